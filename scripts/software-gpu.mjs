@@ -1,0 +1,65 @@
+// Finds (or unpacks) a Chromium with WebGPU and a software Vulkan for dawn.node. No apt, no download: @sparticuz/chromium carries both.
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const cache = join(root, 'node_modules', '.cache', 'chromium');
+
+async function unpack() {
+  mkdirSync(cache, { recursive: true });
+  const { TMPDIR, AWS_EXECUTION_ENV } = process.env;
+  process.env.TMPDIR = cache; // the package always unpacks into os.tmpdir()
+  process.env.AWS_EXECUTION_ENV = 'AWS_Lambda_nodejs20.x'; // also unpack libnss3, libnspr4 and libexpat, which a bare Debian lacks
+  try {
+    const { default: chromium } = await import('@sparticuz/chromium');
+    return await chromium.executablePath();
+  } finally {
+    for (const [key, value] of Object.entries({ TMPDIR, AWS_EXECUTION_ENV })) {
+      if (value === undefined) delete process.env[key];
+      else process.env[key] = value;
+    }
+  }
+}
+
+/** Path of a Chromium: $CHROMIUM_PATH, then the system's, then Playwright's, then the one inside @sparticuz/chromium. */
+export async function chromiumPath() {
+  const { CHROMIUM_PATH } = process.env;
+  if (CHROMIUM_PATH === 'npm') return unpack();
+  if (CHROMIUM_PATH) return CHROMIUM_PATH;
+  const { chromium } = await import('playwright');
+  const candidates = ['/usr/bin/chromium', '/usr/bin/google-chrome', chromium.executablePath()];
+  return candidates.find((path) => path && existsSync(path)) ?? unpack();
+}
+
+/** Folder with libvulkan.so.1 + vk_swiftshader_icd.json next to a Chromium. */
+export function vulkanFolder(chromium) {
+  return ['/usr/lib/chromium', dirname(chromium)].find((dir) => existsSync(join(dir, 'vk_swiftshader_icd.json')));
+}
+
+/** Makes dawn.node use one Vulkan driver (its ICD file) and, where the system has none, one loader. Call before `create()` of the webgpu package. */
+export function useVulkanDriver(icd, loader) {
+  process.env.VK_DRIVER_FILES = icd;
+  if (!loader) return;
+  const RTLD_NOW = 2, RTLD_GLOBAL = 0x100, RTLD_NODELETE = 0x1000;
+  try {
+    process.dlopen({ exports: {} }, loader, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
+  } catch {
+    // Node refuses a library which is not an addon after it was loaded; RTLD_NODELETE keeps it, so Dawn finds it by its soname.
+  }
+}
+
+/** SwiftShader and the loader that lie beside a Chromium. */
+export function useSwiftShader(folder) {
+  useVulkanDriver(join(folder, 'vk_swiftshader_icd.json'), join(folder, 'libvulkan.so.1'));
+}
+
+export const chromiumArgs = [
+  '--no-sandbox',
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--use-angle=swiftshader',
+  '--enable-features=Vulkan',
+  '--use-vulkan=swiftshader',
+  '--enable-unsafe-swiftshader',
+];

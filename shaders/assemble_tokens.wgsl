@@ -1,0 +1,58 @@
+// Puts an image's sequence together: [cls + positions[0], registers (without positions), patches + positions[1…]].
+// One lane per four channels of a token.
+//
+//   patches    (batch · rows · cols, EMBED_DIM)
+//   cls        (EMBED_DIM)
+//   positions  (1 + rows · cols, EMBED_DIM), interpolated to this grid already
+//   registers  (NUM_REGISTER_TOKENS, EMBED_DIM); entry point assemble_tokens_registers alone
+//   out        (batch · num_tokens, EMBED_DIM)
+//
+// From outside: EMBED_DIM, NUM_REGISTER_TOKENS.
+
+@group(0) @binding(0) var<uniform> size: ForwardSize;
+@group(0) @binding(1) var<storage, read> patches: array<vec4f>;
+@group(0) @binding(2) var<storage, read> cls: array<vec4f>;
+@group(0) @binding(3) var<storage, read> positions: array<vec4f>;
+@group(0) @binding(4) var<storage, read> registers: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
+// The same, where there are no registers to bind.
+@group(0) @binding(4) var<storage, read_write> out_plain: array<vec4f>;
+
+const VECTORS = EMBED_DIM / 4u;
+
+// cls or patch token `token` (counted without registers) of an image, channels 4 · vector ….
+fn placed_token(image: u32, token: u32, vector: u32) -> vec4f {
+  let position = positions[token * VECTORS + vector];
+  if (token == 0u) {
+    return cls[vector] + position;
+  }
+  let num_patches = size.rows * size.cols;
+  return patches[(image * num_patches + token - 1u) * VECTORS + vector] + position;
+}
+
+@compute @workgroup_size(64)
+fn assemble_tokens(@builtin(global_invocation_id) id: vec3u) {
+  let vector = id.x;
+  let token = id.y;
+  let image = id.z;
+  if (vector >= VECTORS || token >= size.num_tokens) {
+    return;
+  }
+  out_plain[(image * size.num_tokens + token) * VECTORS + vector] = placed_token(image, token, vector);
+}
+
+@compute @workgroup_size(64)
+fn assemble_tokens_registers(@builtin(global_invocation_id) id: vec3u) {
+  let vector = id.x;
+  let token = id.y;
+  let image = id.z;
+  if (vector >= VECTORS || token >= size.num_tokens) {
+    return;
+  }
+  let at = (image * size.num_tokens + token) * VECTORS + vector;
+  if (token >= 1u && token <= NUM_REGISTER_TOKENS) {
+    out[at] = registers[(token - 1u) * VECTORS + vector];
+  } else {
+    out[at] = placed_token(image, select(token - NUM_REGISTER_TOKENS, 0u, token == 0u), vector);
+  }
+}

@@ -1,0 +1,67 @@
+// LayerNorm of every row of x: (x - mean) / sqrt(variance + eps) · weight + bias.
+// One workgroup of 64 lanes per row; lane l owns columns 4l, 4l + 256, … The variance is the mean of squared distances from the mean (two
+// passes): the shorter E[x²] - mean² cancels on tokens with large norms. Accumulates in f32.
+//
+//   x, out        (batch · num_tokens, EMBED_DIM)
+//   weight, bias  (EMBED_DIM)
+//
+// From outside: EMBED_DIM (a multiple of 4), EPS (f32).
+
+@group(0) @binding(0) var<uniform> size: ForwardSize;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weight: array<vec4f>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+
+const LANES = 64u;
+const VECTORS = EMBED_DIM / 4u;
+
+var<workgroup> partial_sums: array<f32, LANES>;
+
+// The sum of every lane's value, the same bits in every lane. Called by all lanes.
+fn workgroup_sum(lane: u32, value: f32) -> f32 {
+  partial_sums[lane] = value;
+  workgroupBarrier();
+  for (var step = LANES / 2u; step > 0u; step = step / 2u) {
+    if (lane < step) {
+      partial_sums[lane] += partial_sums[lane + step];
+    }
+    workgroupBarrier();
+  }
+  let sum = partial_sums[0];
+  workgroupBarrier();  // nobody writes the next sum before everybody has read this one
+  return sum;
+}
+
+@compute @workgroup_size(LANES)
+fn layer_norm(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+) {
+  let lane = local.x;
+  // Rows beyond 65,535 run along y. The last line of workgroups may hang over: it computes the last row again and stores nothing.
+  let row = workgroup.y * workgroups.x + workgroup.x;
+  let num_rows = size.batch * size.num_tokens;
+  let first = min(row, num_rows - 1u) * VECTORS;
+
+  var sum = 0.0;
+  for (var i = lane; i < VECTORS; i += LANES) {
+    sum += dot(x[first + i], vec4f(1.0));
+  }
+  let mean = workgroup_sum(lane, sum) / f32(EMBED_DIM);
+
+  var squares = 0.0;
+  for (var i = lane; i < VECTORS; i += LANES) {
+    let distance = x[first + i] - mean;
+    squares += dot(distance, distance);
+  }
+  let variance = workgroup_sum(lane, squares) / f32(EMBED_DIM);
+  let scale = 1.0 / sqrt(variance + EPS);
+
+  if (row < num_rows) {
+    for (var i = lane; i < VECTORS; i += LANES) {
+      out[first + i] = fma((x[first + i] - mean) * scale, weight[i], bias[i]);
+    }
+  }
+}

@@ -1,0 +1,7 @@
+
+// Weights are stored as f16 and computed with as f32. Needs `enable f16`.
+alias Weights4 = vec4<f16>;
+
+fn weights4(stored: Weights4) -> vec4f {
+  return vec4f(stored);
+}

@@ -1,0 +1,7 @@
+
+// Weights are stored as f16, two in a u32, for adapters without shader-f16.
+alias Weights4 = vec2<u32>;
+
+fn weights4(stored: Weights4) -> vec4f {
+  return vec4f(unpack2x16float(stored.x), unpack2x16float(stored.y));
+}

@@ -1,0 +1,28 @@
+/** Where a checkpoint's files are: an id on the Hugging Face hub, or a folder that a site hosts itself. */
+import { SourceError } from '../errors.js';
+
+export interface HubOptions {
+  /** Branch, tag or commit on the hub. Default: `main`. */
+  readonly revision?: string | undefined;
+  /** Another host with the hub's paths (a mirror). Default: https://huggingface.co. */
+  readonly baseUrl?: string | URL | undefined;
+  /** In place of the global fetch: for headers of authorisation, or a cache of one's own. */
+  readonly fetch?: typeof globalThis.fetch | undefined;
+}
+
+const HUB = 'https://huggingface.co';
+
+/** The URLs of config.json and model.safetensors. */
+export function locate(id: string | URL, { revision = 'main', baseUrl = HUB }: HubOptions = {}): { configUrl: string; weightsUrl: string } {
+  const folder = isHubId(id) ? `${String(baseUrl).replace(/\/$/, '')}/${id}/resolve/${encodeURIComponent(revision)}/` : withSlash(id);
+  return { configUrl: `${folder}config.json`, weightsUrl: `${folder}model.safetensors` };
+}
+
+/** `owner/name`, in the characters that the hub allows; a path begins with `/` or a dot, a URL has a colon. */
+const isHubId = (id: string | URL): id is string => typeof id === 'string' && /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(id);
+
+function withSlash(folder: string | URL): string {
+  const text = String(folder);
+  if (/[?#]/.test(text)) throw new SourceError('SOURCE_URL', `${text}: expected the URL of a folder that holds config.json and model.safetensors, found one with a query or a fragment. Give the folder.`);
+  return text.endsWith('/') ? text : `${text}/`;
+}

@@ -1,0 +1,131 @@
+/**
+ * Every error class and every code. The texts stand where an error is thrown, beside the numbers that they print; their form is
+ * `<where>: expected …, found …. <what to do next>.`
+ */
+
+/** What all errors of this library have in common: a `code` that programs can test, and a message that people can act on. */
+export class DINOv2Error extends Error {
+  /** Stable, upper-case: test this, never the message. */
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** How a safetensors file can break the format. */
+export type SafetensorsCode =
+  | 'FILE_TOO_SMALL'
+  | 'HEADER_EMPTY'
+  | 'HEADER_TOO_LARGE'
+  | 'HEADER_PAST_EOF'
+  | 'HEADER_UTF8'
+  | 'HEADER_NOT_OBJECT'
+  | 'HEADER_JSON'
+  | 'HEADER_TRAILING'
+  | 'DUPLICATE_KEY'
+  | 'UNKNOWN_FIELD'
+  | 'MISSING_FIELD'
+  | 'FIELD_TYPE'
+  | 'METADATA_NOT_STRING'
+  | 'DTYPE_UNKNOWN'
+  | 'SUBBYTE_MISALIGNED'
+  | 'NUMBER_NOT_UINT'
+  | 'NUMBER_TOO_BIG'
+  | 'SIZE_MISMATCH'
+  | 'OFFSETS_ARITY'
+  | 'OFFSETS_REVERSED'
+  | 'OFFSETS_HOLE'
+  | 'OFFSETS_OVERLAP'
+  | 'DATA_TRUNCATED'
+  | 'TRAILING_BYTES';
+
+/** The bytes are not a safetensors file. */
+export class SafetensorsError extends DINOv2Error {
+  declare readonly code: SafetensorsCode;
+  constructor(code: SafetensorsCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+export type SourceCode =
+  | 'SOURCE_FETCH' // the network failed, or the server answered with an error status
+  | 'SOURCE_IS_HTML' // a page came where a file was expected
+  | 'SOURCE_TRUNCATED' // fewer bytes than announced
+  | 'SOURCE_TOO_LONG' // more bytes than announced
+  | 'SOURCE_URL' // not a URL that may be fetched
+  | 'SOURCE_READ'; // a File, Blob or stream failed while it was read
+
+/** The bytes did not arrive. */
+export class SourceError extends DINOv2Error {
+  declare readonly code: SourceCode;
+  constructor(code: SourceCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+export type CheckpointCode =
+  | 'CHECKPOINT_TENSORS' // tensors are missing, surplus or misshapen: the message lists all of them
+  | 'CHECKPOINT_DTYPE' // a tensor's element type cannot be loaded
+  | 'CHECKPOINT_NAMING' // both dialects of names in one file, or neither
+  | 'CHECKPOINT_NOT_FINITE'; // a weight is NaN or infinite
+
+/** A valid safetensors file, but not this model. */
+export class CheckpointError extends DINOv2Error {
+  declare readonly code: CheckpointCode;
+  constructor(code: CheckpointCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+export type ConfigCode =
+  | 'CONFIG_JSON' // not JSON
+  | 'CONFIG_FIELD' // a field is absent, of the wrong type or out of range
+  | 'CONFIG_UNSUPPORTED'; // a model of another family, or a setting that no DINOv2 has
+
+/** config.json does not describe a DINOv2. */
+export class ConfigError extends DINOv2Error {
+  declare readonly code: ConfigCode;
+  constructor(code: ConfigCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+export type ImageCode =
+  | 'IMAGE_DECODE' // the bytes are not an image that can be decoded here
+  | 'IMAGE_TYPE' // not something that can be drawn
+  | 'IMAGE_FETCH' // the URL gave no image
+  | 'IMAGE_SIZE' // empty, or too large for the device
+  | 'INPUT_SHAPE' // pixels or options do not fit together
+  | 'INPUT_NOT_FINITE'; // pixels hold NaN or infinity
+
+/** The image cannot be used. */
+export class ImageError extends DINOv2Error {
+  declare readonly code: ImageCode;
+  constructor(code: ImageCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+export type DeviceCode =
+  | 'WEBGPU_MISSING' // no navigator.gpu here
+  | 'WEBGPU_INSECURE' // the page is not a secure context
+  | 'ADAPTER_MISSING' // WebGPU is there, but no adapter
+  | 'ADAPTER_BLOCKED' // no adapter any more after a loss
+  | 'DEVICE_FAILED' // requestDevice was refused
+  | 'DEVICE_LOST' // the device is gone
+  | 'DEVICE_LIMIT' // something is larger than the device allows
+  | 'DEVICE_MEMORY' // an allocation failed
+  | 'KERNEL_COMPILE' // a shader or a pipeline was refused
+  | 'KERNEL_WRONG' // a kernel computes wrong values on this adapter
+  | 'DISPOSED'; // used after dispose()
+
+/** The GPU cannot do it. */
+export class DeviceError extends DINOv2Error {
+  declare readonly code: DeviceCode;
+  constructor(code: DeviceCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}

@@ -1,0 +1,56 @@
+/** What a kernel is to the host: its shader, its entry point, its bindings; and how text and constants become one module. */
+
+/** How a kernel uses a binding. The number of a binding is its place in `Kernel.bindings`. */
+export type Access = 'uniform' | 'read' | 'write' | 'texture';
+
+export interface Binding {
+  /** Name of the variable in the shader. */
+  readonly name: string;
+  readonly access: Access;
+}
+
+/** A shader's entry point with its bindings. */
+export interface Kernel {
+  /** Name of the file in shaders/, without .wgsl. */
+  readonly name: string;
+  readonly text: string;
+  readonly entryPoint: string;
+  readonly bindings: readonly Binding[];
+  /** Helper files of shaders/shared that it calls. */
+  readonly shared: readonly string[];
+}
+
+/** A kernel with everything that is decided before it is compiled. */
+export interface KernelVariant {
+  readonly kernel: Kernel;
+  /** Names that the shader expects from outside: model dimensions and tile sizes, as u32 unless the value is written otherwise. */
+  readonly constants: Readonly<Record<string, number | string>>;
+  /** How weights are stored; decides which helper defines the type `Weights4`. Absent where a kernel reads no weights. */
+  readonly weights?: WeightStorage;
+}
+
+/**
+ * Element type of weights on the GPU.
+ * `f32`; `f16` (needs shader-f16); `f16-packed`: two f16 in a u32, unpacked with `unpack2x16float`, which every adapter has.
+ */
+export type WeightStorage = 'f32' | 'f16' | 'f16-packed';
+
+/** Declares a kernel. `bindings` reads like the shader: `uniform size`, `read x`, `write out`. */
+export function defineKernel(name: string, text: string, entryPoint: string, bindings: readonly `${Access} ${string}`[], shared: readonly string[] = []): Kernel {
+  const parsed = bindings.map((binding) => {
+    const [access, variable] = binding.split(' ') as [Access, string];
+    return { access, name: variable };
+  });
+  return { name, text, entryPoint, bindings: parsed, shared };
+}
+
+/**
+ * The module's text: the `enable` line (or an empty one), the kernel, its helpers, the constants. Concatenation only; module scope has no
+ * order in WGSL, so the kernel comes first and a compiler's line number less one is the line in the kernel's file.
+ */
+export function assemble({ kernel, constants, weights }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
+  const enable = weights === 'f16' ? 'enable f16;' : '';
+  const values = Object.entries(constants).map(([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`);
+  const helper = weights ? [weightHelpers[weights]] : [];
+  return [enable, kernel.text, ...kernel.shared, ...helper, ...values, ''].join('\n');
+}

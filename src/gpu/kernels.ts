@@ -1,0 +1,75 @@
+/** The table of kernels: every entry point of every shader with its bindings. `lowering.ts` says which one an operation gets. */
+import assembleTokensText from '../../shaders/assemble_tokens.wgsl';
+import attentionText from '../../shaders/attention.wgsl';
+import layerNormText from '../../shaders/layer_norm.wgsl';
+import linearText from '../../shaders/linear.wgsl';
+import linearDirectText from '../../shaders/linear_direct.wgsl';
+import patchEmbedText from '../../shaders/patch_embed.wgsl';
+import activation from '../../shaders/shared/activation.wgsl';
+import forwardSize from '../../shaders/shared/forward_size.wgsl';
+import weightsF16 from '../../shaders/shared/weights_f16.wgsl';
+import weightsF16Packed from '../../shaders/shared/weights_f16_packed.wgsl';
+import weightsF32 from '../../shaders/shared/weights_f32.wgsl';
+import { defineKernel, type Kernel, type WeightStorage } from './kernel.js';
+
+/** The helper that defines `Weights4` and `weights4` for every way to store weights. */
+export const weightHelpers: Readonly<Record<WeightStorage, string>> = {
+  f32: weightsF32,
+  f16: weightsF16,
+  'f16-packed': weightsF16Packed,
+};
+
+export const patchEmbed: Kernel = defineKernel(
+  'patch_embed',
+  patchEmbedText,
+  'patch_embed',
+  ['uniform size', 'read pixels', 'read weight', 'read bias', 'write out'],
+  [forwardSize],
+);
+
+export const assembleTokens: Kernel = defineKernel(
+  'assemble_tokens',
+  assembleTokensText,
+  'assemble_tokens',
+  ['uniform size', 'read patches', 'read cls', 'read positions', 'write out_plain'],
+  [forwardSize],
+);
+
+export const assembleTokensRegisters: Kernel = defineKernel(
+  'assemble_tokens',
+  assembleTokensText,
+  'assemble_tokens_registers',
+  ['uniform size', 'read patches', 'read cls', 'read positions', 'read registers', 'write out'],
+  [forwardSize],
+);
+
+export const layerNorm: Kernel = defineKernel(
+  'layer_norm',
+  layerNormText,
+  'layer_norm',
+  ['uniform size', 'read x', 'read weight', 'read bias', 'write out'],
+  [forwardSize],
+);
+
+export const attention: Kernel = defineKernel('attention', attentionText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize]);
+
+/** The four forms of a linear layer, in both ways of computing it. */
+export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
+
+function linearKernels(name: string, text: string): Readonly<Record<LinearForm, Kernel>> {
+  const plain = ['uniform size', 'read x', 'read weight', 'read bias', 'write out'] as const;
+  const scaled = ['uniform size', 'read x', 'read weight', 'read bias', 'read gamma', 'read residual', 'write out_scaled'] as const;
+  const shared = [forwardSize, activation];
+  return {
+    linear: defineKernel(name, text, 'linear', plain, shared),
+    linear_gelu: defineKernel(name, text, 'linear_gelu', plain, shared),
+    linear_swiglu: defineKernel(name, text, 'linear_swiglu', plain, shared),
+    linear_scale_residual: defineKernel(name, text, 'linear_scale_residual', scaled, shared),
+  };
+}
+
+/** Tiles in workgroup memory: for GPUs. */
+export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText);
+
+/** Straight from storage: for processors that play a GPU. */
+export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_direct', linearDirectText);

@@ -1,0 +1,101 @@
+/**
+ * Which kernel carries an operation out, with which constants, on how many workgroups. The choice depends on the model and the adapter,
+ * never on the size of the input: an image alone and the same image in a batch get the same bits, and a new size compiles nothing.
+ */
+import type { Node, Operation } from '../graph/graph.js';
+import type { Kernel, KernelVariant, WeightStorage } from './kernel.js';
+import * as kernels from './kernels.js';
+
+/** What a choice of kernels depends on. */
+export interface Target {
+  /** A processor plays the GPU: no workgroup memory in the heavy kernels. */
+  readonly software: boolean;
+  readonly weights: WeightStorage;
+}
+
+/** What a forward runs on; the contents of the uniform `ForwardSize`, in its order. */
+export interface ForwardSize {
+  readonly batch: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly numTokens: number;
+}
+
+export interface Dispatch {
+  readonly variant: KernelVariant;
+  /** Workgroups along x, y, z for an input size. */
+  readonly workgroups: (size: ForwardSize) => readonly [number, number, number];
+}
+
+/** Columns of a panel of packed weights, and what the length of its rows is padded to. `checkpoint/packing.ts` packs them. */
+export const PANEL_COLUMNS = 64;
+export const PANEL_K = 32;
+
+export const paddedK = (inFeatures: number): number => Math.ceil(inFeatures / PANEL_K) * PANEL_K;
+
+const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numTokens;
+const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
+const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
+
+/** Workgroups along one axis, of which WebGPU allows this many. */
+const MAX_WORKGROUPS = 65_535;
+
+/** The kernel for a node. Its bindings are the uniform size, the node's inputs in their order, and its output. */
+export function lower(node: Node, target: Target): Dispatch {
+  const { operation, inputs, output } = node;
+  const columns = output.shape[1]!;
+  const plain = (kernel: Kernel, constants: KernelVariant['constants']): KernelVariant => ({ kernel, constants });
+  switch (operation.kind) {
+    case 'patchEmbed': {
+      const { patchSize } = operation;
+      const constants = { EMBED_DIM: columns, PATCH_SIZE: patchSize, IN_PADDED: paddedK(3 * patchSize * patchSize) };
+      return {
+        variant: { kernel: kernels.patchEmbed, constants, weights: target.weights },
+        workgroups: (size) => [ceilDiv(columns, 64), ceilDiv(patchRows(size), 16), 1],
+      };
+    }
+    case 'assembleTokens': {
+      const { numRegisterTokens } = operation;
+      const kernel = numRegisterTokens > 0 ? kernels.assembleTokensRegisters : kernels.assembleTokens;
+      return {
+        variant: plain(kernel, { EMBED_DIM: columns, NUM_REGISTER_TOKENS: numRegisterTokens }),
+        workgroups: ({ batch, numTokens }) => [ceilDiv(columns / 4, 64), numTokens, batch],
+      };
+    }
+    case 'layerNorm':
+      return {
+        variant: plain(kernels.layerNorm, { EMBED_DIM: columns, EPS: `f32(${operation.eps})` }),
+        workgroups: (size) => {
+          const lines = ceilDiv(tokenRows(size), MAX_WORKGROUPS);
+          return [ceilDiv(tokenRows(size), lines), lines, 1];
+        },
+      };
+    case 'attention':
+      return {
+        variant: plain(kernels.attention, { EMBED_DIM: columns }),
+        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch],
+      };
+    case 'linear':
+    case 'linearGelu':
+    case 'linearSwiglu':
+    case 'linearScaleResidual': {
+      const form = linearForms[operation.kind];
+      const [outFeatures, inFeatures] = inputs[1]!.shape as [number, number];
+      const constants = { IN_FEATURES: inFeatures, OUT_FEATURES: outFeatures, IN_PADDED: paddedK(inFeatures) };
+      const family = target.software ? kernels.linearDirect : kernels.linear;
+      return {
+        variant: { kernel: family[form], constants, weights: target.weights },
+        workgroups: target.software
+          ? (size) => [ceilDiv(columns, form === 'linear_swiglu' ? 64 : 128), ceilDiv(tokenRows(size), 8), 1]
+          : (size) => [ceilDiv(columns, form === 'linear_swiglu' ? 32 : 64), ceilDiv(tokenRows(size), 32), 1],
+      };
+    }
+  }
+}
+
+const linearForms: Readonly<Record<Extract<Operation['kind'], `linear${string}`>, kernels.LinearForm>> = {
+  linear: 'linear',
+  linearGelu: 'linear_gelu',
+  linearSwiglu: 'linear_swiglu',
+  linearScaleResidual: 'linear_scale_residual',
+};

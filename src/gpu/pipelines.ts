@@ -1,0 +1,95 @@
+/** Compiles kernels, each variant once, and turns what a compiler says into an error that names the kernel, the line and the adapter. */
+import { DeviceError } from '../errors.js';
+import { SHADER_STAGE_COMPUTE } from './constants.js';
+import { assemble, type Access, type Kernel, type KernelVariant } from './kernel.js';
+import { weightHelpers } from './kernels.js';
+
+export interface CompiledKernel {
+  readonly variant: KernelVariant;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+const bindingLayouts: Readonly<Record<Access, Omit<GPUBindGroupLayoutEntry, 'binding' | 'visibility'>>> = {
+  uniform: { buffer: { type: 'uniform' } },
+  read: { buffer: { type: 'read-only-storage' } },
+  write: { buffer: { type: 'storage' } },
+  texture: { texture: { sampleType: 'unfilterable-float' } },
+};
+
+export class PipelineCache {
+  readonly #device: GPUDevice;
+  readonly #adapter: string;
+  readonly #compiled = new Map<string, Promise<CompiledKernel>>();
+  readonly #layouts = new Map<string, GPUBindGroupLayout>();
+
+  constructor(device: GPUDevice, info: { readonly vendor: string; readonly architecture: string; readonly description: string }) {
+    this.#device = device;
+    this.#adapter = [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
+  }
+
+  /** Number of pipelines that were compiled: a new image size must not raise it. */
+  get size(): number {
+    return this.#compiled.size;
+  }
+
+  /** The pipeline of a variant, compiled at the first call. A failure is not remembered, so that it may be tried again. */
+  compile(variant: KernelVariant): Promise<CompiledKernel> {
+    const code = assemble(variant, weightHelpers);
+    const key = `${variant.kernel.entryPoint}\n${code}`;
+    let compiled = this.#compiled.get(key);
+    if (!compiled) {
+      compiled = this.#compile(variant, code);
+      this.#compiled.set(key, compiled);
+      compiled.catch(() => this.#compiled.delete(key));
+    }
+    return compiled;
+  }
+
+  /** The bind group of a compiled kernel: `resources` in the order of its bindings. */
+  bind({ variant, layout }: CompiledKernel, resources: readonly GPUBindingResource[]): GPUBindGroup {
+    const { kernel } = variant;
+    if (resources.length !== kernel.bindings.length) {
+      throw new DeviceError('KERNEL_COMPILE', `${kernel.name}: expected ${kernel.bindings.length} resources (${kernel.bindings.map((b) => b.name).join(', ')}), found ${resources.length}.`);
+    }
+    return this.#device.createBindGroup({ label: kernel.name, layout, entries: resources.map((resource, binding) => ({ binding, resource })) });
+  }
+
+  async #compile(variant: KernelVariant, code: string): Promise<CompiledKernel> {
+    const { kernel } = variant;
+    const label = kernel.name === kernel.entryPoint ? kernel.name : `${kernel.name}.${kernel.entryPoint}`;
+    const layout = this.#layoutOf(kernel);
+    // What the compiler says is told below, with its lines; the scope keeps it from being reported a second time.
+    this.#device.pushErrorScope('validation');
+    const module = this.#device.createShaderModule({ label, code });
+    void this.#device.popErrorScope().catch(() => null);
+    try {
+      const pipeline = await this.#device.createComputePipelineAsync({
+        label,
+        layout: this.#device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint: kernel.entryPoint },
+      });
+      return { variant, pipeline, layout };
+    } catch (cause) {
+      const { messages } = await module.getCompilationInfo();
+      const lines = code.split('\n');
+      const details = messages
+        .filter(({ type }) => type === 'error')
+        .map(({ lineNum, linePos, message }) => `  line ${lineNum - 1}:${linePos} of ${kernel.name}.wgsl: ${message}\n    ${lines[lineNum - 1] ?? ''}`);
+      const why = details.length > 0 ? details.join('\n') : `  ${String(cause)}`;
+      throw new DeviceError('KERNEL_COMPILE', `Kernel ${label} was refused on ${this.#adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`, { cause });
+    }
+  }
+
+  /** Explicit layouts, shared by kernels whose bindings are alike. */
+  #layoutOf(kernel: Kernel): GPUBindGroupLayout {
+    const key = kernel.bindings.map(({ access }) => access).join();
+    let layout = this.#layouts.get(key);
+    if (!layout) {
+      const entries = kernel.bindings.map(({ access }, binding) => ({ binding, visibility: SHADER_STAGE_COMPUTE, ...bindingLayouts[access] }));
+      layout = this.#device.createBindGroupLayout({ label: key, entries });
+      this.#layouts.set(key, layout);
+    }
+    return layout;
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * A graph, ready to run at one input size: pipelines, bind groups and buffers are made once; a run only encodes and submits.
+ * The programs of a model share its slots (`SlotPool`), so that a second image size costs bind groups, not memory.
+ */
+import type { Graph, Node, Value } from '../graph/graph.js';
+import { elementCount } from '../graph/graph.js';
+import { planMemory, type Plan } from '../graph/planner.js';
+import { DINOv2Error } from '../errors.js';
+import type { Gpu } from './device.js';
+import { lower, type ForwardSize, type Target } from './lowering.js';
+import type { CompiledKernel } from './pipelines.js';
+
+const F32_BYTES = 4;
+
+/**
+ * The shared buffers of one model's programs: the planner's slots by number, and inputs by name. They grow to the largest program's needs;
+ * whoever holds bind groups watches `generation`.
+ */
+export class SlotPool {
+  readonly #gpu: Gpu;
+  readonly #slots = new Map<number | string, { buffer: GPUBuffer; bytes: number }>();
+  /** Changes whenever a buffer was replaced. */
+  generation = 0;
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+  }
+
+  get bytes(): number {
+    return [...this.#slots.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Makes a slot at least `bytes` large. */
+  reserve(key: number | string, bytes: number): void {
+    const slot = this.#slots.get(key);
+    if (slot && slot.bytes >= bytes) return;
+    const buffer = this.#gpu.memory.storage(typeof key === 'number' ? `slot ${key}` : key, bytes);
+    if (slot) this.#gpu.memory.destroy(slot.buffer);
+    this.#slots.set(key, { buffer, bytes });
+    this.generation += 1;
+  }
+
+  get(key: number | string): GPUBuffer | undefined {
+    return this.#slots.get(key)?.buffer;
+  }
+
+  dispose(): void {
+    for (const { buffer } of this.#slots.values()) this.#gpu.memory.destroy(buffer);
+    this.#slots.clear();
+  }
+}
+
+/** One dispatch of a program, as it is printed and profiled. */
+export interface ProgramStep {
+  readonly node: Node;
+  readonly kernel: CompiledKernel;
+  readonly workgroups: readonly [number, number, number];
+  readonly flops: number;
+}
+
+export class Program {
+  readonly plan: Plan;
+  readonly steps: readonly ProgramStep[];
+  readonly #gpu: Gpu;
+  readonly #graph: Graph;
+  readonly #pool: SlotPool;
+  readonly #size: GPUBuffer;
+  readonly #fixed: ReadonlyMap<Value, GPUBuffer>;
+  #groups: GPUBindGroup[] = [];
+  #generation = -1;
+
+  private constructor(gpu: Gpu, graph: Graph, plan: Plan, steps: readonly ProgramStep[], pool: SlotPool, size: GPUBuffer, fixed: ReadonlyMap<Value, GPUBuffer>) {
+    this.#gpu = gpu;
+    this.#graph = graph;
+    this.plan = plan;
+    this.steps = steps;
+    this.#pool = pool;
+    this.#size = size;
+    this.#fixed = fixed;
+  }
+
+  /** Compiles the kernels that a graph needs. None of them depends on the size of the input: any graph of the model will do. */
+  static async warmUp(gpu: Gpu, graph: Graph, target: Target): Promise<void> {
+    await Promise.all(graph.nodes.map((node) => gpu.pipelines.compile(lower(node, target).variant)));
+    gpu.check();
+  }
+
+  /**
+   * @param fixed the caller's own buffer for an input or weight of the graph; an input that it has none for gets a slot of its name, to be
+   *   filled before every run
+   */
+  static async create(gpu: Gpu, graph: Graph, target: Target, size: ForwardSize, pool: SlotPool, fixed: (value: Value) => GPUBuffer | undefined): Promise<Program> {
+    const plan = planMemory(graph);
+    const steps = await Promise.all(
+      graph.nodes.map(async (node): Promise<ProgramStep> => {
+        const { variant, workgroups } = lower(node, target);
+        return { node, kernel: await gpu.pipelines.compile(variant), workgroups: workgroups(size), flops: flopsOf(node, size) };
+      }),
+    );
+    const buffers = new Map<Value, GPUBuffer>();
+    const inputs: Value[] = [];
+    for (const value of graph.nodes.flatMap((node) => node.inputs)) {
+      const buffer = value.kind === 'activation' ? undefined : fixed(value);
+      if (buffer) buffers.set(value, buffer);
+      else if (value.kind === 'input') inputs.push(value);
+    }
+    const sizeBuffer = await gpu.allocating(() => {
+      plan.slots.forEach(({ bytes }, index) => pool.reserve(index, bytes));
+      for (const { name, shape } of inputs) pool.reserve(name, elementCount(shape) * F32_BYTES);
+      return gpu.memory.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]);
+    });
+    return new Program(gpu, graph, plan, steps, pool, sizeBuffer, buffers);
+  }
+
+  /**
+   * Runs the forward and copies each of the graph's outputs into the buffer that `destination` gives for it. One encoder, one pass, one
+   * submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then several, so that the screen is still drawn meanwhile.
+   */
+  async run(destination: (output: Value) => GPUBuffer): Promise<void> {
+    this.#gpu.check();
+    this.#bind();
+    const { device } = this.#gpu;
+    const batches = splitByWork(this.steps, this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000));
+    const startMs = performance.now();
+    for (const [index, { begin, end }] of batches.entries()) {
+      const encoder = device.createCommandEncoder({ label: 'forward' });
+      const pass = encoder.beginComputePass({ label: 'forward' });
+      for (let i = begin; i < end; i++) {
+        const { kernel, workgroups } = this.steps[i]!;
+        pass.setPipeline(kernel.pipeline);
+        pass.setBindGroup(0, this.#groups[i]!);
+        pass.dispatchWorkgroups(...workgroups);
+      }
+      pass.end();
+      if (index === batches.length - 1) {
+        for (const output of this.#graph.outputs) {
+          encoder.copyBufferToBuffer(this.#bufferOf(output), 0, destination(output), 0, elementCount(output.shape) * F32_BYTES);
+        }
+      }
+      device.queue.submit([encoder.finish()]);
+      if (batches.length > 1) {
+        await device.queue.onSubmittedWorkDone();
+        this.#gpu.check();
+      }
+    }
+    if (batches.length > 1) {
+      const flops = this.steps.reduce((sum, step) => sum + step.flops, 0);
+      this.#gpu.sawThroughput(flops / ((performance.now() - startMs) / 1000));
+    }
+  }
+
+  /** One line a dispatch, and the bytes with and without sharing. */
+  describe(): string {
+    const name = (value: Value): string => `${value.name} (${value.shape.join(', ')})${value.kind === 'activation' ? ` @${this.plan.slotOf.get(value)}` : ''}`;
+    const lines = this.steps.map(({ node, kernel, workgroups }) => {
+      const { entryPoint } = kernel.variant.kernel;
+      const activations = node.inputs.filter(({ kind }) => kind !== 'weight').map(name).join(' + ');
+      return `${entryPoint.padEnd(22)} ${workgroups.join('×').padEnd(12)} ${activations} → ${name(node.output)}`;
+    });
+    const { slots, unsharedBytes, plannedBytes } = this.plan;
+    const summary = `${this.steps.length} dispatches; activations ${megabytes(unsharedBytes)} → ${megabytes(plannedBytes)} in ${slots.length} buffers`;
+    return [...lines, summary].join('\n');
+  }
+
+  dispose(): void {
+    this.#gpu.memory.destroy(this.#size);
+    this.#groups = [];
+  }
+
+  #bufferOf(value: Value): GPUBuffer {
+    const buffer = this.#fixed.get(value) ?? this.#pool.get(this.plan.slotOf.get(value) ?? value.name);
+    if (!buffer) throw new DINOv2Error('GRAPH_SHAPE', `${value.name}: has no buffer. This is a bug in the model's graph.`);
+    return buffer;
+  }
+
+  #bind(): void {
+    if (this.#generation === this.#pool.generation) return;
+    this.#groups = this.steps.map(({ node, kernel }) => {
+      const buffers = [this.#size, ...node.inputs.map((value) => this.#bufferOf(value)), this.#bufferOf(node.output)];
+      return this.#gpu.pipelines.bind(kernel, buffers.map((buffer) => ({ buffer })));
+    });
+    this.#generation = this.#pool.generation;
+  }
+}
+
+/** How long a submit may keep the GPU busy. Above this, pages stutter; at two seconds, Windows resets the driver. */
+const SUBMIT_MS = 100;
+
+/** Consecutive steps in batches of at most `flops` each, or of one step where that alone is more. */
+export function splitByWork(steps: readonly { readonly flops: number }[], flops: number): { begin: number; end: number }[] {
+  const batches: { begin: number; end: number }[] = [];
+  let begin = 0;
+  let sum = 0;
+  steps.forEach((step, index) => {
+    if (index > begin && sum + step.flops > flops) {
+      batches.push({ begin, end: index });
+      begin = index;
+      sum = 0;
+    }
+    sum += step.flops;
+  });
+  batches.push({ begin, end: steps.length });
+  return batches;
+}
+
+/** Multiplications and additions of a node's matrix products, each counted as one. What is not a product counts nothing. */
+export function flopsOf({ operation, inputs, output }: Node, { numTokens }: ForwardSize): number {
+  switch (operation.kind) {
+    case 'attention':
+      return 4 * elementCount(output.shape) * numTokens;
+    case 'patchEmbed':
+    case 'linear':
+    case 'linearGelu':
+    case 'linearSwiglu':
+    case 'linearScaleResidual':
+      return 2 * output.shape[0]! * elementCount(inputs[1]!.shape);
+    default:
+      return 0;
+  }
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;

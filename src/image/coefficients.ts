@@ -1,0 +1,64 @@
+/**
+ * The weights of Pillow's bicubic resize, bit for bit: float64 at first, in Pillow's order of operations, then whole numbers with 22 bits
+ * behind the point (python-pillow/Pillow, src/libImaging/Resample.c: bicubic_filter, precompute_coeffs, normalize_coeffs_8bpc).
+ */
+
+/** Bits behind the point of a weight. A sum of 8-bit values times weights stays in 32 bits: test/image/coefficients.test.ts. */
+export const WEIGHT_BITS = 22;
+
+/** What each pixel of a resized line is made of. */
+export interface Taps {
+  /** Weights of a pixel, those of value 0 at the end included. */
+  readonly count: number;
+  /** For every pixel: the first source pixel that it reads, then `count` weights. */
+  readonly table: Int32Array<ArrayBuffer>;
+  /** The source pixels [begin, end) are all that is read. */
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** How far the cubic reaches to both sides of its centre. */
+const SUPPORT = 2;
+
+/** Keys's cubic with a = -1/2. */
+function cubic(x: number): number {
+  const a = -0.5;
+  const d = Math.abs(x);
+  if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+  if (d < 2) return (((d - 5) * d + 8) * d - 4) * a;
+  return 0;
+}
+
+/** The taps of pixels [first, first + length) of a line of `sourceSize` pixels that is resized to `resizedSize`. */
+export function resizeTaps(sourceSize: number, resizedSize: number, first: number, length: number): Taps {
+  const scale = sourceSize / resizedSize;
+  const filterScale = Math.max(scale, 1);
+  const support = SUPPORT * filterScale;
+  const inverse = 1 / filterScale;
+  const count = Math.min(Math.ceil(support) * 2 + 1, sourceSize);
+  const table = new Int32Array(length * (count + 1));
+  const weights = new Float64Array(count);
+  let begin = sourceSize;
+  let end = 0;
+  for (let i = 0; i < length; i++) {
+    const centre = (first + i + 0.5) * scale;
+    const from = Math.max(Math.trunc(centre - support + 0.5), 0);
+    const to = Math.min(Math.trunc(centre + support + 0.5), sourceSize);
+    let sum = 0;
+    for (let j = from; j < to; j++) {
+      const weight = cubic((j - centre + 0.5) * inverse);
+      weights[j - from] = weight;
+      sum += weight;
+    }
+    const at = i * (count + 1);
+    table[at] = from;
+    for (let j = 0; j < to - from; j++) {
+      // Pillow divides, then rounds half away from zero.
+      const weight = weights[j]! / sum;
+      table[at + 1 + j] = Math.trunc(weight * 2 ** WEIGHT_BITS + (weight < 0 ? -0.5 : 0.5));
+    }
+    begin = Math.min(begin, from);
+    end = Math.max(end, to);
+  }
+  return { count, table, begin, end };
+}

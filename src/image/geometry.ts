@@ -1,0 +1,109 @@
+/** Which pixels the model sees: sizes and offsets, in whole numbers, before anything is resized. */
+import { ImageError } from '../errors.js';
+
+/**
+ * `crop` is Python's way (Hugging Face's BitImageProcessor): the shorter edge to 256, then the central square of 224.
+ * `fit` keeps the whole image: the longer side to 518, both sides to the nearest multiple of the patch size.
+ */
+export type Resize = 'crop' | 'fit';
+
+export interface ResizeOptions {
+  /** Default 'crop'. */
+  readonly resize?: Resize | undefined;
+  /** For 'crop', `crop_size` in Python: side of the square that is kept, a multiple of the patch size. Default 224. */
+  readonly cropSize?: number | undefined;
+  /** For 'crop', `size.shortest_edge` in Python: at least `cropSize`. Default 256 for 224, and in that ratio for another `cropSize`. */
+  readonly shortestEdge?: number | undefined;
+  /** For 'fit': the longer side, to be rounded to a multiple of the patch size. Default 518, the size that DINOv2 was last trained at. */
+  readonly longestSide?: number | undefined;
+}
+
+/** The source is resized to `resizedWidth` × `resizedHeight`; of that, `width` × `height` pixels from (`left`, `top`) are the output. */
+export interface Geometry {
+  readonly sourceWidth: number;
+  readonly sourceHeight: number;
+  readonly resizedWidth: number;
+  readonly resizedHeight: number;
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+const CROP_SIZE = 224;
+const SHORTEST_EDGE = 256;
+const LONGEST_SIDE = 518;
+/** Beyond any use, and small enough for every number of workgroups, texel and float to be counted in 32 bits. */
+const MAX_SIDE = 32768;
+
+/**
+ * Checks the options alone, before an image is decoded for them.
+ *
+ * @throws ImageError INPUT_SHAPE: a size is no whole number, does not suit the patches or the other sizes, or belongs to the other `resize`
+ */
+export function checkResize(options: ResizeOptions, patchSize: number): void {
+  const { resize = 'crop', cropSize, shortestEdge, longestSide } = options;
+  if (resize !== 'crop' && resize !== 'fit') {
+    throw new ImageError('INPUT_SHAPE', `resize: expected 'crop' or 'fit', found ${JSON.stringify(resize)}. Use 'crop' for what Python does, 'fit' for the whole image.`);
+  }
+  if (resize === 'fit') {
+    if (cropSize !== undefined || shortestEdge !== undefined) {
+      throw new ImageError('INPUT_SHAPE', `${cropSize === undefined ? 'shortestEdge' : 'cropSize'}: expected with resize: 'crop' alone, found it with 'fit'. Leave it out, or give longestSide.`);
+    }
+    checkSide('longestSide', longestSide ?? LONGEST_SIDE, patchSize);
+    return;
+  }
+  if (longestSide !== undefined) {
+    throw new ImageError('INPUT_SHAPE', "longestSide: expected with resize: 'fit' alone, found it with 'crop'. Leave it out, or give cropSize and shortestEdge.");
+  }
+  const crop = cropSize ?? CROP_SIZE;
+  checkSide('cropSize', crop, patchSize);
+  if (crop % patchSize !== 0) {
+    const below = Math.floor(crop / patchSize) * patchSize;
+    throw new ImageError('INPUT_SHAPE', `cropSize: expected a multiple of ${patchSize}, the side of a patch, found ${crop}. Use ${below} or ${below + patchSize}.`);
+  }
+  checkSide('shortestEdge', shortestEdge ?? edgeFor(crop), crop);
+}
+
+function checkSide(name: string, value: number, least: number): void {
+  if (Number.isInteger(value) && value >= least && value <= MAX_SIDE) return;
+  throw new ImageError('INPUT_SHAPE', `${name}: expected a whole number from ${least} to ${MAX_SIDE}, found ${String(value)}. Use one of these.`);
+}
+
+/** The margin of 256 : 224, for any crop; truncated as Python would. */
+const edgeFor = (cropSize: number): number => Math.floor((cropSize * SHORTEST_EDGE) / CROP_SIZE);
+
+/**
+ * Where the output of a source of this size comes from.
+ *
+ * @throws ImageError INPUT_SHAPE as checkResize; IMAGE_SIZE if a side of the source is no whole number from 1
+ */
+export function planResize(sourceWidth: number, sourceHeight: number, options: ResizeOptions, patchSize: number): Geometry {
+  checkResize(options, patchSize);
+  if (!Number.isInteger(sourceWidth) || !Number.isInteger(sourceHeight) || sourceWidth < 1 || sourceHeight < 1) {
+    throw new ImageError('IMAGE_SIZE', `Image: expected at least 1 × 1 pixels, found ${sourceWidth} × ${sourceHeight}. Wait until it is loaded, or use another one.`);
+  }
+  return options.resize === 'fit'
+    ? planFit(sourceWidth, sourceHeight, options.longestSide ?? LONGEST_SIDE, patchSize)
+    : planCrop(sourceWidth, sourceHeight, options);
+}
+
+/** transformers/image_transforms.py: get_resize_output_image_size, then center_crop. */
+function planCrop(sourceWidth: number, sourceHeight: number, { cropSize = CROP_SIZE, shortestEdge = edgeFor(cropSize) }: ResizeOptions): Geometry {
+  const longer = Math.max(sourceWidth, sourceHeight);
+  const shorter = Math.min(sourceWidth, sourceHeight);
+  const longestEdge = Math.floor((shortestEdge * longer) / shorter);
+  const resizedWidth = sourceWidth <= sourceHeight ? shortestEdge : longestEdge;
+  const resizedHeight = sourceWidth <= sourceHeight ? longestEdge : shortestEdge;
+  const left = Math.floor((resizedWidth - cropSize) / 2);
+  const top = Math.floor((resizedHeight - cropSize) / 2);
+  return { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width: cropSize, height: cropSize };
+}
+
+function planFit(sourceWidth: number, sourceHeight: number, longestSide: number, patchSize: number): Geometry {
+  const longer = Math.max(sourceWidth, sourceHeight);
+  const toPatches = (side: number): number => Math.max(1, Math.round((side * longestSide) / (longer * patchSize))) * patchSize;
+  const width = toPatches(sourceWidth);
+  const height = toPatches(sourceHeight);
+  return { sourceWidth, sourceHeight, resizedWidth: width, resizedHeight: height, left: 0, top: 0, width, height };
+}

@@ -1,0 +1,20 @@
+export { DINOv2, type ForwardOptions, type LoadOptions, type LoadProgress, type ModelFiles, type PixelSize, type PretrainedOptions } from './dinov2.js';
+export { Features } from './model/features.js';
+export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
+export { checkSupport, type Support } from './support.js';
+export {
+  CheckpointError,
+  ConfigError,
+  DeviceError,
+  DINOv2Error,
+  ImageError,
+  SafetensorsError,
+  SourceError,
+  type CheckpointCode,
+  type ConfigCode,
+  type DeviceCode,
+  type ImageCode,
+  type SafetensorsCode,
+  type SourceCode,
+} from './errors.js';
+export { parseSafetensors, type SafetensorsHeader, type TensorInfo } from './checkpoint/safetensors.js';

@@ -1,0 +1,230 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { ConfigError } from '../../src/errors.js';
+import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.js';
+import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { configJson, configOf, inferConfig, nativeGrid, parseConfig, type ModelSize } from '../../src/model/config.js';
+import { parameters } from '../../src/model/parameters.js';
+
+const fixtures = new URL('../fixtures/reference/', import.meta.url);
+const readJson = (path: string): unknown => JSON.parse(readFileSync(new URL(path, fixtures), 'utf8'));
+const headerOf = (tensors: readonly Parameter[]) =>
+  encodeSafetensorsHeader(tensors.map(({ name, shape }) => [name, { dtype: 'F32', shape }] as const)).header;
+const sizes: ModelSize[] = ['small', 'base', 'large', 'giant'];
+
+/** The error that `run` throws, checked to be a ConfigError with this code. */
+function configError(code: string, run: () => unknown): ConfigError {
+  try {
+    run();
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    expect((error as ConfigError).code).toBe(code);
+    return error as ConfigError;
+  }
+  throw new Error(`expected ${code}, and nothing was thrown`);
+}
+
+/** config.json of facebook/dinov2-giant, as it is on the hub but for fields that say how it was saved. */
+const giantJson = {
+  apply_layernorm: true,
+  architectures: ['Dinov2Model'],
+  attention_probs_dropout_prob: 0.0,
+  drop_path_rate: 0.0,
+  hidden_act: 'gelu',
+  hidden_dropout_prob: 0.0,
+  hidden_size: 1536,
+  image_size: 518,
+  initializer_range: 0.02,
+  layer_norm_eps: 1e-6,
+  layerscale_value: 1.0,
+  mlp_ratio: 4,
+  model_type: 'dinov2',
+  num_attention_heads: 24,
+  num_channels: 3,
+  num_hidden_layers: 40,
+  patch_size: 14,
+  qkv_bias: true,
+  reshape_hidden_states: true,
+  use_swiglu_ffn: true,
+};
+
+describe('parseConfig', () => {
+  it('reads what transformers writes, plain, with registers and with SwiGLU', () => {
+    const plain = {
+      embedDim: 128,
+      depth: 2,
+      numHeads: 2,
+      headDim: 64,
+      patchSize: 14,
+      imageSize: 70,
+      numChannels: 3,
+      numRegisterTokens: 0,
+      ffn: 'mlp',
+      hiddenFeatures: 512,
+      layerNormEps: 1e-6,
+      posEmbed: 'plain',
+    };
+    expect(parseConfig(readJson('tiny-plain/config.json'))).toEqual(plain);
+    expect(parseConfig(readJson('tiny-registers/config.json'))).toEqual({ ...plain, numRegisterTokens: 4, posEmbed: 'antialias' });
+    expect(parseConfig(readJson('tiny-swiglu/config.json'))).toEqual({ ...plain, ffn: 'swiglu', hiddenFeatures: 344 });
+  });
+
+  it('reads the config.json of the giant model on the hub', () => {
+    expect(parseConfig(giantJson)).toEqual(configOf('giant'));
+    expect(parseConfig(giantJson).hiddenFeatures).toBe(4096);
+  });
+
+  it("takes transformers' defaults for absent fields", () => {
+    expect(parseConfig({ model_type: 'dinov2' })).toEqual({ ...configOf('base'), imageSize: 224 });
+    expect(parseConfig({ model_type: 'dinov2_with_registers' })).toEqual({
+      ...configOf('base', { registers: true }),
+      imageSize: 224,
+      patchSize: 16,
+    });
+  });
+
+  it('reads a model with a head, and lengths written as pairs', () => {
+    const json = { ...giantJson, architectures: ['Dinov2ForImageClassification'], image_size: [518, 518], patch_size: [14, 14] };
+    expect(parseConfig({ ...json, id2label: { 0: 'tench' }, problem_type: 'single_label_classification' })).toEqual(configOf('giant'));
+  });
+
+  it('refuses what is no object', () => {
+    for (const json of [undefined, null, 'dinov2', 3, [giantJson]]) {
+      expect(configError('CONFIG_JSON', () => parseConfig(json)).message).toMatch(/expected an object, found/);
+    }
+  });
+
+  it('refuses other families by name', () => {
+    for (const model_type of ['dinov3_vit', 'vit', 'Dinov2', undefined, 2]) {
+      const { message } = configError('CONFIG_UNSUPPORTED', () => parseConfig({ ...giantJson, model_type }));
+      expect(message).toContain(`found ${model_type === undefined ? 'nothing' : JSON.stringify(model_type)}`);
+    }
+    expect(configError('CONFIG_UNSUPPORTED', () => parseConfig({})).message).toContain('model_type');
+  });
+
+  it.each([
+    ['hidden_size', '384'],
+    ['hidden_size', 384.5],
+    ['hidden_size', 0],
+    ['hidden_size', 1e9],
+    ['hidden_size', null],
+    ['num_hidden_layers', -1],
+    ['num_hidden_layers', 1e6],
+    ['num_attention_heads', 0],
+    ['mlp_ratio', 1e9],
+    ['mlp_ratio', '4'],
+    ['layer_norm_eps', 0],
+    ['layer_norm_eps', Number.NaN],
+    ['image_size', 13],
+    ['image_size', 1e6],
+    ['image_size', [518]],
+    ['image_size', 'large'],
+    ['patch_size', 0],
+    ['patch_size', 1000],
+    ['use_swiglu_ffn', 'yes'],
+  ])('refuses %s = %j as out of range or of the wrong type', (field, value) => {
+    const { message } = configError('CONFIG_FIELD', () => parseConfig({ ...giantJson, [field]: value }));
+    expect(message).toContain(`${field}: expected`);
+    expect(message).toContain(`found ${JSON.stringify(value)}`);
+  });
+
+  it.each([
+    ['num_channels', 4],
+    ['qkv_bias', false],
+    ['hidden_act', 'gelu_new'],
+    ['image_size', [518, 504]],
+    ['num_attention_heads', 12],
+    ['hidden_size', 1000],
+  ])('refuses %s = %j as no DINOv2', (field, value) => {
+    const json = { ...giantJson, use_swiglu_ffn: false, [field]: value };
+    expect(configError('CONFIG_UNSUPPORTED', () => parseConfig(json)).message).toMatch(/expected .*, found/);
+  });
+
+  it('refuses a register count that no model has, and reads it of models with registers alone', () => {
+    const registers = { ...giantJson, model_type: 'dinov2_with_registers' };
+    expect(parseConfig({ ...registers, num_register_tokens: 8 }).numRegisterTokens).toBe(8);
+    for (const num_register_tokens of [0, 65, 1.5]) {
+      configError('CONFIG_FIELD', () => parseConfig({ ...registers, num_register_tokens }));
+    }
+    expect(parseConfig({ ...giantJson, num_register_tokens: 4 }).numRegisterTokens).toBe(0);
+  });
+
+  it('lists all offending fields in one message', () => {
+    const json = { ...giantJson, hidden_size: -1, num_channels: 1, layer_norm_eps: 'small' };
+    expect(configError('CONFIG_FIELD', () => parseConfig(json)).message).toBe(
+      'config.json: hidden_size: expected an integer from 64 to 4608, found -1; ' +
+        'layer_norm_eps: expected a number from 1e-12 to 0.01, found "small"; ' +
+        'num_channels: expected 3, found 1. Correct the file, or take it again from the repository of the weights.',
+    );
+  });
+
+  it('refuses a patch that is larger than the default image', () => {
+    configError('CONFIG_FIELD', () => parseConfig({ model_type: 'dinov2', patch_size: 64, image_size: 60 }));
+  });
+});
+
+describe('configOf', () => {
+  it.each(sizes)('%s comes back through config.json, with and without registers', (size) => {
+    for (const registers of [false, true]) {
+      const config = configOf(size, { registers });
+      expect(parseConfig(JSON.parse(JSON.stringify(configJson(config))))).toEqual(config);
+    }
+  });
+
+  it('names the sizes when asked for another', () => {
+    expect(configError('CONFIG_UNSUPPORTED', () => configOf('huge' as ModelSize)).message).toContain('small, base, large, giant');
+    configError('CONFIG_UNSUPPORTED', () => configOf('toString' as ModelSize));
+  });
+
+  it('config.json of the fixtures comes back too', () => {
+    for (const kind of ['plain', 'registers', 'swiglu']) {
+      const config = parseConfig(readJson(`tiny-${kind}/config.json`));
+      expect(parseConfig(configJson(config))).toEqual(config);
+    }
+    configError('CONFIG_UNSUPPORTED', () => configJson({ ...configOf('small'), posEmbed: 'offset' }));
+  });
+});
+
+describe('nativeGrid', () => {
+  it('counts whole patches', () => {
+    expect(nativeGrid(configOf('small'))).toBe(37);
+    expect(nativeGrid({ imageSize: 224, patchSize: 16 })).toBe(14);
+    expect(nativeGrid({ imageSize: 83, patchSize: 14 })).toBe(5);
+  });
+});
+
+describe('inferConfig', () => {
+  it.each(['plain', 'registers', 'swiglu'])("agrees with transformers' config.json: tiny-%s", (kind) => {
+    const header = parseSafetensors(readFileSync(new URL(`tiny-${kind}/model.safetensors`, fixtures)));
+    expect(inferConfig(header)).toEqual(parseConfig(readJson(`tiny-${kind}/config.json`)));
+  });
+
+  it.each(sizes)('recognises %s by shapes alone, in both dialects', (size) => {
+    for (const registers of [false, true]) {
+      const config = configOf(size, { registers });
+      const ours = parameters(config);
+      expect(inferConfig(headerOf(huggingFaceTensors(ours)))).toEqual(config);
+      expect(inferConfig(headerOf(ours))).toEqual({ ...config, posEmbed: registers ? 'antialias' : 'offset' });
+    }
+  });
+
+  it("takes antialias for facebookresearch's names without a mask token, as timm has them", () => {
+    const ours = parameters(configOf('small')).filter(({ name }) => name !== 'mask_token');
+    expect(inferConfig(headerOf(ours))?.posEmbed).toBe('antialias');
+  });
+
+  it('says undefined when the file is no DINOv2, or not one that could run', () => {
+    expect(inferConfig(headerOf([]))).toBeUndefined();
+    expect(inferConfig(headerOf([{ name: 'bert.embeddings.word_embeddings.weight', shape: [30522, 768] }]))).toBeUndefined();
+    const ours = parameters(configOf('small'));
+    for (const without of ['cls_token', 'pos_embed', 'patch_embed.proj.weight', 'blocks.0.mlp.fc2.weight', 'blocks.0.norm1.weight']) {
+      expect(inferConfig(headerOf(ours.filter(({ name }) => name !== without)))).toBeUndefined();
+    }
+    const reshaped = (name: string, shape: number[]) => headerOf(ours.map((parameter) => (parameter.name === name ? { name, shape } : parameter)));
+    expect(inferConfig(reshaped('pos_embed', [1, 1 + 28 * 49, 384]))).toBeUndefined();
+    expect(inferConfig(reshaped('cls_token', [1, 1, 192 + 1]))).toBeUndefined();
+    expect(inferConfig(reshaped('cls_token', [384]))).toBeUndefined();
+    expect(inferConfig(reshaped('patch_embed.proj.weight', [384, 1, 14, 14]))).toBeUndefined();
+    expect(inferConfig(headerOf([...ours, { name: 'embeddings.cls_token', shape: [1, 1, 384] }]))).toBeUndefined();
+  });
+});

@@ -1,0 +1,43 @@
+import { readFile } from 'node:fs/promises';
+import { afterAll, describe, expect, test } from 'vitest';
+import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { DINOv2 } from '../../src/dinov2.ts';
+import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
+
+const report: string[] = [];
+afterAll(() => console.log(report.join('\n')));
+
+describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file', (kind) => {
+  test.each([
+    [70, 70, 1],
+    [56, 98, 2],
+    [14, 14, 1],
+    [100, 61, 1],
+  ])('%i × %i, batch %i: every hidden state', async (height, width, batch) => {
+    const folder = new URL(`tiny-${kind}/`, referenceFolder);
+    using model = await DINOv2.fromFiles({
+      config: await readFile(new URL('config.json', folder), 'utf8'),
+      weights: new Uint8Array(await readFile(new URL('model.safetensors', folder))),
+    });
+    const expected = await readTensors(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
+    const pixels = syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);
+    using features = await model.forward(pixels, { height, width, batch }, { layers: [0, 1, 2] });
+
+    const errors = [maxError(await features.lastHiddenState(), expected.get('last_hidden_state')!.values)];
+    for (const layer of [0, 1, 2]) errors.push(maxError(await features.hiddenState(layer), expected.get(`hidden_states.${layer}`)!.values));
+    report.push(`tiny-${kind} ${height}×${width} b${batch}: ${errors.map((error) => error.toExponential(1)).join(' ')}`);
+    for (const error of errors) expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
+  });
+});
+
+test('small at 224 × 224, weights by formula', async () => {
+  using model = await DINOv2.synthetic('small');
+  const expected = await readTensors('small.expected.224x224.safetensors');
+  const pixels = syntheticTensor('pixel_values.224x224', [1, 3, 224, 224]);
+  const startMs = performance.now();
+  using features = await model.forward(pixels, { height: 224, width: 224 });
+  const found = await features.lastHiddenState();
+  const error = maxError(found, expected.get('last_hidden_state')!.values);
+  report.push(`small 224×224: ${error.toExponential(1)}, ${(performance.now() - startMs).toFixed(0)} ms on ${model.adapter.description}`);
+  expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
+});
