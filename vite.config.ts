@@ -7,6 +7,13 @@ const testing = process.env['VITEST'] !== undefined;
 const executablePath = testing ? await chromiumPath() : '';
 const swiftShader = testing ? (vulkanFolder(executablePath) ?? '') : '';
 
+/** Tells browser tests, which have no environment, where to leave the name of their adapter. */
+const adaptersFolder = {
+  name: 'adapters-folder',
+  resolveId: (id: string) => (id === 'virtual:adapters-folder' ? `\0${id}` : undefined),
+  load: (id: string) => (id === '\0virtual:adapters-folder' ? `export default ${JSON.stringify(process.env['TEST_ADAPTER_FOLDER'] ?? '')}` : undefined),
+};
+
 /** Tests that need minutes run only when asked: `npm run test:full`. */
 const full = process.env['TEST_FULL'] === '1';
 
@@ -14,7 +21,7 @@ export default defineConfig(({ mode }) => {
   // Shaders reach the library as they are written, so that a compiler's line numbers are true; the published build strips comments.
   const shaders = glsl({ minify: mode === 'library' || mode === 'demo' });
   return {
-    plugins: [shaders],
+    plugins: testing ? [shaders, adaptersFolder] : [shaders],
     appType: 'mpa', // a missing file answers 404, not the page
     server: { open: false, host: '127.0.0.1' },
     build:

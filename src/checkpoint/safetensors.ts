@@ -114,6 +114,7 @@ export function dtypeBits(dtype: string): number | undefined {
  * @param bytes the file; it is neither kept nor changed
  * @returns where each tensor lies in `bytes`
  * @throws SafetensorsError whatever is wrong with the bytes; `code` says which rule they break
+ * @throws TypeError if `bytes` holds no bytes; RangeError if an option is out of range
  */
 export function parseSafetensors(bytes: Uint8Array | ArrayBuffer, options: SafetensorsOptions = {}): SafetensorsHeader {
   const file = asBytes(bytes);
@@ -675,7 +676,17 @@ function asBytes(bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
   if (bytes instanceof Uint8Array) {
     return bytes;
   }
-  return ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes);
+  if (ArrayBuffer.isView(bytes)) {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  // By its tag, so that a buffer from a frame will do; anything else (a Blob, a Response) would silently become an empty array.
+  const tag = Object.prototype.toString.call(bytes);
+  if (tag === '[object ArrayBuffer]' || tag === '[object SharedArrayBuffer]') {
+    return new Uint8Array(bytes);
+  }
+  throw new TypeError(
+    `safetensors: expected a Uint8Array or an ArrayBuffer, found ${tag}. Of a Blob or a Response, await arrayBuffer() first.`,
+  );
 }
 
 function uint32(bytes: Uint8Array, at: number): number {

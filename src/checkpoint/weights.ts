@@ -124,9 +124,7 @@ function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array): void {
 }
 
 function checkFinite(name: string, values: Float32Array, begin: number): void {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]! * 0; // 0 for numbers, NaN for infinities and NaN
-  if (sum === 0) return;
   const at = values.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
   throw new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, found ${values[at]} at element ${begin + at}. The file is damaged or was written by a training run that diverged; get it again.`);
 }

@@ -8,7 +8,7 @@ export const WEIGHT_BITS = 22;
 
 /** What each pixel of a resized line is made of. */
 export interface Taps {
-  /** Weights of a pixel, those of value 0 at the end included. */
+  /** Weights of a pixel; where it needs fewer, the last ones are 0. */
   readonly count: number;
   /** For every pixel: the first source pixel that it reads, then `count` weights. */
   readonly table: Int32Array<ArrayBuffer>;
@@ -35,30 +35,30 @@ export function resizeTaps(sourceSize: number, resizedSize: number, first: numbe
   const filterScale = Math.max(scale, 1);
   const support = SUPPORT * filterScale;
   const inverse = 1 / filterScale;
-  const count = Math.min(Math.ceil(support) * 2 + 1, sourceSize);
+  const centreOf = (i: number): number => (first + i + 0.5) * scale;
+  const fromOf = (i: number): number => Math.max(Math.trunc(centreOf(i) - support + 0.5), 0);
+  const toOf = (i: number): number => Math.min(Math.trunc(centreOf(i) + support + 0.5), sourceSize);
+
+  let count = 0;
+  for (let i = 0; i < length; i++) count = Math.max(count, toOf(i) - fromOf(i));
+
   const table = new Int32Array(length * (count + 1));
   const weights = new Float64Array(count);
-  let begin = sourceSize;
-  let end = 0;
   for (let i = 0; i < length; i++) {
-    const centre = (first + i + 0.5) * scale;
-    const from = Math.max(Math.trunc(centre - support + 0.5), 0);
-    const to = Math.min(Math.trunc(centre + support + 0.5), sourceSize);
+    const from = fromOf(i);
+    const reads = toOf(i) - from;
     let sum = 0;
-    for (let j = from; j < to; j++) {
-      const weight = cubic((j - centre + 0.5) * inverse);
-      weights[j - from] = weight;
+    for (let j = 0; j < reads; j++) {
+      const weight = cubic((j + from - centreOf(i) + 0.5) * inverse);
+      weights[j] = weight;
       sum += weight;
     }
     const at = i * (count + 1);
     table[at] = from;
-    for (let j = 0; j < to - from; j++) {
-      // Pillow divides, then rounds half away from zero.
+    for (let j = 0; j < reads; j++) {
       const weight = weights[j]! / sum;
       table[at + 1 + j] = Math.trunc(weight * 2 ** WEIGHT_BITS + (weight < 0 ? -0.5 : 0.5));
     }
-    begin = Math.min(begin, from);
-    end = Math.max(end, to);
   }
-  return { count, table, begin, end };
+  return { count, table, begin: fromOf(0), end: toOf(length - 1) };
 }

@@ -223,6 +223,10 @@ describe('what is read', () => {
     }
   });
 
+  test.each([[undefined], [null], ['text'], [42], [[1, 2]], [new Blob(['abc'])]])('%o holds no bytes: not an empty file', (value) => {
+    expect(() => parseSafetensors(value as unknown as Uint8Array)).toThrow(TypeError);
+  });
+
   test('names of Object.prototype are names like others', () => {
     const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty'];
     const members = names.map((name, i) => `"${name}":{"dtype":"U8","shape":[1],"data_offsets":[${i},${i + 1}]}`);

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
@@ -8,17 +8,22 @@ const report: string[] = [];
 afterAll(() => console.log(report.join('\n')));
 
 describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file', (kind) => {
+  let model: DINOv2;
+  beforeAll(async () => {
+    const folder = new URL(`tiny-${kind}/`, referenceFolder);
+    model = await DINOv2.fromFiles({
+      config: await readFile(new URL('config.json', folder), 'utf8'),
+      weights: new Uint8Array(await readFile(new URL('model.safetensors', folder))),
+    });
+  });
+  afterAll(() => model.dispose());
+
   test.each([
     [70, 70, 1],
     [56, 98, 2],
     [14, 14, 1],
     [100, 61, 1],
   ])('%i × %i, batch %i: every hidden state', async (height, width, batch) => {
-    const folder = new URL(`tiny-${kind}/`, referenceFolder);
-    using model = await DINOv2.fromFiles({
-      config: await readFile(new URL('config.json', folder), 'utf8'),
-      weights: new Uint8Array(await readFile(new URL('model.safetensors', folder))),
-    });
     const expected = await readTensors(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
     const pixels = syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);
     using features = await model.forward(pixels, { height, width, batch }, { layers: [0, 1, 2] });

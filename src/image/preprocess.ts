@@ -1,0 +1,251 @@
+/**
+ * An image → what the model sees: resized, cropped and normalised on the GPU with the same bits as Hugging Face's BitImageProcessor on
+ * Pillow. In two steps, so that the caller knows sizes before it makes a buffer for a batch: `prepare` decodes and uploads, `write` computes.
+ */
+import { DeviceError, ImageError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { RESIZE_WORKGROUP, resizeHorizontal, resizeVertical } from '../gpu/imageKernels.js';
+import type { CompiledKernel } from '../gpu/pipelines.js';
+import { resizeTaps } from './coefficients.js';
+import { checkResize, planResize, type Geometry, type ResizeOptions } from './geometry.js';
+import { IMAGENET, levelsOf, type Normalization } from './normalization.js';
+import { toTexture, type ImageSource, type SourceOptions } from './source.js';
+
+/** How an image becomes pixels. */
+export interface PixelOptions extends ResizeOptions, SourceOptions {}
+
+export interface PreprocessorOptions {
+  /** Side of a patch: outputs are multiples of it. Default 14. */
+  readonly patchSize?: number | undefined;
+  /** Default: ImageNet's, which all DINOv2 have. */
+  readonly normalization?: Normalization | undefined;
+}
+
+/** What the model sees, in numbers. */
+export interface Pixels {
+  /** (batch, 3, height, width), normalised. */
+  readonly data: Float32Array<ArrayBuffer>;
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** An image on the GPU, waiting to be written. `Preprocessor.write` uses it up; else call `dispose`. */
+export class PreparedImage {
+  readonly geometry: Geometry;
+  readonly #texture: GPUTexture;
+  #used = false;
+
+  constructor(geometry: Geometry, texture: GPUTexture) {
+    this.geometry = geometry;
+    this.#texture = texture;
+  }
+
+  /** Of the output: multiples of the patch size. */
+  get width(): number {
+    return this.geometry.width;
+  }
+
+  get height(): number {
+    return this.geometry.height;
+  }
+
+  /** Bytes of its pixels, (3, height, width) in float32. */
+  get bytes(): number {
+    return 3 * this.height * this.width * Float32Array.BYTES_PER_ELEMENT;
+  }
+
+  /** @throws DeviceError DISPOSED, if it was written or disposed before. */
+  get texture(): GPUTexture {
+    if (this.#used) throw new DeviceError('DISPOSED', 'PreparedImage: expected one that still has its texture, found one that was written or disposed. Prepare the image again.');
+    return this.#texture;
+  }
+
+  dispose(): void {
+    this.#used = true;
+    this.#texture.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** One resized line's taps on the GPU. */
+interface TapsOnGpu {
+  readonly buffer: GPUBuffer;
+  readonly count: number;
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Tables of taps that are kept: two for a video, a few for photographs of some cameras. */
+const KEPT_TAPS = 16;
+
+export class Preprocessor {
+  readonly #gpu: Gpu;
+  readonly #patchSize: number;
+  readonly #horizontal: CompiledKernel;
+  readonly #vertical: CompiledKernel;
+  readonly #levels: GPUBuffer;
+  /** In the order of their last use. */
+  readonly #taps = new Map<string, TapsOnGpu>();
+  #disposed = false;
+
+  private constructor(gpu: Gpu, patchSize: number, horizontal: CompiledKernel, vertical: CompiledKernel, levels: GPUBuffer) {
+    this.#gpu = gpu;
+    this.#patchSize = patchSize;
+    this.#horizontal = horizontal;
+    this.#vertical = vertical;
+    this.#levels = levels;
+  }
+
+  /** Compiles the two kernels. No image size is baked into them. */
+  static async create(gpu: Gpu, { patchSize = 14, normalization = IMAGENET }: PreprocessorOptions = {}): Promise<Preprocessor> {
+    const compile = (kernel: typeof resizeHorizontal): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: {} });
+    const [horizontal, vertical] = await Promise.all([compile(resizeHorizontal), compile(resizeVertical)]);
+    const levels = await gpu.allocating(() => gpu.memory.storageOf('pixel levels', levelsOf(normalization)));
+    return new Preprocessor(gpu, patchSize, horizontal, vertical, levels);
+  }
+
+  /**
+   * Decodes an image and puts it on the GPU.
+   *
+   * @throws ImageError what toTexture throws, and INPUT_SHAPE if the options do not fit together
+   * @throws `signal.reason` after an abort
+   */
+  async prepare(source: ImageSource, options: PixelOptions = {}): Promise<PreparedImage> {
+    this.#alive();
+    checkResize(options, this.#patchSize);
+    const { texture, width, height } = await toTexture(this.#gpu, source, options);
+    try {
+      options.signal?.throwIfAborted();
+      this.#alive();
+      return new PreparedImage(planResize(width, height, options, this.#patchSize), texture);
+    } catch (error) {
+      texture.destroy();
+      throw error;
+    }
+  }
+
+  /**
+   * Writes an image's pixels, (3, height, width) in float32, into `pixels` from byte `offset` on, and frees what belongs to the image. Only
+   * submits: what is submitted later on this device finds the pixels there.
+   */
+  write(image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
+    this.#alive();
+    const { texture, geometry, bytes } = image;
+    if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
+      throw new ImageError('INPUT_SHAPE', `Pixels: expected ${bytes} bytes from offset ${offset}, a multiple of 4, found a buffer of ${pixels.size}. Make it (batch, 3, height, width) floats.`);
+    }
+    const { memory, device, pipelines } = this.#gpu;
+    const temporary: GPUBuffer[] = [];
+    try {
+      const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height } = geometry;
+      const across = this.#tapsFor(sourceWidth, resizedWidth, left, width);
+      const down = this.#tapsFor(sourceHeight, resizedHeight, top, height);
+      const rows = down.end - down.begin;
+      const size = memory.uniformOf('resize size', [width, height, rows, down.begin, across.count, down.count, offset / 4]);
+      temporary.push(size);
+      const between = memory.storage('resize between', rows * width * 4);
+      temporary.push(between);
+
+      const encoder = device.createCommandEncoder({ label: 'pixels' });
+      const pass = encoder.beginComputePass({ label: 'pixels' });
+      const dispatch = (kernel: CompiledKernel, lines: number, resources: readonly (GPUBuffer | GPUTextureView)[]): void => {
+        pass.setPipeline(kernel.pipeline);
+        pass.setBindGroup(0, pipelines.bind(kernel, resources.map((resource) => ('size' in resource ? { buffer: resource } : resource))));
+        pass.dispatchWorkgroups(Math.ceil(width / RESIZE_WORKGROUP[0]), Math.ceil(lines / RESIZE_WORKGROUP[1]));
+      };
+      dispatch(this.#horizontal, rows, [size, texture.createView(), across.buffer, between]);
+      dispatch(this.#vertical, height, [size, between, down.buffer, this.#levels, pixels]);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+    } finally {
+      // A buffer or texture that is destroyed after a submit lives until the GPU is done with it.
+      for (const buffer of temporary) memory.destroy(buffer);
+      image.dispose();
+    }
+  }
+
+  /**
+   * The pixels of several images in one buffer, (batch, 3, height, width), one image after the other: at most one image's texture is on the
+   * GPU. The caller destroys the buffer (`gpu.memory.destroy`).
+   *
+   * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size ('fit' alone); what `prepare` throws
+   */
+  async batch(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<{ buffer: GPUBuffer; batch: number; height: number; width: number }> {
+    const { memory } = this.#gpu;
+    let made: { buffer: GPUBuffer; batch: number; height: number; width: number } | undefined;
+    try {
+      for (const [index, source] of sources.entries()) {
+        const image = await this.prepare(source, options);
+        try {
+          const { width, height, bytes } = image;
+          made ??= await this.#gpu.allocating(() => ({ buffer: memory.storage('pixels', sources.length * bytes), batch: sources.length, height, width }));
+          if (made.height !== height || made.width !== width) {
+            const found = `image 0 with ${made.width} × ${made.height} and image ${index} with ${width} × ${height}`;
+            throw new ImageError('INPUT_SHAPE', `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or batches of images of one shape.`);
+          }
+          this.write(image, made.buffer, index * bytes);
+        } finally {
+          image.dispose();
+        }
+      }
+      if (!made) throw new ImageError('INPUT_SHAPE', 'Batch: expected at least 1 image, found 0. Hand in an image.');
+      return made;
+    } catch (error) {
+      if (made) memory.destroy(made.buffer);
+      throw error;
+    }
+  }
+
+  /** What the model sees, in JavaScript's memory. Throws as `batch` does. */
+  async read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
+    const { memory } = this.#gpu;
+    const { buffer, batch, height, width } = await this.batch(sources, options);
+    try {
+      const bytes = await memory.read(buffer, 0, batch * 3 * height * width * Float32Array.BYTES_PER_ELEMENT);
+      this.#gpu.check();
+      return { data: new Float32Array(bytes), batch, height, width };
+    } catch (error) {
+      this.#gpu.check();
+      throw error;
+    } finally {
+      memory.destroy(buffer);
+    }
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    for (const { buffer } of this.#taps.values()) this.#gpu.memory.destroy(buffer);
+    this.#taps.clear();
+    this.#gpu.memory.destroy(this.#levels);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #alive(): void {
+    if (this.#disposed) throw new DeviceError('DISPOSED', 'Preprocessor: expected one in use, found one after dispose(). Load the model again.');
+  }
+
+  #tapsFor(sourceSize: number, resizedSize: number, first: number, length: number): TapsOnGpu {
+    const key = [sourceSize, resizedSize, first, length].join();
+    let taps = this.#taps.get(key);
+    if (taps) {
+      this.#taps.delete(key);
+    } else {
+      const { count, table, begin, end } = resizeTaps(sourceSize, resizedSize, first, length);
+      taps = { buffer: this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table), count, begin, end };
+    }
+    this.#taps.set(key, taps);
+    if (this.#taps.size > KEPT_TAPS) {
+      const [oldest, { buffer }] = this.#taps.entries().next().value!;
+      this.#taps.delete(oldest);
+      this.#gpu.memory.destroy(buffer);
+    }
+    return taps;
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management, no premultiplied alpha, and alpha
+ * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread.
+ */
+import { ImageError } from '../errors.js';
+import { TextureUsage } from '../gpu/constants.js';
+import type { Gpu } from '../gpu/device.js';
+import { withoutExif } from './orientation.js';
+
+/** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
+export interface RawImage {
+  readonly data: Uint8Array | Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+  /** 4: red, green, blue and an alpha that is not looked at. 3: the same without alpha. Default: what the length of `data` says. */
+  readonly channels?: 3 | 4 | undefined;
+}
+
+/** What an image can come from. Strings are URLs; those of other origins need CORS. */
+export type ImageSource =
+  | ImageBitmap
+  | HTMLImageElement
+  | HTMLCanvasElement
+  | OffscreenCanvas
+  | HTMLVideoElement
+  | VideoFrame
+  | ImageData
+  | Blob
+  | URL
+  | string
+  | RawImage;
+
+/**
+ * How a file is turned. `respect`: upright, as its Exif data say and as browsers and `transformers.image_utils.load_image` show it.
+ * `ignore`: as the pixels lie in the file, which is what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
+ */
+export type Orientation = 'respect' | 'ignore';
+
+export interface SourceOptions {
+  /** Default 'respect'. */
+  readonly orientation?: Orientation | undefined;
+  /** Stops the loading: the promise rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An image on the GPU. Whoever holds it destroys the texture. */
+export interface ImageTexture {
+  readonly texture: GPUTexture;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Puts an image on the GPU.
+ *
+ * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels of another origin), IMAGE_DECODE
+ * (no image that can be decoded here), IMAGE_SIZE (empty, or larger than a texture of this device)
+ * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
+ * @throws `signal.reason` after an abort
+ */
+export async function toTexture(gpu: Gpu, source: ImageSource, { orientation = 'respect', signal }: SourceOptions = {}): Promise<ImageTexture> {
+  signal?.throwIfAborted();
+  if (orientation !== 'respect' && orientation !== 'ignore') {
+    throw new ImageError('INPUT_SHAPE', `orientation: expected 'respect' or 'ignore', found ${JSON.stringify(orientation)}. Use one of these.`);
+  }
+  const kind = kindOf(source);
+  switch (kind) {
+    case 'String':
+    case 'URL':
+      return ofUrl(gpu, source as string | URL, orientation, signal);
+    case 'Blob':
+    case 'File':
+      return ofBlob(gpu, source as Blob, nameOf(source as Blob), orientation, signal);
+    case 'HTMLImageElement':
+      return ofElement(gpu, source as HTMLImageElement, signal);
+    case 'ImageBitmap':
+    case 'HTMLCanvasElement':
+    case 'OffscreenCanvas': {
+      const { width, height } = source as ImageBitmap;
+      return ofDrawable(gpu, source as ImageBitmap, kind, width, height);
+    }
+    case 'HTMLVideoElement': {
+      const { videoWidth, videoHeight } = source as HTMLVideoElement;
+      return ofDrawable(gpu, source as HTMLVideoElement, kind, videoWidth, videoHeight);
+    }
+    case 'VideoFrame': {
+      const { displayWidth, displayHeight } = source as VideoFrame;
+      return ofDrawable(gpu, source as VideoFrame, kind, displayWidth, displayHeight);
+    }
+    default:
+      return ofBytes(gpu, source, kind);
+  }
+}
+
+/** The name of a thing's class. Unlike instanceof it needs no global and knows the things of other windows. */
+const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+
+const nameOf = (blob: Blob): string => ('name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob');
+
+/** For messages: without query and fragment, which may hold secrets, and not at any length. */
+function nameOfUrl(url: string): string {
+  const plain = url.startsWith('data:') ? url : url.replace(/[?#].*$/s, '');
+  return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
+}
+
+async function ofUrl(gpu: Gpu, source: string | URL, orientation: Orientation, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  const url = String(source);
+  const name = nameOfUrl(url);
+  let blob: Blob;
+  try {
+    const response = await fetch(url, { signal: signal ?? null });
+    if (!response.ok) {
+      await response.body?.cancel();
+      throw new ImageError('IMAGE_FETCH', `${name}: expected an image, found HTTP status ${response.status}. Check the URL.`);
+    }
+    blob = await response.blob();
+  } catch (cause) {
+    signal?.throwIfAborted();
+    if (cause instanceof ImageError) throw cause;
+    const what = 'Check the URL, the network, and that a server of another origin allows this page to read it (CORS)';
+    throw new ImageError('IMAGE_FETCH', `${name}: expected an image, found no answer that may be read (${String(cause)}). ${what}.`, { cause });
+  }
+  return ofBlob(gpu, blob, name, orientation, signal);
+}
+
+async function ofBlob(gpu: Gpu, blob: Blob, name: string, orientation: Orientation, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  let file = blob;
+  if (orientation === 'ignore') {
+    const bytes = await blob.arrayBuffer().catch((cause: unknown) => {
+      throw new ImageError('IMAGE_FETCH', `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`, { cause });
+    });
+    signal?.throwIfAborted();
+    file = new Blob(withoutExif(new Uint8Array(bytes)), { type: blob.type });
+  }
+  return ofDecoded(gpu, file, name, `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`, signal);
+}
+
+async function ofElement(gpu: Gpu, element: HTMLImageElement, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  const name = nameOfUrl(element.currentSrc || element.src) || '<img>';
+  if (!element.complete || element.naturalWidth === 0) {
+    await element.decode().catch((cause: unknown) => {
+      throw new ImageError('IMAGE_DECODE', `${name}: expected an <img> with an image, found one that did not load (${String(cause)}). Check its src.`, { cause });
+    });
+    signal?.throwIfAborted();
+  }
+  return ofDecoded(gpu, element, name, '<img>', signal);
+}
+
+/** Decodes anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels. */
+async function ofDecoded(gpu: Gpu, source: Blob | HTMLImageElement, name: string, found: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  if (typeof createImageBitmap !== 'function') {
+    const how = 'Decode the image yourself and hand in { data, width, height }';
+    throw new ImageError('IMAGE_DECODE', `${name}: expected a browser's image decoder (createImageBitmap), found none here. ${how}.`);
+  }
+  let bitmap: ImageBitmap;
+  try {
+    bitmap = await createImageBitmap(source, { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    const formats = 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>';
+    throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${found} that cannot be decoded (${String(cause)}). ${formats}.`, { cause });
+  }
+  try {
+    signal?.throwIfAborted();
+    return await ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height);
+  } finally {
+    bitmap.close();
+  }
+}
+
+async function ofDrawable(
+  gpu: Gpu,
+  source: ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame,
+  name: string,
+  width: number,
+  height: number,
+): Promise<ImageTexture> {
+  return upload(gpu, name, width, height, (texture) => {
+    try {
+      gpu.device.queue.copyExternalImageToTexture({ source }, { texture, premultipliedAlpha: false }, [width, height]);
+    } catch (cause) {
+      if (cause instanceof Error && cause.name === 'SecurityError') {
+        const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
+        throw new ImageError('IMAGE_FETCH', `${name}: expected pixels that this page may read, found some of another origin. ${what}.`, { cause });
+      }
+      const what = 'A video needs its first frame (wait for loadeddata); a bitmap or frame that was closed is gone';
+      throw new ImageError('IMAGE_DECODE', `${name}: expected something that can be drawn, found nothing to draw (${String(cause)}). ${what}.`, { cause });
+    }
+  });
+}
+
+/** ImageData and RawImage. */
+async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTexture> {
+  const { data, width, height, channels } = (source ?? {}) as Partial<RawImage>;
+  const dataKind = kindOf(data);
+  if (dataKind !== 'Uint8Array' && dataKind !== 'Uint8ClampedArray') {
+    const expected = 'an image, canvas, video, frame, Blob, URL, ImageData, or { data, width, height } with 8 bits a channel';
+    throw new ImageError('IMAGE_TYPE', `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data in ${dataKind}`}. Hand in one of these.`);
+  }
+  const bytes = data as Uint8Array<ArrayBuffer>;
+  const size = sizeOf('data', width as number, height as number);
+  const perPixel = channels ?? bytes.length / size;
+  if ((perPixel !== 3 && perPixel !== 4) || bytes.length !== size * perPixel) {
+    const expected = channels === undefined ? `${size * 3} or ${size * 4}` : `${size * channels} (${channels} channels; 3 or 4 will do)`;
+    throw new ImageError('IMAGE_SIZE', `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`);
+  }
+  return upload(gpu, 'data', width as number, height as number, (texture) => {
+    const rgba = perPixel === 4 ? bytes : withAlpha(bytes);
+    gpu.device.queue.writeTexture({ texture }, rgba, { bytesPerRow: width! * 4 }, [width!, height!]);
+  });
+}
+
+function withAlpha(rgb: Uint8Array): Uint8Array<ArrayBuffer> {
+  const rgba = new Uint8Array((rgb.length / 3) * 4);
+  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
+    rgba[to] = rgb[from]!;
+    rgba[to + 1] = rgb[from + 1]!;
+    rgba[to + 2] = rgb[from + 2]!;
+    rgba[to + 3] = 255;
+  }
+  return rgba;
+}
+
+/** The number of pixels, which is at least 1. */
+function sizeOf(name: string, width: number, height: number): number {
+  if (Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0) return width * height;
+  throw new ImageError('IMAGE_SIZE', `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`);
+}
+
+async function upload(gpu: Gpu, name: string, width: number, height: number, fill: (texture: GPUTexture) => void): Promise<ImageTexture> {
+  sizeOf(name, width, height);
+  const most = gpu.device.limits.maxTextureDimension2D;
+  if (width > most || height > most) {
+    throw new ImageError('IMAGE_SIZE', `${name}: expected at most ${most} × ${most} pixels on this device, found ${width} × ${height}. Make the image smaller first.`);
+  }
+  let made: GPUTexture | undefined;
+  try {
+    const texture = await gpu.allocating(() => {
+      made = gpu.device.createTexture({
+        label: `image ${width} × ${height}`,
+        size: [width, height],
+        format: 'rgba8unorm',
+        usage: TextureUsage.TEXTURE_BINDING | TextureUsage.COPY_DST | TextureUsage.RENDER_ATTACHMENT,
+      });
+      fill(made);
+      return made;
+    });
+    return { texture, width, height };
+  } catch (error) {
+    made?.destroy();
+    throw error;
+  }
+}

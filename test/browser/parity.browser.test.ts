@@ -1,0 +1,54 @@
+import { commands } from 'vitest/browser';
+import { expect, test } from 'vitest';
+import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { checkSupport, DINOv2 } from '../../src/index.ts';
+import { FP32_MAX_ERROR, maxError } from '../tolerance.ts';
+import adaptersFolder from 'virtual:adapters-folder';
+
+// Vite serves the repository at its root.
+const reference = (path: string): URL => new URL(`/test/fixtures/reference/${path}`, location.origin);
+
+const fetchBytes = async (path: string): Promise<Uint8Array> => {
+  const response = await fetch(reference(path));
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+};
+
+async function expectedOf(path: string): Promise<(name: string) => Float32Array> {
+  const bytes = await fetchBytes(path);
+  const { tensors } = parseSafetensors(bytes);
+  return (name) => {
+    const { begin, end } = tensors.get(name)!;
+    return new Float32Array(bytes.slice(begin, end).buffer);
+  };
+}
+
+test('there is an adapter', async () => {
+  const { ok, adapter, features, reason } = await checkSupport();
+  expect(reason).toBeUndefined();
+  expect(ok).toBe(true);
+  const name = `${navigator.userAgent.match(/(Chrome|Firefox)\/[\d.]+/)?.[0]}: ${adapter!.description || `${adapter!.vendor} ${adapter!.architecture}`}`;
+  if (adaptersFolder) await commands.writeFile(`${adaptersFolder}/browser`, name + (features!.includes('shader-f16') ? ', shader-f16' : ''));
+});
+
+test.each(['plain', 'registers', 'swiglu'])('tiny-%s, loaded by URL: every hidden state', async (kind) => {
+  using model = await DINOv2.fromPretrained(reference(`tiny-${kind}/`));
+  const expected = await expectedOf(`tiny-${kind}/expected.56x98.b2.safetensors`);
+  const pixels = syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]);
+  using features = await model.forward(pixels, { height: 56, width: 98, batch: 2 }, { layers: [0, 1, 2] });
+  expect(maxError(await features.lastHiddenState(), expected('last_hidden_state'))).toBeLessThanOrEqual(FP32_MAX_ERROR);
+  for (const layer of [0, 1, 2]) {
+    expect(maxError(await features.hiddenState(layer), expected(`hidden_states.${layer}`))).toBeLessThanOrEqual(FP32_MAX_ERROR);
+  }
+});
+
+test('small at 224 × 224, weights by formula', async () => {
+  using model = await DINOv2.synthetic('small');
+  const expected = await expectedOf('small.expected.224x224.safetensors');
+  const startMs = performance.now();
+  using features = await model.forward(syntheticTensor('pixel_values.224x224', [1, 3, 224, 224]), { height: 224, width: 224 });
+  const error = maxError(await features.lastHiddenState(), expected('last_hidden_state'));
+  console.log(`small 224 × 224 in the browser: ${error.toExponential(1)}, ${(performance.now() - startMs).toFixed(0)} ms`);
+  expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
+});

@@ -1,0 +1,31 @@
+// Distances between what was found and what was expected, and how large they may be. No Node and no browser in here.
+
+/** float32 on a CPU is 6e-6 away from the float64 reference; a GPU may round in another order. */
+export const FP32_MAX_ERROR = 2e-5;
+
+/** Largest distance. NaN anywhere makes it NaN. */
+export function maxError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (found.length !== expected.length) throw new Error(`expected ${expected.length} values, found ${found.length}`);
+  let worst = 0;
+  for (let i = 0; i < found.length; i++) {
+    const error = Math.abs(found[i]! - expected[i]!);
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+
+/** Smallest cosine of two rows of `columns` numbers. */
+export function minCosine(found: ArrayLike<number>, expected: ArrayLike<number>, columns: number): number {
+  let smallest = 1;
+  for (let row = 0; row < expected.length; row += columns) {
+    let [dot, a, b] = [0, 0, 0];
+    for (let i = row; i < row + columns; i++) {
+      dot += found[i]! * expected[i]!;
+      a += found[i]! ** 2;
+      b += expected[i]! ** 2;
+    }
+    const cosine = dot / Math.sqrt(a * b);
+    if (!(cosine >= smallest)) smallest = cosine;
+  }
+  return smallest;
+}
