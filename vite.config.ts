@@ -1,11 +1,21 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { playwright } from '@vitest/browser-playwright';
+import { readFile } from 'node:fs/promises';
 import glsl from 'vite-plugin-glsl';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 import { chromiumArgs, chromiumPath, vulkanFolder } from './scripts/software-gpu.mjs';
 
 const testing = process.env['VITEST'] !== undefined;
 const executablePath = testing ? await chromiumPath() : '';
 const swiftShader = testing ? (vulkanFolder(executablePath) ?? '') : '';
+
+/** Shaders as they are written, so that the line numbers of a compiler are true. The published builds strip their comments instead. */
+const plainShaders = {
+  name: 'plain-shaders',
+  enforce: 'pre' as const,
+  load: async (id: string) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined),
+};
 
 /** Tells browser tests, which have no environment, where to leave the name of their adapter. */
 const adaptersFolder = {
@@ -14,14 +24,41 @@ const adaptersFolder = {
   load: (id: string) => (id === '\0virtual:adapters-folder' ? `export default ${JSON.stringify(process.env['TEST_ADAPTER_FOLDER'] ?? '')}` : undefined),
 };
 
+/** Firefox is not among what `npm test` can bring along: `npm run test:firefox`, where it is installed. */
+const firefox = process.env['TEST_FIREFOX'] === '1';
+
+/** The root is the repository, the page is /demo/: whoever opens the address itself is led there, on the dev server and on a static host. */
+const demoPage: Plugin = {
+  name: 'demo-page',
+  configureServer(server) {
+    server.middlewares.use(toDemo);
+    const print = server.printUrls.bind(server);
+    server.printUrls = () => {
+      print();
+      const [url] = server.resolvedUrls?.local ?? [];
+      if (url) server.config.logger.info(`  ➜  Demo:    ${new URL('demo/', url).href}`);
+    };
+  },
+  configurePreviewServer: ({ middlewares }) => void middlewares.use(toDemo),
+  generateBundle() {
+    if (this.environment.config.mode !== 'demo') return;
+    const source = '<!doctype html><meta charset="utf-8"><title>DINOv2 on WebGPU</title><meta http-equiv="refresh" content="0; url=demo/"><a href="demo/">Demo</a>\n';
+    this.emitFile({ type: 'asset', fileName: 'index.html', source });
+  },
+};
+
+function toDemo({ url }: IncomingMessage, response: ServerResponse, next: () => void): void {
+  if (url !== '/' && url !== '/demo') return next();
+  response.writeHead(302, { location: '/demo/' }).end();
+}
+
 /** Tests that need minutes run only when asked: `npm run test:full`. */
 const full = process.env['TEST_FULL'] === '1';
 
 export default defineConfig(({ mode }) => {
-  // Shaders reach the library as they are written, so that a compiler's line numbers are true; the published build strips comments.
-  const shaders = glsl({ minify: mode === 'library' || mode === 'demo' });
+  const shaders = mode === 'library' || mode === 'demo' ? glsl({ minify: true }) : plainShaders;
   return {
-    plugins: testing ? [shaders, adaptersFolder] : [shaders],
+    plugins: testing ? [shaders, demoPage, adaptersFolder] : [shaders, demoPage],
     appType: 'mpa', // a missing file answers 404, not the page
     server: { open: false, host: '127.0.0.1' },
     build:
@@ -34,6 +71,8 @@ export default defineConfig(({ mode }) => {
               entry: { index: 'src/index.ts', safetensors: 'src/checkpoint/safetensors.ts' },
               formats: ['es'],
             },
+            // Two files, the second importing from the first: one class of SafetensorsError, whichever entry it came through.
+            rolldownOptions: { preserveEntrySignatures: 'allow-extension' },
           },
     base: mode === 'demo' ? './' : '/',
     test: {
@@ -45,7 +84,7 @@ export default defineConfig(({ mode }) => {
             name: 'unit',
             environment: 'node',
             include: ['test/**/*.test.ts'],
-            exclude: ['test/**/*.{gpu,full,browser,e2e}.test.ts'],
+            exclude: ['test/**/*.{gpu,full,browser,e2e,firefox}.test.ts'],
           },
         },
         {
@@ -77,6 +116,20 @@ export default defineConfig(({ mode }) => {
             },
           },
         },
+        ...(firefox
+          ? [
+              {
+                extends: true as const,
+                test: {
+                  name: 'firefox',
+                  environment: 'node' as const,
+                  include: ['test/**/*.firefox.test.ts'],
+                  testTimeout: 300_000,
+                  hookTimeout: 120_000,
+                },
+              },
+            ]
+          : []),
         {
           extends: true,
           test: {

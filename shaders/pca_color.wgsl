@@ -1,12 +1,12 @@
 // The colour of every patch of an image: (x - mean) along four directions, scaled and shifted. The first says whether the patch is foreground,
 // the others are red, green and blue.
-// One workgroup of 8 × 8 lanes per 8 patches; the lanes of a patch share its channels.
+// One lane per patch.
 //
 //   x      (tokens, EMBED_DIM); the image's patches are the num_patches tokens from first_token on
 //   basis  5 rows of EMBED_DIM: mean, direction of the mask, three components; then scale and shift, four values each, in the order mask, r, g, b
 //   rgba   (num_patches): r, g, b, a of 8 bits each, r in the lowest
 //
-// From outside: EMBED_DIM (a multiple of 4). Dispatch: ceil(num_patches / 8) workgroups, in lines along y beyond 65,535.
+// From outside: EMBED_DIM (a multiple of 4). Dispatch: ceil(num_patches / 16) workgroups, in lines along y beyond 65,535.
 
 struct PcaImage {
   first_token: u32,
@@ -21,41 +21,31 @@ struct PcaImage {
 @group(0) @binding(3) var<storage, read_write> rgba: array<u32>;
 
 const VECTORS = EMBED_DIM / 4u;
-const SHARES = 8u;
 
-// (eight patches, eight lanes of each)
-var<workgroup> partial_sums: array<vec4f, 8 * SHARES>;
-
-@compute @workgroup_size(SHARES, 8)
+@compute @workgroup_size(16)
 fn pca_color(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) workgroups: vec3u,
   @builtin(local_invocation_id) local: vec3u,
 ) {
-  let first = (workgroup.y * workgroups.x + workgroup.x) * 8u;
-  let last = image.num_patches - 1u;
-  let from = (image.first_token + min(first + local.y, last)) * VECTORS;
-  var sum = vec4f();
-  for (var i = local.x; i < VECTORS; i += SHARES) {
-    let value = x[from + i] - basis[i];
-    sum += vec4f(
+  let group = workgroup.y * workgroups.x + workgroup.x;
+  let token = group * 16u + local.x;
+  if (token >= image.num_patches) {
+    return;
+  }
+  let begin = (image.first_token + token) * VECTORS;
+  var score = vec4f();
+  for (var i = 0u; i < VECTORS; i++) {
+    let value = x[begin + i] - basis[i];
+    score += vec4f(
       dot(value, basis[VECTORS + i]),
       dot(value, basis[2u * VECTORS + i]),
       dot(value, basis[3u * VECTORS + i]),
       dot(value, basis[4u * VECTORS + i]),
     );
   }
-  partial_sums[local.y * SHARES + local.x] = sum;
-  workgroupBarrier();
-  let token = first + local.x;
-  if (local.y == 0u && token <= last) {
-    var score = vec4f();
-    for (var share = 0u; share < SHARES; share++) {
-      score += partial_sums[local.x * SHARES + share];
-    }
-    let value = fma(score, basis[5u * VECTORS], basis[5u * VECTORS + 1u]);
-    let channel = vec3u(clamp(value.yzw, vec3f(0.0), vec3f(1.0)) * 255.0 + 0.5);
-    let color = channel.x | (channel.y << 8u) | (channel.z << 16u) | (255u << 24u);
-    rgba[token] = select(color, image.background, image.masked != 0u && value.x <= 0.0);
-  }
+  let value = fma(score, basis[5u * VECTORS], basis[5u * VECTORS + 1u]);
+  let channel = vec3u(clamp(value.yzw, vec3f(0.0), vec3f(1.0)) * 255.0 + 0.5);
+  let color = channel.x | (channel.y << 8u) | (channel.z << 16u) | (255u << 24u);
+  rgba[token] = select(color, image.background, image.masked != 0u && value.x <= 0.0);
 }

@@ -22,74 +22,51 @@
 @group(0) @binding(1) var<storage, read_write> product: array<vec4f>;
 
 const VECTORS = EMBED_DIM / 4u;
-const SHARES = 16u;  // lanes that share four patches, each with every sixteenth vector of their channels
 
-// Sums of a lane: (four groups of four patches, four patches, vectors 0–3 and 4–7, sixteen lanes).
-var<workgroup> partial_sums: array<vec4f, 4 * 8 * SHARES>;
+fn four_scores(value: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+  return vec4f(dot(value, a), dot(value, b), dot(value, c), dot(value, d));
+}
 
-// scores = x · vectorsᵀ. One workgroup of 16 × 4 lanes per 16 patches. Dispatch: ceil(num_patches / 16) workgroups, in lines along y beyond 65,535.
-@compute @workgroup_size(SHARES, 4)
+// scores = x · vectorsᵀ. One lane per two patches: no lane waits for another, which costs processors that play a GPU more than the sums do.
+// Dispatch: ceil(num_patches / 32) workgroups, in lines along y beyond 65,535.
+@compute @workgroup_size(16)
 fn pca_scores(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) workgroups: vec3u,
   @builtin(local_invocation_id) local: vec3u,
 ) {
-  let first = (workgroup.y * workgroups.x + workgroup.x) * 16u;
-  let last = size.num_patches - 1u;
-  let token = first + local.y * 4u;
-  // Patches past the last one compute the last one again; they are not stored.
-  let token0 = min(token, last) * VECTORS;
-  let token1 = min(token + 1u, last) * VECTORS;
-  let token2 = min(token + 2u, last) * VECTORS;
-  let token3 = min(token + 3u, last) * VECTORS;
+  let group = workgroup.y * workgroups.x + workgroup.x;
+  let token = (group * 16u + local.x) * 2u;
+  if (token >= size.num_patches) {
+    return;
+  }
+  let begin0 = token * VECTORS;
+  let begin1 = min(token + 1u, size.num_patches - 1u) * VECTORS;
   var left0 = vec4f();
   var left1 = vec4f();
-  var left2 = vec4f();
-  var left3 = vec4f();
   var right0 = vec4f();
   var right1 = vec4f();
-  var right2 = vec4f();
-  var right3 = vec4f();
-  for (var i = local.x; i < VECTORS; i += SHARES) {
-    let x0 = x[token0 + i];
-    let x1 = x[token1 + i];
-    let x2 = x[token2 + i];
-    let x3 = x[token3 + i];
-    let a0 = vectors[i];
-    let a1 = vectors[VECTORS + i];
-    let a2 = vectors[2u * VECTORS + i];
-    let a3 = vectors[3u * VECTORS + i];
-    left0 += vec4f(dot(x0, a0), dot(x0, a1), dot(x0, a2), dot(x0, a3));
-    left1 += vec4f(dot(x1, a0), dot(x1, a1), dot(x1, a2), dot(x1, a3));
-    left2 += vec4f(dot(x2, a0), dot(x2, a1), dot(x2, a2), dot(x2, a3));
-    left3 += vec4f(dot(x3, a0), dot(x3, a1), dot(x3, a2), dot(x3, a3));
-    let b0 = vectors[4u * VECTORS + i];
-    let b1 = vectors[5u * VECTORS + i];
-    let b2 = vectors[6u * VECTORS + i];
-    let b3 = vectors[7u * VECTORS + i];
-    right0 += vec4f(dot(x0, b0), dot(x0, b1), dot(x0, b2), dot(x0, b3));
-    right1 += vec4f(dot(x1, b0), dot(x1, b1), dot(x1, b2), dot(x1, b3));
-    right2 += vec4f(dot(x2, b0), dot(x2, b1), dot(x2, b2), dot(x2, b3));
-    right3 += vec4f(dot(x3, b0), dot(x3, b1), dot(x3, b2), dot(x3, b3));
+  for (var i = 0u; i < VECTORS; i++) {
+    let x0 = x[begin0 + i];
+    let x1 = x[begin1 + i];
+    let a = vectors[i];
+    let b = vectors[VECTORS + i];
+    let c = vectors[2u * VECTORS + i];
+    let d = vectors[3u * VECTORS + i];
+    left0 += four_scores(x0, a, b, c, d);
+    left1 += four_scores(x1, a, b, c, d);
+    let e = vectors[4u * VECTORS + i];
+    let f = vectors[5u * VECTORS + i];
+    let g = vectors[6u * VECTORS + i];
+    let h = vectors[7u * VECTORS + i];
+    right0 += four_scores(x0, e, f, g, h);
+    right1 += four_scores(x1, e, f, g, h);
   }
-  let to = local.y * 8u * SHARES + local.x;
-  partial_sums[to] = left0;
-  partial_sums[to + SHARES] = right0;
-  partial_sums[to + 2u * SHARES] = left1;
-  partial_sums[to + 3u * SHARES] = right1;
-  partial_sums[to + 4u * SHARES] = left2;
-  partial_sums[to + 5u * SHARES] = right2;
-  partial_sums[to + 6u * SHARES] = left3;
-  partial_sums[to + 7u * SHARES] = right3;
-  workgroupBarrier();
-  // Half of the lanes add up half a patch each.
-  let lane = local.y * SHARES + local.x;
-  if (lane < 32u && first + lane / 2u <= last) {
-    var sum = vec4f();
-    for (var share = 0u; share < SHARES; share++) {
-      sum += partial_sums[lane * SHARES + share];
-    }
-    scores[first * 2u + lane] = sum;
+  scores[token * 2u] = left0;
+  scores[token * 2u + 1u] = right0;
+  if (token + 1u < size.num_patches) {
+    scores[token * 2u + 2u] = left1;
+    scores[token * 2u + 3u] = right1;
   }
 }
 

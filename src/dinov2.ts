@@ -10,11 +10,14 @@ import { acquireGpu, type AdapterDescription, type Gpu } from './gpu/device.js';
 import type { WeightStorage } from './gpu/kernel.js';
 import type { Target } from './gpu/lowering.js';
 import { Program, SlotPool } from './gpu/program.js';
+import { Preprocessor, type PixelOptions, type Pixels } from './image/preprocess.js';
+import type { ImageSource } from './image/source.js';
 import { configOf, inferConfig, nativeGrid, parseConfig, type DINOv2Config, type ModelSize } from './model/config.js';
 import { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import { interpolatePosEmbed } from './model/posEmbed.js';
 import { buildForward, countTokens, type Forward, type Grid } from './model/vit.js';
+import { normalize, pool, type Pooling } from './tasks/pooling.js';
 
 /** What a load has done so far. */
 export interface LoadProgress {
@@ -51,6 +54,16 @@ export interface ForwardOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How an image becomes pixels, and what to keep of the forward. */
+export interface FeatureOptions extends PixelOptions, ForwardOptions {}
+
+export interface EmbedOptions extends PixelOptions {
+  /** Default: `cls`. */
+  readonly pooling?: Pooling | undefined;
+  /** Scale to length 1, so that a dot product is a cosine. Default: true. */
+  readonly normalize?: boolean | undefined;
+}
+
 /** Normalised pixels: float32 (batch, 3, height, width). */
 export interface PixelSize {
   readonly height: number;
@@ -68,18 +81,20 @@ export class DINOv2 {
   readonly #gpu: Gpu;
   readonly #target: Target;
   readonly #weights: Weights;
+  readonly #preprocessor: Preprocessor;
   readonly #pool: SlotPool;
   readonly #programs = new Map<string, Promise<LoadedProgram>>();
   /** Forwards share buffers, so they run one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  private constructor(gpu: Gpu, config: DINOv2Config, dtype: 'fp32' | 'fp16', target: Target, weights: Weights) {
+  private constructor(gpu: Gpu, config: DINOv2Config, dtype: 'fp32' | 'fp16', target: Target, weights: Weights, preprocessor: Preprocessor) {
     this.config = config;
     this.dtype = dtype;
     this.#gpu = gpu;
     this.#target = target;
     this.#weights = weights;
+    this.#preprocessor = preprocessor;
     this.#pool = new SlotPool(gpu);
   }
 
@@ -102,7 +117,7 @@ export class DINOv2 {
   }
 
   /**
-   * A model of a published size with weights by formula (scripts/make-fixtures/README.md): nothing is downloaded, and it costs what the real one
+   * A model of a published size with weights by formula (test/fixtures/reference/README.md): nothing is downloaded, and it costs what the real one
    * costs. Its features mean nothing.
    */
   static async synthetic(size: ModelSize | DINOv2Config, options: LoadOptions & { readonly registers?: boolean } = {}): Promise<DINOv2> {
@@ -135,14 +150,17 @@ export class DINOv2 {
       const target: Target = { software: gpu.software, weights: storageOf(dtype, gpu) };
       // Kernels compile while the weights arrive: no kernel depends on the input's size, so the smallest forward names them all.
       const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
+      const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
       const loading = loadWeights(gpu, stream, parameters(config), { storage: target.weights, signal, onTensor: report });
-      const [weights] = await Promise.all([loading, compiling]).catch(async (error: unknown) => {
+      const [weights, preprocessor] = await Promise.all([loading, preprocessing, compiling]).catch(async (error: unknown) => {
+        // One of the three failed: what the others make is not left behind.
         await stream.cancel(error).catch(() => undefined);
-        const late = await loading.catch(() => undefined);
-        for (const buffer of late?.buffers.values() ?? []) gpu.memory.destroy(buffer);
+        const [late, unused] = await Promise.allSettled([loading, preprocessing]);
+        if (late.status === 'fulfilled') for (const buffer of late.value.buffers.values()) gpu.memory.destroy(buffer);
+        if (unused.status === 'fulfilled') unused.value.dispose();
         throw error;
       });
-      return new DINOv2(gpu, config, dtype, target, weights);
+      return new DINOv2(gpu, config, dtype, target, weights, preprocessor);
     } catch (error) {
       await stream.cancel(error).catch(() => undefined); // the first error is the one to tell
       gpu.release();
@@ -167,6 +185,45 @@ export class DINOv2 {
   /** Bytes that the library holds on this device: weights, activations, features that are alive. */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;
+  }
+
+  /**
+   * Features of one image, or of a batch of images that have one size once they are resized.
+   * @throws ImageError if an image cannot be fetched, decoded or used; DeviceError
+   */
+  async features(image: ImageSource | readonly ImageSource[], options: FeatureOptions = {}): Promise<Features> {
+    this.#alive();
+    const sources = isBatch(image) ? image : [image];
+    const { buffer, batch, height, width } = await this.#preprocessor.batch(sources, options);
+    try {
+      const { patchSize } = this.config;
+      return await this.#run({ batch, rows: height / patchSize, cols: width / patchSize }, options, (pixels) => {
+        const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
+        encoder.copyBufferToBuffer(buffer, 0, pixels, 0, batch * 3 * height * width * 4);
+        this.#gpu.device.queue.submit([encoder.finish()]);
+      });
+    } finally {
+      this.#gpu.memory.destroy(buffer);
+    }
+  }
+
+  /** One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of vectors. */
+  async embed(image: readonly ImageSource[], options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]>;
+  async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
+  async embed(image: ImageSource | readonly ImageSource[], options: EmbedOptions = {}): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
+    const { pooling = 'cls', normalize: unit = true } = options;
+    using features = await this.features(image, options);
+    const { batch, numTokens, numRegisterTokens, embedDim } = features;
+    const tokens = await features.lastHiddenState();
+    const vectors = pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling);
+    if (unit) vectors.forEach(normalize);
+    return isBatch(image) ? vectors : vectors[0]!;
+  }
+
+  /** What the model sees of an image, or of a batch: normalised pixels, with the same bits as Hugging Face's BitImageProcessor on Pillow. */
+  async pixels(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
+    this.#alive();
+    return this.#preprocessor.read(isBatch(image) ? image : [image], options);
   }
 
   /**
@@ -207,6 +264,7 @@ export class DINOv2 {
       await Promise.all([...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()));
       this.#programs.clear();
       this.#pool.dispose();
+      this.#preprocessor.dispose();
       for (const buffer of this.#weights.buffers.values()) this.#gpu.memory.destroy(buffer);
       this.#gpu.release();
     });
@@ -244,8 +302,12 @@ export class DINOv2 {
     });
   }
 
-  #exclusive<T>(task: () => Promise<T>): Promise<T> {
+  #alive(): void {
     if (this.#disposed) throw new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
+  }
+
+  #exclusive<T>(task: () => Promise<T>): Promise<T> {
+    this.#alive();
     const result = this.#queue.catch(() => undefined).then(task);
     this.#queue = result;
     return result;
@@ -294,6 +356,8 @@ export class DINOv2 {
     }
   }
 }
+
+const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] => Array.isArray(image);
 
 /** A program with the graph that it was made from. */
 interface LoadedProgram {

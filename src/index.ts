@@ -1,4 +1,19 @@
-export { DINOv2, type ForwardOptions, type LoadOptions, type LoadProgress, type ModelFiles, type PixelSize, type PretrainedOptions } from './dinov2.js';
+export {
+  DINOv2,
+  type EmbedOptions,
+  type FeatureOptions,
+  type ForwardOptions,
+  type LoadOptions,
+  type LoadProgress,
+  type ModelFiles,
+  type PixelSize,
+  type PretrainedOptions,
+} from './dinov2.js';
+export { type ImageSource, type Orientation, type RawImage } from './image/source.js';
+export { type PixelOptions, type Pixels } from './image/preprocess.js';
+export { type Resize } from './image/geometry.js';
+export { PCA, type PcaDrawOptions, type PcaFitOptions, type PcaJSON } from './tasks/pca.js';
+export { cosineSimilarity, type Pooling } from './tasks/pooling.js';
 export { Features } from './model/features.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';

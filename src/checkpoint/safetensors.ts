@@ -51,7 +51,7 @@ export type SafetensorsDtype = keyof typeof DTYPE_BITS;
 export const MAX_HEADER_BYTES = 100_000_000;
 
 /** The most that the reader takes for the header unless told otherwise: 16 MiB. The header of DINOv2-L has 50 KB. */
-export const DEFAULT_MAX_HEADER_BYTES = 16 * 2 ** 20;
+export const DEFAULT_MAX_HEADER_BYTES: number = 16 * 2 ** 20;
 
 /** The format sets no limit; nothing real has more dimensions, and a limit keeps a hostile shape short. */
 const MAX_RANK = 8;

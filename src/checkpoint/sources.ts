@@ -8,7 +8,7 @@ import { SourceError } from '../errors.js';
 export type ByteSource = string | URL | Blob | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
 
 /** No chunk is longer: 4 MiB. */
-export const MAX_CHUNK_BYTES = 4 * 2 ** 20;
+export const MAX_CHUNK_BYTES: number = 4 * 2 ** 20;
 
 export interface SourceOptions {
   /** Stops everything, at any time: what is awaited rejects with `signal.reason`, and the connection or stream is let go. */

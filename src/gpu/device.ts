@@ -54,13 +54,14 @@ export class Gpu {
     this.device.pushErrorScope('validation');
     this.device.pushErrorScope('out-of-memory');
     let result: T;
-    const verdicts: Promise<GPUError | null>[] = [];
+    let settled: Promise<(GPUError | null)[]>;
     try {
       result = allocate();
     } finally {
-      verdicts.push(this.device.popErrorScope(), this.device.popErrorScope());
+      settled = Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
+      settled.catch(() => undefined); // where `allocate` throws, nobody awaits them
     }
-    const errors = await Promise.all(verdicts).catch((cause: unknown) => {
+    const errors = await settled.catch((cause: unknown) => {
       this.check();
       throw new DeviceError('DEVICE_LOST', 'The GPU device was lost while memory was allocated. Load the model again.', { cause });
     });
@@ -159,8 +160,8 @@ async function requestOwnGpu(): Promise<Gpu> {
   const adapter = await requestAdapter();
   const has = (feature: GPUFeatureName): boolean => adapter.features.has(feature);
   // Kernels stay inside WebGPU's default limits; what is asked for beyond them is memory, for large inputs.
-  const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
-  const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize };
+  const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = adapter.limits;
+  const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D };
   const requiredFeatures = (['shader-f16', 'timestamp-query'] as const).filter(has);
   const device = await adapter.requestDevice({ label: 'dinov2-webgpu', requiredLimits, requiredFeatures }).catch((cause: unknown) => {
     throw new DeviceError('DEVICE_FAILED', `The GPU adapter gave no device: ${String(cause)}. Reload the page; update the browser or the graphics driver if it happens again.`, { cause });

@@ -1,10 +1,10 @@
-/** The kernels that make pixels of an image, and what the host tells them. */
+/** The two kernels that make pixels of an image. No size is baked into them. */
 import resizeText from '../../shaders/resize.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-export const resizeHorizontal: Kernel = defineKernel('resize', resizeText, 'resize_horizontal', ['uniform size', 'texture source', 'read taps', 'write between']);
+export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_first', ['uniform size', 'texture source', 'read taps', 'write between']);
 
-export const resizeVertical: Kernel = defineKernel('resize', resizeText, 'resize_vertical', [
+export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_second', [
   'uniform size',
   'read between_done',
   'read taps',
@@ -12,5 +12,5 @@ export const resizeVertical: Kernel = defineKernel('resize', resizeText, 'resize
   'write pixels',
 ]);
 
-/** Columns and rows of pixels in a workgroup, in both passes. */
+/** Columns and rows of pixels in a workgroup of either. */
 export const RESIZE_WORKGROUP = [16, 4] as const;

@@ -1,6 +1,7 @@
 /** The table of kernels: every entry point of every shader with its bindings. `lowering.ts` says which one an operation gets. */
 import assembleTokensText from '../../shaders/assemble_tokens.wgsl';
 import attentionText from '../../shaders/attention.wgsl';
+import attentionDirectText from '../../shaders/attention_direct.wgsl';
 import layerNormText from '../../shaders/layer_norm.wgsl';
 import linearText from '../../shaders/linear.wgsl';
 import linearDirectText from '../../shaders/linear_direct.wgsl';
@@ -51,7 +52,17 @@ export const layerNorm: Kernel = defineKernel(
   [forwardSize],
 );
 
+export const layerNormDirect: Kernel = defineKernel(
+  'layer_norm',
+  layerNormText,
+  'layer_norm_direct',
+  ['uniform size', 'read x', 'read weight', 'read bias', 'write out'],
+  [forwardSize],
+);
+
 export const attention: Kernel = defineKernel('attention', attentionText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize]);
+
+export const attentionDirect: Kernel = defineKernel('attention_direct', attentionDirectText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize]);
 
 /** The four forms of a linear layer, in both ways of computing it. */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';

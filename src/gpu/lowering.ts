@@ -64,16 +64,17 @@ export function lower(node: Node, target: Target): Dispatch {
     }
     case 'layerNorm':
       return {
-        variant: plain(kernels.layerNorm, { EMBED_DIM: columns, EPS: `f32(${operation.eps})` }),
+        variant: plain(target.software ? kernels.layerNormDirect : kernels.layerNorm, { EMBED_DIM: columns, EPS: `f32(${operation.eps})` }),
         workgroups: (size) => {
-          const lines = ceilDiv(tokenRows(size), MAX_WORKGROUPS);
-          return [ceilDiv(tokenRows(size), lines), lines, 1];
+          const count = ceilDiv(tokenRows(size), target.software ? 4 : 1);
+          const lines = ceilDiv(count, MAX_WORKGROUPS);
+          return [ceilDiv(count, lines), lines, 1];
         },
       };
     case 'attention':
       return {
-        variant: plain(kernels.attention, { EMBED_DIM: columns }),
-        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch],
+        variant: plain(target.software ? kernels.attentionDirect : kernels.attention, { EMBED_DIM: columns }),
+        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, target.software ? 64 : 32), operation.numHeads, batch],
       };
     case 'linear':
     case 'linearGelu':

@@ -28,6 +28,8 @@ export interface Geometry {
   readonly top: number;
   readonly width: number;
   readonly height: number;
+  /** Pillow's choice for images over 100 times as tall as wide that become shorter (Image.resize): it shows, as each pass rounds. */
+  readonly verticalFirst: boolean;
 }
 
 const CROP_SIZE = 224;
@@ -83,13 +85,14 @@ export function planResize(sourceWidth: number, sourceHeight: number, options: R
   if (!Number.isInteger(sourceWidth) || !Number.isInteger(sourceHeight) || sourceWidth < 1 || sourceHeight < 1) {
     throw new ImageError('IMAGE_SIZE', `Image: expected at least 1 × 1 pixels, found ${sourceWidth} × ${sourceHeight}. Wait until it is loaded, or use another one.`);
   }
-  return options.resize === 'fit'
-    ? planFit(sourceWidth, sourceHeight, options.longestSide ?? LONGEST_SIDE, patchSize)
-    : planCrop(sourceWidth, sourceHeight, options);
+  const plan = options.resize === 'fit' ? planFit(sourceWidth, sourceHeight, options.longestSide ?? LONGEST_SIDE, patchSize) : planCrop(sourceWidth, sourceHeight, options);
+  return { ...plan, sourceWidth, sourceHeight, verticalFirst: sourceHeight > 100 * sourceWidth && plan.resizedHeight < sourceHeight };
 }
 
+type Plan = Omit<Geometry, 'sourceWidth' | 'sourceHeight' | 'verticalFirst'>;
+
 /** transformers/image_transforms.py: get_resize_output_image_size, then center_crop. */
-function planCrop(sourceWidth: number, sourceHeight: number, { cropSize = CROP_SIZE, shortestEdge = edgeFor(cropSize) }: ResizeOptions): Geometry {
+function planCrop(sourceWidth: number, sourceHeight: number, { cropSize = CROP_SIZE, shortestEdge = edgeFor(cropSize) }: ResizeOptions): Plan {
   const longer = Math.max(sourceWidth, sourceHeight);
   const shorter = Math.min(sourceWidth, sourceHeight);
   const longestEdge = Math.floor((shortestEdge * longer) / shorter);
@@ -97,13 +100,13 @@ function planCrop(sourceWidth: number, sourceHeight: number, { cropSize = CROP_S
   const resizedHeight = sourceWidth <= sourceHeight ? longestEdge : shortestEdge;
   const left = Math.floor((resizedWidth - cropSize) / 2);
   const top = Math.floor((resizedHeight - cropSize) / 2);
-  return { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width: cropSize, height: cropSize };
+  return { resizedWidth, resizedHeight, left, top, width: cropSize, height: cropSize };
 }
 
-function planFit(sourceWidth: number, sourceHeight: number, longestSide: number, patchSize: number): Geometry {
+function planFit(sourceWidth: number, sourceHeight: number, longestSide: number, patchSize: number): Plan {
   const longer = Math.max(sourceWidth, sourceHeight);
   const toPatches = (side: number): number => Math.max(1, Math.round((side * longestSide) / (longer * patchSize))) * patchSize;
   const width = toPatches(sourceWidth);
   const height = toPatches(sourceHeight);
-  return { sourceWidth, sourceHeight, resizedWidth: width, resizedHeight: height, left: 0, top: 0, width, height };
+  return { resizedWidth: width, resizedHeight: height, left: 0, top: 0, width, height };
 }

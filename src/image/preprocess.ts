@@ -4,7 +4,8 @@
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { RESIZE_WORKGROUP, resizeHorizontal, resizeVertical } from '../gpu/imageKernels.js';
+import { RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
+import type { Kernel } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps } from './coefficients.js';
 import { checkResize, planResize, type Geometry, type ResizeOptions } from './geometry.js';
@@ -71,9 +72,11 @@ export class PreparedImage {
   }
 }
 
-/** One resized line's taps on the GPU. */
+/** The taps of one direction on the GPU. */
 interface TapsOnGpu {
   readonly buffer: GPUBuffer;
+  /** Pixels that are made. */
+  readonly length: number;
   readonly count: number;
   readonly begin: number;
   readonly end: number;
@@ -85,27 +88,27 @@ const KEPT_TAPS = 16;
 export class Preprocessor {
   readonly #gpu: Gpu;
   readonly #patchSize: number;
-  readonly #horizontal: CompiledKernel;
-  readonly #vertical: CompiledKernel;
+  readonly #first: CompiledKernel;
+  readonly #second: CompiledKernel;
   readonly #levels: GPUBuffer;
   /** In the order of their last use. */
   readonly #taps = new Map<string, TapsOnGpu>();
   #disposed = false;
 
-  private constructor(gpu: Gpu, patchSize: number, horizontal: CompiledKernel, vertical: CompiledKernel, levels: GPUBuffer) {
+  private constructor(gpu: Gpu, patchSize: number, first: CompiledKernel, second: CompiledKernel, levels: GPUBuffer) {
     this.#gpu = gpu;
     this.#patchSize = patchSize;
-    this.#horizontal = horizontal;
-    this.#vertical = vertical;
+    this.#first = first;
+    this.#second = second;
     this.#levels = levels;
   }
 
   /** Compiles the two kernels. No image size is baked into them. */
   static async create(gpu: Gpu, { patchSize = 14, normalization = IMAGENET }: PreprocessorOptions = {}): Promise<Preprocessor> {
-    const compile = (kernel: typeof resizeHorizontal): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: {} });
-    const [horizontal, vertical] = await Promise.all([compile(resizeHorizontal), compile(resizeVertical)]);
+    const compile = (kernel: Kernel): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: {} });
+    const [first, second] = await Promise.all([compile(resizeFirst), compile(resizeSecond)]);
     const levels = await gpu.allocating(() => gpu.memory.storageOf('pixel levels', levelsOf(normalization)));
-    return new Preprocessor(gpu, patchSize, horizontal, vertical, levels);
+    return new Preprocessor(gpu, patchSize, first, second, levels);
   }
 
   /**
@@ -141,24 +144,25 @@ export class Preprocessor {
     const { memory, device, pipelines } = this.#gpu;
     const temporary: GPUBuffer[] = [];
     try {
-      const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height } = geometry;
-      const across = this.#tapsFor(sourceWidth, resizedWidth, left, width);
-      const down = this.#tapsFor(sourceHeight, resizedHeight, top, height);
-      const rows = down.end - down.begin;
-      const size = memory.uniformOf('resize size', [width, height, rows, down.begin, across.count, down.count, offset / 4]);
+      const { verticalFirst } = geometry;
+      const columns = this.#tapsFor(geometry.sourceWidth, geometry.resizedWidth, geometry.left, geometry.width);
+      const lines = this.#tapsFor(geometry.sourceHeight, geometry.resizedHeight, geometry.top, geometry.height);
+      const [first, second] = verticalFirst ? [lines, columns] : [columns, lines];
+      const rows = second.end - second.begin;
+      const size = memory.uniformOf('resize size', [first.length, second.length, rows, second.begin, first.count, second.count, offset / 4, Number(verticalFirst)]);
       temporary.push(size);
-      const between = memory.storage('resize between', rows * width * 4);
+      const between = memory.storage('resize between', rows * first.length * 4);
       temporary.push(between);
 
       const encoder = device.createCommandEncoder({ label: 'pixels' });
       const pass = encoder.beginComputePass({ label: 'pixels' });
-      const dispatch = (kernel: CompiledKernel, lines: number, resources: readonly (GPUBuffer | GPUTextureView)[]): void => {
+      const dispatch = (kernel: CompiledKernel, height: number, resources: readonly GPUBindingResource[]): void => {
         pass.setPipeline(kernel.pipeline);
-        pass.setBindGroup(0, pipelines.bind(kernel, resources.map((resource) => ('size' in resource ? { buffer: resource } : resource))));
-        pass.dispatchWorkgroups(Math.ceil(width / RESIZE_WORKGROUP[0]), Math.ceil(lines / RESIZE_WORKGROUP[1]));
+        pass.setBindGroup(0, pipelines.bind(kernel, resources));
+        pass.dispatchWorkgroups(Math.ceil(first.length / RESIZE_WORKGROUP[0]), Math.ceil(height / RESIZE_WORKGROUP[1]));
       };
-      dispatch(this.#horizontal, rows, [size, texture.createView(), across.buffer, between]);
-      dispatch(this.#vertical, height, [size, between, down.buffer, this.#levels, pixels]);
+      dispatch(this.#first, rows, [{ buffer: size }, texture.createView(), { buffer: first.buffer }, { buffer: between }]);
+      dispatch(this.#second, second.length, [{ buffer: size }, { buffer: between }, { buffer: second.buffer }, { buffer: this.#levels }, { buffer: pixels }]);
       pass.end();
       device.queue.submit([encoder.finish()]);
     } finally {
@@ -238,7 +242,7 @@ export class Preprocessor {
       this.#taps.delete(key);
     } else {
       const { count, table, begin, end } = resizeTaps(sourceSize, resizedSize, first, length);
-      taps = { buffer: this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table), count, begin, end };
+      taps = { buffer: this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table), length, count, begin, end };
     }
     this.#taps.set(key, taps);
     if (this.#taps.size > KEPT_TAPS) {

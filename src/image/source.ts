@@ -16,7 +16,13 @@ export interface RawImage {
   readonly channels?: 3 | 4 | undefined;
 }
 
-/** What an image can come from. Strings are URLs; those of other origins need CORS. */
+/**
+ * What an image can come from. Strings are URLs; those of other origins need CORS.
+ *
+ * For Python's numbers hand in the file (Blob, URL) or the <img>: they are decoded without colour management. A bitmap, canvas or frame holds
+ * what the browser has made of the file; of a photograph with a colour profile that is another image (demo/photos/rocket.jpg: 130,792 of
+ * 150,528 values differ, by up to 29 of 255), unless the bitmap was made with `colorSpaceConversion: 'none'`.
+ */
 export type ImageSource =
   | ImageBitmap
   | HTMLImageElement
@@ -31,8 +37,9 @@ export type ImageSource =
   | RawImage;
 
 /**
- * How a file is turned. `respect`: upright, as its Exif data say and as browsers and `transformers.image_utils.load_image` show it.
- * `ignore`: as the pixels lie in the file, which is what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
+ * How a file is turned. `respect`: upright, as its Exif data say, which is how the browser shows it and what
+ * `transformers.image_utils.load_image` gives (of WebP, Chromium does not look at them). `ignore`: as the pixels lie in the file, which is
+ * what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
  */
 export type Orientation = 'respect' | 'ignore';
 
@@ -162,10 +169,21 @@ async function ofDecoded(gpu: Gpu, source: Blob | HTMLImageElement, name: string
   }
   try {
     signal?.throwIfAborted();
-    return await ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height);
+    return await ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height).catch((error: unknown) => {
+      if (kindOf(source) !== 'HTMLImageElement' || !(error instanceof ImageError && error.code === 'IMAGE_DECODE')) throw error;
+      // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy content from external image"); the same
+      // file as a Blob is fine. By way of a canvas its values come out rounded to 8 bits instead of cut: at most 1 of 255 away.
+      return ofDrawable(gpu, onCanvas(bitmap), name, bitmap.width, bitmap.height);
+    });
   } finally {
     bitmap.close();
   }
+}
+
+function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext('2d')?.drawImage(bitmap, 0, 0);
+  return canvas;
 }
 
 async function ofDrawable(

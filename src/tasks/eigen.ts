@@ -1,0 +1,147 @@
+/** Eigenvectors on the CPU, in float64: of small symmetric matrices, and of large ones seen through a block of vectors (Rayleigh-Ritz). */
+
+/** Eigenvalues, the largest first, and their unit vectors: `vectors[k]` belongs to `values[k]`. */
+export interface Eigen {
+  readonly values: Float64Array;
+  readonly vectors: readonly Float64Array[];
+}
+
+/**
+ * All eigenvectors of a symmetric (n, n) matrix by cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations, 4th ed., 8.5):
+ * slow for large n, and exact to rounding for any matrix.
+ */
+export function symmetricEigen(matrix: ArrayLike<number>, n: number): Eigen {
+  const a = Float64Array.from(matrix);
+  const v = new Float64Array(n * n); // row k becomes vector k
+  for (let k = 0; k < n; k++) v[k * n + k] = 1;
+  let norm = 0;
+  for (const value of a) norm += value * value;
+  for (let sweep = 0; sweep < 50; sweep++) {
+    let off = 0;
+    for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) off += a[p * n + q]! ** 2;
+    if (!(off > norm * 1e-32)) break;
+    for (let p = 0; p < n; p++) {
+      for (let q = p + 1; q < n; q++) {
+        const apq = a[p * n + q]!;
+        if (apq === 0) continue;
+        const theta = (a[q * n + q]! - a[p * n + p]!) / (2 * apq);
+        const t = (theta < 0 ? -1 : 1) / (Math.abs(theta) + Math.sqrt(theta * theta + 1));
+        const c = 1 / Math.sqrt(t * t + 1);
+        const s = t * c;
+        for (let i = 0; i < n; i++) rotate(a, i * n + p, i * n + q, c, s);
+        for (let i = 0; i < n; i++) rotate(a, p * n + i, q * n + i, c, s);
+        for (let i = 0; i < n; i++) rotate(v, p * n + i, q * n + i, c, s);
+      }
+    }
+  }
+  const order = Array.from({ length: n }, (_, k) => k).sort((i, j) => a[j * n + j]! - a[i * n + i]!);
+  return {
+    values: Float64Array.from(order, (k) => a[k * n + k]!),
+    vectors: order.map((k) => v.slice(k * n, (k + 1) * n)),
+  };
+}
+
+function rotate(a: Float64Array, i: number, j: number, c: number, s: number): void {
+  const x = a[i]!;
+  const y = a[j]!;
+  a[i] = c * x - s * y;
+  a[j] = s * x + c * y;
+}
+
+/** What a block of vectors says of the eigenvectors of a large symmetric matrix. */
+export interface RitzPairs extends Eigen {
+  /** `shares[k][i]`: how much of given vector i is in `vectors[k]`. */
+  readonly shares: readonly Float64Array[];
+  /** For each vector: how far, in radians, it may still be turned out of the space of the given ones. */
+  readonly errors: readonly number[];
+}
+
+/** A given vector that has less length than this beside the ones before it says nothing new: it is left out. */
+const SHORT = 0.5;
+
+/**
+ * The best eigenvectors of a symmetric positive matrix C inside the space of `count` given vectors, from them and from their products with C.
+ * @param vectors (count, dim): each about of length 1 and about orthogonal, or else much shorter
+ * @param products (count, dim): C · vectors
+ */
+export function ritzPairs(vectors: ArrayLike<number>, products: ArrayLike<number>, count: number, dim: number): RitzPairs {
+  const basis: { vector: Float64Array; product: Float64Array; share: Float64Array }[] = [];
+  for (let k = 0; k < count; k++) {
+    const vector = new Float64Array(dim);
+    const product = new Float64Array(dim);
+    for (let i = 0; i < dim; i++) {
+      vector[i] = vectors[k * dim + i]!;
+      product[i] = products[k * dim + i]!;
+    }
+    const share = new Float64Array(count);
+    share[k] = 1;
+    for (let pass = 0; pass < 2; pass++) {
+      for (const other of basis) {
+        const along = -dot(other.vector, vector);
+        addScaled(vector, along, other.vector);
+        addScaled(product, along, other.product);
+        addScaled(share, along, other.share);
+      }
+    }
+    const length = Math.sqrt(dot(vector, vector));
+    if (!(length >= SHORT)) continue;
+    for (const part of [vector, product, share]) for (let i = 0; i < part.length; i++) part[i]! /= length;
+    basis.push({ vector, product, share });
+  }
+  const size = basis.length;
+  const projected = new Float64Array(size * size);
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < size; j++) {
+      projected[i * size + j] = (dot(basis[i]!.vector, basis[j]!.product) + dot(basis[j]!.vector, basis[i]!.product)) / 2;
+    }
+  }
+  const { values, vectors: mixes } = symmetricEigen(projected, size);
+  const outside = size === count ? values[size - 1]! : 0; // no direction outside of the block has a larger eigenvalue, once it has settled
+  const mixed = mixes.map((mix, k) => {
+    const vector = new Float64Array(dim);
+    const residual = new Float64Array(dim);
+    const share = new Float64Array(count);
+    mix.forEach((factor, i) => {
+      addScaled(vector, factor, basis[i]!.vector);
+      addScaled(residual, factor, basis[i]!.product);
+      addScaled(share, factor, basis[i]!.share);
+    });
+    addScaled(residual, -values[k]!, vector);
+    return { vector, share, error: Math.sqrt(dot(residual, residual)) / Math.max(values[k]! - outside, Number.MIN_VALUE) };
+  });
+  return {
+    values,
+    vectors: mixed.map(({ vector }) => vector),
+    shares: mixed.map(({ share }) => share),
+    errors: mixed.map(({ error }) => error),
+  };
+}
+
+export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+}
+
+function addScaled(to: Float64Array, factor: number, from: Float64Array): void {
+  for (let i = 0; i < to.length; i++) to[i]! += factor * from[i]!;
+}
+
+/**
+ * 1 or -1: what an eigenvector is to be multiplied with so that everybody gets the same one of the two. The sum of the cubes of its entries
+ * becomes positive. Like "the largest entry is positive" it goes with the entries that matter, but no two entries can be close rivals for
+ * it: it depends smoothly on the vector, so the rounding of another adapter, or the next frame of a video, does not turn it.
+ */
+export function signOf(vector: Float64Array): 1 | -1 {
+  let cubes = 0;
+  let sum = 0;
+  for (const value of vector) {
+    cubes += value ** 3;
+    sum += Math.abs(value) ** 3;
+  }
+  if (Math.abs(cubes) > 1e-9 * sum) return cubes < 0 ? -1 : 1;
+  // As many as against it (a vector like (1, -1)): the first entry that is not small.
+  const largest = vector.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const first = vector.find((value) => Math.abs(value) > largest / 2) ?? 0;
+  return first < 0 ? -1 : 1;
+}

@@ -1,0 +1,99 @@
+/** Which patches show the subject: a threshold on the first principal component, and a rule for the side. */
+
+/** Sorted values; those beyond the 1st and the 99th percentile are moved there. */
+function clipped(values: Float64Array): Float64Array {
+  const sorted = values.slice().sort();
+  const low = quantile(sorted, 0.01);
+  const high = quantile(sorted, 0.99);
+  return sorted.map((value) => Math.min(Math.max(value, low), high));
+}
+
+/**
+ * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the one between two values that puts the most variance between the two classes. Taken over all
+ * values and not a histogram, so it does not depend on bins. Values beyond the 1st and 99th percentile count as if they were there: a few
+ * outliers (large models have patches with extreme features) are no class of their own.
+ * @returns undefined if all values are equal
+ */
+export function otsuThreshold(values: Float64Array): number | undefined {
+  const sorted = clipped(values);
+  const n = sorted.length;
+  const total = sorted.reduce((sum, value) => sum + value, 0);
+  let below = 0;
+  let best = 0;
+  let threshold: number | undefined;
+  for (let i = 0; i + 1 < n; i++) {
+    const value = sorted[i]!;
+    const next = sorted[i + 1]!;
+    below += value;
+    if (!(next > value)) continue;
+    const distance = below / (i + 1) - (total - below) / (n - i - 1);
+    const between = (i + 1) * (n - i - 1) * distance * distance;
+    if (between > best) {
+      best = between;
+      threshold = (value + next) / 2;
+    }
+  }
+  return threshold;
+}
+
+function variance(values: Float64Array): number {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+}
+
+/** The value below which a share `q` (0 … 1) of sorted values lies, interpolated linearly: numpy's default. */
+export function quantile(sorted: ArrayLike<number>, q: number): number {
+  const at = q * (sorted.length - 1);
+  const i = Math.floor(at);
+  const low = sorted[i]!;
+  const high = sorted[Math.min(i + 1, sorted.length - 1)]!;
+  return low + (high - low) * (at - i);
+}
+
+/** Patches are foreground where `sign · (score - threshold)` > 0. */
+export interface Split {
+  readonly sign: 1 | -1;
+  readonly threshold: number;
+}
+
+/** A split that leaves less than this share of the patches on one side separates no subject from a background. */
+const SMALLEST_SHARE = 0.02;
+/** Nor does one whose scores lose more than the rest of their variance when outliers are clipped: it shows the outliers, not a subject. */
+const SMALLEST_CLIPPED_VARIANCE = 0.5;
+
+/**
+ * Splits patches by their scores. The side that holds fewer of the images' border patches is the foreground, as photographs have their
+ * subject inside; if both hold as many, the smaller side is.
+ * @param border 1 for a patch at the border of its image, else 0
+ * @param inverted take the other side: for pictures whose subject fills the border
+ * @returns undefined if there are no two sides worth the name
+ */
+export function splitForeground(scores: Float64Array, border: Uint8Array, inverted = false): Split | undefined {
+  const threshold = otsuThreshold(scores);
+  if (threshold === undefined || variance(clipped(scores)) < SMALLEST_CLIPPED_VARIANCE * variance(scores)) return undefined;
+  let above = 0;
+  let borderAbove = 0;
+  let borderAll = 0;
+  scores.forEach((score, i) => {
+    borderAll += border[i]!;
+    if (score <= threshold) return;
+    above += 1;
+    borderAbove += border[i]!;
+  });
+  const share = above / scores.length;
+  if (share < SMALLEST_SHARE || share > 1 - SMALLEST_SHARE) return undefined;
+  const borderBelow = borderAll - borderAbove;
+  const subjectAbove = borderAbove === borderBelow ? share <= 0.5 : borderAbove < borderBelow;
+  return { sign: subjectAbove !== inverted ? 1 : -1, threshold };
+}
+
+/** 1 for the patches at the border of a grid, row by row. */
+export function borderOf(rows: number, cols: number): Uint8Array {
+  const border = new Uint8Array(rows * cols);
+  for (let row = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++) {
+      if (row === 0 || col === 0 || row === rows - 1 || col === cols - 1) border[row * cols + col] = 1;
+    }
+  }
+  return border;
+}

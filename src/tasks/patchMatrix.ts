@@ -1,0 +1,268 @@
+/**
+ * Principal components of patches that are on the GPU. They stay there: a block of eight vectors is iterated on them, and what comes back is
+ * small (the vectors, their products, eight scores a patch) and is brought to its final form in float64 here.
+ */
+import { ImageError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import * as kernels from '../gpu/pcaKernels.js';
+import type { CompiledKernel } from '../gpu/pipelines.js';
+import { dot, ritzPairs, signOf, type RitzPairs } from './eigen.js';
+
+/** What a PCA reads of features: `Features` has it. */
+export interface PatchFeatures {
+  readonly gpu: Gpu;
+  /** f32 (batch, numTokens, embedDim) on the GPU, in the order cls, registers, patches (rows · cols, row by row). */
+  readonly buffer: GPUBuffer;
+  readonly batch: number;
+  readonly numTokens: number;
+  readonly numRegisterTokens: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly embedDim: number;
+}
+
+/** The principal components of some of the patches; the largest variance first. */
+export interface Analysis {
+  /** (embedDim): of those patches, as they were in the matrix before. */
+  readonly mean: Float64Array;
+  /** Of all channels together (divided by the number of patches). */
+  readonly totalVariance: number;
+  /** As many as wanted, or fewer where the patches have fewer directions. */
+  readonly components: readonly Component[];
+}
+
+export interface Component {
+  /** Divided by the number of patches. */
+  readonly variance: number;
+  /** (embedDim), of length 1. */
+  readonly vector: Float64Array;
+  /** Of every patch in the matrix; without meaning for those that were not chosen. */
+  readonly scores: Float64Array;
+  /** Radians by which the vector may still be off, as far as the iteration goes. */
+  readonly error: number;
+}
+
+const F32_BYTES = 4;
+/** Components that are wanted. */
+export const COMPONENTS = 3;
+/** Vectors that are iterated: more than are wanted, because the error of the third shrinks by its eigenvalue over the ninth a step. */
+export const BLOCK = 8;
+/** Parts of the patches that are summed apart from each other. */
+export const CHUNKS = 16;
+/** Steps between two looks at the result, and how often it is looked at. */
+const STEPS = 10;
+const ROUNDS = 8;
+/** Radians by which a component may still be off: 0.011°. Rounding to f32 allows no less where the third variance is small. */
+const TOLERANCE = 2e-4;
+/** A component with a smaller share of the first one's variance is rounding of f32. */
+const SMALLEST_RATIO = 1e-6;
+/** How long a submit may keep the GPU busy. */
+const SUBMIT_SECONDS = 0.1;
+/** Workgroups along one axis, of which WebGPU allows this many. */
+const MAX_WORKGROUPS = 65_535;
+
+/** `count` workgroups in one line, or in several where one would be too long. */
+export function inLines(count: number): readonly [number, number] {
+  const lines = Math.ceil(count / MAX_WORKGROUPS);
+  return [Math.ceil(count / lines), lines];
+}
+
+export const countOf = (chosen: Uint32Array): number => chosen.reduce((sum, value) => sum + value, 0);
+
+/** What can be dispatched. */
+interface Step {
+  readonly kernel: CompiledKernel;
+  readonly group: GPUBindGroup;
+  readonly workgroups: readonly [number, number];
+}
+
+/** Elements (of four bytes) of every buffer but `size`. */
+function bufferSizes(count: number, dim: number) {
+  return {
+    x: count * dim,
+    chosen: count,
+    sums: CHUNKS * dim,
+    mean: dim,
+    squares: CHUNKS * dim,
+    vectors: BLOCK * dim,
+    scores: count * BLOCK,
+    partials: CHUNKS * BLOCK * dim,
+    product: BLOCK * dim,
+    results: (2 * BLOCK + 1 + CHUNKS) * dim + count * BLOCK,
+  };
+}
+
+type Buffers = Readonly<Record<keyof ReturnType<typeof bufferSizes> | 'size', GPUBuffer>>;
+
+/** The patches of all images, one a row, in a matrix on the GPU, with what their analysis needs there. */
+export class PatchMatrix {
+  /** Patches of all images together, in their order. */
+  readonly count: number;
+  readonly #gpu: Gpu;
+  readonly #embedDim: number;
+  readonly #buffers: Buffers;
+  readonly #center: readonly Step[];
+  readonly #multiply: readonly Step[];
+  readonly #orthonormalize: Step;
+
+  private constructor(gpu: Gpu, count: number, embedDim: number, buffers: Buffers, compiled: readonly CompiledKernel[]) {
+    this.#gpu = gpu;
+    this.count = count;
+    this.#embedDim = embedDim;
+    this.#buffers = buffers;
+    const [columnSums, center, scores, partials, product, orthonormalize] = compiled as [CompiledKernel, CompiledKernel, CompiledKernel, CompiledKernel, CompiledKernel, CompiledKernel];
+    const step = (kernel: CompiledKernel, names: readonly (keyof Buffers)[], workgroups: readonly [number, number]): Step => {
+      const group = gpu.pipelines.bind(kernel, names.map((name) => ({ buffer: buffers[name] })));
+      return { kernel, group, workgroups };
+    };
+    const columns = Math.ceil(embedDim / 256);
+    this.#center = [
+      step(columnSums, ['size', 'chosen', 'x', 'sums'], [columns, CHUNKS]),
+      step(center, ['size', 'chosen', 'sums', 'x', 'mean', 'squares'], [columns, CHUNKS]),
+    ];
+    this.#multiply = [
+      step(scores, ['size', 'x', 'vectors', 'scores'], inLines(Math.ceil(count / 32))),
+      step(partials, ['size', 'x', 'scores', 'partials'], [columns, CHUNKS]),
+      step(product, ['partials', 'product'], [Math.ceil((BLOCK * embedDim) / 256), 1]),
+    ];
+    this.#orthonormalize = step(orthonormalize, ['product', 'vectors'], [1, 1]);
+  }
+
+  /** Copies the patches of all images into a matrix. All images are of one device and have equal `embedDim`. */
+  static async create(images: readonly PatchFeatures[]): Promise<PatchMatrix> {
+    const { gpu, embedDim } = images[0]!;
+    const constants = { EMBED_DIM: embedDim, NUM_CHUNKS: CHUNKS };
+    const { pcaColumnSums, pcaCenter, pcaScores, pcaPartials, pcaProduct, pcaOrthonormalize } = kernels;
+    const used = [pcaColumnSums, pcaCenter, pcaScores, pcaPartials, pcaProduct, pcaOrthonormalize];
+    const compiled = await Promise.all(used.map((kernel) => gpu.pipelines.compile({ kernel, constants })));
+    const count = images.reduce((sum, { batch, rows, cols }) => sum + batch * rows * cols, 0);
+    const owned: GPUBuffer[] = [];
+    try {
+      const buffers = await gpu.allocating(() => {
+        const made: Partial<Record<keyof Buffers, GPUBuffer>> = {};
+        owned.push((made.size = gpu.memory.uniformOf('PCA size', [count, 0, 0])));
+        for (const [name, elements] of Object.entries(bufferSizes(count, embedDim))) {
+          owned.push((made[name as keyof Buffers] = gpu.memory.storage(`PCA ${name}`, elements * F32_BYTES)));
+        }
+        return made as Buffers;
+      });
+      const matrix = new PatchMatrix(gpu, count, embedDim, buffers, compiled);
+      matrix.#copy(images);
+      return matrix;
+    } catch (error) {
+      for (const buffer of owned) gpu.memory.destroy(buffer);
+      throw error;
+    }
+  }
+
+  dispose(): void {
+    for (const buffer of Object.values(this.#buffers)) this.#gpu.memory.destroy(buffer);
+  }
+
+  /** Centres the chosen patches about their mean, makes the others zero, and finds the directions of most variance. `chosen`: 1 or 0 for every patch. */
+  async analyse(chosen: Uint32Array<ArrayBuffer>, signal?: AbortSignal): Promise<Analysis> {
+    const { queue } = this.#gpu.device;
+    const chosenCount = countOf(chosen);
+    queue.writeBuffer(this.#buffers.size, 0, new Uint32Array([this.count, Math.ceil(this.count / CHUNKS), chosenCount]));
+    queue.writeBuffer(this.#buffers.chosen, 0, chosen);
+    queue.writeBuffer(this.#buffers.vectors, 0, startVectors(this.#embedDim));
+    this.#submit([...this.#center, ...this.#multiply]);
+
+    const power = [this.#orthonormalize, ...this.#multiply];
+    const flops = 4 * BLOCK * this.count * this.#embedDim; // of one step
+    const together = Math.max(1, Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * SUBMIT_SECONDS) / flops)));
+    let previous = Infinity;
+    for (let round = 1; ; round++) {
+      for (let done = 0; done < STEPS; done += together) {
+        if (done > 0) await this.#gpu.device.queue.onSubmittedWorkDone();
+        this.#gpu.check();
+        this.#submit(Array.from({ length: Math.min(together, STEPS - done) }, () => power).flat());
+      }
+      const results = await this.#results(chosenCount);
+      signal?.throwIfAborted();
+      const found = this.#components(results.pairs, results.scores, chosenCount);
+      const error = Math.max(0, ...found.map((component) => component.error));
+      // Where more steps do not help, rounding or a spectrum without gaps is the reason, and this is as good as it gets.
+      if (error <= TOLERANCE || error > 0.9 * previous || round === ROUNDS) {
+        return { mean: results.mean, totalVariance: results.totalVariance, components: found };
+      }
+      previous = error;
+    }
+  }
+
+  #components({ values, vectors, shares, errors }: RitzPairs, scores: Float32Array, chosenCount: number): Component[] {
+    const wanted = [...values.subarray(0, COMPONENTS)].filter((value) => value > SMALLEST_RATIO * values[0]!);
+    return wanted.map((value, k) => {
+      const sign = signOf(vectors[k]!);
+      const share = shares[k]!.map((part) => sign * part);
+      return {
+        variance: value / chosenCount,
+        vector: vectors[k]!.map((entry) => sign * entry),
+        scores: Float64Array.from({ length: this.count }, (_, patch) => dot(share, scores.subarray(patch * BLOCK, (patch + 1) * BLOCK))),
+        error: errors[k]!,
+      };
+    });
+  }
+
+  #copy(images: readonly PatchFeatures[]): void {
+    const { device } = this.#gpu;
+    const encoder = device.createCommandEncoder({ label: 'PCA patches' });
+    const tokenBytes = this.#embedDim * F32_BYTES;
+    let to = 0;
+    for (const { buffer, batch, numTokens, numRegisterTokens, rows, cols } of images) {
+      const bytes = rows * cols * tokenBytes;
+      for (let image = 0; image < batch; image++) {
+        encoder.copyBufferToBuffer(buffer, (image * numTokens + 1 + numRegisterTokens) * tokenBytes, this.#buffers.x, to, bytes);
+        to += bytes;
+      }
+    }
+    device.queue.submit([encoder.finish()]);
+  }
+
+  #submit(steps: readonly Step[]): void {
+    const { device } = this.#gpu;
+    const encoder = device.createCommandEncoder({ label: 'PCA' });
+    const pass = encoder.beginComputePass({ label: 'PCA' });
+    for (const { kernel, group, workgroups } of steps) {
+      pass.setPipeline(kernel.pipeline);
+      pass.setBindGroup(0, group);
+      pass.dispatchWorkgroups(...workgroups);
+    }
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  }
+
+  /** Reads back, in one go, what the CPU needs. */
+  async #results(chosenCount: number): Promise<{ mean: Float64Array; totalVariance: number; pairs: RitzPairs; scores: Float32Array }> {
+    const { device } = this.#gpu;
+    const { results } = this.#buffers;
+    const encoder = device.createCommandEncoder({ label: 'PCA results' });
+    const sizes = bufferSizes(this.count, this.#embedDim);
+    const at = { vectors: 0, product: 0, scores: 0, mean: 0, squares: 0 };
+    let elements = 0;
+    for (const name of Object.keys(at) as (keyof typeof at)[]) {
+      at[name] = elements;
+      encoder.copyBufferToBuffer(this.#buffers[name], 0, results, elements * F32_BYTES, sizes[name] * F32_BYTES);
+      elements += sizes[name];
+    }
+    device.queue.submit([encoder.finish()]);
+    const all = new Float32Array(await this.#gpu.read(results, 0, elements * F32_BYTES));
+    const part = (name: keyof typeof at): Float32Array => all.subarray(at[name], at[name] + sizes[name]);
+    const totalVariance = part('squares').reduce((sum, value) => sum + value, 0) / chosenCount;
+    if (!Number.isFinite(totalVariance)) {
+      throw new ImageError('INPUT_NOT_FINITE', 'PCA.fit: expected finite features, found NaN or infinity among the patches. Look for it in the pixels or the weights that they come from.');
+    }
+    const pairs = ritzPairs(part('vectors'), part('product'), BLOCK, this.#embedDim);
+    return { mean: Float64Array.from(part('mean')), totalVariance, scores: part('scores'), pairs };
+  }
+}
+
+/** (8, embedDim) numbers between -1 and 1 that look random and are the same everywhere (MurmurHash3's finaliser of their index). */
+export function startVectors(embedDim: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: BLOCK * embedDim }, (_, i) => {
+    let h = Math.imul(i + 1, 0x9e3779b9);
+    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+    return ((h ^ (h >>> 16)) >>> 8) * 2 ** -23 - 1;
+  });
+}

@@ -1,0 +1,208 @@
+/** The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe, `patchMatrix.ts` the arithmetic. */
+import { ImageError } from '../errors.js';
+import { pcaColor } from '../gpu/pcaKernels.js';
+import { fitBasis, type ForegroundRule, type PcaBasis } from './pcaFit.js';
+import { COMPONENTS, inLines, type PatchFeatures } from './patchMatrix.js';
+
+export type { ForegroundRule, PatchFeatures, PcaBasis };
+
+export interface PcaFitOptions {
+  /** Default `auto`. */
+  readonly foreground?: ForegroundRule;
+  readonly signal?: AbortSignal;
+}
+
+export interface PcaDrawOptions {
+  /** Which image of a batch. Default 0. */
+  readonly batchIndex?: number;
+  /** What patches get that are not foreground: black (default), transparent black, or their colour like the others. */
+  readonly background?: 'black' | 'transparent' | 'colored';
+  readonly signal?: AbortSignal;
+}
+
+/** What `toJSON` gives and `fromJSON` takes: about 25 kB for each 384 channels. */
+export interface PcaJSON {
+  readonly format: 'dinov2-webgpu/pca';
+  readonly version: 1;
+  readonly embedDim: number;
+  readonly mean: readonly number[];
+  readonly components: readonly number[];
+  readonly explainedVariance: readonly number[];
+  readonly explainedVarianceRatio: readonly number[];
+  readonly low: readonly number[];
+  readonly high: readonly number[];
+  readonly foreground: { readonly direction: readonly number[]; readonly threshold: number } | null;
+}
+
+const F32_BYTES = 4;
+const OPAQUE_BLACK = 0xff000000;
+
+/**
+ * A fitted basis. It never changes: fit it once and use it for every frame of a video, or for many images, and like parts keep like colours.
+ * It is plain data and owns nothing on the GPU, so it needs no `dispose()` and outlives a lost device.
+ */
+export class PCA implements PcaBasis {
+  readonly embedDim: number;
+  readonly mean: Float32Array<ArrayBuffer>;
+  readonly components: Float32Array<ArrayBuffer>;
+  readonly explainedVariance: Float32Array<ArrayBuffer>;
+  readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
+  readonly low: Float32Array<ArrayBuffer>;
+  readonly high: Float32Array<ArrayBuffer>;
+  readonly foreground: PcaBasis['foreground'];
+  /** What the kernel reads. */
+  readonly #table: Float32Array<ArrayBuffer>;
+
+  private constructor(basis: PcaBasis) {
+    this.embedDim = basis.embedDim;
+    this.mean = basis.mean;
+    this.components = basis.components;
+    this.explainedVariance = basis.explainedVariance;
+    this.explainedVarianceRatio = basis.explainedVarianceRatio;
+    this.low = basis.low;
+    this.high = basis.high;
+    this.foreground = basis.foreground;
+    this.#table = tableOf(basis);
+  }
+
+  /**
+   * Fits one basis to all patches of one or several images (every image of a batch counts), by the recipe of the DINOv2 paper; see `pcaFit.ts`.
+   * Where nothing can be told from the background (one side would hold less than 2 % of the patches), all patches count as foreground, and
+   * `foreground` is undefined.
+   * @throws ImageError INPUT_SHAPE if there are no features, or they are of several models; INPUT_NOT_FINITE if they hold NaN or infinity
+   */
+  static async fit(features: PatchFeatures | readonly PatchFeatures[], { foreground = 'auto', signal }: PcaFitOptions = {}): Promise<PCA> {
+    const images = 'gpu' in features ? [features] : features;
+    return new PCA(await fitBasis(images, foreground, signal));
+  }
+
+  /**
+   * The picture of one image: RGBA, (rows, cols, 4), as `new ImageData(pixels, cols, rows)` takes it.
+   * @throws ImageError INPUT_SHAPE if the features are not of the model that the basis was fitted for, or the batch has no such image
+   */
+  async rgb(features: PatchFeatures, { batchIndex = 0, background = 'black', signal }: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
+    signal?.throwIfAborted();
+    const { gpu, buffer, batch, numTokens, numRegisterTokens, rows, cols, embedDim } = features;
+    if (embedDim !== this.embedDim) {
+      throw new ImageError('INPUT_SHAPE', `PCA: expected features with the ${this.embedDim} channels that it was fitted to, found ${embedDim}. Fit one basis for each model.`);
+    }
+    if (!Number.isInteger(batchIndex) || batchIndex < 0 || batchIndex >= batch) {
+      throw new ImageError('INPUT_SHAPE', `PCA: expected a batchIndex from 0 to ${batch - 1}, found ${batchIndex}.`);
+    }
+    const compiled = await gpu.pipelines.compile({ kernel: pcaColor, constants: { EMBED_DIM: embedDim } });
+    gpu.check();
+    const patches = rows * cols;
+    const masked = this.foreground && background !== 'colored' ? 1 : 0;
+    const owned: GPUBuffer[] = [];
+    const own = (made: GPUBuffer): GPUBuffer => {
+      owned.push(made);
+      return made;
+    };
+    try {
+      const firstToken = batchIndex * numTokens + 1 + numRegisterTokens;
+      const image = own(gpu.memory.uniformOf('PCA image', [firstToken, patches, background === 'black' ? OPAQUE_BLACK : 0, masked]));
+      const table = own(gpu.memory.storageOf('PCA basis', this.#table));
+      const rgba = own(gpu.memory.storage('PCA colours', patches * F32_BYTES));
+      const group = gpu.pipelines.bind(compiled, [image, buffer, table, rgba].map((each) => ({ buffer: each })));
+      const encoder = gpu.device.createCommandEncoder({ label: 'PCA colours' });
+      const pass = encoder.beginComputePass({ label: 'PCA colours' });
+      pass.setPipeline(compiled.pipeline);
+      pass.setBindGroup(0, group);
+      pass.dispatchWorkgroups(...inLines(Math.ceil(patches / 16)));
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      const pixels = await gpu.read(rgba, 0, patches * F32_BYTES);
+      signal?.throwIfAborted();
+      return new Uint8ClampedArray(pixels);
+    } finally {
+      for (const each of owned) gpu.memory.destroy(each);
+    }
+  }
+
+  /**
+   * Draws the picture of one image. The canvas becomes cols × rows pixels large, one a patch; how large it is on the page, and whether smooth
+   * or in squares, is for CSS to say (`width`, `aspect-ratio`, `image-rendering: pixelated`).
+   * @throws ImageError IMAGE_TYPE if the canvas has a context other than '2d' already
+   */
+  async draw(features: PatchFeatures, canvas: HTMLCanvasElement | OffscreenCanvas, options: PcaDrawOptions = {}): Promise<void> {
+    const { rows, cols } = features;
+    const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
+    if (!context) throw new ImageError('IMAGE_TYPE', "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.");
+    const pixels = await this.rgb(features, options);
+    // Setting either clears a canvas, even to the size that it has.
+    if (canvas.width !== cols) canvas.width = cols;
+    if (canvas.height !== rows) canvas.height = rows;
+    context.putImageData(new ImageData(pixels, cols, rows), 0, 0);
+  }
+
+  /** Plain data that `JSON.stringify` keeps exactly: a picture drawn after `fromJSON` has the same bits. */
+  toJSON(): PcaJSON {
+    const { embedDim, foreground } = this;
+    return {
+      format: 'dinov2-webgpu/pca',
+      version: 1,
+      embedDim,
+      mean: shortest(this.mean),
+      components: shortest(this.components),
+      explainedVariance: shortest(this.explainedVariance),
+      explainedVarianceRatio: shortest(this.explainedVarianceRatio),
+      low: shortest(this.low),
+      high: shortest(this.high),
+      foreground: foreground ? { direction: shortest(foreground.direction), threshold: foreground.threshold } : null,
+    };
+  }
+
+  /**
+   * The basis that `toJSON` described.
+   * @throws ImageError INPUT_SHAPE if it is something else
+   */
+  static fromJSON(json: PcaJSON): PCA {
+    const { format, version, embedDim, foreground } = json;
+    if (format !== 'dinov2-webgpu/pca' || version !== 1) {
+      throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1, found ${String(format)}, version ${String(version)}. Fit the basis again.`);
+    }
+    if (!Number.isInteger(embedDim) || embedDim < 4 || embedDim % 4 !== 0) {
+      throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected embedDim to be a positive multiple of 4, found ${String(embedDim)}.`);
+    }
+    const numbers = (name: string, values: readonly number[], length: number): Float32Array<ArrayBuffer> => {
+      if (!Array.isArray(values) || values.length !== length || !values.every(Number.isFinite)) {
+        throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected ${name} to be ${length} finite numbers, found something else. The file may be damaged: fit the basis again.`);
+      }
+      return Float32Array.from(values);
+    };
+    return new PCA({
+      embedDim,
+      mean: numbers('mean', json.mean, embedDim),
+      components: numbers('components', json.components, COMPONENTS * embedDim),
+      explainedVariance: numbers('explainedVariance', json.explainedVariance, COMPONENTS),
+      explainedVarianceRatio: numbers('explainedVarianceRatio', json.explainedVarianceRatio, COMPONENTS),
+      low: numbers('low', json.low, COMPONENTS),
+      high: numbers('high', json.high, COMPONENTS),
+      foreground: foreground
+        ? { direction: numbers('foreground.direction', foreground.direction, embedDim), threshold: numbers('foreground.threshold', [foreground.threshold], 1)[0]! }
+        : undefined,
+    });
+  }
+}
+
+/** mean, direction of the mask, three components, scale (4), shift (4): see shaders/pca_color.wgsl. */
+function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis): Float32Array<ArrayBuffer> {
+  const table = new Float32Array((2 + COMPONENTS) * embedDim + 8);
+  table.set(mean, 0);
+  if (foreground) table.set(foreground.direction, embedDim);
+  table.set(components, 2 * embedDim);
+  const scale = table.subarray((2 + COMPONENTS) * embedDim);
+  const shift = scale.subarray(4);
+  scale[0] = 1;
+  shift[0] = -(foreground?.threshold ?? 0);
+  for (let k = 0; k < COMPONENTS; k++) {
+    const range = high[k]! - low[k]!;
+    // Without a range there is nothing to tell apart: the channel is half way up everywhere.
+    scale[k + 1] = range > 0 ? 1 / range : 0;
+    shift[k + 1] = range > 0 ? -low[k]! / range : 0.5;
+  }
+  return table;
+}
+
+/** Nine digits tell every f32 from its neighbours. */
+const shortest = (values: Float32Array): number[] => Array.from(values, (value) => Number(value.toPrecision(9)));

@@ -1,0 +1,109 @@
+/**
+ * From patches to what a picture needs. The recipe is that of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1 and 9): a first PCA
+ * of all patches, whose first component separates subject and background; a second one of the subject's patches alone; its first three
+ * components are red, green and blue. What the paper does by eye is done by rule here: the threshold is Otsu's, the subject's side is the one
+ * with fewer patches at the images' borders, and each colour spans the 1st to the 99th percentile in place of minimum to maximum.
+ */
+import { DeviceError, ImageError } from '../errors.js';
+import { dot } from './eigen.js';
+import { borderOf, quantile, splitForeground } from './foreground.js';
+import { COMPONENTS, countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
+
+/**
+ * What is foreground. `auto`: the recipe; `inverted`: the other side of the split, for a subject that fills the border; `none`: no split, one
+ * PCA of all patches.
+ */
+export type ForegroundRule = 'auto' | 'inverted' | 'none';
+
+/** Everything that a picture needs. Plain data. */
+export interface PcaBasis {
+  readonly embedDim: number;
+  /** (embedDim): of the patches that the components were fitted to. */
+  readonly mean: Float32Array<ArrayBuffer>;
+  /** (3, embedDim): orthonormal, the largest variance first; a row of zeros where the patches have fewer directions. */
+  readonly components: Float32Array<ArrayBuffer>;
+  /** (3): variance of the patches along each component (divided by their number less one, as scikit-learn does). */
+  readonly explainedVariance: Float32Array<ArrayBuffer>;
+  /** (3): the same as a share of the variance of all channels together. */
+  readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
+  /** (3): the scores that become 0 and 255. */
+  readonly low: Float32Array<ArrayBuffer>;
+  readonly high: Float32Array<ArrayBuffer>;
+  /** A patch x is foreground where (x - mean) · direction > threshold. Absent: all patches are. */
+  readonly foreground: { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
+}
+
+/** Scores beyond this share of the patches at either end are clipped, so that a few patches do not take all the contrast. */
+const CLIP = 0.01;
+/** Variance below this share of the patches' mean square is rounding: features that are equal but for it have no components. */
+const SMALLEST_SHARE = 1e-10;
+/** Three components take four patches. */
+const FEWEST_PATCHES = COMPONENTS + 1;
+
+/** Fits one basis to the patches of all images. */
+export async function fitBasis(images: readonly PatchFeatures[], rule: ForegroundRule, signal?: AbortSignal): Promise<PcaBasis> {
+  signal?.throwIfAborted();
+  checkImages(images);
+  const patches = await PatchMatrix.create(images);
+  try {
+    const everything = new Uint32Array(patches.count).fill(1);
+    const first = await patches.analyse(everything, signal);
+    const noise = SMALLEST_SHARE * (dot(first.mean, first.mean) + first.totalVariance);
+    const [main] = first.components;
+    const split = rule === 'none' || !main || main.variance <= noise ? undefined : splitForeground(main.scores, bordersOf(images), rule === 'inverted');
+    const chosen = split ? Uint32Array.from(main!.scores, (score) => (split.sign * (score - split.threshold) > 0 ? 1 : 0)) : everything;
+    if (!split || countOf(chosen) < FEWEST_PATCHES) return toBasis(first, first.mean, everything, noise, undefined);
+
+    const second = await patches.analyse(chosen, signal);
+    // The patches were centred already: their mean leads from the first mean to the second, and the threshold moves along with it.
+    const mean = first.mean.map((value, i) => value + second.mean[i]!);
+    const direction = main!.vector.map((value) => split.sign * value);
+    const threshold = Math.fround(split.sign * split.threshold - dot(direction, second.mean));
+    return toBasis(second, mean, chosen, noise, { direction: new Float32Array(direction), threshold });
+  } finally {
+    patches.dispose();
+  }
+}
+
+function checkImages(images: readonly PatchFeatures[]): void {
+  const [first] = images;
+  if (!first) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.');
+  for (const { gpu, embedDim } of images) {
+    if (embedDim !== first.embedDim) {
+      throw new ImageError('INPUT_SHAPE', `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis for each model.`);
+    }
+    if (gpu !== first.gpu) throw new DeviceError('DEVICE_FAILED', 'PCA.fit: expected features on one device, found two. Compute all of them with one model.');
+  }
+}
+
+function bordersOf(images: readonly PatchFeatures[]): Uint8Array {
+  const each = images.flatMap(({ batch, rows, cols }) => Array.from({ length: batch }, () => borderOf(rows, cols)));
+  const all = new Uint8Array(each.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const border of each) {
+    all.set(border, at);
+    at += border.length;
+  }
+  return all;
+}
+
+function toBasis({ components: found, totalVariance }: Analysis, mean: Float64Array, chosen: Uint32Array, noise: number, foreground: PcaBasis['foreground']): PcaBasis {
+  const embedDim = mean.length;
+  const patches = countOf(chosen);
+  const components = new Float32Array(COMPONENTS * embedDim);
+  const explainedVariance = new Float32Array(COMPONENTS);
+  const explainedVarianceRatio = new Float32Array(COMPONENTS);
+  const low = new Float32Array(COMPONENTS);
+  const high = new Float32Array(COMPONENTS);
+  found
+    .filter(({ variance }) => variance > noise)
+    .forEach(({ variance, vector, scores }, k) => {
+      components.set(vector, k * embedDim);
+      explainedVariance[k] = (variance * patches) / (patches - 1);
+      explainedVarianceRatio[k] = variance / totalVariance;
+      const sorted = scores.filter((_, patch) => chosen[patch] === 1).sort();
+      low[k] = quantile(sorted, CLIP);
+      high[k] = quantile(sorted, 1 - CLIP);
+    });
+  return { embedDim, mean: new Float32Array(mean), components, explainedVariance, explainedVarianceRatio, low, high, foreground };
+}

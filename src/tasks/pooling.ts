@@ -1,0 +1,75 @@
+/** One vector for a whole image, from its tokens. */
+import { ImageError } from '../errors.js';
+
+/**
+ * - `cls`: the cls token, what DINOv2's own k-NN evaluation uses;
+ * - `mean`: the mean of the patch tokens;
+ * - `cls+mean`: both, one after the other (2 · embedDim), what the linear classifiers read;
+ * - `gem`: generalised mean of the patch tokens, (mean of max(x, 1e-6)³)^(1/3) (Radenović et al., arXiv 1711.02512).
+ */
+export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
+
+const GEM_POWER = 3;
+const GEM_LEAST = 1e-6;
+
+/** What `pool` reads: the last hidden state (batch, numTokens, embedDim) and where the patches are in it. */
+export interface PooledTokens {
+  readonly tokens: Float32Array;
+  readonly batch: number;
+  readonly numTokens: number;
+  readonly numRegisterTokens: number;
+  readonly embedDim: number;
+}
+
+/** One vector an image. Sums are taken in float64, in the order of the tokens. */
+export function pool(features: PooledTokens, pooling: Pooling): Float32Array<ArrayBuffer>[] {
+  const { tokens, batch, numTokens, numRegisterTokens, embedDim } = features;
+  return Array.from({ length: batch }, (_, image) => {
+    const all = tokens.subarray(image * numTokens * embedDim, (image + 1) * numTokens * embedDim);
+    const patches = all.subarray((1 + numRegisterTokens) * embedDim);
+    switch (pooling) {
+      case 'cls':
+        return all.slice(0, embedDim) as Float32Array<ArrayBuffer>;
+      case 'mean':
+        return mean(patches, embedDim);
+      case 'cls+mean': {
+        const both = new Float32Array(2 * embedDim);
+        both.set(all.subarray(0, embedDim));
+        both.set(mean(patches, embedDim), embedDim);
+        return both;
+      }
+      case 'gem': {
+        const cubes = mean(patches, embedDim, (value) => Math.max(value, GEM_LEAST) ** GEM_POWER);
+        return cubes.map((value) => value ** (1 / GEM_POWER));
+      }
+      default:
+        throw new ImageError('INPUT_SHAPE', `pooling: expected 'cls', 'mean', 'cls+mean' or 'gem', found ${JSON.stringify(pooling)}.`);
+    }
+  });
+}
+
+/** Scales a vector to length 1, in place; a vector of zeros stays what it is. */
+export function normalize(vector: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  const length = Math.hypot(...vector);
+  if (length > 0) for (let i = 0; i < vector.length; i++) vector[i] = vector[i]! / length;
+  return vector;
+}
+
+/** Cosine of the angle between two vectors of one length, -1 to 1. */
+export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) throw new ImageError('INPUT_SHAPE', `cosineSimilarity: expected two vectors of one length, found ${a.length} and ${b.length}. They come from different models.`);
+  let [dot, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    dot += a[i]! * b[i]!;
+    aa += a[i]! ** 2;
+    bb += b[i]! ** 2;
+  }
+  return dot === 0 ? 0 : dot / Math.sqrt(aa * bb);
+}
+
+function mean(rows: Float32Array, columns: number, of: (value: number) => number = (value) => value): Float32Array<ArrayBuffer> {
+  const sums = new Float64Array(columns);
+  for (let i = 0; i < rows.length; i++) sums[i % columns]! += of(rows[i]!);
+  const count = rows.length / columns;
+  return Float32Array.from(sums, (sum) => sum / count);
+}

@@ -1,0 +1,60 @@
+// A second browser engine, and a second WGSL compiler (naga): the library as it is, in Firefox over WebDriver BiDi. Run by `npm run test:firefox`.
+import { existsSync, writeFileSync } from 'node:fs';
+import puppeteer, { type Browser, type Page } from 'puppeteer-core';
+import { createServer, type ViteDevServer } from 'vite';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FP32_MAX_ERROR, readTensors } from '../parity.ts';
+import { maxError } from '../tolerance.ts';
+import type {} from './page.ts';
+
+const executablePath = process.env['FIREFOX_PATH'] ?? ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path));
+const icd = process.env['TEST_ADAPTER'];
+
+let server: ViteDevServer;
+let browser: Browser;
+let page: Page;
+
+beforeAll(async () => {
+  if (!executablePath) throw new Error('No Firefox: set FIREFOX_PATH. These tests cannot run, and do not pass without one.');
+  server = await createServer({ configFile: 'vite.config.ts', server: { port: 0, host: '127.0.0.1' }, logLevel: 'warn' });
+  await server.listen();
+  browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath,
+    headless: true,
+    extraPrefsFirefox: { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true },
+    env: { ...process.env, ...(icd && icd !== 'any' ? { VK_ICD_FILENAMES: icd, VK_DRIVER_FILES: icd } : {}) },
+    protocolTimeout: 600_000,
+  });
+  page = await browser.newPage();
+  page.on('console', (message) => console.log(`Firefox: ${message.text()}`));
+  await page.goto(new URL('/test/firefox/page.html', server.resolvedUrls!.local[0]!).href);
+  await page.waitForFunction(() => 'actions' in globalThis);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+test('there is an adapter', async () => {
+  const { ok, reason, adapter, features } = await page.evaluate(() => globalThis.actions.support());
+  expect(reason).toBeUndefined();
+  expect(ok).toBe(true);
+  const name = adapter!.description || `${adapter!.vendor} ${adapter!.architecture}`.trim() || 'an adapter without a name';
+  const folder = process.env['TEST_ADAPTER_FOLDER'];
+  if (folder) writeFileSync(`${folder}/firefox`, `${await browser.version()}: ${name}${features!.includes('shader-f16') ? ', shader-f16' : ''}`);
+});
+
+test.each(['plain', 'registers', 'swiglu'])('tiny-%s at 56 × 98, batch 2', async (kind) => {
+  const expected = (await readTensors(`tiny-${kind}/expected.56x98.b2.safetensors`)).get('last_hidden_state')!.values;
+  const found = await page.evaluate((name) => globalThis.actions.tiny(name), kind);
+  expect(maxError(found, expected)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+});
+
+test('small at 224 × 224, weights by formula', async () => {
+  const expected = (await readTensors('small.expected.224x224.safetensors')).get('last_hidden_state')!.values;
+  const { values, ms } = await page.evaluate(() => globalThis.actions.small());
+  console.log(`Firefox: small 224 × 224 in ${ms.toFixed(0)} ms`);
+  expect(maxError(values, expected)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+});

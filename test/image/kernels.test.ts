@@ -1,0 +1,32 @@
+// On Dawn's null backend, which validates everything and computes nothing: WebGPU's default limits, no GPU.
+import { create } from 'webgpu';
+import { expect, it } from 'vitest';
+import { Gpu } from '../../src/gpu/device.js';
+import { Preprocessor } from '../../src/image/preprocess.js';
+
+// Held here, not in a test: dawn.node crashes when this is collected while its devices live.
+const webgpu = create(['backend=null']);
+
+it('the kernels compile, and their bindings, usages and workgroups are valid, inside the default limits', async () => {
+  const adapter = await webgpu.requestAdapter();
+  const gpu = new Gpu(await adapter!.requestDevice(), { vendor: 'null', architecture: '', description: '', isFallbackAdapter: false }, true);
+  gpu.retain();
+  gpu.device.pushErrorScope('validation');
+  const preprocessor = await Preprocessor.create(gpu);
+  for (const [width, height, options] of [
+    [1, 1, {}],
+    [8192, 3, {}],
+    [3, 8192, { resize: 'fit' }],
+    [20, 8192, { resize: 'fit', longestSide: 8192 }],
+  ] as const) {
+    const image = await preprocessor.prepare({ data: new Uint8Array(width * height * 4), width, height }, options);
+    const pixels = gpu.memory.storage('pixels', image.bytes);
+    preprocessor.write(image, pixels);
+    gpu.memory.destroy(pixels);
+  }
+  preprocessor.dispose();
+  expect(await gpu.device.popErrorScope()).toBeNull();
+  gpu.check();
+  expect(gpu.memory.bytes).toBe(0);
+  gpu.release();
+});

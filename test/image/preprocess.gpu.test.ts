@@ -1,0 +1,238 @@
+// From bytes in memory to what the model sees, against Python's fixtures: no float may differ in any bit.
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
+import { planResize } from '../../src/image/geometry.js';
+import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
+import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
+import type { ImageSource, RawImage } from '../../src/image/source.js';
+import { normalize, resize, type Rgb } from '../reference/resize.js';
+import { bytesOfPixels, differingFloats, digest, floatsOf, noise, noiseImage } from './fixtures.js';
+import { read, readPng, sizeCases } from './files.js';
+
+const levels = levelsOf(IMAGENET);
+let gpu: Gpu;
+let preprocessor: Preprocessor;
+let bytesAtStart: number;
+
+beforeAll(async () => {
+  gpu = await acquireGpu();
+  gpu.retain();
+  bytesAtStart = gpu.memory.bytes;
+  preprocessor = await Preprocessor.create(gpu);
+});
+afterEach(() => gpu.check());
+afterAll(() => {
+  preprocessor.dispose();
+  expect(gpu.memory.bytes).toBe(bytesAtStart);
+  gpu.release();
+});
+
+const codeOf = async (action: () => unknown): Promise<unknown> => {
+  try {
+    return await action();
+  } catch (error) {
+    return (error as { code?: string }).code ?? error;
+  }
+};
+const twinOf = (image: Rgb, options: PixelOptions = {}): Float32Array => normalize(resize(image, planResize(image.width, image.height, options, 14)), levels);
+
+/** The same image with an alpha channel of noise. */
+function withNoisyAlpha({ data, width, height }: Rgb): RawImage {
+  const rgba = noise('alpha', width * height * 4);
+  for (let i = 0; i < width * height; i++) rgba.set(data.subarray(i * 3, i * 3 + 3), i * 4);
+  return { data: new Uint8ClampedArray(rgba.buffer), width, height };
+}
+
+describe('pixels on the GPU', () => {
+  it.each(['astronaut', 'chelsea', 'coffee'])('of %s are those of Python: 0 of 150,528 floats differ', async (name) => {
+    const pixels = await preprocessor.read([readPng(`demo/photos/${name}.png`)]);
+    expect(pixels).toMatchObject({ batch: 1, height: 224, width: 224 });
+    expect(differingFloats(pixels.data, floatsOf(read(`test/fixtures/photos/expected/${name}.pixel_values.safetensors`), 'pixel_values'))).toBe(0);
+  });
+
+  it(`of noise in ${sizeCases.length} sizes are Pillow's`, async () => {
+    const wrong: unknown[] = [];
+    for (const { width, height, sha256, outputWidth, outputHeight, ...options } of sizeCases) {
+      const pixels = await preprocessor.read([noiseImage(width, height)], options);
+      if (outputWidth !== undefined) expect([pixels.width, pixels.height]).toEqual([outputWidth, outputHeight]);
+      if ((await digest(bytesOfPixels(pixels.data, levels))) !== sha256) wrong.push({ width, height, ...options });
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('do not see alpha', async () => {
+    const image = noiseImage(61, 47);
+    const pixels = await preprocessor.read([withNoisyAlpha(image)], { cropSize: 42 });
+    expect(differingFloats(pixels.data, twinOf(image, { cropSize: 42 }) as Float32Array)).toBe(0);
+  });
+
+  it('of an image as large as a texture may be are those of the twin', async () => {
+    const most = gpu.device.limits.maxTextureDimension2D;
+    for (const [width, height] of [[most, 5], [5, most]] as const) {
+      const image = noiseImage(width, height);
+      const pixels = await preprocessor.read([image], { resize: 'fit', longestSide: 140 });
+      expect(differingFloats(pixels.data, twinOf(image, { resize: 'fit', longestSide: 140 }))).toBe(0);
+    }
+  });
+
+  it('of a batch are those of each image alone, and nothing else is written', async () => {
+    const sizes = [[50, 40], [1, 1], [33, 90], [64, 64]] as const;
+    const options = { cropSize: 42, shortestEdge: 45 };
+    const images = sizes.map(([width, height]) => noiseImage(width, height));
+    const each = 3 * 42 * 42;
+    const guard = new Uint32Array(each * 6 + 9).fill(0xdeadbeef);
+    const buffer = gpu.memory.storageOf('guarded', guard);
+    for (const [index, image] of images.entries()) {
+      // Back to front, with a gap of 3 floats ahead of the first and of one image in the middle.
+      const slot = [4, 3, 1, 0][index]!;
+      preprocessor.write(await preprocessor.prepare(image, options), buffer, (3 + slot * each) * 4);
+    }
+    const words = new Uint32Array(await gpu.memory.read(buffer, 0, guard.byteLength));
+    gpu.memory.destroy(buffer);
+    const expected = guard.slice();
+    images.forEach((image, index) => expected.set(new Uint32Array(twinOf(image, options).buffer), 3 + [4, 3, 1, 0][index]! * each));
+    expect(words.findIndex((word, i) => word !== expected[i])).toBe(-1);
+
+    const together = await preprocessor.read(images, options);
+    expect(together).toMatchObject({ batch: 4, height: 42, width: 42 });
+    images.forEach((image, index) => {
+      expect(differingFloats(together.data.subarray(index * each, (index + 1) * each), twinOf(image, options))).toBe(0);
+    });
+  });
+
+  it('have the mean and standard deviation that were asked for', async () => {
+    const normalization = { rescale: 1 / 127, mean: [0.1, 0.2, 0.3], std: [3, 2, 1] } as const;
+    const other = await Preprocessor.create(gpu, { normalization, patchSize: 16 });
+    const { data, width, height } = await other.read([noiseImage(64, 32)], { resize: 'fit', longestSide: 64 });
+    expect([width, height]).toEqual([64, 32]);
+    expect(differingFloats(data, normalize(noiseImage(64, 32).data, levelsOf(normalization)))).toBe(0);
+    other.dispose();
+  });
+});
+
+describe('memory', () => {
+  it('holds nothing of an image after it was written, failed or dropped', async () => {
+    await preprocessor.read([noiseImage(100, 100)]);
+    const { bytes, buffers } = gpu.memory;
+    await preprocessor.read([noiseImage(100, 100), noiseImage(100, 100)]);
+    (await preprocessor.prepare(noiseImage(100, 100))).dispose();
+    const failed = await codeOf(() => preprocessor.batch([noiseImage(100, 100), noiseImage(100, 50)], { resize: 'fit', longestSide: 100 }));
+    expect(failed).toBe('INPUT_SHAPE');
+    expect(gpu.memory.buffers - buffers).toBeLessThanOrEqual(4); // the taps of another two sizes
+    expect(gpu.memory.bytes - bytes).toBeLessThan(65536);
+  });
+
+  it('holds no texture', async () => {
+    const live = new Set<GPUTexture>();
+    const create = gpu.device.createTexture.bind(gpu.device);
+    const spy = vi.spyOn(gpu.device, 'createTexture').mockImplementation((descriptor) => {
+      const texture = create(descriptor);
+      const destroy = texture.destroy.bind(texture);
+      texture.destroy = () => {
+        live.delete(texture);
+        destroy();
+      };
+      live.add(texture);
+      return texture;
+    });
+    try {
+      await preprocessor.read([noiseImage(100, 100), noiseImage(50, 60)]);
+      (await preprocessor.prepare(noiseImage(100, 100))).dispose();
+      await codeOf(() => preprocessor.batch([noiseImage(100, 100), noiseImage(100, 50)], { resize: 'fit' }));
+      await codeOf(() => preprocessor.batch([noiseImage(100, 100), { ...noiseImage(100, 50), height: 51 }]));
+      const controller = new AbortController();
+      const waiting = preprocessor.prepare(noiseImage(20, 20), { signal: controller.signal });
+      controller.abort();
+      await codeOf(() => waiting);
+      vi.spyOn(gpu.device.queue, 'writeTexture').mockImplementationOnce(() => {
+        throw new Error('no more');
+      });
+      await codeOf(() => preprocessor.prepare(noiseImage(20, 20)));
+      expect(spy).toHaveBeenCalledTimes(8);
+      expect(live.size).toBe(0);
+    } finally {
+      vi.restoreAllMocks();
+    }
+  });
+
+  it('stays bounded over many sizes', async () => {
+    for (let side = 300; side < 320; side++) await preprocessor.read([noiseImage(side, side + 1)], { cropSize: 14 });
+    const { bytes, buffers } = gpu.memory;
+    for (let side = 320; side < 360; side++) await preprocessor.read([noiseImage(side, side + 1)], { cropSize: 14 });
+    expect(gpu.memory.buffers).toBe(buffers);
+    expect(gpu.memory.bytes).toBeLessThan(bytes * 1.5);
+  });
+
+  it('compiles nothing for a new size', async () => {
+    const compiled = gpu.pipelines.size;
+    await preprocessor.read([noiseImage(77, 11)], { resize: 'fit', longestSide: 77 });
+    expect(gpu.pipelines.size).toBe(compiled);
+  });
+});
+
+describe('what is refused', () => {
+  const tooWide = (): RawImage => {
+    const width = gpu.device.limits.maxTextureDimension2D + 1;
+    return { data: new Uint8Array(width * 4), width, height: 1 };
+  };
+  it.each<[string, () => unknown, string, RegExp]>([
+    ['null', () => null, 'IMAGE_TYPE', /^Image: expected an image, canvas, .* found Null\. Hand in one of these\.$/],
+    ['undefined', () => undefined, 'IMAGE_TYPE', /found Undefined/],
+    ['a number', () => 5, 'IMAGE_TYPE', /found Number/],
+    ['an array', () => [], 'IMAGE_TYPE', /found Array/],
+    ['bytes alone', () => new Uint8Array(12), 'IMAGE_TYPE', /found Uint8Array\./],
+    ['floats', () => ({ data: new Float32Array(12), width: 2, height: 2 }), 'IMAGE_TYPE', /found Object with data in Float32Array/],
+    ['no size', () => ({ data: new Uint8Array(12) }), 'IMAGE_SIZE', /found undefined × undefined/],
+    ['no pixels', () => ({ data: new Uint8Array(0), width: 0, height: 4 }), 'IMAGE_SIZE', /at least 1 × 1 pixels, found 0 × 4/],
+    ['half a pixel', () => ({ data: new Uint8Array(4), width: 0.5, height: 2 }), 'IMAGE_SIZE', /found 0\.5 × 2/],
+    ['too few bytes', () => ({ data: new Uint8Array(11), width: 2, height: 2 }), 'IMAGE_SIZE', /expected 12 or 16 bytes for 2 × 2 pixels, found 11/],
+    ['another number of channels', () => ({ data: new Uint8Array(16), width: 2, height: 2, channels: 3 }), 'IMAGE_SIZE', /expected 12 \(3 channels; 3 or 4 will do\) bytes/],
+    ['grey', () => ({ data: new Uint8Array(4), width: 2, height: 2, channels: 1 }), 'IMAGE_SIZE', /expected 4 \(1 channels; 3 or 4 will do\) bytes/],
+    ['too wide', tooWide, 'IMAGE_SIZE', /expected at most (\d+) × \1 pixels on this device, found \d+ × 1\. Make the image smaller first\./],
+    ['a Blob, where nothing can decode it', () => new Blob(['x']), 'IMAGE_DECODE', /createImageBitmap.*Decode the image yourself and hand in \{ data, width, height \}/],
+    ['a URL that leads nowhere', () => 'http://127.0.0.1:9/image.png?token=1', 'IMAGE_FETCH', /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no answer/],
+  ])('%s', async (_, make, code, message) => {
+    const { bytes } = gpu.memory;
+    await expect(preprocessor.prepare(make() as ImageSource)).rejects.toThrow(message);
+    expect(await codeOf(() => preprocessor.prepare(make() as ImageSource))).toBe(code);
+    expect(gpu.memory.bytes).toBe(bytes);
+  });
+
+  it('options, before anything is loaded', async () => {
+    expect(await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { cropSize: 1 }))).toBe('INPUT_SHAPE');
+    expect(await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { orientation: 'up' as 'ignore' }))).toBe('INPUT_SHAPE');
+  });
+
+  it('no image at all', async () => {
+    expect(await codeOf(() => preprocessor.batch([]))).toBe('INPUT_SHAPE');
+  });
+
+  it('a buffer that is too small, or an odd offset; the image can still be written elsewhere', async () => {
+    const image = await preprocessor.prepare(noiseImage(20, 20), { cropSize: 14 });
+    const buffer = gpu.memory.storage('small', image.bytes);
+    for (const offset of [4, -4, 2, Number.NaN]) expect(() => preprocessor.write(image, buffer, offset)).toThrow(/expected 2352 bytes from offset/);
+    preprocessor.write(image, buffer);
+    expect(await codeOf(() => preprocessor.write(image, buffer))).toBe('DISPOSED');
+    gpu.memory.destroy(buffer);
+  });
+
+  it('an abort stops with its reason', async () => {
+    const reason = new Error('enough');
+    await expect(preprocessor.prepare(noiseImage(20, 20), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    const controller = new AbortController();
+    const waiting = preprocessor.prepare(noiseImage(20, 20), { signal: controller.signal });
+    controller.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+  });
+
+  it('anything after dispose', async () => {
+    const other = await Preprocessor.create(gpu);
+    const image = await other.prepare(noiseImage(20, 20));
+    const waiting = other.prepare(noiseImage(20, 20));
+    other.dispose();
+    expect(await codeOf(() => waiting)).toBe('DISPOSED');
+    expect(await codeOf(() => other.prepare(noiseImage(20, 20)))).toBe('DISPOSED');
+    expect(await codeOf(() => other.write(image, undefined as never))).toBe('DISPOSED');
+    image.dispose();
+  });
+});

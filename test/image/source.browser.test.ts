@@ -1,0 +1,254 @@
+// Everything that a page can hand in, decoded by the browser, against Pillow's bytes.
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
+import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
+import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
+import type { ImageSource } from '../../src/image/source.js';
+import { bytesOfPixels, difference, differingFloats, floatsOf, tensorOf } from './fixtures.js';
+
+const levels = levelsOf(IMAGENET);
+/** 42 × 28 pixels come out as they went in. */
+const asIs = { resize: 'fit', longestSide: 42 } as const;
+
+let gpu: Gpu;
+let preprocessor: Preprocessor;
+let expected: Uint8Array;
+
+const imageUrl = (name: string): string => `/test/fixtures/pixels/images/${name}`;
+const photoUrl = (name: string): string => `/demo/photos/${name}`;
+async function fetchBytes(url: string): Promise<Uint8Array<ArrayBuffer>> {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+const fetchBlob = async (url: string): Promise<Blob> => new Blob([await fetchBytes(url)]);
+async function loaded(blob: Blob): Promise<HTMLImageElement> {
+  const image = new Image();
+  image.src = URL.createObjectURL(blob);
+  await image.decode();
+  return image;
+}
+function drawn<Canvas extends HTMLCanvasElement | OffscreenCanvas>(canvas: Canvas, image: CanvasImageSource & { width: number; height: number }): Canvas {
+  canvas.width = image.width;
+  canvas.height = image.height;
+  (canvas.getContext('2d') as CanvasRenderingContext2D).drawImage(image, 0, 0);
+  return canvas;
+}
+
+/** How far an image is from a tensor of the fixture, as it lies in its file. */
+async function differenceTo(tensor: string, source: ImageSource, options: PixelOptions = {}): Promise<{ bytes: number; most: number }> {
+  const { bytes, shape } = tensorOf(expected, tensor);
+  const { data, width, height } = await preprocessor.read([source], { ...asIs, ...options });
+  expect([height, width, 3]).toEqual(shape);
+  return difference(bytesOfPixels(data, levels), bytes);
+}
+const exact = { bytes: 0, most: 0 };
+
+beforeAll(async () => {
+  gpu = await acquireGpu();
+  gpu.retain();
+  preprocessor = await Preprocessor.create(gpu);
+  expected = await fetchBytes('/test/fixtures/pixels/expected.safetensors');
+});
+afterEach(() => gpu.check());
+afterAll(() => {
+  preprocessor.dispose();
+  expect(gpu.memory.bytes).toBe(0);
+  gpu.release();
+});
+
+/** Without colour management: rocket.jpg carries a colour profile, which Python does not apply. What a page has converted stays converted. */
+const bitmapOf = (blob: Blob): Promise<ImageBitmap> => createImageBitmap(blob, { colorSpaceConversion: 'none' });
+
+describe('photographs', () => {
+  // Of the JPEG, 0 is what Chromium's libjpeg-turbo gives; another browser may decode it otherwise.
+  describe.each(['astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg'])('%s', (name) => {
+    const sources: Record<string, (blob: Blob) => ImageSource | Promise<ImageSource>> = {
+      Blob: (blob) => blob,
+      File: (blob) => new File([blob], name),
+      'URL, as a string': () => photoUrl(name),
+      URL: () => new URL(photoUrl(name), location.href),
+      'blob: URL': (blob) => URL.createObjectURL(blob),
+      ImageBitmap: bitmapOf,
+      HTMLImageElement: loaded,
+      'HTMLImageElement that is still loading': (blob) => Object.assign(new Image(), { src: URL.createObjectURL(blob) }),
+      HTMLCanvasElement: async (blob) => drawn(document.createElement('canvas'), await bitmapOf(blob)),
+      OffscreenCanvas: async (blob) => drawn(new OffscreenCanvas(1, 1), await bitmapOf(blob)),
+      ImageData: async (blob) => {
+        const canvas = drawn(new OffscreenCanvas(1, 1), await bitmapOf(blob));
+        return canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+      },
+      VideoFrame: async (blob) => new VideoFrame(await bitmapOf(blob), { timestamp: 0 }),
+    };
+    it.each(Object.keys(sources))('as %s: 0 of 150,528 floats differ from Python', async (kind) => {
+      const source = await sources[kind]!(await fetchBlob(photoUrl(name)));
+      const pixels = await preprocessor.read([source]);
+      if (source instanceof VideoFrame) source.close();
+      const python = floatsOf(await fetchBytes(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`), 'pixel_values');
+      expect(differingFloats(pixels.data, python)).toBe(0);
+    });
+  });
+
+  it('that the browser has converted to sRGB are other images: hand in the file', async () => {
+    const python = floatsOf(await fetchBytes('/test/fixtures/photos/expected/rocket.pixel_values.safetensors'), 'pixel_values');
+    const converted = await createImageBitmap(await fetchBlob(photoUrl('rocket.jpg')));
+    const { data } = await preprocessor.read([converted]);
+    // Chromium 147: 130,792 bytes, by up to 29.
+    expect(difference(bytesOfPixels(data, levels), bytesOfPixels(python, levels)).bytes).toBeGreaterThan(100_000);
+  });
+
+  it('in a batch', async () => {
+    const names = ['chelsea.png', 'rocket.jpg'];
+    const pixels = await preprocessor.read(names.map(photoUrl));
+    expect(pixels.batch).toBe(2);
+    for (const [index, name] of names.entries()) {
+      const python = floatsOf(await fetchBytes(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`), 'pixel_values');
+      expect(differingFloats(pixels.data.subarray(index * python.length, (index + 1) * python.length), python)).toBe(0);
+    }
+  });
+});
+
+describe('files of all kinds have the bytes of convert("RGB")', () => {
+  const png = ['rgb', 'rgba', 'palette', 'palette-transparency', 'grey', 'grey-alpha', 'bit', 'rgb16', 'grey16', 'gamma'].map((name) => `${name}.png`);
+  const jpeg = ['444', '420', 'progressive', 'grey', 'cmyk'].map((name) => `${name}.jpg`);
+  const others = ['palette.gif', 'rgb.bmp', 'lossless.webp', 'alpha.webp', 'lossy.webp'];
+
+  it.each([...png, ...jpeg, ...others])('%s, as Blob and as <img>', async (name) => {
+    const blob = await fetchBlob(imageUrl(name));
+    expect(await differenceTo(`${name}.rgb`, blob)).toEqual(exact);
+    expect(await differenceTo(`${name}.rgb`, blob, { orientation: 'ignore' })).toEqual(exact);
+    const element = await differenceTo(`${name}.rgb`, await loaded(blob));
+    if (name === 'rgb16.png') expect(element.most).toBeLessThanOrEqual(1);
+    else expect(element).toEqual(exact);
+  });
+
+  it.each(['1x1.png', '300x1.png'])('%s', async (name) => {
+    const { bytes, shape } = tensorOf(expected, `${name}.rgb`);
+    const blob = await fetchBlob(imageUrl(name));
+    const raw = { data: bytes, width: shape[1]!, height: shape[0]! };
+    const [a, b] = [await preprocessor.read([blob]), await preprocessor.read([raw])];
+    expect(differingFloats(a.data, b.data)).toBe(0);
+  });
+
+  it('ImageData with alpha', async () => {
+    const image = await createImageBitmap(await fetchBlob(imageUrl('rgb.png')));
+    const data = drawn(new OffscreenCanvas(1, 1), image).getContext('2d')!.getImageData(0, 0, 42, 28);
+    for (let i = 3; i < data.data.length; i += 4) data.data[i] = i % 256;
+    expect(await differenceTo('rgb.png.rgb', data)).toEqual(exact);
+  });
+});
+
+describe('orientation', () => {
+  it.each(['exif1.jpg', 'exif2.jpg', 'exif3.jpg', 'exif4.jpg', 'exif5.jpg', 'exif6.jpg', 'exif7.jpg', 'exif8.jpg', 'exif6.png'])('of %s', async (name) => {
+    const blob = await fetchBlob(imageUrl(name));
+    expect(await differenceTo(`${name}.upright`, blob)).toEqual(exact);
+    expect(await differenceTo(`${name}.upright`, await loaded(blob))).toEqual(exact);
+    expect(await differenceTo(`${name}.rgb`, blob, { orientation: 'ignore' })).toEqual(exact);
+    expect(await differenceTo(`${name}.rgb`, imageUrl(name), { orientation: 'ignore' })).toEqual(exact);
+  });
+
+  it('of a WebP is what the browser makes of it; ignored, it is the file’s', async () => {
+    const blob = await fetchBlob(imageUrl('exif8.webp'));
+    const { width } = await createImageBitmap(blob);
+    expect(await differenceTo(width === 42 ? 'exif8.webp.rgb' : 'exif8.webp.upright', blob)).toEqual(exact);
+    expect(await differenceTo('exif8.webp.rgb', blob, { orientation: 'ignore' })).toEqual(exact);
+  });
+});
+
+describe('video', () => {
+  it('is read as it plays', async () => {
+    const canvas = drawn(document.createElement('canvas'), await createImageBitmap(await fetchBlob(imageUrl('rgb.png'))));
+    const context = canvas.getContext('2d')!;
+    context.fillStyle = '#c08040';
+    context.fillRect(0, 0, 42, 28);
+    const video = document.createElement('video');
+    await expect(preprocessor.prepare(video)).rejects.toMatchObject({ code: 'IMAGE_SIZE' });
+    video.srcObject = canvas.captureStream(30);
+    video.muted = true;
+    const painting = setInterval(() => context.fillRect(0, 0, 42, 28), 20);
+    await video.play();
+    clearInterval(painting);
+    const { data } = await preprocessor.read([video], asIs);
+    const pixels = bytesOfPixels(data, levels);
+    const plain = Uint8Array.from({ length: pixels.length }, (_, i) => [0xc0, 0x80, 0x40][i % 3]!);
+    expect(difference(pixels, plain).most).toBeLessThanOrEqual(3); // by way of YUV
+    video.pause();
+  });
+});
+
+describe('what is refused', () => {
+  const brokenImage = (): HTMLImageElement => Object.assign(new Image(), { src: 'data:image/png;base64,AAAA' });
+  const otherOrigin = async (): Promise<HTMLImageElement> => {
+    const image = Object.assign(new Image(), { src: `http://localhost:${location.port}${photoUrl('chelsea.png')}` });
+    await image.decode();
+    return image;
+  };
+  const closedBitmap = async (): Promise<ImageBitmap> => {
+    const bitmap = await createImageBitmap(new ImageData(2, 2));
+    bitmap.close();
+    return bitmap;
+  };
+  const closedFrame = (): VideoFrame => {
+    const frame = new VideoFrame(new Uint8Array(16), { format: 'RGBA', codedWidth: 2, codedHeight: 2, timestamp: 0 });
+    frame.close();
+    return frame;
+  };
+  it.each<[string, () => unknown, string, RegExp]>([
+    ['a URL without a file', () => '/no-such-image.png?key=secret', 'IMAGE_FETCH', /^\/no-such-image\.png: expected an image, found HTTP status 404\. Check the URL\.$/],
+    ['a page', () => '/test/fixtures/pixels/README.md', 'IMAGE_DECODE', /README\.md: expected an image, found \d+ bytes of type .* that cannot be decoded/],
+    ['text', () => new Blob(['not an image'], { type: 'image/png' }), 'IMAGE_DECODE', /^Blob: expected an image, found 12 bytes of type image\/png that cannot be decoded/],
+    ['an empty file', () => new File([], 'empty.png'), 'IMAGE_DECODE', /^empty\.png: expected an image, found 0 bytes that cannot be decoded/],
+    ['an <img> without an image', () => new Image(), 'IMAGE_DECODE', /^<img>: expected an <img> with an image/],
+    ['a broken <img>', brokenImage, 'IMAGE_DECODE', /expected an <img> with an image, found one that did not load/],
+    ['an <img> of another origin', otherOrigin, 'IMAGE_FETCH', /expected pixels that this page may read, found some of another origin.*crossorigin/],
+    ['a closed bitmap', closedBitmap, 'IMAGE_SIZE', /^ImageBitmap: expected an image of at least 1 × 1 pixels, found 0 × 0/],
+    ['a closed frame', closedFrame, 'IMAGE_SIZE', /^VideoFrame: expected an image of at least 1 × 1/],
+    ['an empty canvas', () => Object.assign(document.createElement('canvas'), { width: 0 }), 'IMAGE_SIZE', /^HTMLCanvasElement: expected .* found 0 × 150/],
+    ['another element', () => document.body, 'IMAGE_TYPE', /found HTMLBodyElement/],
+  ])('%s', async (_, make, code, message) => {
+    const error: unknown = await preprocessor.prepare((await make()) as ImageSource).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ name: 'ImageError', code });
+    expect((error as Error).message).toMatch(message);
+  });
+
+  it('a file that is cut off', async () => {
+    const whole = await fetchBytes(imageUrl('rgb.png'));
+    const cut = new Blob([whole.subarray(0, 2000)]);
+    expect(await preprocessor.prepare(cut).then(() => 'decoded', (error: { code: string }) => error.code)).toBe('IMAGE_DECODE');
+  });
+
+  it('a bitmap that was made here is closed, whatever happens', async () => {
+    const made: ImageBitmap[] = [];
+    const create = globalThis.createImageBitmap;
+    const spy = vi.spyOn(globalThis, 'createImageBitmap').mockImplementation(async (...args: unknown[]) => {
+      const bitmap = await Reflect.apply(create, globalThis, args);
+      made.push(bitmap);
+      return bitmap;
+    });
+    const blob = await fetchBlob(imageUrl('rgb.png'));
+    (await preprocessor.prepare(blob)).dispose();
+    (await preprocessor.prepare(await loaded(blob))).dispose();
+    await preprocessor.prepare(await otherOrigin()).catch(() => undefined);
+    const controller = new AbortController();
+    const waiting = preprocessor.prepare(blob, { signal: controller.signal });
+    controller.abort();
+    await waiting.catch(() => undefined);
+    spy.mockRestore();
+    expect(made).toHaveLength(4);
+    expect(made.filter(({ width }) => width > 0)).toEqual([]);
+    // The caller's own stays open.
+    const own = await createImageBitmap(blob);
+    (await preprocessor.prepare(own)).dispose();
+    expect(own.width).toBe(42);
+  });
+
+  it('an abort, while fetching and while decoding', async () => {
+    const reason = new Error('enough');
+    for (const source of [photoUrl('astronaut.png'), await fetchBlob(photoUrl('astronaut.png'))]) {
+      const controller = new AbortController();
+      const waiting = preprocessor.prepare(source, { signal: controller.signal });
+      controller.abort(reason);
+      await expect(waiting).rejects.toBe(reason);
+    }
+  });
+});
