@@ -27,7 +27,7 @@ export interface Analysis {
   readonly mean: Float64Array;
   /** Of all channels together (divided by the number of patches). */
   readonly totalVariance: number;
-  /** As many as wanted, or fewer where the patches have fewer directions. */
+  /** As many as were asked for, or fewer where the patches have fewer directions. */
   readonly components: readonly Component[];
 }
 
@@ -43,8 +43,6 @@ export interface Component {
 }
 
 const F32_BYTES = 4;
-/** Components that are wanted. */
-export const COMPONENTS = 3;
 /** Vectors that are iterated: more than are wanted, because the error of the third shrinks by its eigenvalue over the ninth a step. */
 export const BLOCK = 8;
 /** Parts of the patches that are summed apart from each other. */
@@ -159,8 +157,12 @@ export class PatchMatrix {
     for (const buffer of Object.values(this.#buffers)) this.#gpu.memory.destroy(buffer);
   }
 
-  /** Centres the chosen patches about their mean, makes the others zero, and finds the directions of most variance. `chosen`: 1 or 0 for every patch. */
-  async analyse(chosen: Uint32Array<ArrayBuffer>, signal?: AbortSignal): Promise<Analysis> {
+  /**
+   * Centres the chosen patches about their mean, makes the others zero, and finds the directions of most variance.
+   * @param chosen 1 or 0 for every patch
+   * @param wanted number of components, fewer than BLOCK: the fewer, the sooner they are found
+   */
+  async analyse(chosen: Uint32Array<ArrayBuffer>, wanted: number, signal?: AbortSignal): Promise<Analysis> {
     const { queue } = this.#gpu.device;
     const chosenCount = countOf(chosen);
     queue.writeBuffer(this.#buffers.size, 0, new Uint32Array([this.count, Math.ceil(this.count / CHUNKS), chosenCount]));
@@ -180,7 +182,7 @@ export class PatchMatrix {
       }
       const results = await this.#results(chosenCount);
       signal?.throwIfAborted();
-      const found = this.#components(results.pairs, results.scores, chosenCount);
+      const found = this.#components(results.pairs, results.scores, wanted, chosenCount);
       const error = Math.max(0, ...found.map((component) => component.error));
       // Where more steps do not help, rounding or a spectrum without gaps is the reason, and this is as good as it gets.
       if (error <= TOLERANCE || error > 0.9 * previous || round === ROUNDS) {
@@ -190,9 +192,9 @@ export class PatchMatrix {
     }
   }
 
-  #components({ values, vectors, shares, errors }: RitzPairs, scores: Float32Array, chosenCount: number): Component[] {
-    const wanted = [...values.subarray(0, COMPONENTS)].filter((value) => value > SMALLEST_RATIO * values[0]!);
-    return wanted.map((value, k) => {
+  #components({ values, vectors, shares, errors }: RitzPairs, scores: Float32Array, wanted: number, chosenCount: number): Component[] {
+    const significant = [...values.subarray(0, wanted)].filter((value) => value > SMALLEST_RATIO * values[0]!);
+    return significant.map((value, k) => {
       const sign = signOf(vectors[k]!);
       const share = shares[k]!.map((part) => sign * part);
       return {

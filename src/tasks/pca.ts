@@ -1,8 +1,8 @@
 /** The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe, `patchMatrix.ts` the arithmetic. */
 import { ImageError } from '../errors.js';
 import { pcaColor } from '../gpu/pcaKernels.js';
-import { fitBasis, type ForegroundRule, type PcaBasis } from './pcaFit.js';
-import { COMPONENTS, inLines, type PatchFeatures } from './patchMatrix.js';
+import { COMPONENTS, fitBasis, type ForegroundRule, type PcaBasis } from './pcaFit.js';
+import { inLines, type PatchFeatures } from './patchMatrix.js';
 
 export type { ForegroundRule, PatchFeatures, PcaBasis };
 

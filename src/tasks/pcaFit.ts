@@ -4,10 +4,10 @@
  * components are red, green and blue. What the paper does by eye is done by rule here: the threshold is Otsu's, the subject's side is the one
  * with fewer patches at the images' borders, and each colour spans the 1st to the 99th percentile in place of minimum to maximum.
  */
-import { DeviceError, ImageError } from '../errors.js';
+import { ImageError } from '../errors.js';
 import { dot } from './eigen.js';
 import { borderOf, quantile, splitForeground } from './foreground.js';
-import { COMPONENTS, countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
+import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
 
 /**
  * What is foreground. `auto`: the recipe; `inverted`: the other side of the split, for a subject that fills the border; `none`: no split, one
@@ -33,6 +33,8 @@ export interface PcaBasis {
   readonly foreground: { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
 }
 
+/** Red, green, blue. */
+export const COMPONENTS = 3;
 /** Scores beyond this share of the patches at either end are clipped, so that a few patches do not take all the contrast. */
 const CLIP = 0.01;
 /** Variance below this share of the patches' mean square is rounding: features that are equal but for it have no components. */
@@ -47,16 +49,19 @@ export async function fitBasis(images: readonly PatchFeatures[], rule: Foregroun
   const patches = await PatchMatrix.create(images);
   try {
     const everything = new Uint32Array(patches.count).fill(1);
-    const first = await patches.analyse(everything, signal);
+    const first = await patches.analyse(everything, rule === 'none' ? COMPONENTS : 1, signal);
     const noise = SMALLEST_SHARE * (dot(first.mean, first.mean) + first.totalVariance);
-    const [main] = first.components;
-    const split = rule === 'none' || !main || main.variance <= noise ? undefined : splitForeground(main.scores, bordersOf(images), rule === 'inverted');
-    const chosen = split ? Uint32Array.from(main!.scores, (score) => (split.sign * (score - split.threshold) > 0 ? 1 : 0)) : everything;
-    if (!split || countOf(chosen) < FEWEST_PATCHES) return toBasis(first, first.mean, everything, noise, undefined);
+    if (rule === 'none') return toBasis(first, first.mean, everything, noise, undefined);
 
-    const second = await patches.analyse(chosen, signal);
+    const [main] = first.components;
+    const split = main && main.variance > noise ? splitForeground(main.scores, bordersOf(images), rule === 'inverted') : undefined;
+    const subject = split ? Uint32Array.from(main!.scores, (score) => (split.sign * (score - split.threshold) > 0 ? 1 : 0)) : everything;
+    const found = split && countOf(subject) >= FEWEST_PATCHES;
+    const chosen = found ? subject : everything;
+    const second = await patches.analyse(chosen, COMPONENTS, signal);
     // The patches were centred already: their mean leads from the first mean to the second, and the threshold moves along with it.
     const mean = first.mean.map((value, i) => value + second.mean[i]!);
+    if (!found) return toBasis(second, mean, chosen, noise, undefined);
     const direction = main!.vector.map((value) => split.sign * value);
     const threshold = Math.fround(split.sign * split.threshold - dot(direction, second.mean));
     return toBasis(second, mean, chosen, noise, { direction: new Float32Array(direction), threshold });
@@ -72,7 +77,7 @@ function checkImages(images: readonly PatchFeatures[]): void {
     if (embedDim !== first.embedDim) {
       throw new ImageError('INPUT_SHAPE', `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis for each model.`);
     }
-    if (gpu !== first.gpu) throw new DeviceError('DEVICE_FAILED', 'PCA.fit: expected features on one device, found two. Compute all of them with one model.');
+    if (gpu !== first.gpu) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features on one device, found two. Compute all of them with one model.');
   }
 }
 
