@@ -1,0 +1,144 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Source files of a folder, as paths from the repository's root. */
+function filesIn(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(ts|mts|mjs|js)$/.test(name))
+    .map((name) => join(folder, name));
+}
+
+const read = (file: string): string => readFileSync(join(root, file), 'utf8');
+
+/** Code without comments, roughly: what is in strings may go too, which only matters to those who write `//` there. */
+const withoutComments = (code: string): string => code.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/(^|\s)\/\/.*$/gm, '');
+
+/** What a file imports, types included: paths from the root, or names of packages. */
+function importsOf(file: string): string[] {
+  const found = [...withoutComments(read(file)).matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|new URL\(\s*)'([^']+)'/g)].map(([, target]) => target!);
+  return found.map((target) => (target.startsWith('.') ? relative(root, join(root, dirname(file), target)).replace(/\.js$/, '.ts') : target));
+}
+
+/** Parts of src/ from the top down; those on one line stand side by side and do not know each other. */
+const tiers: readonly (readonly string[])[] = [
+  ['index.ts'],
+  ['worker'],
+  ['dinov2.ts', 'support.ts'],
+  ['tasks', 'search'],
+  ['model', 'image', 'checkpoint'],
+  ['gpu'],
+  ['graph'],
+  ['errors.ts'],
+];
+/** The model reads the names of a checkpoint, and sizes of images: the only imports from one side to the other. */
+const sideways = new Set(['model → checkpoint', 'model → image']);
+
+const tierOf = (part: string): number => tiers.findIndex((tier) => tier.includes(part));
+const partOf = (file: string): string => file.split('/')[1]!;
+const sources = filesIn('src').filter((file) => !file.endsWith('.d.ts'));
+
+/** Says what is wrong with an import of `target` by `file`, both within src/. */
+function violation(file: string, target: string): string | undefined {
+  const [from, to] = [partOf(file), partOf(target)];
+  const [above, below] = [tierOf(from), tierOf(to)];
+  if (from === to || above < below) return undefined;
+  if (above === below && sideways.has(`${from} → ${to}`)) return undefined;
+  return `${file} imports ${target}`;
+}
+
+describe('src/', () => {
+  test('every file belongs to a part', () => {
+    expect(sources.length).toBeGreaterThan(20);
+    expect(sources.filter((file) => tierOf(partOf(file)) < 0)).toEqual([]);
+  });
+
+  test('imports go downward only', () => {
+    const within = sources.flatMap((file) => importsOf(file).map((target) => [file, target] as const)).filter(([, target]) => target.startsWith('src/'));
+    expect(within.length).toBeGreaterThan(40);
+    expect(within.flatMap(([file, target]) => violation(file, target) ?? [])).toEqual([]);
+  });
+
+  test('an upward import would be noticed', () => {
+    expect(violation('src/graph/graph.ts', 'src/gpu/device.ts')).toBeDefined();
+    expect(violation('src/checkpoint/packing.ts', 'src/model/config.ts')).toBeDefined();
+    expect(violation('src/image/geometry.ts', 'src/checkpoint/float.ts')).toBeDefined();
+    expect(violation('src/model/vit.ts', 'src/index.ts')).toBeDefined();
+    expect(violation('src/model/config.ts', 'src/checkpoint/names.ts')).toBeUndefined();
+  });
+
+  test('nothing but shaders is imported from elsewhere, and no package', () => {
+    const outside = sources.flatMap((file) => importsOf(file).filter((target) => !target.startsWith('src/')));
+    expect(outside.filter((target) => !/^shaders\/[\w/]+\.wgsl$/.test(target))).toEqual([]);
+  });
+
+  test('shaders are known to gpu/ alone', () => {
+    const users = sources.filter((file) => importsOf(file).some((target) => target.startsWith('shaders/')));
+    expect(users.filter((file) => partOf(file) !== 'gpu')).toEqual([]);
+  });
+
+  test('graph/ names no GPU object', () => {
+    const files = sources.filter((file) => partOf(file) === 'graph');
+    expect(files.length).toBeGreaterThanOrEqual(2);
+    expect(files.filter((file) => /\bGPU[A-Z]\w*/.test(withoutComments(read(file))))).toEqual([]);
+  });
+
+  test('types are not switched off', () => {
+    const inCode = /\bas any\b|: any\b|<any>|\bas unknown as\b/;
+    const inComments = /@ts-(ignore|nocheck|expect-error)|(eslint|oxlint)-disable/;
+    expect(sources.filter((file) => inCode.test(withoutComments(read(file))) || inComments.test(read(file)))).toEqual([]);
+  });
+
+  test('index.ts exports, and nothing else', () => {
+    const code = withoutComments(read('src/index.ts'));
+    expect(code.replaceAll(/export\s+(type\s+)?\{[^}]*\}\s*from\s*'[^']+';/g, '').trim()).toBe('');
+  });
+});
+
+test('the demo imports src/index.ts and nothing else of src/', () => {
+  const imports = filesIn('demo').flatMap((file) => importsOf(file).filter((target) => target.startsWith('src/')));
+  expect(imports.filter((target) => target !== 'src/index.ts')).toEqual([]);
+});
+
+test('package.json has no runtime dependency', () => {
+  const { dependencies = {}, peerDependencies = {}, optionalDependencies = {} } = JSON.parse(read('package.json')) as Record<string, object>;
+  expect({ ...dependencies, ...peerDependencies, ...optionalDependencies }).toEqual({});
+});
+
+describe('an import of the library', () => {
+  const forbidden = ['navigator', 'document', 'window', 'self', 'fetch', 'caches', 'indexedDB', 'Worker', 'OffscreenCanvas', 'createImageBitmap', 'GPUBufferUsage', 'localStorage'];
+  afterEach(() => vi.unstubAllGlobals());
+
+  test('touches no GPU, no page, no network, and leaves nothing behind', async () => {
+    const kept = forbidden.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)] as const);
+    const touched: string[] = [];
+    for (const [name] of kept) {
+      const get = (): never => {
+        touched.push(name);
+        throw new Error(`the import touched ${name}`);
+      };
+      Object.defineProperty(globalThis, name, { get, configurable: true });
+    }
+    try {
+      const before = Object.getOwnPropertyNames(globalThis);
+      const library = await import('../src/index.ts');
+      expect(Object.keys(library)).toContain('DINOv2');
+      expect(Object.getOwnPropertyNames(globalThis)).toEqual(before);
+      expect(touched).toEqual([]);
+    } finally {
+      for (const [name, descriptor] of kept) {
+        if (descriptor) Object.defineProperty(globalThis, name, descriptor);
+        else delete (globalThis as Record<string, unknown>)[name];
+      }
+    }
+  });
+
+  test('works where there is no WebGPU: checkSupport says so', async () => {
+    vi.stubGlobal('navigator', {});
+    const { checkSupport } = await import('../src/index.ts');
+    await expect(checkSupport()).resolves.toMatchObject({ ok: false, code: 'WEBGPU_MISSING' });
+  });
+});

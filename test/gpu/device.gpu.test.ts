@@ -1,0 +1,145 @@
+import { describe, expect, test, vi } from 'vitest';
+import { DINOv2 } from '../../src/dinov2.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
+import { bitsOfForward, pixelsOf, requestDevice, settled, tiny } from './tiny.ts';
+
+/** Whether a device still does what it is told. */
+async function works(device: GPUDevice): Promise<boolean> {
+  device.pushErrorScope('validation');
+  const buffer = device.createBuffer({ size: 4, usage: 0x8 | 0x1 });
+  device.queue.writeBuffer(buffer, 0, new Uint32Array([42]));
+  if (await device.popErrorScope()) return false;
+  try {
+    await buffer.mapAsync(1);
+    return new Uint32Array(buffer.getMappedRange())[0] === 42;
+  } catch {
+    return false;
+  }
+}
+
+const small = { height: 28, width: 28 };
+
+describe("a device of the caller's", () => {
+  test('is used, shared by two models, and not destroyed; with default limits it runs', async () => {
+    const device = await requestDevice();
+    expect(device.limits.maxStorageBufferBindingSize).toBe(2 ** 27);
+    const requested = vi.spyOn(navigator.gpu, 'requestAdapter');
+    const first = await DINOv2.synthetic(tiny, { device });
+    const alone = first.gpuBytes;
+    const second = await DINOv2.synthetic(tiny, { device });
+    expect(requested).not.toHaveBeenCalled();
+    requested.mockRestore();
+    expect([first.device, second.device]).toEqual([device, device]);
+    expect(second.gpuBytes).toBe(2 * alone);
+
+    const bits = await bitsOfForward(first, 28, 28);
+    first.dispose();
+    await settled();
+    expect(await bitsOfForward(second, 28, 28)).toEqual(bits);
+    second.dispose();
+    await settled();
+    expect(await works(device)).toBe(true);
+    device.destroy();
+  });
+
+  test('that is lost already is refused', async () => {
+    const device = await requestDevice();
+    await acquireGpu(device);
+    device.destroy();
+    await device.lost;
+    await expect(DINOv2.synthetic(tiny, { device })).rejects.toMatchObject({ name: 'DeviceError', code: 'DEVICE_LOST' });
+  });
+
+  test('that was lost before the library ever saw it is refused', async () => {
+    const device = await requestDevice();
+    device.destroy();
+    await device.lost;
+    await expect(DINOv2.synthetic(tiny, { device })).rejects.toMatchObject({ name: 'DeviceError', code: 'DEVICE_LOST' });
+  });
+});
+
+describe("the library's own device", () => {
+  test('is shared, destroyed with its last user, and made anew for the next', async () => {
+    const first = await DINOv2.synthetic(tiny);
+    const second = await DINOv2.synthetic(tiny);
+    const { device } = first;
+    expect(second.device).toBe(device);
+    const features = await first.forward(pixelsOf(28, 28), small);
+    first.dispose();
+    second.dispose();
+    await settled();
+    expect(await works(device)).toBe(true); // the features still need it
+    features.dispose();
+    await expect(device.lost).resolves.toMatchObject({ reason: 'destroyed' });
+
+    using third = await DINOv2.synthetic(tiny);
+    expect(third.device).not.toBe(device);
+    expect((await bitsOfForward(third, 28, 28)).length).toBe(5 * 64);
+  });
+
+  test('that was lost is replaced for the next model', async () => {
+    const lost = await DINOv2.synthetic(tiny);
+    lost.device.destroy();
+    await lost.device.lost;
+    await settled();
+    using next = await DINOv2.synthetic(tiny);
+    expect(next.device).not.toBe(lost.device);
+    expect((await bitsOfForward(next, 28, 28)).length).toBe(5 * 64);
+    lost.dispose();
+  });
+});
+
+describe('a device that is lost: DEVICE_LOST, never silence', () => {
+  const DEVICE_LOST = { name: 'DeviceError', code: 'DEVICE_LOST' };
+
+  test('before a forward', async () => {
+    const device = await requestDevice();
+    const model = await DINOv2.synthetic(tiny, { device });
+    device.destroy();
+    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toMatchObject(DEVICE_LOST);
+    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toThrow(/lost \(destroyed\).*Load the model again/);
+    model.dispose();
+  });
+
+  test('between a forward and reading', async () => {
+    const device = await requestDevice();
+    const model = await DINOv2.synthetic(tiny, { device });
+    const features = await model.forward(pixelsOf(28, 28), small, { layers: [0] });
+    device.destroy();
+    await expect(features.clsToken()).rejects.toMatchObject(DEVICE_LOST);
+    await expect(features.patchTokens()).rejects.toMatchObject(DEVICE_LOST);
+    await expect(features.hiddenState(0)).rejects.toMatchObject(DEVICE_LOST);
+    features.dispose();
+    model.dispose();
+  });
+
+  test('while results are being read', async () => {
+    const device = await requestDevice();
+    const model = await DINOv2.synthetic(tiny, { device });
+    const features = await model.forward(pixelsOf(28, 28), small);
+    const reading = features.lastHiddenState();
+    device.destroy();
+    await expect(reading).rejects.toMatchObject(DEVICE_LOST);
+    model.dispose();
+  });
+
+  test.each([0, 3])('%i turns of the event loop into a forward: it fails, or reading does', async (turns) => {
+    const device = await requestDevice();
+    const model = await DINOv2.synthetic(tiny, { device });
+    (await model.forward(pixelsOf(28, 28), small)).dispose();
+    const result = model.forward(pixelsOf(28, 28), small).then((features) => features.clsToken());
+    const rejected = expect(result).rejects.toMatchObject(DEVICE_LOST);
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    device.destroy();
+    await rejected;
+    model.dispose();
+  });
+
+  test('while weights arrive', async () => {
+    const device = await requestDevice();
+    const onProgress = ({ loadedTensors }: { loadedTensors: number }): void => {
+      if (loadedTensors === 10) device.destroy();
+    };
+    await expect(DINOv2.synthetic(tiny, { device, onProgress })).rejects.toMatchObject(DEVICE_LOST);
+  });
+});

@@ -1,0 +1,127 @@
+import { afterAll, describe, expect, test, vi } from 'vitest';
+import { DINOv2 } from '../../src/dinov2.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
+import { defineKernel, type Kernel } from '../../src/gpu/kernel.ts';
+import { bitsOfForward, pixelsOf, requestDevice, tiny } from './tiny.ts';
+
+const device = await requestDevice();
+const gpu = await acquireGpu(device);
+const model = await DINOv2.synthetic(tiny, { device });
+afterAll(() => device.destroy());
+
+describe('a forward', () => {
+  test('another image size compiles nothing', async () => {
+    await bitsOfForward(model, 28, 28);
+    const { size } = gpu.pipelines;
+    for (const [height, width, batch] of [[56, 14, 1], [42, 70, 2], [14, 14, 5]] as const) await bitsOfForward(model, height, width, batch);
+    expect(gpu.pipelines.size).toBe(size);
+  });
+
+  test('is one submit, and writes no buffer but its pixels once its size is known', async () => {
+    await bitsOfForward(model, 28, 28);
+    const submit = vi.spyOn(device.queue, 'submit');
+    const createBindGroup = vi.spyOn(device, 'createBindGroup');
+    const features = await model.forward(pixelsOf(28, 28), { height: 28, width: 28 });
+    expect(submit).toHaveBeenCalledTimes(1);
+    expect(createBindGroup).not.toHaveBeenCalled();
+    vi.restoreAllMocks();
+    features.dispose();
+  });
+
+  test('again: the same bits, 20 times, with other sizes between', async () => {
+    const first = await bitsOfForward(model, 42, 56);
+    for (let round = 0; round < 20; round++) {
+      if (round % 5 === 0) await bitsOfForward(model, 14 * (1 + round), 28);
+      expect(await bitsOfForward(model, 42, 56)).toEqual(first);
+    }
+  });
+
+  test('an image alone and at each place of a batch of 3: the same bits', async () => {
+    const [height, width] = [56, 70];
+    const pixels = pixelsOf(height, width, 3);
+    const perImage = pixels.length / 3;
+    using together = await model.forward(pixels, { height, width, batch: 3 }, { layers: [1] });
+    const [all, hidden] = await Promise.all([together.lastHiddenState(), together.hiddenState(1)]);
+    for (let image = 0; image < 3; image++) {
+      using alone = await model.forward(pixels.slice(image * perImage, (image + 1) * perImage), { height, width }, { layers: [1] });
+      const count = alone.numTokens * alone.embedDim;
+      expect(await alone.lastHiddenState()).toEqual(all.slice(image * count, (image + 1) * count));
+      expect(await alone.hiddenState(1)).toEqual(hidden.slice(image * count, (image + 1) * count));
+    }
+  });
+
+  test('several at once, of several sizes: the bits that they have one after the other', async () => {
+    const sizes: [number, number, number][] = [[28, 28, 1], [42, 56, 2], [14, 14, 1], [70, 28, 1], [28, 28, 1]];
+    const apart: Uint32Array[] = [];
+    for (const size of sizes) apart.push(await bitsOfForward(model, ...size));
+    expect(await Promise.all(sizes.map((size) => bitsOfForward(model, ...size)))).toEqual(apart);
+  });
+
+  test('one that fails does not harm the next', async () => {
+    const before = await bitsOfForward(model, 28, 28);
+    const aborted = model.forward(pixelsOf(28, 28), { height: 28, width: 28 }, { signal: AbortSignal.abort(new Error('never mind')) });
+    const next = bitsOfForward(model, 28, 28);
+    await expect(aborted).rejects.toThrow('never mind');
+    expect(await next).toEqual(before);
+  });
+
+  test('cut into a submit for every dispatch, as on a slow adapter: the same bits', async () => {
+    const whole = await bitsOfForward(model, 42, 42);
+    const slow = vi.spyOn(gpu, 'flopsPerSecond', 'get').mockReturnValue(1);
+    const submit = vi.spyOn(device.queue, 'submit');
+    using features = await model.forward(pixelsOf(42, 42), { height: 42, width: 42 });
+    const submits = submit.mock.calls.length;
+    expect(submits).toBeGreaterThan(8); // steps that are no matrix products count nothing, and go along with others
+    slow.mockRestore();
+    submit.mockRestore();
+    expect(new Uint32Array((await features.lastHiddenState()).buffer)).toEqual(whole);
+  });
+
+  test('its plan is printed: a line for every dispatch, and the bytes', async () => {
+    const lines = (await model.describe({ height: 28, width: 42, batch: 2 })).split('\n');
+    expect(lines.length).toBe(3 + 7 * tiny.depth + 1);
+    expect(lines[0]).toMatch(/^patch_embed .* → patch_embed\.proj \(12, 64\) @\d$/);
+    expect(lines.at(-1)).toMatch(/^17 dispatches; activations [\d.]+ MB → [\d.]+ MB in [34] buffers$/);
+  });
+});
+
+describe('a kernel that does not compile', () => {
+  const broken = (text: string): Kernel => defineKernel('broken', text, 'main', ['write out']);
+  const compile = (kernel: Kernel): Promise<unknown> => gpu.pipelines.compile({ kernel, constants: {} });
+
+  test('KERNEL_COMPILE, with the kernel, the line and what stands there, and the adapter', async () => {
+    const kernel = broken('@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n\n@compute @workgroup_size(1) fn main() {\n  out[0] = missing;\n}');
+    const error: unknown = await compile(kernel).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ name: 'DeviceError', code: 'KERNEL_COMPILE' });
+    const { message } = error as Error;
+    expect(message).toContain('broken.main was refused');
+    expect(message).toMatch(/line 4:\d+ of broken\.wgsl: .*missing/);
+    expect(message).toContain('out[0] = missing;');
+    expect(message).toContain(gpu.info.description || gpu.info.vendor);
+  });
+
+  test('is tried again at the next call: a failure is not remembered', async () => {
+    const { size } = gpu.pipelines;
+    const kernel = broken('nonsense');
+    const compiled = vi.spyOn(device, 'createShaderModule');
+    await expect(compile(kernel)).rejects.toMatchObject({ code: 'KERNEL_COMPILE' });
+    await expect(compile(kernel)).rejects.toMatchObject({ code: 'KERNEL_COMPILE' });
+    expect(compiled).toHaveBeenCalledTimes(2);
+    compiled.mockRestore();
+    expect(gpu.pipelines.size).toBe(size);
+    gpu.check(); // nothing was left for the device to complain about
+  });
+
+  test('a table of bindings that the shader does not have is refused as well', async () => {
+    const kernel = defineKernel('broken', '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 1u; }', 'main', ['read out']);
+    await expect(compile(kernel)).rejects.toMatchObject({ code: 'KERNEL_COMPILE' });
+    gpu.check();
+  });
+
+  test('two calls at once share one pipeline', async () => {
+    const text = '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 7u; }';
+    const kernel = broken(text);
+    const [a, b] = await Promise.all([compile(kernel), compile(kernel)]);
+    expect(a).toBe(b);
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest';
+import { lower } from '../../src/gpu/lowering.ts';
+import { flopsOf, splitByWork } from '../../src/gpu/program.ts';
+import { configOf } from '../../src/model/config.ts';
+import { buildForward, countTokens } from '../../src/model/vit.ts';
+import { Random } from '../random.ts';
+
+const steps = (...flops: number[]): { flops: number }[] => flops.map((each) => ({ flops: each }));
+
+describe('splitByWork', () => {
+  test.each([
+    ['all at once where that is little enough', steps(1, 2, 3), 6, [[0, 3]]],
+    ['cut before the step that would be too much', steps(1, 2, 3), 5, [[0, 2], [2, 3]]],
+    ['a step that is too much alone stands alone', steps(1, 9, 1), 5, [[0, 1], [1, 2], [2, 3]]],
+    ['each alone', steps(1, 1, 1), 0, [[0, 1], [1, 2], [2, 3]]],
+    ['steps without work go along with others', steps(0, 5, 0, 5, 0), 5, [[0, 3], [3, 5]]],
+    ['no work at all', steps(0, 0), 0, [[0, 2]]],
+    ['one step', steps(7), 1, [[0, 1]]],
+  ] as const)('%s', (_, given, flops, expected) => {
+    expect(splitByWork(given, flops).map(({ begin, end }) => [begin, end])).toEqual(expected);
+  });
+
+  test('random steps: nothing is left out or run twice, no batch is too much unless it is one step', () => {
+    for (let seed = 0; seed < 300; seed++) {
+      const random = new Random(seed);
+      const given = steps(...Array.from({ length: random.integer(1, 60) }, () => random.integer(0, 100)));
+      const most = random.integer(0, 300);
+      const batches = splitByWork(given, most);
+      expect(batches[0]!.begin).toBe(0);
+      expect(batches.at(-1)!.end).toBe(given.length);
+      batches.forEach(({ begin, end }, index) => {
+        expect(end).toBeGreaterThan(begin);
+        if (index > 0) expect(begin).toBe(batches[index - 1]!.end);
+        const work = given.slice(begin, end).filter(({ flops }) => flops > 0);
+        if (work.length > 1) expect(work.reduce((sum, { flops }) => sum + flops, 0)).toBeLessThanOrEqual(most);
+      });
+    }
+  });
+});
+
+test('flopsOf: ViT-S at 224 × 224 takes 12.2 GFlop', () => {
+  const config = configOf('small');
+  const grid = { batch: 1, rows: 16, cols: 16 };
+  const { graph } = buildForward(config, grid);
+  const size = { ...grid, numTokens: countTokens(config, grid) };
+  const total = graph.nodes.reduce((sum, node) => sum + flopsOf(node, size), 0);
+  expect(total / 1e9).toBeCloseTo(12.2, 0);
+});
+
+describe('lower', () => {
+  const targets = [true, false].flatMap((software) => (['f32', 'f16', 'f16-packed'] as const).map((weights) => ({ software, weights })));
+  const config = configOf('giant', { registers: true });
+
+  test('neither kernels nor constants depend on the size of the input', () => {
+    for (const target of targets) {
+      const [small, large] = [{ batch: 1, rows: 1, cols: 1 }, { batch: 7, rows: 50, cols: 13 }].map((grid) =>
+        buildForward(config, grid).graph.nodes.map((node) => lower(node, target).variant),
+      );
+      expect(large).toEqual(small);
+    }
+  });
+
+  // WebGPU allows 65,535 workgroups along an axis. 1036 × 1036 pixels in a batch of 8, and 100,000 tiny images.
+  test.each([{ batch: 8, rows: 74, cols: 74 }, { batch: 1000, rows: 10, cols: 10 }])('workgroups stay within limits: %o', (grid) => {
+    const size = { ...grid, numTokens: countTokens(config, grid) };
+    for (const target of targets) {
+      for (const node of buildForward(config, grid).graph.nodes) {
+        const workgroups = lower(node, target).workgroups(size);
+        for (const count of workgroups) {
+          expect(Number.isInteger(count)).toBe(true);
+          expect(count, `${node.label}: ${workgroups.join(' × ')}`).toBeLessThanOrEqual(65_535);
+          expect(count).toBeGreaterThan(0);
+        }
+      }
+    }
+  });
+});

@@ -1,0 +1,29 @@
+// A model of two small blocks, quick to load on any adapter, on a device of the test's own.
+import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import type { DINOv2 } from '../../src/dinov2.ts';
+import { requestAdapter } from '../../src/gpu/device.ts';
+import { configOf, type DINOv2Config } from '../../src/model/config.ts';
+
+export const tiny: DINOv2Config = { ...configOf('small'), embedDim: 64, numHeads: 1, depth: 2, hiddenFeatures: 256, imageSize: 56 };
+
+/** A device with WebGPU's default limits, as a caller may bring it. */
+export async function requestDevice(requiredFeatures: GPUFeatureName[] = []): Promise<GPUDevice> {
+  const adapter = await requestAdapter();
+  return adapter.requestDevice({ label: "the caller's", requiredFeatures });
+}
+
+/** Normalised pixels by formula. */
+export function pixelsOf(height: number, width: number, batch = 1): Float32Array {
+  return syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);
+}
+
+/** The last hidden state of pixels by formula, as bits. */
+export async function bitsOfForward(model: DINOv2, height: number, width: number, batch = 1): Promise<Uint32Array> {
+  using features = await model.forward(pixelsOf(height, width, batch), { height, width, batch });
+  return new Uint32Array((await features.lastHiddenState()).buffer);
+}
+
+/** Waits for what `dispose()` does later: it returns at once, and memory goes when the forwards under way have ended. */
+export async function settled(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
+}

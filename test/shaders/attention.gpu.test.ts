@@ -1,0 +1,85 @@
+import { afterAll, describe, expect, test } from 'vitest';
+import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
+import { attention } from '../reference/attention.ts';
+import { bitsOf, nodeOf, openGpu, runNode } from './harness.ts';
+
+/** Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most; a result is a mean of values in [-1, 1). */
+const ATTENTION: Tolerance = { maxAbs: 2e-6, nmse: 1e-12 };
+/** Where one key, or all of them alike, decide: what is left is the sum of equal weights and one division. */
+const DECIDED: Tolerance = { maxAbs: 1e-6, nmse: 1e-12 };
+
+const gpu = await openGpu();
+const worst = new WorstDistances();
+afterAll(() => worst.print());
+
+function run(software: boolean, batch: number, numTokens: number, numHeads: number, qkv: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+  const node = nodeOf((graph) => graph.attention('node', graph.input('qkv', [batch * numTokens, 3 * numHeads * 64]), numHeads));
+  return runNode(gpu, node, { target: { software, weights: 'f32' }, size: { batch, rows: 1, cols: numTokens - 1, numTokens }, data: { qkv } });
+}
+
+/** Queries and keys that make scores of up to 6, values in [-1, 1). */
+function randomQkv(batch: number, numTokens: number, numHeads: number): Float32Array<ArrayBuffer> {
+  const random = new Random(batch * 10_000 + numTokens * 10 + numHeads);
+  return random.uniform(batch * numTokens * 3 * numHeads * 64).map((value, i) => (Math.floor(i / (numHeads * 64)) % 3 === 2 ? value : value * 2));
+}
+
+/** Queries, keys and values of every token at a head of 64. */
+function headOf(numTokens: number, scores: Scores): Float32Array<ArrayBuffer> {
+  const qkv = new Float32Array(numTokens * 192);
+  for (let token = 0; token < numTokens; token++) {
+    for (let channel = 0; channel < 64; channel++) {
+      const { q, k } = scores(token, channel, numTokens);
+      qkv[token * 192 + channel] = q;
+      qkv[token * 192 + 64 + channel] = k;
+      qkv[token * 192 + 128 + channel] = Math.sin(token * 64 + channel);
+    }
+  }
+  return qkv;
+}
+
+type Scores = (token: number, channel: number, numTokens: number) => { q: number; k: number };
+const unusual: [string, Scores][] = [
+  ['all equal and huge', () => ({ q: 50, k: 50 })],
+  ['all equal and hugely negative', () => ({ q: 300, k: -300 })],
+  ['all zero', () => ({ q: 0, k: 0 })],
+  // Every query looks at one token alone: its own.
+  ['one-hot', (token, channel) => ({ q: channel === token % 64 ? 100 : 0, k: channel === token % 64 ? 100 : 0 })],
+  // The maximum grows with every key, or is met in the first and never again.
+  ['rising', (token) => ({ q: 1, k: token })],
+  ['falling', (token) => ({ q: 1, k: -token })],
+  ['one far above in the middle', (token, _, numTokens) => ({ q: 10, k: token === Math.floor(numTokens / 2) ? 1000 : -1000 })],
+];
+
+describe.each([
+  ['attention', false],
+  ['attention_direct', true],
+])('%s.wgsl', (kernel, software) => {
+  // Two heads differ from three in one constant, which costs SwiftShader 4 s to compile.
+  describe.each(gpu.software ? [1, 3] : [1, 2, 3])('heads: %i', (numHeads) => {
+    test.each([1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 257])('%i tokens', async (numTokens) => {
+      for (const batch of numTokens > 100 ? [1, 2] : [1, 2, 3]) {
+        const qkv = randomQkv(batch, numTokens, numHeads);
+        const found = await run(software, batch, numTokens, numHeads, qkv);
+        worst.note(kernel, expectClose(`batch ${batch}`, found, attention(batch, numTokens, numHeads, qkv), ATTENTION), ATTENTION);
+      }
+    });
+  });
+
+  describe.each([5, 33, 65])('%i tokens of unusual scores', (numTokens) => {
+    test.each(unusual)('%s', async (name, scores) => {
+      const qkv = headOf(numTokens, scores);
+      const found = await run(software, 1, numTokens, 1, qkv);
+      worst.note(`${kernel}, ${name}`, expectClose(name, found, attention(1, numTokens, 1, qkv), DECIDED), DECIDED);
+    });
+  });
+
+  test('an image alone and in a batch of 3: the same bits', async () => {
+    const [numTokens, numHeads] = [37, 3];
+    const qkv = randomQkv(3, numTokens, numHeads);
+    const together = bitsOf(await run(software, 3, numTokens, numHeads, qkv));
+    for (let image = 0; image < 3; image++) {
+      const alone = bitsOf(await run(software, 1, numTokens, numHeads, qkv.slice((image * qkv.length) / 3, ((image + 1) * qkv.length) / 3)));
+      expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
+    }
+  });
+});

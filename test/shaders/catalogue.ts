@@ -1,0 +1,72 @@
+/// <reference types="vite/client" />
+// All kernels of src/gpu/*ernels.ts, whoever wrote them, with the constants that real models give them.
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernel.ts';
+import { lower } from '../../src/gpu/lowering.ts';
+import { configOf, type DINOv2Config } from '../../src/model/config.ts';
+import { buildForward } from '../../src/model/vit.ts';
+
+const modules = import.meta.glob<Record<string, unknown>>('../../src/gpu/*ernels.ts', { eager: true });
+
+const isKernel = (value: object): value is Kernel => 'entryPoint' in value && 'text' in value && 'bindings' in value;
+
+/** Kernels stand alone, in arrays or in records. */
+function kernelsIn(value: unknown): Kernel[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return isKernel(value) ? [value] : Object.values(value).flatMap(kernelsIn);
+}
+
+export const kernels: readonly Kernel[] = [...new Set(Object.values(modules).flatMap(kernelsIn))];
+
+/** `layer_norm`, `linear.linear_gelu`. */
+export const labelOf = ({ name, entryPoint }: Kernel): string => (name === entryPoint ? name : `${name}.${entryPoint}`);
+
+export const storages: readonly WeightStorage[] = ['f32', 'f16', 'f16-packed'];
+
+/** Every published model, with and without registers. */
+export const models: readonly DINOv2Config[] = (['small', 'base', 'large', 'giant'] as const).flatMap((size) => [configOf(size), configOf(size, { registers: true })]);
+
+/** Names that kernels outside of the forward expect (images, pictures, search), beside EMBED_DIM. A name that a shader has no use for does no harm. */
+const otherConstants: KernelVariant['constants'] = { NUM_CHUNKS: 32 };
+
+/** Every variant that a published model needs, in every way to store its weights, once; and every kernel outside of the forward for every model's width. */
+export function variants(): KernelVariant[] {
+  const found = new Map<string, KernelVariant>();
+  for (const config of models) {
+    const { nodes } = buildForward(config, { batch: 1, rows: 2, cols: 3 }).graph;
+    for (const software of [true, false]) {
+      for (const weights of storages) {
+        for (const node of nodes) {
+          const { variant } = lower(node, { software, weights });
+          found.set(JSON.stringify([labelOf(variant.kernel), variant.constants, variant.weights]), variant);
+        }
+      }
+    }
+  }
+  const lowered = new Set([...found.values()].map(({ kernel }) => kernel));
+  for (const kernel of kernels.filter((each) => !lowered.has(each))) {
+    for (const { embedDim } of models) {
+      const constants = { ...otherConstants, EMBED_DIM: embedDim };
+      found.set(JSON.stringify([labelOf(kernel), constants]), { kernel, constants });
+    }
+  }
+  return [...found.values()];
+}
+
+const folder = new URL('../../shaders/', import.meta.url);
+
+/** Text of a shader as it lies in the repository. */
+export const shaderText = (path: string): string => readFileSync(new URL(path, folder), 'utf8');
+
+/** Files of shaders/, or of shaders/shared/. */
+export const shaderFiles = (path = ''): string[] => readdirSync(new URL(path, folder)).filter((name) => name.endsWith('.wgsl'));
+
+/**
+ * A variant's module as wgsl_reflect 1.6.0 can read it: declarations before their uses, and no variable that is called `workgroup`, which is a
+ * name like any other in WGSL and a keyword to its parser.
+ */
+export function forReflection({ kernel, constants, weights }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
+  const values = Object.entries(constants).map(([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`);
+  const parts = [...(weights === 'f16' ? ['enable f16;'] : []), ...values, ...(weights ? [weightHelpers[weights]] : []), ...kernel.shared, kernel.text];
+  return parts.join('\n').replaceAll(/\bworkgroup\b(?=\.|: vec3u)/g, 'workgroup_at');
+}

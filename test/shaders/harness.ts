@@ -1,0 +1,124 @@
+// Runs one node of a graph with the kernel that `lower` gives it, between guard words, on whatever adapter test/setup-dawn.ts has found.
+import { PanelPacker, packedBytes } from '../../src/checkpoint/packing.ts';
+import { describeAdapter, Gpu, requestAdapter } from '../../src/gpu/device.ts';
+import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import { lower, type ForwardSize, type Target } from '../../src/gpu/lowering.ts';
+import { elementCount, GraphBuilder, type Node, type Value } from '../../src/graph/graph.ts';
+import { throughF16 } from '../random.ts';
+
+/** What a binding's bytes come from. */
+export type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+
+/** A device with WebGPU's default limits, which every kernel must stay inside, and with shader-f16 where the adapter has it. */
+export async function openGpu(): Promise<Gpu> {
+  const adapter = await requestAdapter();
+  const requiredFeatures = (['shader-f16'] as const).filter((feature) => adapter.features.has(feature));
+  const device = await adapter.requestDevice({ label: 'test', requiredFeatures });
+  return new Gpu(device, describeAdapter(adapter.info), false);
+}
+
+/** The ways to store weights that this device can read. */
+export function storagesOf(gpu: Gpu): WeightStorage[] {
+  return gpu.device.features.has('shader-f16') ? ['f32', 'f16-packed', 'f16'] : ['f32', 'f16-packed'];
+}
+
+/** A weight as its kernel reads it: `packed` for the GPU, `values` for the twin. */
+export interface PackedWeight {
+  readonly values: Float32Array<ArrayBuffer>;
+  readonly packed: Uint32Array<ArrayBuffer>;
+}
+
+export function packWeight(rows: number, columns: number, weight: Float32Array<ArrayBuffer>, storage: WeightStorage): PackedWeight {
+  const bytes = new Uint8Array(packedBytes(rows, columns, storage));
+  const packer = new PanelPacker(rows, columns, storage, (offset, data) => bytes.set(data, offset));
+  packer.add(weight, 0);
+  return { values: storage === 'f32' ? weight : throughF16(weight), packed: new Uint32Array(bytes.buffer) };
+}
+
+const GUARD = 0xdeadbeef;
+/** A NaN with a payload of its own: an element of an output that still holds it was never written. */
+const UNWRITTEN = 0x7fc0dead;
+/** A NaN as an f32 and as two f16: what lies behind every input. A kernel that reads too far gives NaN. */
+const POISON = 0x7fc07fc0;
+const POISON_WORDS = 4096;
+/** Guard words ahead of an output: a binding's offset is a multiple of 256 bytes. */
+const GUARD_WORDS = 64;
+
+/** A graph of one node: `describe` declares its inputs and the operation. */
+export function nodeOf(describe: (graph: GraphBuilder) => Value): Node {
+  const graph = new GraphBuilder();
+  return graph.build([describe(graph)]).nodes[0]!;
+}
+
+export type Workgroups = readonly [number, number, number];
+
+export interface RunOptions {
+  readonly target: Target;
+  readonly size: ForwardSize;
+  /** The node's inputs by name. */
+  readonly data: Readonly<Record<string, Data>>;
+  /** Other workgroups than `lower` asks for. */
+  readonly workgroups?: Workgroups | undefined;
+}
+
+/**
+ * Runs a node twice into two buffers and gives the first result.
+ * @throws Error if a word outside of the output was touched, an element was not written, or the two results differ in a bit
+ */
+export async function runNode(gpu: Gpu, node: Node, { target, size, data, workgroups }: RunOptions): Promise<Float32Array<ArrayBuffer>> {
+  const { variant, workgroups: usual } = lower(node, target);
+  const compiled = await gpu.pipelines.compile(variant);
+  const made: GPUBuffer[] = [];
+  const keep = (buffer: GPUBuffer): GPUBuffer => {
+    made.push(buffer);
+    return buffer;
+  };
+  try {
+    const uniform = keep(gpu.memory.uniformOf('size', [size.batch, size.rows, size.cols, size.numTokens]));
+    const inputs = node.inputs.map(({ name }) => {
+      const values = data[name]!;
+      const words = new Uint32Array(values.length + POISON_WORDS).fill(POISON);
+      words.set(new Uint32Array(values.buffer, values.byteOffset, values.length));
+      return keep(gpu.memory.storageOf(name, words));
+    });
+
+    // The guards are part of the binding, so that the GPU's own bounds checks do not hide a kernel that writes too far.
+    const elements = elementCount(node.output.shape);
+    const after = GUARD_WORDS + 64 * node.output.shape[1]!;
+    const prepared = new Uint32Array(GUARD_WORDS + elements + after).fill(GUARD);
+    prepared.fill(UNWRITTEN, GUARD_WORDS, GUARD_WORDS + elements);
+    const outputs = ['first', 'second'].map((name) => keep(gpu.memory.storageOf(name, prepared)));
+
+    const encoder = gpu.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(compiled.pipeline);
+    for (const output of outputs) {
+      const bound = { buffer: output, offset: 4 * GUARD_WORDS };
+      pass.setBindGroup(0, gpu.pipelines.bind(compiled, [{ buffer: uniform }, ...inputs.map((buffer) => ({ buffer })), bound]));
+      pass.dispatchWorkgroups(...(workgroups ?? usual(size)));
+    }
+    pass.end();
+    gpu.device.queue.submit([encoder.finish()]);
+    const [first, second] = (await Promise.all(outputs.map((output) => gpu.read(output, 0, 4 * prepared.length)))).map((bytes) => new Uint32Array(bytes));
+
+    const { entryPoint } = variant.kernel;
+    for (let i = 0; i < prepared.length; i++) {
+      const at = i - GUARD_WORDS;
+      if (at < 0 || at >= elements) {
+        if (first![i] !== GUARD) throw new Error(`${entryPoint}: wrote word ${at} of an output of ${elements} elements`);
+      } else if (first![i] === UNWRITTEN) {
+        throw new Error(`${entryPoint}: left element ${at} of ${elements} unwritten`);
+      }
+      if (first![i] !== second![i]) throw new Error(`${entryPoint}: gave other bits for element ${at} when run again`);
+    }
+    return new Float32Array(first!.buffer, 4 * GUARD_WORDS, elements).slice();
+  } finally {
+    for (const buffer of made) gpu.memory.destroy(buffer);
+  }
+}
+
+/** The bits of floats, for comparisons that let nothing pass. */
+export const bitsOf = (values: Float32Array): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length);
+
+/** A size whose rows count alone: kernels that know tokens, not images. */
+export const tokenRows = (batch: number, numTokens: number): ForwardSize => ({ batch, rows: 1, cols: 1, numTokens });

@@ -1,0 +1,174 @@
+import { afterAll, describe, expect, test } from 'vitest';
+import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { Node } from '../../src/graph/graph.ts';
+import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
+import { gelu, silu } from '../reference/activation.ts';
+import * as twins from '../reference/linear.ts';
+import { bitsOf, nodeOf, openGpu, packWeight, runNode, storagesOf, tokenRows, type PackedWeight } from './harness.ts';
+
+/**
+ * Partial sums stay near 1 and are rounded once a term, so the error of an inner product of `terms` wanders off by about √terms / 4 roundings;
+ * the largest of some 10,000 is 4 to 7 times that. (Weights as a linear layer has them, inputs in [-1, 1).)
+ */
+const LINEAR = (terms: number): Tolerance => ({ maxAbs: 3 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
+/** The same sums with SPREAD times the weights; gelu's slope is at most 1.13, and its own error is 2e-7 relative. */
+const GELU = (terms: number): Tolerance => ({ maxAbs: 1.13 * SPREAD * LINEAR(terms).maxAbs, nmse: 1e-12 });
+/** gate and up both reach 2 · SPREAD here, and each meets the other's error. */
+const SWIGLU = (terms: number): Tolerance => ({ maxAbs: 3 * SPREAD ** 2 * LINEAR(terms).maxAbs, nmse: 1e-12 });
+/** The activation functions alone, on numbers from -10 to 10: a few roundings at 10, of which the polynomial's error is one. */
+const ACTIVATION: Tolerance = { maxAbs: 2e-6, nmse: 1e-13 };
+/** silu's own clamp at -80 leaves x · e⁻⁸⁰ of what should be smaller still. */
+const FAR_BELOW = 1e-28;
+
+/** Weights are this many times a linear layer's where an activation function follows, so that its curved part is met as well as its straight ends. */
+const SPREAD = 3;
+
+const forms = ['linear', 'linearGelu', 'linearSwiglu', 'linearScaleResidual'] as const;
+type Form = (typeof forms)[number];
+
+interface Layer {
+  readonly form: Form;
+  readonly inFeatures: number;
+  /** Rows of the weight; SwiGLU gives half as many columns. */
+  readonly outFeatures: number;
+  readonly weight: PackedWeight;
+  readonly bias: Float32Array<ArrayBuffer>;
+  readonly gamma: Float32Array<ArrayBuffer>;
+}
+
+/** No multiples of a tile of 32, nor of a panel of 64 columns; halves of no multiple of 8 vectors for SwiGLU. */
+const shapes = [
+  [344, 136],
+  [100, 344],
+  [588, 72],
+] as const;
+
+/** Rows as (batch, tokens): 1, 3, 15, 17, 33, 65, 100. */
+const rowCounts = [
+  [1, 1],
+  [3, 1],
+  [1, 15],
+  [1, 17],
+  [3, 11],
+  [1, 65],
+  [2, 50],
+] as const;
+
+const gpu = await openGpu();
+const worst = new WorstDistances();
+afterAll(() => worst.print());
+
+describe.each([
+  ['linear', false],
+  ['linear_direct', true],
+])('%s.wgsl', (family, software) => {
+  test.each(forms)('%s: every storage, rows and columns that fill no tile', async (form) => {
+    // SwiftShader takes seconds to compile barriers: there, each storage of the tiled kernels meets one of the shapes.
+    const all = !gpu.software || software;
+    for (const [turn, storage] of storagesOf(gpu).entries()) {
+      for (const [inFeatures, outFeatures] of all ? shapes : [shapes[(turn + forms.indexOf(form)) % shapes.length]!]) {
+        const layer = randomLayer(form, inFeatures, outFeatures, storage);
+        for (const [batch, numTokens] of rowCounts) {
+          const rows = batch * numTokens;
+          const x = new Random(rows).uniform(rows * inFeatures);
+          const residual = new Random(rows + 1).uniform((rows * layer.outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
+          const found = await run(layer, storage, software, batch, numTokens, x, residual);
+          const tolerance = form === 'linearGelu' ? GELU(inFeatures) : form === 'linearSwiglu' ? SWIGLU(inFeatures) : LINEAR(inFeatures);
+          const where = `${family}.${form}, ${storage}, ${rows} × ${inFeatures} · ${outFeatures}`;
+          worst.note(`${family}.${form} ${storage}`, expectClose(where, found, twin(layer, rows, x, residual), tolerance), tolerance);
+        }
+      }
+    }
+  });
+
+  test('an image alone and in a batch of 3: the same bits', async () => {
+    const form: Form = 'linearScaleResidual';
+    const [inFeatures, outFeatures] = shapes[forms.indexOf(form) % shapes.length]!; // compiled already
+    const layer = randomLayer(form, inFeatures, outFeatures, 'f32');
+    const numTokens = 13;
+    const x = new Random(1).uniform(3 * numTokens * inFeatures);
+    const residual = new Random(2).uniform(3 * numTokens * outFeatures);
+    const together = bitsOf(await run(layer, 'f32', software, 3, numTokens, x, residual));
+    for (let image = 0; image < 3; image++) {
+      const rows = (values: Float32Array<ArrayBuffer>, columns: number): Float32Array<ArrayBuffer> =>
+        values.slice(image * numTokens * columns, (image + 1) * numTokens * columns);
+      const alone = bitsOf(await run(layer, 'f32', software, 1, numTokens, rows(x, inFeatures), rows(residual, outFeatures)));
+      expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
+    }
+  });
+});
+
+test('rows by the hundred: 535 and 1024', async () => {
+  const [inFeatures, outFeatures] = shapes[1];
+  const layer = randomLayer('linear', inFeatures, outFeatures, 'f16-packed');
+  for (const software of [true, false]) {
+    for (const rows of [535, 1024]) {
+      const x = new Random(rows).uniform(rows * inFeatures);
+      const found = await run(layer, 'f16-packed', software, 1, rows, x);
+      expectClose(`${rows} rows, ${software ? 'direct' : 'tiled'}`, found, twin(layer, rows, x), LINEAR(inFeatures));
+    }
+  }
+});
+
+// The function behind the product: the weight is the identity, so the kernel gives gelu(x) and silu(x) themselves.
+test.each(['linearGelu', 'linearSwiglu'] as const)('%s: the activation function, from -10 to 10 and far beyond', async (form) => {
+  const far = [-1e6, -1e4, -100, -88, -87, -20, -5.6, -1e-3, -1e-30, 0, 1e-30, 1e-3, 5.6, 20, 87, 88, 100, 1e4, 3e38].map(Math.fround);
+  const near = Float32Array.from({ length: 40_000 - far.length }, (_, i) => ((i % 2 === 0 ? i : -i) / 40_000) * 10);
+  const x = new Float32Array([...far, ...near]);
+  const rows = x.length / 4;
+  const outFeatures = form === 'linearGelu' ? 4 : 8;
+  const identity = new Float32Array(outFeatures * 4);
+  for (let i = 0; i < 4; i++) identity[i * 4 + i] = 1;
+  const bias = new Float32Array(outFeatures).fill(1, 4); // SwiGLU: up is 1
+  const layer: Layer = { form, inFeatures: 4, outFeatures, weight: packWeight(outFeatures, 4, identity, 'f32'), bias, gamma: bias };
+
+  const found = await run(layer, 'f32', true, 1, rows, x);
+  const f = form === 'linearGelu' ? gelu : silu;
+  const expected = Float64Array.from(x, f);
+  worst.note(`${form === 'linearGelu' ? 'gelu' : 'silu'} alone`, expectClose(form, found.slice(far.length), expected.slice(far.length), ACTIVATION), ACTIVATION);
+  for (let i = 0; i < far.length; i++) {
+    const error = Math.abs(found[i]! - expected[i]!);
+    const allowed = Math.abs(x[i]!) > 10 ? Math.max(FAR_BELOW, 4 * ROUNDING * Math.abs(expected[i]!)) : ACTIVATION.maxAbs;
+    expect(error, `${form}(${x[i]}) is ${expected[i]}, found ${found[i]}`).toBeLessThanOrEqual(allowed);
+  }
+});
+
+function nodeFor({ form, inFeatures, outFeatures }: Layer, rows: number): Node {
+  return nodeOf((graph) => {
+    const x = graph.input('x', [rows, inFeatures]);
+    const weight = graph.weight('weight', [outFeatures, inFeatures]);
+    const bias = graph.weight('bias', [outFeatures]);
+    if (form !== 'linearScaleResidual') return graph[form]('node', x, weight, bias);
+    return graph[form]('node', x, weight, bias, graph.weight('gamma', [outFeatures]), graph.input('residual', [rows, outFeatures]));
+  });
+}
+
+function run(
+  layer: Layer,
+  storage: WeightStorage,
+  software: boolean,
+  batch: number,
+  numTokens: number,
+  x: Float32Array<ArrayBuffer>,
+  residual: Float32Array<ArrayBuffer> = new Float32Array(0),
+): Promise<Float32Array<ArrayBuffer>> {
+  const { weight, bias, gamma } = layer;
+  return runNode(gpu, nodeFor(layer, batch * numTokens), {
+    target: { software, weights: storage },
+    size: tokenRows(batch, numTokens),
+    data: { x, weight: weight.packed, bias, gamma, residual },
+  });
+}
+
+function twin({ form, inFeatures, outFeatures, weight, bias, gamma }: Layer, rows: number, x: Float32Array, residual = new Float32Array(0)): Float64Array {
+  return twins[form]({ rows, inFeatures, outFeatures }, x, weight.values, bias, gamma, residual);
+}
+
+/** Weights as large as a linear layer's; every seventh is small enough to be subnormal in f16. */
+function randomLayer(form: Form, inFeatures: number, outFeatures: number, storage: WeightStorage): Layer {
+  const random = new Random(inFeatures * 7 + outFeatures);
+  const spread = form === 'linearGelu' || form === 'linearSwiglu' ? SPREAD : 1;
+  const weight = random.uniform(outFeatures * inFeatures, spread * Math.sqrt(3 / inFeatures));
+  for (let i = 0; i < weight.length; i += 7) weight[i]! *= 1e-4;
+  return { form, inFeatures, outFeatures, weight: packWeight(outFeatures, inFeatures, weight, storage), bias: random.uniform(outFeatures, 0.2), gamma: random.uniform(outFeatures) };
+}
