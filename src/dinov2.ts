@@ -72,6 +72,14 @@ export interface PixelSize {
   readonly batch?: number | undefined;
 }
 
+/** A checkpoint about to be read. Where it brings no configuration, its tensors' shapes give it. */
+interface Checkpoint {
+  readonly config: DINOv2Config | undefined;
+  readonly stream: TensorStream;
+}
+
+type ByteProgress = (progress: Pick<LoadProgress, 'loadedBytes' | 'totalBytes'>) => void;
+
 /** Programs that are kept for input sizes seen before. Each holds a table of positions and bind groups; activations are shared. */
 const MAX_PROGRAMS = 8;
 
@@ -106,14 +114,20 @@ export class DINOv2 {
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
     const { configUrl, weightsUrl } = locate(id, options);
     const { signal, fetch } = options;
-    const [gpu, config] = await Promise.all([acquireGpu(options.device), readAll(configUrl, { signal, fetch }).then(parseJson).then(parseConfig)]);
-    return DINOv2.#load(gpu, config, (onProgress) => openTensors(weightsUrl, { signal, fetch, onProgress }), options);
+    const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
+      const config = parseConfig(parseJson(await readAll(configUrl, { signal, fetch })));
+      return { config, stream: await openTensors(weightsUrl, { signal, fetch, onProgress }) };
+    };
+    return DINOv2.#load(open, options);
   }
 
   /** Loads a checkpoint from files: a dropped `File`, bytes, a stream. Errors as `fromPretrained`. */
   static async fromFiles({ config, weights }: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
-    const [gpu, given] = await Promise.all([acquireGpu(options.device), readConfig(config, options.signal)]);
-    return DINOv2.#load(gpu, given, (onProgress) => openTensors(weights, { signal: options.signal, onProgress }), options);
+    const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
+      const given = await readConfig(config, options.signal);
+      return { config: given, stream: await openTensors(weights, { signal: options.signal, onProgress }) };
+    };
+    return DINOv2.#load(open, options);
   }
 
   /**
@@ -124,27 +138,26 @@ export class DINOv2 {
     const config = typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
     const { signal } = options;
     const tensors = huggingFaceTensors(parameters(config));
-    return DINOv2.#load(await acquireGpu(options.device), config, async (onProgress) => syntheticStream(tensors, { signal, onProgress }), options);
+    return DINOv2.#load(async (onProgress) => ({ config, stream: syntheticStream(tensors, { signal, onProgress }) }), options);
   }
 
-  static async #load(
-    gpu: Gpu,
-    given: DINOv2Config | undefined,
-    open: (onProgress: (progress: { loadedBytes: number; totalBytes: number | undefined }) => void) => Promise<TensorStream>,
-    { dtype = 'fp32', signal, onProgress }: LoadOptions,
-  ): Promise<DINOv2> {
+  static async #load(open: (onProgress: ByteProgress) => Promise<Checkpoint>, options: LoadOptions): Promise<DINOv2> {
+    const { dtype = 'fp32', signal, onProgress } = options;
     signal?.throwIfAborted();
     let progress: LoadProgress = { loadedBytes: 0, totalBytes: undefined, loadedTensors: 0, totalTensors: 0 };
     const report = (news: Partial<LoadProgress>): void => {
       progress = { ...progress, ...news };
       onProgress?.(progress);
     };
-    const stream = await open(report);
-    gpu.retain();
+    const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
+    let stream: TensorStream | undefined;
     try {
-      const config = given ?? inferConfig(stream.header);
+      const checkpoint = await open(report);
+      stream = checkpoint.stream;
+      const { header } = stream;
+      const config = checkpoint.config ?? inferConfig(header);
       if (!config) {
-        const names = [...stream.header.tensors.keys()].slice(0, 3).join(', ') || 'no tensor';
+        const names = [...header.tensors.keys()].slice(0, 3).join(', ') || 'no tensor';
         throw new ConfigError('CONFIG_UNSUPPORTED', `The file's tensors are not a DINOv2's: expected names such as embeddings.cls_token or cls_token, found ${names}. Give a DINOv2 checkpoint, or its config.json with it.`);
       }
       const target: Target = { software: gpu.software, weights: storageOf(dtype, gpu) };
@@ -154,7 +167,7 @@ export class DINOv2 {
       const loading = loadWeights(gpu, stream, parameters(config), { storage: target.weights, signal, onTensor: report });
       const [weights, preprocessor] = await Promise.all([loading, preprocessing, compiling]).catch(async (error: unknown) => {
         // One of the three failed: what the others make is not left behind.
-        await stream.cancel(error).catch(() => undefined);
+        await checkpoint.stream.cancel(error).catch(() => undefined);
         const [late, unused] = await Promise.allSettled([loading, preprocessing]);
         if (late.status === 'fulfilled') for (const buffer of late.value.buffers.values()) gpu.memory.destroy(buffer);
         if (unused.status === 'fulfilled') unused.value.dispose();
@@ -162,7 +175,7 @@ export class DINOv2 {
       });
       return new DINOv2(gpu, config, dtype, target, weights, preprocessor);
     } catch (error) {
-      await stream.cancel(error).catch(() => undefined); // the first error is the one to tell
+      await stream?.cancel(error).catch(() => undefined); // the first error is the one to tell
       gpu.release();
       throw error;
     }

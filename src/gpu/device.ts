@@ -112,7 +112,8 @@ export class Gpu {
   release(): void {
     this.#users -= 1;
     if (this.#users > 0 || !this.#owned) return;
-    forget(this);
+    // Known at once: `lost` resolves later, and nobody may acquire this device meanwhile.
+    this.#lost ??= { reason: 'destroyed', message: 'the last model that used it was disposed of' } as GPUDeviceLostInfo;
     this.device.destroy();
   }
 }
@@ -128,12 +129,13 @@ export interface AdapterDescription {
 let shared: Promise<Gpu> | undefined;
 const known = new WeakMap<GPUDevice, Gpu>();
 
-/** The `Gpu` of a device that the caller made, or the library's own (made at the first call). The caller must `retain` and `release` it. */
+/** The `Gpu` of a device that the caller made, or the library's own (made at the first call). It is retained already: `release` it in the end. */
 export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
   if (device) {
     const gpu = known.get(device) ?? new Gpu(device, describeAdapter(device.adapterInfo), false);
     known.set(device, gpu);
     gpu.check();
+    gpu.retain();
     return gpu;
   }
   for (;;) {
@@ -141,6 +143,7 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
     try {
       const gpu = await attempt;
       gpu.check();
+      gpu.retain();
       return gpu;
     } catch (error) {
       // A lost device is replaced by a new one, once; any other failure is the caller's to see.
@@ -148,12 +151,6 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
       if (!(error instanceof DeviceError && error.code === 'DEVICE_LOST')) throw error;
     }
   }
-}
-
-function forget(gpu: Gpu): void {
-  void shared?.then((current) => {
-    if (current === gpu) shared = undefined;
-  });
 }
 
 async function requestOwnGpu(): Promise<Gpu> {
