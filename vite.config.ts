@@ -85,6 +85,7 @@ export default defineConfig(({ mode }) => {
             environment: 'node',
             include: ['test/**/*.test.ts'],
             exclude: ['test/**/*.{gpu,full,browser,e2e,firefox}.test.ts'],
+            testTimeout: 60_000, // the race detector interprets kernels, once for every barrier
           },
         },
         {
