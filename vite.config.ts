@@ -72,7 +72,7 @@ export default defineConfig(({ mode }) => {
               formats: ['es'],
             },
             // Two files, the second importing from the first: one class of SafetensorsError, whichever entry it came through.
-            rolldownOptions: { preserveEntrySignatures: 'allow-extension' },
+            rolldownOptions: { preserveEntrySignatures: 'allow-extension', output: { minify: true } },
           },
     base: mode === 'demo' ? './' : '/',
     test: {

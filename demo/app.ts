@@ -1,0 +1,189 @@
+/** What happens: models come and go, pictures are taken, features are computed and drawn. One of each at a time, and the newest wins. */
+import { DINOv2Error, type Features } from '../src/index.js';
+import { gridOf } from './crop.js';
+import { byId, choose, chosen, setText } from './dom.js';
+import { decode, loadModel, paint, run, warmMs } from './engine.js';
+import { setForm, setLoaded } from './form.js';
+import { keepOwn } from './inputs.js';
+import { Latest } from './latest.js';
+import { dismiss, showNotice } from './notices.js';
+import { drawPhoto, pcaCanvas, setBusy, setEmpty } from './pictures.js';
+import { snippet } from './snippet.js';
+import { firstChoice, modelName, type InputSize, type Loaded, type ModelChoice, type Picture } from './state.js';
+import * as view from './view.js';
+
+const loads = new Latest();
+const decodes = new Latest();
+const runs = new Latest();
+let loaded: Loaded | undefined;
+let picture: Picture | undefined;
+/** Features on the GPU, and what they were made of. */
+let shown: { features: Features; loaded: Loaded; picture: Picture; input: InputSize } | undefined;
+/** Grids that the model has run before. */
+let warm = new Set<string>();
+
+const foreground = byId('foreground', HTMLInputElement);
+const input = (): InputSize => (chosen('input') === 'crop' ? 'crop' : (Number(chosen('input')) as InputSize));
+/** A forward that is quicker than this runs a few times more at once, so that the figure on the page is a warm one. */
+const QUICK_MS = 400;
+
+export const currentModel = (): Loaded | undefined => loaded;
+export const currentPicture = (): Picture | undefined => picture;
+
+export async function load(choice: ModelChoice): Promise<void> {
+  setForm(choice);
+  setLoaded(loaded?.choice, choice);
+  view.showLoading(choice);
+  view.setStatus(`Loading ${modelName(choice)}.`);
+  if (!loaded) setEmpty('Loading the model');
+  try {
+    const next = await loads.start((signal) => loadModel(choice, signal, (progress) => void (signal.aborted || view.showProgress(progress))));
+    if (next) become(next);
+    else if (loads.busy) return; // a newer load has the screen
+    else view.setStatus(`Cancelled. ${loaded ? `${modelName(loaded.choice)} is still here.` : 'No model is loaded.'}`);
+  } catch (error) {
+    view.setStatus('The model could not be loaded.');
+    showNotice('model', error, { text: 'Try again', run: () => void load(choice) });
+  }
+  view.hideLoading(loaded);
+  setLoaded(loaded?.choice, undefined);
+  if (loaded) setForm(loaded.choice);
+  else setEmpty('No model is loaded');
+}
+
+export function cancelLoad(): void {
+  loads.abort();
+}
+
+/** The model before stays until the new one is there, so a load that fails takes nothing away. */
+function become(next: Loaded): void {
+  const before = loaded;
+  loaded = next;
+  warm = new Set();
+  dismiss('model');
+  view.setStatus(`${modelName(next.choice)} is loaded.`);
+  view.showModel(next);
+  view.showAdapter(next.model.adapter);
+  view.showMemory(next.model);
+  void next.model.device.lost.then(({ message }) => {
+    if (loaded === next) lose(new DINOv2Error('DEVICE_LOST', `The GPU device was lost. ${message} Load the model again.`));
+  });
+  before?.model.dispose();
+  void show();
+}
+
+/** The device is gone, and with it everything on it. */
+function lose(error: unknown): void {
+  const choice = loaded?.choice ?? firstChoice;
+  loaded?.model.dispose();
+  shown?.features.dispose();
+  loaded = shown = undefined;
+  runs.abort();
+  setBusy(false);
+  setEmpty('The GPU was lost');
+  view.setResult(false);
+  setLoaded(undefined, undefined);
+  view.hideLoading(undefined);
+  view.setStatus('The GPU was lost.');
+  showNotice('model', error, { text: 'Load the model again', run: () => void load(choice) });
+}
+
+/** Takes a picture, if it is one, and shows it. `choice` is its radio among the samples. */
+export async function take(choice: string, read: () => Promise<{ blob: Blob; name: string }>): Promise<void> {
+  try {
+    const next = await decodes.start(async (signal) => {
+      const { blob, name } = await read();
+      const bitmap = await decode(blob, loaded?.model);
+      if (signal.aborted) bitmap.close();
+      return { blob, name, bitmap };
+    });
+    if (!next) return;
+    const { blob, name, bitmap } = next;
+    if (choice === 'own') keepOwn(blob, name);
+    picture?.bitmap.close();
+    picture = { name, bitmap, choice };
+    dismiss('picture');
+  } catch (error) {
+    if (picture) choose('sample', picture.choice);
+    showNotice('picture', error);
+    return;
+  }
+  await show();
+}
+
+/** Features and colours of the picture, by the model that is there. */
+export async function show(): Promise<void> {
+  if (!picture) return;
+  const [now, size] = [picture, input()];
+  drawPhoto(now, size, gridOf(now.bitmap.width, now.bitmap.height, size, loaded?.model.config.patchSize ?? 14));
+  setText('code', snippet(loaded?.choice ?? firstChoice, size, foreground.checked));
+  if (!loaded) return;
+  const by = loaded;
+  try {
+    await runs.start(async (signal) => {
+      const quick = await compute(by, now, size, signal);
+      const { features } = shown!;
+      const found = await paint(features, foreground.checked, pcaCanvas, signal);
+      signal.throwIfAborted();
+      present(features, now.name, foreground.checked && !found);
+      await view.showPlan(by.model, features);
+      view.showMemory(by.model);
+      if (quick) await timeAgain(by, now, size, signal);
+    });
+  } catch (error) {
+    if (error instanceof DINOv2Error && error.code === 'DEVICE_LOST') return lose(error);
+    setEmpty('No features');
+    view.setResult(false);
+    view.setStatus('The features could not be computed.');
+    showNotice('features', error, { text: 'Try again', run: () => void show() });
+  } finally {
+    if (!runs.busy) setBusy(false);
+  }
+}
+
+/** Makes `shown` what was asked for. True if that was a first run, and a quick one. */
+async function compute(by: Loaded, now: Picture, size: InputSize, signal: AbortSignal): Promise<boolean> {
+  if (shown?.loaded === by && shown.picture === now && shown.input === size) return false;
+  view.setStatus(`Computing the features of ${now.name}.`);
+  setEmpty('');
+  setBusy(true); // the photograph stands there meanwhile, and the features fade in over it
+  const { features, forwardMs } = await run(by.model, now, size, signal);
+  shown?.features.dispose();
+  shown = { features, loaded: by, picture: now, input: size };
+  const grid = `${features.rows} × ${features.cols}`;
+  const first = !warm.has(grid);
+  warm.add(grid);
+  view.showGrid(features);
+  view.showForward(forwardMs, first ? 'first run' : 'warm');
+  return first && forwardMs < QUICK_MS;
+}
+
+function present({ rows, cols }: Features, name: string, noForeground: boolean): void {
+  const grid = `${rows} × ${cols} patches`;
+  setBusy(false);
+  setEmpty('');
+  view.setResult(true);
+  dismiss('features');
+  pcaCanvas.setAttribute('aria-label', `Features of ${name}: ${grid}, coloured by their principal components`);
+  setText('pca-caption', noForeground ? `${grid}; no foreground stands out, so all are coloured` : `${grid}, principal components as red, green, blue`);
+  view.setStatus(`Done: ${grid} of ${name}, coloured by their features.`);
+}
+
+/** Runs the forward that is on the screen again, for its time alone. */
+export async function measure(): Promise<void> {
+  if (!shown) return;
+  const { loaded: by, picture: now, input: size } = shown;
+  view.setStatus('Timing the forward.');
+  try {
+    await runs.start((signal) => timeAgain(by, now, size, signal));
+  } catch (error) {
+    if (error instanceof DINOv2Error && error.code === 'DEVICE_LOST') return lose(error);
+    showNotice('features', error);
+  }
+}
+
+async function timeAgain(by: Loaded, now: Picture, size: InputSize, signal: AbortSignal): Promise<void> {
+  const { ms, runs: count } = await warmMs(by.model, now, size, signal);
+  view.showForward(ms, count > 1 ? `median of ${count}` : 'warm');
+  view.setStatus(`Done: ${count === 1 ? 'one run' : `${count} runs`}, timed from the decoded picture to the class token read back.`);
+}

@@ -1,0 +1,56 @@
+/** One still from the camera. The tracks stop as soon as the dialog closes, however it closes. */
+import { byId } from './dom.js';
+import { dismiss, showNotice } from './notices.js';
+
+export function startCamera(onStill: (still: Blob) => void): void {
+  const dialog = byId('camera-dialog', HTMLDialogElement);
+  const video = byId('camera-video', HTMLVideoElement);
+  const take = byId('camera-take', HTMLButtonElement);
+  let stream: MediaStream | undefined;
+
+  const stop = (): void => {
+    for (const track of stream?.getTracks() ?? []) track.stop();
+    stream = undefined;
+    video.srcObject = null;
+    take.disabled = true;
+  };
+
+  const open = async (): Promise<void> => {
+    try {
+      // `mediaDevices` is absent on pages that are not secure.
+      const devices = navigator.mediaDevices as MediaDevices | undefined;
+      if (!devices) throw new DOMException('This page has no camera: it needs https, or localhost.', 'NotSupportedError');
+      dismiss('camera');
+      dialog.showModal();
+      const got = await devices.getUserMedia({ video: { facingMode: 'environment', width: { ideal: 1280 } }, audio: false });
+      stream = got;
+      if (!dialog.open) return stop(); // closed while the browser asked
+      video.srcObject = got;
+      await video.play();
+      take.disabled = false;
+      take.focus();
+    } catch (error) {
+      if (!dialog.open) return stop();
+      dialog.close();
+      showNotice('camera', isDenied(error) ? new DOMException('It was not allowed. Allow it in the address bar of the browser, or use a file.', 'NotAllowedError') : error);
+    }
+  };
+
+  const still = async (): Promise<void> => {
+    const canvas = document.createElement('canvas');
+    canvas.width = video.videoWidth;
+    canvas.height = video.videoHeight;
+    canvas.getContext('2d')!.drawImage(video, 0, 0);
+    dialog.close();
+    const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, 'image/png'));
+    if (blob) onStill(blob);
+    else showNotice('camera', new Error('The browser made no picture of the video.'));
+  };
+
+  byId('camera', HTMLButtonElement).addEventListener('click', () => void open());
+  take.addEventListener('click', () => void still());
+  byId('camera-close', HTMLButtonElement).addEventListener('click', () => dialog.close());
+  dialog.addEventListener('close', stop);
+}
+
+const isDenied = (error: unknown): boolean => error instanceof DOMException && error.name === 'NotAllowedError';

@@ -1,0 +1,73 @@
+/** The form that chooses a model. Nothing loads until its button is pressed, whose text says what that costs. */
+import { byId, choose, chosen, setText } from './dom.js';
+import { megabytes } from './format.js';
+import { downloadBytes, modelName, sameChoice, type ModelChoice, type Size, type WeightsFrom } from './state.js';
+
+const form = byId('model', HTMLFormElement);
+const load = byId('load', HTMLButtonElement);
+const registers = byId('registers', HTMLInputElement);
+let file: File | undefined;
+let config: File | undefined;
+let usable = true;
+let current: ModelChoice | undefined;
+let coming: ModelChoice | undefined;
+
+function read(): ModelChoice {
+  const weights = chosen('weights') as WeightsFrom;
+  const files = weights === 'file' ? { file, config } : {};
+  return { size: chosen('size') as Size, registers: registers.checked, weights, dtype: chosen('dtype') as 'fp32' | 'fp16', ...files };
+}
+
+/** What the form says now, with another file. */
+export const choiceOfFile = (weights: File, json: File | undefined): ModelChoice => ({ ...read(), weights: 'file', file: weights, config: json });
+
+/** Brings the form to a choice. */
+export function setForm(choice: ModelChoice): void {
+  choose('size', choice.size);
+  choose('weights', choice.weights);
+  choose('dtype', choice.dtype);
+  registers.checked = choice.registers;
+  if (choice.file) ({ file, config } = choice);
+  refresh();
+}
+
+/** Tells the form what is loaded and what is loading. */
+export function setLoaded(loaded: ModelChoice | undefined, loading: ModelChoice | undefined): void {
+  current = loaded;
+  coming = loading;
+  refresh();
+}
+
+/** There is no WebGPU: choices can be looked at, and that is all. */
+export function setUnusable(): void {
+  usable = false;
+  refresh();
+}
+
+function refresh(): void {
+  const choice = read();
+  byId('sizes', HTMLFieldSetElement).disabled = choice.weights === 'file';
+  byId('choose-weights', HTMLButtonElement).hidden = choice.weights !== 'file';
+  setText('hub-hint', `${megabytes(downloadBytes(choice))}, huggingface.co`);
+  setText('file-hint', file ? file.name : '.safetensors, or drop it');
+  const [text, enabled] = wording(choice);
+  load.textContent = text;
+  load.disabled = !enabled || !usable;
+}
+
+function wording(choice: ModelChoice): readonly [text: string, enabled: boolean] {
+  if (coming && sameChoice(choice, coming)) return ['Loading…', false];
+  if (current && sameChoice(choice, current)) return ['This one is loaded', false];
+  if (choice.weights === 'file') return choice.file ? [`Load ${choice.file.name}`, true] : ['Choose a file first', false];
+  const name = modelName(choice);
+  return choice.weights === 'hub' ? [`Download ${name} (${megabytes(downloadBytes(choice))})`, true] : [`Load ${name}, synthetic`, true];
+}
+
+export function startForm(onLoad: (choice: ModelChoice) => void): void {
+  form.addEventListener('change', refresh);
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (!load.disabled) onLoad(read());
+  });
+  refresh();
+}

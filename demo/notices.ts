@@ -1,0 +1,63 @@
+/** What went wrong, in words: the error's own message and code, and what can be done about it. One notice a topic; it stays until dismissed. */
+import { DINOv2Error } from '../src/index.js';
+import { button, byId } from './dom.js';
+
+export type Topic = 'model' | 'picture' | 'features' | 'camera' | 'page';
+
+export interface Action {
+  readonly text: string;
+  readonly run: () => void;
+}
+
+const titles: Readonly<Record<Topic, string>> = {
+  model: 'The model could not be loaded.',
+  picture: 'That picture cannot be used.',
+  features: 'The features could not be computed.',
+  camera: 'The camera cannot be used.',
+  page: 'Something went wrong.',
+};
+
+/** Takes a topic's notice away: what it was about has succeeded since. */
+export function dismiss(topic: Topic): void {
+  document.querySelector(`[data-topic="${topic}"]`)?.remove();
+}
+
+export function showNotice(topic: Topic, error: unknown, action?: Action): void {
+  dismiss(topic);
+  const { code, message } = describe(error);
+  const notice = element('div', '');
+  notice.className = 'notice';
+  notice.dataset['topic'] = topic;
+  const heading = element('p', '');
+  heading.append(element('strong', titles[topic]), ' ', element('code', code));
+  const buttons = element('div', '');
+  buttons.className = 'row';
+  if (action) {
+    const { text, run } = action;
+    buttons.append(button(text, () => {
+      dismiss(topic);
+      run();
+    }));
+  }
+  buttons.append(button('Dismiss', () => dismiss(topic)));
+  notice.append(heading, element('p', message), buttons);
+  byId('notices', HTMLElement).append(notice);
+}
+
+/** Whatever nobody caught is shown too. */
+export function startNotices(): void {
+  addEventListener('error', ({ error, message }) => showNotice('page', error ?? message));
+  addEventListener('unhandledrejection', ({ reason }) => showNotice('page', reason));
+}
+
+function describe(error: unknown): { code: string; message: string } {
+  if (error instanceof DINOv2Error) return { code: error.code, message: error.message };
+  if (error instanceof Error || error instanceof DOMException) return { code: error.name, message: error.message };
+  return { code: 'ERROR', message: String(error) };
+}
+
+function element(tag: string, text: string): HTMLElement {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
+}

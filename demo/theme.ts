@@ -1,0 +1,37 @@
+/** Light or dark: as the system says, until the visitor says otherwise. */
+import { byId } from './dom.js';
+
+const KEY = 'theme';
+
+export function startTheme(): void {
+  const toggle = byId('theme', HTMLButtonElement);
+  const system = matchMedia('(prefers-color-scheme: dark)');
+  const root = document.documentElement;
+  const isDark = (): boolean => (root.dataset['theme'] ? root.dataset['theme'] === 'dark' : system.matches);
+  const show = (): void => {
+    toggle.textContent = isDark() ? 'Light' : 'Dark';
+    toggle.setAttribute('aria-label', `${toggle.textContent} colours`);
+  };
+
+  const kept = read();
+  if (kept === 'light' || kept === 'dark') root.dataset['theme'] = kept;
+  show();
+  system.addEventListener('change', show);
+  toggle.addEventListener('click', () => {
+    root.dataset['theme'] = isDark() ? 'light' : 'dark';
+    show();
+    try {
+      localStorage.setItem(KEY, root.dataset['theme']);
+    } catch {
+      // a browser that keeps nothing for this page keeps no theme either
+    }
+  });
+}
+
+function read(): string | null {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,83 @@
+/** Figures and texts around the pictures. */
+import type { DINOv2, Features, LoadProgress, Support } from '../src/index.js';
+import { byId, setText } from './dom.js';
+import { duration, megabytes, millions } from './format.js';
+import { downloadBytes, modelName, weightsName, type Loaded, type ModelChoice } from './state.js';
+
+const loading = byId('loading', HTMLElement);
+const bar = byId('loading-bar', HTMLProgressElement);
+const untrained = byId('untrained', HTMLElement);
+
+export function setStatus(text: string): void {
+  setText('status', text);
+}
+
+export function showLoading(choice: ModelChoice): void {
+  untrained.hidden = true;
+  loading.hidden = false;
+  bar.removeAttribute('value');
+  setText('loading-what', `Loading ${modelName(choice)}${choice.weights === 'file' ? '' : `, ${choice.weights === 'hub' ? 'trained' : 'synthetic'}`}`);
+  setText('loading-bytes', '');
+}
+
+export function showProgress({ loadedBytes, totalBytes, loadedTensors, totalTensors }: LoadProgress): void {
+  if (totalBytes) bar.value = loadedBytes / totalBytes;
+  else if (totalTensors) bar.value = loadedTensors / totalTensors;
+  const tensors = totalTensors ? `, ${loadedTensors} of ${totalTensors} tensors` : '';
+  setText('loading-bytes', totalBytes ? `${megabytes(loadedBytes)} of ${megabytes(totalBytes)}` : `${megabytes(loadedBytes)}${tensors}`);
+}
+
+/** After a load, and after one that failed. */
+export function hideLoading(loaded: Loaded | undefined): void {
+  loading.hidden = true;
+  untrained.hidden = loaded?.choice.weights !== 'synthetic';
+  if (loaded) setText('load-trained', `Load the trained ones (${megabytes(downloadBytes(loaded.choice))})`);
+}
+
+export function showModel({ model, choice, loadMs }: Loaded): void {
+  const { embedDim, depth, numHeads } = model.config;
+  setText('running', `${choice.weights === 'file' ? 'From the file' : modelName(choice)}: ${millions(model.parameterCount)} parameters, ${depth} blocks, ${numHeads} heads, ${embedDim} wide`);
+  setText('running-weights', `${weightsName(choice)}; ${choice.dtype === 'fp32' ? 'float32' : 'float16'} on the GPU`);
+  setText('load-time', duration(loadMs));
+}
+
+export function showUnsupported({ reason, code }: Support): void {
+  byId('unsupported', HTMLElement).hidden = false;
+  setText('unsupported-reason', reason ?? '');
+  setText('unsupported-code', code ?? '');
+  setText('adapter', 'none');
+}
+
+export function showAdapter({ vendor, architecture, description, isFallbackAdapter }: DINOv2['adapter']): void {
+  const name = description || [vendor, architecture].filter((part) => part !== '').join(' ') || 'one without a name';
+  const software = isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|\bwarp\b|basic render/i.test(`${vendor} ${architecture} ${description}`);
+  setText('adapter', software ? `${name} (software)` : name);
+  byId('slow', HTMLElement).hidden = !software;
+}
+
+export function showGrid({ rows, cols, numTokens, numRegisterTokens }: Features): void {
+  setText('grid', `${rows} × ${cols}`);
+  setText('tokens', String(numTokens));
+  byId('tokens', HTMLElement).title = `1 class token, ${numRegisterTokens} registers, ${rows * cols} patches`;
+}
+
+/** Whether there is a picture of features that can be saved and timed. */
+export function setResult(there: boolean): void {
+  for (const id of ['save', 'measure']) byId(id, HTMLButtonElement).disabled = !there;
+}
+
+export function showForward(ms: number, kind: string): void {
+  setText('forward', duration(ms));
+  setText('forward-label', `Forward, ${kind}`);
+}
+
+export async function showPlan(model: DINOv2, { rows, cols }: Features): Promise<void> {
+  const { patchSize } = model.config;
+  const plan = await model.describe({ height: rows * patchSize, width: cols * patchSize });
+  setText('plan', plan);
+  setText('dispatches', /(\d+) dispatches/.exec(plan)?.[1] ?? '–');
+}
+
+export function showMemory(model: DINOv2): void {
+  setText('memory', megabytes(model.gpuBytes));
+}

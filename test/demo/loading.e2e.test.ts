@@ -1,0 +1,176 @@
+/** Weights from the hub, and everything that can go wrong on the way: no answer, a wrong one, a change of mind, a GPU that is lost. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Page, Route } from 'playwright';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { colours, done, loadTiny, notice, openPage, openSite, tiny, type Site, type Watched } from './site.js';
+
+let site: Site;
+beforeAll(async () => void (site = await openSite()));
+afterAll(() => site?.close());
+
+const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
+
+async function chooseTrained(page: Page): Promise<void> {
+  await page.locator('input[value="hub"]').check();
+  await page.locator('#load').click();
+}
+
+describe('weights from the hub', () => {
+  let watched: Watched;
+  let page: Page;
+  let answer: (route: Route) => Promise<void> = (route) => route.abort();
+  const asked: string[] = [];
+
+  beforeAll(async () => {
+    watched = await openPage(site, (fresh) =>
+      fresh.route(/^https:/, (route) => {
+        asked.push(route.request().url());
+        return answer(route);
+      }),
+    );
+    page = watched.page;
+    await loadTiny(page);
+  });
+  afterAll(() => page.context().close());
+
+  it('are not asked for before the button is pressed, which says what they weigh', async () => {
+    await page.locator('input[value="hub"]').check();
+    expect(await text(page, 'load')).toBe('Download ViT-S (88 MB)');
+    await page.locator('input[value="base"]').check();
+    expect(await text(page, 'load')).toBe('Download ViT-B (346 MB)');
+    await page.locator('input[value="small"]').check();
+    expect(asked).toEqual([]);
+  });
+
+  it('can be cancelled at once', async () => {
+    const waiting: Route[] = [];
+    answer = async (route) => {
+      if (route.request().url().endsWith('config.json')) await fulfill(route);
+      else waiting.push(route); // and no answer comes
+    };
+    await chooseTrained(page);
+    await page.locator('#loading').waitFor();
+    await expect.poll(() => waiting.length).toBe(1);
+    const startMs = performance.now();
+    await page.locator('#cancel').click();
+    await page.locator('#loading').waitFor({ state: 'hidden' });
+    expect(performance.now() - startMs).toBeLessThan(2000);
+    expect(await text(page, 'status')).toMatch(/^Cancelled/);
+    expect(await text(page, 'running-weights')).toMatch(/^model\.safetensors/);
+    expect(await page.locator('input[value="file"]').isChecked()).toBe(true);
+  });
+
+  it('that are not there say so', async () => {
+    answer = (route) => route.fulfill({ status: 404, headers: { 'access-control-allow-origin': '*' }, body: 'Not found' });
+    await chooseTrained(page);
+    await notice(page, 'model').waitFor();
+    expect(await notice(page, 'model').innerText()).toMatch(/SOURCE_FETCH[^]*404/);
+  });
+
+  it('without a network say so, and can be tried again', async () => {
+    answer = (route) => route.abort('internetdisconnected');
+    await notice(page, 'model').getByRole('button', { name: 'Try again' }).click();
+    await expect.poll(() => notice(page, 'model').innerText().catch(() => '')).toMatch(/SOURCE_FETCH/);
+    expect(await notice(page, 'model').innerText()).not.toMatch(/404/);
+    await page.locator('input[value="rocket"]').check();
+    await done(page, 'rocket'); // the model before is still there
+  });
+
+  it('come with their progress, and are called trained', async () => {
+    await page.evaluate(() => {
+      const bytes = document.querySelector('#loading-bytes')!;
+      new MutationObserver(() => ((globalThis as { seen?: string[] }).seen ??= []).push(bytes.textContent!)).observe(bytes, { childList: true });
+    });
+    const before = await colours(page, 'pca');
+    answer = fulfill;
+    asked.length = 0;
+    await notice(page, 'model').getByRole('button', { name: 'Try again' }).click();
+    await page.locator('#running-weights', { hasText: 'facebook/dinov2-small' }).waitFor();
+    await done(page, 'rocket');
+    expect(asked.sort()).toEqual(['config.json', 'model.safetensors'].map((file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`));
+    expect((await page.evaluate(() => (globalThis as { seen?: string[] }).seen ?? [])).join()).toMatch(/1\.9 MB/);
+    expect(await notice(page, 'model').count()).toBe(0);
+    expect(await page.locator('#untrained').isVisible()).toBe(false);
+    expect((await colours(page, 'pca')).text).toBe(before.text); // the same tiny weights
+    expect(await page.locator('#code').textContent()).toContain("DINOv2.fromPretrained('facebook/dinov2-small')");
+  });
+
+  it('asked the hub for them, and nobody else', () => {
+    expect(watched.requests.filter((url) => !/^blob:|^https:\/\/huggingface\.co\//.test(url) && !url.startsWith(site.origin))).toEqual([]);
+    expect(watched.complaints.filter((text_) => !/Failed to load resource/.test(text_))).toEqual([]);
+  });
+
+  const fulfill = (route: Route): Promise<void> => {
+    const file = route.request().url().split('/').at(-1)!;
+    return route.fulfill({ status: 200, headers: { 'access-control-allow-origin': '*' }, contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream', body: readFileSync(join(tiny, file)) });
+  };
+});
+
+describe('a GPU that is lost', () => {
+  it('is said, and the model can be loaded again', async () => {
+    const { page } = await openPage(site, (fresh) =>
+      fresh.addInitScript(() => {
+        const { requestDevice } = GPUAdapter.prototype;
+        GPUAdapter.prototype.requestDevice = async function (descriptor) {
+          return ((globalThis as { device?: GPUDevice }).device = await requestDevice.call(this, descriptor));
+        };
+      }),
+    );
+    await loadTiny(page);
+    const before = await colours(page, 'pca');
+    await page.evaluate(() => (globalThis as { device?: GPUDevice }).device!.destroy());
+    await notice(page, 'model').waitFor();
+    expect(await notice(page, 'model').innerText()).toMatch(/DEVICE_LOST/);
+    expect(await page.locator('#pca').isVisible()).toBe(false);
+    await notice(page, 'model').getByRole('button', { name: 'Load the model again' }).click();
+    await page.locator('#pca').waitFor();
+    await done(page);
+    expect((await colours(page, 'pca')).text).toBe(before.text);
+    await page.context().close();
+  });
+});
+
+// The Chromium of these tests has no camera, so the browser's part is played here: a refusal, and a stream of a canvas.
+describe('the camera', () => {
+  it('says that it was not allowed', async () => {
+    const { page } = await openPage(site, (fresh) =>
+      fresh.addInitScript(() => {
+        MediaDevices.prototype.getUserMedia = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
+      }),
+    );
+    await page.locator('#camera').click();
+    await notice(page, 'camera').waitFor();
+    expect(await notice(page, 'camera').innerText()).toMatch(/NotAllowedError[^]*Allow it/);
+    expect(await page.locator('#camera-dialog').isVisible()).toBe(false);
+    await page.context().close();
+  });
+
+  it('gives a still, and is switched off after it', async () => {
+    const { page } = await openPage(site, (fresh) =>
+      fresh.addInitScript(() => {
+        const canvas = document.createElement('canvas');
+        canvas.width = 320;
+        canvas.height = 240;
+        MediaDevices.prototype.getUserMedia = () => {
+          const context = canvas.getContext('2d')!;
+          setInterval(() => {
+            for (let i = 0; i < 60; i++) {
+              context.fillStyle = `hsl(${i * 37} 80% ${20 + i}%)`;
+              context.fillRect((i % 10) * 32, Math.floor(i / 10) * 40, 32, 40);
+            }
+          }, 50);
+          return Promise.resolve(((globalThis as { stream?: MediaStream }).stream = canvas.captureStream(20)));
+        };
+      }),
+    );
+    await loadTiny(page);
+    await page.locator('#camera').click();
+    await page.locator('#camera-take:enabled').click();
+    await done(page, 'camera');
+    expect((await colours(page, 'photo')).distinct).toBeGreaterThan(10);
+    expect(await text(page, 'photo-caption')).toMatch(/of 320 × 240$/);
+    expect(await page.evaluate(() => (globalThis as { stream?: MediaStream }).stream!.getTracks().map(({ readyState }) => readyState))).toEqual(['ended']);
+    await page.context().close();
+  });
+});

@@ -1,0 +1,128 @@
+/** The built demo on a local address, and a Chromium that looks at it. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium, type Browser, type Page } from 'playwright';
+import { build, preview } from 'vite';
+import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+export const tiny = join(root, 'test/fixtures/reference/tiny-plain');
+/** A forward of ViT-S takes 3 to 10 s where a processor plays the GPU, and other tests may run beside this one. */
+export const PATIENCE_MS = 120_000;
+
+export interface Site {
+  readonly origin: string;
+  readonly browser: Browser;
+  close(): Promise<void>;
+}
+
+/** Builds the demo as it is published, serves it, and opens a browser. */
+export async function openSite(): Promise<Site> {
+  const folder = mkdtempSync(join(tmpdir(), 'demo-'));
+  const outDir = join(folder, 'site');
+  const common = { root, mode: 'demo', configFile: join(root, 'vite.config.ts'), logLevel: 'error' } as const;
+  await build({ ...common, build: { outDir, emptyOutDir: true } });
+  const server = await preview({ ...common, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
+  const { port } = server.httpServer.address() as AddressInfo;
+  const executablePath = process.env['CHROMIUM_PATH']!;
+  const browser = await chromium.launch({
+    executablePath,
+    args: chromiumArgs,
+    env: { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fonts(folder, executablePath) },
+  });
+  const close = async (): Promise<void> => {
+    await browser.close();
+    await server.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { origin: `http://127.0.0.1:${port}`, browser, close };
+}
+
+/** A Chromium that came as a package finds no fonts on its own, draws no text then, and cannot be measured. It carries some with it. */
+export function fonts(folder: string, executablePath: string): string {
+  const file = join(folder, 'fonts.conf');
+  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')].map((each) => `<dir>${each}</dir>`).join('');
+  const cache = join(folder, 'fonts');
+  mkdirSync(cache);
+  writeFileSync(file, `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${cache}</cachedir></fontconfig>`);
+  return file;
+}
+
+/** What a page has said and asked for. */
+export interface Watched {
+  readonly page: Page;
+  readonly complaints: string[];
+  readonly requests: string[];
+}
+
+export async function openPage({ browser, origin }: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  const requests: string[] = [];
+  page.on('console', (message) => void (['error', 'warning'].includes(message.type()) && complaints.push(message.text())));
+  page.on('pageerror', (error) => void complaints.push(String(error)));
+  page.on('request', (request) => void requests.push(request.url()));
+  page.setDefaultTimeout(PATIENCE_MS);
+  await prepare?.(page);
+  await page.goto(`${origin}/demo/`);
+  return { page, complaints, requests };
+}
+
+/** Waits until features of a picture are on the screen. */
+export async function done(page: Page, about = ''): Promise<void> {
+  const waiting = page.waitForFunction(
+    (text) => document.querySelector('#status')!.textContent!.startsWith('Done') && document.querySelector('#pca')!.getAttribute('aria-label')!.includes(text),
+    about,
+  );
+  await waiting.catch(async (error: unknown) => {
+    const said = await page.locator('#status, #notices, #running').allInnerTexts();
+    throw new Error(`${String(error)}; the page says: ${said.join(' | ')}`, { cause: error });
+  });
+}
+
+/** The colours of a canvas: a short text that differs where pictures do, and how many different ones there are. */
+export function colours(page: Page, id: string): Promise<{ text: string; distinct: number; width: number; height: number }> {
+  return page.evaluate((which) => {
+    const canvas = document.querySelector<HTMLCanvasElement>(`#${which}`)!;
+    const { width, height } = canvas;
+    const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
+    copy.drawImage(canvas, 0, 0);
+    const { data } = copy.getImageData(0, 0, width, height);
+    const pixels = new Uint32Array(data.buffer);
+    const hash = pixels.reduce((sum, pixel) => (Math.imul(sum, 31) + pixel) >>> 0, 7);
+    return { text: `${width} × ${height}: ${hash}`, distinct: new Set(pixels).size, width, height };
+  }, id);
+}
+
+export interface Dropped {
+  readonly name: string;
+  readonly type?: string;
+  readonly bytes: Uint8Array;
+}
+
+export const fileOf = (path: string, type = ''): Dropped => ({ name: basename(path), type, bytes: readFileSync(path) });
+
+/** Drops files on the page, or pastes them. */
+export async function give(page: Page, how: 'drop' | 'paste', ...files: Dropped[]): Promise<void> {
+  const plain = files.map(({ name, type = '', bytes }) => ({ name, type, base64: Buffer.from(bytes).toString('base64') }));
+  await page.evaluate(([event, given]) => {
+    const data = new DataTransfer();
+    for (const { name, type, base64 } of given) data.items.add(new File([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))], name, { type }));
+    const init = { bubbles: true, cancelable: true };
+    document.body.dispatchEvent(event === 'drop' ? new DragEvent('drop', { ...init, dataTransfer: data }) : new ClipboardEvent('paste', { ...init, clipboardData: data }));
+  }, [how, plain] as const);
+}
+
+/** Loads the tiny model, whose forward takes a fraction of a second anywhere. */
+export async function loadTiny(page: Page): Promise<void> {
+  await page.waitForFunction(() => !/^(Starting|Loading)/.test(document.querySelector('#status')!.textContent!));
+  await give(page, 'drop', fileOf(join(tiny, 'model.safetensors')));
+  await page.locator('#running-weights', { hasText: 'model.safetensors' }).waitFor();
+  await done(page);
+}
+
+export const notice = (page: Page, topic: string) => page.locator(`.notice[data-topic="${topic}"]`);
