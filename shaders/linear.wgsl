@@ -51,7 +51,10 @@ fn load_x(row: u32, vector: u32) -> vec4f {
 
 // `stored_group` is the group of four columns that this lane carries from the weight to workgroup memory (its place there: lane % 16).
 fn multiply(row: u32, stored_group: u32, local: vec3u) -> Tile {
-  let lane = local.y * 8u + local.x;
+  // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
+  let lane_x = local.x % 8u;
+  let lane_y = local.y % 8u;
+  let lane = lane_y * 8u + lane_x;
   let last = size.batch * size.num_tokens - 1u;
   let row0 = min(row, last);
   let row1 = min(row + 1u, last);
@@ -62,33 +65,37 @@ fn multiply(row: u32, stored_group: u32, local: vec3u) -> Tile {
 
   var tile: Tile;
   for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
-    let vector = step * (TILE_K / 4u) + local.x;
+    let vector = step * (TILE_K / 4u) + lane_x;
     let a0 = load_x(row0, vector);
     let a1 = load_x(row1, vector);
     let a2 = load_x(row2, vector);
     let a3 = load_x(row3, vector);
-    let k = local.x * 4u;
-    tile_x[k * ROW_GROUPS + local.y] = vec4f(a0.x, a1.x, a2.x, a3.x);
-    tile_x[(k + 1u) * ROW_GROUPS + local.y] = vec4f(a0.y, a1.y, a2.y, a3.y);
-    tile_x[(k + 2u) * ROW_GROUPS + local.y] = vec4f(a0.z, a1.z, a2.z, a3.z);
-    tile_x[(k + 3u) * ROW_GROUPS + local.y] = vec4f(a0.w, a1.w, a2.w, a3.w);
+    let k = lane_x * 4u;
+    tile_x[k * ROW_GROUPS + lane_y] = vec4f(a0.x, a1.x, a2.x, a3.x);
+    tile_x[(k + 1u) * ROW_GROUPS + lane_y] = vec4f(a0.y, a1.y, a2.y, a3.y);
+    tile_x[(k + 2u) * ROW_GROUPS + lane_y] = vec4f(a0.z, a1.z, a2.z, a3.z);
+    tile_x[(k + 3u) * ROW_GROUPS + lane_y] = vec4f(a0.w, a1.w, a2.w, a3.w);
     for (var i = 0u; i < 8u; i++) {
       let at = i * 4u + lane / PANEL;
       tile_weight[at * PANEL + lane % PANEL] = weights4(weight[base + (step * TILE_K + at) * PANEL]);
     }
     workgroupBarrier();
-    for (var at = 0u; at < TILE_K; at++) {
-      let a = tile_x[at * ROW_GROUPS + local.y];
-      let left = tile_weight[at * PANEL + local.x];
-      let right = tile_weight[at * PANEL + local.x + 8u];
-      tile.left0 = fma(vec4f(a.x), left, tile.left0);
-      tile.right0 = fma(vec4f(a.x), right, tile.right0);
-      tile.left1 = fma(vec4f(a.y), left, tile.left1);
-      tile.right1 = fma(vec4f(a.y), right, tile.right1);
-      tile.left2 = fma(vec4f(a.z), left, tile.left2);
-      tile.right2 = fma(vec4f(a.z), right, tile.right2);
-      tile.left3 = fma(vec4f(a.w), left, tile.left3);
-      tile.right3 = fma(vec4f(a.w), right, tile.right3);
+    // In two loops, of which compilers unroll the inner one: then they fetch ahead, and the addresses cost little.
+    for (var four = 0u; four < TILE_K / 4u; four++) {
+      for (var one = 0u; one < 4u; one++) {
+        let at = four * 4u + one;
+        let a = tile_x[at * ROW_GROUPS + lane_y];
+        let left = tile_weight[at * PANEL + lane_x];
+        let right = tile_weight[at * PANEL + lane_x + 8u];
+        tile.left0 = fma(vec4f(a.x), left, tile.left0);
+        tile.right0 = fma(vec4f(a.x), right, tile.right0);
+        tile.left1 = fma(vec4f(a.y), left, tile.left1);
+        tile.right1 = fma(vec4f(a.y), right, tile.right1);
+        tile.left2 = fma(vec4f(a.z), left, tile.left2);
+        tile.right2 = fma(vec4f(a.z), right, tile.right2);
+        tile.left3 = fma(vec4f(a.w), left, tile.left3);
+        tile.right3 = fma(vec4f(a.w), right, tile.right3);
+      }
     }
     workgroupBarrier();
   }
