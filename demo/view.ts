@@ -48,9 +48,8 @@ export function showUnsupported({ reason, code }: Support): void {
   setText('adapter', 'none');
 }
 
-export function showAdapter({ vendor, architecture, description, isFallbackAdapter }: DINOv2['adapter']): void {
+export function showAdapter({ vendor, architecture, description, software }: DINOv2['adapter']): void {
   const name = description || [vendor, architecture].filter((part) => part !== '').join(' ') || 'one without a name';
-  const software = isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|\bwarp\b|basic render/i.test(`${vendor} ${architecture} ${description}`);
   setText('adapter', software ? `${name} (software)` : name);
   byId('slow', HTMLElement).hidden = !software;
 }

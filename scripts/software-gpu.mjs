@@ -7,6 +7,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cache = join(root, 'node_modules', '.cache', 'chromium');
 
 async function unpack() {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new Error(`The browser that comes along runs on Linux x64, and this is ${process.platform} ${process.arch}: install Chrome, or set CHROMIUM_PATH.`);
+  }
   mkdirSync(cache, { recursive: true });
   const { TMPDIR, AWS_EXECUTION_ENV } = process.env;
   process.env.TMPDIR = cache; // the package always unpacks into os.tmpdir()
@@ -34,7 +37,7 @@ export async function chromiumPath() {
 
 /** Folder with libvulkan.so.1 + vk_swiftshader_icd.json next to a Chromium. */
 export function vulkanFolder(chromium) {
-  return ['/usr/lib/chromium', dirname(chromium)].find((dir) => existsSync(join(dir, 'vk_swiftshader_icd.json')));
+  return ['/usr/lib/chromium', dirname(chromium), '/opt/google/chrome', cache].find((dir) => existsSync(join(dir, 'vk_swiftshader_icd.json')));
 }
 
 /** Makes dawn.node use one Vulkan driver (its ICD file) and, where the system has none, one loader. Call before `create()` of the webgpu package. */

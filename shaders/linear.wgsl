@@ -62,6 +62,7 @@ fn multiply(row: u32, stored_group: u32, local: vec3u) -> Tile {
   let row3 = min(row + 3u, last);
   let group = min(stored_group, OUT_VECTORS - 1u);
   let base = (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
+  let scale = scale4(group);
 
   var tile: Tile;
   for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
@@ -77,7 +78,7 @@ fn multiply(row: u32, stored_group: u32, local: vec3u) -> Tile {
     tile_x[(k + 3u) * ROW_GROUPS + lane_y] = vec4f(a0.w, a1.w, a2.w, a3.w);
     for (var i = 0u; i < 8u; i++) {
       let at = i * 4u + lane / PANEL;
-      tile_weight[at * PANEL + lane % PANEL] = weights4(weight[base + (step * TILE_K + at) * PANEL]);
+      tile_weight[at * PANEL + lane % PANEL] = weights4(weight[base + (step * TILE_K + at) * PANEL], scale);
     }
     workgroupBarrier();
     // In two loops, of which compilers unroll the inner one: then they fetch ahead, and the addresses cost little.

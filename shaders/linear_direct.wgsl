@@ -61,22 +61,8 @@ fn multiply(row: u32, left: u32, right: u32) -> Tile {
   let row6 = min(row + 6u, last) * IN_VECTORS;
   let row7 = min(row + 7u, last) * IN_VECTORS;
   var tile: Tile;
-  tile.left0 = bias[left];
-  tile.left1 = bias[left];
-  tile.left2 = bias[left];
-  tile.left3 = bias[left];
-  tile.left4 = bias[left];
-  tile.left5 = bias[left];
-  tile.left6 = bias[left];
-  tile.left7 = bias[left];
-  tile.right0 = bias[right];
-  tile.right1 = bias[right];
-  tile.right2 = bias[right];
-  tile.right3 = bias[right];
-  tile.right4 = bias[right];
-  tile.right5 = bias[right];
-  tile.right6 = bias[right];
-  tile.right7 = bias[right];
+  let scale_left = scale4(left);
+  let scale_right = scale4(right);
   var from_left = first_weight(left);
   var from_right = first_weight(right);
   for (var k = 0u; k < IN_VECTORS; k++) {
@@ -88,8 +74,8 @@ fn multiply(row: u32, left: u32, right: u32) -> Tile {
     let x5 = x[row5 + k];
     let x6 = x[row6 + k];
     let x7 = x[row7 + k];
-    let l0 = weights4(weight[from_left]);
-    let r0 = weights4(weight[from_right]);
+    let l0 = weights4(weight[from_left], scale_left);
+    let r0 = weights4(weight[from_right], scale_right);
     tile.left0 = fma(vec4f(x0.x), l0, tile.left0);
     tile.right0 = fma(vec4f(x0.x), r0, tile.right0);
     tile.left1 = fma(vec4f(x1.x), l0, tile.left1);
@@ -106,8 +92,8 @@ fn multiply(row: u32, left: u32, right: u32) -> Tile {
     tile.right6 = fma(vec4f(x6.x), r0, tile.right6);
     tile.left7 = fma(vec4f(x7.x), l0, tile.left7);
     tile.right7 = fma(vec4f(x7.x), r0, tile.right7);
-    let l1 = weights4(weight[from_left + PANEL]);
-    let r1 = weights4(weight[from_right + PANEL]);
+    let l1 = weights4(weight[from_left + PANEL], scale_left);
+    let r1 = weights4(weight[from_right + PANEL], scale_right);
     tile.left0 = fma(vec4f(x0.y), l1, tile.left0);
     tile.right0 = fma(vec4f(x0.y), r1, tile.right0);
     tile.left1 = fma(vec4f(x1.y), l1, tile.left1);
@@ -124,8 +110,8 @@ fn multiply(row: u32, left: u32, right: u32) -> Tile {
     tile.right6 = fma(vec4f(x6.y), r1, tile.right6);
     tile.left7 = fma(vec4f(x7.y), l1, tile.left7);
     tile.right7 = fma(vec4f(x7.y), r1, tile.right7);
-    let l2 = weights4(weight[from_left + 2u * PANEL]);
-    let r2 = weights4(weight[from_right + 2u * PANEL]);
+    let l2 = weights4(weight[from_left + 2u * PANEL], scale_left);
+    let r2 = weights4(weight[from_right + 2u * PANEL], scale_right);
     tile.left0 = fma(vec4f(x0.z), l2, tile.left0);
     tile.right0 = fma(vec4f(x0.z), r2, tile.right0);
     tile.left1 = fma(vec4f(x1.z), l2, tile.left1);
@@ -142,8 +128,8 @@ fn multiply(row: u32, left: u32, right: u32) -> Tile {
     tile.right6 = fma(vec4f(x6.z), r2, tile.right6);
     tile.left7 = fma(vec4f(x7.z), l2, tile.left7);
     tile.right7 = fma(vec4f(x7.z), r2, tile.right7);
-    let l3 = weights4(weight[from_left + 3u * PANEL]);
-    let r3 = weights4(weight[from_right + 3u * PANEL]);
+    let l3 = weights4(weight[from_left + 3u * PANEL], scale_left);
+    let r3 = weights4(weight[from_right + 3u * PANEL], scale_right);
     tile.left0 = fma(vec4f(x0.w), l3, tile.left0);
     tile.right0 = fma(vec4f(x0.w), r3, tile.right0);
     tile.left1 = fma(vec4f(x1.w), l3, tile.left1);
@@ -163,6 +149,23 @@ fn multiply(row: u32, left: u32, right: u32) -> Tile {
     from_left += 4u * PANEL;
     from_right += 4u * PANEL;
   }
+  // Last, so that a huge bias does not cost the sum its last bits.
+  tile.left0 += bias[left];
+  tile.left1 += bias[left];
+  tile.left2 += bias[left];
+  tile.left3 += bias[left];
+  tile.left4 += bias[left];
+  tile.left5 += bias[left];
+  tile.left6 += bias[left];
+  tile.left7 += bias[left];
+  tile.right0 += bias[right];
+  tile.right1 += bias[right];
+  tile.right2 += bias[right];
+  tile.right3 += bias[right];
+  tile.right4 += bias[right];
+  tile.right5 += bias[right];
+  tile.right6 += bias[right];
+  tile.right7 += bias[right];
   return tile;
 }
 

@@ -49,13 +49,14 @@ fn patch_embed(@builtin(global_invocation_id) id: vec3u) {
   var sum1 = sum0;
   var sum2 = sum0;
   var sum3 = sum0;
+  let scale = scale4(vector);
   var w = (vector / PANEL) * IN_PADDED * PANEL + vector % PANEL;
   for (var channel = 0u; channel < 3u; channel++) {
     for (var y = 0u; y < PATCH_SIZE; y++) {
       let offset = channel * plane + y * line;
       for (var pair = 0u; pair < PAIRS; pair++) {
-        let w0 = weights4(weight[w]);
-        let w1 = weights4(weight[w + PANEL]);
+        let w0 = weights4(weight[w], scale);
+        let w1 = weights4(weight[w + PANEL], scale);
         w += 2u * PANEL;
         let p0 = pixels[from0 + offset + pair];
         let p1 = pixels[from1 + offset + pair];

@@ -1,23 +1,28 @@
 /** DINOv2: puts loader, model, image and GPU together. Computes nothing itself. */
 import { syntheticStream } from './checkpoint/synthetic.js';
 import { huggingFaceTensors } from './checkpoint/names.js';
+import { choosePrecision, type Dtype, type Precision } from './checkpoint/precision.js';
+import { watchForHead, type LinearHead } from './checkpoint/head.js';
 import { locate, type HubOptions } from './checkpoint/hub.js';
 import { readAll, type ByteSource } from './checkpoint/sources.js';
 import { openTensors, type TensorStream } from './checkpoint/tensorStream.js';
 import { loadWeights, type Weights } from './checkpoint/weights.js';
-import { ConfigError, DeviceError, ImageError } from './errors.js';
+import { CheckpointError, ConfigError, DeviceError, ImageError } from './errors.js';
 import { acquireGpu, type AdapterDescription, type Gpu } from './gpu/device.js';
-import type { WeightStorage } from './gpu/kernel.js';
 import type { Target } from './gpu/lowering.js';
 import { Program, SlotPool } from './gpu/program.js';
+import { elementCount, type Value } from './graph/graph.js';
+import { checkResize } from './image/geometry.js';
 import { Preprocessor, type PixelOptions, type Pixels } from './image/preprocess.js';
 import type { ImageSource } from './image/source.js';
-import { configOf, inferConfig, nativeGrid, parseConfig, type DINOv2Config, type ModelSize } from './model/config.js';
-import { Features } from './model/features.js';
+import { configOf, inferConfig, nativeGrid, parseConfig, type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
+import { Features, type Kept } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import { interpolatePosEmbed } from './model/posEmbed.js';
-import { buildForward, countTokens, type Forward, type Grid } from './model/vit.js';
-import { normalize, pool, type Pooling } from './tasks/pooling.js';
+import { buildForward, countTokens, type Forward, type Grid, type Wanted } from './model/vit.js';
+import { ImageClassifier, type ClassLabels } from './tasks/classifier.js';
+import { embedInBatches, type Embedded } from './tasks/embedAll.js';
+import { checkPooling, normalize, pool, type Pooling } from './tasks/pooling.js';
 
 /** What a load has done so far. */
 export interface LoadProgress {
@@ -29,8 +34,18 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions {
-  /** How matrices are stored on the GPU: `fp32`, or `fp16` for half the memory. Sums are f32 in both. Default: `fp32`. */
-  readonly dtype?: 'fp32' | 'fp16' | undefined;
+  /**
+   * How matrices are stored on the GPU: `fp32`; `fp16`, half the memory; `int8`, a quarter; `auto`, fp16 where the self-test holds on this adapter,
+   * else fp32. Sums and everything between layers are f32 in all of them. Default: `fp32`, Python's numbers.
+   */
+  readonly dtype?: 'auto' | Dtype | undefined;
+  /** Tests every kernel against numbers computed here before it is trusted, once a device and dtype, in tenths of a second. Default: true. */
+  readonly selfTest?: boolean | undefined;
+  /**
+   * How position embeddings are brought to another grid. Default: as the checkpoint's dialect has it, Hugging Face's or facebookresearch's own.
+   * For facebookresearch's numbers from Hugging Face's files without registers: `offset`.
+   */
+  readonly posEmbed?: PosEmbedConvention | undefined;
   /** A device of the caller's; it is neither lost track of nor destroyed here. Default: one that all models of the page share. */
   readonly device?: GPUDevice | undefined;
   /** Stops the load; the promise rejects with the signal's reason, and nothing stays behind on the GPU. */
@@ -49,8 +64,15 @@ export interface ModelFiles {
 }
 
 export interface ForwardOptions {
-  /** Hidden states to keep, 0 (what enters the first block) to `depth`. Default: none. */
+  /** Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`. Default: none. */
   readonly layers?: readonly number[] | undefined;
+  /** Blocks whose attention can be asked for: 0 to `depth` - 1, as in Hugging Face's `attentions`. Default: none. */
+  readonly attentions?: readonly number[] | undefined;
+  /**
+   * `bool_masked_pos`: for every patch of every image, (batch, rows · cols), whether the mask token stands in for it. Needs a checkpoint with a
+   * mask token, which all published ones are.
+   */
+  readonly maskedPatches?: readonly boolean[] | Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -64,6 +86,11 @@ export interface EmbedOptions extends PixelOptions {
   readonly normalize?: boolean | undefined;
 }
 
+export interface EmbedAllOptions extends EmbedOptions {
+  /** Images in a forward, where they have one size. Default: 8. */
+  readonly batchSize?: number | undefined;
+}
+
 /** Normalised pixels: float32 (batch, 3, height, width). */
 export interface PixelSize {
   readonly height: number;
@@ -74,7 +101,9 @@ export interface PixelSize {
 
 /** A checkpoint about to be read. Where it brings no configuration, its tensors' shapes give it. */
 interface Checkpoint {
-  readonly config: DINOv2Config | undefined;
+  readonly config?: DINOv2Config | undefined;
+  /** Names of a classifier's classes. */
+  readonly labels?: ClassLabels | undefined;
   readonly stream: TensorStream;
 }
 
@@ -85,7 +114,12 @@ const MAX_PROGRAMS = 8;
 
 export class DINOv2 {
   readonly config: DINOv2Config;
-  readonly dtype: 'fp32' | 'fp16';
+  /** How the matrices are stored: what `auto` has become. */
+  readonly dtype: Dtype;
+  /** Why, in a sentence: the self-test's result, and what it made the loader pass over. */
+  readonly dtypeReason: string;
+  /** The checkpoint's own classifier (Hugging Face's `Dinov2ForImageClassification`, or a `linear_head`), where it has one. */
+  readonly classifier: ImageClassifier | undefined;
   readonly #gpu: Gpu;
   readonly #target: Target;
   readonly #weights: Weights;
@@ -96,14 +130,16 @@ export class DINOv2 {
   #queue: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  private constructor(gpu: Gpu, config: DINOv2Config, dtype: 'fp32' | 'fp16', target: Target, weights: Weights, preprocessor: Preprocessor) {
+  private constructor(gpu: Gpu, config: DINOv2Config, precision: Precision, target: Target, weights: Weights, preprocessor: Preprocessor, classifier: NamedHead | undefined) {
     this.config = config;
-    this.dtype = dtype;
+    this.dtype = precision.dtype;
+    this.dtypeReason = precision.reason;
     this.#gpu = gpu;
     this.#target = target;
     this.#weights = weights;
     this.#preprocessor = preprocessor;
     this.#pool = new SlotPool(gpu);
+    this.classifier = classifier && new ImageClassifier(this, classifier.head, classifier.labels);
   }
 
   /**
@@ -115,8 +151,8 @@ export class DINOv2 {
     const { configUrl, weightsUrl } = locate(id, options);
     const { signal, fetch } = options;
     const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
-      const config = parseConfig(parseJson(await readAll(configUrl, { signal, fetch })));
-      return { config, stream: await openTensors(weightsUrl, { signal, fetch, onProgress }) };
+      const described = describedBy(parseJson(await readAll(configUrl, { signal, fetch })));
+      return { ...described, stream: await openTensors(weightsUrl, { signal, fetch, onProgress }) };
     };
     return DINOv2.#load(open, options);
   }
@@ -125,7 +161,7 @@ export class DINOv2 {
   static async fromFiles({ config, weights }: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
     const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
       const given = await readConfig(config, options.signal);
-      return { config: given, stream: await openTensors(weights, { signal: options.signal, onProgress }) };
+      return { ...given, stream: await openTensors(weights, { signal: options.signal, onProgress }) };
     };
     return DINOv2.#load(open, options);
   }
@@ -142,7 +178,7 @@ export class DINOv2 {
   }
 
   static async #load(open: (onProgress: ByteProgress) => Promise<Checkpoint>, options: LoadOptions): Promise<DINOv2> {
-    const { dtype = 'fp32', signal, onProgress } = options;
+    const { dtype = 'fp32', selfTest = true, posEmbed, signal, onProgress } = options;
     signal?.throwIfAborted();
     let progress: LoadProgress = { loadedBytes: 0, totalBytes: undefined, loadedTensors: 0, totalTensors: 0 };
     const report = (news: Partial<LoadProgress>): void => {
@@ -151,21 +187,30 @@ export class DINOv2 {
     };
     const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
     let stream: TensorStream | undefined;
+    const choosing = choosePrecision(gpu, dtype, selfTest);
+    choosing.catch(() => undefined); // it is told where it is awaited
     try {
       const checkpoint = await open(report);
       stream = checkpoint.stream;
       const { header } = stream;
-      const config = checkpoint.config ?? inferConfig(header);
-      if (!config) {
+      const found = checkpoint.config ?? inferConfig(header);
+      if (!found) {
         const names = [...header.tensors.keys()].slice(0, 3).join(', ') || 'no tensor';
         throw new ConfigError('CONFIG_UNSUPPORTED', `The file's tensors are not a DINOv2's: expected names such as embeddings.cls_token or cls_token, found ${names}. Give a DINOv2 checkpoint, or its config.json with it.`);
       }
-      const target: Target = { software: gpu.software, weights: storageOf(dtype, gpu) };
+      const config = posEmbed === undefined ? found : { ...found, posEmbed: checkedPosEmbed(posEmbed) };
+      const precision = await choosing;
+      const target: Target = { software: gpu.software, weights: precision.storage };
       // Kernels compile while the weights arrive: no kernel depends on the input's size, so the smallest forward names them all.
       const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
       const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
-      const loading = loadWeights(gpu, stream, parameters(config), { storage: target.weights, signal, onTensor: report });
-      const [weights, preprocessor] = await Promise.all([loading, preprocessing, compiling]).catch(async (error: unknown) => {
+      const { stream: tensors, head } = watchForHead(stream, [2 * config.embedDim, ...(config.depth < 4 ? [] : [5 * config.embedDim])]);
+      const loading = loadWeights(gpu, tensors, parameters(config), { storage: target.weights, signal, onTensor: report });
+      const all = Promise.all([loading, preprocessing, compiling]).then((made) => {
+        signal?.throwIfAborted();
+        return made;
+      });
+      const [weights, preprocessor] = await all.catch(async (error: unknown) => {
         // One of the three failed: what the others make is not left behind.
         await checkpoint.stream.cancel(error).catch(() => undefined);
         const [late, unused] = await Promise.allSettled([loading, preprocessing]);
@@ -173,9 +218,10 @@ export class DINOv2 {
         if (unused.status === 'fulfilled') unused.value.dispose();
         throw error;
       });
-      return new DINOv2(gpu, config, dtype, target, weights, preprocessor);
+      return new DINOv2(gpu, config, precision, target, weights, preprocessor, named(head(), checkpoint.labels));
     } catch (error) {
       await stream?.cancel(error).catch(() => undefined); // the first error is the one to tell
+      await choosing.catch(() => undefined); // its buffers go with it
       gpu.release();
       throw error;
     }
@@ -205,38 +251,57 @@ export class DINOv2 {
    * @throws ImageError if an image cannot be fetched, decoded or used; DeviceError
    */
   async features(image: ImageSource | readonly ImageSource[], options: FeatureOptions = {}): Promise<Features> {
-    this.#alive();
-    const sources = isBatch(image) ? image : [image];
-    const { buffer, batch, height, width } = await this.#preprocessor.batch(sources, options);
-    try {
-      const { patchSize } = this.config;
-      return await this.#run({ batch, rows: height / patchSize, cols: width / patchSize }, options, (pixels) => {
-        const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
-        encoder.copyBufferToBuffer(buffer, 0, pixels, 0, batch * 3 * height * width * 4);
-        this.#gpu.device.queue.submit([encoder.finish()]);
-      });
-    } finally {
-      this.#gpu.memory.destroy(buffer);
-    }
+    return this.#whileAlive(async () => {
+      const made = await this.#preprocessor.batch(isBatch(image) ? image : [image], options);
+      try {
+        return await this.#forwardOf([made], options);
+      } finally {
+        this.#gpu.memory.destroy(made.buffer);
+      }
+    });
   }
 
-  /** One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of vectors. */
+  /**
+   * One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of vectors, in its order. With
+   * `resize: 'fit'` they may differ in size: those of one size share a forward, and an image's vector has the same bits as if it were alone.
+   */
   async embed(image: readonly ImageSource[], options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]>;
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
   async embed(image: ImageSource | readonly ImageSource[], options: EmbedOptions = {}): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
-    const { pooling = 'cls', normalize: unit = true } = options;
-    using features = await this.features(image, options);
-    const { batch, numTokens, numRegisterTokens, embedDim } = features;
-    const tokens = await features.lastHiddenState();
-    const vectors = pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling);
-    if (unit) vectors.forEach(normalize);
-    return isBatch(image) ? vectors : vectors[0]!;
+    return this.#whileAlive(async () => {
+      checkPooling(options.pooling);
+      const prepared: ImagePixels[] = [];
+      try {
+        for (const source of isBatch(image) ? image : [image]) prepared.push(await this.#preprocessor.batch([source], options));
+        const vectors = await this.#embed(prepared, options);
+        return isBatch(image) ? vectors : vectors[0]!;
+      } finally {
+        for (const { buffer } of prepared) this.#gpu.memory.destroy(buffer);
+      }
+    });
+  }
+
+  /**
+   * Vectors of any number of images, one after the other and in their order; the next images are decoded while the model is at work. An image
+   * that cannot be used gives `{ index, error }` instead of `{ index, embedding }`, and the rest goes on; what is thrown has ended it all.
+   * @throws ImageError INPUT_SHAPE if the options do not fit together; DeviceError; the signal's reason; what the iterable throws
+   */
+  async *embedAll(images: Iterable<ImageSource> | AsyncIterable<ImageSource>, options: EmbedAllOptions = {}): AsyncGenerator<Embedded, void, undefined> {
+    this.#alive();
+    const { batchSize = 8, signal } = options;
+    if (!Number.isInteger(batchSize) || batchSize < 1) throw new ImageError('INPUT_SHAPE', `batchSize: expected a whole number from 1, found ${String(batchSize)}.`);
+    checkResize(options, this.config.patchSize);
+    const steps = {
+      prepare: (image: ImageSource) => this.#preprocessor.batch([image], options),
+      embed: (prepared: readonly ImagePixels[]) => this.#embed(prepared, options),
+      free: ({ buffer }: ImagePixels) => this.#gpu.memory.destroy(buffer),
+    };
+    yield* embedInBatches(images, steps, batchSize, signal);
   }
 
   /** What the model sees of an image, or of a batch: normalised pixels, with the same bits as Hugging Face's BitImageProcessor on Pillow. */
   async pixels(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
-    this.#alive();
-    return this.#preprocessor.read(isBatch(image) ? image : [image], options);
+    return this.#whileAlive(() => this.#preprocessor.read(isBatch(image) ? image : [image], options));
   }
 
   /**
@@ -245,14 +310,15 @@ export class DINOv2 {
    *   patch size, the remainder on the right and at the bottom is dropped, as in Hugging Face's model.
    * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; DeviceError
    */
-  async forward(pixels: Float32Array, { height, width, batch = 1 }: PixelSize, options: ForwardOptions = {}): Promise<Features> {
+  async forward(pixels: Float32Array, size: PixelSize, options: ForwardOptions = {}): Promise<Features> {
     const { patchSize } = this.config;
-    const grid: Grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };
-    if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0) || pixels.length !== batch * 3 * height * width) {
-      throw new ImageError('INPUT_SHAPE', `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}. Pixels are (batch, 3, height, width).`);
+    const { height, width, batch = 1 } = size;
+    const grid = gridOf('forward', size, patchSize);
+    if (!(pixels instanceof Float32Array)) {
+      throw new ImageError('INPUT_SHAPE', `forward: expected a Float32Array of normalised pixels, found ${Object.prototype.toString.call(pixels)}. Convert it, or hand the image to features().`);
     }
-    if (grid.rows < 1 || grid.cols < 1) {
-      throw new ImageError('INPUT_SHAPE', `forward: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`);
+    if (pixels.length !== batch * 3 * height * width) {
+      throw new ImageError('INPUT_SHAPE', `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}. Pixels are (batch, 3, height, width).`);
     }
     const bad = pixels.findIndex((value) => !Number.isFinite(value));
     if (bad >= 0) throw new ImageError('INPUT_NOT_FINITE', `forward: expected finite pixels, found ${pixels[bad]} at index ${bad}. Check the normalisation.`);
@@ -261,10 +327,9 @@ export class DINOv2 {
   }
 
   /** The plan of a forward, one line a dispatch, and the bytes that sharing buffers saves. Default size: 224 × 224, one image. */
-  async describe({ height, width, batch = 1 }: PixelSize = { height: 224, width: 224 }): Promise<string> {
-    const { patchSize } = this.config;
-    const grid: Grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };
-    const { program } = await this.#exclusive(() => this.#programFor(grid, []));
+  async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {
+    const grid = gridOf('describe', size, this.config.patchSize);
+    const { program } = await this.#exclusive(() => this.#programFor(grid, {}));
     return program.describe();
   }
 
@@ -273,7 +338,7 @@ export class DINOv2 {
     if (this.#disposed) return;
     this.#disposed = true;
     // A forward under way holds the buffers: they go when it has ended.
-    void this.#queue.catch(() => undefined).then(async () => {
+    void this.#queue.then(async () => {
       await Promise.all([...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()));
       this.#programs.clear();
       this.#pool.dispose();
@@ -287,49 +352,147 @@ export class DINOv2 {
     this.dispose();
   }
 
+  /** Vectors of images that are on the GPU: a forward for each size among them. */
+  async #embed(images: readonly ImagePixels[], { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]> {
+    const groups = new Map<string, number[]>();
+    for (const [index, { height, width }] of images.entries()) {
+      const size = `${height} × ${width}`;
+      groups.set(size, [...(groups.get(size) ?? []), index]);
+    }
+    const vectors: Float32Array<ArrayBuffer>[] = [];
+    for (const indices of groups.values()) {
+      using features = await this.#forwardOf(indices.map((index) => images[index]!), { signal });
+      const { batch, numTokens, numRegisterTokens, embedDim } = features;
+      const tokens = await features.lastHiddenState();
+      pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).forEach((vector, i) => {
+        vectors[indices[i]!] = unit ? normalize(vector) : vector;
+      });
+    }
+    return vectors;
+  }
+
+  /** One forward of images of one size that are on the GPU. */
+  #forwardOf(images: readonly ImagePixels[], options: ForwardOptions): Promise<Features> {
+    const { patchSize } = this.config;
+    const { height, width } = images[0]!;
+    const batch = images.reduce((sum, image) => sum + image.batch, 0);
+    return this.#run({ batch, rows: height / patchSize, cols: width / patchSize }, options, (pixels) => {
+      const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
+      let to = 0;
+      for (const image of images) {
+        const bytes = image.batch * 3 * height * width * 4;
+        encoder.copyBufferToBuffer(image.buffer, 0, pixels, to, bytes);
+        to += bytes;
+      }
+      this.#gpu.device.queue.submit([encoder.finish()]);
+    });
+  }
+
   /** One forward: `fill` brings the pixels into their buffer, (batch, 3, rows · patchSize, cols · patchSize). */
-  #run(grid: Grid, { layers = [], signal }: ForwardOptions, fill: (pixels: GPUBuffer) => void | Promise<void>): Promise<Features> {
-    const { depth, embedDim } = this.config;
-    const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > depth);
-    if (wrong !== undefined) throw new ImageError('INPUT_SHAPE', `layers: expected whole numbers from 0 to ${depth}, found ${wrong}.`);
+  #run(grid: Grid, { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions, fill: (pixels: GPUBuffer) => void | Promise<void>): Promise<Features> {
+    const { depth, embedDim, layerNormEps: eps } = this.config;
+    checkLayers('layers', layers, depth);
+    checkLayers('attentions', attentions, depth - 1);
+    const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
+    const numTokens = countTokens(this.config, grid);
+    if (numTokens > MAX_TOKENS) {
+      throw new DeviceError('DEVICE_LIMIT', `An image of ${grid.rows} × ${grid.cols} patches: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`);
+    }
     return this.#exclusive(async () => {
       signal?.throwIfAborted();
-      const { program, forward } = await this.#programFor(grid, layers);
+      const { program, forward } = await this.#programFor(grid, { layers, attentions, masked: mask !== undefined });
       await fill(this.#pool.get('pixels')!);
       signal?.throwIfAborted();
-      const bytes = grid.batch * countTokens(this.config, grid) * embedDim * 4;
+      if (mask) this.#gpu.device.queue.writeBuffer(this.#pool.get('mask')!, 0, mask);
+      const { memory } = this.#gpu;
       const made: GPUBuffer[] = [];
+      const make = (label: string, bytes: number): GPUBuffer => {
+        const buffer = memory.storage(label, bytes);
+        made.push(buffer);
+        return buffer;
+      };
       try {
-        const buffers = await this.#gpu.allocating(() => new Map(forward.graph.outputs.map((output) => {
-          const buffer = this.#gpu.memory.storage(`features ${output.name}`, bytes);
-          made.push(buffer);
-          return [output, buffer];
-        })));
-        await program.run((output) => buffers.get(output)!);
-        const hiddenStates = new Map([...forward.hiddenStates].map(([layer, value]) => [layer, buffers.get(value)!]));
-        return new Features(this.#gpu, this.config, grid, buffers.get(forward.lastHiddenState)!, hiddenStates);
+        const { buffers, norm } = await this.#gpu.allocating(() => ({
+          buffers: new Map(forward.graph.outputs.map((output) => [output, make(`features ${output.name}`, elementCount(output.shape) * 4)])),
+          // The features outlive the model, so they have the norm's parameters of their own.
+          norm: forward.hiddenStates.size > 0 ? { weight: make('features norm.weight', embedDim * 4), bias: make('features norm.bias', embedDim * 4), eps } : undefined,
+        }));
+        if (norm) this.#copyNorm(norm.weight, norm.bias);
+        await program.run((output) => buffers.get(output)!, signal);
+        const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] => new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
+        return new Features(this.#gpu, this.config, grid, {
+          lastHiddenState: buffers.get(forward.lastHiddenState)!,
+          hiddenStates: kept(forward.hiddenStates),
+          qkv: kept(forward.qkv),
+          norm,
+        });
       } catch (error) {
-        for (const buffer of made) this.#gpu.memory.destroy(buffer);
+        for (const buffer of made) memory.destroy(buffer);
         throw error;
       }
-    });
+    }, signal);
+  }
+
+  #copyNorm(weight: GPUBuffer, bias: GPUBuffer): void {
+    const { buffers } = this.#weights;
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'norm' });
+    encoder.copyBufferToBuffer(buffers.get('norm.weight')!, 0, weight, 0, weight.size);
+    encoder.copyBufferToBuffer(buffers.get('norm.bias')!, 0, bias, 0, bias.size);
+    this.#gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  /** @throws ImageError INPUT_SHAPE, CheckpointError CHECKPOINT_TENSORS */
+  #maskOf(maskedPatches: readonly boolean[] | Uint8Array, { batch, rows, cols }: Grid): Uint32Array<ArrayBuffer> {
+    const count = batch * rows * cols;
+    if (maskedPatches.length !== count) {
+      throw new ImageError('INPUT_SHAPE', `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one for every patch of every image, row by row.`);
+    }
+    if (!this.#weights.buffers.has('mask_token')) {
+      throw new CheckpointError('CHECKPOINT_TENSORS', 'maskedPatches: expected a checkpoint with a mask token (mask_token, or embeddings.mask_token), found one without. Leave maskedPatches out, or load a checkpoint such as facebook/dinov2-small.');
+    }
+    return Uint32Array.from(maskedPatches, Number);
   }
 
   #alive(): void {
     if (this.#disposed) throw new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
   }
 
-  #exclusive<T>(task: () => Promise<T>): Promise<T> {
+  /** Runs what outlasts an await; where the model is disposed of meanwhile, that is the error, whatever fell first. */
+  async #whileAlive<T>(task: () => Promise<T>): Promise<T> {
     this.#alive();
-    const result = this.#queue.catch(() => undefined).then(task);
-    this.#queue = result;
-    return result;
+    try {
+      return await task();
+    } catch (error) {
+      if (error instanceof DeviceError) this.#alive();
+      throw error;
+    }
   }
 
-  #programFor(grid: Grid, layers: readonly number[]): Promise<LoadedProgram> {
-    const key = [grid.batch, grid.rows, grid.cols, ...layers].join();
+  /** Runs a task when those before it have ended. An abort ends the wait; from then on it is the task that heeds it. */
+  #exclusive<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    this.#alive();
+    let started = false;
+    const result = this.#queue.then(() => {
+      started = true;
+      return task();
+    });
+    // Not the result itself, which would be held until the next task.
+    const over = (): void => undefined;
+    this.#queue = result.then(over, over);
+    if (!signal) return result;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        if (!started) reject(signal.reason as Error);
+      };
+      signal.addEventListener('abort', abort, { once: true });
+      void result.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    });
+  }
+
+  #programFor(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
+    const key = JSON.stringify([grid.batch, grid.rows, grid.cols, sortedSet(wanted.layers), sortedSet(wanted.attentions), wanted.masked === true]);
     const known = this.#programs.get(key);
-    const loading = known ?? this.#makeProgram(grid, layers);
+    const loading = known ?? this.#makeProgram(grid, wanted);
     this.#programs.delete(key); // the map's order is that of last use
     this.#programs.set(key, loading);
     if (!known) {
@@ -343,11 +506,11 @@ export class DINOv2 {
     return loading;
   }
 
-  async #makeProgram(grid: Grid, layers: readonly number[]): Promise<LoadedProgram> {
+  async #makeProgram(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
     const gpu = this.#gpu;
     const { config } = this;
     const { embedDim } = config;
-    const forward = buildForward(config, grid, layers);
+    const forward = buildForward(config, grid, wanted);
     const size = { ...grid, numTokens: countTokens(config, grid) };
     const table = new Float32Array((1 + grid.rows * grid.cols) * embedDim);
     table.set(this.#weights.posEmbed.subarray(0, embedDim));
@@ -370,18 +533,59 @@ export class DINOv2 {
   }
 }
 
+/** Tokens of an image at most: one workgroup each along an axis of a dispatch. */
+const MAX_TOKENS = 65_535;
+
+/** The patches of a batch of images: whole ones, the remainder is dropped. */
+function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
+  if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {
+    throw new ImageError('INPUT_SHAPE', `${where}: expected whole numbers of pixels and images from 1, found height ${height}, width ${width}, batch ${batch}.`);
+  }
+  const grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };
+  if (grid.rows >= 1 && grid.cols >= 1) return grid;
+  throw new ImageError('INPUT_SHAPE', `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`);
+}
+
 const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] => Array.isArray(image);
+
+/** Pixels of images of one size on the GPU: (batch, 3, height, width). */
+interface ImagePixels {
+  readonly buffer: GPUBuffer;
+  readonly batch: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+const sortedSet = (values: readonly number[] = []): number[] => [...new Set(values)].sort((a, b) => a - b);
+
+function checkLayers(option: string, layers: readonly number[], last: number): void {
+  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > last);
+  if (wrong !== undefined) throw new ImageError('INPUT_SHAPE', `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`);
+}
+
+function checkedPosEmbed(posEmbed: PosEmbedConvention): PosEmbedConvention {
+  if (['plain', 'antialias', 'offset'].includes(posEmbed)) return posEmbed;
+  throw new ConfigError('CONFIG_FIELD', `posEmbed: expected 'plain', 'antialias' or 'offset', found ${JSON.stringify(posEmbed)}.`);
+}
+
+/** A checkpoint's classifier, and the names of its classes where they are known. */
+interface NamedHead {
+  readonly head: LinearHead;
+  readonly labels: ClassLabels | undefined;
+}
+
+/** Hugging Face writes no names where a model has none of its own: those of another number of classes are its config's defaults. */
+function named(head: LinearHead | undefined, labels: ClassLabels = {}): NamedHead | undefined {
+  const entries = Object.entries(labels);
+  const belong = entries.length === head?.numClasses && entries.every(([, label], i) => typeof label === 'string' && String(i) in labels);
+  return head && { head, labels: belong ? labels : undefined };
+}
 
 /** A program with the graph that it was made from. */
 interface LoadedProgram {
   readonly program: Program;
   readonly forward: Forward;
   dispose(): void;
-}
-
-function storageOf(dtype: 'fp32' | 'fp16', gpu: Gpu): WeightStorage {
-  if (dtype === 'fp32') return 'f32';
-  return gpu.device.features.has('shader-f16') ? 'f16' : 'f16-packed';
 }
 
 function parseJson(bytes: Uint8Array): unknown {
@@ -393,16 +597,25 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-async function readConfig(config: object | Blob | string | undefined, signal: AbortSignal | undefined): Promise<DINOv2Config | undefined> {
+type Described = Pick<Checkpoint, 'config' | 'labels'>;
+
+async function readConfig(config: object | Blob | string | undefined, signal: AbortSignal | undefined): Promise<Described | undefined> {
   if (config === undefined) return undefined;
-  if (typeof config === 'string') return parseConfig(parseJson(new TextEncoder().encode(config)));
-  if (config instanceof Blob) return parseConfig(parseJson(await readAll(config, { signal })));
-  return parseConfig(config);
+  if (typeof config === 'string') return describedBy(parseJson(new TextEncoder().encode(config)));
+  if (config instanceof Blob) return describedBy(parseJson(await readAll(config, { signal })));
+  return describedBy(config);
 }
 
-/** The top left rows × cols of every plane; the pixels themselves where nothing is dropped. */
+/** What config.json says of a model. */
+function describedBy(json: unknown): Described {
+  const config = parseConfig(json);
+  const { id2label } = json as { readonly id2label?: unknown };
+  return typeof id2label === 'object' && id2label !== null ? { config, labels: id2label as Readonly<Record<string, string>> } : { config };
+}
+
+/** The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the forward waits for its turn. */
 function cropToPatches(pixels: Float32Array, planes: number, height: number, width: number, rows: number, cols: number): Float32Array<ArrayBuffer> {
-  if (rows === height && cols === width) return pixels as Float32Array<ArrayBuffer>;
+  if (rows === height && cols === width) return Float32Array.from(pixels);
   const out = new Float32Array(planes * rows * cols);
   for (let plane = 0; plane < planes; plane++) {
     for (let row = 0; row < rows; row++) {

@@ -70,7 +70,8 @@ export type CheckpointCode =
   | 'CHECKPOINT_TENSORS' // tensors are missing, surplus or misshapen: the message lists all of them
   | 'CHECKPOINT_DTYPE' // a tensor's element type cannot be loaded
   | 'CHECKPOINT_NAMING' // both dialects of names in one file, or neither
-  | 'CHECKPOINT_NOT_FINITE'; // a weight is NaN or infinite
+  | 'CHECKPOINT_NOT_FINITE' // a weight is NaN or infinite
+  | 'CHECKPOINT_RANGE'; // a weight is too large for the element type that was asked for
 
 /** A valid safetensors file, but not this model. */
 export class CheckpointError extends DINOv2Error {
@@ -113,7 +114,6 @@ export type DeviceCode =
   | 'WEBGPU_MISSING' // no navigator.gpu here
   | 'WEBGPU_INSECURE' // the page is not a secure context
   | 'ADAPTER_MISSING' // WebGPU is there, but no adapter
-  | 'ADAPTER_BLOCKED' // no adapter any more after a loss
   | 'DEVICE_FAILED' // requestDevice was refused
   | 'DEVICE_LOST' // the device is gone
   | 'DEVICE_LIMIT' // something is larger than the device allows

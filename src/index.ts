@@ -1,5 +1,6 @@
 export {
   DINOv2,
+  type EmbedAllOptions,
   type EmbedOptions,
   type FeatureOptions,
   type ForwardOptions,
@@ -9,14 +10,26 @@ export {
   type PixelSize,
   type PretrainedOptions,
 } from './dinov2.js';
+export { type Dtype } from './checkpoint/precision.js';
 export { type ImageSource, type Orientation, type RawImage } from './image/source.js';
 export { type PixelOptions, type Pixels } from './image/preprocess.js';
 export { type Resize } from './image/geometry.js';
 export { PCA, type PcaDrawOptions, type PcaFitOptions, type PcaJSON } from './tasks/pca.js';
 export { cosineSimilarity, type Pooling } from './tasks/pooling.js';
-export { Features } from './model/features.js';
+export {
+  ImageClassifier,
+  type Classification,
+  type ClassifierFiles,
+  type ClassifierModel,
+  type ClassifyOptions,
+  type ClassLabels,
+} from './tasks/classifier.js';
+export { type Embedded } from './tasks/embedAll.js';
+export { Features, type HiddenStateOptions, type IntermediateLayerOptions, type LayerWithClassToken } from './model/features.js';
+export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
+export { type AdapterDescription } from './gpu/device.js';
 export {
   CheckpointError,
   ConfigError,

@@ -2,6 +2,11 @@
 // Weights are stored as f16 and computed with as f32. Needs `enable f16`.
 alias Weights4 = vec4<f16>;
 
-fn weights4(stored: Weights4) -> vec4f {
+fn weights4(stored: Weights4, scale: vec4f) -> vec4f {
   return vec4f(stored);
+}
+
+// Nothing is scaled.
+fn scale4(group: u32) -> vec4f {
+  return vec4f(1.0);
 }

@@ -2,6 +2,11 @@
 // Weights are stored as f16, two in a u32, for adapters without shader-f16.
 alias Weights4 = vec2<u32>;
 
-fn weights4(stored: Weights4) -> vec4f {
+fn weights4(stored: Weights4, scale: vec4f) -> vec4f {
   return vec4f(unpack2x16float(stored.x), unpack2x16float(stored.y));
+}
+
+// Nothing is scaled.
+fn scale4(group: u32) -> vec4f {
+  return vec4f(1.0);
 }

@@ -14,6 +14,9 @@ const HUB = 'https://huggingface.co';
 
 /** The URLs of config.json and model.safetensors. */
 export function locate(id: string | URL, { revision = 'main', baseUrl = HUB }: HubOptions = {}): { configUrl: string; weightsUrl: string } {
+  if (typeof id === 'string' && /^[\w-][\w-]*$/.test(id)) {
+    throw new SourceError('SOURCE_URL', `${id}: expected an id of the hub with its owner, such as facebook/dinov2-small, or the URL of a folder. For a folder beside the page, write ./${id}.`);
+  }
   const folder = isHubId(id) ? `${String(baseUrl).replace(/\/$/, '')}/${id}/resolve/${encodeURIComponent(revision)}/` : withSlash(id);
   return { configUrl: `${folder}config.json`, weightsUrl: `${folder}model.safetensors` };
 }

@@ -259,18 +259,31 @@ export function inspectCheckpoint(header: SafetensorsHeader): Architecture | und
   return dialect && architectureOf(shapes, dialect);
 }
 
-/** Reads an architecture off shapes by our names. Of packed parameters it looks at none, so it does not matter if they are split. */
+/**
+ * Reads an architecture off shapes by our names. Of packed parameters it looks at none, so it does not matter if they are split. Where a file
+ * lacks tensors the others are asked, and the published values taken, so that `placeTensors` can say what is missing.
+ */
 function architectureOf(shapes: ReadonlyMap<string, readonly number[]>, dialect: Dialect): Architecture | undefined {
-  const [, , embedDim = 0] = shapes.get('cls_token') ?? [];
-  const [, positions = 0] = shapes.get('pos_embed') ?? [];
-  const [, numChannels = 0, patchSize = 0] = shapes.get('patch_embed.proj.weight') ?? [];
+  const [, positions = 1 + 37 * 37, width = 0] = shapes.get('pos_embed') ?? [];
+  const [proj = width, numChannels = 3, patchSize = 14] = shapes.get('patch_embed.proj.weight') ?? [];
+  const [, , embedDim = proj] = shapes.get('cls_token') ?? [];
   const [, numRegisterTokens = 0] = shapes.get('register_tokens') ?? [];
   const grid = Math.sqrt(positions - 1);
 
-  let depth = 0;
-  while (shapes.has(`blocks.${depth}.norm1.weight`)) depth++;
-  const swiglu = shapes.get('blocks.0.mlp.w3.weight');
-  const [, hiddenFeatures = 0] = swiglu ?? shapes.get('blocks.0.mlp.fc2.weight') ?? [];
+  const tensorsOf = new Map<number, number>();
+  let swiglu: readonly number[] | undefined;
+  let mlp: readonly number[] | undefined;
+  for (const [name, shape] of shapes) {
+    const [, block, part] = /^blocks\.(\d+)\.(.*)$/.exec(name) ?? [];
+    if (block === undefined) continue;
+    tensorsOf.set(Number(block), (tensorsOf.get(Number(block)) ?? 0) + 1);
+    if (part === 'mlp.w3.weight') swiglu ??= shape;
+    if (part === 'mlp.fc2.weight') mlp ??= shape;
+  }
+  const [, hiddenFeatures = 0] = swiglu ?? mlp ?? [];
+  // Up to the last block that has at least half of what the fullest one has: a stray tensor makes no block.
+  const fullest = Math.max(0, ...tensorsOf.values());
+  const depth = Math.max(0, ...[...tensorsOf].filter(([, count]) => 2 * count >= fullest).map(([block]) => block + 1));
 
   const all = [embedDim, depth, hiddenFeatures, patchSize, numChannels, grid];
   if (!all.every((length) => Number.isInteger(length) && length > 0)) return undefined;

@@ -2,6 +2,7 @@
  * The order in which kernels read a linear layer's weight: panels of 64 output columns. Panel p holds, for every input k, the weights of
  * outputs 64p … 64p + 63 side by side; k is padded with zeros to a multiple of 32, the last panel with zero columns. A checkpoint has rows of
  * outputs, so a panel is 64 of its rows, turned. Rows arrive in any order and any portions; a panel leaves when its last value has come.
+ * int8: every row of the matrix is divided by its scale, max |w| / 127, and rounded; the scales (f32, one an output column) lie behind all panels.
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernel.js';
@@ -12,10 +13,52 @@ export type WriteBytes = (offset: number, data: Uint8Array<ArrayBuffer>) => void
 
 /** Bytes that a matrix of `rows` outputs × `columns` inputs takes when packed. */
 export function packedBytes(rows: number, columns: number, storage: WeightStorage): number {
-  return Math.ceil(rows / PANEL_COLUMNS) * PANEL_COLUMNS * paddedK(columns) * bytesPerElement(storage);
+  const scales = storage === 'int8' ? SCALE_BYTES : 0;
+  return Math.ceil(rows / PANEL_COLUMNS) * PANEL_COLUMNS * (paddedK(columns) * bytesPerElement[storage] + scales);
 }
 
-export const bytesPerElement = (storage: WeightStorage): 2 | 4 => (storage === 'f32' ? 4 : 2);
+/** Bytes of one weight, without its column's scale. */
+export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = { f32: 4, f16: 2, 'f16-packed': 2, int8: 1 };
+
+const SCALE_BYTES = 4;
+/** The largest whole number of int8 weights; -128 is not used, so that both signs reach equally far. */
+const INT8_MAX = 127;
+const SMALLEST_NORMAL = 2 ** -126;
+
+/** A whole matrix, row-major → its packed bytes, as u32. For small ones: checkpoints go through `PanelPacker` piece by piece. */
+export function packMatrix(rows: number, columns: number, values: Float32Array, storage: WeightStorage): Uint32Array<ArrayBuffer> {
+  const bytes = new Uint8Array(packedBytes(rows, columns, storage));
+  new PanelPacker(rows, columns, storage, (offset, data) => bytes.set(data, offset)).add(values, 0);
+  return new Uint32Array(bytes.buffer);
+}
+
+/** Memory that the packers of a checkpoint share: one panel as it leaves, and panels that wait for their rows to be complete. */
+export class PackingMemory {
+  #leaving = new ArrayBuffer(0);
+  #halves = new Uint16Array(0);
+  readonly #waiting: Float32Array[] = [];
+
+  /** Bytes of a panel that is about to leave; valid until the next call. */
+  leaving(bytes: number): ArrayBuffer {
+    if (this.#leaving.byteLength < bytes) this.#leaving = new ArrayBuffer(bytes);
+    return this.#leaving;
+  }
+
+  /** The same as f16. */
+  halves(elements: number): Uint16Array<ArrayBuffer> {
+    if (this.#halves.length < elements) this.#halves = new Uint16Array(elements);
+    return this.#halves.subarray(0, elements);
+  }
+
+  take(elements: number): Float32Array {
+    const index = this.#waiting.findIndex((values) => values.length >= elements);
+    return index < 0 ? new Float32Array(elements) : this.#waiting.splice(index, 1)[0]!;
+  }
+
+  give(values: Float32Array): void {
+    if (this.#waiting.length < 4) this.#waiting.push(values);
+  }
+}
 
 /** Packs one matrix. */
 export class PanelPacker {
@@ -24,17 +67,16 @@ export class PanelPacker {
   readonly #storage: WeightStorage;
   readonly #write: WriteBytes;
   readonly #open = new Map<number, { values: Float32Array; missing: number }>();
-  readonly #spare: Float32Array[] = [];
-  readonly #packed: Float32Array<ArrayBuffer>;
-  readonly #halves: Uint16Array<ArrayBuffer> | undefined;
+  readonly #memory: PackingMemory;
+  /** One a column of the panel; 1 unless weights are int8. */
+  readonly #scales = new Float32Array(PANEL_COLUMNS).fill(1);
 
-  constructor(rows: number, columns: number, storage: WeightStorage, write: WriteBytes) {
+  constructor(rows: number, columns: number, storage: WeightStorage, write: WriteBytes, memory: PackingMemory = new PackingMemory()) {
     this.#rows = rows;
     this.#columns = columns;
     this.#storage = storage;
     this.#write = write;
-    this.#packed = new Float32Array(PANEL_COLUMNS * paddedK(columns));
-    this.#halves = storage === 'f32' ? undefined : new Uint16Array(this.#packed.length);
+    this.#memory = memory;
   }
 
   /** True once every value has arrived and left. */
@@ -53,7 +95,7 @@ export class PanelPacker {
       const count = Math.min(values.length - taken, rowsHere * this.#columns - within);
       let panel = this.#open.get(index);
       if (!panel) {
-        panel = { values: this.#spare.pop() ?? new Float32Array(perPanel), missing: rowsHere * this.#columns };
+        panel = { values: this.#memory.take(perPanel), missing: rowsHere * this.#columns };
         this.#open.set(index, panel);
       }
       panel.values.set(values.subarray(taken, taken + count), within);
@@ -62,26 +104,48 @@ export class PanelPacker {
       if (panel.missing === 0) {
         this.#flush(index, panel.values, rowsHere);
         this.#open.delete(index);
-        this.#spare.push(panel.values);
+        this.#memory.give(panel.values);
       }
     }
   }
 
   #flush(index: number, values: Float32Array, rowsHere: number): void {
     const columns = this.#columns;
-    const packed = this.#packed;
-    if (rowsHere < PANEL_COLUMNS) packed.fill(0);
+    const elements = PANEL_COLUMNS * paddedK(columns);
+    const scales = this.#scales;
+    const int8 = this.#storage === 'int8';
+    const leaving = this.#memory.leaving(elements * (int8 ? 1 : 4));
+    const packed = int8 ? new Int8Array(leaving, 0, elements) : new Float32Array(leaving, 0, elements);
+    packed.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * columns); // what the rows below do not cover
+    if (int8) scales.fill(0, rowsHere);
     for (let row = 0; row < rowsHere; row++) {
       const from = row * columns;
-      for (let k = 0, to = row; k < columns; k++, to += PANEL_COLUMNS) packed[to] = values[from + k]!;
+      if (int8) {
+        const wanted = largest(values, from, columns) / INT8_MAX;
+        scales[row] = wanted < SMALLEST_NORMAL ? 0 : wanted; // a row of zeros, or of what a GPU may take for zeros
+        const scale = scales[row]! || 1;
+        for (let k = 0, to = row; k < columns; k++, to += PANEL_COLUMNS) packed[to] = Math.round(values[from + k]! / scale);
+      } else {
+        for (let k = 0, to = row; k < columns; k++, to += PANEL_COLUMNS) packed[to] = values[from + k]!;
+      }
     }
-    let bytes: Uint8Array<ArrayBuffer>;
-    if (this.#halves) {
-      f32ToF16(packed, this.#halves);
-      bytes = new Uint8Array(this.#halves.buffer);
-    } else {
-      bytes = new Uint8Array(packed.buffer);
+    let bytes = new Uint8Array(leaving, 0, packed.byteLength);
+    if (bytesPerElement[this.#storage] === 2) {
+      const halves = this.#memory.halves(elements);
+      f32ToF16(packed as Float32Array, halves);
+      bytes = new Uint8Array(halves.buffer, halves.byteOffset, halves.byteLength);
     }
-    this.#write(index * packed.length * bytesPerElement(this.#storage), bytes);
+    this.#write(index * bytes.length, bytes);
+    if (int8) {
+      const panels = Math.ceil(this.#rows / PANEL_COLUMNS);
+      this.#write(panels * bytes.length + index * scales.byteLength, new Uint8Array(scales.buffer));
+    }
   }
+}
+
+/** Largest magnitude among `count` values from `begin` on. */
+function largest(values: Float32Array, begin: number, count: number): number {
+  let most = 0;
+  for (let i = begin; i < begin + count; i++) most = Math.max(most, Math.abs(values[i]!));
+  return most;
 }

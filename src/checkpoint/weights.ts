@@ -4,7 +4,7 @@ import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { bf16ToF32, f16ToF32, f32ToF32 } from './float.js';
 import { placeTensors, type Parameter } from './names.js';
-import { PanelPacker, packedBytes } from './packing.js';
+import { bytesPerElement, PackingMemory, PanelPacker, packedBytes } from './packing.js';
 import { dtypeBits, type TensorInfo } from './safetensors.js';
 import type { TensorPiece, TensorStream } from './tensorStream.js';
 
@@ -23,7 +23,7 @@ export interface WeightOptions {
 
 /** A model's weights. The owner destroys the buffers. */
 export interface Weights {
-  /** By our names. Matrices are packed in panels (packing.ts), all else is f32 as it is. */
+  /** By our names. Matrices are packed in panels (packing.ts), all else is f32 as it is. `mask_token` is there if the file has it. */
   readonly buffers: ReadonlyMap<string, GPUBuffer>;
   /** Position embeddings (1 + grid², embedDim), kept here because they are interpolated anew for every image size. */
   readonly posEmbed: Float32Array<ArrayBuffer>;
@@ -32,19 +32,22 @@ export interface Weights {
 /** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
 interface Sink {
   add(values: Float32Array, begin: number): void;
+  /** No value may reach this. */
+  readonly limit: number;
 }
 
-/** Parameters that no kernel reads yet: a checkpoint may have them. */
-const unused = new Set(['mask_token']);
+/** From here on, the nearest f16 is infinity. */
+const F16_LIMIT = 65_520;
 
 /**
  * Loads every parameter. On any failure, an abort included, no buffer is left behind.
- * @throws CheckpointError if tensors are missing, surplus, misshapen or hold NaN or infinity
+ * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the storage cannot hold
  */
 export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: readonly Parameter[], { storage, signal, onTensor }: WeightOptions): Promise<Weights> {
   const created: GPUBuffer[] = [];
   try {
     const { placements } = placeTensors(stream.header, parameters);
+    const present = new Set([...placements.values()].map(({ parameter }) => parameter)); // all but, perhaps, mask_token
     const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
     const buffers = new Map<string, GPUBuffer>();
     const sinks = new Map<string, Sink>();
@@ -57,20 +60,22 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
       return buffer;
     };
     const { queue } = gpu.device;
+    const memory = new PackingMemory();
     await gpu.allocating(() => {
       for (const { name, shape } of parameters) {
-        if (unused.has(name)) continue;
+        if (!present.has(name)) continue;
         const elements = shape.reduce((product, extent) => product * extent, 1);
         if (name === 'pos_embed') {
           posEmbed = new Float32Array(elements);
-          sinks.set(name, { add: (values, begin) => posEmbed.set(values, begin) });
+          sinks.set(name, { add: (values, begin) => posEmbed.set(values, begin), limit: Infinity });
         } else if (name.endsWith('.weight') && shape.length > 1) {
           const [rows, columns] = [shape[0]!, elements / shape[0]!];
           const buffer = bufferOf(name, packedBytes(rows, columns, storage));
-          sinks.set(name, new PanelPacker(rows, columns, storage, (offset, data) => queue.writeBuffer(buffer, offset, data)));
+          const packer = new PanelPacker(rows, columns, storage, (offset, data) => queue.writeBuffer(buffer, offset, data), memory);
+          sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity });
         } else {
           const buffer = bufferOf(name, elements * 4);
-          sinks.set(name, { add: (values, begin) => queue.writeBuffer(buffer, begin * 4, values as Float32Array<ArrayBuffer>) });
+          sinks.set(name, { add: (values, begin) => queue.writeBuffer(buffer, begin * 4, values as Float32Array<ArrayBuffer>), limit: Infinity });
         }
       }
     });
@@ -112,7 +117,7 @@ function deliver({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: 
     const portion = Math.min(scratch.length, count - done);
     convert(info, bytes.subarray(done * width, (done + portion) * width), scratch);
     const values = scratch.subarray(0, portion);
-    checkFinite(name, values, offset / width + done);
+    check(name, values, offset / width + done, sink.limit);
     sink.add(values, begin + offset / width + done);
   }
 }
@@ -123,8 +128,12 @@ function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array): void {
   else bf16ToF32(bytes, out); // placeTensors has refused everything else
 }
 
-function checkFinite(name: string, values: Float32Array, begin: number): void {
-  const at = values.findIndex((value) => !Number.isFinite(value));
+function check(name: string, values: Float32Array, begin: number, limit: number): void {
+  const at = values.findIndex((value) => !(Math.abs(value) < limit)); // NaN is less than nothing
   if (at < 0) return;
-  throw new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, found ${values[at]} at element ${begin + at}. The file is damaged or was written by a training run that diverged; get it again.`);
+  const found = `found ${values[at]} at element ${begin + at}`;
+  if (Number.isFinite(values[at])) {
+    throw new CheckpointError('CHECKPOINT_RANGE', `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`);
+  }
+  throw new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`);
 }

@@ -13,8 +13,6 @@ export class Gpu {
   readonly info: AdapterDescription;
   readonly memory: GpuMemory;
   readonly pipelines: PipelineCache;
-  /** True where a processor plays the GPU (SwiftShader, llvmpipe, WARP): other kernels are fast there, and submits are kept short. */
-  readonly software: boolean;
   readonly #owned: boolean;
   #flopsPerSecond: number;
   #users = 0;
@@ -24,17 +22,19 @@ export class Gpu {
   constructor(device: GPUDevice, info: AdapterDescription, owned: boolean) {
     this.device = device;
     this.info = info;
-    this.software = isSoftware(info);
     this.#owned = owned;
-    this.#flopsPerSecond = this.software ? 5e9 : 5e11;
+    this.#flopsPerSecond = info.software ? 5e9 : 5e11;
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
     void device.lost.then((lost) => {
-      this.#lost = lost;
+      this.#lost ??= lost;
     });
-    device.addEventListener('uncapturederror', ({ error }) => {
-      this.#error ??= error;
-    });
+    // On a device of the caller's, errors that nobody caught may be the caller's own: there `watching` asks for ours.
+    if (owned) {
+      device.addEventListener('uncapturederror', ({ error }) => {
+        this.#error ??= error;
+      });
+    }
   }
 
   /** @throws DeviceError DEVICE_LOST, or what the device has complained about since the last check. */
@@ -46,6 +46,28 @@ export class Gpu {
     const error = this.#error;
     this.#error = undefined;
     if (error) throw new DeviceError(isMemoryError(error) ? 'DEVICE_MEMORY' : 'DEVICE_FAILED', `The GPU refused an operation: ${error.message}`);
+  }
+
+  /**
+   * Runs `submit`, whose errors WebGPU reports later. On the library's own device the next `check` tells them, and nothing is waited for; on a
+   * caller's device they are asked for here.
+   */
+  async watching(submit: () => void): Promise<void> {
+    if (this.#owned) {
+      submit();
+      return;
+    }
+    this.device.pushErrorScope('validation');
+    let verdict: Promise<GPUError | null>;
+    try {
+      submit();
+    } finally {
+      verdict = this.device.popErrorScope();
+      verdict.catch(() => undefined);
+    }
+    const error = await verdict.catch(() => null); // a scope of a lost device rejects: check() has the reason
+    this.check();
+    if (error) throw new DeviceError('DEVICE_FAILED', `The GPU refused an operation: ${error.message}`);
   }
 
   /** Runs `allocate`, then waits for the device's verdict on its buffers: a failed allocation is an error here, not silence later. */
@@ -93,6 +115,11 @@ export class Gpu {
     }
   }
 
+  /** See `AdapterDescription.software`. */
+  get software(): boolean {
+    return this.info.software;
+  }
+
   /** What the adapter is believed to compute: a cautious guess at first (a weak integrated GPU), raised by what is measured. */
   get flopsPerSecond(): number {
     return this.#flopsPerSecond;
@@ -124,6 +151,8 @@ export interface AdapterDescription {
   readonly architecture: string;
   readonly description: string;
   readonly isFallbackAdapter: boolean;
+  /** A processor plays the GPU (SwiftShader, llvmpipe, WARP): right, and slow. Other kernels are fast there, and submits are kept short. */
+  readonly software: boolean;
 }
 
 let shared: Promise<Gpu> | undefined;
@@ -138,7 +167,7 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
     gpu.retain();
     return gpu;
   }
-  for (;;) {
+  for (let again = true; ; again = false) {
     const attempt = (shared ??= requestOwnGpu());
     try {
       const gpu = await attempt;
@@ -148,7 +177,7 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
     } catch (error) {
       // A lost device is replaced by a new one, once; any other failure is the caller's to see.
       if (shared === attempt) shared = undefined;
-      if (!(error instanceof DeviceError && error.code === 'DEVICE_LOST')) throw error;
+      if (!again || !(error instanceof DeviceError && error.code === 'DEVICE_LOST')) throw error;
     }
   }
 }
@@ -177,22 +206,17 @@ export async function requestAdapter(): Promise<GPUAdapter> {
     }
     throw new DeviceError('WEBGPU_MISSING', 'There is no WebGPU here (navigator.gpu is absent). Use a current Chrome, Edge, Safari or Firefox; in Node, the package `webgpu`.');
   }
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }).catch((cause: unknown) => {
+    throw new DeviceError('ADAPTER_MISSING', `WebGPU failed when it was asked for a GPU: ${String(cause)}. Restart the browser; update it or the graphics driver if it happens again.`, { cause });
+  });
   if (adapter) return adapter;
   throw new DeviceError('ADAPTER_MISSING', 'WebGPU is here, but offers no GPU. Turn on hardware acceleration in the browser, update the graphics driver, and restart the browser: it may also have blocked the GPU after crashes.');
 }
 
 export function describeAdapter(info: GPUAdapterInfo | undefined): AdapterDescription {
-  return {
-    vendor: info?.vendor ?? '',
-    architecture: info?.architecture ?? '',
-    description: info?.description ?? '',
-    isFallbackAdapter: info?.isFallbackAdapter ?? false,
-  };
-}
-
-function isSoftware({ vendor, architecture, description, isFallbackAdapter }: AdapterDescription): boolean {
-  return isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|\bwarp\b|basic render/i.test(`${vendor} ${architecture} ${description}`);
+  const { vendor = '', architecture = '', description = '', isFallbackAdapter = false } = info ?? {};
+  const software = isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|\bwarp\b|basic render/i.test(`${vendor} ${architecture} ${description}`);
+  return { vendor, architecture, description, isFallbackAdapter, software };
 }
 
 // The classes of GPU errors are globals in browsers alone, so the name decides.

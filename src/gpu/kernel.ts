@@ -31,9 +31,10 @@ export interface KernelVariant {
 
 /**
  * Element type of weights on the GPU.
- * `f32`; `f16` (needs shader-f16); `f16-packed`: two f16 in a u32, unpacked with `unpack2x16float`, which every adapter has.
+ * `f32`; `f16` (needs shader-f16); `f16-packed`: two f16 in a u32, unpacked with `unpack2x16float`, which every adapter has; `int8`: four whole
+ * numbers in a u32, with an f32 scale for every output column.
  */
-export type WeightStorage = 'f32' | 'f16' | 'f16-packed';
+export type WeightStorage = 'f32' | 'f16' | 'f16-packed' | 'int8';
 
 /** Declares a kernel. `bindings` reads like the shader: `uniform size`, `read x`, `write out`. */
 export function defineKernel(name: string, text: string, entryPoint: string, bindings: readonly `${Access} ${string}`[], shared: readonly string[] = []): Kernel {

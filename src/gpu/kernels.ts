@@ -11,13 +11,15 @@ import forwardSize from '../../shaders/shared/forward_size.wgsl';
 import weightsF16 from '../../shaders/shared/weights_f16.wgsl';
 import weightsF16Packed from '../../shaders/shared/weights_f16_packed.wgsl';
 import weightsF32 from '../../shaders/shared/weights_f32.wgsl';
+import weightsInt8 from '../../shaders/shared/weights_int8.wgsl';
 import { defineKernel, type Kernel, type WeightStorage } from './kernel.js';
 
-/** The helper that defines `Weights4` and `weights4` for every way to store weights. */
+/** The helper that defines `Weights4`, `weights4` and `scale4` for every way to store weights. */
 export const weightHelpers: Readonly<Record<WeightStorage, string>> = {
   f32: weightsF32,
   f16: weightsF16,
   'f16-packed': weightsF16Packed,
+  int8: weightsInt8,
 };
 
 export const patchEmbed: Kernel = defineKernel(

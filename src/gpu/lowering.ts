@@ -5,6 +5,7 @@
 import type { Node, Operation } from '../graph/graph.js';
 import type { Kernel, KernelVariant, WeightStorage } from './kernel.js';
 import * as kernels from './kernels.js';
+import { maskPatches } from './outputKernels.js';
 
 /** What a choice of kernels depends on. */
 export interface Target {
@@ -33,6 +34,10 @@ export const PANEL_K = 32;
 
 export const paddedK = (inFeatures: number): number => Math.ceil(inFeatures / PANEL_K) * PANEL_K;
 
+/** Where the scales of int8 weights begin, in u32: behind the panels. */
+const scalesAt = (storage: WeightStorage, outFeatures: number, inFeatures: number): KernelVariant['constants'] =>
+  storage === 'int8' ? { SCALES_AT: ceilDiv(outFeatures, PANEL_COLUMNS) * (PANEL_COLUMNS / 4) * paddedK(inFeatures) } : {};
+
 const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numTokens;
 const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
@@ -48,12 +53,18 @@ export function lower(node: Node, target: Target): Dispatch {
   switch (operation.kind) {
     case 'patchEmbed': {
       const { patchSize } = operation;
-      const constants = { EMBED_DIM: columns, PATCH_SIZE: patchSize, IN_PADDED: paddedK(3 * patchSize * patchSize) };
+      const inFeatures = 3 * patchSize * patchSize;
+      const constants = { EMBED_DIM: columns, PATCH_SIZE: patchSize, IN_PADDED: paddedK(inFeatures), ...scalesAt(target.weights, columns, inFeatures) };
       return {
         variant: { kernel: kernels.patchEmbed, constants, weights: target.weights },
         workgroups: (size) => [ceilDiv(columns, 64), ceilDiv(patchRows(size), 16), 1],
       };
     }
+    case 'maskPatches':
+      return {
+        variant: plain(maskPatches, { EMBED_DIM: columns }),
+        workgroups: ({ batch, rows, cols }) => [ceilDiv(columns / 4, 64), rows * cols, batch],
+      };
     case 'assembleTokens': {
       const { numRegisterTokens } = operation;
       const kernel = numRegisterTokens > 0 ? kernels.assembleTokensRegisters : kernels.assembleTokens;
@@ -82,7 +93,7 @@ export function lower(node: Node, target: Target): Dispatch {
     case 'linearScaleResidual': {
       const form = linearForms[operation.kind];
       const [outFeatures, inFeatures] = inputs[1]!.shape as [number, number];
-      const constants = { IN_FEATURES: inFeatures, OUT_FEATURES: outFeatures, IN_PADDED: paddedK(inFeatures) };
+      const constants = { IN_FEATURES: inFeatures, OUT_FEATURES: outFeatures, IN_PADDED: paddedK(inFeatures), ...scalesAt(target.weights, outFeatures, inFeatures) };
       const family = target.software ? kernels.linearDirect : kernels.linear;
       return {
         variant: { kernel: family[form], constants, weights: target.weights },

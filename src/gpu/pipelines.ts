@@ -19,13 +19,14 @@ const bindingLayouts: Readonly<Record<Access, Omit<GPUBindGroupLayoutEntry, 'bin
 
 export class PipelineCache {
   readonly #device: GPUDevice;
-  readonly #adapter: string;
+  /** The adapter's name, for messages. */
+  readonly adapter: string;
   readonly #compiled = new Map<string, Promise<CompiledKernel>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
 
   constructor(device: GPUDevice, info: { readonly vendor: string; readonly architecture: string; readonly description: string }) {
     this.#device = device;
-    this.#adapter = [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
+    this.adapter = [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
   }
 
   /** Number of pipelines that were compiled: a new image size must not raise it. */
@@ -77,7 +78,7 @@ export class PipelineCache {
         .filter(({ type }) => type === 'error')
         .map(({ lineNum, linePos, message }) => `  line ${lineNum - 1}:${linePos} of ${kernel.name}.wgsl: ${message}\n    ${lines[lineNum - 1] ?? ''}`);
       const why = details.length > 0 ? details.join('\n') : `  ${String(cause)}`;
-      throw new DeviceError('KERNEL_COMPILE', `Kernel ${label} was refused on ${this.#adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`, { cause });
+      throw new DeviceError('KERNEL_COMPILE', `Kernel ${label} was refused on ${this.adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`, { cause });
     }
   }
 

@@ -30,14 +30,27 @@ export class SlotPool {
     return [...this.#slots.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Makes a slot at least `bytes` large. */
-  reserve(key: number | string, bytes: number): void {
-    const slot = this.#slots.get(key);
-    if (slot && slot.bytes >= bytes) return;
-    const buffer = this.#gpu.memory.storage(typeof key === 'number' ? `slot ${key}` : key, bytes);
-    if (slot) this.#gpu.memory.destroy(slot.buffer);
-    this.#slots.set(key, { buffer, bytes });
-    this.generation += 1;
+  /** Makes every slot at least as large as asked. Where that fails, all are what they were. */
+  async reserve(wanted: Iterable<readonly [key: number | string, bytes: number]>): Promise<void> {
+    const { memory } = this.#gpu;
+    const grown = new Map<number | string, { buffer: GPUBuffer; bytes: number }>();
+    try {
+      await this.#gpu.allocating(() => {
+        for (const [key, bytes] of wanted) {
+          if ((this.#slots.get(key)?.bytes ?? -1) >= bytes) continue;
+          grown.set(key, { buffer: memory.storage(typeof key === 'number' ? `slot ${key}` : key, bytes), bytes });
+        }
+      });
+    } catch (error) {
+      for (const { buffer } of grown.values()) memory.destroy(buffer);
+      throw error;
+    }
+    for (const [key, slot] of grown) {
+      const old = this.#slots.get(key);
+      if (old) memory.destroy(old.buffer);
+      this.#slots.set(key, slot);
+      this.generation += 1;
+    }
   }
 
   get(key: number | string): GPUBuffer | undefined {
@@ -104,43 +117,48 @@ export class Program {
       if (buffer) buffers.set(value, buffer);
       else if (value.kind === 'input') inputs.push(value);
     }
-    const sizeBuffer = await gpu.allocating(() => {
-      plan.slots.forEach(({ bytes }, index) => pool.reserve(index, bytes));
-      for (const { name, shape } of inputs) pool.reserve(name, elementCount(shape) * F32_BYTES);
-      return gpu.memory.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]);
-    });
+    await pool.reserve([
+      ...plan.slots.map(({ bytes }, index) => [index, bytes] as const),
+      ...inputs.map(({ name, shape }) => [name, elementCount(shape) * F32_BYTES] as const),
+    ]);
+    const sizeBuffer = await gpu.allocating(() => gpu.memory.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]));
     return new Program(gpu, graph, plan, steps, pool, sizeBuffer, buffers);
   }
 
   /**
    * Runs the forward and copies each of the graph's outputs into the buffer that `destination` gives for it. One encoder, one pass, one
-   * submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then several, so that the screen is still drawn meanwhile.
+   * submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then several, so that the screen is still drawn meanwhile, and an
+   * abort is heeded between them.
    */
-  async run(destination: (output: Value) => GPUBuffer): Promise<void> {
+  async run(destination: (output: Value) => GPUBuffer, signal?: AbortSignal): Promise<void> {
     this.#gpu.check();
-    this.#bind();
     const { device } = this.#gpu;
     const batches = splitByWork(this.steps, this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000));
     const startMs = performance.now();
     for (const [index, { begin, end }] of batches.entries()) {
-      const encoder = device.createCommandEncoder({ label: 'forward' });
-      const pass = encoder.beginComputePass({ label: 'forward' });
-      for (let i = begin; i < end; i++) {
-        const { kernel, workgroups } = this.steps[i]!;
-        pass.setPipeline(kernel.pipeline);
-        pass.setBindGroup(0, this.#groups[i]!);
-        pass.dispatchWorkgroups(...workgroups);
-      }
-      pass.end();
-      if (index === batches.length - 1) {
-        for (const output of this.#graph.outputs) {
-          encoder.copyBufferToBuffer(this.#bufferOf(output), 0, destination(output), 0, elementCount(output.shape) * F32_BYTES);
+      const verdict = this.#gpu.watching(() => {
+        if (index === 0) this.#bind();
+        const encoder = device.createCommandEncoder({ label: 'forward' });
+        const pass = encoder.beginComputePass({ label: 'forward' });
+        for (let i = begin; i < end; i++) {
+          const { kernel, workgroups } = this.steps[i]!;
+          pass.setPipeline(kernel.pipeline);
+          pass.setBindGroup(0, this.#groups[i]!);
+          pass.dispatchWorkgroups(...workgroups);
         }
-      }
-      device.queue.submit([encoder.finish()]);
+        pass.end();
+        if (index === batches.length - 1) {
+          for (const output of this.#graph.outputs) {
+            encoder.copyBufferToBuffer(this.#bufferOf(output), 0, destination(output), 0, elementCount(output.shape) * F32_BYTES);
+          }
+        }
+        device.queue.submit([encoder.finish()]);
+      });
+      await verdict;
       if (batches.length > 1) {
         await device.queue.onSubmittedWorkDone();
         this.#gpu.check();
+        signal?.throwIfAborted();
       }
     }
     if (batches.length > 1) {

@@ -19,6 +19,8 @@ export interface Value {
 export type Operation =
   /** pixels (batch, 3, H, W) → patch embeddings (batch · rows · cols, embed_dim). Inputs: pixels, weight, bias. */
   | { readonly kind: 'patchEmbed'; readonly patchSize: number }
+  /** The mask token in place of masked patches. Inputs: patches, mask (batch · rows · cols words, 0 or not), mask_token. */
+  | { readonly kind: 'maskPatches' }
   /** cls + registers + patches, with positions → tokens (batch · numTokens, embed_dim). Inputs: patches, cls, positions, registers?. */
   | { readonly kind: 'assembleTokens'; readonly numRegisterTokens: number }
   /** Normalises every row. Inputs: x, weight, bias. */
@@ -71,6 +73,13 @@ export class GraphBuilder {
     expectShape(name, bias, [embedDim!]);
     const operation: Operation = { kind: 'patchEmbed', patchSize: patchSize! };
     return this.#node(name, operation, [pixels, weight, bias], [batch! * rows * cols, embedDim!]);
+  }
+
+  maskPatches(name: string, patches: Value, mask: Value, maskToken: Value): Value {
+    const [patchRows, embedDim] = expectRank(name, patches, 2);
+    expectShape(name, mask, [patchRows!]);
+    expectShape(name, maskToken, [1, embedDim!]);
+    return this.#node(name, { kind: 'maskPatches' }, [patches, mask, maskToken], patches.shape);
   }
 
   assembleTokens(name: string, batch: number, patches: Value, cls: Value, positions: Value, registers?: Value): Value {

@@ -1,13 +1,45 @@
 /** What a forward gives. The numbers stay on the GPU until they are asked for. */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { attentionOf, type AttentionOptions } from './attention.js';
 import type { DINOv2Config } from './config.js';
+import { applyNorm, type FinalNorm } from './finalNorm.js';
 import { countTokens, type Grid } from './vit.js';
 
 const F32_BYTES = 4;
 
-// A page that drops its features without dispose() gets the memory back when the garbage collector comes by. The buffer alone is held here.
+// A page that drops its features without dispose() gets the memory back when the garbage collector comes by. The buffers alone are held here.
 const abandoned = new FinalizationRegistry<() => void>((free) => free());
+
+/** The buffers of a forward, which the features own from now on. */
+export interface Kept {
+  /** (batch · numTokens, embedDim), after the final norm. */
+  readonly lastHiddenState: GPUBuffer;
+  /** By layer, before the final norm. */
+  readonly hiddenStates: ReadonlyMap<number, GPUBuffer>;
+  /** By block: (batch · numTokens, 3 · embedDim). */
+  readonly qkv: ReadonlyMap<number, GPUBuffer>;
+  /** Where hidden states are kept. */
+  readonly norm: FinalNorm | undefined;
+}
+
+export interface HiddenStateOptions {
+  /** After the model's final norm, as the last hidden state is. Default: false, as in Hugging Face's `hidden_states`. */
+  readonly norm?: boolean | undefined;
+}
+
+/** The parameters of facebookresearch's `get_intermediate_layers`, with its defaults. */
+export interface IntermediateLayerOptions {
+  /** (batch, embedDim, rows, cols) instead of (batch, rows · cols, embedDim). Default: false. */
+  readonly reshape?: boolean | undefined;
+  /** Give the cls tokens too. Default: false. */
+  readonly returnClassToken?: boolean | undefined;
+  /** After the model's final norm. Default: true. */
+  readonly norm?: boolean | undefined;
+}
+
+/** A layer's patches, and its cls tokens (batch, embedDim). */
+export type LayerWithClassToken = readonly [patchTokens: Float32Array<ArrayBuffer>, clsToken: Float32Array<ArrayBuffer>];
 
 /**
  * Features of one batch. Tokens are in the order cls, registers, patches; patches run row by row from the top left. All are after the
@@ -20,26 +52,30 @@ export class Features {
   readonly rows: number;
   readonly cols: number;
   readonly embedDim: number;
+  readonly numHeads: number;
+  /** Blocks of the model. */
+  readonly depth: number;
   readonly numRegisterTokens: number;
   /** 1 + registers + rows · cols. */
   readonly numTokens: number;
   readonly gpu: Gpu;
-  readonly #buffer: GPUBuffer;
-  readonly #hiddenStates: ReadonlyMap<number, GPUBuffer>;
+  readonly #kept: Kept;
   readonly #free: () => void;
   #disposed = false;
 
-  constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, buffer: GPUBuffer, hiddenStates: ReadonlyMap<number, GPUBuffer>) {
+  constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, kept: Kept) {
     this.gpu = gpu;
     this.batch = grid.batch;
     this.rows = grid.rows;
     this.cols = grid.cols;
     this.embedDim = config.embedDim;
+    this.numHeads = config.numHeads;
+    this.depth = config.depth;
     this.numRegisterTokens = config.numRegisterTokens;
     this.numTokens = countTokens(config, grid);
-    this.#buffer = buffer;
-    this.#hiddenStates = hiddenStates;
-    const buffers = [buffer, ...hiddenStates.values()];
+    this.#kept = kept;
+    const { lastHiddenState, hiddenStates, qkv, norm } = kept;
+    const buffers = [lastHiddenState, ...hiddenStates.values(), ...qkv.values(), ...(norm ? [norm.weight, norm.bias] : [])];
     gpu.retain();
     this.#free = () => {
       for (const each of buffers) gpu.memory.destroy(each);
@@ -51,41 +87,81 @@ export class Features {
   /** The last hidden state on the GPU: f32 (batch, numTokens, embedDim). It is the features' own: read it, and do not destroy it. */
   get buffer(): GPUBuffer {
     if (this.#disposed) throw new DeviceError('DISPOSED', 'These features were disposed of. Read what you need before dispose(), or compute them again.');
-    return this.#buffer;
+    return this.#kept.lastHiddenState;
   }
 
   /** Float32Array (batch, embedDim): what stands for a whole image. */
-  clsToken(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#tokens(0, 1);
+  async clsToken(): Promise<Float32Array<ArrayBuffer>> {
+    return this.#tokens(this.buffer, 0, 1);
+  }
+
+  /** Float32Array (batch, embedDim): Hugging Face's `pooler_output`, which is the cls token. */
+  poolerOutput(): Promise<Float32Array<ArrayBuffer>> {
+    return this.clsToken();
   }
 
   /** Float32Array (batch, numRegisterTokens, embedDim); empty for a model without registers. */
-  registerTokens(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#tokens(1, this.numRegisterTokens);
+  async registerTokens(): Promise<Float32Array<ArrayBuffer>> {
+    return this.#tokens(this.buffer, 1, this.numRegisterTokens);
   }
 
   /** Float32Array (batch, rows · cols, embedDim). */
-  patchTokens(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#tokens(1 + this.numRegisterTokens, this.rows * this.cols);
+  async patchTokens(): Promise<Float32Array<ArrayBuffer>> {
+    return this.#tokens(this.buffer, 1 + this.numRegisterTokens, this.rows * this.cols);
   }
 
   /** Float32Array (batch, numTokens, embedDim): all of them. */
-  lastHiddenState(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#read(this.buffer, 0, this.batch * this.numTokens);
+  async lastHiddenState(): Promise<Float32Array<ArrayBuffer>> {
+    return this.#tokens(this.buffer, 0, this.numTokens);
   }
 
   /**
-   * Float32Array (batch, numTokens, embedDim): what leaves block `layer` (0: what enters the first one), before the final norm, as in
-   * Hugging Face's `hidden_states`.
+   * Float32Array (batch, numTokens, embedDim): what leaves block `layer`, counted from 1 (0: what enters the first one), as in Hugging Face's
+   * `hidden_states`; before the final norm, or after it (the last layer's is the last hidden state then, and always there).
    * @throws ImageError INPUT_SHAPE if the forward was not asked to keep that layer (`{ layers: [layer] }`)
    */
-  hiddenState(layer: number): Promise<Float32Array<ArrayBuffer>> {
-    const buffer = this.buffer && this.#hiddenStates.get(layer);
-    if (!buffer) {
-      const kept = [...this.#hiddenStates.keys()].join(', ') || 'none';
-      throw new ImageError('INPUT_SHAPE', `hiddenState: expected a layer that was kept (${kept}), found ${layer}. Pass { layers: [${layer}] } to features() or forward().`);
+  async hiddenState(layer: number, { norm = false }: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+    this.#expectKept('hiddenState', [layer], norm);
+    return this.#withLayer(layer, norm, (buffer) => this.#tokens(buffer, 0, this.numTokens));
+  }
+
+  /**
+   * `get_intermediate_layers` of facebookresearch/dinov2: the patches of some blocks, (batch, rows · cols, embedDim) each, in the order of the
+   * blocks. The forward must have kept them: block `i` of this list, counted from 0, is `i + 1` in `layers`.
+   * @param n how many of the last blocks, or the indices of blocks from 0
+   * @throws ImageError INPUT_SHAPE for a block that is not there or was not kept
+   */
+  async getIntermediateLayers(n: number | readonly number[], options: IntermediateLayerOptions & { readonly returnClassToken: true }): Promise<LayerWithClassToken[]>;
+  async getIntermediateLayers(n?: number | readonly number[], options?: IntermediateLayerOptions & { readonly returnClassToken?: false | undefined }): Promise<Float32Array<ArrayBuffer>[]>;
+  async getIntermediateLayers(
+    n: number | readonly number[] = 1,
+    { reshape = false, returnClassToken = false, norm = true }: IntermediateLayerOptions = {},
+  ): Promise<Float32Array<ArrayBuffer>[] | LayerWithClassToken[]> {
+    const layers = this.#blocks(n).map((block) => block + 1);
+    this.#expectKept('getIntermediateLayers', layers, norm);
+    const { numRegisterTokens, rows, cols } = this;
+    const found: LayerWithClassToken[] = [];
+    for (const layer of layers) {
+      const made = await this.#withLayer(layer, norm, async (buffer): Promise<LayerWithClassToken> => {
+        const patches = await this.#tokens(buffer, 1 + numRegisterTokens, rows * cols);
+        const cls = returnClassToken ? await this.#tokens(buffer, 0, 1) : new Float32Array(0);
+        return [reshape ? this.#channelsFirst(patches) : patches, cls];
+      });
+      found.push(made);
     }
-    return this.#read(buffer, 0, this.batch * this.numTokens);
+    return returnClassToken ? found : found.map(([patches]) => patches);
+  }
+
+  /**
+   * Where a token looks: rows of the attention of block `layer`, counted from 0 as in Hugging Face's `attentions`, recomputed from that block's
+   * queries and keys. Each row is a softmax over all tokens (cls, registers, patches) and sums to 1. Float32Array of (heads, queries,
+   * numTokens); one head, or the mean of heads, and one query have no axis of their own: (numTokens) for `{ head: 0, query: 'cls' }`.
+   * @throws ImageError INPUT_SHAPE if the forward was not asked to keep it (`{ attentions: [layer] }`), or for a head or query that is not there
+   */
+  async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+    const qkv = this.buffer && this.#kept.qkv.get(layer);
+    if (!qkv) throw this.#notKept('attention', 'attentions', [layer], this.#kept.qkv);
+    return attentionOf(this.gpu, qkv, this, options);
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
@@ -100,12 +176,65 @@ export class Features {
     this.dispose();
   }
 
+  /** facebookresearch takes a list as a set: what it gives is in the order of the blocks. */
+  #blocks(n: number | readonly number[]): number[] {
+    const { depth } = this;
+    const blocks = typeof n === 'number' ? Array.from({ length: n }, (_, i) => depth - n + i) : [...n].sort((a, b) => a - b);
+    const valid = blocks.length > 0 && blocks.every((block, i) => Number.isInteger(block) && block >= 0 && block < depth && block !== blocks[i - 1]);
+    if (valid && (typeof n !== 'number' || Number.isInteger(n))) return blocks;
+    throw new ImageError('INPUT_SHAPE', `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices from 0 to ${depth - 1}, found ${JSON.stringify(n)}.`);
+  }
+
+  /** Whether a layer is the last hidden state, which is always there. */
+  #isLast(layer: number, norm: boolean): boolean {
+    return norm && layer === this.depth;
+  }
+
+  #expectKept(where: string, layers: readonly number[], norm: boolean): void {
+    const { hiddenStates } = this.buffer && this.#kept;
+    const wanted = layers.filter((layer) => !this.#isLast(layer, norm));
+    if (!wanted.every((layer) => hiddenStates.has(layer))) throw this.#notKept(where, 'layers', wanted, hiddenStates);
+  }
+
+  #notKept(where: string, option: 'layers' | 'attentions', wanted: readonly number[], kept: ReadonlyMap<number, GPUBuffer>): ImageError {
+    const all = [...kept.keys()].join(', ') || 'none';
+    const found = wanted.filter((layer) => !kept.has(layer)).join(', ');
+    return new ImageError('INPUT_SHAPE', `${where}: expected ${option} that were kept (${all}), found ${found}. Pass { ${option}: [${wanted.join(', ')}] } to features() or forward().`);
+  }
+
+  /** Reads from a layer's buffer; where the norm is asked for, from one that is made for the time being. */
+  async #withLayer<T>(layer: number, norm: boolean, read: (buffer: GPUBuffer) => Promise<T>): Promise<T> {
+    if (this.#isLast(layer, norm)) return read(this.buffer);
+    const buffer = this.buffer && this.#kept.hiddenStates.get(layer)!;
+    if (!norm) return read(buffer);
+    const normed = await applyNorm(this.gpu, this.#kept.norm!, buffer, this, this.embedDim);
+    try {
+      return await read(normed);
+    } finally {
+      this.gpu.memory.destroy(normed);
+    }
+  }
+
+  /** (batch, rows · cols, embedDim) → (batch, embedDim, rows, cols). */
+  #channelsFirst(patches: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+    const { batch, embedDim } = this;
+    const count = this.rows * this.cols;
+    const out = new Float32Array(patches.length);
+    for (let image = 0; image < batch; image++) {
+      const first = image * count * embedDim;
+      for (let patch = 0; patch < count; patch++) {
+        for (let channel = 0; channel < embedDim; channel++) out[first + channel * count + patch] = patches[first + patch * embedDim + channel]!;
+      }
+    }
+    return out;
+  }
+
   /** Tokens `first` … of every image. */
-  async #tokens(first: number, count: number): Promise<Float32Array<ArrayBuffer>> {
+  async #tokens(buffer: GPUBuffer, first: number, count: number): Promise<Float32Array<ArrayBuffer>> {
     const { batch, numTokens, embedDim } = this;
     if (count === 0) return new Float32Array(0);
-    if (batch === 1) return this.#read(this.buffer, first, count);
-    const all = await this.#read(this.buffer, 0, batch * numTokens);
+    if (batch === 1 || count === numTokens) return this.#read(buffer, first, batch === 1 ? count : batch * numTokens);
+    const all = await this.#read(buffer, 0, batch * numTokens);
     const out = new Float32Array(batch * count * embedDim);
     for (let image = 0; image < batch; image++) {
       const from = (image * numTokens + first) * embedDim;

@@ -14,12 +14,24 @@ export interface Grid {
   readonly cols: number;
 }
 
+/** What a forward is to give beside its last hidden state. */
+export interface Wanted {
+  /** Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`. */
+  readonly layers?: readonly number[] | undefined;
+  /** Blocks, 0 to `depth` - 1, whose queries and keys to keep, for their attention. */
+  readonly attentions?: readonly number[] | undefined;
+  /** Some patches are masked: the graph has an input `mask` then, (batch · rows · cols) of u32. */
+  readonly masked?: boolean | undefined;
+}
+
 export interface Forward {
   readonly graph: Graph;
   /** (batch · numTokens, embedDim), after the final norm. */
   readonly lastHiddenState: Value;
-  /** Layer → (batch · numTokens, embedDim) before the final norm; layer 0 is what enters the first block. Only those that were asked for. */
+  /** Layer → (batch · numTokens, embedDim) before the final norm. Only those that were asked for. */
   readonly hiddenStates: ReadonlyMap<number, Value>;
+  /** Block → (batch · numTokens, 3 · embedDim): queries, keys, values. Only those that were asked for. */
+  readonly qkv: ReadonlyMap<number, Value>;
 }
 
 /** cls, registers and patches of one image. */
@@ -27,8 +39,8 @@ export function countTokens(config: DINOv2Config, { rows, cols }: Grid): number 
   return 1 + config.numRegisterTokens + rows * cols;
 }
 
-/** The forward for one input size. `layers` names the hidden states to keep, 0 to `depth`. */
-export function buildForward(config: DINOv2Config, grid: Grid, layers: readonly number[] = []): Forward {
+/** The forward for one input size. */
+export function buildForward(config: DINOv2Config, grid: Grid, { layers = [], attentions = [], masked = false }: Wanted = {}): Forward {
   const { embedDim, depth, patchSize, numRegisterTokens, layerNormEps } = config;
   const { batch, rows, cols } = grid;
   const graph = new GraphBuilder();
@@ -38,22 +50,27 @@ export function buildForward(config: DINOv2Config, grid: Grid, layers: readonly 
 
   const pixels = graph.input('pixels', [batch, 3, rows * patchSize, cols * patchSize]);
   const positions = graph.input('positions', [1 + rows * cols, embedDim]);
-  const patches = graph.patchEmbed('patch_embed.proj', pixels, weight('patch_embed.proj.weight', embedDim, 3, patchSize, patchSize), vector('patch_embed.proj.bias'));
+  let patches = graph.patchEmbed('patch_embed.proj', pixels, weight('patch_embed.proj.weight', embedDim, 3, patchSize, patchSize), vector('patch_embed.proj.bias'));
+  if (masked) patches = graph.maskPatches('masked', patches, graph.input('mask', [batch * rows * cols]), weight('mask_token', 1, embedDim));
   const registers = numRegisterTokens > 0 ? weight('register_tokens', 1, numRegisterTokens, embedDim) : undefined;
   const tokens = graph.assembleTokens('tokens', batch, patches, weight('cls_token', 1, 1, embedDim), positions, registers);
 
-  const kept = new Map<number, Value>();
+  const hiddenStates = new Map<number, Value>();
+  const qkv = new Map<number, Value>();
   let x = tokens;
   for (let layer = 0; layer <= depth; layer++) {
-    if (layers.includes(layer)) kept.set(layer, x);
-    if (layer < depth) x = block(graph, config, `blocks.${layer}`, x);
+    if (layers.includes(layer)) hiddenStates.set(layer, x);
+    if (layer === depth) break;
+    const made = block(graph, config, `blocks.${layer}`, x);
+    if (attentions.includes(layer)) qkv.set(layer, made.qkv);
+    x = made.x;
   }
   const lastHiddenState = norm('norm', x);
-  return { graph: graph.build([lastHiddenState, ...kept.values()]), lastHiddenState, hiddenStates: kept };
+  return { graph: graph.build([lastHiddenState, ...hiddenStates.values(), ...qkv.values()]), lastHiddenState, hiddenStates, qkv };
 }
 
 /** x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))): seven dispatches. */
-function block(graph: GraphBuilder, { embedDim, numHeads, hiddenFeatures, ffn, layerNormEps }: DINOv2Config, name: string, x: Value): Value {
+function block(graph: GraphBuilder, { embedDim, numHeads, hiddenFeatures, ffn, layerNormEps }: DINOv2Config, name: string, x: Value): { x: Value; qkv: Value } {
   const weight = (part: string, ...shape: number[]): Value => graph.weight(`${name}.${part}`, shape);
   const norm = (part: string, input: Value): Value =>
     graph.layerNorm(`${name}.${part}`, input, weight(`${part}.weight`, embedDim), weight(`${part}.bias`, embedDim), layerNormEps);
@@ -70,8 +87,8 @@ function block(graph: GraphBuilder, { embedDim, numHeads, hiddenFeatures, ffn, l
   const gamma = weight('ls2.gamma', embedDim);
   if (ffn === 'swiglu') {
     const hidden = graph.linearSwiglu(`${name}.mlp.w12`, normed, ...matrix('mlp.w12', 2 * hiddenFeatures, embedDim));
-    return graph.linearScaleResidual(`${name}.mlp.w3`, hidden, ...matrix('mlp.w3', embedDim, hiddenFeatures), gamma, x);
+    return { x: graph.linearScaleResidual(`${name}.mlp.w3`, hidden, ...matrix('mlp.w3', embedDim, hiddenFeatures), gamma, x), qkv };
   }
   const hidden = graph.linearGelu(`${name}.mlp.fc1`, normed, ...matrix('mlp.fc1', hiddenFeatures, embedDim));
-  return graph.linearScaleResidual(`${name}.mlp.fc2`, hidden, ...matrix('mlp.fc2', embedDim, hiddenFeatures), gamma, x);
+  return { x: graph.linearScaleResidual(`${name}.mlp.fc2`, hidden, ...matrix('mlp.fc2', embedDim, hiddenFeatures), gamma, x), qkv };
 }

@@ -9,6 +9,14 @@ import { ImageError } from '../errors.js';
  */
 export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
 
+const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
+
+/** @throws ImageError INPUT_SHAPE, before a forward is spent on it */
+export function checkPooling(pooling: Pooling | undefined): void {
+  if (pooling === undefined || poolings.includes(pooling)) return;
+  throw new ImageError('INPUT_SHAPE', `pooling: expected 'cls', 'mean', 'cls+mean' or 'gem', found ${JSON.stringify(pooling)}.`);
+}
+
 const GEM_POWER = 3;
 const GEM_LEAST = 1e-6;
 
@@ -23,6 +31,7 @@ export interface PooledTokens {
 
 /** One vector an image. Sums are taken in float64, in the order of the tokens. */
 export function pool(features: PooledTokens, pooling: Pooling): Float32Array<ArrayBuffer>[] {
+  checkPooling(pooling);
   const { tokens, batch, numTokens, numRegisterTokens, embedDim } = features;
   return Array.from({ length: batch }, (_, image) => {
     const all = tokens.subarray(image * numTokens * embedDim, (image + 1) * numTokens * embedDim);
@@ -38,12 +47,10 @@ export function pool(features: PooledTokens, pooling: Pooling): Float32Array<Arr
         both.set(mean(patches, embedDim), embedDim);
         return both;
       }
-      case 'gem': {
+      default: {
         const cubes = mean(patches, embedDim, (value) => Math.max(value, GEM_LEAST) ** GEM_POWER);
         return cubes.map((value) => value ** (1 / GEM_POWER));
       }
-      default:
-        throw new ImageError('INPUT_SHAPE', `pooling: expected 'cls', 'mean', 'cls+mean' or 'gem', found ${JSON.stringify(pooling)}.`);
     }
   });
 }

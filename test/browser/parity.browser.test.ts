@@ -32,14 +32,34 @@ test('there is an adapter', async () => {
   if (adaptersFolder) await commands.writeFile(`${adaptersFolder}/browser`, name + (features!.includes('shader-f16') ? ', shader-f16' : ''));
 });
 
-test.each(['plain', 'registers', 'swiglu'])('tiny-%s, loaded by URL: every hidden state', async (kind) => {
+test.each(['plain', 'registers', 'swiglu'])('tiny-%s, loaded by URL: every hidden state, at four sizes', async (kind) => {
   using model = await DINOv2.fromPretrained(reference(`tiny-${kind}/`));
-  const expected = await expectedOf(`tiny-${kind}/expected.56x98.b2.safetensors`);
-  const pixels = syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]);
-  using features = await model.forward(pixels, { height: 56, width: 98, batch: 2 }, { layers: [0, 1, 2] });
-  expect(maxError(await features.lastHiddenState(), expected('last_hidden_state'))).toBeLessThanOrEqual(FP32_MAX_ERROR);
-  for (const layer of [0, 1, 2]) {
-    expect(maxError(await features.hiddenState(layer), expected(`hidden_states.${layer}`))).toBeLessThanOrEqual(FP32_MAX_ERROR);
+  for (const [height, width, batch] of [[70, 70, 1], [56, 98, 2], [14, 14, 1], [100, 61, 1]] as const) {
+    const expected = await expectedOf(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
+    const pixels = syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);
+    using features = await model.forward(pixels, { height, width, batch }, { layers: [0, 1, 2] });
+    expect(maxError(await features.lastHiddenState(), expected('last_hidden_state'))).toBeLessThanOrEqual(FP32_MAX_ERROR);
+    for (const layer of [0, 1, 2]) {
+      expect(maxError(await features.hiddenState(layer), expected(`hidden_states.${layer}`))).toBeLessThanOrEqual(FP32_MAX_ERROR);
+    }
+  }
+});
+
+test('in a worker: support, a forward, and its picture on a canvas', async () => {
+  const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
+  try {
+    const answer = await new Promise<{ ok: boolean; cls: Float32Array; distinct: number; error?: string }>((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = ({ message }) => reject(new Error(message));
+      worker.postMessage(reference('tiny-plain/').href);
+    });
+    expect(answer.error).toBeUndefined();
+    expect(answer.ok).toBe(true);
+    const expected = await expectedOf('tiny-plain/expected.70x70.b1.safetensors');
+    expect(maxError(answer.cls, expected('last_hidden_state').subarray(0, 128))).toBeLessThanOrEqual(FP32_MAX_ERROR);
+    expect(answer.distinct).toBeGreaterThan(5);
+  } finally {
+    worker.terminate();
   }
 });
 

@@ -1,6 +1,6 @@
 // The half of the Firefox tests that runs in the page: the test calls these by name.
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
-import { checkSupport, DINOv2, type Support } from '../../src/index.ts';
+import { checkSupport, DINOv2, type Dtype, type Support } from '../../src/index.ts';
 
 const pageActions = {
   support: (): Promise<Support> => checkSupport(),
@@ -22,6 +22,15 @@ const pageActions = {
     using features = await model.forward(pixels, { height: 224, width: 224 });
     const values = [...(await features.lastHiddenState())];
     return { values, ms: performance.now() - startMs };
+  },
+
+  /** The last hidden state of a tiny model (56 × 98, batch 2) or of ViT-S (224 × 224) in another element type, and why it is that one. */
+  async stored(kind: string, dtype: 'auto' | Dtype): Promise<{ values: number[]; dtype: Dtype; reason: string }> {
+    const tiny = kind !== 'small';
+    using model = await (tiny ? DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin), { dtype }) : DINOv2.synthetic('small', { dtype }));
+    const [height, width, batch] = tiny ? [56, 98, 2] : [224, 224, 1];
+    using features = await model.forward(syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]), { height, width, batch });
+    return { values: [...(await features.lastHiddenState())], dtype: model.dtype, reason: model.dtypeReason };
   },
 };
 

@@ -4,7 +4,7 @@ import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { FP32_MAX_ERROR, readTensors } from '../parity.ts';
-import { maxError } from '../tolerance.ts';
+import { maxError, minCosine } from '../tolerance.ts';
 import type {} from './page.ts';
 
 const executablePath = process.env['FIREFOX_PATH'] ?? ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path));
@@ -57,4 +57,16 @@ test('small at 224 × 224, weights by formula', async () => {
   const { values, ms } = await page.evaluate(() => globalThis.actions.small());
   console.log(`Firefox: small 224 × 224 in ${ms.toFixed(0)} ms`);
   expect(maxError(values, expected)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+});
+
+test.each(
+  (['auto', 'fp16', 'int8'] as const).flatMap((dtype) => (['plain', 'registers', 'swiglu', 'small'] as const).map((kind) => [kind, dtype] as const)),
+)('%s in %s: the direction of every token', async (kind, dtype) => {
+  const [path, columns] = kind === 'small' ? ['small.expected.224x224.safetensors', 384] : [`tiny-${kind}/expected.56x98.b2.safetensors`, 128];
+  const expected = (await readTensors(path)).get('last_hidden_state')!.values;
+  const found = await page.evaluate((name, type) => globalThis.actions.stored(name, type), kind, dtype);
+  const cosine = minCosine(found.values, expected, columns);
+  console.log(`Firefox: ${kind} 1 - ${(1 - cosine).toExponential(1)}: ${found.reason}`);
+  expect(found.dtype).toBe(dtype === 'int8' ? 'int8' : 'fp16');
+  expect(cosine).toBeGreaterThanOrEqual(dtype === 'int8' ? 0.9995 : 0.99999);
 });

@@ -39,7 +39,7 @@ describe.each(models)('%s', (_, config) => {
 });
 
 test('hidden states are kept as asked for: 0 enters the first block, depth leaves the last', () => {
-  const { graph, hiddenStates, lastHiddenState } = buildForward(tiny, { batch: 1, rows: 2, cols: 2 }, [0, 2]);
+  const { graph, hiddenStates, lastHiddenState } = buildForward(tiny, { batch: 1, rows: 2, cols: 2 }, { layers: [0, 2] });
   expect([...hiddenStates.keys()]).toEqual([0, 2]);
   expect(hiddenStates.get(0)!.name).toBe('tokens');
   expect(graph.outputs).toEqual([lastHiddenState, hiddenStates.get(0), hiddenStates.get(2)]);

@@ -56,7 +56,7 @@ describe('real models', () => {
 
       // Each hidden state that is kept takes a place of its own, and no more.
       const layers = [0, 3, config.depth];
-      const kept = buildForward(config, { batch: 2, rows: 3, cols: 5 }, layers);
+      const kept = buildForward(config, { batch: 2, rows: 3, cols: 5 }, { layers });
       const keptPlan = planMemory(kept.graph);
       expectSound(kept.graph, keptPlan);
       expect(keptPlan.slots.length).toBeLessThanOrEqual(plan.slots.length + layers.length);

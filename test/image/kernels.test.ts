@@ -9,7 +9,7 @@ const webgpu = create(['backend=null']);
 
 it('the kernels compile, and their bindings, usages and workgroups are valid, inside the default limits', async () => {
   const adapter = await webgpu.requestAdapter();
-  const gpu = new Gpu(await adapter!.requestDevice(), { vendor: 'null', architecture: '', description: '', isFallbackAdapter: false }, true);
+  const gpu = new Gpu(await adapter!.requestDevice(), { vendor: 'null', architecture: '', description: '', isFallbackAdapter: false, software: false }, true);
   gpu.retain();
   gpu.device.pushErrorScope('validation');
   const preprocessor = await Preprocessor.create(gpu);

@@ -16,7 +16,6 @@ let bytesAtStart: number;
 
 beforeAll(async () => {
   gpu = await acquireGpu();
-  gpu.retain();
   bytesAtStart = gpu.memory.bytes;
   preprocessor = await Preprocessor.create(gpu);
 });

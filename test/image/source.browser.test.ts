@@ -46,7 +46,6 @@ const exact = { bytes: 0, most: 0 };
 
 beforeAll(async () => {
   gpu = await acquireGpu();
-  gpu.retain();
   preprocessor = await Preprocessor.create(gpu);
   expected = await fetchBytes('/test/fixtures/pixels/expected.safetensors');
 });

@@ -21,7 +21,7 @@ export const kernels: readonly Kernel[] = [...new Set(Object.values(modules).fla
 /** `layer_norm`, `linear.linear_gelu`. */
 export const labelOf = ({ name, entryPoint }: Kernel): string => (name === entryPoint ? name : `${name}.${entryPoint}`);
 
-export const storages: readonly WeightStorage[] = ['f32', 'f16', 'f16-packed'];
+export const storages: readonly WeightStorage[] = ['f32', 'f16', 'f16-packed', 'int8'];
 
 /** Every published model, with and without registers. */
 export const models: readonly DINOv2Config[] = (['small', 'base', 'large', 'giant'] as const).flatMap((size) => [configOf(size), configOf(size, { registers: true })]);

@@ -25,6 +25,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     { constants: { EMBED_DIM: 64 }, size: [1, 1, 2, 3], elements: 3 * 192 },
     { constants: { EMBED_DIM: 64 }, size: [1, 1, 32, 33], elements: 33 * 192 },
   ],
+  attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
   linear: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };

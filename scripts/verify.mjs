@@ -1,0 +1,168 @@
+// npm run verify -- facebook/dinov2-base
+// Loads real weights from the Hugging Face hub on Dawn in Node, and compares with the numbers that Hugging Face's own tests publish for them. Without
+// a name it does so for every checkpoint that has such numbers. It compiles the sources on the way, so no build is needed.
+//
+//   --base-url URL   a mirror of the hub
+//   --image FILE     000000039769.png of transformers' tests, where it is at hand already
+//
+// Exit code 0: all that was asked for holds. 1: something differs. 2: something could not be compared (no network, no GPU, nothing published), and
+// nothing differs.
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { PNG } from 'pngjs';
+import { createServer } from 'vite';
+import { chromiumPath, useSwiftShader, vulkanFolder } from './software-gpu.mjs';
+
+/** The cats of COCO val2017, 640 × 480. */
+const IMAGE = 'https://raw.githubusercontent.com/huggingface/transformers/v4.35.2/tests/fixtures/tests_samples/COCO/000000039769.png';
+
+/** `slice`: last_hidden_state[0, :3, :3], compared as torch.testing.assert_close does. `label`: the likeliest class. */
+const PUBLISHED = {
+  'facebook/dinov2-base': {
+    source: 'transformers 4.35.2, tests/models/dinov2/test_modeling_dinov2.py',
+    slice: [-2.1747, -0.4729, 1.0936, -3.278, -0.8269, -0.921, -2.9129, 1.1284, -0.7306],
+    atol: 1e-4,
+    rtol: 1e-5,
+    // That version interpolated positions as facebookresearch does; later ones do not (and publish the same numbers still).
+    posEmbed: 'offset',
+  },
+  'facebook/dinov2-with-registers-base': {
+    source: 'transformers 04d4145, tests/models/dinov2_with_registers/test_modeling_dinov2_with_registers.py',
+    slice: [-0.4638, -1.4563, -0.0289, -1.4736, -0.8866, 0.3005, 0.072, -0.2406, -1.5943],
+    // Published for the pixels of torchvision's resize, the default by then, of which one byte in some hundred differs from Pillow's. A wrong
+    // convention of positions, or any other mistake of the model, makes tenths.
+    atol: 5e-3,
+    rtol: 0,
+    posEmbed: 'antialias',
+  },
+  'facebook/dinov2-small-imagenet1k-1-layer': {
+    source: 'transformers 4.35.2, modeling_dinov2.py (_IMAGE_CLASS_EXPECTED_OUTPUT)',
+    label: 'tabby, tabby cat',
+  },
+};
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { 'base-url': { type: 'string' }, image: { type: 'string' } } });
+const ids = positionals.length > 0 ? positionals : Object.keys(PUBLISHED);
+const baseUrl = values['base-url'];
+
+/** What kept something from being compared: no verdict on the library. */
+class CouldNotRun extends Error {}
+
+async function readImage() {
+  const from = values.image ?? IMAGE;
+  try {
+    let bytes;
+    if (/^https?:/.test(from)) {
+      const response = await fetch(from);
+      if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+      bytes = Buffer.from(await response.arrayBuffer());
+    } else {
+      bytes = await readFile(from);
+    }
+    const { data, width, height } = PNG.sync.read(bytes);
+    return { data: new Uint8Array(data), width, height };
+  } catch (error) {
+    throw new CouldNotRun(`the image ${from} is not to be had: ${[error.message, error.cause?.message].filter(Boolean).join(', ')}`);
+  }
+}
+
+/** Dawn on a real GPU, else on the SwiftShader that the tests use. */
+async function findGpu() {
+  try {
+    const { create, globals } = await import('webgpu');
+    Object.assign(globalThis, globals);
+    let gpu = create([]);
+    let adapter = await gpu.requestAdapter().catch(() => null);
+    if (!adapter) {
+      useSwiftShader(vulkanFolder(await chromiumPath()) ?? '');
+      gpu = create([]);
+      adapter = await gpu.requestAdapter().catch(() => null);
+    }
+    if (!adapter) throw new Error('it offers no adapter');
+    Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
+  } catch (error) {
+    throw new CouldNotRun(`there is no WebGPU in Node here: ${error.message}`);
+  }
+}
+
+function libraryServer() {
+  const shaders = {
+    name: 'plain-shaders',
+    enforce: 'pre',
+    load: async (id) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined),
+  };
+  return createServer({
+    root: fileURLToPath(new URL('..', import.meta.url)),
+    configFile: false,
+    logLevel: 'error',
+    appType: 'custom',
+    plugins: [shaders],
+    oxc: { target: 'es2022' }, // Node 20 has no `using`
+    server: { middlewareMode: true, hmr: false, ws: false, watch: null },
+    optimizeDeps: { noDiscovery: true },
+  });
+}
+
+/** One checkpoint: lines of a table, [what, expected, found, distance, holds]. */
+async function verify({ DINOv2 }, id, image) {
+  const published = PUBLISHED[id];
+  if (!published) throw new CouldNotRun(`nothing is published for it; there are numbers for ${Object.keys(PUBLISHED).join(', ')}`);
+  const { slice, label, atol, rtol, posEmbed } = published;
+  let shown = 0;
+  const onProgress = ({ loadedBytes, totalBytes }) => {
+    if (loadedBytes - shown < 2e7) return;
+    shown = loadedBytes;
+    process.stderr.write(`  ${id}: ${(loadedBytes / 1e6).toFixed(0)}${totalBytes ? ` of ${(totalBytes / 1e6).toFixed(0)}` : ''} MB\r`);
+  };
+  const model = await DINOv2.fromPretrained(id, { baseUrl, posEmbed, onProgress }).catch((error) => {
+    throw error.name === 'SourceError' ? new CouldNotRun(`its files did not arrive: ${error.message}`) : error;
+  });
+  try {
+    const { vendor, architecture, description } = model.adapter;
+    console.log(`\n${id}, on ${[vendor, architecture, description].filter(Boolean).join(' ')}\n  against ${published.source}`);
+    if (label !== undefined) {
+      if (!model.classifier) throw new Error('the checkpoint has no classifier that is understood');
+      const [best] = await model.classifier.classify(image, { topK: 1 });
+      return [['likeliest class', label, best.label, `score ${best.score.toFixed(3)}`, best.label === label]];
+    }
+    const features = await model.features(image);
+    const hidden = await features.lastHiddenState();
+    return slice.map((expected, i) => {
+      const [row, column] = [Math.floor(i / 3), i % 3];
+      const found = hidden[row * features.embedDim + column];
+      const distance = Math.abs(found - expected);
+      return [`last_hidden_state[0, ${row}, ${column}]`, expected.toFixed(4), found.toFixed(4), `${distance.toExponential(1)} of ${(atol + rtol * Math.abs(expected)).toExponential(1)}`, distance <= atol + rtol * Math.abs(expected)];
+    });
+  } finally {
+    model.dispose();
+  }
+}
+
+const outcomes = [];
+let server;
+try {
+  const image = await readImage();
+  await findGpu();
+  server = await libraryServer();
+  const library = await server.ssrLoadModule('/src/index.ts');
+  for (const id of ids) {
+    try {
+      const rows = await verify(library, id, image);
+      for (const [what, expected, found, distance, holds] of rows) console.log(`  ${what.padEnd(26)} ${expected.padStart(18)} ${found.padStart(18)}   ${distance.padEnd(20)} ${holds ? 'holds' : 'DIFFERS'}`);
+      outcomes.push([id, rows.length > 0 && rows.every(([, , , , holds]) => holds) ? 'holds' : 'DIFFERS']);
+    } catch (error) {
+      const could = !(error instanceof CouldNotRun);
+      console.error(`\n${id}: ${could ? 'failed' : 'could not be compared'}: ${error.message}`);
+      outcomes.push([id, could ? 'DIFFERS' : 'could not run']);
+    }
+  }
+} catch (error) {
+  if (!(error instanceof CouldNotRun)) throw error;
+  console.error(`verify could not run: ${error.message}. Nothing was compared.`);
+  for (const id of ids) outcomes.push([id, 'could not run']);
+} finally {
+  await server?.close();
+}
+console.log(`\n${outcomes.map(([id, outcome]) => `${outcome.padEnd(14)} ${id}`).join('\n')}`);
+process.exit(outcomes.some(([, outcome]) => outcome === 'DIFFERS') ? 1 : outcomes.every(([, outcome]) => outcome === 'holds') ? 0 : 2);

@@ -1,0 +1,63 @@
+/** Which element type a model's matrices get on this adapter: what was asked for, where the self-test finds that its kernels compute the right thing. */
+import { ConfigError, DeviceError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import type { WeightStorage } from '../gpu/kernel.js';
+import { selfTest } from '../gpu/selfTest.js';
+import { packMatrix } from './packing.js';
+
+/** Element type of a model's matrices. Sums, norms, the softmax and everything between layers are f32 in all of them. */
+export type Dtype = 'fp32' | 'fp16' | 'int8';
+
+/** A decision, and why. */
+export interface Precision {
+  readonly dtype: Dtype;
+  readonly storage: WeightStorage;
+  readonly reason: string;
+}
+
+interface Candidate {
+  readonly dtype: Dtype;
+  readonly storage: WeightStorage;
+}
+
+/** From the best one on: the first that passes the self-test is taken. */
+function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
+  const packed: Candidate = { dtype: 'fp16', storage: 'f16-packed' };
+  const half: Candidate[] = gpu.device.features.has('shader-f16') ? [{ dtype: 'fp16', storage: 'f16' }, packed] : [packed];
+  switch (wanted) {
+    case 'fp32':
+      return [{ dtype: 'fp32', storage: 'f32' }];
+    case 'fp16':
+      return half;
+    case 'int8':
+      return [{ dtype: 'int8', storage: 'int8' }];
+    case 'auto':
+      return [...half, { dtype: 'fp32', storage: 'f32' }];
+    default:
+      throw new ConfigError('CONFIG_FIELD', `dtype: expected 'auto', 'fp32', 'fp16' or 'int8', found ${JSON.stringify(wanted)}.`);
+  }
+}
+
+/**
+ * Decides; `test: false` takes the first candidate unseen.
+ * @throws DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should; ConfigError if there is no such dtype
+ */
+export async function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Promise<Precision> {
+  const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
+  const failures: DeviceError[] = [];
+  for (const { dtype, storage } of candidates(wanted, gpu)) {
+    const chosen = `${dtype}, stored as ${storage}, ${why}`;
+    if (!test) return { dtype, storage, reason: `${chosen}; the self-test was switched off.` };
+    try {
+      const ms = await selfTest(gpu, storage, packMatrix);
+      const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
+      return { dtype, storage, reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}` };
+    } catch (error) {
+      if (!(error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))) throw error;
+      failures.push(error);
+    }
+  }
+  const last = failures.at(-1)!;
+  const advice = wanted === 'fp16' || wanted === 'int8' ? " Or load the model with dtype: 'auto'." : '';
+  throw new DeviceError(last.code, last.message + advice, { cause: last });
+}

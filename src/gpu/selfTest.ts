@@ -1,0 +1,124 @@
+/**
+ * Do the kernels compute what they should on this very adapter? Each runs three times on the inputs of `canaries.ts` and is compared with sums in
+ * float64. A driver that compiles a shader and computes nonsense with it becomes an error here, instead of features that look like features.
+ */
+import { DeviceError } from '../errors.js';
+import { elementCount, type Value } from '../graph/graph.js';
+import { canaries, canarySize, type Answer } from './canaries.js';
+import type { Gpu } from './device.js';
+import type { WeightStorage } from './kernel.js';
+import { lower } from './lowering.js';
+
+/** Lays a matrix (rows, columns) out as kernels read it. checkpoint/packing.ts does it; this folder does not know that one. */
+export type PackMatrix = (rows: number, columns: number, values: Float32Array, storage: WeightStorage) => Uint32Array<ArrayBuffer>;
+
+const REPEATS = 3;
+const F32_BYTES = 4;
+
+/** What was found on a device so far: milliseconds of a test that was passed. */
+const results = new WeakMap<Gpu, Map<WeightStorage, Promise<number>>>();
+
+/**
+ * Tests the kernels with one way to store weights, once a device; after that the first answer holds. Resolves to the milliseconds that it took.
+ * @throws DeviceError KERNEL_WRONG: which kernel, which element, what was expected and found; or KERNEL_COMPILE, DEVICE_LOST, …
+ */
+export function selfTest(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Promise<number> {
+  let known = results.get(gpu);
+  if (!known) results.set(gpu, (known = new Map<WeightStorage, Promise<number>>()));
+  let result = known.get(storage);
+  if (!result) {
+    result = run(gpu, storage, pack);
+    known.set(storage, result);
+    // What is wrong stays wrong; what merely went wrong (memory, a lost device) may be tried again.
+    const attempts = known;
+    result.catch((error: unknown) => {
+      if (!(error instanceof DeviceError && error.code === 'KERNEL_WRONG')) attempts.delete(storage);
+    });
+  }
+  return result;
+}
+
+async function run(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Promise<number> {
+  const startMs = performance.now();
+  const steps = canaries().map((canary) => ({ ...canary, ...lower(canary.node, { software: gpu.software, weights: storage }) }));
+  const compiling = Promise.all(steps.map(({ variant }) => gpu.pipelines.compile(variant)));
+  const answers = steps.map(({ answer }) => answer()); // while the browser compiles
+  const compiled = await compiling;
+  const bytesOf = ({ shape }: Value): number => elementCount(shape) * F32_BYTES;
+  const resultBytes = steps.reduce((sum, { node }) => sum + bytesOf(node.output), 0);
+  const made: GPUBuffer[] = [];
+  const keep = (buffer: GPUBuffer): GPUBuffer => {
+    made.push(buffer);
+    return buffer;
+  };
+  try {
+    const { uniform, inputs, outputs, found } = await gpu.allocating(() => ({
+      uniform: keep(gpu.memory.uniformOf('self-test size', [canarySize.batch, canarySize.rows, canarySize.cols, canarySize.numTokens])),
+      inputs: steps.map(({ node, inputs: values, matrix }) =>
+        node.inputs.map((value, i) => {
+          const rows = value.shape[0]!;
+          return keep(gpu.memory.storageOf(`self-test ${value.name}`, value === matrix ? pack(rows, values[i]!.length / rows, values[i]!, storage) : values[i]!));
+        }),
+      ),
+      outputs: steps.map(({ node }) => Array.from({ length: REPEATS }, () => keep(gpu.memory.storage(`self-test ${node.label}`, bytesOf(node.output))))),
+      found: keep(gpu.memory.storage('self-test results', REPEATS * resultBytes)),
+    }));
+
+    const encoder = gpu.device.createCommandEncoder({ label: 'self-test' });
+    const pass = encoder.beginComputePass({ label: 'self-test' });
+    for (let repeat = 0; repeat < REPEATS; repeat++) {
+      steps.forEach(({ workgroups }, i) => {
+        const buffers = [uniform, ...inputs[i]!, outputs[i]![repeat]!];
+        pass.setPipeline(compiled[i]!.pipeline);
+        pass.setBindGroup(0, gpu.pipelines.bind(compiled[i]!, buffers.map((buffer) => ({ buffer }))));
+        pass.dispatchWorkgroups(...workgroups(canarySize));
+      });
+    }
+    pass.end();
+    let to = 0;
+    for (let repeat = 0; repeat < REPEATS; repeat++) {
+      steps.forEach(({ node: { output } }, i) => {
+        encoder.copyBufferToBuffer(outputs[i]![repeat]!, 0, found, to, bytesOf(output));
+        to += bytesOf(output);
+      });
+    }
+    gpu.device.queue.submit([encoder.finish()]);
+
+    const bytes = await gpu.read(found, 0, REPEATS * resultBytes);
+    const faults = new Map<string, string>();
+    let from = 0;
+    for (let repeat = 1; repeat <= REPEATS; repeat++) {
+      for (const [i, { variant, node }] of steps.entries()) {
+        const values = new Float32Array(bytes, from, elementCount(node.output.shape));
+        const first = new Float32Array(bytes, from % resultBytes, values.length);
+        from += bytesOf(node.output);
+        const { entryPoint } = variant.kernel;
+        const fault = findFault(values, first, answers[i]!, node.output.shape[1]!);
+        if (fault && !faults.has(entryPoint)) faults.set(entryPoint, `kernel ${entryPoint}${variant.weights ? ` with ${variant.weights} weights` : ''}, run ${repeat} of ${REPEATS}: ${fault}`);
+      }
+    }
+    if (faults.size > 0) {
+      const [[name, fault]] = [...faults] as [[string, string]];
+      const others = [...faults.keys()].filter((other) => other !== name);
+      throw new DeviceError(
+        'KERNEL_WRONG',
+        `Self-test of ${fault} on ${gpu.pipelines.adapter}. ${others.length > 0 ? `Wrong too: ${others.join(', ')}. ` : ''}` +
+          'This GPU or its driver computes wrong numbers: update the browser and the graphics driver, and please report it with the name of your GPU.',
+      );
+    }
+  } finally {
+    for (const buffer of made) gpu.memory.destroy(buffer);
+  }
+  return performance.now() - startMs;
+}
+
+/** The first element that is not what it should be, or not what it was in the first run. */
+function findFault(found: Float32Array, first: Float32Array, { values, allowed }: Answer, columns: number): string | undefined {
+  for (let i = 0; i < values.length; i++) {
+    const right = Math.abs(found[i]! - values[i]!) <= allowed[i]!; // NaN is not
+    if (right && found[i] === first[i]) continue;
+    const expected = right ? `${first[i]} again` : `${values[i]!.toPrecision(7)} ± ${allowed[i]!.toExponential(0)}`;
+    return `expected ${expected} at row ${Math.floor(i / columns)}, column ${i % columns}, found ${found[i]}`;
+  }
+  return undefined;
+}

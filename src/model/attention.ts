@@ -1,0 +1,117 @@
+/** Attention of chosen queries, recomputed from the queries and keys that a forward has kept: no matrix of tokens × tokens is stored on the GPU. */
+import { ImageError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { attentionRows, attentionRowsMean } from '../gpu/outputKernels.js';
+
+export interface AttentionOptions {
+  /**
+   * Which tokens look: the cls token, the patch at a row and column of the grid, a register (from 0), or every token in its order (cls,
+   * registers, patches). Default: `cls`.
+   */
+  readonly query?: 'cls' | 'all' | { readonly row: number; readonly col: number } | { readonly register: number } | undefined;
+  /** One head, or the mean of all. Default: every head, one after the other. */
+  readonly head?: number | 'mean' | undefined;
+  /** Which image of a batch. Default: 0. */
+  readonly batchIndex?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Where tokens are in a batch of features: `Features` has it. */
+export interface TokenLayout {
+  readonly batch: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly embedDim: number;
+  readonly numHeads: number;
+  readonly numRegisterTokens: number;
+  readonly numTokens: number;
+}
+
+const F32_BYTES = 4;
+/** Rows that are computed in one go: about half a GFLOP, which keeps a submit short on any adapter. */
+const CHUNK_BYTES = 16 * 2 ** 20;
+
+/**
+ * Rows of the softmax over all tokens: (heads, queries, numTokens), where one head (or the mean) and one query have no axis of their own.
+ * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
+ * @throws ImageError INPUT_SHAPE for a head, query or image that is not there
+ */
+export async function attentionOf(gpu: Gpu, qkv: GPUBuffer, layout: TokenLayout, options: AttentionOptions): Promise<Float32Array<ArrayBuffer>> {
+  const { embedDim, numTokens } = layout;
+  const { head, batchIndex = 0, signal } = options;
+  const { first, count } = queriesOf(layout, options.query ?? 'cls');
+  const [firstHead, numHeads] = typeof head === 'number' ? [head, 1] : [0, layout.numHeads];
+  if (head !== 'mean') inRange('head', firstHead, layout.numHeads, " or 'mean'");
+  inRange('batchIndex', batchIndex, layout.batch);
+
+  const constants = { EMBED_DIM: embedDim };
+  const [rowsKernel, meanKernel] = await Promise.all([
+    gpu.pipelines.compile({ kernel: attentionRows, constants }),
+    head === 'mean' ? gpu.pipelines.compile({ kernel: attentionRowsMean, constants }) : undefined,
+  ]);
+  const outHeads = meanKernel ? 1 : numHeads;
+  const out = new Float32Array(outHeads * count * numTokens);
+  const atOnce = Math.max(1, Math.min(count, Math.floor(CHUNK_BYTES / (numHeads * numTokens * F32_BYTES))));
+  const owned: GPUBuffer[] = [];
+  const own = (buffer: GPUBuffer): GPUBuffer => {
+    owned.push(buffer);
+    return buffer;
+  };
+  try {
+    const { size, rows, mean } = await gpu.allocating(() => ({
+      size: own(gpu.memory.uniformOf('attention rows size', [0, 0, 0, 0, 0, 0])),
+      rows: own(gpu.memory.storage('attention rows', numHeads * atOnce * numTokens * F32_BYTES)),
+      mean: meanKernel && own(gpu.memory.storage('attention rows mean', atOnce * numTokens * F32_BYTES)),
+    }));
+    const resources = (...buffers: readonly GPUBuffer[]): GPUBindingResource[] => buffers.map((buffer) => ({ buffer }));
+    const rowsGroup = gpu.pipelines.bind(rowsKernel, resources(size, qkv, rows));
+    const meanGroup = meanKernel && mean && gpu.pipelines.bind(meanKernel, resources(size, rows, mean));
+    for (let done = 0; done < count; done += atOnce) {
+      signal?.throwIfAborted();
+      const portion = Math.min(atOnce, count - done);
+      gpu.device.queue.writeBuffer(size, 0, new Uint32Array([numTokens, portion, numHeads, batchIndex * numTokens, first + done, firstHead]));
+      const encoder = gpu.device.createCommandEncoder({ label: 'attention rows' });
+      const pass = encoder.beginComputePass({ label: 'attention rows' });
+      pass.setPipeline(rowsKernel.pipeline);
+      pass.setBindGroup(0, rowsGroup);
+      pass.dispatchWorkgroups(portion, numHeads);
+      if (meanKernel && meanGroup) {
+        pass.setPipeline(meanKernel.pipeline);
+        pass.setBindGroup(0, meanGroup);
+        pass.dispatchWorkgroups(Math.ceil(numTokens / 64), portion);
+      }
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      const found = new Float32Array(await gpu.read(mean ?? rows, 0, outHeads * portion * numTokens * F32_BYTES));
+      for (let each = 0; each < outHeads; each++) {
+        const from = each * portion * numTokens;
+        out.set(found.subarray(from, from + portion * numTokens), (each * count + done) * numTokens);
+      }
+    }
+    return out;
+  } finally {
+    for (const buffer of owned) gpu.memory.destroy(buffer);
+  }
+}
+
+/** The tokens that look: they follow each other. */
+function queriesOf({ rows, cols, numTokens, numRegisterTokens }: TokenLayout, query: NonNullable<AttentionOptions['query']>): { first: number; count: number } {
+  if (query === 'cls') return { first: 0, count: 1 };
+  if (query === 'all') return { first: 0, count: numTokens };
+  if (typeof query === 'object' && 'register' in query) {
+    inRange('query.register', query.register, numRegisterTokens);
+    return { first: 1 + query.register, count: 1 };
+  }
+  if (typeof query === 'object' && 'row' in query) {
+    inRange('query.row', query.row, rows);
+    inRange('query.col', query.col, cols);
+    return { first: 1 + numRegisterTokens + query.row * cols + query.col, count: 1 };
+  }
+  throw new ImageError('INPUT_SHAPE', `attention: query: expected 'cls', 'all', { row, col } or { register }, found ${JSON.stringify(query)}.`);
+}
+
+function inRange(name: string, value: number, count: number, or = ''): void {
+  if (Number.isInteger(value) && value >= 0 && value < count) return;
+  const expected = count === 0 ? 'none, as this model has no registers' : `a whole number from 0 to ${count - 1}${or}`;
+  throw new ImageError('INPUT_SHAPE', `attention: ${name}: expected ${expected}, found ${String(value)}.`);
+}

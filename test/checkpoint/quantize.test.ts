@@ -1,0 +1,50 @@
+import { describe, expect, test } from 'vitest';
+import { packMatrix, PanelPacker, packedBytes } from '../../src/checkpoint/packing.ts';
+import { Random } from '../random.ts';
+import { quantize } from '../reference/quantize.ts';
+
+const bytesOf = (words: Uint32Array): Uint8Array => new Uint8Array(words.buffer);
+
+test.each([[1, 1], [4, 4], [3, 5], [64, 32], [65, 31], [128, 588], [130, 100], [1, 700]] as const)('%i × %i: the bytes that a naive quantisation gives, in any portions', (rows, columns) => {
+  const random = new Random(rows * 1000 + columns);
+  const weight = random.uniform(rows * columns);
+  const { bytes } = quantize(rows, columns, weight);
+  expect(bytes.length).toBe(packedBytes(rows, columns, 'int8'));
+  expect(Buffer.compare(bytesOf(packMatrix(rows, columns, weight, 'int8')), bytes)).toBe(0);
+
+  const found = new Uint8Array(bytes.length).fill(0xaa);
+  const packer = new PanelPacker(rows, columns, 'int8', (offset, data) => found.set(data, offset));
+  const starts = random.shuffled([...new Set([0, ...Array.from({ length: 9 }, () => random.integer(0, weight.length - 1))])].sort((a, b) => a - b).map((begin, i, all) => [begin, all[i + 1] ?? weight.length] as const));
+  for (const [begin, end] of starts) packer.add(weight.slice(begin, end), begin);
+  expect(packer.done).toBe(true);
+  expect(Buffer.compare(found, bytes)).toBe(0);
+});
+
+describe('what a number becomes', () => {
+  test('is at most half a step of its row away, and a step is the row’s largest over 127', () => {
+    const [rows, columns] = [70, 333];
+    const weight = new Random(5).uniform(rows * columns);
+    for (let i = 0; i < weight.length; i += 11) weight[i]! *= 1e-3;
+    const { values } = quantize(rows, columns, weight);
+    for (let row = 0; row < rows; row++) {
+      const of = (all: Float32Array): Float32Array => all.subarray(row * columns, (row + 1) * columns);
+      const largest = Math.max(...of(weight).map(Math.abs));
+      const error = Math.max(...of(weight).map((value, k) => Math.abs(value - of(values)[k]!)));
+      expect(error).toBeLessThanOrEqual((largest / 127 / 2) * (1 + 1e-4));
+      expect(Math.max(...of(values).map(Math.abs))).toBeCloseTo(largest, 6);
+    }
+  });
+
+  test.each([
+    ['zeros', [0, 0, -0, 0], [0, 0, 0, 0]],
+    ['subnormals, which a GPU may take for zeros', [1e-40, -1e-42, 0, 3e-44], [0, 0, 0, 0]],
+    ['huge numbers', [3e38, -3e38, 1e38, 0], [127, -127, 42, 0]],
+    ['one outlier', [1000, 3, -5, 0], [127, 0, -1, 0]],
+  ])('%s', (_, row, expected) => {
+    const words = packMatrix(1, 4, new Float32Array(row), 'int8');
+    const found = [0, 1, 2, 3].map((k) => new Int8Array(words.buffer)[k * 64]! + 0); // no -0
+    expect(found).toEqual(expected);
+    const scale = new Float32Array(words.buffer, 32 * 64, 1)[0]!;
+    expect(scale).toBe(expected[0] === 0 ? 0 : Math.fround(Math.max(...new Float32Array(row)) / 127));
+  });
+});

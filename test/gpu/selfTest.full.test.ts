@@ -1,0 +1,27 @@
+// The tiled kernels under the self-test, whatever the adapter: a software one takes a minute to compile them.
+import { expect, test } from 'vitest';
+import { packMatrix } from '../../src/checkpoint/packing.ts';
+import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import { selfTest } from '../../src/gpu/selfTest.ts';
+import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
+
+const TIMEOUT = { timeout: 300_000 };
+
+test('tiled kernels pass, in every storage', TIMEOUT, async () => {
+  const { device } = await wrongDevice([]);
+  const gpu = gpuOf(device, false);
+  const storages: WeightStorage[] = ['f32', 'f16-packed', 'int8', ...(device.features.has('shader-f16') ? ['f16' as const] : [])];
+  for (const storage of storages) await selfTest(gpu, storage, packMatrix);
+  expect(gpu.memory.buffers).toBe(0);
+  device.destroy();
+});
+
+// In the helpers that every kernel shares, so that a kernel may be rewritten without these tests.
+test.each<[WeightStorage, RegExp, Mistake[]]>([
+  ['f32', /linear_gelu .*Wrong too: linear_swiglu\./, [['0.7978842258453369', '0.7979'], ['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }']]],
+  ['int8', /linear with int8 .*Wrong too: linear_gelu, linear_swiglu, linear_scale_residual, patch_embed\./, [['SCALES_AT + 4u * group', 'SCALES_AT + 4u * group + 4u']]],
+])('%s: tiled kernels that are wrong are found out', TIMEOUT, async (storage, found, mistakes) => {
+  const { device } = await wrongDevice(mistakes);
+  await expect(selfTest(gpuOf(device, false), storage, packMatrix)).rejects.toMatchObject({ code: 'KERNEL_WRONG', message: expect.stringMatching(found) });
+  device.destroy();
+});

@@ -1,0 +1,103 @@
+// What the tests of element types share: devices for every way to store weights, checkpoints as bytes, and distances.
+import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
+import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
+import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import type { Dtype } from '../../src/checkpoint/precision.ts';
+import { configOf, type DINOv2Config } from '../../src/model/config.ts';
+import { parameters } from '../../src/model/parameters.ts';
+import { requestAdapter } from '../../src/gpu/device.ts';
+import { requestDevice } from '../gpu/tiny.ts';
+import { minCosine } from '../tolerance.ts';
+
+/** fp16 keeps 11 bits of a weight: each sum is off by some 2e-4 of itself, and a token's direction by the square of that, a few times over. */
+export const FP16_MIN_COSINE = 0.99999;
+/** int8 keeps 8 bits of a row's largest weight: 4e-3 of a sum. */
+export const INT8_MIN_COSINE = 0.9995;
+
+export const minCosineOf = (dtype: Dtype): number => (dtype === 'int8' ? INT8_MIN_COSINE : FP16_MIN_COSINE);
+
+/** A way to store weights, and the device that makes the library choose it. */
+export interface Way {
+  readonly label: string;
+  readonly dtype: Dtype;
+  readonly device: GPUDevice;
+  readonly storage: string;
+}
+
+/** int8, f16 packed in u32, and f16 where the adapter has shader-f16. */
+export async function ways(): Promise<Way[]> {
+  const found: Way[] = [];
+  const add = async (dtype: Dtype, storage: string, requiredFeatures: GPUFeatureName[]): Promise<void> => {
+    const device = await requestDevice(requiredFeatures);
+    found.push({ label: `${dtype} (${storage})`, dtype, device, storage });
+  };
+  await add('fp16', 'f16-packed', []);
+  const { features } = await requestAdapter();
+  if (features.has('shader-f16')) await add('fp16', 'f16', ['shader-f16']);
+  await add('int8', 'int8', []);
+  return found;
+}
+
+/** One element of a tensor on disk. */
+export interface Edit {
+  readonly name: string;
+  readonly index: number;
+  readonly value: number;
+}
+
+/** A checkpoint by formula as the bytes of its file, with some elements changed. */
+export function checkpointBytes(config: DINOv2Config, edits: readonly Edit[] = []): Uint8Array<ArrayBuffer> {
+  const tensors = huggingFaceTensors(parameters(config));
+  const { bytes, header } = encodeSafetensorsHeader(tensors.map(({ name, shape }) => [name, { dtype: 'F32', shape }] as const));
+  const file = new Uint8Array(header.fileBytes);
+  file.set(bytes);
+  for (const { name, shape } of tensors) {
+    const values = syntheticTensor(name, shape);
+    for (const { index, value } of edits.filter((edit) => edit.name === name)) values[index] = value;
+    file.set(new Uint8Array(values.buffer), header.tensors.get(name)!.begin);
+  }
+  return file;
+}
+
+/** The models of test/fixtures/massive: four blocks, and the channels that are massive in every token. */
+export const MASSIVE_CHANNELS = [5, 17, 90] as const;
+
+export function massiveModel(kind: 'plain' | 'registers' | 'swiglu'): { config: DINOv2Config; edits: Edit[] } {
+  const ffn = kind === 'swiglu' ? 'swiglu' : 'mlp';
+  const config: DINOv2Config = {
+    ...configOf('small', { registers: kind === 'registers' }),
+    embedDim: 128,
+    numHeads: 2,
+    depth: 4,
+    imageSize: 70,
+    ffn,
+    hiddenFeatures: ffn === 'swiglu' ? 344 : 512,
+  };
+  const second = `encoder.layer.1.mlp.${ffn === 'swiglu' ? 'weights_out' : 'fc2'}.bias`;
+  const edits = [
+    { name: 'encoder.layer.0.attention.output.dense.bias', index: 17, value: 3000 },
+    { name: second, index: 5, value: -2000 },
+    { name: second, index: 90, value: 900 },
+  ];
+  return { config, edits };
+}
+
+/** The smallest cosine of a token with the expected one; and of what is left of both without the massive channels, which alone decide the first. */
+export function cosines(found: Float32Array, expected: Float32Array, columns: number): { whole: number; quiet: number } {
+  const quiet = (values: Float32Array): Float32Array => values.map((value, i) => (MASSIVE_CHANNELS.includes((i % columns) as 5) ? 0 : value));
+  return { whole: minCosine(found, expected, columns), quiet: minCosine(quiet(found), quiet(expected), columns) };
+}
+
+/** The largest distance of an element, over the largest element of its token. */
+export function maxRelativeError(found: Float32Array, expected: Float32Array, columns: number): number {
+  let worst = 0;
+  for (let row = 0; row < expected.length; row += columns) {
+    let [largest, error] = [0, 0];
+    for (let i = row; i < row + columns; i++) {
+      largest = Math.max(largest, Math.abs(expected[i]!));
+      error = Math.max(error, Math.abs(found[i]! - expected[i]!));
+    }
+    if (!(error / largest <= worst)) worst = error / largest;
+  }
+  return worst;
+}

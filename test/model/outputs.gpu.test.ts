@@ -1,0 +1,234 @@
+// Everything that the original gives, against transformers and against facebookresearch's code path (scripts/make-fixtures/make_outputs.py).
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
+import { DINOv2, ImageClassifier, type RawImage } from '../../src/index.ts';
+import { parameters } from '../../src/model/parameters.ts';
+import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
+import { chosen, CLASSES, compareHuggingFace, Errors, fileOf, loadClassifier, maskOf, pixelsOf, readOutputs, rowsOf, tinyConfig, type Kind } from './outputs.ts';
+
+// Held to the end, so that all models share a device with its pipelines; the self-test has a test of its own.
+const selfTest = false;
+const plain = await DINOv2.synthetic(tinyConfig('plain'), { selfTest });
+
+const report: string[] = [];
+afterAll(() => {
+  console.log(report.join('\n'));
+  plain.dispose();
+});
+
+describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
+  const config = tinyConfig(kind);
+
+  describe('as transformers', () => {
+    let model: DINOv2;
+    beforeAll(async () => {
+      model = await loadClassifier(config, kind, { selfTest });
+    });
+    afterAll(() => model.dispose());
+
+    test.each([
+      [70, 70, 1],
+      [56, 98, 3],
+      [126, 42, 1],
+      [100, 61, 1],
+      [14, 14, 1],
+      [28, 182, 1],
+    ])('%i × %i, batch %i', async (height, width, batch) => {
+      const errors = await compareHuggingFace(model, `tiny-${kind}`, height, width, batch);
+      report.push(`hf ${kind} ${height}×${width} b${batch}: ${errors}`);
+      expect(errors.worst, JSON.stringify(errors.byName)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+    });
+
+    test('the classifier names its classes', async () => {
+      const image: RawImage = { data: Uint8Array.from({ length: 300 * 280 * 3 }, (_, i) => (i * 7 + (i >> 8)) % 256), width: 300, height: 280 };
+      const { classifier } = model;
+      expect(classifier).toMatchObject({ numClasses: CLASSES, blocks: 1, layers: [] });
+      const pixels = { cropSize: 70, orientation: 'ignore' } as const;
+      const all = await classifier!.classify(image, { topK: 100, ...pixels });
+      expect(all.map(({ index }) => index).sort((a, b) => a - b)).toEqual(Array.from({ length: CLASSES }, (_, i) => i));
+      for (const { label, index } of all) expect(label).toBe(`class ${index}`);
+      expect(all.reduce((sum, { score }) => sum + score, 0)).toBeCloseTo(1, 12);
+      for (const [i, { logit, score }] of all.entries()) {
+        if (i > 0) expect(logit).toBeLessThanOrEqual(all[i - 1]!.logit);
+        expect(score / all[0]!.score).toBeCloseTo(Math.exp(logit - all[0]!.logit), 12);
+      }
+      const both = await classifier!.classify([image, image], { topK: 2, ...pixels });
+      expect(both).toEqual([all.slice(0, 2), all.slice(0, 2)]);
+    });
+  });
+
+  describe('as facebookresearch', () => {
+    const { embedDim } = config;
+    let model: DINOv2;
+    beforeAll(async () => {
+      model = await DINOv2.synthetic(config, { posEmbed: kind === 'plain' ? 'offset' : 'antialias', selfTest });
+    });
+    afterAll(() => model.dispose());
+
+    const head = (blocks: 1 | 4): Promise<ImageClassifier> => {
+      const weight = { name: 'linear.weight', formula: 'linear_head.weight', shape: [CLASSES, (blocks + 1) * embedDim] };
+      return ImageClassifier.fromFiles(model, { weights: fileOf([weight, { name: 'linear.bias', formula: 'linear_head.bias', shape: [CLASSES] }]) });
+    };
+
+    test.each([
+      [70, 70, 1],
+      [56, 98, 3],
+      [126, 42, 1],
+      [28, 182, 1],
+    ])('%i × %i, batch %i', async (height, width, batch) => {
+      const expected = await readOutputs(`fb.tiny-${kind}.${height}x${width}.b${batch}`);
+      const errors = new Errors();
+      const size = { height, width, batch };
+      using features = await model.forward(pixelsOf(height, width, batch), size, { layers: [2, 3, 4] });
+      const count = features.rows * features.cols;
+      const pick = (patches: Float32Array): Float32Array => rowsOf(patches, batch, chosen(count), embedDim);
+      errors.note('cls', await features.clsToken(), expected.get('cls'));
+      errors.note('patches', pick(await features.patchTokens()), expected.get('patches'));
+      for (const [k, [patches, cls]] of (await features.getIntermediateLayers(3, { returnClassToken: true })).entries()) {
+        errors.note(`last3.${k}.patches`, pick(patches), expected.get(`last3.${k}.patches`));
+        errors.note(`last3.${k}.cls`, cls, expected.get(`last3.${k}.cls`));
+      }
+      const reshape = expected.get('list.0')!.shape.length === 4;
+      for (const [k, patches] of (await features.getIntermediateLayers([3, 1], { reshape, norm: false })).entries()) {
+        errors.note(`list.${k}`, reshape ? patches : pick(patches), expected.get(`list.${k}`));
+      }
+      using masked = await model.forward(pixelsOf(height, width, batch), size, { maskedPatches: Uint8Array.from(maskOf(height, width, batch), Number) });
+      errors.note('masked.cls', await masked.clsToken(), expected.get('masked.cls'));
+      errors.note('masked.patches', pick(await masked.patchTokens()), expected.get('masked.patches'));
+      for (const blocks of [1, 4] as const) {
+        const classifier = await head(blocks);
+        using kept = await model.forward(pixelsOf(height, width, batch), size, { layers: classifier.layers });
+        errors.note(`logits.${blocks}`, (await classifier.logits(kept)).flatMap((logits) => [...logits]), expected.get(`logits.${blocks}`));
+      }
+      report.push(`fb ${kind} ${height}×${width} b${batch}: ${errors}`);
+      expect(errors.worst, JSON.stringify(errors.byName)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+    });
+  });
+});
+
+describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file: every attention, whole', (kind) => {
+  let model: DINOv2;
+  beforeAll(async () => {
+    const folder = new URL(`tiny-${kind}/`, referenceFolder);
+    const [config, weights] = await Promise.all([readFile(new URL('config.json', folder), 'utf8'), readFile(new URL('model.safetensors', folder))]);
+    model = await DINOv2.fromFiles({ config, weights: new Uint8Array(weights) }, { selfTest });
+  });
+  afterAll(() => model.dispose());
+
+  test.each([
+    [70, 70, 1],
+    [56, 98, 2],
+    [14, 14, 1],
+    [100, 61, 1],
+  ])('%i × %i, batch %i', async (height, width, batch) => {
+    const expected = await readTensors(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
+    using features = await model.forward(pixelsOf(height, width, batch), { height, width, batch }, { attentions: [0, 1] });
+    const worst: number[] = [];
+    for (const layer of [0, 1]) {
+      const { values } = expected.get(`attentions.${layer}`)!;
+      const perImage = values.length / batch;
+      const { numTokens, numHeads } = features;
+      for (let batchIndex = 0; batchIndex < batch; batchIndex++) {
+        const image = values.subarray(batchIndex * perImage, (batchIndex + 1) * perImage);
+        worst.push(maxError(await features.attention(layer, { query: 'all', batchIndex }), image));
+        const mean = Float32Array.from({ length: numTokens }, (_, token) => {
+          let sum = 0;
+          for (let head = 0; head < numHeads; head++) sum += image[head * numTokens ** 2 + token]!;
+          return sum / numHeads;
+        });
+        worst.push(maxError(await features.attention(layer, { head: 'mean', batchIndex }), mean));
+      }
+    }
+    report.push(`attentions of tiny-${kind} ${height}×${width} b${batch}: ${Math.max(...worst).toExponential(1)}`);
+    for (const error of worst) expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
+  });
+});
+
+describe('what was not asked for, or is not there', () => {
+  const [height, width] = [28, 42];
+  const model = plain;
+
+  test('errors say what was kept and what to pass', async () => {
+    using features = await model.forward(pixelsOf(height, width, 1), { height, width }, { layers: [2], attentions: [1] });
+    await expect(features.hiddenState(3)).rejects.toThrow(/layers that were kept \(2\), found 3\. Pass \{ layers: \[3\] \}/);
+    await expect(features.getIntermediateLayers(2)).rejects.toThrow(/kept \(2\), found 4\. Pass \{ layers: \[4\] \}/);
+    await expect(features.getIntermediateLayers([0, 1], { norm: false })).rejects.toThrow(/found 1\. Pass \{ layers: \[1, 2\] \}/);
+    await expect(features.attention(0)).rejects.toThrow(/attentions that were kept \(1\), found 0\. Pass \{ attentions: \[0\] \}/);
+    // The last one is there without being asked for.
+    expect(await features.hiddenState(5, { norm: true })).toEqual(await features.lastHiddenState());
+    expect((await features.getIntermediateLayers())[0]).toEqual(await features.patchTokens());
+    for (const n of [0, 6, 1.5, -1, [], [1, 1], [5], [0.5]]) await expect(features.getIntermediateLayers(n), JSON.stringify(n)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    for (const options of [{ head: 2 }, { head: -1 }, { batchIndex: 1 }, { query: { row: 2, col: 0 } }, { query: { row: 0, col: 3 } }, { query: { register: 0 } }, { query: 'patch' as never }]) {
+      await expect(features.attention(1, options), JSON.stringify(options)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    }
+    await expect(features.attention(1, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+  });
+
+  test('options that do not fit', async () => {
+    const forward = (options: object): Promise<unknown> => model.forward(pixelsOf(height, width, 1), { height, width }, options);
+    await expect(forward({ attentions: [5] })).rejects.toThrow(/attentions: expected whole numbers from 0 to 4, found 5/);
+    await expect(forward({ layers: [6] })).rejects.toThrow(/layers: expected whole numbers from 0 to 5, found 6/);
+    await expect(forward({ maskedPatches: [true] })).rejects.toThrow(/1 × 2 × 3 = 6 values, found 1/);
+    await expect(DINOv2.synthetic(tinyConfig('plain'), { posEmbed: 'bilinear' as never })).rejects.toMatchObject({ code: 'CONFIG_FIELD' });
+  });
+
+  test('a checkpoint without a mask token loads, and says so when a mask is asked for', async () => {
+    const tensors = huggingFaceTensors(parameters(model.config)).filter(({ name }) => !name.endsWith('mask_token'));
+    using without = await DINOv2.fromFiles({ weights: fileOf(tensors) }, { selfTest });
+    using features = await without.forward(pixelsOf(height, width, 1), { height, width });
+    expect(features.numTokens).toBe(7);
+    await expect(without.forward(pixelsOf(height, width, 1), { height, width }, { maskedPatches: new Uint8Array(6) })).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
+  });
+
+  test('a mask of nothing changes nothing; a mask of everything leaves nothing of the image', async () => {
+    const bits = async (seed: number, maskedPatches?: Uint8Array): Promise<Float32Array> => {
+      using features = await model.forward(pixelsOf(height, width, 1).map((value) => value + seed), { height, width }, { maskedPatches });
+      return features.lastHiddenState();
+    };
+    expect(await bits(0, new Uint8Array(6))).toEqual(await bits(0));
+    expect(await bits(0, new Uint8Array(6).fill(1))).toEqual(await bits(1, new Uint8Array(6).fill(1)));
+    expect(await bits(0)).not.toEqual(await bits(1));
+  });
+
+  test('heads of another width or form', async () => {
+    const file = (name: string, shape: number[], bias = [CLASSES]): Uint8Array => fileOf([{ name: `${name}weight`, shape }, { name: `${name}bias`, shape: bias }]);
+    expect((await ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 640]) })).layers).toEqual([2, 3, 4]);
+    expect((await ImageClassifier.fromFiles(model, { weights: file('classifier.', [CLASSES, 256]), labels: Array.from('abcdefghij') })).labels[9]).toBe('j');
+    await expect(ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 384]) })).rejects.toThrow(/expected 256 features \(1 layer\) or 640 \(4 layers\).*found 384/);
+    await expect(ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 256], [9]) })).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
+    await expect(ImageClassifier.fromFiles(model, { weights: file('other.', [CLASSES, 256]) })).rejects.toThrow(/named linear.weight/);
+    await expect(ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 256]), labels: ['one'] })).rejects.toThrow(/expected 10 names.*found 1/);
+    const classifier = await ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 640]) });
+    using features = await model.forward(pixelsOf(height, width, 1), { height, width });
+    await expect(classifier.logits(features)).rejects.toThrow(/layers: \[2, 3, 4\]/);
+  });
+
+  test('everything goes back to the GPU, and features outlive the model', async () => {
+    const { device } = model;
+    const own = await DINOv2.synthetic(tinyConfig('registers'), { device, selfTest });
+    const before = own.gpuBytes;
+    const pixels = pixelsOf(56, 42, 2);
+    const options = { layers: [0, 2, 5], attentions: [0, 4], maskedPatches: new Uint8Array(24).fill(1, 3, 9) };
+    using kept = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, options);
+    const after = own.gpuBytes;
+    const first = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, options);
+    const read = async (features: typeof first): Promise<Float32Array[]> => [
+      await features.hiddenState(2, { norm: true }),
+      await features.attention(4, { query: 'all', head: 'mean', batchIndex: 1 }),
+      await features.attention(0, { query: { register: 3 } }),
+    ];
+    const values = await read(first);
+    first.dispose();
+    first.dispose();
+    expect(own.gpuBytes).toBe(after);
+    expect(after).toBeGreaterThan(before);
+    own.dispose();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await read(kept)).toEqual(values);
+    await expect(first.attention(0)).rejects.toMatchObject({ code: 'DISPOSED' });
+    await expect(first.getIntermediateLayers()).rejects.toMatchObject({ code: 'DISPOSED' });
+    kept.dispose();
+    expect(model.gpuBytes).toBeLessThan(before);
+  });
+});

@@ -1,0 +1,121 @@
+// What goes wrong around a forward: wrong input, a change of mind, memory that is not there, a page's own mistakes on its device.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DINOv2, type DINOv2Config } from '../src/index.ts';
+import { maxError } from './parity.ts';
+
+const config: DINOv2Config = {
+  embedDim: 64, depth: 1, numHeads: 1, headDim: 64, patchSize: 14, imageSize: 28, numChannels: 3, numRegisterTokens: 0, ffn: 'mlp', hiddenFeatures: 128,
+  layerNormEps: 1e-6, posEmbed: 'plain',
+};
+const size = { height: 14, width: 14 };
+const pixels = Float32Array.from({ length: 588 }, (_, i) => Math.sin(i));
+
+let device: GPUDevice;
+let model: DINOv2;
+beforeAll(async () => {
+  device = await (await navigator.gpu.requestAdapter())!.requestDevice();
+  model = await DINOv2.synthetic(config, { device });
+});
+afterAll(() => {
+  model.dispose();
+  device.destroy();
+});
+
+const tokens = async (of: DINOv2): Promise<Float32Array> => {
+  using features = await of.forward(pixels, size);
+  return features.lastHiddenState();
+};
+
+describe('forward', () => {
+  test.each([
+    ['bytes', new Uint8Array(588)],
+    ['doubles', new Float64Array(588)],
+    ['a plain array', Array.from({ length: 588 }, () => 0)],
+  ])('takes no %s for floats', async (_, wrong) => {
+    await expect(model.forward(wrong as unknown as Float32Array, size)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+  });
+
+  test('has read its pixels when it returns: the caller may refill the array', async () => {
+    const expected = await tokens(model);
+    const mine = pixels.slice();
+    const running = model.forward(mine, size);
+    mine.fill(7);
+    using features = await running;
+    expect(maxError(await features.lastHiddenState(), expected)).toBe(0);
+  });
+
+  test.each([{ height: 224.5, width: 14 }, { height: 14, width: 14, batch: 0 }, {} as { height: number; width: number }])('refuses a size of %o', async (wrong) => {
+    await expect(model.forward(pixels, wrong)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    await expect(model.describe(wrong)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+  });
+
+  test('gives up its place in the queue at an abort, before its turn', async () => {
+    const controller = new AbortController();
+    const first = model.forward(new Float32Array(3 * 140 * 140), { height: 140, width: 140 });
+    let ended = false;
+    void first.then(() => (ended = true));
+    const second = model.forward(pixels, size, { signal: controller.signal });
+    controller.abort();
+    await expect(second).rejects.toMatchObject({ name: 'AbortError' });
+    expect(ended).toBe(false);
+    (await first).dispose();
+  });
+
+  test('more tokens than a dispatch has places are refused with numbers', async () => {
+    const wide = { height: 14 * 300, width: 14 * 300 };
+    await expect(model.forward(new Float32Array(3 * wide.height * wide.width), wide)).rejects.toMatchObject({ code: 'DEVICE_LIMIT', message: expect.stringContaining('65535') as string });
+  });
+});
+
+test('an unknown dtype, and a hub id without its owner, are refused', async () => {
+  await expect(DINOv2.synthetic(config, { device, dtype: 'float32' as 'fp32' })).rejects.toThrow(/dtype/);
+  await expect(DINOv2.fromPretrained('dinov2_vits14', { device })).rejects.toMatchObject({ code: 'SOURCE_URL', message: expect.stringContaining('facebook/dinov2-small') as string });
+});
+
+test('an abort while the last kernels compile leaves no model and no buffer', async () => {
+  const fresh = await (await navigator.gpu.requestAdapter())!.requestDevice();
+  const controller = new AbortController();
+  const create = fresh.createComputePipelineAsync.bind(fresh);
+  // The weights are long there when the pipelines come; the visitor has left meanwhile.
+  fresh.createComputePipelineAsync = async (descriptor) => {
+    const pipeline = await create(descriptor);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    controller.abort();
+    return pipeline;
+  };
+  await expect(DINOv2.synthetic(config, { device: fresh, signal: controller.signal, selfTest: false })).rejects.toMatchObject({ name: 'AbortError' });
+  fresh.createComputePipelineAsync = create;
+  using later = await DINOv2.synthetic(config, { device: fresh });
+  const bytes = later.gpuBytes;
+  await expect(DINOv2.synthetic(config, { device: fresh, signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+  expect(later.gpuBytes).toBe(bytes);
+});
+
+test('a failed allocation is told, and the model goes on as it was', async () => {
+  const expected = await tokens(model);
+  const create = device.createBuffer.bind(device);
+  // A buffer that the device cannot make is an error reported later, not an exception.
+  device.createBuffer = (descriptor) => create(/^slot|pixels/.test(descriptor.label ?? '') ? { ...descriptor, usage: 0 } : descriptor);
+  try {
+    await expect(model.forward(new Float32Array(3 * 350 * 350), { height: 350, width: 350 })).rejects.toMatchObject({ name: 'DeviceError' });
+  } finally {
+    device.createBuffer = create;
+  }
+  expect(maxError(await tokens(model), expected)).toBe(0);
+  using larger = await model.forward(new Float32Array(3 * 350 * 350), { height: 350, width: 350 });
+  expect(larger.numTokens).toBe(626);
+});
+
+test("the page's own mistakes on its device are not taken for the library's", async () => {
+  const expected = await tokens(model);
+  device.createBuffer({ size: 16, usage: 0 });
+  await device.queue.onSubmittedWorkDone();
+  expect(maxError(await tokens(model), expected)).toBe(0);
+});
+
+test('dispose() while an image is on its way is told as such', async () => {
+  const other = await DINOv2.synthetic(config);
+  const running = other.features({ data: new Uint8Array(300 * 300 * 3), width: 300, height: 300, channels: 3 });
+  other.dispose();
+  await expect(running).rejects.toMatchObject({ code: 'DISPOSED' });
+});

@@ -1,0 +1,93 @@
+import { expect, test } from 'vitest';
+import { DeviceError, ImageError } from '../../src/errors.ts';
+import { embedInBatches, type Embedded, type EmbedSteps } from '../../src/tasks/embedAll.ts';
+
+/** Steps that write down what happens; images are numbers, negative ones cannot be used. */
+function recording(log: string[], held: Set<number> = new Set()): EmbedSteps<number, number> {
+  return {
+    prepare: async (image) => {
+      log.push(`prepare ${image}`);
+      await Promise.resolve();
+      if (image < 0) throw new ImageError('IMAGE_DECODE', `no image: ${image}`);
+      held.add(image);
+      return image;
+    },
+    embed: async (prepared) => {
+      log.push(`embed ${prepared.join(' ')}`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      log.push('embedded');
+      return prepared.map((image) => Float32Array.of(image * 10));
+    },
+    free: (image) => {
+      expect(held.delete(image)).toBe(true);
+    },
+  };
+}
+
+async function collect(results: AsyncIterable<Embedded>): Promise<Embedded[]> {
+  const all: Embedded[] = [];
+  for await (const result of results) all.push(result);
+  return all;
+}
+
+const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+
+test('results keep the order, and an image that cannot be used does not stop the others', async () => {
+  const held = new Set<number>();
+  const found = await collect(embedInBatches([1, -2, 3, 4, -5], recording([], held), 2, undefined));
+  expect(found.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4]);
+  expect(found.map(({ embedding }) => embedding?.[0])).toEqual([10, undefined, 30, 40, undefined]);
+  expect(found.map(({ error }) => error?.code)).toEqual([undefined, 'IMAGE_DECODE', undefined, undefined, 'IMAGE_DECODE']);
+  expect(held.size).toBe(0);
+});
+
+test('the next images are prepared while the present ones are embedded', async () => {
+  const log: string[] = [];
+  await collect(embedInBatches([1, 2, 3, 4], recording(log), 2, undefined));
+  expect(log.indexOf('prepare 4')).toBeLessThan(log.indexOf('embedded'));
+  expect(log.filter((line) => line.startsWith('embed '))).toEqual(['embed 1 2', 'embed 3 4']);
+});
+
+test('an iterable that is asynchronous, and none at all', async () => {
+  async function* numbers(): AsyncGenerator<number> {
+    for (let i = 1; i <= 3; i++) yield i;
+  }
+  expect((await collect(embedInBatches(numbers(), recording([]), 2, undefined))).map(({ embedding }) => embedding?.[0])).toEqual([10, 20, 30]);
+  expect(await collect(embedInBatches([], recording([]), 2, undefined))).toEqual([]);
+});
+
+test('leaving early lets everything go', async () => {
+  const held = new Set<number>();
+  let closed = false;
+  function* numbers(): Generator<number> {
+    try {
+      for (let i = 1; ; i++) yield i;
+    } finally {
+      closed = true;
+    }
+  }
+  for await (const { index } of embedInBatches(numbers(), recording([], held), 3, undefined)) if (index === 4) break;
+  await settled();
+  expect(held.size).toBe(0);
+  expect(closed).toBe(true);
+});
+
+test('an abort, a lost device and a failing iterable are thrown, and nothing is held', async () => {
+  const held = new Set<number>();
+  const controller = new AbortController();
+  const run = async (): Promise<void> => {
+    for await (const { index } of embedInBatches([1, 2, 3, 4, 5, 6], recording([], held), 2, controller.signal)) if (index === 1) controller.abort(new Error('enough'));
+  };
+  await expect(run()).rejects.toThrow('enough');
+
+  const lost = { ...recording([], held), embed: async () => Promise.reject(new DeviceError('DEVICE_LOST', 'gone')) };
+  await expect(collect(embedInBatches([1, 2, 3], lost, 2, undefined))).rejects.toMatchObject({ code: 'DEVICE_LOST' });
+
+  function* failing(): Generator<number> {
+    yield 1;
+    throw new Error('the disk is gone');
+  }
+  await expect(collect(embedInBatches(failing(), recording([], held), 2, undefined))).rejects.toThrow('the disk is gone');
+  await settled();
+  expect(held.size).toBe(0);
+});
