@@ -361,12 +361,16 @@ export class DINOv2 {
     }
     const vectors: Float32Array<ArrayBuffer>[] = [];
     for (const indices of groups.values()) {
-      using features = await this.#forwardOf(indices.map((index) => images[index]!), { signal });
-      const { batch, numTokens, numRegisterTokens, embedDim } = features;
-      const tokens = await features.lastHiddenState();
-      pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).forEach((vector, i) => {
-        vectors[indices[i]!] = unit ? normalize(vector) : vector;
-      });
+      const features = await this.#forwardOf(indices.map((index) => images[index]!), { signal });
+      try {
+        const { batch, numTokens, numRegisterTokens, embedDim } = features;
+        const tokens = await features.lastHiddenState();
+        pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).forEach((vector, i) => {
+          vectors[indices[i]!] = unit ? normalize(vector) : vector;
+        });
+      } finally {
+        features.dispose();
+      }
     }
     return vectors;
   }

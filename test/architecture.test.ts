@@ -142,3 +142,9 @@ describe('an import of the library', () => {
     await expect(checkSupport()).resolves.toMatchObject({ ok: false, code: 'WEBGPU_MISSING' });
   });
 });
+
+test('no `using` in src: Node 20 and current Safari do not read it, and not every page has a build step that lowers it', async () => {
+  const { readdirSync, readFileSync } = await import('node:fs');
+  const files = (readdirSync('src', { recursive: true }) as string[]).filter((name) => name.endsWith('.ts'));
+  expect(files.filter((name) => /^\s*(await )?using /m.test(readFileSync(`src/${name}`, 'utf8')))).toEqual([]);
+});

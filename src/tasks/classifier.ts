@@ -87,9 +87,13 @@ export class ImageClassifier {
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
   async classify(image: ImageSource | readonly ImageSource[], { topK = 5, ...options }: ClassifyOptions = {}): Promise<Classification[] | Classification[][]> {
     if (!Number.isInteger(topK) || topK < 1) throw new ImageError('INPUT_SHAPE', `topK: expected a whole number from 1, found ${String(topK)}.`);
-    using features = await this.#model.features(image, { ...options, layers: this.layers });
-    const found = (await this.logits(features)).map((logits) => this.#likeliest(logits, topK));
-    return Array.isArray(image) ? found : found[0]!;
+    const features = await this.#model.features(image, { ...options, layers: this.layers });
+    try {
+      const found = (await this.logits(features)).map((logits) => this.#likeliest(logits, topK));
+      return Array.isArray(image) ? found : found[0]!;
+    } finally {
+      features.dispose();
+    }
   }
 
   /**
