@@ -10,7 +10,7 @@ export const BufferUsage = {
   STORAGE: 0x0080,
 } as const;
 
-export const TextureUsage = { COPY_DST: 0x02, TEXTURE_BINDING: 0x04, RENDER_ATTACHMENT: 0x10 } as const;
+export const TextureUsage = { COPY_SRC: 0x01, COPY_DST: 0x02, TEXTURE_BINDING: 0x04, RENDER_ATTACHMENT: 0x10 } as const;
 
 export const MAP_READ = 0x0001;
 

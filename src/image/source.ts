@@ -2,9 +2,10 @@
  * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management, no premultiplied alpha, and alpha
  * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread.
  */
-import { ImageError } from '../errors.js';
+import { DeviceError, ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
+import { bitmapsLoseColours, hasAlpha } from './alpha.js';
 import { withoutExif } from './orientation.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
@@ -139,7 +140,30 @@ async function ofBlob(gpu: Gpu, blob: Blob, name: string, orientation: Orientati
     signal?.throwIfAborted();
     file = new Blob(withoutExif(new Uint8Array(bytes)), { type: blob.type });
   }
-  return ofDecoded(gpu, file, name, `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`, signal);
+  const found = `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`;
+  // In a worker there is no <img>: Firefox's bitmaps have to do there, without the colours under transparency.
+  if (typeof Image === 'function' && typeof createImageBitmap === 'function' && (await hasAlpha(file).catch(() => false)) && (await bitmapsLoseColours(gpu))) {
+    signal?.throwIfAborted();
+    return ofFileAsElement(gpu, file, name, found, signal);
+  }
+  return ofDecoded(gpu, file, name, found, signal);
+}
+
+/** By way of an <img>, whose pixels have not been multiplied with their alpha. */
+async function ofFileAsElement(gpu: Gpu, file: Blob, name: string, found: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  const element = new Image();
+  element.src = URL.createObjectURL(file);
+  try {
+    await element.decode();
+    signal?.throwIfAborted();
+    return await ofDrawable(gpu, element, name, element.naturalWidth, element.naturalHeight);
+  } catch (cause) {
+    signal?.throwIfAborted();
+    if (cause instanceof ImageError || cause instanceof DeviceError) throw cause;
+    throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${found} that cannot be decoded (${String(cause)}). Use a PNG or WebP that this browser shows in an <img>.`, { cause });
+  } finally {
+    URL.revokeObjectURL(element.src);
+  }
 }
 
 async function ofElement(gpu: Gpu, element: HTMLImageElement, signal: AbortSignal | undefined): Promise<ImageTexture> {
@@ -188,7 +212,7 @@ function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {
 
 async function ofDrawable(
   gpu: Gpu,
-  source: ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame,
+  source: ImageBitmap | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame,
   name: string,
   width: number,
   height: number,

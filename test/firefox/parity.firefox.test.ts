@@ -1,8 +1,9 @@
 // A second browser engine, and a second WGSL compiler (naga): the library as it is, in Firefox over WebDriver BiDi. Run by `npm run test:firefox`.
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
 import { FP32_MAX_ERROR, readTensors } from '../parity.ts';
 import { maxError, minCosine } from '../tolerance.ts';
 import type {} from './page.ts';
@@ -69,4 +70,26 @@ test.each(
   console.log(`Firefox: ${kind} 1 - ${(1 - cosine).toExponential(1)}: ${found.reason}`);
   expect(found.dtype).toBe(dtype === 'int8' ? 'int8' : 'fp16');
   expect(cosine).toBeGreaterThanOrEqual(dtype === 'int8' ? 0.9995 : 0.99999);
+});
+
+test("photographs: Pillow's pixels to the last bit", async () => {
+  const found = await page.evaluate(() => globalThis.actions.photographs());
+  console.log(`Firefox, pixels: ${JSON.stringify(found)}`);
+  for (const name of ['astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg']) expect(found[name], name).toMatchObject({ differing: 0 });
+});
+
+/** Every awkward kind of 42 × 28 but 16-bit grey, of which Pillow makes a white image (test/fixtures/pixels/README.md). */
+const awkward = readdirSync(new URL('../fixtures/pixels/images/', import.meta.url)).filter((name) => !/^(grey16|\d+x1\.)/.test(name));
+
+/** Firefox rounds 16 bits to 8 where Pillow cuts them: 1 of 255 in a quarter of the values. */
+const steps = (name: string): number => (name === 'rgb16.png' ? 1 : 0);
+
+test.each(awkward)('%s: the colours that Pillow decodes', async (name) => {
+  const bytes = readFileSync(new URL('../fixtures/pixels/expected.safetensors', import.meta.url));
+  const { begin, end } = parseSafetensors(bytes).tensors.get(`${name}.rgb`)!;
+  const found = await page.evaluate((each) => globalThis.actions.colours(each), name);
+  const expected = [...bytes.subarray(begin, end)];
+  const differing = expected.filter((value, i) => found[i] !== value).length;
+  if (differing > 0) console.log(`Firefox, ${name}: ${differing} of ${expected.length} differ, at most by ${maxError(found, expected)}`);
+  expect(maxError(found, expected)).toBeLessThanOrEqual(steps(name));
 });
