@@ -97,8 +97,8 @@ export default defineConfig(({ mode }) => {
             include: [full ? 'test/**/*.{gpu,full}.test.ts' : 'test/**/*.gpu.test.ts'],
             setupFiles: ['test/setup-dawn.ts'],
             env: { SWIFTSHADER_DIR: swiftShader },
-            testTimeout: 120_000,
-            hookTimeout: 120_000,
+            testTimeout: 600_000, // lavapipe compiles for seconds, and two files at once share two cores
+            hookTimeout: 600_000,
           },
         },
         {
