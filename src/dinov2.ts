@@ -241,7 +241,10 @@ export class DINOv2 {
     return parameterCount(this.config);
   }
 
-  /** Bytes that the library holds on this device: weights, activations, features that are alive. */
+  /**
+   * Bytes of the buffers that the library holds on this device: the weights of its models, activations (those of the largest input so far,
+   * until `dispose()`), a table of positions for each of the last eight input sizes, features that are alive. Textures of images on their way are not counted.
+   */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;
   }
