@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest';
+import { PackingMemory, PanelPacker } from '../../src/checkpoint/packing.ts';
+import { configOf } from '../../src/model/config.ts';
+import { parameters } from '../../src/model/parameters.ts';
+
+/** DESIGN: JavaScript's memory while a model loads. */
+const MAX_BYTES = 32 * 2 ** 20;
+
+test.each(['f32', 'f16', 'int8'] as const)('the packers of ViT-L share their memory: %s', (storage) => {
+  const memory = new PackingMemory();
+  const before = process.memoryUsage().arrayBuffers;
+  const packers: PanelPacker[] = []; // all of them alive, as they are while a checkpoint arrives
+  for (const { name, shape } of parameters(configOf('large'))) {
+    if (!name.endsWith('.weight') || shape.length < 2) continue;
+    const columns = shape.slice(1).reduce((product, extent) => product * extent, 1);
+    const packer = new PanelPacker(shape[0]!, columns, storage, () => undefined, memory);
+    packer.add(new Float32Array(64 * columns), 0);
+    expect(packer.done).toBe(true);
+    packers.push(packer);
+  }
+  const grown = process.memoryUsage().arrayBuffers - before;
+  expect(packers.length).toBe(97);
+  // What was handed in may or may not be collected by now; what the packers hold is at most the rest, give or take that.
+  const perPacker = (shape: readonly number[]): number => 64 * shape.slice(1).reduce((product, extent) => product * extent, 1) * 4;
+  const handedIn = parameters(configOf('large')).reduce((sum, { name, shape }) => (name.endsWith('.weight') && shape.length > 1 ? sum + perPacker(shape) : sum), 0);
+  expect(grown - handedIn).toBeLessThan(MAX_BYTES);
+});
