@@ -1,13 +1,14 @@
-// out = x · weightᵀ + bias, with what follows it in a block. For GPUs: both operands are staged in workgroup memory.
-// One workgroup of 8 × 8 lanes per 32 rows × 64 columns of the product; a lane owns 4 rows × 8 columns, in two groups of 4 columns, `left` and
-// `right`, 32 apart in the tile (SwiGLU: gate and up). The inner products advance by 32.
+// out = x · weightᵀ + bias, with what follows it in a block. For GPUs: both operands are staged in workgroup memory, the product in registers.
+// One workgroup of 8 × 8 lanes per 64 rows × 64 columns of the product; a lane owns 8 rows × 8 columns, in groups of 4: rows 4 · local.y … and
+// 32 + 4 · local.y …, columns `left` and `right`, 32 apart in the tile (SwiGLU: gate and up). The inner products advance by 16.
+// linear_narrow.wgsl is the same for few rows. Both add the products of an element one by one in the order of k: the same bits.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), zeros where IN_FEATURES ends
 //   bias, gamma    (OUT_FEATURES)
 //   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
 //
-// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 32).
+// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 16); the type Operand4, in which weights are staged.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -22,25 +23,36 @@
 const IN_VECTORS = IN_FEATURES / 4u;
 const OUT_VECTORS = OUT_FEATURES / 4u;
 const PANEL = 16u;      // vectors in a row of a panel
-const TILE_ROWS = 32u;
-const TILE_K = 32u;
-const ROW_GROUPS = 8u;  // groups of 4 rows in a tile
+const TILE_ROWS = 64u;
+const TILE_K = 16u;
+const GROUPS = 16u;     // groups of 4 rows, and of 4 columns, in a tile
+const PITCH = 9u;       // TILE_K / 2, and one more, so that lanes side by side read from different banks
 
-// x, transposed: tile_x[k * ROW_GROUPS + g] holds rows 4g … 4g + 3 at k.
-var<workgroup> tile_x: array<vec4f, TILE_K * ROW_GROUPS>;
-// The weights: tile_weight[k * PANEL + v] holds the tile's columns 4v … 4v + 3 at k.
-var<workgroup> tile_weight: array<vec4f, TILE_K * PANEL>;
+// The inner loop takes two k a turn, `even` and `odd`. Everything that it reads lies at a constant distance from one of two places that move by
+// one vector a turn: (parity · GROUPS + group) · PITCH + turn. GPUs spend an instruction on every other way to say where.
+//   tile_x       rows 4 · group … 4 · group + 3 at k = 2 · turn + parity
+//   tile_weight  columns 4 · group … at that k
+var<workgroup> tile_x: array<vec4f, 2u * GROUPS * PITCH>;
+var<workgroup> tile_weight: array<Operand4, 2u * GROUPS * PITCH>;
 
-// Rows 4 · local.y … of the tile, columns `left` and `right` of the lane, without bias.
+// Rows 0 … 3 are 4 · local.y … of the tile, rows 4 … 7 those 32 below; columns `left` and `right` of the lane, without bias.
 struct Tile {
   left0: vec4f,
   left1: vec4f,
   left2: vec4f,
   left3: vec4f,
+  left4: vec4f,
+  left5: vec4f,
+  left6: vec4f,
+  left7: vec4f,
   right0: vec4f,
   right1: vec4f,
   right2: vec4f,
   right3: vec4f,
+  right4: vec4f,
+  right5: vec4f,
+  right6: vec4f,
+  right7: vec4f,
 }
 
 // Four values of a row from column 4 · vector on; zeros where the row has ended.
@@ -49,87 +61,82 @@ fn load_x(row: u32, vector: u32) -> vec4f {
   return select(vec4f(), value, vector < IN_VECTORS);
 }
 
-// `stored_group` is the group of four columns that this lane carries from the weight to workgroup memory (its place there: lane % 16).
-fn multiply(row: u32, stored_group: u32, local: vec3u) -> Tile {
+// `first` is the tile's first row; `stored_group` the group of four columns that this lane carries from the weight to workgroup memory (its place
+// there: lane % 16).
+fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
   // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
   let lane_x = local.x % 8u;
   let lane_y = local.y % 8u;
   let lane = lane_y * 8u + lane_x;
   let last = size.batch * size.num_tokens - 1u;
-  let row0 = min(row, last);
-  let row1 = min(row + 1u, last);
-  let row2 = min(row + 2u, last);
-  let row3 = min(row + 3u, last);
   let group = min(stored_group, OUT_VECTORS - 1u);
   let base = (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
   let scale = scale4(group);
+  let at_x = lane_y * PITCH;
+  let at_weight = lane_x * PITCH;
 
   var tile: Tile;
   for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
-    let vector = step * (TILE_K / 4u) + lane_x;
-    let a0 = load_x(row0, vector);
-    let a1 = load_x(row1, vector);
-    let a2 = load_x(row2, vector);
-    let a3 = load_x(row3, vector);
-    let k = lane_x * 4u;
-    tile_x[k * ROW_GROUPS + lane_y] = vec4f(a0.x, a1.x, a2.x, a3.x);
-    tile_x[(k + 1u) * ROW_GROUPS + lane_y] = vec4f(a0.y, a1.y, a2.y, a3.y);
-    tile_x[(k + 2u) * ROW_GROUPS + lane_y] = vec4f(a0.z, a1.z, a2.z, a3.z);
-    tile_x[(k + 3u) * ROW_GROUPS + lane_y] = vec4f(a0.w, a1.w, a2.w, a3.w);
-    for (var i = 0u; i < 8u; i++) {
-      let at = i * 4u + lane / PANEL;
-      tile_weight[at * PANEL + lane % PANEL] = weights4(weight[base + (step * TILE_K + at) * PANEL], scale);
+    // A lane stages 4 k of one group of rows, of which there are 16; and the weights of one group of columns at every fourth k.
+    let quarter = lane % 4u;
+    let row_group = lane / 4u;
+    let row = first + row_group * 4u;
+    let vector = step * (TILE_K / 4u) + quarter;
+    let x0 = load_x(min(row, last), vector);
+    let x1 = load_x(min(row + 1u, last), vector);
+    let x2 = load_x(min(row + 2u, last), vector);
+    let x3 = load_x(min(row + 3u, last), vector);
+    let to = row_group * PITCH + quarter * 2u;
+    tile_x[to] = vec4f(x0.x, x1.x, x2.x, x3.x);
+    tile_x[GROUPS * PITCH + to] = vec4f(x0.y, x1.y, x2.y, x3.y);
+    tile_x[to + 1u] = vec4f(x0.z, x1.z, x2.z, x3.z);
+    tile_x[GROUPS * PITCH + to + 1u] = vec4f(x0.w, x1.w, x2.w, x3.w);
+    for (var i = 0u; i < 4u; i++) {
+      let k = i * 4u + lane / GROUPS;
+      tile_weight[((k % 2u) * GROUPS + lane % GROUPS) * PITCH + k / 2u] = Operand4(weights4(weight[base + (step * TILE_K + k) * PANEL], scale));
     }
     workgroupBarrier();
-    // In two loops, of which compilers unroll the inner one: then they fetch ahead, and the addresses cost little.
-    for (var four = 0u; four < TILE_K / 4u; four++) {
-      for (var one = 0u; one < 4u; one++) {
-        let at = four * 4u + one;
-        let a = tile_x[at * ROW_GROUPS + lane_y];
-        let left = tile_weight[at * PANEL + lane_x];
-        let right = tile_weight[at * PANEL + lane_x + 8u];
-        tile.left0 = fma(vec4f(a.x), left, tile.left0);
-        tile.right0 = fma(vec4f(a.x), right, tile.right0);
-        tile.left1 = fma(vec4f(a.y), left, tile.left1);
-        tile.right1 = fma(vec4f(a.y), right, tile.right1);
-        tile.left2 = fma(vec4f(a.z), left, tile.left2);
-        tile.right2 = fma(vec4f(a.z), right, tile.right2);
-        tile.left3 = fma(vec4f(a.w), left, tile.left3);
-        tile.right3 = fma(vec4f(a.w), right, tile.right3);
-      }
+    for (var turn = 0u; turn < TILE_K / 2u; turn++) {
+      let even0 = tile_x[at_x + turn];
+      let odd0 = tile_x[GROUPS * PITCH + at_x + turn];
+      let even4 = tile_x[8u * PITCH + at_x + turn];
+      let odd4 = tile_x[(GROUPS + 8u) * PITCH + at_x + turn];
+      let even_left = vec4f(tile_weight[at_weight + turn]);
+      let odd_left = vec4f(tile_weight[GROUPS * PITCH + at_weight + turn]);
+      let even_right = vec4f(tile_weight[8u * PITCH + at_weight + turn]);
+      let odd_right = vec4f(tile_weight[(GROUPS + 8u) * PITCH + at_weight + turn]);
+      // Even and odd of one sum together: what lies between them would need a register of its own in Mesa's compiler for Intel.
+      tile.left0 = fma(vec4f(odd0.x), odd_left, fma(vec4f(even0.x), even_left, tile.left0));
+      tile.right0 = fma(vec4f(odd0.x), odd_right, fma(vec4f(even0.x), even_right, tile.right0));
+      tile.left1 = fma(vec4f(odd0.y), odd_left, fma(vec4f(even0.y), even_left, tile.left1));
+      tile.right1 = fma(vec4f(odd0.y), odd_right, fma(vec4f(even0.y), even_right, tile.right1));
+      tile.left2 = fma(vec4f(odd0.z), odd_left, fma(vec4f(even0.z), even_left, tile.left2));
+      tile.right2 = fma(vec4f(odd0.z), odd_right, fma(vec4f(even0.z), even_right, tile.right2));
+      tile.left3 = fma(vec4f(odd0.w), odd_left, fma(vec4f(even0.w), even_left, tile.left3));
+      tile.right3 = fma(vec4f(odd0.w), odd_right, fma(vec4f(even0.w), even_right, tile.right3));
+      tile.left4 = fma(vec4f(odd4.x), odd_left, fma(vec4f(even4.x), even_left, tile.left4));
+      tile.right4 = fma(vec4f(odd4.x), odd_right, fma(vec4f(even4.x), even_right, tile.right4));
+      tile.left5 = fma(vec4f(odd4.y), odd_left, fma(vec4f(even4.y), even_left, tile.left5));
+      tile.right5 = fma(vec4f(odd4.y), odd_right, fma(vec4f(even4.y), even_right, tile.right5));
+      tile.left6 = fma(vec4f(odd4.z), odd_left, fma(vec4f(even4.z), even_left, tile.left6));
+      tile.right6 = fma(vec4f(odd4.z), odd_right, fma(vec4f(even4.z), even_right, tile.right6));
+      tile.left7 = fma(vec4f(odd4.w), odd_left, fma(vec4f(even4.w), even_left, tile.left7));
+      tile.right7 = fma(vec4f(odd4.w), odd_right, fma(vec4f(even4.w), even_right, tile.right7));
     }
     workgroupBarrier();
   }
   return tile;
 }
 
-fn store(row: u32, vector: u32, value: vec4f) {
-  if (row < size.batch * size.num_tokens && vector < OUT_VECTORS) {
-    out[row * OUT_VECTORS + vector] = value;
-  }
-}
-
-fn store_scaled(row: u32, vector: u32, value: vec4f) {
-  if (row < size.batch * size.num_tokens && vector < OUT_VECTORS) {
-    let at = row * OUT_VECTORS + vector;
-    out_scaled[at] = fma(gamma[vector], value, residual[at]);
-  }
-}
-
-fn store_gated(row: u32, vector: u32, gate: vec4f, up: vec4f) {
-  if (row < size.batch * size.num_tokens && vector < OUT_VECTORS / 2u) {
-    out[row * (OUT_VECTORS / 2u) + vector] = silu(gate) * up;
-  }
-}
-
 @compute @workgroup_size(8, 8)
 fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let row = workgroup.y * TILE_ROWS + local.y * 4u;
+  let first = workgroup.y * TILE_ROWS;
   let left = workgroup.x * PANEL + local.x;
   let right = left + 8u;
-  let tile = multiply(row, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
   store(row, left, tile.left0 + bias_left);
   store(row, right, tile.right0 + bias_right);
   store(row + 1u, left, tile.left1 + bias_left);
@@ -138,16 +145,25 @@ fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id)
   store(row + 2u, right, tile.right2 + bias_right);
   store(row + 3u, left, tile.left3 + bias_left);
   store(row + 3u, right, tile.right3 + bias_right);
+  store(row + 32u, left, tile.left4 + bias_left);
+  store(row + 32u, right, tile.right4 + bias_right);
+  store(row + 33u, left, tile.left5 + bias_left);
+  store(row + 33u, right, tile.right5 + bias_right);
+  store(row + 34u, left, tile.left6 + bias_left);
+  store(row + 34u, right, tile.right6 + bias_right);
+  store(row + 35u, left, tile.left7 + bias_left);
+  store(row + 35u, right, tile.right7 + bias_right);
 }
 
 @compute @workgroup_size(8, 8)
 fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let row = workgroup.y * TILE_ROWS + local.y * 4u;
+  let first = workgroup.y * TILE_ROWS;
   let left = workgroup.x * PANEL + local.x;
   let right = left + 8u;
-  let tile = multiply(row, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
   store(row, left, gelu(tile.left0 + bias_left));
   store(row, right, gelu(tile.right0 + bias_right));
   store(row + 1u, left, gelu(tile.left1 + bias_left));
@@ -156,16 +172,25 @@ fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
   store(row + 2u, right, gelu(tile.right2 + bias_right));
   store(row + 3u, left, gelu(tile.left3 + bias_left));
   store(row + 3u, right, gelu(tile.right3 + bias_right));
+  store(row + 32u, left, gelu(tile.left4 + bias_left));
+  store(row + 32u, right, gelu(tile.right4 + bias_right));
+  store(row + 33u, left, gelu(tile.left5 + bias_left));
+  store(row + 33u, right, gelu(tile.right5 + bias_right));
+  store(row + 34u, left, gelu(tile.left6 + bias_left));
+  store(row + 34u, right, gelu(tile.right6 + bias_right));
+  store(row + 35u, left, gelu(tile.left7 + bias_left));
+  store(row + 35u, right, gelu(tile.right7 + bias_right));
 }
 
 @compute @workgroup_size(8, 8)
 fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let row = workgroup.y * TILE_ROWS + local.y * 4u;
+  let first = workgroup.y * TILE_ROWS;
   let left = workgroup.x * PANEL + local.x;
   let right = left + 8u;
-  let tile = multiply(row, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
   store_scaled(row, left, tile.left0 + bias_left);
   store_scaled(row, right, tile.right0 + bias_right);
   store_scaled(row + 1u, left, tile.left1 + bias_left);
@@ -174,20 +199,33 @@ fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local
   store_scaled(row + 2u, right, tile.right2 + bias_right);
   store_scaled(row + 3u, left, tile.left3 + bias_left);
   store_scaled(row + 3u, right, tile.right3 + bias_right);
+  store_scaled(row + 32u, left, tile.left4 + bias_left);
+  store_scaled(row + 32u, right, tile.right4 + bias_right);
+  store_scaled(row + 33u, left, tile.left5 + bias_left);
+  store_scaled(row + 33u, right, tile.right5 + bias_right);
+  store_scaled(row + 34u, left, tile.left6 + bias_left);
+  store_scaled(row + 34u, right, tile.right6 + bias_right);
+  store_scaled(row + 35u, left, tile.left7 + bias_left);
+  store_scaled(row + 35u, right, tile.right7 + bias_right);
 }
 
 @compute @workgroup_size(8, 8)
 fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let row = workgroup.y * TILE_ROWS + local.y * 4u;
+  let first = workgroup.y * TILE_ROWS;
   let gate = workgroup.x * 8u + local.x;
   let up = gate + OUT_VECTORS / 2u;
   // The tile's first 8 groups are gates, its last 8 the ups that belong to them.
   let stored = (local.y * 8u + local.x) % PANEL;
-  let tile = multiply(row, select(OUT_VECTORS / 2u + workgroup.x * 8u + stored - 8u, workgroup.x * 8u + stored, stored < 8u), local);
+  let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * 8u + stored - 8u, workgroup.x * 8u + stored, stored < 8u), local);
   let bias_gate = bias[min(gate, OUT_VECTORS - 1u)];
   let bias_up = bias[min(up, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
   store_gated(row, gate, tile.left0 + bias_gate, tile.right0 + bias_up);
   store_gated(row + 1u, gate, tile.left1 + bias_gate, tile.right1 + bias_up);
   store_gated(row + 2u, gate, tile.left2 + bias_gate, tile.right2 + bias_up);
   store_gated(row + 3u, gate, tile.left3 + bias_gate, tile.right3 + bias_up);
+  store_gated(row + 32u, gate, tile.left4 + bias_gate, tile.right4 + bias_up);
+  store_gated(row + 33u, gate, tile.left5 + bias_gate, tile.right5 + bias_up);
+  store_gated(row + 34u, gate, tile.left6 + bias_gate, tile.right6 + bias_up);
+  store_gated(row + 35u, gate, tile.left7 + bias_gate, tile.right7 + bias_up);
 }

@@ -9,7 +9,7 @@ import { openTensors, type TensorStream } from './checkpoint/tensorStream.js';
 import { loadWeights, type Weights } from './checkpoint/weights.js';
 import { CheckpointError, ConfigError, DeviceError, ImageError } from './errors.js';
 import { acquireGpu, type AdapterDescription, type Gpu } from './gpu/device.js';
-import type { Target } from './gpu/lowering.js';
+import { targetOf, type Target } from './gpu/lowering.js';
 import { Program, SlotPool } from './gpu/program.js';
 import { elementCount, type Value } from './graph/graph.js';
 import { checkResize } from './image/geometry.js';
@@ -200,7 +200,7 @@ export class DINOv2 {
       }
       const config = posEmbed === undefined ? found : { ...found, posEmbed: checkedPosEmbed(posEmbed) };
       const precision = await choosing;
-      const target: Target = { software: gpu.software, weights: precision.storage };
+      const target = targetOf(gpu.info, precision.storage);
       // Kernels compile while the weights arrive: no kernel depends on the input's size, so the smallest forward names them all.
       const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
       const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });

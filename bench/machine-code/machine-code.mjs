@@ -2,7 +2,7 @@
 // machine code for GPUs that are only named. Prints a table: registers, spills, occupancy, and what the densest loop of each kernel is made of.
 //
 //   LAVAPIPE=FOLDER [INTEL_STUB=FILE] node bench/machine-code/machine-code.mjs [--family navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16]
-//                                                                           [--only TEXT] [--assembly]
+//                                                                           [--operands f32,f16] [--only TEXT] [--assembly]
 //
 // FOLDER: as scripts/get-lavapipe.sh fills it (Mesa's drivers for AMD and Intel come with lavapipe). FILE: as get-intel-stub.sh makes it; without it
 // Intel is left out. AMD: navi31 (RDNA 3), navi21 (RDNA 2). Intel: tgl (Xe-LP), dg2 (Arc), lnl (Xe2). Debian: `apt-get install spirv-tools libvulkan-dev gcc`.
@@ -20,6 +20,7 @@ const { values: options, positionals } = parseArgs({
     family: { type: 'string', default: 'navi31,navi21,tgl,dg2,lnl' },
     model: { type: 'string', default: 'small' },
     weights: { type: 'string', default: 'f32,f16' },
+    operands: { type: 'string', default: 'f32,f16' },
     only: { type: 'string', default: '' },
     assembly: { type: 'boolean', default: false },
     dump: { type: 'boolean', default: false },
@@ -124,7 +125,7 @@ function compileFor(family, entryPoint) {
 }
 
 const { source } = await import('../load-source.mjs');
-const [{ configOf }, { buildForward }, { lower }, { assemble }, { weightHelpers }] = await Promise.all(
+const [{ configOf }, { buildForward }, { alternatives }, { assemble }, { weightHelpers }] = await Promise.all(
   ['src/model/config.ts', 'src/model/vit.ts', 'src/gpu/lowering.ts', 'src/gpu/kernel.ts', 'src/gpu/kernels.ts'].map(source),
 );
 const { graph } = buildForward(configOf(options.model), { batch: 1, rows: 16, cols: 16 });
@@ -132,22 +133,24 @@ const oneBlock = graph.nodes.filter(({ label }) => !label.startsWith('blocks.') 
 
 console.log('| kernel | GPU | multiply-adds in the densest loop | the loop | registers | clamps, guards |\n|---|---|---|---|---|---|');
 const seen = new Set();
-for (const weights of options.weights.split(',')) {
-  for (const node of oneBlock) {
-    const { variant } = lower(node, { software: false, weights });
-    const { entryPoint, name } = variant.kernel;
-    const code = assemble(variant, weightHelpers);
-    const label = `${name}.${entryPoint} ${variant.weights ?? ''} ${node.label.replace('blocks.0.', '')}`;
-    if (seen.has(entryPoint + code) || !label.includes(options.only)) continue;
-    seen.add(entryPoint + code);
-    const spirv = spirvOf(code, entryPoint);
-    // Debian 12's assembler is older than this execution mode; it changes nothing for the loop
-    writeFileSync(at('kernel.spvasm'), spirv.split('\n').filter((line) => !/MaximallyReconverges|SPV_KHR_maximal_reconvergence/.test(line)).join('\n'));
-    execFileSync('spirv-as', ['--target-env', 'vulkan1.3', '--preserve-numeric-ids', at('kernel.spvasm'), '-o', at('kernel.spv')]);
-    const spirvEntry = spirv.match(/OpEntryPoint GLCompute %\S+ "([^"]+)"/)[1];
-    const clamps = (spirv.match(/ UMin /g) ?? []).length;
-    const guards = (spirv.match(/OpTypeInt 64|%v2uint = OpTypeVector %uint 2/g) ?? []).length;
-    for (const family of options.family.split(',')) console.log(`| ${label} | ${family} | ${compileFor(family, spirvEntry)} | ${clamps}, ${guards} |`);
-  }
+const list = (text) => text.split(',');
+const variants = list(options.weights).flatMap((weights) =>
+  list(options.operands).flatMap((operands) => oneBlock.flatMap((node) => alternatives(node, { software: false, weights, operands }).map(({ variant }) => ({ variant, node })))),
+);
+for (const { variant, node } of variants) {
+  const { entryPoint, name } = variant.kernel;
+  const code = assemble(variant, weightHelpers);
+  const staged = variant.operands && variant.weights === 'f16' ? `staged as ${variant.operands} ` : '';
+  const label = `${name}.${entryPoint} ${variant.weights ?? ''} ${staged}${node.label.replace('blocks.0.', '')}`;
+  if (seen.has(entryPoint + code) || !label.includes(options.only)) continue;
+  seen.add(entryPoint + code);
+  const spirv = spirvOf(code, entryPoint);
+  // Debian 12's assembler is older than this execution mode; it changes nothing for the loop
+  writeFileSync(at('kernel.spvasm'), spirv.split('\n').filter((line) => !/MaximallyReconverges|SPV_KHR_maximal_reconvergence/.test(line)).join('\n'));
+  execFileSync('spirv-as', ['--target-env', 'vulkan1.3', '--preserve-numeric-ids', at('kernel.spvasm'), '-o', at('kernel.spv')]);
+  const spirvEntry = spirv.match(/OpEntryPoint GLCompute %\S+ "([^"]+)"/)[1];
+  const clamps = (spirv.match(/ UMin /g) ?? []).length;
+  const guards = (spirv.match(/OpTypeInt 64|%v2uint = OpTypeVector %uint 2/g) ?? []).length;
+  for (const family of list(options.family)) console.log(`| ${label} | ${family} | ${compileFor(family, spirvEntry)} | ${clamps}, ${guards} |`);
 }
 process.exit(0);

@@ -27,7 +27,12 @@ export interface KernelVariant {
   readonly constants: Readonly<Record<string, number | string>>;
   /** How weights are stored; decides which helper defines the type `Weights4`. Absent where a kernel reads no weights. */
   readonly weights?: WeightStorage;
+  /** The element type of `Operand4`, in which a tiled kernel stages weights in workgroup memory. Absent where a kernel stages none. */
+  readonly operands?: OperandType | undefined;
 }
+
+/** f16 (needs shader-f16, and weights that are f16 already, so that nothing is rounded) takes half the workgroup memory, and is turned to f32 at every use. */
+export type OperandType = 'f32' | 'f16';
 
 /**
  * Element type of weights on the GPU.
@@ -49,9 +54,10 @@ export function defineKernel(name: string, text: string, entryPoint: string, bin
  * The module's text: the `enable` line (or an empty one), the kernel, its helpers, the constants. Concatenation only; module scope has no
  * order in WGSL, so the kernel comes first and a compiler's line number less one is the line in the kernel's file.
  */
-export function assemble({ kernel, constants, weights }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
-  const enable = weights === 'f16' ? 'enable f16;' : '';
+export function assemble({ kernel, constants, weights, operands }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
+  const enable = weights === 'f16' || operands === 'f16' ? 'enable f16;' : '';
   const values = Object.entries(constants).map(([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`);
   const helper = weights ? [weightHelpers[weights]] : [];
-  return [enable, kernel.text, ...kernel.shared, ...helper, ...values, ''].join('\n');
+  const operand = operands ? [`alias Operand4 = vec4<${operands}>;`] : [];
+  return [enable, kernel.text, ...kernel.shared, ...helper, ...operand, ...values, ''].join('\n');
 }

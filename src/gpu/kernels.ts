@@ -5,9 +5,11 @@ import attentionDirectText from '../../shaders/attention_direct.wgsl';
 import layerNormText from '../../shaders/layer_norm.wgsl';
 import linearText from '../../shaders/linear.wgsl';
 import linearDirectText from '../../shaders/linear_direct.wgsl';
+import linearNarrowText from '../../shaders/linear_narrow.wgsl';
 import patchEmbedText from '../../shaders/patch_embed.wgsl';
 import activation from '../../shaders/shared/activation.wgsl';
 import forwardSize from '../../shaders/shared/forward_size.wgsl';
+import linearStore from '../../shaders/shared/linear_store.wgsl';
 import weightsF16 from '../../shaders/shared/weights_f16.wgsl';
 import weightsF16Packed from '../../shaders/shared/weights_f16_packed.wgsl';
 import weightsF32 from '../../shaders/shared/weights_f32.wgsl';
@@ -69,10 +71,9 @@ export const attentionDirect: Kernel = defineKernel('attention_direct', attentio
 /** The four forms of a linear layer, in both ways of computing it. */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
 
-function linearKernels(name: string, text: string): Readonly<Record<LinearForm, Kernel>> {
+function linearKernels(name: string, text: string, shared = [forwardSize, activation]): Readonly<Record<LinearForm, Kernel>> {
   const plain = ['uniform size', 'read x', 'read weight', 'read bias', 'write out'] as const;
   const scaled = ['uniform size', 'read x', 'read weight', 'read bias', 'read gamma', 'read residual', 'write out_scaled'] as const;
-  const shared = [forwardSize, activation];
   return {
     linear: defineKernel(name, text, 'linear', plain, shared),
     linear_gelu: defineKernel(name, text, 'linear_gelu', plain, shared),
@@ -82,7 +83,10 @@ function linearKernels(name: string, text: string): Readonly<Record<LinearForm, 
 }
 
 /** Tiles in workgroup memory: for GPUs. */
-export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText);
+export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, [forwardSize, activation, linearStore]);
+
+/** The same for few rows. */
+export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_narrow', linearNarrowText, [forwardSize, activation, linearStore]);
 
 /** Straight from storage: for processors that play a GPU. */
 export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_direct', linearDirectText);

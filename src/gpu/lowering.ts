@@ -1,9 +1,10 @@
 /**
- * Which kernel carries an operation out, with which constants, on how many workgroups. The choice depends on the model and the adapter,
- * never on the size of the input: an image alone and the same image in a batch get the same bits, and a new size compiles nothing.
+ * Which kernel carries an operation out, with which constants, on how many workgroups. Model and adapter decide; the size of the input only among
+ * alternatives that give the same bits, all of which are compiled when the model is loaded. So an image alone and the same image in a batch get the
+ * same bits, and a new size compiles nothing.
  */
 import type { Node, Operation } from '../graph/graph.js';
-import type { Kernel, KernelVariant, WeightStorage } from './kernel.js';
+import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernel.js';
 import * as kernels from './kernels.js';
 import { maskPatches } from './outputKernels.js';
 
@@ -12,6 +13,24 @@ export interface Target {
   /** A processor plays the GPU: no workgroup memory in the heavy kernels. */
   readonly software: boolean;
   readonly weights: WeightStorage;
+  /** How the tiled kernels stage f16 weights. Default: f32. */
+  readonly operands?: OperandType | undefined;
+  /** Lanes that this GPU wants at work at once; a tile that leaves it with fewer gives way to a smaller one. Default: what a middling GPU wants. */
+  readonly lanes?: number | undefined;
+}
+
+/** Lanes that keep a middling GPU busy: some ten multiprocessors with 512 lanes each. */
+const DEFAULT_LANES = 5120;
+
+/**
+ * The same where the vendor says more. Intel's GPUs in browsers are small, and their compiler makes much more of the large tile (75 to 78 % of its inner
+ * loop are multiply-adds, 62 to 71 % of the narrow one's: bench/RESULTS.md). Neither number was measured on a GPU yet; every choice gives the same bits.
+ */
+const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
+
+/** What the kernels are chosen for on an adapter, with weights stored like this. */
+export function targetOf({ software, vendor }: { readonly software: boolean; readonly vendor: string }, weights: WeightStorage): Target {
+  return { software, weights, lanes: LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES };
 }
 
 /** What a forward runs on; the contents of the uniform `ForwardSize`, in its order. */
@@ -45,9 +64,24 @@ const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 /** Workgroups along one axis, of which WebGPU allows this many. */
 const MAX_WORKGROUPS = 65_535;
 
-/** The kernel for a node. Its bindings are the uniform size, the node's inputs in their order, and its output. */
-export function lower(node: Node, target: Target): Dispatch {
-  const { operation, inputs, output } = node;
+/** The kernel that a node gets for an input of this size. */
+export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
+  const dispatches = alternatives(node, target);
+  const { lanes = DEFAULT_LANES } = target;
+  return dispatches.find(({ workgroups }) => TILE_LANES * workgroups(size).reduce((product, count) => product * count) >= lanes) ?? dispatches.at(-1)!;
+}
+
+/**
+ * The kernels that may carry a node out, the most economical one first: each does less for a lane than the one before, so that more lanes share the work. All give
+ * the same bits. Their bindings are the uniform size, the node's inputs in their order, and its output.
+ */
+export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
+  return isLinear(node) && !target.software ? tiledLinear(node, target) : [only(node, target)];
+}
+
+/** What has one kernel on this target. */
+function only(node: Node, target: Target): Dispatch {
+  const { operation, output } = node;
   const columns = output.shape[1]!;
   const plain = (kernel: Kernel, constants: KernelVariant['constants']): KernelVariant => ({ kernel, constants });
   switch (operation.kind) {
@@ -92,20 +126,43 @@ export function lower(node: Node, target: Target): Dispatch {
     case 'linearSwiglu':
     case 'linearScaleResidual': {
       const form = linearForms[operation.kind];
-      const [outFeatures, inFeatures] = inputs[1]!.shape as [number, number];
-      const constants = { IN_FEATURES: inFeatures, OUT_FEATURES: outFeatures, IN_PADDED: paddedK(inFeatures), ...scalesAt(target.weights, outFeatures, inFeatures) };
-      const family = target.software ? kernels.linearDirect : kernels.linear;
       return {
-        variant: { kernel: family[form], constants, weights: target.weights },
-        workgroups: target.software
-          ? (size) => [ceilDiv(columns, form === 'linear_swiglu' ? 64 : 128), ceilDiv(tokenRows(size), 8), 1]
-          : (size) => [ceilDiv(columns, form === 'linear_swiglu' ? 32 : 64), ceilDiv(tokenRows(size), 32), 1],
+        variant: { kernel: kernels.linearDirect[form], constants: linearConstants(node, target), weights: target.weights },
+        workgroups: (size) => [ceilDiv(columns, form === 'linear_swiglu' ? 64 : 128), ceilDiv(tokenRows(size), 8), 1],
       };
     }
   }
 }
 
-const linearForms: Readonly<Record<Extract<Operation['kind'], `linear${string}`>, kernels.LinearForm>> = {
+/** Lanes of a workgroup of the tiled kernels. */
+const TILE_LANES = 64;
+
+function tiledLinear(node: LinearNode, target: Target): readonly [Dispatch, ...Dispatch[]] {
+  const form = linearForms[node.operation.kind];
+  const columns = ceilDiv(node.output.shape[1]!, form === 'linear_swiglu' ? 32 : 64);
+  const dispatch = (family: typeof kernels.linear, rows: number): Dispatch => ({
+    variant: {
+      kernel: family[form],
+      constants: linearConstants(node, target),
+      weights: target.weights,
+      operands: target.weights === 'f16' ? (target.operands ?? 'f32') : 'f32',
+    },
+    workgroups: (size) => [columns, ceilDiv(tokenRows(size), rows), 1],
+  });
+  return [dispatch(kernels.linear, 64), dispatch(kernels.linearNarrow, 32)];
+}
+
+function linearConstants({ inputs }: Node, { weights }: Target): KernelVariant['constants'] {
+  const [outFeatures, inFeatures] = inputs[1]!.shape as [number, number];
+  return { IN_FEATURES: inFeatures, OUT_FEATURES: outFeatures, IN_PADDED: paddedK(inFeatures), ...scalesAt(weights, outFeatures, inFeatures) };
+}
+
+type LinearKind = Extract<Operation['kind'], `linear${string}`>;
+type LinearNode = Node & { readonly operation: { readonly kind: LinearKind } };
+
+const isLinear = (node: Node): node is LinearNode => node.operation.kind in linearForms;
+
+const linearForms: Readonly<Record<LinearKind, kernels.LinearForm>> = {
   linear: 'linear',
   linearGelu: 'linear_gelu',
   linearSwiglu: 'linear_swiglu',

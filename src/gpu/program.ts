@@ -7,7 +7,7 @@ import { elementCount } from '../graph/graph.js';
 import { planMemory, type Plan } from '../graph/planner.js';
 import { DINOv2Error } from '../errors.js';
 import type { Gpu } from './device.js';
-import { lower, type ForwardSize, type Target } from './lowering.js';
+import { alternatives, lower, type ForwardSize, type Target } from './lowering.js';
 import type { CompiledKernel } from './pipelines.js';
 
 const F32_BYTES = 4;
@@ -94,7 +94,7 @@ export class Program {
 
   /** Compiles the kernels that a graph needs. None of them depends on the size of the input: any graph of the model will do. */
   static async warmUp(gpu: Gpu, graph: Graph, target: Target): Promise<void> {
-    await Promise.all(graph.nodes.map((node) => gpu.pipelines.compile(lower(node, target).variant)));
+    await Promise.all(graph.nodes.flatMap((node) => alternatives(node, target).map(({ variant }) => gpu.pipelines.compile(variant))));
     gpu.check();
   }
 
@@ -106,7 +106,7 @@ export class Program {
     const plan = planMemory(graph);
     const steps = await Promise.all(
       graph.nodes.map(async (node): Promise<ProgramStep> => {
-        const { variant, workgroups } = lower(node, target);
+        const { variant, workgroups } = lower(node, target, size);
         return { node, kernel: await gpu.pipelines.compile(variant), workgroups: workgroups(size), flops: flopsOf(node, size) };
       }),
     );

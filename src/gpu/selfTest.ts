@@ -7,7 +7,7 @@ import { elementCount, type Value } from '../graph/graph.js';
 import { canaries, canarySize, type Answer } from './canaries.js';
 import type { Gpu } from './device.js';
 import type { WeightStorage } from './kernel.js';
-import { lower } from './lowering.js';
+import { alternatives, targetOf } from './lowering.js';
 
 /** Lays a matrix (rows, columns) out as kernels read it. checkpoint/packing.ts does it; this folder does not know that one. */
 export type PackMatrix = (rows: number, columns: number, values: Float32Array, storage: WeightStorage) => Uint32Array<ArrayBuffer>;
@@ -40,7 +40,8 @@ export function selfTest(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Pr
 
 async function run(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Promise<number> {
   const startMs = performance.now();
-  const steps = canaries().map((canary) => ({ ...canary, ...lower(canary.node, { software: gpu.software, weights: storage }) }));
+  const target = targetOf(gpu.info, storage);
+  const steps = canaries().flatMap((canary) => alternatives(canary.node, target).map((dispatch) => ({ ...canary, ...dispatch })));
   const compiling = Promise.all(steps.map(({ variant }) => gpu.pipelines.compile(variant)));
   const answers = steps.map(({ answer }) => answer()); // while the browser compiles
   const compiled = await compiling;

@@ -1,6 +1,6 @@
 /** The model's final norm, applied to hidden states after the forward. */
 import type { Gpu } from '../gpu/device.js';
-import { lower, type ForwardSize } from '../gpu/lowering.js';
+import { lower, targetOf, type ForwardSize } from '../gpu/lowering.js';
 import { GraphBuilder } from '../graph/graph.js';
 
 /** Its parameters on the GPU, (embedDim) each. */
@@ -19,7 +19,7 @@ export async function applyNorm(gpu: Gpu, { weight, bias, eps }: FinalNorm, x: G
   const graph = new GraphBuilder();
   const out = graph.layerNorm('out', graph.input('x', shape), graph.weight('weight', [embedDim]), graph.weight('bias', [embedDim]), eps);
   const [node] = graph.build([out]).nodes;
-  const { variant, workgroups } = lower(node!, { software: gpu.software, weights: 'f32' });
+  const { variant, workgroups } = lower(node!, targetOf(gpu.info, 'f32'), size);
   const kernel = await gpu.pipelines.compile(variant);
   const made: GPUBuffer[] = [];
   try {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { lower } from '../../src/gpu/lowering.ts';
+import { alternatives, lower } from '../../src/gpu/lowering.ts';
 import { flopsOf, splitByWork } from '../../src/gpu/program.ts';
 import { configOf } from '../../src/model/config.ts';
 import { buildForward, countTokens } from '../../src/model/vit.ts';
@@ -51,13 +51,22 @@ describe('lower', () => {
   const targets = [true, false].flatMap((software) => (['f32', 'f16', 'f16-packed'] as const).map((weights) => ({ software, weights })));
   const config = configOf('giant', { registers: true });
 
-  test('neither kernels nor constants depend on the size of the input', () => {
+  test('the size of the input chooses among the kernels that are compiled already, and changes none of them', () => {
     for (const target of targets) {
-      const [small, large] = [{ batch: 1, rows: 1, cols: 1 }, { batch: 7, rows: 50, cols: 13 }].map((grid) =>
-        buildForward(config, grid).graph.nodes.map((node) => lower(node, target).variant),
-      );
-      expect(large).toEqual(small);
+      const smallest = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.map((node) => alternatives(node, target).map(({ variant }) => variant));
+      for (const grid of [{ batch: 1, rows: 16, cols: 16 }, { batch: 7, rows: 50, cols: 13 }]) {
+        const size = { ...grid, numTokens: countTokens(config, grid) };
+        for (const [i, node] of buildForward(config, grid).graph.nodes.entries()) expect(smallest[i]).toContainEqual(lower(node, target, size).variant);
+      }
     }
+  });
+
+  test('many rows get the tile that does most for a lane, few rows the one that keeps most lanes busy', () => {
+    const nodes = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.filter(({ operation }) => operation.kind === 'linearScaleResidual');
+    const kernelFor = (rows: number, lanes?: number): string[] => nodes.slice(0, 1).map((node) => lower(node, { software: false, weights: 'f32', lanes }, { batch: 1, rows: 1, cols: 1, numTokens: rows }).variant.kernel.name);
+    expect(kernelFor(1370)).toEqual(['linear']); // 22 × 24 tiles of 64 lanes
+    expect(kernelFor(65)).toEqual(['linear_narrow']);
+    expect(kernelFor(65, 1000)).toEqual(['linear']);
   });
 
   // WebGPU allows 65,535 workgroups along an axis. 1036 × 1036 pixels in a batch of 8, and 100,000 tiny images.
@@ -65,7 +74,7 @@ describe('lower', () => {
     const size = { ...grid, numTokens: countTokens(config, grid) };
     for (const target of targets) {
       for (const node of buildForward(config, grid).graph.nodes) {
-        const workgroups = lower(node, target).workgroups(size);
+        const workgroups = lower(node, target, size).workgroups(size);
         for (const count of workgroups) {
           expect(Number.isInteger(count)).toBe(true);
           expect(count, `${node.label}: ${workgroups.join(' × ')}`).toBeLessThanOrEqual(65_535);

@@ -2,7 +2,7 @@
 // All kernels of src/gpu/*ernels.ts, whoever wrote them, with the constants that real models give them.
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernel.ts';
-import { lower } from '../../src/gpu/lowering.ts';
+import { alternatives } from '../../src/gpu/lowering.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
 
@@ -36,9 +36,10 @@ export function variants(): KernelVariant[] {
     const { nodes } = buildForward(config, { batch: 1, rows: 2, cols: 3 }).graph;
     for (const software of [true, false]) {
       for (const weights of storages) {
-        for (const node of nodes) {
-          const { variant } = lower(node, { software, weights });
-          found.set(JSON.stringify([labelOf(variant.kernel), variant.constants, variant.weights]), variant);
+        for (const operands of ['f32', 'f16'] as const) {
+          for (const { variant } of nodes.flatMap((node) => alternatives(node, { software, weights, operands }))) {
+            found.set(JSON.stringify([labelOf(variant.kernel), variant.constants, variant.weights, variant.operands]), variant);
+          }
         }
       }
     }
@@ -65,8 +66,9 @@ export const shaderFiles = (path = ''): string[] => readdirSync(new URL(path, fo
  * A variant's module as wgsl_reflect 1.6.0 can read it: declarations before their uses, and no variable that is called `workgroup`, which is a
  * name like any other in WGSL and a keyword to its parser.
  */
-export function forReflection({ kernel, constants, weights }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
+export function forReflection({ kernel, constants, weights, operands }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
   const values = Object.entries(constants).map(([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`);
-  const parts = [...(weights === 'f16' ? ['enable f16;'] : []), ...values, ...(weights ? [weightHelpers[weights]] : []), ...kernel.shared, kernel.text];
+  const operand = operands ? [`alias Operand4 = vec4<${operands}>;`] : [];
+  const parts = [...(weights === 'f16' || operands === 'f16' ? ['enable f16;'] : []), ...operand, ...values, ...(weights ? [weightHelpers[weights]] : []), ...kernel.shared, kernel.text];
   return parts.join('\n').replaceAll(/\bworkgroup\b(?=\.|: vec3u)/g, 'workgroup_at');
 }

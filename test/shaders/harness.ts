@@ -2,7 +2,7 @@
 import { PanelPacker, packedBytes } from '../../src/checkpoint/packing.ts';
 import { describeAdapter, Gpu, requestAdapter } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
-import { lower, type ForwardSize, type Target } from '../../src/gpu/lowering.ts';
+import { alternatives, lower, type ForwardSize, type Target } from '../../src/gpu/lowering.ts';
 import { elementCount, GraphBuilder, type Node, type Value } from '../../src/graph/graph.ts';
 import { throughF16 } from '../random.ts';
 
@@ -59,14 +59,16 @@ export interface RunOptions {
   readonly data: Readonly<Record<string, Data>>;
   /** Other workgroups than `lower` asks for. */
   readonly workgroups?: Workgroups | undefined;
+  /** Of the kernels that may carry the node out, which. Default: the one that `lower` picks. */
+  readonly alternative?: number | undefined;
 }
 
 /**
  * Runs a node twice into two buffers and gives the first result.
  * @throws Error if a word outside of the output was touched, an element was not written, or the two results differ in a bit
  */
-export async function runNode(gpu: Gpu, node: Node, { target, size, data, workgroups }: RunOptions): Promise<Float32Array<ArrayBuffer>> {
-  const { variant, workgroups: usual } = lower(node, target);
+export async function runNode(gpu: Gpu, node: Node, { target, size, data, workgroups, alternative }: RunOptions): Promise<Float32Array<ArrayBuffer>> {
+  const { variant, workgroups: usual } = alternative === undefined ? lower(node, target, size) : alternatives(node, target)[alternative]!;
   const compiled = await gpu.pipelines.compile(variant);
   const made: GPUBuffer[] = [];
   const keep = (buffer: GPUBuffer): GPUBuffer => {

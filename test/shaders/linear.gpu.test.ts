@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { OperandType, WeightStorage } from '../../src/gpu/kernel.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { gelu, silu } from '../reference/activation.ts';
@@ -58,10 +58,25 @@ const gpu = await openGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-describe.each([
-  ['linear', false],
-  ['linear_direct', true],
-])('%s.wgsl', (family, software) => {
+/** A way to carry a linear layer out: `alternative` counts those of a target. */
+interface Family {
+  readonly software: boolean;
+  readonly alternative: number;
+  readonly operands?: OperandType;
+}
+
+const families: readonly (readonly [string, Family])[] = [
+  ['linear', { software: false, alternative: 0 }],
+  ['linear_narrow', { software: false, alternative: 1 }],
+  ['linear_direct', { software: true, alternative: 0 }],
+];
+const TILED = 0;
+const NARROW = 1;
+const DIRECT = 2;
+const familyOf = (index: number): Family => families[index]![1];
+
+describe.each(families)('%s.wgsl', (name, family) => {
+  const { software } = family;
   test.each(forms)('%s: every storage, rows and columns that fill no tile', async (form) => {
     // SwiftShader takes seconds to compile barriers: there, each storage of the tiled kernels meets one of the shapes.
     const all = !gpu.software || software;
@@ -72,10 +87,10 @@ describe.each([
           const rows = batch * numTokens;
           const x = new Random(rows).uniform(rows * inFeatures);
           const residual = new Random(rows + 1).uniform((rows * layer.outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
-          const found = await run(layer, storage, software, batch, numTokens, x, residual);
+          const found = await run(layer, storage, family, batch, numTokens, x, residual);
           const tolerance = form === 'linearGelu' ? GELU(inFeatures) : form === 'linearSwiglu' ? SWIGLU(inFeatures) : LINEAR(inFeatures);
-          const where = `${family}.${form}, ${storage}, ${rows} × ${inFeatures} · ${outFeatures}`;
-          worst.note(`${family}.${form} ${storage}`, expectClose(where, found, twin(layer, rows, x, residual), tolerance), tolerance);
+          const where = `${name}.${form}, ${storage}, ${rows} × ${inFeatures} · ${outFeatures}`;
+          worst.note(`${name}.${form} ${storage}`, expectClose(where, found, twin(layer, rows, x, residual), tolerance), tolerance);
         }
       }
     }
@@ -88,11 +103,11 @@ describe.each([
     const numTokens = 13;
     const x = new Random(1).uniform(3 * numTokens * inFeatures);
     const residual = new Random(2).uniform(3 * numTokens * outFeatures);
-    const together = bitsOf(await run(layer, 'f32', software, 3, numTokens, x, residual));
+    const together = bitsOf(await run(layer, 'f32', family, 3, numTokens, x, residual));
     for (let image = 0; image < 3; image++) {
       const rows = (values: Float32Array<ArrayBuffer>, columns: number): Float32Array<ArrayBuffer> =>
         values.slice(image * numTokens * columns, (image + 1) * numTokens * columns);
-      const alone = bitsOf(await run(layer, 'f32', software, 1, numTokens, rows(x, inFeatures), rows(residual, outFeatures)));
+      const alone = bitsOf(await run(layer, 'f32', family, 1, numTokens, rows(x, inFeatures), rows(residual, outFeatures)));
       expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
     }
   });
@@ -101,13 +116,28 @@ describe.each([
 test('rows by the hundred: 535 and 1024', async () => {
   const [inFeatures, outFeatures] = shapes[1];
   const layer = randomLayer('linear', inFeatures, outFeatures, 'f16-packed');
-  for (const software of [true, false]) {
+  for (const [name, family] of families) {
     for (const rows of [535, 1024]) {
       const x = new Random(rows).uniform(rows * inFeatures);
-      const found = await run(layer, 'f16-packed', software, 1, rows, x);
-      expectClose(`${rows} rows, ${software ? 'direct' : 'tiled'}`, found, twin(layer, rows, x), LINEAR(inFeatures));
+      const found = await run(layer, 'f16-packed', family, 1, rows, x);
+      expectClose(`${rows} rows, ${name}`, found, twin(layer, rows, x), LINEAR(inFeatures));
     }
   }
+});
+
+// The size of the input may choose between them, and the adapter between the ways to stage f16: the bits must not tell.
+test.each(forms)('%s: the same bits from every tile, whichever way f16 is staged', async (form) => {
+  const turn = storagesOf(gpu).length - 1;
+  const storage = storagesOf(gpu)[turn]!; // f16, where the adapter has it
+  const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled already
+  const layer = randomLayer(form, inFeatures, outFeatures, storage);
+  const rows = 75;
+  const x = new Random(rows).uniform(rows * inFeatures);
+  const residual = new Random(rows + 1).uniform((rows * outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
+  const bits = bitsOf(await run(layer, storage, familyOf(TILED), 1, rows, x, residual));
+  const others: Family[] = [familyOf(NARROW)];
+  if (storage === 'f16') others.push({ ...familyOf(TILED), operands: 'f16' }, { ...familyOf(NARROW), operands: 'f16' });
+  for (const other of others) expect(bitsOf(await run(layer, storage, other, 1, rows, x, residual))).toEqual(bits);
 });
 
 // The function behind the product: the weight is the identity, so the kernel gives gelu(x) and silu(x) themselves.
@@ -122,7 +152,7 @@ test.each(['linearGelu', 'linearSwiglu'] as const)('%s: the activation function,
   const bias = new Float32Array(outFeatures).fill(1, 4); // SwiGLU: up is 1
   const layer: Layer = { form, inFeatures: 4, outFeatures, weight: packWeight(outFeatures, 4, identity, 'f32'), bias, gamma: bias };
 
-  const found = await run(layer, 'f32', true, 1, rows, x);
+  const found = await run(layer, 'f32', familyOf(DIRECT), 1, rows, x);
   const f = form === 'linearGelu' ? gelu : silu;
   const expected = Float64Array.from(x, f);
   worst.note(`${form === 'linearGelu' ? 'gelu' : 'silu'} alone`, expectClose(form, found.slice(far.length), expected.slice(far.length), ACTIVATION), ACTIVATION);
@@ -146,7 +176,7 @@ function nodeFor({ form, inFeatures, outFeatures }: Layer, rows: number): Node {
 function run(
   layer: Layer,
   storage: WeightStorage,
-  software: boolean,
+  { software, alternative, operands }: Family,
   batch: number,
   numTokens: number,
   x: Float32Array<ArrayBuffer>,
@@ -154,7 +184,8 @@ function run(
 ): Promise<Float32Array<ArrayBuffer>> {
   const { weight, bias, gamma } = layer;
   return runNode(gpu, nodeFor(layer, batch * numTokens), {
-    target: { software, weights: storage },
+    target: { software, weights: storage, operands },
+    alternative,
     size: tokenRows(batch, numTokens),
     data: { x, weight: weight.packed, bias, gamma, residual },
   });

@@ -26,7 +26,8 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     { constants: { EMBED_DIM: 64 }, size: [1, 1, 32, 33], elements: 33 * 192 },
   ],
   attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
-  linear: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
+  linear: [{ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
+  linear_narrow: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };
 
@@ -40,7 +41,7 @@ for (const kernel of kernels) {
 
 /** The module for the interpreter, which steps over a barrier that opens a block: there, a statement goes before it. */
 function moduleOf(kernel: Kernel, { constants }: Case): string {
-  return forReflection({ kernel, constants, weights: 'f32' }, weightHelpers).replaceAll(/\{(\s*)workgroupBarrier\(\)/g, '{$1var opened = 0u; workgroupBarrier()');
+  return forReflection({ kernel, constants, weights: 'f32', operands: 'f32' }, weightHelpers).replaceAll(/\{(\s*)workgroupBarrier\(\)/g, '{$1var opened = 0u; workgroupBarrier()');
 }
 
 function racesIn(code: string, { entryPoint, bindings }: Kernel, { size, elements }: Case): { races: readonly { message: string }[]; errors: readonly string[] } {

@@ -1,0 +1,186 @@
+// out = x · weightᵀ + bias, with what follows it in a block, for few rows: linear.wgsl with half its tile, so that twice as many workgroups share the work.
+// One workgroup of 8 × 8 lanes per 32 rows × 64 columns of the product; a lane owns 4 rows × 8 columns, in groups of 4: rows 4 · local.y …, columns
+// `left` and `right`, 32 apart in the tile (SwiGLU: gate and up). The inner products advance by 32.
+// Both add the products of an element one by one in the order of k: the same bits.
+//
+//   x              (batch · num_tokens, IN_FEATURES)
+//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), zeros where IN_FEATURES ends
+//   bias, gamma    (OUT_FEATURES)
+//   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
+//
+// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 32); the type Operand4, in which weights are staged.
+
+@group(0) @binding(0) var<uniform> size: ForwardSize;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weight: array<Weights4>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+// linear_scale_residual
+@group(0) @binding(4) var<storage, read> gamma: array<vec4f>;
+@group(0) @binding(5) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> out_scaled: array<vec4f>;
+
+const IN_VECTORS = IN_FEATURES / 4u;
+const OUT_VECTORS = OUT_FEATURES / 4u;
+const PANEL = 16u;      // vectors in a row of a panel
+const TILE_ROWS = 32u;
+const TILE_K = 32u;
+const ROW_GROUPS = 8u;      // groups of 4 rows in a tile
+const COLUMN_GROUPS = 16u;  // groups of 4 columns
+const PITCH = 9u;           // TILE_K / 4, and one more, so that lanes side by side read from different banks
+
+// As in linear.wgsl, but four k a turn: (k % 4 · groups + group) · PITCH + k / 4.
+var<workgroup> tile_x: array<vec4f, 4u * ROW_GROUPS * PITCH>;
+var<workgroup> tile_weight: array<Operand4, 4u * COLUMN_GROUPS * PITCH>;
+
+// Rows 4 · local.y … of the tile, columns `left` and `right` of the lane, without bias.
+struct Tile {
+  left0: vec4f,
+  left1: vec4f,
+  left2: vec4f,
+  left3: vec4f,
+  right0: vec4f,
+  right1: vec4f,
+  right2: vec4f,
+  right3: vec4f,
+}
+
+// Four values of a row from column 4 · vector on; zeros where the row has ended.
+fn load_x(row: u32, vector: u32) -> vec4f {
+  let value = x[row * IN_VECTORS + min(vector, IN_VECTORS - 1u)];
+  return select(vec4f(), value, vector < IN_VECTORS);
+}
+
+// `first` is the tile's first row; `stored_group` the group of four columns that this lane carries from the weight to workgroup memory (its place
+// there: lane % 16).
+fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
+  // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
+  let lane_x = local.x % 8u;
+  let lane_y = local.y % 8u;
+  let lane = lane_y * 8u + lane_x;
+  let last = size.batch * size.num_tokens - 1u;
+  let group = min(stored_group, OUT_VECTORS - 1u);
+  let base = (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
+  let scale = scale4(group);
+  let at_x = lane_y * PITCH;
+  let at_weight = lane_x * PITCH;
+
+  var tile: Tile;
+  for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
+    // A lane stages 4 k of one group of rows, of which there are 8; and the weights of one group of columns at every fourth k.
+    let row = first + lane_y * 4u;
+    let vector = step * (TILE_K / 4u) + lane_x;
+    let x0 = load_x(min(row, last), vector);
+    let x1 = load_x(min(row + 1u, last), vector);
+    let x2 = load_x(min(row + 2u, last), vector);
+    let x3 = load_x(min(row + 3u, last), vector);
+    let to = lane_y * PITCH + lane_x;
+    tile_x[to] = vec4f(x0.x, x1.x, x2.x, x3.x);
+    tile_x[ROW_GROUPS * PITCH + to] = vec4f(x0.y, x1.y, x2.y, x3.y);
+    tile_x[2u * ROW_GROUPS * PITCH + to] = vec4f(x0.z, x1.z, x2.z, x3.z);
+    tile_x[3u * ROW_GROUPS * PITCH + to] = vec4f(x0.w, x1.w, x2.w, x3.w);
+    let parity = lane / COLUMN_GROUPS;
+    for (var i = 0u; i < TILE_K / 4u; i++) {
+      tile_weight[(parity * COLUMN_GROUPS + lane % COLUMN_GROUPS) * PITCH + i] = Operand4(weights4(weight[base + (step * TILE_K + i * 4u + parity) * PANEL], scale));
+    }
+    workgroupBarrier();
+    for (var turn = 0u; turn < TILE_K / 4u; turn++) {
+      let x0 = tile_x[at_x + turn];
+      let x1 = tile_x[ROW_GROUPS * PITCH + at_x + turn];
+      let x2 = tile_x[2u * ROW_GROUPS * PITCH + at_x + turn];
+      let x3 = tile_x[3u * ROW_GROUPS * PITCH + at_x + turn];
+      let left0 = vec4f(tile_weight[at_weight + turn]);
+      let right0 = vec4f(tile_weight[8u * PITCH + at_weight + turn]);
+      let left1 = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);
+      let right1 = vec4f(tile_weight[(COLUMN_GROUPS + 8u) * PITCH + at_weight + turn]);
+      let left2 = vec4f(tile_weight[2u * COLUMN_GROUPS * PITCH + at_weight + turn]);
+      let right2 = vec4f(tile_weight[(2u * COLUMN_GROUPS + 8u) * PITCH + at_weight + turn]);
+      let left3 = vec4f(tile_weight[3u * COLUMN_GROUPS * PITCH + at_weight + turn]);
+      let right3 = vec4f(tile_weight[(3u * COLUMN_GROUPS + 8u) * PITCH + at_weight + turn]);
+      tile.left0 = fma(vec4f(x3.x), left3, fma(vec4f(x2.x), left2, fma(vec4f(x1.x), left1, fma(vec4f(x0.x), left0, tile.left0))));
+      tile.right0 = fma(vec4f(x3.x), right3, fma(vec4f(x2.x), right2, fma(vec4f(x1.x), right1, fma(vec4f(x0.x), right0, tile.right0))));
+      tile.left1 = fma(vec4f(x3.y), left3, fma(vec4f(x2.y), left2, fma(vec4f(x1.y), left1, fma(vec4f(x0.y), left0, tile.left1))));
+      tile.right1 = fma(vec4f(x3.y), right3, fma(vec4f(x2.y), right2, fma(vec4f(x1.y), right1, fma(vec4f(x0.y), right0, tile.right1))));
+      tile.left2 = fma(vec4f(x3.z), left3, fma(vec4f(x2.z), left2, fma(vec4f(x1.z), left1, fma(vec4f(x0.z), left0, tile.left2))));
+      tile.right2 = fma(vec4f(x3.z), right3, fma(vec4f(x2.z), right2, fma(vec4f(x1.z), right1, fma(vec4f(x0.z), right0, tile.right2))));
+      tile.left3 = fma(vec4f(x3.w), left3, fma(vec4f(x2.w), left2, fma(vec4f(x1.w), left1, fma(vec4f(x0.w), left0, tile.left3))));
+      tile.right3 = fma(vec4f(x3.w), right3, fma(vec4f(x2.w), right2, fma(vec4f(x1.w), right1, fma(vec4f(x0.w), right0, tile.right3))));
+    }
+    workgroupBarrier();
+  }
+  return tile;
+}
+
+@compute @workgroup_size(8, 8)
+fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  let left = workgroup.x * PANEL + local.x;
+  let right = left + 8u;
+  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let bias_left = bias[min(left, OUT_VECTORS - 1u)];
+  let bias_right = bias[min(right, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
+  store(row, left, tile.left0 + bias_left);
+  store(row, right, tile.right0 + bias_right);
+  store(row + 1u, left, tile.left1 + bias_left);
+  store(row + 1u, right, tile.right1 + bias_right);
+  store(row + 2u, left, tile.left2 + bias_left);
+  store(row + 2u, right, tile.right2 + bias_right);
+  store(row + 3u, left, tile.left3 + bias_left);
+  store(row + 3u, right, tile.right3 + bias_right);
+}
+
+@compute @workgroup_size(8, 8)
+fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  let left = workgroup.x * PANEL + local.x;
+  let right = left + 8u;
+  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let bias_left = bias[min(left, OUT_VECTORS - 1u)];
+  let bias_right = bias[min(right, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
+  store(row, left, gelu(tile.left0 + bias_left));
+  store(row, right, gelu(tile.right0 + bias_right));
+  store(row + 1u, left, gelu(tile.left1 + bias_left));
+  store(row + 1u, right, gelu(tile.right1 + bias_right));
+  store(row + 2u, left, gelu(tile.left2 + bias_left));
+  store(row + 2u, right, gelu(tile.right2 + bias_right));
+  store(row + 3u, left, gelu(tile.left3 + bias_left));
+  store(row + 3u, right, gelu(tile.right3 + bias_right));
+}
+
+@compute @workgroup_size(8, 8)
+fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  let left = workgroup.x * PANEL + local.x;
+  let right = left + 8u;
+  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let bias_left = bias[min(left, OUT_VECTORS - 1u)];
+  let bias_right = bias[min(right, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
+  store_scaled(row, left, tile.left0 + bias_left);
+  store_scaled(row, right, tile.right0 + bias_right);
+  store_scaled(row + 1u, left, tile.left1 + bias_left);
+  store_scaled(row + 1u, right, tile.right1 + bias_right);
+  store_scaled(row + 2u, left, tile.left2 + bias_left);
+  store_scaled(row + 2u, right, tile.right2 + bias_right);
+  store_scaled(row + 3u, left, tile.left3 + bias_left);
+  store_scaled(row + 3u, right, tile.right3 + bias_right);
+}
+
+@compute @workgroup_size(8, 8)
+fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  let gate = workgroup.x * 8u + local.x;
+  let up = gate + OUT_VECTORS / 2u;
+  // The tile's first 8 groups are gates, its last 8 the ups that belong to them.
+  let stored = (local.y * 8u + local.x) % PANEL;
+  let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * 8u + stored - 8u, workgroup.x * 8u + stored, stored < 8u), local);
+  let bias_gate = bias[min(gate, OUT_VECTORS - 1u)];
+  let bias_up = bias[min(up, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
+  store_gated(row, gate, tile.left0 + bias_gate, tile.right0 + bias_up);
+  store_gated(row + 1u, gate, tile.left1 + bias_gate, tile.right1 + bias_up);
+  store_gated(row + 2u, gate, tile.left2 + bias_gate, tile.right2 + bias_up);
+  store_gated(row + 3u, gate, tile.left3 + bias_gate, tile.right3 + bias_up);
+}
