@@ -16,7 +16,7 @@ export interface Target {
   /** How the tiled kernels stage f16 weights. Default: f32. */
   readonly operands?: OperandType | undefined;
   /** Lanes that this GPU wants at work at once; a tile that leaves it with fewer gives way to a smaller one. Default: what a middling GPU wants. */
-  readonly lanes?: number | undefined;
+  readonly wantedLanes?: number | undefined;
 }
 
 /** Lanes that keep a middling GPU busy: some ten multiprocessors with 512 lanes each. */
@@ -30,7 +30,7 @@ const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
 /** What the kernels are chosen for on an adapter, with weights stored like this. */
 export function targetOf({ software, vendor }: { readonly software: boolean; readonly vendor: string }, weights: WeightStorage): Target {
-  return { software, weights, lanes: LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES };
+  return { software, weights, wantedLanes: LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES };
 }
 
 /** What a forward runs on; the contents of the uniform `ForwardSize`, in its order. */
@@ -67,8 +67,8 @@ const MAX_WORKGROUPS = 65_535;
 /** The kernel that a node gets for an input of this size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
-  const { lanes = DEFAULT_LANES } = target;
-  return dispatches.find(({ workgroups }) => TILE_LANES * workgroups(size).reduce((product, count) => product * count) >= lanes) ?? dispatches.at(-1)!;
+  const { wantedLanes = DEFAULT_LANES } = target;
+  return dispatches.find(({ workgroups }) => TILE_LANES * workgroups(size).reduce((product, count) => product * count) >= wantedLanes) ?? dispatches.at(-1)!;
 }
 
 /**

@@ -63,7 +63,7 @@ describe('lower', () => {
 
   test('many rows get the tile that does most for a lane, few rows the one that keeps most lanes busy', () => {
     const nodes = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.filter(({ operation }) => operation.kind === 'linearScaleResidual');
-    const kernelFor = (rows: number, lanes?: number): string[] => nodes.slice(0, 1).map((node) => lower(node, { software: false, weights: 'f32', lanes }, { batch: 1, rows: 1, cols: 1, numTokens: rows }).variant.kernel.name);
+    const kernelFor = (rows: number, wantedLanes?: number): string[] => nodes.slice(0, 1).map((node) => lower(node, { software: false, weights: 'f32', wantedLanes }, { batch: 1, rows: 1, cols: 1, numTokens: rows }).variant.kernel.name);
     expect(kernelFor(1370)).toEqual(['linear']); // 22 × 24 tiles of 64 lanes
     expect(kernelFor(65)).toEqual(['linear_narrow']);
     expect(kernelFor(65, 1000)).toEqual(['linear']);
