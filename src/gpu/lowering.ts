@@ -11,6 +11,8 @@ import { maskPatches } from './outputKernels.js';
 export interface Target {
   /** A processor plays the GPU: no workgroup memory in the heavy kernels. */
   readonly software: boolean;
+  /** Lanes of every subgroup, where `software` is set, the device has the feature `subgroups`, and there are kernels for this many. */
+  readonly lanes?: 4 | 8 | undefined;
   readonly weights: WeightStorage;
 }
 
@@ -83,6 +85,13 @@ export function lower(node: Node, target: Target): Dispatch {
         },
       };
     case 'attention':
+      if (target.lanes) {
+        const { lanes } = target;
+        return {
+          variant: plain(kernels.attentionLanes, { EMBED_DIM: columns, LANES: lanes }),
+          workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 2 * lanes), operation.numHeads, batch],
+        };
+      }
       return {
         variant: plain(target.software ? kernels.attentionDirect : kernels.attention, { EMBED_DIM: columns }),
         workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, target.software ? 64 : 32), operation.numHeads, batch],
@@ -94,6 +103,15 @@ export function lower(node: Node, target: Target): Dispatch {
       const form = linearForms[operation.kind];
       const [outFeatures, inFeatures] = inputs[1]!.shape as [number, number];
       const constants = { IN_FEATURES: inFeatures, OUT_FEATURES: outFeatures, IN_PADDED: paddedK(inFeatures), ...scalesAt(target.weights, outFeatures, inFeatures) };
+      if (target.lanes) {
+        // Lanes own one group of 4 columns at 8 rows, or two at 16 (of SwiGLU: one of the gate and one of up, in both).
+        const [rows, groups] = target.lanes === 8 ? [8, 1] : [16, form === 'linear_swiglu' ? 1 : 2];
+        const { lanes } = target;
+        return {
+          variant: { kernel: kernels.linearLanes[lanes][form], constants, weights: target.weights },
+          workgroups: (size) => [ceilDiv(columns, 4 * groups * lanes), ceilDiv(tokenRows(size), rows), 1],
+        };
+      }
       const family = target.software ? kernels.linearDirect : kernels.linear;
       return {
         variant: { kernel: family[form], constants, weights: target.weights },

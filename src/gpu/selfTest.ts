@@ -40,7 +40,7 @@ export function selfTest(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Pr
 
 async function run(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Promise<number> {
   const startMs = performance.now();
-  const steps = canaries().map((canary) => ({ ...canary, ...lower(canary.node, { software: gpu.software, weights: storage }) }));
+  const steps = canaries().map((canary) => ({ ...canary, ...lower(canary.node, { software: gpu.software, lanes: gpu.lanes, weights: storage }) }));
   const compiling = Promise.all(steps.map(({ variant }) => gpu.pipelines.compile(variant)));
   const answers = steps.map(({ answer }) => answer()); // while the browser compiles
   const compiled = await compiling;

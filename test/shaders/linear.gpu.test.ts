@@ -1,10 +1,11 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { Target } from '../../src/gpu/lowering.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { gelu, silu } from '../reference/activation.ts';
 import * as twins from '../reference/linear.ts';
-import { bitsOf, nodeOf, openGpu, packWeight, runNode, storagesOf, tokenRows, type PackedWeight } from './harness.ts';
+import { bitsOf, familiesOf, nodeOf, openGpu, packWeight, runNode, storagesOf, tokenRows, type PackedWeight } from './harness.ts';
 
 /**
  * Partial sums stay near 1 and are rounded once a term, so the error of an inner product of `terms` wanders off by about √terms / 4 roundings;
@@ -58,13 +59,10 @@ const gpu = await openGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-describe.each([
-  ['linear', false],
-  ['linear_direct', true],
-])('%s.wgsl', (family, software) => {
+describe.each(familiesOf(gpu))('linear, %s', (family, target) => {
   test.each(forms)('%s: every storage, rows and columns that fill no tile', async (form) => {
     // SwiftShader takes seconds to compile barriers: there, each storage of the tiled kernels meets one of the shapes.
-    const all = !gpu.software || software;
+    const all = !gpu.software || target.software;
     for (const [turn, storage] of storagesOf(gpu).entries()) {
       for (const [inFeatures, outFeatures] of all ? shapes : [shapes[(turn + forms.indexOf(form)) % shapes.length]!]) {
         const layer = randomLayer(form, inFeatures, outFeatures, storage);
@@ -72,7 +70,7 @@ describe.each([
           const rows = batch * numTokens;
           const x = new Random(rows).uniform(rows * inFeatures);
           const residual = new Random(rows + 1).uniform((rows * layer.outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
-          const found = await run(layer, storage, software, batch, numTokens, x, residual);
+          const found = await run(layer, storage, target, batch, numTokens, x, residual);
           const tolerance = form === 'linearGelu' ? GELU(inFeatures) : form === 'linearSwiglu' ? SWIGLU(inFeatures) : LINEAR(inFeatures);
           const where = `${family}.${form}, ${storage}, ${rows} × ${inFeatures} · ${outFeatures}`;
           worst.note(`${family}.${form} ${storage}`, expectClose(where, found, twin(layer, rows, x, residual), tolerance), tolerance);
@@ -88,11 +86,11 @@ describe.each([
     const numTokens = 13;
     const x = new Random(1).uniform(3 * numTokens * inFeatures);
     const residual = new Random(2).uniform(3 * numTokens * outFeatures);
-    const together = bitsOf(await run(layer, 'f32', software, 3, numTokens, x, residual));
+    const together = bitsOf(await run(layer, 'f32', target, 3, numTokens, x, residual));
     for (let image = 0; image < 3; image++) {
       const rows = (values: Float32Array<ArrayBuffer>, columns: number): Float32Array<ArrayBuffer> =>
         values.slice(image * numTokens * columns, (image + 1) * numTokens * columns);
-      const alone = bitsOf(await run(layer, 'f32', software, 1, numTokens, rows(x, inFeatures), rows(residual, outFeatures)));
+      const alone = bitsOf(await run(layer, 'f32', target, 1, numTokens, rows(x, inFeatures), rows(residual, outFeatures)));
       expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
     }
   });
@@ -101,11 +99,11 @@ describe.each([
 test('rows by the hundred: 535 and 1024', async () => {
   const [inFeatures, outFeatures] = shapes[1];
   const layer = randomLayer('linear', inFeatures, outFeatures, 'f16-packed');
-  for (const software of [true, false]) {
+  for (const [family, target] of familiesOf(gpu)) {
     for (const rows of [535, 1024]) {
       const x = new Random(rows).uniform(rows * inFeatures);
-      const found = await run(layer, 'f16-packed', software, 1, rows, x);
-      expectClose(`${rows} rows, ${software ? 'direct' : 'tiled'}`, found, twin(layer, rows, x), LINEAR(inFeatures));
+      const found = await run(layer, 'f16-packed', target, 1, rows, x);
+      expectClose(`${rows} rows, ${family}`, found, twin(layer, rows, x), LINEAR(inFeatures));
     }
   }
 });
@@ -122,7 +120,7 @@ test.each(['linearGelu', 'linearSwiglu'] as const)('%s: the activation function,
   const bias = new Float32Array(outFeatures).fill(1, 4); // SwiGLU: up is 1
   const layer: Layer = { form, inFeatures: 4, outFeatures, weight: packWeight(outFeatures, 4, identity, 'f32'), bias, gamma: bias };
 
-  const found = await run(layer, 'f32', true, 1, rows, x);
+  const found = await run(layer, 'f32', { software: true, lanes: gpu.lanes }, 1, rows, x);
   const f = form === 'linearGelu' ? gelu : silu;
   const expected = Float64Array.from(x, f);
   worst.note(`${form === 'linearGelu' ? 'gelu' : 'silu'} alone`, expectClose(form, found.slice(far.length), expected.slice(far.length), ACTIVATION), ACTIVATION);
@@ -146,7 +144,7 @@ function nodeFor({ form, inFeatures, outFeatures }: Layer, rows: number): Node {
 function run(
   layer: Layer,
   storage: WeightStorage,
-  software: boolean,
+  target: Omit<Target, 'weights'>,
   batch: number,
   numTokens: number,
   x: Float32Array<ArrayBuffer>,
@@ -154,7 +152,7 @@ function run(
 ): Promise<Float32Array<ArrayBuffer>> {
   const { weight, bias, gamma } = layer;
   return runNode(gpu, nodeFor(layer, batch * numTokens), {
-    target: { software, weights: storage },
+    target: { ...target, weights: storage },
     size: tokenRows(batch, numTokens),
     data: { x, weight: weight.packed, bias, gamma, residual },
   });
