@@ -200,7 +200,7 @@ export class DINOv2 {
       }
       const config = posEmbed === undefined ? found : { ...found, posEmbed: checkedPosEmbed(posEmbed) };
       const precision = await choosing;
-      const target = targetOf(gpu.info, precision.storage);
+      const target = targetOf(gpu, precision.storage);
       // Kernels compile while the weights arrive: no kernel depends on the input's size, so the smallest forward names them all.
       const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
       const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });

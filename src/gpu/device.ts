@@ -11,6 +11,8 @@ import { PipelineCache } from './pipelines.js';
 export class Gpu {
   readonly device: GPUDevice;
   readonly info: AdapterDescription;
+  /** Lanes of every subgroup, on an adapter that is a processor and has kernels for that many. */
+  readonly lanes: 4 | 8 | undefined;
   readonly memory: GpuMemory;
   readonly pipelines: PipelineCache;
   readonly #owned: boolean;
@@ -22,6 +24,7 @@ export class Gpu {
   constructor(device: GPUDevice, info: AdapterDescription, owned: boolean) {
     this.device = device;
     this.info = info;
+    this.lanes = info.software && device.features.has('subgroups') ? subgroupLanes(device.adapterInfo) : undefined;
     this.#owned = owned;
     this.#flopsPerSecond = info.software ? 5e9 : 5e11;
     this.memory = new GpuMemory(device);
@@ -188,7 +191,7 @@ async function requestOwnGpu(): Promise<Gpu> {
   // Kernels stay inside WebGPU's default limits; what is asked for beyond them is memory, for large inputs.
   const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = adapter.limits;
   const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D };
-  const requiredFeatures = (['shader-f16', 'timestamp-query'] as const).filter(has);
+  const requiredFeatures = (['shader-f16', 'subgroups', 'timestamp-query'] as const).filter(has);
   const device = await adapter.requestDevice({ label: 'dinov2-webgpu', requiredLimits, requiredFeatures }).catch((cause: unknown) => {
     throw new DeviceError('DEVICE_FAILED', `The GPU adapter gave no device: ${String(cause)}. Reload the page; update the browser or the graphics driver if it happens again.`, { cause });
   });
@@ -217,6 +220,11 @@ export function describeAdapter(info: GPUAdapterInfo | undefined): AdapterDescri
   const { vendor = '', architecture = '', description = '', isFallbackAdapter = false } = info ?? {};
   const software = isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|\bwarp\b|basic render/i.test(`${vendor} ${architecture} ${description}`);
   return { vendor, architecture, description, isFallbackAdapter, software };
+}
+
+/** How many lanes every subgroup has, if the adapter promises one size and it is 4 or 8. */
+function subgroupLanes({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo): 4 | 8 | undefined {
+  return subgroupMinSize === subgroupMaxSize && (subgroupMinSize === 4 || subgroupMinSize === 8) ? subgroupMinSize : undefined;
 }
 
 // The classes of GPU errors are globals in browsers alone, so the name decides.

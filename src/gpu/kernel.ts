@@ -18,6 +18,8 @@ export interface Kernel {
   readonly bindings: readonly Binding[];
   /** Helper files of shaders/shared that it calls. */
   readonly shared: readonly string[];
+  /** It calls subgroup functions: the device needs the feature `subgroups`. */
+  readonly subgroups: boolean;
 }
 
 /** A kernel with everything that is decided before it is compiled. */
@@ -42,12 +44,19 @@ export type OperandType = 'f32' | 'f16';
 export type WeightStorage = 'f32' | 'f16' | 'f16-packed' | 'int8';
 
 /** Declares a kernel. `bindings` reads like the shader: `uniform size`, `read x`, `write out`. */
-export function defineKernel(name: string, text: string, entryPoint: string, bindings: readonly `${Access} ${string}`[], shared: readonly string[] = []): Kernel {
+export function defineKernel(
+  name: string,
+  text: string,
+  entryPoint: string,
+  bindings: readonly `${Access} ${string}`[],
+  shared: readonly string[] = [],
+  { subgroups = false }: { subgroups?: boolean } = {},
+): Kernel {
   const parsed = bindings.map((binding) => {
     const [access, variable] = binding.split(' ') as [Access, string];
     return { access, name: variable };
   });
-  return { name, text, entryPoint, bindings: parsed, shared };
+  return { name, text, entryPoint, bindings: parsed, shared, subgroups };
 }
 
 /**
@@ -55,7 +64,8 @@ export function defineKernel(name: string, text: string, entryPoint: string, bin
  * order in WGSL, so the kernel comes first and a compiler's line number less one is the line in the kernel's file.
  */
 export function assemble({ kernel, constants, weights, operands }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
-  const enable = weights === 'f16' || operands === 'f16' ? 'enable f16;' : '';
+  const enabled = [...(weights === 'f16' || operands === 'f16' ? ['f16'] : []), ...(kernel.subgroups ? ['subgroups'] : [])];
+  const enable = enabled.length > 0 ? `enable ${enabled.join(', ')};` : '';
   const values = Object.entries(constants).map(([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`);
   const helper = weights ? [weightHelpers[weights]] : [];
   const operand = operands ? [`alias Operand4 = vec4<${operands}>;`] : [];

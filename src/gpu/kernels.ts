@@ -2,9 +2,12 @@
 import assembleTokensText from '../../shaders/assemble_tokens.wgsl';
 import attentionText from '../../shaders/attention.wgsl';
 import attentionDirectText from '../../shaders/attention_direct.wgsl';
+import attentionLanesText from '../../shaders/attention_lanes.wgsl';
 import layerNormText from '../../shaders/layer_norm.wgsl';
 import linearText from '../../shaders/linear.wgsl';
 import linearDirectText from '../../shaders/linear_direct.wgsl';
+import linearLanes4Text from '../../shaders/linear_lanes4.wgsl';
+import linearLanes8Text from '../../shaders/linear_lanes8.wgsl';
 import linearNarrowText from '../../shaders/linear_narrow.wgsl';
 import patchEmbedText from '../../shaders/patch_embed.wgsl';
 import activation from '../../shaders/shared/activation.wgsl';
@@ -68,25 +71,34 @@ export const attention: Kernel = defineKernel('attention', attentionText, 'atten
 
 export const attentionDirect: Kernel = defineKernel('attention_direct', attentionDirectText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize]);
 
-/** The four forms of a linear layer, in both ways of computing it. */
+export const attentionLanes: Kernel = defineKernel('attention_lanes', attentionLanesText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize], { subgroups: true });
+
+/** The four forms of a linear layer, in all ways of computing it. */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
 
-function linearKernels(name: string, text: string, shared = [forwardSize, activation]): Readonly<Record<LinearForm, Kernel>> {
+function linearKernels(name: string, text: string, { helpers = [], ...options }: { helpers?: readonly string[]; subgroups?: boolean } = {}): Readonly<Record<LinearForm, Kernel>> {
   const plain = ['uniform size', 'read x', 'read weight', 'read bias', 'write out'] as const;
   const scaled = ['uniform size', 'read x', 'read weight', 'read bias', 'read gamma', 'read residual', 'write out_scaled'] as const;
+  const shared = [forwardSize, activation, ...helpers];
   return {
-    linear: defineKernel(name, text, 'linear', plain, shared),
-    linear_gelu: defineKernel(name, text, 'linear_gelu', plain, shared),
-    linear_swiglu: defineKernel(name, text, 'linear_swiglu', plain, shared),
-    linear_scale_residual: defineKernel(name, text, 'linear_scale_residual', scaled, shared),
+    linear: defineKernel(name, text, 'linear', plain, shared, options),
+    linear_gelu: defineKernel(name, text, 'linear_gelu', plain, shared, options),
+    linear_swiglu: defineKernel(name, text, 'linear_swiglu', plain, shared, options),
+    linear_scale_residual: defineKernel(name, text, 'linear_scale_residual', scaled, shared, options),
   };
 }
 
 /** Tiles in workgroup memory: for GPUs. */
-export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, [forwardSize, activation, linearStore]);
+export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, { helpers: [linearStore] });
 
 /** The same for few rows. */
-export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_narrow', linearNarrowText, [forwardSize, activation, linearStore]);
+export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_narrow', linearNarrowText, { helpers: [linearStore] });
 
 /** Straight from storage: for processors that play a GPU. */
 export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_direct', linearDirectText);
+
+/** Straight from storage, where every subgroup has this many lanes: they fetch for one another. */
+export const linearLanes: Readonly<Record<4 | 8, Readonly<Record<LinearForm, Kernel>>>> = {
+  4: linearKernels('linear_lanes4', linearLanes4Text, { subgroups: true }),
+  8: linearKernels('linear_lanes8', linearLanes8Text, { subgroups: true }),
+};

@@ -4,6 +4,7 @@
  * same bits, and a new size compiles nothing.
  */
 import type { Node, Operation } from '../graph/graph.js';
+import type { Gpu } from './device.js';
 import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernel.js';
 import * as kernels from './kernels.js';
 import { maskPatches } from './outputKernels.js';
@@ -12,6 +13,8 @@ import { maskPatches } from './outputKernels.js';
 export interface Target {
   /** A processor plays the GPU: no workgroup memory in the heavy kernels. */
   readonly software: boolean;
+  /** Lanes of every subgroup, where `software` is set, the device has the feature `subgroups`, and there are kernels for this many. */
+  readonly lanes?: 4 | 8 | undefined;
   readonly weights: WeightStorage;
   /** How the tiled kernels stage f16 weights. Default: f32. */
   readonly operands?: OperandType | undefined;
@@ -29,8 +32,9 @@ const DEFAULT_LANES = 5120;
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
 /** What the kernels are chosen for on an adapter, with weights stored like this. */
-export function targetOf({ software, vendor }: { readonly software: boolean; readonly vendor: string }, weights: WeightStorage): Target {
-  return { software, weights, wantedLanes: LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES };
+export function targetOf({ info, lanes }: Pick<Gpu, 'info' | 'lanes'>, weights: WeightStorage): Target {
+  const { software, vendor } = info;
+  return { software, lanes, weights, wantedLanes: LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES };
 }
 
 /** What a forward runs on; the contents of the uniform `ForwardSize`, in its order. */
@@ -117,6 +121,13 @@ function only(node: Node, target: Target): Dispatch {
         },
       };
     case 'attention':
+      if (target.lanes) {
+        const { lanes } = target;
+        return {
+          variant: plain(kernels.attentionLanes, { EMBED_DIM: columns, LANES: lanes }),
+          workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 2 * lanes), operation.numHeads, batch],
+        };
+      }
       return {
         variant: plain(target.software ? kernels.attentionDirect : kernels.attention, { EMBED_DIM: columns }),
         workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, target.software ? 64 : 32), operation.numHeads, batch],
@@ -126,6 +137,15 @@ function only(node: Node, target: Target): Dispatch {
     case 'linearSwiglu':
     case 'linearScaleResidual': {
       const form = linearForms[operation.kind];
+      if (target.lanes) {
+        // Lanes own one group of 4 columns at 8 rows, or two at 16 (of SwiGLU: one of the gate and one of up, in both).
+        const [rows, groups] = target.lanes === 8 ? [8, 1] : [16, form === 'linear_swiglu' ? 1 : 2];
+        const { lanes } = target;
+        return {
+          variant: { kernel: kernels.linearLanes[lanes][form], constants: linearConstants(node, target), weights: target.weights },
+          workgroups: (size) => [ceilDiv(columns, 4 * groups * lanes), ceilDiv(tokenRows(size), rows), 1],
+        };
+      }
       return {
         variant: { kernel: kernels.linearDirect[form], constants: linearConstants(node, target), weights: target.weights },
         workgroups: (size) => [ceilDiv(columns, form === 'linear_swiglu' ? 64 : 128), ceilDiv(tokenRows(size), 8), 1],

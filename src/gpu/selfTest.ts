@@ -40,7 +40,7 @@ export function selfTest(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Pr
 
 async function run(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Promise<number> {
   const startMs = performance.now();
-  const target = targetOf(gpu.info, storage);
+  const target = targetOf(gpu, storage);
   const steps = canaries().flatMap((canary) => alternatives(canary.node, target).map((dispatch) => ({ ...canary, ...dispatch })));
   const compiling = Promise.all(steps.map(({ variant }) => gpu.pipelines.compile(variant)));
   const answers = steps.map(({ answer }) => answer()); // while the browser compiles

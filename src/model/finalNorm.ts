@@ -19,7 +19,7 @@ export async function applyNorm(gpu: Gpu, { weight, bias, eps }: FinalNorm, x: G
   const graph = new GraphBuilder();
   const out = graph.layerNorm('out', graph.input('x', shape), graph.weight('weight', [embedDim]), graph.weight('bias', [embedDim]), eps);
   const [node] = graph.build([out]).nodes;
-  const { variant, workgroups } = lower(node!, targetOf(gpu.info, 'f32'), size);
+  const { variant, workgroups } = lower(node!, targetOf(gpu, 'f32'), size);
   const kernel = await gpu.pipelines.compile(variant);
   const made: GPUBuffer[] = [];
   try {

@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, test } from 'vitest';
+import type { Target } from '../../src/gpu/lowering.ts';
 import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
 import { attention } from '../reference/attention.ts';
-import { bitsOf, nodeOf, openGpu, runNode } from './harness.ts';
+import { bitsOf, familiesOf, nodeOf, openGpu, runNode } from './harness.ts';
 
 /** Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most; a result is a mean of values in [-1, 1). */
 const ATTENTION: Tolerance = { maxAbs: 2e-6, nmse: 1e-12 };
@@ -12,9 +13,9 @@ const gpu = await openGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-function run(software: boolean, batch: number, numTokens: number, numHeads: number, qkv: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+function run(target: Omit<Target, 'weights'>, batch: number, numTokens: number, numHeads: number, qkv: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
   const node = nodeOf((graph) => graph.attention('node', graph.input('qkv', [batch * numTokens, 3 * numHeads * 64]), numHeads));
-  return runNode(gpu, node, { target: { software, weights: 'f32' }, size: { batch, rows: 1, cols: numTokens - 1, numTokens }, data: { qkv } });
+  return runNode(gpu, node, { target: { ...target, weights: 'f32' }, size: { batch, rows: 1, cols: numTokens - 1, numTokens }, data: { qkv } });
 }
 
 /** Queries and keys that make scores of up to 6, values in [-1, 1). */
@@ -50,16 +51,13 @@ const unusual: [string, Scores][] = [
   ['one far above in the middle', (token, _, numTokens) => ({ q: 10, k: token === Math.floor(numTokens / 2) ? 1000 : -1000 })],
 ];
 
-describe.each([
-  ['attention', false],
-  ['attention_direct', true],
-])('%s.wgsl', (kernel, software) => {
+describe.each(familiesOf(gpu))('attention, %s', (kernel, target) => {
   // Two heads differ from three in one constant, which costs SwiftShader 4 s to compile.
   describe.each(gpu.software ? [1, 3] : [1, 2, 3])('heads: %i', (numHeads) => {
     test.each([1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 257])('%i tokens', async (numTokens) => {
       for (const batch of numTokens > 100 ? [1, 2] : [1, 2, 3]) {
         const qkv = randomQkv(batch, numTokens, numHeads);
-        const found = await run(software, batch, numTokens, numHeads, qkv);
+        const found = await run(target, batch, numTokens, numHeads, qkv);
         worst.note(kernel, expectClose(`batch ${batch}`, found, attention(batch, numTokens, numHeads, qkv), ATTENTION), ATTENTION);
       }
     });
@@ -68,7 +66,7 @@ describe.each([
   describe.each([5, 33, 65])('%i tokens of unusual scores', (numTokens) => {
     test.each(unusual)('%s', async (name, scores) => {
       const qkv = headOf(numTokens, scores);
-      const found = await run(software, 1, numTokens, 1, qkv);
+      const found = await run(target, 1, numTokens, 1, qkv);
       worst.note(`${kernel}, ${name}`, expectClose(name, found, attention(1, numTokens, 1, qkv), DECIDED), DECIDED);
     });
   });
@@ -76,9 +74,9 @@ describe.each([
   test('an image alone and in a batch of 3: the same bits', async () => {
     const [numTokens, numHeads] = [37, 3];
     const qkv = randomQkv(3, numTokens, numHeads);
-    const together = bitsOf(await run(software, 3, numTokens, numHeads, qkv));
+    const together = bitsOf(await run(target, 3, numTokens, numHeads, qkv));
     for (let image = 0; image < 3; image++) {
-      const alone = bitsOf(await run(software, 1, numTokens, numHeads, qkv.slice((image * qkv.length) / 3, ((image + 1) * qkv.length) / 3)));
+      const alone = bitsOf(await run(target, 1, numTokens, numHeads, qkv.slice((image * qkv.length) / 3, ((image + 1) * qkv.length) / 3)));
       expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
     }
   });

@@ -34,10 +34,10 @@ export function variants(): KernelVariant[] {
   const found = new Map<string, KernelVariant>();
   for (const config of models) {
     const { nodes } = buildForward(config, { batch: 1, rows: 2, cols: 3 }).graph;
-    for (const software of [true, false]) {
+    for (const target of [{ software: false }, { software: true }, { software: true, lanes: 4 }, { software: true, lanes: 8 }] as const) {
       for (const weights of storages) {
         for (const operands of ['f32', 'f16'] as const) {
-          for (const { variant } of nodes.flatMap((node) => alternatives(node, { software, weights, operands }))) {
+          for (const { variant } of nodes.flatMap((node) => alternatives(node, { ...target, weights, operands }))) {
             found.set(JSON.stringify([labelOf(variant.kernel), variant.constants, variant.weights, variant.operands]), variant);
           }
         }

@@ -12,7 +12,7 @@ Object.assign(globalThis, globals);
 const gpu = create(['backend=null']); // held until the end: Dawn aborts the process if it is collected while a pipeline is compiled
 const adapter = await gpu.requestAdapter();
 // No limits are asked for: the device has WebGPU's defaults, and refuses a pipeline that needs more.
-const device = await adapter!.requestDevice({ requiredFeatures: ['shader-f16'] });
+const device = await adapter!.requestDevice({ requiredFeatures: ['shader-f16', 'subgroups'] });
 const pipelines = new PipelineCache(device, describeAdapter(undefined));
 afterAll(() => {
   device.destroy();

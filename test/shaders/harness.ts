@@ -9,10 +9,10 @@ import { throughF16 } from '../random.ts';
 /** What a binding's bytes come from. */
 export type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
-/** A device with WebGPU's default limits, which every kernel must stay inside, and with shader-f16 where the adapter has it. */
+/** A device with WebGPU's default limits, which every kernel must stay inside, and with shader-f16 and subgroups where the adapter has them. */
 export async function openGpu(): Promise<Gpu> {
   const adapter = await requestAdapter();
-  const requiredFeatures = (['shader-f16'] as const).filter((feature) => adapter.features.has(feature));
+  const requiredFeatures = (['shader-f16', 'subgroups'] as const).filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ label: 'test', requiredFeatures });
   return new Gpu(device, describeAdapter(adapter.info), false);
 }
@@ -20,6 +20,12 @@ export async function openGpu(): Promise<Gpu> {
 /** The ways to store weights that this device can read. */
 export function storagesOf(gpu: Gpu): WeightStorage[] {
   return gpu.device.features.has('shader-f16') ? ['f32', 'f16-packed', 'f16'] : ['f32', 'f16-packed'];
+}
+
+/** The families of kernels for linear layers and attention that this device can run: tiled, direct, and by the lanes of its subgroups. */
+export function familiesOf(gpu: Gpu): (readonly [family: string, target: Omit<Target, 'weights'>])[] {
+  const lanes = gpu.lanes ? [[`lanes${gpu.lanes}`, { software: true, lanes: gpu.lanes }] as const] : [];
+  return [['tiled', { software: false }], ['direct', { software: true }], ...lanes];
 }
 
 /** A weight as its kernel reads it: `packed` for the GPU, `values` for the twin. */

@@ -1,10 +1,11 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import type { OperandType, WeightStorage } from '../../src/gpu/kernel.ts';
+import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { Target } from '../../src/gpu/lowering.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { gelu, silu } from '../reference/activation.ts';
 import * as twins from '../reference/linear.ts';
-import { bitsOf, nodeOf, openGpu, packWeight, runNode, storagesOf, tokenRows, type PackedWeight } from './harness.ts';
+import { bitsOf, familiesOf, nodeOf, openGpu, packWeight, runNode, storagesOf, tokenRows, type PackedWeight } from './harness.ts';
 
 /**
  * Partial sums stay near 1 and are rounded once a term, so the error of an inner product of `terms` wanders off by about √terms / 4 roundings;
@@ -59,27 +60,21 @@ const worst = new WorstDistances();
 afterAll(() => worst.print());
 
 /** A way to carry a linear layer out: `alternative` counts those of a target. */
-interface Family {
-  readonly software: boolean;
+interface Family extends Omit<Target, 'weights'> {
   readonly alternative: number;
-  readonly operands?: OperandType;
 }
 
-const families: readonly (readonly [string, Family])[] = [
-  ['linear', { software: false, alternative: 0 }],
-  ['linear_narrow', { software: false, alternative: 1 }],
-  ['linear_direct', { software: true, alternative: 0 }],
+const tiled: Family = { software: false, alternative: 0 };
+const narrow: Family = { software: false, alternative: 1 };
+const families: (readonly [string, Family])[] = [
+  ...familiesOf(gpu).map(([name, target]) => [name, { ...target, alternative: 0 }] as const),
+  ['narrow', narrow],
 ];
-const TILED = 0;
-const NARROW = 1;
-const DIRECT = 2;
-const familyOf = (index: number): Family => families[index]![1];
 
-describe.each(families)('%s.wgsl', (name, family) => {
-  const { software } = family;
+describe.each(families)('linear, %s', (name, family) => {
   test.each(forms)('%s: every storage, rows and columns that fill no tile', async (form) => {
     // SwiftShader takes seconds to compile barriers: there, each storage of the tiled kernels meets one of the shapes.
-    const all = !gpu.software || software;
+    const all = !gpu.software || family.software;
     for (const [turn, storage] of storagesOf(gpu).entries()) {
       for (const [inFeatures, outFeatures] of all ? shapes : [shapes[(turn + forms.indexOf(form)) % shapes.length]!]) {
         const layer = randomLayer(form, inFeatures, outFeatures, storage);
@@ -134,9 +129,9 @@ test.each(forms)('%s: the same bits from every tile, whichever way f16 is staged
   const rows = 75;
   const x = new Random(rows).uniform(rows * inFeatures);
   const residual = new Random(rows + 1).uniform((rows * outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
-  const bits = bitsOf(await run(layer, storage, familyOf(TILED), 1, rows, x, residual));
-  const others: Family[] = [familyOf(NARROW)];
-  if (storage === 'f16') others.push({ ...familyOf(TILED), operands: 'f16' }, { ...familyOf(NARROW), operands: 'f16' });
+  const bits = bitsOf(await run(layer, storage, tiled, 1, rows, x, residual));
+  const others: Family[] = [narrow];
+  if (storage === 'f16') others.push({ ...tiled, operands: 'f16' }, { ...narrow, operands: 'f16' });
   for (const other of others) expect(bitsOf(await run(layer, storage, other, 1, rows, x, residual))).toEqual(bits);
 });
 
@@ -152,7 +147,7 @@ test.each(['linearGelu', 'linearSwiglu'] as const)('%s: the activation function,
   const bias = new Float32Array(outFeatures).fill(1, 4); // SwiGLU: up is 1
   const layer: Layer = { form, inFeatures: 4, outFeatures, weight: packWeight(outFeatures, 4, identity, 'f32'), bias, gamma: bias };
 
-  const found = await run(layer, 'f32', familyOf(DIRECT), 1, rows, x);
+  const found = await run(layer, 'f32', { software: true, lanes: gpu.lanes, alternative: 0 }, 1, rows, x);
   const f = form === 'linearGelu' ? gelu : silu;
   const expected = Float64Array.from(x, f);
   worst.note(`${form === 'linearGelu' ? 'gelu' : 'silu'} alone`, expectClose(form, found.slice(far.length), expected.slice(far.length), ACTIVATION), ACTIVATION);
@@ -176,7 +171,7 @@ function nodeFor({ form, inFeatures, outFeatures }: Layer, rows: number): Node {
 function run(
   layer: Layer,
   storage: WeightStorage,
-  { software, alternative, operands }: Family,
+  { alternative, ...target }: Family,
   batch: number,
   numTokens: number,
   x: Float32Array<ArrayBuffer>,
@@ -184,7 +179,7 @@ function run(
 ): Promise<Float32Array<ArrayBuffer>> {
   const { weight, bias, gamma } = layer;
   return runNode(gpu, nodeFor(layer, batch * numTokens), {
-    target: { software, weights: storage, operands },
+    target: { ...target, weights: storage },
     alternative,
     size: tokenRows(batch, numTokens),
     data: { x, weight: weight.packed, bias, gamma, residual },

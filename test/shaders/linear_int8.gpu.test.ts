@@ -5,7 +5,7 @@ import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '.
 import { linear, linearScaleResidual } from '../reference/linear.ts';
 import { patchEmbed } from '../reference/patch_embed.ts';
 import { quantize } from '../reference/quantize.ts';
-import { nodeOf, openGpu, runNode, tokenRows } from './harness.ts';
+import { familiesOf, nodeOf, openGpu, runNode, tokenRows } from './harness.ts';
 
 /** As for other weights (linear.gpu.test.ts, patch_embed.gpu.test.ts); a weight is rounded once more, when it is scaled. */
 const LINEAR = (terms: number): Tolerance => ({ maxAbs: 3 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
@@ -26,7 +26,7 @@ function weightOf(rows: number, columns: number): Float32Array<ArrayBuffer> {
   return weight;
 }
 
-test.each([['linear', false], ['linear_direct', true]] as const)('%s.wgsl: columns and rows that fill no tile', async (family, software) => {
+test.each(familiesOf(gpu))('linear, %s: columns and rows that fill no tile', async (family, target) => {
   const [inFeatures, outFeatures] = [100, 344];
   const weight = weightOf(outFeatures, inFeatures);
   const { values } = quantize(outFeatures, inFeatures, weight);
@@ -41,7 +41,7 @@ test.each([['linear', false], ['linear_direct', true]] as const)('%s.wgsl: colum
         const plain = [graph.input('x', [rows, inFeatures]), graph.weight('weight', [outFeatures, inFeatures]), graph.weight('bias', [outFeatures])] as const;
         return scaled ? graph.linearScaleResidual('node', ...plain, graph.weight('gamma', [outFeatures]), graph.input('residual', [rows, outFeatures])) : graph.linear('node', ...plain);
       });
-      return runNode(gpu, node, { target: { software, weights: 'int8' }, size: tokenRows(1, rows), data: { x, weight: packed, bias, gamma, residual } });
+      return runNode(gpu, node, { target: { ...target, weights: 'int8' }, size: tokenRows(1, rows), data: { x, weight: packed, bias, gamma, residual } });
     };
     const tolerance = LINEAR(inFeatures);
     worst.note(`${family} int8`, expectClose(`${family}, ${rows} rows`, await run(false), linear(size, x, values, bias), tolerance), tolerance);
