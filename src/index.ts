@@ -1,5 +1,5 @@
+export { DINOv2 } from './dinov2.js';
 export {
-  DINOv2,
   type EmbedAllOptions,
   type EmbedOptions,
   type FeatureOptions,
@@ -9,7 +9,7 @@ export {
   type ModelFiles,
   type PixelSize,
   type PretrainedOptions,
-} from './dinov2.js';
+} from './options.js';
 export { type Dtype } from './checkpoint/precision.js';
 export { type ImageSource, type Orientation, type RawImage } from './image/source.js';
 export { type PixelOptions, type Pixels } from './image/preprocess.js';

@@ -28,6 +28,8 @@ const tiers: readonly (readonly string[])[] = [
   ['index.ts'],
   ['worker'],
   ['dinov2.ts', 'support.ts'],
+  ['load.ts', 'forwards.ts'],
+  ['options.ts'],
   ['tasks', 'search'],
   ['model', 'image', 'checkpoint'],
   ['gpu'],
