@@ -17,8 +17,8 @@ const isDigit = (char: number): boolean => char >= 0x30 && char <= 0x39;
 
 /** Reads the JSON of a header, and nothing but such JSON, from left to right. At the end of the text `charCodeAt` gives NaN. */
 export class HeaderScanner {
-  readonly tensors = new Map<string, TensorInfo>();
-  readonly metadata = new Map<string, string>();
+  readonly tensors: Map<string, TensorInfo> = new Map();
+  readonly metadata: Map<string, string> = new Map();
   readonly #text: string;
   readonly #dataBegin: number;
   readonly #where: string;
