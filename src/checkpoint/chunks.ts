@@ -19,6 +19,8 @@ export interface ByteStream {
    * reason of `cancel`, or an AbortError where none was given, after that.
    */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** What names this version of a file on a server, where the server has such a thing. */
+  readonly validator: string | undefined;
   /** Lets the source go. A read that is under way rejects with `reason`. After the end, or a second time, it does nothing. */
   cancel(reason?: unknown): Promise<void>;
 }
@@ -38,22 +40,28 @@ export class Chunks implements ByteStream {
   readonly chunks: AsyncIterable<Uint8Array>;
   readonly #reader: Reader;
   readonly #signal: AbortSignal | undefined;
+  readonly #validator: () => string | undefined;
   readonly #onAbort = (): void => void this.cancel(this.#signal?.reason);
   /** Set once nothing more is to be read. */
   #stopped: { readonly reason: unknown } | undefined;
   #rejectRead: ((reason: unknown) => void) | undefined;
 
-  constructor(name: string, totalBytes: number | undefined, reader: Reader, signal: AbortSignal | undefined) {
+  constructor(name: string, totalBytes: number | undefined, reader: Reader, signal: AbortSignal | undefined, validator: () => string | undefined = () => undefined) {
     this.name = name;
     this.totalBytes = totalBytes;
     this.#reader = reader;
     this.#signal = signal;
+    this.#validator = validator;
     this.chunks = once(() => this.#iterate(), name);
     // One listener for the whole time, and not only while something is read: a source that nobody reads at the moment is let go too.
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) {
       this.#onAbort();
     }
+  }
+
+  get validator(): string | undefined {
+    return this.#validator();
   }
 
   async cancel(reason?: unknown): Promise<void> {

@@ -1,194 +1,167 @@
-/** Bytes from a URL. */
-import { SourceError } from '../errors.js';
-import { Chunks, causeText, concat, release, truncated, untilAborted, type ByteStream, type Reader } from './chunks.js';
-import { memoryReader, streamReader } from './readers.js';
+/**
+ * Bytes from a URL: a first part, which shows what the server can do, then several at once where it has ranges, handed on in their order. What
+ * breaks off goes on where it broke off.
+ */
+import { beginsWithTag, isHtml, peek } from './answer.js';
+import { Chunks, release, type ByteStream, type Reader } from './chunks.js';
+import { Part, type RemoteFile } from './part.js';
+import { retryPolicy } from './retry.js';
 import type { SourceOptions } from './sources.js';
+import { nameOf } from './url.js';
 
-export function resolveUrl(source: string | URL): URL {
-  // A page has a document; a worker only a location, which for a worker made from a Blob is no base.
-  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
-  let url: URL;
-  try {
-    url = new URL(source, base);
-  } catch (cause) {
-    const advice = base === undefined ? 'There is no page here to count from: pass an absolute URL, or the bytes.' : 'Check the address.';
-    const found = JSON.stringify(
-      String(source)
-        .replace(/[?#].*/s, '')
-        .slice(0, 200),
-    );
-    throw new SourceError('SOURCE_URL', `source: expected a URL, found ${found}. ${advice}`, { cause });
-  }
-  if (url.protocol !== 'https:' && url.protocol !== 'http:' && url.protocol !== 'blob:') {
-    throw new SourceError(
-      'SOURCE_URL',
-      `source: expected a URL of http, https or blob, found ${url.protocol}. Read the file yourself, and pass a Blob or the bytes.`,
-    );
-  }
-  if (url.username !== '' || url.password !== '') {
-    // fetch refuses these; and the message must not repeat them.
-    throw new SourceError(
-      'SOURCE_URL',
-      `${nameOf(url)}: expected a URL without a user name or password, found one. Pass a fetch that sends an Authorization header.`,
-    );
-  }
-  return url;
-}
+/** Requests under way at once. With the largest parts, 12 MiB wait for their turn at most. */
+const PARTS_AT_ONCE = 3;
+const SMALLEST_PART_BYTES = 2 ** 19;
+const LARGEST_PART_BYTES = 2 ** 22;
+/** Parts grow where they take less than the first, and shrink where they take more than the second: what an interruption costs is a moment's worth. */
+const QUICK_MS = 100;
+const SLOW_MS = 500;
 
-/** A URL for messages, which end up in logs: without the query, where signed addresses carry their secrets. */
-function nameOf(url: URL): string {
-  return url.protocol === 'blob:' ? url.href : `${url.origin}${url.pathname}`;
-}
-
-export async function openUrl(url: URL, { signal, fetch = globalThis.fetch }: SourceOptions): Promise<ByteStream> {
+/** @throws SourceError SOURCE_URL, SOURCE_FETCH, SOURCE_IS_HTML; `signal.reason` */
+export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
+  const { signal, fetch = globalThis.fetch, from = 0, whole = false } = options;
   const name = nameOf(url);
-  const response = await untilAborted(() => request(url, name, fetch, signal), signal);
-  const refuse = (error: SourceError): never => {
-    release(response.body, error);
-    throw error;
+  const ending = new AbortController();
+  const file: RemoteFile = {
+    url,
+    name,
+    fetch,
+    retry: retryPolicy(options.retry),
+    signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
+    crossOrigin: globalThis.location !== undefined && url.origin !== globalThis.location.origin,
+    pinned: options.pinned ?? false,
+    reload: options.reload ?? false,
+    ranges: !whole && url.protocol !== 'blob:',
+    answered: false,
+    totalBytes: options.known?.fileBytes,
+    validator: options.known?.validator,
   };
-  if (!response.ok || response.status === 206) {
-    refuse(new SourceError('SOURCE_FETCH', statusMessage(name, response)));
-  }
-  if (url.protocol === 'https:' && response.url.startsWith('http:')) {
-    const target = nameOf(new URL(response.url));
-    refuse(
-      new SourceError('SOURCE_URL', `${name}: expected to stay on https, found a redirect to ${target}. Use an address that stays there.`),
-    );
-  }
-  const type = response.headers.get('content-type') ?? '';
-  if (/^\s*(text\/html|application\/xhtml\+xml)\b/i.test(type)) {
-    refuse(isHtml(name, `a page (content-type ${type})`));
-  }
-  const totalBytes = announcedBytes(response);
-  if (response.body === null) {
-    return new Chunks(name, totalBytes, memoryReader(new Uint8Array(0)), signal);
-  }
-  const reader = bodyReader(response.body, name, totalBytes);
+  const reader = new Download(file, from, ending);
   const [peeked, start] = await peek(reader, signal);
-  if (beginsWithTag(start)) {
+  if (from === 0 && beginsWithTag(start)) {
     const error = isHtml(name, `a page (it begins with ${JSON.stringify(String.fromCharCode(...start).trim())})`);
     release(reader, error);
     throw error;
   }
-  return new Chunks(name, totalBytes, peeked, signal);
+  return new Chunks(name, file.totalBytes === undefined ? undefined : file.totalBytes - from, peeked, signal, () => file.validator);
 }
 
-/** fetch, with our errors. */
-async function request(url: URL, name: string, fetch: typeof globalThis.fetch, signal: AbortSignal | undefined): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(url.href, { signal: signal ?? null });
-  } catch (cause) {
-    throw new SourceError(
-      'SOURCE_FETCH',
-      `${name}: expected an answer, found ${causeText(cause)}. Check the network; if the address opens in a tab of its own, its server does ` +
-        'not allow other pages to read it (CORS).',
-      { cause },
-    );
-  }
-  if (signal?.aborted === true) {
-    release(response.body, signal.reason); // it came too late: nobody will
-  }
-  return response;
-}
+class Download implements Reader {
+  readonly #file: RemoteFile;
+  readonly #ending: AbortController;
+  /** In the file's order; the first is being read. */
+  readonly #parts: (Part | Prefetched)[] = [];
+  #next: number;
+  #partBytes = SMALLEST_PART_BYTES;
+  #ended = false;
 
-function statusMessage(name: string, { status, statusText, headers }: Response): string {
-  const found = `${name}: expected the file (status 200), found status ${status}${statusText === '' ? '' : ` ${statusText}`}`;
-  switch (status) {
-    case 401:
-    case 403:
-      return (
-        `${found}: the server does not give it to you. The repository may be private, gated or misspelt: pass a fetch that sends an ` +
-        'Authorization header, or download the file and pass it as a File.'
-      );
-    case 404:
-    case 410:
-      return `${found}: there is no such file. Check the address, the name of the repository and the revision.`;
-    case 206:
-      return `${found}: a part of the file, though all of it was asked for. Check what stands between: a service worker or a fetch of your own.`;
-    case 429: {
-      const wait = headers.get('retry-after');
-      return `${found}: too many requests. Try again ${wait !== null && /^\d{1,6}$/.test(wait) ? `in ${wait} seconds` : 'later'}.`;
-    }
-    default:
-      return `${found}. ${status >= 500 ? 'The server failed: try again later.' : 'Check the address.'}`;
+  constructor(file: RemoteFile, from: number, ending: AbortController) {
+    this.#file = file;
+    this.#ending = ending;
+    this.#next = from + SMALLEST_PART_BYTES;
+    this.#parts.push(new Part(file, from, file.ranges ? this.#next : undefined));
   }
-}
 
-function isHtml(name: string, found: string): SourceError {
-  return new SourceError(
-    'SOURCE_IS_HTML',
-    `${name}: expected a file, found ${found}. The address leads to a login, an error page or the page of a website: use the address of the file itself.`,
-  );
-}
-
-/** The length of the body, if the headers say it and can be believed. */
-function announcedBytes(response: Response): number | undefined {
-  const length = response.headers.get('content-length');
-  const encoding = response.headers.get('content-encoding');
-  if (length === null || !/^\d{1,15}$/.test(length)) {
-    return undefined;
-  }
-  // Content-Length counts compressed bytes, and we are given decompressed ones.
-  if (encoding !== null && encoding.trim().toLowerCase() !== 'identity') {
-    return undefined;
-  }
-  // From another origin a browser shows us Content-Length, but not Content-Encoding: the length may be that of compressed bytes.
-  if (response.type === 'cors' && encoding === null) {
-    return undefined;
-  }
-  return Number(length);
-}
-
-function bodyReader(body: ReadableStream<Uint8Array>, name: string, totalBytes: number | undefined): Reader {
-  return streamReader(body, name, (cause, receivedBytes) =>
-    // A body that ends before its Content-Length is an error of the network to browsers and to Node. We can say more.
-    totalBytes !== undefined && receivedBytes < totalBytes
-      ? truncated(name, totalBytes, receivedBytes, cause)
-      : new SourceError(
-          'SOURCE_FETCH',
-          `${name}: expected more after ${receivedBytes} bytes, found ${causeText(cause)}. Check the network and try again.`,
-          { cause },
-        ),
-  );
-}
-
-/** Enough to tell a page from a safetensors file. */
-const PEEK_BYTES = 16;
-
-/** Reads the first bytes, and returns them with a reader that gives them again. */
-async function peek(reader: Reader, signal: AbortSignal | undefined): Promise<[Reader, Uint8Array]> {
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  const lookAhead = async (): Promise<void> => {
-    while (length < PEEK_BYTES) {
-      const bytes = await reader.read();
-      if (bytes === undefined) {
-        return;
+  async read(): Promise<Uint8Array | undefined> {
+    while (!this.#ended) {
+      const part = this.#parts[0] ?? this.#ask(undefined);
+      const bytes = await part.read();
+      if (bytes !== undefined) {
+        this.#askAhead();
+        return bytes;
       }
-      parts.push(bytes);
-      length += bytes.length;
+      const { begin, at, end } = part;
+      this.#parts.shift();
+      this.#ended = end === undefined || at === this.#file.totalBytes || at === begin;
+      if (part instanceof Prefetched) this.#adapt(part.ms);
     }
-  };
-  try {
-    await untilAborted(lookAhead, signal);
-  } catch (error) {
-    release(reader, error);
-    throw error;
+    return undefined;
   }
-  const last = parts.at(-1) ?? new Uint8Array(0); // alone may be long: what stands before it is shorter than PEEK_BYTES
-  const head = parts.slice(0, -1);
-  const headBytes = length - last.length;
-  const start = concat([...head, last.subarray(0, PEEK_BYTES - headBytes)], Math.min(length, PEEK_BYTES));
-  return [{ read: async () => parts.shift() ?? reader.read(), cancel: (reason) => reader.cancel(reason) }, start];
+
+  async cancel(reason: unknown): Promise<void> {
+    this.#ended = true;
+    for (const part of this.#parts) part.cancel(reason);
+    this.#ending.abort(reason ?? new DOMException('Reading was cancelled.', 'AbortError'));
+  }
+
+  /** A part to the end of the file, where nobody knows where that is. */
+  #ask(end: number | undefined): Part {
+    const part = new Part(this.#file, this.#next, end);
+    this.#parts.push(part);
+    return part;
+  }
+
+  #askAhead(): void {
+    const { ranges, totalBytes } = this.#file;
+    if (!ranges || totalBytes === undefined) return;
+    while (this.#parts.length < PARTS_AT_ONCE && this.#next < totalBytes) {
+      const end = Math.min(this.#next + this.#partBytes, totalBytes);
+      this.#parts.push(new Prefetched(new Part(this.#file, this.#next, end)));
+      this.#next = end;
+    }
+  }
+
+  #adapt(ms: number): void {
+    if (ms < QUICK_MS) this.#partBytes = Math.min(2 * this.#partBytes, LARGEST_PART_BYTES);
+    else if (ms > SLOW_MS) this.#partBytes = Math.max(this.#partBytes / 2, SMALLEST_PART_BYTES);
+  }
 }
 
-/**
- * Does it begin with a tag? `<` alone proves nothing: a safetensors file whose header has 60 bytes begins with it. But a safetensors file
- * has zeros among its first 8 bytes, and a page has none.
- */
-function beginsWithTag(start: Uint8Array): boolean {
-  const text = String.fromCharCode(...start).replace(/^\xef\xbb\xbf/, '');
-  return !start.subarray(0, 8).includes(0) && /^\s*<[a-z!?/]/i.test(text);
+/** A part that is read before its turn has come. Its length bounds what waits here. */
+class Prefetched {
+  /** How long it took to arrive. */
+  ms = 0;
+  readonly #part: Part;
+  readonly #waiting: Uint8Array[] = [];
+  #done: { readonly error?: unknown } | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(part: Part) {
+    this.#part = part;
+    void this.#fill();
+  }
+
+  get begin(): number {
+    return this.#part.begin;
+  }
+
+  get at(): number {
+    return this.#part.at;
+  }
+
+  get end(): number | undefined {
+    return this.#part.end;
+  }
+
+  async read(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const bytes = this.#waiting.shift();
+      if (bytes !== undefined) return bytes;
+      if (this.#done) {
+        if ('error' in this.#done) throw this.#done.error;
+        return undefined;
+      }
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  cancel(reason: unknown): void {
+    this.#part.cancel(reason);
+    this.#waiting.length = 0;
+  }
+
+  async #fill(): Promise<void> {
+    const begin = performance.now();
+    try {
+      for (let bytes = await this.#part.read(); bytes !== undefined; bytes = await this.#part.read()) {
+        this.#waiting.push(bytes);
+        this.#wake?.();
+      }
+      this.#done = {};
+    } catch (error) {
+      this.#done = { error };
+    }
+    this.ms = performance.now() - begin;
+    this.#wake?.();
+  }
 }

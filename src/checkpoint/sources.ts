@@ -4,8 +4,10 @@
  */
 import { SourceError } from '../errors.js';
 import { Chunks, concat, type ByteStream } from './chunks.js';
-import { openUrl, resolveUrl } from './http.js';
+import { openUrl } from './http.js';
 import { blobReader, describe, memoryReader, streamReader } from './readers.js';
+import type { RetryOptions } from './retry.js';
+import { resolveUrl } from './url.js';
 
 export { MAX_CHUNK_BYTES, concat, once, type ByteStream } from './chunks.js';
 
@@ -17,6 +19,17 @@ export interface SourceOptions {
   readonly signal?: AbortSignal | undefined;
   /** Used in place of the global `fetch`: to add an Authorization header, to count, to serve from elsewhere. */
   readonly fetch?: typeof fetch | undefined;
+  readonly retry?: RetryOptions | undefined;
+  /** The bytes will be checked against a hash. */
+  readonly pinned?: boolean | undefined;
+  /** Past the browser's HTTP cache. */
+  readonly reload?: boolean | undefined;
+  /** Begin here, and not at the first byte: for URLs of which `known` was seen before. */
+  readonly from?: number | undefined;
+  /** The version of the file that `from` belongs to. Another one is SOURCE_CHANGED. */
+  readonly known?: { readonly validator: string | undefined; readonly fileBytes: number } | undefined;
+  /** In one answer, not in parts: for small files. */
+  readonly whole?: boolean | undefined;
 }
 
 /**
@@ -68,7 +81,7 @@ export async function readAll(
   options: SourceOptions & { readonly maxBytes?: number | undefined } = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { maxBytes = 2 ** 20 } = options;
-  const stream = await openSource(source, options);
+  const stream = await openSource(source, { ...options, whole: true });
   const tooLong = (found: string): SourceError =>
     new SourceError('SOURCE_TOO_LONG', `${stream.name}: expected at most ${maxBytes} bytes, found ${found}. Is this the right file?`);
   if (stream.totalBytes !== undefined && stream.totalBytes > maxBytes) {
