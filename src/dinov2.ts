@@ -5,7 +5,7 @@ import { locate } from './checkpoint/hub.js';
 import { readAll } from './checkpoint/sources.js';
 import { syntheticStream } from './checkpoint/synthetic.js';
 import { openTensors } from './checkpoint/tensorStream.js';
-import type { Weights } from './checkpoint/weights.js';
+import type { Weights } from './checkpoint/weightMemory.js';
 import { DeviceError, ImageError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';

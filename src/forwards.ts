@@ -1,5 +1,5 @@
 /** The forwards of one model: a program for each input size, buffers that they share, one run after the other. */
-import type { Weights } from './checkpoint/weights.js';
+import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, ImageError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
 import type { Target } from './gpu/lowering.js';

@@ -259,6 +259,7 @@ export class Part {
       if (found !== file.validator || (found === undefined && !file.pinned)) throw startOver(this.#changed(found ?? 'none'));
       return body(totalBytes, this.at);
     }
+    if (!fresh && file.validator !== undefined && found !== file.validator) throw startOver(this.#changed(found ?? 'none'));
     this.end = undefined;
     file.totalBytes ??= totalBytes;
     file.validator ??= found;
