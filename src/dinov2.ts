@@ -1,10 +1,9 @@
 /** DINOv2: puts loader, model, image and GPU together. Computes nothing itself. */
 import { huggingFaceTensors } from './checkpoint/names.js';
 import type { Dtype } from './checkpoint/precision.js';
-import { locate } from './checkpoint/hub.js';
-import { readAll } from './checkpoint/sources.js';
+import { openCheckpoint } from './checkpoint/shards.js';
+import { isUrl, type ByteSource } from './checkpoint/sources.js';
 import { syntheticStream } from './checkpoint/synthetic.js';
-import { openTensors } from './checkpoint/tensorStream.js';
 import type { Weights } from './checkpoint/weightMemory.js';
 import { DeviceError, ImageError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
@@ -12,12 +11,16 @@ import type { AdapterDescription, Gpu } from './gpu/device.js';
 import { checkResize } from './image/geometry.js';
 import type { Preprocessor, PixelOptions, Pixels } from './image/preprocess.js';
 import type { ImageSource } from './image/source.js';
-import { describedBy, loadModel, parseJson, readConfig, type ByteProgress, type Checkpoint, type LoadedModel } from './load.js';
+import type { LoadedModel } from './load/build.js';
+import { readConfig } from './load/configFile.js';
+import { loadModel } from './load/load.js';
+import { pretrained } from './load/pretrained.js';
+import type { CheckpointSource } from './load/source.js';
 import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
-import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, ModelFiles, PixelSize, PretrainedOptions } from './options.js';
+import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions } from './options.js';
 import { ImageClassifier } from './tasks/classifier.js';
 import { embedInBatches, type Embedded } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
@@ -28,6 +31,8 @@ export class DINOv2 {
   readonly dtype: Dtype;
   /** Why, in a sentence: the self-test's result, and what it made the loader pass over. */
   readonly dtypeReason: string;
+  /** How the weights came: from the network or the cache, and what is kept. */
+  readonly loaded: LoadReport;
   /** The checkpoint's own classifier (Hugging Face's `Dinov2ForImageClassification`, or a `linear_head`), where it has one. */
   readonly classifier: ImageClassifier | undefined;
   readonly #gpu: Gpu;
@@ -36,10 +41,11 @@ export class DINOv2 {
   readonly #forwards: Forwards;
   #disposed = false;
 
-  private constructor({ gpu, config, precision, target, weights, preprocessor, head }: LoadedModel) {
+  private constructor({ gpu, config, precision, target, weights, preprocessor, head, report }: LoadedModel) {
     this.config = config;
     this.dtype = precision.dtype;
     this.dtypeReason = precision.reason;
+    this.loaded = report;
     this.#gpu = gpu;
     this.#weights = weights;
     this.#preprocessor = preprocessor;
@@ -49,26 +55,24 @@ export class DINOv2 {
 
   /**
    * Loads a checkpoint by its id on the Hugging Face hub (`facebook/dinov2-small`), or from a folder's URL that holds config.json and
-   * model.safetensors. Weights go to the GPU as they arrive.
+   * model.safetensors, or model.safetensors.index.json and the files that it names; in Node also from a folder of the machine (`./folder`). Weights go
+   * to the GPU as they arrive; in browsers they are kept, see `cache`.
    * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
    */
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
-    const { configUrl, weightsUrl } = locate(id, options);
-    const { signal, fetch } = options;
-    const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
-      const described = describedBy(parseJson(await readAll(configUrl, { signal, fetch })));
-      return { ...described, stream: await openTensors(weightsUrl, { signal, fetch, onProgress }) };
-    };
-    return new DINOv2(await loadModel(open, options));
+    return new DINOv2(await loadModel(pretrained(id, options), options));
   }
 
-  /** Loads a checkpoint from files: a dropped `File`, bytes, a stream. Errors as `fromPretrained`. */
+  /** Loads a checkpoint from files: a dropped `File`, a `FileSystemFileHandle`, bytes, a stream, a URL; in Node a path. Errors as `fromPretrained`. */
   static async fromFiles({ config, weights }: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
-    const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
-      const given = await readConfig(config, options.signal);
-      return { ...given, stream: await openTensors(weights, { signal: options.signal, onProgress }) };
+    const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
+    const { signal } = options;
+    const open: CheckpointSource['open'] = async ({ onProgress }) => {
+      const given = await readConfig(config, signal);
+      const named = files.map((source, i) => ({ source, name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}` }));
+      return { ...given, stream: await openCheckpoint(named, { signal, onProgress }) };
     };
-    return new DINOv2(await loadModel(open, options));
+    return new DINOv2(await loadModel({ open, local: !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)) }, options));
   }
 
   /**
@@ -79,7 +83,7 @@ export class DINOv2 {
     const config = typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
     const { signal } = options;
     const tensors = huggingFaceTensors(parameters(config));
-    return new DINOv2(await loadModel(async (onProgress) => ({ config, stream: syntheticStream(tensors, { signal, onProgress }) }), options));
+    return new DINOv2(await loadModel({ open: async ({ onProgress }) => ({ config, stream: syntheticStream(tensors, { signal, onProgress }) }), local: true }, options));
   }
 
   /** What the model runs on. */

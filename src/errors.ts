@@ -64,8 +64,11 @@ export type SourceCode =
 /** The bytes did not arrive. */
 export class SourceError extends DINOv2Error {
   declare readonly code: SourceCode;
-  constructor(code: SourceCode, message: string, options?: ErrorOptions) {
+  /** Of HTTP, where a server answered with an error. */
+  readonly status: number | undefined;
+  constructor(code: SourceCode, message: string, { status, ...options }: ErrorOptions & { readonly status?: number | undefined } = {}) {
     super(code, message, options);
+    this.status = status;
   }
 }
 

@@ -1,6 +1,8 @@
 /** What callers hand to a model: how to load it, what to compute. Types, and nothing else. */
+import type { CacheKind } from './checkpoint/cacheStore.js';
 import type { HubOptions } from './checkpoint/hub.js';
 import type { Dtype } from './checkpoint/precision.js';
+import type { RetryOptions } from './checkpoint/retry.js';
 import type { ByteSource } from './checkpoint/sources.js';
 import type { PixelOptions } from './image/preprocess.js';
 import type { PosEmbedConvention } from './model/config.js';
@@ -35,14 +37,39 @@ export interface LoadOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
-export interface PretrainedOptions extends LoadOptions, HubOptions {}
+/** How a model's weights came. */
+export interface LoadReport {
+  /** From the network, without what was fetched twice; of files and of weights by formula, 0. */
+  readonly fetchedBytes: number;
+  /** Packed bytes that were read from the cache. */
+  readonly cachedBytes: number;
+  /** Where they are kept for the next time. */
+  readonly cache: 'opfs' | 'cache-api' | 'none';
+  /** Why, in words. */
+  readonly cacheReason: string;
+}
+
+export interface PretrainedOptions extends LoadOptions, HubOptions {
+  /**
+   * Where the packed weights are kept, so that the next load reads no byte from the network: `opfs`, the browser's file system for the origin;
+   * `cache-api`; `none`; or `auto`, the first of the two that is there. What is kept is not asked after again: `removeCached(id)` for a new version of
+   * a branch. In Node nothing is kept. Default: `auto`.
+   */
+  readonly cache?: CacheKind | undefined;
+  /** Asks the browser not to evict what is kept (`navigator.storage.persist()`); some ask the visitor. Default: false. */
+  readonly persist?: boolean | undefined;
+  /** SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; of a checkpoint in several files, by file name. */
+  readonly integrity?: string | Readonly<Record<string, string>> | undefined;
+  /** How often and how patiently a request is tried again. */
+  readonly retry?: RetryOptions | undefined;
+}
 
 /** A checkpoint that is at hand already. */
 export interface ModelFiles {
   /** config.json: its object, its text, or a file of it. Without it the configuration is read from the tensors' names and shapes. */
   readonly config?: object | Blob | string | undefined;
-  /** The safetensors file. */
-  readonly weights: ByteSource;
+  /** The safetensors file; or all files of a checkpoint in several, in any order. */
+  readonly weights: ByteSource | readonly ByteSource[];
 }
 
 export interface ForwardOptions {

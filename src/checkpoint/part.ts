@@ -31,7 +31,8 @@ const restartable = new WeakSet<object>();
 /** Whether a load that failed so may succeed from its start: the file changed, or broke off and cannot be gone on with. */
 export const mayStartOver = (error: unknown): boolean => typeof error === 'object' && error !== null && restartable.has(error);
 
-function startOver(error: SourceError): SourceError {
+/** Marks an error so. */
+export function startOver(error: SourceError): SourceError {
   restartable.add(error);
   return error;
 }
@@ -129,7 +130,7 @@ export class Part {
     const attempts = file.answered ? file.retry.attempts : Math.min(FIRST_ATTEMPTS, file.retry.attempts);
     if (this.#failures >= attempts || (error.waitMs ?? 0) > MAX_WAIT_MS) {
       const tries = this.#failures > 1 ? ` It was tried ${this.#failures} times.` : '';
-      throw new SourceError(error.error.code, error.error.message + tries, { cause: error.error.cause });
+      throw new SourceError(error.error.code, error.error.message + tries, { cause: error.error.cause, status: error.error.status });
     }
     if (this.at > 0 && file.validator === undefined && !file.pinned) throw startOver(error.error); // nothing would tell that the rest belongs to it
     await wait(backOffMs(file.retry, this.#failures, error.waitMs), file.signal);
@@ -219,7 +220,7 @@ export class Part {
     const file = this.#file;
     const { name } = file;
     const { status, headers } = response;
-    if (isPassing(status)) throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response)), retryAfterMs(headers));
+    if (isPassing(status)) throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response), { status }), retryAfterMs(headers));
     const range = status === 206 ? contentRange(headers) : undefined;
     const body = (end: number | undefined, skip = 0): Body => ({ reader: response.body?.getReader(), end, skip, abort });
     // Another origin may keep the range to itself; what it shows has to be right.
@@ -228,11 +229,11 @@ export class Part {
     if (partly && status === 416 && this.at === 0) {
       file.ranges = false; // an empty file has no first byte
       this.end = undefined;
-      throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response)), 0);
+      throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response), { status }), 0);
     }
     if (!response.ok || (status === 206 && !isPart)) {
       if (this.at > 0 && status === 416) throw startOver(this.#changed('no such bytes in it any more'));
-      throw new SourceError('SOURCE_FETCH', statusMessage(name, response));
+      throw new SourceError('SOURCE_FETCH', statusMessage(name, response), { status });
     }
     checkKind(name, file.url, response);
     const found = validatorOf(headers);

@@ -5,14 +5,23 @@
 import { SourceError } from '../errors.js';
 import { Chunks, concat, type ByteStream } from './chunks.js';
 import { openUrl } from './http.js';
+import { hasPaths, openPath } from './localFile.js';
 import { blobReader, describe, memoryReader, streamReader } from './readers.js';
 import type { RetryOptions } from './retry.js';
 import { resolveUrl } from './url.js';
 
 export { MAX_CHUNK_BYTES, concat, once, type ByteStream } from './chunks.js';
 
-/** What bytes can come from. Strings are URLs: http, https or blob; relative ones count from the page. */
-export type ByteSource = string | URL | Blob | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
+/**
+ * What bytes can come from. Strings are URLs: http, https or blob; relative ones count from the page. In Node, where there is no page, other strings
+ * and URLs of `file:` are files of the machine.
+ */
+export type ByteSource = string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
+
+const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String(source));
+
+/** Whether a string means a URL here, and not a path. */
+export const isUrl = (source: string | URL): boolean => isHttp(source) || !hasPaths();
 
 export interface SourceOptions {
   /** Stops everything, at any time: what is awaited rejects with `signal.reason`, and the connection or stream is let go. */
@@ -45,8 +54,11 @@ export async function openSource(source: ByteSource, options: SourceOptions = {}
   const { signal } = options;
   signal?.throwIfAborted();
   if (typeof source === 'string' || source instanceof URL) {
-    return openUrl(resolveUrl(source), options);
+    if (isUrl(source)) return openUrl(resolveUrl(source), options);
+    const { reader, totalBytes } = await openPath(source instanceof URL || !source.startsWith('file:') ? source : new URL(source), options.from ?? 0);
+    return new Chunks(String(source), totalBytes, reader, signal);
   }
+  if (isFileHandle(source)) return openSource(await source.getFile(), options);
   if (source instanceof Blob) {
     const name = 'name' in source && typeof source.name === 'string' && source.name !== '' ? source.name : 'Blob';
     return new Chunks(name, source.size, blobReader(source, name), signal);
@@ -66,8 +78,13 @@ export async function openSource(source: ByteSource, options: SourceOptions = {}
     return new Chunks('bytes', bytes.length, memoryReader(bytes), signal);
   }
   throw new TypeError(
-    `source: expected a URL, a Blob or File, a Uint8Array, an ArrayBuffer or a ReadableStream, found ${describe(source)}.`,
+    `source: expected a URL, a Blob or File, a FileSystemFileHandle, a Uint8Array, an ArrayBuffer or a ReadableStream, found ${describe(source)}.`,
   );
+}
+
+/** By what it can do: the class is missing in Node, and is another one in a frame. */
+function isFileHandle(source: object): source is FileSystemFileHandle {
+  return 'kind' in source && source.kind === 'file' && 'getFile' in source;
 }
 
 /**

@@ -21,8 +21,8 @@ export interface LoadProgress {
 export interface Recorder {
   /** Packed bytes of a parameter, to be copied before this returns. */
   write(name: string, offset: number, bytes: Uint8Array): void;
-  /** All that came before the stream's place has been written: a load can go on from there. What it returns is waited for. */
-  mark(): Promise<void> | undefined;
+  /** A moment to put something away; if `resumable`, all that came before the stream's place was written. What it returns is waited for. */
+  mark(resumable: boolean): Promise<void> | undefined;
 }
 
 export interface WeightOptions {
@@ -104,7 +104,7 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
         for (const portion of portions(piece, sink, placement.rowBegin * row, scratch, rowScales.get(scaleName(name)))) {
           piece.passed?.(portion);
           // Scales are not written down, so a file that has them is not gone on with.
-          if (recorder && scales.size === 0 && packers.every(({ done }) => done)) await recorder.mark();
+          if (recorder) await recorder.mark(scales.size === 0 && packers.every(({ done }) => done));
         }
       }
       if (info.begin + offset + bytes.length === info.end) {
