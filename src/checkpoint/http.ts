@@ -64,12 +64,10 @@ class Download implements Reader {
 
   async read(): Promise<Uint8Array | undefined> {
     while (!this.#ended) {
+      this.#askAhead();
       const part = this.#parts[0] ?? this.#ask(undefined);
       const bytes = await part.read();
-      if (bytes !== undefined) {
-        this.#askAhead();
-        return bytes;
-      }
+      if (bytes !== undefined) return bytes;
       const { begin, at, end } = part;
       this.#parts.shift();
       this.#ended = end === undefined || at === this.#file.totalBytes || at === begin;
@@ -92,8 +90,8 @@ class Download implements Reader {
   }
 
   #askAhead(): void {
-    const { ranges, totalBytes } = this.#file;
-    if (!ranges || totalBytes === undefined) return;
+    const { ranges, totalBytes, answered } = this.#file;
+    if (!ranges || totalBytes === undefined || !answered) return; // the first answer shows what the server can do
     while (this.#parts.length < PARTS_AT_ONCE && this.#next < totalBytes) {
       const end = Math.min(this.#next + this.#partBytes, totalBytes);
       this.#parts.push(new Prefetched(new Part(this.#file, this.#next, end)));

@@ -83,7 +83,7 @@ export class Part {
   /** The next bytes, or undefined behind the last. @throws SourceError; what the file's signal says */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
-      if (this.end !== undefined && this.at >= this.end) {
+      if (this.at >= (this.end ?? Infinity) || (this.at >= (this.#file.totalBytes ?? Infinity) && !this.#body)) {
         this.cancel(undefined);
         return undefined;
       }
