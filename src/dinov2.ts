@@ -1,116 +1,29 @@
 /** DINOv2: puts loader, model, image and GPU together. Computes nothing itself. */
-import { syntheticStream } from './checkpoint/synthetic.js';
 import { huggingFaceTensors } from './checkpoint/names.js';
-import { choosePrecision, type Dtype, type Precision } from './checkpoint/precision.js';
-import { watchForHead, type LinearHead } from './checkpoint/head.js';
-import { locate, type HubOptions } from './checkpoint/hub.js';
-import { readAll, type ByteSource } from './checkpoint/sources.js';
-import { openTensors, type TensorStream } from './checkpoint/tensorStream.js';
-import { loadWeights, type Weights } from './checkpoint/weights.js';
-import { CheckpointError, ConfigError, DeviceError, ImageError } from './errors.js';
-import { acquireGpu, type AdapterDescription, type Gpu } from './gpu/device.js';
-import { targetOf, type Target } from './gpu/lowering.js';
-import { Program, SlotPool } from './gpu/program.js';
-import { elementCount, type Value } from './graph/graph.js';
+import type { Dtype } from './checkpoint/precision.js';
+import { openCheckpoint } from './checkpoint/shards.js';
+import { isUrl, type ByteSource } from './checkpoint/sources.js';
+import { syntheticStream } from './checkpoint/synthetic.js';
+import type { Weights } from './checkpoint/weightMemory.js';
+import { DeviceError, ImageError } from './errors.js';
+import { Forwards, disposed } from './forwards.js';
+import type { AdapterDescription, Gpu } from './gpu/device.js';
 import { checkResize } from './image/geometry.js';
-import { Preprocessor, type PixelOptions, type Pixels } from './image/preprocess.js';
+import type { Preprocessor, PixelOptions, Pixels } from './image/preprocess.js';
 import type { ImageSource } from './image/source.js';
-import { configOf, inferConfig, nativeGrid, parseConfig, type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
-import { Features, type Kept } from './model/features.js';
+import type { LoadedModel } from './load/build.js';
+import { readConfig } from './load/configFile.js';
+import { loadModel } from './load/load.js';
+import { pretrained } from './load/pretrained.js';
+import type { CheckpointSource } from './load/source.js';
+import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
+import type { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
-import { interpolatePosEmbed } from './model/posEmbed.js';
-import { buildForward, countTokens, type Forward, type Grid, type Wanted } from './model/vit.js';
-import { ImageClassifier, type ClassLabels } from './tasks/classifier.js';
+import type { Grid } from './model/vit.js';
+import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions } from './options.js';
+import { ImageClassifier } from './tasks/classifier.js';
 import { embedInBatches, type Embedded } from './tasks/embedAll.js';
-import { checkPooling, normalize, pool, type Pooling } from './tasks/pooling.js';
-
-/** What a load has done so far. */
-export interface LoadProgress {
-  readonly loadedBytes: number;
-  /** Undefined where the source does not say how long it is. */
-  readonly totalBytes: number | undefined;
-  readonly loadedTensors: number;
-  readonly totalTensors: number;
-}
-
-export interface LoadOptions {
-  /**
-   * How matrices are stored on the GPU: `fp32`; `fp16`, half the memory; `int8`, a quarter; `auto`, fp16 where the self-test holds on this adapter,
-   * else fp32. Sums and everything between layers are f32 in all of them. Default: `fp32`, Python's numbers.
-   */
-  readonly dtype?: 'auto' | Dtype | undefined;
-  /** Tests every kernel against numbers computed here before it is trusted, once a device and dtype, in tenths of a second. Default: true. */
-  readonly selfTest?: boolean | undefined;
-  /**
-   * How position embeddings are brought to another grid. Default: as the checkpoint's dialect has it, Hugging Face's or facebookresearch's own.
-   * For facebookresearch's numbers from Hugging Face's files without registers: `offset`.
-   */
-  readonly posEmbed?: PosEmbedConvention | undefined;
-  /** A device of the caller's; it is neither lost track of nor destroyed here. Default: one that all models of the page share. */
-  readonly device?: GPUDevice | undefined;
-  /** Stops the load; the promise rejects with the signal's reason, and nothing stays behind on the GPU. */
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
-}
-
-export interface PretrainedOptions extends LoadOptions, HubOptions {}
-
-/** A checkpoint that is at hand already. */
-export interface ModelFiles {
-  /** config.json: its object, its text, or a file of it. Without it the configuration is read from the tensors' names and shapes. */
-  readonly config?: object | Blob | string | undefined;
-  /** The safetensors file. */
-  readonly weights: ByteSource;
-}
-
-export interface ForwardOptions {
-  /** Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`. Default: none. */
-  readonly layers?: readonly number[] | undefined;
-  /** Blocks whose attention can be asked for: 0 to `depth` - 1, as in Hugging Face's `attentions`. Default: none. */
-  readonly attentions?: readonly number[] | undefined;
-  /**
-   * `bool_masked_pos`: for every patch of every image, (batch, rows · cols), whether the mask token stands in for it. Needs a checkpoint with a
-   * mask token, which all published ones are.
-   */
-  readonly maskedPatches?: readonly boolean[] | Uint8Array | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** How an image becomes pixels, and what to keep of the forward. */
-export interface FeatureOptions extends PixelOptions, ForwardOptions {}
-
-export interface EmbedOptions extends PixelOptions {
-  /** Default: `cls`. */
-  readonly pooling?: Pooling | undefined;
-  /** Scale to length 1, so that a dot product is a cosine. Default: true. */
-  readonly normalize?: boolean | undefined;
-}
-
-export interface EmbedAllOptions extends EmbedOptions {
-  /** Images in a forward, where they have one size. Default: 8. */
-  readonly batchSize?: number | undefined;
-}
-
-/** Normalised pixels: float32 (batch, 3, height, width). */
-export interface PixelSize {
-  readonly height: number;
-  readonly width: number;
-  /** Default: 1. */
-  readonly batch?: number | undefined;
-}
-
-/** A checkpoint about to be read. Where it brings no configuration, its tensors' shapes give it. */
-interface Checkpoint {
-  readonly config?: DINOv2Config | undefined;
-  /** Names of a classifier's classes. */
-  readonly labels?: ClassLabels | undefined;
-  readonly stream: TensorStream;
-}
-
-type ByteProgress = (progress: Pick<LoadProgress, 'loadedBytes' | 'totalBytes'>) => void;
-
-/** Programs that are kept for input sizes seen before. Each holds a table of positions and bind groups; activations are shared. */
-const MAX_PROGRAMS = 8;
+import { checkPooling, normalize, pool } from './tasks/pooling.js';
 
 export class DINOv2 {
   readonly config: DINOv2Config;
@@ -118,52 +31,48 @@ export class DINOv2 {
   readonly dtype: Dtype;
   /** Why, in a sentence: the self-test's result, and what it made the loader pass over. */
   readonly dtypeReason: string;
+  /** How the weights came: from the network or the cache, and what is kept. */
+  readonly loaded: LoadReport;
   /** The checkpoint's own classifier (Hugging Face's `Dinov2ForImageClassification`, or a `linear_head`), where it has one. */
   readonly classifier: ImageClassifier | undefined;
   readonly #gpu: Gpu;
-  readonly #target: Target;
   readonly #weights: Weights;
   readonly #preprocessor: Preprocessor;
-  readonly #pool: SlotPool;
-  readonly #programs = new Map<string, Promise<LoadedProgram>>();
-  /** Forwards share buffers, so they run one after the other. */
-  #queue: Promise<unknown> = Promise.resolve();
+  readonly #forwards: Forwards;
   #disposed = false;
 
-  private constructor(gpu: Gpu, config: DINOv2Config, precision: Precision, target: Target, weights: Weights, preprocessor: Preprocessor, classifier: NamedHead | undefined) {
+  private constructor({ gpu, config, precision, target, weights, preprocessor, head, report }: LoadedModel) {
     this.config = config;
     this.dtype = precision.dtype;
     this.dtypeReason = precision.reason;
+    this.loaded = report;
     this.#gpu = gpu;
-    this.#target = target;
     this.#weights = weights;
     this.#preprocessor = preprocessor;
-    this.#pool = new SlotPool(gpu);
-    this.classifier = classifier && new ImageClassifier(this, classifier.head, classifier.labels);
+    this.#forwards = new Forwards(gpu, config, target, weights);
+    this.classifier = head && new ImageClassifier(this, head.head, head.labels);
   }
 
   /**
    * Loads a checkpoint by its id on the Hugging Face hub (`facebook/dinov2-small`), or from a folder's URL that holds config.json and
-   * model.safetensors. Weights go to the GPU as they arrive.
+   * model.safetensors, or model.safetensors.index.json and the files that it names; in Node also from a folder of the machine (`./folder`). Weights go
+   * to the GPU as they arrive; in browsers they are kept, see `cache`.
    * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
    */
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
-    const { configUrl, weightsUrl } = locate(id, options);
-    const { signal, fetch } = options;
-    const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
-      const described = describedBy(parseJson(await readAll(configUrl, { signal, fetch })));
-      return { ...described, stream: await openTensors(weightsUrl, { signal, fetch, onProgress }) };
-    };
-    return DINOv2.#load(open, options);
+    return new DINOv2(await loadModel(pretrained(id, options), options));
   }
 
-  /** Loads a checkpoint from files: a dropped `File`, bytes, a stream. Errors as `fromPretrained`. */
+  /** Loads a checkpoint from files: a dropped `File`, a `FileSystemFileHandle`, bytes, a stream, a URL; in Node a path. Errors as `fromPretrained`. */
   static async fromFiles({ config, weights }: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
-    const open = async (onProgress: ByteProgress): Promise<Checkpoint> => {
-      const given = await readConfig(config, options.signal);
-      return { ...given, stream: await openTensors(weights, { signal: options.signal, onProgress }) };
+    const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
+    const { signal } = options;
+    const open: CheckpointSource['open'] = async ({ onProgress }) => {
+      const given = await readConfig(config, signal);
+      const named = files.map((source, i) => ({ source, name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}` }));
+      return { ...given, stream: await openCheckpoint(named, { signal, onProgress }) };
     };
-    return DINOv2.#load(open, options);
+    return new DINOv2(await loadModel({ open, local: !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)) }, options));
   }
 
   /**
@@ -174,57 +83,7 @@ export class DINOv2 {
     const config = typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
     const { signal } = options;
     const tensors = huggingFaceTensors(parameters(config));
-    return DINOv2.#load(async (onProgress) => ({ config, stream: syntheticStream(tensors, { signal, onProgress }) }), options);
-  }
-
-  static async #load(open: (onProgress: ByteProgress) => Promise<Checkpoint>, options: LoadOptions): Promise<DINOv2> {
-    const { dtype = 'fp32', selfTest = true, posEmbed, signal, onProgress } = options;
-    signal?.throwIfAborted();
-    let progress: LoadProgress = { loadedBytes: 0, totalBytes: undefined, loadedTensors: 0, totalTensors: 0 };
-    const report = (news: Partial<LoadProgress>): void => {
-      progress = { ...progress, ...news };
-      onProgress?.(progress);
-    };
-    const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
-    let stream: TensorStream | undefined;
-    const choosing = choosePrecision(gpu, dtype, selfTest);
-    choosing.catch(() => undefined); // it is told where it is awaited
-    try {
-      const checkpoint = await open(report);
-      stream = checkpoint.stream;
-      const { header } = stream;
-      const found = checkpoint.config ?? inferConfig(header);
-      if (!found) {
-        const names = [...header.tensors.keys()].slice(0, 3).join(', ') || 'no tensor';
-        throw new ConfigError('CONFIG_UNSUPPORTED', `The file's tensors are not a DINOv2's: expected names such as embeddings.cls_token or cls_token, found ${names}. Give a DINOv2 checkpoint, or its config.json with it.`);
-      }
-      const config = posEmbed === undefined ? found : { ...found, posEmbed: checkedPosEmbed(posEmbed) };
-      const precision = await choosing;
-      const target = targetOf(gpu, precision.storage);
-      // Kernels compile while the weights arrive: no kernel depends on the input's size, so the smallest forward names them all.
-      const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
-      const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
-      const { stream: tensors, head } = watchForHead(stream, [2 * config.embedDim, ...(config.depth < 4 ? [] : [5 * config.embedDim])]);
-      const loading = loadWeights(gpu, tensors, parameters(config), { storage: target.weights, signal, onTensor: report });
-      const all = Promise.all([loading, preprocessing, compiling]).then((made) => {
-        signal?.throwIfAborted();
-        return made;
-      });
-      const [weights, preprocessor] = await all.catch(async (error: unknown) => {
-        // One of the three failed: what the others make is not left behind.
-        await checkpoint.stream.cancel(error).catch(() => undefined);
-        const [late, unused] = await Promise.allSettled([loading, preprocessing]);
-        if (late.status === 'fulfilled') for (const buffer of late.value.buffers.values()) gpu.memory.destroy(buffer);
-        if (unused.status === 'fulfilled') unused.value.dispose();
-        throw error;
-      });
-      return new DINOv2(gpu, config, precision, target, weights, preprocessor, named(head(), checkpoint.labels));
-    } catch (error) {
-      await stream?.cancel(error).catch(() => undefined); // the first error is the one to tell
-      await choosing.catch(() => undefined); // its buffers go with it
-      gpu.release();
-      throw error;
-    }
+    return new DINOv2(await loadModel({ open: async ({ onProgress }) => ({ config, stream: syntheticStream(tensors, { signal, onProgress }) }), local: true }, options));
   }
 
   /** What the model runs on. */
@@ -326,25 +185,20 @@ export class DINOv2 {
     const bad = pixels.findIndex((value) => !Number.isFinite(value));
     if (bad >= 0) throw new ImageError('INPUT_NOT_FINITE', `forward: expected finite pixels, found ${pixels[bad]} at index ${bad}. Check the normalisation.`);
     const cropped = cropToPatches(pixels, batch * 3, height, width, grid.rows * patchSize, grid.cols * patchSize);
-    return this.#run(grid, options, (buffer) => this.#gpu.device.queue.writeBuffer(buffer, 0, cropped));
+    return this.#forwards.run(grid, options, (buffer) => this.#gpu.device.queue.writeBuffer(buffer, 0, cropped));
   }
 
   /** The plan of a forward, one line a dispatch, and the bytes that sharing buffers saves. Default size: 224 × 224, one image. */
   async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {
     const grid = gridOf('describe', size, this.config.patchSize);
-    const { program } = await this.#exclusive(() => this.#programFor(grid, {}));
-    return program.describe();
+    return this.#forwards.describe(grid);
   }
 
   /** Frees what the model holds on the GPU. Features that it gave stay valid until they are disposed of themselves. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    // A forward under way holds the buffers: they go when it has ended.
-    void this.#queue.then(async () => {
-      await Promise.all([...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()));
-      this.#programs.clear();
-      this.#pool.dispose();
+    void this.#forwards.dispose().then(() => {
       this.#preprocessor.dispose();
       for (const buffer of this.#weights.buffers.values()) this.#gpu.memory.destroy(buffer);
       this.#gpu.release();
@@ -383,7 +237,7 @@ export class DINOv2 {
     const { patchSize } = this.config;
     const { height, width } = images[0]!;
     const batch = images.reduce((sum, image) => sum + image.batch, 0);
-    return this.#run({ batch, rows: height / patchSize, cols: width / patchSize }, options, (pixels) => {
+    return this.#forwards.run({ batch, rows: height / patchSize, cols: width / patchSize }, options, (pixels) => {
       const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
       let to = 0;
       for (const image of images) {
@@ -395,73 +249,8 @@ export class DINOv2 {
     });
   }
 
-  /** One forward: `fill` brings the pixels into their buffer, (batch, 3, rows · patchSize, cols · patchSize). */
-  #run(grid: Grid, { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions, fill: (pixels: GPUBuffer) => void | Promise<void>): Promise<Features> {
-    const { depth, embedDim, layerNormEps: eps } = this.config;
-    checkLayers('layers', layers, depth);
-    checkLayers('attentions', attentions, depth - 1);
-    const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
-    const numTokens = countTokens(this.config, grid);
-    if (numTokens > MAX_TOKENS) {
-      throw new DeviceError('DEVICE_LIMIT', `An image of ${grid.rows} × ${grid.cols} patches: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`);
-    }
-    return this.#exclusive(async () => {
-      signal?.throwIfAborted();
-      const { program, forward } = await this.#programFor(grid, { layers, attentions, masked: mask !== undefined });
-      await fill(this.#pool.get('pixels')!);
-      signal?.throwIfAborted();
-      if (mask) this.#gpu.device.queue.writeBuffer(this.#pool.get('mask')!, 0, mask);
-      const { memory } = this.#gpu;
-      const made: GPUBuffer[] = [];
-      const make = (label: string, bytes: number): GPUBuffer => {
-        const buffer = memory.storage(label, bytes);
-        made.push(buffer);
-        return buffer;
-      };
-      try {
-        const { buffers, norm } = await this.#gpu.allocating(() => ({
-          buffers: new Map(forward.graph.outputs.map((output) => [output, make(`features ${output.name}`, elementCount(output.shape) * 4)])),
-          // The features outlive the model, so they have the norm's parameters of their own.
-          norm: forward.hiddenStates.size > 0 ? { weight: make('features norm.weight', embedDim * 4), bias: make('features norm.bias', embedDim * 4), eps } : undefined,
-        }));
-        if (norm) this.#copyNorm(norm.weight, norm.bias);
-        await program.run((output) => buffers.get(output)!, signal);
-        const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] => new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
-        return new Features(this.#gpu, this.config, grid, {
-          lastHiddenState: buffers.get(forward.lastHiddenState)!,
-          hiddenStates: kept(forward.hiddenStates),
-          qkv: kept(forward.qkv),
-          norm,
-        });
-      } catch (error) {
-        for (const buffer of made) memory.destroy(buffer);
-        throw error;
-      }
-    }, signal);
-  }
-
-  #copyNorm(weight: GPUBuffer, bias: GPUBuffer): void {
-    const { buffers } = this.#weights;
-    const encoder = this.#gpu.device.createCommandEncoder({ label: 'norm' });
-    encoder.copyBufferToBuffer(buffers.get('norm.weight')!, 0, weight, 0, weight.size);
-    encoder.copyBufferToBuffer(buffers.get('norm.bias')!, 0, bias, 0, bias.size);
-    this.#gpu.device.queue.submit([encoder.finish()]);
-  }
-
-  /** @throws ImageError INPUT_SHAPE, CheckpointError CHECKPOINT_TENSORS */
-  #maskOf(maskedPatches: readonly boolean[] | Uint8Array, { batch, rows, cols }: Grid): Uint32Array<ArrayBuffer> {
-    const count = batch * rows * cols;
-    if (maskedPatches.length !== count) {
-      throw new ImageError('INPUT_SHAPE', `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one for every patch of every image, row by row.`);
-    }
-    if (!this.#weights.buffers.has('mask_token')) {
-      throw new CheckpointError('CHECKPOINT_TENSORS', 'maskedPatches: expected a checkpoint with a mask token (mask_token, or embeddings.mask_token), found one without. Leave maskedPatches out, or load a checkpoint such as facebook/dinov2-small.');
-    }
-    return Uint32Array.from(maskedPatches, Number);
-  }
-
   #alive(): void {
-    if (this.#disposed) throw new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
+    if (this.#disposed) throw disposed();
   }
 
   /** Runs what outlasts an await; where the model is disposed of meanwhile, that is the error, whatever fell first. */
@@ -475,73 +264,7 @@ export class DINOv2 {
     }
   }
 
-  /** Runs a task when those before it have ended. An abort ends the wait; from then on it is the task that heeds it. */
-  #exclusive<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    this.#alive();
-    let started = false;
-    const result = this.#queue.then(() => {
-      started = true;
-      return task();
-    });
-    // Not the result itself, which would be held until the next task.
-    const over = (): void => undefined;
-    this.#queue = result.then(over, over);
-    if (!signal) return result;
-    return new Promise((resolve, reject) => {
-      const abort = (): void => {
-        if (!started) reject(signal.reason as Error);
-      };
-      signal.addEventListener('abort', abort, { once: true });
-      void result.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-    });
-  }
-
-  #programFor(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
-    const key = JSON.stringify([grid.batch, grid.rows, grid.cols, sortedSet(wanted.layers), sortedSet(wanted.attentions), wanted.masked === true]);
-    const known = this.#programs.get(key);
-    const loading = known ?? this.#makeProgram(grid, wanted);
-    this.#programs.delete(key); // the map's order is that of last use
-    this.#programs.set(key, loading);
-    if (!known) {
-      loading.catch(() => this.#programs.delete(key));
-      const [oldest, program] = this.#programs.entries().next().value!;
-      if (this.#programs.size > MAX_PROGRAMS) {
-        this.#programs.delete(oldest);
-        void program.then((old) => old.dispose());
-      }
-    }
-    return loading;
-  }
-
-  async #makeProgram(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
-    const gpu = this.#gpu;
-    const { config } = this;
-    const { embedDim } = config;
-    const forward = buildForward(config, grid, wanted);
-    const size = { ...grid, numTokens: countTokens(config, grid) };
-    const table = new Float32Array((1 + grid.rows * grid.cols) * embedDim);
-    table.set(this.#weights.posEmbed.subarray(0, embedDim));
-    const interpolated = interpolatePosEmbed(this.#weights.posEmbed, { embedDim, nativeGrid: nativeGrid(config), rows: grid.rows, cols: grid.cols, convention: config.posEmbed });
-    table.set(interpolated, embedDim);
-    const positions = await gpu.allocating(() => gpu.memory.storageOf('positions', table));
-    const fixed = ({ name, kind }: { name: string; kind: string }): GPUBuffer | undefined =>
-      kind === 'weight' ? this.#weights.buffers.get(name) : name === 'positions' ? positions : undefined;
-    try {
-      const program = await Program.create(gpu, forward.graph, this.#target, size, this.#pool, fixed);
-      const dispose = (): void => {
-        program.dispose();
-        gpu.memory.destroy(positions);
-      };
-      return { program, forward, dispose };
-    } catch (error) {
-      gpu.memory.destroy(positions);
-      throw error;
-    }
-  }
 }
-
-/** Tokens of an image at most: one workgroup each along an axis of a dispatch. */
-const MAX_TOKENS = 65_535;
 
 /** The patches of a batch of images: whole ones, the remainder is dropped. */
 function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
@@ -561,63 +284,6 @@ interface ImagePixels {
   readonly batch: number;
   readonly height: number;
   readonly width: number;
-}
-
-const sortedSet = (values: readonly number[] = []): number[] => [...new Set(values)].sort((a, b) => a - b);
-
-function checkLayers(option: string, layers: readonly number[], last: number): void {
-  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > last);
-  if (wrong !== undefined) throw new ImageError('INPUT_SHAPE', `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`);
-}
-
-function checkedPosEmbed(posEmbed: PosEmbedConvention): PosEmbedConvention {
-  if (['plain', 'antialias', 'offset'].includes(posEmbed)) return posEmbed;
-  throw new ConfigError('CONFIG_FIELD', `posEmbed: expected 'plain', 'antialias' or 'offset', found ${JSON.stringify(posEmbed)}.`);
-}
-
-/** A checkpoint's classifier, and the names of its classes where they are known. */
-interface NamedHead {
-  readonly head: LinearHead;
-  readonly labels: ClassLabels | undefined;
-}
-
-/** Hugging Face writes no names where a model has none of its own: those of another number of classes are its config's defaults. */
-function named(head: LinearHead | undefined, labels: ClassLabels = {}): NamedHead | undefined {
-  const entries = Object.entries(labels);
-  const belong = entries.length === head?.numClasses && entries.every(([, label], i) => typeof label === 'string' && String(i) in labels);
-  return head && { head, labels: belong ? labels : undefined };
-}
-
-/** A program with the graph that it was made from. */
-interface LoadedProgram {
-  readonly program: Program;
-  readonly forward: Forward;
-  dispose(): void;
-}
-
-function parseJson(bytes: Uint8Array): unknown {
-  const text = new TextDecoder().decode(bytes);
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ConfigError('CONFIG_JSON', `config.json: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the config.json that lies beside the weights on the hub.`, { cause });
-  }
-}
-
-type Described = Pick<Checkpoint, 'config' | 'labels'>;
-
-async function readConfig(config: object | Blob | string | undefined, signal: AbortSignal | undefined): Promise<Described | undefined> {
-  if (config === undefined) return undefined;
-  if (typeof config === 'string') return describedBy(parseJson(new TextEncoder().encode(config)));
-  if (config instanceof Blob) return describedBy(parseJson(await readAll(config, { signal })));
-  return describedBy(config);
-}
-
-/** What config.json says of a model. */
-function describedBy(json: unknown): Described {
-  const config = parseConfig(json);
-  const { id2label } = json as { readonly id2label?: unknown };
-  return typeof id2label === 'object' && id2label !== null ? { config, labels: id2label as Readonly<Record<string, string>> } : { config };
 }
 
 /** The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the forward waits for its turn. */

@@ -55,14 +55,20 @@ export type SourceCode =
   | 'SOURCE_IS_HTML' // a page came where a file was expected
   | 'SOURCE_TRUNCATED' // fewer bytes than announced
   | 'SOURCE_TOO_LONG' // more bytes than announced
+  | 'SOURCE_CHANGED' // the file became another one while it was read
+  | 'SOURCE_INTEGRITY' // the SHA-256 is not the one that was asked for
+  | 'SOURCE_INDEX' // the index of a checkpoint in several files, and those files, do not fit together
   | 'SOURCE_URL' // not a URL that may be fetched
   | 'SOURCE_READ'; // a File, Blob or stream failed while it was read
 
 /** The bytes did not arrive. */
 export class SourceError extends DINOv2Error {
   declare readonly code: SourceCode;
-  constructor(code: SourceCode, message: string, options?: ErrorOptions) {
+  /** Of HTTP, where a server answered with an error. */
+  readonly status: number | undefined;
+  constructor(code: SourceCode, message: string, { status, ...options }: ErrorOptions & { readonly status?: number | undefined } = {}) {
     super(code, message, options);
+    this.status = status;
   }
 }
 

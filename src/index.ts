@@ -1,15 +1,20 @@
+export { DINOv2 } from './dinov2.js';
 export {
-  DINOv2,
   type EmbedAllOptions,
   type EmbedOptions,
   type FeatureOptions,
   type ForwardOptions,
   type LoadOptions,
   type LoadProgress,
+  type LoadReport,
   type ModelFiles,
   type PixelSize,
   type PretrainedOptions,
-} from './dinov2.js';
+} from './options.js';
+export { listCached, removeCached, type CachedModel } from './cache.js';
+export { type CacheKind } from './checkpoint/cacheStore.js';
+export { type RetryOptions } from './checkpoint/retry.js';
+export { type ByteSource } from './checkpoint/sources.js';
 export { type Dtype } from './checkpoint/precision.js';
 export { type ImageSource, type Orientation, type RawImage } from './image/source.js';
 export { type PixelOptions, type Pixels } from './image/preprocess.js';

@@ -19,22 +19,33 @@ const BESIDE = /^(classifier|linear_head)\.(weight|bias)$/;
 /** Alone in its file: these, `linear` as facebookresearch's evaluation saves it, and the bare layer of their published heads. */
 const ALONE = /^(?:(classifier|linear_head|linear)\.)?(weight|bias)$/;
 
+/** A stream that is listened to. */
+export interface Watched {
+  readonly stream: TensorStream;
+  /** Of the head that it brings, where it brings one. */
+  readonly shape: Pick<LinearHead, 'numClasses' | 'inFeatures'> | undefined;
+  /** What went by, once the stream is at its end. */
+  head(): LinearHead | undefined;
+}
+
 /**
  * A model's stream with an ear for a head in it: hand on `stream` to whoever loads the model; when that is done, `head()` is what went by.
  * Where there is no head, or none of a form that DINOv2 has, it is undefined and nothing is kept.
  * @param inFeatures the widths that a head may have
+ * @param onHead called with the head when all of it is there, before its last piece is handed on
  */
-export function watchForHead(stream: TensorStream, inFeatures: readonly number[]): { stream: TensorStream; head: () => LinearHead | undefined } {
+export function watchForHead(stream: TensorStream, inFeatures: readonly number[], onHead?: (head: LinearHead) => void): Watched {
   const found = locate(stream.header, BESIDE);
   const collector = found && isLinear(found) && inFeatures.includes(found.weight.shape[1]!) ? new Collector(found) : undefined;
-  if (!collector) return { stream, head: () => undefined };
+  if (!collector) return { stream, shape: undefined, head: () => undefined };
   async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
     for await (const piece of stream.pieces) {
-      collector!.add(piece);
+      if (collector!.add(piece)) onHead?.(collector!.head);
       yield piece;
     }
   }
-  return { stream: { header: stream.header, pieces: pieces(), cancel: (reason) => stream.cancel(reason) }, head: () => collector.head };
+  const { numClasses, inFeatures: width } = collector.head;
+  return { stream: { ...stream, pieces: pieces() }, shape: { numClasses, inFeatures: width }, head: () => collector.head };
 }
 
 /**
@@ -82,25 +93,30 @@ function isLinear({ weight, bias }: Located): boolean {
 class Collector {
   readonly head: LinearHead;
   readonly #targets: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  #missing: number;
 
   constructor({ weightName, biasName, weight: { shape, dtype }, bias }: Located) {
     const wrong = [dtype, bias.dtype].find((each) => each !== 'F32' && each !== 'F16' && each !== 'BF16');
     if (wrong !== undefined) throw new CheckpointError('CHECKPOINT_DTYPE', `${weightName}: expected F32, F16 or BF16, found ${wrong}. Save the classifier in one of these.`);
     const [numClasses, inFeatures] = shape as [number, number];
     this.head = { weight: new Float32Array(numClasses * inFeatures), bias: new Float32Array(numClasses), numClasses, inFeatures };
+    this.#missing = this.head.weight.length + numClasses;
     this.#targets = new Map([
       [weightName, this.head.weight],
       [biasName, this.head.bias],
     ]);
   }
 
-  add({ name, info, offset, bytes }: TensorPiece): void {
+  /** True for the piece that makes the head whole. */
+  add({ name, info, offset, bytes }: TensorPiece): boolean {
     const target = this.#targets.get(name);
-    if (!target) return;
+    if (!target) return false;
     const begin = (offset * 8) / dtypeBits(info.dtype)!;
     const convert = info.dtype === 'F32' ? f32ToF32 : info.dtype === 'F16' ? f16ToF32 : bf16ToF32;
     const end = begin + convert(bytes, target, begin);
     const bad = target.subarray(begin, end).findIndex((value) => !Number.isFinite(value));
     if (bad >= 0) throw new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, found ${target[begin + bad]} at element ${begin + bad}. The file is damaged; get it again.`);
+    this.#missing -= end - begin;
+    return this.#missing === 0;
   }
 }

@@ -93,6 +93,11 @@ export class PanelPacker {
       const within = at - index * perPanel;
       const rowsHere = Math.min(PANEL_COLUMNS, this.#rows - index * PANEL_COLUMNS);
       const count = Math.min(values.length - taken, rowsHere * this.#columns - within);
+      if (count === rowsHere * this.#columns && !this.#open.has(index)) {
+        this.#flush(index, values.subarray(taken, taken + count), rowsHere); // all of it at once: no need to gather
+        taken += count;
+        continue;
+      }
       let panel = this.#open.get(index);
       if (!panel) {
         panel = { values: this.#memory.take(perPanel), missing: rowsHere * this.#columns };

@@ -5,6 +5,7 @@
 import { SafetensorsError, SourceError } from '../errors.js';
 import { dtypeBits, headerLength, inFileOrder, parseSafetensorsHeader } from './safetensors.js';
 import type { SafetensorsDtype, SafetensorsHeader, TensorInfo } from './safetensors.js';
+import { Sha256, type Sha256State } from './sha256.js';
 import { MAX_CHUNK_BYTES, once, openSource } from './sources.js';
 import type { ByteSource, ByteStream, SourceOptions } from './sources.js';
 
@@ -19,6 +20,26 @@ export interface TensorPiece {
    * over them. To be read, not written to, and only until the next piece is asked for: then the memory is used again.
    */
   readonly bytes: Uint8Array;
+  /** Tells that so many more bytes of the piece have been used: what `place()` then counts. At the latest, the next piece tells it. */
+  passed?(bytes: number): void;
+}
+
+/** How far a checkpoint has been used: a load can go on from here. Plain data. */
+export interface Place {
+  /** Of the checkpoint's files, from 0. */
+  readonly file: number;
+  /** The next byte of that file. */
+  readonly position: number;
+  /** Of the bytes of that file before it, where they are hashed. */
+  readonly hash: Sha256State | undefined;
+}
+
+/** One file of a checkpoint, as a server has it. */
+export interface RemoteVersion {
+  readonly url: string;
+  readonly fileBytes: number;
+  readonly validator: string | undefined;
+  readonly header: SafetensorsHeader;
 }
 
 /** A file of tensors that is being read. */
@@ -33,6 +54,10 @@ export interface TensorStream {
    * last, and with all that a ByteStream rejects with.
    */
   readonly pieces: AsyncIterable<TensorPiece>;
+  /** See `Place`; of streams that can be gone on with. */
+  place?(): Place;
+  /** The files that are read, where they come from URLs. */
+  readonly files?: readonly RemoteVersion[] | undefined;
   /** Lets the source go. A read that is under way rejects with `reason`. */
   cancel(reason?: unknown): Promise<void>;
 }
@@ -49,6 +74,10 @@ export interface TensorStreamOptions extends SourceOptions {
   readonly onProgress?: ((progress: ReadProgress) => void) | undefined;
   /** Reject a longer header, in bytes. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
+  /** The SHA-256 of the whole file, 64 hexadecimal digits: another one is SOURCE_INTEGRITY, behind the last piece. */
+  readonly sha256?: string | undefined;
+  /** Go on from here with the rest of a file that was begun before. */
+  readonly resume?: { readonly version: RemoteVersion; readonly place: Place } | undefined;
 }
 
 /** A shorter run of bytes is gathered with those that follow: a piece costs an upload, whatever its size. */
@@ -63,14 +92,23 @@ const MIN_VIEW_BYTES = 2 ** 18;
  * @throws `signal.reason` after an abort
  */
 export async function openTensors(source: ByteSource, options: TensorStreamOptions = {}): Promise<TensorStream> {
-  const stream = await openSource(source, options);
+  const { resume, sha256 } = options;
+  const begun = resume && { from: resume.place.position, known: resume.version };
+  const nothingLeft = resume && resume.place.position >= resume.version.fileBytes;
+  const stream = await openSource(nothingLeft ? new Uint8Array(0) : source, { ...options, ...begun, pinned: sha256 !== undefined });
   try {
     const input = new Input(stream, options);
-    const header = await readHeader(input, stream, options.maxHeaderBytes);
-    input.totalBytes ??= header.fileBytes;
+    const hash = sha256 === undefined ? undefined : new Sha256(resume?.place.hash);
+    const header = resume ? resume.version.header : await readHeader(input, stream, options.maxHeaderBytes, hash);
+    input.totalBytes = header.fileBytes;
+    input.loadedBytes += resume?.place.position ?? 0;
+    const progress = new Progress(resume?.place.position ?? header.dataBegin, hash);
+    const url = typeof source === 'string' ? source : source instanceof URL ? source.href : undefined;
     return {
       header,
-      pieces: once(() => readPieces(input, header, stream), stream.name),
+      pieces: once(() => readPieces(input, header, stream, progress, sha256), stream.name),
+      place: () => ({ file: 0, position: progress.position, hash: hash?.state }),
+      files: url === undefined ? undefined : [{ url, fileBytes: header.fileBytes, validator: stream.validator, header }],
       cancel: async (reason) => {
         input.cancelled = true;
         await stream.cancel(reason);
@@ -79,6 +117,22 @@ export async function openTensors(source: ByteSource, options: TensorStreamOptio
   } catch (error) {
     void stream.cancel(error);
     throw error;
+  }
+}
+
+/** What has been used of a file, and its hash. */
+class Progress {
+  position: number;
+  readonly hash: Sha256 | undefined;
+
+  constructor(position: number, hash: Sha256 | undefined) {
+    this.position = position;
+    this.hash = hash;
+  }
+
+  pass(bytes: Uint8Array): void {
+    this.hash?.update(bytes);
+    this.position += bytes.length;
   }
 }
 
@@ -139,24 +193,25 @@ class Input {
   }
 }
 
-async function readHeader(input: Input, stream: ByteStream, maxHeaderBytes: number | undefined): Promise<SafetensorsHeader> {
+async function readHeader(input: Input, stream: ByteStream, maxHeaderBytes: number | undefined, hash: Sha256 | undefined): Promise<SafetensorsHeader> {
   const options = { name: stream.name, fileBytes: stream.totalBytes, maxHeaderBytes };
   const first8 = new Uint8Array(8);
   const found = await input.fill(first8, 0);
   const head = new Uint8Array(8 + headerLength(first8.subarray(0, found), options));
   head.set(first8);
   const filled = await input.fill(head, 8);
+  hash?.update(head);
   // If the source ended inside the header, its size is known by now, and the reader says the rest.
   return parseSafetensorsHeader(head, filled < head.length ? { ...options, fileBytes: filled } : options);
 }
 
-async function* readPieces(input: Input, header: SafetensorsHeader, stream: ByteStream): AsyncGenerator<TensorPiece, void, void> {
+async function* readPieces(input: Input, header: SafetensorsHeader, stream: ByteStream, progress: Progress, sha256: string | undefined): AsyncGenerator<TensorPiece, void, void> {
   try {
     let staging: Uint8Array | undefined;
     for (const [name, info] of inFileOrder(header.tensors)) {
       const length = info.end - info.begin;
       const { align, grain } = elementBytes(info.dtype);
-      for (let offset = 0; offset < length;) {
+      for (let offset = Math.min(Math.max(progress.position - info.begin, 0), length); offset < length;) {
         if (input.rest.length === 0 && !(await input.next())) {
           throw endedEarly(stream.name, header, name, info, offset);
         }
@@ -174,7 +229,9 @@ async function* readPieces(input: Input, header: SafetensorsHeader, stream: Byte
           }
           bytes = target;
         }
-        yield { name, info, offset, bytes };
+        let passed = 0;
+        yield { name, info, offset, bytes, passed: (count) => progress.pass(bytes.subarray(passed, (passed += count))) };
+        progress.pass(bytes.subarray(passed));
         offset += bytes.length;
         input.dropIfStopped();
       }
@@ -185,6 +242,10 @@ async function* readPieces(input: Input, header: SafetensorsHeader, stream: Byte
         `${stream.name}: expected ${header.fileBytes} bytes, found more: bytes behind the last tensor belong to nothing. The file is damaged or ` +
           'its writer is faulty: download it again, or save it again with the safetensors library.',
       );
+    }
+    const found = progress.hash?.digest();
+    if (found !== sha256) {
+      throw new SourceError('SOURCE_INTEGRITY', `${stream.name}: expected the SHA-256 ${sha256}, found ${found}. It is not the file that was asked for: check the hash, or get the file from its origin.`);
     }
   } finally {
     void stream.cancel(); // after an error, or when the loop was left; after the end it does nothing

@@ -2,11 +2,14 @@
 import { CheckpointError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
+import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { bf16ToF32, f16ToF32, f32ToF32 } from './float.js';
 import { placeTensors, type Parameter } from './names.js';
-import { bytesPerElement, PackingMemory, PanelPacker, packedBytes } from './packing.js';
+import { bytesPerElement, PackingMemory, PanelPacker } from './packing.js';
+import { readQuantized, scaleName } from './quantized.js';
 import { dtypeBits, type TensorInfo } from './safetensors.js';
 import type { TensorPiece, TensorStream } from './tensorStream.js';
+import { isMatrix, WeightMemory } from './weightMemory.js';
 
 export interface LoadProgress {
   /** Tensors of the file that have arrived whole, of all that it has. */
@@ -14,19 +17,22 @@ export interface LoadProgress {
   readonly totalTensors: number;
 }
 
+/** Keeps what is written, so that it need not be fetched again. */
+export interface Recorder {
+  /** Packed bytes of a parameter, to be copied before this returns. */
+  write(name: string, offset: number, bytes: Uint8Array): void;
+  /** A moment to put something away; if `resumable`, all that came before the stream's place was written. What it returns is waited for. */
+  mark(resumable: boolean): Promise<void> | undefined;
+}
+
 export interface WeightOptions {
   /** How the matrices are stored. Biases, norms, layer scales and tokens are always f32. */
   readonly storage: WeightStorage;
   readonly signal?: AbortSignal | undefined;
   readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
-}
-
-/** A model's weights. The owner destroys the buffers. */
-export interface Weights {
-  /** By our names. Matrices are packed in panels (packing.ts), all else is f32 as it is. `mask_token` is there if the file has it. */
-  readonly buffers: ReadonlyMap<string, GPUBuffer>;
-  /** Position embeddings (1 + grid², embedDim), kept here because they are interpolated anew for every image size. */
-  readonly posEmbed: Float32Array<ArrayBuffer>;
+  /** Weights that a part of was loaded before; the stream brings the rest. */
+  readonly into?: WeightMemory | undefined;
+  readonly recorder?: Recorder | undefined;
 }
 
 /** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
@@ -34,103 +40,131 @@ interface Sink {
   add(values: Float32Array, begin: number): void;
   /** No value may reach this. */
   readonly limit: number;
+  /** Elements of a panel: portions end where panels do, so that there is often a place to go on from. */
+  readonly panel: number;
 }
 
 /** From here on, the nearest f16 is infinity. */
 const F16_LIMIT = 65_520;
 
+/** Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as `loadWeights` */
+export function presentParameters(stream: TensorStream, parameters: readonly Parameter[]): Parameter[] {
+  const present = new Set([...placeTensors(readQuantized(stream.header).header, parameters).placements.values()].map(({ parameter }) => parameter));
+  return parameters.filter(({ name }) => present.has(name));
+}
+
 /**
  * Loads every parameter. On any failure, an abort included, no buffer is left behind.
  * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the storage cannot hold
  */
-export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: readonly Parameter[], { storage, signal, onTensor }: WeightOptions): Promise<Weights> {
-  const created: GPUBuffer[] = [];
+export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: readonly Parameter[], options: WeightOptions): Promise<WeightMemory> {
+  const { storage, signal, onTensor, recorder } = options;
+  let weights = options.into;
   try {
-    const { placements } = placeTensors(stream.header, parameters);
-    const present = new Set([...placements.values()].map(({ parameter }) => parameter)); // all but, perhaps, mask_token
-    const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
-    const buffers = new Map<string, GPUBuffer>();
-    const sinks = new Map<string, Sink>();
-    let posEmbed = new Float32Array(0);
-
-    const bufferOf = (name: string, bytes: number): GPUBuffer => {
-      const buffer = gpu.memory.storage(name, bytes);
-      created.push(buffer);
-      buffers.set(name, buffer);
-      return buffer;
+    const { header, scales } = readQuantized(stream.header);
+    const { placements } = placeTensors(header, parameters);
+    weights ??= await WeightMemory.create(gpu, presentParameters(stream, parameters), storage);
+    const target = weights;
+    const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
+      target.write(name, offset, bytes);
+      recorder?.write(name, offset, bytes);
     };
-    const { queue } = gpu.device;
+    const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+    const sinks = new Map<string, Sink>();
+    const packers: PanelPacker[] = [];
     const memory = new PackingMemory();
-    await gpu.allocating(() => {
-      for (const { name, shape } of parameters) {
-        if (!present.has(name)) continue;
-        const elements = shape.reduce((product, extent) => product * extent, 1);
-        if (name === 'pos_embed') {
-          posEmbed = new Float32Array(elements);
-          sinks.set(name, { add: (values, begin) => posEmbed.set(values, begin), limit: Infinity });
-        } else if (name.endsWith('.weight') && shape.length > 1) {
-          const [rows, columns] = [shape[0]!, elements / shape[0]!];
-          const buffer = bufferOf(name, packedBytes(rows, columns, storage));
-          const packer = new PanelPacker(rows, columns, storage, (offset, data) => queue.writeBuffer(buffer, offset, data), memory);
-          sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity });
-        } else {
-          const buffer = bufferOf(name, elements * 4);
-          sinks.set(name, { add: (values, begin) => queue.writeBuffer(buffer, begin * 4, values as Float32Array<ArrayBuffer>), limit: Infinity });
-        }
+    for (const parameter of parameters) {
+      const { name, shape } = parameter;
+      if (isMatrix(parameter)) {
+        const columns = perRow(parameter);
+        const packer = new PanelPacker(shape[0]!, columns, storage, (offset, data) => write(name, offset, data), memory);
+        packers.push(packer);
+        sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity, panel: PANEL_COLUMNS * columns });
+      } else {
+        sinks.set(name, { add: (values, begin) => write(name, begin * 4, asBytes(values)), limit: Infinity, panel: Infinity });
       }
-    });
+    }
 
     const totalTensors = stream.header.tensors.size;
     let loadedTensors = 0;
-    const values = new Float32Array(SCRATCH_ELEMENTS);
+    const scratch = new Float32Array(SCRATCH_ELEMENTS);
+    const rowScales = new Map([...scales].map(([name, rows]) => [name, new Float32Array(rows)]));
     for await (const piece of stream.pieces) {
       signal?.throwIfAborted();
-      const placement = placements.get(piece.name);
+      const { name, info, offset, bytes } = piece;
+      const placement = placements.get(name);
       const sink = placement && sinks.get(placement.parameter);
-      if (sink) {
-        const parameter = byName.get(placement.parameter)!;
-        const perRow = parameter.shape.slice(1).reduce((product, extent) => product * extent, 1);
-        deliver(piece, sink, placement.rowBegin * perRow, values);
+      const scale = rowScales.get(name);
+      if (scale) {
+        f32ToF32(bytes, scale, offset / 4);
+        checkValues(name, scale.subarray(offset / 4, (offset + bytes.length) / 4), offset / 4, Infinity);
       }
-      if (piece.info.begin + piece.offset + piece.bytes.length === piece.info.end) {
+      if (sink) {
+        const row = perRow(byName.get(placement.parameter)!);
+        for (const portion of portions(piece, sink, placement.rowBegin * row, scratch, rowScales.get(scaleName(name)))) {
+          piece.passed?.(portion);
+          // Scales are not written down, so a file that has them is not gone on with.
+          if (recorder) await recorder.mark(scales.size === 0 && packers.every(({ done }) => done));
+        }
+      }
+      if (info.begin + offset + bytes.length === info.end) {
         loadedTensors += 1;
         onTensor?.({ loadedTensors, totalTensors });
       }
     }
     signal?.throwIfAborted();
     gpu.check();
-    return { buffers, posEmbed };
+    return weights;
   } catch (error) {
-    for (const buffer of created) gpu.memory.destroy(buffer);
+    weights?.destroy();
     await stream.cancel(error).catch(() => undefined); // the first error is the one to tell
     throw error;
   }
 }
 
-/** Values are converted and handed on in portions of this many, which keeps the scratch at 1 MiB whatever the tensor. */
+const perRow = ({ shape }: Parameter): number => shape.slice(1).reduce((product, extent) => product * extent, 1);
+
+const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> => new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
+
+/** Values are converted and handed on in portions of at most this many, which keeps the scratch at 1 MiB whatever the tensor. */
 const SCRATCH_ELEMENTS = 2 ** 18;
 
-function deliver({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: number, scratch: Float32Array): void {
+/** Hands a piece's values to the sink, and yields the bytes of each portion when that is done. `begin`: of the tensor, in the parameter. */
+function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: number, scratch: Float32Array, scales: Float32Array | undefined): Generator<number, void, undefined> {
   const width = dtypeBits(info.dtype)! / 8;
   const count = bytes.length / width;
-  for (let done = 0; done < count; done += scratch.length) {
-    const portion = Math.min(scratch.length, count - done);
-    convert(info, bytes.subarray(done * width, (done + portion) * width), scratch);
-    const values = scratch.subarray(0, portion);
-    check(name, values, offset / width + done, sink.limit);
-    sink.add(values, begin + offset / width + done);
+  const first = offset / width;
+  const aligned = info.dtype === 'F32' && bytes.byteOffset % 4 === 0;
+  for (let done = 0; done < count; ) {
+    const at = begin + first + done;
+    const portion = Math.min(scratch.length, count - done, sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel));
+    let values = scratch.subarray(0, portion);
+    if (aligned) values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion);
+    else convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
+    checkValues(name, values, first + done, sink.limit);
+    sink.add(values, at);
+    done += portion;
+    yield portion * width;
   }
 }
 
-function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array): void {
+/** @param first where the values begin in their tensor, from which follows their row */
+function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array, first: number, scales: Float32Array | undefined): void {
   if (info.dtype === 'F32') f32ToF32(bytes, out);
   else if (info.dtype === 'F16') f16ToF32(bytes, out);
-  else bf16ToF32(bytes, out); // placeTensors has refused everything else
+  else if (info.dtype === 'BF16') bf16ToF32(bytes, out);
+  else {
+    // I8: placeTensors has refused everything else, and what has no scale
+    const integers = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    const columns = info.shape.slice(1).reduce((product, extent) => product * extent, 1);
+    for (let i = 0; i < integers.length; i++) out[i] = integers[i]! * scales![Math.floor((first + i) / columns)]!;
+  }
 }
 
-function check(name: string, values: Float32Array, begin: number, limit: number): void {
-  const at = values.findIndex((value) => !(Math.abs(value) < limit)); // NaN is less than nothing
-  if (at < 0) return;
+function checkValues(name: string, values: Float32Array, begin: number, limit: number): void {
+  let at = 0;
+  while (at < values.length && Math.abs(values[at]!) < limit) at++; // NaN is less than nothing
+  if (at === values.length) return;
   const found = `found ${values[at]} at element ${begin + at}`;
   if (Number.isFinite(values[at])) {
     throw new CheckpointError('CHECKPOINT_RANGE', `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`);

@@ -1,0 +1,59 @@
+/** What of models is kept in the browser: who may use it when, what there is, and how to be rid of it. */
+import { openStore, type CacheStore } from './checkpoint/cacheStore.js';
+import { readPlan } from './checkpoint/cacheEntry.js';
+
+/** Packed weights in the browser's storage. */
+export interface CachedModel {
+  /** As `fromPretrained` was told. */
+  readonly id: string;
+  /** The folder that it came from, with the revision. */
+  readonly url: string;
+  readonly dtype: string;
+  /** Of the packed weights, when all are there. */
+  readonly bytes: number;
+  /** False for a download that was interrupted: the next load goes on with it. */
+  readonly complete: boolean;
+  readonly store: 'opfs' | 'cache-api';
+}
+
+/**
+ * Runs `task` while nobody else, in this page or another, works on the entry: two pages that load one model download it once. Ends with the
+ * page, however that ends.
+ */
+export async function exclusively<T>(key: string, signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
+  const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
+  if (!locks) return task();
+  return locks.request(`dinov2-webgpu ${key}`, signal ? { signal } : {}, task) as Promise<T>;
+}
+
+async function stores(): Promise<CacheStore[]> {
+  const opened = await Promise.all([openStore('opfs'), openStore('cache-api')]);
+  return opened.filter((store) => typeof store !== 'string');
+}
+
+/** The models whose weights are kept for this origin; empty where nothing can be kept. */
+export async function listCached(): Promise<CachedModel[]> {
+  const found: CachedModel[] = [];
+  for (const store of await stores()) {
+    for (const key of await store.keys()) {
+      const known = await readPlan(await store.folder(key));
+      if (known) found.push({ id: known.plan.id, url: known.plan.folder, dtype: known.plan.dtype, bytes: known.plan.packedBytes, complete: known.complete, store: store.kind });
+    }
+  }
+  return found;
+}
+
+/** Frees what is kept of the model with this id, in every element type; of all models, and whatever else is there, without an id. Resolves to how many. */
+export async function removeCached(id?: string): Promise<number> {
+  let removed = 0;
+  for (const store of await stores()) {
+    for (const key of await store.keys()) {
+      removed += await exclusively(key, undefined, async () => {
+        if (id !== undefined && (await readPlan(await store.folder(key)))?.plan.id !== id) return 0;
+        await store.remove(key);
+        return 1;
+      });
+    }
+  }
+  return removed;
+}

@@ -1,0 +1,249 @@
+/**
+ * A model's packed weights in the browser's storage, written while they arrive and whole only at the end:
+ *
+ *     plan        what was asked for, config.json, the files that it came from with their versions and headers: JSON
+ *     0, 1, 2 …   segments, about a megabyte each: packed bytes in the order in which they were made, and how far the source was used by then
+ *     complete    how many segments there are; without it the entry is one that was interrupted, to go on from its last segment
+ *
+ *     segment     SHA-256 of the rest (32 bytes), bytes of the payload (u32), payload, JSON: { records: [name, offset, length][], place }
+ */
+import type { LinearHead } from './head.js';
+import type { CacheFolder } from './cacheStore.js';
+import type { TensorInfo } from './safetensors.js';
+import type { Place, RemoteVersion } from './tensorStream.js';
+import type { Recorder } from './weights.js';
+
+/** Of the layout above and of what is packed how (packing.ts). Entries of another format are not read. */
+export const CACHE_FORMAT = 1;
+
+export interface CachePlan {
+  readonly format: number;
+  /** As `fromPretrained` was told: an id of the hub, or the URL of a folder. */
+  readonly id: string;
+  /** The URL of the folder. */
+  readonly folder: string;
+  readonly dtype: string;
+  /** The text of config.json. */
+  readonly config: string;
+  readonly files: readonly RemoteVersion[];
+  /** What was checked, by file name: SHA-256 in hexadecimal digits. */
+  readonly integrity: Readonly<Record<string, string>>;
+  /** Parameters that the checkpoint has. */
+  readonly present: readonly string[];
+  readonly head: { readonly numClasses: number; readonly inFeatures: number } | undefined;
+  readonly packedBytes: number;
+}
+
+interface Segment {
+  readonly records: readonly (readonly [name: string, offset: number, length: number])[];
+  readonly place: Place | undefined;
+}
+
+const DIGEST_BYTES = 32;
+const PREFIX_BYTES = DIGEST_BYTES + 4;
+/** A segment leaves when this much of the source was used and the one before is written: that much is fetched again after a crash. */
+const SEGMENT_SOURCE_BYTES = 2 ** 20;
+/** Where writing is slower than the network, segments grow up to this, and then the network waits. */
+const SEGMENT_BYTES = 2 ** 22;
+
+const text = (value: unknown): Blob => new Blob([JSON.stringify(value)]);
+const digest = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+/** How much of the source, all files counted, lies before a place. */
+export const placeBytes = (plan: CachePlan, { file, position }: Place): number => plan.files.slice(0, file).reduce((sum, { fileBytes }) => sum + fileBytes, position);
+
+/** A folder's name: what is asked for, in what element type, in this format. */
+export async function cacheKey(folder: string, dtype: string): Promise<string> {
+  const hash = await digest(new TextEncoder().encode(JSON.stringify([folder, dtype])));
+  return `v${CACHE_FORMAT}-${Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+}
+
+/** What is known of an entry without reading its weights; undefined if there is none, or of another format. */
+export async function readPlan(folder: CacheFolder): Promise<{ plan: CachePlan; complete: boolean } | undefined> {
+  const blob = await folder.read('plan');
+  if (!blob) return undefined;
+  try {
+    const plan = JSON.parse(await blob.text(), revive) as CachePlan;
+    return plan.format === CACHE_FORMAT ? { plan, complete: (await folder.read('complete')) !== undefined } : undefined;
+  } catch {
+    return undefined; // whatever it is, it is no plan of ours
+  }
+}
+
+/** Begins an entry anew. */
+export async function writePlan(folder: CacheFolder, plan: CachePlan): Promise<void> {
+  for (const name of await folder.names()) await folder.remove(name);
+  await folder.write('plan', new Blob([JSON.stringify(plan, replace)]));
+}
+
+// Maps as pairs: names come from files, and may be `__proto__`.
+const replace = (_: string, value: unknown): unknown => (value instanceof Map ? { pairs: [...(value as Map<string, unknown>)] } : value);
+const revive = (key: string, value: unknown): unknown => (key === 'tensors' || key === 'metadata' ? new Map((value as { pairs: [string, TensorInfo | string][] }).pairs) : value);
+
+/** What an entry held. */
+export interface Replayed {
+  /** Undefined where nothing was usable. */
+  readonly place: Place | undefined;
+  /** Segments up to there. */
+  readonly segments: number;
+  readonly complete: boolean;
+  readonly bytes: number;
+}
+
+/**
+ * Gives back what was written, segment by segment, each checked first; at the first that is missing or damaged it stops.
+ * @param onSegment how far the source had been used
+ */
+export async function replay(folder: CacheFolder, plan: CachePlan, write: (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>) => void, onSegment: (sourceBytes: number) => void, signal: AbortSignal | undefined): Promise<Replayed> {
+  const committed = await (await folder.read('complete'))?.text();
+  const wanted = committed === undefined ? Infinity : (JSON.parse(committed) as { segments: number }).segments;
+  let found: Omit<Replayed, 'complete'> = { place: undefined, segments: 0, bytes: 0 };
+  let bytes = 0;
+  let next = readSegment(folder, 0);
+  for (let i = 0; i < wanted; i++) {
+    const segment = await next;
+    signal?.throwIfAborted();
+    if (!segment) return { ...found, complete: false };
+    if (i + 1 < wanted) next = readSegment(folder, i + 1); // while this one goes to the GPU
+    let at = PREFIX_BYTES;
+    for (const [name, offset, length] of segment.records) {
+      write(name, offset, segment.bytes.subarray(at, at + length));
+      at += length;
+    }
+    bytes += segment.bytes.length;
+    if (segment.place) {
+      found = { place: segment.place, segments: i + 1, bytes };
+      onSegment(placeBytes(plan, segment.place));
+    }
+  }
+  return { ...found, bytes, complete: true };
+}
+
+async function readSegment(folder: CacheFolder, index: number): Promise<(Segment & { bytes: Uint8Array<ArrayBuffer> }) | undefined> {
+  try {
+    const blob = await folder.read(String(index));
+    if (!blob || blob.size < PREFIX_BYTES) return undefined;
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    const actual = await digest(bytes.subarray(DIGEST_BYTES));
+    if (actual.some((byte, i) => byte !== bytes[i])) return undefined;
+    const end = PREFIX_BYTES + new DataView(bytes.buffer).getUint32(DIGEST_BYTES, true);
+    return { ...(JSON.parse(new TextDecoder().decode(bytes.subarray(end))) as Segment), bytes };
+  } catch {
+    return undefined; // it cannot be read: that is, it is not there
+  }
+}
+
+/** Writes an entry's segments while a model loads. Its failures are told, and stop no load. */
+export class CacheWriter implements Recorder {
+  readonly kind: 'opfs' | 'cache-api';
+  /** Nothing is resumable while this holds: a part of what was read is elsewhere still. */
+  hold = false;
+  /** What went wrong, once something has: nothing is written from then on. */
+  failure: unknown;
+  #buffer = new Uint8Array(SEGMENT_BYTES);
+  #length = PREFIX_BYTES;
+  #records: (readonly [string, number, number])[] = [];
+  #segments: number;
+  #used: number;
+  #writing: Promise<void> | undefined;
+  readonly #folder: CacheFolder;
+  readonly #plan: CachePlan;
+  readonly #place: () => Place;
+
+  constructor(kind: CacheWriter['kind'], folder: CacheFolder, plan: CachePlan, place: () => Place, segments: number) {
+    this.kind = kind;
+    this.#folder = folder;
+    this.#plan = plan;
+    this.#place = place;
+    this.#segments = segments;
+    this.#used = placeBytes(plan, place());
+  }
+
+  write(name: string, offset: number, bytes: Uint8Array): void {
+    if (this.failure !== undefined) return;
+    if (this.#length + bytes.length > this.#buffer.length) {
+      const larger = new Uint8Array(Math.max(2 * this.#buffer.length, this.#length + bytes.length));
+      larger.set(this.#buffer.subarray(0, this.#length));
+      this.#buffer = larger;
+    }
+    this.#buffer.set(bytes, this.#length);
+    this.#length += bytes.length;
+    this.#records.push([name, offset, bytes.length]);
+  }
+
+  mark(resumable: boolean): Promise<void> | undefined {
+    if (this.failure !== undefined) return undefined;
+    const place = this.#place();
+    const used = placeBytes(this.#plan, place);
+    const full = this.#length >= SEGMENT_BYTES;
+    if (!full && (used - this.#used < SEGMENT_SOURCE_BYTES || this.#writing)) return undefined;
+    const canResume = resumable && !this.hold;
+    if (!canResume && this.#length < 2 * SEGMENT_BYTES) return undefined; // soon there may be a better moment
+    const before = this.#writing;
+    this.#used = used;
+    this.#flush(canResume ? place : undefined);
+    return before;
+  }
+
+  /** Writes what is left, and commits. Where something has failed, nothing of the entry stays. */
+  async finish(): Promise<void> {
+    if (this.failure === undefined) this.#flush(this.#place());
+    await this.#writing;
+    try {
+      if (this.failure === undefined) await this.#folder.write('complete', text({ segments: this.#segments }));
+      else for (const name of await this.#folder.names()) await this.#folder.remove(name);
+    } catch (error) {
+      this.failure ??= error;
+    }
+  }
+
+  /** Writes no more. What was written stays, to be gone on from. */
+  async stop(): Promise<void> {
+    this.failure ??= new Error('the load was given up');
+    await this.#writing;
+  }
+
+  #flush(place: Place | undefined): void {
+    const segment: Segment = { records: this.#records, place };
+    const json = new TextEncoder().encode(JSON.stringify(segment));
+    new DataView(this.#buffer.buffer).setUint32(DIGEST_BYTES, this.#length - PREFIX_BYTES, true);
+    const rest = new Blob([this.#buffer.subarray(DIGEST_BYTES, this.#length), json]); // a copy: the buffer is filled again meanwhile
+    this.#length = PREFIX_BYTES;
+    this.#records = [];
+    const name = String(this.#segments++);
+    const write = async (): Promise<void> => {
+      if (this.failure !== undefined) return;
+      const hash = await digest(new Uint8Array(await rest.arrayBuffer()));
+      await this.#folder.write(name, new Blob([hash, rest]));
+    };
+    const writing = (this.#writing ?? Promise.resolve()).then(write).catch((error: unknown) => void (this.failure ??= error));
+    this.#writing = writing;
+    void writing.then(() => {
+      if (this.#writing === writing) this.#writing = undefined;
+    });
+  }
+}
+
+/** A classifier's numbers, as records beside the weights. */
+export const headRecords = { weight: 'head.weight', bias: 'head.bias' } as const;
+
+/** Room for the head of a plan, and whether it has been filled. */
+export class CachedHead {
+  head: LinearHead | undefined;
+  readonly #room: LinearHead | undefined;
+  #missing: number;
+
+  constructor({ head }: CachePlan) {
+    this.#room = head && { ...head, weight: new Float32Array(head.numClasses * head.inFeatures), bias: new Float32Array(head.numClasses) };
+    this.#missing = head ? 2 : 0;
+  }
+
+  /** False if it is no record of a head. */
+  write(name: string, bytes: Uint8Array): boolean {
+    const target = name === headRecords.weight ? this.#room?.weight : name === headRecords.bias ? this.#room?.bias : undefined;
+    if (!target) return false;
+    new Uint8Array(target.buffer).set(bytes);
+    this.#missing -= 1;
+    if (this.#missing === 0) this.head = this.#room;
+    return true;
+  }
+}

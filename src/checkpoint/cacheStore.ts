@@ -1,0 +1,113 @@
+/** Named files in the browser's storage, in folders: the origin private file system, or the Cache API where that is missing. */
+
+/** Where packed weights are kept. `auto`: the file system of the origin, else the Cache API, else nowhere. */
+export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
+
+/** The files of one entry. A file is there whole or not at all. */
+export interface CacheFolder {
+  read(name: string): Promise<Blob | undefined>;
+  /** @throws DOMException QuotaExceededError, with no file left */
+  write(name: string, data: Blob): Promise<void>;
+  remove(name: string): Promise<void>;
+  names(): Promise<string[]>;
+}
+
+export interface CacheStore {
+  readonly kind: 'opfs' | 'cache-api';
+  keys(): Promise<string[]>;
+  /** Makes it where it is missing. */
+  folder(key: string): Promise<CacheFolder>;
+  remove(key: string): Promise<void>;
+}
+
+const NAME = 'dinov2-webgpu';
+
+/** The store, or in a sentence why there is none. */
+export async function openStore(kind: CacheKind): Promise<CacheStore | string> {
+  if (kind === 'none') return 'switched off';
+  const problems: string[] = [];
+  const { crypto, caches } = globalThis;
+  const storage = (globalThis.navigator as Navigator | undefined)?.storage as StorageManager | undefined;
+  if (!crypto?.subtle) return 'this is no secure page: open it over https, or from localhost';
+  if (kind !== 'cache-api') {
+    try {
+      if (typeof storage?.getDirectory === 'function' && typeof FileSystemFileHandle.prototype.createWritable === 'function') {
+        return fileStore(await (await storage.getDirectory()).getDirectoryHandle(NAME, { create: true }));
+      }
+      problems.push('the origin private file system is missing');
+    } catch (error) {
+      problems.push(`the origin private file system failed (${String(error)})`); // private windows, sandboxes
+    }
+  }
+  if (kind !== 'opfs') {
+    try {
+      if (caches !== undefined) return responseStore(await caches.open(NAME));
+      problems.push('the Cache API is missing');
+    } catch (error) {
+      problems.push(`the Cache API failed (${String(error)})`);
+    }
+  }
+  return problems.join('; ');
+}
+
+const isMissing = (error: unknown): boolean => error instanceof DOMException && error.name === 'NotFoundError';
+
+function fileStore(root: FileSystemDirectoryHandle): CacheStore {
+  const namesOf = async (directory: FileSystemDirectoryHandle): Promise<string[]> => {
+    const names: string[] = [];
+    for await (const name of directory.keys()) names.push(name);
+    return names;
+  };
+  const remove = async (directory: FileSystemDirectoryHandle, name: string, recursive: boolean): Promise<void> => {
+    await directory.removeEntry(name, { recursive }).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+    });
+  };
+  const folder = async (key: string): Promise<CacheFolder> => {
+    const directory = await root.getDirectoryHandle(key, { create: true });
+    return {
+      names: () => namesOf(directory),
+      remove: (name) => remove(directory, name, false),
+      async read(name) {
+        try {
+          const file = await (await directory.getFileHandle(name)).getFile();
+          return file.size > 0 ? file : undefined; // a writer that died before its first commit leaves an empty one
+        } catch (error) {
+          if (isMissing(error)) return undefined;
+          throw error;
+        }
+      },
+      async write(name, data) {
+        const handle = await directory.getFileHandle(name, { create: true });
+        const writable = await handle.createWritable(); // a copy, which takes the file's place when it is closed
+        try {
+          await writable.write(data);
+          await writable.close();
+        } catch (error) {
+          await writable.abort().catch(() => undefined); // the first error is the one to tell
+          await remove(directory, name, false);
+          throw error;
+        }
+      },
+    };
+  };
+  return { kind: 'opfs', keys: () => namesOf(root), folder, remove: (key) => remove(root, key, true) };
+}
+
+function responseStore(cache: Cache): CacheStore {
+  const base = `https://${NAME}.invalid/`; // never fetched: the name is reserved (RFC 2606)
+  const paths = async (): Promise<string[]> => (await cache.keys()).map(({ url }) => url).filter((url) => url.startsWith(base)).map((url) => url.slice(base.length));
+  return {
+    kind: 'cache-api',
+    keys: async () => [...new Set((await paths()).map((path) => path.split('/')[0]!))],
+    remove: async (key) => {
+      for (const path of await paths()) if (path.startsWith(`${key}/`)) await cache.delete(base + path);
+    },
+    folder: async (key) => ({
+      names: async () => (await paths()).filter((path) => path.startsWith(`${key}/`)).map((path) => path.slice(key.length + 1)),
+      read: async (name) => (await cache.match(`${base}${key}/${name}`))?.blob(),
+      write: (name, data) => cache.put(`${base}${key}/${name}`, new Response(data)),
+      remove: async (name) => void (await cache.delete(`${base}${key}/${name}`)),
+    }),
+  };
+}

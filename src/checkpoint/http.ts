@@ -1,0 +1,165 @@
+/**
+ * Bytes from a URL: a first part, which shows what the server can do, then several at once where it has ranges, handed on in their order. What
+ * breaks off goes on where it broke off.
+ */
+import { beginsWithTag, isHtml, peek } from './answer.js';
+import { Chunks, release, type ByteStream, type Reader } from './chunks.js';
+import { Part, type RemoteFile } from './part.js';
+import { retryPolicy } from './retry.js';
+import type { SourceOptions } from './sources.js';
+import { nameOf } from './url.js';
+
+/** Requests under way at once. With the largest parts, 12 MiB wait for their turn at most. */
+const PARTS_AT_ONCE = 3;
+const SMALLEST_PART_BYTES = 2 ** 19;
+const LARGEST_PART_BYTES = 2 ** 22;
+/** Parts grow where they take less than the first, and shrink where they take more than the second: what an interruption costs is a moment's worth. */
+const QUICK_MS = 100;
+const SLOW_MS = 500;
+
+/** @throws SourceError SOURCE_URL, SOURCE_FETCH, SOURCE_IS_HTML; `signal.reason` */
+export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
+  const { signal, fetch = globalThis.fetch, from = 0, whole = false } = options;
+  const name = nameOf(url);
+  const ending = new AbortController();
+  const file: RemoteFile = {
+    url,
+    name,
+    fetch,
+    retry: retryPolicy(options.retry),
+    signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
+    crossOrigin: globalThis.location !== undefined && url.origin !== globalThis.location.origin,
+    pinned: options.pinned ?? false,
+    reload: options.reload ?? false,
+    ranges: !whole && url.protocol !== 'blob:',
+    answered: false,
+    totalBytes: options.known?.fileBytes,
+    validator: options.known?.validator,
+  };
+  const reader = new Download(file, from, ending);
+  const [peeked, start] = await peek(reader, signal);
+  if (from === 0 && beginsWithTag(start)) {
+    const error = isHtml(name, `a page (it begins with ${JSON.stringify(String.fromCharCode(...start).trim())})`);
+    release(reader, error);
+    throw error;
+  }
+  return new Chunks(name, file.totalBytes === undefined ? undefined : file.totalBytes - from, peeked, signal, () => file.validator);
+}
+
+class Download implements Reader {
+  readonly #file: RemoteFile;
+  readonly #ending: AbortController;
+  /** In the file's order; the first is being read. */
+  readonly #parts: (Part | Prefetched)[] = [];
+  #next: number;
+  #partBytes = SMALLEST_PART_BYTES;
+  #ended = false;
+
+  constructor(file: RemoteFile, from: number, ending: AbortController) {
+    this.#file = file;
+    this.#ending = ending;
+    this.#next = from + SMALLEST_PART_BYTES;
+    this.#parts.push(new Part(file, from, file.ranges ? this.#next : undefined));
+  }
+
+  async read(): Promise<Uint8Array | undefined> {
+    while (!this.#ended) {
+      this.#askAhead();
+      const part = this.#parts[0] ?? this.#ask(undefined);
+      const bytes = await part.read();
+      if (bytes !== undefined) return bytes;
+      const { begin, at, end } = part;
+      this.#parts.shift();
+      this.#ended = end === undefined || at === this.#file.totalBytes || at === begin;
+      if (part instanceof Prefetched) this.#adapt(part.ms);
+    }
+    return undefined;
+  }
+
+  async cancel(reason: unknown): Promise<void> {
+    this.#ended = true;
+    for (const part of this.#parts) part.cancel(reason);
+    this.#ending.abort(reason ?? new DOMException('Reading was cancelled.', 'AbortError'));
+  }
+
+  /** A part to the end of the file, where nobody knows where that is. */
+  #ask(end: number | undefined): Part {
+    const part = new Part(this.#file, this.#next, end);
+    this.#parts.push(part);
+    return part;
+  }
+
+  #askAhead(): void {
+    const { ranges, totalBytes, answered } = this.#file;
+    if (!ranges || totalBytes === undefined || !answered) return; // the first answer shows what the server can do
+    while (this.#parts.length < PARTS_AT_ONCE && this.#next < totalBytes) {
+      const end = Math.min(this.#next + this.#partBytes, totalBytes);
+      this.#parts.push(new Prefetched(new Part(this.#file, this.#next, end)));
+      this.#next = end;
+    }
+  }
+
+  #adapt(ms: number): void {
+    if (ms < QUICK_MS) this.#partBytes = Math.min(2 * this.#partBytes, LARGEST_PART_BYTES);
+    else if (ms > SLOW_MS) this.#partBytes = Math.max(this.#partBytes / 2, SMALLEST_PART_BYTES);
+  }
+}
+
+/** A part that is read before its turn has come. Its length bounds what waits here. */
+class Prefetched {
+  /** How long it took to arrive. */
+  ms = 0;
+  readonly #part: Part;
+  readonly #waiting: Uint8Array[] = [];
+  #done: { readonly error?: unknown } | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(part: Part) {
+    this.#part = part;
+    void this.#fill();
+  }
+
+  get begin(): number {
+    return this.#part.begin;
+  }
+
+  get at(): number {
+    return this.#part.at;
+  }
+
+  get end(): number | undefined {
+    return this.#part.end;
+  }
+
+  async read(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const bytes = this.#waiting.shift();
+      if (bytes !== undefined) return bytes;
+      if (this.#done) {
+        if ('error' in this.#done) throw this.#done.error;
+        return undefined;
+      }
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  cancel(reason: unknown): void {
+    this.#part.cancel(reason);
+    this.#waiting.length = 0;
+  }
+
+  async #fill(): Promise<void> {
+    const begin = performance.now();
+    try {
+      for (let bytes = await this.#part.read(); bytes !== undefined; bytes = await this.#part.read()) {
+        this.#waiting.push(bytes);
+        this.#wake?.();
+      }
+      this.#done = {};
+    } catch (error) {
+      this.#done = { error };
+    }
+    this.ms = performance.now() - begin;
+    this.#wake?.();
+  }
+}

@@ -1,0 +1,57 @@
+/** Files of this machine, where there is no page: in Node. Nothing of Node is imported before a path is opened. */
+import { SourceError } from '../errors.js';
+import { causeText, MAX_CHUNK_BYTES, type Reader } from './chunks.js';
+
+/** What is used of node:fs/promises. */
+interface FileSystem {
+  open(path: string | URL): Promise<FileHandle>;
+}
+
+interface FileHandle {
+  stat(): Promise<{ readonly size: number; isFile(): boolean }>;
+  read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ readonly bytesRead: number }>;
+  close(): Promise<void>;
+}
+
+/** Whether paths mean something here. */
+export function hasPaths(): boolean {
+  const { process, document, location } = globalThis as { process?: { versions?: { node?: string } }; document?: unknown; location?: unknown };
+  return process?.versions?.node !== undefined && document === undefined && location === undefined;
+}
+
+/** @throws SourceError SOURCE_READ */
+export async function openPath(path: string | URL, from: number): Promise<{ reader: Reader; totalBytes: number }> {
+  const module = 'node:fs/promises'; // by a variable, so that bundlers for pages do not look for it
+  const { open } = (await import(/* @vite-ignore */ module)) as FileSystem;
+  let file: FileHandle | undefined;
+  const failed = (cause: unknown, found = causeText(cause)): SourceError => new SourceError('SOURCE_READ', `${String(path)}: expected a file, found ${found}. Check the path.`, { cause });
+  try {
+    file = await open(path);
+    const stat = await file.stat();
+    if (!stat.isFile()) throw failed(undefined, 'a folder');
+    const handle = file;
+    let position = from;
+    let closing: Promise<void> | undefined;
+    const close = (): Promise<void> => (closing ??= handle.close());
+    const reader: Reader = {
+      async read() {
+        if (closing) return undefined;
+        const buffer = new Uint8Array(MAX_CHUNK_BYTES);
+        try {
+          const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+          position += bytesRead;
+          if (bytesRead > 0) return buffer.subarray(0, bytesRead);
+        } catch (cause) {
+          throw failed(cause);
+        }
+        await close();
+        return undefined;
+      },
+      cancel: close,
+    };
+    return { reader, totalBytes: stat.size - from };
+  } catch (cause) {
+    await file?.close();
+    throw cause instanceof SourceError ? cause : failed(cause);
+  }
+}

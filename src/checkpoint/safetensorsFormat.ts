@@ -1,0 +1,170 @@
+/** What the safetensors format says: element types, sizes, limits; and how its errors name what comes from a file. */
+import { SafetensorsError } from '../errors.js';
+
+/** Every element type of the format, with its width in bits. Two are narrower than a byte. */
+export const DTYPE_BITS = {
+  BOOL: 8,
+  F4: 4,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  U8: 8,
+  I8: 8,
+  F8_E5M2: 8,
+  F8_E4M3: 8,
+  F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
+  I16: 16,
+  U16: 16,
+  F16: 16,
+  BF16: 16,
+  I32: 32,
+  U32: 32,
+  F32: 32,
+  C64: 64,
+  F64: 64,
+  I64: 64,
+  U64: 64,
+} as const;
+
+/** The name of an element type, as the header writes it. */
+export type SafetensorsDtype = keyof typeof DTYPE_BITS;
+
+/** The most that the format allows for the header, in bytes. */
+export const MAX_HEADER_BYTES = 100_000_000;
+
+/** The most that the reader takes for the header unless told otherwise: 16 MiB. The header of DINOv2-L has 50 KB. */
+export const DEFAULT_MAX_HEADER_BYTES: number = 16 * 2 ** 20;
+
+/** The format sets no limit; nothing real has more dimensions, and a limit keeps a hostile shape short. */
+export const MAX_RANK = 8;
+
+export const PREFIX_BYTES = 8;
+export const METADATA = '__metadata__';
+export const REWRITE = 'The file is damaged or its writer is faulty: download it again, or save it again with the safetensors library.';
+
+/** One tensor: what its elements are and where they lie. */
+export interface TensorInfo {
+  readonly dtype: SafetensorsDtype;
+  /** Outermost dimension first; `[]` is a scalar. A dimension may be 0, and then the tensor has no bytes. */
+  readonly shape: readonly number[];
+  /** First byte, counted from the start of the file: `bytes.subarray(begin, end)` is the tensor. It may be unaligned. */
+  readonly begin: number;
+  /** One behind the last byte, counted from the start of the file. */
+  readonly end: number;
+}
+
+/** What the header of a file says. */
+export interface SafetensorsHeader {
+  /** By name, in the order of the header, which need not be the order of the data. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** The strings under `__metadata__`; empty if there are none. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Where the first tensor begins: 8 + the header's length, in bytes. */
+  readonly dataBegin: number;
+  /** The size of the whole file by its header, in bytes. */
+  readonly fileBytes: number;
+}
+
+export interface SafetensorsOptions {
+  /** Reject a longer header, in bytes: 1 to 100,000,000. Default: 16 MiB. */
+  readonly maxHeaderBytes?: number | undefined;
+  /** What messages call the file. Default: `safetensors`. */
+  readonly name?: string | undefined;
+}
+
+export interface SafetensorsHeaderOptions extends SafetensorsOptions {
+  /** The size of the whole file in bytes, if it is known: then missing and surplus bytes are errors. */
+  readonly fileBytes?: number | undefined;
+}
+
+/** What the writer has to know about a tensor. */
+export interface TensorSpec {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+}
+
+/**
+ * The width of an element in bits, or undefined if the format has no such type.
+ */
+export function dtypeBits(dtype: string): number | undefined {
+  return Object.hasOwn(DTYPE_BITS, dtype) ? DTYPE_BITS[dtype as SafetensorsDtype] : undefined;
+}
+
+export function knownBits(dtype: string, name: string, where: string): number {
+  const bits = dtypeBits(dtype);
+  if (bits === undefined) {
+    throw new SafetensorsError(
+      'DTYPE_UNKNOWN',
+      `${where}: expected one of ${Object.keys(DTYPE_BITS).join(' ')} for ${quote(name)}, found ${quote(String(dtype))}.`,
+    );
+  }
+  return bits;
+}
+
+/** The size of a tensor in bytes. */
+export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[], name: string, where: string): number {
+  const width = knownBits(dtype, name, where);
+  // The product of two safe integers is exact, or it is above 2^53 - 1 and stays there when rounded: no BigInt is needed.
+  // Zeros are left out of it, so that [0, 2^52, 4] and [2^52, 4, 0] share a verdict.
+  let bits = width;
+  let empty = false;
+  for (const size of shape) {
+    if (size === 0) {
+      empty = true;
+    } else {
+      bits *= size;
+      if (bits > Number.MAX_SAFE_INTEGER) {
+        throw new SafetensorsError(
+          'NUMBER_TOO_BIG',
+          `${where}: expected at most 2^53 - 1 bits in ${quote(name)}, found more (${dtype} of shape ${showShape(shape)}). ${REWRITE}`,
+        );
+      }
+    }
+  }
+  if (empty) {
+    return 0;
+  }
+  if (bits % 8 !== 0) {
+    throw new SafetensorsError(
+      'SUBBYTE_MISALIGNED',
+      `${where}: expected whole bytes in ${quote(name)}, found ${bits} bits (${dtype} of shape ${showShape(shape)}). ${REWRITE}`,
+    );
+  }
+  return bits / 8;
+}
+
+/** The tensors in the order of their bytes. Empty ones come before the tensor that begins where they lie. */
+export function inFileOrder(tensors: ReadonlyMap<string, TensorInfo>): [name: string, info: TensorInfo][] {
+  return [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
+}
+
+export function asBytes(bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
+  if (bytes instanceof Uint8Array) {
+    return bytes;
+  }
+  if (ArrayBuffer.isView(bytes)) {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  // By its tag, so that a buffer from a frame will do; anything else (a Blob, a Response) would silently become an empty array.
+  const tag = Object.prototype.toString.call(bytes);
+  if (tag === '[object ArrayBuffer]' || tag === '[object SharedArrayBuffer]') {
+    return new Uint8Array(bytes);
+  }
+  throw new TypeError(
+    `safetensors: expected a Uint8Array or an ArrayBuffer, found ${tag}. Of a Blob or a Response, await arrayBuffer() first.`,
+  );
+}
+
+/** Names come from the file: of any length, with any character in them. */
+export function quote(text: string): string {
+  return JSON.stringify(shorten(text));
+}
+
+export function shorten(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 80)}… (${text.length} characters)` : text;
+}
+
+export function showShape(shape: readonly number[]): string {
+  return `[${shorten(shape.join(', '))}]`;
+}

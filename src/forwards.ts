@@ -1,0 +1,199 @@
+/** The forwards of one model: a program for each input size, buffers that they share, one run after the other. */
+import type { Weights } from './checkpoint/weightMemory.js';
+import { CheckpointError, DeviceError, ImageError } from './errors.js';
+import type { Gpu } from './gpu/device.js';
+import type { Target } from './gpu/lowering.js';
+import { Program, SlotPool } from './gpu/program.js';
+import { elementCount, type Value } from './graph/graph.js';
+import { nativeGrid, type DINOv2Config } from './model/config.js';
+import { Features, type Kept } from './model/features.js';
+import { interpolatePosEmbed } from './model/posEmbed.js';
+import { buildForward, countTokens, type Forward, type Grid, type Wanted } from './model/vit.js';
+import type { ForwardOptions } from './options.js';
+
+/** Programs that are kept for input sizes seen before. Each holds a table of positions and bind groups; activations are shared. */
+const MAX_PROGRAMS = 8;
+
+/** Tokens of an image at most: one workgroup each along an axis of a dispatch. */
+const MAX_TOKENS = 65_535;
+
+export class Forwards {
+  readonly #gpu: Gpu;
+  readonly #config: DINOv2Config;
+  readonly #target: Target;
+  readonly #weights: Weights;
+  readonly #pool: SlotPool;
+  readonly #programs = new Map<string, Promise<LoadedProgram>>();
+  /** Forwards share buffers, so they run one after the other. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  constructor(gpu: Gpu, config: DINOv2Config, target: Target, weights: Weights) {
+    this.#gpu = gpu;
+    this.#config = config;
+    this.#target = target;
+    this.#weights = weights;
+    this.#pool = new SlotPool(gpu);
+  }
+
+  /** One forward: `fill` brings the pixels into their buffer, (batch, 3, rows · patchSize, cols · patchSize). */
+  run(grid: Grid, { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions, fill: (pixels: GPUBuffer) => void | Promise<void>): Promise<Features> {
+    const { depth, embedDim, layerNormEps: eps } = this.#config;
+    checkLayers('layers', layers, depth);
+    checkLayers('attentions', attentions, depth - 1);
+    const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
+    const numTokens = countTokens(this.#config, grid);
+    if (numTokens > MAX_TOKENS) {
+      throw new DeviceError('DEVICE_LIMIT', `An image of ${grid.rows} × ${grid.cols} patches: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`);
+    }
+    return this.#exclusive(async () => {
+      signal?.throwIfAborted();
+      const { program, forward } = await this.#programFor(grid, { layers, attentions, masked: mask !== undefined });
+      await fill(this.#pool.get('pixels')!);
+      signal?.throwIfAborted();
+      if (mask) this.#gpu.device.queue.writeBuffer(this.#pool.get('mask')!, 0, mask);
+      const { memory } = this.#gpu;
+      const made: GPUBuffer[] = [];
+      const make = (label: string, bytes: number): GPUBuffer => {
+        const buffer = memory.storage(label, bytes);
+        made.push(buffer);
+        return buffer;
+      };
+      try {
+        const { buffers, norm } = await this.#gpu.allocating(() => ({
+          buffers: new Map(forward.graph.outputs.map((output) => [output, make(`features ${output.name}`, elementCount(output.shape) * 4)])),
+          // The features outlive the model, so they have the norm's parameters of their own.
+          norm: forward.hiddenStates.size > 0 ? { weight: make('features norm.weight', embedDim * 4), bias: make('features norm.bias', embedDim * 4), eps } : undefined,
+        }));
+        if (norm) this.#copyNorm(norm.weight, norm.bias);
+        await program.run((output) => buffers.get(output)!, signal);
+        const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] => new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
+        return new Features(this.#gpu, this.#config, grid, {
+          lastHiddenState: buffers.get(forward.lastHiddenState)!,
+          hiddenStates: kept(forward.hiddenStates),
+          qkv: kept(forward.qkv),
+          norm,
+        });
+      } catch (error) {
+        for (const buffer of made) memory.destroy(buffer);
+        throw error;
+      }
+    }, signal);
+  }
+
+  #copyNorm(weight: GPUBuffer, bias: GPUBuffer): void {
+    const { buffers } = this.#weights;
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'norm' });
+    encoder.copyBufferToBuffer(buffers.get('norm.weight')!, 0, weight, 0, weight.size);
+    encoder.copyBufferToBuffer(buffers.get('norm.bias')!, 0, bias, 0, bias.size);
+    this.#gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  /** @throws ImageError INPUT_SHAPE, CheckpointError CHECKPOINT_TENSORS */
+  #maskOf(maskedPatches: readonly boolean[] | Uint8Array, { batch, rows, cols }: Grid): Uint32Array<ArrayBuffer> {
+    const count = batch * rows * cols;
+    if (maskedPatches.length !== count) {
+      throw new ImageError('INPUT_SHAPE', `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one for every patch of every image, row by row.`);
+    }
+    if (!this.#weights.buffers.has('mask_token')) {
+      throw new CheckpointError('CHECKPOINT_TENSORS', 'maskedPatches: expected a checkpoint with a mask token (mask_token, or embeddings.mask_token), found one without. Leave maskedPatches out, or load a checkpoint such as facebook/dinov2-small.');
+    }
+    return Uint32Array.from(maskedPatches, Number);
+  }
+
+  /** The plan of a forward, one line a dispatch. */
+  async describe(grid: Grid): Promise<string> {
+    const { program } = await this.#exclusive(() => this.#programFor(grid, {}));
+    return program.describe();
+  }
+
+  /** Takes no task any more. Resolves when those under way have ended, and the programs and shared buffers are freed. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    await this.#queue; // a forward under way holds the buffers
+    await Promise.all([...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()));
+    this.#programs.clear();
+    this.#pool.dispose();
+  }
+
+  /** Runs a task when those before it have ended. An abort ends the wait; from then on it is the task that heeds it. */
+  #exclusive<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (this.#disposed) throw disposed();
+    let started = false;
+    const result = this.#queue.then(() => {
+      started = true;
+      return task();
+    });
+    // Not the result itself, which would be held until the next task.
+    const over = (): void => undefined;
+    this.#queue = result.then(over, over);
+    if (!signal) return result;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        if (!started) reject(signal.reason as Error);
+      };
+      signal.addEventListener('abort', abort, { once: true });
+      void result.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    });
+  }
+
+  #programFor(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
+    const key = JSON.stringify([grid.batch, grid.rows, grid.cols, sortedSet(wanted.layers), sortedSet(wanted.attentions), wanted.masked === true]);
+    const known = this.#programs.get(key);
+    const loading = known ?? this.#makeProgram(grid, wanted);
+    this.#programs.delete(key); // the map's order is that of last use
+    this.#programs.set(key, loading);
+    if (!known) {
+      loading.catch(() => this.#programs.delete(key));
+      const [oldest, program] = this.#programs.entries().next().value!;
+      if (this.#programs.size > MAX_PROGRAMS) {
+        this.#programs.delete(oldest);
+        void program.then((old) => old.dispose());
+      }
+    }
+    return loading;
+  }
+
+  async #makeProgram(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
+    const gpu = this.#gpu;
+    const config = this.#config;
+    const { embedDim } = config;
+    const forward = buildForward(config, grid, wanted);
+    const size = { ...grid, numTokens: countTokens(config, grid) };
+    const table = new Float32Array((1 + grid.rows * grid.cols) * embedDim);
+    table.set(this.#weights.posEmbed.subarray(0, embedDim));
+    const interpolated = interpolatePosEmbed(this.#weights.posEmbed, { embedDim, nativeGrid: nativeGrid(config), rows: grid.rows, cols: grid.cols, convention: config.posEmbed });
+    table.set(interpolated, embedDim);
+    const positions = await gpu.allocating(() => gpu.memory.storageOf('positions', table));
+    const fixed = ({ name, kind }: { name: string; kind: string }): GPUBuffer | undefined =>
+      kind === 'weight' ? this.#weights.buffers.get(name) : name === 'positions' ? positions : undefined;
+    try {
+      const program = await Program.create(gpu, forward.graph, this.#target, size, this.#pool, fixed);
+      const dispose = (): void => {
+        program.dispose();
+        gpu.memory.destroy(positions);
+      };
+      return { program, forward, dispose };
+    } catch (error) {
+      gpu.memory.destroy(positions);
+      throw error;
+    }
+  }
+}
+
+/** What is thrown once a model was disposed of. */
+export const disposed = (): DeviceError => new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
+
+const sortedSet = (values: readonly number[] = []): number[] => [...new Set(values)].sort((a, b) => a - b);
+
+function checkLayers(option: string, layers: readonly number[], last: number): void {
+  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > last);
+  if (wrong !== undefined) throw new ImageError('INPUT_SHAPE', `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`);
+}
+
+/** A program with the graph that it was made from. */
+interface LoadedProgram {
+  readonly program: Program;
+  readonly forward: Forward;
+  dispose(): void;
+}

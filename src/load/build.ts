@@ -1,0 +1,133 @@
+/** The parts of a model, made side by side: kernels compile while weights arrive. */
+import { headRecords, type CacheWriter } from '../checkpoint/cacheEntry.js';
+import { watchForHead, type LinearHead } from '../checkpoint/head.js';
+import type { Precision } from '../checkpoint/precision.js';
+import type { TensorStream } from '../checkpoint/tensorStream.js';
+import type { WeightMemory, Weights } from '../checkpoint/weightMemory.js';
+import { loadWeights } from '../checkpoint/weights.js';
+import type { Gpu } from '../gpu/device.js';
+import { targetOf } from '../gpu/lowering.js';
+import { Program } from '../gpu/program.js';
+import { Preprocessor } from '../image/preprocess.js';
+import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
+import { parameters } from '../model/parameters.js';
+import { buildForward } from '../model/vit.js';
+import type { LoadProgress, LoadReport } from '../options.js';
+import type { ClassLabels } from '../tasks/classifier.js';
+import type { Described } from './configFile.js';
+import type { ByteProgress } from './source.js';
+
+/** What a load has from its caller. */
+export interface Making {
+  readonly gpu: Gpu;
+  readonly choosing: Promise<Precision>;
+  readonly posEmbed: PosEmbedConvention | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly report: (news: Partial<LoadProgress>) => void;
+  readonly reload: boolean;
+}
+
+/** A checkpoint's classifier, and the names of its classes where they are known. */
+export interface NamedHead {
+  readonly head: LinearHead;
+  readonly labels: ClassLabels | undefined;
+}
+
+/** All of a model; whoever holds it frees it: weights, preprocessor, and the device with `gpu.release()`. */
+export interface LoadedModel {
+  readonly gpu: Gpu;
+  readonly config: DINOv2Config;
+  readonly precision: Precision;
+  readonly target: Target;
+  readonly weights: Weights;
+  readonly preprocessor: Preprocessor;
+  readonly head: NamedHead | undefined;
+  readonly report: LoadReport;
+}
+
+/** Weights, and where they came from. */
+export interface Loaded {
+  readonly weights: WeightMemory;
+  readonly head: LinearHead | undefined;
+  readonly report: LoadReport;
+}
+
+/**
+ * A model of this configuration. `load` brings the weights while the kernels compile; its signal fires when the caller's does, or when the rest has
+ * failed. On any failure nothing is left behind.
+ */
+export async function build({ gpu, choosing, posEmbed, signal }: Making, { config: found, labels }: Described & { readonly config: DINOv2Config }, load: (signal: AbortSignal) => Promise<Loaded>): Promise<LoadedModel> {
+  const config = posEmbed === undefined ? found : { ...found, posEmbed };
+  const precision = await choosing;
+  const target = targetOf(gpu, precision.storage);
+  const givingUp = new AbortController();
+  // No kernel depends on the input's size, so the smallest forward names them all.
+  const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
+  const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
+  const loading = load(signal ? AbortSignal.any([signal, givingUp.signal]) : givingUp.signal);
+  const all = Promise.all([loading, preprocessing, compiling]).then((made) => {
+    signal?.throwIfAborted();
+    return made;
+  });
+  const [{ weights, head, report }, preprocessor] = await all.catch(async (error: unknown) => {
+    // One of the three failed: what the others make is not left behind.
+    givingUp.abort(error);
+    const [late, unused] = await Promise.allSettled([loading, preprocessing]);
+    if (late.status === 'fulfilled') late.value.weights.destroy();
+    if (unused.status === 'fulfilled') unused.value.dispose();
+    throw error;
+  });
+  return { gpu, config, precision, target, weights, preprocessor, head: named(head, labels), report };
+}
+
+/** Hugging Face writes no names where a model has none of its own: those of another number of classes are its config's defaults. */
+function named(head: LinearHead | undefined, labels: ClassLabels = {}): NamedHead | undefined {
+  const entries = Object.entries(labels);
+  const belong = entries.length === head?.numClasses && entries.every(([, label], i) => typeof label === 'string' && String(i) in labels);
+  return head && { head, labels: belong ? labels : undefined };
+}
+
+/** The widths that a classifier of this model may have. */
+export const headWidths = ({ embedDim, depth }: DINOv2Config): number[] => [2 * embedDim, ...(depth < 4 ? [] : [5 * embedDim])];
+
+export interface FillOptions {
+  readonly writer?: CacheWriter | undefined;
+  /** Weights and head of which a part was there before. */
+  readonly into?: WeightMemory | undefined;
+  readonly head?: LinearHead | undefined;
+}
+
+/** Weights from a stream, which are written down on the way if there is a writer. */
+export async function fill({ gpu, choosing, report }: Making, stream: TensorStream, config: DINOv2Config, signal: AbortSignal, { writer, into, head }: FillOptions): Promise<Omit<Loaded, 'report'>> {
+  const watched = watchForHead(stream, headWidths(config), ({ weight, bias }) => {
+    writer?.write(headRecords.weight, 0, new Uint8Array(weight.buffer));
+    writer?.write(headRecords.bias, 0, new Uint8Array(bias.buffer));
+    if (writer) writer.hold = false;
+  });
+  if (writer && watched.shape && !head) writer.hold = true; // until it is there: whoever goes on does not see it again
+  const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    const { storage } = await choosing;
+    const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into });
+    await writer?.finish();
+    return { weights, head: head ?? watched.head() };
+  } catch (error) {
+    await writer?.stop();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+/** Hands progress on, and counts the bytes that came. */
+export function counting(report: Making['report']): { onProgress: ByteProgress; fetched: () => number } {
+  let loaded = 0;
+  return {
+    onProgress: (progress) => {
+      loaded = progress.loadedBytes;
+      report(progress);
+    },
+    fetched: () => loaded,
+  };
+}

@@ -1,0 +1,107 @@
+/** Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what has to be fetched. */
+import { exclusively } from '../cache.js';
+import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, placeBytes, readPlan, replay, writePlan, type CachePlan } from '../checkpoint/cacheEntry.js';
+import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cacheStore.js';
+import { watchForHead } from '../checkpoint/head.js';
+import { mayStartOver, startOver } from '../checkpoint/part.js';
+import type { Precision } from '../checkpoint/precision.js';
+import { parameterBytes, WeightMemory } from '../checkpoint/weightMemory.js';
+import { presentParameters } from '../checkpoint/weights.js';
+import { DeviceError, SourceError } from '../errors.js';
+import type { DINOv2Config } from '../model/config.js';
+import { parameters } from '../model/parameters.js';
+import { build, counting, fill, headWidths, type LoadedModel, type Making } from './build.js';
+import { describedBy, parseJson } from './configFile.js';
+import { loadFresh, outcome } from './fresh.js';
+import type { CacheRequest, Checkpoint, CheckpointSource } from './source.js';
+
+/** Loads from the browser's storage what is there, and keeps what has to be fetched. */
+export async function loadCached(source: CheckpointSource, cache: CacheRequest, making: Making): Promise<LoadedModel> {
+  const { choosing, signal } = making;
+  const store = await openStore(cache.kind);
+  if (typeof store === 'string') return loadFresh(source, making, async () => store);
+  const precision = await choosing;
+  const key = await cacheKey(cache.folder, precision.dtype);
+  return exclusively(key, signal, async () => {
+    const folder = await store.folder(key);
+    const known = await readPlan(folder).catch(() => undefined); // a storage that cannot be read holds nothing
+    try {
+      if (known && sameIntegrity(known.plan.integrity, cache.integrity)) return await loadKnown(source, store, folder, known.plan, making);
+      return await loadFresh(source, making, (checkpoint, config) => begin(cache, store, folder, precision, checkpoint, config));
+    } catch (error) {
+      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to tell
+      throw error;
+    }
+  });
+}
+
+/** Loads an entry of the cache, and the rest of one that was interrupted. */
+async function loadKnown(source: CheckpointSource, store: CacheStore, folder: CacheFolder, plan: CachePlan, making: Making): Promise<LoadedModel> {
+  const { gpu, choosing, report } = making;
+  const described = describedBy(parseJson(new TextEncoder().encode(plan.config)));
+  const config = described.config!;
+  const { storage } = await choosing;
+  const totalBytes = plan.files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
+  const totalTensors = plan.files.reduce((sum, { header }) => sum + header.tensors.size, 0);
+  const present = new Set(plan.present);
+  return build(making, { ...described, config }, async (signal) => {
+    const weights = await WeightMemory.create(gpu, parameters(config).filter(({ name }) => present.has(name)), storage);
+    try {
+      const head = new CachedHead(plan);
+      const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
+        if (!head.write(name, bytes)) weights.write(name, offset, bytes);
+      };
+      const found = await replay(folder, plan, write, (loadedBytes) => report({ loadedBytes, totalBytes }), signal);
+      if (found.complete) {
+        gpu.check();
+        report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
+        return { weights, head: head.head, report: { fetchedBytes: 0, cachedBytes: found.bytes, cache: store.kind, cacheReason: 'read from the cache' } };
+      }
+      const { place } = found;
+      if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: expected weights in the cache, found none that are whole. Load the model again.`));
+      const { onProgress, fetched } = counting(report);
+      const { stream } = await source.open({ onProgress, reload: making.reload, resume: { versions: plan.files, place } });
+      const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found.segments);
+      const loaded = await fill(making, stream, config, signal, { writer, into: weights, head: head.head });
+      return { ...loaded, report: { fetchedBytes: fetched() - placeBytes(plan, place), cachedBytes: found.bytes, ...outcome(writer) } };
+    } catch (error) {
+      weights.destroy();
+      throw error;
+    }
+  });
+}
+
+/** Begins an entry, or says why there can be none. */
+async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder, { dtype, storage }: Precision, { stream, configText }: Checkpoint, config: DINOv2Config): Promise<CacheWriter | string> {
+  if (!stream.files || !stream.place || configText === undefined) return 'the source is no checkpoint on a server';
+  const present = presentParameters(stream, parameters(config));
+  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, storage), 0);
+  try {
+    if (cache.persist) await navigator.storage.persist();
+    const { quota, usage = 0 } = await navigator.storage.estimate();
+    // What browsers tell is a guess, and the write is what counts; but what cannot fit is not begun.
+    if (quota !== undefined && quota - usage < packedBytes) return `the browser has room for ${quota - usage} bytes, and the weights need ${packedBytes}`;
+    await removeOlder(store);
+    const { shape: head } = watchForHead(stream, headWidths(config));
+    const plan: CachePlan = { format: CACHE_FORMAT, id: cache.id, folder: cache.folder, dtype, config: configText, files: stream.files, integrity: cache.integrity, present: present.map(({ name }) => name), head, packedBytes };
+    await writePlan(folder, plan);
+    return new CacheWriter(store.kind, folder, plan, () => stream.place!(), 0);
+  } catch (error) {
+    return `writing to the cache failed: ${String(error)}`;
+  }
+}
+
+/** Entries of formats that no load reads any more. Those of newer ones are another version's. */
+async function removeOlder(store: CacheStore): Promise<void> {
+  for (const key of await store.keys()) if (Number(/^v(\d+)-/.exec(key)?.[1] ?? Infinity) < CACHE_FORMAT) await store.remove(key);
+}
+
+function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  return Object.entries(b).every(([file, hash]) => a[file] === hash); // what was checked and is not asked for any more does no harm
+}
+
+/** Whether what has come so far is good, and worth going on with. */
+function isInterruption(error: unknown, signal: AbortSignal | undefined): boolean {
+  if (signal?.aborted === true || error instanceof DeviceError) return true;
+  return error instanceof SourceError && (error.code === 'SOURCE_FETCH' || error.code === 'SOURCE_TRUNCATED') && !mayStartOver(error);
+}

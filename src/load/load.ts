@@ -1,0 +1,45 @@
+/** From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried. */
+import { choosePrecision } from '../checkpoint/precision.js';
+import { mayStartOver } from '../checkpoint/part.js';
+import { acquireGpu } from '../gpu/device.js';
+import type { LoadOptions, LoadProgress } from '../options.js';
+import type { LoadedModel, Making } from './build.js';
+import { loadCached } from './cached.js';
+import { checkPosEmbed } from './configFile.js';
+import { loadFresh } from './fresh.js';
+import type { CheckpointSource } from './source.js';
+
+/** Loads from the start, in all, where the file changes on the way or cannot be gone on with. */
+const LOADS = 3;
+
+/**
+ * Loads a checkpoint. On any failure, an abort included, nothing is left behind on the GPU.
+ * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
+ */
+export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
+  const { dtype = 'fp32', selfTest = true, posEmbed, signal, onProgress } = options;
+  signal?.throwIfAborted();
+  if (posEmbed !== undefined) checkPosEmbed(posEmbed);
+  const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
+  const choosing = choosePrecision(gpu, dtype, selfTest);
+  choosing.catch(() => undefined); // it is told where it is awaited
+  try {
+    for (let load = 1; ; load++) {
+      let progress: LoadProgress = { loadedBytes: 0, totalBytes: undefined, loadedTensors: 0, totalTensors: 0 };
+      const report = (news: Partial<LoadProgress>): void => {
+        progress = { ...progress, ...news };
+        onProgress?.(progress);
+      };
+      const making: Making = { gpu, choosing, posEmbed, signal, report, reload: load > 1 };
+      try {
+        return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
+      } catch (error) {
+        if (load === LOADS || !mayStartOver(error) || signal?.aborted === true) throw error;
+      }
+    }
+  } catch (error) {
+    await choosing.catch(() => undefined); // its buffers go with it
+    gpu.release();
+    throw error;
+  }
+}

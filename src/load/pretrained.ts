@@ -1,0 +1,66 @@
+/** Checkpoints on a server, as sources for the loader. */
+import { locate } from '../checkpoint/hub.js';
+import { parseSha256 } from '../checkpoint/sha256.js';
+import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../checkpoint/shards.js';
+import { isUrl, readAll } from '../checkpoint/sources.js';
+import type { TensorStream } from '../checkpoint/tensorStream.js';
+import { ConfigError, SourceError } from '../errors.js';
+import type { PretrainedOptions } from '../options.js';
+import { describedBy, parseJson } from './configFile.js';
+import type { CheckpointSource } from './source.js';
+
+const WEIGHTS = 'model.safetensors';
+const INDEX = `${WEIGHTS}.index.json`;
+/** Of an index: giant's would have 100 kB. */
+const MAX_INDEX_BYTES = 2 ** 24;
+
+/** @throws SourceError SOURCE_URL, ConfigError CONFIG_FIELD */
+export function pretrained(id: string | URL, options: PretrainedOptions): CheckpointSource {
+  const folder = locate(id, options);
+  const integrity = hashes(options.integrity);
+  const { signal, fetch, retry } = options;
+  return {
+    cache: isUrl(folder) ? { kind: options.cache ?? 'auto', persist: options.persist ?? false, id: String(id), folder: absolute(folder), integrity } : undefined,
+    local: !isUrl(folder),
+    async open({ onProgress, reload, resume }) {
+      const common = { signal, fetch, retry, reload };
+      const fileOf = (name: string, source = `${folder}${name}`): ShardFile => ({ name, source, sha256: integrity[name] });
+      if (resume) {
+        const files = resume.versions.map(({ url }) => fileOf(url.slice(url.lastIndexOf('/') + 1), url));
+        return { stream: await openCheckpoint(files, { ...common, onProgress, resume }) };
+      }
+      const config = await readAll(`${folder}config.json`, common);
+      const described = describedBy(parseJson(config));
+      const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> => openCheckpoint(names.map((name) => fileOf(name)), { ...common, onProgress, index });
+      let stream: TensorStream;
+      try {
+        stream = await openAll([WEIGHTS]);
+      } catch (missing) {
+        if (!isMissing(missing)) throw missing;
+        const index = await readAll(`${folder}${INDEX}`, { ...common, maxBytes: MAX_INDEX_BYTES }).catch((error: unknown) => {
+          throw isMissing(error) ? missing : error;
+        });
+        const parsed = parseShardIndex(index);
+        stream = await openAll(parsed.files, parsed);
+      }
+      return { ...described, configText: new TextDecoder().decode(config), stream };
+    },
+  };
+}
+
+const isMissing = (error: unknown): boolean => error instanceof SourceError && error.status === 404;
+
+/** What the cache is keyed by must not depend on the page. */
+const absolute = (folder: string): string => new URL(folder, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+
+function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<string, string>> {
+  if (integrity === undefined) return {};
+  const given = typeof integrity === 'string' ? { [WEIGHTS]: integrity } : integrity;
+  return Object.fromEntries(
+    Object.entries(given).map(([file, text]) => {
+      const hash = parseSha256(text);
+      if (hash === undefined) throw new ConfigError('CONFIG_FIELD', `integrity of ${file}: expected a SHA-256, 64 hexadecimal digits or sha256- and base64, found ${JSON.stringify(text).slice(0, 80)}.`);
+      return [file, hash];
+    }),
+  );
+}

@@ -1,0 +1,45 @@
+/** Where a checkpoint comes from, as the loader sees it. */
+import type { CacheKind } from '../checkpoint/cacheStore.js';
+import type { CheckpointOptions } from '../checkpoint/shards.js';
+import type { TensorStream } from '../checkpoint/tensorStream.js';
+import type { LoadProgress } from '../options.js';
+import type { Described } from './configFile.js';
+
+/** A checkpoint about to be read. Where it brings no configuration, its tensors' shapes give it. */
+export interface Checkpoint extends Described {
+  /** The text of config.json: what is kept for the next time. */
+  readonly configText?: string | undefined;
+  readonly stream: TensorStream;
+}
+
+export type ByteProgress = (progress: Pick<LoadProgress, 'loadedBytes' | 'totalBytes'>) => void;
+
+export interface OpenOptions {
+  readonly onProgress: ByteProgress;
+  /** Past the browser's HTTP cache: what came before was of two versions. */
+  readonly reload: boolean;
+  /** Go on from here; what config.json says is known then. */
+  readonly resume?: CheckpointOptions['resume'];
+}
+
+/** Where a checkpoint comes from. */
+export interface CheckpointSource {
+  open(options: OpenOptions): Promise<Checkpoint>;
+  /** At hand already: nothing is fetched. */
+  readonly local?: boolean | undefined;
+  /** How its packed weights are kept in the browser; undefined: they are not. */
+  readonly cache?: CacheRequest | undefined;
+}
+
+/** What to keep, and under which name. */
+export interface CacheRequest {
+  readonly kind: CacheKind;
+  /** Ask the browser to spare the origin's storage when it runs out of room. */
+  readonly persist: boolean;
+  /** As the caller wrote it. */
+  readonly id: string;
+  /** The URL of the folder. */
+  readonly folder: string;
+  /** SHA-256 that were asked for, by file name. */
+  readonly integrity: Readonly<Record<string, string>>;
+}

@@ -1,0 +1,109 @@
+/** What callers hand to a model: how to load it, what to compute. Types, and nothing else. */
+import type { CacheKind } from './checkpoint/cacheStore.js';
+import type { HubOptions } from './checkpoint/hub.js';
+import type { Dtype } from './checkpoint/precision.js';
+import type { RetryOptions } from './checkpoint/retry.js';
+import type { ByteSource } from './checkpoint/sources.js';
+import type { PixelOptions } from './image/preprocess.js';
+import type { PosEmbedConvention } from './model/config.js';
+import type { Pooling } from './tasks/pooling.js';
+
+/** What a load has done so far. */
+export interface LoadProgress {
+  readonly loadedBytes: number;
+  /** Undefined where the source does not say how long it is. */
+  readonly totalBytes: number | undefined;
+  readonly loadedTensors: number;
+  readonly totalTensors: number;
+}
+
+export interface LoadOptions {
+  /**
+   * How matrices are stored on the GPU: `fp32`; `fp16`, half the memory; `int8`, a quarter; `auto`, fp16 where the self-test holds on this adapter,
+   * else fp32. Sums and everything between layers are f32 in all of them. Default: `fp32`, Python's numbers.
+   */
+  readonly dtype?: 'auto' | Dtype | undefined;
+  /** Tests every kernel against numbers computed here before it is trusted, once a device and dtype, in tenths of a second. Default: true. */
+  readonly selfTest?: boolean | undefined;
+  /**
+   * How position embeddings are brought to another grid. Default: as the checkpoint's dialect has it, Hugging Face's or facebookresearch's own.
+   * For facebookresearch's numbers from Hugging Face's files without registers: `offset`.
+   */
+  readonly posEmbed?: PosEmbedConvention | undefined;
+  /** A device of the caller's; it is neither lost track of nor destroyed here. Default: one that all models of the page share. */
+  readonly device?: GPUDevice | undefined;
+  /** Stops the load; the promise rejects with the signal's reason, and nothing stays behind on the GPU. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/** How a model's weights came. */
+export interface LoadReport {
+  /** From the network, without what was fetched twice; of files and of weights by formula, 0. */
+  readonly fetchedBytes: number;
+  /** Packed bytes that were read from the cache. */
+  readonly cachedBytes: number;
+  /** Where they are kept for the next time. */
+  readonly cache: 'opfs' | 'cache-api' | 'none';
+  /** Why, in words. */
+  readonly cacheReason: string;
+}
+
+export interface PretrainedOptions extends LoadOptions, HubOptions {
+  /**
+   * Where the packed weights are kept, so that the next load reads no byte from the network: `opfs`, the browser's file system for the origin;
+   * `cache-api`; `none`; or `auto`, the first of the two that is there. What is kept is not asked after again: `removeCached(id)` for a new version of
+   * a branch. In Node nothing is kept. Default: `auto`.
+   */
+  readonly cache?: CacheKind | undefined;
+  /** Asks the browser not to evict what is kept (`navigator.storage.persist()`); some ask the visitor. Default: false. */
+  readonly persist?: boolean | undefined;
+  /** SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; of a checkpoint in several files, by file name. */
+  readonly integrity?: string | Readonly<Record<string, string>> | undefined;
+  /** How often and how patiently a request is tried again. */
+  readonly retry?: RetryOptions | undefined;
+}
+
+/** A checkpoint that is at hand already. */
+export interface ModelFiles {
+  /** config.json: its object, its text, or a file of it. Without it the configuration is read from the tensors' names and shapes. */
+  readonly config?: object | Blob | string | undefined;
+  /** The safetensors file; or all files of a checkpoint in several, in any order. */
+  readonly weights: ByteSource | readonly ByteSource[];
+}
+
+export interface ForwardOptions {
+  /** Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`. Default: none. */
+  readonly layers?: readonly number[] | undefined;
+  /** Blocks whose attention can be asked for: 0 to `depth` - 1, as in Hugging Face's `attentions`. Default: none. */
+  readonly attentions?: readonly number[] | undefined;
+  /**
+   * `bool_masked_pos`: for every patch of every image, (batch, rows · cols), whether the mask token stands in for it. Needs a checkpoint with a
+   * mask token, which all published ones are.
+   */
+  readonly maskedPatches?: readonly boolean[] | Uint8Array | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How an image becomes pixels, and what to keep of the forward. */
+export interface FeatureOptions extends PixelOptions, ForwardOptions {}
+
+export interface EmbedOptions extends PixelOptions {
+  /** Default: `cls`. */
+  readonly pooling?: Pooling | undefined;
+  /** Scale to length 1, so that a dot product is a cosine. Default: true. */
+  readonly normalize?: boolean | undefined;
+}
+
+export interface EmbedAllOptions extends EmbedOptions {
+  /** Images in a forward, where they have one size. Default: 8. */
+  readonly batchSize?: number | undefined;
+}
+
+/** Normalised pixels: float32 (batch, 3, height, width). */
+export interface PixelSize {
+  readonly height: number;
+  readonly width: number;
+  /** Default: 1. */
+  readonly batch?: number | undefined;
+}

@@ -1,0 +1,95 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { mayStartOver } from '../../src/checkpoint/part.ts';
+import { pretrained } from '../../src/load/pretrained.ts';
+import type { TensorPiece } from '../../src/checkpoint/tensorStream.ts';
+import { changing, faults } from './faults.ts';
+import { openServer, sha256, weightsFile, type TestServer } from './server.ts';
+
+let server: TestServer;
+beforeAll(async () => void (server = await openServer()));
+afterAll(() => server.close());
+afterEach(() => server.reset());
+
+const expected = new Map([...parseSafetensors(weightsFile).tensors].map(([name, { begin, end }]) => [name, sha256(weightsFile.subarray(begin, end))]));
+
+/** Reads a checkpoint to its end, and gives each tensor's hash. */
+async function read(options: Parameters<typeof pretrained>[1] = {}): Promise<Map<string, string>> {
+  const source = pretrained(server.url, { retry: { attempts: 4, delayMs: 5 }, ...options });
+  const { stream } = await source.open({ onProgress: () => undefined, reload: false });
+  const parts = new Map<string, Buffer[]>();
+  for await (const { name, bytes } of stream.pieces as AsyncIterable<TensorPiece>) parts.set(name, [...(parts.get(name) ?? []), Buffer.from(bytes)]);
+  return new Map([...parts].map(([name, list]) => [name, sha256(Buffer.concat(list))]));
+}
+
+describe('between a server and its file', () => {
+  test.each(faults)('$name', async ({ fault, files, integrity, stallMs, error }) => {
+    if (fault) server.fault = fault;
+    if (files) server.files = files();
+    const reading = read({ integrity, retry: { attempts: 4, delayMs: 5, ...(stallMs === undefined ? {} : { stallMs }) } });
+    if (error) {
+      const found = await reading.then(() => undefined, (thrown: unknown) => thrown as Error & { code: string });
+      expect(found?.message).toMatch(error[1]);
+      expect(found?.code).toBe(error[0]);
+    } else {
+      expect(await reading).toEqual(expected);
+    }
+  });
+
+  test('they are more than 25 kinds', () => expect(faults.length).toBeGreaterThan(25));
+
+  test('parts are asked for while others are on their way, and no byte twice', async () => {
+    const { bytes, header } = encodeSafetensorsHeader([['cls_token', { dtype: 'U8', shape: [8_000_000] }]]);
+    server.files.set('model.safetensors', Buffer.concat([bytes, new Uint8Array(8_000_000)]));
+    let under = 0;
+    let most = 0;
+    server.fault = async ({ response, name }) => {
+      if (name !== 'model.safetensors') return false;
+      most = Math.max(most, ++under);
+      response.on('close', () => under--);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return false;
+    };
+    await read();
+    expect(most).toBe(3);
+    const ranges = server.asked.flatMap((line) => /bytes=(\d+)-(\d+)/.exec(line)?.slice(1).map(Number) ?? []);
+    for (let i = 2; i < ranges.length; i += 2) expect(ranges[i]).toBe(ranges[i - 1]! + 1);
+    expect(ranges.at(-1)).toBe(header.fileBytes - 1);
+  });
+
+  test('what broke off is asked for from its next byte', async () => {
+    server.fault = (asked) => asked.count === 0 && (faults.find(({ name }) => name === 'the first part breaks off')!.fault!(asked) as boolean);
+    await read({}).catch(() => undefined);
+    expect(server.asked.some((line) => line.includes(' bytes=1000-'))).toBe(true);
+  });
+
+  test('a file that changes on the way is an error after which a load starts over', async () => {
+    server.fault = changing(({ count }) => count < 2);
+    const error = await read().then(() => undefined, (thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
+    expect(mayStartOver(error)).toBe(true);
+  });
+
+  test('an abort ends all requests, at any moment', async () => {
+    for (const after of [0, 1, 2, 3]) {
+      server.reset();
+      const controller = new AbortController();
+      const reason = new Error('enough');
+      const closed: Promise<unknown>[] = [];
+      server.fault = ({ response, request, count, name }) => {
+        closed.push(new Promise((resolve) => request.socket.on('close', resolve).on('free', resolve) && response.on('close', resolve)));
+        if (name !== 'model.safetensors' || count < after) return false;
+        setTimeout(() => controller.abort(reason), 10);
+        return true; // and no answer comes
+      };
+      await expect(read({ signal: controller.signal })).rejects.toBe(reason);
+      await Promise.all(closed);
+    }
+  });
+
+  test('an abort ends the wait before another try', async () => {
+    const controller = new AbortController();
+    server.fault = ({ name, response }) => name === 'model.safetensors' && !!response.writeHead(503).end() && (setTimeout(() => controller.abort(new Error('enough')), 20), true);
+    await expect(read({ signal: controller.signal, retry: { delayMs: 60_000 } })).rejects.toThrow('enough');
+  });
+});
