@@ -4,6 +4,7 @@
  */
 import { BufferUsage, MAP_READ, TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
+import { isPng } from './png.js';
 
 /** One pixel, (200, 100, 50) with an alpha of 1 of 255. */
 const NEARLY_TRANSPARENT_PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGM4kWLECAAEtgFg+P6R2QAAAABJRU5ErkJggg==';
@@ -42,21 +43,17 @@ async function tryBitmap({ device }: Gpu): Promise<boolean> {
 }
 
 /** Whether a file has an alpha channel, by its first bytes: PNG, WebP. Other formats here have none, or one that is on or off. */
-export async function hasAlpha(file: Blob): Promise<boolean> {
-  const bytes = new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer());
-  const text = (begin: number, length: number): string => String.fromCharCode(...bytes.subarray(begin, begin + length));
-  if (text(1, 3) === 'PNG') return bytes[25] === 4 || bytes[25] === 6 || hasChunk(bytes, 'tRNS');
+export function hasAlpha(file: Uint8Array): boolean {
+  const text = (begin: number, length: number): string => String.fromCharCode(...file.subarray(begin, begin + length));
+  if (isPng(file)) return file[25] === 4 || file[25] === 6 || hasChunk(file, 'tRNS');
   if (text(0, 4) !== 'RIFF' || text(8, 4) !== 'WEBP') return false;
   const kind = text(12, 4);
-  if (kind === 'VP8X') return (bytes[20]! & 0x10) !== 0;
-  return kind === 'VP8L' && (bytes[24]! & 0x10) !== 0;
+  if (kind === 'VP8X') return (file[20]! & 0x10) !== 0;
+  return kind === 'VP8L' && (file[24]! & 0x10) !== 0;
 }
 
-/** Enough for what may stand before the picture in a PNG: a palette, and a colour profile of usual size. */
-const HEADER_BYTES = 65_536;
-
 function hasChunk(png: Uint8Array, wanted: string): boolean {
-  const view = new DataView(png.buffer);
+  const view = new DataView(png.buffer, png.byteOffset, png.byteLength);
   for (let at = 8; at + 8 <= png.length; at += 12 + view.getUint32(at)) {
     const kind = String.fromCharCode(...png.subarray(at + 4, at + 8));
     if (kind === wanted) return true;

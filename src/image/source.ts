@@ -1,12 +1,14 @@
 /**
  * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management, no premultiplied alpha, and alpha
- * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread.
+ * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread; PNG that browsers decode
+ * otherwise than Python, and all PNG where there is no browser, are decoded here (png.ts).
  */
 import { DeviceError, ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 import { bitmapsLoseColours, hasAlpha } from './alpha.js';
-import { withoutExif } from './orientation.js';
+import { liesOnItsSide, takeExif } from './orientation.js';
+import { decodePng, has16Bits, isPng } from './png.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
 export interface RawImage {
@@ -38,9 +40,8 @@ export type ImageSource =
   | RawImage;
 
 /**
- * How a file is turned. `respect`: upright, as its Exif data say, which is how the browser shows it and what
- * `transformers.image_utils.load_image` gives (of WebP, Chromium does not look at them). `ignore`: as the pixels lie in the file, which is
- * what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
+ * How a file is turned. `respect`: upright, as the Exif data of a JPEG, PNG or WebP say, which is what `transformers.image_utils.load_image`
+ * gives. `ignore`: as the pixels lie in the file, which is what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
  */
 export type Orientation = 'respect' | 'ignore';
 
@@ -54,8 +55,11 @@ export interface SourceOptions {
 /** An image on the GPU. Whoever holds it destroys the texture. */
 export interface ImageTexture {
   readonly texture: GPUTexture;
+  /** Of the upright image. */
   readonly width: number;
   readonly height: number;
+  /** 1 to 8: how the image lies in the texture, as Exif counts it. From 5 on, the texture's sides have changed places. */
+  readonly orientation: number;
 }
 
 /**
@@ -132,20 +136,31 @@ async function ofUrl(gpu: Gpu, source: string | URL, orientation: Orientation, s
 }
 
 async function ofBlob(gpu: Gpu, blob: Blob, name: string, orientation: Orientation, signal: AbortSignal | undefined): Promise<ImageTexture> {
-  let file = blob;
-  if (orientation === 'ignore') {
-    const bytes = await blob.arrayBuffer().catch((cause: unknown) => {
+  const bytes = new Uint8Array(
+    await blob.arrayBuffer().catch((cause: unknown) => {
       throw new ImageError('IMAGE_FETCH', `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`, { cause });
-    });
+    }),
+  );
+  signal?.throwIfAborted();
+  const { pieces, orientation: lies } = takeExif(bytes);
+  const image = await ofFile(gpu, bytes, new Blob(pieces, { type: blob.type }), name, signal);
+  if (orientation === 'ignore' || lies === 1) return image;
+  const [width, height] = liesOnItsSide(lies) ? [image.height, image.width] : [image.width, image.height];
+  return { texture: image.texture, width, height, orientation: lies };
+}
+
+/** As the pixels lie in the file: `file` holds `bytes` without Exif data. */
+async function ofFile(gpu: Gpu, bytes: Uint8Array<ArrayBuffer>, file: Blob, name: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  const transparent = typeof createImageBitmap === 'function' && hasAlpha(bytes) && (await bitmapsLoseColours(gpu));
+  signal?.throwIfAborted();
+  if (isPng(bytes) && (transparent || has16Bits(bytes) || typeof createImageBitmap !== 'function')) {
+    const { data, width, height } = await decodePng(bytes, name, gpu.device.limits.maxTextureDimension2D, signal);
     signal?.throwIfAborted();
-    file = new Blob(withoutExif(new Uint8Array(bytes)), { type: blob.type });
+    return ofRgba(gpu, data, name, width, height);
   }
-  const found = `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`;
-  // In a worker there is no <img>: Firefox's bitmaps have to do there, without the colours under transparency.
-  if (typeof Image === 'function' && typeof createImageBitmap === 'function' && (await hasAlpha(file).catch(() => false)) && (await bitmapsLoseColours(gpu))) {
-    signal?.throwIfAborted();
-    return ofFileAsElement(gpu, file, name, found, signal);
-  }
+  const found = `${bytes.length} bytes${file.type && ` of type ${file.type}`}`;
+  // In a worker there is no <img>: Firefox's bitmaps have to do there, without the colours under a WebP's transparency.
+  if (transparent && typeof Image === 'function') return ofFileAsElement(gpu, file, name, found, signal);
   return ofDecoded(gpu, file, name, found, signal);
 }
 
@@ -180,8 +195,8 @@ async function ofElement(gpu: Gpu, element: HTMLImageElement, signal: AbortSigna
 /** Decodes anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels. */
 async function ofDecoded(gpu: Gpu, source: Blob | HTMLImageElement, name: string, found: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
   if (typeof createImageBitmap !== 'function') {
-    const how = 'Decode the image yourself and hand in { data, width, height }';
-    throw new ImageError('IMAGE_DECODE', `${name}: expected a browser's image decoder (createImageBitmap), found none here. ${how}.`);
+    const how = 'Hand in a PNG, or decode the image yourself and hand in { data, width, height }';
+    throw new ImageError('IMAGE_DECODE', `${name}: expected a PNG or a browser's image decoder (createImageBitmap), found ${found} and none here. ${how}.`);
   }
   let bitmap: ImageBitmap;
   try {
@@ -246,11 +261,11 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
     const expected = channels === undefined ? `${size * 3} or ${size * 4}` : `${size * channels} (${channels} channels; 3 or 4 will do)`;
     throw new ImageError('IMAGE_SIZE', `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`);
   }
-  return upload(gpu, 'data', width as number, height as number, (texture) => {
-    const rgba = perPixel === 4 ? bytes : withAlpha(bytes);
-    gpu.device.queue.writeTexture({ texture }, rgba, { bytesPerRow: width! * 4 }, [width!, height!]);
-  });
+  return ofRgba(gpu, perPixel === 4 ? bytes : withAlpha(bytes), 'data', width as number, height as number);
 }
+
+const ofRgba = (gpu: Gpu, data: Uint8Array<ArrayBuffer>, name: string, width: number, height: number): Promise<ImageTexture> =>
+  upload(gpu, name, width, height, (texture) => gpu.device.queue.writeTexture({ texture }, data, { bytesPerRow: width * 4 }, [width, height]));
 
 function withAlpha(rgb: Uint8Array): Uint8Array<ArrayBuffer> {
   const rgba = new Uint8Array((rgb.length / 3) * 4);
@@ -287,7 +302,7 @@ async function upload(gpu: Gpu, name: string, width: number, height: number, fil
       fill(made);
       return made;
     });
-    return { texture, width, height };
+    return { texture, width, height, orientation: 1 };
   } catch (error) {
     made?.destroy();
     throw error;

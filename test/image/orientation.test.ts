@@ -1,10 +1,38 @@
 import { describe, expect, it } from 'vitest';
-import { withoutExif } from '../../src/image/orientation.js';
+import { liesOnItsSide, takeExif, TURNS } from '../../src/image/orientation.js';
 import { read } from './files.js';
 
-const joined = (bytes: Uint8Array<ArrayBuffer>): Buffer => Buffer.concat(withoutExif(bytes));
+const joined = (bytes: Uint8Array<ArrayBuffer>): Buffer => Buffer.concat(takeExif(bytes).pieces);
+const orientationOf = (bytes: Uint8Array<ArrayBuffer>): number => takeExif(bytes).orientation;
 
-describe('withoutExif', () => {
+/** A JPEG that is nothing but Exif data around `tiff`. */
+const jpegOf = (tiff: readonly number[]): Uint8Array<ArrayBuffer> =>
+  Uint8Array.of(0xff, 0xd8, 0xff, 0xe1, 0, 2 + 6 + tiff.length, ...Buffer.from('Exif\0\0'), ...tiff, 0xff, 0xd9, 0, 0, 0, 0, 0, 0, 0, 0);
+const bigEndian = (orientation: number, type = 3): number[] => [0x4d, 0x4d, 0, 42, 0, 0, 0, 8, 0, 2, 1, 0x0f, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0x12, 0, type, 0, 0, 0, 1, 0, orientation, 0, 0];
+const littleEndian = (orientation: number): number[] => [0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+
+describe('takeExif', () => {
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])('reads orientation %i of a JPEG, in either order of bytes', (n) => {
+    expect(orientationOf(read(`test/fixtures/pixels/images/exif${n}.jpg`))).toBe(n);
+    expect(orientationOf(jpegOf(bigEndian(n)))).toBe(n);
+    expect(orientationOf(jpegOf(littleEndian(n)))).toBe(n);
+  });
+
+  it.each([['exif6.png', 6], ['exif5-alpha.png', 5], ['exif8.webp', 8], ['exif6-alpha.webp', 6], ['rgb.png', 1], ['lossless.webp', 1], ['rgb.bmp', 1]])('reads that of %s', (name, n) => {
+    expect(orientationOf(read(`test/fixtures/pixels/images/${name}`))).toBe(n);
+  });
+
+  it('takes no orientation that is none', () => {
+    for (const tiff of [bigEndian(0), bigEndian(9), bigEndian(6, 4), [], bigEndian(6).slice(0, 20), [0x4d, 0x4d, 0, 42, 255, 255, 255, 255], [0x58, ...bigEndian(6).slice(1)]]) {
+      expect(orientationOf(jpegOf(tiff))).toBe(1);
+    }
+  });
+
+  it('turns by whole pixels: eight ways, each its own', () => {
+    expect(new Set(TURNS.slice(1)).size).toBe(8);
+    expect([1, 2, 3, 4, 5, 6, 7, 8].filter(liesOnItsSide)).toEqual([5, 6, 7, 8]);
+  });
+
   it.each(['exif1.jpg', 'exif8.jpg', 'exif6.png', 'exif8.webp'])('takes the Exif data out of %s', (name) => {
     const bytes = read(`test/fixtures/pixels/images/${name}`);
     expect(Buffer.from(bytes).toString('latin1')).toMatch(/Exif\0\0|eXIf|EXIF/);

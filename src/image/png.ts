@@ -1,0 +1,222 @@
+/**
+ * PNG → red, green, blue, alpha in 8 bits, with the colours of Pillow's `Image.open(file).convert('RGB')`. For what a browser decodes otherwise
+ * (16 bits a channel; colours under transparency), and for Node, which decodes nothing. The platform inflates; the rest is the PNG
+ * specification, second edition, and strict: a check sum that is wrong is an error.
+ */
+import { ImageError } from '../errors.js';
+
+/** Red, green, blue, alpha; alpha is 255 where the file gives it by `tRNS` alone, as nobody looks at it. */
+export interface DecodedPng {
+  readonly data: Uint8Array<ArrayBuffer>;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What the file says of itself. */
+interface Header {
+  readonly width: number;
+  readonly height: number;
+  readonly bitDepth: number;
+  readonly colourType: number;
+  readonly interlaced: boolean;
+}
+
+const GREY = 0;
+const RGB = 2;
+const PALETTE = 3;
+const GREY_ALPHA = 4;
+const RGBA = 6;
+const CHANNELS: Record<number, number> = { [GREY]: 1, [RGB]: 3, [PALETTE]: 1, [GREY_ALPHA]: 2, [RGBA]: 4 };
+const BIT_DEPTHS: Record<number, readonly number[]> = { [GREY]: [1, 2, 4, 8, 16], [RGB]: [8, 16], [PALETTE]: [1, 2, 4, 8], [GREY_ALPHA]: [8, 16], [RGBA]: [8, 16] };
+
+/** Adam7: the first column and row of each pass, and its steps. */
+const ADAM7 = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]] as const;
+const WHOLE = [[0, 0, 1, 1]] as const;
+
+/** A byte of deflate makes at most so many: what claims more is not all there. */
+const MOST_INFLATION = 1032;
+
+export const isPng = (bytes: Uint8Array): boolean => [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, i) => bytes[i] === byte);
+
+/** Whether a browser may give other colours than Pillow, told by the header alone: 16 bits a channel. */
+export const has16Bits = (png: Uint8Array): boolean => isPng(png) && png[24] === 16;
+
+/**
+ * Decodes a PNG. Grey in 16 bits is cut to 255, as `convert('RGB')` does it in Pillow 12.3 (most such files become white); of other kinds of 16
+ * bits it keeps the high byte. Of an animation it is the image that programs without animations show.
+ *
+ * @param name of the file, for messages
+ * @param mostSide the longest side that may be
+ * @throws ImageError IMAGE_DECODE (not a whole PNG), IMAGE_SIZE (longer than `mostSide`)
+ * @throws `signal.reason` after an abort
+ */
+export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name: string, mostSide: number, signal?: AbortSignal): Promise<DecodedPng> {
+  const fail = (expected: string, found: string, cause?: unknown): never => {
+    throw new ImageError('IMAGE_DECODE', `${name}: expected a PNG with ${expected}, found ${found}. Save the image anew.`, { cause });
+  };
+  const { header, palette, pieces } = readChunks(bytes, fail);
+  const { width, height, bitDepth, colourType, interlaced } = header;
+  if (width > mostSide || height > mostSide) {
+    throw new ImageError('IMAGE_SIZE', `${name}: expected at most ${mostSide} × ${mostSide} pixels on this device, found ${width} × ${height}. Make the image smaller first.`);
+  }
+  const bitsPerPixel = CHANNELS[colourType]! * bitDepth;
+  const passes = (interlaced ? ADAM7 : WHOLE)
+    .map(([left, top, stepX, stepY]) => ({ left, top, stepX, stepY, columns: Math.ceil((width - left) / stepX), rows: Math.ceil((height - top) / stepY) }))
+    .filter(({ columns, rows }) => columns > 0 && rows > 0)
+    .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * bitsPerPixel) / 8) }));
+  const packed = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const inflated = passes.reduce((sum, { rows, rowBytes }) => sum + rows * (1 + rowBytes), 0);
+  if (inflated > packed * MOST_INFLATION) fail(`image data of ${width} × ${height} pixels`, `${packed} bytes, which are too few for that`);
+
+  const data = new Uint8Array(width * height * 4).fill(255);
+  const write = pixelWriter(header, palette, data);
+  const reader = new Blob(pieces).stream().pipeThrough(new DecompressionStream('deflate')).getReader();
+  let chunk: Uint8Array = new Uint8Array(0);
+  /** Fills `row` with what comes next. What follows the last row is not read. */
+  const fill = async (row: Uint8Array): Promise<void> => {
+    for (let at = 0; at < row.length; ) {
+      if (chunk.length === 0) {
+        signal?.throwIfAborted();
+        const { done, value } = await reader.read().catch((cause: unknown) => fail('image data that can be inflated', `some that cannot (${String(cause)})`, cause));
+        if (done) return fail(`image data of ${width} × ${height} pixels`, 'an end before its last row');
+        chunk = value;
+      }
+      const part = chunk.subarray(0, row.length - at);
+      row.set(part, at);
+      at += part.length;
+      chunk = chunk.subarray(part.length);
+    }
+  };
+  try {
+    const distance = Math.max(1, bitsPerPixel / 8); // to the byte that filters take for the one to the left
+    for (const { left, top, stepX, stepY, columns, rows, rowBytes } of passes) {
+      let [row, above] = [new Uint8Array(1 + rowBytes), new Uint8Array(1 + rowBytes)];
+      for (let y = 0; y < rows; y++) {
+        if (chunk.length >= row.length) {
+          row.set(chunk.subarray(0, row.length));
+          chunk = chunk.subarray(row.length);
+        } else {
+          await fill(row);
+        }
+        if (row[0]! > 4) fail('filters 0 to 4', `filter ${row[0]} in row ${y}`);
+        unfilter(row, above, distance);
+        write(row, columns, ((top + y * stepY) * width + left) * 4, stepX * 4);
+        [row, above] = [above, row];
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined); // it has failed already, or nobody asks for the rest
+  }
+  return { data, width, height };
+}
+
+/** The chunks that make the picture. Others are passed over, those that must be understood excepted. */
+function readChunks(bytes: Uint8Array<ArrayBuffer>, fail: (expected: string, found: string) => never): { header: Header; palette: Uint8Array; pieces: Uint8Array<ArrayBuffer>[] } {
+  if (!isPng(bytes)) fail('the signature of one', 'another beginning');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  let header: Header | undefined;
+  let palette = new Uint8Array(0);
+  for (let at = 8; ; ) {
+    if (at + 12 > bytes.length) fail('an IEND chunk', `the end of the file at byte ${bytes.length}`);
+    const end = at + 8 + view.getUint32(at);
+    const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (end + 4 > bytes.length) fail(`a whole ${kind} chunk`, `the end of the file at byte ${bytes.length}`);
+    const content = bytes.subarray(at + 8, end);
+    const critical = (bytes[at + 4]! & 0x20) === 0;
+    if (critical && view.getUint32(end) !== crc32(bytes.subarray(at + 4, end))) fail(`the check sum of its ${kind} chunk`, 'another: the file is damaged');
+    if (!header || kind === 'IHDR') {
+      if (header || kind !== 'IHDR' || content.length !== 13) fail('one IHDR chunk of 13 bytes, the first of all', `${kind} of ${content.length} bytes`);
+      header = readHeader(content, new DataView(bytes.buffer, content.byteOffset, 13), fail);
+    } else if (kind === 'PLTE') {
+      palette = content;
+    } else if (kind === 'IDAT') {
+      pieces.push(content);
+    } else if (kind === 'IEND') {
+      break;
+    } else if (critical) {
+      fail('chunks that are known', kind);
+    }
+    at = end + 4;
+  }
+  if (header!.colourType === PALETTE && (palette.length === 0 || palette.length % 3 !== 0)) fail('a palette of 3 bytes a colour', `${palette.length} bytes`);
+  return { header: header!, palette, pieces };
+}
+
+function readHeader(content: Uint8Array, view: DataView, fail: (expected: string, found: string) => never): Header {
+  const [width, height] = [view.getUint32(0), view.getUint32(4)];
+  const [bitDepth, colourType, compression, filter, interlace] = [...content.subarray(8)] as [number, number, number, number, number];
+  if (width === 0 || height === 0) fail('at least 1 × 1 pixels', `${width} × ${height}`);
+  if (!BIT_DEPTHS[colourType]?.includes(bitDepth)) fail('a colour type and bit depth of the specification', `${colourType} and ${bitDepth}`);
+  if (compression !== 0 || filter !== 0 || interlace > 1) fail('compression 0, filter 0 and interlace 0 or 1', `${compression}, ${filter} and ${interlace}`);
+  return { width, height, bitDepth, colourType, interlaced: interlace === 1 };
+}
+
+/** Undoes the filter of a row in place; byte 0 of both rows is the filter. */
+function unfilter(row: Uint8Array, above: Uint8Array, distance: number): void {
+  const filter = row[0];
+  if (filter === 0) return;
+  for (let i = 1; i < row.length; i++) {
+    const left = i > distance ? row[i - distance]! : 0;
+    const up = above[i]!;
+    if (filter === 1) row[i]! += left;
+    else if (filter === 2) row[i]! += up;
+    else if (filter === 3) row[i]! += (left + up) >> 1;
+    else row[i]! += paeth(left, up, i > distance ? above[i - distance]! : 0);
+  }
+}
+
+function paeth(left: number, up: number, corner: number): number {
+  const [toLeft, toUp, toCorner] = [Math.abs(up - corner), Math.abs(left - corner), Math.abs(left + up - 2 * corner)];
+  if (toLeft <= toUp && toLeft <= toCorner) return left;
+  return toUp <= toCorner ? up : corner;
+}
+
+/** Writes the pixels of a row into `data` from `to` on, `step` bytes apart. */
+function pixelWriter({ bitDepth, colourType }: Header, palette: Uint8Array, data: Uint8Array): (row: Uint8Array, columns: number, to: number, step: number) => void {
+  if (colourType === RGB || colourType === RGBA || colourType === GREY_ALPHA) {
+    const bytes = bitDepth / 8;
+    const channels = CHANNELS[colourType]!;
+    const [green, blue] = colourType === GREY_ALPHA ? [0, 0] : [bytes, 2 * bytes];
+    const alpha = colourType === RGB ? undefined : (channels - 1) * bytes;
+    return (row, columns, to, step) => {
+      for (let x = 0, from = 1; x < columns; x++, from += channels * bytes, to += step) {
+        data[to] = row[from]!;
+        data[to + 1] = row[from + green]!;
+        data[to + 2] = row[from + blue]!;
+        if (alpha !== undefined) data[to + 3] = row[from + alpha]!;
+      }
+    };
+  }
+  const largest = 2 ** bitDepth - 1;
+  /** Sample x of a row, which may share its byte with others. */
+  const sampleOf = (row: Uint8Array, x: number): number => {
+    if (bitDepth === 8) return row[1 + x]!;
+    if (bitDepth === 16) return row[1 + 2 * x]! * 256 + row[2 + 2 * x]!;
+    const bit = x * bitDepth;
+    return (row[1 + (bit >> 3)]! >> (8 - bitDepth - (bit & 7))) & largest;
+  };
+  return (row, columns, to, step) => {
+    for (let x = 0; x < columns; x++, to += step) {
+      const sample = sampleOf(row, x);
+      if (colourType === PALETTE) {
+        for (let c = 0; c < 3; c++) data[to + c] = palette[sample * 3 + c] ?? 0; // Pillow: black beyond the palette
+      } else {
+        data.fill(bitDepth === 16 ? Math.min(sample, 255) : (sample * 255) / largest, to, to + 3);
+      }
+    }
+  };
+}
+
+let table: Uint32Array | undefined;
+
+/** As PNG has it: ISO 3309. */
+function crc32(bytes: Uint8Array): number {
+  table ??= Uint32Array.from({ length: 256 }, (_, n) => {
+    for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
+    return n;
+  });
+  let crc = ~0;
+  for (let i = 0; i < bytes.length; i++) crc = table[(crc ^ bytes[i]!) & 255]! ^ (crc >>> 8);
+  return ~crc >>> 0;
+}
