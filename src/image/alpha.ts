@@ -1,10 +1,9 @@
 /**
  * Colours under transparency. Python drops alpha and keeps the colours; a browser may have multiplied them with it before we see them.
- * Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says, but not to an <img>.
+ * Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says.
  */
 import { BufferUsage, MAP_READ, TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
-import { isPng } from './png.js';
 
 /** One pixel, (200, 100, 50) with an alpha of 1 of 255. */
 const NEARLY_TRANSPARENT_PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGM4kWLECAAEtgFg+P6R2QAAAABJRU5ErkJggg==';
@@ -40,24 +39,4 @@ async function tryBitmap({ device }: Gpu): Promise<boolean> {
     texture.destroy();
     buffer.destroy();
   }
-}
-
-/** Whether a file has an alpha channel, by its first bytes: PNG, WebP. Other formats here have none, or one that is on or off. */
-export function hasAlpha(file: Uint8Array): boolean {
-  const text = (begin: number, length: number): string => String.fromCharCode(...file.subarray(begin, begin + length));
-  if (isPng(file)) return file[25] === 4 || file[25] === 6 || hasChunk(file, 'tRNS');
-  if (text(0, 4) !== 'RIFF' || text(8, 4) !== 'WEBP') return false;
-  const kind = text(12, 4);
-  if (kind === 'VP8X') return (file[20]! & 0x10) !== 0;
-  return kind === 'VP8L' && (file[24]! & 0x10) !== 0;
-}
-
-function hasChunk(png: Uint8Array, wanted: string): boolean {
-  const view = new DataView(png.buffer, png.byteOffset, png.byteLength);
-  for (let at = 8; at + 8 <= png.length; at += 12 + view.getUint32(at)) {
-    const kind = String.fromCharCode(...png.subarray(at + 4, at + 8));
-    if (kind === wanted) return true;
-    if (kind === 'IDAT') return false;
-  }
-  return false;
 }

@@ -36,10 +36,11 @@ const WHOLE = [[0, 0, 1, 1]] as const;
 /** A byte of deflate makes at most so many: what claims more is not all there. */
 const MOST_INFLATION = 1032;
 
-export const isPng = (bytes: Uint8Array): boolean => [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, i) => bytes[i] === byte);
+const isPng = (bytes: Uint8Array): boolean => [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, i) => bytes[i] === byte);
 
-/** Whether a browser may give other colours than Pillow, told by the header alone: 16 bits a channel. */
-export const has16Bits = (png: Uint8Array): boolean => isPng(png) && png[24] === 16;
+/** What a PNG's first bytes tell; undefined where they are not a PNG's. */
+export const pngKind = (bytes: Uint8Array): { readonly bitDepth: number; readonly alpha: boolean } | undefined =>
+  isPng(bytes) ? { bitDepth: bytes[24]!, alpha: bytes[25] === GREY_ALPHA || bytes[25] === RGBA } : undefined;
 
 /**
  * Decodes a PNG. Grey in 16 bits is cut to 255, as `convert('RGB')` does it in Pillow 12.3 (most such files become white); of other kinds of 16

@@ -3,12 +3,13 @@
  * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread; PNG that browsers decode
  * otherwise than Python, and all PNG where there is no browser, are decoded here (png.ts).
  */
-import { DeviceError, ImageError } from '../errors.js';
+import { ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
-import { bitmapsLoseColours, hasAlpha } from './alpha.js';
-import { liesOnItsSide, takeExif } from './orientation.js';
-import { decodePng, has16Bits, isPng } from './png.js';
+import { bitmapsLoseColours } from './alpha.js';
+import { plainFile } from './container.js';
+import { liesOnItsSide } from './orientation.js';
+import { decodePng, pngKind } from './png.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
 export interface RawImage {
@@ -142,43 +143,26 @@ async function ofBlob(gpu: Gpu, blob: Blob, name: string, orientation: Orientati
     }),
   );
   signal?.throwIfAborted();
-  const { pieces, orientation: lies } = takeExif(bytes);
-  const image = await ofFile(gpu, bytes, new Blob(pieces, { type: blob.type }), name, signal);
+  const { pieces, orientation: lies } = plainFile(bytes);
+  const image = (await isOurs(gpu, bytes))
+    ? await ofPng(gpu, bytes, name, signal)
+    : await ofDecoded(gpu, new Blob(pieces, { type: blob.type }), name, `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`, signal);
   if (orientation === 'ignore' || lies === 1) return image;
   const [width, height] = liesOnItsSide(lies) ? [image.height, image.width] : [image.width, image.height];
   return { texture: image.texture, width, height, orientation: lies };
 }
 
-/** As the pixels lie in the file: `file` holds `bytes` without Exif data. */
-async function ofFile(gpu: Gpu, bytes: Uint8Array<ArrayBuffer>, file: Blob, name: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
-  const transparent = typeof createImageBitmap === 'function' && hasAlpha(bytes) && (await bitmapsLoseColours(gpu));
-  signal?.throwIfAborted();
-  if (isPng(bytes) && (transparent || has16Bits(bytes) || typeof createImageBitmap !== 'function')) {
-    const { data, width, height } = await decodePng(bytes, name, gpu.device.limits.maxTextureDimension2D, signal);
-    signal?.throwIfAborted();
-    return ofRgba(gpu, data, name, width, height);
-  }
-  const found = `${bytes.length} bytes${file.type && ` of type ${file.type}`}`;
-  // In a worker there is no <img>: Firefox's bitmaps have to do there, without the colours under a WebP's transparency.
-  if (transparent && typeof Image === 'function') return ofFileAsElement(gpu, file, name, found, signal);
-  return ofDecoded(gpu, file, name, found, signal);
+/** Whether it is a PNG that is decoded here: where there is no browser, or one that gives other colours than Python. */
+async function isOurs(gpu: Gpu, bytes: Uint8Array): Promise<boolean> {
+  const kind = pngKind(bytes);
+  if (!kind) return false;
+  return typeof createImageBitmap !== 'function' || kind.bitDepth === 16 || (kind.alpha && bitmapsLoseColours(gpu));
 }
 
-/** By way of an <img>, whose pixels have not been multiplied with their alpha. */
-async function ofFileAsElement(gpu: Gpu, file: Blob, name: string, found: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
-  const element = new Image();
-  element.src = URL.createObjectURL(file);
-  try {
-    await element.decode();
-    signal?.throwIfAborted();
-    return await ofDrawable(gpu, element, name, element.naturalWidth, element.naturalHeight);
-  } catch (cause) {
-    signal?.throwIfAborted();
-    if (cause instanceof ImageError || cause instanceof DeviceError) throw cause;
-    throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${found} that cannot be decoded (${String(cause)}). Use a PNG or WebP that this browser shows in an <img>.`, { cause });
-  } finally {
-    URL.revokeObjectURL(element.src);
-  }
+async function ofPng(gpu: Gpu, bytes: Uint8Array<ArrayBuffer>, name: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  const { data, width, height } = await decodePng(bytes, name, gpu.device.limits.maxTextureDimension2D, signal);
+  signal?.throwIfAborted();
+  return ofRgba(gpu, data, name, width, height);
 }
 
 async function ofElement(gpu: Gpu, element: HTMLImageElement, signal: AbortSignal | undefined): Promise<ImageTexture> {

@@ -44,6 +44,19 @@ async function differenceTo(tensor: string, source: ImageSource, options: PixelO
   expect([height, width, 3]).toEqual(shape);
   return difference(bytesOfPixels(data, levels), bytes);
 }
+/**
+ * Of which files an <img> has other colours than Python, and by how much at most: 16 bits are rounded to 8 instead of cut, grey ones have their
+ * high byte, and what is by way of a canvas, or of a GIF, has lost the colours under its transparency. Hand in the file instead.
+ */
+const ELEMENTS: Record<string, number> = {
+  'rgb16.png': 1,
+  'rgb16-interlaced.png': 1,
+  'grey16.png': 255,
+  'rgba16.png': 255,
+  'exif7-rgba16.png': 255,
+  'exif5-alpha.png': 255,
+  'transparency.gif': 255,
+};
 const exact = { bytes: 0, most: 0 };
 
 beforeAll(async () => {
@@ -118,9 +131,15 @@ describe('files of all kinds have the bytes of convert("RGB")', () => {
     if (!name.startsWith('exif')) expect(await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)))).toEqual(exact);
   });
 
-  it.each(small.filter((name) => !name.startsWith('exif')))('%s, as <img>', async (name) => {
-    const found = await differenceTo(`${name}.rgb`, await loaded(await fetchBlob(imageUrl(name))));
-    console.log(name, JSON.stringify(found));
+  it.each(small.filter((name) => !name.startsWith('exif') && !(name in ELEMENTS)))('%s, as <img>', async (name) => {
+    expect(await differenceTo(`${name}.rgb`, await loaded(await fetchBlob(imageUrl(name))))).toEqual(exact);
+  });
+
+  it.each(Object.entries(ELEMENTS))('%s, as <img>, is what the browser has made of it', async (name, most) => {
+    const upright = name.startsWith('exif');
+    const found = await differenceTo(`${name}.${upright ? 'upright' : 'rgb'}`, await loaded(await fetchBlob(imageUrl(name))));
+    expect(found.bytes).toBeGreaterThan(0);
+    expect(found.most).toBeLessThanOrEqual(most);
   });
 
   it.each(['1x1.png', '300x1.png', '8000x2.png', '2x8000.png'])('%s', async (name) => {
@@ -157,7 +176,8 @@ describe('orientation', () => {
     const blob = await fetchBlob(imageUrl(name));
     expect(await differenceTo(`${name}.upright`, blob)).toEqual(exact);
     expect(await differenceTo(`${name}.upright`, imageUrl(name))).toEqual(exact);
-    console.log(name, JSON.stringify(await differenceTo(`${name}.upright`, await loaded(blob)).catch(String)));
+    if (name.endsWith('.webp')) return expect((await loaded(blob)).naturalWidth).toBe(42); // Chromium does not turn it
+    if (!(name in ELEMENTS)) expect(await differenceTo(`${name}.upright`, await loaded(blob))).toEqual(exact);
   });
 });
 
@@ -248,9 +268,13 @@ describe('what is refused', () => {
     (await preprocessor.prepare(await loaded(blob))).dispose();
     await preprocessor.prepare(await otherOrigin()).catch(() => undefined);
     const controller = new AbortController();
-    const waiting = preprocessor.prepare(blob, { signal: controller.signal });
-    controller.abort();
-    await waiting.catch(() => undefined);
+    spy.mockImplementationOnce(async (...args: unknown[]) => {
+      controller.abort();
+      const bitmap = await Reflect.apply(create, globalThis, args);
+      made.push(bitmap);
+      return bitmap;
+    });
+    await preprocessor.prepare(blob, { signal: controller.signal }).catch(() => undefined);
     spy.mockRestore();
     expect(made).toHaveLength(4);
     expect(made.filter(({ width }) => width > 0)).toEqual([]);
