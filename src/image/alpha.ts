@@ -24,11 +24,11 @@ export function bitmapsLoseColours(gpu: Gpu): Promise<boolean> {
 async function tryBitmap({ device }: Gpu): Promise<boolean> {
   const bytes = Uint8Array.from(atob(NEARLY_TRANSPARENT_PNG), (each) => each.charCodeAt(0));
   const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/png' }), { premultiplyAlpha: 'none' });
-  const texture = device.createTexture({ label: 'transparency', size: [1, 1], format: 'rgba8unorm', usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT });
-  const buffer = device.createBuffer({ label: 'transparency', size: 256, usage: BufferUsage.COPY_DST | BufferUsage.MAP_READ });
+  const texture = device.createTexture({ size: [1, 1], format: 'rgba8unorm', usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT });
+  const buffer = device.createBuffer({ size: 256, usage: BufferUsage.COPY_DST | BufferUsage.MAP_READ });
   try {
     device.queue.copyExternalImageToTexture({ source: bitmap }, { texture, premultipliedAlpha: false }, [1, 1]);
-    const encoder = device.createCommandEncoder({ label: 'transparency' });
+    const encoder = device.createCommandEncoder();
     encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow: 256 }, [1, 1]);
     device.queue.submit([encoder.finish()]);
     await buffer.mapAsync(MAP_READ);

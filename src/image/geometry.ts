@@ -53,8 +53,7 @@ const MAX_SIDE = 32768;
 export function checkResize(options: ResizeOptions, patchSize: number): void {
   const { resize = 'crop', cropSize = CROP_SIZE, shortestEdge, longestSide = LONGEST_SIDE, size = SQUARE } = options;
   if (!Object.hasOwn(SIZES, resize)) {
-    const what = "Use 'crop' for what Python does, 'fit' for the whole image, 'square' for the whole image in a square";
-    throw new ImageError('INPUT_SHAPE', `resize: expected 'crop', 'fit' or 'square', found ${JSON.stringify(resize)}. ${what}.`);
+    throw new ImageError('INPUT_SHAPE', `resize: expected 'crop', 'fit' or 'square', found ${JSON.stringify(resize)}. Use 'crop' for what Python does.`);
   }
   for (const [owner, names] of Object.entries(SIZES)) {
     const stray = names.find((name) => owner !== resize && options[name] !== undefined);

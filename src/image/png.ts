@@ -1,11 +1,11 @@
 /**
- * PNG → red, green, blue, alpha in 8 bits, with the colours of Pillow's `Image.open(file).convert('RGB')`. For what a browser decodes otherwise
+ * PNG → red, green, blue in 8 bits, with the colours of Pillow's `Image.open(file).convert('RGB')`. For what a browser decodes otherwise
  * (16 bits a channel; colours under transparency), and for Node, which decodes nothing. The platform inflates; the rest is the PNG
  * specification, second edition, and strict: a check sum that is wrong is an error.
  */
 import { ImageError } from '../errors.js';
 
-/** Red, green, blue, alpha; alpha is 255 where the file gives it by `tRNS` alone, as nobody looks at it. */
+/** Red, green, blue, and 255 in place of alpha, at which nobody looks. */
 export interface DecodedPng {
   readonly data: Uint8Array<ArrayBuffer>;
   readonly width: number;
@@ -27,7 +27,8 @@ const PALETTE = 3;
 const GREY_ALPHA = 4;
 const RGBA = 6;
 const CHANNELS: Record<number, number> = { [GREY]: 1, [RGB]: 3, [PALETTE]: 1, [GREY_ALPHA]: 2, [RGBA]: 4 };
-const BIT_DEPTHS: Record<number, readonly number[]> = { [GREY]: [1, 2, 4, 8, 16], [RGB]: [8, 16], [PALETTE]: [1, 2, 4, 8], [GREY_ALPHA]: [8, 16], [RGBA]: [8, 16] };
+/** 1 and 2 bits and so on, each its own bit. */
+const BIT_DEPTHS: Record<number, number> = { [GREY]: 31, [RGB]: 24, [PALETTE]: 15, [GREY_ALPHA]: 24, [RGBA]: 24 };
 
 /** Adam7: the first column and row of each pass, and its steps. */
 const ADAM7 = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]] as const;
@@ -67,7 +68,7 @@ export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name: string, mo
     .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * bitsPerPixel) / 8) }));
   const packed = pieces.reduce((sum, piece) => sum + piece.length, 0);
   const inflated = passes.reduce((sum, { rows, rowBytes }) => sum + rows * (1 + rowBytes), 0);
-  if (inflated > packed * MOST_INFLATION) fail(`image data of ${width} × ${height} pixels`, `${packed} bytes, which are too few for that`);
+  if (inflated > packed * MOST_INFLATION) fail(`${width} × ${height} pixels`, `${packed} bytes, too few for that`);
 
   const data = new Uint8Array(width * height * 4).fill(255);
   const write = pixelWriter(header, palette, data);
@@ -78,8 +79,8 @@ export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name: string, mo
     for (let at = 0; at < row.length; ) {
       if (chunk.length === 0) {
         signal?.throwIfAborted();
-        const { done, value } = await reader.read().catch((cause: unknown) => fail('image data that can be inflated', `some that cannot (${String(cause)})`, cause));
-        if (done) return fail(`image data of ${width} × ${height} pixels`, 'an end before its last row');
+        const { done, value } = await reader.read().catch((cause: unknown) => fail('data that can be inflated', `some that cannot (${String(cause)})`, cause));
+        if (done) return fail(`${height} rows`, 'an end ahead of the last');
         chunk = value;
       }
       const part = chunk.subarray(0, row.length - at);
@@ -93,12 +94,7 @@ export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name: string, mo
     for (const { left, top, stepX, stepY, columns, rows, rowBytes } of passes) {
       let [row, above] = [new Uint8Array(1 + rowBytes), new Uint8Array(1 + rowBytes)];
       for (let y = 0; y < rows; y++) {
-        if (chunk.length >= row.length) {
-          row.set(chunk.subarray(0, row.length));
-          chunk = chunk.subarray(row.length);
-        } else {
-          await fill(row);
-        }
+        await fill(row);
         if (row[0]! > 4) fail('filters 0 to 4', `filter ${row[0]} in row ${y}`);
         unfilter(row, above, distance);
         write(row, columns, ((top + y * stepY) * width + left) * 4, stepX * 4);
@@ -113,22 +109,21 @@ export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name: string, mo
 
 /** The chunks that make the picture. Others are passed over, those that must be understood excepted. */
 function readChunks(bytes: Uint8Array<ArrayBuffer>, fail: (expected: string, found: string) => never): { header: Header; palette: Uint8Array; pieces: Uint8Array<ArrayBuffer>[] } {
-  if (!isPng(bytes)) fail('the signature of one', 'another beginning');
+  if (!isPng(bytes)) fail('its signature', 'another beginning');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const pieces: Uint8Array<ArrayBuffer>[] = [];
   let header: Header | undefined;
   let palette = new Uint8Array(0);
   for (let at = 8; ; ) {
-    if (at + 12 > bytes.length) fail('an IEND chunk', `the end of the file at byte ${bytes.length}`);
-    const end = at + 8 + view.getUint32(at);
+    const end = at + 12 > bytes.length ? Infinity : at + 8 + view.getUint32(at);
+    if (end + 4 > bytes.length) fail('whole chunks to IEND', `the end of the file at byte ${bytes.length}`);
     const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
-    if (end + 4 > bytes.length) fail(`a whole ${kind} chunk`, `the end of the file at byte ${bytes.length}`);
     const content = bytes.subarray(at + 8, end);
     const critical = (bytes[at + 4]! & 0x20) === 0;
-    if (critical && view.getUint32(end) !== crc32(bytes.subarray(at + 4, end))) fail(`the check sum of its ${kind} chunk`, 'another: the file is damaged');
+    if (critical && view.getUint32(end) !== crc32(bytes.subarray(at + 4, end))) fail(`the check sum of ${kind}`, 'another');
     if (!header || kind === 'IHDR') {
-      if (header || kind !== 'IHDR' || content.length !== 13) fail('one IHDR chunk of 13 bytes, the first of all', `${kind} of ${content.length} bytes`);
-      header = readHeader(content, new DataView(bytes.buffer, content.byteOffset, 13), fail);
+      if (header || kind !== 'IHDR' || content.length !== 13) fail('one IHDR of 13 bytes, the first of all', `${kind} of ${content.length}`);
+      header = readHeader(content, fail);
     } else if (kind === 'PLTE') {
       palette = content;
     } else if (kind === 'IDAT') {
@@ -140,16 +135,18 @@ function readChunks(bytes: Uint8Array<ArrayBuffer>, fail: (expected: string, fou
     }
     at = end + 4;
   }
-  if (header!.colourType === PALETTE && (palette.length === 0 || palette.length % 3 !== 0)) fail('a palette of 3 bytes a colour', `${palette.length} bytes`);
+  if (header!.colourType === PALETTE && (palette.length === 0 || palette.length % 3 !== 0)) fail('a palette', `${palette.length} bytes of it`);
   return { header: header!, palette, pieces };
 }
 
-function readHeader(content: Uint8Array, view: DataView, fail: (expected: string, found: string) => never): Header {
+function readHeader(content: Uint8Array, fail: (expected: string, found: string) => never): Header {
+  const view = new DataView(content.buffer, content.byteOffset);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
-  const [bitDepth, colourType, compression, filter, interlace] = [...content.subarray(8)] as [number, number, number, number, number];
-  if (width === 0 || height === 0) fail('at least 1 × 1 pixels', `${width} × ${height}`);
-  if (!BIT_DEPTHS[colourType]?.includes(bitDepth)) fail('a colour type and bit depth of the specification', `${colourType} and ${bitDepth}`);
-  if (compression !== 0 || filter !== 0 || interlace > 1) fail('compression 0, filter 0 and interlace 0 or 1', `${compression}, ${filter} and ${interlace}`);
+  const rest = [...content.subarray(8)];
+  const [bitDepth, colourType, compression, filter, interlace] = rest as [number, number, number, number, number];
+  if (width === 0 || height === 0 || ![1, 2, 4, 8, 16].includes(bitDepth) || !(BIT_DEPTHS[colourType]! & bitDepth) || compression !== 0 || filter !== 0 || interlace > 1) {
+    fail('a header that the specification allows', `${width} × ${height} pixels, then ${rest.join(', ')}`);
+  }
   return { width, height, bitDepth, colourType, interlaced: interlace === 1 };
 }
 
@@ -175,17 +172,13 @@ function paeth(left: number, up: number, corner: number): number {
 
 /** Writes the pixels of a row into `data` from `to` on, `step` bytes apart. */
 function pixelWriter({ bitDepth, colourType }: Header, palette: Uint8Array, data: Uint8Array): (row: Uint8Array, columns: number, to: number, step: number) => void {
-  if (colourType === RGB || colourType === RGBA || colourType === GREY_ALPHA) {
+  if (colourType !== GREY && colourType !== PALETTE) {
     const bytes = bitDepth / 8;
-    const channels = CHANNELS[colourType]!;
-    const [green, blue] = colourType === GREY_ALPHA ? [0, 0] : [bytes, 2 * bytes];
-    const alpha = colourType === RGB ? undefined : (channels - 1) * bytes;
+    const pixel = CHANNELS[colourType]! * bytes;
+    const colour = colourType === GREY_ALPHA ? 0 : bytes; // from one to the next
     return (row, columns, to, step) => {
-      for (let x = 0, from = 1; x < columns; x++, from += channels * bytes, to += step) {
-        data[to] = row[from]!;
-        data[to + 1] = row[from + green]!;
-        data[to + 2] = row[from + blue]!;
-        if (alpha !== undefined) data[to + 3] = row[from + alpha]!;
+      for (let x = 0, from = 1; x < columns; x++, from += pixel, to += step) {
+        for (let c = 0; c < 3; c++) data[to + c] = row[from + c * colour]!;
       }
     };
   }
