@@ -172,32 +172,25 @@ function paeth(left: number, up: number, corner: number): number {
 
 /** Writes the pixels of a row into `data` from `to` on, `step` bytes apart. */
 function pixelWriter({ bitDepth, colourType }: Header, palette: Uint8Array, data: Uint8Array): (row: Uint8Array, columns: number, to: number, step: number) => void {
-  if (colourType !== GREY && colourType !== PALETTE) {
-    const bytes = bitDepth / 8;
-    const pixel = CHANNELS[colourType]! * bytes;
-    const colour = colourType === GREY_ALPHA ? 0 : bytes; // from one to the next
-    return (row, columns, to, step) => {
-      for (let x = 0, from = 1; x < columns; x++, from += pixel, to += step) {
-        for (let c = 0; c < 3; c++) data[to + c] = row[from + c * colour]!;
-      }
-    };
-  }
+  const channels = CHANNELS[colourType]!;
+  const colour = channels < 3 ? 0 : 1; // samples from one to the next
   const largest = 2 ** bitDepth - 1;
-  /** Sample x of a row, which may share its byte with others. */
-  const sampleOf = (row: Uint8Array, x: number): number => {
-    if (bitDepth === 8) return row[1 + x]!;
-    if (bitDepth === 16) return row[1 + 2 * x]! * 256 + row[2 + 2 * x]!;
-    const bit = x * bitDepth;
+  /** Sample i of a row, which may share its byte with others. */
+  const sampleOf = (row: Uint8Array, i: number): number => {
+    if (bitDepth === 8) return row[1 + i]!;
+    if (bitDepth === 16) return row[1 + 2 * i]! * 256 + row[2 + 2 * i]!;
+    const bit = i * bitDepth;
     return (row[1 + (bit >> 3)]! >> (8 - bitDepth - (bit & 7))) & largest;
+  };
+  /** As Pillow has it: black beyond a palette, 16 bits of grey cut to 255, of other kinds the high byte. */
+  const byteOf = (sample: number, c: number): number => {
+    if (colourType === PALETTE) return palette[sample * 3 + c] ?? 0;
+    if (bitDepth === 16) return colourType === GREY ? Math.min(sample, 255) : sample >> 8;
+    return (sample * 255) / largest;
   };
   return (row, columns, to, step) => {
     for (let x = 0; x < columns; x++, to += step) {
-      const sample = sampleOf(row, x);
-      if (colourType === PALETTE) {
-        for (let c = 0; c < 3; c++) data[to + c] = palette[sample * 3 + c] ?? 0; // Pillow: black beyond the palette
-      } else {
-        data.fill(bitDepth === 16 ? Math.min(sample, 255) : (sample * 255) / largest, to, to + 3);
-      }
+      for (let c = 0; c < 3; c++) data[to + c] = byteOf(sampleOf(row, x * channels + c * colour), c);
     }
   };
 }
