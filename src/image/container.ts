@@ -59,7 +59,7 @@ export function plainFile(bytes: Uint8Array<ArrayBuffer>): PlainFile {
       const length = view.getUint32(at + 4, true);
       const name = text(at, 4);
       if (name === 'EXIF') readExif(at + 8, at + 8 + length);
-      if (name === 'EXIF' || name === 'ALPH') bytes.set([0x4e, 0x4f, 0x4e, 0x45], at);
+      if (name === 'EXIF' || name === 'ALPH') bytes[at] = 0x58; // a name that nobody knows
       const flags = name === 'VP8X' ? at + 8 : name === 'VP8L' ? at + 12 : size;
       if (flags < size) bytes[flags]! &= ~0x10; // alpha
       at += 8 + length + (length % 2);
