@@ -2,6 +2,7 @@
 // pixels that the crop keeps are computed. The second pass also normalises, by looking the 8 bits up in a table.
 // Pillow resizes horizontally first. Images that are over 100 times as tall as wide it resizes vertically first: those are `transposed`, which
 // means that rows and columns change places in everything that is said here, when source is read and when pixels is written.
+// An image may lie in its texture turned or mirrored, as Exif's orientation says: `turn` tells where a pixel of the upright source lies.
 // One lane per pixel: of between in resize_first, of the output in resize_second.
 //
 //   source   the image, 8 bits a channel; its alpha is not looked at
@@ -20,6 +21,7 @@ struct ResizeSize {
   second_taps: u32,
   offset: u32,       // elements of pixels ahead of this image
   transposed: u32,   // 0 or 1
+  turn: u32,         // from the upright source to its texture: TURN_TRANSPOSE, then TURN_FLIP_X, TURN_FLIP_Y
 }
 
 @group(0) @binding(0) var<uniform> size: ResizeSize;
@@ -33,6 +35,9 @@ struct ResizeSize {
 
 const WEIGHT_BITS = 22u;
 const HALF = 1 << (WEIGHT_BITS - 1u);
+const TURN_FLIP_X = 1u;
+const TURN_FLIP_Y = 2u;
+const TURN_TRANSPOSE = 4u;
 
 // A sum of weighted bytes that began at HALF, rounded and clipped to 8 bits. The shift keeps the sign.
 fn to_bytes(sum: vec3i) -> vec3u {
@@ -51,13 +56,15 @@ fn resize_first(@builtin(global_invocation_id) id: vec3u) {
   let last = textureDimensions(source) - 1u;
   var place = vec2u(u32(taps[at]), y);
   var along = vec2u(1u, 0u);
-  if (size.transposed == 1u) {
+  if ((size.transposed == 1u) != ((size.turn & TURN_TRANSPOSE) != 0u)) {
     place = place.yx;
     along = along.yx;
   }
+  let flipped = (vec2u(size.turn) & vec2u(TURN_FLIP_X, TURN_FLIP_Y)) != vec2u(0u);
   var sum = vec3i(HALF);
   for (var tap = 0u; tap < size.first_taps; tap++) {
-    let texel = textureLoad(source, min(place + tap * along, last), 0);  // taps of weight 0 may lie outside
+    let at_tap = min(place + tap * along, last);  // taps of weight 0 may lie outside
+    let texel = textureLoad(source, select(at_tap, last - at_tap, flipped), 0);
     sum += vec3i(texel.rgb * 255.0 + 0.5) * taps[at + 1u + tap];
   }
   let bytes = to_bytes(sum);

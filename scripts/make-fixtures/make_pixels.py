@@ -3,9 +3,10 @@
 images/*             small images of every kind, 42 x 28 (width x height) where the name says nothing else
 expected.safetensors NAME.rgb: `Image.open(NAME).convert("RGB")`; NAME.upright: the same after `ImageOps.exif_transpose`; levels: the processor's
                      float32 of every 8-bit value, (3, 256)
+png.safetensors      PNG of every colour type, bit depth and interlacing, every filter among its rows: NAME.png, the file; NAME.rgb as above
 cases.json           sizes: the first 16 digits of the SHA-256 of the uint8 output (height, width, 3), for noise by formula (formula.py)
 """
-import hashlib, json, struct, zlib
+import hashlib, io, json, struct, zlib
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
@@ -16,6 +17,7 @@ from formula import hash_uniform
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "pixels"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 W, H = 42, 28
+PROFILE = Image.open(FOLDER.parents[2] / "demo" / "photos" / "rocket.jpg").info["icc_profile"]  # another colour space than sRGB
 
 
 def noise(name: str, *shape: int) -> np.ndarray:
@@ -39,6 +41,12 @@ def fit(image: Image.Image, longest_side: int) -> np.ndarray:
     return np.asarray(image.resize((side(w), side(h)), Image.Resampling.BICUBIC))
 
 
+def square(image: Image.Image, size: int) -> np.ndarray:
+    resized = BitImageProcessorPil(
+        do_resize=True, size={"height": size, "width": size}, resample=3, do_center_crop=False, do_rescale=False, do_normalize=False, do_convert_rgb=True)
+    return np.asarray(resized(image)["pixel_values"][0]).transpose(1, 2, 0).astype(np.uint8)
+
+
 def size_cases() -> list[dict]:
     rng = np.random.default_rng(2024)
     crops = [(1, 1), (1, 7), (7, 1), (2, 3), (255, 256), (256, 256), (257, 255), (224, 224), (3000, 2), (2, 3000), (4096, 3), (1999, 1501), (640, 427), (13, 13)]
@@ -57,6 +65,10 @@ def size_cases() -> list[dict]:
     for w, h, side in fits:
         out = fit(Image.fromarray(noise(f"{w}x{h}", h, w, 3)), side)
         cases.append(dict(width=w, height=h, resize="fit", longestSide=side, outputHeight=out.shape[0], outputWidth=out.shape[1], sha256=digest(out)))
+    squares = [(1, 1, 224), (640, 427, 224), (427, 640, 518), (224, 224, 224), (8000, 3, 224), (3, 8000, 224), (8192, 2, 14), (2, 8192, 42), (1, 1401, 14), (5, 7, 98)]
+    squares += [(int(w), int(h), 14 * int(k)) for w, h, k in zip(*np.exp(rng.uniform(0, np.log(700), (2, 30))), rng.integers(1, 17, 30))]
+    for w, h, size in squares:
+        cases.append(dict(width=w, height=h, resize="square", size=size, outputHeight=size, outputWidth=size, sha256=digest(square(Image.fromarray(noise(f"{w}x{h}", h, w, 3)), size))))
     return cases
 
 
@@ -64,13 +76,62 @@ def digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
-def png16(path: Path, samples: np.ndarray, colour_type: int) -> None:
-    """Pillow cannot write 16 bits a channel in colour."""
-    h, w = samples.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples.reshape(h, -1))
-    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    header = struct.pack(">IIBBBBB", w, h, 16, colour_type, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b""))
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+
+
+def filtered(rows: np.ndarray, distance: int) -> bytes:
+    """Rows of packed bytes, each behind its filter: 0 to 4, one after the other."""
+    out, above = b"", np.zeros(rows.shape[1], np.int64)
+    for y, row in enumerate(rows.astype(np.int64)):
+        left, corner = (np.concatenate([np.zeros(distance, np.int64), r])[: len(r)] for r in (row, above))
+        p = left + above - corner
+        a, b, c = abs(p - left), abs(p - above), abs(p - corner)
+        paeth = np.where((a <= b) & (a <= c), left, np.where(b <= c, above, corner))
+        guess = [0, left, above, (left + above) // 2, paeth][y % 5]
+        out += bytes([y % 5]) + ((row - guess) % 256).astype(np.uint8).tobytes()
+        above = row
+    return out
+
+
+def png(samples: np.ndarray, colour_type: int, bits: int, palette: bytes = b"", interlaced: bool = False, extra: tuple = ()) -> bytes:
+    """(height, width, channels) as a PNG. Pillow writes neither 16 bits a channel in colour, nor interlaced files, nor filters of choice."""
+    h, w, channels = samples.shape
+    data = b""
+    for left, top, step_x, step_y in ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        part = samples[top::step_y, left::step_x]
+        if part.size == 0: continue
+        planes = (part.reshape(len(part), -1)[..., None].astype(np.int64) >> np.arange(bits - 1, -1, -1)) & 1
+        data += filtered(np.packbits(planes.reshape(len(part), -1).astype(np.uint8), axis=1), max(1, channels * bits // 8))
+    chunk = lambda kind, content: struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    packed = zlib.compress(data, 9)
+    half = len(packed) // 2
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", w, h, bits, colour_type, 0, 0, interlaced)), *([(b"PLTE", palette)] if palette else []), *extra]
+    chunks += [(b"IDAT", packed[:half]), (b"IDAT", packed[half:]), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def png_of(name: str, h: int, w: int, colour_type: int, bits: int, **kw) -> bytes:
+    """Noise in all bits."""
+    raw = noise(name, h, w, CHANNELS[colour_type], 2).astype(np.int64)
+    samples = (raw[..., 0] * 256 + raw[..., 1]) >> (16 - bits)
+    if colour_type == 0 and bits == 16: samples[:, : (w + 1) // 2] >>= 8  # half of it in the range that Pillow does not cut
+    return png(samples, colour_type, bits, noise(f"{name}.palette", 3 << bits).tobytes() if colour_type == 3 else b"", **kw)
+
+
+def decoder_cases() -> dict[str, np.ndarray]:
+    tensors = {}
+    for colour_type, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}.items():
+        for bits in depths:
+            for interlaced in (False, True):
+                for w, h in ((14, 14), (1, 1), (5, 3) if interlaced else (9, 2)):
+                    name = f"{colour_type}-{bits}{'-adam7' if interlaced else ''}-{w}x{h}"
+                    file = png_of(name, h, w, colour_type, bits, interlaced=interlaced)
+                    tensors[f"{name}.png"] = np.frombuffer(file, np.uint8)
+                    tensors[f"{name}.rgb"] = np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).copy()
+    return tensors
 
 
 def write_images(folder: Path) -> None:
@@ -90,14 +151,28 @@ def write_images(folder: Path) -> None:
     rgb.convert("L").save(folder / "grey.png")
     Image.fromarray(noise("la", H, W, 2), "LA").save(folder / "grey-alpha.png")
     rgb.convert("1").save(folder / "bit.png")
-    png16(folder / "rgb16.png", noise("rgb16", H, W, 6).view(np.uint16), 2)
-    png16(folder / "grey16.png", noise("grey16", H, W, 2).view(np.uint16)[..., 0], 0)
+    for name, colour_type in (("rgb16", 2), ("grey16", 0), ("grey-alpha16", 4), ("rgba16", 6)):
+        (folder / f"{name}.png").write_bytes(png_of(name, H, W, colour_type, 16))
+    (folder / "rgb16-interlaced.png").write_bytes(png_of("rgb16", H, W, 2, 16, interlaced=True))
+    (folder / "exif7-rgba16.png").write_bytes(png_of("rgba16", H, W, 6, 16, extra=[(b"eXIf", exif(7).tobytes()[6:])]))
+    (folder / "interlaced.png").write_bytes(png_of("interlaced", H, W, 2, 8, interlaced=True))
+    for bits in (2, 4): (folder / f"grey{bits}.png").write_bytes(png_of(f"grey{bits}", H, W, 0, bits))
+    rgb.save(folder / "profile.png", icc_profile=PROFILE)
+    rgba.save(folder / "profile-alpha.png", icc_profile=PROFILE)
+    rgb.save(folder / "profile.webp", lossless=True, icc_profile=PROFILE)
+    rgba.save(folder / "profile-alpha.webp", lossless=True, exact=True, icc_profile=PROFILE)
+    smooth.save(folder / "profile.jpg", quality=90, subsampling=0, icc_profile=PROFILE)
+    rgba.save(folder / "exif5-alpha.png", exif=exif(5))
+    rgba.save(folder / "exif6-alpha.webp", lossless=True, exact=True, exif=exif(6))
     rgb.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "palette.gif")
+    rgb.convert("P", palette=Image.Palette.ADAPTIVE, colors=16).save(folder / "transparency.gif", transparency=3)
     rgb.save(folder / "rgb.bmp")
     rgb.save(folder / "lossless.webp", lossless=True)
     rgb.save(folder / "exif8.webp", lossless=True, exif=exif(8))
     rgba.save(folder / "alpha.webp", lossless=True, exact=True)
     smooth.save(folder / "lossy.webp", quality=80)
+    veiled = smooth.copy(); veiled.putalpha(rgba.getchannel("A")); veiled.save(folder / "lossy-alpha.webp", quality=80, exact=True)
+    smooth.save(folder / "444.avif", quality=100, subsampling="4:4:4"); smooth.save(folder / "420.avif", quality=80)
     smooth.save(folder / "444.jpg", quality=90, subsampling=0)
     smooth.save(folder / "420.jpg", quality=90, subsampling=2)
     smooth.save(folder / "progressive.jpg", quality=90, progressive=True)
@@ -107,6 +182,9 @@ def write_images(folder: Path) -> None:
         smooth.save(folder / f"exif{orientation}.jpg", quality=90, subsampling=0, exif=exif(orientation))
     Image.fromarray(noise("1x1", 1, 1, 3)).save(folder / "1x1.png")
     Image.fromarray(noise("300x1", 1, 300, 3)).save(folder / "300x1.png")
+    for w, h in ((8000, 2), (2, 8000)):  # smooth, to be small
+        y, x = np.mgrid[0:h, 0:w]
+        Image.fromarray(np.stack([x // 8 + y // 16, x // 40 + y // 32, (x + y) // 64], -1).astype(np.uint8)).save(folder / f"{w}x{h}.png")
 
 
 if __name__ == "__main__":
@@ -118,8 +196,6 @@ if __name__ == "__main__":
     for path in sorted(images.iterdir()):
         expected[f"{path.name}.rgb"] = np.asarray(Image.open(path).convert("RGB")).copy()
         upright = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).copy()
-        if path.name == "grey16.png":  # Pillow clips 16 bits to 8 and gives a white image; the high byte is what everybody else shows
-            expected[f"{path.name}.rgb"] = np.repeat((np.asarray(Image.open(path)) >> 8).astype(np.uint8)[..., None], 3, 2)
         if "exif" in path.name: expected[f"{path.name}.upright"] = upright
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)
     full = processor(1, 1)
@@ -127,6 +203,7 @@ if __name__ == "__main__":
     full.do_rescale = full.do_normalize = True
     expected["levels"] = np.ascontiguousarray(np.asarray(full(Image.fromarray(ramp))["pixel_values"][0])[:, 0, :])
     save_file(expected, str(FOLDER / "expected.safetensors"))
+    save_file(decoder_cases(), str(FOLDER / "png.safetensors"))
     cases = size_cases()
     (FOLDER / "cases.json").write_text("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
     print(len(cases), "sizes,", len(expected), "tensors,", sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()), "bytes")

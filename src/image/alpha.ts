@@ -1,6 +1,6 @@
 /**
  * Colours under transparency. Python drops alpha and keeps the colours; a browser may have multiplied them with it before we see them.
- * Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says, but not to an <img>.
+ * Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says.
  */
 import { BufferUsage, MAP_READ, TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
@@ -24,11 +24,11 @@ export function bitmapsLoseColours(gpu: Gpu): Promise<boolean> {
 async function tryBitmap({ device }: Gpu): Promise<boolean> {
   const bytes = Uint8Array.from(atob(NEARLY_TRANSPARENT_PNG), (each) => each.charCodeAt(0));
   const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/png' }), { premultiplyAlpha: 'none' });
-  const texture = device.createTexture({ label: 'transparency', size: [1, 1], format: 'rgba8unorm', usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT });
-  const buffer = device.createBuffer({ label: 'transparency', size: 256, usage: BufferUsage.COPY_DST | BufferUsage.MAP_READ });
+  const texture = device.createTexture({ size: [1, 1], format: 'rgba8unorm', usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT });
+  const buffer = device.createBuffer({ size: 256, usage: BufferUsage.COPY_DST | BufferUsage.MAP_READ });
   try {
     device.queue.copyExternalImageToTexture({ source: bitmap }, { texture, premultipliedAlpha: false }, [1, 1]);
-    const encoder = device.createCommandEncoder({ label: 'transparency' });
+    const encoder = device.createCommandEncoder();
     encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow: 256 }, [1, 1]);
     device.queue.submit([encoder.finish()]);
     await buffer.mapAsync(MAP_READ);
@@ -39,28 +39,4 @@ async function tryBitmap({ device }: Gpu): Promise<boolean> {
     texture.destroy();
     buffer.destroy();
   }
-}
-
-/** Whether a file has an alpha channel, by its first bytes: PNG, WebP. Other formats here have none, or one that is on or off. */
-export async function hasAlpha(file: Blob): Promise<boolean> {
-  const bytes = new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer());
-  const text = (begin: number, length: number): string => String.fromCharCode(...bytes.subarray(begin, begin + length));
-  if (text(1, 3) === 'PNG') return bytes[25] === 4 || bytes[25] === 6 || hasChunk(bytes, 'tRNS');
-  if (text(0, 4) !== 'RIFF' || text(8, 4) !== 'WEBP') return false;
-  const kind = text(12, 4);
-  if (kind === 'VP8X') return (bytes[20]! & 0x10) !== 0;
-  return kind === 'VP8L' && (bytes[24]! & 0x10) !== 0;
-}
-
-/** Enough for what may stand before the picture in a PNG: a palette, and a colour profile of usual size. */
-const HEADER_BYTES = 65_536;
-
-function hasChunk(png: Uint8Array, wanted: string): boolean {
-  const view = new DataView(png.buffer);
-  for (let at = 8; at + 8 <= png.length; at += 12 + view.getUint32(at)) {
-    const kind = String.fromCharCode(...png.subarray(at + 4, at + 8));
-    if (kind === wanted) return true;
-    if (kind === 'IDAT') return false;
-  }
-  return false;
 }

@@ -3,9 +3,10 @@ import { ImageError } from '../errors.js';
 
 /**
  * `crop` is Python's way (Hugging Face's BitImageProcessor): the shorter edge to 256, then the central square of 224.
- * `fit` keeps the whole image: the longer side to 518, both sides to the nearest multiple of the patch size.
+ * `fit` keeps the whole image: the longer side to 518, both sides to the nearest multiple of the patch size. `square` keeps the whole image and
+ * not its shape: both sides to 224, as Python does for a `size` of height and width.
  */
-export type Resize = 'crop' | 'fit';
+export type Resize = 'crop' | 'fit' | 'square';
 
 export interface ResizeOptions {
   /** Default 'crop'. */
@@ -16,7 +17,12 @@ export interface ResizeOptions {
   readonly shortestEdge?: number | undefined;
   /** For 'fit': the longer side, to be rounded to a multiple of the patch size. Default 518, the size that DINOv2 was last trained at. */
   readonly longestSide?: number | undefined;
+  /** For 'square', `size.height` and `size.width` in Python: both sides, a multiple of the patch size. Default 224. */
+  readonly size?: number | undefined;
 }
+
+/** Which sizes belong to which `resize`. */
+const SIZES = { crop: ['cropSize', 'shortestEdge'], fit: ['longestSide'], square: ['size'] } as const satisfies Record<Resize, readonly (keyof ResizeOptions)[]>;
 
 /** The source is resized to `resizedWidth` × `resizedHeight`; of that, `width` × `height` pixels from (`left`, `top`) are the output. */
 export interface Geometry {
@@ -35,6 +41,7 @@ export interface Geometry {
 const CROP_SIZE = 224;
 const SHORTEST_EDGE = 256;
 const LONGEST_SIDE = 518;
+const SQUARE = 224;
 /** Beyond any use, and small enough for every number of workgroups, texel and float to be counted in 32 bits. */
 const MAX_SIDE = 32768;
 
@@ -44,27 +51,29 @@ const MAX_SIDE = 32768;
  * @throws ImageError INPUT_SHAPE: a size is no whole number, does not suit the patches or the other sizes, or belongs to the other `resize`
  */
 export function checkResize(options: ResizeOptions, patchSize: number): void {
-  const { resize = 'crop', cropSize, shortestEdge, longestSide } = options;
-  if (resize !== 'crop' && resize !== 'fit') {
-    throw new ImageError('INPUT_SHAPE', `resize: expected 'crop' or 'fit', found ${JSON.stringify(resize)}. Use 'crop' for what Python does, 'fit' for the whole image.`);
+  const { resize = 'crop', cropSize = CROP_SIZE, shortestEdge, longestSide = LONGEST_SIDE, size = SQUARE } = options;
+  if (!Object.hasOwn(SIZES, resize)) {
+    throw new ImageError('INPUT_SHAPE', `resize: expected 'crop', 'fit' or 'square', found ${JSON.stringify(resize)}. Use 'crop' for what Python does.`);
+  }
+  for (const [owner, names] of Object.entries(SIZES)) {
+    const stray = names.find((name) => owner !== resize && options[name] !== undefined);
+    if (stray) throw new ImageError('INPUT_SHAPE', `${stray}: expected with resize: '${owner}' alone, found it with '${resize}'. Leave it out, or give ${SIZES[resize].join(' and ')}.`);
   }
   if (resize === 'fit') {
-    if (cropSize !== undefined || shortestEdge !== undefined) {
-      throw new ImageError('INPUT_SHAPE', `${cropSize === undefined ? 'shortestEdge' : 'cropSize'}: expected with resize: 'crop' alone, found it with 'fit'. Leave it out, or give longestSide.`);
-    }
-    checkSide('longestSide', longestSide ?? LONGEST_SIDE, patchSize);
-    return;
+    checkSide('longestSide', longestSide, patchSize);
+  } else if (resize === 'square') {
+    checkMultiple('size', size, patchSize);
+  } else {
+    checkMultiple('cropSize', cropSize, patchSize);
+    checkSide('shortestEdge', shortestEdge ?? edgeFor(cropSize), cropSize);
   }
-  if (longestSide !== undefined) {
-    throw new ImageError('INPUT_SHAPE', "longestSide: expected with resize: 'fit' alone, found it with 'crop'. Leave it out, or give cropSize and shortestEdge.");
-  }
-  const crop = cropSize ?? CROP_SIZE;
-  checkSide('cropSize', crop, patchSize);
-  if (crop % patchSize !== 0) {
-    const below = Math.floor(crop / patchSize) * patchSize;
-    throw new ImageError('INPUT_SHAPE', `cropSize: expected a multiple of ${patchSize}, the side of a patch, found ${crop}. Use ${below} or ${below + patchSize}.`);
-  }
-  checkSide('shortestEdge', shortestEdge ?? edgeFor(crop), crop);
+}
+
+function checkMultiple(name: string, value: number, patchSize: number): void {
+  checkSide(name, value, patchSize);
+  const below = Math.floor(value / patchSize) * patchSize;
+  if (value === below) return;
+  throw new ImageError('INPUT_SHAPE', `${name}: expected a multiple of ${patchSize}, the side of a patch, found ${value}. Use ${below} or ${below + patchSize}.`);
 }
 
 function checkSide(name: string, value: number, least: number): void {
@@ -85,11 +94,17 @@ export function planResize(sourceWidth: number, sourceHeight: number, options: R
   if (!Number.isInteger(sourceWidth) || !Number.isInteger(sourceHeight) || sourceWidth < 1 || sourceHeight < 1) {
     throw new ImageError('IMAGE_SIZE', `Image: expected at least 1 × 1 pixels, found ${sourceWidth} × ${sourceHeight}. Wait until it is loaded, or use another one.`);
   }
-  const plan = options.resize === 'fit' ? planFit(sourceWidth, sourceHeight, options.longestSide ?? LONGEST_SIDE, patchSize) : planCrop(sourceWidth, sourceHeight, options);
+  const plan = planOf(sourceWidth, sourceHeight, options, patchSize);
   return { ...plan, sourceWidth, sourceHeight, verticalFirst: sourceHeight > 100 * sourceWidth && plan.resizedHeight < sourceHeight };
 }
 
 type Plan = Omit<Geometry, 'sourceWidth' | 'sourceHeight' | 'verticalFirst'>;
+
+function planOf(sourceWidth: number, sourceHeight: number, options: ResizeOptions, patchSize: number): Plan {
+  const { resize = 'crop', longestSide = LONGEST_SIDE, size = SQUARE } = options;
+  if (resize === 'crop') return planCrop(sourceWidth, sourceHeight, options);
+  return resize === 'fit' ? planFit(sourceWidth, sourceHeight, longestSide, patchSize) : whole(size, size);
+}
 
 /** transformers/image_transforms.py: get_resize_output_image_size, then center_crop. */
 function planCrop(sourceWidth: number, sourceHeight: number, { cropSize = CROP_SIZE, shortestEdge = edgeFor(cropSize) }: ResizeOptions): Plan {
@@ -106,7 +121,7 @@ function planCrop(sourceWidth: number, sourceHeight: number, { cropSize = CROP_S
 function planFit(sourceWidth: number, sourceHeight: number, longestSide: number, patchSize: number): Plan {
   const longer = Math.max(sourceWidth, sourceHeight);
   const toPatches = (side: number): number => Math.max(1, Math.round((side * longestSide) / (longer * patchSize))) * patchSize;
-  const width = toPatches(sourceWidth);
-  const height = toPatches(sourceHeight);
-  return { resizedWidth: width, resizedHeight: height, left: 0, top: 0, width, height };
+  return whole(toPatches(sourceWidth), toPatches(sourceHeight));
 }
+
+const whole = (width: number, height: number): Plan => ({ resizedWidth: width, resizedHeight: height, left: 0, top: 0, width, height });

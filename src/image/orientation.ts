@@ -1,45 +1,31 @@
 /**
- * Pixels in the order in which a file holds them. Browsers turn a photograph upright as its Exif data say, and no option of
- * createImageBitmap keeps them all from it ("none" has meant both, and is not in the HTML standard), so the Exif data are taken out of the
- * file. JPEG, PNG and WebP; a format whose turns are part of the image itself (AVIF, HEIC) comes back as it is.
+ * Which way up: Exif's orientation, read here (container.ts) and done by the first pass of the resize (shaders/resize.wgsl). A format whose turns
+ * are part of the image itself (AVIF, HEIC) is left to the browser.
  */
 
-/** The bytes of a file without its Exif data, in pieces: views of `bytes`, in which a WebP's chunk may have lost its name. */
-export function withoutExif(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
-  const text = (at: number, length: number): string => String.fromCharCode(...bytes.subarray(at, at + length));
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const size = bytes.length;
-  const kept: Uint8Array<ArrayBuffer>[] = [];
-  let from = 0;
-  const drop = (begin: number, end: number): void => {
-    kept.push(bytes.subarray(from, begin));
-    from = Math.min(end, size);
-  };
+const [FLIP_X, FLIP_Y, TRANSPOSE] = [1, 2, 4];
 
-  if (text(0, 3) === '\xff\xd8\xff') {
-    // Segments stand ahead of the first scan: marker (2 bytes), length (2, itself included), content.
-    for (let at = 2; at + 10 <= size && bytes[at] === 0xff; ) {
-      const marker = bytes[at + 1]!;
-      if (marker === 0xda || marker === 0xd9) break;
-      const end = marker === 0xff ? at + 1 : at + 2 + view.getUint16(at + 2);
-      if (marker === 0xe1 && text(at + 4, 4) === 'Exif') drop(at, end);
-      at = end;
-    }
-  } else if (text(1, 3) === 'PNG') {
-    // Chunks: length of the content (4 bytes), name (4), content, check sum (4).
-    for (let at = 8; at + 12 <= size; ) {
-      const end = at + 12 + view.getUint32(at);
-      if (text(at + 4, 4) === 'eXIf') drop(at, end);
-      at = end;
-    }
-  } else if (text(0, 4) === 'RIFF' && text(8, 4) === 'WEBP') {
-    // Chunks: name (4 bytes), length of the content (4), content, filled up to an even length. The header holds the length of the file.
-    for (let at = 12; at + 8 <= size; ) {
-      if (text(at, 4) === 'EXIF') bytes.set([0x4e, 0x4f, 0x4e, 0x45], at);
-      const length = view.getUint32(at + 4, true);
-      at += 8 + length + (length % 2);
-    }
+/** By orientation (1 to 8; there is no 0): `turn` of shaders/resize.wgsl, from a pixel of the upright image to where the file has it. */
+export const TURNS: readonly number[] = [0, 0, FLIP_X, FLIP_X | FLIP_Y, FLIP_Y, TRANSPOSE, TRANSPOSE | FLIP_Y, TRANSPOSE | FLIP_X | FLIP_Y, TRANSPOSE | FLIP_X];
+
+/** Whether width and height change places in an image of this orientation. */
+export const liesOnItsSide = (orientation: number): boolean => orientation >= 5;
+
+/** Tag 274 of the first directory of a TIFF: one number of 16 bits, 1 to 8. */
+export function orientationOf(tiff: Uint8Array): number | undefined {
+  const view = new DataView(tiff.buffer, tiff.byteOffset, tiff.byteLength);
+  if (tiff.length < 8) return undefined;
+  const order = view.getUint16(0);
+  const little = order === 0x4949;
+  if (!little && order !== 0x4d4d) return undefined;
+  const directory = view.getUint32(4, little);
+  if (directory + 2 > tiff.length) return undefined;
+  const entries = view.getUint16(directory, little);
+  // An entry: tag (2 bytes), type (2; 3 is 16 bits), count (4), value (4).
+  for (let at = directory + 2, i = 0; i < entries && at + 12 <= tiff.length; i++, at += 12) {
+    if (view.getUint16(at, little) !== 274 || view.getUint16(at + 2, little) !== 3) continue;
+    const value = view.getUint16(at + 8, little);
+    return value >= 1 && value <= 8 ? value : undefined;
   }
-  kept.push(bytes.subarray(from));
-  return kept;
+  return undefined;
 }

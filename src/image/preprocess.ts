@@ -10,7 +10,8 @@ import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps } from './coefficients.js';
 import { checkResize, planResize, type Geometry, type ResizeOptions } from './geometry.js';
 import { IMAGENET, levelsOf, type Normalization } from './normalization.js';
-import { toTexture, type ImageSource, type SourceOptions } from './source.js';
+import { TURNS } from './orientation.js';
+import { toTexture, type ImageSource, type ImageTexture, type SourceOptions } from './source.js';
 
 /** How an image becomes pixels. */
 export interface PixelOptions extends ResizeOptions, SourceOptions {}
@@ -34,11 +35,14 @@ export interface Pixels {
 /** An image on the GPU, waiting to be written. `Preprocessor.write` uses it up; else call `dispose`. */
 export class PreparedImage {
   readonly geometry: Geometry;
+  /** 1 to 8: how it lies in its texture. */
+  readonly orientation: number;
   readonly #texture: GPUTexture;
   #used = false;
 
-  constructor(geometry: Geometry, texture: GPUTexture) {
+  constructor(geometry: Geometry, { texture, orientation }: ImageTexture) {
     this.geometry = geometry;
+    this.orientation = orientation;
     this.#texture = texture;
   }
 
@@ -120,13 +124,13 @@ export class Preprocessor {
   async prepare(source: ImageSource, options: PixelOptions = {}): Promise<PreparedImage> {
     this.#alive();
     checkResize(options, this.#patchSize);
-    const { texture, width, height } = await toTexture(this.#gpu, source, options);
+    const image = await toTexture(this.#gpu, source, options);
     try {
       options.signal?.throwIfAborted();
       this.#alive();
-      return new PreparedImage(planResize(width, height, options, this.#patchSize), texture);
+      return new PreparedImage(planResize(image.width, image.height, options, this.#patchSize), image);
     } catch (error) {
-      texture.destroy();
+      image.texture.destroy();
       throw error;
     }
   }
@@ -137,7 +141,7 @@ export class Preprocessor {
    */
   write(image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
     this.#alive();
-    const { texture, geometry, bytes } = image;
+    const { texture, geometry, orientation, bytes } = image;
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
       throw new ImageError('INPUT_SHAPE', `Pixels: expected ${bytes} bytes from offset ${offset}, a multiple of 4, found a buffer of ${pixels.size}. Make it (batch, 3, height, width) floats.`);
     }
@@ -149,7 +153,7 @@ export class Preprocessor {
       const lines = this.#tapsFor(geometry.sourceHeight, geometry.resizedHeight, geometry.top, geometry.height);
       const [first, second] = verticalFirst ? [lines, columns] : [columns, lines];
       const rows = second.end - second.begin;
-      const size = memory.uniformOf('resize size', [first.length, second.length, rows, second.begin, first.count, second.count, offset / 4, Number(verticalFirst)]);
+      const size = memory.uniformOf('resize size', [first.length, second.length, rows, second.begin, first.count, second.count, offset / 4, Number(verticalFirst), TURNS[orientation]!]);
       temporary.push(size);
       const between = memory.storage('resize between', rows * first.length * 4);
       temporary.push(between);

@@ -1,12 +1,15 @@
 /**
  * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management, no premultiplied alpha, and alpha
- * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread.
+ * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread; PNG that browsers decode
+ * otherwise than Python, and all PNG where there is no browser, are decoded here (png.ts).
  */
-import { DeviceError, ImageError } from '../errors.js';
+import { ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
-import { bitmapsLoseColours, hasAlpha } from './alpha.js';
-import { withoutExif } from './orientation.js';
+import { bitmapsLoseColours } from './alpha.js';
+import { plainFile } from './container.js';
+import { liesOnItsSide } from './orientation.js';
+import { decodePng, pngKind } from './png.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
 export interface RawImage {
@@ -38,9 +41,8 @@ export type ImageSource =
   | RawImage;
 
 /**
- * How a file is turned. `respect`: upright, as its Exif data say, which is how the browser shows it and what
- * `transformers.image_utils.load_image` gives (of WebP, Chromium does not look at them). `ignore`: as the pixels lie in the file, which is
- * what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
+ * How a file is turned. `respect`: upright, as the Exif data of a JPEG, PNG or WebP say, which is what `transformers.image_utils.load_image`
+ * gives. `ignore`: as the pixels lie in the file, which is what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
  */
 export type Orientation = 'respect' | 'ignore';
 
@@ -54,8 +56,11 @@ export interface SourceOptions {
 /** An image on the GPU. Whoever holds it destroys the texture. */
 export interface ImageTexture {
   readonly texture: GPUTexture;
+  /** Of the upright image. */
   readonly width: number;
   readonly height: number;
+  /** 1 to 8: how the image lies in the texture, as Exif counts it. From 5 on, the texture's sides have changed places. */
+  readonly orientation: number;
 }
 
 /**
@@ -132,38 +137,32 @@ async function ofUrl(gpu: Gpu, source: string | URL, orientation: Orientation, s
 }
 
 async function ofBlob(gpu: Gpu, blob: Blob, name: string, orientation: Orientation, signal: AbortSignal | undefined): Promise<ImageTexture> {
-  let file = blob;
-  if (orientation === 'ignore') {
-    const bytes = await blob.arrayBuffer().catch((cause: unknown) => {
+  const bytes = new Uint8Array(
+    await blob.arrayBuffer().catch((cause: unknown) => {
       throw new ImageError('IMAGE_FETCH', `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`, { cause });
-    });
-    signal?.throwIfAborted();
-    file = new Blob(withoutExif(new Uint8Array(bytes)), { type: blob.type });
-  }
-  const found = `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`;
-  // In a worker there is no <img>: Firefox's bitmaps have to do there, without the colours under transparency.
-  if (typeof Image === 'function' && typeof createImageBitmap === 'function' && (await hasAlpha(file).catch(() => false)) && (await bitmapsLoseColours(gpu))) {
-    signal?.throwIfAborted();
-    return ofFileAsElement(gpu, file, name, found, signal);
-  }
-  return ofDecoded(gpu, file, name, found, signal);
+    }),
+  );
+  signal?.throwIfAborted();
+  const { pieces, orientation: lies } = plainFile(bytes);
+  const image = (await isOurs(gpu, bytes))
+    ? await ofPng(gpu, bytes, name, signal)
+    : await ofDecoded(gpu, new Blob(pieces, { type: blob.type }), name, `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`, signal);
+  if (orientation === 'ignore' || lies === 1) return image;
+  const [width, height] = liesOnItsSide(lies) ? [image.height, image.width] : [image.width, image.height];
+  return { texture: image.texture, width, height, orientation: lies };
 }
 
-/** By way of an <img>, whose pixels have not been multiplied with their alpha. */
-async function ofFileAsElement(gpu: Gpu, file: Blob, name: string, found: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
-  const element = new Image();
-  element.src = URL.createObjectURL(file);
-  try {
-    await element.decode();
-    signal?.throwIfAborted();
-    return await ofDrawable(gpu, element, name, element.naturalWidth, element.naturalHeight);
-  } catch (cause) {
-    signal?.throwIfAborted();
-    if (cause instanceof ImageError || cause instanceof DeviceError) throw cause;
-    throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${found} that cannot be decoded (${String(cause)}). Use a PNG or WebP that this browser shows in an <img>.`, { cause });
-  } finally {
-    URL.revokeObjectURL(element.src);
-  }
+/** Whether it is a PNG that is decoded here: where there is no browser, or one that gives other colours than Python. */
+async function isOurs(gpu: Gpu, bytes: Uint8Array): Promise<boolean> {
+  const kind = pngKind(bytes);
+  if (!kind) return false;
+  return typeof createImageBitmap !== 'function' || kind.bitDepth === 16 || (kind.alpha && bitmapsLoseColours(gpu));
+}
+
+async function ofPng(gpu: Gpu, bytes: Uint8Array<ArrayBuffer>, name: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
+  const { data, width, height } = await decodePng(bytes, name, gpu.device.limits.maxTextureDimension2D, signal);
+  signal?.throwIfAborted();
+  return ofRgba(gpu, data, name, width, height);
 }
 
 async function ofElement(gpu: Gpu, element: HTMLImageElement, signal: AbortSignal | undefined): Promise<ImageTexture> {
@@ -180,8 +179,8 @@ async function ofElement(gpu: Gpu, element: HTMLImageElement, signal: AbortSigna
 /** Decodes anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels. */
 async function ofDecoded(gpu: Gpu, source: Blob | HTMLImageElement, name: string, found: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
   if (typeof createImageBitmap !== 'function') {
-    const how = 'Decode the image yourself and hand in { data, width, height }';
-    throw new ImageError('IMAGE_DECODE', `${name}: expected a browser's image decoder (createImageBitmap), found none here. ${how}.`);
+    const how = 'Hand in a PNG, or decode the image yourself and hand in { data, width, height }';
+    throw new ImageError('IMAGE_DECODE', `${name}: expected a PNG or a browser's image decoder (createImageBitmap), found ${found} and none here. ${how}.`);
   }
   let bitmap: ImageBitmap;
   try {
@@ -246,11 +245,11 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
     const expected = channels === undefined ? `${size * 3} or ${size * 4}` : `${size * channels} (${channels} channels; 3 or 4 will do)`;
     throw new ImageError('IMAGE_SIZE', `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`);
   }
-  return upload(gpu, 'data', width as number, height as number, (texture) => {
-    const rgba = perPixel === 4 ? bytes : withAlpha(bytes);
-    gpu.device.queue.writeTexture({ texture }, rgba, { bytesPerRow: width! * 4 }, [width!, height!]);
-  });
+  return ofRgba(gpu, perPixel === 4 ? bytes : withAlpha(bytes), 'data', width as number, height as number);
 }
+
+const ofRgba = (gpu: Gpu, data: Uint8Array<ArrayBuffer>, name: string, width: number, height: number): Promise<ImageTexture> =>
+  upload(gpu, name, width, height, (texture) => gpu.device.queue.writeTexture({ texture }, data, { bytesPerRow: width * 4 }, [width, height]));
 
 function withAlpha(rgb: Uint8Array): Uint8Array<ArrayBuffer> {
   const rgba = new Uint8Array((rgb.length / 3) * 4);
@@ -287,7 +286,7 @@ async function upload(gpu: Gpu, name: string, width: number, height: number, fil
       fill(made);
       return made;
     });
-    return { texture, width, height };
+    return { texture, width, height, orientation: 1 };
   } catch (error) {
     made?.destroy();
     throw error;

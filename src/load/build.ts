@@ -6,7 +6,7 @@ import type { TensorStream } from '../checkpoint/tensorStream.js';
 import type { WeightMemory, Weights } from '../checkpoint/weightMemory.js';
 import { loadWeights } from '../checkpoint/weights.js';
 import type { Gpu } from '../gpu/device.js';
-import { targetOf } from '../gpu/lowering.js';
+import { targetOf, type Target } from '../gpu/lowering.js';
 import { Program } from '../gpu/program.js';
 import { Preprocessor } from '../image/preprocess.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';

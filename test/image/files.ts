@@ -1,5 +1,5 @@
 /** Fixture files in Node. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { PNG } from 'pngjs';
 import type { Rgb } from '../reference/resize.js';
 import type { SizeCase } from './fixtures.js';
@@ -9,6 +9,8 @@ const root = new URL('../../', import.meta.url);
 export const read = (path: string): Uint8Array<ArrayBuffer> => new Uint8Array(readFileSync(new URL(path, root)));
 
 export const sizeCases = JSON.parse(new TextDecoder().decode(read('test/fixtures/pixels/cases.json'))) as SizeCase[];
+
+export const pngFiles = readdirSync(new URL('test/fixtures/pixels/images/', root)).filter((name) => name.endsWith('.png'));
 
 /** A PNG as red, green, blue, alpha. */
 export function readPng(path: string): { data: Uint8Array; width: number; height: number } {

@@ -68,11 +68,26 @@ export async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 export interface SizeCase {
   readonly width: number;
   readonly height: number;
-  readonly resize: 'crop' | 'fit';
+  readonly resize: 'crop' | 'fit' | 'square';
   readonly cropSize?: number;
   readonly shortestEdge?: number;
   readonly longestSide?: number;
+  readonly size?: number;
   readonly outputWidth?: number;
   readonly outputHeight?: number;
   readonly sha256: string;
+}
+
+/** Bytes (height, width, 3), turned upright as Exif's orientation 1 to 8 says. */
+export function upright({ data, width, height }: Rgb, orientation: number): Rgb {
+  const sideways = orientation >= 5;
+  const [w, h] = sideways ? [height, width] : [width, height];
+  const turned = Uint8Array.from({ length: data.length }, (_, i) => {
+    const [x, y] = [Math.floor(i / 3) % w, Math.floor(i / 3 / w)];
+    const [u, v] = sideways ? [y, x] : [x, y];
+    const column = [2, 3, 7, 8].includes(orientation) ? width - 1 - u : u;
+    const row = [3, 4, 6, 7].includes(orientation) ? height - 1 - v : v;
+    return data[(row * width + column) * 3 + (i % 3)]!;
+  });
+  return { data: turned, width: w, height: h };
 }

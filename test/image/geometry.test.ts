@@ -65,9 +65,17 @@ describe("planResize, 'fit'", () => {
   });
 });
 
+describe("planResize, 'square'", () => {
+  it.each([[640, 427], [1, 3000], [224, 224]])('%i × %i becomes 224 × 224, or what is asked for', (sourceWidth, sourceHeight) => {
+    const rest = { sourceWidth, sourceHeight, left: 0, top: 0, verticalFirst: sourceHeight === 3000 };
+    expect(plan(sourceWidth, sourceHeight, { resize: 'square' })).toEqual({ ...rest, resizedWidth: 224, resizedHeight: 224, width: 224, height: 224 });
+    expect(plan(sourceWidth, sourceHeight, { resize: 'square', size: 518 })).toEqual({ ...rest, resizedWidth: 518, resizedHeight: 518, width: 518, height: 518 });
+  });
+});
+
 describe('options that do not fit together', () => {
   it.each<[ResizeOptions, RegExp]>([
-    [{ resize: 'stretch' as 'fit' }, /^resize: expected 'crop' or 'fit', found "stretch"/],
+    [{ resize: 'stretch' as 'fit' }, /^resize: expected 'crop', 'fit' or 'square', found "stretch"/],
     [{ cropSize: 225 }, /^cropSize: expected a multiple of 14, .*found 225\. Use 224 or 238\./],
     [{ cropSize: 7 }, /^cropSize: expected a whole number from 14 to 32768, found 7/],
     [{ cropSize: Number.NaN }, /found NaN/],
@@ -76,6 +84,12 @@ describe('options that do not fit together', () => {
     [{ longestSide: 518 }, /^longestSide: expected with resize: 'fit' alone/],
     [{ resize: 'fit', cropSize: 224 }, /^cropSize: expected with resize: 'crop' alone/],
     [{ resize: 'fit', shortestEdge: 256 }, /^shortestEdge: expected with resize: 'crop' alone/],
+    [{ size: 224 }, /^size: expected with resize: 'square' alone, found it with 'crop'\. Leave it out, or give cropSize and shortestEdge\./],
+    [{ resize: 'fit', size: 224 }, /^size: expected with resize: 'square' alone, found it with 'fit'\. Leave it out, or give longestSide\./],
+    [{ resize: 'square', cropSize: 224 }, /^cropSize: expected with resize: 'crop' alone, found it with 'square'\. Leave it out, or give size\./],
+    [{ resize: 'square', longestSide: 224 }, /^longestSide: expected with resize: 'fit' alone/],
+    [{ resize: 'square', size: 225 }, /^size: expected a multiple of 14, .*found 225\. Use 224 or 238\./],
+    [{ resize: 'square', size: 0 }, /^size: expected a whole number from 14 to 32768, found 0/],
     [{ resize: 'fit', longestSide: 13 }, /^longestSide: expected a whole number from 14 to 32768, found 13/],
   ])('%o', (options, message) => {
     expect(() => plan(100, 100, options)).toThrow(message);

@@ -6,8 +6,8 @@ import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
 import type { ImageSource, RawImage } from '../../src/image/source.js';
 import { normalize, resize, type Rgb } from '../reference/resize.js';
-import { bytesOfPixels, differingFloats, digest, floatsOf, noise, noiseImage } from './fixtures.js';
-import { read, readPng, sizeCases } from './files.js';
+import { bytesOfPixels, difference, differingFloats, digest, floatsOf, noise, noiseImage, tensorOf, upright } from './fixtures.js';
+import { pngFiles, read, readPng, sizeCases } from './files.js';
 
 const levels = levelsOf(IMAGENET);
 let gpu: Gpu;
@@ -109,6 +109,61 @@ describe('pixels on the GPU', () => {
   });
 });
 
+describe('PNG files, which need no browser', () => {
+  const asIs = { resize: 'fit', longestSide: 42 } as const;
+  const expected = read('test/fixtures/pixels/expected.safetensors');
+  const file = (name: string): Blob => new Blob([read(`test/fixtures/pixels/images/${name}`)]);
+  const found = async (source: ImageSource, options: PixelOptions): Promise<Rgb> => {
+    const { data, width, height } = await preprocessor.read([source], options);
+    return { data: bytesOfPixels(data, levels), width, height };
+  };
+
+  it.each(pngFiles)('%s has the bytes of convert("RGB"), as it lies and upright', async (name) => {
+    for (const [orientation, tensor] of [['ignore', 'rgb'], ['respect', name.startsWith('exif') ? 'upright' : 'rgb']] as const) {
+      const { bytes, shape } = tensorOf(expected, `${name}.${tensor}`);
+      const python = { data: bytes, width: shape[1]!, height: shape[0]! };
+      const options: PixelOptions = { ...(Math.max(...shape) === 42 ? asIs : { cropSize: 14 }), orientation };
+      const [ours, theirs] = [await found(file(name), options), await found(python, options)];
+      expect(difference(ours.data, theirs.data)).toEqual({ bytes: 0, most: 0 });
+      if (options.cropSize === undefined) expect(ours.data).toEqual(python.data);
+    }
+  });
+
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])('orientation %i, resized too: what is turned before gives the same', async (orientation) => {
+    const bytes = read('test/fixtures/pixels/images/exif6.png');
+    const at = Buffer.from(bytes).indexOf(Buffer.from([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0])) + 9;
+    expect(bytes[at]).toBe(6);
+    bytes[at] = orientation;
+    const { bytes: data, shape } = tensorOf(expected, 'exif6.png.rgb');
+    const turned = upright({ data, width: shape[1]!, height: shape[0]! }, orientation);
+    for (const options of [asIs, { cropSize: 28, shortestEdge: 35 }, { resize: 'square', size: 56 }] as const) {
+      expect(await found(new Blob([bytes]), options)).toEqual(await found(turned, options));
+    }
+  });
+
+  it('of one column, vertically first, and turned', async () => {
+    const bytes = read('test/fixtures/pixels/images/300x1.png');
+    const exif = Buffer.from('0000000065584966' + '4d4d002a00000008000101120003000000010006000000000000' + '00000000', 'hex');
+    exif.writeUInt32BE(exif.length - 12);
+    const turned = Buffer.concat([bytes.subarray(0, 33), exif, bytes.subarray(33)]);
+    const { bytes: data } = tensorOf(expected, '300x1.png.rgb');
+    const options = { resize: 'square', size: 14 } as const;
+    expect(planResize(1, 300, options, 14).verticalFirst).toBe(true);
+    expect(await found(new Blob([turned]), options)).toEqual(await found(upright({ data, width: 300, height: 1 }, 6), options));
+  });
+
+  it('by URL', async () => {
+    const url = `data:image/png;base64,${Buffer.from(read('test/fixtures/pixels/images/rgba16.png')).toString('base64')}`;
+    expect((await found(url, asIs)).data).toEqual(tensorOf(expected, 'rgba16.png.rgb').bytes);
+  });
+
+  it('that are damaged are errors, and leave no texture', async () => {
+    const bytes = read('test/fixtures/pixels/images/rgba.png');
+    bytes[1000]! ^= 1;
+    await expect(preprocessor.prepare(new Blob([bytes]))).rejects.toMatchObject({ code: 'IMAGE_DECODE', message: expect.stringMatching(/^Blob: expected a PNG with/) as string });
+  });
+});
+
 describe('memory', () => {
   it('holds nothing of an image after it was written, failed or dropped', async () => {
     await preprocessor.read([noiseImage(100, 100)]);
@@ -188,7 +243,7 @@ describe('what is refused', () => {
     ['another number of channels', () => ({ data: new Uint8Array(16), width: 2, height: 2, channels: 3 }), 'IMAGE_SIZE', /expected 12 \(3 channels; 3 or 4 will do\) bytes/],
     ['grey', () => ({ data: new Uint8Array(4), width: 2, height: 2, channels: 1 }), 'IMAGE_SIZE', /expected 4 \(1 channels; 3 or 4 will do\) bytes/],
     ['too wide', tooWide, 'IMAGE_SIZE', /expected at most (\d+) × \1 pixels on this device, found \d+ × 1\. Make the image smaller first\./],
-    ['a Blob, where nothing can decode it', () => new Blob(['x']), 'IMAGE_DECODE', /createImageBitmap.*Decode the image yourself and hand in \{ data, width, height \}/],
+    ['a Blob, where nothing can decode it', () => new Blob(['x']), 'IMAGE_DECODE', /^Blob: expected a PNG or a browser's image decoder \(createImageBitmap\), found 1 bytes and none here\. Hand in a PNG, or decode the image yourself and hand in \{ data, width, height \}/],
     ['a URL that leads nowhere', () => 'http://127.0.0.1:9/image.png?token=1', 'IMAGE_FETCH', /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no answer/],
   ])('%s', async (_, make, code, message) => {
     const { bytes } = gpu.memory;

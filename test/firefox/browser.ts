@@ -1,0 +1,37 @@
+// Firefox over WebDriver BiDi, on the page that holds what the tests run.
+import { existsSync } from 'node:fs';
+import puppeteer, { type Page } from 'puppeteer-core';
+import { createServer } from 'vite';
+import type {} from './page.ts';
+
+const executablePath = process.env['FIREFOX_PATH'] ?? ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path));
+const icd = process.env['TEST_ADAPTER'];
+
+export interface Firefox {
+  readonly page: Page;
+  readonly version: string;
+  readonly close: () => Promise<void>;
+}
+
+export async function openFirefox(): Promise<Firefox> {
+  if (!executablePath) throw new Error('No Firefox: set FIREFOX_PATH. These tests cannot run, and do not pass without one.');
+  const server = await createServer({ configFile: 'vite.config.ts', server: { port: 0, host: '127.0.0.1' }, logLevel: 'warn' });
+  await server.listen();
+  const browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath,
+    headless: true,
+    extraPrefsFirefox: { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true },
+    env: { ...process.env, ...(icd && icd !== 'any' ? { VK_ICD_FILENAMES: icd, VK_DRIVER_FILES: icd } : {}) },
+    protocolTimeout: 600_000,
+  });
+  const page = await browser.newPage();
+  page.on('console', (message) => console.log(`Firefox: ${message.text()}`));
+  await page.goto(new URL('/test/firefox/page.html', server.resolvedUrls!.local[0]!).href);
+  await page.waitForFunction(() => 'actions' in globalThis);
+  const close = async (): Promise<void> => {
+    await browser.close();
+    await server.close();
+  };
+  return { page, version: await browser.version(), close };
+}

@@ -1,0 +1,109 @@
+// The half of the Firefox pixel tests that runs in the page, and in a worker: what differs from Python, by name; nothing is left out.
+import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
+import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
+import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.ts';
+import type { ImageSource } from '../../src/image/source.ts';
+import { bytesOfPixels, difference, digest, noiseImage, tensorOf, type SizeCase } from '../image/fixtures.ts';
+
+/** How many values differ, and by how much at most; or what was thrown. */
+export type Differing = Record<string, { bytes: number; most: number } | string>;
+
+const levels = levelsOf(IMAGENET);
+const fetched = async (path: string): Promise<Response> => {
+  const response = await fetch(new URL(path, location.origin));
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response;
+};
+const bytesAt = async (path: string): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await (await fetched(path)).arrayBuffer());
+const imagePath = (name: string): string => `/test/fixtures/pixels/images/${name}`;
+
+/** What a file is handed in as. */
+const sources = {
+  Blob: async (path: string): Promise<ImageSource> => (await fetched(path)).blob(),
+  URL: async (path: string): Promise<ImageSource> => new URL(path, location.origin),
+  element: async (path: string): Promise<ImageSource> => {
+    const image = Object.assign(new Image(), { src: path });
+    await image.decode();
+    return image;
+  },
+};
+export type SourceKind = keyof typeof sources;
+
+async function withPreprocessor<T>(use: (read: (source: ImageSource, options: PixelOptions) => Promise<{ bytes: Uint8Array; size: string; data: Float32Array }>) => Promise<T>): Promise<T> {
+  const gpu = await acquireGpu();
+  const preprocessor = await Preprocessor.create(gpu);
+  try {
+    return await use(async (source, options) => {
+      const { data, height, width } = await preprocessor.read([source], options);
+      return { bytes: bytesOfPixels(data, levels), size: `${height} × ${width}`, data };
+    });
+  } finally {
+    preprocessor.dispose();
+    gpu.release();
+  }
+}
+
+/** Every file of the fixtures: as it lies in its file (`NAME.rgb`) and upright (`NAME.upright`). */
+export const filesThatDiffer = (kind: SourceKind): Promise<Differing> =>
+  withPreprocessor(async (read) => {
+    const expected = await bytesAt('/test/fixtures/pixels/expected.safetensors');
+    const differing: Differing = {};
+    for (const tensor of parseSafetensors(expected).tensors.keys()) {
+      const [, name, way] = /^(.*)\.(rgb|upright)$/.exec(tensor) ?? [];
+      if (name === undefined || (kind === 'element' && way === 'rgb' && name.startsWith('exif'))) continue; // an element is what it shows
+      const { bytes, shape } = tensorOf(expected, tensor);
+      const [height, width] = shape as [number, number];
+      const asIs = Math.max(width, height) === 42; // 'fit' leaves every pixel as it is
+      const options: PixelOptions = { ...(asIs ? { resize: 'fit', longestSide: 42 } : { resize: 'square', size: 56 }), orientation: way === 'upright' ? 'respect' : 'ignore' };
+      try {
+        const python = await read({ data: bytes, width, height }, options);
+        const found = await read(await sources[kind](imagePath(name)), options);
+        if (found.size !== python.size) throw new Error(`${found.size} in place of ${python.size}`);
+        const away = difference(found.bytes, python.bytes);
+        if (away.bytes > 0) differing[tensor] = away;
+      } catch (error) {
+        differing[tensor] = String(error);
+      }
+    }
+    return differing;
+  });
+
+/** PNG of every colour type, bit depth and interlacing. */
+export const pngsThatDiffer = (): Promise<Differing> =>
+  withPreprocessor(async (read) => {
+    const file = await bytesAt('/test/fixtures/pixels/png.safetensors');
+    const differing: Differing = {};
+    for (const name of [...parseSafetensors(file).tensors.keys()].filter((each) => each.endsWith('14x14.png'))) {
+      const { bytes } = await read(new Blob([tensorOf(file, name).bytes]), { resize: 'square', size: 14 });
+      const away = difference(bytes, tensorOf(file, name.replace(/png$/, 'rgb')).bytes);
+      if (away.bytes > 0) differing[name] = away;
+    }
+    return differing;
+  });
+
+/** Noise of every size in cases.json. */
+export const sizesThatDiffer = (): Promise<unknown[]> =>
+  withPreprocessor(async (read) => {
+    const cases = (await (await fetched('/test/fixtures/pixels/cases.json')).json()) as SizeCase[];
+    const differing: unknown[] = [];
+    for (const { width, height, sha256, outputWidth, outputHeight, ...options } of cases) {
+      const { bytes, size } = await read(noiseImage(width, height), options);
+      if (size !== `${outputHeight ?? options.cropSize} × ${outputWidth ?? options.cropSize}` || (await digest(bytes as Uint8Array<ArrayBuffer>)) !== sha256) differing.push({ width, height, ...options });
+    }
+    return differing;
+  });
+
+/** In how many of 150,528 floats the pixels of photographs differ. */
+export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
+  withPreprocessor(async (read) => {
+    const differing: Differing = {};
+    for (const name of ['astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg']) {
+      const { data } = await read(await sources[kind](`/demo/photos/${name}`), {});
+      const python = new Float32Array(tensorOf(await bytesAt(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`), 'pixel_values').bytes.buffer);
+      const away = python.map((value, i) => Math.abs(value - data[i]!));
+      const floats = away.filter((each) => each > 0).length;
+      if (floats > 0) differing[name] = { bytes: floats, most: Math.max(...away) };
+    }
+    return differing;
+  });
