@@ -1,0 +1,6 @@
+/** What the benchmarks use of the library, part of it not exported by the package. */
+export { DINOv2 } from '../src/dinov2.js';
+export { syntheticTensor } from '../src/checkpoint/synthetic.js';
+export { configOf } from '../src/model/config.js';
+export { acquireGpu } from '../src/gpu/device.js';
+export { f32ToF16 } from '../src/checkpoint/float.js';
