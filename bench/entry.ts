@@ -4,3 +4,4 @@ export { syntheticTensor } from '../src/checkpoint/synthetic.js';
 export { configOf } from '../src/model/config.js';
 export { acquireGpu } from '../src/gpu/device.js';
 export { f32ToF16 } from '../src/checkpoint/float.js';
+export { measure, toMarkdown } from './measure.js';
