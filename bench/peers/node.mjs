@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { TUNED } from '../adapter.mjs';
 import { Child, median } from '../child.mjs';
-import { agrees, compare } from './models.mjs';
+import { agrees, compare } from './compare.mjs';
 
 const { values: options } = parseArgs({
   options: {
