@@ -1,4 +1,7 @@
 // A server for the benchmarks' pages, and a browser to open them in.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { chromium } from 'playwright';
 import { createServer } from 'vite';
 import { chromiumArgs, chromiumPath } from '../scripts/software-gpu.mjs';
@@ -12,7 +15,9 @@ export async function openPage(path, gpu) {
   const server = await createServer({ root, configFile: false, plugins: [plainShaders], optimizeDeps: { noDiscovery: true }, appType: 'mpa', server: { host: '127.0.0.1', watch: null, hmr: false }, logLevel: 'error' });
   await server.listen();
   const args = gpu === 'swiftshader' ? chromiumArgs : ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan'];
-  const browser = await chromium.launch({ executablePath: await chromiumPath(), args });
+  const executablePath = await chromiumPath();
+  const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+  const browser = await chromium.launch({ executablePath, args, env: { ...process.env, FONTCONFIG_FILE: fonts(folder, executablePath) } });
   const page = await browser.newPage();
   page.on('pageerror', (error) => process.stderr.write(`page: ${error.stack}\n`));
   page.on('console', (message) => message.type() === 'error' && process.stderr.write(`page: ${message.text()}\n`));
@@ -24,6 +29,15 @@ export async function openPage(path, gpu) {
     async close() {
       await browser.close();
       await server.close();
+      rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** A Chromium that came as a package ends where it finds no fonts; it carries some with it. */
+function fonts(folder, executablePath) {
+  const file = join(folder, 'fonts.conf');
+  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')].map((each) => `<dir>${each}</dir>`).join('');
+  writeFileSync(file, `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${join(folder, 'cache')}</cachedir></fontconfig>`);
+  return file;
 }

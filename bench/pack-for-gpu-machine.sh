@@ -38,7 +38,7 @@ cp -r "$peers/onnxruntime-common" "$app/node_modules/"
 "${PYTHON:-python3}" "$root/bench/peers/make_onnx.py" "$app/bench/peers/models" "$@"
 
 cp "$(command -v node)" "$work/node"
-(cd "$work" && tar c node app | xz -T0 -6 >"$out/bench.tar.xz")
+(cd "$work" && tar c node app | xz -T0 -3 >"$out/bench.tar.xz")
 mkdir -p "$work/debs" && (cd "$work/debs" && apt-get -qq download libvulkan1 >/dev/null 2>&1) || true
 cp "$work"/debs/*.deb "$out/" 2>/dev/null || echo "No Vulkan loader packed: the machine must have libvulkan.so.1." >&2
 cp "$root/bench/gpu-session.sh" "$out/"
