@@ -23,6 +23,8 @@ const SUBMIT_SECONDS = 0.02;
 /** Submits are kept to this, as forwards are. */
 const LONGEST_SECONDS = 0.1;
 const MAX_REPEATS = 4096;
+/** Who shows zero for this many has no clock, and repeating it further could hold the GPU for seconds. */
+const CLOCKLESS_REPEATS = 256;
 /** How often each work is measured, once its repeats are known; the median counts. */
 const SAMPLES = 3;
 /** Passes whose timestamps share a query set. */
@@ -59,10 +61,10 @@ async function timeAll(gpu: Gpu, works: readonly Work[], measure: Measure, enoug
     const taken = await measure(gpu, pending, signal);
     pending.forEach((timing, i) => {
       const seconds = taken[i]!;
-      if (seconds >= enough || timing.repeats === MAX_REPEATS) timing.samples.push(seconds / timing.repeats);
+      if (seconds >= enough || timing.repeats === MAX_REPEATS || (seconds === 0 && timing.repeats >= CLOCKLESS_REPEATS)) timing.samples.push(seconds / timing.repeats);
       // What is long for the clock is long for whoever waits: one measurement more would tell little.
       if (seconds >= 50 * enough && timing.samples.length === 1) timing.samples.push(timing.samples[0]!, timing.samples[0]!);
-      if (seconds < enough) timing.repeats = Math.min(MAX_REPEATS, Math.ceil(timing.repeats * Math.min(16, Math.max(1.5, (1.5 * enough) / Math.max(seconds, 1e-9)))));
+      if (seconds < enough && timing.samples.length === 0) timing.repeats = Math.min(MAX_REPEATS, Math.ceil(timing.repeats * Math.min(16, Math.max(1.5, (1.5 * enough) / Math.max(seconds, 1e-9)))));
       if (seconds > 0) timing.seconds = seconds / timing.repeats;
     });
   }
