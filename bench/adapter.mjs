@@ -14,9 +14,13 @@ export const TUNED = 'disable_robustness,skip_validation';
  */
 export async function useAdapter(adapter) {
   if (adapter === 'any') return;
-  const swiftShader = vulkanFolder(await chromiumPath());
-  if (adapter === 'swiftshader') useSwiftShader(swiftShader);
-  else useVulkanDriver(adapter, swiftShader && `${swiftShader}/libvulkan.so.1`); // a system without a loader borrows Chromium's
+  if (adapter === 'swiftshader') {
+    useSwiftShader(vulkanFolder(await chromiumPath()));
+    return;
+  }
+  // A system without a Vulkan loader borrows Chromium's; one that has neither hears of it from Dawn.
+  const folder = process.env.BENCH_LIBRARY ? undefined : vulkanFolder(await chromiumPath());
+  useVulkanDriver(adapter, folder && `${folder}/libvulkan.so.1`);
 }
 
 /** Gives this process `navigator.gpu`. @param toggles of Dawn, separated by commas; none: as a stock browser */
