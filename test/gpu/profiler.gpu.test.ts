@@ -38,8 +38,9 @@ test.each([
   expect(qkv.gflopsPerSecond).toBeCloseTo(qkv.flops / qkv.ms / 1e6, 9);
   expect(profile.kernels.find(({ label }) => label === 'blocks.*.attn.qkv')).toMatchObject({ dispatches: 2, flops: 2 * qkv.flops });
   expect(profile.kernels.reduce((sum, { ms }) => sum + ms, 0)).toBeCloseTo(profile.total.ms, 9);
-  expect(profile.ceilings.flopsPerSecond).toBeGreaterThan(1e8);
-  expect(profile.ceilings.bytesPerSecond).toBeGreaterThan(1e8);
+  // How fast this machine is while other tests run is not known; only that units are not off by a thousand.
+  expect(profile.ceilings.flopsPerSecond).toBeGreaterThan(1e7);
+  expect(profile.ceilings.bytesPerSecond).toBeGreaterThan(1e7);
 
   const entries = performance.getEntriesByType('measure');
   expect(entries.map(({ name }) => name)).toEqual(profile.dispatches.map(({ label }) => `DINOv2 ${label}`));
