@@ -63,7 +63,7 @@ export default defineConfig(({ mode }) => {
     server: { open: false, host: '127.0.0.1' },
     build:
       mode === 'demo'
-        ? { target: 'es2023', outDir: 'dist-demo', assetsInlineLimit: 0, rolldownOptions: { input: 'demo/index.html' } }
+        ? { target: 'es2023', outDir: 'dist-demo', assetsInlineLimit: 0, rolldownOptions: { input: ['demo/index.html', 'bench/index.html'] } }
         : {
             target: 'es2023',
             sourcemap: true,

@@ -3,6 +3,7 @@ import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, ImageError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
 import type { Target } from './gpu/lowering.js';
+import { profileProgram, type Profile } from './gpu/profiler.js';
 import { Program, SlotPool } from './gpu/program.js';
 import { elementCount, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
@@ -105,6 +106,17 @@ export class Forwards {
   async describe(grid: Grid): Promise<string> {
     const { program } = await this.#exclusive(() => this.#programFor(grid, {}));
     return program.describe();
+  }
+
+  /** Times every dispatch of a forward of these pixels, (batch, 3, rows · patchSize, cols · patchSize). */
+  profile(grid: Grid, pixels: GPUBuffer, signal?: AbortSignal): Promise<Profile> {
+    return this.#exclusive(async () => {
+      const { program } = await this.#programFor(grid, {});
+      const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
+      encoder.copyBufferToBuffer(pixels, 0, this.#pool.get('pixels')!, 0, pixels.size);
+      this.#gpu.device.queue.submit([encoder.finish()]);
+      return profileProgram(this.#gpu, program, grid, signal);
+    }, signal);
   }
 
   /** Takes no task any more. Resolves when those under way have ended, and the programs and shared buffers are freed. */

@@ -35,6 +35,7 @@ export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/device.js';
+export { type DispatchProfile, type KernelProfile, type Profile, type Throughput } from './gpu/profiler.js';
 export {
   CheckpointError,
   ConfigError,

@@ -42,6 +42,11 @@ export class GpuMemory {
     return buffer;
   }
 
+  /** A buffer that the results of queries are written to, to be read back. */
+  queries(label: string, bytes: number): GPUBuffer {
+    return this.#create(label, bytes, BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC, this.#device.limits.maxBufferSize);
+  }
+
   destroy(buffer: GPUBuffer): void {
     const bytes = this.#live.get(buffer);
     if (bytes === undefined) return;

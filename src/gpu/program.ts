@@ -69,6 +69,8 @@ export interface ProgramStep {
   readonly kernel: CompiledKernel;
   readonly workgroups: readonly [number, number, number];
   readonly flops: number;
+  /** Every input read once and the output written once, weights as they are stored. */
+  readonly bytes: number;
 }
 
 export class Program {
@@ -104,10 +106,12 @@ export class Program {
    */
   static async create(gpu: Gpu, graph: Graph, target: Target, size: ForwardSize, pool: SlotPool, fixed: (value: Value) => GPUBuffer | undefined): Promise<Program> {
     const plan = planMemory(graph);
+    const bytesOf = (value: Value): number => (value.kind === 'activation' ? undefined : fixed(value))?.size ?? elementCount(value.shape) * F32_BYTES;
     const steps = await Promise.all(
       graph.nodes.map(async (node): Promise<ProgramStep> => {
         const { variant, workgroups } = lower(node, target, size);
-        return { node, kernel: await gpu.pipelines.compile(variant), workgroups: workgroups(size), flops: flopsOf(node, size) };
+        const bytes = [...node.inputs, node.output].reduce((sum, value) => sum + bytesOf(value), 0);
+        return { node, kernel: await gpu.pipelines.compile(variant), workgroups: workgroups(size), flops: flopsOf(node, size), bytes };
       }),
     );
     const buffers = new Map<Value, GPUBuffer>();
@@ -137,15 +141,9 @@ export class Program {
     const startMs = performance.now();
     for (const [index, { begin, end }] of batches.entries()) {
       const verdict = this.#gpu.watching(() => {
-        if (index === 0) this.#bind();
         const encoder = device.createCommandEncoder({ label: 'forward' });
         const pass = encoder.beginComputePass({ label: 'forward' });
-        for (let i = begin; i < end; i++) {
-          const { kernel, workgroups } = this.steps[i]!;
-          pass.setPipeline(kernel.pipeline);
-          pass.setBindGroup(0, this.#groups[i]!);
-          pass.dispatchWorkgroups(...workgroups);
-        }
+        this.encode(pass, begin, end);
         pass.end();
         if (index === batches.length - 1) {
           for (const output of this.#graph.outputs) {
@@ -164,6 +162,17 @@ export class Program {
     if (batches.length > 1) {
       const flops = this.steps.reduce((sum, step) => sum + step.flops, 0);
       this.#gpu.sawThroughput(flops / ((performance.now() - startMs) / 1000));
+    }
+  }
+
+  /** Encodes the dispatches `begin` to `end` - 1. A dispatch reads nothing that it writes, so it may be encoded again: it gives the same. */
+  encode(pass: GPUComputePassEncoder, begin: number, end: number): void {
+    this.#bind();
+    for (let i = begin; i < end; i++) {
+      const { kernel, workgroups } = this.steps[i]!;
+      pass.setPipeline(kernel.pipeline);
+      pass.setBindGroup(0, this.#groups[i]!);
+      pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
     }
   }
 
@@ -202,7 +211,7 @@ export class Program {
 }
 
 /** How long a submit may keep the GPU busy. Above this, pages stutter; at two seconds, Windows resets the driver. */
-const SUBMIT_MS = 100;
+export const SUBMIT_MS = 100;
 
 /** Consecutive steps in batches of at most `flops` each, or of one step where that alone is more. */
 export function splitByWork(steps: readonly { readonly flops: number }[], flops: number): { begin: number; end: number }[] {

@@ -1,0 +1,46 @@
+// node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json]
+// Every kernel of a forward, in both families and every way to store weights, against float64 on this adapter (the library's self-test), and the
+// same with Dawn's tuned flags. Exit code 1 if one is wrong. What fails is said, and the rest goes on in a new process.
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { installWebGpu, TUNED } from './adapter.mjs';
+import { Child, serve } from './child.mjs';
+import { library } from './load-source.mjs';
+
+const STORAGES = ['f32', 'f16', 'f16-packed', 'int8'];
+
+if (process.send) {
+  let installed;
+  serve({
+    async check({ adapter: name, software, storage }) {
+      await (installed ??= installWebGpu(name));
+      const { Gpu, describeAdapter, selfTest, packMatrix } = await library();
+      const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+      if (!adapter) throw new Error('no adapter');
+      const requiredFeatures = ['shader-f16'].filter((feature) => adapter.features.has(feature));
+      if (storage === 'f16' && requiredFeatures.length === 0) return 'the adapter has no shader-f16';
+      const gpu = new Gpu(await adapter.requestDevice({ requiredFeatures }), { ...describeAdapter(adapter.info), software }, true);
+      return `right, in ${(await selfTest(gpu, storage, packMatrix)).toFixed(0)} ms (${adapter.info.description || adapter.info.vendor})`;
+    },
+  });
+} else {
+  const { values } = parseArgs({ options: { adapter: { type: 'string', default: process.env.TEST_ADAPTER ?? 'any' }, flags: { type: 'string', default: 'stock,tuned' } } });
+  console.log('| flags | kernels for | weights | |\n|---|---|---|---|');
+  for (const flags of values.flags.split(',')) {
+    const start = () => new Child(fileURLToPath(import.meta.url), { DAWN_FEATURES: flags === 'tuned' ? TUNED : '' });
+    let child = start();
+    for (const software of [false, true]) {
+      for (const storage of STORAGES) {
+        const found = await child.call('check', { adapter: values.adapter, software, storage }).catch((error) => {
+          process.exitCode = 1;
+          child.end(); // a driver that failed is not trusted with the next one
+          child = start();
+          return `WRONG: ${error.message.split('\n')[0]}`;
+        });
+        console.log(`| ${flags} | ${software ? 'processors' : 'GPUs'} | ${storage} | ${found} |`);
+      }
+    }
+    child.end();
+  }
+  process.exit();
+}

@@ -1,0 +1,228 @@
+/** What the benchmarks measure, the same in Node and in a browser: ceilings, every kernel at the shapes of real models, whole forwards. */
+import type { Dtype } from '../src/checkpoint/precision.js';
+import { syntheticTensor } from '../src/checkpoint/synthetic.js';
+import { DINOv2 } from '../src/dinov2.js';
+import { acquireGpu } from '../src/gpu/device.js';
+import { measureCeilings, type Ceilings } from '../src/gpu/ceilings.js';
+import type { Profile, Throughput } from '../src/gpu/profiler.js';
+import { configOf, type ModelSize } from '../src/model/config.js';
+
+export interface BenchOptions {
+  readonly models: readonly ModelSize[];
+  readonly px: readonly number[];
+  readonly dtypes: readonly Dtype[];
+  /** Time for a model's whole forwards at one size. Where five forwards would take longer, they are left out, and the estimate is told. */
+  readonly seconds: number;
+  /** Kernels one by one. Default: true; else whole forwards alone, which then have no estimate and are always run. */
+  readonly kernels?: boolean;
+}
+
+export interface KernelRow extends Throughput {
+  readonly model: ModelSize;
+  readonly px: number;
+  readonly dtype: Dtype;
+  /** `blocks.*.attn.qkv` */
+  readonly label: string;
+  readonly kernel: string;
+}
+
+export interface ForwardRow {
+  readonly model: ModelSize;
+  readonly px: number;
+  readonly dtype: Dtype;
+  /** From the kernels of one block, milliseconds. */
+  readonly estimatedMs: number | undefined;
+  /** Absent where the estimate forbade it. */
+  readonly measured?: {
+    readonly loadMs: number;
+    readonly firstMs: number;
+    /** Until the GPU has finished. */
+    readonly withoutReadback: Times;
+    /** Until the last hidden state is an array. */
+    readonly withReadback: Times;
+    readonly gflopsPerSecond: number;
+    /** Of the measured ceiling of multiply-adds, with readback. */
+    readonly share: number;
+    readonly gpuMegabytes: number;
+  };
+}
+
+export interface Times {
+  readonly medianMs: number;
+  readonly fastestMs: number;
+  readonly runs: number;
+}
+
+export interface Report {
+  readonly date: string;
+  readonly adapter: string;
+  readonly where: string;
+  readonly timer: string;
+  readonly ceilings: Ceilings;
+  readonly kernels: readonly KernelRow[];
+  readonly forwards: readonly ForwardRow[];
+}
+
+const MIN_RUNS = 3;
+const MAX_RUNS = 50;
+
+/** @param tell hears what is being measured */
+export async function measure(options: BenchOptions, where: string, tell: (news: string) => void): Promise<Report> {
+  const gpu = await acquireGpu(); // held, so that models share the device and its ceilings
+  try {
+    tell('ceilings');
+    const ceilings = await measureCeilings(gpu);
+    const kernels: KernelRow[] = [];
+    const forwards: ForwardRow[] = [];
+    let timer = '';
+    for (const model of options.models) {
+      for (const dtype of options.dtypes) {
+        const estimates = new Map<number, { ms: number; flops: number }>();
+        if (options.kernels !== false) {
+          for (const px of options.px) {
+            tell(`kernels of ${model} at ${px}, ${dtype}`);
+            const profile = await profileOneBlock(model, px, dtype);
+            timer = profile.timer;
+            kernels.push(...profile.kernels.map(({ dispatches, ms, flops, bytes, ...rest }) => ({ model, px, dtype, ...rest, ms: ms / dispatches, flops: flops / dispatches, bytes: bytes / dispatches })));
+            estimates.set(px, estimate(profile, configOf(model).depth));
+          }
+        }
+        forwards.push(...(await measureForwards(model, dtype, options, estimates, ceilings, tell)));
+      }
+    }
+    const { description, vendor, architecture } = gpu.info;
+    return { date: new Date().toISOString().slice(0, 10), adapter: description || `${vendor} ${architecture}`, where, timer, ceilings, kernels, forwards };
+  } finally {
+    gpu.release();
+  }
+}
+
+/** A model of one block has every kernel of the whole one, at its shapes. */
+async function profileOneBlock(size: ModelSize, px: number, dtype: Dtype): Promise<Profile> {
+  const model = await DINOv2.synthetic({ ...configOf(size), depth: 1 }, { dtype });
+  try {
+    const data = Uint8Array.from({ length: 3 * px * px }, (_, i) => Math.imul(i, 0x9e3779b9) >>> 24);
+    return await model.profile({ data, width: px, height: px }, { resize: 'fit', longestSide: px });
+  } finally {
+    model.dispose();
+  }
+}
+
+function estimate({ dispatches }: Profile, depth: number): { ms: number; flops: number } {
+  const sum = { ms: 0, flops: 0 };
+  for (const { label, ms, flops } of dispatches) {
+    const times = label.startsWith('blocks.') ? depth : 1;
+    sum.ms += times * ms;
+    sum.flops += times * flops;
+  }
+  return sum;
+}
+
+async function measureForwards(size: ModelSize, dtype: Dtype, { px: sizes, seconds }: BenchOptions, estimates: ReadonlyMap<number, { ms: number; flops: number }>, ceilings: Ceilings, tell: (news: string) => void): Promise<ForwardRow[]> {
+  const fits = (px: number): boolean => (estimates.get(px)?.ms ?? 0) * 5 <= seconds * 1000;
+  const rowOf = (px: number): Omit<ForwardRow, 'measured'> => ({ model: size, px, dtype, estimatedMs: estimates.get(px)?.ms });
+  if (!sizes.some(fits)) return sizes.map(rowOf);
+  tell(`loading ${size}, ${dtype}`);
+  const loadStart = performance.now();
+  const model = await DINOv2.synthetic(size, { dtype });
+  const loadMs = performance.now() - loadStart;
+  try {
+    const rows: ForwardRow[] = [];
+    for (const px of sizes) {
+      if (!fits(px)) {
+        rows.push(rowOf(px));
+        continue;
+      }
+      tell(`forwards of ${size} at ${px}, ${dtype}`);
+      const pixels = syntheticTensor(`pixel_values.${px}x${px}`, [1, 3, px, px]);
+      const forward = async (read: boolean): Promise<number> => {
+        const startMs = performance.now();
+        const features = await model.forward(pixels, { height: px, width: px });
+        if (read) await features.lastHiddenState();
+        else await model.device.queue.onSubmittedWorkDone();
+        const took = performance.now() - startMs;
+        features.dispose();
+        return took;
+      };
+      const firstMs = await forward(true);
+      const [without, withReadback]: [number[], number[]] = [[], []];
+      const until = performance.now() + seconds * 1000;
+      while (without.length < MIN_RUNS || (without.length < MAX_RUNS && performance.now() < until)) {
+        without.push(await forward(false));
+        withReadback.push(await forward(true));
+      }
+      const flops = estimates.get(px)?.flops ?? NaN;
+      const times = timesOf(withReadback);
+      const flopsPerSecond = flops / (times.medianMs / 1000);
+      rows.push({
+        ...rowOf(px),
+        measured: {
+          loadMs,
+          firstMs,
+          withoutReadback: timesOf(without),
+          withReadback: times,
+          gflopsPerSecond: flopsPerSecond / 1e9,
+          share: flopsPerSecond / ceilings.flopsPerSecond,
+          gpuMegabytes: model.gpuBytes / 1e6,
+        },
+      });
+    }
+    return rows;
+  } finally {
+    model.dispose();
+  }
+}
+
+function timesOf(ms: readonly number[]): Times {
+  const sorted = [...ms].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const medianMs = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return { medianMs, fastestMs: sorted[0]!, runs: sorted.length };
+}
+
+/** Reports of one machine, side by side by what they are called: `stock`, `tuned`. Markdown. */
+export function toMarkdown(reports: ReadonlyMap<string, Report>): string {
+  const names = [...reports.keys()];
+  const first = [...reports.values()][0]!;
+  const columns = (titles: readonly string[]): string[] => names.flatMap((name) => titles.map((title) => (names.length > 1 ? `${title}, ${name}` : title)));
+  const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string =>
+    [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+  const ceilings = table(
+    ['ceiling', ...columns(['measured'])],
+    [
+      ['multiply-adds in registers, f32, GFLOP/s', ...names.map((name) => (reports.get(name)!.ceilings.flopsPerSecond / 1e9).toFixed(1))],
+      ['copy in a shader, GB/s (read and written)', ...names.map((name) => (reports.get(name)!.ceilings.bytesPerSecond / 1e9).toFixed(1))],
+    ],
+  );
+  const kernels = table(
+    ['model', 'px', 'dtype', 'kernel', ...columns(['ms', 'GFLOP/s', 'GB/s', 'of the ceiling'])],
+    first.kernels.map(({ model, px, dtype, label, kernel }) => [
+      model, px, dtype, `${label} (${kernel})`,
+      ...names.flatMap((name) => {
+        const row = reports.get(name)!.kernels.find((each) => each.model === model && each.px === px && each.dtype === dtype && each.label === label);
+        return row ? [digits(row.ms), row.flops > 0 ? digits(row.gflopsPerSecond) : '', digits(row.gigabytesPerSecond), percent(row.share)] : ['', '', '', ''];
+      }),
+    ]),
+  );
+  const forwards = table(
+    ['model', 'px', 'dtype', ...columns(['forward ms (median, fastest of runs)', 'with readback ms', 'GFLOP/s', 'of the FMA ceiling', 'load ms', 'first ms', 'MB on the GPU'])],
+    first.forwards.map(({ model, px, dtype }) => [
+      model, px, dtype,
+      ...names.flatMap((name) => {
+        const row = reports.get(name)!.forwards.find((each) => each.model === model && each.px === px && each.dtype === dtype);
+        const measured = row?.measured;
+        if (!measured) return [row?.estimatedMs === undefined ? '' : `not run; about ${digits(row.estimatedMs)} from one block`, '', '', '', '', '', ''];
+        const { withoutReadback: without, withReadback, gflopsPerSecond, share, loadMs, firstMs, gpuMegabytes } = measured;
+        const rate = Number.isNaN(gflopsPerSecond) ? ['', ''] : [digits(gflopsPerSecond), percent(share)];
+        return [`${digits(without.medianMs)}, ${digits(without.fastestMs)} of ${without.runs}`, `${digits(withReadback.medianMs)}, ${digits(withReadback.fastestMs)}`, ...rate, digits(loadMs), digits(firstMs), gpuMegabytes.toFixed(1)];
+      }),
+    ]),
+  );
+  const parts = [`${first.date}, ${first.adapter}, ${first.where}`, ceilings];
+  if (first.kernels.length > 0) parts.push(`Kernels, one dispatch, timed by ${first.timer}:`, kernels);
+  return [...parts, 'Whole forwards, one image, warm:', forwards].join('\n\n');
+}
+
+const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
+/** Three digits that count. */
+const digits = (value: number): string => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(value >= 1 ? 2 : 3));

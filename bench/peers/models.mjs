@@ -1,0 +1,45 @@
+// The peers' models: graphs that make_onnx.py writes, and weights by formula, which are filled in here.
+import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const modelsFolder = process.env.PEER_MODELS ?? fileURLToPath(new URL('models', import.meta.url));
+
+/**
+ * A model's graph, with its weights beside it.
+ * @param library `syntheticTensor` and `f32ToF16` of the library
+ * @returns `onnx` and `bin`: paths; `binName`: what the graph calls the weights' file
+ */
+export async function prepareModel(name, { syntheticTensor, f32ToF16 }) {
+  const onnx = join(modelsFolder, `${name}.onnx`);
+  if (!existsSync(onnx)) {
+    const [, model, px, dtype, form] = name.split('-');
+    throw new Error(`${onnx} is missing. Make it: python bench/peers/make_onnx.py ${modelsFolder} --model ${model} --px ${px} --dtype ${dtype} --form ${form}`);
+  }
+  const { dtype, bytes, tensors } = JSON.parse(readFileSync(onnx.replace(/onnx$/, 'json'), 'utf8'));
+  const bin = onnx.replace(/onnx$/, 'bin');
+  if (!existsSync(bin) || statSync(bin).size !== bytes) {
+    const file = await open(`${bin}.part`, 'w');
+    await file.truncate(bytes);
+    for (const { tensor, shape, transposed, offset } of tensors) {
+      let values = syntheticTensor(tensor, shape);
+      if (transposed) values = transpose(values, ...shape);
+      if (dtype === 'fp16') {
+        const halves = new Uint16Array(values.length);
+        f32ToF16(values, halves);
+        values = halves;
+      }
+      await file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), 0, values.byteLength, offset);
+    }
+    await file.close();
+    renameSync(`${bin}.part`, bin);
+  }
+  return { onnx, bin, binName: `${name}.bin` };
+}
+
+function transpose(values, rows, columns) {
+  const out = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) out[column * rows + row] = values[row * columns + column];
+  return out;
+}

@@ -1,0 +1,165 @@
+/**
+ * Where a forward's time goes: every dispatch timed on its own, in order, with the buffers and the contents that it has in the forward, and
+ * compared with what the adapter does at best.
+ */
+import { measureCeilings, type Ceilings } from './ceilings.js';
+import type { AdapterDescription, Gpu } from './device.js';
+import { splitByWork, SUBMIT_MS, type Program, type ProgramStep } from './program.js';
+import { time, type Timer, type Work } from './stopwatch.js';
+
+/** Work and time of a dispatch, or of several together. */
+export interface Throughput {
+  /** Milliseconds on the GPU. */
+  readonly ms: number;
+  /** Multiplications and additions of matrix products; what is not a product counts nothing. */
+  readonly flops: number;
+  /** What must be moved: every input read once, the output written once. */
+  readonly bytes: number;
+  /** flops / ms, in 10⁹ a second. */
+  readonly gflopsPerSecond: number;
+  /** bytes / ms, in 10⁹ a second. */
+  readonly gigabytesPerSecond: number;
+  /** The time that the measured ceilings allow, of the time taken: 1 is as fast as this adapter can. Caches may make it more where little is computed. */
+  readonly share: number;
+}
+
+/** One dispatch of the forward. */
+export interface DispatchProfile extends Throughput {
+  /** What it computes: `blocks.0.attn.qkv`. */
+  readonly label: string;
+  /** Shader and entry point. */
+  readonly kernel: string;
+  readonly workgroups: readonly [number, number, number];
+}
+
+/** All dispatches of one kernel at one shape. */
+export interface KernelProfile extends Throughput {
+  readonly kernel: string;
+  /** What they compute, block by block: `blocks.*.attn.qkv`. */
+  readonly label: string;
+  readonly dispatches: number;
+}
+
+/** What `DINOv2.profile` gives: plain data, and a table of it. */
+export class Profile {
+  readonly adapter: AdapterDescription;
+  /** Images, and rows and columns of patches. */
+  readonly size: { readonly batch: number; readonly rows: number; readonly cols: number };
+  /** `submits`: the device was made without `timestamp-query`, so one dispatch of each kind was timed by the clock of the page. */
+  readonly timer: Timer;
+  readonly ceilings: Ceilings;
+  readonly dispatches: readonly DispatchProfile[];
+  /** The same by kernel, the slowest first. */
+  readonly kernels: readonly KernelProfile[];
+  /** Sum of the dispatches. */
+  readonly total: Throughput;
+  /** The forward in one piece, milliseconds on the GPU. Less than the sum where dispatches overlap or find their inputs in a cache. */
+  readonly forwardMs: number;
+
+  constructor(adapter: AdapterDescription, size: Profile['size'], timer: Timer, ceilings: Ceilings, dispatches: readonly DispatchProfile[], forwardMs: number) {
+    this.adapter = adapter;
+    this.size = size;
+    this.timer = timer;
+    this.ceilings = ceilings;
+    this.dispatches = dispatches;
+    this.forwardMs = forwardMs;
+    this.total = together(dispatches, ceilings);
+    this.kernels = byKernel(dispatches, ceilings);
+  }
+
+  /** A table in Markdown, one line a kernel. */
+  toString(): string {
+    const { ceilings, kernels, total, timer, forwardMs } = this;
+    const line = (name: string, count: number, { ms, gflopsPerSecond, gigabytesPerSecond, share }: Throughput): string =>
+      `| ${[name, count, ms.toFixed(3), percent(ms / total.ms), gflopsPerSecond.toFixed(1), gigabytesPerSecond.toFixed(1), percent(share)].join(' | ')} |`;
+    return [
+      '| kernel | dispatches | ms | of the forward | GFLOP/s | GB/s | of the ceiling |',
+      '|---|---|---|---|---|---|---|',
+      ...kernels.map((kernel) => line(`${kernel.label} (${kernel.kernel})`, kernel.dispatches, kernel)),
+      line('sum', this.dispatches.length, total),
+      '',
+      `The forward in one piece: ${forwardMs.toFixed(3)} ms. Ceilings: ${(ceilings.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s f32, ${(ceilings.bytesPerSecond / 1e9).toFixed(1)} GB/s.` +
+        (timer === 'submits' ? ' Timed around submits: the device has no timestamp-query.' : ''),
+    ].join('\n');
+  }
+}
+
+/**
+ * Times every dispatch of a program whose inputs are filled. Each becomes an entry of the performance timeline too (`performance.measure`,
+ * named `DINOv2 blocks.0.attn.qkv`), laid end to end from the moment of the call.
+ * @throws DeviceError; the signal's reason
+ */
+export async function profileProgram(gpu: Gpu, program: Program, size: Profile['size'], signal?: AbortSignal): Promise<Profile> {
+  const startMs = performance.now();
+  const ceilings = await measureCeilings(gpu, signal);
+  const { steps } = program;
+  const work = (begin: number, end: number): Work => ({
+    seconds: steps.slice(begin, end).reduce((sum, { flops }) => sum + flops, 0) / gpu.flopsPerSecond,
+    encode: (pass) => program.encode(pass, begin, end),
+  });
+  // Once through, so that every activation holds what it does in a forward; in pieces that keep a screen alive, as a forward runs.
+  const pieces = splitByWork(steps, gpu.flopsPerSecond * (SUBMIT_MS / 1000)).map(({ begin, end }) => work(begin, end));
+  const forward = await time(gpu, pieces, signal);
+  const timed = gpu.device.features.has('timestamp-query') ? steps.map((_, i) => i) : [...firstOfEachKind(steps).values()];
+  const { seconds, timer } = await time(gpu, timed.map((i) => work(i, i + 1)), signal);
+  const secondsOfKind = new Map(timed.map((step, i) => [kindOf(steps[step]!), seconds[i]!]));
+  const dispatches = steps.map((step, i): DispatchProfile => {
+    const { node, kernel, workgroups, flops, bytes } = step;
+    const ms = 1000 * (timed.length === steps.length ? seconds[i]! : secondsOfKind.get(kindOf(step))!);
+    return { label: node.label, kernel: nameOf(kernel.variant.kernel), workgroups, ...throughput(ms, flops, bytes, ceilings) };
+  });
+  addToTimeline(dispatches, startMs);
+  const forwardMs = 1000 * forward.seconds.reduce((sum, each) => sum + each, 0);
+  return new Profile(gpu.info, size, timer, ceilings, dispatches, forwardMs);
+}
+
+const nameOf = ({ name, entryPoint }: { readonly name: string; readonly entryPoint: string }): string => (name === entryPoint ? name : `${name}.${entryPoint}`);
+
+/** Dispatches of a kind take the same time: one kernel, one shape. */
+const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string => JSON.stringify([nameOf(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
+
+function firstOfEachKind(steps: readonly ProgramStep[]): Map<string, number> {
+  const first = new Map<string, number>();
+  steps.forEach((step, i) => {
+    if (!first.has(kindOf(step))) first.set(kindOf(step), i);
+  });
+  return first;
+}
+
+function throughput(ms: number, flops: number, bytes: number, { flopsPerSecond, bytesPerSecond }: Ceilings): Throughput {
+  const share = (1000 * Math.max(flops / flopsPerSecond, bytes / bytesPerSecond)) / ms;
+  return { ms, flops, bytes, gflopsPerSecond: flops / ms / 1e6, gigabytesPerSecond: bytes / ms / 1e6, share };
+}
+
+/** Of several: their sums, and the share of the time that each of them was allowed. */
+function together(parts: readonly Throughput[], ceilings: Ceilings): Throughput {
+  const sum = (of: (part: Throughput) => number): number => parts.reduce((all, part) => all + of(part), 0);
+  const ms = sum((part) => part.ms);
+  return { ...throughput(ms, sum((part) => part.flops), sum((part) => part.bytes), ceilings), share: sum((part) => part.share * part.ms) / ms };
+}
+
+function byKernel(dispatches: readonly DispatchProfile[], ceilings: Ceilings): KernelProfile[] {
+  const groups = new Map<string, DispatchProfile[]>();
+  for (const dispatch of dispatches) {
+    const key = `${dispatch.kernel} ${withoutBlock(dispatch.label)}`;
+    groups.set(key, [...(groups.get(key) ?? []), dispatch]);
+  }
+  const kernels = [...groups.values()].map((group): KernelProfile => {
+    const { kernel, label } = group[0]!;
+    return { kernel, label: withoutBlock(label), dispatches: group.length, ...together(group, ceilings) };
+  });
+  return kernels.sort((a, b) => b.ms - a.ms);
+}
+
+const withoutBlock = (label: string): string => label.replace(/^blocks\.\d+\./, 'blocks.*.');
+
+/** Chrome's performance panel shows them on a track of their own. */
+function addToTimeline(dispatches: readonly DispatchProfile[], startMs: number): void {
+  let start = startMs;
+  for (const { label, ms, kernel, flops, bytes } of dispatches) {
+    performance.measure(`DINOv2 ${label}`, { start, duration: ms, detail: { kernel, flops, bytes, devtools: { dataType: 'track-entry', track: 'DINOv2 kernels' } } });
+    start += ms;
+  }
+}
+
+const percent = (part: number): string => `${(100 * part).toFixed(1)} %`;
