@@ -9,6 +9,7 @@ import { DeviceError, ImageError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
 import type { Profile } from './gpu/profiler.js';
+import { defaultStore } from './gpu/tuningStore.js';
 import { checkResize } from './image/geometry.js';
 import type { Preprocessor, PixelOptions, Pixels } from './image/preprocess.js';
 import type { ImageSource } from './image/source.js';
@@ -21,7 +22,7 @@ import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
-import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions } from './options.js';
+import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions, TuneOptions, TuningReport } from './options.js';
 import { ImageClassifier } from './tasks/classifier.js';
 import { embedInBatches, type Embedded } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
@@ -210,6 +211,19 @@ export class DINOv2 {
         this.#gpu.memory.destroy(buffer);
       }
     });
+  }
+
+  /**
+   * Chooses the fastest kernels for this model on this adapter, among those that give the same bits, by measuring them: in a second or two on a GPU, at once
+   * where it was done before. On a processor there is nothing to choose. Features stay what they are, bit for bit.
+   * @throws ImageError INPUT_SHAPE; DeviceError; what the store throws
+   */
+  async tune({ sizesPx = [224, 518], store = defaultStore(), signal }: TuneOptions = {}): Promise<TuningReport> {
+    const wrong = sizesPx.find((px) => !Number.isInteger(px) || px < this.config.patchSize);
+    if (wrong !== undefined || sizesPx.length === 0) {
+      throw new ImageError('INPUT_SHAPE', `tune: expected sides of images in whole pixels, from ${this.config.patchSize} on, found ${String(wrong ?? 'none')}.`);
+    }
+    return this.#whileAlive(() => this.#forwards.tune(sizesPx, store || undefined, signal));
   }
 
   /** Frees what the model holds on the GPU. Features that it gave stay valid until they are disposed of themselves. */

@@ -1,16 +1,20 @@
 /** The forwards of one model: a program for each input size, buffers that they share, one run after the other. */
+import { packMatrix } from './checkpoint/packing.js';
 import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, ImageError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
 import type { Target } from './gpu/lowering.js';
 import { profileProgram, type Profile } from './gpu/profiler.js';
 import { Program, SlotPool } from './gpu/program.js';
+import { selfTest } from './gpu/selfTest.js';
+import { isTunable, parseTuning, tune, tuningKey, type Tuning, type TuningCase } from './gpu/tuner.js';
+import type { TuningStore } from './gpu/tuningStore.js';
 import { elementCount, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
 import { Features, type Kept } from './model/features.js';
 import { interpolatePosEmbed } from './model/posEmbed.js';
 import { buildForward, countTokens, type Forward, type Grid, type Wanted } from './model/vit.js';
-import type { ForwardOptions } from './options.js';
+import type { ForwardOptions, TuningReport } from './options.js';
 
 /** Programs that are kept for input sizes seen before. Each holds a table of positions and bind groups; activations are shared. */
 const MAX_PROGRAMS = 8;
@@ -21,7 +25,7 @@ const MAX_TOKENS = 65_535;
 export class Forwards {
   readonly #gpu: Gpu;
   readonly #config: DINOv2Config;
-  readonly #target: Target;
+  #target: Target;
   readonly #weights: Weights;
   readonly #pool: SlotPool;
   readonly #programs = new Map<string, Promise<LoadedProgram>>();
@@ -117,6 +121,56 @@ export class Forwards {
       this.#gpu.device.queue.submit([encoder.finish()]);
       return profileProgram(this.#gpu, program, grid, signal);
     }, signal);
+  }
+
+  /**
+   * Chooses among the kernels that give the same bits by measuring them, for square images of these sizes, or takes what was measured before.
+   * Forwards from now on use them.
+   */
+  tune(sizesPx: readonly number[], store: TuningStore | undefined, signal?: AbortSignal): Promise<TuningReport> {
+    return this.#exclusive(async () => {
+      const startMs = performance.now();
+      const cases = sizesPx.flatMap((px) => this.#casesOf(px));
+      const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({ ...news, ms: performance.now() - startMs });
+      if (!isTunable(cases, this.#target)) return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
+      const key = tuningKey(this.#gpu, cases, this.#target);
+      const kept = store && parseTuning(await store.get(key));
+      if (kept && (kept.operands === 'f32' || (await this.#holds(kept.operands)))) {
+        await this.#retarget(kept);
+        return report({ tuning: kept, source: 'kept', samples: [], leftOut: [] });
+      }
+      const { tuning, samples, leftOut } = await tune(this.#gpu, cases, this.#target, packMatrix, signal);
+      await this.#retarget(tuning);
+      await store?.set(key, tuning);
+      return report({ tuning, source: 'measured', samples, leftOut });
+    }, signal);
+  }
+
+  /** The layers of one block with their sizes, for one image of px × px. */
+  #casesOf(px: number): TuningCase[] {
+    const side = Math.floor(px / this.#config.patchSize);
+    const grid = { batch: 1, rows: side, cols: side };
+    const size = { ...grid, numTokens: countTokens(this.#config, grid) };
+    const nodes = buildForward(this.#config, grid).graph.nodes.filter(({ label }) => label.startsWith('blocks.0.'));
+    return nodes.filter((node) => node.operation.kind.startsWith('linear')).map((node) => ({ node, size }));
+  }
+
+  /** Whether the kernels that stage weights like this pass the self-test, which stands before every use of theirs. */
+  async #holds(operands: Tuning['operands']): Promise<boolean> {
+    try {
+      await selfTest(this.#gpu, { ...this.#target, operands }, packMatrix);
+      return true;
+    } catch (error) {
+      if (error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE')) return false;
+      throw error;
+    }
+  }
+
+  async #retarget(tuning: Tuning): Promise<void> {
+    this.#target = { ...this.#target, ...tuning };
+    await Program.warmUp(this.#gpu, buildForward(this.#config, { batch: 1, rows: 1, cols: 1 }).graph, this.#target);
+    for (const program of this.#programs.values()) void program.then((old) => old.dispose());
+    this.#programs.clear();
   }
 
   /** Takes no task any more. Resolves when those under way have ended, and the programs and shared buffers are freed. */

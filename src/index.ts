@@ -10,6 +10,8 @@ export {
   type ModelFiles,
   type PixelSize,
   type PretrainedOptions,
+  type TuneOptions,
+  type TuningReport,
 } from './options.js';
 export { listCached, removeCached, type CachedModel } from './cache.js';
 export { type CacheKind } from './checkpoint/cacheStore.js';
@@ -35,6 +37,8 @@ export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/device.js';
+export { type Tuning, type TuningSample } from './gpu/tuner.js';
+export { type TuningStore } from './gpu/tuningStore.js';
 export { type DispatchProfile, type KernelProfile, type Profile, type Throughput } from './gpu/profiler.js';
 export {
   CheckpointError,

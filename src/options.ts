@@ -4,6 +4,8 @@ import type { HubOptions } from './checkpoint/hub.js';
 import type { Dtype } from './checkpoint/precision.js';
 import type { RetryOptions } from './checkpoint/retry.js';
 import type { ByteSource } from './checkpoint/sources.js';
+import type { Tuning, TuningSample } from './gpu/tuner.js';
+import type { TuningStore } from './gpu/tuningStore.js';
 import type { PixelOptions } from './image/preprocess.js';
 import type { PosEmbedConvention } from './model/config.js';
 import type { Pooling } from './tasks/pooling.js';
@@ -106,4 +108,25 @@ export interface PixelSize {
   readonly width: number;
   /** Default: 1. */
   readonly batch?: number | undefined;
+}
+
+export interface TuneOptions {
+  /** Sides of the square images to be fast for, in pixels. Default: 224 and 518. */
+  readonly sizesPx?: readonly number[] | undefined;
+  /** Where the result is kept. Default: IndexedDB, or in Node a file in the user's cache folder. `false`: nowhere. */
+  readonly store?: TuningStore | false | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What `DINOv2.tune` found. */
+export interface TuningReport {
+  /** Undefined where there was nothing to choose. */
+  readonly tuning: Tuning | undefined;
+  /** `kept`: measured on an earlier visit, with this adapter and these kernels. `nothing to choose`: each layer has one kernel on this adapter. */
+  readonly source: 'measured' | 'kept' | 'nothing to choose';
+  readonly samples: readonly TuningSample[];
+  /** Kernels that were left out, and why. */
+  readonly leftOut: readonly string[];
+  /** What the call took, in milliseconds. */
+  readonly ms: number;
 }

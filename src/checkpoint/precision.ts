@@ -2,6 +2,7 @@
 import { ConfigError, DeviceError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
+import { targetOf } from '../gpu/lowering.js';
 import { selfTest } from '../gpu/selfTest.js';
 import { packMatrix } from './packing.js';
 
@@ -49,7 +50,7 @@ export async function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: bo
     const chosen = `${dtype}, stored as ${storage}, ${why}`;
     if (!test) return { dtype, storage, reason: `${chosen}; the self-test was switched off.` };
     try {
-      const ms = await selfTest(gpu, storage, packMatrix);
+      const ms = await selfTest(gpu, targetOf(gpu, storage), packMatrix);
       const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
       return { dtype, storage, reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}` };
     } catch (error) {

@@ -31,7 +31,7 @@ const DEFAULT_LANES = 5120;
  */
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
-/** What the kernels are chosen for on an adapter, with weights stored like this. */
+/** What the kernels are chosen for on an adapter, with weights stored like this, until `tuner.ts` has measured. */
 export function targetOf({ info, lanes }: Pick<Gpu, 'info' | 'lanes'>, weights: WeightStorage): Target {
   const { software, vendor } = info;
   return { software, lanes, weights, wantedLanes: LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES };
@@ -72,8 +72,11 @@ const MAX_WORKGROUPS = 65_535;
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
   const { wantedLanes = DEFAULT_LANES } = target;
-  return dispatches.find(({ workgroups }) => TILE_LANES * workgroups(size).reduce((product, count) => product * count) >= wantedLanes) ?? dispatches.at(-1)!;
+  return dispatches.find((dispatch) => lanesOf(dispatch, size) >= wantedLanes) ?? dispatches.at(-1)!;
 }
+
+/** How many lanes one of several alternatives keeps at work. */
+export const lanesOf = ({ workgroups }: Dispatch, size: ForwardSize): number => TILE_LANES * workgroups(size).reduce((product, count) => product * count);
 
 /**
  * The kernels that may carry a node out, the most economical one first: each does less for a lane than the one before, so that more lanes share the work. All give

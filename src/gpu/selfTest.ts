@@ -7,7 +7,7 @@ import { elementCount, type Value } from '../graph/graph.js';
 import { canaries, canarySize, type Answer } from './canaries.js';
 import type { Gpu } from './device.js';
 import type { WeightStorage } from './kernel.js';
-import { alternatives, targetOf } from './lowering.js';
+import { alternatives, type Target } from './lowering.js';
 
 /** Lays a matrix (rows, columns) out as kernels read it. checkpoint/packing.ts does it; this folder does not know that one. */
 export type PackMatrix = (rows: number, columns: number, values: Float32Array, storage: WeightStorage) => Uint32Array<ArrayBuffer>;
@@ -16,31 +16,33 @@ const REPEATS = 3;
 const F32_BYTES = 4;
 
 /** What was found on a device so far: milliseconds of a test that was passed. */
-const results = new WeakMap<Gpu, Map<WeightStorage, Promise<number>>>();
+const results = new WeakMap<Gpu, Map<string, Promise<number>>>();
 
 /**
- * Tests the kernels with one way to store weights, once a device; after that the first answer holds. Resolves to the milliseconds that it took.
+ * Tests the kernels that a target gets, with one way to store weights, once a device; after that the first answer holds. Resolves to the milliseconds
+ * that it took.
  * @throws DeviceError KERNEL_WRONG: which kernel, which element, what was expected and found; or KERNEL_COMPILE, DEVICE_LOST, …
  */
-export function selfTest(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Promise<number> {
+export function selfTest(gpu: Gpu, target: Target, pack: PackMatrix): Promise<number> {
   let known = results.get(gpu);
-  if (!known) results.set(gpu, (known = new Map<WeightStorage, Promise<number>>()));
-  let result = known.get(storage);
+  if (!known) results.set(gpu, (known = new Map<string, Promise<number>>()));
+  const key = `${target.weights} ${target.operands ?? 'f32'}`;
+  let result = known.get(key);
   if (!result) {
-    result = run(gpu, storage, pack);
-    known.set(storage, result);
+    result = run(gpu, target, pack);
+    known.set(key, result);
     // What is wrong stays wrong; what merely went wrong (memory, a lost device) may be tried again.
     const attempts = known;
     result.catch((error: unknown) => {
-      if (!(error instanceof DeviceError && error.code === 'KERNEL_WRONG')) attempts.delete(storage);
+      if (!(error instanceof DeviceError && error.code === 'KERNEL_WRONG')) attempts.delete(key);
     });
   }
   return result;
 }
 
-async function run(gpu: Gpu, storage: WeightStorage, pack: PackMatrix): Promise<number> {
+async function run(gpu: Gpu, target: Target, pack: PackMatrix): Promise<number> {
   const startMs = performance.now();
-  const target = targetOf(gpu, storage);
+  const storage = target.weights;
   const steps = canaries().flatMap((canary) => alternatives(canary.node, target).map((dispatch) => ({ ...canary, ...dispatch })));
   const compiling = Promise.all(steps.map(({ variant }) => gpu.pipelines.compile(variant)));
   const answers = steps.map(({ answer }) => answer()); // while the browser compiles

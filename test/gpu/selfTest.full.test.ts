@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { packMatrix } from '../../src/checkpoint/packing.ts';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import { targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/selfTest.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 
@@ -11,7 +12,7 @@ test('tiled kernels pass, in every storage', TIMEOUT, async () => {
   const { device } = await wrongDevice([]);
   const gpu = gpuOf(device, false);
   const storages: WeightStorage[] = ['f32', 'f16-packed', 'int8', ...(device.features.has('shader-f16') ? ['f16' as const] : [])];
-  for (const storage of storages) await selfTest(gpu, storage, packMatrix);
+  for (const storage of storages) await selfTest(gpu, targetOf(gpu, storage), packMatrix);
   expect(gpu.memory.buffers).toBe(0);
   device.destroy();
 });
@@ -22,6 +23,7 @@ test.each<[WeightStorage, RegExp, Mistake[]]>([
   ['int8', /linear with int8 .*Wrong too: linear_gelu, linear_swiglu, linear_scale_residual, patch_embed\./, [['SCALES_AT + 4u * group', 'SCALES_AT + 4u * group + 4u']]],
 ])('%s: tiled kernels that are wrong are found out', TIMEOUT, async (storage, found, mistakes) => {
   const { device } = await wrongDevice(mistakes);
-  await expect(selfTest(gpuOf(device, false), storage, packMatrix)).rejects.toMatchObject({ code: 'KERNEL_WRONG', message: expect.stringMatching(found) });
+  const wrong = gpuOf(device, false);
+  await expect(selfTest(wrong, targetOf(wrong, storage), packMatrix)).rejects.toMatchObject({ code: 'KERNEL_WRONG', message: expect.stringMatching(found) });
   device.destroy();
 });

@@ -3,6 +3,7 @@ import { packMatrix } from '../../src/checkpoint/packing.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import { targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/selfTest.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 import { tiny as narrow } from './tiny.ts';
@@ -15,7 +16,7 @@ test('the kernels of this adapter pass, in every storage, and nothing stays on t
   const gpu = gpuOf(device);
   const storages: WeightStorage[] = ['f32', 'f16-packed', 'int8', ...(device.features.has('shader-f16') ? ['f16' as const] : [])];
   const report: string[] = [];
-  for (const storage of storages) report.push(`${storage} ${(await selfTest(gpu, storage, packMatrix)).toFixed(0)} ms`);
+  for (const storage of storages) report.push(`${storage} ${(await selfTest(gpu, targetOf(gpu, storage), packMatrix)).toFixed(0)} ms`);
   console.log(`self-test: ${report.join(', ')}`);
   expect(changed()).toBe(0);
   expect(gpu.memory.buffers).toBe(0);
@@ -58,7 +59,7 @@ const rounds: readonly (readonly [storage: WeightStorage, found: readonly string
 test.each(rounds)('%s, wrong in %j: found out', async (storage, kernels, mistakes) => {
   const { device, changed } = await wrongDevice(mistakes);
   const gpu = gpuOf(device, true);
-  const error = await selfTest(gpu, storage, packMatrix).then(() => undefined, (reason: Error) => reason);
+  const error = await selfTest(gpu, targetOf(gpu, storage), packMatrix).then(() => undefined, (reason: Error) => reason);
   expect(error).toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG' });
   expect(error!.message).toMatch(/^Self-test of kernel \w+.*, run 1 of 3: expected -?[\d.e+-]+ ± [\d.e-]+ at row \d+, column \d+, found .+ on .+\. .*This GPU/);
   const [, first, others = ''] = error!.message.match(/kernel (\w+).*?(?:Wrong too: ([^.]*)\.|$)/)!;
