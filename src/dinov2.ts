@@ -22,7 +22,7 @@ import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
-import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions, TuneOptions, TuningReport } from './options.js';
+import type { EmbedAllOptions, EmbedOptions, FeatureGroup, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions, TuneOptions, TuningReport } from './options.js';
 import { ImageClassifier } from './tasks/classifier.js';
 import { embedInBatches, type Embedded } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
@@ -121,6 +121,27 @@ export class DINOv2 {
         return await this.#forwardOf([made], options);
       } finally {
         this.#gpu.memory.destroy(made.buffer);
+      }
+    });
+  }
+
+  /**
+   * Features of images that may differ in size, as with `resize: 'fit'`: those of one size share a forward, and have the same bits as if each were
+   * alone. One group a size, in the order of their first images. Dispose of the features of every group. Errors as `features`.
+   */
+  async featuresBySize(images: readonly ImageSource[], options: Omit<FeatureOptions, 'maskedPatches'> = {}): Promise<FeatureGroup[]> {
+    return this.#whileAlive(async () => {
+      const prepared: ImagePixels[] = [];
+      const groups: FeatureGroup[] = [];
+      try {
+        for (const image of images) prepared.push(await this.#preprocessor.batch([image], options));
+        for (const indices of bySize(prepared)) groups.push({ indices, features: await this.#forwardOf(indices.map((index) => prepared[index]!), options) });
+        return groups;
+      } catch (error) {
+        for (const { features } of groups) features.dispose();
+        throw error;
+      } finally {
+        for (const { buffer } of prepared) this.#gpu.memory.destroy(buffer);
       }
     });
   }
@@ -243,13 +264,8 @@ export class DINOv2 {
 
   /** Vectors of images that are on the GPU: a forward for each size among them. */
   async #embed(images: readonly ImagePixels[], { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]> {
-    const groups = new Map<string, number[]>();
-    for (const [index, { height, width }] of images.entries()) {
-      const size = `${height} × ${width}`;
-      groups.set(size, [...(groups.get(size) ?? []), index]);
-    }
     const vectors: Float32Array<ArrayBuffer>[] = [];
-    for (const indices of groups.values()) {
+    for (const indices of bySize(images)) {
       const features = await this.#forwardOf(indices.map((index) => images[index]!), { signal });
       try {
         const { batch, numTokens, numRegisterTokens, embedDim } = features;
@@ -316,6 +332,16 @@ interface ImagePixels {
   readonly batch: number;
   readonly height: number;
   readonly width: number;
+}
+
+/** Indices of images that share a size, group by group. */
+function bySize(images: readonly ImagePixels[]): number[][] {
+  const groups = new Map<string, number[]>();
+  for (const [index, { height, width }] of images.entries()) {
+    const size = `${height} × ${width}`;
+    groups.set(size, [...(groups.get(size) ?? []), index]);
+  }
+  return [...groups.values()];
 }
 
 /** The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the forward waits for its turn. */

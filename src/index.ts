@@ -2,6 +2,7 @@ export { DINOv2 } from './dinov2.js';
 export {
   type EmbedAllOptions,
   type EmbedOptions,
+  type FeatureGroup,
   type FeatureOptions,
   type ForwardOptions,
   type LoadOptions,

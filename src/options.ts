@@ -7,6 +7,7 @@ import type { ByteSource } from './checkpoint/sources.js';
 import type { Tuning, TuningSample } from './gpu/tuner.js';
 import type { TuningStore } from './gpu/tuningStore.js';
 import type { PixelOptions } from './image/preprocess.js';
+import type { Features } from './model/features.js';
 import type { PosEmbedConvention } from './model/config.js';
 import type { Pooling } from './tasks/pooling.js';
 
@@ -89,6 +90,12 @@ export interface ForwardOptions {
 
 /** How an image becomes pixels, and what to keep of the forward. */
 export interface FeatureOptions extends PixelOptions, ForwardOptions {}
+
+/** Features of those images of a list that have one size: the `i`-th of the batch is image `indices[i]` of the list. */
+export interface FeatureGroup {
+  readonly indices: readonly number[];
+  readonly features: Features;
+}
 
 export interface EmbedOptions extends PixelOptions {
   /** Default: `cls`. */

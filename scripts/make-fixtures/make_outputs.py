@@ -4,7 +4,8 @@ hf.*  Hugging Face `transformers`: hidden states with and without the final norm
 fb.*  facebookresearch's code path, written out below: position embeddings with the offset, masks, get_intermediate_layers, 1- and 4-layer heads
 
 All in float64 (interpolation included), stored as float32. Weights, inputs and masks by formula (formula.py), so no weights are stored. Of large
-tensors some rows are: `tokens` are cls, the token after it, the one in the middle and the last (of 12 x 8 patches and more: 8 tokens, evenly).
+tensors some rows are: `tokens` are cls, the token after it, the one in the middle and the last (of 12 x 8 patches and more: 8 tokens, evenly); of
+small, base and large at most sizes every seventh channel of these (`thin`), so that every layer can be there.
 """
 import math, os, tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from formula import hash_uniform, tensor
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "outputs"
 CLASSES = 10
 TINY = dict(hidden_size=128, num_hidden_layers=5, num_attention_heads=2, image_size=70)
+COLUMN_STEP = 7
 SIZES = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
 # transformers and facebookresearch interpolate in float32 on purpose; here every step is float64.
@@ -57,6 +59,11 @@ def chosen(tokens: int) -> list[int]:
     return sorted({i * (tokens - 1) // 7 for i in range(8)})
 
 
+def thin(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    """Every seventh channel: seven has no divisor in common with the kernels' tiles, so every column of a tile comes by."""
+    return x.index_select(dim, torch.arange(0, x.shape[dim], COLUMN_STEP))
+
+
 def save(name: str, values: dict) -> None:
     save_file({k: v.detach().float().contiguous() for k, v in values.items()}, str(FOLDER / f"{name}.safetensors"))
     print(name, flush=True)
@@ -81,11 +88,27 @@ def hugging_face(model, h: int, w: int, batch: int, whole: bool) -> dict:
     return got
 
 
+def hugging_face_thin(model, h: int, w: int, batch: int) -> dict:
+    """Every hidden state, and the attention of every block (of a batch: of the first and the last) for the query cls."""
+    backbone = getattr(model, model.base_model_prefix)
+    out = model(pixels(h, w, batch), output_hidden_states=True, output_attentions=True)
+    last = backbone.layernorm(out.hidden_states[-1])
+    rows = chosen(last.shape[1])
+    got = {"last": thin(last[:, rows]), "pooler": last[:, 0], "logits": out.logits}
+    for i, state in enumerate(out.hidden_states):
+        got[f"hidden.{i}"] = thin(state[:, rows])
+        if i % 4 == 1: got[f"norm.{i}"] = thin(backbone.layernorm(state)[:, rows])
+    for i, attention in enumerate(out.attentions):
+        if last.shape[1] < 40 or i in (0, len(out.attentions) - 1): got[f"attention.{i}"] = attention[:, :, :1]
+    return got
+
+
 class FacebookResearch:
     """DinoVisionTransformer of facebookresearch/dinov2 (dinov2/models/vision_transformer.py), with Hugging Face's tensors."""
 
     def __init__(self, state: dict, depth: int, heads: int, registers: int):
         self.t, self.depth, self.heads, self.registers = state, depth, heads, registers
+        self.known = None
 
     def norm(self, name, x):
         return F.layer_norm(x, x.shape[-1:], self.t[f"{name}.weight"], self.t[f"{name}.bias"], 1e-6)
@@ -125,19 +148,23 @@ class FacebookResearch:
         y = F.gelu(self.linear(f"{at}.mlp.fc1", self.norm(f"{at}.norm2", x)))
         return x + self.t[f"{at}.layer_scale2.lambda1"] * self.linear(f"{at}.mlp.fc2", y)
 
+    def blocks(self, x, masks=None):
+        """What leaves each block. The last input is remembered, as the original's functions are called with it one after the other."""
+        if self.known is None or self.known[0] is not x or self.known[1] is not masks:
+            outputs, y = [], self.prepare_tokens_with_masks(x, masks)
+            for i in range(self.depth): outputs.append(y := self.block(i, y))
+            self.known = (x, masks, outputs)
+        return self.known[2]
+
     def forward_features(self, x, masks=None):
-        x = self.prepare_tokens_with_masks(x, masks)
-        for i in range(self.depth): x = self.block(i, x)
+        x = self.blocks(x, masks)[-1]
         x = self.norm("layernorm", x)
         return {"x_norm_clstoken": x[:, 0], "x_norm_patchtokens": x[:, 1 + self.registers:]}
 
     def get_intermediate_layers(self, x, n=1, reshape=False, return_class_token=False, norm=True):
         b, _, h, w = x.shape
         take = range(self.depth - n, self.depth) if isinstance(n, int) else n
-        x, outputs = self.prepare_tokens_with_masks(x), []
-        for i in range(self.depth):
-            x = self.block(i, x)
-            if i in take: outputs.append(x)
+        outputs = [out for i, out in enumerate(self.blocks(x)) if i in take]
         if norm: outputs = [self.norm("layernorm", out) for out in outputs]
         class_tokens = [out[:, 0] for out in outputs]
         outputs = [out[:, 1 + self.registers:] for out in outputs]
@@ -169,6 +196,31 @@ def facebook(model: FacebookResearch, h: int, w: int, batch: int, whole: bool) -
     return got | {"logits.1": model.classify(x, 1), "logits.4": model.classify(x, 4)}
 
 
+def facebook_thin(model: FacebookResearch, h: int, w: int, batch: int, which: str) -> dict:
+    """The last four blocks and both heads; and by a list the second block and the last but one, or `every` block, or `reshape`d; or a `mask`."""
+    x = pixels(h, w, batch)
+    layers = model.get_intermediate_layers(x, 4, return_class_token=True)
+    rows = chosen(layers[0][0].shape[1])
+    got = {"logits.1": model.classify(x, 1), "logits.4": model.classify(x, 4)}
+    for k, (patches, cls) in enumerate(layers): got |= {f"last4.{k}.patches": thin(patches[:, rows]), f"last4.{k}.cls": thin(cls)}
+    if which == "mask":
+        masked = model.forward_features(x, mask(h, w, batch))
+        return got | {"masked.cls": thin(masked["x_norm_clstoken"]), "masked.patches": thin(masked["x_norm_patchtokens"][:, rows])}
+    n = range(model.depth) if which == "every" else [1, model.depth - 2]
+    for k, patches in enumerate(model.get_intermediate_layers(x, n, reshape=which == "reshape", norm=False)):
+        got[f"list.{k}"] = thin(patches, 1) if which == "reshape" else thin(patches[:, rows])
+    return got
+
+
+def sizes(name: str) -> list[tuple[int, int, int]]:
+    """Six for small, base and large; those of more tokens where they cost less."""
+    few, many = (70, 42, 3 if name == "small" else 1), (112, 112, 1) if name == "large" else (224, 224, 1)
+    return [(98, 154, 1), few, (14, 182, 1), (70, 70, 3), (126, 42, 1), many]
+
+
+WHICH = {(14, 182): "every", (126, 42): "reshape", (70, 70): "mask"}
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
@@ -184,9 +236,15 @@ if __name__ == "__main__":
                 save("hf.tiny-plain.896x896.b1", {k: v for k, v in got.items() if k in ("last", "logits", "mean", "hidden.3")} | {"attention.4": got["attention.4"][:, :, :1]})
         for name, (d, depth, heads) in SIZES.items():
             for kind in ("plain", "registers"):
-                model, _ = build(kind, hidden_size=d, num_hidden_layers=depth, num_attention_heads=heads, image_size=518)
-                for h, w, batch in [(98, 154, 1), (70, 42, 3 if name == "small" else 1)]:
-                    got = hugging_face(model, h, w, batch, False)
-                    kept = ("last", "masked", "mean", "logits", f"hidden.{depth // 2}", f"norm.{depth // 2}")
-                    save(f"hf.{name}-{kind}.{h}x{w}.b{batch}", {k: v for k, v in got.items() if k in kept} | {f"attention.{depth - 1}": got[f"attention.{depth - 1}"][:, :, :1]})
+                model, state = build(kind, hidden_size=d, num_hidden_layers=depth, num_attention_heads=heads, image_size=518)
+                original = FacebookResearch(state, depth, heads, 4 if kind == "registers" else 0)
+                for i, (h, w, batch) in enumerate(sizes(name)):
+                    if i < 2:
+                        got = hugging_face(model, h, w, batch, False)
+                        kept = ("last", "masked", "mean", "logits", f"hidden.{depth // 2}", f"norm.{depth // 2}")
+                        got = {k: v for k, v in got.items() if k in kept} | {f"attention.{depth - 1}": got[f"attention.{depth - 1}"][:, :, :1]}
+                    else:
+                        got = hugging_face_thin(model, h, w, batch)
+                    save(f"hf.{name}-{kind}.{h}x{w}.b{batch}", got)
+                    save(f"fb.{name}-{kind}.{h}x{w}.b{batch}", facebook_thin(original, h, w, batch, WHICH.get((h, w), "list")))
     print(sum(path.stat().st_size for path in FOLDER.glob("*.safetensors")), "bytes")

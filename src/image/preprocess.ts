@@ -193,7 +193,7 @@ export class Preprocessor {
           made ??= await this.#gpu.allocating(() => ({ buffer: memory.storage('pixels', sources.length * bytes), batch: sources.length, height, width }));
           if (made.height !== height || made.width !== width) {
             const found = `image 0 with ${made.width} × ${made.height} and image ${index} with ${width} × ${height}`;
-            throw new ImageError('INPUT_SHAPE', `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or batches of images of one shape.`);
+            throw new ImageError('INPUT_SHAPE', `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes a batch of each size.`);
           }
           this.write(image, made.buffer, index * bytes);
         } finally {

@@ -118,9 +118,10 @@ export class Features {
   /**
    * Float32Array (batch, numTokens, embedDim): what leaves block `layer`, counted from 1 (0: what enters the first one), as in Hugging Face's
    * `hidden_states`; before the final norm, or after it (the last layer's is the last hidden state then, and always there).
-   * @throws ImageError INPUT_SHAPE if the forward was not asked to keep that layer (`{ layers: [layer] }`)
+   * @throws ImageError INPUT_SHAPE if there is no such layer, or if the forward was not asked to keep it (`{ layers: [layer] }`)
    */
   async hiddenState(layer: number, { norm = false }: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+    expectIndex('hiddenState', 'layer', layer, this.depth);
     this.#expectKept('hiddenState', [layer], norm);
     return this.#withLayer(layer, norm, (buffer) => this.#tokens(buffer, 0, this.numTokens));
   }
@@ -159,6 +160,7 @@ export class Features {
    * @throws ImageError INPUT_SHAPE if the forward was not asked to keep it (`{ attentions: [layer] }`), or for a head or query that is not there
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+    expectIndex('attention', 'block', layer, this.depth - 1);
     const qkv = this.buffer && this.#kept.qkv.get(layer);
     if (!qkv) throw this.#notKept('attention', 'attentions', [layer], this.#kept.qkv);
     return attentionOf(this.gpu, qkv, this, options);
@@ -179,10 +181,13 @@ export class Features {
   /** facebookresearch takes a list as a set: what it gives is in the order of the blocks. */
   #blocks(n: number | readonly number[]): number[] {
     const { depth } = this;
-    const blocks = typeof n === 'number' ? Array.from({ length: n }, (_, i) => depth - n + i) : [...n].sort((a, b) => a - b);
-    const valid = blocks.length > 0 && blocks.every((block, i) => Number.isInteger(block) && block >= 0 && block < depth && block !== blocks[i - 1]);
-    if (valid && (typeof n !== 'number' || Number.isInteger(n))) return blocks;
-    throw new ImageError('INPUT_SHAPE', `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices from 0 to ${depth - 1}, found ${JSON.stringify(n)}.`);
+    const count = typeof n === 'number' ? n : n.length;
+    if (Number.isInteger(count) && count >= 1 && count <= depth) {
+      const blocks = typeof n === 'number' ? Array.from({ length: n }, (_, i) => depth - n + i) : [...n].sort((first, second) => first - second);
+      if (blocks.every((block, i) => Number.isInteger(block) && block >= 0 && block < depth && block !== blocks[i - 1])) return blocks;
+    }
+    const found = typeof n === 'number' ? String(n) : `[${n.join(', ')}]`;
+    throw new ImageError('INPUT_SHAPE', `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices from 0 to ${depth - 1}, found ${found}.`);
   }
 
   /** Whether a layer is the last hidden state, which is always there. */
@@ -247,4 +252,10 @@ export class Features {
     const bytesPerRow = this.embedDim * F32_BYTES;
     return new Float32Array(await this.gpu.read(buffer, firstRow * bytesPerRow, rows * bytesPerRow));
   }
+}
+
+/** What the model does not have cannot be kept: the error says so, and not what to pass. */
+function expectIndex(where: string, what: string, index: number, last: number): void {
+  if (Number.isInteger(index) && index >= 0 && index <= last) return;
+  throw new ImageError('INPUT_SHAPE', `${where}: expected a ${what} from 0 to ${last}, found ${String(index)}.`);
 }

@@ -11,7 +11,10 @@ import type { Features } from '../model/features.js';
 /** What a classifier needs of a model: `DINOv2` has it. */
 export interface ClassifierModel {
   readonly config: DINOv2Config;
-  features(image: ImageSource | readonly ImageSource[], options?: PixelOptions & { readonly layers?: readonly number[] | undefined }): Promise<Features>;
+  featuresBySize(
+    images: readonly ImageSource[],
+    options?: PixelOptions & { readonly layers?: readonly number[] | undefined },
+  ): Promise<readonly { readonly indices: readonly number[]; readonly features: Features }[]>;
 }
 
 /** Names of classes: in the order of the classifier's outputs, or by their index as in config.json's `id2label`. */
@@ -82,17 +85,23 @@ export class ImageClassifier {
     return this.blocks === 1 ? [] : [depth - 3, depth - 2, depth - 1];
   }
 
-  /** The likeliest classes of an image, the likeliest first; of an array of images, an array of such lists. Errors as `features()`. */
+  /**
+   * The likeliest classes of an image, the likeliest first; of an array of images, an array of such lists, in its order. With `resize: 'fit'` they may
+   * differ in size. Errors as `features()`.
+   */
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
   async classify(image: ImageSource | readonly ImageSource[], { topK = 5, ...options }: ClassifyOptions = {}): Promise<Classification[] | Classification[][]> {
     if (!Number.isInteger(topK) || topK < 1) throw new ImageError('INPUT_SHAPE', `topK: expected a whole number from 1, found ${String(topK)}.`);
-    const features = await this.#model.features(image, { ...options, layers: this.layers });
+    const groups = await this.#model.featuresBySize(isList(image) ? image : [image], { ...options, layers: this.layers });
     try {
-      const found = (await this.logits(features)).map((logits) => this.#likeliest(logits, topK));
-      return Array.isArray(image) ? found : found[0]!;
+      const found: Classification[][] = [];
+      for (const { indices, features } of groups) {
+        for (const [i, logits] of (await this.logits(features)).entries()) found[indices[i]!] = this.#likeliest(logits, topK);
+      }
+      return isList(image) ? found : found[0]!;
     } finally {
-      features.dispose();
+      for (const { features } of groups) features.dispose();
     }
   }
 
@@ -136,6 +145,8 @@ export class ImageClassifier {
     return order.slice(0, topK).map((index) => ({ label: this.labels[index]!, index, score: Math.exp(logits[index]! - most) / total, logit: logits[index]! }));
   }
 }
+
+const isList = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] => Array.isArray(image);
 
 /** @throws ConfigError CONFIG_FIELD if they are not one for each class */
 function labelList(labels: ClassLabels | undefined, numClasses: number): readonly string[] {

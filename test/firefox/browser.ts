@@ -15,7 +15,7 @@ export interface Firefox {
 
 export async function openFirefox(): Promise<Firefox> {
   if (!executablePath) throw new Error('No Firefox: set FIREFOX_PATH. These tests cannot run, and do not pass without one.');
-  const server = await createServer({ configFile: 'vite.config.ts', server: { port: 0, host: '127.0.0.1' }, logLevel: 'warn' });
+  const server = await createServer({ configFile: 'vite.config.ts', server: { port: 0, host: '127.0.0.1', hmr: false, watch: null }, logLevel: 'warn' });
   await server.listen();
   const browser = await puppeteer.launch({
     browser: 'firefox',

@@ -1,6 +1,8 @@
 // The half of the Firefox tests that runs in the page: the test calls these by name.
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { checkSupport, DINOv2, type Dtype, type Support } from '../../src/index.ts';
+import { requestDevice } from '../gpu/tiny.ts';
+import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import { filesThatDiffer, photographsThatDiffer, pngsThatDiffer, sizesThatDiffer, type Differing } from './pixels.ts';
 
 const pageActions = {
@@ -32,6 +34,26 @@ const pageActions = {
     const [height, width, batch] = tiny ? [56, 98, 2] : [224, 224, 1];
     using features = await model.forward(syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]), { height, width, batch });
     return { values: [...(await features.lastHiddenState())], dtype: model.dtype, reason: model.dtypeReason };
+  },
+
+  /** The same of a tiny model on a device without shader-f16: f16 packed in u32. */
+  async packed(kind: string): Promise<{ values: number[]; reason: string }> {
+    const device = await requestDevice();
+    try {
+      using model = await DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin), { dtype: 'fp16', device });
+      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 });
+      return { values: [...(await features.lastHiddenState())], reason: model.dtypeReason };
+    } finally {
+      device.destroy();
+    }
+  },
+
+  /** What leaves the last block of a tiny model with massive activations (56 × 98, batch 2), and the last hidden state. */
+  async massive(kind: 'plain' | 'registers' | 'swiglu', dtype: Dtype): Promise<{ residual: number[]; last: number[] }> {
+    const { config, edits } = massiveModel(kind);
+    using model = await DINOv2.fromFiles({ weights: checkpointBytes(config, edits) }, { dtype });
+    using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 }, { layers: [4] });
+    return { residual: [...(await features.hiddenState(4))], last: [...(await features.lastHiddenState())] };
   },
 
   /** What differs from Python, by name (pixels.ts). */

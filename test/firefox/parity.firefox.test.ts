@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import type { Page } from 'puppeteer-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { cosines, MASSIVE_FP32_RELATIVE, maxRelativeError, minCosineOf } from '../model/dtypeCases.ts';
 import { FP32_MAX_ERROR, readTensors } from '../parity.ts';
 import { maxError, minCosine } from '../tolerance.ts';
 import { openFirefox, type Firefox } from './browser.ts';
@@ -46,5 +47,38 @@ test.each(
   const cosine = minCosine(found.values, expected, columns);
   console.log(`Firefox: ${kind} 1 - ${(1 - cosine).toExponential(1)}: ${found.reason}`);
   expect(found.dtype).toBe(dtype === 'int8' ? 'int8' : 'fp16');
-  expect(cosine).toBeGreaterThanOrEqual(dtype === 'int8' ? 0.9995 : 0.99999);
+  expect(cosine).toBeGreaterThanOrEqual(minCosineOf(found.dtype));
+  const { features } = await page.evaluate(() => globalThis.actions.support());
+  const storage = dtype === 'int8' ? 'int8' : features!.includes('shader-f16') ? 'f16' : 'f16-packed';
+  expect(found.reason).toContain(`stored as ${storage},`);
 });
+
+test.each(['plain', 'registers', 'swiglu'])('%s in fp16 on a device without shader-f16, packed in u32: the direction of every token', async (kind) => {
+  const expected = (await readTensors(`tiny-${kind}/expected.56x98.b2.safetensors`)).get('last_hidden_state')!.values;
+  const { values, reason } = await page.evaluate((name) => globalThis.actions.packed(name), kind);
+  const cosine = minCosine(values, expected, 128);
+  console.log(`Firefox: ${kind} 1 - ${(1 - cosine).toExponential(1)}: ${reason}`);
+  expect(reason).toContain('stored as f16-packed,');
+  expect(cosine).toBeGreaterThanOrEqual(minCosineOf('fp16'));
+});
+
+test.each((['fp32', 'fp16', 'int8'] as const).flatMap((dtype) => (['plain', 'registers', 'swiglu'] as const).map((kind) => [kind, dtype] as const)))(
+  '%s with massive activations, %s: the residual stream and the direction of every token, of its quiet channels too',
+  async (kind, dtype) => {
+    const expected = await readTensors(`../massive/${kind}.expected.56x98.b2.safetensors`);
+    const found = await page.evaluate((name, type) => globalThis.actions.massive(name, type), kind, dtype);
+    for (const [name, values] of [['hidden_states.4', found.residual], ['last_hidden_state', found.last]] as const) {
+      const wanted = expected.get(name)!.values;
+      if (dtype === 'fp32') {
+        const error = maxRelativeError(Float32Array.from(values), wanted, 128);
+        console.log(`Firefox: massive ${kind} ${name} fp32: ${error.toExponential(1)} of the token's largest`);
+        expect(error).toBeLessThanOrEqual(MASSIVE_FP32_RELATIVE);
+        continue;
+      }
+      const { whole, quiet } = cosines(Float32Array.from(values), wanted, 128);
+      console.log(`Firefox: massive ${kind} ${name} ${dtype}: 1 - ${(1 - whole).toExponential(1)}, without the massive channels 1 - ${(1 - quiet).toExponential(1)}`);
+      expect(whole).toBeGreaterThanOrEqual(minCosineOf(dtype));
+      expect(quiet).toBeGreaterThanOrEqual(minCosineOf(dtype));
+    }
+  },
+);

@@ -14,6 +14,12 @@ export const FP16_MIN_COSINE = 0.99999;
 /** int8 keeps 8 bits of a row's largest weight: 4e-3 of a sum. */
 export const INT8_MIN_COSINE = 0.9995;
 
+/**
+ * The residual stream is f32, whose step at 1389 is 1.2e-4: 9e-8 of the token's largest element. transformers in float32 is off by 1.8e-7 of it, two
+ * steps; a GPU may round in another order, and twice that is allowed.
+ */
+export const MASSIVE_FP32_RELATIVE = 4e-7;
+
 export const minCosineOf = (dtype: Dtype): number => (dtype === 'int8' ? INT8_MIN_COSINE : FP16_MIN_COSINE);
 
 /** A way to store weights, and the device that makes the library choose it. */

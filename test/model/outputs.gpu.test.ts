@@ -5,7 +5,7 @@ import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { DINOv2, ImageClassifier, type RawImage } from '../../src/index.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
-import { chosen, CLASSES, compareHuggingFace, Errors, fileOf, loadClassifier, maskOf, pixelsOf, readOutputs, rowsOf, tinyConfig, type Kind } from './outputs.ts';
+import { CLASSES, compareFacebook, compareHuggingFace, fileOf, headsOf, loadClassifier, pixelsOf, tinyConfig, type Kind } from './outputs.ts';
 
 // Held to the end, so that all models share a device with its pipelines; the self-test has a test of its own.
 const selfTest = false;
@@ -35,7 +35,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
       [14, 14, 1],
       [28, 182, 1],
     ])('%i × %i, batch %i', async (height, width, batch) => {
-      const errors = await compareHuggingFace(model, `tiny-${kind}`, height, width, batch);
+      const errors = await compareHuggingFace(model, `tiny-${kind}`, { height, width, batch });
       report.push(`hf ${kind} ${height}×${width} b${batch}: ${errors}`);
       expect(errors.worst, JSON.stringify(errors.byName)).toBeLessThanOrEqual(FP32_MAX_ERROR);
     });
@@ -56,20 +56,46 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
       const both = await classifier!.classify([image, image], { topK: 2, ...pixels });
       expect(both).toEqual([all.slice(0, 2), all.slice(0, 2)]);
     });
+
+    test('images of several sizes: those of one size share a forward, and nobody can tell', async () => {
+      const photo = (width: number, height: number, seed: number): RawImage => ({ data: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * seed + (i >> 7)) % 256), width, height });
+      const images = [photo(90, 60, 3), photo(60, 90, 5), photo(90, 60, 11)];
+      const fit = { resize: 'fit', longestSide: 84, orientation: 'ignore' } as const;
+      const before = model.gpuBytes;
+      const groups = await model.featuresBySize(images, { ...fit, layers: [2] });
+      expect(groups.map(({ indices }) => indices)).toEqual([[0, 2], [1]]);
+      for (const { indices, features } of groups) {
+        const perImage = features.numTokens * features.embedDim;
+        const [last, second] = [await features.lastHiddenState(), await features.hiddenState(2)];
+        for (const [i, index] of indices.entries()) {
+          using alone = await model.features(images[index]!, { ...fit, layers: [2] });
+          expect([features.rows, features.cols]).toEqual([alone.rows, alone.cols]);
+          expect(maxError(last.subarray(i * perImage, (i + 1) * perImage), await alone.lastHiddenState())).toBe(0);
+          expect(maxError(second.subarray(i * perImage, (i + 1) * perImage), await alone.hiddenState(2))).toBe(0);
+        }
+        features.dispose();
+      }
+      const together = await model.classifier!.classify(images, { topK: 3, ...fit });
+      for (const [i, image] of images.entries()) expect(together[i]).toEqual(await model.classifier!.classify(image, { topK: 3, ...fit }));
+      // One forward can have one size, and what has failed leaves nothing behind.
+      await expect(model.features(images, fit)).rejects.toThrow(/images of one size after resizing, found image 0 with 84 × 56 and image 1 with 56 × 84.*featuresBySize/);
+      const held = model.gpuBytes;
+      const broken = { data: new Uint8Array(5), width: 90, height: 60 };
+      await expect(model.featuresBySize([...images, broken], fit)).rejects.toMatchObject({ name: 'ImageError' });
+      await expect(model.featuresBySize(images, { ...fit, layers: [99] })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+      expect(model.gpuBytes).toBe(held);
+      expect(held).toBeGreaterThanOrEqual(before);
+    });
   });
 
   describe('as facebookresearch', () => {
-    const { embedDim } = config;
     let model: DINOv2;
+    let heads: readonly ImageClassifier[];
     beforeAll(async () => {
       model = await DINOv2.synthetic(config, { posEmbed: kind === 'plain' ? 'offset' : 'antialias', selfTest });
+      heads = await headsOf(model);
     });
     afterAll(() => model.dispose());
-
-    const head = (blocks: 1 | 4): Promise<ImageClassifier> => {
-      const weight = { name: 'linear.weight', formula: 'linear_head.weight', shape: [CLASSES, (blocks + 1) * embedDim] };
-      return ImageClassifier.fromFiles(model, { weights: fileOf([weight, { name: 'linear.bias', formula: 'linear_head.bias', shape: [CLASSES] }]) });
-    };
 
     test.each([
       [70, 70, 1],
@@ -77,30 +103,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
       [126, 42, 1],
       [28, 182, 1],
     ])('%i × %i, batch %i', async (height, width, batch) => {
-      const expected = await readOutputs(`fb.tiny-${kind}.${height}x${width}.b${batch}`);
-      const errors = new Errors();
-      const size = { height, width, batch };
-      using features = await model.forward(pixelsOf(height, width, batch), size, { layers: [2, 3, 4] });
-      const count = features.rows * features.cols;
-      const pick = (patches: Float32Array): Float32Array => rowsOf(patches, batch, chosen(count), embedDim);
-      errors.note('cls', await features.clsToken(), expected.get('cls'));
-      errors.note('patches', pick(await features.patchTokens()), expected.get('patches'));
-      for (const [k, [patches, cls]] of (await features.getIntermediateLayers(3, { returnClassToken: true })).entries()) {
-        errors.note(`last3.${k}.patches`, pick(patches), expected.get(`last3.${k}.patches`));
-        errors.note(`last3.${k}.cls`, cls, expected.get(`last3.${k}.cls`));
-      }
-      const reshape = expected.get('list.0')!.shape.length === 4;
-      for (const [k, patches] of (await features.getIntermediateLayers([3, 1], { reshape, norm: false })).entries()) {
-        errors.note(`list.${k}`, reshape ? patches : pick(patches), expected.get(`list.${k}`));
-      }
-      using masked = await model.forward(pixelsOf(height, width, batch), size, { maskedPatches: Uint8Array.from(maskOf(height, width, batch), Number) });
-      errors.note('masked.cls', await masked.clsToken(), expected.get('masked.cls'));
-      errors.note('masked.patches', pick(await masked.patchTokens()), expected.get('masked.patches'));
-      for (const blocks of [1, 4] as const) {
-        const classifier = await head(blocks);
-        using kept = await model.forward(pixelsOf(height, width, batch), size, { layers: classifier.layers });
-        errors.note(`logits.${blocks}`, (await classifier.logits(kept)).flatMap((logits) => [...logits]), expected.get(`logits.${blocks}`));
-      }
+      const errors = await compareFacebook(model, heads, `tiny-${kind}`, { height, width, batch });
       report.push(`fb ${kind} ${height}×${width} b${batch}: ${errors}`);
       expect(errors.worst, JSON.stringify(errors.byName)).toBeLessThanOrEqual(FP32_MAX_ERROR);
     });
@@ -154,11 +157,13 @@ describe('what was not asked for, or is not there', () => {
     await expect(features.hiddenState(3)).rejects.toThrow(/layers that were kept \(2\), found 3\. Pass \{ layers: \[3\] \}/);
     await expect(features.getIntermediateLayers(2)).rejects.toThrow(/kept \(2\), found 4\. Pass \{ layers: \[4\] \}/);
     await expect(features.getIntermediateLayers([0, 1], { norm: false })).rejects.toThrow(/found 1\. Pass \{ layers: \[1, 2\] \}/);
+    for (const layer of [-1, 6, 1.5]) await expect(features.hiddenState(layer)).rejects.toThrow(`hiddenState: expected a layer from 0 to 5, found ${layer}.`);
+    for (const block of [-1, 5, 0.5]) await expect(features.attention(block)).rejects.toThrow(`attention: expected a block from 0 to 4, found ${block}.`);
     await expect(features.attention(0)).rejects.toThrow(/attentions that were kept \(1\), found 0\. Pass \{ attentions: \[0\] \}/);
     // The last one is there without being asked for.
     expect(await features.hiddenState(5, { norm: true })).toEqual(await features.lastHiddenState());
     expect((await features.getIntermediateLayers())[0]).toEqual(await features.patchTokens());
-    for (const n of [0, 6, 1.5, -1, [], [1, 1], [5], [0.5]]) await expect(features.getIntermediateLayers(n), JSON.stringify(n)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    for (const n of [0, 6, 1.5, -1, NaN, Infinity, [], [1, 1], [5], [0.5], [-1], [0, -1]]) await expect(features.getIntermediateLayers(n), JSON.stringify(n)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
     for (const options of [{ head: 2 }, { head: -1 }, { batchIndex: 1 }, { query: { row: 2, col: 0 } }, { query: { row: 0, col: 3 } }, { query: { register: 0 } }, { query: 'patch' as never }]) {
       await expect(features.attention(1, options), JSON.stringify(options)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
     }
@@ -189,6 +194,18 @@ describe('what was not asked for, or is not there', () => {
     expect(await bits(0, new Uint8Array(6))).toEqual(await bits(0));
     expect(await bits(0, new Uint8Array(6).fill(1))).toEqual(await bits(1, new Uint8Array(6).fill(1)));
     expect(await bits(0)).not.toEqual(await bits(1));
+  });
+
+  test("facebookresearch's 4-layer classifier as one file: backbone.… and linear_head.…", async () => {
+    const { config } = model;
+    const backbone = parameters(config).map(({ name, shape }) => ({ name: `backbone.${name}`, shape, formula: name }));
+    const head = [{ name: 'linear_head.weight', shape: [CLASSES, 640] }, { name: 'linear_head.bias', shape: [CLASSES] }];
+    using whole = await DINOv2.fromFiles({ weights: fileOf([...head, ...backbone]) }, { selfTest });
+    expect(whole.config).toMatchObject({ depth: 5, posEmbed: 'offset' });
+    expect(whole.classifier).toMatchObject({ blocks: 4, layers: [2, 3, 4], numClasses: CLASSES });
+    using features = await whole.forward(pixelsOf(height, width, 2), { height, width, batch: 2 }, { layers: whole.classifier!.layers });
+    const apart = await ImageClassifier.fromFiles(whole, { weights: fileOf(head) });
+    expect(await whole.classifier!.logits(features)).toEqual(await apart.logits(features));
   });
 
   test('heads of another width or form', async () => {

@@ -3,9 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.ts';
 import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
-import { DINOv2, type DINOv2Config, type Features, type LoadOptions, type ModelSize } from '../../src/index.ts';
+import { DINOv2, ImageClassifier, type DINOv2Config, type Features, type LoadOptions, type ModelSize } from '../../src/index.ts';
 import { configJson, configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
+import { pool } from '../../src/tasks/pooling.ts';
 import { maxError } from '../tolerance.ts';
 
 export type Kind = 'plain' | 'registers';
@@ -102,47 +103,126 @@ export class Errors {
   }
 }
 
-/** Compares a forward with all that a file of Hugging Face's outputs holds. */
-export async function compareHuggingFace(model: DINOv2, name: string, height: number, width: number, batch: number): Promise<Errors> {
-  const expected = await readOutputs(`hf.${name}.${height}x${width}.b${batch}`);
-  const { depth, embedDim } = model.config;
-  const errors = new Errors();
-  const indices = (kind: string): number[] => [...expected.keys()].flatMap((key) => (key.startsWith(`${kind}.`) ? [Number(key.split('.')[1])] : []));
-  const layers = [...indices('hidden'), ...indices('norm')];
-  using features = await model.forward(pixelsOf(height, width, batch), { height, width, batch }, { layers, attentions: indices('attention') });
-  const { numTokens } = features;
-  const rows = chosen(numTokens);
-  const pick = (values: Float32Array): Float32Array => rowsOf(values, batch, rows, embedDim);
+/** An input by formula. */
+export interface Case {
+  readonly height: number;
+  readonly width: number;
+  readonly batch: number;
+}
 
-  errors.note('last', pick(await features.lastHiddenState()), expected.get('last'));
-  for (const layer of indices('hidden')) errors.note(`hidden.${layer}`, pick(await features.hiddenState(layer)), expected.get(`hidden.${layer}`));
-  for (const layer of indices('norm')) errors.note(`norm.${layer}`, pick(await features.hiddenState(layer, { norm: true })), expected.get(`norm.${layer}`));
+const inputOf = ({ height, width, batch }: Case): Float32Array => pixelsOf(height, width, batch);
+const fixtureOf = (name: string, { height, width, batch }: Case): Promise<Map<string, Fixture>> => readOutputs(`${name}.${height}x${width}.b${batch}`);
+
+/** What `kind.i` of a fixture there is, by i. */
+const indices = (expected: ReadonlyMap<string, Fixture>, kind: string): number[] => [
+  ...new Set([...expected.keys()].flatMap((key) => (key.startsWith(`${kind}.`) ? [Number(key.split('.')[1])] : []))),
+];
+
+/** Every seventh channel is stored where a fixture's rows are shorter than the model's: `thin` in make_outputs.py. */
+const COLUMN_STEP = 7;
+
+/** Of whole tokens (batch, count, embedDim) what the fixture holds: chosen rows, and perhaps every seventh channel of them. */
+function stored(values: Float32Array, { batch }: Case, embedDim: number, expected: Fixture | undefined): Float32Array {
+  const count = values.length / batch / embedDim;
+  return thin(rowsOf(values, batch, chosen(count), embedDim), embedDim, expected);
+}
+
+function thin(values: Float32Array, embedDim: number, expected: Fixture | undefined): Float32Array {
+  return expected?.shape.at(-1) === embedDim ? values : values.filter((_, i) => (i % embedDim) % COLUMN_STEP === 0);
+}
+
+/** Everything that a forward can keep, for comparisons that share it. */
+export function forwardOf(model: DINOv2, size: Case): Promise<Features> {
+  const { depth } = model.config;
+  return model.forward(inputOf(size), size, { layers: Array.from({ length: depth + 1 }, (_, i) => i), attentions: Array.from({ length: depth }, (_, i) => i) });
+}
+
+/** Compares a forward with all that a file of Hugging Face's outputs holds; by default one that keeps what is needed and no more. */
+export async function compareHuggingFace(model: DINOv2, name: string, size: Case, given?: Features): Promise<Errors> {
+  const expected = await fixtureOf(`hf.${name}`, size);
+  const { depth, embedDim } = model.config;
+  const { batch } = size;
+  const errors = new Errors();
+  const layers = [...indices(expected, 'hidden'), ...indices(expected, 'norm')];
+  using own = given ? undefined : await model.forward(inputOf(size), size, { layers, attentions: indices(expected, 'attention') });
+  const features = given ?? own!;
+  const note = (key: string, values: Float32Array): void => errors.note(key, stored(values, size, embedDim, expected.get(key)), expected.get(key));
+
+  note('last', await features.lastHiddenState());
+  for (const layer of indices(expected, 'hidden')) note(`hidden.${layer}`, await features.hiddenState(layer));
+  for (const layer of indices(expected, 'norm')) note(`norm.${layer}`, await features.hiddenState(layer, { norm: true }));
   for (const [key, fixture] of expected) {
     const [kind, layer, whole] = key.split('.');
     if (kind === 'attention') errors.note(key, await attentionRows(features, Number(layer), whole ? 'all' : fixture.shape[2]!), fixture);
   }
   if (expected.has('pooler')) errors.note('pooler', await features.poolerOutput(), expected.get('pooler'));
-  if (expected.has('logits')) errors.note('logits', (await model.classifier!.logits(features)).flatMap((logits) => [...logits]), expected.get('logits'));
+  if (expected.has('logits')) errors.note('logits', joined(await model.classifier!.logits(features)), expected.get('logits'));
   await poolings(features, expected, errors);
   if (expected.has('masked')) {
-    using masked = await model.forward(pixelsOf(height, width, batch), { height, width, batch }, { maskedPatches: maskOf(height, width, batch) });
-    errors.note('masked', pick(await masked.lastHiddenState()), expected.get('masked'));
+    using masked = await model.forward(inputOf(size), size, { maskedPatches: maskOf(size.height, size.width, batch) });
+    note('masked', await masked.lastHiddenState());
   }
-  expectDepth(features, depth);
+  if (features.depth !== depth) throw new Error(`expected ${depth} blocks, found ${features.depth}`);
   return errors;
 }
 
-function expectDepth(features: Features, depth: number): void {
-  if (features.depth !== depth) throw new Error(`expected ${depth} blocks, found ${features.depth}`);
+/** Facebookresearch's 1- and 4-layer heads by formula, as files of their own. */
+export function headsOf(model: DINOv2): Promise<ImageClassifier[]> {
+  const head = (blocks: number): Promise<ImageClassifier> => {
+    const weight = { name: 'linear.weight', formula: 'linear_head.weight', shape: [CLASSES, (blocks + 1) * model.config.embedDim] };
+    return ImageClassifier.fromFiles(model, { weights: fileOf([weight, { name: 'linear.bias', formula: 'linear_head.bias', shape: [CLASSES] }]) });
+  };
+  return Promise.all([head(1), head(4)]);
+}
+
+/** Compares a forward with all that a file of facebookresearch's code path holds; by default one that keeps what is needed and no more. */
+export async function compareFacebook(model: DINOv2, heads: readonly ImageClassifier[], name: string, size: Case, given?: Features): Promise<Errors> {
+  const expected = await fixtureOf(`fb.${name}`, size);
+  const { depth, embedDim } = model.config;
+  const errors = new Errors();
+  const lists = indices(expected, 'list');
+  const blocks = lists.length === depth ? lists : [1, depth - 2];
+  const last = Number([...expected.keys()].find((key) => key.startsWith('last'))!.slice(4, 5));
+  const layers = [...blocks, ...Array.from({ length: last }, (_, k) => depth - last + k)].map((block) => block + 1);
+  using own = given ? undefined : await model.forward(inputOf(size), size, { layers: [...layers, ...heads.flatMap((head) => head.layers)] });
+  const features = given ?? own!;
+  const note = (key: string, values: Float32Array): void => errors.note(key, stored(values, size, embedDim, expected.get(key)), expected.get(key));
+  const noteCls = (key: string, values: Float32Array): void => errors.note(key, thin(values, embedDim, expected.get(key)), expected.get(key));
+
+  if (expected.has('cls')) noteCls('cls', await features.clsToken());
+  if (expected.has('patches')) note('patches', await features.patchTokens());
+  for (const [k, [patches, cls]] of (await features.getIntermediateLayers(last, { returnClassToken: true })).entries()) {
+    note(`last${last}.${k}.patches`, patches);
+    noteCls(`last${last}.${k}.cls`, cls);
+  }
+  if (lists.length > 0) {
+    const reshape = expected.get('list.0')!.shape.length === 4;
+    // In whatever order they are asked for, they come in the order of the blocks.
+    for (const [k, patches] of (await features.getIntermediateLayers([...blocks].reverse(), { reshape, norm: false })).entries()) {
+      if (reshape) errors.note(`list.${k}`, thinPlanes(patches, features.rows * features.cols, embedDim, expected.get(`list.${k}`)!), expected.get(`list.${k}`));
+      else note(`list.${k}`, patches);
+    }
+  }
+  if (expected.has('masked.cls')) {
+    using masked = await model.forward(inputOf(size), size, { maskedPatches: Uint8Array.from(maskOf(size.height, size.width, size.batch), Number) });
+    noteCls('masked.cls', await masked.clsToken());
+    note('masked.patches', await masked.patchTokens());
+  }
+  for (const head of heads) errors.note(`logits.${head.blocks}`, joined(await head.logits(features)), expected.get(`logits.${head.blocks}`));
+  return errors;
+}
+
+/** Of (batch, embedDim, patches) the channels that are stored. */
+function thinPlanes(values: Float32Array, patches: number, embedDim: number, expected: Fixture): Float32Array {
+  return expected.shape[1] === embedDim ? values : values.filter((_, i) => (Math.floor(i / patches) % embedDim) % COLUMN_STEP === 0);
 }
 
 async function poolings(features: Features, expected: ReadonlyMap<string, Fixture>, errors: Errors): Promise<void> {
-  const { pool } = await import('../../src/tasks/pooling.ts');
   const { batch, numTokens, numRegisterTokens, embedDim } = features;
   const tokens = await features.lastHiddenState();
   for (const pooling of ['mean', 'gem'] as const) {
     if (!expected.has(pooling)) continue;
-    errors.note(pooling, pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).flatMap((vector) => [...vector]), expected.get(pooling));
+    errors.note(pooling, joined(pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling)), expected.get(pooling));
   }
 }
 
@@ -161,6 +241,10 @@ async function attentionRows(features: Features, layer: number, queries: 'all' |
       for (const query of asked) parts.push(await features.attention(layer, { query, head, batchIndex }));
     }
   }
+  return joined(parts);
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
   const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {
