@@ -2,27 +2,50 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { DINOv2, type ModelSize } from '../../src/index.ts';
 import { FP32_MAX_ERROR, maxError } from '../tolerance.ts';
-import { compareHuggingFace, loadClassifier, pixelsOf, tinyConfig, type Kind } from './outputs.ts';
+import { compareFacebook, compareHuggingFace, forwardOf, headsOf, loadClassifier, pixelsOf, tinyConfig, type Case, type Errors, type Kind } from './outputs.ts';
 
 const report: string[] = [];
 afterAll(() => console.log(report.join('\n')));
 
 const MINUTES = 60_000;
 
+/** Six sizes, square and not, of one image and of three: `sizes` in make_outputs.py. */
+const sizesOf = (size: ModelSize): Case[] =>
+  (
+    [[98, 154, 1], [70, 42, size === 'small' ? 3 : 1], [14, 182, 1], [70, 70, 3], [126, 42, 1], size === 'large' ? [112, 112, 1] : [224, 224, 1]] as const
+  ).map(([height, width, batch]) => ({ height, width, batch }));
+
 describe.each<ModelSize>(['small', 'base', 'large'])('%s', (size) => {
-  test.each<Kind>(['plain', 'registers'])('%s, as transformers', { timeout: 10 * MINUTES }, async (kind) => {
-    using model = await loadClassifier(size, kind);
-    for (const [height, width, batch] of [[98, 154, 1], [70, 42, size === 'small' ? 3 : 1]] as const) {
-      const errors = await compareHuggingFace(model, `${size}-${kind}`, height, width, batch);
-      report.push(`hf ${size} ${kind} ${height}×${width} b${batch}: ${errors}`);
-      expect(errors.worst, JSON.stringify(errors.byName)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+  const note = (source: string, kind: Kind, { height, width, batch }: Case, errors: Errors): void => {
+    report.push(`${source} ${size} ${kind} ${height}×${width} b${batch}: ${errors}`);
+    expect(errors.worst, JSON.stringify(errors.byName)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+  };
+
+  test('registers, as transformers and as facebookresearch, who agree on positions: one forward for both', { timeout: 10 * MINUTES }, async () => {
+    using model = await loadClassifier(size, 'registers');
+    const heads = await headsOf(model);
+    for (const input of sizesOf(size)) {
+      using features = await forwardOf(model, input);
+      note('hf', 'registers', input, await compareHuggingFace(model, `${size}-registers`, input, features));
+      note('fb', 'registers', input, await compareFacebook(model, heads, `${size}-registers`, input, features));
     }
+  });
+
+  test('plain, as transformers', { timeout: 10 * MINUTES }, async () => {
+    using model = await loadClassifier(size, 'plain');
+    for (const input of sizesOf(size)) note('hf', 'plain', input, await compareHuggingFace(model, `${size}-plain`, input));
+  });
+
+  test('plain, as facebookresearch', { timeout: 10 * MINUTES }, async () => {
+    using model = await DINOv2.synthetic(size, { posEmbed: 'offset' });
+    const heads = await headsOf(model);
+    for (const input of sizesOf(size)) note('fb', 'plain', input, await compareFacebook(model, heads, `${size}-plain`, input));
   });
 });
 
 test('4,097 tokens', { timeout: 10 * MINUTES }, async () => {
   using model = await loadClassifier(tinyConfig('plain'), 'plain');
-  const errors = await compareHuggingFace(model, 'tiny-plain', 896, 896, 1);
+  const errors = await compareHuggingFace(model, 'tiny-plain', { height: 896, width: 896, batch: 1 });
   report.push(`hf plain 896×896: ${errors}`);
   expect(errors.worst, JSON.stringify(errors.byName)).toBeLessThanOrEqual(FP32_MAX_ERROR);
 
