@@ -178,7 +178,7 @@ export class Part {
 
   async #open(): Promise<Body> {
     const file = this.#file;
-    const { name, url, crossOrigin, validator } = file;
+    const { name, url, crossOrigin, validator, fetch } = file; // called bare: the browser's own fetch wants no other `this`
     const partly = this.at > 0 || (file.ranges && this.end !== undefined);
     const headers: Record<string, string> = {};
     if (partly) headers['range'] = `bytes=${this.at}-${this.end === undefined ? '' : this.end - 1}`;
@@ -188,7 +188,7 @@ export class Part {
     const abort = new AbortController();
     const signal = AbortSignal.any([file.signal, abort.signal]);
     const ask = async (): Promise<Response> => {
-      const response = await file.fetch(url.href, { headers, signal, ...(file.reload ? { cache: 'reload' as const } : {}) });
+      const response = await fetch(url.href, { headers, signal, ...(file.reload ? { cache: 'reload' as const } : {}) });
       if (signal.aborted) release(response.body, signal.reason); // it came too late: nobody will
       return response;
     };

@@ -1,0 +1,156 @@
+/** A real Chromium that loads models from a local server, with a profile on disk: what it stores outlives it. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium, type BrowserContext, type Page } from 'playwright';
+import { build } from 'vite';
+import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+import { answer, plainFiles } from './server.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface Site {
+  readonly url: string;
+  files: Map<string, Uint8Array>;
+  /** Bytes of bodies that were handed to the network. */
+  sentBytes: number;
+  asked: string[];
+  etag: string;
+  /** Bytes a second of one answer; 0: as fast as it goes. */
+  bytesPerSecond: number;
+  /** Answers nothing but the page while true. */
+  down: boolean;
+  close(): Promise<void>;
+}
+
+/** The built library, an empty page, and a checkpoint under /weights/. */
+export async function openSite(): Promise<Site> {
+  const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
+  await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
+  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', bytesPerSecond: 0, down: false, close: async () => undefined };
+  const server = createServer((request, response) => {
+    const path = request.url!;
+    if (path.startsWith('/dist/')) return void response.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(join(outDir, path.slice(6))));
+    if (!path.startsWith('/weights/')) {
+      const script = "import * as library from '/dist/index.js'; globalThis.library = library; globalThis.progress = 0;";
+      return void response.writeHead(200, { 'content-type': 'text/html', 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }).end(`<!doctype html><title>test</title><script type="module">${script}</script>`);
+    }
+    if (site.down) return void response.destroy();
+    const name = path.slice('/weights/'.length);
+    const bytes = site.files.get(name);
+    site.asked.push(`${name} ${request.headers.range ?? 'whole'}`);
+    if (!bytes) return void response.writeHead(404).end();
+    const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+    const range = match ? ([Number(match[1]), Math.min(match[2] ? Number(match[2]) + 1 : Infinity, bytes.length)] as const) : undefined;
+    const end = response.end.bind(response);
+    Object.assign(response, {
+      end: (body?: Uint8Array) => {
+        if (!body) return end();
+        const step = site.bytesPerSecond > 0 ? Math.max(1, Math.floor(site.bytesPerSecond / 50)) : 2 ** 20;
+        const drip = (at: number): void => {
+          if (response.destroyed) return;
+          if (at >= body.length) return void end();
+          const part = body.subarray(at, at + step);
+          site.sentBytes += part.length;
+          response.write(part, () => (site.bytesPerSecond > 0 ? setTimeout(drip, 20, at + step) : setImmediate(drip, at + step)));
+        };
+        drip(0);
+        return response;
+      },
+    });
+    answer({ name, bytes, count: 0, range, request, response }, { etag: site.etag, 'cache-control': 'no-store' });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return Object.assign(site, {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      rmSync(outDir, { recursive: true, force: true });
+    },
+  });
+}
+
+export interface Profile {
+  readonly folder: string;
+  remove(): void;
+}
+
+export function makeProfile(): Profile {
+  const folder = mkdtempSync(join(tmpdir(), 'profile-'));
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }) };
+}
+
+export interface Visitor {
+  readonly context: BrowserContext;
+  readonly page: Page;
+}
+
+export async function visit({ folder }: Profile, site: Site): Promise<Visitor> {
+  const context = await chromium.launchPersistentContext(folder, { executablePath: process.env['CHROMIUM_PATH']!, args: [...chromiumArgs, '--enable-precise-memory-info'] });
+  const page = context.pages()[0] ?? (await context.newPage());
+  await open(page, site);
+  return { context, page };
+}
+
+export async function open(page: Page, site: Site): Promise<void> {
+  page.setDefaultTimeout(120_000);
+  await page.goto(site.url);
+  await page.waitForFunction(() => 'library' in globalThis);
+}
+
+/** Ends a browser as a crash does, with all its processes, which name their profile. */
+export function kill({ folder }: Profile): void {
+  const pids = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8', maxBuffer: 2 ** 26 }).split('\n').filter((line) => line.includes(`--user-data-dir=${folder}`)).map((line) => Number(line.trim().split(' ')[0]));
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // it went with another
+    }
+  }
+}
+
+type Library = typeof import('../../src/index.ts');
+interface Page_ {
+  readonly library: Library;
+  progress: number;
+}
+
+/** Loads the checkpoint of the site; the numbers of a forward as one hash, and the report. */
+export function load(page: Page, options: Record<string, unknown> = {}): Promise<{ hash: number; loaded: Awaited<ReturnType<Library['DINOv2']['fromPretrained']>>['loaded'] }> {
+  return page.evaluate(async (given) => {
+    const here = globalThis as unknown as Page_;
+    const model = await here.library.DINOv2.fromPretrained('/weights/', { selfTest: false, retry: { attempts: 2, delayMs: 10 }, ...given, onProgress: ({ loadedBytes }) => (here.progress = loadedBytes) });
+    const pixels = Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.sin(i));
+    const features = await model.forward(pixels, { height: 28, width: 28 });
+    const words = new Uint32Array((await features.lastHiddenState()).buffer);
+    features.dispose();
+    const { loaded } = model;
+    model.dispose();
+    return { hash: words.reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), loaded };
+  }, options);
+}
+
+export const cached = (page: Page): Promise<Awaited<ReturnType<Library['listCached']>>> => page.evaluate(() => (globalThis as unknown as Page_).library.listCached());
+export const removeCached = (page: Page, id?: string): Promise<number> => page.evaluate((which) => (globalThis as unknown as Page_).library.removeCached(which), id);
+export const progressOf = (page: Page): Promise<number> => page.evaluate(() => (globalThis as unknown as Page_).progress);
+
+/** Names and sizes of all files of the origin's file system. */
+export function storedFiles(page: Page): Promise<[string, number][]> {
+  return page.evaluate(async () => {
+    const found: [string, number][] = [];
+    const walk = async (folder: FileSystemDirectoryHandle, path: string): Promise<void> => {
+      for await (const [name, handle] of folder.entries()) {
+        if (handle.kind === 'directory') await walk(handle as FileSystemDirectoryHandle, `${path}${name}/`);
+        else found.push([`${path}${name}`, (await (handle as FileSystemFileHandle).getFile()).size]);
+      }
+    };
+    await walk(await navigator.storage.getDirectory(), '');
+    return found;
+  });
+}

@@ -1,0 +1,189 @@
+// What the browser keeps of a model: whole or not at all, read without a network, checked, and given back.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Page } from 'playwright';
+import { cached, load, makeProfile, open, openSite, removeCached, storedFiles, visit, type Profile, type Site, type Visitor } from './browser.ts';
+import { plainFiles, sha256, shardsOf, weightsFile } from './server.ts';
+
+let site: Site;
+let profile: Profile;
+let visitor: Visitor;
+let page: Page;
+let right: number;
+beforeAll(async () => {
+  site = await openSite();
+  profile = makeProfile();
+  visitor = await visit(profile, site);
+  page = visitor.page;
+  right = (await load(page, { cache: 'none' })).hash;
+});
+afterAll(async () => {
+  await visitor.context.close();
+  await site.close();
+  profile.remove();
+});
+beforeEach(async () => {
+  await removeCached(page);
+  Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0 });
+});
+
+describe.each(['opfs', 'cache-api'] as const)('kept in %s', (cache) => {
+  test('a second start asks the network for nothing, and gives the same bits', async () => {
+    const first = await load(page, { cache });
+    expect(first).toMatchObject({ hash: right, loaded: { cache, fetchedBytes: weightsFile.length, cachedBytes: 0 } });
+    expect(await cached(page)).toMatchObject([{ id: '/weights/', url: `${site.url}weights/`, dtype: 'fp32', complete: true, store: cache }]);
+    Object.assign(site, { asked: [], down: true });
+    await open(page, site);
+    const second = await load(page, { cache });
+    expect(second).toMatchObject({ hash: right, loaded: { cache, fetchedBytes: 0 } });
+    expect(second.loaded.cachedBytes).toBeGreaterThan(1e6);
+    expect(site.asked).toEqual([]);
+  });
+
+  test('what was interrupted is gone on with, and the rest alone is fetched', async () => {
+    site.bytesPerSecond = 600_000;
+    const error = await page.evaluate(async (kind) => {
+      const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
+      const controller = new AbortController();
+      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > 1_500_000 && controller.abort(new Error('far enough')));
+      return DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: Error) => thrown.message);
+    }, cache);
+    expect(error).toBe('far enough');
+    expect(await cached(page)).toMatchObject([{ complete: false }]);
+    site.bytesPerSecond = 0;
+    const { hash, loaded } = await load(page, { cache });
+    expect(hash).toBe(right);
+    expect(loaded.cachedBytes).toBeGreaterThan(0);
+    expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length - 500_000);
+    expect(site.asked.filter((line) => line.startsWith('config.json'))).toHaveLength(1);
+    expect(await cached(page)).toMatchObject([{ complete: true }]);
+  });
+
+  test('a file that has changed since is fetched from its start', async () => {
+    site.bytesPerSecond = 600_000;
+    await page.evaluate(async (kind) => {
+      const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
+      const controller = new AbortController();
+      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > 1_500_000 && controller.abort(new Error('far enough')));
+      await DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, signal: controller.signal, onProgress }).catch(() => undefined);
+    }, cache);
+    Object.assign(site, { bytesPerSecond: 0, etag: '"two"' });
+    expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 } });
+    Object.assign(site, { etag: '"one"' });
+  });
+
+  test('element types are kept apart; what is removed is gone', async () => {
+    await load(page, { cache });
+    const half = await load(page, { cache, dtype: 'fp16' });
+    expect((await cached(page)).map(({ dtype }) => dtype).sort()).toEqual(['fp16', 'fp32']);
+    site.down = true;
+    expect((await load(page, { cache, dtype: 'fp16' })).hash).toBe(half.hash);
+    expect(await removeCached(page, 'another/model')).toBe(0);
+    expect(await removeCached(page, '/weights/')).toBe(2);
+    expect(await cached(page)).toEqual([]);
+    await expect(load(page, { cache })).rejects.toThrow(/SourceError|expected an answer/);
+  });
+
+  test('a checkpoint in several files is kept like one', async () => {
+    site.files = new Map([...plainFiles(), ...shardsOf(3)]);
+    site.files.delete('model.safetensors');
+    expect((await load(page, { cache })).hash).toBe(right);
+    site.down = true;
+    expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
+  });
+});
+
+describe('the entry', () => {
+  const change = (name: string, how: 'flip' | 'remove' | 'shorten'): Promise<void> =>
+    page.evaluate(async ([file, what]) => {
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
+      for await (const folder of root.values()) {
+        if (folder.kind !== 'directory') continue;
+        const directory = folder as FileSystemDirectoryHandle;
+        if (what === 'remove') return directory.removeEntry(file);
+        const handle = await directory.getFileHandle(file);
+        const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+        bytes[bytes.length >> 1]! ^= 4;
+        const writable = await handle.createWritable();
+        await writable.write(what === 'flip' ? bytes : bytes.subarray(0, bytes.length - 100));
+        await writable.close();
+      }
+    }, [name, how] as const);
+
+  test.each([['1', 'flip'], ['1', 'remove'], ['0', 'shorten'], ['0', 'flip'], ['complete', 'remove'], ['plan', 'flip'], ['plan', 'remove'], ['complete', 'flip']] as const)('%s: %s, is noticed before anything is computed with it', async (name, how) => {
+    await load(page);
+    expect((await storedFiles(page)).map(([path]) => path.split('/').at(-1))).toEqual(expect.arrayContaining(['plan', 'complete', '0', '1']));
+    await change(name, how);
+    const { hash, loaded } = await load(page);
+    expect(hash).toBe(right);
+    expect(loaded.cache).toBe('opfs');
+    site.down = true;
+    expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
+  });
+
+  test('is not begun where it cannot fit, and leaves nothing where the disk is full in the middle', async () => {
+    const session = await visitor.context.newCDPSession(page);
+    const origin = site.url.replace(/\/$/, '');
+    for (const quotaSize of [100_000, 700_000, 1_200_000, 1_900_000]) {
+      await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize });
+      const { hash, loaded } = await load(page);
+      expect(hash).toBe(right);
+      expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/has room for|Quota/) as string });
+      expect(await cached(page)).toEqual([]);
+      expect((await storedFiles(page)).filter(([, bytes]) => bytes > 0)).toEqual([]);
+    }
+    await session.send('Storage.overrideQuotaForOrigin', { origin });
+    expect((await load(page)).loaded.cache).toBe('opfs');
+  });
+
+  test('of what is no file of the hub\'s is never made: a page, a damaged file, another hash', async () => {
+    site.files.set('model.safetensors', new TextEncoder().encode('<!doctype html><title>Log in</title>'));
+    await expect(load(page)).rejects.toThrow(/SOURCE_IS_HTML|expected a file/);
+    site.files.set('model.safetensors', weightsFile);
+    await expect(load(page, { integrity: 'cd'.repeat(32) })).rejects.toThrow(/SHA-256/);
+    expect((await storedFiles(page)).filter(([, bytes]) => bytes > 0)).toEqual([]);
+    expect((await load(page, { integrity: sha256(weightsFile) })).loaded.cache).toBe('opfs');
+    site.down = true;
+    expect((await load(page, { integrity: sha256(weightsFile) })).loaded.fetchedBytes).toBe(0);
+  });
+
+  test('that was not checked is fetched again when a hash is asked for', async () => {
+    await load(page);
+    expect((await load(page, { integrity: sha256(weightsFile) })).loaded.fetchedBytes).toBe(weightsFile.length);
+  });
+});
+
+test('two tabs load one model: one of them downloads it', async () => {
+  const other = await visitor.context.newPage();
+  await open(other, site);
+  site.asked = [];
+  site.bytesPerSecond = 2_000_000;
+  const results = await Promise.all([load(page), load(other)]);
+  expect(results.map(({ hash }) => hash)).toEqual([right, right]);
+  expect(results.map(({ loaded }) => loaded.fetchedBytes).sort((a, b) => a - b)).toEqual([0, weightsFile.length]);
+  expect(site.asked.filter((line) => line.startsWith('config'))).toHaveLength(1);
+  await other.close();
+});
+
+test('a tab that is closed in mid-download hands over to the one that waits', async () => {
+  const other = await visitor.context.newPage();
+  await open(other, site);
+  site.bytesPerSecond = 300_000;
+  const ended = load(other).catch(() => 'gone');
+  await expect.poll(() => site.asked.length, { timeout: 30_000 }).toBeGreaterThan(2);
+  const waiting = load(page);
+  await other.close();
+  expect(await ended).toBe('gone');
+  site.bytesPerSecond = 0;
+  expect((await waiting).hash).toBe(right);
+});
+
+test('a page that may store nothing runs from memory, and says why', async () => {
+  await page.evaluate(() => {
+    StorageManager.prototype.getDirectory = () => Promise.reject(new DOMException('private', 'SecurityError'));
+    CacheStorage.prototype.open = () => Promise.reject(new DOMException('private', 'SecurityError'));
+  });
+  const { hash, loaded } = await load(page);
+  expect(hash).toBe(right);
+  expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/SecurityError/) as string });
+  await open(page, site);
+});
