@@ -25,7 +25,7 @@ function importsOf(file: string): string[] {
 
 /** Parts of src/ from the top down; those on one line stand side by side and do not know each other. */
 const tiers: readonly (readonly string[])[] = [
-  ['index.ts'],
+  ['index.ts', 'tools'],
   ['worker'],
   ['dinov2.ts', 'support.ts'],
   ['load', 'forwards.ts'],

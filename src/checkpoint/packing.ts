@@ -127,8 +127,7 @@ export class PanelPacker {
     for (let row = 0; row < rowsHere; row++) {
       const from = row * columns;
       if (int8) {
-        const wanted = largest(values, from, columns) / INT8_MAX;
-        scales[row] = wanted < SMALLEST_NORMAL ? 0 : wanted; // a row of zeros, or of what a GPU may take for zeros
+        scales[row] = rowScale(values, from, columns);
         const scale = scales[row]! || 1;
         // Math.round's integers (no quotient of two f32 is so near a half that they differ) in a third of its time.
         for (let k = 0, to = row; k < columns; k++, to += step) packed[to] = Math.floor(values[from + k]! / scale + 0.5);
@@ -148,6 +147,12 @@ export class PanelPacker {
       this.#write(panels * bytes.length + index * scales.byteLength, new Uint8Array(scales.buffer));
     }
   }
+}
+
+/** The scale of a row of int8; 0 for a row of zeros, or of what a GPU may take for zeros. A float32. */
+export function rowScale(values: Float32Array, begin: number, count: number): number {
+  const wanted = Math.fround(largest(values, begin, count) / INT8_MAX);
+  return wanted < SMALLEST_NORMAL ? 0 : wanted;
 }
 
 /** Largest magnitude among `count` values from `begin` on. */
