@@ -56,7 +56,7 @@ function toDemo({ url }: IncomingMessage, response: ServerResponse, next: () => 
 const full = process.env['TEST_FULL'] === '1';
 
 export default defineConfig(({ mode }) => {
-  const shaders = mode === 'library' || mode === 'demo' ? glsl({ minify: true }) : plainShaders;
+  const shaders = mode === 'library' || mode === 'demo' || mode === 'tools' ? glsl({ minify: true }) : plainShaders;
   return {
     plugins: testing ? [shaders, demoPage, adaptersFolder] : [shaders, demoPage],
     appType: 'mpa', // a missing file answers 404, not the page
@@ -66,9 +66,10 @@ export default defineConfig(({ mode }) => {
         ? { target: 'es2023', outDir: 'dist-demo', assetsInlineLimit: 0, rolldownOptions: { input: ['demo/index.html', 'bench/index.html'] } }
         : {
             target: 'es2023',
-            sourcemap: true,
+            sourcemap: mode !== 'tools',
+            emptyOutDir: mode !== 'tools', // the command line's part stands beside the library, and shares no file with it
             lib: {
-              entry: { index: 'src/index.ts', safetensors: 'src/checkpoint/safetensors.ts' },
+              entry: mode === 'tools' ? { tools: 'src/tools/index.ts' } : { index: 'src/index.ts', safetensors: 'src/checkpoint/safetensors.ts' },
               formats: ['es'],
             },
             // Two files, the second importing from the first: one class of SafetensorsError, whichever entry it came through.
@@ -84,7 +85,7 @@ export default defineConfig(({ mode }) => {
             name: 'unit',
             environment: 'node',
             include: ['test/**/*.test.ts'],
-            exclude: ['test/**/*.{gpu,full,browser,e2e,firefox}.test.ts'],
+            exclude: ['test/**/*.{gpu,full,browser,e2e,full-e2e,firefox}.test.ts'],
             testTimeout: 60_000, // the race detector interprets kernels, once for every barrier
           },
         },
@@ -136,7 +137,7 @@ export default defineConfig(({ mode }) => {
           test: {
             name: 'demo',
             environment: 'node',
-            include: ['test/**/*.e2e.test.ts'],
+            include: [full ? 'test/**/*.{e2e,full-e2e}.test.ts' : 'test/**/*.e2e.test.ts'],
             env: { CHROMIUM_PATH: executablePath },
             testTimeout: 180_000,
             hookTimeout: 180_000,

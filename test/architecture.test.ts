@@ -106,9 +106,11 @@ test('the demo imports src/index.ts and nothing else of src/', () => {
   expect(imports.filter((target) => target !== 'src/index.ts')).toEqual([]);
 });
 
-test('package.json has no runtime dependency', () => {
-  const { dependencies = {}, peerDependencies = {}, optionalDependencies = {} } = JSON.parse(read('package.json')) as Record<string, object>;
-  expect({ ...dependencies, ...peerDependencies, ...optionalDependencies }).toEqual({});
+test('package.json has no runtime dependency; webgpu is for Node, and optional', () => {
+  const { dependencies = {}, peerDependencies = {}, peerDependenciesMeta = {}, optionalDependencies = {} } = JSON.parse(read('package.json')) as Record<string, object>;
+  expect({ ...dependencies, ...optionalDependencies }).toEqual({});
+  expect(Object.keys(peerDependencies)).toEqual(['webgpu']);
+  expect(peerDependenciesMeta).toEqual({ webgpu: { optional: true } });
 });
 
 describe('an import of the library', () => {

@@ -94,8 +94,8 @@ export interface Replayed {
  * @param onSegment how far the source had been used
  */
 export async function replay(folder: CacheFolder, plan: CachePlan, write: (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>) => void, onSegment: (sourceBytes: number) => void, signal: AbortSignal | undefined): Promise<Replayed> {
-  const committed = await (await folder.read('complete'))?.text();
-  const wanted = committed === undefined ? Infinity : (JSON.parse(committed) as { segments: number }).segments;
+  const committed = /^\{"segments":(\d+)\}$/.exec((await (await folder.read('complete'))?.text()) ?? '');
+  const wanted = committed ? Number(committed[1]) : Infinity; // what is damaged is not there
   let found: Omit<Replayed, 'complete'> = { place: undefined, segments: 0, bytes: 0 };
   let bytes = 0;
   let next = readSegment(folder, 0);

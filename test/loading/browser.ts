@@ -119,6 +119,7 @@ type Library = typeof import('../../src/index.ts');
 interface Page_ {
   readonly library: Library;
   progress: number;
+  first?: unknown;
 }
 
 /** Loads the checkpoint of the site; the numbers of a forward as one hash, and the report. */
@@ -131,7 +132,8 @@ export function load(page: Page, options: Record<string, unknown> = {}): Promise
     const words = new Uint32Array((await features.lastHiddenState()).buffer);
     features.dispose();
     const { loaded } = model;
-    model.dispose();
+    if (here.first) model.dispose();
+    else here.first = model; // with the last model goes the device, and what was compiled for it
     return { hash: words.reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), loaded };
   }, options);
 }

@@ -1,0 +1,190 @@
+#!/usr/bin/env node
+// The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs a GPU, and the package `webgpu`.
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, extname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const USAGE = `npx dinov2-webgpu convert IN --dtype fp16|int8 --out FOLDER   a checkpoint in a narrower element type; IN is a file, or a folder with config.json
+npx dinov2-webgpu inspect FILE                                what a safetensors file is
+npx dinov2-webgpu synthetic SIZE FOLDER [--registers]         weights by formula: small, base, large, giant
+npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
+    [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]`;
+
+class Usage extends Error {}
+
+const tools = await import('../dist/tools.js').catch((cause) => {
+  if (cause?.code === 'ERR_MODULE_NOT_FOUND') throw new Error('dist/ is missing: run `npm run build` first.', { cause });
+  throw cause;
+});
+
+/** Writes a file under another name, and gives it its own when it is whole. */
+async function writing(path, write) {
+  await mkdir(dirname(path), { recursive: true });
+  const part = `${path}.part`;
+  const file = await open(part, 'w');
+  try {
+    await write(file);
+    await file.close();
+    await rename(part, path);
+  } catch (error) {
+    await file.close();
+    await rm(part, { force: true });
+    throw error;
+  }
+}
+
+async function writeAll(file, bytes, position) {
+  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+}
+
+/** Progress on one line of a terminal, on stderr; nothing where that is a file. */
+function progressBar(label) {
+  let last = 0;
+  return (done, total) => {
+    if (!process.stderr.isTTY || (done < total && performance.now() - last < 100)) return;
+    last = performance.now();
+    const part = total > 0 ? done / total : 0;
+    process.stderr.write(`\r${label} ${'█'.repeat(Math.round(part * 30)).padEnd(30, '░')} ${(part * 100).toFixed(0).padStart(3)} %${done >= total ? '\n' : ''}`);
+  };
+}
+
+/** The tensors of a file, or of a folder with one file or several. */
+async function openIn(path, onProgress) {
+  const folder = (await stat(path)).isDirectory();
+  if (!folder) return tools.openCheckpoint([{ name: path, source: path }], { onProgress });
+  const names = await readdir(path);
+  if (names.includes('model.safetensors')) return tools.openCheckpoint([{ name: 'model.safetensors', source: join(path, 'model.safetensors') }], { onProgress });
+  if (!names.includes('model.safetensors.index.json')) throw new Usage(`${path}: expected model.safetensors or model.safetensors.index.json in it, found neither.`);
+  const index = tools.parseShardIndex(await readFile(join(path, 'model.safetensors.index.json')));
+  return tools.openCheckpoint(index.files.map((name) => ({ name, source: join(path, name) })), { index, onProgress });
+}
+
+async function configOf(path, header) {
+  const folder = (await stat(path)).isDirectory() ? path : dirname(path);
+  const beside = await readFile(join(folder, 'config.json'), 'utf8').catch(() => undefined);
+  if (beside !== undefined) return beside;
+  const config = tools.inferConfig(tools.readQuantized(header).header);
+  return config && `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`;
+}
+
+async function convert([input, ...rest], { dtype, out }) {
+  if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out) throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
+  const bar = progressBar('convert');
+  const stream = await openIn(input, ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes ?? Infinity));
+  const config = await configOf(input, stream.header);
+  let header;
+  const path = join(out, 'model.safetensors');
+  await writing(path, async (file) => {
+    header = await tools.convertCheckpoint(stream, dtype, (position, bytes) => writeAll(file, bytes, position));
+    await file.sync();
+  });
+  if (config !== undefined) await writeFile(join(out, 'config.json'), config);
+  console.log(`${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes, where there were ${stream.header.fileBytes}`);
+}
+
+async function inspect([path, ...rest]) {
+  if (!path || rest.length > 0) throw new Usage('inspect: expected one file.');
+  const stream = await openIn(path);
+  await stream.cancel();
+  console.log(tools.describeCheckpoint(stream.header));
+}
+
+async function synthetic([size, folder, ...rest], { registers }) {
+  if (!['small', 'base', 'large', 'giant'].includes(size) || !folder || rest.length > 0) throw new Usage('synthetic: expected small, base, large or giant, and a folder.');
+  const config = tools.configOf(size, { registers: registers ?? false });
+  const bar = progressBar('synthetic');
+  const { header, pieces } = tools.syntheticStream(tools.huggingFaceTensors(tools.parameters(config)), { onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes) });
+  const path = join(folder, 'model.safetensors');
+  await writing(path, async (file) => {
+    await writeAll(file, tools.encodeSafetensorsHeader(header.tensors, header.metadata).bytes, 0);
+    for await (const { info, offset, bytes } of pieces) await writeAll(file, bytes, info.begin + offset);
+  });
+  await writeFile(join(folder, 'config.json'), `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`);
+  console.log(`${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes`);
+}
+
+async function openGpu() {
+  const webgpu = await import('webgpu').catch((cause) => {
+    throw new Error('embed: expected the package webgpu, which brings a GPU to Node, found none. Install it beside this one: npm install webgpu', { cause });
+  });
+  const gpu = webgpu.create([]);
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
+  return gpu; // to be held on to: Dawn ends with it
+}
+
+/** PNG the library reads itself; for all else `sharp`, where it is installed. */
+async function readImage(path) {
+  const bytes = await readFile(path);
+  if (bytes.subarray(0, 4).equals(Buffer.from([0x89, 0x50, 0x4e, 0x47]))) return new Blob([bytes]);
+  const { default: sharp } = await import('sharp').catch((cause) => {
+    throw new Error(`${path}: expected a PNG, found another format. Install the package sharp to read it, or convert it to PNG.`, { cause });
+  });
+  const { data, info } = await sharp(bytes).rotate().removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const rgba = new Uint8ClampedArray(info.width * info.height * 4).fill(255);
+  for (let i = 0, from = 0; i < rgba.length; i += 4, from += info.channels) rgba.set([data[from], data[from + (info.channels > 1 ? 1 : 0)], data[from + (info.channels > 2 ? 2 : 0)]], i);
+  return { data: rgba, width: info.width, height: info.height };
+}
+
+async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype = 'fp32', pooling = 'cls', normalize = true, batch = '8' }) {
+  const format = extname(out ?? '');
+  if (images.length === 0 || !['.npy', '.safetensors'].includes(format)) throw new Usage('embed: expected images, and --out FILE.npy or FILE.safetensors.');
+  const gpu = await openGpu();
+  const { DINOv2 } = await import('../dist/index.js');
+  const loading = progressBar('model ');
+  const model = await DINOv2.fromPretrained(id, { dtype, onProgress: ({ loadedBytes, totalBytes }) => loading(loadedBytes, totalBytes ?? Infinity) });
+  const bar = progressBar('images');
+  const vectors = [];
+  const failed = [];
+  async function* sources() {
+    for (const path of images) yield await readImage(path);
+  }
+  for await (const { index, embedding, error } of model.embedAll(sources(), { pooling, normalize, batchSize: Number(batch) })) {
+    if (error) failed.push(`${images[index]}: ${error.message}`);
+    else vectors.push([images[index], embedding]);
+    bar(index + 1, images.length);
+  }
+  model.dispose();
+  for (const line of failed) console.error(line);
+  if (vectors.length === 0) throw new Error('embed: no image could be used.');
+  const columns = vectors[0][1].length;
+  const all = new Float32Array(vectors.length * columns);
+  vectors.forEach(([, vector], i) => all.set(vector, i * columns));
+  const names = vectors.map(([name]) => name);
+  const bytes =
+    format === '.npy' ? tools.encodeNpy(all, names.length, columns) : tools.encodeSafetensors([['embeddings', { dtype: 'F32', shape: [names.length, columns], data: all }]], [['names', JSON.stringify(names)], ['model', id], ['pooling', pooling]]);
+  await writing(out, (file) => writeAll(file, bytes, 0));
+  if (format === '.npy') await writeFile(`${out}.txt`, `${names.join('\n')}\n`); // a .npy has no room for them
+  console.log(`${out}: ${names.length} × ${columns}${failed.length > 0 ? `, ${failed.length} images could not be used` : ''}`);
+  if (failed.length > 0) process.exitCode = 1;
+  return gpu;
+}
+
+const commands = { convert, inspect, synthetic, embed };
+try {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    allowNegative: true,
+    options: {
+      help: { type: 'boolean', short: 'h' },
+      out: { type: 'string', short: 'o' },
+      dtype: { type: 'string' },
+      registers: { type: 'boolean' },
+      model: { type: 'string' },
+      pooling: { type: 'string' },
+      normalize: { type: 'boolean' },
+      batch: { type: 'string' },
+    },
+  });
+  const [name, ...rest] = positionals;
+  if (values.help) console.log(USAGE);
+  else if (!Object.hasOwn(commands, name ?? '')) throw new Usage(`expected ${Object.keys(commands).join(', ')}, found ${name ?? 'nothing'}.`);
+  else await commands[name](rest, values);
+} catch (error) {
+  if (error instanceof Usage || error?.code?.startsWith?.('ERR_PARSE_ARGS')) {
+    console.error(`${error.message}\n\n${USAGE}`);
+    process.exitCode = 2;
+  } else {
+    console.error(error?.code && error.name.endsWith('Error') ? `${error.name} ${error.code}: ${error.message}` : (error?.message ?? String(error)));
+    process.exitCode = 1;
+  }
+}
