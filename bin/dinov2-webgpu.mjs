@@ -184,7 +184,7 @@ try {
     console.error(`${error.message}\n\n${USAGE}`);
     process.exitCode = 2;
   } else {
-    console.error(error?.code && error.name.endsWith('Error') ? `${error.name} ${error.code}: ${error.message}` : (error?.message ?? String(error)));
+    console.error(error?.code ? `${error.code}: ${error.message}` : (error?.message ?? String(error)));
     process.exitCode = 1;
   }
 }

@@ -118,6 +118,11 @@ export async function replay(folder: CacheFolder, plan: CachePlan, write: (name:
   return { ...found, bytes, complete: true };
 }
 
+/** Removes what no entry with so many segments has: swap files of a writer that was killed, and segments that are not whole. */
+export async function tidy(folder: CacheFolder, segments: number): Promise<void> {
+  for (const name of await folder.names()) if (name !== 'plan' && !(/^\d+$/.test(name) && Number(name) < segments)) await folder.remove(name);
+}
+
 async function readSegment(folder: CacheFolder, index: number): Promise<(Segment & { bytes: Uint8Array<ArrayBuffer> }) | undefined> {
   try {
     const blob = await folder.read(String(index));
@@ -160,11 +165,7 @@ export class CacheWriter implements Recorder {
 
   write(name: string, offset: number, bytes: Uint8Array): void {
     if (this.failure !== undefined) return;
-    if (this.#length + bytes.length > this.#buffer.length) {
-      const larger = new Uint8Array(Math.max(2 * this.#buffer.length, this.#length + bytes.length));
-      larger.set(this.#buffer.subarray(0, this.#length));
-      this.#buffer = larger;
-    }
+    this.#reserve(bytes.length);
     this.#buffer.set(bytes, this.#length);
     this.#length += bytes.length;
     this.#records.push([name, offset, bytes.length]);
@@ -202,18 +203,30 @@ export class CacheWriter implements Recorder {
     await this.#writing;
   }
 
+  #reserve(bytes: number): void {
+    if (this.#length + bytes <= this.#buffer.length) return;
+    const larger = new Uint8Array(Math.max(2 * this.#buffer.length, this.#length + bytes));
+    larger.set(this.#buffer.subarray(0, this.#length));
+    this.#buffer = larger;
+  }
+
   #flush(place: Place | undefined): void {
     const segment: Segment = { records: this.#records, place };
     const json = new TextEncoder().encode(JSON.stringify(segment));
-    new DataView(this.#buffer.buffer).setUint32(DIGEST_BYTES, this.#length - PREFIX_BYTES, true);
-    const rest = new Blob([this.#buffer.subarray(DIGEST_BYTES, this.#length), json]); // a copy: the buffer is filled again meanwhile
+    const end = this.#length;
+    this.#reserve(json.length);
+    this.#buffer.set(json, end);
+    new DataView(this.#buffer.buffer).setUint32(DIGEST_BYTES, end - PREFIX_BYTES, true);
+    // Both take a copy before they return: the buffer is filled again meanwhile.
+    const rest = this.#buffer.subarray(DIGEST_BYTES, end + json.length);
+    const hashing = digest(rest);
+    const body = new Blob([rest]);
     this.#length = PREFIX_BYTES;
     this.#records = [];
     const name = String(this.#segments++);
     const write = async (): Promise<void> => {
       if (this.failure !== undefined) return;
-      const hash = await digest(new Uint8Array(await rest.arrayBuffer()));
-      await this.#folder.write(name, new Blob([hash, rest]));
+      await this.#folder.write(name, new Blob([await hashing, body]));
     };
     const writing = (this.#writing ?? Promise.resolve()).then(write).catch((error: unknown) => void (this.failure ??= error));
     this.#writing = writing;

@@ -1,6 +1,6 @@
 /** Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what has to be fetched. */
 import { exclusively } from '../cache.js';
-import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, placeBytes, readPlan, replay, writePlan, type CachePlan } from '../checkpoint/cacheEntry.js';
+import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, placeBytes, readPlan, replay, tidy, writePlan, type CachePlan } from '../checkpoint/cacheEntry.js';
 import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cacheStore.js';
 import { watchForHead } from '../checkpoint/head.js';
 import { mayStartOver, startOver } from '../checkpoint/part.js';
@@ -59,6 +59,7 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       }
       const { place } = found;
       if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: expected weights in the cache, found none that are whole. Load the model again.`));
+      await tidy(folder, found.segments).catch(() => undefined); // what cannot be removed is written over, or cannot be written either
       const { onProgress, fetched } = counting(report);
       const { stream } = await source.open({ onProgress, reload: making.reload, resume: { versions: plan.files, place } });
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found.segments);

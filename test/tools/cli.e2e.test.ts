@@ -1,0 +1,56 @@
+// The command line as it is published: bin/ beside dist/.
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'vite';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const tiny = join(root, 'test/fixtures/reference/tiny-plain');
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'cli-'));
+  cpSync(join(root, 'bin'), join(folder, 'bin'), { recursive: true });
+  for (const mode of ['library', 'tools']) await build({ root, mode, configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir: join(folder, 'dist') } });
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), ...args], { encoding: 'utf8', cwd: folder });
+}
+
+test('inspect', () => {
+  const { status, stdout } = run('inspect', join(tiny, 'model.safetensors'));
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/1909560 bytes.*43 tensors[^]*dialect +huggingface[^]*embed_dim 128, 2 blocks[^]*"embeddings\.cls_token" F32 \[1, 1, 128\]/);
+});
+
+test('convert writes a checkpoint with its config.json, and nothing when it fails', () => {
+  const out = join(folder, 'int8');
+  expect(run('convert', tiny, '--dtype', 'int8', '--out', out).status).toBe(0);
+  expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe(readFileSync(join(tiny, 'config.json'), 'utf8'));
+  const { tensors } = parseSafetensors(readFileSync(join(out, 'model.safetensors')));
+  expect(tensors.get('encoder.layer.0.mlp.fc1.weight')).toMatchObject({ dtype: 'I8', shape: [512, 128] });
+  expect(tensors.get('encoder.layer.0.mlp.fc1.weight_scale')).toMatchObject({ dtype: 'F32', shape: [512] });
+  const again = run('convert', out, '--dtype', 'fp16', '--out', join(folder, 'twice'));
+  expect(again).toMatchObject({ status: 1, stderr: expect.stringMatching(/CHECKPOINT_DTYPE.*Convert the original/) as string });
+  expect(existsSync(join(folder, 'twice/model.safetensors.part'))).toBe(false);
+  expect(existsSync(join(folder, 'twice/model.safetensors'))).toBe(false);
+});
+
+test('synthetic', () => {
+  const out = join(folder, 'small');
+  expect(run('synthetic', 'small', out, '--registers').status).toBe(0);
+  expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).fileBytes).toBeGreaterThan(88e6);
+});
+
+test('embed says what is missing where webgpu is', () => {
+  expect(run('embed', 'x.png', '--out', 'x.npy')).toMatchObject({ status: 1, stderr: expect.stringMatching(/npm install webgpu/) as string });
+});
+
+test.each([[[]], [['frobnicate']], [['convert', 'a']], [['inspect']], [['embed', '--out', 'x.npy']], [['convert', '--nope']]])('%j: usage', (args) => {
+  expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/npx dinov2-webgpu convert IN/) as string });
+});
