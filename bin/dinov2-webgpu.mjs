@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 
 const USAGE = `npx dinov2-webgpu convert IN --dtype fp16|int8 --out FOLDER   a checkpoint in a narrower element type; IN is a file, or a folder with config.json
 npx dinov2-webgpu inspect FILE                                what a safetensors file is
-npx dinov2-webgpu synthetic SIZE FOLDER [--registers]         weights by formula: small, base, large, giant
+npx dinov2-webgpu synthetic SIZE FOLDER [--registers] [--seed N]   weights by formula: small, base, large, giant
 npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
     [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]`;
 
@@ -89,11 +89,11 @@ async function inspect([path, ...rest]) {
   console.log(tools.describeCheckpoint(stream.header));
 }
 
-async function synthetic([size, folder, ...rest], { registers }) {
-  if (!['small', 'base', 'large', 'giant'].includes(size) || !folder || rest.length > 0) throw new Usage('synthetic: expected small, base, large or giant, and a folder.');
+async function synthetic([size, folder, ...rest], { registers, seed = '0' }) {
+  if (!['small', 'base', 'large', 'giant'].includes(size) || !folder || rest.length > 0 || !/^\d{1,9}$/.test(seed)) throw new Usage('synthetic: expected small, base, large or giant, a folder, and a whole number as --seed.');
   const config = tools.configOf(size, { registers: registers ?? false });
   const bar = progressBar('synthetic');
-  const { header, pieces } = tools.syntheticStream(tools.huggingFaceTensors(tools.parameters(config)), { onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes) });
+  const { header, pieces } = tools.syntheticStream(tools.huggingFaceTensors(tools.parameters(config)), { seed: Number(seed), onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes) });
   const path = join(folder, 'model.safetensors');
   await writing(path, async (file) => {
     await writeAll(file, tools.encodeSafetensorsHeader(header.tensors, header.metadata).bytes, 0);
@@ -169,6 +169,7 @@ try {
       out: { type: 'string', short: 'o' },
       dtype: { type: 'string' },
       registers: { type: 'boolean' },
+      seed: { type: 'string' },
       model: { type: 'string' },
       pooling: { type: 'string' },
       normalize: { type: 'boolean' },

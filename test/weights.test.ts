@@ -20,3 +20,14 @@ test('the manifest names every published model with the size that its configurat
     }
   }
 });
+
+test('with the ImageNet classifier each has as many more as the head has numbers', () => {
+  const heads = manifest.checkpoints.filter(({ id }) => id.endsWith('-imagenet1k-1-layer'));
+  expect(heads).toHaveLength(8);
+  for (const { id, parameters, downloadBytes, classifier } of heads) {
+    const plain = manifest.checkpoints.find((entry) => entry.id === id.replace('-imagenet1k-1-layer', ''))!;
+    expect(classifier).toEqual({ numClasses: 1000, inFeatures: 2 * plain.embedDim });
+    expect(parameters - plain.parameters).toBe(1000 * 2 * plain.embedDim + 1000);
+    expect(downloadBytes).toBe(4 * parameters);
+  }
+});

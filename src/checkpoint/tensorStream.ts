@@ -6,7 +6,7 @@ import { SafetensorsError, SourceError } from '../errors.js';
 import { dtypeBits, headerLength, inFileOrder, parseSafetensorsHeader } from './safetensors.js';
 import type { SafetensorsDtype, SafetensorsHeader, TensorInfo } from './safetensors.js';
 import { Sha256, type Sha256State } from './sha256.js';
-import { MAX_CHUNK_BYTES, once, openSource } from './sources.js';
+import { once, openSource } from './sources.js';
 import type { ByteSource, ByteStream, SourceOptions } from './sources.js';
 
 /** A part of one tensor. */
@@ -82,6 +82,8 @@ export interface TensorStreamOptions extends SourceOptions {
 
 /** A shorter run of bytes is gathered with those that follow: a piece costs an upload, whatever its size. */
 const MIN_VIEW_BYTES = 2 ** 18;
+/** How much is gathered: it waits here, and is lost when the page is. */
+const GATHERED_BYTES = 2 ** 20;
 
 /**
  * Opens a safetensors file and reads its header.
@@ -221,7 +223,7 @@ async function* readPieces(input: Input, header: SafetensorsHeader, stream: Byte
         if (here > 0 && (here === length - offset || here >= MIN_VIEW_BYTES) && input.rest.byteOffset % align === 0) {
           bytes = input.take(here);
         } else {
-          staging ??= new Uint8Array(Math.min(MAX_CHUNK_BYTES, longestTensor(header)));
+          staging ??= new Uint8Array(Math.min(GATHERED_BYTES, longestTensor(header)));
           const target = staging.subarray(0, Math.min(length - offset, wholeElements(staging.length, grain)));
           const filled = await input.fill(target, 0);
           if (filled < target.length) {

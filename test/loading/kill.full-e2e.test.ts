@@ -84,6 +84,7 @@ test('twenty kills', { timeout: 900_000 }, async () => {
   }
   console.log(`killed ${KILLS} times: at most ${worst} bytes that the page had were fetched again, ${worstOnWire} of all that was sent`);
   expect(worst).toBeLessThanOrEqual(MAX_TWICE_BYTES);
+  expect(worstOnWire).toBeLessThanOrEqual(MAX_TWICE_BYTES);
   site.bytesPerSecond = 0;
   const { context, page } = await visit(profile, site);
   const { hash, loaded } = await load(page);
