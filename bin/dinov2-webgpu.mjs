@@ -135,13 +135,19 @@ async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype =
   const bar = progressBar('images');
   const vectors = [];
   const failed = [];
+  const readable = [];
   async function* sources() {
-    for (const path of images) yield await readImage(path);
+    for (const path of images) {
+      const image = await readImage(path).catch((error) => void failed.push(error.message.startsWith(path) ? error.message : `${path}: ${error.message}`));
+      if (image === undefined) continue;
+      readable.push(path);
+      yield image;
+    }
   }
   for await (const { index, embedding, error } of model.embedAll(sources(), { pooling, normalize, batchSize: Number(batch) })) {
-    if (error) failed.push(`${images[index]}: ${error.message}`);
-    else vectors.push([images[index], embedding]);
-    bar(index + 1, images.length);
+    if (error) failed.push(`${readable[index]}: ${error.message}`);
+    else vectors.push([readable[index], embedding]);
+    bar(vectors.length + failed.length, images.length);
   }
   model.dispose();
   for (const line of failed) console.error(line);
