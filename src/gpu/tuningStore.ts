@@ -8,10 +8,19 @@ export interface TuningStore {
 
 const NAME = 'dinov2-webgpu-tuning';
 
+/** What is used of Node's `process`. */
+interface NodeProcess {
+  readonly pid: number;
+  readonly versions: { readonly node?: string };
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+const nodeProcess = (globalThis as { process?: NodeProcess }).process;
+
 /** The store of this place: of the page's origin, or of the user (`$XDG_CACHE_HOME`, else `~/.cache`). Undefined where there is none. */
 export function defaultStore(): TuningStore | undefined {
   if (typeof indexedDB === 'object') return new DatabaseStore();
-  return typeof process === 'object' && process.versions?.node ? new FileStore() : undefined;
+  return nodeProcess?.versions?.node === undefined ? undefined : new FileStore(nodeProcess);
 }
 
 class DatabaseStore implements TuningStore {
@@ -43,25 +52,37 @@ const done = (request: IDBRequest): Promise<unknown> =>
 
 /** A file of JSON: key → value. Written beside and moved into place, so that nobody reads a half of it. */
 class FileStore implements TuningStore {
+  readonly #process: NodeProcess;
+
+  constructor(process: NodeProcess) {
+    this.#process = process;
+  }
+
   async get(key: string): Promise<unknown> {
     return (await this.#read())[key];
   }
 
   async set(key: string, value: unknown): Promise<void> {
     const { mkdir, rename, writeFile } = await files();
-    const { folder, path } = place();
+    const { folder, path } = this.#place();
     const all = { ...(await this.#read()), [key]: value };
     await mkdir(folder, { recursive: true });
-    const beside = `${path}.${process.pid}`;
+    const beside = `${path}.${this.#process.pid}`;
     await writeFile(beside, JSON.stringify(all, null, 1));
     await rename(beside, path);
+  }
+
+  #place(): { folder: string; path: string } {
+    const { XDG_CACHE_HOME, HOME, USERPROFILE } = this.#process.env;
+    const folder = `${XDG_CACHE_HOME ?? `${HOME ?? USERPROFILE ?? '.'}/.cache`}/dinov2-webgpu`;
+    return { folder, path: `${folder}/tuning.json` };
   }
 
   /** What is there; nothing, if there is no file or it holds something else. */
   async #read(): Promise<Record<string, unknown>> {
     const { readFile } = await files();
     try {
-      const found = JSON.parse(await readFile(place().path, 'utf8')) as unknown;
+      const found = JSON.parse(await readFile(this.#place().path, 'utf8')) as unknown;
       return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : {};
     } catch {
       return {};
@@ -80,10 +101,4 @@ interface Files {
 function files(): Promise<Files> {
   const module = 'node:fs/promises'; // by a variable, so that bundlers for pages do not look for it
   return import(/* @vite-ignore */ module) as Promise<Files>;
-}
-
-function place(): { folder: string; path: string } {
-  const { XDG_CACHE_HOME, HOME, USERPROFILE } = process.env;
-  const folder = `${XDG_CACHE_HOME ?? `${HOME ?? USERPROFILE ?? '.'}/.cache`}/dinov2-webgpu`;
-  return { folder, path: `${folder}/tuning.json` };
 }
