@@ -237,7 +237,7 @@ export class DINOv2 {
   /**
    * Chooses the fastest kernels for this model on this adapter, among those that give the same bits, by measuring them: in a second or two on a GPU, at once
    * where it was done before. On a processor there is nothing to choose. Features stay what they are, bit for bit.
-   * @throws ImageError INPUT_SHAPE; DeviceError; what the store throws
+   * @throws ImageError INPUT_SHAPE; DeviceError
    */
   async tune({ sizesPx = [224, 518], store = defaultStore(), signal }: TuneOptions = {}): Promise<TuningReport> {
     const wrong = sizesPx.find((px) => !Number.isInteger(px) || px < this.config.patchSize);

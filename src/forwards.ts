@@ -132,17 +132,19 @@ export class Forwards {
       const startMs = performance.now();
       const cases = sizesPx.flatMap((px) => this.#casesOf(px));
       const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({ ...news, ms: performance.now() - startMs });
-      if (!isTunable(cases, this.#target)) return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
+      if (!this.#gpu.alternativesAgree || !isTunable(cases, this.#target)) return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
       const key = tuningKey(this.#gpu, cases, this.#target);
-      const kept = store && parseTuning(await store.get(key));
+      const unkept = (cause: unknown): void => void (storeError ??= String(cause)); // a tuning that is not kept is measured again, no more
+      let storeError: string | undefined;
+      const kept = parseTuning(await store?.get(key).catch(unkept));
       if (kept && (kept.operands === 'f32' || (await this.#holds(kept.operands)))) {
         await this.#retarget(kept);
-        return report({ tuning: kept, source: 'kept', samples: [], leftOut: [] });
+        return report({ tuning: kept, source: 'kept', samples: [], leftOut: [], storeError });
       }
       const { tuning, samples, leftOut } = await tune(this.#gpu, cases, this.#target, packMatrix, signal);
       await this.#retarget(tuning);
-      await store?.set(key, tuning);
-      return report({ tuning, source: 'measured', samples, leftOut });
+      await store?.set(key, tuning).catch(unkept);
+      return report({ tuning, source: 'measured', samples, leftOut, storeError });
     }, signal);
   }
 
@@ -167,8 +169,9 @@ export class Forwards {
   }
 
   async #retarget(tuning: Tuning): Promise<void> {
-    this.#target = { ...this.#target, ...tuning };
-    await Program.warmUp(this.#gpu, buildForward(this.#config, { batch: 1, rows: 1, cols: 1 }).graph, this.#target);
+    const target = { ...this.#target, ...tuning };
+    await Program.warmUp(this.#gpu, buildForward(this.#config, { batch: 1, rows: 1, cols: 1 }).graph, target);
+    this.#target = target;
     for (const program of this.#programs.values()) void program.then((old) => old.dispose());
     this.#programs.clear();
   }

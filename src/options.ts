@@ -134,6 +134,8 @@ export interface TuningReport {
   readonly samples: readonly TuningSample[];
   /** Kernels that were left out, and why. */
   readonly leftOut: readonly string[];
+  /** Why the result could not be read or kept, where that is so: the next call measures again. */
+  readonly storeError?: string | undefined;
   /** What the call took, in milliseconds. */
   readonly ms: number;
 }

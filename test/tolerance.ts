@@ -9,12 +9,13 @@ export function maxError(found: ArrayLike<number>, expected: ArrayLike<number>):
   let worst = 0;
   for (let i = 0; i < found.length; i++) {
     const error = Math.abs(found[i]! - expected[i]!);
-    if (!(error <= worst)) worst = error;
+    if (Number.isNaN(error)) return NaN;
+    worst = Math.max(worst, error);
   }
   return worst;
 }
 
-/** Smallest cosine of two rows of `columns` numbers. */
+/** Smallest cosine of two rows of `columns` numbers. NaN, or a row of zeros, anywhere makes it NaN. */
 export function minCosine(found: ArrayLike<number>, expected: ArrayLike<number>, columns: number): number {
   let smallest = 1;
   for (let row = 0; row < expected.length; row += columns) {
@@ -25,7 +26,8 @@ export function minCosine(found: ArrayLike<number>, expected: ArrayLike<number>,
       b += expected[i]! ** 2;
     }
     const cosine = dot / Math.sqrt(a * b);
-    if (!(cosine >= smallest)) smallest = cosine;
+    if (Number.isNaN(cosine)) return NaN;
+    smallest = Math.min(smallest, cosine);
   }
   return smallest;
 }

@@ -15,6 +15,8 @@ export interface Canary {
   readonly node: Node;
   /** The node's inputs, in its order. */
   readonly inputs: readonly Float32Array<ArrayBuffer>[];
+  /** What the uniform says. */
+  readonly size: ForwardSize;
   /** Of the inputs, the one that is a matrix to be packed. */
   readonly matrix: Value | undefined;
   /** Takes milliseconds at the first call. */
@@ -22,7 +24,7 @@ export interface Canary {
 }
 
 /** A batch of 2, 5 × 13 patches, 4 registers: 70 tokens an image, 140 rows, 130 patches. */
-export const canarySize: ForwardSize = { batch: 2, rows: 5, cols: 13, numTokens: 70 };
+const canarySize: ForwardSize = { batch: 2, rows: 5, cols: 13, numTokens: 70 };
 
 const { batch, rows: gridRows, cols: gridCols, numTokens } = canarySize;
 const ROWS = batch * numTokens;
@@ -63,7 +65,7 @@ function makeCanaries(): Canary[] {
     inputsOf.set(value, values);
     return value;
   };
-  const nodes: { output: Value; matrix?: Value; answer: () => Answer }[] = [];
+  const nodes: { output: Value; size?: ForwardSize; matrix?: Value; answer: () => Answer }[] = [];
 
   // Four forms of one linear layer: 100 inputs, no multiple of 32; 140 columns, an odd number of vectors behind two panels (SwiGLU: 136 of them).
   const inFeatures = 100;
@@ -148,10 +150,23 @@ function makeCanaries(): Canary[] {
     answer: () => assembled(patches, cls, positions, registers),
   });
 
+  // What models without registers run, and what a mask brings in.
+  const plain = { patches: input('plain patches', [PATCH_ROWS, EMBED_DIM], patches), cls: input('plain cls', [1, 1, EMBED_DIM], cls), positions: input('plain positions', [1 + gridRows * gridCols, EMBED_DIM], positions) };
+  nodes.push({
+    output: graph.assembleTokens('plain tokens', batch, plain.patches, plain.cls, plain.positions),
+    size: { ...canarySize, numTokens: numTokens - REGISTERS },
+    answer: () => withoutRegisters(assembled(patches, cls, positions, registers)),
+  });
+  const mask = Uint32Array.from({ length: PATCH_ROWS }, (_, i) => (i % 3 === 1 ? 1 : 0));
+  nodes.push({
+    output: graph.maskPatches('masked', plain.patches, input('mask', [PATCH_ROWS], new Float32Array(mask.buffer)), input('mask token', [1, EMBED_DIM], cls)),
+    answer: () => ({ values: Float64Array.from(patches, (value, i) => (mask[Math.floor(i / EMBED_DIM)] ? cls[i % EMBED_DIM]! : value)), allowed: new Float64Array(patches.length) }),
+  });
+
   const all = graph.build(nodes.map(({ output }) => output)).nodes;
-  return nodes.map(({ output, matrix: packed, answer }) => {
+  return nodes.map(({ output, size = canarySize, matrix: packed, answer }) => {
     const node = all.find((each) => each.output === output)!;
-    return { node, inputs: node.inputs.map((value) => inputsOf.get(value)!), matrix: packed, answer: once(answer) };
+    return { node, size, inputs: node.inputs.map((value) => inputsOf.get(value)!), matrix: packed, answer: once(answer) };
   });
 }
 
@@ -325,4 +340,13 @@ function assembled(patches: Float32Array, cls: Float32Array, positions: Float32A
     }
   }
   return { values, allowed };
+}
+
+/** The same of a model that has none: its tokens are the rest. */
+function withoutRegisters({ values, allowed }: Answer): Answer {
+  const stays = (i: number): boolean => {
+    const token = Math.floor(i / EMBED_DIM) % numTokens;
+    return token === 0 || token > REGISTERS;
+  };
+  return { values: values.filter((_, i) => stays(i)), allowed: allowed.filter((_, i) => stays(i)) };
 }

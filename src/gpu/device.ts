@@ -13,6 +13,10 @@ export class Gpu {
   readonly info: AdapterDescription;
   /** Lanes of every subgroup, on an adapter that is a processor and has kernels for that many. */
   readonly lanes: 4 | 8 | undefined;
+  /**
+   * Kernels that should give the same bits do. The self-test clears it where a driver rounds them differently: then the size of the input chooses nothing.
+   */
+  alternativesAgree = true;
   readonly memory: GpuMemory;
   readonly pipelines: PipelineCache;
   readonly #owned: boolean;

@@ -22,6 +22,9 @@ export interface Kernel {
   readonly subgroups: boolean;
 }
 
+/** `layer_norm`, `linear_narrow.linear_gelu`: how a kernel is called in messages and tables. */
+export const kernelName = ({ name, entryPoint }: Pick<Kernel, 'name' | 'entryPoint'>): string => (name === entryPoint ? name : `${name}.${entryPoint}`);
+
 /** A kernel with everything that is decided before it is compiled. */
 export interface KernelVariant {
   readonly kernel: Kernel;

@@ -32,9 +32,10 @@ const DEFAULT_LANES = 5120;
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
 /** What the kernels are chosen for on an adapter, with weights stored like this, until `tuner.ts` has measured. */
-export function targetOf({ info, lanes }: Pick<Gpu, 'info' | 'lanes'>, weights: WeightStorage): Target {
+export function targetOf({ info, lanes, alternativesAgree }: Pick<Gpu, 'info' | 'lanes' | 'alternativesAgree'>, weights: WeightStorage): Target {
   const { software, vendor } = info;
-  return { software, lanes, weights, wantedLanes: LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES };
+  // None are wanted where kernels that stand for each other give different bits: the first one carries everything out.
+  return { software, lanes, weights, wantedLanes: alternativesAgree ? (LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES) : 0 };
 }
 
 /** What a forward runs on; the contents of the uniform `ForwardSize`, in its order. */

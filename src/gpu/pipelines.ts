@@ -1,7 +1,7 @@
 /** Compiles kernels, each variant once, and turns what a compiler says into an error that names the kernel, the line and the adapter. */
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
-import { assemble, type Access, type Kernel, type KernelVariant } from './kernel.js';
+import { assemble, kernelName, type Access, type Kernel, type KernelVariant } from './kernel.js';
 import { weightHelpers } from './kernels.js';
 
 export interface CompiledKernel {
@@ -58,7 +58,7 @@ export class PipelineCache {
 
   async #compile(variant: KernelVariant, code: string): Promise<CompiledKernel> {
     const { kernel } = variant;
-    const label = kernel.name === kernel.entryPoint ? kernel.name : `${kernel.name}.${kernel.entryPoint}`;
+    const label = kernelName(kernel);
     const layout = this.#layoutOf(kernel);
     // What the compiler says is told below, with its lines; the scope keeps it from being reported a second time.
     this.#device.pushErrorScope('validation');

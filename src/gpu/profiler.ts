@@ -4,6 +4,7 @@
  */
 import { measureCeilings, type Ceilings } from './ceilings.js';
 import type { AdapterDescription, Gpu } from './device.js';
+import { kernelName } from './kernel.js';
 import { splitByWork, SUBMIT_MS, type Program, type ProgramStep } from './program.js';
 import { time, type Timer, type Work } from './stopwatch.js';
 
@@ -106,17 +107,15 @@ export async function profileProgram(gpu: Gpu, program: Program, size: Profile['
   const dispatches = steps.map((step, i): DispatchProfile => {
     const { node, kernel, workgroups, flops, bytes } = step;
     const ms = 1000 * (timed.length === steps.length ? seconds[i]! : secondsOfKind.get(kindOf(step))!);
-    return { label: node.label, kernel: nameOf(kernel.variant.kernel), workgroups, ...throughput(ms, flops, bytes, ceilings) };
+    return { label: node.label, kernel: kernelName(kernel.variant.kernel), workgroups, ...throughput(ms, flops, bytes, ceilings) };
   });
   addToTimeline(dispatches, startMs);
   const forwardMs = 1000 * forward.seconds.reduce((sum, each) => sum + each, 0);
   return new Profile(gpu.info, size, timer, ceilings, dispatches, forwardMs);
 }
 
-const nameOf = ({ name, entryPoint }: { readonly name: string; readonly entryPoint: string }): string => (name === entryPoint ? name : `${name}.${entryPoint}`);
-
 /** Dispatches of a kind take the same time: one kernel, one shape. */
-const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string => JSON.stringify([nameOf(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
+const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string => JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
 
 function firstOfEachKind(steps: readonly ProgramStep[]): Map<string, number> {
   const first = new Map<string, number>();

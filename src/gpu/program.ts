@@ -8,6 +8,7 @@ import { planMemory, type Plan } from '../graph/planner.js';
 import { DINOv2Error } from '../errors.js';
 import type { Gpu } from './device.js';
 import { alternatives, lower, type ForwardSize, type Target } from './lowering.js';
+import { kernelName } from './kernel.js';
 import type { CompiledKernel } from './pipelines.js';
 
 const F32_BYTES = 4;
@@ -180,9 +181,8 @@ export class Program {
   describe(): string {
     const name = (value: Value): string => `${value.name} (${value.shape.join(', ')})${value.kind === 'activation' ? ` @${this.plan.slotOf.get(value)}` : ''}`;
     const lines = this.steps.map(({ node, kernel, workgroups }) => {
-      const { entryPoint } = kernel.variant.kernel;
       const activations = node.inputs.filter(({ kind }) => kind !== 'weight').map(name).join(' + ');
-      return `${entryPoint.padEnd(22)} ${workgroups.join('×').padEnd(12)} ${activations} → ${name(node.output)}`;
+      return `${kernelName(kernel.variant.kernel).padEnd(36)} ${workgroups.join('×').padEnd(12)} ${activations} → ${name(node.output)}`;
     });
     const { slots, unsharedBytes, plannedBytes } = this.plan;
     const summary = `${this.steps.length} dispatches; activations ${megabytes(unsharedBytes)} → ${megabytes(plannedBytes)} in ${slots.length} buffers`;

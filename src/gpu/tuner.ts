@@ -1,11 +1,11 @@
 /**
- * Of the kernels that give the same bits, which are fastest on this very adapter? Measures them at the shapes of a model. No choice changes a result, and
- * none may win that the self-test has not passed.
+ * Of the kernels that give the same bits, which are fastest on this very adapter? Measures them at the shapes of a model. No choice changes a result. What a
+ * model is loaded with has passed the self-test then (unless that was switched off); what is new here passes it before it may win.
  */
 import { DeviceError } from '../errors.js';
 import { elementCount, type Node, type Value } from '../graph/graph.js';
 import type { Gpu } from './device.js';
-import { assemble, type OperandType } from './kernel.js';
+import { assemble, kernelName, type OperandType } from './kernel.js';
 import { weightHelpers } from './kernels.js';
 import { alternatives, lanesOf, lower, type Dispatch, type ForwardSize, type Target } from './lowering.js';
 import { selfTest, type PackMatrix } from './selfTest.js';
@@ -121,8 +121,7 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
     });
     const { seconds } = await time(gpu, works, signal);
     const samples = entries.map(({ node, size, operands, dispatch }, i): TuningSample => {
-      const { name, entryPoint } = dispatch.variant.kernel;
-      return { label: node.label, rows: size.batch * size.numTokens, kernel: `${name}.${entryPoint}`, operands, ms: 1000 * seconds[i]! };
+      return { label: node.label, rows: size.batch * size.numTokens, kernel: kernelName(dispatch.variant.kernel), operands, ms: 1000 * seconds[i]! };
     });
     const msOf = (node: Node, size: ForwardSize, chosen: Dispatch): number => {
       const i = entries.findIndex((entry) => entry.node === node && entry.size === size && entry.dispatch.variant.kernel === chosen.variant.kernel && entry.dispatch.variant.operands === chosen.variant.operands);

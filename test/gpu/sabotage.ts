@@ -10,10 +10,10 @@ export interface WrongDevice {
   readonly changed: () => number;
 }
 
-/** A device with shader-f16 where the adapter has it, that makes these mistakes. */
-export async function wrongDevice(mistakes: readonly Mistake[]): Promise<WrongDevice> {
+/** A device with shader-f16 (and these features) where the adapter has them, that makes these mistakes. */
+export async function wrongDevice(mistakes: readonly Mistake[], features: readonly GPUFeatureName[] = []): Promise<WrongDevice> {
   const adapter = await requestAdapter();
-  const requiredFeatures = (['shader-f16'] as const).filter((feature) => adapter.features.has(feature));
+  const requiredFeatures = (['shader-f16', ...features] as GPUFeatureName[]).filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ label: 'wrong', requiredFeatures });
   const create = device.createShaderModule.bind(device);
   let changed = 0;

@@ -89,7 +89,7 @@ export class Errors {
   }
 
   get worst(): number {
-    return Object.values(this.byName).reduce((most, error) => (error <= most ? most : error), 0);
+    return Math.max(0, ...Object.values(this.byName)); // NaN stays NaN
   }
 
   /** `hidden 1.2e-6, norm …`: the worst of each kind. */
