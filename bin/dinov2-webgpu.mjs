@@ -8,7 +8,8 @@ const USAGE = `npx dinov2-webgpu convert IN --dtype fp16|int8 --out FOLDER   a c
 npx dinov2-webgpu inspect FILE                                what a safetensors file is
 npx dinov2-webgpu synthetic SIZE FOLDER [--registers] [--seed N]   weights by formula: small, base, large, giant
 npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
-    [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]`;
+    [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]
+    images lie as in their files: Exif's orientation is ignored, as Pillow ignores it`;
 
 class Usage extends Error {}
 
@@ -112,14 +113,14 @@ async function openGpu() {
   return gpu; // to be held on to: Dawn ends with it
 }
 
-/** PNG the library reads itself; for all else `sharp`, where it is installed. */
+/** PNG the library reads itself; for all else `sharp`, where it is installed. As the pixels lie in the file, like `PIL.Image.open`, either way. */
 async function readImage(path) {
   const bytes = await readFile(path);
   if (bytes.subarray(0, 4).equals(Buffer.from([0x89, 0x50, 0x4e, 0x47]))) return new Blob([bytes]);
   const { default: sharp } = await import('sharp').catch((cause) => {
     throw new Error(`${path}: expected a PNG, found another format. Install the package sharp to read it, or convert it to PNG.`, { cause });
   });
-  const { data, info } = await sharp(bytes).rotate().removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await sharp(bytes).removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
   const rgba = new Uint8ClampedArray(info.width * info.height * 4).fill(255);
   for (let i = 0, from = 0; i < rgba.length; i += 4, from += info.channels) rgba.set([data[from], data[from + (info.channels > 1 ? 1 : 0)], data[from + (info.channels > 2 ? 2 : 0)]], i);
   return { data: rgba, width: info.width, height: info.height };

@@ -24,8 +24,8 @@ function open(choice: ModelChoice, options: LoadOptions): Promise<DINOv2> {
 }
 
 /**
- * A picture as the page shows it and as the model is given it: decoded once, as the library decodes a file itself (upright, without colour
- * management). A file that cannot be decoded goes to the model all the same, whose error says what is wrong.
+ * A picture as the page shows it and as the model is given it: decoded once, as the library decodes a file with `orientation: 'respect'` (upright,
+ * without colour management). A file that cannot be decoded goes to the model all the same, whose error says what is wrong.
  */
 export async function decode(blob: Blob, model: DINOv2 | undefined): Promise<ImageBitmap> {
   try {

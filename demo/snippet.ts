@@ -3,12 +3,12 @@ import { hubId, type InputSize, type ModelChoice } from './state.js';
 
 export function snippet(choice: ModelChoice, input: InputSize, foreground: boolean): string {
   const dtype = choice.dtype === 'fp32' ? '' : `dtype: '${choice.dtype}'`;
-  const resize = input === 'crop' ? `{ resize: 'crop' }` : `{ resize: 'fit', longestSide: ${input} }`;
+  const resize = input === 'crop' ? `resize: 'crop'` : `resize: 'fit', longestSide: ${input}`;
   return [
     `import { DINOv2, PCA } from 'dinov2-webgpu';`,
     ``,
     `const model = await ${loadCall(choice, dtype)};`,
-    `using features = await model.features(image, ${resize});   // image: a Blob, <img>, canvas, video, URL …`,
+    `using features = await model.features(image, { ${resize}, orientation: 'respect' });   // upright. image: a Blob, <img>, canvas, video, URL …`,
     `const pca = await PCA.fit(features, { foreground: '${foreground ? 'auto' : 'none'}' });`,
     `await pca.draw(features, canvas);`,
   ].join('\n');

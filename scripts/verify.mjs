@@ -9,7 +9,8 @@
 //                       label               the likeliest class, for checkpoints with a classifier; one of the two must be there
 //                       atol, rtol          how far a number may be away: atol + rtol * |expected|; 1e-4 and 1e-5 by default
 //                       posEmbed            'plain', 'antialias' or 'offset', where it is not the checkpoint's own (LoadOptions)
-//                       pixels              how the image was resized, { "resize": "crop" } by default (PixelOptions)
+//                       pixels              how the image was turned and resized (PixelOptions). The default is { "orientation": "ignore", "resize": "crop" },
+//                                           as Image.open and BitImageProcessor do it; "respect" is for numbers of an image that load_image has read
 //                       source              where the numbers come from, for the table
 //                     scripts/make-fixtures/make_verify.py writes such a file.
 //

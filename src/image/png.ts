@@ -46,7 +46,7 @@ export const pngKind = (bytes: Uint8Array): { readonly bitDepth: number; readonl
  *
  * @param name of the file, for messages
  * @param mostSide the longest side that may be
- * @throws ImageError IMAGE_DECODE (not a whole PNG), IMAGE_SIZE (longer than `mostSide`)
+ * @throws ImageError IMAGE_DECODE (not a whole PNG), IMAGE_SIZE (longer than `mostSide`, or than memory holds)
  * @throws `signal.reason` after an abort
  */
 export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name: string, mostSide: number, signal?: AbortSignal): Promise<DecodedPng> {
@@ -63,7 +63,15 @@ export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name: string, mo
     .map(([left, top, stepX, stepY]) => ({ left, top, stepX, stepY, columns: Math.ceil((width - left) / stepX), rows: Math.ceil((height - top) / stepY) }))
     .filter(({ columns, rows }) => columns > 0 && rows > 0)
     .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * bitsPerPixel) / 8) }));
-  const data = new Uint8Array(width * height * 4).fill(255);
+  // Ahead of the memory: a small file may claim any size. Deflate makes 1032 bytes of one at best (258 of two bits).
+  const [packed, needed] = [pieces.reduce((sum, piece) => sum + piece.length, 0), passes.reduce((sum, { rows, rowBytes }) => sum + rows * (1 + rowBytes), 0)];
+  if (packed * 1032 < needed) fail(`data that can inflate to ${needed} bytes`, `${packed} bytes`);
+  let data: Uint8Array<ArrayBuffer>;
+  try {
+    data = new Uint8Array(width * height * 4).fill(255);
+  } catch (cause) {
+    throw new ImageError('IMAGE_SIZE', `${name}: expected memory for ${width} × ${height} pixels, found too little. Make the image smaller first.`, { cause });
+  }
   const write = pixelWriter(header, palette, data);
   const reader = new Blob(pieces).stream().pipeThrough(new DecompressionStream('deflate')).getReader();
   let chunk: Uint8Array = new Uint8Array(0);

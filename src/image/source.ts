@@ -41,13 +41,14 @@ export type ImageSource =
   | RawImage;
 
 /**
- * How a file is turned. `respect`: upright, as the Exif data of a JPEG, PNG or WebP say, which is what `transformers.image_utils.load_image`
- * gives. `ignore`: as the pixels lie in the file, which is what `PIL.Image.open` gives. Elements, canvases and bitmaps are what they show, either way.
+ * How a file is turned. `ignore`: as the pixels lie in the file, which is what an image processor makes of `PIL.Image.open`. `respect`: upright,
+ * as the Exif data of a JPEG, PNG or WebP say, which is what `transformers.image_utils.load_image` gives; for photographs that people take and look
+ * at. Elements, canvases and bitmaps are what they show, and AVIF is as the browser decodes it, either way.
  */
 export type Orientation = 'respect' | 'ignore';
 
 export interface SourceOptions {
-  /** Default 'respect'. */
+  /** Of files: Blob and URL. Default 'ignore', as `PIL.Image.open` has it. */
   readonly orientation?: Orientation | undefined;
   /** Stops the loading: the promise rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
@@ -56,7 +57,7 @@ export interface SourceOptions {
 /** An image on the GPU. Whoever holds it destroys the texture. */
 export interface ImageTexture {
   readonly texture: GPUTexture;
-  /** Of the upright image. */
+  /** Of the image as it is turned. */
   readonly width: number;
   readonly height: number;
   /** 1 to 8: how the image lies in the texture, as Exif counts it. From 5 on, the texture's sides have changed places. */
@@ -71,10 +72,10 @@ export interface ImageTexture {
  * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
  * @throws `signal.reason` after an abort
  */
-export async function toTexture(gpu: Gpu, source: ImageSource, { orientation = 'respect', signal }: SourceOptions = {}): Promise<ImageTexture> {
+export async function toTexture(gpu: Gpu, source: ImageSource, { orientation = 'ignore', signal }: SourceOptions = {}): Promise<ImageTexture> {
   signal?.throwIfAborted();
   if (orientation !== 'respect' && orientation !== 'ignore') {
-    throw new ImageError('INPUT_SHAPE', `orientation: expected 'respect' or 'ignore', found ${JSON.stringify(orientation)}. Use one of these.`);
+    throw new ImageError('INPUT_SHAPE', `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`);
   }
   const kind = kindOf(source);
   switch (kind) {

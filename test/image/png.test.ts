@@ -1,6 +1,6 @@
 // Our PNG decoder: against Pillow, and against files that are no PNG.
 import { crc32, deflateSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import { decodePng } from '../../src/image/png.js';
 import { Random } from '../random.js';
@@ -56,6 +56,13 @@ describe('decodePng', () => {
     expect(difference(found.bytes, expected.bytes)).toEqual({ bytes: 0, most: 0 });
   });
 
+  it('as much as deflate can make of so few bytes is decoded', async () => {
+    const packed = new Uint8Array(deflateSync(new Uint8Array(1024 * 1025), { level: 9 }));
+    expect(1024 * 1025).toBeGreaterThan(1000 * packed.length);
+    const { data: rgba } = await decode(pngOf(header(8192, 1024, 1, 0), ['IDAT', packed], end));
+    expect(new Uint32Array(rgba.buffer).every((pixel) => pixel === 0xff000000)).toBe(true);
+  });
+
   it('cuts 16 bits of grey to 255, and keeps the high byte of colours, as Pillow does', async () => {
     const grey = await decode(pngOf(header(3, 1, 16, 0), data(0, 0, 128, 1, 0, 255, 255), end));
     expect([0, 4, 8].map((i) => grey.data[i])).toEqual([128, 255, 255]);
@@ -74,7 +81,23 @@ describe('decodePng', () => {
   });
 });
 
+/** The lengths of the arrays of bytes that are made from now on; from `tooMany` on there is no memory for them. */
+function watchAllocations(tooMany = Infinity): number[] {
+  const lengths: number[] = [];
+  const construct = (target: Uint8ArrayConstructor, args: unknown[], made: new () => object): object => {
+    if (typeof args[0] === 'number') {
+      if (args[0] >= tooMany) throw new RangeError('Array buffer allocation failed');
+      lengths.push(args[0]);
+    }
+    return Reflect.construct(target, args, made) as object;
+  };
+  vi.stubGlobal('Uint8Array', new Proxy(Uint8Array, { construct }));
+  return lengths;
+}
+
 describe('what is no PNG', () => {
+  afterEach(() => vi.unstubAllGlobals());
+
   it.each<[string, Uint8Array<ArrayBuffer>, RegExp]>([
     ['nothing', new Uint8Array(0), /its signature, found another beginning/],
     ['the signature alone', pngOf(), /whole chunks to IEND, found the end of the file at byte 8/],
@@ -90,11 +113,11 @@ describe('what is no PNG', () => {
     ['no palette', pngOf(header(1, 1, 8, 3), data(0, 0), end), /a palette, found 0 bytes of it/],
     ['half a colour', pngOf(header(1, 1, 8, 3), ['PLTE', new Uint8Array(4)], data(0, 0), end), /found 4 bytes of it/],
     ['a chunk that must be known', pngOf(grey2, ['ABCD', new Uint8Array(0)], data(0, 1, 2), end), /chunks that are known, found ABCD/],
-    ['no IDAT', pngOf(grey2, end), /(1 rows, found an end|data that can be inflated)/],
+    ['no IDAT', pngOf(grey2, end), /data that can inflate to 3 bytes, found 0 bytes/],
     ['too few rows', pngOf(header(2, 2, 8, 0), data(0, 1, 2), end), /2 rows, found an end ahead of the last/],
     ['filter 5', pngOf(grey2, data(5, 1, 2), end), /filters 0 to 4, found 5/],
     ['no deflate', pngOf(grey2, ['IDAT', Uint8Array.of(1, 2, 3, 4)], end), /data that can be inflated, found some that cannot/],
-    ['more pixels than its bytes can make', pngOf(header(8192, 8192, 16, 6), data(0, 0), end), /8192 rows, found an end ahead of the last/],
+    ['more pixels than its bytes can make', pngOf(header(8192, 8192, 16, 6), data(0, 0), end), /data that can inflate to 536879104 bytes, found 10 bytes/],
   ])('%s', async (_, bytes, message) => {
     await expect(decode(bytes)).rejects.toMatchObject({ name: 'ImageError', code: 'IMAGE_DECODE', message: expect.stringMatching(/^file\.png: expected a PNG with .*\. Save the image anew\.$/) as string });
     await expect(decode(bytes)).rejects.toThrow(message);
@@ -103,6 +126,20 @@ describe('what is no PNG', () => {
   it('too large a picture, before any of it is allocated', async () => {
     await expect(decode(pngOf(header(101, 1, 8, 0), end), 100)).rejects.toMatchObject({ code: 'IMAGE_SIZE' });
     await expect(decode(pngOf(header(4_294_967_295, 4_294_967_295, 16, 6), end))).rejects.toMatchObject({ code: 'IMAGE_SIZE' });
+  });
+
+  it('a claim of more pixels than deflate can make, before any of them is allocated', async () => {
+    const allocated = watchAllocations();
+    for (const [width, height, interlace] of [[8192, 8192, 0], [8192, 8192, 1], [1, 8192, 0]] as const) {
+      await expect(decode(pngOf(header(width, height, 8, 0, [0, 0, interlace]), data(), end))).rejects.toMatchObject({ code: 'IMAGE_DECODE' });
+    }
+    expect(Math.max(0, ...allocated)).toBeLessThan(8192);
+  });
+
+  it('memory that is not to be had, with an error of this library', async () => {
+    watchAllocations(8 * 4);
+    const refused = decode(pngOf(header(4, 2, 8, 0), data(0, 1, 2, 3, 4, 0, 1, 2, 3, 4), end));
+    await expect(refused).rejects.toMatchObject({ name: 'ImageError', code: 'IMAGE_SIZE', message: 'file.png: expected memory for 4 × 2 pixels, found too little. Make the image smaller first.' });
   });
 
   it('a bit that fell over, in every byte that counts', async () => {

@@ -118,8 +118,8 @@ describe('PNG files, which need no browser', () => {
     return { data: bytesOfPixels(data, levels), width, height };
   };
 
-  it.each(pngFiles)('%s has the bytes of convert("RGB"), as it lies and upright', async (name) => {
-    for (const [orientation, tensor] of [['ignore', 'rgb'], ['respect', name.startsWith('exif') ? 'upright' : 'rgb']] as const) {
+  it.each(pngFiles)('%s has the bytes of convert("RGB"), as it lies, which is the default, and upright', async (name) => {
+    for (const [orientation, tensor] of [[undefined, 'rgb'], ['ignore', 'rgb'], ['respect', name.startsWith('exif') ? 'upright' : 'rgb']] as const) {
       const { bytes, shape } = tensorOf(expected, `${name}.${tensor}`);
       const python = { data: bytes, width: shape[1]!, height: shape[0]! };
       const options: PixelOptions = { ...(Math.max(...shape) === 42 ? asIs : { cropSize: 14 }), orientation };
@@ -137,7 +137,7 @@ describe('PNG files, which need no browser', () => {
     const { bytes: data, shape } = tensorOf(expected, 'exif6.png.rgb');
     const turned = upright({ data, width: shape[1]!, height: shape[0]! }, orientation);
     for (const options of [asIs, { cropSize: 28, shortestEdge: 35 }, { resize: 'square', size: 56 }] as const) {
-      expect(await found(new Blob([bytes]), options)).toEqual(await found(turned, options));
+      expect(await found(new Blob([bytes]), { ...options, orientation: 'respect' })).toEqual(await found(turned, options));
     }
   });
 
@@ -149,7 +149,7 @@ describe('PNG files, which need no browser', () => {
     const { bytes: data } = tensorOf(expected, '300x1.png.rgb');
     const options = { resize: 'square', size: 14 } as const;
     expect(planResize(1, 300, options, 14).verticalFirst).toBe(true);
-    expect(await found(new Blob([turned]), options)).toEqual(await found(upright({ data, width: 300, height: 1 }, 6), options));
+    expect(await found(new Blob([turned]), { ...options, orientation: 'respect' })).toEqual(await found(upright({ data, width: 300, height: 1 }, 6), options));
   });
 
   it('by URL', async () => {

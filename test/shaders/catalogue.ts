@@ -26,7 +26,7 @@ export const storages: readonly WeightStorage[] = ['f32', 'f16', 'f16-packed', '
 /** Every published model, with and without registers. */
 export const models: readonly DINOv2Config[] = (['small', 'base', 'large', 'giant'] as const).flatMap((size) => [configOf(size), configOf(size, { registers: true })]);
 
-/** Names that kernels outside of the forward expect (images, pictures, search), beside EMBED_DIM. A name that a shader has no use for does no harm. */
+/** Names that kernels outside of the forward expect (pictures, ceilings), beside EMBED_DIM. A name that a shader has no use for does no harm. */
 const otherConstants: KernelVariant['constants'] = { NUM_CHUNKS: 32, ROUNDS: 32, FUSED: 'true' };
 
 /** Every variant that a published model needs, in every way to store its weights, once; and every kernel outside of the forward for every model's width. */
