@@ -1,11 +1,13 @@
 /**
  * A model's packed weights in the browser's storage, written while they arrive and whole only at the end:
  *
- *     plan        what was asked for, config.json, the files that it came from with their versions and headers: JSON
+ *     plan        seal, JSON: what was asked for, config.json, the files that it came from with their versions and headers
  *     0, 1, 2 …   segments, about a megabyte each: packed bytes in the order in which they were made, and how far the source was used by then
- *     complete    how many segments there are; without it the entry is one that was interrupted, to go on from its last segment
+ *     complete    seal alone; without it the entry is one that was interrupted, to go on from its last segment
  *
- *     segment     SHA-256 of the rest (32 bytes), bytes of the payload (u32), payload, JSON: { records: [name, offset, length][], place }
+ *     segment     seal, bytes of the payload (u32), payload, JSON: { records: [name, offset, length][], place }
+ *     seal        SHA-256 of the seal before it (zeros before the plan) and of the SHA-256 of what follows it: 32 bytes. So no file can be
+ *                 changed, left out, put elsewhere or come from another entry, and `complete` stands for all that was written
  */
 import type { LinearHead } from './head.js';
 import type { CacheFolder } from './cacheStore.js';
@@ -14,7 +16,7 @@ import type { Place, RemoteVersion } from './tensorStream.js';
 import type { Recorder } from './weights.js';
 
 /** Of the layout above and of what is packed how (packing.ts). Entries of another format are not read. */
-export const CACHE_FORMAT = 1;
+export const CACHE_FORMAT = 2;
 
 export interface CachePlan {
   readonly format: number;
@@ -39,6 +41,21 @@ interface Segment {
   readonly place: Place | undefined;
 }
 
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** A plan with its seal, which the first segment goes on from. */
+export interface SealedPlan {
+  readonly plan: CachePlan;
+  readonly seal: Bytes;
+}
+
+/** Where an entry goes on: its segments so far, the bytes of weights and head in them, and the seal of the last. */
+export interface EntryEnd {
+  readonly segments: number;
+  readonly packedBytes: number;
+  readonly seal: Bytes;
+}
+
 const DIGEST_BYTES = 32;
 const PREFIX_BYTES = DIGEST_BYTES + 4;
 /** A segment leaves when this much of the source was used and the one before is written: that much is fetched again after a crash. */
@@ -46,8 +63,39 @@ const SEGMENT_SOURCE_BYTES = 2 ** 20;
 /** Where writing is slower than the network, segments grow up to this, and then the network waits. */
 const SEGMENT_BYTES = 2 ** 22;
 
-const text = (value: unknown): Blob => new Blob([JSON.stringify(value)]);
-const digest = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+const digest = async (bytes: Bytes): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+/** Weights, and the head's numbers. */
+const bytesOf = ({ packedBytes, head }: CachePlan): number => packedBytes + (head ? 4 * head.numClasses * (head.inFeatures + 1) : 0);
+
+/** @param hash SHA-256 of what follows the seal */
+async function sealOf(before: Bytes, hash: Bytes): Promise<Bytes> {
+  const both = new Uint8Array(2 * DIGEST_BYTES);
+  both.set(before);
+  both.set(hash, DIGEST_BYTES);
+  return digest(both);
+}
+
+/** A file with its seal, if it is what was written after the one that has the seal `before`. What cannot be read is not there. */
+async function readSealed(folder: CacheFolder, name: string, before: Bytes): Promise<Bytes | undefined> {
+  try {
+    const blob = await folder.read(name);
+    if (!blob) return undefined;
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    const seal = await sealOf(before, await digest(bytes.subarray(DIGEST_BYTES)));
+    return seal.every((byte, i) => byte === bytes[i]) ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function writeSealed(folder: CacheFolder, name: string, before: Bytes, rest: Bytes): Promise<Bytes> {
+  const seal = await sealOf(before, await digest(rest));
+  await folder.write(name, new Blob([seal, rest]));
+  return seal;
+}
+
+/** Before the plan. */
+const NO_SEAL = new Uint8Array(DIGEST_BYTES);
 /** How much of the source, all files counted, lies before a place. */
 export const placeBytes = (plan: CachePlan, { file, position }: Place): number => plan.files.slice(0, file).reduce((sum, { fileBytes }) => sum + fileBytes, position);
 
@@ -57,35 +105,32 @@ export async function cacheKey(folder: string, dtype: string): Promise<string> {
   return `v${CACHE_FORMAT}-${Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
-/** What is known of an entry without reading its weights; undefined if there is none, or of another format. */
-export async function readPlan(folder: CacheFolder): Promise<{ plan: CachePlan; complete: boolean } | undefined> {
-  const blob = await folder.read('plan');
-  if (!blob) return undefined;
-  try {
-    const plan = JSON.parse(await blob.text(), revive) as CachePlan;
-    return plan.format === CACHE_FORMAT ? { plan, complete: (await folder.read('complete')) !== undefined } : undefined;
-  } catch {
-    return undefined; // whatever it is, it is no plan of ours
-  }
+/** What is known of an entry without reading its weights; undefined if there is none that is whole, or of another format. `complete`: as it seems. */
+export async function readPlan(folder: CacheFolder): Promise<(SealedPlan & { complete: boolean }) | undefined> {
+  const bytes = await readSealed(folder, 'plan', NO_SEAL);
+  if (!bytes) return undefined;
+  const plan = JSON.parse(new TextDecoder().decode(bytes.subarray(DIGEST_BYTES)), revive) as CachePlan;
+  if (plan.format !== CACHE_FORMAT) return undefined;
+  const complete = await folder.read('complete').catch(() => undefined); // `replay` checks it
+  return { plan, complete: complete !== undefined, seal: bytes.slice(0, DIGEST_BYTES) };
 }
 
-/** Begins an entry anew. */
-export async function writePlan(folder: CacheFolder, plan: CachePlan): Promise<void> {
+/** Begins an entry anew. Resolves to the plan's seal. */
+export async function writePlan(folder: CacheFolder, plan: CachePlan): Promise<Bytes> {
   for (const name of await folder.names()) await folder.remove(name);
-  await folder.write('plan', new Blob([JSON.stringify(plan, replace)]));
+  return writeSealed(folder, 'plan', NO_SEAL, new TextEncoder().encode(JSON.stringify(plan, replace)));
 }
 
 // Maps as pairs: names come from files, and may be `__proto__`.
 const replace = (_: string, value: unknown): unknown => (value instanceof Map ? { pairs: [...(value as Map<string, unknown>)] } : value);
 const revive = (key: string, value: unknown): unknown => (key === 'tensors' || key === 'metadata' ? new Map((value as { pairs: [string, TensorInfo | string][] }).pairs) : value);
 
-/** What an entry held. */
-export interface Replayed {
+/** What an entry held, up to `place`. */
+export interface Replayed extends EntryEnd {
   /** Undefined where nothing was usable. */
   readonly place: Place | undefined;
-  /** Segments up to there. */
-  readonly segments: number;
   readonly complete: boolean;
+  /** Bytes that were read. */
   readonly bytes: number;
 }
 
@@ -93,17 +138,19 @@ export interface Replayed {
  * Gives back what was written, segment by segment, each checked first; at the first that is missing or damaged it stops.
  * @param onSegment how far the source had been used
  */
-export async function replay(folder: CacheFolder, plan: CachePlan, write: (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>) => void, onSegment: (sourceBytes: number) => void, signal: AbortSignal | undefined): Promise<Replayed> {
-  const committed = /^\{"segments":(\d+)\}$/.exec((await (await folder.read('complete'))?.text()) ?? '');
-  const wanted = committed ? Number(committed[1]) : Infinity; // what is damaged is not there
-  let found: Omit<Replayed, 'complete'> = { place: undefined, segments: 0, bytes: 0 };
+export async function replay(folder: CacheFolder, { plan, seal }: SealedPlan, write: (name: string, offset: number, bytes: Bytes) => void, onSegment: (sourceBytes: number) => void, signal: AbortSignal | undefined): Promise<Replayed> {
+  let end: EntryEnd = { segments: 0, packedBytes: 0, seal };
   let bytes = 0;
-  let next = readSegment(folder, 0);
-  for (let i = 0; i < wanted; i++) {
+  let found: Omit<Replayed, 'complete'> = { ...end, bytes, place: undefined };
+  let next = readSegment(folder, end);
+  for (;;) {
     const segment = await next;
     signal?.throwIfAborted();
-    if (!segment) return { ...found, complete: false };
-    if (i + 1 < wanted) next = readSegment(folder, i + 1); // while this one goes to the GPU
+    if (!segment) break;
+    let { packedBytes } = end;
+    for (const [, , length] of segment.records) packedBytes += length;
+    end = { segments: end.segments + 1, packedBytes, seal: segment.bytes.slice(0, DIGEST_BYTES) };
+    next = readSegment(folder, end); // while this one goes to the GPU
     let at = PREFIX_BYTES;
     for (const [name, offset, length] of segment.records) {
       write(name, offset, segment.bytes.subarray(at, at + length));
@@ -111,11 +158,12 @@ export async function replay(folder: CacheFolder, plan: CachePlan, write: (name:
     }
     bytes += segment.bytes.length;
     if (segment.place) {
-      found = { place: segment.place, segments: i + 1, bytes };
+      found = { ...end, bytes, place: segment.place };
       onSegment(placeBytes(plan, segment.place));
     }
   }
-  return { ...found, bytes, complete: true };
+  const complete = end.packedBytes === bytesOf(plan) && (await readSealed(folder, 'complete', end.seal)) !== undefined;
+  return { ...found, complete };
 }
 
 /** Removes what no entry with so many segments has: swap files of a writer that was killed, and segments that are not whole. */
@@ -123,18 +171,11 @@ export async function tidy(folder: CacheFolder, segments: number): Promise<void>
   for (const name of await folder.names()) if (name !== 'plan' && !(/^\d+$/.test(name) && Number(name) < segments)) await folder.remove(name);
 }
 
-async function readSegment(folder: CacheFolder, index: number): Promise<(Segment & { bytes: Uint8Array<ArrayBuffer> }) | undefined> {
-  try {
-    const blob = await folder.read(String(index));
-    if (!blob || blob.size < PREFIX_BYTES) return undefined;
-    const bytes = new Uint8Array(await blob.arrayBuffer());
-    const actual = await digest(bytes.subarray(DIGEST_BYTES));
-    if (actual.some((byte, i) => byte !== bytes[i])) return undefined;
-    const end = PREFIX_BYTES + new DataView(bytes.buffer).getUint32(DIGEST_BYTES, true);
-    return { ...(JSON.parse(new TextDecoder().decode(bytes.subarray(end))) as Segment), bytes };
-  } catch {
-    return undefined; // it cannot be read: that is, it is not there
-  }
+async function readSegment(folder: CacheFolder, { segments, seal }: EntryEnd): Promise<(Segment & { bytes: Bytes }) | undefined> {
+  const bytes = await readSealed(folder, String(segments), seal);
+  if (!bytes) return undefined;
+  const end = PREFIX_BYTES + new DataView(bytes.buffer).getUint32(DIGEST_BYTES, true);
+  return { ...(JSON.parse(new TextDecoder().decode(bytes.subarray(end))) as Segment), bytes };
 }
 
 /** Writes an entry's segments while a model loads. Its failures are told, and stop no load. */
@@ -148,18 +189,22 @@ export class CacheWriter implements Recorder {
   #length = PREFIX_BYTES;
   #records: (readonly [string, number, number])[] = [];
   #segments: number;
+  #packedBytes: number;
+  #seal: Bytes;
   #used: number;
   #writing: Promise<void> | undefined;
   readonly #folder: CacheFolder;
   readonly #plan: CachePlan;
   readonly #place: () => Place;
 
-  constructor(kind: CacheWriter['kind'], folder: CacheFolder, plan: CachePlan, place: () => Place, segments: number) {
+  constructor(kind: CacheWriter['kind'], folder: CacheFolder, plan: CachePlan, place: () => Place, { segments, packedBytes, seal }: EntryEnd) {
     this.kind = kind;
     this.#folder = folder;
     this.#plan = plan;
     this.#place = place;
     this.#segments = segments;
+    this.#packedBytes = packedBytes;
+    this.#seal = seal;
     this.#used = placeBytes(plan, place());
   }
 
@@ -168,6 +213,7 @@ export class CacheWriter implements Recorder {
     this.#reserve(bytes.length);
     this.#buffer.set(bytes, this.#length);
     this.#length += bytes.length;
+    this.#packedBytes += bytes.length;
     this.#records.push([name, offset, bytes.length]);
   }
 
@@ -189,8 +235,10 @@ export class CacheWriter implements Recorder {
   async finish(): Promise<void> {
     if (this.failure === undefined) this.#flush(this.#place());
     await this.#writing;
+    const wanted = bytesOf(this.#plan);
+    if (this.#packedBytes !== wanted) this.failure ??= new Error(`expected ${wanted} packed bytes, found ${this.#packedBytes}`);
     try {
-      if (this.failure === undefined) await this.#folder.write('complete', text({ segments: this.#segments }));
+      if (this.failure === undefined) await writeSealed(this.#folder, 'complete', this.#seal, new Uint8Array());
       else for (const name of await this.#folder.names()) await this.#folder.remove(name);
     } catch (error) {
       this.failure ??= error;
@@ -226,7 +274,8 @@ export class CacheWriter implements Recorder {
     const name = String(this.#segments++);
     const write = async (): Promise<void> => {
       if (this.failure !== undefined) return;
-      await this.#folder.write(name, new Blob([await hashing, body]));
+      this.#seal = await sealOf(this.#seal, await hashing);
+      await this.#folder.write(name, new Blob([this.#seal, body]));
     };
     const writing = (this.#writing ?? Promise.resolve()).then(write).catch((error: unknown) => void (this.failure ??= error));
     this.#writing = writing;

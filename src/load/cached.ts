@@ -1,6 +1,6 @@
 /** Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what has to be fetched. */
 import { exclusively } from '../cache.js';
-import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, placeBytes, readPlan, replay, tidy, writePlan, type CachePlan } from '../checkpoint/cacheEntry.js';
+import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, placeBytes, readPlan, replay, tidy, writePlan, type CachePlan, type SealedPlan } from '../checkpoint/cacheEntry.js';
 import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cacheStore.js';
 import { watchForHead } from '../checkpoint/head.js';
 import { mayStartOver, startOver } from '../checkpoint/part.js';
@@ -24,9 +24,9 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
   const key = await cacheKey(cache.folder, precision.dtype);
   return exclusively(key, signal, async () => {
     const folder = await store.folder(key);
-    const known = await readPlan(folder).catch(() => undefined); // a storage that cannot be read holds nothing
+    const known = await readPlan(folder);
     try {
-      if (known && sameIntegrity(known.plan.integrity, cache.integrity)) return await loadKnown(source, store, folder, known.plan, making);
+      if (known && sameIntegrity(known.plan.integrity, cache.integrity)) return await loadKnown(source, store, folder, known, making);
       return await loadFresh(source, making, (checkpoint, config) => begin(cache, store, folder, precision, checkpoint, config));
     } catch (error) {
       if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to tell
@@ -36,7 +36,8 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
 }
 
 /** Loads an entry of the cache, and the rest of one that was interrupted. */
-async function loadKnown(source: CheckpointSource, store: CacheStore, folder: CacheFolder, plan: CachePlan, making: Making): Promise<LoadedModel> {
+async function loadKnown(source: CheckpointSource, store: CacheStore, folder: CacheFolder, known: SealedPlan, making: Making): Promise<LoadedModel> {
+  const { plan } = known;
   const { gpu, choosing, report } = making;
   const described = describedBy(parseJson(new TextEncoder().encode(plan.config)));
   const config = described.config!;
@@ -51,7 +52,7 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
         if (!head.write(name, bytes)) weights.write(name, offset, bytes);
       };
-      const found = await replay(folder, plan, write, (loadedBytes) => report({ loadedBytes, totalBytes }), signal);
+      const found = await replay(folder, known, write, (loadedBytes) => report({ loadedBytes, totalBytes }), signal);
       if (found.complete) {
         gpu.check();
         report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
@@ -59,10 +60,10 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       }
       const { place } = found;
       if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: expected weights in the cache, found none that are whole. Load the model again.`));
-      await tidy(folder, found.segments).catch(() => undefined); // what cannot be removed is written over, or cannot be written either
+      await tidy(folder, found.segments).catch(() => undefined); // what cannot be removed is written over, or breaks the chain of seals
       const { onProgress, fetched } = counting(report);
       const { stream } = await source.open({ onProgress, reload: making.reload, resume: { versions: plan.files, place } });
-      const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found.segments);
+      const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
       const loaded = await fill(making, stream, config, signal, { writer, into: weights, head: head.head });
       return { ...loaded, report: { fetchedBytes: fetched() - placeBytes(plan, place), cachedBytes: found.bytes, ...outcome(writer) } };
     } catch (error) {
@@ -85,8 +86,8 @@ async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder
     await removeOlder(store);
     const { shape: head } = watchForHead(stream, headWidths(config));
     const plan: CachePlan = { format: CACHE_FORMAT, id: cache.id, folder: cache.folder, dtype, config: configText, files: stream.files, integrity: cache.integrity, present: present.map(({ name }) => name), head, packedBytes };
-    await writePlan(folder, plan);
-    return new CacheWriter(store.kind, folder, plan, () => stream.place!(), 0);
+    const seal = await writePlan(folder, plan);
+    return new CacheWriter(store.kind, folder, plan, () => stream.place!(), { segments: 0, packedBytes: 0, seal });
   } catch (error) {
     return `writing to the cache failed: ${String(error)}`;
   }

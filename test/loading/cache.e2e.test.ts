@@ -109,6 +109,42 @@ describe('the entry', () => {
       }
     }, [name, how] as const);
 
+  const edit = (name: string, change: { flip: number } | { find: string; put: string }): Promise<number> =>
+    page.evaluate(async ([file, what]) => {
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
+      const { value: folder } = (await root.values().next()) as { value: FileSystemDirectoryHandle };
+      const handle = await folder.getFileHandle(file);
+      const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+      const latin = new TextDecoder('latin1').decode(bytes);
+      if ('flip' in what) bytes[what.flip]! ^= 1;
+      else bytes.set(new TextEncoder().encode(what.put), latin.indexOf(what.find));
+      const writable = await handle.createWritable();
+      await writable.write(bytes);
+      await writable.close();
+      return 'find' in what ? latin.split(what.find).length - 1 : bytes.length;
+    }, [name, change] as const);
+
+  test('complete: every byte flipped, a digit too, is noticed and written anew', async () => {
+    await load(page);
+    for (let at = 0, bytes = 1; at < bytes; at++) {
+      bytes = await edit('complete', { flip: at });
+      // The segments are whole, so what is missing is their end alone.
+      expect(await load(page), `byte ${at}`).toMatchObject({ hash: right, loaded: { cacheReason: 'kept for the next time' } });
+    }
+    site.down = true;
+    expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: 0, cacheReason: 'read from the cache' } });
+  });
+
+  test('plan: another epsilon in it is noticed, and all is fetched anew', async () => {
+    await load(page);
+    expect(await edit('plan', { find: '1e-06', put: '1e-02' })).toBe(1);
+    expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 } });
+    for (const flip of [0, 31, 32, 40, 400]) {
+      await edit('plan', { flip });
+      expect(await load(page), `byte ${flip}`).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 } });
+    }
+  });
+
   test.each([['1', 'flip'], ['1', 'remove'], ['0', 'shorten'], ['0', 'flip'], ['complete', 'remove'], ['plan', 'flip'], ['plan', 'remove'], ['complete', 'flip']] as const)('%s: %s, is noticed before anything is computed with it', async (name, how) => {
     await load(page);
     expect((await storedFiles(page)).map(([path]) => path.split('/').at(-1))).toEqual(expect.arrayContaining(['plan', 'complete', '0', '1']));
