@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs a GPU, and the package `webgpu`.
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -68,13 +68,22 @@ async function configOf(path, header) {
   return config && `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`;
 }
 
+/** What is read is not to be written over, by whatever names and links the two are called. */
+async function checkApart(inputs, outputs) {
+  const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // missing: then it is no other's name
+  const taken = await real(inputs);
+  const same = (await real(outputs)).findIndex((path) => path !== undefined && taken.includes(path));
+  if (same >= 0) throw new Usage(`convert: expected --out to be another folder than the checkpoint's, found ${outputs[same]}, which would be written over. Give a folder of its own.`);
+}
+
 async function convert([input, ...rest], { dtype, out }) {
   if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out) throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
+  const path = join(out, 'model.safetensors');
+  await checkApart([input, join(input, 'model.safetensors')], [out, path]);
   const bar = progressBar('convert');
   const stream = await openIn(input, ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes ?? Infinity));
   const config = await configOf(input, stream.header);
   let header;
-  const path = join(out, 'model.safetensors');
   await writing(path, async (file) => {
     header = await tools.convertCheckpoint(stream, dtype, (position, bytes) => writeAll(file, bytes, position));
     await file.sync();

@@ -1,8 +1,8 @@
 // The command line as it is published: bin/ beside dist/.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -39,6 +39,21 @@ test('convert writes a checkpoint with its config.json, and nothing when it fail
   expect(again).toMatchObject({ status: 1, stderr: expect.stringMatching(/CHECKPOINT_DTYPE.*Convert the original/) as string });
   expect(existsSync(join(folder, 'twice/model.safetensors.part'))).toBe(false);
   expect(existsSync(join(folder, 'twice/model.safetensors'))).toBe(false);
+});
+
+test('convert does not write over what it reads, whatever that is called', () => {
+  const own = join(folder, 'own');
+  cpSync(tiny, own, { recursive: true });
+  symlinkSync(own, join(folder, 'link'));
+  mkdirSync(join(folder, 'linked'));
+  symlinkSync(join(own, 'model.safetensors'), join(folder, 'linked/model.safetensors'));
+  const before = readFileSync(join(own, 'model.safetensors'));
+  const file = join(own, 'model.safetensors');
+  for (const [input, out] of [[own, own], [own, `${relative(folder, own)}/../own/`], [own, join(folder, 'link')], [join(folder, 'link'), own], [file, own], [join(folder, 'linked'), own]] as const) {
+    expect(run('convert', input, '--dtype', 'fp16', '--out', out), `${input} ${out}`).toMatchObject({ status: 2, stderr: expect.stringMatching(/expected --out to be another folder.*written over/) as string });
+    expect(readFileSync(file).equals(before)).toBe(true);
+    expect(existsSync(`${file}.part`)).toBe(false);
+  }
 });
 
 test('synthetic', () => {
