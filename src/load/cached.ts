@@ -23,8 +23,9 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
   const precision = await choosing;
   const key = await cacheKey(cache.folder, precision.dtype);
   return exclusively(key, signal, async () => {
-    const folder = await store.folder(key);
-    const known = await readPlan(folder);
+    const folder = await store.folder(key).catch((error: unknown) => `the cache cannot be opened: ${String(error)}`);
+    if (typeof folder === 'string') return loadFresh(source, making, async () => folder);
+    const known = making.reload ? undefined : await readPlan(folder); // what could not be loaded before is removed, or cannot be
     try {
       if (known && sameIntegrity(known.plan.integrity, cache.integrity)) return await loadKnown(source, store, folder, known, making);
       return await loadFresh(source, making, (checkpoint, config) => begin(cache, store, folder, precision, checkpoint, config));
@@ -74,13 +75,14 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
 }
 
 /** Begins an entry, or says why there can be none. */
-async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder, { dtype, storage }: Precision, { stream, configText }: Checkpoint, config: DINOv2Config): Promise<CacheWriter | string> {
+async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder, { dtype, storage: weightStorage }: Precision, { stream, configText }: Checkpoint, config: DINOv2Config): Promise<CacheWriter | string> {
   if (!stream.files || !stream.place || configText === undefined) return 'the source is no checkpoint on a server';
   const present = presentParameters(stream, parameters(config));
-  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, storage), 0);
+  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, weightStorage), 0);
   try {
-    if (cache.persist) await navigator.storage.persist();
-    const { quota, usage = 0 } = await navigator.storage.estimate();
+    const storage = navigator.storage as Partial<StorageManager> | undefined; // in a worker without `persist`; missing where only the Cache API is there
+    if (cache.persist) await storage?.persist?.();
+    const { quota, usage = 0 } = (await storage?.estimate?.()) ?? {};
     // What browsers tell is a guess, and the write is what counts; but what cannot fit is not begun.
     if (quota !== undefined && quota - usage < packedBytes) return `the browser has room for ${quota - usage} bytes, and the weights need ${packedBytes}`;
     await removeOlder(store);

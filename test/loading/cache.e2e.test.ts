@@ -74,11 +74,13 @@ describe.each(['opfs', 'cache-api'] as const)('kept in %s', (cache) => {
   test('element types are kept apart; what is removed is gone', async () => {
     await load(page, { cache });
     const half = await load(page, { cache, dtype: 'fp16' });
-    expect((await cached(page)).map(({ dtype }) => dtype).sort()).toEqual(['fp16', 'fp32']);
+    const int8 = await load(page, { cache, dtype: 'int8' });
+    expect((await cached(page)).map(({ dtype }) => dtype).sort()).toEqual(['fp16', 'fp32', 'int8']);
     site.down = true;
-    expect((await load(page, { cache, dtype: 'fp16' })).hash).toBe(half.hash);
+    expect(await load(page, { cache, dtype: 'fp16' })).toMatchObject({ hash: half.hash, loaded: { fetchedBytes: 0 } });
+    expect(await load(page, { cache, dtype: 'int8' })).toMatchObject({ hash: int8.hash, loaded: { fetchedBytes: 0 } });
     expect(await removeCached(page, 'another/model')).toBe(0);
-    expect(await removeCached(page, '/weights/')).toBe(2);
+    expect(await removeCached(page, '/weights/')).toBe(3);
     expect(await cached(page)).toEqual([]);
     await expect(load(page, { cache })).rejects.toThrow(/SourceError|expected an answer/);
   });
@@ -222,4 +224,53 @@ test('a page that may store nothing runs from memory, and says why', async () =>
   expect(hash).toBe(right);
   expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/SecurityError/) as string });
   await open(page, site);
+});
+
+test('a worker keeps too, asked for persistence which it cannot ask for, and a browser without estimates', async () => {
+  const inWorker = (prelude: string): Promise<unknown> =>
+    page.evaluate(async ([origin, before]) => {
+      const code = `${before}
+        const { DINOv2 } = await import('${origin}dist/index.js');
+        try {
+          const model = await DINOv2.fromPretrained('${origin}weights/', { selfTest: false, persist: true });
+          postMessage(model.loaded);
+          model.dispose();
+        } catch (error) { postMessage(String(error)); }`;
+      const worker = new Worker(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })), { type: 'module' });
+      const answer = await new Promise((resolve, reject) => Object.assign(worker, { onmessage: ({ data }: MessageEvent) => resolve(data), onerror: ({ message }: ErrorEvent) => reject(new Error(message)) }));
+      worker.terminate();
+      return answer;
+    }, [site.url, prelude] as const);
+  expect(await inWorker('')).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
+  expect(await inWorker('')).toMatchObject({ cache: 'opfs', fetchedBytes: 0 });
+  await removeCached(page);
+  expect(await inWorker('delete StorageManager.prototype.estimate;')).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
+});
+
+describe('a storage that breaks later fails no load', () => {
+  /** Lets a method of the file system fail for what is named so. */
+  const broken = (which: 'folder' | 'read' | 'all', pattern: string): Promise<void> =>
+    page.evaluate(([what, source]) => {
+      const named = new RegExp(source);
+      const fail = (): Promise<never> => Promise.reject(new DOMException('the disk is broken', 'NotReadableError'));
+      const { getDirectoryHandle, getFileHandle } = FileSystemDirectoryHandle.prototype;
+      if (what === 'folder') FileSystemDirectoryHandle.prototype.getDirectoryHandle = function (name, options) { return named.test(name) ? fail() : getDirectoryHandle.call(this, name, options); };
+      else FileSystemDirectoryHandle.prototype.getFileHandle = function (name, options) { return named.test(name) ? fail() : getFileHandle.call(this, name, options); };
+      if (what === 'all') FileSystemDirectoryHandle.prototype.removeEntry = fail;
+    }, [which, pattern] as const);
+
+  test.each([
+    ['folder', '^v\\d', 'the cache cannot be opened: NotReadableError: the disk is broken'],
+    ['read', '^complete$', /^writing to the cache failed/],
+    ['read', '^0$', /^writing to the cache failed/],
+    ['all', '^\\d', /^writing to the cache failed/],
+  ] as const)('%s %s', async (which, pattern, reason) => {
+    await load(page);
+    await broken(which, pattern);
+    const { hash, loaded } = await load(page);
+    await open(page, site);
+    expect(hash).toBe(right);
+    expect(loaded).toMatchObject({ cache: 'none', cacheReason: typeof reason === 'string' ? reason : (expect.stringMatching(reason) as string) });
+    expect((await load(page)).hash).toBe(right);
+  });
 });
