@@ -59,7 +59,7 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
    * a branch. In Node nothing is kept. Default: `auto`.
    */
   readonly cache?: CacheKind | undefined;
-  /** Asks the browser not to evict what is kept (`navigator.storage.persist()`); some ask the visitor. Default: false. */
+  /** Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack); some ask the visitor. Default: false. */
   readonly persist?: boolean | undefined;
   /** SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; of a checkpoint in several files, by file name. */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
