@@ -33,6 +33,7 @@ export interface CachePlan {
   /** Parameters that the checkpoint has. */
   readonly present: readonly string[];
   readonly head: { readonly numClasses: number; readonly inFeatures: number } | undefined;
+  /** Of the weights, and of the head's numbers. */
   readonly packedBytes: number;
 }
 
@@ -63,17 +64,12 @@ const SEGMENT_SOURCE_BYTES = 2 ** 20;
 /** Where writing is slower than the network, segments grow up to this, and then the network waits. */
 const SEGMENT_BYTES = 2 ** 22;
 
-const digest = async (bytes: Bytes): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-/** Weights, and the head's numbers. */
-const bytesOf = ({ packedBytes, head }: CachePlan): number => packedBytes + (head ? 4 * head.numClasses * (head.inFeatures + 1) : 0);
+const digest = async (bytes: Bytes | ArrayBuffer): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+const toBytes = (value: unknown): Bytes => new TextEncoder().encode(JSON.stringify(value, replace));
+const fromBytes = (bytes: Bytes): string => new TextDecoder().decode(bytes);
 
 /** @param hash SHA-256 of what follows the seal */
-async function sealOf(before: Bytes, hash: Bytes): Promise<Bytes> {
-  const both = new Uint8Array(2 * DIGEST_BYTES);
-  both.set(before);
-  both.set(hash, DIGEST_BYTES);
-  return digest(both);
-}
+const sealOf = async (before: Bytes, hash: Promise<Bytes>): Promise<Bytes> => digest(await new Blob([before, await hash]).arrayBuffer());
 
 /** A file with its seal, if it is what was written after the one that has the seal `before`. What cannot be read is not there. */
 async function readSealed(folder: CacheFolder, name: string, before: Bytes): Promise<Bytes | undefined> {
@@ -81,7 +77,7 @@ async function readSealed(folder: CacheFolder, name: string, before: Bytes): Pro
     const blob = await folder.read(name);
     if (!blob) return undefined;
     const bytes = new Uint8Array(await blob.arrayBuffer());
-    const seal = await sealOf(before, await digest(bytes.subarray(DIGEST_BYTES)));
+    const seal = await sealOf(before, digest(bytes.subarray(DIGEST_BYTES)));
     return seal.every((byte, i) => byte === bytes[i]) ? bytes : undefined;
   } catch {
     return undefined;
@@ -89,7 +85,7 @@ async function readSealed(folder: CacheFolder, name: string, before: Bytes): Pro
 }
 
 async function writeSealed(folder: CacheFolder, name: string, before: Bytes, rest: Bytes): Promise<Bytes> {
-  const seal = await sealOf(before, await digest(rest));
+  const seal = await sealOf(before, digest(rest));
   await folder.write(name, new Blob([seal, rest]));
   return seal;
 }
@@ -101,7 +97,7 @@ export const placeBytes = (plan: CachePlan, { file, position }: Place): number =
 
 /** A folder's name: what is asked for, in what element type, in this format. */
 export async function cacheKey(folder: string, dtype: string): Promise<string> {
-  const hash = await digest(new TextEncoder().encode(JSON.stringify([folder, dtype])));
+  const hash = await digest(toBytes([folder, dtype]));
   return `v${CACHE_FORMAT}-${Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
@@ -109,16 +105,16 @@ export async function cacheKey(folder: string, dtype: string): Promise<string> {
 export async function readPlan(folder: CacheFolder): Promise<(SealedPlan & { complete: boolean }) | undefined> {
   const bytes = await readSealed(folder, 'plan', NO_SEAL);
   if (!bytes) return undefined;
-  const plan = JSON.parse(new TextDecoder().decode(bytes.subarray(DIGEST_BYTES)), revive) as CachePlan;
+  const plan = JSON.parse(fromBytes(bytes.subarray(DIGEST_BYTES)), revive) as CachePlan;
   if (plan.format !== CACHE_FORMAT) return undefined;
   const complete = await folder.read('complete').catch(() => undefined); // `replay` checks it
-  return { plan, complete: complete !== undefined, seal: bytes.slice(0, DIGEST_BYTES) };
+  return { plan, complete: !!complete, seal: bytes.slice(0, DIGEST_BYTES) };
 }
 
 /** Begins an entry anew. Resolves to the plan's seal. */
 export async function writePlan(folder: CacheFolder, plan: CachePlan): Promise<Bytes> {
-  for (const name of await folder.names()) await folder.remove(name);
-  return writeSealed(folder, 'plan', NO_SEAL, new TextEncoder().encode(JSON.stringify(plan, replace)));
+  await tidy(folder, -1);
+  return writeSealed(folder, 'plan', NO_SEAL, toBytes(plan));
 }
 
 // Maps as pairs: names come from files, and may be `__proto__`.
@@ -130,8 +126,6 @@ export interface Replayed extends EntryEnd {
   /** Undefined where nothing was usable. */
   readonly place: Place | undefined;
   readonly complete: boolean;
-  /** Bytes that were read. */
-  readonly bytes: number;
 }
 
 /**
@@ -140,42 +134,36 @@ export interface Replayed extends EntryEnd {
  */
 export async function replay(folder: CacheFolder, { plan, seal }: SealedPlan, write: (name: string, offset: number, bytes: Bytes) => void, onSegment: (sourceBytes: number) => void, signal: AbortSignal | undefined): Promise<Replayed> {
   let end: EntryEnd = { segments: 0, packedBytes: 0, seal };
-  let bytes = 0;
-  let found: Omit<Replayed, 'complete'> = { ...end, bytes, place: undefined };
+  let found: Omit<Replayed, 'complete'> = { ...end, place: undefined };
   let next = readSegment(folder, end);
-  for (;;) {
-    const segment = await next;
+  for (let segment; (segment = await next); ) {
     signal?.throwIfAborted();
-    if (!segment) break;
-    let { packedBytes } = end;
-    for (const [, , length] of segment.records) packedBytes += length;
-    end = { segments: end.segments + 1, packedBytes, seal: segment.bytes.slice(0, DIGEST_BYTES) };
+    end = segment.end;
     next = readSegment(folder, end); // while this one goes to the GPU
     let at = PREFIX_BYTES;
     for (const [name, offset, length] of segment.records) {
       write(name, offset, segment.bytes.subarray(at, at + length));
       at += length;
     }
-    bytes += segment.bytes.length;
     if (segment.place) {
-      found = { ...end, bytes, place: segment.place };
+      found = { ...end, place: segment.place };
       onSegment(placeBytes(plan, segment.place));
     }
   }
-  const complete = end.packedBytes === bytesOf(plan) && (await readSealed(folder, 'complete', end.seal)) !== undefined;
-  return { ...found, complete };
+  return { ...found, complete: end.packedBytes === plan.packedBytes && (await readSealed(folder, 'complete', end.seal)) !== undefined };
 }
 
-/** Removes what no entry with so many segments has: swap files of a writer that was killed, and segments that are not whole. */
+/** Removes what no entry with so many segments has: swap files of a writer that was killed, and segments that are not whole. -1: the plan too. */
 export async function tidy(folder: CacheFolder, segments: number): Promise<void> {
-  for (const name of await folder.names()) if (name !== 'plan' && !(/^\d+$/.test(name) && Number(name) < segments)) await folder.remove(name);
+  for (const name of await folder.names()) if (!(name === 'plan' ? segments >= 0 : /^\d+$/.test(name) && Number(name) < segments)) await folder.remove(name);
 }
 
-async function readSegment(folder: CacheFolder, { segments, seal }: EntryEnd): Promise<(Segment & { bytes: Bytes }) | undefined> {
+async function readSegment(folder: CacheFolder, { segments, packedBytes, seal }: EntryEnd): Promise<(Segment & { bytes: Bytes; end: EntryEnd }) | undefined> {
   const bytes = await readSealed(folder, String(segments), seal);
   if (!bytes) return undefined;
-  const end = PREFIX_BYTES + new DataView(bytes.buffer).getUint32(DIGEST_BYTES, true);
-  return { ...(JSON.parse(new TextDecoder().decode(bytes.subarray(end))) as Segment), bytes };
+  const payload = new DataView(bytes.buffer).getUint32(DIGEST_BYTES, true);
+  const segment = JSON.parse(fromBytes(bytes.subarray(PREFIX_BYTES + payload))) as Segment;
+  return { ...segment, bytes, end: { segments: segments + 1, packedBytes: packedBytes + payload, seal: bytes.slice(0, DIGEST_BYTES) } };
 }
 
 /** Writes an entry's segments while a model loads. Its failures are told, and stop no load. */
@@ -188,23 +176,19 @@ export class CacheWriter implements Recorder {
   #buffer = new Uint8Array(SEGMENT_BYTES);
   #length = PREFIX_BYTES;
   #records: (readonly [string, number, number])[] = [];
-  #segments: number;
-  #packedBytes: number;
-  #seal: Bytes;
+  readonly #end: { -readonly [key in keyof EntryEnd]: EntryEnd[key] };
   #used: number;
   #writing: Promise<void> | undefined;
   readonly #folder: CacheFolder;
   readonly #plan: CachePlan;
   readonly #place: () => Place;
 
-  constructor(kind: CacheWriter['kind'], folder: CacheFolder, plan: CachePlan, place: () => Place, { segments, packedBytes, seal }: EntryEnd) {
+  constructor(kind: CacheWriter['kind'], folder: CacheFolder, plan: CachePlan, place: () => Place, end: EntryEnd) {
     this.kind = kind;
     this.#folder = folder;
     this.#plan = plan;
     this.#place = place;
-    this.#segments = segments;
-    this.#packedBytes = packedBytes;
-    this.#seal = seal;
+    this.#end = { ...end };
     this.#used = placeBytes(plan, place());
   }
 
@@ -213,7 +197,7 @@ export class CacheWriter implements Recorder {
     this.#reserve(bytes.length);
     this.#buffer.set(bytes, this.#length);
     this.#length += bytes.length;
-    this.#packedBytes += bytes.length;
+    this.#end.packedBytes += bytes.length;
     this.#records.push([name, offset, bytes.length]);
   }
 
@@ -235,11 +219,12 @@ export class CacheWriter implements Recorder {
   async finish(): Promise<void> {
     if (this.failure === undefined) this.#flush(this.#place());
     await this.#writing;
-    const wanted = bytesOf(this.#plan);
-    if (this.#packedBytes !== wanted) this.failure ??= new Error(`expected ${wanted} packed bytes, found ${this.#packedBytes}`);
+    const { packedBytes: wanted } = this.#plan;
+    const { packedBytes: found } = this.#end;
+    if (found !== wanted) this.failure ??= new Error(`expected ${wanted} bytes, found ${found}`);
     try {
-      if (this.failure === undefined) await writeSealed(this.#folder, 'complete', this.#seal, new Uint8Array());
-      else for (const name of await this.#folder.names()) await this.#folder.remove(name);
+      if (this.failure === undefined) await writeSealed(this.#folder, 'complete', this.#end.seal, new Uint8Array());
+      else await tidy(this.#folder, -1);
     } catch (error) {
       this.failure ??= error;
     }
@@ -247,7 +232,7 @@ export class CacheWriter implements Recorder {
 
   /** Writes no more. What was written stays, to be gone on from. */
   async stop(): Promise<void> {
-    this.failure ??= new Error('the load was given up');
+    this.failure ??= new Error('given up');
     await this.#writing;
   }
 
@@ -260,7 +245,7 @@ export class CacheWriter implements Recorder {
 
   #flush(place: Place | undefined): void {
     const segment: Segment = { records: this.#records, place };
-    const json = new TextEncoder().encode(JSON.stringify(segment));
+    const json = toBytes(segment);
     const end = this.#length;
     this.#reserve(json.length);
     this.#buffer.set(json, end);
@@ -271,11 +256,11 @@ export class CacheWriter implements Recorder {
     const body = new Blob([rest]);
     this.#length = PREFIX_BYTES;
     this.#records = [];
-    const name = String(this.#segments++);
+    const name = String(this.#end.segments++);
     const write = async (): Promise<void> => {
       if (this.failure !== undefined) return;
-      this.#seal = await sealOf(this.#seal, await hashing);
-      await this.#folder.write(name, new Blob([this.#seal, body]));
+      this.#end.seal = await sealOf(this.#end.seal, hashing);
+      await this.#folder.write(name, new Blob([this.#end.seal, body]));
     };
     const writing = (this.#writing ?? Promise.resolve()).then(write).catch((error: unknown) => void (this.failure ??= error));
     this.#writing = writing;

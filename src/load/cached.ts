@@ -23,7 +23,7 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
   const precision = await choosing;
   const key = await cacheKey(cache.folder, precision.dtype);
   return exclusively(key, signal, async () => {
-    const folder = await store.folder(key).catch((error: unknown) => `the cache cannot be opened: ${String(error)}`);
+    const folder = await store.folder(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
     if (typeof folder === 'string') return loadFresh(source, making, async () => folder);
     const known = making.reload ? undefined : await readPlan(folder); // what could not be loaded before is removed, or cannot be
     try {
@@ -57,16 +57,16 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       if (found.complete) {
         gpu.check();
         report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
-        return { weights, head: head.head, report: { fetchedBytes: 0, cachedBytes: found.bytes, cache: store.kind, cacheReason: 'read from the cache' } };
+        return { weights, head: head.head, report: { fetchedBytes: 0, cachedBytes: found.packedBytes, cache: store.kind, cacheReason: 'read from the cache' } };
       }
       const { place } = found;
-      if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: expected weights in the cache, found none that are whole. Load the model again.`));
+      if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: not in the cache`));
       await tidy(folder, found.segments).catch(() => undefined); // what cannot be removed is written over, or breaks the chain of seals
       const { onProgress, fetched } = counting(report);
       const { stream } = await source.open({ onProgress, reload: making.reload, resume: { versions: plan.files, place } });
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
       const loaded = await fill(making, stream, config, signal, { writer, into: weights, head: head.head });
-      return { ...loaded, report: { fetchedBytes: fetched() - placeBytes(plan, place), cachedBytes: found.bytes, ...outcome(writer) } };
+      return { ...loaded, report: { fetchedBytes: fetched() - placeBytes(plan, place), cachedBytes: found.packedBytes, ...outcome(writer) } };
     } catch (error) {
       weights.destroy();
       throw error;
@@ -78,15 +78,15 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
 async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder, { dtype, storage: weightStorage }: Precision, { stream, configText }: Checkpoint, config: DINOv2Config): Promise<CacheWriter | string> {
   if (!stream.files || !stream.place || configText === undefined) return 'the source is no checkpoint on a server';
   const present = presentParameters(stream, parameters(config));
-  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, weightStorage), 0);
+  const { shape: head } = watchForHead(stream, headWidths(config));
+  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, weightStorage), head ? 4 * head.numClasses * (head.inFeatures + 1) : 0);
   try {
-    const storage = navigator.storage as Partial<StorageManager> | undefined; // in a worker without `persist`; missing where only the Cache API is there
-    if (cache.persist) await storage?.persist?.();
-    const { quota, usage = 0 } = (await storage?.estimate?.()) ?? {};
+    const storage: Partial<StorageManager> = navigator.storage; // workers have no `persist`
+    if (cache.persist) await storage.persist?.();
+    const { quota = Infinity, usage = 0 } = (await storage.estimate?.()) ?? {};
     // What browsers tell is a guess, and the write is what counts; but what cannot fit is not begun.
-    if (quota !== undefined && quota - usage < packedBytes) return `the browser has room for ${quota - usage} bytes, and the weights need ${packedBytes}`;
+    if (quota - usage < packedBytes) return `expected room for ${packedBytes} bytes, found ${quota - usage}`;
     await removeOlder(store);
-    const { shape: head } = watchForHead(stream, headWidths(config));
     const plan: CachePlan = { format: CACHE_FORMAT, id: cache.id, folder: cache.folder, dtype, config: configText, files: stream.files, integrity: cache.integrity, present: present.map(({ name }) => name), head, packedBytes };
     const seal = await writePlan(folder, plan);
     return new CacheWriter(store.kind, folder, plan, () => stream.place!(), { segments: 0, packedBytes: 0, seal });

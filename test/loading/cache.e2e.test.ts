@@ -165,7 +165,7 @@ describe('the entry', () => {
       await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize });
       const { hash, loaded } = await load(page);
       expect(hash).toBe(right);
-      expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/has room for|Quota/) as string });
+      expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/expected room for|Quota/) as string });
       expect(await cached(page)).toEqual([]);
       expect((await storedFiles(page)).filter(([, bytes]) => bytes > 0)).toEqual([]);
     }
@@ -262,7 +262,7 @@ describe('a storage that breaks later fails no load', () => {
   afterEach(() => open(page, site));
 
   test.each([
-    ['folder', '^v\\d', 'the cache cannot be opened: NotReadableError: the disk is broken'],
+    ['folder', '^v\\d', 'the cache failed: NotReadableError: the disk is broken'],
     ['read', '^complete$', /^writing to the cache failed/],
     ['read', '^0$', /^writing to the cache failed/],
     ['all', '^\\d', /^writing to the cache failed/],
