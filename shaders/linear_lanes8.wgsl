@@ -96,25 +96,6 @@ fn multiply(row: u32, vector: u32, lane: u32) -> Tile {
   return tile;
 }
 
-fn store(row: u32, vector: u32, value: vec4f) {
-  if (row < size.batch * size.num_tokens && vector < OUT_VECTORS) {
-    out[row * OUT_VECTORS + vector] = value;
-  }
-}
-
-fn store_gated(row: u32, vector: u32, gate: vec4f, up: vec4f) {
-  if (row < size.batch * size.num_tokens && vector < OUT_VECTORS / 2u) {
-    out[row * (OUT_VECTORS / 2u) + vector] = silu(gate) * up;
-  }
-}
-
-fn store_scaled(row: u32, vector: u32, value: vec4f) {
-  if (row < size.batch * size.num_tokens && vector < OUT_VECTORS) {
-    let at = row * OUT_VECTORS + vector;
-    out_scaled[at] = fma(gamma[vector], value, residual[at]);
-  }
-}
-
 @compute @workgroup_size(ROWS)
 fn linear(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let row = id.y * ROWS;

@@ -18,7 +18,7 @@ const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
 /** A budget, so that growth is a decision: 81 kB are there now, 30 of them shaders. ARCHITECTURE.md says what for. The aim is 40 kB. */
-const MAX_GZIPPED_BYTES = 82_000;
+const MAX_GZIPPED_BYTES = 83_000;
 
 let dist: string;
 beforeAll(async () => {

@@ -100,5 +100,5 @@ export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels(
 /** Straight from storage, where every subgroup has this many lanes: they fetch for one another. */
 export const linearLanes: Readonly<Record<4 | 8, Readonly<Record<LinearForm, Kernel>>>> = {
   4: linearKernels('linear_lanes4', linearLanes4Text, { subgroups: true }),
-  8: linearKernels('linear_lanes8', linearLanes8Text, { subgroups: true }),
+  8: linearKernels('linear_lanes8', linearLanes8Text, { helpers: [linearStore], subgroups: true }),
 };
