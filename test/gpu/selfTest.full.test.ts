@@ -29,7 +29,8 @@ test.each<[WeightStorage, RegExp, Mistake[]]>([
 });
 
 test('alternatives that round differently: both are right, and the size of the input chooses no more', TIMEOUT, async () => {
-  const { device, changed } = await wrongDevice([['fma(vec4f(x3.x), left3, fma(vec4f(x2.x), left2, ', 'fma(vec4f(x2.x), left2, fma(vec4f(x3.x), left3, ']]);
+  // Of a lane's second row: every fourth row of the canary is one number alone, which no order changes.
+  const { device, changed } = await wrongDevice([['fma(vec4f(x3.y), left3, fma(vec4f(x2.y), left2, ', 'fma(vec4f(x2.y), left2, fma(vec4f(x3.y), left3, ']]);
   const gpu = gpuOf(device, false);
   expect(targetOf(gpu, 'f32').wantedLanes).toBeGreaterThan(0);
   await selfTest(gpu, targetOf(gpu, 'f32'), packMatrix);
