@@ -7,7 +7,7 @@ export interface Place {
   readonly id: number;
 }
 
-export const modelPlaces = new WeakMap<object, Place>();
+export const modelPlaces: WeakMap<object, Place> = new WeakMap();
 
 /** @throws ImageError INPUT_SHAPE for a model of another entry */
 export function modelPlaceOf(model: object): Place {

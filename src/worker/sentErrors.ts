@@ -22,7 +22,7 @@ export class PageAbort extends Error {
   override readonly name = 'AbortError';
 }
 
-export function sendError(error: unknown, causes = MOST_CAUSES): SentError {
+export function sendError(error: unknown, causes: number = MOST_CAUSES): SentError {
   if (error instanceof PageAbort) return { from: 'abort' };
   if (error instanceof PageError) return { from: 'page', index: error.index };
   const isException = typeof DOMException === 'function' && error instanceof DOMException;
