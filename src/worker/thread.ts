@@ -36,7 +36,7 @@ async function run(id: number, operation: Operation, request: unknown): Promise<
     if (id !== 0) post({ kind: 'result', id, value }, [...buffersOf(value)]);
   } catch (error) {
     if (id !== 0) post({ kind: 'failure', id, error: sendError(error) });
-    else throw error; // the page hears of it by the worker's error event
+    else reportError(error); // the page hears of it by the worker's error event
   } finally {
     calls.delete(id);
   }
