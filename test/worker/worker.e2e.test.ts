@@ -351,13 +351,13 @@ describe('the worker', () => {
       const options = { selfTest: false, workerUrl: '/sabotage.js', cache: 'none' } as const;
       const model = await worker.DINOv2.fromPretrained('/weights/', options);
       const waiting = [
-        model.embed([new ImageData(224, 224), new ImageData(224, 224)]),
-        model.features(new ImageData(224, 224)),
+        model.embed(Array.from({ length: 64 }, () => new ImageData(224, 224))),
+        model.features(Array.from({ length: 64 }, () => new ImageData(224, 224))),
         (async () => {
           for await (const _ of model.embedAll((function* () { for (;;) yield new ImageData(224, 224); })())) continue;
         })(),
       ].map((each) => each.then(() => ({ code: 'nothing', message: '', ours: false }), (error: Error & { code: string }) => ({ code: error.code, message: error.message, ours: error instanceof worker.DeviceError })));
-      setTimeout(() => new BroadcastChannel('sabotage').postMessage(order), 100);
+      setTimeout(() => new BroadcastChannel('sabotage').postMessage(order), 20);
       const errors = await Promise.all(waiting);
       const later = await model.features(new ImageData(56, 56)).then(() => 'nothing', (error: { code: string }) => error.code);
       model.dispose();
