@@ -135,3 +135,25 @@ export class DeviceError extends DINOv2Error {
     super(code, message, options);
   }
 }
+
+export type IndexCode =
+  | 'INDEX_OPTIONS' // an option is out of range, or options do not fit together
+  | 'INDEX_ID' // not an id
+  | 'INDEX_VECTOR' // a vector of another length, of length zero, not finite, or too large for its storage
+  | 'INDEX_METADATA' // not a JSON value
+  | 'INDEX_PATCHES' // patches do not fit the index, or the index keeps none
+  | 'INDEX_DUPLICATE_ID' // the id is there already
+  | 'INDEX_UNKNOWN_ID' // no item has this id
+  | 'INDEX_MODEL' // made by another model, or with other preprocessing
+  | 'INDEX_HEADER' // another dim, metric or storage
+  | 'INDEX_NEWER' // written by a newer version of the library
+  | 'INDEX_FILE' // a file that is not an index, or a broken one
+  | 'INDEX_DISPOSED'; // used after dispose()
+
+/** An index of embeddings cannot take, give or open what was asked. */
+export class IndexError extends DINOv2Error {
+  declare readonly code: IndexCode;
+  constructor(code: IndexCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
