@@ -12,7 +12,7 @@ const MAX_GRID = 4096;
 export function headerOf({ dim, metric = 'cosine', storage = 'f16', patches = 'none', model }: IndexOptions): IndexHeader {
   const one = (name: string, value: unknown, allowed: readonly string[]): void => {
     if (!allowed.includes(value as string)) {
-      throw new IndexError('INDEX_OPTIONS', `EmbeddingIndex: expected ${name} ${allowed.map((each) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`);
+      throw new IndexError('INDEX_OPTIONS', `EmbeddingIndex: expected ${name} ${allowed.map((each: string) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`);
     }
   };
   wholeNumber('EmbeddingIndex', 'dim', dim, 1, MAX_DIM);

@@ -1,19 +1,29 @@
 /** Searches on the GPU where there is one, else on the CPU; the results are the same. */
+import { DeviceError } from '../errors.js';
+import { acquireGpu } from '../gpu/device.js';
 import { finiteNumber, wholeNumber } from './checks.js';
 import type { Items } from './items.js';
 import type { Hit, SearchBackend, SearchOptions } from './options.js';
 import { searchCpu, type Limits, type Query } from './searchCpu.js';
+import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
 
 /** How often a search is begun again because rows were moved under it, before it is done in one go. */
 const ATTEMPTS = 3;
+/** Products of a search that the CPU has done before a GPU has answered. */
+const FEW_PRODUCTS = 1 << 19;
 
 export class Searcher {
   readonly #items: Items;
-  #backend: SearchBackend = { kind: 'cpu', reason: 'There is no search on the GPU yet.' };
+  readonly #device: GPUDevice | 'cpu' | undefined;
+  #gpu: Promise<GpuSearch | undefined> | undefined;
+  #backend: SearchBackend = { kind: 'cpu', reason: 'No search has needed a GPU yet.' };
+  #disposed = false;
 
-  constructor(items: Items, _device: GPUDevice | 'cpu' | undefined) {
+  constructor(items: Items, device: GPUDevice | 'cpu' | undefined) {
     this.#items = items;
+    this.#device = device;
+    if (device === 'cpu') this.#stayOnCpu("It was asked for by device: 'cpu'.");
   }
 
   get backend(): SearchBackend {
@@ -28,16 +38,66 @@ export class Searcher {
     for (let attempt = 1; ; attempt++) {
       const { ids, metadata, vectors } = this.#items;
       if (vectors.count === 0 || queries.length === 0) return queries.map(() => []);
+      const few = vectors.count <= topK || vectors.count * vectors.dim * queries.length < FEW_PRODUCTS;
+      const gpu = few || attempt > ATTEMPTS ? undefined : await this.#gpuSearch();
       const allowed = filter && Uint8Array.from(ids, (id, row) => (filter(id, metadata[row]) ? 1 : 0));
       const limits: Limits = { topK, allowed, threshold: threshold ?? -Infinity };
-      const found = await searchCpu(this.#items, queries, limits, signal, attempt > ATTEMPTS);
+      const found = gpu?.canHold(queries) ? await this.#onGpu(gpu, queries, limits, signal) : await searchCpu(this.#items, queries, limits, signal, attempt > ATTEMPTS);
       if (found) return found.map((each) => each.map((scored) => this.#hit(scored)));
     }
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    void this.#gpu?.then((gpu) => gpu?.dispose());
+    this.#gpu = undefined;
+  }
+
+  /** A GPU that fails is given up: undefined, and the search is done again without it. What the signal throws is thrown. */
+  async #onGpu(gpu: GpuSearch, queries: readonly Query[], limits: Limits, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
+    try {
+      return await gpu.search(queries, limits, signal);
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      gpu.dispose();
+      // A device of the library's own that is lost is replaced, at the next search.
+      if (error.code === 'DEVICE_LOST' && this.#device === undefined) this.#gpu = undefined;
+      else this.#stayOnCpu(error.message);
+      return undefined;
+    }
+  }
+
+  #gpuSearch(): Promise<GpuSearch | undefined> {
+    this.#gpu ??= this.#open();
+    return this.#gpu;
+  }
+
+  async #open(): Promise<GpuSearch | undefined> {
+    try {
+      const gpu = await acquireGpu(this.#device === 'cpu' ? undefined : this.#device);
+      try {
+        const search = await GpuSearch.create(gpu, this.#items);
+        this.#backend = { kind: 'gpu', reason: `Searches run on ${gpu.pipelines.adapter}.` };
+        if (!this.#disposed) return search;
+        search.dispose();
+        return undefined;
+      } catch (error) {
+        gpu.release();
+        throw error;
+      }
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      this.#stayOnCpu(error.message);
+      return undefined;
+    }
+  }
+
+  #stayOnCpu(reason: string): void {
+    this.#gpu = Promise.resolve(undefined);
+    this.#backend = { kind: 'cpu', reason };
   }
 
   #hit({ row, score }: Scored): Hit {
     return { id: this.#items.ids[row]!, score, metadata: this.#items.metadata[row] };
   }
-
-  dispose(): void {}
 }
