@@ -6,15 +6,14 @@
 //   limits  (queries): the margin, and the lowest score that is wanted
 //   floors  (queries)
 //
-// From outside: nothing. Dispatch: (1, queries).
+// From outside: IGNORED_BITS, the lowest bits of an order, which are not looked at: with 8 the floor is lower by 2^-15 of itself at most.
+// Dispatch: (1, queries).
 
 @group(0) @binding(0) var<uniform> size: SelectSize;
 @group(0) @binding(1) var<storage, read> maxima: array<u32>;
 @group(0) @binding(2) var<storage, read> limits: array<vec2f>;
 @group(0) @binding(3) var<storage, read_write> floors: array<f32>;
 
-// Bits of an order that are not looked at: the floor is lower for it, by 2^-15 of the score at most.
-const IGNORED_BITS = 8u;
 const LANES = 64u;
 
 var<workgroup> counted: array<u32, LANES>;

@@ -7,6 +7,7 @@
  * collected, however many they are: 200,000 equal vectors are 200,000 candidates, and that search takes as long as one on the CPU.
  */
 import { DeviceError } from '../errors.js';
+import type { Kernel, KernelVariant } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Gpu } from '../gpu/device.js';
 import { searchCollect, searchFloor, searchMaxima, searchScores, searchScores4 } from '../gpu/searchKernels.js';
@@ -22,6 +23,8 @@ const QUERIES = 4;
 /** Rows whose largest score stands for them; fewer where there would be few blocks for the k that is wanted. */
 const BLOCK_ROWS = 64;
 const BLOCKS_PER_HIT = 4;
+/** Of a floor: what they say is less than what the margin is for. */
+const IGNORED_BITS = 8;
 /** Candidates that are read back beside their number, at once, more than k. */
 const MORE_CANDIDATES = 512;
 /** What makes up for the exponent that decoding f16 leaves as it is. */
@@ -79,8 +82,14 @@ export class GpuSearch {
   static async create(gpu: Gpu, items: Items): Promise<GpuSearch> {
     const rows = new GpuRows(gpu, items.vectors);
     const constants = { VALUES: valuesPerWord(items.vectors.storage), WORDS: rows.words, WORKGROUP: gpu.software ? 16 : 64 };
-    const compile = (kernel: typeof searchScores): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: kernel.name === 'search_scores' ? constants : {} });
-    const [one, four, maxima, floor, collect] = await Promise.all([compile(searchScores), compile(searchScores4), compile(searchMaxima), compile(searchFloor), compile(searchCollect)]);
+    const compile = (kernel: Kernel, names: KernelVariant['constants'] = {}): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: names });
+    const [one, four, maxima, floor, collect] = await Promise.all([
+      compile(searchScores, constants),
+      compile(searchScores4, constants),
+      compile(searchMaxima),
+      compile(searchFloor, { IGNORED_BITS }),
+      compile(searchCollect),
+    ]);
     return new GpuSearch(gpu, items, rows, { one, four, maxima, floor, collect });
   }
 
