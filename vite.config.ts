@@ -69,10 +69,10 @@ export default defineConfig(({ mode }) => {
             sourcemap: mode !== 'tools',
             emptyOutDir: mode !== 'tools', // the command line's part stands beside the library, and shares no file with it
             lib: {
-              entry: mode === 'tools' ? { tools: 'src/tools/index.ts' } : { index: 'src/index.ts', safetensors: 'src/checkpoint/safetensors.ts' },
+              entry: mode === 'tools' ? { tools: 'src/tools/index.ts' } : { index: 'src/index.ts', safetensors: 'src/checkpoint/safetensors.ts', search: 'src/search/index.ts' },
               formats: ['es'],
             },
-            // Two files, the second importing from the first: one class of SafetensorsError, whichever entry it came through.
+            // Files that import what they share: one class of each error, and one device, whichever entry it came through.
             rolldownOptions: { preserveEntrySignatures: 'allow-extension', output: { minify: true } },
           },
     base: mode === 'demo' ? './' : '/',
