@@ -1,5 +1,7 @@
 /** The kernels of `search/`, each with its bindings. */
+import assignText from '../../shaders/search_assign.wgsl';
 import floorText from '../../shaders/search_floor.wgsl';
+import pairsText from '../../shaders/search_pairs.wgsl';
 import scoresText from '../../shaders/search_scores.wgsl';
 import selectText from '../../shaders/search_select.wgsl';
 import searchRows from '../../shaders/shared/search_rows.wgsl';
@@ -20,4 +22,14 @@ export const searchCollect: Kernel = defineKernel(
   'search_collect',
   ['uniform size', 'read scores', 'read allowed', 'read floors', 'write counts', 'write found'],
   [searchSize],
+);
+
+export const searchPairs: Kernel = defineKernel('search_pairs', pairsText, 'search_pairs', ['uniform size', 'read rows_a', 'read rows_b', 'read labels', 'write found'], [searchRows]);
+
+export const searchAssign: Kernel = defineKernel(
+  'search_assign',
+  assignText,
+  'search_assign',
+  ['uniform size', 'read rows', 'read centers', 'write nearest', 'write highest', 'write second'],
+  [searchRows],
 );

@@ -9,6 +9,9 @@
  */
 import type { VectorStorage } from './journal.js';
 
+/** What makes up for the exponent that decoding f16 leaves as it is. */
+export const F16_FACTOR: number = 2 ** 112;
+
 const UNIT = 2 ** -23;
 const SMALLEST_NORMAL = 2 ** -126;
 
@@ -31,11 +34,11 @@ export function scaledQuery(vector: Float32Array<ArrayBuffer>): ScaledQuery {
   return { values, scale, norm: Math.sqrt(squares) };
 }
 
-/** The bound on |f32 score - exact score| for scaled queries of this length and vectors of at most that length. */
+/** The bound on |f32 score - exact score| for queries of at most this length and vectors of at most that one. */
 export function scoreError(dim: number, storage: VectorStorage, queryNorm: number, vectorNorm: number): number {
-  const roundings = dim + (storage === 'int8' ? 4 : 2);
+  const roundings = dim + (storage === 'int8' ? 8 : 2);
   const gamma = (roundings * UNIT) / (1 - roundings * UNIT);
-  // Numbers, products and sums below the smallest normal f32 may count as zero: three a term, with factors up to 1 and the longest vector.
-  const flushed = 4 * dim * SMALLEST_NORMAL * (1 + vectorNorm);
+  // Numbers, products and sums below the smallest normal f32 may count as zero: four a term, with factors up to either length.
+  const flushed = 4 * dim * SMALLEST_NORMAL * (1 + queryNorm + vectorNorm);
   return gamma * queryNorm * vectorNorm + flushed;
 }

@@ -30,6 +30,8 @@ export class GpuRows {
   readonly #rowWords: number;
   readonly #chunks: Chunk[] = [];
   #panels = 0;
+  /** One at a time. */
+  #updates: Promise<unknown> = Promise.resolve();
   #written = 0;
 
   constructor(gpu: Gpu, table: VectorTable) {
@@ -58,6 +60,12 @@ export class GpuRows {
    * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
    */
   async update(): Promise<void> {
+    const update = this.#updates.then(() => this.#update());
+    this.#updates = update.catch(() => undefined);
+    return update;
+  }
+
+  async #update(): Promise<void> {
     const panelBytes = PANEL_ROWS * this.#rowWords * 4;
     const { maxStorageBufferBindingSize, maxBufferSize } = this.#gpu.device.limits;
     const most = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize, LARGEST_CHUNK_BYTES) / panelBytes / PANELS_TOGETHER) * PANELS_TOGETHER;

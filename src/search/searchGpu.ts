@@ -12,9 +12,13 @@ import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Gpu } from '../gpu/device.js';
 import { searchCollect, searchFloor, searchMaxima, searchScores, searchScores4 } from '../gpu/searchKernels.js';
 import { inLines } from '../tasks/patchMatrix.js';
-import { scaledQuery, scoreError, type ScaledQuery } from './errorBound.js';
+import { GpuAssigner } from './assignGpu.js';
+import type { Assigner } from './clusters.js';
+import type { PairFinder } from './duplicates.js';
+import { F16_FACTOR, scaledQuery, scoreError, type ScaledQuery } from './errorBound.js';
 import { GpuRows, valuesPerWord } from './gpuRows.js';
 import type { Items } from './items.js';
+import { GpuPairs } from './pairsGpu.js';
 import { Pace, type Limits, type Query } from './searchCpu.js';
 import { TopK, type Scored } from './topK.js';
 
@@ -27,8 +31,6 @@ const BLOCKS_PER_HIT = 4;
 const IGNORED_BITS = 8;
 /** Candidates that are read back beside their number, at once, more than k. */
 const MORE_CANDIDATES = 512;
-/** What makes up for the exponent that decoding f16 leaves as it is. */
-const F16_FACTOR = 2 ** 112;
 /** Beyond this, sums may leave f32. */
 const LARGEST_SUM = 1e37;
 
@@ -70,6 +72,7 @@ export class GpuSearch {
   #scratch: Scratch | undefined;
   /** The buffers are used by one search at a time. */
   #turn: Promise<unknown> = Promise.resolve();
+  #users: Promise<unknown> = Promise.resolve();
 
   private constructor(gpu: Gpu, items: Items, rows: GpuRows, kernels: Kernels) {
     this.#gpu = gpu;
@@ -93,12 +96,32 @@ export class GpuSearch {
     return new GpuSearch(gpu, items, rows, { one, four, maxima, floor, collect });
   }
 
-  get gpu(): Gpu {
-    return this.#gpu;
+  /** Finds pairs for `duplicates`; undefined where f32 has no room for the scores. Compiled when first asked for. */
+  async pairs(): Promise<PairFinder | undefined> {
+    const { vectors } = this.#items;
+    if (vectors.largestNorm ** 2 * vectors.dim >= LARGEST_SUM) return undefined;
+    const pairs = await GpuPairs.create(this.#gpu, vectors, this.#rows);
+    return { find: (...given) => this.#using(() => pairs.find(...given)) };
   }
 
+  /** Assigns rows for `clusters`, likewise. */
+  async assigner(): Promise<Assigner | undefined> {
+    const { vectors } = this.#items;
+    if (vectors.largestNorm * vectors.dim >= LARGEST_SUM) return undefined;
+    const assigner = await GpuAssigner.create(this.#gpu, this.#items, this.#rows);
+    return { assign: (...given) => this.#using(() => assigner.assign(...given)) };
+  }
+
+  /** Keeps the buffers until this is done. */
+  #using<T>(run: () => Promise<T>): Promise<T> {
+    const running = run();
+    this.#users = Promise.allSettled([this.#users, running]);
+    return running;
+  }
+
+  /** Frees everything when what runs has ended. */
   dispose(): void {
-    void this.#turn.finally(() => {
+    void Promise.allSettled([this.#turn, this.#users]).then(() => {
       this.#rows.dispose();
       this.#freeScratch();
       this.#gpu.release();

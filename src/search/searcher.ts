@@ -3,7 +3,7 @@ import { DeviceError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import { finiteNumber, wholeNumber } from './checks.js';
 import type { Items } from './items.js';
-import type { Hit, SearchBackend, SearchOptions } from './options.js';
+import type { Hit, ItemFilter, SearchBackend, SearchOptions } from './options.js';
 import { searchCpu, type Limits, type Query } from './searchCpu.js';
 import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
@@ -30,21 +30,41 @@ export class Searcher {
     return this.#backend;
   }
 
+  /**
+   * Runs a computation on the GPU, or where there is none on the CPU, until no row was moved under it; the last time in one go.
+   * @param few it is not worth a GPU
+   */
+  async steady<T>(few: boolean, onGpu: (gpu: GpuSearch) => Promise<T | undefined>, onCpu: (whole: boolean) => Promise<T | undefined>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const gpu = few || attempt > ATTEMPTS ? undefined : await this.#gpuSearch();
+      const result = gpu ? await this.#onGpu(gpu, onGpu) : await onCpu(attempt > ATTEMPTS);
+      if (result !== undefined) return result;
+    }
+  }
+
   /** @throws IndexError INDEX_OPTIONS; the signal's reason */
   async search(queries: readonly Query[], { topK = 10, filter, threshold, signal }: SearchOptions): Promise<Hit[][]> {
     wholeNumber('search', 'topK', topK, 1);
     if (threshold !== undefined) finiteNumber('search', 'threshold', threshold);
     signal?.throwIfAborted();
-    for (let attempt = 1; ; attempt++) {
-      const { ids, metadata, vectors } = this.#items;
-      if (vectors.count === 0 || queries.length === 0) return queries.map(() => []);
-      const few = vectors.count <= topK || vectors.count * vectors.dim * queries.length < FEW_PRODUCTS;
-      const gpu = few || attempt > ATTEMPTS ? undefined : await this.#gpuSearch();
-      const allowed = filter && Uint8Array.from(ids, (id, row) => (filter(id, metadata[row]) ? 1 : 0));
-      const limits: Limits = { topK, allowed, threshold: threshold ?? -Infinity };
-      const found = gpu?.canHold(queries) ? await this.#onGpu(gpu, queries, limits, signal) : await searchCpu(this.#items, queries, limits, signal, attempt > ATTEMPTS);
-      if (found) return found.map((each) => each.map((scored) => this.#hit(scored)));
-    }
+    const { vectors } = this.#items;
+    if (vectors.count === 0 || queries.length === 0) return queries.map(() => []);
+    const limits = (): Limits => ({ topK, allowed: this.allowed(filter), threshold: threshold ?? -Infinity });
+    const onCpu = (whole: boolean): Promise<Scored[][] | undefined> => searchCpu(this.#items, queries, limits(), signal, whole);
+    const onGpu = (gpu: GpuSearch): Promise<Scored[][] | undefined> => (gpu.canHold(queries) ? gpu.search(queries, limits(), signal) : onCpu(false));
+    const few = vectors.count <= topK || vectors.count * vectors.dim * queries.length < FEW_PRODUCTS;
+    const found = await this.steady(few, onGpu, onCpu);
+    return found.map((each) => each.map((scored) => this.hit(scored)));
+  }
+
+  /** For every row, whether a filter lets it be found. */
+  allowed(filter: ItemFilter | undefined): Uint8Array | undefined {
+    const { ids, metadata } = this.#items;
+    return filter && Uint8Array.from(ids, (id, row) => (filter(id, metadata[row]) ? 1 : 0));
+  }
+
+  hit({ row, score }: Scored): Hit {
+    return { id: this.#items.ids[row]!, score, metadata: this.#items.metadata[row] };
   }
 
   dispose(): void {
@@ -53,10 +73,10 @@ export class Searcher {
     this.#gpu = undefined;
   }
 
-  /** A GPU that fails is given up: undefined, and the search is done again without it. What the signal throws is thrown. */
-  async #onGpu(gpu: GpuSearch, queries: readonly Query[], limits: Limits, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
+  /** A GPU that fails is given up: undefined, and all is done again without it. What the signal throws is thrown. */
+  async #onGpu<T>(gpu: GpuSearch, run: (gpu: GpuSearch) => Promise<T | undefined>): Promise<T | undefined> {
     try {
-      return await gpu.search(queries, limits, signal);
+      return await run(gpu);
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       gpu.dispose();
@@ -95,9 +115,5 @@ export class Searcher {
   #stayOnCpu(reason: string): void {
     this.#gpu = Promise.resolve(undefined);
     this.#backend = { kind: 'cpu', reason };
-  }
-
-  #hit({ row, score }: Scored): Hit {
-    return { id: this.#items.ids[row]!, score, metadata: this.#items.metadata[row] };
   }
 }
