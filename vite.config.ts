@@ -72,6 +72,7 @@ const libraryEntries = {
   safetensors: 'src/checkpoint/safetensors.ts',
   worker: 'src/worker/index.ts',
   'worker-thread': 'src/worker/thread.ts',
+  search: 'src/search/index.ts',
 };
 
 /** Tests that need minutes run only when asked: `npm run test:full`. */

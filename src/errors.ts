@@ -144,3 +144,40 @@ export class DeviceError extends DINOv2Error {
     super(code, message, options);
   }
 }
+
+export type IndexCode =
+  | 'INDEX_OPTIONS' // an option is out of range, or options do not fit together
+  | 'INDEX_ID' // not an id
+  | 'INDEX_VECTOR' // a vector of another length, of length zero, not finite, or too large for its storage
+  | 'INDEX_METADATA' // not a JSON value
+  | 'INDEX_PATCHES' // patches do not fit the index, or the index keeps none
+  | 'INDEX_DUPLICATE_ID' // the id is there already
+  | 'INDEX_UNKNOWN_ID' // no item has this id
+  | 'INDEX_MODEL' // made by another model, or with other preprocessing
+  | 'INDEX_HEADER' // another dim, metric or storage
+  | 'INDEX_NEWER' // written by a newer version of the library
+  | 'INDEX_FILE' // a file that is not an index, or a broken one
+  | 'INDEX_NAME' // not a name under which an index can be kept
+  | 'INDEX_STORAGE' // nothing can be kept here, or the storage failed
+  | 'INDEX_QUOTA' // the storage is full; nothing of the change was made
+  | 'INDEX_DAMAGED' // what is kept is not what was written: `items` says of which
+  | 'INDEX_GONE' // deleted or evicted while it was open
+  | 'INDEX_BLOCKED' // another page holds the index and does not let go
+  | 'INDEX_DISPOSED'; // used after dispose()
+
+/** An index of embeddings cannot take, give or open what was asked. */
+export class IndexError extends DINOv2Error {
+  override readonly name = 'IndexError';
+  declare readonly code: IndexCode;
+  /** Of INDEX_DAMAGED: ids of the items that are lost, as far as they can be told. */
+  readonly items: readonly string[];
+  /** Of INDEX_QUOTA: bytes that were to be written, and bytes that the browser says are left (a guess of its). */
+  readonly need: number | undefined;
+  readonly have: number | undefined;
+  constructor(code: IndexCode, message: string, { items = [], need, have, ...options }: ErrorOptions & { readonly items?: readonly string[]; readonly need?: number; readonly have?: number | undefined } = {}) {
+    super(code, message, options);
+    this.items = items;
+    this.need = need;
+    this.have = have;
+  }
+}

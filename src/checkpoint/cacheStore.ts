@@ -22,8 +22,11 @@ export interface CacheStore {
 
 const NAME = 'dinov2-webgpu';
 
-/** The store, or in a sentence why there is none. */
-export async function openStore(kind: CacheKind): Promise<CacheStore | string> {
+/**
+ * The store, or in a sentence why there is none.
+ * @param root the folder, or the cache, that holds everything: what is kept of models, unless told otherwise
+ */
+export async function openStore(kind: CacheKind, root = NAME): Promise<CacheStore | string> {
   if (kind === 'none') return 'switched off';
   const problems: string[] = [];
   const { crypto, caches } = globalThis;
@@ -32,7 +35,7 @@ export async function openStore(kind: CacheKind): Promise<CacheStore | string> {
   if (kind !== 'cache-api') {
     try {
       if (typeof storage?.getDirectory === 'function' && typeof FileSystemFileHandle.prototype.createWritable === 'function') {
-        return fileStore(await (await storage.getDirectory()).getDirectoryHandle(NAME, { create: true }));
+        return fileStore(await (await storage.getDirectory()).getDirectoryHandle(root, { create: true }));
       }
       problems.push('the origin private file system is missing');
     } catch (error) {
@@ -41,7 +44,7 @@ export async function openStore(kind: CacheKind): Promise<CacheStore | string> {
   }
   if (kind !== 'opfs') {
     try {
-      if (caches !== undefined) return responseStore(await caches.open(NAME));
+      if (caches !== undefined) return responseStore(await caches.open(root));
       problems.push('the Cache API is missing');
     } catch (error) {
       problems.push(`the Cache API failed (${String(error)})`);

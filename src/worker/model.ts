@@ -135,6 +135,10 @@ export class DINOv2 {
     return new Features(this.#connection, await this.#connection.call('forward', request, { signal, transfer }));
   }
 
+  async fingerprint(): Promise<string> {
+    return this.#ask(() => this.#connection.call('fingerprint', { model: this.#id }));
+  }
+
   async describe(size?: PixelSize): Promise<string> {
     return this.#ask(() => this.#connection.call('describe', { model: this.#id, size }));
   }

@@ -148,6 +148,7 @@ export const operations: Performers = {
   },
   pixels: ({ model, images, options }, { signal }) => withImages(images, (image) => models.get(model).pixels(image, { ...options, signal })),
   forward: async ({ model, pixels, size, options }, { signal }) => stateOf(await models.get(model).forward(pixels, size, { ...options, signal })),
+  fingerprint: ({ model }) => models.get(model).fingerprint(),
   describe: ({ model, size }) => models.get(model).describe(size),
   profile: ({ model, images, options }, { signal }) => withImages(images, (image) => models.get(model).profile(image, { ...options, signal })),
   tune: ({ model, options, store }, { signal, ask }) => {

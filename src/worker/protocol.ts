@@ -117,6 +117,7 @@ export interface Operations {
   embedAll(request: OfModel<EmbedAllOptions>): void;
   pixels(request: OfImages<PixelOptions>): Pixels;
   forward(request: OfModel<ForwardOptions> & { readonly pixels: Float32Array; readonly size: PixelSize }): FeaturesState;
+  fingerprint(request: { readonly model: number }): string;
   describe(request: { readonly model: number; readonly size: PixelSize | undefined }): string;
   profile(request: OfImages<PixelOptions>): Profile;
   tune(request: OfModel<TuneOptions> & { readonly store: 'default' | 'page' | false }): TuningReport;

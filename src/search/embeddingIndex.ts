@@ -1,0 +1,376 @@
+/** EmbeddingIndex: puts items, search and store together. Computes nothing itself. */
+import { IndexError } from '../errors.js';
+import { Analysis } from './analysis.js';
+import { checkSameIndex, encodedPatches, headerOf, jsonCopy, storedItem } from './checks.js';
+import { checkedVector, encodeVector } from './codec.js';
+import { fromSafetensors, toNpy, toSafetensors } from './exchange.js';
+import { Items } from './items.js';
+import type { Change, IndexHeader, Journal, StoredItem } from './journal.js';
+import type {
+  ClusterOptions,
+  Clusters,
+  DuplicateOptions,
+  Hit,
+  IndexChange,
+  IndexOptions,
+  Item,
+  ItemExtras,
+  ItemFilter,
+  ItemUpdate,
+  MapPoint,
+  OpenOptions,
+  PartHit,
+  PartQuery,
+  SearchBackend,
+  SearchOptions,
+} from './options.js';
+import { Searcher } from './searcher.js';
+import { openJournal } from './store/openJournal.js';
+
+/**
+ * Vectors of images by id, in memory, with exact search among them: the hits and scores are those of comparing every vector in float64, on the
+ * GPU as on the CPU, equal scores in the order of their ids. `new EmbeddingIndex` forgets everything with the page; `EmbeddingIndex.open` keeps it
+ * in the browser.
+ *
+ * Changes are made one after the other, in the order of the calls; each is durable, and seen by searches, when its promise resolves.
+ */
+export class EmbeddingIndex {
+  readonly header: IndexHeader;
+  readonly #items: Items;
+  readonly #searcher: Searcher;
+  readonly #analysis: Analysis;
+  readonly #journal: Journal | undefined;
+  /** What a journal would keep beside the items. */
+  readonly #states = new Map<string, unknown>();
+  readonly #thumbnails = new Map<string, Blob>();
+  readonly #listeners = new Set<(change: IndexChange) => void>();
+  #stopWatching: (() => void) | undefined;
+  /** The last change that was asked for. */
+  #changes: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  /**
+   * An index in memory.
+   * @param journal what keeps it, whose items it then begins with (`EmbeddingIndex.open` has one)
+   * @throws IndexError INDEX_OPTIONS
+   */
+  constructor(options: IndexOptions, journal?: Journal) {
+    this.header = journal?.header ?? headerOf(options);
+    this.#items = new Items(this.header);
+    this.#journal = journal;
+    this.#searcher = new Searcher(this.#items, options.device);
+    this.#analysis = new Analysis(this.#items, this.header, this.#searcher);
+  }
+
+  /**
+   * Opens the index of this name that is kept in the browser, or begins one. Everything is read into memory.
+   * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER; what the store throws (docs/search.md)
+   */
+  static async open(name: string, { persist, signal, ...options }: OpenOptions): Promise<EmbeddingIndex> {
+    const journal = await openJournal(name, headerOf(options), { persist, signal });
+    const index = new EmbeddingIndex(options, journal);
+    try {
+      // Changes of other tabs that arrive while the items are read come after them.
+      const early: (readonly Change[])[] = [];
+      let ready = false;
+      index.#stopWatching = journal.watch((changes) => void (ready ? index.#apply(changes, true) : early.push(changes)));
+      for await (const item of journal.items(signal)) index.#items.apply({ put: { ...item, metadata: jsonCopy(item.metadata, 'open') } });
+      for (const changes of early) index.#apply(changes, true);
+      ready = true;
+      return index;
+    } catch (error) {
+      index.dispose();
+      throw error;
+    }
+  }
+
+  get size(): number {
+    return this.#items.vectors.count;
+  }
+
+  /** Where searches run, and why there: the CPU until the first search. */
+  get backend(): SearchBackend {
+    return this.#searcher.backend;
+  }
+
+  has(id: string): boolean {
+    return this.#items.rowOf.has(id);
+  }
+
+  /** In the order in which the items came. */
+  ids(): string[] {
+    return [...this.#items.rowOf.keys()];
+  }
+
+  /**
+   * What was handed in with the item, as JSON keeps it (frozen); null if nothing was.
+   * @throws IndexError INDEX_UNKNOWN_ID
+   */
+  metadata(id: string): unknown {
+    return this.#items.metadata[this.#row(id, 'metadata')];
+  }
+
+  /**
+   * The vector as it is stored, and compared: (dim).
+   * @throws IndexError INDEX_UNKNOWN_ID
+   */
+  vector(id: string): Float32Array<ArrayBuffer> {
+    return this.#items.vectors.decode(this.#row(id, 'vector'));
+  }
+
+  /** The picture that was handed in with the item, if one was. */
+  async thumbnail(id: string): Promise<Blob | undefined> {
+    this.#alive();
+    if (!this.has(id)) return undefined;
+    return this.#journal ? this.#journal.thumbnail(id) : this.#thumbnails.get(id);
+  }
+
+  /**
+   * Adds an item.
+   * @param vector (dim)
+   * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES: nothing is added; or what the store throws
+   */
+  add(id: string, vector: ArrayLike<number>, metadata?: unknown, extras: ItemExtras = {}): Promise<void> {
+    return this.#change(() => this.#additions('add', [{ id, vector, metadata, ...extras }]));
+  }
+
+  /** Adds items, all of them or, where one is refused, none. Errors as `add`. */
+  addMany(items: Iterable<Item>): Promise<void> {
+    const list = [...items]; // now: the caller may go on with its array
+    return this.#change(() => this.#additions('addMany', list));
+  }
+
+  /**
+   * Replaces what is given of an item and keeps the rest.
+   * @throws IndexError INDEX_UNKNOWN_ID, and as `add`
+   */
+  update(id: string, update: ItemUpdate): Promise<void> {
+    return this.#change(async () => {
+      const old = this.#items.stored(this.#row(id, 'update'));
+      const where = `update ${JSON.stringify(id)}`;
+      const { vector, metadata, patches, thumbnail } = update;
+      const item: StoredItem = {
+        ...old,
+        ...(vector !== undefined && { vector: encodeVector(checkedVector(vector, this.header, where), this.header.storage, where) }),
+        ...('metadata' in update && { metadata: jsonCopy(metadata, where) }),
+        ...(patches && { patches: encodedPatches(patches, this.header, where) }),
+        ...(thumbnail && { thumbnail }),
+      };
+      return [{ put: item }];
+    });
+  }
+
+  /** Removes the items that are there, and says how many were. */
+  async remove(ids: string | Iterable<string>): Promise<number> {
+    const list = typeof ids === 'string' ? [ids] : [...ids];
+    let removed = 0;
+    await this.#change(async () => {
+      const present = [...new Set(list)].filter((id) => this.has(id));
+      removed = present.length;
+      return present.map((id) => ({ remove: id }));
+    });
+    return removed;
+  }
+
+  /**
+   * The items whose vectors are nearest to a query, best first, equal scores in the order of their ids; a list of queries, which share one pass
+   * over the vectors, gives a list of results.
+   * @throws IndexError INDEX_VECTOR, INDEX_OPTIONS; the signal's reason
+   */
+  search(query: ArrayLike<number>, options?: SearchOptions): Promise<Hit[]>;
+  search(queries: readonly ArrayLike<number>[], options?: SearchOptions): Promise<Hit[][]>;
+  async search(query: ArrayLike<number> | readonly ArrayLike<number>[], options: SearchOptions = {}): Promise<Hit[] | Hit[][]> {
+    this.#alive();
+    if (isList(query)) {
+      const queries = query.map((each, i) => ({ vector: checkedVector(each, this.header, `search, query ${i}`) }));
+      return this.#searcher.search(queries, options);
+    }
+    const [hits] = await this.#searcher.search([{ vector: checkedVector(query, this.header, 'search') }], options);
+    return hits!;
+  }
+
+  /**
+   * The images of which some part looks like a region of another image, best first, and where: searches the patches of all items that have them.
+   * @throws IndexError INDEX_PATCHES, INDEX_OPTIONS; the signal's reason
+   */
+  async searchByPart(query: PartQuery, options: SearchOptions = {}): Promise<PartHit[]> {
+    this.#alive();
+    return this.#analysis.searchByPart(query, options);
+  }
+
+  /**
+   * What is nearest to an item, without the item itself. Its vector is taken as it is stored.
+   * @throws IndexError INDEX_UNKNOWN_ID, INDEX_OPTIONS; the signal's reason
+   */
+  async neighbours(id: string, { filter, ...options }: SearchOptions = {}): Promise<Hit[]> {
+    const vector = this.vector(id);
+    const others: ItemFilter = (other, metadata) => other !== id && (!filter || filter(other, metadata));
+    const [hits] = await this.#searcher.search([{ vector }], { ...options, filter: others });
+    return hits!;
+  }
+
+  /**
+   * Groups of near-duplicates: a chain of pairs leads from any item of a group to any other, each pair with at least the threshold's score. In each
+   * group, and of the groups, the item that came first stands first. All pairs are compared.
+   * @throws IndexError INDEX_OPTIONS; the signal's reason
+   */
+  async duplicates(options: DuplicateOptions = {}): Promise<string[][]> {
+    this.#alive();
+    return this.#analysis.duplicates(options);
+  }
+
+  /**
+   * At most k clusters of items that look alike: spherical k-means, the same for the same items and seed, on GPU and CPU.
+   * @throws IndexError INDEX_OPTIONS; the signal's reason
+   */
+  async clusters(k: number, options: ClusterOptions = {}): Promise<Clusters> {
+    this.#alive();
+    return this.#analysis.clusters(k, options);
+  }
+
+  /** Every item's place in the plane of the first two principal components of the vectors, in the order in which the items came. */
+  async map({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<MapPoint[]> {
+    this.#alive();
+    return this.#analysis.map(signal);
+  }
+
+  /** Everything but the thumbnails in one safetensors file (docs/search.md has its form). Changes that are under way come first. */
+  async export(): Promise<Blob> {
+    await this.#changes;
+    this.#alive();
+    return toSafetensors(this.#items, this.header);
+  }
+
+  /** The vectors as NumPy's file of float32, (count, dim), and the ids as a JSON array, in one order. */
+  async exportNpy(): Promise<{ npy: Blob; ids: Blob }> {
+    await this.#changes;
+    this.#alive();
+    return toNpy(this.#items);
+  }
+
+  /**
+   * Adds the items of an exported file, all of them or none.
+   * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID for a file that is damaged or of another kind; INDEX_HEADER,
+   *   INDEX_MODEL for an index that is another one; INDEX_DUPLICATE_ID
+   */
+  async importFrom(file: Blob): Promise<void> {
+    this.#alive();
+    const { header, items } = await fromSafetensors(file);
+    checkSameIndex(header, this.header);
+    return this.#change(async () => {
+      const there = items.find(({ id }) => this.has(id));
+      if (there) throw new IndexError('INDEX_DUPLICATE_ID', `importFrom: expected ids that are not there yet, found ${JSON.stringify(there.id)}. Remove those items first, or import into a new index.`);
+      return items.map((item) => ({ put: item }));
+    });
+  }
+
+  /**
+   * An index in memory with the items of an exported file.
+   * @param options what differs from the defaults of the file: `device`, and `model` if it has to be that one
+   * @throws as `importFrom`
+   */
+  static async import(file: Blob, { device, model }: Pick<IndexOptions, 'device' | 'model'> = {}): Promise<EmbeddingIndex> {
+    const { header, items } = await fromSafetensors(file);
+    if (model) checkSameIndex(header, { ...header, model });
+    const index = new EmbeddingIndex({ ...header, device });
+    for (const item of items) index.#items.apply({ put: item });
+    return index;
+  }
+
+  /** What was kept under this key by `setState`. */
+  async getState(key: string): Promise<unknown> {
+    this.#alive();
+    return this.#journal ? this.#journal.getState(key) : this.#states.get(key);
+  }
+
+  /** Keeps a small record beside the items, such as how far an import has come: whatever `structuredClone` can copy. */
+  async setState(key: string, value: unknown): Promise<void> {
+    this.#alive();
+    if (this.#journal) await this.#journal.setState(key, value);
+    else this.#states.set(key, structuredClone(value));
+  }
+
+  /** Calls back after every change, also those of other tabs. Returns how to stop. */
+  on(event: 'change', callback: (change: IndexChange) => void): () => void {
+    if (event !== 'change') throw new IndexError('INDEX_OPTIONS', `on: expected the event 'change', found ${JSON.stringify(event)}.`);
+    this.#listeners.add(callback);
+    return () => void this.#listeners.delete(callback);
+  }
+
+  /** Ends the use of the index: what is kept stays. Changes that are under way are finished first. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#stopWatching?.();
+    this.#listeners.clear();
+    this.#searcher.dispose();
+    void this.#changes.finally(() => this.#journal?.close());
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #alive(): void {
+    if (this.#disposed) throw new IndexError('INDEX_DISPOSED', 'EmbeddingIndex: expected one that is in use, found one that was disposed of. Open it again.');
+  }
+
+  #row(id: string, where: string): number {
+    this.#alive();
+    const row = this.#items.rowOf.get(id);
+    if (row === undefined) throw new IndexError('INDEX_UNKNOWN_ID', `${where}: expected the id of one of ${this.size} items, found ${JSON.stringify(id)}. has() tells which are there.`);
+    return row;
+  }
+
+  /** Runs after all changes that were asked for before: `prepare` sees what they left, and says what is to be done or throws. */
+  #change(prepare: () => Promise<readonly Change[]>): Promise<void> {
+    const change = this.#changes.then(async () => {
+      this.#alive();
+      const changes = await prepare();
+      if (changes.length === 0) return;
+      await this.#journal?.commit(changes);
+      this.#apply(changes, false);
+    });
+    this.#changes = change.catch(() => undefined); // the caller has the error; the next change does not depend on this one
+    return change;
+  }
+
+  async #additions(where: string, items: readonly Item[]): Promise<Change[]> {
+    const seen = new Set<string>();
+    return items.map((item) => {
+      const stored = storedItem(item, this.header, where);
+      if (this.has(stored.id) || seen.has(stored.id)) {
+        throw new IndexError('INDEX_DUPLICATE_ID', `${where}: expected ids that are not there yet, found ${JSON.stringify(stored.id)}. Use update(), or another id.`);
+      }
+      seen.add(stored.id);
+      return { put: stored };
+    });
+  }
+
+  #apply(changes: readonly Change[], elsewhere: boolean): void {
+    const put = new Set<string>();
+    const removed = new Set<string>();
+    for (const change of changes) {
+      this.#items.apply(change);
+      const id = 'put' in change ? change.put.id : change.remove;
+      (('put' in change) ? removed : put).delete(id);
+      (('put' in change) ? put : removed).add(id);
+      if (this.#journal) continue;
+      if ('remove' in change) this.#thumbnails.delete(id);
+      else if (change.put.thumbnail) this.#thumbnails.set(id, change.put.thumbnail);
+    }
+    const told: IndexChange = { put: [...put], removed: [...removed], elsewhere };
+    for (const listener of this.#listeners) {
+      try {
+        listener(told);
+      } catch (error) {
+        // The change is made all the same; a listener's error is reported as one of an event's listener is.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}
+
+const isList = (query: ArrayLike<number> | readonly ArrayLike<number>[]): query is readonly ArrayLike<number>[] => Array.isArray(query) && typeof query[0] !== 'number';

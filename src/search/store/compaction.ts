@@ -1,0 +1,108 @@
+/**
+ * Single adds make a file each, and what is replaced leaves holes. Files are merged when there are many of about one size, so that a record is
+ * copied a few times in all, and when most of one is not in use. A merge commits like any change: new file, one transaction, and then the old files go.
+ */
+import { checkState, exclusively, writeSegments, type Context } from './context.js';
+import { told } from './database.js';
+import { damagedError, overtakenError } from './errors.js';
+import { addSeal, ONLY, readRecord, recordBytes, takeSeal, type ItemRow, type SegmentRow } from './rows.js';
+import { Packer, SEGMENT_BYTES } from './segments.js';
+
+/** So many files of one size class are merged. */
+const MANY = 16;
+/** The smallest class is below this, and each of the others up to 16 times as large as the one before. */
+const SMALL_BYTES = 2 ** 16;
+/** Files this large stay as they are while they are in use. */
+const LARGE_BYTES = SEGMENT_BYTES / 2;
+/** So many removals are kept one by one for tabs that do not know of them yet; tabs that are further behind compare everything. */
+const REMOVALS = 1024;
+
+const sizeClass = (bytes: number): number => Math.max(0, Math.ceil(Math.log2(bytes / SMALL_BYTES) / 4));
+
+/** Groups of files that become one file each. */
+export function chooseMerges(segments: readonly SegmentRow[], everything: boolean): SegmentRow[][] {
+  const chosen = segments.filter((row) => (everything ? row.liveBytes < row.bytes || row.bytes < LARGE_BYTES : 2 * row.liveBytes < row.bytes));
+  if (!everything) {
+    const rest = segments.filter((row) => row.bytes < LARGE_BYTES && !chosen.includes(row));
+    for (const size of new Set(rest.map(({ bytes }) => sizeClass(bytes)))) {
+      const rows = rest.filter(({ bytes }) => sizeClass(bytes) === size);
+      if (rows.length >= MANY) chosen.push(...rows);
+    }
+  }
+  const groups: SegmentRow[][] = [];
+  let room = 0;
+  for (const row of chosen.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (row.liveBytes > room || groups.length === 0) {
+      groups.push([]);
+      room = SEGMENT_BYTES;
+    }
+    groups.at(-1)!.push(row);
+    room -= row.liveBytes;
+  }
+  return groups.filter((group) => group.length > 1 || group[0]!.liveBytes < group[0]!.bytes);
+}
+
+export const compact = (context: Context): Promise<void> => compactThose(context, true);
+export const compactWhereWorthIt = (context: Context): Promise<void> => compactThose(context, false);
+
+async function compactThose(context: Context, everything: boolean): Promise<void> {
+  const { name, database } = context;
+  const groups = chooseMerges(await database.run((db) => db.getAll('segments')), everything);
+  // The lock is taken for each: others may write in between.
+  for (const group of groups) await exclusively(name, undefined, () => merge(context, group.map((row) => row.name)));
+  await exclusively(name, undefined, async () => {
+    await forgetRemovals(context);
+    if (everything) await context.files.tidy(new Set(await database.run((db) => db.getAllKeys('segments'))));
+  });
+}
+
+/** Merges files into one. Those that another tab has merged meanwhile are passed over. */
+async function merge(context: Context, names: readonly string[]): Promise<void> {
+  const { name, database, files, seals } = context;
+  const { state, segments, items } = await database.run(async (db) => {
+    const transaction = db.transaction(['state', 'segments', 'items']);
+    const index = transaction.objectStore('items').index('segment');
+    const found = await Promise.all(names.map(async (key) => ({ segment: await transaction.objectStore('segments').get(key), rows: await index.getAll(key) })));
+    return { state: checkState(context, await transaction.objectStore('state').get(ONLY)), segments: found.flatMap(({ segment }) => segment ?? []), items: found.flatMap(({ rows }) => rows) };
+  });
+  if (items.length === 0) return;
+  items.sort((a, b) => a.sequence - b.sequence);
+  const packer = new Packer(items[0]!.sequence);
+  const moved: ItemRow[] = [];
+  const damaged: string[] = [];
+  for (const row of items) {
+    const bytes = seals.isItem(row) ? await files.read(row.segment) : undefined;
+    if (!bytes || !readRecord(row, bytes)) damaged.push(String(row.id));
+    else moved.push(seals.item({ ...row, ...packer.add([bytes.slice(row.offset, row.offset + recordBytes(row))]) }));
+  }
+  files.forget();
+  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length); // and the files stay as they are
+  const need = packer.segments.reduce((sum, { bytes }) => sum + bytes, 0);
+  const token = crypto.randomUUID();
+  await writeSegments(context, packer.segments, need, () => database.write(['state', 'items', 'segments'], need, async (transaction) => {
+    const current = await transaction.objectStore('state').get(ONLY);
+    if (current?.token === token) return;
+    if (current?.token !== state.token) throw overtakenError(name);
+    const sum = moved.reduce((total, row, i) => addSeal(takeSeal(total, items[i]!.seal), row.seal), state.sum);
+    for (const row of moved) told(transaction.objectStore('items').put(row));
+    for (const row of segments) told(transaction.objectStore('segments').delete(row.name));
+    for (const { name: segment, bytes, items: count } of packer.segments) told(transaction.objectStore('segments').put({ name: segment, bytes, items: count, liveBytes: bytes }));
+    told(transaction.objectStore('state').put(seals.state({ ...state, generation: state.generation + 1, sum, token }), ONLY));
+  }));
+  await files.remove(segments.map((row) => row.name));
+}
+
+async function forgetRemovals(context: Context): Promise<void> {
+  const { database, seals } = context;
+  const token = crypto.randomUUID();
+  await database.write(['state', 'removals'], 0, async (transaction) => {
+    const state = checkState(context, await transaction.objectStore('state').get(ONLY));
+    if (state.removals <= REMOVALS || state.token === token) return;
+    const removals = transaction.objectStore('removals');
+    const old = (await removals.getAll()).slice(0, -REMOVALS);
+    const floor = old.at(-1)!.sequence;
+    told(removals.delete(IDBKeyRange.upperBound(floor)));
+    const sum = old.reduce((total, row) => takeSeal(total, row.seal), state.sum);
+    told(transaction.objectStore('state').put(seals.state({ ...state, generation: state.generation + 1, removals: state.removals - old.length, floor, sum, token }), ONLY));
+  });
+}

@@ -1,0 +1,54 @@
+/** What the parts of the store share about one open index. */
+import type { Database } from './database.js';
+import { IndexError } from '../../errors.js';
+import { damagedError, storageError } from './errors.js';
+import { readRecord, type ItemRow, type Seals, type StateRow } from './rows.js';
+import type { NewSegment, SegmentFiles } from './segments.js';
+import type { StoredItem } from '../journal.js';
+
+export interface Context {
+  readonly name: string;
+  readonly database: Database;
+  readonly files: SegmentFiles;
+  readonly seals: Seals;
+}
+
+/** Runs `task` while no other tab writes to the index of this name. Ends with the page, however that ends. */
+export async function exclusively<T>(name: string, signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
+  const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
+  if (!locks) throw storageError(name, 'Web Locks are missing');
+  return locks.request(`dinov2-webgpu search ${name}`, signal ? { signal } : {}, task) as Promise<T>;
+}
+
+/** @throws IndexError INDEX_DAMAGED */
+export function checkState({ name, seals }: Context, state: StateRow | undefined): StateRow {
+  if (seals.isState(state)) return state;
+  throw damagedError(name, [], ['the record of the last commit is damaged'], 0);
+}
+
+/**
+ * An item with its bytes. Another tab may have moved them into another file since the row was read: then the row is read again.
+ * @returns undefined if the item was replaced or removed since; 'damaged' if its bytes are not those that were written
+ */
+export async function readItem({ database, files, seals }: Context, row: ItemRow): Promise<StoredItem | 'damaged' | undefined> {
+  for (let current = row; ; ) {
+    const bytes = await files.read(current.segment);
+    if (bytes) return readRecord(current, bytes) ?? 'damaged';
+    const now = await database.run((db) => db.get('items', row.sequence));
+    if (!now) return undefined;
+    if (now.segment === current.segment || !seals.isItem(now)) return 'damaged';
+    current = now;
+  }
+}
+
+/** Writes files, and then the transaction that makes them part of the index. @param need bytes of all of it */
+export async function writeSegments<T>({ files }: Context, segments: readonly NewSegment[], need: number, transaction: () => Promise<T>): Promise<T> {
+  await files.write(segments, need);
+  try {
+    return await transaction();
+  } catch (error) {
+    // Where the answer alone was lost, the transaction may be in, and the files in use. What is nobody's goes at the next opening.
+    if (!(error instanceof IndexError && error.code === 'INDEX_STORAGE')) await files.remove(segments.map(({ name }) => name));
+    throw error;
+  }
+}

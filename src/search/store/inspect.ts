@@ -1,0 +1,101 @@
+/** Whether an index is as it was written. */
+import { readItem, type Context } from './context.js';
+import type { Connection } from './database.js';
+import { addSeal, ONLY, recordBytes, type ItemRow, type RemovalRow, type Seals, type SegmentRow, type StateRow } from './rows.js';
+
+/** What one transaction saw. */
+export interface Rows {
+  readonly state: StateRow | undefined;
+  readonly items: readonly ItemRow[];
+  readonly removals: readonly RemovalRow[];
+  readonly segments: readonly SegmentRow[];
+}
+
+/** What is wrong, and what is not. */
+export interface Damage {
+  readonly whole: readonly ItemRow[];
+  /** Ids of the others, as far as they can be told. */
+  readonly items: readonly string[];
+  /** What else there is to say. */
+  readonly notes: readonly string[];
+}
+
+export const isDamaged = ({ items, notes }: Damage): boolean => items.length > 0 || notes.length > 0;
+
+/** Rows that are asked for at once: a message between processes each. */
+const BATCH = 4096;
+
+export async function readRows(db: Connection): Promise<Rows> {
+  const transaction = db.transaction(['state', 'items', 'removals', 'segments']);
+  const all = async <Row extends { readonly sequence: number }>(read: (from: IDBKeyRange) => Promise<Row[]>): Promise<Row[]> => {
+    const rows: Row[] = [];
+    for (let last = -1; ; ) {
+      const batch = await read(IDBKeyRange.lowerBound(last, true));
+      rows.push(...batch);
+      if (batch.length < BATCH) return rows;
+      last = batch.at(-1)!.sequence;
+    }
+  };
+  const state = await transaction.objectStore('state').get(ONLY);
+  const items = await all((from) => transaction.objectStore('items').getAll(from, BATCH));
+  const removals = await all((from) => transaction.objectStore('removals').getAll(from, BATCH));
+  return { state, items, removals, segments: await transaction.objectStore('segments').getAll() };
+}
+
+/** What follows for the segments from the items. */
+export function segmentsOf(items: readonly ItemRow[]): Map<string, { items: number; liveBytes: number; end: number }> {
+  const found = new Map<string, { items: number; liveBytes: number; end: number }>();
+  for (const row of items) {
+    const segment = found.get(row.segment) ?? { items: 0, liveBytes: 0, end: 0 };
+    const bytes = recordBytes(row);
+    found.set(row.segment, { items: segment.items + 1, liveBytes: segment.liveBytes + bytes, end: Math.max(segment.end, row.offset + bytes) });
+  }
+  return found;
+}
+
+/** Every row of the database against its seal, and all of them together against the last commit and the segments. */
+export function inspectRows({ state, items, removals, segments }: Rows, seals: Seals): Damage {
+  const notes: string[] = [];
+  const damaged: string[] = [];
+  const whole: ItemRow[] = [];
+  const ids = new Set<string>();
+  let sum = 0;
+  for (const row of items) {
+    sum = addSeal(sum, row.seal);
+    if (!seals.isItem(row) || ids.has(row.id)) damaged.push(String(row.id));
+    else whole.push(row);
+    ids.add(row.id);
+  }
+  for (const row of removals) sum = addSeal(sum, row.seal);
+  const broken = removals.filter((row) => !seals.isRemoval(row)).length;
+  if (broken > 0) notes.push(`${broken} records of removals are damaged`);
+  if (!seals.isState(state)) notes.push('the record of the last commit is damaged');
+  else if (items.length !== state.items) notes.push(`${state.items} items were written, and ${items.length} are in the database`);
+  else if (damaged.length === 0 && broken === 0 && (sum !== state.sum || removals.length !== state.removals)) notes.push('rows of the database are not those of the last commit');
+  const wanted = segmentsOf(whole);
+  const wrong = segments.filter(({ name, bytes, items: count, liveBytes }) => {
+    const found = wanted.get(name);
+    wanted.delete(name);
+    return !found || found.items !== count || found.liveBytes !== liveBytes || !(bytes >= found.end);
+  }).length + wanted.size;
+  if (damaged.length === 0 && notes.length === 0 && wrong > 0) notes.push(`the records of ${wrong} files are damaged`);
+  return { whole, items: damaged, notes };
+}
+
+/** The bytes of all items, and the files that they are in. */
+export async function inspectFiles(context: Context, segments: readonly SegmentRow[], found: Damage): Promise<Damage> {
+  const whole: ItemRow[] = [];
+  const items = [...found.items];
+  const notes = [...found.notes];
+  for (const row of found.whole) {
+    const item = await readItem(context, row);
+    if (item === 'damaged') items.push(row.id);
+    else if (item) whole.push(row);
+  }
+  for (const { name, bytes } of segments) {
+    const length = context.files.lengthOf(name) ?? bytes; // one that is missing was told with its items
+    if (length > bytes) notes.push(`a file has ${length} bytes where ${bytes} were written`);
+  }
+  context.files.forget();
+  return { whole, items, notes };
+}

@@ -1,0 +1,101 @@
+/** Opens an index that is kept in the browser, or begins one. */
+import { openStore, type CacheFolder, type CacheKind, type CacheStore } from '../../checkpoint/cacheStore.js';
+import { IndexError } from '../../errors.js';
+import type { IndexHeader, ModelIdentity } from '../journal.js';
+import { checkName, finishDeletion, folderOf, ROOT } from './catalogue.js';
+import { exclusively, type Context } from './context.js';
+import { Database, databaseNames } from './database.js';
+import { damagedError, newerError, quote, storageError } from './errors.js';
+import { inspectFiles, inspectRows, isDamaged, readRows } from './inspect.js';
+import { dropDamaged } from './repair.js';
+import { FORMAT, headerText, isHeader, parseHeader, sealHeader, Seals, type HeaderRow } from './rows.js';
+import { SegmentFiles } from './segments.js';
+import { StoredJournal } from './storedJournal.js';
+
+export interface JournalOptions {
+  /** Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack). Default: false. */
+  readonly persist?: boolean | undefined;
+  /** Ends the wait for other tabs. */
+  readonly signal?: AbortSignal | undefined;
+  /** `drop`: where something is damaged, goes on with the items that are whole; `dropped` of the journal names the others. Default: an error that names them. */
+  readonly repair?: 'drop' | undefined;
+}
+
+/**
+ * The journal of the index `name`, which begins empty where there is none. One writer at a time: waits while another tab writes.
+ * @param name 1 to 200 characters
+ * @throws IndexError INDEX_NAME, INDEX_MODEL, INDEX_HEADER, INDEX_NEWER, INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE, INDEX_BLOCKED
+ */
+export async function openJournal(name: string, header: IndexHeader, { persist = false, signal, repair }: JournalOptions = {}): Promise<StoredJournal> {
+  checkName(name);
+  signal?.throwIfAborted();
+  const storage = (globalThis.navigator as Navigator | undefined)?.storage as Partial<StorageManager> | undefined;
+  if (persist) await storage?.persist?.();
+  return exclusively(name, signal, async () => {
+    const database = new Database(name);
+    try {
+      return await openExclusively(name, header, database, repair);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  });
+}
+
+async function storeOf(name: string, kind: CacheKind): Promise<CacheStore> {
+  const store = await openStore(kind, ROOT);
+  if (typeof store === 'string') throw storageError(name, store);
+  return store;
+}
+
+/** With the lock. */
+async function openExclusively(name: string, header: IndexHeader, database: Database, repair: 'drop' | undefined): Promise<StoredJournal> {
+  const text = headerText(header);
+  const preferred = await storeOf(name, 'auto');
+  await finishDeletion(name);
+  await checkLeftovers(name, await folderOf(preferred, name), repair);
+  const begin: HeaderRow = sealHeader({ format: FORMAT, header: text, store: preferred.kind, identity: crypto.randomUUID(), deleting: false });
+  const seals = new Seals(text);
+  const state = seals.state({ generation: 0, last: 0, floor: 0, items: 0, removals: 0, sum: 0, token: crypto.randomUUID() });
+  const found = await database.open({ header: begin, state });
+  const readable = isHeader(found);
+  if (readable) checkHeader(name, found, header);
+  else if (!repair) throw damagedError(name, [], ['the record of what the index is (model, dim) is damaged'], 0);
+  const store = found?.store === undefined || found.store === preferred.kind ? preferred : await storeOf(name, readable ? found.store : 'auto');
+  const context: Context = { name, database, files: new SegmentFiles(name, await folderOf(store, name)), seals };
+  const rows = await database.run(readRows);
+  let damage = inspectRows(rows, seals);
+  if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that all of it is told at once
+  const damaged = isDamaged(damage) || !readable;
+  if (damaged && !repair) throw damagedError(name, damage.items, damage.notes, damage.whole.length);
+  const kept = damaged ? await dropDamaged(context, readable ? found : { ...begin, store: store.kind }, rows, damage) : { state: rows.state!, items: rows.items, segments: rows.segments };
+  if (!readable) await database.open(undefined); // from now on it is the index with this header
+  await context.files.tidy(new Set(kept.segments.map((segment) => segment.name)));
+  return new StoredJournal(context, { header: parseHeader(text), ...kept, dropped: damaged ? damage.items : [] });
+}
+
+/** Files without a database: it was deleted by somebody else, or found broken by the browser and made anew. They are not removed without a word. */
+async function checkLeftovers(name: string, folder: CacheFolder, repair: 'drop' | undefined): Promise<void> {
+  const names = await databaseNames();
+  if (!names || names.includes(name)) return;
+  const files = (await folder.names()).filter((file) => !file.endsWith('.crswap'));
+  if (files.length === 0) return;
+  if (!repair) throw damagedError(name, [], [`its database gone, with ${files.length} files of vectors left`], 0);
+  for (const file of files) await folder.remove(file);
+}
+
+/** @throws IndexError INDEX_NEWER, INDEX_MODEL, INDEX_HEADER */
+export function checkHeader(name: string, row: HeaderRow, wanted: IndexHeader): void {
+  if (row.format > FORMAT) throw newerError(name, `format ${row.format}`);
+  if (row.header === headerText(wanted)) return;
+  const found = parseHeader(row.header);
+  if (found.format > FORMAT) throw newerError(name, `format ${String(found.format)}`);
+  if (describe(found.model) !== describe(wanted.model)) {
+    throw new IndexError('INDEX_MODEL', `index ${quote(name)}: expected vectors of ${describe(wanted.model)}, found vectors of ${describe(found.model)}. Vectors of two models, or of two kinds of preprocessing, cannot be compared: open the index with what made it, take another name, or delete it (deleteIndex) and add its items again.`);
+  }
+  const fields = (['dim', 'metric', 'storage', 'patches'] as const).filter((field) => found[field] !== wanted[field]);
+  const list = (header: IndexHeader): string => fields.map((field) => `${field} ${header[field]}`).join(', ');
+  throw new IndexError('INDEX_HEADER', `index ${quote(name)}: expected ${list(wanted)}, found ${list(found)}. Open it as it was made, or take another name.`);
+}
+
+const describe = (model: ModelIdentity | undefined): string => (model ? `${quote(model.id)} (${model.fingerprint.slice(0, 16)}…; ${model.preprocessing})` : 'no model in particular');

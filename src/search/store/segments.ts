@@ -1,0 +1,123 @@
+/** Segments: files of records, written once. */
+import type { CacheFolder } from '../../checkpoint/cacheStore.js';
+import { quotaError, isQuota, isVanished } from './errors.js';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** A commit that has more is written as several files, each of which fits into memory easily when it is read. */
+export const SEGMENT_BYTES = 2 ** 24;
+/** Of segments that were read and may be needed again: items stand in the order of their sequence, which after a compaction is not that of the files. */
+const KEPT_BYTES = 2 ** 26;
+
+/** A file that is to be written. */
+export interface NewSegment {
+  readonly name: string;
+  readonly parts: Bytes[];
+  bytes: number;
+  items: number;
+}
+
+/** Says where records go, one behind the other. */
+export class Packer {
+  readonly segments: NewSegment[] = [];
+  readonly #sequence: number;
+
+  /** @param sequence of the first item: names are in the order of the files' making, for people who look */
+  constructor(sequence: number) {
+    this.#sequence = sequence;
+  }
+
+  add(parts: readonly Bytes[]): { readonly segment: string; readonly offset: number } {
+    const bytes = parts.reduce((sum, { length }) => sum + length, 0);
+    let segment = this.segments.at(-1);
+    if (!segment || segment.bytes + bytes > SEGMENT_BYTES) this.segments.push((segment = { name: newName(this.#sequence), parts: [], bytes: 0, items: 0 }));
+    const offset = segment.bytes;
+    segment.parts.push(...parts);
+    segment.bytes += bytes;
+    segment.items += 1;
+    return { segment: segment.name, offset };
+  }
+}
+
+/** Never a name that was there before, whatever a crash has left. */
+const newName = (sequence: number): string => `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
+
+export class SegmentFiles {
+  readonly #name: string;
+  readonly #folder: CacheFolder;
+  /** The longest unused first. */
+  readonly #read = new Map<string, Bytes>();
+  #readBytes = 0;
+  readonly #lengths = new Map<string, number>();
+
+  constructor(name: string, folder: CacheFolder) {
+    this.#name = name;
+    this.#folder = folder;
+  }
+
+  /** The whole file; undefined if it is not there. */
+  async read(name: string): Promise<Bytes | undefined> {
+    let bytes = this.#read.get(name);
+    if (bytes) this.#read.delete(name);
+    else {
+      bytes = await this.#fetch(name);
+      if (!bytes) return undefined;
+      this.#readBytes += bytes.length;
+      this.#lengths.set(name, bytes.length);
+    }
+    this.#read.set(name, bytes);
+    for (const [oldest, { length }] of this.#read) {
+      if (this.#readBytes <= KEPT_BYTES || oldest === name) break;
+      this.#read.delete(oldest);
+      this.#readBytes -= length;
+    }
+    return bytes;
+  }
+
+  /** Of a file that was read. */
+  lengthOf(name: string): number | undefined {
+    return this.#lengths.get(name);
+  }
+
+  /** Forgets what was read. */
+  forget(): void {
+    this.#lengths.clear();
+    this.#read.clear();
+    this.#readBytes = 0;
+  }
+
+  /** All of them, or none. @param need bytes of the whole commit */
+  async write(segments: readonly NewSegment[], need: number): Promise<void> {
+    try {
+      for (const { name, parts } of segments) await this.#folder.write(name, new Blob(parts));
+    } catch (error) {
+      await this.remove(segments.map(({ name }) => name));
+      throw isQuota(error) ? await quotaError(this.#name, need, error) : error;
+    }
+  }
+
+  /** What cannot be removed now is nobody's, and goes when the index is opened the next time. */
+  async remove(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      const bytes = this.#read.get(name);
+      if (bytes) this.#readBytes -= bytes.length;
+      this.#read.delete(name);
+      await this.#folder.remove(name).catch(() => undefined);
+    }
+  }
+
+  /** Removes what no commit knows: segments of one that was interrupted, and swap files. */
+  async tidy(known: ReadonlySet<string>): Promise<void> {
+    await this.remove((await this.#folder.names()).filter((name) => !known.has(name)));
+  }
+
+  async #fetch(name: string): Promise<Bytes | undefined> {
+    try {
+      const file = await this.#folder.read(name);
+      return file && new Uint8Array(await file.arrayBuffer());
+    } catch (error) {
+      if (isVanished(error)) return undefined; // another tab has removed it while it was read
+      throw error;
+    }
+  }
+}

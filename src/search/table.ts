@@ -1,0 +1,218 @@
+/** The vectors of an index in memory: the truth, of which a GPU holds a copy. */
+import { decodeInto, encodedBytes, f16Numbers } from './codec.js';
+import type { VectorStorage } from './journal.js';
+
+/** Bytes of a block of rows: memory grows by so much, and no row is ever moved when it grows. */
+const BLOCK_BYTES = 1 << 20;
+
+interface Block {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The numbers of all rows of the block, one row after the other: the same memory where rows have no scale. */
+  readonly numbers: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Int8Array<ArrayBuffer>;
+  /** int8: of each row. */
+  readonly scales: Float32Array<ArrayBuffer> | undefined;
+}
+
+/** Rows without gaps: where a row is removed, the last one takes its place. */
+export class VectorTable {
+  readonly dim: number;
+  readonly storage: VectorStorage;
+  readonly rowsPerBlock: number;
+  readonly #blocks: Block[] = [];
+  #count = 0;
+  #moves = 0;
+  #largestNorm = 0;
+  /** Rows that were written again since the last `takeChanged`; appended ones are not among them. */
+  readonly #changed = new Set<number>();
+
+  constructor(dim: number, storage: VectorStorage) {
+    this.dim = dim;
+    this.storage = storage;
+    this.rowsPerBlock = Math.max(1, Math.floor(BLOCK_BYTES / encodedBytes(dim, storage)));
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Grows whenever a row that was there has changed its place or its vector: what was computed of rows before is then of no use. */
+  get moves(): number {
+    return this.#moves;
+  }
+
+  /** No row is longer. Never shrinks. */
+  get largestNorm(): number {
+    return this.#largestNorm;
+  }
+
+  append(encoded: Uint8Array<ArrayBuffer>): number {
+    const row = this.#count;
+    if (row % this.rowsPerBlock === 0 && row / this.rowsPerBlock === this.#blocks.length) this.#blocks.push(this.#newBlock());
+    this.#count += 1;
+    this.#write(row, encoded);
+    return row;
+  }
+
+  replace(row: number, encoded: Uint8Array<ArrayBuffer>): void {
+    this.#moves += 1;
+    this.#write(row, encoded);
+    this.#changed.add(row);
+  }
+
+  /** Removes a row; the last row is now at its place (unless it was the last one itself). */
+  remove(row: number): void {
+    this.#moves += 1;
+    const last = this.#count - 1;
+    if (row !== last) {
+      this.#write(row, this.encoded(last));
+      this.#changed.add(row);
+    }
+    this.#changed.delete(last);
+    this.#count = last;
+    if (last % this.rowsPerBlock === 0) this.#blocks.length = last / this.rowsPerBlock;
+  }
+
+  /** Rows written again since the last call, of those that there still are. */
+  takeChanged(): number[] {
+    const rows = [...this.#changed];
+    this.#changed.clear();
+    return rows;
+  }
+
+  /** A copy of a row's bytes. */
+  encoded(row: number): Uint8Array<ArrayBuffer> {
+    const { bytes, numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
+    const at = row % this.rowsPerBlock;
+    const length = this.dim * numbers.BYTES_PER_ELEMENT;
+    const numberBytes = bytes.subarray(at * length, (at + 1) * length);
+    if (!scales) return numberBytes.slice();
+    const encoded = new Uint8Array(length + 4);
+    encoded.set(numberBytes);
+    encoded.set(new Uint8Array(scales.buffer, 4 * at, 4), length);
+    return encoded;
+  }
+
+  /** The numbers of a row that a dot product with it counts. */
+  decode(row: number, out: Float32Array<ArrayBuffer> = new Float32Array(this.dim)): Float32Array<ArrayBuffer> {
+    const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
+    const at = row % this.rowsPerBlock;
+    const begin = at * this.dim;
+    if (numbers instanceof Float32Array) {
+      out.set(numbers.subarray(begin, begin + this.dim));
+    } else if (numbers instanceof Uint16Array) {
+      const values = f16Numbers();
+      for (let i = 0; i < this.dim; i++) out[i] = values[numbers[begin + i]!]!;
+    } else {
+      const scale = scales![at]!;
+      for (let i = 0; i < this.dim; i++) out[i] = numbers[begin + i]! * scale;
+    }
+    return out;
+  }
+
+  /** A row's memory as it is stored, for those who copy many: `begin` counts numbers. Without the scale. */
+  view(row: number): { numbers: Block['numbers']; begin: number; scale: number } {
+    const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
+    const at = row % this.rowsPerBlock;
+    return { numbers, begin: at * this.dim, scale: scales ? scales[at]! : 1 };
+  }
+
+  /** Score of one row: products added up in float64, in their order. */
+  score(query: Float64Array, row: number): number {
+    const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
+    const at = row % this.rowsPerBlock;
+    const begin = at * this.dim;
+    let sum = 0;
+    if (numbers instanceof Float32Array) {
+      for (let i = 0; i < this.dim; i++) sum += query[i]! * numbers[begin + i]!;
+    } else if (numbers instanceof Uint16Array) {
+      const values = f16Numbers();
+      for (let i = 0; i < this.dim; i++) sum += query[i]! * values[numbers[begin + i]!]!;
+    } else {
+      const scale = scales![at]!;
+      for (let i = 0; i < this.dim; i++) sum += query[i]! * Math.fround(numbers[begin + i]! * scale);
+    }
+    return sum;
+  }
+
+  /** Scores of rows begin … end - 1, each as `score` gives it, to out[0 …). Four rows at once: a sum that waits for nothing but itself takes twice as long. */
+  scores(query: Float64Array, begin: number, end: number, out: Float64Array): void {
+    const { dim, rowsPerBlock } = this;
+    let row = begin;
+    while (row < end) {
+      const block = this.#blocks[Math.floor(row / rowsPerBlock)]!;
+      const first = row % rowsPerBlock;
+      const count = Math.min(end - row, rowsPerBlock - first);
+      const to = row - begin;
+      let done = 0;
+      for (; done + 4 <= count; done += 4) scoreFour(query, block, first + done, dim, out, to + done);
+      for (; done < count; done++) out[to + done] = this.score(query, row + done);
+      row += count;
+    }
+  }
+
+  #newBlock(): Block {
+    const { dim, storage, rowsPerBlock } = this;
+    if (storage === 'f32') {
+      const numbers = new Float32Array(rowsPerBlock * dim);
+      return { bytes: new Uint8Array(numbers.buffer), numbers, scales: undefined };
+    }
+    if (storage === 'f16') {
+      const numbers = new Uint16Array(rowsPerBlock * dim);
+      return { bytes: new Uint8Array(numbers.buffer), numbers, scales: undefined };
+    }
+    const numbers = new Int8Array(rowsPerBlock * dim);
+    return { bytes: new Uint8Array(numbers.buffer), numbers, scales: new Float32Array(rowsPerBlock) };
+  }
+
+  #write(row: number, encoded: Uint8Array<ArrayBuffer>): void {
+    const { bytes, numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
+    const at = row % this.rowsPerBlock;
+    const length = this.dim * numbers.BYTES_PER_ELEMENT;
+    bytes.set(encoded.subarray(0, length), at * length);
+    if (scales) scales[at] = new DataView(encoded.buffer, encoded.byteOffset + length, 4).getFloat32(0, true);
+    const values = new Float32Array(this.dim);
+    decodeInto(encoded, 0, this.storage, values);
+    let squares = 0;
+    for (let i = 0; i < values.length; i++) squares += values[i]! ** 2;
+    this.#largestNorm = Math.max(this.#largestNorm, Math.sqrt(squares));
+  }
+}
+
+function scoreFour(query: Float64Array, { numbers, scales }: Block, row: number, dim: number, out: Float64Array, to: number): void {
+  let [a, b, c, d] = [0, 0, 0, 0];
+  const at = row * dim;
+  const at1 = at + dim;
+  const at2 = at1 + dim;
+  const at3 = at2 + dim;
+  if (numbers instanceof Float32Array) {
+    for (let i = 0; i < dim; i++) {
+      const x = query[i]!;
+      a += x * numbers[at + i]!;
+      b += x * numbers[at1 + i]!;
+      c += x * numbers[at2 + i]!;
+      d += x * numbers[at3 + i]!;
+    }
+  } else if (numbers instanceof Uint16Array) {
+    const values = f16Numbers();
+    for (let i = 0; i < dim; i++) {
+      const x = query[i]!;
+      a += x * values[numbers[at + i]!]!;
+      b += x * values[numbers[at1 + i]!]!;
+      c += x * values[numbers[at2 + i]!]!;
+      d += x * values[numbers[at3 + i]!]!;
+    }
+  } else {
+    const [r, s, t, u] = [scales![row]!, scales![row + 1]!, scales![row + 2]!, scales![row + 3]!];
+    for (let i = 0; i < dim; i++) {
+      const x = query[i]!;
+      a += x * Math.fround(numbers[at + i]! * r);
+      b += x * Math.fround(numbers[at1 + i]! * s);
+      c += x * Math.fround(numbers[at2 + i]! * t);
+      d += x * Math.fround(numbers[at3 + i]! * u);
+    }
+  }
+  out[to] = a;
+  out[to + 1] = b;
+  out[to + 2] = c;
+  out[to + 3] = d;
+}
