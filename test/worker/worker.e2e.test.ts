@@ -62,6 +62,7 @@ describe('the same as in the page', () => {
           again: await (PCA as unknown as Globals['library']['PCA']).fromJSON(JSON.parse(JSON.stringify(pca)) as ReturnType<typeof pca.toJSON>).rgb(features),
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
+          fingerprint: await plain.fingerprint(),
           tune: { ...(await plain.tune({ sizesPx: [56], store: false })), ms: 0 },
           similar: cosineSimilarity(await plain.embed(blob, { resize: 'square', size: 70 }), await plain.embed(other, { resize: 'square', size: 70 })),
           held: (await model.gpuBytes) > 1e6,
