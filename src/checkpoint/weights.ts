@@ -5,10 +5,11 @@ import type { WeightStorage } from '../gpu/kernel.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { bf16ToF32, f16ToF32, f32ToF32 } from './float.js';
 import { placeTensors, type Parameter } from './names.js';
-import { bytesPerElement, PackingMemory, PanelPacker } from './packing.js';
+import { PackingMemory, PanelPacker, weightLimit } from './packing.js';
 import { readQuantized, scaleName } from './quantized.js';
 import { dtypeBits, type TensorInfo } from './safetensors.js';
 import type { TensorPiece, TensorStream } from './tensorStream.js';
+import { allBelow, bitsOf } from './turn.js';
 import { isMatrix, WeightMemory } from './weightMemory.js';
 
 export interface LoadProgress {
@@ -37,15 +38,12 @@ export interface WeightOptions {
 
 /** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
 interface Sink {
-  add(values: Float32Array, begin: number): void;
-  /** No value may reach this. */
+  /** False if one of them is not below the limit. */
+  add(values: Float32Array, begin: number): boolean;
   readonly limit: number;
   /** Elements of a panel: portions end where panels do, so that there is often a place to go on from. */
   readonly panel: number;
 }
-
-/** From here on, the nearest f16 is infinity. */
-const F16_LIMIT = 65_520;
 
 /** Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as `loadWeights` */
 export function presentParameters(stream: TensorStream, parameters: readonly Parameter[]): Parameter[] {
@@ -79,9 +77,13 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
         const columns = perRow(parameter);
         const packer = new PanelPacker(shape[0]!, columns, storage, (offset, data) => write(name, offset, data), memory);
         packers.push(packer);
-        sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity, panel: PANEL_COLUMNS * columns });
+        sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: weightLimit(storage), panel: PANEL_COLUMNS * columns });
       } else {
-        sinks.set(name, { add: (values, begin) => write(name, begin * 4, asBytes(values)), limit: Infinity, panel: Infinity });
+        const add = (values: Float32Array, begin: number): boolean => {
+          write(name, begin * 4, asBytes(values));
+          return allBelow(Infinity, bitsOf(values));
+        };
+        sinks.set(name, { add, limit: Infinity, panel: Infinity });
       }
     }
 
@@ -97,7 +99,8 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
       const scale = rowScales.get(name);
       if (scale) {
         f32ToF32(bytes, scale, offset / 4);
-        checkValues(name, scale.subarray(offset / 4, (offset + bytes.length) / 4), offset / 4, Infinity);
+        const came = scale.subarray(offset / 4, (offset + bytes.length) / 4);
+        if (!allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
       }
       if (sink) {
         const row = perRow(byName.get(placement.parameter)!);
@@ -141,8 +144,7 @@ function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin
     let values = scratch.subarray(0, portion);
     if (aligned) values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion);
     else convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
-    checkValues(name, values, first + done, sink.limit);
-    sink.add(values, at);
+    if (!sink.add(values, at)) throw outOfRange(name, values, first + done, sink.limit);
     done += portion;
     yield portion * width;
   }
@@ -161,13 +163,12 @@ function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array, first: 
   }
 }
 
-function checkValues(name: string, values: Float32Array, begin: number, limit: number): void {
-  let at = 0;
-  while (at < values.length && Math.abs(values[at]!) < limit) at++; // NaN is less than nothing
-  if (at === values.length) return;
+/** What to say of the first of `values` that is not below the limit. `begin`: where they stand in their tensor. */
+function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
+  const at = values.findIndex((value) => !(Math.abs(value) < limit)); // NaN is less than nothing
   const found = `found ${values[at]} at element ${begin + at}`;
   if (Number.isFinite(values[at])) {
-    throw new CheckpointError('CHECKPOINT_RANGE', `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`);
+    return new CheckpointError('CHECKPOINT_RANGE', `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`);
   }
-  throw new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`);
+  return new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`);
 }
