@@ -89,7 +89,7 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
 
     const totalTensors = stream.header.tensors.size;
     let loadedTensors = 0;
-    const scratch = new Float32Array(SCRATCH_ELEMENTS);
+    const scratch = new Scratch();
     const rowScales = new Map([...scales].map(([name, rows]) => [name, new Float32Array(rows)]));
     for await (const piece of stream.pieces) {
       signal?.throwIfAborted();
@@ -130,20 +130,28 @@ const perRow = ({ shape }: Parameter): number => shape.slice(1).reduce((product,
 const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> => new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
 
 /** Values are converted and handed on in portions of at most this many, which keeps the scratch at 1 MiB whatever the tensor. */
-const SCRATCH_ELEMENTS = 2 ** 18;
+const PORTION_ELEMENTS = 2 ** 18;
+
+/** Room for a portion, made when something has to be converted. */
+class Scratch {
+  #values: Float32Array<ArrayBuffer> | undefined;
+
+  take(elements: number): Float32Array<ArrayBuffer> {
+    return (this.#values ??= new Float32Array(PORTION_ELEMENTS)).subarray(0, elements);
+  }
+}
 
 /** Hands a piece's values to the sink, and yields the bytes of each portion when that is done. `begin`: of the tensor, in the parameter. */
-function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: number, scratch: Float32Array, scales: Float32Array | undefined): Generator<number, void, undefined> {
+function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: number, scratch: Scratch, scales: Float32Array | undefined): Generator<number, void, undefined> {
   const width = dtypeBits(info.dtype)! / 8;
   const count = bytes.length / width;
   const first = offset / width;
   const aligned = info.dtype === 'F32' && bytes.byteOffset % 4 === 0;
   for (let done = 0; done < count; ) {
     const at = begin + first + done;
-    const portion = Math.min(scratch.length, count - done, sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel));
-    let values = scratch.subarray(0, portion);
-    if (aligned) values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion);
-    else convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
+    const portion = Math.min(PORTION_ELEMENTS, count - done, sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel));
+    const values = aligned ? new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion) : scratch.take(portion);
+    if (!aligned) convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
     if (!sink.add(values, at)) throw outOfRange(name, values, first + done, sink.limit);
     done += portion;
     yield portion * width;
