@@ -33,7 +33,7 @@ export interface CachePlan {
   /** Parameters that the checkpoint has. */
   readonly present: readonly string[];
   readonly head: { readonly numClasses: number; readonly inFeatures: number } | undefined;
-  /** Of the weights, and of the head's numbers. */
+  /** Of the weights, of the head's numbers, and of the scales of an int8 checkpoint. */
   readonly packedBytes: number;
 }
 

@@ -6,7 +6,7 @@ import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { bf16ToF32, f16ToF32, f32ToF32 } from './float.js';
 import { placeTensors, type Parameter } from './names.js';
 import { PackingMemory, PanelPacker, weightLimit } from './packing.js';
-import { readQuantized, scaleName } from './quantized.js';
+import { readQuantized, RowScales } from './quantized.js';
 import { dtypeBits, type TensorInfo } from './safetensors.js';
 import type { TensorPiece, TensorStream } from './tensorStream.js';
 import { allBelow, bitsOf } from './turn.js';
@@ -33,6 +33,8 @@ export interface WeightOptions {
   readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
   /** Weights that a part of was loaded before; the stream brings the rest. */
   readonly into?: WeightMemory | undefined;
+  /** With them, the scales of an int8 checkpoint that came before. */
+  readonly scales?: RowScales | undefined;
   readonly recorder?: Recorder | undefined;
 }
 
@@ -44,6 +46,9 @@ interface Sink {
   /** Elements of a panel: portions end where panels do, so that there is often a place to go on from. */
   readonly panel: number;
 }
+
+/** Bytes of what a checkpoint has to keep beside its packed weights: the scales that its matrices come with. */
+export const scaleBytes = (stream: TensorStream): number => [...readQuantized(stream.header).scales.values()].reduce((sum, rows) => sum + 4 * rows, 0);
 
 /** Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as `loadWeights` */
 export function presentParameters(stream: TensorStream, parameters: readonly Parameter[]): Parameter[] {
@@ -90,24 +95,22 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
     const totalTensors = stream.header.tensors.size;
     let loadedTensors = 0;
     const scratch = new Scratch();
-    const rowScales = new Map([...scales].map(([name, rows]) => [name, new Float32Array(rows)]));
+    const rowScales = options.scales ?? new RowScales(scales);
     for await (const piece of stream.pieces) {
       signal?.throwIfAborted();
       const { name, info, offset, bytes } = piece;
       const placement = placements.get(name);
       const sink = placement && sinks.get(placement.parameter);
-      const scale = rowScales.get(name);
-      if (scale) {
-        f32ToF32(bytes, scale, offset / 4);
-        const came = scale.subarray(offset / 4, (offset + bytes.length) / 4);
+      const came = rowScales.add(name, offset, bytes);
+      if (came) {
         if (!allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
+        recorder?.write(name, offset, bytes); // whoever goes on from behind them needs them
       }
       if (sink) {
         const row = perRow(byName.get(placement.parameter)!);
-        for (const portion of portions(piece, sink, placement.rowBegin * row, scratch, rowScales.get(scaleName(name)))) {
+        for (const portion of portions(piece, sink, placement.rowBegin * row, scratch, rowScales.of(name))) {
           piece.passed?.(portion);
-          // Scales are not written down, so a file that has them is not gone on with.
-          if (recorder) await recorder.mark(scales.size === 0 && packers.every(({ done }) => done));
+          if (recorder) await recorder.mark(packers.every(({ done }) => done));
         }
       }
       if (info.begin + offset + bytes.length === info.end) {
