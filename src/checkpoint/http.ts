@@ -17,6 +17,9 @@ const LARGEST_PART_BYTES = 2 ** 22;
 const QUICK_MS = 100;
 const SLOW_MS = 500;
 
+/** Handed on at once, of a part that waits: progress is told of what is about to be used, and a load can be stopped in between. */
+const HANDED_ON_BYTES = 2 ** 18;
+
 /** @throws SourceError SOURCE_URL, SOURCE_FETCH, SOURCE_IS_HTML; `signal.reason` */
 export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
   const { signal, fetch = globalThis.fetch, from = 0, whole = false } = options;
@@ -145,10 +148,10 @@ class Prefetched {
     return this.#part.end;
   }
 
-  /** All that waits. */
+  /** What waits, as far as it is handed on at once. */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
-      if (this.#handedOn < this.#filled) return this.#waiting.subarray(this.#handedOn, (this.#handedOn = this.#filled));
+      if (this.#handedOn < this.#filled) return this.#waiting.subarray(this.#handedOn, (this.#handedOn = Math.min(this.#handedOn + HANDED_ON_BYTES, this.#filled)));
       if (this.#done) {
         if ('error' in this.#done) throw this.#done.error;
         return undefined;
