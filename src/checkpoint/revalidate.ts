@@ -22,7 +22,10 @@ const ANSWER_MS = 10_000;
 export async function askSource({ files, folder, config }: CachePlan, { signal, fetch }: AskOptions): Promise<SourceState> {
   const patience = AbortSignal.timeout(ANSWER_MS);
   const options = { fetch, signal: signal ? AbortSignal.any([signal, patience]) : patience };
-  const asking = [askFile(`${folder}config.json`, options, () => sameText(`${folder}config.json`, config, options)), ...files.map((file) => askFile(file.url, options, () => sameVersion(file, options)))];
+  const asking = [askFile(`${folder}config.json`, options, () => sameText(`${folder}config.json`, config, options)), ...files.map((file) => {
+    const url = folder + file.url.slice(file.url.lastIndexOf('/') + 1); // it may have been written as seen from another page
+    return askFile(url, options, () => sameVersion(url, file, options));
+  })];
   const states = await Promise.all(asking).catch((error: unknown) => {
     signal?.throwIfAborted();
     throw error;
@@ -45,7 +48,7 @@ async function sameText(url: string, text: string, options: AskOptions): Promise
 }
 
 /** Asks as the download did: a validator of HEAD may be another one, and signed addresses often allow GET alone. */
-async function sameVersion({ url, fileBytes, validator }: RemoteVersion, { signal, fetch = globalThis.fetch }: AskOptions): Promise<SourceState> {
+async function sameVersion(url: string, { fileBytes, validator }: RemoteVersion, { signal, fetch = globalThis.fetch }: AskOptions): Promise<SourceState> {
   const address = resolveUrl(url);
   const response = await fetch(address.href, { headers: { range: 'bytes=0-0' }, cache: 'no-store', ...(signal && { signal }) });
   release(response.body, undefined); // what it says of itself is all that is wanted; a server without ranges would send everything
