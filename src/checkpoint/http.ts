@@ -9,10 +9,10 @@ import { retryPolicy } from './retry.js';
 import type { SourceOptions } from './sources.js';
 import { nameOf } from './url.js';
 
-/** Requests under way at once. With the largest parts, 12 MiB wait for their turn at most. */
+/** Requests under way at once. With the largest parts, 9 MiB wait for their turn at most. */
 const PARTS_AT_ONCE = 3;
 const SMALLEST_PART_BYTES = 2 ** 19;
-const LARGEST_PART_BYTES = 2 ** 22;
+const LARGEST_PART_BYTES = 3 * 2 ** 20;
 /** Parts grow (to four times as much) where they take less than the first, and shrink (to half) where they take more than the second: what an interruption costs is a moment's worth. */
 const QUICK_MS = 100;
 const SLOW_MS = 500;
