@@ -1,5 +1,6 @@
 /** Files of this machine, where there is no page: in Node. Nothing of Node is imported before a path is opened. */
 import { SourceError } from '../errors.js';
+import { nodeModule } from '../gpu/node.js';
 import { causeText, type Reader } from './chunks.js';
 
 /** What is used of node:fs/promises. */
@@ -24,8 +25,7 @@ export function hasPaths(): boolean {
 
 /** @throws SourceError SOURCE_READ */
 export async function openPath(path: string | URL, from: number): Promise<{ reader: Reader; totalBytes: number }> {
-  const module = 'node:fs/promises'; // by a variable, so that bundlers for pages do not look for it
-  const { open } = (await import(/* @vite-ignore */ module)) as FileSystem;
+  const { open } = nodeModule('node:fs/promises') as FileSystem;
   let file: FileHandle | undefined;
   const failed = (cause: unknown, found = causeText(cause)): SourceError => new SourceError('SOURCE_READ', `${String(path)}: expected a file, found ${found}. Check the path.`, { cause });
   try {

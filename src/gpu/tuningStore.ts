@@ -1,4 +1,5 @@
 /** Where tunings are kept from one visit to the next: IndexedDB in a browser and its workers, a file in Node. */
+import { nodeModule } from './node.js';
 
 /** What `DINOv2.tune` keeps its result in; values are plain data. */
 export interface TuningStore {
@@ -63,7 +64,7 @@ class FileStore implements TuningStore {
   }
 
   async set(key: string, value: unknown): Promise<void> {
-    const { mkdir, rename, writeFile } = await files();
+    const { mkdir, rename, writeFile } = files();
     const { folder, path } = this.#place();
     const all = { ...(await this.#read()), [key]: value };
     await mkdir(folder, { recursive: true });
@@ -80,7 +81,7 @@ class FileStore implements TuningStore {
 
   /** What is there; nothing, if there is no file or it holds something else. */
   async #read(): Promise<Record<string, unknown>> {
-    const { readFile } = await files();
+    const { readFile } = files();
     try {
       const found = JSON.parse(await readFile(this.#place().path, 'utf8')) as unknown;
       return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : {};
@@ -98,7 +99,4 @@ interface Files {
   writeFile(path: string, text: string): Promise<void>;
 }
 
-function files(): Promise<Files> {
-  const module = 'node:fs/promises'; // by a variable, so that bundlers for pages do not look for it
-  return import(/* @vite-ignore */ module) as Promise<Files>;
-}
+const files = (): Files => nodeModule('node:fs/promises') as Files;
