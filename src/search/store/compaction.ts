@@ -11,7 +11,7 @@ import { Packer, SEGMENT_BYTES } from './segments.js';
 /** So many files of one size class are merged. */
 const MANY = 16;
 /** The smallest class is below this, and each of the others up to 16 times as large as the one before. */
-const SMALL_BYTES = 2 ** 16;
+const SMALL_BYTES = 2 ** 12;
 /** Files this large stay as they are while they are in use. */
 const LARGE_BYTES = SEGMENT_BYTES / 2;
 /** So many removals are kept one by one for tabs that do not know of them yet; tabs that are further behind compare everything. */

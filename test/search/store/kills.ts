@@ -56,8 +56,9 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
       await context.close().catch(() => undefined); // there is nobody left
     }
     console.log(`killed ${kills} times in ${commits} commits (${unheard} were in, and not yet acknowledged): nothing lost, nothing torn, nothing left over; ${Object.keys(state).length} items at the end`);
-  } finally {
-    kill(profile);
-    profile.remove();
+  } catch (error) {
+    kill(profile); // its folder stays for whoever wants to look
+    throw error;
   }
+  profile.remove();
 }
