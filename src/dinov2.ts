@@ -1,10 +1,11 @@
 /** DINOv2: puts loader, model, image and GPU together. Computes nothing itself. */
 import { huggingFaceTensors } from './checkpoint/names.js';
 import type { Dtype } from './checkpoint/precision.js';
+import { Sha256 } from './checkpoint/sha256.js';
 import { openCheckpoint } from './checkpoint/shards.js';
 import { isUrl, type ByteSource } from './checkpoint/sources.js';
 import { syntheticStream } from './checkpoint/synthetic.js';
-import type { Weights } from './checkpoint/weightMemory.js';
+import { isMatrix, parameterBytes, type Weights } from './checkpoint/weightMemory.js';
 import { DeviceError, ImageError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
@@ -209,6 +210,27 @@ export class DINOv2 {
     if (bad >= 0) throw new ImageError('INPUT_NOT_FINITE', `forward: expected finite pixels, found ${pixels[bad]} at index ${bad}. Check the normalisation.`);
     const cropped = cropToPatches(pixels, batch * 3, height, width, grid.rows * patchSize, grid.cols * patchSize);
     return this.#forwards.run(grid, options, (buffer) => this.#gpu.device.queue.writeBuffer(buffer, 0, cropped));
+  }
+
+  /**
+   * SHA-256 (hexadecimal) of the configuration and of the parameters that are float32 in every `dtype` (all but the matrices): the same for one
+   * checkpoint however it was loaded, another for another checkpoint. For those who keep what a model made, and must not mix models.
+   * @throws DeviceError
+   */
+  async fingerprint(): Promise<string> {
+    return this.#whileAlive(async () => {
+      const hash = new Sha256();
+      const text = (line: string): void => hash.update(new TextEncoder().encode(`${line}\n`));
+      text(JSON.stringify(Object.entries(this.config).sort(([a], [b]) => (a < b ? -1 : 1))));
+      for (const parameter of parameters(this.config)) {
+        const { name } = parameter;
+        if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may leave the mask's token out
+        text(name);
+        const bytes = parameterBytes(parameter, 'f32');
+        hash.update(name === 'pos_embed' ? new Uint8Array(this.#weights.posEmbed.buffer) : new Uint8Array(await this.#gpu.read(this.#weights.buffers.get(name)!, 0, bytes)));
+      }
+      return hash.digest();
+    });
   }
 
   /** The plan of a forward, one line a dispatch, and the bytes that sharing buffers saves. Default size: 224 × 224, one image. */

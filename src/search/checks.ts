@@ -12,7 +12,7 @@ const MAX_GRID = 4096;
 export function headerOf({ dim, metric = 'cosine', storage = 'f16', patches = 'none', model }: IndexOptions): IndexHeader {
   const one = (name: string, value: unknown, allowed: readonly string[]): void => {
     if (!allowed.includes(value as string)) {
-      throw new IndexError('INDEX_OPTIONS', `EmbeddingIndex: expected ${name} ${allowed.map((each) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`);
+      throw new IndexError('INDEX_OPTIONS', `EmbeddingIndex: expected ${name} ${allowed.map((each: string) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`);
     }
   };
   wholeNumber('EmbeddingIndex', 'dim', dim, 1, MAX_DIM);
@@ -32,7 +32,7 @@ function checkModel(model: ModelIdentity): void {
 }
 
 /** @throws IndexError INDEX_OPTIONS */
-export function wholeNumber(where: string, name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {
+export function wholeNumber(where: string, name: string, value: number, least: number, most: number = Number.MAX_SAFE_INTEGER): void {
   if (Number.isInteger(value) && value >= least && value <= most) return;
   const range = most === Number.MAX_SAFE_INTEGER ? `from ${least}` : `from ${least} to ${most}`;
   throw new IndexError('INDEX_OPTIONS', `${where}: expected ${name} to be a whole number ${range}, found ${String(value)}.`);
@@ -112,4 +112,17 @@ export function storedItem({ id, vector, metadata, patches, thumbnail }: Item, h
 export function decodedPatches({ rows, cols, data }: EncodedPatches, dim: number, storage: 'f16' | 'int8', out: Float32Array<ArrayBuffer>): void {
   const size = encodedBytes(dim, storage);
   for (let patch = 0; patch < rows * cols; patch++) decodeInto(data, patch * size, storage, out.subarray(patch * dim, (patch + 1) * dim) as Float32Array<ArrayBuffer>);
+}
+
+/**
+ * Whether two indexes may share vectors.
+ * @throws IndexError INDEX_MODEL, INDEX_HEADER
+ */
+export function checkSameIndex(found: IndexHeader, wanted: IndexHeader): void {
+  for (const name of ['dim', 'metric', 'storage', 'patches'] as const) {
+    if (found[name] !== wanted[name]) throw new IndexError('INDEX_HEADER', `import: expected an index with ${name} ${wanted[name]}, found ${found[name]}. Import it into an index of its own.`);
+  }
+  const text = ({ model }: IndexHeader): string => (model ? `${model.id} (${model.fingerprint.slice(0, 12)}; ${model.preprocessing})` : 'no model');
+  const same = found.model?.fingerprint === wanted.model?.fingerprint && found.model?.preprocessing === wanted.model?.preprocessing;
+  if (!same) throw new IndexError('INDEX_MODEL', `import: expected vectors of ${text(wanted)}, found some of ${text(found)}. Vectors of two models cannot be compared: embed the images again.`);
 }

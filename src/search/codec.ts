@@ -127,6 +127,8 @@ export function encodedFault(bytes: Uint8Array<ArrayBuffer>, { dim, metric }: Ve
     for (let i = 0; i < dim; i++) if (values[i] !== 0 && Math.abs(values[i]!) < 2 ** -14) return `${values[i]}, which f16 here keeps as zero, at index ${i}`;
   }
   if (storage === 'int8' && bytes.subarray(0, dim).includes(0x80)) return 'the whole number -128';
+  // What rounding and flushing may change of a length: half a step, or the smallest normal number, in every direction.
+  const step = storage === 'int8' ? new DataView(bytes.buffer, bytes.byteOffset + dim, 4).getFloat32(0, true) / 2 : 2 ** -14;
   const length = Math.sqrt(squares);
-  return metric === 'cosine' && !(Math.abs(length - 1) < 0.02) ? `a vector of length ${length}` : undefined;
+  return metric === 'cosine' && !(Math.abs(length - 1) < 0.001 + Math.sqrt(dim) * step) ? `a vector of length ${length}` : undefined;
 }

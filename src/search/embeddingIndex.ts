@@ -1,11 +1,31 @@
 /** EmbeddingIndex: puts items, search and store together. Computes nothing itself. */
 import { IndexError } from '../errors.js';
-import { encodedPatches, headerOf, jsonCopy, storedItem } from './checks.js';
+import { Analysis } from './analysis.js';
+import { checkSameIndex, encodedPatches, headerOf, jsonCopy, storedItem } from './checks.js';
 import { checkedVector, encodeVector } from './codec.js';
+import { fromSafetensors, toNpy, toSafetensors } from './exchange.js';
 import { Items } from './items.js';
 import type { Change, IndexHeader, Journal, StoredItem } from './journal.js';
-import type { Hit, IndexChange, IndexOptions, Item, ItemExtras, ItemUpdate, SearchBackend, SearchOptions } from './options.js';
+import type {
+  ClusterOptions,
+  Clusters,
+  DuplicateOptions,
+  Hit,
+  IndexChange,
+  IndexOptions,
+  Item,
+  ItemExtras,
+  ItemFilter,
+  ItemUpdate,
+  MapPoint,
+  OpenOptions,
+  PartHit,
+  PartQuery,
+  SearchBackend,
+  SearchOptions,
+} from './options.js';
 import { Searcher } from './searcher.js';
+import { openJournal } from './store/openJournal.js';
 
 /**
  * Vectors of images by id, in memory, with exact search among them: the hits and scores are those of comparing every vector in float64, on the
@@ -18,25 +38,50 @@ export class EmbeddingIndex {
   readonly header: IndexHeader;
   readonly #items: Items;
   readonly #searcher: Searcher;
+  readonly #analysis: Analysis;
   readonly #journal: Journal | undefined;
   /** What a journal would keep beside the items. */
   readonly #states = new Map<string, unknown>();
   readonly #thumbnails = new Map<string, Blob>();
   readonly #listeners = new Set<(change: IndexChange) => void>();
-  readonly #stopWatching: (() => void) | undefined;
+  #stopWatching: (() => void) | undefined;
   /** The last change that was asked for. */
   #changes: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  /** @throws IndexError INDEX_OPTIONS */
-  constructor(options: IndexOptions);
-  constructor(options: IndexOptions, kept?: { readonly journal: Journal; readonly items: Items });
-  constructor(options: IndexOptions, kept?: { readonly journal: Journal; readonly items: Items }) {
-    this.header = kept?.journal.header ?? headerOf(options);
-    this.#items = kept?.items ?? new Items(this.header);
-    this.#journal = kept?.journal;
+  /**
+   * An index in memory.
+   * @param journal what keeps it, whose items it then begins with (`EmbeddingIndex.open` has one)
+   * @throws IndexError INDEX_OPTIONS
+   */
+  constructor(options: IndexOptions, journal?: Journal) {
+    this.header = journal?.header ?? headerOf(options);
+    this.#items = new Items(this.header);
+    this.#journal = journal;
     this.#searcher = new Searcher(this.#items, options.device);
-    this.#stopWatching = this.#journal?.watch((changes) => this.#apply(changes, true));
+    this.#analysis = new Analysis(this.#items, this.header, this.#searcher);
+  }
+
+  /**
+   * Opens the index of this name that is kept in the browser, or begins one. Everything is read into memory.
+   * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER; what the store throws (docs/search.md)
+   */
+  static async open(name: string, { persist, signal, ...options }: OpenOptions): Promise<EmbeddingIndex> {
+    const journal = await openJournal(name, headerOf(options), { persist, signal });
+    const index = new EmbeddingIndex(options, journal);
+    try {
+      // Changes of other tabs that arrive while the items are read come after them.
+      const early: (readonly Change[])[] = [];
+      let ready = false;
+      index.#stopWatching = journal.watch((changes) => void (ready ? index.#apply(changes, true) : early.push(changes)));
+      for await (const item of journal.items(signal)) index.#items.apply({ put: { ...item, metadata: jsonCopy(item.metadata, 'open') } });
+      for (const changes of early) index.#apply(changes, true);
+      ready = true;
+      return index;
+    } catch (error) {
+      index.dispose();
+      throw error;
+    }
   }
 
   get size(): number {
@@ -142,6 +187,94 @@ export class EmbeddingIndex {
     }
     const [hits] = await this.#searcher.search([{ vector: checkedVector(query, this.header, 'search') }], options);
     return hits!;
+  }
+
+  /**
+   * The images of which some part looks like a region of another image, best first, and where: searches the patches of all items that have them.
+   * @throws IndexError INDEX_PATCHES, INDEX_OPTIONS; the signal's reason
+   */
+  async searchByPart(query: PartQuery, options: SearchOptions = {}): Promise<PartHit[]> {
+    this.#alive();
+    return this.#analysis.searchByPart(query, options);
+  }
+
+  /**
+   * What is nearest to an item, without the item itself. Its vector is taken as it is stored.
+   * @throws IndexError INDEX_UNKNOWN_ID, INDEX_OPTIONS; the signal's reason
+   */
+  async neighbours(id: string, { filter, ...options }: SearchOptions = {}): Promise<Hit[]> {
+    const vector = this.vector(id);
+    const others: ItemFilter = (other, metadata) => other !== id && (!filter || filter(other, metadata));
+    const [hits] = await this.#searcher.search([{ vector }], { ...options, filter: others });
+    return hits!;
+  }
+
+  /**
+   * Groups of near-duplicates: a chain of pairs leads from any item of a group to any other, each pair with at least the threshold's score. In each
+   * group, and of the groups, the item that came first stands first. All pairs are compared.
+   * @throws IndexError INDEX_OPTIONS; the signal's reason
+   */
+  async duplicates(options: DuplicateOptions = {}): Promise<string[][]> {
+    this.#alive();
+    return this.#analysis.duplicates(options);
+  }
+
+  /**
+   * At most k clusters of items that look alike: spherical k-means, the same for the same items and seed, on GPU and CPU.
+   * @throws IndexError INDEX_OPTIONS; the signal's reason
+   */
+  async clusters(k: number, options: ClusterOptions = {}): Promise<Clusters> {
+    this.#alive();
+    return this.#analysis.clusters(k, options);
+  }
+
+  /** Every item's place in the plane of the first two principal components of the vectors, in the order in which the items came. */
+  async map({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<MapPoint[]> {
+    this.#alive();
+    return this.#analysis.map(signal);
+  }
+
+  /** Everything but the thumbnails in one safetensors file (docs/search.md has its form). Changes that are under way come first. */
+  async export(): Promise<Blob> {
+    await this.#changes;
+    this.#alive();
+    return toSafetensors(this.#items, this.header);
+  }
+
+  /** The vectors as NumPy's file of float32, (count, dim), and the ids as a JSON array, in one order. */
+  async exportNpy(): Promise<{ npy: Blob; ids: Blob }> {
+    await this.#changes;
+    this.#alive();
+    return toNpy(this.#items);
+  }
+
+  /**
+   * Adds the items of an exported file, all of them or none.
+   * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID for a file that is damaged or of another kind; INDEX_HEADER,
+   *   INDEX_MODEL for an index that is another one; INDEX_DUPLICATE_ID
+   */
+  async importFrom(file: Blob): Promise<void> {
+    this.#alive();
+    const { header, items } = await fromSafetensors(file);
+    checkSameIndex(header, this.header);
+    return this.#change(async () => {
+      const there = items.find(({ id }) => this.has(id));
+      if (there) throw new IndexError('INDEX_DUPLICATE_ID', `importFrom: expected ids that are not there yet, found ${JSON.stringify(there.id)}. Remove those items first, or import into a new index.`);
+      return items.map((item) => ({ put: item }));
+    });
+  }
+
+  /**
+   * An index in memory with the items of an exported file.
+   * @param options what differs from the defaults of the file: `device`, and `model` if it has to be that one
+   * @throws as `importFrom`
+   */
+  static async import(file: Blob, { device, model }: Pick<IndexOptions, 'device' | 'model'> = {}): Promise<EmbeddingIndex> {
+    const { header, items } = await fromSafetensors(file);
+    if (model) checkSameIndex(header, { ...header, model });
+    const index = new EmbeddingIndex({ ...header, device });
+    for (const item of items) index.#items.apply({ put: item });
+    return index;
   }
 
   /** What was kept under this key by `setState`. */

@@ -9,7 +9,7 @@ export class Items {
   readonly metadata: unknown[] = [];
   readonly patches: (EncodedPatches | undefined)[] = [];
   /** In the order in which the items came. */
-  readonly rowOf = new Map<string, number>();
+  readonly rowOf: Map<string, number> = new Map();
 
   constructor({ dim, storage }: IndexHeader) {
     this.vectors = new VectorTable(dim, storage);

@@ -27,7 +27,7 @@ export const storages: readonly WeightStorage[] = ['f32', 'f16', 'f16-packed', '
 export const models: readonly DINOv2Config[] = (['small', 'base', 'large', 'giant'] as const).flatMap((size) => [configOf(size), configOf(size, { registers: true })]);
 
 /** Names that kernels outside of the forward expect (pictures, ceilings), beside EMBED_DIM. A name that a shader has no use for does no harm. */
-const otherConstants: KernelVariant['constants'] = { NUM_CHUNKS: 32, ROUNDS: 32, FUSED: 'true' };
+const otherConstants: KernelVariant['constants'] = { NUM_CHUNKS: 32, ROUNDS: 32, FUSED: 'true', VALUES: 2, WORDS: 192, WORKGROUP: 64, SIDE: 8, IGNORED_BITS: 8 };
 
 /** Every variant that a published model needs, in every way to store its weights, once; and every kernel outside of the forward for every model's width. */
 export function variants(): KernelVariant[] {

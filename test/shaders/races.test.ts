@@ -28,6 +28,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
   attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
   linear: [{ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
   linear_narrow: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
+  search_floor: [{ constants: { IGNORED_BITS: 30 }, size: [9, 3, 1, 9, 3, 0], elements: 9 }],
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };
 

@@ -1,0 +1,113 @@
+// Which pairs of stored vectors may have a score from a floor on: all pairs of a tile of rows with all rows behind them.
+// One lane per quad of the tile and quad of the others: 16 scores in registers. Pairs are appended in any order; those that are joined already are not.
+//
+//   rows_a, rows_b  (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl. The tile's chunk, and the others'
+//   labels          (count): the group of each row; pairs of one group are left out
+//   found           [0] is the number of pairs, zero before; then pairs, as many as there is room for
+//
+// From outside: VALUES, WORDS, SIDE (a workgroup has SIDE × SIDE lanes). Dispatch: (ceil(quads of b / SIDE), ceil(quads of the tile / SIDE)).
+
+struct PairsSize {
+  // Rows there are.
+  count: u32,
+  // Of the tile: its first quad in rows_a, how many, and the first one among all rows.
+  first_a: u32,
+  quads_a: u32,
+  all_a: u32,
+  // Of the others, likewise.
+  first_b: u32,
+  quads_b: u32,
+  all_b: u32,
+  // Pairs there is room for.
+  capacity: u32,
+  // Bits of the score from which on a pair is named.
+  lowest: u32,
+}
+
+@group(0) @binding(0) var<uniform> size: PairsSize;
+@group(0) @binding(1) var<storage, read> rows_a: array<vec4u>;
+@group(0) @binding(2) var<storage, read> rows_b: array<vec4u>;
+@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(4) var<storage, read_write> found: array<atomic<u32>>;
+
+struct Scores {
+  a: vec4f,
+  b: vec4f,
+  c: vec4f,
+  d: vec4f,
+}
+
+// What decoding f16 leaves out of the exponents of both factors: each is 2^-112 of the number.
+const FACTOR = select(vec4f(1.0), vec4f(5192296858534827628530496329220096.0), VALUES == 2u);
+
+fn add(x: vec4f, others: vec4f, scores: Scores) -> Scores {
+  let y = others * FACTOR;
+  let z = x * FACTOR;
+  return Scores(fma(vec4f(z.x), y, scores.a), fma(vec4f(z.y), y, scores.b), fma(vec4f(z.z), y, scores.c), fma(vec4f(z.w), y, scores.d));
+}
+
+fn append(a: u32, b: u32, score: f32) {
+  if (score < bitcast<f32>(size.lowest)) {
+    return;
+  }
+  if (a >= b || b >= size.count) {
+    return;
+  }
+  if (labels[a] == labels[b]) {
+    return;
+  }
+  let at = atomicAdd(&found[0], 1u);
+  if (at < size.capacity) {
+    atomicStore(&found[1u + 2u * at], a);
+    atomicStore(&found[2u + 2u * at], b);
+  }
+}
+
+fn append4(a: u32, b: u32, scores: vec4f) {
+  append(a, b, scores.x);
+  append(a, b + 1u, scores.y);
+  append(a, b + 2u, scores.z);
+  append(a, b + 3u, scores.w);
+}
+
+@compute @workgroup_size(SIDE, SIDE)
+fn search_pairs(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= size.quads_b || id.y >= size.quads_a) {
+    return;
+  }
+  let row_a = 4u * (size.all_a + id.y);
+  let row_b = 4u * (size.all_b + id.x);
+  // Below the diagonal, where the pairs have been named already.
+  if (row_b + 3u <= row_a) {
+    return;
+  }
+  let quad_a = size.first_a + id.y;
+  let quad_b = size.first_b + id.x;
+  var at_a = quad_a / PANEL_QUADS * ROW_WORDS * PANEL_QUADS + quad_a % PANEL_QUADS;
+  var at_b = quad_b / PANEL_QUADS * ROW_WORDS * PANEL_QUADS + quad_b % PANEL_QUADS;
+  var scores = Scores();
+  for (var k = 0u; k < WORDS; k++) {
+    let a = rows_a[at_a];
+    let b = rows_b[at_b];
+    scores = add(number0(a), number0(b), scores);
+    if (VALUES > 1u) {
+      scores = add(number1(a), number1(b), scores);
+    }
+    if (VALUES > 2u) {
+      scores = add(number2(a), number2(b), scores);
+      scores = add(number3(a), number3(b), scores);
+    }
+    at_a += PANEL_QUADS;
+    at_b += PANEL_QUADS;
+  }
+  var scale_a = vec4f(1.0);
+  var scale_b = vec4f(1.0);
+  if (VALUES == 4u) {
+    scale_a = bitcast<vec4f>(rows_a[at_a]);
+    scale_b = bitcast<vec4f>(rows_b[at_b]);
+  }
+  append4(row_a, row_b, scores.a * scale_a.x * scale_b);
+  append4(row_a + 1u, row_b, scores.b * scale_a.y * scale_b);
+  append4(row_a + 2u, row_b, scores.c * scale_a.z * scale_b);
+  append4(row_a + 3u, row_b, scores.d * scale_a.w * scale_b);
+}

@@ -1,0 +1,132 @@
+// Dot products of stored vectors with one query, or with four. One pass over the vectors: each word is read once.
+// One lane per two quads (four rows each), in panels beside each other; no lane waits for another.
+//
+//   rows     (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
+//   query    search_scores: (VALUES · WORDS) numbers; search_scores4: the same of four queries, a vec4 for each number. Of f16: times 2^112
+//   scores   (queries, stride) quads; those from size.first on are written
+//
+// From outside: VALUES, WORDS, WORKGROUP (16 on processors that play a GPU, 64 on GPUs).
+// Dispatch: ceil(quads / (2 · WORKGROUP)) workgroups, in lines along y beyond 65,535.
+
+struct SearchSize {
+  // In `rows`: a multiple of 32.
+  quads: u32,
+  // Where the first of them belongs in `scores`.
+  first: u32,
+  // Quads of a query in `scores`.
+  stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> size: SearchSize;
+@group(0) @binding(1) var<storage, read> rows: array<vec4u>;
+// search_scores
+@group(0) @binding(2) var<storage, read> query: array<f32>;
+// search_scores4
+@group(0) @binding(2) var<storage, read> query4: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> scores: array<vec4f>;
+
+struct Sums4 {
+  a: vec4f,
+  b: vec4f,
+  c: vec4f,
+  d: vec4f,
+}
+
+fn multiply(words: vec4u, number: u32, start: vec4f) -> vec4f {
+  var sum = fma(number0(words), vec4f(query[number]), start);
+  if (VALUES > 1u) {
+    sum = fma(number1(words), vec4f(query[number + 1u]), sum);
+  }
+  if (VALUES > 2u) {
+    sum = fma(number2(words), vec4f(query[number + 2u]), sum);
+    sum = fma(number3(words), vec4f(query[number + 3u]), sum);
+  }
+  return sum;
+}
+
+fn add4(x: vec4f, queries: vec4f, sums: Sums4) -> Sums4 {
+  return Sums4(fma(x, vec4f(queries.x), sums.a), fma(x, vec4f(queries.y), sums.b), fma(x, vec4f(queries.z), sums.c), fma(x, vec4f(queries.w), sums.d));
+}
+
+fn multiply4(words: vec4u, number: u32, start: Sums4) -> Sums4 {
+  var sums = add4(number0(words), query4[number], start);
+  if (VALUES > 1u) {
+    sums = add4(number1(words), query4[number + 1u], sums);
+  }
+  if (VALUES > 2u) {
+    sums = add4(number2(words), query4[number + 2u], sums);
+    sums = add4(number3(words), query4[number + 3u], sums);
+  }
+  return sums;
+}
+
+// The scales of int8's rows; 1 for the others.
+fn scales(at: u32) -> vec4f {
+  if (VALUES == 4u) {
+    return bitcast<vec4f>(rows[at]);
+  }
+  return vec4f(1.0);
+}
+
+// The quad of a lane's first panel; its second is 16 further on.
+fn first_quad(lane: u32) -> u32 {
+  return lane / PANEL_QUADS * (2u * PANEL_QUADS) + lane % PANEL_QUADS;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn search_scores(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+) {
+  let quad = first_quad((workgroup.y * workgroups.x + workgroup.x) * WORKGROUP + local.x);
+  if (quad >= size.quads) {
+    return;
+  }
+  var a = quad / PANEL_QUADS * ROW_WORDS * PANEL_QUADS + quad % PANEL_QUADS;
+  var b = a + ROW_WORDS * PANEL_QUADS;
+  var sum_a = vec4f();
+  var sum_b = vec4f();
+  for (var k = 0u; k < WORDS; k += 2u) {
+    sum_a = multiply(rows[a], k * VALUES, sum_a);
+    sum_b = multiply(rows[b], k * VALUES, sum_b);
+    sum_a = multiply(rows[a + PANEL_QUADS], (k + 1u) * VALUES, sum_a);
+    sum_b = multiply(rows[b + PANEL_QUADS], (k + 1u) * VALUES, sum_b);
+    a += 2u * PANEL_QUADS;
+    b += 2u * PANEL_QUADS;
+  }
+  scores[size.first + quad] = sum_a * scales(a);
+  scores[size.first + quad + PANEL_QUADS] = sum_b * scales(b);
+}
+
+fn store4(quad: u32, sums: Sums4, scale: vec4f) {
+  let at = size.first + quad;
+  scores[at] = sums.a * scale;
+  scores[at + size.stride] = sums.b * scale;
+  scores[at + 2u * size.stride] = sums.c * scale;
+  scores[at + 3u * size.stride] = sums.d * scale;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn search_scores4(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+) {
+  let quad = first_quad((workgroup.y * workgroups.x + workgroup.x) * WORKGROUP + local.x);
+  if (quad >= size.quads) {
+    return;
+  }
+  var a = quad / PANEL_QUADS * ROW_WORDS * PANEL_QUADS + quad % PANEL_QUADS;
+  var b = a + ROW_WORDS * PANEL_QUADS;
+  var sums_a = Sums4();
+  var sums_b = Sums4();
+  for (var k = 0u; k < WORDS; k++) {
+    sums_a = multiply4(rows[a], k * VALUES, sums_a);
+    sums_b = multiply4(rows[b], k * VALUES, sums_b);
+    a += PANEL_QUADS;
+    b += PANEL_QUADS;
+  }
+  store4(quad, sums_a, scales(a));
+  store4(quad + PANEL_QUADS, sums_b, scales(b));
+}

@@ -1,0 +1,80 @@
+/** What an index computes beside searches: by part, duplicates, clusters, the map. */
+import { finiteNumber, wholeNumber } from './checks.js';
+import { clusterRows } from './clusters.js';
+import { duplicateRows } from './duplicates.js';
+import type { Items } from './items.js';
+import type { IndexHeader } from './journal.js';
+import type { ClusterOptions, Clusters, DuplicateOptions, MapPoint, PartHit, PartQuery, SearchOptions } from './options.js';
+import { partOf, searchParts } from './parts.js';
+import { projectRows } from './projection.js';
+import type { Searcher } from './searcher.js';
+
+/** Products that the CPU has done before a GPU has compiled its kernels. */
+const FEW_PRODUCTS = 1 << 26;
+const MAX_CLUSTERS = 4096;
+
+export class Analysis {
+  readonly #items: Items;
+  readonly #header: IndexHeader;
+  readonly #searcher: Searcher;
+
+  constructor(items: Items, header: IndexHeader, searcher: Searcher) {
+    this.#items = items;
+    this.#header = header;
+    this.#searcher = searcher;
+  }
+
+  async searchByPart(query: PartQuery, { topK = 10, filter, threshold = -Infinity, signal }: SearchOptions): Promise<PartHit[]> {
+    wholeNumber('searchByPart', 'topK', topK, 1);
+    if (threshold !== -Infinity) finiteNumber('searchByPart', 'threshold', threshold);
+    signal?.throwIfAborted();
+    const part = partOf(query, this.#header);
+    const onCpu = (whole: boolean) => searchParts(this.#items, this.#header, part, topK, this.#searcher.allowed(filter), threshold, signal, whole);
+    const found = await this.#searcher.steady(true, () => onCpu(false), onCpu);
+    return found.map((scored) => {
+      const { rows, cols } = this.#items.patches[scored.row]!;
+      return { ...this.#searcher.hit(scored), box: scored.box, grid: { rows, cols } };
+    });
+  }
+
+  async duplicates({ threshold = 0.95, signal }: DuplicateOptions): Promise<string[][]> {
+    finiteNumber('duplicates', 'threshold', threshold);
+    signal?.throwIfAborted();
+    const { vectors, ids, rowOf } = this.#items;
+    const few = (vectors.count ** 2 / 2) * vectors.dim < FEW_PRODUCTS;
+    const groups = await this.#searcher.steady(
+      few,
+      async (gpu) => duplicateRows(this.#items, threshold, await gpu.pairs(), signal, false),
+      (whole) => duplicateRows(this.#items, threshold, undefined, signal, whole),
+    );
+    const order = new Map([...rowOf.keys()].map((id, i) => [id, i]));
+    const place = (id: string): number => order.get(id)!;
+    const named = groups.map((rows) => rows.map((row) => ids[row]!).sort((a, b) => place(a) - place(b)));
+    return named.sort((a, b) => place(a[0]!) - place(b[0]!));
+  }
+
+  async clusters(k: number, { seed = 0, maxIterations = 50, signal }: ClusterOptions): Promise<Clusters> {
+    wholeNumber('clusters', 'k', k, 1, MAX_CLUSTERS);
+    wholeNumber('clusters', 'seed', seed, 0, 2 ** 32 - 1);
+    wholeNumber('clusters', 'maxIterations', maxIterations, 1);
+    signal?.throwIfAborted();
+    const { vectors, ids } = this.#items;
+    if (vectors.count === 0) return { ids: [], centroids: [] };
+    const few = vectors.count * vectors.dim * k < FEW_PRODUCTS / 16;
+    const { rows, centers } = await this.#searcher.steady(
+      few,
+      async (gpu) => clusterRows(this.#items, k, seed, maxIterations, await gpu.assigner(), signal, false),
+      (whole) => clusterRows(this.#items, k, seed, maxIterations, undefined, signal, whole),
+    );
+    return { ids: rows.map((each) => each.map((row) => ids[row]!)), centroids: centers };
+  }
+
+  async map(signal: AbortSignal | undefined): Promise<MapPoint[]> {
+    signal?.throwIfAborted();
+    const onCpu = (whole: boolean) => projectRows(this.#items, signal, whole);
+    const places = await this.#searcher.steady(true, () => onCpu(false), onCpu);
+    // Items that came while the last of it was computed have no place yet.
+    const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < places.length);
+    return placed.map(([id, row]) => ({ id, x: places[2 * row]!, y: places[2 * row + 1]! }));
+  }
+}

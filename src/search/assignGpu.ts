@@ -1,0 +1,100 @@
+/** The centre with the highest score for every row, on the GPU; where two are as close as f32's error, in float64 on the host. */
+import type { Gpu } from '../gpu/device.js';
+import type { CompiledKernel } from '../gpu/pipelines.js';
+import { searchAssign } from '../gpu/searchKernels.js';
+import { inLines } from '../tasks/patchMatrix.js';
+import { nearestCenter, type Assigner } from './clusters.js';
+import { F16_FACTOR, scoreError } from './errorBound.js';
+import { valuesPerWord, type GpuRows } from './gpuRows.js';
+import type { Items } from './items.js';
+import { Pace } from './searchCpu.js';
+
+const PANEL_QUADS = 16;
+/** Unit vectors in f32 are longer than 1 by less than this. */
+const CENTER_NORM = 1.001;
+
+export class GpuAssigner implements Assigner {
+  readonly #gpu: Gpu;
+  readonly #items: Items;
+  readonly #rows: GpuRows;
+  readonly #kernel: CompiledKernel;
+  readonly #lanes: number;
+
+  private constructor(gpu: Gpu, items: Items, rows: GpuRows, kernel: CompiledKernel, lanes: number) {
+    this.#gpu = gpu;
+    this.#items = items;
+    this.#rows = rows;
+    this.#kernel = kernel;
+    this.#lanes = lanes;
+  }
+
+  static async create(gpu: Gpu, items: Items, rows: GpuRows): Promise<GpuAssigner> {
+    const lanes = gpu.software ? 16 : 64;
+    const kernel = await gpu.pipelines.compile({ kernel: searchAssign, constants: { VALUES: valuesPerWord(items.vectors.storage), WORDS: rows.words, WORKGROUP: lanes } });
+    return new GpuAssigner(gpu, items, rows, kernel, lanes);
+  }
+
+  async assign(centers: readonly Float32Array<ArrayBuffer>[], signal: AbortSignal | undefined): Promise<Uint32Array | undefined> {
+    signal?.throwIfAborted();
+    const { vectors } = this.#items;
+    const { moves, count } = vectors;
+    await this.#rows.update();
+    if (vectors.moves !== moves) return undefined;
+    const { device, memory, pipelines } = this.#gpu;
+    const made: GPUBuffer[] = [];
+    const keep = (buffer: GPUBuffer): GPUBuffer => {
+      made.push(buffer);
+      return buffer;
+    };
+    try {
+      const bytes = 4 * 4 * this.#rows.quads;
+      const [given, nearest, highest, second] = (await this.#gpu.allocating(() => [
+        keep(memory.storageOf('search centres', this.#packed(centers))),
+        ...['nearest', 'highest', 'second'].map((name) => keep(memory.storage(`search ${name}`, bytes))),
+      ])) as [GPUBuffer, GPUBuffer, GPUBuffer, GPUBuffer];
+      const encoder = device.createCommandEncoder({ label: 'search centres' });
+      const pass = encoder.beginComputePass({ label: 'search centres' });
+      pass.setPipeline(this.#kernel.pipeline);
+      for (const { buffer, firstPanel, panels } of this.#rows.chunks) {
+        const quads = Math.min(panels * PANEL_QUADS, Math.ceil(count / 4) - firstPanel * PANEL_QUADS);
+        if (quads <= 0) break;
+        const size = keep(memory.uniformOf('search centres size', [quads, firstPanel * PANEL_QUADS, centers.length]));
+        pass.setBindGroup(0, pipelines.bind(this.#kernel, [size, buffer, given, nearest, highest, second].map((each) => ({ buffer: each }))));
+        pass.dispatchWorkgroups(...inLines(Math.ceil(quads / this.#lanes)));
+      }
+      pass.end();
+      await this.#gpu.watching(() => device.queue.submit([encoder.finish()]));
+      const [indices, first, next] = await Promise.all([nearest, highest, second].map((buffer) => this.#gpu.read(buffer, 0, 4 * count)));
+      return await this.#settled(centers, new Uint32Array(indices!), new Float32Array(first!), new Float32Array(next!), moves, signal);
+    } finally {
+      for (const buffer of made) memory.destroy(buffer);
+    }
+  }
+
+  async #settled(centers: readonly Float32Array<ArrayBuffer>[], nearest: Uint32Array, highest: Float32Array, second: Float32Array, moves: number, signal: AbortSignal | undefined): Promise<Uint32Array | undefined> {
+    const { vectors } = this.#items;
+    const error = scoreError(vectors.dim, vectors.storage, CENTER_NORM, vectors.largestNorm);
+    const queries = centers.map((center) => Float64Array.from(center));
+    const pace = new Pace();
+    for (let row = 0; row < nearest.length; row++) {
+      if (row % 256 === 0) {
+        await pace.turn(signal);
+        if (vectors.moves !== moves) return undefined;
+      }
+      if (!(highest[row]! - second[row]! > 2.001 * error)) nearest[row] = nearestCenter(this.#items, row, queries);
+    }
+    return nearest;
+  }
+
+  /** Four centres beside each other, number by number. */
+  #packed(centers: readonly Float32Array<ArrayBuffer>[]): Float32Array<ArrayBuffer> {
+    const { storage, dim } = this.#items.vectors;
+    const factor = storage === 'f16' ? F16_FACTOR : 1;
+    const numbers = this.#rows.words * valuesPerWord(storage);
+    const packed = new Float32Array(4 * numbers * Math.ceil(centers.length / 4));
+    for (const [c, center] of centers.entries()) {
+      for (let i = 0; i < dim; i++) packed[(Math.floor(c / 4) * numbers + i) * 4 + (c % 4)] = center[i]! * factor;
+    }
+    return packed;
+  }
+}

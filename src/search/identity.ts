@@ -1,0 +1,30 @@
+/** What made an index's vectors, so that those of another model are never compared with them. */
+import type { DINOv2 } from '../dinov2.js';
+import type { PixelOptions } from '../image/preprocess.js';
+import type { Pooling } from '../tasks/pooling.js';
+import { IndexError } from '../errors.js';
+import type { ModelIdentity } from './journal.js';
+
+export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
+  /** What to call the model in messages. Default: its width and depth. */
+  readonly id?: string;
+  /** As handed to `embed`. Default `cls`. */
+  readonly pooling?: Pooling;
+}
+
+/**
+ * The identity of a model together with what is done to images: hand in the options that `embed` and `features` get. Equal for the same
+ * checkpoint in every `dtype`, because it reads the parameters that are float32 in all of them.
+ * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is no string, number or boolean
+ */
+export async function modelIdentity(model: DINOv2, { id, pooling = 'cls', ...pixels }: IdentityOptions = {}): Promise<ModelIdentity> {
+  const { embedDim, depth, patchSize } = model.config;
+  const settings: Readonly<Record<string, unknown>> = { resize: 'crop', ...pixels, pooling };
+  const words = Object.keys(settings).sort().flatMap((name) => {
+    const value = settings[name];
+    if (value === undefined) return [];
+    if (!['string', 'number', 'boolean'].includes(typeof value)) throw new IndexError('INDEX_OPTIONS', `modelIdentity: expected ${name} to be a string or a number, found a ${typeof value}. Leave out what does not change pixels.`);
+    return [`${name} ${String(value)}`];
+  });
+  return { id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`, fingerprint: await model.fingerprint(), preprocessing: words.join(', ') };
+}

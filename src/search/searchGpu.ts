@@ -1,0 +1,330 @@
+/**
+ * Search on the GPU: scores in f32 that stay there, a floor below which no row can be among the best, and the rows from that floor on, which the
+ * host scores again in float64. Which rows are found depends on nothing that f32 rounds: see `errorBound.ts`.
+ *
+ * Let e be the bound on a score's error, and t the k-th largest maximum of blocks of computed scores. k rows have computed scores of t or more, so exact
+ * ones of t - e or more; a row among the exact best k has t - e at least, and a computed score of t - 2e at least. All rows from there on are
+ * collected, however many they are: 200,000 equal vectors are 200,000 candidates, and that search takes as long as one on the CPU.
+ */
+import { DeviceError } from '../errors.js';
+import type { Kernel, KernelVariant } from '../gpu/kernel.js';
+import type { CompiledKernel } from '../gpu/pipelines.js';
+import type { Gpu } from '../gpu/device.js';
+import { searchCollect, searchFloor, searchMaxima, searchScores, searchScores4 } from '../gpu/searchKernels.js';
+import { inLines } from '../tasks/patchMatrix.js';
+import { GpuAssigner } from './assignGpu.js';
+import type { Assigner } from './clusters.js';
+import type { PairFinder } from './duplicates.js';
+import { F16_FACTOR, scaledQuery, scoreError, type ScaledQuery } from './errorBound.js';
+import { GpuRows, valuesPerWord } from './gpuRows.js';
+import type { Items } from './items.js';
+import { GpuPairs } from './pairsGpu.js';
+import { Pace, type Limits, type Query } from './searchCpu.js';
+import { TopK, type Scored } from './topK.js';
+
+/** Queries that share a pass over the vectors. */
+const QUERIES = 4;
+/** Rows whose largest score stands for them; fewer where there would be few blocks for the k that is wanted. */
+const BLOCK_ROWS = 64;
+const BLOCKS_PER_HIT = 4;
+/** Of a floor: what they say is less than what the margin is for. */
+const IGNORED_BITS = 8;
+/** Candidates that are read back beside their number, at once, more than k. */
+const MORE_CANDIDATES = 512;
+/** Beyond this, sums may leave f32. */
+const LARGEST_SUM = 1e37;
+
+interface Kernels {
+  readonly one: CompiledKernel;
+  readonly four: CompiledKernel;
+  readonly maxima: CompiledKernel;
+  readonly floor: CompiledKernel;
+  readonly collect: CompiledKernel;
+}
+
+/** Buffers for a search among so many rows; kept from one to the next. */
+interface Scratch {
+  readonly quads: number;
+  readonly queries: number;
+  readonly scores: GPUBuffer;
+  readonly maxima: GPUBuffer;
+  readonly allowed: GPUBuffer;
+  readonly query: GPUBuffer;
+  readonly limits: GPUBuffer;
+  readonly floors: GPUBuffer;
+  readonly counts: GPUBuffer;
+  readonly found: GPUBuffer;
+  readonly select: GPUBuffer;
+  readonly sizes: readonly GPUBuffer[];
+}
+
+interface Candidates {
+  readonly rows: Uint32Array;
+  /** As computed in f32, of the scaled query. */
+  readonly scores: Float32Array;
+}
+
+export class GpuSearch {
+  readonly #gpu: Gpu;
+  readonly #items: Items;
+  readonly #rows: GpuRows;
+  readonly #kernels: Kernels;
+  #scratch: Scratch | undefined;
+  /** The buffers are used by one search at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #users: Promise<unknown> = Promise.resolve();
+
+  private constructor(gpu: Gpu, items: Items, rows: GpuRows, kernels: Kernels) {
+    this.#gpu = gpu;
+    this.#items = items;
+    this.#rows = rows;
+    this.#kernels = kernels;
+  }
+
+  /** @throws DeviceError */
+  static async create(gpu: Gpu, items: Items): Promise<GpuSearch> {
+    const rows = new GpuRows(gpu, items.vectors);
+    const constants = { VALUES: valuesPerWord(items.vectors.storage), WORDS: rows.words, WORKGROUP: gpu.software ? 16 : 64 };
+    const compile = (kernel: Kernel, names: KernelVariant['constants'] = {}): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: names });
+    const [one, four, maxima, floor, collect] = await Promise.all([
+      compile(searchScores, constants),
+      compile(searchScores4, constants),
+      compile(searchMaxima),
+      compile(searchFloor, { IGNORED_BITS }),
+      compile(searchCollect),
+    ]);
+    return new GpuSearch(gpu, items, rows, { one, four, maxima, floor, collect });
+  }
+
+  /** Finds pairs for `duplicates`; undefined where f32 has no room for the scores. Compiled when first asked for. */
+  async pairs(): Promise<PairFinder | undefined> {
+    const { vectors } = this.#items;
+    if (vectors.largestNorm ** 2 * vectors.dim >= LARGEST_SUM) return undefined;
+    const pairs = await GpuPairs.create(this.#gpu, vectors, this.#rows);
+    return { find: (...given) => this.#using(() => pairs.find(...given)) };
+  }
+
+  /** Assigns rows for `clusters`, likewise. */
+  async assigner(): Promise<Assigner | undefined> {
+    const { vectors } = this.#items;
+    if (vectors.largestNorm * vectors.dim >= LARGEST_SUM) return undefined;
+    const assigner = await GpuAssigner.create(this.#gpu, this.#items, this.#rows);
+    return { assign: (...given) => this.#using(() => assigner.assign(...given)) };
+  }
+
+  /** Keeps the buffers until this is done. */
+  #using<T>(run: () => Promise<T>): Promise<T> {
+    const running = run();
+    this.#users = Promise.allSettled([this.#users, running]);
+    return running;
+  }
+
+  /** Frees everything when what runs has ended. */
+  dispose(): void {
+    void Promise.allSettled([this.#turn, this.#users]).then(() => {
+      this.#rows.dispose();
+      this.#freeScratch();
+      this.#gpu.release();
+    });
+  }
+
+  /** Whether f32 has room for the scores of these queries. */
+  canHold(queries: readonly Query[]): boolean {
+    const { dim, largestNorm } = this.#items.vectors;
+    const largest = queries.reduce((most, { vector }) => vector.reduce((sum, value) => Math.max(sum, Math.abs(value)), most), 0);
+    // Room for candidates, with buffers that have grown to twice the rows.
+    const bytes = 8 * QUERIES * 2 * this.#items.vectors.count;
+    return largestNorm * dim < LARGEST_SUM && largest < LARGEST_SUM && bytes < this.#gpu.device.limits.maxStorageBufferBindingSize;
+  }
+
+  /**
+   * The best rows for each query; undefined if a row was moved meanwhile, and the search is to be done again.
+   * @throws DeviceError, KERNEL_WRONG if a score is further from the exact one than f32 can explain; the signal's reason
+   */
+  async search(queries: readonly Query[], limits: Limits, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
+    const before = this.#turn;
+    const run = before.then(() => this.#search(queries, limits, signal));
+    this.#turn = run.catch(() => undefined);
+    return run;
+  }
+
+  async #search(queries: readonly Query[], limits: Limits, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
+    const { vectors } = this.#items;
+    const results: Scored[][] = [];
+    if (limits.allowed && limits.allowed.length !== vectors.count) return undefined; // a search before this one took its time
+    const { moves } = vectors;
+    for (let begin = 0; begin < queries.length; begin += QUERIES) {
+      signal?.throwIfAborted();
+      await this.#rows.update();
+      if (vectors.moves !== moves) return undefined;
+      const group = queries.slice(begin, begin + QUERIES);
+      const scaled = group.map(({ vector }) => scaledQuery(vector));
+      // Taken together with the rows that are searched: nothing is awaited between here and the submit but memory, after which moves are looked at.
+      const found = await this.#candidates(scaled, limits, vectors.count, vectors.largestNorm, moves);
+      if (!found) return undefined;
+      const pace = new Pace();
+      for (const [q, { rows, scores }] of found.entries()) {
+        const best = await this.#exact(group[q]!, scaled[q]!, rows, scores, limits, pace, signal, moves);
+        if (!best) return undefined;
+        results.push(best);
+      }
+    }
+    return results;
+  }
+
+  /** Scores candidates exactly, and keeps the best. */
+  async #exact({ vector }: Query, { scale, norm }: ScaledQuery, rows: Uint32Array, scores: Float32Array, { topK, threshold }: Limits, pace: Pace, signal: AbortSignal | undefined, moves: number): Promise<Scored[] | undefined> {
+    const { vectors, ids } = this.#items;
+    const query = Float64Array.from(vector);
+    const error = scoreError(vectors.dim, vectors.storage, norm, vectors.largestNorm);
+    const best = new TopK(topK, ids);
+    for (let i = 0; i < rows.length; i++) {
+      if (i % 512 === 0) {
+        await pace.turn(signal);
+        if (vectors.moves !== moves) return undefined;
+      }
+      const row = rows[i]!;
+      const score = vectors.score(query, row);
+      if (!(Math.abs(scores[i]! - score / scale) <= error)) {
+        throw new DeviceError('KERNEL_WRONG', `search on ${this.#gpu.pipelines.adapter}: expected a score within ${error} of ${score / scale} for row ${row}, found ${scores[i]}. Please report this with the name of your GPU and browser.`);
+      }
+      if (score >= threshold) best.offer(row, score);
+    }
+    return best.sorted();
+  }
+
+  async #candidates(queries: readonly ScaledQuery[], { topK, allowed, threshold }: Limits, count: number, largestNorm: number, moves: number): Promise<Candidates[] | undefined> {
+    const { dim, storage } = this.#items.vectors;
+    const { device, pipelines } = this.#gpu;
+    const scratch = await this.#prepared(queries.length === 1 ? 1 : QUERIES);
+    if (this.#items.vectors.moves !== moves) return undefined;
+    const { quads: stride } = scratch;
+    const block = Math.max(1, Math.min(BLOCK_ROWS, Math.floor(count / (BLOCKS_PER_HIT * topK))));
+    const blocks = Math.ceil(count / block);
+    const { queue } = device;
+    queue.writeBuffer(scratch.select, 0, Uint32Array.of(count, stride, block, blocks, topK, allowed ? 1 : 0));
+    queue.writeBuffer(scratch.query, 0, this.#packed(queries, scratch.queries));
+    const bounds = new Float32Array(2 * QUERIES);
+    for (const [q, { norm, scale }] of queries.entries()) {
+      const error = scoreError(dim, storage, norm, largestNorm);
+      // Rounded away from the rows that are wanted, and the floor's own subtraction is rounded too.
+      bounds[2 * q] = 2 * error * 1.001 + 2 ** -22 * norm * largestNorm;
+      const lowest = threshold / scale - error * 1.001;
+      bounds[2 * q + 1] = Math.max(-3.4e38, lowest - 2 ** -22 * Math.abs(Math.max(-3.4e38, lowest)));
+    }
+    queue.writeBuffer(scratch.limits, 0, bounds);
+    if (allowed) queue.writeBuffer(scratch.allowed, 0, bitsOf(allowed));
+
+    const scoresKernel = scratch.queries === 1 ? this.#kernels.one : this.#kernels.four;
+    const buffers = (...given: readonly GPUBuffer[]): GPUBindingResource[] => given.map((buffer) => ({ buffer }));
+    const encoder = device.createCommandEncoder({ label: 'search' });
+    encoder.clearBuffer(scratch.counts);
+    const pass = encoder.beginComputePass({ label: 'search' });
+    const dispatch = (kernel: CompiledKernel, resources: GPUBindingResource[], workgroups: readonly [number, number, number]): void => {
+      pass.setPipeline(kernel.pipeline);
+      pass.setBindGroup(0, pipelines.bind(kernel, resources));
+      pass.dispatchWorkgroups(...workgroups);
+    };
+    const lanes = this.#gpu.software ? 16 : 64;
+    for (const [c, { buffer, firstPanel, panels }] of this.#rows.chunks.entries()) {
+      const used = Math.min(panels, Math.ceil(count / 128) * 2 - firstPanel);
+      if (used <= 0) break;
+      queue.writeBuffer(scratch.sizes[c]!, 0, Uint32Array.of(used * 16, firstPanel * 16, stride));
+      const [x, y] = inLines(Math.ceil((used * 16) / (2 * lanes)));
+      dispatch(scoresKernel, buffers(scratch.sizes[c]!, buffer, scratch.query, scratch.scores), [x, y, 1]);
+    }
+    const { maxima, floor, collect } = this.#kernels;
+    dispatch(maxima, buffers(scratch.select, scratch.scores, scratch.allowed, scratch.maxima), [Math.ceil(blocks / 16), queries.length, 1]);
+    dispatch(floor, buffers(scratch.select, scratch.maxima, scratch.limits, scratch.floors), [1, queries.length, 1]);
+    const [x, z] = inLines(Math.ceil(count / 64));
+    dispatch(collect, buffers(scratch.select, scratch.scores, scratch.allowed, scratch.floors, scratch.counts, scratch.found), [x, queries.length, z]);
+    pass.end();
+    // How many candidates there are, and some more than are wanted, come back together: nearly always these are all of them.
+    const few = Math.min(topK + MORE_CANDIDATES, count);
+    const results = this.#gpu.memory.storage('search results', 4 * QUERIES + queries.length * 8 * few);
+    try {
+      encoder.copyBufferToBuffer(scratch.counts, 0, results, 0, 4 * QUERIES);
+      for (let q = 0; q < queries.length; q++) encoder.copyBufferToBuffer(scratch.found, q * stride * 32, results, 4 * QUERIES + q * 8 * few, 8 * few);
+      await this.#gpu.watching(() => queue.submit([encoder.finish()]));
+      return await this.#collected(scratch, results, queries.length, few);
+    } finally {
+      this.#gpu.memory.destroy(results);
+    }
+  }
+
+  async #collected({ found, quads }: Scratch, results: GPUBuffer, queries: number, few: number): Promise<Candidates[]> {
+    const perQuery = quads * 4 * 8;
+    const words = new Uint32Array(await this.#gpu.read(results, 0, 4 * QUERIES + queries * 8 * few));
+    const pairs: Uint32Array<ArrayBuffer>[] = [];
+    for (let q = 0; q < queries; q++) {
+      const number = words[q]!;
+      const all = new Uint32Array(2 * number);
+      all.set(words.subarray(QUERIES + q * 2 * few).subarray(0, 2 * Math.min(few, number)));
+      if (number > few) all.set(new Uint32Array(await this.#gpu.read(found, q * perQuery + 8 * few, 8 * (number - few))), 2 * few);
+      pairs.push(all);
+    }
+    return pairs.map((all) => {
+      const scores = new Float32Array(all.buffer);
+      const length = all.length / 2;
+      return { rows: Uint32Array.from({ length }, (_, i) => all[2 * i]!), scores: Float32Array.from({ length }, (_, i) => scores[2 * i + 1]!) };
+    });
+  }
+
+  /** The numbers of the queries as search_scores reads them. */
+  #packed(queries: readonly ScaledQuery[], width: number): Float32Array<ArrayBuffer> {
+    const { storage, dim } = this.#items.vectors;
+    const factor = storage === 'f16' ? F16_FACTOR : 1;
+    const packed = new Float32Array(this.#rows.words * valuesPerWord(storage) * width);
+    for (const [q, { values }] of queries.entries()) for (let i = 0; i < dim; i++) packed[i * width + q] = values[i]! * factor;
+    return packed;
+  }
+
+  async #prepared(queries: number): Promise<Scratch> {
+    const { quads, chunks, words } = this.#rows;
+    const kept = this.#scratch;
+    if (kept && kept.quads === quads && kept.queries >= queries && kept.sizes.length === chunks.length) return { ...kept, queries };
+    this.#freeScratch();
+    const { memory } = this.#gpu;
+    const made: GPUBuffer[] = [];
+    const keep = (buffer: GPUBuffer): GPUBuffer => {
+      made.push(buffer);
+      return buffer;
+    };
+    const storage = (name: string, bytes: number): GPUBuffer => keep(memory.storage(`search ${name}`, bytes));
+    const rows = 4 * quads;
+    try {
+      this.#scratch = await this.#gpu.allocating(() => ({
+        quads,
+        queries,
+        scores: storage('scores', 4 * rows * queries),
+        maxima: storage('maxima', 4 * rows * queries),
+        allowed: storage('filter', rows / 8),
+        query: storage('query', 4 * words * valuesPerWord(this.#items.vectors.storage) * queries),
+        limits: storage('limits', 8 * QUERIES),
+        floors: storage('floors', 4 * QUERIES),
+        counts: storage('counts', 4 * QUERIES),
+        found: storage('found', 8 * rows * queries),
+        select: keep(memory.uniformOf('search size', [0, 0, 0, 0, 0, 0])),
+        sizes: chunks.map((_, i) => keep(memory.uniformOf(`search chunk ${i}`, [0, 0, 0]))),
+      }));
+      return this.#scratch;
+    } catch (error) {
+      for (const buffer of made) memory.destroy(buffer);
+      throw error;
+    }
+  }
+
+  #freeScratch(): void {
+    if (!this.#scratch) return;
+    const { scores, maxima, allowed, query, limits, floors, counts, found, select, sizes } = this.#scratch;
+    for (const buffer of [scores, maxima, allowed, query, limits, floors, counts, found, select, ...sizes]) this.#gpu.memory.destroy(buffer);
+    this.#scratch = undefined;
+  }
+}
+
+/** A bit for each flag, 32 in a word, the first in the lowest. */
+function bitsOf(flags: Uint8Array): Uint32Array<ArrayBuffer> {
+  const bits = new Uint32Array(Math.ceil(flags.length / 32));
+  for (let i = 0; i < flags.length; i++) if (flags[i] === 1) bits[i >>> 5] = bits[i >>> 5]! | (1 << (i & 31));
+  return bits;
+}

@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Gpu } from '../../src/gpu/device.ts';
+import { headerOf } from '../../src/search/checks.ts';
+import { clusterRows } from '../../src/search/clusters.ts';
+import { checkedVector, encodeVector } from '../../src/search/codec.ts';
+import { duplicateRows } from '../../src/search/duplicates.ts';
+import { Items } from '../../src/search/items.ts';
+import { GpuSearch } from '../../src/search/searchGpu.ts';
+import { EmbeddingIndex, type Metric, type VectorStorage } from '../../src/search/index.ts';
+import { Random } from '../random.ts';
+import { openGpu } from '../shaders/harness.ts';
+import { compared, embeddings, idOf } from './reference.ts';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openGpu();
+});
+afterAll(() => gpu.device.destroy());
+
+function itemsOf(vectors: readonly Float32Array[], storage: VectorStorage, metric: Metric): Items {
+  const items = new Items(headerOf({ dim: vectors[0]!.length, storage, metric }));
+  vectors.forEach((vector, row) => {
+    const encoded = encodeVector(checkedVector(vector, { dim: vector.length, metric }, 'test'), storage, 'test');
+    items.apply({ put: { id: idOf(row), vector: encoded, metadata: null } });
+  });
+  return items;
+}
+
+test.each([
+  ['f32', 6, 'dot'],
+  ['f16', 27, 'cosine'],
+  ['int8', 38, 'cosine'],
+] as const)('%s × %i, %s: duplicates and clusters on the GPU are those of the CPU', async (storage, dim, metric) => {
+  for (const count of [1, 130, 900]) {
+    const items = itemsOf(embeddings(new Random(count), count, dim), storage, metric);
+    const search = await GpuSearch.create(gpu, items);
+    gpu.retain();
+    for (const threshold of [0.3, 0.95, 0.9999]) {
+      expect(await duplicateRows(items, threshold, await search.pairs(), undefined, false)).toEqual(await duplicateRows(items, threshold, undefined, undefined, true));
+    }
+    for (const k of [1, 5, 13]) {
+      const onCpu = await clusterRows(items, k, 1, 6, undefined, undefined, true);
+      expect(await clusterRows(items, k, 1, 6, await search.assigner(), undefined, false)).toEqual(onCpu);
+    }
+    search.dispose();
+  }
+});
+
+test('more pairs than there is room for', async () => {
+  // 1,200 vectors within 1e-4 of each other: 719,400 pairs.
+  const random = new Random(2);
+  const one = random.uniform(27);
+  const items = itemsOf(Array.from({ length: 1200 }, () => one.map((value, i) => value + (i === 0 ? 0 : 1e-3 * random.next()))), 'f16', 'cosine');
+  const search = await GpuSearch.create(gpu, items);
+  gpu.retain();
+  const groups = await duplicateRows(items, 0.99, await search.pairs(), undefined, false);
+  expect(groups).toEqual([Array.from({ length: 1200 }, (_, row) => row)]);
+  search.dispose();
+});
+
+test('EmbeddingIndex on a device: the same hits as on the CPU, and the reason for where it searches', async () => {
+  const dim = 27;
+  const vectors = embeddings(new Random(4), 21_000, dim);
+  const options = { dim, storage: 'f16' } as const;
+  const [onGpu, onCpu] = [new EmbeddingIndex({ ...options, device: gpu.device }), new EmbeddingIndex({ ...options, device: 'cpu' })];
+  for (const index of [onGpu, onCpu]) await index.addMany(vectors.map((vector, row) => ({ id: idOf(row), vector })));
+  expect(onGpu.backend.kind).toBe('cpu');
+  const queries = [3, 4, 5, 6, 7].map((row) => compared(vectors[row]!, 'cosine'));
+  const found = await Promise.all([onGpu.search(queries, { topK: 30 }), onGpu.search(queries[0]!, { topK: 100 }), onGpu.neighbours(idOf(9))]);
+  expect(onGpu.backend.kind).toBe('gpu');
+  expect(found).toEqual([await onCpu.search(queries, { topK: 30 }), await onCpu.search(queries[0]!, { topK: 100 }), await onCpu.neighbours(idOf(9))]);
+  const stop = new AbortController();
+  const stopped = onGpu.search(queries, { signal: stop.signal });
+  stop.abort(new Error('enough'));
+  await expect(stopped).rejects.toThrow('enough');
+  onGpu.dispose();
+});
+
+test('a device that is lost: the same hits, on the CPU', async () => {
+  const other = await openGpu();
+  const index = new EmbeddingIndex({ dim: 27, device: other.device });
+  await index.addMany(embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })));
+  const query = index.vector(idOf(1));
+  const before = await index.search(query);
+  expect(index.backend.kind).toBe('gpu');
+  other.device.destroy();
+  await other.device.lost;
+  expect(await index.search(query)).toEqual(before);
+  expect(index.backend).toMatchObject({ kind: 'cpu', reason: expect.stringContaining('lost') });
+});
+
+test('what they hold on the GPU is given back', async () => {
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(gpu.memory.bytes).toBe(0);
+});

@@ -1,0 +1,165 @@
+import { describe, expect, test } from 'vitest';
+import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/checkpoint/safetensors.ts';
+import { EmbeddingIndex, type IndexOptions } from '../../src/search/index.ts';
+import { Random } from '../random.ts';
+import { embeddings, idOf } from './reference.ts';
+
+const dim = 10;
+const model = { id: 'm', fingerprint: 'f'.repeat(64), preprocessing: 'resize crop' };
+
+async function filled(options: Partial<IndexOptions> = {}, count = 30): Promise<EmbeddingIndex> {
+  const index = new EmbeddingIndex({ dim, device: 'cpu', ...options });
+  const random = new Random(1);
+  const patches = (row: number) => (index.header.patches === 'none' || row % 3 === 0 ? {} : { patches: { rows: 2, cols: 1 + (row % 2), tokens: random.uniform(2 * (1 + (row % 2)) * dim) } });
+  await index.addMany(embeddings(random, count, dim).map((vector, row) => ({ id: idOf(row), vector, metadata: { row, name: '<é>' }, ...patches(row) })));
+  return index;
+}
+
+type Tensors = Map<string, TensorSpec & { data: Uint8Array<ArrayBuffer> }>;
+
+/** A file taken apart, changed, and put together again. */
+async function changed(file: Blob, change: (tensors: Tensors, metadata: Map<string, string>) => void): Promise<Blob> {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const header = parseSafetensors(bytes);
+  const tensors: Tensors = new Map([...header.tensors].map(([name, { dtype, shape, begin, end }]) => [name, { dtype, shape: [...shape], data: bytes.slice(begin, end) }]));
+  const metadata = new Map(header.metadata);
+  change(tensors, metadata);
+  return new Blob([encodeSafetensors(tensors, metadata)]);
+}
+
+describe.each([
+  ['f32', 'none'],
+  ['f16', 'f16'],
+  ['int8', 'int8'],
+] as const)('%s with patches %s', (storage, patches) => {
+  test('what is exported and imported is the same index', async () => {
+    const index = await filled({ storage, patches, model });
+    await index.remove(idOf(4));
+    const file = await index.export();
+    const copy = await EmbeddingIndex.import(file, { device: 'cpu', model });
+    expect(copy.header).toEqual(index.header);
+    expect(copy.ids()).toEqual(index.ids());
+    for (const id of index.ids()) {
+      expect(copy.vector(id)).toEqual(index.vector(id));
+      expect(copy.metadata(id)).toEqual(index.metadata(id));
+    }
+    expect(new Uint8Array(await (await copy.export()).arrayBuffer())).toEqual(new Uint8Array(await file.arrayBuffer()));
+    if (patches !== 'none') {
+      const query = { rows: 1, cols: 1, tokens: new Random(3).uniform(dim) };
+      expect(await copy.searchByPart(query)).toEqual(await index.searchByPart(query));
+    }
+  });
+
+  test('an empty one too', async () => {
+    const copy = await EmbeddingIndex.import(await (await filled({ storage, patches }, 0)).export());
+    expect(copy.size).toBe(0);
+  });
+
+  test('every byte that is cut off or added is noticed', async () => {
+    const bytes = new Uint8Array(await (await (await filled({ storage, patches }, 3)).export()).arrayBuffer());
+    for (let length = 0; length < bytes.length; length += length < 64 ? 1 : 37) {
+      await expect(EmbeddingIndex.import(new Blob([bytes.subarray(0, length)]))).rejects.toMatchObject({ name: 'IndexError', code: 'INDEX_FILE' });
+    }
+    await expect(EmbeddingIndex.import(new Blob([bytes, Uint8Array.of(0)]))).rejects.toMatchObject({ code: 'INDEX_FILE' });
+  });
+});
+
+describe('refused', () => {
+  const setHeader = (values: object) => (_: Tensors, metadata: Map<string, string>) => void metadata.set('index', JSON.stringify({ ...JSON.parse(metadata.get('index')!), ...values }));
+  const setItems = (text: string) => (tensors: Tensors) => {
+    const data = new TextEncoder().encode(text);
+    tensors.set('items', { dtype: 'U8', shape: [data.length], data });
+  };
+  const ids = (list: readonly unknown[]) => setItems(JSON.stringify(list.map((id) => [id, null])));
+
+  test.each<[string, string, (tensors: Tensors, metadata: Map<string, string>) => void]>([
+    ['INDEX_FILE', 'another format', (_, metadata) => void metadata.set('format', 'other')],
+    ['INDEX_FILE', 'no format', (_, metadata) => void metadata.delete('format')],
+    ['INDEX_NEWER', 'a newer version', (_, metadata) => void metadata.set('version', '2')],
+    ['INDEX_FILE', 'a version that is none', (_, metadata) => void metadata.set('version', 'x')],
+    ['INDEX_FILE', 'a header that is no JSON', (_, metadata) => void metadata.set('index', '{')],
+    ['INDEX_FILE', 'a header that is null', (_, metadata) => void metadata.set('index', 'null')],
+    ['INDEX_FILE', 'another dim', setHeader({ dim: 11 })],
+    ['INDEX_FILE', 'an impossible dim', setHeader({ dim: 1e9 })],
+    ['INDEX_FILE', 'an unknown storage', setHeader({ storage: 'f8' })],
+    ['INDEX_FILE', 'another storage', setHeader({ storage: 'f16' })],
+    ['INDEX_FILE', 'patches that are not there', setHeader({ patches: 'f16' })],
+    ['INDEX_FILE', 'a model that is a number', setHeader({ model: { id: 1 } })],
+    ['INDEX_FILE', 'one tensor more', (tensors) => void tensors.set('more', { dtype: 'U8', shape: [1], data: Uint8Array.of(1) })],
+    ['INDEX_FILE', 'one tensor less', (tensors) => void tensors.delete('items')],
+    ['INDEX_FILE', 'count × dim that is not the shape', (tensors) => void tensors.set('vectors', { ...tensors.get('vectors')!, shape: [dim, 30] })],
+    ['INDEX_FILE', 'items that are no JSON', setItems('[')],
+    ['INDEX_FILE', 'items that are no list', setItems('{}')],
+    ['INDEX_FILE', 'an item that is no pair', setItems(JSON.stringify(Array.from({ length: 30 }, () => 'a')))],
+    ['INDEX_FILE', 'too few items', ids(['a'])],
+    ['INDEX_ID', 'an id that is a number', ids(Array.from({ length: 30 }, (_, i) => i))],
+    ['INDEX_DUPLICATE_ID', 'an id twice', ids(Array.from({ length: 30 }, (_, i) => (i === 29 ? '0' : `${i}`)))],
+    ['INDEX_VECTOR', 'NaN', (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(NaN, 17, 18)],
+    ['INDEX_VECTOR', 'infinity', (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(Infinity, 17, 18)],
+    ['INDEX_VECTOR', 'a cosine vector that has not length 1', (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(1, 10, 20)],
+  ])('%s: %s', async (code, _, change) => {
+    const file = await changed(await (await filled({ storage: 'f32' })).export(), change);
+    await expect(EmbeddingIndex.import(file)).rejects.toMatchObject({ name: 'IndexError', code });
+  });
+
+  test('what is no safetensors file', async () => {
+    for (const text of ['', '<!doctype html><title>no</title>', 'PK\x03\x04and more']) {
+      await expect(EmbeddingIndex.import(new Blob([text]))).rejects.toMatchObject({ code: 'INDEX_FILE' });
+    }
+  });
+
+  test('grids that promise more patches than there are', async () => {
+    for (const side of [1, 3, 5000, 2 ** 31]) {
+      const file = await changed(await (await filled({ patches: 'f16' })).export(), (tensors) => void new Uint32Array(tensors.get('grids')!.data.buffer).fill(side, 2, 3));
+      await expect(EmbeddingIndex.import(file)).rejects.toMatchObject({ name: 'IndexError' });
+    }
+  });
+
+  test('another model, other preprocessing, another kind of index, ids that are there; and nothing is changed', async () => {
+    const file = await (await filled({ model })).export();
+    await expect(EmbeddingIndex.import(file, { model: { ...model, fingerprint: 'other' } })).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+    for (const [options, code] of [
+      [{ model: { ...model, fingerprint: '0' } }, 'INDEX_MODEL'],
+      [{ model: { ...model, preprocessing: 'resize fit' } }, 'INDEX_MODEL'],
+      [{}, 'INDEX_MODEL'],
+      [{ model, dim: 11 }, 'INDEX_HEADER'],
+      [{ model, metric: 'dot' }, 'INDEX_HEADER'],
+      [{ model, storage: 'f32' }, 'INDEX_HEADER'],
+    ] as const) {
+      const index = new EmbeddingIndex({ dim, ...options });
+      await expect(index.importFrom(file)).rejects.toMatchObject({ name: 'IndexError', code });
+      expect(index.size).toBe(0);
+    }
+    const index = new EmbeddingIndex({ dim, model, device: 'cpu' });
+    await index.add(idOf(3), new Random(9).uniform(dim));
+    await expect(index.importFrom(file)).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID' });
+    expect(index.ids()).toEqual([idOf(3)]);
+    await index.remove(idOf(3));
+    await index.importFrom(file);
+    expect(index.size).toBe(30);
+  });
+
+  test('a flipped bit anywhere is an error or another index, and never anything else', async () => {
+    const bytes = new Uint8Array(await (await (await filled({ storage: 'int8', patches: 'int8' }, 4)).export()).arrayBuffer());
+    const random = new Random(5);
+    for (let i = 0; i < 600; i++) {
+      const copy = bytes.slice();
+      copy[random.integer(0, copy.length - 1)]! ^= 1 << random.integer(0, 7);
+      const [result] = await Promise.allSettled([EmbeddingIndex.import(new Blob([copy]))]);
+      if (result!.status === 'rejected') expect(result!.reason).toMatchObject({ name: 'IndexError' });
+    }
+  });
+});
+
+test('.npy: the vectors as float32, and the ids beside them', async () => {
+  const index = await filled({ storage: 'int8' });
+  const { npy, ids } = await index.exportNpy();
+  const bytes = new Uint8Array(await npy.arrayBuffer());
+  expect(String.fromCharCode(...bytes.subarray(1, 6))).toBe('NUMPY');
+  const begin = 10 + new DataView(bytes.buffer).getUint16(8, true);
+  expect(new TextDecoder().decode(bytes.subarray(10, begin))).toContain("'shape': (30, 10)");
+  const values = new Float32Array(bytes.buffer, begin);
+  const names = JSON.parse(await ids.text()) as string[];
+  expect(names).toEqual(index.ids());
+  names.forEach((id, i) => expect(values.slice(i * dim, (i + 1) * dim)).toEqual(index.vector(id)));
+});
