@@ -20,7 +20,7 @@ interface PreparedItem {
 /** By id, in the order of the last change of each; undefined: removed. */
 export type Prepared = ReadonlyMap<string, PreparedItem | undefined>;
 
-/** All that can be done without the lock. */
+/** What follows from the changes alone. */
 export async function prepare(changes: readonly Change[]): Promise<Prepared> {
   const prepared = new Map<string, PreparedItem | undefined>();
   for (const change of changes) {
