@@ -17,6 +17,7 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
   let acknowledged = 0;
   let commits = 0;
   let unheard = 0;
+  let restored = 0;
   try {
     for (let life = 0; life <= kills; life++) {
       const context = await launch(profile);
@@ -28,17 +29,18 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
         begun();
       });
       const page = await openPage(context, site, context.pages()[0]);
-      const found = await page.evaluate(async (name) => {
+      const found = await page.evaluate(async ([name, before]) => {
         const { store } = globalThis as unknown as Here;
         const journal = await store.openJournal(name, store.header);
         Object.assign(globalThis, { journal });
-        return store.inspect(journal, name);
-      }, NAME);
+        return { restored: journal.restored, ...(await store.inspect(journal, name, before || journal.restored)) };
+      }, [NAME, restored > 0] as const);
       expect(found, `after ${life} kills`).toMatchObject({ faults: [], orphans: [], missing: [] });
       const made = life === 0 ? 0 : operationsUntil(life - 1, state, acknowledged, found.state);
       if (made === undefined) throw new Error(`after ${life} kills: ${acknowledged} commits were acknowledged, and the items are those of no ${acknowledged} or more`);
       commits += made;
       unheard += made - acknowledged;
+      if (found.restored) restored += 1;
       state = found.state;
       if (life === kills) {
         await context.close();
@@ -55,7 +57,7 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
       acknowledged = count;
       await context.close().catch(() => undefined); // there is nobody left
     }
-    console.log(`killed ${kills} times in ${commits} commits (${unheard} were in, and not yet acknowledged): nothing lost, nothing torn, nothing left over; ${Object.keys(state).length} items at the end`);
+    console.log(`killed ${kills} times in ${commits} commits (${unheard} were in, and not yet acknowledged; ${restored} times the browser had lost the database): nothing lost, nothing torn, nothing left over; ${Object.keys(state).length} items at the end`);
   } catch (error) {
     kill(profile); // its folder stays for whoever wants to look
     throw error;
