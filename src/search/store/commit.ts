@@ -4,8 +4,8 @@ import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
 import { told, type Writing } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
-import { addSeal, ONLY, recordBytes, takeSeal, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow, type ThumbnailRow } from './rows.js';
-import { Packer } from './segments.js';
+import { addSeal, ONLY, recordBytes, takeSeal, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow, type ThumbnailRow, type Unsealed } from './rows.js';
+import { Packer, type NewSegment } from './segments.js';
 
 /** An item, ready to be written. */
 interface PreparedItem {
@@ -20,7 +20,7 @@ interface PreparedItem {
 /** By id, in the order of the last change of each; undefined: removed. */
 export type Prepared = ReadonlyMap<string, PreparedItem | undefined>;
 
-/** All that can be done without the lock. */
+/** What follows from the changes alone. */
 export async function prepare(changes: readonly Change[]): Promise<Prepared> {
   const prepared = new Map<string, PreparedItem | undefined>();
   for (const change of changes) {
@@ -55,15 +55,15 @@ export async function applyChanges(context: Context, state: StateRow, known: Map
   const { database, files } = context;
   const changes = [...prepared].filter(([id, item]) => item !== undefined || known.has(id)); // what is not there needs no removing
   if (changes.length === 0) return state.last;
-  const packer = new Packer(state.last + 1);
-  const places = new Map(changes.flatMap(([id, prepare]) => (prepare ? [[id, packer.add(partsOf(prepare.item))] as const] : [])));
+  const packer = new Packer();
+  const places = new Map(changes.flatMap(([id, change], i) => (change ? [[id, packer.add(state.last + 1 + i, partsOf(change.item))] as const] : [])));
   const need = changes.reduce((sum, [, item]) => sum + (item ? thumbnailBytes(item) + (item.metadata?.length ?? 0) : 0), packer.segments.reduce((sum, { bytes }) => sum + bytes, 0));
   const token = crypto.randomUUID();
   const unused = await writeSegments(context, packer.segments, need, () =>
     database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
       const update = await Update.begin(context, transaction, state, token);
       if (!update) return []; // an earlier try was made, and its answer lost: files that it left unused go at the next opening
-      for (const { name, bytes } of packer.segments) update.addSegment(name, bytes);
+      for (const segment of packer.segments) update.addSegment(segment);
       let sequence = state.last;
       for (const [id, item] of changes) {
         sequence += 1;
@@ -88,7 +88,7 @@ class Update {
   readonly #transaction: Writing;
   readonly #state: StateRow;
   readonly #token: string;
-  readonly #segments = new Map<string, SegmentRow>();
+  readonly #segments = new Map<string, Unsealed<SegmentRow>>();
   #sum: number;
   #items: number;
   #removals: number;
@@ -111,8 +111,8 @@ class Update {
     throw overtakenError(context.name);
   }
 
-  addSegment(name: string, bytes: number): void {
-    this.#segments.set(name, { name, bytes, items: 0, liveBytes: 0 });
+  addSegment({ name, bytes, first, last }: NewSegment): void {
+    this.#segments.set(name, { name, bytes, items: 0, liveBytes: 0, first, last });
   }
 
   /** Takes an item's row away. */
@@ -122,7 +122,7 @@ class Update {
     const row = await items.get(sequence);
     if (!row || row.id !== id || !seals.isItem(row)) throw damagedError(name, [id], [], this.#items - 1);
     const segment = this.#segments.get(row.segment) ?? (await this.#transaction.objectStore('segments').get(row.segment));
-    if (!segment) throw damagedError(name, [], ['the record of a file is missing'], this.#items);
+    if (!segment) throw damagedError(name, [], ['the record of a file missing'], this.#items);
     this.#segments.set(row.segment, { ...segment, items: segment.items - 1, liveBytes: segment.liveBytes - recordBytes(row) });
     this.#sum = takeSeal(this.#sum, row.seal);
     this.#items -= 1;
@@ -158,7 +158,7 @@ class Update {
   /** @returns names of segments that nothing is in any more */
   finish(last: number): string[] {
     const segments = this.#transaction.objectStore('segments');
-    for (const row of this.#segments.values()) told(row.items > 0 ? segments.put(row) : segments.delete(row.name));
+    for (const row of this.#segments.values()) told(row.items > 0 ? segments.put(this.#context.seals.segment(row)) : segments.delete(row.name));
     const { generation, floor } = this.#state;
     const state = this.#context.seals.state({ generation: generation + 1, last, floor, items: this.#items, removals: this.#removals, sum: this.#sum, token: this.#token });
     told(this.#transaction.objectStore('state').put(state, ONLY));

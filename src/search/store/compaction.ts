@@ -11,7 +11,7 @@ import { Packer, SEGMENT_BYTES } from './segments.js';
 /** So many files of one size class are merged. */
 const MANY = 16;
 /** The smallest class is below this, and each of the others up to 16 times as large as the one before. */
-const SMALL_BYTES = 2 ** 16;
+const SMALL_BYTES = 2 ** 12;
 /** Files this large stay as they are while they are in use. */
 const LARGE_BYTES = SEGMENT_BYTES / 2;
 /** So many removals are kept one by one for tabs that do not know of them yet; tabs that are further behind compare everything. */
@@ -50,10 +50,9 @@ async function compactThose(context: Context, everything: boolean): Promise<void
   const groups = chooseMerges(await database.run((db) => db.getAll('segments')), everything);
   // The lock is taken for each: others may write in between.
   for (const group of groups) await exclusively(name, undefined, () => merge(context, group.map((row) => row.name)));
-  await exclusively(name, undefined, async () => {
-    await forgetRemovals(context);
-    if (everything) await context.files.tidy(new Set(await database.run((db) => db.getAllKeys('segments'))));
-  });
+  const { removals } = checkState(context, await database.run((db) => db.get('state', ONLY)));
+  if (removals > REMOVALS) await exclusively(name, undefined, () => forgetRemovals(context));
+  if (everything) await exclusively(name, undefined, async () => context.files.tidy(new Set(await database.run((db) => db.getAllKeys('segments')))));
 }
 
 /** Merges files into one. Those that another tab has merged meanwhile are passed over. */
@@ -61,19 +60,21 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
   const { name, database, files, seals } = context;
   const { state, segments, items } = await database.run(async (db) => {
     const transaction = db.transaction(['state', 'segments', 'items']);
-    const index = transaction.objectStore('items').index('segment');
-    const found = await Promise.all(names.map(async (key) => ({ segment: await transaction.objectStore('segments').get(key), rows: await index.getAll(key) })));
-    return { state: checkState(context, await transaction.objectStore('state').get(ONLY)), segments: found.flatMap(({ segment }) => segment ?? []), items: found.flatMap(({ rows }) => rows) };
+    const last = checkState(context, await transaction.objectStore('state').get(ONLY));
+    const found = (await Promise.all(names.map((key) => transaction.objectStore('segments').get(key)))).filter((row) => row !== undefined);
+    const bounds = found.length > 0 ? IDBKeyRange.bound(Math.min(...found.map(({ first }) => first)), Math.max(...found.map((row) => row.last))) : undefined;
+    const within = new Set(found.map((row) => row.name));
+    return { state: last, segments: found, items: bounds ? (await transaction.objectStore('items').getAll(bounds)).filter(({ segment }) => within.has(segment)) : [] };
   });
-  if (items.length === 0) return;
-  items.sort((a, b) => a.sequence - b.sequence);
-  const packer = new Packer(items[0]!.sequence);
+  if (segments.length === 0) return;
+  if (items.length !== segments.reduce((sum, row) => sum + row.items, 0)) throw damagedError(name, [], ['items missing of some files'], state.items);
+  const packer = new Packer();
   const moved: ItemRow[] = [];
   const damaged: string[] = [];
   for (const row of items) {
     const bytes = seals.isItem(row) ? await files.read(row.segment) : undefined;
     if (!bytes || !readRecord(row, bytes)) damaged.push(String(row.id));
-    else moved.push(seals.item({ ...row, ...packer.add([bytes.slice(row.offset, row.offset + recordBytes(row))]) }));
+    else moved.push(seals.item({ ...row, ...packer.add(row.sequence, [bytes.slice(row.offset, row.offset + recordBytes(row))]) }));
   }
   files.forget();
   if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length); // and the files stay as they are
@@ -86,7 +87,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
     const sum = moved.reduce((total, row, i) => addSeal(takeSeal(total, items[i]!.seal), row.seal), state.sum);
     for (const row of moved) told(transaction.objectStore('items').put(row));
     for (const row of segments) told(transaction.objectStore('segments').delete(row.name));
-    for (const { name: segment, bytes, items: count } of packer.segments) told(transaction.objectStore('segments').put({ name: segment, bytes, items: count, liveBytes: bytes }));
+    for (const { parts: _, ...row } of packer.segments) told(transaction.objectStore('segments').put(seals.segment({ ...row, liveBytes: row.bytes })));
     told(transaction.objectStore('state').put(seals.state({ ...state, generation: state.generation + 1, sum, token }), ONLY));
   }));
   await files.remove(segments.map((row) => row.name));

@@ -140,7 +140,7 @@ export class Database {
     const drop = (): void => {
       if (open) this.#drop();
     };
-    const opening = openDB<Schema>(PREFIX + this.#name, FORMAT, {
+    const opening = async (): Promise<Connection> => openDB<Schema>(PREFIX + this.#name, FORMAT, {
       upgrade: (db, _from, _to, transaction) => {
         if (beginning) return void make(db, transaction, beginning);
         missing = true;
@@ -155,7 +155,7 @@ export class Database {
       terminated: drop,
     });
     try {
-      return await within(OPENING_MS, opening, () => blockedError(this.#name), (db) => db.close());
+      return await within(OPENING_MS, opening(), () => blockedError(this.#name), (db) => db.close());
     } catch (error) {
       open = false;
       if (missing) throw goneError(this.#name);
@@ -168,7 +168,7 @@ export class Database {
 }
 
 function make(db: Connection, transaction: IDBPTransaction<Schema, Stores, 'versionchange'>, { header, state }: Beginning): void {
-  db.createObjectStore('items', { keyPath: 'sequence' }).createIndex('segment', 'segment');
+  db.createObjectStore('items', { keyPath: 'sequence' });
   db.createObjectStore('removals', { keyPath: 'sequence' });
   db.createObjectStore('segments', { keyPath: 'name' });
   for (const name of ['header', 'state', 'thumbnails', 'records'] as const) db.createObjectStore(name);

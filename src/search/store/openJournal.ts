@@ -5,8 +5,8 @@ import type { IndexHeader, ModelIdentity } from '../journal.js';
 import { checkName, finishDeletion, folderOf, ROOT } from './catalogue.js';
 import { exclusively, type Context } from './context.js';
 import { Database, databaseNames } from './database.js';
-import { damagedError, newerError, quote, storageError } from './errors.js';
-import { inspectFiles, inspectRows, isDamaged, readRows } from './inspect.js';
+import { damagedError, isQuota, newerError, quotaError, quote, storageError } from './errors.js';
+import { inspectFiles, inspectRows, inspectThumbnails, isDamaged, readRows } from './inspect.js';
 import { dropDamaged } from './repair.js';
 import { FORMAT, headerText, isHeader, parseHeader, sealHeader, Seals, type HeaderRow } from './rows.js';
 import { SegmentFiles } from './segments.js';
@@ -37,7 +37,8 @@ export async function openJournal(name: string, header: IndexHeader, { persist =
       return await openExclusively(name, header, database, repair);
     } catch (error) {
       database.close();
-      throw error;
+      if (!(error instanceof DOMException)) throw error;
+      throw isQuota(error) ? await quotaError(name, 0, error) : storageError(name, `opening it failed (${String(error)})`, error);
     }
   });
 }
@@ -66,10 +67,12 @@ async function openExclusively(name: string, header: IndexHeader, database: Data
   const rows = await database.run(readRows);
   let damage = inspectRows(rows, seals);
   if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that all of it is told at once
+  if (repair) damage = await inspectThumbnails(context, damage);
   const damaged = isDamaged(damage) || !readable;
   if (damaged && !repair) throw damagedError(name, damage.items, damage.notes, damage.whole.length);
   const kept = damaged ? await dropDamaged(context, readable ? found : { ...begin, store: store.kind }, rows, damage) : { state: rows.state!, items: rows.items, segments: rows.segments };
   if (!readable) await database.open(undefined); // from now on it is the index with this header
+  context.files.forget();
   await context.files.tidy(new Set(kept.segments.map((segment) => segment.name)));
   return new StoredJournal(context, { header: parseHeader(text), ...kept, dropped: damaged ? damage.items : [] });
 }

@@ -76,6 +76,10 @@ export interface SegmentRow {
   /** Items whose records are in it, and their bytes: the rest was replaced or removed. */
   readonly items: number;
   readonly liveBytes: number;
+  /** Between these sequences, both included, are the items in it; others may be too. */
+  readonly first: number;
+  readonly last: number;
+  readonly seal: number;
 }
 
 export interface ThumbnailRow {
@@ -86,7 +90,7 @@ export interface ThumbnailRow {
 export interface Schema extends DBSchema {
   header: { key: string; value: HeaderRow };
   state: { key: string; value: StateRow };
-  items: { key: number; value: ItemRow; indexes: { segment: string } };
+  items: { key: number; value: ItemRow };
   removals: { key: number; value: RemovalRow };
   segments: { key: string; value: SegmentRow };
   thumbnails: { key: string; value: ThumbnailRow };
@@ -100,7 +104,7 @@ const utf8 = new TextEncoder();
 /** JSON escapes lone surrogates, which UTF-8 would make equal. */
 const checksumOf = (fields: readonly unknown[], before: number): number => crc32c(utf8.encode(JSON.stringify(fields)), before);
 
-type Unsealed<Row> = Omit<Row, 'seal'>;
+export type Unsealed<Row> = Omit<Row, 'seal'>;
 
 /** Seals rows of one index. */
 export class Seals {
@@ -119,6 +123,10 @@ export class Seals {
     return { ...row, seal: checksumOf(removalFields(row), this.#salt) };
   }
 
+  segment(row: Unsealed<SegmentRow>): SegmentRow {
+    return { ...row, seal: checksumOf(segmentFields(row), this.#salt) };
+  }
+
   state(row: Unsealed<StateRow>): StateRow {
     return { ...row, seal: checksumOf(stateFields(row), this.#salt) };
   }
@@ -131,6 +139,10 @@ export class Seals {
     return checksumOf(removalFields(row), this.#salt) === row.seal;
   }
 
+  isSegment(row: SegmentRow): boolean {
+    return checksumOf(segmentFields(row), this.#salt) === row.seal;
+  }
+
   isState(row: StateRow | undefined): row is StateRow {
     return row !== undefined && checksumOf(stateFields(row), this.#salt) === row.seal;
   }
@@ -139,6 +151,7 @@ export class Seals {
 const itemFields = ({ sequence, id, segment, offset, vectorBytes, patches, checksum, metadata, thumbnail }: Unsealed<ItemRow>): unknown[] =>
   ['item', sequence, id, segment, offset, vectorBytes, patches?.rows, patches?.cols, patches?.bytes, checksum, metadata, thumbnail];
 const removalFields = ({ sequence, id }: Unsealed<RemovalRow>): unknown[] => ['removal', sequence, id];
+const segmentFields = ({ name, bytes, items, liveBytes, first, last }: Unsealed<SegmentRow>): unknown[] => ['segment', name, bytes, items, liveBytes, first, last];
 const stateFields = ({ generation, last, floor, items, removals, sum, token }: Unsealed<StateRow>): unknown[] => ['state', generation, last, floor, items, removals, sum, token];
 const headerFields = ({ format, header, store, identity, deleting }: Unsealed<HeaderRow>): unknown[] => ['header', format, header, store, identity, deleting];
 

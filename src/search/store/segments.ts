@@ -1,6 +1,6 @@
 /** Segments: files of records, written once. */
 import type { CacheFolder } from '../../checkpoint/cacheStore.js';
-import { quotaError, isQuota, isVanished } from './errors.js';
+import { isQuota, isVanished, quotaError, storageError } from './errors.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -15,31 +15,30 @@ export interface NewSegment {
   readonly parts: Bytes[];
   bytes: number;
   items: number;
+  /** Sequences of the first item and the last. */
+  readonly first: number;
+  last: number;
 }
 
 /** Says where records go, one behind the other. */
 export class Packer {
   readonly segments: NewSegment[] = [];
-  readonly #sequence: number;
 
-  /** @param sequence of the first item: names are in the order of the files' making, for people who look */
-  constructor(sequence: number) {
-    this.#sequence = sequence;
-  }
-
-  add(parts: readonly Bytes[]): { readonly segment: string; readonly offset: number } {
+  /** @param sequence of the item; larger than that of the one before */
+  add(sequence: number, parts: readonly Bytes[]): { readonly segment: string; readonly offset: number } {
     const bytes = parts.reduce((sum, { length }) => sum + length, 0);
     let segment = this.segments.at(-1);
-    if (!segment || segment.bytes + bytes > SEGMENT_BYTES) this.segments.push((segment = { name: newName(this.#sequence), parts: [], bytes: 0, items: 0 }));
+    if (!segment || segment.bytes + bytes > SEGMENT_BYTES) this.segments.push((segment = { name: newName(sequence), parts: [], bytes: 0, items: 0, first: sequence, last: sequence }));
     const offset = segment.bytes;
     segment.parts.push(...parts);
     segment.bytes += bytes;
     segment.items += 1;
+    segment.last = sequence;
     return { segment: segment.name, offset };
   }
 }
 
-/** Never a name that was there before, whatever a crash has left. */
+/** Never a name that was there before, whatever a crash has left; in the order of the sequences, for people who look. */
 const newName = (sequence: number): string => `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
 
 export class SegmentFiles {
@@ -92,7 +91,7 @@ export class SegmentFiles {
       for (const { name, parts } of segments) await this.#folder.write(name, new Blob(parts));
     } catch (error) {
       await this.remove(segments.map(({ name }) => name));
-      throw isQuota(error) ? await quotaError(this.#name, need, error) : error;
+      throw isQuota(error) ? await quotaError(this.#name, need, error) : storageError(this.#name, `a file could not be written (${String(error)})`, error);
     }
   }
 
@@ -117,7 +116,7 @@ export class SegmentFiles {
       return file && new Uint8Array(await file.arrayBuffer());
     } catch (error) {
       if (isVanished(error)) return undefined; // another tab has removed it while it was read
-      throw error;
+      throw storageError(this.#name, `a file could not be read (${String(error)})`, error);
     }
   }
 }

@@ -1,6 +1,6 @@
 /** A journal in the browser's storage. `openJournal` makes it; docs/search-store.md says how it works. */
 import { IndexError } from '../../errors.js';
-import type { Change, IndexHeader, Journal, StoredItem } from '../journal.js';
+import type { Change, Changes, IndexHeader, Journal, StoredItem } from '../journal.js';
 import { checkState, exclusively, readItem, type Context } from './context.js';
 import { applyChanges, prepare } from './commit.js';
 import { compact, compactWhereWorthIt } from './compaction.js';
@@ -83,20 +83,18 @@ export class StoredJournal implements Journal {
   }
 
   /**
-   * @param check called when this tab knows all that others have committed, and before anything is written: what it throws, `commit` rejects with
+   * @param changes or what makes them, called when this tab knows all that others have committed and nobody else can: what it throws, `commit` rejects with
    * @throws IndexError INDEX_QUOTA, INDEX_STORAGE, INDEX_GONE, INDEX_DAMAGED, INDEX_DISPOSED: nothing was changed
    */
-  commit(changes: readonly Change[], check?: () => void): Promise<void> {
-    const preparing = prepare(changes);
-    preparing.catch(() => undefined); // told below, when it is this commit's turn
+  commit(changes: Changes): Promise<void> {
     return this.#inTurn(async () => {
-      const prepared = await preparing;
-      await exclusively(this.#context.name, undefined, async () => {
+      const changed = await exclusively(this.#context.name, undefined, async () => {
         const state = await this.#takeOver();
-        check?.();
-        if (prepared.size === 0) return;
+        const prepared = await prepare(typeof changes === 'function' ? await changes() : changes);
         this.#seen = await applyChanges(this.#context, state, this.#known, prepared);
+        return this.#seen !== state.last;
       });
+      if (!changed) return;
       this.#tell();
       if (++this.#commits % COMMITS_BETWEEN_LOOKS === 0) this.#compactLater();
     });
