@@ -1,0 +1,56 @@
+// Kernels that read bytes and do nothing with them: what any search on this adapter takes at least. Several ways; the fastest counts.
+
+export const READERS = [
+  { name: 'words, 16 lanes', type: 'u32', width: 1, lanes: 16, turns: 48 },
+  { name: 'words, 64 lanes', type: 'u32', width: 1, lanes: 64, turns: 48 },
+  { name: 'vectors of 4 words, 16 lanes', type: 'vec4u', width: 4, lanes: 16, turns: 24 },
+  { name: 'vectors of 4 words, 64 lanes', type: 'vec4u', width: 4, lanes: 64, turns: 24 },
+];
+
+/** Four reads a turn, lanes beside each other; a word of every lane is written, so that nothing can be left out. */
+const shader = ({ type, width, lanes, turns }) => `
+@group(0) @binding(0) var<storage, read> x: array<${type}>;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let group = workgroup.y * workgroups.x + workgroup.x;
+  var at = group * ${lanes * turns * 4}u + local.x;
+  var sum = ${type}();
+  for (var turn = 0u; turn < ${turns}u; turn++) {
+    sum ^= x[at];
+    sum ^= x[at + ${lanes}u];
+    sum ^= x[at + ${2 * lanes}u];
+    sum ^= x[at + ${3 * lanes}u];
+    at += ${4 * lanes}u;
+  }
+  out[group * ${lanes}u + local.x] = ${width === 1 ? 'sum' : 'sum.x ^ sum.y ^ sum.z ^ sum.w'};
+}`;
+
+/** Runs reader i over `words` words, whole groups of them, until the GPU has finished. */
+export async function readSetup(device, words) {
+  const all = READERS.map((reader) => ({ ...reader, groups: Math.ceil(words / (reader.width * reader.lanes * reader.turns * 4)) }));
+  const most = Math.max(...all.map(({ groups, width, lanes, turns }) => groups * width * lanes * turns * 4));
+  const x = device.createBuffer({ size: 4 * most, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST });
+  const block = Uint32Array.from({ length: 1 << 20 }, (_, i) => Math.imul(i, 0x9e3779b9));
+  for (let at = 0; at < most; at += block.length) device.queue.writeBuffer(x, 4 * at, block, 0, Math.min(block.length, most - at));
+  const out = device.createBuffer({ size: 4 * Math.max(...all.map(({ groups, lanes }) => groups * lanes)), usage: GPUBufferUsage.STORAGE });
+  const compiled = await Promise.all(
+    all.map(async (reader) => {
+      const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module: device.createShaderModule({ code: shader(reader) }) } });
+      const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: [x, out].map((buffer, binding) => ({ binding, resource: { buffer } })) });
+      return { pipeline, group, groups: reader.groups };
+    }),
+  );
+  return async (i) => {
+    const { pipeline, group, groups } = compiled[i];
+    const lines = Math.ceil(groups / 65_535);
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(Math.ceil(groups / lines), lines);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    await device.queue.onSubmittedWorkDone();
+  };
+}
