@@ -56,7 +56,7 @@ export async function applyChanges(context: Context, state: StateRow, known: Map
   const changes = [...prepared].filter(([id, item]) => item !== undefined || known.has(id)); // what is not there needs no removing
   if (changes.length === 0) return state.last;
   const replaced = await readReplaced(context, changes.map(([id]) => id), known, state);
-  const packer = new Packer();
+  const packer = new Packer(state.last);
   const items: ItemRow[] = [];
   const removals: RemovalRow[] = [];
   changes.forEach(([id, change], i) => {

@@ -32,7 +32,7 @@ export function chooseMerges(segments: readonly SegmentRow[], everything: boolea
   }
   const groups: SegmentRow[][] = [];
   let room = 0;
-  for (const row of chosen.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  for (const row of chosen.sort((a, b) => a.first - b.first)) {
     if (row.liveBytes > room || groups.length === 0) {
       groups.push([]);
       room = SEGMENT_BYTES;
@@ -70,7 +70,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
   });
   if (segments.length === 0) return;
   if (items.length !== segments.reduce((sum, row) => sum + row.items, 0)) throw damagedError(name, [], ['items missing of some files'], state.items);
-  const packer = new Packer();
+  const packer = new Packer(state.last);
   const moved: ItemRow[] = [];
   const damaged: string[] = [];
   for (const row of items) {

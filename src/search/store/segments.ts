@@ -24,6 +24,9 @@ export interface NewSegment {
   last: number;
 }
 
+/** Of a file's name: a sequence that no commit had when it was made. */
+export const sequenceOfName = (name: string): number => Number.parseInt(name, 10);
+
 /** What was seen of the end of a file. */
 export interface SegmentEnd {
   readonly size: number;
@@ -36,6 +39,12 @@ export const segmentRow = ({ name, bytes, size, items, removals, first, last }: 
 /** Says where records go, one behind the other. */
 export class Packer {
   readonly segments: NewSegment[] = [];
+  readonly #after: number;
+
+  /** @param after the sequence of the last commit: names tell it, so that a file that was never written is known from one that was emptied */
+  constructor(after: number) {
+    this.#after = after;
+  }
 
   /** @param sequence of the item; larger than that of the one before */
   add(sequence: number, parts: readonly Bytes[]): { readonly segment: string; readonly offset: number } {
@@ -67,13 +76,13 @@ export class Packer {
   }
 
   #begin(sequence: number): NewSegment {
-    const segment: NewSegment = { name: newName(sequence), parts: [], bytes: 0, size: 0, items: 0, removals: 0, first: sequence, last: sequence };
+    const segment: NewSegment = { name: newName(this.#after + 1), parts: [], bytes: 0, size: 0, items: 0, removals: 0, first: sequence, last: sequence };
     this.segments.push(segment);
     return segment;
   }
 }
 
-/** Never a name that was there before, whatever a crash has left; in the order of the sequences, for people who look. */
+/** Never a name that was there before, whatever a crash has left. */
 const newName = (sequence: number): string => `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
 
 export class SegmentFiles {

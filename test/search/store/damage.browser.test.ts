@@ -397,6 +397,14 @@ test('what is lost with the database is checked like what is kept', async () => 
   await closeAll();
   expect([...(await files()).keys()].sort()).toEqual(before);
   await loseDatabase();
+  await writeFile(name, new Uint8Array());
+  expect((await errorOf(opening)).message).toMatch(/database gone, and 1 files/);
+  await writeFile(name, bytes);
+  await writeFile('0000001000-abcdef01', new Uint8Array()); // made, and never written
+  await opening();
+  await closeAll();
+  expect([...(await files()).keys()].sort()).toEqual(before);
+  await loseDatabase();
   await writeFile(name, flipped);
   const journal = await open({ repair: 'drop' });
   const left = await readAll(journal.items()); // older versions of what was in that file, where others have them

@@ -48,7 +48,7 @@ describe('seals', () => {
 
 describe('segments', () => {
   test('records stand one behind the other, in files of at most 16 MiB unless one record is larger', () => {
-    const packer = new Packer();
+    const packer = new Packer(0);
     const large = new Uint8Array(SEGMENT_BYTES + 1);
     expect(packer.add(1, [new Uint8Array(10), new Uint8Array(5)]).offset).toBe(0);
     expect(packer.add(2, [new Uint8Array(1)])).toEqual({ segment: packer.segments[0]!.name, offset: 15 });
@@ -97,7 +97,7 @@ describe('what a segment says of its contents', () => {
 });
 
 describe('which files are merged', () => {
-  const row = (name: number, bytes: number, liveBytes = bytes): SegmentRow => ({ name: String(name).padStart(4, '0'), bytes, liveBytes, size: bytes, removals: 0, items: 1, first: 0, last: 0, seal: 0 });
+  const row = (name: number, bytes: number, liveBytes = bytes): SegmentRow => ({ name: String(name).padStart(4, '0'), bytes, liveBytes, size: bytes, removals: 0, items: 1, first: name, last: name, seal: 0 });
   const names = (groups: SegmentRow[][]): string[][] => groups.map((group) => group.map(({ name }) => name));
   const small = Array.from({ length: 16 }, (_, i) => row(i, 1000));
 
