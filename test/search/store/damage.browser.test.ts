@@ -386,7 +386,7 @@ test('what is lost with the database is checked like what is kept', async () => 
   await loseDatabase();
   await expect(openJournal(NAME, { ...header, dim: 17 })).rejects.toMatchObject({ code: 'INDEX_HEADER' });
   await expect(openJournal(NAME, { ...header, model: undefined })).rejects.toMatchObject({ code: 'INDEX_MODEL' });
-  const [name, bytes] = [...(await files())][0]!;
+  const [name, bytes] = [...(await files())].sort(([a], [b]) => (a < b ? -1 : 1))[0]!; // not the newest: emptied, it could not be told from one that was never written
   const flipped = bytes.slice();
   flipped[flipped.length - 20]! ^= 1;
   await writeFile(name, flipped);
