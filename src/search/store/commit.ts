@@ -1,4 +1,5 @@
 /** Changes → segments, and then one transaction: that is the commit. Before it nothing is changed; what was written for it is nobody's. */
+import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
 import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
@@ -67,12 +68,12 @@ export async function applyChanges(context: Context, state: StateRow, known: Map
   const token = crypto.randomUUID();
   const fileBytes = packer.finish({ header, settled: state.last, commit: token, items, removals });
   const need = changes.reduce((sum, [, item]) => sum + (item ? thumbnailBytes(item) + (item.metadata?.length ?? 0) : 0), fileBytes);
-  const unused = await writeSegments(context, packer.segments, need, () =>
+  const write = (added: readonly NewSegment[]): Promise<string[]> => writeSegments(context, added, need, () =>
     database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
       const current = await transaction.objectStore('state').get(ONLY);
       if (current?.token === token) return []; // an earlier try was made, and its answer lost: files that it left unused go at the next opening
       if (current?.token !== state.token) throw overtakenError(context.name);
-      const segments = await countSegments(context, transaction, packer.segments, replaced);
+      const segments = await countSegments(context, transaction, added, replaced);
       for (const row of replaced.values()) told(transaction.objectStore('items').delete(row.sequence));
       for (const row of items) told(transaction.objectStore('items').put(row));
       for (const row of removals) told(transaction.objectStore('removals').put(row));
@@ -82,15 +83,22 @@ export async function applyChanges(context: Context, state: StateRow, known: Map
         if (change?.thumbnail) told(thumbnails.put(change.thumbnail, id));
         else if (!change || change.anew) told(thumbnails.delete(id));
       }
-      const added = [...items, ...removals].reduce((sum, { seal }) => addSeal(sum, seal), state.sum);
+      const sealed = [...items, ...removals].reduce((sum, { seal }) => addSeal(sum, seal), state.sum);
       told(transaction.objectStore('state').put(seals.state({
         generation: state.generation + 1, last: state.last + changes.length, floor: state.floor, token,
         items: state.items + items.length - replaced.size, removals: state.removals + removals.length,
-        sum: [...replaced.values()].reduce((sum, { seal }) => takeSeal(sum, seal), added),
+        sum: [...replaced.values()].reduce((sum, { seal }) => takeSeal(sum, seal), sealed),
       }), ONLY));
       return segments.filter((row) => !isNeeded(row)).map(({ name }) => name);
     }),
   );
+  let unused: string[];
+  try {
+    unused = await write(packer.segments);
+  } catch (error) {
+    if (items.length > 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
+    unused = await write([]); // removing makes room, and must not need any: the database alone tells of it
+  }
   await files.remove(unused);
   changes.forEach(([id, item], i) => (item ? known.set(id, state.last + 1 + i) : known.delete(id)));
   return state.last + changes.length;

@@ -152,6 +152,7 @@ test('a quota that is exceeded, at twenty sizes: nothing is lost, the index open
   console.log(`twenty quotas: ${JSON.stringify(outcomes)}`);
   expect(outcomes['done']).toBeGreaterThan(1);
   expect(outcomes['INDEX_QUOTA']).toBeGreaterThan(5);
+  expect(outcomes['removing done']).toBe(20);
   await setQuota(1);
   const made = await page.evaluate(() => {
     const { store } = globalThis as unknown as Here;
