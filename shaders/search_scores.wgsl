@@ -2,10 +2,11 @@
 // One lane per two quads (four rows each), in panels beside each other; no lane waits for another.
 //
 //   rows     (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
-//   query    search_scores: (VALUES · WORDS) numbers; search_scores4: the same of four queries, a vec4 for each number. Of f16: times 2^112
+//   query    search_scores: (VALUES · WORDS) numbers, as a uniform, which processors read faster; search_scores4: the same of four queries, a vec4 for
+//            each number. Of f16: times 2^112
 //   scores   (queries, stride) quads; those from size.first on are written
 //
-// From outside: VALUES, WORDS, WORKGROUP (16 on processors that play a GPU, 64 on GPUs).
+// From outside: VALUES, WORDS, WORKGROUP (8 on processors that play a GPU, 64 on GPUs).
 // Dispatch: ceil(quads / (2 · WORKGROUP)) workgroups, in lines along y beyond 65,535.
 
 struct SearchSize {
@@ -20,7 +21,7 @@ struct SearchSize {
 @group(0) @binding(0) var<uniform> size: SearchSize;
 @group(0) @binding(1) var<storage, read> rows: array<vec4u>;
 // search_scores
-@group(0) @binding(2) var<storage, read> query: array<f32>;
+@group(0) @binding(2) var<uniform> query: array<vec4f, VALUES * WORDS / 4u>;
 // search_scores4
 @group(0) @binding(2) var<storage, read> query4: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> scores: array<vec4f>;
@@ -32,16 +33,23 @@ struct Sums4 {
   d: vec4f,
 }
 
-fn multiply(words: vec4u, number: u32, start: vec4f) -> vec4f {
-  var sum = fma(number0(words), vec4f(query[number]), start);
-  if (VALUES > 1u) {
-    sum = fma(number1(words), vec4f(query[number + 1u]), sum);
+// Two words beside each other, and the numbers of the query that belong to them: two, four or eight.
+fn multiply(left: vec4u, right: vec4u, q0: vec4f, q1: vec4f, start: vec4f) -> vec4f {
+  var sum = fma(number0(left), vec4f(q0.x), start);
+  if (VALUES == 1u) {
+    return fma(number0(right), vec4f(q0.y), sum);
   }
-  if (VALUES > 2u) {
-    sum = fma(number2(words), vec4f(query[number + 2u]), sum);
-    sum = fma(number3(words), vec4f(query[number + 3u]), sum);
+  sum = fma(number1(left), vec4f(q0.y), sum);
+  if (VALUES == 2u) {
+    sum = fma(number0(right), vec4f(q0.z), sum);
+    return fma(number1(right), vec4f(q0.w), sum);
   }
-  return sum;
+  sum = fma(number2(left), vec4f(q0.z), sum);
+  sum = fma(number3(left), vec4f(q0.w), sum);
+  sum = fma(number0(right), vec4f(q1.x), sum);
+  sum = fma(number1(right), vec4f(q1.y), sum);
+  sum = fma(number2(right), vec4f(q1.z), sum);
+  return fma(number3(right), vec4f(q1.w), sum);
 }
 
 fn add4(x: vec4f, queries: vec4f, sums: Sums4) -> Sums4 {
@@ -88,10 +96,16 @@ fn search_scores(
   var sum_a = vec4f();
   var sum_b = vec4f();
   for (var k = 0u; k < WORDS; k += 2u) {
-    sum_a = multiply(rows[a], k * VALUES, sum_a);
-    sum_b = multiply(rows[b], k * VALUES, sum_b);
-    sum_a = multiply(rows[a + PANEL_QUADS], (k + 1u) * VALUES, sum_a);
-    sum_b = multiply(rows[b + PANEL_QUADS], (k + 1u) * VALUES, sum_b);
+    var q0 = query[k * VALUES / 4u];
+    var q1 = q0;
+    if (VALUES == 1u) {
+      q0 = select(q0, q0.zwxy, k % 4u == 2u);
+    }
+    if (VALUES == 4u) {
+      q1 = query[k + 1u];
+    }
+    sum_a = multiply(rows[a], rows[a + PANEL_QUADS], q0, q1, sum_a);
+    sum_b = multiply(rows[b], rows[b + PANEL_QUADS], q0, q1, sum_b);
     a += 2u * PANEL_QUADS;
     b += 2u * PANEL_QUADS;
   }

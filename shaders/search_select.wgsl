@@ -15,7 +15,7 @@
 
 @group(0) @binding(0) var<uniform> size: SelectSize;
 // search_maxima, search_collect
-@group(0) @binding(1) var<storage, read> scores: array<f32>;
+@group(0) @binding(1) var<storage, read> scores: array<vec4f>;
 @group(0) @binding(2) var<storage, read> allowed: array<u32>;
 // search_maxima
 @group(0) @binding(3) var<storage, read_write> maxima: array<u32>;
@@ -24,12 +24,15 @@
 @group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read_write> found: array<vec2u>;
 
-fn may_be_found(row: u32) -> bool {
-  if (size.filtered == 0u) {
-    return true;
+// Of a quad's four rows, those that there are and that may be found.
+fn may_be_found(quad: u32) -> vec4<bool> {
+  let row = quad * 4u;
+  var bits = 0xfu;
+  if (size.filtered != 0u) {
+    bits = allowed[row / 32u] >> (row % 32u);
   }
-  let bits = allowed[row / 32u];
-  return (bits & (1u << (row % 32u))) != 0u;
+  let flags = (vec4u(bits) & vec4u(1u, 2u, 4u, 8u)) != vec4u();
+  return flags & (vec4u(row, row + 1u, row + 2u, row + 3u) < vec4u(size.count));
 }
 
 // One lane per block. Dispatch: (ceil(blocks / 16), queries).
@@ -39,38 +42,48 @@ fn search_maxima(@builtin(global_invocation_id) id: vec3u) {
   if (at >= size.blocks) {
     return;
   }
-  let begin = at * size.block_rows;
-  let from_score = id.y * size.stride * 4u;
-  var largest = 0u;
-  let end = min(begin + size.block_rows, size.count);
-  for (var row = begin; row < end; row++) {
-    if (may_be_found(row)) {
-      largest = max(largest, order_of(scores[from_score + row]));
-    }
+  let begin = at * size.block_quads;
+  let end = min(begin + size.block_quads, (size.count + 3u) / 4u);
+  var largest = vec4u();
+  for (var quad = begin; quad < end; quad++) {
+    largest = max(largest, select(vec4u(), order_of(scores[id.y * size.stride + quad]), may_be_found(quad)));
   }
-  maxima[id.y * size.blocks + at] = largest;
+  maxima[id.y * size.blocks + at] = max(max(largest.x, largest.y), max(largest.z, largest.w));
 }
 
-// One lane per four rows. Dispatch: (ceil(count / 64), queries), in layers along z beyond 65,535.
+fn collect(query: u32, row: u32, score: f32) {
+  let at = atomicAdd(&counts[query], 1u);
+  found[query * size.stride * 4u + at] = vec2u(row, bitcast<u32>(score));
+}
+
+// One lane per quad. Dispatch: (ceil(count / 64), queries), in layers along z beyond 65,535.
 @compute @workgroup_size(16)
 fn search_collect(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) workgroups: vec3u,
   @builtin(local_invocation_id) local: vec3u,
 ) {
-  let begin = ((workgroup.z * workgroups.x + workgroup.x) * 16u + local.x) * 4u;
+  let quad = (workgroup.z * workgroups.x + workgroup.x) * 16u + local.x;
   let query = workgroup.y;
-  let from_score = query * size.stride * 4u;
-  let lowest = floors[query];
-  let end = min(begin + 4u, size.count);
-  for (var row = begin; row < end; row++) {
-    let score = scores[from_score + row];
-    if (score >= lowest) {
-      if (!may_be_found(row)) {
-        continue;
-      }
-      let at = atomicAdd(&counts[query], 1u);
-      found[from_score + at] = vec2u(row, bitcast<u32>(score));
-    }
+  if (quad >= (size.count + 3u) / 4u) {
+    return;
+  }
+  let score = scores[query * size.stride + quad];
+  let wanted = (score >= vec4f(floors[query])) & may_be_found(quad);
+  // For nearly all of them that is all.
+  if (!any(wanted)) {
+    return;
+  }
+  if (wanted.x) {
+    collect(query, quad * 4u, score.x);
+  }
+  if (wanted.y) {
+    collect(query, quad * 4u + 1u, score.y);
+  }
+  if (wanted.z) {
+    collect(query, quad * 4u + 2u, score.z);
+  }
+  if (wanted.w) {
+    collect(query, quad * 4u + 3u, score.w);
   }
 }

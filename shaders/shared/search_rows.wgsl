@@ -2,7 +2,7 @@
 // beside each other read vectors beside each other, and a lane gets the same word of four rows at once.
 //
 // A word holds VALUES numbers: 1 (f32), 2 (f16) or 4 (int8). Behind the words of int8 lies one more, the rows' scales.
-// From outside: VALUES, WORDS (of a row, without the scale; a multiple of 2).
+// From outside: VALUES, WORDS (of a row, without the scale; a multiple of 2, and 4 numbers or a multiple).
 
 const PANEL_QUADS = 16u;
 const ROW_WORDS = WORDS + VALUES / 4u;

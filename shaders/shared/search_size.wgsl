@@ -5,8 +5,8 @@ struct SelectSize {
   count: u32,
   // Quads of a query in `scores`.
   stride: u32,
-  // Rows of a block, and blocks.
-  block_rows: u32,
+  // Quads of a block, and blocks.
+  block_quads: u32,
   blocks: u32,
   // The k of the k-th largest.
   wanted: u32,
@@ -16,9 +16,9 @@ struct SelectSize {
 const SIGN = 0x80000000u;
 
 // Larger scores have larger orders, and none has order 0.
-fn order_of(score: f32) -> u32 {
-  let bits = bitcast<u32>(score);
-  return select(bits | SIGN, ~bits, (bits & SIGN) != 0u);
+fn order_of(score: vec4f) -> vec4u {
+  let bits = bitcast<vec4u>(score);
+  return select(bits | vec4u(SIGN), ~bits, (bits & vec4u(SIGN)) != vec4u());
 }
 
 fn score_of(order: u32) -> f32 {

@@ -8,7 +8,7 @@ import searchRows from '../../shaders/shared/search_rows.wgsl';
 import searchSize from '../../shaders/shared/search_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-export const searchScores: Kernel = defineKernel('search_scores', scoresText, 'search_scores', ['uniform size', 'read rows', 'read query', 'write scores'], [searchRows]);
+export const searchScores: Kernel = defineKernel('search_scores', scoresText, 'search_scores', ['uniform size', 'read rows', 'uniform query', 'write scores'], [searchRows]);
 
 export const searchScores4: Kernel = defineKernel('search_scores', scoresText, 'search_scores4', ['uniform size', 'read rows', 'read query4', 'write scores'], [searchRows]);
 

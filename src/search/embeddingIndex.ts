@@ -64,10 +64,10 @@ export class EmbeddingIndex {
 
   /**
    * Opens the index of this name that is kept in the browser, or begins one. Everything is read into memory.
-   * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER; what the store throws (docs/search.md)
+   * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER, INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md)
    */
-  static async open(name: string, { persist, signal, ...options }: OpenOptions): Promise<EmbeddingIndex> {
-    const journal = await openJournal(name, headerOf(options), { persist, signal });
+  static async open(name: string, { persist, signal, repair, ...options }: OpenOptions): Promise<EmbeddingIndex> {
+    const journal = await openJournal(name, headerOf(options), { persist, signal, repair });
     const index = new EmbeddingIndex(options, journal);
     try {
       // Changes of other tabs that arrive while the items are read come after them.
@@ -82,6 +82,11 @@ export class EmbeddingIndex {
       index.dispose();
       throw error;
     }
+  }
+
+  /** Ids of damaged items that `open` has dropped, as `repair: 'drop'` asks it to. */
+  get dropped(): readonly string[] {
+    return this.#journal?.dropped ?? [];
   }
 
   get size(): number {
@@ -326,10 +331,11 @@ export class EmbeddingIndex {
   #change(prepare: () => Promise<readonly Change[]>): Promise<void> {
     const change = this.#changes.then(async () => {
       this.#alive();
-      const changes = await prepare();
-      if (changes.length === 0) return;
-      await this.#journal?.commit(changes);
-      this.#apply(changes, false);
+      let changes: readonly Change[] = [];
+      // Of a kept index, it sees what other tabs have left too.
+      const make = async (): Promise<readonly Change[]> => (changes = await prepare());
+      await (this.#journal ? this.#journal.commit(make) : make());
+      if (changes.length > 0) this.#apply(changes, false);
     });
     this.#changes = change.catch(() => undefined); // the caller has the error; the next change does not depend on this one
     return change;

@@ -16,6 +16,12 @@ const WRITE_BYTES = 4 << 20;
 /** Numbers in a word. */
 export const valuesPerWord = (storage: VectorStorage): 1 | 2 | 4 => (storage === 'f32' ? 1 : storage === 'f16' ? 2 : 4);
 
+/** Words of a row that hold numbers: a multiple of 2, and whole vectors of four numbers. */
+export function wordsOf(dim: number, storage: VectorStorage): number {
+  const together = storage === 'f32' ? 4 : 2;
+  return together * Math.ceil(dim / valuesPerWord(storage) / together);
+}
+
 export interface Chunk {
   readonly buffer: GPUBuffer;
   readonly firstPanel: number;
@@ -25,7 +31,6 @@ export interface Chunk {
 export class GpuRows {
   readonly #gpu: Gpu;
   readonly #table: VectorTable;
-  /** Words of a row that hold numbers: a multiple of 2, and of as many as make whole vectors of four numbers. */
   readonly words: number;
   readonly #rowWords: number;
   readonly #chunks: Chunk[] = [];
@@ -37,7 +42,7 @@ export class GpuRows {
   constructor(gpu: Gpu, table: VectorTable) {
     this.#gpu = gpu;
     this.#table = table;
-    this.words = 2 * Math.ceil(Math.ceil(table.dim / valuesPerWord(table.storage)) / 2);
+    this.words = wordsOf(table.dim, table.storage);
     this.#rowWords = this.words + (table.storage === 'int8' ? 1 : 0);
   }
 

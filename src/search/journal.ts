@@ -45,13 +45,21 @@ export interface StoredItem {
 /** An item that is put where its id is kept already replaces what was kept, its thumbnail too unless it brings none. */
 export type Change = { readonly put: StoredItem } | { readonly remove: string };
 
+/** Changes, or what makes them of the index as it is when nobody else can change it. */
+export type Changes = readonly Change[] | (() => readonly Change[] | Promise<readonly Change[]>);
+
 /** Keeps an index. One instance for each open index. */
 export interface Journal {
   readonly header: IndexHeader;
+  /** Ids of damaged items that were dropped when the index was opened, where the caller has asked for that. */
+  readonly dropped: readonly string[];
   /** Everything that is kept, without thumbnails, in the order in which it was put; called once, when the index is opened. */
   items(signal?: AbortSignal): AsyncIterable<StoredItem>;
-  /** All of the changes are durable when it resolves; none of them was made when it rejects. In the order of the calls. */
-  commit(changes: readonly Change[]): Promise<void>;
+  /**
+   * All of the changes are durable when it resolves; none of them was made when it rejects. In the order of the calls. Watchers have heard of all that
+   * other tabs have committed before `changes` is called.
+   */
+  commit(changes: Changes): Promise<void>;
   thumbnail(id: string): Promise<Blob | undefined>;
   /** Calls back with what other tabs have committed; returns how to stop. */
   watch(onChanges: (changes: readonly Change[]) => void): () => void;

@@ -20,6 +20,8 @@ export interface OpenOptions extends IndexOptions {
   /** Asks the browser not to evict what is kept. */
   readonly persist?: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** `drop`: where something that is kept is damaged, goes on with the items that are whole; `dropped` has the ids of the others. Default: an error that names them. */
+  readonly repair?: 'drop' | undefined;
 }
 
 /** Patch tokens of an image as `Features.patchTokens()` gives them: (rows · cols, dim), row by row from the top left. */

@@ -4,6 +4,7 @@ import type { Kernel } from '../../src/gpu/kernel.ts';
 import * as kernels from '../../src/gpu/searchKernels.ts';
 import { decodeInto, encodedBytes, encodeVector } from '../../src/search/codec.ts';
 import { F16_FACTOR, scoreError } from '../../src/search/errorBound.ts';
+import { wordsOf } from '../../src/search/gpuRows.ts';
 import type { VectorStorage } from '../../src/search/journal.ts';
 import { Random } from '../random.ts';
 import * as twins from '../reference/search.ts';
@@ -58,7 +59,7 @@ async function run(kernel: Kernel, constants: Record<string, number>, workgroups
 /** Random rows as they are stored: what the GPU reads, and their numbers. */
 function rowsOf(random: Random, count: number, dim: number, storage: VectorStorage) {
   const values = storage === 'f32' ? 1 : storage === 'f16' ? 2 : 4;
-  const words = 2 * Math.ceil(Math.ceil(dim / values) / 2);
+  const words = wordsOf(dim, storage);
   const rowWords = words + (storage === 'int8' ? 1 : 0);
   const lines = new Uint32Array(count * rowWords);
   const numbers = new Float64Array(count * dim);
@@ -110,7 +111,7 @@ describe.each(shapes)('%s, %i rows of %i', (storage, count, dim) => {
     const out = await run(kernel, { ...constants, WORKGROUP: lanes }, [groups > 1 ? Math.ceil(groups / 2) : 1, groups > 1 ? 2 : 1, 1], {
       size: Uint32Array.of(quads, first, stride),
       rows: data,
-      [kernel.bindings[2]!.name]: query,
+      [kernel.bindings[2]!.name]: together === 1 ? new Uint32Array(query.buffer) : query,
       scores: words,
     });
     const scores = new Float32Array(out['scores']!.buffer);
@@ -176,9 +177,10 @@ describe.each(shapes)('%s, %i rows of %i', (storage, count, dim) => {
 describe.each([
   [1, 1, 1],
   [100, 3, 7],
-  [5000, 64, 20],
-  [5000, 2, 1000],
-])('selecting among %i scores, blocks of %i, k %i', (count, blockRows, wanted) => {
+  [5000, 16, 20],
+  [5001, 1, 1000],
+])('selecting among %i scores, blocks of %i quads, k %i', (count, blockQuads, wanted) => {
+  const blockRows = 4 * blockQuads;
   const random = new Random(count + wanted);
   const stride = Math.ceil(count / 4) + 3;
   const scores = new Float32Array(2 * 4 * stride);
@@ -189,7 +191,7 @@ describe.each([
   const blocks = Math.ceil(count / blockRows);
 
   test.each([true, false])('filtered: %s', async (filtered) => {
-    const size = Uint32Array.of(count, stride, blockRows, blocks, wanted, filtered ? 1 : 0);
+    const size = Uint32Array.of(count, stride, blockQuads, blocks, wanted, filtered ? 1 : 0);
     const maxima = (await run(kernels.searchMaxima, {}, [Math.ceil(blocks / 16), 2, 1], { size, scores, allowed: bits, maxima: 2 * blocks }))['maxima']!;
     const [margin, lowest] = [0.01, -1.5];
     const limits = Float32Array.of(margin, lowest, margin, lowest);

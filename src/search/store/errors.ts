@@ -14,7 +14,7 @@ export async function quotaError(name: string, need: number, cause: unknown): Pr
   const { quota, usage } = await estimate();
   const have = quota === undefined || usage === undefined ? undefined : Math.max(0, quota - usage);
   const found = have === undefined ? 'found less' : `found the storage full (the browser says ${have} bytes are left, which is a guess)`;
-  return new IndexError('INDEX_QUOTA', `index ${quote(name)}: expected room for ${need} bytes, ${found}. Nothing of this change was made, and what was kept is whole. Free space on the disk, delete what is not needed (deleteIndex, removeCached), or open the index with persist: true.`, { cause, need, have });
+  return new IndexError('INDEX_QUOTA', `index ${quote(name)}: expected room for ${need > 0 ? `${need} bytes` : 'it'}, ${found}. Nothing of this change was made, and what was kept is whole. Free space on the disk, delete what is not needed (deleteIndex, removeCached), or open the index with persist: true.`, { cause, need, have });
 }
 
 async function estimate(): Promise<StorageEstimate> {

@@ -1,7 +1,7 @@
 /** Whether an index is as it was written. */
 import { readItem, type Context } from './context.js';
 import type { Connection } from './database.js';
-import { addSeal, ONLY, recordBytes, type ItemRow, type RemovalRow, type Seals, type SegmentRow, type StateRow } from './rows.js';
+import { addSeal, ONLY, recordBytes, thumbnailChecksum, type ItemRow, type RemovalRow, type Seals, type SegmentRow, type StateRow, type Unsealed } from './rows.js';
 
 /** What one transaction saw. */
 export interface Rows {
@@ -43,12 +43,13 @@ export async function readRows(db: Connection): Promise<Rows> {
 }
 
 /** What follows for the segments from the items. */
-export function segmentsOf(items: readonly ItemRow[]): Map<string, { items: number; liveBytes: number; end: number }> {
-  const found = new Map<string, { items: number; liveBytes: number; end: number }>();
+export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<SegmentRow>> {
+  const found = new Map<string, Unsealed<SegmentRow>>();
   for (const row of items) {
-    const segment = found.get(row.segment) ?? { items: 0, liveBytes: 0, end: 0 };
+    const name = row.segment;
+    const segment = found.get(name) ?? { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first: row.sequence, last: row.sequence };
     const bytes = recordBytes(row);
-    found.set(row.segment, { items: segment.items + 1, liveBytes: segment.liveBytes + bytes, end: Math.max(segment.end, row.offset + bytes) });
+    found.set(name, { ...segment, bytes: Math.max(segment.bytes, row.offset + bytes), items: segment.items + 1, liveBytes: segment.liveBytes + bytes, last: row.sequence });
   }
   return found;
 }
@@ -73,13 +74,24 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
   else if (items.length !== state.items) notes.push(`${state.items} items were written, and ${items.length} are in the database`);
   else if (damaged.length === 0 && broken === 0 && (sum !== state.sum || removals.length !== state.removals)) notes.push('rows of the database are not those of the last commit');
   const wanted = segmentsOf(whole);
-  const wrong = segments.filter(({ name, bytes, items: count, liveBytes }) => {
-    const found = wanted.get(name);
-    wanted.delete(name);
-    return !found || found.items !== count || found.liveBytes !== liveBytes || !(bytes >= found.end);
-  }).length + wanted.size;
-  if (damaged.length === 0 && notes.length === 0 && wrong > 0) notes.push(`the records of ${wrong} files are damaged`);
+  const wrong = segments.filter((row) => {
+    const found = wanted.get(row.name);
+    wanted.delete(row.name);
+    if (!seals.isSegment(row)) return true;
+    if (!found) return damaged.length === 0 && (row.items > 0 || row.removals === 0);
+    return damaged.length === 0 && (found.items !== row.items || found.liveBytes !== row.liveBytes || found.first < row.first || found.last > row.last);
+  }).length + (damaged.length === 0 ? wanted.size : 0);
+  if (wrong > 0) notes.push(`the records of ${wrong} files are damaged`);
   return { whole, items: damaged, notes };
+}
+
+/** Of files that were read: what is missing at their end, or too much, where it is no item's. */
+export function inspectSizes({ files }: Context, segments: readonly SegmentRow[]): string[] {
+  return segments.flatMap(({ name, size }) => {
+    const end = files.endOf(name); // one that is missing was told with its items; one that was moved meanwhile, with what was read of it
+    if (!end || (end.size === size && end.whole)) return [];
+    return end.size === size ? ['the end of a file damaged, which says what is in it'] : [`a file of ${end.size} bytes where ${size} were written`];
+  });
 }
 
 /** The bytes of all items, and the files that they are in. */
@@ -92,10 +104,22 @@ export async function inspectFiles(context: Context, segments: readonly SegmentR
     if (item === 'damaged') items.push(row.id);
     else if (item) whole.push(row);
   }
-  for (const { name, bytes } of segments) {
-    const length = context.files.lengthOf(name) ?? bytes; // one that is missing was told with its items
-    if (length > bytes) notes.push(`a file has ${length} bytes where ${bytes} were written`);
-  }
-  context.files.forget();
+  notes.push(...inspectSizes(context, segments));
   return { whole, items, notes };
+}
+
+/** Items are not lost with their thumbnails: `whole` has their rows without those that are damaged. */
+export async function inspectThumbnails({ database, seals }: Context, { whole, items, notes }: Damage): Promise<Damage> {
+  const rows = await database.run(async (db) => {
+    const thumbnails = db.transaction('thumbnails').store;
+    const kept: ItemRow[] = [];
+    for (const row of whole) {
+      const thumbnail = row.thumbnail === undefined ? undefined : await thumbnails.get(row.id);
+      const good = row.thumbnail === undefined || (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail);
+      kept.push(good ? row : seals.item({ ...row, thumbnail: undefined }));
+    }
+    return kept;
+  });
+  const damaged = rows.filter((row, i) => row !== whole[i]).length;
+  return { whole: rows, items, notes: damaged > 0 ? [...notes, `${damaged} thumbnails are damaged`] : notes };
 }

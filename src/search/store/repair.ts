@@ -1,15 +1,26 @@
 /** Goes on with what is whole, where the caller has asked for that. */
 import type { Context } from './context.js';
 import { told } from './database.js';
-import type { Damage, Rows } from './inspect.js';
-import { segmentsOf } from './inspect.js';
-import { addSeal, ONLY, thumbnailChecksum, type HeaderRow, type ItemRow, type SegmentRow, type StateRow } from './rows.js';
+import { segmentsOf, type Damage, type Rows } from './inspect.js';
+import { readContents } from './restore.js';
+import { addSeal, ONLY, type HeaderRow, type SegmentRow, type StateRow } from './rows.js';
 
 /** The database anew, from the items that are whole. Tabs that have the index open compare everything with it. The caller has the lock. */
 export async function dropDamaged(context: Context, header: HeaderRow, rows: Rows, damage: Damage): Promise<Pick<Rows, 'items' | 'segments'> & { readonly state: StateRow }> {
-  const { database, seals } = context;
-  const items = await withoutDamagedThumbnails(context, damage.whole);
-  const segments: SegmentRow[] = [...segmentsOf(items)].map(([name, { items: count, liveBytes, end }]) => ({ name, items: count, liveBytes, bytes: Math.max(end, rows.segments.find((row) => row.name === name)?.bytes ?? 0) }));
+  const { database, files, seals } = context;
+  const items = damage.whole;
+  const { found } = await readContents(files, await files.names());
+  const live = segmentsOf(items);
+  // Files that tell of removals stay, whether an item is in them or not.
+  for (const { name, contents } of found) {
+    const first = contents.removals[0]?.sequence;
+    if (first !== undefined && !live.has(name)) live.set(name, { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first, last: first });
+  }
+  const sizes = new Map(found.map(({ name, size, contents }) => [name, { size, removals: contents.removals.length, first: contents.items[0]?.sequence }]));
+  const segments: SegmentRow[] = [...live.values()].map((row) => {
+    const { size = row.bytes, removals = 0, first = row.first } = sizes.get(row.name) ?? {};
+    return seals.segment({ ...row, size, removals, first: Math.min(row.first, first) });
+  });
   const before = seals.isState(rows.state) ? rows.state : undefined;
   const last = Math.max(before?.last ?? 0, ...rows.removals.map(({ sequence }) => sequence), items.at(-1)?.sequence ?? 0) + 1;
   const state = seals.state({
@@ -27,18 +38,4 @@ export async function dropDamaged(context: Context, header: HeaderRow, rows: Row
     told(transaction.objectStore('header').put(header, ONLY));
   });
   return { state, items, segments };
-}
-
-/** Items are not lost with their thumbnails. */
-async function withoutDamagedThumbnails({ database, seals }: Context, items: readonly ItemRow[]): Promise<ItemRow[]> {
-  return database.run(async (db) => {
-    const thumbnails = db.transaction('thumbnails').store;
-    const kept: ItemRow[] = [];
-    for (const row of items) {
-      const thumbnail = row.thumbnail === undefined ? undefined : await thumbnails.get(row.id);
-      const whole = thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail;
-      kept.push(row.thumbnail === undefined || whole ? row : seals.item({ ...row, thumbnail: undefined }));
-    }
-    return kept;
-  });
 }

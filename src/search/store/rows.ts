@@ -9,8 +9,8 @@
  *     records     by key: what callers keep beside the items
  *
  * In the file system of the origin, one folder an index: segments, files that are written once and never changed. A record is an encoded vector, and
- * the encoded patches behind it; records stand one behind the other. A record is what its row says it is: length and checksum stand in the row, and
- * the row is sealed with a checksum of its own.
+ * the encoded patches behind it; records stand one behind the other, and behind them a copy of their rows. A record is what its row says it is: length
+ * and checksum stand in the row, and the row is sealed with a checksum of its own.
  */
 import type { DBSchema } from 'idb';
 import type { IndexHeader, StoredItem } from '../journal.js';
@@ -72,10 +72,19 @@ export interface RemovalRow {
 
 export interface SegmentRow {
   readonly name: string;
+  /** Of the records in it. */
   readonly bytes: number;
+  /** Of the file: behind the records it says what they are (contents.ts). */
+  readonly size: number;
   /** Items whose records are in it, and their bytes: the rest was replaced or removed. */
   readonly items: number;
   readonly liveBytes: number;
+  /** Removals that it tells of: a file that does is kept without any item. */
+  readonly removals: number;
+  /** Between these sequences, both included, are the items in it; others may be too. */
+  readonly first: number;
+  readonly last: number;
+  readonly seal: number;
 }
 
 export interface ThumbnailRow {
@@ -86,7 +95,7 @@ export interface ThumbnailRow {
 export interface Schema extends DBSchema {
   header: { key: string; value: HeaderRow };
   state: { key: string; value: StateRow };
-  items: { key: number; value: ItemRow; indexes: { segment: string } };
+  items: { key: number; value: ItemRow };
   removals: { key: number; value: RemovalRow };
   segments: { key: string; value: SegmentRow };
   thumbnails: { key: string; value: ThumbnailRow };
@@ -100,7 +109,7 @@ const utf8 = new TextEncoder();
 /** JSON escapes lone surrogates, which UTF-8 would make equal. */
 const checksumOf = (fields: readonly unknown[], before: number): number => crc32c(utf8.encode(JSON.stringify(fields)), before);
 
-type Unsealed<Row> = Omit<Row, 'seal'>;
+export type Unsealed<Row> = Omit<Row, 'seal'>;
 
 /** Seals rows of one index. */
 export class Seals {
@@ -119,6 +128,10 @@ export class Seals {
     return { ...row, seal: checksumOf(removalFields(row), this.#salt) };
   }
 
+  segment(row: Unsealed<SegmentRow>): SegmentRow {
+    return { ...row, seal: checksumOf(segmentFields(row), this.#salt) };
+  }
+
   state(row: Unsealed<StateRow>): StateRow {
     return { ...row, seal: checksumOf(stateFields(row), this.#salt) };
   }
@@ -131,6 +144,10 @@ export class Seals {
     return checksumOf(removalFields(row), this.#salt) === row.seal;
   }
 
+  isSegment(row: SegmentRow): boolean {
+    return checksumOf(segmentFields(row), this.#salt) === row.seal;
+  }
+
   isState(row: StateRow | undefined): row is StateRow {
     return row !== undefined && checksumOf(stateFields(row), this.#salt) === row.seal;
   }
@@ -139,6 +156,7 @@ export class Seals {
 const itemFields = ({ sequence, id, segment, offset, vectorBytes, patches, checksum, metadata, thumbnail }: Unsealed<ItemRow>): unknown[] =>
   ['item', sequence, id, segment, offset, vectorBytes, patches?.rows, patches?.cols, patches?.bytes, checksum, metadata, thumbnail];
 const removalFields = ({ sequence, id }: Unsealed<RemovalRow>): unknown[] => ['removal', sequence, id];
+const segmentFields = ({ name, bytes, size, items, liveBytes, removals, first, last }: Unsealed<SegmentRow>): unknown[] => ['segment', name, bytes, size, items, liveBytes, removals, first, last];
 const stateFields = ({ generation, last, floor, items, removals, sum, token }: Unsealed<StateRow>): unknown[] => ['state', generation, last, floor, items, removals, sum, token];
 const headerFields = ({ format, header, store, identity, deleting }: Unsealed<HeaderRow>): unknown[] => ['header', format, header, store, identity, deleting];
 

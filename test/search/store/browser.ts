@@ -1,0 +1,51 @@
+/** Chromium on an empty page with the store, from a local server, with a profile on disk. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium, type BrowserContext, type Page } from 'playwright';
+import { build } from 'vite';
+import type { Profile } from '../../loading/browser.ts';
+import type { page as store } from './page.ts';
+
+export interface Here {
+  readonly store: typeof store;
+}
+
+export interface StoreSite {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+export async function openStoreSite(): Promise<StoreSite> {
+  const outDir = mkdtempSync(join(tmpdir(), 'store-'));
+  const entry = fileURLToPath(new URL('page.ts', import.meta.url));
+  await build({ configFile: false, logLevel: 'error', build: { outDir, target: 'es2023', minify: false, lib: { entry, formats: ['es'], fileName: 'page' } } });
+  const script = readFileSync(join(outDir, 'page.js'));
+  rmSync(outDir, { recursive: true });
+  const server = createServer((request, response) => {
+    if (request.url === '/page.js') response.writeHead(200, { 'content-type': 'text/javascript' }).end(script);
+    else response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>store</title><script type="module" src="/page.js"></script>');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** Nothing here needs a GPU: without one the browser starts sooner. */
+export const launch = ({ folder }: Profile): Promise<BrowserContext> =>
+  chromium.launchPersistentContext(folder, { executablePath: process.env['CHROMIUM_PATH']!, args: ['--no-sandbox', '--disable-gpu'] });
+
+export async function openPage(context: BrowserContext, { url }: StoreSite, page?: Page): Promise<Page> {
+  const opened = page ?? (await context.newPage());
+  await opened.goto(url);
+  await opened.waitForFunction(() => 'store' in globalThis);
+  return opened;
+}
