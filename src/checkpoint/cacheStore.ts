@@ -26,7 +26,7 @@ const NAME = 'dinov2-webgpu';
  * The store, or in a sentence why there is none.
  * @param root the folder, or the cache, that holds everything: what is kept of models, unless told otherwise
  */
-export async function openStore(kind: CacheKind, root = NAME): Promise<CacheStore | string> {
+export async function openStore(kind: CacheKind, root: string = NAME): Promise<CacheStore | string> {
   if (kind === 'none') return 'switched off';
   const problems: string[] = [];
   const { crypto, caches } = globalThis;

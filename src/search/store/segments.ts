@@ -7,7 +7,7 @@ import type { ItemRow, SegmentRow, Unsealed } from './rows.js';
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** A commit that has more is written as several files, each of which fits into memory easily when it is read. */
-export const SEGMENT_BYTES = 2 ** 24;
+export const SEGMENT_BYTES: number = 2 ** 24;
 /** Of segments that were read and may be needed again: items stand in the order of their sequence, which after a compaction is not that of the files. */
 const KEPT_BYTES = 2 ** 26;
 
