@@ -52,13 +52,37 @@ function toDemo({ url }: IncomingMessage, response: ServerResponse, next: () => 
   response.writeHead(302, { location: '/demo/' }).end();
 }
 
+/**
+ * The library's page side names its worker in the one form that bundlers and plain modules understand. Vite would make a file of everything that the
+ * worker imports, a second copy of the library: until the bundle is written a name of the same length stands there, so that the source map stays true.
+ */
+const THREAD_URL = "new URL('./worker-thread.js',import.meta.url)";
+const threadUrl: Plugin = {
+  name: 'thread-url',
+  enforce: 'pre',
+  transform: (code, id) => (id.endsWith('/src/worker/start.ts') ? { code: code.replace("new URL('./thread.ts', import.meta.url)", standIn), map: null } : undefined),
+  generateBundle(_, bundle) {
+    for (const chunk of Object.values(bundle)) if (chunk.type === 'chunk') chunk.code = chunk.code.replaceAll(standIn, THREAD_URL);
+  },
+};
+const standIn = '__thread_url'.padEnd(THREAD_URL.length, '_');
+
+const libraryEntries = {
+  index: 'src/index.ts',
+  safetensors: 'src/checkpoint/safetensors.ts',
+  worker: 'src/worker/index.ts',
+  'worker-thread': 'src/worker/thread.ts',
+  search: 'src/search/index.ts',
+};
+
 /** Tests that need minutes run only when asked: `npm run test:full`. */
 const full = process.env['TEST_FULL'] === '1';
 
 export default defineConfig(({ mode }) => {
   const shaders = mode === 'library' || mode === 'demo' || mode === 'tools' ? glsl({ minify: true }) : plainShaders;
   return {
-    plugins: testing ? [shaders, demoPage, adaptersFolder] : [shaders, demoPage],
+    plugins: [shaders, demoPage, ...(testing ? [adaptersFolder] : []), ...(mode === 'library' ? [threadUrl] : [])],
+    worker: { format: 'es', plugins: () => [shaders] },
     appType: 'mpa', // a missing file answers 404, not the page
     server: { open: false, host: '127.0.0.1' },
     build:
@@ -69,11 +93,11 @@ export default defineConfig(({ mode }) => {
             sourcemap: mode !== 'tools',
             emptyOutDir: mode !== 'tools', // the command line's part stands beside the library, and shares no file with it
             lib: {
-              entry: mode === 'tools' ? { tools: 'src/tools/index.ts' } : { index: 'src/index.ts', safetensors: 'src/checkpoint/safetensors.ts', search: 'src/search/index.ts' },
+              entry: mode === 'tools' ? { tools: 'src/tools/index.ts' } : libraryEntries,
               formats: ['es'],
             },
-            // Files that import what they share: one class of each error, and one device, whichever entry it came through.
-            rolldownOptions: { preserveEntrySignatures: 'allow-extension', output: { minify: true } },
+            // What entries share are files of their own, named by what is in them: one class of each error, whichever entry it came through.
+            rolldownOptions: { preserveEntrySignatures: 'allow-extension', output: { minify: true, chunkFileNames: '[name].js' } },
           },
     base: mode === 'demo' ? './' : '/',
     test: {

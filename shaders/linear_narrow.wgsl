@@ -85,10 +85,7 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
     }
     workgroupBarrier();
     for (var turn = 0u; turn < TILE_K / 4u; turn++) {
-      let x0 = tile_x[at_x + turn];
-      let x1 = tile_x[ROW_GROUPS * PITCH + at_x + turn];
-      let x2 = tile_x[2u * ROW_GROUPS * PITCH + at_x + turn];
-      let x3 = tile_x[3u * ROW_GROUPS * PITCH + at_x + turn];
+      // Weights first: then the first sum needs nearly all that is on its way, and AMD's compiler waits once for most of it.
       let left0 = vec4f(tile_weight[at_weight + turn]);
       let right0 = vec4f(tile_weight[8u * PITCH + at_weight + turn]);
       let left1 = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);
@@ -97,6 +94,10 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
       let right2 = vec4f(tile_weight[(2u * COLUMN_GROUPS + 8u) * PITCH + at_weight + turn]);
       let left3 = vec4f(tile_weight[3u * COLUMN_GROUPS * PITCH + at_weight + turn]);
       let right3 = vec4f(tile_weight[(3u * COLUMN_GROUPS + 8u) * PITCH + at_weight + turn]);
+      let x0 = tile_x[at_x + turn];
+      let x1 = tile_x[ROW_GROUPS * PITCH + at_x + turn];
+      let x2 = tile_x[2u * ROW_GROUPS * PITCH + at_x + turn];
+      let x3 = tile_x[3u * ROW_GROUPS * PITCH + at_x + turn];
       tile.left0 = fma(vec4f(x3.x), left3, fma(vec4f(x2.x), left2, fma(vec4f(x1.x), left1, fma(vec4f(x0.x), left0, tile.left0))));
       tile.right0 = fma(vec4f(x3.x), right3, fma(vec4f(x2.x), right2, fma(vec4f(x1.x), right1, fma(vec4f(x0.x), right0, tile.right0))));
       tile.left1 = fma(vec4f(x3.y), left3, fma(vec4f(x2.y), left2, fma(vec4f(x1.y), left1, fma(vec4f(x0.y), left0, tile.left1))));

@@ -5,12 +5,13 @@
 
 /** What all errors of this library have in common: a `code` that programs can test, and a message that people can act on. */
 export class DINOv2Error extends Error {
+  /** Of the class, as it is written here: minifiers change the class's own. */
+  override readonly name: string = 'DINOv2Error';
   /** Stable, upper-case: test this, never the message. */
   readonly code: string;
 
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options);
-    this.name = new.target.name;
     this.code = code;
   }
 }
@@ -44,6 +45,7 @@ export type SafetensorsCode =
 
 /** The bytes are not a safetensors file. */
 export class SafetensorsError extends DINOv2Error {
+  override readonly name = 'SafetensorsError';
   declare readonly code: SafetensorsCode;
   constructor(code: SafetensorsCode, message: string, options?: ErrorOptions) {
     super(code, message, options);
@@ -63,6 +65,7 @@ export type SourceCode =
 
 /** The bytes did not arrive. */
 export class SourceError extends DINOv2Error {
+  override readonly name = 'SourceError';
   declare readonly code: SourceCode;
   /** Of HTTP, where a server answered with an error. */
   readonly status: number | undefined;
@@ -81,6 +84,7 @@ export type CheckpointCode =
 
 /** A valid safetensors file, but not this model. */
 export class CheckpointError extends DINOv2Error {
+  override readonly name = 'CheckpointError';
   declare readonly code: CheckpointCode;
   constructor(code: CheckpointCode, message: string, options?: ErrorOptions) {
     super(code, message, options);
@@ -94,6 +98,7 @@ export type ConfigCode =
 
 /** config.json does not describe a DINOv2. */
 export class ConfigError extends DINOv2Error {
+  override readonly name = 'ConfigError';
   declare readonly code: ConfigCode;
   constructor(code: ConfigCode, message: string, options?: ErrorOptions) {
     super(code, message, options);
@@ -110,6 +115,7 @@ export type ImageCode =
 
 /** The image cannot be used. */
 export class ImageError extends DINOv2Error {
+  override readonly name = 'ImageError';
   declare readonly code: ImageCode;
   constructor(code: ImageCode, message: string, options?: ErrorOptions) {
     super(code, message, options);
@@ -126,10 +132,13 @@ export type DeviceCode =
   | 'DEVICE_MEMORY' // an allocation failed
   | 'KERNEL_COMPILE' // a shader or a pipeline was refused
   | 'KERNEL_WRONG' // a kernel computes wrong values on this adapter
-  | 'DISPOSED'; // used after dispose()
+  | 'DISPOSED' // used after dispose()
+  | 'WORKER_LOST' // the worker with the models did not start, or is gone
+  | 'WORKER_OPTION'; // an option that cannot be sent to a worker
 
 /** The GPU cannot do it. */
 export class DeviceError extends DINOv2Error {
+  override readonly name = 'DeviceError';
   declare readonly code: DeviceCode;
   constructor(code: DeviceCode, message: string, options?: ErrorOptions) {
     super(code, message, options);
@@ -158,6 +167,7 @@ export type IndexCode =
 
 /** An index of embeddings cannot take, give or open what was asked. */
 export class IndexError extends DINOv2Error {
+  override readonly name = 'IndexError';
   declare readonly code: IndexCode;
   /** Of INDEX_DAMAGED: ids of the items that are lost, as far as they can be told. */
   readonly items: readonly string[];

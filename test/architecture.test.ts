@@ -19,7 +19,7 @@ const withoutComments = (code: string): string => code.replaceAll(/\/\*[\s\S]*?\
 
 /** What a file imports, types included: paths from the root, or names of packages. */
 function importsOf(file: string): string[] {
-  const found = [...withoutComments(read(file)).matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*|new URL\(\s*)'([^']+)'/g)].map(([, target]) => target!);
+  const found = [...withoutComments(read(file)).matchAll(/(?:\bfrom\s*|(?<!')\bimport\s*\(?\s*|new URL\(\s*)'([^']+)'/g)].map(([, target]) => target!);
   return found.map((target) => (target.startsWith('.') ? relative(root, join(root, dirname(file), target)).replace(/\.js$/, '.ts') : target));
 }
 

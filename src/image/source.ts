@@ -88,10 +88,11 @@ export async function toTexture(gpu: Gpu, source: ImageSource, { orientation = '
     case 'HTMLImageElement':
       return ofElement(gpu, source as HTMLImageElement, signal);
     case 'ImageBitmap':
+      return ofBitmap(gpu, source as ImageBitmap, kind);
     case 'HTMLCanvasElement':
     case 'OffscreenCanvas': {
-      const { width, height } = source as ImageBitmap;
-      return ofDrawable(gpu, source as ImageBitmap, kind, width, height);
+      const { width, height } = source as HTMLCanvasElement;
+      return ofDrawable(gpu, source as HTMLCanvasElement, kind, width, height);
     }
     case 'HTMLVideoElement': {
       const { videoWidth, videoHeight } = source as HTMLVideoElement;
@@ -193,15 +194,19 @@ async function ofDecoded(gpu: Gpu, source: Blob | HTMLImageElement, name: string
   }
   try {
     signal?.throwIfAborted();
-    return await ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height).catch((error: unknown) => {
-      if (kindOf(source) !== 'HTMLImageElement' || !(error instanceof ImageError && error.code === 'IMAGE_DECODE')) throw error;
-      // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy content from external image"); the same
-      // file as a Blob is fine. By way of a canvas its values come out rounded to 8 bits instead of cut: at most 1 of 255 away.
-      return ofDrawable(gpu, onCanvas(bitmap), name, bitmap.width, bitmap.height);
-    });
+    return await (kindOf(source) === 'HTMLImageElement' ? ofBitmap(gpu, bitmap, name) : ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height));
   } finally {
     bitmap.close();
   }
+}
+
+function ofBitmap(gpu: Gpu, bitmap: ImageBitmap, name: string): Promise<ImageTexture> {
+  return ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height).catch((error: unknown) => {
+    if (!(error instanceof ImageError && error.code === 'IMAGE_DECODE')) throw error;
+    // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy content from external image"); the same
+    // file as a Blob is fine. By way of a canvas its values come out rounded to 8 bits instead of cut: at most 1 of 255 away.
+    return ofDrawable(gpu, onCanvas(bitmap), name, bitmap.width, bitmap.height);
+  });
 }
 
 function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {

@@ -1,10 +1,11 @@
 /** The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe, `patchMatrix.ts` the arithmetic. */
 import { ImageError } from '../errors.js';
 import { pcaColor } from '../gpu/pcaKernels.js';
-import { COMPONENTS, fitBasis, type ForegroundRule, type PcaBasis } from './pcaFit.js';
+import { basisFromJSON, basisToJSON, COMPONENTS, type PcaBasis, type PcaJSON } from './pcaBasis.js';
+import { fitBasis, type ForegroundRule } from './pcaFit.js';
 import { inLines, type PatchFeatures } from './patchMatrix.js';
 
-export type { ForegroundRule, PatchFeatures, PcaBasis };
+export type { ForegroundRule, PatchFeatures, PcaBasis, PcaJSON };
 
 export interface PcaFitOptions {
   /** Default `auto`. */
@@ -18,20 +19,6 @@ export interface PcaDrawOptions {
   /** What patches get that are not foreground: black (default), transparent black, or their colour like the others. */
   readonly background?: 'black' | 'transparent' | 'colored';
   readonly signal?: AbortSignal;
-}
-
-/** What `toJSON` gives and `fromJSON` takes: about 25 kB for each 384 channels. */
-export interface PcaJSON {
-  readonly format: 'dinov2-webgpu/pca';
-  readonly version: 1;
-  readonly embedDim: number;
-  readonly mean: readonly number[];
-  readonly components: readonly number[];
-  readonly explainedVariance: readonly number[];
-  readonly explainedVarianceRatio: readonly number[];
-  readonly low: readonly number[];
-  readonly high: readonly number[];
-  readonly foreground: { readonly direction: readonly number[]; readonly threshold: number } | null;
 }
 
 const F32_BYTES = 4;
@@ -137,19 +124,7 @@ export class PCA implements PcaBasis {
 
   /** Plain data that `JSON.stringify` keeps exactly: a picture drawn after `fromJSON` has the same bits. */
   toJSON(): PcaJSON {
-    const { embedDim, foreground } = this;
-    return {
-      format: 'dinov2-webgpu/pca',
-      version: 1,
-      embedDim,
-      mean: shortest(this.mean),
-      components: shortest(this.components),
-      explainedVariance: shortest(this.explainedVariance),
-      explainedVarianceRatio: shortest(this.explainedVarianceRatio),
-      low: shortest(this.low),
-      high: shortest(this.high),
-      foreground: foreground ? { direction: shortest(foreground.direction), threshold: foreground.threshold } : null,
-    };
+    return basisToJSON(this);
   }
 
   /**
@@ -157,31 +132,7 @@ export class PCA implements PcaBasis {
    * @throws ImageError INPUT_SHAPE if it is something else
    */
   static fromJSON(json: PcaJSON): PCA {
-    const { format, version, embedDim, foreground } = json;
-    if (format !== 'dinov2-webgpu/pca' || version !== 1) {
-      throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1, found ${String(format)}, version ${String(version)}. Fit the basis again.`);
-    }
-    if (!Number.isInteger(embedDim) || embedDim < 4 || embedDim % 4 !== 0) {
-      throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected embedDim to be a positive multiple of 4, found ${String(embedDim)}.`);
-    }
-    const numbers = (name: string, values: readonly number[], length: number): Float32Array<ArrayBuffer> => {
-      if (!Array.isArray(values) || values.length !== length || !values.every(Number.isFinite)) {
-        throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected ${name} to be ${length} finite numbers, found something else. The file may be damaged: fit the basis again.`);
-      }
-      return Float32Array.from(values);
-    };
-    return new PCA({
-      embedDim,
-      mean: numbers('mean', json.mean, embedDim),
-      components: numbers('components', json.components, COMPONENTS * embedDim),
-      explainedVariance: numbers('explainedVariance', json.explainedVariance, COMPONENTS),
-      explainedVarianceRatio: numbers('explainedVarianceRatio', json.explainedVarianceRatio, COMPONENTS),
-      low: numbers('low', json.low, COMPONENTS),
-      high: numbers('high', json.high, COMPONENTS),
-      foreground: foreground
-        ? { direction: numbers('foreground.direction', foreground.direction, embedDim), threshold: numbers('foreground.threshold', [foreground.threshold], 1)[0]! }
-        : undefined,
-    });
+    return new PCA(basisFromJSON(json));
   }
 }
 
@@ -203,6 +154,3 @@ function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis
   }
   return table;
 }
-
-/** Nine digits tell every f32 from its neighbours. */
-const shortest = (values: Float32Array): number[] => Array.from(values, (value) => Number(value.toPrecision(9)));

@@ -7,6 +7,7 @@
 import { ImageError } from '../errors.js';
 import { dot } from './eigen.js';
 import { borderOf, quantile, splitForeground } from './foreground.js';
+import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
 import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
 
 /**
@@ -15,26 +16,6 @@ import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patch
  */
 export type ForegroundRule = 'auto' | 'inverted' | 'none';
 
-/** Everything that a picture needs. Plain data. */
-export interface PcaBasis {
-  readonly embedDim: number;
-  /** (embedDim): of the patches that the components were fitted to. */
-  readonly mean: Float32Array<ArrayBuffer>;
-  /** (3, embedDim): orthonormal, the largest variance first; a row of zeros where the patches have fewer directions. */
-  readonly components: Float32Array<ArrayBuffer>;
-  /** (3): variance of the patches along each component (divided by their number less one, as scikit-learn does). */
-  readonly explainedVariance: Float32Array<ArrayBuffer>;
-  /** (3): the same as a share of the variance of all channels together. */
-  readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
-  /** (3): the scores that become 0 and 255. */
-  readonly low: Float32Array<ArrayBuffer>;
-  readonly high: Float32Array<ArrayBuffer>;
-  /** A patch x is foreground where (x - mean) · direction > threshold. Absent: all patches are. */
-  readonly foreground: { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
-}
-
-/** Red, green, blue. */
-export const COMPONENTS = 3;
 /** Scores beyond this share of the patches at either end are clipped, so that a few patches do not take all the contrast. */
 const CLIP = 0.01;
 /** Variance below this share of the patches' mean square is rounding: features that are equal but for it have no components. */

@@ -1,0 +1,48 @@
+/** Classifiers that compute in the worker. */
+import type { ImageSource } from '../image/source.js';
+import type { Classification, ClassifierFiles, ClassifyOptions } from '../tasks/classifier.js';
+import type { Connection } from './connection.js';
+import { placeOf, type Features } from './features.js';
+import { baseUrl, sendImages } from './images.js';
+import type { DINOv2 } from './model.js';
+import { modelPlaceOf } from './places.js';
+import type { ClassifierState } from './protocol.js';
+import { PageStreams } from './requests.js';
+
+/** What `ImageClassifier` of 'dinov2-webgpu' is, with the work in the worker. It lives as long as the worker does. */
+export class ImageClassifier {
+  readonly labels: readonly string[];
+  readonly numClasses: number;
+  readonly blocks: 1 | 4;
+  readonly layers: readonly number[];
+  readonly #connection: Connection;
+  readonly #id: number;
+
+  /** Use `model.classifier` or `ImageClassifier.fromFiles`. */
+  constructor(connection: Connection, { classifier, labels, numClasses, blocks, layers }: ClassifierState) {
+    this.#connection = connection;
+    this.#id = classifier;
+    this.labels = labels;
+    this.numClasses = numClasses;
+    this.blocks = blocks;
+    this.layers = layers;
+  }
+
+  static async fromFiles(model: DINOv2, { weights, labels }: ClassifierFiles, { signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<ImageClassifier> {
+    const { connection, id } = modelPlaceOf(model);
+    const streams = new PageStreams();
+    const request = { model: id, weights: streams.source(weights), labels, base: baseUrl() };
+    return new ImageClassifier(connection, await connection.call('openClassifier', request, { signal, services: streams.services(undefined) }));
+  }
+
+  async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
+  async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
+  async classify(image: ImageSource | readonly ImageSource[], { signal, ...options }: ClassifyOptions = {}): Promise<Classification[] | Classification[][]> {
+    const { value: images, transfer } = await sendImages(image);
+    return this.#connection.call('classify', { classifier: this.#id, images, options }, { signal, transfer });
+  }
+
+  async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
+    return this.#connection.call('logits', { classifier: this.#id, features: placeOf('classifier', features).id });
+  }
+}

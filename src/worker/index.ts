@@ -1,0 +1,22 @@
+export { DINOv2, type FeatureGroup, type WorkerLoadOptions } from './model.js';
+export { Features } from './features.js';
+export { ImageClassifier } from './classifier.js';
+export { PCA } from './pca.js';
+export { checkSupport, listCached, removeCached } from './storage.js';
+export { type WorkerOptions } from './start.js';
+export { cosineSimilarity, type Pooling } from '../tasks/pooling.js';
+export {
+  CheckpointError,
+  ConfigError,
+  DeviceError,
+  DINOv2Error,
+  ImageError,
+  SafetensorsError,
+  SourceError,
+  type CheckpointCode,
+  type ConfigCode,
+  type DeviceCode,
+  type ImageCode,
+  type SafetensorsCode,
+  type SourceCode,
+} from '../errors.js';

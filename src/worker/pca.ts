@@ -1,0 +1,71 @@
+/** The colourful picture, computed in the worker and drawn in the page. */
+import { ImageError } from '../errors.js';
+import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
+import { basisFromJSON, basisToJSON, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
+import { placeOf, type Features } from './features.js';
+
+/** What `PCA` of 'dinov2-webgpu' is: the same plain data, fitted and applied in the worker that has the features. */
+export class PCA implements PcaBasis {
+  readonly embedDim: number;
+  readonly mean: Float32Array<ArrayBuffer>;
+  readonly components: Float32Array<ArrayBuffer>;
+  readonly explainedVariance: Float32Array<ArrayBuffer>;
+  readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
+  readonly low: Float32Array<ArrayBuffer>;
+  readonly high: Float32Array<ArrayBuffer>;
+  readonly foreground: PcaBasis['foreground'];
+  /** What goes along with each picture that is asked for: a hundredth of the picture's own work. */
+  #sent: PcaJSON | undefined;
+
+  private constructor(basis: PcaBasis) {
+    this.embedDim = basis.embedDim;
+    this.mean = basis.mean;
+    this.components = basis.components;
+    this.explainedVariance = basis.explainedVariance;
+    this.explainedVarianceRatio = basis.explainedVarianceRatio;
+    this.low = basis.low;
+    this.high = basis.high;
+    this.foreground = basis.foreground;
+  }
+
+  /** @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; all features must be in one worker */
+  static async fit(features: Features | readonly Features[], { signal, ...options }: PcaFitOptions = {}): Promise<PCA> {
+    const places = (isList(features) ? features : [features]).map((each) => placeOf('PCA.fit', each));
+    const [first] = places;
+    if (!first) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.');
+    if (places.some(({ connection }) => connection !== first.connection)) {
+      throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features in one worker, found two. Compute all of them with one model.');
+    }
+    return new PCA(await first.connection.call('fitPca', { features: places.map(({ id }) => id), options }, { signal }));
+  }
+
+  /** RGBA, (rows, cols, 4). Errors as in 'dinov2-webgpu'. */
+  async rgb(features: Features, { signal, ...options }: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
+    const { connection, id } = placeOf('PCA', features);
+    this.#sent ??= this.toJSON();
+    return connection.call('pcaColours', { pca: this.#sent, features: id, options }, { signal });
+  }
+
+  /** As in 'dinov2-webgpu'. The canvas stays the page's: four bytes a patch come from the worker, and are put on it here. */
+  async draw(features: Features, canvas: HTMLCanvasElement | OffscreenCanvas, options: PcaDrawOptions = {}): Promise<void> {
+    const { rows, cols } = features;
+    const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
+    if (!context) throw new ImageError('IMAGE_TYPE', "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.");
+    const pixels = await this.rgb(features, options);
+    // Setting either clears a canvas, even to the size that it has.
+    if (canvas.width !== cols) canvas.width = cols;
+    if (canvas.height !== rows) canvas.height = rows;
+    context.putImageData(new ImageData(pixels, cols, rows), 0, 0);
+  }
+
+  toJSON(): PcaJSON {
+    return basisToJSON(this);
+  }
+
+  /** @throws ImageError INPUT_SHAPE */
+  static fromJSON(json: PcaJSON): PCA {
+    return new PCA(basisFromJSON(json));
+  }
+}
+
+const isList = (features: Features | readonly Features[]): features is readonly Features[] => Array.isArray(features);

@@ -1,0 +1,61 @@
+/** What a load in the worker needs of the page: streams that cannot be cloned, and a `fetch` of the caller's. */
+import type { ByteSource } from '../checkpoint/sources.js';
+import { DeviceError } from '../errors.js';
+import { compact } from './images.js';
+import type { Handed, PageServices, SentBytes, SentFetch, SentResponse } from './protocol.js';
+
+const nothing: Handed<undefined> = { value: undefined, transfer: [] };
+
+/** Streams of one call, which the worker reads by number: bodies of answers, and sources that are streams. */
+export class PageStreams {
+  readonly #readers = new Map<string, ReadableStreamDefaultReader<Uint8Array>>();
+  readonly #fetches = new Map<number, AbortController>();
+  #sources = 0;
+
+  /** @throws TypeError if a stream is in use already */
+  source(source: ByteSource): SentBytes {
+    if (source instanceof URL || typeof source === 'string') return { bytes: String(source) };
+    if (typeof ReadableStream === 'function' && source instanceof ReadableStream && !source.locked) {
+      const stream = this.#sources++;
+      this.#readers.set(`source ${stream}`, source.getReader());
+      return { stream };
+    }
+    return { bytes: source instanceof Uint8Array ? compact(source) : (source as Exclude<typeof source, ReadableStream>) };
+  }
+
+  /** @param fetch of the caller's; without one the worker's own is used, and nothing of this */
+  services(fetch: typeof globalThis.fetch | undefined): PageServices {
+    return {
+      ...(fetch ? { fetch: (request) => this.#fetch(fetch, request) } : {}),
+      read: async (which) => {
+        const { value } = (await this.#readers.get(keyOf(which))?.read()) ?? {};
+        if (!value) return nothing;
+        const piece = value.slice(); // what is sent is gone here, and may be the caller's
+        return { value: piece, transfer: [piece.buffer] };
+      },
+      stop: async (which) => {
+        if ('fetch' in which) this.#fetches.get(which.fetch)?.abort();
+        await this.#readers.get(keyOf(which))?.cancel().catch(() => undefined); // nobody reads it any more
+        return nothing;
+      },
+    };
+  }
+
+  async #fetch(fetch: typeof globalThis.fetch, { url, headers, cache, fetch: number }: SentFetch): Promise<Handed<SentResponse>> {
+    const abort = new AbortController();
+    this.#fetches.set(number, abort);
+    const response = await fetch(url, { headers: headers.map(([name, value]): [string, string] => [name, value]), signal: abort.signal, ...(cache ? { cache } : {}) });
+    const { status, statusText, url: found, type, body } = response;
+    if (abort.signal.aborted) void body?.cancel().catch(() => undefined); // it came too late: nobody will read it
+    else if (body) this.#readers.set(`fetch ${number}`, body.getReader());
+    return { value: { status, statusText, headers: [...response.headers], url: found, type, body: body !== null }, transfer: [] };
+  }
+}
+
+const keyOf = (which: { readonly fetch: number } | { readonly stream: number }): string => ('fetch' in which ? `fetch ${which.fetch}` : `source ${which.stream}`);
+
+/** @throws DeviceError WORKER_OPTION */
+export function refuseDevice(options: { readonly device?: unknown }): void {
+  if (options.device === undefined) return;
+  throw new DeviceError('WORKER_OPTION', "device: expected none, found a GPUDevice, which cannot be sent to a worker. Leave it out: the worker makes its own; or use the entry dinov2-webgpu.");
+}

@@ -1,0 +1,26 @@
+/** What needs no model: asked of the worker all the same, so that a page holds no second copy of the library. */
+import type { CachedModel } from '../cache.js';
+import { DeviceError } from '../errors.js';
+import type { Support } from '../support.js';
+import { Connection } from './connection.js';
+import type { WorkerOptions } from './start.js';
+
+/** Whether models can run in a worker here. Never throws. */
+export async function checkSupport(options: WorkerOptions = {}): Promise<Support> {
+  try {
+    return await Connection.open(options).call('checkSupport', {});
+  } catch (error) {
+    if (error instanceof DeviceError) return { ok: false, reason: error.message, code: error.code };
+    return { ok: false, reason: `The worker failed: ${String(error)}. Reload the page.` };
+  }
+}
+
+/** As in 'dinov2-webgpu', whose models it lists too. @throws DeviceError WORKER_LOST */
+export async function listCached(options: WorkerOptions = {}): Promise<CachedModel[]> {
+  return Connection.open(options).call('listCached', {});
+}
+
+/** As in 'dinov2-webgpu'. @throws DeviceError WORKER_LOST */
+export async function removeCached(id?: string, options: WorkerOptions = {}): Promise<number> {
+  return Connection.open(options).call('removeCached', { id });
+}

@@ -1,0 +1,101 @@
+/** The built library on a local address: pages that hold both of its sides, the worker's and the page's own, and checkpoints and photographs for them. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium, type Browser, type Page } from 'playwright';
+import { build } from 'vite';
+import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+import { fonts } from '../demo/site.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+export type PageModel = import('../../src/index.ts').DINOv2;
+export type WorkerModel = import('../../src/worker/index.ts').DINOv2;
+export type PageLibrary = typeof import('../../src/index.ts');
+export type WorkerLibrary = typeof import('../../src/worker/index.ts');
+
+/** What a page of this site has. */
+export interface Globals {
+  readonly library: PageLibrary;
+  readonly worker: WorkerLibrary;
+}
+
+export interface WorkerSite {
+  readonly url: string;
+  readonly browser: Browser;
+  /** Paths that were asked for. */
+  readonly asked: string[];
+  /** Of weights; 0: as fast as it goes. */
+  delayMs: number;
+  /** A page with both libraries. */
+  open(path?: string): Promise<Page>;
+  close(): Promise<void>;
+}
+
+/** Files that the site makes up: scripts for workers that fail. */
+const SCRIPTS: Record<string, string> = {
+  // The real one, whose device and end can be had: before its messages are looked at by the library.
+  '/sabotage.js': `
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...given) { return (globalThis.device = await request.apply(this, given)); };
+    new BroadcastChannel('sabotage').onmessage = ({ data }) => {
+      if (data === 'lose the device') globalThis.device.destroy();
+      if (data === 'end') close();
+      if (data === 'throw') setTimeout(() => { throw new Error('sabotaged'); });
+    };
+    await import('/dist/worker-thread.js');`,
+  '/other-version.js': "postMessage({ kind: 'ready', protocol: 0 });",
+};
+
+export async function openWorkerSite(): Promise<WorkerSite> {
+  const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
+  await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    const path = new URL(request.url!, 'http://localhost').pathname;
+    asked.push(path);
+    const csp = path.startsWith('/strict/') ? { 'content-security-policy': "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self' blob:" } : path.startsWith('/no-workers/') ? { 'content-security-policy': "script-src 'self' 'unsafe-inline'; worker-src 'none'" } : {};
+    const send = (type: string, body: string | Uint8Array): void => void response.writeHead(200, { 'content-type': type, ...csp }).end(body);
+    try {
+      const script = SCRIPTS[path];
+      if (script !== undefined) send('text/javascript', script);
+      else if (path.endsWith('/page.js')) send('text/javascript', "import * as library from '/dist/index.js'; import * as worker from '/dist/worker.js'; Object.assign(globalThis, { library, worker });");
+      else if (path.endsWith('/')) send('text/html', '<!doctype html><title>test</title><script type="module" src="page.js"></script>');
+      else if (path.startsWith('/dist/') || path.startsWith('/copy/')) send('text/javascript', readFileSync(join(outDir, path.slice(6))));
+      else if (/^\/(weights|photos|fixtures)\//.test(path)) {
+        const folder = { weights: 'test/fixtures/reference/tiny-plain', photos: 'demo/photos', fixtures: 'test/fixtures' }[path.split('/')[1]!]!;
+        const bytes = readFileSync(join(root, folder, path.split('/').slice(2).join('/')));
+        setTimeout(send, path.endsWith('.safetensors') ? site.delayMs : 0, 'application/octet-stream', bytes);
+      } else response.writeHead(404).end();
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const executablePath = process.env['CHROMIUM_PATH']!;
+  const env = { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fonts(outDir, executablePath) };
+  const browser = await chromium.launch({ executablePath, args: chromiumArgs, env });
+  const site: WorkerSite = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    browser,
+    asked,
+    delayMs: 0,
+    async open(path = '/') {
+      const page = await (await browser.newContext()).newPage();
+      page.setDefaultTimeout(120_000);
+      await page.goto(site.url + path);
+      await page.waitForFunction(() => 'worker' in globalThis);
+      return page;
+    },
+    async close() {
+      await browser.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      rmSync(outDir, { recursive: true, force: true });
+    },
+  };
+  return site;
+}

@@ -1,0 +1,61 @@
+// The worker's API is the page's: what a program does with one, it can do with the other. The compiler checks it; what differs is listed.
+import { expectTypeOf, test } from 'vitest';
+import type * as Page from '../../src/index.ts';
+import type * as InWorker from '../../src/worker/index.ts';
+
+/** What a class shows: without its private parts, by which TypeScript tells classes apart. */
+type Public<Thing> = { [Key in keyof Thing]: Thing[Key] };
+/** A type of the page's entry with the worker's handles in it. */
+type Swap<Type> = Type extends Page.Features
+  ? InWorker.Features
+  : Type extends Page.ImageClassifier
+    ? InWorker.ImageClassifier
+    : Type extends Page.PCA
+      ? InWorker.PCA
+      : Type extends Page.DINOv2
+        ? InWorker.DINOv2
+        : Type extends Page.FeatureGroup
+          ? InWorker.FeatureGroup
+          : Type extends Promise<infer Value>
+            ? Promise<Swap<Value>>
+            : Type extends readonly Page.Features[]
+              ? readonly InWorker.Features[]
+              : Type extends Page.FeatureGroup[]
+                ? InWorker.FeatureGroup[]
+                : Type;
+/** Methods with the same parameters, and the results that the worker has for them. */
+type Swapped<Thing> = { [Key in keyof Thing]: Thing[Key] extends (...given: infer Given) => infer Result ? (...given: Given) => Swap<Result> : Swap<Thing[Key]> };
+
+test('DINOv2: all but device, and gpuBytes as a promise', () => {
+  type Same = Omit<Public<Page.DINOv2>, 'device' | 'gpuBytes' | 'embed'>;
+  expectTypeOf<Public<InWorker.DINOv2>>().toExtend<Swapped<Same>>();
+  expectTypeOf<InWorker.DINOv2['gpuBytes']>().toEqualTypeOf<Promise<number>>();
+  expectTypeOf<InWorker.DINOv2['embed']>().toEqualTypeOf<Page.DINOv2['embed']>();
+  expectTypeOf<InWorker.DINOv2['embedAll']>().toEqualTypeOf<Page.DINOv2['embedAll']>();
+  expectTypeOf<Exclude<keyof Page.DINOv2, keyof InWorker.DINOv2>>().toEqualTypeOf<'device'>();
+});
+
+test('Features: all but buffer and gpu', () => {
+  type Same = Omit<Public<Page.Features>, 'buffer' | 'gpu'>;
+  expectTypeOf<Public<InWorker.Features>>().toExtend<Same>();
+  expectTypeOf<Exclude<keyof Page.Features, keyof InWorker.Features>>().toEqualTypeOf<'buffer' | 'gpu'>();
+});
+
+test('ImageClassifier and PCA', () => {
+  expectTypeOf<Public<Omit<InWorker.ImageClassifier, 'logits'>>>().toExtend<Omit<Public<Page.ImageClassifier>, 'logits'>>();
+  expectTypeOf<ReturnType<InWorker.ImageClassifier['logits']>>().toEqualTypeOf<ReturnType<Page.ImageClassifier['logits']>>();
+  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'rgb'>>>().toExtend<Omit<Public<Page.PCA>, 'draw' | 'rgb'>>();
+  expectTypeOf<keyof InWorker.PCA>().toEqualTypeOf<keyof Page.PCA>();
+  expectTypeOf<Parameters<InWorker.PCA['draw']>[1]>().toEqualTypeOf<Parameters<Page.PCA['draw']>[1]>();
+  expectTypeOf<Parameters<InWorker.PCA['rgb']>[1]>().toEqualTypeOf<Parameters<Page.PCA['rgb']>[1]>();
+});
+
+test('options of a load: all but a device', () => {
+  expectTypeOf<Omit<Page.PretrainedOptions, 'device'>>().toExtend<InWorker.WorkerLoadOptions<Page.PretrainedOptions>>();
+  expectTypeOf<{ device: GPUDevice }>().not.toExtend<InWorker.WorkerLoadOptions>();
+  expectTypeOf<ReturnType<(typeof InWorker.DINOv2)['fromPretrained']>>().toEqualTypeOf<Promise<InWorker.DINOv2>>();
+});
+
+test('what the page entry exports and this does not', () => {
+  expectTypeOf<Exclude<keyof typeof Page, keyof typeof InWorker>>().toEqualTypeOf<'parseSafetensors'>();
+});

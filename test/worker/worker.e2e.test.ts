@@ -1,0 +1,417 @@
+// The library in a worker, as it is published: the same numbers, the same errors, and an end.
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Page } from 'playwright';
+import { openWorkerSite, type Globals, type PageModel, type WorkerModel, type WorkerSite } from './site.ts';
+
+let site: WorkerSite;
+let page: Page;
+beforeAll(async () => {
+  site = await openWorkerSite();
+  page = await site.open();
+});
+afterAll(() => site.close());
+/** The page's own model would hold the device between tests, and a worker its second of grace. */
+afterEach(async () => {
+  site.delayMs = 0;
+  await page.waitForTimeout(50);
+});
+
+/** How many workers the page has. */
+const workers = (): number => page.workers().length;
+const noWorkers = async (): Promise<void> => expect.poll(workers, { timeout: 10_000 }).toBe(0);
+
+describe('the same as in the page', () => {
+  test('a model with all it gives, bit for bit', async () => {
+    const { different, compared } = await page.evaluate(async () => {
+      const { library, worker } = globalThis as unknown as Globals;
+      const blob = await (await fetch('/photos/chelsea.png')).blob();
+      const other = await (await fetch('/photos/rocket.jpg')).blob();
+      const options = { resize: 'fit', longestSide: 112, layers: [0, 1, 2], attentions: [1] } as const;
+      const pixels = Float32Array.from({ length: 2 * 3 * 28 * 42 }, (_, i) => Math.sin(i));
+      const results = async ({ DINOv2, PCA, cosineSimilarity }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
+        const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
+        const { config, dtype, dtypeReason, adapter, parameterCount } = model;
+        // Both entries have the same methods; what differs in type is the class of what goes from one to the next.
+        const plain = model as unknown as PageModel;
+        const features = await plain.features(blob, options);
+        const forwarded = await plain.forward(pixels, { height: 28, width: 42, batch: 2 }, { maskedPatches: new Uint8Array(12).fill(1, 3, 5) });
+        const pca = await (PCA as unknown as Globals['library']['PCA']).fit(features);
+        const canvas = document.createElement('canvas');
+        await pca.draw(features, canvas);
+        await pca.draw(features, canvas);
+        const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
+        const found: Record<string, unknown> = {
+          state: { config, dtype, dtypeReason: dtypeReason.replaceAll(/[\d.]+ (m?s)\b/g, ''), adapter, parameterCount },
+          cls: await features.clsToken(),
+          pooler: await features.poolerOutput(),
+          registers: await features.registerTokens(),
+          patches: await features.patchTokens(),
+          last: await features.lastHiddenState(),
+          hidden: [await features.hiddenState(0), await features.hiddenState(1, { norm: true })],
+          layers: await features.getIntermediateLayers(2, { reshape: true, returnClassToken: true }),
+          lastLayer: await features.getIntermediateLayers(),
+          attention: [await features.attention(1), await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' })],
+          sizes: [features.batch, features.rows, features.cols, features.embedDim, features.numHeads, features.depth, features.numRegisterTokens, features.numTokens],
+          forward: await forwarded.lastHiddenState(),
+          embed: await plain.embed(blob, { resize: 'square', size: 70, pooling: 'cls+mean' }),
+          embedMany: await plain.embed([blob, other], { resize: 'fit', longestSide: 70 }),
+          pixels: await plain.pixels([blob, other], { resize: 'square', size: 70 }),
+          groups: await Promise.all(groups.map(async (group) => [group.indices, await group.features.clsToken()])),
+          pca: pca.toJSON(),
+          rgb: await pca.rgb(features, { background: 'colored' }),
+          again: await (PCA as unknown as Globals['library']['PCA']).fromJSON(JSON.parse(JSON.stringify(pca)) as ReturnType<typeof pca.toJSON>).rgb(features),
+          canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
+          describe: await plain.describe({ height: 56, width: 56 }),
+          fingerprint: await plain.fingerprint(),
+          tune: { ...(await plain.tune({ sizesPx: [56], store: false })), ms: 0 },
+          similar: cosineSimilarity(await plain.embed(blob, { resize: 'square', size: 70 }), await plain.embed(other, { resize: 'square', size: 70 })),
+          held: (await model.gpuBytes) > 1e6,
+          profiled: (await plain.profile(blob, { resize: 'square', size: 56 })).kernels.map(({ kernel }) => kernel).sort(),
+        };
+        for (const each of [features, forwarded, ...groups.map((group) => group.features), model]) each.dispose();
+        return found;
+      };
+      const [first, second] = [await results(library), await results(worker)];
+      const text = (value: unknown): string => JSON.stringify(value, (_, each: unknown) => (ArrayBuffer.isView(each) ? [each.constructor.name, ...new Uint8Array(each.buffer, each.byteOffset, each.byteLength)] : each));
+      const names = Object.keys(first);
+      return { compared: names.length, different: names.filter((name) => text(first[name]) !== text(second[name])).map((name) => `${name}: ${text(first[name]).slice(0, 300)} ${text(second[name]).slice(0, 300)}`) };
+    });
+    expect(different).toEqual([]);
+    expect(compared).toBeGreaterThan(20);
+    await noWorkers();
+  });
+
+  test('files, streams, bytes and synthetic weights; progress', async () => {
+    const found = await page.evaluate(async () => {
+      const { worker } = globalThis as unknown as Globals;
+      const bytes = new Uint8Array(await (await fetch('/weights/model.safetensors')).arrayBuffer());
+      const config = await (await fetch('/weights/config.json')).text();
+      const keeper = await worker.DINOv2.fromFiles({ config, weights: bytes }, { selfTest: false }); // of the worker, with what was compiled there
+      const vectors: string[] = [];
+      const pixels = Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.cos(i));
+      const padded = new Uint8Array(bytes.length + 9);
+      padded.set(bytes, 4);
+      const progress: number[] = [];
+      for (const weights of [new Blob([bytes]), bytes, padded.subarray(4, 4 + bytes.length), new Blob([bytes]).stream(), new URL('/weights/model.safetensors', location.href), 'weights/model.safetensors']) {
+        const model = await worker.DINOv2.fromFiles({ config, weights }, { selfTest: false, onProgress: ({ loadedBytes }) => progress.push(loadedBytes) });
+        const features = await model.forward(pixels, { height: 28, width: 28 });
+        vectors.push(String(await features.clsToken()));
+        features.dispose();
+        model.dispose();
+      }
+      const model = await worker.DINOv2.synthetic({ ...keeper.config, depth: 1 }, { selfTest: false });
+      const { depth } = model.config;
+      for (const each of [model, keeper]) each.dispose();
+      return { distinct: new Set(vectors).size, depth, stillThere: bytes.length, progressed: progress.includes(bytes.length) };
+    });
+    expect(found).toEqual({ distinct: 1, depth: 1, stillThere: 1909560, progressed: true });
+  });
+
+  test("a fetch of the page's: its headers, its errors, and its abort", async () => {
+    const found = await page.evaluate(async () => {
+      const { worker } = globalThis as unknown as Globals;
+      const asked: string[] = [];
+      const model = await worker.DINOv2.fromPretrained('/weights/', {
+        cache: 'none',
+        selfTest: false,
+        fetch: (input, init) => {
+          asked.push(`${new URL(String(input)).pathname} ${new Headers(init?.headers).get('range') ?? 'whole'}`);
+          return fetch(input, init);
+        },
+      });
+      model.dispose();
+      const thrown = new RangeError('no more');
+      const error = (await worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, retry: { attempts: 1 }, fetch: async () => Promise.reject(thrown) }).catch((reason: unknown) => reason)) as Error;
+      let seen: AbortSignal | null | undefined;
+      const controller = new AbortController();
+      const waiting = worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, signal: controller.signal, fetch: (_, init) => new Promise(() => ((seen = init?.signal), setTimeout(() => controller.abort('enough'), 50))) });
+      const reason: unknown = await waiting.catch((each: unknown) => each);
+      return { asked, isSource: error instanceof worker.SourceError, sameCause: error.cause === thrown, reason, aborted: seen?.aborted };
+    });
+    expect(found.asked).toContain('/weights/config.json whole');
+    expect(found.asked.some((line) => line.startsWith('/weights/model.safetensors'))).toBe(true);
+    expect(found).toMatchObject({ isSource: true, sameCause: true, reason: 'enough', aborted: true });
+  });
+
+  test('a classifier', async () => {
+    const found = await page.evaluate(async () => {
+      const { library, worker } = globalThis as unknown as Globals;
+      const blob = await (await fetch('/photos/coffee.png')).blob();
+      const json = JSON.stringify({ 'linear.weight': { dtype: 'F32', shape: [3, 256], data_offsets: [0, 3072] }, 'linear.bias': { dtype: 'F32', shape: [3], data_offsets: [3072, 3084] } });
+      const padded = json.padEnd(Math.ceil(json.length / 8) * 8);
+      const head = new Blob([new BigUint64Array([BigInt(padded.length)]), padded, Float32Array.from({ length: 771 }, (_, i) => Math.sin(i * i))]);
+      const results: string[] = [];
+      const inPage = await library.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const first = await library.ImageClassifier.fromFiles(inPage, { weights: head, labels: ['a', 'b', 'c'] });
+      results.push(JSON.stringify([first.labels, first.numClasses, first.blocks, first.layers, await first.classify(blob), await first.classify([blob, blob], { topK: 1 })]));
+      inPage.dispose();
+      const inWorker = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const second = await worker.ImageClassifier.fromFiles(inWorker, { weights: head, labels: ['a', 'b', 'c'] });
+      results.push(JSON.stringify([second.labels, second.numClasses, second.blocks, second.layers, await second.classify(blob), await second.classify([blob, blob], { topK: 1 })]));
+      const features = await inWorker.features(blob);
+      const logits = (await second.logits(features))[0]!.length;
+      features.dispose();
+      const wrong: unknown = await worker.ImageClassifier.fromFiles(inWorker, { weights: head, labels: ['a'] }).catch((error: unknown) => error);
+      inWorker.dispose();
+      return { same: results[0] === results[1], logits, code: (wrong as { code: string }).code, isConfig: wrong instanceof worker.ConfigError, found: results[1] };
+    });
+    expect(found).toMatchObject({ same: true, logits: 3, code: 'CONFIG_FIELD', isConfig: true });
+    expect(found.found).toContain('"label":"');
+  });
+
+  test('support, and what is kept', async () => {
+    const found = await page.evaluate(async () => {
+      const { library, worker } = globalThis as unknown as Globals;
+      await library.removeCached();
+      const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false, persist: true });
+      model.dispose();
+      const lists = [await worker.listCached(), await library.listCached()];
+      const support = [await worker.checkSupport(), await library.checkSupport()];
+      return { lists, support, removed: await worker.removeCached('/weights/'), left: (await library.listCached()).length };
+    });
+    expect(found.lists[0]).toMatchObject([{ id: '/weights/', url: `${site.url}/weights/`, complete: true }]);
+    expect(found.lists[1]).toEqual(found.lists[0]);
+    expect(found.support[0]).toEqual(found.support[1]);
+    expect(found).toMatchObject({ removed: 1, left: 0 });
+  });
+});
+
+describe('errors', () => {
+  test('are of the same classes, with code, message and cause', async () => {
+    const found = await page.evaluate(async () => {
+      const { library, worker } = globalThis as unknown as Globals;
+      const describe = (error: unknown): unknown => {
+        const { name, message, code, status, cause } = error as Error & { code: string; status?: number };
+        return { name, message, code, status, classes: Object.entries({ e: library.DINOv2Error, s: library.SourceError, c: library.ConfigError, i: library.ImageError, d: library.DeviceError, f: library.SafetensorsError }).filter(([, each]) => error instanceof each).map(([key]) => key), cause: cause instanceof Error ? [cause.name, cause.message] : String(cause) };
+      };
+      const failures = async ({ DINOv2, PCA }: Globals['library'] | Globals['worker']): Promise<unknown[]> => {
+        const model = (await DINOv2.fromPretrained('/weights/', { selfTest: false })) as unknown as PageModel;
+        const features = await model.features(new ImageData(56, 56), { resize: 'square', size: 56 });
+        const pca = await (PCA as unknown as Globals['library']['PCA']).fit(features);
+        const attempts: (() => Promise<unknown>)[] = [
+          () => DINOv2.fromPretrained(`${location.origin}/nothing/`, { cache: 'none', selfTest: false, retry: { attempts: 1 } }),
+          () => DINOv2.fromPretrained('justaname', { selfTest: false }),
+          () => DINOv2.fromPretrained('/weights/', { retry: { attempts: 0 }, cache: 'none', selfTest: false }),
+          () => DINOv2.fromFiles({ weights: new Uint8Array(4) }, { selfTest: false }),
+          () => DINOv2.fromFiles({ config: '{', weights: new Uint8Array(4) }, { selfTest: false }),
+          () => DINOv2.fromFiles({ weights: 3 as never }, { selfTest: false }),
+          () => model.features(new Blob(['text'])),
+          () => model.features(new ImageData(56, 56), { resize: 'square', size: 57 }),
+          () => model.features(document.body as never),
+          () => model.features(document.createElement('video')),
+          () => model.features(Object.assign(new Image(), { src: 'data:image/png;base64,AAAA' })),
+          () => model.features(Object.assign(document.createElement('canvas'), { width: 0 })),
+          () => model.features(null as never),
+          () => model.features({ data: new Uint8Array(5), width: 1, height: 1 }),
+          () => model.features({ data: new Float32Array(4), width: 1, height: 1 } as never),
+          () => model.features([]),
+          () => model.forward(new Float32Array(4), { height: 14, width: 14 }),
+          () => model.forward([1, 2] as never, { height: 14, width: 14 }),
+          () => model.embed(new ImageData(56, 56), { pooling: 'max' as never }),
+          () => model.describe({ height: 3, width: 3 }),
+          () => model.tune({ sizesPx: [] }),
+          () => features.hiddenState(1),
+          () => features.attention(0),
+          () => pca.rgb(features, { batchIndex: 4 }),
+          () => (PCA as unknown as Globals['library']['PCA']).fit([]),
+          () => model.embedAll([], { batchSize: 0 }).next(),
+          () => (features.dispose(), features.clsToken()),
+          () => (model.dispose(), model.features(new ImageData(56, 56))),
+          () => model.embedAll([]).next(),
+        ];
+        const found: unknown[] = [];
+        for (const attempt of attempts) found.push(await attempt().then(() => 'nothing was thrown', describe));
+        return found;
+      };
+      return [await failures(library), await failures(worker)];
+    });
+    expect(found[1]).toEqual(found[0]);
+    expect(found[0]!.length).toBe(29);
+    expect(found[0]).not.toContain('nothing was thrown');
+  });
+
+  test('of what cannot reach a worker', async () => {
+    const found = await page.evaluate(async () => {
+      const { library, worker } = globalThis as unknown as Globals;
+      const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const inPage = await library.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const image = new ImageData(56, 56);
+      const features = await inPage.features(image);
+      const attempts = [
+        () => worker.DINOv2.fromPretrained('/weights/', { device: inPage.device as never }),
+        () => model.features(image, { resize: (() => 'crop') as never }),
+        () => worker.PCA.fit(features as never),
+        () => worker.ImageClassifier.fromFiles(inPage as never, { weights: new Uint8Array(1) }),
+        () => worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, onProgress: () => { throw new TypeError('mine'); } }),
+      ];
+      const codes: unknown[] = [];
+      for (const attempt of attempts) codes.push(await attempt().then(() => 'nothing', (error: Error & { code?: string }) => [error instanceof library.DeviceError ? 'DeviceError' : error instanceof library.ImageError ? 'ImageError' : error.name, error.code ?? error.message]));
+      for (const each of [features, inPage, model]) each.dispose();
+      return codes;
+    });
+    expect(found).toEqual([
+      ['DeviceError', 'WORKER_OPTION'],
+      ['DeviceError', 'WORKER_OPTION'],
+      ['ImageError', 'INPUT_SHAPE'],
+      ['ImageError', 'INPUT_SHAPE'],
+      ['TypeError', 'mine'],
+    ]);
+  });
+});
+
+describe('aborts', () => {
+  test('in the middle of a load, and of many images', async () => {
+    site.delayMs = 1500;
+    const found = await page.evaluate(async () => {
+      const { worker } = globalThis as unknown as Globals;
+      const reason = { enough: true };
+      const controller = new AbortController();
+      const begin = performance.now();
+      setTimeout(() => controller.abort(reason), 300);
+      const load: unknown = await worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, signal: controller.signal }).catch((error: unknown) => error);
+      const loadMs = performance.now() - begin;
+      const already: unknown = await worker.DINOv2.fromPretrained('/weights/', { signal: AbortSignal.abort(reason) }).catch((error: unknown) => error);
+      const model = await worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false });
+      const second = new AbortController();
+      let closed = 0;
+      let taken = 0;
+      function* images(): Generator<ImageData> {
+        try {
+          for (;;) {
+            taken++;
+            yield new ImageData(56, 56);
+          }
+        } finally {
+          closed++;
+        }
+      }
+      let results = 0;
+      let thrown: unknown;
+      try {
+        for await (const { embedding } of model.embedAll(images(), { signal: second.signal, batchSize: 2, resize: 'square', size: 56 })) if (embedding && ++results === 5) second.abort(reason);
+      } catch (error) {
+        thrown = error;
+      }
+      for await (const _ of model.embedAll(images(), { batchSize: 2, resize: 'square', size: 56 })) break; // left early
+      const whole = await model.embed(new ImageData(56, 56), { resize: 'square', size: 56 });
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      const bytes = await model.gpuBytes;
+      model.dispose();
+      return { load: load === reason, already: already === reason, early: loadMs < 1400, thrown: thrown === reason, results, closed, few: taken < 30, length: whole.length, bytes };
+    });
+    expect(found).toMatchObject({ load: true, already: true, early: true, thrown: true, results: 5, closed: 2, few: true, length: 128 });
+    await noWorkers();
+  });
+});
+
+describe('the worker', () => {
+  test('is one for all models, or one for each; ends with the last object; what is disposed of is free', async () => {
+    const found = await page.evaluate(async () => {
+      const { worker } = globalThis as unknown as Globals;
+      const load = (options = {}): Promise<WorkerModel> => worker.DINOv2.fromPretrained('/weights/', { selfTest: false, ...options });
+      const first = await load();
+      const alone = await first.gpuBytes;
+      const second = await load();
+      const both = await first.gpuBytes;
+      const own = await load({ worker: 'own' });
+      const ownBytes = await own.gpuBytes;
+      Object.assign(globalThis, { kept: { first, second, own } });
+      return { alone, both, ownBytes };
+    });
+    expect(workers()).toBe(2);
+    expect(found.both).toBe(2 * found.alone);
+    expect(found.ownBytes).toBe(found.alone);
+    const after = await page.evaluate(async () => {
+      const { first, second, own } = (globalThis as unknown as { kept: Record<string, WorkerModel> }).kept;
+      own!.dispose();
+      second!.dispose();
+      second!.dispose();
+      const features = await first!.features(new ImageData(56, 56), { resize: 'square', size: 56 });
+      const withFeatures = await first!.gpuBytes;
+      features.dispose();
+      const without = await first!.gpuBytes;
+      const kept = await first!.features(new ImageData(56, 56), { resize: 'square', size: 56 });
+      first!.dispose();
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      const cls = (await kept.clsToken()).length; // features outlive their model, and hold the worker
+      kept.dispose();
+      return { freed: withFeatures - without, cls };
+    });
+    expect(after).toEqual({ freed: 17 * 128 * 4, cls: 128 });
+    await noWorkers();
+    expect(await page.evaluate(async () => (globalThis as unknown as { kept: Record<string, WorkerModel> }).kept['first']!.describe().catch(({ code }: { code: string }) => code))).toBe('DISPOSED');
+  });
+
+  test.each([
+    ['throw', 'WORKER_LOST', /^The worker failed: .*sabotaged/],
+    ['end', 'WORKER_LOST', /^The worker has ended/],
+    ['lose the device', 'DEVICE_LOST', /^The GPU device was lost/],
+  ])('that is told to %s rejects all that waits, and the next load works', async (what, code, message) => {
+    const found = await page.evaluate(async (order) => {
+      const { worker } = globalThis as unknown as Globals;
+      const options = { selfTest: false, workerUrl: '/sabotage.js', cache: 'none' } as const;
+      const model = await worker.DINOv2.fromPretrained('/weights/', options);
+      const waiting = [
+        model.embed(Array.from({ length: 64 }, () => new ImageData(224, 224))),
+        model.features(Array.from({ length: 64 }, () => new ImageData(224, 224))),
+        (async () => {
+          for await (const _ of model.embedAll((function* () { for (;;) yield new ImageData(224, 224); })())) continue;
+        })(),
+      ].map((each) => each.then(() => ({ code: 'nothing', message: '', ours: false }), (error: Error & { code: string }) => ({ code: error.code, message: error.message, ours: error instanceof worker.DeviceError })));
+      setTimeout(() => new BroadcastChannel('sabotage').postMessage(order), 20);
+      const errors = await Promise.all(waiting);
+      const later = await model.features(new ImageData(56, 56)).then(() => 'nothing', (error: { code: string }) => error.code);
+      model.dispose();
+      const again = await worker.DINOv2.fromPretrained('/weights/', options);
+      const { length } = await again.embed(new ImageData(56, 56));
+      again.dispose();
+      return { errors, later, length };
+    }, what);
+    for (const error of found.errors) expect(error).toMatchObject({ code, ours: true, message: expect.stringMatching(message) as string });
+    expect(found).toMatchObject({ later: code, length: 128 });
+    await noWorkers();
+  });
+
+  test('that does not start says so', async () => {
+    const found = await page.evaluate(async () => {
+      const { worker } = globalThis as unknown as Globals;
+      const errors: unknown[] = [];
+      for (const workerUrl of ['/missing.js', '/other-version.js', 'https://example.org/worker-thread.js', '/fixtures/pixels/README.md']) {
+        errors.push(await worker.DINOv2.fromPretrained('/weights/', { workerUrl }).then(() => 'loaded', ({ code, message }: Error & { code: string }) => [code, message]));
+      }
+      return { errors, support: await worker.checkSupport({ workerUrl: '/missing.js' }) };
+    });
+    for (const error of found.errors) expect(error).toEqual(['WORKER_LOST', expect.stringMatching(/^The worker could not be started: expected worker-thread.js .*workerUrl/)]);
+    expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0, and not 1')]);
+    expect(found.support).toMatchObject({ ok: false, code: 'WORKER_LOST' });
+  });
+});
+
+describe('a Content-Security-Policy', () => {
+  test("of 'self' is enough, with the file beside the library or where workerUrl says", async () => {
+    const strict = await site.open('/strict/');
+    const complaints: string[] = [];
+    strict.on('console', (message) => void (message.type() === 'error' && complaints.push(message.text())));
+    for (const workerUrl of [undefined, '/copy/worker-thread.js']) {
+      const cls = await strict.evaluate(async (url) => {
+        const { worker } = globalThis as unknown as Globals;
+        const model = await worker.DINOv2.fromPretrained('/weights/', { workerUrl: url, selfTest: false });
+        const blob = await (await fetch('/photos/rocket.jpg')).blob();
+        const { length } = await model.embed(blob);
+        model.dispose();
+        return length;
+      }, workerUrl);
+      expect(cls).toBe(128);
+    }
+    expect(site.asked).toContain('/copy/worker-thread.js');
+    expect(complaints).toEqual([]);
+    await strict.context().close();
+  });
+
+  test('without workers is an error that says what to allow', async () => {
+    const page2 = await site.open('/no-workers/');
+    const error = await page2.evaluate(async () => (globalThis as unknown as Globals).worker.DINOv2.fromPretrained('/weights/').then(() => 'loaded', ({ code, message }: Error & { code: string }) => [code, message]));
+    expect(error).toEqual(['WORKER_LOST', expect.stringContaining('Content-Security-Policy (worker-src)')]);
+    await page2.context().close();
+  });
+});
