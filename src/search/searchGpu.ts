@@ -11,7 +11,7 @@ import type { Kernel, KernelVariant } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Gpu } from '../gpu/device.js';
 import { searchCollect, searchFloor, searchMaxima, searchScores, searchScores4 } from '../gpu/searchKernels.js';
-import { inLines } from '../tasks/patchMatrix.js';
+import { inLines } from '../gpu/workgroups.js';
 import { GpuAssigner } from './assignGpu.js';
 import type { Assigner } from './clusters.js';
 import type { PairFinder } from './duplicates.js';
