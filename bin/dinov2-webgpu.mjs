@@ -122,14 +122,20 @@ async function openGpu() {
   return gpu; // to be held on to: Dawn ends with it
 }
 
-/** PNG the library reads itself; for all else `sharp`, where it is installed. As the pixels lie in the file, like `PIL.Image.open`, either way. */
+/**
+ * PNG the library reads itself; for all else `sharp`, where it is installed. As the pixels lie in the file, like `PIL.Image.open`, either way: not turned
+ * as Exif says, no profile applied. JPEG and WebP have the same bits as Pillow's then; where GIF is transparent, sharp has black.
+ */
 async function readImage(path) {
   const bytes = await readFile(path);
   if (bytes.subarray(0, 4).equals(Buffer.from([0x89, 0x50, 0x4e, 0x47]))) return new Blob([bytes]);
   const { default: sharp } = await import('sharp').catch((cause) => {
     throw new Error(`${path}: expected a PNG, found another format. Install the package sharp to read it, or convert it to PNG.`, { cause });
   });
-  const { data, info } = await sharp(bytes).removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  const image = sharp(bytes, { ignoreIcc: true });
+  const { space } = await image.metadata();
+  if (space === 'cmyk') throw new Error(`${path}: expected an image in RGB or grey, found CMYK, which has no agreed numbers in RGB. Convert it to RGB.`);
+  const { data, info } = await image.removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
   const rgba = new Uint8ClampedArray(info.width * info.height * 4).fill(255);
   for (let i = 0, from = 0; i < rgba.length; i += 4, from += info.channels) rgba.set([data[from], data[from + (info.channels > 1 ? 1 : 0)], data[from + (info.channels > 2 ? 2 : 0)]], i);
   return { data: rgba, width: info.width, height: info.height };

@@ -1,6 +1,7 @@
 /** What of models is kept in the browser: who may use it when, what there is, and how to be rid of it. */
 import { openStore, type CacheStore } from './checkpoint/cacheStore.js';
 import { readPlan } from './checkpoint/cacheEntry.js';
+import { askSource, type AskOptions, type SourceState } from './checkpoint/revalidate.js';
 
 /** Packed weights in the browser's storage. */
 export interface CachedModel {
@@ -23,7 +24,17 @@ export interface CachedModel {
 export async function exclusively<T>(key: string, signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
   const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
   if (!locks) return task();
-  return locks.request(`dinov2-webgpu ${key}`, signal ? { signal } : {}, task) as Promise<T>;
+  let begun = false;
+  const begin = (): Promise<T> => {
+    begun = true;
+    return task();
+  };
+  try {
+    return (await locks.request(`dinov2-webgpu ${key}`, signal ? { signal } : {}, begin)) as T;
+  } catch (error) {
+    if (begun || signal?.aborted === true) throw error;
+    return task(); // a page that may not have locks (sandboxed, or on its way out) loads all the same; who writes beside it breaks the chain of seals
+  }
 }
 
 async function stores(): Promise<CacheStore[]> {
@@ -56,4 +67,23 @@ export async function removeCached(id?: string): Promise<number> {
     }
   }
   return removed;
+}
+
+/**
+ * Asks the server of a kept model whether it has another version by now: for one byte of each file, and for config.json. Nothing is loaded or removed;
+ * where it is `changed`, `removeCached(id)` makes the next load fetch it (or load with `revalidate`, which does both).
+ * @param id as `fromPretrained` was told; all that is kept under it is asked for
+ * @returns `unknown` where nothing is kept, or where the server says nothing that tells versions apart
+ * @throws SourceError if the server cannot be asked; the signal's reason
+ */
+export async function checkForUpdate(id: string | URL, options: AskOptions = {}): Promise<SourceState> {
+  const states: SourceState[] = [];
+  for (const store of await stores()) {
+    for (const key of await store.keys()) {
+      const plan = (await readPlan(await store.folder(key)))?.plan;
+      if (plan?.id === String(id)) states.push(await askSource(plan, options));
+    }
+  }
+  if (states.includes('changed')) return 'changed';
+  return states.length === 0 || states.includes('unknown') ? 'unknown' : 'current';
 }

@@ -14,7 +14,8 @@ export {
   type TuneOptions,
   type TuningReport,
 } from './options.js';
-export { listCached, removeCached, type CachedModel } from './cache.js';
+export { checkForUpdate, listCached, removeCached, type CachedModel } from './cache.js';
+export { type AskOptions, type SourceState } from './checkpoint/revalidate.js';
 export { type CacheKind } from './checkpoint/cacheStore.js';
 export { type RetryOptions } from './checkpoint/retry.js';
 export { type ByteSource } from './checkpoint/sources.js';

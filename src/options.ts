@@ -55,10 +55,15 @@ export interface LoadReport {
 export interface PretrainedOptions extends LoadOptions, HubOptions {
   /**
    * Where the packed weights are kept, so that the next load reads no byte from the network: `opfs`, the browser's file system for the origin;
-   * `cache-api`; `none`; or `auto`, the first of the two that is there. What is kept is not asked after again: `removeCached(id)` for a new version of
-   * a branch. In Node nothing is kept. Default: `auto`.
+   * `cache-api`; `none`; or `auto`, the first of the two that is there. In Node nothing is kept. Default: `auto`.
    */
   readonly cache?: CacheKind | undefined;
+  /**
+   * Asks the server first whether what is kept is still what it has (see `checkForUpdate`), and fetches it again where it is not. Where there is no
+   * answer, what is kept is used. A `revision` that is a full commit is not asked for, nor what `integrity` was given for: it cannot change. Default:
+   * false, so that a second start reads no byte from the network.
+   */
+  readonly revalidate?: boolean | undefined;
   /** Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack); some ask the visitor. Default: false. */
   readonly persist?: boolean | undefined;
   /** SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; of a checkpoint in several files, by file name. */

@@ -89,8 +89,8 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
       if (bytes === undefined) {
         return;
       }
-      parts.push(bytes);
       length += bytes.length;
+      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // before more is read, which may overwrite it
     }
   };
   try {

@@ -33,7 +33,7 @@ export interface CachePlan {
   /** Parameters that the checkpoint has. */
   readonly present: readonly string[];
   readonly head: { readonly numClasses: number; readonly inFeatures: number } | undefined;
-  /** Of the weights, and of the head's numbers. */
+  /** Of the weights, of the head's numbers, and of the scales of an int8 checkpoint. */
   readonly packedBytes: number;
 }
 
@@ -63,6 +63,9 @@ const PREFIX_BYTES = DIGEST_BYTES + 4;
 const SEGMENT_SOURCE_BYTES = 2 ** 20;
 /** Where writing is slower than the network, segments grow up to this, and then the network waits. */
 const SEGMENT_BYTES = 2 ** 22;
+
+/** For what makes a segment longer than that: its last panel, its list of records. */
+const ROOM_BYTES = 2 ** 20;
 
 const digest = async (bytes: Bytes | ArrayBuffer): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
 const toBytes = (value: unknown): Bytes => new TextEncoder().encode(JSON.stringify(value, replace));
@@ -173,7 +176,7 @@ export class CacheWriter implements Recorder {
   hold = false;
   /** What went wrong, once something has: nothing is written from then on. */
   failure: unknown;
-  #buffer = new Uint8Array(SEGMENT_BYTES);
+  #buffer = new Uint8Array(SEGMENT_BYTES + ROOM_BYTES);
   #length = PREFIX_BYTES;
   #records: (readonly [string, number, number])[] = [];
   readonly #end: { -readonly [key in keyof EntryEnd]: EntryEnd[key] };
@@ -238,7 +241,7 @@ export class CacheWriter implements Recorder {
 
   #reserve(bytes: number): void {
     if (this.#length + bytes <= this.#buffer.length) return;
-    const larger = new Uint8Array(Math.max(2 * this.#buffer.length, this.#length + bytes));
+    const larger = new Uint8Array(this.#length + bytes + ROOM_BYTES);
     larger.set(this.#buffer.subarray(0, this.#length));
     this.#buffer = larger;
   }

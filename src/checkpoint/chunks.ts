@@ -13,7 +13,8 @@ export interface ByteStream {
   /**
    * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES; can be gone through once. Leaving the loop early lets the source go.
    *
-   * A chunk may be a view of the caller's own bytes: read it, do not write to it.
+   * A chunk may be a view of the caller's own bytes: read it, do not write to it. It is there until the next is asked for, and what is kept of it is
+   * to be copied: then its memory may be used again.
    *
    * Rejects with SourceError: SOURCE_FETCH, SOURCE_READ, SOURCE_TRUNCATED, SOURCE_TOO_LONG; with `signal.reason` after an abort, with the
    * reason of `cancel`, or an AbortError where none was given, after that.
@@ -27,7 +28,7 @@ export interface ByteStream {
 
 /** What a kind of source has to do. Errors are SourceErrors already; chunks may have any length. */
 export interface Reader {
-  /** The next bytes, or undefined at the end. */
+  /** The next bytes, or undefined at the end. Those before may be overwritten. */
   read(): Promise<Uint8Array | undefined>;
   /** Lets go, without waiting for a `read` that is under way. */
   cancel(reason: unknown): Promise<void>;

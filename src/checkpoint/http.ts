@@ -9,13 +9,16 @@ import { retryPolicy } from './retry.js';
 import type { SourceOptions } from './sources.js';
 import { nameOf } from './url.js';
 
-/** Requests under way at once. With the largest parts, 12 MiB wait for their turn at most. */
+/** Requests under way at once. With the largest parts, 9 MiB wait for their turn at most. */
 const PARTS_AT_ONCE = 3;
 const SMALLEST_PART_BYTES = 2 ** 19;
-const LARGEST_PART_BYTES = 2 ** 22;
-/** Parts grow where they take less than the first, and shrink where they take more than the second: what an interruption costs is a moment's worth. */
+const LARGEST_PART_BYTES = 3 * 2 ** 20;
+/** Parts grow (to four times as much) where they take less than the first, and shrink (to half) where they take more than the second: what an interruption costs is a moment's worth. */
 const QUICK_MS = 100;
 const SLOW_MS = 500;
+
+/** Handed on at once, of a part that waits: progress is told of what is about to be used, and a load can be stopped in between. */
+const HANDED_ON_BYTES = 2 ** 18;
 
 /** @throws SourceError SOURCE_URL, SOURCE_FETCH, SOURCE_IS_HTML; `signal.reason` */
 export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
@@ -31,6 +34,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     crossOrigin: globalThis.location !== undefined && url.origin !== globalThis.location.origin,
     pinned: options.pinned ?? false,
     reload: options.reload ?? false,
+    spare: [],
     ranges: !whole && url.protocol !== 'blob:',
     answered: false,
     totalBytes: options.known?.fileBytes,
@@ -51,6 +55,8 @@ class Download implements Reader {
   readonly #ending: AbortController;
   /** In the file's order; the first is being read. */
   readonly #parts: (Part | Prefetched)[] = [];
+  /** Of parts that have been handed on. */
+  readonly #spare: ArrayBuffer[] = [];
   #next: number;
   #partBytes = SMALLEST_PART_BYTES;
   #ended = false;
@@ -71,7 +77,10 @@ class Download implements Reader {
       const { begin, at, end } = part;
       this.#parts.shift();
       this.#ended = end === undefined || at === this.#file.totalBytes || at === begin;
-      if (part instanceof Prefetched) this.#adapt(part.ms);
+      if (part instanceof Prefetched) {
+        this.#adapt(part.ms);
+        this.#spare.push(part.buffer);
+      }
     }
     return undefined;
   }
@@ -94,13 +103,15 @@ class Download implements Reader {
     if (!ranges || totalBytes === undefined || !answered) return; // the first answer shows what the server can do
     while (this.#parts.length < PARTS_AT_ONCE && this.#next < totalBytes) {
       const end = Math.min(this.#next + this.#partBytes, totalBytes);
-      this.#parts.push(new Prefetched(new Part(this.#file, this.#next, end)));
+      const spare = this.#spare.pop();
+      const buffer = spare && spare.byteLength >= end - this.#next ? spare : new ArrayBuffer(end - this.#next);
+      this.#parts.push(new Prefetched(new Part(this.#file, this.#next, end), buffer));
       this.#next = end;
     }
   }
 
   #adapt(ms: number): void {
-    if (ms < QUICK_MS) this.#partBytes = Math.min(2 * this.#partBytes, LARGEST_PART_BYTES);
+    if (ms < QUICK_MS) this.#partBytes = Math.min(4 * this.#partBytes, LARGEST_PART_BYTES);
     else if (ms > SLOW_MS) this.#partBytes = Math.max(this.#partBytes / 2, SMALLEST_PART_BYTES);
   }
 }
@@ -109,13 +120,19 @@ class Download implements Reader {
 class Prefetched {
   /** How long it took to arrive. */
   ms = 0;
+  /** Room for the part, to be used again when it has been handed on. */
+  readonly buffer: ArrayBuffer;
   readonly #part: Part;
-  readonly #waiting: Uint8Array[] = [];
+  readonly #waiting: Uint8Array;
+  #filled = 0;
+  #handedOn = 0;
   #done: { readonly error?: unknown } | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(part: Part) {
+  constructor(part: Part, buffer: ArrayBuffer) {
     this.#part = part;
+    this.buffer = buffer;
+    this.#waiting = new Uint8Array(buffer);
     void this.#fill();
   }
 
@@ -131,10 +148,10 @@ class Prefetched {
     return this.#part.end;
   }
 
+  /** What waits, as far as it is handed on at once. */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
-      const bytes = this.#waiting.shift();
-      if (bytes !== undefined) return bytes;
+      if (this.#handedOn < this.#filled) return this.#waiting.subarray(this.#handedOn, (this.#handedOn = Math.min(this.#handedOn + HANDED_ON_BYTES, this.#filled)));
       if (this.#done) {
         if ('error' in this.#done) throw this.#done.error;
         return undefined;
@@ -145,14 +162,15 @@ class Prefetched {
 
   cancel(reason: unknown): void {
     this.#part.cancel(reason);
-    this.#waiting.length = 0;
+    this.#handedOn = this.#filled;
   }
 
   async #fill(): Promise<void> {
     const begin = performance.now();
     try {
       for (let bytes = await this.#part.read(); bytes !== undefined; bytes = await this.#part.read()) {
-        this.#waiting.push(bytes);
+        this.#waiting.set(bytes, this.#filled);
+        this.#filled += bytes.length;
         this.#wake?.();
       }
       this.#done = {};

@@ -1,6 +1,6 @@
 /** Files of this machine, where there is no page: in Node. Nothing of Node is imported before a path is opened. */
 import { SourceError } from '../errors.js';
-import { causeText, MAX_CHUNK_BYTES, type Reader } from './chunks.js';
+import { causeText, type Reader } from './chunks.js';
 
 /** What is used of node:fs/promises. */
 interface FileSystem {
@@ -12,6 +12,9 @@ interface FileHandle {
   read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ readonly bytesRead: number }>;
   close(): Promise<void>;
 }
+
+/** Read at once. */
+const READ_BYTES = 2 ** 20;
 
 /** Whether paths mean something here. */
 export function hasPaths(): boolean {
@@ -29,29 +32,43 @@ export async function openPath(path: string | URL, from: number): Promise<{ read
     file = await open(path);
     const stat = await file.stat();
     if (!stat.isFile()) throw failed(undefined, 'a folder');
-    const handle = file;
-    let position = from;
-    let closing: Promise<void> | undefined;
-    const close = (): Promise<void> => (closing ??= handle.close());
-    const reader: Reader = {
-      async read() {
-        if (closing) return undefined;
-        const buffer = new Uint8Array(MAX_CHUNK_BYTES);
-        try {
-          const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-          position += bytesRead;
-          if (bytesRead > 0) return buffer.subarray(0, bytesRead);
-        } catch (cause) {
-          throw failed(cause);
-        }
-        await close();
-        return undefined;
-      },
-      cancel: close,
-    };
-    return { reader, totalBytes: stat.size - from };
+    return { reader: fileReader(file, from, failed), totalBytes: stat.size - from };
   } catch (cause) {
     await file?.close();
     throw cause instanceof SourceError ? cause : failed(cause);
   }
+}
+
+/** Two buffers in turn: one is read into while the other is used. New ones would cost as much again, to be made zeros and mapped. */
+function fileReader(handle: FileHandle, from: number, failed: (cause: unknown) => SourceError): Reader {
+  let position = from;
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => (closing ??= handle.close());
+  const fill = async (buffer: Uint8Array): Promise<Uint8Array> => {
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+    position += bytesRead;
+    return buffer.subarray(0, bytesRead);
+  };
+  let [used, spare] = [new Uint8Array(READ_BYTES), new Uint8Array(READ_BYTES)];
+  let ahead: Promise<Uint8Array> | undefined;
+  return {
+    async read() {
+      if (closing) return undefined;
+      try {
+        const bytes = await (ahead ?? fill(spare));
+        if (closing) return undefined;
+        if (bytes.length > 0) {
+          [used, spare] = [spare, used];
+          ahead = fill(spare);
+          ahead.catch(() => undefined); // it is told when it is asked for
+          return bytes;
+        }
+      } catch (cause) {
+        throw failed(cause);
+      }
+      await close();
+      return undefined;
+    },
+    cancel: close,
+  };
 }

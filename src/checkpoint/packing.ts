@@ -7,6 +7,7 @@
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { f32ToF16 } from './float.js';
+import { allBelow, bitsOf, turn } from './turn.js';
 
 /** Receives bytes for the GPU: `data` belongs at byte `offset` of the packed weight, and may be overwritten after the call. */
 export type WriteBytes = (offset: number, data: Uint8Array<ArrayBuffer>) => void;
@@ -20,6 +21,12 @@ export function packedBytes(rows: number, columns: number, storage: WeightStorag
 /** Bytes of one weight, without its column's scale. */
 export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = { f32: 4, f16: 2, 'f16-packed': 2, int8: 1 };
 
+/** From here on, the nearest f16 is infinity. */
+const F16_LIMIT = 65_520;
+
+/** No weight may reach this. */
+export const weightLimit = (storage: WeightStorage): number => (bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity);
+
 const SCALE_BYTES = 4;
 /** The largest whole number of int8 weights; -128 is not used, so that both signs reach equally far. */
 const INT8_MAX = 127;
@@ -32,11 +39,10 @@ export function packMatrix(rows: number, columns: number, values: Float32Array, 
   return new Uint32Array(bytes.buffer);
 }
 
-/** Memory that the packers of a checkpoint share: one panel as it leaves, and panels that wait for their rows to be complete. */
+/** Memory that the packers of a checkpoint share: panels that wait for their rows to be complete, and one of narrower weights as it leaves. */
 export class PackingMemory {
   #leaving = new ArrayBuffer(0);
-  #halves = new Uint16Array(0);
-  readonly #waiting: Float32Array[] = [];
+  readonly #waiting: Int32Array<ArrayBuffer>[] = [];
 
   /** Bytes of a panel that is about to leave; valid until the next call. */
   leaving(bytes: number): ArrayBuffer {
@@ -44,20 +50,20 @@ export class PackingMemory {
     return this.#leaving;
   }
 
-  /** The same as f16. */
-  halves(elements: number): Uint16Array<ArrayBuffer> {
-    if (this.#halves.length < elements) this.#halves = new Uint16Array(elements);
-    return this.#halves.subarray(0, elements);
+  take(elements: number): Int32Array<ArrayBuffer> {
+    const index = this.#waiting.findIndex((words) => words.length >= elements);
+    return index < 0 ? new Int32Array(elements) : this.#waiting.splice(index, 1)[0]!;
   }
 
-  take(elements: number): Float32Array {
-    const index = this.#waiting.findIndex((values) => values.length >= elements);
-    return index < 0 ? new Float32Array(elements) : this.#waiting.splice(index, 1)[0]!;
+  give(words: Int32Array<ArrayBuffer>): void {
+    if (this.#waiting.length < 4) this.#waiting.push(words);
   }
+}
 
-  give(values: Float32Array): void {
-    if (this.#waiting.length < 4) this.#waiting.push(values);
-  }
+/** A panel some of whose values have come: turned already, but row-major where they have to be divided by what their row will turn out to need (int8). */
+interface OpenPanel {
+  readonly words: Int32Array<ArrayBuffer>;
+  missing: number;
 }
 
 /** Packs one matrix. */
@@ -66,7 +72,7 @@ export class PanelPacker {
   readonly #columns: number;
   readonly #storage: WeightStorage;
   readonly #write: WriteBytes;
-  readonly #open = new Map<number, { values: Float32Array; missing: number }>();
+  readonly #open = new Map<number, OpenPanel>();
   readonly #memory: PackingMemory;
   /** One a column of the panel; 1 unless weights are int8. */
   readonly #scales = new Float32Array(PANEL_COLUMNS).fill(1);
@@ -84,88 +90,75 @@ export class PanelPacker {
     return this.#open.size === 0;
   }
 
-  /** Takes `values`, which stand in the matrix (row-major) from element `begin` on. */
-  add(values: Float32Array, begin: number): void {
-    const perPanel = PANEL_COLUMNS * this.#columns;
+  /** Takes `values`, which stand in the matrix (row-major) from element `begin` on. False if one of them is not below `weightLimit`. */
+  add(values: Float32Array, begin: number): boolean {
+    const columns = this.#columns;
+    const perPanel = PANEL_COLUMNS * columns;
+    const limit = weightLimit(this.#storage);
+    let within = true;
     for (let taken = 0; taken < values.length; ) {
       const at = begin + taken;
       const index = Math.floor(at / perPanel);
-      const within = at - index * perPanel;
+      const first = at - index * perPanel;
       const rowsHere = Math.min(PANEL_COLUMNS, this.#rows - index * PANEL_COLUMNS);
-      const count = Math.min(values.length - taken, rowsHere * this.#columns - within);
-      if (count === rowsHere * this.#columns && !this.#open.has(index)) {
-        this.#flush(index, values.subarray(taken, taken + count), rowsHere); // all of it at once: no need to gather
-        taken += count;
-        continue;
+      const bits = bitsOf(values.subarray(taken, taken + Math.min(values.length - taken, rowsHere * columns - first)));
+      const panel = this.#open.get(index) ?? this.#begin(index, rowsHere);
+      if (this.#storage === 'int8') {
+        panel.words.set(bits, first);
+        within = allBelow(limit, bits) && within;
+      } else {
+        within = allBelow(limit, bits, turn(bits, first, columns, panel.words)) && within;
       }
-      let panel = this.#open.get(index);
-      if (!panel) {
-        panel = { values: this.#memory.take(perPanel), missing: rowsHere * this.#columns };
-        this.#open.set(index, panel);
-      }
-      panel.values.set(values.subarray(taken, taken + count), within);
-      panel.missing -= count;
-      taken += count;
+      taken += bits.length;
+      panel.missing -= bits.length;
       if (panel.missing === 0) {
-        this.#flush(index, panel.values, rowsHere);
+        this.#leave(index, panel.words, rowsHere);
         this.#open.delete(index);
-        this.#memory.give(panel.values);
+        this.#memory.give(panel.words);
       }
     }
+    return within;
   }
 
-  #flush(index: number, values: Float32Array, rowsHere: number): void {
+  #begin(index: number, rowsHere: number): OpenPanel {
+    const elements = PANEL_COLUMNS * paddedK(this.#columns);
+    const words = this.#memory.take(elements);
+    words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // what its values do not cover
+    const panel = { words, missing: rowsHere * this.#columns };
+    this.#open.set(index, panel);
+    return panel;
+  }
+
+  #leave(index: number, words: Int32Array<ArrayBuffer>, rowsHere: number): void {
+    const elements = PANEL_COLUMNS * paddedK(this.#columns);
+    const values = new Float32Array(words.buffer, 0, elements);
+    const width = bytesPerElement[this.#storage];
+    const leaving = width === 4 ? words.buffer : this.#memory.leaving(elements * width);
+    if (width === 2) f32ToF16(values, new Uint16Array(leaving, 0, elements));
+    if (width === 1) this.#quantize(values, rowsHere, new Int8Array(leaving, 0, elements));
+    this.#write(index * elements * width, new Uint8Array(leaving, 0, elements * width));
+    if (width > 1) return;
+    const panels = Math.ceil(this.#rows / PANEL_COLUMNS);
+    this.#write(panels * elements + index * this.#scales.byteLength, new Uint8Array(this.#scales.buffer));
+  }
+
+  #quantize(values: Float32Array, rowsHere: number, packed: Int8Array): void {
     const columns = this.#columns;
-    const elements = PANEL_COLUMNS * paddedK(columns);
-    const scales = this.#scales;
-    const int8 = this.#storage === 'int8';
-    const leaving = this.#memory.leaving(elements * (int8 ? 1 : 4));
-    const packed = int8 ? new Int8Array(leaving, 0, elements) : new Float32Array(leaving, 0, elements);
     packed.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * columns); // what the rows below do not cover
-    if (packed instanceof Int8Array) {
-      scales.fill(0, rowsHere);
-      for (let row = 0; row < rowsHere; row++) scales[row] = rowScale(values, row * columns, columns);
-      quantize(values, rowsHere, columns, scales, packed);
-    } else {
-      turn(values, rowsHere, columns, packed);
-    }
-    let bytes = new Uint8Array(leaving, 0, packed.byteLength);
-    if (bytesPerElement[this.#storage] === 2) {
-      const halves = this.#memory.halves(elements);
-      f32ToF16(packed as Float32Array, halves);
-      bytes = new Uint8Array(halves.buffer, halves.byteOffset, halves.byteLength);
-    }
-    this.#write(index * bytes.length, bytes);
-    if (int8) {
-      const panels = Math.ceil(this.#rows / PANEL_COLUMNS);
-      this.#write(panels * bytes.length + index * scales.byteLength, new Uint8Array(scales.buffer));
-    }
+    this.#scales.fill(0, rowsHere);
+    for (let row = 0; row < rowsHere; row++) this.#scales[row] = rowScale(values, row * columns, columns);
+    quantize(values, rowsHere, columns, this.#scales, packed);
   }
 }
 
-/** Inputs that are turned at once: 64 rows × 16 values are read, and 4 KiB written one after the other, which a cache holds. */
-const TURNED = 16;
+/** Inputs that are quantized at once: 64 rows × 16 values are read, and 1 KiB is written one after the other. */
+const QUANTIZED = 16;
 
-/** (rows, columns) → (columns, 64). */
-function turn(values: Float32Array, rows: number, columns: number, packed: Float32Array): void {
-  const width = PANEL_COLUMNS; // a local: an import that is not bundled is looked up every time
-  for (let begin = 0; begin < columns; begin += TURNED) {
-    const end = Math.min(begin + TURNED, columns);
-    for (let row = 0; row < rows; row++) {
-      let to = begin * width + row;
-      for (let from = row * columns + begin, last = row * columns + end; from < last; from++) {
-        packed[to] = values[from]!;
-        to += width;
-      }
-    }
-  }
-}
-
-/** The same, each row divided by its scale and rounded. */
+/** (rows, columns) → (columns, 64), each row divided by its scale and rounded. */
 function quantize(values: Float32Array, rows: number, columns: number, scales: Float32Array, packed: Int8Array): void {
   const width = PANEL_COLUMNS; // a local: an import that is not bundled is looked up every time
-  for (let begin = 0; begin < columns; begin += TURNED) {
-    const end = Math.min(begin + TURNED, columns);
+  for (let begin = 0; begin < columns; begin += QUANTIZED) {
+    const end = Math.min(begin + QUANTIZED, columns);
     for (let row = 0; row < rows; row++) {
       const from = row * columns;
       const scale = scales[row]! || 1;

@@ -1,6 +1,7 @@
 /** One request for bytes of a file on a server, tried again from where it broke off. */
 import { SourceError } from '../errors.js';
 import { announcedBytes, checkKind, contentRange, isPassing, statusMessage, validatorOf } from './answer.js';
+import { BodyReader } from './bodyReader.js';
 import { causeText, release, truncated, untilAborted } from './chunks.js';
 import { backOffMs, MAX_WAIT_MS, retryAfterMs, wait, type RetryPolicy } from './retry.js';
 
@@ -18,6 +19,8 @@ export interface RemoteFile {
   readonly pinned: boolean;
   /** Past the browser's own cache, which may hold a part of an older version. */
   readonly reload: boolean;
+  /** Buffers for answers. */
+  readonly spare: ArrayBuffer[];
   /** Whether to ask for ranges; false once the server has shown that it has none. */
   ranges: boolean;
   /** Set once a server has answered at all: before that a failed fetch is more likely no permission (CORS) than a bad connection. */
@@ -49,7 +52,7 @@ class Passing extends Error {
 }
 
 interface Body {
-  readonly reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly reader: BodyReader | undefined;
   /** Behind the last byte that this answer promised, where it said so. */
   readonly end: number | undefined;
   /** Bytes at the front that are known already. */
@@ -80,7 +83,7 @@ export class Part {
     this.end = end;
   }
 
-  /** The next bytes, or undefined behind the last. @throws SourceError; what the file's signal says */
+  /** The next bytes, until the next call, or undefined behind the last. @throws SourceError; what the file's signal says */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
       if (this.at >= (this.end ?? Infinity) || (this.at >= (this.#file.totalBytes ?? Infinity) && !this.#body)) {
@@ -139,13 +142,13 @@ export class Part {
   async #next({ reader, end, skip, ...body }: Body): Promise<Uint8Array | undefined> {
     if (!reader) return undefined;
     for (let left = skip; ; ) {
-      const { done, value } = await this.#patiently(() => reader.read(), (cause) => {
+      const value = await this.#patiently(() => reader.read(), (cause) => {
         // A body that ends before its Content-Length is an error of the network to browsers and to Node. We can say more.
         const { name } = this.#file;
         if (end !== undefined && this.at < end) return truncated(name, end, this.at, cause);
         return new SourceError('SOURCE_FETCH', `${name}: expected more after ${this.at} bytes, found ${causeText(cause)}. Check the network and try again.`, { cause });
       }, body.abort);
-      if (done) return undefined;
+      if (!value) return undefined;
       if (left === 0) {
         if (value.length > 0) return value;
       } else if (value.length > left) {
@@ -222,7 +225,7 @@ export class Part {
     const { status, headers } = response;
     if (isPassing(status)) throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response), { status }), retryAfterMs(headers));
     const range = status === 206 ? contentRange(headers) : undefined;
-    const body = (end: number | undefined, skip = 0): Body => ({ reader: response.body?.getReader(), end, skip, abort });
+    const body = (end: number | undefined, skip = 0): Body => ({ reader: response.body ? new BodyReader(response.body, file.spare) : undefined, end, skip, abort });
     // Another origin may keep the range to itself; what it shows has to be right.
     const isPart = partly && status === 206 && (range !== undefined || response.type === 'cors');
     if (partly && status === 416 && file.totalBytes === undefined && this.at > 0) return { reader: undefined, end: this.at, skip: 0, abort };

@@ -3,6 +3,7 @@
  * (rows): the weight is integer · scale of its row. Scales stand before the matrices in the file, as wider elements do, so they are at hand in time.
  */
 import { CheckpointError } from '../errors.js';
+import { f32ToF32 } from './float.js';
 import type { SafetensorsHeader, TensorInfo } from './safetensors.js';
 
 const SUFFIX = '_scale';
@@ -36,4 +37,31 @@ export function readQuantized(header: SafetensorsHeader): Quantized {
   }
   for (const name of scales.keys()) tensors.delete(name);
   return scales.size === 0 ? { header, scales } : { header: { ...header, tensors }, scales };
+}
+
+/** The scales of a checkpoint, as they come. */
+export class RowScales {
+  readonly #scales: ReadonlyMap<string, { readonly values: Float32Array<ArrayBuffer>; missing: number }>;
+
+  constructor(scales: Quantized['scales']) {
+    this.#scales = new Map([...scales].map(([name, rows]) => [name, { values: new Float32Array(rows), missing: rows }]));
+  }
+
+  /** Takes f32 of a scale, from byte `offset` of it on; gives them back as numbers, or undefined if the tensor is none. Each value comes once. */
+  add(name: string, offset: number, bytes: Uint8Array): Float32Array<ArrayBuffer> | undefined {
+    const scale = this.#scales.get(name);
+    if (!scale) return undefined;
+    const count = f32ToF32(bytes, scale.values, offset / 4);
+    scale.missing -= count;
+    return scale.values.subarray(offset / 4, offset / 4 + count);
+  }
+
+  /** Of a matrix; undefined if it has none. @throws CheckpointError CHECKPOINT_TENSORS if they have not come */
+  of(tensor: string): Float32Array<ArrayBuffer> | undefined {
+    const scale = this.#scales.get(scaleName(tensor));
+    if (scale && scale.missing > 0) {
+      throw new CheckpointError('CHECKPOINT_TENSORS', `${tensor}: expected its scales before it in the file, found ${scale.values.length - scale.missing} of ${scale.values.length}. Convert the checkpoint again with dinov2-webgpu convert.`);
+    }
+    return scale?.values;
+  }
 }

@@ -108,7 +108,7 @@ export async function readAll(
   const parts: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of stream.chunks) {
-    parts.push(chunk);
+    parts.push(chunk.slice()); // it is overwritten by the next
     length += chunk.length;
     if (length > maxBytes) {
       throw tooLong('more');

@@ -5,10 +5,11 @@ import type { WeightStorage } from '../gpu/kernel.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { bf16ToF32, f16ToF32, f32ToF32 } from './float.js';
 import { placeTensors, type Parameter } from './names.js';
-import { bytesPerElement, PackingMemory, PanelPacker } from './packing.js';
-import { readQuantized, scaleName } from './quantized.js';
+import { PackingMemory, PanelPacker, weightLimit } from './packing.js';
+import { readQuantized, RowScales } from './quantized.js';
 import { dtypeBits, type TensorInfo } from './safetensors.js';
 import type { TensorPiece, TensorStream } from './tensorStream.js';
+import { allBelow, bitsOf } from './turn.js';
 import { isMatrix, WeightMemory } from './weightMemory.js';
 
 export interface LoadProgress {
@@ -32,20 +33,22 @@ export interface WeightOptions {
   readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
   /** Weights that a part of was loaded before; the stream brings the rest. */
   readonly into?: WeightMemory | undefined;
+  /** With them, the scales of an int8 checkpoint that came before. */
+  readonly scales?: RowScales | undefined;
   readonly recorder?: Recorder | undefined;
 }
 
 /** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
 interface Sink {
-  add(values: Float32Array, begin: number): void;
-  /** No value may reach this. */
+  /** False if one of them is not below the limit. */
+  add(values: Float32Array, begin: number): boolean;
   readonly limit: number;
   /** Elements of a panel: portions end where panels do, so that there is often a place to go on from. */
   readonly panel: number;
 }
 
-/** From here on, the nearest f16 is infinity. */
-const F16_LIMIT = 65_520;
+/** Bytes of what a checkpoint has to keep beside its packed weights: the scales that its matrices come with. */
+export const scaleBytes = (stream: TensorStream): number => [...readQuantized(stream.header).scales.values()].reduce((sum, rows) => sum + 4 * rows, 0);
 
 /** Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as `loadWeights` */
 export function presentParameters(stream: TensorStream, parameters: readonly Parameter[]): Parameter[] {
@@ -79,32 +82,35 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
         const columns = perRow(parameter);
         const packer = new PanelPacker(shape[0]!, columns, storage, (offset, data) => write(name, offset, data), memory);
         packers.push(packer);
-        sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity, panel: PANEL_COLUMNS * columns });
+        sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: weightLimit(storage), panel: PANEL_COLUMNS * columns });
       } else {
-        sinks.set(name, { add: (values, begin) => write(name, begin * 4, asBytes(values)), limit: Infinity, panel: Infinity });
+        const add = (values: Float32Array, begin: number): boolean => {
+          write(name, begin * 4, asBytes(values));
+          return allBelow(Infinity, bitsOf(values));
+        };
+        sinks.set(name, { add, limit: Infinity, panel: Infinity });
       }
     }
 
     const totalTensors = stream.header.tensors.size;
     let loadedTensors = 0;
-    const scratch = new Float32Array(SCRATCH_ELEMENTS);
-    const rowScales = new Map([...scales].map(([name, rows]) => [name, new Float32Array(rows)]));
+    const scratch = new Scratch();
+    const rowScales = options.scales ?? new RowScales(scales);
     for await (const piece of stream.pieces) {
       signal?.throwIfAborted();
       const { name, info, offset, bytes } = piece;
       const placement = placements.get(name);
       const sink = placement && sinks.get(placement.parameter);
-      const scale = rowScales.get(name);
-      if (scale) {
-        f32ToF32(bytes, scale, offset / 4);
-        checkValues(name, scale.subarray(offset / 4, (offset + bytes.length) / 4), offset / 4, Infinity);
+      const came = rowScales.add(name, offset, bytes);
+      if (came) {
+        if (!allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
+        recorder?.write(name, offset, bytes); // whoever goes on from behind them needs them
       }
       if (sink) {
         const row = perRow(byName.get(placement.parameter)!);
-        for (const portion of portions(piece, sink, placement.rowBegin * row, scratch, rowScales.get(scaleName(name)))) {
+        for (const portion of portions(piece, sink, placement.rowBegin * row, scratch, rowScales.of(name))) {
           piece.passed?.(portion);
-          // Scales are not written down, so a file that has them is not gone on with.
-          if (recorder) await recorder.mark(scales.size === 0 && packers.every(({ done }) => done));
+          if (recorder) await recorder.mark(packers.every(({ done }) => done));
         }
       }
       if (info.begin + offset + bytes.length === info.end) {
@@ -127,22 +133,29 @@ const perRow = ({ shape }: Parameter): number => shape.slice(1).reduce((product,
 const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> => new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
 
 /** Values are converted and handed on in portions of at most this many, which keeps the scratch at 1 MiB whatever the tensor. */
-const SCRATCH_ELEMENTS = 2 ** 18;
+const PORTION_ELEMENTS = 2 ** 18;
+
+/** Room for a portion, made when something has to be converted. */
+class Scratch {
+  #values: Float32Array<ArrayBuffer> | undefined;
+
+  take(elements: number): Float32Array<ArrayBuffer> {
+    return (this.#values ??= new Float32Array(PORTION_ELEMENTS)).subarray(0, elements);
+  }
+}
 
 /** Hands a piece's values to the sink, and yields the bytes of each portion when that is done. `begin`: of the tensor, in the parameter. */
-function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: number, scratch: Float32Array, scales: Float32Array | undefined): Generator<number, void, undefined> {
+function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: number, scratch: Scratch, scales: Float32Array | undefined): Generator<number, void, undefined> {
   const width = dtypeBits(info.dtype)! / 8;
   const count = bytes.length / width;
   const first = offset / width;
   const aligned = info.dtype === 'F32' && bytes.byteOffset % 4 === 0;
   for (let done = 0; done < count; ) {
     const at = begin + first + done;
-    const portion = Math.min(scratch.length, count - done, sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel));
-    let values = scratch.subarray(0, portion);
-    if (aligned) values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion);
-    else convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
-    checkValues(name, values, first + done, sink.limit);
-    sink.add(values, at);
+    const portion = Math.min(PORTION_ELEMENTS, count - done, sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel));
+    const values = aligned ? new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion) : scratch.take(portion);
+    if (!aligned) convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
+    if (!sink.add(values, at)) throw outOfRange(name, values, first + done, sink.limit);
     done += portion;
     yield portion * width;
   }
@@ -161,13 +174,12 @@ function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array, first: 
   }
 }
 
-function checkValues(name: string, values: Float32Array, begin: number, limit: number): void {
-  let at = 0;
-  while (at < values.length && Math.abs(values[at]!) < limit) at++; // NaN is less than nothing
-  if (at === values.length) return;
+/** What to say of the first of `values` that is not below the limit. `begin`: where they stand in their tensor. */
+function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
+  const at = values.findIndex((value) => !(Math.abs(value) < limit)); // NaN is less than nothing
   const found = `found ${values[at]} at element ${begin + at}`;
   if (Number.isFinite(values[at])) {
-    throw new CheckpointError('CHECKPOINT_RANGE', `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`);
+    return new CheckpointError('CHECKPOINT_RANGE', `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`);
   }
-  throw new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`);
+  return new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`);
 }

@@ -2,6 +2,7 @@
 import { headRecords, type CacheWriter } from '../checkpoint/cacheEntry.js';
 import { watchForHead, type LinearHead } from '../checkpoint/head.js';
 import type { Precision } from '../checkpoint/precision.js';
+import type { RowScales } from '../checkpoint/quantized.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import type { WeightMemory, Weights } from '../checkpoint/weightMemory.js';
 import { loadWeights } from '../checkpoint/weights.js';
@@ -94,11 +95,12 @@ export interface FillOptions {
   readonly writer?: CacheWriter | undefined;
   /** Weights and head of which a part was there before. */
   readonly into?: WeightMemory | undefined;
+  readonly scales?: RowScales | undefined;
   readonly head?: LinearHead | undefined;
 }
 
 /** Weights from a stream, which are written down on the way if there is a writer. */
-export async function fill({ gpu, choosing, report }: Making, stream: TensorStream, config: DINOv2Config, signal: AbortSignal, { writer, into, head }: FillOptions): Promise<Omit<Loaded, 'report'>> {
+export async function fill({ gpu, choosing, report }: Making, stream: TensorStream, config: DINOv2Config, signal: AbortSignal, { writer, into, scales, head }: FillOptions): Promise<Omit<Loaded, 'report'>> {
   const watched = watchForHead(stream, headWidths(config), ({ weight, bias }) => {
     writer?.write(headRecords.weight, 0, new Uint8Array(weight.buffer));
     writer?.write(headRecords.bias, 0, new Uint8Array(bias.buffer));
@@ -109,7 +111,7 @@ export async function fill({ gpu, choosing, report }: Making, stream: TensorStre
   signal.addEventListener('abort', stop, { once: true });
   try {
     const { storage } = await choosing;
-    const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into });
+    const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into, scales });
     await writer?.finish();
     return { weights, head: head ?? watched.head() };
   } catch (error) {

@@ -6,7 +6,10 @@ import { watchForHead } from '../checkpoint/head.js';
 import { mayStartOver, startOver } from '../checkpoint/part.js';
 import type { Precision } from '../checkpoint/precision.js';
 import { parameterBytes, WeightMemory } from '../checkpoint/weightMemory.js';
-import { presentParameters } from '../checkpoint/weights.js';
+import type { SourceState } from '../checkpoint/revalidate.js';
+import { readQuantized, RowScales } from '../checkpoint/quantized.js';
+import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
+import { presentParameters, scaleBytes } from '../checkpoint/weights.js';
 import { DeviceError, SourceError } from '../errors.js';
 import type { DINOv2Config } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
@@ -25,10 +28,13 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
   return exclusively(key, signal, async () => {
     const folder = await store.folder(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
     if (typeof folder === 'string') return loadFresh(source, making, async () => folder);
-    const known = making.reload ? undefined : await readPlan(folder); // what could not be loaded before is removed, or cannot be
+    const kept = making.reload ? undefined : await readPlan(folder); // what could not be loaded before is removed, or cannot be
+    const known = kept && sameIntegrity(kept.plan.integrity, cache.integrity) ? kept : undefined;
     try {
-      if (known && sameIntegrity(known.plan.integrity, cache.integrity)) return await loadKnown(source, store, folder, known, making);
-      return await loadFresh(source, making, (checkpoint, config) => begin(cache, store, folder, precision, checkpoint, config));
+      const asked = known && cache.ask ? await ask(cache.ask, known.plan, signal) : { reason: '' };
+      if (known && asked.state !== 'changed') return await loadKnown(source, store, folder, known, making, asked.reason);
+      const changed = asked.state === 'changed';
+      return await loadFresh(source, changed ? { ...making, reload: true } : making, (checkpoint, config) => begin(cache, store, folder, precision, checkpoint, config));
     } catch (error) {
       if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to tell
       throw error;
@@ -36,8 +42,19 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
   });
 }
 
+/** What a source says of an entry, and words for it: no answer is one too. */
+async function ask(question: NonNullable<CacheRequest['ask']>, plan: CachePlan, signal: AbortSignal | undefined): Promise<{ readonly state?: SourceState; readonly reason: string }> {
+  try {
+    const state = await question(plan);
+    return { state, reason: state === 'unknown' ? '; its server does not tell whether it is the newest' : '; its server has no other' };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { reason: `; whether it is the newest could not be asked (${error instanceof Error ? error.message : String(error)})` };
+  }
+}
+
 /** Loads an entry of the cache, and the rest of one that was interrupted. */
-async function loadKnown(source: CheckpointSource, store: CacheStore, folder: CacheFolder, known: SealedPlan, making: Making): Promise<LoadedModel> {
+async function loadKnown(source: CheckpointSource, store: CacheStore, folder: CacheFolder, known: SealedPlan, making: Making, asked: string): Promise<LoadedModel> {
   const { plan } = known;
   const { gpu, choosing, report } = making;
   const described = describedBy(parseJson(new TextEncoder().encode(plan.config)));
@@ -50,23 +67,26 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
     const weights = await WeightMemory.create(gpu, parameters(config).filter(({ name }) => present.has(name)), storage);
     try {
       const head = new CachedHead(plan);
+      const scales = new RowScales(readQuantized(wholeHeader(plan)).scales);
       const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
-        if (!head.write(name, bytes)) weights.write(name, offset, bytes);
+        if (!head.write(name, bytes) && !scales.add(name, offset, bytes)) weights.write(name, offset, bytes);
       };
       const found = await replay(folder, known, write, (loadedBytes) => report({ loadedBytes, totalBytes }), signal);
       if (found.complete) {
         gpu.check();
         report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
-        return { weights, head: head.head, report: { fetchedBytes: 0, cachedBytes: found.packedBytes, cache: store.kind, cacheReason: 'read from the cache' } };
+        return { weights, head: head.head, report: { fetchedBytes: 0, cachedBytes: found.packedBytes, cache: store.kind, cacheReason: `read from the cache${asked}` } };
       }
       const { place } = found;
       if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: not in the cache`));
-      await tidy(folder, found.segments).catch(() => undefined); // what cannot be removed is written over, or breaks the chain of seals
+      // What cannot be removed is written over, or breaks the chain of seals: told, and no reason to fail.
+      const untidy = await tidy(folder, found.segments).then(() => '', (error: unknown) => `; what is left of the interrupted download could not be removed (${String(error)})`);
       const { onProgress, fetched } = counting(report);
       const { stream } = await source.open({ onProgress, reload: making.reload, resume: { versions: plan.files, place } });
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
-      const loaded = await fill(making, stream, config, signal, { writer, into: weights, head: head.head });
-      return { ...loaded, report: { fetchedBytes: fetched() - placeBytes(plan, place), cachedBytes: found.packedBytes, ...outcome(writer) } };
+      const loaded = await fill(making, stream, config, signal, { writer, into: weights, scales, head: head.head });
+      const { cache, cacheReason } = outcome(writer);
+      return { ...loaded, report: { fetchedBytes: fetched() - placeBytes(plan, place), cachedBytes: found.packedBytes, cache, cacheReason: cacheReason + asked + untidy } };
     } catch (error) {
       weights.destroy();
       throw error;
@@ -79,7 +99,7 @@ async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder
   if (!stream.files || !stream.place || configText === undefined) return 'the source is no checkpoint on a server';
   const present = presentParameters(stream, parameters(config));
   const { shape: head } = watchForHead(stream, headWidths(config));
-  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, weightStorage), head ? 4 * head.numClasses * (head.inFeatures + 1) : 0);
+  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, weightStorage), scaleBytes(stream) + (head ? 4 * head.numClasses * (head.inFeatures + 1) : 0));
   try {
     const storage: Partial<StorageManager> = navigator.storage; // workers have no `persist`
     if (cache.persist) await storage.persist?.();
@@ -94,6 +114,9 @@ async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder
     return `writing to the cache failed: ${String(error)}`;
   }
 }
+
+/** One header of all files, as `openCheckpoint` gives it. */
+const wholeHeader = ({ files: [first, ...others] }: CachePlan): SafetensorsHeader => ({ ...first!.header, tensors: new Map([first!, ...others].flatMap(({ header }) => [...header.tensors])) });
 
 /** Entries of formats that no load reads any more. Those of newer ones are another version's. */
 async function removeOlder(store: CacheStore): Promise<void> {

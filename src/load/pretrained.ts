@@ -1,5 +1,7 @@
 /** Checkpoints on a server, as sources for the loader. */
+import type { CachePlan } from '../checkpoint/cacheEntry.js';
 import { locate } from '../checkpoint/hub.js';
+import { askSource, type SourceState } from '../checkpoint/revalidate.js';
 import { parseSha256 } from '../checkpoint/sha256.js';
 import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../checkpoint/shards.js';
 import { isUrl, readAll } from '../checkpoint/sources.js';
@@ -19,8 +21,10 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
   const { signal, fetch, retry } = options;
+  const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || options.integrity !== undefined;
+  const ask = options.revalidate === true && !fixed ? (plan: CachePlan): Promise<SourceState> => askSource(plan, { signal, fetch }) : undefined;
   return {
-    cache: isUrl(folder) ? { kind: options.cache ?? 'auto', persist: options.persist ?? false, id: String(id), folder: absolute(folder), integrity } : undefined,
+    cache: isUrl(folder) ? { kind: options.cache ?? 'auto', persist: options.persist ?? false, ask, id: String(id), folder: absolute(folder), integrity } : undefined,
     local: !isUrl(folder),
     async open({ onProgress, reload, resume }) {
       const common = { signal, fetch, retry, reload };

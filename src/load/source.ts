@@ -1,5 +1,7 @@
 /** Where a checkpoint comes from, as the loader sees it. */
+import type { CachePlan } from '../checkpoint/cacheEntry.js';
 import type { CacheKind } from '../checkpoint/cacheStore.js';
+import type { SourceState } from '../checkpoint/revalidate.js';
 import type { CheckpointOptions } from '../checkpoint/shards.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import type { LoadProgress } from '../options.js';
@@ -36,6 +38,8 @@ export interface CacheRequest {
   readonly kind: CacheKind;
   /** Ask the browser to spare the origin's storage when it runs out of room. */
   readonly persist: boolean;
+  /** Asks whether what is kept has changed at its source; undefined: it is used without a question. */
+  readonly ask?: ((plan: CachePlan) => Promise<SourceState>) | undefined;
   /** As the caller wrote it. */
   readonly id: string;
   /** The URL of the folder. */

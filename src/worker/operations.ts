@@ -1,5 +1,5 @@
 /** What the worker does, by name. */
-import { checkSupport, DINOv2, ImageClassifier, listCached, PCA, removeCached, DeviceError, type Classification, type Features, type ImageSource } from '../index.js';
+import { checkForUpdate, checkSupport, DINOv2, ImageClassifier, listCached, PCA, removeCached, DeviceError, type Classification, type Features, type ImageSource } from '../index.js';
 import type { ByteSource } from '../checkpoint/sources.js';
 import type { LoadOptions } from '../options.js';
 import { arrive, leave } from './arrivals.js';
@@ -184,5 +184,6 @@ export const operations: Performers = {
 
   checkSupport: () => checkSupport(),
   listCached: () => listCached(),
+  checkForUpdate: ({ id }, { signal }) => checkForUpdate(id, { signal }),
   removeCached: ({ id }) => removeCached(id),
 };

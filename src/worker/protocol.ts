@@ -9,6 +9,7 @@ import type { HiddenStateOptions, IntermediateLayerOptions, LayerWithClassToken 
 import type { Dtype } from '../checkpoint/precision.js';
 import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, PixelSize, PretrainedOptions, TuneOptions, TuningReport } from '../options.js';
 import type { CachedModel } from '../cache.js';
+import type { SourceState } from '../checkpoint/revalidate.js';
 import type { Support } from '../support.js';
 import type { Classification, ClassLabels, ClassifyOptions } from '../tasks/classifier.js';
 import type { PcaBasis, PcaJSON } from '../tasks/pcaBasis.js';
@@ -137,6 +138,7 @@ export interface Operations {
 
   checkSupport(request: Record<string, never>): Support;
   listCached(request: Record<string, never>): CachedModel[];
+  checkForUpdate(request: { readonly id: string }): SourceState;
   removeCached(request: { readonly id: string | undefined }): number;
 }
 

@@ -1,5 +1,6 @@
 /** What needs no model: asked of the worker all the same, so that a page holds no second copy of the library. */
 import type { CachedModel } from '../cache.js';
+import type { SourceState } from '../checkpoint/revalidate.js';
 import { DeviceError } from '../errors.js';
 import type { Support } from '../support.js';
 import { Connection } from './connection.js';
@@ -18,6 +19,11 @@ export async function checkSupport(options: WorkerOptions = {}): Promise<Support
 /** As in 'dinov2-webgpu', whose models it lists too. @throws DeviceError WORKER_LOST */
 export async function listCached(options: WorkerOptions = {}): Promise<CachedModel[]> {
   return Connection.open(options).call('listCached', {});
+}
+
+/** As in 'dinov2-webgpu', with the worker's own `fetch`. @throws what that throws; DeviceError WORKER_LOST */
+export async function checkForUpdate(id: string | URL, options: WorkerOptions = {}): Promise<SourceState> {
+  return Connection.open(options).call('checkForUpdate', { id: String(id) });
 }
 
 /** As in 'dinov2-webgpu'. @throws DeviceError WORKER_LOST */

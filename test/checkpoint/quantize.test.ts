@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { packMatrix, PanelPacker, packedBytes } from '../../src/checkpoint/packing.ts';
+import { RowScales } from '../../src/checkpoint/quantized.ts';
 import { Random } from '../random.ts';
 import { quantize } from '../reference/quantize.ts';
 
@@ -47,4 +48,16 @@ describe('what a number becomes', () => {
     const scale = new Float32Array(words.buffer, 32 * 64, 1)[0]!;
     expect(scale).toBe(expected[0] === 0 ? 0 : Math.fround(Math.max(...new Float32Array(row)) / 127));
   });
+});
+
+test('a matrix whose scales have not come is refused: it would be zeros', () => {
+  const scales = new RowScales(new Map([['blocks.0.weight_scale', 3]]));
+  expect(scales.of('blocks.0.bias')).toBeUndefined();
+  expect(() => scales.of('blocks.0.weight')).toThrow('blocks.0.weight: expected its scales before it in the file, found 0 of 3.');
+  const bytes = new Uint8Array(new Float32Array([1, 2, 3]).buffer);
+  expect(scales.add('blocks.0.weight', 0, bytes)).toBeUndefined();
+  expect([...scales.add('blocks.0.weight_scale', 0, bytes.subarray(0, 4))!]).toEqual([1]);
+  expect(() => scales.of('blocks.0.weight')).toThrow('found 1 of 3');
+  expect([...scales.add('blocks.0.weight_scale', 4, bytes.subarray(4))!]).toEqual([2, 3]);
+  expect([...scales.of('blocks.0.weight')!]).toEqual([1, 2, 3]);
 });

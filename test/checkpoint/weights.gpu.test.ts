@@ -92,6 +92,16 @@ describe('a file that holds what is no number', () => {
   });
 });
 
+test('fp16 refuses what it would make infinite, by name and place', async () => {
+  const name = 'encoder.layer.0.attention.attention.value.weight';
+  const loading = loadWeights(gpu, damaged(name, 9_999, -65_520), wanted, { storage: 'f16-packed' });
+  await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_RANGE' });
+  await expect(loading).rejects.toThrow(`${name}: expected weights below 65520, which is where fp16 ends, found -65520 at element 9999.`);
+  const { buffers } = await loadWeights(gpu, damaged(name, 9_999, 65_504), wanted, { storage: 'f16-packed' });
+  for (const buffer of buffers.values()) gpu.memory.destroy(buffer);
+  expect(gpu.memory.buffers).toBe(0);
+});
+
 test('a file of another model is refused before a buffer is made', async () => {
   const loading = loadWeights(gpu, syntheticStream(huggingFaceTensors(parameters(tiny))), wanted, { storage: 'f32' });
   await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_TENSORS' });

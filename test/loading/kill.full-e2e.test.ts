@@ -128,6 +128,7 @@ test('the heap of a page that loads ViT-B grows by 32 MiB at most', { timeout: 9
     console.log(`ViT-B, ${loaded.fetchedBytes} bytes: JSHeapUsedSize + ${((most.used - start.used) / 2 ** 20).toFixed(1)} MiB, array buffers + ${((most.backing - start.backing) / 2 ** 20).toFixed(1)} MiB`);
     expect(loaded.fetchedBytes).toBe(site.files.get('model.safetensors')!.length);
     expect(most.used - start.used).toBeLessThanOrEqual(32 * 2 ** 20);
+    expect(most.backing - start.backing).toBeLessThanOrEqual(32 * 2 ** 20);
   } finally {
     await context.close();
     fresh.remove();

@@ -13,8 +13,11 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import { configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 
-/** A guard. The aim is 1.5; what is above it are checking every value and turning every matrix into panels, on one core of the CPU. */
-const MAX_RATIO = 4.5;
+/**
+ * A guard. The aim is 1.5, the figure 1.8 to 2.3 on SwiftShader and 1.6 on lavapipe, by how busy the cores are with other work. What is above copying is turning every matrix
+ * into panels, 1.3 ns a weight on one core, and Dawn's clearing of buffers that are written in pieces.
+ */
+const MAX_RATIO = 3;
 const folder = mkdtempSync(join(tmpdir(), 'speed-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -1,11 +1,12 @@
 /** Changes → segments, and then one transaction: that is the commit. Before it nothing is changed; what was written for it is nobody's. */
+import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
 import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
 import { told, type Writing } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
-import { addSeal, ONLY, recordBytes, takeSeal, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow, type ThumbnailRow, type Unsealed } from './rows.js';
-import { Packer, type NewSegment } from './segments.js';
+import { addSeal, ONLY, recordBytes, takeSeal, thumbnailChecksum, type ItemRow, type RemovalRow, type SegmentRow, type StateRow, type ThumbnailRow, type Unsealed } from './rows.js';
+import { Packer, segmentRow, type NewSegment } from './segments.js';
 
 /** An item, ready to be written. */
 interface PreparedItem {
@@ -52,116 +53,92 @@ const thumbnailBytes = ({ thumbnail }: PreparedItem): number => thumbnail?.bytes
  * @returns the sequence of the last change
  */
 export async function applyChanges(context: Context, state: StateRow, known: Map<string, number>, prepared: Prepared): Promise<number> {
-  const { database, files } = context;
+  const { database, files, seals, header } = context;
   const changes = [...prepared].filter(([id, item]) => item !== undefined || known.has(id)); // what is not there needs no removing
   if (changes.length === 0) return state.last;
-  const packer = new Packer();
-  const places = new Map(changes.flatMap(([id, change], i) => (change ? [[id, packer.add(state.last + 1 + i, partsOf(change.item))] as const] : [])));
-  const need = changes.reduce((sum, [, item]) => sum + (item ? thumbnailBytes(item) + (item.metadata?.length ?? 0) : 0), packer.segments.reduce((sum, { bytes }) => sum + bytes, 0));
+  const replaced = await readReplaced(context, changes.map(([id]) => id), known, state);
+  const packer = new Packer(state.last);
+  const items: ItemRow[] = [];
+  const removals: RemovalRow[] = [];
+  changes.forEach(([id, change], i) => {
+    const sequence = state.last + 1 + i;
+    if (change) items.push(seals.item(rowOf(change, sequence, packer.add(sequence, partsOf(change.item)), replaced.get(id))));
+    else removals.push(seals.removal({ sequence, id }));
+  });
   const token = crypto.randomUUID();
-  const unused = await writeSegments(context, packer.segments, need, () =>
+  const fileBytes = packer.finish({ header, settled: state.last, commit: token, items, removals });
+  const need = changes.reduce((sum, [, item]) => sum + (item ? thumbnailBytes(item) + (item.metadata?.length ?? 0) : 0), fileBytes);
+  const write = (added: readonly NewSegment[]): Promise<string[]> => writeSegments(context, added, need, () =>
     database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
-      const update = await Update.begin(context, transaction, state, token);
-      if (!update) return []; // an earlier try was made, and its answer lost: files that it left unused go at the next opening
-      for (const segment of packer.segments) update.addSegment(segment);
-      let sequence = state.last;
-      for (const [id, item] of changes) {
-        sequence += 1;
-        const old = known.get(id);
-        const replaced = old === undefined ? undefined : await update.release(old, id);
-        if (item) update.put(sequence, item, places.get(id)!, item.anew ? undefined : replaced);
-        else update.remove(sequence, id);
+      const current = await transaction.objectStore('state').get(ONLY);
+      if (current?.token === token) return []; // an earlier try was made, and its answer lost: files that it left unused go at the next opening
+      if (current?.token !== state.token) throw overtakenError(context.name);
+      const segments = await countSegments(context, transaction, added, replaced);
+      for (const row of replaced.values()) told(transaction.objectStore('items').delete(row.sequence));
+      for (const row of items) told(transaction.objectStore('items').put(row));
+      for (const row of removals) told(transaction.objectStore('removals').put(row));
+      for (const row of segments) told(isNeeded(row) ? transaction.objectStore('segments').put(seals.segment(row)) : transaction.objectStore('segments').delete(row.name));
+      const thumbnails = transaction.objectStore('thumbnails');
+      for (const [id, change] of changes) {
+        if (change?.thumbnail) told(thumbnails.put(change.thumbnail, id));
+        else if (!change || change.anew) told(thumbnails.delete(id));
       }
-      return update.finish(sequence);
+      const sealed = [...items, ...removals].reduce((sum, { seal }) => addSeal(sum, seal), state.sum);
+      told(transaction.objectStore('state').put(seals.state({
+        generation: state.generation + 1, last: state.last + changes.length, floor: state.floor, token,
+        items: state.items + items.length - replaced.size, removals: state.removals + removals.length,
+        sum: [...replaced.values()].reduce((sum, { seal }) => takeSeal(sum, seal), sealed),
+      }), ONLY));
+      return segments.filter((row) => !isNeeded(row)).map(({ name }) => name);
     }),
   );
+  let unused: string[];
+  try {
+    unused = await write(packer.segments);
+  } catch (error) {
+    if (items.length > 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
+    unused = await write([]); // removing makes room, and must not need any: the database alone tells of it
+  }
   await files.remove(unused);
   changes.forEach(([id, item], i) => (item ? known.set(id, state.last + 1 + i) : known.delete(id)));
   return state.last + changes.length;
 }
 
-const partsOf = ({ vector, patches }: StoredItem): Uint8Array<ArrayBuffer>[] => (patches ? [vector, patches.data] : [vector]);
+const isNeeded = ({ items, removals }: Unsealed<SegmentRow>): boolean => items > 0 || removals > 0;
 
-/** One transaction's changes, and the sums that go with them. */
-class Update {
-  readonly #context: Context;
-  readonly #transaction: Writing;
-  readonly #state: StateRow;
-  readonly #token: string;
-  readonly #segments = new Map<string, Unsealed<SegmentRow>>();
-  #sum: number;
-  #items: number;
-  #removals: number;
-
-  constructor(context: Context, transaction: Writing, state: StateRow, token: string) {
-    this.#context = context;
-    this.#transaction = transaction;
-    this.#state = state;
-    this.#token = token;
-    this.#sum = state.sum;
-    this.#items = state.items;
-    this.#removals = state.removals;
-  }
-
-  /** Undefined if the commit with this token is in already. */
-  static async begin(context: Context, transaction: Writing, state: StateRow, token: string): Promise<Update | undefined> {
-    const current = await transaction.objectStore('state').get(ONLY);
-    if (current?.token === token) return undefined;
-    if (current?.token === state.token) return new Update(context, transaction, state, token);
-    throw overtakenError(context.name);
-  }
-
-  addSegment({ name, bytes, first, last }: NewSegment): void {
-    this.#segments.set(name, { name, bytes, items: 0, liveBytes: 0, first, last });
-  }
-
-  /** Takes an item's row away. */
-  async release(sequence: number, id: string): Promise<ItemRow> {
-    const { name, seals } = this.#context;
-    const items = this.#transaction.objectStore('items');
-    const row = await items.get(sequence);
-    if (!row || row.id !== id || !seals.isItem(row)) throw damagedError(name, [id], [], this.#items - 1);
-    const segment = this.#segments.get(row.segment) ?? (await this.#transaction.objectStore('segments').get(row.segment));
-    if (!segment) throw damagedError(name, [], ['the record of a file missing'], this.#items);
-    this.#segments.set(row.segment, { ...segment, items: segment.items - 1, liveBytes: segment.liveBytes - recordBytes(row) });
-    this.#sum = takeSeal(this.#sum, row.seal);
-    this.#items -= 1;
-    told(items.delete(sequence));
-    return row;
-  }
-
-  put(sequence: number, { item, metadata, checksum, thumbnail, anew }: PreparedItem, place: { readonly segment: string; readonly offset: number }, replaced: ItemRow | undefined): void {
-    const { id, vector, patches } = item;
-    const row = this.#context.seals.item({
-      sequence, id, ...place, metadata, checksum,
-      vectorBytes: vector.length,
-      patches: patches && { rows: patches.rows, cols: patches.cols, bytes: patches.data.length },
-      thumbnail: thumbnail ? thumbnailChecksum(thumbnail) : replaced?.thumbnail,
-    });
-    const segment = this.#segments.get(place.segment)!;
-    this.#segments.set(segment.name, { ...segment, items: segment.items + 1, liveBytes: segment.liveBytes + recordBytes(row) });
-    this.#sum = addSeal(this.#sum, row.seal);
-    this.#items += 1;
-    told(this.#transaction.objectStore('items').put(row));
-    if (thumbnail) told(this.#transaction.objectStore('thumbnails').put(thumbnail, id));
-    else if (anew) told(this.#transaction.objectStore('thumbnails').delete(id));
-  }
-
-  remove(sequence: number, id: string): void {
-    const row = this.#context.seals.removal({ sequence, id });
-    this.#sum = addSeal(this.#sum, row.seal);
-    this.#removals += 1;
-    told(this.#transaction.objectStore('removals').put(row));
-    told(this.#transaction.objectStore('thumbnails').delete(id));
-  }
-
-  /** @returns names of segments that nothing is in any more */
-  finish(last: number): string[] {
-    const segments = this.#transaction.objectStore('segments');
-    for (const row of this.#segments.values()) told(row.items > 0 ? segments.put(this.#context.seals.segment(row)) : segments.delete(row.name));
-    const { generation, floor } = this.#state;
-    const state = this.#context.seals.state({ generation: generation + 1, last, floor, items: this.#items, removals: this.#removals, sum: this.#sum, token: this.#token });
-    told(this.#transaction.objectStore('state').put(state, ONLY));
-    return [...this.#segments.values()].filter(({ items }) => items === 0).map(({ name }) => name);
-  }
+/** Rows of items that are replaced or removed. */
+async function readReplaced({ database, seals, name }: Context, ids: readonly string[], known: ReadonlyMap<string, number>, state: StateRow): Promise<Map<string, ItemRow>> {
+  const wanted = ids.flatMap((id) => known.get(id) ?? []);
+  if (wanted.length === 0) return new Map();
+  const rows = await database.run(async (db) => {
+    const { store } = db.transaction('items');
+    return Promise.all(wanted.map((sequence) => store.get(sequence)));
+  });
+  const found = new Map(rows.flatMap((row) => (row && seals.isItem(row) ? [[row.id, row] as const] : [])));
+  const damaged = ids.filter((id) => known.has(id) && !found.has(id));
+  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length);
+  return found;
 }
+
+/** Rows of the new segments, and of those that the replaced items were in. */
+async function countSegments({ name }: Context, transaction: Writing, added: readonly NewSegment[], replaced: ReadonlyMap<string, ItemRow>): Promise<Unsealed<SegmentRow>[]> {
+  const rows = new Map<string, Unsealed<SegmentRow>>(added.map((segment) => [segment.name, segmentRow(segment)]));
+  for (const item of replaced.values()) {
+    const row = rows.get(item.segment) ?? (await transaction.objectStore('segments').get(item.segment));
+    if (!row) throw damagedError(name, [], ['the record of a file missing'], 0);
+    rows.set(row.name, { ...row, items: row.items - 1, liveBytes: row.liveBytes - recordBytes(item) });
+  }
+  return [...rows.values()];
+}
+
+function rowOf({ item, metadata, checksum, thumbnail, anew }: PreparedItem, sequence: number, place: { readonly segment: string; readonly offset: number }, replaced: ItemRow | undefined): Unsealed<ItemRow> {
+  const { id, vector, patches } = item;
+  return {
+    sequence, id, ...place, metadata, checksum,
+    vectorBytes: vector.length,
+    patches: patches && { rows: patches.rows, cols: patches.cols, bytes: patches.data.length },
+    thumbnail: thumbnail ? thumbnailChecksum(thumbnail) : anew ? undefined : replaced?.thumbnail,
+  };
+}
+
+const partsOf = ({ vector, patches }: StoredItem): Uint8Array<ArrayBuffer>[] => (patches ? [vector, patches.data] : [vector]);

@@ -3,10 +3,11 @@
  * copied a few times in all, and when most of one is not in use. A merge commits like any change: new file, one transaction, and then the old files go.
  */
 import { checkState, exclusively, writeSegments, type Context } from './context.js';
+import { decodeContents } from './contents.js';
 import { told } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
-import { addSeal, ONLY, readRecord, recordBytes, takeSeal, type ItemRow, type SegmentRow } from './rows.js';
-import { Packer, SEGMENT_BYTES } from './segments.js';
+import { addSeal, ONLY, readRecord, recordBytes, takeSeal, type ItemRow, type RemovalRow, type SegmentRow } from './rows.js';
+import { Packer, SEGMENT_BYTES, segmentRow } from './segments.js';
 
 /** So many files of one size class are merged. */
 const MANY = 16;
@@ -31,7 +32,7 @@ export function chooseMerges(segments: readonly SegmentRow[], everything: boolea
   }
   const groups: SegmentRow[][] = [];
   let room = 0;
-  for (const row of chosen.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  for (const row of chosen.sort((a, b) => a.first - b.first)) {
     if (row.liveBytes > room || groups.length === 0) {
       groups.push([]);
       room = SEGMENT_BYTES;
@@ -57,18 +58,19 @@ async function compactThose(context: Context, everything: boolean): Promise<void
 
 /** Merges files into one. Those that another tab has merged meanwhile are passed over. */
 async function merge(context: Context, names: readonly string[]): Promise<void> {
-  const { name, database, files, seals } = context;
-  const { state, segments, items } = await database.run(async (db) => {
+  const { name, database, files, seals, header } = context;
+  const { state, segments, others, items } = await database.run(async (db) => {
     const transaction = db.transaction(['state', 'segments', 'items']);
     const last = checkState(context, await transaction.objectStore('state').get(ONLY));
-    const found = (await Promise.all(names.map((key) => transaction.objectStore('segments').get(key)))).filter((row) => row !== undefined);
+    const all = await transaction.objectStore('segments').getAll();
+    const found = all.filter((row) => names.includes(row.name));
     const bounds = found.length > 0 ? IDBKeyRange.bound(Math.min(...found.map(({ first }) => first)), Math.max(...found.map((row) => row.last))) : undefined;
     const within = new Set(found.map((row) => row.name));
-    return { state: last, segments: found, items: bounds ? (await transaction.objectStore('items').getAll(bounds)).filter(({ segment }) => within.has(segment)) : [] };
+    return { state: last, segments: found, others: all.filter((row) => !names.includes(row.name)), items: bounds ? (await transaction.objectStore('items').getAll(bounds)).filter(({ segment }) => within.has(segment)) : [] };
   });
   if (segments.length === 0) return;
   if (items.length !== segments.reduce((sum, row) => sum + row.items, 0)) throw damagedError(name, [], ['items missing of some files'], state.items);
-  const packer = new Packer();
+  const packer = new Packer(state.last);
   const moved: ItemRow[] = [];
   const damaged: string[] = [];
   for (const row of items) {
@@ -76,10 +78,18 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
     if (!bytes || !readRecord(row, bytes)) damaged.push(String(row.id));
     else moved.push(seals.item({ ...row, ...packer.add(row.sequence, [bytes.slice(row.offset, row.offset + recordBytes(row))]) }));
   }
+  // A removal is told of as long as an older file may have the item.
+  const removals = new Map<number, RemovalRow>();
+  for (const row of segments) {
+    const bytes = await files.read(row.name);
+    const contents = bytes && decodeContents(bytes);
+    if (!contents) throw damagedError(name, damaged, ['a file that does not say what is in it'], state.items - damaged.length);
+    for (const removal of contents.removals) if (others.some(({ first }) => first < removal.sequence)) removals.set(removal.sequence, removal);
+  }
   files.forget();
   if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length); // and the files stay as they are
-  const need = packer.segments.reduce((sum, { bytes }) => sum + bytes, 0);
   const token = crypto.randomUUID();
+  const need = packer.finish({ header, settled: state.last, commit: token, items: moved, removals: [...removals.values()].sort((a, b) => a.sequence - b.sequence) });
   await writeSegments(context, packer.segments, need, () => database.write(['state', 'items', 'segments'], need, async (transaction) => {
     const current = await transaction.objectStore('state').get(ONLY);
     if (current?.token === token) return;
@@ -87,7 +97,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
     const sum = moved.reduce((total, row, i) => addSeal(takeSeal(total, items[i]!.seal), row.seal), state.sum);
     for (const row of moved) told(transaction.objectStore('items').put(row));
     for (const row of segments) told(transaction.objectStore('segments').delete(row.name));
-    for (const { parts: _, ...row } of packer.segments) told(transaction.objectStore('segments').put(seals.segment({ ...row, liveBytes: row.bytes })));
+    for (const segment of packer.segments) told(transaction.objectStore('segments').put(seals.segment(segmentRow(segment))));
     told(transaction.objectStore('state').put(seals.state({ ...state, generation: state.generation + 1, sum, token }), ONLY));
   }));
   await files.remove(segments.map((row) => row.name));

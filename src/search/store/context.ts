@@ -11,6 +11,8 @@ export interface Context {
   readonly database: Database;
   readonly files: SegmentFiles;
   readonly seals: Seals;
+  /** As its row has it. */
+  readonly header: string;
 }
 
 /** Runs `task` while no other tab writes to the index of this name. Ends with the page, however that ends. */

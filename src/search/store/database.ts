@@ -2,7 +2,7 @@
 import { deleteDB, openDB, type IDBPDatabase, type IDBPTransaction, type StoreNames } from 'idb';
 import { IndexError } from '../../errors.js';
 import { closedError, goneError, isLost, isQuota, newerError, quotaError, quote, storageError } from './errors.js';
-import { FORMAT, ONLY, type HeaderRow, type Schema, type StateRow } from './rows.js';
+import { FORMAT, ONLY, type HeaderRow, type ItemRow, type Schema, type SegmentRow, type StateRow } from './rows.js';
 
 export type Connection = IDBPDatabase<Schema>;
 type Stores = StoreNames<Schema>[];
@@ -54,6 +54,8 @@ export async function deleteDatabase(name: string): Promise<void> {
 export interface Beginning {
   readonly header: HeaderRow;
   readonly state: StateRow;
+  readonly items: readonly ItemRow[];
+  readonly segments: readonly SegmentRow[];
 }
 
 export class Database {
@@ -167,13 +169,15 @@ export class Database {
   }
 }
 
-function make(db: Connection, transaction: IDBPTransaction<Schema, Stores, 'versionchange'>, { header, state }: Beginning): void {
+function make(db: Connection, transaction: IDBPTransaction<Schema, Stores, 'versionchange'>, { header, state, items, segments }: Beginning): void {
   db.createObjectStore('items', { keyPath: 'sequence' });
   db.createObjectStore('removals', { keyPath: 'sequence' });
   db.createObjectStore('segments', { keyPath: 'name' });
   for (const name of ['header', 'state', 'thumbnails', 'records'] as const) db.createObjectStore(name);
   told(transaction.objectStore('header').put(header, ONLY));
   told(transaction.objectStore('state').put(state, ONLY));
+  for (const row of items) told(transaction.objectStore('items').put(row));
+  for (const row of segments) told(transaction.objectStore('segments').put(row));
 }
 
 /** A request within a transaction, whose failure the transaction tells. */

@@ -47,7 +47,7 @@ export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<Segm
   const found = new Map<string, Unsealed<SegmentRow>>();
   for (const row of items) {
     const name = row.segment;
-    const segment = found.get(name) ?? { name, bytes: 0, items: 0, liveBytes: 0, first: row.sequence, last: row.sequence };
+    const segment = found.get(name) ?? { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first: row.sequence, last: row.sequence };
     const bytes = recordBytes(row);
     found.set(name, { ...segment, bytes: Math.max(segment.bytes, row.offset + bytes), items: segment.items + 1, liveBytes: segment.liveBytes + bytes, last: row.sequence });
   }
@@ -78,10 +78,20 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
     const found = wanted.get(row.name);
     wanted.delete(row.name);
     if (!seals.isSegment(row)) return true;
-    return damaged.length === 0 && (found?.items !== row.items || found.liveBytes !== row.liveBytes || found.first < row.first || found.last > row.last);
+    if (!found) return damaged.length === 0 && (row.items > 0 || row.removals === 0);
+    return damaged.length === 0 && (found.items !== row.items || found.liveBytes !== row.liveBytes || found.first < row.first || found.last > row.last);
   }).length + (damaged.length === 0 ? wanted.size : 0);
   if (wrong > 0) notes.push(`the records of ${wrong} files are damaged`);
   return { whole, items: damaged, notes };
+}
+
+/** Of files that were read: what is missing at their end, or too much, where it is no item's. */
+export function inspectSizes({ files }: Context, segments: readonly SegmentRow[]): string[] {
+  return segments.flatMap(({ name, size }) => {
+    const end = files.endOf(name); // one that is missing was told with its items; one that was moved meanwhile, with what was read of it
+    if (!end || (end.size === size && end.whole)) return [];
+    return end.size === size ? ['the end of a file damaged, which says what is in it'] : [`a file of ${end.size} bytes where ${size} were written`];
+  });
 }
 
 /** The bytes of all items, and the files that they are in. */
@@ -94,10 +104,7 @@ export async function inspectFiles(context: Context, segments: readonly SegmentR
     if (item === 'damaged') items.push(row.id);
     else if (item) whole.push(row);
   }
-  for (const { name, bytes } of segments) {
-    const length = context.files.lengthOf(name) ?? bytes; // one that is missing was told with its items
-    if (length > bytes) notes.push(`a file has ${length} bytes where ${bytes} were written`);
-  }
+  notes.push(...inspectSizes(context, segments));
   return { whole, items, notes };
 }
 

@@ -1,5 +1,5 @@
 /** Opens an index that is kept in the browser, or begins one. */
-import { openStore, type CacheFolder, type CacheKind, type CacheStore } from '../../checkpoint/cacheStore.js';
+import { openStore, type CacheKind, type CacheStore } from '../../checkpoint/cacheStore.js';
 import { IndexError } from '../../errors.js';
 import type { IndexHeader, ModelIdentity } from '../journal.js';
 import { checkName, finishDeletion, folderOf, ROOT } from './catalogue.js';
@@ -8,6 +8,7 @@ import { Database, databaseNames } from './database.js';
 import { damagedError, isQuota, newerError, quotaError, quote, storageError } from './errors.js';
 import { inspectFiles, inspectRows, inspectThumbnails, isDamaged, readRows } from './inspect.js';
 import { dropDamaged } from './repair.js';
+import { readContents, restore, type Restored } from './restore.js';
 import { FORMAT, headerText, isHeader, parseHeader, sealHeader, Seals, type HeaderRow } from './rows.js';
 import { SegmentFiles } from './segments.js';
 import { StoredJournal } from './storedJournal.js';
@@ -54,16 +55,16 @@ async function openExclusively(name: string, header: IndexHeader, database: Data
   const text = headerText(header);
   const preferred = await storeOf(name, 'auto');
   await finishDeletion(name);
-  await checkLeftovers(name, await folderOf(preferred, name), repair);
   const begin: HeaderRow = sealHeader({ format: FORMAT, header: text, store: preferred.kind, identity: crypto.randomUUID(), deleting: false });
   const seals = new Seals(text);
+  const restored = await restoreLost(name, new SegmentFiles(name, await folderOf(preferred, name)), begin, seals, header, repair);
   const state = seals.state({ generation: 0, last: 0, floor: 0, items: 0, removals: 0, sum: 0, token: crypto.randomUUID() });
-  const found = await database.open({ header: begin, state });
+  const found = await database.open(restored ?? { header: begin, state, items: [], segments: [] });
   const readable = isHeader(found);
   if (readable) checkHeader(name, found, header);
   else if (!repair) throw damagedError(name, [], ['the record of what the index is (model, dim) is damaged'], 0);
   const store = found?.store === undefined || found.store === preferred.kind ? preferred : await storeOf(name, readable ? found.store : 'auto');
-  const context: Context = { name, database, files: new SegmentFiles(name, await folderOf(store, name)), seals };
+  const context: Context = { name, database, files: new SegmentFiles(name, await folderOf(store, name)), seals, header: text };
   const rows = await database.run(readRows);
   let damage = inspectRows(rows, seals);
   if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that all of it is told at once
@@ -74,17 +75,18 @@ async function openExclusively(name: string, header: IndexHeader, database: Data
   if (!readable) await database.open(undefined); // from now on it is the index with this header
   context.files.forget();
   await context.files.tidy(new Set(kept.segments.map((segment) => segment.name)));
-  return new StoredJournal(context, { header: parseHeader(text), ...kept, dropped: damaged ? damage.items : [] });
+  return new StoredJournal(context, { header: parseHeader(text), ...kept, dropped: damaged ? damage.items : [], restored: restored !== undefined });
 }
 
-/** Files without a database: it was deleted by somebody else, or found broken by the browser and made anew. They are not removed without a word. */
-async function checkLeftovers(name: string, folder: CacheFolder, repair: 'drop' | undefined): Promise<void> {
+/** Files without a database: the browser has lost it. It is made anew out of what the files say is in them. */
+async function restoreLost(name: string, files: SegmentFiles, begin: HeaderRow, seals: Seals, header: IndexHeader, repair: 'drop' | undefined): Promise<Restored | undefined> {
   const names = await databaseNames();
-  if (!names || names.includes(name)) return;
-  const files = (await folder.names()).filter((file) => !file.endsWith('.crswap'));
-  if (files.length === 0) return;
-  if (!repair) throw damagedError(name, [], [`its database gone, with ${files.length} files of vectors left`], 0);
-  for (const file of files) await folder.remove(file);
+  if (!names || names.includes(name)) return undefined;
+  const { found, unreadable } = await readContents(files, await files.names());
+  for (const { contents } of found) checkHeader(name, { ...begin, header: contents.header }, header);
+  const restored = restore(begin, seals, found, unreadable);
+  if (unreadable.length > 0 && !repair) throw damagedError(name, [], [`its database gone, and ${unreadable.length} files that do not say what is in them (a repair may bring back older versions of their items)`], restored.items.length);
+  return found.length > 0 ? restored : undefined;
 }
 
 /** @throws IndexError INDEX_NEWER, INDEX_MODEL, INDEX_HEADER */

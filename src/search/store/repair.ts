@@ -2,13 +2,25 @@
 import type { Context } from './context.js';
 import { told } from './database.js';
 import { segmentsOf, type Damage, type Rows } from './inspect.js';
+import { readContents } from './restore.js';
 import { addSeal, ONLY, type HeaderRow, type SegmentRow, type StateRow } from './rows.js';
 
 /** The database anew, from the items that are whole. Tabs that have the index open compare everything with it. The caller has the lock. */
 export async function dropDamaged(context: Context, header: HeaderRow, rows: Rows, damage: Damage): Promise<Pick<Rows, 'items' | 'segments'> & { readonly state: StateRow }> {
   const { database, files, seals } = context;
   const items = damage.whole;
-  const segments: SegmentRow[] = [...segmentsOf(items).values()].map((row) => seals.segment({ ...row, bytes: Math.max(row.bytes, files.lengthOf(row.name) ?? 0) }));
+  const { found } = await readContents(files, await files.names());
+  const live = segmentsOf(items);
+  // Files that tell of removals stay, whether an item is in them or not.
+  for (const { name, contents } of found) {
+    const first = contents.removals[0]?.sequence;
+    if (first !== undefined && !live.has(name)) live.set(name, { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first, last: first });
+  }
+  const sizes = new Map(found.map(({ name, size, contents }) => [name, { size, removals: contents.removals.length, first: contents.items[0]?.sequence }]));
+  const segments: SegmentRow[] = [...live.values()].map((row) => {
+    const { size = row.bytes, removals = 0, first = row.first } = sizes.get(row.name) ?? {};
+    return seals.segment({ ...row, size, removals, first: Math.min(row.first, first) });
+  });
   const before = seals.isState(rows.state) ? rows.state : undefined;
   const last = Math.max(before?.last ?? 0, ...rows.removals.map(({ sequence }) => sequence), items.at(-1)?.sequence ?? 0) + 1;
   const state = seals.state({

@@ -9,8 +9,8 @@
  *     records     by key: what callers keep beside the items
  *
  * In the file system of the origin, one folder an index: segments, files that are written once and never changed. A record is an encoded vector, and
- * the encoded patches behind it; records stand one behind the other. A record is what its row says it is: length and checksum stand in the row, and
- * the row is sealed with a checksum of its own.
+ * the encoded patches behind it; records stand one behind the other, and behind them a copy of their rows. A record is what its row says it is: length
+ * and checksum stand in the row, and the row is sealed with a checksum of its own.
  */
 import type { DBSchema } from 'idb';
 import type { IndexHeader, StoredItem } from '../journal.js';
@@ -72,10 +72,15 @@ export interface RemovalRow {
 
 export interface SegmentRow {
   readonly name: string;
+  /** Of the records in it. */
   readonly bytes: number;
+  /** Of the file: behind the records it says what they are (contents.ts). */
+  readonly size: number;
   /** Items whose records are in it, and their bytes: the rest was replaced or removed. */
   readonly items: number;
   readonly liveBytes: number;
+  /** Removals that it tells of: a file that does is kept without any item. */
+  readonly removals: number;
   /** Between these sequences, both included, are the items in it; others may be too. */
   readonly first: number;
   readonly last: number;
@@ -151,7 +156,7 @@ export class Seals {
 const itemFields = ({ sequence, id, segment, offset, vectorBytes, patches, checksum, metadata, thumbnail }: Unsealed<ItemRow>): unknown[] =>
   ['item', sequence, id, segment, offset, vectorBytes, patches?.rows, patches?.cols, patches?.bytes, checksum, metadata, thumbnail];
 const removalFields = ({ sequence, id }: Unsealed<RemovalRow>): unknown[] => ['removal', sequence, id];
-const segmentFields = ({ name, bytes, items, liveBytes, first, last }: Unsealed<SegmentRow>): unknown[] => ['segment', name, bytes, items, liveBytes, first, last];
+const segmentFields = ({ name, bytes, size, items, liveBytes, removals, first, last }: Unsealed<SegmentRow>): unknown[] => ['segment', name, bytes, size, items, liveBytes, removals, first, last];
 const stateFields = ({ generation, last, floor, items, removals, sum, token }: Unsealed<StateRow>): unknown[] => ['state', generation, last, floor, items, removals, sum, token];
 const headerFields = ({ format, header, store, identity, deleting }: Unsealed<HeaderRow>): unknown[] => ['header', format, header, store, identity, deleting];
 

@@ -5,7 +5,7 @@ import { checkState, exclusively, readItem, type Context } from './context.js';
 import { applyChanges, prepare } from './commit.js';
 import { compact, compactWhereWorthIt } from './compaction.js';
 import { closedError, damagedError, isQuota, quote } from './errors.js';
-import { readRows } from './inspect.js';
+import { inspectSizes, readRows } from './inspect.js';
 import { ONLY, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow } from './rows.js';
 
 /** After so many commits it is looked whether files should be merged. */
@@ -19,6 +19,8 @@ export interface Opened {
   readonly segments: readonly SegmentRow[];
   /** Ids of damaged items that were dropped, as `repair` asked for. */
   readonly dropped: readonly string[];
+  /** Whether the database was lost, and made anew out of the files. */
+  readonly restored: boolean;
 }
 
 type OnChanges = (changes: readonly Change[]) => void;
@@ -27,6 +29,8 @@ export class StoredJournal implements Journal {
   readonly header: IndexHeader;
   /** Ids of damaged items that were dropped when the index was opened with `repair: 'drop'`. */
   readonly dropped: readonly string[];
+  /** Whether the browser had lost the database when the index was opened: all items are there, thumbnails and records beside the items are not. */
+  readonly restored: boolean;
   readonly #context: Context;
   /** Where each id stands: complete, up to the sequence `seen`. */
   readonly #known: Map<string, number>;
@@ -42,10 +46,11 @@ export class StoredJournal implements Journal {
   #listening = false;
   #closed = false;
 
-  constructor(context: Context, { header, state, items, segments, dropped }: Opened) {
+  constructor(context: Context, { header, state, items, segments, dropped, restored }: Opened) {
     this.#context = context;
     this.header = header;
     this.dropped = dropped;
+    this.restored = restored;
     this.#known = new Map(items.map(({ id, sequence }) => [id, sequence]));
     this.#seen = state.last;
     this.#opened = { items, segments };
@@ -61,7 +66,6 @@ export class StoredJournal implements Journal {
     this.#reading = true;
     const { files } = this.#context;
     const damaged: string[] = [];
-    const notes: string[] = [];
     try {
       for (const row of items) {
         signal?.throwIfAborted();
@@ -70,10 +74,7 @@ export class StoredJournal implements Journal {
         if (item === 'damaged') damaged.push(row.id);
         else if (item) yield item; // else it was replaced or removed meanwhile, which the watchers hear
       }
-      for (const { name, bytes } of segments) {
-        const length = files.lengthOf(name) ?? bytes; // one that was moved is checked by what was read of it
-        if (length > bytes) notes.push(`a file has ${length} bytes where ${bytes} were written`);
-      }
+      const notes = inspectSizes(this.#context, segments);
       if (damaged.length > 0 || notes.length > 0) throw damagedError(this.#context.name, damaged, notes, items.length - damaged.length);
     } finally {
       files.forget();
@@ -149,8 +150,8 @@ export class StoredJournal implements Journal {
       const transaction = db.transaction(['state', 'segments']);
       return { state: checkState(this.#context, await transaction.objectStore('state').get(ONLY)), segments: await transaction.objectStore('segments').getAll() };
     });
-    const bytes = segments.reduce((sum, row) => sum + row.bytes, 0);
-    return { items: state.items, bytes, wastedBytes: bytes - segments.reduce((sum, row) => sum + row.liveBytes, 0) };
+    const sum = (of: (row: SegmentRow) => number): number => segments.reduce((total, row) => total + of(row), 0);
+    return { items: state.items, bytes: sum(({ size }) => size), wastedBytes: sum((row) => row.bytes - row.liveBytes) };
   }
 
   /** Waits for what was begun. */

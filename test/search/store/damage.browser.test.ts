@@ -126,12 +126,15 @@ test('10,000 flipped bits, in every file and every row, are all noticed', { time
   // In place of what is on disk, a copy with one bit changed; the reading is the store's own.
   const damageOf = async (changed: Rows, bytes: ReadonlyMap<string, Uint8Array<ArrayBuffer>>): Promise<boolean> => {
     const copy: CacheFolder = { read: async (name) => (bytes.has(name) ? new Blob([bytes.get(name)!]) : undefined), names: async () => [...bytes.keys()], write: async () => undefined, remove: async () => undefined };
-    const context: Context = { name: NAME, database, files: new SegmentFiles(NAME, copy), seals };
+    const context: Context = { name: NAME, database, files: new SegmentFiles(NAME, copy), seals, header: headerText(header) };
     const found = inspectRows(changed, seals);
     return isDamaged(found) || isDamaged(await inspectFiles(context, changed.segments, found));
   };
   expect(await damageOf(rows, stored)).toBe(false);
-  const liveBytes = rows.items.flatMap(({ segment, offset, vectorBytes, patches }) => Array.from({ length: vectorBytes + (patches?.bytes ?? 0) }, (_, i) => [segment, offset + i] as const));
+  // Every byte of every file, but for those of records that were replaced: nobody reads them.
+  const isLive = (name: string, at: number): boolean =>
+    at >= rows.segments.find((row) => row.name === name)!.bytes || rows.items.some(({ segment, offset, vectorBytes, patches }) => segment === name && at >= offset && at < offset + vectorBytes + (patches?.bytes ?? 0));
+  const fileBytes = [...stored].flatMap(([name, bytes]) => Array.from(bytes, (_, i) => [name, i] as const).filter(([, at]) => isLive(name, at)));
   const counts: Record<string, number> = {};
   const missed: string[] = [];
   let flips = 0;
@@ -144,7 +147,7 @@ test('10,000 flipped bits, in every file and every row, are all noticed', { time
   while (flips < FLIPS) {
     const kind = random.integer(0, 9);
     if (kind < 5) {
-      const [name, at] = liveBytes[random.integer(0, liveBytes.length - 1)]!;
+      const [name, at] = fileBytes[random.integer(0, fileBytes.length - 1)]!;
       const bytes = stored.get(name)!.slice();
       bytes[at]! ^= 1 << random.integer(0, 7);
       await one('files', () => damageOf(rows, new Map([...stored, [name, bytes]])));
@@ -253,11 +256,13 @@ test('files that are gone, cut short, longer, or of another item', { timeout: 60
   const inIt = rows.items.filter(({ segment }) => segment === name).map(({ id }) => id);
   const other = [...stored.keys()].find((key) => key !== name)!;
   const bytes = stored.get(name)!;
+  const records = rows.segments.find((row) => row.name === name)!.bytes;
   const cases: [string, () => Promise<void>, readonly string[]][] = [
     ['gone', async () => (await folder()).removeEntry(name), inIt],
     ['empty', () => writeFile(name, new Uint8Array()), inIt],
-    ['cut short', () => writeFile(name, bytes.slice(0, -1)), [rows.items.filter(({ segment }) => segment === name).sort((a, b) => a.offset - b.offset).at(-1)!.id]],
+    ['cut short', () => writeFile(name, bytes.slice(0, records - 1)), [rows.items.filter(({ segment }) => segment === name).sort((a, b) => a.offset - b.offset).at(-1)!.id]],
     ['longer', () => writeFile(name, new Uint8Array([...bytes, 0])), []],
+    ['cut short at its end', () => writeFile(name, bytes.slice(0, -1)), []],
     ['another', () => writeFile(name, stored.get(other)!), inIt],
   ];
   for (const [what, damage, items] of cases) {
@@ -332,18 +337,106 @@ test('a thumbnail that is damaged is told, and dropped by repair; its item stays
   expect(await readAll(repaired.items())).toHaveLength(12);
 });
 
-test('files without a database are not removed without a word', async () => {
-  await new Promise<void>((resolve, reject) => {
-    const deleting = indexedDB.deleteDatabase(`dinov2-webgpu-search/${NAME}`);
-    deleting.onsuccess = () => resolve();
-    deleting.onerror = () => reject(deleting.error as Error);
-  });
-  const before = await files();
-  for (let i = 0; i < 2; i++) expect((await errorOf(opening)).message).toMatch(/database gone/);
-  expect([...(await files()).keys()].sort()).toEqual([...before.keys()].sort());
+const loseDatabase = (): Promise<void> => new Promise((resolve, reject) => {
+  const deleting = indexedDB.deleteDatabase(`dinov2-webgpu-search/${NAME}`);
+  deleting.onsuccess = () => resolve();
+  deleting.onerror = () => reject(deleting.error as Error);
+});
+
+test('a database that the browser has lost is made anew out of the files, whatever came before', async () => {
+  const random = new Random(11);
+  let journal = await open();
+  const wanted: Record<string, number> = versionsOf(await readAll(journal.items()));
+  for (let round = 0; round < 6; round++) {
+    for (let i = 0; i < 12; i++) {
+      const ids = Object.keys(wanted);
+      const [one, two] = [random.pick(ids), random.pick(ids)];
+      if (i % 4 === 0) {
+        await journal.commit([{ remove: one }, { put: makeItem(`new ${round} ${i}`) }]);
+        delete wanted[one];
+        wanted[`new ${round} ${i}`] = 0;
+      } else if (i % 4 === 1) {
+        await journal.commit([{ remove: one }]);
+        delete wanted[one];
+      } else if (wanted[two] !== undefined) {
+        wanted[two] += 1;
+        await journal.commit([{ put: makeItem(two, wanted[two]) }]);
+      }
+      if (random.integer(0, 5) === 0) await journal.compact();
+    }
+    for (let k = 0; k < 6; k++) await journal.commit([{ put: makeItem(`many ${round} ${k}`) }]).then(() => (wanted[`many ${round} ${k}`] = 0));
+    await closeAll();
+    await loseDatabase();
+    journal = await open();
+    expect(journal.restored).toBe(true);
+    const items = await readAll(journal.items());
+    expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
+    expect(versionsOf(items), `round ${round}`).toEqual(wanted);
+    expect(await journal.thumbnail(items[0]!.id)).toBeUndefined();
+    await closeAll();
+    journal = await open();
+    expect(journal.restored).toBe(false);
+    expect(versionsOf(await readAll(journal.items()))).toEqual(wanted);
+  }
+});
+
+test('what is lost with the database is checked like what is kept', async () => {
+  const wanted = versionsOf(await readAll((await open()).items()));
+  await closeAll();
+  await loseDatabase();
+  await expect(openJournal(NAME, { ...header, dim: 17 })).rejects.toMatchObject({ code: 'INDEX_HEADER' });
+  await expect(openJournal(NAME, { ...header, model: undefined })).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+  const [name, bytes] = [...(await files())].sort(([a], [b]) => (a < b ? -1 : 1))[0]!; // not the newest: emptied, it could not be told from one that was never written
+  const flipped = bytes.slice();
+  flipped[flipped.length - 20]! ^= 1;
+  await writeFile(name, flipped);
+  for (let i = 0; i < 2; i++) expect((await errorOf(opening)).message).toMatch(/database gone, and 1 files/);
+  const before = [...(await files()).keys()].sort();
+  await writeFile(name, bytes);
+  await opening();
+  await closeAll();
+  expect([...(await files()).keys()].sort()).toEqual(before);
+  await loseDatabase();
+  await writeFile(name, new Uint8Array());
+  expect((await errorOf(opening)).message).toMatch(/database gone, and 1 files/);
+  await writeFile(name, bytes);
+  await writeFile('0000001000-abcdef01', new Uint8Array()); // made, and never written
+  await opening();
+  await closeAll();
+  expect([...(await files()).keys()].sort()).toEqual(before);
+  await loseDatabase();
+  await writeFile(name, flipped);
   const journal = await open({ repair: 'drop' });
-  expect(await readAll(journal.items())).toEqual([]);
-  expect((await files()).size).toBe(0);
+  const left = await readAll(journal.items()); // older versions of what was in that file, where others have them
+  expect(left.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
+  expect(versionsOf(left)).not.toEqual(wanted);
+  await closeAll();
+  await opening();
+});
+
+test('of a commit that was interrupted, with the database lost, all counts or nothing', async () => {
+  const before = await files();
+  const journal = await open();
+  const big = (id: string): { put: ReturnType<typeof makeItem> } => ({ put: { ...makeItem(id), vector: new Uint8Array(9 * 2 ** 20), thumbnail: undefined } });
+  await journal.commit([big('x'), big('y'), { remove: 'item 0' }]);
+  await closeAll();
+  const parts = [...(await files())].filter(([name]) => !before.has(name));
+  expect(parts).toHaveLength(2);
+  const ids = async (): Promise<string[]> => {
+    const opened = await open();
+    expect(opened.restored).toBe(true);
+    const found = (await readAll(opened.items())).map(({ id }) => id);
+    await closeAll();
+    return found;
+  };
+  await loseDatabase();
+  expect(await ids()).toEqual(expect.arrayContaining(['x', 'y']));
+  await loseDatabase();
+  await (await folder()).removeEntry(parts[0]![0]);
+  const left = await ids();
+  expect(left).not.toContain('y');
+  expect(left).toContain('item 0');
+  expect(left).toHaveLength(12);
 });
 
 test('what a crash leaves is removed: files of no commit, swap files, a deletion that was interrupted', async () => {

@@ -74,8 +74,10 @@ describe('an index that is kept', () => {
     const first = await journal();
     for (let i = 0; i < 12; i++) await first.commit([put(`item ${i}`), put(`other ${i}`)]);
     expect(await filesOf()).toHaveLength(12);
-    for (let i = 0; i < 6; i++) await first.commit([{ remove: `item ${i}` }, { remove: `other ${i}` }]);
-    expect(await filesOf()).toHaveLength(6);
+    for (let i = 0; i < 3; i++) await first.commit([put(`item ${i}`, 1), put(`other ${i}`, 1)]);
+    expect(await filesOf()).toHaveLength(12);
+    await first.commit([0, 1, 2, 3, 4, 5].flatMap((i) => [{ remove: `item ${i}` }, { remove: `other ${i}` }]));
+    expect(await filesOf()).toHaveLength(7); // six with items, and one that tells of the removals
     await first.commit([{ remove: 'item 6' }]);
     expect((await first.usage()).wastedBytes).toBeGreaterThan(0);
     await first.compact();

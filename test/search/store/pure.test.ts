@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { chooseMerges } from '../../../src/search/store/compaction.ts';
+import { decodeContents, encodeContents, type Contents } from '../../../src/search/store/contents.ts';
 import { crc32c } from '../../../src/search/store/crc32c.ts';
 import { headerText, parseHeader, Seals, type SegmentRow } from '../../../src/search/store/rows.ts';
 import { SEGMENT_BYTES, Packer, SegmentFiles } from '../../../src/search/store/segments.ts';
@@ -47,7 +48,7 @@ describe('seals', () => {
 
 describe('segments', () => {
   test('records stand one behind the other, in files of at most 16 MiB unless one record is larger', () => {
-    const packer = new Packer();
+    const packer = new Packer(0);
     const large = new Uint8Array(SEGMENT_BYTES + 1);
     expect(packer.add(1, [new Uint8Array(10), new Uint8Array(5)]).offset).toBe(0);
     expect(packer.add(2, [new Uint8Array(1)])).toEqual({ segment: packer.segments[0]!.name, offset: 15 });
@@ -74,8 +75,29 @@ describe('segments', () => {
   });
 });
 
+describe('what a segment says of its contents', () => {
+  const contents: Contents = { header: headerText(header), settled: 4, commit: 'token', parts: 1, items: [], removals: [{ sequence: 5, id: 'b', seal: 1 }] };
+
+  test('comes back, behind whatever is before it', () => {
+    const end = encodeContents(contents);
+    const whole = new Uint8Array([...new Uint8Array(100).fill(7), ...end]);
+    expect(decodeContents(whole)).toEqual(contents);
+    expect(decodeContents(end)).toEqual(contents);
+  });
+
+  test('or is known to be damaged: every bit, every length', () => {
+    const end = encodeContents(contents);
+    for (let bit = 0; bit < end.length * 8; bit++) {
+      const flipped = end.slice();
+      flipped[bit >> 3]! ^= 1 << (bit & 7);
+      expect(decodeContents(flipped)).toBeUndefined();
+    }
+    for (let length = 0; length < end.length; length++) expect(decodeContents(end.slice(0, length))).toBeUndefined();
+  });
+});
+
 describe('which files are merged', () => {
-  const row = (name: number, bytes: number, liveBytes = bytes): SegmentRow => ({ name: String(name).padStart(4, '0'), bytes, liveBytes, items: 1, first: 0, last: 0, seal: 0 });
+  const row = (name: number, bytes: number, liveBytes = bytes): SegmentRow => ({ name: String(name).padStart(4, '0'), bytes, liveBytes, size: bytes, removals: 0, items: 1, first: name, last: name, seal: 0 });
   const names = (groups: SegmentRow[][]): string[][] => groups.map((group) => group.map(({ name }) => name));
   const small = Array.from({ length: 16 }, (_, i) => row(i, 1000));
 

@@ -1,0 +1,60 @@
+/** A database anew, out of the segments, where the browser has lost it. */
+import { decodeContents, type Contents } from './contents.js';
+import type { Beginning } from './database.js';
+import { segmentsOf } from './inspect.js';
+import { addSeal, type HeaderRow, type ItemRow, type SegmentRow, type Seals } from './rows.js';
+import { sequenceOfName, type SegmentFiles } from './segments.js';
+
+export interface Restored extends Beginning {
+  /** Files that do not say what is in them. */
+  readonly unreadable: readonly string[];
+}
+
+interface Found {
+  readonly name: string;
+  readonly size: number;
+  readonly contents: Contents;
+}
+
+/** The last of them. */
+const sequenceOf = ({ items, removals }: Contents): number => Math.max(...items.map(({ sequence }) => sequence), ...removals.map(({ sequence }) => sequence), 0);
+
+/** What the files say of themselves. A file that was opened for writing when the browser died is empty, and named after the last commit: it is none. */
+export async function readContents(files: SegmentFiles, names: readonly string[]): Promise<{ found: Found[]; unreadable: string[] }> {
+  const found: Found[] = [];
+  const unreadable: { name: string; empty: boolean }[] = [];
+  for (const name of names) {
+    const bytes = await files.read(name);
+    const contents = bytes && decodeContents(bytes);
+    if (contents) found.push({ name, size: bytes.length, contents });
+    else unreadable.push({ name, empty: !bytes });
+  }
+  files.forget();
+  const last = Math.max(0, ...found.map(({ contents }) => sequenceOf(contents)));
+  return { found, unreadable: unreadable.filter(({ name, empty }) => !empty || !(sequenceOfName(name) > last)).map(({ name }) => name) };
+}
+
+/**
+ * Of each id, its last change counts. A commit that was interrupted counts where all of its files are there: it was not acknowledged, and it is whole.
+ * Thumbnails and records of callers were in the database alone.
+ */
+export function restore(header: HeaderRow, seals: Seals, all: readonly Found[], unreadable: readonly string[]): Restored {
+  const settled = Math.max(0, ...all.map(({ contents }) => contents.settled));
+  const found = all.filter(({ contents }) => sequenceOf(contents) <= settled || all.filter((other) => other.contents.commit === contents.commit).length === contents.parts);
+  const latest = new Map<string, { readonly sequence: number; readonly row: ItemRow | undefined }>();
+  for (const { name, contents } of found) {
+    const changes = [...contents.items.filter((row) => seals.isItem(row) && row.segment === name).map((row) => ({ id: row.id, sequence: row.sequence, row })), ...contents.removals.filter((row) => seals.isRemoval(row)).map(({ id, sequence }) => ({ id, sequence, row: undefined }))];
+    for (const { id, ...change } of changes) if (change.sequence > (latest.get(id)?.sequence ?? -1)) latest.set(id, change);
+  }
+  const items = [...latest.values()].flatMap(({ row }) => (row ? seals.item({ ...row, thumbnail: undefined }) : [])).sort((a, b) => a.sequence - b.sequence);
+  const live = segmentsOf(items);
+  const segments = found.flatMap(({ name, size, contents }): SegmentRow[] => {
+    const removals = contents.removals.length;
+    const row = live.get(name) ?? { name, bytes: 0, size, items: 0, liveBytes: 0, removals, first: contents.settled + 1, last: contents.settled + 1 };
+    return row.items > 0 || removals > 0 ? [seals.segment({ ...row, size, removals, first: Math.min(row.first, contents.items[0]?.sequence ?? Infinity, contents.removals[0]?.sequence ?? Infinity) })] : [];
+  });
+  const last = Math.max(settled, ...found.map(({ contents }) => sequenceOf(contents)));
+  const sum = items.reduce((total, { seal }) => addSeal(total, seal), 0);
+  const state = seals.state({ generation: 1, last, floor: last, items: items.length, removals: 0, sum, token: crypto.randomUUID() });
+  return { header, state, items, segments, unreadable };
+}

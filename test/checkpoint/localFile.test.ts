@@ -1,0 +1,54 @@
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { openPath } from '../../src/checkpoint/localFile.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'local-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function write(bytes: number): { path: string; data: Buffer } {
+  const path = join(folder, `${bytes}.bin`);
+  const data = Buffer.from(Int32Array.from({ length: Math.ceil(bytes / 4) }, (_, i) => Math.imul(i, 2654435761)).buffer).subarray(0, bytes);
+  writeFileSync(path, data);
+  return { path, data };
+}
+
+test.each([
+  [0, 0],
+  [10, 0],
+  [2 ** 20, 0],
+  [2 ** 20 + 1, 5],
+  [5 * 2 ** 20 + 3, 2 ** 20 - 1],
+])('%i bytes, from %i on', async (bytes, from) => {
+  const { path, data } = write(bytes);
+  const { reader, totalBytes } = await openPath(path, from);
+  expect(totalBytes).toBe(bytes - from);
+  const parts: Uint8Array[] = [];
+  for (let part; (part = await reader.read()); ) {
+    await new Promise((resolve) => setTimeout(resolve, 1)); // the next is read meanwhile, and must not lie over this one
+    parts.push(part.slice());
+  }
+  expect(Buffer.compare(Buffer.concat(parts), data.subarray(from))).toBe(0);
+  expect(await reader.read()).toBeUndefined();
+});
+
+test('a file that grows behind what was read is read on', async () => {
+  const { path, data } = write(100);
+  const { reader } = await openPath(path, 0);
+  appendFileSync(path, data);
+  expect((await reader.read())!.length).toBe(200);
+});
+
+test('after cancel, with a read under way, nothing comes any more', async () => {
+  const { path } = write(3 * 2 ** 20);
+  const { reader } = await openPath(path, 0);
+  await reader.read();
+  await reader.cancel(undefined);
+  expect(await reader.read()).toBeUndefined();
+});
+
+test('a folder and a missing file are told', async () => {
+  await expect(openPath(folder, 0)).rejects.toMatchObject({ code: 'SOURCE_READ' });
+  await expect(openPath(join(folder, 'none'), 0)).rejects.toMatchObject({ code: 'SOURCE_READ' });
+});

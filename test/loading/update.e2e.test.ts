@@ -1,0 +1,136 @@
+// What is kept, and a source that has changed since; downloads of int8 checkpoints that were interrupted; pages that may not have locks.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Page } from 'playwright';
+import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
+import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
+import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
+import { openTensors } from '../../src/checkpoint/tensorStream.ts';
+import { configJson, configOf } from '../../src/model/config.ts';
+import { parameters } from '../../src/model/parameters.ts';
+import { convertCheckpoint } from '../../src/tools/convert.ts';
+import { cached, load, makeProfile, open, openSite, removeCached, visit, type Profile, type Site, type Visitor } from './browser.ts';
+import { plainFiles, sha256, weightsFile } from './server.ts';
+
+type Library = typeof import('../../src/index.ts');
+
+let site: Site;
+let profile: Profile;
+let visitor: Visitor;
+let page: Page;
+beforeAll(async () => {
+  site = await openSite();
+  profile = makeProfile();
+  visitor = await visit(profile, site);
+  page = visitor.page;
+});
+afterAll(async () => {
+  await visitor.context.close();
+  await site.close();
+  profile.remove();
+});
+beforeEach(async () => {
+  await removeCached(page);
+  Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0, etag: '"one"' });
+});
+
+const check = (): Promise<string> =>
+  page.evaluate(() => (globalThis as unknown as { library: Library }).library.checkForUpdate('/weights/').catch((error: { code: string }) => error.code));
+
+describe('a source that changes', () => {
+  test('is asked by checkForUpdate, for a byte of its file and its configuration', async () => {
+    expect(await check()).toBe('unknown'); // nothing is kept
+    await load(page);
+    site.asked = [];
+    expect(await check()).toBe('current');
+    expect(site.asked.sort()).toEqual(['config.json whole', 'model.safetensors bytes=0-0']);
+    site.etag = '"two"';
+    expect(await check()).toBe('changed');
+    site.etag = '"one"';
+    site.files.set('model.safetensors', weightsFile.subarray(0, -4));
+    expect(await check()).toBe('changed');
+    site.files = plainFiles();
+    site.files.set('config.json', Buffer.concat([site.files.get('config.json')!, Buffer.from('\n')]));
+    expect(await check()).toBe('changed');
+    site.files.delete('model.safetensors');
+    expect(await check()).toBe('SOURCE_FETCH'); // gone is no newer version
+    site.down = true;
+    expect(await check()).toBe('SOURCE_FETCH');
+    expect(await cached(page)).toMatchObject([{ complete: true }]); // asking changes nothing
+  });
+
+  test('without a validator, the server cannot tell', async () => {
+    site.etag = 'W/"weak"';
+    await load(page, { integrity: sha256(weightsFile) });
+    expect(await check()).toBe('unknown');
+  });
+
+  test('is noticed by a start with revalidate, and by no other', async () => {
+    const { hash } = await load(page);
+    site.etag = '"two"';
+    site.asked = [];
+    expect(await load(page)).toMatchObject({ hash, loaded: { fetchedBytes: 0, cacheReason: 'read from the cache' } });
+    expect(site.asked).toEqual([]);
+    expect(await load(page, { revalidate: true })).toMatchObject({ hash, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0, cacheReason: 'kept for the next time' } });
+    const again = await load(page, { revalidate: true });
+    expect(again.loaded).toMatchObject({ fetchedBytes: 0, cacheReason: 'read from the cache; its server has no other' });
+    expect(await check()).toBe('current');
+  });
+
+  test('offline, what is kept is used', async () => {
+    const { hash } = await load(page);
+    site.down = true;
+    const { hash: found, loaded } = await load(page, { revalidate: true });
+    expect(found).toBe(hash);
+    expect(loaded).toMatchObject({ fetchedBytes: 0, cacheReason: expect.stringMatching(/^read from the cache; whether it is the newest could not be asked \(http.*: expected an answer.*\)$/) as string });
+  });
+
+  test('what was given a hash is not asked for', async () => {
+    const integrity = sha256(weightsFile);
+    await load(page, { integrity });
+    site.asked = [];
+    expect((await load(page, { integrity, revalidate: true })).loaded.fetchedBytes).toBe(0);
+    expect(site.asked).toEqual([]);
+  });
+});
+
+async function int8Small(): Promise<Map<string, Uint8Array>> {
+  const config = configOf('small');
+  const { header, pieces } = syntheticStream(huggingFaceTensors(parameters(config)));
+  const whole = new Uint8Array(header.fileBytes);
+  whole.set(encodeSafetensorsHeader(header.tensors, header.metadata).bytes);
+  for await (const { info, offset, bytes } of pieces) whole.set(bytes, info.begin + offset);
+  const parts: [number, Uint8Array][] = [];
+  const { fileBytes } = await convertCheckpoint(await openTensors(whole), 'int8', async (position, bytes) => void parts.push([position, bytes.slice()]));
+  const file = new Uint8Array(fileBytes);
+  for (const [position, bytes] of parts) file.set(bytes, position);
+  return new Map([['config.json', new TextEncoder().encode(JSON.stringify(configJson(config)))], ['model.safetensors', file]]);
+}
+
+test('an interrupted download of an int8 checkpoint is gone on with, scales and all', async () => {
+  site.files = await int8Small();
+  const total = site.files.get('model.safetensors')!.length;
+  const { hash } = await load(page, { cache: 'none', dtype: 'int8' });
+  site.bytesPerSecond = 3_000_000;
+  const error = await page.evaluate(async (half) => {
+    const { DINOv2 } = (globalThis as unknown as { library: Library }).library;
+    const controller = new AbortController();
+    const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > half && controller.abort(new Error('far enough')));
+    return DINOv2.fromPretrained('/weights/', { selfTest: false, dtype: 'int8', signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: Error) => thrown.message);
+  }, total / 2);
+  expect(error).toBe('far enough');
+  site.bytesPerSecond = 0;
+  const second = await load(page, { dtype: 'int8' });
+  expect(second.hash).toBe(hash);
+  expect(second.loaded.fetchedBytes).toBeLessThan(0.7 * total);
+  site.down = true;
+  expect(await load(page, { dtype: 'int8' })).toMatchObject({ hash, loaded: { fetchedBytes: 0 } });
+});
+
+test('a page that may not have locks loads and keeps', async () => {
+  await page.evaluate(() => {
+    LockManager.prototype.request = () => Promise.reject(new DOMException('no locks here', 'SecurityError'));
+  });
+  expect((await load(page)).loaded).toMatchObject({ cache: 'opfs', fetchedBytes: weightsFile.length });
+  expect((await load(page)).loaded.fetchedBytes).toBe(0);
+  await open(page, site);
+});
