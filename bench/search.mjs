@@ -6,8 +6,6 @@
 //
 // Prints Markdown. Contenders take turns; the fastest of the runs counts, of wall time and of the process's processor time (in Node the driver's
 // threads are in it) each for itself. Before any time is printed, what they find is compared.
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { installWebGpu } from './adapter.mjs';
 import { source } from './load-source.mjs';
@@ -108,9 +106,8 @@ for (const [name, { wall, cpu }] of fastest) console.log(`| ${name} | ${wall.toF
 if (hnswCount > 0) {
   // The package is made for pages: it looks for a window, and finds one.
   Object.assign(globalThis, { window: globalThis, document: { currentScript: null }, location: { href: 'http://localhost/' } });
-  const path = createRequire(new URL('peers/search/', import.meta.url)).resolve('hnswlib-wasm');
   console.log = ((log) => (...given) => (given.length === 1 && Array.isArray(given[0]) ? undefined : log(...given)))(console.log); // it lists its exports
-  const { loadHnswlib } = await import(pathToFileURL(path).href);
+  const { loadHnswlib } = await import(new URL('peers/search/node_modules/hnswlib-wasm/dist/hnswlib.js', import.meta.url).href);
   const { HierarchicalNSW } = await loadHnswlib();
   const some = new EmbeddingIndex({ ...options, device });
   const begin = performance.now();

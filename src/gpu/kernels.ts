@@ -13,19 +13,10 @@ import patchEmbedText from '../../shaders/patch_embed.wgsl';
 import activation from '../../shaders/shared/activation.wgsl';
 import forwardSize from '../../shaders/shared/forward_size.wgsl';
 import linearStore from '../../shaders/shared/linear_store.wgsl';
-import weightsF16 from '../../shaders/shared/weights_f16.wgsl';
-import weightsF16Packed from '../../shaders/shared/weights_f16_packed.wgsl';
-import weightsF32 from '../../shaders/shared/weights_f32.wgsl';
-import weightsInt8 from '../../shaders/shared/weights_int8.wgsl';
-import { defineKernel, type Kernel, type WeightStorage } from './kernel.js';
+import { defineKernel, type Kernel } from './kernel.js';
+import { weightHelpers } from './weightHelpers.js';
 
-/** The helper that defines `Weights4`, `weights4` and `scale4` for every way to store weights. */
-export const weightHelpers: Readonly<Record<WeightStorage, string>> = {
-  f32: weightsF32,
-  f16: weightsF16,
-  'f16-packed': weightsF16Packed,
-  int8: weightsInt8,
-};
+export { weightHelpers };
 
 export const patchEmbed: Kernel = defineKernel(
   'patch_embed',

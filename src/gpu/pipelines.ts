@@ -2,7 +2,7 @@
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
 import { assemble, kernelName, type Access, type Kernel, type KernelVariant } from './kernel.js';
-import { weightHelpers } from './kernels.js';
+import { weightHelpers } from './weightHelpers.js';
 
 export interface CompiledKernel {
   readonly variant: KernelVariant;

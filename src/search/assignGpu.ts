@@ -2,7 +2,7 @@
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { searchAssign } from '../gpu/searchKernels.js';
-import { inLines } from '../tasks/patchMatrix.js';
+import { inLines } from '../gpu/workgroups.js';
 import { nearestCenter, type Assigner } from './clusters.js';
 import { F16_FACTOR, scoreError } from './errorBound.js';
 import { valuesPerWord, type GpuRows } from './gpuRows.js';

@@ -47,6 +47,7 @@ export async function duplicateRows(items: Items, threshold: number, finder: Pai
   }
   const scores = new Float64Array(1024);
   for (let a = 0; a < count; a++) {
+    if (groups.joins === count - 1) break; // all are one group
     const query = Float64Array.from(vectors.decode(a));
     for (let begin = a + 1; begin < count; begin += 1024) {
       const end = Math.min(count, begin + 1024);

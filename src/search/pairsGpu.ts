@@ -64,6 +64,7 @@ export class GpuPairs implements PairFinder {
       const lowestBits = new Uint32Array(Float32Array.of(Math.max(-3.4e38, lowest)).buffer)[0]!;
       device.queue.writeBuffer(labels, 0, groups.labels());
       for (const tile of this.#tiles(quads)) {
+        if (groups.joins === count - 1) break; // all are one group
         for (;;) {
           signal?.throwIfAborted();
           if (this.#table.moves !== moves) return false;

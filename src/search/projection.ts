@@ -3,7 +3,7 @@
  * float64. Each step goes over all vectors once, with four directions together; the covariance matrix is never formed.
  */
 import { dot, signOf, symmetricEigen } from '../tasks/eigen.js';
-import { startVectors } from '../tasks/patchMatrix.js';
+import { startVectors } from '../tasks/startVectors.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 

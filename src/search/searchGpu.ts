@@ -11,7 +11,7 @@ import type { Kernel, KernelVariant } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Gpu } from '../gpu/device.js';
 import { searchCollect, searchFloor, searchMaxima, searchScores, searchScores4 } from '../gpu/searchKernels.js';
-import { inLines } from '../tasks/patchMatrix.js';
+import { inLines } from '../gpu/workgroups.js';
 import { GpuAssigner } from './assignGpu.js';
 import type { Assigner } from './clusters.js';
 import type { PairFinder } from './duplicates.js';
@@ -326,7 +326,7 @@ export class GpuSearch {
   }
 }
 
-/** Of a workgroup of search_scores: on SwiftShader 8 take 207 ms where 16 take 225 (100,000 × 384 f16), and 64 suit a GPU. */
+/** Of a workgroup of search_scores: 8 or 16 make no sure difference on SwiftShader (207 and 225 ms for prototypes, on a busy machine); 64 are a guess for GPUs, of which none was at hand. */
 const lanesOf = ({ software }: Gpu): number => (software ? 8 : 64);
 
 /** A bit for each flag, 32 in a word, the first in the lowest. */

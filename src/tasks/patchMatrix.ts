@@ -4,9 +4,11 @@
  */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { inLines } from '../gpu/workgroups.js';
 import * as kernels from '../gpu/pcaKernels.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { dot, ritzPairs, signOf, type RitzPairs } from './eigen.js';
+import { BLOCK, startVectors } from './startVectors.js';
 
 /** What a PCA reads of features: `Features` has it. */
 export interface PatchFeatures {
@@ -43,8 +45,6 @@ export interface Component {
 }
 
 const F32_BYTES = 4;
-/** Vectors that are iterated: more than are wanted, because the error of the third shrinks by its eigenvalue over the ninth a step. */
-export const BLOCK = 8;
 /** Parts of the patches that are summed apart from each other. */
 export const CHUNKS = 16;
 /** Steps between two looks at the result, and how often it is looked at. */
@@ -56,15 +56,6 @@ const TOLERANCE = 2e-4;
 const SMALLEST_RATIO = 1e-6;
 /** How long a submit may keep the GPU busy. */
 const SUBMIT_SECONDS = 0.1;
-/** Workgroups along one axis, of which WebGPU allows this many. */
-const MAX_WORKGROUPS = 65_535;
-
-/** `count` workgroups in one line, or in several where one would be too long. */
-export function inLines(count: number): readonly [number, number] {
-  const lines = Math.ceil(count / MAX_WORKGROUPS);
-  return [Math.ceil(count / lines), lines];
-}
-
 export const countOf = (chosen: Uint32Array): number => chosen.reduce((sum, value) => sum + value, 0);
 
 /** What can be dispatched. */
@@ -257,14 +248,4 @@ export class PatchMatrix {
     const pairs = ritzPairs(part('vectors'), part('product'), BLOCK, this.#embedDim);
     return { mean: Float64Array.from(part('mean')), totalVariance, scores: part('scores'), pairs };
   }
-}
-
-/** (8, embedDim) numbers between -1 and 1 that look random and are the same everywhere (MurmurHash3's finaliser of their index). */
-export function startVectors(embedDim: number): Float32Array<ArrayBuffer> {
-  return Float32Array.from({ length: BLOCK * embedDim }, (_, i) => {
-    let h = Math.imul(i + 1, 0x9e3779b9);
-    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-    return ((h ^ (h >>> 16)) >>> 8) * 2 ** -23 - 1;
-  });
 }

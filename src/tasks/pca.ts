@@ -3,7 +3,8 @@ import { ImageError } from '../errors.js';
 import { pcaColor } from '../gpu/pcaKernels.js';
 import { basisFromJSON, basisToJSON, COMPONENTS, type PcaBasis, type PcaJSON } from './pcaBasis.js';
 import { fitBasis, type ForegroundRule } from './pcaFit.js';
-import { inLines, type PatchFeatures } from './patchMatrix.js';
+import { inLines } from '../gpu/workgroups.js';
+import type { PatchFeatures } from './patchMatrix.js';
 
 export type { ForegroundRule, PatchFeatures, PcaBasis, PcaJSON };
 

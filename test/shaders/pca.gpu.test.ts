@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
 import type { Kernel } from '../../src/gpu/kernel.ts';
 import * as kernels from '../../src/gpu/pcaKernels.ts';
-import { inLines } from '../../src/tasks/patchMatrix.ts';
+import { inLines } from '../../src/gpu/workgroups.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import * as twins from '../reference/pca.ts';
 import { openGpu } from './harness.ts';
