@@ -17,11 +17,13 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
-/** A budget, so that growth is a decision: 84 kB are there now, 30 of them shaders, 1 because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB. */
-const MAX_GZIPPED_BYTES = 84_500;
+/** A budget, so that growth is a decision: 86 kB are there now, 30 of them shaders, 1 because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB. */
+const MAX_GZIPPED_BYTES = 86_500;
 /** What a page loads before its worker starts: requests and errors alone. */
 const MAX_WORKER_PAGE_BYTES = 9_500;
 const MAX_WORKER_THREAD_BYTES = 4_000;
+/** Reader and writer of safetensors, for those who want nothing else. */
+const MAX_READER_BYTES = 6_000;
 /** What search adds to a page that has the library. */
 const MAX_SEARCH_BYTES = 33_000;
 
@@ -68,8 +70,10 @@ test('the page of a worker holds no library: its side is small, and the worker i
   expect(readFileSync(join(dist, 'worker.js'), 'utf8')).toContain("new Worker(new URL('./worker-thread.js',import.meta.url),{type:"); // as bundlers look for it
 });
 
-test('the reader imports the errors and nothing else, and loads in plain Node', () => {
-  expect([...closureOf('safetensors.js')].sort()).toEqual(['errors.js', 'safetensors.js']);
+test('the reader is small, imports the errors and nothing of the model, and loads in plain Node', () => {
+  const reader = closureOf('safetensors.js');
+  expect([...reader].sort()).toEqual(['errors.js', 'safetensors.js', 'safetensorsWriter.js']);
+  expect(gzipped(reader)).toBeLessThanOrEqual(MAX_READER_BYTES);
   expect(readFileSync(join(dist, 'safetensors.js'), 'utf8')).not.toMatch(/\bimport\(/);
   const script = `const { parseSafetensors } = await import(${JSON.stringify(join(dist, 'safetensors.js'))});
     const { readFileSync } = await import('node:fs');
