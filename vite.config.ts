@@ -120,7 +120,8 @@ export default defineConfig(({ mode }) => {
     server: { open: false, host: '127.0.0.1' },
     build:
       mode === 'demo'
-        ? { target: 'es2023', outDir: 'dist-demo', assetsInlineLimit: 0, rolldownOptions: { input: ['demo/index.html', 'demo/search/index.html', 'bench/index.html'] } }
+        ? // A service worker serves the script of a worker only from beneath its own folder.
+          { target: 'es2023', outDir: 'dist-demo', assetsDir: 'demo/assets', assetsInlineLimit: 0, rolldownOptions: { input: ['demo/index.html', 'demo/search/index.html', 'bench/index.html'] } }
         : {
             target: 'es2023',
             sourcemap: mode !== 'tools',

@@ -1,5 +1,5 @@
 /** The search page with the network off, and on several screens at once: what is kept, and what happens to what was under way. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -159,6 +159,31 @@ describe('what can be wrong', () => {
     await page.locator('#empty').waitFor();
     await give(page, 'drop', ...(await stripes(page, ['c.png'])));
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('1');
+    await page.context().close();
+  });
+});
+
+describe('a new version', () => {
+  it('is offered, takes over when asked, and leaves nothing of the one before', async () => {
+    const { page } = await openSearch(site);
+    await working(page);
+    await page.reload(); // the first visit is not served by the worker
+    await ready(page);
+    expect(await page.locator('#fresh').isVisible()).toBe(false);
+    const [before] = await page.evaluate(() => caches.keys());
+    const script = join(site.folder, 'demo/sw.js');
+    const old = readFileSync(script, 'utf8');
+    writeFileSync(script, old.replace(/VERSION = "[^"]+"/, 'VERSION = "of the test"'));
+    try {
+      await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
+      await page.locator('#fresh').waitFor();
+      await Promise.all([page.waitForEvent('load'), page.locator('#fresh-load').click()]);
+      await ready(page);
+      await expect.poll(() => page.evaluate(() => caches.keys()), PATIENCE).toEqual(['dinov2-webgpu-demo of the test']);
+      expect(before).toMatch(/^dinov2-webgpu-demo [0-9a-f]{16}$/);
+    } finally {
+      writeFileSync(script, old);
+    }
     await page.context().close();
   });
 });

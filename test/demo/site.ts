@@ -16,6 +16,8 @@ export const PATIENCE_MS = 120_000;
 export interface Site {
   readonly origin: string;
   readonly browser: Browser;
+  /** What was built. */
+  readonly folder: string;
   /** Stops the server: from then on only what browsers have kept is there. */
   stop(): Promise<void>;
   close(): Promise<void>;
@@ -41,7 +43,7 @@ export async function openSite(): Promise<Site> {
     await stop();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { origin: `http://127.0.0.1:${port}`, browser, stop, close };
+  return { origin: `http://127.0.0.1:${port}`, browser, folder: outDir, stop, close };
 }
 
 /** A Chromium that came as a package finds no fonts on its own, draws no text then, and cannot be measured. It carries some with it. */
