@@ -34,7 +34,7 @@ export async function next(): Promise<void> {
   try {
     index = await collectionToAdd();
   } catch (error) {
-    return showNotice('adding', error);
+    return showNotice('adding', error, { text: 'Try again', run: () => add(source) });
   }
   if (running) return void waiting.unshift(source);
   dismiss('adding');

@@ -19,6 +19,8 @@ let identity: ModelIdentity | undefined;
 let forgetful: unknown;
 /** Something is kept that cannot be opened: nothing is made in its place until it is deleted. */
 let blocked = false;
+/** A deletion that is under way. */
+let deletion: Promise<void> = Promise.resolve();
 let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
 
 /** Tells the other tabs that the collection was made, or deleted; what is put into it and taken out they hear of from the library. */
@@ -74,6 +76,7 @@ function become(next: EmbeddingIndex | undefined): void {
 
 /** The collection that photographs are added to: made now, where there is none. */
 export async function collectionToAdd(): Promise<EmbeddingIndex> {
+  await deletion;
   if (blocked) throw new DINOv2Error('INDEX_FILE', 'The collection that is kept here cannot be opened, and is not written over. Delete it first.');
   if (!loaded || !identity) throw new DINOv2Error('MODEL_MISSING', 'Adding photographs needs a model. Load one first.');
   if (index) return index;
@@ -114,7 +117,13 @@ function checkModel(): void {
   showNotice('other', new DINOv2Error('INDEX_MODEL', `Vectors of two models cannot be compared. This collection was made by ${found}; loaded is ${identity.id}. Load that one to add photographs or to search with new ones; what is in the collection can be searched all the same.`));
 }
 
-export async function deleteCollection(): Promise<void> {
+export function deleteCollection(): Promise<void> {
+  deletion = deletion.then(deleteNow);
+  return deletion;
+}
+
+/** What fails is shown, so it never rejects. */
+async function deleteNow(): Promise<void> {
   try {
     become(undefined);
     if (!forgetful) await deleteIndex(NAME);
@@ -142,6 +151,7 @@ export async function exportCollection(kind: 'safetensors' | 'npy'): Promise<voi
 
 /** Adds what was exported, here or elsewhere. */
 export async function importCollection(file: Blob): Promise<void> {
+  await deletion;
   try {
     if (!index) {
       const { header } = await EmbeddingIndex.import(file);
