@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { playwright } from '@vitest/browser-playwright';
 import { readFile } from 'node:fs/promises';
+import { posix } from 'node:path';
 import glsl from 'vite-plugin-glsl';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
@@ -47,6 +49,37 @@ const demoPage: Plugin = {
   },
 };
 
+/** What installs the pages and serves them without a network: copied, or made of the list of all files of the build. */
+const offline: Plugin = {
+  name: 'offline',
+  apply: 'build',
+  async buildStart() {
+    if (this.environment.config.mode !== 'demo') return;
+    this.emitFile({ type: 'chunk', id: 'demo/sw.ts', fileName: 'demo/sw.js' });
+    for (const name of ['manifest.webmanifest', 'favicon.svg', 'icon-192.png', 'icon-512.png']) {
+      this.emitFile({ type: 'asset', fileName: `demo/${name}`, source: await readFile(posix.join(this.environment.config.root, 'demo', name)) });
+    }
+  },
+  generateBundle: {
+    order: 'post', // after the pages themselves
+    handler(_, bundle) {
+      const worker = bundle['demo/sw.js'];
+      if (this.environment.config.mode !== 'demo' || worker?.type !== 'chunk') return;
+      if (worker.imports.length > 0 || worker.exports.length > 0) this.error('demo/sw.ts: expected a script of its own, found imports or exports.');
+      const files = Object.values(bundle).filter((file) => file !== worker && file.fileName !== 'index.html' && !isBench(file));
+      const hash = createHash('sha256');
+      for (const file of files.sort((a, b) => (a.fileName < b.fileName ? -1 : 1))) hash.update(file.fileName).update('\0').update(file.type === 'chunk' ? file.code : file.source);
+      hash.update(worker.code);
+      const list = files.map(({ fileName }) => (fileName.endsWith('/index.html') ? `${posix.relative('demo', posix.dirname(fileName)) || '.'}/` : posix.relative('demo', fileName)));
+      worker.code = `const VERSION = ${JSON.stringify(hash.digest('hex').slice(0, 16))}, FILES = ${JSON.stringify(list)};\n${worker.code}`;
+    },
+  },
+};
+
+/** Of the benchmark's page alone, which wants no cache. */
+const isBench = (file: { readonly fileName: string; readonly type: string; readonly facadeModuleId?: string | null }): boolean =>
+  file.fileName.startsWith('bench/') || /\/bench\//.test(file.facadeModuleId ?? '') || /(^|\/)bench-[^/]*$/.test(file.fileName);
+
 function toDemo({ url }: IncomingMessage, response: ServerResponse, next: () => void): void {
   if (url !== '/' && url !== '/demo') return next();
   response.writeHead(302, { location: '/demo/' }).end();
@@ -81,13 +114,14 @@ const full = process.env['TEST_FULL'] === '1';
 export default defineConfig(({ mode }) => {
   const shaders = mode === 'library' || mode === 'demo' || mode === 'tools' ? glsl({ minify: true }) : plainShaders;
   return {
-    plugins: [shaders, demoPage, ...(testing ? [adaptersFolder] : []), ...(mode === 'library' ? [threadUrl] : [])],
+    plugins: [shaders, demoPage, offline, ...(testing ? [adaptersFolder] : []), ...(mode === 'library' ? [threadUrl] : [])],
     worker: { format: 'es', plugins: () => [shaders] },
     appType: 'mpa', // a missing file answers 404, not the page
     server: { open: false, host: '127.0.0.1' },
     build:
       mode === 'demo'
-        ? { target: 'es2023', outDir: 'dist-demo', assetsInlineLimit: 0, rolldownOptions: { input: ['demo/index.html', 'bench/index.html'] } }
+        ? // A service worker serves the script of a worker only from beneath its own folder.
+          { target: 'es2023', outDir: 'dist-demo', assetsDir: 'demo/assets', assetsInlineLimit: 0, rolldownOptions: { input: ['demo/index.html', 'demo/search/index.html', 'bench/index.html'] } }
         : {
             target: 'es2023',
             sourcemap: mode !== 'tools',

@@ -1,5 +1,5 @@
 /** What happens: models come and go, pictures are taken, features are computed and drawn. One of each at a time, and the newest wins. */
-import { DINOv2Error, type Features } from '../src/index.js';
+import { DINOv2, DINOv2Error, type Features } from '../src/index.js';
 import { gridOf } from './crop.js';
 import { byId, choose, chosen, setText } from './dom.js';
 import { decode, loadModel, paint, run, warmMs } from './engine.js';
@@ -37,7 +37,7 @@ export async function load(choice: ModelChoice): Promise<void> {
   view.setStatus(`Loading ${modelName(choice)}.`);
   if (!loaded) setEmpty('Loading the model');
   try {
-    const next = await loads.start((signal) => loadModel(choice, signal, (progress) => void (signal.aborted || view.showProgress(progress))));
+    const next = await loads.start((signal) => loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || view.showProgress(progress))));
     if (next) become(next);
     else if (loads.busy) return; // a newer load has the screen
     else view.setStatus(`Cancelled. ${loaded ? `${modelName(loaded.choice)} is still here.` : 'No model is loaded.'}`);

@@ -1,10 +1,18 @@
 /** All that the page asks of the library: load, features, their colours, their time. */
-import { DINOv2, ImageError, PCA, type Features, type LoadOptions, type LoadProgress } from '../src/index.js';
+import { ImageError, PCA, type DINOv2, type Features, type LoadOptions, type LoadProgress, type ModelFiles, type ModelSize } from '../src/index.js';
 import { hubId, type InputSize, type Loaded, type ModelChoice, type Picture } from './state.js';
 
-export async function loadModel(choice: ModelChoice, signal: AbortSignal, onProgress: (progress: LoadProgress) => void): Promise<Loaded> {
+/** The library's class of models: of the page, or of its worker. */
+export interface ModelClass<Model> {
+  fromPretrained(id: string, options: Options): Promise<Model>;
+  fromFiles(files: ModelFiles, options: Options): Promise<Model>;
+  synthetic(size: ModelSize, options: Options & { readonly registers?: boolean }): Promise<Model>;
+}
+type Options = Pick<LoadOptions, 'dtype' | 'signal' | 'onProgress'>;
+
+export async function loadModel<Model extends { dispose(): void }>(from: ModelClass<Model>, choice: ModelChoice, signal: AbortSignal, onProgress: (progress: LoadProgress) => void): Promise<Loaded<Model>> {
   const startMs = performance.now();
-  const model = await open(choice, { dtype: choice.dtype, signal, onProgress });
+  const model = await open(from, choice, { dtype: choice.dtype, signal, onProgress });
   if (signal.aborted) {
     model.dispose(); // it came in the moment of the abort
     throw signal.reason;
@@ -12,14 +20,14 @@ export async function loadModel(choice: ModelChoice, signal: AbortSignal, onProg
   return { model, choice, loadMs: performance.now() - startMs };
 }
 
-function open(choice: ModelChoice, options: LoadOptions): Promise<DINOv2> {
+function open<Model>(from: ModelClass<Model>, choice: ModelChoice, options: Options): Promise<Model> {
   switch (choice.weights) {
     case 'hub':
-      return DINOv2.fromPretrained(hubId(choice), options);
+      return from.fromPretrained(hubId(choice), options);
     case 'file':
-      return DINOv2.fromFiles({ weights: choice.file!, config: choice.config }, options);
+      return from.fromFiles({ weights: choice.file!, config: choice.config }, options);
     case 'synthetic':
-      return DINOv2.synthetic(choice.size, { ...options, registers: choice.registers });
+      return from.synthetic(choice.size, { ...options, registers: choice.registers });
   }
 }
 

@@ -2,7 +2,7 @@
 import { DINOv2Error } from '../src/index.js';
 import { button, byId } from './dom.js';
 
-export type Topic = 'model' | 'picture' | 'features' | 'camera' | 'page';
+export type Topic = 'model' | 'picture' | 'features' | 'camera' | 'adding' | 'search' | 'collection' | 'other' | 'page';
 
 export interface Action {
   readonly text: string;
@@ -14,6 +14,10 @@ const titles: Readonly<Record<Topic, string>> = {
   picture: 'That picture cannot be used.',
   features: 'The features could not be computed.',
   camera: 'The camera cannot be used.',
+  adding: 'Photographs could not be added.',
+  search: 'The search failed.',
+  collection: 'The collection cannot be used.',
+  other: 'The collection was made by another model.',
   page: 'Something went wrong.',
 };
 

@@ -25,9 +25,9 @@ export interface Picture {
   readonly choice: string;
 }
 
-/** A model on the GPU, and how it got there. */
-export interface Loaded {
-  readonly model: DINOv2;
+/** A model on the GPU, in the page or in a worker, and how it got there. */
+export interface Loaded<Model = DINOv2> {
+  readonly model: Model;
   readonly choice: ModelChoice;
   readonly loadMs: number;
 }

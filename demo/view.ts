@@ -28,7 +28,7 @@ export function showProgress({ loadedBytes, totalBytes, loadedTensors, totalTens
 }
 
 /** After a load, and after one that failed. */
-export function hideLoading(loaded: Loaded | undefined): void {
+export function hideLoading(loaded: Pick<Loaded, 'choice'> | undefined): void {
   loading.hidden = true;
   untrained.hidden = loaded?.choice.weights !== 'synthetic';
   if (loaded) setText('load-trained', `Load the trained ones (${megabytes(downloadBytes(loaded.choice))})`);

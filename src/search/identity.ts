@@ -17,7 +17,7 @@ export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
  * checkpoint in every `dtype`, because it reads the parameters that are float32 in all of them.
  * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is no string, number or boolean
  */
-export async function modelIdentity(model: DINOv2, { id, pooling = 'cls', ...pixels }: IdentityOptions = {}): Promise<ModelIdentity> {
+export async function modelIdentity(model: Pick<DINOv2, 'config' | 'fingerprint'>, { id, pooling = 'cls', ...pixels }: IdentityOptions = {}): Promise<ModelIdentity> {
   const { embedDim, depth, patchSize } = model.config;
   const settings: Readonly<Record<string, unknown>> = { resize: 'crop', ...pixels, pooling };
   const words = Object.keys(settings).sort().flatMap((name) => {

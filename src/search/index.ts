@@ -24,3 +24,9 @@ export type {
   SearchBackend,
   SearchOptions,
 } from './options.js';
+export { describeImage, type DescribeOptions, type Description } from './ingest/describe.js';
+export { Ingest, ingest, type FileMetadata, type IngestFailure, type IngestOptions, type IngestReport } from './ingest/ingest.js';
+export type { IngestPhase, IngestProgress } from './ingest/progress.js';
+export { DroppedFiles, droppedFiles, type IngestSource } from './ingest/source.js';
+export { askAgain, foldersOf, forgetIngest, originalOf, unfinishedIngest, type UnfinishedIngest } from './ingest/state.js';
+export type { IngestFeatures, IngestIndex, IngestModel } from './ingest/target.js';

@@ -16,6 +16,10 @@ export const PATIENCE_MS = 120_000;
 export interface Site {
   readonly origin: string;
   readonly browser: Browser;
+  /** What was built. */
+  readonly folder: string;
+  /** Stops the server: from then on only what browsers have kept is there. */
+  stop(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -33,12 +37,13 @@ export async function openSite(): Promise<Site> {
     args: chromiumArgs,
     env: { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fonts(folder, executablePath) },
   });
+  const stop = (): Promise<void> => server.close();
   const close = async (): Promise<void> => {
     await browser.close();
-    await server.close();
+    await stop();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { origin: `http://127.0.0.1:${port}`, browser, close };
+  return { origin: `http://127.0.0.1:${port}`, browser, folder: outDir, stop, close };
 }
 
 /** A Chromium that came as a package finds no fonts on its own, draws no text then, and cannot be measured. It carries some with it. */
@@ -58,7 +63,7 @@ export interface Watched {
   readonly requests: string[];
 }
 
-export async function openPage({ browser, origin }: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
+export async function openPage({ browser, origin }: Site, prepare?: (page: Page) => Promise<unknown>, path = 'demo/'): Promise<Watched> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
   const page = await context.newPage();
   const complaints: string[] = [];
@@ -68,7 +73,7 @@ export async function openPage({ browser, origin }: Site, prepare?: (page: Page)
   page.on('request', (request) => void requests.push(request.url()));
   page.setDefaultTimeout(PATIENCE_MS);
   await prepare?.(page);
-  await page.goto(`${origin}/demo/`);
+  await page.goto(`${origin}/${path}`);
   return { page, complaints, requests };
 }
 

@@ -1,0 +1,147 @@
+/** Photographs on their way into the collection. */
+import { askAgain, forgetIngest, ingest, unfinishedIngest, type EmbeddingIndex, type Ingest, type IngestFailure, type IngestProgress, type IngestSource, type UnfinishedIngest } from '../../src/search/index.js';
+import { byId, setText } from '../dom.js';
+import { dismiss, showNotice } from '../notices.js';
+import { collectionToAdd, usableModel } from './collection.js';
+import { LOOK, count, time } from './photos.js';
+import { text } from './tiles.js';
+import { setStatus } from './views.js';
+
+const bar = byId('adding-bar', HTMLProgressElement);
+const pause = byId('pause', HTMLButtonElement);
+const failuresList = byId('failures-list', HTMLElement);
+const MOST_FAILURES_SHOWN = 500;
+
+let lostBy: (error: unknown) => boolean = () => false;
+let running: Ingest | undefined;
+/** What was given before a model was there, or while other photographs were added. */
+const waiting: IngestSource[] = [];
+let unfinished: UnfinishedIngest | undefined;
+
+/** Adds photographs: at once, after those that are being added, or when a model is there. */
+export function add(source: IngestSource): void {
+  waiting.push(source);
+  void next();
+}
+
+/** Begins with what waits, if a model is there. */
+export async function next(): Promise<void> {
+  const model = usableModel();
+  byId('waiting', HTMLElement).hidden = waiting.length === 0 || model !== undefined;
+  if (running || !model || waiting.length === 0) return;
+  const source = waiting.shift()!;
+  let index: EmbeddingIndex;
+  try {
+    index = await collectionToAdd();
+  } catch (error) {
+    return showNotice('adding', error, { text: 'Try again', run: () => add(source) });
+  }
+  if (running) return void waiting.unshift(source);
+  dismiss('adding');
+  byId('unfinished', HTMLElement).hidden = true;
+  unfinished = undefined;
+  showFailures([]);
+  const run = ingest(index, model, source, { ...LOOK, onProgress: (progress) => show(progress, run?.failures ?? []) });
+  running = run;
+  show(run.progress, []);
+  try {
+    const report = await run.finished;
+    byId('adding', HTMLElement).hidden = true;
+    setStatus(summary(report));
+    show(report, report.failures);
+  } catch (error) {
+    // With another model, or the same one loaded again, it goes on.
+    if (lostBy(error)) waiting.unshift(source);
+    else if (run.progress.phase !== 'aborted') showNotice('adding', error, { text: 'Go on', run: () => add(source) });
+    setStatus(`Stopped: ${summary(run.progress)}`);
+  } finally {
+    running = undefined;
+    byId('adding', HTMLElement).hidden = true;
+    void next();
+  }
+}
+
+function summary({ added, updated, unchanged, failed, ignored }: IngestProgress): string {
+  const parts = [`${count(added)} added`];
+  if (updated > 0) parts.push(`${updated.toLocaleString('en')} changed`);
+  if (unchanged > 0) parts.push(`${unchanged.toLocaleString('en')} there already`);
+  if (failed > 0) parts.push(`${failed.toLocaleString('en')} failed`);
+  if (ignored > 0) parts.push(`${ignored.toLocaleString('en')} other files passed over`);
+  return `${parts.join(', ')}.`;
+}
+
+function show(progress: IngestProgress, failures: readonly IngestFailure[]): void {
+  const { phase, walking, images, unchanged, added, updated, failed, perSecond, secondsLeft } = progress;
+  const done = unchanged + added + updated + failed;
+  byId('adding', HTMLElement).hidden = phase !== 'running' && phase !== 'paused';
+  setText('adding-what', phase === 'paused' ? 'Paused' : 'Adding photographs');
+  pause.textContent = phase === 'paused' ? 'Go on' : 'Pause';
+  const rate = perSecond === undefined ? '' : perSecond >= 1 ? ` · ${perSecond.toFixed(perSecond < 10 ? 1 : 0)} a second` : ` · ${time(1 / perSecond)} each`;
+  const left = phase === 'paused' || secondsLeft === undefined ? '' : ` · ${time(secondsLeft)} left`;
+  setText('adding-numbers', `${done.toLocaleString('en')} of ${images.toLocaleString('en')}${walking ? ' so far' : ''}${rate}${left}`);
+  if (walking || images === 0) bar.removeAttribute('value');
+  else bar.value = done / images;
+  showFailures(failures);
+}
+
+let failuresShown = 0;
+
+function showFailures(failures: readonly IngestFailure[]): void {
+  if (failures.length < failuresShown || failures.length === 0) {
+    failuresList.replaceChildren();
+    failuresShown = 0;
+  }
+  byId('failures', HTMLElement).hidden = failures.length === 0;
+  setText('failures-count', failures.length === 1 ? '1 file could not be added' : `${failures.length.toLocaleString('en')} files could not be added`);
+  for (; failuresShown < Math.min(failures.length, MOST_FAILURES_SHOWN); failuresShown++) {
+    const { id, error } = failures[failuresShown]!;
+    const item = document.createElement('li');
+    item.append(text('b', id), ': ', error.message);
+    failuresList.append(item);
+  }
+}
+
+/** Says so where an ingest was ended by a reload. */
+export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<void> {
+  unfinished = index && (await unfinishedIngest(index));
+  byId('unfinished', HTMLElement).hidden = !unfinished || running !== undefined;
+  if (!unfinished) return;
+  const { names, handles, images, finished } = unfinished;
+  const what = names.length === 1 ? names[0]! : `${names[0]} and ${names.length - 1} more`;
+  setText('unfinished-what', `${what}: ${finished.toLocaleString('en')} of ${images.toLocaleString('en')} were done. ${handles ? '' : 'Drop the same files or folder again: what is there is passed over.'}`);
+  byId('unfinished-go', HTMLElement).hidden = !handles;
+}
+
+/** @param lost takes the model away, where an error says that it is gone */
+export function startAdding(lost: (error: unknown) => boolean): void {
+  lostBy = lost;
+  pause.addEventListener('click', () => (running?.progress.phase === 'paused' ? running.resume() : running?.pause()));
+  byId('stop', HTMLButtonElement).addEventListener('click', () => {
+    waiting.length = 0;
+    running?.abort();
+  });
+  byId('unfinished-go', HTMLButtonElement).addEventListener('click', () => void goOn());
+  byId('unfinished-forget', HTMLButtonElement).addEventListener('click', () => void forget());
+}
+
+async function goOn(): Promise<void> {
+  const handles = unfinished?.handles;
+  if (!handles) return;
+  try {
+    if (!(await askAgain(handles))) throw new DOMException('The browser was not allowed to read the folder. Press Go on, and allow it.', 'NotAllowedError');
+    byId('unfinished', HTMLElement).hidden = true;
+    add(handles);
+  } catch (error) {
+    showNotice('adding', error);
+  }
+}
+
+async function forget(): Promise<void> {
+  byId('unfinished', HTMLElement).hidden = true;
+  unfinished = undefined;
+  try {
+    await forgetIngest(await collectionToAdd());
+  } catch (error) {
+    showNotice('adding', error);
+  }
+}

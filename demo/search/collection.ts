@@ -1,0 +1,222 @@
+/** The collection: one index, kept in this browser. It is opened without a model; a model is needed to add to it, and must be the one that made it. */
+import { DINOv2Error } from '../../src/index.js';
+import { EmbeddingIndex, deleteIndex, listIndexes, modelIdentity, type IndexHeader, type ModelIdentity } from '../../src/search/index.js';
+import type { DINOv2 } from '../../src/worker/index.js';
+import { byId, setText } from '../dom.js';
+import { megabytes } from '../format.js';
+import { dismiss, showNotice } from '../notices.js';
+import { modelName, weightsName, type Loaded } from '../state.js';
+import { LOOK, count } from './photos.js';
+import { takeFrom } from './pictures.js';
+
+const NAME = 'photographs';
+
+let index: EmbeddingIndex | undefined;
+let loaded: Loaded<DINOv2> | undefined;
+/** Of the model that is loaded, for this page's way to look at photographs. */
+let identity: ModelIdentity | undefined;
+/** Why nothing can be kept here. */
+let forgetful: unknown;
+/** Something is kept that cannot be opened: nothing is made in its place until it is deleted. */
+let blocked = false;
+/** A deletion that is under way. */
+let deletion: Promise<void> = Promise.resolve();
+let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
+
+/** Tells the other tabs that the collection was made, or deleted; what is put into it and taken out they hear of from the library. */
+const tabs = new BroadcastChannel('photograph search');
+
+export const collection = (): EmbeddingIndex | undefined => index;
+
+/** The model, if it is the one that the collection was made with, or if there is no collection. */
+export function usableModel(): DINOv2 | undefined {
+  return loaded && identity && (!index || sameModel(index.header.model)) ? loaded.model : undefined;
+}
+
+function sameModel(of: ModelIdentity | undefined): boolean {
+  return of === undefined || (of.fingerprint === identity?.fingerprint && of.preprocessing === identity.preprocessing);
+}
+
+/** Opens what is kept. */
+export async function openCollection(): Promise<void> {
+  try {
+    const kept = (await listIndexes()).find(({ name }) => name === NAME);
+    blocked = kept !== undefined;
+    if (kept?.condition === 'newer') throw new DINOv2Error('INDEX_NEWER', 'A newer version of this page has made the collection that is kept here. Load this page again with a network.');
+    if (kept && !kept.header) throw new DINOv2Error('INDEX_DAMAGED', 'What is kept of the collection is damaged, so that its model is not known. Delete it, and add the photographs again.');
+    if (kept?.header) become(await EmbeddingIndex.open(NAME, optionsOf(kept.header)));
+    blocked = false;
+  } catch (error) {
+    if (blocked) {
+      return showNotice('collection', error, { text: 'Delete it and begin anew', run: () => void deleteCollection() });
+    }
+    noStorage(error);
+  }
+  show();
+}
+
+function optionsOf({ dim, metric, storage, patches, model }: IndexHeader): Pick<IndexHeader, 'dim' | 'metric' | 'storage' | 'patches' | 'model'> {
+  return { dim, metric, storage, patches, model };
+}
+
+function noStorage(error: unknown): void {
+  forgetful = error;
+  byId('forgetful', HTMLElement).hidden = false;
+  setText('forgetful-reason', error instanceof Error ? error.message : String(error));
+}
+
+function become(next: EmbeddingIndex | undefined): void {
+  index?.dispose();
+  index = next;
+  takeFrom(next);
+  next?.on('change', showSoon);
+  onOpened(next);
+  checkModel();
+}
+
+/** The collection that photographs are added to: made now, where there is none. */
+export async function collectionToAdd(): Promise<EmbeddingIndex> {
+  await deletion;
+  if (blocked) throw new DINOv2Error('INDEX_FILE', 'The collection that is kept here cannot be opened, and is not written over. Delete it first.');
+  if (!loaded || !identity) throw new DINOv2Error('MODEL_MISSING', 'Adding photographs needs a model. Load one first.');
+  if (index) return index;
+  const patches = byId('parts', HTMLInputElement).checked ? 'int8' : 'none';
+  const options = { dim: loaded.model.config.embedDim, patches, model: identity } as const;
+  if (!forgetful) {
+    try {
+      become(await EmbeddingIndex.open(NAME, { ...options, persist: true }));
+      tabs.postMessage('made');
+    } catch (error) {
+      if ((await listIndexes().catch(() => [])).some(({ name }) => name === NAME)) throw error;
+      noStorage(error);
+    }
+  }
+  if (!index) become(new EmbeddingIndex(options));
+  show();
+  return index!;
+}
+
+export async function setModel(next: Loaded<DINOv2> | undefined): Promise<void> {
+  loaded = next;
+  identity = undefined;
+  setText('running', next ? (next.choice.weights === 'file' ? modelName(next.choice) : `${modelName(next.choice)}, ${weightsName(next.choice)}`) : 'none');
+  if (next) {
+    const made = await modelIdentity(next.model, { ...LOOK, id: weightsName(next.choice) });
+    if (loaded !== next) return;
+    identity = made;
+  }
+  checkModel();
+  show();
+}
+
+/** Says so where the model that is loaded is not the one of the collection. */
+function checkModel(): void {
+  const of = index?.header.model;
+  if (!identity || !of || sameModel(of)) return dismiss('other');
+  const found = of.fingerprint === identity.fingerprint ? `${of.id}, with other preprocessing (${of.preprocessing})` : of.id;
+  showNotice('other', new DINOv2Error('INDEX_MODEL', `Vectors of two models cannot be compared. This collection was made by ${found}; loaded is ${identity.id}. Load that one to add photographs or to search with new ones; what is in the collection can be searched all the same.`));
+}
+
+export function deleteCollection(): Promise<void> {
+  deletion = deletion.then(deleteNow);
+  return deletion;
+}
+
+/** What fails is shown, so it never rejects. */
+async function deleteNow(): Promise<void> {
+  try {
+    become(undefined);
+    if (!forgetful) await deleteIndex(NAME);
+    tabs.postMessage('deleted');
+    blocked = false;
+    dismiss('collection');
+    dismiss('other');
+  } catch (error) {
+    showNotice('collection', error);
+  }
+  show();
+}
+
+export async function exportCollection(kind: 'safetensors' | 'npy'): Promise<void> {
+  if (!index) return;
+  try {
+    if (kind === 'safetensors') return save(await index.export(), `${NAME}.safetensors`);
+    const { npy, ids } = await index.exportNpy();
+    save(npy, `${NAME}.npy`);
+    save(ids, `${NAME}-ids.json`);
+  } catch (error) {
+    showNotice('collection', error);
+  }
+}
+
+/** Adds what was exported, here or elsewhere. */
+export async function importCollection(file: Blob): Promise<void> {
+  await deletion;
+  try {
+    if (!index) {
+      const { header } = await EmbeddingIndex.import(file);
+      become(forgetful ? new EmbeddingIndex(optionsOf(header)) : await EmbeddingIndex.open(NAME, { ...optionsOf(header), persist: true }));
+      tabs.postMessage('made');
+    }
+    await index!.importFrom(file);
+    dismiss('collection');
+  } catch (error) {
+    showNotice('collection', error);
+  }
+  show();
+}
+
+function save(blob: Blob, name: string): void {
+  const link = document.createElement('a');
+  const url = URL.createObjectURL(blob);
+  link.download = name;
+  link.href = url;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+let soon: ReturnType<typeof setTimeout> | undefined;
+function showSoon(): void {
+  soon ??= setTimeout(show, 500);
+}
+
+/** Figures and buttons. */
+function show(): void {
+  clearTimeout(soon);
+  soon = undefined;
+  const size = index?.size ?? 0;
+  setText('count', size.toLocaleString('en'));
+  setText('made-by', index ? (index.header.model?.id ?? 'unknown') : '–');
+  for (const id of ['export', 'export-npy']) byId(id, HTMLButtonElement).disabled = size === 0;
+  byId('delete', HTMLButtonElement).disabled = !index && !blocked;
+  byId('search-file', HTMLButtonElement).disabled = size === 0 || !usableModel();
+  byId('kinds', HTMLFieldSetElement).disabled = index !== undefined;
+  if (index) byId('parts', HTMLInputElement).checked = index.header.patches !== 'none';
+  setText('parts-hint', index ? (index.header.patches === 'none' ? 'not kept in this one' : 'kept in this one') : '75 kB a photograph');
+  setText('sure-what', `${count(size)}: their vectors and small pictures. The files themselves stay where they are.`);
+  void showUsage();
+}
+
+/** Bytes of the vectors, and of all that this origin keeps: small pictures and the model too. */
+async function showUsage(): Promise<void> {
+  const from = index;
+  if (!from || forgetful) return setText('kept', forgetful ? 'nothing' : '–');
+  const { usage } = (await navigator.storage.estimate().catch(() => undefined)) ?? {};
+  const kept = (await listIndexes().catch(() => [])).find(({ name }) => name === NAME);
+  if (index === from) setText('kept', `${megabytes(kept?.bytes ?? 0)}${usage ? `; ${megabytes(usage)} with pictures and model` : ''}`);
+}
+
+/** Whether a safetensors file is an exported collection: a checkpoint's header has no such metadata. */
+export async function isCollection(file: Blob): Promise<boolean> {
+  const length = new DataView(await file.slice(0, 8).arrayBuffer());
+  if (length.byteLength < 8) return false;
+  return (await file.slice(8, 8 + Math.min(length.getUint32(0, true), 1 << 20)).text()).includes('"dinov2-webgpu/index"');
+}
+
+export function startCollection(opened: (index: EmbeddingIndex | undefined) => void): void {
+  onOpened = opened;
+  tabs.addEventListener('message', ({ data }) => {
+    if (data === 'deleted') become(undefined);
+    if (!index) void openCollection();
+  });
+}

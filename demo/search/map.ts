@@ -1,0 +1,171 @@
+/** All photographs on a plane: near each other where they look alike. Pointer: the nearest one is named, a click opens it. Keyboard: arrows go from one to the next. */
+import type { EmbeddingIndex, MapPoint } from '../../src/search/index.js';
+import { nameOf } from './photos.js';
+import { urlOf } from './pictures.js';
+import { text } from './tiles.js';
+
+/** Pictures that are drawn; of more photographs the others are dots. */
+const MOST_PICTURES = 600;
+/** Furthest distance of the pointer, in pixels, at which a photograph is meant. */
+const REACH_PX = 48;
+
+interface Placed {
+  readonly id: string;
+  /** In the unit square. */
+  readonly x: number;
+  readonly y: number;
+}
+
+export class MapView {
+  readonly #canvas = document.createElement('canvas');
+  readonly #label = text('p', '', 'label');
+  readonly #points: readonly Placed[];
+  readonly #images = new Map<string, HTMLImageElement>();
+  readonly #observer = new ResizeObserver(() => this.#draw());
+  #at: Placed | undefined;
+  #frame = 0;
+
+  constructor(index: EmbeddingIndex, points: readonly MapPoint[], into: HTMLElement, onOpen: (id: string) => void) {
+    this.#points = toSquare(points);
+    const frame = document.createElement('div');
+    frame.className = 'map';
+    this.#canvas.tabIndex = 0;
+    this.#canvas.setAttribute('role', 'application');
+    this.#canvas.setAttribute('aria-roledescription', 'map');
+    this.#label.hidden = true;
+    this.#label.setAttribute('aria-hidden', 'true');
+    frame.append(this.#canvas, this.#label);
+    into.replaceChildren(frame, text('p', 'Photographs that look alike lie near each other. Click one to search with it; by keyboard: arrows, and Enter.', 'hint'));
+    this.#say();
+    this.#observer.observe(this.#canvas);
+    this.#canvas.addEventListener('pointermove', ({ offsetX, offsetY }) => this.#go(this.#nearest(offsetX, offsetY)));
+    this.#canvas.addEventListener('pointerleave', () => this.#go(undefined));
+    this.#canvas.addEventListener('blur', () => this.#go(undefined));
+    this.#canvas.addEventListener('click', ({ offsetX, offsetY }) => {
+      const point = this.#nearest(offsetX, offsetY);
+      if (point) onOpen(point.id);
+    });
+    this.#canvas.addEventListener('keydown', (event) => {
+      if (event.key === 'Enter' && this.#at) onOpen(this.#at.id);
+      else if (event.key.startsWith('Arrow')) this.#step(event.key);
+      else return;
+      event.preventDefault();
+    });
+    void this.#load(index);
+  }
+
+  dispose(): void {
+    this.#observer.disconnect();
+    cancelAnimationFrame(this.#frame);
+  }
+
+  async #load(index: EmbeddingIndex): Promise<void> {
+    for (const { id } of this.#points.slice(0, MOST_PICTURES)) {
+      if (!index.has(id)) continue;
+      const url = await urlOf(id).catch(() => undefined);
+      if (!url || !this.#canvas.isConnected) continue;
+      const image = new Image();
+      image.src = url;
+      image.addEventListener('load', () => {
+        this.#images.set(id, image);
+        this.#drawSoon();
+      });
+    }
+  }
+
+  #place({ x, y }: Placed): readonly [x: number, y: number] {
+    const { clientWidth, clientHeight } = this.#canvas;
+    const margin = 40;
+    return [margin + x * (clientWidth - 2 * margin), margin + y * (clientHeight - 2 * margin)];
+  }
+
+  #nearest(x: number, y: number): Placed | undefined {
+    let [best, least]: [Placed | undefined, number] = [undefined, REACH_PX ** 2];
+    for (const point of this.#points) {
+      const [px, py] = this.#place(point);
+      const distance = (px - x) ** 2 + (py - y) ** 2;
+      if (distance < least) [best, least] = [point, distance];
+    }
+    return best;
+  }
+
+  /** To the nearest one in that direction: what lies aside counts twice. */
+  #step(key: string): void {
+    const from = this.#at;
+    if (!from) return this.#go(this.#points[0]);
+    const [dx, dy] = [key === 'ArrowRight' ? 1 : key === 'ArrowLeft' ? -1 : 0, key === 'ArrowDown' ? 1 : key === 'ArrowUp' ? -1 : 0];
+    let [best, least]: [Placed | undefined, number] = [undefined, Infinity];
+    for (const point of this.#points) {
+      const ahead = (point.x - from.x) * dx + (point.y - from.y) * dy;
+      const aside = Math.abs((point.x - from.x) * dy) + Math.abs((point.y - from.y) * dx);
+      if (ahead > 0 && ahead + 2 * aside < least) [best, least] = [point, ahead + 2 * aside];
+    }
+    if (best) this.#go(best);
+  }
+
+  #go(point: Placed | undefined): void {
+    if (point === this.#at) return;
+    this.#at = point;
+    this.#say();
+    this.#drawSoon();
+  }
+
+  #say(): void {
+    const at = this.#at;
+    this.#canvas.setAttribute('aria-label', at ? `Map, at ${nameOf(at.id)}` : `Map of ${this.#points.length} photographs`);
+    this.#label.hidden = !at;
+    this.#canvas.style.cursor = at ? 'pointer' : '';
+    if (!at) return;
+    const [x, y] = this.#place(at);
+    this.#label.textContent = nameOf(at.id);
+    this.#label.style.left = `${Math.min(x + 10, this.#canvas.clientWidth - 200)}px`;
+    this.#label.style.top = `${y < 80 ? y + 40 : y - 64}px`;
+  }
+
+  #drawSoon(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw(): void {
+    const { clientWidth, clientHeight } = this.#canvas;
+    const ratio = devicePixelRatio;
+    this.#canvas.width = Math.round(clientWidth * ratio);
+    this.#canvas.height = Math.round(clientHeight * ratio);
+    const context = this.#canvas.getContext('2d')!;
+    context.scale(ratio, ratio);
+    context.imageSmoothingQuality = 'high';
+    const { color } = getComputedStyle(this.#canvas);
+    const side = Math.min(72, Math.max(24, Math.sqrt((clientWidth * clientHeight) / (this.#points.length * 2.2))));
+    for (const point of this.#points) if (point !== this.#at) this.#drawPoint(context, point, side, color);
+    if (this.#at) this.#drawPoint(context, this.#at, Math.max(side, 56) * 1.4, color);
+  }
+
+  #drawPoint(context: CanvasRenderingContext2D, point: Placed, side: number, color: string): void {
+    const [x, y] = this.#place(point);
+    const image = this.#images.get(point.id);
+    context.fillStyle = color;
+    if (!image) {
+      context.globalAlpha = 0.55;
+      context.beginPath();
+      context.arc(x, y, point === this.#at ? 7 : 3.5, 0, 7);
+      context.fill();
+      context.globalAlpha = 1;
+      return;
+    }
+    const scale = side / Math.max(image.naturalWidth, image.naturalHeight);
+    const [width, height] = [image.naturalWidth * scale, image.naturalHeight * scale];
+    if (point === this.#at) context.fillRect(x - width / 2 - 2, y - height / 2 - 2, width + 4, height + 4);
+    context.drawImage(image, x - width / 2, y - height / 2, width, height);
+  }
+}
+
+/** Into the unit square, each axis on its own; a single point lies in the middle. */
+function toSquare(points: readonly MapPoint[]): Placed[] {
+  const scaled = (values: readonly number[]): number[] => {
+    const [least, most] = [values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity)];
+    return values.map((value) => (most > least ? (value - least) / (most - least) : 0.5));
+  };
+  const [xs, ys] = [scaled(points.map(({ x }) => x)), scaled(points.map(({ y }) => -y))];
+  return points.map(({ id }, i) => ({ id, x: xs[i]!, y: ys[i]! }));
+}

@@ -1,0 +1,105 @@
+/** The model, in a worker, so that the page stays quick while photographs are added. It comes and goes. What was loaded last comes by itself at the next visit, where that needs no network. */
+import { checkSupport, DINOv2Error, listCached } from '../../src/index.js';
+import { DINOv2 } from '../../src/worker/index.js';
+import { byId } from '../dom.js';
+import { loadModel } from '../engine.js';
+import { setForm, setLoaded, setUnusable } from '../form.js';
+import { Latest } from '../latest.js';
+import { dismiss, showNotice } from '../notices.js';
+import { hubId, modelName, type Loaded, type ModelChoice } from '../state.js';
+import { hideLoading, showAdapter, showLoading, showProgress, showUnsupported } from '../view.js';
+import { setModel } from './collection.js';
+import { setStatus } from './views.js';
+
+const KEY = 'search model';
+export const firstChoice: ModelChoice = { size: 'small', registers: false, weights: 'hub', dtype: 'fp32' };
+
+const loads = new Latest();
+let loaded: Loaded<DINOv2> | undefined;
+let onModel: () => void = () => undefined;
+
+export const currentChoice = (): ModelChoice => loaded?.choice ?? firstChoice;
+
+export async function load(choice: ModelChoice): Promise<void> {
+  setForm(choice);
+  setLoaded(loaded?.choice, choice);
+  showLoading(choice);
+  try {
+    const next = await loads.start((signal) => loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || showProgress(progress))));
+    if (next) await become(next);
+    else if (loads.busy) return; // a newer load has the screen
+  } catch (error) {
+    showNotice('model', error, { text: 'Try again', run: () => void load(choice) });
+  }
+  hideLoading(loaded);
+  setLoaded(loaded?.choice, undefined);
+  if (loaded) setForm(loaded.choice);
+}
+
+export function cancelLoad(): void {
+  loads.abort();
+}
+
+async function become(next: Loaded<DINOv2>): Promise<void> {
+  const before = loaded;
+  loaded = next;
+  dismiss('model');
+  showAdapter(next.model.adapter);
+  remember(next.choice);
+  await setModel(next);
+  before?.model.dispose();
+  setStatus(`${modelName(next.choice)} is loaded.`);
+  onModel();
+}
+
+/** Takes the model away where an error says that its GPU or its worker is gone; says whether that was so. */
+export function lostBy(error: unknown): boolean {
+  if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code)) return false;
+  if (loaded) void lose(loaded, error);
+  return true;
+}
+
+async function lose({ choice, model }: Loaded<DINOv2>, error: unknown): Promise<void> {
+  model.dispose();
+  loaded = undefined;
+  await setModel(undefined);
+  setLoaded(undefined, undefined);
+  hideLoading(undefined);
+  showNotice('model', error, { text: 'Load the model again', run: () => void load(choice) });
+}
+
+/** Of a file that was chosen nothing can be remembered. */
+function remember({ size, registers, weights, dtype }: ModelChoice): void {
+  try {
+    if (weights === 'file') localStorage.removeItem(KEY);
+    else localStorage.setItem(KEY, JSON.stringify({ size, registers, weights, dtype }));
+  } catch {
+    // a browser that keeps nothing for this page does not keep the choice either
+  }
+}
+
+function remembered(): ModelChoice | undefined {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY) ?? 'null') as ModelChoice | null;
+    const known = kept && ['small', 'base', 'large'].includes(kept.size) && ['synthetic', 'hub'].includes(kept.weights) && ['fp32', 'fp16'].includes(kept.dtype);
+    return known ? { size: kept.size, registers: kept.registers === true, weights: kept.weights, dtype: kept.dtype } : undefined;
+  } catch {
+    return undefined; // not what this page writes
+  }
+}
+
+/** Says what is missing, or loads what was loaded last. Nothing is downloaded that was not asked for. */
+export async function startModel(onLoaded: () => void): Promise<void> {
+  onModel = onLoaded;
+  const choice = remembered();
+  setForm(choice ?? firstChoice);
+  const support = await checkSupport();
+  if (support.adapter) showAdapter(support.adapter);
+  if (!support.ok) {
+    showUnsupported(support);
+    setUnusable();
+    for (const id of ['add-folder', 'add-files']) byId(id, HTMLButtonElement).disabled = true;
+    return;
+  }
+  if (choice && (choice.weights === 'synthetic' || (await listCached()).some(({ id }) => id === hubId(choice)))) await load(choice);
+}

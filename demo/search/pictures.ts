@@ -1,0 +1,56 @@
+/** Small pictures of the collection, as addresses of this page; each is read once, when it comes into view. */
+import type { EmbeddingIndex } from '../../src/search/index.js';
+
+let source: EmbeddingIndex | undefined;
+const urls = new Map<string, Promise<string | undefined>>();
+
+/** From now on pictures come from this index. */
+export function takeFrom(index: EmbeddingIndex | undefined): void {
+  forget([...urls.keys()]);
+  source = index;
+}
+
+export function urlOf(id: string): Promise<string | undefined> {
+  let url = urls.get(id);
+  if (!url) {
+    url = (source?.thumbnail(id) ?? Promise.resolve(undefined)).then((blob) => blob && URL.createObjectURL(blob));
+    url.catch(() => urls.delete(id));
+    urls.set(id, url);
+  }
+  return url;
+}
+
+/** Items that have changed or gone. */
+export function forget(ids: readonly string[]): void {
+  for (const id of ids) {
+    void urls.get(id)?.then((url) => url && URL.revokeObjectURL(url), () => undefined);
+    urls.delete(id);
+  }
+}
+
+const inView = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting || !(target instanceof HTMLImageElement)) continue;
+      inView.unobserve(target);
+      void show(target);
+    }
+  },
+  { rootMargin: '400px' },
+);
+
+async function show(image: HTMLImageElement): Promise<void> {
+  const url = await urlOf(image.dataset['id'] ?? '').catch(() => undefined);
+  if (url) image.src = url;
+  else image.closest('.cell')?.classList.add('blank'); // its name is shown instead
+}
+
+/** An image of an item, which is loaded when it comes near. */
+export function picture(id: string): HTMLImageElement {
+  const image = document.createElement('img');
+  image.alt = ''; // the label beside it has the name
+  image.dataset['id'] = id;
+  image.decoding = 'async';
+  inView.observe(image);
+  return image;
+}

@@ -1,0 +1,99 @@
+/** Ways in: buttons, drops, pastes. A drop is asked what it is for by where it lands. */
+import { droppedFiles, type IngestSource } from '../../src/search/index.js';
+import { byId } from '../dom.js';
+import { showNotice } from '../notices.js';
+
+export interface Ways {
+  onAdd(source: IngestSource): void;
+  onSearch(photograph: File): void;
+  /** Weights, or an exported collection. */
+  onSafetensors(file: File, config: File | undefined): void;
+  onImport(file: File): void;
+  /** Whether a photograph can be searched with. */
+  canSearch(): boolean;
+}
+
+/** Chromium's, which gives a handle that is good for later visits. */
+type Picker = (options: { id: string; mode: 'read' }) => Promise<FileSystemDirectoryHandle>;
+
+export function startWays(ways: Ways): void {
+  const files = ({ files: chosen }: HTMLInputElement): File[] => [...(chosen ?? [])];
+  const onChosen = (id: string, take: (chosen: File[]) => void): HTMLInputElement => {
+    const input = byId(id, HTMLInputElement);
+    input.addEventListener('change', () => {
+      const chosen = files(input);
+      input.value = ''; // the same may be chosen again
+      if (chosen.length > 0) take(chosen);
+    });
+    return input;
+  };
+
+  const folder = onChosen('folder-input', (chosen) => ways.onAdd(chosen));
+  const photographs = onChosen('files-input', (chosen) => ways.onAdd(chosen));
+  const search = onChosen('search-input', ([photograph]) => ways.onSearch(photograph!));
+  const exported = onChosen('import-file', ([file]) => ways.onImport(file!));
+  const weights = onChosen('weights-file', (chosen) => takeSafetensors(chosen, ways));
+  const click = (id: string, run: () => void): void => byId(id, HTMLButtonElement).addEventListener('click', run);
+  click('add-files', () => photographs.click());
+  click('search-file', () => search.click());
+  click('import', () => exported.click());
+  click('choose-weights', () => weights.click());
+  click('add-folder', () => void pickFolder(folder, ways));
+  startDrops(ways);
+  addEventListener('paste', ({ clipboardData }) => {
+    const [photograph] = [...(clipboardData?.files ?? [])];
+    if (!photograph) return;
+    if (ways.canSearch()) ways.onSearch(photograph);
+    else ways.onAdd([photograph]);
+  });
+}
+
+async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void> {
+  const picker = (globalThis as { showDirectoryPicker?: Picker }).showDirectoryPicker;
+  if (!picker) return fallback.click();
+  try {
+    ways.onAdd(await picker({ id: 'photographs', mode: 'read' }));
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') return; // the visitor thought better of it
+    showNotice('adding', error);
+  }
+}
+
+/** True if there were weights, or a collection, among the files. */
+function takeSafetensors(files: readonly File[], ways: Ways): boolean {
+  const file = files.find(({ name }) => /\.safetensors$/i.test(name));
+  if (file) ways.onSafetensors(file, files.find(({ name }) => /\.json$/i.test(name)));
+  return file !== undefined;
+}
+
+function startDrops(ways: Ways): void {
+  const drop = byId('drop', HTMLElement);
+  const zones = [...drop.querySelectorAll<HTMLElement>('[data-zone]')];
+  const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes('Files') ?? false;
+  /** One photograph may be meant for a search: then the right half is for that. */
+  const forSearch = ({ clientX, dataTransfer }: DragEvent): boolean => !drop.classList.contains('single') && dataTransfer?.items.length === 1 && clientX > innerWidth / 2;
+
+  addEventListener('dragover', (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    drop.hidden = false;
+    drop.classList.toggle('single', event.dataTransfer?.items.length !== 1 || !ways.canSearch());
+    for (const zone of zones) {
+      zone.hidden = zone.dataset['zone'] === 'search' && drop.classList.contains('single');
+      zone.classList.toggle('over', (zone.dataset['zone'] === 'search') === forSearch(event));
+    }
+  });
+  addEventListener('dragleave', ({ relatedTarget }) => {
+    if (relatedTarget === null) drop.hidden = true; // the pointer left the window
+  });
+  addEventListener('drop', (event) => {
+    const search = !drop.hidden && forSearch(event);
+    drop.hidden = true;
+    if (!hasFiles(event) || !event.dataTransfer) return;
+    event.preventDefault();
+    const files = [...event.dataTransfer.files];
+    if (takeSafetensors(files, ways)) return;
+    if (search && files[0] && files[0].size > 0) ways.onSearch(files[0]);
+    else ways.onAdd(droppedFiles(event.dataTransfer.items));
+  });
+}

@@ -1,0 +1,82 @@
+/** Images → their vectors, and their patches where those are asked for: one forward for both. */
+import { DINOv2Error } from '../../errors.js';
+import type { PixelOptions } from '../../image/preprocess.js';
+import { checkPooling, pool, type Pooling } from '../../tasks/pooling.js';
+import type { PatchTokens } from '../options.js';
+import type { IngestFeatures, IngestModel } from './target.js';
+
+export interface DescribeOptions extends PixelOptions {
+  /** How tokens become the vector. Default `cls`. */
+  readonly pooling?: Pooling | undefined;
+  /** Whether to give the patches too. Default false. */
+  readonly patches?: boolean | undefined;
+}
+
+/** What an index can take, or be asked with. */
+export interface Description {
+  readonly vector: Float32Array<ArrayBuffer>;
+  readonly patches?: PatchTokens | undefined;
+}
+
+/** @throws ImageError if the image cannot be used, or the options do not fit together; DeviceError; the signal's reason */
+export async function describeImage(model: IngestModel, image: Blob, options: DescribeOptions = {}): Promise<Description> {
+  const [only] = await describeImages(model, [image], options);
+  if (only instanceof Error) throw only;
+  return only!;
+}
+
+/**
+ * Descriptions of images that may differ in size, in their order. An image that cannot be used gives its error and the others go on; whatever else
+ * fails is thrown.
+ * @throws ImageError INPUT_SHAPE if the options do not fit together; DeviceError; the signal's reason
+ */
+export async function describeImages(model: IngestModel, images: readonly Blob[], options: DescribeOptions = {}): Promise<(Description | Error)[]> {
+  const { pooling = 'cls', patches = false, ...pixels } = options;
+  checkPooling(pooling);
+  try {
+    return await ofAll(model, images, pooling, patches, pixels);
+  } catch (error) {
+    if (!isOfTheImage(error, images.length)) throw error;
+    if (images.length === 1) return [error];
+  }
+  // One of them cannot be used, and nothing says which: each on its own.
+  const each: (Description | Error)[] = [];
+  for (const image of images) each.push(...(await describeImages(model, [image], options)));
+  return each;
+}
+
+/** Whether an error says something of an image, not of the model, its device or the options. A batch can be too large where an image is not. */
+function isOfTheImage(error: unknown, images: number): error is Error {
+  if (error instanceof DOMException) return error.name === 'NotReadableError' || error.name === 'NotFoundError';
+  if (!(error instanceof DINOv2Error)) return false;
+  return error.code.startsWith('IMAGE_') || error.code === 'DEVICE_LIMIT' || (error.code === 'DEVICE_MEMORY' && images > 1);
+}
+
+async function ofAll(model: IngestModel, images: readonly Blob[], pooling: Pooling, patches: boolean, pixels: PixelOptions): Promise<Description[]> {
+  const groups = await model.featuresBySize(images, pixels);
+  const described: Description[] = [];
+  try {
+    for (const { indices, features } of groups) {
+      (await descriptionsOf(features, pooling, patches)).forEach((description, i) => {
+        described[indices[i]!] = description;
+      });
+    }
+    return described;
+  } finally {
+    for (const { features } of groups) features.dispose();
+  }
+}
+
+async function descriptionsOf(features: IngestFeatures, pooling: Pooling, withPatches: boolean): Promise<Description[]> {
+  const { batch, rows, cols, embedDim, numTokens, numRegisterTokens } = features;
+  if (pooling === 'cls' && !withPatches) {
+    const cls = await features.clsToken();
+    return Array.from({ length: batch }, (_, image) => ({ vector: Float32Array.from(cls.subarray(image * embedDim, (image + 1) * embedDim)) }));
+  }
+  const tokens = await features.lastHiddenState();
+  return pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).map((vector, image) => {
+    if (!withPatches) return { vector };
+    const first = image * numTokens + 1 + numRegisterTokens;
+    return { vector, patches: { rows, cols, tokens: tokens.slice(first * embedDim, (image + 1) * numTokens * embedDim) } };
+  });
+}

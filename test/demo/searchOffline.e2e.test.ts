@@ -1,0 +1,142 @@
+/** The search page after a reload, after an update, and with the network off. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Page } from 'playwright';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { added, cropped, found, loadTiny, make, openSearch, ready, shown, stripes, whole } from './searchSite.js';
+import { give, openSite, PATIENCE_MS, tiny, type Site } from './site.js';
+
+let site: Site;
+beforeAll(async () => void (site = await openSite()));
+afterAll(() => site?.close());
+
+/** What takes a forward takes seconds where a processor plays the GPU. */
+const PATIENCE = { timeout: PATIENCE_MS };
+const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
+
+const working = (page: Page): Promise<unknown> => page.waitForFunction(async () => (await navigator.serviceWorker.ready).active?.state === 'activated');
+
+describe('a folder', () => {
+  const names = Array.from({ length: 36 }, (_, i) => `${String(i).padStart(2, '0')}.png`);
+  let page: Page;
+  beforeAll(async () => {
+    // The browser's dialog is played: what it gives is a folder of the origin's own file system, which has handles as any other.
+    ({ page } = await openSearch(site, (fresh) =>
+      fresh.addInitScript(() => {
+        Object.assign(globalThis, { showDirectoryPicker: async () => (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true }) });
+      }),
+    ));
+    const files = (await stripes(page, names)).map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
+    await page.evaluate(async (list) => {
+      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true });
+      for (const { name, base64 } of list) {
+        const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
+        await writable.write(Uint8Array.from(atob(base64), (each) => each.charCodeAt(0)));
+        await writable.close();
+      }
+    }, files);
+    await loadTiny(page);
+  });
+  afterAll(() => page.context().close());
+
+  it('can be paused, goes on after a reload where it was, and is whole in the end', async () => {
+    await page.locator('#add-folder').click();
+    await page.waitForFunction(() => document.querySelectorAll('#view li').length >= 8);
+    await page.locator('#pause').click();
+    await page.locator('#adding-what', { hasText: 'Paused' }).waitFor();
+    const standing = async (): Promise<number> => Number(await text(page, 'count'));
+    await expect.poll(standing, PATIENCE).toBeGreaterThanOrEqual(8);
+    await page.waitForTimeout(700);
+    const [before, images] = [await standing(), names.length];
+    await page.waitForTimeout(700);
+    expect(await standing()).toBe(before); // nothing goes on
+    expect(before).toBeLessThan(images);
+
+    await page.reload();
+    await ready(page);
+    await page.locator('#unfinished').waitFor();
+    expect(await text(page, 'unfinished-what')).toBe(`Holiday: ${before} of ${images} were done.`);
+    await loadTiny(page);
+    await page.locator('#unfinished-go').click();
+    expect(await added(page)).toBe(`${images - before} photographs added, ${before} there already.`);
+    expect((await shown(page)).sort()).toEqual(names);
+    await page.reload();
+    await ready(page);
+    expect(await page.locator('#unfinished').isVisible()).toBe(false);
+  });
+
+  it('shows the photograph itself, not the small picture, where its folder may be read', async () => {
+    await page.locator('#view .tiles button', { hasText: '07.png' }).click();
+    await found(page, '07.png');
+    await expect.poll(() => page.locator('#query-image').evaluate(async (image: HTMLImageElement) => (await fetch(image.src).then((response) => response.blob(), () => new Blob())).type), PATIENCE).toMatch(/png|^$/);
+  });
+});
+
+describe('a new version', () => {
+  it('is offered, takes over when asked, and leaves nothing of the one before', async () => {
+    const { page } = await openSearch(site);
+    await working(page);
+    await page.reload(); // the first visit is not served by the worker
+    await ready(page);
+    expect(await page.locator('#fresh').isVisible()).toBe(false);
+    const [before] = await page.evaluate(() => caches.keys());
+    const script = join(site.folder, 'demo/sw.js');
+    const old = readFileSync(script, 'utf8');
+    writeFileSync(script, old.replace(/VERSION = "[^"]+"/, 'VERSION = "of the test"'));
+    try {
+      await page.evaluate(async () => (await navigator.serviceWorker.ready).update());
+      await page.locator('#fresh').waitFor();
+      await Promise.all([page.waitForEvent('load'), page.locator('#fresh-load').click()]);
+      await ready(page);
+      await expect.poll(() => page.evaluate(() => caches.keys()), PATIENCE).toEqual(['dinov2-webgpu-demo of the test']);
+      expect(before).toMatch(/^dinov2-webgpu-demo [0-9a-f]{16}$/);
+    } finally {
+      writeFileSync(script, old);
+    }
+    await page.context().close();
+  });
+});
+
+// The last one: the server is stopped in it.
+describe('the network off, after the first visit', () => {
+  it('the page comes, with its model; photographs are dropped, and found by a crop of them', async () => {
+    const { page } = await openSearch(site);
+    const context = page.context();
+    const asked: string[] = [];
+    await context.route(/^https:/, (route) => {
+      const url = route.request().url();
+      asked.push(url);
+      const file = url.split('/').at(-1)!;
+      return route.fulfill({ status: 200, headers: { 'access-control-allow-origin': '*' }, contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream', body: readFileSync(join(tiny, file)) });
+    });
+    await page.locator('#load').click(); // the hub's ViT-S, played by the tiny model
+    await page.locator('#running', { hasText: 'facebook/dinov2-small' }).waitFor();
+    expect(asked.sort()).toEqual(['config.json', 'model.safetensors'].map((file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`));
+    await working(page);
+    const kept = await page.evaluate(async () => {
+      const all = await Promise.all((await caches.keys()).map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
+      return all.flat();
+    });
+    expect(kept.length).toBeGreaterThan(8);
+    expect(kept.filter((url) => !url.startsWith(site.origin) || /safetensors|bench/.test(url))).toEqual([]); // no weights
+
+    const [photographs, queries] = [await make(page, whole), await make(page, cropped)];
+    await context.unroute(/^https:/);
+    await site.stop();
+    await context.setOffline(true);
+    asked.length = 0;
+    await page.reload();
+    await ready(page);
+    await page.locator('#running', { hasText: 'facebook/dinov2-small' }).waitFor();
+    await give(page, 'drop', ...photographs);
+    expect(await added(page)).toBe('4 photographs added.');
+    for (const query of queries) {
+      await give(page, 'paste', query);
+      expect((await found(page, query.name))[0]).toBe(query.name.replace('-cropped', ''));
+    }
+    await page.goto(`${site.origin}/demo/`); // its neighbour is there too
+    expect(await page.locator('h1').innerText()).toBe('DINOv2 on WebGPU');
+    expect(asked).toEqual([]);
+    await context.close();
+  });
+});

@@ -1,0 +1,104 @@
+/** The search page in eight tabs at once, and where what it keeps is missing or damaged. */
+import type { BrowserContext, Page } from 'playwright';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { added, found, loadTiny, openSearch, ready, stripes } from './searchSite.js';
+import { give, notice, openSite, PATIENCE_MS, type Site } from './site.js';
+
+let site: Site;
+beforeAll(async () => void (site = await openSite()));
+afterAll(() => site?.close());
+
+/** What takes a forward takes seconds where a processor plays the GPU. */
+const PATIENCE = { timeout: PATIENCE_MS };
+const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
+
+/** Another tab of the same browser. */
+async function openTab(context: BrowserContext, prepare?: (page: Page) => Promise<unknown>): Promise<Page> {
+  const page = await context.newPage();
+  page.setDefaultTimeout(120_000);
+  await prepare?.(page);
+  await page.goto(`${site.origin}/demo/search/`);
+  await ready(page);
+  return page;
+}
+
+describe('eight tabs at once', () => {
+  it('have one collection: what one adds or removes, all have', async () => {
+    const { page: first } = await openSearch(site);
+    const context = first.context();
+    const others = await Promise.all(Array.from({ length: 7 }, () => openTab(context)));
+    const photographs = await stripes(first, ['a.png', 'b.png', 'c.png', 'd.png', 'e.png']);
+    await loadTiny(first);
+    await give(first, 'drop', ...photographs);
+    await added(first);
+    await Promise.all(others.map(async (other) => expect.poll(() => text(other, 'count'), PATIENCE).toBe('5')));
+    const last = others.at(-1)!;
+    await last.locator('#view .tiles button', { hasText: 'c.png' }).click();
+    await found(last, 'c.png');
+    await last.locator('#query-remove').click();
+    await Promise.all([first, ...others].map(async (tab) => expect.poll(() => text(tab, 'count'), PATIENCE).toBe('4')));
+
+    // A ninth, in which there is no WebGPU: what is there is searched all the same.
+    const without = await openTab(context, (fresh) => fresh.addInitScript(() => void Reflect.deleteProperty(Navigator.prototype, 'gpu')));
+    await without.locator('#unsupported').waitFor();
+    expect(await text(without, 'unsupported')).toMatch(/WEBGPU_MISSING/);
+    await without.locator('#view .tiles button').first().click();
+    expect(await found(without, 'a.png')).toHaveLength(3);
+    expect(await text(without, 'backend')).toBe('the processor');
+    expect(await without.locator('#add-files').isDisabled()).toBe(true);
+
+    await without.locator('#delete').click();
+    await without.locator('#sure-yes').click();
+    await Promise.all([first, ...others].map(async (tab) => tab.locator('#empty').waitFor()));
+    await context.close();
+  });
+});
+
+describe('what can be wrong', () => {
+  it('no storage: it says so, and works until the page is closed', async () => {
+    const { page } = await openSearch(site, (fresh) => fresh.addInitScript(() => Object.defineProperty(globalThis, 'indexedDB', { value: undefined })));
+    await loadTiny(page);
+    await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
+    await added(page);
+    expect(await text(page, 'forgetful')).toMatch(/keeps nothing.*IndexedDB/s);
+    await page.locator('#view .tiles button').first().click();
+    expect(await found(page, 'a.png')).toEqual(['b.png']);
+    await page.context().close();
+  });
+
+  it('damage: it is told, nothing is deleted without being asked, and then it begins anew', async () => {
+    const { page } = await openSearch(site);
+    await loadTiny(page);
+    await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
+    await added(page);
+    await page.evaluate(async () => {
+      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search');
+      const spoil = async (within: FileSystemDirectoryHandle): Promise<void> => {
+        for await (const handle of within.values()) {
+          if (handle.kind === 'directory') await spoil(handle as FileSystemDirectoryHandle);
+          else {
+            const file = handle as FileSystemFileHandle;
+            const bytes = new Uint8Array(await (await file.getFile()).arrayBuffer());
+            bytes[bytes.length >> 1]! ^= 4;
+            const writable = await file.createWritable();
+            await writable.write(bytes);
+            await writable.close();
+          }
+        }
+      };
+      await spoil(folder);
+    });
+    await page.reload();
+    await ready(page);
+    await notice(page, 'collection').waitFor();
+    expect(await notice(page, 'collection').innerText()).toMatch(/INDEX_DAMAGED/);
+    await loadTiny(page);
+    await give(page, 'drop', ...(await stripes(page, ['c.png'])));
+    await notice(page, 'adding').waitFor(); // not written over
+    await notice(page, 'collection').getByRole('button', { name: 'Delete' }).click();
+    await page.locator('#empty').waitFor();
+    await give(page, 'drop', ...(await stripes(page, ['c.png'])));
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe('1');
+    await page.context().close();
+  });
+});

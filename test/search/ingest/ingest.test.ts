@@ -1,0 +1,246 @@
+/** Files and folders become an index: what is taken, passed over, listed; how it is stopped and gone on with. */
+import { describe, expect, test, vi } from 'vitest';
+import { DeviceError } from '../../../src/errors.js';
+import { EmbeddingIndex, askAgain, describeImage, foldersOf, forgetIngest, ingest, originalOf, unfinishedIngest, type FileMetadata, type IngestProgress } from '../../../src/search/index.js';
+import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
+
+// Handles are kept by structured clone where there is a store; these are told by their shape and cannot be cloned, so here they are kept as they are.
+vi.stubGlobal('structuredClone', (value: unknown) => value);
+
+const make = (patches: 'none' | 'f16' = 'none') => new EmbeddingIndex({ dim: DIM, storage: 'f32', patches, device: 'cpu' });
+const model = new FakeModel();
+const names = (count: number): Record<string, string> => Object.fromEntries(Array.from({ length: count }, (_, i) => [`${String(i).padStart(4, '0')}.jpg`, `${i}`]));
+const about = (index: EmbeddingIndex, id: string): FileMetadata => (index.metadata(id) as { file: FileMetadata }).file;
+
+describe('what is taken', () => {
+  test('images of a folder and of those within, by their paths, in the order of names', async () => {
+    const index = make();
+    const folder = new FakeFolder('Holiday', { 'b.JPG': 'bb', 'a.png': 'aa', sea: { 'c.webp': 'cc', 'notes.txt': 'none' }, '.hidden': { 'd.jpg': 'dd' }, '._b.JPG': 'x', 'Thumbs.db': 'x' });
+    const { phase, images, added, ignored, failures } = await ingest(index, model, folder.handle).finished;
+    expect(index.ids()).toEqual(['Holiday/a.png', 'Holiday/b.JPG', 'Holiday/sea/c.webp']);
+    expect({ phase, images, added, ignored, failures }).toEqual({ phase: 'done', images: 3, added: 3, ignored: 3, failures: [] });
+    expect(about(index, 'Holiday/a.png')).toEqual({ size: 2, lastModified: 1000 });
+    const [hit] = await index.search(vectorOf('cc'), { topK: 1 });
+    expect(hit!.id).toBe('Holiday/sea/c.webp');
+    expect(hit!.score).toBeCloseTo(1, 6);
+  });
+
+  test('files by their path where they know it, else by their name; what is no image by type or name is passed over', async () => {
+    const index = make();
+    const within = Object.defineProperty(file('x.jpg', 'xx'), 'webkitRelativePath', { value: 'Trip/x.jpg' });
+    const { ignored } = await ingest(index, model, [file('y.png', 'yy'), within, file('notes.md', 'zz'), new File(['pp'], 'pasted', { type: 'image/png' })]).finished;
+    expect(index.ids()).toEqual(['y.png', 'Trip/x.jpg', 'pasted']);
+    expect(ignored).toBe(1);
+  });
+
+  test('what the caller adds to the metadata', async () => {
+    const index = make();
+    await ingest(index, model, [file('y.png', 'yy')], { metadata: (id, { size }) => ({ album: id.length, size, file: 'overwritten' }) }).finished;
+    expect(index.metadata('y.png')).toEqual({ album: 5, size: 2, file: { size: 2, lastModified: 1000 } });
+  });
+
+  test('patches, from the forward that gives the vector, whatever the sizes in a batch', async () => {
+    const index = make('f16');
+    const counting = new FakeModel();
+    await ingest(index, counting, [file('a.png', 'aa'), file('b.png', 'wide'), file('c.png', 'cc')]).finished;
+    expect(counting.asked).toEqual([3]);
+    expect(counting.alive).toBe(0);
+    expect(index.size).toBe(3);
+    const { vector, patches } = await describeImage(counting, file('b.png', 'wide'), { patches: true });
+    expect([...vector]).toEqual(vectorOf('wide').map(Math.fround));
+    expect({ rows: patches!.rows, cols: patches!.cols, tokens: [...patches!.tokens] }).toEqual({ rows: 1, cols: 3, tokens: [1, 0, 0, 1, 2, 0, 0, 1, 3, 0, 0, 1] });
+    expect((await describeImage(counting, file('a', 'aa'), { pooling: 'mean' })).vector[0]).toBe(2.5);
+  });
+});
+
+describe('what is there already', () => {
+  test('is passed over; what has changed is computed again; what is gone is removed when asked', async () => {
+    const index = make();
+    const folder = new FakeFolder('F', { 'a.jpg': 'aa', 'b.jpg': 'bb', 'c.jpg': 'cc' });
+    await index.add('elsewhere.jpg', [1, 0, 0, 0]);
+    await ingest(index, model, folder.handle).finished;
+    const counting = new FakeModel();
+    expect(await ingest(index, counting, folder.handle).finished).toMatchObject({ unchanged: 3, added: 0, updated: 0 });
+    expect(counting.asked).toEqual([]);
+
+    (folder.children.get('b.jpg') as FakeFile).content = () => file('b.jpg', 'zz', 2000); // another date
+    (folder.children.get('c.jpg') as FakeFile).content = () => file('c.jpg', 'ccc'); // another size
+    folder.children.delete('a.jpg');
+    expect(await ingest(index, counting, folder.handle, { removeMissing: true }).finished).toMatchObject({ unchanged: 0, added: 0, updated: 2, removed: 1 });
+    expect(index.ids().sort()).toEqual(['F/b.jpg', 'F/c.jpg', 'elsewhere.jpg']);
+    expect(about(index, 'F/b.jpg').lastModified).toBe(2000);
+    expect((await index.search(vectorOf('zz'), { topK: 1 }))[0]!.id).toBe('F/b.jpg');
+  });
+
+  test('stays where the folder could not be read', async () => {
+    const index = make();
+    const folder = new FakeFolder('F', { 'a.jpg': 'aa', sub: { 'b.jpg': 'bb' } });
+    await ingest(index, model, folder.handle).finished;
+    (folder.children.get('sub') as FakeFolder).readable = false;
+    const { removed, failures } = await ingest(index, model, folder.handle, { removeMissing: true }).finished;
+    expect(removed).toBe(0);
+    expect(failures.map(({ id, error }) => [id, error.name])).toEqual([['F/sub', 'NotAllowedError']]);
+    expect(index.size).toBe(2);
+  });
+
+  test('by another tab in the meantime is no error', async () => {
+    const index = make();
+    const racing = new FakeModel();
+    racing.before = () => index.add('b.jpg', [0, 1, 0, 0]); // after the queue was made
+    expect(await ingest(index, racing, [file('a.jpg', 'aa'), file('b.jpg', 'bb')]).finished).toMatchObject({ added: 1, updated: 1, failed: 0 });
+    expect(index.vector('b.jpg')[0]).toBeGreaterThan(0.1);
+  });
+});
+
+describe('what cannot be taken', () => {
+  test('is listed with its reason, and the rest goes on', async () => {
+    const index = make();
+    const folder = new FakeFolder('F', {
+      'a.jpg': 'aa', 'b.jpg': 'broken b', 'c.jpg': 'cc', 'd.jpg': () => { throw new DOMException('gone', 'NotFoundError'); }, [`${'e'.repeat(1030)}.jpg`]: 'ee', 'f.jpg': 'ff',
+    });
+    const { added, failed, images, failures } = await ingest(index, model, folder.handle, { batchSize: 3 }).finished;
+    expect({ images, added, failed }).toEqual({ images: 6, added: 3, failed: 3 });
+    expect(failures.map(({ id, error }) => [id.slice(0, 8), 'code' in error && typeof error.code === 'string' ? error.code : error.name]).sort()).toEqual([
+      ['F/b.jpg', 'IMAGE_DECODE'], ['F/d.jpg', 'NotFoundError'], ['F/eeeeee', 'INDEX_ID'],
+    ]);
+    expect(index.ids()).toEqual(['F/a.jpg', 'F/c.jpg', 'F/f.jpg']);
+  });
+
+  test('two files of one path: the second is listed', async () => {
+    const index = make();
+    const { failures } = await ingest(index, model, [file('a.jpg', 'aa'), file('a.jpg', 'other')]).finished;
+    expect(failures.map(({ id, error }) => [id, (error as DeviceError).code])).toEqual([['a.jpg', 'INDEX_DUPLICATE_ID']]);
+    expect(index.size).toBe(1);
+  });
+
+  test('an item that the index refuses is listed, and its batch is kept', async () => {
+    const index = make();
+    const metadata = (id: string): Record<string, unknown> => (id === 'b.jpg' ? { bad: 1n } : {});
+    const { added, failures } = await ingest(index, model, [file('a.jpg', 'aa'), file('b.jpg', 'bb'), file('c.jpg', 'cc')], { metadata }).finished;
+    expect(added).toBe(2);
+    expect(failures.map(({ id, error }) => [id, (error as DeviceError).code])).toEqual([['b.jpg', 'INDEX_METADATA']]);
+  });
+
+  test('a device that is lost ends it; the same folder goes on', async () => {
+    const index = make();
+    const folder = new FakeFolder('F', names(30));
+    const losing = new FakeModel();
+    losing.before = () => {
+      if (losing.asked.length === 3) throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
+    };
+    const run = ingest(index, losing, folder.handle, { batchSize: 5 });
+    await expect(run.finished).rejects.toMatchObject({ code: 'DEVICE_LOST' });
+    expect(run.progress.phase).toBe('failed');
+    expect(index.size).toBe(10);
+    expect(await unfinishedIngest(index)).toMatchObject({ names: ['F'], handles: [folder] });
+    expect(await ingest(index, model, folder.handle).finished).toMatchObject({ unchanged: 10, added: 20 });
+    expect(await unfinishedIngest(index)).toBeUndefined();
+  });
+
+  test('a batch size that is none is an error at once', () => {
+    expect(() => ingest(make(), model, [], { batchSize: 0 })).toThrow(/batchSize: expected a whole number from 1, found 0/);
+  });
+});
+
+describe('on its way', () => {
+  test('it pauses between batches, keeps what was under way, and goes on', async () => {
+    const index = make();
+    const told: IngestProgress[] = [];
+    const slow = new FakeModel();
+    const run = ingest(index, slow, new FakeFolder('F', names(40)).handle, { batchSize: 4, onProgress: (progress) => void told.push(progress) });
+    slow.before = () => {
+      if (slow.asked.length === 3) run.pause();
+    };
+    await vi.waitFor(() => expect(run.progress.phase).toBe('paused'));
+    await vi.waitFor(async () => expect((await unfinishedIngest(index))!.finished).toBe(12));
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(index.size).toBe(12);
+    expect(slow.asked).toHaveLength(3);
+    run.resume();
+    const { added, secondsLeft, perSecond } = await run.finished;
+    expect(added).toBe(40);
+    expect(secondsLeft).toBe(0);
+    expect(perSecond).toBeGreaterThan(0);
+    expect([...new Set(told.map(({ phase }) => phase))]).toEqual(['running', 'paused', 'done']);
+  });
+
+  test('it can be aborted, running or paused; what was committed stays', async () => {
+    for (const paused of [false, true]) {
+      const index = make();
+      const controller = new AbortController();
+      const slow = new FakeModel();
+      const run = ingest(index, slow, new FakeFolder('F', names(40)).handle, { batchSize: 4, signal: controller.signal });
+      slow.before = () => {
+        if (slow.asked.length < 4) return;
+        if (paused) run.pause();
+        else controller.abort(new Error('enough'));
+      };
+      if (paused) {
+        await vi.waitFor(() => expect(index.size).toBe(16));
+        run.abort(new Error('enough'));
+      }
+      await expect(run.finished).rejects.toThrow('enough');
+      expect(run.progress.phase).toBe('aborted');
+      expect(index.size % 4).toBe(0);
+      expect(index.size).toBeGreaterThan(0);
+      expect(slow.alive).toBe(0);
+      expect(await unfinishedIngest(index)).toMatchObject({ names: ['F'] });
+    }
+  });
+
+  test('the next batch is begun before the one before is done', async () => {
+    const overlapping = new FakeModel();
+    let running = 0;
+    let most = 0;
+    overlapping.before = async () => {
+      most = Math.max(most, (running += 1));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      running -= 1;
+    };
+    await ingest(make(), overlapping, new FakeFolder('F', names(24)).handle, { batchSize: 4 }).finished;
+    expect(most).toBe(2);
+  });
+
+  test('200 random folders, batches and failures: every image is counted once, and in the index or in the list', async () => {
+    let seed = 7;
+    const random = (below: number): number => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 1) % below;
+    for (let i = 0; i < 200; i++) {
+      const index = make();
+      const count = random(40);
+      const tree = Object.fromEntries(Array.from({ length: count }, (_, k) => [`${k}.jpg`, `${['', '', '', 'broken ', 'wide '][random(5)]}${k}`]));
+      const run = ingest(index, model, new FakeFolder('F', tree).handle, { batchSize: 1 + random(9) });
+      const { images, added, failed, failures } = await run.finished;
+      expect(images).toBe(count);
+      expect(added + failed).toBe(count);
+      expect(index.size).toBe(added);
+      expect(new Set([...index.ids(), ...failures.map(({ id }) => id)]).size).toBe(count);
+    }
+    expect(model.alive).toBe(0);
+  });
+});
+
+describe('what an index remembers', () => {
+  test('the folders that it was made of, each once, and the originals in them', async () => {
+    const index = make();
+    const [first, second] = [new FakeFolder('A', { sub: { 'a.jpg': 'aa' } }), new FakeFolder('B', { 'b.jpg': 'bb' })];
+    await ingest(index, model, [first.handle, second.handle]).finished;
+    await ingest(index, model, first.handle).finished;
+    expect(await foldersOf(index)).toEqual([first, second]);
+    expect(await (await originalOf(index, 'A/sub/a.jpg'))!.text()).toBe('aa');
+    expect(await (await originalOf(index, 'B/b.jpg'))!.text()).toBe('bb');
+    expect(await originalOf(index, 'B/c.jpg')).toBeUndefined();
+    expect(await askAgain(await foldersOf(index))).toBe(true);
+  });
+
+  test('nothing of plain files but their names, and nothing when told to forget', async () => {
+    const index = make();
+    const losing = new FakeModel();
+    losing.before = () => {
+      throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
+    };
+    await expect(ingest(index, losing, [file('a.jpg', 'aa')]).finished).rejects.toThrow();
+    expect(await unfinishedIngest(index)).toEqual({ names: ['a.jpg'], handles: undefined, images: expect.any(Number), finished: 0 });
+    await forgetIngest(index);
+    expect(await unfinishedIngest(index)).toBeUndefined();
+  });
+});
