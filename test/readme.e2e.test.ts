@@ -25,7 +25,7 @@ const MAX_WORKER_THREAD_BYTES = 4_000;
 /** Reader and writer of safetensors, for those who want nothing else. */
 const MAX_READER_BYTES = 6_000;
 /** What search adds to a page that has the library. */
-const MAX_SEARCH_BYTES = 33_000;
+const MAX_SEARCH_BYTES = 37_000;
 
 let dist: string;
 beforeAll(async () => {
@@ -45,8 +45,8 @@ const gzipped = (files: Iterable<string>): number => [...files].reduce((sum, nam
 
 test('a file for each entry point, and small ones that they share, within the size', () => {
   const files = readdirSync(dist).filter((name) => name.endsWith('.js')).sort();
-  expect(files).toEqual(['errors.js', 'index.js', 'pcaBasis.js', 'safetensors.js', 'safetensorsWriter.js', 'search.js', 'sentErrors.js', 'startVectors.js', 'worker-thread.js', 'worker.js']);
-  expect([...closureOf('index.js')].sort()).toEqual(['errors.js', 'index.js', 'pcaBasis.js', 'safetensorsWriter.js', 'startVectors.js']);
+  expect(files).toEqual(['errors.js', 'index.js', 'pcaBasis.js', 'pooling.js', 'safetensors.js', 'safetensorsWriter.js', 'search.js', 'sentErrors.js', 'startVectors.js', 'worker-thread.js', 'worker.js']);
+  expect([...closureOf('index.js')].sort()).toEqual(['errors.js', 'index.js', 'pcaBasis.js', 'pooling.js', 'safetensorsWriter.js', 'startVectors.js']);
   const bytes = gzipped(closureOf('index.js'));
   console.log(`the library: ${(bytes / 1000).toFixed(1)} kB gzipped`);
   expect(bytes).toBeLessThanOrEqual(MAX_GZIPPED_BYTES);
@@ -62,7 +62,7 @@ test('search is a file of its own, which the library does not load', () => {
 
 test('the page of a worker holds no library: its side is small, and the worker imports what a page would', () => {
   const page = closureOf('worker.js');
-  expect([...page].sort()).toEqual(['errors.js', 'pcaBasis.js', 'sentErrors.js', 'worker.js']);
+  expect([...page].sort()).toEqual(['errors.js', 'pcaBasis.js', 'pooling.js', 'sentErrors.js', 'worker.js']);
   console.log(`the page's side of a worker: ${(gzipped(page) / 1000).toFixed(1)} kB gzipped; the worker's, besides the library: ${(gzipped(['worker-thread.js']) / 1000).toFixed(1)} kB`);
   expect(gzipped(page)).toBeLessThanOrEqual(MAX_WORKER_PAGE_BYTES);
   expect(closureOf('worker-thread.js')).toContain('index.js');
