@@ -1,12 +1,18 @@
 /** Searches on the GPU where there is one, else on the CPU; the results are the same. */
 import { DeviceError } from '../errors.js';
-import { acquireGpu } from '../gpu/device.js';
+import { acquireGpu, type AdapterDescription } from '../gpu/device.js';
 import { finiteNumber, wholeNumber } from './checks.js';
 import type { Items } from './items.js';
 import type { Hit, ItemFilter, SearchBackend, SearchOptions } from './options.js';
 import { searchCpu, type Limits, type Query } from './searchCpu.js';
 import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
+
+/**
+ * Not every software adapter is slower than JavaScript: 100,000 × 384 in f16 cost 253 ms of processor time on SwiftShader, 136 without it, 35 on llvmpipe
+ * (bench/RESULTS.md). The results are the same everywhere.
+ */
+const isSwiftShader = ({ vendor, architecture, description }: AdapterDescription): boolean => /swiftshader/i.test(`${vendor} ${architecture} ${description}`);
 
 /** How often a search is begun again because rows were moved under it, before it is done in one go. */
 const ATTEMPTS = 3;
@@ -95,6 +101,11 @@ export class Searcher {
   async #open(): Promise<GpuSearch | undefined> {
     try {
       const gpu = await acquireGpu(this.#device === 'cpu' ? undefined : this.#device);
+      if (this.#device === undefined && isSwiftShader(gpu.info)) {
+        gpu.release();
+        this.#stayOnCpu('SwiftShader plays the GPU on this processor, which takes twice as long as the processor does without it.');
+        return undefined;
+      }
       try {
         const search = await GpuSearch.create(gpu, this.#items);
         this.#backend = { kind: 'gpu', reason: `Searches run on ${gpu.pipelines.adapter}.` };

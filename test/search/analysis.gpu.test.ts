@@ -76,6 +76,16 @@ test('EmbeddingIndex on a device: the same hits as on the CPU, and the reason fo
   onGpu.dispose();
 });
 
+test('by itself it uses an adapter that is worth it: any but SwiftShader', async () => {
+  const dim = 27;
+  const index = new EmbeddingIndex({ dim });
+  await index.addMany(embeddings(new Random(5), 21_000, dim).map((vector, row) => ({ id: idOf(row), vector })));
+  const [first] = await index.search(index.vector(idOf(7)));
+  expect(first).toMatchObject({ id: idOf(7) });
+  expect(index.backend).toMatchObject(/swiftshader/i.test(gpu.pipelines.adapter) ? { kind: 'cpu', reason: expect.stringContaining('SwiftShader') } : { kind: 'gpu' });
+  index.dispose();
+});
+
 test('a device that is lost: the same hits, on the CPU', async () => {
   const other = await openGpu();
   const index = new EmbeddingIndex({ dim: 27, device: other.device });
