@@ -2,7 +2,7 @@
 import { DINOv2Error } from '../src/index.js';
 import { button, byId } from './dom.js';
 
-export type Topic = 'model' | 'picture' | 'features' | 'camera' | 'adding' | 'search' | 'collection' | 'other' | 'page';
+export type Topic = 'model' | 'picture' | 'features' | 'camera' | 'adding' | 'search' | 'collection' | 'damaged' | 'other' | 'page';
 
 export interface Action {
   readonly text: string;
@@ -17,6 +17,7 @@ const titles: Readonly<Record<Topic, string>> = {
   adding: 'Photographs could not be added.',
   search: 'The search failed.',
   collection: 'The collection cannot be used.',
+  damaged: 'A part of the collection was lost.',
   other: 'The collection was made by another model.',
   page: 'Something went wrong.',
 };
@@ -26,7 +27,7 @@ export function dismiss(topic: Topic): void {
   document.querySelector(`[data-topic="${topic}"]`)?.remove();
 }
 
-export function showNotice(topic: Topic, error: unknown, action?: Action): void {
+export function showNotice(topic: Topic, error: unknown, ...actions: readonly Action[]): void {
   dismiss(topic);
   const { code, message } = describe(error);
   const notice = element('div', '');
@@ -36,8 +37,7 @@ export function showNotice(topic: Topic, error: unknown, action?: Action): void 
   heading.append(element('strong', titles[topic]), ' ', element('code', code));
   const buttons = element('div', '');
   buttons.className = 'row';
-  if (action) {
-    const { text, run } = action;
+  for (const { text, run } of actions) {
     buttons.append(button(text, () => {
       dismiss(topic);
       run();

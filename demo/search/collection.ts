@@ -10,6 +10,8 @@ import { LOOK, count } from './photos.js';
 import { takeFrom } from './pictures.js';
 
 const NAME = 'photographs';
+/** Photographs that a notice names. */
+const NAMED = 10;
 
 let index: EmbeddingIndex | undefined;
 let loaded: Loaded<DINOv2> | undefined;
@@ -37,22 +39,38 @@ function sameModel(of: ModelIdentity | undefined): boolean {
   return of === undefined || (of.fingerprint === identity?.fingerprint && of.preprocessing === identity.preprocessing);
 }
 
-/** Opens what is kept. */
-export async function openCollection(): Promise<void> {
+/**
+ * Opens what is kept.
+ * @param repair without what is damaged of it
+ */
+export async function openCollection(repair?: 'drop'): Promise<void> {
+  let known = false;
   try {
     const kept = (await listIndexes()).find(({ name }) => name === NAME);
     blocked = kept !== undefined;
     if (kept?.condition === 'newer') throw new DINOv2Error('INDEX_NEWER', 'A newer version of this page has made the collection that is kept here. Load this page again with a network.');
     if (kept && !kept.header) throw new DINOv2Error('INDEX_DAMAGED', 'What is kept of the collection is damaged, so that its model is not known. Delete it, and add the photographs again.');
-    if (kept?.header) become(await EmbeddingIndex.open(NAME, optionsOf(kept.header)));
+    known = kept?.header !== undefined;
+    if (kept?.header) become(await EmbeddingIndex.open(NAME, { ...optionsOf(kept.header), repair }));
     blocked = false;
+    tellDropped(index?.dropped ?? []);
   } catch (error) {
     if (blocked) {
-      return showNotice('collection', error, { text: 'Delete it and begin anew', run: () => void deleteCollection() });
+      const goOn = { text: 'Go on without what is damaged', run: () => void openCollection('drop') };
+      const begin = { text: 'Delete it and begin anew', run: () => void deleteCollection() };
+      const canGoOn = known && repair === undefined && error instanceof DINOv2Error && error.code === 'INDEX_DAMAGED';
+      return showNotice('collection', error, ...(canGoOn ? [goOn, begin] : [begin]));
     }
     noStorage(error);
   }
   show();
+}
+
+/** Photographs that are in the collection no more. */
+function tellDropped(ids: readonly string[]): void {
+  if (ids.length === 0) return;
+  const names = `${ids.slice(0, NAMED).join(', ')}${ids.length > NAMED ? ', …' : ''}`;
+  showNotice('damaged', new DINOv2Error('INDEX_DAMAGED', `What was kept of ${count(ids.length)} was damaged, and is gone: ${names}. Your files are as they were: add them again.`));
 }
 
 function optionsOf({ dim, metric, storage, patches, model }: IndexHeader): Pick<IndexHeader, 'dim' | 'metric' | 'storage' | 'patches' | 'model'> {

@@ -66,12 +66,12 @@ describe('what can be wrong', () => {
     await page.context().close();
   });
 
-  it('damage: it is told, nothing is deleted without being asked, and then it begins anew', async () => {
+  it('damage: it is told, nothing is deleted without being asked, then what is whole is kept, or it begins anew', async () => {
     const { page } = await openSearch(site);
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
     await added(page);
-    await page.evaluate(async () => {
+    const damage = (): Promise<void> => page.evaluate(async () => {
       const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search');
       const spoil = async (within: FileSystemDirectoryHandle): Promise<void> => {
         for await (const handle of within.values()) {
@@ -88,10 +88,26 @@ describe('what can be wrong', () => {
       };
       await spoil(folder);
     });
-    await page.reload();
-    await ready(page);
-    await notice(page, 'collection').waitFor();
-    expect(await notice(page, 'collection').innerText()).toMatch(/INDEX_DAMAGED/);
+    const told = async (): Promise<void> => {
+      await page.reload();
+      await ready(page);
+      await notice(page, 'collection').waitFor();
+      expect(await notice(page, 'collection').innerText()).toMatch(/INDEX_DAMAGED/);
+    };
+    await damage();
+    await told();
+    await notice(page, 'collection').getByRole('button', { name: 'Go on' }).click();
+    await notice(page, 'damaged').waitFor();
+    const lostIn = await notice(page, 'damaged').innerText();
+    const lost = ['a.png', 'b.png'].filter((name) => lostIn.includes(name));
+    expect(lost.length).toBeGreaterThan(0);
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe(String(2 - lost.length));
+    await loadTiny(page);
+    await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe('2');
+
+    await damage();
+    await told();
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['c.png'])));
     await notice(page, 'adding').waitFor(); // not written over
