@@ -30,23 +30,28 @@ export class Analysis {
     signal?.throwIfAborted();
     const part = partOf(query, this.#header);
     const onCpu = (whole: boolean) => searchParts(this.#items, this.#header, part, topK, this.#searcher.allowed(filter), threshold, signal, whole);
-    const found = await this.#searcher.steady(true, () => onCpu(false), onCpu);
-    return found.map((scored) => {
+    return this.#searcher.steady(true, () => onCpu(false), onCpu, (found) => found.map((scored) => {
       const { rows, cols } = this.#items.patches[scored.row]!;
       return { ...this.#searcher.hit(scored), box: scored.box, grid: { rows, cols } };
-    });
+    }));
   }
 
   async duplicates({ threshold = 0.95, signal }: DuplicateOptions): Promise<string[][]> {
     finiteNumber('duplicates', 'threshold', threshold);
     signal?.throwIfAborted();
-    const { vectors, ids, rowOf } = this.#items;
+    const { vectors } = this.#items;
     const few = (vectors.count ** 2 / 2) * vectors.dim < FEW_PRODUCTS;
-    const groups = await this.#searcher.steady(
+    return this.#searcher.steady(
       few,
       async (gpu) => duplicateRows(this.#items, threshold, await gpu.pairs(), signal, false),
       (whole) => duplicateRows(this.#items, threshold, undefined, signal, whole),
+      (groups) => this.#inOrder(groups),
     );
+  }
+
+  /** Groups of rows as groups of ids; in each group, and of the groups, what came first stands first. */
+  #inOrder(groups: readonly (readonly number[])[]): string[][] {
+    const { ids, rowOf } = this.#items;
     const order = new Map([...rowOf.keys()].map((id, i) => [id, i]));
     const place = (id: string): number => order.get(id)!;
     const named = groups.map((rows) => rows.map((row) => ids[row]!).sort((a, b) => place(a) - place(b)));
@@ -61,20 +66,21 @@ export class Analysis {
     const { vectors, ids } = this.#items;
     if (vectors.count === 0) return { ids: [], centroids: [] };
     const few = vectors.count * vectors.dim * k < FEW_PRODUCTS / 16;
-    const { rows, centers } = await this.#searcher.steady(
+    return this.#searcher.steady(
       few,
       async (gpu) => clusterRows(this.#items, k, seed, maxIterations, await gpu.assigner(), signal, false),
       (whole) => clusterRows(this.#items, k, seed, maxIterations, undefined, signal, whole),
+      ({ rows, centers }) => ({ ids: rows.map((each) => each.map((row) => ids[row]!)), centroids: centers }),
     );
-    return { ids: rows.map((each) => each.map((row) => ids[row]!)), centroids: centers };
   }
 
   async map(signal: AbortSignal | undefined): Promise<MapPoint[]> {
     signal?.throwIfAborted();
     const onCpu = (whole: boolean) => projectRows(this.#items, signal, whole);
-    const places = await this.#searcher.steady(true, () => onCpu(false), onCpu);
-    // Items that came while the last of it was computed have no place yet.
-    const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < places.length);
-    return placed.map(([id, row]) => ({ id, x: places[2 * row]!, y: places[2 * row + 1]! }));
+    return this.#searcher.steady(true, () => onCpu(false), onCpu, (places) => {
+      // Items that came while it was computed have no place yet.
+      const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < places.length);
+      return placed.map(([id, row]) => ({ id, x: places[2 * row]!, y: places[2 * row + 1]! }));
+    });
   }
 }

@@ -136,33 +136,28 @@ export class EmbeddingIndex {
    * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES: nothing is added; or what the store throws
    */
   add(id: string, vector: ArrayLike<number>, metadata?: unknown, extras: ItemExtras = {}): Promise<void> {
-    return this.#change(() => this.#additions('add', [{ id, vector, metadata, ...extras }]));
+    return this.#add('add', () => [{ id, vector, metadata, ...extras }]);
   }
 
   /** Adds items, all of them or, where one is refused, none. Errors as `add`. */
   addMany(items: Iterable<Item>): Promise<void> {
-    const list = [...items]; // now: the caller may go on with its array
-    return this.#change(() => this.#additions('addMany', list));
+    return this.#add('addMany', () => items);
   }
 
   /**
    * Replaces what is given of an item and keeps the rest.
    * @throws IndexError INDEX_UNKNOWN_ID, and as `add`
    */
-  update(id: string, update: ItemUpdate): Promise<void> {
-    return this.#change(async () => {
-      const old = this.#items.stored(this.#row(id, 'update'));
-      const where = `update ${JSON.stringify(id)}`;
-      const { vector, metadata, patches, thumbnail } = update;
-      const item: StoredItem = {
-        ...old,
-        ...(vector !== undefined && { vector: encodeVector(checkedVector(vector, this.header, where), this.header.storage, where) }),
-        ...('metadata' in update && { metadata: jsonCopy(metadata, where) }),
-        ...(patches && { patches: encodedPatches(patches, this.header, where) }),
-        ...(thumbnail && { thumbnail }),
-      };
-      return [{ put: item }];
-    });
+  async update(id: string, update: ItemUpdate): Promise<void> {
+    const where = `update ${JSON.stringify(id)}`;
+    const { vector, metadata, patches, thumbnail } = update;
+    const given: Partial<StoredItem> = { // now: the caller may go on with its arrays
+      ...(vector !== undefined && { vector: encodeVector(checkedVector(vector, this.header, where), this.header.storage, where) }),
+      ...('metadata' in update && { metadata: jsonCopy(metadata, where) }),
+      ...(patches && { patches: encodedPatches(patches, this.header, where) }),
+      ...(thumbnail && { thumbnail }),
+    };
+    return this.#change(async () => [{ put: { ...this.#items.stored(this.#row(id, 'update')), ...given } }]);
   }
 
   /** Removes the items that are there, and says how many were. */
@@ -341,15 +336,16 @@ export class EmbeddingIndex {
     return change;
   }
 
-  async #additions(where: string, items: readonly Item[]): Promise<Change[]> {
-    const seen = new Set<string>();
-    return items.map((item) => {
-      const stored = storedItem(item, this.header, where);
-      if (this.has(stored.id) || seen.has(stored.id)) {
-        throw new IndexError('INDEX_DUPLICATE_ID', `${where}: expected ids that are not there yet, found ${JSON.stringify(stored.id)}. Use update(), or another id.`);
+  /** All of them are encoded before this returns: the caller may go on with its arrays. */
+  async #add(where: string, items: () => Iterable<Item>): Promise<void> {
+    const added = [...items()].map((item) => storedItem(item, this.header, where));
+    return this.#change(async () => {
+      const seen = new Set<string>();
+      for (const { id } of added) {
+        if (this.has(id) || seen.has(id)) throw new IndexError('INDEX_DUPLICATE_ID', `${where}: expected ids that are not there yet, found ${JSON.stringify(id)}. Use update(), or another id.`);
+        seen.add(id);
       }
-      seen.add(stored.id);
-      return { put: stored };
+      return added.map((put) => ({ put }));
     });
   }
 

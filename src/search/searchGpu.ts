@@ -66,6 +66,7 @@ interface Candidates {
 }
 
 export class GpuSearch {
+  #disposed = false;
   readonly #gpu: Gpu;
   readonly #items: Items;
   readonly #rows: GpuRows;
@@ -120,8 +121,10 @@ export class GpuSearch {
     return running;
   }
 
-  /** Frees everything when what runs has ended. */
+  /** Frees everything when what runs has ended. Each of several searches that fail may call it. */
   dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
     void Promise.allSettled([this.#turn, this.#users]).then(() => {
       this.#rows.dispose();
       this.#freeScratch();
@@ -139,29 +142,27 @@ export class GpuSearch {
   }
 
   /**
-   * The best rows for each query; undefined if a row was moved meanwhile, and the search is to be done again.
+   * The best of the rows that there are at the call, for each query; undefined if a row was moved since, and the search is to be done again.
    * @throws DeviceError, KERNEL_WRONG if a score is further from the exact one than f32 can explain; the signal's reason
    */
   async search(queries: readonly Query[], limits: Limits, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
     const before = this.#turn;
-    const run = before.then(() => this.#search(queries, limits, signal));
+    const { count, moves } = this.#items.vectors; // what the filter was asked about; rows that are added from now on are not searched
+    const run = before.then(() => this.#search(queries, limits, count, moves, signal));
     this.#turn = run.catch(() => undefined);
     return run;
   }
 
-  async #search(queries: readonly Query[], limits: Limits, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
+  async #search(queries: readonly Query[], limits: Limits, count: number, moves: number, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
     const { vectors } = this.#items;
     const results: Scored[][] = [];
-    if (limits.allowed && limits.allowed.length !== vectors.count) return undefined; // a search before this one took its time
-    const { moves } = vectors;
     for (let begin = 0; begin < queries.length; begin += QUERIES) {
       signal?.throwIfAborted();
       await this.#rows.update();
       if (vectors.moves !== moves) return undefined;
       const group = queries.slice(begin, begin + QUERIES);
       const scaled = group.map(({ vector }) => scaledQuery(vector));
-      // Taken together with the rows that are searched: nothing is awaited between here and the submit but memory, after which moves are looked at.
-      const found = await this.#candidates(scaled, limits, vectors.count, vectors.largestNorm, moves);
+      const found = await this.#candidates(scaled, limits, count, vectors.largestNorm, moves);
       if (!found) return undefined;
       const pace = new Pace();
       for (const [q, { rows, scores }] of found.entries()) {

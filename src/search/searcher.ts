@@ -37,14 +37,17 @@ export class Searcher {
   }
 
   /**
-   * Runs a computation on the GPU, or where there is none on the CPU, until no row was moved under it; the last time in one go.
+   * Runs a computation on the GPU, or where there is none on the CPU, until no row was moved under it; after a few attempts in one go.
    * @param few it is not worth a GPU
+   * @param finish makes ids of rows, at once: a tick later a row may be another item's
    */
-  async steady<T>(few: boolean, onGpu: (gpu: GpuSearch) => Promise<T | undefined>, onCpu: (whole: boolean) => Promise<T | undefined>): Promise<T> {
+  async steady<T, R>(few: boolean, onGpu: (gpu: GpuSearch) => Promise<T | undefined>, onCpu: (whole: boolean) => Promise<T | undefined>, finish: (result: T) => R): Promise<R> {
+    const { vectors } = this.#items;
     for (let attempt = 1; ; attempt++) {
       const gpu = few || attempt > ATTEMPTS ? undefined : await this.#gpuSearch();
+      const { moves } = vectors;
       const result = gpu ? await this.#onGpu(gpu, onGpu) : await onCpu(attempt > ATTEMPTS);
-      if (result !== undefined) return result;
+      if (result !== undefined && vectors.moves === moves) return finish(result);
     }
   }
 
@@ -59,8 +62,7 @@ export class Searcher {
     const onCpu = (whole: boolean): Promise<Scored[][] | undefined> => searchCpu(this.#items, queries, limits(), signal, whole);
     const onGpu = (gpu: GpuSearch): Promise<Scored[][] | undefined> => (gpu.canHold(queries) ? gpu.search(queries, limits(), signal) : onCpu(false));
     const few = vectors.count <= topK || vectors.count * vectors.dim * queries.length < FEW_PRODUCTS;
-    const found = await this.steady(few, onGpu, onCpu);
-    return found.map((each) => each.map((scored) => this.hit(scored)));
+    return this.steady(few, onGpu, onCpu, (found) => found.map((each) => each.map((scored) => this.hit(scored))));
   }
 
   /** For every row, whether a filter lets it be found. */
@@ -86,6 +88,7 @@ export class Searcher {
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       gpu.dispose();
+      if ((await this.#gpu) !== gpu) return undefined; // another search has failed before, and seen to it
       // A device of the library's own that is lost is replaced, at the next search.
       if (error.code === 'DEVICE_LOST' && this.#device === undefined) this.#gpu = undefined;
       else this.#stayOnCpu(error.message);

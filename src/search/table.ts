@@ -22,8 +22,10 @@ export class VectorTable {
   #count = 0;
   #moves = 0;
   #largestNorm = 0;
-  /** Rows that were written again since the last `takeChanged`; appended ones are not among them. */
+  /** Rows that there were at the last `takeChanged`, and were written again since: also by appending where rows had been removed. */
   readonly #changed = new Set<number>();
+  /** How many rows there were then. */
+  #taken = 0;
 
   constructor(dim: number, storage: VectorStorage) {
     this.dim = dim;
@@ -50,6 +52,7 @@ export class VectorTable {
     if (row % this.rowsPerBlock === 0 && row / this.rowsPerBlock === this.#blocks.length) this.#blocks.push(this.#newBlock());
     this.#count += 1;
     this.#write(row, encoded);
+    if (row < this.#taken) this.#changed.add(row);
     return row;
   }
 
@@ -76,6 +79,7 @@ export class VectorTable {
   takeChanged(): number[] {
     const rows = [...this.#changed];
     this.#changed.clear();
+    this.#taken = this.#count;
     return rows;
   }
 

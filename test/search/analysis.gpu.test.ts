@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Gpu } from '../../src/gpu/device.ts';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { acquireGpu, type Gpu } from '../../src/gpu/device.ts';
 import { headerOf } from '../../src/search/checks.ts';
 import { clusterRows } from '../../src/search/clusters.ts';
 import { checkedVector, encodeVector } from '../../src/search/codec.ts';
@@ -74,6 +74,55 @@ test('EmbeddingIndex on a device: the same hits as on the CPU, and the reason fo
   stop.abort(new Error('enough'));
   await expect(stopped).rejects.toThrow('enough');
   onGpu.dispose();
+});
+
+test('items that come and go between searches, and while searches wait for one another', async () => {
+  const dim = 27;
+  const count = 21_000;
+  const random = new Random(6);
+  const vectors = embeddings(random, count + 40, dim);
+  const [index, onCpu] = [new EmbeddingIndex({ dim, device: gpu.device }), new EmbeddingIndex({ dim, device: 'cpu' })];
+  for (const each of [index, onCpu]) await each.addMany(vectors.slice(0, count).map((vector, row) => ({ id: idOf(row), vector })));
+  await index.search(vectors[0]!);
+  expect(index.backend.kind).toBe('gpu');
+  for (let i = 0; i < 10; i++) {
+    // In the place of a row that the GPU knows, and behind all of them.
+    // As many as before, in turn with one more.
+    const rows = [0, 1, 2].slice(0, 2 + (i % 2)).map((more) => count + 3 * i + more);
+    for (const each of [index, onCpu]) {
+      await each.remove([idOf(i), idOf(count - 1 - i)]);
+      for (const row of rows) await each.add(idOf(row), vectors[row]!);
+    }
+    for (const row of rows) {
+      const hits = await index.search(vectors[row]!, { topK: 5 });
+      expect(hits.map(({ id }) => id)).toContain(idOf(row));
+      expect(hits).toEqual(await onCpu.search(vectors[row]!, { topK: 5 }));
+    }
+  }
+  expect(index.backend.kind).toBe('gpu');
+  // A filter is asked about the items of its own search, though their rows change while others are at work.
+  const even = (id: string): boolean => Number(id.replaceAll(/\D/g, '')) % 2 === 0;
+  const searches = [11, 12, 13, 14].map((row) => index.search(vectors[row + 100]!, { topK: 50, filter: even }));
+  const changes = [index.remove(idOf(20)), index.add(idOf(count + 36), vectors[count + 36]!), index.remove(idOf(22)), index.add(idOf(count + 37), vectors[count + 37]!)];
+  for (const hits of await Promise.all(searches)) expect(hits.map(({ id }) => id).filter((id) => !even(id))).toEqual([]);
+  await Promise.all(changes);
+  expect(index.backend.kind).toBe('gpu');
+  index.dispose();
+});
+
+test('two searches that fail release their device once', async () => {
+  const other = await acquireGpu((await openGpu()).device);
+  const index = new EmbeddingIndex({ dim: 27, device: other.device });
+  await index.addMany(embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })));
+  const query = index.vector(idOf(1));
+  await index.search(query);
+  const released = vi.spyOn(other, 'release');
+  other.device.destroy();
+  await other.device.lost;
+  await Promise.all([index.search(query), index.search(query), index.search(query)]);
+  index.dispose();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(released).toHaveBeenCalledTimes(1);
 });
 
 test('by itself it uses an adapter that is worth it: any but SwiftShader', async () => {

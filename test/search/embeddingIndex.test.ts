@@ -137,3 +137,37 @@ test('metadata is kept as JSON keeps it, and cannot be changed from outside', as
   await index.setState('where', { file: 7 });
   expect(await index.getState('where')).toEqual({ file: 7 });
 });
+
+test('a search beside a change names the items whose vectors it has compared', async () => {
+  for (const settle of [0, 1, 2, 3, 4, 5, 6, 7, 8]) {
+    const index = new EmbeddingIndex({ dim: 2, storage: 'f32', device: 'cpu' });
+    await index.addMany([{ id: 'first', vector: [1, 0] }, { id: 'second', vector: [0.6, 0.8] }, { id: 'last', vector: [0, 1] }]);
+    const removing = index.remove('first');
+    for (let i = 0; i < settle; i++) await undefined; // the change is made at one of these ticks, and the search is at another of its own each time
+    const hits = await index.search([0, 1]);
+    await removing;
+    const scores = new Map(hits.map(({ id, score }) => [id, score]));
+    expect(scores.get('last')).toBe(1);
+    expect(scores.get('first') ?? 0).toBe(0);
+    expect([2, 3]).toContain(scores.size);
+    expect(scores.has('second')).toBe(true);
+  }
+});
+
+test('vectors and metadata are those of the call, whatever the caller does with its arrays afterwards', async () => {
+  const index = new EmbeddingIndex({ dim: 2, storage: 'f32', device: 'cpu' });
+  const vector = new Float32Array(2);
+  const metadata = { turn: 0 };
+  const jobs: Promise<void>[] = [];
+  for (const [turn, id] of ['a', 'b', 'c'].entries()) {
+    vector.set([turn, 1]);
+    metadata.turn = turn;
+    jobs.push(id === 'c' ? index.update('a', { vector, metadata }) : turn === 1 ? index.addMany([{ id, vector, metadata }]) : index.add(id, vector, metadata));
+  }
+  vector.fill(NaN);
+  await Promise.all(jobs);
+  const unit = (x: number): number[] => [...Float32Array.of(x / Math.hypot(x, 1), 1 / Math.hypot(x, 1))];
+  expect([...index.vector('a')]).toEqual(unit(2));
+  expect([...index.vector('b')]).toEqual(unit(1));
+  expect([index.metadata('a'), index.metadata('b')]).toEqual([{ turn: 2 }, { turn: 1 }]);
+});

@@ -17,7 +17,7 @@ interface Found {
 }
 
 /** The last of them. */
-const sequenceOf = ({ items, removals }: Contents): number => Math.max(...items.map(({ sequence }) => sequence), ...removals.map(({ sequence }) => sequence), 0);
+const sequenceOf = ({ items, removals }: Contents): number => [...items, ...removals].reduce((last, { sequence }) => Math.max(last, sequence), 0);
 
 /** What the files say of themselves. A file that was opened for writing when the browser died is empty, and named after the last commit: it is none. */
 export async function readContents(files: SegmentFiles, names: readonly string[]): Promise<{ found: Found[]; unreadable: string[] }> {
