@@ -214,7 +214,8 @@ export class DINOv2 {
 
   /**
    * SHA-256 (hexadecimal) of the configuration and of the parameters that are float32 in every `dtype` (all but the matrices): the same for one
-   * checkpoint however it was loaded, another for another checkpoint. For those who keep what a model made, and must not mix models.
+   * checkpoint however it was loaded, another for one that was trained further. For those who keep what a model made, and must not mix models. What
+   * differs in nothing but matrices (adapters merged into them, as LoRA makes them) is not told apart: give such an index a name of its own.
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {

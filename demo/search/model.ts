@@ -55,7 +55,8 @@ async function become(next: Loaded<DINOv2>): Promise<void> {
 /** Takes the model away where an error says that its GPU or its worker is gone; says whether that was so. */
 export function lostBy(error: unknown): boolean {
   if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code)) return false;
-  if (loaded) void lose(loaded, error);
+  // DISPOSED was the model that another one has taken the place of.
+  if (loaded && error.code !== 'DISPOSED') void lose(loaded, error);
   return true;
 }
 

@@ -4,6 +4,8 @@
  * ingest has ended, however it ended.
  */
 import { IndexError } from '../../errors.js';
+import { modelIdentity, type IdentityOptions } from '../identity.js';
+import type { ModelIdentity } from '../journal.js';
 import type { Item } from '../options.js';
 import { describeImages, type DescribeOptions } from './describe.js';
 import { Rate, type IngestPhase, type IngestProgress } from './progress.js';
@@ -46,6 +48,8 @@ export interface IngestReport extends IngestProgress {
   readonly failures: readonly IngestFailure[];
 }
 
+/** Options that change nothing of what the model sees or gives. */
+const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>(['batchSize', 'thumbnailPx', 'removeMissing', 'metadata', 'onProgress', 'signal']);
 /** Batches whose pixels are decoded or computed at once. */
 const IN_FLIGHT = 2;
 const BATCH_SIZE = 8;
@@ -148,6 +152,7 @@ export class Ingest {
     let roots: readonly Root[] = [];
     try {
       roots = await rootsOf(source);
+      await this.#checkModel();
       signal.throwIfAborted();
       await keepFolders(this.#index, roots);
       await this.#keep(roots, false);
@@ -167,6 +172,17 @@ export class Ingest {
       signal.throwIfAborted();
       throw error;
     }
+  }
+
+  /** @throws IndexError INDEX_MODEL, where the index says what makes its vectors, and this is something else */
+  async #checkModel(): Promise<void> {
+    const wanted = this.#index.header.model;
+    if (!wanted) return;
+    const look: IdentityOptions = Object.fromEntries(Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name)));
+    const found = await modelIdentity(this.#model, look);
+    if (found.fingerprint === wanted.fingerprint && found.preprocessing === wanted.preprocessing) return;
+    const text = ({ id, fingerprint, preprocessing }: ModelIdentity): string => `${id} (${fingerprint.slice(0, 12)}; ${preprocessing})`;
+    throw new IndexError('INDEX_MODEL', `ingest: expected what the index was made with, ${text(wanted)}, found ${text(found)}. Use that model and those options, or another index.`);
   }
 
   /** Finds what is to be done, and puts it into the queue. */

@@ -1,5 +1,6 @@
 /** A file system, and a model that computes a vector of a file's bytes, for ingests in Node. */
 import { ImageError } from '../../../src/errors.js';
+import { configOf } from '../../../src/model/config.js';
 import type { IngestFeatures, IngestModel } from '../../../src/search/ingest/target.js';
 
 export const DIM = 4;
@@ -72,6 +73,12 @@ export class FakeModel implements IngestModel {
   readonly asked: number[] = [];
   /** Features that were not disposed of. */
   alive = 0;
+  readonly config = configOf('small');
+  print = 'f';
+  async fingerprint(): Promise<string> {
+    return this.print;
+  }
+
   /** Awaited before a batch is computed. */
   before: (texts: readonly string[]) => Promise<void> | void = () => undefined;
 

@@ -1,7 +1,7 @@
 /** Files and folders become an index: what is taken, passed over, listed; how it is stopped and gone on with. */
 import { describe, expect, test, vi } from 'vitest';
 import { DeviceError } from '../../../src/errors.js';
-import { EmbeddingIndex, askAgain, describeImage, foldersOf, forgetIngest, ingest, originalOf, unfinishedIngest, type FileMetadata, type IngestProgress } from '../../../src/search/index.js';
+import { EmbeddingIndex, askAgain, describeImage, foldersOf, forgetIngest, ingest, modelIdentity, originalOf, unfinishedIngest, type FileMetadata, type IngestProgress } from '../../../src/search/index.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
 
 // Handles are kept by structured clone where there is a store; these are told by their shape and cannot be cloned, so here they are kept as they are.
@@ -11,6 +11,19 @@ const make = (patches: 'none' | 'f16' = 'none') => new EmbeddingIndex({ dim: DIM
 const model = new FakeModel();
 const names = (count: number): Record<string, string> => Object.fromEntries(Array.from({ length: count }, (_, i) => [`${String(i).padStart(4, '0')}.jpg`, `${i}`]));
 const about = (index: EmbeddingIndex, id: string): FileMetadata => (index.metadata(id) as { file: FileMetadata }).file;
+
+test('a model or a way to look that is not the index\'s is refused before anything is added', async () => {
+  const look = { resize: 'fit', longestSide: 224 } as const;
+  const index = new EmbeddingIndex({ dim: DIM, storage: 'f32', device: 'cpu', model: await modelIdentity(model, look) });
+  const files = [file('a.jpg', 'aa')];
+  const other = Object.assign(new FakeModel(), { print: 'g' });
+  await expect(ingest(index, other, files, look).finished).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+  await expect(ingest(index, model, files).finished).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+  await expect(ingest(index, model, files, { ...look, pooling: 'mean' }).finished).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+  expect(index.size).toBe(0);
+  await ingest(index, model, files, { ...look, pooling: 'cls', batchSize: 2, removeMissing: true, signal: new AbortController().signal }).finished;
+  expect(index.size).toBe(1);
+});
 
 describe('what is taken', () => {
   test('images of a folder and of those within, by their paths, in the order of names', async () => {
