@@ -48,7 +48,8 @@ export async function keepFolders(index: IngestIndex, roots: readonly Root[]): P
   const kept = await foldersOf(index);
   for (const root of roots) {
     if (!('handle' in root)) continue;
-    const same = await Promise.all(kept.map((handle) => handle.isSameEntry(root.handle)));
+    const { kind, name } = root.handle; // asking the browser about each pair of a thousand dropped files would take it minutes
+    const same = await Promise.all(kept.filter((handle) => handle.kind === kind && handle.name === name).map((handle) => handle.isSameEntry(root.handle)));
     if (!same.includes(true)) kept.push(root.handle);
   }
   if (kept.length > 0) await setWithHandles(index, FOLDERS, kept, undefined);
