@@ -3,7 +3,7 @@ import { IndexError } from '../errors.js';
 import { Analysis } from './analysis.js';
 import { checkSameIndex, encodedPatches, headerOf, jsonCopy, storedItem } from './checks.js';
 import { checkedVector, encodeVector } from './codec.js';
-import { fromSafetensors, toNpy, toSafetensors } from './exchange.js';
+import { fromNpy, fromSafetensors, toNpy, toSafetensors } from './exchange.js';
 import { Items } from './items.js';
 import type { Change, IndexHeader, Journal, StoredItem } from './journal.js';
 import type {
@@ -262,6 +262,16 @@ export class EmbeddingIndex {
       if (there) throw new IndexError('INDEX_DUPLICATE_ID', `importFrom: expected ids that are not there yet, found ${JSON.stringify(there.id)}. Remove those items first, or import into a new index.`);
       return items.map((item) => ({ put: item }));
     });
+  }
+
+  /**
+   * Adds vectors of NumPy, float32 (count, dim), and their ids, a JSON array of strings in the same order; all of them or none. What made them is not
+   * in such a file: see to it that it was this index's model.
+   * @throws IndexError INDEX_FILE, INDEX_HEADER, INDEX_VECTOR, INDEX_ID, INDEX_DUPLICATE_ID
+   */
+  async importNpy(npy: Blob, ids: Blob): Promise<void> {
+    this.#alive();
+    return this.addMany(await fromNpy(npy, ids, this.header));
   }
 
   /**

@@ -14,7 +14,7 @@ import { encodeSafetensorsHeader } from '../checkpoint/safetensorsWriter.js';
 import type { SafetensorsHeader, TensorSpec } from '../checkpoint/safetensorsFormat.js';
 import { headerLength, parseSafetensorsHeader } from '../checkpoint/safetensorsReader.js';
 import { IndexError, SafetensorsError } from '../errors.js';
-import { encodeNpy } from '../tools/npy.js';
+import { encodeNpy, decodeNpy } from '../tools/npy.js';
 import { checkId, headerOf, jsonCopy } from './checks.js';
 import { encodedBytes, encodedFault } from './codec.js';
 import type { Items } from './items.js';
@@ -70,6 +70,35 @@ export function toNpy(items: Items): { npy: Blob; ids: Blob } {
     npy: new Blob([encodeNpy(values, rows.length, dim)], { type: 'application/octet-stream' }),
     ids: new Blob([JSON.stringify(rows.map(([id]) => id))], { type: 'application/json' }),
   };
+}
+
+/**
+ * Reads what `toNpy` wrote, or NumPy: float32 (count, dim), and as many ids.
+ * @throws IndexError INDEX_FILE, INDEX_HEADER
+ */
+export async function fromNpy(npy: Blob, ids: Blob, { dim }: IndexHeader): Promise<{ id: string; vector: Float32Array }[]> {
+  const names: unknown = parsed(await ids.text());
+  let decoded: ReturnType<typeof decodeNpy>;
+  try {
+    decoded = decodeNpy(new Uint8Array(await npy.arrayBuffer()));
+  } catch (error) {
+    if (error instanceof RangeError) throw new IndexError('INDEX_FILE', `importNpy: ${error.message}. Save it with numpy.save as float32.`, { cause: error });
+    throw error;
+  }
+  const { values, rows, columns } = decoded;
+  if (columns !== dim) throw new IndexError('INDEX_HEADER', `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import them into an index of their own.`);
+  if (!Array.isArray(names) || names.length !== rows || !names.every((id) => typeof id === 'string')) {
+    throw new IndexError('INDEX_FILE', `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Write one beside the .npy file.`);
+  }
+  return names.map((id: string, i) => ({ id, vector: values.subarray(i * dim, (i + 1) * dim) }));
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // what is no JSON is no array either, and refused as such
+  }
 }
 
 const fileError = (expected: string, found: string, cause?: unknown): IndexError =>

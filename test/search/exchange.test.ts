@@ -163,3 +163,48 @@ test('.npy: the vectors as float32, and the ids beside them', async () => {
   expect(names).toEqual(index.ids());
   names.forEach((id, i) => expect(values.slice(i * dim, (i + 1) * dim)).toEqual(index.vector(id)));
 });
+
+describe('.npy read', () => {
+  const json = (ids: unknown): Blob => new Blob([JSON.stringify(ids)]);
+
+  test('what was written comes back, and so does what NumPy writes', async () => {
+    const index = await filled({ storage: 'f32', metric: 'dot' });
+    const { npy, ids } = await index.exportNpy();
+    const copy = new EmbeddingIndex({ dim, storage: 'f32', metric: 'dot', device: 'cpu' });
+    await copy.importNpy(npy, ids);
+    expect(copy.ids()).toEqual(index.ids());
+    for (const id of index.ids()) expect(copy.vector(id)).toEqual(index.vector(id));
+    await expect(copy.importNpy(npy, ids)).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID' });
+    // numpy.save(…, numpy.float32([[1, 2]])), NumPy 2
+    const numpy = Uint8Array.from(`\x93NUMPY\x01\x00v\x00${"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }".padEnd(117)}\n\0\0\x80\x3f\0\0\0\x40`, (character) => character.charCodeAt(0));
+    const small = new EmbeddingIndex({ dim: 2, storage: 'f32', metric: 'dot', device: 'cpu' });
+    await small.importNpy(new Blob([numpy]), json(['a']));
+    expect([...small.vector('a')]).toEqual([1, 2]);
+  });
+
+  test('what is something else is refused, and nothing is added', async () => {
+    const good = await filled({ storage: 'f32' }, 3);
+    const { npy, ids } = await good.exportNpy();
+    const bytes = new Uint8Array(await npy.arrayBuffer());
+    const text = String.fromCharCode(...bytes);
+    const changed = (from: string, to: string): Blob => new Blob([Uint8Array.from(text.replace(from, to), (character) => character.charCodeAt(0))]);
+    const cases: readonly (readonly [string, Blob, Blob])[] = [
+      ['INDEX_FILE', new Blob([bytes.subarray(0, 9)]), ids],
+      ['INDEX_FILE', new Blob([bytes.subarray(0, 40)]), ids],
+      ['INDEX_FILE', new Blob([bytes.subarray(0, -4)]), ids],
+      ['INDEX_FILE', new Blob([bytes, new Uint8Array(4)]), ids],
+      ['INDEX_FILE', changed('NUMPY', 'NUMPI'), ids],
+      ['INDEX_FILE', changed('<f4', '<f8'), ids],
+      ['INDEX_FILE', changed('False', 'True '), ids],
+      ['INDEX_HEADER', changed('(3, 10)', '(10, 3)'), json(Array.from({ length: 3 }, (_, i) => `${i}`))],
+      ['INDEX_FILE', npy, json(['a', 'b'])],
+      ['INDEX_FILE', npy, json(['a', 'b', 3])],
+      ['INDEX_FILE', npy, new Blob(['no JSON'])],
+      ['INDEX_DUPLICATE_ID', npy, json(['a', 'b', 'a'])],
+      ['INDEX_ID', npy, json(['a', 'b', ''])],
+    ];
+    const index = new EmbeddingIndex({ dim, device: 'cpu' });
+    for (const [code, file, names] of cases) await expect(index.importNpy(file, names)).rejects.toMatchObject({ code });
+    expect(index.size).toBe(0);
+  });
+});
