@@ -1,6 +1,7 @@
 /** Checks of what comes in from callers: everything is refused before anything is changed. */
 import { IndexError } from '../errors.js';
 import { checkedVector, decodeInto, encodedBytes, encodeInto, encodeVector } from './codec.js';
+import { modelText, sameModel } from './identity.js';
 import type { EncodedPatches, IndexHeader, ModelIdentity, StoredItem } from './journal.js';
 import type { IndexOptions, Item, PatchTokens } from './options.js';
 
@@ -122,7 +123,5 @@ export function checkSameIndex(found: IndexHeader, wanted: IndexHeader): void {
   for (const name of ['dim', 'metric', 'storage', 'patches'] as const) {
     if (found[name] !== wanted[name]) throw new IndexError('INDEX_HEADER', `import: expected an index with ${name} ${wanted[name]}, found ${found[name]}. Import it into an index of its own.`);
   }
-  const text = ({ model }: IndexHeader): string => (model ? `${model.id} (${model.fingerprint.slice(0, 12)}; ${model.preprocessing})` : 'no model');
-  const same = found.model?.fingerprint === wanted.model?.fingerprint && found.model?.preprocessing === wanted.model?.preprocessing;
-  if (!same) throw new IndexError('INDEX_MODEL', `import: expected vectors of ${text(wanted)}, found some of ${text(found)}. Vectors of two models cannot be compared: embed the images again.`);
+  if (!sameModel(found.model, wanted.model)) throw new IndexError('INDEX_MODEL', `import: expected vectors of ${modelText(wanted.model)}, found some of ${modelText(found.model)}. Vectors of two models cannot be compared: embed the images again.`);
 }

@@ -28,3 +28,11 @@ export async function modelIdentity(model: Pick<DINOv2, 'config' | 'fingerprint'
   });
   return { id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`, fingerprint: await model.fingerprint(), preprocessing: words.join(', ') };
 }
+
+/** Whether vectors of one may be compared with those of the other. What they are called does not count. */
+export function sameModel(a: ModelIdentity | undefined, b: ModelIdentity | undefined): boolean {
+  return a?.fingerprint === b?.fingerprint && a?.preprocessing === b?.preprocessing;
+}
+
+/** For messages. */
+export const modelText = (model: ModelIdentity | undefined): string => (model ? `${model.id} (${model.fingerprint.slice(0, 12)}; ${model.preprocessing})` : 'no model');

@@ -1,7 +1,7 @@
 /** The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe, `patchMatrix.ts` the arithmetic. */
 import { ImageError } from '../errors.js';
 import { pcaColor } from '../gpu/pcaKernels.js';
-import { basisFromJSON, basisToJSON, COMPONENTS, type PcaBasis, type PcaJSON } from './pcaBasis.js';
+import { basisFromJSON, basisToJSON, COMPONENTS, drawPixels, type PcaBasis, type PcaJSON } from './pcaBasis.js';
 import { fitBasis, type ForegroundRule } from './pcaFit.js';
 import { inLines } from '../gpu/workgroups.js';
 import type { PatchFeatures } from './patchMatrix.js';
@@ -113,14 +113,7 @@ export class PCA implements PcaBasis {
    * @throws ImageError IMAGE_TYPE if the canvas has a context other than '2d' already
    */
   async draw(features: PatchFeatures, canvas: HTMLCanvasElement | OffscreenCanvas, options: PcaDrawOptions = {}): Promise<void> {
-    const { rows, cols } = features;
-    const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
-    if (!context) throw new ImageError('IMAGE_TYPE', "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.");
-    const pixels = await this.rgb(features, options);
-    // Setting either clears a canvas, even to the size that it has.
-    if (canvas.width !== cols) canvas.width = cols;
-    if (canvas.height !== rows) canvas.height = rows;
-    context.putImageData(new ImageData(pixels, cols, rows), 0, 0);
+    await drawPixels(canvas, features, () => this.rgb(features, options));
   }
 
   /** Plain data that `JSON.stringify` keeps exactly: a picture drawn after `fromJSON` has the same bits. */

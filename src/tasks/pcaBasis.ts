@@ -84,3 +84,18 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
 
 /** Nine digits tell every f32 from its neighbours. */
 const shortest = (values: Float32Array): number[] => Array.from(values, (value) => Number(value.toPrecision(9)));
+
+/**
+ * Puts a picture of cols × rows pixels on a canvas, which takes its size.
+ * @param pixels asked for once the canvas is known to be one that can be drawn on: (rows, cols, 4)
+ * @throws ImageError IMAGE_TYPE if the canvas has a context other than '2d' already
+ */
+export async function drawPixels(canvas: HTMLCanvasElement | OffscreenCanvas, { rows, cols }: { readonly rows: number; readonly cols: number }, pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>): Promise<void> {
+  const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
+  if (!context) throw new ImageError('IMAGE_TYPE', "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.");
+  const data = await pixels();
+  // Setting either clears a canvas, even to the size that it has.
+  if (canvas.width !== cols) canvas.width = cols;
+  if (canvas.height !== rows) canvas.height = rows;
+  context.putImageData(new ImageData(data, cols, rows), 0, 0);
+}

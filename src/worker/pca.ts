@@ -1,7 +1,7 @@
 /** The colourful picture, computed in the worker and drawn in the page. */
 import { ImageError } from '../errors.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
-import { basisFromJSON, basisToJSON, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
+import { basisFromJSON, basisToJSON, drawPixels, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
 import { placeOf, type Features } from './features.js';
 
 /** What `PCA` of 'dinov2-webgpu' is: the same plain data, fitted and applied in the worker that has the features. */
@@ -48,14 +48,7 @@ export class PCA implements PcaBasis {
 
   /** As in 'dinov2-webgpu'. The canvas stays the page's: four bytes a patch come from the worker, and are put on it here. */
   async draw(features: Features, canvas: HTMLCanvasElement | OffscreenCanvas, options: PcaDrawOptions = {}): Promise<void> {
-    const { rows, cols } = features;
-    const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
-    if (!context) throw new ImageError('IMAGE_TYPE', "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.");
-    const pixels = await this.rgb(features, options);
-    // Setting either clears a canvas, even to the size that it has.
-    if (canvas.width !== cols) canvas.width = cols;
-    if (canvas.height !== rows) canvas.height = rows;
-    context.putImageData(new ImageData(pixels, cols, rows), 0, 0);
+    await drawPixels(canvas, features, () => this.rgb(features, options));
   }
 
   toJSON(): PcaJSON {

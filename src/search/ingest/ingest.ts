@@ -4,8 +4,7 @@
  * ingest has ended, however it ended.
  */
 import { IndexError } from '../../errors.js';
-import { modelIdentity, type IdentityOptions } from '../identity.js';
-import type { ModelIdentity } from '../journal.js';
+import { modelIdentity, modelText, sameModel, type IdentityOptions } from '../identity.js';
 import type { Item } from '../options.js';
 import { describeImages, type DescribeOptions } from './describe.js';
 import { Rate, type IngestPhase, type IngestProgress } from './progress.js';
@@ -180,9 +179,8 @@ export class Ingest {
     if (!wanted) return;
     const look: IdentityOptions = Object.fromEntries(Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name)));
     const found = await modelIdentity(this.#model, look);
-    if (found.fingerprint === wanted.fingerprint && found.preprocessing === wanted.preprocessing) return;
-    const text = ({ id, fingerprint, preprocessing }: ModelIdentity): string => `${id} (${fingerprint.slice(0, 12)}; ${preprocessing})`;
-    throw new IndexError('INDEX_MODEL', `ingest: expected what the index was made with, ${text(wanted)}, found ${text(found)}. Use that model and those options, or another index.`);
+    if (sameModel(found, wanted)) return;
+    throw new IndexError('INDEX_MODEL', `ingest: expected what the index was made with, ${modelText(wanted)}, found ${modelText(found)}. Use that model and those options, or another index.`);
   }
 
   /** Finds what is to be done, and puts it into the queue. */
