@@ -4,6 +4,7 @@ import { playwright } from '@vitest/browser-playwright';
 import { readFile } from 'node:fs/promises';
 import { posix } from 'node:path';
 import glsl from 'vite-plugin-glsl';
+import wabt from 'wabt';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 import { chromiumArgs, chromiumPath, vulkanFolder } from './scripts/software-gpu.mjs';
@@ -17,6 +18,21 @@ const plainShaders = {
   name: 'plain-shaders',
   enforce: 'pre' as const,
   load: async (id: string) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined),
+};
+
+/** WebAssembly's text becomes its binary, in Base64. */
+const webAssembly = {
+  name: 'web-assembly',
+  enforce: 'pre' as const,
+  async load(id: string) {
+    if (!id.endsWith('.wat')) return undefined;
+    const module = (await wabt()).parseWat(id, await readFile(id, 'utf8'), { simd: true });
+    try {
+      return `export default ${JSON.stringify(Buffer.from(module.toBinary({}).buffer).toString('base64'))}`;
+    } finally {
+      module.destroy();
+    }
+  },
 };
 
 /** Tells browser tests, which have no environment, where to leave the name of their adapter. */
@@ -114,8 +130,8 @@ const full = process.env['TEST_FULL'] === '1';
 export default defineConfig(({ mode }) => {
   const shaders = mode === 'library' || mode === 'demo' || mode === 'tools' ? glsl({ minify: true }) : plainShaders;
   return {
-    plugins: [shaders, demoPage, offline, ...(testing ? [adaptersFolder] : []), ...(mode === 'library' ? [threadUrl] : [])],
-    worker: { format: 'es', plugins: () => [shaders] },
+    plugins: [shaders, webAssembly, demoPage, offline, ...(testing ? [adaptersFolder] : []), ...(mode === 'library' ? [threadUrl] : [])],
+    worker: { format: 'es', plugins: () => [shaders, webAssembly] },
     appType: 'mpa', // a missing file answers 404, not the page
     server: { open: false, host: '127.0.0.1' },
     build:

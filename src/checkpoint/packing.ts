@@ -6,8 +6,8 @@
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernel.js';
-import { f32ToF16 } from './float.js';
-import { allBelow, bitsOf, turn } from './turn.js';
+import { PackingMemory, type Place } from './panelMemory.js';
+import { allBelow, bitsOf } from './turn.js';
 
 /** Receives bytes for the GPU: `data` belongs at byte `offset` of the packed weight, and may be overwritten after the call. */
 export type WriteBytes = (offset: number, data: Uint8Array<ArrayBuffer>) => void;
@@ -39,30 +39,9 @@ export function packMatrix(rows: number, columns: number, values: Float32Array, 
   return new Uint32Array(bytes.buffer);
 }
 
-/** Memory that the packers of a checkpoint share: panels that wait for their rows to be complete, and one of narrower weights as it leaves. */
-export class PackingMemory {
-  #leaving = new ArrayBuffer(0);
-  readonly #waiting: Int32Array<ArrayBuffer>[] = [];
-
-  /** Bytes of a panel that is about to leave; valid until the next call. */
-  leaving(bytes: number): ArrayBuffer {
-    if (this.#leaving.byteLength < bytes) this.#leaving = new ArrayBuffer(bytes);
-    return this.#leaving;
-  }
-
-  take(elements: number): Int32Array<ArrayBuffer> {
-    const index = this.#waiting.findIndex((words) => words.length >= elements);
-    return index < 0 ? new Int32Array(elements) : this.#waiting.splice(index, 1)[0]!;
-  }
-
-  give(words: Int32Array<ArrayBuffer>): void {
-    if (this.#waiting.length < 4) this.#waiting.push(words);
-  }
-}
-
 /** A panel some of whose values have come: turned already, but row-major where they have to be divided by what their row will turn out to need (int8). */
 interface OpenPanel {
-  readonly words: Int32Array<ArrayBuffer>;
+  readonly place: Place;
   missing: number;
 }
 
@@ -104,17 +83,17 @@ export class PanelPacker {
       const bits = bitsOf(values.subarray(taken, taken + Math.min(values.length - taken, rowsHere * columns - first)));
       const panel = this.#open.get(index) ?? this.#begin(index, rowsHere);
       if (this.#storage === 'int8') {
-        panel.words.set(bits, first);
+        panel.place.words.set(bits, first);
         within = allBelow(limit, bits) && within;
       } else {
-        within = allBelow(limit, bits, turn(bits, first, columns, panel.words)) && within;
+        within = allBelow(limit, bits, this.#memory.turn(bits, first, columns, panel.place)) && within;
       }
       taken += bits.length;
       panel.missing -= bits.length;
       if (panel.missing === 0) {
-        this.#leave(index, panel.words, rowsHere);
+        this.#leave(index, panel.place, rowsHere);
         this.#open.delete(index);
-        this.#memory.give(panel.words);
+        this.#memory.give(panel.place);
       }
     }
     return within;
@@ -122,22 +101,22 @@ export class PanelPacker {
 
   #begin(index: number, rowsHere: number): OpenPanel {
     const elements = PANEL_COLUMNS * paddedK(this.#columns);
-    const words = this.#memory.take(elements);
-    words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // what its values do not cover
-    const panel = { words, missing: rowsHere * this.#columns };
+    const place = this.#memory.take(elements);
+    place.words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // what its values do not cover
+    const panel = { place, missing: rowsHere * this.#columns };
     this.#open.set(index, panel);
     return panel;
   }
 
-  #leave(index: number, words: Int32Array<ArrayBuffer>, rowsHere: number): void {
+  #leave(index: number, place: Place, rowsHere: number): void {
     const elements = PANEL_COLUMNS * paddedK(this.#columns);
-    const values = new Float32Array(words.buffer, 0, elements);
     const width = bytesPerElement[this.#storage];
-    const leaving = width === 4 ? words.buffer : this.#memory.leaving(elements * width);
-    if (width === 2) f32ToF16(values, new Uint16Array(leaving, 0, elements));
-    if (width === 1) this.#quantize(values, rowsHere, new Int8Array(leaving, 0, elements));
-    this.#write(index * elements * width, new Uint8Array(leaving, 0, elements * width));
-    if (width > 1) return;
+    if (width === 2) this.#memory.toF16(place, elements);
+    const { buffer, byteOffset } = place.words;
+    if (width > 1) return this.#write(index * elements * width, new Uint8Array(buffer, byteOffset, elements * width));
+    const leaving = this.#memory.leaving(elements);
+    this.#quantize(new Float32Array(buffer, byteOffset, elements), rowsHere, new Int8Array(leaving, 0, elements));
+    this.#write(index * elements, new Uint8Array(leaving, 0, elements));
     const panels = Math.ceil(this.#rows / PANEL_COLUMNS);
     this.#write(panels * elements + index * this.#scales.byteLength, new Uint8Array(this.#scales.buffer));
   }

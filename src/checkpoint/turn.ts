@@ -27,59 +27,21 @@ function orOf(bits: Int32Array): number {
   return together;
 }
 
-/** Inputs that are turned at once: 16 KiB are written before the next begin, which a cache holds. Even. */
-const TURNED = 64;
-
 /**
- * Turns a part of a panel: of its values, row-major (64, columns), those from the `first`-th on, to where they stand in (columns, 64). Four rows and two
- * of their values at once, which is a third of the time of one value after the other: most of it goes into addresses and bounds.
+ * Turns a part of a panel: of its values, row-major (64, columns), those from the `first`-th on, to where they stand in (columns, 64). For ends of rows, and
+ * where SIMD may not run (panelMemory.ts).
  * @returns their bits, put together with `|`
  */
 export function turn(bits: Int32Array, first: number, columns: number, turned: Int32Array): number {
   const width = PANEL_COLUMNS; // a local: an import that is not bundled is looked up every time
-  const last = first + bits.length;
-  const beginRow = Math.ceil(first / columns); // the first that is whole
-  const endRow = beginRow + 4 * Math.max(0, Math.floor((Math.floor(last / columns) - beginRow) / 4));
-  const pairs = columns - (columns % 2);
   let together = 0;
-  for (let begin = 0; begin < pairs; begin += TURNED) {
-    const end = Math.min(begin + TURNED, pairs);
-    for (let row = beginRow; row < endRow; row += 4) {
-      let a = row * columns + begin - first;
-      let b = a + columns;
-      let c = b + columns;
-      let d = c + columns;
-      let to = begin * width + row;
-      for (let k = begin; k < end; k += 2) {
-        const a0 = bits[a]!, b0 = bits[b]!, c0 = bits[c]!, d0 = bits[d]!;
-        const a1 = bits[a + 1]!, b1 = bits[b + 1]!, c1 = bits[c + 1]!, d1 = bits[d + 1]!;
-        turned[to] = a0;
-        turned[to + 1] = b0;
-        turned[to + 2] = c0;
-        turned[to + 3] = d0;
-        turned[to + width] = a1;
-        turned[to + width + 1] = b1;
-        turned[to + width + 2] = c1;
-        turned[to + width + 3] = d1;
-        together |= a0 | b0 | c0 | d0 | a1 | b1 | c1 | d1;
-        a += 2;
-        b += 2;
-        c += 2;
-        d += 2;
-        to += 2 * width;
-      }
-    }
-  }
-  // What is left over: rows that are not whole, or too few to be four, and the last value of rows of an odd length.
-  for (let at = first; at < last; ) {
-    const row = Math.floor(at / columns);
-    const end = Math.min((row + 1) * columns, last);
-    for (let i = row >= beginRow && row < endRow ? row * columns + pairs : at; i < end; i++) {
-      const value = bits[i - first]!;
-      turned[(i - row * columns) * width + row] = value;
+  let row = Math.floor(first / columns);
+  for (let i = 0, column = first - row * columns; i < bits.length; row += 1, column = 0) {
+    for (let to = column * width + row; column < columns && i < bits.length; i++, column++, to += width) {
+      const value = bits[i]!;
+      turned[to] = value;
       together |= value;
     }
-    at = end;
   }
   return together;
 }

@@ -50,6 +50,14 @@ const SCRIPTS: Record<string, string> = {
   '/other-version.js': "postMessage({ kind: 'ready', protocol: 0 });",
 };
 
+/** Content-Security-Policies of pages beneath a folder. */
+const STRICT = "default-src 'none'; worker-src 'self'; connect-src 'self'; img-src 'self' blob:; script-src 'self'";
+const POLICIES: Readonly<Record<string, string>> = {
+  strict: STRICT,
+  'strict-but-wasm': `${STRICT} 'wasm-unsafe-eval'`,
+  'no-workers': "script-src 'self' 'unsafe-inline'; worker-src 'none'",
+};
+
 export async function openWorkerSite(): Promise<WorkerSite> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
   await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
@@ -57,7 +65,8 @@ export async function openWorkerSite(): Promise<WorkerSite> {
   const server = createServer((request, response) => {
     const path = new URL(request.url!, 'http://localhost').pathname;
     asked.push(path);
-    const csp = path.startsWith('/strict/') ? { 'content-security-policy': "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self' blob:" } : path.startsWith('/no-workers/') ? { 'content-security-policy': "script-src 'self' 'unsafe-inline'; worker-src 'none'" } : {};
+    const policy = POLICIES[path.split('/')[1]!];
+    const csp = policy === undefined ? {} : { 'content-security-policy': policy };
     const send = (type: string, body: string | Uint8Array): void => void response.writeHead(200, { 'content-type': type, ...csp }).end(body);
     try {
       const script = SCRIPTS[path];

@@ -408,6 +408,31 @@ describe('a Content-Security-Policy', () => {
     await strict.context().close();
   });
 
+  test('that forbids WebAssembly costs time, not a bit of the result', async () => {
+    const results = new Map<string, { cls: number[]; complaints: string[] }>();
+    for (const folder of ['/strict/', '/strict-but-wasm/']) {
+      const strict = await site.open(folder);
+      const complaints: string[] = [];
+      strict.on('console', (message) => void (message.type() === 'error' && complaints.push(message.text())));
+      const cls = await strict.evaluate(async () => {
+        const { library } = globalThis as unknown as Globals;
+        const model = await library.DINOv2.fromPretrained('/weights/', { selfTest: false });
+        const vector = await model.embed(await (await fetch('/photos/rocket.jpg')).blob());
+        model.dispose();
+        return [...vector];
+      });
+      results.set(folder, { cls, complaints });
+      await strict.context().close();
+    }
+    const forbidden = results.get('/strict/')!;
+    const allowed = results.get('/strict-but-wasm/')!;
+    expect(allowed.complaints).toEqual([]);
+    for (const complaint of forbidden.complaints) expect(complaint).toMatch(/WebAssembly/);
+    expect(forbidden.complaints.length).toBeLessThanOrEqual(1);
+    expect(forbidden.cls).toHaveLength(128);
+    expect(forbidden.cls).toEqual(allowed.cls);
+  });
+
   test('without workers is an error that says what to allow', async () => {
     const page2 = await site.open('/no-workers/');
     const error = await page2.evaluate(async () => (globalThis as unknown as Globals).worker.DINOv2.fromPretrained('/weights/').then(() => 'loaded', ({ code, message }: Error & { code: string }) => [code, message]));

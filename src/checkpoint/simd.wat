@@ -1,0 +1,88 @@
+;; The two passes over every weight that JavaScript is slow at, four values at a time (WebAssembly's fixed-width SIMD). Both look at bits.
+(module
+  (memory (export "memory") 1)
+
+  ;; Of (rows, columns), row-major at `from`, the columns begin … end → where they stand in (columns, 64), the first of its rows at `to`. `rows`, `begin` and
+  ;; `end` are multiples of 4. Returns the bits of all, put together with "or". 16 columns at a time, which is a cache line of every row, read once.
+  (func (export "turn") (param $from i32) (param $to i32) (param $columns i32) (param $rows i32) (param $begin i32) (param $last i32) (result i32)
+    (local $pitch i32) (local $end i32) (local $row i32) (local $column i32)
+    (local $row_from i32) (local $row_to i32) (local $in i32) (local $out i32)
+    (local $a v128) (local $b v128) (local $c v128) (local $d v128)
+    (local $ab_low v128) (local $ab_high v128) (local $cd_low v128) (local $cd_high v128) (local $all v128)
+    (local.set $pitch (i32.shl (local.get $columns) (i32.const 2)))
+    (loop $blocks
+      (local.set $end (i32.add (local.get $begin) (i32.const 16)))
+      (if (i32.gt_u (local.get $end) (local.get $last)) (then (local.set $end (local.get $last))))
+      (local.set $row (i32.const 0))
+      (local.set $row_from (i32.add (local.get $from) (i32.shl (local.get $begin) (i32.const 2))))
+      (local.set $row_to (i32.add (local.get $to) (i32.shl (local.get $begin) (i32.const 8))))
+      (loop $four_rows
+        (local.set $column (local.get $begin))
+        (local.set $in (local.get $row_from))
+        (local.set $out (local.get $row_to))
+        (loop $four_columns
+          (local.set $a (v128.load (local.get $in)))
+          (local.set $b (v128.load (i32.add (local.get $in) (local.get $pitch))))
+          (local.set $c (v128.load (i32.add (local.get $in) (i32.shl (local.get $pitch) (i32.const 1)))))
+          (local.set $d (v128.load (i32.add (i32.add (local.get $in) (i32.shl (local.get $pitch) (i32.const 1))) (local.get $pitch))))
+          (local.set $all (v128.or (local.get $all) (v128.or (v128.or (local.get $a) (local.get $b)) (v128.or (local.get $c) (local.get $d)))))
+          ;; a0 b0 a1 b1, a2 b2 a3 b3, and of c and d the same
+          (local.set $ab_low (i8x16.shuffle 0 1 2 3 16 17 18 19 4 5 6 7 20 21 22 23 (local.get $a) (local.get $b)))
+          (local.set $ab_high (i8x16.shuffle 8 9 10 11 24 25 26 27 12 13 14 15 28 29 30 31 (local.get $a) (local.get $b)))
+          (local.set $cd_low (i8x16.shuffle 0 1 2 3 16 17 18 19 4 5 6 7 20 21 22 23 (local.get $c) (local.get $d)))
+          (local.set $cd_high (i8x16.shuffle 8 9 10 11 24 25 26 27 12 13 14 15 28 29 30 31 (local.get $c) (local.get $d)))
+          (v128.store (local.get $out) (i8x16.shuffle 0 1 2 3 4 5 6 7 16 17 18 19 20 21 22 23 (local.get $ab_low) (local.get $cd_low)))
+          (v128.store offset=256 (local.get $out) (i8x16.shuffle 8 9 10 11 12 13 14 15 24 25 26 27 28 29 30 31 (local.get $ab_low) (local.get $cd_low)))
+          (v128.store offset=512 (local.get $out) (i8x16.shuffle 0 1 2 3 4 5 6 7 16 17 18 19 20 21 22 23 (local.get $ab_high) (local.get $cd_high)))
+          (v128.store offset=768 (local.get $out) (i8x16.shuffle 8 9 10 11 12 13 14 15 24 25 26 27 28 29 30 31 (local.get $ab_high) (local.get $cd_high)))
+          (local.set $in (i32.add (local.get $in) (i32.const 16)))
+          (local.set $out (i32.add (local.get $out) (i32.const 1024)))
+          (br_if $four_columns (i32.lt_u (local.tee $column (i32.add (local.get $column) (i32.const 4))) (local.get $end))))
+        (local.set $row_from (i32.add (local.get $row_from) (i32.shl (local.get $pitch) (i32.const 2))))
+        (local.set $row_to (i32.add (local.get $row_to) (i32.const 16)))
+        (br_if $four_rows (i32.lt_u (local.tee $row (i32.add (local.get $row) (i32.const 4))) (local.get $rows))))
+      (br_if $blocks (i32.lt_u (local.tee $begin (local.get $end)) (local.get $last))))
+    (i32.or
+      (i32.or (i32x4.extract_lane 0 (local.get $all)) (i32x4.extract_lane 1 (local.get $all)))
+      (i32.or (i32x4.extract_lane 2 (local.get $all)) (i32x4.extract_lane 3 (local.get $all)))))
+
+  ;; Four float32 at `at` → the bits of the nearest F16 of each, ties to even, as float.ts does it: from 65520 on infinity, NaN stays NaN.
+  (func $halves (param $at i32) (result v128)
+    (local $bits v128) (local $magnitude v128) (local $small v128)
+    (local.set $bits (v128.load (local.get $at)))
+    (local.set $magnitude (v128.and (local.get $bits) (v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff)))
+    ;; Below 2^-14 an F16 is a multiple of 2^-24, and so is a float32 from 0.5 to 1: adding 0.5 rounds.
+    (local.set $small (i32x4.sub
+      (f32x4.add (local.get $magnitude) (v128.const f32x4 0.5 0.5 0.5 0.5))
+      (v128.const i32x4 0x3f000000 0x3f000000 0x3f000000 0x3f000000)))
+    (v128.or
+      (v128.and (i32x4.shr_u (local.get $bits) (i32.const 16)) (v128.const i32x4 0x8000 0x8000 0x8000 0x8000))
+      (v128.bitselect
+        (local.get $small)
+        (v128.bitselect
+          ;; infinity, or NaN: quiet, with what there is room for of its payload
+          (v128.or
+            (v128.const i32x4 0x7c00 0x7c00 0x7c00 0x7c00)
+            (v128.and
+              (v128.or
+                (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) (v128.const i32x4 0x3ff 0x3ff 0x3ff 0x3ff))
+                (v128.const i32x4 0x200 0x200 0x200 0x200))
+              (i32x4.gt_s (local.get $magnitude) (v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000))))
+          ;; Half a step less one, plus one if the kept part is odd. A carry goes on into the exponent, up to infinity.
+          (i32x4.shr_u
+            (i32x4.add
+              (i32x4.sub (local.get $magnitude) (v128.const i32x4 0x37fff001 0x37fff001 0x37fff001 0x37fff001))
+              (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) (v128.const i32x4 1 1 1 1)))
+            (i32.const 13))
+          (i32x4.ge_s (local.get $magnitude) (v128.const i32x4 0x47800000 0x47800000 0x47800000 0x47800000)))
+        (i32x4.lt_s (local.get $magnitude) (v128.const i32x4 0x38800000 0x38800000 0x38800000 0x38800000)))))
+
+  ;; `count` float32 (a multiple of 8) at `at` → F16, in the first half of where they were.
+  (func (export "to_f16") (param $at i32) (param $count i32)
+    (local $from i32) (local $end i32)
+    (local.set $from (local.get $at))
+    (local.set $end (i32.add (local.get $at) (i32.shl (local.get $count) (i32.const 2))))
+    (loop $eight
+      (v128.store (local.get $at) (i16x8.narrow_i32x4_u (call $halves (local.get $from)) (call $halves (i32.add (local.get $from) (i32.const 16)))))
+      (local.set $at (i32.add (local.get $at) (i32.const 16)))
+      (br_if $eight (i32.lt_u (local.tee $from (i32.add (local.get $from) (i32.const 32))) (local.get $end))))))
