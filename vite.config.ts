@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { playwright } from '@vitest/browser-playwright';
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { posix } from 'node:path';
 import glsl from 'vite-plugin-glsl';
 import wabt from 'wabt';
@@ -152,6 +153,7 @@ export default defineConfig(({ mode }) => {
     base: mode === 'demo' ? './' : '/',
     test: {
       reporters: ['default'],
+      maxWorkers: Math.max(2, availableParallelism() - 1), // two on two cores: compilers of shaders use one each
       projects: [
         {
           extends: true,

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { DINOv2 } from '../../src/dinov2.ts';
+import { DINOv2, type LoadOptions } from '../../src/index.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { bitsOfForward, pixelsOf, requestDevice, settled, tiny } from './tiny.ts';
 
@@ -17,6 +17,9 @@ async function works(device: GPUDevice): Promise<boolean> {
   }
 }
 
+/** Without the self-test, which is not what this is about and takes as long again. */
+const load = (options: LoadOptions = {}): Promise<DINOv2> => DINOv2.synthetic(tiny, { ...options, selfTest: false });
+
 const small = { height: 28, width: 28 };
 
 describe("a device of the caller's", () => {
@@ -24,9 +27,9 @@ describe("a device of the caller's", () => {
     const device = await requestDevice();
     expect(device.limits.maxStorageBufferBindingSize).toBe(2 ** 27);
     const requested = vi.spyOn(navigator.gpu, 'requestAdapter');
-    const first = await DINOv2.synthetic(tiny, { device });
+    const first = await load({ device });
     const alone = first.gpuBytes;
-    const second = await DINOv2.synthetic(tiny, { device });
+    const second = await load({ device });
     expect(requested).not.toHaveBeenCalled();
     requested.mockRestore();
     expect([first.device, second.device]).toEqual([device, device]);
@@ -47,21 +50,21 @@ describe("a device of the caller's", () => {
     await acquireGpu(device);
     device.destroy();
     await device.lost;
-    await expect(DINOv2.synthetic(tiny, { device })).rejects.toMatchObject({ name: 'DeviceError', code: 'DEVICE_LOST' });
+    await expect(load({ device })).rejects.toMatchObject({ name: 'DeviceError', code: 'DEVICE_LOST' });
   });
 
   test('that was lost before the library ever saw it is refused', async () => {
     const device = await requestDevice();
     device.destroy();
     await device.lost;
-    await expect(DINOv2.synthetic(tiny, { device })).rejects.toMatchObject({ name: 'DeviceError', code: 'DEVICE_LOST' });
+    await expect(load({ device })).rejects.toMatchObject({ name: 'DeviceError', code: 'DEVICE_LOST' });
   });
 });
 
 describe("the library's own device", () => {
   test('is shared, destroyed with its last user, and made anew for the next', async () => {
-    const first = await DINOv2.synthetic(tiny);
-    const second = await DINOv2.synthetic(tiny);
+    const first = await load();
+    const second = await load();
     const { device } = first;
     expect(second.device).toBe(device);
     const features = await first.forward(pixelsOf(28, 28), small);
@@ -72,17 +75,17 @@ describe("the library's own device", () => {
     features.dispose();
     await expect(device.lost).resolves.toMatchObject({ reason: 'destroyed' });
 
-    using third = await DINOv2.synthetic(tiny);
+    using third = await load();
     expect(third.device).not.toBe(device);
     expect((await bitsOfForward(third, 28, 28)).length).toBe(5 * 64);
   });
 
   test('that was lost is replaced for the next model', async () => {
-    const lost = await DINOv2.synthetic(tiny);
+    const lost = await load();
     lost.device.destroy();
     await lost.device.lost;
     await settled();
-    using next = await DINOv2.synthetic(tiny);
+    using next = await load();
     expect(next.device).not.toBe(lost.device);
     expect((await bitsOfForward(next, 28, 28)).length).toBe(5 * 64);
     lost.dispose();
@@ -94,7 +97,7 @@ describe('a device that is lost: DEVICE_LOST, never silence', () => {
 
   test('before a forward', async () => {
     const device = await requestDevice();
-    const model = await DINOv2.synthetic(tiny, { device });
+    const model = await load({ device });
     device.destroy();
     await expect(model.forward(pixelsOf(28, 28), small)).rejects.toMatchObject(DEVICE_LOST);
     await expect(model.forward(pixelsOf(28, 28), small)).rejects.toThrow(/lost \(destroyed\).*Load the model again/);
@@ -103,7 +106,7 @@ describe('a device that is lost: DEVICE_LOST, never silence', () => {
 
   test('between a forward and reading', async () => {
     const device = await requestDevice();
-    const model = await DINOv2.synthetic(tiny, { device });
+    const model = await load({ device });
     const features = await model.forward(pixelsOf(28, 28), small, { layers: [0] });
     device.destroy();
     await expect(features.clsToken()).rejects.toMatchObject(DEVICE_LOST);
@@ -115,7 +118,7 @@ describe('a device that is lost: DEVICE_LOST, never silence', () => {
 
   test('while results are being read', async () => {
     const device = await requestDevice();
-    const model = await DINOv2.synthetic(tiny, { device });
+    const model = await load({ device });
     const features = await model.forward(pixelsOf(28, 28), small);
     const reading = features.lastHiddenState();
     device.destroy();
@@ -125,7 +128,7 @@ describe('a device that is lost: DEVICE_LOST, never silence', () => {
 
   test.each([0, 3])('%i turns of the event loop into a forward: it fails, or reading does', async (turns) => {
     const device = await requestDevice();
-    const model = await DINOv2.synthetic(tiny, { device });
+    const model = await load({ device });
     (await model.forward(pixelsOf(28, 28), small)).dispose();
     const result = model.forward(pixelsOf(28, 28), small).then((features) => features.clsToken());
     const rejected = expect(result).rejects.toMatchObject(DEVICE_LOST);
@@ -140,6 +143,6 @@ describe('a device that is lost: DEVICE_LOST, never silence', () => {
     const onProgress = ({ loadedTensors }: { loadedTensors: number }): void => {
       if (loadedTensors === 10) device.destroy();
     };
-    await expect(DINOv2.synthetic(tiny, { device, onProgress })).rejects.toMatchObject(DEVICE_LOST);
+    await expect(load({ device, onProgress })).rejects.toMatchObject(DEVICE_LOST);
   });
 });

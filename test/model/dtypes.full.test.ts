@@ -2,6 +2,7 @@
 import { afterAll, expect, test } from 'vitest';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { DINOv2, type ModelSize } from '../../src/index.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
 import { configOf } from '../../src/model/config.ts';
 import { minCosine, readTensors } from '../parity.ts';
 import { minCosineOf, ways } from './dtypeCases.ts';
@@ -16,10 +17,12 @@ afterAll(() => {
 const MINUTES = 60_000;
 const show = (cosine: number): string => `1 - ${(1 - cosine).toExponential(1)}`;
 
-const sizes: readonly (readonly [ModelSize, number, number])[] = [['small', 322, 448], ['small', 518, 518], ['base', 224, 224], ['large', 224, 224]];
+const sizes: readonly (readonly [ModelSize, number, number])[] = [['small', 224, 224], ['small', 322, 448], ['small', 518, 518], ['base', 224, 224], ['large', 224, 224]];
 
-test.each(sizes.flatMap((size) => all.map((way) => [...size, way.label, way] as const)))('%s at %i × %i, %s: the direction of every token', { timeout: 10 * MINUTES }, async (size, height, width, label, { dtype, device }) => {
+test.each(sizes.flatMap((size) => all.map((way) => [...size, way.label, way] as const)))('%s at %i × %i, %s: the direction of every token, and the bytes of its weights', { timeout: 10 * MINUTES }, async (size, height, width, label, { dtype, device }) => {
   using model = await DINOv2.synthetic(size, { device, dtype });
+  const { memory } = await acquireGpu(device);
+  expect(memory.bytes).toBeLessThanOrEqual(1.05 * { fp32: 4, fp16: 2, int8: 1 }[dtype] * model.parameterCount);
   const expected = await readTensors(`${size}.expected.${height}x${width}.safetensors`);
   using features = await model.forward(syntheticTensor(`pixel_values.${height}x${width}`, [1, 3, height, width]), { height, width });
   const cosine = minCosine(await features.lastHiddenState(), expected.get('last_hidden_state')!.values, model.config.embedDim);

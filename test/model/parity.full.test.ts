@@ -10,6 +10,7 @@ afterAll(() => console.log(report.join('\n')));
 const MINUTES = 60_000;
 
 test.each<[ModelSize, number, number]>([
+  ['small', 224, 224],
   ['small', 322, 448],
   ['small', 518, 518],
   ['base', 224, 224],

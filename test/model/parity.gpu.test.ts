@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+// Small at 224 × 224 is in parity.browser.test.ts, and here in the full run.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
@@ -33,16 +34,4 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file', (kind)
     report.push(`tiny-${kind} ${height}×${width} b${batch}: ${errors.map((error) => error.toExponential(1)).join(' ')}`);
     for (const error of errors) expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
   });
-});
-
-test('small at 224 × 224, weights by formula', async () => {
-  using model = await DINOv2.synthetic('small');
-  const expected = await readTensors('small.expected.224x224.safetensors');
-  const pixels = syntheticTensor('pixel_values.224x224', [1, 3, 224, 224]);
-  const startMs = performance.now();
-  using features = await model.forward(pixels, { height: 224, width: 224 });
-  const found = await features.lastHiddenState();
-  const error = maxError(found, expected.get('last_hidden_state')!.values);
-  report.push(`small 224×224: ${error.toExponential(1)}, ${(performance.now() - startMs).toFixed(0)} ms on ${model.adapter.description}`);
-  expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
 });
