@@ -134,7 +134,7 @@ function only(node: Node, target: Target): Dispatch {
       }
       return {
         variant: plain(target.software ? kernels.attentionDirect : kernels.attention, { EMBED_DIM: columns }),
-        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, target.software ? 64 : 32), operation.numHeads, batch],
+        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch],
       };
     case 'linear':
     case 'linearGelu':
