@@ -1,6 +1,7 @@
 // The half of the Firefox tests that runs in the page: the test calls these by name.
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
-import { checkSupport, DINOv2, type Dtype, type Support } from '../../src/index.ts';
+import { checkSupport, DINOv2, listCached, removeCached, type CachedModel, type Dtype, type LoadReport, type Support } from '../../src/index.ts';
+import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search/index.ts';
 import { requestDevice } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import { filesThatDiffer, photographsThatDiffer, pngsThatDiffer, sizesThatDiffer, type Differing } from './pixels.ts';
@@ -54,6 +55,56 @@ const pageActions = {
     using model = await DINOv2.fromFiles({ weights: checkpointBytes(config, edits) }, { dtype });
     using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 }, { layers: [4] });
     return { residual: [...(await features.hiddenState(4))], last: [...(await features.lastHiddenState())] };
+  },
+
+  /** A tiny model loaded twice with what is kept between, the second time without a network; and once more after a download that was cut off. */
+  async kept(cache: 'opfs' | 'cache-api'): Promise<{ bits: number[][]; loaded: LoadReport[]; asked: number[]; listed: CachedModel[]; left: number }> {
+    const folder = new URL('/test/fixtures/reference/tiny-plain/', location.origin);
+    const result = { bits: [] as number[][], loaded: [] as LoadReport[], asked: [] as number[], listed: [] as CachedModel[], left: 0 };
+    const load = async (get: typeof fetch, signal?: AbortSignal, onBytes?: (bytes: number) => void): Promise<void> => {
+      let asked = 0;
+      const counting: typeof fetch = (...request) => {
+        asked += 1;
+        return get(...request);
+      };
+      using model = await DINOv2.fromPretrained(folder, { cache, fetch: counting, selfTest: false, signal, onProgress: ({ loadedBytes }) => onBytes?.(loadedBytes) });
+      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 });
+      result.bits.push([...new Uint32Array((await features.lastHiddenState()).buffer)]);
+      result.loaded.push(model.loaded);
+      result.asked.push(asked);
+    };
+    const offline = (): Promise<never> => Promise.reject(new TypeError('no network'));
+    await removeCached();
+    await load((...request) => fetch(...request));
+    await load(offline);
+    result.listed = await listCached();
+    await removeCached();
+    result.left = (await listCached()).length;
+    const controller = new AbortController();
+    await load((...request) => fetch(...request), controller.signal, (bytes) => bytes > 1_500_000 && controller.abort()).catch(() => undefined);
+    await load((...request) => fetch(...request));
+    await removeCached();
+    return result;
+  },
+
+  /** An index that is kept, opened anew: ids and scores of a search in it, before and after. */
+  async index(): Promise<{ before: unknown; after: unknown; size: number; names: string[]; left: string[] }> {
+    const name = `firefox ${Math.random()}`;
+    const dim = 64;
+    const vectors = syntheticTensor('vectors', [500, dim]);
+    const hits = async (index: EmbeddingIndex): Promise<unknown> => (await index.search(vectors.subarray(7 * dim, 8 * dim), { topK: 10 })).map(({ id, score }) => [id, score]);
+    const index = await EmbeddingIndex.open(name, { dim });
+    await index.addMany(Array.from({ length: 500 }, (_, i) => ({ id: `item ${i}`, vector: vectors.subarray(i * dim, (i + 1) * dim) })));
+    await index.remove('item 3');
+    const before = await hits(index);
+    index.dispose();
+    const again = await EmbeddingIndex.open(name, { dim });
+    const found = { before, after: await hits(again), size: again.size };
+    again.dispose();
+    const namesOf = async (): Promise<string[]> => (await listIndexes()).map((kept) => kept.name).filter((each) => each === name);
+    const names = await namesOf();
+    await deleteIndex(name);
+    return { ...found, names, left: await namesOf() };
   },
 
   /** What differs from Python, by name (pixels.ts). */
