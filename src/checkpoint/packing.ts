@@ -6,7 +6,7 @@
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernel.js';
-import { PackingMemory, type Place } from './panelMemory.js';
+import { int8Scale, PackingMemory, type Place } from './panelMemory.js';
 import { allBelow, bitsOf } from './turn.js';
 
 /** Receives bytes for the GPU: `data` belongs at byte `offset` of the packed weight, and may be overwritten after the call. */
@@ -28,9 +28,6 @@ const F16_LIMIT = 65_520;
 export const weightLimit = (storage: WeightStorage): number => (bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity);
 
 const SCALE_BYTES = 4;
-/** The largest whole number of int8 weights; -128 is not used, so that both signs reach equally far. */
-const INT8_MAX = 127;
-const SMALLEST_NORMAL = 2 ** -126;
 
 /** A whole matrix, row-major → its packed bytes, as u32. For small ones: checkpoints go through `PanelPacker` piece by piece. */
 export function packMatrix(rows: number, columns: number, values: Float32Array, storage: WeightStorage): Uint32Array<ArrayBuffer> {
@@ -39,7 +36,7 @@ export function packMatrix(rows: number, columns: number, values: Float32Array, 
   return new Uint32Array(bytes.buffer);
 }
 
-/** A panel some of whose values have come: turned already, but row-major where they have to be divided by what their row will turn out to need (int8). */
+/** A panel some of whose values have come, turned already. */
 interface OpenPanel {
   readonly place: Place;
   missing: number;
@@ -53,8 +50,8 @@ export class PanelPacker {
   readonly #write: WriteBytes;
   readonly #open = new Map<number, OpenPanel>();
   readonly #memory: PackingMemory;
-  /** One a column of the panel; 1 unless weights are int8. */
-  readonly #scales = new Float32Array(PANEL_COLUMNS).fill(1);
+  /** Of int8 weights, one a column of the panel. */
+  readonly #scales = new Float32Array(PANEL_COLUMNS);
 
   constructor(rows: number, columns: number, storage: WeightStorage, write: WriteBytes, memory: PackingMemory = new PackingMemory()) {
     this.#rows = rows;
@@ -82,16 +79,11 @@ export class PanelPacker {
       const rowsHere = Math.min(PANEL_COLUMNS, this.#rows - index * PANEL_COLUMNS);
       const bits = bitsOf(values.subarray(taken, taken + Math.min(values.length - taken, rowsHere * columns - first)));
       const panel = this.#open.get(index) ?? this.#begin(index, rowsHere);
-      if (this.#storage === 'int8') {
-        panel.place.words.set(bits, first);
-        within = allBelow(limit, bits) && within;
-      } else {
-        within = allBelow(limit, bits, this.#memory.turn(bits, first, columns, panel.place)) && within;
-      }
+      within = allBelow(limit, bits, this.#memory.turn(bits, first, columns, panel.place)) && within;
       taken += bits.length;
       panel.missing -= bits.length;
       if (panel.missing === 0) {
-        this.#leave(index, panel.place, rowsHere);
+        this.#leave(index, panel.place);
         this.#open.delete(index);
         this.#memory.give(panel.place);
       }
@@ -108,50 +100,21 @@ export class PanelPacker {
     return panel;
   }
 
-  #leave(index: number, place: Place, rowsHere: number): void {
+  #leave(index: number, place: Place): void {
     const elements = PANEL_COLUMNS * paddedK(this.#columns);
     const width = bytesPerElement[this.#storage];
     if (width === 2) this.#memory.toF16(place, elements);
+    if (width === 1) this.#memory.toInt8(place, elements, this.#scales);
     const { buffer, byteOffset } = place.words;
-    if (width > 1) return this.#write(index * elements * width, new Uint8Array(buffer, byteOffset, elements * width));
-    const leaving = this.#memory.leaving(elements);
-    this.#quantize(new Float32Array(buffer, byteOffset, elements), rowsHere, new Int8Array(leaving, 0, elements));
-    this.#write(index * elements, new Uint8Array(leaving, 0, elements));
+    this.#write(index * elements * width, new Uint8Array(buffer, byteOffset, elements * width));
+    if (width > 1) return;
     const panels = Math.ceil(this.#rows / PANEL_COLUMNS);
     this.#write(panels * elements + index * this.#scales.byteLength, new Uint8Array(this.#scales.buffer));
   }
-
-  #quantize(values: Float32Array, rowsHere: number, packed: Int8Array): void {
-    const columns = this.#columns;
-    packed.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * columns); // what the rows below do not cover
-    this.#scales.fill(0, rowsHere);
-    for (let row = 0; row < rowsHere; row++) this.#scales[row] = rowScale(values, row * columns, columns);
-    quantize(values, rowsHere, columns, this.#scales, packed);
-  }
 }
 
-/** Inputs that are quantized at once: 64 rows × 16 values are read, and 1 KiB is written one after the other. */
-const QUANTIZED = 16;
-
-/** (rows, columns) → (columns, 64), each row divided by its scale and rounded. */
-function quantize(values: Float32Array, rows: number, columns: number, scales: Float32Array, packed: Int8Array): void {
-  const width = PANEL_COLUMNS; // a local: an import that is not bundled is looked up every time
-  for (let begin = 0; begin < columns; begin += QUANTIZED) {
-    const end = Math.min(begin + QUANTIZED, columns);
-    for (let row = 0; row < rows; row++) {
-      const from = row * columns;
-      const scale = scales[row]! || 1;
-      // Math.round's integers (no quotient of two f32 is so near a half that they differ) in a third of its time.
-      for (let k = begin, to = begin * width + row; k < end; k++, to += width) packed[to] = Math.floor(values[from + k]! / scale + 0.5);
-    }
-  }
-}
-
-/** The scale of a row of int8; 0 for a row of zeros, or of what a GPU may take for zeros. A float32. */
-export function rowScale(values: Float32Array, begin: number, count: number): number {
-  const wanted = Math.fround(largest(values, begin, count) / INT8_MAX);
-  return wanted < SMALLEST_NORMAL ? 0 : wanted;
-}
+/** The scale of a row of int8 (`int8Scale`). */
+export const rowScale = (values: Float32Array, begin: number, count: number): number => int8Scale(largest(values, begin, count));
 
 /** Largest magnitude among `count` values from `begin` on. */
 function largest(values: Float32Array, begin: number, count: number): number {

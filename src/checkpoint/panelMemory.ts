@@ -1,4 +1,5 @@
 /** Where panels wait for their values, and the passes over them: by SIMD where it may run (simd.wat), in JavaScript otherwise. The same bits. */
+import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { f32ToF16 } from './float.js';
 import { createSimd } from './simd.js';
 import { turn } from './turn.js';
@@ -10,23 +11,26 @@ export interface Place {
   readonly at: number;
 }
 
+/** The largest whole number of int8 weights; -128 is not used, so that both signs reach equally far. */
+const INT8_MAX = 127;
+const SMALLEST_NORMAL = 2 ** -126;
+
+/** The scale of a row of int8 with this largest magnitude: a float32; 0 where all is zeros, or what a GPU may take for zeros. */
+export function int8Scale(largest: number): number {
+  const wanted = Math.fround(largest / INT8_MAX);
+  return wanted < SMALLEST_NORMAL ? 0 : wanted;
+}
+
 /** Values that are handed to SIMD at once, 1 MiB. */
 const STAGED = 2 ** 18;
 const PAGE_BYTES = 2 ** 16;
 
-/** Memory that the packers of a checkpoint share: panels that wait for their rows to be complete, and one of narrower weights as it leaves. */
+/** Memory that the packers of a checkpoint share: panels that wait for their rows to be complete. */
 export class PackingMemory {
   readonly #simd = createSimd();
-  #leaving = new ArrayBuffer(0);
   readonly #free: Place[] = [];
   /** Bytes of WebAssembly's memory that are given out; values are staged in the first. */
   #end = 4 * STAGED;
-
-  /** Bytes of an int8 panel that is about to leave; valid until the next call. */
-  leaving(bytes: number): ArrayBuffer {
-    if (this.#leaving.byteLength < bytes) this.#leaving = new ArrayBuffer(bytes);
-    return this.#leaving;
-  }
 
   /** At least so many words, a multiple of 8; they hold anything. */
   take(elements: number): Place {
@@ -82,5 +86,29 @@ export class PackingMemory {
     if (this.#simd) this.#simd.to_f16(at, elements);
     else f32ToF16(new Float32Array(words.buffer, words.byteOffset, elements), new Uint16Array(words.buffer, words.byteOffset, elements)); // nothing is overwritten before it was read
   }
+
+  /**
+   * The first `elements` (a multiple of 64) of a place, in rows of 64 → int8, in the first quarter of where they were: each divided by the scale of its column, and rounded.
+   * @param scales of the 64 columns; filled here
+   */
+  toInt8({ words, at }: Place, elements: number, scales: Float32Array): void {
+    const simd = this.#simd;
+    if (simd) {
+      simd.largest(at, elements, 0);
+      scales.set(new Float32Array(simd.memory.buffer, 0, PANEL_COLUMNS).map(int8Scale));
+      new Float64Array(simd.memory.buffer, 4 * PANEL_COLUMNS, PANEL_COLUMNS).set(scales.map(divisor));
+      simd.to_int8(at, elements, 4 * PANEL_COLUMNS);
+      return;
+    }
+    const values = new Float32Array(words.buffer, words.byteOffset, elements);
+    const most = new Float32Array(PANEL_COLUMNS);
+    for (let i = 0; i < elements; i++) most[i % PANEL_COLUMNS] = Math.max(most[i % PANEL_COLUMNS]!, Math.abs(values[i]!));
+    scales.set(most.map(int8Scale));
+    const integers = new Int8Array(words.buffer, words.byteOffset, elements);
+    const divisors = scales.map(divisor);
+    // Math.round's integers (no quotient of two f32 is so near a half that they differ) in a third of its time.
+    for (let i = 0; i < elements; i++) integers[i] = Math.floor(values[i]! / divisors[i % PANEL_COLUMNS]! + 0.5);
+  }
 }
 
+const divisor = (scale: number): number => scale || 1;

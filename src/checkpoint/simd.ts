@@ -6,6 +6,8 @@ export interface Simd {
   readonly memory: WebAssembly.Memory;
   turn(from: number, to: number, columns: number, rows: number, begin: number, end: number): number;
   to_f16(at: number, count: number): void;
+  largest(at: number, count: number, out: number): void;
+  to_int8(at: number, count: number, divisors: number): void;
 }
 
 let compiled: WebAssembly.Module | null | undefined;

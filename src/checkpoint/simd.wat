@@ -46,43 +46,70 @@
       (i32.or (i32x4.extract_lane 0 (local.get $all)) (i32x4.extract_lane 1 (local.get $all)))
       (i32.or (i32x4.extract_lane 2 (local.get $all)) (i32x4.extract_lane 3 (local.get $all)))))
 
-  ;; Four float32 at `at` → the bits of the nearest F16 of each, ties to even, as float.ts does it: from 65520 on infinity, NaN stays NaN.
-  (func $halves (param $at i32) (result v128)
-    (local $bits v128) (local $magnitude v128) (local $small v128)
-    (local.set $bits (v128.load (local.get $at)))
-    (local.set $magnitude (v128.and (local.get $bits) (v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff)))
-    ;; Below 2^-14 an F16 is a multiple of 2^-24, and so is a float32 from 0.5 to 1: adding 0.5 rounds.
-    (local.set $small (i32x4.sub
-      (f32x4.add (local.get $magnitude) (v128.const f32x4 0.5 0.5 0.5 0.5))
-      (v128.const i32x4 0x3f000000 0x3f000000 0x3f000000 0x3f000000)))
-    (v128.or
-      (v128.and (i32x4.shr_u (local.get $bits) (i32.const 16)) (v128.const i32x4 0x8000 0x8000 0x8000 0x8000))
-      (v128.bitselect
-        (local.get $small)
-        (v128.bitselect
-          ;; infinity, or NaN: quiet, with what there is room for of its payload
-          (v128.or
-            (v128.const i32x4 0x7c00 0x7c00 0x7c00 0x7c00)
-            (v128.and
-              (v128.or
-                (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) (v128.const i32x4 0x3ff 0x3ff 0x3ff 0x3ff))
-                (v128.const i32x4 0x200 0x200 0x200 0x200))
-              (i32x4.gt_s (local.get $magnitude) (v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000))))
-          ;; Half a step less one, plus one if the kept part is odd. A carry goes on into the exponent, up to infinity.
-          (i32x4.shr_u
-            (i32x4.add
-              (i32x4.sub (local.get $magnitude) (v128.const i32x4 0x37fff001 0x37fff001 0x37fff001 0x37fff001))
-              (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) (v128.const i32x4 1 1 1 1)))
-            (i32.const 13))
-          (i32x4.ge_s (local.get $magnitude) (v128.const i32x4 0x47800000 0x47800000 0x47800000 0x47800000)))
-        (i32x4.lt_s (local.get $magnitude) (v128.const i32x4 0x38800000 0x38800000 0x38800000 0x38800000)))))
-
-  ;; `count` float32 (a multiple of 8) at `at` → F16, in the first half of where they were.
+  ;; `count` float32 (a multiple of 4) at `at` → F16, in the first half of where they were: the nearest, ties to even, as float.ts does it. From 65520 on it is
+  ;; infinity; NaN stays NaN. (A function for four values would be called for every four: engines do not inline it.)
   (func (export "to_f16") (param $at i32) (param $count i32)
-    (local $from i32) (local $end i32)
+    (local $from i32) (local $end i32) (local $bits v128) (local $magnitude v128) (local $halves v128)
     (local.set $from (local.get $at))
     (local.set $end (i32.add (local.get $at) (i32.shl (local.get $count) (i32.const 2))))
-    (loop $eight
-      (v128.store (local.get $at) (i16x8.narrow_i32x4_u (call $halves (local.get $from)) (call $halves (i32.add (local.get $from) (i32.const 16)))))
-      (local.set $at (i32.add (local.get $at) (i32.const 16)))
-      (br_if $eight (i32.lt_u (local.tee $from (i32.add (local.get $from) (i32.const 32))) (local.get $end))))))
+    (loop $four
+      (local.set $bits (v128.load (local.get $from)))
+      (local.set $magnitude (v128.and (local.get $bits) (v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff)))
+      (local.set $halves
+        (v128.bitselect
+          ;; Below 2^-14 an F16 is a multiple of 2^-24, and so is a float32 from 0.5 to 1: adding 0.5 rounds.
+          (i32x4.sub
+            (f32x4.add (local.get $magnitude) (v128.const f32x4 0.5 0.5 0.5 0.5))
+            (v128.const i32x4 0x3f000000 0x3f000000 0x3f000000 0x3f000000))
+          (v128.bitselect
+            ;; infinity, or NaN: quiet, with what there is room for of its payload
+            (v128.or
+              (v128.const i32x4 0x7c00 0x7c00 0x7c00 0x7c00)
+              (v128.and
+                (v128.or
+                  (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) (v128.const i32x4 0x3ff 0x3ff 0x3ff 0x3ff))
+                  (v128.const i32x4 0x200 0x200 0x200 0x200))
+                (i32x4.gt_s (local.get $magnitude) (v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000))))
+            ;; Half a step less one, plus one if the kept part is odd. A carry goes on into the exponent, up to infinity.
+            (i32x4.shr_u
+              (i32x4.add
+                (i32x4.sub (local.get $magnitude) (v128.const i32x4 0x37fff001 0x37fff001 0x37fff001 0x37fff001))
+                (v128.and (i32x4.shr_u (local.get $magnitude) (i32.const 13)) (v128.const i32x4 1 1 1 1)))
+              (i32.const 13))
+            (i32x4.ge_s (local.get $magnitude) (v128.const i32x4 0x47800000 0x47800000 0x47800000 0x47800000)))
+          (i32x4.lt_s (local.get $magnitude) (v128.const i32x4 0x38800000 0x38800000 0x38800000 0x38800000))))
+      (local.set $halves
+        (v128.or (local.get $halves) (v128.and (i32x4.shr_u (local.get $bits) (i32.const 16)) (v128.const i32x4 0x8000 0x8000 0x8000 0x8000))))
+      (v128.store64_lane 0 (local.get $at) (i16x8.narrow_i32x4_u (local.get $halves) (local.get $halves)))
+      (local.set $at (i32.add (local.get $at) (i32.const 8)))
+      (br_if $four (i32.lt_u (local.tee $from (i32.add (local.get $from) (i32.const 16))) (local.get $end)))))
+
+  ;; Of `count` float32 in rows of 64 at `at`: the largest magnitude of each column → 64 float32 at `out`. NaN is passed over.
+  (func (export "largest") (param $at i32) (param $count i32) (param $out i32)
+    (local $offset i32) (local $column i32)
+    (memory.fill (local.get $out) (i32.const 0) (i32.const 256))
+    (loop $four
+      (local.set $column (i32.add (local.get $out) (i32.and (local.get $offset) (i32.const 255))))
+      (v128.store (local.get $column) (f32x4.pmax (v128.load (local.get $column)) (f32x4.abs (v128.load (i32.add (local.get $at) (local.get $offset))))))
+      (br_if $four (i32.lt_u (local.tee $offset (i32.add (local.get $offset) (i32.const 16))) (i32.shl (local.get $count) (i32.const 2))))))
+
+  ;; `count` float32 in rows of 64 at `at`, each divided by the divisor of its column (64 float64 at `divisors`) and rounded, halves upwards → int8, in the first
+  ;; quarter of where they were. As float64, in which no quotient of two float32 comes to lie on a half that is not one.
+  (func (export "to_int8") (param $at i32) (param $count i32) (param $divisors i32)
+    (local $from i32) (local $end i32) (local $divisor i32) (local $values v128)
+    (local.set $from (local.get $at))
+    (local.set $end (i32.add (local.get $at) (i32.shl (local.get $count) (i32.const 2))))
+    (loop $four
+      (local.set $values (v128.load (local.get $from)))
+      (local.set $values (i8x16.shuffle 0 1 2 3 4 5 6 7 16 17 18 19 20 21 22 23
+        (i32x4.trunc_sat_f64x2_s_zero (f64x2.floor (f64x2.add (v128.const f64x2 0.5 0.5)
+          (f64x2.div (f64x2.promote_low_f32x4 (local.get $values)) (v128.load (i32.add (local.get $divisors) (local.get $divisor)))))))
+        (i32x4.trunc_sat_f64x2_s_zero (f64x2.floor (f64x2.add (v128.const f64x2 0.5 0.5)
+          (f64x2.div
+            (f64x2.promote_low_f32x4 (i8x16.shuffle 8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15 (local.get $values) (local.get $values)))
+            (v128.load offset=16 (i32.add (local.get $divisors) (local.get $divisor)))))))))
+      (local.set $values (i16x8.narrow_i32x4_s (local.get $values) (local.get $values)))
+      (v128.store32_lane 0 (local.get $at) (i8x16.narrow_i16x8_s (local.get $values) (local.get $values)))
+      (local.set $at (i32.add (local.get $at) (i32.const 4)))
+      (local.set $divisor (i32.and (i32.add (local.get $divisor) (i32.const 32)) (i32.const 511)))
+      (br_if $four (i32.lt_u (local.tee $from (i32.add (local.get $from) (i32.const 16))) (local.get $end))))))

@@ -74,4 +74,34 @@ describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
     const found = new Uint16Array(place.words.buffer, place.words.byteOffset, bits.length);
     expect(found.findIndex((half, i) => half !== expected[i])).toBe(-1);
   });
+
+  test('int8: every half of a step, and the numbers beside it, in columns of their own scales', async () => {
+    const memory = await memoryOf(kind);
+    const rows = 600; // of 64 values
+    const random = new Random(8);
+    const values = new Float32Array(64 * rows);
+    const expected = new Int8Array(values.length);
+    const scales = new Float32Array(64);
+    for (let column = 0; column < 64; column++) {
+      // Some scales with few digits, so that halves can be met exactly; one column of zeros, one of subnormals, one of huge numbers.
+      const scale = column === 0 ? 0 : column === 1 ? 1e-40 : column === 2 ? 2e36 : Math.fround(column % 2 === 0 ? 2 ** random.integer(-20, 3) : random.uniform(1)[0]! * 0.1 || 1);
+      for (let row = 0; row < rows; row++) {
+        const half = Math.fround(((row % 254) - 127 + 0.5) * Math.abs(scale));
+        values[row * 64 + column] = row === 0 ? 127 * Math.abs(scale) : row < 255 ? half : row < 509 ? half * (1 + 2 ** -23) : half * (1 - 2 ** -23);
+      }
+      const largest = Math.max(...Array.from({ length: rows }, (_, row) => Math.abs(values[row * 64 + column]!)));
+      const wanted = Math.fround(largest / 127);
+      scales[column] = wanted < 2 ** -126 ? 0 : wanted;
+      for (let row = 0; row < rows; row++) expected[row * 64 + column] = Math.round(values[row * 64 + column]! / (scales[column]! || 1));
+    }
+    const place = memory.take(values.length);
+    place.words.set(bitsOf(values));
+    const found = new Float32Array(64);
+    memory.toInt8(place, values.length, found);
+    expect(found).toEqual(scales);
+    expect(scales[0]).toBe(0);
+    expect(scales[1]).toBe(0);
+    const integers = new Int8Array(place.words.buffer, place.words.byteOffset, values.length);
+    expect(integers.findIndex((value, i) => value !== expected[i])).toBe(-1);
+  });
 });
