@@ -51,11 +51,20 @@ export function announcedBytes(response: Response): number | undefined {
   return Number(length);
 }
 
-/** What says that two answers are of the same bytes: a strong ETag, or else Last-Modified. A weak ETag promises no such thing. */
+/**
+ * What says that two answers are of the same bytes: a strong ETag, or else Last-Modified. A weak ETag promises no such thing, but where two differ, so do
+ * the files. A date counts seconds: of a file that was written in the second in which it was sent, another version may follow with the same date.
+ */
 export function validatorOf(headers: Headers): string | undefined {
-  const etag = headers.get('etag')?.trim();
-  return etag !== undefined && etag.startsWith('"') ? etag : (headers.get('last-modified')?.trim() ?? undefined);
+  const etag = headers.get('etag')?.trim() ?? '';
+  if (etag.startsWith('"')) return etag;
+  const date = headers.get('last-modified')?.trim();
+  if (date === undefined || Date.parse(headers.get('date') ?? '') - Date.parse(date) < 1000) return undefined;
+  return `${date} ${etag}`.trim();
 }
+
+/** What of a validator If-Range takes: the ETag, or the date alone. */
+export const conditionOf = (validator: string): string => validator.replace(/ W\/.*/, '');
 
 /** `bytes 0-99/1234`; the total is undefined where the server does not know it. */
 export function contentRange(headers: Headers): { begin: number; end: number; totalBytes: number | undefined } | undefined {

@@ -2,9 +2,10 @@
  * Bytes from a URL: a first part, which shows what the server can do, then several at once where it has ranges, handed on in their order. What
  * breaks off goes on where it broke off.
  */
+import { SourceError } from '../errors.js';
 import { beginsWithTag, isHtml, peek } from './answer.js';
 import { Chunks, release, type ByteStream, type Reader } from './chunks.js';
-import { Part, type RemoteFile } from './part.js';
+import { Part, startOver, type RemoteFile } from './part.js';
 import { retryPolicy } from './retry.js';
 import type { SourceOptions } from './sources.js';
 import { nameOf } from './url.js';
@@ -20,7 +21,7 @@ const SLOW_MS = 500;
 /** Handed on at once, of a part that waits: progress is told of what is about to be used, and a load can be stopped in between. */
 const HANDED_ON_BYTES = 2 ** 18;
 
-/** @throws SourceError SOURCE_URL, SOURCE_FETCH, SOURCE_IS_HTML; `signal.reason` */
+/** @throws SourceError SOURCE_FETCH, SOURCE_IS_HTML, SOURCE_CHANGED; `signal.reason` */
 export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
   const { signal, fetch = globalThis.fetch, from = 0, whole = false } = options;
   const name = nameOf(url);
@@ -40,6 +41,9 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     totalBytes: options.known?.fileBytes,
     validator: options.known?.validator,
   };
+  if (options.known && file.validator === undefined && !file.pinned) {
+    throw startOver(new SourceError('SOURCE_CHANGED', `${name}: expected the version that it was begun with, found no way to tell. Load it again.`));
+  }
   const reader = new Download(file, from, ending);
   const [peeked, start] = await peek(reader, signal);
   if (from === 0 && beginsWithTag(start)) {

@@ -1,6 +1,6 @@
 /** One request for bytes of a file on a server, tried again from where it broke off. */
 import { SourceError } from '../errors.js';
-import { announcedBytes, checkKind, contentRange, isPassing, statusMessage, validatorOf } from './answer.js';
+import { announcedBytes, checkKind, conditionOf, contentRange, isPassing, statusMessage, validatorOf } from './answer.js';
 import { BodyReader } from './bodyReader.js';
 import { causeText, release, truncated, untilAborted } from './chunks.js';
 import { backOffMs, MAX_WAIT_MS, retryAfterMs, wait, type RetryPolicy } from './retry.js';
@@ -187,7 +187,7 @@ export class Part {
     if (partly) headers['range'] = `bytes=${this.at}-${this.end === undefined ? '' : this.end - 1}`;
     // From another origin the header would need a permission that few servers give; there the answers' validators are compared.
     const conditional = partly && validator !== undefined && !crossOrigin;
-    if (conditional) headers['if-range'] = validator;
+    if (conditional) headers['if-range'] = conditionOf(validator);
     const abort = new AbortController();
     const signal = AbortSignal.any([file.signal, abort.signal]);
     const ask = async (): Promise<Response> => {

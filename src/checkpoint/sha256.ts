@@ -2,6 +2,7 @@
  * SHA-256 of bytes that arrive in portions (FIPS 180-4): crypto.subtle wants them all at once. Its state can be kept and gone on from, so that an
  * interrupted download is still checked as a whole.
  */
+import { SourceError } from '../errors.js';
 
 /** Plain data, between two portions. */
 export interface Sha256State {
@@ -118,6 +119,19 @@ export class Sha256 {
       h[7]! += z;
     }
   }
+}
+
+/** Of bytes that are all there, in hexadecimal digits. */
+export function sha256(bytes: Uint8Array): string {
+  const hash = new Sha256();
+  hash.update(bytes);
+  return hash.digest();
+}
+
+/** @throws SourceError SOURCE_INTEGRITY unless both are the same, or both undefined: nothing was asked for */
+export function checkDigest(name: string, wanted: string | undefined, found: string | undefined): void {
+  if (found === wanted) return;
+  throw new SourceError('SOURCE_INTEGRITY', `${name}: expected the SHA-256 ${wanted}, found ${found}. It is not the file that was asked for: check the hash, or get the file from its origin.`);
 }
 
 /** What a caller writes: 64 hexadecimal digits, as the hub shows, or `sha256-` and base64, as in HTML's `integrity`. Undefined if it is neither. */

@@ -5,7 +5,7 @@
 import { SafetensorsError, SourceError } from '../errors.js';
 import { dtypeBits, headerLength, inFileOrder, parseSafetensorsHeader } from './safetensors.js';
 import type { SafetensorsDtype, SafetensorsHeader, TensorInfo } from './safetensors.js';
-import { Sha256, type Sha256State } from './sha256.js';
+import { checkDigest, Sha256, type Sha256State } from './sha256.js';
 import { once, openSource } from './sources.js';
 import type { ByteSource, ByteStream, SourceOptions } from './sources.js';
 
@@ -245,10 +245,7 @@ async function* readPieces(input: Input, header: SafetensorsHeader, stream: Byte
           'its writer is faulty: download it again, or save it again with the safetensors library.',
       );
     }
-    const found = progress.hash?.digest();
-    if (found !== sha256) {
-      throw new SourceError('SOURCE_INTEGRITY', `${stream.name}: expected the SHA-256 ${sha256}, found ${found}. It is not the file that was asked for: check the hash, or get the file from its origin.`);
-    }
+    checkDigest(stream.name, sha256, progress.hash?.digest());
   } finally {
     void stream.cancel(); // after an error, or when the loop was left; after the end it does nothing
   }

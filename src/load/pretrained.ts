@@ -1,8 +1,9 @@
 /** Checkpoints on a server, as sources for the loader. */
 import type { CachePlan } from '../checkpoint/cacheEntry.js';
+import { release } from '../checkpoint/chunks.js';
 import { locate } from '../checkpoint/hub.js';
 import { askSource, type SourceState } from '../checkpoint/revalidate.js';
-import { parseSha256 } from '../checkpoint/sha256.js';
+import { checkDigest, parseSha256, sha256 } from '../checkpoint/sha256.js';
 import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../checkpoint/shards.js';
 import { isUrl, readAll } from '../checkpoint/sources.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
@@ -12,6 +13,7 @@ import { describedBy, parseJson } from './configFile.js';
 import type { CheckpointSource } from './source.js';
 
 const WEIGHTS = 'model.safetensors';
+const CONFIG = 'config.json';
 const INDEX = `${WEIGHTS}.index.json`;
 /** Of an index: giant's would have 100 kB. */
 const MAX_INDEX_BYTES = 2 ** 24;
@@ -28,31 +30,49 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
     local: !isUrl(folder),
     async open({ onProgress, reload, resume }) {
       const common = { signal, fetch, retry, reload };
-      const fileOf = (name: string, source = `${folder}${name}`): ShardFile => ({ name, source, sha256: integrity[name] });
+      const wanted = resume?.integrity ?? integrity; // what a download began with is checked to its end
+      const fileOf = (name: string): ShardFile => ({ name, source: `${folder}${name}`, sha256: wanted[name] });
       if (resume) {
-        const files = resume.versions.map(({ url }) => fileOf(url.slice(url.lastIndexOf('/') + 1), url));
+        // By their names: as URLs they may have been written as seen from another page.
+        const files = resume.versions.map(({ url }) => fileOf(url.slice(url.lastIndexOf('/') + 1)));
         return { stream: await openCheckpoint(files, { ...common, onProgress, resume }) };
       }
-      const config = await readAll(`${folder}config.json`, common);
+      const readSmall = async (name: string, maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> => {
+        const bytes = await readAll(`${folder}${name}`, { ...common, maxBytes });
+        if (wanted[name] !== undefined) checkDigest(name, wanted[name], sha256(bytes));
+        return bytes;
+      };
+      const config = await readSmall(CONFIG);
       const described = describedBy(parseJson(config));
-      const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> => openCheckpoint(names.map((name) => fileOf(name)), { ...common, onProgress, index });
+      const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> => openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
       let stream: TensorStream;
+      let names = [WEIGHTS];
       try {
-        stream = await openAll([WEIGHTS]);
+        stream = await openAll(names);
       } catch (missing) {
         if (!isMissing(missing)) throw missing;
-        const index = await readAll(`${folder}${INDEX}`, { ...common, maxBytes: MAX_INDEX_BYTES }).catch((error: unknown) => {
+        const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch((error: unknown) => {
           throw isMissing(error) ? missing : error;
         });
         const parsed = parseShardIndex(index);
         stream = await openAll(parsed.files, parsed);
+        names = [INDEX, ...parsed.files];
+      }
+      names.push(CONFIG);
+      const unread = Object.keys(wanted).find((file) => !names.includes(file));
+      if (unread !== undefined) {
+        const error = new SourceError('SOURCE_INTEGRITY', `integrity: expected hashes of what is read, which is ${names.join(', ').slice(0, 200)}, found one of ${unread}. Give hashes by the names of these files.`);
+        release(stream, error);
+        throw error;
       }
       return { ...described, configText: new TextDecoder().decode(config), stream };
     },
   };
 }
 
-const isMissing = (error: unknown): boolean => error instanceof SourceError && error.status === 404;
+/** Whether a file may not be there: buckets that may not be listed say 403 then, single-page applications send a page, and a disk has a word of its own. */
+const isMissing = (error: unknown): boolean =>
+  error instanceof SourceError && (error.status === 404 || error.status === 403 || error.code === 'SOURCE_IS_HTML' || (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
 
 /** What the cache is keyed by must not depend on the page. */
 const absolute = (folder: string): string => new URL(folder, globalThis.document?.baseURI ?? globalThis.location?.href).href;

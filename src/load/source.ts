@@ -21,7 +21,7 @@ export interface OpenOptions {
   /** Past the browser's HTTP cache: what came before was of two versions. */
   readonly reload: boolean;
   /** Go on from here; what config.json says is known then. */
-  readonly resume?: CheckpointOptions['resume'];
+  readonly resume?: (NonNullable<CheckpointOptions['resume']> & Pick<CachePlan, 'integrity'>) | undefined;
 }
 
 /** Where a checkpoint comes from. */

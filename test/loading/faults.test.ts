@@ -36,6 +36,11 @@ describe('between a server and its file', () => {
     }
   });
 
+  test('403 for everything is told of the weights', async () => {
+    server.fault = ({ name, response }) => name.startsWith('model') && !!response.writeHead(403).end();
+    await expect(read()).rejects.toMatchObject({ code: 'SOURCE_FETCH', status: 403, message: expect.stringMatching(/model\.safetensors: expected the file/) as string });
+  });
+
   test('they are more than 25 kinds', () => expect(faults.length).toBeGreaterThan(25));
 
   test('parts are asked for while others are on their way, and no byte twice', async () => {

@@ -86,6 +86,8 @@ export const faults: readonly FaultCase[] = [
   { name: 'gzip, with the length of what is compressed', fault: ofWeights(({ bytes, response }) => { const packed = gzipSync(bytes, { level: 1 }); response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': packed.length }).end(packed); return true; }) },
   { name: 'a redirect', fault: ofWeights(({ response, request }) => { if (request.url!.includes('?')) return false; response.writeHead(302, { location: '/model.safetensors?signed' }).end(); return true; }) },
   { name: 'several files', files: files() },
+  { name: 'several files, of a bucket that answers 403 for what is not there', files: files(), fault: ofWeights(refuse(403)) },
+  { name: 'several files, of a server that sends a page for what is not there', files: files(), fault: ofWeights(({ response }) => { response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html>'); return true; }) },
   { name: 'several files, of which one breaks off', files: files(), fault: (asked) => asked.name.startsWith('model-00002') && asked.count === 1 && cut(asked, 50_000, { etag: `"${sha256(asked.bytes).slice(0, 16)}"` }) },
   { name: 'a SHA-256 that is right', integrity: sha256(weightsFile) },
   { name: 'a SHA-256 that is right, and no way to tell versions apart', integrity: sha256(weightsFile), fault: ofWeights((asked) => { const [begin, end] = asked.range ?? [0, asked.bytes.length]; if (asked.count === 1) return cut(asked, 1000, {}); asked.response.writeHead(206, { 'content-length': end - begin, 'content-range': `bytes ${begin}-${end - 1}/${asked.bytes.length}` }).end(asked.bytes.subarray(begin, end)); return true; }) },

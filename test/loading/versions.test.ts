@@ -1,0 +1,142 @@
+// What is put together is of one version of a file, and what was given a hash is checked: across parts, across starts.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { mayStartOver } from '../../src/checkpoint/part.ts';
+import type { TensorPiece, TensorStream } from '../../src/checkpoint/tensorStream.ts';
+import { pretrained } from '../../src/load/pretrained.ts';
+import type { OpenOptions } from '../../src/load/source.ts';
+import { answer, configFile, openServer, sha256, shardsOf, weightsFile, type Fault, type TestServer } from './server.ts';
+
+let server: TestServer;
+beforeAll(async () => void (server = await openServer()));
+afterAll(() => server.close());
+afterEach(() => server.reset());
+
+/** The weights with another number in their last third. */
+const otherFile = Buffer.from(weightsFile);
+otherFile[1_800_000]! ^= 1;
+
+const open = (options: Parameters<typeof pretrained>[1] = {}, more: Partial<OpenOptions> = {}): ReturnType<ReturnType<typeof pretrained>['open']> =>
+  pretrained(server.url, { retry: { attempts: 2, delayMs: 5 }, ...options }).open({ onProgress: () => undefined, reload: false, ...more });
+
+async function drain(stream: TensorStream): Promise<void> {
+  for await (const piece of stream.pieces as AsyncIterable<TensorPiece>) void piece;
+}
+
+/** Reads up to about the middle, as a page that is closed then. */
+async function interrupted(options?: Parameters<typeof open>[0]): Promise<NonNullable<OpenOptions['resume']>> {
+  const { stream } = await open(options);
+  let place = stream.place!();
+  for await (const piece of stream.pieces as AsyncIterable<TensorPiece>) {
+    void piece;
+    if ((place = stream.place!()).position > 900_000) break;
+  }
+  return { versions: stream.files!, place, integrity: typeof options?.integrity === 'string' ? { 'model.safetensors': options.integrity } : {} };
+}
+
+/** A server with ranges that does not tell versions apart but by what `headers` say. */
+const tells = (headers: (asked: Parameters<Fault>[0]) => Record<string, string>): Fault => (asked) => {
+  if (asked.name === 'config.json') return false;
+  const { bytes, range, response } = asked;
+  const [begin, end] = range ?? [0, bytes.length];
+  response.writeHead(range ? 206 : 200, { 'content-length': end - begin, ...(range ? { 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` } : {}), ...headers(asked) }).end(bytes.subarray(begin, end));
+  return true;
+};
+
+const failed = (reading: Promise<unknown>): Promise<unknown> => reading.then(() => 'no error', (thrown: unknown) => thrown);
+
+describe('a download that was interrupted', () => {
+  test('is not gone on with where nothing tells versions apart', async () => {
+    server.fault = tells(() => ({}));
+    const resume = await interrupted();
+    server.files.set('model.safetensors', otherFile);
+    const error = await failed(open({}, { resume }).then(({ stream }) => drain(stream)));
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
+    expect(mayStartOver(error)).toBe(true);
+  });
+
+  test('is gone on with where a hash will tell', async () => {
+    server.fault = tells(() => ({}));
+    const integrity = sha256(weightsFile);
+    const resume = await interrupted({ integrity });
+    await drain((await open({ integrity }, { resume })).stream);
+  });
+
+  test('is found where the folder is, however the page that began it called that', async () => {
+    const begun = await interrupted();
+    const resume = { ...begun, versions: begun.versions.map((version) => ({ ...version, url: './elsewhere/model.safetensors' })) };
+    server.asked.length = 0;
+    await drain((await open({}, { resume })).stream);
+    expect(server.asked.every((line) => line.startsWith('model.safetensors bytes='))).toBe(true);
+  });
+});
+
+describe('a date that stands for a version', () => {
+  const LATER = { date: 'Wed, 01 Jan 2025 01:00:00 GMT', 'last-modified': 'Wed, 01 Jan 2025 00:00:00 GMT' };
+
+  test('is not believed against weak ETags that differ', async () => {
+    server.fault = tells(({ count }) => ({ ...LATER, etag: `W/"${count < 2 ? 'one' : 'two'}"` }));
+    expect(await failed(open().then(({ stream }) => drain(stream)))).toMatchObject({ code: 'SOURCE_CHANGED' });
+    server.reset();
+    server.fault = tells(() => ({ ...LATER, etag: 'W/"one"' }));
+    await drain((await open()).stream);
+    expect(server.asked.length).toBeGreaterThan(3);
+  });
+
+  test('is not believed within its own second', async () => {
+    server.fault = tells(() => ({ date: LATER.date, 'last-modified': LATER.date }));
+    await drain((await open()).stream);
+    expect(server.asked.slice(1)).toEqual(['model.safetensors bytes=0-524287', 'model.safetensors whole']);
+  });
+});
+
+describe('integrity', () => {
+  const hash = sha256(weightsFile);
+
+  const inShards = (): void => {
+    server.files = new Map<string, Uint8Array>([['config.json', configFile], ...shardsOf(3)]);
+  };
+
+  test.each([
+    ['of one file, where there are several', 3, hash],
+    ['of a name that is no file of it', 1, { 'model.safetensor': hash }],
+    ['of one file more', 1, { 'model.safetensors': hash, 'model-00001-of-00002.safetensors': hash }],
+  ] as const)('that is not used is an error: %s', async (_, files, integrity) => {
+    if (files > 1) inShards();
+    expect(await failed(open({ integrity }).then(({ stream }) => drain(stream)))).toMatchObject({ code: 'SOURCE_INTEGRITY', message: expect.stringMatching(/^integrity: expected hashes of what is read/) as string });
+  });
+
+  test('of config.json and of the index is checked too', async () => {
+    await drain((await open({ integrity: { 'config.json': sha256(configFile) } })).stream);
+    expect(await failed(open({ integrity: { 'config.json': hash } }))).toMatchObject({ code: 'SOURCE_INTEGRITY', message: expect.stringMatching(/config\.json: expected the SHA-256/) as string });
+    inShards();
+    const index = 'model.safetensors.index.json';
+    await drain((await open({ integrity: { [index]: sha256(server.files.get(index)!) } })).stream);
+    expect(await failed(open({ integrity: { [index]: hash } }))).toMatchObject({ code: 'SOURCE_INTEGRITY' });
+  });
+
+  test('that a download began with is checked when it is gone on with, asked for again or not', async () => {
+    const integrity = sha256(weightsFile);
+    const resume = await interrupted({ integrity });
+    server.files.set('model.safetensors', otherFile);
+    server.fault = (asked) => asked.name === 'model.safetensors' && (answer(asked, { etag: `"${sha256(weightsFile).slice(0, 16)}"` }), true);
+    expect(await failed(open({}, { resume }).then(({ stream }) => drain(stream)))).toMatchObject({ code: 'SOURCE_INTEGRITY' });
+  });
+});
+
+test('a folder of the machine may hold a checkpoint in several files', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'shards-'));
+  try {
+    writeFileSync(join(folder, 'config.json'), configFile);
+    await expect(pretrained(folder, {}).open({ onProgress: () => undefined, reload: false })).rejects.toMatchObject({ code: 'SOURCE_READ', message: expect.stringMatching(/model\.safetensors: expected a file, found .*ENOENT/) as string });
+    for (const [name, bytes] of shardsOf(3)) writeFileSync(join(folder, name), bytes);
+    const { stream } = await pretrained(folder, {}).open({ onProgress: () => undefined, reload: false });
+    await drain(stream);
+    expect(stream.header.tensors.size).toBe(parseSafetensors(weightsFile).tensors.size);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
