@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs a GPU, and the package `webgpu`.
-import { mkdir, open, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -18,10 +18,12 @@ const tools = await import('../dist/tools.js').catch((cause) => {
   throw cause;
 });
 
+const partOf = (path) => `${path}.part`;
+
 /** Writes a file under another name, and gives it its own when it is whole. */
 async function writing(path, write) {
   await mkdir(dirname(path), { recursive: true });
-  const part = `${path}.part`;
+  const part = partOf(path);
   const file = await open(part, 'w');
   try {
     await write(file);
@@ -33,6 +35,9 @@ async function writing(path, write) {
     throw error;
   }
 }
+
+/** A small file that belongs to another: written when that is whole, and before it has its name. */
+const writeText = (path, text) => writing(path, (file) => writeAll(file, Buffer.from(text), 0));
 
 async function writeAll(file, bytes, position) {
   for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
@@ -62,24 +67,27 @@ async function openIn(path, onProgress) {
 
 async function configOf(path, header) {
   const folder = (await stat(path)).isDirectory() ? path : dirname(path);
-  const beside = await readFile(join(folder, 'config.json'), 'utf8').catch(() => undefined);
+  const beside = await readFile(join(folder, 'config.json'), 'utf8').catch((error) => {
+    if (error.code !== 'ENOENT') throw error; // one that is there and cannot be read is not to be guessed
+    return undefined;
+  });
   if (beside !== undefined) return beside;
   const config = tools.inferConfig(tools.readQuantized(header).header);
   return config && `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`;
 }
 
 /** What is read is not to be written over, by whatever names and links the two are called. */
-async function checkApart(inputs, outputs) {
+async function checkApart(command, inputs, outputs) {
   const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // missing: then it is no other's name
   const taken = await real(inputs);
   const same = (await real(outputs)).findIndex((path) => path !== undefined && taken.includes(path));
-  if (same >= 0) throw new Usage(`convert: expected --out to be another folder than the checkpoint's, found ${outputs[same]}, which would be written over. Give a folder of its own.`);
+  if (same >= 0) throw new Usage(`${command}: expected --out to be another place than what is read, found ${outputs[same]}, which would be written over. Give a place of its own.`);
 }
 
 async function convert([input, ...rest], { dtype, out }) {
   if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out) throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
   const path = join(out, 'model.safetensors');
-  await checkApart([input, join(input, 'model.safetensors')], [out, path]);
+  await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path, partOf(path)]);
   const bar = progressBar('convert');
   const stream = await openIn(input, ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes ?? Infinity));
   const config = await configOf(input, stream.header);
@@ -87,8 +95,8 @@ async function convert([input, ...rest], { dtype, out }) {
   await writing(path, async (file) => {
     header = await tools.convertCheckpoint(stream, dtype, (position, bytes) => writeAll(file, bytes, position));
     await file.sync();
+    if (config !== undefined) await writeText(join(out, 'config.json'), config);
   });
-  if (config !== undefined) await writeFile(join(out, 'config.json'), config);
   console.log(`${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes, where there were ${stream.header.fileBytes}`);
 }
 
@@ -108,8 +116,8 @@ async function synthetic([size, folder, ...rest], { registers, seed = '0' }) {
   await writing(path, async (file) => {
     await writeAll(file, tools.encodeSafetensorsHeader(header.tensors, header.metadata).bytes, 0);
     for await (const { info, offset, bytes } of pieces) await writeAll(file, bytes, info.begin + offset);
+    await writeText(join(folder, 'config.json'), `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`);
   });
-  await writeFile(join(folder, 'config.json'), `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`);
   console.log(`${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes`);
 }
 
@@ -144,6 +152,16 @@ async function readImage(path) {
 async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype = 'fp32', pooling = 'cls', normalize = true, batch = '8' }) {
   const format = extname(out ?? '');
   if (images.length === 0 || !['.npy', '.safetensors'].includes(format)) throw new Usage('embed: expected images, and --out FILE.npy or FILE.safetensors.');
+  const among = (name, value, values) => {
+    if (!values.includes(value)) throw new Usage(`embed: expected --${name} to be ${values.join(', ')}, found ${value}.`);
+  };
+  among('dtype', dtype, ['fp32', 'fp16', 'int8', 'auto']);
+  among('pooling', pooling, ['cls', 'mean', 'cls+mean', 'gem']);
+  if (!/^[1-9]\d{0,3}$/.test(batch)) throw new Usage(`embed: expected --batch to be a whole number from 1, found ${batch}.`);
+  const namesPath = `${out}.txt`; // a .npy has no room for names: each has a line there
+  const broken = images.find((path) => format === '.npy' && /[\r\n]/.test(path));
+  if (broken !== undefined) throw new Usage(`embed: expected names of one line each, found ${JSON.stringify(broken)}. Write a .safetensors file.`);
+  await checkApart('embed', [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')], format === '.npy' ? [out, partOf(out), namesPath, partOf(namesPath)] : [out, partOf(out)]);
   const gpu = await openGpu();
   const { DINOv2 } = await import('../dist/index.js');
   const loading = progressBar('model ');
@@ -174,8 +192,10 @@ async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype =
   const names = vectors.map(([name]) => name);
   const bytes =
     format === '.npy' ? tools.encodeNpy(all, names.length, columns) : tools.encodeSafetensors([['embeddings', { dtype: 'F32', shape: [names.length, columns], data: all }]], [['names', JSON.stringify(names)], ['model', id], ['pooling', pooling]]);
-  await writing(out, (file) => writeAll(file, bytes, 0));
-  if (format === '.npy') await writeFile(`${out}.txt`, `${names.join('\n')}\n`); // a .npy has no room for them
+  await writing(out, async (file) => {
+    await writeAll(file, bytes, 0);
+    if (format === '.npy') await writeText(namesPath, `${names.join('\n')}\n`);
+  });
   console.log(`${out}: ${names.length} × ${columns}${failed.length > 0 ? `, ${failed.length} images could not be used` : ''}`);
   if (failed.length > 0) process.exitCode = 1;
   return gpu;
@@ -207,7 +227,8 @@ try {
     console.error(`${error.message}\n\n${USAGE}`);
     process.exitCode = 2;
   } else {
-    console.error(error?.code ? `${error.code}: ${error.message}` : (error?.message ?? String(error)));
+    const message = error?.message ?? String(error);
+    console.error(error?.code && !message.startsWith(error.code) ? `${error.code}: ${message}` : message);
     process.exitCode = 1;
   }
 }

@@ -33,11 +33,15 @@ export async function convertCheckpoint(stream: TensorStream, dtype: ConvertedDt
   const specs = new Map<string, TensorSpec>();
   for (const [name, info] of stream.header.tensors) {
     const to = targetDtype(name, info, dtype);
-    if (to !== info.dtype && !['F32', 'F16', 'BF16'].includes(info.dtype)) {
+    if ((to === 'I8' || to !== info.dtype) && !['F32', 'F16', 'BF16'].includes(info.dtype)) {
       throw new CheckpointError('CHECKPOINT_DTYPE', `${name}: expected F32, F16 or BF16, found ${info.dtype}. Convert the original checkpoint.`);
     }
     specs.set(name, { dtype: to, shape: info.shape });
-    if (to === 'I8') specs.set(scaleName(name), { dtype: 'F32', shape: [info.shape[0]!] });
+    if (to !== 'I8') continue;
+    if (stream.header.tensors.has(scaleName(name))) {
+      throw new CheckpointError('CHECKPOINT_TENSORS', `${scaleName(name)}: expected no tensor of this name, which that of the scales of ${name} will be, found one. Convert the original checkpoint.`);
+    }
+    specs.set(scaleName(name), { dtype: 'F32', shape: [info.shape[0]!] });
   }
   const { bytes: head, header } = encodeSafetensorsHeader(specs, new Map([...stream.header.metadata, ['converted_to', dtype]]));
   await write(0, head);

@@ -2,7 +2,18 @@
 import { inspectCheckpoint } from '../checkpoint/names.js';
 import { readQuantized } from '../checkpoint/quantized.js';
 import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
+import { CheckpointError } from '../errors.js';
 import { configJson, inferConfig } from '../model/config.js';
+
+/** As if nothing were int8, or why that cannot be. */
+function plainHeader(header: SafetensorsHeader): SafetensorsHeader | string {
+  try {
+    return readQuantized(header).header;
+  } catch (error) {
+    if (error instanceof CheckpointError) return error.message;
+    throw error;
+  }
+}
 
 /** Header, dialect, configuration, parameters. Never throws for a valid header: what is no DINOv2 is said to be none. */
 export function describeCheckpoint(header: SafetensorsHeader): string {
@@ -13,10 +24,12 @@ export function describeCheckpoint(header: SafetensorsHeader): string {
     entry.elements += shape.reduce((product, extent) => product * extent, 1);
     byDtype.set(dtype, entry);
   }
-  const lines = [`file        ${header.fileBytes} bytes, of which header ${header.dataBegin}; ${header.tensors.size} tensors`];
+  const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0); // of several files, dataBegin says nothing
+  const lines = [`file        ${header.fileBytes} bytes, of which header ${header.fileBytes - tensorBytes}; ${header.tensors.size} tensors`];
   for (const [dtype, { tensors, elements }] of byDtype) lines.push(`            ${dtype}: ${elements} elements in ${tensors} tensors`);
   for (const [key, value] of header.metadata) lines.push(`metadata    ${JSON.stringify(key)}: ${JSON.stringify(value.slice(0, 200))}`);
-  const plain = readQuantized(header).header;
+  const plain = plainHeader(header);
+  if (typeof plain === 'string') return [...lines, `model       none that loads: ${plain}`].join('\n');
   const config = inferConfig(plain);
   if (!config) return [...lines, 'model       no DINOv2: its tensors have other names or shapes'].join('\n');
   const { dialect, numRegisterTokens } = inspectCheckpoint(plain)!;

@@ -1,12 +1,13 @@
 // The command line as it is published: bin/ beside dist/.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { shardsOf } from '../loading/server.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const tiny = join(root, 'test/fixtures/reference/tiny-plain');
@@ -50,10 +51,46 @@ test('convert does not write over what it reads, whatever that is called', () =>
   const before = readFileSync(join(own, 'model.safetensors'));
   const file = join(own, 'model.safetensors');
   for (const [input, out] of [[own, own], [own, `${relative(folder, own)}/../own/`], [own, join(folder, 'link')], [join(folder, 'link'), own], [file, own], [join(folder, 'linked'), own]] as const) {
-    expect(run('convert', input, '--dtype', 'fp16', '--out', out), `${input} ${out}`).toMatchObject({ status: 2, stderr: expect.stringMatching(/expected --out to be another folder.*written over/) as string });
+    expect(run('convert', input, '--dtype', 'fp16', '--out', out), `${input} ${out}`).toMatchObject({ status: 2, stderr: expect.stringMatching(/convert: expected --out to be another place.*written over/) as string });
     expect(readFileSync(file).equals(before)).toBe(true);
     expect(existsSync(`${file}.part`)).toBe(false);
   }
+});
+
+test('convert does not begin its new file in what it reads', () => {
+  const out = join(folder, 'half');
+  cpSync(tiny, out, { recursive: true });
+  const part = join(out, 'model.safetensors.part');
+  renameSync(join(out, 'model.safetensors'), part);
+  const before = readFileSync(part);
+  expect(run('convert', part, '--dtype', 'fp16', '--out', out)).toMatchObject({ status: 2, stderr: expect.stringMatching(/written over/) as string });
+  expect(readFileSync(part).equals(before)).toBe(true);
+});
+
+test('convert guesses no config.json where there is one that cannot be read', () => {
+  const own = join(folder, 'unreadable');
+  cpSync(tiny, own, { recursive: true });
+  rmSync(join(own, 'config.json'));
+  mkdirSync(join(own, 'config.json'));
+  const out = join(folder, 'guessed');
+  expect(run('convert', own, '--dtype', 'fp16', '--out', out)).toMatchObject({ status: 1, stderr: expect.stringMatching(/^EISDIR: /) as string });
+  expect(existsSync(out)).toBe(false);
+});
+
+test('convert replaces neither weights nor configuration where one of the two cannot be written', () => {
+  const out = join(folder, 'blocked');
+  mkdirSync(join(out, 'config.json.part'), { recursive: true });
+  writeFileSync(join(out, 'model.safetensors'), 'what was there');
+  expect(run('convert', tiny, '--dtype', 'fp16', '--out', out).status).toBe(1);
+  expect(readFileSync(join(out, 'model.safetensors'), 'utf8')).toBe('what was there');
+  expect(readdirSync(out).sort()).toEqual(['config.json.part', 'model.safetensors']);
+});
+
+test('inspect of a folder whose checkpoint is in several files', () => {
+  const several = join(folder, 'several');
+  mkdirSync(several);
+  for (const [name, bytes] of shardsOf(3)) writeFileSync(join(several, name), bytes);
+  expect(run('inspect', several)).toMatchObject({ status: 0, stdout: expect.stringMatching(/of which header \d{4}; 43 tensors/) as string });
 });
 
 test('synthetic', () => {
@@ -66,6 +103,18 @@ test('embed says what is missing where webgpu is', () => {
   expect(run('embed', 'x.png', '--out', 'x.npy')).toMatchObject({ status: 1, stderr: expect.stringMatching(/npm install webgpu/) as string });
 });
 
-test.each([[[]], [['frobnicate']], [['convert', 'a']], [['inspect']], [['embed', '--out', 'x.npy']], [['convert', '--nope']]])('%j: usage', (args) => {
+test('embed writes over nothing that it reads', () => {
+  const image = join(folder, 'image.png');
+  const own = join(folder, 'embedded');
+  cpSync(tiny, own, { recursive: true });
+  writeFileSync(image, '');
+  symlinkSync(image, join(folder, 'image.npy'));
+  for (const [out, model] of [[join(folder, 'image.npy'), 'a/b'], [join(own, 'model.safetensors'), own], [join(own, 'model.safetensors'), `${own}/`]] as const) {
+    expect(run('embed', image, '--out', out, '--model', model)).toMatchObject({ status: 2, stderr: expect.stringMatching(/embed: expected --out to be another place.*written over/) as string });
+  }
+});
+
+const embed = ['embed', 'x.png', '--out', 'x.npy'];
+test.each([[[]], [['frobnicate']], [[...embed, '--batch', '0']], [[...embed, '--batch', 'x']], [[...embed, '--pooling', 'max']], [[...embed, '--dtype', 'fp64']], [['embed', 'a\nb.png', '--out', 'x.npy']], [['convert', 'a']], [['inspect']], [['embed', '--out', 'x.npy']], [['convert', '--nope']]])('%j: usage', (args) => {
   expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/npx dinov2-webgpu convert IN/) as string });
 });
