@@ -9,7 +9,7 @@ interface FileSystem {
 }
 
 interface FileHandle {
-  stat(): Promise<{ readonly size: number; isFile(): boolean }>;
+  stat(): Promise<{ readonly size: number; readonly mtimeMs: number; isFile(): boolean }>;
   read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ readonly bytesRead: number }>;
   close(): Promise<void>;
 }
@@ -32,15 +32,15 @@ export async function openPath(path: string | URL, from: number): Promise<{ read
     file = await open(path);
     const stat = await file.stat();
     if (!stat.isFile()) throw failed(undefined, 'a folder');
-    return { reader: fileReader(file, from, failed), totalBytes: stat.size - from };
+    return { reader: fileReader(file, from, stat.mtimeMs, failed), totalBytes: stat.size - from };
   } catch (cause) {
     await file?.close();
     throw cause instanceof SourceError ? cause : failed(cause);
   }
 }
 
-/** Two buffers in turn: one is read into while the other is used. New ones would cost as much again, to be made zeros and mapped. */
-function fileReader(handle: FileHandle, from: number, failed: (cause: unknown) => SourceError): Reader {
+/** A file that is written to meanwhile is an error at its end, whether or not it keeps its length. Two buffers in turn: one is read into while the other is used. New ones would cost as much again, to be made zeros and mapped. */
+function fileReader(handle: FileHandle, from: number, mtimeMs: number, failed: (cause: unknown, found?: string) => SourceError): Reader {
   let position = from;
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => (closing ??= handle.close());
@@ -63,8 +63,9 @@ function fileReader(handle: FileHandle, from: number, failed: (cause: unknown) =
           ahead.catch(() => undefined); // it is told when it is asked for
           return bytes;
         }
+        if ((await handle.stat()).mtimeMs !== mtimeMs) throw failed(undefined, 'one that was written to while it was read');
       } catch (cause) {
-        throw failed(cause);
+        throw cause instanceof SourceError ? cause : failed(cause);
       }
       await close();
       return undefined;

@@ -2,6 +2,7 @@ import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { openSource } from '../../src/checkpoint/sources.ts';
 import { openPath } from '../../src/checkpoint/localFile.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'local-'));
@@ -38,6 +39,23 @@ test('a file that grows behind what was read is read on', async () => {
   const { reader } = await openPath(path, 0);
   appendFileSync(path, data);
   expect((await reader.read())!.length).toBe(200);
+});
+
+test('a file that is written to while it is read, and keeps its length, is told at its end', async () => {
+  const { path, data } = write(3 * 2 ** 20 + 1);
+  const stream = await openSource(path);
+  let received = 0;
+  const reading = (async () => {
+    for await (const chunk of stream.chunks) {
+      if (received === 0) {
+        await new Promise((resolve) => setTimeout(resolve, 20)); // longer than the clock of a file system ticks
+        writeFileSync(path, data.map((byte) => byte ^ 1), { flag: 'r+' });
+      }
+      received += chunk.length;
+    }
+  })();
+  await expect(reading).rejects.toMatchObject({ code: 'SOURCE_READ', message: expect.stringMatching(/written to while it was read/) as string });
+  expect(received).toBe(data.length);
 });
 
 test('after cancel, with a read under way, nothing comes any more', async () => {
