@@ -102,7 +102,8 @@ async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder
   const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, weightStorage), scaleBytes(stream) + (head ? 4 * head.numClasses * (head.inFeatures + 1) : 0));
   try {
     const storage: Partial<StorageManager> = navigator.storage; // workers have no `persist`
-    if (cache.persist) await storage.persist?.();
+    if (cache.persist) void storage.persist?.().catch(() => undefined); // some ask the visitor, whose answer no load waits for
+    await tidy(folder, -1); // what is there is of another version: it takes no room from this one, and is not taken for it where there is none
     const { quota = Infinity, usage = 0 } = (await storage.estimate?.()) ?? {};
     // What browsers tell is a guess, and the write is what counts; but what cannot fit is not begun.
     if (quota - usage < packedBytes) return `expected room for ${packedBytes} bytes, found ${quota - usage}`;
