@@ -93,6 +93,39 @@ describe('a source that changes', () => {
   });
 });
 
+describe('a download that was interrupted, and its file changed since', () => {
+  const other = Buffer.from(weightsFile);
+  other[1_800_000]! ^= 64;
+
+  const interrupt = async (options: Record<string, unknown> = {}): Promise<void> => {
+    site.bytesPerSecond = 600_000;
+    const error = await page.evaluate(async (given) => {
+      const { DINOv2 } = (globalThis as unknown as { library: Library }).library;
+      const controller = new AbortController();
+      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > 1_500_000 && controller.abort(new Error('far enough')));
+      return DINOv2.fromPretrained('/weights/', { selfTest: false, signal: controller.signal, onProgress, ...given }).then(() => 'loaded', (thrown: Error) => thrown.message);
+    }, options);
+    expect(error).toBe('far enough');
+    expect(await cached(page)).toMatchObject([{ complete: false }]);
+    site.bytesPerSecond = 0;
+    site.files.set('model.safetensors', other);
+  };
+
+  test('is fetched from its start where the server does not tell versions apart', async () => {
+    site.etag = 'W/"weak"';
+    await interrupt();
+    const again = await load(page);
+    expect(again.loaded).toMatchObject({ fetchedBytes: weightsFile.length, cachedBytes: 0 });
+    expect(again.hash).toBe((await load(page, { cache: 'none' })).hash);
+  });
+
+  test('is checked against the hash that it began with, and not taken for checked', async () => {
+    await interrupt({ integrity: sha256(weightsFile) }); // and the server goes on telling the same version
+    await expect(load(page)).rejects.toThrow(/expected the SHA-256/);
+    expect(await cached(page)).toEqual([]);
+  });
+});
+
 async function int8Small(): Promise<Map<string, Uint8Array>> {
   const config = configOf('small');
   const { header, pieces } = syntheticStream(huggingFaceTensors(parameters(config)));
