@@ -53,8 +53,12 @@ class Passing extends Error {
 
 interface Body {
   readonly reader: BodyReader | undefined;
+  /** The first byte that it brings. */
+  readonly begin: number;
   /** Behind the last byte that this answer promised, where it said so. */
   readonly end: number | undefined;
+  /** A part of the file, and so no longer than it says. */
+  readonly part: boolean;
   /** Bytes at the front that are known already. */
   skip: number;
   readonly abort: AbortController;
@@ -98,9 +102,10 @@ export class Part {
           const wanted = body.end ?? this.#file.totalBytes;
           if (wanted !== undefined && this.at < wanted && this.at < (this.end ?? Infinity)) throw new Passing(truncated(this.#file.name, wanted, this.at));
           if (this.end === undefined) return undefined;
-          if (this.at === this.begin) throw new Passing(truncated(this.#file.name, this.end, this.at));
+          if (this.at === body.begin && this.at !== this.#file.totalBytes) throw new Passing(truncated(this.#file.name, this.end, this.at));
           continue; // a server may give less than what it was asked for
         }
+        if (body.part && this.at + bytes.length > (body.end ?? Infinity)) throw new Passing(this.#offRange('more'));
         this.#progress += bytes.length;
         if (this.#progress >= PROGRESS_BYTES) this.#failures = 0;
         const most = (this.end ?? Infinity) - this.at;
@@ -225,10 +230,13 @@ export class Part {
     const { status, headers } = response;
     if (isPassing(status)) throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response), { status }), retryAfterMs(headers));
     const range = status === 206 ? contentRange(headers) : undefined;
-    const body = (end: number | undefined, skip = 0): Body => ({ reader: response.body ? new BodyReader(response.body, file.spare) : undefined, end, skip, abort });
+    const body = (end: number | undefined, skip = 0): Body => ({ reader: response.body ? new BodyReader(response.body, file.spare) : undefined, begin: this.at, end, part: isPart, skip, abort });
     // Another origin may keep the range to itself; what it shows has to be right.
     const isPart = partly && status === 206 && (range !== undefined || response.type === 'cors');
-    if (partly && status === 416 && file.totalBytes === undefined && this.at > 0) return { reader: undefined, end: this.at, skip: 0, abort };
+    if (partly && status === 416 && file.totalBytes === undefined && this.at > 0) {
+      file.totalBytes = this.at;
+      return { reader: undefined, begin: this.at, end: this.at, part: true, skip: 0, abort };
+    }
     if (partly && status === 416 && this.at === 0) {
       file.ranges = false; // an empty file has no first byte
       this.end = undefined;
@@ -241,16 +249,15 @@ export class Part {
     checkKind(name, file.url, response);
     const found = validatorOf(headers);
     const fresh = this.at === 0 && file.validator === undefined;
-    if (isPart && fresh && found === undefined && !file.pinned) {
-      // Nothing would tell whether the next part is of the same version: all of it in one answer.
+    const compressed = !/^(identity)?$/i.test(headers.get('content-encoding')?.trim() ?? '');
+    if (isPart && fresh && ((found === undefined && !file.pinned) || compressed)) {
+      // Nothing would tell whether the next part is of the same version; and what is a part of something else is none of the file. All of it in one answer.
       file.ranges = false;
       this.end = undefined;
-      throw new Passing(new SourceError('SOURCE_FETCH', `${name}: expected an ETag or a date beside a part of the file, found neither.`), 0);
+      throw new Passing(new SourceError('SOURCE_FETCH', `${name}: expected a part of the file and an ETag or a date, found none.`), 0);
     }
     if (isPart) {
-      if (range !== undefined && (range.begin !== this.at || (this.end !== undefined && range.end > this.end))) {
-        throw new Passing(new SourceError('SOURCE_FETCH', `${name}: expected bytes from ${this.at} on, found ${range.begin} to ${range.end}. The server does not keep to ranges: try another one.`));
-      }
+      if (range !== undefined && (range.begin !== this.at || range.end <= this.at || (this.end !== undefined && range.end > this.end))) throw new Passing(this.#offRange(`${range.begin} to ${range.end}`));
       if (!fresh && file.validator !== undefined && found !== file.validator && !(conditional && found === undefined)) throw startOver(this.#changed(found ?? 'none'));
       if (range?.totalBytes !== undefined && range.totalBytes !== (file.totalBytes ??= range.totalBytes)) throw startOver(this.#changed(`${range.totalBytes} bytes`));
       if (fresh) file.validator = found;
@@ -268,6 +275,10 @@ export class Part {
     file.totalBytes ??= totalBytes;
     file.validator ??= found;
     return body(totalBytes);
+  }
+
+  #offRange(found: string): SourceError {
+    return new SourceError('SOURCE_FETCH', `${this.#file.name}: expected bytes from ${this.at} on, found ${found}. The server does not keep to ranges: try another one.`);
   }
 
   #changed(found: string): SourceError {

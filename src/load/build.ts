@@ -26,6 +26,7 @@ export interface Making {
   readonly signal: AbortSignal | undefined;
   readonly report: (news: Partial<LoadProgress>) => void;
   readonly reload: boolean;
+  readonly whole: boolean;
 }
 
 /** A checkpoint's classifier, and the names of its classes where they are known. */

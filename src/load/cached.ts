@@ -82,7 +82,7 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       // What cannot be removed is written over, or breaks the chain of seals: told, and no reason to fail.
       const untidy = await tidy(folder, found.segments).then(() => '', (error: unknown) => `; what is left of the interrupted download could not be removed (${String(error)})`);
       const { onProgress, fetched } = counting(report);
-      const { stream } = await source.open({ onProgress, reload: making.reload, resume: { versions: plan.files, place, integrity: plan.integrity } });
+      const { stream } = await source.open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } });
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
       const loaded = await fill(making, stream, config, signal, { writer, into: weights, scales, head: head.head });
       const { cache, cacheReason } = outcome(writer);

@@ -13,7 +13,7 @@ export type Keep = (checkpoint: Checkpoint, config: DINOv2Config) => Promise<Cac
 /** Loads what is kept nowhere, or not yet. */
 export async function loadFresh(source: CheckpointSource, making: Making, keep?: Keep): Promise<LoadedModel> {
   const { onProgress, fetched } = counting(making.report);
-  const checkpoint = await source.open({ onProgress, reload: making.reload });
+  const checkpoint = await source.open({ ...making, onProgress });
   const { stream } = checkpoint;
   try {
     const { header } = readQuantized(stream.header);

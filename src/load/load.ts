@@ -30,7 +30,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         progress = { ...progress, ...news };
         onProgress?.(progress);
       };
-      const making: Making = { gpu, choosing, posEmbed, signal, report, reload: load > 1 };
+      const making: Making = { gpu, choosing, posEmbed, signal, report, reload: load > 1, whole: load === LOADS };
       try {
         return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
       } catch (error) {

@@ -28,8 +28,8 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   return {
     cache: isUrl(folder) ? { kind: options.cache ?? 'auto', persist: options.persist ?? false, ask, id: String(id), folder: absolute(folder), integrity } : undefined,
     local: !isUrl(folder),
-    async open({ onProgress, reload, resume }) {
-      const common = { signal, fetch, retry, reload };
+    async open({ onProgress, reload, whole, resume }) {
+      const common = { signal, fetch, retry, reload, whole };
       const wanted = resume?.integrity ?? integrity; // what a download began with is checked to its end
       const fileOf = (name: string): ShardFile => ({ name, source: `${folder}${name}`, sha256: wanted[name] });
       if (resume) {

@@ -20,6 +20,8 @@ export interface OpenOptions {
   readonly onProgress: ByteProgress;
   /** Past the browser's HTTP cache: what came before was of two versions. */
   readonly reload: boolean;
+  /** In one answer: what came in parts was of several versions. */
+  readonly whole: boolean;
   /** Go on from here; what config.json says is known then. */
   readonly resume?: (NonNullable<CheckpointOptions['resume']> & Pick<CachePlan, 'integrity'>) | undefined;
 }

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { bitsOfForward, requestDevice, settled } from '../gpu/tiny.ts';
-import { changing, faults } from './faults.ts';
+import { changing, faults, restless } from './faults.ts';
 import { configFile, openServer, shardsOf, weightsFile, type TestServer } from './server.ts';
 
 const device = await requestDevice();
@@ -54,8 +54,14 @@ describe('a model from a server', () => {
     expect((await loadsRight()).fetchedBytes).toBe(weightsFile.length);
   });
 
-  test('whose file never stays the same is given up', async () => {
+  test('whose parts are never of one version, as of mirrors that count on their own, is loaded in one answer at last', async () => {
     server.fault = changing(() => true);
+    expect((await loadsRight()).fetchedBytes).toBe(weightsFile.length);
+    expect(server.asked.at(-1)).toBe('model.safetensors whole');
+  });
+
+  test('whose file never stays the same is given up', async () => {
+    server.fault = restless;
     await expect(load()).rejects.toMatchObject({ code: 'SOURCE_CHANGED' });
     expect(gpu.memory.buffers).toBe(resting);
   });

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { encodeSafetensors, encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
 import { mayStartOver } from '../../src/checkpoint/part.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
-import type { TensorPiece } from '../../src/checkpoint/tensorStream.ts';
+import { openTensors, type TensorPiece } from '../../src/checkpoint/tensorStream.ts';
 import { changing, faults } from './faults.ts';
 import { openServer, sha256, weightsFile, type TestServer } from './server.ts';
 
@@ -11,12 +11,20 @@ beforeAll(async () => void (server = await openServer()));
 afterAll(() => server.close());
 afterEach(() => server.reset());
 
+/** As a browser shows an answer of another origin that does not expose its Content-Range. */
+const hiding: typeof fetch = async (input, init) => {
+  const response = await fetch(input, init);
+  const headers = new Headers(response.headers);
+  headers.delete('content-range');
+  return Object.defineProperty(new Response(response.body, { status: response.status, headers }), 'type', { value: 'cors' });
+};
+
 const expected = new Map([...parseSafetensors(weightsFile).tensors].map(([name, { begin, end }]) => [name, sha256(weightsFile.subarray(begin, end))]));
 
 /** Reads a checkpoint to its end, and gives each tensor's hash. */
 async function read(options: Parameters<typeof pretrained>[1] = {}): Promise<Map<string, string>> {
   const source = pretrained(server.url, { retry: { attempts: 4, delayMs: 5 }, ...options });
-  const { stream } = await source.open({ onProgress: () => undefined, reload: false });
+  const { stream } = await source.open({ onProgress: () => undefined, reload: false, whole: false });
   const parts = new Map<string, Buffer[]>();
   for await (const { name, bytes } of stream.pieces as AsyncIterable<TensorPiece>) parts.set(name, [...(parts.get(name) ?? []), Buffer.from(bytes)]);
   return new Map([...parts].map(([name, list]) => [name, sha256(Buffer.concat(list))]));
@@ -60,6 +68,29 @@ describe('between a server and its file', () => {
     const ranges = server.asked.flatMap((line) => /bytes=(\d+)-(\d+)/.exec(line)?.slice(1).map(Number) ?? []);
     for (let i = 2; i < ranges.length; i += 2) expect(ranges[i]).toBe(ranges[i - 1]! + 1);
     expect(ranges.at(-1)).toBe(header.fileBytes - 1);
+  });
+
+  test.each([
+    ['a total that the server does not know', {}],
+    ['a Content-Range that another origin keeps to itself', { fetch: hiding }],
+    ['the same, and an empty part in place of 416', { fetch: hiding, empty: true }],
+  ] as const)('a file shorter than the first part, with %s, comes in few requests', async (_, { fetch: custom, empty }: { fetch?: typeof fetch; empty?: boolean }) => {
+    const small = encodeSafetensors([['weight', { dtype: 'F32', shape: [10, 100], data: Float32Array.from({ length: 1000 }, (__, i) => i) }]]);
+    server.files.set('head.safetensors', small);
+    server.fault = ({ range, bytes, response }) => {
+      const [begin, end] = range!;
+      if (begin >= bytes.length && !empty) return !!response.writeHead(416).end();
+      return !!response.writeHead(206, { etag: '"one"', 'content-range': `bytes ${begin}-${end - 1}/*` }).end(bytes.subarray(begin, end));
+    };
+    const reading = (async () => {
+      const stream = await openTensors(`${server.url}head.safetensors`, { fetch: custom, retry: { attempts: 2, delayMs: 5 } });
+      const parts: Uint8Array[] = [];
+      for await (const { bytes } of stream.pieces) parts.push(bytes.slice());
+      return Buffer.concat(parts).equals(small.subarray(stream.header.dataBegin));
+    })();
+    if (empty) await expect(reading).rejects.toMatchObject({ code: 'SOURCE_TRUNCATED' });
+    else expect(await reading).toBe(true);
+    expect(server.asked.length).toBeLessThan(4);
   });
 
   test('what broke off is asked for from its next byte', async () => {

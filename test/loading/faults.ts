@@ -22,6 +22,8 @@ const whole = ({ bytes, response }: Asked, headers: Record<string, string> = {})
   response.writeHead(200, { 'content-length': bytes.length, ...headers }).end(bytes);
   return true;
 };
+/** A thousand bytes that were asked for, and five thousand others. */
+const tooMuch = (asked: Asked): true => with206(asked, { 'content-range': `bytes ${asked.range![0]}-${asked.range![0] + 999}/${asked.bytes.length}` }, Buffer.concat([asked.bytes.subarray(asked.range![0], asked.range![0] + 1000), Buffer.alloc(5000, 7)]));
 /** Sends the headers of a good answer, and a part of the body. */
 const cut = ({ bytes, range, response }: Asked, keep: number, headers: Record<string, string> = { etag: '"one"' }): true => {
   const [begin, end] = range ?? [0, bytes.length];
@@ -75,6 +77,14 @@ export const faults: readonly FaultCase[] = [
   }) },
   { name: 'parts shorter than asked for', fault: ofWeights((asked) => good({ ...asked, range: asked.range && [asked.range[0], Math.min(asked.range[1], asked.range[0] + 200_000)] })) },
   { name: 'a Content-Range that is wrong once', fault: ofWeights((asked) => (asked.count === 1 ? with206(asked, { 'content-range': `bytes 0-99/${asked.bytes.length}` }, asked.bytes.subarray(0, 100)) : good(asked))) },
+  { name: 'a part that brings more than it says, once', fault: ofWeights((asked) => (asked.count === 1 ? tooMuch(asked) : good(asked))) },
+  { name: 'a Content-Range that ends before it begins, once', fault: ofWeights((asked) => (asked.count === 1 ? with206(asked, { 'content-range': `bytes ${asked.range![0]}-${asked.range![0] - 5}/${asked.bytes.length}` }, Buffer.alloc(100, 7)) : good(asked))) },
+  { name: 'parts of what is compressed', fault: ofWeights((asked) => {
+    if (!asked.range) return whole(asked, { etag: '"one"' });
+    const packed = gzipSync(asked.bytes, { level: 1 });
+    const [begin, end] = [asked.range[0], Math.min(asked.range[1], packed.length)];
+    return with206(asked, { 'content-encoding': 'gzip', 'content-range': `bytes ${begin}-${end - 1}/${packed.length}` }, packed.subarray(begin, end));
+  }) },
   { name: 'a date in place of an ETag', fault: ofWeights((asked) => { asked.response.setHeader('last-modified', 'Wed, 01 Jan 2025 00:00:00 GMT'); const [begin, end] = asked.range!; asked.response.writeHead(206, { 'content-length': end - begin, 'content-range': `bytes ${begin}-${end - 1}/${asked.bytes.length}` }).end(asked.bytes.subarray(begin, end)); return true; }) },
   { name: 'a weak ETag: all in one answer', fault: ofWeights((asked) => (asked.range ? with206(asked, { etag: 'W/"one"', 'content-range': `bytes ${asked.range[0]}-${asked.range[1] - 1}/${asked.bytes.length}` }) : whole(asked))) },
   { name: '200 to a later range, of the same version', fault: ofWeights((asked) => (asked.count === 2 ? whole(asked, { etag: '"one"' }) : good(asked))) },
@@ -99,6 +109,7 @@ export const faults: readonly FaultCase[] = [
   { name: '500 for ever', fault: ofWeights(refuse(500)), error: ['SOURCE_FETCH', /status 500.*It was tried 4 times/] },
   { name: 'Retry-After of an hour', fault: ofWeights(refuse(429, { 'retry-after': '3600' })), error: ['SOURCE_FETCH', /Try again in 3600 seconds/] },
   { name: 'a body that always breaks off', fault: ofWeights((asked) => cut(asked, 0)), error: ['SOURCE_TRUNCATED', /it ended early.*It was tried 4 times/] },
+  { name: 'parts that always bring more than they say', fault: ofWeights(tooMuch), error: ['SOURCE_FETCH', /expected bytes from 0 on, found more.*does not keep to ranges.*It was tried 4 times/] },
   { name: 'no way to tell versions apart, and a break', fault: ofWeights((asked) => cut({ ...asked, range: undefined }, 700_000, {})), error: ['SOURCE_TRUNCATED', /it ended early/] },
   { name: 'bytes behind the last tensor', files: longer, error: ['TRAILING_BYTES', /belong to nothing/] },
   { name: 'a file that ends before its header says', files: () => new Map<string, Uint8Array>([['config.json', configFile], ['model.safetensors', weightsFile.subarray(0, -1000)]]), error: ['DATA_TRUNCATED', /the file ends before tensor/] },
@@ -115,3 +126,6 @@ export const changing = (changes: (asked: Asked) => boolean): Fault => ofWeights
   answer(asked, { etag });
   return true;
 });
+
+/** Another version in every answer, and none of them whole. */
+export const restless: Fault = ofWeights((asked) => cut({ ...asked, range: undefined }, 700_000, { etag: `"v${asked.count}"` }));

@@ -20,7 +20,7 @@ const otherFile = Buffer.from(weightsFile);
 otherFile[1_800_000]! ^= 1;
 
 const open = (options: Parameters<typeof pretrained>[1] = {}, more: Partial<OpenOptions> = {}): ReturnType<ReturnType<typeof pretrained>['open']> =>
-  pretrained(server.url, { retry: { attempts: 2, delayMs: 5 }, ...options }).open({ onProgress: () => undefined, reload: false, ...more });
+  pretrained(server.url, { retry: { attempts: 2, delayMs: 5 }, ...options }).open({ onProgress: () => undefined, reload: false, whole: false, ...more });
 
 async function drain(stream: TensorStream): Promise<void> {
   for await (const piece of stream.pieces as AsyncIterable<TensorPiece>) void piece;
@@ -131,9 +131,9 @@ test('a folder of the machine may hold a checkpoint in several files', async () 
   const folder = mkdtempSync(join(tmpdir(), 'shards-'));
   try {
     writeFileSync(join(folder, 'config.json'), configFile);
-    await expect(pretrained(folder, {}).open({ onProgress: () => undefined, reload: false })).rejects.toMatchObject({ code: 'SOURCE_READ', message: expect.stringMatching(/model\.safetensors: expected a file, found .*ENOENT/) as string });
+    await expect(pretrained(folder, {}).open({ onProgress: () => undefined, reload: false, whole: false })).rejects.toMatchObject({ code: 'SOURCE_READ', message: expect.stringMatching(/model\.safetensors: expected a file, found .*ENOENT/) as string });
     for (const [name, bytes] of shardsOf(3)) writeFileSync(join(folder, name), bytes);
-    const { stream } = await pretrained(folder, {}).open({ onProgress: () => undefined, reload: false });
+    const { stream } = await pretrained(folder, {}).open({ onProgress: () => undefined, reload: false, whole: false });
     await drain(stream);
     expect(stream.header.tensors.size).toBe(parseSafetensors(weightsFile).tensors.size);
   } finally {
