@@ -66,7 +66,10 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
   readonly revalidate?: boolean | undefined;
   /** Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack); some ask the visitor. Default: false. */
   readonly persist?: boolean | undefined;
-  /** SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; of a checkpoint in several files, by file name. */
+  /**
+   * SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; or by file name, of the files of a checkpoint in several, of its
+   * index, of config.json. One that belongs to no file that is read is an error.
+   */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
   /** How often and how patiently a request is tried again. */
   readonly retry?: RetryOptions | undefined;
