@@ -35,21 +35,18 @@ export function isHtml(name: string, found: string): SourceError {
 
 /** The length of the body, if the headers say it and can be believed. */
 export function announcedBytes(response: Response): number | undefined {
-  const length = response.headers.get('content-length');
-  const encoding = response.headers.get('content-encoding');
-  if (length === null || !/^\d{1,15}$/.test(length)) {
-    return undefined;
-  }
+  const { headers, type } = response;
+  const length = headers.get('content-length') ?? '';
+  if (!/^\d{1,15}$/.test(length)) return undefined;
   // Content-Length counts compressed bytes, and we are given decompressed ones.
-  if (encoding !== null && encoding.trim().toLowerCase() !== 'identity') {
-    return undefined;
-  }
+  if (isCompressed(headers)) return undefined;
   // From another origin a browser shows us Content-Length, but not Content-Encoding: the length may be that of compressed bytes.
-  if (response.type === 'cors' && encoding === null) {
-    return undefined;
-  }
+  if (type === 'cors' && !headers.has('content-encoding')) return undefined;
   return Number(length);
 }
+
+/** As far as it is shown. */
+export const isCompressed = (headers: Headers): boolean => !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
 
 /**
  * What says that two answers are of the same bytes: a strong ETag, or else Last-Modified. A weak ETag promises no such thing, but where two differ, so do

@@ -1,6 +1,6 @@
 /** One request for bytes of a file on a server, tried again from where it broke off. */
 import { SourceError } from '../errors.js';
-import { announcedBytes, checkKind, conditionOf, contentRange, isPassing, statusMessage, validatorOf } from './answer.js';
+import { announcedBytes, checkKind, conditionOf, contentRange, isCompressed, isPassing, statusMessage, validatorOf } from './answer.js';
 import { BodyReader } from './bodyReader.js';
 import { causeText, release, truncated, untilAborted } from './chunks.js';
 import { backOffMs, MAX_WAIT_MS, retryAfterMs, wait, type RetryPolicy } from './retry.js';
@@ -249,8 +249,7 @@ export class Part {
     checkKind(name, file.url, response);
     const found = validatorOf(headers);
     const fresh = this.at === 0 && file.validator === undefined;
-    const compressed = !/^(identity)?$/i.test(headers.get('content-encoding')?.trim() ?? '');
-    if (isPart && fresh && ((found === undefined && !file.pinned) || compressed)) {
+    if (isPart && fresh && ((found === undefined && !file.pinned) || isCompressed(headers))) {
       // Nothing would tell whether the next part is of the same version; and what is a part of something else is none of the file. All of it in one answer.
       file.ranges = false;
       this.end = undefined;

@@ -128,8 +128,8 @@ function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<s
   return Object.entries(b).every(([file, hash]) => a[file] === hash); // what was checked and is not asked for any more does no harm
 }
 
-/** Whether what has come so far is good, and worth going on with. */
+/** Whether what has come so far is good, and worth going on with: also where a network that wants a login sent its page, or led elsewhere. */
 function isInterruption(error: unknown, signal: AbortSignal | undefined): boolean {
   if (signal?.aborted === true || error instanceof DeviceError) return true;
-  return error instanceof SourceError && (error.code === 'SOURCE_FETCH' || error.code === 'SOURCE_TRUNCATED') && !mayStartOver(error);
+  return error instanceof SourceError && /FETCH|TRUNCATED|HTML|URL/.test(error.code) && !mayStartOver(error);
 }

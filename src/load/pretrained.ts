@@ -61,7 +61,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
       names.push(CONFIG);
       const unread = Object.keys(wanted).find((file) => !names.includes(file));
       if (unread !== undefined) {
-        const error = new SourceError('SOURCE_INTEGRITY', `integrity: expected hashes of what is read, which is ${names.join(', ').slice(0, 200)}, found one of ${unread}. Give hashes by the names of these files.`);
+        const error = new SourceError('SOURCE_INTEGRITY', `integrity: expected hashes of what is read, found one of ${unread}. Name these: ${names.join(', ').slice(0, 200)}.`);
         release(stream, error);
         throw error;
       }

@@ -24,6 +24,8 @@ export interface Site {
   bytesPerSecond: number;
   /** Answers nothing but the page while true. */
   down: boolean;
+  /** Answers with a page whatever is asked for. */
+  page: boolean;
   close(): Promise<void>;
 }
 
@@ -31,7 +33,7 @@ export interface Site {
 export async function openSite(): Promise<Site> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
   await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
-  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', bytesPerSecond: 0, down: false, close: async () => undefined };
+  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', bytesPerSecond: 0, down: false, page: false, close: async () => undefined };
   const server = createServer((request, response) => {
     const path = request.url!;
     if (path.startsWith('/dist/')) return void response.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(join(outDir, path.slice(6))));
@@ -40,6 +42,7 @@ export async function openSite(): Promise<Site> {
       return void response.writeHead(200, { 'content-type': 'text/html', 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }).end(`<!doctype html><title>test</title><script type="module">${script}</script>`);
     }
     if (site.down) return void response.destroy();
+    if (site.page) return void response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>Log in</title>');
     const name = path.slice('/weights/'.length);
     const bytes = site.files.get(name);
     site.asked.push(`${name} ${request.headers.range ?? 'whole'}`);

@@ -119,6 +119,17 @@ describe('a download that was interrupted, and its file changed since', () => {
     expect(again.hash).toBe((await load(page, { cache: 'none' })).hash);
   });
 
+  test('is kept where a page comes in its place, as of a network that wants a login', async () => {
+    await interrupt();
+    site.files = plainFiles();
+    site.page = true;
+    await expect(load(page)).rejects.toThrow(/content-type text\/html/);
+    site.page = false;
+    const again = await load(page);
+    expect(again.loaded.fetchedBytes).toBeLessThan(0.7 * weightsFile.length);
+    expect(again.hash).toBe((await load(page, { cache: 'none' })).hash);
+  });
+
   test('is checked against the hash that it began with, and not taken for checked', async () => {
     await interrupt({ integrity: sha256(weightsFile) }); // and the server goes on telling the same version
     await expect(load(page)).rejects.toThrow(/expected the SHA-256/);

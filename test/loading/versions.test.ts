@@ -74,6 +74,48 @@ describe('a download that was interrupted', () => {
   });
 });
 
+describe('gone on with from any place, every byte comes once', () => {
+  const chunksOf = async (stream: TensorStream, into: Map<string, Buffer>, until = Infinity): Promise<boolean> => {
+    let pieces = 0;
+    for await (const { name, info, offset, bytes, passed } of stream.pieces as AsyncIterable<TensorPiece>) {
+      const whole = into.get(name) ?? Buffer.alloc(info.end - info.begin);
+      into.set(name, whole);
+      expect(whole.subarray(offset, offset + bytes.length).every((byte) => byte === 0), `${name} from ${offset}`).toBe(true);
+      // Half of a piece may have been used when the page is closed.
+      const used = pieces + 1 > until && bytes.length >= 8 ? Math.floor(bytes.length / 8) * 4 : bytes.length;
+      Buffer.from(bytes).copy(whole, offset, 0, used);
+      if (used < bytes.length) {
+        passed!(used);
+        return false;
+      }
+      if (++pieces === until) {
+        passed!(used);
+        return false;
+      }
+    }
+    return true;
+  };
+
+  test.each([['one file', 1, false], ['three files', 3, false], ['three files, checked', 3, true]] as const)('%s', async (_, count, checked) => {
+    if (count > 1) server.files = new Map<string, Uint8Array>([['config.json', configFile], ...shardsOf(count)]);
+    const names = [...server.files.keys()].filter((name) => name.endsWith('.safetensors'));
+    const integrity = checked ? Object.fromEntries(names.map((name) => [name, sha256(server.files.get(name)!)])) : {};
+    const right = new Map([...parseSafetensors(weightsFile).tensors].map(([name, { begin, end }]) => [name, sha256(weightsFile.subarray(begin, end))]));
+    for (const until of [0.5, 4, 17.5]) {
+      const found = new Map<string, Buffer>();
+      let { stream } = await open({ integrity });
+      const versions = stream.files!;
+      for (let starts = 1; !(await chunksOf(stream, found, until)); starts++) {
+        const place = stream.place!();
+        await stream.cancel();
+        expect(starts).toBeLessThan(2000);
+        ({ stream } = await open({}, { resume: { place: JSON.parse(JSON.stringify(place)) as typeof place, versions, integrity } }));
+      }
+      expect(new Map([...found].map(([name, bytes]) => [name, sha256(bytes)]))).toEqual(right);
+    }
+  });
+});
+
 describe('a date that stands for a version', () => {
   const LATER = { date: 'Wed, 01 Jan 2025 01:00:00 GMT', 'last-modified': 'Wed, 01 Jan 2025 00:00:00 GMT' };
 
@@ -139,4 +181,9 @@ test('a folder of the machine may hold a checkpoint in several files', async () 
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('a revision, which a folder cannot have, is not passed over', () => {
+  expect(() => pretrained('https://example.org/models/small/', { revision: 'v2' })).toThrow(expect.objectContaining({ code: 'SOURCE_URL', message: expect.stringMatching(/expected no revision beside a folder's URL, found v2/) as string }));
+  expect(pretrained('a/b', { revision: 'refs/pr/2' }).cache?.folder).toBe('https://huggingface.co/a/b/resolve/refs%2Fpr%2F2/');
 });
