@@ -34,7 +34,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
     crossOrigin: globalThis.location !== undefined && url.origin !== globalThis.location.origin,
     pinned: options.pinned ?? false,
-    reload: options.reload ?? false,
+    cache: options.reload === true ? 'reload' : whole ? 'no-cache' : 'default',
     spare: [],
     ranges: !whole && url.protocol !== 'blob:',
     answered: false,

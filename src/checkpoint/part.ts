@@ -17,8 +17,11 @@ export interface RemoteFile {
   readonly crossOrigin: boolean;
   /** The bytes are checked against a hash in the end: so parts may be put together even where the server gives no means to tell versions apart. */
   readonly pinned: boolean;
-  /** Past the browser's own cache, which may hold a part of an older version. */
-  readonly reload: boolean;
+  /**
+   * The browser's own cache may hold a part of an older version: `reload` goes past it. A small file is asked for in any case (`no-cache`), which costs
+   * an answer of 304: unlike a large one, it has no other parts to be found out by.
+   */
+  readonly cache: RequestCache;
   /** Buffers for answers. */
   readonly spare: ArrayBuffer[];
   /** Whether to ask for ranges; false once the server has shown that it has none. */
@@ -196,7 +199,7 @@ export class Part {
     const abort = new AbortController();
     const signal = AbortSignal.any([file.signal, abort.signal]);
     const ask = async (): Promise<Response> => {
-      const response = await fetch(url.href, { headers, signal, ...(file.reload ? { cache: 'reload' as const } : {}) });
+      const response = await fetch(url.href, { headers, signal, cache: file.cache });
       if (signal.aborted) release(response.body, signal.reason); // it came too late: nobody will
       return response;
     };

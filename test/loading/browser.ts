@@ -13,6 +13,9 @@ import { answer, plainFiles } from './server.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
+/** So that what is asked for is what the library asks for. */
+export const noStore = (): Record<string, string> => ({ 'cache-control': 'no-store' });
+
 export interface Site {
   readonly url: string;
   files: Map<string, Uint8Array>;
@@ -20,6 +23,8 @@ export interface Site {
   sentBytes: number;
   asked: string[];
   etag: string;
+  /** Of every answer with a file. */
+  headers: (name: string) => Record<string, string>;
   /** Bytes a second of one answer; 0: as fast as it goes. */
   bytesPerSecond: number;
   /** Answers nothing but the page while true. */
@@ -33,7 +38,7 @@ export interface Site {
 export async function openSite(): Promise<Site> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
   await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
-  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', bytesPerSecond: 0, down: false, page: false, close: async () => undefined };
+  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', headers: noStore, bytesPerSecond: 0, down: false, page: false, close: async () => undefined };
   const server = createServer((request, response) => {
     const path = request.url!;
     if (path.startsWith('/dist/')) return void response.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(join(outDir, path.slice(6))));
@@ -65,7 +70,7 @@ export async function openSite(): Promise<Site> {
         return response;
       },
     });
-    answer({ name, bytes, count: 0, range, request, response }, { etag: site.etag, 'cache-control': 'no-store' });
+    answer({ name, bytes, count: 0, range, request, response }, { etag: site.etag, ...site.headers(name) });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return Object.assign(site, {

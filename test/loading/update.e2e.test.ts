@@ -8,7 +8,7 @@ import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import { configJson, configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';
-import { cached, load, makeProfile, open, openSite, removeCached, visit, type Profile, type Site, type Visitor } from './browser.ts';
+import { cached, load, makeProfile, noStore, open, openSite, removeCached, visit, type Profile, type Site, type Visitor } from './browser.ts';
 import { plainFiles, sha256, weightsFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await removeCached(page);
-  Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0, etag: '"one"' });
+  Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0, etag: '"one"', headers: noStore });
 });
 
 const check = (): Promise<string> =>
@@ -56,6 +56,23 @@ describe('a source that changes', () => {
     site.down = true;
     expect(await check()).toBe('SOURCE_FETCH');
     expect(await cached(page)).toMatchObject([{ complete: true }]); // asking changes nothing
+  });
+
+  test('is not put together with the configuration of before, whatever the browser guesses that it may keep', async () => {
+    // As nginx answers: no Cache-Control, and a browser believes it for a tenth of its age. Of the large file it has nothing any more.
+    site.headers = (name) => (name === 'config.json' ? { 'last-modified': 'Wed, 01 Jan 2020 00:00:00 GMT' } : noStore());
+    const { hash } = await load(page);
+    const other = Buffer.from(weightsFile);
+    other[1_800_000]! ^= 64;
+    site.files.set('model.safetensors', other);
+    site.files.set('config.json', Buffer.from(Buffer.from(site.files.get('config.json')!).toString().replace('1e-06', '1e-02')));
+    site.etag = '"two"';
+    await removeCached(page);
+    const changed = await load(page);
+    expect(await check()).toBe('current');
+    expect(changed.hash).not.toBe(hash);
+    site.headers = noStore;
+    expect((await load(page, { cache: 'none' })).hash).toBe(changed.hash);
   });
 
   test('without a validator, the server cannot tell', async () => {
