@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs a GPU, and the package `webgpu`.
 import { mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname, extname, join } from 'node:path';
+import { dirname, extname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const USAGE = `npx dinov2-webgpu convert IN --dtype fp16|int8 --out FOLDER   a checkpoint in a narrower element type; IN is a file, or a folder with config.json
@@ -164,8 +164,9 @@ async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype =
   await checkApart('embed', [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')], format === '.npy' ? [out, partOf(out), namesPath, partOf(namesPath)] : [out, partOf(out)]);
   const gpu = await openGpu();
   const { DINOv2 } = await import('../dist/index.js');
+  const here = (await stat(id).catch(() => undefined))?.isDirectory(); // as in Python, a folder goes before an id of the hub, which it may look like
   const loading = progressBar('model ');
-  const model = await DINOv2.fromPretrained(id, { dtype, onProgress: ({ loadedBytes, totalBytes }) => loading(loadedBytes, totalBytes ?? Infinity) });
+  const model = await DINOv2.fromPretrained(here ? resolve(id) : id, { dtype, onProgress: ({ loadedBytes, totalBytes }) => loading(loadedBytes, totalBytes ?? Infinity) });
   const bar = progressBar('images');
   const vectors = [];
   const failed = [];

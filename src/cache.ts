@@ -1,6 +1,6 @@
 /** What of models is kept in the browser: who may use it when, what there is, and how to be rid of it. */
 import { openStore, type CacheStore } from './checkpoint/cacheStore.js';
-import { readPlan } from './checkpoint/cacheEntry.js';
+import { readPlan, type CachePlan } from './checkpoint/cacheEntry.js';
 import { askSource, type AskOptions, type SourceState } from './checkpoint/revalidate.js';
 
 /** Packed weights in the browser's storage. */
@@ -54,13 +54,19 @@ export async function listCached(): Promise<CachedModel[]> {
   return found;
 }
 
-/** Frees what is kept of the model with this id, in every element type; of all models, and whatever else is there, without an id. Resolves to how many. */
+/** By what `fromPretrained` was told, or by the folder that it stands for: several may have loaded the one entry. */
+const belongs = (plan: CachePlan | undefined, id: string): boolean => plan?.id === id || plan?.folder === id;
+
+/**
+ * Frees what is kept of the model with this id (or `url`, as `listCached` gives it), in every element type; of all models, and whatever else is there,
+ * without an id. Waits for loads of it that are under way. Resolves to how many.
+ */
 export async function removeCached(id?: string): Promise<number> {
   let removed = 0;
   for (const store of await stores()) {
     for (const key of await store.keys()) {
       removed += await exclusively(key, undefined, async () => {
-        if (id !== undefined && (await readPlan(await store.folder(key)))?.plan.id !== id) return 0;
+        if (id !== undefined && !belongs((await readPlan(await store.folder(key)))?.plan, id)) return 0;
         await store.remove(key);
         return 1;
       });
@@ -72,7 +78,7 @@ export async function removeCached(id?: string): Promise<number> {
 /**
  * Asks the server of a kept model whether it has another version by now: for one byte of each file, and for config.json. Nothing is loaded or removed;
  * where it is `changed`, `removeCached(id)` makes the next load fetch it (or load with `revalidate`, which does both).
- * @param id as `fromPretrained` was told; all that is kept under it is asked for
+ * @param id as `fromPretrained` was told, or the folder's URL; all that is kept under it is asked for
  * @returns `unknown` where nothing is kept, or where the server says nothing that tells versions apart
  * @throws SourceError if the server cannot be asked; the signal's reason
  */
@@ -81,7 +87,7 @@ export async function checkForUpdate(id: string | URL, options: AskOptions = {})
   for (const store of await stores()) {
     for (const key of await store.keys()) {
       const plan = (await readPlan(await store.folder(key)))?.plan;
-      if (plan?.id === String(id)) states.push(await askSource(plan, options));
+      if (plan && belongs(plan, String(id))) states.push(await askSource(plan, options));
     }
   }
   if (states.includes('changed')) return 'changed';

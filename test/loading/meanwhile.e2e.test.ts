@@ -83,6 +83,14 @@ describe.each(['opfs', 'cache-api'] as const)('while a model loads, kept in %s',
   });
 });
 
+test('what two have loaded by different names is removed, and asked for, by the folder', async () => {
+  await load(page);
+  const folder = `${site.url}weights/`;
+  expect(await page.evaluate((url) => (globalThis as unknown as { library: Library }).library.checkForUpdate(url), folder)).toBe('current');
+  expect(await removeCached(page, folder)).toBe(1);
+  expect(await cached(page)).toEqual([]);
+});
+
 test('what is removed while it is listed does not come back as an empty folder', async () => {
   for (let i = 0; i < 5; i++) {
     await load(page);

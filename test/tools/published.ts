@@ -12,7 +12,7 @@ export const images: string = join(root, 'test/fixtures/pixels/images');
 
 export interface Published {
   readonly folder: string;
-  /** With the smallest model of the fixtures, on the adapter of these tests. */
+  /** With the smallest model of the fixtures, by a name that could be one of the hub's, on the adapter of these tests. */
   embed(...args: string[]): { readonly status: number | null; readonly stdout: string; readonly stderr: string };
   remove(): void;
 }
@@ -23,10 +23,11 @@ export async function publish(packages: readonly string[]): Promise<Published> {
   for (const mode of ['library', 'tools']) await build({ root, mode, configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir: join(folder, 'dist'), emptyOutDir: false } });
   mkdirSync(join(folder, 'node_modules'));
   for (const name of packages) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  cpSync(tiny, join(folder, 'models/tiny'), { recursive: true });
   const loaders = [process.env['SWIFTSHADER_DIR'], process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':'); // what this process has loaded by hand
   return {
     folder,
-    embed: (...args) => spawnSync(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), 'embed', '--model', tiny, ...args], { encoding: 'utf8', cwd: folder, env: { ...process.env, LD_LIBRARY_PATH: loaders } }),
+    embed: (...args) => spawnSync(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), 'embed', '--model', 'models/tiny', ...args], { encoding: 'utf8', cwd: folder, env: { ...process.env, LD_LIBRARY_PATH: loaders } }),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
 }
