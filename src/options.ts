@@ -60,7 +60,7 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
   readonly cache?: CacheKind | undefined;
   /**
    * Asks the server first whether what is kept is still what it has (see `checkForUpdate`), and fetches it again where it is not. Where there is no
-   * answer, what is kept is used. A `revision` that is a full commit is not asked for, nor what `integrity` was given for: it cannot change. Default:
+   * answer, what is kept is used. A `revision` that is a full commit is not asked for, nor a model.safetensors that `integrity` was given for: it cannot change. Default:
    * false, so that a second start reads no byte from the network.
    */
   readonly revalidate?: boolean | undefined;

@@ -23,7 +23,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
   const { signal, fetch, retry } = options;
-  const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || options.integrity !== undefined;
+  const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || integrity[WEIGHTS] !== undefined;
   const ask = options.revalidate === true && !fixed ? (plan: CachePlan): Promise<SourceState> => askSource(plan, { signal, fetch }) : undefined;
   return {
     cache: isUrl(folder) ? { kind: options.cache ?? 'auto', persist: options.persist ?? false, ask, id: String(id), folder: absolute(folder), integrity } : undefined,

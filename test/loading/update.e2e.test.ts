@@ -154,6 +154,16 @@ describe('a download that was interrupted, and its file changed since', () => {
   });
 });
 
+test('a hash of the configuration alone says nothing of the weights: they are asked for', async () => {
+  const integrity = { 'config.json': sha256(site.files.get('config.json')!) };
+  const { hash } = await load(page, { integrity });
+  const other = Buffer.from(weightsFile);
+  other[1_800_000]! ^= 64;
+  site.files.set('model.safetensors', other);
+  site.etag = '"two"';
+  expect((await load(page, { integrity, revalidate: true })).hash).not.toBe(hash);
+});
+
 async function int8Small(): Promise<Map<string, Uint8Array>> {
   const config = configOf('small');
   const { header, pieces } = syntheticStream(huggingFaceTensors(parameters(config)));
