@@ -70,10 +70,10 @@ export class DINOv2 {
   static async fromFiles({ config, weights }: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
     const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
     const { signal } = options;
-    const open: CheckpointSource['open'] = async ({ onProgress }) => {
+    const open: CheckpointSource['open'] = async ({ onProgress, reload, whole }) => {
       const given = await readConfig(config, signal);
       const named = files.map((source, i) => ({ source, name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}` }));
-      return { ...given, stream: await openCheckpoint(named, { signal, onProgress }) };
+      return { ...given, stream: await openCheckpoint(named, { signal, onProgress, reload, whole }) };
     };
     return new DINOv2(await loadModel({ open, local: !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)) }, options));
   }

@@ -58,6 +58,11 @@ describe('a model from a server', () => {
     server.fault = changing(() => true);
     expect((await loadsRight()).fetchedBytes).toBe(weightsFile.length);
     expect(server.asked.at(-1)).toBe('model.safetensors whole');
+    server.asked.length = 0;
+    const model = await DINOv2.fromFiles({ weights: `${server.url}model.safetensors` }, { device, selfTest: false });
+    expect(await bitsOfForward(model, 28, 28)).toEqual(right);
+    model.dispose();
+    expect(server.asked.at(-1)).toBe('model.safetensors whole');
   });
 
   test('whose file never stays the same is given up', async () => {
