@@ -213,9 +213,10 @@ export class DINOv2 {
   }
 
   /**
-   * SHA-256 (hexadecimal) of the configuration and of the parameters that are float32 in every `dtype` (all but the matrices): the same for one
-   * checkpoint however it was loaded, another for one that was trained further. For those who keep what a model made, and must not mix models. What
-   * differs in nothing but matrices (adapters merged into them, as LoRA makes them) is not told apart: give such an index a name of its own.
+   * SHA-256 (hexadecimal) of the configuration, of the parameters that are float32 in every `dtype`, and of a sample of the matrices' values as the
+   * checkpoint has them: the same for one checkpoint in every `dtype` and wherever it came from, and for what `dinov2-webgpu convert` makes of it;
+   * another for one that was trained further, be it by an adapter that was merged into a few matrices. Of each matrix up to 2,048 values are looked at: an
+   * edit of a handful of weights may go unseen. For those who keep what a model made, and must not mix models.
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {
@@ -223,6 +224,7 @@ export class DINOv2 {
       const hash = new Sha256();
       const text = (line: string): void => hash.update(new TextEncoder().encode(`${line}\n`));
       text(JSON.stringify(Object.entries(this.config).sort(([a], [b]) => (a < b ? -1 : 1))));
+      text(`matrices ${this.#weights.matrices}`);
       for (const parameter of parameters(this.config)) {
         const { name } = parameter;
         if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may leave the mask's token out

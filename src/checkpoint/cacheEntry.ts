@@ -5,18 +5,19 @@
  *     0, 1, 2 …   segments, about a megabyte each: packed bytes in the order in which they were made, and how far the source was used by then
  *     complete    seal alone; without it the entry is one that was interrupted, to go on from its last segment
  *
- *     segment     seal, bytes of the payload (u32), payload, JSON: { records: [name, offset, length][], place }
+ *     segment     seal, bytes of the payload (u32), payload, JSON: { records: [name, offset, length][], place, sample }
  *     seal        SHA-256 of the seal before it (zeros before the plan) and of the SHA-256 of what follows it: 32 bytes. So no file can be
  *                 changed, left out, put elsewhere or come from another entry, and `complete` stands for all that was written
  */
 import type { LinearHead } from './head.js';
 import type { CacheFolder } from './cacheStore.js';
+import { MatrixSample, type SampleState } from './matrixSample.js';
 import type { TensorInfo } from './safetensors.js';
 import type { Place, RemoteVersion } from './tensorStream.js';
 import type { Recorder } from './weights.js';
 
 /** Of the layout above and of what is packed how (packing.ts). Entries of another format are not read. */
-export const CACHE_FORMAT = 2;
+export const CACHE_FORMAT = 3;
 
 export interface CachePlan {
   readonly format: number;
@@ -40,6 +41,8 @@ export interface CachePlan {
 interface Segment {
   readonly records: readonly (readonly [name: string, offset: number, length: number])[];
   readonly place: Place | undefined;
+  /** Of the matrices, up to the place. */
+  readonly sample: SampleState;
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -50,10 +53,11 @@ export interface SealedPlan {
   readonly seal: Bytes;
 }
 
-/** Where an entry goes on: its segments so far, the bytes of weights and head in them, and the seal of the last. */
+/** Where an entry goes on: its segments so far, the bytes of weights and head in them, what was seen of the matrices, and the seal of the last. */
 export interface EntryEnd {
   readonly segments: number;
   readonly packedBytes: number;
+  readonly sample: SampleState;
   readonly seal: Bytes;
 }
 
@@ -92,6 +96,9 @@ async function writeSealed(folder: CacheFolder, name: string, before: Bytes, res
   await folder.write(name, new Blob([seal, rest]));
   return seal;
 }
+
+/** What an entry begins with, behind its plan. */
+export const NOTHING: Omit<EntryEnd, 'seal'> = { segments: 0, packedBytes: 0, sample: [0, 0] };
 
 /** Before the plan. */
 const NO_SEAL = new Uint8Array(DIGEST_BYTES);
@@ -136,7 +143,7 @@ export interface Replayed extends EntryEnd {
  * @param onSegment how far the source had been used
  */
 export async function replay(folder: CacheFolder, { plan, seal }: SealedPlan, write: (name: string, offset: number, bytes: Bytes) => void, onSegment: (sourceBytes: number) => void, signal: AbortSignal | undefined): Promise<Replayed> {
-  let end: EntryEnd = { segments: 0, packedBytes: 0, seal };
+  let end: EntryEnd = { ...NOTHING, seal };
   let found: Omit<Replayed, 'complete'> = { ...end, place: undefined };
   let next = readSegment(folder, end);
   for (let segment; (segment = await next); ) {
@@ -161,12 +168,12 @@ export async function tidy(folder: CacheFolder, segments: number): Promise<void>
   for (const name of await folder.names()) if (!(name === 'plan' ? segments >= 0 : /^\d+$/.test(name) && Number(name) < segments)) await folder.remove(name);
 }
 
-async function readSegment(folder: CacheFolder, { segments, packedBytes, seal }: EntryEnd): Promise<(Segment & { bytes: Bytes; end: EntryEnd }) | undefined> {
+async function readSegment(folder: CacheFolder, { segments, packedBytes, seal }: Omit<EntryEnd, 'sample'>): Promise<(Segment & { bytes: Bytes; end: EntryEnd }) | undefined> {
   const bytes = await readSealed(folder, String(segments), seal);
   if (!bytes) return undefined;
   const payload = new DataView(bytes.buffer).getUint32(DIGEST_BYTES, true);
   const segment = JSON.parse(fromBytes(bytes.subarray(PREFIX_BYTES + payload))) as Segment;
-  return { ...segment, bytes, end: { segments: segments + 1, packedBytes: packedBytes + payload, seal: bytes.slice(0, DIGEST_BYTES) } };
+  return { ...segment, bytes, end: { segments: segments + 1, packedBytes: packedBytes + payload, sample: segment.sample, seal: bytes.slice(0, DIGEST_BYTES) } };
 }
 
 /** Writes an entry's segments while a model loads. Its failures are told, and stop no load. */
@@ -176,6 +183,8 @@ export class CacheWriter implements Recorder {
   hold = false;
   /** What went wrong, once something has: nothing is written from then on. */
   failure: unknown;
+  /** Of the matrices that were read: whoever reads them adds to it. */
+  readonly sample: MatrixSample;
   #buffer = new Uint8Array(SEGMENT_BYTES + ROOM_BYTES);
   #length = PREFIX_BYTES;
   #records: (readonly [string, number, number])[] = [];
@@ -192,6 +201,7 @@ export class CacheWriter implements Recorder {
     this.#plan = plan;
     this.#place = place;
     this.#end = { ...end };
+    this.sample = new MatrixSample(end.sample);
     this.#used = placeBytes(plan, place());
   }
 
@@ -247,7 +257,7 @@ export class CacheWriter implements Recorder {
   }
 
   #flush(place: Place | undefined): void {
-    const segment: Segment = { records: this.#records, place };
+    const segment: Segment = { records: this.#records, place, sample: this.sample.state };
     const json = toBytes(segment);
     const end = this.#length;
     this.#reserve(json.length);

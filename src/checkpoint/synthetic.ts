@@ -26,7 +26,7 @@ const PIECE_BYTES = 4 * 1024 * 1024;
 const BUSY_MS = 12;
 
 /** FNV-1a, 32 bits, of a name's UTF-8 bytes. */
-function fnv1a(name: string): number {
+export function fnv1a(name: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
   return hash;

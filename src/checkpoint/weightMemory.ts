@@ -10,9 +10,11 @@ export interface Weights {
   readonly buffers: ReadonlyMap<string, GPUBuffer>;
   /** Position embeddings (1 + grid², embedDim), kept here because they are interpolated anew for every image size. */
   readonly posEmbed: Float32Array<ArrayBuffer>;
+  /** Tells the checkpoint's matrices from others, in whatever type they are stored (matrixSample.ts). */
+  readonly matrices: string;
 }
 
-const elementsOf = ({ shape }: Parameter): number => shape.reduce((product, extent) => product * extent, 1);
+export const elementsOf = ({ shape }: Parameter): number => shape.reduce((product, extent) => product * extent, 1);
 
 /** Packed in panels: everything that a linear layer multiplies by. */
 export const isMatrix = ({ name, shape }: Parameter): boolean => name.endsWith('.weight') && shape.length > 1;
@@ -26,6 +28,8 @@ export function parameterBytes(parameter: Parameter, storage: WeightStorage): nu
 export class WeightMemory implements Weights {
   readonly buffers: Map<string, GPUBuffer> = new Map();
   readonly posEmbed: Float32Array<ArrayBuffer>;
+  /** Empty until all is there. */
+  matrices = '';
   readonly storage: WeightStorage;
   readonly #gpu: Gpu;
 

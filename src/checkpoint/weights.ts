@@ -4,6 +4,7 @@ import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { bf16ToF32, f16ToF32, f32ToF32 } from './float.js';
+import { MatrixSample, originalOf } from './matrixSample.js';
 import { placeTensors, type Parameter } from './names.js';
 import { PanelPacker, weightLimit } from './packing.js';
 import { PackingMemory } from './panelMemory.js';
@@ -11,7 +12,7 @@ import { readQuantized, RowScales } from './quantized.js';
 import { dtypeBits, type TensorInfo } from './safetensors.js';
 import type { TensorPiece, TensorStream } from './tensorStream.js';
 import { allBelow, bitsOf } from './turn.js';
-import { isMatrix, WeightMemory } from './weightMemory.js';
+import { elementsOf, isMatrix, WeightMemory } from './weightMemory.js';
 
 export interface LoadProgress {
   /** Tensors of the file that have arrived whole, of all that it has. */
@@ -36,6 +37,8 @@ export interface WeightOptions {
   readonly into?: WeightMemory | undefined;
   /** With them, the scales of an int8 checkpoint that came before. */
   readonly scales?: RowScales | undefined;
+  /** Takes samples of the matrices as they come; with `into`, it has those of what came before. */
+  readonly sample?: MatrixSample | undefined;
   readonly recorder?: Recorder | undefined;
 }
 
@@ -62,7 +65,7 @@ export function presentParameters(stream: TensorStream, parameters: readonly Par
  * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the storage cannot hold
  */
 export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: readonly Parameter[], options: WeightOptions): Promise<WeightMemory> {
-  const { storage, signal, onTensor, recorder } = options;
+  const { storage, signal, onTensor, recorder, sample = new MatrixSample() } = options;
   let weights = options.into;
   try {
     const { header, scales } = readQuantized(stream.header);
@@ -83,7 +86,12 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
         const columns = perRow(parameter);
         const packer = new PanelPacker(shape[0]!, columns, storage, (offset, data) => write(name, offset, data), memory);
         packers.push(packer);
-        sinks.set(name, { add: (values, begin) => packer.add(values, begin), limit: weightLimit(storage), panel: PANEL_COLUMNS * columns });
+        const add = (values: Float32Array, begin: number): boolean => {
+          const within = packer.add(values, begin);
+          sample.add(name, elementsOf(parameter), values, begin);
+          return within;
+        };
+        sinks.set(name, { add, limit: weightLimit(storage), panel: PANEL_COLUMNS * columns });
       } else {
         const add = (values: Float32Array, begin: number): boolean => {
           write(name, begin * 4, asBytes(values));
@@ -121,6 +129,7 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
     }
     signal?.throwIfAborted();
     gpu.check();
+    weights.matrices = originalOf(sample.digest, stream.header.metadata);
     return weights;
   } catch (error) {
     weights?.destroy();

@@ -112,7 +112,7 @@ export async function fill({ gpu, choosing, report }: Making, stream: TensorStre
   signal.addEventListener('abort', stop, { once: true });
   try {
     const { storage } = await choosing;
-    const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into, scales });
+    const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into, scales, sample: writer?.sample });
     await writer?.finish();
     return { weights, head: head ?? watched.head() };
   } catch (error) {

@@ -1,8 +1,9 @@
 /** Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what has to be fetched. */
 import { exclusively } from '../cache.js';
-import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, placeBytes, readPlan, replay, tidy, writePlan, type CachePlan, type SealedPlan } from '../checkpoint/cacheEntry.js';
+import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, NOTHING, placeBytes, readPlan, replay, tidy, writePlan, type CachePlan, type SealedPlan } from '../checkpoint/cacheEntry.js';
 import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cacheStore.js';
 import { watchForHead } from '../checkpoint/head.js';
+import { MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
 import { mayStartOver, startOver } from '../checkpoint/part.js';
 import type { Precision } from '../checkpoint/precision.js';
 import { parameterBytes, WeightMemory } from '../checkpoint/weightMemory.js';
@@ -67,13 +68,15 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
     const weights = await WeightMemory.create(gpu, parameters(config).filter(({ name }) => present.has(name)), storage);
     try {
       const head = new CachedHead(plan);
-      const scales = new RowScales(readQuantized(wholeHeader(plan)).scales);
+      const header = wholeHeader(plan);
+      const scales = new RowScales(readQuantized(header).scales);
       const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
         if (!head.write(name, bytes) && !scales.add(name, offset, bytes)) weights.write(name, offset, bytes);
       };
       const found = await replay(folder, known, write, (loadedBytes) => report({ loadedBytes, totalBytes }), signal);
       if (found.complete) {
         gpu.check();
+        weights.matrices = originalOf(new MatrixSample(found.sample).digest, header.metadata);
         report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
         return { weights, head: head.head, report: { fetchedBytes: 0, cachedBytes: found.packedBytes, cache: store.kind, cacheReason: `read from the cache${asked}` } };
       }
@@ -110,7 +113,7 @@ async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder
     await removeOlder(store);
     const plan: CachePlan = { format: CACHE_FORMAT, id: cache.id, folder: cache.folder, dtype, config: configText, files: stream.files, integrity: cache.integrity, present: present.map(({ name }) => name), head, packedBytes };
     const seal = await writePlan(folder, plan);
-    return new CacheWriter(store.kind, folder, plan, () => stream.place!(), { segments: 0, packedBytes: 0, seal });
+    return new CacheWriter(store.kind, folder, plan, () => stream.place!(), { ...NOTHING, seal });
   } catch (error) {
     return `writing to the cache failed: ${String(error)}`;
   }

@@ -14,7 +14,7 @@ export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
 
 /**
  * The identity of a model together with what is done to images: hand in the options that `embed` and `features` get. Equal for the same
- * checkpoint in every `dtype`, because it reads the parameters that are float32 in all of them.
+ * checkpoint in every `dtype`, as `fingerprint` is.
  * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is no string, number or boolean
  */
 export async function modelIdentity(model: Pick<DINOv2, 'config' | 'fingerprint'>, { id, pooling = 'cls', ...pixels }: IdentityOptions = {}): Promise<ModelIdentity> {

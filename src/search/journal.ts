@@ -4,7 +4,7 @@
 export interface ModelIdentity {
   /** As on the hub, or whatever the caller calls it: for messages. */
   readonly id: string;
-  /** SHA-256 (hexadecimal) of the model's configuration and its f32 parameters. */
+  /** `model.fingerprint()`, SHA-256 in hexadecimal digits. */
   readonly fingerprint: string;
   /** What was done to an image: resizing, size, pooling, as one readable string. */
   readonly preprocessing: string;

@@ -1,6 +1,6 @@
 // An entry of the cache: what was written comes back, and no byte of any of its files can be another without being noticed.
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { CACHE_FORMAT, CacheWriter, readPlan, replay, tidy, writePlan, type CachePlan, type Replayed } from '../../src/checkpoint/cacheEntry.ts';
+import { CACHE_FORMAT, CacheWriter, NOTHING, readPlan, replay, tidy, writePlan, type CachePlan, type EntryEnd, type Replayed } from '../../src/checkpoint/cacheEntry.ts';
 import type { CacheFolder } from '../../src/checkpoint/cacheStore.ts';
 
 type Files = Map<string, Uint8Array<ArrayBuffer>>;
@@ -31,7 +31,7 @@ const plan: CachePlan = {
 };
 
 /** Writes the values from `at` on, cut into segments of these lengths; what is committed has all of them. */
-async function write(files: Files, cuts: readonly number[], end: Pick<Replayed, 'segments' | 'packedBytes' | 'seal'>, at = 0): Promise<CacheWriter> {
+async function write(files: Files, cuts: readonly number[], end: EntryEnd, at = 0): Promise<CacheWriter> {
   let position = at;
   const writer = new CacheWriter('opfs', folderOf(files), plan, () => ({ file: 0, position, hash: undefined }), end);
   if (at === 0) writer.write('head.weight', 0, head);
@@ -67,7 +67,7 @@ let files: Files;
 beforeEach(async () => {
   files = new Map();
   const seal = await writePlan(folderOf(files), plan);
-  const writer = await write(files, [80, 80, 80], { segments: 0, packedBytes: 0, seal });
+  const writer = await write(files, [80, 80, 80], { ...NOTHING, seal });
   await writer.finish();
   expect(writer.failure).toBeUndefined();
 });
@@ -139,7 +139,7 @@ test('a stale segment that could not be removed is not put behind others, cut el
 test('a plan is not committed with less than it says', async () => {
   const short: Files = new Map();
   const seal = await writePlan(folderOf(short), plan);
-  const writer = await write(short, [80, 80], { segments: 0, packedBytes: 0, seal });
+  const writer = await write(short, [80, 80], { ...NOTHING, seal });
   await writer.finish();
   expect(writer.failure).toMatchObject({ message: 'expected 272 bytes, found 192' });
   expect(short.size).toBe(0);

@@ -130,8 +130,8 @@ interface Page_ {
   first?: unknown;
 }
 
-/** Loads the checkpoint of the site; the numbers of a forward as one hash, and the report. */
-export function load(page: Page, options: Record<string, unknown> = {}): Promise<{ hash: number; loaded: Awaited<ReturnType<Library['DINOv2']['fromPretrained']>>['loaded'] }> {
+/** Loads the checkpoint of the site; the numbers of a forward and the fingerprint as one hash, and the report. */
+export function load(page: Page, options: Record<string, unknown> = {}): Promise<{ hash: number; fingerprint: string; loaded: Awaited<ReturnType<Library['DINOv2']['fromPretrained']>>['loaded'] }> {
   return page.evaluate(async (given) => {
     const here = globalThis as unknown as Page_;
     const model = await here.library.DINOv2.fromPretrained('/weights/', { selfTest: false, retry: { attempts: 2, delayMs: 10 }, ...given, onProgress: ({ loadedBytes }) => (here.progress = loadedBytes) });
@@ -139,10 +139,11 @@ export function load(page: Page, options: Record<string, unknown> = {}): Promise
     const features = await model.forward(pixels, { height: 28, width: 28 });
     const words = new Uint32Array((await features.lastHiddenState()).buffer);
     features.dispose();
+    const fingerprint = await model.fingerprint();
     const { loaded } = model;
     if (here.first) model.dispose();
     else here.first = model; // with the last model goes the device, and what was compiled for it
-    return { hash: words.reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), loaded };
+    return { hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), fingerprint, loaded };
   }, options);
 }
 

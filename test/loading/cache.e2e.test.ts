@@ -72,11 +72,12 @@ describe.each(['opfs', 'cache-api'] as const)('kept in %s', (cache) => {
   });
 
   test('element types are kept apart; what is removed is gone', async () => {
-    await load(page, { cache });
+    const { fingerprint } = await load(page, { cache });
     const half = await load(page, { cache, dtype: 'fp16' });
     const int8 = await load(page, { cache, dtype: 'int8' });
     expect((await cached(page)).map(({ dtype }) => dtype).sort()).toEqual(['fp16', 'fp32', 'int8']);
     site.down = true;
+    expect([half.fingerprint, int8.fingerprint]).toEqual([fingerprint, fingerprint]); // one checkpoint
     expect(await load(page, { cache, dtype: 'fp16' })).toMatchObject({ hash: half.hash, loaded: { fetchedBytes: 0 } });
     expect(await load(page, { cache, dtype: 'int8' })).toMatchObject({ hash: int8.hash, loaded: { fetchedBytes: 0 } });
     expect(await removeCached(page, 'another/model')).toBe(0);

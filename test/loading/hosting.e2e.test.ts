@@ -67,8 +67,9 @@ const fromHost = (options: Record<string, unknown> = {}): ReturnType<typeof load
     const features = await model.forward(Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.sin(i)), { height: 28, width: 28 });
     const words = new Uint32Array((await features.lastHiddenState()).buffer);
     features.dispose();
+    const fingerprint = await model.fingerprint();
     model.dispose();
-    return { hash: words.reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), loaded: model.loaded };
+    return { hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), fingerprint, loaded: model.loaded };
   }, [`http://127.0.0.1:${(host.address() as AddressInfo).port}/${folder++}/`, options] as const);
 
 const ofWeights = (): string[] => asked.filter((each) => each.includes(' model.safetensors '));
