@@ -1,5 +1,5 @@
 /** Photographs on their way into the collection. */
-import { askAgain, forgetIngest, ingest, unfinishedIngest, type EmbeddingIndex, type Ingest, type IngestFailure, type IngestProgress, type IngestSource, type UnfinishedIngest } from '../../src/search/index.js';
+import { IndexError, askAgain, forgetIngest, ingest, unfinishedIngest, type EmbeddingIndex, type Ingest, type IngestFailure, type IngestProgress, type IngestSource, type UnfinishedIngest } from '../../src/search/index.js';
 import { byId, setText } from '../dom.js';
 import { dismiss, showNotice } from '../notices.js';
 import { collectionToAdd, usableModel } from './collection.js';
@@ -15,12 +15,15 @@ const MOST_FAILURES_SHOWN = 500;
 let lostBy: (error: unknown) => boolean = () => false;
 let running: Ingest | undefined;
 /** What was given before a model was there, or while other photographs were added. */
-const waiting: IngestSource[] = [];
+const waiting: { readonly source: IngestSource; readonly under: string | undefined }[] = [];
 let unfinished: UnfinishedIngest | undefined;
 
-/** Adds photographs: at once, after those that are being added, or when a model is there. */
-export function add(source: IngestSource): void {
-  waiting.push(source);
+/**
+ * Adds photographs: at once, after those that are being added, or when a model is there.
+ * @param under what their paths begin with, where the folder's name is taken
+ */
+export function add(source: IngestSource, under?: string): void {
+  waiting.push({ source, under });
   void next();
 }
 
@@ -29,19 +32,19 @@ export async function next(): Promise<void> {
   const model = usableModel();
   byId('waiting', HTMLElement).hidden = waiting.length === 0 || model !== undefined;
   if (running || !model || waiting.length === 0) return;
-  const source = waiting.shift()!;
+  const { source, under } = waiting.shift()!;
   let index: EmbeddingIndex;
   try {
     index = await collectionToAdd();
   } catch (error) {
-    return showNotice('adding', error, { text: 'Try again', run: () => add(source) });
+    return showNotice('adding', error, { text: 'Try again', run: () => add(source, under) });
   }
-  if (running) return void waiting.unshift(source);
+  if (running) return void waiting.unshift({ source, under });
   dismiss('adding');
   byId('unfinished', HTMLElement).hidden = true;
   unfinished = undefined;
   showFailures([]);
-  const run = ingest(index, model, source, { ...LOOK, onProgress: (progress) => show(progress, run?.failures ?? []) });
+  const run = ingest(index, model, source, { ...LOOK, under, onProgress: (progress) => show(progress, run?.failures ?? []) });
   running = run;
   show(run.progress, []);
   try {
@@ -51,14 +54,24 @@ export async function next(): Promise<void> {
     show(report, report.failures);
   } catch (error) {
     // With another model, or the same one loaded again, it goes on.
-    if (lostBy(error)) waiting.unshift(source);
-    else if (run.progress.phase !== 'aborted') showNotice('adding', error, { text: 'Go on', run: () => add(source) });
+    if (lostBy(error)) waiting.unshift({ source, under });
+    else if (error instanceof IndexError && error.code === 'INDEX_DUPLICATE_ID') showTaken(index, source);
+    else if (run.progress.phase !== 'aborted') showNotice('adding', error, { text: 'Go on', run: () => add(source, under) });
     setStatus(`Stopped: ${summary(run.progress)}`);
   } finally {
     running = undefined;
     byId('adding', HTMLElement).hidden = true;
     void next();
   }
+}
+
+/** There is another folder of that name. */
+function showTaken(index: EmbeddingIndex, source: IngestSource): void {
+  const ids = index.ids();
+  let number = 2;
+  while (ids.some((id) => id.startsWith(`${number}/`))) number += 1;
+  const error = new IndexError('INDEX_DUPLICATE_ID', 'The collection has photographs of another folder of this name.');
+  showNotice('adding', error, { text: 'Keep both', run: () => add(source, String(number)) }, { text: 'It is the same folder, moved', run: () => add(source, '') });
 }
 
 function summary({ added, updated, unchanged, failed, ignored }: IngestProgress): string {
@@ -125,12 +138,12 @@ export function startAdding(lost: (error: unknown) => boolean): void {
 }
 
 async function goOn(): Promise<void> {
-  const handles = unfinished?.handles;
+  const { handles, under } = unfinished ?? {};
   if (!handles) return;
   try {
     if (!(await askAgain(handles))) throw new DOMException('The browser was not allowed to read the folder. Press Go on, and allow it.', 'NotAllowedError');
     byId('unfinished', HTMLElement).hidden = true;
-    add(handles);
+    add(handles, under);
   } catch (error) {
     showNotice('adding', error);
   }

@@ -9,7 +9,7 @@ import type { Item } from '../options.js';
 import { describeImages, type DescribeOptions } from './describe.js';
 import { Rate, type IngestPhase, type IngestProgress } from './progress.js';
 import { rootsOf, type IngestSource, type Root } from './source.js';
-import { keepFolders, keepRun } from './state.js';
+import { claimFolders, keepRun } from './state.js';
 import type { IngestIndex, IngestModel } from './target.js';
 import { makeThumbnail } from './thumbnail.js';
 import { folderOf, walk } from './walk.js';
@@ -19,6 +19,11 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   readonly batchSize?: number | undefined;
   /** Longer side of the small pictures that the index keeps; 0 for none. Default 256. */
   readonly thumbnailPx?: number | undefined;
+  /**
+   * What ids begin with, before a slash: two folders of one name need it, since theirs would be the same. Where it is given, '' too, the caller vouches
+   * that ids that begin so are those of this folder, so that one that was moved takes the place of what it was.
+   */
+  readonly under?: string | undefined;
   /** Removes items of the folders that are ingested whose files are no longer there. Default false. */
   readonly removeMissing?: boolean | undefined;
   /** What else to keep of an image, beside `file`: an object of JSON values. */
@@ -48,7 +53,7 @@ export interface IngestReport extends IngestProgress {
 }
 
 /** Options that change nothing of what the model sees or gives. */
-const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>(['batchSize', 'thumbnailPx', 'removeMissing', 'metadata', 'onProgress', 'signal']);
+const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>(['batchSize', 'thumbnailPx', 'under', 'removeMissing', 'metadata', 'onProgress', 'signal']);
 /** Batches whose pixels are decoded or computed at once. */
 const IN_FLIGHT = 2;
 const BATCH_SIZE = 8;
@@ -65,8 +70,8 @@ interface Waiting {
 }
 
 /**
- * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came without a folder.
- * An index with patches gets them from the same forward as the vector.
+ * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came without a folder; behind `under`, if that is
+ * given. An index with patches gets them from the same forward as the vector.
  */
 export function ingest(index: IngestIndex, model: IngestModel, source: IngestSource, options: IngestOptions = {}): Ingest {
   return new Ingest(index, model, source, options);
@@ -75,7 +80,8 @@ export function ingest(index: IngestIndex, model: IngestModel, source: IngestSou
 export class Ingest {
   /**
    * Resolves when all images were dealt with; those that cannot be used are among `failures`, and the others went on.
-   * Rejects with what has ended it: the signal's reason, DeviceError, IndexError, an error of the storage. What was committed stays.
+   * Rejects with what has ended it: the signal's reason, DeviceError, IndexError, an error of the storage. What was committed stays. Of another folder
+   * of a name that the index has (INDEX_DUPLICATE_ID), nothing is taken.
    */
   readonly finished: Promise<IngestReport>;
   readonly #index: IngestIndex;
@@ -100,7 +106,8 @@ export class Ingest {
     this.#index = index;
     this.#model = model;
     this.#options = options;
-    const { batchSize = BATCH_SIZE, signal } = options;
+    const { batchSize = BATCH_SIZE, under = '', signal } = options;
+    if (/^\/|\/(\/|$)/.test(under)) throw new IndexError('INDEX_OPTIONS', `under: expected a name, or several with a slash between, found ${JSON.stringify(under)}.`);
     if (!Number.isInteger(batchSize) || batchSize < 1) throw new IndexError('INDEX_OPTIONS', `batchSize: expected a whole number from 1, found ${String(batchSize)}.`);
     const abort = (): void => this.abort(signal?.reason);
     if (signal?.aborted) this.#controller.abort(signal.reason);
@@ -153,7 +160,8 @@ export class Ingest {
       roots = await rootsOf(source);
       await this.#checkModel();
       signal.throwIfAborted();
-      await keepFolders(this.#index, roots);
+      const { under, removeMissing = false } = this.#options;
+      const known = await claimFolders(this.#index, roots, under, removeMissing);
       await this.#keep(roots, false);
       const walked = this.#walk(roots);
       try {
@@ -161,7 +169,7 @@ export class Ingest {
       } finally {
         await walked;
       }
-      if (this.#options.removeMissing) await this.#removeMissing(roots);
+      if (removeMissing) await this.#removeMissing(roots, known);
       await this.#keep(roots, true);
       this.#enter('done');
       return { ...this.progress, failures: this.#failures };
@@ -186,7 +194,7 @@ export class Ingest {
   /** Finds what is to be done, and puts it into the queue. */
   async #walk(roots: readonly Root[]): Promise<void> {
     try {
-      for await (const found of walk(roots)) {
+      for await (const found of walk(roots, this.#options.under ?? '')) {
         await this.#whilePaused();
         if (this.#controller.signal.aborted || this.#phase === 'failed') return;
         if (found.kind === 'other') this.#counts.ignored += 1;
@@ -270,7 +278,7 @@ export class Ingest {
   }
 
   async #describe(batch: readonly Waiting[]): Promise<Item[]> {
-    const { thumbnailPx = THUMBNAIL_PX, metadata, batchSize: _, removeMissing: __, onProgress: ___, ...pixels } = this.#options;
+    const { thumbnailPx = THUMBNAIL_PX, metadata, batchSize: _, under: _under, removeMissing: __, onProgress: ___, ...pixels } = this.#options;
     const { signal } = this.#controller;
     const files: { id: string; file: File }[] = [];
     for (const { id, read } of batch) {
@@ -330,11 +338,14 @@ export class Ingest {
     }
   }
 
-  async #removeMissing(roots: readonly Root[]): Promise<void> {
+  /** @param known what ids of folders begin with, and ids of files: those of a folder within that came from elsewhere are not this one's */
+  async #removeMissing(roots: readonly Root[], known: readonly string[]): Promise<void> {
     // A folder that could not be read says nothing of what is in it.
     if (this.#failures.some(({ id }) => !this.#seen.has(id))) return;
-    const folders = roots.flatMap((root) => folderOf(root) ?? []);
-    const gone = [...this.#index.ids()].filter((id) => !this.#seen.has(id) && folders.some((folder) => id.startsWith(folder)));
+    const own = new Set(roots.flatMap((root) => folderOf(root, this.#options.under ?? '') ?? []));
+    const folders = [...own].map((folder) => ({ folder, others: known.filter((prefix) => prefix.startsWith(folder) && !own.has(prefix)) }));
+    const isOwn = (id: string): boolean => folders.some(({ folder, others }) => id.startsWith(folder) && !others.some((other) => id.startsWith(other)));
+    const gone = [...this.#index.ids()].filter((id) => !this.#seen.has(id) && isOwn(id));
     if (gone.length > 0) this.#counts.removed += await this.#index.remove(gone);
   }
 
@@ -345,7 +356,7 @@ export class Ingest {
 
   async #keep(roots: readonly Root[], done: boolean): Promise<void> {
     const { images, unchanged, added, updated, failed } = this.#counts;
-    await keepRun(this.#index, roots, { images, finished: unchanged + added + updated + failed, done });
+    await keepRun(this.#index, roots, { under: this.#options.under, images, finished: unchanged + added + updated + failed, done });
     this.#keptMs = performance.now();
   }
 

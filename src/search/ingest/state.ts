@@ -1,7 +1,9 @@
 /** What an index remembers of its ingests: which folders it was made of, and whether the last ingest came to its end. */
 import { isDirectory, isFile, isHandle, type AskableHandle } from './fileSystem.js';
+import { IndexError } from '../../errors.js';
 import { nameOf, type Root } from './source.js';
 import type { IngestIndex } from './target.js';
+import { folderOf } from './walk.js';
 
 const RUN = 'ingest';
 const FOLDERS = 'ingest folders';
@@ -12,6 +14,8 @@ export interface UnfinishedIngest {
   readonly names: readonly string[];
   /** Their handles, where the browser gave them: `askAgain(handles)` on a click, then `ingest(index, model, handles)`. Else they must be dropped again. */
   readonly handles: readonly FileSystemHandle[] | undefined;
+  /** As the option was: to be given again. */
+  readonly under: string | undefined;
   /** Images that were found, and those of them that were dealt with. */
   readonly images: number;
   readonly finished: number;
@@ -25,8 +29,8 @@ type Run = UnfinishedIngest & { readonly done: boolean };
 export async function unfinishedIngest(index: Pick<IngestIndex, 'getState'>): Promise<UnfinishedIngest | undefined> {
   const run = await index.getState(RUN);
   if (!isRun(run) || run.done) return undefined;
-  const { names, handles, images, finished } = run;
-  return { names, handles, images, finished };
+  const { names, handles, under, images, finished } = run;
+  return { names, handles, under, images, finished };
 }
 
 /** Forgets the ingest that did not come to its end. */
@@ -37,22 +41,54 @@ export async function forgetIngest(index: Pick<IngestIndex, 'setState'>): Promis
 const isRun = (value: unknown): value is Run =>
   typeof value === 'object' && value !== null && 'done' in value && 'names' in value && Array.isArray(value.names) && 'handles' in value;
 
-export async function keepRun(index: IngestIndex, roots: readonly Root[], counts: { images: number; finished: number; done: boolean }): Promise<void> {
+export async function keepRun(index: IngestIndex, roots: readonly Root[], counts: { under: string | undefined; images: number; finished: number; done: boolean }): Promise<void> {
   const names = roots.slice(0, MOST_NAMES).map(nameOf);
   const handles = roots.flatMap((root) => ('handle' in root ? [root.handle] : []));
   await setWithHandles(index, RUN, { names, handles: handles.length === roots.length ? handles : undefined, ...counts } satisfies Run, { names, handles: undefined, ...counts } satisfies Run);
 }
 
-/** Adds the handles among the roots to those that the index was made of before. */
-export async function keepFolders(index: IngestIndex, roots: readonly Root[]): Promise<void> {
-  const kept = await foldersOf(index);
+/** A folder, or a file, that an index was made of. */
+interface Source {
+  /** Its items' ids begin with this, or are it. */
+  readonly prefix: string;
+  /** Where the browser gave one. */
+  handle: FileSystemHandle | undefined;
+  /** Nothing tells whether all items whose ids begin so came from this folder. */
+  mixed: boolean;
+}
+
+/**
+ * Adds the roots to what the index was made of before. Two folders of one name have the same ids: where their handles tell them apart, the second is
+ * refused; where nothing does, nothing may be removed.
+ * @param under undefined: the caller says nothing of which folder it is. Else it vouches that ids that begin so are this folder's
+ * @throws IndexError INDEX_DUPLICATE_ID for another folder of that name; INDEX_OPTIONS where `removeMissing` might remove another folder's items
+ */
+export async function claimFolders(index: IngestIndex, roots: readonly Root[], under: string | undefined, removeMissing: boolean): Promise<readonly string[]> {
+  const sources = new Map((await sourcesOf(index)).map((source) => [source.prefix, source]));
   for (const root of roots) {
-    if (!('handle' in root)) continue;
-    const { kind, name } = root.handle; // asking the browser about each pair of a thousand dropped files would take it minutes
-    const same = await Promise.all(kept.filter((handle) => handle.kind === kind && handle.name === name).map((handle) => handle.isSameEntry(root.handle)));
-    if (!same.includes(true)) kept.push(root.handle);
+    const handle = 'handle' in root ? root.handle : undefined;
+    const folder = folderOf(root, under ?? '');
+    if (folder === undefined && !handle) continue;
+    const prefix = folder ?? (under ? `${under}/${handle!.name}` : handle!.name);
+    const found = sources.get(prefix);
+    const same = found?.handle && handle && (await found.handle.isSameEntry(handle));
+    const mixed = folder !== undefined && under === undefined && (found ? found.mixed || !same : !handle || [...index.ids()].some((id) => id.startsWith(folder)));
+    if (mixed && found?.handle && handle && !same) {
+      throw new IndexError('INDEX_DUPLICATE_ID', `ingest: expected one folder ${JSON.stringify(handle.name)}, found another of that name, whose ids would be the same. Add it under a name of its own (under: 'a name'), or, if it is the same that was moved, with under: ''.`);
+    }
+    if (mixed && removeMissing) {
+      throw new IndexError('INDEX_OPTIONS', `removeMissing: expected a folder whose items are known from others, found ${JSON.stringify(prefix)}: without a handle, or with items from elsewhere. Add it under a name of its own (under: 'a name'), or, if all that begins so is this folder's, with under: ''.`);
+    }
+    sources.set(prefix, { prefix, handle: handle ?? found?.handle, mixed });
   }
-  if (kept.length > 0) await setWithHandles(index, FOLDERS, kept, undefined);
+  const kept = [...sources.values()];
+  if (kept.length > 0) await setWithHandles(index, FOLDERS, kept, kept.map((source) => ({ ...source, handle: undefined })));
+  return [...sources.keys()];
+}
+
+async function sourcesOf(index: Pick<IngestIndex, 'getState'>): Promise<Source[]> {
+  const kept = await index.getState(FOLDERS);
+  return Array.isArray(kept) ? (kept as Partial<Source>[]).flatMap(({ prefix, handle, mixed }) => (typeof prefix === 'string' ? [{ prefix, handle: isHandle(handle) ? handle : undefined, mixed: mixed !== false }] : [])) : [];
 }
 
 /** Not every store can keep handles; then they are asked for again. */
@@ -62,14 +98,13 @@ async function setWithHandles(index: Pick<IngestIndex, 'setState'>, key: string,
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof DOMException ? error.cause : error;
     if (!(cause instanceof DOMException) || cause.name !== 'DataCloneError') throw error;
-    if (without !== undefined) await index.setState(key, without);
+    await index.setState(key, without);
   }
 }
 
 /** Handles of the files and folders that an index was made of, where the browser gave any. */
 export async function foldersOf(index: Pick<IngestIndex, 'getState'>): Promise<FileSystemHandle[]> {
-  const kept = await index.getState(FOLDERS);
-  return Array.isArray(kept) ? kept.filter(isHandle) : [];
+  return (await sourcesOf(index)).flatMap(({ handle }) => handle ?? []);
 }
 
 /** Asks the visitor for leave to read these. After a reload browsers want that, and want it in the handler of a click. */
@@ -87,20 +122,20 @@ const mayRead = async (handle: AskableHandle): Promise<boolean> => !handle.query
  * ingested.
  */
 export async function originalOf(index: Pick<IngestIndex, 'getState'>, id: string): Promise<File | undefined> {
-  for (const handle of await foldersOf(index)) {
-    if (!(await mayRead(handle))) continue;
-    const file = await fileIn(handle, id);
+  for (const { handle, prefix } of await sourcesOf(index)) {
+    if (!handle || !id.startsWith(prefix) || !(await mayRead(handle))) continue;
+    const file = await fileIn(handle, id.slice(prefix.length));
     if (file) return file;
   }
   return undefined;
 }
 
-async function fileIn(root: FileSystemHandle, id: string): Promise<File | undefined> {
+/** @param path from a folder to a file within; '' for a file itself */
+async function fileIn(root: FileSystemHandle, path: string): Promise<File | undefined> {
   try {
-    if (isFile(root)) return root.name === id ? await root.getFile() : undefined;
-    const prefix = root.name === '' ? '' : `${root.name}/`;
-    if (!isDirectory(root) || !id.startsWith(prefix)) return undefined;
-    const parts = id.slice(prefix.length).split('/');
+    if (isFile(root)) return path === '' ? await root.getFile() : undefined;
+    if (!isDirectory(root)) return undefined;
+    const parts = path.split('/');
     const name = parts.pop()!;
     let folder = root;
     for (const part of parts) folder = await folder.getDirectoryHandle(part);

@@ -20,29 +20,35 @@ const isImageName = (name: string): boolean => IMAGE_NAME.test(name) && !OF_THE_
 /** A file that somebody names is taken by its type too: a picture that is pasted has a name without an ending. */
 const isImageFile = ({ name, type }: File): boolean => (isImageName(name) || type.startsWith('image/')) && !OF_THE_SYSTEM.test(name);
 
-/** Folders are walked in the order of their names, so that the same folder gives the same order everywhere. */
-export async function* walk(roots: readonly Root[]): AsyncGenerator<Found, void, undefined> {
+/**
+ * Folders are walked in the order of their names, so that the same folder gives the same order everywhere.
+ * @param under what ids begin with, before a slash; '' for nothing
+ */
+export async function* walk(roots: readonly Root[], under: string): AsyncGenerator<Found, void, undefined> {
   for (const root of roots) {
-    if ('file' in root) yield ofFile(root.file);
-    else if ('handle' in root) yield* ofHandle(root.handle, root.handle.name);
-    else yield* ofEntry(root.entry, root.entry.name);
+    if ('file' in root) yield ofFile(root.file, under);
+    else if ('handle' in root) yield* ofHandle(root.handle, joined(under, root.handle.name));
+    else yield* ofEntry(root.entry, joined(under, root.entry.name));
   }
 }
 
-/** Ids of what lies in a root that is a folder begin with this; undefined for a file. */
-export function folderOf(root: Root): string | undefined {
-  if ('handle' in root && isDirectory(root.handle)) return root.handle.name === '' ? '' : `${root.handle.name}/`;
-  return 'entry' in root && root.entry.isDirectory ? `${root.entry.name}/` : undefined;
+/** Ids of what lies in a root that is a folder, or a file that knows its folder, begin with this; undefined for another file. */
+export function folderOf(root: Root, under: string): string | undefined {
+  const within = (path: string): string => (path === '' ? '' : `${path}/`);
+  if ('handle' in root) return isDirectory(root.handle) ? within(joined(under, root.handle.name)) : undefined;
+  if ('entry' in root) return root.entry.isDirectory ? within(joined(under, root.entry.name)) : undefined;
+  const [folder, ...rest] = (root.file.webkitRelativePath || '').split('/');
+  return rest.length > 0 ? within(joined(under, folder!)) : undefined;
 }
 
-function ofFile(file: File): Found {
+function ofFile(file: File, under: string): Found {
   const path = file.webkitRelativePath || ''; // Node's files have none
-  const id = path || file.name;
+  const id = joined(under, path || file.name);
   const hidden = path.split('/').some((part) => OF_THE_SYSTEM.test(part));
   return isImageFile(file) && !hidden ? { kind: 'image', id, read: () => Promise.resolve(file) } : { kind: 'other', id };
 }
 
-const joined = (path: string, name: string): string => (path === '' ? name : `${path}/${name}`);
+const joined = (path: string, name: string): string => (path === '' || name === '' ? path + name : `${path}/${name}`);
 
 async function* ofHandle(handle: FileSystemHandle, path: string): AsyncGenerator<Found, void, undefined> {
   if (isFile(handle)) {

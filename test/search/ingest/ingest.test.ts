@@ -1,7 +1,7 @@
 /** Files and folders become an index: what is taken, passed over, listed; how it is stopped and gone on with. */
 import { describe, expect, test, vi } from 'vitest';
 import { DeviceError } from '../../../src/errors.js';
-import { EmbeddingIndex, askAgain, describeImage, foldersOf, forgetIngest, ingest, modelIdentity, originalOf, unfinishedIngest, type FileMetadata, type IngestProgress } from '../../../src/search/index.js';
+import { DroppedFiles, EmbeddingIndex, askAgain, describeImage, foldersOf, forgetIngest, ingest, modelIdentity, originalOf, unfinishedIngest, type FileMetadata, type IngestProgress } from '../../../src/search/index.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
 
 // Handles are kept by structured clone where there is a store; these are told by their shape and cannot be cloned, so here they are kept as they are.
@@ -102,6 +102,101 @@ describe('what is there already', () => {
     racing.before = () => index.add('b.jpg', [0, 1, 0, 0]); // after the queue was made
     expect(await ingest(index, racing, [file('a.jpg', 'aa'), file('b.jpg', 'bb')]).finished).toMatchObject({ added: 1, updated: 1, failed: 0 });
     expect(index.vector('b.jpg')[0]).toBeGreaterThan(0.1);
+  });
+});
+
+describe('two folders of one name', () => {
+  const [camera, phone] = [(): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'camera one', '2.jpg': 'camera two' }), (): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'phone one', '3.jpg': 'phone three' })];
+  /** As Firefox and Safari give a folder that is dropped: nothing tells it from another. */
+  const entryOf = (folder: FakeFolder): FileSystemDirectoryEntry => {
+    const files = [...folder.children.values()].map((child) => ({ isFile: true, isDirectory: false, name: child.name, file: (resolve: (file: File) => void) => resolve((child as FakeFile).content()) }));
+    const reader = { left: [files, []], readEntries(resolve: (entries: unknown[]) => void) { resolve(this.left.shift()!); } };
+    return { isFile: false, isDirectory: true, name: folder.name, createReader: () => reader } as object as FileSystemDirectoryEntry;
+  };
+  const dropped = (folder: FakeFolder): DroppedFiles => new DroppedFiles(Promise.resolve([{ entry: entryOf(folder) }]));
+
+  test('the second is refused, and nothing of the first is changed or removed', async () => {
+    const index = make();
+    await ingest(index, model, camera().handle).finished;
+    const before = [...index.vector('DCIM/1.jpg')];
+    for (const removeMissing of [false, true]) {
+      await expect(ingest(index, model, phone().handle, { removeMissing }).finished).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID', message: expect.stringMatching(/"DCIM".*under: 'a name'/) as string });
+    }
+    expect(index.ids()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg']);
+    expect([...index.vector('DCIM/1.jpg')]).toEqual(before);
+    await expect(ingest(make(), model, [camera().handle, phone().handle]).finished).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID' });
+  });
+
+  test('under a name of its own it is kept beside the first, and each is tidied alone', async () => {
+    const index = make();
+    const [first, second] = [camera(), phone()];
+    await ingest(index, model, first.handle).finished;
+    await ingest(index, model, second.handle, { under: 'My phone' }).finished;
+    expect(index.ids()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg', 'My phone/DCIM/1.jpg', 'My phone/DCIM/3.jpg']);
+    expect(await (await originalOf(index, 'My phone/DCIM/1.jpg'))!.text()).toBe('phone one');
+    expect(await (await originalOf(index, 'DCIM/1.jpg'))!.text()).toBe('camera one');
+    for (const each of [first, second]) each.children.delete('1.jpg');
+    expect(await ingest(index, model, second.handle, { under: 'My phone', removeMissing: true }).finished).toMatchObject({ removed: 1 });
+    expect(index.ids()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg', 'My phone/DCIM/3.jpg']);
+    expect(await ingest(index, model, first.handle, { removeMissing: true }).finished).toMatchObject({ removed: 1 });
+    expect(index.ids()).toEqual(['DCIM/2.jpg', 'My phone/DCIM/3.jpg']);
+  });
+
+  test('a folder that was moved takes the place of what it was, where the caller says so', async () => {
+    const index = make();
+    await ingest(index, model, camera().handle).finished;
+    const moved = camera();
+    moved.children.delete('2.jpg');
+    expect(await ingest(index, model, moved.handle, { under: '', removeMissing: true }).finished).toMatchObject({ unchanged: 1, removed: 1 });
+    expect(await ingest(index, model, moved.handle, { removeMissing: true }).finished).toMatchObject({ unchanged: 1, removed: 0 }); // it is known now
+    expect(await foldersOf(index)).toEqual([moved]);
+  });
+
+  test.each(['before', 'after'])('without handles nothing tells them apart: what was added %s is not removed unless the caller vouches for it', async (when) => {
+    const index = make();
+    const first = camera();
+    if (when === 'after') await ingest(index, model, first.handle).finished;
+    await ingest(index, model, dropped(phone())).finished;
+    if (when === 'before') await ingest(index, model, first.handle).finished;
+    for (const source of [first.handle, dropped(phone())]) {
+      await expect(ingest(index, model, source, { removeMissing: true }).finished).rejects.toMatchObject({ code: 'INDEX_OPTIONS', message: expect.stringMatching(/"DCIM\/".*under: ''/) as string });
+    }
+    expect(index.ids().sort()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg', 'DCIM/3.jpg']);
+    expect(await ingest(index, model, dropped(phone()), { removeMissing: true, under: '' }).finished).toMatchObject({ removed: 1 });
+    expect(index.ids().sort()).toEqual(['DCIM/1.jpg', 'DCIM/3.jpg']);
+  });
+
+  test('what was imported or added by hand is not removed either', async () => {
+    const index = make();
+    await index.add('DCIM/imported.jpg', [1, 0, 0, 0]);
+    const folder = camera();
+    await expect(ingest(index, model, folder.handle, { removeMissing: true }).finished).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
+    await ingest(index, model, folder.handle).finished;
+    await expect(ingest(index, model, folder.handle, { removeMissing: true }).finished).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
+    expect(index.has('DCIM/imported.jpg')).toBe(true);
+  });
+
+  test('a folder that lies within the ids of another keeps its own', async () => {
+    const index = make();
+    const outer = new FakeFolder('All', { 'a.jpg': 'aa', 'b.jpg': 'bb' });
+    await ingest(index, model, outer.handle).finished;
+    await ingest(index, model, camera().handle, { under: 'All' }).finished;
+    outer.children.delete('a.jpg');
+    expect(await ingest(index, model, outer.handle, { removeMissing: true }).finished).toMatchObject({ removed: 1 });
+    expect(index.ids()).toEqual(['All/b.jpg', 'All/DCIM/1.jpg', 'All/DCIM/2.jpg']);
+  });
+
+  test('what an ingest under a name has begun, it says', async () => {
+    const index = make();
+    await ingest(index, model, [file('a.jpg', 'aa')], { under: 'x/y' }).finished;
+    expect(index.ids()).toEqual(['x/y/a.jpg']);
+    const losing = new FakeModel();
+    losing.before = () => {
+      throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
+    };
+    await expect(ingest(index, losing, camera().handle, { under: 'phone' }).finished).rejects.toThrow();
+    expect(await unfinishedIngest(index)).toMatchObject({ names: ['DCIM'], under: 'phone' });
+    for (const under of ['/', '/a', 'a/', 'a//b']) expect(() => ingest(index, model, camera().handle, { under })).toThrow(/under: expected/);
   });
 });
 
@@ -252,7 +347,7 @@ describe('what an index remembers', () => {
       throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
     };
     await expect(ingest(index, losing, [file('a.jpg', 'aa')]).finished).rejects.toThrow();
-    expect(await unfinishedIngest(index)).toEqual({ names: ['a.jpg'], handles: undefined, images: expect.any(Number), finished: 0 });
+    expect(await unfinishedIngest(index)).toEqual({ names: ['a.jpg'], handles: undefined, under: undefined, images: expect.any(Number), finished: 0 });
     await forgetIngest(index);
     expect(await unfinishedIngest(index)).toBeUndefined();
   });
