@@ -100,7 +100,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
     for (const segment of packer.segments) told(transaction.objectStore('segments').put(seals.segment(segmentRow(segment))));
     told(transaction.objectStore('state').put(seals.state({ ...state, generation: state.generation + 1, sum, token }), ONLY));
   }));
-  await files.remove(segments.map((row) => row.name));
+  await files.remove(segments.map((row) => row.name)); // in the order of their names, which is that of their age: what tells of a removal goes after what has the item
 }
 
 async function forgetRemovals(context: Context): Promise<void> {

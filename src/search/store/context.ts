@@ -13,7 +13,14 @@ export interface Context {
   readonly seals: Seals;
   /** As its row has it. */
   readonly header: string;
+  /** By chance: this tab among those that write. */
+  readonly tab: string;
+  /** Whether this tab has removed what it could not finish. */
+  clean: boolean;
 }
+
+/** Of the records: the tab that has last written files. */
+const WRITER = 'store: writer';
 
 /** Runs `task` while no other tab writes to the index of this name. Ends with the page, however that ends. */
 export async function exclusively<T>(name: string, signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
@@ -43,12 +50,27 @@ export async function readItem({ database, files, seals }: Context, row: ItemRow
   }
 }
 
+/**
+ * Before a tab writes files: if another one has done so since, it may have died between its files and their transaction. These go now. They say that they
+ * follow the same commit as this tab's will, and should the database be lost, nothing would tell which of the two was made.
+ */
+async function takePen(context: Context): Promise<void> {
+  const { database, files, tab } = context;
+  if (context.clean && (await database.run((db) => db.get('records', WRITER))) === tab) return;
+  await database.write(['records'], 0, async (transaction) => void (await transaction.objectStore('records').put(tab, WRITER)));
+  await files.tidy(new Set(await database.run((db) => db.getAllKeys('segments'))));
+  context.clean = true;
+}
+
 /** Writes files, and then the transaction that makes them part of the index. @param need bytes of all of it */
-export async function writeSegments<T>({ files }: Context, segments: readonly NewSegment[], need: number, transaction: () => Promise<T>): Promise<T> {
-  await files.write(segments, need);
+export async function writeSegments<T>(context: Context, segments: readonly NewSegment[], need: number, transaction: () => Promise<T>): Promise<T> {
+  const { files } = context;
+  if (segments.length > 0) await takePen(context);
   try {
+    await files.write(segments, need);
     return await transaction();
   } catch (error) {
+    context.clean = false;
     // Where the answer alone was lost, the transaction may be in, and the files in use. What is nobody's goes at the next opening.
     if (!(error instanceof IndexError && error.code === 'INDEX_STORAGE')) await files.remove(segments.map(({ name }) => name));
     throw error;

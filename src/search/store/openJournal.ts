@@ -64,7 +64,7 @@ async function openExclusively(name: string, header: IndexHeader, database: Data
   if (readable) checkHeader(name, found, header);
   else if (!repair) throw damagedError(name, [], ['the record of what the index is (model, dim) is damaged'], 0);
   const store = found?.store === undefined || found.store === preferred.kind ? preferred : await storeOf(name, readable ? found.store : 'auto');
-  const context: Context = { name, database, files: new SegmentFiles(name, await folderOf(store, name)), seals, header: text };
+  const context: Context = { name, database, files: new SegmentFiles(name, await folderOf(store, name)), seals, header: text, tab: crypto.randomUUID(), clean: true };
   const rows = await database.run(readRows);
   let damage = inspectRows(rows, seals);
   if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that all of it is told at once

@@ -11,17 +11,17 @@ export async function dropDamaged(context: Context, header: HeaderRow, rows: Row
   const items = damage.whole;
   const { found } = await readContents(files, await files.names());
   const live = segmentsOf(items);
-  // Files that tell of removals stay, whether an item is in them or not.
+  // Files that tell of removals stay, whether an item is in them or not; those of a commit that was never made do not.
+  const before = seals.isState(rows.state) ? rows.state : undefined;
   for (const { name, contents } of found) {
     const first = contents.removals[0]?.sequence;
-    if (first !== undefined && !live.has(name)) live.set(name, { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first, last: first });
+    if (first !== undefined && !live.has(name) && contents.removals.at(-1)!.sequence <= (before?.last ?? Infinity)) live.set(name, { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first, last: first });
   }
   const sizes = new Map(found.map(({ name, size, contents }) => [name, { size, removals: contents.removals.length, first: contents.items[0]?.sequence }]));
   const segments: SegmentRow[] = [...live.values()].map((row) => {
     const { size = row.bytes, removals = 0, first = row.first } = sizes.get(row.name) ?? {};
     return seals.segment({ ...row, size, removals, first: Math.min(row.first, first) });
   });
-  const before = seals.isState(rows.state) ? rows.state : undefined;
   const last = Math.max(before?.last ?? 0, ...rows.removals.map(({ sequence }) => sequence), items.at(-1)?.sequence ?? 0) + 1;
   const state = seals.state({
     generation: (before?.generation ?? 0) + 1, last, floor: last, items: items.length, removals: 0,

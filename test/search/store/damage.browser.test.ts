@@ -126,7 +126,7 @@ test('10,000 flipped bits, in every file and every row, are all noticed', { time
   // In place of what is on disk, a copy with one bit changed; the reading is the store's own.
   const damageOf = async (changed: Rows, bytes: ReadonlyMap<string, Uint8Array<ArrayBuffer>>): Promise<boolean> => {
     const copy: CacheFolder = { read: async (name) => (bytes.has(name) ? new Blob([bytes.get(name)!]) : undefined), names: async () => [...bytes.keys()], write: async () => undefined, remove: async () => undefined };
-    const context: Context = { name: NAME, database, files: new SegmentFiles(NAME, copy), seals, header: headerText(header) };
+    const context: Context = { name: NAME, database, files: new SegmentFiles(NAME, copy), seals, header: headerText(header), tab: '', clean: true };
     const found = inspectRows(changed, seals);
     return isDamaged(found) || isDamaged(await inspectFiles(context, changed.segments, found));
   };
@@ -437,6 +437,60 @@ test('of a commit that was interrupted, with the database lost, all counts or no
   expect(left).not.toContain('y');
   expect(left).toContain('item 0');
   expect(left).toHaveLength(12);
+});
+
+/** Runs `work`, takes the files that it has made, and puts the database back to what it was: as if the tab had died before its transaction. */
+async function diedBefore(work: (journal: StoredJournal) => Promise<void>): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
+  const [rows, before] = [await change(readRows), await files()];
+  await work(await open());
+  await closeAll();
+  const made = new Map([...(await files())].filter(([name]) => !before.has(name)));
+  await change(async (db) => {
+    const transaction = db.transaction(['state', 'items', 'removals', 'segments'], 'readwrite');
+    for (const store of ['items', 'removals', 'segments'] as const) {
+      await transaction.objectStore(store).clear();
+      for (const each of rows[store]) await transaction.objectStore(store).put(each as never);
+    }
+    await transaction.objectStore('state').put(rows.state!, 'only');
+    await transaction.done;
+  });
+  for (const [name, bytes] of before) await writeFile(name, bytes);
+  for (const name of made.keys()) await (await folder()).removeEntry(name);
+  return made;
+}
+
+const restoredVersions = async (): Promise<Record<string, number>> => {
+  await closeAll();
+  await loseDatabase();
+  const journal = await open();
+  expect(journal.restored).toBe(true);
+  const items = await readAll(journal.items());
+  expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
+  await closeAll();
+  await opening(); // and what was made is an index like any other
+  return versionsOf(items);
+};
+
+test.each([
+  ['a commit', async (journal: StoredJournal) => journal.commit([{ put: makeItem('item 0', 9) }, { remove: 'item 1' }, { put: makeItem('never', 0) }])],
+  ['a large commit', async (journal: StoredJournal) => journal.commit([{ put: { ...makeItem('item 0', 9), vector: new Uint8Array(9 * 2 ** 20) } }, { put: { ...makeItem('item 1', 9), vector: new Uint8Array(9 * 2 ** 20) } }, { remove: 'item 2' }])],
+  ['a compaction', async (journal: StoredJournal) => journal.compact()],
+])('a tab dies between the files of %s and its transaction, another goes on, and the database is lost: what was told counts, and that alone', async (_, work) => {
+  const made = await diedBefore(work);
+  expect(made.size).toBeGreaterThan(0);
+  for (const some of [[...made], [...made].slice(0, 1)]) {
+    const journal = await open();
+    const wanted = versionsOf(await readAll(journal.items()));
+    for (const [name, bytes] of some) await writeFile(name, bytes);
+    // The other tab, which has had the index open all the time.
+    await journal.commit([{ put: makeItem('item 2', 5) }, { remove: 'item 3' }, { put: makeItem('told', 1) }]);
+    Object.assign(wanted, { 'item 2': 5, told: 1 });
+    delete wanted['item 3'];
+    expect([...(await files()).keys()].filter((name) => made.has(name))).toEqual([]);
+    expect(await restoredVersions()).toEqual(wanted);
+    await forget();
+    await fill();
+  }
 });
 
 test('what a crash leaves is removed: files of no commit, swap files, a deletion that was interrupted', async () => {
