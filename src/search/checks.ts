@@ -115,13 +115,19 @@ export function decodedPatches({ rows, cols, data }: EncodedPatches, dim: number
   for (let patch = 0; patch < rows * cols; patch++) decodeInto(data, patch * size, storage, out.subarray(patch * dim, (patch + 1) * dim) as Float32Array<ArrayBuffer>);
 }
 
+const FIELDS = ['dim', 'metric', 'storage', 'patches'] as const;
+
+/** In what two indexes differ that must not where they share vectors. What a model is called does not count. */
+export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [...(sameModel(a.model, b.model) ? [] : (['model'] as const)), ...FIELDS.filter((name) => a[name] !== b[name])];
+
 /**
- * Whether two indexes may share vectors.
+ * @param where for messages, as is `advice`
  * @throws IndexError INDEX_MODEL, INDEX_HEADER
  */
-export function checkSameIndex(found: IndexHeader, wanted: IndexHeader): void {
-  for (const name of ['dim', 'metric', 'storage', 'patches'] as const) {
-    if (found[name] !== wanted[name]) throw new IndexError('INDEX_HEADER', `import: expected an index with ${name} ${wanted[name]}, found ${found[name]}. Import it into an index of its own.`);
-  }
-  if (!sameModel(found.model, wanted.model)) throw new IndexError('INDEX_MODEL', `import: expected vectors of ${modelText(wanted.model)}, found some of ${modelText(found.model)}. Vectors of two models cannot be compared: embed the images again.`);
+export function checkSameIndex(found: IndexHeader, wanted: IndexHeader, where: string, advice: string): void {
+  const fields = differences(found, wanted);
+  if (fields.length === 0) return;
+  const isModel = fields[0] === 'model';
+  const list = (header: IndexHeader): string => (isModel ? `vectors of ${modelText(header.model)}` : fields.map((name) => `${name} ${String(header[name])}`).join(', '));
+  throw new IndexError(isModel ? 'INDEX_MODEL' : 'INDEX_HEADER', `${where}: expected ${list(wanted)}, found ${list(found)}.${isModel ? ' Vectors of two models, or of two kinds of preprocessing, cannot be compared.' : ''} ${advice}`);
 }

@@ -256,7 +256,7 @@ export class EmbeddingIndex {
   async importFrom(file: Blob): Promise<void> {
     this.#alive();
     const { header, items } = await fromSafetensors(file);
-    checkSameIndex(header, this.header);
+    checkSameIndex(header, this.header, 'import', ADVICE);
     return this.#change(async () => {
       const there = items.find(({ id }) => this.has(id));
       if (there) throw new IndexError('INDEX_DUPLICATE_ID', `importFrom: expected ids that are not there yet, found ${JSON.stringify(there.id)}. Remove those items first, or import into a new index.`);
@@ -281,7 +281,7 @@ export class EmbeddingIndex {
    */
   static async import(file: Blob, { device, model }: Pick<IndexOptions, 'device' | 'model'> = {}): Promise<EmbeddingIndex> {
     const { header, items } = await fromSafetensors(file);
-    if (model) checkSameIndex(header, { ...header, model });
+    if (model) checkSameIndex(header, { ...header, model }, 'import', ADVICE);
     const index = new EmbeddingIndex({ ...header, device });
     for (const item of items) index.#items.apply({ put: item });
     return index;
@@ -385,4 +385,6 @@ export class EmbeddingIndex {
   }
 }
 
+/** Where an import does not belong. */
+const ADVICE = 'Import it into an index of its own, or embed the images again.';
 const isList = (query: ArrayLike<number> | readonly ArrayLike<number>[]): query is readonly ArrayLike<number>[] => Array.isArray(query) && typeof query[0] !== 'number';

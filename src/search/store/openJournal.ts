@@ -1,7 +1,7 @@
 /** Opens an index that is kept in the browser, or begins one. */
 import { openStore, type CacheKind, type CacheStore } from '../../checkpoint/cacheStore.js';
-import { IndexError } from '../../errors.js';
-import type { IndexHeader, ModelIdentity } from '../journal.js';
+import { checkSameIndex, differences } from '../checks.js';
+import type { IndexHeader } from '../journal.js';
 import { checkName, finishDeletion, folderOf, ROOT } from './catalogue.js';
 import { exclusively, type Context } from './context.js';
 import { Database, databaseNames } from './database.js';
@@ -52,26 +52,29 @@ async function storeOf(name: string, kind: CacheKind): Promise<CacheStore> {
 
 /** With the lock. */
 async function openExclusively(name: string, header: IndexHeader, database: Database, repair: 'drop' | undefined): Promise<StoredJournal> {
-  const text = headerText(header);
+  const wanted = headerText(header);
   const preferred = await storeOf(name, 'auto');
   await finishDeletion(name);
-  const begin: HeaderRow = sealHeader({ format: FORMAT, header: text, store: preferred.kind, identity: crypto.randomUUID(), deleting: false });
-  const seals = new Seals(text);
-  const restored = await restoreLost(name, new SegmentFiles(name, await folderOf(preferred, name)), begin, seals, header, repair);
-  const state = seals.state({ generation: 0, last: 0, floor: 0, items: 0, removals: 0, sum: 0, token: crypto.randomUUID() });
+  const begin: HeaderRow = sealHeader({ format: FORMAT, header: wanted, store: preferred.kind, identity: crypto.randomUUID(), deleting: false });
+  const restored = await restoreLost(name, new SegmentFiles(name, await folderOf(preferred, name)), begin, header, repair);
+  const state = new Seals(wanted).state({ generation: 0, last: 0, floor: 0, items: 0, removals: 0, sum: 0, token: crypto.randomUUID() });
   const found = await database.open(restored ?? { header: begin, state, items: [], segments: [] });
   const readable = isHeader(found);
   if (readable) checkHeader(name, found, header);
   else if (!repair) throw damagedError(name, [], ['the record of what the index is (model, dim) is damaged'], 0);
   const store = found?.store === undefined || found.store === preferred.kind ? preferred : await storeOf(name, readable ? found.store : 'auto');
-  const context: Context = { name, database, files: new SegmentFiles(name, await folderOf(store, name)), seals, header: text, tab: crypto.randomUUID(), clean: true };
+  const files = new SegmentFiles(name, await folderOf(store, name));
+  // Its own words: what the model is called there may be something else, and the seals are made with it.
+  const text = readable ? found.header : ((await readContents(files, await files.names())).found.find(({ contents }) => differences(parseHeader(contents.header), header).length === 0)?.contents.header ?? wanted);
+  const seals = new Seals(text);
+  const context: Context = { name, database, files, seals, header: text, tab: crypto.randomUUID(), clean: true };
   const rows = await database.run(readRows);
   let damage = inspectRows(rows, seals);
   if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that all of it is told at once
   if (repair) damage = await inspectThumbnails(context, damage);
   const damaged = isDamaged(damage) || !readable;
   if (damaged && !repair) throw damagedError(name, damage.items, damage.notes, damage.whole.length);
-  const kept = damaged ? await dropDamaged(context, readable ? found : { ...begin, store: store.kind }, rows, damage) : { state: rows.state!, items: rows.items, segments: rows.segments };
+  const kept = damaged ? await dropDamaged(context, readable ? found : sealHeader({ ...begin, header: text, store: store.kind }), rows, damage) : { state: rows.state!, items: rows.items, segments: rows.segments };
   if (!readable) await database.open(undefined); // from now on it is the index with this header
   context.files.forget();
   await context.files.tidy(new Set(kept.segments.map((segment) => segment.name)));
@@ -79,12 +82,13 @@ async function openExclusively(name: string, header: IndexHeader, database: Data
 }
 
 /** Files without a database: the browser has lost it. It is made anew out of what the files say is in them. */
-async function restoreLost(name: string, files: SegmentFiles, begin: HeaderRow, seals: Seals, header: IndexHeader, repair: 'drop' | undefined): Promise<Restored | undefined> {
+async function restoreLost(name: string, files: SegmentFiles, begin: HeaderRow, header: IndexHeader, repair: 'drop' | undefined): Promise<Restored | undefined> {
   const names = await databaseNames();
   if (!names || names.includes(name)) return undefined;
   const { found, unreadable } = await readContents(files, await files.names());
   for (const { contents } of found) checkHeader(name, { ...begin, header: contents.header }, header);
-  const restored = restore(begin, seals, found, unreadable);
+  const text = found[0]?.contents.header ?? begin.header;
+  const restored = restore(sealHeader({ ...begin, header: text }), new Seals(text), found, unreadable);
   if (unreadable.length > 0 && !repair) throw damagedError(name, [], [`its database gone, and ${unreadable.length} files that do not say what is in them (a repair may bring back older versions of their items)`], restored.items.length);
   return found.length > 0 ? restored : undefined;
 }
@@ -92,15 +96,7 @@ async function restoreLost(name: string, files: SegmentFiles, begin: HeaderRow, 
 /** @throws IndexError INDEX_NEWER, INDEX_MODEL, INDEX_HEADER */
 export function checkHeader(name: string, row: HeaderRow, wanted: IndexHeader): void {
   if (row.format > FORMAT) throw newerError(name, `format ${row.format}`);
-  if (row.header === headerText(wanted)) return;
   const found = parseHeader(row.header);
   if (found.format > FORMAT) throw newerError(name, `format ${String(found.format)}`);
-  if (describe(found.model) !== describe(wanted.model)) {
-    throw new IndexError('INDEX_MODEL', `index ${quote(name)}: expected vectors of ${describe(wanted.model)}, found vectors of ${describe(found.model)}. Vectors of two models, or of two kinds of preprocessing, cannot be compared: open the index with what made it, take another name, or delete it (deleteIndex) and add its items again.`);
-  }
-  const fields = (['dim', 'metric', 'storage', 'patches'] as const).filter((field) => found[field] !== wanted[field]);
-  const list = (header: IndexHeader): string => fields.map((field) => `${field} ${header[field]}`).join(', ');
-  throw new IndexError('INDEX_HEADER', `index ${quote(name)}: expected ${list(wanted)}, found ${list(found)}. Open it as it was made, or take another name.`);
+  checkSameIndex(found, wanted, `index ${quote(name)}`, 'Open it as it was made, take another name, or delete it (deleteIndex) and add its items again.');
 }
-
-const describe = (model: ModelIdentity | undefined): string => (model ? `${quote(model.id)} (${model.fingerprint.slice(0, 16)}…; ${model.preprocessing})` : 'no model in particular');

@@ -439,6 +439,24 @@ test('of a commit that was interrupted, with the database lost, all counts or no
   expect(left).toHaveLength(12);
 });
 
+test('under another name of its model, a database that was lost and a header that is damaged are mended all the same', async () => {
+  const named = { ...header, model: { ...header.model!, id: 'what I call it' } };
+  const wanted = versionsOf(await readAll((await open()).items()));
+  await closeAll();
+  await loseDatabase();
+  for (const damage of [async () => undefined, () => change(async (db) => db.put('header', { ...(await db.get('header', 'only'))!, seal: 5 }, 'only'))]) {
+    await damage();
+    const journal = await openJournal(NAME, named, { repair: 'drop' });
+    journals.push(journal);
+    expect(journal.dropped).toEqual([]);
+    expect(journal.header).toEqual(header);
+    await journal.commit([{ put: makeItem('item 0', 3) }]);
+    await closeAll();
+    expect(versionsOf(await readAll((await open()).items()))).toEqual({ ...wanted, 'item 0': 3 });
+    await closeAll();
+  }
+});
+
 /** Runs `work`, takes the files that it has made, and puts the database back to what it was: as if the tab had died before its transaction. */
 async function diedBefore(work: (journal: StoredJournal) => Promise<void>): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
   const [rows, before] = [await change(readRows), await files()];

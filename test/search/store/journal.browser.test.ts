@@ -234,6 +234,16 @@ describe('several tabs', () => {
   });
 });
 
+test('the same model under another name opens the index, which keeps the name that it was made with', async () => {
+  const first = await journal();
+  await first.commit([put('a')]);
+  const second = await journal('photos', {}, { ...header, model: { ...header.model!, id: 'what I call it' } });
+  expect(second.header).toEqual(header);
+  await second.commit([put('b'), { remove: 'a' }]);
+  await first.commit([put('c')]);
+  expect(versionsOf(await readAll((await journal()).items()))).toEqual({ b: 0, c: 0 });
+});
+
 describe('what is refused', () => {
   const { model } = header;
   test.each([
