@@ -53,6 +53,7 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
     known = kept?.header !== undefined;
     if (kept?.header) become(await EmbeddingIndex.open(NAME, { ...optionsOf(kept.header), repair }));
     blocked = false;
+    if (index?.restored) showNotice('damaged', new DINOv2Error('INDEX_DAMAGED', 'The browser has lost a part of what it kept. All photographs of the collection are there; their small pictures are not. Add the same folders again, and they come back.'));
     tellDropped(index?.dropped ?? []);
   } catch (error) {
     if (blocked) {
@@ -220,7 +221,7 @@ async function showUsage(): Promise<void> {
   const from = index;
   if (!from || forgetful) return setText('kept', forgetful ? 'nothing' : '–');
   const { usage } = (await navigator.storage.estimate().catch(() => undefined)) ?? {};
-  const kept = (await listIndexes().catch(() => [])).find(({ name }) => name === NAME);
+  const kept = await from.usage().catch(() => undefined); // it may be deleted just now
   if (index === from) setText('kept', `${megabytes(kept?.bytes ?? 0)}${usage ? `; ${megabytes(usage)} with pictures and model` : ''}`);
 }
 

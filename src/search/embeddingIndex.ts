@@ -5,7 +5,7 @@ import { checkSameIndex, encodedPatches, headerOf, jsonCopy, storedItem } from '
 import { checkedVector, encodeVector } from './codec.js';
 import { fromNpy, fromSafetensors, toNpy, toSafetensors } from './exchange.js';
 import { Items } from './items.js';
-import type { Change, IndexHeader, Journal, StoredItem } from './journal.js';
+import type { Change, IndexHeader, IndexUsage, Journal, StoredItem } from './journal.js';
 import type {
   ClusterOptions,
   Clusters,
@@ -87,6 +87,11 @@ export class EmbeddingIndex {
   /** Ids of damaged items that `open` has dropped, as `repair: 'drop'` asks it to. */
   get dropped(): readonly string[] {
     return this.#journal?.dropped ?? [];
+  }
+
+  /** Whether the browser had lost a part of what was kept, and `open` has made it anew: all items are there; thumbnails and what `setState` kept are not. */
+  get restored(): boolean {
+    return this.#journal?.restored ?? false;
   }
 
   get size(): number {
@@ -298,6 +303,18 @@ export class EmbeddingIndex {
     this.#alive();
     if (this.#journal) await this.#journal.setState(key, value);
     else this.#states.set(key, structuredClone(value));
+  }
+
+  /** What the index takes in the browser's storage; nothing, where it is in memory alone. @throws what the store throws */
+  async usage(): Promise<IndexUsage> {
+    this.#alive();
+    return this.#journal?.usage() ?? { items: this.size, bytes: 0, wastedBytes: 0 };
+  }
+
+  /** Frees the room of items that were replaced or removed, now and all of it: the store does so by itself where it is much. @throws INDEX_QUOTA and what else the store throws: nothing was changed */
+  async compact(): Promise<void> {
+    this.#alive();
+    await this.#journal?.compact();
   }
 
   /** Calls back after every change, also those of other tabs. Returns how to stop. */

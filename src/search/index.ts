@@ -3,7 +3,7 @@ export { DeviceError, IndexError, type DeviceCode, type IndexCode } from '../err
 export { EmbeddingIndex } from './embeddingIndex.js';
 export { deleteIndex, listIndexes, type KeptIndex } from './store/catalogue.js';
 export { modelIdentity, type IdentityOptions } from './identity.js';
-export type { Change, EncodedPatches, IndexHeader, Journal, Metric, ModelIdentity, PatchStorage, StoredItem, VectorStorage } from './journal.js';
+export type { Change, EncodedPatches, IndexHeader, IndexUsage, Journal, Metric, ModelIdentity, PatchStorage, StoredItem, VectorStorage } from './journal.js';
 export type {
   ClusterOptions,
   Clusters,

@@ -48,11 +48,22 @@ export type Change = { readonly put: StoredItem } | { readonly remove: string };
 /** Changes, or what makes them of the index as it is when nobody else can change it. */
 export type Changes = readonly Change[] | (() => readonly Change[] | Promise<readonly Change[]>);
 
+/** What an index takes in the browser's storage. */
+export interface IndexUsage {
+  readonly items: number;
+  /** Of the files with vectors and patches. Thumbnails and metadata come on top. */
+  readonly bytes: number;
+  /** Of these: of items that were replaced or removed. `compact` frees them; much of them goes by itself. */
+  readonly wastedBytes: number;
+}
+
 /** Keeps an index. One instance for each open index. */
 export interface Journal {
   readonly header: IndexHeader;
   /** Ids of damaged items that were dropped when the index was opened, where the caller has asked for that. */
   readonly dropped: readonly string[];
+  /** Whether the browser had lost the database when the index was opened, so that it was made anew: without thumbnails and states. */
+  readonly restored: boolean;
   /** Everything that is kept, without thumbnails, in the order in which it was put; called once, when the index is opened. */
   items(signal?: AbortSignal): AsyncIterable<StoredItem>;
   /**
@@ -67,6 +78,6 @@ export interface Journal {
   getState(key: string): Promise<unknown>;
   setState(key: string, value: unknown): Promise<void>;
   compact(): Promise<void>;
-  usage(): Promise<{ items: number; bytes: number; wastedBytes: number }>;
+  usage(): Promise<IndexUsage>;
   close(): Promise<void>;
 }

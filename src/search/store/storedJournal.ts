@@ -1,6 +1,6 @@
 /** A journal in the browser's storage. `openJournal` makes it; docs/search-store.md says how it works. */
 import { IndexError } from '../../errors.js';
-import type { Change, Changes, IndexHeader, Journal, StoredItem } from '../journal.js';
+import type { Change, Changes, IndexHeader, IndexUsage, Journal, StoredItem } from '../journal.js';
 import { checkState, exclusively, readItem, type Context } from './context.js';
 import { applyChanges, prepare } from './commit.js';
 import { compact, compactWhereWorthIt } from './compaction.js';
@@ -144,7 +144,7 @@ export class StoredJournal implements Journal {
     return this.#inTurn(() => compact(this.#context));
   }
 
-  async usage(): Promise<{ items: number; bytes: number; wastedBytes: number }> {
+  async usage(): Promise<IndexUsage> {
     this.#check();
     const { state, segments } = await this.#context.database.run(async (db) => {
       const transaction = db.transaction(['state', 'segments']);
