@@ -2,7 +2,7 @@
 import { IndexError, askAgain, forgetIngest, ingest, unfinishedIngest, type EmbeddingIndex, type Ingest, type IngestFailure, type IngestProgress, type IngestSource, type UnfinishedIngest } from '../../src/search/index.js';
 import { byId, setText } from '../dom.js';
 import { dismiss, showNotice } from '../notices.js';
-import { collectionToAdd, usableModel } from './collection.js';
+import { collection, collectionToAdd, usableModel } from './collection.js';
 import { LOOK, count, time } from './photos.js';
 import { text } from './tiles.js';
 import { setStatus } from './views.js';
@@ -152,8 +152,9 @@ async function goOn(): Promise<void> {
 async function forget(): Promise<void> {
   byId('unfinished', HTMLElement).hidden = true;
   unfinished = undefined;
+  const index = collection();
   try {
-    await forgetIngest(await collectionToAdd());
+    if (index) await forgetIngest(index);
   } catch (error) {
     showNotice('adding', error);
   }

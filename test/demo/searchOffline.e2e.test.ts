@@ -70,6 +70,46 @@ describe('a folder', () => {
     await found(page, '07.png');
     await expect.poll(() => page.locator('#query-image').evaluate(async (image: HTMLImageElement) => (await fetch(image.src).then((response) => response.blob(), () => new Blob())).type), PATIENCE).toMatch(/png|^$/);
   });
+
+  it('of a name that is there takes nothing of the other, and is kept beside it where the visitor says so', async () => {
+    await loadTiny(page);
+    await page.evaluate(async () => {
+      const files = await navigator.storage.getDirectory();
+      const other = await (await files.getDirectoryHandle('elsewhere', { create: true })).getDirectoryHandle('Holiday', { create: true });
+      for await (const [name, handle] of (await files.getDirectoryHandle('Holiday')).entries()) {
+        const writable = await (await other.getFileHandle(name, { create: true })).createWritable();
+        await writable.write(await (handle as FileSystemFileHandle).getFile());
+        await writable.close();
+      }
+      Object.assign(globalThis, { showDirectoryPicker: async () => other });
+    });
+    await page.locator('#add-folder').click();
+    const taken = page.locator('[data-topic="adding"]');
+    await taken.waitFor();
+    expect(await taken.innerText()).toMatch(/INDEX_DUPLICATE_ID.*another folder of this name/s);
+    expect(await text(page, 'count')).toBe('36');
+    await taken.locator('button', { hasText: 'Keep both' }).click();
+    await page.locator('#pause').click();
+    await page.locator('#adding-what', { hasText: 'Paused' }).waitFor();
+    await page.waitForTimeout(1500); // what was under way is in
+    expect(Number(await text(page, 'count'))).toBeGreaterThanOrEqual(36);
+    expect((await shown(page)).slice(0, 36).sort()).toEqual(names);
+  });
+
+  it('that was not finished can be forgotten, without a model', async () => {
+    await page.reload();
+    await ready(page);
+    await page.locator('#unfinished').waitFor();
+    const count = await text(page, 'count');
+    await page.locator('#unfinished-forget').click();
+    expect(await page.locator('#unfinished').isVisible()).toBe(false);
+    await page.waitForTimeout(500);
+    expect(await page.locator('.notice').allInnerTexts()).toEqual([]);
+    await page.reload();
+    await ready(page);
+    expect(await page.locator('#unfinished').isVisible()).toBe(false);
+    expect(await text(page, 'count')).toBe(count);
+  });
 });
 
 describe('a new version', () => {
