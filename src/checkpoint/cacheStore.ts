@@ -87,8 +87,8 @@ function fileStore(root: FileSystemDirectoryHandle): CacheStore {
           await writable.write(data);
           await writable.close();
         } catch (error) {
-          await writable.abort().catch(() => undefined); // the first error is the one to tell
-          await remove(directory, name, false);
+          await writable.abort().catch(() => undefined); // does not hide the first error
+          await remove(directory, name, false).catch(() => undefined); // nor does a lock that is not let go of yet
           throw error;
         }
       },
