@@ -74,10 +74,10 @@ export async function claimFolders(index: IngestIndex, roots: readonly Root[], u
     const same = found?.handle && handle && (await found.handle.isSameEntry(handle));
     const mixed = folder !== undefined && under === undefined && (found ? found.mixed || !same : !handle || [...index.ids()].some((id) => id.startsWith(folder)));
     if (mixed && found?.handle && handle && !same) {
-      throw new IndexError('INDEX_DUPLICATE_ID', `ingest: expected one folder ${JSON.stringify(handle.name)}, found another of that name, whose ids would be the same. Add it under a name of its own (under: 'a name'), or, if it is the same that was moved, with under: ''.`);
+      throw new IndexError('INDEX_DUPLICATE_ID', `ingest: expected one folder ${JSON.stringify(handle.name)}, found another of that name, with the same ids. Add it under a name of its own (under: 'a name'), or, if it was moved, with under: ''.`);
     }
     if (mixed && removeMissing) {
-      throw new IndexError('INDEX_OPTIONS', `removeMissing: expected a folder whose items are known from others, found ${JSON.stringify(prefix)}: without a handle, or with items from elsewhere. Add it under a name of its own (under: 'a name'), or, if all that begins so is this folder's, with under: ''.`);
+      throw new IndexError('INDEX_OPTIONS', `removeMissing: expected a folder whose items are known, found ${JSON.stringify(prefix)}: without a handle, or with items from elsewhere. Add it under a name of its own, or, if all that begins so is this folder's, with under: ''.`);
     }
     sources.set(prefix, { prefix, handle: handle ?? found?.handle, mixed });
   }

@@ -55,10 +55,13 @@ export async function readItem({ database, files, seals }: Context, row: ItemRow
  * follow the same commit as this tab's will, and should the database be lost, nothing would tell which of the two was made.
  */
 async function takePen(context: Context): Promise<void> {
-  const { database, files, tab } = context;
+  const { name, database, files, tab } = context;
   if (context.clean && (await database.run((db) => db.get('records', WRITER))) === tab) return;
+  const known = await database.run((db) => db.getAllKeys('segments'));
+  await files.tidy(new Set(known)).catch((error: unknown) => {
+    throw storageError(name, `its folder could not be read (${String(error)})`, error);
+  });
   await database.write(['records'], 0, async (transaction) => void (await transaction.objectStore('records').put(tab, WRITER)));
-  await files.tidy(new Set(await database.run((db) => db.getAllKeys('segments'))));
   context.clean = true;
 }
 

@@ -98,5 +98,5 @@ export function checkHeader(name: string, row: HeaderRow, wanted: IndexHeader): 
   if (row.format > FORMAT) throw newerError(name, `format ${row.format}`);
   const found = parseHeader(row.header);
   if (found.format > FORMAT) throw newerError(name, `format ${String(found.format)}`);
-  checkSameIndex(found, wanted, `index ${quote(name)}`, 'Open it as it was made, take another name, or delete it (deleteIndex) and add its items again.');
+  checkSameIndex(found, wanted, `index ${quote(name)}`, 'Open it as it was made, take another name, or delete it (deleteIndex) first.');
 }

@@ -180,6 +180,18 @@ describe('a database that is lost', () => {
     expect(await kept()).toEqual({ before: 0, a: 0, b: 0 });
   });
 
+  test('files that cannot be listed, when another tab has written: said, and nothing is made', async () => {
+    const journal = await open();
+    vi.spyOn(FileSystemDirectoryHandle.prototype, 'keys').mockImplementation(() => {
+      throw new DOMException('gone', 'NotFoundError');
+    });
+    expect((await errorOf(journal.commit([put('a')]))).code).toBe('INDEX_STORAGE');
+    vi.restoreAllMocks();
+    await journal.commit([put('b')]);
+    await journal.close();
+    expect(await kept()).toEqual({ b: 0 });
+  });
+
   test('another page wants to upgrade or delete it: this one lets go', async () => {
     const journal = await open();
     await journal.commit([put('a')]);
