@@ -1,13 +1,15 @@
 // Multi-head attention of every image with itself: softmax(q · kᵀ / √64) · v, with the softmax taken online; no matrix of scores is stored.
 // (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and Gimelshein, arXiv 1805.02867.)
-// One workgroup of 8 × 8 lanes per 32 queries of one head of one image; keys come in tiles of 64. A lane owns 4 queries × 8 keys of the scores and
-// 4 queries × 8 channels of the result. Maximum, sum and result are f32. Workgroup memory: 16 KiB is all that WebGPU promises; therefore queries and
-// keys come in two halves of their channels (the queries anew for every tile), and weights and values in two halves of the keys.
+// One workgroup of 8 × QUERY_GROUPS lanes per 4 · QUERY_GROUPS queries of one head of one image; keys come in tiles of 64. A lane owns 4 queries × 8 keys
+// of the scores and 4 queries × 8 channels of the result. Maximum, sum and result are f32. Workgroup memory: 16 KiB is all that WebGPU promises; therefore
+// queries and keys come in two halves of their channels (the queries anew for every tile), and weights and values in two halves of the keys.
+// QUERY_GROUPS is 8, or 4 for few queries: the more workgroups, the more often keys and values are staged. A query's sums are the same, so the bits are. 16 groups
+// would need 21 KiB.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)
 //
-// From outside: EMBED_DIM. Dispatch: (ceil(num_tokens / 32), heads, batch).
+// From outside: EMBED_DIM; QUERY_GROUPS, a power of two. Dispatch: (ceil(num_tokens / (4 · QUERY_GROUPS)), heads, batch).
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -15,7 +17,7 @@
 
 const VECTORS = EMBED_DIM / 4u;
 const STRIDE = 3u * VECTORS;        // vectors of a token in qkv
-const QUERY_GROUPS = 8u;            // groups of 4 queries in a tile
+const LANES = 8u * QUERY_GROUPS;
 const GROUPS = 16u;                 // groups of 4 keys in a tile, and of 4 channels in a head
 const PITCH = 17u;                  // half of the 32 that are staged at a time, and one more, so that lanes side by side read from different banks
 const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of log2, so that exp2 serves
@@ -30,21 +32,21 @@ const MASKED = -1e30;               // a score that no key has; infinities are n
 var<workgroup> shared_tile: array<vec4f, 2u * QUERY_GROUPS * PITCH>;
 var<workgroup> other_tile: array<vec4f, 2u * GROUPS * PITCH>;
 // A lane's own between tiles, out of the way of the products, which need all registers: the maximum of its four queries over all keys so far, and
-// (64 on) the sum of the four over the lane's own keys.
-var<workgroup> running: array<vec4f, 128>;
+// (LANES on) the sum of the four over the lane's own keys.
+var<workgroup> running: array<vec4f, 2u * LANES>;
 
-@compute @workgroup_size(8, 8)
+@compute @workgroup_size(8, QUERY_GROUPS)
 fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.y * 8u + local.x;
   let last = size.num_tokens - 1u;
   // Row t of this image's queries at this head is qkv[first + t * STRIDE …]; its keys are VECTORS on, its values 2 * VECTORS on.
   let first = workgroup.z * size.num_tokens * STRIDE + workgroup.y * GROUPS;
-  let query = workgroup.x * 32u + local.y * 4u;  // the first of the lane's four
+  let query = workgroup.x * (4u * QUERY_GROUPS) + local.y * 4u;  // the first of the lane's four
   let at_query = local.y * PITCH;
   let at_other = local.x * PITCH;
 
   running[lane] = vec4f(MASKED);
-  running[64u + lane] = vec4f();
+  running[LANES + lane] = vec4f();
   // The result: one vector a query, at channels 4 · local.x … and 32 + 4 · local.x ….
   var left0 = vec4f();
   var left1 = vec4f();
@@ -79,16 +81,16 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
       shared_tile[QUERY_GROUPS * PITCH + to] = vec4f(a0.y, a1.y, a2.y, a3.y);
       shared_tile[to + 1u] = vec4f(a0.z, a1.z, a2.z, a3.z);
       shared_tile[QUERY_GROUPS * PITCH + to + 1u] = vec4f(a0.w, a1.w, a2.w, a3.w);
-      for (var i = 0u; i < 2u; i++) {
-        let stored = tile * 64u + i * 32u + local.y * 4u;
-        if (tile * 64u + i * 32u > last) {
+      for (var i = 0u; i < GROUPS / QUERY_GROUPS; i++) {
+        let stored = tile * 64u + i * (4u * QUERY_GROUPS) + local.y * 4u;
+        if (tile * 64u + i * (4u * QUERY_GROUPS) > last) {
           break;
         }
         let b0 = qkv[from_k + min(stored, last) * STRIDE];
         let b1 = qkv[from_k + min(stored + 1u, last) * STRIDE];
         let b2 = qkv[from_k + min(stored + 2u, last) * STRIDE];
         let b3 = qkv[from_k + min(stored + 3u, last) * STRIDE];
-        let into = (i * 8u + local.y) * PITCH + local.x * 2u;
+        let into = (i * QUERY_GROUPS + local.y) * PITCH + local.x * 2u;
         other_tile[into] = vec4f(b0.x, b1.x, b2.x, b3.x);
         other_tile[GROUPS * PITCH + into] = vec4f(b0.y, b1.y, b2.y, b3.y);
         other_tile[into + 1u] = vec4f(b0.z, b1.z, b2.z, b3.z);
@@ -143,7 +145,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
     score6 = exp2(score6 - grown);
     score7 = exp2(score7 - grown);
     let part = ((score0 + score1) + (score2 + score3)) + ((score4 + score5) + (score6 + score7));
-    running[64u + lane] = fma(running[64u + lane], shrink, part);
+    running[LANES + lane] = fma(running[LANES + lane], shrink, part);
     left0 *= shrink.x;
     left1 *= shrink.y;
     left2 *= shrink.z;
@@ -162,9 +164,15 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
       shared_tile[QUERY_GROUPS * PITCH + to] = select(score5, score1, first_half);
       shared_tile[to + 1u] = select(score6, score2, first_half);
       shared_tile[QUERY_GROUPS * PITCH + to + 1u] = select(score7, score3, first_half);
-      for (var i = 0u; i < 8u; i++) {
-        let row = i * 4u + local.y / 2u;
-        other_tile[((row % 2u) * GROUPS + local.x + (local.y % 2u) * 8u) * PITCH + row / 2u] = qkv[from_v + min(tile * 64u + half * 32u + row, last) * STRIDE];
+      for (var part = 0u; part < 8u / QUERY_GROUPS; part++) {
+        // Never true, which compilers cannot know: they would have all 16 loads under way at once, and registers for them only by spilling (Intel).
+        if (QUERY_GROUPS < 8u && part > size.num_tokens) {
+          break;
+        }
+        for (var i = 0u; i < 8u; i++) {
+          let row = (part * 8u + i) * (QUERY_GROUPS / 2u) + local.y / 2u;
+          other_tile[((row % 2u) * GROUPS + local.x + (local.y % 2u) * 8u) * PITCH + row / 2u] = qkv[from_v + min(tile * 64u + half * 32u + row, last) * STRIDE];
+        }
       }
       workgroupBarrier();
       for (var turn = 0u; turn < 16u; turn++) {
@@ -189,7 +197,7 @@ fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_
   }
 
   workgroupBarrier();
-  shared_tile[local.x * QUERY_GROUPS + local.y] = running[64u + lane];
+  shared_tile[local.x * QUERY_GROUPS + local.y] = running[LANES + lane];
   workgroupBarrier();
   var total = vec4f();
   for (var other = 0u; other < 8u; other++) {

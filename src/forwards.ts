@@ -7,7 +7,7 @@ import type { Target } from './gpu/lowering.js';
 import { profileProgram, type Profile } from './gpu/profiler.js';
 import { Program, SlotPool } from './gpu/program.js';
 import { selfTest } from './gpu/selfTest.js';
-import { isTunable, parseTuning, tune, tuningKey, type Tuning, type TuningCase } from './gpu/tuner.js';
+import { isTunable, parseTuning, tune, tuningKey, untuned, type Tuning, type TuningCase } from './gpu/tuner.js';
 import type { TuningStore } from './gpu/tuningStore.js';
 import { elementCount, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
@@ -132,35 +132,36 @@ export class Forwards {
       const startMs = performance.now();
       const cases = sizesPx.flatMap((px) => this.#casesOf(px));
       const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({ ...news, ms: performance.now() - startMs });
-      if (!this.#gpu.alternativesAgree || !isTunable(cases, this.#target)) return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
-      const key = tuningKey(this.#gpu, cases, this.#target);
+      if (!this.#gpu.alternativesAgree || cases.length === 0) return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
+      const target = untuned(this.#target);
+      const key = tuningKey(this.#gpu, cases, target);
       const unkept = (cause: unknown): void => void (storeError ??= String(cause)); // a tuning that is not kept is measured again, no more
       let storeError: string | undefined;
       const kept = parseTuning(await store?.get(key).catch(unkept));
-      if (kept && (kept.operands === 'f32' || (await this.#holds(kept.operands)))) {
+      if (kept && (await this.#holds(kept))) {
         await this.#retarget(kept);
         return report({ tuning: kept, source: 'kept', samples: [], leftOut: [], storeError });
       }
-      const { tuning, samples, leftOut } = await tune(this.#gpu, cases, this.#target, packMatrix, signal);
+      const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, packMatrix, signal);
       await this.#retarget(tuning);
       await store?.set(key, tuning).catch(unkept);
       return report({ tuning, source: 'measured', samples, leftOut, storeError });
     }, signal);
   }
 
-  /** The layers of one block with their sizes, for one image of px × px. */
+  /** The layers of one block that leave something to choose, with their sizes, for one image of px × px. */
   #casesOf(px: number): TuningCase[] {
     const side = Math.floor(px / this.#config.patchSize);
     const grid = { batch: 1, rows: side, cols: side };
     const size = { ...grid, numTokens: countTokens(this.#config, grid) };
     const nodes = buildForward(this.#config, grid).graph.nodes.filter(({ label }) => label.startsWith('blocks.0.'));
-    return nodes.filter((node) => node.operation.kind.startsWith('linear')).map((node) => ({ node, size }));
+    return nodes.filter((node) => isTunable(node, this.#target)).map((node) => ({ node, size }));
   }
 
-  /** Whether the kernels that stage weights like this pass the self-test, which stands before every use of theirs. */
-  async #holds(operands: Tuning['operands']): Promise<boolean> {
+  /** Whether the kernels that are used only where a tuning says so pass the self-test, which stands before every use of theirs. */
+  async #holds(tuning: Tuning): Promise<boolean> {
     try {
-      await selfTest(this.#gpu, { ...this.#target, operands }, packMatrix);
+      await selfTest(this.#gpu, { ...this.#target, ...tuning }, packMatrix, untuned(this.#target));
       return true;
     } catch (error) {
       if (error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE')) return false;

@@ -125,7 +125,7 @@ function compileFor(family, entryPoint) {
 }
 
 const { source } = await import('../load-source.mjs');
-const [{ configOf }, { buildForward }, { alternatives }, { assemble }, { weightHelpers }] = await Promise.all(
+const [{ configOf }, { buildForward }, { alternatives, EVERY_TILE }, { assemble }, { weightHelpers }] = await Promise.all(
   ['src/model/config.ts', 'src/model/vit.ts', 'src/gpu/lowering.ts', 'src/gpu/kernel.ts', 'src/gpu/kernels.ts'].map(source),
 );
 const { graph } = buildForward(configOf(options.model), { batch: 1, rows: 16, cols: 16 });
@@ -135,13 +135,14 @@ console.log('| kernel | GPU | multiply-adds in the densest loop | the loop | reg
 const seen = new Set();
 const list = (text) => text.split(',');
 const variants = list(options.weights).flatMap((weights) =>
-  list(options.operands).flatMap((operands) => oneBlock.flatMap((node) => alternatives(node, { software: false, weights, operands }).map(({ variant }) => ({ variant, node })))),
+  list(options.operands).flatMap((operands) => oneBlock.flatMap((node) => alternatives(node, { software: false, ...EVERY_TILE, weights, operands }).map(({ variant }) => ({ variant, node })))),
 );
 for (const { variant, node } of variants) {
   const { entryPoint, name } = variant.kernel;
   const code = assemble(variant, weightHelpers);
+  const queries = variant.constants.QUERY_GROUPS ? `${4 * variant.constants.QUERY_GROUPS} queries ` : '';
   const staged = variant.operands && variant.weights === 'f16' ? `staged as ${variant.operands} ` : '';
-  const label = `${name}.${entryPoint} ${variant.weights ?? ''} ${staged}${node.label.replace('blocks.0.', '')}`;
+  const label = `${name}.${entryPoint} ${variant.weights ?? ''} ${staged}${queries}${node.label.replace('blocks.0.', '')}`;
   if (seen.has(entryPoint + code) || !label.includes(options.only)) continue;
   seen.add(entryPoint + code);
   const spirv = spirvOf(code, entryPoint);

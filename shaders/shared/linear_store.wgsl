@@ -1,4 +1,4 @@
-// Where the tiles of linear.wgsl, linear_narrow.wgsl and linear_lanes8.wgsl end: a lane's values leave, but for those beyond the last row or column.
+// Where the tiles of linear.wgsl, linear_narrow.wgsl, linear_small.wgsl and linear_lanes8.wgsl end: a lane's values leave, but for those beyond the last row or column.
 fn store(row: u32, vector: u32, value: vec4f) {
   if (row < size.batch * size.num_tokens && vector < OUT_VECTORS) {
     out[row * OUT_VECTORS + vector] = value;

@@ -36,6 +36,9 @@ export interface KernelVariant {
   readonly operands?: OperandType | undefined;
 }
 
+/** What tells variants of the same library apart. */
+export const variantKey = ({ kernel, ...rest }: KernelVariant): string => JSON.stringify([kernelName(kernel), rest.constants, rest.weights, rest.operands]);
+
 /** f16 (needs shader-f16, and weights that are f16 already, so that nothing is rounded) takes half the workgroup memory, and is turned to f32 at every use. */
 export type OperandType = 'f32' | 'f16';
 

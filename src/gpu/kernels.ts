@@ -9,6 +9,7 @@ import linearDirectText from '../../shaders/linear_direct.wgsl';
 import linearLanes4Text from '../../shaders/linear_lanes4.wgsl';
 import linearLanes8Text from '../../shaders/linear_lanes8.wgsl';
 import linearNarrowText from '../../shaders/linear_narrow.wgsl';
+import linearSmallText from '../../shaders/linear_small.wgsl';
 import patchEmbedText from '../../shaders/patch_embed.wgsl';
 import activation from '../../shaders/shared/activation.wgsl';
 import forwardSize from '../../shaders/shared/forward_size.wgsl';
@@ -84,6 +85,9 @@ export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linea
 
 /** The same for few rows. */
 export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_narrow', linearNarrowText, { helpers: [linearStore] });
+
+/** The same for fewer still. */
+export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_small', linearSmallText, { helpers: [linearStore] });
 
 /** Straight from storage: for processors that play a GPU. */
 export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_direct', linearDirectText);

@@ -18,9 +18,16 @@ export interface Target {
   readonly weights: WeightStorage;
   /** How the tiled kernels stage f16 weights. Default: f32. */
   readonly operands?: OperandType | undefined;
-  /** Lanes that this GPU wants at work at once; a tile that leaves it with fewer gives way to a smaller one. Default: what a middling GPU wants. */
+  /** Lanes that this GPU wants at work at once; the wide tile of a linear layer gives way to the narrow one where it leaves it with fewer. Default: what a middling GPU wants. */
   readonly wantedLanes?: number | undefined;
+  /** With fewer lanes than this at work, a linear layer's narrow tile gives way to the small one. Default: there is no small one, and none is compiled. */
+  readonly wantedLanesNarrow?: number | undefined;
+  /** The same for attention: 32 queries a workgroup give way to 16. */
+  readonly wantedLanesAttention?: number | undefined;
 }
+
+/** A target with this has every kernel that gives the same bits, and uses none but those that it had. For those who try them all. */
+export const EVERY_TILE = { wantedLanesNarrow: 0, wantedLanesAttention: 0 } as const satisfies Partial<Target>;
 
 /** Lanes that keep a middling GPU busy: some ten multiprocessors with 512 lanes each. */
 const DEFAULT_LANES = 5120;
@@ -50,6 +57,8 @@ export interface Dispatch {
   readonly variant: KernelVariant;
   /** Workgroups along x, y, z for an input size. */
   readonly workgroups: (size: ForwardSize) => readonly [number, number, number];
+  /** Lanes that it must keep at work, or the next alternative takes over. Default: 0. */
+  readonly wantedLanes?: number | undefined;
 }
 
 /** Columns of a panel of packed weights, and what the length of its rows is padded to. `checkpoint/packing.ts` packs them. */
@@ -72,19 +81,20 @@ const MAX_WORKGROUPS = 65_535;
 /** The kernel that a node gets for an input of this size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
-  const { wantedLanes = DEFAULT_LANES } = target;
-  return dispatches.find((dispatch) => lanesOf(dispatch, size) >= wantedLanes) ?? dispatches.at(-1)!;
+  return dispatches.find((dispatch) => lanesOf(dispatch, size) >= (dispatch.wantedLanes ?? 0)) ?? dispatches.at(-1)!;
 }
 
-/** How many lanes one of several alternatives keeps at work. */
+/** How many lanes one of several alternatives keeps at work. (Of 16 queries a workgroup, which is the last for attention, half as many.) */
 export const lanesOf = ({ workgroups }: Dispatch, size: ForwardSize): number => TILE_LANES * workgroups(size).reduce((product, count) => product * count);
 
 /**
- * The kernels that may carry a node out, the most economical one first: each does less for a lane than the one before, so that more lanes share the work. All give
- * the same bits. Their bindings are the uniform size, the node's inputs in their order, and its output.
+ * The kernels that may carry a node out, the most economical one first: each does less for a lane, or for a workgroup, than the one before, so that more of them share
+ * the work. All give the same bits. Their bindings are the uniform size, the node's inputs in their order, and its output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
-  return isLinear(node) && !target.software ? tiledLinear(node, target) : [only(node, target)];
+  if (target.software) return [only(node, target)];
+  if (isLinear(node)) return tiledLinear(node, target);
+  return node.operation.kind === 'attention' ? tiledAttention(node, node.operation.numHeads, target) : [only(node, target)];
 }
 
 /** What has one kernel on this target. */
@@ -132,10 +142,7 @@ function only(node: Node, target: Target): Dispatch {
           workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 2 * lanes), operation.numHeads, batch],
         };
       }
-      return {
-        variant: plain(target.software ? kernels.attentionDirect : kernels.attention, { EMBED_DIM: columns }),
-        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch],
-      };
+      return { variant: plain(kernels.attentionDirect, { EMBED_DIM: columns }), workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch] };
     case 'linear':
     case 'linearGelu':
     case 'linearSwiglu':
@@ -163,17 +170,29 @@ const TILE_LANES = 64;
 
 function tiledLinear(node: LinearNode, target: Target): readonly [Dispatch, ...Dispatch[]] {
   const form = linearForms[node.operation.kind];
-  const columns = ceilDiv(node.output.shape[1]!, form === 'linear_swiglu' ? 32 : 64);
-  const dispatch = (family: typeof kernels.linear, rows: number): Dispatch => ({
+  const columns = node.output.shape[1]! * (form === 'linear_swiglu' ? 2 : 1);
+  const dispatch = (family: typeof kernels.linear, tileRows: number, tileColumns: number, wantedLanes?: number): Dispatch => ({
     variant: {
       kernel: family[form],
       constants: linearConstants(node, target),
       weights: target.weights,
       operands: target.weights === 'f16' ? (target.operands ?? 'f32') : 'f32',
     },
-    workgroups: (size) => [columns, ceilDiv(tokenRows(size), rows), 1],
+    workgroups: (size) => [ceilDiv(columns, tileColumns), ceilDiv(tokenRows(size), tileRows), 1],
+    wantedLanes,
   });
-  return [dispatch(kernels.linear, 64), dispatch(kernels.linearNarrow, 32)];
+  const { wantedLanes = DEFAULT_LANES, wantedLanesNarrow } = target;
+  const small = wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)];
+  return [dispatch(kernels.linear, 64, 64, wantedLanes), dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow), ...small];
+}
+
+function tiledAttention({ output }: Node, numHeads: number, { wantedLanesAttention }: Target): readonly [Dispatch, ...Dispatch[]] {
+  const dispatch = (groups: number, wantedLanes?: number): Dispatch => ({
+    variant: { kernel: kernels.attention, constants: { EMBED_DIM: output.shape[1]!, QUERY_GROUPS: groups } },
+    workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 4 * groups), numHeads, batch],
+    wantedLanes,
+  });
+  return [dispatch(8, wantedLanesAttention), ...(wantedLanesAttention === undefined ? [] : [dispatch(4)])];
 }
 
 function linearConstants({ inputs }: Node, { weights }: Target): KernelVariant['constants'] {

@@ -6,8 +6,8 @@ import { DeviceError } from '../errors.js';
 import { elementCount, type Value } from '../graph/graph.js';
 import { canaries, type Answer } from './canaries.js';
 import type { Gpu } from './device.js';
-import { kernelName, type WeightStorage } from './kernel.js';
-import { alternatives, type Target } from './lowering.js';
+import { kernelName, variantKey, type WeightStorage } from './kernel.js';
+import { alternatives, type Dispatch, type Target } from './lowering.js';
 
 /** Lays a matrix (rows, columns) out as kernels read it. checkpoint/packing.ts does it; this folder does not know that one. */
 export type PackMatrix = (rows: number, columns: number, values: Float32Array, storage: WeightStorage) => Uint32Array<ArrayBuffer>;
@@ -21,15 +21,17 @@ const results = new WeakMap<Gpu, Map<string, Promise<number>>>();
 /**
  * Tests the kernels that a target gets, with one way to store weights, once a device; after that the first answer holds. Resolves to the milliseconds
  * that it took.
+ * @param tested what was tested already, or is not wanted tested: kernels that it gets too are left out, but for the first of each operation, whose bits
+ *   the others must give
  * @throws DeviceError KERNEL_WRONG: which kernel, which element, what was expected and found; or KERNEL_COMPILE, DEVICE_LOST, …
  */
-export function selfTest(gpu: Gpu, target: Target, pack: PackMatrix): Promise<number> {
+export function selfTest(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target): Promise<number> {
   let known = results.get(gpu);
   if (!known) results.set(gpu, (known = new Map<string, Promise<number>>()));
-  const key = `${target.weights} ${target.operands ?? 'f32'}`;
+  const key = JSON.stringify([target, tested].map((of) => of && [of.weights, of.operands ?? 'f32', of.wantedLanesNarrow === undefined, of.wantedLanesAttention === undefined]));
   let result = known.get(key);
   if (!result) {
-    result = run(gpu, target, pack);
+    result = run(gpu, target, pack, tested);
     known.set(key, result);
     // What is wrong stays wrong; what merely went wrong (memory, a lost device) may be tried again.
     const attempts = known;
@@ -40,10 +42,16 @@ export function selfTest(gpu: Gpu, target: Target, pack: PackMatrix): Promise<nu
   return result;
 }
 
-async function run(gpu: Gpu, target: Target, pack: PackMatrix): Promise<number> {
+async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target): Promise<number> {
   const startMs = performance.now();
   const storage = target.weights;
-  const steps = canaries().flatMap((canary) => alternatives(canary.node, target).map((dispatch) => ({ ...canary, ...dispatch })));
+  const steps = canaries().flatMap((canary) => {
+    const known = new Set(tested && alternatives(canary.node, tested).map(({ variant }) => variantKey(variant)));
+    const isNew = ({ variant }: Dispatch): boolean => !known.has(variantKey(variant));
+    const all = alternatives(canary.node, target);
+    return all.some(isNew) ? all.filter((dispatch, i) => i === 0 || isNew(dispatch)).map((dispatch) => ({ ...canary, ...dispatch })) : [];
+  });
+  if (steps.length === 0) return 0;
   const compiling = Promise.all(steps.map(({ variant }) => gpu.pipelines.compile(variant)));
   const answers = steps.map(({ answer }) => answer()); // while the browser compiles
   const compiled = await compiling;
@@ -98,7 +106,8 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix): Promise<number> 
         const name = kernelName(variant.kernel);
         const fault = findFault(values, first, answers[i]!, node.output.shape[1]!);
         if (!fault && repeat === 1 && differs(gpu, `${storage} ${node.label}`, values)) {
-          if (target.operands === 'f16') faults.set(name, `kernel ${name} with weights staged as f16: expected the bits that it gives when they are staged as f32, found others`);
+          const staged = target.operands === 'f16' ? ' with weights staged as f16' : '';
+          if (tested || staged) faults.set(name, `kernel ${name}${staged}: expected the bits of the kernel that it stands for, found others`);
           else gpu.alternativesAgree = false;
         }
         if (fault && !faults.has(name)) faults.set(name, `kernel ${name}${variant.weights ? ` with ${variant.weights} weights` : ''}, run ${repeat} of ${REPEATS}: ${fault}`);

@@ -5,23 +5,31 @@
 import { DeviceError } from '../errors.js';
 import { elementCount, type Node, type Value } from '../graph/graph.js';
 import type { Gpu } from './device.js';
-import { assemble, kernelName, type OperandType } from './kernel.js';
+import { assemble, kernelName, variantKey, type OperandType } from './kernel.js';
 import { weightHelpers } from './kernels.js';
-import { alternatives, lanesOf, lower, type Dispatch, type ForwardSize, type Target } from './lowering.js';
+import { alternatives, EVERY_TILE, lanesOf, lower, type Dispatch, type ForwardSize, type Target } from './lowering.js';
+import { flopsOf } from './program.js';
 import { selfTest, type PackMatrix } from './selfTest.js';
 import { time, type Work } from './stopwatch.js';
 
-/** What is tuned: see `Target`. */
+/** What is tuned: see `Target`. The tiles of the last two are compiled only where they are given. */
 export interface Tuning {
   readonly wantedLanes: number;
   readonly operands: OperandType;
+  readonly wantedLanesNarrow: number | undefined;
+  readonly wantedLanesAttention: number | undefined;
 }
 
 /** A tuning that was kept; undefined where it is none, whoever wrote it. */
 export function parseTuning(kept: unknown): Tuning | undefined {
-  const { wantedLanes, operands } = (kept ?? {}) as Partial<Tuning>;
-  return typeof wantedLanes === 'number' && wantedLanes >= 0 && (operands === 'f32' || operands === 'f16') ? { wantedLanes, operands } : undefined;
+  const { wantedLanes, operands, wantedLanesNarrow, wantedLanesAttention } = (kept ?? {}) as Partial<Tuning>;
+  const isCount = (value: unknown): boolean => typeof value === 'number' && value >= 0;
+  const known = isCount(wantedLanes) && [wantedLanesNarrow, wantedLanesAttention].every((value) => value === undefined || isCount(value)) && (operands === 'f32' || operands === 'f16');
+  return known ? { wantedLanes: wantedLanes!, operands, wantedLanesNarrow, wantedLanesAttention } : undefined;
 }
+
+/** A target as it was before any tuning. */
+export const untuned = (target: Target): Target => ({ ...target, operands: undefined, wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
 
 /** One kernel at one shape. */
 export interface TuningSample {
@@ -30,6 +38,8 @@ export interface TuningSample {
   /** Rows of the product: tokens of all images. */
   readonly rows: number;
   readonly kernel: string;
+  /** On how many it ran: tells apart the tiles of one kernel. */
+  readonly workgroups: number;
   readonly operands: OperandType;
   readonly ms: number;
 }
@@ -47,47 +57,54 @@ export interface TuningResult {
   readonly leftOut: readonly string[];
 }
 
-interface Candidate {
-  readonly operands: OperandType;
-  readonly dispatches: readonly Dispatch[];
-}
+/** True where a target leaves something to choose at this node. */
+export const isTunable = (node: Node, target: Target): boolean => candidates(node, everything(target)).length > 1;
 
-/** True where a target leaves something to choose at these layers. */
-export const isTunable = (cases: readonly TuningCase[], target: Target): boolean => cases.some(({ node }) => candidates(node, target).flatMap(({ dispatches }) => dispatches).length > 1);
+/** A target that allows all that may be measured. */
+const everything = (target: Target): Target => ({ ...target, ...EVERY_TILE, operands: staged(target) });
+
+/** The other way to stage weights, or the only one. */
+const staged = ({ weights }: Target): OperandType => (weights === 'f16' ? 'f16' : 'f32');
+
+/** The ways to stage weights that a target allows. */
+const operandTypes = ({ operands }: Target): readonly OperandType[] => (operands === 'f16' ? ['f32', 'f16'] : ['f32']);
 
 /**
  * What names a tuning: the adapter, and every kernel with its constants, so that none outlives a change of either.
  */
 export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target): string {
   const { vendor, architecture, description } = gpu.info;
-  const codes = cases.flatMap(({ node }) => candidates(node, target).flatMap(({ dispatches }) => dispatches.map(({ variant }) => variant.kernel.entryPoint + assemble(variant, weightHelpers))));
+  const codes = cases.flatMap(({ node }) => candidates(node, everything(target)).map(({ variant }) => variant.kernel.entryPoint + assemble(variant, weightHelpers)));
   const sizes = cases.map(({ size }) => [size.batch, size.numTokens]);
-  return JSON.stringify(['tuning 1', vendor, architecture, description, hash([...new Set(codes)].join('\n')), sizes]);
+  return JSON.stringify(['tuning 2', vendor, architecture, description, hash([...new Set(codes)].join('\n')), sizes]);
 }
 
 /**
  * Measures every candidate at every case; on a GPU in a second or so.
+ * @param target as it is without a tuning
  * @throws DeviceError; the signal's reason
  */
 export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Target, pack: PackMatrix, signal?: AbortSignal): Promise<TuningResult> {
   const leftOut: string[] = [];
-  const allowed = new Set<OperandType>(['f32']);
-  if (cases.some(({ node }) => candidates(node, target).length > 1)) {
+  let allowed = target;
+  const trials: readonly [what: string, allowing: Partial<Target>][] = [
+    ['small tiles of linear layers', { wantedLanesNarrow: EVERY_TILE.wantedLanesNarrow }],
+    ['16 queries a workgroup', { wantedLanesAttention: EVERY_TILE.wantedLanesAttention }],
+    ['weights staged as f16', { operands: staged(target) }],
+  ];
+  for (const [what, allowing] of trials) {
+    const tried = { ...allowed, ...allowing };
     try {
-      await selfTest(gpu, { ...target, operands: 'f16' }, pack);
-      allowed.add('f16');
+      await selfTest(gpu, tried, pack, allowed);
+      allowed = tried;
     } catch (error) {
       if (!(error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))) throw error;
-      leftOut.push(`weights staged as f16: ${error.message}`);
+      leftOut.push(`${what}: ${error.message}`);
     }
+    signal?.throwIfAborted();
   }
-  signal?.throwIfAborted();
 
-  const entries = cases.flatMap(({ node, size }) =>
-    candidates(node, target)
-      .filter(({ operands }) => allowed.has(operands))
-      .flatMap(({ operands, dispatches }) => dispatches.map((dispatch) => ({ node, size, operands, dispatch }))),
-  );
+  const entries = cases.flatMap(({ node, size }) => candidates(node, allowed).map((dispatch) => ({ node, size, dispatch })));
   const kernels = await Promise.all(entries.map(({ dispatch }) => gpu.pipelines.compile(dispatch.variant)));
   const made: GPUBuffer[] = [];
   try {
@@ -111,7 +128,7 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
       const group = gpu.pipelines.bind(kernel, bound.map((buffer) => ({ buffer })));
       const workgroups = dispatch.workgroups(size);
       return {
-        seconds: (2 * elementCount(node.inputs[1]!.shape) * size.batch * size.numTokens) / gpu.flopsPerSecond,
+        seconds: flopsOf(node, size) / gpu.flopsPerSecond,
         encode: (pass) => {
           pass.setPipeline(kernel.pipeline);
           pass.setBindGroup(0, group);
@@ -120,36 +137,46 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
       };
     });
     const { seconds } = await time(gpu, works, signal);
-    const samples = entries.map(({ node, size, operands, dispatch }, i): TuningSample => {
-      return { label: node.label, rows: size.batch * size.numTokens, kernel: kernelName(dispatch.variant.kernel), operands, ms: 1000 * seconds[i]! };
-    });
-    const msOf = (node: Node, size: ForwardSize, chosen: Dispatch): number => {
-      const i = entries.findIndex((entry) => entry.node === node && entry.size === size && entry.dispatch.variant.kernel === chosen.variant.kernel && entry.dispatch.variant.operands === chosen.variant.operands);
-      return samples[i]!.ms;
-    };
-    return { tuning: best(cases, target, [...allowed], msOf), samples, leftOut };
+    const samples = entries.map(({ node, size, dispatch: { variant, workgroups } }, i): TuningSample => ({
+      label: node.label,
+      rows: size.batch * size.numTokens,
+      kernel: kernelName(variant.kernel),
+      workgroups: workgroups(size).reduce((product, count) => product * count),
+      operands: variant.operands ?? 'f32',
+      ms: 1000 * seconds[i]!,
+    }));
+    const msOf = (node: Node, size: ForwardSize, { variant }: Dispatch): number =>
+      samples[entries.findIndex((entry) => entry.node === node && entry.size === size && variantKey(entry.dispatch.variant) === variantKey(variant))]!.ms;
+    return { tuning: best(cases, allowed, msOf), samples, leftOut };
   } finally {
     for (const buffer of made) gpu.memory.destroy(buffer);
   }
 }
 
 /** The tuning under which the cases take least together: each number of wanted lanes that makes a difference is tried. */
-function best(cases: readonly TuningCase[], target: Target, operandTypes: readonly OperandType[], msOf: (node: Node, size: ForwardSize, chosen: Dispatch) => number): Tuning {
-  const lanes = cases.flatMap(({ node, size }) => alternatives(node, target).map((dispatch) => lanesOf(dispatch, size) + 1));
-  let winner: Tuning & { readonly ms: number } = { wantedLanes: 0, operands: 'f32', ms: Infinity };
-  for (const operands of operandTypes) {
-    for (const wantedLanes of [0, ...new Set(lanes)]) {
-      const ms = cases.reduce((sum, { node, size }) => sum + msOf(node, size, lower(node, { ...target, operands, wantedLanes }, size)), 0);
-      if (ms < winner.ms) winner = { wantedLanes, operands, ms };
-    }
-  }
-  return { wantedLanes: winner.wantedLanes, operands: winner.operands };
+function best(cases: readonly TuningCase[], allowed: Target, msOf: (node: Node, size: ForwardSize, chosen: Dispatch) => number): Tuning {
+  /** The first of these under which the cases take least. */
+  const fastest = <T extends Partial<Target>>(of: readonly TuningCase[], tried: readonly T[]): T => {
+    const ms = tried.map((tuning) => of.reduce((sum, { node, size }) => sum + msOf(node, size, lower(node, { ...allowed, ...tuning }, size)), 0));
+    return tried[ms.indexOf(Math.min(...ms))]!;
+  };
+  /** Numbers of lanes that make a difference where an alternative has one behind it. */
+  const lanes = (of: readonly TuningCase[], place: number): readonly number[] => [
+    0,
+    ...new Set(of.flatMap(({ node, size }) => alternatives(node, allowed).slice(place, -1).slice(0, 1).map((dispatch) => lanesOf(dispatch, size) + 1))),
+  ];
+  const attention = cases.filter(({ node }) => node.operation.kind === 'attention');
+  const linear = cases.filter(({ node }) => node.operation.kind !== 'attention');
+  const narrow = lanes(linear, 1);
+  const tried = operandTypes(allowed).flatMap((operands) => lanes(linear, 0).flatMap((wantedLanes) => narrow.map((n) => ({ wantedLanes, operands, wantedLanesNarrow: n || undefined }))));
+  const { wantedLanesAttention } = fastest(attention, lanes(attention, 0).map((n) => ({ wantedLanesAttention: n || undefined })));
+  return { ...fastest(linear, tried), wantedLanesAttention };
 }
 
-/** The kernels that may carry a node out, by how they stage weights. */
-function candidates(node: Node, target: Target): Candidate[] {
-  const types: readonly OperandType[] = target.weights === 'f16' && !target.software ? ['f32', 'f16'] : ['f32'];
-  return types.map((operands) => ({ operands, dispatches: alternatives(node, { ...target, operands }) }));
+/** The kernels that may carry a node out, however they stage weights, each once. */
+function candidates(node: Node, allowed: Target): Dispatch[] {
+  const all = operandTypes(allowed).flatMap((operands) => alternatives(node, { ...allowed, operands }));
+  return [...new Map(all.map((dispatch) => [variantKey(dispatch.variant), dispatch])).values()];
 }
 
 /** f32, which no stored weight exceeds but for the padding of its panels: 64 columns and 32 rows at most. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { alternatives, lower } from '../../src/gpu/lowering.ts';
+import { alternatives, EVERY_TILE, lower, type Target } from '../../src/gpu/lowering.ts';
 import { flopsOf, splitByWork } from '../../src/gpu/program.ts';
+import type { Node } from '../../src/graph/graph.ts';
 import { configOf } from '../../src/model/config.ts';
 import { buildForward, countTokens } from '../../src/model/vit.ts';
 import { Random } from '../random.ts';
@@ -67,6 +68,31 @@ describe('lower', () => {
     expect(kernelFor(1370)).toEqual(['linear']); // 22 × 24 tiles of 64 lanes
     expect(kernelFor(65)).toEqual(['linear_narrow']);
     expect(kernelFor(65, 1000)).toEqual(['linear']);
+  });
+
+  test('tiles that no GPU has measured run where a tuning says so, and are not compiled elsewhere', () => {
+    const { nodes } = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph;
+    const namesOf = (of: ReturnType<typeof alternatives>): string[] => of.map(({ variant: { kernel, constants } }) => `${kernel.name} ${constants['QUERY_GROUPS'] ?? ''}`.trim());
+    const linear = nodes.find(({ operation }) => operation.kind === 'linearSwiglu')!;
+    const attention = nodes.find(({ operation }) => operation.kind === 'attention')!;
+    const target = { software: false, weights: 'f32', wantedLanes: 5000 } as const;
+    expect([linear, attention].map((node) => namesOf(alternatives(node, target)))).toEqual([['linear', 'linear_narrow'], ['attention 8']]);
+    const every = { ...target, ...EVERY_TILE };
+    expect([linear, attention].map((node) => namesOf(alternatives(node, every)))).toEqual([['linear', 'linear_narrow', 'linear_small'], ['attention 8', 'attention 4']]);
+    const size = { batch: 1, rows: 8, cols: 8, numTokens: 69 };
+    const chosen = (node: Node, wanted: Partial<Target>): number => {
+      const { workgroups, variant } = lower(node, { ...every, ...wanted }, size);
+      expect(alternatives(node, every).map(({ variant }) => variant)).toContainEqual(variant);
+      return workgroups(size).reduce((product, count) => product * count);
+    };
+    const [wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) => workgroups(size).reduce((product, count) => product * count));
+    expect([narrow! / wide!, small! / narrow!]).toEqual([1.5, 2]); // of 69 rows
+    expect(chosen(linear, { wantedLanes: 64 * wide! })).toBe(wide);
+    expect(chosen(linear, { wantedLanes: 64 * wide! + 1 })).toBe(narrow);
+    expect(chosen(linear, { wantedLanes: 64 * wide! + 1, wantedLanesNarrow: 64 * narrow! })).toBe(narrow);
+    expect(chosen(linear, { wantedLanes: 64 * wide! + 1, wantedLanesNarrow: 64 * narrow! + 1 })).toBe(small);
+    expect(chosen(attention, { wantedLanesAttention: 64 * 3 * 24 })).toBe(3 * 24);
+    expect(chosen(attention, { wantedLanesAttention: 64 * 3 * 24 + 1 })).toBe(5 * 24);
   });
 
   // WebGPU allows 65,535 workgroups along an axis. 1036 × 1036 pixels in a batch of 8, and 100,000 tiny images.

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import type { Target } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE, type Target } from '../../src/gpu/lowering.ts';
 import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
 import { attention } from '../reference/attention.ts';
 import { bitsOf, familiesOf, nodeOf, openGpu, runNode } from './harness.ts';
@@ -13,9 +13,18 @@ const gpu = await openGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-function run(target: Omit<Target, 'weights'>, batch: number, numTokens: number, numHeads: number, qkv: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+/** A way to carry attention out: `alternative` counts those of a target. */
+interface Family extends Omit<Target, 'weights'> {
+  readonly alternative?: number;
+}
+
+const tiled: Family = { software: false };
+const fewQueries: Family = { software: false, ...EVERY_TILE, alternative: 1 };
+const families: (readonly [string, Family])[] = [...familiesOf(gpu), ['tiled, 16 queries', fewQueries]];
+
+function run({ alternative, ...target }: Family, batch: number, numTokens: number, numHeads: number, qkv: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
   const node = nodeOf((graph) => graph.attention('node', graph.input('qkv', [batch * numTokens, 3 * numHeads * 64]), numHeads));
-  return runNode(gpu, node, { target: { ...target, weights: 'f32' }, size: { batch, rows: 1, cols: numTokens - 1, numTokens }, data: { qkv } });
+  return runNode(gpu, node, { target: { ...target, weights: 'f32' }, alternative, size: { batch, rows: 1, cols: numTokens - 1, numTokens }, data: { qkv } });
 }
 
 /** Queries and keys that make scores of up to 6, values in [-1, 1). */
@@ -51,7 +60,7 @@ const unusual: [string, Scores][] = [
   ['one far above in the middle', (token, _, numTokens) => ({ q: 10, k: token === Math.floor(numTokens / 2) ? 1000 : -1000 })],
 ];
 
-describe.each(familiesOf(gpu))('attention, %s', (kernel, target) => {
+describe.each(families)('attention, %s', (kernel, target) => {
   // Two heads differ from three in one constant, which costs SwiftShader 4 s to compile.
   describe.each(gpu.software ? [1, 3] : [1, 2, 3])('heads: %i', (numHeads) => {
     test.each([1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 257])('%i tokens', async (numTokens) => {
@@ -80,4 +89,17 @@ describe.each(familiesOf(gpu))('attention, %s', (kernel, target) => {
       expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
     }
   });
+});
+
+// model.tune() may choose between them, and the size of the input: the bits must not tell.
+test.each([1, 15, 17, 33, 65, 257])('%i tokens: the same bits from 32 and from 16 queries a workgroup', async (numTokens) => {
+  const [batch, numHeads] = [2, 3];
+  const qkv = randomQkv(batch, numTokens, numHeads);
+  const bits = bitsOf(await run(tiled, batch, numTokens, numHeads, qkv));
+  expect(bitsOf(await run(fewQueries, batch, numTokens, numHeads, qkv))).toEqual(bits);
+});
+
+test.each(unusual)('%s: the same bits from 32 and from 16 queries a workgroup', async (_, scores) => {
+  const qkv = headOf(65, scores);
+  expect(bitsOf(await run(fewQueries, 1, 65, 1, qkv))).toEqual(bitsOf(await run(tiled, 1, 65, 1, qkv)));
 });

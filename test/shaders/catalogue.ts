@@ -2,7 +2,7 @@
 // All kernels of src/gpu/*ernels.ts, whoever wrote them, with the constants that real models give them.
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernel.ts';
-import { alternatives } from '../../src/gpu/lowering.ts';
+import { alternatives, EVERY_TILE } from '../../src/gpu/lowering.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
 
@@ -34,7 +34,7 @@ export function variants(): KernelVariant[] {
   const found = new Map<string, KernelVariant>();
   for (const config of models) {
     const { nodes } = buildForward(config, { batch: 1, rows: 2, cols: 3 }).graph;
-    for (const target of [{ software: false }, { software: true }, { software: true, lanes: 4 }, { software: true, lanes: 8 }] as const) {
+    for (const target of [{ software: false, ...EVERY_TILE }, { software: true }, { software: true, lanes: 4 }, { software: true, lanes: 8 }] as const) {
       for (const weights of storages) {
         for (const operands of ['f32', 'f16'] as const) {
           for (const { variant } of nodes.flatMap((node) => alternatives(node, { ...target, weights, operands }))) {

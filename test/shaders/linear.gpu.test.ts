@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
-import type { Target } from '../../src/gpu/lowering.ts';
+import { EVERY_TILE, type Target } from '../../src/gpu/lowering.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { gelu, silu } from '../reference/activation.ts';
@@ -67,9 +67,11 @@ interface Family extends Omit<Target, 'weights'> {
 
 const tiled: Family = { software: false, alternative: 0 };
 const narrow: Family = { software: false, alternative: 1 };
+const small: Family = { software: false, ...EVERY_TILE, alternative: 2 };
 const families: (readonly [string, Family])[] = [
   ...familiesOf(gpu).map(([name, target]) => [name, { ...target, alternative: 0 }] as const),
   ['narrow', narrow],
+  ['small', small],
 ];
 
 describe.each(families)('linear, %s', (name, family) => {
@@ -131,8 +133,8 @@ test.each(forms)('%s: the same bits from every tile, whichever way f16 is staged
   const x = new Random(rows).uniform(rows * inFeatures);
   const residual = new Random(rows + 1).uniform((rows * outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
   const bits = bitsOf(await run(layer, storage, tiled, 1, rows, x, residual));
-  const others: Family[] = [narrow];
-  if (storage === 'f16') others.push({ ...tiled, operands: 'f16' }, { ...narrow, operands: 'f16' });
+  const others: Family[] = [narrow, small];
+  if (storage === 'f16') others.push(...[tiled, narrow, small].map((family) => ({ ...family, operands: 'f16' as const })));
   for (const other of others) expect(bitsOf(await run(layer, storage, other, 1, rows, x, residual))).toEqual(bits);
 });
 

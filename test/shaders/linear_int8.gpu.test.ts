@@ -26,7 +26,10 @@ function weightOf(rows: number, columns: number): Float32Array<ArrayBuffer> {
   return weight;
 }
 
-test.each(familiesOf(gpu))('linear, %s: columns and rows that fill no tile', async (family, target) => {
+/** And the tile that gets everything where more lanes are wanted than there can be. */
+const small = ['small', { software: false, wantedLanes: Infinity, wantedLanesNarrow: Infinity }] as const;
+
+test.each([...familiesOf(gpu), small])('linear, %s: columns and rows that fill no tile', async (family, target) => {
   const [inFeatures, outFeatures] = [100, 344];
   const weight = weightOf(outFeatures, inFeatures);
   const { values } = quantize(outFeatures, inFeatures, weight);

@@ -22,12 +22,14 @@ interface Case {
 const cases: Readonly<Record<string, readonly Case[]>> = {
   layer_norm: [{ constants: { EMBED_DIM: 260, EPS: 'f32(1e-6)' }, size: [1, 1, 1, 1], elements: 260 }],
   attention: [
-    { constants: { EMBED_DIM: 64 }, size: [1, 1, 2, 3], elements: 3 * 192 },
-    { constants: { EMBED_DIM: 64 }, size: [1, 1, 32, 33], elements: 33 * 192 },
+    { constants: { EMBED_DIM: 64, QUERY_GROUPS: 8 }, size: [1, 1, 2, 3], elements: 3 * 192 },
+    { constants: { EMBED_DIM: 64, QUERY_GROUPS: 8 }, size: [1, 1, 32, 33], elements: 33 * 192 },
+    { constants: { EMBED_DIM: 64, QUERY_GROUPS: 4 }, size: [1, 1, 16, 17], elements: 33 * 192 },
   ],
   attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
   linear: [{ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
   linear_narrow: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
+  linear_small: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
   search_floor: [{ constants: { IGNORED_BITS: 30 }, size: [9, 3, 1, 9, 3, 0], elements: 9 }],
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };

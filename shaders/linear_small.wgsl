@@ -1,0 +1,156 @@
+// out = x · weightᵀ + bias, with what follows it in a block, for fewer rows still: half of linear_narrow.wgsl's tile.
+// One workgroup of 8 × 8 lanes per 32 rows × 32 columns of the product; a lane owns 4 rows × 4 columns, rows 4 · local.y …. The inner products advance by 32.
+// All add the products of an element one by one in the order of k: the same bits.
+//
+//   x              (batch · num_tokens, IN_FEATURES)
+//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), zeros where IN_FEATURES ends
+//   bias, gamma    (OUT_FEATURES)
+//   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
+//
+// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 32); the type Operand4, in which weights are staged.
+
+@group(0) @binding(0) var<uniform> size: ForwardSize;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weight: array<Weights4>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+// linear_scale_residual
+@group(0) @binding(4) var<storage, read> gamma: array<vec4f>;
+@group(0) @binding(5) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> out_scaled: array<vec4f>;
+
+const IN_VECTORS = IN_FEATURES / 4u;
+const OUT_VECTORS = OUT_FEATURES / 4u;
+const PANEL = 16u;      // vectors in a row of a panel
+const TILE_ROWS = 32u;
+const TILE_K = 32u;
+const GROUPS = 8u;      // groups of 4 rows, and of 4 columns, in a tile
+const PITCH = 9u;       // TILE_K / 4, and one more, so that lanes side by side read from different banks
+
+// As in linear_narrow.wgsl, four k a turn: (k % 4 · GROUPS + group) · PITCH + k / 4.
+var<workgroup> tile_x: array<vec4f, 4u * GROUPS * PITCH>;
+var<workgroup> tile_weight: array<Operand4, 4u * GROUPS * PITCH>;
+
+// Rows 4 · local.y … of the tile, columns 4 · local.x …, without bias.
+struct Tile {
+  row0: vec4f,
+  row1: vec4f,
+  row2: vec4f,
+  row3: vec4f,
+}
+
+// Four values of a row from column 4 · vector on; zeros where the row has ended.
+fn load_x(row: u32, vector: u32) -> vec4f {
+  let value = x[row * IN_VECTORS + min(vector, IN_VECTORS - 1u)];
+  return select(vec4f(), value, vector < IN_VECTORS);
+}
+
+// `first` is the tile's first row; `column_group` the lane's group of four columns, which it carries from the weight to workgroup memory too.
+fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
+  // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
+  let lane_x = local.x % 8u;
+  let lane_y = local.y % 8u;
+  let last = size.batch * size.num_tokens - 1u;
+  let group = min(column_group, OUT_VECTORS - 1u);
+  let base = (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
+  let scale = scale4(group);
+  let at_x = lane_y * PITCH;
+  let at_weight = lane_x * PITCH;
+
+  var tile: Tile;
+  for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
+    // A lane stages 4 k of one group of rows, and the weights of one group of columns at every eighth k.
+    let row = first + lane_y * 4u;
+    let vector = step * (TILE_K / 4u) + lane_x;
+    let x0 = load_x(min(row, last), vector);
+    let x1 = load_x(min(row + 1u, last), vector);
+    let x2 = load_x(min(row + 2u, last), vector);
+    let x3 = load_x(min(row + 3u, last), vector);
+    let to = lane_y * PITCH + lane_x;
+    tile_x[to] = vec4f(x0.x, x1.x, x2.x, x3.x);
+    tile_x[GROUPS * PITCH + to] = vec4f(x0.y, x1.y, x2.y, x3.y);
+    tile_x[2u * GROUPS * PITCH + to] = vec4f(x0.z, x1.z, x2.z, x3.z);
+    tile_x[3u * GROUPS * PITCH + to] = vec4f(x0.w, x1.w, x2.w, x3.w);
+    for (var i = 0u; i < 4u; i++) {
+      tile_weight[(lane_y % 4u * GROUPS + lane_x) * PITCH + i * 2u + lane_y / 4u] = Operand4(weights4(weight[base + (step * TILE_K + i * 8u + lane_y) * PANEL], scale));
+    }
+    workgroupBarrier();
+    for (var turn = 0u; turn < TILE_K / 4u; turn++) {
+      // Weights first, as in linear_narrow.wgsl.
+      let weight0 = vec4f(tile_weight[at_weight + turn]);
+      let weight1 = vec4f(tile_weight[GROUPS * PITCH + at_weight + turn]);
+      let weight2 = vec4f(tile_weight[2u * GROUPS * PITCH + at_weight + turn]);
+      let weight3 = vec4f(tile_weight[3u * GROUPS * PITCH + at_weight + turn]);
+      let x0 = tile_x[at_x + turn];
+      let x1 = tile_x[GROUPS * PITCH + at_x + turn];
+      let x2 = tile_x[2u * GROUPS * PITCH + at_x + turn];
+      let x3 = tile_x[3u * GROUPS * PITCH + at_x + turn];
+      tile.row0 = fma(vec4f(x3.x), weight3, fma(vec4f(x2.x), weight2, fma(vec4f(x1.x), weight1, fma(vec4f(x0.x), weight0, tile.row0))));
+      tile.row1 = fma(vec4f(x3.y), weight3, fma(vec4f(x2.y), weight2, fma(vec4f(x1.y), weight1, fma(vec4f(x0.y), weight0, tile.row1))));
+      tile.row2 = fma(vec4f(x3.z), weight3, fma(vec4f(x2.z), weight2, fma(vec4f(x1.z), weight1, fma(vec4f(x0.z), weight0, tile.row2))));
+      tile.row3 = fma(vec4f(x3.w), weight3, fma(vec4f(x2.w), weight2, fma(vec4f(x1.w), weight1, fma(vec4f(x0.w), weight0, tile.row3))));
+    }
+    workgroupBarrier();
+  }
+  return tile;
+}
+
+@compute @workgroup_size(8, 8)
+fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  let group = workgroup.x * GROUPS + local.x;
+  let tile = multiply(first, group, local);
+  let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
+  store(row, group, tile.row0 + bias_here);
+  store(row + 1u, group, tile.row1 + bias_here);
+  store(row + 2u, group, tile.row2 + bias_here);
+  store(row + 3u, group, tile.row3 + bias_here);
+}
+
+@compute @workgroup_size(8, 8)
+fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  let group = workgroup.x * GROUPS + local.x;
+  let tile = multiply(first, group, local);
+  let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
+  store(row, group, gelu(tile.row0 + bias_here));
+  store(row + 1u, group, gelu(tile.row1 + bias_here));
+  store(row + 2u, group, gelu(tile.row2 + bias_here));
+  store(row + 3u, group, gelu(tile.row3 + bias_here));
+}
+
+@compute @workgroup_size(8, 8)
+fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  let group = workgroup.x * GROUPS + local.x;
+  let tile = multiply(first, group, local);
+  let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  let row = first + local.y * 4u;
+  store_scaled(row, group, tile.row0 + bias_here);
+  store_scaled(row + 1u, group, tile.row1 + bias_here);
+  store_scaled(row + 2u, group, tile.row2 + bias_here);
+  store_scaled(row + 3u, group, tile.row3 + bias_here);
+}
+
+@compute @workgroup_size(8, 8)
+fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first = workgroup.y * TILE_ROWS;
+  // The tile's first 4 groups are gates, its last 4 the ups that belong to them.
+  let gate = workgroup.x * 4u + local.x % 4u;
+  let group = select(OUT_VECTORS / 2u + gate, gate, local.x < 4u);
+  let tile = multiply(first, group, local);
+  let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  // A lane has gates or ups of four rows; from workgroup memory, which is free now, it gets both of two rows.
+  let to = local.y * (4u * GROUPS) + local.x;
+  tile_x[to] = tile.row0 + bias_here;
+  tile_x[to + GROUPS] = tile.row1 + bias_here;
+  tile_x[to + 2u * GROUPS] = tile.row2 + bias_here;
+  tile_x[to + 3u * GROUPS] = tile.row3 + bias_here;
+  workgroupBarrier();
+  let row = local.y * 4u + local.x / 4u * 2u;
+  let at = row * GROUPS + local.x % 4u;
+  store_gated(first + row, gate, tile_x[at], tile_x[at + 4u]);
+  store_gated(first + row + 1u, gate, tile_x[at + GROUPS], tile_x[at + GROUPS + 4u]);
+}
