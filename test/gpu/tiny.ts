@@ -12,6 +12,11 @@ export async function requestDevice(requiredFeatures: GPUFeatureName[] = []): Pr
   return adapter.requestDevice({ label: "the caller's", requiredFeatures });
 }
 
+/** A device whose adapter calls itself a GPU: it gets a GPU's kernels, on whatever computes here. */
+export function asGpu(device: GPUDevice): GPUDevice {
+  return Object.defineProperty(device, 'adapterInfo', { value: { vendor: 'test', architecture: 'tiles', description: 'a GPU for the test' } });
+}
+
 /** Normalised pixels by formula. */
 export function pixelsOf(height: number, width: number, batch = 1): Float32Array {
   return syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);

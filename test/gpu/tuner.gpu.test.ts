@@ -4,16 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { DINOv2, type TuningStore } from '../../src/index.ts';
-import { requestAdapter } from '../../src/gpu/device.ts';
 import { parseTuning } from '../../src/gpu/tuner.ts';
-import { bitsOfForward, pixelsOf, requestDevice, tiny } from './tiny.ts';
+import { asGpu, bitsOfForward, pixelsOf, requestDevice, tiny } from './tiny.ts';
 
 const bitsOf = (values: Float32Array): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length);
-
-/** A device whose adapter calls itself a GPU: it gets a GPU's kernels, on whatever computes here. */
-function asGpu(device: GPUDevice): GPUDevice {
-  return Object.defineProperty(device, 'adapterInfo', { value: { vendor: 'test', architecture: 'tiles', description: 'a GPU for the test' } });
-}
 
 class MemoryStore implements TuningStore {
   readonly values = new Map<string, unknown>();
@@ -32,8 +26,7 @@ device.createShaderModule = (descriptor) => {
   if (descriptor.code.includes('const QUERY_GROUPS = 4u;')) compiled.fewQueries = true;
   return create(descriptor);
 };
-const others: GPUDevice[] = [];
-afterAll(() => [software, device, ...others].forEach((each) => each.destroy()));
+afterAll(() => [software, device].forEach((each) => each.destroy()));
 const sizesPx = [28, 84];
 
 test('on a processor there is nothing to choose', async () => {
@@ -117,32 +110,6 @@ test('the smallest tiles run where a kept tuning asks for them, change no bit, a
   expect((await linesOf()).filter((line) => /^linear_|^attention .* 3×/.test(line))).toEqual([]);
   await keeping({ wantedLanes: 1e6, operands: 'f32' });
   expect(await linesOf()).toEqual(usual);
-});
-
-const half = (await requestAdapter()).features.has('shader-f16');
-
-// Only where the adapter has f16 are there weights that can be staged as f16; elsewhere the model stores them packed, and has no such candidate.
-test('a kernel that computes something wrong, or other bits than the one that it stands for, does not win', async () => {
-  const device = await requestDevice(half ? ['shader-f16'] : []);
-  others.push(device);
-  const create = device.createShaderModule.bind(device);
-  device.createShaderModule = ({ code, ...rest }) => {
-    const doubled = code.includes('alias Operand4 = vec4<f16>;') ? code.replaceAll('Operand4(weights4(', 'Operand4(2.0 * weights4(') : code;
-    const masked = doubled.includes('const QUERY_GROUPS = 4u;') ? doubled.replace('const MASKED = -1e30;', 'const MASKED = 0.0;') : doubled;
-    // Of a lane's second row, in the small tile alone: right, but rounded differently. (Every fourth row of the canary is one number alone, which no order changes.)
-    return create({ ...rest, code: masked.replace('fma(vec4f(x3.y), weight3, fma(vec4f(x2.y), weight2, ', 'fma(vec4f(x2.y), weight2, fma(vec4f(x3.y), weight3, ') });
-  };
-  asGpu(device);
-  using model = await DINOv2.synthetic(tiny, { device, dtype: 'fp16', selfTest: false });
-  const kept = { wantedLanes: 0, operands: 'f32', wantedLanesNarrow: 1e6, wantedLanesAttention: 1e6 };
-  const { source, tuning, samples, leftOut } = await model.tune({ sizesPx: [28], store: { get: () => Promise.resolve(kept), set: () => Promise.resolve() } });
-  expect(source).toBe('measured');
-  expect(tuning).toMatchObject({ operands: 'f32', wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
-  expect(samples.map(({ kernel }) => kernel)).toEqual(['linear', 'linear_narrow.linear', 'attention', ...['linear_scale_residual', 'linear_gelu', 'linear_scale_residual'].flatMap((form) => [`linear.${form}`, `linear_narrow.${form}`])]);
-  expect(samples.every(({ operands }) => operands === 'f32')).toBe(true);
-  expect(leftOut[0]).toMatch(/^small tiles of linear layers: Self-test of kernel linear_small\.\w+: expected the bits of the kernel that it stands for/);
-  expect(leftOut[1]).toMatch(/^16 queries a workgroup: Self-test of kernel attention/);
-  expect(leftOut.slice(2).join()).toMatch(half ? /^weights staged as f16: Self-test of kernel linear/ : /^$/);
 });
 
 test('in Node it is kept in a file, whatever stood there', async () => {
