@@ -1,6 +1,6 @@
 // node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json]
-// Every kernel of a forward, in all families and every way to store and stage weights, against float64 on this adapter (the library's self-test), and the
-// same with Dawn's tuned flags. Exit code 1 if one is wrong. What fails is said, and the rest goes on in a new process.
+// Every kernel of a forward, in all families and every way to store and stage weights, those too that only model.tune() may choose, against float64 on this
+// adapter (the library's self-test), and the same with Dawn's tuned flags. Exit code 1 if one is wrong. What fails is said, and the rest goes on in a new process.
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { installWebGpu, TUNED } from './adapter.mjs';
@@ -14,13 +14,13 @@ if (process.send) {
   serve({
     async check({ adapter: name, software, storage, operands }) {
       await (installed ??= installWebGpu(name));
-      const { Gpu, describeAdapter, selfTest, targetOf, packMatrix } = await library();
+      const { Gpu, describeAdapter, selfTest, targetOf, packMatrix, EVERY_TILE } = await library();
       const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
       if (!adapter) throw new Error('no adapter');
       const requiredFeatures = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature));
       if (storage === 'f16' && !requiredFeatures.includes('shader-f16')) return 'the adapter has no shader-f16';
       const gpu = new Gpu(await adapter.requestDevice({ requiredFeatures }), { ...describeAdapter(adapter.info), software }, true);
-      return `right, in ${(await selfTest(gpu, { ...targetOf(gpu, storage), operands }, packMatrix)).toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternatives give different bits'} (${adapter.info.description || adapter.info.vendor})`;
+      return `right, in ${(await selfTest(gpu, { ...targetOf(gpu, storage), ...EVERY_TILE, operands }, packMatrix)).toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternatives give different bits'} (${adapter.info.description || adapter.info.vendor})`;
     },
   });
 } else {

@@ -1,6 +1,7 @@
 // out = x · weightᵀ + bias, with what follows it in a block. For GPUs: both operands are staged in workgroup memory, the product in registers.
-// One workgroup of 8 × 8 lanes per 64 rows × 64 columns of the product; a lane owns 8 rows × 8 columns, in groups of 4: rows 4 · local.y … and
-// 32 + 4 · local.y …, columns `left` and `right`, 32 apart in the tile (SwiGLU: gate and up). The inner products advance by 16.
+// One workgroup of LANES_X × 8 lanes per 64 rows × 8 · LANES_X columns of the product; a lane owns 8 rows × 8 columns, in groups of 4: rows 4 · local.y … and
+// 32 + 4 · local.y …, columns `left` and `right`, half a tile apart (SwiGLU: gate and up). The inner products advance by 16. LANES_X is 8, or 16, so that x is read half
+// as often.
 // linear_narrow.wgsl is the same for few rows. Both add the products of an element one by one in the order of k: the same bits.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
@@ -8,7 +9,7 @@
 //   bias, gamma    (OUT_FEATURES)
 //   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
 //
-// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 16); the type Operand4, in which weights are staged.
+// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 16), LANES_X; the type Operand4, in which weights are staged.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -25,7 +26,8 @@ const OUT_VECTORS = OUT_FEATURES / 4u;
 const PANEL = 16u;      // vectors in a row of a panel
 const TILE_ROWS = 64u;
 const TILE_K = 16u;
-const GROUPS = 16u;     // groups of 4 rows, and of 4 columns, in a tile
+const GROUPS = 16u;     // groups of 4 rows in a tile; COLUMN_GROUPS: of 4 columns
+const COLUMN_GROUPS = 2u * LANES_X;
 const PITCH = 9u;       // TILE_K / 2, and one more, so that lanes side by side read from different banks
 
 // The inner loop takes two k a turn, `even` and `odd`. Everything that it reads lies at a constant distance from one of two places that move by
@@ -33,7 +35,7 @@ const PITCH = 9u;       // TILE_K / 2, and one more, so that lanes side by side 
 //   tile_x       rows 4 · group … 4 · group + 3 at k = 2 · turn + parity
 //   tile_weight  columns 4 · group … at that k
 var<workgroup> tile_x: array<vec4f, 2u * GROUPS * PITCH>;
-var<workgroup> tile_weight: array<Operand4, 2u * GROUPS * PITCH>;
+var<workgroup> tile_weight: array<Operand4, 2u * COLUMN_GROUPS * PITCH>;
 
 // Rows 0 … 3 are 4 · local.y … of the tile, rows 4 … 7 those 32 below; columns `left` and `right` of the lane, without bias.
 struct Tile {
@@ -62,12 +64,12 @@ fn load_x(row: u32, vector: u32) -> vec4f {
 }
 
 // `first` is the tile's first row; `stored_group` the group of four columns that this lane carries from the weight to workgroup memory (its place
-// there: lane % 16).
+// there: lane % COLUMN_GROUPS).
 fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
-  // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
-  let lane_x = local.x % 8u;
+  // Both are below that anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
+  let lane_x = local.x % LANES_X;
   let lane_y = local.y % 8u;
-  let lane = lane_y * 8u + lane_x;
+  let lane = lane_y * LANES_X + lane_x;
   let last = size.batch * size.num_tokens - 1u;
   let group = min(stored_group, OUT_VECTORS - 1u);
   let base = (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
@@ -77,23 +79,25 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
 
   var tile: Tile;
   for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
-    // A lane stages 4 k of one group of rows, of which there are 16; and the weights of one group of columns at every fourth k.
-    let quarter = lane % 4u;
-    let row_group = lane / 4u;
-    let row = first + row_group * 4u;
-    let vector = step * (TILE_K / 4u) + quarter;
-    let x0 = load_x(min(row, last), vector);
-    let x1 = load_x(min(row + 1u, last), vector);
-    let x2 = load_x(min(row + 2u, last), vector);
-    let x3 = load_x(min(row + 3u, last), vector);
-    let to = row_group * PITCH + quarter * 2u;
-    tile_x[to] = vec4f(x0.x, x1.x, x2.x, x3.x);
-    tile_x[GROUPS * PITCH + to] = vec4f(x0.y, x1.y, x2.y, x3.y);
-    tile_x[to + 1u] = vec4f(x0.z, x1.z, x2.z, x3.z);
-    tile_x[GROUPS * PITCH + to + 1u] = vec4f(x0.w, x1.w, x2.w, x3.w);
+    // A lane stages 4 k of one group of rows, of which there are 16 (the first 64 lanes do); and the weights of one group of columns at every fourth k.
+    if (LANES_X == 8u || lane < 64u) {
+      let quarter = lane % 4u;
+      let row_group = lane / 4u;
+      let row = first + row_group * 4u;
+      let vector = step * (TILE_K / 4u) + quarter;
+      let x0 = load_x(min(row, last), vector);
+      let x1 = load_x(min(row + 1u, last), vector);
+      let x2 = load_x(min(row + 2u, last), vector);
+      let x3 = load_x(min(row + 3u, last), vector);
+      let to = row_group * PITCH + quarter * 2u;
+      tile_x[to] = vec4f(x0.x, x1.x, x2.x, x3.x);
+      tile_x[GROUPS * PITCH + to] = vec4f(x0.y, x1.y, x2.y, x3.y);
+      tile_x[to + 1u] = vec4f(x0.z, x1.z, x2.z, x3.z);
+      tile_x[GROUPS * PITCH + to + 1u] = vec4f(x0.w, x1.w, x2.w, x3.w);
+    }
     for (var i = 0u; i < 4u; i++) {
-      let k = i * 4u + lane / GROUPS;
-      tile_weight[((k % 2u) * GROUPS + lane % GROUPS) * PITCH + k / 2u] = Operand4(weights4(weight[base + (step * TILE_K + k) * PANEL], scale));
+      let k = i * 4u + lane / COLUMN_GROUPS;
+      tile_weight[((k % 2u) * COLUMN_GROUPS + lane % COLUMN_GROUPS) * PITCH + k / 2u] = Operand4(weights4(weight[base + (step * TILE_K + k) * PANEL], scale));
     }
     workgroupBarrier();
     for (var turn = 0u; turn < TILE_K / 2u; turn++) {
@@ -102,9 +106,9 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
       let even4 = tile_x[8u * PITCH + at_x + turn];
       let odd4 = tile_x[(GROUPS + 8u) * PITCH + at_x + turn];
       let even_left = vec4f(tile_weight[at_weight + turn]);
-      let odd_left = vec4f(tile_weight[GROUPS * PITCH + at_weight + turn]);
-      let even_right = vec4f(tile_weight[8u * PITCH + at_weight + turn]);
-      let odd_right = vec4f(tile_weight[(GROUPS + 8u) * PITCH + at_weight + turn]);
+      let odd_left = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);
+      let even_right = vec4f(tile_weight[LANES_X * PITCH + at_weight + turn]);
+      let odd_right = vec4f(tile_weight[(COLUMN_GROUPS + LANES_X) * PITCH + at_weight + turn]);
       // Even and odd of one sum together: what lies between them would need a register of its own in Mesa's compiler for Intel.
       tile.left0 = fma(vec4f(odd0.x), odd_left, fma(vec4f(even0.x), even_left, tile.left0));
       tile.right0 = fma(vec4f(odd0.x), odd_right, fma(vec4f(even0.x), even_right, tile.right0));
@@ -128,12 +132,12 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
   return tile;
 }
 
-@compute @workgroup_size(8, 8)
+@compute @workgroup_size(LANES_X, 8)
 fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first = workgroup.y * TILE_ROWS;
-  let left = workgroup.x * PANEL + local.x;
-  let right = left + 8u;
-  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let left = workgroup.x * COLUMN_GROUPS + local.x;
+  let right = left + LANES_X;
+  let tile = multiply(first, workgroup.x * COLUMN_GROUPS + (local.y * LANES_X + local.x) % COLUMN_GROUPS, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
   let row = first + local.y * 4u;
@@ -155,12 +159,12 @@ fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id)
   store(row + 35u, right, tile.right7 + bias_right);
 }
 
-@compute @workgroup_size(8, 8)
+@compute @workgroup_size(LANES_X, 8)
 fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first = workgroup.y * TILE_ROWS;
-  let left = workgroup.x * PANEL + local.x;
-  let right = left + 8u;
-  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let left = workgroup.x * COLUMN_GROUPS + local.x;
+  let right = left + LANES_X;
+  let tile = multiply(first, workgroup.x * COLUMN_GROUPS + (local.y * LANES_X + local.x) % COLUMN_GROUPS, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
   let row = first + local.y * 4u;
@@ -182,12 +186,12 @@ fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
   store(row + 35u, right, gelu(tile.right7 + bias_right));
 }
 
-@compute @workgroup_size(8, 8)
+@compute @workgroup_size(LANES_X, 8)
 fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first = workgroup.y * TILE_ROWS;
-  let left = workgroup.x * PANEL + local.x;
-  let right = left + 8u;
-  let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
+  let left = workgroup.x * COLUMN_GROUPS + local.x;
+  let right = left + LANES_X;
+  let tile = multiply(first, workgroup.x * COLUMN_GROUPS + (local.y * LANES_X + local.x) % COLUMN_GROUPS, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
   let row = first + local.y * 4u;
@@ -209,14 +213,14 @@ fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local
   store_scaled(row + 35u, right, tile.right7 + bias_right);
 }
 
-@compute @workgroup_size(8, 8)
+@compute @workgroup_size(LANES_X, 8)
 fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first = workgroup.y * TILE_ROWS;
-  let gate = workgroup.x * 8u + local.x;
+  let gate = workgroup.x * LANES_X + local.x;
   let up = gate + OUT_VECTORS / 2u;
-  // The tile's first 8 groups are gates, its last 8 the ups that belong to them.
-  let stored = (local.y * 8u + local.x) % PANEL;
-  let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * 8u + stored - 8u, workgroup.x * 8u + stored, stored < 8u), local);
+  // The tile's first half are gates, its second the ups that belong to them.
+  let stored = (local.y * LANES_X + local.x) % COLUMN_GROUPS;
+  let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * LANES_X + stored - LANES_X, workgroup.x * LANES_X + stored, stored < LANES_X), local);
   let bias_gate = bias[min(gate, OUT_VECTORS - 1u)];
   let bias_up = bias[min(up, OUT_VECTORS - 1u)];
   let row = first + local.y * 4u;

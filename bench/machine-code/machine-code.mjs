@@ -140,9 +140,10 @@ const variants = list(options.weights).flatMap((weights) =>
 for (const { variant, node } of variants) {
   const { entryPoint, name } = variant.kernel;
   const code = assemble(variant, weightHelpers);
+  const columns = variant.constants.LANES_X ? `${8 * variant.constants.LANES_X} columns ` : '';
   const queries = variant.constants.QUERY_GROUPS ? `${4 * variant.constants.QUERY_GROUPS} queries ` : '';
   const staged = variant.operands && variant.weights === 'f16' ? `staged as ${variant.operands} ` : '';
-  const label = `${name}.${entryPoint} ${variant.weights ?? ''} ${staged}${queries}${node.label.replace('blocks.0.', '')}`;
+  const label = `${name}.${entryPoint} ${variant.weights ?? ''} ${staged}${columns}${queries}${node.label.replace('blocks.0.', '')}`;
   if (seen.has(entryPoint + code) || !label.includes(options.only)) continue;
   seen.add(entryPoint + code);
   const spirv = spirvOf(code, entryPoint);

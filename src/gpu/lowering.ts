@@ -20,6 +20,8 @@ export interface Target {
   readonly operands?: OperandType | undefined;
   /** Lanes that this GPU wants at work at once; the wide tile of a linear layer gives way to the narrow one where it leaves it with fewer. Default: what a middling GPU wants. */
   readonly wantedLanes?: number | undefined;
+  /** With fewer lanes than this at work, a linear layer's widest tile gives way to the wide one. Default: there is no widest one, and none is compiled. */
+  readonly wantedLanesWidest?: number | undefined;
   /** With fewer lanes than this at work, a linear layer's narrow tile gives way to the small one. Default: there is no small one, and none is compiled. */
   readonly wantedLanesNarrow?: number | undefined;
   /** The same for attention: 32 queries a workgroup give way to 16. */
@@ -27,7 +29,7 @@ export interface Target {
 }
 
 /** A target with this has every kernel that gives the same bits, and uses none but those that it had. For those who try them all. */
-export const EVERY_TILE = { wantedLanesNarrow: 0, wantedLanesAttention: 0 } as const satisfies Partial<Target>;
+export const EVERY_TILE = { wantedLanesWidest: Infinity, wantedLanesNarrow: 0, wantedLanesAttention: 0 } as const satisfies Partial<Target>;
 
 /** Lanes that keep a middling GPU busy: some ten multiprocessors with 512 lanes each. */
 const DEFAULT_LANES = 5120;
@@ -57,6 +59,8 @@ export interface Dispatch {
   readonly variant: KernelVariant;
   /** Workgroups along x, y, z for an input size. */
   readonly workgroups: (size: ForwardSize) => readonly [number, number, number];
+  /** Lanes of a workgroup, where there are alternatives. Default: 64. */
+  readonly lanes?: number | undefined;
   /** Lanes that it must keep at work, or the next alternative takes over. Default: 0. */
   readonly wantedLanes?: number | undefined;
 }
@@ -81,11 +85,17 @@ const MAX_WORKGROUPS = 65_535;
 /** The kernel that a node gets for an input of this size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
-  return dispatches.find((dispatch) => lanesOf(dispatch, size) >= (dispatch.wantedLanes ?? 0)) ?? dispatches.at(-1)!;
+  return dispatches[choose(dispatches.map((dispatch) => lanesOf(dispatch, size)), dispatches.map(({ wantedLanes }) => wantedLanes))]!;
 }
 
-/** How many lanes one of several alternatives keeps at work. (Of 16 queries a workgroup, which is the last for attention, half as many.) */
-export const lanesOf = ({ workgroups }: Dispatch, size: ForwardSize): number => TILE_LANES * workgroups(size).reduce((product, count) => product * count);
+/** Which of several alternatives: the first that keeps as many lanes at work as are wanted of it, or the last. */
+export function choose(lanes: readonly number[], wanted: readonly (number | undefined)[]): number {
+  const found = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));
+  return found < 0 ? lanes.length - 1 : found;
+}
+
+/** How many lanes one of several alternatives keeps at work. */
+export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize): number => lanes * workgroups(size).reduce((product, count) => product * count);
 
 /**
  * The kernels that may carry a node out, the most economical one first: each does less for a lane, or for a workgroup, than the one before, so that more of them share
@@ -165,31 +175,31 @@ function only(node: Node, target: Target): Dispatch {
   }
 }
 
-/** Lanes of a workgroup of the tiled kernels. */
-const TILE_LANES = 64;
-
 function tiledLinear(node: LinearNode, target: Target): readonly [Dispatch, ...Dispatch[]] {
   const form = linearForms[node.operation.kind];
   const columns = node.output.shape[1]! * (form === 'linear_swiglu' ? 2 : 1);
-  const dispatch = (family: typeof kernels.linear, tileRows: number, tileColumns: number, wantedLanes?: number): Dispatch => ({
+  const dispatch = (family: typeof kernels.linear, tileRows: number, tileColumns: number, wantedLanes?: number, more: KernelVariant['constants'] = {}): Dispatch => ({
     variant: {
       kernel: family[form],
-      constants: linearConstants(node, target),
+      constants: { ...linearConstants(node, target), ...more },
       weights: target.weights,
       operands: target.weights === 'f16' ? (target.operands ?? 'f32') : 'f32',
     },
     workgroups: (size) => [ceilDiv(columns, tileColumns), ceilDiv(tokenRows(size), tileRows), 1],
     wantedLanes,
   });
-  const { wantedLanes = DEFAULT_LANES, wantedLanesNarrow } = target;
-  const small = wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)];
-  return [dispatch(kernels.linear, 64, 64, wantedLanes), dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow), ...small];
+  const { wantedLanes = DEFAULT_LANES, wantedLanesWidest, wantedLanesNarrow } = target;
+  const wide = dispatch(kernels.linear, 64, 64, wantedLanes, { LANES_X: 8 });
+  const smaller = [dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow), ...(wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)])];
+  if (wantedLanesWidest === undefined) return [wide, ...smaller];
+  return [{ ...dispatch(kernels.linear, 64, 128, wantedLanesWidest, { LANES_X: 16 }), lanes: 128 }, wide, ...smaller];
 }
 
 function tiledAttention({ output }: Node, numHeads: number, { wantedLanesAttention }: Target): readonly [Dispatch, ...Dispatch[]] {
   const dispatch = (groups: number, wantedLanes?: number): Dispatch => ({
     variant: { kernel: kernels.attention, constants: { EMBED_DIM: output.shape[1]!, QUERY_GROUPS: groups } },
     workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 4 * groups), numHeads, batch],
+    lanes: 8 * groups,
     wantedLanes,
   });
   return [dispatch(8, wantedLanesAttention), ...(wantedLanesAttention === undefined ? [] : [dispatch(4)])];

@@ -21,14 +21,14 @@ const results = new WeakMap<Gpu, Map<string, Promise<number>>>();
 /**
  * Tests the kernels that a target gets, with one way to store weights, once a device; after that the first answer holds. Resolves to the milliseconds
  * that it took.
- * @param tested what was tested already, or is not wanted tested: kernels that it gets too are left out, but for the first of each operation, whose bits
+ * @param tested what was tested already, or is not wanted tested: kernels that it gets too are left out, but for one of each operation, whose bits
  *   the others must give
  * @throws DeviceError KERNEL_WRONG: which kernel, which element, what was expected and found; or KERNEL_COMPILE, DEVICE_LOST, …
  */
 export function selfTest(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target): Promise<number> {
   let known = results.get(gpu);
   if (!known) results.set(gpu, (known = new Map<string, Promise<number>>()));
-  const key = JSON.stringify([target, tested].map((of) => of && [of.weights, of.operands ?? 'f32', of.wantedLanesNarrow === undefined, of.wantedLanesAttention === undefined]));
+  const key = JSON.stringify([target, tested].map((of) => of && [of.weights, of.operands ?? 'f32', ...[of.wantedLanesWidest, of.wantedLanesNarrow, of.wantedLanesAttention].map((wanted) => wanted !== undefined)]));
   let result = known.get(key);
   if (!result) {
     result = run(gpu, target, pack, tested);
@@ -47,9 +47,11 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target):
   const storage = target.weights;
   const steps = canaries().flatMap((canary) => {
     const known = new Set(tested && alternatives(canary.node, tested).map(({ variant }) => variantKey(variant)));
-    const isNew = ({ variant }: Dispatch): boolean => !known.has(variantKey(variant));
+    const isKnown = ({ variant }: Dispatch): boolean => known.has(variantKey(variant));
     const all = alternatives(canary.node, target);
-    return all.some(isNew) ? all.filter((dispatch, i) => i === 0 || isNew(dispatch)).map((dispatch) => ({ ...canary, ...dispatch })) : [];
+    const news = all.filter((dispatch) => !isKnown(dispatch));
+    const first = news.length > 0 ? all.filter(isKnown).slice(0, 1) : [];
+    return [...first, ...news].map((dispatch) => ({ ...canary, ...dispatch }));
   });
   if (steps.length === 0) return 0;
   const compiling = Promise.all(steps.map(({ variant }) => gpu.pipelines.compile(variant)));

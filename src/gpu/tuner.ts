@@ -7,29 +7,30 @@ import { elementCount, type Node, type Value } from '../graph/graph.js';
 import type { Gpu } from './device.js';
 import { assemble, kernelName, variantKey, type OperandType } from './kernel.js';
 import { weightHelpers } from './kernels.js';
-import { alternatives, EVERY_TILE, lanesOf, lower, type Dispatch, type ForwardSize, type Target } from './lowering.js';
+import { alternatives, choose, EVERY_TILE, lanesOf, type Dispatch, type ForwardSize, type Target } from './lowering.js';
 import { flopsOf } from './program.js';
 import { selfTest, type PackMatrix } from './selfTest.js';
 import { time, type Work } from './stopwatch.js';
 
-/** What is tuned: see `Target`. The tiles of the last two are compiled only where they are given. */
+/** What is tuned: see `Target`. The tiles of the last three are compiled only where they are given. */
 export interface Tuning {
   readonly wantedLanes: number;
   readonly operands: OperandType;
+  readonly wantedLanesWidest: number | undefined;
   readonly wantedLanesNarrow: number | undefined;
   readonly wantedLanesAttention: number | undefined;
 }
 
 /** A tuning that was kept; undefined where it is none, whoever wrote it. */
 export function parseTuning(kept: unknown): Tuning | undefined {
-  const { wantedLanes, operands, wantedLanesNarrow, wantedLanesAttention } = (kept ?? {}) as Partial<Tuning>;
+  const { wantedLanes, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = (kept ?? {}) as Partial<Tuning>;
   const isCount = (value: unknown): boolean => typeof value === 'number' && value >= 0;
-  const known = isCount(wantedLanes) && [wantedLanesNarrow, wantedLanesAttention].every((value) => value === undefined || isCount(value)) && (operands === 'f32' || operands === 'f16');
-  return known ? { wantedLanes: wantedLanes!, operands, wantedLanesNarrow, wantedLanesAttention } : undefined;
+  const known = isCount(wantedLanes) && [wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention].every((value) => value === undefined || isCount(value)) && (operands === 'f32' || operands === 'f16');
+  return known ? { wantedLanes: wantedLanes!, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } : undefined;
 }
 
 /** A target as it was before any tuning. */
-export const untuned = (target: Target): Target => ({ ...target, operands: undefined, wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
+export const untuned = (target: Target): Target => ({ ...target, operands: undefined, wantedLanesWidest: undefined, wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
 
 /** One kernel at one shape. */
 export interface TuningSample {
@@ -88,6 +89,7 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
   const leftOut: string[] = [];
   let allowed = target;
   const trials: readonly [what: string, allowing: Partial<Target>][] = [
+    ['128 columns a workgroup', { wantedLanesWidest: EVERY_TILE.wantedLanesWidest }],
     ['small tiles of linear layers', { wantedLanesNarrow: EVERY_TILE.wantedLanesNarrow }],
     ['16 queries a workgroup', { wantedLanesAttention: EVERY_TILE.wantedLanesAttention }],
     ['weights staged as f16', { operands: staged(target) }],
@@ -145,7 +147,7 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
       operands: variant.operands ?? 'f32',
       ms: 1000 * seconds[i]!,
     }));
-    const msOf = (node: Node, size: ForwardSize, { variant }: Dispatch): number =>
+    const msOf = ({ node, size }: TuningCase, { variant }: Dispatch): number =>
       samples[entries.findIndex((entry) => entry.node === node && entry.size === size && variantKey(entry.dispatch.variant) === variantKey(variant))]!.ms;
     return { tuning: best(cases, allowed, msOf), samples, leftOut };
   } finally {
@@ -153,24 +155,38 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
   }
 }
 
-/** The tuning under which the cases take least together: each number of wanted lanes that makes a difference is tried. */
-function best(cases: readonly TuningCase[], allowed: Target, msOf: (node: Node, size: ForwardSize, chosen: Dispatch) => number): Tuning {
-  /** The first of these under which the cases take least. */
-  const fastest = <T extends Partial<Target>>(of: readonly TuningCase[], tried: readonly T[]): T => {
-    const ms = tried.map((tuning) => of.reduce((sum, { node, size }) => sum + msOf(node, size, lower(node, { ...allowed, ...tuning }, size)), 0));
-    return tried[ms.indexOf(Math.min(...ms))]!;
+/** The tuning under which the cases take least together. */
+function best(cases: readonly TuningCase[], allowed: Target, msOf: (of: TuningCase, dispatch: Dispatch) => number): Tuning {
+  const isAttention = ({ node }: TuningCase): boolean => node.operation.kind === 'attention';
+  const attention = bestLanes(cases.filter(isAttention), allowed, msOf);
+  const byOperands = operandTypes(allowed).map((operands) => ({ operands, ...bestLanes(cases.filter((each) => !isAttention(each)), { ...allowed, operands }, msOf) }));
+  const { operands, wanted, used } = byOperands.reduce((a, b) => (b.ms < a.ms ? b : a));
+  const wide = allowed.wantedLanesWidest === undefined ? 0 : 1; // its place
+  return {
+    operands,
+    wantedLanes: wanted[wide] ?? 0,
+    wantedLanesWidest: wide === 1 && used.has(0) ? wanted[0] : undefined,
+    wantedLanesNarrow: used.has(wide + 2) ? wanted[wide + 1] : undefined,
+    wantedLanesAttention: attention.used.has(1) ? attention.wanted[0] : undefined,
   };
-  /** Numbers of lanes that make a difference where an alternative has one behind it. */
-  const lanes = (of: readonly TuningCase[], place: number): readonly number[] => [
-    0,
-    ...new Set(of.flatMap(({ node, size }) => alternatives(node, allowed).slice(place, -1).slice(0, 1).map((dispatch) => lanesOf(dispatch, size) + 1))),
-  ];
-  const attention = cases.filter(({ node }) => node.operation.kind === 'attention');
-  const linear = cases.filter(({ node }) => node.operation.kind !== 'attention');
-  const narrow = lanes(linear, 1);
-  const tried = operandTypes(allowed).flatMap((operands) => lanes(linear, 0).flatMap((wantedLanes) => narrow.map((n) => ({ wantedLanes, operands, wantedLanesNarrow: n || undefined }))));
-  const { wantedLanesAttention } = fastest(attention, lanes(attention, 0).map((n) => ({ wantedLanesAttention: n || undefined })));
-  return { ...fastest(linear, tried), wantedLanesAttention };
+}
+
+/** Under which numbers of wanted lanes cases with as many alternatives each take least: of those that make a difference, all are tried. And which alternatives are used then. */
+function bestLanes(cases: readonly TuningCase[], target: Target, msOf: (of: TuningCase, dispatch: Dispatch) => number): { wanted: readonly number[]; ms: number; used: ReadonlySet<number> } {
+  const measured = cases.map((each) => {
+    const dispatches = alternatives(each.node, target);
+    return { lanes: dispatches.map((dispatch) => lanesOf(dispatch, each.size)), ms: dispatches.map((dispatch) => msOf(each, dispatch)) };
+  });
+  const last = (measured[0]?.ms.length ?? 1) - 1;
+  let tried: readonly (readonly number[])[] = [[]];
+  for (let place = 0; place < last; place++) {
+    const counts = new Set([0, ...measured.map(({ lanes }) => lanes[place]! + 1)]);
+    tried = tried.flatMap((wanted) => [...counts].map((count) => [...wanted, count]));
+  }
+  const sums = tried.map((wanted) => measured.reduce((sum, { lanes, ms }) => sum + ms[choose(lanes, wanted)]!, 0));
+  const ms = Math.min(...sums);
+  const wanted = tried[sums.indexOf(ms)]!;
+  return { wanted, ms, used: new Set(measured.map(({ lanes }) => choose(lanes, wanted))) };
 }
 
 /** The kernels that may carry a node out, however they stage weights, each once. */

@@ -72,21 +72,23 @@ describe('lower', () => {
 
   test('tiles that no GPU has measured run where a tuning says so, and are not compiled elsewhere', () => {
     const { nodes } = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph;
-    const namesOf = (of: ReturnType<typeof alternatives>): string[] => of.map(({ variant: { kernel, constants } }) => `${kernel.name} ${constants['QUERY_GROUPS'] ?? ''}`.trim());
+    const namesOf = (of: ReturnType<typeof alternatives>): string[] => of.map(({ variant: { kernel, constants } }) => [kernel.name, constants['QUERY_GROUPS'] ?? constants['LANES_X']].filter((part) => part !== undefined).join(' '));
     const linear = nodes.find(({ operation }) => operation.kind === 'linearSwiglu')!;
     const attention = nodes.find(({ operation }) => operation.kind === 'attention')!;
     const target = { software: false, weights: 'f32', wantedLanes: 5000 } as const;
-    expect([linear, attention].map((node) => namesOf(alternatives(node, target)))).toEqual([['linear', 'linear_narrow'], ['attention 8']]);
+    expect([linear, attention].map((node) => namesOf(alternatives(node, target)))).toEqual([['linear 8', 'linear_narrow'], ['attention 8']]);
     const every = { ...target, ...EVERY_TILE };
-    expect([linear, attention].map((node) => namesOf(alternatives(node, every)))).toEqual([['linear', 'linear_narrow', 'linear_small'], ['attention 8', 'attention 4']]);
+    expect([linear, attention].map((node) => namesOf(alternatives(node, every)))).toEqual([['linear 16', 'linear 8', 'linear_narrow', 'linear_small'], ['attention 8', 'attention 4']]);
     const size = { batch: 1, rows: 8, cols: 8, numTokens: 69 };
     const chosen = (node: Node, wanted: Partial<Target>): number => {
       const { workgroups, variant } = lower(node, { ...every, ...wanted }, size);
       expect(alternatives(node, every).map(({ variant }) => variant)).toContainEqual(variant);
       return workgroups(size).reduce((product, count) => product * count);
     };
-    const [wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) => workgroups(size).reduce((product, count) => product * count));
-    expect([narrow! / wide!, small! / narrow!]).toEqual([1.5, 2]); // of 69 rows
+    const [widest, wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) => workgroups(size).reduce((product, count) => product * count));
+    expect([wide! / widest!, narrow! / wide!, small! / narrow!]).toEqual([2, 1.5, 2]); // of 69 rows
+    expect(chosen(linear, { wantedLanesWidest: 128 * widest! })).toBe(widest);
+    expect(chosen(linear, { wantedLanesWidest: 128 * widest! + 1 })).toBe(wide);
     expect(chosen(linear, { wantedLanes: 64 * wide! })).toBe(wide);
     expect(chosen(linear, { wantedLanes: 64 * wide! + 1 })).toBe(narrow);
     expect(chosen(linear, { wantedLanes: 64 * wide! + 1, wantedLanesNarrow: 64 * narrow! })).toBe(narrow);

@@ -19,9 +19,10 @@ const software = await requestDevice();
 /** Of all tests, so that its kernels are compiled once. */
 const device = asGpu(await requestDevice());
 /** Whether the tiles that only a tuning asks for were compiled there. */
-const compiled = { small: false, fewQueries: false };
+const compiled = { widest: false, small: false, fewQueries: false };
 const create = device.createShaderModule.bind(device);
 device.createShaderModule = (descriptor) => {
+  if (descriptor.code.includes('const LANES_X = 16u;')) compiled.widest = true;
   if (descriptor.label?.startsWith('linear_small')) compiled.small = true;
   if (descriptor.code.includes('const QUERY_GROUPS = 4u;')) compiled.fewQueries = true;
   return create(descriptor);
@@ -39,13 +40,13 @@ test('measures every kernel at every shape, keeps the result, and changes no bit
   using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
   const before = await bitsOfForward(model, 84, 84);
   const bytes = model.gpuBytes;
-  expect(compiled).toEqual({ small: false, fewQueries: false });
+  expect(compiled).toEqual({ widest: false, small: false, fewQueries: false });
   const { source, tuning, samples, leftOut } = await model.tune({ sizesPx, store });
   expect(source).toBe('measured');
   expect(leftOut).toEqual([]);
-  expect(compiled).toEqual({ small: true, fewQueries: true });
-  // At two sizes, four linear layers of a block on three tiles each, and its attention on two.
-  expect(samples.length).toBe(28);
+  expect(compiled).toEqual({ widest: true, small: true, fewQueries: true });
+  // At two sizes, four linear layers of a block on four tiles each, and its attention on two.
+  expect(samples.length).toBe(36);
   expect(samples.filter(({ kernel, rows }) => kernel === 'attention' && rows === 37).map(({ workgroups }) => workgroups)).toEqual([2, 3]);
   expect(new Set(samples.map(({ rows }) => rows))).toEqual(new Set([1 + 2 * 2, 1 + 6 * 6]));
   expect(samples.every(({ ms }) => ms > 0)).toBe(true);
@@ -64,10 +65,10 @@ test('measures every kernel at every shape, keeps the result, and changes no bit
 });
 
 test('what was kept is read strictly', () => {
-  const tuning = { wantedLanes: 1, operands: 'f32', wantedLanesNarrow: undefined, wantedLanesAttention: 3 } as const;
+  const tuning = { wantedLanes: 1, operands: 'f32', wantedLanesWidest: 2, wantedLanesNarrow: undefined, wantedLanesAttention: 3 } as const;
   expect(parseTuning(tuning)).toEqual(tuning);
   expect(parseTuning(JSON.parse(JSON.stringify(tuning)))).toEqual(tuning);
-  expect(parseTuning({ wantedLanes: 1, operands: 'f16' })).toEqual({ wantedLanes: 1, operands: 'f16', wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
+  expect(parseTuning({ wantedLanes: 1, operands: 'f16' })).toEqual({ wantedLanes: 1, operands: 'f16', wantedLanesWidest: undefined, wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
   for (const wrong of [undefined, 'f32', {}, { ...tuning, operands: 'f64' }, { ...tuning, wantedLanes: -1 }, { ...tuning, wantedLanesNarrow: 'many' }, { ...tuning, wantedLanesAttention: null }]) {
     expect(parseTuning(wrong)).toBeUndefined();
   }
@@ -94,7 +95,7 @@ test('an image alone on the narrow tile, and in a batch of 8 on the wide one: th
   expect(await model.tune({ sizesPx: [28], store: broken })).toMatchObject({ source: 'measured', storeError: 'Error: locked' });
 });
 
-test('the smallest tiles run where a kept tuning asks for them, change no bit, and go with the tuning', async () => {
+test('the tiles that only a tuning asks for run where a kept one does, change no bit, and go with it', async () => {
   using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
   const before = await bitsOfForward(model, 84, 84);
   const linesOf = async (): Promise<string[]> => (await model.describe({ height: 84, width: 84 })).split('\n').filter((line) => line.includes('→ blocks.0.'));
@@ -106,8 +107,11 @@ test('the smallest tiles run where a kept tuning asks for them, change no bit, a
   expect(smallest.find((line) => line.startsWith('attention'))).toMatch(/ 3×1×1 /); // 37 tokens
   expect(await bitsOfForward(model, 84, 84)).toEqual(before);
   // Enough lanes for the first tile of each: the others are allowed, and are not used.
-  await keeping({ wantedLanes: 1, operands: 'f32', wantedLanesNarrow: 1, wantedLanesAttention: 1 });
-  expect((await linesOf()).filter((line) => /^linear_|^attention .* 3×/.test(line))).toEqual([]);
+  await keeping({ wantedLanes: 1, operands: 'f32', wantedLanesWidest: 1, wantedLanesNarrow: 1, wantedLanesAttention: 1 });
+  const largest = await linesOf();
+  expect(largest.filter((line) => /^linear_(narrow|small)|^attention .* 3×/.test(line))).toEqual([]);
+  expect(largest.find((line) => line.includes('attn.qkv'))).toMatch(/^linear +2×1×1 /); // 192 columns, 128 a workgroup
+  expect(await bitsOfForward(model, 84, 84)).toEqual(before);
   await keeping({ wantedLanes: 1e6, operands: 'f32' });
   expect(await linesOf()).toEqual(usual);
 });

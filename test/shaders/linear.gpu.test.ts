@@ -67,9 +67,11 @@ interface Family extends Omit<Target, 'weights'> {
 
 const tiled: Family = { software: false, alternative: 0 };
 const narrow: Family = { software: false, alternative: 1 };
-const small: Family = { software: false, ...EVERY_TILE, alternative: 2 };
+const widest: Family = { software: false, ...EVERY_TILE, alternative: 0 };
+const small: Family = { software: false, ...EVERY_TILE, alternative: 3 };
 const families: (readonly [string, Family])[] = [
   ...familiesOf(gpu).map(([name, target]) => [name, { ...target, alternative: 0 }] as const),
+  ['widest', widest],
   ['narrow', narrow],
   ['small', small],
 ];
@@ -133,8 +135,8 @@ test.each(forms)('%s: the same bits from every tile, whichever way f16 is staged
   const x = new Random(rows).uniform(rows * inFeatures);
   const residual = new Random(rows + 1).uniform((rows * outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
   const bits = bitsOf(await run(layer, storage, tiled, 1, rows, x, residual));
-  const others: Family[] = [narrow, small];
-  if (storage === 'f16') others.push(...[tiled, narrow, small].map((family) => ({ ...family, operands: 'f16' as const })));
+  const others: Family[] = [widest, narrow, small];
+  if (storage === 'f16') others.push(...[tiled, widest, narrow, small].map((family) => ({ ...family, operands: 'f16' as const })));
   for (const other of others) expect(bitsOf(await run(layer, storage, other, 1, rows, x, residual))).toEqual(bits);
 });
 

@@ -26,10 +26,13 @@ function weightOf(rows: number, columns: number): Float32Array<ArrayBuffer> {
   return weight;
 }
 
-/** And the tile that gets everything where more lanes are wanted than there can be. */
-const small = ['small', { software: false, wantedLanes: Infinity, wantedLanesNarrow: Infinity }] as const;
+/** And the tiles that only a tuning asks for: where no lanes are wanted of the one, and of those before the other more than there can be. */
+const tiles = [
+  ['widest', { software: false, wantedLanesWidest: 0 }],
+  ['small', { software: false, wantedLanes: Infinity, wantedLanesNarrow: Infinity }],
+] as const;
 
-test.each([...familiesOf(gpu), small])('linear, %s: columns and rows that fill no tile', async (family, target) => {
+test.each([...familiesOf(gpu), ...tiles])('linear, %s: columns and rows that fill no tile', async (family, target) => {
   const [inFeatures, outFeatures] = [100, 344];
   const weight = weightOf(outFeatures, inFeatures);
   const { values } = quantize(outFeatures, inFeatures, weight);

@@ -27,7 +27,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     { constants: { EMBED_DIM: 64, QUERY_GROUPS: 4 }, size: [1, 1, 16, 17], elements: 33 * 192 },
   ],
   attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
-  linear: [{ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
+  linear: [8, 16].map((LANES_X) => ({ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32, LANES_X }, size: [1, 1, 1, 3], elements: 64 * 64 })),
   linear_narrow: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
   linear_small: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
   search_floor: [{ constants: { IGNORED_BITS: 30 }, size: [9, 3, 1, 9, 3, 0], elements: 9 }],
