@@ -7,7 +7,7 @@ import { asGpu, requestDevice, tiny } from './tiny.ts';
 const half = (await requestAdapter()).features.has('shader-f16');
 
 // Only where the adapter has f16 are there weights that can be staged as f16; elsewhere the model stores them packed, and has no such candidate.
-test('a kernel that computes something wrong, or other bits than the one that it stands for, does not win', { timeout: 300_000 }, async () => {
+test('a kernel that computes something wrong, or other bits than the one that it stands for, does not win', { timeout: 900_000 }, async () => {
   const device = await requestDevice(half ? ['shader-f16'] : []);
   const create = device.createShaderModule.bind(device);
   device.createShaderModule = ({ code, ...rest }) => {

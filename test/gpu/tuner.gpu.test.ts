@@ -35,7 +35,7 @@ test('on a processor there is nothing to choose', async () => {
   expect(await model.tune({ sizesPx, store: false })).toMatchObject({ source: 'nothing to choose', tuning: undefined });
 });
 
-test('measures every kernel at every shape, keeps the result, and changes no bit', async () => {
+test('measures every kernel at every shape, keeps the result, and changes no bit', { timeout: 900_000 }, async () => {
   const store = new MemoryStore();
   using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
   const before = await bitsOfForward(model, 84, 84);
