@@ -45,12 +45,6 @@ struct Tile {
   right3: vec4f,
 }
 
-// Four values of a row from column 4 · vector on; zeros where the row has ended.
-fn load_x(row: u32, vector: u32) -> vec4f {
-  let value = x[row * IN_VECTORS + min(vector, IN_VECTORS - 1u)];
-  return select(vec4f(), value, vector < IN_VECTORS);
-}
-
 // `first` is the tile's first row; `stored_group` the group of four columns that this lane carries from the weight to workgroup memory (its place
 // there: lane % 16).
 fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {

@@ -39,12 +39,6 @@ struct Tile {
   row3: vec4f,
 }
 
-// Four values of a row from column 4 · vector on; zeros where the row has ended.
-fn load_x(row: u32, vector: u32) -> vec4f {
-  let value = x[row * IN_VECTORS + min(vector, IN_VECTORS - 1u)];
-  return select(vec4f(), value, vector < IN_VECTORS);
-}
-
 // `first` is the tile's first row; `column_group` the lane's group of four columns, which it carries from the weight to workgroup memory too.
 fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
   // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.

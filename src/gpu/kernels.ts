@@ -13,6 +13,7 @@ import linearSmallText from '../../shaders/linear_small.wgsl';
 import patchEmbedText from '../../shaders/patch_embed.wgsl';
 import activation from '../../shaders/shared/activation.wgsl';
 import forwardSize from '../../shaders/shared/forward_size.wgsl';
+import linearLoad from '../../shaders/shared/linear_load.wgsl';
 import linearStore from '../../shaders/shared/linear_store.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 import { weightHelpers } from './weightHelpers.js';
@@ -81,13 +82,13 @@ function linearKernels(name: string, text: string, { helpers = [], ...options }:
 }
 
 /** Tiles in workgroup memory: for GPUs. */
-export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, { helpers: [linearStore] });
+export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, { helpers: [linearLoad, linearStore] });
 
 /** The same for few rows. */
-export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_narrow', linearNarrowText, { helpers: [linearStore] });
+export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_narrow', linearNarrowText, { helpers: [linearLoad, linearStore] });
 
 /** The same for fewer still. */
-export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_small', linearSmallText, { helpers: [linearStore] });
+export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_small', linearSmallText, { helpers: [linearLoad, linearStore] });
 
 /** Straight from storage: for processors that play a GPU. */
 export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_direct', linearDirectText);

@@ -89,9 +89,7 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
   const leftOut: string[] = [];
   let allowed = target;
   const trials: readonly [what: string, allowing: Partial<Target>][] = [
-    ['128 columns a workgroup', { wantedLanesWidest: EVERY_TILE.wantedLanesWidest }],
-    ['small tiles of linear layers', { wantedLanesNarrow: EVERY_TILE.wantedLanesNarrow }],
-    ['16 queries a workgroup', { wantedLanesAttention: EVERY_TILE.wantedLanesAttention }],
+    ...Object.entries(EVERY_TILE).map(([name, wanted]): [string, Partial<Target>] => [name, { [name]: wanted }]),
     ['weights staged as f16', { operands: staged(target) }],
   ];
   for (const [what, allowing] of trials) {

@@ -25,9 +25,9 @@ test('a kernel that computes something wrong, or other bits than the one that it
   expect(tuning).toMatchObject({ operands: 'f32', wantedLanesWidest: undefined, wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
   expect(samples.map(({ kernel }) => kernel)).toEqual(['linear', 'linear_narrow.linear', 'attention', ...['linear_scale_residual', 'linear_gelu', 'linear_scale_residual'].flatMap((form) => [`linear.${form}`, `linear_narrow.${form}`])]);
   expect(samples.every(({ operands }) => operands === 'f32')).toBe(true);
-  expect(leftOut[0]).toMatch(/^128 columns a workgroup: Self-test of kernel linear(\.\w+)? with/);
-  expect(leftOut[1]).toMatch(/^small tiles of linear layers: Self-test of kernel linear_small\.\w+: expected the bits of the kernel that it stands for/);
-  expect(leftOut[2]).toMatch(/^16 queries a workgroup: Self-test of kernel attention/);
+  expect(leftOut[0]).toMatch(/^wantedLanesWidest: Self-test of kernel linear(\.\w+)? with/);
+  expect(leftOut[1]).toMatch(/^wantedLanesNarrow: Self-test of kernel linear_small\.\w+: expected the bits of the kernel that it stands for/);
+  expect(leftOut[2]).toMatch(/^wantedLanesAttention: Self-test of kernel attention/);
   expect(leftOut.slice(3).join()).toMatch(half ? /^weights staged as f16: Self-test of kernel linear/ : /^$/);
   device.destroy();
 });
