@@ -14,10 +14,9 @@ import { configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 
 /**
- * A guard. The aim is 1.5, the figure 1.8 to 2.3 on SwiftShader and 1.6 on lavapipe, by how busy the cores are with other work. What is above copying is turning every matrix
- * into panels, 1.3 ns a weight on one core, and Dawn's clearing of buffers that are written in pieces.
+ * A guard. The aim is 1.5, the figure 1.33 on lavapipe and 1.5 to 1.75 on SwiftShader (docs/loading.md says what the rest is); other work on the machine has raised it to 1.9.
  */
-const MAX_RATIO = 3;
+const MAX_RATIO = 2.5;
 const folder = mkdtempSync(join(tmpdir(), 'speed-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
