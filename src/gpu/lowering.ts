@@ -29,7 +29,7 @@ export interface Target {
 }
 
 /** A target with this has every kernel that gives the same bits, and uses none but those that it had. For those who try them all. */
-export const EVERY_TILE = { wantedLanesWidest: Infinity, wantedLanesNarrow: 0, wantedLanesAttention: 0 } as const satisfies Partial<Target>;
+export const EVERY_TILE: Readonly<Record<'wantedLanesWidest' | 'wantedLanesNarrow' | 'wantedLanesAttention', number>> = { wantedLanesWidest: Infinity, wantedLanesNarrow: 0, wantedLanesAttention: 0 };
 
 /** Lanes that keep a middling GPU busy: some ten multiprocessors with 512 lanes each. */
 const DEFAULT_LANES = 5120;
