@@ -5,36 +5,14 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { posix } from 'node:path';
 import glsl from 'vite-plugin-glsl';
-import wabt from 'wabt';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 import { chromiumArgs, chromiumPath, vulkanFolder } from './scripts/software-gpu.mjs';
+import { plainShaders, webAssembly } from './scripts/text-plugins.mjs';
 
 const testing = process.env['VITEST'] !== undefined;
 const executablePath = testing ? await chromiumPath() : '';
 const swiftShader = testing ? (vulkanFolder(executablePath) ?? '') : '';
-
-/** Shaders as they are written, so that the line numbers of a compiler are true. The published builds strip their comments instead. */
-const plainShaders = {
-  name: 'plain-shaders',
-  enforce: 'pre' as const,
-  load: async (id: string) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined),
-};
-
-/** WebAssembly's text becomes its binary, in Base64. */
-const webAssembly = {
-  name: 'web-assembly',
-  enforce: 'pre' as const,
-  async load(id: string) {
-    if (!id.endsWith('.wat')) return undefined;
-    const module = (await wabt()).parseWat(id, await readFile(id, 'utf8'), { simd: true });
-    try {
-      return `export default ${JSON.stringify(Buffer.from(module.toBinary({}).buffer).toString('base64'))}`;
-    } finally {
-      module.destroy();
-    }
-  },
-};
 
 /** Tells browser tests, which have no environment, where to leave the name of their adapter. */
 const adaptersFolder = {

@@ -5,14 +5,15 @@ import { dirname, join } from 'node:path';
 import { chromium } from 'playwright';
 import { createServer } from 'vite';
 import { chromiumArgs, chromiumPath } from '../scripts/software-gpu.mjs';
-import { plainShaders, root } from './load-source.mjs';
+import { plainShaders, webAssembly } from '../scripts/text-plugins.mjs';
+import { root } from './load-source.mjs';
 
 /**
  * @param gpu `swiftshader`: the software GPU that Chromium brings; `any`: the machine's own, for which --enable-unsafe-webgpu is all that is asked
  * @returns the page, its address, and what closes both
  */
 export async function openPage(path, gpu) {
-  const server = await createServer({ root, configFile: false, plugins: [plainShaders], optimizeDeps: { noDiscovery: true }, appType: 'mpa', server: { host: '127.0.0.1', watch: null, hmr: false }, logLevel: 'error' });
+  const server = await createServer({ root, configFile: false, plugins: [plainShaders, webAssembly], optimizeDeps: { noDiscovery: true }, appType: 'mpa', server: { host: '127.0.0.1', watch: null, hmr: false }, logLevel: 'error' });
   await server.listen();
   const args = gpu === 'swiftshader' ? chromiumArgs : ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan'];
   const executablePath = await chromiumPath();

@@ -1,13 +1,14 @@
 // node bench/bundle.mjs FILE: the library as the benchmarks see it (bench/entry.ts), in one file that needs nothing but Node.
 import { basename, dirname, resolve } from 'node:path';
 import { build } from 'vite';
-import { plainShaders, root } from './load-source.mjs';
+import { plainShaders, webAssembly } from '../scripts/text-plugins.mjs';
+import { root } from './load-source.mjs';
 
 const file = resolve(process.argv[2] ?? 'library.mjs');
 await build({
   root,
   configFile: false,
-  plugins: [plainShaders],
+  plugins: [plainShaders, webAssembly],
   logLevel: 'error',
   build: { target: 'es2023', outDir: dirname(file), emptyOutDir: false, lib: { entry: 'bench/entry.ts', formats: ['es'], fileName: () => basename(file) }, minify: false },
 });

@@ -1,27 +1,20 @@
 // Loads modules of src/ into Node as they are, without a build: for the benchmarks, which look at what the package does not export.
 // With BENCH_LIBRARY, the path of bench/entry.ts as one built file, nothing is compiled: for machines that have Node alone.
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-
-/** Shaders as they are written. */
-export const plainShaders = {
-  name: 'plain-shaders',
-  enforce: 'pre',
-  load: async (id) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined),
-};
 
 let server;
 
 /** The exports of a module of the repository, by its path from the root: `await source('src/model/vit.ts')`. */
 export async function source(path) {
   const { createServer } = await import('vite');
+  const { plainShaders, webAssembly } = await import('../scripts/text-plugins.mjs');
   server ??= await createServer({
     root,
     configFile: false,
-    plugins: [plainShaders],
+    plugins: [plainShaders, webAssembly],
     optimizeDeps: { noDiscovery: true },
     server: { middlewareMode: true, watch: null, hmr: false, ws: false },
     appType: 'custom',

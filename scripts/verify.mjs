@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createServer } from 'vite';
 import { chromiumPath, useSwiftShader, vulkanFolder } from './software-gpu.mjs';
+import { plainShaders, webAssembly } from './text-plugins.mjs';
 
 /** The cats of COCO val2017, 640 × 480. */
 const IMAGE = 'https://raw.githubusercontent.com/huggingface/transformers/v4.35.2/tests/fixtures/tests_samples/COCO/000000039769.png';
@@ -117,17 +118,12 @@ async function findGpu() {
 }
 
 function libraryServer() {
-  const shaders = {
-    name: 'plain-shaders',
-    enforce: 'pre',
-    load: async (id) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined),
-  };
   return createServer({
     root: fileURLToPath(new URL('..', import.meta.url)),
     configFile: false,
     logLevel: 'error',
     appType: 'custom',
-    plugins: [shaders],
+    plugins: [plainShaders, webAssembly],
     oxc: { target: 'es2022' }, // Node 20 has no `using`
     server: { middlewareMode: true, hmr: false, ws: false, watch: null },
     optimizeDeps: { noDiscovery: true },

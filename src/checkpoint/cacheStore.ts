@@ -55,6 +55,11 @@ export async function openStore(kind: CacheKind, root: string = NAME): Promise<C
 
 const isMissing = (error: unknown): boolean => error instanceof DOMException && error.name === 'NotFoundError';
 
+/** A file is open for writing. Where there are no locks, a load may be at it: each of its files takes it a moment. */
+const isInUse = (error: unknown): boolean => error instanceof DOMException && error.name === 'NoModificationAllowedError';
+const REMOVE_TRIES = 50;
+const REMOVE_WAIT_MS = 20;
+
 function fileStore(root: FileSystemDirectoryHandle): CacheStore {
   const namesOf = async (directory: FileSystemDirectoryHandle): Promise<string[]> => {
     const names: string[] = [];
@@ -62,9 +67,15 @@ function fileStore(root: FileSystemDirectoryHandle): CacheStore {
     return names;
   };
   const remove = async (directory: FileSystemDirectoryHandle, name: string, recursive: boolean): Promise<void> => {
-    await directory.removeEntry(name, { recursive }).catch((error: unknown) => {
-      if (!isMissing(error)) throw error;
-    });
+    for (let tries = 1; ; tries++) {
+      try {
+        return await directory.removeEntry(name, { recursive });
+      } catch (error) {
+        if (isMissing(error)) return;
+        if (!(isInUse(error) && recursive) || tries === REMOVE_TRIES) throw error;
+        await new Promise((resolve) => setTimeout(resolve, REMOVE_WAIT_MS));
+      }
+    }
   };
   const folder = async (key: string): Promise<CacheFolder> => {
     const directory = await root.getDirectoryHandle(key, { create: true });

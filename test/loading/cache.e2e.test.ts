@@ -26,7 +26,7 @@ beforeEach(async () => {
   Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0 });
 });
 
-describe.each(['opfs', 'cache-api'] as const)('kept in %s', (cache) => {
+describe.each(process.env['TEST_FULL'] === '1' ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('kept in %s', (cache) => {
   test('a second start asks the network for nothing, and gives the same bits', async () => {
     const first = await load(page, { cache });
     expect(first).toMatchObject({ hash: right, loaded: { cache, fetchedBytes: weightsFile.length, cachedBytes: 0 } });

@@ -78,9 +78,12 @@ const families: (readonly [string, Family])[] = [
 
 describe.each(families)('linear, %s', (name, family) => {
   test.each(forms)('%s: every storage, rows and columns that fill no tile', async (form) => {
-    // A software adapter takes seconds to compile one: there, each storage meets one of the shapes, and all of them in the full run if no barriers are in it.
+    // A software adapter takes seconds to compile one: there, each storage meets one of the shapes, and all of them in the full run if no barriers are in it; where
+    // there are, outside the full run, one storage does.
     const all = !gpu.software || (full && family.software);
-    for (const [turn, storage] of storagesOf(gpu).entries()) {
+    const storages = storagesOf(gpu);
+    for (const [turn, storage] of storages.entries()) {
+      if (gpu.software && !full && !family.software && turn < storages.length - 1) continue;
       for (const [inFeatures, outFeatures] of all ? shapes : [shapes[(turn + forms.indexOf(form)) % shapes.length]!]) {
         const layer = randomLayer(form, inFeatures, outFeatures, storage);
         for (const [batch, numTokens] of rowCounts) {
