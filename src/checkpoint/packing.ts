@@ -6,7 +6,7 @@
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernel.js';
-import { int8Scale, PackingMemory, type Place } from './panelMemory.js';
+import { PackingMemory, type Place } from './panelMemory.js';
 import { allBelow, bitsOf } from './turn.js';
 
 /** Receives bytes for the GPU: `data` belongs at byte `offset` of the packed weight, and may be overwritten after the call. */
@@ -111,14 +111,4 @@ export class PanelPacker {
     const panels = Math.ceil(this.#rows / PANEL_COLUMNS);
     this.#write(panels * elements + index * this.#scales.byteLength, new Uint8Array(this.#scales.buffer));
   }
-}
-
-/** The scale of a row of int8 (`int8Scale`). */
-export const rowScale = (values: Float32Array, begin: number, count: number): number => int8Scale(largest(values, begin, count));
-
-/** Largest magnitude among `count` values from `begin` on. */
-function largest(values: Float32Array, begin: number, count: number): number {
-  let most = 0;
-  for (let i = begin; i < begin + count; i++) most = Math.max(most, Math.abs(values[i]!));
-  return most;
 }

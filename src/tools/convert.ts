@@ -2,7 +2,7 @@
 import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32 } from '../checkpoint/float.js';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
 import { placeTensors, type Parameter } from '../checkpoint/names.js';
-import { rowScale } from '../checkpoint/packing.js';
+import { int8Scale } from '../checkpoint/panelMemory.js';
 import { scaleName } from '../checkpoint/quantized.js';
 import { dtypeBits, encodeSafetensorsHeader, type SafetensorsDtype, type SafetensorsHeader, type TensorInfo, type TensorSpec } from '../checkpoint/safetensors.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
@@ -115,7 +115,7 @@ export async function convertCheckpoint(stream: TensorStream, dtype: ConvertedDt
       at += count;
       filled += count;
       if (filled < columns) break;
-      const scale = rowScale(row, 0, columns);
+      const scale = int8Scale(row.reduce((most, value) => Math.max(most, Math.abs(value)), 0));
       scales.push(scale);
       for (const value of row) {
         integers[to_] = Math.round(value / (scale || 1));

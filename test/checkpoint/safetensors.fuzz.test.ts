@@ -5,8 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SafetensorsError, dtypeBits, inFileOrder, parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { full } from '../full.ts';
 
-const RUNS = process.env['TEST_FULL'] === '1' ? 10_000_000 : 150_000;
+const RUNS = full ? 10_000_000 : 150_000;
 const TIMEOUT_MS = Math.max(60_000, RUNS / 10);
 
 const { stackTraceLimit } = Error;

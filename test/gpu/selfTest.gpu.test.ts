@@ -5,13 +5,12 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
 import { targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/selfTest.ts';
+import { full } from '../full.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 import { tiny as narrow } from './tiny.ts';
 
 /** As wide as the self-test's attention, so that it is compiled once. */
 const tiny = { ...narrow, embedDim: 128, numHeads: 2 };
-
-const full = process.env['TEST_FULL'] === '1';
 
 test('the kernels of this adapter pass, in every storage, and nothing stays on the GPU', async () => {
   const { device, changed } = await wrongDevice([]);

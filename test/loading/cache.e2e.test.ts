@@ -1,6 +1,7 @@
 // What the browser keeps of a model: whole or not at all, read without a network, checked, and given back.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
+import { full } from '../full.ts';
 import { cached, load, makeProfile, open, openSite, removeCached, storedFiles, visit, type Profile, type Site, type Visitor } from './browser.ts';
 import { plainFiles, sha256, shardsOf, weightsFile } from './server.ts';
 
@@ -26,7 +27,7 @@ beforeEach(async () => {
   Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0 });
 });
 
-describe.each(process.env['TEST_FULL'] === '1' ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('kept in %s', (cache) => {
+describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('kept in %s', (cache) => {
   test('a second start asks the network for nothing, and gives the same bits', async () => {
     const first = await load(page, { cache });
     expect(first).toMatchObject({ hash: right, loaded: { cache, fetchedBytes: weightsFile.length, cachedBytes: 0 } });

@@ -5,6 +5,7 @@ import type { Node } from '../../src/graph/graph.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { gelu, silu } from '../reference/activation.ts';
 import * as twins from '../reference/linear.ts';
+import { full } from '../full.ts';
 import { bitsOf, familiesOf, nodeOf, openGpu, packWeight, runNode, storagesOf, tokenRows, type PackedWeight } from './harness.ts';
 
 /**
@@ -56,7 +57,6 @@ const rowCounts = [
 ] as const;
 
 const gpu = await openGpu();
-const full = process.env['TEST_FULL'] === '1';
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 

@@ -1,6 +1,7 @@
 // The library in a worker, as it is published: the same numbers, the same errors, and an end.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
+import { full } from '../full.ts';
 import { openWorkerSite, type Globals, type PageModel, type WorkerModel, type WorkerSite } from './site.ts';
 
 let site: WorkerSite;
@@ -348,7 +349,7 @@ describe('the worker', () => {
     ['end', 'WORKER_LOST', /^The worker has ended/],
     ['lose the device', 'DEVICE_LOST', /^The GPU device was lost/],
   ];
-  test.each(process.env['TEST_FULL'] === '1' ? sabotages : sabotages.slice(1, 2))('that is told to %s rejects all that waits, and the next load works', async (what, code, message) => {
+  test.each(full ? sabotages : sabotages.slice(1, 2))('that is told to %s rejects all that waits, and the next load works', async (what, code, message) => {
     const found = await page.evaluate(async (order) => {
       const { worker } = globalThis as unknown as Globals;
       const options = { selfTest: false, workerUrl: '/sabotage.js', cache: 'none' } as const;
