@@ -72,7 +72,7 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
   let at_weight = lane_x * PITCH;
 
   var tile: Tile;
-  for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
+  for (var step = select(0u, IN_PADDED / TILE_K, is_tail(first)); step < IN_PADDED / TILE_K; step++) {
     // A lane stages 4 k of one group of rows, of which there are 16 (the first 64 lanes do); and the weights of one group of columns at every fourth k.
     if (LANES_X == 8u || lane < 64u) {
       let quarter = lane % 4u;
@@ -97,29 +97,30 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
     for (var turn = 0u; turn < TILE_K / 2u; turn++) {
       let even0 = tile_x[at_x + turn];
       let odd0 = tile_x[GROUPS * PITCH + at_x + turn];
-      let even4 = tile_x[8u * PITCH + at_x + turn];
-      let odd4 = tile_x[(GROUPS + 8u) * PITCH + at_x + turn];
       let even_left = vec4f(tile_weight[at_weight + turn]);
-      let odd_left = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);
       let even_right = vec4f(tile_weight[LANES_X * PITCH + at_weight + turn]);
+      let odd_left = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);
       let odd_right = vec4f(tile_weight[(COLUMN_GROUPS + LANES_X) * PITCH + at_weight + turn]);
-      // Even and odd of one sum together: what lies between them would need a register of its own in Mesa's compiler for Intel.
-      tile.left0 = fma(vec4f(odd0.x), odd_left, fma(vec4f(even0.x), even_left, tile.left0));
+      let odd4 = tile_x[(GROUPS + 8u) * PITCH + at_x + turn];
+      let even4 = tile_x[8u * PITCH + at_x + turn];
+      // Even and odd of one sum together: what lies between them would need a register of its own in Mesa's compiler for Intel. Of some 150 orders of all this, this
+      // one has it wait least on Arc.
       tile.right0 = fma(vec4f(odd0.x), odd_right, fma(vec4f(even0.x), even_right, tile.right0));
-      tile.left1 = fma(vec4f(odd0.y), odd_left, fma(vec4f(even0.y), even_left, tile.left1));
+      tile.left0 = fma(vec4f(odd0.x), odd_left, fma(vec4f(even0.x), even_left, tile.left0));
       tile.right1 = fma(vec4f(odd0.y), odd_right, fma(vec4f(even0.y), even_right, tile.right1));
-      tile.left2 = fma(vec4f(odd0.z), odd_left, fma(vec4f(even0.z), even_left, tile.left2));
+      tile.left1 = fma(vec4f(odd0.y), odd_left, fma(vec4f(even0.y), even_left, tile.left1));
       tile.right2 = fma(vec4f(odd0.z), odd_right, fma(vec4f(even0.z), even_right, tile.right2));
-      tile.left3 = fma(vec4f(odd0.w), odd_left, fma(vec4f(even0.w), even_left, tile.left3));
+      tile.left2 = fma(vec4f(odd0.z), odd_left, fma(vec4f(even0.z), even_left, tile.left2));
       tile.right3 = fma(vec4f(odd0.w), odd_right, fma(vec4f(even0.w), even_right, tile.right3));
-      tile.left4 = fma(vec4f(odd4.x), odd_left, fma(vec4f(even4.x), even_left, tile.left4));
+      tile.left3 = fma(vec4f(odd0.w), odd_left, fma(vec4f(even0.w), even_left, tile.left3));
       tile.right4 = fma(vec4f(odd4.x), odd_right, fma(vec4f(even4.x), even_right, tile.right4));
-      tile.left5 = fma(vec4f(odd4.y), odd_left, fma(vec4f(even4.y), even_left, tile.left5));
+      tile.left4 = fma(vec4f(odd4.x), odd_left, fma(vec4f(even4.x), even_left, tile.left4));
       tile.right5 = fma(vec4f(odd4.y), odd_right, fma(vec4f(even4.y), even_right, tile.right5));
-      tile.left6 = fma(vec4f(odd4.z), odd_left, fma(vec4f(even4.z), even_left, tile.left6));
+      tile.left5 = fma(vec4f(odd4.y), odd_left, fma(vec4f(even4.y), even_left, tile.left5));
       tile.right6 = fma(vec4f(odd4.z), odd_right, fma(vec4f(even4.z), even_right, tile.right6));
-      tile.left7 = fma(vec4f(odd4.w), odd_left, fma(vec4f(even4.w), even_left, tile.left7));
+      tile.left6 = fma(vec4f(odd4.z), odd_left, fma(vec4f(even4.z), even_left, tile.left6));
       tile.right7 = fma(vec4f(odd4.w), odd_right, fma(vec4f(even4.w), even_right, tile.right7));
+      tile.left7 = fma(vec4f(odd4.w), odd_left, fma(vec4f(even4.w), even_left, tile.left7));
     }
     workgroupBarrier();
   }
@@ -134,9 +135,11 @@ fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id)
   let tile = multiply(first, workgroup.x * COLUMN_GROUPS + (local.y * LANES_X + local.x) % COLUMN_GROUPS, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store(row, left, tile.left0 + bias_left);
-  store(row, right, tile.right0 + bias_right);
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store(row, left, tail_row(tail, row, left, tile.left0) + bias_left);
+  store(row, right, tail_row(tail, row, right, tile.right0) + bias_right);
+  if (tail) { return; }
   store(row + 1u, left, tile.left1 + bias_left);
   store(row + 1u, right, tile.right1 + bias_right);
   store(row + 2u, left, tile.left2 + bias_left);
@@ -161,9 +164,11 @@ fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
   let tile = multiply(first, workgroup.x * COLUMN_GROUPS + (local.y * LANES_X + local.x) % COLUMN_GROUPS, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store(row, left, gelu(tile.left0 + bias_left));
-  store(row, right, gelu(tile.right0 + bias_right));
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store(row, left, gelu(tail_row(tail, row, left, tile.left0) + bias_left));
+  store(row, right, gelu(tail_row(tail, row, right, tile.right0) + bias_right));
+  if (tail) { return; }
   store(row + 1u, left, gelu(tile.left1 + bias_left));
   store(row + 1u, right, gelu(tile.right1 + bias_right));
   store(row + 2u, left, gelu(tile.left2 + bias_left));
@@ -188,9 +193,11 @@ fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local
   let tile = multiply(first, workgroup.x * COLUMN_GROUPS + (local.y * LANES_X + local.x) % COLUMN_GROUPS, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store_scaled(row, left, tile.left0 + bias_left);
-  store_scaled(row, right, tile.right0 + bias_right);
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store_scaled(row, left, tail_row(tail, row, left, tile.left0) + bias_left);
+  store_scaled(row, right, tail_row(tail, row, right, tile.right0) + bias_right);
+  if (tail) { return; }
   store_scaled(row + 1u, left, tile.left1 + bias_left);
   store_scaled(row + 1u, right, tile.right1 + bias_right);
   store_scaled(row + 2u, left, tile.left2 + bias_left);
@@ -217,8 +224,10 @@ fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocat
   let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * LANES_X + stored - LANES_X, workgroup.x * LANES_X + stored, stored < LANES_X), local);
   let bias_gate = bias[min(gate, OUT_VECTORS - 1u)];
   let bias_up = bias[min(up, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store_gated(row, gate, tile.left0 + bias_gate, tile.right0 + bias_up);
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store_gated(row, gate, tail_row(tail, row, gate, tile.left0) + bias_gate, tail_row(tail, row, up, tile.right0) + bias_up);
+  if (tail) { return; }
   store_gated(row + 1u, gate, tile.left1 + bias_gate, tile.right1 + bias_up);
   store_gated(row + 2u, gate, tile.left2 + bias_gate, tile.right2 + bias_up);
   store_gated(row + 3u, gate, tile.left3 + bias_gate, tile.right3 + bias_up);

@@ -60,7 +60,7 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
   let at_weight = lane_x * PITCH;
 
   var tile: Tile;
-  for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
+  for (var step = select(0u, IN_PADDED / TILE_K, is_tail(first)); step < IN_PADDED / TILE_K; step++) {
     // A lane stages 4 k of one group of rows, of which there are 8; and the weights of one group of columns at every fourth k.
     let row = first + lane_y * 4u;
     let vector = step * (TILE_K / 4u) + lane_x;
@@ -114,9 +114,11 @@ fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id)
   let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store(row, left, tile.left0 + bias_left);
-  store(row, right, tile.right0 + bias_right);
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store(row, left, tail_row(tail, row, left, tile.left0) + bias_left);
+  store(row, right, tail_row(tail, row, right, tile.right0) + bias_right);
+  if (tail) { return; }
   store(row + 1u, left, tile.left1 + bias_left);
   store(row + 1u, right, tile.right1 + bias_right);
   store(row + 2u, left, tile.left2 + bias_left);
@@ -133,9 +135,11 @@ fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
   let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store(row, left, gelu(tile.left0 + bias_left));
-  store(row, right, gelu(tile.right0 + bias_right));
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store(row, left, gelu(tail_row(tail, row, left, tile.left0) + bias_left));
+  store(row, right, gelu(tail_row(tail, row, right, tile.right0) + bias_right));
+  if (tail) { return; }
   store(row + 1u, left, gelu(tile.left1 + bias_left));
   store(row + 1u, right, gelu(tile.right1 + bias_right));
   store(row + 2u, left, gelu(tile.left2 + bias_left));
@@ -152,9 +156,11 @@ fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local
   let tile = multiply(first, workgroup.x * PANEL + (local.y * 8u + local.x) % PANEL, local);
   let bias_left = bias[min(left, OUT_VECTORS - 1u)];
   let bias_right = bias[min(right, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store_scaled(row, left, tile.left0 + bias_left);
-  store_scaled(row, right, tile.right0 + bias_right);
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store_scaled(row, left, tail_row(tail, row, left, tile.left0) + bias_left);
+  store_scaled(row, right, tail_row(tail, row, right, tile.right0) + bias_right);
+  if (tail) { return; }
   store_scaled(row + 1u, left, tile.left1 + bias_left);
   store_scaled(row + 1u, right, tile.right1 + bias_right);
   store_scaled(row + 2u, left, tile.left2 + bias_left);
@@ -173,8 +179,10 @@ fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocat
   let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * 8u + stored - 8u, workgroup.x * 8u + stored, stored < 8u), local);
   let bias_gate = bias[min(gate, OUT_VECTORS - 1u)];
   let bias_up = bias[min(up, OUT_VECTORS - 1u)];
-  let row = first + local.y * 4u;
-  store_gated(row, gate, tile.left0 + bias_gate, tile.right0 + bias_up);
+  let tail = is_tail(first);
+  let row = first + local.y * select(4u, 1u, tail);
+  store_gated(row, gate, tail_row(tail, row, gate, tile.left0) + bias_gate, tail_row(tail, row, up, tile.right0) + bias_up);
+  if (tail) { return; }
   store_gated(row + 1u, gate, tile.left1 + bias_gate, tile.right1 + bias_up);
   store_gated(row + 2u, gate, tile.left2 + bias_gate, tile.right2 + bias_up);
   store_gated(row + 3u, gate, tile.left3 + bias_gate, tile.right3 + bias_up);

@@ -93,8 +93,13 @@ fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
 fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first = workgroup.y * TILE_ROWS;
   let group = workgroup.x * GROUPS + local.x;
-  let tile = multiply(first, group, local);
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  if (is_tail(first)) {
+    let row = first + local.y;
+    store(row, group, tail_row(true, row, group, vec4f()) + bias_here);
+    return;
+  }
+  let tile = multiply(first, group, local);
   let row = first + local.y * 4u;
   store(row, group, tile.row0 + bias_here);
   store(row + 1u, group, tile.row1 + bias_here);
@@ -106,8 +111,13 @@ fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id)
 fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first = workgroup.y * TILE_ROWS;
   let group = workgroup.x * GROUPS + local.x;
-  let tile = multiply(first, group, local);
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  if (is_tail(first)) {
+    let row = first + local.y;
+    store(row, group, gelu(tail_row(true, row, group, vec4f()) + bias_here));
+    return;
+  }
+  let tile = multiply(first, group, local);
   let row = first + local.y * 4u;
   store(row, group, gelu(tile.row0 + bias_here));
   store(row + 1u, group, gelu(tile.row1 + bias_here));
@@ -119,8 +129,13 @@ fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
 fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first = workgroup.y * TILE_ROWS;
   let group = workgroup.x * GROUPS + local.x;
-  let tile = multiply(first, group, local);
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  if (is_tail(first)) {
+    let row = first + local.y;
+    store_scaled(row, group, tail_row(true, row, group, vec4f()) + bias_here);
+    return;
+  }
+  let tile = multiply(first, group, local);
   let row = first + local.y * 4u;
   store_scaled(row, group, tile.row0 + bias_here);
   store_scaled(row + 1u, group, tile.row1 + bias_here);
@@ -134,8 +149,14 @@ fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocat
   // The tile's first 4 groups are gates, its last 4 the ups that belong to them.
   let gate = workgroup.x * 4u + local.x % 4u;
   let group = select(OUT_VECTORS / 2u + gate, gate, local.x < 4u);
-  let tile = multiply(first, group, local);
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
+  let tail = is_tail(first);
+  var tile: Tile;
+  if (tail) {
+    tile.row0 = tail_row(true, first + local.y, group, vec4f());
+  } else {
+    tile = multiply(first, group, local);
+  }
   // A lane has gates or ups of four rows; from workgroup memory, which is free now, it gets both of two rows.
   let to = local.y * (4u * GROUPS) + local.x;
   tile_x[to] = tile.row0 + bias_here;
@@ -143,6 +164,10 @@ fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocat
   tile_x[to + 2u * GROUPS] = tile.row2 + bias_here;
   tile_x[to + 3u * GROUPS] = tile.row3 + bias_here;
   workgroupBarrier();
+  if (tail) {
+    if (local.x < 4u) { store_gated(first + local.y, gate, tile_x[to], tile_x[to + 4u]); }
+    return;
+  }
   let row = local.y * 4u + local.x / 4u * 2u;
   let at = row * GROUPS + local.x % 4u;
   store_gated(first + row, gate, tile_x[at], tile_x[at + 4u]);

@@ -25,6 +25,8 @@ export interface Canary {
 
 /** A batch of 2, 5 × 13 patches, 4 registers: 70 tokens an image, 140 rows, 130 patches. */
 const canarySize: ForwardSize = { batch: 2, rows: 5, cols: 13, numTokens: 70 };
+/** One of its images: six rows are left behind tiles of 64 and of 32, for which a linear layer makes no tile; of 140 there are twelve. */
+const tailSize: ForwardSize = { ...canarySize, batch: 1 };
 
 const { batch, rows: gridRows, cols: gridCols, numTokens } = canarySize;
 const ROWS = batch * numTokens;
@@ -82,24 +84,28 @@ function makeCanaries(): Canary[] {
   const [outFeatures, outGated] = [140, 136];
   const [weight, bias, gamma, residual] = [exactWeights(outFeatures, inFeatures), uniform(outFeatures), uniform(outFeatures), uniform(ROWS * outFeatures)];
   const sums = once(() => products(ROWS, inFeatures, outFeatures, (row, k) => x[row * inFeatures + k]!, weight, bias));
-  const inputX = input('x', [ROWS, inFeatures], x);
   const matrix = input('weight', [outFeatures, inFeatures], weight);
   const inputBias = input('bias', [outFeatures], bias);
   const gated = input('w12 weight', [outGated, inFeatures], weight.slice(0, outGated * inFeatures));
-  nodes.push(
-    { output: graph.linear('linear', inputX, matrix, inputBias), matrix, answer: sums },
-    { output: graph.linearGelu('linear_gelu', inputX, matrix, inputBias), matrix, answer: () => gelu(sums()) },
-    {
-      output: graph.linearSwiglu('linear_swiglu', inputX, gated, input('w12 bias', [outGated], bias.slice(0, outGated))),
-      matrix: gated,
-      answer: () => swiglu(sums(), outFeatures, outGated / 2),
-    },
-    {
-      output: graph.linearScaleResidual('linear_scale_residual', inputX, matrix, inputBias, input('gamma', [outFeatures], gamma), input('residual', [ROWS, outFeatures], residual)),
-      matrix,
-      answer: () => scaleResidual(sums(), gamma, residual),
-    },
-  );
+  const gatedBias = input('w12 bias', [outGated], bias.slice(0, outGated));
+  const inputGamma = input('gamma', [outFeatures], gamma);
+  for (const [name, size] of [['', canarySize], ['tail ', tailSize]] as const) {
+    const rows = size.batch * size.numTokens;
+    const inputX = input(`${name}x`, [rows, inFeatures], x.slice(0, rows * inFeatures));
+    const added = input(`${name}residual`, [rows, outFeatures], residual.slice(0, rows * outFeatures));
+    const sumsHere = (): Answer => firstOf(sums(), rows * outFeatures);
+    nodes.push(
+      { size, output: graph.linear(`${name}linear`, inputX, matrix, inputBias), matrix, answer: sumsHere },
+      { size, output: graph.linearGelu(`${name}linear_gelu`, inputX, matrix, inputBias), matrix, answer: () => gelu(sumsHere()) },
+      { size, output: graph.linearSwiglu(`${name}linear_swiglu`, inputX, gated, gatedBias), matrix: gated, answer: () => swiglu(sumsHere(), outFeatures, outGated / 2) },
+      {
+        size,
+        output: graph.linearScaleResidual(`${name}linear_scale_residual`, inputX, matrix, inputBias, inputGamma, added),
+        matrix,
+        answer: () => scaleResidual(sumsHere(), gamma, residual),
+      },
+    );
+  }
 
   const qkv = uniform(ROWS * 3 * EMBED_DIM);
   for (let d = 0; d < HEAD_DIM; d++) qkv[HUGE_ROW * 3 * EMBED_DIM + d]! *= 300; // a query that knows what it wants
@@ -216,6 +222,10 @@ function products(rows: number, inFeatures: number, columns: number, x: (row: nu
   return { values, allowed };
 }
 
+function firstOf({ values, allowed }: Answer, count: number): Answer {
+  return { values: values.subarray(0, count), allowed: allowed.subarray(0, count) };
+}
+
 function scaleResidual({ values, allowed }: Answer, gamma: Float32Array, residual: Float32Array): Answer {
   const scaled = values.map((value, i) => gamma[i % gamma.length]! * value);
   return {
@@ -243,8 +253,8 @@ function erf(x: number): number {
 
 /** Of rows of `columns` sums, the first `half` are gates and the next as many what they multiply. */
 function swiglu(both: Answer, columns: number, half: number): Answer {
-  const values = new Float64Array(ROWS * half);
-  const allowed = new Float64Array(ROWS * half);
+  const values = new Float64Array((both.values.length / columns) * half);
+  const allowed = new Float64Array(values.length);
   for (let i = 0; i < values.length; i++) {
     const at = Math.floor(i / half) * columns + (i % half);
     const [gate, up] = [both.values[at]!, both.values[at + half]!];

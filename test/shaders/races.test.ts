@@ -18,6 +18,9 @@ interface Case {
   readonly elements: number;
 }
 
+/** Nine rows, of which a tile is made, and three, of which none is. */
+const linearSizes = [[1, 1, 1, 9], [1, 1, 1, 3]] as const;
+
 /** Two steps of every loop that has a barrier in it: the second meets what the first has left. */
 const cases: Readonly<Record<string, readonly Case[]>> = {
   layer_norm: [{ constants: { EMBED_DIM: 260, EPS: 'f32(1e-6)' }, size: [1, 1, 1, 1], elements: 260 }],
@@ -27,9 +30,9 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     { constants: { EMBED_DIM: 64, QUERY_GROUPS: 4 }, size: [1, 1, 16, 17], elements: 33 * 192 },
   ],
   attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
-  linear: [8, 16].map((LANES_X) => ({ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32, LANES_X }, size: [1, 1, 1, 3], elements: 64 * 64 })),
-  linear_narrow: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
-  linear_small: [{ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size: [1, 1, 1, 3], elements: 64 * 64 }],
+  linear: [8, 16].flatMap((LANES_X) => linearSizes.map((size) => ({ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32, LANES_X }, size, elements: 64 * 64 }))),
+  linear_narrow: linearSizes.map((size) => ({ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size, elements: 64 * 64 })),
+  linear_small: linearSizes.map((size) => ({ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size, elements: 64 * 64 })),
   search_floor: [{ constants: { IGNORED_BITS: 30 }, size: [9, 3, 1, 9, 3, 0], elements: 9 }],
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };
