@@ -30,6 +30,8 @@ export interface RemoteFile {
   answered: boolean;
   totalBytes: number | undefined;
   validator: string | undefined;
+  /** Whether it came from its start, encoded, and fetch took that off. */
+  encoded: boolean;
 }
 
 const restartable = new WeakSet<object>();
@@ -252,12 +254,16 @@ export class Part {
     checkKind(name, file.url, response);
     const found = validatorOf(headers);
     const fresh = this.at === 0 && file.validator === undefined;
-    if (isPart && fresh && ((found === undefined && !file.pinned) || isCompressed(headers))) {
+    const encoded = isCompressed(headers);
+    if (isPart && fresh && ((found === undefined && !file.pinned) || encoded)) {
       // Nothing would tell whether the next part is of the same version; and what is a part of something else is none of the file. All of it in one answer.
       file.ranges = false;
       this.end = undefined;
       throw new Passing(new SourceError('SOURCE_FETCH', `${name}: expected a part of the file and an ETag or a date, found none.`), 0);
     }
+    // Nobody knows whether such a range counts the file's bytes; and an encoding that fetch does not know is handed on as it is.
+    if (this.at === 0 && !isPart) file.encoded = encoded;
+    else if (encoded && (isPart || !file.encoded)) throw startOver(this.#changed(`Content-Encoding ${headers.get('content-encoding')}`));
     if (isPart) {
       if (range !== undefined && (range.begin !== this.at || range.end <= this.at || (this.end !== undefined && range.end > this.end))) throw new Passing(this.#offRange(`${range.begin} to ${range.end}`));
       if (!fresh && file.validator !== undefined && found !== file.validator && !(conditional && found === undefined)) throw startOver(this.#changed(found ?? 'none'));

@@ -3,7 +3,7 @@ import { encodeSafetensors, encodeSafetensorsHeader, parseSafetensors } from '..
 import { mayStartOver } from '../../src/checkpoint/part.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
 import { openTensors, type TensorPiece } from '../../src/checkpoint/tensorStream.ts';
-import { changing, faults } from './faults.ts';
+import { changing, encodedLater, faults } from './faults.ts';
 import { openServer, sha256, weightsFile, type TestServer } from './server.ts';
 
 let server: TestServer;
@@ -103,6 +103,13 @@ describe('between a server and its file', () => {
     server.fault = changing(({ count }) => count < 2);
     const error = await read().then(() => undefined, (thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
+    expect(mayStartOver(error)).toBe(true);
+  });
+
+  test.each(encodedLater)('what goes on %s, is never taken for bytes of the file', async (_, fault) => {
+    server.fault = fault;
+    const error = await read().then(() => undefined, (thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGED', message: expect.stringMatching(/found Content-Encoding (gzip|x-other)/) as string });
     expect(mayStartOver(error)).toBe(true);
   });
 
