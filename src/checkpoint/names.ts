@@ -243,7 +243,7 @@ function dialectOf(header: SafetensorsHeader): Dialect {
     const found = models.map(({ dialect, tensors }) => `${tensors.size} of ${dialect === 'huggingface' ? 'Hugging Face' : dialect} (${[...tensors.keys()][0]})`);
     throw new CheckpointError(
       'CHECKPOINT_NAMING',
-      `checkpoint: expected the names of one model, in one dialect and with one prefix, found ${found.join(' and ')}. Save the file again from one of them.`,
+      `checkpoint: expected names of one dialect and one prefix, found ${found.join(' and ')}. Save the file again from one of them.`,
     );
   }
   if (model === undefined) {

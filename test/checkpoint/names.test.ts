@@ -252,7 +252,7 @@ describe('placeTensors', () => {
       const message = checkpointError('CHECKPOINT_NAMING', () => placeTensors(headerOf(halves), parameters(tiny)));
       expect(message).toContain(`${one}${tensors[0]!.name})`);
       expect(message).toContain(`${two}${tensors[20]!.name})`);
-      expect(message).toMatch(/expected the names of one model.*found 20 of .* and \d+ of /);
+      expect(message).toMatch(/expected names of one dialect and one prefix, found 20 of .* and \d+ of /);
       expect(inspectCheckpoint(headerOf(halves))).toBeUndefined();
     }
   });
