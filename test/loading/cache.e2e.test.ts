@@ -59,6 +59,28 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect(await cached(page)).toMatchObject([{ complete: true }]);
   });
 
+  test('what a throwing onProgress ends fails with its error, and is gone on with', async () => {
+    const interrupted = (beyond: number): Promise<string> =>
+      page.evaluate(async ([kind, bytes]) => {
+        const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
+        const mine = new TypeError('the page made a mistake');
+        const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => {
+          if (loadedBytes > bytes) throw mine;
+        };
+        return DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, onProgress }).then(() => 'loaded', (thrown: unknown) => (thrown === mine ? 'its own error' : String(thrown)));
+      }, [cache, beyond] as const);
+    site.bytesPerSecond = 600_000;
+    expect(await interrupted(1_500_000)).toBe('its own error');
+    expect(await cached(page)).toMatchObject([{ complete: false }]);
+    expect(await interrupted(0)).toBe('its own error'); // now while what is kept is read
+    expect(await cached(page)).toMatchObject([{ complete: false }]);
+    site.bytesPerSecond = 0;
+    const { hash, loaded } = await load(page, { cache });
+    expect(hash).toBe(right);
+    expect(loaded.cachedBytes).toBeGreaterThan(0);
+    expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length - 500_000);
+  });
+
   test('a file that has changed since is fetched from its start', async () => {
     site.bytesPerSecond = 600_000;
     await page.evaluate(async (kind) => {
