@@ -2,30 +2,20 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { full } from '../full.ts';
-import { cached, load, makeProfile, open, openSite, removeCached, storedFiles, visit, type Profile, type Site, type Visitor } from './browser.ts';
+import { cached, load, open, openVisit, removeCached, renew, storedFiles, type Site, type Visit } from './browser.ts';
 import { plainFiles, sha256, shardsOf, weightsFile } from './server.ts';
 
+let visitor: Visit;
 let site: Site;
-let profile: Profile;
-let visitor: Visitor;
 let page: Page;
 let right: number;
 beforeAll(async () => {
-  site = await openSite();
-  profile = makeProfile();
-  visitor = await visit(profile, site);
-  page = visitor.page;
+  visitor = await openVisit();
+  ({ site, page } = visitor);
   right = (await load(page, { cache: 'none' })).hash;
 });
-afterAll(async () => {
-  await visitor.context.close();
-  await site.close();
-  profile.remove();
-});
-beforeEach(async () => {
-  await removeCached(page);
-  Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0 });
-});
+afterAll(() => visitor.close());
+beforeEach(() => renew(visitor));
 
 describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('kept in %s', (cache) => {
   test('a second start asks the network for nothing, and gives the same bits', async () => {
