@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs a GPU, and the package `webgpu`.
-import { mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -9,7 +10,8 @@ npx dinov2-webgpu inspect FILE                                what a safetensors
 npx dinov2-webgpu synthetic SIZE FOLDER [--registers] [--seed N]   weights by formula: small, base, large, giant
 npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
     [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]
-    images lie as in their files: Exif's orientation is ignored, as Pillow ignores it`;
+    images lie as in their files: Exif's orientation is ignored, as Pillow ignores it
+What is there is written over with --force alone.`;
 
 class Usage extends Error {}
 
@@ -20,11 +22,18 @@ const tools = await import('../dist/tools.js').catch((cause) => {
 
 const partOf = (path) => `${path}.part`;
 
-/** Writes a file under another name, and gives it its own when it is whole. */
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+/** Writes a file under another name, and gives it its own when it is whole. Whoever ends the process, by Ctrl-C say, finds nothing of it. */
 async function writing(path, write) {
   await mkdir(dirname(path), { recursive: true });
   const part = partOf(path);
   const file = await open(part, 'w');
+  const ended = (signal) => {
+    rmSync(part, { force: true });
+    process.kill(process.pid, signal); // which nobody listens to any more
+  };
+  for (const signal of ENDING) process.once(signal, ended);
   try {
     await write(file);
     await file.close();
@@ -33,6 +42,8 @@ async function writing(path, write) {
     await file.close();
     await rm(part, { force: true });
     throw error;
+  } finally {
+    for (const signal of ENDING) process.off(signal, ended);
   }
 }
 
@@ -84,18 +95,33 @@ async function checkApart(command, inputs, outputs) {
   if (same >= 0) throw new Usage(`${command}: expected --out to be another place than what is read, found ${outputs[same]}, which would be written over. Give a place of its own.`);
 }
 
-async function convert([input, ...rest], { dtype, out }) {
+/** What is there already, and was not made to be lost. */
+async function checkFree(command, outputs, force) {
+  for (const path of force ? [] : outputs) {
+    const there = await lstat(path).catch((error) => {
+      if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
+      return undefined;
+    });
+    if (there) throw new Usage(`${command}: expected no ${path} yet, found one, which would be written over. Give another place, or --force.`);
+  }
+}
+
+async function convert([input, ...rest], { dtype, out, force }) {
   if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out) throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
   const path = join(out, 'model.safetensors');
   await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path, partOf(path)]);
+  await checkFree('convert', [path], force);
+  const configPath = join(out, 'config.json');
   const bar = progressBar('convert');
   const stream = await openIn(input, ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes ?? Infinity));
   const config = await configOf(input, stream.header);
+  const same = config !== undefined && (await readFile(configPath, 'utf8').catch(() => undefined)) === config;
+  if (config !== undefined && !same) await checkFree('convert', [configPath], force);
   let header;
   await writing(path, async (file) => {
     header = await tools.convertCheckpoint(stream, dtype, (position, bytes) => writeAll(file, bytes, position));
     await file.sync();
-    if (config !== undefined) await writeText(join(out, 'config.json'), config);
+    if (config !== undefined && !same) await writeText(configPath, config);
   });
   console.log(`${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes, where there were ${stream.header.fileBytes}`);
 }
@@ -107,16 +133,18 @@ async function inspect([path, ...rest]) {
   console.log(tools.describeCheckpoint(stream.header));
 }
 
-async function synthetic([size, folder, ...rest], { registers, seed = '0' }) {
+async function synthetic([size, folder, ...rest], { registers, seed = '0', force }) {
   if (!['small', 'base', 'large', 'giant'].includes(size) || !folder || rest.length > 0 || !/^\d{1,9}$/.test(seed)) throw new Usage('synthetic: expected small, base, large or giant, a folder, and a whole number as --seed.');
+  const path = join(folder, 'model.safetensors');
+  const configPath = join(folder, 'config.json');
+  await checkFree('synthetic', [path, configPath], force);
   const config = tools.configOf(size, { registers: registers ?? false });
   const bar = progressBar('synthetic');
   const { header, pieces } = tools.syntheticStream(tools.huggingFaceTensors(tools.parameters(config)), { seed: Number(seed), onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes) });
-  const path = join(folder, 'model.safetensors');
   await writing(path, async (file) => {
     await writeAll(file, tools.encodeSafetensorsHeader(header.tensors, header.metadata).bytes, 0);
     for await (const { info, offset, bytes } of pieces) await writeAll(file, bytes, info.begin + offset);
-    await writeText(join(folder, 'config.json'), `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`);
+    await writeText(configPath, `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`);
   });
   console.log(`${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes`);
 }
@@ -149,7 +177,7 @@ async function readImage(path) {
   return { data: rgba, width: info.width, height: info.height };
 }
 
-async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype = 'fp32', pooling = 'cls', normalize = true, batch = '8' }) {
+async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype = 'fp32', pooling = 'cls', normalize = true, batch = '8', force }) {
   const format = extname(out ?? '');
   if (images.length === 0 || !['.npy', '.safetensors'].includes(format)) throw new Usage('embed: expected images, and --out FILE.npy or FILE.safetensors.');
   const among = (name, value, values) => {
@@ -161,7 +189,9 @@ async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype =
   const namesPath = `${out}.txt`; // a .npy has no room for names: each has a line there
   const broken = images.find((path) => format === '.npy' && /[\r\n]/.test(path));
   if (broken !== undefined) throw new Usage(`embed: expected names of one line each, found ${JSON.stringify(broken)}. Write a .safetensors file.`);
-  await checkApart('embed', [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')], format === '.npy' ? [out, partOf(out), namesPath, partOf(namesPath)] : [out, partOf(out)]);
+  const outputs = format === '.npy' ? [out, namesPath] : [out];
+  await checkApart('embed', [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')], outputs.flatMap((path) => [path, partOf(path)]));
+  await checkFree('embed', outputs, force);
   const gpu = await openGpu();
   const { DINOv2 } = await import('../dist/index.js');
   const here = (await stat(id).catch(() => undefined))?.isDirectory(); // as in Python, a folder goes before an id of the hub, which it may look like
@@ -217,6 +247,7 @@ try {
       pooling: { type: 'string' },
       normalize: { type: 'boolean' },
       batch: { type: 'string' },
+      force: { type: 'boolean' },
     },
   });
   const [name, ...rest] = positionals;

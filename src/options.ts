@@ -37,6 +37,7 @@ export interface LoadOptions {
   readonly device?: GPUDevice | undefined;
   /** Stops the load; the promise rejects with the signal's reason, and nothing stays behind on the GPU. */
   readonly signal?: AbortSignal | undefined;
+  /** What it throws ends the load, as the signal does: the promise rejects with it. */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 

@@ -40,6 +40,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     answered: false,
     totalBytes: options.known?.fileBytes,
     validator: options.known?.validator,
+    encoded: false,
   };
   if (options.known && file.validator === undefined && !file.pinned) {
     throw startOver(new SourceError('SOURCE_CHANGED', `${name}: expected the version that it was begun with, found no way to tell. Load it again.`));

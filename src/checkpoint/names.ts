@@ -158,7 +158,7 @@ export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[
  * Says where every tensor of a file belongs, in either dialect, with or without a prefix (`dinov2.`, `dinov2_with_registers.`,
  * `backbone.`). `mask_token` may be absent: it has no placement then.
  *
- * @throws {CheckpointError} CHECKPOINT_NAMING when the file mixes the dialects or has neither; CHECKPOINT_TENSORS when tensors are
+ * @throws {CheckpointError} CHECKPOINT_NAMING when the file mixes dialects or prefixes, or has neither dialect; CHECKPOINT_TENSORS when tensors are
  *   missing, surplus, misshapen or there twice; CHECKPOINT_DTYPE when only element types are wrong (F32, F16 and BF16 can be read).
  *   One error lists all of it.
  */
@@ -215,22 +215,38 @@ export function placeTensors(header: SafetensorsHeader, parameters: readonly Par
   return { placements, ignored, dialect };
 }
 
-/** The dialect of a file's names, or an error when it has both or neither. */
-function dialectOf(header: SafetensorsHeader): Dialect {
-  const examples: Record<Dialect, string[]> = { huggingface: [], facebookresearch: [] };
+/** One dialect with one prefix, and a file's names that have both, with their translations. */
+interface Model {
+  readonly dialect: Dialect;
+  readonly tensors: Map<string, Part>;
+}
+
+/** The models of a file, as far as names tell them apart: one, of a sound file. */
+function modelsOf(header: SafetensorsHeader): Model[] {
+  const models = new Map<string, Model>();
   for (const name of header.tensors.keys()) {
     const part = translate(name);
-    if (part !== undefined) examples[part.dialect].push(name);
+    if (part === undefined) continue;
+    const { dialect, prefix } = part;
+    const model = models.get(prefix + dialect) ?? { dialect, tensors: new Map() };
+    models.set(prefix + dialect, model);
+    model.tensors.set(name, part);
   }
-  const { huggingface, facebookresearch } = examples;
-  if (huggingface.length > 0 && facebookresearch.length > 0) {
+  return [...models.values()];
+}
+
+/** The dialect of a file's names, or an error when there are several models' or none. */
+function dialectOf(header: SafetensorsHeader): Dialect {
+  const models = modelsOf(header);
+  const [model] = models;
+  if (models.length > 1) {
+    const found = models.map(({ dialect, tensors }) => `${tensors.size} of ${dialect === 'huggingface' ? 'Hugging Face' : dialect} (${[...tensors.keys()][0]})`);
     throw new CheckpointError(
       'CHECKPOINT_NAMING',
-      `checkpoint: expected the names of one dialect, found ${huggingface.length} of Hugging Face (${huggingface[0]}) and ` +
-        `${facebookresearch.length} of facebookresearch (${facebookresearch[0]}). Save the file again from one of them.`,
+      `checkpoint: expected names of one dialect and one prefix, found ${found.join(' and ')}. Save the file again from one of them.`,
     );
   }
-  if (huggingface.length === 0 && facebookresearch.length === 0) {
+  if (model === undefined) {
     const names = [...header.tensors.keys()];
     const found = names.length === 0 ? 'no tensors' : `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;
     throw new CheckpointError(
@@ -239,24 +255,17 @@ function dialectOf(header: SafetensorsHeader): Dialect {
         'This file holds no DINOv2: take model.safetensors from a repository such as facebook/dinov2-small.',
     );
   }
-  return huggingface.length > 0 ? 'huggingface' : 'facebookresearch';
+  return model.dialect;
 }
 
 /**
- * Reads a model's architecture off a file's names and shapes: undefined when the file mixes dialects, lacks a tensor that the
+ * Reads a model's architecture off a file's names and shapes: undefined when the file mixes dialects or prefixes, lacks a tensor that the
  * answer needs, or has no square grid of positions. Shapes are not checked otherwise: placeTensors does that.
  */
 export function inspectCheckpoint(header: SafetensorsHeader): Architecture | undefined {
-  const shapes = new Map<string, readonly number[]>();
-  let dialect: Dialect | undefined;
-  for (const [file, { shape }] of header.tensors) {
-    const part = translate(file);
-    if (part === undefined) continue;
-    dialect ??= part.dialect;
-    if (part.dialect !== dialect) return undefined;
-    shapes.set(part.parameter, shape);
-  }
-  return dialect && architectureOf(shapes, dialect);
+  const [model, ...others] = modelsOf(header);
+  if (!model || others.length > 0) return undefined;
+  return architectureOf(new Map([...model.tensors].map(([name, { parameter }]) => [parameter, header.tensors.get(name)!.shape])), model.dialect);
 }
 
 /**

@@ -30,6 +30,8 @@ export interface RemoteFile {
   answered: boolean;
   totalBytes: number | undefined;
   validator: string | undefined;
+  /** Whether it came from its start, encoded, and fetch took that off. */
+  encoded: boolean;
 }
 
 const restartable = new WeakSet<object>();
@@ -219,7 +221,7 @@ export class Part {
     }
     file.answered = true;
     try {
-      return this.#accept(response, partly, conditional, abort);
+      return await this.#accept(response, partly, conditional, abort);
     } catch (error) {
       release(response.body, error);
       throw error;
@@ -227,7 +229,7 @@ export class Part {
   }
 
   /** What to make of an answer. */
-  #accept(response: Response, partly: boolean, conditional: boolean, abort: AbortController): Body {
+  #accept(response: Response, partly: boolean, conditional: boolean, abort: AbortController): Body | Promise<Body> {
     const file = this.#file;
     const { name } = file;
     const { status, headers } = response;
@@ -240,11 +242,7 @@ export class Part {
       file.totalBytes = this.at;
       return { reader: undefined, begin: this.at, end: this.at, part: true, skip: 0, abort };
     }
-    if (partly && status === 416 && this.at === 0) {
-      file.ranges = false; // an empty file has no first byte
-      this.end = undefined;
-      throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response), { status }), 0);
-    }
+    if (partly && status === 416 && this.at === 0) return this.#openWhole(response); // an empty file has no first byte
     if (!response.ok || (status === 206 && !isPart)) {
       if (this.at > 0 && status === 416) throw startOver(this.#changed('no such bytes in it any more'));
       throw new SourceError('SOURCE_FETCH', statusMessage(name, response), { status });
@@ -252,12 +250,12 @@ export class Part {
     checkKind(name, file.url, response);
     const found = validatorOf(headers);
     const fresh = this.at === 0 && file.validator === undefined;
-    if (isPart && fresh && ((found === undefined && !file.pinned) || isCompressed(headers))) {
-      // Nothing would tell whether the next part is of the same version; and what is a part of something else is none of the file. All of it in one answer.
-      file.ranges = false;
-      this.end = undefined;
-      throw new Passing(new SourceError('SOURCE_FETCH', `${name}: expected a part of the file and an ETag or a date, found none.`), 0);
-    }
+    const encoded = isCompressed(headers);
+    // Nothing would tell whether the next part is of the same version; and what is a part of something else is none of the file.
+    if (isPart && fresh && ((found === undefined && !file.pinned) || encoded)) return this.#openWhole(response);
+    // Nobody knows whether such a range counts the file's bytes; and an encoding that fetch does not know is handed on as it is.
+    if (this.at === 0 && !isPart) file.encoded = encoded;
+    else if (encoded && (isPart || !file.encoded)) throw startOver(this.#changed('a Content-Encoding'));
     if (isPart) {
       if (range !== undefined && (range.begin !== this.at || range.end <= this.at || (this.end !== undefined && range.end > this.end))) throw new Passing(this.#offRange(`${range.begin} to ${range.end}`));
       if (!fresh && file.validator !== undefined && found !== file.validator && !(conditional && found === undefined)) throw startOver(this.#changed(found ?? 'none'));
@@ -277,6 +275,14 @@ export class Part {
     file.totalBytes ??= totalBytes;
     file.validator ??= found;
     return body(totalBytes);
+  }
+
+  /** All of it in one answer, in place of this one. */
+  #openWhole({ body }: Response): Promise<Body> {
+    release(body, undefined);
+    this.#file.ranges = false;
+    this.end = undefined;
+    return this.#open();
   }
 
   #offRange(found: string): SourceError {

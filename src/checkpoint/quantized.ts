@@ -1,6 +1,7 @@
 /**
  * int8 in a checkpoint, as `dinov2-webgpu convert --dtype int8` writes it: a matrix `NAME` is I8 (rows, columns …), and `NAME_scale` beside it is F32
  * (rows): the weight is integer · scale of its row. Scales stand before the matrices in the file, as wider elements do, so they are at hand in time.
+ * Such a scale is the float nearest to max |w| / 127, and comes out again, to the last bit, where the matrix is loaded as int8.
  */
 import { CheckpointError } from '../errors.js';
 import { f32ToF32 } from './float.js';

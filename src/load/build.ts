@@ -23,7 +23,8 @@ export interface Making {
   readonly gpu: Gpu;
   readonly choosing: Promise<Precision>;
   readonly posEmbed: PosEmbedConvention | undefined;
-  readonly signal: AbortSignal | undefined;
+  /** The caller's, and what its `onProgress` throws. */
+  readonly signal: AbortSignal;
   readonly report: (news: Partial<LoadProgress>) => void;
   readonly reload: boolean;
   readonly whole: boolean;
@@ -66,9 +67,9 @@ export async function build({ gpu, choosing, posEmbed, signal }: Making, { confi
   // No kernel depends on the input's size, so the smallest forward names them all.
   const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
   const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
-  const loading = load(signal ? AbortSignal.any([signal, givingUp.signal]) : givingUp.signal);
+  const loading = load(AbortSignal.any([signal, givingUp.signal]));
   const all = Promise.all([loading, preprocessing, compiling]).then((made) => {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     return made;
   });
   const [{ weights, head, report }, preprocessor] = await all.catch(async (error: unknown) => {

@@ -44,12 +44,12 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
 }
 
 /** What a source says of an entry, and words for it: no answer is one too. */
-async function ask(question: NonNullable<CacheRequest['ask']>, plan: CachePlan, signal: AbortSignal | undefined): Promise<{ readonly state?: SourceState; readonly reason: string }> {
+async function ask(question: NonNullable<CacheRequest['ask']>, plan: CachePlan, signal: AbortSignal): Promise<{ readonly state?: SourceState; readonly reason: string }> {
   try {
     const state = await question(plan);
     return { state, reason: state === 'unknown' ? '; its server does not tell whether it is the newest' : '; its server has no other' };
   } catch (error) {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     return { reason: `; whether it is the newest could not be asked (${error instanceof Error ? error.message : String(error)})` };
   }
 }
@@ -132,7 +132,7 @@ function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<s
 }
 
 /** Whether what has come so far is good, and worth going on with: also where a network that wants a login sent its page, or led elsewhere. */
-function isInterruption(error: unknown, signal: AbortSignal | undefined): boolean {
-  if (signal?.aborted === true || error instanceof DeviceError) return true;
+function isInterruption(error: unknown, signal: AbortSignal): boolean {
+  if (signal.aborted || error instanceof DeviceError) return true;
   return error instanceof SourceError && /FETCH|TRUNCATED|HTML|URL/.test(error.code) && !mayStartOver(error);
 }

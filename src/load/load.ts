@@ -17,24 +17,31 @@ const LOADS = 3;
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
 export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
-  const { dtype = 'fp32', selfTest = true, posEmbed, signal, onProgress } = options;
-  signal?.throwIfAborted();
+  const { dtype = 'fp32', selfTest = true, posEmbed, onProgress } = options;
+  options.signal?.throwIfAborted();
   if (posEmbed !== undefined) checkPosEmbed(posEmbed);
   const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
   const choosing = choosePrecision(gpu, dtype, selfTest);
   choosing.catch(() => undefined); // it is told where it is awaited
+  const stopping = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
   try {
     for (let load = 1; ; load++) {
       let progress: LoadProgress = { loadedBytes: 0, totalBytes: undefined, loadedTensors: 0, totalTensors: 0 };
       const report = (news: Partial<LoadProgress>): void => {
         progress = { ...progress, ...news };
-        onProgress?.(progress);
+        try {
+          onProgress?.(progress);
+        } catch (error) {
+          stopping.abort(error); // the caller's: what has come so far is as good as after an abort
+          throw error;
+        }
       };
       const making: Making = { gpu, choosing, posEmbed, signal, report, reload: load > 1, whole: load === LOADS };
       try {
         return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
       } catch (error) {
-        if (load === LOADS || !mayStartOver(error) || signal?.aborted === true) throw error;
+        if (load === LOADS || !mayStartOver(error) || signal.aborted) throw error;
       }
     }
   } catch (error) {

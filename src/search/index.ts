@@ -25,7 +25,8 @@ export type {
   SearchOptions,
 } from './options.js';
 export { describeImage, type DescribeOptions, type Description } from './ingest/describe.js';
-export { Ingest, ingest, type FileMetadata, type IngestFailure, type IngestOptions, type IngestReport } from './ingest/ingest.js';
+export { Ingest, ingest } from './ingest/ingest.js';
+export type { FileMetadata, IngestFailure, IngestOptions, IngestReport } from './ingest/options.js';
 export type { IngestPhase, IngestProgress } from './ingest/progress.js';
 export { DroppedFiles, droppedFiles, type IngestSource } from './ingest/source.js';
 export { askAgain, foldersOf, forgetIngest, originalOf, unfinishedIngest, type UnfinishedIngest } from './ingest/state.js';

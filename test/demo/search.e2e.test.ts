@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hostileNames } from './hostileNames.js';
-import { added, cropped, found, loadTiny, make, openSearch, ready, shown, stripes, whole } from './searchSite.js';
+import { added, cropped, found, loadTiny, make, openSearch, ready, shown, showsOriginal, stripes, whole } from './searchSite.js';
 import { give, notice, openSite, PATIENCE_MS, root, type Dropped, type Site, type Watched } from './site.js';
 
 let site: Site;
@@ -225,6 +225,65 @@ describe('names of files', () => {
     for (const part of [...hostileNames].slice(0, 3)) expect((await page.locator('#view .tiles').textContent())!.includes(part.slice(part.lastIndexOf('/') + 1))).toBe(true);
     expect(await page.evaluate(() => [(globalThis as { alerts?: number }).alerts ?? 0, document.querySelectorAll('[onerror], [onload], [onfocus], [ontoggle], iframe, base, #view script, #view style, #results script').length])).toEqual([0, 0]);
     expect(requests.filter((url) => !url.startsWith('blob:') && (!url.startsWith(site.origin) || url.endsWith('/x')))).toEqual([]);
+    expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+});
+
+describe('a folder that was moved', () => {
+  it('is another of the same name until the visitor says what it is; then what is there stays, and its photographs are found where they are now', async () => {
+    // The browser's dialog is played: what it gives are folders of the origin's own file system, which have handles as any other.
+    const { page, complaints } = await openSearch(site, (fresh) =>
+      fresh.addInitScript(() => {
+        const folderIn = async (place: string): Promise<FileSystemDirectoryHandle> => (await (await navigator.storage.getDirectory()).getDirectoryHandle(place, { create: true })).getDirectoryHandle('Holiday', { create: true });
+        Object.assign(globalThis, { folderIn, showDirectoryPicker: () => folderIn('before') });
+      }),
+    );
+    type Here = { readonly folderIn: (place: string) => Promise<FileSystemDirectoryHandle> };
+    const files = (await stripes(page, ['a.png', 'b.png', 'c.png', 'd.png'])).map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
+    const write = (place: string, list: typeof files): Promise<void> =>
+      page.evaluate(async ([where, given]) => {
+        const folder = await (globalThis as unknown as Here).folderIn(where);
+        for (const { name, base64 } of given) {
+          const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
+          await writable.write(Uint8Array.from(atob(base64), (each) => each.charCodeAt(0)));
+          await writable.close();
+        }
+      }, [place, list] as const);
+    await loadTiny(page);
+    await write('before', files.slice(0, 3));
+    await page.locator('#add-folder').click();
+    expect(await added(page)).toBe('3 photographs added.');
+
+    await page.evaluate(async () => {
+      const { folderIn } = globalThis as unknown as Here;
+      const now = await folderIn('now');
+      for await (const file of (await folderIn('before')).values()) await (file as unknown as { move(folder: FileSystemDirectoryHandle): Promise<void> }).move(now);
+      await (await navigator.storage.getDirectory()).removeEntry('before', { recursive: true });
+      Object.assign(globalThis, { showDirectoryPicker: () => folderIn('now') });
+    });
+    await write('now', files.slice(3));
+    await page.locator('#add-folder').click();
+    const taken = notice(page, 'adding');
+    await taken.waitFor();
+    expect(await taken.innerText()).toMatch(/INDEX_DUPLICATE_ID.*another folder of this name/s);
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe('3');
+    await taken.locator('button', { hasText: 'It is the same folder, moved' }).click();
+    await expect.poll(() => text(page, 'status'), PATIENCE).toBe('1 photograph added, 3 there already.');
+    expect(await taken.count()).toBe(0);
+    expect((await shown(page)).sort()).toEqual(['a.png', 'b.png', 'c.png', 'd.png']);
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe('4');
+
+    // The photographs themselves, and not their small pictures.
+    await open(page, 'b.png');
+    await found(page, 'b.png');
+    await expect.poll(() => showsOriginal(page, 'b.png'), PATIENCE).toBe(true);
+    await page.locator('#query-close').click();
+
+    // From now on this is the folder.
+    await page.locator('#add-folder').click();
+    await expect.poll(() => text(page, 'status'), PATIENCE).toBe('0 photographs added, 4 there already.');
+    expect(await taken.count()).toBe(0);
     expect(complaints).toEqual([]);
     await page.context().close();
   });

@@ -87,3 +87,12 @@ export async function found(page: Page, about: string): Promise<string[]> {
 }
 
 export const shown = (page: Page): Promise<string[]> => page.locator('#view .tiles .name').allTextContents();
+
+/** Whether the opened photograph is its file itself, and not the small picture, which its tile has. */
+export function showsOriginal(page: Page, name: string): Promise<boolean> {
+  return page.evaluate((text) => {
+    const tile = [...document.querySelectorAll('#view .tiles button')].find((button) => button.textContent!.includes(text))!.querySelector('img')!;
+    const image = document.querySelector<HTMLImageElement>('#query-image')!;
+    return image.naturalWidth > 0 && image.src.startsWith('blob:') && tile.src.startsWith('blob:') && image.src !== tile.src;
+  }, name);
+}

@@ -105,6 +105,30 @@ export async function visit({ folder }: Profile, site: Site): Promise<Visitor> {
   return { context, page };
 }
 
+/** A site and its visitor, for all tests of a file. */
+export interface Visit extends Visitor {
+  readonly site: Site;
+  close(): Promise<void>;
+}
+
+export async function openVisit(): Promise<Visit> {
+  const site = await openSite();
+  const profile = makeProfile();
+  const visitor = await visit(profile, site);
+  const close = async (): Promise<void> => {
+    await visitor.context.close();
+    await site.close();
+    profile.remove();
+  };
+  return { ...visitor, site, close };
+}
+
+/** Nothing is kept, and the site does all right: what each test begins with. */
+export async function renew({ page, site }: Visit): Promise<void> {
+  await removeCached(page);
+  Object.assign(site, { files: plainFiles(), asked: [], down: false, page: false, bytesPerSecond: 0, etag: '"one"', headers: noStore });
+}
+
 export async function open(page: Page, site: Site): Promise<void> {
   page.setDefaultTimeout(120_000);
   await page.goto(site.url);

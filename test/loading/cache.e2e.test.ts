@@ -2,30 +2,20 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { full } from '../full.ts';
-import { cached, load, makeProfile, open, openSite, removeCached, storedFiles, visit, type Profile, type Site, type Visitor } from './browser.ts';
+import { cached, load, open, openVisit, removeCached, renew, storedFiles, type Site, type Visit } from './browser.ts';
 import { plainFiles, sha256, shardsOf, weightsFile } from './server.ts';
 
+let visitor: Visit;
 let site: Site;
-let profile: Profile;
-let visitor: Visitor;
 let page: Page;
 let right: number;
 beforeAll(async () => {
-  site = await openSite();
-  profile = makeProfile();
-  visitor = await visit(profile, site);
-  page = visitor.page;
+  visitor = await openVisit();
+  ({ site, page } = visitor);
   right = (await load(page, { cache: 'none' })).hash;
 });
-afterAll(async () => {
-  await visitor.context.close();
-  await site.close();
-  profile.remove();
-});
-beforeEach(async () => {
-  await removeCached(page);
-  Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0 });
-});
+afterAll(() => visitor.close());
+beforeEach(() => renew(visitor));
 
 describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('kept in %s', (cache) => {
   test('a second start asks the network for nothing, and gives the same bits', async () => {
@@ -57,6 +47,28 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length - 500_000);
     expect(site.asked.filter((line) => line.startsWith('config.json'))).toHaveLength(1);
     expect(await cached(page)).toMatchObject([{ complete: true }]);
+  });
+
+  test('what a throwing onProgress ends fails with its error, and is gone on with', async () => {
+    const interrupted = (beyond: number): Promise<string> =>
+      page.evaluate(async ([kind, bytes]) => {
+        const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
+        const mine = new TypeError('the page made a mistake');
+        const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => {
+          if (loadedBytes > bytes) throw mine;
+        };
+        return DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, onProgress }).then(() => 'loaded', (thrown: unknown) => (thrown === mine ? 'its own error' : String(thrown)));
+      }, [cache, beyond] as const);
+    site.bytesPerSecond = 600_000;
+    expect(await interrupted(1_500_000)).toBe('its own error');
+    expect(await cached(page)).toMatchObject([{ complete: false }]);
+    expect(await interrupted(0)).toBe('its own error'); // now while what is kept is read
+    expect(await cached(page)).toMatchObject([{ complete: false }]);
+    site.bytesPerSecond = 0;
+    const { hash, loaded } = await load(page, { cache });
+    expect(hash).toBe(right);
+    expect(loaded.cachedBytes).toBeGreaterThan(0);
+    expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length - 500_000);
   });
 
   test('a file that has changed since is fetched from its start', async () => {

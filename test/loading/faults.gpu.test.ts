@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { bitsOfForward, requestDevice, settled } from '../gpu/tiny.ts';
-import { changing, faults, restless } from './faults.ts';
+import { changing, encodedLater, faults, restless } from './faults.ts';
 import { configFile, openServer, shardsOf, weightsFile, type TestServer } from './server.ts';
 
 const device = await requestDevice();
@@ -63,6 +63,11 @@ describe('a model from a server', () => {
     expect(await bitsOfForward(model, 28, 28)).toEqual(right);
     model.dispose();
     expect(server.asked.at(-1)).toBe('model.safetensors whole');
+  });
+
+  test.each(encodedLater)('whose file goes on %s, is loaded from its start again', async (_, fault) => {
+    server.fault = fault;
+    await loadsRight();
   });
 
   test('whose file never stays the same is given up', async () => {

@@ -3,7 +3,7 @@ import { encodeSafetensors, encodeSafetensorsHeader, parseSafetensors } from '..
 import { mayStartOver } from '../../src/checkpoint/part.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
 import { openTensors, type TensorPiece } from '../../src/checkpoint/tensorStream.ts';
-import { changing, faults } from './faults.ts';
+import { changing, encodedLater, faults } from './faults.ts';
 import { openServer, sha256, weightsFile, type TestServer } from './server.ts';
 
 let server: TestServer;
@@ -56,11 +56,14 @@ describe('between a server and its file', () => {
     server.files.set('model.safetensors', Buffer.concat([bytes, new Uint8Array(8_000_000)]));
     let under = 0;
     let most = 0;
-    server.fault = async ({ response, name }) => {
+    let three!: () => void;
+    const together = new Promise<void>((resolve) => (three = resolve));
+    server.fault = async ({ response, name, count }) => {
       if (name !== 'model.safetensors') return false;
       most = Math.max(most, ++under);
       response.on('close', () => under--);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      if (under === 3) three();
+      if (count > 0) await together; // the first comes alone: it shows what the server can do
       return false;
     };
     await read();
@@ -103,6 +106,18 @@ describe('between a server and its file', () => {
     server.fault = changing(({ count }) => count < 2);
     const error = await read().then(() => undefined, (thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
+    expect(mayStartOver(error)).toBe(true);
+  });
+
+  test.each(['parts of what is compressed', 'a weak ETag: all in one answer'])('asking for all of it, where parts are of no use, is no second try: %s', async (name) => {
+    server.fault = faults.find((each) => each.name === name)!.fault!;
+    expect(await read({ retry: { attempts: 1 } })).toEqual(expected);
+  });
+
+  test.each(encodedLater)('what goes on %s, is never taken for bytes of the file', async (_, fault) => {
+    server.fault = fault;
+    const error = await read().then(() => undefined, (thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGED', message: expect.stringMatching(/found a Content-Encoding: the file changed/) as string });
     expect(mayStartOver(error)).toBe(true);
   });
 

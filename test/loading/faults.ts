@@ -127,5 +127,24 @@ export const changing = (changes: (asked: Asked) => boolean): Fault => ofWeights
   return true;
 });
 
+const other = (bytes: Uint8Array): Uint8Array => bytes.map((byte) => byte ^ 1);
+const later = (fault: (asked: Asked & { readonly range: readonly [number, number] }) => true): Fault =>
+  ofWeights((asked) => (asked.range && asked.range[0] > 0 ? fault({ ...asked, range: asked.range }) : good(asked)));
+/** What is not the beginning comes encoded, though nothing else of it says that it is another version, and the beginning came as the file is. */
+export const encodedLater: readonly (readonly [name: string, fault: Fault])[] = [
+  // As a proxy does that compresses each answer on its way: fetch takes that off again.
+  ['in gzip, part by part', later((asked) => {
+    const [begin, end] = asked.range;
+    return with206(asked, { 'content-encoding': 'gzip', 'content-range': `bytes ${begin}-${end - 1}/${asked.bytes.length}` }, gzipSync(asked.bytes.subarray(begin, end), { level: 1 }));
+  })],
+  // An encoding that fetch does not know: what comes is handed on as it is, here other bytes, and fewer of them. What is missing is asked for again.
+  ['in another encoding, part by part', later((asked) => {
+    const [begin, end] = asked.range;
+    if (end - begin <= 100) return good(asked);
+    return with206(asked, { 'content-encoding': 'x-other', 'content-range': `bytes ${begin}-${end - 1}/${asked.bytes.length}` }, other(asked.bytes.subarray(begin, end - 100)));
+  })],
+  ['in another encoding, all of it in one answer', later((asked) => whole({ ...asked, bytes: other(asked.bytes) }, { etag: '"one"', 'content-encoding': 'x-other' }))],
+];
+
 /** Another version in every answer, and none of them whole. */
 export const restless: Fault = ofWeights((asked) => cut({ ...asked, range: undefined }, 700_000, { etag: `"v${asked.count}"` }));

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { load, makeProfile, openSite, removeCached, visit, type Profile, type Site, type Visitor } from './browser.ts';
+import { load, openVisit, removeCached, type Visit } from './browser.ts';
 import { answer, plainFiles, shardsOf, weightsFile } from './server.ts';
 
 interface Header {
@@ -17,9 +17,7 @@ interface Header {
 const line = /nginx: `(.*)`/.exec(readFileSync(new URL('../../weights/README.md', import.meta.url), 'utf8'))![1]!;
 const advised: Header[] = [...line.matchAll(/add_header ([\w-]+) (?:"([^"]*)"|([^ ;]+))( always)?;/g)].map(([, name, quoted, bare, always]) => ({ name: name!, value: (quoted ?? bare)!, always: always !== undefined }));
 
-let site: Site;
-let profile: Profile;
-let visitor: Visitor;
+let visitor: Visit;
 let page: Page;
 let host: Server;
 let files: Map<string, Uint8Array>;
@@ -28,10 +26,8 @@ let tells: () => Record<string, string>;
 let asked: string[];
 let right: number;
 beforeAll(async () => {
-  site = await openSite();
-  profile = makeProfile();
-  visitor = await visit(profile, site);
-  page = visitor.page;
+  visitor = await openVisit();
+  ({ page } = visitor);
   right = (await load(page, { cache: 'none' })).hash;
   host = createServer((request: IncomingMessage, response) => {
     const name = request.url!.replace(/^\/\d+\//, '');
@@ -47,11 +43,9 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => host.listen(0, '127.0.0.1', resolve));
 });
 afterAll(async () => {
-  await visitor.context.close();
-  await site.close();
+  await visitor.close();
   host.closeAllConnections();
   await new Promise((resolve) => host.close(resolve));
-  profile.remove();
 });
 beforeEach(async () => {
   await removeCached(page);

@@ -1,32 +1,22 @@
 // What happens to the cache while a model loads, in Chromium: listing, removing, storage that is short, questions that nobody answers.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { cached, load, makeProfile, open, openSite, progressOf, removeCached, storedFiles, visit, type Profile, type Site, type Visitor } from './browser.ts';
-import { plainFiles, weightsFile } from './server.ts';
+import { cached, load, open, openVisit, progressOf, removeCached, renew, storedFiles, type Site, type Visit } from './browser.ts';
+import { weightsFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
 
+let visitor: Visit;
 let site: Site;
-let profile: Profile;
-let visitor: Visitor;
 let page: Page;
 let right: number;
 beforeAll(async () => {
-  site = await openSite();
-  profile = makeProfile();
-  visitor = await visit(profile, site);
-  page = visitor.page;
+  visitor = await openVisit();
+  ({ site, page } = visitor);
   right = (await load(page, { cache: 'none' })).hash;
 });
-afterAll(async () => {
-  await visitor.context.close();
-  await site.close();
-  profile.remove();
-});
-beforeEach(async () => {
-  await removeCached(page);
-  Object.assign(site, { files: plainFiles(), asked: [], bytesPerSecond: 0, etag: '"one"' });
-});
+afterAll(() => visitor.close());
+beforeEach(() => renew(visitor));
 
 const folders = (): Promise<string[]> =>
   page.evaluate(async () => {

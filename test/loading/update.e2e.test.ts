@@ -8,30 +8,20 @@ import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import { configJson, configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';
-import { cached, load, makeProfile, noStore, open, openSite, removeCached, visit, type Profile, type Site, type Visitor } from './browser.ts';
+import { cached, load, noStore, open, openVisit, removeCached, renew, type Site, type Visit } from './browser.ts';
 import { plainFiles, sha256, weightsFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
 
+let visitor: Visit;
 let site: Site;
-let profile: Profile;
-let visitor: Visitor;
 let page: Page;
 beforeAll(async () => {
-  site = await openSite();
-  profile = makeProfile();
-  visitor = await visit(profile, site);
-  page = visitor.page;
+  visitor = await openVisit();
+  ({ site, page } = visitor);
 });
-afterAll(async () => {
-  await visitor.context.close();
-  await site.close();
-  profile.remove();
-});
-beforeEach(async () => {
-  await removeCached(page);
-  Object.assign(site, { files: plainFiles(), asked: [], down: false, bytesPerSecond: 0, etag: '"one"', headers: noStore });
-});
+afterAll(() => visitor.close());
+beforeEach(() => renew(visitor));
 
 const check = (): Promise<string> =>
   page.evaluate(() => (globalThis as unknown as { library: Library }).library.checkForUpdate('/weights/').catch((error: { code: string }) => error.code));

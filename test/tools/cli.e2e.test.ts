@@ -1,6 +1,7 @@
 // The command line as it is published: bin/ beside dist/.
-import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -81,7 +82,7 @@ test('convert replaces neither weights nor configuration where one of the two ca
   const out = join(folder, 'blocked');
   mkdirSync(join(out, 'config.json.part'), { recursive: true });
   writeFileSync(join(out, 'model.safetensors'), 'what was there');
-  expect(run('convert', tiny, '--dtype', 'fp16', '--out', out).status).toBe(1);
+  expect(run('convert', tiny, '--dtype', 'fp16', '--out', out, '--force').status).toBe(1);
   expect(readFileSync(join(out, 'model.safetensors'), 'utf8')).toBe('what was there');
   expect(readdirSync(out).sort()).toEqual(['config.json.part', 'model.safetensors']);
 });
@@ -97,6 +98,53 @@ test('synthetic', () => {
   const out = join(folder, 'small');
   expect(run('synthetic', 'small', out, '--registers').status).toBe(0);
   expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).fileBytes).toBeGreaterThan(88e6);
+});
+
+test.each(['model.safetensors', 'config.json'])('convert and synthetic write over a %s with --force alone', (name) => {
+  const out = join(folder, `there ${name}`);
+  mkdirSync(out);
+  writeFileSync(join(out, name), 'what was there');
+  for (const args of [['convert', tiny, '--dtype', 'fp16', '--out', out], ['synthetic', 'small', out]]) {
+    expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/expected no .* yet, found one, which would be written over\. .* --force/) as string });
+    expect(readdirSync(out)).toEqual([name]);
+    expect(readFileSync(join(out, name), 'utf8')).toBe('what was there');
+  }
+  expect(run('convert', tiny, '--dtype', 'fp16', '--out', out, '--force').status).toBe(0);
+  expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).tensors.size).toBe(43);
+  expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe(readFileSync(join(tiny, 'config.json'), 'utf8'));
+});
+
+test('convert beside what it reads takes the config.json that is there', () => {
+  const out = join(folder, 'beside');
+  mkdirSync(out);
+  cpSync(join(tiny, 'config.json'), join(out, 'config.json'));
+  cpSync(join(tiny, 'model.safetensors'), join(out, 'original.safetensors'));
+  expect(run('convert', join(out, 'original.safetensors'), '--dtype', 'fp16', '--out', out).status).toBe(0);
+  expect(readdirSync(out).sort()).toEqual(['config.json', 'model.safetensors', 'original.safetensors']);
+});
+
+test.each(['SIGINT', 'SIGTERM'] as const)('%s in mid-write leaves what was there, and nothing else', async (signal) => {
+  const out = join(folder, signal);
+  mkdirSync(out);
+  writeFileSync(join(out, 'model.safetensors'), 'what was there');
+  const child = spawn(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), 'synthetic', 'giant', out, '--force'], { stdio: 'ignore' });
+  const ended = once(child, 'exit');
+  const part = join(out, 'model.safetensors.part'); // of 4.5 GB in the end
+  while (child.exitCode === null && !(existsSync(part) && statSync(part).size > 0)) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill(signal);
+  expect(await ended).toEqual([null, signal]);
+  expect(readdirSync(out)).toEqual(['model.safetensors']);
+  expect(readFileSync(join(out, 'model.safetensors'), 'utf8')).toBe('what was there');
+});
+
+test('embed writes over a file with --force alone, the names\' too', () => {
+  for (const there of ['one.npy', 'two.npy.txt', 'three.safetensors']) {
+    writeFileSync(join(folder, there), 'what was there');
+    const args = ['embed', 'x.png', '--out', there.replace('.txt', '')];
+    expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/embed: expected no .* yet.*--force/) as string });
+    expect(run(...args, '--force')).toMatchObject({ status: 1, stderr: expect.stringMatching(/npm install webgpu/) as string }); // which comes next
+    expect(readFileSync(join(folder, there), 'utf8')).toBe('what was there');
+  }
 });
 
 test('embed says what is missing where webgpu is', () => {

@@ -50,7 +50,7 @@ test('.npy and .safetensors: a row for each image that can be used, named, and a
 test('where no image can be used, nothing is written, and what was there stays', () => {
   const out = join(line.folder, 'before.npy');
   writeFileSync(out, 'what was there');
-  expect(line.embed(join(line.folder, 'none.png'), '--out', out)).toMatchObject({ status: 1, stderr: expect.stringMatching(/embed: no image could be used/) as string });
+  expect(line.embed(join(line.folder, 'none.png'), '--out', out, '--force')).toMatchObject({ status: 1, stderr: expect.stringMatching(/embed: no image could be used/) as string });
   expect(readFileSync(out, 'utf8')).toBe('what was there');
   expect(existsSync(`${out}.txt`)).toBe(false);
 });

@@ -6,7 +6,8 @@
 import { IndexError } from '../../errors.js';
 import { modelIdentity, modelText, sameModel, type IdentityOptions } from '../identity.js';
 import type { Item } from '../options.js';
-import { describeImages, type DescribeOptions } from './describe.js';
+import { describeImages } from './describe.js';
+import { OWN_OPTIONS, type FileMetadata, type IngestFailure, type IngestOptions, type IngestReport } from './options.js';
 import { Rate, type IngestPhase, type IngestProgress } from './progress.js';
 import { rootsOf, type IngestSource, type Root } from './source.js';
 import { claimFolders, keepRun } from './state.js';
@@ -14,46 +15,6 @@ import type { IngestIndex, IngestModel } from './target.js';
 import { makeThumbnail } from './thumbnail.js';
 import { folderOf, walk } from './walk.js';
 
-export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
-  /** Images in a forward, where they have one size; and in a commit. Default 8. */
-  readonly batchSize?: number | undefined;
-  /** Longer side of the small pictures that the index keeps; 0 for none. Default 256. */
-  readonly thumbnailPx?: number | undefined;
-  /**
-   * What ids begin with, before a slash: two folders of one name need it, since theirs would be the same. Where it is given, '' too, the caller vouches
-   * that ids that begin so are those of this folder, so that one that was moved takes the place of what it was.
-   */
-  readonly under?: string | undefined;
-  /** Removes items of the folders that are ingested whose files are no longer there. Default false. */
-  readonly removeMissing?: boolean | undefined;
-  /** What else to keep of an image, beside `file`: an object of JSON values. */
-  readonly metadata?: ((id: string, file: File) => Record<string, unknown>) | undefined;
-  readonly onProgress?: ((progress: IngestProgress) => void) | undefined;
-}
-
-/** What an index keeps of a file, as `metadata.file`: by it a file that has changed is known. */
-export interface FileMetadata {
-  readonly size: number;
-  /** Milliseconds since 1970. */
-  readonly lastModified: number;
-  /** Of the image, upright, in pixels, where the browser could decode it. */
-  readonly width?: number;
-  readonly height?: number;
-}
-
-/** A file that could not be taken, and why. */
-export interface IngestFailure {
-  readonly id: string;
-  readonly error: Error;
-}
-
-/** What came of an ingest. */
-export interface IngestReport extends IngestProgress {
-  readonly failures: readonly IngestFailure[];
-}
-
-/** Options that change nothing of what the model sees or gives. */
-const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>(['batchSize', 'thumbnailPx', 'under', 'removeMissing', 'metadata', 'onProgress', 'signal']);
 /** Batches whose pixels are decoded or computed at once. */
 const IN_FLIGHT = 2;
 const BATCH_SIZE = 8;
