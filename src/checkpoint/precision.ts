@@ -9,16 +9,22 @@ import { packMatrix } from './packing.js';
 /** Element type of a model's matrices. Sums, norms, the softmax and everything between layers are f32 in all of them. */
 export type Dtype = 'fp32' | 'fp16' | 'int8';
 
-/** A decision, and why. */
-export interface Precision {
+/** An element type, and how it is stored. */
+export interface Candidate {
   readonly dtype: Dtype;
   readonly storage: WeightStorage;
+}
+
+/** A decision, and why. */
+export interface Precision extends Candidate {
   readonly reason: string;
 }
 
-interface Candidate {
-  readonly dtype: Dtype;
-  readonly storage: WeightStorage;
+/** What a model gets, known as early as can be, and whether its kernels compute the right thing. */
+export interface Choice {
+  /** Known at once where there is nothing to choose; else with `tested`. */
+  readonly known: Promise<Candidate>;
+  readonly tested: Promise<Precision>;
 }
 
 /** From the best one on: the first that passes the self-test is taken. */
@@ -41,12 +47,20 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
 
 /**
  * Decides; `test: false` takes the first candidate unseen.
- * @throws DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should; ConfigError if there is no such dtype
+ * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should; ConfigError if there is no such dtype
  */
-export async function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Promise<Precision> {
+export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Choice {
+  const listed = (async () => candidates(wanted, gpu))();
+  const tested = listed.then((all) => firstThatPasses(gpu, all, wanted, test));
+  const known = listed.then(([first, ...others]) => (others.length === 0 ? first! : tested));
+  for (const each of [tested, known]) each.catch(() => undefined); // they are told where they are awaited
+  return { known, tested };
+}
+
+async function firstThatPasses(gpu: Gpu, all: readonly Candidate[], wanted: Dtype | 'auto', test: boolean): Promise<Precision> {
   const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
   const failures: DeviceError[] = [];
-  for (const { dtype, storage } of candidates(wanted, gpu)) {
+  for (const { dtype, storage } of all) {
     const chosen = `${dtype}, stored as ${storage}, ${why}`;
     if (!test) return { dtype, storage, reason: `${chosen}; the self-test was switched off.` };
     try {

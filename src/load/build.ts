@@ -1,7 +1,7 @@
 /** The parts of a model, made side by side: kernels compile while weights arrive. */
 import { headRecords, type CacheWriter } from '../checkpoint/cacheEntry.js';
 import { watchForHead, type LinearHead } from '../checkpoint/head.js';
-import type { Precision } from '../checkpoint/precision.js';
+import type { Choice, Precision } from '../checkpoint/precision.js';
 import type { RowScales } from '../checkpoint/quantized.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import type { WeightMemory, Weights } from '../checkpoint/weightMemory.js';
@@ -21,7 +21,7 @@ import type { ByteProgress } from './source.js';
 /** What a load has from its caller. */
 export interface Making {
   readonly gpu: Gpu;
-  readonly choosing: Promise<Precision>;
+  readonly choice: Choice;
   readonly posEmbed: PosEmbedConvention | undefined;
   /** The caller's, and what its `onProgress` throws. */
   readonly signal: AbortSignal;
@@ -56,31 +56,31 @@ export interface Loaded {
 }
 
 /**
- * A model of this configuration. `load` brings the weights while the kernels compile; its signal fires when the caller's does, or when the rest has
- * failed. On any failure nothing is left behind.
+ * A model of this configuration. `load` brings the weights while the kernels compile and are tried, or after that where it depends on it how weights are stored; its
+ * signal fires when the caller's does, or when the rest has failed. On any failure nothing is left behind.
  */
-export async function build({ gpu, choosing, posEmbed, signal }: Making, { config: found, labels }: Described & { readonly config: DINOv2Config }, load: (signal: AbortSignal) => Promise<Loaded>): Promise<LoadedModel> {
+export async function build({ gpu, choice, posEmbed, signal }: Making, { config: found, labels }: Described & { readonly config: DINOv2Config }, load: (signal: AbortSignal) => Promise<Loaded>): Promise<LoadedModel> {
   const config = posEmbed === undefined ? found : { ...found, posEmbed };
-  const precision = await choosing;
-  const target = targetOf(gpu, precision.storage);
+  const { storage } = await choice.known;
   const givingUp = new AbortController();
   // No kernel depends on the input's size, so the smallest forward names them all.
-  const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, target);
+  const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, targetOf(gpu, storage));
   const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
   const loading = load(AbortSignal.any([signal, givingUp.signal]));
-  const all = Promise.all([loading, preprocessing, compiling]).then((made) => {
+  const all = Promise.all([loading, preprocessing, choice.tested, compiling]).then((made) => {
     signal.throwIfAborted();
     return made;
   });
-  const [{ weights, head, report }, preprocessor] = await all.catch(async (error: unknown) => {
-    // One of the three failed: what the others make is not left behind.
+  const [{ weights, head, report }, preprocessor, precision] = await all.catch(async (error: unknown) => {
+    // One of them failed: what the others make is not left behind.
     givingUp.abort(error);
     const [late, unused] = await Promise.allSettled([loading, preprocessing]);
     if (late.status === 'fulfilled') late.value.weights.destroy();
     if (unused.status === 'fulfilled') unused.value.dispose();
     throw error;
   });
-  return { gpu, config, precision, target, weights, preprocessor, head: named(head, labels), report };
+  // Anew: the self-test may have found kernels that round differently, and then the size of the input chooses none.
+  return { gpu, config, precision, target: targetOf(gpu, storage), weights, preprocessor, head: named(head, labels), report };
 }
 
 /** Hugging Face writes no names where a model has none of its own: those of another number of classes are its config's defaults. */
@@ -102,7 +102,7 @@ export interface FillOptions {
 }
 
 /** Weights from a stream, which are written down on the way if there is a writer. */
-export async function fill({ gpu, choosing, report }: Making, stream: TensorStream, config: DINOv2Config, signal: AbortSignal, { writer, into, scales, head }: FillOptions): Promise<Omit<Loaded, 'report'>> {
+export async function fill({ gpu, choice, report }: Making, stream: TensorStream, config: DINOv2Config, signal: AbortSignal, { writer, into, scales, head }: FillOptions): Promise<Omit<Loaded, 'report'>> {
   const watched = watchForHead(stream, headWidths(config), ({ weight, bias }) => {
     writer?.write(headRecords.weight, 0, new Uint8Array(weight.buffer));
     writer?.write(headRecords.bias, 0, new Uint8Array(bias.buffer));
@@ -112,7 +112,7 @@ export async function fill({ gpu, choosing, report }: Making, stream: TensorStre
   const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
   try {
-    const { storage } = await choosing;
+    const { storage } = await choice.known;
     const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into, scales, sample: writer?.sample });
     await writer?.finish();
     return { weights, head: head ?? watched.head() };

@@ -5,7 +5,7 @@ import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cach
 import { watchForHead } from '../checkpoint/head.js';
 import { MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
 import { mayStartOver, startOver } from '../checkpoint/part.js';
-import type { Precision } from '../checkpoint/precision.js';
+import type { Candidate } from '../checkpoint/precision.js';
 import { parameterBytes, WeightMemory } from '../checkpoint/weightMemory.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import { readQuantized, RowScales } from '../checkpoint/quantized.js';
@@ -21,10 +21,10 @@ import type { CacheRequest, Checkpoint, CheckpointSource } from './source.js';
 
 /** Loads from the browser's storage what is there, and keeps what has to be fetched. */
 export async function loadCached(source: CheckpointSource, cache: CacheRequest, making: Making): Promise<LoadedModel> {
-  const { choosing, signal } = making;
+  const { choice, signal } = making;
   const store = await openStore(cache.kind);
   if (typeof store === 'string') return loadFresh(source, making, async () => store);
-  const precision = await choosing;
+  const precision = await choice.known;
   const key = await cacheKey(cache.folder, precision.dtype);
   return exclusively(key, signal, async () => {
     const folder = await store.folder(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
@@ -57,10 +57,10 @@ async function ask(question: NonNullable<CacheRequest['ask']>, plan: CachePlan, 
 /** Loads an entry of the cache, and the rest of one that was interrupted. */
 async function loadKnown(source: CheckpointSource, store: CacheStore, folder: CacheFolder, known: SealedPlan, making: Making, asked: string): Promise<LoadedModel> {
   const { plan } = known;
-  const { gpu, choosing, report } = making;
+  const { gpu, choice, report } = making;
   const described = describedBy(parseJson(new TextEncoder().encode(plan.config)));
   const config = described.config!;
-  const { storage } = await choosing;
+  const { storage } = await choice.known;
   const totalBytes = plan.files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
   const totalTensors = plan.files.reduce((sum, { header }) => sum + header.tensors.size, 0);
   const present = new Set(plan.present);
@@ -98,7 +98,7 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
 }
 
 /** Begins an entry, or says why there can be none. */
-async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder, { dtype, storage: weightStorage }: Precision, { stream, configText }: Checkpoint, config: DINOv2Config): Promise<CacheWriter | string> {
+async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder, { dtype, storage: weightStorage }: Candidate, { stream, configText }: Checkpoint, config: DINOv2Config): Promise<CacheWriter | string> {
   if (!stream.files || !stream.place || configText === undefined) return 'the source is no checkpoint on a server';
   const present = presentParameters(stream, parameters(config));
   const { shape: head } = watchForHead(stream, headWidths(config));

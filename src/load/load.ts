@@ -21,8 +21,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
   options.signal?.throwIfAborted();
   if (posEmbed !== undefined) checkPosEmbed(posEmbed);
   const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
-  const choosing = choosePrecision(gpu, dtype, selfTest);
-  choosing.catch(() => undefined); // it is told where it is awaited
+  const choice = choosePrecision(gpu, dtype, selfTest);
   const stopping = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
   try {
@@ -37,7 +36,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
           throw error;
         }
       };
-      const making: Making = { gpu, choosing, posEmbed, signal, report, reload: load > 1, whole: load === LOADS };
+      const making: Making = { gpu, choice, posEmbed, signal, report, reload: load > 1, whole: load === LOADS };
       try {
         return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
       } catch (error) {
@@ -45,7 +44,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       }
     }
   } catch (error) {
-    await choosing.catch(() => undefined); // its buffers go with it
+    await choice.tested.catch(() => undefined); // its buffers go with it
     gpu.release();
     throw error;
   }

@@ -1,4 +1,4 @@
-// Kernels compile while weights arrive: neither waits for the other.
+// Kernels compile, and are tried, while weights arrive: neither waits for the other.
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import type { LoadProgress } from '../../src/options.ts';
@@ -23,10 +23,11 @@ interface Watch {
   readonly before?: () => Promise<void>;
   readonly after?: () => void;
   readonly onProgress?: (progress: LoadProgress) => void;
+  readonly selfTest?: boolean;
 }
 
 /** Loads on a device on which nothing has been compiled. */
-async function load(compiling: Compiling, { before, after, onProgress }: Watch = {}): Promise<{ readonly bits: Uint32Array; readonly whenLoaded: Compiling }> {
+async function load(compiling: Compiling, { before, after, onProgress, selfTest = false }: Watch = {}): Promise<{ readonly bits: Uint32Array; readonly whenLoaded: Compiling }> {
   const device = await requestDevice();
   const create = device.createComputePipelineAsync.bind(device);
   device.createComputePipelineAsync = async (descriptor) => {
@@ -38,7 +39,7 @@ async function load(compiling: Compiling, { before, after, onProgress }: Watch =
     return pipeline;
   };
   try {
-    const model = await DINOv2.fromPretrained(server.url, { device, selfTest: false, onProgress, retry: { attempts: 1, stallMs: PATIENCE_MS } });
+    const model = await DINOv2.fromPretrained(server.url, { device, selfTest, onProgress, retry: { attempts: 1, stallMs: PATIENCE_MS } });
     const whenLoaded = { ...compiling };
     const bits = await bitsOfForward(model, 28, 28);
     model.dispose();
@@ -72,9 +73,9 @@ test('every kernel is compiled while the last bytes of the weights are on their 
   expect(found.bits).toEqual(bits);
 });
 
-test('the weights are used to their last byte while kernels compile', async () => {
+test('the weights are used to their last byte while kernels compile, those of the self-test too', async () => {
   let arrived!: () => void;
   const all = new Promise<void>((resolve) => (arrived = resolve));
   const onProgress = ({ loadedBytes, totalBytes }: LoadProgress): void => void (loadedBytes === totalBytes && arrived());
-  await load({ begun: 0, ended: 0 }, { before: () => all, onProgress });
+  await load({ begun: 0, ended: 0 }, { before: () => all, onProgress, selfTest: true });
 }, PATIENCE_MS);
