@@ -193,6 +193,7 @@ export default defineConfig(({ mode }) => {
             environment: 'node',
             include: [full ? 'test/**/*.{e2e,full-e2e}.test.ts' : 'test/**/*.e2e.test.ts'],
             env: { CHROMIUM_PATH: executablePath },
+            globalSetup: ['test/builds.ts'],
             testTimeout: 180_000,
             hookTimeout: 180_000,
           },

@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium, type Browser, type Page } from 'playwright';
-import { build, preview } from 'vite';
+import { preview } from 'vite';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+import { putBuild } from '../builds.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const tiny = join(root, 'test/fixtures/reference/tiny-plain');
@@ -28,7 +29,7 @@ export async function openSite(): Promise<Site> {
   const folder = mkdtempSync(join(tmpdir(), 'demo-'));
   const outDir = join(folder, 'site');
   const common = { root, mode: 'demo', configFile: join(root, 'vite.config.ts'), logLevel: 'error' } as const;
-  await build({ ...common, build: { outDir, emptyOutDir: true } });
+  await putBuild('demo', outDir);
   const server = await preview({ ...common, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
   const { port } = server.httpServer.address() as AddressInfo;
   const executablePath = process.env['CHROMIUM_PATH']!;
