@@ -161,6 +161,7 @@ export default defineConfig(({ mode }) => {
           test: {
             name: 'browser',
             include: ['test/**/*.browser.test.ts'],
+            provide: { full },
             testTimeout: 120_000,
             hookTimeout: 120_000,
             browser: {

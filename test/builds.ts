@@ -9,8 +9,10 @@ import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** Where the builds of this run are. */
+    /** Where the builds of this run are: for the demo's project. */
     readonly builds: string;
+    /** test/full.ts, for the browser's, whose files have no environment. */
+    readonly full: boolean;
   }
 }
 
