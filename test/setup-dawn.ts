@@ -1,7 +1,7 @@
 // Gives Node a `navigator.gpu`: Dawn on the adapter named by TEST_ADAPTER, else on a real GPU, else on SwiftShader. No adapter: the run fails.
 import { writeFileSync } from 'node:fs';
 import { create, globals } from 'webgpu';
-import { useSwiftShader, useVulkanDriver } from '../scripts/software-gpu.mjs';
+import { pollLessOften, useSwiftShader, useVulkanDriver } from '../scripts/software-gpu.mjs';
 
 Object.assign(globalThis, globals);
 pollLessOften();
@@ -27,29 +27,4 @@ const folder = process.env['TEST_ADAPTER_FOLDER'];
 if (folder) {
   const { description, vendor } = adapter.info;
   writeFileSync(`${folder}/dawn-${process.pid}`, `Dawn in Node: ${description || vendor}${adapter.features.has('shader-f16') ? ', shader-f16' : ''}`);
-}
-
-/**
- * While anything is under way Dawn asks for it again with every turn of the event loop, and keeps a core busy with that, which a software driver's compiler and
- * the other test files need. The first questions of a wait are asked at once, for what takes microseconds; those after them once in a millisecond.
- */
-function pollLessOften(): void {
-  const AT_ONCE = 50;
-  const immediate = globalThis.setImmediate;
-  let polling = false;
-  let polls = 0;
-  const patient = (callback: (...args: unknown[]) => void, ...args: unknown[]): unknown => {
-    if (!/\[native code\]/.test(Function.prototype.toString.call(callback))) return immediate(callback, ...args);
-    polls = polling ? polls + 1 : 0;
-    const poll = (): void => {
-      polling = true;
-      try {
-        callback(...args);
-      } finally {
-        polling = false;
-      }
-    };
-    return polls < AT_ONCE ? immediate(poll) : setTimeout(poll, 1);
-  };
-  globalThis.setImmediate = Object.assign(patient, immediate) as typeof setImmediate;
 }

@@ -2,7 +2,7 @@
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { colours, give, loadTiny, notice, openPage, openSite, type Site } from './site.js';
+import { colours, give, notice, openPage, openSite, openTiny, type Site } from './site.js';
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -18,8 +18,7 @@ const overflow = (page: Page): Promise<number> => page.evaluate(() => document.d
 describe('with a model', () => {
   let page: Page;
   beforeAll(async () => {
-    ({ page } = await openPage(site));
-    await loadTiny(page);
+    ({ page } = await openTiny(site));
     for (const summary of await page.locator('summary').all()) await summary.click();
     await give(page, 'drop', { name: 'broken.png', bytes: new Uint8Array(8) });
     await notice(page, 'picture').waitFor();

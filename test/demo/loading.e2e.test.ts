@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page, Route } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { colours, done, loadTiny, notice, openPage, openSite, tiny, type Site, type Watched } from './site.js';
+import { colours, done, loadTiny, notice, openSite, openTiny, tiny, type Site, type Watched } from './site.js';
 
 let site: Site;
-/** One for all tests, in their order: where a processor plays the GPU, a page takes 25 s before its first picture is there. */
+/** One for all tests, in their order. */
 let watched: Watched;
 let page: Page;
 let answer: (route: Route) => Promise<void> = (route) => route.abort();
 const asked: string[] = [];
 beforeAll(async () => {
   site = await openSite();
-  watched = await openPage(site, async (fresh) => {
+  watched = await openTiny(site, async (fresh) => {
     await fresh.route(/^https:/, (route) => {
       asked.push(route.request().url());
       return answer(route);
@@ -26,7 +26,6 @@ beforeAll(async () => {
     });
   });
   page = watched.page;
-  await loadTiny(page);
 });
 afterAll(() => site?.close());
 

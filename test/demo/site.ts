@@ -131,4 +131,25 @@ export async function loadTiny(page: Page): Promise<void> {
   await done(page);
 }
 
+/**
+ * A page with the tiny model alone. The one that it starts with gets no device, and a visitor who has none of it drops another: where a processor plays the
+ * GPU, that one would compile, test and run ViT-S for 25 s first.
+ */
+export async function openTiny(site: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
+  const watched = await openPage(site, async (page) => {
+    await page.addInitScript(() => {
+      const { requestDevice } = GPUAdapter.prototype;
+      let refused = false;
+      GPUAdapter.prototype.requestDevice = async function (descriptor) {
+        if (refused) return requestDevice.call(this, descriptor);
+        refused = true;
+        throw new DOMException('not this time', 'OperationError');
+      };
+    });
+    await prepare?.(page);
+  });
+  await loadTiny(watched.page);
+  return watched;
+}
+
 export const notice = (page: Page, topic: string) => page.locator(`.notice[data-topic="${topic}"]`);
