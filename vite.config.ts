@@ -161,6 +161,7 @@ export default defineConfig(({ mode }) => {
           test: {
             name: 'browser',
             include: ['test/**/*.browser.test.ts'],
+            provide: { full },
             testTimeout: 120_000,
             hookTimeout: 120_000,
             browser: {
@@ -193,6 +194,7 @@ export default defineConfig(({ mode }) => {
             environment: 'node',
             include: [full ? 'test/**/*.{e2e,full-e2e}.test.ts' : 'test/**/*.e2e.test.ts'],
             env: { CHROMIUM_PATH: executablePath },
+            globalSetup: ['test/builds.ts'],
             testTimeout: 180_000,
             hookTimeout: 180_000,
           },

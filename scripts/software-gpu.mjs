@@ -57,6 +57,32 @@ export function useSwiftShader(folder) {
   useVulkanDriver(join(folder, 'vk_swiftshader_icd.json'), join(folder, 'libvulkan.so.1'));
 }
 
+/**
+ * While anything is under way dawn.node asks for it again with every turn of the event loop, and keeps a core busy with that, which a software driver's
+ * compiler needs. The first questions of a wait are asked at once, for what takes microseconds; those after them once in a millisecond. Dawn's callbacks are
+ * the ones that are no JavaScript.
+ */
+export function pollLessOften() {
+  const AT_ONCE = 50;
+  const immediate = globalThis.setImmediate;
+  let polling = false;
+  let polls = 0;
+  const patient = (callback, ...args) => {
+    if (!/\[native code\]/.test(Function.prototype.toString.call(callback))) return immediate(callback, ...args);
+    polls = polling ? polls + 1 : 0;
+    const poll = () => {
+      polling = true;
+      try {
+        callback(...args);
+      } finally {
+        polling = false;
+      }
+    };
+    return polls < AT_ONCE ? immediate(poll) : setTimeout(poll, 1);
+  };
+  globalThis.setImmediate = Object.assign(patient, immediate);
+}
+
 export const chromiumArgs = [
   '--no-sandbox',
   '--enable-unsafe-webgpu',

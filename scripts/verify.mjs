@@ -20,7 +20,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createServer } from 'vite';
-import { chromiumPath, useSwiftShader, vulkanFolder } from './software-gpu.mjs';
+import { chromiumPath, pollLessOften, useSwiftShader, vulkanFolder } from './software-gpu.mjs';
 import { plainShaders, webAssembly } from './text-plugins.mjs';
 
 /** The cats of COCO val2017, 640 × 480. */
@@ -107,6 +107,7 @@ async function findGpu() {
     let adapter = await gpu.requestAdapter().catch(() => null);
     if (!adapter) {
       useSwiftShader(vulkanFolder(await chromiumPath()) ?? '');
+      pollLessOften();
       gpu = create([]);
       adapter = await gpu.requestAdapter().catch(() => null);
     }

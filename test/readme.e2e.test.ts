@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { chromium, type Browser } from 'playwright';
-import { build } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { chromiumArgs } from '../scripts/software-gpu.mjs';
+import { putBuild } from './builds.ts';
 import { fonts } from './demo/site.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -30,7 +30,7 @@ const MAX_SEARCH_BYTES = 38_000;
 let dist: string;
 beforeAll(async () => {
   dist = mkdtempSync(join(tmpdir(), 'dist-'));
-  await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir: dist, emptyOutDir: true } });
+  await putBuild('library', dist);
 });
 afterAll(() => rmSync(dist, { recursive: true, force: true }));
 

@@ -7,6 +7,8 @@ const config: DINOv2Config = {
   embedDim: 64, depth: 1, numHeads: 1, headDim: 64, patchSize: 14, imageSize: 28, numChannels: 3, numRegisterTokens: 0, ffn: 'mlp', hiddenFeatures: 128,
   layerNormEps: 1e-6, posEmbed: 'plain',
 };
+/** It has tests of its own. */
+const selfTest = false;
 const size = { height: 14, width: 14 };
 const pixels = Float32Array.from({ length: 588 }, (_, i) => Math.sin(i));
 
@@ -14,7 +16,7 @@ let device: GPUDevice;
 let model: DINOv2;
 beforeAll(async () => {
   device = await (await navigator.gpu.requestAdapter())!.requestDevice();
-  model = await DINOv2.synthetic(config, { device });
+  model = await DINOv2.synthetic(config, { device, selfTest });
 });
 afterAll(() => {
   model.dispose();
@@ -83,9 +85,9 @@ test('an abort while the last kernels compile leaves no model and no buffer', as
     controller.abort();
     return pipeline;
   };
-  await expect(DINOv2.synthetic(config, { device: fresh, signal: controller.signal, selfTest: false })).rejects.toMatchObject({ name: 'AbortError' });
+  await expect(DINOv2.synthetic(config, { device: fresh, signal: controller.signal, selfTest })).rejects.toMatchObject({ name: 'AbortError' });
   fresh.createComputePipelineAsync = create;
-  using later = await DINOv2.synthetic(config, { device: fresh });
+  using later = await DINOv2.synthetic(config, { device: fresh, selfTest });
   const bytes = later.gpuBytes;
   await expect(DINOv2.synthetic(config, { device: fresh, signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
   expect(later.gpuBytes).toBe(bytes);
@@ -114,7 +116,7 @@ test("the page's own mistakes on its device are not taken for the library's", as
 });
 
 test('dispose() while an image is on its way is told as such', async () => {
-  const other = await DINOv2.synthetic(config);
+  const other = await DINOv2.synthetic(config, { selfTest });
   const running = other.features({ data: new Uint8Array(300 * 300 * 3), width: 300, height: 300, channels: 3 });
   other.dispose();
   await expect(running).rejects.toMatchObject({ code: 'DISPOSED' });

@@ -1,9 +1,10 @@
 // Gives Node a `navigator.gpu`: Dawn on the adapter named by TEST_ADAPTER, else on a real GPU, else on SwiftShader. No adapter: the run fails.
 import { writeFileSync } from 'node:fs';
 import { create, globals } from 'webgpu';
-import { useSwiftShader, useVulkanDriver } from '../scripts/software-gpu.mjs';
+import { pollLessOften, useSwiftShader, useVulkanDriver } from '../scripts/software-gpu.mjs';
 
 Object.assign(globalThis, globals);
+pollLessOften();
 
 const wanted = process.env['TEST_ADAPTER'] ?? 'any'; // any | swiftshader | the path of a Vulkan driver's ICD file
 const features = process.env['DAWN_FEATURES'];

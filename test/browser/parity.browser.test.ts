@@ -1,5 +1,5 @@
 import { commands } from 'vitest/browser';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
 import { checkSupport, DINOv2 } from '../../src/index.ts';
@@ -32,8 +32,15 @@ test('there is an adapter', async () => {
   if (adaptersFolder) await commands.writeFile(`${adaptersFolder}/browser`, name + (features!.includes('shader-f16') ? ', shader-f16' : ''));
 });
 
+/** Held to the end, so that all share a device with its pipelines, and its one self-test. */
+const models: DINOv2[] = [];
+afterAll(() => {
+  for (const model of models) model.dispose();
+});
+
 test.each(['plain', 'registers', 'swiglu'])('tiny-%s, loaded by URL: every hidden state, at four sizes', async (kind) => {
-  using model = await DINOv2.fromPretrained(reference(`tiny-${kind}/`));
+  const model = await DINOv2.fromPretrained(reference(`tiny-${kind}/`));
+  models.push(model);
   for (const [height, width, batch] of [[70, 70, 1], [56, 98, 2], [14, 14, 1], [100, 61, 1]] as const) {
     const expected = await expectedOf(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
     const pixels = syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);

@@ -3,10 +3,30 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page, Route } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { colours, done, loadTiny, notice, openPage, openSite, tiny, type Site, type Watched } from './site.js';
+import { colours, done, loadTiny, notice, openSite, openTiny, tiny, type Site, type Watched } from './site.js';
 
 let site: Site;
-beforeAll(async () => void (site = await openSite()));
+/** One for all tests, in their order. */
+let watched: Watched;
+let page: Page;
+let answer: (route: Route) => Promise<void> = (route) => route.abort();
+const asked: string[] = [];
+beforeAll(async () => {
+  site = await openSite();
+  watched = await openTiny(site, async (fresh) => {
+    await fresh.route(/^https:/, (route) => {
+      asked.push(route.request().url());
+      return answer(route);
+    });
+    await fresh.addInitScript(() => {
+      const { requestDevice } = GPUAdapter.prototype;
+      GPUAdapter.prototype.requestDevice = async function (descriptor) {
+        return ((globalThis as { device?: GPUDevice }).device = await requestDevice.call(this, descriptor));
+      };
+    });
+  });
+  page = watched.page;
+});
 afterAll(() => site?.close());
 
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
@@ -17,23 +37,6 @@ async function chooseTrained(page: Page): Promise<void> {
 }
 
 describe('weights from the hub', () => {
-  let watched: Watched;
-  let page: Page;
-  let answer: (route: Route) => Promise<void> = (route) => route.abort();
-  const asked: string[] = [];
-
-  beforeAll(async () => {
-    watched = await openPage(site, (fresh) =>
-      fresh.route(/^https:/, (route) => {
-        asked.push(route.request().url());
-        return answer(route);
-      }),
-    );
-    page = watched.page;
-    await loadTiny(page);
-  });
-  afterAll(() => page.context().close());
-
   it('are not asked for before the button is pressed, which says what they weigh', async () => {
     await page.locator('input[value="hub"]').check();
     expect(await text(page, 'load')).toBe('Download ViT-S (88 MB)');
@@ -107,16 +110,45 @@ describe('weights from the hub', () => {
   };
 });
 
+// The Chromium of these tests has no camera, so the browser's part is played here: a refusal, and a stream of a canvas.
+describe('the camera', () => {
+  it('says that it was not allowed', async () => {
+    await page.evaluate(() => {
+      MediaDevices.prototype.getUserMedia = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
+    });
+    await page.locator('#camera').click();
+    await notice(page, 'camera').waitFor();
+    expect(await notice(page, 'camera').innerText()).toMatch(/NotAllowedError[^]*Allow it/);
+    expect(await page.locator('#camera-dialog').isVisible()).toBe(false);
+  });
+
+  it('gives a still, and is switched off after it', async () => {
+    await page.evaluate(() => {
+      const canvas = document.createElement('canvas');
+      canvas.width = 320;
+      canvas.height = 240;
+      MediaDevices.prototype.getUserMedia = () => {
+        const context = canvas.getContext('2d')!;
+        setInterval(() => {
+          for (let i = 0; i < 60; i++) {
+            context.fillStyle = `hsl(${i * 37} 80% ${20 + i}%)`;
+            context.fillRect((i % 10) * 32, Math.floor(i / 10) * 40, 32, 40);
+          }
+        }, 50);
+        return Promise.resolve(((globalThis as { stream?: MediaStream }).stream = canvas.captureStream(20)));
+      };
+    });
+    await page.locator('#camera').click();
+    await page.locator('#camera-take:enabled').click();
+    await done(page, 'camera');
+    expect((await colours(page, 'photo')).distinct).toBeGreaterThan(10);
+    expect(await text(page, 'photo-caption')).toMatch(/of 320 × 240$/);
+    expect(await page.evaluate(() => (globalThis as { stream?: MediaStream }).stream!.getTracks().map(({ readyState }) => readyState))).toEqual(['ended']);
+  });
+});
+
 describe('a GPU that is lost', () => {
   it('is said, and the model can be loaded again', async () => {
-    const { page } = await openPage(site, (fresh) =>
-      fresh.addInitScript(() => {
-        const { requestDevice } = GPUAdapter.prototype;
-        GPUAdapter.prototype.requestDevice = async function (descriptor) {
-          return ((globalThis as { device?: GPUDevice }).device = await requestDevice.call(this, descriptor));
-        };
-      }),
-    );
     await loadTiny(page);
     const before = await colours(page, 'pca');
     await page.evaluate(() => (globalThis as { device?: GPUDevice }).device!.destroy());
@@ -127,50 +159,5 @@ describe('a GPU that is lost', () => {
     await page.locator('#pca').waitFor();
     await done(page);
     expect((await colours(page, 'pca')).text).toBe(before.text);
-    await page.context().close();
-  });
-});
-
-// The Chromium of these tests has no camera, so the browser's part is played here: a refusal, and a stream of a canvas.
-describe('the camera', () => {
-  it('says that it was not allowed', async () => {
-    const { page } = await openPage(site, (fresh) =>
-      fresh.addInitScript(() => {
-        MediaDevices.prototype.getUserMedia = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
-      }),
-    );
-    await page.locator('#camera').click();
-    await notice(page, 'camera').waitFor();
-    expect(await notice(page, 'camera').innerText()).toMatch(/NotAllowedError[^]*Allow it/);
-    expect(await page.locator('#camera-dialog').isVisible()).toBe(false);
-    await page.context().close();
-  });
-
-  it('gives a still, and is switched off after it', async () => {
-    const { page } = await openPage(site, (fresh) =>
-      fresh.addInitScript(() => {
-        const canvas = document.createElement('canvas');
-        canvas.width = 320;
-        canvas.height = 240;
-        MediaDevices.prototype.getUserMedia = () => {
-          const context = canvas.getContext('2d')!;
-          setInterval(() => {
-            for (let i = 0; i < 60; i++) {
-              context.fillStyle = `hsl(${i * 37} 80% ${20 + i}%)`;
-              context.fillRect((i % 10) * 32, Math.floor(i / 10) * 40, 32, 40);
-            }
-          }, 50);
-          return Promise.resolve(((globalThis as { stream?: MediaStream }).stream = canvas.captureStream(20)));
-        };
-      }),
-    );
-    await loadTiny(page);
-    await page.locator('#camera').click();
-    await page.locator('#camera-take:enabled').click();
-    await done(page, 'camera');
-    expect((await colours(page, 'photo')).distinct).toBeGreaterThan(10);
-    expect(await text(page, 'photo-caption')).toMatch(/of 320 × 240$/);
-    expect(await page.evaluate(() => (globalThis as { stream?: MediaStream }).stream!.getTracks().map(({ readyState }) => readyState))).toEqual(['ended']);
-    await page.context().close();
   });
 });

@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium, type Browser, type Page } from 'playwright';
-import { build, preview } from 'vite';
+import { preview } from 'vite';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+import { putBuild } from '../builds.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const tiny = join(root, 'test/fixtures/reference/tiny-plain');
@@ -28,7 +29,7 @@ export async function openSite(): Promise<Site> {
   const folder = mkdtempSync(join(tmpdir(), 'demo-'));
   const outDir = join(folder, 'site');
   const common = { root, mode: 'demo', configFile: join(root, 'vite.config.ts'), logLevel: 'error' } as const;
-  await build({ ...common, build: { outDir, emptyOutDir: true } });
+  await putBuild('demo', outDir);
   const server = await preview({ ...common, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
   const { port } = server.httpServer.address() as AddressInfo;
   const executablePath = process.env['CHROMIUM_PATH']!;
@@ -128,6 +129,27 @@ export async function loadTiny(page: Page): Promise<void> {
   await give(page, 'drop', fileOf(join(tiny, 'model.safetensors')));
   await page.locator('#running-weights', { hasText: 'model.safetensors' }).waitFor();
   await done(page);
+}
+
+/**
+ * A page with the tiny model alone. The one that it starts with gets no device, and a visitor who has none of it drops another: where a processor plays the
+ * GPU, that one would compile, test and run ViT-S for 25 s first.
+ */
+export async function openTiny(site: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
+  const watched = await openPage(site, async (page) => {
+    await page.addInitScript(() => {
+      const { requestDevice } = GPUAdapter.prototype;
+      let refused = false;
+      GPUAdapter.prototype.requestDevice = async function (descriptor) {
+        if (refused) return requestDevice.call(this, descriptor);
+        refused = true;
+        throw new DOMException('not this time', 'OperationError');
+      };
+    });
+    await prepare?.(page);
+  });
+  await loadTiny(watched.page);
+  return watched;
 }
 
 export const notice = (page: Page, topic: string) => page.locator(`.notice[data-topic="${topic}"]`);

@@ -22,9 +22,12 @@ const load = (options: LoadOptions = {}): Promise<DINOv2> => DINOv2.synthetic(ti
 
 const small = { height: 28, width: 28 };
 
+/** Of two tests: what the first has compiled there, the one of its loss need not compile again. */
+let device: GPUDevice;
+
 describe("a device of the caller's", () => {
   test('is used, shared by two models, and not destroyed; with default limits it runs', async () => {
-    const device = await requestDevice();
+    device = await requestDevice();
     expect(device.limits.maxStorageBufferBindingSize).toBe(2 ** 27);
     const requested = vi.spyOn(navigator.gpu, 'requestAdapter');
     const first = await load({ device });
@@ -42,7 +45,6 @@ describe("a device of the caller's", () => {
     second.dispose();
     await settled();
     expect(await works(device)).toBe(true);
-    device.destroy();
   });
 
   test('that is lost already is refused', async () => {
@@ -62,6 +64,8 @@ describe("a device of the caller's", () => {
 });
 
 describe("the library's own device", () => {
+  let third: DINOv2;
+
   test('is shared, destroyed with its last user, and made anew for the next', async () => {
     const first = await load();
     const second = await load();
@@ -75,13 +79,13 @@ describe("the library's own device", () => {
     features.dispose();
     await expect(device.lost).resolves.toMatchObject({ reason: 'destroyed' });
 
-    using third = await load();
+    third = await load();
     expect(third.device).not.toBe(device);
     expect((await bitsOfForward(third, 28, 28)).length).toBe(5 * 64);
   });
 
   test('that was lost is replaced for the next model', async () => {
-    const lost = await load();
+    const lost = third;
     lost.device.destroy();
     await lost.device.lost;
     await settled();
@@ -95,47 +99,24 @@ describe("the library's own device", () => {
 describe('a device that is lost: DEVICE_LOST, never silence', () => {
   const DEVICE_LOST = { name: 'DeviceError', code: 'DEVICE_LOST' };
 
-  test('before a forward', async () => {
-    const device = await requestDevice();
-    const model = await load({ device });
-    device.destroy();
-    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toMatchObject(DEVICE_LOST);
-    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toThrow(/lost \(destroyed\).*Load the model again/);
-    model.dispose();
-  });
-
-  test('between a forward and reading', async () => {
-    const device = await requestDevice();
-    const model = await load({ device });
+  // Whatever a model and its features were in the middle of: one loss meets it all.
+  test('before a forward, 0 and 3 turns of the event loop into one, between a forward and reading, and while results are being read', async () => {
+    const [model, other] = [await load({ device }), await load({ device })];
     const features = await model.forward(pixelsOf(28, 28), small, { layers: [0] });
+    const read = await model.forward(pixelsOf(28, 28), small);
+    (await other.forward(pixelsOf(28, 28), small)).dispose();
+    const begun = async (by: DINOv2): Promise<Float32Array> => (await by.forward(pixelsOf(28, 28), small)).clsToken();
+    const rejected = [expect(begun(model)).rejects.toMatchObject(DEVICE_LOST)];
+    for (let turn = 0; turn < 3; turn++) await Promise.resolve();
+    rejected.push(expect(begun(other)).rejects.toMatchObject(DEVICE_LOST), expect(read.lastHiddenState()).rejects.toMatchObject(DEVICE_LOST));
     device.destroy();
+    await Promise.all(rejected);
     await expect(features.clsToken()).rejects.toMatchObject(DEVICE_LOST);
     await expect(features.patchTokens()).rejects.toMatchObject(DEVICE_LOST);
     await expect(features.hiddenState(0)).rejects.toMatchObject(DEVICE_LOST);
-    features.dispose();
-    model.dispose();
-  });
-
-  test('while results are being read', async () => {
-    const device = await requestDevice();
-    const model = await load({ device });
-    const features = await model.forward(pixelsOf(28, 28), small);
-    const reading = features.lastHiddenState();
-    device.destroy();
-    await expect(reading).rejects.toMatchObject(DEVICE_LOST);
-    model.dispose();
-  });
-
-  test.each([0, 3])('%i turns of the event loop into a forward: it fails, or reading does', async (turns) => {
-    const device = await requestDevice();
-    const model = await load({ device });
-    (await model.forward(pixelsOf(28, 28), small)).dispose();
-    const result = model.forward(pixelsOf(28, 28), small).then((features) => features.clsToken());
-    const rejected = expect(result).rejects.toMatchObject(DEVICE_LOST);
-    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
-    device.destroy();
-    await rejected;
-    model.dispose();
+    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toMatchObject(DEVICE_LOST);
+    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toThrow(/lost \(destroyed\).*Load the model again/);
+    for (const each of [features, read, model, other]) each.dispose();
   });
 
   test('while weights arrive', async () => {

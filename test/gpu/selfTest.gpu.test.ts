@@ -100,27 +100,25 @@ describe('a model on a device that computes wrongly', () => {
     device.destroy();
   });
 
-  test.each(full ? (['auto', 'int8'] as const) : (['auto'] as const))('where sums are wrong, %s is refused, and nothing stays on the GPU', async (dtype) => {
+  test.each(full ? (['auto', 'int8'] as const) : (['auto'] as const))('where sums are wrong, %s is refused, and nothing stays on the GPU; selfTest: false trusts it, and says so', async (dtype) => {
     const { device } = await wrongDevice(sums);
     await expect(DINOv2.synthetic(tiny, { device, dtype })).rejects.toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG', message: expect.stringContaining('linear_swiglu') });
     const gpu = await acquireGpu(device);
     expect(gpu.memory.buffers).toBe(0);
-    device.destroy();
-  });
-
-  test('where the compiler refuses f16, auto becomes fp32', async () => {
-    const { device } = await wrongDevice([['alias Weights4 = vec2<u32>', 'alias Weights4 = vec2<nothing>'], ['enable f16;', 'enable nothing;']]);
-    using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
-    expect([model.dtype, model.dtypeReason]).toEqual(['fp32', expect.stringContaining('was refused on')]);
-    device.destroy();
-  });
-
-  test('selfTest: false trusts it, and says so', async () => {
-    const { device } = await wrongDevice(sums);
     using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
     expect(model.dtypeReason).toBe('fp32, stored as f32, as asked for; the self-test was switched off.');
     device.destroy();
   });
+
+  // As above it goes on with fp32 where f16 was of no use; .ci/run has both.
+  if (full) {
+    test('where the compiler refuses f16, auto becomes fp32', async () => {
+      const { device } = await wrongDevice([['alias Weights4 = vec2<u32>', 'alias Weights4 = vec2<nothing>'], ['enable f16;', 'enable nothing;']]);
+      using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
+      expect([model.dtype, model.dtypeReason]).toEqual(['fp32', expect.stringContaining('was refused on')]);
+      device.destroy();
+    });
+  }
 });
 
 test('a device is tested once for each storage', async () => {
@@ -131,8 +129,8 @@ test('a device is tested once for each storage', async () => {
     if (descriptor.label === 'self-test results') tested += 1;
     return create(descriptor);
   };
-  for (const dtype of ['fp32', 'fp32', 'auto', 'fp16'] as const) (await DINOv2.synthetic(tiny, { device, dtype })).dispose();
-  expect(tested).toBe(2);
+  for (const dtype of full ? (['fp32', 'fp32', 'auto', 'fp16'] as const) : (['fp16', 'auto', 'fp16'] as const)) (await DINOv2.synthetic(tiny, { device, dtype })).dispose();
+  expect(tested).toBe(full ? 2 : 1);
   device.destroy();
 });
 

@@ -5,13 +5,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { chromium, type BrowserContext, type Page } from 'playwright';
-import { build } from 'vite';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+import { putBuild } from '../builds.ts';
 import { answer, plainFiles } from './server.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** So that what is asked for is what the library asks for. */
 export const noStore = (): Record<string, string> => ({ 'cache-control': 'no-store' });
@@ -37,7 +34,7 @@ export interface Site {
 /** The built library, an empty page, and a checkpoint under /weights/. */
 export async function openSite(): Promise<Site> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
-  await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
+  await putBuild('library', outDir);
   const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', headers: noStore, bytesPerSecond: 0, down: false, page: false, close: async () => undefined };
   const server = createServer((request, response) => {
     const path = request.url!;

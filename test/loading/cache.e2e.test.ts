@@ -204,61 +204,76 @@ describe('the entry', () => {
   });
 });
 
-test('two tabs load one model: one of them downloads it', async () => {
-  const other = await visitor.context.newPage();
-  await open(other, site);
-  site.asked = [];
-  site.bytesPerSecond = 2_000_000;
-  const results = await Promise.all([load(page), load(other)]);
-  expect(results.map(({ hash }) => hash)).toEqual([right, right]);
-  expect(results.map(({ loaded }) => loaded.fetchedBytes).sort((a, b) => a - b)).toEqual([0, weightsFile.length]);
-  expect(site.asked.filter((line) => line.startsWith('config'))).toHaveLength(1);
-  await other.close();
-});
+describe('two tabs', () => {
+  let other: Page;
+  beforeAll(async () => {
+    other = await visitor.context.newPage();
+    await open(other, site);
+  });
 
-test('a tab that is closed in mid-download hands over to the one that waits', async () => {
-  const other = await visitor.context.newPage();
-  await open(other, site);
-  site.bytesPerSecond = 300_000;
-  const ended = load(other).catch(() => 'gone');
-  await expect.poll(() => site.asked.length, { timeout: 30_000 }).toBeGreaterThan(2);
-  const waiting = load(page);
-  await other.close();
-  expect(await ended).toBe('gone');
-  site.bytesPerSecond = 0;
-  expect((await waiting).hash).toBe(right);
+  test('load one model: one of them downloads it', async () => {
+    site.asked = [];
+    site.bytesPerSecond = 2_000_000;
+    const results = await Promise.all([load(page), load(other)]);
+    expect(results.map(({ hash }) => hash)).toEqual([right, right]);
+    expect(results.map(({ loaded }) => loaded.fetchedBytes).sort((a, b) => a - b)).toEqual([0, weightsFile.length]);
+    expect(site.asked.filter((line) => line.startsWith('config'))).toHaveLength(1);
+  });
+
+  test('one that is closed in mid-download hands over to the one that waits', async () => {
+    site.bytesPerSecond = 300_000;
+    const ended = load(other).catch(() => 'gone');
+    await expect.poll(() => site.asked.length, { timeout: 30_000 }).toBeGreaterThan(2);
+    const waiting = load(page);
+    await other.close();
+    expect(await ended).toBe('gone');
+    site.bytesPerSecond = 0;
+    expect((await waiting).hash).toBe(right);
+  });
 });
 
 test('a page that may store nothing runs from memory, and says why', async () => {
   await page.evaluate(() => {
+    const here = globalThis as { whole?: () => void };
+    const { getDirectory } = StorageManager.prototype;
+    const { open: openCache } = CacheStorage.prototype;
+    here.whole = () => void (Object.assign(StorageManager.prototype, { getDirectory }), Object.assign(CacheStorage.prototype, { open: openCache }));
     StorageManager.prototype.getDirectory = () => Promise.reject(new DOMException('private', 'SecurityError'));
     CacheStorage.prototype.open = () => Promise.reject(new DOMException('private', 'SecurityError'));
   });
   const { hash, loaded } = await load(page);
+  await page.evaluate(() => (globalThis as { whole?: () => void }).whole!());
   expect(hash).toBe(right);
   expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/SecurityError/) as string });
-  await open(page, site);
 });
 
 test('a worker keeps too, asked for persistence which it cannot ask for, and a browser without estimates', async () => {
-  const inWorker = (prelude: string): Promise<unknown> =>
-    page.evaluate(async ([origin, before]) => {
-      const code = `${before}
-        const { DINOv2 } = await import('${origin}dist/index.js');
-        try {
-          const model = await DINOv2.fromPretrained('${origin}weights/', { selfTest: false, persist: true });
-          postMessage(model.loaded);
-          model.dispose();
-        } catch (error) { postMessage(String(error)); }`;
-      const worker = new Worker(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })), { type: 'module' });
-      const answer = await new Promise((resolve, reject) => Object.assign(worker, { onmessage: ({ data }: MessageEvent) => resolve(data), onerror: ({ message }: ErrorEvent) => reject(new Error(message)) }));
-      worker.terminate();
+  // One worker, whose first model keeps its device and what was compiled there.
+  const inWorker = (without = ''): Promise<unknown> =>
+    page.evaluate(async ([origin, method]) => {
+      const here = globalThis as { inWorker?: Worker };
+      here.inWorker ??= new Worker(URL.createObjectURL(new Blob([`
+        let first;
+        onmessage = async ({ data }) => {
+          try {
+            const { DINOv2 } = await import('${origin}dist/index.js');
+            if (data) delete StorageManager.prototype[data];
+            const model = await DINOv2.fromPretrained('${origin}weights/', { selfTest: false, persist: true });
+            postMessage(model.loaded);
+            if (first) model.dispose();
+            else first = model;
+          } catch (error) { postMessage(String(error)); }
+        };`], { type: 'text/javascript' })), { type: 'module' });
+      const worker = here.inWorker;
+      const answer = new Promise((resolve, reject) => Object.assign(worker, { onmessage: ({ data }: MessageEvent) => resolve(data), onerror: ({ message }: ErrorEvent) => reject(new Error(message)) }));
+      worker.postMessage(method);
       return answer;
-    }, [site.url, prelude] as const);
-  expect(await inWorker('')).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
-  expect(await inWorker('')).toMatchObject({ cache: 'opfs', fetchedBytes: 0 });
+    }, [site.url, without] as const);
+  expect(await inWorker()).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
+  expect(await inWorker()).toMatchObject({ cache: 'opfs', fetchedBytes: 0 });
   await removeCached(page);
-  expect(await inWorker('delete StorageManager.prototype.estimate;')).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
+  expect(await inWorker('estimate')).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
+  await page.evaluate(() => (globalThis as { inWorker?: Worker }).inWorker!.terminate());
 });
 
 describe('a storage that breaks later fails no load', () => {
@@ -267,13 +282,14 @@ describe('a storage that breaks later fails no load', () => {
     page.evaluate(([what, source]) => {
       const named = new RegExp(source);
       const fail = (): Promise<never> => Promise.reject(new DOMException('the disk is broken', 'NotReadableError'));
-      const { getDirectoryHandle, getFileHandle } = FileSystemDirectoryHandle.prototype;
+      const { getDirectoryHandle, getFileHandle, removeEntry } = FileSystemDirectoryHandle.prototype;
+      (globalThis as { whole?: () => void }).whole = () => void Object.assign(FileSystemDirectoryHandle.prototype, { getDirectoryHandle, getFileHandle, removeEntry });
       if (what === 'folder') FileSystemDirectoryHandle.prototype.getDirectoryHandle = function (name, options) { return named.test(name) ? fail() : getDirectoryHandle.call(this, name, options); };
       else FileSystemDirectoryHandle.prototype.getFileHandle = function (name, options) { return named.test(name) ? fail() : getFileHandle.call(this, name, options); };
       if (what === 'all') FileSystemDirectoryHandle.prototype.removeEntry = fail;
     }, [which, pattern] as const);
 
-  afterEach(() => open(page, site));
+  afterEach(() => page.evaluate(() => (globalThis as { whole?: () => void }).whole!()));
 
   test.each([
     ['folder', '^v\\d', 'the cache failed: NotReadableError: the disk is broken'],

@@ -22,7 +22,7 @@ export const MASSIVE_FP32_RELATIVE = 4e-7;
 
 export const minCosineOf = (dtype: Dtype): number => (dtype === 'int8' ? INT8_MIN_COSINE : FP16_MIN_COSINE);
 
-/** A way to store weights, and the device that makes the library choose it. */
+/** A way to store weights, and a device that makes the library choose it, which ways may share. */
 export interface Way {
   readonly label: string;
   readonly dtype: Dtype;
@@ -33,16 +33,14 @@ export interface Way {
 /** int8, f16 packed in u32, and f16 where the adapter has shader-f16. */
 export async function ways(): Promise<Way[]> {
   const found: Way[] = [];
-  const add = async (dtype: Dtype, storage: string, requiredFeatures: GPUFeatureName[]): Promise<void> => {
-    const device = await requestDevice(requiredFeatures);
-    found.push({ label: `${dtype} (${storage})`, dtype, device, storage });
-  };
+  const add = (dtype: Dtype, storage: string, device: GPUDevice): void => void found.push({ label: `${dtype} (${storage})`, dtype, device, storage });
   const { features } = await requestAdapter();
   // With subgroups, as the library's own device has: the kernels that a page gets on this adapter.
   const subgroups: GPUFeatureName[] = features.has('subgroups') ? ['subgroups'] : [];
-  await add('fp16', 'f16-packed', subgroups);
-  if (features.has('shader-f16')) await add('fp16', 'f16', ['shader-f16', ...subgroups]);
-  await add('int8', 'int8', subgroups);
+  const plain = await requestDevice(subgroups);
+  add('fp16', 'f16-packed', plain);
+  if (features.has('shader-f16')) add('fp16', 'f16', await requestDevice(['shader-f16', ...subgroups]));
+  add('int8', 'int8', plain);
   return found;
 }
 

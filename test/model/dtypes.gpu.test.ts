@@ -4,7 +4,6 @@ import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { minCosine, readTensors, referenceFolder } from '../parity.ts';
-import { requestDevice } from '../gpu/tiny.ts';
 import { checkpointBytes, cosines, MASSIVE_FP32_RELATIVE, massiveModel, maxRelativeError, minCosineOf, ways } from './dtypeCases.ts';
 
 const report: string[] = [];
@@ -82,7 +81,7 @@ describe('a weight that f16 cannot hold', () => {
   });
 
   test('fp32 and int8 take it', async () => {
-    const { device } = all[0]!;
+    const { device } = all.find(({ dtype }) => dtype === 'int8')!;
     for (const dtype of ['fp32', 'int8'] as const) (await DINOv2.fromFiles({ weights: file(1e6) }, { device, dtype })).dispose();
   });
 });
@@ -96,8 +95,6 @@ test('auto is fp16 where the self-test holds, in f16 where the adapter has it', 
 });
 
 test('the default is fp32', async () => {
-  const device = await requestDevice();
-  using model = await DINOv2.fromFiles({ weights: checkpointBytes(massiveModel('plain').config) }, { device });
+  using model = await DINOv2.fromFiles({ weights: checkpointBytes(massiveModel('plain').config) }, { device: all[0]!.device });
   expect(model.dtype).toBe('fp32');
-  device.destroy();
 });

@@ -6,7 +6,12 @@ import { DINOv2 } from '../../src/dinov2.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
 
 const report: string[] = [];
-afterAll(() => console.log(report.join('\n')));
+/** Held to the end, so that all share a device with its pipelines, and its one self-test. */
+const models: DINOv2[] = [];
+afterAll(() => {
+  console.log(report.join('\n'));
+  for (const model of models) model.dispose();
+});
 
 describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file', (kind) => {
   let model: DINOv2;
@@ -16,8 +21,8 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file', (kind)
       config: await readFile(new URL('config.json', folder), 'utf8'),
       weights: new Uint8Array(await readFile(new URL('model.safetensors', folder))),
     });
+    models.push(model);
   });
-  afterAll(() => model.dispose());
 
   test.each([
     [70, 70, 1],

@@ -129,14 +129,16 @@ export function covariance(x: Numbers, chosen: Numbers, dim: number): Float64Arr
 
 /**
  * All eigenvectors of a symmetric matrix by Jacobi's method: every row of the result is one, largest eigenvalue first. Works on rows alone
- * (one-sided Jacobi, Hestenes 1958): the rows of A are rotated until they are orthogonal; then they are eigenvectors times eigenvalues.
+ * (one-sided Jacobi, Hestenes 1958): the rows of A are rotated until they are orthogonal; then they are eigenvectors times eigenvalues. Of a matrix
+ * (rows, n) that is not square they are its right singular vectors times its singular values: of centred data, the eigenvectors of its covariance.
  */
 export function jacobi(matrix: Float64Array, n: number): { values: number[]; vectors: Float64Array[] } {
-  const rows = Array.from({ length: n }, (_, i) => matrix.slice(i * n, (i + 1) * n));
+  const rows = Array.from({ length: matrix.length / n }, (_, i) => matrix.slice(i * n, (i + 1) * n));
+  const count = rows.length;
   for (let sweep = 0; sweep < 40; sweep++) {
     let worst = 0;
-    for (let p = 0; p < n; p++) {
-      for (let q = p + 1; q < n; q++) {
+    for (let p = 0; p < count; p++) {
+      for (let q = p + 1; q < count; q++) {
         const a = rows[p]!;
         const b = rows[q]!;
         let aa = 0;

@@ -78,8 +78,12 @@ const families: (readonly [string, Family])[] = [
   ['small', small],
 ];
 
+/** Of the tiles that are not the usual one, a software adapter compiles two forms each, and all of them in the full run. */
+const formsOfTiles = new Map<Family, readonly Form[]>([[widest, ['linear', 'linearGelu']], [narrow, ['linear', 'linearScaleResidual']], [small, ['linear', 'linearSwiglu']]]);
+const formsOf = (family: Family): readonly Form[] => (gpu.software && !full ? (formsOfTiles.get(family) ?? forms) : forms);
+
 describe.each(families)('linear, %s', (name, family) => {
-  test.each(forms)('%s: every storage, rows and columns that fill no tile', async (form) => {
+  test.each(formsOf(family))('%s: every storage, rows and columns that fill no tile', async (form) => {
     // A software adapter takes seconds to compile one: there, each storage meets one of the shapes, and all of them in the full run if no barriers are in it; where
     // there are, outside the full run, one storage does.
     const all = !gpu.software || (full && family.software);
@@ -102,17 +106,19 @@ describe.each(families)('linear, %s', (name, family) => {
   });
 
   test('an image alone and in a batch of 3: the same bits', async () => {
-    const form: Form = 'linearScaleResidual';
-    const [inFeatures, outFeatures] = shapes[forms.indexOf(form) % shapes.length]!; // compiled already
-    const layer = randomLayer(form, inFeatures, outFeatures, 'f32');
+    const form = formsOf(family).at(-1)!;
+    const turn = storagesOf(gpu).length - 1;
+    const storage = storagesOf(gpu)[turn]!;
+    const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled already
+    const layer = randomLayer(form, inFeatures, outFeatures, storage);
     const numTokens = 13;
     const x = new Random(1).uniform(3 * numTokens * inFeatures);
     const residual = new Random(2).uniform(3 * numTokens * outFeatures);
-    const together = bitsOf(await run(layer, 'f32', family, 3, numTokens, x, residual));
+    const together = bitsOf(await run(layer, storage, family, 3, numTokens, x, residual));
     for (let image = 0; image < 3; image++) {
       const rows = (values: Float32Array<ArrayBuffer>, columns: number): Float32Array<ArrayBuffer> =>
         values.slice(image * numTokens * columns, (image + 1) * numTokens * columns);
-      const alone = bitsOf(await run(layer, 'f32', family, 1, numTokens, rows(x, inFeatures), rows(residual, outFeatures)));
+      const alone = bitsOf(await run(layer, storage, family, 1, numTokens, rows(x, inFeatures), rows(residual, outFeatures)));
       expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
     }
   });
@@ -136,7 +142,7 @@ test.each(forms)('%s: the same bits from every tile, whichever way f16 is staged
   const storage = storagesOf(gpu)[turn]!; // f16, where the adapter has it
   const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled already
   const layer = randomLayer(form, inFeatures, outFeatures, storage);
-  const others: Family[] = [widest, narrow, small];
+  const others = [widest, narrow, small].filter((family) => formsOf(family).includes(form));
   if (storage === 'f16') others.push(...[tiled, widest, narrow, small].map((family) => ({ ...family, operands: 'f16' as const })));
   // 75: a tile for each. 97: a tile of 64 that is half full, and one row behind the tiles of 32. 69: five rows behind all.
   for (const rows of [75, 97, 69]) {

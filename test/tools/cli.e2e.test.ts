@@ -5,9 +5,9 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { putBuild } from '../builds.ts';
 import { shardsOf } from '../loading/server.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -16,7 +16,7 @@ let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'cli-'));
   cpSync(join(root, 'bin'), join(folder, 'bin'), { recursive: true });
-  for (const mode of ['library', 'tools']) await build({ root, mode, configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir: join(folder, 'dist') } });
+  for (const mode of ['library', 'tools'] as const) await putBuild(mode, join(folder, 'dist'));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium, type Browser, type Page } from 'playwright';
-import { build } from 'vite';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+import { putBuild } from '../builds.ts';
 import { fonts } from '../demo/site.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -60,7 +60,7 @@ const POLICIES: Readonly<Record<string, string>> = {
 
 export async function openWorkerSite(): Promise<WorkerSite> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
-  await build({ root, mode: 'library', configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
+  await putBuild('library', outDir);
   const asked: string[] = [];
   const server = createServer((request, response) => {
     const path = new URL(request.url!, 'http://localhost').pathname;
