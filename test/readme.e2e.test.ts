@@ -17,7 +17,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
-/** A budget, so that growth is a decision: 88 kB are there now, 31 of them shaders, 1 of SIMD for loading, 1 because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB. */
+/** A budget, so that growth is a decision: 89 kB are there now, 31 of them shaders, 1 of SIMD for loading, 1 because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB. */
 const MAX_GZIPPED_BYTES = 89_500;
 /** What a page loads before its worker starts: requests and errors alone. */
 const MAX_WORKER_PAGE_BYTES = 9_500;
