@@ -1,8 +1,13 @@
 // The half of the Firefox tests that runs in the page: the test calls these by name.
+import { packMatrix } from '../../src/checkpoint/packing.ts';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
+import type { OperandType, WeightStorage } from '../../src/gpu/kernel.ts';
+import { EVERY_TILE, targetOf } from '../../src/gpu/lowering.ts';
+import { selfTest } from '../../src/gpu/selfTest.ts';
 import { checkSupport, DINOv2, listCached, removeCached, type CachedModel, type Dtype, type LoadReport, type Support } from '../../src/index.ts';
 import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search/index.ts';
-import { requestDevice } from '../gpu/tiny.ts';
+import { asGpu, requestDevice } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import { filesThatDiffer, photographsThatDiffer, pngsThatDiffer, sizesThatDiffer, type Differing } from './pixels.ts';
 
@@ -37,7 +42,31 @@ const pageActions = {
     return { values: [...(await features.lastHiddenState())], dtype: model.dtype, reason: model.dtypeReason };
   },
 
-  /** The same of a tiny model on a device without shader-f16: f16 packed in u32. */
+  /** The last hidden state of a tiny model (56 × 98, batch 2) from the kernels that GPUs get, which naga compiles nowhere else here. */
+  async asOnGpu(kind: string): Promise<number[]> {
+    const device = asGpu(await requestDevice());
+    try {
+      using model = await DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin), { device });
+      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 });
+      return [...(await features.lastHiddenState())];
+    } finally {
+      device.destroy();
+    }
+  },
+
+  /** The self-test of every tile of them, which throws where one is wrong. Resolves to whether all that stand for each other gave the same bits. */
+  async everyTile(weights: WeightStorage, operands: OperandType): Promise<boolean> {
+    const device = asGpu(await requestDevice(weights === 'f16' ? ['shader-f16'] : []));
+    try {
+      const gpu = await acquireGpu(device);
+      await selfTest(gpu, { ...targetOf(gpu, weights), ...EVERY_TILE, operands }, packMatrix);
+      return gpu.alternativesAgree;
+    } finally {
+      device.destroy();
+    }
+  },
+
+  /** The last hidden state of a tiny model (56 × 98, batch 2) on a device without shader-f16: f16 packed in u32. */
   async packed(kind: string): Promise<{ values: number[]; reason: string }> {
     const device = await requestDevice();
     try {

@@ -31,6 +31,23 @@ test.each(['plain', 'registers', 'swiglu'])('tiny-%s at 56 × 98, batch 2', asyn
   expect(maxError(found, expected)).toBeLessThanOrEqual(FP32_MAX_ERROR);
 });
 
+test.each(['plain', 'registers', 'swiglu'])('tiny-%s at 56 × 98, batch 2, with the kernels that GPUs get', async (kind) => {
+  const expected = (await readTensors(`tiny-${kind}/expected.56x98.b2.safetensors`)).get('last_hidden_state')!.values;
+  const found = await page.evaluate((name) => globalThis.actions.asOnGpu(name), kind);
+  expect(maxError(found, expected)).toBeLessThanOrEqual(FP32_MAX_ERROR);
+});
+
+// naga translates f16 for the driver, too, where the adapter has it, and every tile that tune() may choose.
+test.each([
+  ['f32', 'f32'],
+  ['f16-packed', 'f32'],
+  ['int8', 'f32'],
+  ['f16', 'f32'],
+  ['f16', 'f16'],
+] as const)('every tile of the kernels that GPUs get, %s weights staged as %s: right, and the same bits', async (weights, operands) => {
+  expect(await page.evaluate((...how) => globalThis.actions.everyTile(...how), weights, operands)).toBe(true);
+});
+
 test('small at 224 × 224, weights by formula', async () => {
   const expected = (await readTensors('small.expected.224x224.safetensors')).get('last_hidden_state')!.values;
   const { values, ms } = await page.evaluate(() => globalThis.actions.small());
