@@ -3,6 +3,7 @@
 // 32 + 4 · local.y …, columns `left` and `right`, half a tile apart (SwiGLU: gate and up). The inner products advance by 16. LANES_X is 8, or 16, so that x is read half
 // as often.
 // linear_narrow.wgsl is the same for few rows. Both add the products of an element one by one in the order of k: the same bits.
+// Where no more than eight rows are left there is no tile: each lane sums one of them (is_tail, tail_row). linear_narrow.wgsl and linear_small.wgsl do so, too.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), zeros where IN_FEATURES ends

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium, type BrowserContext, type Page } from 'playwright';
+import { expect } from 'vitest';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
 import { putBuild } from '../builds.ts';
 import { answer, plainFiles } from './server.ts';
@@ -166,6 +167,20 @@ export function load(page: Page, options: Record<string, unknown> = {}): Promise
     else here.first = model; // with the last model goes the device, and what was compiled for it
     return { hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), fingerprint, loaded };
   }, options);
+}
+
+/** Begins a load, and stops it when this many bytes have come. */
+export async function interrupt(page: Page, beyondBytes: number, options: Record<string, unknown> = {}): Promise<void> {
+  const told = await page.evaluate(
+    async ([bytes, given]) => {
+      const { DINOv2 } = (globalThis as unknown as Page_).library;
+      const controller = new AbortController();
+      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > bytes && controller.abort(new Error('far enough')));
+      return DINOv2.fromPretrained('/weights/', { selfTest: false, ...given, signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: Error) => thrown.message);
+    },
+    [beyondBytes, options] as const,
+  );
+  expect(told).toBe('far enough');
 }
 
 export const cached = (page: Page): Promise<Awaited<ReturnType<Library['listCached']>>> => page.evaluate(() => (globalThis as unknown as Page_).library.listCached());

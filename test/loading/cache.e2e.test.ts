@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { full } from '../full.ts';
-import { cached, load, open, openVisit, removeCached, renew, storedFiles, type Site, type Visit } from './browser.ts';
+import { cached, interrupt, load, open, openVisit, removeCached, renew, storedFiles, type Site, type Visit } from './browser.ts';
 import { plainFiles, sha256, shardsOf, weightsFile } from './server.ts';
 
 let visitor: Visit;
@@ -18,6 +18,15 @@ afterAll(() => visitor.close());
 beforeEach(() => renew(visitor));
 
 describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('kept in %s', (cache) => {
+  /** A load takes what was kept, and fetches the rest alone. */
+  const goesOn = async (): Promise<void> => {
+    site.bytesPerSecond = 0;
+    const { hash, loaded } = await load(page, { cache });
+    expect(hash).toBe(right);
+    expect(loaded.cachedBytes).toBeGreaterThan(0);
+    expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length - 500_000);
+  };
+
   test('a second start asks the network for nothing, and gives the same bits', async () => {
     const first = await load(page, { cache });
     expect(first).toMatchObject({ hash: right, loaded: { cache, fetchedBytes: weightsFile.length, cachedBytes: 0 } });
@@ -32,19 +41,9 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
 
   test('what was interrupted is gone on with, and the rest alone is fetched', async () => {
     site.bytesPerSecond = 600_000;
-    const error = await page.evaluate(async (kind) => {
-      const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
-      const controller = new AbortController();
-      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > 1_500_000 && controller.abort(new Error('far enough')));
-      return DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: Error) => thrown.message);
-    }, cache);
-    expect(error).toBe('far enough');
+    await interrupt(page, 1_500_000, { cache });
     expect(await cached(page)).toMatchObject([{ complete: false }]);
-    site.bytesPerSecond = 0;
-    const { hash, loaded } = await load(page, { cache });
-    expect(hash).toBe(right);
-    expect(loaded.cachedBytes).toBeGreaterThan(0);
-    expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length - 500_000);
+    await goesOn();
     expect(site.asked.filter((line) => line.startsWith('config.json'))).toHaveLength(1);
     expect(await cached(page)).toMatchObject([{ complete: true }]);
   });
@@ -64,21 +63,12 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect(await cached(page)).toMatchObject([{ complete: false }]);
     expect(await interrupted(0)).toBe('its own error'); // now while what is kept is read
     expect(await cached(page)).toMatchObject([{ complete: false }]);
-    site.bytesPerSecond = 0;
-    const { hash, loaded } = await load(page, { cache });
-    expect(hash).toBe(right);
-    expect(loaded.cachedBytes).toBeGreaterThan(0);
-    expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length - 500_000);
+    await goesOn();
   });
 
   test('a file that has changed since is fetched from its start', async () => {
     site.bytesPerSecond = 600_000;
-    await page.evaluate(async (kind) => {
-      const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
-      const controller = new AbortController();
-      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > 1_500_000 && controller.abort(new Error('far enough')));
-      await DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, signal: controller.signal, onProgress }).catch(() => undefined);
-    }, cache);
+    await interrupt(page, 1_500_000, { cache });
     Object.assign(site, { bytesPerSecond: 0, etag: '"two"' });
     expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 } });
     Object.assign(site, { etag: '"one"' });

@@ -1,7 +1,9 @@
 // Kernels compile, and are tried, while weights arrive: neither waits for the other.
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
 import type { LoadProgress } from '../../src/options.ts';
+import { wrongDevice } from '../gpu/sabotage.ts';
 import { bitsOfForward, requestDevice } from '../gpu/tiny.ts';
 import { openServer, sha256, type TestServer } from './server.ts';
 
@@ -78,4 +80,26 @@ test('the weights are used to their last byte while kernels compile, those of th
   const all = new Promise<void>((resolve) => (arrived = resolve));
   const onProgress = ({ loadedBytes, totalBytes }: LoadProgress): void => void (loadedBytes === totalBytes && arrived());
   await load({ begun: 0, ended: 0 }, { before: () => all, onProgress, selfTest: true });
+}, PATIENCE_MS);
+
+test('what the self-test finds wrong ends a load that is under way: nothing more is waited for, and nothing stays on the GPU', async () => {
+  let given = 0;
+  const closed = new Promise<void>((resolve) => {
+    server.fault = async ({ name, bytes, range, response }) => {
+      if (name !== 'model.safetensors') return false;
+      const [begin, end] = range ?? [0, bytes.length];
+      response.once('close', resolve);
+      response.writeHead(206, { etag: `"${sha256(bytes).slice(0, 16)}"`, 'content-length': end - begin, 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` }).write(bytes.subarray(begin, end - 1000));
+      given += 1; // the rest never comes
+      return true;
+    };
+  });
+  const { device, changed } = await wrongDevice([['0.5 * x * (1.0 + erf)', '0.5 * x * (1.25 + erf)']]);
+  const loading = DINOv2.fromPretrained(server.url, { device, retry: { attempts: 1, stallMs: PATIENCE_MS } });
+  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG' });
+  await closed;
+  expect(given).toBeGreaterThan(0);
+  expect(changed()).toBeGreaterThan(0);
+  expect((await acquireGpu(device)).memory.buffers).toBe(0);
+  device.destroy();
 }, PATIENCE_MS);

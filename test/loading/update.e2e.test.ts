@@ -8,7 +8,7 @@ import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import { configJson, configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';
-import { cached, load, noStore, open, openVisit, removeCached, renew, type Site, type Visit } from './browser.ts';
+import { cached, interrupt, load, noStore, open, openVisit, removeCached, renew, type Site, type Visit } from './browser.ts';
 import { plainFiles, sha256, weightsFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
@@ -104,15 +104,9 @@ describe('a download that was interrupted, and its file changed since', () => {
   const other = Buffer.from(weightsFile);
   other[1_800_000]! ^= 64;
 
-  const interrupt = async (options: Record<string, unknown> = {}): Promise<void> => {
+  const interrupted = async (options: Record<string, unknown> = {}): Promise<void> => {
     site.bytesPerSecond = 600_000;
-    const error = await page.evaluate(async (given) => {
-      const { DINOv2 } = (globalThis as unknown as { library: Library }).library;
-      const controller = new AbortController();
-      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > 1_500_000 && controller.abort(new Error('far enough')));
-      return DINOv2.fromPretrained('/weights/', { selfTest: false, signal: controller.signal, onProgress, ...given }).then(() => 'loaded', (thrown: Error) => thrown.message);
-    }, options);
-    expect(error).toBe('far enough');
+    await interrupt(page, 1_500_000, options);
     expect(await cached(page)).toMatchObject([{ complete: false }]);
     site.bytesPerSecond = 0;
     site.files.set('model.safetensors', other);
@@ -120,14 +114,14 @@ describe('a download that was interrupted, and its file changed since', () => {
 
   test('is fetched from its start where the server does not tell versions apart', async () => {
     site.etag = 'W/"weak"';
-    await interrupt();
+    await interrupted();
     const again = await load(page);
     expect(again.loaded).toMatchObject({ fetchedBytes: weightsFile.length, cachedBytes: 0 });
     expect(again.hash).toBe((await load(page, { cache: 'none' })).hash);
   });
 
   test('is kept where a page comes in its place, as of a network that wants a login', async () => {
-    await interrupt();
+    await interrupted();
     site.files = plainFiles();
     site.page = true;
     await expect(load(page)).rejects.toThrow(/content-type text\/html/);
@@ -138,7 +132,7 @@ describe('a download that was interrupted, and its file changed since', () => {
   });
 
   test('is checked against the hash that it began with, and not taken for checked', async () => {
-    await interrupt({ integrity: sha256(weightsFile) }); // and the server goes on telling the same version
+    await interrupted({ integrity: sha256(weightsFile) }); // and the server goes on telling the same version
     await expect(load(page)).rejects.toThrow(/expected the SHA-256/);
     expect(await cached(page)).toEqual([]);
   });
@@ -173,13 +167,7 @@ test('an interrupted download of an int8 checkpoint is gone on with, scales and 
   const total = site.files.get('model.safetensors')!.length;
   const { hash } = await load(page, { cache: 'none', dtype: 'int8' });
   site.bytesPerSecond = 1_000_000;
-  const error = await page.evaluate(async (half) => {
-    const { DINOv2 } = (globalThis as unknown as { library: Library }).library;
-    const controller = new AbortController();
-    const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > half && controller.abort(new Error('far enough')));
-    return DINOv2.fromPretrained('/weights/', { selfTest: false, dtype: 'int8', signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: Error) => thrown.message);
-  }, total / 2);
-  expect(error).toBe('far enough');
+  await interrupt(page, total / 2, { dtype: 'int8' });
   site.bytesPerSecond = 0;
   const second = await load(page, { dtype: 'int8' });
   expect(second.hash).toBe(hash);
