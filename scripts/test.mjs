@@ -18,7 +18,7 @@ mkdirSync(adapters, { recursive: true });
 const args = process.argv.slice(2);
 const full = args.includes('--full');
 const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
-const options = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${results}`, ...args.filter((arg) => arg !== '--full')];
+const options = ['run', '--reporter=default', '--reporter=json', `--reporter=${join(root, 'scripts', 'failures-reporter.mjs')}`, `--outputFile.json=${results}`, ...args.filter((arg) => arg !== '--full')];
 const env = { ...process.env, TEST_ADAPTER_FOLDER: adapters, ...(full ? { TEST_FULL: '1' } : {}) };
 const { status } = spawnSync(process.execPath, [vitest, ...options], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env });
 
