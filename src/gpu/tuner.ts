@@ -4,6 +4,7 @@
  */
 import { DeviceError } from '../errors.js';
 import { elementCount, type Node, type Value } from '../graph/graph.js';
+import { canaries } from './canaries.js';
 import type { Gpu } from './device.js';
 import { assemble, kernelName, variantKey, type OperandType } from './kernel.js';
 import { weightHelpers } from './kernels.js';
@@ -86,6 +87,9 @@ export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target
  * @throws DeviceError; the signal's reason
  */
 export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Target, pack: PackMatrix, signal?: AbortSignal): Promise<TuningResult> {
+  signal?.throwIfAborted();
+  // All that may be needed compiles at once: the trials wait for one another, and would wait for one compiler after another.
+  for (const { node } of [...canaries(), ...cases]) for (const { variant } of candidates(node, everything(target))) gpu.pipelines.compile(variant).catch(() => undefined);
   const leftOut: string[] = [];
   let allowed = target;
   const trials: readonly [what: string, allowing: Partial<Target>][] = [
