@@ -131,6 +131,7 @@ export default defineConfig(({ mode }) => {
     base: mode === 'demo' ? './' : '/',
     test: {
       reporters: ['default'],
+      expect: { poll: { timeout: 30_000 } }, // a second is not enough on a machine that is busy with a compiler
       maxWorkers: Math.max(2, availableParallelism() - 1), // two on two cores: compilers of shaders use one each
       projects: [
         {

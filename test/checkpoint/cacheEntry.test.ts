@@ -42,7 +42,7 @@ async function write(files: Files, cuts: readonly number[], end: EntryEnd, at = 
     position += SOURCE_STEP;
     await writer.mark(true);
     const name = String(segments++);
-    await vi.waitFor(() => expect(files.has(name)).toBe(true), { interval: 1 });
+    await vi.waitFor(() => expect(files.has(name)).toBe(true), { interval: 1, timeout: 30_000 });
     await new Promise((resolve) => setTimeout(resolve));
   }
   return writer;

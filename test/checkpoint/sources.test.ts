@@ -422,7 +422,7 @@ describe('URLs', () => {
     controller.abort(reason);
     await expect(opened).rejects.toBe(reason);
     answer(new Response(stuckStream(undefined, cancel)));
-    await vi.waitFor(() => expect(cancel).toHaveBeenCalledWith(reason));
+    await vi.waitFor(() => expect(cancel).toHaveBeenCalledWith(reason), { timeout: 30_000 });
   });
 
   test('an abort while the first bytes are awaited cancels the body', async () => {

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
-import { pixelsOf, requestDevice, settled, tiny } from './tiny.ts';
+import { pixelsOf, requestDevice, tiny } from './tiny.ts';
 
 // One device for the file: its pipelines are compiled once.
 const device = await requestDevice();
@@ -24,8 +24,7 @@ describe('what the library holds on the GPU', () => {
       features.dispose();
       others.dispose();
       model.dispose();
-      await settled();
-      expect(counters()).toEqual(nothing);
+      await expect.poll(counters).toEqual(nothing);
     }
     expect(new Set(seen).size).toBe(1);
     expect(seen[0]).toBeGreaterThan(0);
@@ -49,9 +48,8 @@ describe('what the library holds on the GPU', () => {
     await run(140, 140);
     const largest = model.gpuBytes;
     for (let side = 1; side <= 9; side++) await run(14 * side, 14 * (10 - side));
-    await settled();
     // Eight programs are kept, each with a table of positions (at most 26 rows here) and 16 bytes.
-    expect(model.gpuBytes).toBeLessThanOrEqual(largest + 8 * (26 * 64 * 4 + 16));
+    await expect.poll(() => model.gpuBytes).toBeLessThanOrEqual(largest + 8 * (26 * 64 * 4 + 16));
   });
 
   test('features outlive their model', async () => {
@@ -59,11 +57,10 @@ describe('what the library holds on the GPU', () => {
     const features = await model.forward(pixelsOf(28, 28), { height: 28, width: 28 });
     const before = await features.lastHiddenState();
     model.dispose();
-    await settled();
-    expect(counters()).toEqual({ bytes: 5 * 64 * 4, buffers: 1 });
+    await expect.poll(counters).toEqual({ bytes: 5 * 64 * 4, buffers: 1 });
     expect(await features.lastHiddenState()).toEqual(before);
     features.dispose();
-    expect(counters()).toEqual(nothing);
+    await expect.poll(counters).toEqual(nothing);
   });
 
   test('disposed of in the middle of a forward: the forward ends, then all is freed', async () => {
@@ -72,8 +69,7 @@ describe('what the library holds on the GPU', () => {
     model.dispose();
     using features = await underWay;
     expect((await features.clsToken()).every(Number.isFinite)).toBe(true);
-    await settled();
-    expect(counters()).toEqual({ bytes: 17 * 64 * 4, buffers: 1 });
+    await expect.poll(counters).toEqual({ bytes: 17 * 64 * 4, buffers: 1 });
     await expect(async () => model.forward(pixelsOf(14, 14), { height: 14, width: 14 })).rejects.toMatchObject({ code: 'DISPOSED' });
   });
 
@@ -89,8 +85,7 @@ describe('what the library holds on the GPU', () => {
       },
     });
     await expect(loading).rejects.toBe(reason);
-    await settled();
-    expect(counters()).toEqual(nothing);
+    await expect.poll(counters).toEqual(nothing);
   });
 
   test('what onProgress throws ends the load, and no buffer stays', async () => {
@@ -99,8 +94,7 @@ describe('what the library holds on the GPU', () => {
       if (loadedTensors === 3) throw reason;
     };
     await expect(DINOv2.synthetic(tiny, { device, onProgress })).rejects.toBe(reason);
-    await settled();
-    expect(counters()).toEqual(nothing);
+    await expect.poll(counters).toEqual(nothing);
   });
 
   test('a buffer beyond the limits is refused with numbers, before the device is asked', () => {

@@ -31,8 +31,7 @@ async function loadsRight(options?: Parameters<typeof load>[0]): Promise<DINOv2[
   const model = await load(options);
   expect(await bitsOfForward(model, 28, 28)).toEqual(right);
   model.dispose();
-  await settled();
-  expect(gpu.memory.buffers).toBe(resting);
+  await expect.poll(() => gpu.memory.buffers).toBe(resting);
   return model.loaded;
 }
 
@@ -86,8 +85,7 @@ describe('a model from a server', () => {
         return false;
       };
       await load({ signal: controller.signal }).then((model) => model.dispose(), (error: Error) => expect(error.message).toBe('enough'));
-      await settled();
-      expect(gpu.memory.buffers).toBe(resting);
+      await expect.poll(() => gpu.memory.buffers).toBe(resting);
     }
   });
 
@@ -107,8 +105,7 @@ describe('files', () => {
   test('a shard that is given twice', async () => {
     const shards = [...shardsOf(2).values()].slice(0, 2);
     await expect(DINOv2.fromFiles({ config: configFile.toString(), weights: [...shards, shards[0]!] }, { device, selfTest: false })).rejects.toMatchObject({ code: 'SOURCE_INDEX', message: expect.stringMatching(/once, found .* in file 1 and in file 3/) as string });
-    await settled();
-    expect(gpu.memory.buffers).toBe(resting);
+    await expect.poll(() => gpu.memory.buffers).toBe(resting);
   });
 
   test('a folder of the machine', async () => {
@@ -126,6 +123,6 @@ test('on the GPU a model takes at most 1.05 × its packed weights', async () => 
     const model = await DINOv2.synthetic('small', { device, dtype, selfTest: false });
     expect(gpu.memory.bytes - before).toBeLessThan(1.05 * packed[dtype]);
     model.dispose();
-    await settled();
+    await expect.poll(() => gpu.memory.bytes).toBe(before);
   }
 });

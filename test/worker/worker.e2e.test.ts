@@ -19,7 +19,7 @@ afterEach(async () => {
 
 /** How many workers the page has. */
 const workers = (): number => page.workers().length;
-const noWorkers = async (): Promise<void> => expect.poll(workers, { timeout: 10_000 }).toBe(0);
+const noWorkers = async (): Promise<void> => expect.poll(workers).toBe(0);
 
 /**
  * A model of each side stays loaded through the tests of what they compute and throw, and with it their devices and what was compiled there: where a
@@ -320,7 +320,7 @@ describe('aborts', () => {
 
 describe('the worker', () => {
   test('ends where nothing is left of what was loaded there', async () => {
-    expect(workers()).toBe(1);
+    await expect.poll(workers).toBe(1);
     await page.evaluate(() => (globalThis as unknown as { keepers: { dispose(): void }[] }).keepers.forEach((each) => each.dispose()));
     await noWorkers();
   });
@@ -338,7 +338,7 @@ describe('the worker', () => {
       Object.assign(globalThis, { kept: { first, second, own } });
       return { alone, both, ownBytes };
     });
-    expect(workers()).toBe(2);
+    await expect.poll(workers).toBe(2);
     expect(found.both).toBe(2 * found.alone);
     expect(found.ownBytes).toBe(found.alone);
     const after = await page.evaluate(async () => {

@@ -259,8 +259,8 @@ describe('on its way', () => {
     slow.before = () => {
       if (slow.asked.length === 3) run.pause();
     };
-    await vi.waitFor(() => expect(run.progress.phase).toBe('paused'));
-    await vi.waitFor(async () => expect((await unfinishedIngest(index))!.finished).toBe(12));
+    await vi.waitFor(() => expect(run.progress.phase).toBe('paused'), { timeout: 30_000 });
+    await vi.waitFor(async () => expect((await unfinishedIngest(index))!.finished).toBe(12), { timeout: 30_000 });
     await new Promise((resolve) => setTimeout(resolve, 60));
     expect(index.size).toBe(12);
     expect(slow.asked).toHaveLength(3);
@@ -284,7 +284,7 @@ describe('on its way', () => {
         else controller.abort(new Error('enough'));
       };
       if (paused) {
-        await vi.waitFor(() => expect(index.size).toBe(16));
+        await vi.waitFor(() => expect(index.size).toBe(16), { timeout: 30_000 });
         run.abort(new Error('enough'));
       }
       await expect(run.finished).rejects.toThrow('enough');
