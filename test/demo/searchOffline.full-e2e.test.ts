@@ -24,13 +24,13 @@ describe('a folder', () => {
     ({ page } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
         Object.assign(globalThis, { showDirectoryPicker: async () => (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true }) });
-        // Reading takes time: on a fast machine all would be added before a click on Pause arrives.
-        const { prototype } = FileSystemFileHandle;
-        const { getFile } = prototype;
-        prototype.getFile = async function () {
-          if (this.name.endsWith('.png')) await new Promise((resolve) => setTimeout(resolve, 50));
-          return getFile.call(this);
+        // Decoding takes time: on a fast machine all would be added before a click on Pause arrives.
+        const { createImageBitmap: decode } = globalThis;
+        const slowly = async (image: ImageBitmapSource, options?: ImageBitmapOptions): Promise<ImageBitmap> => {
+          if (image instanceof File) await new Promise((resolve) => setTimeout(resolve, 50));
+          return decode(image, options);
         };
+        Object.assign(globalThis, { createImageBitmap: slowly });
       }),
     ));
     const files = (await stripes(page, names)).map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
