@@ -75,9 +75,7 @@ export class DINOv2 {
       const named = files.map((source, i) => ({ source, name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}` }));
       return { ...given, stream: await openCheckpoint(named, { signal, onProgress, reload, whole }) };
     };
-    const local = !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file));
-    const once = files.some((source) => source instanceof ReadableStream);
-    return new DINOv2(await loadModel({ open, local, once }, options));
+    return new DINOv2(await loadModel({ open, local: !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)) }, options));
   }
 
   /**

@@ -20,16 +20,14 @@ export interface Precision extends Candidate {
   readonly reason: string;
 }
 
-/** A way to store weights that is being tried. Weights may be loaded meanwhile: that it fails is rare, and then they are loaded anew. */
+/** What a model gets, known as early as can be, and whether its kernels compute the right thing. */
 export interface Choice {
-  readonly candidate: Candidate;
-  /** Whether the kernels compute the right thing with it. Rejects with DeviceError: KERNEL_WRONG or KERNEL_COMPILE if they do not. */
+  /** Known at once where there is nothing to choose; else with `tested`. */
+  readonly known: Promise<Candidate>;
   readonly tested: Promise<Precision>;
-  /** When the test is over: the next best way, whose test begins, if this one failed; undefined if it did not, or was the last. */
-  readonly next: () => Promise<Choice | undefined>;
 }
 
-/** The best one first. */
+/** From the best one on: the first that passes the self-test is taken. */
 function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
   const packed: Candidate = { dtype: 'fp16', storage: 'f16-packed' };
   const half: Candidate[] = gpu.device.features.has('shader-f16') ? [{ dtype: 'fp16', storage: 'f16' }, packed] : [packed];
@@ -48,40 +46,33 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
 }
 
 /**
- * The best way to store weights as `wanted`, whose test begins. `test: false` takes it unseen.
- * @throws ConfigError if there is no such dtype
+ * Decides; `test: false` takes the first candidate unseen.
+ * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should; ConfigError if there is no such dtype
  */
 export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Choice {
-  const all = candidates(wanted, gpu);
-  const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
-  const attempt = (place: number, failures: readonly DeviceError[]): Choice => {
-    const candidate = all[place]!;
-    const isLast = place === all.length - 1;
-    const chosen = `${candidate.dtype}, stored as ${candidate.storage}, ${why}`;
-    const tryOut = async (): Promise<Precision> => {
-      if (!test) return { ...candidate, reason: `${chosen}; the self-test was switched off.` };
-      try {
-        const ms = await selfTest(gpu, targetOf(gpu, candidate.storage), packMatrix);
-        const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
-        return { ...candidate, reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}` };
-      } catch (error) {
-        if (!isFault(error) || !isLast || wanted === 'fp32' || wanted === 'auto') throw error;
-        throw new DeviceError(error.code, `${error.message} Or load the model with dtype: 'auto'.`, { cause: error });
-      }
-    };
-    const tested = tryOut();
-    const fault = tested.then(() => undefined, (error: unknown) => error);
-    return {
-      candidate,
-      tested,
-      next: async () => {
-        const error = await fault;
-        return isFault(error) && !isLast ? attempt(place + 1, [...failures, error]) : undefined;
-      },
-    };
-  };
-  return attempt(0, []);
+  const listed = (async () => candidates(wanted, gpu))();
+  const tested = listed.then((all) => firstThatPasses(gpu, all, wanted, test));
+  const known = listed.then(([first, ...others]) => (others.length === 0 ? first! : tested));
+  for (const each of [tested, known]) each.catch(() => undefined); // they are told where they are awaited
+  return { known, tested };
 }
 
-/** Whether the kernels are at fault, and others may not be. */
-export const isFault = (error: unknown): error is DeviceError => error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE');
+async function firstThatPasses(gpu: Gpu, all: readonly Candidate[], wanted: Dtype | 'auto', test: boolean): Promise<Precision> {
+  const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
+  const failures: DeviceError[] = [];
+  for (const { dtype, storage } of all) {
+    const chosen = `${dtype}, stored as ${storage}, ${why}`;
+    if (!test) return { dtype, storage, reason: `${chosen}; the self-test was switched off.` };
+    try {
+      const ms = await selfTest(gpu, targetOf(gpu, storage), packMatrix);
+      const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
+      return { dtype, storage, reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}` };
+    } catch (error) {
+      if (!(error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))) throw error;
+      failures.push(error);
+    }
+  }
+  const last = failures.at(-1)!;
+  const advice = wanted === 'fp16' || wanted === 'int8' ? " Or load the model with dtype: 'auto'." : '';
+  throw new DeviceError(last.code, last.message + advice, { cause: last });
+}

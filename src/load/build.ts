@@ -56,12 +56,12 @@ export interface Loaded {
 }
 
 /**
- * A model of this configuration. `load` brings the weights while the kernels compile and are tried; its signal fires when the caller's does, or when the
- * rest has failed. On any failure nothing is left behind.
+ * A model of this configuration. `load` brings the weights while the kernels compile and are tried, or after that where it depends on it how weights are stored; its
+ * signal fires when the caller's does, or when the rest has failed. On any failure nothing is left behind.
  */
 export async function build({ gpu, choice, posEmbed, signal }: Making, { config: found, labels }: Described & { readonly config: DINOv2Config }, load: (signal: AbortSignal) => Promise<Loaded>): Promise<LoadedModel> {
   const config = posEmbed === undefined ? found : { ...found, posEmbed };
-  const { storage } = choice.candidate;
+  const { storage } = await choice.known;
   const givingUp = new AbortController();
   // No kernel depends on the input's size, so the smallest forward names them all.
   const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, targetOf(gpu, storage));
@@ -112,7 +112,7 @@ export async function fill({ gpu, choice, report }: Making, stream: TensorStream
   const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
   try {
-    const { storage } = choice.candidate;
+    const { storage } = await choice.known;
     const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into, scales, sample: writer?.sample });
     await writer?.finish();
     return { weights, head: head ?? watched.head() };

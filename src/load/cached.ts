@@ -5,7 +5,7 @@ import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cach
 import { watchForHead } from '../checkpoint/head.js';
 import { MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
 import { mayStartOver, startOver } from '../checkpoint/part.js';
-import { isFault, type Candidate } from '../checkpoint/precision.js';
+import type { Candidate } from '../checkpoint/precision.js';
 import { parameterBytes, WeightMemory } from '../checkpoint/weightMemory.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import { readQuantized, RowScales } from '../checkpoint/quantized.js';
@@ -24,25 +24,20 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
   const { choice, signal } = making;
   const store = await openStore(cache.kind);
   if (typeof store === 'string') return loadFresh(source, making, async () => store);
-  const key = await cacheKey(cache.folder, choice.candidate.dtype);
+  const precision = await choice.known;
+  const key = await cacheKey(cache.folder, precision.dtype);
   return exclusively(key, signal, async () => {
     const folder = await store.folder(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
     if (typeof folder === 'string') return loadFresh(source, making, async () => folder);
     const kept = making.reload ? undefined : await readPlan(folder); // what could not be loaded before is removed, or cannot be
     const known = kept && sameIntegrity(kept.plan.integrity, cache.integrity) ? kept : undefined;
-    let begun = false;
     try {
       const asked = known && cache.ask ? await ask(cache.ask, known.plan, signal) : { reason: '' };
       if (known && asked.state !== 'changed') return await loadKnown(source, store, folder, known, making, asked.reason);
       const changed = asked.state === 'changed';
-      return await loadFresh(source, changed ? { ...making, reload: true } : making, (checkpoint, config) => {
-        begun = true;
-        return begin(cache, store, folder, choice.candidate, checkpoint, config);
-      });
+      return await loadFresh(source, changed ? { ...making, reload: true } : making, (checkpoint, config) => begin(cache, store, folder, precision, checkpoint, config));
     } catch (error) {
-      // What was begun for kernels that turned out to be wrong, nobody here goes on with.
-      const useless = !isInterruption(error, signal) || (begun && isFault(error));
-      if (useless) await store.remove(key).catch(() => undefined); // the first error is the one to tell
+      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to tell
       throw error;
     }
   });
@@ -65,7 +60,7 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
   const { gpu, choice, report } = making;
   const described = describedBy(parseJson(new TextEncoder().encode(plan.config)));
   const config = described.config!;
-  const { storage } = choice.candidate;
+  const { storage } = await choice.known;
   const totalBytes = plan.files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
   const totalTensors = plan.files.reduce((sum, { header }) => sum + header.tensors.size, 0);
   const present = new Set(plan.present);

@@ -1,7 +1,6 @@
 /** From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried. */
-import { choosePrecision, type Choice } from '../checkpoint/precision.js';
+import { choosePrecision } from '../checkpoint/precision.js';
 import { mayStartOver } from '../checkpoint/part.js';
-import { DeviceError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import type { LoadOptions, LoadProgress } from '../options.js';
 import type { LoadedModel, Making } from './build.js';
@@ -14,8 +13,7 @@ import type { CheckpointSource } from './source.js';
 const LOADS = 3;
 
 /**
- * Loads a checkpoint, while the kernels compile and are tried with the best way to store its weights; anew with the next best where they turn out to be wrong
- * with that. On any failure, an abort included, nothing is left behind on the GPU.
+ * Loads a checkpoint. On any failure, an abort included, nothing is left behind on the GPU.
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
 export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
@@ -23,12 +21,11 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
   options.signal?.throwIfAborted();
   if (posEmbed !== undefined) checkPosEmbed(posEmbed);
   const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
-  let choice: Choice | undefined;
+  const choice = choosePrecision(gpu, dtype, selfTest);
   const stopping = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
   try {
-    choice = choosePrecision(gpu, dtype, selfTest);
-    for (let load = 1; ; ) {
+    for (let load = 1; ; load++) {
       let progress: LoadProgress = { loadedBytes: 0, totalBytes: undefined, loadedTensors: 0, totalTensors: 0 };
       const report = (news: Partial<LoadProgress>): void => {
         progress = { ...progress, ...news };
@@ -41,20 +38,13 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       };
       const making: Making = { gpu, choice, posEmbed, signal, report, reload: load > 1, whole: load === LOADS };
       try {
-        if (source.once) await choice.tested;
         return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
       } catch (error) {
-        const next: Choice | undefined = error instanceof DeviceError && !signal.aborted ? await choice.next() : undefined;
-        if (next) {
-          choice = next;
-        } else {
-          if (load === LOADS || !mayStartOver(error) || signal.aborted) throw error;
-          load += 1;
-        }
+        if (load === LOADS || !mayStartOver(error) || signal.aborted) throw error;
       }
     }
   } catch (error) {
-    await choice?.tested.catch(() => undefined); // its buffers go with it
+    await choice.tested.catch(() => undefined); // its buffers go with it
     gpu.release();
     throw error;
   }

@@ -31,8 +31,6 @@ export interface CheckpointSource {
   open(options: OpenOptions): Promise<Checkpoint>;
   /** At hand already: nothing is fetched. */
   readonly local?: boolean | undefined;
-  /** It can be opened once: a stream is used up. */
-  readonly once?: boolean | undefined;
   /** How its packed weights are kept in the browser; undefined: they are not. */
   readonly cache?: CacheRequest | undefined;
 }

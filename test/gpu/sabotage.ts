@@ -4,9 +4,6 @@ import { describeAdapter, Gpu, requestAdapter } from '../../src/gpu/device.ts';
 /** A text that stands in a shader, and what the compiler takes it for. */
 export type Mistake = readonly [text: string, instead: string];
 
-/** f16 that is read wrongly, packed and as such: what 'auto' passes over. */
-export const wrongHalves: readonly Mistake[] = [['return vec4f(stored);', 'return 1.01 * vec4f(stored);'], ['unpack2x16float(stored.y)', 'unpack2x16float(stored.x)']];
-
 export interface WrongDevice {
   readonly device: GPUDevice;
   /** How many shaders were changed. */

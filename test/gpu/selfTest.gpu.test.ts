@@ -6,7 +6,7 @@ import type { WeightStorage } from '../../src/gpu/kernel.ts';
 import { targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/selfTest.ts';
 import { full } from '../full.ts';
-import { gpuOf, wrongDevice, wrongHalves, type Mistake } from './sabotage.ts';
+import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 import { tiny as narrow } from './tiny.ts';
 
 /** As wide as the self-test's attention, so that it is compiled once. */
@@ -86,10 +86,11 @@ test('lanes that hand on the wrong thing are found out', async () => {
 });
 
 describe('a model on a device that computes wrongly', () => {
+  const halves: Mistake[] = [['return vec4f(stored);', 'return 1.01 * vec4f(stored);'], ['unpack2x16float(stored.y)', 'unpack2x16float(stored.x)']];
   const sums: Mistake[] = [['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }']];
 
   test('where f16 is wrong, auto becomes fp32 and says why; fp16 is refused; int8 works', async () => {
-    const { device } = await wrongDevice(wrongHalves);
+    const { device } = await wrongDevice(halves);
     using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
     expect(model.dtype).toBe('fp32');
     expect(model.dtypeReason).toMatch(/^fp32, stored as f32, chosen by 'auto': passed the self-test in \d+ ms\. Another way was passed over: Self-test of kernel linear_direct\.linear with f16.* weights, run 1 of 3: expected/);
