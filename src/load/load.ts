@@ -1,6 +1,7 @@
 /** From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried. */
 import { choosePrecision } from '../checkpoint/precision.js';
 import { mayStartOver } from '../checkpoint/part.js';
+import { DeviceError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import type { LoadOptions, LoadProgress } from '../options.js';
 import type { LoadedModel, Making } from './build.js';
@@ -44,8 +45,10 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       }
     }
   } catch (error) {
-    await choice.tested.catch(() => undefined); // its buffers go with it
+    const fault = await choice.tested.then(() => undefined, (thrown: unknown) => thrown); // its buffers go with it
     gpu.release();
-    throw error;
+    throw isRefusal(error) && isRefusal(fault) ? fault : error; // the self-test's words have advice for the caller
   }
 }
+
+const isRefusal = (error: unknown): boolean => error instanceof DeviceError && error.code === 'KERNEL_COMPILE';

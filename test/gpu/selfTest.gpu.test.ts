@@ -116,6 +116,7 @@ describe('a model on a device that computes wrongly', () => {
       const { device } = await wrongDevice([['alias Weights4 = vec2<u32>', 'alias Weights4 = vec2<nothing>'], ['enable f16;', 'enable nothing;']]);
       using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
       expect([model.dtype, model.dtypeReason]).toEqual(['fp32', expect.stringContaining('was refused on')]);
+      await expect(DINOv2.synthetic(tiny, { device, dtype: 'fp16' })).rejects.toMatchObject({ code: 'KERNEL_COMPILE', message: expect.stringMatching(/dtype: 'auto'\.$/) });
       device.destroy();
     });
   }

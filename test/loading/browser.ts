@@ -1,6 +1,6 @@
 /** A real Chromium that loads models from a local server, with a profile on disk: what it stores outlives it. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -144,6 +144,19 @@ export function kill({ folder }: Profile): void {
     }
   }
 }
+
+/** Files of the database in which Chromium has its directory of the origin's files. */
+export function directoryFiles(folder: string, ending: string): string[] {
+  const root = join(folder, 'Default', 'File System');
+  return readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => path.includes(join('t', 'Paths')) && path.endsWith(ending)).map((path) => join(root, path));
+}
+
+/**
+ * What Chromium has dropped of its directory at this start, as its own log says; files are gone then that were written. The directory is a LevelDB, which goes on with
+ * its log behind a record that a kill has torn, and at the next start drops what follows that record in its block of 32 KiB (seen once in 150 to 500 kills).
+ */
+export const droppedBytes = (folder: string): number =>
+  directoryFiles(folder, 'LOG').reduce((sum, path) => sum + [...readFileSync(path, 'utf8').matchAll(/dropping (\d+) bytes/g)].reduce((bytes, [, count]) => bytes + Number(count), 0), 0);
 
 type Library = typeof import('../../src/index.ts');
 interface Page_ {

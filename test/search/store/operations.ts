@@ -32,18 +32,25 @@ export function applyTo(state: Record<string, number>, operation: Operation): vo
   }
 }
 
-/** How many operations of a life lead from `begin` to `found`, at least `acknowledged`; undefined if none does. */
-export function operationsUntil(life: number, begin: State, acknowledged: number, found: State): number | undefined {
-  const text = textOf(found);
+/** How many operations of a life lead from `begin` to a state that `isIt`, at least `acknowledged`; undefined if none does. */
+export function operationsUntil(life: number, begin: State, acknowledged: number, isIt: (state: State) => boolean): number | undefined {
   const state: Record<string, number> = { ...begin };
   let count = 0;
   for (const operation of operations(life, begin)) {
-    if (count >= acknowledged && textOf(state) === text) return count;
+    if (count >= acknowledged && isIt(state)) return count;
     if (count > acknowledged + 50) return undefined; // what was not acknowledged is little
     applyTo(state, operation);
     count += 1;
   }
   return undefined;
 }
+
+export function isSame(found: State): (state: State) => boolean {
+  const text = textOf(found);
+  return (state) => textOf(state) === text;
+}
+
+/** Nothing that is not in it, and no other version. */
+export const isPart = (found: State) => (state: State): boolean => Object.entries(found).every(([id, version]) => state[id] === version);
 
 const textOf = (state: State): string => JSON.stringify(Object.entries(state).sort(([a], [b]) => (a < b ? -1 : 1)));
