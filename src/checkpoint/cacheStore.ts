@@ -10,6 +10,12 @@ export interface CacheFolder {
   write(name: string, data: Blob): Promise<void>;
   remove(name: string): Promise<void>;
   names(): Promise<string[]>;
+  /**
+   * What is written from now on does not go with what a crash has torn before. Chromium's directory of an origin's files is a LevelDB; it goes on with the log behind
+   * a record that was torn, and at the next start drops what follows it in its block of 32 KiB, acknowledged or not. So the rest of that block is filled: with files of
+   * long names, empty, which are removed again, as they are by whoever removes what it does not know. As far as there is room.
+   */
+  leaveTornBlock?(): Promise<void>;
 }
 
 export interface CacheStore {
@@ -60,6 +66,11 @@ const isInUse = (error: unknown): boolean => error instanceof DOMException && er
 const REMOVE_TRIES = 50;
 const REMOVE_WAIT_MS = 20;
 
+/** For a name as long as this one Chromium writes about 900 bytes, when the file is made and when it is removed (measured). */
+const FILLERS = 44;
+/** A number larger than any segment's (search/store/segments.ts): a file that was never written to. */
+const FILLER = `9999999999-${'-'.repeat(200)}`;
+
 function fileStore(root: FileSystemDirectoryHandle): CacheStore {
   const namesOf = async (directory: FileSystemDirectoryHandle): Promise<string[]> => {
     const names: string[] = [];
@@ -82,6 +93,11 @@ function fileStore(root: FileSystemDirectoryHandle): CacheStore {
     return {
       names: () => namesOf(directory),
       remove: (name) => remove(directory, name, false),
+      async leaveTornBlock() {
+        const names = Array.from({ length: FILLERS }, (_, i) => `${FILLER}${i}`);
+        await Promise.allSettled(names.map(async (name) => directory.getFileHandle(name, { create: true })));
+        await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
+      },
       async read(name) {
         try {
           const file = await (await directory.getFileHandle(name)).getFile();

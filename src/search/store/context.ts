@@ -61,6 +61,7 @@ async function takePen(context: Context): Promise<void> {
   await files.tidy(new Set(known)).catch((error: unknown) => {
     throw storageError(name, `its folder could not be read (${String(error)})`, error);
   });
+  await files.leaveTornBlock();
   await database.write(['records'], 0, async (transaction) => void (await transaction.objectStore('records').put(tab, WRITER)));
   context.clean = true;
 }

@@ -159,6 +159,11 @@ export class SegmentFiles {
     await this.remove((await this.#folder.names()).filter((name) => !known.has(name)));
   }
 
+  /** See CacheFolder. */
+  async leaveTornBlock(): Promise<void> {
+    await this.#folder.leaveTornBlock?.();
+  }
+
   async #fetch(name: string): Promise<Bytes | undefined> {
     try {
       const file = await this.#folder.read(name);

@@ -5,9 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium, type BrowserContext, type Page } from 'playwright';
+import type { BrowserContext, Page } from 'playwright';
 import { build } from 'vite';
-import type { Profile } from '../../loading/browser.ts';
+import { launch as launchChromium, type Profile } from '../../loading/browser.ts';
 import type { page as store } from './page.ts';
 
 export interface Here {
@@ -40,8 +40,7 @@ export async function openStoreSite(): Promise<StoreSite> {
 }
 
 /** Nothing here needs a GPU: without one the browser starts sooner. */
-export const launch = ({ folder }: Profile): Promise<BrowserContext> =>
-  chromium.launchPersistentContext(folder, { executablePath: process.env['CHROMIUM_PATH']!, args: ['--no-sandbox', '--disable-gpu'] });
+export const launch = (profile: Profile): Promise<BrowserContext> => launchChromium(profile, ['--no-sandbox', '--disable-gpu']);
 
 export async function openPage(context: BrowserContext, { url }: StoreSite, page?: Page): Promise<Page> {
   const opened = page ?? (await context.newPage());
