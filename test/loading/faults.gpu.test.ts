@@ -56,12 +56,12 @@ describe('a model from a server', () => {
   test('whose parts are never of one version, as of mirrors that count on their own, is loaded in one answer at last', async () => {
     server.fault = changing(() => true);
     expect((await loadsRight()).fetchedBytes).toBe(weightsFile.length);
-    expect(server.asked.at(-1)).toBe('model.safetensors whole');
+    expect(server.asked).toContain('model.safetensors whole');
     server.asked.length = 0;
     const model = await DINOv2.fromFiles({ weights: `${server.url}model.safetensors` }, { device, selfTest: false });
     expect(await bitsOfForward(model, 28, 28)).toEqual(right);
     model.dispose();
-    expect(server.asked.at(-1)).toBe('model.safetensors whole');
+    expect(server.asked).toContain('model.safetensors whole');
   });
 
   test.each(encodedLater)('whose file goes on %s, is loaded from its start again', async (_, fault) => {

@@ -68,7 +68,8 @@ describe('between a server and its file', () => {
     };
     await read();
     expect(most).toBe(3);
-    const ranges = server.asked.flatMap((line) => /bytes=(\d+)-(\d+)/.exec(line)?.slice(1).map(Number) ?? []);
+    // Three at once may arrive in any order.
+    const ranges = server.asked.flatMap((line) => /bytes=(\d+)-(\d+)/.exec(line)?.slice(1).map(Number) ?? []).sort((a, b) => a - b);
     for (let i = 2; i < ranges.length; i += 2) expect(ranges[i]).toBe(ranges[i - 1]! + 1);
     expect(ranges.at(-1)).toBe(header.fileBytes - 1);
   });
