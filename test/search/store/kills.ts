@@ -56,7 +56,7 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
       expect(found, `after ${life} kills`).toMatchObject({ faults: [], orphans: [], missing: [], ...(taken && { restored: true }) });
       const isIt = (complete ? isSame : isPart)(found.state);
       let made = life === 0 ? 0 : operationsUntil(life - 1, state, acknowledged, isIt);
-      if (made === undefined && found.restored && droppedBytes(profile.folder) > 0) {
+      if (made === undefined && found.restored && (lost || droppedBytes(profile.folder) > 0)) {
         // The database is gone, and files that were newer than the others: `restored` is all that can be said, and what is there is whole.
         losses += 1;
         made = acknowledged;
