@@ -3,17 +3,21 @@ import { DeviceError } from '../errors.js';
 import { PROTOCOL, type FromWorker, type Handed, type Operation, type PageServices, type Reply, type Request, type ToWorker } from './protocol.js';
 import { receiveError } from './sentErrors.js';
 import { notStarted, start, type WorkerOptions } from './start.js';
+import { disposalsOf, type Disposal } from './unwanted.js';
 
 /** A worker without objects and calls is kept for so long: starting one takes a tenth of a second. */
 const IDLE_MS = 1000;
 
 interface Call {
+  readonly operation: Operation;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
   readonly services: PageServices;
   readonly signal: AbortSignal | undefined;
   /** Errors of the page that the worker was told of. */
   readonly errors: unknown[];
+  /** The one that ended the call, which the worker may have finished by then. */
+  thrown?: { readonly error: unknown };
 }
 
 export interface CallOptions {
@@ -89,6 +93,7 @@ export class Connection {
         this.#settle();
       };
       this.#calls.set(id, {
+        operation,
         resolve: (value) => {
           forget();
           resolve(value);
@@ -114,7 +119,7 @@ export class Connection {
   }
 
   /** Tells, and waits for nothing: for what cannot fail. */
-  tell(operation: 'disposeModel' | 'disposeFeatures', request: { readonly model: number } | { readonly features: number }): void {
+  tell({ operation, request }: Disposal): void {
     if (!this.#ended) this.#whenReady(() => this.#post({ kind: 'call', id: 0, operation, request }));
   }
 
@@ -134,16 +139,28 @@ export class Connection {
         this.#begin(message.protocol, message.lock);
         break;
       case 'result':
-        this.#calls.get(message.id)?.resolve(message.value);
+        this.#settleCall(message.id, message.value);
         break;
       case 'failure': {
         const call = this.#calls.get(message.id);
-        call?.reject(receiveError(message.error, call.signal?.reason, call.errors));
+        call?.reject(call.thrown ? call.thrown.error : receiveError(message.error, call.signal?.reason, call.errors));
         break;
       }
       default:
         void this.#answer(message);
     }
+  }
+
+  /** What the page has ended does not go on as if nothing had been, only because the worker was faster: a model would be left that nobody asks for. */
+  #settleCall(id: number, value: unknown): void {
+    const call = this.#calls.get(id);
+    if (!call) return;
+    const { operation, signal, thrown } = call;
+    const disposals = thrown || signal?.aborted ? disposalsOf(operation, value) : [];
+    for (const disposal of disposals) this.tell(disposal);
+    if (thrown) call.reject(thrown.error);
+    else if (disposals.length > 0) call.reject(signal?.reason);
+    else call.resolve(value); // an abort of what is all there already came too late, as in the page
   }
 
   #begin(protocol: number, lock: string | undefined): void {
@@ -161,6 +178,7 @@ export class Connection {
   /** What the worker asks of the page. */
   async #answer({ id, call: of, service, request }: Extract<FromWorker, { kind: 'ask' }>): Promise<void> {
     const call = this.#calls.get(of);
+    if (call?.thrown && service === 'progress') return; // it was on its way
     try {
       const serve = call?.services[service] as ((request: unknown) => Promise<Handed<unknown>>) | undefined;
       const { value, transfer } = (await serve?.(request)) ?? { value: undefined, transfer: [] };
@@ -169,8 +187,10 @@ export class Connection {
       if (!call || this.#ended) return;
       const index = call.errors.push(error) - 1;
       const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
-      if (id === 0) this.#post({ kind: 'abort', id: of, index }); // nobody waits for an answer: the call ends
-      else this.#post({ kind: 'refusal', id, call: of, index, name, message });
+      if (id === 0) {
+        call.thrown ??= { error };
+        this.#post({ kind: 'abort', id: of, index }); // nobody waits for an answer: the call ends
+      } else this.#post({ kind: 'refusal', id, call: of, index, name, message });
     }
   }
 

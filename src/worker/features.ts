@@ -45,7 +45,7 @@ export class Features {
     places.set(this, { connection, id });
     connection.retain();
     this.#free = () => {
-      connection.tell('disposeFeatures', { features: id });
+      connection.tell({ operation: 'disposeFeatures', request: { features: id } });
       connection.release();
     };
     abandoned.register(this, this.#free, this);

@@ -163,7 +163,7 @@ export class DINOv2 {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#connection.tell('disposeModel', { model: this.#id });
+    this.#connection.tell({ operation: 'disposeModel', request: { model: this.#id } });
     this.#connection.release();
   }
 

@@ -272,6 +272,36 @@ describe('errors', () => {
       ['TypeError', 'mine'],
     ]);
   });
+
+  /** The page is told of the last piece, and is busy until the worker has long been done. */
+  test.each(['thrown', 'an abort'])('%s by the page while the result is on its way: rejected, called no more, and nothing left', async (how) => {
+    const found = await page.evaluate(async (what) => {
+      const { worker } = globalThis as unknown as Globals;
+      const held = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const before = await held.gpuBytes;
+      const controller = new AbortController();
+      let calls = 0;
+      let last: number | undefined;
+      const error: unknown = await worker.DINOv2.fromPretrained('/weights/', {
+        selfTest: false,
+        signal: controller.signal,
+        onProgress({ loadedTensors, totalTensors }) {
+          calls++;
+          if (loadedTensors !== totalTensors) return;
+          last ??= calls;
+          const until = performance.now() + 1500;
+          while (performance.now() < until) continue;
+          if (what === 'thrown') throw new TypeError('mine');
+          controller.abort(new TypeError('mine'));
+        },
+      }).then(() => 'loaded', String);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const left = (await held.gpuBytes) - before;
+      held.dispose();
+      return { error, left, more: last === undefined ? 'never complete' : calls - last };
+    }, how);
+    expect(found).toMatchObject({ error: 'TypeError: mine', left: 0, ...(how === 'thrown' ? { more: 0 } : {}) });
+  });
 });
 
 describe('aborts', () => {
