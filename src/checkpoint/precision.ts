@@ -22,7 +22,10 @@ export interface Precision extends Candidate {
 
 /** What a model gets, known as early as can be, and whether its kernels compute the right thing. */
 export interface Choice {
-  /** Known at once where there is nothing to choose; else with `tested`. */
+  /**
+   * How the bytes of the weights lie, known at once where all candidates have them alike, as f16 and f16-packed do: the storage is the first one's then, and the
+   * self-test may still choose other kernels for the same bytes. Else with `tested`.
+   */
   readonly known: Promise<Candidate>;
   readonly tested: Promise<Precision>;
 }
@@ -52,7 +55,7 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
 export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Choice {
   const listed = (async () => candidates(wanted, gpu))();
   const tested = listed.then((all) => firstThatPasses(gpu, all, wanted, test));
-  const known = listed.then(([first, ...others]) => (others.length === 0 ? first! : tested));
+  const known = listed.then(([first, ...others]) => (others.every(({ dtype }) => dtype === first!.dtype) ? first! : tested));
   for (const each of [tested, known]) each.catch(() => undefined); // they are told where they are awaited
   return { known, tested };
 }

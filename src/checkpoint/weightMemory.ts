@@ -30,19 +30,17 @@ export class WeightMemory implements Weights {
   readonly posEmbed: Float32Array<ArrayBuffer>;
   /** Empty until all is there. */
   matrices = '';
-  readonly storage: WeightStorage;
   readonly #gpu: Gpu;
 
-  private constructor(gpu: Gpu, posEmbed: Float32Array<ArrayBuffer>, storage: WeightStorage) {
+  private constructor(gpu: Gpu, posEmbed: Float32Array<ArrayBuffer>) {
     this.#gpu = gpu;
     this.posEmbed = posEmbed;
-    this.storage = storage;
   }
 
   /** Room for these parameters. @throws DeviceError; nothing is left behind then */
   static async create(gpu: Gpu, parameters: readonly Parameter[], storage: WeightStorage): Promise<WeightMemory> {
     const posEmbed = parameters.find(({ name }) => name === 'pos_embed');
-    const memory = new WeightMemory(gpu, new Float32Array(posEmbed ? elementsOf(posEmbed) : 0), storage);
+    const memory = new WeightMemory(gpu, new Float32Array(posEmbed ? elementsOf(posEmbed) : 0));
     try {
       await gpu.allocating(() => {
         for (const parameter of parameters) {

@@ -7,6 +7,7 @@ import type { TensorStream } from '../checkpoint/tensorStream.js';
 import type { WeightMemory, Weights } from '../checkpoint/weightMemory.js';
 import { loadWeights } from '../checkpoint/weights.js';
 import type { Gpu } from '../gpu/device.js';
+import type { WeightStorage } from '../gpu/kernel.js';
 import { targetOf, type Target } from '../gpu/lowering.js';
 import { Program } from '../gpu/program.js';
 import { Preprocessor } from '../image/preprocess.js';
@@ -64,10 +65,17 @@ export async function build({ gpu, choice, posEmbed, signal }: Making, { config:
   const { storage } = await choice.known;
   const givingUp = new AbortController();
   // No kernel depends on the input's size, so the smallest forward names them all.
-  const compiling = Program.warmUp(gpu, buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph, targetOf(gpu, storage));
+  const { graph } = buildForward(config, { batch: 1, rows: 1, cols: 1 });
+  const compile = (weights: WeightStorage): Promise<void> => Program.warmUp(gpu, graph, targetOf(gpu, weights));
+  const early = compile(storage);
+  early.catch(() => undefined); // told below, unless the self-test has found another way to read the same bytes
+  const testing = choice.tested.then(async (precision) => {
+    await (precision.storage === storage ? early : compile(precision.storage));
+    return precision;
+  });
   const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
   const loading = load(AbortSignal.any([signal, givingUp.signal]));
-  const all = Promise.all([loading, preprocessing, choice.tested, compiling]).then((made) => {
+  const all = Promise.all([loading, preprocessing, testing]).then((made) => {
     signal.throwIfAborted();
     return made;
   });
@@ -80,7 +88,7 @@ export async function build({ gpu, choice, posEmbed, signal }: Making, { config:
     throw error;
   });
   // Anew: the self-test may have found kernels that round differently, and then the size of the input chooses none.
-  return { gpu, config, precision, target: targetOf(gpu, storage), weights, preprocessor, head: named(head, labels), report };
+  return { gpu, config, precision, target: targetOf(gpu, precision.storage), weights, preprocessor, head: named(head, labels), report };
 }
 
 /** Hugging Face writes no names where a model has none of its own: those of another number of classes are its config's defaults. */

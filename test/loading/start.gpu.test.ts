@@ -1,11 +1,13 @@
 // Kernels compile, and are tried, while weights arrive: neither waits for the other.
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { Dtype } from '../../src/checkpoint/precision.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
-import { acquireGpu } from '../../src/gpu/device.ts';
+import { acquireGpu, requestAdapter } from '../../src/gpu/device.ts';
 import type { LoadProgress } from '../../src/options.ts';
-import { wrongDevice } from '../gpu/sabotage.ts';
+import { full } from '../full.ts';
+import { wrongDevice, type Mistake } from '../gpu/sabotage.ts';
 import { bitsOfForward, requestDevice } from '../gpu/tiny.ts';
-import { openServer, sha256, type TestServer } from './server.ts';
+import { configFile, openServer, sha256, weightsFile, type TestServer } from './server.ts';
 
 let server: TestServer;
 beforeAll(async () => void (server = await openServer()));
@@ -26,11 +28,15 @@ interface Watch {
   readonly after?: () => void;
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly selfTest?: boolean;
+  readonly dtype?: Dtype;
 }
 
+/** f16 is stored in a second way where the adapter has this. */
+const half = (await requestAdapter()).features.has('shader-f16');
+
 /** Loads on a device on which nothing has been compiled. */
-async function load(compiling: Compiling, { before, after, onProgress, selfTest = false }: Watch = {}): Promise<{ readonly bits: Uint32Array; readonly whenLoaded: Compiling }> {
-  const device = await requestDevice();
+async function load(compiling: Compiling, { before, after, onProgress, selfTest = false, dtype }: Watch = {}): Promise<{ readonly bits: Uint32Array; readonly whenLoaded: Compiling }> {
+  const device = await requestDevice(half ? ['shader-f16'] : []);
   const create = device.createComputePipelineAsync.bind(device);
   device.createComputePipelineAsync = async (descriptor) => {
     compiling.begun += 1;
@@ -41,7 +47,7 @@ async function load(compiling: Compiling, { before, after, onProgress, selfTest 
     return pipeline;
   };
   try {
-    const model = await DINOv2.fromPretrained(server.url, { device, selfTest, onProgress, retry: { attempts: 1, stallMs: PATIENCE_MS } });
+    const model = await DINOv2.fromPretrained(server.url, { device, dtype, selfTest, onProgress, retry: { attempts: 1, stallMs: PATIENCE_MS } });
     const whenLoaded = { ...compiling };
     const bits = await bitsOfForward(model, 28, 28);
     model.dispose();
@@ -75,11 +81,31 @@ test('every kernel is compiled while the last bytes of the weights are on their 
   expect(found.bits).toEqual(bits);
 });
 
-test('the weights are used to their last byte while kernels compile, those of the self-test too', async () => {
+test.each<Dtype>(full ? ['fp32', 'fp16', 'int8'] : ['fp32'])('%s: the weights are used to their last byte while kernels compile, those of the self-test too', async (dtype) => {
   let arrived!: () => void;
   const all = new Promise<void>((resolve) => (arrived = resolve));
   const onProgress = ({ loadedBytes, totalBytes }: LoadProgress): void => void (loadedBytes === totalBytes && arrived());
-  await load({ begun: 0, ended: 0 }, { before: () => all, onProgress, selfTest: true });
+  await load({ begun: 0, ended: 0 }, { before: () => all, onProgress, selfTest: true, dtype });
+}, PATIENCE_MS);
+
+// Where the adapter has no shader-f16, f16 is stored in one way, and nothing is wrong with it.
+test.each<[string, Mistake[], RegExp]>([
+  ['wrong', [['return vec4f(stored);', 'return 1.01 * vec4f(stored);']], /Self-test of kernel [\w.]+ with f16 weights/],
+  ['refused by the compiler', [['enable f16;', 'enable nothing;']], /was refused on/],
+])('where kernels that read f16 as such are %s, the same bytes are read in the other way: a stream is enough', async (_, mistakes, why) => {
+  const { device, changed } = await wrongDevice(mistakes);
+  const config = JSON.parse(configFile.toString()) as object;
+  const options = { dtype: 'fp16', retry: { attempts: 1 } } as const;
+  using model = await DINOv2.fromFiles({ config, weights: new Blob([new Uint8Array(weightsFile)]).stream() }, { ...options, device });
+  expect(model.dtypeReason).toMatch(/^fp16, stored as f16-packed, as asked for: passed the self-test/);
+  if (half) expect(model.dtypeReason).toMatch(why);
+  expect(changed() > 0).toBe(half);
+  const plain = await requestDevice(); // without shader-f16
+  using packed = await DINOv2.fromFiles({ config, weights: new Uint8Array(weightsFile) }, { ...options, device: plain });
+  expect(await bitsOfForward(model, 28, 28)).toEqual(await bitsOfForward(packed, 28, 28));
+  expect(model.gpuBytes).toBe(packed.gpuBytes);
+  device.destroy();
+  plain.destroy();
 }, PATIENCE_MS);
 
 test('what the self-test finds wrong ends a load that is under way: nothing more is waited for, and nothing stays on the GPU', async () => {
