@@ -3,7 +3,7 @@
 import { appendFileSync } from 'node:fs';
 import { stripVTControlCharacters } from 'node:util';
 
-const LINES = 12;
+const LINES = 24; // a message, where, and what was expected and found
 const COLUMNS = 300;
 
 export default class FailuresReporter {
@@ -26,7 +26,7 @@ export default class FailuresReporter {
 }
 
 function entry(name, errors) {
-  const text = errors.map(({ message, stack }) => (stack?.includes(message) ? stack : `${message}\n${stack ?? ''}`)).join('\n');
+  const text = errors.map(({ message, stack, diff }) => `${stack?.includes(message) ? stack : `${message}\n${stack ?? ''}`}\n${diff ?? ''}`).join('\n');
   const lines = stripVTControlCharacters(text).split('\n').filter((line) => line.trim() !== '' && !line.includes('node_modules'));
   return `${name}\n${lines.slice(0, LINES).map((line) => `    ${line.slice(0, COLUMNS)}\n`).join('')}`;
 }
