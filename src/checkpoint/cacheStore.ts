@@ -13,7 +13,7 @@ export interface CacheFolder {
   /**
    * What is written from now on does not go with what a crash has torn before. Chromium's directory of an origin's files is a LevelDB; it goes on with the log behind
    * a record that was torn, and at the next start drops what follows it in its block of 32 KiB, acknowledged or not. So the rest of that block is filled: with files of
-   * long names, empty, which are removed again, as they are by whoever removes what it does not know. As far as there is room.
+   * long names, empty, which are removed again, as they are by whoever removes what it does not know. As far as there is room; it fails never.
    */
   leaveTornBlock?(): Promise<void>;
 }

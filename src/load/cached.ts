@@ -35,7 +35,11 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
       const asked = known && cache.ask ? await ask(cache.ask, known.plan, signal) : { reason: '' };
       if (known && asked.state !== 'changed') return await loadKnown(source, store, folder, known, making, asked.reason);
       const changed = asked.state === 'changed';
-      return await loadFresh(source, changed ? { ...making, reload: true } : making, (checkpoint, config) => begin(cache, store, folder, precision, checkpoint, config));
+      const leaving = folder.leaveTornBlock?.(); // while the source answers
+      return await loadFresh(source, changed ? { ...making, reload: true } : making, async (checkpoint, config) => {
+        await leaving;
+        return begin(cache, store, folder, precision, checkpoint, config);
+      });
     } catch (error) {
       if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to tell
       throw error;
@@ -85,7 +89,9 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       // What cannot be removed is written over, or breaks the chain of seals: told, and no reason to fail.
       const untidy = await tidy(folder, found.segments).then(() => '', (error: unknown) => `; what is left of the interrupted download could not be removed (${String(error)})`);
       const { onProgress, fetched } = counting(report);
+      const leaving = folder.leaveTornBlock?.(); // what has ended the download may have been a crash
       const { stream } = await source.open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } });
+      await leaving;
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
       const loaded = await fill(making, stream, config, signal, { writer, into: weights, scales, head: head.head });
       const { cache, cacheReason } = outcome(writer);

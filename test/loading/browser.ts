@@ -1,6 +1,6 @@
 /** A real Chromium that loads models from a local server, with a profile on disk: what it stores outlives it. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -169,6 +169,23 @@ export function droppedBytes(folder: string): number {
   const logs = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith(join('t', 'Paths', 'LOG')));
   const counts = logs.flatMap((path) => [...readFileSync(join(root, path), 'utf8').matchAll(/dropping (\d+) bytes/g)].map(([, count]) => Number(count)));
   return counts.reduce((sum, count) => sum + count, 0);
+}
+
+/** Records as a kill leaves them, at the end of the log: checksum (4 bytes), length (2), kind (1), and a part of what they held. */
+export const TORN = {
+  'in its head': [0x12, 0x34, 0x56],
+  'in what it holds': [0x12, 0x34, 0x56, 0x78, 200, 0, 1, ...Array.from({ length: 50 }, () => 0x61)],
+  'after most of a long one': [0x12, 0x34, 0x56, 0x78, 0x80, 0x3e, 1, ...Array.from({ length: 15_000 }, () => 0x61)],
+} as const;
+
+/** Makes for certain what droppedBytes tells of: a torn record at the end of the log, between two lives. Returns whether the log went on behind it. */
+export function tear({ folder }: Profile, record: readonly number[]): () => boolean {
+  const root = join(folder, 'Default', 'File System');
+  const logs = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => /[\\/]t[\\/]Paths[\\/]\d+\.log$/.test(path)).sort();
+  const log = join(root, logs.at(-1)!);
+  appendFileSync(log, Uint8Array.from(record));
+  const { size } = statSync(log);
+  return () => statSync(log).size > size;
 }
 
 type Library = typeof import('../../src/index.ts');

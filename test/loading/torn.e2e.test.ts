@@ -1,0 +1,38 @@
+// A download that a kill has ended, which tore the browser's directory as well (test/search/store/torn.e2e.test.ts): what comes of it after that is kept.
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { cached, droppedBytes, interrupt, load, makeProfile, openSite, tear, TORN, visit, type Profile, type Site } from './browser.ts';
+
+let site: Site;
+let profile: Profile;
+beforeAll(async () => {
+  site = await openSite();
+  profile = makeProfile();
+});
+afterAll(async () => {
+  await site.close();
+  profile.remove();
+});
+
+test('the rest of a download, and the next start reads all of it from where it is kept', async () => {
+  let { context, page } = await visit(profile, site);
+  site.bytesPerSecond = 600_000;
+  await interrupt(page, 1_500_000, { cache: 'opfs' });
+  site.bytesPerSecond = 0;
+  await context.close();
+
+  const wentOn = tear(profile, TORN['in what it holds']);
+  ({ context, page } = await visit(profile, site));
+  const { hash, loaded } = await load(page, { cache: 'opfs' });
+  expect(loaded.cachedBytes).toBeGreaterThan(0);
+  expect(loaded.fetchedBytes).toBeGreaterThan(0);
+  await context.close();
+  expect(wentOn()).toBe(true);
+
+  ({ context, page } = await visit(profile, site));
+  expect(await cached(page)).toMatchObject([{ complete: true }]);
+  expect(droppedBytes(profile.folder)).toBeGreaterThan(0); // of what was written before the download went on
+  const again = await load(page, { cache: 'opfs' });
+  expect(again.hash).toBe(hash);
+  expect(again.loaded).toMatchObject({ fetchedBytes: 0, cache: 'opfs' });
+  await context.close();
+});
