@@ -28,7 +28,7 @@ const results = new WeakMap<Gpu, Map<string, Promise<number>>>();
 export function selfTest(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target): Promise<number> {
   let known = results.get(gpu);
   if (!known) results.set(gpu, (known = new Map<string, Promise<number>>()));
-  const key = JSON.stringify([target, tested].map((of) => of && [of.weights, of.operands ?? 'f32', of.wantedLanes === 0, ...[of.wantedLanesWidest, of.wantedLanesNarrow, of.wantedLanesAttention].map((wanted) => wanted !== undefined)]));
+  const key = JSON.stringify([target, tested].map((of) => of && [of.weights, of.operands ?? 'f32', ...[of.wantedLanesWidest, of.wantedLanesNarrow, of.wantedLanesAttention].map((wanted) => wanted !== undefined)]));
   let result = known.get(key);
   if (!result) {
     result = run(gpu, target, pack, tested);

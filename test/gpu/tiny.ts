@@ -13,8 +13,8 @@ export async function requestDevice(requiredFeatures: GPUFeatureName[] = []): Pr
 }
 
 /** A device whose adapter calls itself a GPU: it gets a GPU's kernels, on whatever computes here. */
-export function asGpu(device: GPUDevice, vendor = 'test'): GPUDevice {
-  return Object.defineProperty(device, 'adapterInfo', { value: { vendor, architecture: 'tiles', description: 'a GPU for the test' } });
+export function asGpu(device: GPUDevice): GPUDevice {
+  return Object.defineProperty(device, 'adapterInfo', { value: { vendor: 'test', architecture: 'tiles', description: 'a GPU for the test' } });
 }
 
 /** Normalised pixels by formula. */
