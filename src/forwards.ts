@@ -1,4 +1,5 @@
 /** The forwards of one model: a program for each input size, buffers that they share, one run after the other. */
+import { untilAborted } from './checkpoint/chunks.js';
 import { packMatrix } from './checkpoint/packing.js';
 import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, ImageError } from './errors.js';
@@ -137,14 +138,15 @@ export class Forwards {
       const key = tuningKey(this.#gpu, cases, target);
       const unkept = (cause: unknown): void => void (storeError ??= String(cause)); // a tuning that is not kept is measured again, no more
       let storeError: string | undefined;
-      const kept = parseTuning(await store?.get(key).catch(unkept));
+      const kept = parseTuning(await untilAborted(async () => store?.get(key), signal).catch(unkept)); // the caller's: it may throw at once, or never answer, and forwards wait behind it
+      signal?.throwIfAborted();
       if (kept && (await this.#holds(kept))) {
         await this.#retarget(kept);
         return report({ tuning: kept, source: 'kept', samples: [], leftOut: [], storeError });
       }
       const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, packMatrix, signal);
       await this.#retarget(tuning);
-      await store?.set(key, tuning).catch(unkept);
+      await untilAborted(async () => store?.set(key, tuning), signal).catch(unkept);
       return report({ tuning, source: 'measured', samples, leftOut, storeError });
     }, signal);
   }
@@ -191,6 +193,7 @@ export class Forwards {
     if (this.#disposed) throw disposed();
     let started = false;
     const result = this.#queue.then(() => {
+      signal?.throwIfAborted(); // it was told so already, and has freed what it wanted to use
       started = true;
       return task();
     });

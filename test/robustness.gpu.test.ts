@@ -1,6 +1,7 @@
 // What goes wrong around a forward: wrong input, a change of mind, memory that is not there, a page's own mistakes on its device.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2, type DINOv2Config } from '../src/index.ts';
+import { asGpu } from './gpu/tiny.ts';
 import { maxError } from './parity.ts';
 
 const config: DINOv2Config = {
@@ -120,4 +121,28 @@ test('dispose() while an image is on its way is told as such', async () => {
   const running = other.features({ data: new Uint8Array(300 * 300 * 3), width: 300, height: 300, channels: 3 });
   other.dispose();
   await expect(running).rejects.toMatchObject({ code: 'DISPOSED' });
+});
+
+test('what is aborted while it waits for its turn asks for nothing and touches nothing any more; a store that never answers holds nobody up', async () => {
+  const fresh = asGpu(await (await navigator.gpu.requestAdapter())!.requestDevice()); // on a processor there is nothing to tune
+  using tuned = await DINOv2.synthetic(config, { device: fresh, selfTest });
+  const errors: string[] = [];
+  fresh.addEventListener('uncapturederror', ({ error }) => errors.push(error.message));
+  const set = async (): Promise<void> => undefined;
+  const [first, others] = [new AbortController(), new AbortController()];
+  const { signal } = others;
+  const busy = tuned.tune({ sizesPx: [28], signal: first.signal, store: { get: () => new Promise(() => undefined), set } }).catch((reason: unknown) => reason);
+  let asked = 0;
+  const waiting = [
+    tuned.tune({ sizesPx: [28], signal, store: { get: async () => void asked++, set } }),
+    tuned.profile({ data: new Uint8Array(28 * 28 * 3), width: 28, height: 28 }, { signal, resize: 'square', size: 28 }),
+  ].map((each) => each.then(() => 'done', (reason: unknown) => reason));
+  await new Promise((resolve) => setTimeout(resolve, 300)); // the image is on the GPU, and waits
+  others.abort('enough');
+  expect(await Promise.all(waiting)).toEqual(['enough', 'enough']);
+  first.abort('not for ever');
+  expect(await busy).toBe('not for ever');
+  await tuned.describe({ height: 28, width: 28 }); // after them
+  await fresh.queue.onSubmittedWorkDone();
+  expect({ asked, errors }).toEqual({ asked: 0, errors: [] });
 });

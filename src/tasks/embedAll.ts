@@ -1,4 +1,5 @@
 /** Many images, one after the other: the next ones are decoded while the model is at work on the present ones. */
+import { untilAborted } from '../checkpoint/chunks.js';
 import { ImageError } from '../errors.js';
 
 /** What came of one image: its vector, or why there is none. `index` counts the images from 0. */
@@ -58,9 +59,10 @@ export async function* embedInBatches<Image, Prepared>(
   };
 
   let coming = take();
+  coming.catch(() => undefined);
   try {
     for (;;) {
-      const present = await coming;
+      const present = await untilAborted(() => coming, signal); // an abort does not wait for an iterable that may never go on
       if (present.length === 0) return;
       coming = take();
       coming.catch(() => undefined); // it is awaited next time, or never
@@ -81,6 +83,6 @@ export async function* embedInBatches<Image, Prepared>(
     const finished = ended;
     ended = true;
     void coming.then(release, () => undefined);
-    if (!finished) void Promise.resolve(iterator.return?.()).catch(() => undefined);
+    if (!finished) void (async () => iterator.return?.())().catch(() => undefined); // no place for its error: what has ended the loop is told
   }
 }

@@ -8,8 +8,12 @@ import type { DINOv2 } from './model.js';
 import { modelPlaceOf } from './places.js';
 import type { ClassifierState } from './protocol.js';
 import { PageStreams } from './requests.js';
+import { abandoned, disposalOfClassifier } from './unwanted.js';
 
-/** What `ImageClassifier` of 'dinov2-webgpu' is, with the work in the worker. It lives as long as the worker does. */
+/** A model that is still asked for by its classifier is not forgotten. */
+const models = new WeakMap<ImageClassifier, DINOv2>();
+
+/** What `ImageClassifier` of 'dinov2-webgpu' is, with the work in the worker, which it does not keep alive. */
 export class ImageClassifier {
   readonly labels: readonly string[];
   readonly numClasses: number;
@@ -19,30 +23,38 @@ export class ImageClassifier {
   readonly #id: number;
 
   /** Use `model.classifier` or `ImageClassifier.fromFiles`. */
-  constructor(connection: Connection, { classifier, labels, numClasses, blocks, layers }: ClassifierState) {
+  constructor(connection: Connection, state: ClassifierState, model: DINOv2) {
+    const { classifier, labels, numClasses, blocks, layers } = state;
     this.#connection = connection;
     this.#id = classifier;
     this.labels = labels;
     this.numClasses = numClasses;
     this.blocks = blocks;
     this.layers = layers;
+    models.set(this, model);
+    abandoned.register(this, () => connection.tell(disposalOfClassifier(state)));
   }
 
   static async fromFiles(model: DINOv2, { weights, labels }: ClassifierFiles, { signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<ImageClassifier> {
     const { connection, id } = modelPlaceOf(model);
     const streams = new PageStreams();
     const request = { model: id, weights: streams.source(weights), labels, base: baseUrl() };
-    return new ImageClassifier(connection, await connection.call('openClassifier', request, { signal, services: streams.services(undefined) }));
+    try {
+      return new ImageClassifier(connection, await connection.call('openClassifier', request, { signal, services: streams.services(undefined), holding: [model] }), model);
+    } catch (error) {
+      streams.end(error);
+      throw error;
+    }
   }
 
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
   async classify(image: ImageSource | readonly ImageSource[], { signal, ...options }: ClassifyOptions = {}): Promise<Classification[] | Classification[][]> {
     const { value: images, transfer } = await sendImages(image);
-    return this.#connection.call('classify', { classifier: this.#id, images, options }, { signal, transfer });
+    return this.#connection.call('classify', { classifier: this.#id, images, options }, { signal, transfer, holding: [this] });
   }
 
   async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
-    return this.#connection.call('logits', { classifier: this.#id, features: placeOf('classifier', features).id });
+    return this.#connection.call('logits', { classifier: this.#id, features: placeOf('classifier', features).id }, { holding: [this, features] });
   }
 }

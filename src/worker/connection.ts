@@ -1,7 +1,8 @@
 /** The page's end of a worker: calls, what the worker asks back during them, and how the worker ends. */
 import { DeviceError } from '../errors.js';
+import { discard } from './images.js';
 import { PROTOCOL, type FromWorker, type Handed, type Operation, type PageServices, type Reply, type Request, type ToWorker } from './protocol.js';
-import { receiveError } from './sentErrors.js';
+import { receiveError, textOf } from './sentErrors.js';
 import { notStarted, start, type WorkerOptions } from './start.js';
 import { disposalsOf, type Disposal } from './unwanted.js';
 
@@ -14,6 +15,7 @@ interface Call {
   readonly reject: (error: unknown) => void;
   readonly services: PageServices;
   readonly signal: AbortSignal | undefined;
+  readonly holding: readonly object[];
   /** Errors of the page that the worker was told of. */
   readonly errors: unknown[];
   /** The one that ended the call, which the worker may have finished by then. */
@@ -24,6 +26,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   readonly services?: PageServices;
   readonly transfer?: Transferable[];
+  /** What the worker uses for it, which is not forgotten before it has answered, though the page may hold it no more. */
+  readonly holding?: readonly object[];
 }
 
 /** By the URL of the worker's file. */
@@ -80,13 +84,16 @@ export class Connection {
   }
 
   /** Does what is asked in the worker. @throws what it threw there; DeviceError WORKER_LOST, WORKER_OPTION; the signal's reason */
-  call<Name extends Operation>(operation: Name, request: Request<Name>, { signal, services = {}, transfer = [] }: CallOptions = {}): Promise<Reply<Name>> {
+  call<Name extends Operation>(operation: Name, request: Request<Name>, { signal, services = {}, transfer = [], holding = [] }: CallOptions = {}): Promise<Reply<Name>> {
     const id = this.#nextId++;
-    return new Promise<unknown>((resolve, reject) => {
+    const answered = new Promise<unknown>((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#ended) throw this.#ended;
       clearTimeout(this.#idle);
-      const abort = (): void => this.#post({ kind: 'abort', id });
+      const abort = (): void => {
+        if (this.#waiting) this.#calls.get(id)?.reject(signal?.reason); // the worker knows nothing of it yet, and may never start
+        else this.#post({ kind: 'abort', id });
+      };
       const forget = (): void => {
         signal?.removeEventListener('abort', abort);
         this.#calls.delete(id);
@@ -104,10 +111,12 @@ export class Connection {
         },
         services,
         signal,
+        holding,
         errors: [],
       });
       signal?.addEventListener('abort', abort, { once: true });
       this.#whenReady(() => {
+        if (!this.#calls.has(id)) return;
         try {
           this.#post({ kind: 'call', id, operation, request }, transfer);
         } catch (cause) {
@@ -116,6 +125,8 @@ export class Connection {
         }
       });
     }) as Promise<Reply<Name>>;
+    answered.catch(() => discard(transfer)); // what has gone is closed here already
+    return answered;
   }
 
   /** Tells, and waits for nothing: for what cannot fail. */
@@ -129,8 +140,7 @@ export class Connection {
   }
 
   #post(message: ToWorker, transfer: Transferable[] = []): void {
-    if (message.kind === 'abort' && this.#waiting) this.#waiting.push(() => this.#post(message));
-    else this.#worker.postMessage(message, transfer);
+    this.#worker.postMessage(message, transfer);
   }
 
   #receive(message: FromWorker): void {
@@ -182,11 +192,12 @@ export class Connection {
     try {
       const serve = call?.services[service] as ((request: unknown) => Promise<Handed<unknown>>) | undefined;
       const { value, transfer } = (await serve?.(request)) ?? { value: undefined, transfer: [] };
-      if (!this.#ended && id !== 0) this.#post({ kind: 'answer', id, value }, transfer);
+      if (this.#ended || id === 0) discard(transfer);
+      else this.#post({ kind: 'answer', id, value }, transfer);
     } catch (error) {
       if (!call || this.#ended) return;
       const index = call.errors.push(error) - 1;
-      const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
+      const { name, message } = error instanceof Error ? { name: textOf(error.name), message: textOf(error.message) } : { name: 'Error', message: textOf(error) };
       if (id === 0) {
         call.thrown ??= { error };
         this.#post({ kind: 'abort', id: of, index }); // nobody waits for an answer: the call ends

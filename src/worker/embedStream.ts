@@ -15,6 +15,7 @@ interface Given {
 export class EmbedStream {
   readonly services: PageServices;
   readonly #signal: AbortSignal | undefined;
+  readonly #leave: () => Promise<void>;
   #given: Given | undefined;
   #wake: (() => void) | undefined;
 
@@ -23,13 +24,21 @@ export class EmbedStream {
     let iterator: Iterator<ImageSource> | AsyncIterator<ImageSource> | undefined;
     const opened = (): Iterator<ImageSource> | AsyncIterator<ImageSource> =>
       (iterator ??= Symbol.asyncIterator in images ? images[Symbol.asyncIterator]() : images[Symbol.iterator]());
+    let over = false;
+    this.#leave = async () => {
+      if (over) return;
+      over = true;
+      await iterator?.return?.();
+    };
     this.services = {
       next: async () => {
+        if (over) return { value: undefined, transfer: [] };
         const { done, value } = await opened().next();
+        over ||= done === true;
         return done ? { value: undefined, transfer: [] } : sendImage(value);
       },
       leave: async () => {
-        await Promise.resolve(opened().return?.()).catch(() => undefined); // the results were left early, and have no place for an error
+        await this.#leave().catch(() => undefined); // the results were left early, and have no place for an error
         return { value: undefined, transfer: [] };
       },
       give: (embedded) =>
@@ -67,6 +76,7 @@ export class EmbedStream {
       }
     } finally {
       this.#given?.answer(false);
+      void this.#leave().catch(() => undefined); // at once, and where no worker is there to say so
     }
   }
 }

@@ -5,11 +5,10 @@ import type { HiddenStateOptions, IntermediateLayerOptions, LayerWithClassToken 
 import type { Connection } from './connection.js';
 import type { Place } from './places.js';
 import type { FeaturesState } from './protocol.js';
+import { abandoned } from './unwanted.js';
 
 type Numbers = Float32Array<ArrayBuffer>;
 
-/** A page that drops its features without dispose() gets the memory back when the garbage collector comes by. */
-const abandoned = new FinalizationRegistry<() => void>((free) => free());
 const places = new WeakMap<Features, Place>();
 
 /**
@@ -72,17 +71,17 @@ export class Features {
   }
 
   async hiddenState(layer: number, options: HiddenStateOptions = {}): Promise<Numbers> {
-    return this.#connection.call('hiddenState', { features: this.#place(), layer, options });
+    return this.#connection.call('hiddenState', { features: this.#place(), layer, options }, { holding: [this] });
   }
 
   async getIntermediateLayers(n: number | readonly number[], options: IntermediateLayerOptions & { readonly returnClassToken: true }): Promise<LayerWithClassToken[]>;
   async getIntermediateLayers(n?: number | readonly number[], options?: IntermediateLayerOptions & { readonly returnClassToken?: false | undefined }): Promise<Numbers[]>;
   async getIntermediateLayers(n?: number | readonly number[], options: IntermediateLayerOptions = {}): Promise<Numbers[] | LayerWithClassToken[]> {
-    return this.#connection.call('intermediateLayers', { features: this.#place(), n, options });
+    return this.#connection.call('intermediateLayers', { features: this.#place(), n, options }, { holding: [this] });
   }
 
   async attention(layer: number, { signal, ...options }: AttentionOptions = {}): Promise<Numbers> {
-    return this.#connection.call('attention', { features: this.#place(), layer, options }, { signal });
+    return this.#connection.call('attention', { features: this.#place(), layer, options }, { signal, holding: [this] });
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
@@ -99,7 +98,7 @@ export class Features {
   }
 
   async #tokens(which: 'clsToken' | 'registerTokens' | 'patchTokens' | 'lastHiddenState'): Promise<Numbers> {
-    return this.#connection.call('tokens', { features: this.#place(), which });
+    return this.#connection.call('tokens', { features: this.#place(), which }, { holding: [this] });
   }
 
   #place(): number {

@@ -42,7 +42,7 @@ async function convert(source: ImageSource): Promise<HandedImage> {
     case 'File':
       return as(source as Blob);
     case 'ImageData':
-      return as(source as ImageData);
+      return ofImageData(source as ImageData);
     case 'ImageBitmap':
     case 'VideoFrame':
       return copyOf(source as ImageBitmap | VideoFrame, kind);
@@ -81,7 +81,8 @@ function copyOf(source: ImageBitmap | VideoFrame, kind: string): HandedImage {
   if (width === 0 || height === 0) return unusable(kind, { data: emptyOf({ width, height }) });
   if ('displayWidth' in source) return handOver(source.clone(), kind);
   try {
-    return as(structuredClone(source));
+    const copy = structuredClone(source);
+    return as(copy, [copy]);
   } catch (cause) {
     throw notReadable(kind, cause);
   }
@@ -129,10 +130,26 @@ async function ofVideo(video: HTMLVideoElement, kind: string): Promise<HandedIma
   return handOver(typeof VideoFrame === 'function' ? new VideoFrame(video) : await createImageBitmap(video), kind);
 }
 
+/** As it is now: its memory may be refilled before the message goes. */
+function ofImageData(image: ImageData): HandedImage {
+  const { data, width, height } = image;
+  if (kindOf(data) !== 'Uint8ClampedArray') return as(image); // the worker says what is wrong with it
+  const own = data.slice();
+  return as({ data: own, width, height, channels: 4 }, [own.buffer]);
+}
+
 function ofBytes(source: Partial<RawImage> | null | undefined, kind: string): HandedImage {
   const { data, width, height, channels } = source ?? {};
   if (!ArrayBuffer.isView(data)) return unusable(kind);
-  return as({ data: compact(data), width: width as number, height: height as number, ...(channels === undefined ? {} : { channels }) });
+  const rest = { width: width as number, height: height as number, ...(channels === undefined ? {} : { channels }) };
+  if (data instanceof DataView) return as({ data, ...rest }); // the worker says what is wrong with it
+  const own = data.slice(); // as it is now, not when the message goes: the caller may refill it
+  return as({ data: own, ...rest }, [own.buffer]);
+}
+
+/** Closes what was made for a journey that does not take place. */
+export function discard(transfer: readonly Transferable[]): void {
+  for (const each of transfer) if ('close' in each) each.close();
 }
 
 /** A message takes all of the memory that an array is a part of: a small part of a large one becomes an array of its own. */

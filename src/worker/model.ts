@@ -10,14 +10,15 @@ import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, Loa
 import type { ByteSource } from '../checkpoint/sources.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import { ImageClassifier } from './classifier.js';
-import { Connection } from './connection.js';
+import { Connection, type CallOptions } from './connection.js';
 import { EmbedStream } from './embedStream.js';
 import { Features } from './features.js';
-import { baseUrl, compact, sendImages } from './images.js';
-import type { LoadRequest, ModelState, PageServices } from './protocol.js';
+import { baseUrl, compact, discard, sendImages } from './images.js';
+import type { LoadRequest, ModelState, Operation, PageServices, Reply, Request } from './protocol.js';
 import { modelPlaces } from './places.js';
 import { PageStreams, refuseDevice } from './requests.js';
 import type { WorkerOptions } from './start.js';
+import { abandoned } from './unwanted.js';
 
 /** As `LoadOptions` of 'dinov2-webgpu'; a device cannot be sent to a worker. */
 export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> & WorkerOptions & { readonly device?: undefined };
@@ -42,6 +43,7 @@ export class DINOv2 {
   readonly parameterCount: number;
   readonly #connection: Connection;
   readonly #id: number;
+  readonly #free: () => void;
   #disposed = false;
 
   private constructor(connection: Connection, { model, config, dtype, dtypeReason, loaded, adapter, parameterCount, classifier }: ModelState) {
@@ -53,16 +55,21 @@ export class DINOv2 {
     this.loaded = loaded;
     this.adapter = adapter;
     this.parameterCount = parameterCount;
-    this.classifier = classifier && new ImageClassifier(connection, classifier);
+    this.classifier = classifier && new ImageClassifier(connection, classifier, this);
     modelPlaces.set(this, { connection, id: model });
     connection.retain();
+    this.#free = () => {
+      connection.tell({ operation: 'disposeModel', request: { model } });
+      connection.release();
+    };
+    abandoned.register(this, this.#free, this);
   }
 
   /** As in 'dinov2-webgpu'. @throws what that throws; DeviceError WORKER_LOST, WORKER_OPTION */
   static async fromPretrained(id: string | URL, options: WorkerLoadOptions<PretrainedOptions> = {}): Promise<DINOv2> {
     const { baseUrl: host, fetch, persist, ...rest } = options;
-    // Workers cannot ask for it. What the browser answers changes nothing of the load.
-    if (persist === true && options.cache !== 'none') await (globalThis.navigator?.storage as Partial<StorageManager> | undefined)?.persist?.();
+    // Workers cannot ask for it. What the browser answers changes nothing of the load, and some ask the visitor, whose answer no load waits for.
+    if (persist === true && options.cache !== 'none') void (globalThis.navigator?.storage as Partial<StorageManager> | undefined)?.persist?.().catch(() => undefined);
     const how = { kind: 'pretrained' as const, id: String(id), options: { ...plain(rest), ...(host === undefined ? {} : { baseUrl: String(host) }) } };
     return DINOv2.#load(how, options, new PageStreams(), fetch);
   }
@@ -88,23 +95,28 @@ export class DINOv2 {
       ...(onProgress ? { progress: async (progress) => ({ value: onProgress(progress), transfer: [] }) } : {}),
     };
     const request = { how, base: baseUrl(), progress: onProgress !== undefined, fetch: fetch !== undefined };
-    return new DINOv2(connection, await connection.call('load', request, { signal, services }));
+    try {
+      return new DINOv2(connection, await connection.call('load', request, { signal, services }));
+    } catch (error) {
+      streams.end(error);
+      throw error;
+    }
   }
 
   /** Bytes of the buffers that the library holds on the worker's device. @throws DeviceError DISPOSED */
   get gpuBytes(): Promise<number> {
-    return this.#ask(() => this.#connection.call('gpuBytes', { model: this.#id }));
+    return this.#ask(() => this.#call('gpuBytes', { model: this.#id }));
   }
 
   async features(image: ImageSource | readonly ImageSource[], { signal, ...options }: FeatureOptions = {}): Promise<Features> {
     const { images, transfer } = await this.#send(image, signal);
-    return new Features(this.#connection, await this.#connection.call('features', { model: this.#id, images, options: withMask(options) }, { signal, transfer }));
+    return new Features(this.#connection, await this.#call('features', { model: this.#id, images, options: withMask(options) }, { signal, transfer }));
   }
 
   async featuresBySize(images: readonly ImageSource[], { signal, ...options }: Omit<FeatureOptions, 'maskedPatches'> = {}): Promise<FeatureGroup[]> {
     const { images: sent, transfer } = await this.#send(images, signal);
     const list = Array.isArray(sent) ? sent : [sent];
-    const groups = await this.#connection.call('featuresBySize', { model: this.#id, images: list, options }, { signal, transfer });
+    const groups = await this.#call('featuresBySize', { model: this.#id, images: list, options }, { signal, transfer });
     return groups.map(({ indices, features }) => ({ indices, features: new Features(this.#connection, features) }));
   }
 
@@ -112,19 +124,19 @@ export class DINOv2 {
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
   async embed(image: ImageSource | readonly ImageSource[], { signal, ...options }: EmbedOptions = {}): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
     const { images, transfer } = await this.#send(image, signal);
-    return this.#connection.call('embed', { model: this.#id, images, options }, { signal, transfer });
+    return this.#call('embed', { model: this.#id, images, options }, { signal, transfer });
   }
 
   /** Nothing goes on while nobody asks for the next result; at most two batches of images are with the worker. */
   async *embedAll(images: Iterable<ImageSource> | AsyncIterable<ImageSource>, { signal, ...options }: EmbedAllOptions = {}): AsyncGenerator<Embedded, void, undefined> {
     this.#alive();
     const stream = new EmbedStream(images, signal);
-    yield* stream.results(this.#connection.call('embedAll', { model: this.#id, options }, { signal, services: stream.services }));
+    yield* stream.results(this.#call('embedAll', { model: this.#id, options }, { signal, services: stream.services }));
   }
 
   async pixels(image: ImageSource | readonly ImageSource[], { signal, ...options }: PixelOptions = {}): Promise<Pixels> {
     const { images, transfer } = await this.#send(image, signal);
-    return this.#connection.call('pixels', { model: this.#id, images, options }, { signal, transfer });
+    return this.#call('pixels', { model: this.#id, images, options }, { signal, transfer });
   }
 
   async forward(pixels: Float32Array, size: PixelSize, { signal, ...options }: ForwardOptions = {}): Promise<Features> {
@@ -132,20 +144,20 @@ export class DINOv2 {
     const own = pixels instanceof Float32Array ? pixels.slice() : pixels; // the caller may refill its array; anything else is refused there
     const transfer = pixels instanceof Float32Array ? [own.buffer as ArrayBuffer] : [];
     const request = { model: this.#id, pixels: own, size, options: withMask(options) };
-    return new Features(this.#connection, await this.#connection.call('forward', request, { signal, transfer }));
+    return new Features(this.#connection, await this.#call('forward', request, { signal, transfer }));
   }
 
   async fingerprint(): Promise<string> {
-    return this.#ask(() => this.#connection.call('fingerprint', { model: this.#id }));
+    return this.#ask(() => this.#call('fingerprint', { model: this.#id }));
   }
 
   async describe(size?: PixelSize): Promise<string> {
-    return this.#ask(() => this.#connection.call('describe', { model: this.#id, size }));
+    return this.#ask(() => this.#call('describe', { model: this.#id, size }));
   }
 
   async profile(image: ImageSource | readonly ImageSource[], { signal, ...options }: PixelOptions = {}): Promise<Profile> {
     const { images, transfer } = await this.#send(image, signal);
-    return this.#connection.call('profile', { model: this.#id, images, options }, { signal, transfer });
+    return this.#call('profile', { model: this.#id, images, options }, { signal, transfer });
   }
 
   async tune({ store, signal, ...options }: TuneOptions = {}): Promise<TuningReport> {
@@ -156,15 +168,15 @@ export class DINOv2 {
         }
       : {};
     const request = { model: this.#id, store: store === undefined ? ('default' as const) : store && ('page' as const), options };
-    return this.#ask(() => this.#connection.call('tune', request, { signal, services }));
+    return this.#ask(() => this.#call('tune', request, { signal, services }));
   }
 
   /** Frees what the model holds on the GPU; with the last model and features the worker ends, a second later. Features stay valid. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#connection.tell({ operation: 'disposeModel', request: { model: this.#id } });
-    this.#connection.release();
+    abandoned.unregister(this);
+    this.#free();
   }
 
   [Symbol.dispose](): void {
@@ -175,8 +187,13 @@ export class DINOv2 {
     this.#alive();
     signal?.throwIfAborted();
     const { value, transfer } = await sendImages(image);
+    if (this.#disposed) discard(transfer);
     this.#alive();
     return { images: value, transfer };
+  }
+
+  #call<Name extends Operation>(operation: Name, request: Request<Name>, options: CallOptions = {}): Promise<Reply<Name>> {
+    return this.#connection.call(operation, request, { ...options, holding: [this] });
   }
 
   async #ask<T>(call: () => Promise<T>): Promise<T> {

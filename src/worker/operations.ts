@@ -122,6 +122,7 @@ export const operations: Performers = {
     }),
   async embedAll({ model, options }, { signal, ask, tell }) {
     let present: ImageSource | undefined;
+    let left = false;
     const leavePresent = (): void => {
       if (present !== undefined) leave(present); // the next is asked for once this one is on the GPU
       present = undefined;
@@ -132,9 +133,12 @@ export const operations: Performers = {
         const sent = await ask('next', {});
         if (!sent) return { done: true, value: undefined };
         present = arrive(sent);
-        return { done: false, value: present };
+        if (!left) return { done: false, value: present };
+        leavePresent(); // it was on its way when the loop was left
+        return { done: true, value: undefined };
       },
       async return() {
+        left = true;
         leavePresent();
         tell('leave', {});
         return { done: true, value: undefined };
@@ -169,6 +173,7 @@ export const operations: Performers = {
     countFrom(base);
     return stateOfClassifier(await ImageClassifier.fromFiles(models.get(model), { weights: bytesOf(weights, context), labels }, { signal: context.signal }));
   },
+  disposeClassifier: ({ classifier }) => void classifiers.take(classifier),
   classify: ({ classifier, images, options }, { signal }) =>
     withImages<Classification[] | Classification[][]>(images, (image) => {
       const found = classifiers.get(classifier);

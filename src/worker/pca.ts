@@ -30,20 +30,21 @@ export class PCA implements PcaBasis {
 
   /** @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; all features must be in one worker */
   static async fit(features: Features | readonly Features[], { signal, ...options }: PcaFitOptions = {}): Promise<PCA> {
-    const places = (isList(features) ? features : [features]).map((each) => placeOf('PCA.fit', each));
+    const list = isList(features) ? features : [features];
+    const places = list.map((each) => placeOf('PCA.fit', each));
     const [first] = places;
     if (!first) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.');
     if (places.some(({ connection }) => connection !== first.connection)) {
       throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features in one worker, found two. Compute all of them with one model.');
     }
-    return new PCA(await first.connection.call('fitPca', { features: places.map(({ id }) => id), options }, { signal }));
+    return new PCA(await first.connection.call('fitPca', { features: places.map(({ id }) => id), options }, { signal, holding: list }));
   }
 
   /** RGBA, (rows, cols, 4). Errors as in 'dinov2-webgpu'. */
   async rgb(features: Features, { signal, ...options }: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
     const { connection, id } = placeOf('PCA', features);
     this.#sent ??= this.toJSON();
-    return connection.call('pcaColours', { pca: this.#sent, features: id, options }, { signal });
+    return connection.call('pcaColours', { pca: this.#sent, features: id, options }, { signal, holding: [features] });
   }
 
   /** As in 'dinov2-webgpu'. The canvas stays the page's: four bytes a patch come from the worker, and are put on it here. */

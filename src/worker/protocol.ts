@@ -16,7 +16,7 @@ import type { PcaBasis, PcaJSON } from '../tasks/pcaBasis.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 
 /** Raised with every change of what is below: a page and a worker of two versions do not misunderstand each other. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 /** An error on its way. Those of the page are known to it by their place in the list of the call. */
 export type SentError =
@@ -130,6 +130,7 @@ export interface Operations {
   attention(request: { readonly features: number; readonly layer: number; readonly options: Sent<AttentionOptions> }): Numbers;
 
   openClassifier(request: { readonly model: number; readonly weights: SentBytes; readonly labels: ClassLabels | undefined; readonly base: string | undefined }): ClassifierState;
+  disposeClassifier(request: { readonly classifier: number }): void;
   classify(request: { readonly classifier: number; readonly images: SentImage | readonly SentImage[]; readonly options: Sent<ClassifyOptions> }): Classification[] | Classification[][];
   logits(request: { readonly classifier: number; readonly features: number }): Numbers[];
 

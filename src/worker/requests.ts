@@ -9,15 +9,16 @@ const nothing: Handed<undefined> = { value: undefined, transfer: [] };
 /** Streams of one call, which the worker reads by number: bodies of answers, and sources that are streams. */
 export class PageStreams {
   readonly #readers = new Map<string, ReadableStreamDefaultReader<Uint8Array>>();
+  /** Sources that nobody has begun to read: what a load does not come to stays the caller's, as it was. */
+  readonly #untouched = new Map<string, ReadableStream<Uint8Array>>();
   readonly #fetches = new Map<number, AbortController>();
   #sources = 0;
 
-  /** @throws TypeError if a stream is in use already */
   source(source: ByteSource): SentBytes {
     if (source instanceof URL || typeof source === 'string') return { bytes: String(source) };
     if (typeof ReadableStream === 'function' && source instanceof ReadableStream && !source.locked) {
       const stream = this.#sources++;
-      this.#readers.set(`source ${stream}`, source.getReader());
+      this.#untouched.set(keyOf({ stream }), source);
       return { stream };
     }
     return { bytes: source instanceof Uint8Array ? compact(source) : (source as Exclude<typeof source, ReadableStream>) };
@@ -28,17 +29,33 @@ export class PageStreams {
     return {
       ...(fetch ? { fetch: (request) => this.#fetch(fetch, request) } : {}),
       read: async (which) => {
-        const { value } = (await this.#readers.get(keyOf(which))?.read()) ?? {};
+        const { value } = (await this.#readerOf(keyOf(which))?.read()) ?? {};
         if (!value) return nothing;
         const piece = value.slice(); // what is sent is gone here, and may be the caller's
         return { value: piece, transfer: [piece.buffer] };
       },
       stop: async (which) => {
         if ('fetch' in which) this.#fetches.get(which.fetch)?.abort();
-        await this.#readers.get(keyOf(which))?.cancel().catch(() => undefined); // nobody reads it any more
+        await (async () => this.#readerOf(keyOf(which))?.cancel())().catch(() => undefined); // nobody reads it any more, or somebody else does
         return nothing;
       },
     };
+  }
+
+  /** After a call that has failed, and be it that the worker has ended: what it had begun to read is let go, and answers that are awaited too. */
+  end(reason: unknown): void {
+    for (const abort of this.#fetches.values()) abort.abort(reason);
+    for (const reader of this.#readers.values()) void reader.cancel(reason).catch(() => undefined);
+  }
+
+  /** @throws TypeError if somebody else reads the stream by now */
+  #readerOf(key: string): ReadableStreamDefaultReader<Uint8Array> | undefined {
+    const untouched = this.#untouched.get(key);
+    if (untouched) {
+      this.#readers.set(key, untouched.getReader());
+      this.#untouched.delete(key);
+    }
+    return this.#readers.get(key);
   }
 
   async #fetch(fetch: typeof globalThis.fetch, { url, headers, cache, fetch: number }: SentFetch): Promise<Handed<SentResponse>> {

@@ -71,11 +71,20 @@ function make(kind: string, code: string, message: string, status: number | unde
   return new ErrorClass(message, options);
 }
 
+/** Words for whatever somebody threw: not everything has some of its own. */
+export function textOf(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
 /** What somebody threw that is no error. */
 function plain(value: unknown): unknown {
   try {
     return structuredClone(value);
   } catch {
-    return String(value);
+    return textOf(value);
   }
 }

@@ -75,14 +75,20 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
   }
 });
 
+/** Whoever sent it waits for an answer, and nothing tells who that is: the page hears of it by the worker's error event. */
+addEventListener('messageerror', () => {
+  throw new DeviceError('WORKER_LOST', 'A message of the page could not be read. Leave out options that the library does not know.');
+});
+
 const ready = (lock?: string): void => post({ kind: 'ready', protocol: PROTOCOL, lock });
 const locks = navigator.locks as LockManager | undefined; // pages that are not secure lack them
 if (locks) {
   const name = `dinov2-webgpu worker ${crypto.randomUUID()}`;
-  void locks.request(name, () => {
+  const held = locks.request(name, () => {
     ready(name);
     return new Promise(() => undefined); // until the worker ends
   });
+  held.catch(() => ready()); // a page that may not have locks (its visitor refuses storage, say) hears less of the end, and works all the same
 } else {
   ready();
 }

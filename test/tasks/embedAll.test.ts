@@ -91,3 +91,34 @@ test('an abort, a lost device and a failing iterable are thrown, and nothing is 
   await settled();
   expect(held.size).toBe(0);
 });
+
+test('an abort does not wait for an iterable that never goes on', async () => {
+  const controller = new AbortController();
+  async function* stuck(): AsyncGenerator<number> {
+    yield 1;
+    await new Promise(() => undefined);
+  }
+  setTimeout(() => controller.abort(new Error('enough')), 20);
+  await expect(collect(embedInBatches(stuck(), recording([]), 1, controller.signal))).rejects.toThrow('enough');
+});
+
+test.each(['left', 'aborted'])('what an iterable throws when it is let go is not told: %s', async (how) => {
+  const controller = new AbortController();
+  let given = 0;
+  const iterator: Iterator<number> = {
+    next: () => ({ done: false, value: ++given }),
+    return() {
+      throw new Error('of the iterable');
+    },
+  };
+  const images = { [Symbol.iterator]: () => iterator };
+  const run = async (): Promise<string> => {
+    for await (const { index } of embedInBatches(images, recording([]), 1, controller.signal)) {
+      if (index < 2) continue;
+      if (how === 'left') break;
+      controller.abort(new Error('aborted'));
+    }
+    return 'left';
+  };
+  expect(await run().catch(({ message }: Error) => message)).toBe(how);
+});

@@ -28,8 +28,8 @@ export interface WorkerSite {
   readonly browser: Browser;
   /** Paths that were asked for. */
   readonly asked: string[];
-  /** Of weights; 0: as fast as it goes. */
-  delayMs: number;
+  /** Weights are sent when this resolves. */
+  held: Promise<void>;
   /** A page with both libraries. */
   open(path?: string): Promise<Page>;
   close(): Promise<void>;
@@ -37,17 +37,46 @@ export interface WorkerSite {
 
 /** Files that the site makes up: scripts for workers that fail. */
 const SCRIPTS: Record<string, string> = {
-  // The real one, whose device and end can be had: before its messages are looked at by the library.
+  // The real one, whose device and end can be had: before its messages are looked at by the library. Once it is told what to do, nothing comes back from the
+  // GPU any more, and it is done when three calls have arrived: so all of them wait, on any machine.
   '/sabotage.js': `
     const request = GPUAdapter.prototype.requestDevice;
     GPUAdapter.prototype.requestDevice = async function (...given) { return (globalThis.device = await request.apply(this, given)); };
-    new BroadcastChannel('sabotage').onmessage = ({ data }) => {
-      if (data === 'lose the device') globalThis.device.destroy();
-      if (data === 'end') close();
-      if (data === 'throw') setTimeout(() => { throw new Error('sabotaged'); });
+    let done = Promise.resolve();
+    const { mapAsync } = GPUBuffer.prototype;
+    GPUBuffer.prototype.mapAsync = async function (...given) { await done; return mapAsync.apply(this, given); };
+    const channel = new BroadcastChannel('sabotage');
+    channel.onmessage = ({ data }) => {
+      let go;
+      done = new Promise((resolve) => (go = resolve));
+      let calls = 0;
+      addEventListener('message', ({ data: { kind } }) => {
+        if (kind !== 'call' || ++calls !== 3) return;
+        if (data === 'lose the device') globalThis.device.destroy();
+        if (data === 'end') close();
+        if (data === 'throw') setTimeout(() => { throw new Error('sabotaged'); });
+        go();
+      });
+      channel.postMessage('ready');
     };
     await import('/dist/worker-thread.js');`,
+  '/ending.js': "new BroadcastChannel('ending').onmessage = () => close(); await import('/dist/worker-thread.js');",
   '/other-version.js': "postMessage({ kind: 'ready', protocol: 0 });",
+  '/never-ready.js': '',
+  '/no-locks.js': "LockManager.prototype.request = async () => { throw new DOMException('denied', 'SecurityError'); }; await import('/dist/worker-thread.js');",
+  // The real one, which tells how many of the bitmaps that were sent to it are open still, and how many classifiers it holds.
+  '/counting.js': `
+    const arrived = [];
+    addEventListener('message', ({ data }) => { if (data?.value?.image instanceof ImageBitmap) arrived.push(data.value.image); });
+    const holders = new Set();
+    const set = Map.prototype.set;
+    Map.prototype.set = function (key, value) { if (value && typeof value === 'object' && 'numClasses' in value) holders.add(this); return set.call(this, key, value); };
+    new BroadcastChannel('count').onmessage = ({ data }) => {
+      if (data !== 'count') return;
+      const classifiers = [...holders].reduce((sum, map) => sum + [...map.values()].filter((value) => value && typeof value === 'object' && 'numClasses' in value).length, 0);
+      new BroadcastChannel('counted').postMessage({ arrived: arrived.length, open: arrived.filter(({ width }) => width > 0).length, classifiers });
+    };
+    await import('/dist/worker-thread.js');`,
 };
 
 /** Content-Security-Policies of pages beneath a folder. */
@@ -77,7 +106,7 @@ export async function openWorkerSite(): Promise<WorkerSite> {
       else if (/^\/(weights|photos|fixtures)\//.test(path)) {
         const folder = { weights: 'test/fixtures/reference/tiny-plain', photos: 'demo/photos', fixtures: 'test/fixtures' }[path.split('/')[1]!]!;
         const bytes = readFileSync(join(root, folder, path.split('/').slice(2).join('/')));
-        setTimeout(send, path.endsWith('.safetensors') ? site.delayMs : 0, 'application/octet-stream', bytes);
+        void (path.endsWith('.safetensors') ? site.held : Promise.resolve()).then(() => send('application/octet-stream', bytes));
       } else response.writeHead(404).end();
     } catch {
       response.writeHead(404).end();
@@ -91,7 +120,7 @@ export async function openWorkerSite(): Promise<WorkerSite> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     browser,
     asked,
-    delayMs: 0,
+    held: Promise.resolve(),
     async open(path = '/') {
       const page = await (await browser.newContext()).newPage();
       page.setDefaultTimeout(120_000);

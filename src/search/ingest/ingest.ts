@@ -339,8 +339,12 @@ export class Ingest {
   #enter(phase: IngestPhase): void {
     this.#phase = phase;
     this.#toldMs = -Infinity;
-    this.#tell();
-    this.#notify();
+    this.#notify(); // first: whoever sleeps is woken, whatever onProgress throws
+    try {
+      this.#tell();
+    } catch (error) {
+      if (phase !== 'failed' && phase !== 'aborted') throw error; // by then what has ended it is the error
+    }
   }
 
   #tell(): void {

@@ -272,6 +272,31 @@ describe('on its way', () => {
     expect([...new Set(told.map(({ phase }) => phase))]).toEqual(['running', 'paused', 'done']);
   });
 
+  test('an onProgress that throws at resume() throws there, and the ingest goes on', async () => {
+    let pausedBefore = false;
+    let thrown = false;
+    const onProgress = ({ phase }: IngestProgress): void => {
+      pausedBefore ||= phase === 'paused';
+      if (phase !== 'running' || !pausedBefore || thrown) return;
+      thrown = true;
+      throw new Error('mine');
+    };
+    const run = ingest(make(), model, new FakeFolder('F', names(40)).handle, { batchSize: 4, onProgress });
+    run.pause();
+    await new Promise((resolve) => setTimeout(resolve, 60)); // all that may sleep does
+    expect(() => run.resume()).toThrow('mine');
+    expect((await run.finished).added).toBe(40);
+  });
+
+  test('what has ended it is told, whatever onProgress throws then', async () => {
+    const index = make();
+    index.addMany = async () => Promise.reject(new Error('the disk is full'));
+    const onProgress = ({ phase }: IngestProgress): void => {
+      if (phase === 'failed') throw new Error('mine');
+    };
+    await expect(ingest(index, model, new FakeFolder('F', names(40)).handle, { batchSize: 4, onProgress }).finished).rejects.toThrow('the disk is full');
+  });
+
   test('it can be aborted, running or paused; what was committed stays', async () => {
     for (const paused of [false, true]) {
       const index = make();
