@@ -16,6 +16,30 @@ const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`)
 
 const working = (page: Page): Promise<unknown> => page.waitForFunction(async () => (await navigator.serviceWorker.ready).active?.state === 'activated');
 
+/** In the page: how many files small pictures are made of. */
+interface Gate {
+  /** Files that were read since: each once when it is found, and once when its batch begins. */
+  reads: number;
+  holdAfter(files: number): void;
+  letGo(): void;
+}
+/** In the page: of how many photographs it is written down that they were dealt with; undefined where nothing is written down of an ingest. */
+const kept = (): Promise<number | undefined> =>
+  new Promise((resolve, reject) => {
+    const opening = indexedDB.open('dinov2-webgpu-search/photographs');
+    opening.onerror = () => reject(opening.error as Error);
+    opening.onsuccess = () => {
+      const asking = opening.result.transaction('records').objectStore('records').get('ingest');
+      asking.onsuccess = () => (opening.result.close(), resolve((asking.result as { finished: number } | undefined)?.finished));
+    };
+  });
+const holdAfter = (page: Page, files: number): Promise<void> => page.evaluate((count) => (globalThis as unknown as { gate: Gate }).gate.holdAfter(count), files);
+const letGo = (page: Page): Promise<void> => page.evaluate(() => (globalThis as unknown as { gate: Gate }).gate.letGo());
+const reads = (page: Page): Promise<number> => page.evaluate(() => (globalThis as unknown as { gate: Gate }).gate.reads);
+
+/** Of src/search/ingest/ingest.ts: two batches are under way at once. */
+const BATCH = 8;
+
 describe('a folder', () => {
   const names = Array.from({ length: 36 }, (_, i) => `${String(i).padStart(2, '0')}.png`);
   let page: Page;
@@ -24,13 +48,32 @@ describe('a folder', () => {
     ({ page } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
         Object.assign(globalThis, { showDirectoryPicker: async () => (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true }) });
-        // Decoding takes time: on a fast machine all would be added before a click on Pause arrives.
+        // Small pictures are made of so many files, and the others wait: else on a fast machine all would be added before a click on Pause arrives.
         const { createImageBitmap: decode } = globalThis;
-        const slowly = async (image: ImageBitmapSource, options?: ImageBitmapOptions): Promise<ImageBitmap> => {
-          if (image instanceof File) await new Promise((resolve) => setTimeout(resolve, 50));
+        let free = Infinity;
+        let held: (() => void)[] = [];
+        const heldDecode = async (image: ImageBitmapSource, options?: ImageBitmapOptions): Promise<ImageBitmap> => {
+          if (image instanceof File && free-- <= 0) await new Promise<void>((resolve) => held.push(resolve));
           return decode(image, options);
         };
-        Object.assign(globalThis, { createImageBitmap: slowly });
+        const { getFile } = FileSystemFileHandle.prototype;
+        const gate: Gate = {
+          reads: 0,
+          holdAfter(files) {
+            gate.reads = 0;
+            free = files;
+          },
+          letGo() {
+            free = Infinity;
+            for (const go of held) go();
+            held = [];
+          },
+        };
+        FileSystemFileHandle.prototype.getFile = function () {
+          gate.reads++;
+          return getFile.call(this);
+        };
+        Object.assign(globalThis, { createImageBitmap: heldDecode, gate });
       }),
     ));
     const files = (await stripes(page, names)).map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
@@ -47,17 +90,18 @@ describe('a folder', () => {
   afterAll(() => page.context().close());
 
   it('can be paused, goes on after a reload where it was, and is whole in the end', async () => {
+    const [before, images] = [4 * BATCH, names.length];
+    await holdAfter(page, 2 * BATCH);
     await page.locator('#add-folder').click();
-    await page.waitForFunction(() => document.querySelectorAll('#view li').length >= 8);
+    await expect.poll(() => reads(page), PATIENCE).toBe(images + before); // two batches are in, and two under way
     await page.locator('#pause').click();
     await page.locator('#adding-what', { hasText: 'Paused' }).waitFor();
+    await letGo(page);
     const standing = async (): Promise<number> => Number(await text(page, 'count'));
-    await expect.poll(standing, PATIENCE).toBeGreaterThanOrEqual(8);
-    await page.waitForTimeout(700);
-    const [before, images] = [await standing(), names.length];
+    await expect.poll(standing, PATIENCE).toBe(before);
+    await expect.poll(() => page.evaluate(kept), PATIENCE).toBe(before);
     await page.waitForTimeout(700);
     expect(await standing()).toBe(before); // nothing goes on
-    expect(before).toBeLessThan(images);
 
     await page.reload();
     await ready(page);
@@ -95,11 +139,13 @@ describe('a folder', () => {
     await taken.waitFor();
     expect(await taken.innerText()).toMatch(/INDEX_DUPLICATE_ID.*another folder of this name/s);
     expect(await text(page, 'count')).toBe('36');
+    await holdAfter(page, 0);
     await taken.locator('button', { hasText: 'Keep both' }).click();
+    await expect.poll(() => reads(page), PATIENCE).toBe(36 + 2 * BATCH);
     await page.locator('#pause').click();
     await page.locator('#adding-what', { hasText: 'Paused' }).waitFor();
-    await page.waitForTimeout(1500); // what was under way is in
-    expect(Number(await text(page, 'count'))).toBeGreaterThanOrEqual(36);
+    await letGo(page);
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe(String(36 + 2 * BATCH)); // what was under way is in
     expect((await shown(page)).slice(0, 36).sort()).toEqual(names);
   });
 
@@ -110,7 +156,7 @@ describe('a folder', () => {
     const count = await text(page, 'count');
     await page.locator('#unfinished-forget').click();
     expect(await page.locator('#unfinished').isVisible()).toBe(false);
-    await page.waitForTimeout(500);
+    await expect.poll(() => page.evaluate(kept), PATIENCE).toBeUndefined();
     expect(await page.locator('.notice').allInnerTexts()).toEqual([]);
     await page.reload();
     await ready(page);

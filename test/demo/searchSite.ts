@@ -76,8 +76,12 @@ export async function stripes(page: Page, names: readonly string[]): Promise<Dro
 
 /** Waits until photographs are in, and gives what the page says of them. */
 export async function added(page: Page): Promise<string> {
-  await page.waitForFunction(() => document.querySelector('#adding')!.hasAttribute('hidden') && /added/.test(document.querySelector('#status')!.textContent!));
-  return page.locator('#status').innerText();
+  // At once, as what happens next may have another status.
+  const status = await page.waitForFunction(() => {
+    const { textContent } = document.querySelector('#status')!;
+    return document.querySelector('#adding')!.hasAttribute('hidden') && /added/.test(textContent!) && textContent!;
+  });
+  return (await status.jsonValue()) as string;
 }
 
 /** Names of what was found, best first, once that is there. */

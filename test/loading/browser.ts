@@ -25,6 +25,8 @@ export interface Site {
   headers: (name: string) => Record<string, string>;
   /** Bytes a second of one answer; 0: as fast as it goes. */
   bytesPerSecond: number;
+  /** Nothing of a file from this byte on is sent before this is raised: so a load is in the middle for as long as a test wants. */
+  limit: number;
   /** Answers nothing but the page while true. */
   down: boolean;
   /** Answers with a page whatever is asked for. */
@@ -36,7 +38,7 @@ export interface Site {
 export async function openSite(): Promise<Site> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
   await putBuild('library', outDir);
-  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', headers: noStore, bytesPerSecond: 0, down: false, page: false, close: async () => undefined };
+  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', headers: noStore, bytesPerSecond: 0, limit: Infinity, down: false, page: false, close: async () => undefined };
   const server = createServer((request, response) => {
     const path = request.url!;
     if (path.startsWith('/dist/')) return void response.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(join(outDir, path.slice(6))));
@@ -60,9 +62,11 @@ export async function openSite(): Promise<Site> {
         const drip = (at: number): void => {
           if (response.destroyed) return;
           if (at >= body.length) return void end();
-          const part = body.subarray(at, at + step);
+          const room = site.limit - (body.byteOffset - bytes.byteOffset) - at;
+          if (room <= 0) return void setTimeout(drip, 5, at);
+          const part = body.subarray(at, at + Math.min(step, room));
           site.sentBytes += part.length;
-          response.write(part, () => (site.bytesPerSecond > 0 ? setTimeout(drip, 20, at + step) : setImmediate(drip, at + step)));
+          response.write(part, () => (site.bytesPerSecond > 0 ? setTimeout(drip, 20, at + part.length) : setImmediate(drip, at + part.length)));
         };
         drip(0);
         return response;
@@ -139,7 +143,7 @@ export async function openVisit(): Promise<Visit> {
 /** Nothing is kept, and the site does all right: what each test begins with. */
 export async function renew({ page, site }: Visit): Promise<void> {
   await removeCached(page);
-  Object.assign(site, { files: plainFiles(), asked: [], down: false, page: false, bytesPerSecond: 0, etag: '"one"', headers: noStore });
+  Object.assign(site, { files: plainFiles(), asked: [], down: false, page: false, bytesPerSecond: 0, limit: Infinity, etag: '"one"', headers: noStore });
 }
 
 export async function open(page: Page, site: Site): Promise<void> {
@@ -193,6 +197,9 @@ interface Page_ {
   readonly library: Library;
   progress: number;
   first?: unknown;
+  /** Whether a load is to be stopped at its next chunk, and what became of it. */
+  enough: boolean;
+  interrupted: Promise<string>;
 }
 
 /** Loads the checkpoint of the site; the numbers of a forward and the fingerprint as one hash, and the report. */
@@ -212,18 +219,40 @@ export function load(page: Page, options: Record<string, unknown> = {}): Promise
   }, options);
 }
 
-/** Begins a load, and stops it when this many bytes have come. */
-export async function interrupt(page: Page, beyondBytes: number, options: Record<string, unknown> = {}): Promise<void> {
-  const told = await page.evaluate(
-    async ([bytes, given]) => {
-      const { DINOv2 } = (globalThis as unknown as Page_).library;
+/**
+ * Begins a load, and stops it in the middle: for each of `stops` the server sends as much of the file, until so many segments of it are kept, and the chunk after
+ * that ends the load, by its signal or by what onProgress throws. So it is in the middle on any machine, and what is kept is a matter of `stops` alone.
+ */
+export async function interrupt(page: Page, site: Site, stops: readonly number[], options: Record<string, unknown> = {}, how: 'abort' | 'throw' = 'abort'): Promise<void> {
+  site.limit = 0;
+  await page.evaluate(
+    ([given, throws]) => {
+      const here = globalThis as unknown as Page_;
       const controller = new AbortController();
-      const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => void (loadedBytes > bytes && controller.abort(new Error('far enough')));
-      return DINOv2.fromPretrained('/weights/', { selfTest: false, ...given, signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: Error) => thrown.message);
+      const mine = new Error('far enough');
+      here.enough = false;
+      const onProgress = (): void => {
+        if (!here.enough) return;
+        if (throws) throw mine;
+        controller.abort(mine);
+      };
+      here.interrupted = here.library.DINOv2.fromPretrained('/weights/', { selfTest: false, ...given, signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: unknown) => (thrown === mine ? 'its own error' : String(thrown)));
     },
-    [beyondBytes, options] as const,
+    [options, how === 'throw'] as const,
   );
-  expect(told).toBe('far enough');
+  for (const [i, stop] of stops.entries()) {
+    site.limit = stop;
+    await expect.poll(() => segmentsKept(page)).toBeGreaterThan(i);
+  }
+  await page.evaluate(() => void ((globalThis as unknown as Page_).enough = true));
+  site.limit = Infinity;
+  expect(await page.evaluate(() => (globalThis as unknown as Page_).interrupted)).toBe('its own error');
+}
+
+/** How many segments of entries are written, in either store. */
+async function segmentsKept(page: Page): Promise<number> {
+  const responses = await page.evaluate(async () => (await (await caches.open('dinov2-webgpu')).keys()).map(({ url }) => url));
+  return [...responses, ...(await storedFiles(page)).filter(([, bytes]) => bytes > 0).map(([path]) => path)].filter((path) => /\/\d+$/.test(path)).length;
 }
 
 export const cached = (page: Page): Promise<Awaited<ReturnType<Library['listCached']>>> => page.evaluate(() => (globalThis as unknown as Page_).library.listCached());

@@ -15,9 +15,7 @@ afterAll(async () => {
 
 test('the rest of a download, and the next start reads all of it from where it is kept', async () => {
   let { context, page } = await visit(profile, site);
-  site.bytesPerSecond = 600_000;
-  await interrupt(page, 1_500_000, { cache: 'opfs' });
-  site.bytesPerSecond = 0;
+  await interrupt(page, site, [1_600_000], { cache: 'opfs' });
   await context.close();
 
   const wentOn = tear(profile, TORN['in what it holds']);

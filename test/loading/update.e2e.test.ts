@@ -105,10 +105,8 @@ describe('a download that was interrupted, and its file changed since', () => {
   other[1_800_000]! ^= 64;
 
   const interrupted = async (options: Record<string, unknown> = {}): Promise<void> => {
-    site.bytesPerSecond = 600_000;
-    await interrupt(page, 1_500_000, options);
+    await interrupt(page, site, [1_600_000], options);
     expect(await cached(page)).toMatchObject([{ complete: false }]);
-    site.bytesPerSecond = 0;
     site.files.set('model.safetensors', other);
   };
 
@@ -166,9 +164,7 @@ test('an interrupted download of an int8 checkpoint is gone on with, scales and 
   site.files = await int8Small();
   const total = site.files.get('model.safetensors')!.length;
   const { hash } = await load(page, { cache: 'none', dtype: 'int8' });
-  site.bytesPerSecond = 1_000_000;
-  await interrupt(page, total / 2, { dtype: 'int8' });
-  site.bytesPerSecond = 0;
+  await interrupt(page, site, [0.45 * total, 0.9 * total], { dtype: 'int8' });
   const second = await load(page, { dtype: 'int8' });
   expect(second.hash).toBe(hash);
   expect(second.loaded.fetchedBytes).toBeLessThan(0.7 * total);

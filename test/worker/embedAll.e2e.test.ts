@@ -43,6 +43,7 @@ test(`${PHOTOGRAPHS} photographs: no task of the page takes 50 ms, and no bit di
     for await (const { embedding, error } of inPage.embedAll(blobs, options)) expected.push(embedding ? String(new Uint32Array(embedding.buffer)) : `${error.code} ${error.message}`);
     inPage.dispose();
 
+    await new Promise((resolve) => setTimeout(resolve)); // what the page itself computed ends with its task
     performance.mark('load');
     const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
     const tasks: number[] = [];
@@ -71,10 +72,16 @@ test(`${PHOTOGRAPHS} photographs: no task of the page takes 50 ms, and no bit di
         yield blobs[i % blobs.length]!;
       }
     }
-    for await (const { index, embedding, error } of model.embedAll(images(), options)) {
-      ahead--;
-      const text = embedding ? String(new Uint32Array(embedding.buffer)) : `${error.code} ${error.message}`;
-      if (index !== results++ || text !== expected[index % blobs.length]) different++;
+    let rounds = 0;
+    // Again where a fast machine is done before the gaps say anything.
+    for (; rounds === 0 || gaps.length <= 100; rounds++) {
+      let inRound = 0;
+      for await (const { index, embedding, error } of model.embedAll(images(), options)) {
+        ahead--;
+        results++;
+        const text = embedding ? String(new Uint32Array(embedding.buffer)) : `${error.code} ${error.message}`;
+        if (index !== inRound++ || text !== expected[index % blobs.length]) different++;
+      }
     }
     const seconds = (performance.now() - begin) / 1000;
     ticking = false;
@@ -82,15 +89,20 @@ test(`${PHOTOGRAPHS} photographs: no task of the page takes 50 ms, and no bit di
     await new Promise((resolve) => setTimeout(resolve, 300));
     tasks.push(...observer.takeRecords().map(({ duration }) => duration));
     model.dispose();
-    // That the measure works: what decoding on the page's thread would be.
+    // That the measure works: what decoding on the page's thread would be. The clock alone would go on where the system stops the page; a step of it (0.1 ms) that
+    // was seen is time of the thread's own.
     await new Promise<void>((resolve) => setTimeout(() => {
       const until = performance.now() + 500;
-      while (performance.now() < until) continue;
+      for (let steps = 0, seen = performance.now(); steps < 1000 || seen < until; ) {
+        const now = performance.now();
+        if (now !== seen) steps++;
+        seen = now;
+      }
       resolve();
     }));
     await new Promise((resolve) => setTimeout(resolve, 100)); // a task is in the trace when it has ended
     gaps.sort((a, b) => b - a);
-    return { different, results, tasks, longestGaps: gaps.slice(0, 5).map(Math.round), ticks: gaps.length, seconds, furthest };
+    return { different, results, rounds, tasks, longestGaps: gaps.slice(0, 5).map(Math.round), ticks: gaps.length, seconds, furthest };
   }, PHOTOGRAPHS);
   const { traceEvents } = JSON.parse((await site.browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
   const markOf = (which: string): TraceEvent => traceEvents.find(({ name, cat }) => name === which && cat.includes('blink.user_timing'))!;
@@ -103,7 +115,7 @@ test(`${PHOTOGRAPHS} photographs: no task of the page takes 50 ms, and no bit di
     `a thousand photographs in ${found.seconds.toFixed(0)} s, of which the page computed ${sum.toFixed(0)} ms in ${embedding.length} tasks, the longest ${longest(embedding).toFixed(1)} ms (while loading ${longest(loading).toFixed(1)} ms); ` +
       `by the clock ${found.tasks.length} tasks of over 50 ms (${found.tasks.slice(0, 9).join(', ')}), longest gaps of ${found.ticks} ticks ${found.longestGaps.join(', ')} ms`,
   );
-  expect(found).toMatchObject({ different: 0, results: PHOTOGRAPHS });
+  expect(found).toMatchObject({ different: 0, results: PHOTOGRAPHS * found.rounds });
   expect(found.furthest).toBeLessThanOrEqual(3 * 16); // two batches are prepared, and one is handed out
   expect(found.ticks).toBeGreaterThan(100);
   expect(embedding.length).toBeGreaterThan(PHOTOGRAPHS);

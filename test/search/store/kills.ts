@@ -71,7 +71,7 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
         break;
       }
       const working = page.evaluate(([current, begin]) => {
-        const { store, journal, acknowledge } = globalThis as unknown as Here & { journal: Awaited<ReturnType<Here['store']['openJournal']>>; acknowledge: (count: number) => void };
+        const { store, journal, acknowledge } = globalThis as unknown as Here & { journal: Awaited<ReturnType<Here['store']['openJournal']>>; acknowledge: (count: number) => Promise<void> };
         return store.work(journal, current, begin, acknowledge);
       }, [life, state] as const).then(() => 'ended', () => 'killed');
       await beginning;
