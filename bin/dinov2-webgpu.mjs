@@ -28,19 +28,20 @@ const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 async function writing(path, write) {
   await mkdir(dirname(path), { recursive: true });
   const part = partOf(path);
-  const file = await open(part, 'w');
+  let file;
   const ended = (signal) => {
     rmSync(part, { force: true });
     process.kill(process.pid, signal); // which nobody listens to any more
   };
-  for (const signal of ENDING) process.once(signal, ended);
+  for (const signal of ENDING) process.once(signal, ended); // before there is something to leave behind
   try {
+    file = await open(part, 'w');
     await write(file);
     await file.close();
     await rename(part, path);
   } catch (error) {
-    await file.close();
-    await rm(part, { force: true });
+    await file?.close();
+    if (file) await rm(part, { force: true });
     throw error;
   } finally {
     for (const signal of ENDING) process.off(signal, ended);
