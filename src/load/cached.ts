@@ -31,17 +31,20 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
     if (typeof folder === 'string') return loadFresh(source, making, async () => folder);
     const kept = making.reload ? undefined : await readPlan(folder); // what could not be loaded before is removed, or cannot be
     const known = kept && sameIntegrity(kept.plan.integrity, cache.integrity) ? kept : undefined;
+    let leaving: Promise<void> | undefined;
     try {
       const asked = known && cache.ask ? await ask(cache.ask, known.plan, signal) : { reason: '' };
       if (known && asked.state !== 'changed') return await loadKnown(source, store, folder, known, making, asked.reason);
       const changed = asked.state === 'changed';
-      const leaving = folder.leaveTornBlock?.(); // while the source answers
+      leaving = folder.leaveTornBlock?.(); // while the source answers
       return await loadFresh(source, changed ? { ...making, reload: true } : making, async (checkpoint, config) => {
         await leaving;
         return begin(cache, store, folder, precision, checkpoint, config);
       });
     } catch (error) {
-      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to tell
+      if (isInterruption(error, signal)) throw error;
+      await leaving; // it makes files
+      await store.remove(key).catch(() => undefined); // the first error is the one to tell
       throw error;
     }
   });
@@ -90,8 +93,7 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       const untidy = await tidy(folder, found.segments).then(() => '', (error: unknown) => `; what is left of the interrupted download could not be removed (${String(error)})`);
       const { onProgress, fetched } = counting(report);
       const leaving = folder.leaveTornBlock?.(); // what has ended the download may have been a crash
-      const { stream } = await source.open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } });
-      await leaving;
+      const { stream } = await source.open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } }).finally(() => leaving);
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
       const loaded = await fill(making, stream, config, signal, { writer, into: weights, scales, head: head.head });
       const { cache, cacheReason } = outcome(writer);
