@@ -146,7 +146,7 @@ export class Forwards {
       }
       const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, packMatrix, signal);
       await this.#retarget(tuning);
-      await untilAborted(async () => store?.set(key, tuning), signal).catch(unkept);
+      if (store) await untilAborted(async () => store.set(key, tuning), signal).catch(unkept);
       return report({ tuning, source: 'measured', samples, leftOut, storeError });
     }, signal);
   }

@@ -41,7 +41,7 @@ export async function openStore(kind: CacheKind, root: string = NAME): Promise<C
   if (kind !== 'cache-api') {
     try {
       if (typeof storage?.getDirectory === 'function' && typeof FileSystemFileHandle.prototype.createWritable === 'function') {
-        return fileStore(await (await storage.getDirectory()).getDirectoryHandle(root, { create: true }));
+        return fileStore(await openDirectory(await storage.getDirectory(), root));
       }
       problems.push('the origin private file system is missing');
     } catch (error) {
@@ -71,33 +71,52 @@ const FILLERS = 44;
 /** A number larger than any segment's (search/store/segments.ts): a file that was never written to. */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 
-function fileStore(root: FileSystemDirectoryHandle): CacheStore {
-  const namesOf = async (directory: FileSystemDirectoryHandle): Promise<string[]> => {
-    const names: string[] = [];
-    for await (const name of directory.keys()) names.push(name);
-    return names;
-  };
-  const remove = async (directory: FileSystemDirectoryHandle, name: string, recursive: boolean): Promise<void> => {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await directory.removeEntry(name, { recursive });
-      } catch (error) {
-        if (isMissing(error)) return;
-        if (!(isInUse(error) && recursive) || tries === REMOVE_TRIES) throw error;
-        await new Promise((resolve) => setTimeout(resolve, REMOVE_WAIT_MS));
-      }
+/** Whether this page has filled a block: what it writes from then on lies behind whatever was torn before it. */
+let filled = false;
+
+async function fillBlock(directory: FileSystemDirectoryHandle): Promise<void> {
+  const names = Array.from({ length: FILLERS }, (_, i) => `${FILLER}${i}`);
+  await Promise.allSettled(names.map(async (name) => directory.getFileHandle(name, { create: true })));
+  await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
+  filled = true;
+}
+
+/** Makes it where it is missing, and then not in a torn block: with the record of a folder all that is in it would go. */
+async function openDirectory(parent: FileSystemDirectoryHandle, name: string): Promise<FileSystemDirectoryHandle> {
+  try {
+    return await parent.getDirectoryHandle(name);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  if (!filled) await fillBlock(parent);
+  return parent.getDirectoryHandle(name, { create: true });
+}
+
+async function namesOf(directory: FileSystemDirectoryHandle): Promise<string[]> {
+  const names: string[] = [];
+  for await (const name of directory.keys()) names.push(name);
+  return names;
+}
+
+async function remove(directory: FileSystemDirectoryHandle, name: string, recursive: boolean): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await directory.removeEntry(name, { recursive });
+    } catch (error) {
+      if (isMissing(error)) return;
+      if (!(isInUse(error) && recursive) || tries === REMOVE_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, REMOVE_WAIT_MS));
     }
-  };
+  }
+}
+
+function fileStore(root: FileSystemDirectoryHandle): CacheStore {
   const folder = async (key: string): Promise<CacheFolder> => {
-    const directory = await root.getDirectoryHandle(key, { create: true });
+    const directory = await openDirectory(root, key);
     return {
       names: () => namesOf(directory),
       remove: (name) => remove(directory, name, false),
-      async leaveTornBlock() {
-        const names = Array.from({ length: FILLERS }, (_, i) => `${FILLER}${i}`);
-        await Promise.allSettled(names.map(async (name) => directory.getFileHandle(name, { create: true })));
-        await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
-      },
+      leaveTornBlock: () => fillBlock(directory),
       async read(name) {
         try {
           const file = await (await directory.getFileHandle(name)).getFile();
@@ -121,7 +140,8 @@ function fileStore(root: FileSystemDirectoryHandle): CacheStore {
       },
     };
   };
-  return { kind: 'opfs', keys: () => namesOf(root), folder, remove: (key) => remove(root, key, true) };
+  const keys = async (): Promise<string[]> => (await namesOf(root)).filter((name) => !name.startsWith(FILLER));
+  return { kind: 'opfs', keys, folder, remove: (key) => remove(root, key, true) };
 }
 
 function responseStore(cache: Cache): CacheStore {

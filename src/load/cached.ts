@@ -42,8 +42,8 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
         return begin(cache, store, folder, precision, checkpoint, config);
       });
     } catch (error) {
+      await leaving; // it makes files, and the lock is let go of
       if (isInterruption(error, signal)) throw error;
-      await leaving; // it makes files
       await store.remove(key).catch(() => undefined); // the first error is the one to tell
       throw error;
     }

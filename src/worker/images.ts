@@ -1,6 +1,6 @@
 /**
- * Images on their way to the worker, with the pixels that they have here. Files, URLs and pixels in memory cross as they are; what belongs to the page
- * (<img>, <canvas>, <video>) becomes a bitmap or frame of what it holds at this moment.
+ * Images on their way to the worker, with the pixels that they have here. Files and URLs cross as they are, pixels in memory as a copy; what belongs to
+ * the page (<img>, <canvas>, <video>) becomes a bitmap or frame of what it holds at this moment.
  */
 import { ImageError } from '../errors.js';
 import type { ImageSource, RawImage } from '../image/source.js';
@@ -134,7 +134,7 @@ async function ofVideo(video: HTMLVideoElement, kind: string): Promise<HandedIma
 function ofImageData(image: ImageData): HandedImage {
   const { data, width, height } = image;
   if (kindOf(data) !== 'Uint8ClampedArray') return as(image); // the worker says what is wrong with it
-  const own = data.slice();
+  const own = copied(data);
   return as({ data: own, width, height, channels: 4 }, [own.buffer]);
 }
 
@@ -143,7 +143,7 @@ function ofBytes(source: Partial<RawImage> | null | undefined, kind: string): Ha
   if (!ArrayBuffer.isView(data)) return unusable(kind);
   const rest = { width: width as number, height: height as number, ...(channels === undefined ? {} : { channels }) };
   if (data instanceof DataView) return as({ data, ...rest }); // the worker says what is wrong with it
-  const own = data.slice(); // as it is now, not when the message goes: the caller may refill it
+  const own = copied(data); // as it is now, not when the message goes: the caller may refill it
   return as({ data: own, ...rest }, [own.buffer]);
 }
 
@@ -152,7 +152,10 @@ export function discard(transfer: readonly Transferable[]): void {
   for (const each of transfer) if ('close' in each) each.close();
 }
 
+/** An array with memory of its own. A `Buffer` has a `slice` that copies nothing, and its memory would go with the message. */
+export const copied = <Values extends { slice(): unknown }>(values: Values): ReturnType<Values['slice']> => Uint8Array.prototype.slice.call(values) as unknown as ReturnType<Values['slice']>;
+
 /** A message takes all of the memory that an array is a part of: a small part of a large one becomes an array of its own. */
 export function compact<Bytes extends { readonly buffer: ArrayBufferLike; readonly byteLength: number; slice(): Bytes }>(values: Bytes): Bytes {
-  return values.byteLength < values.buffer.byteLength ? values.slice() : values;
+  return values.byteLength < values.buffer.byteLength ? (copied(values) as Bytes) : values;
 }

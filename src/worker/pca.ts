@@ -30,7 +30,7 @@ export class PCA implements PcaBasis {
 
   /** @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; all features must be in one worker */
   static async fit(features: Features | readonly Features[], { signal, ...options }: PcaFitOptions = {}): Promise<PCA> {
-    const list = isList(features) ? features : [features];
+    const list = isList(features) ? [...features] : [features];
     const places = list.map((each) => placeOf('PCA.fit', each));
     const [first] = places;
     if (!first) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.');

@@ -1,7 +1,7 @@
 /** What a load in the worker needs of the page: streams that cannot be cloned, and a `fetch` of the caller's. */
 import type { ByteSource } from '../checkpoint/sources.js';
 import { DeviceError } from '../errors.js';
-import { compact } from './images.js';
+import { compact, copied } from './images.js';
 import type { Handed, PageServices, SentBytes, SentFetch, SentResponse } from './protocol.js';
 
 const nothing: Handed<undefined> = { value: undefined, transfer: [] };
@@ -31,7 +31,7 @@ export class PageStreams {
       read: async (which) => {
         const { value } = (await this.#readerOf(keyOf(which))?.read()) ?? {};
         if (!value) return nothing;
-        const piece = value.slice(); // what is sent is gone here, and may be the caller's
+        const piece = copied(value); // what is sent is gone here, and may be the caller's
         return { value: piece, transfer: [piece.buffer] };
       },
       stop: async (which) => {

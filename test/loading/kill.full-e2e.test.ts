@@ -37,7 +37,7 @@ test('twenty kills', { timeout: 900_000 }, async () => {
   let begin = 0;
   let worst = 0;
   let worstOnWire = 0;
-  let losses = 0;
+  let drops = 0;
   for (let i = 1; i <= KILLS; i++) {
     const { context, page } = await visit(profile, site);
     if (i > 1) {
@@ -59,11 +59,9 @@ test('twenty kills', { timeout: 900_000 }, async () => {
         }
         return { whole: whole.sort((a, b) => a - b), torn };
       });
-      // What the browser itself has lost is fetched again; what is there is used as far as it follows on one another.
-      if (droppedBytes(profile.folder) === 0) {
-        expect(stored.torn).toEqual([]);
-        expect(stored.whole).toEqual(stored.whole.map((_, k) => k));
-      }
+      // Though a kill tears the browser's own log of its files, most often the one that comes while a torn block is filled: nothing that was kept goes with it.
+      expect(stored.torn).toEqual([]);
+      expect(stored.whole).toEqual(stored.whole.map((_, k) => k));
     }
     site.asked = [];
     site.sentBytes = 0;
@@ -85,24 +83,19 @@ test('twenty kills', { timeout: 900_000 }, async () => {
     kill(profile);
     await going;
     await next.context.close().catch(() => undefined);
-    const lost = droppedBytes(profile.folder) > 0;
+    if (droppedBytes(profile.folder) > 0) drops += 1;
     const from = Number(/bytes=(\d+)-/.exec(site.asked.find((line) => line.startsWith('model'))!)![1]);
-    if (lost) {
-      losses += 1;
-    } else {
-      worst = Math.max(worst, reached - from);
-      worstOnWire = Math.max(worstOnWire, sent - (from - begin));
-    }
+    worst = Math.max(worst, reached - from);
+    worstOnWire = Math.max(worstOnWire, sent - (from - begin));
     begin = from;
   }
-  console.log(`killed ${KILLS} times: at most ${worst} bytes that the page had were fetched again, ${worstOnWire} of all that was sent; ${losses} times the browser had lost files`);
-  expect(losses).toBeLessThan(KILLS / 2);
+  console.log(`killed ${KILLS} times: at most ${worst} bytes that the page had were fetched again, ${worstOnWire} of all that was sent; ${drops} times the browser dropped a part of its log`);
   expect(worst).toBeLessThanOrEqual(MAX_TWICE_BYTES);
   expect(worstOnWire).toBeLessThanOrEqual(MAX_TWICE_BYTES);
   Object.assign(site, { bytesPerSecond: 0, limit: Infinity });
   const { context, page } = await visit(profile, site);
   const { hash, loaded } = await load(page);
-  if (losses === 0) expect(loaded.cachedBytes).toBeGreaterThan(0.8 * total);
+  expect(loaded.cachedBytes).toBeGreaterThan(0.8 * total);
   expect((await storedFiles(page)).filter(([name]) => name.endsWith('.crswap'))).toEqual([]);
   expect((await load(page, { cache: 'none' })).hash).toBe(hash);
   expect((await load(page)).loaded.fetchedBytes).toBe(0);

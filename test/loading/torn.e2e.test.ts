@@ -1,6 +1,6 @@
 // A download that a kill has ended, which tore the browser's directory as well (test/search/store/torn.e2e.test.ts): what comes of it after that is kept.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cached, droppedBytes, interrupt, load, makeProfile, openSite, tear, TORN, visit, type Profile, type Site } from './browser.ts';
+import { cached, droppedBytes, interrupt, load, makeProfile, openSite, removeCached, tear, TORN, visit, type Profile, type Site } from './browser.ts';
 
 let site: Site;
 let profile: Profile;
@@ -30,6 +30,26 @@ test('the rest of a download, and the next start reads all of it from where it i
   expect(await cached(page)).toMatchObject([{ complete: true }]);
   expect(droppedBytes(profile.folder)).toBeGreaterThan(0); // of what was written before the download went on
   const again = await load(page, { cache: 'opfs' });
+  expect(again.hash).toBe(hash);
+  expect(again.loaded).toMatchObject({ fetchedBytes: 0, cache: 'opfs' });
+  await context.close();
+});
+
+test('a first download, whose folder is new', async () => {
+  let { context, page } = await visit(profile, site);
+  await removeCached(page);
+  await context.close();
+
+  const wentOn = tear(profile, TORN['in its head']);
+  ({ context, page } = await visit(profile, site));
+  const { hash, loaded } = await load(page, { cache: 'opfs' });
+  expect(loaded).toMatchObject({ cache: 'opfs', cachedBytes: 0 });
+  await context.close();
+  expect(wentOn()).toBe(true);
+
+  ({ context, page } = await visit(profile, site));
+  const again = await load(page, { cache: 'opfs' });
+  expect(droppedBytes(profile.folder)).toBeGreaterThan(0);
   expect(again.hash).toBe(hash);
   expect(again.loaded).toMatchObject({ fetchedBytes: 0, cache: 'opfs' });
   await context.close();

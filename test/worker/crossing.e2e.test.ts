@@ -282,6 +282,24 @@ test('pixels are those of the moment of the call: what the caller makes of them 
   expect(found).toEqual([true, true, true, true]);
 });
 
+test('pixels whose slice() copies nothing, as a Buffer has it, stay the caller\'s: twice in one list, and again', async () => {
+  const found = await page.evaluate(async () => {
+    const { worker } = globalThis as unknown as Globals;
+    class Shared extends Uint8Array {
+      override slice(begin?: number, end?: number): Shared {
+        return this.subarray(begin, end) as Shared;
+      }
+    }
+    const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
+    const raw = { data: new Shared(56 * 56 * 4).fill(128), width: 56, height: 56 };
+    const [first, second] = await model.embed([raw, raw]);
+    const again = await model.embed(raw);
+    model.dispose();
+    return { bytes: raw.data.length, same: String(first) === String(second) && String(first) === String(again) };
+  });
+  expect(found).toEqual({ bytes: 56 * 56 * 4, same: true });
+});
+
 test('nothing was rejected that nobody heard', () => {
   expect(unhandled.filter((text) => !/could not be read/.test(text))).toEqual([]);
 });

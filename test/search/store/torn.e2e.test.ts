@@ -51,3 +51,15 @@ test.each(Object.entries(TORN))('a record torn %s: what is written after it is t
   }
   profile.remove();
 });
+
+test('an index that is made after it is there too', async () => {
+  const profile = makeProfile();
+  await live(profile, (page) => page.evaluate(async () => void (await (await navigator.storage.getDirectory()).getFileHandle('other', { create: true }))));
+  const wentOn = tear(profile, TORN['in its head']);
+  await live(profile, (page) => put(page, ['a', 'b', 'c']));
+  expect(wentOn()).toBe(true);
+  const found = await live(profile, async (page) => ({ ...(await look(page)), dropped: droppedBytes(profile.folder) }));
+  expect(found.dropped).toBeGreaterThan(0);
+  expect(found).toMatchObject({ ids: ['a', 'b', 'c'], faults: [], orphans: [], missing: [] });
+  profile.remove();
+});
