@@ -153,7 +153,7 @@ export function discard(transfer: readonly Transferable[]): void {
 }
 
 /** An array with memory of its own. A `Buffer` has a `slice` that copies nothing, and its memory would go with the message. */
-export const copied = <Values extends { slice(): unknown }>(values: Values): ReturnType<Values['slice']> => Uint8Array.prototype.slice.call(values) as unknown as ReturnType<Values['slice']>;
+export const copied = <Values extends { slice(): unknown }>(values: Values): ReturnType<Values['slice']> => Reflect.apply(Uint8Array.prototype.slice as CallableFunction, values, []) as ReturnType<Values['slice']>;
 
 /** A message takes all of the memory that an array is a part of: a small part of a large one becomes an array of its own. */
 export function compact<Bytes extends { readonly buffer: ArrayBufferLike; readonly byteLength: number; slice(): Bytes }>(values: Bytes): Bytes {

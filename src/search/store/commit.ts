@@ -96,12 +96,19 @@ export async function applyChanges(context: Context, state: StateRow, known: Map
   try {
     unused = await write(packer.segments);
   } catch (error) {
-    if (items.length > 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
-    unused = await write([]); // removing makes room, and must not need any: the database alone tells of it
+    if (items.length > 0) throw error;
+    unused = await withoutRoom(error, () => write([])); // removing makes room, and must not need any: the database alone tells of it
   }
   await files.remove(unused);
   changes.forEach(([id, item], i) => (item ? known.set(id, state.last + 1 + i) : known.delete(id)));
   return state.last + changes.length;
+}
+
+/** @param error what an attempt has ended with. Files that were just removed, of a filled block say, are counted for a moment still: the database refuses even this then. */
+async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = 5): Promise<T> {
+  if (tries === 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
+  if (tries < 5) await new Promise((resolve) => setTimeout(resolve, 100));
+  return write().catch((again: unknown) => withoutRoom(again, write, tries - 1));
 }
 
 const isNeeded = ({ items, removals }: Unsealed<SegmentRow>): boolean => items > 0 || removals > 0;
