@@ -13,7 +13,7 @@ export interface CacheFolder {
   /**
    * What is written from now on does not go with what a crash has torn before. Chromium's directory of an origin's files is a LevelDB; it goes on with the log behind
    * a record that was torn, and at the next start drops what follows it in its block of 32 KiB, acknowledged or not. So the rest of that block is filled: with files of
-   * long names, empty, which are removed again, as they are by whoever removes what it does not know. As far as there is room; it fails never.
+   * long names, empty, which are removed again, as they are by whoever removes what it does not know. As far as there is room, and once a page; it fails never.
    */
   leaveTornBlock?(): Promise<void>;
 }
@@ -71,14 +71,17 @@ const FILLERS = 44;
 /** A number larger than any segment's (search/store/segments.ts): a file that was never written to. */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 
-/** Whether this page has filled a block: what it writes from then on lies behind whatever was torn before it. */
-let filled = false;
+/** Once a page: what it writes from then on lies behind whatever was torn before it, and what tears the log is the end of the browser, and so of the page. */
+let filling: Promise<void> | undefined;
 
-async function fillBlock(directory: FileSystemDirectoryHandle): Promise<void> {
-  const names = Array.from({ length: FILLERS }, (_, i) => `${FILLER}${i}`);
-  await Promise.allSettled(names.map(async (name) => directory.getFileHandle(name, { create: true })));
-  await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
-  filled = true;
+function fillBlock(directory: FileSystemDirectoryHandle): Promise<void> {
+  const fill = async (): Promise<void> => {
+    const names = Array.from({ length: FILLERS }, (_, i) => `${FILLER}${i}`);
+    const made = await Promise.allSettled(names.map(async (name) => directory.getFileHandle(name, { create: true })));
+    await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
+    if (made.some(({ status }) => status === 'rejected')) filling = undefined; // another time there may be room
+  };
+  return (filling ??= fill());
 }
 
 /** Makes it where it is missing, and then not in a torn block: with the record of a folder all that is in it would go. */
@@ -88,7 +91,7 @@ async function openDirectory(parent: FileSystemDirectoryHandle, name: string): P
   } catch (error) {
     if (!isMissing(error)) throw error;
   }
-  if (!filled) await fillBlock(parent);
+  await fillBlock(parent);
   return parent.getDirectoryHandle(name, { create: true });
 }
 
