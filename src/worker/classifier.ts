@@ -32,7 +32,7 @@ export class ImageClassifier {
     this.blocks = blocks;
     this.layers = layers;
     models.set(this, model);
-    abandoned.register(this, () => connection.tell(disposalOfClassifier(state)));
+    abandoned.register(this, () => connection.tell(disposalOfClassifier(classifier)));
   }
 
   static async fromFiles(model: DINOv2, { weights, labels }: ClassifierFiles, { signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<ImageClassifier> {

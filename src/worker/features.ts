@@ -5,7 +5,7 @@ import type { HiddenStateOptions, IntermediateLayerOptions, LayerWithClassToken 
 import type { Connection } from './connection.js';
 import type { Place } from './places.js';
 import type { FeaturesState } from './protocol.js';
-import { abandoned } from './unwanted.js';
+import { abandoned, disposalOfFeatures } from './unwanted.js';
 
 type Numbers = Float32Array<ArrayBuffer>;
 
@@ -44,7 +44,7 @@ export class Features {
     places.set(this, { connection, id });
     connection.retain();
     this.#free = () => {
-      connection.tell({ operation: 'disposeFeatures', request: { features: id } });
+      connection.tell(disposalOfFeatures(id));
       connection.release();
     };
     abandoned.register(this, this.#free, this);

@@ -18,7 +18,7 @@ import type { LoadRequest, ModelState, Operation, PageServices, Reply, Request }
 import { modelPlaces } from './places.js';
 import { PageStreams, refuseDevice } from './requests.js';
 import type { WorkerOptions } from './start.js';
-import { abandoned } from './unwanted.js';
+import { abandoned, disposalOfModel } from './unwanted.js';
 
 /** As `LoadOptions` of 'dinov2-webgpu'; a device cannot be sent to a worker. */
 export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> & WorkerOptions & { readonly device?: undefined };
@@ -59,7 +59,7 @@ export class DINOv2 {
     modelPlaces.set(this, { connection, id: model });
     connection.retain();
     this.#free = () => {
-      connection.tell({ operation: 'disposeModel', request: { model } });
+      connection.tell(disposalOfModel(model));
       connection.release();
     };
     abandoned.register(this, this.#free, this);

@@ -1,4 +1,4 @@
-/** Results that arrive after the page has given the call up: what they stand for is freed in the worker. */
+/** What the worker holds for nobody any more, and how it is told: results that arrive after the page has given the call up, and objects that the page has dropped. */
 import type { ClassifierState, FeaturesState, GroupState, ModelState, Operation, Request } from './protocol.js';
 
 type Disposing = 'disposeModel' | 'disposeFeatures' | 'disposeClassifier';
@@ -14,20 +14,20 @@ export function disposalsOf(operation: Operation, value: unknown): Disposal[] {
   switch (operation) {
     case 'load': {
       const { model, classifier } = value as ModelState;
-      return [{ operation: 'disposeModel', request: { model } }, ...(classifier ? [disposalOfClassifier(classifier)] : [])];
+      return [disposalOfModel(model), ...(classifier ? [disposalOfClassifier(classifier.classifier)] : [])];
     }
     case 'openClassifier':
-      return [disposalOfClassifier(value as ClassifierState)];
+      return [disposalOfClassifier((value as ClassifierState).classifier)];
     case 'features':
     case 'forward':
-      return [disposalOf(value as FeaturesState)];
+      return [disposalOfFeatures((value as FeaturesState).features)];
     case 'featuresBySize':
-      return (value as readonly GroupState[]).map(({ features }) => disposalOf(features));
+      return (value as readonly GroupState[]).map(({ features: { features } }) => disposalOfFeatures(features));
     default:
       return [];
   }
 }
 
-export const disposalOfClassifier = ({ classifier }: ClassifierState): Disposal => ({ operation: 'disposeClassifier', request: { classifier } });
-
-const disposalOf = ({ features }: FeaturesState): Disposal => ({ operation: 'disposeFeatures', request: { features } });
+export const disposalOfModel = (model: number): Disposal => ({ operation: 'disposeModel', request: { model } });
+export const disposalOfFeatures = (features: number): Disposal => ({ operation: 'disposeFeatures', request: { features } });
+export const disposalOfClassifier = (classifier: number): Disposal => ({ operation: 'disposeClassifier', request: { classifier } });
