@@ -3,7 +3,7 @@ import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
 import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
-import { told, type Writing } from './database.js';
+import { told, wait, type Writing } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
 import { addSeal, ONLY, recordBytes, takeSeal, thumbnailChecksum, type ItemRow, type RemovalRow, type SegmentRow, type StateRow, type ThumbnailRow, type Unsealed } from './rows.js';
 import { Packer, segmentRow, type NewSegment } from './segments.js';
@@ -104,12 +104,20 @@ export async function applyChanges(context: Context, state: StateRow, known: Map
   return state.last + changes.length;
 }
 
-/** @param error what an attempt has ended with. Files that were just removed, of a filled block say, are counted for a moment still: the database refuses even this then. */
-async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = 5): Promise<T> {
+/**
+ * What needs no room, after an attempt that has found none. Files that were just removed, of a filled block say, are counted for a moment still: the database refuses even
+ * this then.
+ */
+async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = ROOM_TRIES): Promise<T> {
   if (tries === 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
-  if (tries < 5) await new Promise((resolve) => setTimeout(resolve, 100));
-  return write().catch((again: unknown) => withoutRoom(again, write, tries - 1));
+  return write().catch(async (again: unknown) => {
+    await wait(ROOM_WAIT_MS);
+    return withoutRoom(again, write, tries - 1);
+  });
 }
+
+const ROOM_TRIES = 5;
+const ROOM_WAIT_MS = 100;
 
 const isNeeded = ({ items, removals }: Unsealed<SegmentRow>): boolean => items > 0 || removals > 0;
 

@@ -16,7 +16,7 @@ const REOPENING_MS = 100;
 const BLOCKED_MS = 5_000;
 const OPENING_MS = 30_000;
 
-const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+export const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Names of all indexes that have a database, this library's or a newer one's; undefined where the browser does not tell. */
 export async function databaseNames(): Promise<string[] | undefined> {
