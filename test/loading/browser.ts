@@ -122,6 +122,24 @@ export async function visit(profile: Profile, site: Site): Promise<Visitor> {
   return { context, page };
 }
 
+/** A site, and a profile that outlives its browsers: for what one of them leaves to the next. */
+export interface Lives {
+  readonly site: Site;
+  readonly profile: Profile;
+  close(): Promise<void>;
+}
+
+export async function openLives(): Promise<Lives> {
+  const site = await openSite();
+  const profile = makeProfile();
+  const close = async (): Promise<void> => {
+    kill(profile); // what a failed test has left
+    await site.close();
+    profile.remove();
+  };
+  return { site, profile, close };
+}
+
 /** A site and its visitor, for all tests of a file. */
 export interface Visit extends Visitor {
   readonly site: Site;
@@ -129,13 +147,11 @@ export interface Visit extends Visitor {
 }
 
 export async function openVisit(): Promise<Visit> {
-  const site = await openSite();
-  const profile = makeProfile();
+  const { site, profile, close: end } = await openLives();
   const visitor = await visit(profile, site);
   const close = async (): Promise<void> => {
     await visitor.context.close();
-    await site.close();
-    profile.remove();
+    await end();
   };
   return { ...visitor, site, close };
 }

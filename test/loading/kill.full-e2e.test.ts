@@ -5,22 +5,19 @@ import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
 import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
 import { configJson, configOf, type ModelSize } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
-import { droppedBytes, kill, load, makeProfile, openSite, progressOf, storedFiles, visit, type Profile, type Site } from './browser.ts';
+import { droppedBytes, kill, load, makeProfile, openLives, progressOf, storedFiles, visit, type Lives, type Profile, type Site } from './browser.ts';
 
 const KILLS = 20;
 const MAX_TWICE_BYTES = 4 * 2 ** 20;
 
+let lives: Lives;
 let site: Site;
 let profile: Profile;
 beforeAll(async () => {
-  site = await openSite();
-  profile = makeProfile();
+  lives = await openLives();
+  ({ site, profile } = lives);
 });
-afterAll(async () => {
-  kill(profile);
-  await site.close();
-  profile.remove();
-});
+afterAll(() => lives.close());
 
 async function checkpoint(size: ModelSize): Promise<Map<string, Uint8Array>> {
   const config = configOf(size);

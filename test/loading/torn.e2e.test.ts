@@ -1,17 +1,15 @@
 // A download that a kill has ended, which tore the browser's directory as well (test/search/store/torn.e2e.test.ts): what comes of it after that is kept.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cached, droppedBytes, interrupt, load, makeProfile, openSite, removeCached, tear, TORN, visit, type Profile, type Site } from './browser.ts';
+import { cached, droppedBytes, interrupt, load, openLives, removeCached, tear, TORN, visit, type Lives, type Profile, type Site } from './browser.ts';
 
+let lives: Lives;
 let site: Site;
 let profile: Profile;
 beforeAll(async () => {
-  site = await openSite();
-  profile = makeProfile();
+  lives = await openLives();
+  ({ site, profile } = lives);
 });
-afterAll(async () => {
-  await site.close();
-  profile.remove();
-});
+afterAll(() => lives.close());
 
 test('the rest of a download, and the next start reads all of it from where it is kept', async () => {
   let { context, page } = await visit(profile, site);
