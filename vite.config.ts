@@ -18,13 +18,19 @@ const swiftShader = testing ? (vulkanFolder(executablePath) ?? '') : '';
 const adaptersFolder = {
   name: 'adapters-folder',
   resolveId: (id: string) => (id === 'virtual:adapters-folder' ? `\0${id}` : undefined),
-  load: (id: string) => (id === '\0virtual:adapters-folder' ? `export default ${JSON.stringify(process.env['TEST_ADAPTER_FOLDER'] ?? '')}` : undefined),
+  load: (id: string) =>
+    id === '\0virtual:adapters-folder'
+      ? `export default ${JSON.stringify(process.env['TEST_ADAPTER_FOLDER'] ?? '')}`
+      : undefined,
 };
 
 /** Firefox is not among what `npm test` can bring along: `npm run test:firefox`, where it is installed. */
 const firefox = process.env['TEST_FIREFOX'] === '1';
 
-/** The root is the repository, the page is /demo/: whoever opens the address itself is led there, on the dev server and on a static host. */
+/**
+ * The root is the repository, the page is /demo/: whoever opens the address itself is led there, on the dev
+ * server and on a static host.
+ */
 const demoPage: Plugin = {
   name: 'demo-page',
   configureServer(server) {
@@ -39,12 +45,16 @@ const demoPage: Plugin = {
   configurePreviewServer: ({ middlewares }) => void middlewares.use(toDemo),
   generateBundle() {
     if (this.environment.config.mode !== 'demo') return;
-    const source = '<!doctype html><meta charset="utf-8"><title>DINOv2 on WebGPU</title><meta http-equiv="refresh" content="0; url=demo/"><a href="demo/">Demo</a>\n';
+    const source =
+      '<!doctype html><meta charset="utf-8"><title>DINOv2 on WebGPU</title><meta http-equiv="refresh" content="0; url=demo/"><a href="demo/">Demo</a>\n';
     this.emitFile({ type: 'asset', fileName: 'index.html', source });
   },
 };
 
-/** What installs the pages and serves them without a network: copied, or made of the list of all files of the build. */
+/**
+ * What installs the pages and serves them without a network: copied, or made of the list of all files of the
+ * build.
+ */
 const offline: Plugin = {
   name: 'offline',
   apply: 'build',
@@ -52,7 +62,11 @@ const offline: Plugin = {
     if (this.environment.config.mode !== 'demo') return;
     this.emitFile({ type: 'chunk', id: 'demo/sw.ts', fileName: 'demo/sw.js' });
     for (const name of ['manifest.webmanifest', 'favicon.svg', 'icon-192.png', 'icon-512.png']) {
-      this.emitFile({ type: 'asset', fileName: `demo/${name}`, source: await readFile(posix.join(this.environment.config.root, 'demo', name)) });
+      this.emitFile({
+        type: 'asset',
+        fileName: `demo/${name}`,
+        source: await readFile(posix.join(this.environment.config.root, 'demo', name)),
+      });
     }
   },
   generateBundle: {
@@ -60,20 +74,37 @@ const offline: Plugin = {
     handler(_, bundle) {
       const worker = bundle['demo/sw.js'];
       if (this.environment.config.mode !== 'demo' || worker?.type !== 'chunk') return;
-      if (worker.imports.length > 0 || worker.exports.length > 0) this.error('demo/sw.ts: expected a script of its own, found imports or exports.');
-      const files = Object.values(bundle).filter((file) => file !== worker && file.fileName !== 'index.html' && !isBench(file));
+      if (worker.imports.length > 0 || worker.exports.length > 0)
+        this.error('demo/sw.ts: expected a script of its own, found imports or exports.');
+      const files = Object.values(bundle).filter(
+        (file) => file !== worker && file.fileName !== 'index.html' && !isBench(file),
+      );
       const hash = createHash('sha256');
-      for (const file of files.sort((a, b) => (a.fileName < b.fileName ? -1 : 1))) hash.update(file.fileName).update('\0').update(file.type === 'chunk' ? file.code : file.source);
+      for (const file of files.sort((a, b) => (a.fileName < b.fileName ? -1 : 1)))
+        hash
+          .update(file.fileName)
+          .update('\0')
+          .update(file.type === 'chunk' ? file.code : file.source);
       hash.update(worker.code);
-      const list = files.map(({ fileName }) => (fileName.endsWith('/index.html') ? `${posix.relative('demo', posix.dirname(fileName)) || '.'}/` : posix.relative('demo', fileName)));
+      const list = files.map(({ fileName }) =>
+        fileName.endsWith('/index.html')
+          ? `${posix.relative('demo', posix.dirname(fileName)) || '.'}/`
+          : posix.relative('demo', fileName),
+      );
       worker.code = `const VERSION = ${JSON.stringify(hash.digest('hex').slice(0, 16))}, FILES = ${JSON.stringify(list)};\n${worker.code}`;
     },
   },
 };
 
 /** Of the benchmark's page alone, which wants no cache. */
-const isBench = (file: { readonly fileName: string; readonly type: string; readonly facadeModuleId?: string | null }): boolean =>
-  file.fileName.startsWith('bench/') || /\/bench\//.test(file.facadeModuleId ?? '') || /(^|\/)bench-[^/]*$/.test(file.fileName);
+const isBench = (file: {
+  readonly fileName: string;
+  readonly type: string;
+  readonly facadeModuleId?: string | null;
+}): boolean =>
+  file.fileName.startsWith('bench/') ||
+  /\/bench\//.test(file.facadeModuleId ?? '') ||
+  /(^|\/)bench-[^/]*$/.test(file.fileName);
 
 function toDemo({ url }: IncomingMessage, response: ServerResponse, next: () => void): void {
   if (url !== '/' && url !== '/demo') return next();
@@ -81,16 +112,21 @@ function toDemo({ url }: IncomingMessage, response: ServerResponse, next: () => 
 }
 
 /**
- * The library's page side names its worker in the one form that bundlers and plain modules understand. Vite would make a file of everything that the
- * worker imports, a second copy of the library: until the bundle is written a name of the same length stands there, so that the source map stays true.
+ * The library's page side names its worker in the one form that bundlers and plain modules understand. Vite
+ * would make a file of everything that the worker imports, a second copy of the library: until the bundle is
+ * written a name of the same length stands there, so that the source map stays true.
  */
 const THREAD_URL = "new URL('./worker-thread.js',import.meta.url)";
 const threadUrl: Plugin = {
   name: 'thread-url',
   enforce: 'pre',
-  transform: (code, id) => (id.endsWith('/src/worker/start.ts') ? { code: code.replace("new URL('./thread.ts', import.meta.url)", standIn), map: null } : undefined),
+  transform: (code, id) =>
+    id.endsWith('/src/worker/start.ts')
+      ? { code: code.replace("new URL('./thread.ts', import.meta.url)", standIn), map: null }
+      : undefined,
   generateBundle(_, bundle) {
-    for (const chunk of Object.values(bundle)) if (chunk.type === 'chunk') chunk.code = chunk.code.replaceAll(standIn, THREAD_URL);
+    for (const chunk of Object.values(bundle))
+      if (chunk.type === 'chunk') chunk.code = chunk.code.replaceAll(standIn, THREAD_URL);
   },
 };
 const standIn = '__thread_url'.padEnd(THREAD_URL.length, '_');
@@ -107,16 +143,30 @@ const libraryEntries = {
 const full = process.env['TEST_FULL'] === '1';
 
 export default defineConfig(({ mode }) => {
-  const shaders = mode === 'library' || mode === 'demo' || mode === 'tools' ? glsl({ minify: true }) : plainShaders;
+  const shaders =
+    mode === 'library' || mode === 'demo' || mode === 'tools' ? glsl({ minify: true }) : plainShaders;
   return {
-    plugins: [shaders, webAssembly, demoPage, offline, ...(testing ? [adaptersFolder] : []), ...(mode === 'library' ? [threadUrl] : [])],
+    plugins: [
+      shaders,
+      webAssembly,
+      demoPage,
+      offline,
+      ...(testing ? [adaptersFolder] : []),
+      ...(mode === 'library' ? [threadUrl] : []),
+    ],
     worker: { format: 'es', plugins: () => [shaders, webAssembly] },
     appType: 'mpa', // a missing file answers 404, not the page
     server: { open: false, host: '127.0.0.1' },
     build:
       mode === 'demo'
         ? // A service worker serves the script of a worker only from beneath its own folder.
-          { target: 'es2023', outDir: 'dist-demo', assetsDir: 'demo/assets', assetsInlineLimit: 0, rolldownOptions: { input: ['demo/index.html', 'demo/search/index.html', 'bench/index.html'] } }
+          {
+            target: 'es2023',
+            outDir: 'dist-demo',
+            assetsDir: 'demo/assets',
+            assetsInlineLimit: 0,
+            rolldownOptions: { input: ['demo/index.html', 'demo/search/index.html', 'bench/index.html'] },
+          }
         : {
             target: 'es2023',
             sourcemap: mode !== 'tools',
@@ -125,8 +175,12 @@ export default defineConfig(({ mode }) => {
               entry: mode === 'tools' ? { tools: 'src/tools/index.ts' } : libraryEntries,
               formats: ['es'],
             },
-            // What entries share are files of their own, named by what is in them: one class of each error, whichever entry it came through.
-            rolldownOptions: { preserveEntrySignatures: 'allow-extension', output: { minify: true, chunkFileNames: '[name].js' } },
+            // What entries share are files of their own, named by what is in them: one class of each error,
+            // whichever entry it came through.
+            rolldownOptions: {
+              preserveEntrySignatures: 'allow-extension',
+              output: { minify: true, chunkFileNames: '[name].js' },
+            },
           },
     base: mode === 'demo' ? './' : '/',
     test: {

@@ -3,8 +3,9 @@ import { create, globals } from 'webgpu';
 import { chromiumPath, useSwiftShader, useVulkanDriver, vulkanFolder } from '../scripts/software-gpu.mjs';
 
 /**
- * Toggles of Dawn that a stock browser does not have, and that ONNX Runtime's native engine turns on for itself (webgpu_context.cc): no clamping
- * of indices, no validation. What they gain is printed in columns of its own.
+ * Toggles of Dawn that a stock browser does not have, and that ONNX Runtime's native engine turns on for
+ * itself (webgpu_context.cc): no clamping of indices, no validation. What they gain is printed in columns of
+ * its own.
  */
 export const TUNED = 'disable_robustness,skip_validation';
 
@@ -23,7 +24,9 @@ export async function useAdapter(adapter) {
   useVulkanDriver(adapter, folder && `${folder}/libvulkan.so.1`);
 }
 
-/** Gives this process `navigator.gpu`. @param toggles of Dawn, separated by commas; none: as a stock browser */
+/**
+ * Gives this process `navigator.gpu`. @param toggles of Dawn, separated by commas; none: as a stock browser
+ */
 export async function installWebGpu(adapter, toggles = process.env.DAWN_FEATURES) {
   await useAdapter(adapter);
   Object.assign(globalThis, globals);

@@ -1,11 +1,14 @@
-// Measures this adapter and the library on it, in Node on Dawn: two ceilings, every kernel at the shapes of the models, whole forwards.
+// Measures this adapter and the library on it, in Node on Dawn: two ceilings, every kernel at the shapes of
+// the models, whole forwards.
 //
-//   npm run bench -- [--quick] [--adapter any | swiftshader | DRIVER.json] [--model small,base,large] [--px 224,518] [--dtype fp32]
+//   npm run bench -- [--quick] [--adapter any | swiftshader | DRIVER.json] [--model small,base,large] [--px
+//   224,518] [--dtype fp32]
 //                    [--flags stock,tuned] [--seconds 30] [--no-kernels] [--json FILE]
 //
-// Prints Markdown. Stock flags: Dawn as a browser has it; tuned: without bounds checks and validation (bench/adapter.mjs). Each in a process of
-// its own. --seconds bounds the forwards of a model at one size: those that would take longer are not run, and estimated from one block.
-// --quick: ViT-S at 224 alone, stock flags, 10 seconds. Progress goes to stderr.
+// Prints Markdown. Stock flags: Dawn as a browser has it; tuned: without bounds checks and validation
+// (bench/adapter.mjs). Each in a process of its own. --seconds bounds the forwards of a model at one size:
+// those that would take longer are not run, and estimated from one block. --quick: ViT-S at 224 alone, stock
+// flags, 10 seconds. Progress goes to stderr.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -38,8 +41,11 @@ const options = {
 
 const reports = new Map();
 for (const flags of list(values.flags, 'stock', 'stock,tuned')) {
-  if (flags !== 'stock' && flags !== 'tuned') throw new Error(`--flags: expected stock, tuned or both, found ${flags}.`);
-  const child = new Child(fileURLToPath(new URL('in-node.mjs', import.meta.url)), { DAWN_FEATURES: flags === 'tuned' ? TUNED : '' });
+  if (flags !== 'stock' && flags !== 'tuned')
+    throw new Error(`--flags: expected stock, tuned or both, found ${flags}.`);
+  const child = new Child(fileURLToPath(new URL('in-node.mjs', import.meta.url)), {
+    DAWN_FEATURES: flags === 'tuned' ? TUNED : '',
+  });
   reports.set(flags, await child.call('measure', options));
   child.end();
 }

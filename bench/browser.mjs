@@ -9,19 +9,38 @@ import { plainShaders, webAssembly } from '../scripts/text-plugins.mjs';
 import { root } from './load-source.mjs';
 
 /**
- * @param gpu `swiftshader`: the software GPU that Chromium brings; `any`: the machine's own, for which --enable-unsafe-webgpu is all that is asked
+ * @param gpu `swiftshader`: the software GPU that Chromium brings; `any`: the machine's own, for which
+ *   --enable-unsafe-webgpu is all that is asked
  * @returns the page, its address, and what closes both
  */
 export async function openPage(path, gpu) {
-  const server = await createServer({ root, configFile: false, plugins: [plainShaders, webAssembly], optimizeDeps: { noDiscovery: true }, appType: 'mpa', server: { host: '127.0.0.1', watch: null, hmr: false }, logLevel: 'error' });
+  const server = await createServer({
+    root,
+    configFile: false,
+    plugins: [plainShaders, webAssembly],
+    optimizeDeps: { noDiscovery: true },
+    appType: 'mpa',
+    server: { host: '127.0.0.1', watch: null, hmr: false },
+    logLevel: 'error',
+  });
   await server.listen();
-  const args = gpu === 'swiftshader' ? chromiumArgs : ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan'];
+  const args =
+    gpu === 'swiftshader'
+      ? chromiumArgs
+      : ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan'];
   const executablePath = await chromiumPath();
   const folder = mkdtempSync(join(tmpdir(), 'bench-'));
-  const browser = await chromium.launch({ executablePath, args, env: { ...process.env, FONTCONFIG_FILE: fonts(folder, executablePath) } });
+  const browser = await chromium.launch({
+    executablePath,
+    args,
+    env: { ...process.env, FONTCONFIG_FILE: fonts(folder, executablePath) },
+  });
   const page = await browser.newPage();
   page.on('pageerror', (error) => process.stderr.write(`page: ${error.stack}\n`));
-  page.on('console', (message) => message.type() === 'error' && process.stderr.write(`page: ${message.text()}\n`));
+  page.on(
+    'console',
+    (message) => message.type() === 'error' && process.stderr.write(`page: ${message.text()}\n`),
+  );
   const url = new URL(path, server.resolvedUrls.local[0]).href;
   await page.goto(url, { timeout: 120_000 });
   return {
@@ -38,7 +57,12 @@ export async function openPage(path, gpu) {
 /** A Chromium that came as a package ends where it finds no fonts; it carries some with it. */
 function fonts(folder, executablePath) {
   const file = join(folder, 'fonts.conf');
-  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')].map((each) => `<dir>${each}</dir>`).join('');
-  writeFileSync(file, `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${join(folder, 'cache')}</cachedir></fontconfig>`);
+  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')]
+    .map((each) => `<dir>${each}</dir>`)
+    .join('');
+  writeFileSync(
+    file,
+    `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${join(folder, 'cache')}</cachedir></fontconfig>`,
+  );
   return file;
 }

@@ -1,4 +1,5 @@
-// node bench/bundle.mjs FILE: the library as the benchmarks see it (bench/entry.ts), in one file that needs nothing but Node.
+// node bench/bundle.mjs FILE: the library as the benchmarks see it (bench/entry.ts), in one file that needs
+// nothing but Node.
 import { basename, dirname, resolve } from 'node:path';
 import { build } from 'vite';
 import { plainShaders, webAssembly } from '../scripts/text-plugins.mjs';
@@ -10,5 +11,11 @@ await build({
   configFile: false,
   plugins: [plainShaders, webAssembly],
   logLevel: 'error',
-  build: { target: 'es2023', outDir: dirname(file), emptyOutDir: false, lib: { entry: 'bench/entry.ts', formats: ['es'], fileName: () => basename(file) }, minify: false },
+  build: {
+    target: 'es2023',
+    outDir: dirname(file),
+    emptyOutDir: false,
+    lib: { entry: 'bench/entry.ts', formats: ['es'], fileName: () => basename(file) },
+    minify: false,
+  },
 });

@@ -1,6 +1,7 @@
-// node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json]
-// Every kernel of a forward, in all families and every way to store and stage weights, those too that only model.tune() may choose, against float64 on this
-// adapter (the library's self-test), and the same with Dawn's tuned flags. Exit code 1 if one is wrong. What fails is said, and the rest goes on in a new process.
+// node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json] Every kernel of a forward, in all
+// families and every way to store and stage weights, those too that only model.tune() may choose, against
+// float64 on this adapter (the library's self-test), and the same with Dawn's tuned flags. Exit code 1 if one
+// is wrong. What fails is said, and the rest goes on in a new process.
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { installWebGpu, TUNED } from './adapter.mjs';
@@ -18,26 +19,43 @@ if (process.send) {
       const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
       if (!adapter) throw new Error('no adapter');
       const requiredFeatures = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature));
-      if (storage === 'f16' && !requiredFeatures.includes('shader-f16')) return 'the adapter has no shader-f16';
-      const gpu = new Gpu(await adapter.requestDevice({ requiredFeatures }), { ...describeAdapter(adapter.info), software }, true);
+      if (storage === 'f16' && !requiredFeatures.includes('shader-f16'))
+        return 'the adapter has no shader-f16';
+      const gpu = new Gpu(
+        await adapter.requestDevice({ requiredFeatures }),
+        { ...describeAdapter(adapter.info), software },
+        true,
+      );
       return `right, in ${(await selfTest(gpu, { ...targetOf(gpu, storage), ...EVERY_TILE, operands }, packMatrix)).toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternatives give different bits'} (${adapter.info.description || adapter.info.vendor})`;
     },
   });
 } else {
-  const { values } = parseArgs({ options: { adapter: { type: 'string', default: process.env.TEST_ADAPTER ?? 'any' }, flags: { type: 'string', default: 'stock,tuned' } } });
+  const { values } = parseArgs({
+    options: {
+      adapter: { type: 'string', default: process.env.TEST_ADAPTER ?? 'any' },
+      flags: { type: 'string', default: 'stock,tuned' },
+    },
+  });
   console.log('| flags | kernels for | weights | |\n|---|---|---|---|');
   for (const flags of values.flags.split(',')) {
-    const start = () => new Child(fileURLToPath(import.meta.url), { DAWN_FEATURES: flags === 'tuned' ? TUNED : '' });
+    const start = () =>
+      new Child(fileURLToPath(import.meta.url), { DAWN_FEATURES: flags === 'tuned' ? TUNED : '' });
     let child = start();
     for (const software of [false, true]) {
-      for (const [storage, operands] of software ? STORAGES.map((each) => [each, 'f32']) : [...STORAGES.map((each) => [each, 'f32']), ['f16', 'f16']]) {
-        const found = await child.call('check', { adapter: values.adapter, software, storage, operands }).catch((error) => {
-          process.exitCode = 1;
-          child.end(); // a driver that failed is not trusted with the next one
-          child = start();
-          return `WRONG: ${error.message.split('\n')[0]}`;
-        });
-        console.log(`| ${flags} | ${software ? 'processors' : 'GPUs'} | ${storage}${operands === 'f16' ? ' staged as f16' : ''} | ${found} |`);
+      for (const [storage, operands] of software
+        ? STORAGES.map((each) => [each, 'f32'])
+        : [...STORAGES.map((each) => [each, 'f32']), ['f16', 'f16']]) {
+        const found = await child
+          .call('check', { adapter: values.adapter, software, storage, operands })
+          .catch((error) => {
+            process.exitCode = 1;
+            child.end(); // a driver that failed is not trusted with the next one
+            child = start();
+            return `WRONG: ${error.message.split('\n')[0]}`;
+          });
+        console.log(
+          `| ${flags} | ${software ? 'processors' : 'GPUs'} | ${storage}${operands === 'f16' ? ' staged as f16' : ''} | ${found} |`,
+        );
       }
     }
     child.end();

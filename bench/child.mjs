@@ -1,4 +1,5 @@
-// A benchmark's child process: what it measures has a process, a Dawn and a driver of its own, and waits while the others are measured.
+// A benchmark's child process: what it measures has a process, a Dawn and a driver of its own, and waits
+// while the others are measured.
 import { fork } from 'node:child_process';
 
 /** In the parent. `await child.call('time', { runs: 3 })` runs the child's method of that name. */
@@ -52,7 +53,10 @@ export function serve(methods) {
   process.on('disconnect', () => process.exit());
 }
 
-/** Times `run` again and again: wall milliseconds, and milliseconds of all processors, which a busy machine disturbs less. */
+/**
+ * Times `run` again and again: wall milliseconds, and milliseconds of all processors, which a busy machine
+ * disturbs less.
+ */
 export async function timed(run, runs) {
   const wallMs = [];
   const cpuMs = [];

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# One session on a machine with a GPU: is every kernel right there, how fast are they, how fast are the peers. Leaves a table.
+# One session on a machine with a GPU: is every kernel right there, how fast are they, how fast are the peers.
+# Leaves a table.
 #
-#   gpu-session.sh [--quick] [--adapter any | DRIVER.json] [--models small,base,large] [--px 224,518] [--dtypes fp32,fp16] [--seconds 10] FOLDER
+#   gpu-session.sh [--quick] [--adapter any | DRIVER.json] [--models small,base,large] [--px 224,518]
+#   [--dtypes fp32,fp16] [--seconds 10] FOLDER
 #
-# From what pack-for-gpu-machine.sh made (it unpacks itself into $BENCH_HOME, default /tmp/dinov2-bench; no network, no Node needed), or from a
-# checkout. FOLDER gets session.md, and the figures as JSON. A step that fails is noted there, and the next one runs. The exit code counts them.
+# From what pack-for-gpu-machine.sh made (it unpacks itself into $BENCH_HOME, default /tmp/dinov2-bench; no
+# network, no Node needed), or from a checkout. FOLDER gets session.md, and the figures as JSON. A step that
+# fails is noted there, and the next one runs. The exit code counts them.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 adapter=any models=small,base,large px=224,518 dtypes=fp32,fp16 seconds=10 runs=50

@@ -7,6 +7,8 @@ serve({
   async measure({ adapter, ...options }) {
     await installWebGpu(adapter);
     const { measure } = await library();
-    return measure(options, `Node ${process.versions.node} on Dawn`, (news) => process.stderr.write(`${process.env.DAWN_FEATURES ? 'tuned' : 'stock'}: ${news}\n`));
+    return measure(options, `Node ${process.versions.node} on Dawn`, (news) =>
+      process.stderr.write(`${process.env.DAWN_FEATURES ? 'tuned' : 'stock'}: ${news}\n`),
+    );
   },
 });

@@ -1,4 +1,7 @@
-/** What the benchmarks measure, the same in Node and in a browser: ceilings, every kernel at the shapes of real models, whole forwards. */
+/**
+ * What the benchmarks measure, the same in Node and in a browser: ceilings, every kernel at the shapes of
+ * real models, whole forwards.
+ */
 import type { Dtype } from '../src/checkpoint/precision.js';
 import { syntheticTensor } from '../src/checkpoint/synthetic.js';
 import { DINOv2 } from '../src/dinov2.js';
@@ -11,9 +14,15 @@ export interface BenchOptions {
   readonly models: readonly ModelSize[];
   readonly px: readonly number[];
   readonly dtypes: readonly Dtype[];
-  /** Time for a model's whole forwards at one size. Where five forwards would take longer, they are left out, and the estimate is told. */
+  /**
+   * Time for a model's whole forwards at one size. Where five forwards would take longer, they are left out,
+   * and the estimate is told.
+   */
   readonly seconds: number;
-  /** Kernels one by one. Default: true; else whole forwards alone, which then have no estimate and are always run. */
+  /**
+   * Kernels one by one. Default: true; else whole forwards alone, which then have no estimate and are always
+   * run.
+   */
   readonly kernels?: boolean;
 }
 
@@ -67,7 +76,11 @@ const MIN_RUNS = 3;
 const MAX_RUNS = 50;
 
 /** @param tell hears what is being measured */
-export async function measure(options: BenchOptions, where: string, tell: (news: string) => void): Promise<Report> {
+export async function measure(
+  options: BenchOptions,
+  where: string,
+  tell: (news: string) => void,
+): Promise<Report> {
   const gpu = await acquireGpu(); // held, so that models share the device and its ceilings
   try {
     tell('ceilings');
@@ -83,7 +96,17 @@ export async function measure(options: BenchOptions, where: string, tell: (news:
             tell(`kernels of ${model} at ${px}, ${dtype}`);
             const profile = await profileOneBlock(model, px, dtype);
             timer = profile.timer;
-            kernels.push(...profile.kernels.map(({ dispatches, ms, flops, bytes, ...rest }) => ({ model, px, dtype, ...rest, ms: ms / dispatches, flops: flops / dispatches, bytes: bytes / dispatches })));
+            kernels.push(
+              ...profile.kernels.map(({ dispatches, ms, flops, bytes, ...rest }) => ({
+                model,
+                px,
+                dtype,
+                ...rest,
+                ms: ms / dispatches,
+                flops: flops / dispatches,
+                bytes: bytes / dispatches,
+              })),
+            );
             estimates.set(px, estimate(profile, configOf(model).depth));
           }
         }
@@ -91,7 +114,15 @@ export async function measure(options: BenchOptions, where: string, tell: (news:
       }
     }
     const { description, vendor, architecture } = gpu.info;
-    return { date: new Date().toISOString().slice(0, 10), adapter: description || `${vendor} ${architecture}`, where, timer, ceilings, kernels, forwards };
+    return {
+      date: new Date().toISOString().slice(0, 10),
+      adapter: description || `${vendor} ${architecture}`,
+      where,
+      timer,
+      ceilings,
+      kernels,
+      forwards,
+    };
   } finally {
     gpu.release();
   }
@@ -118,9 +149,21 @@ function estimate({ dispatches }: Profile, depth: number): { ms: number; flops: 
   return sum;
 }
 
-async function measureForwards(size: ModelSize, dtype: Dtype, { px: sizes, seconds }: BenchOptions, estimates: ReadonlyMap<number, { ms: number; flops: number }>, ceilings: Ceilings, tell: (news: string) => void): Promise<ForwardRow[]> {
+async function measureForwards(
+  size: ModelSize,
+  dtype: Dtype,
+  { px: sizes, seconds }: BenchOptions,
+  estimates: ReadonlyMap<number, { ms: number; flops: number }>,
+  ceilings: Ceilings,
+  tell: (news: string) => void,
+): Promise<ForwardRow[]> {
   const fits = (px: number): boolean => (estimates.get(px)?.ms ?? 0) * 5 <= seconds * 1000;
-  const rowOf = (px: number): Omit<ForwardRow, 'measured'> => ({ model: size, px, dtype, estimatedMs: estimates.get(px)?.ms });
+  const rowOf = (px: number): Omit<ForwardRow, 'measured'> => ({
+    model: size,
+    px,
+    dtype,
+    estimatedMs: estimates.get(px)?.ms,
+  });
   if (!sizes.some(fits)) return sizes.map(rowOf);
   tell(`loading ${size}, ${dtype}`);
   const loadStart = performance.now();
@@ -184,37 +227,99 @@ function timesOf(ms: readonly number[]): Times {
 export function toMarkdown(reports: ReadonlyMap<string, Report>): string {
   const names = [...reports.keys()];
   const first = [...reports.values()][0]!;
-  const columns = (titles: readonly string[]): string[] => names.flatMap((name) => titles.map((title) => (names.length > 1 ? `${title}, ${name}` : title)));
+  const columns = (titles: readonly string[]): string[] =>
+    names.flatMap((name) => titles.map((title) => (names.length > 1 ? `${title}, ${name}` : title)));
   const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string =>
     [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
   const ceilings = table(
     ['ceiling', ...columns(['measured'])],
     [
-      ['multiply-adds in registers, f32, GFLOP/s', ...names.map((name) => (reports.get(name)!.ceilings.flopsPerSecond / 1e9).toFixed(1))],
-      ['copy in a shader, GB/s (read and written)', ...names.map((name) => (reports.get(name)!.ceilings.bytesPerSecond / 1e9).toFixed(1))],
+      [
+        'multiply-adds in registers, f32, GFLOP/s',
+        ...names.map((name) => (reports.get(name)!.ceilings.flopsPerSecond / 1e9).toFixed(1)),
+      ],
+      [
+        'copy in a shader, GB/s (read and written)',
+        ...names.map((name) => (reports.get(name)!.ceilings.bytesPerSecond / 1e9).toFixed(1)),
+      ],
     ],
   );
   const kernels = table(
     ['model', 'px', 'dtype', 'kernel', ...columns(['ms', 'GFLOP/s', 'GB/s', 'of the ceiling'])],
     first.kernels.map(({ model, px, dtype, label, kernel }) => [
-      model, px, dtype, `${label} (${kernel})`,
+      model,
+      px,
+      dtype,
+      `${label} (${kernel})`,
       ...names.flatMap((name) => {
-        const row = reports.get(name)!.kernels.find((each) => each.model === model && each.px === px && each.dtype === dtype && each.label === label);
-        return row ? [digits(row.ms), row.flops > 0 ? digits(row.gflopsPerSecond) : '', digits(row.gigabytesPerSecond), percent(row.share)] : ['', '', '', ''];
+        const row = reports
+          .get(name)!
+          .kernels.find(
+            (each) => each.model === model && each.px === px && each.dtype === dtype && each.label === label,
+          );
+        return row
+          ? [
+              digits(row.ms),
+              row.flops > 0 ? digits(row.gflopsPerSecond) : '',
+              digits(row.gigabytesPerSecond),
+              percent(row.share),
+            ]
+          : ['', '', '', ''];
       }),
     ]),
   );
   const forwards = table(
-    ['model', 'px', 'dtype', ...columns(['forward ms (median, fastest of runs)', 'with readback ms', 'GFLOP/s', 'of the FMA ceiling', 'load ms', 'first ms', 'MB on the GPU'])],
+    [
+      'model',
+      'px',
+      'dtype',
+      ...columns([
+        'forward ms (median, fastest of runs)',
+        'with readback ms',
+        'GFLOP/s',
+        'of the FMA ceiling',
+        'load ms',
+        'first ms',
+        'MB on the GPU',
+      ]),
+    ],
     first.forwards.map(({ model, px, dtype }) => [
-      model, px, dtype,
+      model,
+      px,
+      dtype,
       ...names.flatMap((name) => {
-        const row = reports.get(name)!.forwards.find((each) => each.model === model && each.px === px && each.dtype === dtype);
+        const row = reports
+          .get(name)!
+          .forwards.find((each) => each.model === model && each.px === px && each.dtype === dtype);
         const measured = row?.measured;
-        if (!measured) return [row?.estimatedMs === undefined ? '' : `not run; about ${digits(row.estimatedMs)} from one block`, '', '', '', '', '', ''];
-        const { withoutReadback: without, withReadback, gflopsPerSecond, share, loadMs, firstMs, gpuMegabytes } = measured;
+        if (!measured)
+          return [
+            row?.estimatedMs === undefined ? '' : `not run; about ${digits(row.estimatedMs)} from one block`,
+            '',
+            '',
+            '',
+            '',
+            '',
+            '',
+          ];
+        const {
+          withoutReadback: without,
+          withReadback,
+          gflopsPerSecond,
+          share,
+          loadMs,
+          firstMs,
+          gpuMegabytes,
+        } = measured;
         const rate = Number.isNaN(gflopsPerSecond) ? ['', ''] : [digits(gflopsPerSecond), percent(share)];
-        return [`${digits(without.medianMs)}, ${digits(without.fastestMs)} of ${without.runs}`, `${digits(withReadback.medianMs)}, ${digits(withReadback.fastestMs)}`, ...rate, digits(loadMs), digits(firstMs), gpuMegabytes.toFixed(1)];
+        return [
+          `${digits(without.medianMs)}, ${digits(without.fastestMs)} of ${without.runs}`,
+          `${digits(withReadback.medianMs)}, ${digits(withReadback.fastestMs)}`,
+          ...rate,
+          digits(loadMs),
+          digits(firstMs),
+          gpuMegabytes.toFixed(1),
+        ];
       }),
     ]),
   );
@@ -225,4 +330,5 @@ export function toMarkdown(reports: ReadonlyMap<string, Report>): string {
 
 const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
 /** Three digits that count. */
-const digits = (value: number): string => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(value >= 1 ? 2 : 3));
+const digits = (value: number): string =>
+  value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(value >= 1 ? 2 : 3);

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Packs what a Linux x64 machine with a GPU, and without a network or Node, needs to measure this library and its peers.
+# Packs what a Linux x64 machine with a GPU, and without a network or Node, needs to measure this library and
+# its peers.
 #
-#   bench/pack-for-gpu-machine.sh FOLDER [arguments of make_onnx.py: --model small,base,large --px 224,518 --dtype fp32,fp16]
+#   bench/pack-for-gpu-machine.sh FOLDER [arguments of make_onnx.py: --model small,base,large --px 224,518
+#   --dtype fp32,fp16]
 #
-# FOLDER (about 50 MB) gets Node, Dawn, ONNX Runtime's WebGPU engine, the Vulkan loader, the benchmarks with the library in one file, the peers'
-# graphs (weights are by formula, and made there), and gpu-session.sh, which runs all of it there. Needs bench/peers installed (npm ci
-# --ignore-scripts) and, as PYTHON, a Python with torch, transformers, onnx and onnxscript.
+# FOLDER (about 50 MB) gets Node, Dawn, ONNX Runtime's WebGPU engine, the Vulkan loader, the benchmarks with
+# the library in one file, the peers' graphs (weights are by formula, and made there), and gpu-session.sh,
+# which runs all of it there. Needs bench/peers installed (npm ci --ignore-scripts) and, as PYTHON, a Python
+# with torch, transformers, onnx and onnxscript.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 out=${1:?a folder to fill}; shift

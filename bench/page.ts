@@ -22,8 +22,14 @@ form.addEventListener('submit', (event) => {
   event.preventDefault();
   void run();
 });
-get('copy-markdown').addEventListener('click', () => void copy('Markdown', reports ? toMarkdown(reports) : ''));
-get('copy-json').addEventListener('click', () => void copy('JSON', JSON.stringify(reports?.get('stock'), null, 2)));
+get('copy-markdown').addEventListener(
+  'click',
+  () => void copy('Markdown', reports ? toMarkdown(reports) : ''),
+);
+get('copy-json').addEventListener(
+  'click',
+  () => void copy('JSON', JSON.stringify(reports?.get('stock'), null, 2)),
+);
 
 async function run(): Promise<void> {
   const data = new FormData(form);
@@ -35,8 +41,15 @@ async function run(): Promise<void> {
   }
   start.disabled = true;
   try {
-    const options = { models: models as ModelSize[], px, dtypes: dtypes as Dtype[], seconds: Number(data.get('seconds')) };
-    reports = new Map([['stock', await measure(options, navigator.userAgent, (news) => say(`Measuring: ${news} …`))]]);
+    const options = {
+      models: models as ModelSize[],
+      px,
+      dtypes: dtypes as Dtype[],
+      seconds: Number(data.get('seconds')),
+    };
+    reports = new Map([
+      ['stock', await measure(options, navigator.userAgent, (news) => say(`Measuring: ${news} …`))],
+    ]);
     get('tables').replaceChildren(...toMarkdown(reports).split('\n\n').map(elementOf));
     get('results').hidden = false;
     say('Done.');
@@ -67,7 +80,8 @@ function elementOf(markdown: string): HTMLElement {
   const table = document.createElement('table');
   const addRow = (into: HTMLTableSectionElement, cells: readonly string[], tag: 'th' | 'td'): void => {
     const row = into.insertRow();
-    for (const text of cells) row.append(Object.assign(document.createElement(tag), { textContent: text.trim() }));
+    for (const text of cells)
+      row.append(Object.assign(document.createElement(tag), { textContent: text.trim() }));
   };
   addRow(table.createTHead(), head!, 'th');
   const body = table.createTBody();

@@ -1,4 +1,5 @@
-// Kernels that read bytes and do nothing with them: what any search on this adapter takes at least. Several ways; the fastest counts.
+// Kernels that read bytes and do nothing with them: what any search on this adapter takes at least. Several
+// ways; the fastest counts.
 
 export const READERS = [
   { name: 'words, 16 lanes', type: 'u32', width: 1, lanes: 16, turns: 48 },
@@ -7,7 +8,10 @@ export const READERS = [
   { name: 'vectors of 4 words, 64 lanes', type: 'vec4u', width: 4, lanes: 64, turns: 24 },
 ];
 
-/** Four reads a turn, lanes beside each other; a word of every lane is written, so that nothing can be left out. */
+/**
+ * Four reads a turn, lanes beside each other; a word of every lane is written, so that nothing can be left
+ * out.
+ */
 const shader = ({ type, width, lanes, turns }) => `
 @group(0) @binding(0) var<storage, read> x: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
@@ -28,16 +32,29 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
 /** Runs reader i over `words` words, whole groups of them, until the GPU has finished. */
 export async function readSetup(device, words) {
-  const all = READERS.map((reader) => ({ ...reader, groups: Math.ceil(words / (reader.width * reader.lanes * reader.turns * 4)) }));
+  const all = READERS.map((reader) => ({
+    ...reader,
+    groups: Math.ceil(words / (reader.width * reader.lanes * reader.turns * 4)),
+  }));
   const most = Math.max(...all.map(({ groups, width, lanes, turns }) => groups * width * lanes * turns * 4));
   const x = device.createBuffer({ size: 4 * most, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST });
   const block = Uint32Array.from({ length: 1 << 20 }, (_, i) => Math.imul(i, 0x9e3779b9));
-  for (let at = 0; at < most; at += block.length) device.queue.writeBuffer(x, 4 * at, block, 0, Math.min(block.length, most - at));
-  const out = device.createBuffer({ size: 4 * Math.max(...all.map(({ groups, lanes }) => groups * lanes)), usage: GPUBufferUsage.STORAGE });
+  for (let at = 0; at < most; at += block.length)
+    device.queue.writeBuffer(x, 4 * at, block, 0, Math.min(block.length, most - at));
+  const out = device.createBuffer({
+    size: 4 * Math.max(...all.map(({ groups, lanes }) => groups * lanes)),
+    usage: GPUBufferUsage.STORAGE,
+  });
   const compiled = await Promise.all(
     all.map(async (reader) => {
-      const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module: device.createShaderModule({ code: shader(reader) }) } });
-      const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: [x, out].map((buffer, binding) => ({ binding, resource: { buffer } })) });
+      const pipeline = await device.createComputePipelineAsync({
+        layout: 'auto',
+        compute: { module: device.createShaderModule({ code: shader(reader) }) },
+      });
+      const group = device.createBindGroup({
+        layout: pipeline.getBindGroupLayout(0),
+        entries: [x, out].map((buffer, binding) => ({ binding, resource: { buffer } })),
+      });
       return { pipeline, group, groups: reader.groups };
     }),
   );

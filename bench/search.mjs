@@ -1,11 +1,13 @@
-// npm run bench:search: exact search on the GPU, against a kernel that only reads the same bytes, a plain JavaScript loop, and hnswlib in WASM.
+// npm run bench:search: exact search on the GPU, against a kernel that only reads the same bytes, a plain
+// JavaScript loop, and hnswlib in WASM.
 //
-//   --adapter any | swiftshader | FILE   the Vulkan driver (bench/README.md)
-//   --count 100000 --dim 384 --storage f16 --k 10 --runs 7
-//   --hnsw 20000                         vectors that hnswlib gets, whose build takes long; 0: without it (npm ci --ignore-scripts in bench/peers/search)
+//   --adapter any | swiftshader | FILE the Vulkan driver (bench/README.md) --count 100000 --dim 384 --storage
+//   f16 --k 10 --runs 7 --hnsw 20000 vectors that hnswlib gets, whose build takes long; 0: without it (npm ci
+//   --ignore-scripts in bench/peers/search)
 //
-// Prints Markdown. Contenders take turns; the fastest of the runs counts, of wall time and of the process's processor time (in Node the driver's
-// threads are in it) each for itself. Before any time is printed, what they find is compared.
+// Prints Markdown. Contenders take turns; the fastest of the runs counts, of wall time and of the process's
+// processor time (in Node the driver's threads are in it) each for itself. Before any time is printed, what
+// they find is compared.
 import { parseArgs } from 'node:util';
 import { installWebGpu } from './adapter.mjs';
 import { source } from './load-source.mjs';
@@ -22,13 +24,17 @@ const { values } = parseArgs({
     hnsw: { type: 'string', default: '20000' },
   },
 });
-const [count, dim, k, runs, hnswCount] = [values.count, values.dim, values.k, values.runs, values.hnsw].map(Number);
+const [count, dim, k, runs, hnswCount] = [values.count, values.dim, values.k, values.runs, values.hnsw].map(
+  Number,
+);
 const news = (text) => process.stderr.write(`${text}\n`);
 
 await installWebGpu(values.adapter);
 const adapter = await navigator.gpu.requestAdapter();
 const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
-const device = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
+const device = await adapter.requestDevice({
+  requiredLimits: { maxStorageBufferBindingSize, maxBufferSize },
+});
 const { EmbeddingIndex } = await source('src/search/index.ts');
 
 // Embeddings of photographs lie in clusters: a thousand directions with noise around them.
@@ -40,7 +46,8 @@ const random = () => {
   return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
 };
 const centers = Array.from({ length: 1000 }, () => Float32Array.from({ length: dim }, () => random() - 0.5));
-const photo = () => centers[Math.floor(random() * centers.length)].map((value) => value + 0.8 * (random() - 0.5));
+const photo = () =>
+  centers[Math.floor(random() * centers.length)].map((value) => value + 0.8 * (random() - 0.5));
 news(`${count} vectors of ${dim} …`);
 const vectors = Array.from({ length: count }, photo);
 const queries = Array.from({ length: 4 }, photo);
@@ -64,14 +71,21 @@ const plainLoop = (query, rows = count) => {
     for (let i = 0, at = row * dim; i < dim; i++, at++) sum += query[i] * flat[at];
     scores[row] = sum;
   }
-  return Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a]).slice(0, k).map(String);
+  return Array.from(scores.keys())
+    .sort((a, b) => scores[b] - scores[a])
+    .slice(0, k)
+    .map(String);
 };
 
-const readers = await readSetup(device, Math.ceil((count * dim * { f32: 4, f16: 2, int8: 1 }[values.storage]) / 4));
+const readers = await readSetup(
+  device,
+  Math.ceil((count * dim * { f32: 4, f16: 2, int8: 1 }[values.storage]) / 4),
+);
 const query = unit(queries[0]);
 const ids = (hits) => hits.map(({ id }) => id);
 const exact = ids(await onCpu.search(query, { topK: k }));
-if (ids(await onGpu.search(query, { topK: k })).join() !== exact.join()) throw new Error('GPU and CPU find other items: no times.');
+if (ids(await onGpu.search(query, { topK: k })).join() !== exact.join())
+  throw new Error('GPU and CPU find other items: no times.');
 if (onGpu.backend.kind !== 'gpu') throw new Error(`the search is not on the GPU: ${onGpu.backend.reason}`);
 const near = plainLoop(query).filter((id) => exact.includes(id)).length;
 if (near < 0.8 * k) throw new Error(`the plain loop finds ${near} of ${k}: no times.`); // its vectors are not rounded
@@ -98,16 +112,34 @@ for (let run = 0; run < runs + 1; run++) {
   }
 }
 const reading = [...fastest].filter(([name]) => name.startsWith('only reading'));
-const read = { wall: Math.min(...reading.map(([, { wall }]) => wall)), cpu: Math.min(...reading.map(([, { cpu }]) => cpu)) };
-console.log(`\n${count} × ${dim} ${values.storage}, k = ${k}, ${adapter.info.description || adapter.info.vendor}, Node ${process.versions.node}:\n`);
+const read = {
+  wall: Math.min(...reading.map(([, { wall }]) => wall)),
+  cpu: Math.min(...reading.map(([, { cpu }]) => cpu)),
+};
+console.log(
+  `\n${count} × ${dim} ${values.storage}, k = ${k}, ${adapter.info.description || adapter.info.vendor}, Node ${process.versions.node}:\n`,
+);
 console.log('| | wall ms | CPU ms | times the fastest reading: wall, CPU |\n|---|---|---|---|');
-for (const [name, { wall, cpu }] of fastest) console.log(`| ${name} | ${wall.toFixed(1)} | ${cpu.toFixed(1)} | ${(wall / read.wall).toFixed(2)}, ${(cpu / read.cpu).toFixed(2)} |`);
+for (const [name, { wall, cpu }] of fastest)
+  console.log(
+    `| ${name} | ${wall.toFixed(1)} | ${cpu.toFixed(1)} | ${(wall / read.wall).toFixed(2)}, ${(cpu / read.cpu).toFixed(2)} |`,
+  );
 
 if (hnswCount > 0) {
   // The package is made for pages: it looks for a window, and finds one.
-  Object.assign(globalThis, { window: globalThis, document: { currentScript: null }, location: { href: 'http://localhost/' } });
-  console.log = ((log) => (...given) => (given.length === 1 && Array.isArray(given[0]) ? undefined : log(...given)))(console.log); // it lists its exports
-  const { loadHnswlib } = await import(new URL('peers/search/node_modules/hnswlib-wasm/dist/hnswlib.js', import.meta.url).href);
+  Object.assign(globalThis, {
+    window: globalThis,
+    document: { currentScript: null },
+    location: { href: 'http://localhost/' },
+  });
+  console.log = (
+    (log) =>
+    (...given) =>
+      given.length === 1 && Array.isArray(given[0]) ? undefined : log(...given)
+  )(console.log); // it lists its exports
+  const { loadHnswlib } = await import(
+    new URL('peers/search/node_modules/hnswlib-wasm/dist/hnswlib.js', import.meta.url).href
+  );
   const { HierarchicalNSW } = await loadHnswlib();
   const some = new EmbeddingIndex({ ...options, device });
   const begin = performance.now();
@@ -127,15 +159,23 @@ if (hnswCount > 0) {
   const ours = performance.now();
   for (const each of asked) truth.push(ids(await some.search(each, { topK: k })));
   const ourQuery = (performance.now() - ours) / asked.length;
-  console.log(`\n${hnswCount} vectors, 100 queries:\n\n| | build s | query ms | recall@${k} |\n|---|---|---|---|`);
-  console.log(`| EmbeddingIndex, GPU | ${(ourBuild / 1000).toFixed(2)} | ${ourQuery.toFixed(2)} | 1 (exact) |`);
+  console.log(
+    `\n${hnswCount} vectors, 100 queries:\n\n| | build s | query ms | recall@${k} |\n|---|---|---|---|`,
+  );
+  console.log(
+    `| EmbeddingIndex, GPU | ${(ourBuild / 1000).toFixed(2)} | ${ourQuery.toFixed(2)} | 1 (exact) |`,
+  );
   for (const ef of [16, 50, 200]) {
     hnsw.setEfSearch(ef);
     const started = performance.now();
     const found = asked.map((each) => hnsw.searchKnn(each, k, undefined).neighbors.map(String));
     const query = (performance.now() - started) / asked.length;
-    const recall = found.reduce((sum, list, i) => sum + list.filter((id) => truth[i].includes(id)).length, 0) / (k * asked.length);
-    console.log(`| hnswlib-wasm 0.8.2 (M 16, efConstruction 200, efSearch ${ef}) | ${(theirBuild / 1000).toFixed(2)} | ${query.toFixed(2)} | ${recall.toFixed(3)} |`);
+    const recall =
+      found.reduce((sum, list, i) => sum + list.filter((id) => truth[i].includes(id)).length, 0) /
+      (k * asked.length);
+    console.log(
+      `| hnswlib-wasm 0.8.2 (M 16, efConstruction 200, efSearch ${ef}) | ${(theirBuild / 1000).toFixed(2)} | ${query.toFixed(2)} | ${recall.toFixed(3)} |`,
+    );
   }
 }
 process.exit(0);

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs a GPU, and the package `webgpu`.
+// The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs
+// a GPU, and the package `webgpu`.
 import { rmSync } from 'node:fs';
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
@@ -16,7 +17,8 @@ What is there is written over with --force alone.`;
 class Usage extends Error {}
 
 const tools = await import('../dist/tools.js').catch((cause) => {
-  if (cause?.code === 'ERR_MODULE_NOT_FOUND') throw new Error('dist/ is missing: run `npm run build` first.', { cause });
+  if (cause?.code === 'ERR_MODULE_NOT_FOUND')
+    throw new Error('dist/ is missing: run `npm run build` first.', { cause });
   throw cause;
 });
 
@@ -24,7 +26,10 @@ const partOf = (path) => `${path}.part`;
 
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
-/** Writes a file under another name, and gives it its own when it is whole. Whoever ends the process, by Ctrl-C say, finds nothing of it. */
+/**
+ * Writes a file under another name, and gives it its own when it is whole. Whoever ends the process, by
+ * Ctrl-C say, finds nothing of it.
+ */
 async function writing(path, write) {
   await mkdir(dirname(path), { recursive: true });
   const part = partOf(path);
@@ -52,7 +57,8 @@ async function writing(path, write) {
 const writeText = (path, text) => writing(path, (file) => writeAll(file, Buffer.from(text), 0));
 
 async function writeAll(file, bytes, position) {
-  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+  for (let done = 0; done < bytes.length;)
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
 }
 
 /** Progress on one line of a terminal, on stderr; nothing where that is a file. */
@@ -62,7 +68,9 @@ function progressBar(label) {
     if (!process.stderr.isTTY || (done < total && performance.now() - last < 100)) return;
     last = performance.now();
     const part = total > 0 ? done / total : 0;
-    process.stderr.write(`\r${label} ${'█'.repeat(Math.round(part * 30)).padEnd(30, '░')} ${(part * 100).toFixed(0).padStart(3)} %${done >= total ? '\n' : ''}`);
+    process.stderr.write(
+      `\r${label} ${'█'.repeat(Math.round(part * 30)).padEnd(30, '░')} ${(part * 100).toFixed(0).padStart(3)} %${done >= total ? '\n' : ''}`,
+    );
   };
 }
 
@@ -71,10 +79,19 @@ async function openIn(path, onProgress) {
   const folder = (await stat(path)).isDirectory();
   if (!folder) return tools.openCheckpoint([{ name: path, source: path }], { onProgress });
   const names = await readdir(path);
-  if (names.includes('model.safetensors')) return tools.openCheckpoint([{ name: 'model.safetensors', source: join(path, 'model.safetensors') }], { onProgress });
-  if (!names.includes('model.safetensors.index.json')) throw new Usage(`${path}: expected model.safetensors or model.safetensors.index.json in it, found neither.`);
+  if (names.includes('model.safetensors'))
+    return tools.openCheckpoint([{ name: 'model.safetensors', source: join(path, 'model.safetensors') }], {
+      onProgress,
+    });
+  if (!names.includes('model.safetensors.index.json'))
+    throw new Usage(
+      `${path}: expected model.safetensors or model.safetensors.index.json in it, found neither.`,
+    );
   const index = tools.parseShardIndex(await readFile(join(path, 'model.safetensors.index.json')));
-  return tools.openCheckpoint(index.files.map((name) => ({ name, source: join(path, name) })), { index, onProgress });
+  return tools.openCheckpoint(
+    index.files.map((name) => ({ name, source: join(path, name) })),
+    { index, onProgress },
+  );
 }
 
 async function configOf(path, header) {
@@ -93,7 +110,10 @@ async function checkApart(command, inputs, outputs) {
   const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // missing: then it is no other's name
   const taken = await real(inputs);
   const same = (await real(outputs)).findIndex((path) => path !== undefined && taken.includes(path));
-  if (same >= 0) throw new Usage(`${command}: expected --out to be another place than what is read, found ${outputs[same]}, which would be written over. Give a place of its own.`);
+  if (same >= 0)
+    throw new Usage(
+      `${command}: expected --out to be another place than what is read, found ${outputs[same]}, which would be written over. Give a place of its own.`,
+    );
 }
 
 /** What is there already, and was not made to be lost. */
@@ -103,28 +123,38 @@ async function checkFree(command, outputs, force) {
       if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
       return undefined;
     });
-    if (there) throw new Usage(`${command}: expected no ${path} yet, found one, which would be written over. Give another place, or --force.`);
+    if (there)
+      throw new Usage(
+        `${command}: expected no ${path} yet, found one, which would be written over. Give another place, or --force.`,
+      );
   }
 }
 
 async function convert([input, ...rest], { dtype, out, force }) {
-  if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out) throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
+  if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out)
+    throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
   const path = join(out, 'model.safetensors');
   await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path, partOf(path)]);
   await checkFree('convert', [path], force);
   const configPath = join(out, 'config.json');
   const bar = progressBar('convert');
-  const stream = await openIn(input, ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes ?? Infinity));
+  const stream = await openIn(input, ({ loadedBytes, totalBytes }) =>
+    bar(loadedBytes, totalBytes ?? Infinity),
+  );
   const config = await configOf(input, stream.header);
   const same = config !== undefined && (await readFile(configPath, 'utf8').catch(() => undefined)) === config;
   if (config !== undefined && !same) await checkFree('convert', [configPath], force);
   let header;
   await writing(path, async (file) => {
-    header = await tools.convertCheckpoint(stream, dtype, (position, bytes) => writeAll(file, bytes, position));
+    header = await tools.convertCheckpoint(stream, dtype, (position, bytes) =>
+      writeAll(file, bytes, position),
+    );
     await file.sync();
     if (config !== undefined && !same) await writeText(configPath, config);
   });
-  console.log(`${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes, where there were ${stream.header.fileBytes}`);
+  console.log(
+    `${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes, where there were ${stream.header.fileBytes}`,
+  );
 }
 
 async function inspect([path, ...rest]) {
@@ -135,13 +165,24 @@ async function inspect([path, ...rest]) {
 }
 
 async function synthetic([size, folder, ...rest], { registers, seed = '0', force }) {
-  if (!['small', 'base', 'large', 'giant'].includes(size) || !folder || rest.length > 0 || !/^\d{1,9}$/.test(seed)) throw new Usage('synthetic: expected small, base, large or giant, a folder, and a whole number as --seed.');
+  if (
+    !['small', 'base', 'large', 'giant'].includes(size) ||
+    !folder ||
+    rest.length > 0 ||
+    !/^\d{1,9}$/.test(seed)
+  )
+    throw new Usage(
+      'synthetic: expected small, base, large or giant, a folder, and a whole number as --seed.',
+    );
   const path = join(folder, 'model.safetensors');
   const configPath = join(folder, 'config.json');
   await checkFree('synthetic', [path, configPath], force);
   const config = tools.configOf(size, { registers: registers ?? false });
   const bar = progressBar('synthetic');
-  const { header, pieces } = tools.syntheticStream(tools.huggingFaceTensors(tools.parameters(config)), { seed: Number(seed), onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes) });
+  const { header, pieces } = tools.syntheticStream(tools.huggingFaceTensors(tools.parameters(config)), {
+    seed: Number(seed),
+    onProgress: ({ loadedBytes, totalBytes }) => bar(loadedBytes, totalBytes),
+  });
   await writing(path, async (file) => {
     await writeAll(file, tools.encodeSafetensorsHeader(header.tensors, header.metadata).bytes, 0);
     for await (const { info, offset, bytes } of pieces) await writeAll(file, bytes, info.begin + offset);
@@ -152,7 +193,10 @@ async function synthetic([size, folder, ...rest], { registers, seed = '0', force
 
 async function openGpu() {
   const webgpu = await import('webgpu').catch((cause) => {
-    throw new Error('embed: expected the package webgpu, which brings a GPU to Node, found none. Install it beside this one: npm install webgpu', { cause });
+    throw new Error(
+      'embed: expected the package webgpu, which brings a GPU to Node, found none. Install it beside this one: npm install webgpu',
+      { cause },
+    );
   });
   const gpu = webgpu.create([]);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
@@ -160,57 +204,103 @@ async function openGpu() {
 }
 
 /**
- * PNG the library reads itself; for all else `sharp`, where it is installed. As the pixels lie in the file, like `PIL.Image.open`, either way: not turned
- * as Exif says, no profile applied. JPEG and WebP have the same bits as Pillow's then; where GIF is transparent, sharp has black.
+ * PNG the library reads itself; for all else `sharp`, where it is installed. As the pixels lie in the file,
+ * like `PIL.Image.open`, either way: not turned as Exif says, no profile applied. JPEG and WebP have the same
+ * bits as Pillow's then; where GIF is transparent, sharp has black.
  */
 async function readImage(path) {
   const bytes = await readFile(path);
   if (bytes.subarray(0, 4).equals(Buffer.from([0x89, 0x50, 0x4e, 0x47]))) return new Blob([bytes]);
   const { default: sharp } = await import('sharp').catch((cause) => {
-    throw new Error(`${path}: expected a PNG, found another format. Install the package sharp to read it, or convert it to PNG.`, { cause });
+    throw new Error(
+      `${path}: expected a PNG, found another format. Install the package sharp to read it, or convert it to PNG.`,
+      { cause },
+    );
   });
   const image = sharp(bytes, { ignoreIcc: true });
   const { space } = await image.metadata();
-  if (space === 'cmyk') throw new Error(`${path}: expected an image in RGB or grey, found CMYK, which has no agreed numbers in RGB. Convert it to RGB.`);
-  const { data, info } = await image.removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+  if (space === 'cmyk')
+    throw new Error(
+      `${path}: expected an image in RGB or grey, found CMYK, which has no agreed numbers in RGB. Convert it to RGB.`,
+    );
+  const { data, info } = await image
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   const rgba = new Uint8ClampedArray(info.width * info.height * 4).fill(255);
-  for (let i = 0, from = 0; i < rgba.length; i += 4, from += info.channels) rgba.set([data[from], data[from + (info.channels > 1 ? 1 : 0)], data[from + (info.channels > 2 ? 2 : 0)]], i);
+  for (let i = 0, from = 0; i < rgba.length; i += 4, from += info.channels)
+    rgba.set(
+      [data[from], data[from + (info.channels > 1 ? 1 : 0)], data[from + (info.channels > 2 ? 2 : 0)]],
+      i,
+    );
   return { data: rgba, width: info.width, height: info.height };
 }
 
-async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype = 'fp32', pooling = 'cls', normalize = true, batch = '8', force }) {
+async function embed(
+  images,
+  {
+    out,
+    model: id = 'facebook/dinov2-small',
+    dtype = 'fp32',
+    pooling = 'cls',
+    normalize = true,
+    batch = '8',
+    force,
+  },
+) {
   const format = extname(out ?? '');
-  if (images.length === 0 || !['.npy', '.safetensors'].includes(format)) throw new Usage('embed: expected images, and --out FILE.npy or FILE.safetensors.');
+  if (images.length === 0 || !['.npy', '.safetensors'].includes(format))
+    throw new Usage('embed: expected images, and --out FILE.npy or FILE.safetensors.');
   const among = (name, value, values) => {
-    if (!values.includes(value)) throw new Usage(`embed: expected --${name} to be ${values.join(', ')}, found ${value}.`);
+    if (!values.includes(value))
+      throw new Usage(`embed: expected --${name} to be ${values.join(', ')}, found ${value}.`);
   };
   among('dtype', dtype, ['fp32', 'fp16', 'int8', 'auto']);
   among('pooling', pooling, ['cls', 'mean', 'cls+mean', 'gem']);
-  if (!/^[1-9]\d{0,3}$/.test(batch)) throw new Usage(`embed: expected --batch to be a whole number from 1, found ${batch}.`);
+  if (!/^[1-9]\d{0,3}$/.test(batch))
+    throw new Usage(`embed: expected --batch to be a whole number from 1, found ${batch}.`);
   const namesPath = `${out}.txt`; // a .npy has no room for names: each has a line there
   const broken = images.find((path) => format === '.npy' && /[\r\n]/.test(path));
-  if (broken !== undefined) throw new Usage(`embed: expected names of one line each, found ${JSON.stringify(broken)}. Write a .safetensors file.`);
+  if (broken !== undefined)
+    throw new Usage(
+      `embed: expected names of one line each, found ${JSON.stringify(broken)}. Write a .safetensors file.`,
+    );
   const outputs = format === '.npy' ? [out, namesPath] : [out];
-  await checkApart('embed', [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')], outputs.flatMap((path) => [path, partOf(path)]));
+  await checkApart(
+    'embed',
+    [...images, id, join(id, 'model.safetensors'), join(id, 'config.json')],
+    outputs.flatMap((path) => [path, partOf(path)]),
+  );
   await checkFree('embed', outputs, force);
   const gpu = await openGpu();
   const { DINOv2 } = await import('../dist/index.js');
   const here = (await stat(id).catch(() => undefined))?.isDirectory(); // as in Python, a folder goes before an id of the hub, which it may look like
   const loading = progressBar('model ');
-  const model = await DINOv2.fromPretrained(here ? resolve(id) : id, { dtype, onProgress: ({ loadedBytes, totalBytes }) => loading(loadedBytes, totalBytes ?? Infinity) });
+  const model = await DINOv2.fromPretrained(here ? resolve(id) : id, {
+    dtype,
+    onProgress: ({ loadedBytes, totalBytes }) => loading(loadedBytes, totalBytes ?? Infinity),
+  });
   const bar = progressBar('images');
   const vectors = [];
   const failed = [];
   const readable = [];
   async function* sources() {
     for (const path of images) {
-      const image = await readImage(path).catch((error) => void failed.push(error.message.startsWith(path) ? error.message : `${path}: ${error.message}`));
+      const image = await readImage(path).catch(
+        (error) =>
+          void failed.push(error.message.startsWith(path) ? error.message : `${path}: ${error.message}`),
+      );
       if (image === undefined) continue;
       readable.push(path);
       yield image;
     }
   }
-  for await (const { index, embedding, error } of model.embedAll(sources(), { pooling, normalize, batchSize: Number(batch) })) {
+  for await (const { index, embedding, error } of model.embedAll(sources(), {
+    pooling,
+    normalize,
+    batchSize: Number(batch),
+  })) {
     if (error) failed.push(`${readable[index]}: ${error.message}`);
     else vectors.push([readable[index], embedding]);
     bar(vectors.length + failed.length, images.length);
@@ -223,12 +313,23 @@ async function embed(images, { out, model: id = 'facebook/dinov2-small', dtype =
   vectors.forEach(([, vector], i) => all.set(vector, i * columns));
   const names = vectors.map(([name]) => name);
   const bytes =
-    format === '.npy' ? tools.encodeNpy(all, names.length, columns) : tools.encodeSafetensors([['embeddings', { dtype: 'F32', shape: [names.length, columns], data: all }]], [['names', JSON.stringify(names)], ['model', id], ['pooling', pooling]]);
+    format === '.npy'
+      ? tools.encodeNpy(all, names.length, columns)
+      : tools.encodeSafetensors(
+          [['embeddings', { dtype: 'F32', shape: [names.length, columns], data: all }]],
+          [
+            ['names', JSON.stringify(names)],
+            ['model', id],
+            ['pooling', pooling],
+          ],
+        );
   await writing(out, async (file) => {
     await writeAll(file, bytes, 0);
     if (format === '.npy') await writeText(namesPath, `${names.join('\n')}\n`);
   });
-  console.log(`${out}: ${names.length} × ${columns}${failed.length > 0 ? `, ${failed.length} images could not be used` : ''}`);
+  console.log(
+    `${out}: ${names.length} × ${columns}${failed.length > 0 ? `, ${failed.length} images could not be used` : ''}`,
+  );
   if (failed.length > 0) process.exitCode = 1;
   return gpu;
 }
@@ -253,7 +354,8 @@ try {
   });
   const [name, ...rest] = positionals;
   if (values.help) console.log(USAGE);
-  else if (!Object.hasOwn(commands, name ?? '')) throw new Usage(`expected ${Object.keys(commands).join(', ')}, found ${name ?? 'nothing'}.`);
+  else if (!Object.hasOwn(commands, name ?? ''))
+    throw new Usage(`expected ${Object.keys(commands).join(', ')}, found ${name ?? 'nothing'}.`);
   else await commands[name](rest, values);
 } catch (error) {
   if (error instanceof Usage || error?.code?.startsWith?.('ERR_PARSE_ARGS')) {

@@ -1,4 +1,7 @@
-/** What happens: models come and go, pictures are taken, features are computed and drawn. One of each at a time, and the newest wins. */
+/**
+ * What happens: models come and go, pictures are taken, features are computed and drawn. One of each at a
+ * time, and the newest wins.
+ */
 import { DINOv2, DINOv2Error, type Features } from '../src/index.js';
 import { gridOf } from './crop.js';
 import { byId, choose, chosen, setText } from './dom.js';
@@ -9,7 +12,14 @@ import { Latest } from './latest.js';
 import { dismiss, showNotice } from './notices.js';
 import { drawPhoto, pcaCanvas, setBusy, setEmpty } from './pictures.js';
 import { snippet } from './snippet.js';
-import { firstChoice, modelName, type InputSize, type Loaded, type ModelChoice, type Picture } from './state.js';
+import {
+  firstChoice,
+  modelName,
+  type InputSize,
+  type Loaded,
+  type ModelChoice,
+  type Picture,
+} from './state.js';
 import * as view from './view.js';
 
 const loads = new Latest();
@@ -24,7 +34,10 @@ let warm = new Set<string>();
 
 const foreground = byId('foreground', HTMLInputElement);
 const input = (): InputSize => (chosen('input') === 'crop' ? 'crop' : (Number(chosen('input')) as InputSize));
-/** A forward that is quicker than this runs a few times more at once, so that the figure on the page is a warm one. */
+/**
+ * A forward that is quicker than this runs a few times more at once, so that the figure on the page is a warm
+ * one.
+ */
 const QUICK_MS = 400;
 
 export const currentModel = (): Loaded | undefined => loaded;
@@ -37,10 +50,16 @@ export async function load(choice: ModelChoice): Promise<void> {
   view.setStatus(`Loading ${modelName(choice)}.`);
   if (!loaded) setEmpty('Loading the model');
   try {
-    const next = await loads.start((signal) => loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || view.showProgress(progress))));
+    const next = await loads.start((signal) =>
+      loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || view.showProgress(progress))),
+    );
     if (next) become(next);
-    else if (loads.busy) return; // a newer load has the screen
-    else view.setStatus(`Cancelled. ${loaded ? `${modelName(loaded.choice)} is still here.` : 'No model is loaded.'}`);
+    else if (loads.busy)
+      return; // a newer load has the screen
+    else
+      view.setStatus(
+        `Cancelled. ${loaded ? `${modelName(loaded.choice)} is still here.` : 'No model is loaded.'}`,
+      );
   } catch (error) {
     view.setStatus('The model could not be loaded.');
     showNotice('model', error, { text: 'Try again', run: () => void load(choice) });
@@ -66,7 +85,8 @@ function become(next: Loaded): void {
   view.showAdapter(next.model.adapter);
   view.showMemory(next.model);
   void next.model.device.lost.then(({ message }) => {
-    if (loaded === next) lose(new DINOv2Error('DEVICE_LOST', `The GPU device was lost. ${message} Load the model again.`));
+    if (loaded === next)
+      lose(new DINOv2Error('DEVICE_LOST', `The GPU device was lost. ${message} Load the model again.`));
   });
   before?.model.dispose();
   void show();
@@ -115,7 +135,11 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
 export async function show(): Promise<void> {
   if (!picture) return;
   const [now, size] = [picture, input()];
-  drawPhoto(now, size, gridOf(now.bitmap.width, now.bitmap.height, size, loaded?.model.config.patchSize ?? 14));
+  drawPhoto(
+    now,
+    size,
+    gridOf(now.bitmap.width, now.bitmap.height, size, loaded?.model.config.patchSize ?? 14),
+  );
   setText('code', snippet(loaded?.choice ?? firstChoice, size, foreground.checked));
   if (!loaded) return;
   const by = loaded;
@@ -164,8 +188,16 @@ function present({ rows, cols }: Features, name: string, noForeground: boolean):
   setEmpty('');
   view.setResult(true);
   dismiss('features');
-  pcaCanvas.setAttribute('aria-label', `Features of ${name}: ${grid}, coloured by their principal components`);
-  setText('pca-caption', noForeground ? `${grid}; no foreground stands out, so all are coloured` : `${grid}, principal components as red, green, blue`);
+  pcaCanvas.setAttribute(
+    'aria-label',
+    `Features of ${name}: ${grid}, coloured by their principal components`,
+  );
+  setText(
+    'pca-caption',
+    noForeground
+      ? `${grid}; no foreground stands out, so all are coloured`
+      : `${grid}, principal components as red, green, blue`,
+  );
   view.setStatus(`Done: ${grid} of ${name}, coloured by their features.`);
 }
 
@@ -185,5 +217,7 @@ export async function measure(): Promise<void> {
 async function timeAgain(by: Loaded, now: Picture, size: InputSize, signal: AbortSignal): Promise<void> {
   const { ms, runs: count } = await warmMs(by.model, now, size, signal);
   view.showForward(ms, count > 1 ? `median of ${count}` : 'warm');
-  view.setStatus(`Done: ${count === 1 ? 'one run' : `${count} runs`}, timed from the decoded picture to the class token read back.`);
+  view.setStatus(
+    `Done: ${count === 1 ? 'one run' : `${count} runs`}, timed from the decoded picture to the class token read back.`,
+  );
 }

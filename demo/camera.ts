@@ -19,10 +19,14 @@ export function startCamera(onStill: (still: Blob) => void): void {
     try {
       // `mediaDevices` is absent on pages that are not secure.
       const devices = navigator.mediaDevices as MediaDevices | undefined;
-      if (!devices) throw new DOMException('This page has no camera: it needs https, or localhost.', 'NotSupportedError');
+      if (!devices)
+        throw new DOMException('This page has no camera: it needs https, or localhost.', 'NotSupportedError');
       dismiss('camera');
       dialog.showModal();
-      const got = await devices.getUserMedia({ video: { facingMode: 'environment', width: { ideal: 1280 } }, audio: false });
+      const got = await devices.getUserMedia({
+        video: { facingMode: 'environment', width: { ideal: 1280 } },
+        audio: false,
+      });
       stream = got;
       if (!dialog.open) return stop(); // closed while the browser asked
       video.srcObject = got;
@@ -32,7 +36,15 @@ export function startCamera(onStill: (still: Blob) => void): void {
     } catch (error) {
       if (!dialog.open) return stop();
       dialog.close();
-      showNotice('camera', isDenied(error) ? new DOMException('It was not allowed. Allow it in the address bar of the browser, or use a file.', 'NotAllowedError') : error);
+      showNotice(
+        'camera',
+        isDenied(error)
+          ? new DOMException(
+              'It was not allowed. Allow it in the address bar of the browser, or use a file.',
+              'NotAllowedError',
+            )
+          : error,
+      );
     }
   };
 
@@ -53,4 +65,5 @@ export function startCamera(onStill: (still: Blob) => void): void {
   dialog.addEventListener('close', stop);
 }
 
-const isDenied = (error: unknown): boolean => error instanceof DOMException && error.name === 'NotAllowedError';
+const isDenied = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === 'NotAllowedError';

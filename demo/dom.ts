@@ -2,7 +2,9 @@
 export function byId<T extends Element>(id: string, type: new () => T): T {
   const found = document.getElementById(id);
   if (found instanceof type) return found;
-  throw new Error(`index.html: expected #${id} to be a ${type.name}, found ${found ? found.constructor.name : 'nothing'}.`);
+  throw new Error(
+    `index.html: expected #${id} to be a ${type.name}, found ${found ? found.constructor.name : 'nothing'}.`,
+  );
 }
 
 /** A text goes in as text, never as markup. */
@@ -17,7 +19,8 @@ export function chosen(name: string): string {
 
 /** Turns a radio on, or all of a name off where none has that value. */
 export function choose(name: string, value: string): void {
-  for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`)) input.checked = input.value === value;
+  for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`))
+    input.checked = input.value === value;
 }
 
 export function button(text: string, onClick: () => void): HTMLButtonElement {

@@ -1,5 +1,14 @@
 /** All that the page asks of the library: load, features, their colours, their time. */
-import { ImageError, PCA, type DINOv2, type Features, type LoadOptions, type LoadProgress, type ModelFiles, type ModelSize } from '../src/index.js';
+import {
+  ImageError,
+  PCA,
+  type DINOv2,
+  type Features,
+  type LoadOptions,
+  type LoadProgress,
+  type ModelFiles,
+  type ModelSize,
+} from '../src/index.js';
 import { hubId, type InputSize, type Loaded, type ModelChoice, type Picture } from './state.js';
 
 /** The library's class of models: of the page, or of its worker. */
@@ -10,7 +19,12 @@ export interface ModelClass<Model> {
 }
 type Options = Pick<LoadOptions, 'dtype' | 'signal' | 'onProgress'>;
 
-export async function loadModel<Model extends { dispose(): void }>(from: ModelClass<Model>, choice: ModelChoice, signal: AbortSignal, onProgress: (progress: LoadProgress) => void): Promise<Loaded<Model>> {
+export async function loadModel<Model extends { dispose(): void }>(
+  from: ModelClass<Model>,
+  choice: ModelChoice,
+  signal: AbortSignal,
+  onProgress: (progress: LoadProgress) => void,
+): Promise<Loaded<Model>> {
   const startMs = performance.now();
   const model = await open(from, choice, { dtype: choice.dtype, signal, onProgress });
   if (signal.aborted) {
@@ -32,15 +46,24 @@ function open<Model>(from: ModelClass<Model>, choice: ModelChoice, options: Opti
 }
 
 /**
- * A picture as the page shows it and as the model is given it: decoded once, as the library decodes a file with `orientation: 'respect'` (upright,
- * without colour management). A file that cannot be decoded goes to the model all the same, whose error says what is wrong.
+ * A picture as the page shows it and as the model is given it: decoded once, as the library decodes a file
+ * with `orientation: 'respect'` (upright, without colour management). A file that cannot be decoded goes to
+ * the model all the same, whose error says what is wrong.
  */
 export async function decode(blob: Blob, model: DINOv2 | undefined): Promise<ImageBitmap> {
   try {
-    return await createImageBitmap(blob, { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
+    return await createImageBitmap(blob, {
+      imageOrientation: 'from-image',
+      colorSpaceConversion: 'none',
+      premultiplyAlpha: 'none',
+    });
   } catch (cause) {
     (await model?.features(blob))?.dispose();
-    throw new ImageError('IMAGE_DECODE', `Expected a picture, found ${blob.size} bytes that this browser cannot decode (${String(cause)}). Use PNG, JPEG or WebP.`, { cause });
+    throw new ImageError(
+      'IMAGE_DECODE',
+      `Expected a picture, found ${blob.size} bytes that this browser cannot decode (${String(cause)}). Use PNG, JPEG or WebP.`,
+      { cause },
+    );
   }
 }
 
@@ -49,10 +72,21 @@ export interface Run {
   readonly forwardMs: number;
 }
 
-/** From the decoded picture to features that are done: upload, resize, forward, and one small vector read back. */
-export async function run(model: DINOv2, { bitmap }: Picture, input: InputSize, signal: AbortSignal): Promise<Run> {
+/**
+ * From the decoded picture to features that are done: upload, resize, forward, and one small vector read
+ * back.
+ */
+export async function run(
+  model: DINOv2,
+  { bitmap }: Picture,
+  input: InputSize,
+  signal: AbortSignal,
+): Promise<Run> {
   const startMs = performance.now();
-  const features = await model.features(bitmap, input === 'crop' ? { resize: 'crop', signal } : { resize: 'fit', longestSide: input, signal });
+  const features = await model.features(
+    bitmap,
+    input === 'crop' ? { resize: 'crop', signal } : { resize: 'fit', longestSide: input, signal },
+  );
   try {
     await features.clsToken();
     signal.throwIfAborted();
@@ -67,7 +101,12 @@ const WARM_RUNS = 7;
 const WARM_BUDGET_MS = 2500;
 
 /** The median time of a forward that was run before: of seven, or of as many as the budget allows. */
-export async function warmMs(model: DINOv2, picture: Picture, input: InputSize, signal: AbortSignal): Promise<{ ms: number; runs: number }> {
+export async function warmMs(
+  model: DINOv2,
+  picture: Picture,
+  input: InputSize,
+  signal: AbortSignal,
+): Promise<{ ms: number; runs: number }> {
   const times: number[] = [];
   const startMs = performance.now();
   do {
@@ -80,7 +119,12 @@ export async function warmMs(model: DINOv2, picture: Picture, input: InputSize, 
 }
 
 /** Draws features as colours, one canvas pixel a patch; true if a foreground was asked for and found. */
-export async function paint(features: Features, foreground: boolean, canvas: HTMLCanvasElement, signal: AbortSignal): Promise<boolean> {
+export async function paint(
+  features: Features,
+  foreground: boolean,
+  canvas: HTMLCanvasElement,
+  signal: AbortSignal,
+): Promise<boolean> {
   const pca = await PCA.fit(features, { foreground: foreground ? 'auto' : 'none', signal });
   await pca.draw(features, canvas, { signal });
   return pca.foreground !== undefined;

@@ -1,7 +1,16 @@
-/** The form that chooses a model. Nothing loads until its button is pressed, whose text says what that costs. */
+/**
+ * The form that chooses a model. Nothing loads until its button is pressed, whose text says what that costs.
+ */
 import { byId, choose, chosen, setText } from './dom.js';
 import { megabytes } from './format.js';
-import { downloadBytes, modelName, sameChoice, type ModelChoice, type Size, type WeightsFrom } from './state.js';
+import {
+  downloadBytes,
+  modelName,
+  sameChoice,
+  type ModelChoice,
+  type Size,
+  type WeightsFrom,
+} from './state.js';
 
 const form = byId('model', HTMLFormElement);
 const load = byId('load', HTMLButtonElement);
@@ -15,11 +24,22 @@ let coming: ModelChoice | undefined;
 function read(): ModelChoice {
   const weights = chosen('weights') as WeightsFrom;
   const files = weights === 'file' ? { file, config } : {};
-  return { size: chosen('size') as Size, registers: registers.checked, weights, dtype: chosen('dtype') as 'fp32' | 'fp16', ...files };
+  return {
+    size: chosen('size') as Size,
+    registers: registers.checked,
+    weights,
+    dtype: chosen('dtype') as 'fp32' | 'fp16',
+    ...files,
+  };
 }
 
 /** What the form says now, with another file. */
-export const choiceOfFile = (weights: File, json: File | undefined): ModelChoice => ({ ...read(), weights: 'file', file: weights, config: json });
+export const choiceOfFile = (weights: File, json: File | undefined): ModelChoice => ({
+  ...read(),
+  weights: 'file',
+  file: weights,
+  config: json,
+});
 
 /** Brings the form to a choice. */
 export function setForm(choice: ModelChoice): void {
@@ -58,9 +78,12 @@ function refresh(): void {
 function wording(choice: ModelChoice): readonly [text: string, enabled: boolean] {
   if (coming && sameChoice(choice, coming)) return ['Loading…', false];
   if (current && sameChoice(choice, current)) return ['This one is loaded', false];
-  if (choice.weights === 'file') return choice.file ? [`Load ${choice.file.name}`, true] : ['Choose a file first', false];
+  if (choice.weights === 'file')
+    return choice.file ? [`Load ${choice.file.name}`, true] : ['Choose a file first', false];
   const name = modelName(choice);
-  return choice.weights === 'hub' ? [`Download ${name} (${megabytes(downloadBytes(choice))})`, true] : [`Load ${name}, synthetic`, true];
+  return choice.weights === 'hub'
+    ? [`Download ${name} (${megabytes(downloadBytes(choice))})`, true]
+    : [`Load ${name}, synthetic`, true];
 }
 
 export function startForm(onLoad: (choice: ModelChoice) => void): void {

@@ -1,6 +1,7 @@
 /**
- * One task at a time, and the newest wins: starting one aborts the one before, waits until that has let go of what it held, and runs.
- * Two loads, or two forwards of clicks in quick succession, so never stand side by side.
+ * One task at a time, and the newest wins: starting one aborts the one before, waits until that has let go of
+ * what it held, and runs. Two loads, or two forwards of clicks in quick succession, so never stand side by
+ * side.
  */
 export class Latest {
   #controller: AbortController | undefined;
@@ -17,7 +18,10 @@ export class Latest {
     this.#controller = undefined;
   }
 
-  /** What the task gives; undefined if it was aborted or replaced. A task that succeeds after its abort cleans up on its own. */
+  /**
+   * What the task gives; undefined if it was aborted or replaced. A task that succeeds after its abort cleans
+   * up on its own.
+   */
   async start<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
     this.abort();
     const controller = new AbortController();
@@ -29,7 +33,9 @@ export class Latest {
       return signal.aborted ? undefined : task(signal);
     })();
     this.#last = running;
-    const aborted = new Promise<undefined>((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }));
+    const aborted = new Promise<undefined>((resolve) =>
+      signal.addEventListener('abort', () => resolve(undefined), { once: true }),
+    );
     try {
       const result = await Promise.race([running, aborted]);
       return signal.aborted ? undefined : result;

@@ -11,7 +11,8 @@ import { firstChoice, modelName } from './state.js';
 import { startTheme } from './theme.js';
 import { setStatus, showAdapter, showUnsupported } from './view.js';
 
-const click = (id: string, run: () => void): void => byId(id, HTMLButtonElement).addEventListener('click', run);
+const click = (id: string, run: () => void): void =>
+  byId(id, HTMLButtonElement).addEventListener('click', run);
 const takeOwn = (blob: Blob, name: string): void => void take('own', async () => ({ blob, name }));
 const takeSample = (): void => void take(chosen('sample'), () => sample(chosen('sample')));
 
@@ -34,7 +35,10 @@ async function save(): Promise<void> {
     const url = URL.createObjectURL(await toPng());
     const link = document.createElement('a');
     const [picture, model] = [currentPicture()?.name ?? 'picture', currentModel()];
-    link.download = `${[picture.replace(/\.\w+$/, ''), model ? modelName(model.choice) : '', 'pca'].join('-').replace(/[^\w-]+/g, '-').toLowerCase()}.png`;
+    link.download = `${[picture.replace(/\.\w+$/, ''), model ? modelName(model.choice) : '', 'pca']
+      .join('-')
+      .replace(/[^\w-]+/g, '-')
+      .toLowerCase()}.png`;
     link.href = url;
     link.click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);

@@ -1,8 +1,21 @@
-/** What went wrong, in words: the error's own message and code, and what can be done about it. One notice a topic; it stays until dismissed. */
+/**
+ * What went wrong, in words: the error's own message and code, and what can be done about it. One notice a
+ * topic; it stays until dismissed.
+ */
 import { DINOv2Error } from '../src/index.js';
 import { button, byId } from './dom.js';
 
-export type Topic = 'model' | 'picture' | 'features' | 'camera' | 'adding' | 'search' | 'collection' | 'damaged' | 'other' | 'page';
+export type Topic =
+  | 'model'
+  | 'picture'
+  | 'features'
+  | 'camera'
+  | 'adding'
+  | 'search'
+  | 'collection'
+  | 'damaged'
+  | 'other'
+  | 'page';
 
 export interface Action {
   readonly text: string;
@@ -38,10 +51,12 @@ export function showNotice(topic: Topic, error: unknown, ...actions: readonly Ac
   const buttons = element('div', '');
   buttons.className = 'row';
   for (const { text, run } of actions) {
-    buttons.append(button(text, () => {
-      dismiss(topic);
-      run();
-    }));
+    buttons.append(
+      button(text, () => {
+        dismiss(topic);
+        run();
+      }),
+    );
   }
   buttons.append(button('Dismiss', () => dismiss(topic)));
   notice.append(heading, element('p', message), buttons);
@@ -56,7 +71,8 @@ export function startNotices(): void {
 
 function describe(error: unknown): { code: string; message: string } {
   if (error instanceof DINOv2Error) return { code: error.code, message: error.message };
-  if (error instanceof Error || error instanceof DOMException) return { code: error.name, message: error.message };
+  if (error instanceof Error || error instanceof DOMException)
+    return { code: error.name, message: error.message };
   return { code: 'ERROR', message: String(error) };
 }
 

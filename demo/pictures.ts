@@ -14,11 +14,20 @@ const pcaFrame = byId('pca-frame', HTMLElement);
 const opacity = byId('opacity', HTMLInputElement);
 const opacityValue = byId('opacity-value', HTMLOutputElement);
 
-/** Draws the photograph, on the left and beneath the features: `rows` × `cols` patches have its proportions. */
-export function drawPhoto({ bitmap, name }: Picture, input: InputSize, { rows, cols }: { rows: number; cols: number }): void {
+/**
+ * Draws the photograph, on the left and beneath the features: `rows` × `cols` patches have its proportions.
+ */
+export function drawPhoto(
+  { bitmap, name }: Picture,
+  input: InputSize,
+  { rows, cols }: { rows: number; cols: number },
+): void {
   const { left, top, width, height } = cropOf(bitmap.width, bitmap.height, input);
   const longest = Math.max(rows, cols) * PATCH_PX;
-  const scale = Math.max(1, Math.min(Math.floor(MOST_PX / longest), Math.ceil(Math.max(width, height) / longest)));
+  const scale = Math.max(
+    1,
+    Math.min(Math.floor(MOST_PX / longest), Math.ceil(Math.max(width, height) / longest)),
+  );
   for (const canvas of [photo, under]) {
     canvas.width = cols * PATCH_PX * scale;
     canvas.height = rows * PATCH_PX * scale;
@@ -27,7 +36,8 @@ export function drawPhoto({ bitmap, name }: Picture, input: InputSize, { rows, c
     context.drawImage(bitmap, left, top, width, height, 0, 0, canvas.width, canvas.height);
   }
   photo.setAttribute('aria-label', `Photograph: ${name}`);
-  byId('photo-caption', HTMLElement).textContent = `${cols * PATCH_PX} × ${rows * PATCH_PX} pixels for the model, of ${bitmap.width} × ${bitmap.height}`;
+  byId('photo-caption', HTMLElement).textContent =
+    `${cols * PATCH_PX} × ${rows * PATCH_PX} pixels for the model, of ${bitmap.width} × ${bitmap.height}`;
 }
 
 export function setBusy(busy: boolean): void {
@@ -51,7 +61,8 @@ export function startPictures(): void {
   opacity.addEventListener('input', setOpacity);
   setOpacity();
   for (const input of document.querySelectorAll<HTMLInputElement>('input[name="upscale"]')) {
-    const show = (): void => void (input.checked && pcaCanvas.classList.toggle('crisp', input.value === 'crisp'));
+    const show = (): void =>
+      void (input.checked && pcaCanvas.classList.toggle('crisp', input.value === 'crisp'));
     input.addEventListener('change', show);
     show();
   }
@@ -68,7 +79,10 @@ function markPatch(frame: HTMLElement, clientX: number, clientY: number): void {
   // The picture is as large as fits into the square, in the middle of it.
   const patch = side / Math.max(rows, cols);
   const [marginX, marginY] = [(side - cols * patch) / 2, (side - rows * patch) / 2];
-  const [col, row] = [Math.floor((clientX - left - marginX) / patch), Math.floor((clientY - top - marginY) / patch)];
+  const [col, row] = [
+    Math.floor((clientX - left - marginX) / patch),
+    Math.floor((clientY - top - marginY) / patch),
+  ];
   const inside = !pcaCanvas.hidden && col >= 0 && row >= 0 && col < cols && row < rows;
   for (const mark of document.querySelectorAll<HTMLElement>('.patch')) {
     mark.hidden = !inside;
@@ -92,6 +106,9 @@ export async function toPng(): Promise<Blob> {
   context.imageSmoothingEnabled = !isCrisp();
   context.drawImage(pcaCanvas, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The browser made no PNG of the canvas.'))), 'image/png');
+    canvas.toBlob(
+      (blob) => (blob ? resolve(blob) : reject(new Error('The browser made no PNG of the canvas.'))),
+      'image/png',
+    );
   });
 }

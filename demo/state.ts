@@ -32,7 +32,12 @@ export interface Loaded<Model = DINOv2> {
   readonly loadMs: number;
 }
 
-export const firstChoice: ModelChoice = { size: 'small', registers: false, weights: 'synthetic', dtype: 'fp32' };
+export const firstChoice: ModelChoice = {
+  size: 'small',
+  registers: false,
+  weights: 'synthetic',
+  dtype: 'fp32',
+};
 
 const letters: Readonly<Record<Size, string>> = { small: 'S', base: 'B', large: 'L' };
 /** Bytes of model.safetensors on the hub, to three digits. */
@@ -41,10 +46,13 @@ const hubBytes: Readonly<Record<Size, number>> = { small: 88.2e6, base: 346e6, l
 export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
   a.weights === b.weights &&
   a.dtype === b.dtype &&
-  (a.weights === 'file' ? a.file === b.file && a.config === b.config : a.size === b.size && a.registers === b.registers);
+  (a.weights === 'file'
+    ? a.file === b.file && a.config === b.config
+    : a.size === b.size && a.registers === b.registers);
 
 /** The id on the Hugging Face hub. */
-export const hubId = ({ size, registers }: ModelChoice): string => `facebook/dinov2-${registers ? 'with-registers-' : ''}${size}`;
+export const hubId = ({ size, registers }: ModelChoice): string =>
+  `facebook/dinov2-${registers ? 'with-registers-' : ''}${size}`;
 
 export const downloadBytes = ({ size }: ModelChoice): number => hubBytes[size];
 

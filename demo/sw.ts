@@ -1,7 +1,7 @@
 /**
- * The service worker of both pages: with the network off they are there as they were built. It keeps the files of one build, and nothing else: weights are
- * kept by the library, photographs by nobody. The build (vite.config.ts) makes a file of its own of it, and puts the version and the list of files
- * in front.
+ * The service worker of both pages: with the network off they are there as they were built. It keeps the
+ * files of one build, and nothing else: weights are kept by the library, photographs by nobody. The build
+ * (vite.config.ts) makes a file of its own of it, and puts the version and the list of files in front.
  */
 interface Extendable extends Event {
   waitUntil(task: Promise<unknown>): void;
@@ -63,16 +63,19 @@ async function answer(request: Request): Promise<Response> {
 }
 
 async function activate(): Promise<void> {
-  for (const old of await caches.keys()) if (old.startsWith(PREFIX) && old !== cacheName) await caches.delete(old);
+  for (const old of await caches.keys())
+    if (old.startsWith(PREFIX) && old !== cacheName) await caches.delete(old);
   await scope.clients.claim();
 }
 
 scope.addEventListener('install', (event) => event.waitUntil(install()));
 scope.addEventListener('activate', (event) => event.waitUntil(activate()));
 scope.addEventListener('fetch', (event) => {
-  if (event.request.method === 'GET' && urls.has(fileOf(event.request))) event.respondWith(answer(event.request));
+  if (event.request.method === 'GET' && urls.has(fileOf(event.request)))
+    event.respondWith(answer(event.request));
 });
-// A new version waits until the visitor asks for it, or until no page is open: two versions never share a page.
+// A new version waits until the visitor asks for it, or until no page is open: two versions never share a
+// page.
 scope.addEventListener('message', ({ data }) => void (data === 'take over' && scope.skipWaiting()));
 
 export {};

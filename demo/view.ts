@@ -16,7 +16,10 @@ export function showLoading(choice: ModelChoice): void {
   untrained.hidden = true;
   loading.hidden = false;
   bar.removeAttribute('value');
-  setText('loading-what', `Loading ${modelName(choice)}${choice.weights === 'file' ? '' : `, ${choice.weights === 'hub' ? 'trained' : 'synthetic'}`}`);
+  setText(
+    'loading-what',
+    `Loading ${modelName(choice)}${choice.weights === 'file' ? '' : `, ${choice.weights === 'hub' ? 'trained' : 'synthetic'}`}`,
+  );
   setText('loading-bytes', '');
 }
 
@@ -24,7 +27,12 @@ export function showProgress({ loadedBytes, totalBytes, loadedTensors, totalTens
   if (totalBytes) bar.value = loadedBytes / totalBytes;
   else if (totalTensors) bar.value = loadedTensors / totalTensors;
   const tensors = totalTensors ? `, ${loadedTensors} of ${totalTensors} tensors` : '';
-  setText('loading-bytes', totalBytes ? `${megabytes(loadedBytes)} of ${megabytes(totalBytes)}` : `${megabytes(loadedBytes)}${tensors}`);
+  setText(
+    'loading-bytes',
+    totalBytes
+      ? `${megabytes(loadedBytes)} of ${megabytes(totalBytes)}`
+      : `${megabytes(loadedBytes)}${tensors}`,
+  );
 }
 
 /** After a load, and after one that failed. */
@@ -36,8 +44,14 @@ export function hideLoading(loaded: Pick<Loaded, 'choice'> | undefined): void {
 
 export function showModel({ model, choice, loadMs }: Loaded): void {
   const { embedDim, depth, numHeads } = model.config;
-  setText('running', `${choice.weights === 'file' ? 'From the file' : modelName(choice)}: ${millions(model.parameterCount)} parameters, ${depth} blocks, ${numHeads} heads, ${embedDim} wide`);
-  setText('running-weights', `${weightsName(choice)}; ${choice.dtype === 'fp32' ? 'float32' : 'float16'} on the GPU`);
+  setText(
+    'running',
+    `${choice.weights === 'file' ? 'From the file' : modelName(choice)}: ${millions(model.parameterCount)} parameters, ${depth} blocks, ${numHeads} heads, ${embedDim} wide`,
+  );
+  setText(
+    'running-weights',
+    `${weightsName(choice)}; ${choice.dtype === 'fp32' ? 'float32' : 'float16'} on the GPU`,
+  );
   setText('load-time', duration(loadMs));
 }
 
@@ -49,7 +63,8 @@ export function showUnsupported({ reason, code }: Support): void {
 }
 
 export function showAdapter({ vendor, architecture, description, software }: DINOv2['adapter']): void {
-  const name = description || [vendor, architecture].filter((part) => part !== '').join(' ') || 'one without a name';
+  const name =
+    description || [vendor, architecture].filter((part) => part !== '').join(' ') || 'one without a name';
   setText('adapter', software ? `${name} (software)` : name);
   byId('slow', HTMLElement).hidden = !software;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Unpacks Mesa 25's software Vulkan driver (lavapipe) into FOLDER and prints the driver's file, for TEST_ADAPTER. Debian 12 and apt; as root.
-# It has shader-f16, which SwiftShader lacks; Debian 12's own lavapipe (Mesa 22.3) is refused by Dawn.
+# Unpacks Mesa 25's software Vulkan driver (lavapipe) into FOLDER and prints the driver's file, for
+# TEST_ADAPTER. Debian 12 and apt; as root. It has shader-f16, which SwiftShader lacks; Debian 12's own
+# lavapipe (Mesa 22.3) is refused by Dawn.
 #
 #   export TEST_ADAPTER=$(scripts/get-lavapipe.sh FOLDER) LD_LIBRARY_PATH=FOLDER/root/usr/lib/x86_64-linux-gnu
 set -euo pipefail

@@ -1,4 +1,5 @@
-// Finds (or unpacks) a Chromium with WebGPU and a software Vulkan for dawn.node. No apt, no download: @sparticuz/chromium carries both.
+// Finds (or unpacks) a Chromium with WebGPU and a software Vulkan for dawn.node. No apt, no download:
+// @sparticuz/chromium carries both.
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +9,9 @@ const cache = join(root, 'node_modules', '.cache', 'chromium');
 
 async function unpack() {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new Error(`The browser that comes along runs on Linux x64, and this is ${process.platform} ${process.arch}: install Chrome, or set CHROMIUM_PATH.`);
+    throw new Error(
+      `The browser that comes along runs on Linux x64, and this is ${process.platform} ${process.arch}: install Chrome, or set CHROMIUM_PATH.`,
+    );
   }
   mkdirSync(cache, { recursive: true });
   const { TMPDIR, AWS_EXECUTION_ENV } = process.env;
@@ -25,7 +28,10 @@ async function unpack() {
   }
 }
 
-/** Path of a Chromium: $CHROMIUM_PATH, then the system's, then Playwright's, then the one inside @sparticuz/chromium. */
+/**
+ * Path of a Chromium: $CHROMIUM_PATH, then the system's, then Playwright's, then the one inside
+ * @sparticuz/chromium.
+ */
 export async function chromiumPath() {
   const { CHROMIUM_PATH } = process.env;
   if (CHROMIUM_PATH === 'npm') return unpack();
@@ -37,18 +43,26 @@ export async function chromiumPath() {
 
 /** Folder with libvulkan.so.1 + vk_swiftshader_icd.json next to a Chromium. */
 export function vulkanFolder(chromium) {
-  return ['/usr/lib/chromium', dirname(chromium), '/opt/google/chrome', cache].find((dir) => existsSync(join(dir, 'vk_swiftshader_icd.json')));
+  return ['/usr/lib/chromium', dirname(chromium), '/opt/google/chrome', cache].find((dir) =>
+    existsSync(join(dir, 'vk_swiftshader_icd.json')),
+  );
 }
 
-/** Makes dawn.node use one Vulkan driver (its ICD file) and, where the system has none, one loader. Call before `create()` of the webgpu package. */
+/**
+ * Makes dawn.node use one Vulkan driver (its ICD file) and, where the system has none, one loader. Call
+ * before `create()` of the webgpu package.
+ */
 export function useVulkanDriver(icd, loader) {
   process.env.VK_DRIVER_FILES = icd;
   if (!loader) return;
-  const RTLD_NOW = 2, RTLD_GLOBAL = 0x100, RTLD_NODELETE = 0x1000;
+  const RTLD_NOW = 2,
+    RTLD_GLOBAL = 0x100,
+    RTLD_NODELETE = 0x1000;
   try {
     process.dlopen({ exports: {} }, loader, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
   } catch {
-    // Node refuses a library which is not an addon after it was loaded; RTLD_NODELETE keeps it, so Dawn finds it by its soname.
+    // Node refuses a library which is not an addon after it was loaded; RTLD_NODELETE keeps it, so Dawn finds
+    // it by its soname.
   }
 }
 
@@ -58,9 +72,10 @@ export function useSwiftShader(folder) {
 }
 
 /**
- * While anything is under way dawn.node asks for it again with every turn of the event loop, and keeps a core busy with that, which a software driver's
- * compiler needs. The first questions of a wait are asked at once, for what takes microseconds; those after them once in a millisecond. Dawn's callbacks are
- * the ones that are no JavaScript.
+ * While anything is under way dawn.node asks for it again with every turn of the event loop, and keeps a core
+ * busy with that, which a software driver's compiler needs. The first questions of a wait are asked at once,
+ * for what takes microseconds; those after them once in a millisecond. Dawn's callbacks are the ones that are
+ * no JavaScript.
  */
 export function pollLessOften() {
   const AT_ONCE = 50;
@@ -68,7 +83,8 @@ export function pollLessOften() {
   let polling = false;
   let polls = 0;
   const patient = (callback, ...args) => {
-    if (!/\[native code\]/.test(Function.prototype.toString.call(callback))) return immediate(callback, ...args);
+    if (!/\[native code\]/.test(Function.prototype.toString.call(callback)))
+      return immediate(callback, ...args);
     polls = polling ? polls + 1 : 0;
     const poll = () => {
       polling = true;

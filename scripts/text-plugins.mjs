@@ -1,4 +1,5 @@
-// Vite plugins for what the library imports beside TypeScript, as the tests and benchmarks want it: the builds that are published strip the shaders' comments instead.
+// Vite plugins for what the library imports beside TypeScript, as the tests and benchmarks want it: the
+// builds that are published strip the shaders' comments instead.
 import { readFile } from 'node:fs/promises';
 import wabt from 'wabt';
 
@@ -8,7 +9,8 @@ export const plainShaders = {
   /** @type {'pre'} */
   enforce: 'pre',
   /** @param {string} id */
-  load: async (id) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined),
+  load: async (id) =>
+    id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined,
 };
 
 /** WebAssembly's text becomes its binary, in Base64. */

@@ -1,21 +1,24 @@
-// npm run verify -- facebook/dinov2-base
-// Loads real weights from the Hugging Face hub on Dawn in Node, and compares with the numbers that Hugging Face's own tests publish for them. Without
-// a name it does so for every checkpoint that has such numbers. It compiles the sources on the way, so no build is needed.
+// npm run verify -- facebook/dinov2-base Loads real weights from the Hugging Face hub on Dawn in Node, and
+// compares with the numbers that Hugging Face's own tests publish for them. Without a name it does so for
+// every checkpoint that has such numbers. It compiles the sources on the way, so no build is needed.
 //
-//   --base-url URL    a mirror of the hub
-//   --image FILE      a PNG; the default is 000000039769.png of transformers' tests, which is what was published for
-//   --expected FILE   numbers of your own Python for one checkpoint, such as one that you fine-tuned: a JSON object with
-//                       last_hidden_state   the first channels of the first tokens of the image, as `hidden[0, :4, :8].tolist()` gives them
-//                       label               the likeliest class, for checkpoints with a classifier; one of the two must be there
-//                       atol, rtol          how far a number may be away: atol + rtol * |expected|; 1e-4 and 1e-5 by default
-//                       posEmbed            'plain', 'antialias' or 'offset', where it is not the checkpoint's own (LoadOptions)
-//                       pixels              how the image was turned and resized (PixelOptions). The default is { "orientation": "ignore", "resize": "crop" },
-//                                           as Image.open and BitImageProcessor do it; "respect" is for numbers of an image that load_image has read
+//   --base-url URL a mirror of the hub --image FILE a PNG; the default is 000000039769.png of transformers'
+//   tests, which is what was published for --expected FILE numbers of your own Python for one checkpoint,
+//   such as one that you fine-tuned: a JSON object with
+//                       last_hidden_state the first channels of the first tokens of the image, as `hidden[0,
+//                       :4, :8].tolist()` gives them label the likeliest class, for checkpoints with a
+//                       classifier; one of the two must be there atol, rtol how far a number may be away:
+//                       atol + rtol * |expected|; 1e-4 and 1e-5 by default posEmbed 'plain', 'antialias' or
+//                       'offset', where it is not the checkpoint's own (LoadOptions) pixels how the image was
+//                       turned and resized (PixelOptions). The default is { "orientation": "ignore",
+//                       "resize": "crop" },
+//                                           as Image.open and BitImageProcessor do it; "respect" is for
+//                                           numbers of an image that load_image has read
 //                       source              where the numbers come from, for the table
 //                     scripts/make-fixtures/make_verify.py writes such a file.
 //
-// Exit code 0: all that was asked for holds. 1: something differs. 2: something could not be compared (no network, no GPU, nothing published, no
-// numbers that can be read), and nothing differs.
+// Exit code 0: all that was asked for holds. 1: something differs. 2: something could not be compared (no
+// network, no GPU, nothing published, no numbers that can be read), and nothing differs.
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -24,23 +27,36 @@ import { chromiumPath, pollLessOften, useSwiftShader, vulkanFolder } from './sof
 import { plainShaders, webAssembly } from './text-plugins.mjs';
 
 /** The cats of COCO val2017, 640 × 480. */
-const IMAGE = 'https://raw.githubusercontent.com/huggingface/transformers/v4.35.2/tests/fixtures/tests_samples/COCO/000000039769.png';
+const IMAGE =
+  'https://raw.githubusercontent.com/huggingface/transformers/v4.35.2/tests/fixtures/tests_samples/COCO/000000039769.png';
 
-/** In the form of a file for --expected; `last_hidden_state` is compared as torch.testing.assert_close does. */
+/**
+ * In the form of a file for --expected; `last_hidden_state` is compared as torch.testing.assert_close does.
+ */
 const PUBLISHED = {
   'facebook/dinov2-base': {
     source: 'transformers 4.35.2, tests/models/dinov2/test_modeling_dinov2.py',
-    last_hidden_state: [[-2.1747, -0.4729, 1.0936], [-3.278, -0.8269, -0.921], [-2.9129, 1.1284, -0.7306]],
+    last_hidden_state: [
+      [-2.1747, -0.4729, 1.0936],
+      [-3.278, -0.8269, -0.921],
+      [-2.9129, 1.1284, -0.7306],
+    ],
     atol: 1e-4,
     rtol: 1e-5,
-    // That version interpolated positions as facebookresearch does; later ones do not (and publish the same numbers still).
+    // That version interpolated positions as facebookresearch does; later ones do not (and publish the same
+    // numbers still).
     posEmbed: 'offset',
   },
   'facebook/dinov2-with-registers-base': {
     source: 'transformers 04d4145, tests/models/dinov2_with_registers/test_modeling_dinov2_with_registers.py',
-    last_hidden_state: [[-0.4638, -1.4563, -0.0289], [-1.4736, -0.8866, 0.3005], [0.072, -0.2406, -1.5943]],
-    // Published for the pixels of torchvision's resize, the default by then, of which one byte in some hundred differs from Pillow's. A wrong
-    // convention of positions, or any other mistake of the model, makes tenths.
+    last_hidden_state: [
+      [-0.4638, -1.4563, -0.0289],
+      [-1.4736, -0.8866, 0.3005],
+      [0.072, -0.2406, -1.5943],
+    ],
+    // Published for the pixels of torchvision's resize, the default by then, of which one byte in some
+    // hundred differs from Pillow's. A wrong convention of positions, or any other mistake of the model,
+    // makes tenths.
     atol: 5e-3,
     rtol: 0,
     posEmbed: 'antialias',
@@ -51,7 +67,10 @@ const PUBLISHED = {
   },
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { 'base-url': { type: 'string' }, image: { type: 'string' }, expected: { type: 'string' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { 'base-url': { type: 'string' }, image: { type: 'string' }, expected: { type: 'string' } },
+});
 const ids = positionals.length > 0 ? positionals : Object.keys(PUBLISHED);
 const baseUrl = values['base-url'];
 
@@ -69,10 +88,13 @@ async function readImage() {
     } else {
       bytes = await readFile(from);
     }
-    if (bytes.subarray(1, 4).toString('latin1') !== 'PNG') throw new Error('it is no PNG, the one format that is decoded without a browser');
+    if (bytes.subarray(1, 4).toString('latin1') !== 'PNG')
+      throw new Error('it is no PNG, the one format that is decoded without a browser');
     return new Blob([bytes]);
   } catch (error) {
-    throw new CouldNotRun(`the image ${from} is not to be had: ${[error.message, error.cause?.message].filter(Boolean).join(', ')}`);
+    throw new CouldNotRun(
+      `the image ${from} is not to be had: ${[error.message, error.cause?.message].filter(Boolean).join(', ')}`,
+    );
   }
 }
 
@@ -80,7 +102,10 @@ async function readImage() {
 async function readExpected() {
   const file = values.expected;
   if (file === undefined) return PUBLISHED;
-  if (ids.length !== 1 || positionals.length !== 1) throw new CouldNotRun(`--expected ${file} is for one checkpoint: name it, as in npm run verify -- --expected ${file} owner/name`);
+  if (ids.length !== 1 || positionals.length !== 1)
+    throw new CouldNotRun(
+      `--expected ${file} is for one checkpoint: name it, as in npm run verify -- --expected ${file} owner/name`,
+    );
   let given;
   try {
     given = JSON.parse(await readFile(file, 'utf8'));
@@ -89,12 +114,23 @@ async function readExpected() {
   }
   const { last_hidden_state: tokens, label, atol = 1e-4, rtol = 1e-5, source = file, ...rest } = given ?? {};
   const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
-  const areTokens = (rows) => Array.isArray(rows) && rows.length > 0 && rows.every((row) => Array.isArray(row) && row.length > 0 && row.every(isNumber));
-  if (tokens === undefined && label === undefined) throw new CouldNotRun(`${file} holds nothing to compare: expected last_hidden_state or label`);
-  if (tokens !== undefined && !areTokens(tokens)) throw new CouldNotRun(`last_hidden_state in ${file}: expected a list of tokens, each a list of finite numbers (hidden[0, :4, :8].tolist())`);
-  if (!isNumber(atol) || !isNumber(rtol) || atol < 0 || rtol < 0) throw new CouldNotRun(`atol and rtol in ${file}: expected numbers from 0, found ${atol} and ${rtol}`);
+  const areTokens = (rows) =>
+    Array.isArray(rows) &&
+    rows.length > 0 &&
+    rows.every((row) => Array.isArray(row) && row.length > 0 && row.every(isNumber));
+  if (tokens === undefined && label === undefined)
+    throw new CouldNotRun(`${file} holds nothing to compare: expected last_hidden_state or label`);
+  if (tokens !== undefined && !areTokens(tokens))
+    throw new CouldNotRun(
+      `last_hidden_state in ${file}: expected a list of tokens, each a list of finite numbers (hidden[0, :4, :8].tolist())`,
+    );
+  if (!isNumber(atol) || !isNumber(rtol) || atol < 0 || rtol < 0)
+    throw new CouldNotRun(`atol and rtol in ${file}: expected numbers from 0, found ${atol} and ${rtol}`);
   const unknown = Object.keys(rest).filter((name) => name !== 'posEmbed' && name !== 'pixels');
-  if (unknown.length > 0) throw new CouldNotRun(`${file}: expected last_hidden_state, label, atol, rtol, posEmbed, pixels and source, found ${unknown.join(', ')}`);
+  if (unknown.length > 0)
+    throw new CouldNotRun(
+      `${file}: expected last_hidden_state, label, atol, rtol, posEmbed, pixels and source, found ${unknown.join(', ')}`,
+    );
   return { [ids[0]]: { ...rest, last_hidden_state: tokens, label, atol, rtol, source } };
 }
 
@@ -133,25 +169,40 @@ function libraryServer() {
 
 /** One checkpoint: lines of a table, [what, expected, found, distance, holds]. */
 async function verify({ DINOv2 }, id, wanted, image) {
-  if (!wanted) throw new CouldNotRun(`nothing is published for it; there are numbers for ${Object.keys(PUBLISHED).join(', ')}. For others give --expected FILE`);
+  if (!wanted)
+    throw new CouldNotRun(
+      `nothing is published for it; there are numbers for ${Object.keys(PUBLISHED).join(', ')}. For others give --expected FILE`,
+    );
   const { last_hidden_state: tokens = [], label, atol, rtol, posEmbed, pixels } = wanted;
   let shown = 0;
   const onProgress = ({ loadedBytes, totalBytes }) => {
     if (loadedBytes - shown < 2e7) return;
     shown = loadedBytes;
-    process.stderr.write(`  ${id}: ${(loadedBytes / 1e6).toFixed(0)}${totalBytes ? ` of ${(totalBytes / 1e6).toFixed(0)}` : ''} MB\r`);
+    process.stderr.write(
+      `  ${id}: ${(loadedBytes / 1e6).toFixed(0)}${totalBytes ? ` of ${(totalBytes / 1e6).toFixed(0)}` : ''} MB\r`,
+    );
   };
   const model = await DINOv2.fromPretrained(id, { baseUrl, posEmbed, onProgress }).catch((error) => {
-    throw error.name === 'SourceError' ? new CouldNotRun(`its files did not arrive: ${error.message}`) : error;
+    throw error.name === 'SourceError'
+      ? new CouldNotRun(`its files did not arrive: ${error.message}`)
+      : error;
   });
   try {
     const { vendor, architecture, description } = model.adapter;
-    console.log(`\n${id}, on ${[vendor, architecture, description].filter(Boolean).join(' ')}\n  against ${wanted.source}`);
+    console.log(
+      `\n${id}, on ${[vendor, architecture, description].filter(Boolean).join(' ')}\n  against ${wanted.source}`,
+    );
     const rows = [];
     if (label !== undefined) {
       if (!model.classifier) throw new Error('the checkpoint has no classifier that is understood');
       const [best] = await model.classifier.classify(image, { ...pixels, topK: 1 });
-      rows.push(['likeliest class', label, best.label, `score ${best.score.toFixed(3)}`, best.label === label]);
+      rows.push([
+        'likeliest class',
+        label,
+        best.label,
+        `score ${best.score.toFixed(3)}`,
+        best.label === label,
+      ]);
     }
     if (tokens.length === 0) return rows;
     const features = await model.features(image, pixels);
@@ -159,13 +210,22 @@ async function verify({ DINOv2 }, id, wanted, image) {
     const { numTokens, embedDim } = features;
     features.dispose();
     const widest = Math.max(...tokens.map((token) => token.length));
-    if (tokens.length > numTokens || widest > embedDim) throw new Error(`last_hidden_state: expected at most ${numTokens} tokens of ${embedDim} channels, which is what this image gives, found ${tokens.length} of ${widest}`);
+    if (tokens.length > numTokens || widest > embedDim)
+      throw new Error(
+        `last_hidden_state: expected at most ${numTokens} tokens of ${embedDim} channels, which is what this image gives, found ${tokens.length} of ${widest}`,
+      );
     for (const [row, token] of tokens.entries()) {
       for (const [column, expected] of token.entries()) {
         const found = hidden[row * embedDim + column];
         const distance = Math.abs(found - expected);
         const bound = atol + rtol * Math.abs(expected);
-        rows.push([`last_hidden_state[0, ${row}, ${column}]`, expected.toFixed(4), found.toFixed(4), `${distance.toExponential(1)} of ${bound.toExponential(1)}`, distance <= bound]);
+        rows.push([
+          `last_hidden_state[0, ${row}, ${column}]`,
+          expected.toFixed(4),
+          found.toFixed(4),
+          `${distance.toExponential(1)} of ${bound.toExponential(1)}`,
+          distance <= bound,
+        ]);
       }
     }
     return rows;
@@ -185,7 +245,10 @@ try {
   for (const id of ids) {
     try {
       const rows = await verify(library, id, expected[id], image);
-      for (const [what, expected, found, distance, holds] of rows) console.log(`  ${what.padEnd(26)} ${expected.padStart(18)} ${found.padStart(18)}   ${distance.padEnd(20)} ${holds ? 'holds' : 'DIFFERS'}`);
+      for (const [what, expected, found, distance, holds] of rows)
+        console.log(
+          `  ${what.padEnd(26)} ${expected.padStart(18)} ${found.padStart(18)}   ${distance.padEnd(20)} ${holds ? 'holds' : 'DIFFERS'}`,
+        );
       outcomes.push([id, rows.length > 0 && rows.every(([, , , , holds]) => holds) ? 'holds' : 'DIFFERS']);
     } catch (error) {
       const could = !(error instanceof CouldNotRun);
@@ -201,4 +264,10 @@ try {
   await server?.close();
 }
 console.log(`\n${outcomes.map(([id, outcome]) => `${outcome.padEnd(14)} ${id}`).join('\n')}`);
-process.exit(outcomes.some(([, outcome]) => outcome === 'DIFFERS') ? 1 : outcomes.every(([, outcome]) => outcome === 'holds') ? 0 : 2);
+process.exit(
+  outcomes.some(([, outcome]) => outcome === 'DIFFERS')
+    ? 1
+    : outcomes.every(([, outcome]) => outcome === 'holds')
+      ? 0
+      : 2,
+);

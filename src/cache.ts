@@ -18,10 +18,14 @@ export interface CachedModel {
 }
 
 /**
- * Runs `task` while nobody else, in this page or another, works on the entry: two pages that load one model download it once. Ends with the
- * page, however that ends.
+ * Runs `task` while nobody else, in this page or another, works on the entry: two pages that load one model
+ * download it once. Ends with the page, however that ends.
  */
-export async function exclusively<T>(key: string, signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
+export async function exclusively<T>(
+  key: string,
+  signal: AbortSignal | undefined,
+  task: () => Promise<T>,
+): Promise<T> {
   const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
   if (!locks) return task();
   let begun = false;
@@ -48,18 +52,30 @@ export async function listCached(): Promise<CachedModel[]> {
   for (const store of await stores()) {
     for (const key of await store.keys()) {
       const known = await readPlan(await store.folder(key));
-      if (known) found.push({ id: known.plan.id, url: known.plan.folder, dtype: known.plan.dtype, bytes: known.plan.packedBytes, complete: known.complete, store: store.kind });
+      if (known)
+        found.push({
+          id: known.plan.id,
+          url: known.plan.folder,
+          dtype: known.plan.dtype,
+          bytes: known.plan.packedBytes,
+          complete: known.complete,
+          store: store.kind,
+        });
     }
   }
   return found;
 }
 
-/** By what `fromPretrained` was told, or by the folder that it stands for: several may have loaded the one entry. */
+/**
+ * By what `fromPretrained` was told, or by the folder that it stands for: several may have loaded the one
+ * entry.
+ */
 const belongs = (plan: CachePlan | undefined, id: string): boolean => plan?.id === id || plan?.folder === id;
 
 /**
- * Frees what is kept of the model with this id (or `url`, as `listCached` gives it), in every element type; of all models, and whatever else is there,
- * without an id. Waits for loads of it that are under way. Resolves to how many.
+ * Frees what is kept of the model with this id (or `url`, as `listCached` gives it), in every element type;
+ * of all models, and whatever else is there, without an id. Waits for loads of it that are under way.
+ * Resolves to how many.
  */
 export async function removeCached(id?: string): Promise<number> {
   let removed = 0;
@@ -76,8 +92,9 @@ export async function removeCached(id?: string): Promise<number> {
 }
 
 /**
- * Asks the server of a kept model whether it has another version by now: for one byte of each file, and for config.json. Nothing is loaded or removed;
- * where it is `changed`, `removeCached(id)` makes the next load fetch it (or load with `revalidate`, which does both).
+ * Asks the server of a kept model whether it has another version by now: for one byte of each file, and for
+ * config.json. Nothing is loaded or removed; where it is `changed`, `removeCached(id)` makes the next load
+ * fetch it (or load with `revalidate`, which does both).
  * @param id as `fromPretrained` was told, or the folder's URL; all that is kept under it is asked for
  * @returns `unknown` where nothing is kept, or where the server says nothing that tells versions apart
  * @throws SourceError if the server cannot be asked; the signal's reason

@@ -23,7 +23,20 @@ import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
-import type { EmbedAllOptions, EmbedOptions, FeatureGroup, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions, TuneOptions, TuningReport } from './options.js';
+import type {
+  EmbedAllOptions,
+  EmbedOptions,
+  FeatureGroup,
+  FeatureOptions,
+  ForwardOptions,
+  LoadOptions,
+  LoadReport,
+  ModelFiles,
+  PixelSize,
+  PretrainedOptions,
+  TuneOptions,
+  TuningReport,
+} from './options.js';
 import { ImageClassifier } from './tasks/classifier.js';
 import { embedInBatches, type Embedded } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
@@ -36,7 +49,10 @@ export class DINOv2 {
   readonly dtypeReason: string;
   /** How the weights came: from the network or the cache, and what is kept. */
   readonly loaded: LoadReport;
-  /** The checkpoint's own classifier (Hugging Face's `Dinov2ForImageClassification`, or a `linear_head`), where it has one. */
+  /**
+   * The checkpoint's own classifier (Hugging Face's `Dinov2ForImageClassification`, or a `linear_head`),
+   * where it has one.
+   */
   readonly classifier: ImageClassifier | undefined;
   readonly #gpu: Gpu;
   readonly #weights: Weights;
@@ -57,36 +73,66 @@ export class DINOv2 {
   }
 
   /**
-   * Loads a checkpoint by its id on the Hugging Face hub (`facebook/dinov2-small`), or from a folder's URL that holds config.json and
-   * model.safetensors, or model.safetensors.index.json and the files that it names; in Node also from a folder of the machine (`./folder`). Weights go
-   * to the GPU as they arrive; in browsers they are kept, see `cache`.
+   * Loads a checkpoint by its id on the Hugging Face hub (`facebook/dinov2-small`), or from a folder's URL
+   * that holds config.json and model.safetensors, or model.safetensors.index.json and the files that it
+   * names; in Node also from a folder of the machine (`./folder`). Weights go to the GPU as they arrive; in
+   * browsers they are kept, see `cache`.
    * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
    */
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
     return new DINOv2(await loadModel(pretrained(id, options), options));
   }
 
-  /** Loads a checkpoint from files: a dropped `File`, a `FileSystemFileHandle`, bytes, a stream, a URL; in Node a path. Errors as `fromPretrained`. */
+  /**
+   * Loads a checkpoint from files: a dropped `File`, a `FileSystemFileHandle`, bytes, a stream, a URL; in
+   * Node a path. Errors as `fromPretrained`.
+   */
   static async fromFiles({ config, weights }: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
     const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
     const { signal } = options;
     const open: CheckpointSource['open'] = async ({ onProgress, reload, whole }) => {
       const given = await readConfig(config, signal);
-      const named = files.map((source, i) => ({ source, name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}` }));
+      const named = files.map((source, i) => ({
+        source,
+        name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}`,
+      }));
       return { ...given, stream: await openCheckpoint(named, { signal, onProgress, reload, whole }) };
     };
-    return new DINOv2(await loadModel({ open, local: !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)) }, options));
+    return new DINOv2(
+      await loadModel(
+        {
+          open,
+          local: !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)),
+        },
+        options,
+      ),
+    );
   }
 
   /**
-   * A model of a published size with weights by formula (test/fixtures/reference/README.md): nothing is downloaded, and it costs what the real one
-   * costs. Its features mean nothing.
+   * A model of a published size with weights by formula (test/fixtures/reference/README.md): nothing is
+   * downloaded, and it costs what the real one costs. Its features mean nothing.
    */
-  static async synthetic(size: ModelSize | DINOv2Config, options: LoadOptions & { readonly registers?: boolean } = {}): Promise<DINOv2> {
-    const config = typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
+  static async synthetic(
+    size: ModelSize | DINOv2Config,
+    options: LoadOptions & { readonly registers?: boolean } = {},
+  ): Promise<DINOv2> {
+    const config =
+      typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
     const { signal } = options;
     const tensors = huggingFaceTensors(parameters(config));
-    return new DINOv2(await loadModel({ open: async ({ onProgress }) => ({ config, stream: syntheticStream(tensors, { signal, onProgress }) }), local: true }, options));
+    return new DINOv2(
+      await loadModel(
+        {
+          open: async ({ onProgress }) => ({
+            config,
+            stream: syntheticStream(tensors, { signal, onProgress }),
+          }),
+          local: true,
+        },
+        options,
+      ),
+    );
   }
 
   /** What the model runs on. */
@@ -104,8 +150,9 @@ export class DINOv2 {
   }
 
   /**
-   * Bytes of the buffers that the library holds on this device: the weights of its models, activations (those of the largest input so far,
-   * until `dispose()`), a table of positions for each of the last eight input sizes, features that are alive. Textures of images on their way are not counted.
+   * Bytes of the buffers that the library holds on this device: the weights of its models, activations (those
+   * of the largest input so far, until `dispose()`), a table of positions for each of the last eight input
+   * sizes, features that are alive. Textures of images on their way are not counted.
    */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;
@@ -115,7 +162,10 @@ export class DINOv2 {
    * Features of one image, or of a batch of images that have one size once they are resized.
    * @throws ImageError if an image cannot be fetched, decoded or used; DeviceError
    */
-  async features(image: ImageSource | readonly ImageSource[], options: FeatureOptions = {}): Promise<Features> {
+  async features(
+    image: ImageSource | readonly ImageSource[],
+    options: FeatureOptions = {},
+  ): Promise<Features> {
     return this.#whileAlive(async () => {
       const made = await this.#preprocessor.batch(isBatch(image) ? image : [image], options);
       try {
@@ -127,16 +177,27 @@ export class DINOv2 {
   }
 
   /**
-   * Features of images that may differ in size, as with `resize: 'fit'`: those of one size share a forward, and have the same bits as if each were
-   * alone. One group a size, in the order of their first images. Dispose of the features of every group. Errors as `features`.
+   * Features of images that may differ in size, as with `resize: 'fit'`: those of one size share a forward,
+   * and have the same bits as if each were alone. One group a size, in the order of their first images.
+   * Dispose of the features of every group. Errors as `features`.
    */
-  async featuresBySize(images: readonly ImageSource[], options: Omit<FeatureOptions, 'maskedPatches'> = {}): Promise<FeatureGroup[]> {
+  async featuresBySize(
+    images: readonly ImageSource[],
+    options: Omit<FeatureOptions, 'maskedPatches'> = {},
+  ): Promise<FeatureGroup[]> {
     return this.#whileAlive(async () => {
       const prepared: ImagePixels[] = [];
       const groups: FeatureGroup[] = [];
       try {
         for (const image of images) prepared.push(await this.#preprocessor.batch([image], options));
-        for (const indices of bySize(prepared)) groups.push({ indices, features: await this.#forwardOf(indices.map((index) => prepared[index]!), options) });
+        for (const indices of bySize(prepared))
+          groups.push({
+            indices,
+            features: await this.#forwardOf(
+              indices.map((index) => prepared[index]!),
+              options,
+            ),
+          });
         return groups;
       } catch (error) {
         for (const { features } of groups) features.dispose();
@@ -148,17 +209,22 @@ export class DINOv2 {
   }
 
   /**
-   * One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of vectors, in its order. With
-   * `resize: 'fit'` they may differ in size: those of one size share a forward, and an image's vector has the same bits as if it were alone.
+   * One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of
+   * vectors, in its order. With `resize: 'fit'` they may differ in size: those of one size share a forward,
+   * and an image's vector has the same bits as if it were alone.
    */
   async embed(image: readonly ImageSource[], options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]>;
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
-  async embed(image: ImageSource | readonly ImageSource[], options: EmbedOptions = {}): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
+  async embed(
+    image: ImageSource | readonly ImageSource[],
+    options: EmbedOptions = {},
+  ): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
     return this.#whileAlive(async () => {
       checkPooling(options.pooling);
       const prepared: ImagePixels[] = [];
       try {
-        for (const source of isBatch(image) ? image : [image]) prepared.push(await this.#preprocessor.batch([source], options));
+        for (const source of isBatch(image) ? image : [image])
+          prepared.push(await this.#preprocessor.batch([source], options));
         const vectors = await this.#embed(prepared, options);
         return isBatch(image) ? vectors : vectors[0]!;
       } finally {
@@ -168,14 +234,23 @@ export class DINOv2 {
   }
 
   /**
-   * Vectors of any number of images, one after the other and in their order; the next images are decoded while the model is at work. An image
-   * that cannot be used gives `{ index, error }` instead of `{ index, embedding }`, and the rest goes on; what is thrown has ended it all.
-   * @throws ImageError INPUT_SHAPE if the options do not fit together; DeviceError; the signal's reason; what the iterable throws
+   * Vectors of any number of images, one after the other and in their order; the next images are decoded
+   * while the model is at work. An image that cannot be used gives `{ index, error }` instead of `{ index,
+   * embedding }`, and the rest goes on; what is thrown has ended it all.
+   * @throws ImageError INPUT_SHAPE if the options do not fit together; DeviceError; the signal's reason; what
+   *   the iterable throws
    */
-  async *embedAll(images: Iterable<ImageSource> | AsyncIterable<ImageSource>, options: EmbedAllOptions = {}): AsyncGenerator<Embedded, void, undefined> {
+  async *embedAll(
+    images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: EmbedAllOptions = {},
+  ): AsyncGenerator<Embedded, void, undefined> {
     this.#alive();
     const { batchSize = 8, signal } = options;
-    if (!Number.isInteger(batchSize) || batchSize < 1) throw new ImageError('INPUT_SHAPE', `batchSize: expected a whole number from 1, found ${String(batchSize)}.`);
+    if (!Number.isInteger(batchSize) || batchSize < 1)
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
+      );
     checkResize(options, this.config.patchSize);
     const steps = {
       prepare: (image: ImageSource) => this.#preprocessor.batch([image], options),
@@ -185,15 +260,19 @@ export class DINOv2 {
     yield* embedInBatches(images, steps, batchSize, signal);
   }
 
-  /** What the model sees of an image, or of a batch: normalised pixels, with the same bits as Hugging Face's BitImageProcessor on Pillow. */
+  /**
+   * What the model sees of an image, or of a batch: normalised pixels, with the same bits as Hugging Face's
+   * BitImageProcessor on Pillow.
+   */
   async pixels(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
     return this.#whileAlive(() => this.#preprocessor.read(isBatch(image) ? image : [image], options));
   }
 
   /**
    * The forward of pixels that are normalised already.
-   * @param pixels float32 (batch, 3, height, width), row-major, each colour (value / 255 - mean) / std. Where a side is no multiple of the
-   *   patch size, the remainder on the right and at the bottom is dropped, as in Hugging Face's model.
+   * @param pixels float32 (batch, 3, height, width), row-major, each colour (value / 255 - mean) / std. Where
+   *   a side is no multiple of the patch size, the remainder on the right and at the bottom is dropped, as in
+   *   Hugging Face's model.
    * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; DeviceError
    */
   async forward(pixels: Float32Array, size: PixelSize, options: ForwardOptions = {}): Promise<Features> {
@@ -201,22 +280,43 @@ export class DINOv2 {
     const { height, width, batch = 1 } = size;
     const grid = gridOf('forward', size, patchSize);
     if (!(pixels instanceof Float32Array)) {
-      throw new ImageError('INPUT_SHAPE', `forward: expected a Float32Array of normalised pixels, found ${Object.prototype.toString.call(pixels)}. Convert it, or hand the image to features().`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `forward: expected a Float32Array of normalised pixels, found ${Object.prototype.toString.call(pixels)}. Convert it, or hand the image to features().`,
+      );
     }
     if (pixels.length !== batch * 3 * height * width) {
-      throw new ImageError('INPUT_SHAPE', `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}. Pixels are (batch, 3, height, width).`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}. Pixels are (batch, 3, height, width).`,
+      );
     }
     const bad = pixels.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw new ImageError('INPUT_NOT_FINITE', `forward: expected finite pixels, found ${pixels[bad]} at index ${bad}. Check the normalisation.`);
-    const cropped = cropToPatches(pixels, batch * 3, height, width, grid.rows * patchSize, grid.cols * patchSize);
-    return this.#forwards.run(grid, options, (buffer) => this.#gpu.device.queue.writeBuffer(buffer, 0, cropped));
+    if (bad >= 0)
+      throw new ImageError(
+        'INPUT_NOT_FINITE',
+        `forward: expected finite pixels, found ${pixels[bad]} at index ${bad}. Check the normalisation.`,
+      );
+    const cropped = cropToPatches(
+      pixels,
+      batch * 3,
+      height,
+      width,
+      grid.rows * patchSize,
+      grid.cols * patchSize,
+    );
+    return this.#forwards.run(grid, options, (buffer) =>
+      this.#gpu.device.queue.writeBuffer(buffer, 0, cropped),
+    );
   }
 
   /**
-   * SHA-256 (hexadecimal) of the configuration, of the parameters that are float32 in every `dtype`, and of a sample of the matrices' values as the
-   * checkpoint has them: the same for one checkpoint in every `dtype` and wherever it came from, and for what `dinov2-webgpu convert` makes of it;
-   * another for one that was trained further, be it by an adapter that was merged into a few matrices. Of each matrix up to 2,048 values are looked at: an
-   * edit of a handful of weights may go unseen. For those who keep what a model made, and must not mix models.
+   * SHA-256 (hexadecimal) of the configuration, of the parameters that are float32 in every `dtype`, and of a
+   * sample of the matrices' values as the checkpoint has them: the same for one checkpoint in every `dtype`
+   * and wherever it came from, and for what `dinov2-webgpu convert` makes of it; another for one that was
+   * trained further, be it by an adapter that was merged into a few matrices. Of each matrix up to 2,048
+   * values are looked at: an edit of a handful of weights may go unseen. For those who keep what a model
+   * made, and must not mix models.
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {
@@ -230,26 +330,37 @@ export class DINOv2 {
         if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may leave the mask's token out
         text(name);
         const bytes = parameterBytes(parameter, 'f32');
-        hash.update(name === 'pos_embed' ? new Uint8Array(this.#weights.posEmbed.buffer) : new Uint8Array(await this.#gpu.read(this.#weights.buffers.get(name)!, 0, bytes)));
+        hash.update(
+          name === 'pos_embed'
+            ? new Uint8Array(this.#weights.posEmbed.buffer)
+            : new Uint8Array(await this.#gpu.read(this.#weights.buffers.get(name)!, 0, bytes)),
+        );
       }
       return hash.digest();
     });
   }
 
-  /** The plan of a forward, one line a dispatch, and the bytes that sharing buffers saves. Default size: 224 × 224, one image. */
+  /**
+   * The plan of a forward, one line a dispatch, and the bytes that sharing buffers saves. Default size: 224 ×
+   * 224, one image.
+   */
   async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {
     const grid = gridOf('describe', size, this.config.patchSize);
     return this.#forwards.describe(grid);
   }
 
   /**
-   * Where the time of a forward of this image, or batch, goes: every kernel's time, GFLOP/s, GB/s and share of what this adapter does at best, which
-   * is measured too. On a GPU it takes about a second, on a processor several forwards. Each dispatch is a `performance.measure` entry as well.
+   * Where the time of a forward of this image, or batch, goes: every kernel's time, GFLOP/s, GB/s and share
+   * of what this adapter does at best, which is measured too. On a GPU it takes about a second, on a
+   * processor several forwards. Each dispatch is a `performance.measure` entry as well.
    * @throws as `features`
    */
   async profile(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Profile> {
     return this.#whileAlive(async () => {
-      const { batch, height, width, buffer } = await this.#preprocessor.batch(isBatch(image) ? image : [image], options);
+      const { batch, height, width, buffer } = await this.#preprocessor.batch(
+        isBatch(image) ? image : [image],
+        options,
+      );
       try {
         const grid = { batch, rows: height / this.config.patchSize, cols: width / this.config.patchSize };
         return await this.#forwards.profile(grid, buffer, options.signal);
@@ -260,19 +371,30 @@ export class DINOv2 {
   }
 
   /**
-   * Chooses the fastest kernels for this model on this adapter, among those that give the same bits, by measuring them: in a second or two on a GPU, at once
-   * where it was done before. On a processor there is nothing to choose. Features stay what they are, bit for bit.
+   * Chooses the fastest kernels for this model on this adapter, among those that give the same bits, by
+   * measuring them: in a second or two on a GPU, at once where it was done before. On a processor there is
+   * nothing to choose. Features stay what they are, bit for bit.
    * @throws ImageError INPUT_SHAPE; DeviceError
    */
-  async tune({ sizesPx = [224, 518], store = defaultStore(), signal }: TuneOptions = {}): Promise<TuningReport> {
+  async tune({
+    sizesPx = [224, 518],
+    store = defaultStore(),
+    signal,
+  }: TuneOptions = {}): Promise<TuningReport> {
     const wrong = sizesPx.find((px) => !Number.isInteger(px) || px < this.config.patchSize);
     if (wrong !== undefined || sizesPx.length === 0) {
-      throw new ImageError('INPUT_SHAPE', `tune: expected sides of images in whole pixels, from ${this.config.patchSize} on, found ${String(wrong ?? 'none')}.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `tune: expected sides of images in whole pixels, from ${this.config.patchSize} on, found ${String(wrong ?? 'none')}.`,
+      );
     }
     return this.#whileAlive(() => this.#forwards.tune(sizesPx, store || undefined, signal));
   }
 
-  /** Frees what the model holds on the GPU. Features that it gave stay valid until they are disposed of themselves. */
+  /**
+   * Frees what the model holds on the GPU. Features that it gave stay valid until they are disposed of
+   * themselves.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -288,10 +410,16 @@ export class DINOv2 {
   }
 
   /** Vectors of images that are on the GPU: a forward for each size among them. */
-  async #embed(images: readonly ImagePixels[], { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]> {
+  async #embed(
+    images: readonly ImagePixels[],
+    { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
+  ): Promise<Float32Array<ArrayBuffer>[]> {
     const vectors: Float32Array<ArrayBuffer>[] = [];
     for (const indices of bySize(images)) {
-      const features = await this.#forwardOf(indices.map((index) => images[index]!), { signal });
+      const features = await this.#forwardOf(
+        indices.map((index) => images[index]!),
+        { signal },
+      );
       try {
         const { batch, numTokens, numRegisterTokens, embedDim } = features;
         const tokens = await features.lastHiddenState();
@@ -310,23 +438,30 @@ export class DINOv2 {
     const { patchSize } = this.config;
     const { height, width } = images[0]!;
     const batch = images.reduce((sum, image) => sum + image.batch, 0);
-    return this.#forwards.run({ batch, rows: height / patchSize, cols: width / patchSize }, options, (pixels) => {
-      const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
-      let to = 0;
-      for (const image of images) {
-        const bytes = image.batch * 3 * height * width * 4;
-        encoder.copyBufferToBuffer(image.buffer, 0, pixels, to, bytes);
-        to += bytes;
-      }
-      this.#gpu.device.queue.submit([encoder.finish()]);
-    });
+    return this.#forwards.run(
+      { batch, rows: height / patchSize, cols: width / patchSize },
+      options,
+      (pixels) => {
+        const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
+        let to = 0;
+        for (const image of images) {
+          const bytes = image.batch * 3 * height * width * 4;
+          encoder.copyBufferToBuffer(image.buffer, 0, pixels, to, bytes);
+          to += bytes;
+        }
+        this.#gpu.device.queue.submit([encoder.finish()]);
+      },
+    );
   }
 
   #alive(): void {
     if (this.#disposed) throw disposed();
   }
 
-  /** Runs what outlasts an await; where the model is disposed of meanwhile, that is the error, whatever fell first. */
+  /**
+   * Runs what outlasts an await; where the model is disposed of meanwhile, that is the error, whatever fell
+   * first.
+   */
   async #whileAlive<T>(task: () => Promise<T>): Promise<T> {
     this.#alive();
     try {
@@ -336,20 +471,26 @@ export class DINOv2 {
       throw error;
     }
   }
-
 }
 
 /** The patches of a batch of images: whole ones, the remainder is dropped. */
 function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
   if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {
-    throw new ImageError('INPUT_SHAPE', `${where}: expected whole numbers of pixels and images from 1, found height ${height}, width ${width}, batch ${batch}.`);
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `${where}: expected whole numbers of pixels and images from 1, found height ${height}, width ${width}, batch ${batch}.`,
+    );
   }
   const grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };
   if (grid.rows >= 1 && grid.cols >= 1) return grid;
-  throw new ImageError('INPUT_SHAPE', `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`);
+  throw new ImageError(
+    'INPUT_SHAPE',
+    `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`,
+  );
 }
 
-const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] => Array.isArray(image);
+const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
+  Array.isArray(image);
 
 /** Pixels of images of one size on the GPU: (batch, 3, height, width). */
 interface ImagePixels {
@@ -369,8 +510,18 @@ function bySize(images: readonly ImagePixels[]): number[][] {
   return [...groups.values()];
 }
 
-/** The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the forward waits for its turn. */
-function cropToPatches(pixels: Float32Array, planes: number, height: number, width: number, rows: number, cols: number): Float32Array<ArrayBuffer> {
+/**
+ * The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the
+ * forward waits for its turn.
+ */
+function cropToPatches(
+  pixels: Float32Array,
+  planes: number,
+  height: number,
+  width: number,
+  rows: number,
+  cols: number,
+): Float32Array<ArrayBuffer> {
   if (rows === height && cols === width) return Float32Array.from(pixels);
   const out = new Float32Array(planes * rows * cols);
   for (let plane = 0; plane < planes; plane++) {

@@ -1,9 +1,12 @@
 /**
- * Every error class and every code. The texts stand where an error is thrown, beside the numbers that they print; their form is
- * `<where>: expected …, found …. <what to do next>.`
+ * Every error class and every code. The texts stand where an error is thrown, beside the numbers that they
+ * print; their form is `<where>: expected …, found …. <what to do next>.`
  */
 
-/** What all errors of this library have in common: a `code` that programs can test, and a message that people can act on. */
+/**
+ * What all errors of this library have in common: a `code` that programs can test, and a message that people
+ * can act on.
+ */
 export class DINOv2Error extends Error {
   /** Of the class, as it is written here: minifiers change the class's own. */
   override readonly name: string = 'DINOv2Error';
@@ -69,7 +72,11 @@ export class SourceError extends DINOv2Error {
   declare readonly code: SourceCode;
   /** Of HTTP, where a server answered with an error. */
   readonly status: number | undefined;
-  constructor(code: SourceCode, message: string, { status, ...options }: ErrorOptions & { readonly status?: number | undefined } = {}) {
+  constructor(
+    code: SourceCode,
+    message: string,
+    { status, ...options }: ErrorOptions & { readonly status?: number | undefined } = {},
+  ) {
     super(code, message, options);
     this.status = status;
   }
@@ -171,10 +178,25 @@ export class IndexError extends DINOv2Error {
   declare readonly code: IndexCode;
   /** Of INDEX_DAMAGED: ids of the items that are lost, as far as they can be told. */
   readonly items: readonly string[];
-  /** Of INDEX_QUOTA: bytes that were to be written, and bytes that the browser says are left (a guess of its). */
+  /**
+   * Of INDEX_QUOTA: bytes that were to be written, and bytes that the browser says are left (a guess of its).
+   */
   readonly need: number | undefined;
   readonly have: number | undefined;
-  constructor(code: IndexCode, message: string, { items = [], need, have, ...options }: ErrorOptions & { readonly items?: readonly string[]; readonly need?: number; readonly have?: number | undefined } = {}) {
+  constructor(
+    code: IndexCode,
+    message: string,
+    {
+      items = [],
+      need,
+      have,
+      ...options
+    }: ErrorOptions & {
+      readonly items?: readonly string[];
+      readonly need?: number;
+      readonly have?: number | undefined;
+    } = {},
+  ) {
     super(code, message, options);
     this.items = items;
     this.need = need;

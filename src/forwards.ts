@@ -1,4 +1,6 @@
-/** The forwards of one model: a program for each input size, buffers that they share, one run after the other. */
+/**
+ * The forwards of one model: a program for each input size, buffers that they share, one run after the other.
+ */
 import { untilAborted } from './checkpoint/chunks.js';
 import { packMatrix } from './checkpoint/packing.js';
 import type { Weights } from './checkpoint/weightMemory.js';
@@ -8,7 +10,15 @@ import type { Target } from './gpu/lowering.js';
 import { profileProgram, type Profile } from './gpu/profiler.js';
 import { Program, SlotPool } from './gpu/program.js';
 import { selfTest } from './gpu/selfTest.js';
-import { isTunable, parseTuning, tune, tuningKey, untuned, type Tuning, type TuningCase } from './gpu/tuner.js';
+import {
+  isTunable,
+  parseTuning,
+  tune,
+  tuningKey,
+  untuned,
+  type Tuning,
+  type TuningCase,
+} from './gpu/tuner.js';
 import type { TuningStore } from './gpu/tuningStore.js';
 import { elementCount, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
@@ -17,7 +27,10 @@ import { interpolatePosEmbed } from './model/posEmbed.js';
 import { buildForward, countTokens, type Forward, type Grid, type Wanted } from './model/vit.js';
 import type { ForwardOptions, TuningReport } from './options.js';
 
-/** Programs that are kept for input sizes seen before. Each holds a table of positions and bind groups; activations are shared. */
+/**
+ * Programs that are kept for input sizes seen before. Each holds a table of positions and bind groups;
+ * activations are shared.
+ */
 const MAX_PROGRAMS = 8;
 
 /** Tokens of an image at most: one workgroup each along an axis of a dispatch. */
@@ -42,19 +55,32 @@ export class Forwards {
     this.#pool = new SlotPool(gpu);
   }
 
-  /** One forward: `fill` brings the pixels into their buffer, (batch, 3, rows · patchSize, cols · patchSize). */
-  run(grid: Grid, { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions, fill: (pixels: GPUBuffer) => void | Promise<void>): Promise<Features> {
+  /**
+   * One forward: `fill` brings the pixels into their buffer, (batch, 3, rows · patchSize, cols · patchSize).
+   */
+  run(
+    grid: Grid,
+    { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions,
+    fill: (pixels: GPUBuffer) => void | Promise<void>,
+  ): Promise<Features> {
     const { depth, embedDim, layerNormEps: eps } = this.#config;
     checkLayers('layers', layers, depth);
     checkLayers('attentions', attentions, depth - 1);
     const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
     const numTokens = countTokens(this.#config, grid);
     if (numTokens > MAX_TOKENS) {
-      throw new DeviceError('DEVICE_LIMIT', `An image of ${grid.rows} × ${grid.cols} patches: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`);
+      throw new DeviceError(
+        'DEVICE_LIMIT',
+        `An image of ${grid.rows} × ${grid.cols} patches: expected at most ${MAX_TOKENS} tokens, found ${numTokens}. Use a smaller image.`,
+      );
     }
     return this.#exclusive(async () => {
       signal?.throwIfAborted();
-      const { program, forward } = await this.#programFor(grid, { layers, attentions, masked: mask !== undefined });
+      const { program, forward } = await this.#programFor(grid, {
+        layers,
+        attentions,
+        masked: mask !== undefined,
+      });
       await fill(this.#pool.get('pixels')!);
       signal?.throwIfAborted();
       if (mask) this.#gpu.device.queue.writeBuffer(this.#pool.get('mask')!, 0, mask);
@@ -67,13 +93,26 @@ export class Forwards {
       };
       try {
         const { buffers, norm } = await this.#gpu.allocating(() => ({
-          buffers: new Map(forward.graph.outputs.map((output) => [output, make(`features ${output.name}`, elementCount(output.shape) * 4)])),
+          buffers: new Map(
+            forward.graph.outputs.map((output) => [
+              output,
+              make(`features ${output.name}`, elementCount(output.shape) * 4),
+            ]),
+          ),
           // The features outlive the model, so they have the norm's parameters of their own.
-          norm: forward.hiddenStates.size > 0 ? { weight: make('features norm.weight', embedDim * 4), bias: make('features norm.bias', embedDim * 4), eps } : undefined,
+          norm:
+            forward.hiddenStates.size > 0
+              ? {
+                  weight: make('features norm.weight', embedDim * 4),
+                  bias: make('features norm.bias', embedDim * 4),
+                  eps,
+                }
+              : undefined,
         }));
         if (norm) this.#copyNorm(norm.weight, norm.bias);
         await program.run((output) => buffers.get(output)!, signal);
-        const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] => new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
+        const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] =>
+          new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
         return new Features(this.#gpu, this.#config, grid, {
           lastHiddenState: buffers.get(forward.lastHiddenState)!,
           hiddenStates: kept(forward.hiddenStates),
@@ -96,13 +135,22 @@ export class Forwards {
   }
 
   /** @throws ImageError INPUT_SHAPE, CheckpointError CHECKPOINT_TENSORS */
-  #maskOf(maskedPatches: readonly boolean[] | Uint8Array, { batch, rows, cols }: Grid): Uint32Array<ArrayBuffer> {
+  #maskOf(
+    maskedPatches: readonly boolean[] | Uint8Array,
+    { batch, rows, cols }: Grid,
+  ): Uint32Array<ArrayBuffer> {
     const count = batch * rows * cols;
     if (maskedPatches.length !== count) {
-      throw new ImageError('INPUT_SHAPE', `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one for every patch of every image, row by row.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one for every patch of every image, row by row.`,
+      );
     }
     if (!this.#weights.buffers.has('mask_token')) {
-      throw new CheckpointError('CHECKPOINT_TENSORS', 'maskedPatches: expected a checkpoint with a mask token (mask_token, or embeddings.mask_token), found one without. Leave maskedPatches out, or load a checkpoint such as facebook/dinov2-small.');
+      throw new CheckpointError(
+        'CHECKPOINT_TENSORS',
+        'maskedPatches: expected a checkpoint with a mask token (mask_token, or embeddings.mask_token), found one without. Leave maskedPatches out, or load a checkpoint such as facebook/dinov2-small.',
+      );
     }
     return Uint32Array.from(maskedPatches, Number);
   }
@@ -125,15 +173,23 @@ export class Forwards {
   }
 
   /**
-   * Chooses among the kernels that give the same bits by measuring them, for square images of these sizes, or takes what was measured before.
-   * Forwards from now on use them.
+   * Chooses among the kernels that give the same bits by measuring them, for square images of these sizes, or
+   * takes what was measured before. Forwards from now on use them.
    */
-  tune(sizesPx: readonly number[], store: TuningStore | undefined, signal?: AbortSignal): Promise<TuningReport> {
+  tune(
+    sizesPx: readonly number[],
+    store: TuningStore | undefined,
+    signal?: AbortSignal,
+  ): Promise<TuningReport> {
     return this.#exclusive(async () => {
       const startMs = performance.now();
       const cases = sizesPx.flatMap((px) => this.#casesOf(px));
-      const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({ ...news, ms: performance.now() - startMs });
-      if (!this.#gpu.alternativesAgree || cases.length === 0) return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
+      const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({
+        ...news,
+        ms: performance.now() - startMs,
+      });
+      if (!this.#gpu.alternativesAgree || cases.length === 0)
+        return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
       const target = untuned(this.#target);
       const key = tuningKey(this.#gpu, cases, target);
       const unkept = (cause: unknown): void => void (storeError ??= String(cause)); // a tuning that is not kept is measured again, no more
@@ -156,17 +212,23 @@ export class Forwards {
     const side = Math.floor(px / this.#config.patchSize);
     const grid = { batch: 1, rows: side, cols: side };
     const size = { ...grid, numTokens: countTokens(this.#config, grid) };
-    const nodes = buildForward(this.#config, grid).graph.nodes.filter(({ label }) => label.startsWith('blocks.0.'));
+    const nodes = buildForward(this.#config, grid).graph.nodes.filter(({ label }) =>
+      label.startsWith('blocks.0.'),
+    );
     return nodes.filter((node) => isTunable(node, this.#target)).map((node) => ({ node, size }));
   }
 
-  /** Whether the kernels that are used only where a tuning says so pass the self-test, which stands before every use of theirs. */
+  /**
+   * Whether the kernels that are used only where a tuning says so pass the self-test, which stands before
+   * every use of theirs.
+   */
   async #holds(tuning: Tuning): Promise<boolean> {
     try {
       await selfTest(this.#gpu, { ...this.#target, ...tuning }, packMatrix, untuned(this.#target));
       return true;
     } catch (error) {
-      if (error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE')) return false;
+      if (error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))
+        return false;
       throw error;
     }
   }
@@ -179,16 +241,24 @@ export class Forwards {
     this.#programs.clear();
   }
 
-  /** Takes no task any more. Resolves when those under way have ended, and the programs and shared buffers are freed. */
+  /**
+   * Takes no task any more. Resolves when those under way have ended, and the programs and shared buffers are
+   * freed.
+   */
   async dispose(): Promise<void> {
     this.#disposed = true;
     await this.#queue; // a forward under way holds the buffers
-    await Promise.all([...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()));
+    await Promise.all(
+      [...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()),
+    );
     this.#programs.clear();
     this.#pool.dispose();
   }
 
-  /** Runs a task when those before it have ended. An abort ends the wait; from then on it is the task that heeds it. */
+  /**
+   * Runs a task when those before it have ended. An abort ends the wait; from then on it is the task that
+   * heeds it.
+   */
   #exclusive<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#disposed) throw disposed();
     let started = false;
@@ -211,7 +281,14 @@ export class Forwards {
   }
 
   #programFor(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
-    const key = JSON.stringify([grid.batch, grid.rows, grid.cols, sortedSet(wanted.layers), sortedSet(wanted.attentions), wanted.masked === true]);
+    const key = JSON.stringify([
+      grid.batch,
+      grid.rows,
+      grid.cols,
+      sortedSet(wanted.layers),
+      sortedSet(wanted.attentions),
+      wanted.masked === true,
+    ]);
     const known = this.#programs.get(key);
     const loading = known ?? this.#makeProgram(grid, wanted);
     this.#programs.delete(key); // the map's order is that of last use
@@ -235,7 +312,13 @@ export class Forwards {
     const size = { ...grid, numTokens: countTokens(config, grid) };
     const table = new Float32Array((1 + grid.rows * grid.cols) * embedDim);
     table.set(this.#weights.posEmbed.subarray(0, embedDim));
-    const interpolated = interpolatePosEmbed(this.#weights.posEmbed, { embedDim, nativeGrid: nativeGrid(config), rows: grid.rows, cols: grid.cols, convention: config.posEmbed });
+    const interpolated = interpolatePosEmbed(this.#weights.posEmbed, {
+      embedDim,
+      nativeGrid: nativeGrid(config),
+      rows: grid.rows,
+      cols: grid.cols,
+      convention: config.posEmbed,
+    });
     table.set(interpolated, embedDim);
     const positions = await gpu.allocating(() => gpu.memory.storageOf('positions', table));
     const fixed = ({ name, kind }: { name: string; kind: string }): GPUBuffer | undefined =>
@@ -255,13 +338,18 @@ export class Forwards {
 }
 
 /** What is thrown once a model was disposed of. */
-export const disposed = (): DeviceError => new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
+export const disposed = (): DeviceError =>
+  new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
 
 const sortedSet = (values: readonly number[] = []): number[] => [...new Set(values)].sort((a, b) => a - b);
 
 function checkLayers(option: string, layers: readonly number[], last: number): void {
   const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > last);
-  if (wrong !== undefined) throw new ImageError('INPUT_SHAPE', `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`);
+  if (wrong !== undefined)
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`,
+    );
 }
 
 /** A program with the graph that it was made from. */

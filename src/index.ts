@@ -34,7 +34,12 @@ export {
   type ClassLabels,
 } from './tasks/classifier.js';
 export { type Embedded } from './tasks/embedAll.js';
-export { Features, type HiddenStateOptions, type IntermediateLayerOptions, type LayerWithClassToken } from './model/features.js';
+export {
+  Features,
+  type HiddenStateOptions,
+  type IntermediateLayerOptions,
+  type LayerWithClassToken,
+} from './model/features.js';
 export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';

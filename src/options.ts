@@ -22,18 +22,26 @@ export interface LoadProgress {
 
 export interface LoadOptions {
   /**
-   * How matrices are stored on the GPU: `fp32`; `fp16`, half the memory; `int8`, a quarter; `auto`, fp16 where the self-test holds on this adapter,
-   * else fp32. Sums and everything between layers are f32 in all of them. Default: `fp32`, Python's numbers.
+   * How matrices are stored on the GPU: `fp32`; `fp16`, half the memory; `int8`, a quarter; `auto`, fp16
+   * where the self-test holds on this adapter, else fp32. Sums and everything between layers are f32 in all
+   * of them. Default: `fp32`, Python's numbers.
    */
   readonly dtype?: 'auto' | Dtype | undefined;
-  /** Tests every kernel against numbers computed here before it is trusted, once a device and dtype, in tenths of a second. Default: true. */
+  /**
+   * Tests every kernel against numbers computed here before it is trusted, once a device and dtype, in tenths
+   * of a second. Default: true.
+   */
   readonly selfTest?: boolean | undefined;
   /**
-   * How position embeddings are brought to another grid. Default: as the checkpoint's dialect has it, Hugging Face's or facebookresearch's own.
-   * For facebookresearch's numbers from Hugging Face's files without registers: `offset`.
+   * How position embeddings are brought to another grid. Default: as the checkpoint's dialect has it, Hugging
+   * Face's or facebookresearch's own. For facebookresearch's numbers from Hugging Face's files without
+   * registers: `offset`.
    */
   readonly posEmbed?: PosEmbedConvention | undefined;
-  /** A device of the caller's; it is neither lost track of nor destroyed here. Default: one that all models of the page share. */
+  /**
+   * A device of the caller's; it is neither lost track of nor destroyed here. Default: one that all models of
+   * the page share.
+   */
   readonly device?: GPUDevice | undefined;
   /** Stops the load; the promise rejects with the signal's reason, and nothing stays behind on the GPU. */
   readonly signal?: AbortSignal | undefined;
@@ -55,21 +63,27 @@ export interface LoadReport {
 
 export interface PretrainedOptions extends LoadOptions, HubOptions {
   /**
-   * Where the packed weights are kept, so that the next load reads no byte from the network: `opfs`, the browser's file system for the origin;
-   * `cache-api`; `none`; or `auto`, the first of the two that is there. In Node nothing is kept. Default: `auto`.
+   * Where the packed weights are kept, so that the next load reads no byte from the network: `opfs`, the
+   * browser's file system for the origin; `cache-api`; `none`; or `auto`, the first of the two that is there.
+   * In Node nothing is kept. Default: `auto`.
    */
   readonly cache?: CacheKind | undefined;
   /**
-   * Asks the server first whether what is kept is still what it has (see `checkForUpdate`), and fetches it again where it is not. Where there is no
-   * answer, what is kept is used. A `revision` that is a full commit is not asked for, nor a model.safetensors that `integrity` was given for: it cannot change. Default:
+   * Asks the server first whether what is kept is still what it has (see `checkForUpdate`), and fetches it
+   * again where it is not. Where there is no answer, what is kept is used. A `revision` that is a full commit
+   * is not asked for, nor a model.safetensors that `integrity` was given for: it cannot change. Default:
    * false, so that a second start reads no byte from the network.
    */
   readonly revalidate?: boolean | undefined;
-  /** Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack); some ask the visitor. Default: false. */
+  /**
+   * Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack); some ask
+   * the visitor. Default: false.
+   */
   readonly persist?: boolean | undefined;
   /**
-   * SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; or by file name, of the files of a checkpoint in several, of its
-   * index, of config.json. One that belongs to no file that is read is an error.
+   * SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; or by file name, of the
+   * files of a checkpoint in several, of its index, of config.json. One that belongs to no file that is read
+   * is an error.
    */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
   /** How often and how patiently a request is tried again. */
@@ -78,20 +92,29 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
 
 /** A checkpoint that is at hand already. */
 export interface ModelFiles {
-  /** config.json: its object, its text, or a file of it. Without it the configuration is read from the tensors' names and shapes. */
+  /**
+   * config.json: its object, its text, or a file of it. Without it the configuration is read from the
+   * tensors' names and shapes.
+   */
   readonly config?: object | Blob | string | undefined;
   /** The safetensors file; or all files of a checkpoint in several, in any order. */
   readonly weights: ByteSource | readonly ByteSource[];
 }
 
 export interface ForwardOptions {
-  /** Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`. Default: none. */
+  /**
+   * Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`.
+   * Default: none.
+   */
   readonly layers?: readonly number[] | undefined;
-  /** Blocks whose attention can be asked for: 0 to `depth` - 1, as in Hugging Face's `attentions`. Default: none. */
+  /**
+   * Blocks whose attention can be asked for: 0 to `depth` - 1, as in Hugging Face's `attentions`. Default:
+   * none.
+   */
   readonly attentions?: readonly number[] | undefined;
   /**
-   * `bool_masked_pos`: for every patch of every image, (batch, rows · cols), whether the mask token stands in for it. Needs a checkpoint with a
-   * mask token, which all published ones are.
+   * `bool_masked_pos`: for every patch of every image, (batch, rows · cols), whether the mask token stands in
+   * for it. Needs a checkpoint with a mask token, which all published ones are.
    */
   readonly maskedPatches?: readonly boolean[] | Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -100,7 +123,10 @@ export interface ForwardOptions {
 /** How an image becomes pixels, and what to keep of the forward. */
 export interface FeatureOptions extends PixelOptions, ForwardOptions {}
 
-/** Features of those images of a list that have one size: the `i`-th of the batch is image `indices[i]` of the list. */
+/**
+ * Features of those images of a list that have one size: the `i`-th of the batch is image `indices[i]` of the
+ * list.
+ */
 export interface FeatureGroup {
   readonly indices: readonly number[];
   readonly features: Features;
@@ -129,7 +155,10 @@ export interface PixelSize {
 export interface TuneOptions {
   /** Sides of the square images to be fast for, in pixels. Default: 224 and 518. */
   readonly sizesPx?: readonly number[] | undefined;
-  /** Where the result is kept. Default: IndexedDB, or in Node a file in the user's cache folder. `false`: nowhere. */
+  /**
+   * Where the result is kept. Default: IndexedDB, or in Node a file in the user's cache folder. `false`:
+   * nowhere.
+   */
   readonly store?: TuningStore | false | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -138,7 +167,10 @@ export interface TuneOptions {
 export interface TuningReport {
   /** Undefined where there was nothing to choose. */
   readonly tuning: Tuning | undefined;
-  /** `kept`: measured on an earlier visit, with this adapter and these kernels. `nothing to choose`: each layer has one kernel on this adapter. */
+  /**
+   * `kept`: measured on an earlier visit, with this adapter and these kernels. `nothing to choose`: each
+   * layer has one kernel on this adapter.
+   */
   readonly source: 'measured' | 'kept' | 'nothing to choose';
   readonly samples: readonly TuningSample[];
   /** Kernels that were left out, and why. */

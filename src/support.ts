@@ -11,7 +11,11 @@ export interface Support {
   readonly adapter?: AdapterDescription;
   /** Optional features that the adapter has, such as `shader-f16`. */
   readonly features?: readonly string[];
-  readonly limits?: { readonly maxBufferSize: number; readonly maxStorageBufferBindingSize: number; readonly maxTextureDimension2D: number };
+  readonly limits?: {
+    readonly maxBufferSize: number;
+    readonly maxStorageBufferBindingSize: number;
+    readonly maxTextureDimension2D: number;
+  };
 }
 
 /** Never throws and downloads nothing; a device is not made. */
@@ -27,6 +31,9 @@ export async function checkSupport(): Promise<Support> {
     };
   } catch (error) {
     if (error instanceof DeviceError) return { ok: false, reason: error.message, code: error.code };
-    return { ok: false, reason: `WebGPU failed: ${String(error)}. Update the browser or the graphics driver.` };
+    return {
+      ok: false,
+      reason: `WebGPU failed: ${String(error)}. Update the browser or the graphics driver.`,
+    };
   }
 }

@@ -14,17 +14,32 @@ function filesIn(folder: string): string[] {
 
 const read = (file: string): string => readFileSync(join(root, file), 'utf8');
 
-/** Code without comments, roughly: what is in strings may go too, which only matters to those who write `//` there. */
-const withoutComments = (code: string): string => code.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/(^|\s)\/\/.*$/gm, '');
+/**
+ * Code without comments, roughly: what is in strings may go too, which only matters to those who write `//`
+ * there.
+ */
+const withoutComments = (code: string): string =>
+  code.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/(^|\s)\/\/.*$/gm, '');
 
 /** What a file imports, types included: paths from the root, or names of packages. */
 function importsOf(file: string): string[] {
-  const found = [...withoutComments(read(file)).matchAll(/(?:\bfrom\s*|(?<!')\bimport\s*\(?\s*|new URL\(\s*)'([^']+)'/g)].map(([, target]) => target!);
-  return found.map((target) => (target.startsWith('.') ? relative(root, join(root, dirname(file), target)).replace(/\.js$/, '.ts') : target));
+  const found = [
+    ...withoutComments(read(file)).matchAll(/(?:\bfrom\s*|(?<!')\bimport\s*\(?\s*|new URL\(\s*)'([^']+)'/g),
+  ].map(([, target]) => target!);
+  return found.map((target) =>
+    target.startsWith('.')
+      ? relative(root, join(root, dirname(file), target)).replace(/\.js$/, '.ts')
+      : target,
+  );
 }
 
-/** Parts of src/ from the top down, as ARCHITECTURE.md draws them; those between two arrows stand side by side and do not know each other. */
-const tiers = (/Imports go downward only: ([^;]*);/.exec(read('ARCHITECTURE.md'))?.[1] ?? '').split('→').map((tier) => [...tier.matchAll(/`(\w+)`/g)].map(([, part]) => part!));
+/**
+ * Parts of src/ from the top down, as ARCHITECTURE.md draws them; those between two arrows stand side by side
+ * and do not know each other.
+ */
+const tiers = (/Imports go downward only: ([^;]*);/.exec(read('ARCHITECTURE.md'))?.[1] ?? '')
+  .split('→')
+  .map((tier) => [...tier.matchAll(/`(\w+)`/g)].map(([, part]) => part!));
 
 const tierOf = (part: string): number => tiers.findIndex((tier) => tier.includes(part));
 /** A folder or file of src/, without `.ts`. */
@@ -46,7 +61,9 @@ describe('src/', () => {
   });
 
   test('imports go downward only', () => {
-    const within = sources.flatMap((file) => importsOf(file).map((target) => [file, target] as const)).filter(([, target]) => target.startsWith('src/'));
+    const within = sources
+      .flatMap((file) => importsOf(file).map((target) => [file, target] as const))
+      .filter(([, target]) => target.startsWith('src/'));
     expect(within.length).toBeGreaterThan(40);
     expect(within.flatMap(([file, target]) => violation(file, target) ?? [])).toEqual([]);
   });
@@ -61,7 +78,11 @@ describe('src/', () => {
   });
 
   test('nothing but shaders is imported from elsewhere, and one package in one place', () => {
-    const outside = sources.flatMap((file) => importsOf(file).filter((target) => !target.startsWith('src/')).map((target) => ({ file, target })));
+    const outside = sources.flatMap((file) =>
+      importsOf(file)
+        .filter((target) => !target.startsWith('src/'))
+        .map((target) => ({ file, target })),
+    );
     const others = outside.filter(({ target }) => !/^shaders\/[\w/]+\.wgsl$/.test(target));
     expect([...new Set(others.map(({ target }) => target))]).toEqual(['idb']);
     expect(others.filter(({ file }) => !file.startsWith('src/search/store/'))).toEqual([]);
@@ -81,7 +102,9 @@ describe('src/', () => {
   test('types are not switched off', () => {
     const inCode = /\bas any\b|: any\b|<any>|\bas unknown as\b/;
     const inComments = /@ts-(ignore|nocheck|expect-error)|(eslint|oxlint)-disable/;
-    expect(sources.filter((file) => inCode.test(withoutComments(read(file))) || inComments.test(read(file)))).toEqual([]);
+    expect(
+      sources.filter((file) => inCode.test(withoutComments(read(file))) || inComments.test(read(file))),
+    ).toEqual([]);
   });
 
   test('index.ts exports, and nothing else', () => {
@@ -91,20 +114,46 @@ describe('src/', () => {
 });
 
 test('the demo imports what is published, and nothing else of src/', () => {
-  const imports = filesIn('demo').flatMap((file) => importsOf(file).filter((target) => target.startsWith('src/')));
-  expect(imports.filter((target) => !['src/index.ts', 'src/search/index.ts', 'src/worker/index.ts'].includes(target))).toEqual([]);
+  const imports = filesIn('demo').flatMap((file) =>
+    importsOf(file).filter((target) => target.startsWith('src/')),
+  );
+  expect(
+    imports.filter(
+      (target) => !['src/index.ts', 'src/search/index.ts', 'src/worker/index.ts'].includes(target),
+    ),
+  ).toEqual([]);
 });
 
 test('package.json has no runtime dependency: what is built in is named in THIRD-PARTY.md; webgpu is for Node, and optional', () => {
-  const { dependencies = {}, peerDependencies = {}, peerDependenciesMeta = {}, optionalDependencies = {} } = JSON.parse(read('package.json')) as Record<string, object>;
+  const {
+    dependencies = {},
+    peerDependencies = {},
+    peerDependenciesMeta = {},
+    optionalDependencies = {},
+  } = JSON.parse(read('package.json')) as Record<string, object>;
   expect({ ...dependencies, ...optionalDependencies }).toEqual({});
-  expect(read('THIRD-PARTY.md')).toContain(`idb ${(JSON.parse(read('package.json')) as { devDependencies: Record<string, string> }).devDependencies['idb']}`);
+  expect(read('THIRD-PARTY.md')).toContain(
+    `idb ${(JSON.parse(read('package.json')) as { devDependencies: Record<string, string> }).devDependencies['idb']}`,
+  );
   expect(Object.keys(peerDependencies)).toEqual(['webgpu']);
   expect(peerDependenciesMeta).toEqual({ webgpu: { optional: true } });
 });
 
 describe('an import of the library', () => {
-  const forbidden = ['navigator', 'document', 'window', 'self', 'fetch', 'caches', 'indexedDB', 'Worker', 'OffscreenCanvas', 'createImageBitmap', 'GPUBufferUsage', 'localStorage'];
+  const forbidden = [
+    'navigator',
+    'document',
+    'window',
+    'self',
+    'fetch',
+    'caches',
+    'indexedDB',
+    'Worker',
+    'OffscreenCanvas',
+    'createImageBitmap',
+    'GPUBufferUsage',
+    'localStorage',
+  ];
   afterEach(() => vi.unstubAllGlobals());
 
   test('touches no GPU, no page, no network, and leaves nothing behind', async () => {

@@ -1,4 +1,6 @@
-/** Builds that the files of a run share: the first that wants one makes it, and each has a copy of its own. */
+/**
+ * Builds that the files of a run share: the first that wants one makes it, and each has a copy of its own.
+ */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +34,13 @@ export async function putBuild(mode: 'library' | 'tools' | 'demo', into: string)
   const [done, failed] = [join(folder, 'done'), join(folder, 'failed')];
   if (mkdirSync(folder, { recursive: true }) !== undefined) {
     try {
-      await build({ root, mode, configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir, emptyOutDir: true } });
+      await build({
+        root,
+        mode,
+        configFile: join(root, 'vite.config.ts'),
+        logLevel: 'error',
+        build: { outDir, emptyOutDir: true },
+      });
     } catch (error) {
       writeFileSync(failed, '');
       throw error;
@@ -40,7 +48,8 @@ export async function putBuild(mode: 'library' | 'tools' | 'demo', into: string)
     writeFileSync(done, '');
   }
   while (!existsSync(done)) {
-    if (existsSync(failed)) throw new Error(`vite build --mode ${mode} failed: the file of tests that began it says why`);
+    if (existsSync(failed))
+      throw new Error(`vite build --mode ${mode} failed: the file of tests that began it says why`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   cpSync(outDir, into, { recursive: true });

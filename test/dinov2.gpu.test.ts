@@ -7,12 +7,16 @@ import { DINOv2, PCA, type RawImage } from '../src/index.ts';
 import { maxError, referenceFolder } from './parity.ts';
 
 const photo = async (name: string): Promise<RawImage> => {
-  const { data, width, height } = PNG.sync.read(await readFile(new URL(`../demo/photos/${name}.png`, import.meta.url)));
+  const { data, width, height } = PNG.sync.read(
+    await readFile(new URL(`../demo/photos/${name}.png`, import.meta.url)),
+  );
   return { data: new Uint8Array(data), width, height };
 };
 
 const expectedPixels = async (name: string): Promise<Float32Array> => {
-  const bytes = new Uint8Array(await readFile(new URL(`./fixtures/photos/expected/${name}.pixel_values.safetensors`, import.meta.url)));
+  const bytes = new Uint8Array(
+    await readFile(new URL(`./fixtures/photos/expected/${name}.pixel_values.safetensors`, import.meta.url)),
+  );
   const { begin, end } = [...parseSafetensors(bytes).tensors.values()][0]!;
   return new Float32Array(bytes.slice(begin, end).buffer);
 };
@@ -22,12 +26,22 @@ const selfTest = false;
 let model: DINOv2;
 beforeAll(async () => {
   const folder = new URL('tiny-registers/', referenceFolder);
-  model = await DINOv2.fromFiles({ weights: new Blob([await readFile(new URL('model.safetensors', folder))]) }, { selfTest });
+  model = await DINOv2.fromFiles(
+    { weights: new Blob([await readFile(new URL('model.safetensors', folder))]) },
+    { selfTest },
+  );
 });
 afterAll(() => model.dispose());
 
 test('a checkpoint without config.json names its own configuration', () => {
-  expect(model.config).toMatchObject({ embedDim: 128, depth: 2, numHeads: 2, numRegisterTokens: 4, imageSize: 70, posEmbed: 'antialias' });
+  expect(model.config).toMatchObject({
+    embedDim: 128,
+    depth: 2,
+    numHeads: 2,
+    numRegisterTokens: 4,
+    imageSize: 70,
+    posEmbed: 'antialias',
+  });
 });
 
 describe('features of a photograph', () => {
@@ -45,10 +59,14 @@ describe('features of a photograph', () => {
     const perImage = all.length / 2;
     for (const [index, image] of images.entries()) {
       using alone = await model.features(image);
-      expect(maxError(await alone.lastHiddenState(), all.subarray(index * perImage, (index + 1) * perImage))).toBe(0);
+      expect(
+        maxError(await alone.lastHiddenState(), all.subarray(index * perImage, (index + 1) * perImage)),
+      ).toBe(0);
     }
     expect((await both.clsToken()).length).toBe(2 * 128);
-    expect(maxError(await both.clsToken(), [...all.subarray(0, 128), ...all.subarray(perImage, perImage + 128)])).toBe(0);
+    expect(
+      maxError(await both.clsToken(), [...all.subarray(0, 128), ...all.subarray(perImage, perImage + 128)]),
+    ).toBe(0);
     expect((await both.registerTokens()).length).toBe(2 * 4 * 128);
     expect(maxError((await both.patchTokens()).subarray(0, 128), all.subarray(5 * 128, 6 * 128))).toBe(0);
   });
@@ -83,10 +101,26 @@ describe('features of a photograph', () => {
 
 describe('refusals', () => {
   test.each([
-    ['too few pixels', () => model.forward(new Float32Array(5), { height: 14, width: 14 }), /expected 1 × 3 × 14 × 14 = 588 values, found 5/],
-    ['no whole patch', () => model.forward(new Float32Array(3 * 13 * 14), { height: 13, width: 14 }), /at least one patch of 14 × 14/],
-    ['NaN', () => model.forward(new Float32Array(588).fill(NaN), { height: 14, width: 14 }), /finite pixels, found NaN at index 0/],
-    ['a layer that is not there', () => model.forward(new Float32Array(588), { height: 14, width: 14 }, { layers: [3] }), /from 0 to 2, found 3/],
+    [
+      'too few pixels',
+      () => model.forward(new Float32Array(5), { height: 14, width: 14 }),
+      /expected 1 × 3 × 14 × 14 = 588 values, found 5/,
+    ],
+    [
+      'no whole patch',
+      () => model.forward(new Float32Array(3 * 13 * 14), { height: 13, width: 14 }),
+      /at least one patch of 14 × 14/,
+    ],
+    [
+      'NaN',
+      () => model.forward(new Float32Array(588).fill(NaN), { height: 14, width: 14 }),
+      /finite pixels, found NaN at index 0/,
+    ],
+    [
+      'a layer that is not there',
+      () => model.forward(new Float32Array(588), { height: 14, width: 14 }, { layers: [3] }),
+      /from 0 to 2, found 3/,
+    ],
   ])('%s', async (_, run, message) => {
     await expect(Promise.resolve().then(run)).rejects.toThrow(message);
   });
@@ -94,18 +128,27 @@ describe('refusals', () => {
   test('a hidden state that was not kept, and features after dispose()', async () => {
     const features = await model.forward(new Float32Array(588), { height: 14, width: 14 }, { layers: [1] });
     await features.hiddenState(1);
-    await expect(Promise.resolve().then(() => features.hiddenState(2))).rejects.toThrow(/kept \(1\), found 2/);
+    await expect(Promise.resolve().then(() => features.hiddenState(2))).rejects.toThrow(
+      /kept \(1\), found 2/,
+    );
     features.dispose();
-    await expect(Promise.resolve().then(() => features.clsToken())).rejects.toMatchObject({ code: 'DISPOSED' });
+    await expect(Promise.resolve().then(() => features.clsToken())).rejects.toMatchObject({
+      code: 'DISPOSED',
+    });
   });
 });
 
 test('fp16 weights: every token within a cosine of 0.99999 of fp32', async () => {
   const folder = new URL('tiny-registers/', referenceFolder);
-  using half = await DINOv2.fromFiles({ weights: new Blob([await readFile(new URL('model.safetensors', folder))]) }, { dtype: 'fp16', selfTest });
+  using half = await DINOv2.fromFiles(
+    { weights: new Blob([await readFile(new URL('model.safetensors', folder))]) },
+    { dtype: 'fp16', selfTest },
+  );
   const image = await photo('chelsea');
   using found = await half.features(image);
   using expected = await model.features(image);
   const { minCosine } = await import('./tolerance.ts');
-  expect(minCosine(await found.lastHiddenState(), await expected.lastHiddenState(), 128)).toBeGreaterThanOrEqual(0.99999);
+  expect(
+    minCosine(await found.lastHiddenState(), await expected.lastHiddenState(), 128),
+  ).toBeGreaterThanOrEqual(0.99999);
 });

@@ -65,9 +65,13 @@ export interface Distance extends Tolerance {
   readonly index: number;
 }
 
-/** How far `found` is from `expected`, over all elements. NaN in either makes the distance NaN, and that element the worst. */
+/**
+ * How far `found` is from `expected`, over all elements. NaN in either makes the distance NaN, and that
+ * element the worst.
+ */
 export function distance(found: ArrayLike<number>, expected: ArrayLike<number>): Distance {
-  if (found.length !== expected.length) throw new Error(`expected ${expected.length} elements, found ${found.length}`);
+  if (found.length !== expected.length)
+    throw new Error(`expected ${expected.length} elements, found ${found.length}`);
   let [maxAbs, index, errors, squares] = [0, 0, 0, 0];
   for (let i = 0; i < expected.length; i++) {
     const error = Math.abs(found[i]! - expected[i]!);
@@ -86,7 +90,8 @@ export class WorstDistances {
 
   note(name: string, far: Distance, tolerance: Tolerance): void {
     const known = this.#worst.get(name);
-    if (!known || far.maxAbs / tolerance.maxAbs > known.far.maxAbs / known.tolerance.maxAbs) this.#worst.set(name, { far, tolerance });
+    if (!known || far.maxAbs / tolerance.maxAbs > known.far.maxAbs / known.tolerance.maxAbs)
+      this.#worst.set(name, { far, tolerance });
   }
 
   print(): void {
@@ -99,7 +104,12 @@ export class WorstDistances {
 }
 
 /** @throws Error naming the worst element, unless `found` is within `tolerance` of `expected` */
-export function expectClose(where: string, found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: Tolerance): Distance {
+export function expectClose(
+  where: string,
+  found: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: Tolerance,
+): Distance {
   const far = distance(found, expected);
   if (far.maxAbs <= tolerance.maxAbs && far.nmse <= tolerance.nmse) return far;
   const { index, maxAbs, nmse } = far;

@@ -1,4 +1,5 @@
-// The package as it is published: its size, what importing it does, and the README's page, which must work when pasted.
+// The package as it is published: its size, what importing it does, and the README's page, which must work
+// when pasted.
 import { execFileSync } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -17,7 +18,10 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
-/** A budget, so that growth is a decision: 89 kB are there now, 31 of them shaders, 1 of SIMD for loading, 1 because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB. */
+/**
+ * A budget, so that growth is a decision: 89 kB are there now, 31 of them shaders, 1 of SIMD for loading, 1
+ * because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB.
+ */
 const MAX_GZIPPED_BYTES = 89_500;
 /** What a page loads before its worker starts: requests and errors alone. */
 const MAX_WORKER_PAGE_BYTES = 9_700;
@@ -38,15 +42,40 @@ afterAll(() => rmSync(dist, { recursive: true, force: true }));
 function closureOf(entry: string, found = new Set<string>()): Set<string> {
   if (found.has(entry)) return found;
   found.add(entry);
-  for (const [, name] of readFileSync(join(dist, entry), 'utf8').matchAll(/(?:from|import)\s*["'`]\.\/([\w-]+\.js)["'`]/g)) closureOf(name!, found);
+  for (const [, name] of readFileSync(join(dist, entry), 'utf8').matchAll(
+    /(?:from|import)\s*["'`]\.\/([\w-]+\.js)["'`]/g,
+  ))
+    closureOf(name!, found);
   return found;
 }
-const gzipped = (files: Iterable<string>): number => [...files].reduce((sum, name) => sum + gzipSync(readFileSync(join(dist, name)), { level: 9 }).length, 0);
+const gzipped = (files: Iterable<string>): number =>
+  [...files].reduce((sum, name) => sum + gzipSync(readFileSync(join(dist, name)), { level: 9 }).length, 0);
 
 test('a file for each entry point, and small ones that they share, within the size', () => {
-  const files = readdirSync(dist).filter((name) => name.endsWith('.js')).sort();
-  expect(files).toEqual(['errors.js', 'index.js', 'pcaBasis.js', 'pooling.js', 'safetensors.js', 'safetensorsWriter.js', 'search.js', 'sentErrors.js', 'startVectors.js', 'worker-thread.js', 'worker.js']);
-  expect([...closureOf('index.js')].sort()).toEqual(['errors.js', 'index.js', 'pcaBasis.js', 'pooling.js', 'safetensorsWriter.js', 'startVectors.js']);
+  const files = readdirSync(dist)
+    .filter((name) => name.endsWith('.js'))
+    .sort();
+  expect(files).toEqual([
+    'errors.js',
+    'index.js',
+    'pcaBasis.js',
+    'pooling.js',
+    'safetensors.js',
+    'safetensorsWriter.js',
+    'search.js',
+    'sentErrors.js',
+    'startVectors.js',
+    'worker-thread.js',
+    'worker.js',
+  ]);
+  expect([...closureOf('index.js')].sort()).toEqual([
+    'errors.js',
+    'index.js',
+    'pcaBasis.js',
+    'pooling.js',
+    'safetensorsWriter.js',
+    'startVectors.js',
+  ]);
   const bytes = gzipped(closureOf('index.js'));
   console.log(`the library: ${(bytes / 1000).toFixed(1)} kB gzipped`);
   expect(bytes).toBeLessThanOrEqual(MAX_GZIPPED_BYTES);
@@ -63,11 +92,15 @@ test('search is a file of its own, which the library does not load', () => {
 test('the page of a worker holds no library: its side is small, and the worker imports what a page would', () => {
   const page = closureOf('worker.js');
   expect([...page].sort()).toEqual(['errors.js', 'pcaBasis.js', 'pooling.js', 'sentErrors.js', 'worker.js']);
-  console.log(`the page's side of a worker: ${(gzipped(page) / 1000).toFixed(1)} kB gzipped; the worker's, besides the library: ${(gzipped(['worker-thread.js']) / 1000).toFixed(1)} kB`);
+  console.log(
+    `the page's side of a worker: ${(gzipped(page) / 1000).toFixed(1)} kB gzipped; the worker's, besides the library: ${(gzipped(['worker-thread.js']) / 1000).toFixed(1)} kB`,
+  );
   expect(gzipped(page)).toBeLessThanOrEqual(MAX_WORKER_PAGE_BYTES);
   expect(closureOf('worker-thread.js')).toContain('index.js');
   expect(gzipped(['worker-thread.js'])).toBeLessThanOrEqual(MAX_WORKER_THREAD_BYTES);
-  expect(readFileSync(join(dist, 'worker.js'), 'utf8')).toContain("new Worker(new URL('./worker-thread.js',import.meta.url),{type:"); // as bundlers look for it
+  expect(readFileSync(join(dist, 'worker.js'), 'utf8')).toContain(
+    "new Worker(new URL('./worker-thread.js',import.meta.url),{type:",
+  ); // as bundlers look for it
 });
 
 test('the reader is small, imports the errors and nothing of the model, and loads in plain Node', () => {
@@ -78,7 +111,9 @@ test('the reader is small, imports the errors and nothing of the model, and load
   const script = `const { parseSafetensors } = await import(${JSON.stringify(join(dist, 'safetensors.js'))});
     const { readFileSync } = await import('node:fs');
     console.log(parseSafetensors(readFileSync(${JSON.stringify(join(tiny, 'model.safetensors'))})).tensors.size);`;
-  expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).trim()).toBe('43');
+  expect(
+    execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).trim(),
+  ).toBe('43');
 });
 
 test('one class of each error, whichever entry it came through', () => {
@@ -86,7 +121,9 @@ test('one class of each error, whichever entry it came through', () => {
     let error;
     try { b.parseSafetensors(new Uint8Array(2)); } catch (thrown) { error = thrown; }
     console.log(error instanceof a.SafetensorsError, a.SafetensorsError === c.SafetensorsError, a.DeviceError === c.DeviceError, error.name);`;
-  expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).trim()).toBe('true true true SafetensorsError');
+  expect(
+    execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).trim(),
+  ).toBe('true true true SafetensorsError');
 });
 
 test('an import of the library does nothing where there is no GPU', () => {
@@ -95,7 +132,9 @@ test('an import of the library does nothing where there is no GPU', () => {
     await import(${JSON.stringify(join(dist, 'worker.js'))});
     const support = await library.checkSupport();
     console.log(Object.keys(globalThis).length - before, support.ok, support.code);`;
-  expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).trim()).toBe('0 false WEBGPU_MISSING');
+  expect(
+    execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }).trim(),
+  ).toBe('0 false WEBGPU_MISSING');
 });
 
 test('the page in the README works when pasted', async () => {
@@ -120,12 +159,23 @@ test('the page in the README works when pasted', async () => {
     // The hub, as far as this page asks for it: a tiny model under the small one's name.
     await tab.route('https://huggingface.co/facebook/dinov2-small/resolve/main/*', (route) => {
       const name = new URL(route.request().url()).pathname.split('/').at(-1)!;
-      return route.fulfill({ body: readFileSync(join(tiny, name)), headers: { 'access-control-allow-origin': '*' } });
+      return route.fulfill({
+        body: readFileSync(join(tiny, name)),
+        headers: { 'access-control-allow-origin': '*' },
+      });
     });
     await tab.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
-    await tab.waitForFunction(() => document.querySelector('#status')!.textContent === 'Choose a photograph.', undefined, { timeout: 60_000 });
+    await tab.waitForFunction(
+      () => document.querySelector('#status')!.textContent === 'Choose a photograph.',
+      undefined,
+      { timeout: 60_000 },
+    );
     await tab.locator('input').setInputFiles(join(root, 'demo/photos/chelsea.png'));
-    await tab.waitForFunction(() => /^25 × 37 patches of 128 numbers$/.test(document.querySelector('#status')!.textContent!), undefined, { timeout: 60_000 });
+    await tab.waitForFunction(
+      () => /^25 × 37 patches of 128 numbers$/.test(document.querySelector('#status')!.textContent!),
+      undefined,
+      { timeout: 60_000 },
+    );
     const distinct = await tab.evaluate(() => {
       const canvas = document.querySelector('canvas')!;
       const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);

@@ -1,12 +1,23 @@
-// What goes wrong around a forward: wrong input, a change of mind, memory that is not there, a page's own mistakes on its device.
+// What goes wrong around a forward: wrong input, a change of mind, memory that is not there, a page's own
+// mistakes on its device.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2, type DINOv2Config } from '../src/index.ts';
 import { asGpu } from './gpu/tiny.ts';
 import { maxError } from './parity.ts';
 
 const config: DINOv2Config = {
-  embedDim: 64, depth: 1, numHeads: 1, headDim: 64, patchSize: 14, imageSize: 28, numChannels: 3, numRegisterTokens: 0, ffn: 'mlp', hiddenFeatures: 128,
-  layerNormEps: 1e-6, posEmbed: 'plain',
+  embedDim: 64,
+  depth: 1,
+  numHeads: 1,
+  headDim: 64,
+  patchSize: 14,
+  imageSize: 28,
+  numChannels: 3,
+  numRegisterTokens: 0,
+  ffn: 'mlp',
+  hiddenFeatures: 128,
+  layerNormEps: 1e-6,
+  posEmbed: 'plain',
 };
 /** It has tests of its own. */
 const selfTest = false;
@@ -35,7 +46,9 @@ describe('forward', () => {
     ['doubles', new Float64Array(588)],
     ['a plain array', Array.from({ length: 588 }, () => 0)],
   ])('takes no %s for floats', async (_, wrong) => {
-    await expect(model.forward(wrong as unknown as Float32Array, size)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    await expect(model.forward(wrong as unknown as Float32Array, size)).rejects.toMatchObject({
+      code: 'INPUT_SHAPE',
+    });
   });
 
   test('has read its pixels when it returns: the caller may refill the array', async () => {
@@ -47,7 +60,11 @@ describe('forward', () => {
     expect(maxError(await features.lastHiddenState(), expected)).toBe(0);
   });
 
-  test.each([{ height: 224.5, width: 14 }, { height: 14, width: 14, batch: 0 }, {} as { height: number; width: number }])('refuses a size of %o', async (wrong) => {
+  test.each([
+    { height: 224.5, width: 14 },
+    { height: 14, width: 14, batch: 0 },
+    {} as { height: number; width: number },
+  ])('refuses a size of %o', async (wrong) => {
     await expect(model.forward(pixels, wrong)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
     await expect(model.describe(wrong)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
   });
@@ -66,13 +83,19 @@ describe('forward', () => {
 
   test('more tokens than a dispatch has places are refused with numbers', async () => {
     const wide = { height: 14 * 300, width: 14 * 300 };
-    await expect(model.forward(new Float32Array(3 * wide.height * wide.width), wide)).rejects.toMatchObject({ code: 'DEVICE_LIMIT', message: expect.stringContaining('65535') as string });
+    await expect(model.forward(new Float32Array(3 * wide.height * wide.width), wide)).rejects.toMatchObject({
+      code: 'DEVICE_LIMIT',
+      message: expect.stringContaining('65535') as string,
+    });
   });
 });
 
 test('an unknown dtype, and a hub id without its owner, are refused', async () => {
   await expect(DINOv2.synthetic(config, { device, dtype: 'float32' as 'fp32' })).rejects.toThrow(/dtype/);
-  await expect(DINOv2.fromPretrained('dinov2_vits14', { device })).rejects.toMatchObject({ code: 'SOURCE_URL', message: expect.stringContaining('facebook/dinov2-small') as string });
+  await expect(DINOv2.fromPretrained('dinov2_vits14', { device })).rejects.toMatchObject({
+    code: 'SOURCE_URL',
+    message: expect.stringContaining('facebook/dinov2-small') as string,
+  });
 });
 
 test('an abort while the last kernels compile leaves no model and no buffer', async () => {
@@ -86,11 +109,15 @@ test('an abort while the last kernels compile leaves no model and no buffer', as
     controller.abort();
     return pipeline;
   };
-  await expect(DINOv2.synthetic(config, { device: fresh, signal: controller.signal, selfTest })).rejects.toMatchObject({ name: 'AbortError' });
+  await expect(
+    DINOv2.synthetic(config, { device: fresh, signal: controller.signal, selfTest }),
+  ).rejects.toMatchObject({ name: 'AbortError' });
   fresh.createComputePipelineAsync = create;
   using later = await DINOv2.synthetic(config, { device: fresh, selfTest });
   const bytes = later.gpuBytes;
-  await expect(DINOv2.synthetic(config, { device: fresh, signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+  await expect(
+    DINOv2.synthetic(config, { device: fresh, signal: AbortSignal.abort() }),
+  ).rejects.toMatchObject({ name: 'AbortError' });
   expect(later.gpuBytes).toBe(bytes);
 });
 
@@ -98,9 +125,12 @@ test('a failed allocation is told, and the model goes on as it was', async () =>
   const expected = await tokens(model);
   const create = device.createBuffer.bind(device);
   // A buffer that the device cannot make is an error reported later, not an exception.
-  device.createBuffer = (descriptor) => create(/^slot|pixels/.test(descriptor.label ?? '') ? { ...descriptor, usage: 0 } : descriptor);
+  device.createBuffer = (descriptor) =>
+    create(/^slot|pixels/.test(descriptor.label ?? '') ? { ...descriptor, usage: 0 } : descriptor);
   try {
-    await expect(model.forward(new Float32Array(3 * 350 * 350), { height: 350, width: 350 })).rejects.toMatchObject({ name: 'DeviceError' });
+    await expect(
+      model.forward(new Float32Array(3 * 350 * 350), { height: 350, width: 350 }),
+    ).rejects.toMatchObject({ name: 'DeviceError' });
   } finally {
     device.createBuffer = create;
   }
@@ -118,7 +148,12 @@ test("the page's own mistakes on its device are not taken for the library's", as
 
 test('dispose() while an image is on its way is told as such', async () => {
   const other = await DINOv2.synthetic(config, { selfTest });
-  const running = other.features({ data: new Uint8Array(300 * 300 * 3), width: 300, height: 300, channels: 3 });
+  const running = other.features({
+    data: new Uint8Array(300 * 300 * 3),
+    width: 300,
+    height: 300,
+    channels: 3,
+  });
   other.dispose();
   await expect(running).rejects.toMatchObject({ code: 'DISPOSED' });
 });
@@ -131,12 +166,22 @@ test('what is aborted while it waits for its turn asks for nothing and touches n
   const set = async (): Promise<void> => undefined;
   const [first, others] = [new AbortController(), new AbortController()];
   const { signal } = others;
-  const busy = tuned.tune({ sizesPx: [28], signal: first.signal, store: { get: () => new Promise(() => undefined), set } }).catch((reason: unknown) => reason);
+  const busy = tuned
+    .tune({ sizesPx: [28], signal: first.signal, store: { get: () => new Promise(() => undefined), set } })
+    .catch((reason: unknown) => reason);
   let asked = 0;
   const waiting = [
     tuned.tune({ sizesPx: [28], signal, store: { get: async () => void asked++, set } }),
-    tuned.profile({ data: new Uint8Array(28 * 28 * 3), width: 28, height: 28 }, { signal, resize: 'square', size: 28 }),
-  ].map((each) => each.then(() => 'done', (reason: unknown) => reason));
+    tuned.profile(
+      { data: new Uint8Array(28 * 28 * 3), width: 28, height: 28 },
+      { signal, resize: 'square', size: 28 },
+    ),
+  ].map((each) =>
+    each.then(
+      () => 'done',
+      (reason: unknown) => reason,
+    ),
+  );
   await new Promise((resolve) => setTimeout(resolve, 300)); // the image is on the GPU, and waits
   others.abort('enough');
   expect(await Promise.all(waiting)).toEqual(['enough', 'enough']);

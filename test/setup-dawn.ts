@@ -1,4 +1,5 @@
-// Gives Node a `navigator.gpu`: Dawn on the adapter named by TEST_ADAPTER, else on a real GPU, else on SwiftShader. No adapter: the run fails.
+// Gives Node a `navigator.gpu`: Dawn on the adapter named by TEST_ADAPTER, else on a real GPU, else on
+// SwiftShader. No adapter: the run fails.
 import { writeFileSync } from 'node:fs';
 import { create, globals } from 'webgpu';
 import { pollLessOften, useSwiftShader, useVulkanDriver } from '../scripts/software-gpu.mjs';
@@ -20,11 +21,17 @@ if (!adapter && wanted === 'any') {
   gpu = create(options);
   adapter = await gpu.requestAdapter().catch(() => null);
 }
-if (!adapter) throw new Error(`No WebGPU adapter for TEST_ADAPTER=${wanted}: these tests cannot run, and do not pass without one.`);
+if (!adapter)
+  throw new Error(
+    `No WebGPU adapter for TEST_ADAPTER=${wanted}: these tests cannot run, and do not pass without one.`,
+  );
 Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
 
 const folder = process.env['TEST_ADAPTER_FOLDER'];
 if (folder) {
   const { description, vendor } = adapter.info;
-  writeFileSync(`${folder}/dawn-${process.pid}`, `Dawn in Node: ${description || vendor}${adapter.features.has('shader-f16') ? ', shader-f16' : ''}`);
+  writeFileSync(
+    `${folder}/dawn-${process.pid}`,
+    `Dawn in Node: ${description || vendor}${adapter.features.has('shader-f16') ? ', shader-f16' : ''}`,
+  );
 }

@@ -19,6 +19,8 @@ test.each([0, 1, 2])('a NaN at %i stays a NaN', (at) => {
   expect(minCosine(found, expected, 1)).toBeNaN();
   expect(maxRelativeError(found, expected, 1)).toBeNaN();
   const errors = new Errors();
-  found.forEach((value, i) => errors.note(`row ${i}`, [value], { shape: [1], values: expected.subarray(i, i + 1) }));
+  found.forEach((value, i) =>
+    errors.note(`row ${i}`, [value], { shape: [1], values: expected.subarray(i, i + 1) }),
+  );
   expect(errors.worst).toBeNaN();
 });

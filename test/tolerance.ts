@@ -1,11 +1,13 @@
-// Distances between what was found and what was expected, and how large they may be. No Node and no browser in here.
+// Distances between what was found and what was expected, and how large they may be. No Node and no browser
+// in here.
 
 /** float32 on a CPU is 6e-6 away from the float64 reference; a GPU may round in another order. */
 export const FP32_MAX_ERROR = 2e-5;
 
 /** Largest distance. NaN anywhere makes it NaN. */
 export function maxError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
-  if (found.length !== expected.length) throw new Error(`expected ${expected.length} values, found ${found.length}`);
+  if (found.length !== expected.length)
+    throw new Error(`expected ${expected.length} values, found ${found.length}`);
   let worst = 0;
   for (let i = 0; i < found.length; i++) {
     const error = Math.abs(found[i]! - expected[i]!);

@@ -1,4 +1,5 @@
-// npm run verify, end to end: the script, Dawn, and a server with the hub's paths that holds a tiny checkpoint.
+// npm run verify, end to end: the script, Dawn, and a server with the hub's paths that holds a tiny
+// checkpoint.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
@@ -39,9 +40,13 @@ afterAll(() => {
 });
 
 /** Not spawnSync: the server answers from this process. */
-function verify(...args: readonly string[]): Promise<{ status: number | null; stdout: string; stderr: string }> {
+function verify(
+  ...args: readonly string[]
+): Promise<{ status: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [pathOf('../scripts/verify.mjs'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [pathOf('../scripts/verify.mjs'), ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let [stdout, stderr] = ['', ''];
     child.stdout.on('data', (text) => (stdout += String(text)));
     child.stderr.on('data', (text) => (stderr += String(text)));
@@ -56,42 +61,92 @@ function written(name: string, content: unknown): string {
   return path;
 }
 
-test("right numbers, from transformers' own run of the checkpoint: exit 0, and a table", async () => {
-  const { status, stdout, stderr } = await verify(...hub, ...image, '--expected', expectedFile, id);
-  expect(stderr).not.toMatch(/could not|failed/);
-  expect(asked).toEqual([`/${id}/resolve/main/config.json`, `/${id}/resolve/main/model.safetensors`]);
-  expect(stdout).toMatch(/someone\/dinov2-tiny, on .+\n {2}against transformers 5\./);
-  expect(stdout.match(/^ {2}last_hidden_state\[0, \d, \d\] +-?\d\.\d{4} +-?\d\.\d{4} +\S+ of \S+ +holds$/gm)).toHaveLength(16);
-  expect(stdout).toMatch(/\nholds +someone\/dinov2-tiny\n$/);
-  expect(status).toBe(0);
-}, TIMEOUT_MS);
+test(
+  "right numbers, from transformers' own run of the checkpoint: exit 0, and a table",
+  async () => {
+    const { status, stdout, stderr } = await verify(...hub, ...image, '--expected', expectedFile, id);
+    expect(stderr).not.toMatch(/could not|failed/);
+    expect(asked).toEqual([`/${id}/resolve/main/config.json`, `/${id}/resolve/main/model.safetensors`]);
+    expect(stdout).toMatch(/someone\/dinov2-tiny, on .+\n {2}against transformers 5\./);
+    expect(
+      stdout.match(/^ {2}last_hidden_state\[0, \d, \d\] +-?\d\.\d{4} +-?\d\.\d{4} +\S+ of \S+ +holds$/gm),
+    ).toHaveLength(16);
+    expect(stdout).toMatch(/\nholds +someone\/dinov2-tiny\n$/);
+    expect(status).toBe(0);
+  },
+  TIMEOUT_MS,
+);
 
-test('one number that is wrong by 3e-4: exit 1, and which one', async () => {
-  const tokens = python.last_hidden_state.map((token) => [...token]);
-  tokens[2]![1]! += 3e-4;
-  const { status, stdout } = await verify(...hub, ...image, '--expected', written('wrong.json', { last_hidden_state: tokens }), id);
-  expect(stdout.match(/DIFFERS$/gm)).toHaveLength(1);
-  expect(stdout).toMatch(/last_hidden_state\[0, 2, 1\] .* 3\.0e-4 of 1\.\de-4 +DIFFERS\n/);
-  expect(stdout).toMatch(/\nDIFFERS +someone\/dinov2-tiny\n$/);
-  expect(status).toBe(1);
-}, TIMEOUT_MS);
+test(
+  'one number that is wrong by 3e-4: exit 1, and which one',
+  async () => {
+    const tokens = python.last_hidden_state.map((token) => [...token]);
+    tokens[2]![1]! += 3e-4;
+    const { status, stdout } = await verify(
+      ...hub,
+      ...image,
+      '--expected',
+      written('wrong.json', { last_hidden_state: tokens }),
+      id,
+    );
+    expect(stdout.match(/DIFFERS$/gm)).toHaveLength(1);
+    expect(stdout).toMatch(/last_hidden_state\[0, 2, 1\] .* 3\.0e-4 of 1\.\de-4 +DIFFERS\n/);
+    expect(stdout).toMatch(/\nDIFFERS +someone\/dinov2-tiny\n$/);
+    expect(status).toBe(1);
+  },
+  TIMEOUT_MS,
+);
 
-test('nothing could be fetched: exit 2, and it says so', async () => {
-  const { status, stdout, stderr } = await verify(...hub, ...image, '--expected', expectedFile, 'someone/else');
-  expect(stderr).toMatch(/someone\/else: could not be compared: its files did not arrive: .*404/);
-  expect(stdout).toMatch(/could not run +someone\/else/);
-  expect(status).toBe(2);
-}, TIMEOUT_MS);
+test(
+  'nothing could be fetched: exit 2, and it says so',
+  async () => {
+    const { status, stdout, stderr } = await verify(
+      ...hub,
+      ...image,
+      '--expected',
+      expectedFile,
+      'someone/else',
+    );
+    expect(stderr).toMatch(/someone\/else: could not be compared: its files did not arrive: .*404/);
+    expect(stdout).toMatch(/could not run +someone\/else/);
+    expect(status).toBe(2);
+  },
+  TIMEOUT_MS,
+);
 
 test.each<[string, () => string[], RegExp]>([
-  ['no image', () => ['--image', '/nowhere/cats.png', 'facebook/dinov2-base'], /the image \/nowhere\/cats\.png is not to be had: ENOENT.*Nothing was compared/],
+  [
+    'no image',
+    () => ['--image', '/nowhere/cats.png', 'facebook/dinov2-base'],
+    /the image \/nowhere\/cats\.png is not to be had: ENOENT.*Nothing was compared/,
+  ],
   ['a JPEG', () => ['--image', pathOf('../demo/photos/rocket.jpg'), 'facebook/dinov2-base'], /it is no PNG/],
-  ['no file of numbers', () => ['--expected', '/nowhere/numbers.json', id], /the numbers in \/nowhere\/numbers\.json cannot be read: ENOENT/],
+  [
+    'no file of numbers',
+    () => ['--expected', '/nowhere/numbers.json', id],
+    /the numbers in \/nowhere\/numbers\.json cannot be read: ENOENT/,
+  ],
   ['no JSON', () => ['--expected', written('no.json', '{'), id], /cannot be read/],
-  ['nothing to compare', () => ['--expected', written('empty.json', {}), id], /holds nothing to compare: expected last_hidden_state or label/],
-  ['numbers in another form', () => ['--expected', written('flat.json', { last_hidden_state: [1, 2] }), id], /expected a list of tokens/],
-  ['a field that is misspelt', () => ['--expected', written('field.json', { label: 'x', atoll: 1 }), id], /found atoll/],
-  ['a negative bound', () => ['--expected', written('bound.json', { label: 'x', atol: -1 }), id], /expected numbers from 0, found -1/],
+  [
+    'nothing to compare',
+    () => ['--expected', written('empty.json', {}), id],
+    /holds nothing to compare: expected last_hidden_state or label/,
+  ],
+  [
+    'numbers in another form',
+    () => ['--expected', written('flat.json', { last_hidden_state: [1, 2] }), id],
+    /expected a list of tokens/,
+  ],
+  [
+    'a field that is misspelt',
+    () => ['--expected', written('field.json', { label: 'x', atoll: 1 }), id],
+    /found atoll/,
+  ],
+  [
+    'a negative bound',
+    () => ['--expected', written('bound.json', { label: 'x', atol: -1 }), id],
+    /expected numbers from 0, found -1/,
+  ],
   ['two checkpoints', () => ['--expected', expectedFile, id, id], /is for one checkpoint/],
   ['none', () => ['--expected', expectedFile], /is for one checkpoint/],
 ])('%s: exit 2, and it says so', async (_, args, message) => {

@@ -1,11 +1,15 @@
-// What GPUs' own compilers make of the kernels, on a machine that has no GPU: Tint (inside Dawn) makes SPIR-V, Mesa's compilers for AMD and Intel make
-// machine code for GPUs that are only named. Prints a table: registers, spills, occupancy, and what the densest loop of each kernel is made of.
+// What GPUs' own compilers make of the kernels, on a machine that has no GPU: Tint (inside Dawn) makes
+// SPIR-V, Mesa's compilers for AMD and Intel make machine code for GPUs that are only named. Prints a table:
+// registers, spills, occupancy, and what the densest loop of each kernel is made of.
 //
-//   LAVAPIPE=FOLDER [INTEL_STUB=FILE] node bench/machine-code/machine-code.mjs [--family navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16]
-//                                                                           [--operands f32,f16] [--only TEXT] [--assembly]
+//   LAVAPIPE=FOLDER [INTEL_STUB=FILE] node bench/machine-code/machine-code.mjs [--family
+//   navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16]
+//                                                                           [--operands f32,f16] [--only
+//                                                                           TEXT] [--assembly]
 //
-// FOLDER: as scripts/get-lavapipe.sh fills it (Mesa's drivers for AMD and Intel come with lavapipe). FILE: as get-intel-stub.sh makes it; without it
-// Intel is left out. AMD: navi31 (RDNA 3), navi21 (RDNA 2). Intel: tgl (Xe-LP), dg2 (Arc), lnl (Xe2). Debian: `apt-get install spirv-tools libvulkan-dev gcc`.
+// FOLDER: as scripts/get-lavapipe.sh fills it (Mesa's drivers for AMD and Intel come with lavapipe). FILE: as
+// get-intel-stub.sh makes it; without it Intel is left out. AMD: navi31 (RDNA 3), navi21 (RDNA 2). Intel: tgl
+// (Xe-LP), dg2 (Arc), lnl (Xe2). Debian: `apt-get install spirv-tools libvulkan-dev gcc`.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,7 +39,9 @@ async function dump(file, entryPoint) {
   Object.assign(globalThis, globals);
   const gpu = create(['enable-dawn-features=dump_shaders,allow_unsafe_apis']);
   const adapter = await gpu.requestAdapter();
-  const device = await adapter.requestDevice({ requiredFeatures: ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature)) });
+  const device = await adapter.requestDevice({
+    requiredFeatures: ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature)),
+  });
   const module = device.createShaderModule({ code: readFileSync(file, 'utf8') });
   device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint } });
   await device.queue.onSubmittedWorkDone();
@@ -44,13 +50,22 @@ async function dump(file, entryPoint) {
 
 const lavapipe = resolve(process.env.LAVAPIPE ?? 'lavapipe');
 const library = join(lavapipe, 'root/usr/lib/x86_64-linux-gnu');
-if (!existsSync(join(lavapipe, 'lavapipe.json'))) throw new Error(`no lavapipe.json in ${lavapipe}: set LAVAPIPE to the folder that scripts/get-lavapipe.sh filled`);
+if (!existsSync(join(lavapipe, 'lavapipe.json')))
+  throw new Error(
+    `no lavapipe.json in ${lavapipe}: set LAVAPIPE to the folder that scripts/get-lavapipe.sh filled`,
+  );
 const scratch = mkdtempSync(join(tmpdir(), 'machine-code-'));
 const at = (name) => join(scratch, name);
 const environment = { ...process.env, LD_LIBRARY_PATH: library, XDG_RUNTIME_DIR: tmpdir() };
 execFileSync('cc', ['-O1', '-o', at('compile-spirv'), join(here, 'compile-spirv.c'), '-lvulkan']);
 for (const driver of ['radeon', 'intel']) {
-  writeFileSync(at(`${driver}.json`), JSON.stringify({ file_format_version: '1.0.0', ICD: { api_version: '1.4.305', library_path: join(library, `libvulkan_${driver}.so`) } }));
+  writeFileSync(
+    at(`${driver}.json`),
+    JSON.stringify({
+      file_format_version: '1.0.0',
+      ICD: { api_version: '1.4.305', library_path: join(library, `libvulkan_${driver}.so`) },
+    }),
+  );
 }
 
 /** Tint's SPIR-V for one entry point, as text. */
@@ -63,7 +78,8 @@ function spirvOf(code, entryPoint) {
   });
   const text = readFileSync(at('dawn.log'), 'utf8');
   const spirv = text.split('/* Dumped SPIRV disassembly */')[1]?.split(/^(?:info|warning|error):/m)[0];
-  if (!spirv?.includes('OpFunctionEnd')) throw new Error(`Dawn did not compile ${entryPoint}:\n${text.slice(-2000)}`);
+  if (!spirv?.includes('OpFunctionEnd'))
+    throw new Error(`Dawn did not compile ${entryPoint}:\n${text.slice(-2000)}`);
   return spirv;
 }
 
@@ -78,9 +94,18 @@ const amd = {
   wait: /^s_(waitcnt|wait_|barrier|nop|delay)/,
   scalar: /^s_/,
 };
-const intel = { 'multiply-add': /^(mad|dpas|dp4a)\b/, message: /^sends?\b/, move: /^(mov|sel)\b/, wait: /^sync\b/, other: /^[a-z][a-z0-9.]*\(/ };
+const intel = {
+  'multiply-add': /^(mad|dpas|dp4a)\b/,
+  message: /^sends?\b/,
+  move: /^(mov|sel)\b/,
+  wait: /^sync\b/,
+  other: /^[a-z][a-z0-9.]*\(/,
+};
 
-/** The loop with the largest share of multiply-adds. A loop is a jump to a label that stands above it. RDNA 3's dual instructions count twice. */
+/**
+ * The loop with the largest share of multiply-adds. A loop is a jump to a label that stands above it. RDNA
+ * 3's dual instructions count twice.
+ */
 function densestLoop(assembly, jump, kinds) {
   const lines = assembly.split('\n').map((line) => line.trim().replace(/^\([^)]*\)\s*/, ''));
   const labels = new Map();
@@ -109,13 +134,27 @@ function densestLoop(assembly, jump, kinds) {
 function compileFor(family, entryPoint) {
   const isAmd = /^(navi|vega|gfx)/.test(family);
   if (!isAmd && !process.env.INTEL_STUB) return 'left out: INTEL_STUB is not set';
-  const driver = isAmd ? { VK_DRIVER_FILES: at('radeon.json'), RADV_FORCE_FAMILY: family } : { VK_DRIVER_FILES: at('intel.json'), INTEL_STUB_GPU_PLATFORM: family, LD_PRELOAD: resolve(process.env.INTEL_STUB) };
-  const { status, stdout, stderr } = spawnSync(at('compile-spirv'), ['-a', at('kernel.spv'), entryPoint], { encoding: 'utf8', maxBuffer: 1 << 28, env: { ...environment, ...driver } });
+  const driver = isAmd
+    ? { VK_DRIVER_FILES: at('radeon.json'), RADV_FORCE_FAMILY: family }
+    : {
+        VK_DRIVER_FILES: at('intel.json'),
+        INTEL_STUB_GPU_PLATFORM: family,
+        LD_PRELOAD: resolve(process.env.INTEL_STUB),
+      };
+  const { status, stdout, stderr } = spawnSync(at('compile-spirv'), ['-a', at('kernel.spv'), entryPoint], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: { ...environment, ...driver },
+  });
   if (status !== 0) return stderr.trim().split('\n').at(-1);
   const stat = (name) => Number(stdout.match(new RegExp(`^${name}: (\\d+)`, 'm'))?.[1]);
   const assembly = stdout.split(isAmd ? '=== Assembly' : /=== GEN Assembly/).at(-1);
   if (options.assembly) console.log(assembly);
-  const loop = densestLoop(assembly, isAmd ? /^s_c?branch\S*\s+(BB\d+)/ : /^while\(\d+\)\s+JIP:\s+(LABEL\d+)/, isAmd ? amd : intel);
+  const loop = densestLoop(
+    assembly,
+    isAmd ? /^s_c?branch\S*\s+(BB\d+)/ : /^while\(\d+\)\s+JIP:\s+(LABEL\d+)/,
+    isAmd ? amd : intel,
+  );
   const registers = isAmd
     ? `${stat('VGPRs')} VGPRs, ${stat('Spilled VGPRs')} spilled, ${stat('Subgroups per SIMD')} subgroups a SIMD, throughput ${stat('Inverse Throughput')}`
     : `SIMD${stat('Max dispatch width')}, ${stat('Max live registers')} live, ${stat('Spill Count')} spills, ${stat('Fill Count')} fills, ${stat('Cycle Count')} cycles`;
@@ -125,17 +164,35 @@ function compileFor(family, entryPoint) {
 }
 
 const { source } = await import('../load-source.mjs');
-const [{ configOf }, { buildForward }, { alternatives, EVERY_TILE }, { assemble }, { weightHelpers }] = await Promise.all(
-  ['src/model/config.ts', 'src/model/vit.ts', 'src/gpu/lowering.ts', 'src/gpu/kernel.ts', 'src/gpu/kernels.ts'].map(source),
-);
+const [{ configOf }, { buildForward }, { alternatives, EVERY_TILE }, { assemble }, { weightHelpers }] =
+  await Promise.all(
+    [
+      'src/model/config.ts',
+      'src/model/vit.ts',
+      'src/gpu/lowering.ts',
+      'src/gpu/kernel.ts',
+      'src/gpu/kernels.ts',
+    ].map(source),
+  );
 const { graph } = buildForward(configOf(options.model), { batch: 1, rows: 16, cols: 16 });
-const oneBlock = graph.nodes.filter(({ label }) => !label.startsWith('blocks.') || label.startsWith('blocks.0.'));
+const oneBlock = graph.nodes.filter(
+  ({ label }) => !label.startsWith('blocks.') || label.startsWith('blocks.0.'),
+);
 
-console.log('| kernel | GPU | multiply-adds in the densest loop | the loop | registers | clamps, guards |\n|---|---|---|---|---|---|');
+console.log(
+  '| kernel | GPU | multiply-adds in the densest loop | the loop | registers | clamps, guards |\n|---|---|---|---|---|---|',
+);
 const seen = new Set();
 const list = (text) => text.split(',');
 const variants = list(options.weights).flatMap((weights) =>
-  list(options.operands).flatMap((operands) => oneBlock.flatMap((node) => alternatives(node, { software: false, ...EVERY_TILE, weights, operands }).map(({ variant }) => ({ variant, node })))),
+  list(options.operands).flatMap((operands) =>
+    oneBlock.flatMap((node) =>
+      alternatives(node, { software: false, ...EVERY_TILE, weights, operands }).map(({ variant }) => ({
+        variant,
+        node,
+      })),
+    ),
+  ),
 );
 for (const { variant, node } of variants) {
   const { entryPoint, name } = variant.kernel;
@@ -148,11 +205,25 @@ for (const { variant, node } of variants) {
   seen.add(entryPoint + code);
   const spirv = spirvOf(code, entryPoint);
   // Debian 12's assembler is older than this execution mode; it changes nothing for the loop
-  writeFileSync(at('kernel.spvasm'), spirv.split('\n').filter((line) => !/MaximallyReconverges|SPV_KHR_maximal_reconvergence/.test(line)).join('\n'));
-  execFileSync('spirv-as', ['--target-env', 'vulkan1.3', '--preserve-numeric-ids', at('kernel.spvasm'), '-o', at('kernel.spv')]);
+  writeFileSync(
+    at('kernel.spvasm'),
+    spirv
+      .split('\n')
+      .filter((line) => !/MaximallyReconverges|SPV_KHR_maximal_reconvergence/.test(line))
+      .join('\n'),
+  );
+  execFileSync('spirv-as', [
+    '--target-env',
+    'vulkan1.3',
+    '--preserve-numeric-ids',
+    at('kernel.spvasm'),
+    '-o',
+    at('kernel.spv'),
+  ]);
   const spirvEntry = spirv.match(/OpEntryPoint GLCompute %\S+ "([^"]+)"/)[1];
   const clamps = (spirv.match(/ UMin /g) ?? []).length;
   const guards = (spirv.match(/OpTypeInt 64|%v2uint = OpTypeVector %uint 2/g) ?? []).length;
-  for (const family of list(options.family)) console.log(`| ${label} | ${family} | ${compileFor(family, spirvEntry)} | ${clamps}, ${guards} |`);
+  for (const family of list(options.family))
+    console.log(`| ${label} | ${family} | ${compileFor(family, spirvEntry)} | ${clamps}, ${guards} |`);
 }
 process.exit(0);

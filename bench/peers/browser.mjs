@@ -1,4 +1,5 @@
-// In the page that chromium.mjs opens: this library and onnxruntime-web (WebGPU), turn by turn on the page's adapter.
+// In the page that chromium.mjs opens: this library and onnxruntime-web (WebGPU), turn by turn on the page's
+// adapter.
 import * as ort from './node_modules/onnxruntime-web/dist/ort.webgpu.min.mjs';
 import { DINOv2, syntheticTensor } from '../entry.ts';
 import { compare } from './compare.mjs';
@@ -6,7 +7,9 @@ import { compare } from './compare.mjs';
 ort.env.wasm.wasmPaths = new URL('node_modules/onnxruntime-web/dist/', location.href).href;
 ort.env.wasm.numThreads = 1; // what runs on the GPU needs no threads
 
-/** @returns adapter, and for every contender its times in ms or its error; peers with their distance from ours */
+/**
+ * @returns adapter, and for every contender its times in ms or its error; peers with their distance from ours
+ */
 window.measure = async ({ size, px, dtype, names, runs, seconds }) => {
   const pixels = syntheticTensor(`pixel_values.${px}x${px}`, [1, 3, px, px]);
   const model = await DINOv2.synthetic(size, { dtype });
@@ -48,5 +51,15 @@ window.measure = async ({ size, px, dtype, names, runs, seconds }) => {
   const { description, vendor, architecture } = model.adapter;
   const browser = navigator.userAgent.match(/Chrome\/\d+|Firefox\/\d+/)?.[0] ?? navigator.userAgent;
   model.dispose();
-  return { adapter: description || `${vendor} ${architecture}`, browser, contenders: contenders.map(({ label, ms, error, maxAbsError, minCosine }) => ({ label, ms, error, maxAbsError, minCosine })) };
+  return {
+    adapter: description || `${vendor} ${architecture}`,
+    browser,
+    contenders: contenders.map(({ label, ms, error, maxAbsError, minCosine }) => ({
+      label,
+      ms,
+      error,
+      maxAbsError,
+      minCosine,
+    })),
+  };
 };

@@ -1,8 +1,11 @@
-// Ours against onnxruntime-web's WebGPU engine, in one page of Chromium, on one adapter, turn by turn: warm, one image, the result read back.
+// Ours against onnxruntime-web's WebGPU engine, in one page of Chromium, on one adapter, turn by turn: warm,
+// one image, the result read back.
 //
-//   node bench/peers/chromium.mjs [--gpu swiftshader | any] [--model small] [--px 224] [--dtype fp32] [--form plain,fused] [--runs 9] [--seconds 60] [--json FILE]
+//   node bench/peers/chromium.mjs [--gpu swiftshader | any] [--model small] [--px 224] [--dtype fp32] [--form
+//   plain,fused] [--runs 9] [--seconds 60] [--json FILE]
 //
-// CHROMIUM_PATH chooses the browser. As node.mjs: where outputs disagree there is no ratio, and the exit code is 1.
+// CHROMIUM_PATH chooses the browser. As node.mjs: where outputs disagree there is no ratio, and the exit code
+// is 1.
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openPage } from '../browser.mjs';
@@ -34,7 +37,14 @@ try {
       for (const dtype of options.dtype.split(',')) {
         const names = options.form.split(',').map((form) => `dinov2-${size}-${px}-${dtype}-${form}`);
         for (const name of names) await prepareModel(name, { syntheticTensor, f32ToF16 });
-        const measured = await page.evaluate((argument) => window.measure(argument), { size, px, dtype, names, runs: Number(options.runs), seconds: Number(options.seconds) });
+        const measured = await page.evaluate((argument) => window.measure(argument), {
+          size,
+          px,
+          dtype,
+          names,
+          runs: Number(options.runs),
+          seconds: Number(options.seconds),
+        });
         results.push({ size, px, dtype, ...measured });
       }
     }
@@ -42,8 +52,12 @@ try {
 } finally {
   await close();
 }
-console.log(`${new Date().toISOString().slice(0, 10)}, ${results[0].adapter}, ${results[0].browser}: one image, warm, with readback\n`);
-console.log('| model | px | dtype | engine | runs | median ms | fastest ms | max abs error | smallest cosine | ours is as many times as fast: median, fastest |');
+console.log(
+  `${new Date().toISOString().slice(0, 10)}, ${results[0].adapter}, ${results[0].browser}: one image, warm, with readback\n`,
+);
+console.log(
+  '| model | px | dtype | engine | runs | median ms | fastest ms | max abs error | smallest cosine | ours is as many times as fast: median, fastest |',
+);
 console.log('|---|---|---|---|---|---|---|---|---|---|');
 for (const { size, px, dtype, contenders } of results) {
   const [ours] = contenders;
@@ -54,9 +68,18 @@ for (const { size, px, dtype, contenders } of results) {
       wrong = true;
       cells.push('–', '–', '–', '–', '–', error);
     } else {
-      cells.push(ms.length, median(ms).toFixed(1), Math.min(...ms).toFixed(1), maxAbsError?.toExponential(1) ?? '', minCosine?.toFixed(7) ?? '');
+      cells.push(
+        ms.length,
+        median(ms).toFixed(1),
+        Math.min(...ms).toFixed(1),
+        maxAbsError?.toExponential(1) ?? '',
+        minCosine?.toFixed(7) ?? '',
+      );
       if (contender === ours) cells.push('');
-      else if (agrees(contender, dtype)) cells.push(`**${(median(ms) / median(ours.ms)).toFixed(2)}**, ${(Math.min(...ms) / Math.min(...ours.ms)).toFixed(2)}`);
+      else if (agrees(contender, dtype))
+        cells.push(
+          `**${(median(ms) / median(ours.ms)).toFixed(2)}**, ${(Math.min(...ms) / Math.min(...ours.ms)).toFixed(2)}`,
+        );
       else {
         wrong = true;
         cells.push('outputs disagree: no ratio');

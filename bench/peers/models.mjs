@@ -15,7 +15,9 @@ export async function prepareModel(name, { syntheticTensor, f32ToF16 }) {
   const onnx = join(modelsFolder, `${name}.onnx`);
   if (!existsSync(onnx)) {
     const [, model, px, dtype, form] = name.split('-');
-    throw new Error(`${onnx} is missing. Make it: python bench/peers/make_onnx.py ${modelsFolder} --model ${model} --px ${px} --dtype ${dtype} --form ${form}`);
+    throw new Error(
+      `${onnx} is missing. Make it: python bench/peers/make_onnx.py ${modelsFolder} --model ${model} --px ${px} --dtype ${dtype} --form ${form}`,
+    );
   }
   const { dtype, bytes, tensors } = JSON.parse(readFileSync(onnx.replace(/onnx$/, 'json'), 'utf8'));
   const bin = onnx.replace(/onnx$/, 'bin');
@@ -30,7 +32,12 @@ export async function prepareModel(name, { syntheticTensor, f32ToF16 }) {
         f32ToF16(values, halves);
         values = halves;
       }
-      await file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), 0, values.byteLength, offset);
+      await file.write(
+        new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+        0,
+        values.byteLength,
+        offset,
+      );
     }
     await file.close();
     renameSync(`${bin}.part`, bin);
@@ -40,6 +47,8 @@ export async function prepareModel(name, { syntheticTensor, f32ToF16 }) {
 
 function transpose(values, rows, columns) {
   const out = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) out[column * rows + row] = values[row * columns + column];
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      out[column * rows + row] = values[row * columns + column];
   return out;
 }

@@ -1,10 +1,13 @@
-// Ours against ONNX Runtime's WebGPU engine, in Node, on one adapter, turn by turn: warm, one image, the result read back.
+// Ours against ONNX Runtime's WebGPU engine, in Node, on one adapter, turn by turn: warm, one image, the
+// result read back.
 //
-//   node bench/peers/node.mjs [--adapter any | swiftshader | DRIVER.json] [--model small] [--px 224] [--dtype fp32] [--form plain,fused]
+//   node bench/peers/node.mjs [--adapter any | swiftshader | DRIVER.json] [--model small] [--px 224] [--dtype
+//   fp32] [--form plain,fused]
 //                             [--flags stock,tuned] [--runs 9] [--seconds 60] [--json FILE]
 //
-// Each has a process of its own; both wait while the other works. First their outputs are compared: where they disagree no ratio is printed,
-// and the exit code is 1. Runs end after --runs rounds, or after the round in which --seconds have passed; three rounds at least.
+// Each has a process of its own; both wait while the other works. First their outputs are compared: where
+// they disagree no ratio is printed, and the exit code is 1. Runs end after --runs rounds, or after the round
+// in which --seconds have passed; three rounds at least.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -49,10 +52,21 @@ async function measure(size, px, dtype) {
   };
   let info;
   for (const flags of options.flags.split(',')) {
-    info = (await start(`ours, ${flags} flags`, 'ours.mjs', { DAWN_FEATURES: flags === 'tuned' ? TUNED : '' }, { adapter: options.adapter, size, px, dtype })) ?? info;
+    info =
+      (await start(
+        `ours, ${flags} flags`,
+        'ours.mjs',
+        { DAWN_FEATURES: flags === 'tuned' ? TUNED : '' },
+        { adapter: options.adapter, size, px, dtype },
+      )) ?? info;
   }
   for (const form of options.form.split(',')) {
-    await start(`ONNX Runtime, ${form}`, 'onnxruntime.mjs', {}, { adapter: options.adapter, px, name: `dinov2-${size}-${px}-${dtype}-${form}` });
+    await start(
+      `ONNX Runtime, ${form}`,
+      'onnxruntime.mjs',
+      {},
+      { adapter: options.adapter, px, name: `dinov2-${size}-${px}-${dtype}-${form}` },
+    );
   }
   const ready = contenders.filter(({ error }) => !error);
   const until = performance.now() + Number(options.seconds) * 1000;
@@ -81,7 +95,12 @@ for (const size of options.model.split(',')) {
           wrong = true;
           continue;
         }
-        Object.assign(row, { runs: wallMs.length, medianMs: median(wallMs), fastestMs: Math.min(...wallMs), cpuMs: median(cpuMs) });
+        Object.assign(row, {
+          runs: wallMs.length,
+          medianMs: median(wallMs),
+          fastestMs: Math.min(...wallMs),
+          cpuMs: median(cpuMs),
+        });
         if (label.startsWith('ours') || !ours[0]) continue;
         Object.assign(row, compare(ours[0].output, output, info.embedDim));
         if (!agrees(row, dtype)) {
@@ -89,21 +108,46 @@ for (const size of options.model.split(',')) {
           wrong = true;
           continue;
         }
-        row.ratios = ours.map((our) => ({ flags: our.label, median: row.medianMs / median(our.wallMs), fastest: row.fastestMs / Math.min(...our.wallMs), cpu: row.cpuMs / median(our.cpuMs) }));
+        row.ratios = ours.map((our) => ({
+          flags: our.label,
+          median: row.medianMs / median(our.wallMs),
+          fastest: row.fastestMs / Math.min(...our.wallMs),
+          cpu: row.cpuMs / median(our.cpuMs),
+        }));
       }
     }
   }
 }
 
-console.log(`\n${new Date().toISOString().slice(0, 10)}, ${rows.find(({ adapter }) => adapter)?.adapter ?? 'no adapter'}: one image, warm, with readback\n`);
-console.log('| model | px | dtype | engine | runs | median ms | fastest ms | CPU ms | max abs error | smallest cosine | times as fast as it: median, fastest, CPU time |');
+console.log(
+  `\n${new Date().toISOString().slice(0, 10)}, ${rows.find(({ adapter }) => adapter)?.adapter ?? 'no adapter'}: one image, warm, with readback\n`,
+);
+console.log(
+  '| model | px | dtype | engine | runs | median ms | fastest ms | CPU ms | max abs error | smallest cosine | times as fast as it: median, fastest, CPU time |',
+);
 console.log('|---|---|---|---|---|---|---|---|---|---|---|');
 for (const row of rows) {
   const cells = [row.model, row.px, row.dtype, row.label];
   if (row.medianMs === undefined) cells.push('–', '–', '–', '–', '–', '–', row.error);
   else {
-    cells.push(row.runs, ms(row.medianMs), ms(row.fastestMs), ms(row.cpuMs), row.maxAbsError?.toExponential(1) ?? '', row.minCosine?.toFixed(7) ?? '');
-    cells.push(row.error ?? row.ratios?.map(({ flags, median: m, fastest, cpu }) => `${flags}: **${m.toFixed(2)}**, ${fastest.toFixed(2)}, ${cpu.toFixed(2)}`).join('; ') ?? '');
+    cells.push(
+      row.runs,
+      ms(row.medianMs),
+      ms(row.fastestMs),
+      ms(row.cpuMs),
+      row.maxAbsError?.toExponential(1) ?? '',
+      row.minCosine?.toFixed(7) ?? '',
+    );
+    cells.push(
+      row.error ??
+        row.ratios
+          ?.map(
+            ({ flags, median: m, fastest, cpu }) =>
+              `${flags}: **${m.toFixed(2)}**, ${fastest.toFixed(2)}, ${cpu.toFixed(2)}`,
+          )
+          .join('; ') ??
+        '',
+    );
   }
   console.log(`| ${cells.join(' | ')} |`);
 }

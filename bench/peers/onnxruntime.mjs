@@ -18,7 +18,12 @@ serve({
       graphOptimizationLevel: 'all',
       extra: { session: { disable_cpu_ep_fallback: '1' } }, // every operator on the GPU, or no session
     });
-    const pixels = new Tensor('float32', syntheticTensor(`pixel_values.${px}x${px}`, [1, 3, px, px]), [1, 3, px, px]);
+    const pixels = new Tensor('float32', syntheticTensor(`pixel_values.${px}x${px}`, [1, 3, px, px]), [
+      1,
+      3,
+      px,
+      px,
+    ]);
     run = async () => (await session.run({ pixel_values: pixels })).last_hidden_state.data; // on the CPU: the result is read back
   },
   output: () => run(),

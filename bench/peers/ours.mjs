@@ -19,7 +19,11 @@ serve({
       return tokens;
     };
     const { vendor, architecture, description } = model.adapter;
-    return { adapter: description || `${vendor} ${architecture}`, embedDim: model.config.embedDim, dispatches: (await model.describe({ height: px, width: px })).split('\n').length - 1 };
+    return {
+      adapter: description || `${vendor} ${architecture}`,
+      embedDim: model.config.embedDim,
+      dispatches: (await model.describe({ height: px, width: px })).split('\n').length - 1,
+    };
   },
   output: () => forward(),
   time: ({ runs }) => timed(forward, runs),

@@ -1,5 +1,17 @@
 /** Photographs on their way into the collection. */
-import { IndexError, askAgain, forgetIngest, ingest, unfinishedIngest, type EmbeddingIndex, type Ingest, type IngestFailure, type IngestProgress, type IngestSource, type UnfinishedIngest } from '../../src/search/index.js';
+import {
+  IndexError,
+  askAgain,
+  forgetIngest,
+  ingest,
+  unfinishedIngest,
+  type EmbeddingIndex,
+  type Ingest,
+  type IngestFailure,
+  type IngestProgress,
+  type IngestSource,
+  type UnfinishedIngest,
+} from '../../src/search/index.js';
 import { byId, setText } from '../dom.js';
 import { dismiss, showNotice } from '../notices.js';
 import { collection, collectionToAdd, usableModel } from './collection.js';
@@ -44,7 +56,11 @@ export async function next(): Promise<void> {
   byId('unfinished', HTMLElement).hidden = true;
   unfinished = undefined;
   showFailures([]);
-  const run = ingest(index, model, source, { ...LOOK, under, onProgress: (progress) => show(progress, run?.failures ?? []) });
+  const run = ingest(index, model, source, {
+    ...LOOK,
+    under,
+    onProgress: (progress) => show(progress, run?.failures ?? []),
+  });
   running = run;
   show(run.progress, []);
   try {
@@ -56,7 +72,8 @@ export async function next(): Promise<void> {
     // With another model, or the same one loaded again, it goes on.
     if (lostBy(error)) waiting.unshift({ source, under });
     else if (error instanceof IndexError && error.code === 'INDEX_DUPLICATE_ID') showTaken(index, source);
-    else if (run.progress.phase !== 'aborted') showNotice('adding', error, { text: 'Go on', run: () => add(source, under) });
+    else if (run.progress.phase !== 'aborted')
+      showNotice('adding', error, { text: 'Go on', run: () => add(source, under) });
     setStatus(`Stopped: ${summary(run.progress)}`);
   } finally {
     running = undefined;
@@ -70,8 +87,16 @@ function showTaken(index: EmbeddingIndex, source: IngestSource): void {
   const ids = index.ids();
   let number = 2;
   while (ids.some((id) => id.startsWith(`${number}/`))) number += 1;
-  const error = new IndexError('INDEX_DUPLICATE_ID', 'The collection has photographs of another folder of this name.');
-  showNotice('adding', error, { text: 'Keep both', run: () => add(source, String(number)) }, { text: 'It is the same folder, moved', run: () => add(source, '') });
+  const error = new IndexError(
+    'INDEX_DUPLICATE_ID',
+    'The collection has photographs of another folder of this name.',
+  );
+  showNotice(
+    'adding',
+    error,
+    { text: 'Keep both', run: () => add(source, String(number)) },
+    { text: 'It is the same folder, moved', run: () => add(source, '') },
+  );
 }
 
 function summary({ added, updated, unchanged, failed, ignored }: IngestProgress): string {
@@ -89,9 +114,17 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
   byId('adding', HTMLElement).hidden = phase !== 'running' && phase !== 'paused';
   setText('adding-what', phase === 'paused' ? 'Paused' : 'Adding photographs');
   pause.textContent = phase === 'paused' ? 'Go on' : 'Pause';
-  const rate = perSecond === undefined ? '' : perSecond >= 1 ? ` · ${perSecond.toFixed(perSecond < 10 ? 1 : 0)} a second` : ` · ${time(1 / perSecond)} each`;
+  const rate =
+    perSecond === undefined
+      ? ''
+      : perSecond >= 1
+        ? ` · ${perSecond.toFixed(perSecond < 10 ? 1 : 0)} a second`
+        : ` · ${time(1 / perSecond)} each`;
   const left = phase === 'paused' || secondsLeft === undefined ? '' : ` · ${time(secondsLeft)} left`;
-  setText('adding-numbers', `${done.toLocaleString('en')} of ${images.toLocaleString('en')}${walking ? ' so far' : ''}${rate}${left}`);
+  setText(
+    'adding-numbers',
+    `${done.toLocaleString('en')} of ${images.toLocaleString('en')}${walking ? ' so far' : ''}${rate}${left}`,
+  );
   if (walking || images === 0) bar.removeAttribute('value');
   else bar.value = done / images;
   showFailures(failures);
@@ -105,7 +138,12 @@ function showFailures(failures: readonly IngestFailure[]): void {
     failuresShown = 0;
   }
   byId('failures', HTMLElement).hidden = failures.length === 0;
-  setText('failures-count', failures.length === 1 ? '1 file could not be added' : `${failures.length.toLocaleString('en')} files could not be added`);
+  setText(
+    'failures-count',
+    failures.length === 1
+      ? '1 file could not be added'
+      : `${failures.length.toLocaleString('en')} files could not be added`,
+  );
   for (; failuresShown < Math.min(failures.length, MOST_FAILURES_SHOWN); failuresShown++) {
     const { id, error } = failures[failuresShown]!;
     const item = document.createElement('li');
@@ -121,14 +159,19 @@ export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<vo
   if (!unfinished) return;
   const { names, handles, images, finished } = unfinished;
   const what = names.length === 1 ? names[0]! : `${names[0]} and ${names.length - 1} more`;
-  setText('unfinished-what', `${what}: ${finished.toLocaleString('en')} of ${images.toLocaleString('en')} were done. ${handles ? '' : 'Drop the same files or folder again: what is there is passed over.'}`);
+  setText(
+    'unfinished-what',
+    `${what}: ${finished.toLocaleString('en')} of ${images.toLocaleString('en')} were done. ${handles ? '' : 'Drop the same files or folder again: what is there is passed over.'}`,
+  );
   byId('unfinished-go', HTMLElement).hidden = !handles;
 }
 
 /** @param lost takes the model away, where an error says that it is gone */
 export function startAdding(lost: (error: unknown) => boolean): void {
   lostBy = lost;
-  pause.addEventListener('click', () => (running?.progress.phase === 'paused' ? running.resume() : running?.pause()));
+  pause.addEventListener('click', () =>
+    running?.progress.phase === 'paused' ? running.resume() : running?.pause(),
+  );
   byId('stop', HTMLButtonElement).addEventListener('click', () => {
     waiting.length = 0;
     running?.abort();
@@ -141,7 +184,11 @@ async function goOn(): Promise<void> {
   const { handles, under } = unfinished ?? {};
   if (!handles) return;
   try {
-    if (!(await askAgain(handles))) throw new DOMException('The browser was not allowed to read the folder. Press Go on, and allow it.', 'NotAllowedError');
+    if (!(await askAgain(handles)))
+      throw new DOMException(
+        'The browser was not allowed to read the folder. Press Go on, and allow it.',
+        'NotAllowedError',
+      );
     byId('unfinished', HTMLElement).hidden = true;
     add(handles, under);
   } catch (error) {

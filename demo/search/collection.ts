@@ -1,6 +1,16 @@
-/** The collection: one index, kept in this browser. It is opened without a model; a model is needed to add to it, and must be the one that made it. */
+/**
+ * The collection: one index, kept in this browser. It is opened without a model; a model is needed to add to
+ * it, and must be the one that made it.
+ */
 import { DINOv2Error } from '../../src/index.js';
-import { EmbeddingIndex, deleteIndex, listIndexes, modelIdentity, type IndexHeader, type ModelIdentity } from '../../src/search/index.js';
+import {
+  EmbeddingIndex,
+  deleteIndex,
+  listIndexes,
+  modelIdentity,
+  type IndexHeader,
+  type ModelIdentity,
+} from '../../src/search/index.js';
 import type { DINOv2 } from '../../src/worker/index.js';
 import { byId, setText } from '../dom.js';
 import { megabytes } from '../format.js';
@@ -25,7 +35,10 @@ let blocked = false;
 let deletion: Promise<void> = Promise.resolve();
 let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
 
-/** Tells the other tabs that the collection was made, or deleted; what is put into it and taken out they hear of from the library. */
+/**
+ * Tells the other tabs that the collection was made, or deleted; what is put into it and taken out they hear
+ * of from the library.
+ */
 const tabs = new BroadcastChannel('photograph search');
 
 export const collection = (): EmbeddingIndex | undefined => index;
@@ -36,7 +49,10 @@ export function usableModel(): DINOv2 | undefined {
 }
 
 function sameModel(of: ModelIdentity | undefined): boolean {
-  return of === undefined || (of.fingerprint === identity?.fingerprint && of.preprocessing === identity.preprocessing);
+  return (
+    of === undefined ||
+    (of.fingerprint === identity?.fingerprint && of.preprocessing === identity.preprocessing)
+  );
 }
 
 /**
@@ -48,18 +64,34 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
   try {
     const kept = (await listIndexes()).find(({ name }) => name === NAME);
     blocked = kept !== undefined;
-    if (kept?.condition === 'newer') throw new DINOv2Error('INDEX_NEWER', 'A newer version of this page has made the collection that is kept here. Load this page again with a network.');
-    if (kept && !kept.header) throw new DINOv2Error('INDEX_DAMAGED', 'What is kept of the collection is damaged, so that its model is not known. Delete it, and add the photographs again.');
+    if (kept?.condition === 'newer')
+      throw new DINOv2Error(
+        'INDEX_NEWER',
+        'A newer version of this page has made the collection that is kept here. Load this page again with a network.',
+      );
+    if (kept && !kept.header)
+      throw new DINOv2Error(
+        'INDEX_DAMAGED',
+        'What is kept of the collection is damaged, so that its model is not known. Delete it, and add the photographs again.',
+      );
     known = kept?.header !== undefined;
     if (kept?.header) become(await EmbeddingIndex.open(NAME, { ...optionsOf(kept.header), repair }));
     blocked = false;
-    if (index?.restored) showNotice('damaged', new DINOv2Error('INDEX_DAMAGED', 'The browser has lost a part of what it kept. All photographs of the collection are there; their small pictures are not. Add the same folders again, and they come back.'));
+    if (index?.restored)
+      showNotice(
+        'damaged',
+        new DINOv2Error(
+          'INDEX_DAMAGED',
+          'The browser has lost a part of what it kept. All photographs of the collection are there; their small pictures are not. Add the same folders again, and they come back.',
+        ),
+      );
     tellDropped(index?.dropped ?? []);
   } catch (error) {
     if (blocked) {
       const goOn = { text: 'Go on without what is damaged', run: () => void openCollection('drop') };
       const begin = { text: 'Delete it and begin anew', run: () => void deleteCollection() };
-      const canGoOn = known && repair === undefined && error instanceof DINOv2Error && error.code === 'INDEX_DAMAGED';
+      const canGoOn =
+        known && repair === undefined && error instanceof DINOv2Error && error.code === 'INDEX_DAMAGED';
       return showNotice('collection', error, ...(canGoOn ? [goOn, begin] : [begin]));
     }
     noStorage(error);
@@ -71,10 +103,22 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
 function tellDropped(ids: readonly string[]): void {
   if (ids.length === 0) return;
   const names = `${ids.slice(0, NAMED).join(', ')}${ids.length > NAMED ? ', …' : ''}`;
-  showNotice('damaged', new DINOv2Error('INDEX_DAMAGED', `What was kept of ${count(ids.length)} was damaged, and is gone: ${names}. Your files are as they were: add them again.`));
+  showNotice(
+    'damaged',
+    new DINOv2Error(
+      'INDEX_DAMAGED',
+      `What was kept of ${count(ids.length)} was damaged, and is gone: ${names}. Your files are as they were: add them again.`,
+    ),
+  );
 }
 
-function optionsOf({ dim, metric, storage, patches, model }: IndexHeader): Pick<IndexHeader, 'dim' | 'metric' | 'storage' | 'patches' | 'model'> {
+function optionsOf({
+  dim,
+  metric,
+  storage,
+  patches,
+  model,
+}: IndexHeader): Pick<IndexHeader, 'dim' | 'metric' | 'storage' | 'patches' | 'model'> {
   return { dim, metric, storage, patches, model };
 }
 
@@ -96,8 +140,13 @@ function become(next: EmbeddingIndex | undefined): void {
 /** The collection that photographs are added to: made now, where there is none. */
 export async function collectionToAdd(): Promise<EmbeddingIndex> {
   await deletion;
-  if (blocked) throw new DINOv2Error('INDEX_FILE', 'The collection that is kept here cannot be opened, and is not written over. Delete it first.');
-  if (!loaded || !identity) throw new DINOv2Error('MODEL_MISSING', 'Adding photographs needs a model. Load one first.');
+  if (blocked)
+    throw new DINOv2Error(
+      'INDEX_FILE',
+      'The collection that is kept here cannot be opened, and is not written over. Delete it first.',
+    );
+  if (!loaded || !identity)
+    throw new DINOv2Error('MODEL_MISSING', 'Adding photographs needs a model. Load one first.');
   if (index) return index;
   const patches = byId('parts', HTMLInputElement).checked ? 'int8' : 'none';
   const options = { dim: loaded.model.config.embedDim, patches, model: identity } as const;
@@ -118,7 +167,14 @@ export async function collectionToAdd(): Promise<EmbeddingIndex> {
 export async function setModel(next: Loaded<DINOv2> | undefined): Promise<void> {
   loaded = next;
   identity = undefined;
-  setText('running', next ? (next.choice.weights === 'file' ? modelName(next.choice) : `${modelName(next.choice)}, ${weightsName(next.choice)}`) : 'none');
+  setText(
+    'running',
+    next
+      ? next.choice.weights === 'file'
+        ? modelName(next.choice)
+        : `${modelName(next.choice)}, ${weightsName(next.choice)}`
+      : 'none',
+  );
   if (next) {
     const made = await modelIdentity(next.model, { ...LOOK, id: weightsName(next.choice) });
     if (loaded !== next) return;
@@ -132,8 +188,17 @@ export async function setModel(next: Loaded<DINOv2> | undefined): Promise<void> 
 function checkModel(): void {
   const of = index?.header.model;
   if (!identity || !of || sameModel(of)) return dismiss('other');
-  const found = of.fingerprint === identity.fingerprint ? `${of.id}, with other preprocessing (${of.preprocessing})` : of.id;
-  showNotice('other', new DINOv2Error('INDEX_MODEL', `Vectors of two models cannot be compared. This collection was made by ${found}; loaded is ${identity.id}. Load that one to add photographs or to search with new ones; what is in the collection can be searched all the same.`));
+  const found =
+    of.fingerprint === identity.fingerprint
+      ? `${of.id}, with other preprocessing (${of.preprocessing})`
+      : of.id;
+  showNotice(
+    'other',
+    new DINOv2Error(
+      'INDEX_MODEL',
+      `Vectors of two models cannot be compared. This collection was made by ${found}; loaded is ${identity.id}. Load that one to add photographs or to search with new ones; what is in the collection can be searched all the same.`,
+    ),
+  );
 }
 
 export function deleteCollection(): Promise<void> {
@@ -174,7 +239,11 @@ export async function importCollection(file: Blob): Promise<void> {
   try {
     if (!index) {
       const { header } = await EmbeddingIndex.import(file);
-      become(forgetful ? new EmbeddingIndex(optionsOf(header)) : await EmbeddingIndex.open(NAME, { ...optionsOf(header), persist: true }));
+      become(
+        forgetful
+          ? new EmbeddingIndex(optionsOf(header))
+          : await EmbeddingIndex.open(NAME, { ...optionsOf(header), persist: true }),
+      );
       tabs.postMessage('made');
     }
     await index!.importFrom(file);
@@ -211,8 +280,18 @@ function show(): void {
   byId('search-file', HTMLButtonElement).disabled = size === 0 || !usableModel();
   byId('kinds', HTMLFieldSetElement).disabled = index !== undefined;
   if (index) byId('parts', HTMLInputElement).checked = index.header.patches !== 'none';
-  setText('parts-hint', index ? (index.header.patches === 'none' ? 'not kept in this one' : 'kept in this one') : '75 kB a photograph');
-  setText('sure-what', `${count(size)}: their vectors and small pictures. The files themselves stay where they are.`);
+  setText(
+    'parts-hint',
+    index
+      ? index.header.patches === 'none'
+        ? 'not kept in this one'
+        : 'kept in this one'
+      : '75 kB a photograph',
+  );
+  setText(
+    'sure-what',
+    `${count(size)}: their vectors and small pictures. The files themselves stay where they are.`,
+  );
   void showUsage();
 }
 
@@ -222,14 +301,20 @@ async function showUsage(): Promise<void> {
   if (!from || forgetful) return setText('kept', forgetful ? 'nothing' : '–');
   const { usage } = (await navigator.storage.estimate().catch(() => undefined)) ?? {};
   const kept = await from.usage().catch(() => undefined); // it may be deleted just now
-  if (index === from) setText('kept', `${megabytes(kept?.bytes ?? 0)}${usage ? `; ${megabytes(usage)} with pictures and model` : ''}`);
+  if (index === from)
+    setText(
+      'kept',
+      `${megabytes(kept?.bytes ?? 0)}${usage ? `; ${megabytes(usage)} with pictures and model` : ''}`,
+    );
 }
 
 /** Whether a safetensors file is an exported collection: a checkpoint's header has no such metadata. */
 export async function isCollection(file: Blob): Promise<boolean> {
   const length = new DataView(await file.slice(0, 8).arrayBuffer());
   if (length.byteLength < 8) return false;
-  return (await file.slice(8, 8 + Math.min(length.getUint32(0, true), 1 << 20)).text()).includes('"dinov2-webgpu/index"');
+  return (await file.slice(8, 8 + Math.min(length.getUint32(0, true), 1 << 20)).text()).includes(
+    '"dinov2-webgpu/index"',
+  );
 }
 
 export function startCollection(opened: (index: EmbeddingIndex | undefined) => void): void {

@@ -27,7 +27,9 @@ function show(): void {
   const percent = (share: number): string => `${Math.round(100 * share)} %`;
   box.setAttribute(
     'aria-label',
-    part ? `Part of the photograph: from ${percent(part.left)} across and ${percent(part.top)} down, ${percent(part.width)} wide and ${percent(part.height)} high` : 'The whole photograph',
+    part
+      ? `Part of the photograph: from ${percent(part.left)} across and ${percent(part.top)} down, ${percent(part.width)} wide and ${percent(part.height)} high`
+      : 'The whole photograph',
   );
   if (!part) return;
   for (const side of ['left', 'top', 'width', 'height'] as const) mark.style[side] = `${100 * part[side]}%`;
@@ -48,7 +50,10 @@ export function startDrawing(onPart: (part: Part | undefined) => void): void {
     return { x: clamp((clientX - left) / width, 0, 1), y: clamp((clientY - top) / height, 0, 1) };
   };
   const between = (a: { x: number; y: number }, b: { x: number; y: number }): Part => ({
-    left: Math.min(a.x, b.x), top: Math.min(a.y, b.y), width: Math.abs(a.x - b.x), height: Math.abs(a.y - b.y),
+    left: Math.min(a.x, b.x),
+    top: Math.min(a.y, b.y),
+    width: Math.abs(a.x - b.x),
+    height: Math.abs(a.y - b.y),
   });
   const isClick = ({ width, height }: Part): boolean => width < LEAST || height < LEAST;
 
@@ -94,8 +99,12 @@ export function startDrawing(onPart: (part: Part | undefined) => void): void {
 /** The first key makes a box in the middle; further ones move it, or its lower right corner. */
 function byKey(key: string, size: boolean): Part {
   if (!part) return { left: 0.25, top: 0.25, width: 0.5, height: 0.5 };
-  const [dx, dy] = [key === 'ArrowRight' ? STEP : key === 'ArrowLeft' ? -STEP : 0, key === 'ArrowDown' ? STEP : key === 'ArrowUp' ? -STEP : 0];
+  const [dx, dy] = [
+    key === 'ArrowRight' ? STEP : key === 'ArrowLeft' ? -STEP : 0,
+    key === 'ArrowDown' ? STEP : key === 'ArrowUp' ? -STEP : 0,
+  ];
   const { left, top, width, height } = part;
-  if (size) return { left, top, width: clamp(width + dx, STEP, 1 - left), height: clamp(height + dy, STEP, 1 - top) };
+  if (size)
+    return { left, top, width: clamp(width + dx, STEP, 1 - left), height: clamp(height + dy, STEP, 1 - top) };
   return { left: clamp(left + dx, 0, 1 - width), top: clamp(top + dy, 0, 1 - height), width, height };
 }

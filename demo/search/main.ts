@@ -4,14 +4,24 @@ import { choiceOfFile, startForm } from '../form.js';
 import { startNotices } from '../notices.js';
 import { startTheme } from '../theme.js';
 import { add, next, offerToGoOn, startAdding } from './adding.js';
-import { collection, deleteCollection, exportCollection, importCollection, isCollection, openCollection, startCollection, usableModel } from './collection.js';
+import {
+  collection,
+  deleteCollection,
+  exportCollection,
+  importCollection,
+  isCollection,
+  openCollection,
+  startCollection,
+  usableModel,
+} from './collection.js';
 import { cancelLoad, currentChoice, load, lostBy, startModel } from './model.js';
 import { startOffline, trustOwnScripts } from './offline.js';
 import { closeQuery, openFile, openItem, startSearching } from './searching.js';
 import { showCollection, startViews } from './views.js';
 import { startWays } from './ways.js';
 
-const click = (id: string, run: () => void): void => byId(id, HTMLButtonElement).addEventListener('click', run);
+const click = (id: string, run: () => void): void =>
+  byId(id, HTMLButtonElement).addEventListener('click', run);
 const sure = byId('sure', HTMLDialogElement);
 
 trustOwnScripts();
@@ -29,7 +39,10 @@ startWays({
   onAdd: add,
   onSearch: (photograph) => openFile(photograph, photograph.name),
   onImport: (file) => void importCollection(file),
-  onSafetensors: (file, config) => void isCollection(file).then((exported) => void (exported ? importCollection(file) : load(choiceOfFile(file, config)))),
+  onSafetensors: (file, config) =>
+    void isCollection(file).then(
+      (exported) => void (exported ? importCollection(file) : load(choiceOfFile(file, config))),
+    ),
   canSearch: () => (collection()?.size ?? 0) > 0 && usableModel() !== undefined,
 });
 click('cancel', cancelLoad);

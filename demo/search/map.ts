@@ -1,4 +1,7 @@
-/** All photographs on a plane: near each other where they look alike. Pointer: the nearest one is named, a click opens it. Keyboard: arrows go from one to the next. */
+/**
+ * All photographs on a plane: near each other where they look alike. Pointer: the nearest one is named, a
+ * click opens it. Keyboard: arrows go from one to the next.
+ */
 import type { EmbeddingIndex, MapPoint } from '../../src/search/index.js';
 import { nameOf } from './photos.js';
 import { urlOf } from './pictures.js';
@@ -25,7 +28,12 @@ export class MapView {
   #at: Placed | undefined;
   #frame = 0;
 
-  constructor(index: EmbeddingIndex, points: readonly MapPoint[], into: HTMLElement, onOpen: (id: string) => void) {
+  constructor(
+    index: EmbeddingIndex,
+    points: readonly MapPoint[],
+    into: HTMLElement,
+    onOpen: (id: string) => void,
+  ) {
     this.#points = toSquare(points);
     const frame = document.createElement('div');
     frame.className = 'map';
@@ -35,10 +43,19 @@ export class MapView {
     this.#label.hidden = true;
     this.#label.setAttribute('aria-hidden', 'true');
     frame.append(this.#canvas, this.#label);
-    into.replaceChildren(frame, text('p', 'Photographs that look alike lie near each other. Click one to search with it; by keyboard: arrows, and Enter.', 'hint'));
+    into.replaceChildren(
+      frame,
+      text(
+        'p',
+        'Photographs that look alike lie near each other. Click one to search with it; by keyboard: arrows, and Enter.',
+        'hint',
+      ),
+    );
     this.#say();
     this.#observer.observe(this.#canvas);
-    this.#canvas.addEventListener('pointermove', ({ offsetX, offsetY }) => this.#go(this.#nearest(offsetX, offsetY)));
+    this.#canvas.addEventListener('pointermove', ({ offsetX, offsetY }) =>
+      this.#go(this.#nearest(offsetX, offsetY)),
+    );
     this.#canvas.addEventListener('pointerleave', () => this.#go(undefined));
     this.#canvas.addEventListener('blur', () => this.#go(undefined));
     this.#canvas.addEventListener('click', ({ offsetX, offsetY }) => {
@@ -93,7 +110,10 @@ export class MapView {
   #step(key: string): void {
     const from = this.#at;
     if (!from) return this.#go(this.#points[0]);
-    const [dx, dy] = [key === 'ArrowRight' ? 1 : key === 'ArrowLeft' ? -1 : 0, key === 'ArrowDown' ? 1 : key === 'ArrowUp' ? -1 : 0];
+    const [dx, dy] = [
+      key === 'ArrowRight' ? 1 : key === 'ArrowLeft' ? -1 : 0,
+      key === 'ArrowDown' ? 1 : key === 'ArrowUp' ? -1 : 0,
+    ];
     let [best, least]: [Placed | undefined, number] = [undefined, Infinity];
     for (const point of this.#points) {
       const ahead = (point.x - from.x) * dx + (point.y - from.y) * dy;
@@ -112,7 +132,10 @@ export class MapView {
 
   #say(): void {
     const at = this.#at;
-    this.#canvas.setAttribute('aria-label', at ? `Map, at ${nameOf(at.id)}` : `Map of ${this.#points.length} photographs`);
+    this.#canvas.setAttribute(
+      'aria-label',
+      at ? `Map, at ${nameOf(at.id)}` : `Map of ${this.#points.length} photographs`,
+    );
     this.#label.hidden = !at;
     this.#canvas.style.cursor = at ? 'pointer' : '';
     if (!at) return;
@@ -136,7 +159,10 @@ export class MapView {
     context.scale(ratio, ratio);
     context.imageSmoothingQuality = 'high';
     const { color } = getComputedStyle(this.#canvas);
-    const side = Math.min(72, Math.max(24, Math.sqrt((clientWidth * clientHeight) / (this.#points.length * 2.2))));
+    const side = Math.min(
+      72,
+      Math.max(24, Math.sqrt((clientWidth * clientHeight) / (this.#points.length * 2.2))),
+    );
     for (const point of this.#points) if (point !== this.#at) this.#drawPoint(context, point, side, color);
     if (this.#at) this.#drawPoint(context, this.#at, Math.max(side, 56) * 1.4, color);
   }
@@ -163,7 +189,10 @@ export class MapView {
 /** Into the unit square, each axis on its own; a single point lies in the middle. */
 function toSquare(points: readonly MapPoint[]): Placed[] {
   const scaled = (values: readonly number[]): number[] => {
-    const [least, most] = [values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity)];
+    const [least, most] = [
+      values.reduce((a, b) => Math.min(a, b), Infinity),
+      values.reduce((a, b) => Math.max(a, b), -Infinity),
+    ];
     return values.map((value) => (most > least ? (value - least) / (most - least) : 0.5));
   };
   const [xs, ys] = [scaled(points.map(({ x }) => x)), scaled(points.map(({ y }) => -y))];

@@ -1,4 +1,7 @@
-/** The model, in a worker, so that the page stays quick while photographs are added. It comes and goes. What was loaded last comes by itself at the next visit, where that needs no network. */
+/**
+ * The model, in a worker, so that the page stays quick while photographs are added. It comes and goes. What
+ * was loaded last comes by itself at the next visit, where that needs no network.
+ */
 import { checkSupport, DINOv2Error, listCached } from '../../src/index.js';
 import { DINOv2 } from '../../src/worker/index.js';
 import { byId } from '../dom.js';
@@ -25,7 +28,9 @@ export async function load(choice: ModelChoice): Promise<void> {
   setLoaded(loaded?.choice, choice);
   showLoading(choice);
   try {
-    const next = await loads.start((signal) => loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || showProgress(progress))));
+    const next = await loads.start((signal) =>
+      loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || showProgress(progress))),
+    );
     if (next) await become(next);
     else if (loads.busy) return; // a newer load has the screen
   } catch (error) {
@@ -54,7 +59,8 @@ async function become(next: Loaded<DINOv2>): Promise<void> {
 
 /** Takes the model away where an error says that its GPU or its worker is gone; says whether that was so. */
 export function lostBy(error: unknown): boolean {
-  if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code)) return false;
+  if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code))
+    return false;
   // DISPOSED was the model that another one has taken the place of.
   if (loaded && error.code !== 'DISPOSED') void lose(loaded, error);
   return true;
@@ -82,8 +88,14 @@ function remember({ size, registers, weights, dtype }: ModelChoice): void {
 function remembered(): ModelChoice | undefined {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY) ?? 'null') as ModelChoice | null;
-    const known = kept && ['small', 'base', 'large'].includes(kept.size) && ['synthetic', 'hub'].includes(kept.weights) && ['fp32', 'fp16'].includes(kept.dtype);
-    return known ? { size: kept.size, registers: kept.registers === true, weights: kept.weights, dtype: kept.dtype } : undefined;
+    const known =
+      kept &&
+      ['small', 'base', 'large'].includes(kept.size) &&
+      ['synthetic', 'hub'].includes(kept.weights) &&
+      ['fp32', 'fp16'].includes(kept.dtype);
+    return known
+      ? { size: kept.size, registers: kept.registers === true, weights: kept.weights, dtype: kept.dtype }
+      : undefined;
   } catch {
     return undefined; // not what this page writes
   }
@@ -102,5 +114,9 @@ export async function startModel(onLoaded: () => void): Promise<void> {
     for (const id of ['add-folder', 'add-files']) byId(id, HTMLButtonElement).disabled = true;
     return;
   }
-  if (choice && (choice.weights === 'synthetic' || (await listCached()).some(({ id }) => id === hubId(choice)))) await load(choice);
+  if (
+    choice &&
+    (choice.weights === 'synthetic' || (await listCached()).some(({ id }) => id === hubId(choice)))
+  )
+    await load(choice);
 }

@@ -1,7 +1,12 @@
-/** How this page looks at photographs. All of a collection are looked at in one way, which its header names. */
+/**
+ * How this page looks at photographs. All of a collection are looked at in one way, which its header names.
+ */
 import type { FileMetadata } from '../../src/search/index.js';
 
-/** The whole photograph, upright, its longer side brought to 224 pixels: 16 patches, and as few of the shorter one as it has. */
+/**
+ * The whole photograph, upright, its longer side brought to 224 pixels: 16 patches, and as few of the shorter
+ * one as it has.
+ */
 export const LOOK = { resize: 'fit', longestSide: 224, orientation: 'respect', pooling: 'cls' } as const;
 
 /** What an item says of its file, where it came from one. */
@@ -14,7 +19,8 @@ export function fileOf(metadata: unknown): FileMetadata | undefined {
 /** The last part of a path. */
 export const nameOf = (id: string): string => id.slice(id.lastIndexOf('/') + 1);
 
-export const count = (photographs: number): string => (photographs === 1 ? '1 photograph' : `${photographs.toLocaleString('en')} photographs`);
+export const count = (photographs: number): string =>
+  photographs === 1 ? '1 photograph' : `${photographs.toLocaleString('en')} photographs`;
 
 /** `40 s`, `3 min`, `2 h 5 min`: rough, as an estimate is. */
 export function time(seconds: number): string {

@@ -1,4 +1,6 @@
-/** Small pictures of the collection, as addresses of this page; each is read once, when it comes into view. */
+/**
+ * Small pictures of the collection, as addresses of this page; each is read once, when it comes into view.
+ */
 import type { EmbeddingIndex } from '../../src/search/index.js';
 
 let source: EmbeddingIndex | undefined;
@@ -13,7 +15,9 @@ export function takeFrom(index: EmbeddingIndex | undefined): void {
 export function urlOf(id: string): Promise<string | undefined> {
   let url = urls.get(id);
   if (!url) {
-    url = (source?.thumbnail(id) ?? Promise.resolve(undefined)).then((blob) => blob && URL.createObjectURL(blob));
+    url = (source?.thumbnail(id) ?? Promise.resolve(undefined)).then(
+      (blob) => blob && URL.createObjectURL(blob),
+    );
     url.catch(() => urls.delete(id));
     urls.set(id, url);
   }
@@ -23,7 +27,10 @@ export function urlOf(id: string): Promise<string | undefined> {
 /** Items that have changed or gone. */
 export function forget(ids: readonly string[]): void {
   for (const id of ids) {
-    void urls.get(id)?.then((url) => url && URL.revokeObjectURL(url), () => undefined);
+    void urls.get(id)?.then(
+      (url) => url && URL.revokeObjectURL(url),
+      () => undefined,
+    );
     urls.delete(id);
   }
 }

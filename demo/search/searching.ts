@@ -1,5 +1,14 @@
-/** What looks like this photograph, or like this part of it. The newest question wins, and is asked again when the collection changes. */
-import { describeImage, originalOf, type Description, type EmbeddingIndex, type PatchBox } from '../../src/search/index.js';
+/**
+ * What looks like this photograph, or like this part of it. The newest question wins, and is asked again when
+ * the collection changes.
+ */
+import {
+  describeImage,
+  originalOf,
+  type Description,
+  type EmbeddingIndex,
+  type PatchBox,
+} from '../../src/search/index.js';
 import { byId, setText } from '../dom.js';
 import { duration } from '../format.js';
 import { Latest } from '../latest.js';
@@ -40,7 +49,13 @@ export function openItem(id: string): void {
 
 /** Finds what looks like a photograph that is not in the collection. */
 export function openFile(file: Blob, name: string): void {
-  if (!usableModel()) return showNotice('search', new Error('Searching with another photograph needs the model that the collection was made with. Load it first.'));
+  if (!usableModel())
+    return showNotice(
+      'search',
+      new Error(
+        'Searching with another photograph needs the model that the collection was made with. Load it first.',
+      ),
+    );
   start({ of: { file, name } }, name, `${name}, which is not in the collection`);
   ownUrl = URL.createObjectURL(file);
   image.src = ownUrl;
@@ -69,18 +84,27 @@ function start(next: Query, name: string, caption: string): void {
   byId('query-remove', HTMLElement).hidden = !('id' in next.of);
   const byParts = index !== undefined && index.header.patches !== 'none' && usableModel() !== undefined;
   resetDrawing(byParts);
-  setText('query-help', byParts
-    ? 'Draw a box to search for a part. By keyboard: arrow keys move it, with Shift they change its size, Escape takes it away.'
-    : index?.header.patches === 'none' ? 'This collection keeps no parts of photographs, so it is searched by whole ones.' : 'To search for a part, load the model that the collection was made with.');
+  setText(
+    'query-help',
+    byParts
+      ? 'Draw a box to search for a part. By keyboard: arrow keys move it, with Shift they change its size, Escape takes it away.'
+      : index?.header.patches === 'none'
+        ? 'This collection keeps no parts of photographs, so it is searched by whole ones.'
+        : 'To search for a part, load the model that the collection was made with.',
+  );
   results.replaceChildren();
   setText('results-time', '');
-  section.scrollIntoView({ block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+  section.scrollIntoView({
+    block: 'nearest',
+    behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth',
+  });
   showCurrent();
-  stopListening = index?.on('change', ({ removed }) => {
-    if ('id' in next.of && removed.includes(next.of.id)) return closeQuery();
-    clearTimeout(again);
-    again = setTimeout(() => void ask(), AGAIN_MS);
-  }) ?? (() => undefined);
+  stopListening =
+    index?.on('change', ({ removed }) => {
+      if ('id' in next.of && removed.includes(next.of.id)) return closeQuery();
+      clearTimeout(again);
+      again = setTimeout(() => void ask(), AGAIN_MS);
+    }) ?? (() => undefined);
   void ask();
 }
 
@@ -96,7 +120,10 @@ async function showItem(id: string): Promise<void> {
   const url = URL.createObjectURL(original);
   const large = new Image();
   large.src = url;
-  const decoded = await large.decode().then(() => true, () => false);
+  const decoded = await large.decode().then(
+    () => true,
+    () => false,
+  );
   if (!decoded || query !== asked) return URL.revokeObjectURL(url);
   ownUrl = url;
   image.src = url;
@@ -105,7 +132,8 @@ async function showItem(id: string): Promise<void> {
 /** Marks the tile of what is searched with. */
 function showCurrent(): void {
   const id = query && 'id' in query.of ? query.of.id : undefined;
-  for (const marked of document.querySelectorAll('[aria-current="true"]')) marked.removeAttribute('aria-current');
+  for (const marked of document.querySelectorAll('[aria-current="true"]'))
+    marked.removeAttribute('aria-current');
   if (id === undefined) return;
   for (const each of document.querySelectorAll<HTMLImageElement>('#view .tiles img')) {
     if (each.dataset['id'] === id) each.closest('button')?.setAttribute('aria-current', 'true');
@@ -136,7 +164,12 @@ interface Answer {
   readonly byPart: boolean;
 }
 
-async function search(index: EmbeddingIndex, { of }: Query, region: Part | undefined, signal: AbortSignal): Promise<Answer> {
+async function search(
+  index: EmbeddingIndex,
+  { of }: Query,
+  region: Part | undefined,
+  signal: AbortSignal,
+): Promise<Answer> {
   const now = query!;
   if (!region && 'id' in of) {
     const startMs = performance.now();
@@ -152,8 +185,13 @@ async function search(index: EmbeddingIndex, { of }: Query, region: Part | undef
     const hits = await index.search(vector, { topK: TOP_K, signal });
     return { tiles: hits, ms: performance.now() - startMs, byPart: false };
   }
-  const hits = await index.searchByPart({ ...patches, region: boxOf(region, patches) }, { topK: TOP_K, signal });
-  const tiles = hits.filter(({ id }) => !('id' in of) || id !== of.id).map(({ box, grid, ...hit }) => ({ ...hit, part: { box, grid } }));
+  const hits = await index.searchByPart(
+    { ...patches, region: boxOf(region, patches) },
+    { topK: TOP_K, signal },
+  );
+  const tiles = hits
+    .filter(({ id }) => !('id' in of) || id !== of.id)
+    .map(({ box, grid, ...hit }) => ({ ...hit, part: { box, grid } }));
   return { tiles, ms: performance.now() - startMs, byPart: true };
 }
 
@@ -161,12 +199,18 @@ async function search(index: EmbeddingIndex, { of }: Query, region: Part | undef
 async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSignal): Promise<Description> {
   const model = usableModel();
   const file = 'file' in of ? of.file : ((await originalOf(index, of.id)) ?? (await index.thumbnail(of.id)));
-  if (!model || !file) throw new Error('Searching for a part needs the photograph and the model that the collection was made with. Load the model first.');
+  if (!model || !file)
+    throw new Error(
+      'Searching for a part needs the photograph and the model that the collection was made with. Load the model first.',
+    );
   return describeImage(model, file, { ...LOOK, patches: index.header.patches !== 'none', signal });
 }
 
 /** All patches that the part touches by half or more, and one at least. */
-function boxOf({ left, top, width, height }: Part, { rows, cols }: { readonly rows: number; readonly cols: number }): PatchBox {
+function boxOf(
+  { left, top, width, height }: Part,
+  { rows, cols }: { readonly rows: number; readonly cols: number },
+): PatchBox {
   const span = (from: number, length: number, patches: number): readonly [first: number, size: number] => {
     const first = Math.min(patches - 1, Math.round(from * patches));
     return [first, Math.max(1, Math.min(patches, Math.round((from + length) * patches)) - first)];
@@ -178,14 +222,20 @@ function boxOf({ left, top, width, height }: Part, { rows, cols }: { readonly ro
 function present(index: EmbeddingIndex, now: Query, { tiles, ms, byPart }: Answer): void {
   dismiss('search');
   const there = tiles.filter(({ id }) => index.has(id));
-  results.replaceChildren(...(there.length > 0 ? there.map((each) => tile(each, openItem)) : [text('li', 'Nothing else is in the collection.', 'none')]));
+  results.replaceChildren(
+    ...(there.length > 0
+      ? there.map((each) => tile(each, openItem))
+      : [text('li', 'Nothing else is in the collection.', 'none')]),
+  );
   setText('results-heading', byPart ? 'Where that part is' : 'What looks like it');
   setText('results-time', `${count(index.size)} in ${duration(ms)}`);
   setText('backend', index.backend.kind === 'gpu' ? 'the GPU' : 'the processor');
   byId('backend', HTMLElement).title = index.backend.reason;
   const name = 'id' in now.of ? nameOf(now.of.id) : now.of.name;
   const [best] = there;
-  setStatus(`Found ${count(there.length)} for ${byPart ? 'that part of ' : ''}${name}${best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`}.`);
+  setStatus(
+    `Found ${count(there.length)} for ${byPart ? 'that part of ' : ''}${name}${best?.score === undefined ? '' : `, the best with ${best.score.toFixed(2)}`}.`,
+  );
 }
 
 /** @param lost takes the model away, where an error says that it is gone */

@@ -88,7 +88,11 @@ async function showDuplicates(from: EmbeddingIndex, signal: AbortSignal): Promis
   const found = await from.duplicates({ threshold: Number(threshold.value), signal });
   signal.throwIfAborted();
   showGroupsOf(from, found, (ids) => `${count(ids.length)} alike`, 'No two photographs are that much alike.');
-  setStatus(found.length === 0 ? 'No duplicates' : `${found.length} ${found.length === 1 ? 'group' : 'groups'} of duplicates`);
+  setStatus(
+    found.length === 0
+      ? 'No duplicates'
+      : `${found.length} ${found.length === 1 ? 'group' : 'groups'} of duplicates`,
+  );
 }
 
 async function showGroups(from: EmbeddingIndex, signal: AbortSignal): Promise<void> {
@@ -101,13 +105,25 @@ async function showGroups(from: EmbeddingIndex, signal: AbortSignal): Promise<vo
 
 const GROUP_TILES = 60;
 
-function showGroupsOf(from: EmbeddingIndex, groups: readonly (readonly string[])[], heading: (ids: readonly string[]) => string, none: string): void {
+function showGroupsOf(
+  from: EmbeddingIndex,
+  groups: readonly (readonly string[])[],
+  heading: (ids: readonly string[]) => string,
+  none: string,
+): void {
   const sections = groups.map((ids) => {
     const section = document.createElement('section');
     section.className = 'found-group';
     const present = ids.filter((id) => from.has(id));
-    section.append(text('h3', heading(ids)), tileList(present.slice(0, GROUP_TILES).map((id) => ({ id, metadata: from.metadata(id) })), open));
-    if (present.length > GROUP_TILES) section.append(text('p', `and ${count(present.length - GROUP_TILES)} more`, 'hint'));
+    section.append(
+      text('h3', heading(ids)),
+      tileList(
+        present.slice(0, GROUP_TILES).map((id) => ({ id, metadata: from.metadata(id) })),
+        open,
+      ),
+    );
+    if (present.length > GROUP_TILES)
+      section.append(text('p', `and ${count(present.length - GROUP_TILES)} more`, 'hint'));
     return section;
   });
   into.replaceChildren(...(sections.length > 0 ? sections : [text('p', none, 'none')]));
@@ -124,12 +140,18 @@ async function showMap(from: EmbeddingIndex, signal: AbortSignal): Promise<void>
 export function startViews(onOpen: (id: string) => void): void {
   open = onOpen;
   byId('views', HTMLElement).addEventListener('change', show);
-  for (const [input, output] of [[threshold, 'threshold-value'], [clusters, 'clusters-value']] as const) {
-    const say = (): void => setText(output, input === threshold ? Number(input.value).toFixed(3).replace(/0$/, '') : input.value);
+  for (const [input, output] of [
+    [threshold, 'threshold-value'],
+    [clusters, 'clusters-value'],
+  ] as const) {
+    const say = (): void =>
+      setText(output, input === threshold ? Number(input.value).toFixed(3).replace(/0$/, '') : input.value);
     input.addEventListener('input', say);
     input.addEventListener('change', show);
     say();
   }
   more.addEventListener('click', () => all?.grow());
-  new IntersectionObserver(([entry]) => void (entry?.isIntersecting && !more.hidden && all?.grow()), { rootMargin: '300px' }).observe(more);
+  new IntersectionObserver(([entry]) => void (entry?.isIntersecting && !more.hidden && all?.grow()), {
+    rootMargin: '300px',
+  }).observe(more);
 }

@@ -33,7 +33,8 @@ export function startWays(ways: Ways): void {
   const search = onChosen('search-input', ([photograph]) => ways.onSearch(photograph!));
   const exported = onChosen('import-file', ([file]) => ways.onImport(file!));
   const weights = onChosen('weights-file', (chosen) => takeSafetensors(chosen, ways));
-  const click = (id: string, run: () => void): void => byId(id, HTMLButtonElement).addEventListener('click', run);
+  const click = (id: string, run: () => void): void =>
+    byId(id, HTMLButtonElement).addEventListener('click', run);
   click('add-files', () => photographs.click());
   click('search-file', () => search.click());
   click('import', () => exported.click());
@@ -62,7 +63,11 @@ async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void>
 /** True if there were weights, or a collection, among the files. */
 function takeSafetensors(files: readonly File[], ways: Ways): boolean {
   const file = files.find(({ name }) => /\.safetensors$/i.test(name));
-  if (file) ways.onSafetensors(file, files.find(({ name }) => /\.json$/i.test(name)));
+  if (file)
+    ways.onSafetensors(
+      file,
+      files.find(({ name }) => /\.json$/i.test(name)),
+    );
   return file !== undefined;
 }
 
@@ -71,7 +76,8 @@ function startDrops(ways: Ways): void {
   const zones = [...drop.querySelectorAll<HTMLElement>('[data-zone]')];
   const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes('Files') ?? false;
   /** One photograph may be meant for a search: then the right half is for that. */
-  const forSearch = ({ clientX, dataTransfer }: DragEvent): boolean => !drop.classList.contains('single') && dataTransfer?.items.length === 1 && clientX > innerWidth / 2;
+  const forSearch = ({ clientX, dataTransfer }: DragEvent): boolean =>
+    !drop.classList.contains('single') && dataTransfer?.items.length === 1 && clientX > innerWidth / 2;
 
   addEventListener('dragover', (event) => {
     if (!hasFiles(event)) return;

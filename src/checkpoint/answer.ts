@@ -40,17 +40,20 @@ export function announcedBytes(response: Response): number | undefined {
   if (!/^\d{1,15}$/.test(length)) return undefined;
   // Content-Length counts compressed bytes, and we are given decompressed ones.
   if (isCompressed(headers)) return undefined;
-  // From another origin a browser shows us Content-Length, but not Content-Encoding: the length may be that of compressed bytes.
+  // From another origin a browser shows us Content-Length, but not Content-Encoding: the length may be that
+  // of compressed bytes.
   if (type === 'cors' && !headers.has('content-encoding')) return undefined;
   return Number(length);
 }
 
 /** As far as it is shown. */
-export const isCompressed = (headers: Headers): boolean => !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
+export const isCompressed = (headers: Headers): boolean =>
+  !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
 
 /**
- * What says that two answers are of the same bytes: a strong ETag, or else Last-Modified. A weak ETag promises no such thing, but where two differ, so do
- * the files. A date counts seconds: of a file that was written in the second in which it was sent, another version may follow with the same date.
+ * What says that two answers are of the same bytes: a strong ETag, or else Last-Modified. A weak ETag
+ * promises no such thing, but where two differ, so do the files. A date counts seconds: of a file that was
+ * written in the second in which it was sent, another version may follow with the same date.
  */
 export function validatorOf(headers: Headers): string | undefined {
   const etag = headers.get('etag')?.trim() ?? '';
@@ -64,22 +67,37 @@ export function validatorOf(headers: Headers): string | undefined {
 export const conditionOf = (validator: string): string => validator.replace(/ W\/.*/, '');
 
 /** `bytes 0-99/1234`; the total is undefined where the server does not know it. */
-export function contentRange(headers: Headers): { begin: number; end: number; totalBytes: number | undefined } | undefined {
-  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(headers.get('content-range')?.trim() ?? '');
-  return match ? { begin: Number(match[1]), end: Number(match[2]) + 1, totalBytes: match[3] === '*' ? undefined : Number(match[3]) } : undefined;
+export function contentRange(
+  headers: Headers,
+): { begin: number; end: number; totalBytes: number | undefined } | undefined {
+  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(
+    headers.get('content-range')?.trim() ?? '',
+  );
+  return match
+    ? {
+        begin: Number(match[1]),
+        end: Number(match[2]) + 1,
+        totalBytes: match[3] === '*' ? undefined : Number(match[3]),
+      }
+    : undefined;
 }
 
 /** Statuses after which the same request may succeed. */
-export const isPassing = (status: number): boolean => status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
+export const isPassing = (status: number): boolean =>
+  status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 
 /** @throws SourceError SOURCE_URL, SOURCE_IS_HTML */
 export function checkKind(name: string, url: URL, response: Response): void {
   if (url.protocol === 'https:' && response.url.startsWith('http:')) {
     const target = nameOf(new URL(response.url));
-    throw new SourceError('SOURCE_URL', `${name}: expected to stay on https, found a redirect to ${target}. Use an address that stays there.`);
+    throw new SourceError(
+      'SOURCE_URL',
+      `${name}: expected to stay on https, found a redirect to ${target}. Use an address that stays there.`,
+    );
   }
   const type = response.headers.get('content-type') ?? '';
-  if (/^\s*(text\/html|application\/xhtml\+xml)\b/i.test(type)) throw isHtml(name, `a page (content-type ${type})`);
+  if (/^\s*(text\/html|application\/xhtml\+xml)\b/i.test(type))
+    throw isHtml(name, `a page (content-type ${type})`);
 }
 
 /** Enough to tell a page from a safetensors file. */
@@ -109,12 +127,15 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
   const head = parts.slice(0, -1);
   const headBytes = length - last.length;
   const start = concat([...head, last.subarray(0, PEEK_BYTES - headBytes)], Math.min(length, PEEK_BYTES));
-  return [{ read: async () => parts.shift() ?? reader.read(), cancel: (reason) => reader.cancel(reason) }, start];
+  return [
+    { read: async () => parts.shift() ?? reader.read(), cancel: (reason) => reader.cancel(reason) },
+    start,
+  ];
 }
 
 /**
- * Does it begin with a tag? `<` alone proves nothing: a safetensors file whose header has 60 bytes begins with it. But a safetensors file
- * has zeros among its first 8 bytes, and a page has none.
+ * Does it begin with a tag? `<` alone proves nothing: a safetensors file whose header has 60 bytes begins
+ * with it. But a safetensors file has zeros among its first 8 bytes, and a page has none.
  */
 export function beginsWithTag(start: Uint8Array): boolean {
   const text = String.fromCharCode(...start).replace(/^\xef\xbb\xbf/, '');

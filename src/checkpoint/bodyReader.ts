@@ -1,4 +1,7 @@
-/** The body of an answer, read into one buffer again and again where the stream can do that: what comes is no garbage that waits for V8 to collect it. */
+/**
+ * The body of an answer, read into one buffer again and again where the stream can do that: what comes is no
+ * garbage that waits for V8 to collect it.
+ */
 
 const BUFFER_BYTES = 2 ** 18;
 

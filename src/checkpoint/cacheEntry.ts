@@ -1,13 +1,16 @@
 /**
  * A model's packed weights in the browser's storage, written while they arrive and whole only at the end:
  *
- *     plan        seal, JSON: what was asked for, config.json, the files that it came from with their versions and headers
- *     0, 1, 2 …   segments, about a megabyte each: packed bytes in the order in which they were made, and how far the source was used by then
- *     complete    seal alone; without it the entry is one that was interrupted, to go on from its last segment
+ *     plan seal, JSON: what was asked for, config.json, the files that it came from with their versions and
+ *     headers 0, 1, 2 … segments, about a megabyte each: packed bytes in the order in which they were made,
+ *     and how far the source was used by then complete seal alone; without it the entry is one that was
+ *     interrupted, to go on from its last segment
  *
- *     segment     seal, bytes of the payload (u32), payload, JSON: { records: [name, offset, length][], place, sample }
- *     seal        SHA-256 of the seal before it (zeros before the plan) and of the SHA-256 of what follows it: 32 bytes. So no file can be
- *                 changed, left out, put elsewhere or come from another entry, and `complete` stands for all that was written
+ *     segment seal, bytes of the payload (u32), payload, JSON: { records: [name, offset, length][], place,
+ *     sample } seal SHA-256 of the seal before it (zeros before the plan) and of the SHA-256 of what follows
+ *     it: 32 bytes. So no file can be
+ *                 changed, left out, put elsewhere or come from another entry, and `complete` stands for all
+ *                 that was written
  */
 import type { LinearHead } from './head.js';
 import type { CacheFolder } from './cacheStore.js';
@@ -53,7 +56,10 @@ export interface SealedPlan {
   readonly seal: Bytes;
 }
 
-/** Where an entry goes on: its segments so far, the bytes of weights and head in them, what was seen of the matrices, and the seal of the last. */
+/**
+ * Where an entry goes on: its segments so far, the bytes of weights and head in them, what was seen of the
+ * matrices, and the seal of the last.
+ */
 export interface EntryEnd {
   readonly segments: number;
   readonly packedBytes: number;
@@ -63,7 +69,10 @@ export interface EntryEnd {
 
 const DIGEST_BYTES = 32;
 const PREFIX_BYTES = DIGEST_BYTES + 4;
-/** A segment leaves when this much of the source was used and the one before is written: that much is fetched again after a crash. */
+/**
+ * A segment leaves when this much of the source was used and the one before is written: that much is fetched
+ * again after a crash.
+ */
 const SEGMENT_SOURCE_BYTES = 2 ** 20;
 /** Where writing is slower than the network, segments grow up to this, and then the network waits. */
 const SEGMENT_BYTES = 2 ** 22;
@@ -71,14 +80,19 @@ const SEGMENT_BYTES = 2 ** 22;
 /** For what makes a segment longer than that: its last panel, its list of records. */
 const ROOM_BYTES = 2 ** 20;
 
-const digest = async (bytes: Bytes | ArrayBuffer): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+const digest = async (bytes: Bytes | ArrayBuffer): Promise<Bytes> =>
+  new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
 const toBytes = (value: unknown): Bytes => new TextEncoder().encode(JSON.stringify(value, replace));
 const fromBytes = (bytes: Bytes): string => new TextDecoder().decode(bytes);
 
 /** @param hash SHA-256 of what follows the seal */
-const sealOf = async (before: Bytes, hash: Promise<Bytes>): Promise<Bytes> => digest(await new Blob([before, await hash]).arrayBuffer());
+const sealOf = async (before: Bytes, hash: Promise<Bytes>): Promise<Bytes> =>
+  digest(await new Blob([before, await hash]).arrayBuffer());
 
-/** A file with its seal, if it is what was written after the one that has the seal `before`. What cannot be read is not there. */
+/**
+ * A file with its seal, if it is what was written after the one that has the seal `before`. What cannot be
+ * read is not there.
+ */
 async function readSealed(folder: CacheFolder, name: string, before: Bytes): Promise<Bytes | undefined> {
   try {
     const blob = await folder.read(name);
@@ -103,7 +117,8 @@ export const NOTHING: Omit<EntryEnd, 'seal'> = { segments: 0, packedBytes: 0, sa
 /** Before the plan. */
 const NO_SEAL = new Uint8Array(DIGEST_BYTES);
 /** How much of the source, all files counted, lies before a place. */
-export const placeBytes = (plan: CachePlan, { file, position }: Place): number => plan.files.slice(0, file).reduce((sum, { fileBytes }) => sum + fileBytes, position);
+export const placeBytes = (plan: CachePlan, { file, position }: Place): number =>
+  plan.files.slice(0, file).reduce((sum, { fileBytes }) => sum + fileBytes, position);
 
 /** A folder's name: what is asked for, in what element type, in this format. */
 export async function cacheKey(folder: string, dtype: string): Promise<string> {
@@ -111,8 +126,13 @@ export async function cacheKey(folder: string, dtype: string): Promise<string> {
   return `v${CACHE_FORMAT}-${Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
-/** What is known of an entry without reading its weights; undefined if there is none that is whole, or of another format. `complete`: as it seems. */
-export async function readPlan(folder: CacheFolder): Promise<(SealedPlan & { complete: boolean }) | undefined> {
+/**
+ * What is known of an entry without reading its weights; undefined if there is none that is whole, or of
+ * another format. `complete`: as it seems.
+ */
+export async function readPlan(
+  folder: CacheFolder,
+): Promise<(SealedPlan & { complete: boolean }) | undefined> {
   const bytes = await readSealed(folder, 'plan', NO_SEAL);
   if (!bytes) return undefined;
   const plan = JSON.parse(fromBytes(bytes.subarray(DIGEST_BYTES)), revive) as CachePlan;
@@ -128,8 +148,12 @@ export async function writePlan(folder: CacheFolder, plan: CachePlan): Promise<B
 }
 
 // Maps as pairs: names come from files, and may be `__proto__`.
-const replace = (_: string, value: unknown): unknown => (value instanceof Map ? { pairs: [...(value as Map<string, unknown>)] } : value);
-const revive = (key: string, value: unknown): unknown => (key === 'tensors' || key === 'metadata' ? new Map((value as { pairs: [string, TensorInfo | string][] }).pairs) : value);
+const replace = (_: string, value: unknown): unknown =>
+  value instanceof Map ? { pairs: [...(value as Map<string, unknown>)] } : value;
+const revive = (key: string, value: unknown): unknown =>
+  key === 'tensors' || key === 'metadata'
+    ? new Map((value as { pairs: [string, TensorInfo | string][] }).pairs)
+    : value;
 
 /** What an entry held, up to `place`. */
 export interface Replayed extends EntryEnd {
@@ -139,14 +163,21 @@ export interface Replayed extends EntryEnd {
 }
 
 /**
- * Gives back what was written, segment by segment, each checked first; at the first that is missing or damaged it stops.
+ * Gives back what was written, segment by segment, each checked first; at the first that is missing or
+ * damaged it stops.
  * @param onSegment how far the source had been used
  */
-export async function replay(folder: CacheFolder, { plan, seal }: SealedPlan, write: (name: string, offset: number, bytes: Bytes) => void, onSegment: (sourceBytes: number) => void, signal: AbortSignal | undefined): Promise<Replayed> {
+export async function replay(
+  folder: CacheFolder,
+  { plan, seal }: SealedPlan,
+  write: (name: string, offset: number, bytes: Bytes) => void,
+  onSegment: (sourceBytes: number) => void,
+  signal: AbortSignal | undefined,
+): Promise<Replayed> {
   let end: EntryEnd = { ...NOTHING, seal };
   let found: Omit<Replayed, 'complete'> = { ...end, place: undefined };
   let next = readSegment(folder, end);
-  for (let segment; (segment = await next); ) {
+  for (let segment; (segment = await next);) {
     signal?.throwIfAborted();
     end = segment.end;
     next = readSegment(folder, end); // while this one goes to the GPU
@@ -160,20 +191,41 @@ export async function replay(folder: CacheFolder, { plan, seal }: SealedPlan, wr
       onSegment(placeBytes(plan, segment.place));
     }
   }
-  return { ...found, complete: end.packedBytes === plan.packedBytes && (await readSealed(folder, 'complete', end.seal)) !== undefined };
+  return {
+    ...found,
+    complete:
+      end.packedBytes === plan.packedBytes && (await readSealed(folder, 'complete', end.seal)) !== undefined,
+  };
 }
 
-/** Removes what no entry with so many segments has: swap files of a writer that was killed, and segments that are not whole. -1: the plan too. */
+/**
+ * Removes what no entry with so many segments has: swap files of a writer that was killed, and segments that
+ * are not whole. -1: the plan too.
+ */
 export async function tidy(folder: CacheFolder, segments: number): Promise<void> {
-  for (const name of await folder.names()) if (!(name === 'plan' ? segments >= 0 : /^\d+$/.test(name) && Number(name) < segments)) await folder.remove(name);
+  for (const name of await folder.names())
+    if (!(name === 'plan' ? segments >= 0 : /^\d+$/.test(name) && Number(name) < segments))
+      await folder.remove(name);
 }
 
-async function readSegment(folder: CacheFolder, { segments, packedBytes, seal }: Omit<EntryEnd, 'sample'>): Promise<(Segment & { bytes: Bytes; end: EntryEnd }) | undefined> {
+async function readSegment(
+  folder: CacheFolder,
+  { segments, packedBytes, seal }: Omit<EntryEnd, 'sample'>,
+): Promise<(Segment & { bytes: Bytes; end: EntryEnd }) | undefined> {
   const bytes = await readSealed(folder, String(segments), seal);
   if (!bytes) return undefined;
   const payload = new DataView(bytes.buffer).getUint32(DIGEST_BYTES, true);
   const segment = JSON.parse(fromBytes(bytes.subarray(PREFIX_BYTES + payload))) as Segment;
-  return { ...segment, bytes, end: { segments: segments + 1, packedBytes: packedBytes + payload, sample: segment.sample, seal: bytes.slice(0, DIGEST_BYTES) } };
+  return {
+    ...segment,
+    bytes,
+    end: {
+      segments: segments + 1,
+      packedBytes: packedBytes + payload,
+      sample: segment.sample,
+      seal: bytes.slice(0, DIGEST_BYTES),
+    },
+  };
 }
 
 /** Writes an entry's segments while a model loads. Its failures are told, and stop no load. */
@@ -195,7 +247,13 @@ export class CacheWriter implements Recorder {
   readonly #plan: CachePlan;
   readonly #place: () => Place;
 
-  constructor(kind: CacheWriter['kind'], folder: CacheFolder, plan: CachePlan, place: () => Place, end: EntryEnd) {
+  constructor(
+    kind: CacheWriter['kind'],
+    folder: CacheFolder,
+    plan: CachePlan,
+    place: () => Place,
+    end: EntryEnd,
+  ) {
     this.kind = kind;
     this.#folder = folder;
     this.#plan = plan;
@@ -236,7 +294,8 @@ export class CacheWriter implements Recorder {
     const { packedBytes: found } = this.#end;
     if (found !== wanted) this.failure ??= new Error(`expected ${wanted} bytes, found ${found}`);
     try {
-      if (this.failure === undefined) await writeSealed(this.#folder, 'complete', this.#end.seal, new Uint8Array());
+      if (this.failure === undefined)
+        await writeSealed(this.#folder, 'complete', this.#end.seal, new Uint8Array());
       else await tidy(this.#folder, -1);
     } catch (error) {
       this.failure ??= error;
@@ -275,7 +334,9 @@ export class CacheWriter implements Recorder {
       this.#end.seal = await sealOf(this.#end.seal, hashing);
       await this.#folder.write(name, new Blob([this.#end.seal, body]));
     };
-    const writing = (this.#writing ?? Promise.resolve()).then(write).catch((error: unknown) => void (this.failure ??= error));
+    const writing = (this.#writing ?? Promise.resolve())
+      .then(write)
+      .catch((error: unknown) => void (this.failure ??= error));
     this.#writing = writing;
     void writing.then(() => {
       if (this.#writing === writing) this.#writing = undefined;
@@ -293,13 +354,22 @@ export class CachedHead {
   #missing: number;
 
   constructor({ head }: CachePlan) {
-    this.#room = head && { ...head, weight: new Float32Array(head.numClasses * head.inFeatures), bias: new Float32Array(head.numClasses) };
+    this.#room = head && {
+      ...head,
+      weight: new Float32Array(head.numClasses * head.inFeatures),
+      bias: new Float32Array(head.numClasses),
+    };
     this.#missing = head ? 2 : 0;
   }
 
   /** False if it is no record of a head. */
   write(name: string, bytes: Uint8Array): boolean {
-    const target = name === headRecords.weight ? this.#room?.weight : name === headRecords.bias ? this.#room?.bias : undefined;
+    const target =
+      name === headRecords.weight
+        ? this.#room?.weight
+        : name === headRecords.bias
+          ? this.#room?.bias
+          : undefined;
     if (!target) return false;
     new Uint8Array(target.buffer).set(bytes);
     this.#missing -= 1;

@@ -1,4 +1,7 @@
-/** Named files in the browser's storage, in folders: the origin private file system, or the Cache API where that is missing. */
+/**
+ * Named files in the browser's storage, in folders: the origin private file system, or the Cache API where
+ * that is missing.
+ */
 
 /** Where packed weights are kept. `auto`: the file system of the origin, else the Cache API, else nowhere. */
 export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
@@ -11,9 +14,11 @@ export interface CacheFolder {
   remove(name: string): Promise<void>;
   names(): Promise<string[]>;
   /**
-   * What is written from now on does not go with what a crash has torn before. Chromium's directory of an origin's files is a LevelDB; it goes on with the log behind
-   * a record that was torn, and at the next start drops what follows it in its block of 32 KiB, acknowledged or not. So the rest of that block is filled: with files of
-   * long names, empty, which are removed again, as they are by whoever removes what it does not know. As far as there is room, and once a page; it fails never.
+   * What is written from now on does not go with what a crash has torn before. Chromium's directory of an
+   * origin's files is a LevelDB; it goes on with the log behind a record that was torn, and at the next start
+   * drops what follows it in its block of 32 KiB, acknowledged or not. So the rest of that block is filled:
+   * with files of long names, empty, which are removed again, as they are by whoever removes what it does not
+   * know. As far as there is room, and once a page; it fails never.
    */
   leaveTornBlock?(): Promise<void>;
 }
@@ -40,7 +45,10 @@ export async function openStore(kind: CacheKind, root: string = NAME): Promise<C
   if (!crypto?.subtle) return 'this is no secure page: open it over https, or from localhost';
   if (kind !== 'cache-api') {
     try {
-      if (typeof storage?.getDirectory === 'function' && typeof FileSystemFileHandle.prototype.createWritable === 'function') {
+      if (
+        typeof storage?.getDirectory === 'function' &&
+        typeof FileSystemFileHandle.prototype.createWritable === 'function'
+      ) {
         return fileStore(await openDirectory(await storage.getDirectory(), root));
       }
       problems.push('the origin private file system is missing');
@@ -59,33 +67,52 @@ export async function openStore(kind: CacheKind, root: string = NAME): Promise<C
   return problems.join('; ');
 }
 
-const isMissing = (error: unknown): boolean => error instanceof DOMException && error.name === 'NotFoundError';
+const isMissing = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === 'NotFoundError';
 
-/** A file is open for writing. Where there are no locks, a load may be at it: each of its files takes it a moment. */
-const isInUse = (error: unknown): boolean => error instanceof DOMException && error.name === 'NoModificationAllowedError';
+/**
+ * A file is open for writing. Where there are no locks, a load may be at it: each of its files takes it a
+ * moment.
+ */
+const isInUse = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === 'NoModificationAllowedError';
 const REMOVE_TRIES = 50;
 const REMOVE_WAIT_MS = 20;
 
-/** For a name as long as this one Chromium writes about 900 bytes, when the file is made and when it is removed (measured). */
+/**
+ * For a name as long as this one Chromium writes about 900 bytes, when the file is made and when it is
+ * removed (measured).
+ */
 const FILLERS = 44;
 /** A number larger than any segment's (search/store/segments.ts): a file that was never written to. */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 
-/** Once a page: what it writes from then on lies behind whatever was torn before it, and what tears the log is the end of the browser, and so of the page. */
+/**
+ * Once a page: what it writes from then on lies behind whatever was torn before it, and what tears the log is
+ * the end of the browser, and so of the page.
+ */
 let filling: Promise<void> | undefined;
 
 function fillBlock(directory: FileSystemDirectoryHandle): Promise<void> {
   const fill = async (): Promise<void> => {
     const names = Array.from({ length: FILLERS }, (_, i) => `${FILLER}${i}`);
-    const made = await Promise.allSettled(names.map(async (name) => directory.getFileHandle(name, { create: true })));
+    const made = await Promise.allSettled(
+      names.map(async (name) => directory.getFileHandle(name, { create: true })),
+    );
     await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
     if (made.some(({ status }) => status === 'rejected')) filling = undefined; // another time there may be room
   };
   return (filling ??= fill());
 }
 
-/** Makes it where it is missing, and then not in a torn block: with the record of a folder all that is in it would go. */
-async function openDirectory(parent: FileSystemDirectoryHandle, name: string): Promise<FileSystemDirectoryHandle> {
+/**
+ * Makes it where it is missing, and then not in a torn block: with the record of a folder all that is in it
+ * would go.
+ */
+async function openDirectory(
+  parent: FileSystemDirectoryHandle,
+  name: string,
+): Promise<FileSystemDirectoryHandle> {
   try {
     return await parent.getDirectoryHandle(name);
   } catch (error) {
@@ -143,13 +170,18 @@ function fileStore(root: FileSystemDirectoryHandle): CacheStore {
       },
     };
   };
-  const keys = async (): Promise<string[]> => (await namesOf(root)).filter((name) => !name.startsWith(FILLER));
+  const keys = async (): Promise<string[]> =>
+    (await namesOf(root)).filter((name) => !name.startsWith(FILLER));
   return { kind: 'opfs', keys, folder, remove: (key) => remove(root, key, true) };
 }
 
 function responseStore(cache: Cache): CacheStore {
   const base = `https://${NAME}.invalid/`; // never fetched: the name is reserved (RFC 2606)
-  const paths = async (): Promise<string[]> => (await cache.keys()).map(({ url }) => url).filter((url) => url.startsWith(base)).map((url) => url.slice(base.length));
+  const paths = async (): Promise<string[]> =>
+    (await cache.keys())
+      .map(({ url }) => url)
+      .filter((url) => url.startsWith(base))
+      .map((url) => url.slice(base.length));
   return {
     kind: 'cache-api',
     keys: async () => [...new Set((await paths()).map((path) => path.split('/')[0]!))],
@@ -157,7 +189,10 @@ function responseStore(cache: Cache): CacheStore {
       for (const path of await paths()) if (path.startsWith(`${key}/`)) await cache.delete(base + path);
     },
     folder: async (key) => ({
-      names: async () => (await paths()).filter((path) => path.startsWith(`${key}/`)).map((path) => path.slice(key.length + 1)),
+      names: async () =>
+        (await paths())
+          .filter((path) => path.startsWith(`${key}/`))
+          .map((path) => path.slice(key.length + 1)),
       read: async (name) => (await cache.match(`${base}${key}/${name}`))?.blob(),
       write: (name, data) => cache.put(`${base}${key}/${name}`, new Response(data)),
       remove: async (name) => void (await cache.delete(`${base}${key}/${name}`)),

@@ -11,18 +11,23 @@ export interface ByteStream {
   /** The number of bytes to come, where it is certain. */
   readonly totalBytes: number | undefined;
   /**
-   * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES; can be gone through once. Leaving the loop early lets the source go.
+   * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES; can be gone through once. Leaving the loop early
+   * lets the source go.
    *
-   * A chunk may be a view of the caller's own bytes: read it, do not write to it. It is there until the next is asked for, and what is kept of it is
-   * to be copied: then its memory may be used again.
+   * A chunk may be a view of the caller's own bytes: read it, do not write to it. It is there until the next
+   * is asked for, and what is kept of it is to be copied: then its memory may be used again.
    *
-   * Rejects with SourceError: SOURCE_FETCH, SOURCE_READ, SOURCE_TRUNCATED, SOURCE_TOO_LONG; with `signal.reason` after an abort, with the
-   * reason of `cancel`, or an AbortError where none was given, after that.
+   * Rejects with SourceError: SOURCE_FETCH, SOURCE_READ, SOURCE_TRUNCATED, SOURCE_TOO_LONG; with
+   * `signal.reason` after an abort, with the reason of `cancel`, or an AbortError where none was given, after
+   * that.
    */
   readonly chunks: AsyncIterable<Uint8Array>;
   /** What names this version of a file on a server, where the server has such a thing. */
   readonly validator: string | undefined;
-  /** Lets the source go. A read that is under way rejects with `reason`. After the end, or a second time, it does nothing. */
+  /**
+   * Lets the source go. A read that is under way rejects with `reason`. After the end, or a second time, it
+   * does nothing.
+   */
   cancel(reason?: unknown): Promise<void>;
 }
 
@@ -47,14 +52,21 @@ export class Chunks implements ByteStream {
   #stopped: { readonly reason: unknown } | undefined;
   #rejectRead: ((reason: unknown) => void) | undefined;
 
-  constructor(name: string, totalBytes: number | undefined, reader: Reader, signal: AbortSignal | undefined, validator: () => string | undefined = () => undefined) {
+  constructor(
+    name: string,
+    totalBytes: number | undefined,
+    reader: Reader,
+    signal: AbortSignal | undefined,
+    validator: () => string | undefined = () => undefined,
+  ) {
     this.name = name;
     this.totalBytes = totalBytes;
     this.#reader = reader;
     this.#signal = signal;
     this.#validator = validator;
     this.chunks = once(() => this.#iterate(), name);
-    // One listener for the whole time, and not only while something is read: a source that nobody reads at the moment is let go too.
+    // One listener for the whole time, and not only while something is read: a source that nobody reads at
+    // the moment is let go too.
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) {
       this.#onAbort();
@@ -112,7 +124,10 @@ export class Chunks implements ByteStream {
     }
   }
 
-  /** Reads, unless and until it is stopped. By hand: Promise.race on one lasting promise would keep every chunk alive. */
+  /**
+   * Reads, unless and until it is stopped. By hand: Promise.race on one lasting promise would keep every
+   * chunk alive.
+   */
   async #read(): Promise<Uint8Array | undefined> {
     if (this.#stopped !== undefined) {
       throw this.#stopped.reason;
@@ -134,13 +149,19 @@ export class Chunks implements ByteStream {
   }
 }
 
-/** An iterable that can be gone through once, and says so: a second loop over a used-up iterator would find nothing, in silence. */
+/**
+ * An iterable that can be gone through once, and says so: a second loop over a used-up iterator would find
+ * nothing, in silence.
+ */
 export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIterable<T> {
   let used = false;
   return {
     [Symbol.asyncIterator]() {
       if (used) {
-        throw new SourceError('SOURCE_READ', `${name}: expected to be read once, found a second reader. Open the source again.`);
+        throw new SourceError(
+          'SOURCE_READ',
+          `${name}: expected to be read once, found a second reader. Open the source again.`,
+        );
       }
       used = true;
       return iterate();
@@ -158,7 +179,10 @@ export function concat(parts: readonly Uint8Array[], length: number): Uint8Array
   }
   return bytes;
 }
-/** Runs something, and rejects with `signal.reason` as soon as the signal fires, whether or not what runs looks at it. */
+/**
+ * Runs something, and rejects with `signal.reason` as soon as the signal fires, whether or not what runs
+ * looks at it.
+ */
 export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   signal?.throwIfAborted();
   let onAbort: (() => void) | undefined;
@@ -173,7 +197,9 @@ export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal
   }
 }
 
-/** Lets something go that is not needed any more. What it answers does not matter, nor whether it ever does. */
+/**
+ * Lets something go that is not needed any more. What it answers does not matter, nor whether it ever does.
+ */
 export function release(source: { cancel(reason: unknown): Promise<void> } | null, reason: unknown): void {
   source?.cancel(reason).catch(() => undefined);
 }

@@ -1,9 +1,13 @@
 /**
- * Half precision: IEEE binary16 (F16) and bfloat16 (BF16) to and from float32, by bits, so that every value is exact and NaN keeps
- * its payload. Bytes are little-endian, as in safetensors and on every machine that runs WebGPU, and may begin at any address.
+ * Half precision: IEEE binary16 (F16) and bfloat16 (BF16) to and from float32, by bits, so that every value
+ * is exact and NaN keeps its payload. Bytes are little-endian, as in safetensors and on every machine that
+ * runs WebGPU, and may begin at any address.
  */
 
-/** Bits of the float32 that a binary16 stands for, by the bits of the binary16: 256 KiB, made when first needed. */
+/**
+ * Bits of the float32 that a binary16 stands for, by the bits of the binary16: 256 KiB, made when first
+ * needed.
+ */
 let f32BitsOfF16: Uint32Array | undefined;
 
 function f16Table(): Uint32Array {
@@ -68,7 +72,8 @@ export function bf16ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numb
 }
 
 /**
- * Copies float32 as it is: bytes (4 · count) → out[begin … begin + count). For F32 tensors, beside the other two.
+ * Copies float32 as it is: bytes (4 · count) → out[begin … begin + count). For F32 tensors, beside the other
+ * two.
  *
  * @returns count, the number of values written
  * @throws {RangeError} when the bytes end within a value, or `out` is too short
@@ -80,14 +85,16 @@ export function f32ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numbe
 }
 
 /**
- * Converts float32 to F16, to the nearest, ties to even, as the IEEE conversion does: values (count) → bits of out[begin … begin + count).
- * From 65520 on it is infinity; NaN stays NaN.
+ * Converts float32 to F16, to the nearest, ties to even, as the IEEE conversion does: values (count) → bits
+ * of out[begin … begin + count). From 65520 on it is infinity; NaN stays NaN.
  *
  * @throws {RangeError} when `out` is too short
  */
 export function f32ToF16(values: Float32Array, out: Uint16Array, begin = 0): void {
   if (begin < 0 || begin + values.length > out.length) {
-    throw new RangeError(`f32ToF16: expected room for ${values.length} values from ${begin} on, found ${out.length}.`);
+    throw new RangeError(
+      `f32ToF16: expected room for ${values.length} values from ${begin} on, found ${out.length}.`,
+    );
   }
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < bits.length; i++) out[begin + i] = f16BitsOfF32Bits(bits[i]!);
@@ -98,7 +105,8 @@ export function f16BitsOfF32Bits(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude >= 0x38800000 && magnitude < 0x47800000) {
-    // Normal, 2^-14 … 2^16: half a step less one, plus one if the kept part is odd. A carry goes on into the exponent, up to infinity.
+    // Normal, 2^-14 … 2^16: half a step less one, plus one if the kept part is odd. A carry goes on into the
+    // exponent, up to infinity.
     return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
   }
   if (magnitude >= 0x47800000) {
@@ -114,13 +122,23 @@ export function f16BitsOfF32Bits(bits: number): number {
 }
 
 /** How many values the bytes hold; a RangeError unless they are whole and fit. */
-function checkFit(where: string, bytes: Uint8Array, valueBytes: number, out: Float32Array, begin: number): number {
+function checkFit(
+  where: string,
+  bytes: Uint8Array,
+  valueBytes: number,
+  out: Float32Array,
+  begin: number,
+): number {
   const count = bytes.byteLength / valueBytes;
   if (!Number.isInteger(count)) {
-    throw new RangeError(`${where}: expected a multiple of ${valueBytes} bytes, found ${bytes.byteLength}. Cut pieces between values.`);
+    throw new RangeError(
+      `${where}: expected a multiple of ${valueBytes} bytes, found ${bytes.byteLength}. Cut pieces between values.`,
+    );
   }
   if (!Number.isInteger(begin) || begin < 0 || begin + count > out.length) {
-    throw new RangeError(`${where}: expected room for ${count} values from ${begin} on, found ${out.length}.`);
+    throw new RangeError(
+      `${where}: expected room for ${count} values from ${begin} on, found ${out.length}.`,
+    );
   }
   return count;
 }

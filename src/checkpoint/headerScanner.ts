@@ -1,7 +1,21 @@
-/** The scanner of a safetensors header's JSON: stricter than JSON.parse, once over the text, never deeper than the format. */
+/**
+ * The scanner of a safetensors header's JSON: stricter than JSON.parse, once over the text, never deeper than
+ * the format.
+ */
 import { SafetensorsError } from '../errors.js';
 import type { SafetensorsCode } from '../errors.js';
-import { DTYPE_BITS, METADATA, MAX_RANK, PREFIX_BYTES, REWRITE, dtypeBits, quote, shorten, showShape, tensorBytes } from './safetensorsFormat.js';
+import {
+  DTYPE_BITS,
+  METADATA,
+  MAX_RANK,
+  PREFIX_BYTES,
+  REWRITE,
+  dtypeBits,
+  quote,
+  shorten,
+  showShape,
+  tensorBytes,
+} from './safetensorsFormat.js';
 import type { SafetensorsDtype, TensorInfo } from './safetensorsFormat.js';
 
 const QUOTE = 0x22;
@@ -15,7 +29,10 @@ const CLOSE_BRACE = 0x7d;
 
 const isDigit = (char: number): boolean => char >= 0x30 && char <= 0x39;
 
-/** Reads the JSON of a header, and nothing but such JSON, from left to right. At the end of the text `charCodeAt` gives NaN. */
+/**
+ * Reads the JSON of a header, and nothing but such JSON, from left to right. At the end of the text
+ * `charCodeAt` gives NaN.
+ */
 export class HeaderScanner {
   readonly tensors: Map<string, TensorInfo> = new Map();
   readonly metadata: Map<string, string> = new Map();
@@ -71,7 +88,12 @@ export class HeaderScanner {
           const at = this.#at;
           const text = this.#string();
           if (dtypeBits(text) === undefined) {
-            this.#fail('DTYPE_UNKNOWN', `one of ${Object.keys(DTYPE_BITS).join(' ')} for "dtype" of ${quote(name)}`, quote(text), at);
+            this.#fail(
+              'DTYPE_UNKNOWN',
+              `one of ${Object.keys(DTYPE_BITS).join(' ')} for "dtype" of ${quote(name)}`,
+              quote(text),
+              at,
+            );
           }
           dtype = text as SafetensorsDtype;
           return;
@@ -83,21 +105,41 @@ export class HeaderScanner {
           const at = this.#at;
           offsets = this.#integers(name, 'data_offsets', 2);
           if (offsets.length < 2) {
-            this.#fail('OFFSETS_ARITY', `"data_offsets" of ${quote(name)} to have 2 numbers`, `${offsets.length}`, at);
+            this.#fail(
+              'OFFSETS_ARITY',
+              `"data_offsets" of ${quote(name)} to have 2 numbers`,
+              `${offsets.length}`,
+              at,
+            );
           }
           return;
         }
         default:
-          this.#fail('UNKNOWN_FIELD', `only "dtype", "shape" and "data_offsets" in ${quote(name)}`, quote(field), fieldAt);
+          this.#fail(
+            'UNKNOWN_FIELD',
+            `only "dtype", "shape" and "data_offsets" in ${quote(name)}`,
+            quote(field),
+            fieldAt,
+          );
       }
     });
     if (dtype === undefined || shape === undefined || offsets === undefined) {
       const field = dtype === undefined ? 'dtype' : shape === undefined ? 'shape' : 'data_offsets';
-      this.#fail('MISSING_FIELD', `"dtype", "shape" and "data_offsets" in ${quote(name)}`, `no "${field}"`, start);
+      this.#fail(
+        'MISSING_FIELD',
+        `"dtype", "shape" and "data_offsets" in ${quote(name)}`,
+        `no "${field}"`,
+        start,
+      );
     }
     const [from, to] = offsets as [number, number];
     if (to < from) {
-      this.#fail('OFFSETS_REVERSED', `"data_offsets" of ${quote(name)} in ascending order`, `[${from}, ${to}]`, start);
+      this.#fail(
+        'OFFSETS_REVERSED',
+        `"data_offsets" of ${quote(name)} in ascending order`,
+        `[${from}, ${to}]`,
+        start,
+      );
     }
     const byteLength = tensorBytes(dtype, shape, name, this.#where);
     if (byteLength !== to - from) {
@@ -110,7 +152,10 @@ export class HeaderScanner {
     return { dtype, shape, begin: this.#dataBegin + from, end: this.#dataBegin + to };
   }
 
-  /** Reads an object, at its `{`. Calls `member` at each value, for it to read. No two keys may be equal once unescaped. */
+  /**
+   * Reads an object, at its `{`. Calls `member` at each value, for it to read. No two keys may be equal once
+   * unescaped.
+   */
   #object(what: string, member: (key: string, keyAt: number) => void): void {
     const keys = new Set<string>();
     this.#at++;
@@ -175,13 +220,23 @@ export class HeaderScanner {
     }
   }
 
-  /** Reads 0 or [1-9][0-9]*, by its text: 2.0, 2e0 and -0 are integers to JSON.parse, and not to the format. */
+  /**
+   * Reads 0 or [1-9][0-9]*, by its text: 2.0, 2e0 and -0 are integers to JSON.parse, and not to the format.
+   */
   #integer(name: string, field: string): number {
     const start = this.#at;
     const first = this.#text.charCodeAt(start);
     if (!isDigit(first)) {
-      const absent = Number.isNaN(first) || first === COMMA || first === CLOSE_BRACKET || first === CLOSE_BRACE || first === COLON;
-      this.#fail(absent ? 'HEADER_JSON' : 'NUMBER_NOT_UINT', `an unsigned integer in "${field}" of ${quote(name)}`);
+      const absent =
+        Number.isNaN(first) ||
+        first === COMMA ||
+        first === CLOSE_BRACKET ||
+        first === CLOSE_BRACE ||
+        first === COLON;
+      this.#fail(
+        absent ? 'HEADER_JSON' : 'NUMBER_NOT_UINT',
+        `an unsigned integer in "${field}" of ${quote(name)}`,
+      );
     }
     let next = first;
     while (isDigit(next)) {
@@ -189,14 +244,29 @@ export class HeaderScanner {
     }
     const digits = this.#text.slice(start, this.#at);
     if (first === 0x30 && digits.length > 1) {
-      this.#fail('HEADER_JSON', `numbers without leading zeros in "${field}" of ${quote(name)}`, shorten(digits), start);
+      this.#fail(
+        'HEADER_JSON',
+        `numbers without leading zeros in "${field}" of ${quote(name)}`,
+        shorten(digits),
+        start,
+      );
     }
     if (next === 0x2e || next === 0x65 || next === 0x45) {
-      this.#fail('NUMBER_NOT_UINT', `an unsigned integer, without point or exponent, in "${field}" of ${quote(name)}`, undefined, start);
+      this.#fail(
+        'NUMBER_NOT_UINT',
+        `an unsigned integer, without point or exponent, in "${field}" of ${quote(name)}`,
+        undefined,
+        start,
+      );
     }
     const value = Number(digits);
     if (!Number.isSafeInteger(value)) {
-      this.#fail('NUMBER_TOO_BIG', `at most 2^53 - 1 in "${field}" of ${quote(name)}`, shorten(digits), start);
+      this.#fail(
+        'NUMBER_TOO_BIG',
+        `at most 2^53 - 1 in "${field}" of ${quote(name)}`,
+        shorten(digits),
+        start,
+      );
     }
     return value;
   }
@@ -233,7 +303,11 @@ export class HeaderScanner {
     if (letter !== 'u') {
       const char = letter === undefined ? undefined : ESCAPES.get(letter);
       if (char === undefined) {
-        this.#fail('HEADER_JSON', 'one of \\" \\\\ \\/ \\b \\f \\n \\r \\t \\u', quote(this.#text.slice(start, start + 2)));
+        this.#fail(
+          'HEADER_JSON',
+          'one of \\" \\\\ \\/ \\b \\f \\n \\r \\t \\u',
+          quote(this.#text.slice(start, start + 2)),
+        );
       }
       this.#at += 2;
       return char;
@@ -242,14 +316,20 @@ export class HeaderScanner {
     if (unit < 0xd800 || unit > 0xdfff) {
       return String.fromCharCode(unit);
     }
-    // A lone half is no character: it cannot be written as UTF-8, so two names that differ in it would be one elsewhere.
+    // A lone half is no character: it cannot be written as UTF-8, so two names that differ in it would be one
+    // elsewhere.
     if (unit < 0xdc00 && this.#text.startsWith('\\u', this.#at)) {
       const low = this.#hex();
       if (low >= 0xdc00 && low <= 0xdfff) {
         return String.fromCharCode(unit, low);
       }
     }
-    this.#fail('HEADER_JSON', 'both halves of a pair of surrogates', quote(this.#text.slice(start, start + 6)), start);
+    this.#fail(
+      'HEADER_JSON',
+      'both halves of a pair of surrogates',
+      quote(this.#text.slice(start, start + 6)),
+      start,
+    );
   }
 
   /** Reads \uXXXX. */
@@ -262,7 +342,10 @@ export class HeaderScanner {
     return parseInt(digits, 16);
   }
 
-  /** Checks that the value here begins with `char`. Another JSON value is an error of type, with `code`; anything else is not JSON. */
+  /**
+   * Checks that the value here begins with `char`. Another JSON value is an error of type, with `code`;
+   * anything else is not JSON.
+   */
   #require(char: number, code: SafetensorsCode, expected: string | (() => string)): void {
     const found = this.#text.charCodeAt(this.#at);
     if (found !== char) {
@@ -284,7 +367,10 @@ export class HeaderScanner {
 
   #fail(code: SafetensorsCode, expected: string, found = this.#found(), at = this.#at): never {
     const byte = PREFIX_BYTES + new TextEncoder().encode(this.#text.slice(0, at)).length;
-    throw new SafetensorsError(code, `${this.#where}: expected ${expected}, found ${found} at byte ${byte}. ${REWRITE}`);
+    throw new SafetensorsError(
+      code,
+      `${this.#where}: expected ${expected}, found ${found} at byte ${byte}. ${REWRITE}`,
+    );
   }
 
   #found(): string {

@@ -1,6 +1,6 @@
 /**
- * Bytes from a URL: a first part, which shows what the server can do, then several at once where it has ranges, handed on in their order. What
- * breaks off goes on where it broke off.
+ * Bytes from a URL: a first part, which shows what the server can do, then several at once where it has
+ * ranges, handed on in their order. What breaks off goes on where it broke off.
  */
 import { SourceError } from '../errors.js';
 import { beginsWithTag, isHtml, peek } from './answer.js';
@@ -14,11 +14,17 @@ import { nameOf } from './url.js';
 const PARTS_AT_ONCE = 3;
 const SMALLEST_PART_BYTES = 2 ** 19;
 const LARGEST_PART_BYTES = 3 * 2 ** 20;
-/** Parts grow (to four times as much) where they take less than the first, and shrink (to half) where they take more than the second: what an interruption costs is a moment's worth. */
+/**
+ * Parts grow (to four times as much) where they take less than the first, and shrink (to half) where they
+ * take more than the second: what an interruption costs is a moment's worth.
+ */
 const QUICK_MS = 100;
 const SLOW_MS = 500;
 
-/** Handed on at once, of a part that waits: progress is told of what is about to be used, and a load can be stopped in between. */
+/**
+ * Handed on at once, of a part that waits: progress is told of what is about to be used, and a load can be
+ * stopped in between.
+ */
 const HANDED_ON_BYTES = 2 ** 18;
 
 /** @throws SourceError SOURCE_FETCH, SOURCE_IS_HTML, SOURCE_CHANGED; `signal.reason` */
@@ -43,16 +49,30 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     encoded: false,
   };
   if (options.known && file.validator === undefined && !file.pinned) {
-    throw startOver(new SourceError('SOURCE_CHANGED', `${name}: expected the version that it was begun with, found no way to tell. Load it again.`));
+    throw startOver(
+      new SourceError(
+        'SOURCE_CHANGED',
+        `${name}: expected the version that it was begun with, found no way to tell. Load it again.`,
+      ),
+    );
   }
   const reader = new Download(file, from, ending);
   const [peeked, start] = await peek(reader, signal);
   if (from === 0 && beginsWithTag(start)) {
-    const error = isHtml(name, `a page (it begins with ${JSON.stringify(String.fromCharCode(...start).trim())})`);
+    const error = isHtml(
+      name,
+      `a page (it begins with ${JSON.stringify(String.fromCharCode(...start).trim())})`,
+    );
     release(reader, error);
     throw error;
   }
-  return new Chunks(name, file.totalBytes === undefined ? undefined : file.totalBytes - from, peeked, signal, () => file.validator);
+  return new Chunks(
+    name,
+    file.totalBytes === undefined ? undefined : file.totalBytes - from,
+    peeked,
+    signal,
+    () => file.validator,
+  );
 }
 
 class Download implements Reader {
@@ -109,7 +129,8 @@ class Download implements Reader {
     while (this.#parts.length < PARTS_AT_ONCE && this.#next < totalBytes) {
       const end = Math.min(this.#next + this.#partBytes, totalBytes);
       const spare = this.#spare.pop();
-      const buffer = spare && spare.byteLength >= end - this.#next ? spare : new ArrayBuffer(end - this.#next);
+      const buffer =
+        spare && spare.byteLength >= end - this.#next ? spare : new ArrayBuffer(end - this.#next);
       this.#parts.push(new Prefetched(new Part(this.#file, this.#next, end), buffer));
       this.#next = end;
     }
@@ -156,7 +177,11 @@ class Prefetched {
   /** What waits, as far as it is handed on at once. */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
-      if (this.#handedOn < this.#filled) return this.#waiting.subarray(this.#handedOn, (this.#handedOn = Math.min(this.#handedOn + HANDED_ON_BYTES, this.#filled)));
+      if (this.#handedOn < this.#filled)
+        return this.#waiting.subarray(
+          this.#handedOn,
+          (this.#handedOn = Math.min(this.#handedOn + HANDED_ON_BYTES, this.#filled)),
+        );
       if (this.#done) {
         if ('error' in this.#done) throw this.#done.error;
         return undefined;

@@ -1,4 +1,7 @@
-/** Files of this machine, where there is no page: in Node. Nothing of Node is imported before a path is opened. */
+/**
+ * Files of this machine, where there is no page: in Node. Nothing of Node is imported before a path is
+ * opened.
+ */
 import { SourceError } from '../errors.js';
 import { nodeModule } from '../gpu/node.js';
 import { causeText, type Reader } from './chunks.js';
@@ -10,7 +13,12 @@ interface FileSystem {
 
 interface FileHandle {
   stat(): Promise<{ readonly size: number; readonly mtimeMs: number; isFile(): boolean }>;
-  read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ readonly bytesRead: number }>;
+  read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>;
   close(): Promise<void>;
 }
 
@@ -19,15 +27,25 @@ const READ_BYTES = 2 ** 20;
 
 /** Whether paths mean something here. */
 export function hasPaths(): boolean {
-  const { process, document, location } = globalThis as { process?: { versions?: { node?: string } }; document?: unknown; location?: unknown };
+  const { process, document, location } = globalThis as {
+    process?: { versions?: { node?: string } };
+    document?: unknown;
+    location?: unknown;
+  };
   return process?.versions?.node !== undefined && document === undefined && location === undefined;
 }
 
 /** @throws SourceError SOURCE_READ */
-export async function openPath(path: string | URL, from: number): Promise<{ reader: Reader; totalBytes: number }> {
+export async function openPath(
+  path: string | URL,
+  from: number,
+): Promise<{ reader: Reader; totalBytes: number }> {
   const { open } = nodeModule('node:fs/promises') as FileSystem;
   let file: FileHandle | undefined;
-  const failed = (cause: unknown, found = causeText(cause)): SourceError => new SourceError('SOURCE_READ', `${String(path)}: expected a file, found ${found}. Check the path.`, { cause });
+  const failed = (cause: unknown, found = causeText(cause)): SourceError =>
+    new SourceError('SOURCE_READ', `${String(path)}: expected a file, found ${found}. Check the path.`, {
+      cause,
+    });
   try {
     file = await open(path);
     const stat = await file.stat();
@@ -39,8 +57,17 @@ export async function openPath(path: string | URL, from: number): Promise<{ read
   }
 }
 
-/** A file that is written to meanwhile is an error at its end, whether or not it keeps its length. Two buffers in turn: one is read into while the other is used. New ones would cost as much again, to be made zeros and mapped. */
-function fileReader(handle: FileHandle, from: number, mtimeMs: number, failed: (cause: unknown, found?: string) => SourceError): Reader {
+/**
+ * A file that is written to meanwhile is an error at its end, whether or not it keeps its length. Two buffers
+ * in turn: one is read into while the other is used. New ones would cost as much again, to be made zeros and
+ * mapped.
+ */
+function fileReader(
+  handle: FileHandle,
+  from: number,
+  mtimeMs: number,
+  failed: (cause: unknown, found?: string) => SourceError,
+): Reader {
   let position = from;
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => (closing ??= handle.close());
@@ -63,7 +90,8 @@ function fileReader(handle: FileHandle, from: number, mtimeMs: number, failed: (
           ahead.catch(() => undefined); // it is told when it is asked for
           return bytes;
         }
-        if ((await handle.stat()).mtimeMs !== mtimeMs) throw failed(undefined, 'one that was written to while it was read');
+        if ((await handle.stat()).mtimeMs !== mtimeMs)
+          throw failed(undefined, 'one that was written to while it was read');
       } catch (cause) {
         throw cause instanceof SourceError ? cause : failed(cause);
       }

@@ -1,12 +1,17 @@
 /**
- * What tells checkpoints apart that differ in matrices alone, as adapters merged into them do: of every matrix some thousand values, as they come from
- * the file, before they are rounded and packed. Each goes into two sums modulo 2^32, with its matrix and its place mixed in: so it does not matter in what
- * order and in what pieces they come, and where a load was interrupted two numbers say all. Made against mistakes, not against forgers.
+ * What tells checkpoints apart that differ in matrices alone, as adapters merged into them do: of every
+ * matrix some thousand values, as they come from the file, before they are rounded and packed. Each goes into
+ * two sums modulo 2^32, with its matrix and its place mixed in: so it does not matter in what order and in
+ * what pieces they come, and where a load was interrupted two numbers say all. Made against mistakes, not
+ * against forgers.
  */
 import { bitsOf } from './turn.js';
 import { fnv1a } from './synthetic.js';
 
-/** A matrix is cut into as many runs of equal length, at most, and one value of each is looked at, at a place that follows from hash. */
+/**
+ * A matrix is cut into as many runs of equal length, at most, and one value of each is looked at, at a place
+ * that follows from hash.
+ */
 const RUNS = 2048;
 
 export type SampleState = readonly [number, number];
@@ -27,7 +32,10 @@ export class MatrixSample {
     this.#b = b;
   }
 
-  /** Looks at `values`, which stand in a matrix (of our name, of so many elements, row-major) from element `begin` on. Each value comes once. */
+  /**
+   * Looks at `values`, which stand in a matrix (of our name, of so many elements, row-major) from element
+   * `begin` on. Each value comes once.
+   */
   add(name: string, elements: number, values: Float32Array, begin: number): void {
     const bits = bitsOf(values);
     const seed = fnv1a(name);
@@ -52,13 +60,17 @@ export class MatrixSample {
   }
 }
 
-/** In `__metadata__` of a checkpoint whose matrices were rounded (`dinov2-webgpu convert`): the digest of its own, and that of the matrices that they were. */
+/**
+ * In `__metadata__` of a checkpoint whose matrices were rounded (`dinov2-webgpu convert`): the digest of its
+ * own, and that of the matrices that they were.
+ */
 export const MATRICES = 'dinov2-webgpu matrices';
 
 export const convertedFrom = (own: string, original: string): string => `${own} ${original}`;
 
 /**
- * What the matrices of a file were before they were rounded, if the file says so and nothing has changed them since; else what they are.
+ * What the matrices of a file were before they were rounded, if the file says so and nothing has changed them
+ * since; else what they are.
  * @param own digest of the file's matrices
  */
 export function originalOf(own: string, metadata: ReadonlyMap<string, string>): string {

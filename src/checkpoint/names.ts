@@ -1,10 +1,10 @@
 /**
  * The names of a checkpoint's tensors: the only file that knows the dialects.
  *
- * Ours are facebookresearch's (`blocks.0.attn.qkv.weight`). Hugging Face's files have two spellings, the one on the hub
- * (`encoder.layer.0.attention.attention.query.weight`) and the one that transformers 5 has in memory (`….attention.q_proj.weight`);
- * both split query, key and value, and the second splits a SwiGLU's `weights_in` into `gate_proj` and `up_proj` (its
- * conversion_mapping.py, "Dinov2Model").
+ * Ours are facebookresearch's (`blocks.0.attn.qkv.weight`). Hugging Face's files have two spellings, the one
+ * on the hub (`encoder.layer.0.attention.attention.query.weight`) and the one that transformers 5 has in
+ * memory (`….attention.q_proj.weight`); both split query, key and value, and the second splits a SwiGLU's
+ * `weights_in` into `gate_proj` and `up_proj` (its conversion_mapping.py, "Dinov2Model").
  */
 
 import { CheckpointError } from '../errors.js';
@@ -16,7 +16,10 @@ export interface Parameter {
   readonly shape: readonly number[];
 }
 
-/** A tensor of the file fills rows [rowBegin, rowBegin + rows) of the parameter's first axis: query, key, value → one qkv. */
+/**
+ * A tensor of the file fills rows [rowBegin, rowBegin + rows) of the parameter's first axis: query, key,
+ * value → one qkv.
+ */
 export interface Placement {
   /** Our name. */
   readonly parameter: string;
@@ -31,7 +34,10 @@ export type Dialect = 'huggingface' | 'facebookresearch';
 
 /** What placeTensors found: where every tensor of the file goes. */
 export interface PlacedTensors {
-  /** By the name in the file, in the file's order. A parameter is whole once all its placements have been filled. */
+  /**
+   * By the name in the file, in the file's order. A parameter is whole once all its placements have been
+   * filled.
+   */
   readonly placements: ReadonlyMap<string, Placement>;
   /** Tensors of heads (classifier, segmentation, pre-training), which are known and not loaded. */
   readonly ignored: readonly string[];
@@ -78,7 +84,10 @@ const huggingFaceOutside: readonly (readonly [theirs: string, ours: string])[] =
   ['layernorm.bias', 'norm.bias'],
 ];
 
-/** Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub: several on the left are parts, in this order. */
+/**
+ * Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub: several on the left are
+ * parts, in this order.
+ */
 const huggingFaceInside: readonly (readonly [theirs: readonly string[], ours: string])[] = [
   [['norm1'], 'norm1'],
   [['attention.attention.query', 'attention.attention.key', 'attention.attention.value'], 'attn.qkv'],
@@ -108,10 +117,15 @@ const fromInside = new Map(
   ),
 );
 const toInside = new Map(huggingFaceInside.map(([theirs, ours]) => [ours, theirs]));
-const toInside5 = new Map([...huggingFaceInside, ...huggingFaceInside5].map(([theirs, ours]) => [ours, theirs]));
+const toInside5 = new Map(
+  [...huggingFaceInside, ...huggingFaceInside5].map(([theirs, ours]) => [ours, theirs]),
+);
 const spelling5 = /\.(q|k|v|o|gate|up|down)_proj\.(weight|bias)$/;
 
-/** Translates a name of a file, or says undefined when neither dialect has it. The result may still be no parameter of the model. */
+/**
+ * Translates a name of a file, or says undefined when neither dialect has it. The result may still be no
+ * parameter of the model.
+ */
 function translate(name: string): (Part & { dialect: Dialect; prefix: string }) | undefined {
   const prefix = prefixes.find((candidate) => name.startsWith(candidate)) ?? '';
   const bare = name.slice(prefix.length);
@@ -129,7 +143,8 @@ function translate(name: string): (Part & { dialect: Dialect; prefix: string }) 
 
   const block = /^blocks\.(?:\d+\.)?(\d+)\.(.+)$/.exec(bare); // chunked: blocks.{chunk}.{i}, and i counts through all chunks
   const parameter = block === null ? bare : `blocks.${block[1]}.${block[2]}`;
-  if (block !== null || toOutside.has(bare)) return { parameter, part: 0, parts: 1, dialect: 'facebookresearch', prefix };
+  if (block !== null || toOutside.has(bare))
+    return { parameter, part: 0, parts: 1, dialect: 'facebookresearch', prefix };
   return undefined;
 }
 
@@ -142,8 +157,8 @@ function huggingFaceNames(parameter: string, inside: typeof toInside = toInside)
 }
 
 /**
- * The tensors of a Hugging Face file that holds these parameters: names and shapes as `save_pretrained` writes them, in its order
- * (by name: layer 0, 1, 10, 11, 2, …). The inverse of placeTensors.
+ * The tensors of a Hugging Face file that holds these parameters: names and shapes as `save_pretrained`
+ * writes them, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of placeTensors.
  */
 export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[] {
   return parameters
@@ -155,12 +170,12 @@ export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[
 }
 
 /**
- * Says where every tensor of a file belongs, in either dialect, with or without a prefix (`dinov2.`, `dinov2_with_registers.`,
- * `backbone.`). `mask_token` may be absent: it has no placement then.
+ * Says where every tensor of a file belongs, in either dialect, with or without a prefix (`dinov2.`,
+ * `dinov2_with_registers.`, `backbone.`). `mask_token` may be absent: it has no placement then.
  *
- * @throws {CheckpointError} CHECKPOINT_NAMING when the file mixes dialects or prefixes, or has neither dialect; CHECKPOINT_TENSORS when tensors are
- *   missing, surplus, misshapen or there twice; CHECKPOINT_DTYPE when only element types are wrong (F32, F16 and BF16 can be read).
- *   One error lists all of it.
+ * @throws {CheckpointError} CHECKPOINT_NAMING when the file mixes dialects or prefixes, or has neither
+ *   dialect; CHECKPOINT_TENSORS when tensors are missing, surplus, misshapen or there twice; CHECKPOINT_DTYPE
+ *   when only element types are wrong (F32, F16 and BF16 can be read). One error lists all of it.
  */
 export function placeTensors(header: SafetensorsHeader, parameters: readonly Parameter[]): PlacedTensors {
   const wanted = new Map(parameters.map((parameter) => [parameter.name, parameter]));
@@ -240,7 +255,10 @@ function dialectOf(header: SafetensorsHeader): Dialect {
   const models = modelsOf(header);
   const [model] = models;
   if (models.length > 1) {
-    const found = models.map(({ dialect, tensors }) => `${tensors.size} of ${dialect === 'huggingface' ? 'Hugging Face' : dialect} (${[...tensors.keys()][0]})`);
+    const found = models.map(
+      ({ dialect, tensors }) =>
+        `${tensors.size} of ${dialect === 'huggingface' ? 'Hugging Face' : dialect} (${[...tensors.keys()][0]})`,
+    );
     throw new CheckpointError(
       'CHECKPOINT_NAMING',
       `checkpoint: expected names of one dialect and one prefix, found ${found.join(' and ')}. Save the file again from one of them.`,
@@ -248,7 +266,8 @@ function dialectOf(header: SafetensorsHeader): Dialect {
   }
   if (model === undefined) {
     const names = [...header.tensors.keys()];
-    const found = names.length === 0 ? 'no tensors' : `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;
+    const found =
+      names.length === 0 ? 'no tensors' : `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;
     throw new CheckpointError(
       'CHECKPOINT_NAMING',
       `checkpoint: expected names of Hugging Face (embeddings.cls_token) or facebookresearch (cls_token), found ${found}. ` +
@@ -259,20 +278,28 @@ function dialectOf(header: SafetensorsHeader): Dialect {
 }
 
 /**
- * Reads a model's architecture off a file's names and shapes: undefined when the file mixes dialects or prefixes, lacks a tensor that the
- * answer needs, or has no square grid of positions. Shapes are not checked otherwise: placeTensors does that.
+ * Reads a model's architecture off a file's names and shapes: undefined when the file mixes dialects or
+ * prefixes, lacks a tensor that the answer needs, or has no square grid of positions. Shapes are not checked
+ * otherwise: placeTensors does that.
  */
 export function inspectCheckpoint(header: SafetensorsHeader): Architecture | undefined {
   const [model, ...others] = modelsOf(header);
   if (!model || others.length > 0) return undefined;
-  return architectureOf(new Map([...model.tensors].map(([name, { parameter }]) => [parameter, header.tensors.get(name)!.shape])), model.dialect);
+  return architectureOf(
+    new Map([...model.tensors].map(([name, { parameter }]) => [parameter, header.tensors.get(name)!.shape])),
+    model.dialect,
+  );
 }
 
 /**
- * Reads an architecture off shapes by our names. Of packed parameters it looks at none, so it does not matter if they are split. Where a file
- * lacks tensors the others are asked, and the published values taken, so that `placeTensors` can say what is missing.
+ * Reads an architecture off shapes by our names. Of packed parameters it looks at none, so it does not matter
+ * if they are split. Where a file lacks tensors the others are asked, and the published values taken, so that
+ * `placeTensors` can say what is missing.
  */
-function architectureOf(shapes: ReadonlyMap<string, readonly number[]>, dialect: Dialect): Architecture | undefined {
+function architectureOf(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  dialect: Dialect,
+): Architecture | undefined {
   const [, positions = 1 + 37 * 37, width = 0] = shapes.get('pos_embed') ?? [];
   const [proj = width, numChannels = 3, patchSize = 14] = shapes.get('patch_embed.proj.weight') ?? [];
   const [, , embedDim = proj] = shapes.get('cls_token') ?? [];
@@ -292,19 +319,36 @@ function architectureOf(shapes: ReadonlyMap<string, readonly number[]>, dialect:
   const [, hiddenFeatures = 0] = swiglu ?? mlp ?? [];
   // Up to the last block that has at least half of what the fullest one has: a stray tensor makes no block.
   const fullest = Math.max(0, ...tensorsOf.values());
-  const depth = Math.max(0, ...[...tensorsOf].filter(([, count]) => 2 * count >= fullest).map(([block]) => block + 1));
+  const depth = Math.max(
+    0,
+    ...[...tensorsOf].filter(([, count]) => 2 * count >= fullest).map(([block]) => block + 1),
+  );
 
   const all = [embedDim, depth, hiddenFeatures, patchSize, numChannels, grid];
   if (!all.every((length) => Number.isInteger(length) && length > 0)) return undefined;
   const hasMaskToken = shapes.has('mask_token');
   const ffn = swiglu === undefined ? 'mlp' : 'swiglu';
-  return { dialect, embedDim, depth, numRegisterTokens, hasMaskToken, ffn, hiddenFeatures, patchSize, numChannels, grid };
+  return {
+    dialect,
+    embedDim,
+    depth,
+    numRegisterTokens,
+    hasMaskToken,
+    ffn,
+    hiddenFeatures,
+    patchSize,
+    numChannels,
+    grid,
+  };
 }
 
 /** When the file is a sound DINOv2 of another size than the configuration: a sentence that says both. */
 function sizesDiffer(header: SafetensorsHeader, parameters: readonly Parameter[]): string | undefined {
   const file = inspectCheckpoint(header);
-  const expected = architectureOf(new Map(parameters.map(({ name, shape }) => [name, shape])), 'facebookresearch');
+  const expected = architectureOf(
+    new Map(parameters.map(({ name, shape }) => [name, shape])),
+    'facebookresearch',
+  );
   if (file === undefined || expected === undefined) return undefined;
 
   const differs = (key: keyof Architecture) => file[key] !== expected[key];
@@ -320,7 +364,8 @@ function sizesDiffer(header: SafetensorsHeader, parameters: readonly Parameter[]
   compare('patchSize', ({ patchSize }) => `patch_size ${patchSize}`);
   compare('numChannels', ({ numChannels }) => `${numChannels} channels`);
   compare('ffn', ({ ffn }) => (ffn === 'mlp' ? 'an MLP' : 'a SwiGLU'));
-  if (!differs('ffn') && !differs('embedDim')) compare('hiddenFeatures', ({ hiddenFeatures }) => `a hidden layer of ${hiddenFeatures}`);
+  if (!differs('ffn') && !differs('embedDim'))
+    compare('hiddenFeatures', ({ hiddenFeatures }) => `a hidden layer of ${hiddenFeatures}`);
   if (!differs('embedDim') && !differs('depth') && further.length === 0) return undefined;
 
   const describe = (architecture: Architecture, more: string[]) =>
@@ -330,12 +375,23 @@ function sizesDiffer(header: SafetensorsHeader, parameters: readonly Parameter[]
 
 /** `small (`, or `a model of another size (`. */
 function sizeName({ embedDim, depth }: Architecture): string {
-  const sizes: Readonly<Record<string, string>> = { '384x12': 'small', '768x12': 'base', '1024x24': 'large', '1536x40': 'giant' };
+  const sizes: Readonly<Record<string, string>> = {
+    '384x12': 'small',
+    '768x12': 'base',
+    '1024x24': 'large',
+    '1536x40': 'giant',
+  };
   return `${sizes[`${embedDim}x${depth}`] ?? 'a model of another size'} (`;
 }
 
 type Kind = 'missing' | 'surplus' | 'misshapen' | 'there twice' | 'of a dtype other than F32, F16, BF16';
-const kinds: readonly Kind[] = ['missing', 'surplus', 'misshapen', 'there twice', 'of a dtype other than F32, F16, BF16'];
+const kinds: readonly Kind[] = [
+  'missing',
+  'surplus',
+  'misshapen',
+  'there twice',
+  'of a dtype other than F32, F16, BF16',
+];
 const MAX_LISTED = 12;
 
 /** All that is wrong with a file, by kind, in the file's order. */
@@ -352,7 +408,9 @@ class Problems {
     else list.push(text);
   }
 
-  /** One error that lists all of it, each kind on its own lines; of long lists the beginning and the count. */
+  /**
+   * One error that lists all of it, each kind on its own lines; of long lists the beginning and the count.
+   */
   error(sizes: string | undefined): CheckpointError {
     const counts: string[] = [];
     const lines: string[] = [];
@@ -363,7 +421,11 @@ class Problems {
       counts.push(`${list.length} ${kind}`);
       const shown = list.length <= listed + 1 ? list : list.slice(0, listed);
       const more = list.length - shown.length;
-      lines.push(`  ${kind}:`, ...shown.map((text) => `    ${text}`), ...(more > 0 ? [`    … and ${more} more`] : []));
+      lines.push(
+        `  ${kind}:`,
+        ...shown.map((text) => `    ${text}`),
+        ...(more > 0 ? [`    … and ${more} more`] : []),
+      );
     }
     const next =
       sizes === undefined

@@ -1,4 +1,7 @@
-/** Where panels wait for their values, and the passes over them: by SIMD where it may run (simd.wat), in JavaScript otherwise. The same bits. */
+/**
+ * Where panels wait for their values, and the passes over them: by SIMD where it may run (simd.wat), in
+ * JavaScript otherwise. The same bits.
+ */
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { f32ToF16 } from './float.js';
 import { createSimd } from './simd.js';
@@ -15,7 +18,10 @@ export interface Place {
 const INT8_MAX = 127;
 const SMALLEST_NORMAL = 2 ** -126;
 
-/** The scale of a row of int8 with this largest magnitude: a float32; 0 where all is zeros, or what a GPU may take for zeros. */
+/**
+ * The scale of a row of int8 with this largest magnitude: a float32; 0 where all is zeros, or what a GPU may
+ * take for zeros.
+ */
 export function int8Scale(largest: number): number {
   const wanted = Math.fround(largest / INT8_MAX);
   return wanted < SMALLEST_NORMAL ? 0 : wanted;
@@ -58,7 +64,11 @@ export class PackingMemory {
   /** As `turn` (turn.ts) into a place. */
   turn(bits: Int32Array, first: number, columns: number, place: Place): number {
     const simd = this.#simd;
-    if (bits.length > STAGED && simd) return this.turn(bits.subarray(0, STAGED), first, columns, place) | this.turn(bits.subarray(STAGED), first + STAGED, columns, place);
+    if (bits.length > STAGED && simd)
+      return (
+        this.turn(bits.subarray(0, STAGED), first, columns, place) |
+        this.turn(bits.subarray(STAGED), first + STAGED, columns, place)
+      );
     const last = first + bits.length;
     const beginRow = Math.ceil(first / columns); // the first that is whole
     const endRow = Math.floor(last / columns);
@@ -67,7 +77,8 @@ export class PackingMemory {
     const fours = (row: number, rows: number, begin: number, end: number): number =>
       begin < end ? simd.turn(4 * (row * columns - first), place.at + 4 * row, columns, rows, begin, end) : 0;
     const whole = (endRow - beginRow) & ~3;
-    // The ends of rows that are not whole, each with the three rows beside it once more; so are the last few rows with those before them.
+    // The ends of rows that are not whole, each with the three rows beside it once more; so are the last few
+    // rows with those before them.
     const head = beginRow * columns - first;
     const tail = last - endRow * columns;
     let together = fours(beginRow, whole, 0, columns);
@@ -84,11 +95,16 @@ export class PackingMemory {
   /** The first `elements` (a multiple of 8) of a place as F16, in the first half of where they were. */
   toF16({ words, at }: Place, elements: number): void {
     if (this.#simd) this.#simd.to_f16(at, elements);
-    else f32ToF16(new Float32Array(words.buffer, words.byteOffset, elements), new Uint16Array(words.buffer, words.byteOffset, elements)); // nothing is overwritten before it was read
+    else
+      f32ToF16(
+        new Float32Array(words.buffer, words.byteOffset, elements),
+        new Uint16Array(words.buffer, words.byteOffset, elements),
+      ); // nothing is overwritten before it was read
   }
 
   /**
-   * The first `elements` (a multiple of 64) of a place, in rows of 64 → int8, in the first quarter of where they were: each divided by the scale of its column, and rounded.
+   * The first `elements` (a multiple of 64) of a place, in rows of 64 → int8, in the first quarter of where
+   * they were: each divided by the scale of its column, and rounded.
    * @param scales of the 64 columns; filled here
    */
   toInt8({ words, at }: Place, elements: number, scales: Float32Array): void {
@@ -102,12 +118,15 @@ export class PackingMemory {
     }
     const values = new Float32Array(words.buffer, words.byteOffset, elements);
     const most = new Float32Array(PANEL_COLUMNS);
-    for (let i = 0; i < elements; i++) most[i % PANEL_COLUMNS] = Math.max(most[i % PANEL_COLUMNS]!, Math.abs(values[i]!));
+    for (let i = 0; i < elements; i++)
+      most[i % PANEL_COLUMNS] = Math.max(most[i % PANEL_COLUMNS]!, Math.abs(values[i]!));
     scales.set(most.map(int8Scale));
     const integers = new Int8Array(words.buffer, words.byteOffset, elements);
     const divisors = scales.map(divisor);
-    // Math.round's integers (no quotient of two f32 is so near a half that they differ) in a third of its time.
-    for (let i = 0; i < elements; i++) integers[i] = Math.floor(values[i]! / divisors[i % PANEL_COLUMNS]! + 0.5);
+    // Math.round's integers (no quotient of two f32 is so near a half that they differ) in a third of its
+    // time.
+    for (let i = 0; i < elements; i++)
+      integers[i] = Math.floor(values[i]! / divisors[i % PANEL_COLUMNS]! + 0.5);
   }
 }
 

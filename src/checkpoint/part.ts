@@ -1,6 +1,15 @@
 /** One request for bytes of a file on a server, tried again from where it broke off. */
 import { SourceError } from '../errors.js';
-import { announcedBytes, checkKind, conditionOf, contentRange, isCompressed, isPassing, statusMessage, validatorOf } from './answer.js';
+import {
+  announcedBytes,
+  checkKind,
+  conditionOf,
+  contentRange,
+  isCompressed,
+  isPassing,
+  statusMessage,
+  validatorOf,
+} from './answer.js';
 import { BodyReader } from './bodyReader.js';
 import { causeText, release, truncated, untilAborted } from './chunks.js';
 import { backOffMs, MAX_WAIT_MS, retryAfterMs, wait, type RetryPolicy } from './retry.js';
@@ -15,18 +24,25 @@ export interface RemoteFile {
   readonly signal: AbortSignal;
   /** Whether a custom header would make the browser ask the server for permission first. */
   readonly crossOrigin: boolean;
-  /** The bytes are checked against a hash in the end: so parts may be put together even where the server gives no means to tell versions apart. */
+  /**
+   * The bytes are checked against a hash in the end: so parts may be put together even where the server gives
+   * no means to tell versions apart.
+   */
   readonly pinned: boolean;
   /**
-   * The browser's own cache may hold a part of an older version: `reload` goes past it. A small file is asked for in any case (`no-cache`), which costs
-   * an answer of 304: unlike a large one, it has no other parts to be found out by.
+   * The browser's own cache may hold a part of an older version: `reload` goes past it. A small file is asked
+   * for in any case (`no-cache`), which costs an answer of 304: unlike a large one, it has no other parts to
+   * be found out by.
    */
   readonly cache: RequestCache;
   /** Buffers for answers. */
   readonly spare: ArrayBuffer[];
   /** Whether to ask for ranges; false once the server has shown that it has none. */
   ranges: boolean;
-  /** Set once a server has answered at all: before that a failed fetch is more likely no permission (CORS) than a bad connection. */
+  /**
+   * Set once a server has answered at all: before that a failed fetch is more likely no permission (CORS)
+   * than a bad connection.
+   */
   answered: boolean;
   totalBytes: number | undefined;
   validator: string | undefined;
@@ -36,8 +52,12 @@ export interface RemoteFile {
 
 const restartable = new WeakSet<object>();
 
-/** Whether a load that failed so may succeed from its start: the file changed, or broke off and cannot be gone on with. */
-export const mayStartOver = (error: unknown): boolean => typeof error === 'object' && error !== null && restartable.has(error);
+/**
+ * Whether a load that failed so may succeed from its start: the file changed, or broke off and cannot be gone
+ * on with.
+ */
+export const mayStartOver = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && restartable.has(error);
 
 /** Marks an error so. */
 export function startOver(error: SourceError): SourceError {
@@ -69,7 +89,10 @@ interface Body {
   readonly abort: AbortController;
 }
 
-/** Tries before any server has answered: waiting longer heals neither a wrong address nor a missing permission. */
+/**
+ * Tries before any server has answered: waiting longer heals neither a wrong address nor a missing
+ * permission.
+ */
 const FIRST_ATTEMPTS = 2;
 /** Progress after which a failure counts as the first again. */
 const PROGRESS_BYTES = 2 ** 18;
@@ -92,10 +115,16 @@ export class Part {
     this.end = end;
   }
 
-  /** The next bytes, until the next call, or undefined behind the last. @throws SourceError; what the file's signal says */
+  /**
+   * The next bytes, until the next call, or undefined behind the last. @throws SourceError; what the file's
+   * signal says
+   */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
-      if (this.at >= (this.end ?? Infinity) || (this.at >= (this.#file.totalBytes ?? Infinity) && !this.#body)) {
+      if (
+        this.at >= (this.end ?? Infinity) ||
+        (this.at >= (this.#file.totalBytes ?? Infinity) && !this.#body)
+      ) {
         this.cancel(undefined);
         return undefined;
       }
@@ -105,12 +134,15 @@ export class Part {
         if (bytes === undefined) {
           this.#body = undefined;
           const wanted = body.end ?? this.#file.totalBytes;
-          if (wanted !== undefined && this.at < wanted && this.at < (this.end ?? Infinity)) throw new Passing(truncated(this.#file.name, wanted, this.at));
+          if (wanted !== undefined && this.at < wanted && this.at < (this.end ?? Infinity))
+            throw new Passing(truncated(this.#file.name, wanted, this.at));
           if (this.end === undefined) return undefined;
-          if (this.at === body.begin && this.at !== this.#file.totalBytes) throw new Passing(truncated(this.#file.name, this.end, this.at));
+          if (this.at === body.begin && this.at !== this.#file.totalBytes)
+            throw new Passing(truncated(this.#file.name, this.end, this.at));
           continue; // a server may give less than what it was asked for
         }
-        if (body.part && this.at + bytes.length > (body.end ?? Infinity)) throw new Passing(this.#offRange('more'));
+        if (body.part && this.at + bytes.length > (body.end ?? Infinity))
+          throw new Passing(this.#offRange('more'));
         this.#progress += bytes.length;
         if (this.#progress >= PROGRESS_BYTES) this.#failures = 0;
         const most = (this.end ?? Infinity) - this.at;
@@ -143,7 +175,10 @@ export class Part {
     const attempts = file.answered ? file.retry.attempts : Math.min(FIRST_ATTEMPTS, file.retry.attempts);
     if (this.#failures >= attempts || (error.waitMs ?? 0) > MAX_WAIT_MS) {
       const tries = this.#failures > 1 ? ` It was tried ${this.#failures} times.` : '';
-      throw new SourceError(error.error.code, error.error.message + tries, { cause: error.error.cause, status: error.error.status });
+      throw new SourceError(error.error.code, error.error.message + tries, {
+        cause: error.error.cause,
+        status: error.error.status,
+      });
     }
     if (this.at > 0 && file.validator === undefined && !file.pinned) throw startOver(error.error); // nothing would tell that the rest belongs to it
     await wait(backOffMs(file.retry, this.#failures, error.waitMs), file.signal);
@@ -151,13 +186,22 @@ export class Part {
 
   async #next({ reader, end, skip, ...body }: Body): Promise<Uint8Array | undefined> {
     if (!reader) return undefined;
-    for (let left = skip; ; ) {
-      const value = await this.#patiently(() => reader.read(), (cause) => {
-        // A body that ends before its Content-Length is an error of the network to browsers and to Node. We can say more.
-        const { name } = this.#file;
-        if (end !== undefined && this.at < end) return truncated(name, end, this.at, cause);
-        return new SourceError('SOURCE_FETCH', `${name}: expected more after ${this.at} bytes, found ${causeText(cause)}. Check the network and try again.`, { cause });
-      }, body.abort);
+    for (let left = skip; ;) {
+      const value = await this.#patiently(
+        () => reader.read(),
+        (cause) => {
+          // A body that ends before its Content-Length is an error of the network to browsers and to Node. We
+          // can say more.
+          const { name } = this.#file;
+          if (end !== undefined && this.at < end) return truncated(name, end, this.at, cause);
+          return new SourceError(
+            'SOURCE_FETCH',
+            `${name}: expected more after ${this.at} bytes, found ${causeText(cause)}. Check the network and try again.`,
+            { cause },
+          );
+        },
+        body.abort,
+      );
       if (!value) return undefined;
       if (left === 0) {
         if (value.length > 0) return value;
@@ -171,10 +215,17 @@ export class Part {
   }
 
   /** Awaits something of the network, but not for ever. */
-  async #patiently<T>(run: () => Promise<T>, failed: (cause: unknown) => SourceError, abort: AbortController): Promise<T> {
+  async #patiently<T>(
+    run: () => Promise<T>,
+    failed: (cause: unknown) => SourceError,
+    abort: AbortController,
+  ): Promise<T> {
     const { signal, retry } = this.#file;
     const stalled = new AbortController();
-    const timer = setTimeout(() => stalled.abort(new Error(`nothing for ${retry.stallMs / 1000} s`)), retry.stallMs);
+    const timer = setTimeout(
+      () => stalled.abort(new Error(`nothing for ${retry.stallMs / 1000} s`)),
+      retry.stallMs,
+    );
     const stop = (): void => stalled.abort(signal.reason);
     signal.addEventListener('abort', stop, { once: true });
     try {
@@ -195,7 +246,8 @@ export class Part {
     const partly = this.at > 0 || (file.ranges && this.end !== undefined);
     const headers: Record<string, string> = {};
     if (partly) headers['range'] = `bytes=${this.at}-${this.end === undefined ? '' : this.end - 1}`;
-    // From another origin the header would need a permission that few servers give; there the answers' validators are compared.
+    // From another origin the header would need a permission that few servers give; there the answers'
+    // validators are compared.
     const conditional = partly && validator !== undefined && !crossOrigin;
     if (conditional) headers['if-range'] = conditionOf(validator);
     const abort = new AbortController();
@@ -207,15 +259,20 @@ export class Part {
     };
     let response: Response;
     try {
-      response = await this.#patiently(ask, (cause) =>
-        new SourceError(
-          'SOURCE_FETCH',
-          `${name}: expected an answer, found ${causeText(cause)}. Check the network; if the address opens in a tab of its own, its server does ` +
-            'not allow other pages to read it (CORS).',
-          { cause },
-        ), abort);
+      response = await this.#patiently(
+        ask,
+        (cause) =>
+          new SourceError(
+            'SOURCE_FETCH',
+            `${name}: expected an answer, found ${causeText(cause)}. Check the network; if the address opens in a tab of its own, its server does ` +
+              'not allow other pages to read it (CORS).',
+            { cause },
+          ),
+        abort,
+      );
     } catch (error) {
-      if (!(partly && crossOrigin && this.at === 0 && error instanceof Passing && !file.answered)) throw error;
+      if (!(partly && crossOrigin && this.at === 0 && error instanceof Passing && !file.answered))
+        throw error;
       file.ranges = false; // the server may forbid the header alone
       return this.#open();
     }
@@ -229,13 +286,29 @@ export class Part {
   }
 
   /** What to make of an answer. */
-  #accept(response: Response, partly: boolean, conditional: boolean, abort: AbortController): Body | Promise<Body> {
+  #accept(
+    response: Response,
+    partly: boolean,
+    conditional: boolean,
+    abort: AbortController,
+  ): Body | Promise<Body> {
     const file = this.#file;
     const { name } = file;
     const { status, headers } = response;
-    if (isPassing(status)) throw new Passing(new SourceError('SOURCE_FETCH', statusMessage(name, response), { status }), retryAfterMs(headers));
+    if (isPassing(status))
+      throw new Passing(
+        new SourceError('SOURCE_FETCH', statusMessage(name, response), { status }),
+        retryAfterMs(headers),
+      );
     const range = status === 206 ? contentRange(headers) : undefined;
-    const body = (end: number | undefined, skip = 0): Body => ({ reader: response.body ? new BodyReader(response.body, file.spare) : undefined, begin: this.at, end, part: isPart, skip, abort });
+    const body = (end: number | undefined, skip = 0): Body => ({
+      reader: response.body ? new BodyReader(response.body, file.spare) : undefined,
+      begin: this.at,
+      end,
+      part: isPart,
+      skip,
+      abort,
+    });
     // Another origin may keep the range to itself; what it shows has to be right.
     const isPart = partly && status === 206 && (range !== undefined || response.type === 'cors');
     if (partly && status === 416 && file.totalBytes === undefined && this.at > 0) {
@@ -251,26 +324,43 @@ export class Part {
     const found = validatorOf(headers);
     const fresh = this.at === 0 && file.validator === undefined;
     const encoded = isCompressed(headers);
-    // Nothing would tell whether the next part is of the same version; and what is a part of something else is none of the file.
-    if (isPart && fresh && ((found === undefined && !file.pinned) || encoded)) return this.#openWhole(response);
-    // Nobody knows whether such a range counts the file's bytes; and an encoding that fetch does not know is handed on as it is.
+    // Nothing would tell whether the next part is of the same version; and what is a part of something else
+    // is none of the file.
+    if (isPart && fresh && ((found === undefined && !file.pinned) || encoded))
+      return this.#openWhole(response);
+    // Nobody knows whether such a range counts the file's bytes; and an encoding that fetch does not know is
+    // handed on as it is.
     if (this.at === 0 && !isPart) file.encoded = encoded;
     else if (encoded && (isPart || !file.encoded)) throw startOver(this.#changed('a Content-Encoding'));
     if (isPart) {
-      if (range !== undefined && (range.begin !== this.at || range.end <= this.at || (this.end !== undefined && range.end > this.end))) throw new Passing(this.#offRange(`${range.begin} to ${range.end}`));
-      if (!fresh && file.validator !== undefined && found !== file.validator && !(conditional && found === undefined)) throw startOver(this.#changed(found ?? 'none'));
-      if (range?.totalBytes !== undefined && range.totalBytes !== (file.totalBytes ??= range.totalBytes)) throw startOver(this.#changed(`${range.totalBytes} bytes`));
+      if (
+        range !== undefined &&
+        (range.begin !== this.at || range.end <= this.at || (this.end !== undefined && range.end > this.end))
+      )
+        throw new Passing(this.#offRange(`${range.begin} to ${range.end}`));
+      if (
+        !fresh &&
+        file.validator !== undefined &&
+        found !== file.validator &&
+        !(conditional && found === undefined)
+      )
+        throw startOver(this.#changed(found ?? 'none'));
+      if (range?.totalBytes !== undefined && range.totalBytes !== (file.totalBytes ??= range.totalBytes))
+        throw startOver(this.#changed(`${range.totalBytes} bytes`));
       if (fresh) file.validator = found;
       return body(range?.end);
     }
     file.ranges = false;
     const totalBytes = announcedBytes(response);
     if (this.at > 0) {
-      // All of it came: either it has changed, or the server has no ranges, and then what is known goes by once more.
-      if (found !== file.validator || (found === undefined && !file.pinned)) throw startOver(this.#changed(found ?? 'none'));
+      // All of it came: either it has changed, or the server has no ranges, and then what is known goes by
+      // once more.
+      if (found !== file.validator || (found === undefined && !file.pinned))
+        throw startOver(this.#changed(found ?? 'none'));
       return body(totalBytes, this.at);
     }
-    if (!fresh && file.validator !== undefined && found !== file.validator) throw startOver(this.#changed(found ?? 'none'));
+    if (!fresh && file.validator !== undefined && found !== file.validator)
+      throw startOver(this.#changed(found ?? 'none'));
     this.end = undefined;
     file.totalBytes ??= totalBytes;
     file.validator ??= found;
@@ -286,10 +376,16 @@ export class Part {
   }
 
   #offRange(found: string): SourceError {
-    return new SourceError('SOURCE_FETCH', `${this.#file.name}: expected bytes from ${this.at} on, found ${found}. The server does not keep to ranges: try another one.`);
+    return new SourceError(
+      'SOURCE_FETCH',
+      `${this.#file.name}: expected bytes from ${this.at} on, found ${found}. The server does not keep to ranges: try another one.`,
+    );
   }
 
   #changed(found: string): SourceError {
-    return new SourceError('SOURCE_CHANGED', `${this.#file.name}: expected the version ${this.#file.validator ?? 'that it began with'}, found ${found}: the file changed while it was read. Load it again.`);
+    return new SourceError(
+      'SOURCE_CHANGED',
+      `${this.#file.name}: expected the version ${this.#file.validator ?? 'that it began with'}, found ${found}: the file changed while it was read. Load it again.`,
+    );
   }
 }

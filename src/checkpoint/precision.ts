@@ -1,4 +1,7 @@
-/** Which element type a model's matrices get on this adapter: what was asked for, where the self-test finds that its kernels compute the right thing. */
+/**
+ * Which element type a model's matrices get on this adapter: what was asked for, where the self-test finds
+ * that its kernels compute the right thing.
+ */
 import { ConfigError, DeviceError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
@@ -6,7 +9,10 @@ import { targetOf } from '../gpu/lowering.js';
 import { selfTest } from '../gpu/selfTest.js';
 import { packMatrix } from './packing.js';
 
-/** Element type of a model's matrices. Sums, norms, the softmax and everything between layers are f32 in all of them. */
+/**
+ * Element type of a model's matrices. Sums, norms, the softmax and everything between layers are f32 in all
+ * of them.
+ */
 export type Dtype = 'fp32' | 'fp16' | 'int8';
 
 /** An element type, and how it is stored. */
@@ -23,8 +29,9 @@ export interface Precision extends Candidate {
 /** What a model gets, known as early as can be, and whether its kernels compute the right thing. */
 export interface Choice {
   /**
-   * How the bytes of the weights lie, known at once where all candidates have them alike, as f16 and f16-packed do: the storage is the first one's then, and the
-   * self-test may still choose other kernels for the same bytes. Else with `tested`.
+   * How the bytes of the weights lie, known at once where all candidates have them alike, as f16 and
+   * f16-packed do: the storage is the first one's then, and the self-test may still choose other kernels for
+   * the same bytes. Else with `tested`.
    */
   readonly known: Promise<Candidate>;
   readonly tested: Promise<Precision>;
@@ -33,7 +40,9 @@ export interface Choice {
 /** From the best one on: the first that passes the self-test is taken. */
 function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
   const packed: Candidate = { dtype: 'fp16', storage: 'f16-packed' };
-  const half: Candidate[] = gpu.device.features.has('shader-f16') ? [{ dtype: 'fp16', storage: 'f16' }, packed] : [packed];
+  const half: Candidate[] = gpu.device.features.has('shader-f16')
+    ? [{ dtype: 'fp16', storage: 'f16' }, packed]
+    : [packed];
   switch (wanted) {
     case 'fp32':
       return [{ dtype: 'fp32', storage: 'f32' }];
@@ -44,23 +53,34 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
     case 'auto':
       return [...half, { dtype: 'fp32', storage: 'f32' }];
     default:
-      throw new ConfigError('CONFIG_FIELD', `dtype: expected 'auto', 'fp32', 'fp16' or 'int8', found ${JSON.stringify(wanted)}.`);
+      throw new ConfigError(
+        'CONFIG_FIELD',
+        `dtype: expected 'auto', 'fp32', 'fp16' or 'int8', found ${JSON.stringify(wanted)}.`,
+      );
   }
 }
 
 /**
  * Decides; `test: false` takes the first candidate unseen.
- * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should; ConfigError if there is no such dtype
+ * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should;
+ *   ConfigError if there is no such dtype
  */
 export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Choice {
   const listed = (async () => candidates(wanted, gpu))();
   const tested = listed.then((all) => firstThatPasses(gpu, all, wanted, test));
-  const known = listed.then(([first, ...others]) => (others.every(({ dtype }) => dtype === first!.dtype) ? first! : tested));
+  const known = listed.then(([first, ...others]) =>
+    others.every(({ dtype }) => dtype === first!.dtype) ? first! : tested,
+  );
   for (const each of [tested, known]) each.catch(() => undefined); // they are told where they are awaited
   return { known, tested };
 }
 
-async function firstThatPasses(gpu: Gpu, all: readonly Candidate[], wanted: Dtype | 'auto', test: boolean): Promise<Precision> {
+async function firstThatPasses(
+  gpu: Gpu,
+  all: readonly Candidate[],
+  wanted: Dtype | 'auto',
+  test: boolean,
+): Promise<Precision> {
   const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
   const failures: DeviceError[] = [];
   for (const { dtype, storage } of all) {
@@ -69,9 +89,17 @@ async function firstThatPasses(gpu: Gpu, all: readonly Candidate[], wanted: Dtyp
     try {
       const ms = await selfTest(gpu, targetOf(gpu, storage), packMatrix);
       const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
-      return { dtype, storage, reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}` };
+      return {
+        dtype,
+        storage,
+        reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}`,
+      };
     } catch (error) {
-      if (!(error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))) throw error;
+      if (!(
+        error instanceof DeviceError &&
+        (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE')
+      ))
+        throw error;
       failures.push(error);
     }
   }

@@ -2,7 +2,10 @@
 export interface RetryOptions {
   /** Tries of one request in all, from 1. Progress starts the count anew. Default: 5. */
   readonly attempts?: number | undefined;
-  /** Before the second try, in ms; it doubles each time, up to 30 s, give or take a quarter. What a server asks for (Retry-After) goes before. Default: 500. */
+  /**
+   * Before the second try, in ms; it doubles each time, up to 30 s, give or take a quarter. What a server
+   * asks for (Retry-After) goes before. Default: 500.
+   */
   readonly delayMs?: number | undefined;
   /** A connection that brings nothing for so long counts as broken, in ms. Default: 30,000. */
   readonly stallMs?: number | undefined;
@@ -11,9 +14,17 @@ export interface RetryOptions {
 export type RetryPolicy = { readonly [Key in keyof RetryOptions]-?: number };
 
 /** @throws RangeError where a number is out of range */
-export function retryPolicy({ attempts = 5, delayMs = 500, stallMs = 30_000 }: RetryOptions = {}): RetryPolicy {
-  if (!Number.isInteger(attempts) || attempts < 1) throw new RangeError(`retry.attempts: expected a whole number from 1, found ${attempts}.`);
-  if (!(delayMs >= 0) || !(stallMs > 0)) throw new RangeError(`retry: expected delayMs from 0 and stallMs above 0, found ${delayMs} and ${stallMs}.`);
+export function retryPolicy({
+  attempts = 5,
+  delayMs = 500,
+  stallMs = 30_000,
+}: RetryOptions = {}): RetryPolicy {
+  if (!Number.isInteger(attempts) || attempts < 1)
+    throw new RangeError(`retry.attempts: expected a whole number from 1, found ${attempts}.`);
+  if (!(delayMs >= 0) || !(stallMs > 0))
+    throw new RangeError(
+      `retry: expected delayMs from 0 and stallMs above 0, found ${delayMs} and ${stallMs}.`,
+    );
   return { attempts, delayMs, stallMs };
 }
 
@@ -23,12 +34,19 @@ export const MAX_WAIT_MS = 60_000;
 const LONGEST_BACKOFF_MS = 30_000;
 
 /** ms to wait after the `failures`-th failure in a row, from 1. */
-export function backOffMs({ delayMs }: RetryPolicy, failures: number, retryAfterMs: number | undefined): number {
+export function backOffMs(
+  { delayMs }: RetryPolicy,
+  failures: number,
+  retryAfterMs: number | undefined,
+): number {
   const doubled = Math.min(delayMs * 2 ** (failures - 1), LONGEST_BACKOFF_MS);
   return retryAfterMs ?? doubled * (0.75 + Math.random() / 2); // visitors who were cut off together do not come back together
 }
 
-/** Retry-After in ms: seconds, or a date, which is counted from the server's own clock where it says what that shows. */
+/**
+ * Retry-After in ms: seconds, or a date, which is counted from the server's own clock where it says what that
+ * shows.
+ */
 export function retryAfterMs(headers: Headers): number | undefined {
   const text = headers.get('retry-after')?.trim();
   if (text === undefined) return undefined;

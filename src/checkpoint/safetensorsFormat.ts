@@ -1,4 +1,7 @@
-/** What the safetensors format says: element types, sizes, limits; and how its errors name what comes from a file. */
+/**
+ * What the safetensors format says: element types, sizes, limits; and how its errors name what comes from a
+ * file.
+ */
 import { SafetensorsError } from '../errors.js';
 
 /** Every element type of the format, with its width in bits. Two are narrower than a byte. */
@@ -33,7 +36,10 @@ export type SafetensorsDtype = keyof typeof DTYPE_BITS;
 /** The most that the format allows for the header, in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
-/** The most that the reader takes for the header unless told otherwise: 16 MiB. The header of DINOv2-L has 50 KB. */
+/**
+ * The most that the reader takes for the header unless told otherwise: 16 MiB. The header of DINOv2-L has 50
+ * KB.
+ */
 export const DEFAULT_MAX_HEADER_BYTES: number = 16 * 2 ** 20;
 
 /** The format sets no limit; nothing real has more dimensions, and a limit keeps a hostile shape short. */
@@ -41,14 +47,18 @@ export const MAX_RANK = 8;
 
 export const PREFIX_BYTES = 8;
 export const METADATA = '__metadata__';
-export const REWRITE = 'The file is damaged or its writer is faulty: download it again, or save it again with the safetensors library.';
+export const REWRITE =
+  'The file is damaged or its writer is faulty: download it again, or save it again with the safetensors library.';
 
 /** One tensor: what its elements are and where they lie. */
 export interface TensorInfo {
   readonly dtype: SafetensorsDtype;
   /** Outermost dimension first; `[]` is a scalar. A dimension may be 0, and then the tensor has no bytes. */
   readonly shape: readonly number[];
-  /** First byte, counted from the start of the file: `bytes.subarray(begin, end)` is the tensor. It may be unaligned. */
+  /**
+   * First byte, counted from the start of the file: `bytes.subarray(begin, end)` is the tensor. It may be
+   * unaligned.
+   */
   readonly begin: number;
   /** One behind the last byte, counted from the start of the file. */
   readonly end: number;
@@ -103,10 +113,15 @@ export function knownBits(dtype: string, name: string, where: string): number {
 }
 
 /** The size of a tensor in bytes. */
-export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[], name: string, where: string): number {
+export function tensorBytes(
+  dtype: SafetensorsDtype,
+  shape: readonly number[],
+  name: string,
+  where: string,
+): number {
   const width = knownBits(dtype, name, where);
-  // The product of two safe integers is exact, or it is above 2^53 - 1 and stays there when rounded: no BigInt is needed.
-  // Zeros are left out of it, so that [0, 2^52, 4] and [2^52, 4, 0] share a verdict.
+  // The product of two safe integers is exact, or it is above 2^53 - 1 and stays there when rounded: no
+  // BigInt is needed. Zeros are left out of it, so that [0, 2^52, 4] and [2^52, 4, 0] share a verdict.
   let bits = width;
   let empty = false;
   for (const size of shape) {
@@ -146,7 +161,8 @@ export function asBytes(bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
   if (ArrayBuffer.isView(bytes)) {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
-  // By its tag, so that a buffer from a frame will do; anything else (a Blob, a Response) would silently become an empty array.
+  // By its tag, so that a buffer from a frame will do; anything else (a Blob, a Response) would silently
+  // become an empty array.
   const tag = Object.prototype.toString.call(bytes);
   if (tag === '[object ArrayBuffer]' || tag === '[object SharedArrayBuffer]') {
     return new Uint8Array(bytes);

@@ -1,21 +1,36 @@
 /**
- * A strict reader of the safetensors format (safetensorsWriter.ts writes it): https://github.com/huggingface/safetensors#format.
+ * A strict reader of the safetensors format (safetensorsWriter.ts writes it):
+ * https://github.com/huggingface/safetensors#format.
  *
- *     bytes 0 … 8        N, the length of the header: unsigned, 64 bits, little-endian
- *     bytes 8 … 8 + N    the header, JSON: { "name": { "dtype", "shape", "data_offsets": [begin, end] }, "__metadata__": { … } }
- *     the rest           the tensors: no hole between them, no overlap, nothing behind the last
+ *     bytes 0 … 8 N, the length of the header: unsigned, 64 bits, little-endian bytes 8 … 8 + N the header,
+ *     JSON: { "name": { "dtype", "shape", "data_offsets": [begin, end] }, "__metadata__": { … } } the rest
+ *     the tensors: no hole between them, no overlap, nothing behind the last
  *
- * It rejects all that the reference (safetensors 0.8.0, Rust) rejects, and also what the format's text forbids but the reference lets
- * through: duplicate names, unknown fields, a tensor written as an array, `"__metadata__": null`. JSON.parse cannot do that: it keeps the
- * last of two equal keys, turns 2.0 into 2 and 9007199254740993 into …992, and recurses. So the header has a scanner of its own, which
- * goes over the text once and never deeper than the format does.
+ * It rejects all that the reference (safetensors 0.8.0, Rust) rejects, and also what the format's text
+ * forbids but the reference lets through: duplicate names, unknown fields, a tensor written as an array,
+ * `"__metadata__": null`. JSON.parse cannot do that: it keeps the last of two equal keys, turns 2.0 into 2
+ * and 9007199254740993 into …992, and recurses. So the header has a scanner of its own, which goes over the
+ * text once and never deeper than the format does.
  *
  * Names come from the file, and may be `__proto__`: they are keys of a Map, never of an object.
  */
 import { SafetensorsError } from '../errors.js';
 import { HeaderScanner } from './headerScanner.js';
-import { DEFAULT_MAX_HEADER_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES, REWRITE, asBytes, inFileOrder, quote } from './safetensorsFormat.js';
-import type { SafetensorsHeader, SafetensorsHeaderOptions, SafetensorsOptions, TensorInfo } from './safetensorsFormat.js';
+import {
+  DEFAULT_MAX_HEADER_BYTES,
+  MAX_HEADER_BYTES,
+  PREFIX_BYTES,
+  REWRITE,
+  asBytes,
+  inFileOrder,
+  quote,
+} from './safetensorsFormat.js';
+import type {
+  SafetensorsHeader,
+  SafetensorsHeaderOptions,
+  SafetensorsOptions,
+  TensorInfo,
+} from './safetensorsFormat.js';
 
 /**
  * Reads the header of a whole file and checks all of it against the bytes.
@@ -25,22 +40,27 @@ import type { SafetensorsHeader, SafetensorsHeaderOptions, SafetensorsOptions, T
  * @throws SafetensorsError whatever is wrong with the bytes; `code` says which rule they break
  * @throws TypeError if `bytes` holds no bytes; RangeError if an option is out of range
  */
-export function parseSafetensors(bytes: Uint8Array | ArrayBuffer, options: SafetensorsOptions = {}): SafetensorsHeader {
+export function parseSafetensors(
+  bytes: Uint8Array | ArrayBuffer,
+  options: SafetensorsOptions = {},
+): SafetensorsHeader {
   const file = asBytes(bytes);
   return parseSafetensorsHeader(file, { ...options, fileBytes: file.length });
 }
 
 /**
- * The length of the header's JSON in bytes, from the first 8 bytes of a file: for those who read a stream. The tensors begin 8 bytes
- * further on.
+ * The length of the header's JSON in bytes, from the first 8 bytes of a file: for those who read a stream.
+ * The tensors begin 8 bytes further on.
  *
- * @throws SafetensorsError FILE_TOO_SMALL, HEADER_EMPTY, HEADER_TOO_LARGE or HEADER_PAST_EOF. The message recognises the usual mistakes: a
- * page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
+ * @throws SafetensorsError FILE_TOO_SMALL, HEADER_EMPTY, HEADER_TOO_LARGE or HEADER_PAST_EOF. The message
+ * recognises the usual mistakes: a page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
  */
 export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptions = {}): number {
   const { fileBytes, name: where = 'safetensors', maxHeaderBytes = DEFAULT_MAX_HEADER_BYTES } = options;
   if (!Number.isInteger(maxHeaderBytes) || maxHeaderBytes < 1 || maxHeaderBytes > MAX_HEADER_BYTES) {
-    throw new RangeError(`maxHeaderBytes: expected an integer from 1 to ${MAX_HEADER_BYTES}, found ${maxHeaderBytes}.`);
+    throw new RangeError(
+      `maxHeaderBytes: expected an integer from 1 to ${MAX_HEADER_BYTES}, found ${maxHeaderBytes}.`,
+    );
   }
   const available = Math.min(first8.length, fileBytes ?? Infinity);
   if (available < PREFIX_BYTES) {
@@ -54,9 +74,13 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
   // Inexact from 2^53 on, where all that counts is that it is too large.
   const length = high * 2 ** 32 + low;
   if (length === 0) {
-    throw new SafetensorsError('HEADER_EMPTY', `${where}: expected a header, found one of 0 bytes. ${REWRITE}`);
+    throw new SafetensorsError(
+      'HEADER_EMPTY',
+      `${where}: expected a header, found one of 0 bytes. ${REWRITE}`,
+    );
   }
-  // The format's limit, then the file, then our own limit: a header that cannot be there is worse news than one that is merely long.
+  // The format's limit, then the file, then our own limit: a header that cannot be there is worse news than
+  // one that is merely long.
   if (length > MAX_HEADER_BYTES) {
     throw new SafetensorsError(
       'HEADER_TOO_LARGE',
@@ -83,9 +107,13 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
  * Reads a header that stands alone: for those who read a stream.
  *
  * @param headerBytes the first 8 + `headerLength()` bytes of a file; what follows them is not looked at
- * @throws SafetensorsError whatever is wrong with the header; DATA_TRUNCATED and TRAILING_BYTES only if `fileBytes` is given
+ * @throws SafetensorsError whatever is wrong with the header; DATA_TRUNCATED and TRAILING_BYTES only if
+ *   `fileBytes` is given
  */
-export function parseSafetensorsHeader(headerBytes: Uint8Array | ArrayBuffer, options: SafetensorsHeaderOptions = {}): SafetensorsHeader {
+export function parseSafetensorsHeader(
+  headerBytes: Uint8Array | ArrayBuffer,
+  options: SafetensorsHeaderOptions = {},
+): SafetensorsHeader {
   const bytes = asBytes(headerBytes);
   const where = options.name ?? 'safetensors';
   const length = headerLength(bytes, options);
@@ -104,13 +132,17 @@ export function parseSafetensorsHeader(headerBytes: Uint8Array | ArrayBuffer, op
   }
   return { tensors: scanner.tensors, metadata: scanner.metadata, dataBegin, fileBytes };
 }
-/** Checks that the tensors follow one another from `dataBegin` on, in whatever order the header names them. Returns where they end. */
+/**
+ * Checks that the tensors follow one another from `dataBegin` on, in whatever order the header names them.
+ * Returns where they end.
+ */
 function checkLayout(tensors: ReadonlyMap<string, TensorInfo>, dataBegin: number, where: string): number {
   let at = dataBegin;
   let previous = 'the header';
   for (const [name, { begin, end }] of inFileOrder(tensors)) {
     if (begin !== at) {
-      const [code, what] = begin > at ? (['OFFSETS_HOLE', 'a hole'] as const) : (['OFFSETS_OVERLAP', 'an overlap'] as const);
+      const [code, what] =
+        begin > at ? (['OFFSETS_HOLE', 'a hole'] as const) : (['OFFSETS_OVERLAP', 'an overlap'] as const);
       throw new SafetensorsError(
         code,
         `${where}: expected ${quote(name)} to begin at byte ${at - dataBegin} of the data, behind ${previous}, found ${begin - dataBegin}: ` +
@@ -123,7 +155,12 @@ function checkLayout(tensors: ReadonlyMap<string, TensorInfo>, dataBegin: number
   return at;
 }
 
-function checkFileBytes(tensors: ReadonlyMap<string, TensorInfo>, expected: number, found: number, where: string): void {
+function checkFileBytes(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  expected: number,
+  found: number,
+  where: string,
+): void {
   if (found > expected) {
     throw new SafetensorsError(
       'TRAILING_BYTES',
@@ -147,12 +184,17 @@ function exactLength(first8: Uint8Array): bigint {
   return (BigInt(uint32(first8, 4)) << 32n) | BigInt(uint32(first8, 0));
 }
 
-/** Bytes as text, strictly: by default a decoder replaces what is not UTF-8, and swallows a byte order mark. */
+/**
+ * Bytes as text, strictly: by default a decoder replaces what is not UTF-8, and swallows a byte order mark.
+ */
 const utf8 = /* @__PURE__ */ new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function decode(file: Uint8Array, dataBegin: number, where: string): string {
   // Browsers do not decode shared memory, which another thread could change meanwhile: take a copy.
-  const json = file.buffer instanceof ArrayBuffer ? file.subarray(PREFIX_BYTES, dataBegin) : file.slice(PREFIX_BYTES, dataBegin);
+  const json =
+    file.buffer instanceof ArrayBuffer
+      ? file.subarray(PREFIX_BYTES, dataBegin)
+      : file.slice(PREFIX_BYTES, dataBegin);
   try {
     return utf8.decode(json);
   } catch (cause) {
@@ -177,8 +219,11 @@ function notUtf8(bytes: Uint8Array): number {
       start--; // back to the first byte of a character
     }
     try {
-      // A decoder of its own each time: `stream` lets the bytes end inside a character, and keeps what it has seen of that.
-      new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(start, middle), { stream: true });
+      // A decoder of its own each time: `stream` lets the bytes end inside a character, and keeps what it has
+      // seen of that.
+      new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(start, middle), {
+        stream: true,
+      });
       good = middle;
     } catch {
       bad = middle;

@@ -1,19 +1,30 @@
 /** The writer of the safetensors format. */
 import { SafetensorsError } from '../errors.js';
-import { METADATA, MAX_HEADER_BYTES, PREFIX_BYTES, asBytes, knownBits, quote, showShape, tensorBytes } from './safetensorsFormat.js';
+import {
+  METADATA,
+  MAX_HEADER_BYTES,
+  PREFIX_BYTES,
+  asBytes,
+  knownBits,
+  quote,
+  showShape,
+  tensorBytes,
+} from './safetensorsFormat.js';
 import type { SafetensorsHeader, TensorSpec } from './safetensorsFormat.js';
 import { parseSafetensorsHeader } from './safetensorsReader.js';
 
 /**
  * Writes a header, and says where each tensor's bytes then belong.
  *
- * Tensors are laid out with the widest elements first and otherwise in the order given, and the header is padded to a multiple of 8 bytes,
- * so that every tensor is aligned to its element.
+ * Tensors are laid out with the widest elements first and otherwise in the order given, and the header is
+ * padded to a multiple of 8 bytes, so that every tensor is aligned to its element.
  *
  * @param tensors names and what they stand for: a Map, or pairs
  * @param metadata strings for `__metadata__`
- * @returns `bytes`: the length and the JSON; `header`: what the reader makes of them, tensors in the order of the data
- * @throws SafetensorsError if no such file can be: two equal names, an unknown type, a size that is not an integer, a lone surrogate
+ * @returns `bytes`: the length and the JSON; `header`: what the reader makes of them, tensors in the order of
+ *   the data
+ * @throws SafetensorsError if no such file can be: two equal names, an unknown type, a size that is not an
+ *   integer, a lone surrogate
  */
 export function encodeSafetensorsHeader(
   tensors: Iterable<readonly [name: string, spec: TensorSpec]>,
@@ -34,7 +45,13 @@ export function encodeSafetensorsHeader(
         `${where}: expected a shape of integers from 0 on, found ${showShape(shape)} for ${quote(name)}.`,
       );
     }
-    return { name, dtype, shape, bits: knownBits(dtype, name, where), byteLength: tensorBytes(dtype, shape, name, where) };
+    return {
+      name,
+      dtype,
+      shape,
+      bits: knownBits(dtype, name, where),
+      byteLength: tensorBytes(dtype, shape, name, where),
+    };
   });
   specs.sort((a, b) => b.bits - a.bits); // stable
 
@@ -46,7 +63,9 @@ export function encodeSafetensorsHeader(
   let begin = 0;
   for (const { name, dtype, shape, byteLength } of specs) {
     const end = begin + byteLength;
-    members.push(`${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(',')}],"data_offsets":[${begin},${end}]}`);
+    members.push(
+      `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${shape.join(',')}],"data_offsets":[${begin},${end}]}`,
+    );
     begin = end;
   }
   const json = new TextEncoder().encode(`{${members.join(',')}}`);
@@ -61,14 +80,18 @@ export function encodeSafetensorsHeader(
 }
 
 /**
- * Writes a whole file. Elements are stored as they lie in memory, so the machine has to be little-endian, as all that run WebGPU are.
+ * Writes a whole file. Elements are stored as they lie in memory, so the machine has to be little-endian, as
+ * all that run WebGPU are.
  *
  * @param tensors names, and with each its type, its shape and its bytes (any typed array)
  * @param metadata strings for `__metadata__`
- * @throws SafetensorsError if no such file can be; SIZE_MISMATCH if `data` is not as long as type and shape say
+ * @throws SafetensorsError if no such file can be; SIZE_MISMATCH if `data` is not as long as type and shape
+ *   say
  */
 export function encodeSafetensors(
-  tensors: Iterable<readonly [name: string, tensor: TensorSpec & { readonly data: ArrayBufferView | ArrayBuffer }]>,
+  tensors: Iterable<
+    readonly [name: string, tensor: TensorSpec & { readonly data: ArrayBufferView | ArrayBuffer }]
+  >,
   metadata: Iterable<readonly [key: string, value: string]> = [],
 ): Uint8Array<ArrayBuffer> {
   const list = [...tensors];

@@ -2,7 +2,14 @@
 import { SourceError } from '../errors.js';
 import type { SafetensorsHeader, TensorInfo } from './safetensors.js';
 import { once, type ByteSource } from './sources.js';
-import { openTensors, type Place, type RemoteVersion, type TensorPiece, type TensorStream, type TensorStreamOptions } from './tensorStream.js';
+import {
+  openTensors,
+  type Place,
+  type RemoteVersion,
+  type TensorPiece,
+  type TensorStream,
+  type TensorStreamOptions,
+} from './tensorStream.js';
 
 /** DINOv2's largest has one file; a checkpoint of more than this is a mistake or an attack. */
 const MAX_SHARDS = 64;
@@ -19,7 +26,11 @@ export interface ShardIndex {
   readonly totalBytes: number | undefined;
 }
 
-const broken = (found: string): SourceError => new SourceError('SOURCE_INDEX', `model.safetensors.index.json: ${found}. Get the files again, or save the model as one file.`);
+const broken = (found: string): SourceError =>
+  new SourceError(
+    'SOURCE_INDEX',
+    `model.safetensors.index.json: ${found}. Get the files again, or save the model as one file.`,
+  );
 
 /** @throws SourceError SOURCE_INDEX if it is no index, or names a file that may not be fetched */
 export function parseShardIndex(bytes: Uint8Array): ShardIndex {
@@ -27,26 +38,40 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   try {
     json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new SourceError('SOURCE_INDEX', 'model.safetensors.index.json: expected JSON, found something else. Get the file again.', { cause });
+    throw new SourceError(
+      'SOURCE_INDEX',
+      'model.safetensors.index.json: expected JSON, found something else. Get the file again.',
+      { cause },
+    );
   }
-  const { weight_map: map, metadata } = (typeof json === 'object' && json !== null ? json : {}) as { weight_map?: unknown; metadata?: { total_size?: unknown } | null };
-  if (typeof map !== 'object' || map === null || Array.isArray(map)) throw broken(`expected an object "weight_map", found ${JSON.stringify(map)?.slice(0, 40) ?? 'none'}`);
+  const { weight_map: map, metadata } = (typeof json === 'object' && json !== null ? json : {}) as {
+    weight_map?: unknown;
+    metadata?: { total_size?: unknown } | null;
+  };
+  if (typeof map !== 'object' || map === null || Array.isArray(map))
+    throw broken(`expected an object "weight_map", found ${JSON.stringify(map)?.slice(0, 40) ?? 'none'}`);
   const weightMap = new Map<string, string>();
   for (const [tensor, file] of Object.entries(map)) {
-    if (typeof file !== 'string' || !isPlainName(file)) throw broken(`expected the name of a .safetensors file in the same folder for ${quote(tensor)}, found ${quote(file)}`);
+    if (typeof file !== 'string' || !isPlainName(file))
+      throw broken(
+        `expected the name of a .safetensors file in the same folder for ${quote(tensor)}, found ${quote(file)}`,
+      );
     weightMap.set(tensor, file);
   }
   const files = [...new Set(weightMap.values())];
-  if (files.length < 1 || files.length > MAX_SHARDS) throw broken(`expected 1 to ${MAX_SHARDS} files, found ${files.length}`);
+  if (files.length < 1 || files.length > MAX_SHARDS)
+    throw broken(`expected 1 to ${MAX_SHARDS} files, found ${files.length}`);
   checkNumbering(files);
   const size = metadata?.total_size;
   return { files, weightMap, totalBytes: typeof size === 'number' ? size : undefined };
 }
 
 /** Nothing that leaves the folder, whatever a server makes of it. */
-const isPlainName = (file: string): boolean => file.length <= 255 && /^[\w-][\w.-]*\.safetensors$/.test(file) && !file.includes('..');
+const isPlainName = (file: string): boolean =>
+  file.length <= 255 && /^[\w-][\w.-]*\.safetensors$/.test(file) && !file.includes('..');
 
-const quote = (value: unknown): string => JSON.stringify(typeof value === 'string' ? value.slice(0, 100) : value)?.slice(0, 110) ?? 'none';
+const quote = (value: unknown): string =>
+  JSON.stringify(typeof value === 'string' ? value.slice(0, 100) : value)?.slice(0, 110) ?? 'none';
 
 /** `model-00001-of-00003.safetensors`: where files count themselves, all of them have to be there. */
 function checkNumbering(files: readonly string[]): void {
@@ -55,7 +80,8 @@ function checkNumbering(files: readonly string[]): void {
     return match ? [{ file, k: Number(match[1]), n: Number(match[2]) }] : [];
   });
   const wrong = counted.find(({ k, n }) => n !== files.length || k < 1 || k > n);
-  if (wrong) throw broken(`expected ${files.length} files that count themselves so, found ${quote(wrong.file)}`);
+  if (wrong)
+    throw broken(`expected ${files.length} files that count themselves so, found ${quote(wrong.file)}`);
 }
 
 /** A file to read, and the hash it should have. */
@@ -77,7 +103,10 @@ export interface CheckpointOptions extends Omit<TensorStreamOptions, 'sha256' | 
  * Opens a checkpoint of one file or several: all headers first, then the tensors of one file after the other.
  * @throws SourceError SOURCE_INDEX if index and files contradict each other; what `openTensors` throws
  */
-export async function openCheckpoint(files: readonly ShardFile[], options: CheckpointOptions = {}): Promise<TensorStream> {
+export async function openCheckpoint(
+  files: readonly ShardFile[],
+  options: CheckpointOptions = {},
+): Promise<TensorStream> {
   const { index, resume, onProgress } = options;
   const first = resume?.place.file ?? 0;
   const loaded = files.map((_, i) => (i < first ? resume!.versions[i]!.fileBytes : 0));
@@ -89,11 +118,16 @@ export async function openCheckpoint(files: readonly ShardFile[], options: Check
       sha256: files[i]!.sha256,
       resume: version && i === first ? { version, place: resume.place } : undefined,
       known: version,
-      onProgress: onProgress && (({ loadedBytes, totalBytes }) => {
-        loaded[i] = loadedBytes;
-        totals[i] = totalBytes;
-        onProgress({ loadedBytes: sum(loaded), totalBytes: totals.every((total) => total !== undefined) ? sum(totals) : undefined });
-      }),
+      onProgress:
+        onProgress &&
+        (({ loadedBytes, totalBytes }) => {
+          loaded[i] = loadedBytes;
+          totals[i] = totalBytes;
+          onProgress({
+            loadedBytes: sum(loaded),
+            totalBytes: totals.every((total) => total !== undefined) ? sum(totals) : undefined,
+          });
+        }),
     });
   };
   if (files.length === 1 && !index) return open(0);
@@ -104,7 +138,9 @@ export async function openCheckpoint(files: readonly ShardFile[], options: Check
       for (const each of some) if (each.status === 'fulfilled') streams.push(each.value);
       for (const each of some) if (each.status === 'rejected') throw each.reason;
     }
-    const headers = files.map((_, i) => (i < first ? resume!.versions[i]!.header : streams[i - first]!.header));
+    const headers = files.map((_, i) =>
+      i < first ? resume!.versions[i]!.header : streams[i - first]!.header,
+    );
     headers.forEach((header, i) => (totals[i] = header.fileBytes));
     return merged(files, streams, first, merge(files, headers, index));
   } catch (error) {
@@ -113,40 +149,68 @@ export async function openCheckpoint(files: readonly ShardFile[], options: Check
   }
 }
 
-const sum = (numbers: readonly (number | undefined)[]): number => numbers.reduce<number>((total, number) => total + (number ?? 0), 0);
+const sum = (numbers: readonly (number | undefined)[]): number =>
+  numbers.reduce<number>((total, number) => total + (number ?? 0), 0);
 
 /** One header of all; offsets stay those of each tensor's own file. */
-function merge(files: readonly ShardFile[], headers: readonly SafetensorsHeader[], index: ShardIndex | undefined): SafetensorsHeader {
+function merge(
+  files: readonly ShardFile[],
+  headers: readonly SafetensorsHeader[],
+  index: ShardIndex | undefined,
+): SafetensorsHeader {
   const tensors = new Map<string, TensorInfo>();
   const homes = new Map<string, string>();
   headers.forEach((header, i) => {
     const { name } = files[i]!;
     for (const [tensor, info] of header.tensors) {
       const other = homes.get(tensor);
-      if (other !== undefined) throw broken(`expected every tensor once, found ${quote(tensor)} in ${other} and in ${name}`);
+      if (other !== undefined)
+        throw broken(`expected every tensor once, found ${quote(tensor)} in ${other} and in ${name}`);
       homes.set(tensor, name);
       tensors.set(tensor, info);
     }
   });
   if (index) {
-    for (const [tensor, file] of index.weightMap) if (homes.get(tensor) !== file) throw broken(`expected ${quote(tensor)} in ${file}, found it in ${homes.get(tensor) ?? 'no file'}`);
-    for (const [tensor, file] of homes) if (!index.weightMap.has(tensor)) throw broken(`expected only what it lists, found ${quote(tensor)} in ${file}`);
+    for (const [tensor, file] of index.weightMap)
+      if (homes.get(tensor) !== file)
+        throw broken(`expected ${quote(tensor)} in ${file}, found it in ${homes.get(tensor) ?? 'no file'}`);
+    for (const [tensor, file] of homes)
+      if (!index.weightMap.has(tensor))
+        throw broken(`expected only what it lists, found ${quote(tensor)} in ${file}`);
     const bytes = headers.reduce((total, header) => total + header.fileBytes - header.dataBegin, 0);
-    if (index.totalBytes !== undefined && index.totalBytes !== bytes) throw broken(`expected tensors of ${index.totalBytes} bytes (total_size), found ${bytes}`);
+    if (index.totalBytes !== undefined && index.totalBytes !== bytes)
+      throw broken(`expected tensors of ${index.totalBytes} bytes (total_size), found ${bytes}`);
   }
-  return { tensors, metadata: headers[0]!.metadata, dataBegin: 0, fileBytes: sum(headers.map(({ fileBytes }) => fileBytes)) };
+  return {
+    tensors,
+    metadata: headers[0]!.metadata,
+    dataBegin: 0,
+    fileBytes: sum(headers.map(({ fileBytes }) => fileBytes)),
+  };
 }
 
-function merged(files: readonly ShardFile[], streams: readonly TensorStream[], first: number, header: SafetensorsHeader): TensorStream {
+function merged(
+  files: readonly ShardFile[],
+  streams: readonly TensorStream[],
+  first: number,
+  header: SafetensorsHeader,
+): TensorStream {
   let current = 0;
   async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
     for (; current < streams.length; current++) yield* streams[current]!.pieces;
   }
-  const cancel = async (reason?: unknown): Promise<void> => void (await Promise.allSettled(streams.map((stream) => stream.cancel(reason))));
+  const cancel = async (reason?: unknown): Promise<void> =>
+    void (await Promise.allSettled(streams.map((stream) => stream.cancel(reason))));
   const versions = streams.map(({ files: known }) => known?.[0]);
   return {
     header,
-    pieces: once(pieces, files.map(({ name }) => name).join(', ').slice(0, 100)),
+    pieces: once(
+      pieces,
+      files
+        .map(({ name }) => name)
+        .join(', ')
+        .slice(0, 100),
+    ),
     place: () => {
       const at = Math.min(current, streams.length - 1);
       return { ...streams[at]!.place!(), file: first + at };

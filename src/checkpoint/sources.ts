@@ -1,6 +1,7 @@
 /**
- * Bytes from anything that holds them: a URL, a File or Blob, bytes in memory, a stream. All of them become one stream of chunks, with one
- * way to stop it and one class of error, so that nothing above has to know where a checkpoint comes from.
+ * Bytes from anything that holds them: a URL, a File or Blob, bytes in memory, a stream. All of them become
+ * one stream of chunks, with one way to stop it and one class of error, so that nothing above has to know
+ * where a checkpoint comes from.
  */
 import { SourceError } from '../errors.js';
 import { Chunks, concat, type ByteStream } from './chunks.js';
@@ -13,10 +14,11 @@ import { resolveUrl } from './url.js';
 export { MAX_CHUNK_BYTES, concat, once, type ByteStream } from './chunks.js';
 
 /**
- * What bytes can come from. Strings are URLs: http, https or blob; relative ones count from the page. In Node, where there is no page, other strings
- * and URLs of `file:` are files of the machine.
+ * What bytes can come from. Strings are URLs: http, https or blob; relative ones count from the page. In
+ * Node, where there is no page, other strings and URLs of `file:` are files of the machine.
  */
-export type ByteSource = string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
+export type ByteSource =
+  string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
 
 const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String(source));
 
@@ -24,9 +26,14 @@ const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String
 export const isUrl = (source: string | URL): boolean => isHttp(source) || !hasPaths();
 
 export interface SourceOptions {
-  /** Stops everything, at any time: what is awaited rejects with `signal.reason`, and the connection or stream is let go. */
+  /**
+   * Stops everything, at any time: what is awaited rejects with `signal.reason`, and the connection or stream
+   * is let go.
+   */
   readonly signal?: AbortSignal | undefined;
-  /** Used in place of the global `fetch`: to add an Authorization header, to count, to serve from elsewhere. */
+  /**
+   * Used in place of the global `fetch`: to add an Authorization header, to count, to serve from elsewhere.
+   */
   readonly fetch?: typeof fetch | undefined;
   readonly retry?: RetryOptions | undefined;
   /** The bytes will be checked against a hash. */
@@ -42,11 +49,12 @@ export interface SourceOptions {
 }
 
 /**
- * Opens a source. A URL is asked for at once, and the answer is looked at: this resolves when its first bytes are there.
+ * Opens a source. A URL is asked for at once, and the answer is looked at: this resolves when its first bytes
+ * are there.
  *
  * @param source see ByteSource; a ReadableStream is used up
- * @throws SourceError SOURCE_URL (no such URL may be fetched), SOURCE_FETCH (no answer, or an error status), SOURCE_IS_HTML (a page came),
- * SOURCE_READ (the stream is in use or failed)
+ * @throws SourceError SOURCE_URL (no such URL may be fetched), SOURCE_FETCH (no answer, or an error status),
+ * SOURCE_IS_HTML (a page came), SOURCE_READ (the stream is in use or failed)
  * @throws `signal.reason` after an abort
  * @throws TypeError if `source` is none of these things
  */
@@ -55,12 +63,16 @@ export async function openSource(source: ByteSource, options: SourceOptions = {}
   signal?.throwIfAborted();
   if (typeof source === 'string' || source instanceof URL) {
     if (isUrl(source)) return openUrl(resolveUrl(source), options);
-    const { reader, totalBytes } = await openPath(source instanceof URL || !source.startsWith('file:') ? source : new URL(source), options.from ?? 0);
+    const { reader, totalBytes } = await openPath(
+      source instanceof URL || !source.startsWith('file:') ? source : new URL(source),
+      options.from ?? 0,
+    );
     return new Chunks(String(source), totalBytes, reader, signal);
   }
   if (isFileHandle(source)) return openSource(await source.getFile(), options);
   if (source instanceof Blob) {
-    const name = 'name' in source && typeof source.name === 'string' && source.name !== '' ? source.name : 'Blob';
+    const name =
+      'name' in source && typeof source.name === 'string' && source.name !== '' ? source.name : 'Blob';
     return new Chunks(name, source.size, blobReader(source, name), signal);
   }
   if (source instanceof ReadableStream) {
@@ -74,7 +86,9 @@ export async function openSource(source: ByteSource, options: SourceOptions = {}
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
     const bytes =
-      source instanceof ArrayBuffer ? new Uint8Array(source) : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+      source instanceof ArrayBuffer
+        ? new Uint8Array(source)
+        : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
     return new Chunks('bytes', bytes.length, memoryReader(bytes), signal);
   }
   throw new TypeError(
@@ -100,7 +114,10 @@ export async function readAll(
   const { maxBytes = 2 ** 20 } = options;
   const stream = await openSource(source, { ...options, whole: true });
   const tooLong = (found: string): SourceError =>
-    new SourceError('SOURCE_TOO_LONG', `${stream.name}: expected at most ${maxBytes} bytes, found ${found}. Is this the right file?`);
+    new SourceError(
+      'SOURCE_TOO_LONG',
+      `${stream.name}: expected at most ${maxBytes} bytes, found ${found}. Is this the right file?`,
+    );
   if (stream.totalBytes !== undefined && stream.totalBytes > maxBytes) {
     void stream.cancel();
     throw tooLong(`${stream.totalBytes}`);

@@ -1,6 +1,7 @@
 /**
- * Weights by formula: a checkpoint of full size without a file, for measurements, demos and tests. Every value is a pure function of the
- * tensor's name on disk (Hugging Face's), its index and a seed, the same bits in Python (scripts/make-fixtures/formula.py):
+ * Weights by formula: a checkpoint of full size without a file, for measurements, demos and tests. Every
+ * value is a pure function of the tensor's name on disk (Hugging Face's), its index and a seed, the same bits
+ * in Python (scripts/make-fixtures/formula.py):
  *
  *     h = fnv1a(name) ^ seed        x = fmix32(h + (i + 1) · 0x9E3779B9)        u = (x >>> 8) · 2^-24
  *     value = float32(centre + (2u - 1) · halfWidth)
@@ -32,12 +33,16 @@ export function fnv1a(name: string): number {
   return hash;
 }
 
-/** Where a tensor's uniform distribution lies, and how far it reaches to both sides. The first rule that fits counts. */
+/**
+ * Where a tensor's uniform distribution lies, and how far it reaches to both sides. The first rule that fits
+ * counts.
+ */
 function spread(name: string, shape: readonly number[]): { centre: number; halfWidth: number } {
   if (name.endsWith('lambda1')) return { centre: 0.3, halfWidth: 0.25 };
   if (name.endsWith('bias')) return { centre: 0, halfWidth: 0.2 };
   if (name.includes('norm')) return { centre: 1, halfWidth: 0.3 };
-  if (/(cls_token|mask_token|register_tokens|position_embeddings)$/.test(name)) return { centre: 0, halfWidth: 0.5 };
+  if (/(cls_token|mask_token|register_tokens|position_embeddings)$/.test(name))
+    return { centre: 0, halfWidth: 0.5 };
   if (name.startsWith('pixel_values')) return { centre: 0, halfWidth: 2 };
   return { centre: 0, halfWidth: Math.sqrt(3 / count(shape.slice(1))) };
 }
@@ -48,7 +53,13 @@ function spread(name: string, shape: readonly number[]): { centre: number; halfW
  * @param name the tensor's name on disk; inputs are named `pixel_values.HxW`
  * @param shape the whole tensor's: its fan-in decides how far the values reach
  */
-export function fillSynthetic(name: string, shape: readonly number[], begin: number, out: Float32Array, seed = 0): void {
+export function fillSynthetic(
+  name: string,
+  shape: readonly number[],
+  begin: number,
+  out: Float32Array,
+  seed = 0,
+): void {
   const { centre, halfWidth } = spread(name, shape);
   let state = ((fnv1a(name) ^ seed) + Math.imul(begin, 0x9e3779b9)) | 0;
   for (let i = 0; i < out.length; i++) {
@@ -67,18 +78,26 @@ export function fillSynthetic(name: string, shape: readonly number[], begin: num
  * @param out takes the values when given: as long as the shape says
  * @throws {RangeError} when `out` has another length
  */
-export function syntheticTensor(name: string, shape: readonly number[], seed = 0, out?: Float32Array): Float32Array {
+export function syntheticTensor(
+  name: string,
+  shape: readonly number[],
+  seed = 0,
+  out?: Float32Array,
+): Float32Array {
   const values = out ?? new Float32Array(count(shape));
   if (values.length !== count(shape)) {
-    throw new RangeError(`syntheticTensor: expected room for ${count(shape)} values, found ${values.length}.`);
+    throw new RangeError(
+      `syntheticTensor: expected room for ${count(shape)} values, found ${values.length}.`,
+    );
   }
   fillSynthetic(name, shape, 0, values, seed);
   return values;
 }
 
 /**
- * A checkpoint by formula, as if it were read from a file: F32 tensors one after the other in the order given, in pieces that are made
- * when they are asked for, in one buffer: a piece holds until the next is asked for. It pauses every few milliseconds, so a page stays alive.
+ * A checkpoint by formula, as if it were read from a file: F32 tensors one after the other in the order
+ * given, in pieces that are made when they are asked for, in one buffer: a piece holds until the next is
+ * asked for. It pauses every few milliseconds, so a page stays alive.
  *
  * Iterating throws the reason of `signal`, or of `cancel`, once that has happened.
  *
@@ -87,14 +106,19 @@ export function syntheticTensor(name: string, shape: readonly number[], seed = 0
 export function syntheticStream(tensors: readonly Parameter[], options: SyntheticOptions = {}): TensorStream {
   const { seed = 0, pieceBytes = PIECE_BYTES, signal, onProgress } = options;
   if (!Number.isInteger(pieceBytes / 4) || pieceBytes <= 0) {
-    throw new RangeError(`syntheticStream: expected pieceBytes to be a positive multiple of 4, found ${pieceBytes}.`);
+    throw new RangeError(
+      `syntheticStream: expected pieceBytes to be a positive multiple of 4, found ${pieceBytes}.`,
+    );
   }
   const specs = tensors.map(({ name, shape }) => [name, { dtype: 'F32', shape }] as const);
   const { header } = encodeSafetensorsHeader(specs, [['format', 'pt']]);
   const cancelled = new AbortController();
 
   async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
-    const largest = [...header.tensors.values()].reduce((most, { begin, end }) => Math.max(most, end - begin), 0);
+    const largest = [...header.tensors.values()].reduce(
+      (most, { begin, end }) => Math.max(most, end - begin),
+      0,
+    );
     const buffer = new ArrayBuffer(Math.min(pieceBytes, largest));
     let busySince = performance.now();
     for (const [name, info] of inFileOrder(header.tensors)) {
@@ -121,7 +145,9 @@ export function syntheticStream(tensors: readonly Parameter[], options: Syntheti
   };
 }
 
-/** One turn of the event loop. A timer would wait 4 ms each, and a second in a hidden tab; a message does not. */
+/**
+ * One turn of the event loop. A timer would wait 4 ms each, and a second in a hidden tab; a message does not.
+ */
 function pause(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();

@@ -1,6 +1,7 @@
 /**
- * A checkpoint as it arrives: the header first, then each tensor piece by piece, in the order of the file. So a checkpoint of a gigabyte
- * needs two chunks of memory, and its first weights are on the GPU while the last are still on their way.
+ * A checkpoint as it arrives: the header first, then each tensor piece by piece, in the order of the file. So
+ * a checkpoint of a gigabyte needs two chunks of memory, and its first weights are on the GPU while the last
+ * are still on their way.
  */
 import { SafetensorsError, SourceError } from '../errors.js';
 import { dtypeBits, headerLength, inFileOrder, parseSafetensorsHeader } from './safetensors.js';
@@ -16,11 +17,15 @@ export interface TensorPiece {
   /** Where the piece begins, in bytes from the tensor's first; a multiple of the element's size. */
   readonly offset: number;
   /**
-   * 1 to MAX_CHUNK_BYTES bytes, whole elements only. `bytes.byteOffset` is a multiple of the element's size too, so a typed array can be laid
-   * over them. To be read, not written to, and only until the next piece is asked for: then the memory is used again.
+   * 1 to MAX_CHUNK_BYTES bytes, whole elements only. `bytes.byteOffset` is a multiple of the element's size
+   * too, so a typed array can be laid over them. To be read, not written to, and only until the next piece is
+   * asked for: then the memory is used again.
    */
   readonly bytes: Uint8Array;
-  /** Tells that so many more bytes of the piece have been used: what `place()` then counts. At the latest, the next piece tells it. */
+  /**
+   * Tells that so many more bytes of the piece have been used: what `place()` then counts. At the latest, the
+   * next piece tells it.
+   */
   passed?(bytes: number): void;
 }
 
@@ -47,11 +52,12 @@ export interface TensorStream {
   /** Checked: the tensors fill the file, without hole or overlap. */
   readonly header: SafetensorsHeader;
   /**
-   * Every byte of every tensor, once, in the order of the file; can be gone through once. Tensors without bytes have no piece. Leaving the
-   * loop early lets the source go. Only a loop that runs to its end has seen a whole file.
+   * Every byte of every tensor, once, in the order of the file; can be gone through once. Tensors without
+   * bytes have no piece. Leaving the loop early lets the source go. Only a loop that runs to its end has seen
+   * a whole file.
    *
-   * Rejects with SourceError SOURCE_TRUNCATED if the bytes end inside a tensor, with SafetensorsError TRAILING_BYTES if they go on behind the
-   * last, and with all that a ByteStream rejects with.
+   * Rejects with SourceError SOURCE_TRUNCATED if the bytes end inside a tensor, with SafetensorsError
+   * TRAILING_BYTES if they go on behind the last, and with all that a ByteStream rejects with.
    */
   readonly pieces: AsyncIterable<TensorPiece>;
   /** See `Place`; of streams that can be gone on with. */
@@ -74,7 +80,10 @@ export interface TensorStreamOptions extends SourceOptions {
   readonly onProgress?: ((progress: ReadProgress) => void) | undefined;
   /** Reject a longer header, in bytes. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
-  /** The SHA-256 of the whole file, 64 hexadecimal digits: another one is SOURCE_INTEGRITY, behind the last piece. */
+  /**
+   * The SHA-256 of the whole file, 64 hexadecimal digits: another one is SOURCE_INTEGRITY, behind the last
+   * piece.
+   */
   readonly sha256?: string | undefined;
   /** Go on from here with the rest of a file that was begun before. */
   readonly resume?: { readonly version: RemoteVersion; readonly place: Place } | undefined;
@@ -93,15 +102,24 @@ const GATHERED_BYTES = 2 ** 20;
  * @throws SourceError as openSource, and as the stream while the header is read
  * @throws `signal.reason` after an abort
  */
-export async function openTensors(source: ByteSource, options: TensorStreamOptions = {}): Promise<TensorStream> {
+export async function openTensors(
+  source: ByteSource,
+  options: TensorStreamOptions = {},
+): Promise<TensorStream> {
   const { resume, sha256 } = options;
   const begun = resume && { from: resume.place.position, known: resume.version };
   const nothingLeft = resume && resume.place.position >= resume.version.fileBytes;
-  const stream = await openSource(nothingLeft ? new Uint8Array(0) : source, { ...options, ...begun, pinned: sha256 !== undefined });
+  const stream = await openSource(nothingLeft ? new Uint8Array(0) : source, {
+    ...options,
+    ...begun,
+    pinned: sha256 !== undefined,
+  });
   try {
     const input = new Input(stream, options);
     const hash = sha256 === undefined ? undefined : new Sha256(resume?.place.hash);
-    const header = resume ? resume.version.header : await readHeader(input, stream, options.maxHeaderBytes, hash);
+    const header = resume
+      ? resume.version.header
+      : await readHeader(input, stream, options.maxHeaderBytes, hash);
     input.totalBytes = header.fileBytes;
     input.loadedBytes += resume?.place.position ?? 0;
     const progress = new Progress(resume?.place.position ?? header.dataBegin, hash);
@@ -110,7 +128,10 @@ export async function openTensors(source: ByteSource, options: TensorStreamOptio
       header,
       pieces: once(() => readPieces(input, header, stream, progress, sha256), stream.name),
       place: () => ({ file: 0, position: progress.position, hash: hash?.state }),
-      files: url === undefined ? undefined : [{ url, fileBytes: header.fileBytes, validator: stream.validator, header }],
+      files:
+        url === undefined
+          ? undefined
+          : [{ url, fileBytes: header.fileBytes, validator: stream.validator, header }],
       cancel: async (reason) => {
         input.cancelled = true;
         await stream.cancel(reason);
@@ -183,7 +204,10 @@ class Input {
     return taken;
   }
 
-  /** Fills `target` from `from` on, reading as needed. Returns how far it came: less than `target.length` at the end of the source. */
+  /**
+   * Fills `target` from `from` on, reading as needed. Returns how far it came: less than `target.length` at
+   * the end of the source.
+   */
   async fill(target: Uint8Array, from: number): Promise<number> {
     let filled = from;
     while (filled < target.length && (this.rest.length > 0 || (await this.next()))) {
@@ -195,7 +219,12 @@ class Input {
   }
 }
 
-async function readHeader(input: Input, stream: ByteStream, maxHeaderBytes: number | undefined, hash: Sha256 | undefined): Promise<SafetensorsHeader> {
+async function readHeader(
+  input: Input,
+  stream: ByteStream,
+  maxHeaderBytes: number | undefined,
+  hash: Sha256 | undefined,
+): Promise<SafetensorsHeader> {
   const options = { name: stream.name, fileBytes: stream.totalBytes, maxHeaderBytes };
   const first8 = new Uint8Array(8);
   const found = await input.fill(first8, 0);
@@ -207,7 +236,13 @@ async function readHeader(input: Input, stream: ByteStream, maxHeaderBytes: numb
   return parseSafetensorsHeader(head, filled < head.length ? { ...options, fileBytes: filled } : options);
 }
 
-async function* readPieces(input: Input, header: SafetensorsHeader, stream: ByteStream, progress: Progress, sha256: string | undefined): AsyncGenerator<TensorPiece, void, void> {
+async function* readPieces(
+  input: Input,
+  header: SafetensorsHeader,
+  stream: ByteStream,
+  progress: Progress,
+  sha256: string | undefined,
+): AsyncGenerator<TensorPiece, void, void> {
   try {
     let staging: Uint8Array | undefined;
     for (const [name, info] of inFileOrder(header.tensors)) {
@@ -217,10 +252,15 @@ async function* readPieces(input: Input, header: SafetensorsHeader, stream: Byte
         if (input.rest.length === 0 && !(await input.next())) {
           throw endedEarly(stream.name, header, name, info, offset);
         }
-        // Most bytes are passed on where they are. They are gathered only if they are few, or lie where no typed array could.
+        // Most bytes are passed on where they are. They are gathered only if they are few, or lie where no
+        // typed array could.
         const here = wholeElements(Math.min(input.rest.length, length - offset), grain);
         let bytes: Uint8Array;
-        if (here > 0 && (here === length - offset || here >= MIN_VIEW_BYTES) && input.rest.byteOffset % align === 0) {
+        if (
+          here > 0 &&
+          (here === length - offset || here >= MIN_VIEW_BYTES) &&
+          input.rest.byteOffset % align === 0
+        ) {
           bytes = input.take(here);
         } else {
           staging ??= new Uint8Array(Math.min(GATHERED_BYTES, longestTensor(header)));
@@ -232,7 +272,13 @@ async function* readPieces(input: Input, header: SafetensorsHeader, stream: Byte
           bytes = target;
         }
         let passed = 0;
-        yield { name, info, offset, bytes, passed: (count) => progress.pass(bytes.subarray(passed, (passed += count))) };
+        yield {
+          name,
+          info,
+          offset,
+          bytes,
+          passed: (count) => progress.pass(bytes.subarray(passed, (passed += count))),
+        };
         progress.pass(bytes.subarray(passed));
         offset += bytes.length;
         input.dropIfStopped();
@@ -252,8 +298,9 @@ async function* readPieces(input: Input, header: SafetensorsHeader, stream: Byte
 }
 
 /**
- * @returns `align`: what the address of an element has to be a multiple of; `grain`: what the length of a piece has to be a multiple of. Of
- * types narrower than a byte, a few elements share a few bytes: 2 of F4 one, 4 of F6 three.
+ * @returns `align`: what the address of an element has to be a multiple of; `grain`: what the length of a
+ * piece has to be a multiple of. Of types narrower than a byte, a few elements share a few bytes: 2 of F4
+ * one, 4 of F6 three.
  */
 function elementBytes(dtype: SafetensorsDtype): { align: number; grain: number } {
   const bits = dtypeBits(dtype)!;
@@ -272,7 +319,13 @@ function longestTensor(header: SafetensorsHeader): number {
   return longest;
 }
 
-function endedEarly(where: string, header: SafetensorsHeader, name: string, info: TensorInfo, offset: number): SourceError {
+function endedEarly(
+  where: string,
+  header: SafetensorsHeader,
+  name: string,
+  info: TensorInfo,
+  offset: number,
+): SourceError {
   const tensor = JSON.stringify(name.slice(0, 100));
   return new SourceError(
     'SOURCE_TRUNCATED',

@@ -1,16 +1,22 @@
 /**
- * The two passes over every weight of a checkpoint: rows → panels, and is each in range. Both look at bits as whole numbers: of a float32's bits without
- * the sign, infinity is the largest but for NaN. Bits that are put together with `|` are no smaller than any of them, so that where the outcome is below
- * a limit, all are: one instruction a weight. Where it is not (weights of 2 and more may bring that about), they are looked at one by one.
+ * The two passes over every weight of a checkpoint: rows → panels, and is each in range. Both look at bits as
+ * whole numbers: of a float32's bits without the sign, infinity is the largest but for NaN. Bits that are put
+ * together with `|` are no smaller than any of them, so that where the outcome is below a limit, all are: one
+ * instruction a weight. Where it is not (weights of 2 and more may bring that about), they are looked at one
+ * by one.
  */
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 
 const MAGNITUDE = 0x7fffffff;
 
 /** The bits of float32 values, where they are. */
-export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array => new Int32Array(buffer, byteOffset, length);
+export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array =>
+  new Int32Array(buffer, byteOffset, length);
 
-/** Whether every magnitude is below `limit`; NaN is not. `together`: the bits of all put together with `|`, where they are known. */
+/**
+ * Whether every magnitude is below `limit`; NaN is not. `together`: the bits of all put together with `|`,
+ * where they are known.
+ */
 export function allBelow(limit: number, bits: Int32Array, together: number = orOf(bits)): boolean {
   const limitBits = bitsOf(new Float32Array([limit]))[0]!;
   if ((together & MAGNITUDE) < limitBits) return true;
@@ -28,8 +34,8 @@ function orOf(bits: Int32Array): number {
 }
 
 /**
- * Turns a part of a panel: of its values, row-major (64, columns), those from the `first`-th on, to where they stand in (columns, 64). For ends of rows, and
- * where SIMD may not run (panelMemory.ts).
+ * Turns a part of a panel: of its values, row-major (64, columns), those from the `first`-th on, to where
+ * they stand in (columns, 64). For ends of rows, and where SIMD may not run (panelMemory.ts).
  * @returns their bits, put together with `|`
  */
 export function turn(bits: Int32Array, first: number, columns: number, turned: Int32Array): number {

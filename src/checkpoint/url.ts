@@ -9,7 +9,10 @@ export function resolveUrl(source: string | URL): URL {
   try {
     url = new URL(source, base);
   } catch (cause) {
-    const advice = base === undefined ? 'There is no page here to count from: pass an absolute URL, or the bytes.' : 'Check the address.';
+    const advice =
+      base === undefined
+        ? 'There is no page here to count from: pass an absolute URL, or the bytes.'
+        : 'Check the address.';
     const found = JSON.stringify(
       String(source)
         .replace(/[?#].*/s, '')
@@ -33,7 +36,9 @@ export function resolveUrl(source: string | URL): URL {
   return url;
 }
 
-/** A URL for messages, which end up in logs: without the query, where signed addresses carry their secrets. */
+/**
+ * A URL for messages, which end up in logs: without the query, where signed addresses carry their secrets.
+ */
 export function nameOf(url: URL): string {
   return url.protocol === 'blob:' ? url.href : `${url.origin}${url.pathname}`;
 }

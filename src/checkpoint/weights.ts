@@ -1,4 +1,7 @@
-/** Named tensors, as they arrive → weights on the GPU, in the element type and order that the kernels read. Never the whole file in memory. */
+/**
+ * Named tensors, as they arrive → weights on the GPU, in the element type and order that the kernels read.
+ * Never the whole file in memory.
+ */
 import { CheckpointError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
@@ -24,7 +27,10 @@ export interface LoadProgress {
 export interface Recorder {
   /** Packed bytes of a parameter, to be copied before this returns. */
   write(name: string, offset: number, bytes: Uint8Array): void;
-  /** A moment to put something away; if `resumable`, all that came before the stream's place was written. What it returns is waited for. */
+  /**
+   * A moment to put something away; if `resumable`, all that came before the stream's place was written. What
+   * it returns is waited for.
+   */
   mark(resumable: boolean): Promise<void> | undefined;
 }
 
@@ -51,20 +57,36 @@ interface Sink {
   readonly panel: number;
 }
 
-/** Bytes of what a checkpoint has to keep beside its packed weights: the scales that its matrices come with. */
-export const scaleBytes = (stream: TensorStream): number => [...readQuantized(stream.header).scales.values()].reduce((sum, rows) => sum + 4 * rows, 0);
+/**
+ * Bytes of what a checkpoint has to keep beside its packed weights: the scales that its matrices come with.
+ */
+export const scaleBytes = (stream: TensorStream): number =>
+  [...readQuantized(stream.header).scales.values()].reduce((sum, rows) => sum + 4 * rows, 0);
 
-/** Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as `loadWeights` */
+/**
+ * Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as
+ * `loadWeights`
+ */
 export function presentParameters(stream: TensorStream, parameters: readonly Parameter[]): Parameter[] {
-  const present = new Set([...placeTensors(readQuantized(stream.header).header, parameters).placements.values()].map(({ parameter }) => parameter));
+  const present = new Set(
+    [...placeTensors(readQuantized(stream.header).header, parameters).placements.values()].map(
+      ({ parameter }) => parameter,
+    ),
+  );
   return parameters.filter(({ name }) => present.has(name));
 }
 
 /**
  * Loads every parameter. On any failure, an abort included, no buffer is left behind.
- * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the storage cannot hold
+ * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the
+ *   storage cannot hold
  */
-export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: readonly Parameter[], options: WeightOptions): Promise<WeightMemory> {
+export async function loadWeights(
+  gpu: Gpu,
+  stream: TensorStream,
+  parameters: readonly Parameter[],
+  options: WeightOptions,
+): Promise<WeightMemory> {
   const { storage, signal, onTensor, recorder, sample = new MatrixSample() } = options;
   let weights = options.into;
   try {
@@ -84,7 +106,13 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
       const { name, shape } = parameter;
       if (isMatrix(parameter)) {
         const columns = perRow(parameter);
-        const packer = new PanelPacker(shape[0]!, columns, storage, (offset, data) => write(name, offset, data), memory);
+        const packer = new PanelPacker(
+          shape[0]!,
+          columns,
+          storage,
+          (offset, data) => write(name, offset, data),
+          memory,
+        );
         packers.push(packer);
         const add = (values: Float32Array, begin: number): boolean => {
           const within = packer.add(values, begin);
@@ -138,11 +166,16 @@ export async function loadWeights(gpu: Gpu, stream: TensorStream, parameters: re
   }
 }
 
-const perRow = ({ shape }: Parameter): number => shape.slice(1).reduce((product, extent) => product * extent, 1);
+const perRow = ({ shape }: Parameter): number =>
+  shape.slice(1).reduce((product, extent) => product * extent, 1);
 
-const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> => new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
+const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
 
-/** Values are converted and handed on in portions of at most this many, which keeps the scratch at 1 MiB whatever the tensor. */
+/**
+ * Values are converted and handed on in portions of at most this many, which keeps the scratch at 1 MiB
+ * whatever the tensor.
+ */
 const PORTION_ELEMENTS = 2 ** 18;
 
 /** Room for a portion, made when something has to be converted. */
@@ -154,17 +187,33 @@ class Scratch {
   }
 }
 
-/** Hands a piece's values to the sink, and yields the bytes of each portion when that is done. `begin`: of the tensor, in the parameter. */
-function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin: number, scratch: Scratch, scales: Float32Array | undefined): Generator<number, void, undefined> {
+/**
+ * Hands a piece's values to the sink, and yields the bytes of each portion when that is done. `begin`: of the
+ * tensor, in the parameter.
+ */
+function* portions(
+  { name, info, offset, bytes }: TensorPiece,
+  sink: Sink,
+  begin: number,
+  scratch: Scratch,
+  scales: Float32Array | undefined,
+): Generator<number, void, undefined> {
   const width = dtypeBits(info.dtype)! / 8;
   const count = bytes.length / width;
   const first = offset / width;
   const aligned = info.dtype === 'F32' && bytes.byteOffset % 4 === 0;
-  for (let done = 0; done < count; ) {
+  for (let done = 0; done < count;) {
     const at = begin + first + done;
-    const portion = Math.min(PORTION_ELEMENTS, count - done, sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel));
-    const values = aligned ? new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion) : scratch.take(portion);
-    if (!aligned) convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
+    const portion = Math.min(
+      PORTION_ELEMENTS,
+      count - done,
+      sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel),
+    );
+    const values = aligned
+      ? new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion)
+      : scratch.take(portion);
+    if (!aligned)
+      convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
     if (!sink.add(values, at)) throw outOfRange(name, values, first + done, sink.limit);
     done += portion;
     yield portion * width;
@@ -172,7 +221,13 @@ function* portions({ name, info, offset, bytes }: TensorPiece, sink: Sink, begin
 }
 
 /** @param first where the values begin in their tensor, from which follows their row */
-function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array, first: number, scales: Float32Array | undefined): void {
+function convert(
+  info: TensorInfo,
+  bytes: Uint8Array,
+  out: Float32Array,
+  first: number,
+  scales: Float32Array | undefined,
+): void {
   if (info.dtype === 'F32') f32ToF32(bytes, out);
   else if (info.dtype === 'F16') f16ToF32(bytes, out);
   else if (info.dtype === 'BF16') bf16ToF32(bytes, out);
@@ -180,16 +235,26 @@ function convert(info: TensorInfo, bytes: Uint8Array, out: Float32Array, first: 
     // I8: placeTensors has refused everything else, and what has no scale
     const integers = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
     const columns = info.shape.slice(1).reduce((product, extent) => product * extent, 1);
-    for (let i = 0; i < integers.length; i++) out[i] = integers[i]! * scales![Math.floor((first + i) / columns)]!;
+    for (let i = 0; i < integers.length; i++)
+      out[i] = integers[i]! * scales![Math.floor((first + i) / columns)]!;
   }
 }
 
-/** What to say of the first of `values` that is not below the limit. `begin`: where they stand in their tensor. */
+/**
+ * What to say of the first of `values` that is not below the limit. `begin`: where they stand in their
+ * tensor.
+ */
 function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
   const at = values.findIndex((value) => !(Math.abs(value) < limit)); // NaN is less than nothing
   const found = `found ${values[at]} at element ${begin + at}`;
   if (Number.isFinite(values[at])) {
-    return new CheckpointError('CHECKPOINT_RANGE', `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`);
+    return new CheckpointError(
+      'CHECKPOINT_RANGE',
+      `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`,
+    );
   }
-  return new CheckpointError('CHECKPOINT_NOT_FINITE', `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`);
+  return new CheckpointError(
+    'CHECKPOINT_NOT_FINITE',
+    `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`,
+  );
 }

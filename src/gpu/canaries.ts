@@ -1,6 +1,7 @@
 /**
- * Small inputs for every kernel of the forward and what f64 makes of them, for `selfTest.ts`. Sizes fill no tile; a few values are huge, so that f16
- * anywhere but in the storage of weights shows. Weights are n / 128, which all ways to store them hold exactly: the answers are the same for all.
+ * Small inputs for every kernel of the forward and what f64 makes of them, for `selfTest.ts`. Sizes fill no
+ * tile; a few values are huge, so that f16 anywhere but in the storage of weights shows. Weights are n / 128,
+ * which all ways to store them hold exactly: the answers are the same for all.
  */
 import { GraphBuilder, type Node, type Value } from '../graph/graph.js';
 import type { ForwardSize } from './lowering.js';
@@ -25,7 +26,10 @@ export interface Canary {
 
 /** A batch of 2, 5 × 13 patches, 4 registers: 70 tokens an image, 140 rows, 130 patches. */
 const canarySize: ForwardSize = { batch: 2, rows: 5, cols: 13, numTokens: 70 };
-/** One of its images: six rows are left behind tiles of 64 and of 32, for which a linear layer makes no tile; of 140 there are twelve. */
+/**
+ * One of its images: six rows are left behind tiles of 64 and of 32, for which a linear layer makes no tile;
+ * of 140 there are twelve.
+ */
 const tailSize: ForwardSize = { ...canarySize, batch: 1 };
 
 const { batch, rows: gridRows, cols: gridCols, numTokens } = canarySize;
@@ -45,8 +49,9 @@ const HUGE_ROW = 33;
 const LAST_ROW = ROWS - 1;
 
 /**
- * What rounding to f32 may make of a sum, in whatever order and fused or not, and of WGSL's less exact divisions and roots: this times the sum of
- * the magnitudes that were added. So a bound is as tight for a row of small numbers as for one of huge ones.
+ * What rounding to f32 may make of a sum, in whatever order and fused or not, and of WGSL's less exact
+ * divisions and roots: this times the sum of the magnitudes that were added. So a bound is as tight for a row
+ * of small numbers as for one of huge ones.
  */
 const ROUNDING = 16 * 2 ** -24;
 /** WGSL's exp and exp2 may be off by 3 + 2 · |x| units in the last place. */
@@ -69,10 +74,12 @@ function makeCanaries(): Canary[] {
   };
   const nodes: { output: Value; size?: ForwardSize; matrix?: Value; answer: () => Answer }[] = [];
 
-  // Four forms of one linear layer: 100 inputs, no multiple of 32; 140 columns, an odd number of vectors behind two panels (SwiGLU: 136 of them).
+  // Four forms of one linear layer: 100 inputs, no multiple of 32; 140 columns, an odd number of vectors
+  // behind two panels (SwiGLU: 136 of them).
   const inFeatures = 100;
   const x = uniform(ROWS * inFeatures);
-  // Every fourth row has one number alone, up to 6: its sums are short, so that small faults show, of gelu and silu too.
+  // Every fourth row has one number alone, up to 6: its sums are short, so that small faults show, of gelu
+  // and silu too.
   for (let row = 0; row < ROWS; row += 4) {
     const alone = row * inFeatures + (row % inFeatures);
     const value = 6 * x[alone]!;
@@ -82,25 +89,52 @@ function makeCanaries(): Canary[] {
   x[HUGE_ROW * inFeatures + 7] = HUGE;
   x[LAST_ROW * inFeatures + inFeatures - 1] = -700;
   const [outFeatures, outGated] = [140, 136];
-  const [weight, bias, gamma, residual] = [exactWeights(outFeatures, inFeatures), uniform(outFeatures), uniform(outFeatures), uniform(ROWS * outFeatures)];
-  const sums = once(() => products(ROWS, inFeatures, outFeatures, (row, k) => x[row * inFeatures + k]!, weight, bias));
+  const [weight, bias, gamma, residual] = [
+    exactWeights(outFeatures, inFeatures),
+    uniform(outFeatures),
+    uniform(outFeatures),
+    uniform(ROWS * outFeatures),
+  ];
+  const sums = once(() =>
+    products(ROWS, inFeatures, outFeatures, (row, k) => x[row * inFeatures + k]!, weight, bias),
+  );
   const matrix = input('weight', [outFeatures, inFeatures], weight);
   const inputBias = input('bias', [outFeatures], bias);
   const gated = input('w12 weight', [outGated, inFeatures], weight.slice(0, outGated * inFeatures));
   const gatedBias = input('w12 bias', [outGated], bias.slice(0, outGated));
   const inputGamma = input('gamma', [outFeatures], gamma);
-  for (const [name, size] of [['', canarySize], ['tail ', tailSize]] as const) {
+  for (const [name, size] of [
+    ['', canarySize],
+    ['tail ', tailSize],
+  ] as const) {
     const rows = size.batch * size.numTokens;
     const inputX = input(`${name}x`, [rows, inFeatures], x.slice(0, rows * inFeatures));
     const added = input(`${name}residual`, [rows, outFeatures], residual.slice(0, rows * outFeatures));
     const sumsHere = (): Answer => firstOf(sums(), rows * outFeatures);
     nodes.push(
       { size, output: graph.linear(`${name}linear`, inputX, matrix, inputBias), matrix, answer: sumsHere },
-      { size, output: graph.linearGelu(`${name}linear_gelu`, inputX, matrix, inputBias), matrix, answer: () => gelu(sumsHere()) },
-      { size, output: graph.linearSwiglu(`${name}linear_swiglu`, inputX, gated, gatedBias), matrix: gated, answer: () => swiglu(sumsHere(), outFeatures, outGated / 2) },
       {
         size,
-        output: graph.linearScaleResidual(`${name}linear_scale_residual`, inputX, matrix, inputBias, inputGamma, added),
+        output: graph.linearGelu(`${name}linear_gelu`, inputX, matrix, inputBias),
+        matrix,
+        answer: () => gelu(sumsHere()),
+      },
+      {
+        size,
+        output: graph.linearSwiglu(`${name}linear_swiglu`, inputX, gated, gatedBias),
+        matrix: gated,
+        answer: () => swiglu(sumsHere(), outFeatures, outGated / 2),
+      },
+      {
+        size,
+        output: graph.linearScaleResidual(
+          `${name}linear_scale_residual`,
+          inputX,
+          matrix,
+          inputBias,
+          inputGamma,
+          added,
+        ),
         matrix,
         answer: () => scaleResidual(sumsHere(), gamma, residual),
       },
@@ -110,7 +144,10 @@ function makeCanaries(): Canary[] {
   const qkv = uniform(ROWS * 3 * EMBED_DIM);
   for (let d = 0; d < HEAD_DIM; d++) qkv[HUGE_ROW * 3 * EMBED_DIM + d]! *= 300; // a query that knows what it wants
   qkv[LAST_ROW * 3 * EMBED_DIM + 2 * EMBED_DIM + 5] = HUGE; // a value
-  nodes.push({ output: graph.attention('attention', input('qkv', [ROWS, 3 * EMBED_DIM], qkv), HEADS), answer: () => attention(qkv) });
+  nodes.push({
+    output: graph.attention('attention', input('qkv', [ROWS, 3 * EMBED_DIM], qkv), HEADS),
+    answer: () => attention(qkv),
+  });
 
   // More than one turn of 64 lanes, and the last turn not full.
   const normColumns = 388;
@@ -119,7 +156,13 @@ function makeCanaries(): Canary[] {
   for (let i = 0; i < normColumns; i++) tokens[LAST_ROW * normColumns + i]! += 1000; // E[x²] - E[x]² would cancel
   const [normWeight, normBias] = [uniform(normColumns), uniform(normColumns)];
   nodes.push({
-    output: graph.layerNorm('norm', input('norm x', [ROWS, normColumns], tokens), input('norm weight', [normColumns], normWeight), input('norm bias', [normColumns], normBias), EPS),
+    output: graph.layerNorm(
+      'norm',
+      input('norm x', [ROWS, normColumns], tokens),
+      input('norm weight', [normColumns], normWeight),
+      input('norm bias', [normColumns], normBias),
+      EPS,
+    ),
     answer: () => layerNorm(normColumns, tokens, normWeight, normBias),
   });
 
@@ -138,12 +181,22 @@ function makeCanaries(): Canary[] {
     return pixels[((image * 3 + channel) * height + row) * width + col]!;
   };
   nodes.push({
-    output: graph.patchEmbed('patches', input('pixels', [batch, 3, height, width], pixels), patchMatrix, input('patch bias', [patchColumns], patchBias)),
+    output: graph.patchEmbed(
+      'patches',
+      input('pixels', [batch, 3, height, width], pixels),
+      patchMatrix,
+      input('patch bias', [patchColumns], patchBias),
+    ),
     matrix: patchMatrix,
     answer: () => products(PATCH_ROWS, patchFeatures, patchColumns, pixelOf, patchWeight, patchBias),
   });
 
-  const [patches, cls, positions, registers] = [uniform(PATCH_ROWS * EMBED_DIM), uniform(EMBED_DIM), uniform((1 + gridRows * gridCols) * EMBED_DIM), uniform(REGISTERS * EMBED_DIM)];
+  const [patches, cls, positions, registers] = [
+    uniform(PATCH_ROWS * EMBED_DIM),
+    uniform(EMBED_DIM),
+    uniform((1 + gridRows * gridCols) * EMBED_DIM),
+    uniform(REGISTERS * EMBED_DIM),
+  ];
   nodes.push({
     output: graph.assembleTokens(
       'tokens',
@@ -157,7 +210,11 @@ function makeCanaries(): Canary[] {
   });
 
   // What models without registers run, and what a mask brings in.
-  const plain = { patches: input('plain patches', [PATCH_ROWS, EMBED_DIM], patches), cls: input('plain cls', [1, 1, EMBED_DIM], cls), positions: input('plain positions', [1 + gridRows * gridCols, EMBED_DIM], positions) };
+  const plain = {
+    patches: input('plain patches', [PATCH_ROWS, EMBED_DIM], patches),
+    cls: input('plain cls', [1, 1, EMBED_DIM], cls),
+    positions: input('plain positions', [1 + gridRows * gridCols, EMBED_DIM], positions),
+  };
   nodes.push({
     output: graph.assembleTokens('plain tokens', batch, plain.patches, plain.cls, plain.positions),
     size: { ...canarySize, numTokens: numTokens - REGISTERS },
@@ -165,14 +222,30 @@ function makeCanaries(): Canary[] {
   });
   const mask = Uint32Array.from({ length: PATCH_ROWS }, (_, i) => (i % 3 === 1 ? 1 : 0));
   nodes.push({
-    output: graph.maskPatches('masked', plain.patches, input('mask', [PATCH_ROWS], new Float32Array(mask.buffer)), input('mask token', [1, EMBED_DIM], cls)),
-    answer: () => ({ values: Float64Array.from(patches, (value, i) => (mask[Math.floor(i / EMBED_DIM)] ? cls[i % EMBED_DIM]! : value)), allowed: new Float64Array(patches.length) }),
+    output: graph.maskPatches(
+      'masked',
+      plain.patches,
+      input('mask', [PATCH_ROWS], new Float32Array(mask.buffer)),
+      input('mask token', [1, EMBED_DIM], cls),
+    ),
+    answer: () => ({
+      values: Float64Array.from(patches, (value, i) =>
+        mask[Math.floor(i / EMBED_DIM)] ? cls[i % EMBED_DIM]! : value,
+      ),
+      allowed: new Float64Array(patches.length),
+    }),
   });
 
   const all = graph.build(nodes.map(({ output }) => output)).nodes;
   return nodes.map(({ output, size = canarySize, matrix: packed, answer }) => {
     const node = all.find((each) => each.output === output)!;
-    return { node, size, inputs: node.inputs.map((value) => inputsOf.get(value)!), matrix: packed, answer: once(answer) };
+    return {
+      node,
+      size,
+      inputs: node.inputs.map((value) => inputsOf.get(value)!),
+      matrix: packed,
+      answer: once(answer),
+    };
   });
 }
 
@@ -201,7 +274,14 @@ function exactWeights(rows: number, columns: number): Float32Array<ArrayBuffer> 
 }
 
 /** x · weightᵀ + bias, and what each sum's rounding may cost. */
-function products(rows: number, inFeatures: number, columns: number, x: (row: number, k: number) => number, weight: Float32Array, bias: Float32Array): Answer {
+function products(
+  rows: number,
+  inFeatures: number,
+  columns: number,
+  x: (row: number, k: number) => number,
+  weight: Float32Array,
+  bias: Float32Array,
+): Answer {
   const values = new Float64Array(rows * columns);
   const allowed = new Float64Array(rows * columns);
   const line = new Float64Array(inFeatures);
@@ -230,16 +310,26 @@ function scaleResidual({ values, allowed }: Answer, gamma: Float32Array, residua
   const scaled = values.map((value, i) => gamma[i % gamma.length]! * value);
   return {
     values: scaled.map((value, i) => value + residual[i]!),
-    allowed: scaled.map((value, i) => Math.abs(gamma[i % gamma.length]!) * allowed[i]! + ROUNDING * (Math.abs(value) + Math.abs(residual[i]!))),
+    allowed: scaled.map(
+      (value, i) =>
+        Math.abs(gamma[i % gamma.length]!) * allowed[i]! +
+        ROUNDING * (Math.abs(value) + Math.abs(residual[i]!)),
+    ),
   };
 }
 
 /** gelu's slope is at most 1.13; its own error is a rounding of what it gives. */
 function gelu({ values, allowed }: Answer): Answer {
-  return { values: values.map((x) => (x / 2) * (1 + erf(x / Math.SQRT2))), allowed: allowed.map((error) => 2 * error) };
+  return {
+    values: values.map((x) => (x / 2) * (1 + erf(x / Math.SQRT2))),
+    allowed: allowed.map((error) => 2 * error),
+  };
 }
 
-/** To 1e-15, from a series of positive terms: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!! (Abramowitz and Stegun 7.1.6). */
+/**
+ * To 1e-15, from a series of positive terms: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!! (Abramowitz and Stegun
+ * 7.1.6).
+ */
 function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x);
   let term = x;
@@ -263,7 +353,8 @@ function swiglu(both: Answer, columns: number, half: number): Answer {
     values[i] = silu * up;
     // silu's slope is at most 1.1.
     const siluError = 1.1 * both.allowed[at]! + Math.abs(silu) * ((1 - sigmoid) * expError(gate) + ROUNDING);
-    allowed[i] = Math.abs(up) * siluError + Math.abs(silu) * both.allowed[at + half]! + ROUNDING * Math.abs(values[i]!);
+    allowed[i] =
+      Math.abs(up) * siluError + Math.abs(silu) * both.allowed[at + half]! + ROUNDING * Math.abs(values[i]!);
   }
   return { values, allowed };
 }
@@ -276,7 +367,8 @@ function attention(qkv: Float32Array): Answer {
   for (let row = 0; row < ROWS; row++) {
     const image = row - (row % numTokens);
     for (let head = 0; head < HEADS; head++) {
-      const part = (token: number, which: number): number => token * 3 * EMBED_DIM + which * EMBED_DIM + head * HEAD_DIM;
+      const part = (token: number, which: number): number =>
+        token * 3 * EMBED_DIM + which * EMBED_DIM + head * HEAD_DIM;
       const q = part(row, 0);
       for (let key = 0; key < numTokens; key++) {
         const k = part(image + key, 1);
@@ -302,7 +394,8 @@ function attention(qkv: Float32Array): Answer {
           magnitude += Math.abs(value);
         }
         // A weight that is off by its error draws the result towards its value by as much.
-        for (let key = 0; key < numTokens; key++) error += (weights[key]! / total) * errors[key]! * Math.abs(qkv[part(image + key, 2) + d]! - sum);
+        for (let key = 0; key < numTokens; key++)
+          error += (weights[key]! / total) * errors[key]! * Math.abs(qkv[part(image + key, 2) + d]! - sum);
         values[row * EMBED_DIM + head * HEAD_DIM + d] = sum;
         allowed[row * EMBED_DIM + head * HEAD_DIM + d] = 1.1 * error + ROUNDING * magnitude;
       }
@@ -327,13 +420,20 @@ function layerNorm(columns: number, x: Float32Array, weight: Float32Array, bias:
       const normed = (x[first + i]! - mean) * scale;
       values[first + i] = normed * weight[i]! + bias[i]!;
       const relative = ROUNDING + meanError ** 2 / variance;
-      allowed[first + i] = Math.abs(weight[i]!) * (scale * meanError + 2 * relative * Math.abs(normed)) + ROUNDING * Math.abs(bias[i]!);
+      allowed[first + i] =
+        Math.abs(weight[i]!) * (scale * meanError + 2 * relative * Math.abs(normed)) +
+        ROUNDING * Math.abs(bias[i]!);
     }
   }
   return { values, allowed };
 }
 
-function assembled(patches: Float32Array, cls: Float32Array, positions: Float32Array, registers: Float32Array): Answer {
+function assembled(
+  patches: Float32Array,
+  cls: Float32Array,
+  positions: Float32Array,
+  registers: Float32Array,
+): Answer {
   const values = new Float64Array(ROWS * EMBED_DIM);
   const allowed = new Float64Array(values.length);
   for (let i = 0; i < values.length; i++) {
@@ -343,7 +443,8 @@ function assembled(patches: Float32Array, cls: Float32Array, positions: Float32A
     if (token > 0 && patch < 0) {
       values[i] = registers[(token - 1) * EMBED_DIM + column]!;
     } else {
-      const content = token === 0 ? cls[column]! : patches[(image * gridRows * gridCols + patch) * EMBED_DIM + column]!;
+      const content =
+        token === 0 ? cls[column]! : patches[(image * gridRows * gridCols + patch) * EMBED_DIM + column]!;
       const position = positions[(token === 0 ? 0 : patch + 1) * EMBED_DIM + column]!;
       values[i] = content + position;
       allowed[i] = ROUNDING * (Math.abs(content) + Math.abs(position));

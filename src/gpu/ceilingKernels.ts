@@ -2,7 +2,10 @@
 import ceilingText from '../../shaders/ceiling.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-export const multiplyAdd: Kernel = defineKernel('ceiling', ceilingText, 'multiply_add', ['read parameters', 'write sums']);
+export const multiplyAdd: Kernel = defineKernel('ceiling', ceilingText, 'multiply_add', [
+  'read parameters',
+  'write sums',
+]);
 
 export const copy: Kernel = defineKernel('ceiling', ceilingText, 'copy', ['read source', 'write copied']);
 

@@ -10,7 +10,10 @@ export interface Ceilings {
   readonly bytesPerSecond: number;
 }
 
-/** A copy's source: with its destination twice this, beyond most caches; every device allows it. Where a processor copies, less takes long enough. */
+/**
+ * A copy's source: with its destination twice this, beyond most caches; every device allows it. Where a
+ * processor copies, less takes long enough.
+ */
 const COPY_BYTES = 64 * 1024 * 1024;
 const COPY_BYTES_SOFTWARE = 16 * 1024 * 1024;
 const ROUNDS = 32;
@@ -50,7 +53,10 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
     ]);
     const works = compiled.map((kernel): Work => {
       const buffers = kernel.variant.kernel === copy ? [source!, copied!] : [parameters!, sums!];
-      const group = pipelines.bind(kernel, buffers.map((buffer) => ({ buffer })));
+      const group = pipelines.bind(
+        kernel,
+        buffers.map((buffer) => ({ buffer })),
+      );
       const [x, y] = kernel.variant.kernel === copy ? [copyGroups / 256, 256] : [groups, 1];
       return {
         seconds: kernel.variant.kernel === copy ? 0.01 : flops / gpu.flopsPerSecond,
@@ -62,7 +68,10 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
       };
     });
     const { seconds } = await time(gpu, works, signal);
-    return { flopsPerSecond: flops / Math.min(seconds[0]!, seconds[1]!), bytesPerSecond: (2 * copyBytes) / seconds[2]! };
+    return {
+      flopsPerSecond: flops / Math.min(seconds[0]!, seconds[1]!),
+      bytesPerSecond: (2 * copyBytes) / seconds[2]!,
+    };
   } finally {
     for (const buffer of made) memory.destroy(buffer);
   }

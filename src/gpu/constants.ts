@@ -1,6 +1,7 @@
 /**
- * Numbers of the WebGPU specification. Browsers have them as globals, Node does not; with these the library needs no globals.
- * (https://www.w3.org/TR/webgpu/#buffer-usage, #typedefdef-gpumapmodeflags, #typedefdef-gputextureusageflags, #typedefdef-gpushaderstageflags)
+ * Numbers of the WebGPU specification. Browsers have them as globals, Node does not; with these the library
+ * needs no globals. (https://www.w3.org/TR/webgpu/#buffer-usage, #typedefdef-gpumapmodeflags,
+ * #typedefdef-gputextureusageflags, #typedefdef-gpushaderstageflags)
  */
 export const BufferUsage = {
   MAP_READ: 0x0001,
@@ -11,7 +12,12 @@ export const BufferUsage = {
   QUERY_RESOLVE: 0x0200,
 } as const;
 
-export const TextureUsage = { COPY_SRC: 0x01, COPY_DST: 0x02, TEXTURE_BINDING: 0x04, RENDER_ATTACHMENT: 0x10 } as const;
+export const TextureUsage = {
+  COPY_SRC: 0x01,
+  COPY_DST: 0x02,
+  TEXTURE_BINDING: 0x04,
+  RENDER_ATTACHMENT: 0x10,
+} as const;
 
 export const MAP_READ = 0x0001;
 

@@ -2,7 +2,12 @@
 import resizeText from '../../shaders/resize.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_first', ['uniform size', 'texture source', 'read taps', 'write between']);
+export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_first', [
+  'uniform size',
+  'texture source',
+  'read taps',
+  'write between',
+]);
 
 export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_second', [
   'uniform size',

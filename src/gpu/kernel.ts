@@ -1,4 +1,7 @@
-/** What a kernel is to the host: its shader, its entry point, its bindings; and how text and constants become one module. */
+/**
+ * What a kernel is to the host: its shader, its entry point, its bindings; and how text and constants become
+ * one module.
+ */
 
 /** How a kernel uses a binding. The number of a binding is its place in `Kernel.bindings`. */
 export type Access = 'uniform' | 'read' | 'write' | 'texture';
@@ -23,29 +26,43 @@ export interface Kernel {
 }
 
 /** `layer_norm`, `linear_narrow.linear_gelu`: how a kernel is called in messages and tables. */
-export const kernelName = ({ name, entryPoint }: Pick<Kernel, 'name' | 'entryPoint'>): string => (name === entryPoint ? name : `${name}.${entryPoint}`);
+export const kernelName = ({ name, entryPoint }: Pick<Kernel, 'name' | 'entryPoint'>): string =>
+  name === entryPoint ? name : `${name}.${entryPoint}`;
 
 /** A kernel with everything that is decided before it is compiled. */
 export interface KernelVariant {
   readonly kernel: Kernel;
-  /** Names that the shader expects from outside: model dimensions and tile sizes, as u32 unless the value is written otherwise. */
+  /**
+   * Names that the shader expects from outside: model dimensions and tile sizes, as u32 unless the value is
+   * written otherwise.
+   */
   readonly constants: Readonly<Record<string, number | string>>;
-  /** How weights are stored; decides which helper defines the type `Weights4`. Absent where a kernel reads no weights. */
+  /**
+   * How weights are stored; decides which helper defines the type `Weights4`. Absent where a kernel reads no
+   * weights.
+   */
   readonly weights?: WeightStorage;
-  /** The element type of `Operand4`, in which a tiled kernel stages weights in workgroup memory. Absent where a kernel stages none. */
+  /**
+   * The element type of `Operand4`, in which a tiled kernel stages weights in workgroup memory. Absent where
+   * a kernel stages none.
+   */
   readonly operands?: OperandType | undefined;
 }
 
 /** What tells variants of the same library apart. */
-export const variantKey = ({ kernel, ...rest }: KernelVariant): string => JSON.stringify([kernelName(kernel), rest.constants, rest.weights, rest.operands]);
+export const variantKey = ({ kernel, ...rest }: KernelVariant): string =>
+  JSON.stringify([kernelName(kernel), rest.constants, rest.weights, rest.operands]);
 
-/** f16 (needs shader-f16, and weights that are f16 already, so that nothing is rounded) takes half the workgroup memory, and is turned to f32 at every use. */
+/**
+ * f16 (needs shader-f16, and weights that are f16 already, so that nothing is rounded) takes half the
+ * workgroup memory, and is turned to f32 at every use.
+ */
 export type OperandType = 'f32' | 'f16';
 
 /**
- * Element type of weights on the GPU.
- * `f32`; `f16` (needs shader-f16); `f16-packed`: two f16 in a u32, unpacked with `unpack2x16float`, which every adapter has; `int8`: four whole
- * numbers in a u32, with an f32 scale for every output column.
+ * Element type of weights on the GPU. `f32`; `f16` (needs shader-f16); `f16-packed`: two f16 in a u32,
+ * unpacked with `unpack2x16float`, which every adapter has; `int8`: four whole numbers in a u32, with an f32
+ * scale for every output column.
  */
 export type WeightStorage = 'f32' | 'f16' | 'f16-packed' | 'int8';
 
@@ -66,13 +83,22 @@ export function defineKernel(
 }
 
 /**
- * The module's text: the `enable` line (or an empty one), the kernel, its helpers, the constants. Concatenation only; module scope has no
- * order in WGSL, so the kernel comes first and a compiler's line number less one is the line in the kernel's file.
+ * The module's text: the `enable` line (or an empty one), the kernel, its helpers, the constants.
+ * Concatenation only; module scope has no order in WGSL, so the kernel comes first and a compiler's line
+ * number less one is the line in the kernel's file.
  */
-export function assemble({ kernel, constants, weights, operands }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
-  const enabled = [...(weights === 'f16' || operands === 'f16' ? ['f16'] : []), ...(kernel.subgroups ? ['subgroups'] : [])];
+export function assemble(
+  { kernel, constants, weights, operands }: KernelVariant,
+  weightHelpers: Readonly<Record<WeightStorage, string>>,
+): string {
+  const enabled = [
+    ...(weights === 'f16' || operands === 'f16' ? ['f16'] : []),
+    ...(kernel.subgroups ? ['subgroups'] : []),
+  ];
   const enable = enabled.length > 0 ? `enable ${enabled.join(', ')};` : '';
-  const values = Object.entries(constants).map(([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`);
+  const values = Object.entries(constants).map(
+    ([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`,
+  );
   const helper = weights ? [weightHelpers[weights]] : [];
   const operand = operands ? [`alias Operand4 = vec4<${operands}>;`] : [];
   return [enable, kernel.text, ...kernel.shared, ...helper, ...operand, ...values, ''].join('\n');

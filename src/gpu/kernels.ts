@@ -1,4 +1,7 @@
-/** The table of kernels: every entry point of every shader with its bindings. `lowering.ts` says which one an operation gets. */
+/**
+ * The table of kernels: every entry point of every shader with its bindings. `lowering.ts` says which one an
+ * operation gets.
+ */
 import assembleTokensText from '../../shaders/assemble_tokens.wgsl';
 import attentionText from '../../shaders/attention.wgsl';
 import attentionDirectText from '../../shaders/attention_direct.wgsl';
@@ -60,18 +63,49 @@ export const layerNormDirect: Kernel = defineKernel(
   [forwardSize],
 );
 
-export const attention: Kernel = defineKernel('attention', attentionText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize]);
+export const attention: Kernel = defineKernel(
+  'attention',
+  attentionText,
+  'attention',
+  ['uniform size', 'read qkv', 'write out'],
+  [forwardSize],
+);
 
-export const attentionDirect: Kernel = defineKernel('attention_direct', attentionDirectText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize]);
+export const attentionDirect: Kernel = defineKernel(
+  'attention_direct',
+  attentionDirectText,
+  'attention',
+  ['uniform size', 'read qkv', 'write out'],
+  [forwardSize],
+);
 
-export const attentionLanes: Kernel = defineKernel('attention_lanes', attentionLanesText, 'attention', ['uniform size', 'read qkv', 'write out'], [forwardSize], { subgroups: true });
+export const attentionLanes: Kernel = defineKernel(
+  'attention_lanes',
+  attentionLanesText,
+  'attention',
+  ['uniform size', 'read qkv', 'write out'],
+  [forwardSize],
+  { subgroups: true },
+);
 
 /** The four forms of a linear layer, in all ways of computing it. */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
 
-function linearKernels(name: string, text: string, { helpers = [], ...options }: { helpers?: readonly string[]; subgroups?: boolean } = {}): Readonly<Record<LinearForm, Kernel>> {
+function linearKernels(
+  name: string,
+  text: string,
+  { helpers = [], ...options }: { helpers?: readonly string[]; subgroups?: boolean } = {},
+): Readonly<Record<LinearForm, Kernel>> {
   const plain = ['uniform size', 'read x', 'read weight', 'read bias', 'write out'] as const;
-  const scaled = ['uniform size', 'read x', 'read weight', 'read bias', 'read gamma', 'read residual', 'write out_scaled'] as const;
+  const scaled = [
+    'uniform size',
+    'read x',
+    'read weight',
+    'read bias',
+    'read gamma',
+    'read residual',
+    'write out_scaled',
+  ] as const;
   const shared = [forwardSize, activation, ...helpers];
   return {
     linear: defineKernel(name, text, 'linear', plain, shared, options),
@@ -82,16 +116,29 @@ function linearKernels(name: string, text: string, { helpers = [], ...options }:
 }
 
 /** Tiles in workgroup memory: for GPUs. */
-export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, { helpers: [linearLoad, linearStore] });
+export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, {
+  helpers: [linearLoad, linearStore],
+});
 
 /** The same for few rows. */
-export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_narrow', linearNarrowText, { helpers: [linearLoad, linearStore] });
+export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels(
+  'linear_narrow',
+  linearNarrowText,
+  { helpers: [linearLoad, linearStore] },
+);
 
 /** The same for fewer still. */
-export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_small', linearSmallText, { helpers: [linearLoad, linearStore] });
+export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels(
+  'linear_small',
+  linearSmallText,
+  { helpers: [linearLoad, linearStore] },
+);
 
 /** Straight from storage: for processors that play a GPU. */
-export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear_direct', linearDirectText);
+export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels(
+  'linear_direct',
+  linearDirectText,
+);
 
 /** Straight from storage, where every subgroup has this many lanes: they fetch for one another. */
 export const linearLanes: Readonly<Record<4 | 8, Readonly<Record<LinearForm, Kernel>>>> = {

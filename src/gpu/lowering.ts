@@ -1,7 +1,8 @@
 /**
- * Which kernel carries an operation out, with which constants, on how many workgroups. Model and adapter decide; the size of the input only among
- * alternatives that give the same bits, all of which are compiled when the model is loaded. So an image alone and the same image in a batch get the
- * same bits, and a new size compiles nothing.
+ * Which kernel carries an operation out, with which constants, on how many workgroups. Model and adapter
+ * decide; the size of the input only among alternatives that give the same bits, all of which are compiled
+ * when the model is loaded. So an image alone and the same image in a batch get the same bits, and a new size
+ * compiles nothing.
  */
 import type { Node, Operation } from '../graph/graph.js';
 import type { Gpu } from './device.js';
@@ -13,38 +14,68 @@ import { maskPatches } from './outputKernels.js';
 export interface Target {
   /** A processor plays the GPU: no workgroup memory in the heavy kernels. */
   readonly software: boolean;
-  /** Lanes of every subgroup, where `software` is set, the device has the feature `subgroups`, and there are kernels for this many. */
+  /**
+   * Lanes of every subgroup, where `software` is set, the device has the feature `subgroups`, and there are
+   * kernels for this many.
+   */
   readonly lanes?: 4 | 8 | undefined;
   readonly weights: WeightStorage;
   /** How the tiled kernels stage f16 weights. Default: f32. */
   readonly operands?: OperandType | undefined;
-  /** Lanes that this GPU wants at work at once; the wide tile of a linear layer gives way to the narrow one where it leaves it with fewer. Default: what a middling GPU wants. */
+  /**
+   * Lanes that this GPU wants at work at once; the wide tile of a linear layer gives way to the narrow one
+   * where it leaves it with fewer. Default: what a middling GPU wants.
+   */
   readonly wantedLanes?: number | undefined;
-  /** With fewer lanes than this at work, a linear layer's widest tile gives way to the wide one. Default: there is no widest one, and none is compiled. */
+  /**
+   * With fewer lanes than this at work, a linear layer's widest tile gives way to the wide one. Default:
+   * there is no widest one, and none is compiled.
+   */
   readonly wantedLanesWidest?: number | undefined;
-  /** With fewer lanes than this at work, a linear layer's narrow tile gives way to the small one. Default: there is no small one, and none is compiled. */
+  /**
+   * With fewer lanes than this at work, a linear layer's narrow tile gives way to the small one. Default:
+   * there is no small one, and none is compiled.
+   */
   readonly wantedLanesNarrow?: number | undefined;
   /** The same for attention: 32 queries a workgroup give way to 16. */
   readonly wantedLanesAttention?: number | undefined;
 }
 
-/** A target with this has every kernel that gives the same bits, and uses none but those that it had. For those who try them all. */
-export const EVERY_TILE: Readonly<Record<'wantedLanesWidest' | 'wantedLanesNarrow' | 'wantedLanesAttention', number>> = { wantedLanesWidest: Infinity, wantedLanesNarrow: 0, wantedLanesAttention: 0 };
+/**
+ * A target with this has every kernel that gives the same bits, and uses none but those that it had. For
+ * those who try them all.
+ */
+export const EVERY_TILE: Readonly<
+  Record<'wantedLanesWidest' | 'wantedLanesNarrow' | 'wantedLanesAttention', number>
+> = { wantedLanesWidest: Infinity, wantedLanesNarrow: 0, wantedLanesAttention: 0 };
 
 /** Lanes that keep a middling GPU busy: some ten multiprocessors with 512 lanes each. */
 const DEFAULT_LANES = 5120;
 
 /**
- * The same where the vendor says more. Intel's GPUs in browsers are small, and their compiler makes much more of the large tile (75 to 78 % of its inner
- * loop are multiply-adds, 62 to 71 % of the narrow one's: bench/RESULTS.md). Neither number was measured on a GPU yet; every choice gives the same bits.
+ * The same where the vendor says more. Intel's GPUs in browsers are small, and their compiler makes much more
+ * of the large tile (75 to 78 % of its inner loop are multiply-adds, 62 to 71 % of the narrow one's:
+ * bench/RESULTS.md). Neither number was measured on a GPU yet; every choice gives the same bits.
  */
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
-/** What the kernels are chosen for on an adapter, with weights stored like this, until `tuner.ts` has measured. */
-export function targetOf({ info, lanes, alternativesAgree }: Pick<Gpu, 'info' | 'lanes' | 'alternativesAgree'>, weights: WeightStorage): Target {
+/**
+ * What the kernels are chosen for on an adapter, with weights stored like this, until `tuner.ts` has
+ * measured.
+ */
+export function targetOf(
+  { info, lanes, alternativesAgree }: Pick<Gpu, 'info' | 'lanes' | 'alternativesAgree'>,
+  weights: WeightStorage,
+): Target {
   const { software, vendor } = info;
-  // None are wanted where kernels that stand for each other give different bits: the first one carries everything out.
-  return { software, lanes, weights, wantedLanes: alternativesAgree ? (LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES) : 0 };
+  // None are wanted where kernels that stand for each other give different bits: the first one carries
+  // everything out.
+  return {
+    software,
+    lanes,
+    weights,
+    wantedLanes: alternativesAgree ? (LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES) : 0,
+  };
 }
 
 /** What a forward runs on; the contents of the uniform `ForwardSize`, in its order. */
@@ -65,15 +96,24 @@ export interface Dispatch {
   readonly wantedLanes?: number | undefined;
 }
 
-/** Columns of a panel of packed weights, and what the length of its rows is padded to. `checkpoint/packing.ts` packs them. */
+/**
+ * Columns of a panel of packed weights, and what the length of its rows is padded to. `checkpoint/packing.ts`
+ * packs them.
+ */
 export const PANEL_COLUMNS = 64;
 export const PANEL_K = 32;
 
 export const paddedK = (inFeatures: number): number => Math.ceil(inFeatures / PANEL_K) * PANEL_K;
 
 /** Where the scales of int8 weights begin, in u32: behind the panels. */
-const scalesAt = (storage: WeightStorage, outFeatures: number, inFeatures: number): KernelVariant['constants'] =>
-  storage === 'int8' ? { SCALES_AT: ceilDiv(outFeatures, PANEL_COLUMNS) * (PANEL_COLUMNS / 4) * paddedK(inFeatures) } : {};
+const scalesAt = (
+  storage: WeightStorage,
+  outFeatures: number,
+  inFeatures: number,
+): KernelVariant['constants'] =>
+  storage === 'int8'
+    ? { SCALES_AT: ceilDiv(outFeatures, PANEL_COLUMNS) * (PANEL_COLUMNS / 4) * paddedK(inFeatures) }
+    : {};
 
 const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numTokens;
 const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
@@ -85,38 +125,57 @@ const MAX_WORKGROUPS = 65_535;
 /** The kernel that a node gets for an input of this size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
-  return dispatches[choose(dispatches.map((dispatch) => lanesOf(dispatch, size)), dispatches.map(({ wantedLanes }) => wantedLanes))]!;
+  return dispatches[
+    choose(
+      dispatches.map((dispatch) => lanesOf(dispatch, size)),
+      dispatches.map(({ wantedLanes }) => wantedLanes),
+    )
+  ]!;
 }
 
-/** Which of several alternatives: the first that keeps as many lanes at work as are wanted of it, or the last. */
+/**
+ * Which of several alternatives: the first that keeps as many lanes at work as are wanted of it, or the last.
+ */
 export function choose(lanes: readonly number[], wanted: readonly (number | undefined)[]): number {
   const found = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));
   return found < 0 ? lanes.length - 1 : found;
 }
 
 /** How many lanes one of several alternatives keeps at work. */
-export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize): number => lanes * workgroups(size).reduce((product, count) => product * count);
+export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize): number =>
+  lanes * workgroups(size).reduce((product, count) => product * count);
 
 /**
- * The kernels that may carry a node out, the most economical one first: each does less for a lane, or for a workgroup, than the one before, so that more of them share
- * the work. All give the same bits. Their bindings are the uniform size, the node's inputs in their order, and its output.
+ * The kernels that may carry a node out, the most economical one first: each does less for a lane, or for a
+ * workgroup, than the one before, so that more of them share the work. All give the same bits. Their bindings
+ * are the uniform size, the node's inputs in their order, and its output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   if (target.software) return [only(node, target)];
   if (isLinear(node)) return tiledLinear(node, target);
-  return node.operation.kind === 'attention' ? tiledAttention(node, node.operation.numHeads, target) : [only(node, target)];
+  return node.operation.kind === 'attention'
+    ? tiledAttention(node, node.operation.numHeads, target)
+    : [only(node, target)];
 }
 
 /** What has one kernel on this target. */
 function only(node: Node, target: Target): Dispatch {
   const { operation, output } = node;
   const columns = output.shape[1]!;
-  const plain = (kernel: Kernel, constants: KernelVariant['constants']): KernelVariant => ({ kernel, constants });
+  const plain = (kernel: Kernel, constants: KernelVariant['constants']): KernelVariant => ({
+    kernel,
+    constants,
+  });
   switch (operation.kind) {
     case 'patchEmbed': {
       const { patchSize } = operation;
       const inFeatures = 3 * patchSize * patchSize;
-      const constants = { EMBED_DIM: columns, PATCH_SIZE: patchSize, IN_PADDED: paddedK(inFeatures), ...scalesAt(target.weights, columns, inFeatures) };
+      const constants = {
+        EMBED_DIM: columns,
+        PATCH_SIZE: patchSize,
+        IN_PADDED: paddedK(inFeatures),
+        ...scalesAt(target.weights, columns, inFeatures),
+      };
       return {
         variant: { kernel: kernels.patchEmbed, constants, weights: target.weights },
         workgroups: (size) => [ceilDiv(columns, 64), ceilDiv(patchRows(size), 16), 1],
@@ -137,7 +196,10 @@ function only(node: Node, target: Target): Dispatch {
     }
     case 'layerNorm':
       return {
-        variant: plain(target.software ? kernels.layerNormDirect : kernels.layerNorm, { EMBED_DIM: columns, EPS: `f32(${operation.eps})` }),
+        variant: plain(target.software ? kernels.layerNormDirect : kernels.layerNorm, {
+          EMBED_DIM: columns,
+          EPS: `f32(${operation.eps})`,
+        }),
         workgroups: (size) => {
           const count = ceilDiv(tokenRows(size), target.software ? 4 : 1);
           const lines = ceilDiv(count, MAX_WORKGROUPS);
@@ -152,24 +214,40 @@ function only(node: Node, target: Target): Dispatch {
           workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 2 * lanes), operation.numHeads, batch],
         };
       }
-      return { variant: plain(kernels.attentionDirect, { EMBED_DIM: columns }), workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch] };
+      return {
+        variant: plain(kernels.attentionDirect, { EMBED_DIM: columns }),
+        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch],
+      };
     case 'linear':
     case 'linearGelu':
     case 'linearSwiglu':
     case 'linearScaleResidual': {
       const form = linearForms[operation.kind];
       if (target.lanes) {
-        // Lanes own one group of 4 columns at 8 rows, or two at 16 (of SwiGLU: one of the gate and one of up, in both).
+        // Lanes own one group of 4 columns at 8 rows, or two at 16 (of SwiGLU: one of the gate and one of up,
+        // in both).
         const [rows, groups] = target.lanes === 8 ? [8, 1] : [16, form === 'linear_swiglu' ? 1 : 2];
         const { lanes } = target;
         return {
-          variant: { kernel: kernels.linearLanes[lanes][form], constants: linearConstants(node, target), weights: target.weights },
+          variant: {
+            kernel: kernels.linearLanes[lanes][form],
+            constants: linearConstants(node, target),
+            weights: target.weights,
+          },
           workgroups: (size) => [ceilDiv(columns, 4 * groups * lanes), ceilDiv(tokenRows(size), rows), 1],
         };
       }
       return {
-        variant: { kernel: kernels.linearDirect[form], constants: linearConstants(node, target), weights: target.weights },
-        workgroups: (size) => [ceilDiv(columns, form === 'linear_swiglu' ? 64 : 128), ceilDiv(tokenRows(size), 8), 1],
+        variant: {
+          kernel: kernels.linearDirect[form],
+          constants: linearConstants(node, target),
+          weights: target.weights,
+        },
+        workgroups: (size) => [
+          ceilDiv(columns, form === 'linear_swiglu' ? 64 : 128),
+          ceilDiv(tokenRows(size), 8),
+          1,
+        ],
       };
     }
   }
@@ -178,7 +256,13 @@ function only(node: Node, target: Target): Dispatch {
 function tiledLinear(node: LinearNode, target: Target): readonly [Dispatch, ...Dispatch[]] {
   const form = linearForms[node.operation.kind];
   const columns = node.output.shape[1]! * (form === 'linear_swiglu' ? 2 : 1);
-  const dispatch = (family: typeof kernels.linear, tileRows: number, tileColumns: number, wantedLanes?: number, more: KernelVariant['constants'] = {}): Dispatch => ({
+  const dispatch = (
+    family: typeof kernels.linear,
+    tileRows: number,
+    tileColumns: number,
+    wantedLanes?: number,
+    more: KernelVariant['constants'] = {},
+  ): Dispatch => ({
     variant: {
       kernel: family[form],
       constants: { ...linearConstants(node, target), ...more },
@@ -190,12 +274,23 @@ function tiledLinear(node: LinearNode, target: Target): readonly [Dispatch, ...D
   });
   const { wantedLanes = DEFAULT_LANES, wantedLanesWidest, wantedLanesNarrow } = target;
   const wide = dispatch(kernels.linear, 64, 64, wantedLanes, { LANES_X: 8 });
-  const smaller = [dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow), ...(wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)])];
+  const smaller = [
+    dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow),
+    ...(wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)]),
+  ];
   if (wantedLanesWidest === undefined) return [wide, ...smaller];
-  return [{ ...dispatch(kernels.linear, 64, 128, wantedLanesWidest, { LANES_X: 16 }), lanes: 128 }, wide, ...smaller];
+  return [
+    { ...dispatch(kernels.linear, 64, 128, wantedLanesWidest, { LANES_X: 16 }), lanes: 128 },
+    wide,
+    ...smaller,
+  ];
 }
 
-function tiledAttention({ output }: Node, numHeads: number, { wantedLanesAttention }: Target): readonly [Dispatch, ...Dispatch[]] {
+function tiledAttention(
+  { output }: Node,
+  numHeads: number,
+  { wantedLanesAttention }: Target,
+): readonly [Dispatch, ...Dispatch[]] {
   const dispatch = (groups: number, wantedLanes?: number): Dispatch => ({
     variant: { kernel: kernels.attention, constants: { EMBED_DIM: output.shape[1]!, QUERY_GROUPS: groups } },
     workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 4 * groups), numHeads, batch],
@@ -207,7 +302,12 @@ function tiledAttention({ output }: Node, numHeads: number, { wantedLanesAttenti
 
 function linearConstants({ inputs }: Node, { weights }: Target): KernelVariant['constants'] {
   const [outFeatures, inFeatures] = inputs[1]!.shape as [number, number];
-  return { IN_FEATURES: inFeatures, OUT_FEATURES: outFeatures, IN_PADDED: paddedK(inFeatures), ...scalesAt(weights, outFeatures, inFeatures) };
+  return {
+    IN_FEATURES: inFeatures,
+    OUT_FEATURES: outFeatures,
+    IN_PADDED: paddedK(inFeatures),
+    ...scalesAt(weights, outFeatures, inFeatures),
+  };
 }
 
 type LinearKind = Extract<Operation['kind'], `linear${string}`>;

@@ -21,13 +21,24 @@ export class GpuMemory {
     return this.#live.size;
   }
 
-  /** A buffer for shaders to read and write; it can be filled and copied from. `bytes` is rounded up to 4, and is at least 4. */
+  /**
+   * A buffer for shaders to read and write; it can be filled and copied from. `bytes` is rounded up to 4, and
+   * is at least 4.
+   */
   storage(label: string, bytes: number): GPUBuffer {
-    return this.#create(label, bytes, BufferUsage.STORAGE | BufferUsage.COPY_DST | BufferUsage.COPY_SRC, this.#device.limits.maxStorageBufferBindingSize);
+    return this.#create(
+      label,
+      bytes,
+      BufferUsage.STORAGE | BufferUsage.COPY_DST | BufferUsage.COPY_SRC,
+      this.#device.limits.maxStorageBufferBindingSize,
+    );
   }
 
   /** A storage buffer that holds `data`. */
-  storageOf(label: string, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>): GPUBuffer {
+  storageOf(
+    label: string,
+    data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>,
+  ): GPUBuffer {
     const buffer = this.storage(label, data.byteLength);
     this.#device.queue.writeBuffer(buffer, 0, data);
     return buffer;
@@ -37,14 +48,24 @@ export class GpuMemory {
   uniformOf(label: string, words: readonly number[]): GPUBuffer {
     const data = new Uint32Array(Math.ceil(words.length / 4) * 4);
     data.set(words);
-    const buffer = this.#create(label, data.byteLength, BufferUsage.UNIFORM | BufferUsage.COPY_DST, this.#device.limits.maxUniformBufferBindingSize);
+    const buffer = this.#create(
+      label,
+      data.byteLength,
+      BufferUsage.UNIFORM | BufferUsage.COPY_DST,
+      this.#device.limits.maxUniformBufferBindingSize,
+    );
     this.#device.queue.writeBuffer(buffer, 0, data);
     return buffer;
   }
 
   /** A buffer that the results of queries are written to, to be read back. */
   queries(label: string, bytes: number): GPUBuffer {
-    return this.#create(label, bytes, BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC, this.#device.limits.maxBufferSize);
+    return this.#create(
+      label,
+      bytes,
+      BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
+      this.#device.limits.maxBufferSize,
+    );
   }
 
   destroy(buffer: GPUBuffer): void {
@@ -60,7 +81,12 @@ export class GpuMemory {
    * @throws whatever `mapAsync` rejects with; the caller asks `Gpu.check()` for the reason.
    */
   async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
-    const staging = this.#create(`${buffer.label} (read back)`, bytes, BufferUsage.MAP_READ | BufferUsage.COPY_DST, this.#device.limits.maxBufferSize);
+    const staging = this.#create(
+      `${buffer.label} (read back)`,
+      bytes,
+      BufferUsage.MAP_READ | BufferUsage.COPY_DST,
+      this.#device.limits.maxBufferSize,
+    );
     try {
       const encoder = this.#device.createCommandEncoder({ label: 'read back' });
       encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
@@ -76,7 +102,10 @@ export class GpuMemory {
     const size = Math.max(4, Math.ceil(bytes / 4) * 4);
     const most = Math.min(limit, this.#device.limits.maxBufferSize);
     if (size > most) {
-      throw new DeviceError('DEVICE_LIMIT', `${label}: needs a buffer of ${size} bytes, and this device allows ${most}. Use a smaller image, batch or model.`);
+      throw new DeviceError(
+        'DEVICE_LIMIT',
+        `${label}: needs a buffer of ${size} bytes, and this device allows ${most}. Use a smaller image, batch or model.`,
+      );
     }
     const buffer = this.#device.createBuffer({ label, size, usage });
     this.#live.set(buffer, size);

@@ -12,6 +12,15 @@ export const maskPatches: Kernel = defineKernel(
   [forwardSize],
 );
 
-export const attentionRows: Kernel = defineKernel('attention_rows', attentionRowsText, 'attention_rows', ['uniform size', 'read qkv', 'write rows']);
+export const attentionRows: Kernel = defineKernel('attention_rows', attentionRowsText, 'attention_rows', [
+  'uniform size',
+  'read qkv',
+  'write rows',
+]);
 
-export const attentionRowsMean: Kernel = defineKernel('attention_rows', attentionRowsText, 'attention_rows_mean', ['uniform size', 'read head_rows', 'write mean']);
+export const attentionRowsMean: Kernel = defineKernel(
+  'attention_rows',
+  attentionRowsText,
+  'attention_rows_mean',
+  ['uniform size', 'read head_rows', 'write mean'],
+);

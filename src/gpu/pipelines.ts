@@ -1,4 +1,7 @@
-/** Compiles kernels, each variant once, and turns what a compiler says into an error that names the kernel, the line and the adapter. */
+/**
+ * Compiles kernels, each variant once, and turns what a compiler says into an error that names the kernel,
+ * the line and the adapter.
+ */
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
 import { assemble, kernelName, type Access, type Kernel, type KernelVariant } from './kernel.js';
@@ -24,9 +27,13 @@ export class PipelineCache {
   readonly #compiled = new Map<string, Promise<CompiledKernel>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
 
-  constructor(device: GPUDevice, info: { readonly vendor: string; readonly architecture: string; readonly description: string }) {
+  constructor(
+    device: GPUDevice,
+    info: { readonly vendor: string; readonly architecture: string; readonly description: string },
+  ) {
     this.#device = device;
-    this.adapter = [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
+    this.adapter =
+      [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
   }
 
   /** Number of pipelines that were compiled: a new image size must not raise it. */
@@ -34,7 +41,10 @@ export class PipelineCache {
     return this.#compiled.size;
   }
 
-  /** The pipeline of a variant, compiled at the first call. A failure is not remembered, so that it may be tried again. */
+  /**
+   * The pipeline of a variant, compiled at the first call. A failure is not remembered, so that it may be
+   * tried again.
+   */
   compile(variant: KernelVariant): Promise<CompiledKernel> {
     const code = assemble(variant, weightHelpers);
     const key = `${variant.kernel.entryPoint}\n${code}`;
@@ -51,16 +61,24 @@ export class PipelineCache {
   bind({ variant, layout }: CompiledKernel, resources: readonly GPUBindingResource[]): GPUBindGroup {
     const { kernel } = variant;
     if (resources.length !== kernel.bindings.length) {
-      throw new DeviceError('KERNEL_COMPILE', `${kernel.name}: expected ${kernel.bindings.length} resources (${kernel.bindings.map((b) => b.name).join(', ')}), found ${resources.length}.`);
+      throw new DeviceError(
+        'KERNEL_COMPILE',
+        `${kernel.name}: expected ${kernel.bindings.length} resources (${kernel.bindings.map((b) => b.name).join(', ')}), found ${resources.length}.`,
+      );
     }
-    return this.#device.createBindGroup({ label: kernel.name, layout, entries: resources.map((resource, binding) => ({ binding, resource })) });
+    return this.#device.createBindGroup({
+      label: kernel.name,
+      layout,
+      entries: resources.map((resource, binding) => ({ binding, resource })),
+    });
   }
 
   async #compile(variant: KernelVariant, code: string): Promise<CompiledKernel> {
     const { kernel } = variant;
     const label = kernelName(kernel);
     const layout = this.#layoutOf(kernel);
-    // What the compiler says is told below, with its lines; the scope keeps it from being reported a second time.
+    // What the compiler says is told below, with its lines; the scope keeps it from being reported a second
+    // time.
     this.#device.pushErrorScope('validation');
     const module = this.#device.createShaderModule({ label, code });
     void this.#device.popErrorScope().catch(() => null);
@@ -76,9 +94,16 @@ export class PipelineCache {
       const lines = code.split('\n');
       const details = messages
         .filter(({ type }) => type === 'error')
-        .map(({ lineNum, linePos, message }) => `  line ${lineNum - 1}:${linePos} of ${kernel.name}.wgsl: ${message}\n    ${lines[lineNum - 1] ?? ''}`);
+        .map(
+          ({ lineNum, linePos, message }) =>
+            `  line ${lineNum - 1}:${linePos} of ${kernel.name}.wgsl: ${message}\n    ${lines[lineNum - 1] ?? ''}`,
+        );
       const why = details.length > 0 ? details.join('\n') : `  ${String(cause)}`;
-      throw new DeviceError('KERNEL_COMPILE', `Kernel ${label} was refused on ${this.adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`, { cause });
+      throw new DeviceError(
+        'KERNEL_COMPILE',
+        `Kernel ${label} was refused on ${this.adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`,
+        { cause },
+      );
     }
   }
 
@@ -87,7 +112,11 @@ export class PipelineCache {
     const key = kernel.bindings.map(({ access }) => access).join();
     let layout = this.#layouts.get(key);
     if (!layout) {
-      const entries = kernel.bindings.map(({ access }, binding) => ({ binding, visibility: SHADER_STAGE_COMPUTE, ...bindingLayouts[access] }));
+      const entries = kernel.bindings.map(({ access }, binding) => ({
+        binding,
+        visibility: SHADER_STAGE_COMPUTE,
+        ...bindingLayouts[access],
+      }));
       layout = this.#device.createBindGroupLayout({ label: key, entries });
       this.#layouts.set(key, layout);
     }

@@ -1,6 +1,6 @@
 /**
- * Where a forward's time goes: every dispatch timed on its own, in order, with the buffers and the contents that it has in the forward, and
- * compared with what the adapter does at best.
+ * Where a forward's time goes: every dispatch timed on its own, in order, with the buffers and the contents
+ * that it has in the forward, and compared with what the adapter does at best.
  */
 import { measureCeilings, type Ceilings } from './ceilings.js';
 import type { AdapterDescription, Gpu } from './device.js';
@@ -20,7 +20,10 @@ export interface Throughput {
   readonly gflopsPerSecond: number;
   /** bytes / ms, in 10⁹ a second. */
   readonly gigabytesPerSecond: number;
-  /** The time that the measured ceilings allow, of the time taken: 1 is as fast as this adapter can. Caches may make it more where little is computed. */
+  /**
+   * The time that the measured ceilings allow, of the time taken: 1 is as fast as this adapter can. Caches
+   * may make it more where little is computed.
+   */
   readonly share: number;
 }
 
@@ -46,7 +49,10 @@ export class Profile {
   readonly adapter: AdapterDescription;
   /** Images, and rows and columns of patches. */
   readonly size: { readonly batch: number; readonly rows: number; readonly cols: number };
-  /** `submits`: the device was made without `timestamp-query`, so one dispatch of each kind was timed by the clock of the page. */
+  /**
+   * `submits`: the device was made without `timestamp-query`, so one dispatch of each kind was timed by the
+   * clock of the page.
+   */
   readonly timer: Timer;
   readonly ceilings: Ceilings;
   readonly dispatches: readonly DispatchProfile[];
@@ -54,10 +60,20 @@ export class Profile {
   readonly kernels: readonly KernelProfile[];
   /** Sum of the dispatches. */
   readonly total: Throughput;
-  /** The forward in one piece, milliseconds on the GPU. Less than the sum where dispatches overlap or find their inputs in a cache. */
+  /**
+   * The forward in one piece, milliseconds on the GPU. Less than the sum where dispatches overlap or find
+   * their inputs in a cache.
+   */
   readonly forwardMs: number;
 
-  constructor(adapter: AdapterDescription, size: Profile['size'], timer: Timer, ceilings: Ceilings, dispatches: readonly DispatchProfile[], forwardMs: number) {
+  constructor(
+    adapter: AdapterDescription,
+    size: Profile['size'],
+    timer: Timer,
+    ceilings: Ceilings,
+    dispatches: readonly DispatchProfile[],
+    forwardMs: number,
+  ) {
     this.adapter = adapter;
     this.size = size;
     this.timer = timer;
@@ -71,7 +87,11 @@ export class Profile {
   /** A table in Markdown, one line a kernel. */
   toString(): string {
     const { ceilings, kernels, total, timer, forwardMs } = this;
-    const line = (name: string, count: number, { ms, gflopsPerSecond, gigabytesPerSecond, share }: Throughput): string =>
+    const line = (
+      name: string,
+      count: number,
+      { ms, gflopsPerSecond, gigabytesPerSecond, share }: Throughput,
+    ): string =>
       `| ${[name, count, ms.toFixed(3), percent(ms / total.ms), gflopsPerSecond.toFixed(1), gigabytesPerSecond.toFixed(1), percent(share)].join(' | ')} |`;
     return [
       '| kernel | dispatches | ms | of the forward | GFLOP/s | GB/s | of the ceiling |',
@@ -86,11 +106,17 @@ export class Profile {
 }
 
 /**
- * Times every dispatch of a program whose inputs are filled. Each becomes an entry of the performance timeline too (`performance.measure`,
- * named `DINOv2 blocks.0.attn.qkv`), laid end to end from the moment of the call.
+ * Times every dispatch of a program whose inputs are filled. Each becomes an entry of the performance
+ * timeline too (`performance.measure`, named `DINOv2 blocks.0.attn.qkv`), laid end to end from the moment of
+ * the call.
  * @throws DeviceError; the signal's reason
  */
-export async function profileProgram(gpu: Gpu, program: Program, size: Profile['size'], signal?: AbortSignal): Promise<Profile> {
+export async function profileProgram(
+  gpu: Gpu,
+  program: Program,
+  size: Profile['size'],
+  signal?: AbortSignal,
+): Promise<Profile> {
   const startMs = performance.now();
   const ceilings = await measureCeilings(gpu, signal);
   const { steps } = program;
@@ -98,16 +124,30 @@ export async function profileProgram(gpu: Gpu, program: Program, size: Profile['
     seconds: steps.slice(begin, end).reduce((sum, { flops }) => sum + flops, 0) / gpu.flopsPerSecond,
     encode: (pass) => program.encode(pass, begin, end),
   });
-  // Once through, so that every activation holds what it does in a forward; in pieces that keep a screen alive, as a forward runs.
-  const pieces = splitByWork(steps, gpu.flopsPerSecond * (SUBMIT_MS / 1000)).map(({ begin, end }) => work(begin, end));
+  // Once through, so that every activation holds what it does in a forward; in pieces that keep a screen
+  // alive, as a forward runs.
+  const pieces = splitByWork(steps, gpu.flopsPerSecond * (SUBMIT_MS / 1000)).map(({ begin, end }) =>
+    work(begin, end),
+  );
   const forward = await time(gpu, pieces, signal);
-  const timed = gpu.device.features.has('timestamp-query') ? steps.map((_, i) => i) : [...firstOfEachKind(steps).values()];
-  const { seconds, timer } = await time(gpu, timed.map((i) => work(i, i + 1)), signal);
+  const timed = gpu.device.features.has('timestamp-query')
+    ? steps.map((_, i) => i)
+    : [...firstOfEachKind(steps).values()];
+  const { seconds, timer } = await time(
+    gpu,
+    timed.map((i) => work(i, i + 1)),
+    signal,
+  );
   const secondsOfKind = new Map(timed.map((step, i) => [kindOf(steps[step]!), seconds[i]!]));
   const dispatches = steps.map((step, i): DispatchProfile => {
     const { node, kernel, workgroups, flops, bytes } = step;
     const ms = 1000 * (timed.length === steps.length ? seconds[i]! : secondsOfKind.get(kindOf(step))!);
-    return { label: node.label, kernel: kernelName(kernel.variant.kernel), workgroups, ...throughput(ms, flops, bytes, ceilings) };
+    return {
+      label: node.label,
+      kernel: kernelName(kernel.variant.kernel),
+      workgroups,
+      ...throughput(ms, flops, bytes, ceilings),
+    };
   });
   addToTimeline(dispatches, startMs);
   const forwardMs = 1000 * forward.seconds.reduce((sum, each) => sum + each, 0);
@@ -115,7 +155,8 @@ export async function profileProgram(gpu: Gpu, program: Program, size: Profile['
 }
 
 /** Dispatches of a kind take the same time: one kernel, one shape. */
-const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string => JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
+const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string =>
+  JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
 
 function firstOfEachKind(steps: readonly ProgramStep[]): Map<string, number> {
   const first = new Map<string, number>();
@@ -125,7 +166,12 @@ function firstOfEachKind(steps: readonly ProgramStep[]): Map<string, number> {
   return first;
 }
 
-function throughput(ms: number, flops: number, bytes: number, { flopsPerSecond, bytesPerSecond }: Ceilings): Throughput {
+function throughput(
+  ms: number,
+  flops: number,
+  bytes: number,
+  { flopsPerSecond, bytesPerSecond }: Ceilings,
+): Throughput {
   const share = (1000 * Math.max(flops / flopsPerSecond, bytes / bytesPerSecond)) / ms;
   return { ms, flops, bytes, gflopsPerSecond: flops / ms / 1e6, gigabytesPerSecond: bytes / ms / 1e6, share };
 }
@@ -134,7 +180,15 @@ function throughput(ms: number, flops: number, bytes: number, { flopsPerSecond, 
 function together(parts: readonly Throughput[], ceilings: Ceilings): Throughput {
   const sum = (of: (part: Throughput) => number): number => parts.reduce((all, part) => all + of(part), 0);
   const ms = sum((part) => part.ms);
-  return { ...throughput(ms, sum((part) => part.flops), sum((part) => part.bytes), ceilings), share: sum((part) => part.share * part.ms) / ms };
+  return {
+    ...throughput(
+      ms,
+      sum((part) => part.flops),
+      sum((part) => part.bytes),
+      ceilings,
+    ),
+    share: sum((part) => part.share * part.ms) / ms,
+  };
 }
 
 function byKernel(dispatches: readonly DispatchProfile[], ceilings: Ceilings): KernelProfile[] {
@@ -156,7 +210,11 @@ const withoutBlock = (label: string): string => label.replace(/^blocks\.\d+\./, 
 function addToTimeline(dispatches: readonly DispatchProfile[], startMs: number): void {
   let start = startMs;
   for (const { label, ms, kernel, flops, bytes } of dispatches) {
-    performance.measure(`DINOv2 ${label}`, { start, duration: ms, detail: { kernel, flops, bytes, devtools: { dataType: 'track-entry', track: 'DINOv2 kernels' } } });
+    performance.measure(`DINOv2 ${label}`, {
+      start,
+      duration: ms,
+      detail: { kernel, flops, bytes, devtools: { dataType: 'track-entry', track: 'DINOv2 kernels' } },
+    });
     start += ms;
   }
 }

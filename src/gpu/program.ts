@@ -1,6 +1,7 @@
 /**
- * A graph, ready to run at one input size: pipelines, bind groups and buffers are made once; a run only encodes and submits.
- * The programs of a model share its slots (`SlotPool`), so that a second image size costs bind groups, not memory.
+ * A graph, ready to run at one input size: pipelines, bind groups and buffers are made once; a run only
+ * encodes and submits. The programs of a model share its slots (`SlotPool`), so that a second image size
+ * costs bind groups, not memory.
  */
 import type { Graph, Node, Value } from '../graph/graph.js';
 import { elementCount } from '../graph/graph.js';
@@ -14,8 +15,8 @@ import type { CompiledKernel } from './pipelines.js';
 const F32_BYTES = 4;
 
 /**
- * The shared buffers of one model's programs: the planner's slots by number, and inputs by name. They grow to the largest program's needs;
- * whoever holds bind groups watches `generation`.
+ * The shared buffers of one model's programs: the planner's slots by number, and inputs by name. They grow to
+ * the largest program's needs; whoever holds bind groups watches `generation`.
  */
 export class SlotPool {
   readonly #gpu: Gpu;
@@ -39,7 +40,10 @@ export class SlotPool {
       await this.#gpu.allocating(() => {
         for (const [key, bytes] of wanted) {
           if ((this.#slots.get(key)?.bytes ?? -1) >= bytes) continue;
-          grown.set(key, { buffer: memory.storage(typeof key === 'number' ? `slot ${key}` : key, bytes), bytes });
+          grown.set(key, {
+            buffer: memory.storage(typeof key === 'number' ? `slot ${key}` : key, bytes),
+            bytes,
+          });
         }
       });
     } catch (error) {
@@ -85,7 +89,15 @@ export class Program {
   #groups: GPUBindGroup[] = [];
   #generation = -1;
 
-  private constructor(gpu: Gpu, graph: Graph, plan: Plan, steps: readonly ProgramStep[], pool: SlotPool, size: GPUBuffer, fixed: ReadonlyMap<Value, GPUBuffer>) {
+  private constructor(
+    gpu: Gpu,
+    graph: Graph,
+    plan: Plan,
+    steps: readonly ProgramStep[],
+    pool: SlotPool,
+    size: GPUBuffer,
+    fixed: ReadonlyMap<Value, GPUBuffer>,
+  ) {
     this.#gpu = gpu;
     this.#graph = graph;
     this.plan = plan;
@@ -95,24 +107,45 @@ export class Program {
     this.#fixed = fixed;
   }
 
-  /** Compiles the kernels that a graph needs. None of them depends on the size of the input: any graph of the model will do. */
+  /**
+   * Compiles the kernels that a graph needs. None of them depends on the size of the input: any graph of the
+   * model will do.
+   */
   static async warmUp(gpu: Gpu, graph: Graph, target: Target): Promise<void> {
-    await Promise.all(graph.nodes.flatMap((node) => alternatives(node, target).map(({ variant }) => gpu.pipelines.compile(variant))));
+    await Promise.all(
+      graph.nodes.flatMap((node) =>
+        alternatives(node, target).map(({ variant }) => gpu.pipelines.compile(variant)),
+      ),
+    );
     gpu.check();
   }
 
   /**
-   * @param fixed the caller's own buffer for an input or weight of the graph; an input that it has none for gets a slot of its name, to be
-   *   filled before every run
+   * @param fixed the caller's own buffer for an input or weight of the graph; an input that it has none for
+   *   gets a slot of its name, to be filled before every run
    */
-  static async create(gpu: Gpu, graph: Graph, target: Target, size: ForwardSize, pool: SlotPool, fixed: (value: Value) => GPUBuffer | undefined): Promise<Program> {
+  static async create(
+    gpu: Gpu,
+    graph: Graph,
+    target: Target,
+    size: ForwardSize,
+    pool: SlotPool,
+    fixed: (value: Value) => GPUBuffer | undefined,
+  ): Promise<Program> {
     const plan = planMemory(graph);
-    const bytesOf = (value: Value): number => (value.kind === 'activation' ? undefined : fixed(value))?.size ?? elementCount(value.shape) * F32_BYTES;
+    const bytesOf = (value: Value): number =>
+      (value.kind === 'activation' ? undefined : fixed(value))?.size ?? elementCount(value.shape) * F32_BYTES;
     const steps = await Promise.all(
       graph.nodes.map(async (node): Promise<ProgramStep> => {
         const { variant, workgroups } = lower(node, target, size);
         const bytes = [...node.inputs, node.output].reduce((sum, value) => sum + bytesOf(value), 0);
-        return { node, kernel: await gpu.pipelines.compile(variant), workgroups: workgroups(size), flops: flopsOf(node, size), bytes };
+        return {
+          node,
+          kernel: await gpu.pipelines.compile(variant),
+          workgroups: workgroups(size),
+          flops: flopsOf(node, size),
+          bytes,
+        };
       }),
     );
     const buffers = new Map<Value, GPUBuffer>();
@@ -126,14 +159,16 @@ export class Program {
       ...plan.slots.map(({ bytes }, index) => [index, bytes] as const),
       ...inputs.map(({ name, shape }) => [name, elementCount(shape) * F32_BYTES] as const),
     ]);
-    const sizeBuffer = await gpu.allocating(() => gpu.memory.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]));
+    const sizeBuffer = await gpu.allocating(() =>
+      gpu.memory.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]),
+    );
     return new Program(gpu, graph, plan, steps, pool, sizeBuffer, buffers);
   }
 
   /**
-   * Runs the forward and copies each of the graph's outputs into the buffer that `destination` gives for it. One encoder, one pass, one
-   * submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then several, so that the screen is still drawn meanwhile, and an
-   * abort is heeded between them.
+   * Runs the forward and copies each of the graph's outputs into the buffer that `destination` gives for it.
+   * One encoder, one pass, one submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then
+   * several, so that the screen is still drawn meanwhile, and an abort is heeded between them.
    */
   async run(destination: (output: Value) => GPUBuffer, signal?: AbortSignal): Promise<void> {
     this.#gpu.check();
@@ -148,7 +183,13 @@ export class Program {
         pass.end();
         if (index === batches.length - 1) {
           for (const output of this.#graph.outputs) {
-            encoder.copyBufferToBuffer(this.#bufferOf(output), 0, destination(output), 0, elementCount(output.shape) * F32_BYTES);
+            encoder.copyBufferToBuffer(
+              this.#bufferOf(output),
+              0,
+              destination(output),
+              0,
+              elementCount(output.shape) * F32_BYTES,
+            );
           }
         }
         device.queue.submit([encoder.finish()]);
@@ -166,7 +207,10 @@ export class Program {
     }
   }
 
-  /** Encodes the dispatches `begin` to `end` - 1. A dispatch reads nothing that it writes, so it may be encoded again: it gives the same. */
+  /**
+   * Encodes the dispatches `begin` to `end` - 1. A dispatch reads nothing that it writes, so it may be
+   * encoded again: it gives the same.
+   */
   encode(pass: GPUComputePassEncoder, begin: number, end: number): void {
     this.#bind();
     for (let i = begin; i < end; i++) {
@@ -179,9 +223,13 @@ export class Program {
 
   /** One line a dispatch, and the bytes with and without sharing. */
   describe(): string {
-    const name = (value: Value): string => `${value.name} (${value.shape.join(', ')})${value.kind === 'activation' ? ` @${this.plan.slotOf.get(value)}` : ''}`;
+    const name = (value: Value): string =>
+      `${value.name} (${value.shape.join(', ')})${value.kind === 'activation' ? ` @${this.plan.slotOf.get(value)}` : ''}`;
     const lines = this.steps.map(({ node, kernel, workgroups }) => {
-      const activations = node.inputs.filter(({ kind }) => kind !== 'weight').map(name).join(' + ');
+      const activations = node.inputs
+        .filter(({ kind }) => kind !== 'weight')
+        .map(name)
+        .join(' + ');
       return `${kernelName(kernel.variant.kernel).padEnd(36)} ${workgroups.join('×').padEnd(12)} ${activations} → ${name(node.output)}`;
     });
     const { slots, unsharedBytes, plannedBytes } = this.plan;
@@ -196,25 +244,42 @@ export class Program {
 
   #bufferOf(value: Value): GPUBuffer {
     const buffer = this.#fixed.get(value) ?? this.#pool.get(this.plan.slotOf.get(value) ?? value.name);
-    if (!buffer) throw new DINOv2Error('GRAPH_SHAPE', `${value.name}: has no buffer. This is a bug in the model's graph.`);
+    if (!buffer)
+      throw new DINOv2Error(
+        'GRAPH_SHAPE',
+        `${value.name}: has no buffer. This is a bug in the model's graph.`,
+      );
     return buffer;
   }
 
   #bind(): void {
     if (this.#generation === this.#pool.generation) return;
     this.#groups = this.steps.map(({ node, kernel }) => {
-      const buffers = [this.#size, ...node.inputs.map((value) => this.#bufferOf(value)), this.#bufferOf(node.output)];
-      return this.#gpu.pipelines.bind(kernel, buffers.map((buffer) => ({ buffer })));
+      const buffers = [
+        this.#size,
+        ...node.inputs.map((value) => this.#bufferOf(value)),
+        this.#bufferOf(node.output),
+      ];
+      return this.#gpu.pipelines.bind(
+        kernel,
+        buffers.map((buffer) => ({ buffer })),
+      );
     });
     this.#generation = this.#pool.generation;
   }
 }
 
-/** How long a submit may keep the GPU busy. Above this, pages stutter; at two seconds, Windows resets the driver. */
+/**
+ * How long a submit may keep the GPU busy. Above this, pages stutter; at two seconds, Windows resets the
+ * driver.
+ */
 export const SUBMIT_MS = 100;
 
 /** Consecutive steps in batches of at most `flops` each, or of one step where that alone is more. */
-export function splitByWork(steps: readonly { readonly flops: number }[], flops: number): { begin: number; end: number }[] {
+export function splitByWork(
+  steps: readonly { readonly flops: number }[],
+  flops: number,
+): { begin: number; end: number }[] {
   const batches: { begin: number; end: number }[] = [];
   let begin = 0;
   let sum = 0;
@@ -230,7 +295,10 @@ export function splitByWork(steps: readonly { readonly flops: number }[], flops:
   return batches;
 }
 
-/** Multiplications and additions of a node's matrix products, each counted as one. What is not a product counts nothing. */
+/**
+ * Multiplications and additions of a node's matrix products, each counted as one. What is not a product
+ * counts nothing.
+ */
 export function flopsOf({ operation, inputs, output }: Node, { numTokens }: ForwardSize): number {
   switch (operation.kind) {
     case 'attention':

@@ -8,13 +8,37 @@ import searchRows from '../../shaders/shared/search_rows.wgsl';
 import searchSize from '../../shaders/shared/search_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
-export const searchScores: Kernel = defineKernel('search_scores', scoresText, 'search_scores', ['uniform size', 'read rows', 'uniform query', 'write scores'], [searchRows]);
+export const searchScores: Kernel = defineKernel(
+  'search_scores',
+  scoresText,
+  'search_scores',
+  ['uniform size', 'read rows', 'uniform query', 'write scores'],
+  [searchRows],
+);
 
-export const searchScores4: Kernel = defineKernel('search_scores', scoresText, 'search_scores4', ['uniform size', 'read rows', 'read query4', 'write scores'], [searchRows]);
+export const searchScores4: Kernel = defineKernel(
+  'search_scores',
+  scoresText,
+  'search_scores4',
+  ['uniform size', 'read rows', 'read query4', 'write scores'],
+  [searchRows],
+);
 
-export const searchMaxima: Kernel = defineKernel('search_select', selectText, 'search_maxima', ['uniform size', 'read scores', 'read allowed', 'write maxima'], [searchSize]);
+export const searchMaxima: Kernel = defineKernel(
+  'search_select',
+  selectText,
+  'search_maxima',
+  ['uniform size', 'read scores', 'read allowed', 'write maxima'],
+  [searchSize],
+);
 
-export const searchFloor: Kernel = defineKernel('search_floor', floorText, 'search_floor', ['uniform size', 'read maxima', 'read limits', 'write floors'], [searchSize]);
+export const searchFloor: Kernel = defineKernel(
+  'search_floor',
+  floorText,
+  'search_floor',
+  ['uniform size', 'read maxima', 'read limits', 'write floors'],
+  [searchSize],
+);
 
 export const searchCollect: Kernel = defineKernel(
   'search_select',
@@ -24,7 +48,13 @@ export const searchCollect: Kernel = defineKernel(
   [searchSize],
 );
 
-export const searchPairs: Kernel = defineKernel('search_pairs', pairsText, 'search_pairs', ['uniform size', 'read rows_a', 'read rows_b', 'read labels', 'write found'], [searchRows]);
+export const searchPairs: Kernel = defineKernel(
+  'search_pairs',
+  pairsText,
+  'search_pairs',
+  ['uniform size', 'read rows_a', 'read rows_b', 'read labels', 'write found'],
+  [searchRows],
+);
 
 export const searchAssign: Kernel = defineKernel(
   'search_assign',

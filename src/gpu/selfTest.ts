@@ -1,6 +1,7 @@
 /**
- * Do the kernels compute what they should on this very adapter? Each runs three times on the inputs of `canaries.ts` and is compared with sums in
- * float64. A driver that compiles a shader and computes nonsense with it becomes an error here, instead of features that look like features.
+ * Do the kernels compute what they should on this very adapter? Each runs three times on the inputs of
+ * `canaries.ts` and is compared with sums in float64. A driver that compiles a shader and computes nonsense
+ * with it becomes an error here, instead of features that look like features.
  */
 import { DeviceError } from '../errors.js';
 import { elementCount, type Value } from '../graph/graph.js';
@@ -9,8 +10,16 @@ import type { Gpu } from './device.js';
 import { kernelName, variantKey, type WeightStorage } from './kernel.js';
 import { alternatives, type Dispatch, type Target } from './lowering.js';
 
-/** Lays a matrix (rows, columns) out as kernels read it. checkpoint/packing.ts does it; this folder does not know that one. */
-export type PackMatrix = (rows: number, columns: number, values: Float32Array, storage: WeightStorage) => Uint32Array<ArrayBuffer>;
+/**
+ * Lays a matrix (rows, columns) out as kernels read it. checkpoint/packing.ts does it; this folder does not
+ * know that one.
+ */
+export type PackMatrix = (
+  rows: number,
+  columns: number,
+  values: Float32Array,
+  storage: WeightStorage,
+) => Uint32Array<ArrayBuffer>;
 
 const REPEATS = 3;
 const F32_BYTES = 4;
@@ -19,16 +28,28 @@ const F32_BYTES = 4;
 const results = new WeakMap<Gpu, Map<string, Promise<number>>>();
 
 /**
- * Tests the kernels that a target gets, with one way to store weights, once a device; after that the first answer holds. Resolves to the milliseconds
- * that it took.
- * @param tested what was tested already, or is not wanted tested: kernels that it gets too are left out, but for one of each operation, whose bits
- *   the others must give
- * @throws DeviceError KERNEL_WRONG: which kernel, which element, what was expected and found; or KERNEL_COMPILE, DEVICE_LOST, …
+ * Tests the kernels that a target gets, with one way to store weights, once a device; after that the first
+ * answer holds. Resolves to the milliseconds that it took.
+ * @param tested what was tested already, or is not wanted tested: kernels that it gets too are left out, but
+ *   for one of each operation, whose bits the others must give
+ * @throws DeviceError KERNEL_WRONG: which kernel, which element, what was expected and found; or
+ *   KERNEL_COMPILE, DEVICE_LOST, …
  */
 export function selfTest(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target): Promise<number> {
   let known = results.get(gpu);
   if (!known) results.set(gpu, (known = new Map<string, Promise<number>>()));
-  const key = JSON.stringify([target, tested].map((of) => of && [of.weights, of.operands ?? 'f32', ...[of.wantedLanesWidest, of.wantedLanesNarrow, of.wantedLanesAttention].map((wanted) => wanted !== undefined)]));
+  const key = JSON.stringify(
+    [target, tested].map(
+      (of) =>
+        of && [
+          of.weights,
+          of.operands ?? 'f32',
+          ...[of.wantedLanesWidest, of.wantedLanesNarrow, of.wantedLanesAttention].map(
+            (wanted) => wanted !== undefined,
+          ),
+        ],
+    ),
+  );
   let result = known.get(key);
   if (!result) {
     result = run(gpu, target, pack, tested);
@@ -46,7 +67,9 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target):
   const startMs = performance.now();
   const storage = target.weights;
   const steps = canaries().flatMap((canary) => {
-    const known = new Set(tested && alternatives(canary.node, tested).map(({ variant }) => variantKey(variant)));
+    const known = new Set(
+      tested && alternatives(canary.node, tested).map(({ variant }) => variantKey(variant)),
+    );
     const isKnown = ({ variant }: Dispatch): boolean => known.has(variantKey(variant));
     const all = alternatives(canary.node, target);
     const news = all.filter((dispatch) => !isKnown(dispatch));
@@ -66,14 +89,25 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target):
   };
   try {
     const { uniforms, inputs, outputs, found } = await gpu.allocating(() => ({
-      uniforms: steps.map(({ size }) => keep(gpu.memory.uniformOf('self-test size', [size.batch, size.rows, size.cols, size.numTokens]))),
+      uniforms: steps.map(({ size }) =>
+        keep(gpu.memory.uniformOf('self-test size', [size.batch, size.rows, size.cols, size.numTokens])),
+      ),
       inputs: steps.map(({ node, inputs: values, matrix }) =>
         node.inputs.map((value, i) => {
           const rows = value.shape[0]!;
-          return keep(gpu.memory.storageOf(`self-test ${value.name}`, value === matrix ? pack(rows, values[i]!.length / rows, values[i]!, storage) : values[i]!));
+          return keep(
+            gpu.memory.storageOf(
+              `self-test ${value.name}`,
+              value === matrix ? pack(rows, values[i]!.length / rows, values[i]!, storage) : values[i]!,
+            ),
+          );
         }),
       ),
-      outputs: steps.map(({ node }) => Array.from({ length: REPEATS }, () => keep(gpu.memory.storage(`self-test ${node.label}`, bytesOf(node.output))))),
+      outputs: steps.map(({ node }) =>
+        Array.from({ length: REPEATS }, () =>
+          keep(gpu.memory.storage(`self-test ${node.label}`, bytesOf(node.output))),
+        ),
+      ),
       found: keep(gpu.memory.storage('self-test results', REPEATS * resultBytes)),
     }));
 
@@ -83,7 +117,13 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target):
       steps.forEach(({ workgroups, size }, i) => {
         const buffers = [uniforms[i]!, ...inputs[i]!, outputs[i]![repeat]!];
         pass.setPipeline(compiled[i]!.pipeline);
-        pass.setBindGroup(0, gpu.pipelines.bind(compiled[i]!, buffers.map((buffer) => ({ buffer }))));
+        pass.setBindGroup(
+          0,
+          gpu.pipelines.bind(
+            compiled[i]!,
+            buffers.map((buffer) => ({ buffer })),
+          ),
+        );
         pass.dispatchWorkgroups(...workgroups(size));
       });
     }
@@ -109,10 +149,18 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target):
         const fault = findFault(values, first, answers[i]!, node.output.shape[1]!);
         if (!fault && repeat === 1 && differs(gpu, `${storage} ${node.label}`, values)) {
           const staged = target.operands === 'f16' ? ' with weights staged as f16' : '';
-          if (tested || staged) faults.set(name, `kernel ${name}${staged}: expected the bits of the kernel that it stands for, found others`);
+          if (tested || staged)
+            faults.set(
+              name,
+              `kernel ${name}${staged}: expected the bits of the kernel that it stands for, found others`,
+            );
           else gpu.alternativesAgree = false;
         }
-        if (fault && !faults.has(name)) faults.set(name, `kernel ${name}${variant.weights ? ` with ${variant.weights} weights` : ''}, run ${repeat} of ${REPEATS}: ${fault}`);
+        if (fault && !faults.has(name))
+          faults.set(
+            name,
+            `kernel ${name}${variant.weights ? ` with ${variant.weights} weights` : ''}, run ${repeat} of ${REPEATS}: ${fault}`,
+          );
       }
     }
     if (faults.size > 0) {
@@ -144,11 +192,18 @@ function differs(gpu: Gpu, canary: string, values: Float32Array): boolean {
 }
 
 /** The first element that is not what it should be, or not what it was in the first run. */
-function findFault(found: Float32Array, first: Float32Array, { values, allowed }: Answer, columns: number): string | undefined {
+function findFault(
+  found: Float32Array,
+  first: Float32Array,
+  { values, allowed }: Answer,
+  columns: number,
+): string | undefined {
   for (let i = 0; i < values.length; i++) {
     const right = Math.abs(found[i]! - values[i]!) <= allowed[i]!; // NaN is not
     if (right && found[i] === first[i]) continue;
-    const expected = right ? `${first[i]} again` : `${values[i]!.toPrecision(7)} ± ${allowed[i]!.toExponential(0)}`;
+    const expected = right
+      ? `${first[i]} again`
+      : `${values[i]!.toPrecision(7)} ± ${allowed[i]!.toExponential(0)}`;
     return `expected ${expected} at row ${Math.floor(i / columns)}, column ${i % columns}, found ${found[i]}`;
   }
   return undefined;

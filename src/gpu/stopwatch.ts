@@ -1,13 +1,17 @@
 /**
- * Times work on the GPU. With `timestamp-query` by the GPU's own clock, at the ends of a pass; browsers coarsen it to steps of 65.5 µs, so a
- * pass repeats its work until it takes milliseconds. Without it by the clock of the page, around whole submits.
+ * Times work on the GPU. With `timestamp-query` by the GPU's own clock, at the ends of a pass; browsers
+ * coarsen it to steps of 65.5 µs, so a pass repeats its work until it takes milliseconds. Without it by the
+ * clock of the page, around whole submits.
  */
 import { DeviceError } from '../errors.js';
 import type { Gpu } from './device.js';
 
 /** What is timed. */
 export interface Work {
-  /** Encodes the work once. It is called several times in a pass, so the work must not depend on what it wrote itself. */
+  /**
+   * Encodes the work once. It is called several times in a pass, so the work must not depend on what it wrote
+   * itself.
+   */
   readonly encode: (pass: GPUComputePassEncoder) => void;
   /** A guess of its length until it is measured: submits stay short. */
   readonly seconds: number;
@@ -42,7 +46,11 @@ interface Timing {
  * Seconds of each work, in the order given.
  * @throws DeviceError; the signal's reason
  */
-export async function time(gpu: Gpu, works: readonly Work[], signal?: AbortSignal): Promise<{ readonly seconds: readonly number[]; readonly timer: Timer }> {
+export async function time(
+  gpu: Gpu,
+  works: readonly Work[],
+  signal?: AbortSignal,
+): Promise<{ readonly seconds: readonly number[]; readonly timer: Timer }> {
   if (gpu.device.features.has('timestamp-query')) {
     const seconds = await timeAll(gpu, works, passSeconds, PASS_SECONDS, signal);
     // Some drivers give zeros.
@@ -51,20 +59,44 @@ export async function time(gpu: Gpu, works: readonly Work[], signal?: AbortSigna
   return { seconds: await timeAll(gpu, works, submitSeconds, SUBMIT_SECONDS, signal), timer: 'submits' };
 }
 
-type Measure = (gpu: Gpu, timings: readonly Timing[], signal: AbortSignal | undefined) => Promise<readonly number[]>;
+type Measure = (
+  gpu: Gpu,
+  timings: readonly Timing[],
+  signal: AbortSignal | undefined,
+) => Promise<readonly number[]>;
 
 /** Raises the repeats of each work until it takes `enough` seconds, then measures. */
-async function timeAll(gpu: Gpu, works: readonly Work[], measure: Measure, enough: number, signal: AbortSignal | undefined): Promise<number[]> {
+async function timeAll(
+  gpu: Gpu,
+  works: readonly Work[],
+  measure: Measure,
+  enough: number,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   const timings = works.map((work): Timing => ({ work, repeats: 1, seconds: work.seconds, samples: [] }));
   await measure(gpu, timings, signal); // warm: clocks rise, drivers compile
-  for (let pending = timings; pending.length > 0; pending = timings.filter(({ samples }) => samples.length < SAMPLES)) {
+  for (
+    let pending = timings;
+    pending.length > 0;
+    pending = timings.filter(({ samples }) => samples.length < SAMPLES)
+  ) {
     const taken = await measure(gpu, pending, signal);
     pending.forEach((timing, i) => {
       const seconds = taken[i]!;
-      if (seconds >= enough || timing.repeats === MAX_REPEATS || (seconds === 0 && timing.repeats >= CLOCKLESS_REPEATS)) timing.samples.push(seconds / timing.repeats);
+      if (
+        seconds >= enough ||
+        timing.repeats === MAX_REPEATS ||
+        (seconds === 0 && timing.repeats >= CLOCKLESS_REPEATS)
+      )
+        timing.samples.push(seconds / timing.repeats);
       // What is long for the clock is long for whoever waits: one measurement more would tell little.
-      if (seconds >= 50 * enough && timing.samples.length === 1) timing.samples.push(timing.samples[0]!, timing.samples[0]!);
-      if (seconds < enough && timing.samples.length === 0) timing.repeats = Math.min(MAX_REPEATS, Math.ceil(timing.repeats * Math.min(16, Math.max(1.5, (1.5 * enough) / Math.max(seconds, 1e-9)))));
+      if (seconds >= 50 * enough && timing.samples.length === 1)
+        timing.samples.push(timing.samples[0]!, timing.samples[0]!);
+      if (seconds < enough && timing.samples.length === 0)
+        timing.repeats = Math.min(
+          MAX_REPEATS,
+          Math.ceil(timing.repeats * Math.min(16, Math.max(1.5, (1.5 * enough) / Math.max(seconds, 1e-9)))),
+        );
       if (seconds > 0) timing.seconds = seconds / timing.repeats;
     });
   }
@@ -72,25 +104,45 @@ async function timeAll(gpu: Gpu, works: readonly Work[], measure: Measure, enoug
 }
 
 /** By the GPU's clock: a pass for each work, as many passes in a submit as are short together. */
-async function passSeconds(gpu: Gpu, timings: readonly Timing[], signal: AbortSignal | undefined): Promise<number[]> {
+async function passSeconds(
+  gpu: Gpu,
+  timings: readonly Timing[],
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   const taken: number[] = [];
-  for (let begin = 0; begin < timings.length; begin += MAX_PASSES) taken.push(...(await passesOf(gpu, timings.slice(begin, begin + MAX_PASSES), signal)));
+  for (let begin = 0; begin < timings.length; begin += MAX_PASSES)
+    taken.push(...(await passesOf(gpu, timings.slice(begin, begin + MAX_PASSES), signal)));
   return taken;
 }
 
-async function passesOf(gpu: Gpu, timings: readonly Timing[], signal: AbortSignal | undefined): Promise<number[]> {
+async function passesOf(
+  gpu: Gpu,
+  timings: readonly Timing[],
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   const { device, memory } = gpu;
   const bytes = timings.length * 2 * BigUint64Array.BYTES_PER_ELEMENT;
-  const querySet = device.createQuerySet({ label: 'timestamps', type: 'timestamp', count: timings.length * 2 });
+  const querySet = device.createQuerySet({
+    label: 'timestamps',
+    type: 'timestamp',
+    count: timings.length * 2,
+  });
   let buffer: GPUBuffer | undefined;
   try {
     buffer = await gpu.allocating(() => memory.queries('timestamps', bytes));
-    for (let begin = 0; begin < timings.length; ) {
+    for (let begin = 0; begin < timings.length;) {
       const encoder = device.createCommandEncoder({ label: 'stopwatch' });
       let end = begin;
-      for (let seconds = 0; end < timings.length && (end === begin || seconds + total(timings[end]!) <= LONGEST_SECONDS); end++) {
+      for (
+        let seconds = 0;
+        end < timings.length && (end === begin || seconds + total(timings[end]!) <= LONGEST_SECONDS);
+        end++
+      ) {
         seconds += total(timings[end]!);
-        const pass = encoder.beginComputePass({ label: 'stopwatch', timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * end, endOfPassWriteIndex: 2 * end + 1 } });
+        const pass = encoder.beginComputePass({
+          label: 'stopwatch',
+          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * end, endOfPassWriteIndex: 2 * end + 1 },
+        });
         encodeRepeats(pass, timings[end]!);
       }
       if (end === timings.length) encoder.resolveQuerySet(querySet, 0, timings.length * 2, buffer, 0);
@@ -99,7 +151,9 @@ async function passesOf(gpu: Gpu, timings: readonly Timing[], signal: AbortSigna
     }
     const stamps = new BigUint64Array(await gpu.read(buffer, 0, bytes));
     // A difference is small enough for a double; a clock that ran backwards counts as zero.
-    return timings.map((_, i) => Math.max(0, Number(BigInt.asIntN(64, stamps[2 * i + 1]! - stamps[2 * i]!))) / 1e9);
+    return timings.map(
+      (_, i) => Math.max(0, Number(BigInt.asIntN(64, stamps[2 * i + 1]! - stamps[2 * i]!))) / 1e9,
+    );
   } finally {
     querySet.destroy();
     if (buffer) memory.destroy(buffer);
@@ -107,7 +161,11 @@ async function passesOf(gpu: Gpu, timings: readonly Timing[], signal: AbortSigna
 }
 
 /** By the page's clock: a submit for each work, less what an empty one takes. */
-async function submitSeconds(gpu: Gpu, timings: readonly Timing[], signal: AbortSignal | undefined): Promise<number[]> {
+async function submitSeconds(
+  gpu: Gpu,
+  timings: readonly Timing[],
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   const wall = async (timing?: Timing): Promise<number> => {
     const encoder = gpu.device.createCommandEncoder({ label: 'stopwatch' });
     if (timing) encodeRepeats(encoder.beginComputePass({ label: 'stopwatch' }), timing);
@@ -128,11 +186,19 @@ function encodeRepeats(pass: GPUComputePassEncoder, { work, repeats }: Timing): 
   pass.end();
 }
 
-async function submitted(gpu: Gpu, encoder: GPUCommandEncoder, signal: AbortSignal | undefined): Promise<void> {
+async function submitted(
+  gpu: Gpu,
+  encoder: GPUCommandEncoder,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   await gpu.watching(() => gpu.device.queue.submit([encoder.finish()]));
   await gpu.device.queue.onSubmittedWorkDone().catch((cause: unknown) => {
     gpu.check();
-    throw new DeviceError('DEVICE_FAILED', `The GPU did not finish what was timed: ${String(cause)}. Load the model again.`, { cause });
+    throw new DeviceError(
+      'DEVICE_FAILED',
+      `The GPU did not finish what was timed: ${String(cause)}. Load the model again.`,
+      { cause },
+    );
   });
   gpu.check();
   signal?.throwIfAborted();

@@ -1,6 +1,7 @@
 /**
- * Of the kernels that give the same bits, which are fastest on this very adapter? Measures them at the shapes of a model. No choice changes a result. What a
- * model is loaded with has passed the self-test then (unless that was switched off); what is new here passes it before it may win.
+ * Of the kernels that give the same bits, which are fastest on this very adapter? Measures them at the shapes
+ * of a model. No choice changes a result. What a model is loaded with has passed the self-test then (unless
+ * that was switched off); what is new here passes it before it may win.
  */
 import { DeviceError } from '../errors.js';
 import { elementCount, type Node, type Value } from '../graph/graph.js';
@@ -8,7 +9,15 @@ import { canaries } from './canaries.js';
 import type { Gpu } from './device.js';
 import { assemble, kernelName, variantKey, type OperandType } from './kernel.js';
 import { weightHelpers } from './kernels.js';
-import { alternatives, choose, EVERY_TILE, lanesOf, type Dispatch, type ForwardSize, type Target } from './lowering.js';
+import {
+  alternatives,
+  choose,
+  EVERY_TILE,
+  lanesOf,
+  type Dispatch,
+  type ForwardSize,
+  type Target,
+} from './lowering.js';
 import { flopsOf } from './program.js';
 import { selfTest, type PackMatrix } from './selfTest.js';
 import { time, type Work } from './stopwatch.js';
@@ -24,14 +33,28 @@ export interface Tuning {
 
 /** A tuning that was kept; undefined where it is none, whoever wrote it. */
 export function parseTuning(kept: unknown): Tuning | undefined {
-  const { wantedLanes, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = (kept ?? {}) as Partial<Tuning>;
+  const { wantedLanes, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = (kept ??
+    {}) as Partial<Tuning>;
   const isCount = (value: unknown): boolean => typeof value === 'number' && value >= 0;
-  const known = isCount(wantedLanes) && [wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention].every((value) => value === undefined || isCount(value)) && (operands === 'f32' || operands === 'f16');
-  return known ? { wantedLanes: wantedLanes!, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } : undefined;
+  const known =
+    isCount(wantedLanes) &&
+    [wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention].every(
+      (value) => value === undefined || isCount(value),
+    ) &&
+    (operands === 'f32' || operands === 'f16');
+  return known
+    ? { wantedLanes: wantedLanes!, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention }
+    : undefined;
 }
 
 /** A target as it was before any tuning. */
-export const untuned = (target: Target): Target => ({ ...target, operands: undefined, wantedLanesWidest: undefined, wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
+export const untuned = (target: Target): Target => ({
+  ...target,
+  operands: undefined,
+  wantedLanesWidest: undefined,
+  wantedLanesNarrow: undefined,
+  wantedLanesAttention: undefined,
+});
 
 /** One kernel at one shape. */
 export interface TuningSample {
@@ -60,7 +83,8 @@ export interface TuningResult {
 }
 
 /** True where a target leaves something to choose at this node. */
-export const isTunable = (node: Node, target: Target): boolean => candidates(node, everything(target)).length > 1;
+export const isTunable = (node: Node, target: Target): boolean =>
+  candidates(node, everything(target)).length > 1;
 
 /** A target that allows all that may be measured. */
 const everything = (target: Target): Target => ({ ...target, ...EVERY_TILE, operands: staged(target) });
@@ -69,16 +93,29 @@ const everything = (target: Target): Target => ({ ...target, ...EVERY_TILE, oper
 const staged = ({ weights }: Target): OperandType => (weights === 'f16' ? 'f16' : 'f32');
 
 /** The ways to stage weights that a target allows. */
-const operandTypes = ({ operands }: Target): readonly OperandType[] => (operands === 'f16' ? ['f32', 'f16'] : ['f32']);
+const operandTypes = ({ operands }: Target): readonly OperandType[] =>
+  operands === 'f16' ? ['f32', 'f16'] : ['f32'];
 
 /**
- * What names a tuning: the adapter, and every kernel with its constants, so that none outlives a change of either.
+ * What names a tuning: the adapter, and every kernel with its constants, so that none outlives a change of
+ * either.
  */
 export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target): string {
   const { vendor, architecture, description } = gpu.info;
-  const codes = cases.flatMap(({ node }) => candidates(node, everything(target)).map(({ variant }) => variant.kernel.entryPoint + assemble(variant, weightHelpers)));
+  const codes = cases.flatMap(({ node }) =>
+    candidates(node, everything(target)).map(
+      ({ variant }) => variant.kernel.entryPoint + assemble(variant, weightHelpers),
+    ),
+  );
   const sizes = cases.map(({ size }) => [size.batch, size.numTokens]);
-  return JSON.stringify(['tuning 2', vendor, architecture, description, hash([...new Set(codes)].join('\n')), sizes]);
+  return JSON.stringify([
+    'tuning 2',
+    vendor,
+    architecture,
+    description,
+    hash([...new Set(codes)].join('\n')),
+    sizes,
+  ]);
 }
 
 /**
@@ -86,14 +123,26 @@ export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target
  * @param target as it is without a tuning
  * @throws DeviceError; the signal's reason
  */
-export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Target, pack: PackMatrix, signal?: AbortSignal): Promise<TuningResult> {
+export async function tune(
+  gpu: Gpu,
+  cases: readonly TuningCase[],
+  target: Target,
+  pack: PackMatrix,
+  signal?: AbortSignal,
+): Promise<TuningResult> {
   signal?.throwIfAborted();
-  // All that may be needed compiles at once: the trials wait for one another, and would wait for one compiler after another.
-  for (const { node } of [...canaries(), ...cases]) for (const { variant } of candidates(node, everything(target))) gpu.pipelines.compile(variant).catch(() => undefined);
+  // All that may be needed compiles at once: the trials wait for one another, and would wait for one compiler
+  // after another.
+  for (const { node } of [...canaries(), ...cases])
+    for (const { variant } of candidates(node, everything(target)))
+      gpu.pipelines.compile(variant).catch(() => undefined);
   const leftOut: string[] = [];
   let allowed = target;
   const trials: readonly [what: string, allowing: Partial<Target>][] = [
-    ...Object.entries(EVERY_TILE).map(([name, wanted]): [string, Partial<Target>] => [name, { [name]: wanted }]),
+    ...Object.entries(EVERY_TILE).map(([name, wanted]): [string, Partial<Target>] => [
+      name,
+      { [name]: wanted },
+    ]),
     ['weights staged as f16', { operands: staged(target) }],
   ];
   for (const [what, allowing] of trials) {
@@ -102,13 +151,19 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
       await selfTest(gpu, tried, pack, allowed);
       allowed = tried;
     } catch (error) {
-      if (!(error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))) throw error;
+      if (!(
+        error instanceof DeviceError &&
+        (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE')
+      ))
+        throw error;
       leftOut.push(`${what}: ${error.message}`);
     }
     signal?.throwIfAborted();
   }
 
-  const entries = cases.flatMap(({ node, size }) => candidates(node, allowed).map((dispatch) => ({ node, size, dispatch })));
+  const entries = cases.flatMap(({ node, size }) =>
+    candidates(node, allowed).map((dispatch) => ({ node, size, dispatch })),
+  );
   const kernels = await Promise.all(entries.map(({ dispatch }) => gpu.pipelines.compile(dispatch.variant)));
   const made: GPUBuffer[] = [];
   try {
@@ -118,18 +173,33 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
         made.push(buffer);
         return buffer;
       };
-      // One buffer for each place among the inputs, as large as the largest that stands there: it holds zeros, which take as long as other numbers.
+      // One buffer for each place among the inputs, as large as the largest that stands there: it holds
+      // zeros, which take as long as other numbers.
       const places = Math.max(...cases.map(({ node }) => node.inputs.length));
-      const inputs = Array.from({ length: places }, (_, place) => make(`input ${place}`, Math.max(...cases.map(({ node }) => bytesOf(node.inputs[place])))));
+      const inputs = Array.from({ length: places }, (_, place) =>
+        make(`input ${place}`, Math.max(...cases.map(({ node }) => bytesOf(node.inputs[place])))),
+      );
       const output = make('output', Math.max(...cases.map(({ node }) => bytesOf(node.output))));
-      const sizes = new Map(cases.map(({ size }) => [size, gpu.memory.uniformOf('tuning size', [size.batch, size.rows, size.cols, size.numTokens])]));
+      const sizes = new Map(
+        cases.map(({ size }) => [
+          size,
+          gpu.memory.uniformOf('tuning size', [size.batch, size.rows, size.cols, size.numTokens]),
+        ]),
+      );
       made.push(...sizes.values());
       return { inputs, output, sizes };
     });
     const works = entries.map(({ node, size, dispatch }, i): Work => {
       const kernel = kernels[i]!;
-      const bound = [buffers.sizes.get(size)!, ...buffers.inputs.slice(0, node.inputs.length), buffers.output];
-      const group = gpu.pipelines.bind(kernel, bound.map((buffer) => ({ buffer })));
+      const bound = [
+        buffers.sizes.get(size)!,
+        ...buffers.inputs.slice(0, node.inputs.length),
+        buffers.output,
+      ];
+      const group = gpu.pipelines.bind(
+        kernel,
+        bound.map((buffer) => ({ buffer })),
+      );
       const workgroups = dispatch.workgroups(size);
       return {
         seconds: flopsOf(node, size) / gpu.flopsPerSecond,
@@ -150,7 +220,14 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
       ms: 1000 * seconds[i]!,
     }));
     const msOf = ({ node, size }: TuningCase, { variant }: Dispatch): number =>
-      samples[entries.findIndex((entry) => entry.node === node && entry.size === size && variantKey(entry.dispatch.variant) === variantKey(variant))]!.ms;
+      samples[
+        entries.findIndex(
+          (entry) =>
+            entry.node === node &&
+            entry.size === size &&
+            variantKey(entry.dispatch.variant) === variantKey(variant),
+        )
+      ]!.ms;
     return { tuning: best(cases, allowed, msOf), samples, leftOut };
   } finally {
     for (const buffer of made) gpu.memory.destroy(buffer);
@@ -158,10 +235,21 @@ export async function tune(gpu: Gpu, cases: readonly TuningCase[], target: Targe
 }
 
 /** The tuning under which the cases take least together. */
-function best(cases: readonly TuningCase[], allowed: Target, msOf: (of: TuningCase, dispatch: Dispatch) => number): Tuning {
+function best(
+  cases: readonly TuningCase[],
+  allowed: Target,
+  msOf: (of: TuningCase, dispatch: Dispatch) => number,
+): Tuning {
   const isAttention = ({ node }: TuningCase): boolean => node.operation.kind === 'attention';
   const attention = bestLanes(cases.filter(isAttention), allowed, msOf);
-  const byOperands = operandTypes(allowed).map((operands) => ({ operands, ...bestLanes(cases.filter((each) => !isAttention(each)), { ...allowed, operands }, msOf) }));
+  const byOperands = operandTypes(allowed).map((operands) => ({
+    operands,
+    ...bestLanes(
+      cases.filter((each) => !isAttention(each)),
+      { ...allowed, operands },
+      msOf,
+    ),
+  }));
   const { operands, wanted, used } = byOperands.reduce((a, b) => (b.ms < a.ms ? b : a));
   const wide = allowed.wantedLanesWidest === undefined ? 0 : 1; // its place
   return {
@@ -173,11 +261,21 @@ function best(cases: readonly TuningCase[], allowed: Target, msOf: (of: TuningCa
   };
 }
 
-/** Under which numbers of wanted lanes cases with as many alternatives each take least: of those that make a difference, all are tried. And which alternatives are used then. */
-function bestLanes(cases: readonly TuningCase[], target: Target, msOf: (of: TuningCase, dispatch: Dispatch) => number): { wanted: readonly number[]; ms: number; used: ReadonlySet<number> } {
+/**
+ * Under which numbers of wanted lanes cases with as many alternatives each take least: of those that make a
+ * difference, all are tried. And which alternatives are used then.
+ */
+function bestLanes(
+  cases: readonly TuningCase[],
+  target: Target,
+  msOf: (of: TuningCase, dispatch: Dispatch) => number,
+): { wanted: readonly number[]; ms: number; used: ReadonlySet<number> } {
   const measured = cases.map((each) => {
     const dispatches = alternatives(each.node, target);
-    return { lanes: dispatches.map((dispatch) => lanesOf(dispatch, each.size)), ms: dispatches.map((dispatch) => msOf(each, dispatch)) };
+    return {
+      lanes: dispatches.map((dispatch) => lanesOf(dispatch, each.size)),
+      ms: dispatches.map((dispatch) => msOf(each, dispatch)),
+    };
   });
   const last = (measured[0]?.ms.length ?? 1) - 1;
   let tried: readonly (readonly number[])[] = [[]];
@@ -185,7 +283,9 @@ function bestLanes(cases: readonly TuningCase[], target: Target, msOf: (of: Tuni
     const counts = new Set([0, ...measured.map(({ lanes }) => lanes[place]! + 1)]);
     tried = tried.flatMap((wanted) => [...counts].map((count) => [...wanted, count]));
   }
-  const sums = tried.map((wanted) => measured.reduce((sum, { lanes, ms }) => sum + ms[choose(lanes, wanted)]!, 0));
+  const sums = tried.map((wanted) =>
+    measured.reduce((sum, { lanes, ms }) => sum + ms[choose(lanes, wanted)]!, 0),
+  );
   const ms = Math.min(...sums);
   const wanted = tried[sums.indexOf(ms)]!;
   return { wanted, ms, used: new Set(measured.map(({ lanes }) => choose(lanes, wanted))) };

@@ -1,4 +1,6 @@
-/** Where tunings are kept from one visit to the next: IndexedDB in a browser and its workers, a file in Node. */
+/**
+ * Where tunings are kept from one visit to the next: IndexedDB in a browser and its workers, a file in Node.
+ */
 import { nodeModule } from './node.js';
 
 /** What `DINOv2.tune` keeps its result in; values are plain data. */
@@ -18,7 +20,10 @@ interface NodeProcess {
 
 const nodeProcess = (globalThis as { process?: NodeProcess }).process;
 
-/** The store of this place: of the page's origin, or of the user (`$XDG_CACHE_HOME`, else `~/.cache`). Undefined where there is none. */
+/**
+ * The store of this place: of the page's origin, or of the user (`$XDG_CACHE_HOME`, else `~/.cache`).
+ * Undefined where there is none.
+ */
 export function defaultStore(): TuningStore | undefined {
   if (typeof indexedDB === 'object') return new DatabaseStore();
   return nodeProcess?.versions?.node === undefined ? undefined : new FileStore(nodeProcess);

@@ -1,4 +1,7 @@
-/** How kernels read weights: a file of its own, because every module that compiles needs it, and not all of them need the forward's kernels. */
+/**
+ * How kernels read weights: a file of its own, because every module that compiles needs it, and not all of
+ * them need the forward's kernels.
+ */
 import weightsF16 from '../../shaders/shared/weights_f16.wgsl';
 import weightsF16Packed from '../../shaders/shared/weights_f16_packed.wgsl';
 import weightsF32 from '../../shaders/shared/weights_f32.wgsl';

@@ -1,12 +1,16 @@
 /**
- * A forward as plain data: values (tensors with a name and a shape) and nodes (operations with their inputs and one output), in the
- * order in which they run. Nothing here knows a GPU; `planner.ts` gives the values memory, `gpu/program.ts` carries the nodes out.
+ * A forward as plain data: values (tensors with a name and a shape) and nodes (operations with their inputs
+ * and one output), in the order in which they run. Nothing here knows a GPU; `planner.ts` gives the values
+ * memory, `gpu/program.ts` carries the nodes out.
  */
 import { DINOv2Error } from '../errors.js';
 
 export type Shape = readonly number[];
 
-/** Where the bytes of a value come from: the caller, the checkpoint, or a node of the graph. All activations are f32. */
+/**
+ * Where the bytes of a value come from: the caller, the checkpoint, or a node of the graph. All activations
+ * are f32.
+ */
 export type ValueKind = 'input' | 'weight' | 'activation';
 
 export interface Value {
@@ -17,11 +21,20 @@ export interface Value {
 
 /** What a node computes. Shapes are written (rows, columns); `gpu/lowering.ts` says which kernels do it. */
 export type Operation =
-  /** pixels (batch, 3, H, W) → patch embeddings (batch · rows · cols, embed_dim). Inputs: pixels, weight, bias. */
+  /**
+   * pixels (batch, 3, H, W) → patch embeddings (batch · rows · cols, embed_dim). Inputs: pixels, weight,
+   * bias.
+   */
   | { readonly kind: 'patchEmbed'; readonly patchSize: number }
-  /** The mask token in place of masked patches. Inputs: patches, mask (batch · rows · cols words, 0 or not), mask_token. */
+  /**
+   * The mask token in place of masked patches. Inputs: patches, mask (batch · rows · cols words, 0 or not),
+   * mask_token.
+   */
   | { readonly kind: 'maskPatches' }
-  /** cls + registers + patches, with positions → tokens (batch · numTokens, embed_dim). Inputs: patches, cls, positions, registers?. */
+  /**
+   * cls + registers + patches, with positions → tokens (batch · numTokens, embed_dim). Inputs: patches, cls,
+   * positions, registers?.
+   */
   | { readonly kind: 'assembleTokens'; readonly numRegisterTokens: number }
   /** Normalises every row. Inputs: x, weight, bias. */
   | { readonly kind: 'layerNorm'; readonly eps: number }
@@ -69,7 +82,12 @@ export class GraphBuilder {
     const [embedDim, , patchSize] = expectRank(name, weight, 4);
     const rows = height! / patchSize!;
     const cols = width! / patchSize!;
-    expect(Number.isInteger(rows) && Number.isInteger(cols), name, `an image of whole patches of ${patchSize}`, describe(pixels));
+    expect(
+      Number.isInteger(rows) && Number.isInteger(cols),
+      name,
+      `an image of whole patches of ${patchSize}`,
+      describe(pixels),
+    );
     expectShape(name, bias, [embedDim!]);
     const operation: Operation = { kind: 'patchEmbed', patchSize: patchSize! };
     return this.#node(name, operation, [pixels, weight, bias], [batch! * rows * cols, embedDim!]);
@@ -82,7 +100,14 @@ export class GraphBuilder {
     return this.#node(name, { kind: 'maskPatches' }, [patches, mask, maskToken], patches.shape);
   }
 
-  assembleTokens(name: string, batch: number, patches: Value, cls: Value, positions: Value, registers?: Value): Value {
+  assembleTokens(
+    name: string,
+    batch: number,
+    patches: Value,
+    cls: Value,
+    positions: Value,
+    registers?: Value,
+  ): Value {
     const [patchRows, embedDim] = expectRank(name, patches, 2);
     const numRegisterTokens = registers ? registers.shape[1]! : 0;
     const numPatches = patchRows! / batch;
@@ -91,7 +116,10 @@ export class GraphBuilder {
     if (registers) expectShape(name, registers, [1, numRegisterTokens, embedDim!]);
     const inputs = registers ? [patches, cls, positions, registers] : [patches, cls, positions];
     const numTokens = 1 + numRegisterTokens + numPatches;
-    return this.#node(name, { kind: 'assembleTokens', numRegisterTokens }, inputs, [batch * numTokens, embedDim!]);
+    return this.#node(name, { kind: 'assembleTokens', numRegisterTokens }, inputs, [
+      batch * numTokens,
+      embedDim!,
+    ]);
   }
 
   layerNorm(name: string, x: Value, weight: Value, bias: Value, eps: number): Value {
@@ -115,7 +143,14 @@ export class GraphBuilder {
     return this.#node(name, { kind: 'linearSwiglu' }, [x, weight, bias], [rows!, both! / 2]);
   }
 
-  linearScaleResidual(name: string, x: Value, weight: Value, bias: Value, gamma: Value, residual: Value): Value {
+  linearScaleResidual(
+    name: string,
+    x: Value,
+    weight: Value,
+    bias: Value,
+    gamma: Value,
+    residual: Value,
+  ): Value {
     const shape = linearShape(name, x, weight, bias);
     expectShape(name, gamma, [shape[1]!]);
     expectShape(name, residual, shape);
@@ -166,5 +201,9 @@ function expectShape(where: string, value: Value, shape: Shape): void {
 }
 
 function expect(holds: boolean, where: string, expected: string, found: string): void {
-  if (!holds) throw new DINOv2Error('GRAPH_SHAPE', `${where}: expected ${expected}, found ${found}. This is a bug in the model's graph.`);
+  if (!holds)
+    throw new DINOv2Error(
+      'GRAPH_SHAPE',
+      `${where}: expected ${expected}, found ${found}. This is a bug in the model's graph.`,
+    );
 }

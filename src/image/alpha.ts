@@ -1,12 +1,13 @@
 /**
- * Colours under transparency. Python drops alpha and keeps the colours; a browser may have multiplied them with it before we see them.
- * Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says.
+ * Colours under transparency. Python drops alpha and keeps the colours; a browser may have multiplied them
+ * with it before we see them. Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says.
  */
 import { BufferUsage, MAP_READ, TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 
 /** One pixel, (200, 100, 50) with an alpha of 1 of 255. */
-const NEARLY_TRANSPARENT_PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGM4kWLECAAEtgFg+P6R2QAAAABJRU5ErkJggg==';
+const NEARLY_TRANSPARENT_PNG =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGM4kWLECAAEtgFg+P6R2QAAAABJRU5ErkJggg==';
 
 const verdicts = new WeakMap<Gpu, Promise<boolean>>();
 
@@ -23,11 +24,21 @@ export function bitmapsLoseColours(gpu: Gpu): Promise<boolean> {
 
 async function tryBitmap({ device }: Gpu): Promise<boolean> {
   const bytes = Uint8Array.from(atob(NEARLY_TRANSPARENT_PNG), (each) => each.charCodeAt(0));
-  const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/png' }), { premultiplyAlpha: 'none' });
-  const texture = device.createTexture({ size: [1, 1], format: 'rgba8unorm', usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT });
+  const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/png' }), {
+    premultiplyAlpha: 'none',
+  });
+  const texture = device.createTexture({
+    size: [1, 1],
+    format: 'rgba8unorm',
+    usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT,
+  });
   const buffer = device.createBuffer({ size: 256, usage: BufferUsage.COPY_DST | BufferUsage.MAP_READ });
   try {
-    device.queue.copyExternalImageToTexture({ source: bitmap }, { texture, premultipliedAlpha: false }, [1, 1]);
+    device.queue.copyExternalImageToTexture(
+      { source: bitmap },
+      { texture, premultipliedAlpha: false },
+      [1, 1],
+    );
     const encoder = device.createCommandEncoder();
     encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow: 256 }, [1, 1]);
     device.queue.submit([encoder.finish()]);

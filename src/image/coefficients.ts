@@ -1,9 +1,13 @@
 /**
- * The weights of Pillow's bicubic resize, bit for bit: float64 at first, in Pillow's order of operations, then whole numbers with 22 bits
- * behind the point (python-pillow/Pillow, src/libImaging/Resample.c: bicubic_filter, precompute_coeffs, normalize_coeffs_8bpc).
+ * The weights of Pillow's bicubic resize, bit for bit: float64 at first, in Pillow's order of operations,
+ * then whole numbers with 22 bits behind the point (python-pillow/Pillow, src/libImaging/Resample.c:
+ * bicubic_filter, precompute_coeffs, normalize_coeffs_8bpc).
  */
 
-/** Bits behind the point of a weight. A sum of 8-bit values times weights stays in 32 bits: test/image/coefficients.test.ts. */
+/**
+ * Bits behind the point of a weight. A sum of 8-bit values times weights stays in 32 bits:
+ * test/image/coefficients.test.ts.
+ */
 export const WEIGHT_BITS = 22;
 
 /** What each pixel of a resized line is made of. */
@@ -29,7 +33,10 @@ function cubic(x: number): number {
   return 0;
 }
 
-/** The taps of pixels [first, first + length) of a line of `sourceSize` pixels that is resized to `resizedSize`. */
+/**
+ * The taps of pixels [first, first + length) of a line of `sourceSize` pixels that is resized to
+ * `resizedSize`.
+ */
 export function resizeTaps(sourceSize: number, resizedSize: number, first: number, length: number): Taps {
   const scale = sourceSize / resizedSize;
   const filterScale = Math.max(scale, 1);

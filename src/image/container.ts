@@ -1,14 +1,17 @@
 /**
- * What a file holds beside its colours, taken out before a browser decodes it, because browsers act on it each in their own way and no option of
- * createImageBitmap keeps them all from it. Exif data: Chromium 147 turns by those of JPEG and PNG, not of WebP, and "none" has meant both. Alpha
- * that is not looked at here, but with which Firefox 153 multiplies the colours of every bitmap (WebP, a PNG's tRNS), and both browsers those of
- * a GIF.
+ * What a file holds beside its colours, taken out before a browser decodes it, because browsers act on it
+ * each in their own way and no option of createImageBitmap keeps them all from it. Exif data: Chromium 147
+ * turns by those of JPEG and PNG, not of WebP, and "none" has meant both. Alpha that is not looked at here,
+ * but with which Firefox 153 multiplies the colours of every bitmap (WebP, a PNG's tRNS), and both browsers
+ * those of a GIF.
  */
 import { orientationOf } from './orientation.js';
 
 /** A file whose pixels a browser decodes as they lie there. */
 export interface PlainFile {
-  /** Views of the bytes that were read, in which chunks of a WebP or GIF may have lost their names and flags. */
+  /**
+   * Views of the bytes that were read, in which chunks of a WebP or GIF may have lost their names and flags.
+   */
   readonly pieces: Uint8Array<ArrayBuffer>[];
   /** 1 to 8, as the Exif data of a JPEG, PNG or WebP said. 1, upright as it lies, where there were none. */
   readonly orientation: number;
@@ -16,7 +19,8 @@ export interface PlainFile {
 
 /** A file cut off anywhere is no error here: whoever decodes it will say so. */
 export function plainFile(bytes: Uint8Array<ArrayBuffer>): PlainFile {
-  const text = (at: number, length: number): string => String.fromCharCode(...bytes.subarray(at, at + length));
+  const text = (at: number, length: number): string =>
+    String.fromCharCode(...bytes.subarray(at, at + length));
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = bytes.length;
   const pieces: Uint8Array<ArrayBuffer>[] = [];
@@ -34,7 +38,7 @@ export function plainFile(bytes: Uint8Array<ArrayBuffer>): PlainFile {
 
   if (text(0, 3) === '\xff\xd8\xff') {
     // Segments stand ahead of the first scan: marker (2 bytes), length (2, itself included), content.
-    for (let at = 2; at + 10 <= size && bytes[at] === 0xff; ) {
+    for (let at = 2; at + 10 <= size && bytes[at] === 0xff;) {
       const marker = bytes[at + 1]!;
       if (marker === 0xda || marker === 0xd9) break;
       const end = marker === 0xff ? at + 1 : at + 2 + view.getUint16(at + 2);
@@ -46,7 +50,7 @@ export function plainFile(bytes: Uint8Array<ArrayBuffer>): PlainFile {
     }
   } else if (text(1, 3) === 'PNG') {
     // Chunks: length of the content (4 bytes), name (4), content, check sum (4).
-    for (let at = 8; at + 12 <= size; ) {
+    for (let at = 8; at + 12 <= size;) {
       const end = at + 12 + view.getUint32(at);
       const name = text(at + 4, 4);
       if (name === 'eXIf') readExif(at + 8, end - 4);
@@ -54,8 +58,9 @@ export function plainFile(bytes: Uint8Array<ArrayBuffer>): PlainFile {
       at = end;
     }
   } else if (text(0, 4) === 'RIFF' && text(8, 4) === 'WEBP') {
-    // Chunks: name (4 bytes), length of the content (4), content, filled up to an even length. The header holds the length of the file.
-    for (let at = 12; at + 8 <= size; ) {
+    // Chunks: name (4 bytes), length of the content (4), content, filled up to an even length. The header
+    // holds the length of the file.
+    for (let at = 12; at + 8 <= size;) {
       const length = view.getUint32(at + 4, true);
       const name = text(at, 4);
       if (name === 'EXIF') readExif(at + 8, at + 8 + length);
@@ -66,11 +71,12 @@ export function plainFile(bytes: Uint8Array<ArrayBuffer>): PlainFile {
     }
   }
   if (text(0, 3) === 'GIF') {
-    // Blocks ahead of the first picture: 0x21, a label, then parts behind their lengths (1 byte each), the last of length 0.
+    // Blocks ahead of the first picture: 0x21, a label, then parts behind their lengths (1 byte each), the
+    // last of length 0.
     const palette = bytes[10]! & 0x80 ? 6 << (bytes[10]! & 7) : 0;
     for (let at = 13 + palette; bytes[at] === 0x21; at++) {
       if (bytes[at + 1] === 0xf9) bytes[at + 3]! &= ~1; // transparency
-      for (at += 2; bytes[at]; ) at += 1 + bytes[at]!;
+      for (at += 2; bytes[at];) at += 1 + bytes[at]!;
     }
   }
   pieces.push(bytes.subarray(from));

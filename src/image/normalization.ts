@@ -1,4 +1,7 @@
-/** What the model sees in place of an 8-bit value: Python's rescale and normalize, to the last bit of a float32. */
+/**
+ * What the model sees in place of an 8-bit value: Python's rescale and normalize, to the last bit of a
+ * float32.
+ */
 
 export interface Normalization {
   /** `rescale_factor`. */
@@ -16,8 +19,9 @@ export const IMAGENET: Normalization = {
 };
 
 /**
- * The float32 of every 8-bit value: (3, 256). transformers/image_transforms.py multiplies in float64 and rounds to float32 (`rescale`), then
- * subtracts and divides in float32 (`normalize`); rounding float64's difference and quotient of float32 gives the same bits.
+ * The float32 of every 8-bit value: (3, 256). transformers/image_transforms.py multiplies in float64 and
+ * rounds to float32 (`rescale`), then subtracts and divides in float32 (`normalize`); rounding float64's
+ * difference and quotient of float32 gives the same bits.
  */
 export function levelsOf({ rescale, mean, std }: Normalization): Float32Array<ArrayBuffer> {
   const levels = new Float32Array(3 * 256);

@@ -1,12 +1,26 @@
 /**
- * Which way up: Exif's orientation, read here (container.ts) and done by the first pass of the resize (shaders/resize.wgsl). A format whose turns
- * are part of the image itself (AVIF, HEIC) is left to the browser.
+ * Which way up: Exif's orientation, read here (container.ts) and done by the first pass of the resize
+ * (shaders/resize.wgsl). A format whose turns are part of the image itself (AVIF, HEIC) is left to the
+ * browser.
  */
 
 const [FLIP_X, FLIP_Y, TRANSPOSE] = [1, 2, 4];
 
-/** By orientation (1 to 8; there is no 0): `turn` of shaders/resize.wgsl, from a pixel of the upright image to where the file has it. */
-export const TURNS: readonly number[] = [0, 0, FLIP_X, FLIP_X | FLIP_Y, FLIP_Y, TRANSPOSE, TRANSPOSE | FLIP_Y, TRANSPOSE | FLIP_X | FLIP_Y, TRANSPOSE | FLIP_X];
+/**
+ * By orientation (1 to 8; there is no 0): `turn` of shaders/resize.wgsl, from a pixel of the upright image to
+ * where the file has it.
+ */
+export const TURNS: readonly number[] = [
+  0,
+  0,
+  FLIP_X,
+  FLIP_X | FLIP_Y,
+  FLIP_Y,
+  TRANSPOSE,
+  TRANSPOSE | FLIP_Y,
+  TRANSPOSE | FLIP_X | FLIP_Y,
+  TRANSPOSE | FLIP_X,
+];
 
 /** Whether width and height change places in an image of this orientation. */
 export const liesOnItsSide = (orientation: number): boolean => orientation >= 5;

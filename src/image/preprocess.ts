@@ -1,6 +1,7 @@
 /**
- * An image → what the model sees: resized, cropped and normalised on the GPU with the same bits as Hugging Face's BitImageProcessor on
- * Pillow. In two steps, so that the caller knows sizes before it makes a buffer for a batch: `prepare` decodes and uploads, `write` computes.
+ * An image → what the model sees: resized, cropped and normalised on the GPU with the same bits as Hugging
+ * Face's BitImageProcessor on Pillow. In two steps, so that the caller knows sizes before it makes a buffer
+ * for a batch: `prepare` decodes and uploads, `write` computes.
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -62,7 +63,11 @@ export class PreparedImage {
 
   /** @throws DeviceError DISPOSED, if it was written or disposed before. */
   get texture(): GPUTexture {
-    if (this.#used) throw new DeviceError('DISPOSED', 'PreparedImage: expected one that still has its texture, found one that was written or disposed. Prepare the image again.');
+    if (this.#used)
+      throw new DeviceError(
+        'DISPOSED',
+        'PreparedImage: expected one that still has its texture, found one that was written or disposed. Prepare the image again.',
+      );
     return this.#texture;
   }
 
@@ -99,7 +104,13 @@ export class Preprocessor {
   readonly #taps = new Map<string, TapsOnGpu>();
   #disposed = false;
 
-  private constructor(gpu: Gpu, patchSize: number, first: CompiledKernel, second: CompiledKernel, levels: GPUBuffer) {
+  private constructor(
+    gpu: Gpu,
+    patchSize: number,
+    first: CompiledKernel,
+    second: CompiledKernel,
+    levels: GPUBuffer,
+  ) {
     this.#gpu = gpu;
     this.#patchSize = patchSize;
     this.#first = first;
@@ -108,8 +119,12 @@ export class Preprocessor {
   }
 
   /** Compiles the two kernels. No image size is baked into them. */
-  static async create(gpu: Gpu, { patchSize = 14, normalization = IMAGENET }: PreprocessorOptions = {}): Promise<Preprocessor> {
-    const compile = (kernel: Kernel): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: {} });
+  static async create(
+    gpu: Gpu,
+    { patchSize = 14, normalization = IMAGENET }: PreprocessorOptions = {},
+  ): Promise<Preprocessor> {
+    const compile = (kernel: Kernel): Promise<CompiledKernel> =>
+      gpu.pipelines.compile({ kernel, constants: {} });
     const [first, second] = await Promise.all([compile(resizeFirst), compile(resizeSecond)]);
     const levels = await gpu.allocating(() => gpu.memory.storageOf('pixel levels', levelsOf(normalization)));
     return new Preprocessor(gpu, patchSize, first, second, levels);
@@ -136,37 +151,78 @@ export class Preprocessor {
   }
 
   /**
-   * Writes an image's pixels, (3, height, width) in float32, into `pixels` from byte `offset` on, and frees what belongs to the image. Only
-   * submits: what is submitted later on this device finds the pixels there.
+   * Writes an image's pixels, (3, height, width) in float32, into `pixels` from byte `offset` on, and frees
+   * what belongs to the image. Only submits: what is submitted later on this device finds the pixels there.
    */
   write(image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
     this.#alive();
     const { texture, geometry, orientation, bytes } = image;
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
-      throw new ImageError('INPUT_SHAPE', `Pixels: expected ${bytes} bytes from offset ${offset}, a multiple of 4, found a buffer of ${pixels.size}. Make it (batch, 3, height, width) floats.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `Pixels: expected ${bytes} bytes from offset ${offset}, a multiple of 4, found a buffer of ${pixels.size}. Make it (batch, 3, height, width) floats.`,
+      );
     }
     const { memory, device, pipelines } = this.#gpu;
     const temporary: GPUBuffer[] = [];
     try {
       const { verticalFirst } = geometry;
-      const columns = this.#tapsFor(geometry.sourceWidth, geometry.resizedWidth, geometry.left, geometry.width);
-      const lines = this.#tapsFor(geometry.sourceHeight, geometry.resizedHeight, geometry.top, geometry.height);
+      const columns = this.#tapsFor(
+        geometry.sourceWidth,
+        geometry.resizedWidth,
+        geometry.left,
+        geometry.width,
+      );
+      const lines = this.#tapsFor(
+        geometry.sourceHeight,
+        geometry.resizedHeight,
+        geometry.top,
+        geometry.height,
+      );
       const [first, second] = verticalFirst ? [lines, columns] : [columns, lines];
       const rows = second.end - second.begin;
-      const size = memory.uniformOf('resize size', [first.length, second.length, rows, second.begin, first.count, second.count, offset / 4, Number(verticalFirst), TURNS[orientation]!]);
+      const size = memory.uniformOf('resize size', [
+        first.length,
+        second.length,
+        rows,
+        second.begin,
+        first.count,
+        second.count,
+        offset / 4,
+        Number(verticalFirst),
+        TURNS[orientation]!,
+      ]);
       temporary.push(size);
       const between = memory.storage('resize between', rows * first.length * 4);
       temporary.push(between);
 
       const encoder = device.createCommandEncoder({ label: 'pixels' });
       const pass = encoder.beginComputePass({ label: 'pixels' });
-      const dispatch = (kernel: CompiledKernel, height: number, resources: readonly GPUBindingResource[]): void => {
+      const dispatch = (
+        kernel: CompiledKernel,
+        height: number,
+        resources: readonly GPUBindingResource[],
+      ): void => {
         pass.setPipeline(kernel.pipeline);
         pass.setBindGroup(0, pipelines.bind(kernel, resources));
-        pass.dispatchWorkgroups(Math.ceil(first.length / RESIZE_WORKGROUP[0]), Math.ceil(height / RESIZE_WORKGROUP[1]));
+        pass.dispatchWorkgroups(
+          Math.ceil(first.length / RESIZE_WORKGROUP[0]),
+          Math.ceil(height / RESIZE_WORKGROUP[1]),
+        );
       };
-      dispatch(this.#first, rows, [{ buffer: size }, texture.createView(), { buffer: first.buffer }, { buffer: between }]);
-      dispatch(this.#second, second.length, [{ buffer: size }, { buffer: between }, { buffer: second.buffer }, { buffer: this.#levels }, { buffer: pixels }]);
+      dispatch(this.#first, rows, [
+        { buffer: size },
+        texture.createView(),
+        { buffer: first.buffer },
+        { buffer: between },
+      ]);
+      dispatch(this.#second, second.length, [
+        { buffer: size },
+        { buffer: between },
+        { buffer: second.buffer },
+        { buffer: this.#levels },
+        { buffer: pixels },
+      ]);
       pass.end();
       device.queue.submit([encoder.finish()]);
     } finally {
@@ -177,12 +233,16 @@ export class Preprocessor {
   }
 
   /**
-   * The pixels of several images in one buffer, (batch, 3, height, width), one image after the other: at most one image's texture is on the
-   * GPU. The caller destroys the buffer (`gpu.memory.destroy`).
+   * The pixels of several images in one buffer, (batch, 3, height, width), one image after the other: at most
+   * one image's texture is on the GPU. The caller destroys the buffer (`gpu.memory.destroy`).
    *
-   * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size ('fit' alone); what `prepare` throws
+   * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size ('fit' alone);
+   *   what `prepare` throws
    */
-  async batch(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<{ buffer: GPUBuffer; batch: number; height: number; width: number }> {
+  async batch(
+    sources: readonly ImageSource[],
+    options: PixelOptions = {},
+  ): Promise<{ buffer: GPUBuffer; batch: number; height: number; width: number }> {
     const { memory } = this.#gpu;
     let made: { buffer: GPUBuffer; batch: number; height: number; width: number } | undefined;
     try {
@@ -190,17 +250,26 @@ export class Preprocessor {
         const image = await this.prepare(source, options);
         try {
           const { width, height, bytes } = image;
-          made ??= await this.#gpu.allocating(() => ({ buffer: memory.storage('pixels', sources.length * bytes), batch: sources.length, height, width }));
+          made ??= await this.#gpu.allocating(() => ({
+            buffer: memory.storage('pixels', sources.length * bytes),
+            batch: sources.length,
+            height,
+            width,
+          }));
           if (made.height !== height || made.width !== width) {
             const found = `image 0 with ${made.width} × ${made.height} and image ${index} with ${width} × ${height}`;
-            throw new ImageError('INPUT_SHAPE', `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes a batch of each size.`);
+            throw new ImageError(
+              'INPUT_SHAPE',
+              `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes a batch of each size.`,
+            );
           }
           this.write(image, made.buffer, index * bytes);
         } finally {
           image.dispose();
         }
       }
-      if (!made) throw new ImageError('INPUT_SHAPE', 'Batch: expected at least 1 image, found 0. Hand in an image.');
+      if (!made)
+        throw new ImageError('INPUT_SHAPE', 'Batch: expected at least 1 image, found 0. Hand in an image.');
       return made;
     } catch (error) {
       if (made) memory.destroy(made.buffer);
@@ -236,7 +305,11 @@ export class Preprocessor {
   }
 
   #alive(): void {
-    if (this.#disposed) throw new DeviceError('DISPOSED', 'Preprocessor: expected one in use, found one after dispose(). Load the model again.');
+    if (this.#disposed)
+      throw new DeviceError(
+        'DISPOSED',
+        'Preprocessor: expected one in use, found one after dispose(). Load the model again.',
+      );
   }
 
   #tapsFor(sourceSize: number, resizedSize: number, first: number, length: number): TapsOnGpu {
@@ -246,7 +319,13 @@ export class Preprocessor {
       this.#taps.delete(key);
     } else {
       const { count, table, begin, end } = resizeTaps(sourceSize, resizedSize, first, length);
-      taps = { buffer: this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table), length, count, begin, end };
+      taps = {
+        buffer: this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table),
+        length,
+        count,
+        begin,
+        end,
+      };
     }
     this.#taps.set(key, taps);
     if (this.#taps.size > KEPT_TAPS) {

@@ -1,7 +1,8 @@
 /**
- * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management, no premultiplied alpha, and alpha
- * is dropped later, not blended (`Image.convert('RGB')` does the same). The browser decodes, off the main thread; PNG that browsers decode
- * otherwise than Python, and all PNG where there is no browser, are decoded here (png.ts).
+ * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management,
+ * no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the same). The
+ * browser decodes, off the main thread; PNG that browsers decode otherwise than Python, and all PNG where
+ * there is no browser, are decoded here (png.ts).
  */
 import { ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
@@ -16,16 +17,20 @@ export interface RawImage {
   readonly data: Uint8Array | Uint8ClampedArray;
   readonly width: number;
   readonly height: number;
-  /** 4: red, green, blue and an alpha that is not looked at. 3: the same without alpha. Default: what the length of `data` says. */
+  /**
+   * 4: red, green, blue and an alpha that is not looked at. 3: the same without alpha. Default: what the
+   * length of `data` says.
+   */
   readonly channels?: 3 | 4 | undefined;
 }
 
 /**
  * What an image can come from. Strings are URLs; those of other origins need CORS.
  *
- * For Python's numbers hand in the file (Blob, URL) or the <img>: they are decoded without colour management. A bitmap, canvas or frame holds
- * what the browser has made of the file; of a photograph with a colour profile that is another image (demo/photos/rocket.jpg: 130,792 of
- * 150,528 values differ, by up to 29 of 255), unless the bitmap was made with `colorSpaceConversion: 'none'`.
+ * For Python's numbers hand in the file (Blob, URL) or the <img>: they are decoded without colour management.
+ * A bitmap, canvas or frame holds what the browser has made of the file; of a photograph with a colour
+ * profile that is another image (demo/photos/rocket.jpg: 130,792 of 150,528 values differ, by up to 29 of
+ * 255), unless the bitmap was made with `colorSpaceConversion: 'none'`.
  */
 export type ImageSource =
   | ImageBitmap
@@ -41,9 +46,10 @@ export type ImageSource =
   | RawImage;
 
 /**
- * How a file is turned. `ignore`: as the pixels lie in the file, which is what an image processor makes of `PIL.Image.open`. `respect`: upright,
- * as the Exif data of a JPEG, PNG or WebP say, which is what `transformers.image_utils.load_image` gives; for photographs that people take and look
- * at. Elements, canvases and bitmaps are what they show, and AVIF is as the browser decodes it, either way.
+ * How a file is turned. `ignore`: as the pixels lie in the file, which is what an image processor makes of
+ * `PIL.Image.open`. `respect`: upright, as the Exif data of a JPEG, PNG or WebP say, which is what
+ * `transformers.image_utils.load_image` gives; for photographs that people take and look at. Elements,
+ * canvases and bitmaps are what they show, and AVIF is as the browser decodes it, either way.
  */
 export type Orientation = 'respect' | 'ignore';
 
@@ -60,22 +66,33 @@ export interface ImageTexture {
   /** Of the image as it is turned. */
   readonly width: number;
   readonly height: number;
-  /** 1 to 8: how the image lies in the texture, as Exif counts it. From 5 on, the texture's sides have changed places. */
+  /**
+   * 1 to 8: how the image lies in the texture, as Exif counts it. From 5 on, the texture's sides have changed
+   * places.
+   */
   readonly orientation: number;
 }
 
 /**
  * Puts an image on the GPU.
  *
- * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels of another origin), IMAGE_DECODE
- * (no image that can be decoded here), IMAGE_SIZE (empty, or larger than a texture of this device)
+ * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels
+ * of another origin), IMAGE_DECODE (no image that can be decoded here), IMAGE_SIZE (empty, or larger than a
+ * texture of this device)
  * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
  * @throws `signal.reason` after an abort
  */
-export async function toTexture(gpu: Gpu, source: ImageSource, { orientation = 'ignore', signal }: SourceOptions = {}): Promise<ImageTexture> {
+export async function toTexture(
+  gpu: Gpu,
+  source: ImageSource,
+  { orientation = 'ignore', signal }: SourceOptions = {},
+): Promise<ImageTexture> {
   signal?.throwIfAborted();
   if (orientation !== 'respect' && orientation !== 'ignore') {
-    throw new ImageError('INPUT_SHAPE', `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`);
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`,
+    );
   }
   const kind = kindOf(source);
   switch (kind) {
@@ -107,10 +124,13 @@ export async function toTexture(gpu: Gpu, source: ImageSource, { orientation = '
   }
 }
 
-/** The name of a thing's class. Unlike instanceof it needs no global and knows the things of other windows. */
+/**
+ * The name of a thing's class. Unlike instanceof it needs no global and knows the things of other windows.
+ */
 const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
-const nameOf = (blob: Blob): string => ('name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob');
+const nameOf = (blob: Blob): string =>
+  'name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob';
 
 /** For messages: without query and fragment, which may hold secrets, and not at any length. */
 function nameOfUrl(url: string): string {
@@ -118,7 +138,12 @@ function nameOfUrl(url: string): string {
   return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
 }
 
-async function ofUrl(gpu: Gpu, source: string | URL, orientation: Orientation, signal: AbortSignal | undefined): Promise<ImageTexture> {
+async function ofUrl(
+  gpu: Gpu,
+  source: string | URL,
+  orientation: Orientation,
+  signal: AbortSignal | undefined,
+): Promise<ImageTexture> {
   const url = String(source);
   const name = nameOfUrl(url);
   let blob: Blob;
@@ -126,75 +151,143 @@ async function ofUrl(gpu: Gpu, source: string | URL, orientation: Orientation, s
     const response = await fetch(url, { signal: signal ?? null });
     if (!response.ok) {
       await response.body?.cancel();
-      throw new ImageError('IMAGE_FETCH', `${name}: expected an image, found HTTP status ${response.status}. Check the URL.`);
+      throw new ImageError(
+        'IMAGE_FETCH',
+        `${name}: expected an image, found HTTP status ${response.status}. Check the URL.`,
+      );
     }
     blob = await response.blob();
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof ImageError) throw cause;
-    const what = 'Check the URL, the network, and that a server of another origin allows this page to read it (CORS)';
-    throw new ImageError('IMAGE_FETCH', `${name}: expected an image, found no answer that may be read (${String(cause)}). ${what}.`, { cause });
+    const what =
+      'Check the URL, the network, and that a server of another origin allows this page to read it (CORS)';
+    throw new ImageError(
+      'IMAGE_FETCH',
+      `${name}: expected an image, found no answer that may be read (${String(cause)}). ${what}.`,
+      { cause },
+    );
   }
   return ofBlob(gpu, blob, name, orientation, signal);
 }
 
-async function ofBlob(gpu: Gpu, blob: Blob, name: string, orientation: Orientation, signal: AbortSignal | undefined): Promise<ImageTexture> {
+async function ofBlob(
+  gpu: Gpu,
+  blob: Blob,
+  name: string,
+  orientation: Orientation,
+  signal: AbortSignal | undefined,
+): Promise<ImageTexture> {
   const bytes = new Uint8Array(
     await blob.arrayBuffer().catch((cause: unknown) => {
-      throw new ImageError('IMAGE_FETCH', `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`, { cause });
+      throw new ImageError(
+        'IMAGE_FETCH',
+        `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
+        { cause },
+      );
     }),
   );
   signal?.throwIfAborted();
   const { pieces, orientation: lies } = plainFile(bytes);
   const image = (await isOurs(gpu, bytes))
     ? await ofPng(gpu, bytes, name, signal)
-    : await ofDecoded(gpu, new Blob(pieces, { type: blob.type }), name, `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`, signal);
+    : await ofDecoded(
+        gpu,
+        new Blob(pieces, { type: blob.type }),
+        name,
+        `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`,
+        signal,
+      );
   if (orientation === 'ignore' || lies === 1) return image;
   const [width, height] = liesOnItsSide(lies) ? [image.height, image.width] : [image.width, image.height];
   return { texture: image.texture, width, height, orientation: lies };
 }
 
-/** Whether it is a PNG that is decoded here: where there is no browser, or one that gives other colours than Python. */
+/**
+ * Whether it is a PNG that is decoded here: where there is no browser, or one that gives other colours than
+ * Python.
+ */
 async function isOurs(gpu: Gpu, bytes: Uint8Array): Promise<boolean> {
   const kind = pngKind(bytes);
   if (!kind) return false;
-  return typeof createImageBitmap !== 'function' || kind.bitDepth === 16 || (kind.alpha && bitmapsLoseColours(gpu));
+  return (
+    typeof createImageBitmap !== 'function' || kind.bitDepth === 16 || (kind.alpha && bitmapsLoseColours(gpu))
+  );
 }
 
-async function ofPng(gpu: Gpu, bytes: Uint8Array<ArrayBuffer>, name: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
-  const { data, width, height } = await decodePng(bytes, name, gpu.device.limits.maxTextureDimension2D, signal);
+async function ofPng(
+  gpu: Gpu,
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<ImageTexture> {
+  const { data, width, height } = await decodePng(
+    bytes,
+    name,
+    gpu.device.limits.maxTextureDimension2D,
+    signal,
+  );
   signal?.throwIfAborted();
   return ofRgba(gpu, data, name, width, height);
 }
 
-async function ofElement(gpu: Gpu, element: HTMLImageElement, signal: AbortSignal | undefined): Promise<ImageTexture> {
+async function ofElement(
+  gpu: Gpu,
+  element: HTMLImageElement,
+  signal: AbortSignal | undefined,
+): Promise<ImageTexture> {
   const name = nameOfUrl(element.currentSrc || element.src) || '<img>';
   if (!element.complete || element.naturalWidth === 0) {
     await element.decode().catch((cause: unknown) => {
-      throw new ImageError('IMAGE_DECODE', `${name}: expected an <img> with an image, found one that did not load (${String(cause)}). Check its src.`, { cause });
+      throw new ImageError(
+        'IMAGE_DECODE',
+        `${name}: expected an <img> with an image, found one that did not load (${String(cause)}). Check its src.`,
+        { cause },
+      );
     });
     signal?.throwIfAborted();
   }
   return ofDecoded(gpu, element, name, '<img>', signal);
 }
 
-/** Decodes anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels. */
-async function ofDecoded(gpu: Gpu, source: Blob | HTMLImageElement, name: string, found: string, signal: AbortSignal | undefined): Promise<ImageTexture> {
+/**
+ * Decodes anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels.
+ */
+async function ofDecoded(
+  gpu: Gpu,
+  source: Blob | HTMLImageElement,
+  name: string,
+  found: string,
+  signal: AbortSignal | undefined,
+): Promise<ImageTexture> {
   if (typeof createImageBitmap !== 'function') {
     const how = 'Hand in a PNG, or decode the image yourself and hand in { data, width, height }';
-    throw new ImageError('IMAGE_DECODE', `${name}: expected a PNG or a browser's image decoder (createImageBitmap), found ${found} and none here. ${how}.`);
+    throw new ImageError(
+      'IMAGE_DECODE',
+      `${name}: expected a PNG or a browser's image decoder (createImageBitmap), found ${found} and none here. ${how}.`,
+    );
   }
   let bitmap: ImageBitmap;
   try {
-    bitmap = await createImageBitmap(source, { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
+    bitmap = await createImageBitmap(source, {
+      imageOrientation: 'from-image',
+      colorSpaceConversion: 'none',
+      premultiplyAlpha: 'none',
+    });
   } catch (cause) {
     signal?.throwIfAborted();
     const formats = 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>';
-    throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${found} that cannot be decoded (${String(cause)}). ${formats}.`, { cause });
+    throw new ImageError(
+      'IMAGE_DECODE',
+      `${name}: expected an image, found ${found} that cannot be decoded (${String(cause)}). ${formats}.`,
+      { cause },
+    );
   }
   try {
     signal?.throwIfAborted();
-    return await (kindOf(source) === 'HTMLImageElement' ? ofBitmap(gpu, bitmap, name) : ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height));
+    return await (kindOf(source) === 'HTMLImageElement'
+      ? ofBitmap(gpu, bitmap, name)
+      : ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height));
   } finally {
     bitmap.close();
   }
@@ -203,8 +296,9 @@ async function ofDecoded(gpu: Gpu, source: Blob | HTMLImageElement, name: string
 function ofBitmap(gpu: Gpu, bitmap: ImageBitmap, name: string): Promise<ImageTexture> {
   return ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height).catch((error: unknown) => {
     if (!(error instanceof ImageError && error.code === 'IMAGE_DECODE')) throw error;
-    // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy content from external image"); the same
-    // file as a Blob is fine. By way of a canvas its values come out rounded to 8 bits instead of cut: at most 1 of 255 away.
+    // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy content
+    // from external image"); the same file as a Blob is fine. By way of a canvas its values come out rounded
+    // to 8 bits instead of cut: at most 1 of 255 away.
     return ofDrawable(gpu, onCanvas(bitmap), name, bitmap.width, bitmap.height);
   });
 }
@@ -217,21 +311,34 @@ function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {
 
 async function ofDrawable(
   gpu: Gpu,
-  source: ImageBitmap | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame,
+  source:
+    ImageBitmap | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame,
   name: string,
   width: number,
   height: number,
 ): Promise<ImageTexture> {
   return upload(gpu, name, width, height, (texture) => {
     try {
-      gpu.device.queue.copyExternalImageToTexture({ source }, { texture, premultipliedAlpha: false }, [width, height]);
+      gpu.device.queue.copyExternalImageToTexture({ source }, { texture, premultipliedAlpha: false }, [
+        width,
+        height,
+      ]);
     } catch (cause) {
       if (cause instanceof Error && cause.name === 'SecurityError') {
         const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
-        throw new ImageError('IMAGE_FETCH', `${name}: expected pixels that this page may read, found some of another origin. ${what}.`, { cause });
+        throw new ImageError(
+          'IMAGE_FETCH',
+          `${name}: expected pixels that this page may read, found some of another origin. ${what}.`,
+          { cause },
+        );
       }
-      const what = 'A video needs its first frame (wait for loadeddata); a bitmap or frame that was closed is gone';
-      throw new ImageError('IMAGE_DECODE', `${name}: expected something that can be drawn, found nothing to draw (${String(cause)}). ${what}.`, { cause });
+      const what =
+        'A video needs its first frame (wait for loadeddata); a bitmap or frame that was closed is gone';
+      throw new ImageError(
+        'IMAGE_DECODE',
+        `${name}: expected something that can be drawn, found nothing to draw (${String(cause)}). ${what}.`,
+        { cause },
+      );
     }
   });
 }
@@ -241,21 +348,39 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
   const { data, width, height, channels } = (source ?? {}) as Partial<RawImage>;
   const dataKind = kindOf(data);
   if (dataKind !== 'Uint8Array' && dataKind !== 'Uint8ClampedArray') {
-    const expected = 'an image, canvas, video, frame, Blob, URL, ImageData, or { data, width, height } with 8 bits a channel';
-    throw new ImageError('IMAGE_TYPE', `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data in ${dataKind}`}. Hand in one of these.`);
+    const expected =
+      'an image, canvas, video, frame, Blob, URL, ImageData, or { data, width, height } with 8 bits a channel';
+    throw new ImageError(
+      'IMAGE_TYPE',
+      `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data in ${dataKind}`}. Hand in one of these.`,
+    );
   }
   const bytes = data as Uint8Array<ArrayBuffer>;
   const size = sizeOf('data', width as number, height as number);
   const perPixel = channels ?? bytes.length / size;
   if ((perPixel !== 3 && perPixel !== 4) || bytes.length !== size * perPixel) {
-    const expected = channels === undefined ? `${size * 3} or ${size * 4}` : `${size * channels} (${channels} channels; 3 or 4 will do)`;
-    throw new ImageError('IMAGE_SIZE', `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`);
+    const expected =
+      channels === undefined
+        ? `${size * 3} or ${size * 4}`
+        : `${size * channels} (${channels} channels; 3 or 4 will do)`;
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`,
+    );
   }
   return ofRgba(gpu, perPixel === 4 ? bytes : withAlpha(bytes), 'data', width as number, height as number);
 }
 
-const ofRgba = (gpu: Gpu, data: Uint8Array<ArrayBuffer>, name: string, width: number, height: number): Promise<ImageTexture> =>
-  upload(gpu, name, width, height, (texture) => gpu.device.queue.writeTexture({ texture }, data, { bytesPerRow: width * 4 }, [width, height]));
+const ofRgba = (
+  gpu: Gpu,
+  data: Uint8Array<ArrayBuffer>,
+  name: string,
+  width: number,
+  height: number,
+): Promise<ImageTexture> =>
+  upload(gpu, name, width, height, (texture) =>
+    gpu.device.queue.writeTexture({ texture }, data, { bytesPerRow: width * 4 }, [width, height]),
+  );
 
 function withAlpha(rgb: Uint8Array): Uint8Array<ArrayBuffer> {
   const rgba = new Uint8Array((rgb.length / 3) * 4);
@@ -271,14 +396,26 @@ function withAlpha(rgb: Uint8Array): Uint8Array<ArrayBuffer> {
 /** The number of pixels, which is at least 1. */
 function sizeOf(name: string, width: number, height: number): number {
   if (Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0) return width * height;
-  throw new ImageError('IMAGE_SIZE', `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`);
+  throw new ImageError(
+    'IMAGE_SIZE',
+    `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
+  );
 }
 
-async function upload(gpu: Gpu, name: string, width: number, height: number, fill: (texture: GPUTexture) => void): Promise<ImageTexture> {
+async function upload(
+  gpu: Gpu,
+  name: string,
+  width: number,
+  height: number,
+  fill: (texture: GPUTexture) => void,
+): Promise<ImageTexture> {
   sizeOf(name, width, height);
   const most = gpu.device.limits.maxTextureDimension2D;
   if (width > most || height > most) {
-    throw new ImageError('IMAGE_SIZE', `${name}: expected at most ${most} × ${most} pixels on this device, found ${width} × ${height}. Make the image smaller first.`);
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `${name}: expected at most ${most} × ${most} pixels on this device, found ${width} × ${height}. Make the image smaller first.`,
+    );
   }
   let made: GPUTexture | undefined;
   try {

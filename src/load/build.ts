@@ -57,16 +57,22 @@ export interface Loaded {
 }
 
 /**
- * A model of this configuration. `load` brings the weights while the kernels compile and are tried, or after that where it depends on it how weights are stored; its
- * signal fires when the caller's does, or when the rest has failed. On any failure nothing is left behind.
+ * A model of this configuration. `load` brings the weights while the kernels compile and are tried, or after
+ * that where it depends on it how weights are stored; its signal fires when the caller's does, or when the
+ * rest has failed. On any failure nothing is left behind.
  */
-export async function build({ gpu, choice, posEmbed, signal }: Making, { config: found, labels }: Described & { readonly config: DINOv2Config }, load: (signal: AbortSignal) => Promise<Loaded>): Promise<LoadedModel> {
+export async function build(
+  { gpu, choice, posEmbed, signal }: Making,
+  { config: found, labels }: Described & { readonly config: DINOv2Config },
+  load: (signal: AbortSignal) => Promise<Loaded>,
+): Promise<LoadedModel> {
   const config = posEmbed === undefined ? found : { ...found, posEmbed };
   const { storage } = await choice.known;
   const givingUp = new AbortController();
   // No kernel depends on the input's size, so the smallest forward names them all.
   const { graph } = buildForward(config, { batch: 1, rows: 1, cols: 1 });
-  const compile = (weights: WeightStorage): Promise<void> => Program.warmUp(gpu, graph, targetOf(gpu, weights));
+  const compile = (weights: WeightStorage): Promise<void> =>
+    Program.warmUp(gpu, graph, targetOf(gpu, weights));
   const early = compile(storage);
   early.catch(() => undefined); // told below, unless the self-test has found another way to read the same bytes
   const testing = choice.tested.then(async (precision) => {
@@ -87,19 +93,37 @@ export async function build({ gpu, choice, posEmbed, signal }: Making, { config:
     if (unused.status === 'fulfilled') unused.value.dispose();
     throw error;
   });
-  // Anew: the self-test may have found kernels that round differently, and then the size of the input chooses none.
-  return { gpu, config, precision, target: targetOf(gpu, precision.storage), weights, preprocessor, head: named(head, labels), report };
+  // Anew: the self-test may have found kernels that round differently, and then the size of the input chooses
+  // none.
+  return {
+    gpu,
+    config,
+    precision,
+    target: targetOf(gpu, precision.storage),
+    weights,
+    preprocessor,
+    head: named(head, labels),
+    report,
+  };
 }
 
-/** Hugging Face writes no names where a model has none of its own: those of another number of classes are its config's defaults. */
+/**
+ * Hugging Face writes no names where a model has none of its own: those of another number of classes are its
+ * config's defaults.
+ */
 function named(head: LinearHead | undefined, labels: ClassLabels = {}): NamedHead | undefined {
   const entries = Object.entries(labels);
-  const belong = entries.length === head?.numClasses && entries.every(([, label], i) => typeof label === 'string' && String(i) in labels);
+  const belong =
+    entries.length === head?.numClasses &&
+    entries.every(([, label], i) => typeof label === 'string' && String(i) in labels);
   return head && { head, labels: belong ? labels : undefined };
 }
 
 /** The widths that a classifier of this model may have. */
-export const headWidths = ({ embedDim, depth }: DINOv2Config): number[] => [2 * embedDim, ...(depth < 4 ? [] : [5 * embedDim])];
+export const headWidths = ({ embedDim, depth }: DINOv2Config): number[] => [
+  2 * embedDim,
+  ...(depth < 4 ? [] : [5 * embedDim]),
+];
 
 export interface FillOptions {
   readonly writer?: CacheWriter | undefined;
@@ -110,7 +134,13 @@ export interface FillOptions {
 }
 
 /** Weights from a stream, which are written down on the way if there is a writer. */
-export async function fill({ gpu, choice, report }: Making, stream: TensorStream, config: DINOv2Config, signal: AbortSignal, { writer, into, scales, head }: FillOptions): Promise<Omit<Loaded, 'report'>> {
+export async function fill(
+  { gpu, choice, report }: Making,
+  stream: TensorStream,
+  config: DINOv2Config,
+  signal: AbortSignal,
+  { writer, into, scales, head }: FillOptions,
+): Promise<Omit<Loaded, 'report'>> {
   const watched = watchForHead(stream, headWidths(config), ({ weight, bias }) => {
     writer?.write(headRecords.weight, 0, new Uint8Array(weight.buffer));
     writer?.write(headRecords.bias, 0, new Uint8Array(bias.buffer));
@@ -121,7 +151,15 @@ export async function fill({ gpu, choice, report }: Making, stream: TensorStream
   signal.addEventListener('abort', stop, { once: true });
   try {
     const { storage } = await choice.known;
-    const weights = await loadWeights(gpu, watched.stream, parameters(config), { storage, signal, onTensor: report, recorder: writer, into, scales, sample: writer?.sample });
+    const weights = await loadWeights(gpu, watched.stream, parameters(config), {
+      storage,
+      signal,
+      onTensor: report,
+      recorder: writer,
+      into,
+      scales,
+      sample: writer?.sample,
+    });
     await writer?.finish();
     return { weights, head: head ?? watched.head() };
   } catch (error) {

@@ -1,6 +1,22 @@
-/** Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what has to be fetched. */
+/**
+ * Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what has to be
+ * fetched.
+ */
 import { exclusively } from '../cache.js';
-import { CACHE_FORMAT, cacheKey, CachedHead, CacheWriter, NOTHING, placeBytes, readPlan, replay, tidy, writePlan, type CachePlan, type SealedPlan } from '../checkpoint/cacheEntry.js';
+import {
+  CACHE_FORMAT,
+  cacheKey,
+  CachedHead,
+  CacheWriter,
+  NOTHING,
+  placeBytes,
+  readPlan,
+  replay,
+  tidy,
+  writePlan,
+  type CachePlan,
+  type SealedPlan,
+} from '../checkpoint/cacheEntry.js';
 import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cacheStore.js';
 import { watchForHead } from '../checkpoint/head.js';
 import { MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
@@ -20,7 +36,11 @@ import { loadFresh, outcome } from './fresh.js';
 import type { CacheRequest, Checkpoint, CheckpointSource } from './source.js';
 
 /** Loads from the browser's storage what is there, and keeps what has to be fetched. */
-export async function loadCached(source: CheckpointSource, cache: CacheRequest, making: Making): Promise<LoadedModel> {
+export async function loadCached(
+  source: CheckpointSource,
+  cache: CacheRequest,
+  making: Making,
+): Promise<LoadedModel> {
   const { choice, signal } = making;
   const store = await openStore(cache.kind);
   if (typeof store === 'string') return loadFresh(source, making, async () => store);
@@ -34,13 +54,18 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
     let leaving: Promise<void> | undefined;
     try {
       const asked = known && cache.ask ? await ask(cache.ask, known.plan, signal) : { reason: '' };
-      if (known && asked.state !== 'changed') return await loadKnown(source, store, folder, known, making, asked.reason);
+      if (known && asked.state !== 'changed')
+        return await loadKnown(source, store, folder, known, making, asked.reason);
       const changed = asked.state === 'changed';
       leaving = folder.leaveTornBlock?.(); // while the source answers
-      return await loadFresh(source, changed ? { ...making, reload: true } : making, async (checkpoint, config) => {
-        await leaving;
-        return begin(cache, store, folder, precision, checkpoint, config);
-      });
+      return await loadFresh(
+        source,
+        changed ? { ...making, reload: true } : making,
+        async (checkpoint, config) => {
+          await leaving;
+          return begin(cache, store, folder, precision, checkpoint, config);
+        },
+      );
     } catch (error) {
       await leaving; // it makes files, and the lock is let go of
       if (isInterruption(error, signal)) throw error;
@@ -51,18 +76,37 @@ export async function loadCached(source: CheckpointSource, cache: CacheRequest, 
 }
 
 /** What a source says of an entry, and words for it: no answer is one too. */
-async function ask(question: NonNullable<CacheRequest['ask']>, plan: CachePlan, signal: AbortSignal): Promise<{ readonly state?: SourceState; readonly reason: string }> {
+async function ask(
+  question: NonNullable<CacheRequest['ask']>,
+  plan: CachePlan,
+  signal: AbortSignal,
+): Promise<{ readonly state?: SourceState; readonly reason: string }> {
   try {
     const state = await question(plan);
-    return { state, reason: state === 'unknown' ? '; its server does not tell whether it is the newest' : '; its server has no other' };
+    return {
+      state,
+      reason:
+        state === 'unknown'
+          ? '; its server does not tell whether it is the newest'
+          : '; its server has no other',
+    };
   } catch (error) {
     signal.throwIfAborted();
-    return { reason: `; whether it is the newest could not be asked (${error instanceof Error ? error.message : String(error)})` };
+    return {
+      reason: `; whether it is the newest could not be asked (${error instanceof Error ? error.message : String(error)})`,
+    };
   }
 }
 
 /** Loads an entry of the cache, and the rest of one that was interrupted. */
-async function loadKnown(source: CheckpointSource, store: CacheStore, folder: CacheFolder, known: SealedPlan, making: Making, asked: string): Promise<LoadedModel> {
+async function loadKnown(
+  source: CheckpointSource,
+  store: CacheStore,
+  folder: CacheFolder,
+  known: SealedPlan,
+  making: Making,
+  asked: string,
+): Promise<LoadedModel> {
   const { plan } = known;
   const { gpu, choice, report } = making;
   const described = describedBy(parseJson(new TextEncoder().encode(plan.config)));
@@ -72,7 +116,11 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
   const totalTensors = plan.files.reduce((sum, { header }) => sum + header.tensors.size, 0);
   const present = new Set(plan.present);
   return build(making, { ...described, config }, async (signal) => {
-    const weights = await WeightMemory.create(gpu, parameters(config).filter(({ name }) => present.has(name)), storage);
+    const weights = await WeightMemory.create(
+      gpu,
+      parameters(config).filter(({ name }) => present.has(name)),
+      storage,
+    );
     try {
       const head = new CachedHead(plan);
       const header = wholeHeader(plan);
@@ -80,24 +128,58 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
       const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
         if (!head.write(name, bytes) && !scales.add(name, offset, bytes)) weights.write(name, offset, bytes);
       };
-      const found = await replay(folder, known, write, (loadedBytes) => report({ loadedBytes, totalBytes }), signal);
+      const found = await replay(
+        folder,
+        known,
+        write,
+        (loadedBytes) => report({ loadedBytes, totalBytes }),
+        signal,
+      );
       if (found.complete) {
         gpu.check();
         weights.matrices = originalOf(new MatrixSample(found.sample).digest, header.metadata);
         report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
-        return { weights, head: head.head, report: { fetchedBytes: 0, cachedBytes: found.packedBytes, cache: store.kind, cacheReason: `read from the cache${asked}` } };
+        return {
+          weights,
+          head: head.head,
+          report: {
+            fetchedBytes: 0,
+            cachedBytes: found.packedBytes,
+            cache: store.kind,
+            cacheReason: `read from the cache${asked}`,
+          },
+        };
       }
       const { place } = found;
       if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: not in the cache`));
       // What cannot be removed is written over, or breaks the chain of seals: told, and no reason to fail.
-      const untidy = await tidy(folder, found.segments).then(() => '', (error: unknown) => `; what is left of the interrupted download could not be removed (${String(error)})`);
+      const untidy = await tidy(folder, found.segments).then(
+        () => '',
+        (error: unknown) =>
+          `; what is left of the interrupted download could not be removed (${String(error)})`,
+      );
       const { onProgress, fetched } = counting(report);
       const leaving = folder.leaveTornBlock?.(); // what has ended the download may have been a crash
-      const { stream } = await source.open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } }).finally(() => leaving);
+      const { stream } = await source
+        .open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } })
+        .finally(() => leaving);
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
-      const loaded = await fill(making, stream, config, signal, { writer, into: weights, scales, head: head.head });
+      const loaded = await fill(making, stream, config, signal, {
+        writer,
+        into: weights,
+        scales,
+        head: head.head,
+      });
       const { cache, cacheReason } = outcome(writer);
-      return { ...loaded, report: { fetchedBytes: fetched() - placeBytes(plan, place), cachedBytes: found.packedBytes, cache, cacheReason: cacheReason + asked + untidy } };
+      return {
+        ...loaded,
+        report: {
+          fetchedBytes: fetched() - placeBytes(plan, place),
+          cachedBytes: found.packedBytes,
+          cache,
+          cacheReason: cacheReason + asked + untidy,
+        },
+      };
     } catch (error) {
       weights.destroy();
       throw error;
@@ -106,11 +188,22 @@ async function loadKnown(source: CheckpointSource, store: CacheStore, folder: Ca
 }
 
 /** Begins an entry, or says why there can be none. */
-async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder, { dtype, storage: weightStorage }: Candidate, { stream, configText }: Checkpoint, config: DINOv2Config): Promise<CacheWriter | string> {
-  if (!stream.files || !stream.place || configText === undefined) return 'the source is no checkpoint on a server';
+async function begin(
+  cache: CacheRequest,
+  store: CacheStore,
+  folder: CacheFolder,
+  { dtype, storage: weightStorage }: Candidate,
+  { stream, configText }: Checkpoint,
+  config: DINOv2Config,
+): Promise<CacheWriter | string> {
+  if (!stream.files || !stream.place || configText === undefined)
+    return 'the source is no checkpoint on a server';
   const present = presentParameters(stream, parameters(config));
   const { shape: head } = watchForHead(stream, headWidths(config));
-  const packedBytes = present.reduce((sum, parameter) => sum + parameterBytes(parameter, weightStorage), scaleBytes(stream) + (head ? 4 * head.numClasses * (head.inFeatures + 1) : 0));
+  const packedBytes = present.reduce(
+    (sum, parameter) => sum + parameterBytes(parameter, weightStorage),
+    scaleBytes(stream) + (head ? 4 * head.numClasses * (head.inFeatures + 1) : 0),
+  );
   try {
     const storage: Partial<StorageManager> = navigator.storage; // workers have no `persist`
     if (cache.persist) void storage.persist?.().catch(() => undefined); // some ask the visitor, whose answer no load waits for
@@ -119,7 +212,18 @@ async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder
     // What browsers tell is a guess, and the write is what counts; but what cannot fit is not begun.
     if (quota - usage < packedBytes) return `expected room for ${packedBytes} bytes, found ${quota - usage}`;
     await removeOlder(store);
-    const plan: CachePlan = { format: CACHE_FORMAT, id: cache.id, folder: cache.folder, dtype, config: configText, files: stream.files, integrity: cache.integrity, present: present.map(({ name }) => name), head, packedBytes };
+    const plan: CachePlan = {
+      format: CACHE_FORMAT,
+      id: cache.id,
+      folder: cache.folder,
+      dtype,
+      config: configText,
+      files: stream.files,
+      integrity: cache.integrity,
+      present: present.map(({ name }) => name),
+      head,
+      packedBytes,
+    };
     const seal = await writePlan(folder, plan);
     return new CacheWriter(store.kind, folder, plan, () => stream.place!(), { ...NOTHING, seal });
   } catch (error) {
@@ -128,18 +232,25 @@ async function begin(cache: CacheRequest, store: CacheStore, folder: CacheFolder
 }
 
 /** One header of all files, as `openCheckpoint` gives it. */
-const wholeHeader = ({ files: [first, ...others] }: CachePlan): SafetensorsHeader => ({ ...first!.header, tensors: new Map([first!, ...others].flatMap(({ header }) => [...header.tensors])) });
+const wholeHeader = ({ files: [first, ...others] }: CachePlan): SafetensorsHeader => ({
+  ...first!.header,
+  tensors: new Map([first!, ...others].flatMap(({ header }) => [...header.tensors])),
+});
 
 /** Entries of formats that no load reads any more. Those of newer ones are another version's. */
 async function removeOlder(store: CacheStore): Promise<void> {
-  for (const key of await store.keys()) if (Number(/^v(\d+)-/.exec(key)?.[1] ?? Infinity) < CACHE_FORMAT) await store.remove(key);
+  for (const key of await store.keys())
+    if (Number(/^v(\d+)-/.exec(key)?.[1] ?? Infinity) < CACHE_FORMAT) await store.remove(key);
 }
 
 function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
   return Object.entries(b).every(([file, hash]) => a[file] === hash); // what was checked and is not asked for any more does no harm
 }
 
-/** Whether what has come so far is good, and worth going on with: also where a network that wants a login sent its page, or led elsewhere. */
+/**
+ * Whether what has come so far is good, and worth going on with: also where a network that wants a login sent
+ * its page, or led elsewhere.
+ */
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
   if (signal.aborted || error instanceof DeviceError) return true;
   return error instanceof SourceError && /FETCH|TRUNCATED|HTML|URL/.test(error.code) && !mayStartOver(error);

@@ -7,7 +7,10 @@ import type { ClassLabels } from '../tasks/classifier.js';
 /** @throws ConfigError CONFIG_FIELD */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   if (['plain', 'antialias', 'offset'].includes(posEmbed)) return;
-  throw new ConfigError('CONFIG_FIELD', `posEmbed: expected 'plain', 'antialias' or 'offset', found ${JSON.stringify(posEmbed)}.`);
+  throw new ConfigError(
+    'CONFIG_FIELD',
+    `posEmbed: expected 'plain', 'antialias' or 'offset', found ${JSON.stringify(posEmbed)}.`,
+  );
 }
 
 export function parseJson(bytes: Uint8Array): unknown {
@@ -15,7 +18,11 @@ export function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new ConfigError('CONFIG_JSON', `config.json: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the config.json that lies beside the weights on the hub.`, { cause });
+    throw new ConfigError(
+      'CONFIG_JSON',
+      `config.json: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the config.json that lies beside the weights on the hub.`,
+      { cause },
+    );
   }
 }
 
@@ -27,7 +34,10 @@ export interface Described {
 }
 
 /** From what `fromFiles` takes. @throws ConfigError, SourceError */
-export async function readConfig(config: object | Blob | string | undefined, signal: AbortSignal | undefined): Promise<Described | undefined> {
+export async function readConfig(
+  config: object | Blob | string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Described | undefined> {
   if (config === undefined) return undefined;
   if (typeof config === 'string') return describedBy(parseJson(new TextEncoder().encode(config)));
   if (config instanceof Blob) return describedBy(parseJson(await readAll(config, { signal })));
@@ -38,5 +48,7 @@ export async function readConfig(config: object | Blob | string | undefined, sig
 export function describedBy(json: unknown): Described {
   const config = parseConfig(json);
   const { id2label } = json as { readonly id2label?: unknown };
-  return typeof id2label === 'object' && id2label !== null ? { config, labels: id2label as Readonly<Record<string, string>> } : { config };
+  return typeof id2label === 'object' && id2label !== null
+    ? { config, labels: id2label as Readonly<Record<string, string>> }
+    : { config };
 }

@@ -20,12 +20,24 @@ export async function loadFresh(source: CheckpointSource, making: Making, keep?:
     const config = checkpoint.config ?? inferConfig(header);
     if (!config) {
       const names = [...header.tensors.keys()].slice(0, 3).join(', ') || 'no tensor';
-      throw new ConfigError('CONFIG_UNSUPPORTED', `The file's tensors are not a DINOv2's: expected names such as embeddings.cls_token or cls_token, found ${names}. Give a DINOv2 checkpoint, or its config.json with it.`);
+      throw new ConfigError(
+        'CONFIG_UNSUPPORTED',
+        `The file's tensors are not a DINOv2's: expected names such as embeddings.cls_token or cls_token, found ${names}. Give a DINOv2 checkpoint, or its config.json with it.`,
+      );
     }
     const writer = await keep?.(checkpoint, config);
     return await build(making, { config, labels: checkpoint.labels }, async (signal) => {
-      const loaded = await fill(making, stream, config, signal, { writer: typeof writer === 'string' ? undefined : writer });
-      return { ...loaded, report: { fetchedBytes: source.local ? 0 : fetched(), cachedBytes: 0, ...outcome(writer ?? 'the source is no checkpoint on a server') } };
+      const loaded = await fill(making, stream, config, signal, {
+        writer: typeof writer === 'string' ? undefined : writer,
+      });
+      return {
+        ...loaded,
+        report: {
+          fetchedBytes: source.local ? 0 : fetched(),
+          cachedBytes: 0,
+          ...outcome(writer ?? 'the source is no checkpoint on a server'),
+        },
+      };
     });
   } catch (error) {
     await stream.cancel(error).catch(() => undefined); // the first error is the one to tell
@@ -36,6 +48,7 @@ export async function loadFresh(source: CheckpointSource, making: Making, keep?:
 /** What has become of keeping the weights. */
 export function outcome(writer: CacheWriter | string): Pick<LoadReport, 'cache' | 'cacheReason'> {
   if (typeof writer === 'string') return { cache: 'none', cacheReason: writer };
-  if (writer.failure !== undefined) return { cache: 'none', cacheReason: `writing to the cache failed: ${String(writer.failure)}` };
+  if (writer.failure !== undefined)
+    return { cache: 'none', cacheReason: `writing to the cache failed: ${String(writer.failure)}` };
   return { cache: writer.kind, cacheReason: 'kept for the next time' };
 }

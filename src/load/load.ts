@@ -1,4 +1,6 @@
-/** From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried. */
+/**
+ * From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried.
+ */
 import { choosePrecision } from '../checkpoint/precision.js';
 import { mayStartOver } from '../checkpoint/part.js';
 import { DeviceError } from '../errors.js';
@@ -27,7 +29,12 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
   const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
   try {
     for (let load = 1; ; load++) {
-      let progress: LoadProgress = { loadedBytes: 0, totalBytes: undefined, loadedTensors: 0, totalTensors: 0 };
+      let progress: LoadProgress = {
+        loadedBytes: 0,
+        totalBytes: undefined,
+        loadedTensors: 0,
+        totalTensors: 0,
+      };
       const report = (news: Partial<LoadProgress>): void => {
         progress = { ...progress, ...news };
         try {
@@ -37,7 +44,15 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
           throw error;
         }
       };
-      const making: Making = { gpu, choice, posEmbed, signal, report, reload: load > 1, whole: load === LOADS };
+      const making: Making = {
+        gpu,
+        choice,
+        posEmbed,
+        signal,
+        report,
+        reload: load > 1,
+        whole: load === LOADS,
+      };
       try {
         return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
       } catch (error) {
@@ -45,10 +60,14 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       }
     }
   } catch (error) {
-    const fault = await choice.tested.then(() => undefined, (thrown: unknown) => thrown); // its buffers go with it
+    const fault = await choice.tested.then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    ); // its buffers go with it
     gpu.release();
     throw isRefusal(error) && isRefusal(fault) ? fault : error; // the self-test's words have advice for the caller
   }
 }
 
-const isRefusal = (error: unknown): boolean => error instanceof DeviceError && error.code === 'KERNEL_COMPILE';
+const isRefusal = (error: unknown): boolean =>
+  error instanceof DeviceError && error.code === 'KERNEL_COMPILE';

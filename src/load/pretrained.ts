@@ -24,14 +24,30 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   const integrity = hashes(options.integrity);
   const { signal, fetch, retry } = options;
   const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || integrity[WEIGHTS] !== undefined;
-  const ask = options.revalidate === true && !fixed ? (plan: CachePlan): Promise<SourceState> => askSource(plan, { signal, fetch }) : undefined;
+  const ask =
+    options.revalidate === true && !fixed
+      ? (plan: CachePlan): Promise<SourceState> => askSource(plan, { signal, fetch })
+      : undefined;
   return {
-    cache: isUrl(folder) ? { kind: options.cache ?? 'auto', persist: options.persist ?? false, ask, id: String(id), folder: absolute(folder), integrity } : undefined,
+    cache: isUrl(folder)
+      ? {
+          kind: options.cache ?? 'auto',
+          persist: options.persist ?? false,
+          ask,
+          id: String(id),
+          folder: absolute(folder),
+          integrity,
+        }
+      : undefined,
     local: !isUrl(folder),
     async open({ onProgress, reload, whole, resume }) {
       const common = { signal, fetch, retry, reload, whole };
       const wanted = resume?.integrity ?? integrity; // what a download began with is checked to its end
-      const fileOf = (name: string): ShardFile => ({ name, source: `${folder}${name}`, sha256: wanted[name] });
+      const fileOf = (name: string): ShardFile => ({
+        name,
+        source: `${folder}${name}`,
+        sha256: wanted[name],
+      });
       if (resume) {
         // By their names: as URLs they may have been written as seen from another page.
         const files = resume.versions.map(({ url }) => fileOf(url.slice(url.lastIndexOf('/') + 1)));
@@ -44,7 +60,8 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
       };
       const config = await readSmall(CONFIG);
       const described = describedBy(parseJson(config));
-      const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> => openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
+      const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> =>
+        openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
       let stream: TensorStream;
       let names = [WEIGHTS];
       try {
@@ -61,7 +78,10 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
       names.push(CONFIG);
       const unread = Object.keys(wanted).find((file) => !names.includes(file));
       if (unread !== undefined) {
-        const error = new SourceError('SOURCE_INTEGRITY', `integrity: expected hashes of what is read, found one of ${unread}. Name these: ${names.join(', ').slice(0, 200)}.`);
+        const error = new SourceError(
+          'SOURCE_INTEGRITY',
+          `integrity: expected hashes of what is read, found one of ${unread}. Name these: ${names.join(', ').slice(0, 200)}.`,
+        );
         release(stream, error);
         throw error;
       }
@@ -70,12 +90,20 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   };
 }
 
-/** Whether a file may not be there: buckets that may not be listed say 403 then, single-page applications send a page, and a disk has a word of its own. */
+/**
+ * Whether a file may not be there: buckets that may not be listed say 403 then, single-page applications send
+ * a page, and a disk has a word of its own.
+ */
 const isMissing = (error: unknown): boolean =>
-  error instanceof SourceError && (error.status === 404 || error.status === 403 || error.code === 'SOURCE_IS_HTML' || (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
+  error instanceof SourceError &&
+  (error.status === 404 ||
+    error.status === 403 ||
+    error.code === 'SOURCE_IS_HTML' ||
+    (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
 
 /** What the cache is keyed by must not depend on the page. */
-const absolute = (folder: string): string => new URL(folder, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+const absolute = (folder: string): string =>
+  new URL(folder, globalThis.document?.baseURI ?? globalThis.location?.href).href;
 
 function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<string, string>> {
   if (integrity === undefined) return {};
@@ -83,7 +111,11 @@ function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<stri
   return Object.fromEntries(
     Object.entries(given).map(([file, text]) => {
       const hash = parseSha256(text);
-      if (hash === undefined) throw new ConfigError('CONFIG_FIELD', `integrity of ${file}: expected a SHA-256, 64 hexadecimal digits or sha256- and base64, found ${JSON.stringify(text).slice(0, 80)}.`);
+      if (hash === undefined)
+        throw new ConfigError(
+          'CONFIG_FIELD',
+          `integrity of ${file}: expected a SHA-256, 64 hexadecimal digits or sha256- and base64, found ${JSON.stringify(text).slice(0, 80)}.`,
+        );
       return [file, hash];
     }),
   );

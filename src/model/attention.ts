@@ -1,14 +1,22 @@
-/** Attention of chosen queries, recomputed from the queries and keys that a forward has kept: no matrix of tokens × tokens is stored on the GPU. */
+/**
+ * Attention of chosen queries, recomputed from the queries and keys that a forward has kept: no matrix of
+ * tokens × tokens is stored on the GPU.
+ */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { attentionRows, attentionRowsMean } from '../gpu/outputKernels.js';
 
 export interface AttentionOptions {
   /**
-   * Which tokens look: the cls token, the patch at a row and column of the grid, a register (from 0), or every token in its order (cls,
-   * registers, patches). Default: `cls`.
+   * Which tokens look: the cls token, the patch at a row and column of the grid, a register (from 0), or
+   * every token in its order (cls, registers, patches). Default: `cls`.
    */
-  readonly query?: 'cls' | 'all' | { readonly row: number; readonly col: number } | { readonly register: number } | undefined;
+  readonly query?:
+    | 'cls'
+    | 'all'
+    | { readonly row: number; readonly col: number }
+    | { readonly register: number }
+    | undefined;
   /** One head, or the mean of all. Default: every head, one after the other. */
   readonly head?: number | 'mean' | undefined;
   /** Which image of a batch. Default: 0. */
@@ -32,11 +40,17 @@ const F32_BYTES = 4;
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
- * Rows of the softmax over all tokens: (heads, queries, numTokens), where one head (or the mean) and one query have no axis of their own.
+ * Rows of the softmax over all tokens: (heads, queries, numTokens), where one head (or the mean) and one
+ * query have no axis of their own.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
  * @throws ImageError INPUT_SHAPE for a head, query or image that is not there
  */
-export async function attentionOf(gpu: Gpu, qkv: GPUBuffer, layout: TokenLayout, options: AttentionOptions): Promise<Float32Array<ArrayBuffer>> {
+export async function attentionOf(
+  gpu: Gpu,
+  qkv: GPUBuffer,
+  layout: TokenLayout,
+  options: AttentionOptions,
+): Promise<Float32Array<ArrayBuffer>> {
   const { embedDim, numTokens } = layout;
   const { head, batchIndex = 0, signal } = options;
   const { first, count } = queriesOf(layout, options.query ?? 'cls');
@@ -63,13 +77,18 @@ export async function attentionOf(gpu: Gpu, qkv: GPUBuffer, layout: TokenLayout,
       rows: own(gpu.memory.storage('attention rows', numHeads * atOnce * numTokens * F32_BYTES)),
       mean: meanKernel && own(gpu.memory.storage('attention rows mean', atOnce * numTokens * F32_BYTES)),
     }));
-    const resources = (...buffers: readonly GPUBuffer[]): GPUBindingResource[] => buffers.map((buffer) => ({ buffer }));
+    const resources = (...buffers: readonly GPUBuffer[]): GPUBindingResource[] =>
+      buffers.map((buffer) => ({ buffer }));
     const rowsGroup = gpu.pipelines.bind(rowsKernel, resources(size, qkv, rows));
     const meanGroup = meanKernel && mean && gpu.pipelines.bind(meanKernel, resources(size, rows, mean));
     for (let done = 0; done < count; done += atOnce) {
       signal?.throwIfAborted();
       const portion = Math.min(atOnce, count - done);
-      gpu.device.queue.writeBuffer(size, 0, new Uint32Array([numTokens, portion, numHeads, batchIndex * numTokens, first + done, firstHead]));
+      gpu.device.queue.writeBuffer(
+        size,
+        0,
+        new Uint32Array([numTokens, portion, numHeads, batchIndex * numTokens, first + done, firstHead]),
+      );
       const encoder = gpu.device.createCommandEncoder({ label: 'attention rows' });
       const pass = encoder.beginComputePass({ label: 'attention rows' });
       pass.setPipeline(rowsKernel.pipeline);
@@ -82,7 +101,9 @@ export async function attentionOf(gpu: Gpu, qkv: GPUBuffer, layout: TokenLayout,
       }
       pass.end();
       gpu.device.queue.submit([encoder.finish()]);
-      const found = new Float32Array(await gpu.read(mean ?? rows, 0, outHeads * portion * numTokens * F32_BYTES));
+      const found = new Float32Array(
+        await gpu.read(mean ?? rows, 0, outHeads * portion * numTokens * F32_BYTES),
+      );
       for (let each = 0; each < outHeads; each++) {
         const from = each * portion * numTokens;
         out.set(found.subarray(from, from + portion * numTokens), (each * count + done) * numTokens);
@@ -95,7 +116,10 @@ export async function attentionOf(gpu: Gpu, qkv: GPUBuffer, layout: TokenLayout,
 }
 
 /** The tokens that look: they follow each other. */
-function queriesOf({ rows, cols, numTokens, numRegisterTokens }: TokenLayout, query: NonNullable<AttentionOptions['query']>): { first: number; count: number } {
+function queriesOf(
+  { rows, cols, numTokens, numRegisterTokens }: TokenLayout,
+  query: NonNullable<AttentionOptions['query']>,
+): { first: number; count: number } {
   if (query === 'cls') return { first: 0, count: 1 };
   if (query === 'all') return { first: 0, count: numTokens };
   if (typeof query === 'object' && 'register' in query) {
@@ -107,11 +131,15 @@ function queriesOf({ rows, cols, numTokens, numRegisterTokens }: TokenLayout, qu
     inRange('query.col', query.col, cols);
     return { first: 1 + numRegisterTokens + query.row * cols + query.col, count: 1 };
   }
-  throw new ImageError('INPUT_SHAPE', `attention: query: expected 'cls', 'all', { row, col } or { register }, found ${JSON.stringify(query)}.`);
+  throw new ImageError(
+    'INPUT_SHAPE',
+    `attention: query: expected 'cls', 'all', { row, col } or { register }, found ${JSON.stringify(query)}.`,
+  );
 }
 
 function inRange(name: string, value: number, count: number, or = ''): void {
   if (Number.isInteger(value) && value >= 0 && value < count) return;
-  const expected = count === 0 ? 'none, as this model has no registers' : `a whole number from 0 to ${count - 1}${or}`;
+  const expected =
+    count === 0 ? 'none, as this model has no registers' : `a whole number from 0 to ${count - 1}${or}`;
   throw new ImageError('INPUT_SHAPE', `attention: ${name}: expected ${expected}, found ${String(value)}.`);
 }

@@ -1,6 +1,6 @@
 /**
- * What a DINOv2 is: the four published sizes, Hugging Face's config.json, and what a checkpoint's own shapes say.
- * Defaults are those of `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
+ * What a DINOv2 is: the four published sizes, Hugging Face's config.json, and what a checkpoint's own shapes
+ * say. Defaults are those of `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
  */
 
 import { inspectCheckpoint } from '../checkpoint/names.js';
@@ -51,10 +51,23 @@ const sizes: Readonly<Record<ModelSize, { embedDim: number; depth: number; ffn: 
   giant: { embedDim: 1536, depth: 40, ffn: 'swiglu' },
 };
 
-/** Largest values that are taken for a model at all: three times ViT-g, so that a damaged file never asks for terabytes. */
-const limits = { embedDim: 4608, depth: 120, imageSize: 4096, patchSize: 64, numRegisterTokens: 64, mlpRatio: 16 };
+/**
+ * Largest values that are taken for a model at all: three times ViT-g, so that a damaged file never asks for
+ * terabytes.
+ */
+const limits = {
+  embedDim: 4608,
+  depth: 120,
+  imageSize: 4096,
+  patchSize: 64,
+  numRegisterTokens: 64,
+  mlpRatio: 16,
+};
 
-/** The configuration of a published model, as Hugging Face has it (patch 14, native image 518); 4 registers when asked. */
+/**
+ * The configuration of a published model, as Hugging Face has it (patch 14, native image 518); 4 registers
+ * when asked.
+ */
 export function configOf(size: ModelSize, options: { registers?: boolean } = {}): DINOv2Config {
   if (!Object.hasOwn(sizes, size)) {
     throw new ConfigError(
@@ -80,24 +93,31 @@ export function configOf(size: ModelSize, options: { registers?: boolean } = {})
   };
 }
 
-/** Patches along each side of the native image: the position embeddings stand for nativeGrid × nativeGrid patches. */
+/**
+ * Patches along each side of the native image: the position embeddings stand for nativeGrid × nativeGrid
+ * patches.
+ */
 export function nativeGrid(config: Pick<DINOv2Config, 'imageSize' | 'patchSize'>): number {
   return Math.floor(config.imageSize / config.patchSize);
 }
 
-/** Width of the hidden layer; SwiGLU takes two thirds of it, rounded up to a multiple of 8 (`Dinov2SwiGLUFFN`). */
+/**
+ * Width of the hidden layer; SwiGLU takes two thirds of it, rounded up to a multiple of 8
+ * (`Dinov2SwiGLUFFN`).
+ */
 function hiddenFeaturesOf(embedDim: number, mlpRatio: number, ffn: 'mlp' | 'swiglu'): number {
   const hidden = Math.trunc(embedDim * mlpRatio);
   return ffn === 'mlp' ? hidden : Math.trunc((Math.trunc((hidden * 2) / 3) + 7) / 8) * 8;
 }
 
 /**
- * Reads a Hugging Face config.json, already parsed: `model_type` dinov2 or dinov2_with_registers, of the bare model or of one with
- * a head (`Dinov2ForImageClassification`, …). Fields that are absent take the defaults of transformers; fields that do not change
- * inference are not looked at.
+ * Reads a Hugging Face config.json, already parsed: `model_type` dinov2 or dinov2_with_registers, of the bare
+ * model or of one with a head (`Dinov2ForImageClassification`, …). Fields that are absent take the defaults
+ * of transformers; fields that do not change inference are not looked at.
  *
- * @throws {ConfigError} CONFIG_JSON when it is no object; CONFIG_UNSUPPORTED for another model, or a setting that no DINOv2 has;
- *   CONFIG_FIELD when a field has the wrong type or is out of range. All offending fields are in one message.
+ * @throws {ConfigError} CONFIG_JSON when it is no object; CONFIG_UNSUPPORTED for another model, or a setting
+ *   that no DINOv2 has; CONFIG_FIELD when a field has the wrong type or is out of range. All offending fields
+ *   are in one message.
  */
 export function parseConfig(json: unknown): DINOv2Config {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
@@ -126,13 +146,21 @@ export function parseConfig(json: unknown): DINOv2Config {
   const mlpRatio = fields.number('mlp_ratio', 4, 1 / HEAD_DIM, limits.mlpRatio);
   const layerNormEps = fields.number('layer_norm_eps', 1e-6, 1e-12, 1e-2);
   const swiglu = fields.boolean('use_swiglu_ffn', false);
-  const numRegisterTokens = registers ? fields.integer('num_register_tokens', 4, 1, limits.numRegisterTokens) : 0;
+  const numRegisterTokens = registers
+    ? fields.integer('num_register_tokens', 4, 1, limits.numRegisterTokens)
+    : 0;
   fields.only('num_channels', 3);
   fields.only('qkv_bias', true);
   if (swiglu === false) fields.only('hidden_act', 'gelu'); // a SwiGLU does not read it
   if (fields.sound('hidden_size', 'num_attention_heads') && embedDim !== numHeads * HEAD_DIM) {
-    const expected = embedDim % HEAD_DIM === 0 ? `hidden_size / ${HEAD_DIM} = ${embedDim / HEAD_DIM}` : 'hidden_size / 64';
-    fields.refuse('CONFIG_UNSUPPORTED', 'num_attention_heads', `${expected} (heads of ${HEAD_DIM})`, `${numHeads} for ${embedDim}`);
+    const expected =
+      embedDim % HEAD_DIM === 0 ? `hidden_size / ${HEAD_DIM} = ${embedDim / HEAD_DIM}` : 'hidden_size / 64';
+    fields.refuse(
+      'CONFIG_UNSUPPORTED',
+      'num_attention_heads',
+      `${expected} (heads of ${HEAD_DIM})`,
+      `${numHeads} for ${embedDim}`,
+    );
   }
   fields.throwRefused();
 
@@ -154,10 +182,11 @@ export function parseConfig(json: unknown): DINOv2Config {
 }
 
 /**
- * Reads the configuration off a checkpoint's names and shapes, for a file that comes without config.json: undefined when it holds
- * no DINOv2. What shapes cannot say takes the published values: heads of 64, eps 1e-6. The convention of the position embeddings
- * follows the names: Hugging Face's plain (with registers: antialias), facebookresearch's offset (with registers: antialias), and
- * antialias also for facebookresearch's names without a mask token, which is how timm stores the same weights.
+ * Reads the configuration off a checkpoint's names and shapes, for a file that comes without config.json:
+ * undefined when it holds no DINOv2. What shapes cannot say takes the published values: heads of 64, eps
+ * 1e-6. The convention of the position embeddings follows the names: Hugging Face's plain (with registers:
+ * antialias), facebookresearch's offset (with registers: antialias), and antialias also for
+ * facebookresearch's names without a mask token, which is how timm stores the same weights.
  */
 export function inferConfig(header: SafetensorsHeader): DINOv2Config | undefined {
   const found = inspectCheckpoint(header);
@@ -227,10 +256,14 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 /** The ratio whose SwiGLU has this hidden width: 4 in practice. */
 function swigluRatio({ embedDim, hiddenFeatures }: DINOv2Config): number {
   const whole = Math.round((hiddenFeatures * 3) / 2 / embedDim);
-  return hiddenFeaturesOf(embedDim, whole, 'swiglu') === hiddenFeatures ? whole : (hiddenFeatures * 3) / 2 / embedDim;
+  return hiddenFeaturesOf(embedDim, whole, 'swiglu') === hiddenFeatures
+    ? whole
+    : (hiddenFeatures * 3) / 2 / embedDim;
 }
 
-/** Reads fields one after the other and keeps what is wrong with them, so that one error can list all of it. */
+/**
+ * Reads fields one after the other and keeps what is wrong with them, so that one error can list all of it.
+ */
 class Fields {
   readonly #json: Readonly<Record<string, unknown>>;
   readonly #refused: { code: 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED'; field: string; text: string }[] = [];
@@ -255,8 +288,14 @@ class Fields {
   number(field: string, absent: number, least: number, most: number, integer = false): number {
     const value = this.value(field);
     if (value === undefined) return absent;
-    if (typeof value === 'number' && value >= least && value <= most && (!integer || Number.isInteger(value))) return value;
-    this.refuse('CONFIG_FIELD', field, `${integer ? 'an integer' : 'a number'} from ${least} to ${most}`, show(value));
+    if (typeof value === 'number' && value >= least && value <= most && (!integer || Number.isInteger(value)))
+      return value;
+    this.refuse(
+      'CONFIG_FIELD',
+      field,
+      `${integer ? 'an integer' : 'a number'} from ${least} to ${most}`,
+      show(value),
+    );
     return absent;
   }
 
@@ -280,8 +319,10 @@ class Fields {
       this.refuse('CONFIG_FIELD', field, `at least ${least}`, `nothing, which means ${absent}`);
       return absent;
     }
-    const [height, width] = Array.isArray(value) && value.length === 2 ? (value as unknown[]) : [value, value];
-    const valid = (side: unknown) => typeof side === 'number' && Number.isInteger(side) && side >= least && side <= most;
+    const [height, width] =
+      Array.isArray(value) && value.length === 2 ? (value as unknown[]) : [value, value];
+    const valid = (side: unknown) =>
+      typeof side === 'number' && Number.isInteger(side) && side >= least && side <= most;
     if (!valid(height) || !valid(width)) {
       this.refuse('CONFIG_FIELD', field, `an integer from ${least} to ${most}`, show(value));
     } else if (height !== width) {
@@ -295,12 +336,15 @@ class Fields {
   /** A setting that has one value in every DINOv2, which is also the default. */
   only(field: string, expected: number | boolean | string): void {
     const value = this.value(field);
-    if (value !== undefined && value !== expected) this.refuse('CONFIG_UNSUPPORTED', field, show(expected), show(value));
+    if (value !== undefined && value !== expected)
+      this.refuse('CONFIG_UNSUPPORTED', field, show(expected), show(value));
   }
 
   throwRefused(): void {
     if (this.#refused.length === 0) return;
-    const code = this.#refused.some((refused) => refused.code === 'CONFIG_FIELD') ? 'CONFIG_FIELD' : 'CONFIG_UNSUPPORTED';
+    const code = this.#refused.some((refused) => refused.code === 'CONFIG_FIELD')
+      ? 'CONFIG_FIELD'
+      : 'CONFIG_UNSUPPORTED';
     const list = this.#refused.map(({ text }) => text).join('; ');
     const next =
       code === 'CONFIG_FIELD'

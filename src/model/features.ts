@@ -8,7 +8,8 @@ import { countTokens, type Grid } from './vit.js';
 
 const F32_BYTES = 4;
 
-// A page that drops its features without dispose() gets the memory back when the garbage collector comes by. The buffers alone are held here.
+// A page that drops its features without dispose() gets the memory back when the garbage collector comes by.
+// The buffers alone are held here.
 const abandoned = new FinalizationRegistry<() => void>((free) => free());
 
 /** The buffers of a forward, which the features own from now on. */
@@ -24,7 +25,10 @@ export interface Kept {
 }
 
 export interface HiddenStateOptions {
-  /** After the model's final norm, as the last hidden state is. Default: false, as in Hugging Face's `hidden_states`. */
+  /**
+   * After the model's final norm, as the last hidden state is. Default: false, as in Hugging Face's
+   * `hidden_states`.
+   */
   readonly norm?: boolean | undefined;
 }
 
@@ -39,11 +43,15 @@ export interface IntermediateLayerOptions {
 }
 
 /** A layer's patches, and its cls tokens (batch, embedDim). */
-export type LayerWithClassToken = readonly [patchTokens: Float32Array<ArrayBuffer>, clsToken: Float32Array<ArrayBuffer>];
+export type LayerWithClassToken = readonly [
+  patchTokens: Float32Array<ArrayBuffer>,
+  clsToken: Float32Array<ArrayBuffer>,
+];
 
 /**
- * Features of one batch. Tokens are in the order cls, registers, patches; patches run row by row from the top left. All are after the
- * final norm unless said otherwise. `dispose()` frees the GPU memory; `using` does it at the end of a block.
+ * Features of one batch. Tokens are in the order cls, registers, patches; patches run row by row from the top
+ * left. All are after the final norm unless said otherwise. `dispose()` frees the GPU memory; `using` does it
+ * at the end of a block.
  */
 export class Features {
   /** Images in the batch. */
@@ -75,7 +83,12 @@ export class Features {
     this.numTokens = countTokens(config, grid);
     this.#kept = kept;
     const { lastHiddenState, hiddenStates, qkv, norm } = kept;
-    const buffers = [lastHiddenState, ...hiddenStates.values(), ...qkv.values(), ...(norm ? [norm.weight, norm.bias] : [])];
+    const buffers = [
+      lastHiddenState,
+      ...hiddenStates.values(),
+      ...qkv.values(),
+      ...(norm ? [norm.weight, norm.bias] : []),
+    ];
     gpu.retain();
     this.#free = () => {
       for (const each of buffers) gpu.memory.destroy(each);
@@ -84,9 +97,16 @@ export class Features {
     abandoned.register(this, this.#free, this);
   }
 
-  /** The last hidden state on the GPU: f32 (batch, numTokens, embedDim). It is the features' own: read it, and do not destroy it. */
+  /**
+   * The last hidden state on the GPU: f32 (batch, numTokens, embedDim). It is the features' own: read it, and
+   * do not destroy it.
+   */
   get buffer(): GPUBuffer {
-    if (this.#disposed) throw new DeviceError('DISPOSED', 'These features were disposed of. Read what you need before dispose(), or compute them again.');
+    if (this.#disposed)
+      throw new DeviceError(
+        'DISPOSED',
+        'These features were disposed of. Read what you need before dispose(), or compute them again.',
+      );
     return this.#kept.lastHiddenState;
   }
 
@@ -116,24 +136,36 @@ export class Features {
   }
 
   /**
-   * Float32Array (batch, numTokens, embedDim): what leaves block `layer`, counted from 1 (0: what enters the first one), as in Hugging Face's
-   * `hidden_states`; before the final norm, or after it (the last layer's is the last hidden state then, and always there).
-   * @throws ImageError INPUT_SHAPE if there is no such layer, or if the forward was not asked to keep it (`{ layers: [layer] }`)
+   * Float32Array (batch, numTokens, embedDim): what leaves block `layer`, counted from 1 (0: what enters the
+   * first one), as in Hugging Face's `hidden_states`; before the final norm, or after it (the last layer's is
+   * the last hidden state then, and always there).
+   * @throws ImageError INPUT_SHAPE if there is no such layer, or if the forward was not asked to keep it (`{
+   *   layers: [layer] }`)
    */
-  async hiddenState(layer: number, { norm = false }: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+  async hiddenState(
+    layer: number,
+    { norm = false }: HiddenStateOptions = {},
+  ): Promise<Float32Array<ArrayBuffer>> {
     expectIndex('hiddenState', 'layer', layer, this.depth);
     this.#expectKept('hiddenState', [layer], norm);
     return this.#withLayer(layer, norm, (buffer) => this.#tokens(buffer, 0, this.numTokens));
   }
 
   /**
-   * `get_intermediate_layers` of facebookresearch/dinov2: the patches of some blocks, (batch, rows · cols, embedDim) each, in the order of the
-   * blocks. The forward must have kept them: block `i` of this list, counted from 0, is `i + 1` in `layers`.
+   * `get_intermediate_layers` of facebookresearch/dinov2: the patches of some blocks, (batch, rows · cols,
+   * embedDim) each, in the order of the blocks. The forward must have kept them: block `i` of this list,
+   * counted from 0, is `i + 1` in `layers`.
    * @param n how many of the last blocks, or the indices of blocks from 0
    * @throws ImageError INPUT_SHAPE for a block that is not there or was not kept
    */
-  async getIntermediateLayers(n: number | readonly number[], options: IntermediateLayerOptions & { readonly returnClassToken: true }): Promise<LayerWithClassToken[]>;
-  async getIntermediateLayers(n?: number | readonly number[], options?: IntermediateLayerOptions & { readonly returnClassToken?: false | undefined }): Promise<Float32Array<ArrayBuffer>[]>;
+  async getIntermediateLayers(
+    n: number | readonly number[],
+    options: IntermediateLayerOptions & { readonly returnClassToken: true },
+  ): Promise<LayerWithClassToken[]>;
+  async getIntermediateLayers(
+    n?: number | readonly number[],
+    options?: IntermediateLayerOptions & { readonly returnClassToken?: false | undefined },
+  ): Promise<Float32Array<ArrayBuffer>[]>;
   async getIntermediateLayers(
     n: number | readonly number[] = 1,
     { reshape = false, returnClassToken = false, norm = true }: IntermediateLayerOptions = {},
@@ -154,10 +186,12 @@ export class Features {
   }
 
   /**
-   * Where a token looks: rows of the attention of block `layer`, counted from 0 as in Hugging Face's `attentions`, recomputed from that block's
-   * queries and keys. Each row is a softmax over all tokens (cls, registers, patches) and sums to 1. Float32Array of (heads, queries,
-   * numTokens); one head, or the mean of heads, and one query have no axis of their own: (numTokens) for `{ head: 0, query: 'cls' }`.
-   * @throws ImageError INPUT_SHAPE if the forward was not asked to keep it (`{ attentions: [layer] }`), or for a head or query that is not there
+   * Where a token looks: rows of the attention of block `layer`, counted from 0 as in Hugging Face's
+   * `attentions`, recomputed from that block's queries and keys. Each row is a softmax over all tokens (cls,
+   * registers, patches) and sums to 1. Float32Array of (heads, queries, numTokens); one head, or the mean of
+   * heads, and one query have no axis of their own: (numTokens) for `{ head: 0, query: 'cls' }`.
+   * @throws ImageError INPUT_SHAPE if the forward was not asked to keep it (`{ attentions: [layer] }`), or
+   *   for a head or query that is not there
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     expectIndex('attention', 'block', layer, this.depth - 1);
@@ -183,11 +217,22 @@ export class Features {
     const { depth } = this;
     const count = typeof n === 'number' ? n : n.length;
     if (Number.isInteger(count) && count >= 1 && count <= depth) {
-      const blocks = typeof n === 'number' ? Array.from({ length: n }, (_, i) => depth - n + i) : [...n].sort((first, second) => first - second);
-      if (blocks.every((block, i) => Number.isInteger(block) && block >= 0 && block < depth && block !== blocks[i - 1])) return blocks;
+      const blocks =
+        typeof n === 'number'
+          ? Array.from({ length: n }, (_, i) => depth - n + i)
+          : [...n].sort((first, second) => first - second);
+      if (
+        blocks.every(
+          (block, i) => Number.isInteger(block) && block >= 0 && block < depth && block !== blocks[i - 1],
+        )
+      )
+        return blocks;
     }
     const found = typeof n === 'number' ? String(n) : `[${n.join(', ')}]`;
-    throw new ImageError('INPUT_SHAPE', `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices from 0 to ${depth - 1}, found ${found}.`);
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices from 0 to ${depth - 1}, found ${found}.`,
+    );
   }
 
   /** Whether a layer is the last hidden state, which is always there. */
@@ -198,13 +243,22 @@ export class Features {
   #expectKept(where: string, layers: readonly number[], norm: boolean): void {
     const { hiddenStates } = this.buffer && this.#kept;
     const wanted = layers.filter((layer) => !this.#isLast(layer, norm));
-    if (!wanted.every((layer) => hiddenStates.has(layer))) throw this.#notKept(where, 'layers', wanted, hiddenStates);
+    if (!wanted.every((layer) => hiddenStates.has(layer)))
+      throw this.#notKept(where, 'layers', wanted, hiddenStates);
   }
 
-  #notKept(where: string, option: 'layers' | 'attentions', wanted: readonly number[], kept: ReadonlyMap<number, GPUBuffer>): ImageError {
+  #notKept(
+    where: string,
+    option: 'layers' | 'attentions',
+    wanted: readonly number[],
+    kept: ReadonlyMap<number, GPUBuffer>,
+  ): ImageError {
     const all = [...kept.keys()].join(', ') || 'none';
     const found = wanted.filter((layer) => !kept.has(layer)).join(', ');
-    return new ImageError('INPUT_SHAPE', `${where}: expected ${option} that were kept (${all}), found ${found}. Pass { ${option}: [${wanted.join(', ')}] } to features() or forward().`);
+    return new ImageError(
+      'INPUT_SHAPE',
+      `${where}: expected ${option} that were kept (${all}), found ${found}. Pass { ${option}: [${wanted.join(', ')}] } to features() or forward().`,
+    );
   }
 
   /** Reads from a layer's buffer; where the norm is asked for, from one that is made for the time being. */
@@ -228,7 +282,8 @@ export class Features {
     for (let image = 0; image < batch; image++) {
       const first = image * count * embedDim;
       for (let patch = 0; patch < count; patch++) {
-        for (let channel = 0; channel < embedDim; channel++) out[first + channel * count + patch] = patches[first + patch * embedDim + channel]!;
+        for (let channel = 0; channel < embedDim; channel++)
+          out[first + channel * count + patch] = patches[first + patch * embedDim + channel]!;
       }
     }
     return out;
@@ -238,7 +293,8 @@ export class Features {
   async #tokens(buffer: GPUBuffer, first: number, count: number): Promise<Float32Array<ArrayBuffer>> {
     const { batch, numTokens, embedDim } = this;
     if (count === 0) return new Float32Array(0);
-    if (batch === 1 || count === numTokens) return this.#read(buffer, first, batch === 1 ? count : batch * numTokens);
+    if (batch === 1 || count === numTokens)
+      return this.#read(buffer, first, batch === 1 ? count : batch * numTokens);
     const all = await this.#read(buffer, 0, batch * numTokens);
     const out = new Float32Array(batch * count * embedDim);
     for (let image = 0; image < batch; image++) {
@@ -257,5 +313,8 @@ export class Features {
 /** What the model does not have cannot be kept: the error says so, and not what to pass. */
 function expectIndex(where: string, what: string, index: number, last: number): void {
   if (Number.isInteger(index) && index >= 0 && index <= last) return;
-  throw new ImageError('INPUT_SHAPE', `${where}: expected a ${what} from 0 to ${last}, found ${String(index)}.`);
+  throw new ImageError(
+    'INPUT_SHAPE',
+    `${where}: expected a ${what} from 0 to ${last}, found ${String(index)}.`,
+  );
 }

@@ -11,13 +11,26 @@ export interface FinalNorm {
 }
 
 /**
- * The norm of every row of `x`, (batch · numTokens, embedDim), with the forward's own kernel and so with its bits. The caller destroys what it gets.
+ * The norm of every row of `x`, (batch · numTokens, embedDim), with the forward's own kernel and so with its
+ * bits. The caller destroys what it gets.
  * @throws DeviceError
  */
-export async function applyNorm(gpu: Gpu, { weight, bias, eps }: FinalNorm, x: GPUBuffer, size: ForwardSize, embedDim: number): Promise<GPUBuffer> {
+export async function applyNorm(
+  gpu: Gpu,
+  { weight, bias, eps }: FinalNorm,
+  x: GPUBuffer,
+  size: ForwardSize,
+  embedDim: number,
+): Promise<GPUBuffer> {
   const shape = [size.batch * size.numTokens, embedDim];
   const graph = new GraphBuilder();
-  const out = graph.layerNorm('out', graph.input('x', shape), graph.weight('weight', [embedDim]), graph.weight('bias', [embedDim]), eps);
+  const out = graph.layerNorm(
+    'out',
+    graph.input('x', shape),
+    graph.weight('weight', [embedDim]),
+    graph.weight('bias', [embedDim]),
+    eps,
+  );
   const [node] = graph.build([out]).nodes;
   const { variant, workgroups } = lower(node!, targetOf(gpu, 'f32'), size);
   const kernel = await gpu.pipelines.compile(variant);
@@ -31,7 +44,13 @@ export async function applyNorm(gpu: Gpu, { weight, bias, eps }: FinalNorm, x: G
     const encoder = gpu.device.createCommandEncoder({ label: 'norm' });
     const pass = encoder.beginComputePass({ label: 'norm' });
     pass.setPipeline(kernel.pipeline);
-    pass.setBindGroup(0, gpu.pipelines.bind(kernel, [uniform, x, weight, bias, normed].map((buffer) => ({ buffer }))));
+    pass.setBindGroup(
+      0,
+      gpu.pipelines.bind(
+        kernel,
+        [uniform, x, weight, bias, normed].map((buffer) => ({ buffer })),
+      ),
+    );
     pass.dispatchWorkgroups(...workgroups(size));
     pass.end();
     gpu.device.queue.submit([encoder.finish()]);

@@ -4,8 +4,9 @@ import type { Parameter } from '../checkpoint/names.js';
 import { nativeGrid, type DINOv2Config } from './config.js';
 
 /**
- * All parameters of a model with their shapes, as PyTorch has them: a linear layer's weight is (out, in). `attn.qkv` packs query,
- * key and value by rows; `mlp.w12` the half that SiLU is taken of, then the half that it multiplies.
+ * All parameters of a model with their shapes, as PyTorch has them: a linear layer's weight is (out, in).
+ * `attn.qkv` packs query, key and value by rows; `mlp.w12` the half that SiLU is taken of, then the half that
+ * it multiplies.
  */
 export function parameters(config: DINOv2Config): Parameter[] {
   const { embedDim, depth, patchSize, numChannels, numRegisterTokens, ffn, hiddenFeatures } = config;
@@ -29,7 +30,11 @@ export function parameters(config: DINOv2Config): Parameter[] {
     affine(`${block}.attn.proj`, embedDim, embedDim);
     add(`${block}.ls1.gamma`, embedDim);
     affine(`${block}.norm2`, embedDim);
-    affine(`${block}.mlp.${ffn === 'mlp' ? 'fc1' : 'w12'}`, ffn === 'mlp' ? hiddenFeatures : 2 * hiddenFeatures, embedDim);
+    affine(
+      `${block}.mlp.${ffn === 'mlp' ? 'fc1' : 'w12'}`,
+      ffn === 'mlp' ? hiddenFeatures : 2 * hiddenFeatures,
+      embedDim,
+    );
     affine(`${block}.mlp.${ffn === 'mlp' ? 'fc2' : 'w3'}`, embedDim, hiddenFeatures);
     add(`${block}.ls2.gamma`, embedDim);
   }
@@ -39,5 +44,8 @@ export function parameters(config: DINOv2Config): Parameter[] {
 
 /** How many numbers a model holds: 22,056,576 for ViT-S. */
 export function parameterCount(config: DINOv2Config): number {
-  return parameters(config).reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0);
+  return parameters(config).reduce(
+    (sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1),
+    0,
+  );
 }

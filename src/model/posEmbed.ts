@@ -1,9 +1,10 @@
 /**
- * Position embeddings for another grid than the native one, as PyTorch's bicubic `F.interpolate` computes them.
+ * Position embeddings for another grid than the native one, as PyTorch's bicubic `F.interpolate` computes
+ * them.
  *
- * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75, 4 taps, those beyond the border
- * read the border. With antialias (`_upsample_bicubic2d_aa`): a = -0.5, stretched by the scale when the grid shrinks, taps beyond the
- * border left out and the rest made to sum to 1.
+ * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75, 4 taps,
+ * those beyond the border read the border. With antialias (`_upsample_bicubic2d_aa`): a = -0.5, stretched by
+ * the scale when the grid shrinks, taps beyond the border left out and the rest made to sum to 1.
  */
 
 import { CheckpointError, ImageError } from '../errors.js';
@@ -19,7 +20,10 @@ export interface InterpolatePosEmbedOptions {
   convention: PosEmbedConvention;
 }
 
-/** One axis: output i is the sum of weights[k] · input[begin[i] + k - first[i]], k in [first[i], first[i + 1]). */
+/**
+ * One axis: output i is the sum of weights[k] · input[begin[i] + k - first[i]], k in [first[i], first[i +
+ * 1]).
+ */
 interface Taps {
   readonly first: Int32Array;
   readonly indices: Int32Array;
@@ -29,17 +33,21 @@ interface Taps {
 /**
  * Position embeddings for a grid of rows × cols patches.
  *
- * On the native grid it is a copy, in every convention: transformers and facebookresearch skip the interpolation for the native image
- * alone; where transformers does not (518 × 520 pixels, whose grid is native too) its filters hit every position exactly.
- * Sums and coordinates are float64: within 1e-7 of PyTorch in float64. PyTorch in float32 rounds the coordinates too, which makes up to 8e-6
- * for white noise in [-1, 1], and depends on whether its build fuses multiply and add.
+ * On the native grid it is a copy, in every convention: transformers and facebookresearch skip the
+ * interpolation for the native image alone; where transformers does not (518 × 520 pixels, whose grid is
+ * native too) its filters hit every position exactly. Sums and coordinates are float64: within 1e-7 of
+ * PyTorch in float64. PyTorch in float32 rounds the coordinates too, which makes up to 8e-6 for white noise
+ * in [-1, 1], and depends on whether its build fuses multiply and add.
  *
  * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the cls token's, then the patches' by rows
  * @returns (rows · cols, embed_dim): the patches' alone; the cls token's is posEmbed's first row
  * @throws {CheckpointError} CHECKPOINT_TENSORS when posEmbed is not as long as embedDim and nativeGrid say
  * @throws {ImageError} INPUT_SHAPE when rows or cols is no positive integer
  */
-export function interpolatePosEmbed(posEmbed: Float32Array, options: InterpolatePosEmbedOptions): Float32Array<ArrayBuffer> {
+export function interpolatePosEmbed(
+  posEmbed: Float32Array,
+  options: InterpolatePosEmbedOptions,
+): Float32Array<ArrayBuffer> {
   const { embedDim, nativeGrid, rows, cols, convention } = options;
   const expected = (1 + nativeGrid * nativeGrid) * embedDim;
   if (posEmbed.length !== expected) {
@@ -87,7 +95,8 @@ function tapsOf(size: number, outSize: number, convention: PosEmbedConvention): 
   const first = new Int32Array(outSize + 1);
   const indices: number[] = [];
   const weights: number[] = [];
-  // facebookresearch gives the scale factor (outSize + 0.1) / size, "to avoid floating point error in the interpolation".
+  // facebookresearch gives the scale factor (outSize + 0.1) / size, "to avoid floating point error in the
+  // interpolation".
   const scale = size / (convention === 'offset' ? outSize + 0.1 : outSize);
   for (let i = 0; i < outSize; i++) {
     if (convention === 'antialias') {

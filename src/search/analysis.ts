@@ -4,7 +4,15 @@ import { clusterRows } from './clusters.js';
 import { duplicateRows } from './duplicates.js';
 import type { Items } from './items.js';
 import type { IndexHeader } from './journal.js';
-import type { ClusterOptions, Clusters, DuplicateOptions, MapPoint, PartHit, PartQuery, SearchOptions } from './options.js';
+import type {
+  ClusterOptions,
+  Clusters,
+  DuplicateOptions,
+  MapPoint,
+  PartHit,
+  PartQuery,
+  SearchOptions,
+} from './options.js';
 import { partOf, searchParts } from './parts.js';
 import { projectRows } from './projection.js';
 import type { Searcher } from './searcher.js';
@@ -24,16 +32,35 @@ export class Analysis {
     this.#searcher = searcher;
   }
 
-  async searchByPart(query: PartQuery, { topK = 10, filter, threshold = -Infinity, signal }: SearchOptions): Promise<PartHit[]> {
+  async searchByPart(
+    query: PartQuery,
+    { topK = 10, filter, threshold = -Infinity, signal }: SearchOptions,
+  ): Promise<PartHit[]> {
     wholeNumber('searchByPart', 'topK', topK, 1);
     if (threshold !== -Infinity) finiteNumber('searchByPart', 'threshold', threshold);
     signal?.throwIfAborted();
     const part = partOf(query, this.#header);
-    const onCpu = (whole: boolean) => searchParts(this.#items, this.#header, part, topK, this.#searcher.allowed(filter), threshold, signal, whole);
-    return this.#searcher.steady(true, () => onCpu(false), onCpu, (found) => found.map((scored) => {
-      const { rows, cols } = this.#items.patches[scored.row]!;
-      return { ...this.#searcher.hit(scored), box: scored.box, grid: { rows, cols } };
-    }));
+    const onCpu = (whole: boolean) =>
+      searchParts(
+        this.#items,
+        this.#header,
+        part,
+        topK,
+        this.#searcher.allowed(filter),
+        threshold,
+        signal,
+        whole,
+      );
+    return this.#searcher.steady(
+      true,
+      () => onCpu(false),
+      onCpu,
+      (found) =>
+        found.map((scored) => {
+          const { rows, cols } = this.#items.patches[scored.row]!;
+          return { ...this.#searcher.hit(scored), box: scored.box, grid: { rows, cols } };
+        }),
+    );
   }
 
   async duplicates({ threshold = 0.95, signal }: DuplicateOptions): Promise<string[][]> {
@@ -77,10 +104,15 @@ export class Analysis {
   async map(signal: AbortSignal | undefined): Promise<MapPoint[]> {
     signal?.throwIfAborted();
     const onCpu = (whole: boolean) => projectRows(this.#items, signal, whole);
-    return this.#searcher.steady(true, () => onCpu(false), onCpu, (places) => {
-      // Items that came while it was computed have no place yet.
-      const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < places.length);
-      return placed.map(([id, row]) => ({ id, x: places[2 * row]!, y: places[2 * row + 1]! }));
-    });
+    return this.#searcher.steady(
+      true,
+      () => onCpu(false),
+      onCpu,
+      (places) => {
+        // Items that came while it was computed have no place yet.
+        const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < places.length);
+        return placed.map(([id, row]) => ({ id, x: places[2 * row]!, y: places[2 * row + 1]! }));
+      },
+    );
   }
 }

@@ -1,4 +1,7 @@
-/** The centre with the highest score for every row, on the GPU; where two are as close as f32's error, in float64 on the host. */
+/**
+ * The centre with the highest score for every row, on the GPU; where two are as close as f32's error, in
+ * float64 on the host.
+ */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { searchAssign } from '../gpu/searchKernels.js';
@@ -30,11 +33,17 @@ export class GpuAssigner implements Assigner {
 
   static async create(gpu: Gpu, items: Items, rows: GpuRows): Promise<GpuAssigner> {
     const lanes = gpu.software ? 16 : 64;
-    const kernel = await gpu.pipelines.compile({ kernel: searchAssign, constants: { VALUES: valuesPerWord(items.vectors.storage), WORDS: rows.words, WORKGROUP: lanes } });
+    const kernel = await gpu.pipelines.compile({
+      kernel: searchAssign,
+      constants: { VALUES: valuesPerWord(items.vectors.storage), WORDS: rows.words, WORKGROUP: lanes },
+    });
     return new GpuAssigner(gpu, items, rows, kernel, lanes);
   }
 
-  async assign(centers: readonly Float32Array<ArrayBuffer>[], signal: AbortSignal | undefined): Promise<Uint32Array | undefined> {
+  async assign(
+    centers: readonly Float32Array<ArrayBuffer>[],
+    signal: AbortSignal | undefined,
+  ): Promise<Uint32Array | undefined> {
     signal?.throwIfAborted();
     const { vectors } = this.#items;
     const { moves, count } = vectors;
@@ -58,20 +67,44 @@ export class GpuAssigner implements Assigner {
       for (const { buffer, firstPanel, panels } of this.#rows.chunks) {
         const quads = Math.min(panels * PANEL_QUADS, Math.ceil(count / 4) - firstPanel * PANEL_QUADS);
         if (quads <= 0) break;
-        const size = keep(memory.uniformOf('search centres size', [quads, firstPanel * PANEL_QUADS, centers.length]));
-        pass.setBindGroup(0, pipelines.bind(this.#kernel, [size, buffer, given, nearest, highest, second].map((each) => ({ buffer: each }))));
+        const size = keep(
+          memory.uniformOf('search centres size', [quads, firstPanel * PANEL_QUADS, centers.length]),
+        );
+        pass.setBindGroup(
+          0,
+          pipelines.bind(
+            this.#kernel,
+            [size, buffer, given, nearest, highest, second].map((each) => ({ buffer: each })),
+          ),
+        );
         pass.dispatchWorkgroups(...inLines(Math.ceil(quads / this.#lanes)));
       }
       pass.end();
       await this.#gpu.watching(() => device.queue.submit([encoder.finish()]));
-      const [indices, first, next] = await Promise.all([nearest, highest, second].map((buffer) => this.#gpu.read(buffer, 0, 4 * count)));
-      return await this.#settled(centers, new Uint32Array(indices!), new Float32Array(first!), new Float32Array(next!), moves, signal);
+      const [indices, first, next] = await Promise.all(
+        [nearest, highest, second].map((buffer) => this.#gpu.read(buffer, 0, 4 * count)),
+      );
+      return await this.#settled(
+        centers,
+        new Uint32Array(indices!),
+        new Float32Array(first!),
+        new Float32Array(next!),
+        moves,
+        signal,
+      );
     } finally {
       for (const buffer of made) memory.destroy(buffer);
     }
   }
 
-  async #settled(centers: readonly Float32Array<ArrayBuffer>[], nearest: Uint32Array, highest: Float32Array, second: Float32Array, moves: number, signal: AbortSignal | undefined): Promise<Uint32Array | undefined> {
+  async #settled(
+    centers: readonly Float32Array<ArrayBuffer>[],
+    nearest: Uint32Array,
+    highest: Float32Array,
+    second: Float32Array,
+    moves: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Uint32Array | undefined> {
     const { vectors } = this.#items;
     const error = scoreError(vectors.dim, vectors.storage, CENTER_NORM, vectors.largestNorm);
     const queries = centers.map((center) => Float64Array.from(center));
@@ -81,7 +114,8 @@ export class GpuAssigner implements Assigner {
         await pace.turn(signal);
         if (vectors.moves !== moves) return undefined;
       }
-      if (!(highest[row]! - second[row]! > 2.001 * error)) nearest[row] = nearestCenter(this.#items, row, queries);
+      if (!(highest[row]! - second[row]! > 2.001 * error))
+        nearest[row] = nearestCenter(this.#items, row, queries);
     }
     return nearest;
   }
@@ -93,7 +127,8 @@ export class GpuAssigner implements Assigner {
     const numbers = this.#rows.words * valuesPerWord(storage);
     const packed = new Float32Array(4 * numbers * Math.ceil(centers.length / 4));
     for (const [c, center] of centers.entries()) {
-      for (let i = 0; i < dim; i++) packed[(Math.floor(c / 4) * numbers + i) * 4 + (c % 4)] = center[i]! * factor;
+      for (let i = 0; i < dim; i++)
+        packed[(Math.floor(c / 4) * numbers + i) * 4 + (c % 4)] = center[i]! * factor;
     }
     return packed;
   }

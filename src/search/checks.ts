@@ -10,10 +10,19 @@ const MAX_DIM = 16_384;
 const MAX_GRID = 4096;
 
 /** @throws IndexError INDEX_OPTIONS */
-export function headerOf({ dim, metric = 'cosine', storage = 'f16', patches = 'none', model }: IndexOptions): IndexHeader {
+export function headerOf({
+  dim,
+  metric = 'cosine',
+  storage = 'f16',
+  patches = 'none',
+  model,
+}: IndexOptions): IndexHeader {
   const one = (name: string, value: unknown, allowed: readonly string[]): void => {
     if (!allowed.includes(value as string)) {
-      throw new IndexError('INDEX_OPTIONS', `EmbeddingIndex: expected ${name} ${allowed.map((each: string) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`);
+      throw new IndexError(
+        'INDEX_OPTIONS',
+        `EmbeddingIndex: expected ${name} ${allowed.map((each: string) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`,
+      );
     }
   };
   wholeNumber('EmbeddingIndex', 'dim', dim, 1, MAX_DIM);
@@ -21,34 +30,60 @@ export function headerOf({ dim, metric = 'cosine', storage = 'f16', patches = 'n
   one('storage', storage, ['f32', 'f16', 'int8']);
   one('patches', patches, ['none', 'f16', 'int8']);
   if (model !== undefined) checkModel(model);
-  return { format: 1, dim, metric, storage, patches, model: model && { id: model.id, fingerprint: model.fingerprint, preprocessing: model.preprocessing } };
+  return {
+    format: 1,
+    dim,
+    metric,
+    storage,
+    patches,
+    model: model && { id: model.id, fingerprint: model.fingerprint, preprocessing: model.preprocessing },
+  };
 }
 
 function checkModel(model: ModelIdentity): void {
   for (const name of ['id', 'fingerprint', 'preprocessing'] as const) {
     if (typeof model[name] !== 'string') {
-      throw new IndexError('INDEX_OPTIONS', `EmbeddingIndex: expected a model with the strings id, fingerprint and preprocessing, found ${name} ${JSON.stringify(model[name])}. modelIdentity() makes one.`);
+      throw new IndexError(
+        'INDEX_OPTIONS',
+        `EmbeddingIndex: expected a model with the strings id, fingerprint and preprocessing, found ${name} ${JSON.stringify(model[name])}. modelIdentity() makes one.`,
+      );
     }
   }
 }
 
 /** @throws IndexError INDEX_OPTIONS */
-export function wholeNumber(where: string, name: string, value: number, least: number, most: number = Number.MAX_SAFE_INTEGER): void {
+export function wholeNumber(
+  where: string,
+  name: string,
+  value: number,
+  least: number,
+  most: number = Number.MAX_SAFE_INTEGER,
+): void {
   if (Number.isInteger(value) && value >= least && value <= most) return;
   const range = most === Number.MAX_SAFE_INTEGER ? `from ${least}` : `from ${least} to ${most}`;
-  throw new IndexError('INDEX_OPTIONS', `${where}: expected ${name} to be a whole number ${range}, found ${String(value)}.`);
+  throw new IndexError(
+    'INDEX_OPTIONS',
+    `${where}: expected ${name} to be a whole number ${range}, found ${String(value)}.`,
+  );
 }
 
 /** @throws IndexError INDEX_OPTIONS */
 export function finiteNumber(where: string, name: string, value: number): void {
-  if (typeof value !== 'number' || !Number.isFinite(value)) throw new IndexError('INDEX_OPTIONS', `${where}: expected ${name} to be a finite number, found ${String(value)}.`);
+  if (typeof value !== 'number' || !Number.isFinite(value))
+    throw new IndexError(
+      'INDEX_OPTIONS',
+      `${where}: expected ${name} to be a finite number, found ${String(value)}.`,
+    );
 }
 
 /** @throws IndexError INDEX_ID */
 export function checkId(id: unknown, where: string): asserts id is string {
   if (typeof id === 'string' && id.length > 0 && id.length <= MAX_ID_LENGTH) return;
   const found = typeof id === 'string' ? `${id.length}` : `a value of type ${typeof id}`;
-  throw new IndexError('INDEX_ID', `${where}: expected an id that is a string of 1 to ${MAX_ID_LENGTH} characters, found ${found}. Use a path, a name or a number as a string.`);
+  throw new IndexError(
+    'INDEX_ID',
+    `${where}: expected an id that is a string of 1 to ${MAX_ID_LENGTH} characters, found ${found}. Use a path, a name or a number as a string.`,
+  );
 }
 
 /**
@@ -65,7 +100,11 @@ export function jsonCopy(metadata: unknown, where: string): unknown {
     cause = error;
   }
   if (text === undefined) {
-    throw new IndexError('INDEX_METADATA', `${where}: expected metadata that JSON can write, found ${cause ? String(cause) : `a ${typeof metadata}`}. Keep plain objects, arrays, strings and numbers.`, { cause });
+    throw new IndexError(
+      'INDEX_METADATA',
+      `${where}: expected metadata that JSON can write, found ${cause ? String(cause) : `a ${typeof metadata}`}. Keep plain objects, arrays, strings and numbers.`,
+      { cause },
+    );
   }
   return JSON.parse(text, (_, value: unknown) => Object.freeze(value));
 }
@@ -74,32 +113,65 @@ export function jsonCopy(metadata: unknown, where: string): unknown {
  * Patch tokens with each patch scaled to length 1, encoded.
  * @throws IndexError INDEX_PATCHES
  */
-export function encodedPatches(given: PatchTokens, { dim, patches: storage }: IndexHeader, where: string): EncodedPatches {
-  if (storage === 'none') throw new IndexError('INDEX_PATCHES', `${where}: expected no patches, because this index keeps none, found some. Make it with patches: 'f16' or 'int8'.`);
+export function encodedPatches(
+  given: PatchTokens,
+  { dim, patches: storage }: IndexHeader,
+  where: string,
+): EncodedPatches {
+  if (storage === 'none')
+    throw new IndexError(
+      'INDEX_PATCHES',
+      `${where}: expected no patches, because this index keeps none, found some. Make it with patches: 'f16' or 'int8'.`,
+    );
   const { rows, cols } = checkPatches(given, dim, where);
   const size = encodedBytes(dim, storage);
   const data = new Uint8Array(rows * cols * size);
-  for (let patch = 0; patch < rows * cols; patch++) encodeInto(unitPatch(given, patch, dim, where), storage, data, patch * size, where);
+  for (let patch = 0; patch < rows * cols; patch++)
+    encodeInto(unitPatch(given, patch, dim, where), storage, data, patch * size, where);
   return { rows, cols, data };
 }
 
 /** @throws IndexError INDEX_PATCHES if the tokens are not rows × cols × dim */
-export function checkPatches({ rows, cols, tokens }: PatchTokens, dim: number, where: string): { rows: number; cols: number } {
+export function checkPatches(
+  { rows, cols, tokens }: PatchTokens,
+  dim: number,
+  where: string,
+): { rows: number; cols: number } {
   const grid = [rows, cols].every((side) => Number.isInteger(side) && side >= 1 && side <= MAX_GRID);
   if (grid && tokens instanceof Float32Array && tokens.length === rows * cols * dim) return { rows, cols };
-  throw new IndexError('INDEX_PATCHES', `${where}: expected a Float32Array of rows · cols · ${dim} patch tokens, found ${String(rows)} × ${String(cols)} and ${String((tokens as Float32Array | undefined)?.length)} numbers. Hand in features.rows, features.cols and await features.patchTokens() of one image.`);
+  throw new IndexError(
+    'INDEX_PATCHES',
+    `${where}: expected a Float32Array of rows · cols · ${dim} patch tokens, found ${String(rows)} × ${String(cols)} and ${String((tokens as Float32Array | undefined)?.length)} numbers. Hand in features.rows, features.cols and await features.patchTokens() of one image.`,
+  );
 }
 
 /** One patch as a vector of length 1. */
-export function unitPatch({ tokens }: PatchTokens, patch: number, dim: number, where: string): Float32Array<ArrayBuffer> {
-  return checkedVector(tokens.subarray(patch * dim, (patch + 1) * dim), { dim, metric: 'cosine' }, `${where}, patch ${patch}`);
+export function unitPatch(
+  { tokens }: PatchTokens,
+  patch: number,
+  dim: number,
+  where: string,
+): Float32Array<ArrayBuffer> {
+  return checkedVector(
+    tokens.subarray(patch * dim, (patch + 1) * dim),
+    { dim, metric: 'cosine' },
+    `${where}, patch ${patch}`,
+  );
 }
 
 /** An item as it is stored. */
-export function storedItem({ id, vector, metadata, patches, thumbnail }: Item, header: IndexHeader, where: string): StoredItem {
+export function storedItem(
+  { id, vector, metadata, patches, thumbnail }: Item,
+  header: IndexHeader,
+  where: string,
+): StoredItem {
   checkId(id, where);
   const name = `${where} ${JSON.stringify(id)}`;
-  if (thumbnail !== undefined && !(thumbnail instanceof Blob)) throw new IndexError('INDEX_OPTIONS', `${name}: expected a thumbnail that is a Blob, found a ${typeof thumbnail}. Use canvas.convertToBlob().`);
+  if (thumbnail !== undefined && !(thumbnail instanceof Blob))
+    throw new IndexError(
+      'INDEX_OPTIONS',
+      `${name}: expected a thumbnail that is a Blob, found a ${typeof thumbnail}. Use canvas.convertToBlob().`,
+    );
   return {
     id,
     vector: encodeVector(checkedVector(vector, header, name), header.storage, name),
@@ -110,15 +182,31 @@ export function storedItem({ id, vector, metadata, patches, thumbnail }: Item, h
 }
 
 /** The vectors of encoded patches, (rows · cols, dim). */
-export function decodedPatches({ rows, cols, data }: EncodedPatches, dim: number, storage: 'f16' | 'int8', out: Float32Array<ArrayBuffer>): void {
+export function decodedPatches(
+  { rows, cols, data }: EncodedPatches,
+  dim: number,
+  storage: 'f16' | 'int8',
+  out: Float32Array<ArrayBuffer>,
+): void {
   const size = encodedBytes(dim, storage);
-  for (let patch = 0; patch < rows * cols; patch++) decodeInto(data, patch * size, storage, out.subarray(patch * dim, (patch + 1) * dim) as Float32Array<ArrayBuffer>);
+  for (let patch = 0; patch < rows * cols; patch++)
+    decodeInto(
+      data,
+      patch * size,
+      storage,
+      out.subarray(patch * dim, (patch + 1) * dim) as Float32Array<ArrayBuffer>,
+    );
 }
 
 const FIELDS = ['dim', 'metric', 'storage', 'patches'] as const;
 
-/** In what two indexes differ that must not where they share vectors. What a model is called does not count. */
-export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [...(sameModel(a.model, b.model) ? [] : (['model'] as const)), ...FIELDS.filter((name) => a[name] !== b[name])];
+/**
+ * In what two indexes differ that must not where they share vectors. What a model is called does not count.
+ */
+export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [
+  ...(sameModel(a.model, b.model) ? [] : (['model'] as const)),
+  ...FIELDS.filter((name) => a[name] !== b[name]),
+];
 
 /**
  * @param where for messages, as is `advice`
@@ -128,6 +216,12 @@ export function checkSameIndex(found: IndexHeader, wanted: IndexHeader, where: s
   const fields = differences(found, wanted);
   if (fields.length === 0) return;
   const isModel = fields[0] === 'model';
-  const list = (header: IndexHeader): string => (isModel ? `vectors of ${modelText(header.model)}` : fields.map((name) => `${name} ${String(header[name])}`).join(', '));
-  throw new IndexError(isModel ? 'INDEX_MODEL' : 'INDEX_HEADER', `${where}: expected ${list(wanted)}, found ${list(found)}.${isModel ? ' Vectors of two models, or of two kinds of preprocessing, cannot be compared.' : ''} ${advice}`);
+  const list = (header: IndexHeader): string =>
+    isModel
+      ? `vectors of ${modelText(header.model)}`
+      : fields.map((name) => `${name} ${String(header[name])}`).join(', ');
+  throw new IndexError(
+    isModel ? 'INDEX_MODEL' : 'INDEX_HEADER',
+    `${where}: expected ${list(wanted)}, found ${list(found)}.${isModel ? ' Vectors of two models, or of two kinds of preprocessing, cannot be compared.' : ''} ${advice}`,
+  );
 }

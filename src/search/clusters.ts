@@ -1,7 +1,8 @@
 /**
- * Spherical k-means: clusters of directions. The start is k-means++ on a sample, from a seed; then every item goes to the centre with the highest
- * score, and every centre to the mean direction of its items, until nobody moves. All of it is decided in float64, in the order in which the items
- * came, so that GPU and CPU give the same clusters.
+ * Spherical k-means: clusters of directions. The start is k-means++ on a sample, from a seed; then every item
+ * goes to the centre with the highest score, and every centre to the mean direction of its items, until
+ * nobody moves. All of it is decided in float64, in the order in which the items came, so that GPU and CPU
+ * give the same clusters.
  */
 import { ROUNDS_PER_SAMPLE, SAMPLE, unitRow } from './sample.js';
 import type { Items } from './items.js';
@@ -10,7 +11,10 @@ import { Pace } from './searchCpu.js';
 /** Says, for every row, which centre has the highest score: exactly, the first of equal ones. */
 export interface Assigner {
   /** @param centers unit vectors. Undefined: a row was moved */
-  assign(centers: readonly Float32Array<ArrayBuffer>[], signal: AbortSignal | undefined): Promise<Uint32Array | undefined>;
+  assign(
+    centers: readonly Float32Array<ArrayBuffer>[],
+    signal: AbortSignal | undefined,
+  ): Promise<Uint32Array | undefined>;
 }
 
 export interface RowClusters {
@@ -20,7 +24,15 @@ export interface RowClusters {
 }
 
 /** Undefined if a row was moved meanwhile. */
-export async function clusterRows(items: Items, k: number, seed: number, maxIterations: number, assigner: Assigner | undefined, signal: AbortSignal | undefined, whole: boolean): Promise<RowClusters | undefined> {
+export async function clusterRows(
+  items: Items,
+  k: number,
+  seed: number,
+  maxIterations: number,
+  assigner: Assigner | undefined,
+  signal: AbortSignal | undefined,
+  whole: boolean,
+): Promise<RowClusters | undefined> {
   const { vectors, rowOf } = items;
   const { dim, moves, count } = vectors;
   const order = [...rowOf.values()];
@@ -36,7 +48,9 @@ export async function clusterRows(items: Items, k: number, seed: number, maxIter
   let assigned = new Uint32Array(0);
   const unit = new Float32Array(dim);
   for (let iteration = 0; ; iteration++) {
-    const next = assigner ? await assigner.assign(centers, signal) : await assignRows(items, count, centers, turn);
+    const next = assigner
+      ? await assigner.assign(centers, signal)
+      : await assignRows(items, count, centers, turn);
     if (!next || vectors.moves !== moves) return undefined;
     const settled = iteration > 0 && next.every((center, row) => center === assigned[row]);
     assigned = Uint32Array.from(next);
@@ -52,9 +66,12 @@ export async function clusterRows(items: Items, k: number, seed: number, maxIter
   }
   const scored = Array.from(centers, (): { row: number; score: number }[] => []);
   const queries = centers.map((center) => Float64Array.from(center));
-  for (let row = 0; row < count; row++) scored[assigned[row]!]!.push({ row, score: vectors.score(queries[assigned[row]!]!, row) });
+  for (let row = 0; row < count; row++)
+    scored[assigned[row]!]!.push({ row, score: vectors.score(queries[assigned[row]!]!, row) });
   const clusters = scored.map((rows, c) => ({
-    rows: rows.sort((a, b) => b.score - a.score || (items.ids[a.row]! < items.ids[b.row]! ? -1 : 1)).map(({ row }) => row),
+    rows: rows
+      .sort((a, b) => b.score - a.score || (items.ids[a.row]! < items.ids[b.row]! ? -1 : 1))
+      .map(({ row }) => row),
     center: centers[c]!,
     c,
   }));
@@ -80,7 +97,12 @@ export function nearestCenter(items: Items, row: number, queries: readonly Float
   return best;
 }
 
-async function assignRows(items: Items, count: number, centers: readonly Float32Array<ArrayBuffer>[], turn: () => Promise<boolean>): Promise<Uint32Array | undefined> {
+async function assignRows(
+  items: Items,
+  count: number,
+  centers: readonly Float32Array<ArrayBuffer>[],
+  turn: () => Promise<boolean>,
+): Promise<Uint32Array | undefined> {
   const queries = centers.map((center) => Float64Array.from(center));
   const nearest = new Uint32Array(count);
   const highest = new Float64Array(count).fill(-Infinity);
@@ -100,8 +122,17 @@ async function assignRows(items: Items, count: number, centers: readonly Float32
   return nearest;
 }
 
-/** k-means++ (Arthur and Vassilvitskii, 2007) on a sample: each next centre is an item, the likelier the further it is from the centres there are. */
-async function startCenters(items: Items, order: readonly number[], k: number, seed: number, turn: () => Promise<boolean>): Promise<Float32Array<ArrayBuffer>[] | undefined> {
+/**
+ * k-means++ (Arthur and Vassilvitskii, 2007) on a sample: each next centre is an item, the likelier the
+ * further it is from the centres there are.
+ */
+async function startCenters(
+  items: Items,
+  order: readonly number[],
+  k: number,
+  seed: number,
+  turn: () => Promise<boolean>,
+): Promise<Float32Array<ArrayBuffer>[] | undefined> {
   const { vectors } = items;
   const random = randomNumbers(seed);
   const left = [...order];

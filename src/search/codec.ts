@@ -1,9 +1,10 @@
 /**
- * Vectors as they are stored. The encoded vector is the truth: a score is the float64 dot product of the query and what `decode` gives.
+ * Vectors as they are stored. The encoded vector is the truth: a score is the float64 dot product of the
+ * query and what `decode` gives.
  *
- *   f32   4 · dim bytes
- *   f16   2 · dim bytes; numbers below the smallest normal one (2^-14) become zero, so that GPUs that flush them agree
- *   int8  dim bytes (whole numbers from -127 to 127), then an f32 scale; a number is the f32 that is nearest to whole number · scale
+ *   f32 4 · dim bytes f16 2 · dim bytes; numbers below the smallest normal one (2^-14) become zero, so that
+ *   GPUs that flush them agree int8 dim bytes (whole numbers from -127 to 127), then an f32 scale; a number
+ *   is the f32 that is nearest to whole number · scale
  *
  * Little-endian, as on every machine that runs WebGPU.
  */
@@ -41,23 +42,37 @@ export interface VectorRules {
  * @param where what to call it in a message
  * @throws IndexError INDEX_VECTOR
  */
-export function checkedVector(vector: ArrayLike<number>, { dim, metric }: VectorRules, where: string): Float32Array<ArrayBuffer> {
+export function checkedVector(
+  vector: ArrayLike<number>,
+  { dim, metric }: VectorRules,
+  where: string,
+): Float32Array<ArrayBuffer> {
   const length = (vector as ArrayLike<number> | undefined)?.length;
   if (typeof vector !== 'object' || length !== dim) {
-    throw new IndexError('INDEX_VECTOR', `${where}: expected a vector of ${dim} numbers, found ${length === undefined ? typeof vector : `${length} numbers`}. Use the model and pooling that the index was made with.`);
+    throw new IndexError(
+      'INDEX_VECTOR',
+      `${where}: expected a vector of ${dim} numbers, found ${length === undefined ? typeof vector : `${length} numbers`}. Use the model and pooling that the index was made with.`,
+    );
   }
   const values = new Float32Array(dim);
   let squares = 0;
   for (let i = 0; i < dim; i++) {
     const value = vector[i]!;
     if (!(Math.abs(value) <= 3.4028234663852886e38)) {
-      throw new IndexError('INDEX_VECTOR', `${where}: expected finite numbers, found ${String(value)} at index ${i}. Look for it in the image or the weights.`);
+      throw new IndexError(
+        'INDEX_VECTOR',
+        `${where}: expected finite numbers, found ${String(value)} at index ${i}. Look for it in the image or the weights.`,
+      );
     }
     squares += value * value;
     values[i] = value;
   }
   if (metric === 'dot') return values;
-  if (!(squares > 0)) throw new IndexError('INDEX_VECTOR', `${where}: expected a vector with a direction, found zeros. Leave the item out.`);
+  if (!(squares > 0))
+    throw new IndexError(
+      'INDEX_VECTOR',
+      `${where}: expected a vector with a direction, found zeros. Leave the item out.`,
+    );
   const norm = Math.sqrt(squares);
   for (let i = 0; i < dim; i++) values[i] = vector[i]! / norm;
   return values;
@@ -67,14 +82,24 @@ export function checkedVector(vector: ArrayLike<number>, { dim, metric }: Vector
  * Encodes a vector that `checkedVector` gave.
  * @throws IndexError INDEX_VECTOR if a number is too large for f16
  */
-export function encodeVector(values: Float32Array<ArrayBuffer>, storage: VectorStorage, where: string): Uint8Array<ArrayBuffer> {
+export function encodeVector(
+  values: Float32Array<ArrayBuffer>,
+  storage: VectorStorage,
+  where: string,
+): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(encodedBytes(values.length, storage));
   encodeInto(values, storage, bytes, 0, where);
   return bytes;
 }
 
 /** The same, into `bytes` from `at` on. */
-export function encodeInto(values: Float32Array<ArrayBuffer>, storage: VectorStorage, bytes: Uint8Array<ArrayBuffer>, at: number, where: string): void {
+export function encodeInto(
+  values: Float32Array<ArrayBuffer>,
+  storage: VectorStorage,
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  where: string,
+): void {
   if (storage === 'f32') {
     bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), at);
   } else if (storage === 'f16') {
@@ -82,7 +107,11 @@ export function encodeInto(values: Float32Array<ArrayBuffer>, storage: VectorSto
     f32ToF16(values, halves);
     for (let i = 0; i < halves.length; i++) {
       const exponent = (halves[i]! >>> 10) & 0x1f;
-      if (exponent === 0x1f) throw new IndexError('INDEX_VECTOR', `${where}: expected numbers below 65520, which f16 can store, found ${values[i]} at index ${i}. Use storage 'f32', or scale the vectors.`);
+      if (exponent === 0x1f)
+        throw new IndexError(
+          'INDEX_VECTOR',
+          `${where}: expected numbers below 65520, which f16 can store, found ${values[i]} at index ${i}. Use storage 'f32', or scale the vectors.`,
+        );
       if (exponent === 0) halves[i] = 0;
     }
     bytes.set(new Uint8Array(halves.buffer), at);
@@ -99,7 +128,12 @@ export function encodeInto(values: Float32Array<ArrayBuffer>, storage: VectorSto
 }
 
 /** Decodes `dim` numbers that were encoded at `at` of `bytes`. */
-export function decodeInto(bytes: Uint8Array<ArrayBuffer>, at: number, storage: VectorStorage, out: Float32Array<ArrayBuffer>): void {
+export function decodeInto(
+  bytes: Uint8Array<ArrayBuffer>,
+  at: number,
+  storage: VectorStorage,
+  out: Float32Array<ArrayBuffer>,
+): void {
   const dim = out.length;
   if (storage === 'f32') {
     new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes.subarray(at, at + 4 * dim));
@@ -112,10 +146,14 @@ export function decodeInto(bytes: Uint8Array<ArrayBuffer>, at: number, storage: 
 }
 
 /**
- * Says what is wrong with an encoded vector that comes from outside (a file, a store): undefined if nothing is.
- * A vector that this library encodes is finite, has no subnormal f16, and for `cosine` a length near 1.
+ * Says what is wrong with an encoded vector that comes from outside (a file, a store): undefined if nothing
+ * is. A vector that this library encodes is finite, has no subnormal f16, and for `cosine` a length near 1.
  */
-export function encodedFault(bytes: Uint8Array<ArrayBuffer>, { dim, metric }: VectorRules, storage: VectorStorage): string | undefined {
+export function encodedFault(
+  bytes: Uint8Array<ArrayBuffer>,
+  { dim, metric }: VectorRules,
+  storage: VectorStorage,
+): string | undefined {
   const values = new Float32Array(dim);
   decodeInto(bytes, 0, storage, values);
   let squares = 0;
@@ -124,11 +162,19 @@ export function encodedFault(bytes: Uint8Array<ArrayBuffer>, { dim, metric }: Ve
     squares += values[i]! ** 2;
   }
   if (storage === 'f16') {
-    for (let i = 0; i < dim; i++) if (values[i] !== 0 && Math.abs(values[i]!) < 2 ** -14) return `${values[i]}, which f16 here keeps as zero, at index ${i}`;
+    for (let i = 0; i < dim; i++)
+      if (values[i] !== 0 && Math.abs(values[i]!) < 2 ** -14)
+        return `${values[i]}, which f16 here keeps as zero, at index ${i}`;
   }
   if (storage === 'int8' && bytes.subarray(0, dim).includes(0x80)) return 'the whole number -128';
-  // What rounding and flushing may change of a length: half a step, or the smallest normal number, in every direction.
-  const step = storage === 'int8' ? new DataView(bytes.buffer, bytes.byteOffset + dim, 4).getFloat32(0, true) / 2 : 2 ** -14;
+  // What rounding and flushing may change of a length: half a step, or the smallest normal number, in every
+  // direction.
+  const step =
+    storage === 'int8'
+      ? new DataView(bytes.buffer, bytes.byteOffset + dim, 4).getFloat32(0, true) / 2
+      : 2 ** -14;
   const length = Math.sqrt(squares);
-  return metric === 'cosine' && !(Math.abs(length - 1) < 0.001 + Math.sqrt(dim) * step) ? `a vector of length ${length}` : undefined;
+  return metric === 'cosine' && !(Math.abs(length - 1) < 0.001 + Math.sqrt(dim) * step)
+    ? `a vector of length ${length}`
+    : undefined;
 }

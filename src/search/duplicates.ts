@@ -1,6 +1,7 @@
 /**
- * Near-duplicates: items are in one group if a chain of pairs leads from one to the other, each pair with a score from a threshold on. Every pair is
- * compared, or joined already by others. A GPU names candidates with a proven margin (`pairsGpu.ts`); the verdict is float64's, here.
+ * Near-duplicates: items are in one group if a chain of pairs leads from one to the other, each pair with a
+ * score from a threshold on. Every pair is compared, or joined already by others. A GPU names candidates with
+ * a proven margin (`pairsGpu.ts`); the verdict is float64's, here.
  */
 import { Groups } from './groups.js';
 import type { Items } from './items.js';
@@ -10,14 +11,26 @@ import type { VectorTable } from './table.js';
 /** Names pairs (a, b), a < b, whose score may reach the threshold, and whose groups differ. */
 export interface PairFinder {
   /**
-   * Calls `onPairs` with pairs until all rows have been compared; `labels` tells what is joined by now. False: a row was moved, begin again.
+   * Calls `onPairs` with pairs until all rows have been compared; `labels` tells what is joined by now.
+   * False: a row was moved, begin again.
    * @throws DeviceError; the signal's reason
    */
-  find(threshold: number, groups: Groups, onPairs: (pairs: Uint32Array) => Promise<boolean>, signal: AbortSignal | undefined): Promise<boolean>;
+  find(
+    threshold: number,
+    groups: Groups,
+    onPairs: (pairs: Uint32Array) => Promise<boolean>,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean>;
 }
 
 /** Groups of rows; undefined if a row was moved meanwhile. */
-export async function duplicateRows(items: Items, threshold: number, finder: PairFinder | undefined, signal: AbortSignal | undefined, whole: boolean): Promise<number[][] | undefined> {
+export async function duplicateRows(
+  items: Items,
+  threshold: number,
+  finder: PairFinder | undefined,
+  signal: AbortSignal | undefined,
+  whole: boolean,
+): Promise<number[][] | undefined> {
   const { vectors } = items;
   const { moves, count } = vectors;
   const groups = new Groups(count);
@@ -59,7 +72,10 @@ export async function duplicateRows(items: Items, threshold: number, finder: Pai
   return groups.rows();
 }
 
-/** Vectors of the same bytes need no comparison, however many they are. Only if such a pair reaches the threshold: short vectors do not. */
+/**
+ * Vectors of the same bytes need no comparison, however many they are. Only if such a pair reaches the
+ * threshold: short vectors do not.
+ */
 function joinEqual(vectors: VectorTable, groups: Groups, count: number, threshold: number): void {
   const firstOf = new Map<number, number[]>();
   for (let row = 0; row < count; row++) {

@@ -28,11 +28,12 @@ import { Searcher } from './searcher.js';
 import { openJournal } from './store/openJournal.js';
 
 /**
- * Vectors of images by id, in memory, with exact search among them: the hits and scores are those of comparing every vector in float64, on the
- * GPU as on the CPU, equal scores in the order of their ids. `new EmbeddingIndex` forgets everything with the page; `EmbeddingIndex.open` keeps it
- * in the browser.
+ * Vectors of images by id, in memory, with exact search among them: the hits and scores are those of
+ * comparing every vector in float64, on the GPU as on the CPU, equal scores in the order of their ids. `new
+ * EmbeddingIndex` forgets everything with the page; `EmbeddingIndex.open` keeps it in the browser.
  *
- * Changes are made one after the other, in the order of the calls; each is durable, and seen by searches, when its promise resolves.
+ * Changes are made one after the other, in the order of the calls; each is durable, and seen by searches,
+ * when its promise resolves.
  */
 export class EmbeddingIndex {
   readonly header: IndexHeader;
@@ -64,17 +65,24 @@ export class EmbeddingIndex {
 
   /**
    * Opens the index of this name that is kept in the browser, or begins one. Everything is read into memory.
-   * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER, INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md)
+   * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER,
+   *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md)
    */
-  static async open(name: string, { persist, signal, repair, ...options }: OpenOptions): Promise<EmbeddingIndex> {
+  static async open(
+    name: string,
+    { persist, signal, repair, ...options }: OpenOptions,
+  ): Promise<EmbeddingIndex> {
     const journal = await openJournal(name, headerOf(options), { persist, signal, repair });
     const index = new EmbeddingIndex(options, journal);
     try {
       // Changes of other tabs that arrive while the items are read come after them.
       const early: (readonly Change[])[] = [];
       let ready = false;
-      index.#stopWatching = journal.watch((changes) => void (ready ? index.#apply(changes, true) : early.push(changes)));
-      for await (const item of journal.items(signal)) index.#items.apply({ put: { ...item, metadata: jsonCopy(item.metadata, 'open') } });
+      index.#stopWatching = journal.watch(
+        (changes) => void (ready ? index.#apply(changes, true) : early.push(changes)),
+      );
+      for await (const item of journal.items(signal))
+        index.#items.apply({ put: { ...item, metadata: jsonCopy(item.metadata, 'open') } });
       for (const changes of early) index.#apply(changes, true);
       ready = true;
       return index;
@@ -89,7 +97,10 @@ export class EmbeddingIndex {
     return this.#journal?.dropped ?? [];
   }
 
-  /** Whether the browser had lost a part of what was kept, and `open` has made it anew: all items are there; thumbnails and what `setState` kept are not. */
+  /**
+   * Whether the browser had lost a part of what was kept, and `open` has made it anew: all items are there;
+   * thumbnails and what `setState` kept are not.
+   */
   get restored(): boolean {
     return this.#journal?.restored ?? false;
   }
@@ -138,7 +149,8 @@ export class EmbeddingIndex {
   /**
    * Adds an item.
    * @param vector (dim)
-   * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES: nothing is added; or what the store throws
+   * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES: nothing is
+   *   added; or what the store throws
    */
   add(id: string, vector: ArrayLike<number>, metadata?: unknown, extras: ItemExtras = {}): Promise<void> {
     return this.#add('add', () => [{ id, vector, metadata, ...extras }]);
@@ -156,8 +168,11 @@ export class EmbeddingIndex {
   async update(id: string, update: ItemUpdate): Promise<void> {
     const where = `update ${JSON.stringify(id)}`;
     const { vector, metadata, patches, thumbnail } = update;
-    const given: Partial<StoredItem> = { // now: the caller may go on with its arrays
-      ...(vector !== undefined && { vector: encodeVector(checkedVector(vector, this.header, where), this.header.storage, where) }),
+    const given: Partial<StoredItem> = {
+      // now: the caller may go on with its arrays
+      ...(vector !== undefined && {
+        vector: encodeVector(checkedVector(vector, this.header, where), this.header.storage, where),
+      }),
       ...('metadata' in update && { metadata: jsonCopy(metadata, where) }),
       ...(patches && { patches: encodedPatches(patches, this.header, where) }),
       ...(thumbnail && { thumbnail }),
@@ -178,24 +193,33 @@ export class EmbeddingIndex {
   }
 
   /**
-   * The items whose vectors are nearest to a query, best first, equal scores in the order of their ids; a list of queries, which share one pass
-   * over the vectors, gives a list of results.
+   * The items whose vectors are nearest to a query, best first, equal scores in the order of their ids; a
+   * list of queries, which share one pass over the vectors, gives a list of results.
    * @throws IndexError INDEX_VECTOR, INDEX_OPTIONS; the signal's reason
    */
   search(query: ArrayLike<number>, options?: SearchOptions): Promise<Hit[]>;
   search(queries: readonly ArrayLike<number>[], options?: SearchOptions): Promise<Hit[][]>;
-  async search(query: ArrayLike<number> | readonly ArrayLike<number>[], options: SearchOptions = {}): Promise<Hit[] | Hit[][]> {
+  async search(
+    query: ArrayLike<number> | readonly ArrayLike<number>[],
+    options: SearchOptions = {},
+  ): Promise<Hit[] | Hit[][]> {
     this.#alive();
     if (isList(query)) {
-      const queries = query.map((each, i) => ({ vector: checkedVector(each, this.header, `search, query ${i}`) }));
+      const queries = query.map((each, i) => ({
+        vector: checkedVector(each, this.header, `search, query ${i}`),
+      }));
       return this.#searcher.search(queries, options);
     }
-    const [hits] = await this.#searcher.search([{ vector: checkedVector(query, this.header, 'search') }], options);
+    const [hits] = await this.#searcher.search(
+      [{ vector: checkedVector(query, this.header, 'search') }],
+      options,
+    );
     return hits!;
   }
 
   /**
-   * The images of which some part looks like a region of another image, best first, and where: searches the patches of all items that have them.
+   * The images of which some part looks like a region of another image, best first, and where: searches the
+   * patches of all items that have them.
    * @throws IndexError INDEX_PATCHES, INDEX_OPTIONS; the signal's reason
    */
   async searchByPart(query: PartQuery, options: SearchOptions = {}): Promise<PartHit[]> {
@@ -215,8 +239,9 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Groups of near-duplicates: a chain of pairs leads from any item of a group to any other, each pair with at least the threshold's score. In each
-   * group, and of the groups, the item that came first stands first. All pairs are compared.
+   * Groups of near-duplicates: a chain of pairs leads from any item of a group to any other, each pair with
+   * at least the threshold's score. In each group, and of the groups, the item that came first stands first.
+   * All pairs are compared.
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async duplicates(options: DuplicateOptions = {}): Promise<string[][]> {
@@ -225,7 +250,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * At most k clusters of items that look alike: spherical k-means, the same for the same items and seed, on GPU and CPU.
+   * At most k clusters of items that look alike: spherical k-means, the same for the same items and seed, on
+   * GPU and CPU.
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async clusters(k: number, options: ClusterOptions = {}): Promise<Clusters> {
@@ -233,13 +259,19 @@ export class EmbeddingIndex {
     return this.#analysis.clusters(k, options);
   }
 
-  /** Every item's place in the plane of the first two principal components of the vectors, in the order in which the items came. */
+  /**
+   * Every item's place in the plane of the first two principal components of the vectors, in the order in
+   * which the items came.
+   */
   async map({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<MapPoint[]> {
     this.#alive();
     return this.#analysis.map(signal);
   }
 
-  /** Everything but the thumbnails in one safetensors file (docs/search.md has its form). Changes that are under way come first. */
+  /**
+   * Everything but the thumbnails in one safetensors file (docs/search.md has its form). Changes that are
+   * under way come first.
+   */
   async export(): Promise<Blob> {
     await this.#changes;
     this.#alive();
@@ -255,8 +287,9 @@ export class EmbeddingIndex {
 
   /**
    * Adds the items of an exported file, all of them or none.
-   * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID for a file that is damaged or of another kind; INDEX_HEADER,
-   *   INDEX_MODEL for an index that is another one; INDEX_DUPLICATE_ID
+   * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID for a file that is
+   *   damaged or of another kind; INDEX_HEADER, INDEX_MODEL for an index that is another one;
+   *   INDEX_DUPLICATE_ID
    */
   async importFrom(file: Blob): Promise<void> {
     this.#alive();
@@ -264,14 +297,18 @@ export class EmbeddingIndex {
     checkSameIndex(header, this.header, 'import', ADVICE);
     return this.#change(async () => {
       const there = items.find(({ id }) => this.has(id));
-      if (there) throw new IndexError('INDEX_DUPLICATE_ID', `importFrom: expected ids that are not there yet, found ${JSON.stringify(there.id)}. Remove those items first, or import into a new index.`);
+      if (there)
+        throw new IndexError(
+          'INDEX_DUPLICATE_ID',
+          `importFrom: expected ids that are not there yet, found ${JSON.stringify(there.id)}. Remove those items first, or import into a new index.`,
+        );
       return items.map((item) => ({ put: item }));
     });
   }
 
   /**
-   * Adds vectors of NumPy, float32 (count, dim), and their ids, a JSON array of strings in the same order; all of them or none. What made them is not
-   * in such a file: see to it that it was this index's model.
+   * Adds vectors of NumPy, float32 (count, dim), and their ids, a JSON array of strings in the same order;
+   * all of them or none. What made them is not in such a file: see to it that it was this index's model.
    * @throws IndexError INDEX_FILE, INDEX_HEADER, INDEX_VECTOR, INDEX_ID, INDEX_DUPLICATE_ID
    */
   async importNpy(npy: Blob, ids: Blob): Promise<void> {
@@ -284,7 +321,10 @@ export class EmbeddingIndex {
    * @param options what differs from the defaults of the file: `device`, and `model` if it has to be that one
    * @throws as `importFrom`
    */
-  static async import(file: Blob, { device, model }: Pick<IndexOptions, 'device' | 'model'> = {}): Promise<EmbeddingIndex> {
+  static async import(
+    file: Blob,
+    { device, model }: Pick<IndexOptions, 'device' | 'model'> = {},
+  ): Promise<EmbeddingIndex> {
     const { header, items } = await fromSafetensors(file);
     if (model) checkSameIndex(header, { ...header, model }, 'import', ADVICE);
     const index = new EmbeddingIndex({ ...header, device });
@@ -298,20 +338,29 @@ export class EmbeddingIndex {
     return this.#journal ? this.#journal.getState(key) : this.#states.get(key);
   }
 
-  /** Keeps a small record beside the items, such as how far an import has come: whatever `structuredClone` can copy. */
+  /**
+   * Keeps a small record beside the items, such as how far an import has come: whatever `structuredClone` can
+   * copy.
+   */
   async setState(key: string, value: unknown): Promise<void> {
     this.#alive();
     if (this.#journal) await this.#journal.setState(key, value);
     else this.#states.set(key, structuredClone(value));
   }
 
-  /** What the index takes in the browser's storage; nothing, where it is in memory alone. @throws what the store throws */
+  /**
+   * What the index takes in the browser's storage; nothing, where it is in memory alone. @throws what the
+   * store throws
+   */
   async usage(): Promise<IndexUsage> {
     this.#alive();
     return this.#journal?.usage() ?? { items: this.size, bytes: 0, wastedBytes: 0 };
   }
 
-  /** Frees the room of items that were replaced or removed, now and all of it: the store does so by itself where it is much. @throws INDEX_QUOTA and what else the store throws: nothing was changed */
+  /**
+   * Frees the room of items that were replaced or removed, now and all of it: the store does so by itself
+   * where it is much. @throws INDEX_QUOTA and what else the store throws: nothing was changed
+   */
   async compact(): Promise<void> {
     this.#alive();
     await this.#journal?.compact();
@@ -319,7 +368,11 @@ export class EmbeddingIndex {
 
   /** Calls back after every change, also those of other tabs. Returns how to stop. */
   on(event: 'change', callback: (change: IndexChange) => void): () => void {
-    if (event !== 'change') throw new IndexError('INDEX_OPTIONS', `on: expected the event 'change', found ${JSON.stringify(event)}.`);
+    if (event !== 'change')
+      throw new IndexError(
+        'INDEX_OPTIONS',
+        `on: expected the event 'change', found ${JSON.stringify(event)}.`,
+      );
     this.#listeners.add(callback);
     return () => void this.#listeners.delete(callback);
   }
@@ -339,17 +392,28 @@ export class EmbeddingIndex {
   }
 
   #alive(): void {
-    if (this.#disposed) throw new IndexError('INDEX_DISPOSED', 'EmbeddingIndex: expected one that is in use, found one that was disposed of. Open it again.');
+    if (this.#disposed)
+      throw new IndexError(
+        'INDEX_DISPOSED',
+        'EmbeddingIndex: expected one that is in use, found one that was disposed of. Open it again.',
+      );
   }
 
   #row(id: string, where: string): number {
     this.#alive();
     const row = this.#items.rowOf.get(id);
-    if (row === undefined) throw new IndexError('INDEX_UNKNOWN_ID', `${where}: expected the id of one of ${this.size} items, found ${JSON.stringify(id)}. has() tells which are there.`);
+    if (row === undefined)
+      throw new IndexError(
+        'INDEX_UNKNOWN_ID',
+        `${where}: expected the id of one of ${this.size} items, found ${JSON.stringify(id)}. has() tells which are there.`,
+      );
     return row;
   }
 
-  /** Runs after all changes that were asked for before: `prepare` sees what they left, and says what is to be done or throws. */
+  /**
+   * Runs after all changes that were asked for before: `prepare` sees what they left, and says what is to be
+   * done or throws.
+   */
   #change(prepare: () => Promise<readonly Change[]>): Promise<void> {
     const change = this.#changes.then(async () => {
       this.#alive();
@@ -369,7 +433,11 @@ export class EmbeddingIndex {
     return this.#change(async () => {
       const seen = new Set<string>();
       for (const { id } of added) {
-        if (this.has(id) || seen.has(id)) throw new IndexError('INDEX_DUPLICATE_ID', `${where}: expected ids that are not there yet, found ${JSON.stringify(id)}. Use update(), or another id.`);
+        if (this.has(id) || seen.has(id))
+          throw new IndexError(
+            'INDEX_DUPLICATE_ID',
+            `${where}: expected ids that are not there yet, found ${JSON.stringify(id)}. Use update(), or another id.`,
+          );
         seen.add(id);
       }
       return added.map((put) => ({ put }));
@@ -382,8 +450,8 @@ export class EmbeddingIndex {
     for (const change of changes) {
       this.#items.apply(change);
       const id = 'put' in change ? change.put.id : change.remove;
-      (('put' in change) ? removed : put).delete(id);
-      (('put' in change) ? put : removed).add(id);
+      ('put' in change ? removed : put).delete(id);
+      ('put' in change ? put : removed).add(id);
       if (this.#journal) continue;
       if ('remove' in change) this.#thumbnails.delete(id);
       else if (change.put.thumbnail) this.#thumbnails.set(id, change.put.thumbnail);
@@ -404,4 +472,6 @@ export class EmbeddingIndex {
 
 /** Where an import does not belong. */
 const ADVICE = 'Import it into an index of its own, or embed the images again.';
-const isList = (query: ArrayLike<number> | readonly ArrayLike<number>[]): query is readonly ArrayLike<number>[] => Array.isArray(query) && typeof query[0] !== 'number';
+const isList = (
+  query: ArrayLike<number> | readonly ArrayLike<number>[],
+): query is readonly ArrayLike<number>[] => Array.isArray(query) && typeof query[0] !== 'number';

@@ -1,11 +1,13 @@
 /**
  * How far a score that a GPU computes in f32 may be from the exact one.
  *
- * WGSL lets an addition or a product be either of the two f32 that enclose the exact value (so each is off by 2^-23 of itself at most), and lets a
- * compiler add in any order, fuse, and flush subnormal numbers to zero. For any order, |computed - exact| ≤ γ(n) · Σ |query_i · vector_i| with
- * γ(n) = n·u / (1 - n·u), u = 2^-23 and n the most roundings that one product goes through (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); the sum
- * of magnitudes is no more than the product of the lengths. Decoding is exact for f32 and f16 (no stored f16 is subnormal, and the shift of its
- * exponent is undone by a factor 2^112 in the query). int8 adds the rounding of number · scale, here and there.
+ * WGSL lets an addition or a product be either of the two f32 that enclose the exact value (so each is off by
+ * 2^-23 of itself at most), and lets a compiler add in any order, fuse, and flush subnormal numbers to zero.
+ * For any order, |computed - exact| ≤ γ(n) · Σ |query_i · vector_i| with γ(n) = n·u / (1 - n·u), u = 2^-23
+ * and n the most roundings that one product goes through (Higham, Accuracy and Stability of Numerical
+ * Algorithms, 3.1); the sum of magnitudes is no more than the product of the lengths. Decoding is exact for
+ * f32 and f16 (no stored f16 is subnormal, and the shift of its exponent is undone by a factor 2^112 in the
+ * query). int8 adds the rounding of number · scale, here and there.
  */
 import type { VectorStorage } from './journal.js';
 
@@ -34,11 +36,19 @@ export function scaledQuery(vector: Float32Array<ArrayBuffer>): ScaledQuery {
   return { values, scale, norm: Math.sqrt(squares) };
 }
 
-/** The bound on |f32 score - exact score| for queries of at most this length and vectors of at most that one. */
-export function scoreError(dim: number, storage: VectorStorage, queryNorm: number, vectorNorm: number): number {
+/**
+ * The bound on |f32 score - exact score| for queries of at most this length and vectors of at most that one.
+ */
+export function scoreError(
+  dim: number,
+  storage: VectorStorage,
+  queryNorm: number,
+  vectorNorm: number,
+): number {
   const roundings = dim + (storage === 'int8' ? 8 : 2);
   const gamma = (roundings * UNIT) / (1 - roundings * UNIT);
-  // Numbers, products and sums below the smallest normal f32 may count as zero: four a term, with factors up to either length.
+  // Numbers, products and sums below the smallest normal f32 may count as zero: four a term, with factors up
+  // to either length.
   const flushed = 4 * dim * SMALLEST_NORMAL * (1 + queryNorm + vectorNorm);
   return gamma * queryNorm * vectorNorm + flushed;
 }

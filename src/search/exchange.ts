@@ -1,12 +1,11 @@
 /**
  * An index as a file: safetensors, which Python and everything else reads.
  *
- *   __metadata__   format 'dinov2-webgpu/index', version '1', and the header as JSON (dim, metric, storage, patches, model)
- *   vectors        (count, dim): F32, F16 or I8, as they are stored
- *   scales         (count), F32: int8 alone
- *   items          U8, UTF-8: a JSON array of [id, metadata], in the order of the vectors
- *   grids          (count, 2), U32: rows and columns of patches, 0 where an item has none; where the index keeps patches
- *   patches        (patches of all items, dim), F16 or I8; patch_scales with I8
+ *   __metadata__ format 'dinov2-webgpu/index', version '1', and the header as JSON (dim, metric, storage,
+ *   patches, model) vectors (count, dim): F32, F16 or I8, as they are stored scales (count), F32: int8 alone
+ *   items U8, UTF-8: a JSON array of [id, metadata], in the order of the vectors grids (count, 2), U32: rows
+ *   and columns of patches, 0 where an item has none; where the index keeps patches patches (patches of all
+ *   items, dim), F16 or I8; patch_scales with I8
  *
  * A file comes from anywhere: all of it is checked before anything is made of it.
  */
@@ -31,33 +30,64 @@ export function toSafetensors(items: Items, header: IndexHeader): Blob {
   const encoder = new TextEncoder();
   const list = encoder.encode(JSON.stringify(rows.map((row) => [items.ids[row], items.metadata[row]])));
   const tensors = new Map<string, { spec: TensorSpec; parts: Uint8Array<ArrayBuffer>[] }>();
-  const add = (name: string, dtype: TensorSpec['dtype'], shape: readonly number[], parts: Uint8Array<ArrayBuffer>[]): void => void tensors.set(name, { spec: { dtype, shape }, parts });
-  const { numbers, scales } = split(rows.map((row) => items.vectors.encoded(row)), dim, storage === 'int8');
+  const add = (
+    name: string,
+    dtype: TensorSpec['dtype'],
+    shape: readonly number[],
+    parts: Uint8Array<ArrayBuffer>[],
+  ): void => void tensors.set(name, { spec: { dtype, shape }, parts });
+  const { numbers, scales } = split(
+    rows.map((row) => items.vectors.encoded(row)),
+    dim,
+    storage === 'int8',
+  );
   add('vectors', storage === 'f32' ? 'F32' : storage === 'f16' ? 'F16' : 'I8', [rows.length, dim], numbers);
   if (storage === 'int8') add('scales', 'F32', [rows.length], scales);
   add('items', 'U8', [list.length], [list]);
   if (patchStorage !== 'none') {
-    const grids = Uint32Array.from(rows.flatMap((row) => [items.patches[row]?.rows ?? 0, items.patches[row]?.cols ?? 0]));
+    const grids = Uint32Array.from(
+      rows.flatMap((row) => [items.patches[row]?.rows ?? 0, items.patches[row]?.cols ?? 0]),
+    );
     const size = encodedBytes(dim, patchStorage);
     const encoded = rows.flatMap((row) => {
       const data = items.patches[row]?.data;
-      return data ? Array.from({ length: data.length / size }, (_, patch) => data.subarray(patch * size, (patch + 1) * size)) : [];
+      return data
+        ? Array.from({ length: data.length / size }, (_, patch) =>
+            data.subarray(patch * size, (patch + 1) * size),
+          )
+        : [];
     });
     const patches = split(encoded, dim, patchStorage === 'int8');
     add('grids', 'U32', [rows.length, 2], [new Uint8Array(grids.buffer)]);
     add('patches', patchStorage === 'f16' ? 'F16' : 'I8', [encoded.length, dim], patches.numbers);
     if (patchStorage === 'int8') add('patch_scales', 'F32', [encoded.length], patches.scales);
   }
-  const metadata: [string, string][] = [['format', FORMAT], ['version', VERSION], ['index', JSON.stringify(header)]];
-  const written = encodeSafetensorsHeader([...tensors].map(([name, { spec }]) => [name, spec] as const), metadata);
+  const metadata: [string, string][] = [
+    ['format', FORMAT],
+    ['version', VERSION],
+    ['index', JSON.stringify(header)],
+  ];
+  const written = encodeSafetensorsHeader(
+    [...tensors].map(([name, { spec }]) => [name, spec] as const),
+    metadata,
+  );
   const inOrder = [...written.header.tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
-  return new Blob([written.bytes, ...inOrder.flatMap(([name]) => tensors.get(name)!.parts)], { type: 'application/octet-stream' });
+  return new Blob([written.bytes, ...inOrder.flatMap(([name]) => tensors.get(name)!.parts)], {
+    type: 'application/octet-stream',
+  });
 }
 
 /** Numbers and scales apart. */
-function split(encoded: readonly Uint8Array<ArrayBuffer>[], dim: number, scaled: boolean): { numbers: Uint8Array<ArrayBuffer>[]; scales: Uint8Array<ArrayBuffer>[] } {
+function split(
+  encoded: readonly Uint8Array<ArrayBuffer>[],
+  dim: number,
+  scaled: boolean,
+): { numbers: Uint8Array<ArrayBuffer>[]; scales: Uint8Array<ArrayBuffer>[] } {
   if (!scaled) return { numbers: [...encoded], scales: [] };
-  return { numbers: encoded.map((bytes) => bytes.subarray(0, dim)), scales: encoded.map((bytes) => bytes.subarray(dim)) };
+  return {
+    numbers: encoded.map((bytes) => bytes.subarray(0, dim)),
+    scales: encoded.map((bytes) => bytes.subarray(dim)),
+  };
 }
 
 /** NumPy's file of the vectors as float32 (count, dim), and the ids as a JSON array in the same order. */
@@ -65,7 +95,8 @@ export function toNpy(items: Items): { npy: Blob; ids: Blob } {
   const { dim } = items.vectors;
   const rows = [...items.rowOf];
   const values = new Float32Array(rows.length * dim);
-  for (const [i, [, row]] of rows.entries()) items.vectors.decode(row, values.subarray(i * dim, (i + 1) * dim));
+  for (const [i, [, row]] of rows.entries())
+    items.vectors.decode(row, values.subarray(i * dim, (i + 1) * dim));
   return {
     npy: new Blob([encodeNpy(values, rows.length, dim)], { type: 'application/octet-stream' }),
     ids: new Blob([JSON.stringify(rows.map(([id]) => id))], { type: 'application/json' }),
@@ -76,19 +107,33 @@ export function toNpy(items: Items): { npy: Blob; ids: Blob } {
  * Reads what `toNpy` wrote, or NumPy: float32 (count, dim), and as many ids.
  * @throws IndexError INDEX_FILE, INDEX_HEADER
  */
-export async function fromNpy(npy: Blob, ids: Blob, { dim }: IndexHeader): Promise<{ id: string; vector: Float32Array }[]> {
+export async function fromNpy(
+  npy: Blob,
+  ids: Blob,
+  { dim }: IndexHeader,
+): Promise<{ id: string; vector: Float32Array }[]> {
   const names: unknown = parsed(await ids.text());
   let decoded: ReturnType<typeof decodeNpy>;
   try {
     decoded = decodeNpy(new Uint8Array(await npy.arrayBuffer()));
   } catch (error) {
-    if (error instanceof RangeError) throw new IndexError('INDEX_FILE', `importNpy: ${error.message}. Save it with numpy.save as float32.`, { cause: error });
+    if (error instanceof RangeError)
+      throw new IndexError('INDEX_FILE', `importNpy: ${error.message}. Save it with numpy.save as float32.`, {
+        cause: error,
+      });
     throw error;
   }
   const { values, rows, columns } = decoded;
-  if (columns !== dim) throw new IndexError('INDEX_HEADER', `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import them into an index of their own.`);
+  if (columns !== dim)
+    throw new IndexError(
+      'INDEX_HEADER',
+      `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import them into an index of their own.`,
+    );
   if (!Array.isArray(names) || names.length !== rows || !names.every((id) => typeof id === 'string')) {
-    throw new IndexError('INDEX_FILE', `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Write one beside the .npy file.`);
+    throw new IndexError(
+      'INDEX_FILE',
+      `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Write one beside the .npy file.`,
+    );
   }
   return names.map((id: string, i) => ({ id, vector: values.subarray(i * dim, (i + 1) * dim) }));
 }
@@ -102,7 +147,11 @@ function parsed(text: string): unknown {
 }
 
 const fileError = (expected: string, found: string, cause?: unknown): IndexError =>
-  new IndexError('INDEX_FILE', `${WHERE}: expected ${expected}, found ${found}. The file is damaged or no exported index: export it again.`, { cause });
+  new IndexError(
+    'INDEX_FILE',
+    `${WHERE}: expected ${expected}, found ${found}. The file is damaged or no exported index: export it again.`,
+    { cause },
+  );
 
 /**
  * Reads a file that `toSafetensors` wrote, or another that keeps to its form.
@@ -112,23 +161,50 @@ export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader
   const file = await headerOfFile(blob);
   const header = indexHeader(file.metadata);
   const { dim, storage, patches: patchStorage } = header;
-  const names = ['items', 'vectors', ...(storage === 'int8' ? ['scales'] : []), ...(patchStorage === 'none' ? [] : ['grids', 'patches']), ...(patchStorage === 'int8' ? ['patch_scales'] : [])].sort();
+  const names = [
+    'items',
+    'vectors',
+    ...(storage === 'int8' ? ['scales'] : []),
+    ...(patchStorage === 'none' ? [] : ['grids', 'patches']),
+    ...(patchStorage === 'int8' ? ['patch_scales'] : []),
+  ].sort();
   const found = [...file.tensors.keys()].sort();
-  if (names.join() !== found.join()) throw fileError(`the tensors ${names.join(', ')}`, found.map((name) => JSON.stringify(name.slice(0, 80))).join(', ') || 'none');
+  if (names.join() !== found.join())
+    throw fileError(
+      `the tensors ${names.join(', ')}`,
+      found.map((name) => JSON.stringify(name.slice(0, 80))).join(', ') || 'none',
+    );
   const count = file.tensors.get('vectors')!.shape[0] ?? 0;
-  const read = async (name: string, dtype: string, shape: readonly number[]): Promise<Uint8Array<ArrayBuffer>> => {
+  const read = async (
+    name: string,
+    dtype: string,
+    shape: readonly number[],
+  ): Promise<Uint8Array<ArrayBuffer>> => {
     const tensor = file.tensors.get(name)!;
-    if (tensor.dtype !== dtype || tensor.shape.join() !== shape.join()) throw fileError(`${name} of type ${dtype} and shape (${shape.join(', ')})`, `${tensor.dtype} and (${tensor.shape.join(', ')})`);
+    if (tensor.dtype !== dtype || tensor.shape.join() !== shape.join())
+      throw fileError(
+        `${name} of type ${dtype} and shape (${shape.join(', ')})`,
+        `${tensor.dtype} and (${tensor.shape.join(', ')})`,
+      );
     return new Uint8Array(await blob.slice(tensor.begin, tensor.end).arrayBuffer());
   };
   const list = itemList(await read('items', 'U8', file.tensors.get('items')!.shape.slice(0, 1)), count);
-  const vectors = joined(await read('vectors', storage === 'f32' ? 'F32' : storage === 'f16' ? 'F16' : 'I8', [count, dim]), storage === 'int8' ? await read('scales', 'F32', [count]) : undefined, count);
-  const grids = patchStorage === 'none' ? undefined : new Uint32Array((await read('grids', 'U32', [count, 2])).buffer);
+  const vectors = joined(
+    await read('vectors', storage === 'f32' ? 'F32' : storage === 'f16' ? 'F16' : 'I8', [count, dim]),
+    storage === 'int8' ? await read('scales', 'F32', [count]) : undefined,
+    count,
+  );
+  const grids =
+    patchStorage === 'none' ? undefined : new Uint32Array((await read('grids', 'U32', [count, 2])).buffer);
   const patchesOf = grids && (await patchReader(grids, header, read));
   const items = list.map(([id, metadata], i): StoredItem => {
     const vector = vectors(i);
     const fault = encodedFault(vector, header, storage);
-    if (fault) throw new IndexError('INDEX_VECTOR', `${WHERE} ${JSON.stringify(id)}: expected a vector as an index stores it, found ${fault}. Export it again.`);
+    if (fault)
+      throw new IndexError(
+        'INDEX_VECTOR',
+        `${WHERE} ${JSON.stringify(id)}: expected a vector as an index stores it, found ${fault}. Export it again.`,
+      );
     const patches = patchesOf?.(i);
     return { id, vector, metadata, ...(patches && { patches }) };
   });
@@ -142,16 +218,22 @@ async function headerOfFile(blob: Blob): Promise<SafetensorsHeader> {
     const bytes = new Uint8Array(await blob.slice(0, 8 + headerLength(first, options)).arrayBuffer());
     return parseSafetensorsHeader(bytes, options);
   } catch (error) {
-    if (error instanceof SafetensorsError) throw new IndexError('INDEX_FILE', error.message, { cause: error });
+    if (error instanceof SafetensorsError)
+      throw new IndexError('INDEX_FILE', error.message, { cause: error });
     throw error;
   }
 }
 
 function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
   const [format, version] = [metadata.get('format'), metadata.get('version')];
-  if (format !== FORMAT) throw fileError(`the format ${FORMAT}`, JSON.stringify(format?.slice(0, 80) ?? 'none'));
+  if (format !== FORMAT)
+    throw fileError(`the format ${FORMAT}`, JSON.stringify(format?.slice(0, 80) ?? 'none'));
   if (version !== VERSION) {
-    if (/^[1-9]\d{0,8}$/.test(version ?? '')) throw new IndexError('INDEX_NEWER', `${WHERE}: expected version ${VERSION} of the format, found ${version}. Use a newer version of the library.`);
+    if (/^[1-9]\d{0,8}$/.test(version ?? ''))
+      throw new IndexError(
+        'INDEX_NEWER',
+        `${WHERE}: expected version ${VERSION} of the format, found ${version}. Use a newer version of the library.`,
+      );
     throw fileError(`version ${VERSION}`, JSON.stringify(version?.slice(0, 80) ?? 'none'));
   }
   let header: Partial<IndexHeader>;
@@ -160,10 +242,17 @@ function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
   } catch (cause) {
     throw fileError('the header of an index as JSON', String(cause), cause);
   }
-  if (typeof header !== 'object' || header === null) throw fileError('the header of an index', JSON.stringify(header));
+  if (typeof header !== 'object' || header === null)
+    throw fileError('the header of an index', JSON.stringify(header));
   try {
     // Written out: a default must not fill in what the file does not say.
-    return headerOf({ dim: header.dim ?? 0, metric: header.metric ?? ('' as 'dot'), storage: header.storage ?? ('' as 'f16'), patches: header.patches ?? ('' as 'none'), model: header.model ?? undefined });
+    return headerOf({
+      dim: header.dim ?? 0,
+      metric: header.metric ?? ('' as 'dot'),
+      storage: header.storage ?? ('' as 'f16'),
+      patches: header.patches ?? ('' as 'none'),
+      model: header.model ?? undefined,
+    });
   } catch (cause) {
     throw fileError('the header of an index', cause instanceof Error ? cause.message : String(cause), cause);
   }
@@ -176,20 +265,30 @@ function itemList(bytes: Uint8Array<ArrayBuffer>, count: number): [string, unkno
   } catch (cause) {
     throw fileError('items as JSON in UTF-8', String(cause), cause);
   }
-  if (!Array.isArray(list) || list.length !== count) throw fileError(`a list of ${count} items`, Array.isArray(list) ? `${list.length}` : typeof list);
+  if (!Array.isArray(list) || list.length !== count)
+    throw fileError(`a list of ${count} items`, Array.isArray(list) ? `${list.length}` : typeof list);
   const seen = new Set<string>();
   return list.map((item: unknown, i) => {
-    if (!Array.isArray(item) || item.length !== 2) throw fileError(`[id, metadata] for item ${i}`, JSON.stringify(item)?.slice(0, 80) ?? 'nothing');
+    if (!Array.isArray(item) || item.length !== 2)
+      throw fileError(`[id, metadata] for item ${i}`, JSON.stringify(item)?.slice(0, 80) ?? 'nothing');
     const [id, metadata] = item as [unknown, unknown];
     checkId(id, `${WHERE}, item ${i}`);
-    if (seen.has(id)) throw new IndexError('INDEX_DUPLICATE_ID', `${WHERE}: expected ids that differ, found ${JSON.stringify(id)} twice. Export it again.`);
+    if (seen.has(id))
+      throw new IndexError(
+        'INDEX_DUPLICATE_ID',
+        `${WHERE}: expected ids that differ, found ${JSON.stringify(id)} twice. Export it again.`,
+      );
     seen.add(id);
     return [id, jsonCopy(metadata, WHERE)];
   });
 }
 
 /** Encoded vectors, their scales put back behind them. */
-function joined(numbers: Uint8Array<ArrayBuffer>, scales: Uint8Array<ArrayBuffer> | undefined, count: number): (i: number) => Uint8Array<ArrayBuffer> {
+function joined(
+  numbers: Uint8Array<ArrayBuffer>,
+  scales: Uint8Array<ArrayBuffer> | undefined,
+  count: number,
+): (i: number) => Uint8Array<ArrayBuffer> {
   const size = count === 0 ? 0 : numbers.length / count;
   if (!scales) return (i) => numbers.slice(i * size, (i + 1) * size);
   return (i) => {
@@ -209,12 +308,20 @@ async function patchReader(
   const begins = Array.from({ length: grids.length / 2 }, (_, i) => {
     const begin = total;
     const [rows, cols] = [grids[2 * i]!, grids[2 * i + 1]!];
-    if (rows > 4096 || cols > 4096 || (rows === 0) !== (cols === 0)) throw new IndexError('INDEX_PATCHES', `${WHERE}, item ${i}: expected a grid of 0 × 0 or of 1 to 4096 patches a side, found ${rows} × ${cols}. Export it again.`);
+    if (rows > 4096 || cols > 4096 || (rows === 0) !== (cols === 0))
+      throw new IndexError(
+        'INDEX_PATCHES',
+        `${WHERE}, item ${i}: expected a grid of 0 × 0 or of 1 to 4096 patches a side, found ${rows} × ${cols}. Export it again.`,
+      );
     total += rows * cols;
     return begin;
   });
   const numbers = await read('patches', storage === 'f16' ? 'F16' : 'I8', [total, dim]);
-  const one = joined(numbers, storage === 'int8' ? await read('patch_scales', 'F32', [total]) : undefined, total);
+  const one = joined(
+    numbers,
+    storage === 'int8' ? await read('patch_scales', 'F32', [total]) : undefined,
+    total,
+  );
   const kind = storage === 'f16' ? 'f16' : 'int8';
   return (i) => {
     const [rows, cols] = [grids[2 * i]!, grids[2 * i + 1]!];
@@ -224,7 +331,11 @@ async function patchReader(
     for (let patch = 0; patch < rows * cols; patch++) {
       const encoded = one(begins[i]! + patch);
       const fault = encodedFault(encoded, { dim, metric: 'cosine' }, kind);
-      if (fault) throw new IndexError('INDEX_PATCHES', `${WHERE}, item ${i}, patch ${patch}: expected a patch as an index stores it, found ${fault}. Export it again.`);
+      if (fault)
+        throw new IndexError(
+          'INDEX_PATCHES',
+          `${WHERE}, item ${i}, patch ${patch}: expected a patch as an index stores it, found ${fault}. Export it again.`,
+        );
       data.set(encoded, patch * size);
     }
     return { rows, cols, data };

@@ -1,6 +1,7 @@
 /**
- * The copy of a table's vectors on the GPU, in the order of shared/search_rows.wgsl: panels of 64 rows, word by word of four rows at once. The copy
- * lies in several buffers, none larger than a binding may be; a new one is as large as all before it, so that growing copies nothing.
+ * The copy of a table's vectors on the GPU, in the order of shared/search_rows.wgsl: panels of 64 rows, word
+ * by word of four rows at once. The copy lies in several buffers, none larger than a binding may be; a new
+ * one is as large as all before it, so that growing copies nothing.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { VectorStorage } from './journal.js';
@@ -14,7 +15,8 @@ const LARGEST_CHUNK_BYTES = 128 << 20;
 const WRITE_BYTES = 4 << 20;
 
 /** Numbers in a word. */
-export const valuesPerWord = (storage: VectorStorage): 1 | 2 | 4 => (storage === 'f32' ? 1 : storage === 'f16' ? 2 : 4);
+export const valuesPerWord = (storage: VectorStorage): 1 | 2 | 4 =>
+  storage === 'f32' ? 1 : storage === 'f16' ? 2 : 4;
 
 /** Words of a row that hold numbers: a multiple of 2, and whole vectors of four numbers. */
 export function wordsOf(dim: number, storage: VectorStorage): number {
@@ -73,11 +75,21 @@ export class GpuRows {
   async #update(): Promise<void> {
     const panelBytes = PANEL_ROWS * this.#rowWords * 4;
     const { maxStorageBufferBindingSize, maxBufferSize } = this.#gpu.device.limits;
-    const most = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize, LARGEST_CHUNK_BYTES) / panelBytes / PANELS_TOGETHER) * PANELS_TOGETHER;
+    const most =
+      Math.floor(
+        Math.min(maxStorageBufferBindingSize, maxBufferSize, LARGEST_CHUNK_BYTES) /
+          panelBytes /
+          PANELS_TOGETHER,
+      ) * PANELS_TOGETHER;
     while (this.#panels * PANEL_ROWS < this.#table.count) {
       const wanted = Math.ceil(this.#table.count / PANEL_ROWS) - this.#panels;
-      const panels = Math.min(most, PANELS_TOGETHER * Math.ceil(Math.max(wanted, this.#panels) / PANELS_TOGETHER));
-      const buffer = await this.#gpu.allocating(() => this.#gpu.memory.storage(`search vectors ${this.#chunks.length}`, panels * panelBytes));
+      const panels = Math.min(
+        most,
+        PANELS_TOGETHER * Math.ceil(Math.max(wanted, this.#panels) / PANELS_TOGETHER),
+      );
+      const buffer = await this.#gpu.allocating(() =>
+        this.#gpu.memory.storage(`search vectors ${this.#chunks.length}`, panels * panelBytes),
+      );
       this.#chunks.push({ buffer, firstPanel: this.#panels, panels });
       this.#panels += panels;
     }
@@ -85,21 +97,30 @@ export class GpuRows {
     const changed = this.#table.takeChanged().filter((row) => row < Math.min(this.#written, count));
     const panels = [...new Set(changed.map((row) => Math.floor(row / PANEL_ROWS)))].sort((a, b) => a - b);
     for (const panel of panels) this.#write(panel, panel + 1);
-    if (this.#written < count) this.#write(Math.floor(this.#written / PANEL_ROWS), Math.ceil(count / PANEL_ROWS));
+    if (this.#written < count)
+      this.#write(Math.floor(this.#written / PANEL_ROWS), Math.ceil(count / PANEL_ROWS));
     this.#written = count;
   }
 
-  /** Writes panels begin … end - 1. Rows behind the last one keep whatever they were: their scores are not looked at. */
+  /**
+   * Writes panels begin … end - 1. Rows behind the last one keep whatever they were: their scores are not
+   * looked at.
+   */
   #write(begin: number, end: number): void {
     const { queue } = this.#gpu.device;
     const panelWords = PANEL_ROWS * this.#rowWords;
     const atOnce = Math.max(1, Math.floor(WRITE_BYTES / 4 / panelWords));
     for (const { buffer, firstPanel, panels } of this.#chunks) {
-      for (let panel = Math.max(begin, firstPanel); panel < Math.min(end, firstPanel + panels); panel += atOnce) {
+      for (
+        let panel = Math.max(begin, firstPanel);
+        panel < Math.min(end, firstPanel + panels);
+        panel += atOnce
+      ) {
         const stop = Math.min(end, firstPanel + panels, panel + atOnce);
         const words = new Uint32Array((stop - panel) * panelWords);
         const last = Math.min(this.#table.count, stop * PANEL_ROWS);
-        for (let row = panel * PANEL_ROWS; row < last; row++) this.#transpose(row, words, (Math.floor(row / PANEL_ROWS) - panel) * panelWords);
+        for (let row = panel * PANEL_ROWS; row < last; row++)
+          this.#transpose(row, words, (Math.floor(row / PANEL_ROWS) - panel) * panelWords);
         queue.writeBuffer(buffer, (panel - firstPanel) * panelWords * 4, words);
       }
     }
@@ -113,12 +134,16 @@ export class GpuRows {
       const bits = new Uint32Array(numbers.buffer);
       for (let i = 0; i < dim; i++, at += PANEL_ROWS) words[at] = bits[begin + i]!;
     } else if (numbers instanceof Uint16Array) {
-      for (let i = 0; i < dim; i += 2, at += PANEL_ROWS) words[at] = numbers[begin + i]! | (i + 1 < dim ? numbers[begin + i + 1]! << 16 : 0);
+      for (let i = 0; i < dim; i += 2, at += PANEL_ROWS)
+        words[at] = numbers[begin + i]! | (i + 1 < dim ? numbers[begin + i + 1]! << 16 : 0);
     } else {
       for (let i = 0; i < dim; i += 4, at += PANEL_ROWS) {
-        for (let j = 0; j < Math.min(4, dim - i); j++) words[at] = words[at]! | ((numbers[begin + i + j]! & 0xff) << (8 * j));
+        for (let j = 0; j < Math.min(4, dim - i); j++)
+          words[at] = words[at]! | ((numbers[begin + i + j]! & 0xff) << (8 * j));
       }
-      words[panelBegin + this.words * PANEL_ROWS + (row % PANEL_ROWS)] = new Uint32Array(Float32Array.of(scale).buffer)[0]!;
+      words[panelBegin + this.words * PANEL_ROWS + (row % PANEL_ROWS)] = new Uint32Array(
+        Float32Array.of(scale).buffer,
+      )[0]!;
     }
   }
 }

@@ -13,20 +13,33 @@ export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
 }
 
 /**
- * The identity of a model together with what is done to images: hand in the options that `embed` and `features` get. Equal for the same
- * checkpoint in every `dtype`, as `fingerprint` is.
+ * The identity of a model together with what is done to images: hand in the options that `embed` and
+ * `features` get. Equal for the same checkpoint in every `dtype`, as `fingerprint` is.
  * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is no string, number or boolean
  */
-export async function modelIdentity(model: Pick<DINOv2, 'config' | 'fingerprint'>, { id, pooling = 'cls', ...pixels }: IdentityOptions = {}): Promise<ModelIdentity> {
+export async function modelIdentity(
+  model: Pick<DINOv2, 'config' | 'fingerprint'>,
+  { id, pooling = 'cls', ...pixels }: IdentityOptions = {},
+): Promise<ModelIdentity> {
   const { embedDim, depth, patchSize } = model.config;
   const settings: Readonly<Record<string, unknown>> = { resize: 'crop', ...pixels, pooling };
-  const words = Object.keys(settings).sort().flatMap((name) => {
-    const value = settings[name];
-    if (value === undefined) return [];
-    if (!['string', 'number', 'boolean'].includes(typeof value)) throw new IndexError('INDEX_OPTIONS', `modelIdentity: expected ${name} to be a string or a number, found a ${typeof value}. Leave out what does not change pixels.`);
-    return [`${name} ${String(value)}`];
-  });
-  return { id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`, fingerprint: await model.fingerprint(), preprocessing: words.join(', ') };
+  const words = Object.keys(settings)
+    .sort()
+    .flatMap((name) => {
+      const value = settings[name];
+      if (value === undefined) return [];
+      if (!['string', 'number', 'boolean'].includes(typeof value))
+        throw new IndexError(
+          'INDEX_OPTIONS',
+          `modelIdentity: expected ${name} to be a string or a number, found a ${typeof value}. Leave out what does not change pixels.`,
+        );
+      return [`${name} ${String(value)}`];
+    });
+  return {
+    id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
+    fingerprint: await model.fingerprint(),
+    preprocessing: words.join(', '),
+  };
 }
 
 /** Whether vectors of one may be compared with those of the other. What they are called does not count. */
@@ -35,4 +48,5 @@ export function sameModel(a: ModelIdentity | undefined, b: ModelIdentity | undef
 }
 
 /** For messages. */
-export const modelText = (model: ModelIdentity | undefined): string => (model ? `${model.id} (${model.fingerprint.slice(0, 12)}; ${model.preprocessing})` : 'no model');
+export const modelText = (model: ModelIdentity | undefined): string =>
+  model ? `${model.id} (${model.fingerprint.slice(0, 12)}; ${model.preprocessing})` : 'no model';

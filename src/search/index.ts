@@ -3,7 +3,18 @@ export { DeviceError, IndexError, type DeviceCode, type IndexCode } from '../err
 export { EmbeddingIndex } from './embeddingIndex.js';
 export { deleteIndex, listIndexes, type KeptIndex } from './store/catalogue.js';
 export { modelIdentity, type IdentityOptions } from './identity.js';
-export type { Change, EncodedPatches, IndexHeader, IndexUsage, Journal, Metric, ModelIdentity, PatchStorage, StoredItem, VectorStorage } from './journal.js';
+export type {
+  Change,
+  EncodedPatches,
+  IndexHeader,
+  IndexUsage,
+  Journal,
+  Metric,
+  ModelIdentity,
+  PatchStorage,
+  StoredItem,
+  VectorStorage,
+} from './journal.js';
 export type {
   ClusterOptions,
   Clusters,
@@ -29,5 +40,12 @@ export { Ingest, ingest } from './ingest/ingest.js';
 export type { FileMetadata, IngestFailure, IngestOptions, IngestReport } from './ingest/options.js';
 export type { IngestPhase, IngestProgress } from './ingest/progress.js';
 export { DroppedFiles, droppedFiles, type IngestSource } from './ingest/source.js';
-export { askAgain, foldersOf, forgetIngest, originalOf, unfinishedIngest, type UnfinishedIngest } from './ingest/state.js';
+export {
+  askAgain,
+  foldersOf,
+  forgetIngest,
+  originalOf,
+  unfinishedIngest,
+  type UnfinishedIngest,
+} from './ingest/state.js';
 export type { IngestFeatures, IngestIndex, IngestModel } from './ingest/target.js';

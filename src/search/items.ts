@@ -23,7 +23,12 @@ export class Items {
   /** An item as it would be stored, without its thumbnail. */
   stored(row: number): StoredItem {
     const patches = this.patches[row];
-    return { id: this.ids[row]!, vector: this.vectors.encoded(row), metadata: this.metadata[row], ...(patches && { patches }) };
+    return {
+      id: this.ids[row]!,
+      vector: this.vectors.encoded(row),
+      metadata: this.metadata[row],
+      ...(patches && { patches }),
+    };
   }
 
   #put({ id, vector, metadata, patches }: StoredItem): void {

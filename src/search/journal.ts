@@ -1,6 +1,12 @@
-/** What keeps an index: the interface between `EmbeddingIndex`, which computes, and `store/`, which makes durable. */
+/**
+ * What keeps an index: the interface between `EmbeddingIndex`, which computes, and `store/`, which makes
+ * durable.
+ */
 
-/** Which model made the vectors, and of what. Vectors of two models, or of one model with two kinds of preprocessing, cannot be compared. */
+/**
+ * Which model made the vectors, and of what. Vectors of two models, or of one model with two kinds of
+ * preprocessing, cannot be compared.
+ */
 export interface ModelIdentity {
   /** As on the hub, or whatever the caller calls it: for messages. */
   readonly id: string;
@@ -24,7 +30,10 @@ export interface IndexHeader {
   readonly model: ModelIdentity | undefined;
 }
 
-/** Patch vectors of one image, each of length 1: rows · cols encoded vectors, row by row from the top left (`codec.ts` says how). */
+/**
+ * Patch vectors of one image, each of length 1: rows · cols encoded vectors, row by row from the top left
+ * (`codec.ts` says how).
+ */
 export interface EncodedPatches {
   readonly rows: number;
   readonly cols: number;
@@ -42,7 +51,10 @@ export interface StoredItem {
   readonly thumbnail?: Blob | undefined;
 }
 
-/** An item that is put where its id is kept already replaces what was kept, its thumbnail too unless it brings none. */
+/**
+ * An item that is put where its id is kept already replaces what was kept, its thumbnail too unless it brings
+ * none.
+ */
 export type Change = { readonly put: StoredItem } | { readonly remove: string };
 
 /** Changes, or what makes them of the index as it is when nobody else can change it. */
@@ -60,15 +72,23 @@ export interface IndexUsage {
 /** Keeps an index. One instance for each open index. */
 export interface Journal {
   readonly header: IndexHeader;
-  /** Ids of damaged items that were dropped when the index was opened, where the caller has asked for that. */
+  /**
+   * Ids of damaged items that were dropped when the index was opened, where the caller has asked for that.
+   */
   readonly dropped: readonly string[];
-  /** Whether the browser had lost the database when the index was opened, so that it was made anew: without thumbnails and states. */
+  /**
+   * Whether the browser had lost the database when the index was opened, so that it was made anew: without
+   * thumbnails and states.
+   */
   readonly restored: boolean;
-  /** Everything that is kept, without thumbnails, in the order in which it was put; called once, when the index is opened. */
+  /**
+   * Everything that is kept, without thumbnails, in the order in which it was put; called once, when the
+   * index is opened.
+   */
   items(signal?: AbortSignal): AsyncIterable<StoredItem>;
   /**
-   * All of the changes are durable when it resolves; none of them was made when it rejects. In the order of the calls. Watchers have heard of all that
-   * other tabs have committed before `changes` is called.
+   * All of the changes are durable when it resolves; none of them was made when it rejects. In the order of
+   * the calls. Watchers have heard of all that other tabs have committed before `changes` is called.
    */
   commit(changes: Changes): Promise<void>;
   thumbnail(id: string): Promise<Blob | undefined>;

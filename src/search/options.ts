@@ -4,15 +4,24 @@ import type { Metric, ModelIdentity, PatchStorage, VectorStorage } from './journ
 export interface IndexOptions {
   /** Numbers in a vector: the model's `embedDim` (twice that for the pooling `cls+mean`). */
   readonly dim: number;
-  /** `cosine` (default): vectors are scaled to length 1 when they come in, and queries too. `dot`: they are taken as they are. */
+  /**
+   * `cosine` (default): vectors are scaled to length 1 when they come in, and queries too. `dot`: they are
+   * taken as they are.
+   */
   readonly metric?: Metric;
   /** How vectors are stored. Default `f16`: half of f32; `int8`: a quarter, with a scale for each vector. */
   readonly storage?: VectorStorage;
   /** Whether patch vectors are kept beside each vector, for `searchByPart`, and how. Default `none`. */
   readonly patches?: PatchStorage;
-  /** What made the vectors (`modelIdentity`). An index that is kept, or a file, that names another model is refused. */
+  /**
+   * What made the vectors (`modelIdentity`). An index that is kept, or a file, that names another model is
+   * refused.
+   */
   readonly model?: ModelIdentity | undefined;
-  /** Where to search: a device of the caller's (`model.device`), or `cpu`. Default: the library's own device, at the first search; the CPU where there is none. */
+  /**
+   * Where to search: a device of the caller's (`model.device`), or `cpu`. Default: the library's own device,
+   * at the first search; the CPU where there is none.
+   */
   readonly device?: GPUDevice | 'cpu' | undefined;
 }
 
@@ -20,11 +29,17 @@ export interface OpenOptions extends IndexOptions {
   /** Asks the browser not to evict what is kept. */
   readonly persist?: boolean;
   readonly signal?: AbortSignal | undefined;
-  /** `drop`: where something that is kept is damaged, goes on with the items that are whole; `dropped` has the ids of the others. Default: an error that names them. */
+  /**
+   * `drop`: where something that is kept is damaged, goes on with the items that are whole; `dropped` has the
+   * ids of the others. Default: an error that names them.
+   */
   readonly repair?: 'drop' | undefined;
 }
 
-/** Patch tokens of an image as `Features.patchTokens()` gives them: (rows · cols, dim), row by row from the top left. */
+/**
+ * Patch tokens of an image as `Features.patchTokens()` gives them: (rows · cols, dim), row by row from the
+ * top left.
+ */
 export interface PatchTokens {
   readonly rows: number;
   readonly cols: number;
@@ -49,7 +64,10 @@ export interface Item extends ItemExtras {
 /** What is given replaces what was kept; what is absent stays. */
 export type ItemUpdate = Partial<Omit<Item, 'id'>>;
 
-/** Which items may be found. Called once an item and search; an index with other items calls it in another order. */
+/**
+ * Which items may be found. Called once an item and search; an index with other items calls it in another
+ * order.
+ */
 export type ItemFilter = (id: string, metadata: unknown) => boolean;
 
 export interface SearchOptions {
@@ -64,7 +82,9 @@ export interface SearchOptions {
 /** An item that was found. */
 export interface Hit {
   readonly id: string;
-  /** Dot product of the query and the vector as it is stored, in float64; for `cosine` their cosine, -1 to 1. */
+  /**
+   * Dot product of the query and the vector as it is stored, in float64; for `cosine` their cosine, -1 to 1.
+   */
   readonly score: number;
   readonly metadata: unknown;
 }
@@ -131,4 +151,3 @@ export interface SearchBackend {
   readonly kind: 'gpu' | 'cpu';
   readonly reason: string;
 }
-

@@ -41,11 +41,19 @@ export class GpuPairs implements PairFinder {
 
   static async create(gpu: Gpu, table: VectorTable, rows: GpuRows): Promise<GpuPairs> {
     const side = gpu.software ? 4 : 8;
-    const kernel = await gpu.pipelines.compile({ kernel: searchPairs, constants: { VALUES: valuesPerWord(table.storage), WORDS: rows.words, SIDE: side } });
+    const kernel = await gpu.pipelines.compile({
+      kernel: searchPairs,
+      constants: { VALUES: valuesPerWord(table.storage), WORDS: rows.words, SIDE: side },
+    });
     return new GpuPairs(gpu, table, rows, kernel, side);
   }
 
-  async find(threshold: number, groups: Groups, onPairs: (pairs: Uint32Array) => Promise<boolean>, signal: AbortSignal | undefined): Promise<boolean> {
+  async find(
+    threshold: number,
+    groups: Groups,
+    onPairs: (pairs: Uint32Array) => Promise<boolean>,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
     const { moves, count, largestNorm, dim, storage } = this.#table;
     await this.#rows.update();
     const { memory, device } = this.#gpu;
@@ -57,10 +65,19 @@ export class GpuPairs implements PairFinder {
           made.push(buffer);
           return buffer;
         };
-        const uniforms = this.#rows.chunks.flatMap(({ panels }, c) => Array.from({ length: Math.ceil((panels * PANEL_QUADS) / (MAX_WORKGROUPS * this.#side)) }, () => keep(memory.uniformOf(`search pairs ${c}`, [0, 0, 0, 0, 0, 0, 0, 0, 0]))));
-        return [keep(memory.storage('search groups', 4 * count)), keep(memory.storage('search pairs', 4 + 8 * CAPACITY)), ...uniforms] as [GPUBuffer, GPUBuffer, ...GPUBuffer[]];
+        const uniforms = this.#rows.chunks.flatMap(({ panels }, c) =>
+          Array.from({ length: Math.ceil((panels * PANEL_QUADS) / (MAX_WORKGROUPS * this.#side)) }, () =>
+            keep(memory.uniformOf(`search pairs ${c}`, [0, 0, 0, 0, 0, 0, 0, 0, 0])),
+          ),
+        );
+        return [
+          keep(memory.storage('search groups', 4 * count)),
+          keep(memory.storage('search pairs', 4 + 8 * CAPACITY)),
+          ...uniforms,
+        ] as [GPUBuffer, GPUBuffer, ...GPUBuffer[]];
       });
-      const lowest = threshold - scoreError(dim, storage, largestNorm, largestNorm) - 2 ** -22 * Math.abs(threshold);
+      const lowest =
+        threshold - scoreError(dim, storage, largestNorm, largestNorm) - 2 ** -22 * Math.abs(threshold);
       const lowestBits = new Uint32Array(Float32Array.of(Math.max(-3.4e38, lowest)).buffer)[0]!;
       device.queue.writeBuffer(labels, 0, groups.labels());
       for (const tile of this.#tiles(quads)) {
@@ -68,13 +85,22 @@ export class GpuPairs implements PairFinder {
         for (;;) {
           signal?.throwIfAborted();
           if (this.#table.moves !== moves) return false;
-          const { pairs, complete } = await this.#compare(tile, count, quads, lowestBits, labels, found, sizes);
+          const { pairs, complete } = await this.#compare(
+            tile,
+            count,
+            quads,
+            lowestBits,
+            labels,
+            found,
+            sizes,
+          );
           const before = groups.joins;
           if (!(await onPairs(pairs))) return false;
           const joined = groups.joins > before;
           if (joined) device.queue.writeBuffer(labels, 0, groups.labels());
           if (complete) break;
-          // More than there is room for: again, without those that are joined by now. Where that were none, one by one.
+          // More than there is room for: again, without those that are joined by now. Where that were none,
+          // one by one.
           if (!joined) {
             if (!(await this.#everyPair(tile, count, onPairs))) return false;
             break;
@@ -90,14 +116,26 @@ export class GpuPairs implements PairFinder {
   /** In each chunk, as many quads at once as the GPU compares with all others in a tenth of a second. */
   *#tiles(quads: number): Generator<Tile> {
     const flops = 2 * 16 * quads * this.#table.dim;
-    const most = Math.max(PANEL_QUADS, Math.min(MAX_WORKGROUPS, Math.floor((this.#gpu.flopsPerSecond * TILE_SECONDS) / flops)));
+    const most = Math.max(
+      PANEL_QUADS,
+      Math.min(MAX_WORKGROUPS, Math.floor((this.#gpu.flopsPerSecond * TILE_SECONDS) / flops)),
+    );
     for (const chunk of this.#rows.chunks) {
       const used = Math.min(chunk.panels * PANEL_QUADS, quads - chunk.firstPanel * PANEL_QUADS);
-      for (let first = 0; first < used; first += most) yield { chunk, first, quads: Math.min(most, used - first) };
+      for (let first = 0; first < used; first += most)
+        yield { chunk, first, quads: Math.min(most, used - first) };
     }
   }
 
-  async #compare(tile: Tile, count: number, quads: number, lowest: number, labels: GPUBuffer, found: GPUBuffer, sizes: readonly GPUBuffer[]): Promise<{ pairs: Uint32Array; complete: boolean }> {
+  async #compare(
+    tile: Tile,
+    count: number,
+    quads: number,
+    lowest: number,
+    labels: GPUBuffer,
+    found: GPUBuffer,
+    sizes: readonly GPUBuffer[],
+  ): Promise<{ pairs: Uint32Array; complete: boolean }> {
     const { device, pipelines } = this.#gpu;
     const allA = tile.chunk.firstPanel * PANEL_QUADS + tile.first;
     const encoder = device.createCommandEncoder({ label: 'search pairs' });
@@ -111,7 +149,21 @@ export class GpuPairs implements PairFinder {
       for (let first = Math.max(0, allA - firstPanel * PANEL_QUADS); first < end; first += most) {
         const length = Math.min(most, end - first);
         const size = sizes[dispatches++]!;
-        device.queue.writeBuffer(size, 0, Uint32Array.of(count, tile.first, tile.quads, allA, first, length, firstPanel * PANEL_QUADS + first, CAPACITY, lowest));
+        device.queue.writeBuffer(
+          size,
+          0,
+          Uint32Array.of(
+            count,
+            tile.first,
+            tile.quads,
+            allA,
+            first,
+            length,
+            firstPanel * PANEL_QUADS + first,
+            CAPACITY,
+            lowest,
+          ),
+        );
         const resources = [size, tile.chunk.buffer, buffer, labels, found].map((each) => ({ buffer: each }));
         pass.setBindGroup(0, pipelines.bind(this.#kernel, resources));
         pass.dispatchWorkgroups(Math.ceil(length / this.#side), Math.ceil(tile.quads / this.#side));
@@ -123,14 +175,24 @@ export class GpuPairs implements PairFinder {
     const number = Math.min(first[0]!, CAPACITY);
     const pairs = new Uint32Array(2 * number);
     pairs.set(first.subarray(1, 1 + 2 * Math.min(number, FEW)));
-    if (number > FEW) pairs.set(new Uint32Array(await this.#gpu.read(found, 4 + 8 * FEW, 8 * (number - FEW))), 2 * FEW);
+    if (number > FEW)
+      pairs.set(new Uint32Array(await this.#gpu.read(found, 4 + 8 * FEW, 8 * (number - FEW))), 2 * FEW);
     return { pairs, complete: first[0]! <= CAPACITY };
   }
 
-  async #everyPair(tile: Tile, count: number, onPairs: (pairs: Uint32Array) => Promise<boolean>): Promise<boolean> {
+  async #everyPair(
+    tile: Tile,
+    count: number,
+    onPairs: (pairs: Uint32Array) => Promise<boolean>,
+  ): Promise<boolean> {
     const first = 4 * (tile.chunk.firstPanel * PANEL_QUADS + tile.first);
     for (let a = first; a < Math.min(count, first + 4 * tile.quads); a++) {
-      if (!(await onPairs(Uint32Array.from({ length: 2 * (count - a - 1) }, (_, i) => (i % 2 === 0 ? a : a + 1 + (i >>> 1)))))) return false;
+      if (
+        !(await onPairs(
+          Uint32Array.from({ length: 2 * (count - a - 1) }, (_, i) => (i % 2 === 0 ? a : a + 1 + (i >>> 1))),
+        ))
+      )
+        return false;
     }
     return true;
   }

@@ -1,6 +1,7 @@
 /**
- * Search by a part of an image: the query is the mean direction of the patches of a region; an image's score is that of its best window, the mean
- * of the window's scores with the query. Windows have the region's size and some sizes about it, at every place where they fit.
+ * Search by a part of an image: the query is the mean direction of the patches of a region; an image's score
+ * is that of its best window, the mean of the window's scores with the query. Windows have the region's size
+ * and some sizes about it, at every place where they fit.
  */
 import { IndexError } from '../errors.js';
 import { checkPatches, decodedPatches, unitPatch } from './checks.js';
@@ -24,12 +25,27 @@ export interface Part {
 /** @throws IndexError INDEX_PATCHES if the index has no patches, or the region is not inside of them */
 export function partOf(query: PartQuery, { dim, patches }: IndexHeader): Part {
   const where = 'searchByPart';
-  if (patches === 'none') throw new IndexError('INDEX_PATCHES', `${where}: expected an index with patches, found one that keeps none. Make it with patches: 'f16' or 'int8'.`);
+  if (patches === 'none')
+    throw new IndexError(
+      'INDEX_PATCHES',
+      `${where}: expected an index with patches, found one that keeps none. Make it with patches: 'f16' or 'int8'.`,
+    );
   const { rows, cols } = checkPatches(query, dim, where);
   const region = query.region ?? { row: 0, col: 0, rows, cols };
-  const whole = [region.row, region.col, region.rows, region.cols].every((value) => Number.isInteger(value) && value >= 0);
-  if (!whole || region.rows < 1 || region.cols < 1 || region.row + region.rows > rows || region.col + region.cols > cols) {
-    throw new IndexError('INDEX_PATCHES', `${where}: expected a region inside of ${rows} × ${cols} patches, found ${region.rows} × ${region.cols} at (${region.row}, ${region.col}). Regions are counted in patches, from the top left.`);
+  const whole = [region.row, region.col, region.rows, region.cols].every(
+    (value) => Number.isInteger(value) && value >= 0,
+  );
+  if (
+    !whole ||
+    region.rows < 1 ||
+    region.cols < 1 ||
+    region.row + region.rows > rows ||
+    region.col + region.cols > cols
+  ) {
+    throw new IndexError(
+      'INDEX_PATCHES',
+      `${where}: expected a region inside of ${rows} × ${cols} patches, found ${region.rows} × ${region.cols} at (${region.row}, ${region.col}). Regions are counted in patches, from the top left.`,
+    );
   }
   const sum = new Float64Array(dim);
   for (let row = region.row; row < region.row + region.rows; row++) {
@@ -38,7 +54,11 @@ export function partOf(query: PartQuery, { dim, patches }: IndexHeader): Part {
       for (let i = 0; i < dim; i++) sum[i] = sum[i]! + unit[i]!;
     }
   }
-  return { vector: checkedVector(sum, { dim, metric: 'cosine' }, where), rows: region.rows, cols: region.cols };
+  return {
+    vector: checkedVector(sum, { dim, metric: 'cosine' }, where),
+    rows: region.rows,
+    cols: region.cols,
+  };
 }
 
 export interface PartScored extends Scored {
@@ -46,7 +66,16 @@ export interface PartScored extends Scored {
 }
 
 /** The best rows that have patches; undefined if a row was moved meanwhile. */
-export async function searchParts(items: Items, { dim, patches: storage }: IndexHeader, part: Part, topK: number, allowed: Uint8Array | undefined, threshold: number, signal: AbortSignal | undefined, whole: boolean): Promise<PartScored[] | undefined> {
+export async function searchParts(
+  items: Items,
+  { dim, patches: storage }: IndexHeader,
+  part: Part,
+  topK: number,
+  allowed: Uint8Array | undefined,
+  threshold: number,
+  signal: AbortSignal | undefined,
+  whole: boolean,
+): Promise<PartScored[] | undefined> {
   const { vectors, patches, ids } = items;
   const { moves, count } = vectors;
   if (storage === 'none') return [];
@@ -61,7 +90,12 @@ export async function searchParts(items: Items, { dim, patches: storage }: Index
     const numbers = grid.rows * grid.cols * dim;
     if (decoded.length < numbers) decoded = new Float32Array(numbers);
     decodedPatches(grid, dim, storage, decoded);
-    const { score, box } = bestWindow(patchScores(decoded, query, grid.rows * grid.cols), grid.rows, grid.cols, part);
+    const { score, box } = bestWindow(
+      patchScores(decoded, query, grid.rows * grid.cols),
+      grid.rows,
+      grid.cols,
+      part,
+    );
     if (score >= threshold) {
       best.offer(row, score);
       boxes.set(row, box);
@@ -87,13 +121,23 @@ function patchScores(tokens: Float32Array, query: Float64Array, count: number): 
   return scores;
 }
 
-/** The window with the highest mean; of equal ones the one of the size that comes first, then the topmost, then the leftmost. */
-function bestWindow(scores: Float64Array, rows: number, cols: number, part: Part): { score: number; box: PatchBox } {
+/**
+ * The window with the highest mean; of equal ones the one of the size that comes first, then the topmost,
+ * then the leftmost.
+ */
+function bestWindow(
+  scores: Float64Array,
+  rows: number,
+  cols: number,
+  part: Part,
+): { score: number; box: PatchBox } {
   // sums[r][c]: of all patches above row r and left of column c
   const wide = cols + 1;
   const sums = new Float64Array((rows + 1) * wide);
   for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < cols; c++) sums[(r + 1) * wide + c + 1] = scores[r * cols + c]! + sums[r * wide + c + 1]! + sums[(r + 1) * wide + c]! - sums[r * wide + c]!;
+    for (let c = 0; c < cols; c++)
+      sums[(r + 1) * wide + c + 1] =
+        scores[r * cols + c]! + sums[r * wide + c + 1]! + sums[(r + 1) * wide + c]! - sums[r * wide + c]!;
   }
   let best = { score: -Infinity, box: { row: 0, col: 0, rows, cols } };
   for (const [height, width] of windowSizes(part, rows, cols)) {
@@ -101,7 +145,8 @@ function bestWindow(scores: Float64Array, rows: number, cols: number, part: Part
       for (let col = 0; col + width <= cols; col++) {
         const top = row * wide + col;
         const bottom = top + height * wide;
-        const score = (sums[bottom + width]! - sums[bottom]! - sums[top + width]! + sums[top]!) / (height * width);
+        const score =
+          (sums[bottom + width]! - sums[bottom]! - sums[top + width]! + sums[top]!) / (height * width);
         if (score > best.score) best = { score, box: { row, col, rows: height, cols: width } };
       }
     }
@@ -113,7 +158,10 @@ function bestWindow(scores: Float64Array, rows: number, cols: number, part: Part
 function windowSizes(part: Part, rows: number, cols: number): [number, number][] {
   const sizes = new Map<string, [number, number]>();
   for (const scale of [1, ...SCALES]) {
-    const size: [number, number] = [Math.min(rows, Math.max(1, Math.round(part.rows * scale))), Math.min(cols, Math.max(1, Math.round(part.cols * scale)))];
+    const size: [number, number] = [
+      Math.min(rows, Math.max(1, Math.round(part.rows * scale))),
+      Math.min(cols, Math.max(1, Math.round(part.cols * scale))),
+    ];
     sizes.set(size.join(' × '), size);
   }
   return [...sizes.values()];

@@ -1,6 +1,7 @@
 /**
- * The items on a plane: their first two principal components, by a block Krylov method (Golub and Van Loan, Matrix Computations, 4th ed., 10.3) in
- * float64. Each step goes over all vectors once, with four directions together; the covariance matrix is never formed.
+ * The items on a plane: their first two principal components, by a block Krylov method (Golub and Van Loan,
+ * Matrix Computations, 4th ed., 10.3) in float64. Each step goes over all vectors once, with four directions
+ * together; the covariance matrix is never formed.
  */
 import { dot, signOf, symmetricEigen } from '../tasks/eigen.js';
 import { startVectors } from '../tasks/startVectors.js';
@@ -16,7 +17,11 @@ const TOLERANCE = 1e-7;
 const DEPENDENT = 1e-10;
 
 /** x and y of every row, (count, 2); undefined if a row was moved meanwhile. */
-export async function projectRows(items: Items, signal: AbortSignal | undefined, whole: boolean): Promise<Float64Array | undefined> {
+export async function projectRows(
+  items: Items,
+  signal: AbortSignal | undefined,
+  whole: boolean,
+): Promise<Float64Array | undefined> {
   const { vectors } = items;
   const { dim, count, moves } = vectors;
   const pace = new Pace();
@@ -48,7 +53,9 @@ export async function projectRows(items: Items, signal: AbortSignal | undefined,
   const basis: Float64Array[] = [];
   const products: Float64Array[] = [];
   const start = startVectors(dim);
-  let next: Float64Array[] = Array.from({ length: BLOCK }, (_, k) => Float64Array.from(start.subarray(k * dim, (k + 1) * dim)));
+  let next: Float64Array[] = Array.from({ length: BLOCK }, (_, k) =>
+    Float64Array.from(start.subarray(k * dim, (k + 1) * dim)),
+  );
   let components: readonly Float64Array[] = [];
   for (let step = 0; step < MAX_PASSES; step++) {
     const fresh = next.flatMap((vector) => {
@@ -60,11 +67,16 @@ export async function projectRows(items: Items, signal: AbortSignal | undefined,
     const made = await covarianceTimes(fresh, mean, count, pass);
     if (!made) return undefined;
     products.push(...made);
-    const small = symmetricEigen(basis.flatMap((a) => products.map((b) => dot(a, b))), basis.length);
+    const small = symmetricEigen(
+      basis.flatMap((a) => products.map((b) => dot(a, b))),
+      basis.length,
+    );
     components = small.vectors.slice(0, 2).map((share) => combined(share, basis));
     const residuals = small.vectors.slice(0, 2).map((share, k) => {
       const product = combined(share, products);
-      return Math.sqrt(components[k]!.reduce((sum, value, i) => sum + (product[i]! - small.values[k]! * value) ** 2, 0));
+      return Math.sqrt(
+        components[k]!.reduce((sum, value, i) => sum + (product[i]! - small.values[k]! * value) ** 2, 0),
+      );
     });
     if (basis.length >= 2 && Math.max(...residuals) <= TOLERANCE * small.values[0]!) break;
     next = made;
@@ -83,7 +95,10 @@ export async function projectRows(items: Items, signal: AbortSignal | undefined,
   return placed ? places : undefined;
 }
 
-/** What is left of a vector beside an orthonormal basis, of length 1; undefined if that is rounding. Twice is enough (Kahan and Parlett). */
+/**
+ * What is left of a vector beside an orthonormal basis, of length 1; undefined if that is rounding. Twice is
+ * enough (Kahan and Parlett).
+ */
 function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Float64Array | undefined {
   const length = Math.sqrt(dot(vector, vector));
   if (!(length > 0)) return undefined;
@@ -100,7 +115,8 @@ function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Floa
 
 function combined(shares: Float64Array, vectors: readonly Float64Array[]): Float64Array {
   const sum = new Float64Array(vectors[0]!.length);
-  for (const [k, vector] of vectors.entries()) for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + shares[k]! * vector[i]!;
+  for (const [k, vector] of vectors.entries())
+    for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + shares[k]! * vector[i]!;
   return sum;
 }
 
@@ -113,8 +129,18 @@ async function covarianceTimes(
 ): Promise<Float64Array[] | undefined> {
   const dim = mean.length;
   const zeros = new Float64Array(dim);
-  const [a, b, c, d] = [0, 1, 2, 3].map((k) => directions[k] ?? zeros) as [Float64Array, Float64Array, Float64Array, Float64Array];
-  const sums = [new Float64Array(dim), new Float64Array(dim), new Float64Array(dim), new Float64Array(dim)] as const;
+  const [a, b, c, d] = [0, 1, 2, 3].map((k) => directions[k] ?? zeros) as [
+    Float64Array,
+    Float64Array,
+    Float64Array,
+    Float64Array,
+  ];
+  const sums = [
+    new Float64Array(dim),
+    new Float64Array(dim),
+    new Float64Array(dim),
+    new Float64Array(dim),
+  ] as const;
   const [sumA, sumB, sumC, sumD] = sums;
   const centered = new Float64Array(dim);
   const done = await pass((values) => {

@@ -5,7 +5,11 @@ export const SAMPLE = 4096;
 export const ROUNDS_PER_SAMPLE = 8;
 
 /** A row scaled to length 1 (a row of zeros stays one), into `out`. */
-export function unitRow(vectors: VectorTable, row: number, out: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+export function unitRow(
+  vectors: VectorTable,
+  row: number,
+  out: Float32Array<ArrayBuffer>,
+): Float32Array<ArrayBuffer> {
   vectors.decode(row, out);
   let squares = 0;
   for (let i = 0; i < out.length; i++) squares += out[i]! ** 2;

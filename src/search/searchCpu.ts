@@ -19,7 +19,10 @@ export interface Limits {
 const SLICE_MS = 12;
 const ROWS = 1024;
 
-/** Lets the page do what it has to: a message, which comes at once, where a timeout would wait for milliseconds. */
+/**
+ * Lets the page do what it has to: a message, which comes at once, where a timeout would wait for
+ * milliseconds.
+ */
 export function breathe(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
@@ -45,10 +48,17 @@ export class Pace {
 }
 
 /**
- * The best of the rows that are there now, for each query; undefined if a row was moved meanwhile, and the search is to be done again.
+ * The best of the rows that are there now, for each query; undefined if a row was moved meanwhile, and the
+ * search is to be done again.
  * @param whole do it in one go, whatever it takes
  */
-export async function searchCpu(items: Items, queries: readonly Query[], { topK, allowed, threshold }: Limits, signal: AbortSignal | undefined, whole: boolean): Promise<Scored[][] | undefined> {
+export async function searchCpu(
+  items: Items,
+  queries: readonly Query[],
+  { topK, allowed, threshold }: Limits,
+  signal: AbortSignal | undefined,
+  whole: boolean,
+): Promise<Scored[][] | undefined> {
   const { vectors, ids } = items;
   const { count, moves } = vectors;
   const wide = queries.map(({ vector }) => Float64Array.from(vector));

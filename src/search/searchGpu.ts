@@ -1,16 +1,24 @@
 /**
- * Search on the GPU: scores in f32 that stay there, a floor below which no row can be among the best, and the rows from that floor on, which the
- * host scores again in float64. Which rows are found depends on nothing that f32 rounds: see `errorBound.ts`.
+ * Search on the GPU: scores in f32 that stay there, a floor below which no row can be among the best, and the
+ * rows from that floor on, which the host scores again in float64. Which rows are found depends on nothing
+ * that f32 rounds: see `errorBound.ts`.
  *
- * Let e be the bound on a score's error, and t the k-th largest maximum of blocks of computed scores. k rows have computed scores of t or more, so exact
- * ones of t - e or more; a row among the exact best k has t - e at least, and a computed score of t - 2e at least. All rows from there on are
- * collected, however many they are: 200,000 equal vectors are 200,000 candidates, and that search takes as long as one on the CPU.
+ * Let e be the bound on a score's error, and t the k-th largest maximum of blocks of computed scores. k rows
+ * have computed scores of t or more, so exact ones of t - e or more; a row among the exact best k has t - e
+ * at least, and a computed score of t - 2e at least. All rows from there on are collected, however many they
+ * are: 200,000 equal vectors are 200,000 candidates, and that search takes as long as one on the CPU.
  */
 import { DeviceError } from '../errors.js';
 import type { Kernel, KernelVariant } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Gpu } from '../gpu/device.js';
-import { searchCollect, searchFloor, searchMaxima, searchScores, searchScores4 } from '../gpu/searchKernels.js';
+import {
+  searchCollect,
+  searchFloor,
+  searchMaxima,
+  searchScores,
+  searchScores4,
+} from '../gpu/searchKernels.js';
 import { inLines } from '../gpu/workgroups.js';
 import { GpuAssigner } from './assignGpu.js';
 import type { Assigner } from './clusters.js';
@@ -24,7 +32,10 @@ import { TopK, type Scored } from './topK.js';
 
 /** Queries that share a pass over the vectors. */
 const QUERIES = 4;
-/** Quads of rows whose largest score stands for them; fewer where there would be few blocks for the k that is wanted. */
+/**
+ * Quads of rows whose largest score stands for them; fewer where there would be few blocks for the k that is
+ * wanted.
+ */
 const BLOCK_QUADS = 16;
 const BLOCKS_PER_HIT = 4;
 /** Of a floor: what they say is less than what the margin is for. */
@@ -86,8 +97,13 @@ export class GpuSearch {
   /** @throws DeviceError */
   static async create(gpu: Gpu, items: Items): Promise<GpuSearch> {
     const rows = new GpuRows(gpu, items.vectors);
-    const constants = { VALUES: valuesPerWord(items.vectors.storage), WORDS: rows.words, WORKGROUP: lanesOf(gpu) };
-    const compile = (kernel: Kernel, names: KernelVariant['constants'] = {}): Promise<CompiledKernel> => gpu.pipelines.compile({ kernel, constants: names });
+    const constants = {
+      VALUES: valuesPerWord(items.vectors.storage),
+      WORDS: rows.words,
+      WORKGROUP: lanesOf(gpu),
+    };
+    const compile = (kernel: Kernel, names: KernelVariant['constants'] = {}): Promise<CompiledKernel> =>
+      gpu.pipelines.compile({ kernel, constants: names });
     const [one, four, maxima, floor, collect] = await Promise.all([
       compile(searchScores, constants),
       compile(searchScores4, constants),
@@ -98,7 +114,10 @@ export class GpuSearch {
     return new GpuSearch(gpu, items, rows, { one, four, maxima, floor, collect });
   }
 
-  /** Finds pairs for `duplicates`; undefined where f32 has no room for the scores. Compiled when first asked for. */
+  /**
+   * Finds pairs for `duplicates`; undefined where f32 has no room for the scores. Compiled when first asked
+   * for.
+   */
   async pairs(): Promise<PairFinder | undefined> {
     const { vectors } = this.#items;
     if (vectors.largestNorm ** 2 * vectors.dim >= LARGEST_SUM) return undefined;
@@ -135,17 +154,30 @@ export class GpuSearch {
   /** Whether f32 has room for the scores of these queries. */
   canHold(queries: readonly Query[]): boolean {
     const { dim, largestNorm } = this.#items.vectors;
-    const largest = queries.reduce((most, { vector }) => vector.reduce((sum, value) => Math.max(sum, Math.abs(value)), most), 0);
+    const largest = queries.reduce(
+      (most, { vector }) => vector.reduce((sum, value) => Math.max(sum, Math.abs(value)), most),
+      0,
+    );
     // Room for candidates, with buffers that have grown to twice the rows.
     const bytes = 8 * QUERIES * 2 * this.#items.vectors.count;
-    return largestNorm * dim < LARGEST_SUM && largest < LARGEST_SUM && bytes < this.#gpu.device.limits.maxStorageBufferBindingSize;
+    return (
+      largestNorm * dim < LARGEST_SUM &&
+      largest < LARGEST_SUM &&
+      bytes < this.#gpu.device.limits.maxStorageBufferBindingSize
+    );
   }
 
   /**
-   * The best of the rows that there are at the call, for each query; undefined if a row was moved since, and the search is to be done again.
-   * @throws DeviceError, KERNEL_WRONG if a score is further from the exact one than f32 can explain; the signal's reason
+   * The best of the rows that there are at the call, for each query; undefined if a row was moved since, and
+   * the search is to be done again.
+   * @throws DeviceError, KERNEL_WRONG if a score is further from the exact one than f32 can explain; the
+   *   signal's reason
    */
-  async search(queries: readonly Query[], limits: Limits, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
+  async search(
+    queries: readonly Query[],
+    limits: Limits,
+    signal: AbortSignal | undefined,
+  ): Promise<Scored[][] | undefined> {
     const before = this.#turn;
     const { count, moves } = this.#items.vectors; // what the filter was asked about; rows that are added from now on are not searched
     const run = before.then(() => this.#search(queries, limits, count, moves, signal));
@@ -153,7 +185,13 @@ export class GpuSearch {
     return run;
   }
 
-  async #search(queries: readonly Query[], limits: Limits, count: number, moves: number, signal: AbortSignal | undefined): Promise<Scored[][] | undefined> {
+  async #search(
+    queries: readonly Query[],
+    limits: Limits,
+    count: number,
+    moves: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Scored[][] | undefined> {
     const { vectors } = this.#items;
     const results: Scored[][] = [];
     for (let begin = 0; begin < queries.length; begin += QUERIES) {
@@ -175,7 +213,16 @@ export class GpuSearch {
   }
 
   /** Scores candidates exactly, and keeps the best. */
-  async #exact({ vector }: Query, { scale, norm }: ScaledQuery, rows: Uint32Array, scores: Float32Array, { topK, threshold }: Limits, pace: Pace, signal: AbortSignal | undefined, moves: number): Promise<Scored[] | undefined> {
+  async #exact(
+    { vector }: Query,
+    { scale, norm }: ScaledQuery,
+    rows: Uint32Array,
+    scores: Float32Array,
+    { topK, threshold }: Limits,
+    pace: Pace,
+    signal: AbortSignal | undefined,
+    moves: number,
+  ): Promise<Scored[] | undefined> {
     const { vectors, ids } = this.#items;
     const query = Float64Array.from(vector);
     const error = scoreError(vectors.dim, vectors.storage, norm, vectors.largestNorm);
@@ -188,14 +235,23 @@ export class GpuSearch {
       const row = rows[i]!;
       const score = vectors.score(query, row);
       if (!(Math.abs(scores[i]! - score / scale) <= error)) {
-        throw new DeviceError('KERNEL_WRONG', `search on ${this.#gpu.pipelines.adapter}: expected a score within ${error} of ${score / scale} for row ${row}, found ${scores[i]}. Please report this with the name of your GPU and browser.`);
+        throw new DeviceError(
+          'KERNEL_WRONG',
+          `search on ${this.#gpu.pipelines.adapter}: expected a score within ${error} of ${score / scale} for row ${row}, found ${scores[i]}. Please report this with the name of your GPU and browser.`,
+        );
       }
       if (score >= threshold) best.offer(row, score);
     }
     return best.sorted();
   }
 
-  async #candidates(queries: readonly ScaledQuery[], { topK, allowed, threshold }: Limits, count: number, largestNorm: number, moves: number): Promise<Candidates[] | undefined> {
+  async #candidates(
+    queries: readonly ScaledQuery[],
+    { topK, allowed, threshold }: Limits,
+    count: number,
+    largestNorm: number,
+    moves: number,
+  ): Promise<Candidates[] | undefined> {
     const { dim, storage } = this.#items.vectors;
     const { device, pipelines } = this.#gpu;
     const scratch = await this.#prepared(queries.length === 1 ? 1 : QUERIES);
@@ -219,11 +275,16 @@ export class GpuSearch {
     if (allowed) queue.writeBuffer(scratch.allowed, 0, bitsOf(allowed));
 
     const scoresKernel = scratch.queries === 1 ? this.#kernels.one : this.#kernels.four;
-    const buffers = (...given: readonly GPUBuffer[]): GPUBindingResource[] => given.map((buffer) => ({ buffer }));
+    const buffers = (...given: readonly GPUBuffer[]): GPUBindingResource[] =>
+      given.map((buffer) => ({ buffer }));
     const encoder = device.createCommandEncoder({ label: 'search' });
     encoder.clearBuffer(scratch.counts);
     const pass = encoder.beginComputePass({ label: 'search' });
-    const dispatch = (kernel: CompiledKernel, resources: GPUBindingResource[], workgroups: readonly [number, number, number]): void => {
+    const dispatch = (
+      kernel: CompiledKernel,
+      resources: GPUBindingResource[],
+      workgroups: readonly [number, number, number],
+    ): void => {
       pass.setPipeline(kernel.pipeline);
       pass.setBindGroup(0, pipelines.bind(kernel, resources));
       pass.dispatchWorkgroups(...workgroups);
@@ -237,17 +298,37 @@ export class GpuSearch {
       dispatch(scoresKernel, buffers(scratch.sizes[c]!, buffer, query, scratch.scores), [x, y, 1]);
     }
     const { maxima, floor, collect } = this.#kernels;
-    dispatch(maxima, buffers(scratch.select, scratch.scores, scratch.allowed, scratch.maxima), [Math.ceil(blocks / 16), queries.length, 1]);
-    dispatch(floor, buffers(scratch.select, scratch.maxima, scratch.limits, scratch.floors), [1, queries.length, 1]);
+    dispatch(maxima, buffers(scratch.select, scratch.scores, scratch.allowed, scratch.maxima), [
+      Math.ceil(blocks / 16),
+      queries.length,
+      1,
+    ]);
+    dispatch(floor, buffers(scratch.select, scratch.maxima, scratch.limits, scratch.floors), [
+      1,
+      queries.length,
+      1,
+    ]);
     const [x, z] = inLines(Math.ceil(count / 64));
-    dispatch(collect, buffers(scratch.select, scratch.scores, scratch.allowed, scratch.floors, scratch.counts, scratch.found), [x, queries.length, z]);
+    dispatch(
+      collect,
+      buffers(scratch.select, scratch.scores, scratch.allowed, scratch.floors, scratch.counts, scratch.found),
+      [x, queries.length, z],
+    );
     pass.end();
-    // How many candidates there are, and some more than are wanted, come back together: nearly always these are all of them.
+    // How many candidates there are, and some more than are wanted, come back together: nearly always these
+    // are all of them.
     const few = Math.min(topK + MORE_CANDIDATES, count);
     const results = this.#gpu.memory.storage('search results', 4 * QUERIES + queries.length * 8 * few);
     try {
       encoder.copyBufferToBuffer(scratch.counts, 0, results, 0, 4 * QUERIES);
-      for (let q = 0; q < queries.length; q++) encoder.copyBufferToBuffer(scratch.found, q * stride * 32, results, 4 * QUERIES + q * 8 * few, 8 * few);
+      for (let q = 0; q < queries.length; q++)
+        encoder.copyBufferToBuffer(
+          scratch.found,
+          q * stride * 32,
+          results,
+          4 * QUERIES + q * 8 * few,
+          8 * few,
+        );
       await this.#gpu.watching(() => queue.submit([encoder.finish()]));
       return await this.#collected(scratch, results, queries.length, few);
     } finally {
@@ -255,7 +336,12 @@ export class GpuSearch {
     }
   }
 
-  async #collected({ found, quads }: Scratch, results: GPUBuffer, queries: number, few: number): Promise<Candidates[]> {
+  async #collected(
+    { found, quads }: Scratch,
+    results: GPUBuffer,
+    queries: number,
+    few: number,
+  ): Promise<Candidates[]> {
     const perQuery = quads * 4 * 8;
     const words = new Uint32Array(await this.#gpu.read(results, 0, 4 * QUERIES + queries * 8 * few));
     const pairs: Uint32Array<ArrayBuffer>[] = [];
@@ -263,13 +349,20 @@ export class GpuSearch {
       const number = words[q]!;
       const all = new Uint32Array(2 * number);
       all.set(words.subarray(QUERIES + q * 2 * few).subarray(0, 2 * Math.min(few, number)));
-      if (number > few) all.set(new Uint32Array(await this.#gpu.read(found, q * perQuery + 8 * few, 8 * (number - few))), 2 * few);
+      if (number > few)
+        all.set(
+          new Uint32Array(await this.#gpu.read(found, q * perQuery + 8 * few, 8 * (number - few))),
+          2 * few,
+        );
       pairs.push(all);
     }
     return pairs.map((all) => {
       const scores = new Float32Array(all.buffer);
       const length = all.length / 2;
-      return { rows: Uint32Array.from({ length }, (_, i) => all[2 * i]!), scores: Float32Array.from({ length }, (_, i) => scores[2 * i + 1]!) };
+      return {
+        rows: Uint32Array.from({ length }, (_, i) => all[2 * i]!),
+        scores: Float32Array.from({ length }, (_, i) => scores[2 * i + 1]!),
+      };
     });
   }
 
@@ -278,7 +371,8 @@ export class GpuSearch {
     const { storage, dim } = this.#items.vectors;
     const factor = storage === 'f16' ? F16_FACTOR : 1;
     const packed = new Float32Array(this.#rows.words * valuesPerWord(storage) * width);
-    for (const [q, { values }] of queries.entries()) for (let i = 0; i < dim; i++) packed[i * width + q] = values[i]! * factor;
+    for (const [q, { values }] of queries.entries())
+      for (let i = 0; i < dim; i++) packed[i * width + q] = values[i]! * factor;
     return packed;
   }
 
@@ -286,7 +380,8 @@ export class GpuSearch {
     const { quads, chunks, words } = this.#rows;
     const numbers = words * valuesPerWord(this.#items.vectors.storage);
     const kept = this.#scratch;
-    if (kept && kept.quads === quads && kept.queries >= queries && kept.sizes.length === chunks.length) return { ...kept, queries };
+    if (kept && kept.quads === quads && kept.queries >= queries && kept.sizes.length === chunks.length)
+      return { ...kept, queries };
     this.#freeScratch();
     const { memory } = this.#gpu;
     const made: GPUBuffer[] = [];
@@ -303,7 +398,12 @@ export class GpuSearch {
         scores: storage('scores', 4 * rows * queries),
         maxima: storage('maxima', 4 * rows * queries),
         allowed: storage('filter', rows / 8),
-        query: keep(memory.uniformOf('search query', Array.from({ length: numbers }, () => 0))),
+        query: keep(
+          memory.uniformOf(
+            'search query',
+            Array.from({ length: numbers }, () => 0),
+          ),
+        ),
         queries4: storage('queries', 16 * numbers),
         limits: storage('limits', 8 * QUERIES),
         floors: storage('floors', 4 * QUERIES),
@@ -321,13 +421,30 @@ export class GpuSearch {
 
   #freeScratch(): void {
     if (!this.#scratch) return;
-    const { scores, maxima, allowed, query, queries4, limits, floors, counts, found, select, sizes } = this.#scratch;
-    for (const buffer of [scores, maxima, allowed, query, queries4, limits, floors, counts, found, select, ...sizes]) this.#gpu.memory.destroy(buffer);
+    const { scores, maxima, allowed, query, queries4, limits, floors, counts, found, select, sizes } =
+      this.#scratch;
+    for (const buffer of [
+      scores,
+      maxima,
+      allowed,
+      query,
+      queries4,
+      limits,
+      floors,
+      counts,
+      found,
+      select,
+      ...sizes,
+    ])
+      this.#gpu.memory.destroy(buffer);
     this.#scratch = undefined;
   }
 }
 
-/** Of a workgroup of search_scores: 8 or 16 make no sure difference on SwiftShader (207 and 225 ms for prototypes, on a busy machine); 64 are a guess for GPUs, of which none was at hand. */
+/**
+ * Of a workgroup of search_scores: 8 or 16 make no sure difference on SwiftShader (207 and 225 ms for
+ * prototypes, on a busy machine); 64 are a guess for GPUs, of which none was at hand.
+ */
 const lanesOf = ({ software }: Gpu): number => (software ? 8 : 64);
 
 /** A bit for each flag, 32 in a word, the first in the lowest. */

@@ -9,10 +9,11 @@ import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
 
 /**
- * Not every software adapter is slower than JavaScript: 100,000 × 384 in f16 cost 253 ms of processor time on SwiftShader, 136 without it, 35 on llvmpipe
- * (bench/RESULTS.md). The results are the same everywhere.
+ * Not every software adapter is slower than JavaScript: 100,000 × 384 in f16 cost 253 ms of processor time on
+ * SwiftShader, 136 without it, 35 on llvmpipe (bench/RESULTS.md). The results are the same everywhere.
  */
-const isSwiftShader = ({ vendor, architecture, description }: AdapterDescription): boolean => /swiftshader/i.test(`${vendor} ${architecture} ${description}`);
+const isSwiftShader = ({ vendor, architecture, description }: AdapterDescription): boolean =>
+  /swiftshader/i.test(`${vendor} ${architecture} ${description}`);
 
 /** How often a search is begun again because rows were moved under it, before it is done in one go. */
 const ATTEMPTS = 3;
@@ -37,11 +38,17 @@ export class Searcher {
   }
 
   /**
-   * Runs a computation on the GPU, or where there is none on the CPU, until no row was moved under it; after a few attempts in one go.
+   * Runs a computation on the GPU, or where there is none on the CPU, until no row was moved under it; after
+   * a few attempts in one go.
    * @param few it is not worth a GPU
    * @param finish makes ids of rows, at once: a tick later a row may be another item's
    */
-  async steady<T, R>(few: boolean, onGpu: (gpu: GpuSearch) => Promise<T | undefined>, onCpu: (whole: boolean) => Promise<T | undefined>, finish: (result: T) => R): Promise<R> {
+  async steady<T, R>(
+    few: boolean,
+    onGpu: (gpu: GpuSearch) => Promise<T | undefined>,
+    onCpu: (whole: boolean) => Promise<T | undefined>,
+    finish: (result: T) => R,
+  ): Promise<R> {
     const { vectors } = this.#items;
     for (let attempt = 1; ; attempt++) {
       const gpu = few || attempt > ATTEMPTS ? undefined : await this.#gpuSearch();
@@ -52,17 +59,24 @@ export class Searcher {
   }
 
   /** @throws IndexError INDEX_OPTIONS; the signal's reason */
-  async search(queries: readonly Query[], { topK = 10, filter, threshold, signal }: SearchOptions): Promise<Hit[][]> {
+  async search(
+    queries: readonly Query[],
+    { topK = 10, filter, threshold, signal }: SearchOptions,
+  ): Promise<Hit[][]> {
     wholeNumber('search', 'topK', topK, 1);
     if (threshold !== undefined) finiteNumber('search', 'threshold', threshold);
     signal?.throwIfAborted();
     const { vectors } = this.#items;
     if (vectors.count === 0 || queries.length === 0) return queries.map(() => []);
     const limits = (): Limits => ({ topK, allowed: this.allowed(filter), threshold: threshold ?? -Infinity });
-    const onCpu = (whole: boolean): Promise<Scored[][] | undefined> => searchCpu(this.#items, queries, limits(), signal, whole);
-    const onGpu = (gpu: GpuSearch): Promise<Scored[][] | undefined> => (gpu.canHold(queries) ? gpu.search(queries, limits(), signal) : onCpu(false));
+    const onCpu = (whole: boolean): Promise<Scored[][] | undefined> =>
+      searchCpu(this.#items, queries, limits(), signal, whole);
+    const onGpu = (gpu: GpuSearch): Promise<Scored[][] | undefined> =>
+      gpu.canHold(queries) ? gpu.search(queries, limits(), signal) : onCpu(false);
     const few = vectors.count <= topK || vectors.count * vectors.dim * queries.length < FEW_PRODUCTS;
-    return this.steady(few, onGpu, onCpu, (found) => found.map((each) => each.map((scored) => this.hit(scored))));
+    return this.steady(few, onGpu, onCpu, (found) =>
+      found.map((each) => each.map((scored) => this.hit(scored))),
+    );
   }
 
   /** For every row, whether a filter lets it be found. */
@@ -81,7 +95,10 @@ export class Searcher {
     this.#gpu = undefined;
   }
 
-  /** A GPU that fails is given up: undefined, and all is done again without it. What the signal throws is thrown. */
+  /**
+   * A GPU that fails is given up: undefined, and all is done again without it. What the signal throws is
+   * thrown.
+   */
   async #onGpu<T>(gpu: GpuSearch, run: (gpu: GpuSearch) => Promise<T | undefined>): Promise<T | undefined> {
     try {
       return await run(gpu);
@@ -106,7 +123,9 @@ export class Searcher {
       const gpu = await acquireGpu(this.#device === 'cpu' ? undefined : this.#device);
       if (this.#device === undefined && isSwiftShader(gpu.info)) {
         gpu.release();
-        this.#stayOnCpu('SwiftShader plays the GPU on this processor, which takes twice as long as the processor does without it.');
+        this.#stayOnCpu(
+          'SwiftShader plays the GPU on this processor, which takes twice as long as the processor does without it.',
+        );
         return undefined;
       }
       try {

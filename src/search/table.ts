@@ -7,7 +7,9 @@ const BLOCK_BYTES = 1 << 20;
 
 interface Block {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The numbers of all rows of the block, one row after the other: the same memory where rows have no scale. */
+  /**
+   * The numbers of all rows of the block, one row after the other: the same memory where rows have no scale.
+   */
   readonly numbers: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Int8Array<ArrayBuffer>;
   /** int8: of each row. */
   readonly scales: Float32Array<ArrayBuffer> | undefined;
@@ -22,7 +24,10 @@ export class VectorTable {
   #count = 0;
   #moves = 0;
   #largestNorm = 0;
-  /** Rows that there were at the last `takeChanged`, and were written again since: also by appending where rows had been removed. */
+  /**
+   * Rows that there were at the last `takeChanged`, and were written again since: also by appending where
+   * rows had been removed.
+   */
   readonly #changed = new Set<number>();
   /** How many rows there were then. */
   #taken = 0;
@@ -37,7 +42,10 @@ export class VectorTable {
     return this.#count;
   }
 
-  /** Grows whenever a row that was there has changed its place or its vector: what was computed of rows before is then of no use. */
+  /**
+   * Grows whenever a row that was there has changed its place or its vector: what was computed of rows before
+   * is then of no use.
+   */
   get moves(): number {
     return this.#moves;
   }
@@ -49,7 +57,8 @@ export class VectorTable {
 
   append(encoded: Uint8Array<ArrayBuffer>): number {
     const row = this.#count;
-    if (row % this.rowsPerBlock === 0 && row / this.rowsPerBlock === this.#blocks.length) this.#blocks.push(this.#newBlock());
+    if (row % this.rowsPerBlock === 0 && row / this.rowsPerBlock === this.#blocks.length)
+      this.#blocks.push(this.#newBlock());
     this.#count += 1;
     this.#write(row, encoded);
     if (row < this.#taken) this.#changed.add(row);
@@ -97,7 +106,10 @@ export class VectorTable {
   }
 
   /** The numbers of a row that a dot product with it counts. */
-  decode(row: number, out: Float32Array<ArrayBuffer> = new Float32Array(this.dim)): Float32Array<ArrayBuffer> {
+  decode(
+    row: number,
+    out: Float32Array<ArrayBuffer> = new Float32Array(this.dim),
+  ): Float32Array<ArrayBuffer> {
     const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
     const at = row % this.rowsPerBlock;
     const begin = at * this.dim;
@@ -138,7 +150,10 @@ export class VectorTable {
     return sum;
   }
 
-  /** Scores of rows begin … end - 1, each as `score` gives it, to out[0 …). Four rows at once: a sum that waits for nothing but itself takes twice as long. */
+  /**
+   * Scores of rows begin … end - 1, each as `score` gives it, to out[0 …). Four rows at once: a sum that
+   * waits for nothing but itself takes twice as long.
+   */
   scores(query: Float64Array, begin: number, end: number, out: Float64Array): void {
     const { dim, rowsPerBlock } = this;
     let row = begin;
@@ -182,7 +197,14 @@ export class VectorTable {
   }
 }
 
-function scoreFour(query: Float64Array, { numbers, scales }: Block, row: number, dim: number, out: Float64Array, to: number): void {
+function scoreFour(
+  query: Float64Array,
+  { numbers, scales }: Block,
+  row: number,
+  dim: number,
+  out: Float64Array,
+  to: number,
+): void {
   let [a, b, c, d] = [0, 0, 0, 0];
   const at = row * dim;
   const at1 = at + dim;

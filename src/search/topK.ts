@@ -1,4 +1,7 @@
-/** The best k of many scores: higher ones first, equal ones by id (by UTF-16 code units, as JavaScript compares strings). */
+/**
+ * The best k of many scores: higher ones first, equal ones by id (by UTF-16 code units, as JavaScript
+ * compares strings).
+ */
 
 export interface Scored {
   readonly row: number;
@@ -37,7 +40,11 @@ export class TopK {
       for (;;) {
         let child = 2 * at + 1;
         if (child >= rows.length) break;
-        if (child + 1 < rows.length && this.#isWorse(rows[child + 1]!, scores[child + 1]!, rows[child]!, scores[child]!)) child += 1;
+        if (
+          child + 1 < rows.length &&
+          this.#isWorse(rows[child + 1]!, scores[child + 1]!, rows[child]!, scores[child]!)
+        )
+          child += 1;
         if (!this.#isWorse(rows[child]!, scores[child]!, row, score)) break;
         rows[at] = rows[child]!;
         scores[at] = scores[child]!;

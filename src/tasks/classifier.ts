@@ -17,12 +17,18 @@ export interface ClassifierModel {
   ): Promise<readonly { readonly indices: readonly number[]; readonly features: Features }[]>;
 }
 
-/** Names of classes: in the order of the classifier's outputs, or by their index as in config.json's `id2label`. */
+/**
+ * Names of classes: in the order of the classifier's outputs, or by their index as in config.json's
+ * `id2label`.
+ */
 export type ClassLabels = readonly string[] | Readonly<Record<string, string>>;
 
 /** A classifier of its own. */
 export interface ClassifierFiles {
-  /** A safetensors file with `linear.weight` and `linear.bias` (or `linear_head.…`, `classifier.…`, or the bare names). */
+  /**
+   * A safetensors file with `linear.weight` and `linear.bias` (or `linear_head.…`, `classifier.…`, or the
+   * bare names).
+   */
   readonly weights: ByteSource;
   /** Default: `LABEL_0`, `LABEL_1`, … */
   readonly labels?: ClassLabels | undefined;
@@ -43,9 +49,10 @@ export interface Classification {
 }
 
 /**
- * A linear layer on concat(cls, mean of the patches), which is Hugging Face's `Dinov2ForImageClassification` and facebookresearch's 1-layer head,
- * or on concat(cls of the last four blocks, mean of the patches of the last), facebookresearch's 4-layer head; all after the final norm.
- * (dinov2/hub/classifiers.py.) It owns nothing on the GPU: logits are float64 sums on the CPU, a few million products.
+ * A linear layer on concat(cls, mean of the patches), which is Hugging Face's `Dinov2ForImageClassification`
+ * and facebookresearch's 1-layer head, or on concat(cls of the last four blocks, mean of the patches of the
+ * last), facebookresearch's 4-layer head; all after the final norm. (dinov2/hub/classifiers.py.) It owns
+ * nothing on the GPU: logits are float64 sums on the CPU, a few million products.
  */
 export class ImageClassifier {
   /** Names of the classes, by index. */
@@ -61,7 +68,10 @@ export class ImageClassifier {
     const { embedDim, depth } = model.config;
     const blocks = head.inFeatures / embedDim - 1;
     if ((blocks !== 1 && blocks !== 4) || depth < blocks) {
-      throw new CheckpointError('CHECKPOINT_TENSORS', `classifier: expected ${2 * embedDim} features (1 layer) or ${5 * embedDim} (4 layers) for a model of embed_dim ${embedDim}, found ${head.inFeatures}. Take the head that was trained on this model.`);
+      throw new CheckpointError(
+        'CHECKPOINT_TENSORS',
+        `classifier: expected ${2 * embedDim} features (1 layer) or ${5 * embedDim} (4 layers) for a model of embed_dim ${embedDim}, found ${head.inFeatures}. Take the head that was trained on this model.`,
+      );
     }
     this.#model = model;
     this.#head = head;
@@ -72,10 +82,14 @@ export class ImageClassifier {
 
   /**
    * A classifier from a file of its own, such as facebookresearch's heads saved as safetensors.
-   * @throws CheckpointError if it holds no linear classifier for this model; ConfigError CONFIG_FIELD if the labels are not as many as the classes;
-   *   SourceError, SafetensorsError
+   * @throws CheckpointError if it holds no linear classifier for this model; ConfigError CONFIG_FIELD if the
+   *   labels are not as many as the classes; SourceError, SafetensorsError
    */
-  static async fromFiles(model: ClassifierModel, { weights, labels }: ClassifierFiles, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<ImageClassifier> {
+  static async fromFiles(
+    model: ClassifierModel,
+    { weights, labels }: ClassifierFiles,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<ImageClassifier> {
     return new ImageClassifier(model, await readHead(await openTensors(weights, options)), labels);
   }
 
@@ -86,18 +100,26 @@ export class ImageClassifier {
   }
 
   /**
-   * The likeliest classes of an image, the likeliest first; of an array of images, an array of such lists, in its order. With `resize: 'fit'` they may
-   * differ in size. Errors as `features()`.
+   * The likeliest classes of an image, the likeliest first; of an array of images, an array of such lists, in
+   * its order. With `resize: 'fit'` they may differ in size. Errors as `features()`.
    */
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
-  async classify(image: ImageSource | readonly ImageSource[], { topK = 5, ...options }: ClassifyOptions = {}): Promise<Classification[] | Classification[][]> {
-    if (!Number.isInteger(topK) || topK < 1) throw new ImageError('INPUT_SHAPE', `topK: expected a whole number from 1, found ${String(topK)}.`);
-    const groups = await this.#model.featuresBySize(isList(image) ? image : [image], { ...options, layers: this.layers });
+  async classify(
+    image: ImageSource | readonly ImageSource[],
+    { topK = 5, ...options }: ClassifyOptions = {},
+  ): Promise<Classification[] | Classification[][]> {
+    if (!Number.isInteger(topK) || topK < 1)
+      throw new ImageError('INPUT_SHAPE', `topK: expected a whole number from 1, found ${String(topK)}.`);
+    const groups = await this.#model.featuresBySize(isList(image) ? image : [image], {
+      ...options,
+      layers: this.layers,
+    });
     try {
       const found: Classification[][] = [];
       for (const { indices, features } of groups) {
-        for (const [i, logits] of (await this.logits(features)).entries()) found[indices[i]!] = this.#likeliest(logits, topK);
+        for (const [i, logits] of (await this.logits(features)).entries())
+          found[indices[i]!] = this.#likeliest(logits, topK);
       }
       return isList(image) ? found : found[0]!;
     } finally {
@@ -107,21 +129,28 @@ export class ImageClassifier {
 
   /**
    * Logits (numClasses) of every image of a batch.
-   * @throws ImageError INPUT_SHAPE if the features are of another model, or lack the hidden states of `layers`
+   * @throws ImageError INPUT_SHAPE if the features are of another model, or lack the hidden states of
+   *   `layers`
    */
   async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
     const { embedDim, depth } = this.#model.config;
     if (features.embedDim !== embedDim || features.depth !== depth) {
-      throw new ImageError('INPUT_SHAPE', `classifier: expected features of ${depth} blocks and ${embedDim} channels, found ${features.depth} and ${features.embedDim}. Compute them with the classifier's model.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `classifier: expected features of ${depth} blocks and ${embedDim} channels, found ${features.depth} and ${features.embedDim}. Compute them with the classifier's model.`,
+      );
     }
     const layers = await features.getIntermediateLayers(this.blocks, { returnClassToken: true });
     const count = features.rows * features.cols;
     const [patches] = layers.at(-1)!;
     return Array.from({ length: features.batch }, (_, image) => {
       const input = new Float64Array(this.#head.inFeatures);
-      layers.forEach(([, cls], i) => input.set(cls.subarray(image * embedDim, (image + 1) * embedDim), i * embedDim));
+      layers.forEach(([, cls], i) =>
+        input.set(cls.subarray(image * embedDim, (image + 1) * embedDim), i * embedDim),
+      );
       const mean = input.subarray(layers.length * embedDim);
-      for (let i = 0; i < count * embedDim; i++) mean[i % embedDim]! += patches[image * count * embedDim + i]! / count;
+      for (let i = 0; i < count * embedDim; i++)
+        mean[i % embedDim]! += patches[image * count * embedDim + i]! / count;
       return this.#logits(input);
     });
   }
@@ -142,18 +171,32 @@ export class ImageClassifier {
     const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
     const total = logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
     const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]!);
-    return order.slice(0, topK).map((index) => ({ label: this.labels[index]!, index, score: Math.exp(logits[index]! - most) / total, logit: logits[index]! }));
+    return order.slice(0, topK).map((index) => ({
+      label: this.labels[index]!,
+      index,
+      score: Math.exp(logits[index]! - most) / total,
+      logit: logits[index]!,
+    }));
   }
 }
 
-const isList = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] => Array.isArray(image);
+const isList = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
+  Array.isArray(image);
 
 /** @throws ConfigError CONFIG_FIELD if they are not one for each class */
 function labelList(labels: ClassLabels | undefined, numClasses: number): readonly string[] {
   if (labels === undefined) return Array.from({ length: numClasses }, (_, i) => `LABEL_${i}`);
-  const list = Array.isArray(labels) ? (labels as readonly string[]) : Array.from({ length: Object.keys(labels).length }, (_, i) => (labels as Readonly<Record<string, string>>)[i]);
+  const list = Array.isArray(labels)
+    ? (labels as readonly string[])
+    : Array.from(
+        { length: Object.keys(labels).length },
+        (_, i) => (labels as Readonly<Record<string, string>>)[i],
+      );
   if (list.length !== numClasses || !list.every((label): label is string => typeof label === 'string')) {
-    throw new ConfigError('CONFIG_FIELD', `labels: expected ${numClasses} names, one for each class from 0 to ${numClasses - 1}, found ${list.filter((label) => typeof label === 'string').length}. Give the list that belongs to this classifier.`);
+    throw new ConfigError(
+      'CONFIG_FIELD',
+      `labels: expected ${numClasses} names, one for each class from 0 to ${numClasses - 1}, found ${list.filter((label) => typeof label === 'string').length}. Give the list that belongs to this classifier.`,
+    );
   }
   return list;
 }

@@ -1,4 +1,7 @@
-/** Eigenvectors on the CPU, in float64: of small symmetric matrices, and of large ones seen through a block of vectors (Rayleigh-Ritz). */
+/**
+ * Eigenvectors on the CPU, in float64: of small symmetric matrices, and of large ones seen through a block of
+ * vectors (Rayleigh-Ritz).
+ */
 
 /** Eigenvalues, the largest first, and their unit vectors: `vectors[k]` belongs to `values[k]`. */
 export interface Eigen {
@@ -7,8 +10,8 @@ export interface Eigen {
 }
 
 /**
- * All eigenvectors of a symmetric (n, n) matrix by cyclic Jacobi rotations (Golub and Van Loan, Matrix Computations, 4th ed., 8.5):
- * slow for large n, and exact to rounding for any matrix.
+ * All eigenvectors of a symmetric (n, n) matrix by cyclic Jacobi rotations (Golub and Van Loan, Matrix
+ * Computations, 4th ed., 8.5): slow for large n, and exact to rounding for any matrix.
  */
 export function symmetricEigen(matrix: ArrayLike<number>, n: number): Eigen {
   const a = Float64Array.from(matrix);
@@ -56,15 +59,23 @@ export interface RitzPairs extends Eigen {
   readonly errors: readonly number[];
 }
 
-/** A given vector that has less length than this beside the ones before it says nothing new: it is left out. */
+/**
+ * A given vector that has less length than this beside the ones before it says nothing new: it is left out.
+ */
 const SHORT = 0.5;
 
 /**
- * The best eigenvectors of a symmetric positive matrix C inside the space of `count` given vectors, from them and from their products with C.
+ * The best eigenvectors of a symmetric positive matrix C inside the space of `count` given vectors, from them
+ * and from their products with C.
  * @param vectors (count, dim): each about of length 1 and about orthogonal, or else much shorter
  * @param products (count, dim): C · vectors
  */
-export function ritzPairs(vectors: ArrayLike<number>, products: ArrayLike<number>, count: number, dim: number): RitzPairs {
+export function ritzPairs(
+  vectors: ArrayLike<number>,
+  products: ArrayLike<number>,
+  count: number,
+  dim: number,
+): RitzPairs {
   const basis: { vector: Float64Array; product: Float64Array; share: Float64Array }[] = [];
   for (let k = 0; k < count; k++) {
     const vector = new Float64Array(dim);
@@ -92,7 +103,8 @@ export function ritzPairs(vectors: ArrayLike<number>, products: ArrayLike<number
   const projected = new Float64Array(size * size);
   for (let i = 0; i < size; i++) {
     for (let j = 0; j < size; j++) {
-      projected[i * size + j] = (dot(basis[i]!.vector, basis[j]!.product) + dot(basis[j]!.vector, basis[i]!.product)) / 2;
+      projected[i * size + j] =
+        (dot(basis[i]!.vector, basis[j]!.product) + dot(basis[j]!.vector, basis[i]!.product)) / 2;
     }
   }
   const { values, vectors: mixes } = symmetricEigen(projected, size);
@@ -107,7 +119,11 @@ export function ritzPairs(vectors: ArrayLike<number>, products: ArrayLike<number
       addScaled(share, factor, basis[i]!.share);
     });
     addScaled(residual, -values[k]!, vector);
-    return { vector, share, error: Math.sqrt(dot(residual, residual)) / Math.max(values[k]! - outside, Number.MIN_VALUE) };
+    return {
+      vector,
+      share,
+      error: Math.sqrt(dot(residual, residual)) / Math.max(values[k]! - outside, Number.MIN_VALUE),
+    };
   });
   return {
     values,
@@ -128,9 +144,10 @@ function addScaled(to: Float64Array, factor: number, from: Float64Array): void {
 }
 
 /**
- * 1 or -1: what an eigenvector is to be multiplied with so that everybody gets the same one of the two. The sum of the cubes of its entries
- * becomes positive. Like "the largest entry is positive" it goes with the entries that matter, but no two entries can be close rivals for
- * it: it depends smoothly on the vector, so the rounding of another adapter, or the next frame of a video, does not turn it.
+ * 1 or -1: what an eigenvector is to be multiplied with so that everybody gets the same one of the two. The
+ * sum of the cubes of its entries becomes positive. Like "the largest entry is positive" it goes with the
+ * entries that matter, but no two entries can be close rivals for it: it depends smoothly on the vector, so
+ * the rounding of another adapter, or the next frame of a video, does not turn it.
  */
 export function signOf(vector: Float64Array): 1 | -1 {
   let cubes = 0;

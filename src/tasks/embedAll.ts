@@ -1,4 +1,6 @@
-/** Many images, one after the other: the next ones are decoded while the model is at work on the present ones. */
+/**
+ * Many images, one after the other: the next ones are decoded while the model is at work on the present ones.
+ */
 import { untilAborted } from '../checkpoint/chunks.js';
 import { ImageError } from '../errors.js';
 
@@ -15,11 +17,14 @@ export interface EmbedSteps<Image, Prepared> {
   free(prepared: Prepared): void;
 }
 
-type Taken<Prepared> = { readonly index: number; readonly prepared: Prepared } | { readonly index: number; readonly error: ImageError };
+type Taken<Prepared> =
+  | { readonly index: number; readonly prepared: Prepared }
+  | { readonly index: number; readonly error: ImageError };
 
 /**
- * Results in the order of the images. An image that cannot be used gives its error and the rest goes on; whatever else fails (the device, the
- * iterable, an abort) is thrown. At most two batches of images are held; leaving the loop early lets them and the iterable go.
+ * Results in the order of the images. An image that cannot be used gives its error and the rest goes on;
+ * whatever else fails (the device, the iterable, an abort) is thrown. At most two batches of images are held;
+ * leaving the loop early lets them and the iterable go.
  */
 export async function* embedInBatches<Image, Prepared>(
   images: Iterable<Image> | AsyncIterable<Image>,
@@ -27,7 +32,8 @@ export async function* embedInBatches<Image, Prepared>(
   batchSize: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Embedded, void, undefined> {
-  const iterator = Symbol.asyncIterator in images ? images[Symbol.asyncIterator]() : images[Symbol.iterator]();
+  const iterator =
+    Symbol.asyncIterator in images ? images[Symbol.asyncIterator]() : images[Symbol.iterator]();
   let count = 0;
   let ended = false;
   const release = (batch: readonly Taken<Prepared>[]): void => {
@@ -75,11 +81,14 @@ export async function* embedInBatches<Image, Prepared>(
       let used = 0;
       for (const taken of present) {
         signal?.throwIfAborted();
-        yield 'prepared' in taken ? { index: taken.index, embedding: vectors[used++]! } : { index: taken.index, error: taken.error };
+        yield 'prepared' in taken
+          ? { index: taken.index, embedding: vectors[used++]! }
+          : { index: taken.index, error: taken.error };
       }
     }
   } finally {
-    // Whoever leaves early does not wait for an image that is still being decoded, or for an iterable that may never go on.
+    // Whoever leaves early does not wait for an image that is still being decoded, or for an iterable that
+    // may never go on.
     const finished = ended;
     ended = true;
     void coming.then(release, () => undefined);

@@ -9,9 +9,10 @@ function clipped(values: Float64Array): Float64Array {
 }
 
 /**
- * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the one between two values that puts the most variance between the two classes. Taken over all
- * values and not a histogram, so it does not depend on bins. Values beyond the 1st and 99th percentile count as if they were there: a few
- * outliers (large models have patches with extreme features) are no class of their own.
+ * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the one between two values that puts the most variance between
+ * the two classes. Taken over all values and not a histogram, so it does not depend on bins. Values beyond
+ * the 1st and 99th percentile count as if they were there: a few outliers (large models have patches with
+ * extreme features) are no class of their own.
  * @returns undefined if all values are equal
  */
 export function otsuThreshold(values: Float64Array): number | undefined {
@@ -41,7 +42,9 @@ function variance(values: Float64Array): number {
   return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
 }
 
-/** The value below which a share `q` (0 … 1) of sorted values lies, interpolated linearly: numpy's default. */
+/**
+ * The value below which a share `q` (0 … 1) of sorted values lies, interpolated linearly: numpy's default.
+ */
 export function quantile(sorted: ArrayLike<number>, q: number): number {
   const at = q * (sorted.length - 1);
   const i = Math.floor(at);
@@ -56,21 +59,31 @@ export interface Split {
   readonly threshold: number;
 }
 
-/** A split that leaves less than this share of the patches on one side separates no subject from a background. */
+/**
+ * A split that leaves less than this share of the patches on one side separates no subject from a background.
+ */
 const SMALLEST_SHARE = 0.02;
-/** Nor does one whose scores lose more than the rest of their variance when outliers are clipped: it shows the outliers, not a subject. */
+/**
+ * Nor does one whose scores lose more than the rest of their variance when outliers are clipped: it shows the
+ * outliers, not a subject.
+ */
 const SMALLEST_CLIPPED_VARIANCE = 0.5;
 
 /**
- * Splits patches by their scores. The side that holds fewer of the images' border patches is the foreground, as photographs have their
- * subject inside; if both hold as many, the smaller side is.
+ * Splits patches by their scores. The side that holds fewer of the images' border patches is the foreground,
+ * as photographs have their subject inside; if both hold as many, the smaller side is.
  * @param border 1 for a patch at the border of its image, else 0
  * @param inverted take the other side: for pictures whose subject fills the border
  * @returns undefined if there are no two sides worth the name
  */
-export function splitForeground(scores: Float64Array, border: Uint8Array, inverted = false): Split | undefined {
+export function splitForeground(
+  scores: Float64Array,
+  border: Uint8Array,
+  inverted = false,
+): Split | undefined {
   const threshold = otsuThreshold(scores);
-  if (threshold === undefined || variance(clipped(scores)) < SMALLEST_CLIPPED_VARIANCE * variance(scores)) return undefined;
+  if (threshold === undefined || variance(clipped(scores)) < SMALLEST_CLIPPED_VARIANCE * variance(scores))
+    return undefined;
   let above = 0;
   let borderAbove = 0;
   let borderAll = 0;

@@ -1,6 +1,7 @@
 /**
- * Principal components of patches that are on the GPU. They stay there: a block of eight vectors is iterated on them, and what comes back is
- * small (the vectors, their products, eight scores a patch) and is brought to its final form in float64 here.
+ * Principal components of patches that are on the GPU. They stay there: a block of eight vectors is iterated
+ * on them, and what comes back is small (the vectors, their products, eight scores a patch) and is brought to
+ * its final form in float64 here.
  */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -13,7 +14,10 @@ import { BLOCK, startVectors } from './startVectors.js';
 /** What a PCA reads of features: `Features` has it. */
 export interface PatchFeatures {
   readonly gpu: Gpu;
-  /** f32 (batch, numTokens, embedDim) on the GPU, in the order cls, registers, patches (rows · cols, row by row). */
+  /**
+   * f32 (batch, numTokens, embedDim) on the GPU, in the order cls, registers, patches (rows · cols, row by
+   * row).
+   */
   readonly buffer: GPUBuffer;
   readonly batch: number;
   readonly numTokens: number;
@@ -50,7 +54,10 @@ export const CHUNKS = 16;
 /** Steps between two looks at the result, and how often it is looked at. */
 const STEPS = 10;
 const ROUNDS = 8;
-/** Radians by which a component may still be off: 0.011°. Rounding to f32 allows no less where the third variance is small. */
+/**
+ * Radians by which a component may still be off: 0.011°. Rounding to f32 allows no less where the third
+ * variance is small.
+ */
 const TOLERANCE = 2e-4;
 /** A component with a smaller share of the first one's variance is rounding of f32. */
 const SMALLEST_RATIO = 1e-6;
@@ -94,14 +101,34 @@ export class PatchMatrix {
   readonly #multiply: readonly Step[];
   readonly #orthonormalize: Step;
 
-  private constructor(gpu: Gpu, count: number, embedDim: number, buffers: Buffers, compiled: readonly CompiledKernel[]) {
+  private constructor(
+    gpu: Gpu,
+    count: number,
+    embedDim: number,
+    buffers: Buffers,
+    compiled: readonly CompiledKernel[],
+  ) {
     this.#gpu = gpu;
     this.count = count;
     this.#embedDim = embedDim;
     this.#buffers = buffers;
-    const [columnSums, center, scores, partials, product, orthonormalize] = compiled as [CompiledKernel, CompiledKernel, CompiledKernel, CompiledKernel, CompiledKernel, CompiledKernel];
-    const step = (kernel: CompiledKernel, names: readonly (keyof Buffers)[], workgroups: readonly [number, number]): Step => {
-      const group = gpu.pipelines.bind(kernel, names.map((name) => ({ buffer: buffers[name] })));
+    const [columnSums, center, scores, partials, product, orthonormalize] = compiled as [
+      CompiledKernel,
+      CompiledKernel,
+      CompiledKernel,
+      CompiledKernel,
+      CompiledKernel,
+      CompiledKernel,
+    ];
+    const step = (
+      kernel: CompiledKernel,
+      names: readonly (keyof Buffers)[],
+      workgroups: readonly [number, number],
+    ): Step => {
+      const group = gpu.pipelines.bind(
+        kernel,
+        names.map((name) => ({ buffer: buffers[name] })),
+      );
       return { kernel, group, workgroups };
     };
     const columns = Math.ceil(embedDim / 256);
@@ -117,7 +144,9 @@ export class PatchMatrix {
     this.#orthonormalize = step(orthonormalize, ['product', 'vectors'], [1, 1]);
   }
 
-  /** Copies the patches of all images into a matrix. All images are of one device and have equal `embedDim`. */
+  /**
+   * Copies the patches of all images into a matrix. All images are of one device and have equal `embedDim`.
+   */
   static async create(images: readonly PatchFeatures[]): Promise<PatchMatrix> {
     const { gpu, embedDim } = images[0]!;
     const constants = { EMBED_DIM: embedDim, NUM_CHUNKS: CHUNKS };
@@ -149,21 +178,29 @@ export class PatchMatrix {
   }
 
   /**
-   * Centres the chosen patches about their mean, makes the others zero, and finds the directions of most variance.
+   * Centres the chosen patches about their mean, makes the others zero, and finds the directions of most
+   * variance.
    * @param chosen 1 or 0 for every patch
    * @param wanted number of components, fewer than BLOCK: the fewer, the sooner they are found
    */
   async analyse(chosen: Uint32Array<ArrayBuffer>, wanted: number, signal?: AbortSignal): Promise<Analysis> {
     const { queue } = this.#gpu.device;
     const chosenCount = countOf(chosen);
-    queue.writeBuffer(this.#buffers.size, 0, new Uint32Array([this.count, Math.ceil(this.count / CHUNKS), chosenCount]));
+    queue.writeBuffer(
+      this.#buffers.size,
+      0,
+      new Uint32Array([this.count, Math.ceil(this.count / CHUNKS), chosenCount]),
+    );
     queue.writeBuffer(this.#buffers.chosen, 0, chosen);
     queue.writeBuffer(this.#buffers.vectors, 0, startVectors(this.#embedDim));
     this.#submit([...this.#center, ...this.#multiply]);
 
     const power = [this.#orthonormalize, ...this.#multiply];
     const flops = 4 * BLOCK * this.count * this.#embedDim; // of one step
-    const together = Math.max(1, Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * SUBMIT_SECONDS) / flops)));
+    const together = Math.max(
+      1,
+      Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * SUBMIT_SECONDS) / flops)),
+    );
     let previous = Infinity;
     for (let round = 1; ; round++) {
       for (let done = 0; done < STEPS; done += together) {
@@ -175,7 +212,8 @@ export class PatchMatrix {
       signal?.throwIfAborted();
       const found = this.#components(results.pairs, results.scores, wanted, chosenCount);
       const error = Math.max(0, ...found.map((component) => component.error));
-      // Where more steps do not help, rounding or a spectrum without gaps is the reason, and this is as good as it gets.
+      // Where more steps do not help, rounding or a spectrum without gaps is the reason, and this is as good
+      // as it gets.
       if (error <= TOLERANCE || error > 0.9 * previous || round === ROUNDS) {
         return { mean: results.mean, totalVariance: results.totalVariance, components: found };
       }
@@ -183,15 +221,24 @@ export class PatchMatrix {
     }
   }
 
-  #components({ values, vectors, shares, errors }: RitzPairs, scores: Float32Array, wanted: number, chosenCount: number): Component[] {
-    const significant = [...values.subarray(0, wanted)].filter((value) => value > SMALLEST_RATIO * values[0]!);
+  #components(
+    { values, vectors, shares, errors }: RitzPairs,
+    scores: Float32Array,
+    wanted: number,
+    chosenCount: number,
+  ): Component[] {
+    const significant = [...values.subarray(0, wanted)].filter(
+      (value) => value > SMALLEST_RATIO * values[0]!,
+    );
     return significant.map((value, k) => {
       const sign = signOf(vectors[k]!);
       const share = shares[k]!.map((part) => sign * part);
       return {
         variance: value / chosenCount,
         vector: vectors[k]!.map((entry) => sign * entry),
-        scores: Float64Array.from({ length: this.count }, (_, patch) => dot(share, scores.subarray(patch * BLOCK, (patch + 1) * BLOCK))),
+        scores: Float64Array.from({ length: this.count }, (_, patch) =>
+          dot(share, scores.subarray(patch * BLOCK, (patch + 1) * BLOCK)),
+        ),
         error: errors[k]!,
       };
     });
@@ -205,7 +252,13 @@ export class PatchMatrix {
     for (const { buffer, batch, numTokens, numRegisterTokens, rows, cols } of images) {
       const bytes = rows * cols * tokenBytes;
       for (let image = 0; image < batch; image++) {
-        encoder.copyBufferToBuffer(buffer, (image * numTokens + 1 + numRegisterTokens) * tokenBytes, this.#buffers.x, to, bytes);
+        encoder.copyBufferToBuffer(
+          buffer,
+          (image * numTokens + 1 + numRegisterTokens) * tokenBytes,
+          this.#buffers.x,
+          to,
+          bytes,
+        );
         to += bytes;
       }
     }
@@ -226,7 +279,9 @@ export class PatchMatrix {
   }
 
   /** Reads back, in one go, what the CPU needs. */
-  async #results(chosenCount: number): Promise<{ mean: Float64Array; totalVariance: number; pairs: RitzPairs; scores: Float32Array }> {
+  async #results(
+    chosenCount: number,
+  ): Promise<{ mean: Float64Array; totalVariance: number; pairs: RitzPairs; scores: Float32Array }> {
     const { device } = this.#gpu;
     const { results } = this.#buffers;
     const encoder = device.createCommandEncoder({ label: 'PCA results' });
@@ -235,7 +290,13 @@ export class PatchMatrix {
     let elements = 0;
     for (const name of Object.keys(at) as (keyof typeof at)[]) {
       at[name] = elements;
-      encoder.copyBufferToBuffer(this.#buffers[name], 0, results, elements * F32_BYTES, sizes[name] * F32_BYTES);
+      encoder.copyBufferToBuffer(
+        this.#buffers[name],
+        0,
+        results,
+        elements * F32_BYTES,
+        sizes[name] * F32_BYTES,
+      );
       elements += sizes[name];
     }
     device.queue.submit([encoder.finish()]);
@@ -243,7 +304,10 @@ export class PatchMatrix {
     const part = (name: keyof typeof at): Float32Array => all.subarray(at[name], at[name] + sizes[name]);
     const totalVariance = part('squares').reduce((sum, value) => sum + value, 0) / chosenCount;
     if (!Number.isFinite(totalVariance)) {
-      throw new ImageError('INPUT_NOT_FINITE', 'PCA.fit: expected finite features, found NaN or infinity among the patches. Look for it in the pixels or the weights that they come from.');
+      throw new ImageError(
+        'INPUT_NOT_FINITE',
+        'PCA.fit: expected finite features, found NaN or infinity among the patches. Look for it in the pixels or the weights that they come from.',
+      );
     }
     const pairs = ritzPairs(part('vectors'), part('product'), BLOCK, this.#embedDim);
     return { mean: Float64Array.from(part('mean')), totalVariance, scores: part('scores'), pairs };

@@ -1,7 +1,17 @@
-/** The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe, `patchMatrix.ts` the arithmetic. */
+/**
+ * The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe,
+ * `patchMatrix.ts` the arithmetic.
+ */
 import { ImageError } from '../errors.js';
 import { pcaColor } from '../gpu/pcaKernels.js';
-import { basisFromJSON, basisToJSON, COMPONENTS, drawPixels, type PcaBasis, type PcaJSON } from './pcaBasis.js';
+import {
+  basisFromJSON,
+  basisToJSON,
+  COMPONENTS,
+  drawPixels,
+  type PcaBasis,
+  type PcaJSON,
+} from './pcaBasis.js';
 import { fitBasis, type ForegroundRule } from './pcaFit.js';
 import { inLines } from '../gpu/workgroups.js';
 import type { PatchFeatures } from './patchMatrix.js';
@@ -17,7 +27,10 @@ export interface PcaFitOptions {
 export interface PcaDrawOptions {
   /** Which image of a batch. Default 0. */
   readonly batchIndex?: number;
-  /** What patches get that are not foreground: black (default), transparent black, or their colour like the others. */
+  /**
+   * What patches get that are not foreground: black (default), transparent black, or their colour like the
+   * others.
+   */
   readonly background?: 'black' | 'transparent' | 'colored';
   readonly signal?: AbortSignal;
 }
@@ -26,8 +39,9 @@ const F32_BYTES = 4;
 const OPAQUE_BLACK = 0xff000000;
 
 /**
- * A fitted basis. It never changes: fit it once and use it for every frame of a video, or for many images, and like parts keep like colours.
- * It is plain data and owns nothing on the GPU, so it needs no `dispose()` and outlives a lost device.
+ * A fitted basis. It never changes: fit it once and use it for every frame of a video, or for many images,
+ * and like parts keep like colours. It is plain data and owns nothing on the GPU, so it needs no `dispose()`
+ * and outlives a lost device.
  */
 export class PCA implements PcaBasis {
   readonly embedDim: number;
@@ -54,28 +68,42 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Fits one basis to all patches of one or several images (every image of a batch counts), by the recipe of the DINOv2 paper; see `pcaFit.ts`.
-   * Where nothing can be told from the background (one side would hold less than 2 % of the patches), all patches count as foreground, and
-   * `foreground` is undefined.
-   * @throws ImageError INPUT_SHAPE if there are no features, or they are of several models; INPUT_NOT_FINITE if they hold NaN or infinity
+   * Fits one basis to all patches of one or several images (every image of a batch counts), by the recipe of
+   * the DINOv2 paper; see `pcaFit.ts`. Where nothing can be told from the background (one side would hold
+   * less than 2 % of the patches), all patches count as foreground, and `foreground` is undefined.
+   * @throws ImageError INPUT_SHAPE if there are no features, or they are of several models; INPUT_NOT_FINITE
+   *   if they hold NaN or infinity
    */
-  static async fit(features: PatchFeatures | readonly PatchFeatures[], { foreground = 'auto', signal }: PcaFitOptions = {}): Promise<PCA> {
+  static async fit(
+    features: PatchFeatures | readonly PatchFeatures[],
+    { foreground = 'auto', signal }: PcaFitOptions = {},
+  ): Promise<PCA> {
     const images = 'gpu' in features ? [features] : features;
     return new PCA(await fitBasis(images, foreground, signal));
   }
 
   /**
    * The picture of one image: RGBA, (rows, cols, 4), as `new ImageData(pixels, cols, rows)` takes it.
-   * @throws ImageError INPUT_SHAPE if the features are not of the model that the basis was fitted for, or the batch has no such image
+   * @throws ImageError INPUT_SHAPE if the features are not of the model that the basis was fitted for, or the
+   *   batch has no such image
    */
-  async rgb(features: PatchFeatures, { batchIndex = 0, background = 'black', signal }: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
+  async rgb(
+    features: PatchFeatures,
+    { batchIndex = 0, background = 'black', signal }: PcaDrawOptions = {},
+  ): Promise<Uint8ClampedArray<ArrayBuffer>> {
     signal?.throwIfAborted();
     const { gpu, buffer, batch, numTokens, numRegisterTokens, rows, cols, embedDim } = features;
     if (embedDim !== this.embedDim) {
-      throw new ImageError('INPUT_SHAPE', `PCA: expected features with the ${this.embedDim} channels that it was fitted to, found ${embedDim}. Fit one basis for each model.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `PCA: expected features with the ${this.embedDim} channels that it was fitted to, found ${embedDim}. Fit one basis for each model.`,
+      );
     }
     if (!Number.isInteger(batchIndex) || batchIndex < 0 || batchIndex >= batch) {
-      throw new ImageError('INPUT_SHAPE', `PCA: expected a batchIndex from 0 to ${batch - 1}, found ${batchIndex}.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `PCA: expected a batchIndex from 0 to ${batch - 1}, found ${batchIndex}.`,
+      );
     }
     const compiled = await gpu.pipelines.compile({ kernel: pcaColor, constants: { EMBED_DIM: embedDim } });
     gpu.check();
@@ -88,10 +116,20 @@ export class PCA implements PcaBasis {
     };
     try {
       const firstToken = batchIndex * numTokens + 1 + numRegisterTokens;
-      const image = own(gpu.memory.uniformOf('PCA image', [firstToken, patches, background === 'black' ? OPAQUE_BLACK : 0, masked]));
+      const image = own(
+        gpu.memory.uniformOf('PCA image', [
+          firstToken,
+          patches,
+          background === 'black' ? OPAQUE_BLACK : 0,
+          masked,
+        ]),
+      );
       const table = own(gpu.memory.storageOf('PCA basis', this.#table));
       const rgba = own(gpu.memory.storage('PCA colours', patches * F32_BYTES));
-      const group = gpu.pipelines.bind(compiled, [image, buffer, table, rgba].map((each) => ({ buffer: each })));
+      const group = gpu.pipelines.bind(
+        compiled,
+        [image, buffer, table, rgba].map((each) => ({ buffer: each })),
+      );
       const encoder = gpu.device.createCommandEncoder({ label: 'PCA colours' });
       const pass = encoder.beginComputePass({ label: 'PCA colours' });
       pass.setPipeline(compiled.pipeline);
@@ -108,11 +146,16 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Draws the picture of one image. The canvas becomes cols × rows pixels large, one a patch; how large it is on the page, and whether smooth
-   * or in squares, is for CSS to say (`width`, `aspect-ratio`, `image-rendering: pixelated`).
+   * Draws the picture of one image. The canvas becomes cols × rows pixels large, one a patch; how large it is
+   * on the page, and whether smooth or in squares, is for CSS to say (`width`, `aspect-ratio`,
+   * `image-rendering: pixelated`).
    * @throws ImageError IMAGE_TYPE if the canvas has a context other than '2d' already
    */
-  async draw(features: PatchFeatures, canvas: HTMLCanvasElement | OffscreenCanvas, options: PcaDrawOptions = {}): Promise<void> {
+  async draw(
+    features: PatchFeatures,
+    canvas: HTMLCanvasElement | OffscreenCanvas,
+    options: PcaDrawOptions = {},
+  ): Promise<void> {
     await drawPixels(canvas, features, () => this.rgb(features, options));
   }
 

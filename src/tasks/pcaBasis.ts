@@ -1,4 +1,7 @@
-/** What a fitted PCA consists of: plain data, which JSON keeps. Names nothing of the GPU, so that a page can hold it whose models are in a worker. */
+/**
+ * What a fitted PCA consists of: plain data, which JSON keeps. Names nothing of the GPU, so that a page can
+ * hold it whose models are in a worker.
+ */
 import { ImageError } from '../errors.js';
 
 /** Everything that a picture needs. Plain data. */
@@ -6,9 +9,15 @@ export interface PcaBasis {
   readonly embedDim: number;
   /** (embedDim): of the patches that the components were fitted to. */
   readonly mean: Float32Array<ArrayBuffer>;
-  /** (3, embedDim): orthonormal, the largest variance first; a row of zeros where the patches have fewer directions. */
+  /**
+   * (3, embedDim): orthonormal, the largest variance first; a row of zeros where the patches have fewer
+   * directions.
+   */
   readonly components: Float32Array<ArrayBuffer>;
-  /** (3): variance of the patches along each component (divided by their number less one, as scikit-learn does). */
+  /**
+   * (3): variance of the patches along each component (divided by their number less one, as scikit-learn
+   * does).
+   */
   readonly explainedVariance: Float32Array<ArrayBuffer>;
   /** (3): the same as a share of the variance of all channels together. */
   readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
@@ -16,7 +25,8 @@ export interface PcaBasis {
   readonly low: Float32Array<ArrayBuffer>;
   readonly high: Float32Array<ArrayBuffer>;
   /** A patch x is foreground where (x - mean) · direction > threshold. Absent: all patches are. */
-  readonly foreground: { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
+  readonly foreground:
+    { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
 }
 
 /** Red, green, blue. */
@@ -49,7 +59,9 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
     explainedVarianceRatio: shortest(basis.explainedVarianceRatio),
     low: shortest(basis.low),
     high: shortest(basis.high),
-    foreground: foreground ? { direction: shortest(foreground.direction), threshold: foreground.threshold } : null,
+    foreground: foreground
+      ? { direction: shortest(foreground.direction), threshold: foreground.threshold }
+      : null,
   };
 }
 
@@ -57,14 +69,23 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
 export function basisFromJSON(json: PcaJSON): PcaBasis {
   const { format, version, embedDim, foreground } = json;
   if (format !== 'dinov2-webgpu/pca' || version !== 1) {
-    throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1, found ${String(format)}, version ${String(version)}. Fit the basis again.`);
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1, found ${String(format)}, version ${String(version)}. Fit the basis again.`,
+    );
   }
   if (!Number.isInteger(embedDim) || embedDim < 4 || embedDim % 4 !== 0) {
-    throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected embedDim to be a positive multiple of 4, found ${String(embedDim)}.`);
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `PCA.fromJSON: expected embedDim to be a positive multiple of 4, found ${String(embedDim)}.`,
+    );
   }
   const numbers = (name: string, values: readonly number[], length: number): Float32Array<ArrayBuffer> => {
     if (!Array.isArray(values) || values.length !== length || !values.every(Number.isFinite)) {
-      throw new ImageError('INPUT_SHAPE', `PCA.fromJSON: expected ${name} to be ${length} finite numbers, found something else. The file may be damaged: fit the basis again.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `PCA.fromJSON: expected ${name} to be ${length} finite numbers, found something else. The file may be damaged: fit the basis again.`,
+      );
     }
     return Float32Array.from(values);
   };
@@ -77,22 +98,35 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
     low: numbers('low', json.low, COMPONENTS),
     high: numbers('high', json.high, COMPONENTS),
     foreground: foreground
-      ? { direction: numbers('foreground.direction', foreground.direction, embedDim), threshold: numbers('foreground.threshold', [foreground.threshold], 1)[0]! }
+      ? {
+          direction: numbers('foreground.direction', foreground.direction, embedDim),
+          threshold: numbers('foreground.threshold', [foreground.threshold], 1)[0]!,
+        }
       : undefined,
   };
 }
 
 /** Nine digits tell every f32 from its neighbours. */
-const shortest = (values: Float32Array): number[] => Array.from(values, (value) => Number(value.toPrecision(9)));
+const shortest = (values: Float32Array): number[] =>
+  Array.from(values, (value) => Number(value.toPrecision(9)));
 
 /**
  * Puts a picture of cols × rows pixels on a canvas, which takes its size.
  * @param pixels asked for once the canvas is known to be one that can be drawn on: (rows, cols, 4)
  * @throws ImageError IMAGE_TYPE if the canvas has a context other than '2d' already
  */
-export async function drawPixels(canvas: HTMLCanvasElement | OffscreenCanvas, { rows, cols }: { readonly rows: number; readonly cols: number }, pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>): Promise<void> {
-  const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
-  if (!context) throw new ImageError('IMAGE_TYPE', "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.");
+export async function drawPixels(
+  canvas: HTMLCanvasElement | OffscreenCanvas,
+  { rows, cols }: { readonly rows: number; readonly cols: number },
+  pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>,
+): Promise<void> {
+  const context = canvas.getContext('2d') as
+    CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
+  if (!context)
+    throw new ImageError(
+      'IMAGE_TYPE',
+      "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.",
+    );
   const data = await pixels();
   // Setting either clears a canvas, even to the size that it has.
   if (canvas.width !== cols) canvas.width = cols;

@@ -1,8 +1,10 @@
 /**
- * From patches to what a picture needs. The recipe is that of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1 and 9): a first PCA
- * of all patches, whose first component separates subject and background; a second one of the subject's patches alone; its first three
- * components are red, green and blue. What the paper does by eye is done by rule here: the threshold is Otsu's, the subject's side is the one
- * with fewer patches at the images' borders, and each colour spans the 1st to the 99th percentile in place of minimum to maximum.
+ * From patches to what a picture needs. The recipe is that of the DINOv2 paper (Oquab et al., arXiv
+ * 2304.07193, figures 1 and 9): a first PCA of all patches, whose first component separates subject and
+ * background; a second one of the subject's patches alone; its first three components are red, green and
+ * blue. What the paper does by eye is done by rule here: the threshold is Otsu's, the subject's side is the
+ * one with fewer patches at the images' borders, and each colour spans the 1st to the 99th percentile in
+ * place of minimum to maximum.
  */
 import { ImageError } from '../errors.js';
 import { dot } from './eigen.js';
@@ -11,20 +13,30 @@ import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
 import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
 
 /**
- * What is foreground. `auto`: the recipe; `inverted`: the other side of the split, for a subject that fills the border; `none`: no split, one
- * PCA of all patches.
+ * What is foreground. `auto`: the recipe; `inverted`: the other side of the split, for a subject that fills
+ * the border; `none`: no split, one PCA of all patches.
  */
 export type ForegroundRule = 'auto' | 'inverted' | 'none';
 
-/** Scores beyond this share of the patches at either end are clipped, so that a few patches do not take all the contrast. */
+/**
+ * Scores beyond this share of the patches at either end are clipped, so that a few patches do not take all
+ * the contrast.
+ */
 const CLIP = 0.01;
-/** Variance below this share of the patches' mean square is rounding: features that are equal but for it have no components. */
+/**
+ * Variance below this share of the patches' mean square is rounding: features that are equal but for it have
+ * no components.
+ */
 const SMALLEST_SHARE = 1e-10;
 /** Three components take four patches. */
 const FEWEST_PATCHES = COMPONENTS + 1;
 
 /** Fits one basis to the patches of all images. */
-export async function fitBasis(images: readonly PatchFeatures[], rule: ForegroundRule, signal?: AbortSignal): Promise<PcaBasis> {
+export async function fitBasis(
+  images: readonly PatchFeatures[],
+  rule: ForegroundRule,
+  signal?: AbortSignal,
+): Promise<PcaBasis> {
   signal?.throwIfAborted();
   checkImages(images);
   const patches = await PatchMatrix.create(images);
@@ -35,12 +47,18 @@ export async function fitBasis(images: readonly PatchFeatures[], rule: Foregroun
     if (rule === 'none') return toBasis(first, first.mean, everything, noise, undefined);
 
     const [main] = first.components;
-    const split = main && main.variance > noise ? splitForeground(main.scores, bordersOf(images), rule === 'inverted') : undefined;
-    const subject = split ? Uint32Array.from(main!.scores, (score) => (split.sign * (score - split.threshold) > 0 ? 1 : 0)) : everything;
+    const split =
+      main && main.variance > noise
+        ? splitForeground(main.scores, bordersOf(images), rule === 'inverted')
+        : undefined;
+    const subject = split
+      ? Uint32Array.from(main!.scores, (score) => (split.sign * (score - split.threshold) > 0 ? 1 : 0))
+      : everything;
     const found = split && countOf(subject) >= FEWEST_PATCHES;
     const chosen = found ? subject : everything;
     const second = await patches.analyse(chosen, COMPONENTS, signal);
-    // The patches were centred already: their mean leads from the first mean to the second, and the threshold moves along with it.
+    // The patches were centred already: their mean leads from the first mean to the second, and the threshold
+    // moves along with it.
     const mean = first.mean.map((value, i) => value + second.mean[i]!);
     if (!found) return toBasis(second, mean, chosen, noise, undefined);
     const direction = main!.vector.map((value) => split.sign * value);
@@ -53,17 +71,30 @@ export async function fitBasis(images: readonly PatchFeatures[], rule: Foregroun
 
 function checkImages(images: readonly PatchFeatures[]): void {
   const [first] = images;
-  if (!first) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.');
+  if (!first)
+    throw new ImageError(
+      'INPUT_SHAPE',
+      'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
+    );
   for (const { gpu, embedDim } of images) {
     if (embedDim !== first.embedDim) {
-      throw new ImageError('INPUT_SHAPE', `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis for each model.`);
+      throw new ImageError(
+        'INPUT_SHAPE',
+        `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis for each model.`,
+      );
     }
-    if (gpu !== first.gpu) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features on one device, found two. Compute all of them with one model.');
+    if (gpu !== first.gpu)
+      throw new ImageError(
+        'INPUT_SHAPE',
+        'PCA.fit: expected features on one device, found two. Compute all of them with one model.',
+      );
   }
 }
 
 function bordersOf(images: readonly PatchFeatures[]): Uint8Array {
-  const each = images.flatMap(({ batch, rows, cols }) => Array.from({ length: batch }, () => borderOf(rows, cols)));
+  const each = images.flatMap(({ batch, rows, cols }) =>
+    Array.from({ length: batch }, () => borderOf(rows, cols)),
+  );
   const all = new Uint8Array(each.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const border of each) {
@@ -73,7 +104,13 @@ function bordersOf(images: readonly PatchFeatures[]): Uint8Array {
   return all;
 }
 
-function toBasis({ components: found, totalVariance }: Analysis, mean: Float64Array, chosen: Uint32Array, noise: number, foreground: PcaBasis['foreground']): PcaBasis {
+function toBasis(
+  { components: found, totalVariance }: Analysis,
+  mean: Float64Array,
+  chosen: Uint32Array,
+  noise: number,
+  foreground: PcaBasis['foreground'],
+): PcaBasis {
   const embedDim = mean.length;
   const patches = countOf(chosen);
   const components = new Float32Array(COMPONENTS * embedDim);
@@ -91,5 +128,14 @@ function toBasis({ components: found, totalVariance }: Analysis, mean: Float64Ar
       low[k] = quantile(sorted, CLIP);
       high[k] = quantile(sorted, 1 - CLIP);
     });
-  return { embedDim, mean: new Float32Array(mean), components, explainedVariance, explainedVarianceRatio, low, high, foreground };
+  return {
+    embedDim,
+    mean: new Float32Array(mean),
+    components,
+    explainedVariance,
+    explainedVarianceRatio,
+    low,
+    high,
+    foreground,
+  };
 }

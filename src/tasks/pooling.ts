@@ -5,7 +5,8 @@ import { ImageError } from '../errors.js';
  * - `cls`: the cls token, what DINOv2's own k-NN evaluation uses;
  * - `mean`: the mean of the patch tokens;
  * - `cls+mean`: both, one after the other (2 · embedDim), what the linear classifiers read;
- * - `gem`: generalised mean of the patch tokens, (mean of max(x, 1e-6)³)^(1/3) (Radenović et al., arXiv 1711.02512).
+ * - `gem`: generalised mean of the patch tokens, (mean of max(x, 1e-6)³)^(1/3) (Radenović et al., arXiv
+ *   1711.02512).
  */
 export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
 
@@ -14,7 +15,10 @@ const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
 /** @throws ImageError INPUT_SHAPE, before a forward is spent on it */
 export function checkPooling(pooling: Pooling | undefined): void {
   if (pooling === undefined || poolings.includes(pooling)) return;
-  throw new ImageError('INPUT_SHAPE', `pooling: expected 'cls', 'mean', 'cls+mean' or 'gem', found ${JSON.stringify(pooling)}.`);
+  throw new ImageError(
+    'INPUT_SHAPE',
+    `pooling: expected 'cls', 'mean', 'cls+mean' or 'gem', found ${JSON.stringify(pooling)}.`,
+  );
 }
 
 const GEM_POWER = 3;
@@ -64,7 +68,11 @@ export function normalize(vector: Float32Array<ArrayBuffer>): Float32Array<Array
 
 /** Cosine of the angle between two vectors of one length, -1 to 1. */
 export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  if (a.length !== b.length) throw new ImageError('INPUT_SHAPE', `cosineSimilarity: expected two vectors of one length, found ${a.length} and ${b.length}. They come from different models.`);
+  if (a.length !== b.length)
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `cosineSimilarity: expected two vectors of one length, found ${a.length} and ${b.length}. They come from different models.`,
+    );
   let [dot, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {
     dot += a[i]! * b[i]!;
@@ -74,7 +82,11 @@ export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): nu
   return dot === 0 ? 0 : dot / Math.sqrt(aa * bb);
 }
 
-function mean(rows: Float32Array, columns: number, of: (value: number) => number = (value) => value): Float32Array<ArrayBuffer> {
+function mean(
+  rows: Float32Array,
+  columns: number,
+  of: (value: number) => number = (value) => value,
+): Float32Array<ArrayBuffer> {
   const sums = new Float64Array(columns);
   for (let i = 0; i < rows.length; i++) sums[i % columns]! += of(rows[i]!);
   const count = rows.length / columns;

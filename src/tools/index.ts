@@ -1,4 +1,7 @@
-/** What the command line needs of the library, beyond what pages need: built as `dist/tools.js`, no entry point of the package. */
+/**
+ * What the command line needs of the library, beyond what pages need: built as `dist/tools.js`, no entry
+ * point of the package.
+ */
 export { openCheckpoint, parseShardIndex } from '../checkpoint/shards.js';
 export { readAll } from '../checkpoint/sources.js';
 export { encodeSafetensors, encodeSafetensorsHeader } from '../checkpoint/safetensors.js';

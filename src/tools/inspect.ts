@@ -15,7 +15,10 @@ function plainHeader(header: SafetensorsHeader): SafetensorsHeader | string {
   }
 }
 
-/** Header, dialect, configuration, parameters. Never throws for a valid header: what is no DINOv2 is said to be none. */
+/**
+ * Header, dialect, configuration, parameters. Never throws for a valid header: what is no DINOv2 is said to
+ * be none.
+ */
 export function describeCheckpoint(header: SafetensorsHeader): string {
   const byDtype = new Map<string, { tensors: number; elements: number }>();
   for (const { dtype, shape } of header.tensors.values()) {
@@ -25,18 +28,25 @@ export function describeCheckpoint(header: SafetensorsHeader): string {
     byDtype.set(dtype, entry);
   }
   const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0); // of several files, dataBegin says nothing
-  const lines = [`file        ${header.fileBytes} bytes, of which header ${header.fileBytes - tensorBytes}; ${header.tensors.size} tensors`];
-  for (const [dtype, { tensors, elements }] of byDtype) lines.push(`            ${dtype}: ${elements} elements in ${tensors} tensors`);
-  for (const [key, value] of header.metadata) lines.push(`metadata    ${JSON.stringify(key)}: ${JSON.stringify(value.slice(0, 200))}`);
+  const lines = [
+    `file        ${header.fileBytes} bytes, of which header ${header.fileBytes - tensorBytes}; ${header.tensors.size} tensors`,
+  ];
+  for (const [dtype, { tensors, elements }] of byDtype)
+    lines.push(`            ${dtype}: ${elements} elements in ${tensors} tensors`);
+  for (const [key, value] of header.metadata)
+    lines.push(`metadata    ${JSON.stringify(key)}: ${JSON.stringify(value.slice(0, 200))}`);
   const plain = plainHeader(header);
   if (typeof plain === 'string') return [...lines, `model       none that loads: ${plain}`].join('\n');
   const config = inferConfig(plain);
   if (!config) return [...lines, 'model       no DINOv2: its tensors have other names or shapes'].join('\n');
   const { dialect, numRegisterTokens } = inspectCheckpoint(plain)!;
   lines.push(`dialect     ${dialect}`);
-  lines.push(`model       embed_dim ${config.embedDim}, ${config.depth} blocks, ${config.numHeads} heads, ${config.ffn}, ${numRegisterTokens} register tokens, patches of ${config.patchSize}, native ${config.imageSize} × ${config.imageSize}`);
+  lines.push(
+    `model       embed_dim ${config.embedDim}, ${config.depth} blocks, ${config.numHeads} heads, ${config.ffn}, ${numRegisterTokens} register tokens, patches of ${config.patchSize}, native ${config.imageSize} × ${config.imageSize}`,
+  );
   lines.push(`config.json ${JSON.stringify(configJson(config))}`);
   lines.push('tensors');
-  for (const [name, { dtype, shape }] of header.tensors) lines.push(`            ${JSON.stringify(name)} ${dtype} [${shape.join(', ')}]`);
+  for (const [name, { dtype, shape }] of header.tensors)
+    lines.push(`            ${JSON.stringify(name)} ${dtype} [${shape.join(', ')}]`);
   return lines.join('\n');
 }

@@ -6,17 +6,30 @@ import { receiveError } from './sentErrors.js';
 /** What the library can use; or what makes it say, in its own words, why there is nothing to use. */
 export function arrive(sent: SentImage): ImageSource {
   if (sent.kind === 'image') return sent.image;
-  return (sent.kind === 'error' ? failing(receiveError(sent.error, undefined, [])) : unusable(sent)) as ImageSource;
+  return (
+    sent.kind === 'error' ? failing(receiveError(sent.error, undefined, [])) : unusable(sent)
+  ) as ImageSource;
 }
 
 /** Gives back what a bitmap or frame holds: it was made for the journey. */
 export function leave(image: ImageSource): void {
-  if ((typeof ImageBitmap === 'function' && image instanceof ImageBitmap) || (typeof VideoFrame === 'function' && image instanceof VideoFrame)) image.close();
+  if (
+    (typeof ImageBitmap === 'function' && image instanceof ImageBitmap) ||
+    (typeof VideoFrame === 'function' && image instanceof VideoFrame)
+  )
+    image.close();
 }
 
 /** Fails where the library first looks at it, as the image has failed in the page. */
 function failing(error: unknown): object {
-  const reason = error instanceof ImageError ? error : new ImageError('IMAGE_TYPE', `Image: expected something that can be sent to a worker, found an error (${String(error)}). Hand in the file.`, { cause: error });
+  const reason =
+    error instanceof ImageError
+      ? error
+      : new ImageError(
+          'IMAGE_TYPE',
+          `Image: expected something that can be sent to a worker, found an error (${String(error)}). Hand in the file.`,
+          { cause: error },
+        );
   return {
     get [Symbol.toStringTag](): string {
       throw reason;

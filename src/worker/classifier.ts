@@ -13,7 +13,9 @@ import { abandoned, disposalOfClassifier } from './unwanted.js';
 /** A model that is still asked for by its classifier is not forgotten. */
 const models = new WeakMap<ImageClassifier, DINOv2>();
 
-/** What `ImageClassifier` of 'dinov2-webgpu' is, with the work in the worker, which it does not keep alive. */
+/**
+ * What `ImageClassifier` of 'dinov2-webgpu' is, with the work in the worker, which it does not keep alive.
+ */
 export class ImageClassifier {
   readonly labels: readonly string[];
   readonly numClasses: number;
@@ -35,12 +37,24 @@ export class ImageClassifier {
     abandoned.register(this, () => connection.tell(disposalOfClassifier(classifier)));
   }
 
-  static async fromFiles(model: DINOv2, { weights, labels }: ClassifierFiles, { signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<ImageClassifier> {
+  static async fromFiles(
+    model: DINOv2,
+    { weights, labels }: ClassifierFiles,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<ImageClassifier> {
     const { connection, id } = modelPlaceOf(model);
     const streams = new PageStreams();
     const request = { model: id, weights: streams.source(weights), labels, base: baseUrl() };
     try {
-      return new ImageClassifier(connection, await connection.call('openClassifier', request, { signal, services: streams.services(undefined), holding: [model] }), model);
+      return new ImageClassifier(
+        connection,
+        await connection.call('openClassifier', request, {
+          signal,
+          services: streams.services(undefined),
+          holding: [model],
+        }),
+        model,
+      );
     } catch (error) {
       streams.end(error);
       throw error;
@@ -49,12 +63,23 @@ export class ImageClassifier {
 
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
-  async classify(image: ImageSource | readonly ImageSource[], { signal, ...options }: ClassifyOptions = {}): Promise<Classification[] | Classification[][]> {
+  async classify(
+    image: ImageSource | readonly ImageSource[],
+    { signal, ...options }: ClassifyOptions = {},
+  ): Promise<Classification[] | Classification[][]> {
     const { value: images, transfer } = await sendImages(image);
-    return this.#connection.call('classify', { classifier: this.#id, images, options }, { signal, transfer, holding: [this] });
+    return this.#connection.call(
+      'classify',
+      { classifier: this.#id, images, options },
+      { signal, transfer, holding: [this] },
+    );
   }
 
   async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
-    return this.#connection.call('logits', { classifier: this.#id, features: placeOf('classifier', features).id }, { holding: [this, features] });
+    return this.#connection.call(
+      'logits',
+      { classifier: this.#id, features: placeOf('classifier', features).id },
+      { holding: [this, features] },
+    );
   }
 }

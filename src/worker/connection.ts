@@ -1,7 +1,16 @@
 /** The page's end of a worker: calls, what the worker asks back during them, and how the worker ends. */
 import { DeviceError } from '../errors.js';
 import { discard } from './images.js';
-import { PROTOCOL, type FromWorker, type Handed, type Operation, type PageServices, type Reply, type Request, type ToWorker } from './protocol.js';
+import {
+  PROTOCOL,
+  type FromWorker,
+  type Handed,
+  type Operation,
+  type PageServices,
+  type Reply,
+  type Request,
+  type ToWorker,
+} from './protocol.js';
 import { receiveError, textOf } from './sentErrors.js';
 import { notStarted, start, type WorkerOptions } from './start.js';
 import { disposalsOf, type Disposal } from './unwanted.js';
@@ -26,7 +35,10 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   readonly services?: PageServices;
   readonly transfer?: Transferable[];
-  /** What the worker uses for it, which is not forgotten before it has answered, though the page may hold it no more. */
+  /**
+   * What the worker uses for it, which is not forgotten before it has answered, though the page may hold it
+   * no more.
+   */
   readonly holding?: readonly object[];
 }
 
@@ -49,11 +61,26 @@ export class Connection {
     this.#onEnd = onEnd;
     this.#worker = start(workerUrl);
     this.#worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
-    this.#worker.addEventListener('messageerror', () => this.#fail(new DeviceError('WORKER_LOST', 'A message of the worker could not be read. Load the model again; use a current browser if it happens again.')));
+    this.#worker.addEventListener('messageerror', () =>
+      this.#fail(
+        new DeviceError(
+          'WORKER_LOST',
+          'A message of the worker could not be read. Load the model again; use a current browser if it happens again.',
+        ),
+      ),
+    );
     this.#worker.addEventListener('error', (event) => {
       const { message = '' } = event;
-      if (this.#waiting) this.#fail(notStarted(message || 'a file that is missing, is no module, or may not be run'));
-      else this.#fail(new DeviceError('WORKER_LOST', `The worker failed: ${message || 'without a message'}. Load the model again.`, { cause: event.error as unknown }));
+      if (this.#waiting)
+        this.#fail(notStarted(message || 'a file that is missing, is no module, or may not be run'));
+      else
+        this.#fail(
+          new DeviceError(
+            'WORKER_LOST',
+            `The worker failed: ${message || 'without a message'}. Load the model again.`,
+            { cause: event.error as unknown },
+          ),
+        );
     });
     this.#settle();
   }
@@ -83,15 +110,23 @@ export class Connection {
     this.#settle();
   }
 
-  /** Does what is asked in the worker. @throws what it threw there; DeviceError WORKER_LOST, WORKER_OPTION; the signal's reason */
-  call<Name extends Operation>(operation: Name, request: Request<Name>, { signal, services = {}, transfer = [], holding = [] }: CallOptions = {}): Promise<Reply<Name>> {
+  /**
+   * Does what is asked in the worker. @throws what it threw there; DeviceError WORKER_LOST, WORKER_OPTION;
+   * the signal's reason
+   */
+  call<Name extends Operation>(
+    operation: Name,
+    request: Request<Name>,
+    { signal, services = {}, transfer = [], holding = [] }: CallOptions = {},
+  ): Promise<Reply<Name>> {
     const id = this.#nextId++;
     const answered = new Promise<unknown>((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#ended) throw this.#ended;
       clearTimeout(this.#idle);
       const abort = (): void => {
-        if (this.#waiting) this.#calls.get(id)?.reject(signal?.reason); // the worker knows nothing of it yet, and may never start
+        if (this.#waiting)
+          this.#calls.get(id)?.reject(signal?.reason); // the worker knows nothing of it yet, and may never start
         else this.#post({ kind: 'abort', id });
       };
       const forget = (): void => {
@@ -153,7 +188,9 @@ export class Connection {
         break;
       case 'failure': {
         const call = this.#calls.get(message.id);
-        call?.reject(call.thrown ? call.thrown.error : receiveError(message.error, call.signal?.reason, call.errors));
+        call?.reject(
+          call.thrown ? call.thrown.error : receiveError(message.error, call.signal?.reason, call.errors),
+        );
         break;
       }
       default:
@@ -161,7 +198,10 @@ export class Connection {
     }
   }
 
-  /** What the page has ended does not go on as if nothing had been, only because the worker was faster: a model would be left that nobody asks for. */
+  /**
+   * What the page has ended does not go on as if nothing had been, only because the worker was faster: a
+   * model would be left that nobody asks for.
+   */
   #settleCall(id: number, value: unknown): void {
     const call = this.#calls.get(id);
     if (!call) return;
@@ -174,10 +214,21 @@ export class Connection {
   }
 
   #begin(protocol: number, lock: string | undefined): void {
-    if (protocol !== PROTOCOL) return this.#fail(notStarted(`one of another version of this library (protocol ${String(protocol)}, and not ${PROTOCOL})`));
+    if (protocol !== PROTOCOL)
+      return this.#fail(
+        notStarted(
+          `one of another version of this library (protocol ${String(protocol)}, and not ${PROTOCOL})`,
+        ),
+      );
     // A worker that the browser ends, for want of memory say, tells nobody; but its locks are free.
     if (lock !== undefined) {
-      const ended = (): void => this.#fail(new DeviceError('WORKER_LOST', 'The worker has ended: the browser may have run out of memory. Load the model again.'));
+      const ended = (): void =>
+        this.#fail(
+          new DeviceError(
+            'WORKER_LOST',
+            'The worker has ended: the browser may have run out of memory. Load the model again.',
+          ),
+        );
       navigator.locks.request(lock, { signal: this.#closing.signal }, ended).catch(() => undefined); // it was ended here
     }
     const waiting = this.#waiting ?? [];
@@ -197,7 +248,10 @@ export class Connection {
     } catch (error) {
       if (!call || this.#ended) return;
       const index = call.errors.push(error) - 1;
-      const { name, message } = error instanceof Error ? { name: textOf(error.name), message: textOf(error.message) } : { name: 'Error', message: textOf(error) };
+      const { name, message } =
+        error instanceof Error
+          ? { name: textOf(error.name), message: textOf(error.message) }
+          : { name: 'Error', message: textOf(error) };
       if (id === 0) {
         call.thrown ??= { error };
         this.#post({ kind: 'abort', id: of, index }); // nobody waits for an answer: the call ends
@@ -224,6 +278,15 @@ export class Connection {
   #settle(): void {
     clearTimeout(this.#idle);
     if (this.#ended || this.#objects > 0 || this.#calls.size > 0) return;
-    this.#idle = setTimeout(() => this.#end(new DeviceError('DISPOSED', 'The worker of this object has ended, as all of its models and features were disposed of. Load the model again.')), IDLE_MS);
+    this.#idle = setTimeout(
+      () =>
+        this.#end(
+          new DeviceError(
+            'DISPOSED',
+            'The worker of this object has ended, as all of its models and features were disposed of. Load the model again.',
+          ),
+        ),
+      IDLE_MS,
+    );
   }
 }

@@ -23,7 +23,8 @@ export class EmbedStream {
     this.#signal = signal;
     let iterator: Iterator<ImageSource> | AsyncIterator<ImageSource> | undefined;
     const opened = (): Iterator<ImageSource> | AsyncIterator<ImageSource> =>
-      (iterator ??= Symbol.asyncIterator in images ? images[Symbol.asyncIterator]() : images[Symbol.iterator]());
+      (iterator ??=
+        Symbol.asyncIterator in images ? images[Symbol.asyncIterator]() : images[Symbol.iterator]());
     let over = false;
     this.#leave = async () => {
       if (over) return;
@@ -70,7 +71,9 @@ export class EmbedStream {
           return;
         }
         const { index } = embedded;
-        yield 'embedding' in embedded ? { index, embedding: embedded.embedding } : { index, error: receiveError(embedded.error, this.#signal?.reason, []) as ImageError };
+        yield 'embedding' in embedded
+          ? { index, embedding: embedded.embedding }
+          : { index, error: receiveError(embedded.error, this.#signal?.reason, []) as ImageError };
         this.#given = undefined;
         answer?.(true);
       }

@@ -12,8 +12,9 @@ type Numbers = Float32Array<ArrayBuffer>;
 const places = new WeakMap<Features, Place>();
 
 /**
- * What `Features` of 'dinov2-webgpu' is, with the work in the worker: every method is a question to it, whose answer comes without a copy. `buffer` and
- * `gpu` are not there, as a page cannot use a worker's. See `Features` there for shapes and errors.
+ * What `Features` of 'dinov2-webgpu' is, with the work in the worker: every method is a question to it, whose
+ * answer comes without a copy. `buffer` and `gpu` are not there, as a page cannot use a worker's. See
+ * `Features` there for shapes and errors.
  */
 export class Features {
   readonly batch: number;
@@ -30,7 +31,20 @@ export class Features {
   #disposed = false;
 
   /** Models make them. */
-  constructor(connection: Connection, { features: id, batch, rows, cols, embedDim, numHeads, depth, numRegisterTokens, numTokens }: FeaturesState) {
+  constructor(
+    connection: Connection,
+    {
+      features: id,
+      batch,
+      rows,
+      cols,
+      embedDim,
+      numHeads,
+      depth,
+      numRegisterTokens,
+      numTokens,
+    }: FeaturesState,
+  ) {
     this.batch = batch;
     this.rows = rows;
     this.cols = cols;
@@ -71,17 +85,38 @@ export class Features {
   }
 
   async hiddenState(layer: number, options: HiddenStateOptions = {}): Promise<Numbers> {
-    return this.#connection.call('hiddenState', { features: this.#place(), layer, options }, { holding: [this] });
+    return this.#connection.call(
+      'hiddenState',
+      { features: this.#place(), layer, options },
+      { holding: [this] },
+    );
   }
 
-  async getIntermediateLayers(n: number | readonly number[], options: IntermediateLayerOptions & { readonly returnClassToken: true }): Promise<LayerWithClassToken[]>;
-  async getIntermediateLayers(n?: number | readonly number[], options?: IntermediateLayerOptions & { readonly returnClassToken?: false | undefined }): Promise<Numbers[]>;
-  async getIntermediateLayers(n?: number | readonly number[], options: IntermediateLayerOptions = {}): Promise<Numbers[] | LayerWithClassToken[]> {
-    return this.#connection.call('intermediateLayers', { features: this.#place(), n, options }, { holding: [this] });
+  async getIntermediateLayers(
+    n: number | readonly number[],
+    options: IntermediateLayerOptions & { readonly returnClassToken: true },
+  ): Promise<LayerWithClassToken[]>;
+  async getIntermediateLayers(
+    n?: number | readonly number[],
+    options?: IntermediateLayerOptions & { readonly returnClassToken?: false | undefined },
+  ): Promise<Numbers[]>;
+  async getIntermediateLayers(
+    n?: number | readonly number[],
+    options: IntermediateLayerOptions = {},
+  ): Promise<Numbers[] | LayerWithClassToken[]> {
+    return this.#connection.call(
+      'intermediateLayers',
+      { features: this.#place(), n, options },
+      { holding: [this] },
+    );
   }
 
   async attention(layer: number, { signal, ...options }: AttentionOptions = {}): Promise<Numbers> {
-    return this.#connection.call('attention', { features: this.#place(), layer, options }, { signal, holding: [this] });
+    return this.#connection.call(
+      'attention',
+      { features: this.#place(), layer, options },
+      { signal, holding: [this] },
+    );
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
@@ -107,12 +142,19 @@ export class Features {
   }
 }
 
-const featuresDisposed = (): DeviceError => new DeviceError('DISPOSED', 'These features were disposed of. Read what you need before dispose(), or compute them again.');
+const featuresDisposed = (): DeviceError =>
+  new DeviceError(
+    'DISPOSED',
+    'These features were disposed of. Read what you need before dispose(), or compute them again.',
+  );
 
 /** Where features are. @throws ImageError INPUT_SHAPE for others than this entry's; DeviceError DISPOSED */
 export function placeOf(where: string, features: Features): Place {
   const place = places.get(features);
   if (place) return place;
   if (features instanceof Features) throw featuresDisposed();
-  throw new ImageError('INPUT_SHAPE', `${where}: expected features that a model of 'dinov2-webgpu/worker' gave, found something else. Import model, PCA and classifier from one entry.`);
+  throw new ImageError(
+    'INPUT_SHAPE',
+    `${where}: expected features that a model of 'dinov2-webgpu/worker' gave, found something else. Import model, PCA and classifier from one entry.`,
+  );
 }

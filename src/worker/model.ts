@@ -6,7 +6,19 @@ import type { Profile } from '../gpu/profiler.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config, ModelSize } from '../model/config.js';
-import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, ModelFiles, PixelSize, PretrainedOptions, TuneOptions, TuningReport } from '../options.js';
+import type {
+  EmbedAllOptions,
+  EmbedOptions,
+  FeatureOptions,
+  ForwardOptions,
+  LoadOptions,
+  LoadReport,
+  ModelFiles,
+  PixelSize,
+  PretrainedOptions,
+  TuneOptions,
+  TuningReport,
+} from '../options.js';
 import type { ByteSource } from '../checkpoint/sources.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import { ImageClassifier } from './classifier.js';
@@ -21,7 +33,8 @@ import type { WorkerOptions } from './start.js';
 import { abandoned, disposalOfModel } from './unwanted.js';
 
 /** As `LoadOptions` of 'dinov2-webgpu'; a device cannot be sent to a worker. */
-export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> & WorkerOptions & { readonly device?: undefined };
+export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> &
+  WorkerOptions & { readonly device?: undefined };
 
 /** Features of those images of a list that have one size. */
 export interface FeatureGroup {
@@ -30,8 +43,9 @@ export interface FeatureGroup {
 }
 
 /**
- * What `DINOv2` of 'dinov2-webgpu' is, with decoding, preprocessing and forwards in a worker: see there for what methods do, give and throw. What
- * differs: `gpuBytes` is a promise, `device` is not there, and features have neither `buffer` nor `gpu`.
+ * What `DINOv2` of 'dinov2-webgpu' is, with decoding, preprocessing and forwards in a worker: see there for
+ * what methods do, give and throw. What differs: `gpuBytes` is a promise, `device` is not there, and features
+ * have neither `buffer` nor `gpu`.
  */
 export class DINOv2 {
   readonly config: DINOv2Config;
@@ -46,7 +60,10 @@ export class DINOv2 {
   readonly #free: () => void;
   #disposed = false;
 
-  private constructor(connection: Connection, { model, config, dtype, dtypeReason, loaded, adapter, parameterCount, classifier }: ModelState) {
+  private constructor(
+    connection: Connection,
+    { model, config, dtype, dtypeReason, loaded, adapter, parameterCount, classifier }: ModelState,
+  ) {
     this.#connection = connection;
     this.#id = model;
     this.config = config;
@@ -66,33 +83,61 @@ export class DINOv2 {
   }
 
   /** As in 'dinov2-webgpu'. @throws what that throws; DeviceError WORKER_LOST, WORKER_OPTION */
-  static async fromPretrained(id: string | URL, options: WorkerLoadOptions<PretrainedOptions> = {}): Promise<DINOv2> {
+  static async fromPretrained(
+    id: string | URL,
+    options: WorkerLoadOptions<PretrainedOptions> = {},
+  ): Promise<DINOv2> {
     const { baseUrl: host, fetch, persist, ...rest } = options;
-    // Workers cannot ask for it. What the browser answers changes nothing of the load, and some ask the visitor, whose answer no load waits for.
-    if (persist === true && options.cache !== 'none') void (globalThis.navigator?.storage as Partial<StorageManager> | undefined)?.persist?.().catch(() => undefined);
-    const how = { kind: 'pretrained' as const, id: String(id), options: { ...plain(rest), ...(host === undefined ? {} : { baseUrl: String(host) }) } };
+    // Workers cannot ask for it. What the browser answers changes nothing of the load, and some ask the
+    // visitor, whose answer no load waits for.
+    if (persist === true && options.cache !== 'none')
+      void (globalThis.navigator?.storage as Partial<StorageManager> | undefined)
+        ?.persist?.()
+        .catch(() => undefined);
+    const how = {
+      kind: 'pretrained' as const,
+      id: String(id),
+      options: { ...plain(rest), ...(host === undefined ? {} : { baseUrl: String(host) }) },
+    };
     return DINOv2.#load(how, options, new PageStreams(), fetch);
   }
 
-  /** As in 'dinov2-webgpu'. Bytes in memory are copied: hand in a File or Blob, of which nothing is, where there are hundreds of megabytes. */
+  /**
+   * As in 'dinov2-webgpu'. Bytes in memory are copied: hand in a File or Blob, of which nothing is, where
+   * there are hundreds of megabytes.
+   */
   static async fromFiles({ config, weights }: ModelFiles, options: WorkerLoadOptions = {}): Promise<DINOv2> {
     const streams = new PageStreams();
     const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
-    return DINOv2.#load({ kind: 'files', config, weights: files.map((file) => streams.source(file)), options: plain(options) }, options, streams);
+    return DINOv2.#load(
+      { kind: 'files', config, weights: files.map((file) => streams.source(file)), options: plain(options) },
+      options,
+      streams,
+    );
   }
 
-  static async synthetic(size: ModelSize | DINOv2Config, options: WorkerLoadOptions & { readonly registers?: boolean } = {}): Promise<DINOv2> {
+  static async synthetic(
+    size: ModelSize | DINOv2Config,
+    options: WorkerLoadOptions & { readonly registers?: boolean } = {},
+  ): Promise<DINOv2> {
     return DINOv2.#load({ kind: 'synthetic', size, options: plain(options) }, options, new PageStreams());
   }
 
-  static async #load(how: LoadRequest['how'], options: WorkerLoadOptions, streams: PageStreams, fetch?: typeof globalThis.fetch): Promise<DINOv2> {
+  static async #load(
+    how: LoadRequest['how'],
+    options: WorkerLoadOptions,
+    streams: PageStreams,
+    fetch?: typeof globalThis.fetch,
+  ): Promise<DINOv2> {
     refuseDevice(options);
     const { signal, onProgress } = options;
     signal?.throwIfAborted();
     const connection = Connection.open(options);
     const services: PageServices = {
       ...streams.services(fetch),
-      ...(onProgress ? { progress: async (progress) => ({ value: onProgress(progress), transfer: [] }) } : {}),
+      ...(onProgress
+        ? { progress: async (progress) => ({ value: onProgress(progress), transfer: [] }) }
+        : {}),
     };
     const request = { how, base: baseUrl(), progress: onProgress !== undefined, fetch: fetch !== undefined };
     try {
@@ -108,38 +153,75 @@ export class DINOv2 {
     return this.#ask(() => this.#call('gpuBytes', { model: this.#id }));
   }
 
-  async features(image: ImageSource | readonly ImageSource[], { signal, ...options }: FeatureOptions = {}): Promise<Features> {
+  async features(
+    image: ImageSource | readonly ImageSource[],
+    { signal, ...options }: FeatureOptions = {},
+  ): Promise<Features> {
     const { images, transfer } = await this.#send(image, signal);
-    return new Features(this.#connection, await this.#call('features', { model: this.#id, images, options: withMask(options) }, { signal, transfer }));
+    return new Features(
+      this.#connection,
+      await this.#call(
+        'features',
+        { model: this.#id, images, options: withMask(options) },
+        { signal, transfer },
+      ),
+    );
   }
 
-  async featuresBySize(images: readonly ImageSource[], { signal, ...options }: Omit<FeatureOptions, 'maskedPatches'> = {}): Promise<FeatureGroup[]> {
+  async featuresBySize(
+    images: readonly ImageSource[],
+    { signal, ...options }: Omit<FeatureOptions, 'maskedPatches'> = {},
+  ): Promise<FeatureGroup[]> {
     const { images: sent, transfer } = await this.#send(images, signal);
     const list = Array.isArray(sent) ? sent : [sent];
-    const groups = await this.#call('featuresBySize', { model: this.#id, images: list, options }, { signal, transfer });
-    return groups.map(({ indices, features }) => ({ indices, features: new Features(this.#connection, features) }));
+    const groups = await this.#call(
+      'featuresBySize',
+      { model: this.#id, images: list, options },
+      { signal, transfer },
+    );
+    return groups.map(({ indices, features }) => ({
+      indices,
+      features: new Features(this.#connection, features),
+    }));
   }
 
   async embed(image: readonly ImageSource[], options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]>;
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
-  async embed(image: ImageSource | readonly ImageSource[], { signal, ...options }: EmbedOptions = {}): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
+  async embed(
+    image: ImageSource | readonly ImageSource[],
+    { signal, ...options }: EmbedOptions = {},
+  ): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
     const { images, transfer } = await this.#send(image, signal);
     return this.#call('embed', { model: this.#id, images, options }, { signal, transfer });
   }
 
-  /** Nothing goes on while nobody asks for the next result; at most two batches of images are with the worker. */
-  async *embedAll(images: Iterable<ImageSource> | AsyncIterable<ImageSource>, { signal, ...options }: EmbedAllOptions = {}): AsyncGenerator<Embedded, void, undefined> {
+  /**
+   * Nothing goes on while nobody asks for the next result; at most two batches of images are with the worker.
+   */
+  async *embedAll(
+    images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    { signal, ...options }: EmbedAllOptions = {},
+  ): AsyncGenerator<Embedded, void, undefined> {
     this.#alive();
     const stream = new EmbedStream(images, signal);
-    yield* stream.results(this.#call('embedAll', { model: this.#id, options }, { signal, services: stream.services }));
+    yield* stream.results(
+      this.#call('embedAll', { model: this.#id, options }, { signal, services: stream.services }),
+    );
   }
 
-  async pixels(image: ImageSource | readonly ImageSource[], { signal, ...options }: PixelOptions = {}): Promise<Pixels> {
+  async pixels(
+    image: ImageSource | readonly ImageSource[],
+    { signal, ...options }: PixelOptions = {},
+  ): Promise<Pixels> {
     const { images, transfer } = await this.#send(image, signal);
     return this.#call('pixels', { model: this.#id, images, options }, { signal, transfer });
   }
 
-  async forward(pixels: Float32Array, size: PixelSize, { signal, ...options }: ForwardOptions = {}): Promise<Features> {
+  async forward(
+    pixels: Float32Array,
+    size: PixelSize,
+    { signal, ...options }: ForwardOptions = {},
+  ): Promise<Features> {
     this.#alive();
     const own = pixels instanceof Float32Array ? pixels.slice() : pixels; // the caller may refill its array; anything else is refused there
     const transfer = pixels instanceof Float32Array ? [own.buffer as ArrayBuffer] : [];
@@ -155,7 +237,10 @@ export class DINOv2 {
     return this.#ask(() => this.#call('describe', { model: this.#id, size }));
   }
 
-  async profile(image: ImageSource | readonly ImageSource[], { signal, ...options }: PixelOptions = {}): Promise<Profile> {
+  async profile(
+    image: ImageSource | readonly ImageSource[],
+    { signal, ...options }: PixelOptions = {},
+  ): Promise<Profile> {
     const { images, transfer } = await this.#send(image, signal);
     return this.#call('profile', { model: this.#id, images, options }, { signal, transfer });
   }
@@ -167,11 +252,18 @@ export class DINOv2 {
           setTuning: async ({ key, value }) => ({ value: await store.set(key, value), transfer: [] }),
         }
       : {};
-    const request = { model: this.#id, store: store === undefined ? ('default' as const) : store && ('page' as const), options };
+    const request = {
+      model: this.#id,
+      store: store === undefined ? ('default' as const) : store && ('page' as const),
+      options,
+    };
     return this.#ask(() => this.#call('tune', request, { signal, services }));
   }
 
-  /** Frees what the model holds on the GPU; with the last model and features the worker ends, a second later. Features stay valid. */
+  /**
+   * Frees what the model holds on the GPU; with the last model and features the worker ends, a second later.
+   * Features stay valid.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -183,7 +275,10 @@ export class DINOv2 {
     this.dispose();
   }
 
-  async #send(image: ImageSource | readonly ImageSource[], signal: AbortSignal | undefined): Promise<{ images: Awaited<ReturnType<typeof sendImages>>['value']; transfer: Transferable[] }> {
+  async #send(
+    image: ImageSource | readonly ImageSource[],
+    signal: AbortSignal | undefined,
+  ): Promise<{ images: Awaited<ReturnType<typeof sendImages>>['value']; transfer: Transferable[] }> {
     this.#alive();
     signal?.throwIfAborted();
     const { value, transfer } = await sendImages(image);
@@ -192,7 +287,11 @@ export class DINOv2 {
     return { images: value, transfer };
   }
 
-  #call<Name extends Operation>(operation: Name, request: Request<Name>, options: CallOptions = {}): Promise<Reply<Name>> {
+  #call<Name extends Operation>(
+    operation: Name,
+    request: Request<Name>,
+    options: CallOptions = {},
+  ): Promise<Reply<Name>> {
     return this.#connection.call(operation, request, { ...options, holding: [this] });
   }
 
@@ -207,12 +306,16 @@ export class DINOv2 {
 }
 
 /** Options of a load, without those that do not cross. */
-function plain<Options extends WorkerLoadOptions>(options: Options): Omit<Options, 'signal' | 'onProgress' | 'device' | 'workerUrl' | 'worker'> {
+function plain<Options extends WorkerLoadOptions>(
+  options: Options,
+): Omit<Options, 'signal' | 'onProgress' | 'device' | 'workerUrl' | 'worker'> {
   const { signal: _, onProgress: _2, device: _3, workerUrl: _4, worker: _5, ...rest } = options;
   return rest;
 }
 
 function withMask<Options extends ForwardOptions>(options: Options): Options {
   const { maskedPatches } = options;
-  return maskedPatches instanceof Uint8Array ? { ...options, maskedPatches: compact(maskedPatches) } : options;
+  return maskedPatches instanceof Uint8Array
+    ? { ...options, maskedPatches: compact(maskedPatches) }
+    : options;
 }

@@ -1,10 +1,32 @@
 /** What the worker does, by name. */
-import { checkForUpdate, checkSupport, DINOv2, ImageClassifier, listCached, PCA, removeCached, DeviceError, type Classification, type Features, type ImageSource } from '../index.js';
+import {
+  checkForUpdate,
+  checkSupport,
+  DINOv2,
+  ImageClassifier,
+  listCached,
+  PCA,
+  removeCached,
+  DeviceError,
+  type Classification,
+  type Features,
+  type ImageSource,
+} from '../index.js';
 import type { ByteSource } from '../checkpoint/sources.js';
 import type { LoadOptions } from '../options.js';
 import { arrive, leave } from './arrivals.js';
 import { pageFetch, pageStream } from './pageFetch.js';
-import type { ClassifierState, FeaturesState, LoadRequest, ModelState, Operations, SentBytes, SentImage, Service, Services } from './protocol.js';
+import type {
+  ClassifierState,
+  FeaturesState,
+  LoadRequest,
+  ModelState,
+  Operations,
+  SentBytes,
+  SentImage,
+  Service,
+  Services,
+} from './protocol.js';
 import { sendError } from './sentErrors.js';
 
 /** What an operation knows of the call that it is. */
@@ -12,12 +34,21 @@ export interface Context {
   /** Set off by the page. */
   readonly signal: AbortSignal;
   /** Asks the page, and waits for its answer. */
-  ask<Name extends Service>(service: Name, request: Parameters<Services[Name]>[0], transfer?: Transferable[]): Promise<ReturnType<Services[Name]>>;
+  ask<Name extends Service>(
+    service: Name,
+    request: Parameters<Services[Name]>[0],
+    transfer?: Transferable[],
+  ): Promise<ReturnType<Services[Name]>>;
   /** Tells the page. */
   tell<Name extends Service>(service: Name, request: Parameters<Services[Name]>[0]): void;
 }
 
-type Performers = { readonly [Name in keyof Operations]: (request: Parameters<Operations[Name]>[0], context: Context) => ReturnType<Operations[Name]> | Promise<ReturnType<Operations[Name]>> };
+type Performers = {
+  readonly [Name in keyof Operations]: (
+    request: Parameters<Operations[Name]>[0],
+    context: Context,
+  ) => ReturnType<Operations[Name]> | Promise<ReturnType<Operations[Name]>>;
+};
 
 /** Things that the page has handles of. */
 class Table<Thing> {
@@ -37,7 +68,8 @@ class Table<Thing> {
   /** @throws DeviceError DISPOSED */
   get(id: number): Thing {
     const thing = this.#things.get(id);
-    if (thing === undefined) throw new DeviceError('DISPOSED', `The ${this.#what} was disposed of. Load or compute it again.`);
+    if (thing === undefined)
+      throw new DeviceError('DISPOSED', `The ${this.#what} was disposed of. Load or compute it again.`);
     return thing;
   }
 
@@ -53,8 +85,12 @@ const features = new Table<Features>('features');
 const classifiers = new Table<ImageClassifier>('classifier');
 
 /** Uses images that were sent, and closes those that were made for it. */
-async function withImages<T>(sent: SentImage | readonly SentImage[], use: (images: ImageSource | ImageSource[]) => Promise<T>): Promise<T> {
-  const isList = (value: SentImage | readonly SentImage[]): value is readonly SentImage[] => Array.isArray(value);
+async function withImages<T>(
+  sent: SentImage | readonly SentImage[],
+  use: (images: ImageSource | ImageSource[]) => Promise<T>,
+): Promise<T> {
+  const isList = (value: SentImage | readonly SentImage[]): value is readonly SentImage[] =>
+    Array.isArray(value);
   const images = isList(sent) ? sent.map(arrive) : arrive(sent);
   try {
     return await use(images);
@@ -65,23 +101,47 @@ async function withImages<T>(sent: SentImage | readonly SentImage[], use: (image
 
 async function load({ how, base, progress, fetch }: LoadRequest, context: Context): Promise<ModelState> {
   countFrom(base);
-  const common: Pick<LoadOptions, 'signal' | 'onProgress'> = { signal: context.signal, ...(progress ? { onProgress: (news) => context.tell('progress', news) } : {}) };
+  const common: Pick<LoadOptions, 'signal' | 'onProgress'> = {
+    signal: context.signal,
+    ...(progress ? { onProgress: (news) => context.tell('progress', news) } : {}),
+  };
   const model = await open(how, common, context, fetch);
   if (context.signal.aborted) {
     model.dispose();
     throw context.signal.reason;
   }
   const { config, dtype, dtypeReason, loaded, adapter, parameterCount, classifier } = model;
-  return { model: models.add(model), config, dtype, dtypeReason, loaded, adapter, parameterCount, classifier: classifier && stateOfClassifier(classifier) };
+  return {
+    model: models.add(model),
+    config,
+    dtype,
+    dtypeReason,
+    loaded,
+    adapter,
+    parameterCount,
+    classifier: classifier && stateOfClassifier(classifier),
+  };
 }
 
-function open(how: LoadRequest['how'], common: Pick<LoadOptions, 'signal' | 'onProgress'>, context: Context, fetch: boolean): Promise<DINOv2> {
+function open(
+  how: LoadRequest['how'],
+  common: Pick<LoadOptions, 'signal' | 'onProgress'>,
+  context: Context,
+  fetch: boolean,
+): Promise<DINOv2> {
   switch (how.kind) {
     case 'pretrained':
-      return DINOv2.fromPretrained(how.id, { ...how.options, ...common, ...(fetch ? { fetch: pageFetch(context) } : {}) });
+      return DINOv2.fromPretrained(how.id, {
+        ...how.options,
+        ...common,
+        ...(fetch ? { fetch: pageFetch(context) } : {}),
+      });
     case 'files': {
       const weights = how.weights.map((source) => bytesOf(source, context));
-      return DINOv2.fromFiles({ config: how.config, weights: weights.length === 1 ? weights[0]! : weights }, { ...how.options, ...common });
+      return DINOv2.fromFiles(
+        { config: how.config, weights: weights.length === 1 ? weights[0]! : weights },
+        { ...how.options, ...common },
+      );
     }
     default:
       return DINOv2.synthetic(how.size, { ...how.options, ...common });
@@ -90,10 +150,12 @@ function open(how: LoadRequest['how'], common: Pick<LoadOptions, 'signal' | 'onP
 
 /** The library counts relative URLs from a document, where there is one: the page's, here as there. */
 function countFrom(baseURI: string | undefined): void {
-  if (baseURI !== undefined) Object.defineProperty(globalThis, 'document', { value: { baseURI }, configurable: true });
+  if (baseURI !== undefined)
+    Object.defineProperty(globalThis, 'document', { value: { baseURI }, configurable: true });
 }
 
-const bytesOf = (source: SentBytes, context: Context): ByteSource => ('stream' in source ? pageStream(context, { stream: source.stream }) : source.bytes);
+const bytesOf = (source: SentBytes, context: Context): ByteSource =>
+  'stream' in source ? pageStream(context, { stream: source.stream }) : source.bytes;
 
 const stateOfClassifier = (classifier: ImageClassifier): ClassifierState => {
   const { labels, numClasses, blocks, layers } = classifier;
@@ -102,23 +164,40 @@ const stateOfClassifier = (classifier: ImageClassifier): ClassifierState => {
 
 function stateOf(made: Features): FeaturesState {
   const { batch, rows, cols, embedDim, numHeads, depth, numRegisterTokens, numTokens } = made;
-  return { features: features.add(made), batch, rows, cols, embedDim, numHeads, depth, numRegisterTokens, numTokens };
+  return {
+    features: features.add(made),
+    batch,
+    rows,
+    cols,
+    embedDim,
+    numHeads,
+    depth,
+    numRegisterTokens,
+    numTokens,
+  };
 }
 
 export const operations: Performers = {
   load,
   disposeModel: ({ model }) => models.take(model).dispose(),
   gpuBytes: ({ model }) => models.get(model).gpuBytes,
-  features: ({ model, images, options }, { signal }) => withImages(images, async (image) => stateOf(await models.get(model).features(image, { ...options, signal }))),
+  features: ({ model, images, options }, { signal }) =>
+    withImages(images, async (image) =>
+      stateOf(await models.get(model).features(image, { ...options, signal })),
+    ),
   featuresBySize: ({ model, images, options }, { signal }) =>
     withImages(images, async (list) => {
-      const groups = await models.get(model).featuresBySize(Array.isArray(list) ? list : [list], { ...options, signal });
+      const groups = await models
+        .get(model)
+        .featuresBySize(Array.isArray(list) ? list : [list], { ...options, signal });
       return groups.map(({ indices, features: made }) => ({ indices, features: stateOf(made) }));
     }),
   embed: ({ model, images, options }, { signal }) =>
     withImages<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]>(images, (image) => {
       const found = models.get(model);
-      return Array.isArray(image) ? found.embed(image, { ...options, signal }) : found.embed(image, { ...options, signal });
+      return Array.isArray(image)
+        ? found.embed(image, { ...options, signal })
+        : found.embed(image, { ...options, signal });
     }),
   async embedAll({ model, options }, { signal, ask, tell }) {
     let present: ImageSource | undefined;
@@ -145,19 +224,33 @@ export const operations: Performers = {
       },
     };
     const images = { [Symbol.asyncIterator]: () => iterator };
-    for await (const { index, embedding, error } of models.get(model).embedAll(images, { ...options, signal })) {
-      const more = embedding ? await ask('give', { index, embedding }, [embedding.buffer]) : await ask('give', { index, error: sendError(error) });
+    for await (const { index, embedding, error } of models
+      .get(model)
+      .embedAll(images, { ...options, signal })) {
+      const more = embedding
+        ? await ask('give', { index, embedding }, [embedding.buffer])
+        : await ask('give', { index, error: sendError(error) });
       if (!more) return;
     }
   },
-  pixels: ({ model, images, options }, { signal }) => withImages(images, (image) => models.get(model).pixels(image, { ...options, signal })),
-  forward: async ({ model, pixels, size, options }, { signal }) => stateOf(await models.get(model).forward(pixels, size, { ...options, signal })),
+  pixels: ({ model, images, options }, { signal }) =>
+    withImages(images, (image) => models.get(model).pixels(image, { ...options, signal })),
+  forward: async ({ model, pixels, size, options }, { signal }) =>
+    stateOf(await models.get(model).forward(pixels, size, { ...options, signal })),
   fingerprint: ({ model }) => models.get(model).fingerprint(),
   describe: ({ model, size }) => models.get(model).describe(size),
-  profile: ({ model, images, options }, { signal }) => withImages(images, (image) => models.get(model).profile(image, { ...options, signal })),
+  profile: ({ model, images, options }, { signal }) =>
+    withImages(images, (image) => models.get(model).profile(image, { ...options, signal })),
   tune: ({ model, options, store }, { signal, ask }) => {
-    const page = { get: (key: string) => ask('getTuning', { key }), set: async (key: string, value: unknown) => ask('setTuning', { key, value }) };
-    return models.get(model).tune({ ...options, signal, ...(store === 'default' ? {} : { store: store === 'page' ? page : store }) });
+    const page = {
+      get: (key: string) => ask('getTuning', { key }),
+      set: async (key: string, value: unknown) => ask('setTuning', { key, value }),
+    };
+    return models.get(model).tune({
+      ...options,
+      signal,
+      ...(store === 'default' ? {} : { store: store === 'page' ? page : store }),
+    });
   },
 
   disposeFeatures: ({ features: id }) => features.take(id).dispose(),
@@ -165,27 +258,43 @@ export const operations: Performers = {
   hiddenState: ({ features: id, layer, options }) => features.get(id).hiddenState(layer, options),
   intermediateLayers: ({ features: id, n, options: { returnClassToken = false, ...options } }) => {
     const made = features.get(id);
-    return returnClassToken ? made.getIntermediateLayers(n ?? 1, { ...options, returnClassToken }) : made.getIntermediateLayers(n, options);
+    return returnClassToken
+      ? made.getIntermediateLayers(n ?? 1, { ...options, returnClassToken })
+      : made.getIntermediateLayers(n, options);
   },
-  attention: ({ features: id, layer, options }, { signal }) => features.get(id).attention(layer, { ...options, signal }),
+  attention: ({ features: id, layer, options }, { signal }) =>
+    features.get(id).attention(layer, { ...options, signal }),
 
   async openClassifier({ model, weights, labels, base }, context) {
     countFrom(base);
-    return stateOfClassifier(await ImageClassifier.fromFiles(models.get(model), { weights: bytesOf(weights, context), labels }, { signal: context.signal }));
+    return stateOfClassifier(
+      await ImageClassifier.fromFiles(
+        models.get(model),
+        { weights: bytesOf(weights, context), labels },
+        { signal: context.signal },
+      ),
+    );
   },
   disposeClassifier: ({ classifier }) => void classifiers.take(classifier),
   classify: ({ classifier, images, options }, { signal }) =>
     withImages<Classification[] | Classification[][]>(images, (image) => {
       const found = classifiers.get(classifier);
-      return Array.isArray(image) ? found.classify(image, { ...options, signal }) : found.classify(image, { ...options, signal });
+      return Array.isArray(image)
+        ? found.classify(image, { ...options, signal })
+        : found.classify(image, { ...options, signal });
     }),
   logits: ({ classifier, features: id }) => classifiers.get(classifier).logits(features.get(id)),
 
   fitPca: async ({ features: ids, options }, { signal }) => {
-    const { embedDim, mean, components, explainedVariance, explainedVarianceRatio, low, high, foreground } = await PCA.fit(ids.map((id) => features.get(id)), { ...options, signal });
+    const { embedDim, mean, components, explainedVariance, explainedVarianceRatio, low, high, foreground } =
+      await PCA.fit(
+        ids.map((id) => features.get(id)),
+        { ...options, signal },
+      );
     return { embedDim, mean, components, explainedVariance, explainedVarianceRatio, low, high, foreground };
   },
-  pcaColours: ({ pca, features: id, options }, { signal }) => PCA.fromJSON(pca).rgb(features.get(id), { ...options, signal }),
+  pcaColours: ({ pca, features: id, options }, { signal }) =>
+    PCA.fromJSON(pca).rgb(features.get(id), { ...options, signal }),
 
   checkSupport: () => checkSupport(),
   listCached: () => listCached(),

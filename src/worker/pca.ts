@@ -4,7 +4,10 @@ import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 import { basisFromJSON, basisToJSON, drawPixels, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
 import { placeOf, type Features } from './features.js';
 
-/** What `PCA` of 'dinov2-webgpu' is: the same plain data, fitted and applied in the worker that has the features. */
+/**
+ * What `PCA` of 'dinov2-webgpu' is: the same plain data, fitted and applied in the worker that has the
+ * features.
+ */
 export class PCA implements PcaBasis {
   readonly embedDim: number;
   readonly mean: Float32Array<ArrayBuffer>;
@@ -29,26 +32,56 @@ export class PCA implements PcaBasis {
   }
 
   /** @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; all features must be in one worker */
-  static async fit(features: Features | readonly Features[], { signal, ...options }: PcaFitOptions = {}): Promise<PCA> {
+  static async fit(
+    features: Features | readonly Features[],
+    { signal, ...options }: PcaFitOptions = {},
+  ): Promise<PCA> {
     const list = isList(features) ? [...features] : [features];
     const places = list.map((each) => placeOf('PCA.fit', each));
     const [first] = places;
-    if (!first) throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.');
+    if (!first)
+      throw new ImageError(
+        'INPUT_SHAPE',
+        'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
+      );
     if (places.some(({ connection }) => connection !== first.connection)) {
-      throw new ImageError('INPUT_SHAPE', 'PCA.fit: expected features in one worker, found two. Compute all of them with one model.');
+      throw new ImageError(
+        'INPUT_SHAPE',
+        'PCA.fit: expected features in one worker, found two. Compute all of them with one model.',
+      );
     }
-    return new PCA(await first.connection.call('fitPca', { features: places.map(({ id }) => id), options }, { signal, holding: list }));
+    return new PCA(
+      await first.connection.call(
+        'fitPca',
+        { features: places.map(({ id }) => id), options },
+        { signal, holding: list },
+      ),
+    );
   }
 
   /** RGBA, (rows, cols, 4). Errors as in 'dinov2-webgpu'. */
-  async rgb(features: Features, { signal, ...options }: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
+  async rgb(
+    features: Features,
+    { signal, ...options }: PcaDrawOptions = {},
+  ): Promise<Uint8ClampedArray<ArrayBuffer>> {
     const { connection, id } = placeOf('PCA', features);
     this.#sent ??= this.toJSON();
-    return connection.call('pcaColours', { pca: this.#sent, features: id, options }, { signal, holding: [features] });
+    return connection.call(
+      'pcaColours',
+      { pca: this.#sent, features: id, options },
+      { signal, holding: [features] },
+    );
   }
 
-  /** As in 'dinov2-webgpu'. The canvas stays the page's: four bytes a patch come from the worker, and are put on it here. */
-  async draw(features: Features, canvas: HTMLCanvasElement | OffscreenCanvas, options: PcaDrawOptions = {}): Promise<void> {
+  /**
+   * As in 'dinov2-webgpu'. The canvas stays the page's: four bytes a patch come from the worker, and are put
+   * on it here.
+   */
+  async draw(
+    features: Features,
+    canvas: HTMLCanvasElement | OffscreenCanvas,
+    options: PcaDrawOptions = {},
+  ): Promise<void> {
     await drawPixels(canvas, features, () => this.rgb(features, options));
   }
 
@@ -62,4 +95,5 @@ export class PCA implements PcaBasis {
   }
 }
 
-const isList = (features: Features | readonly Features[]): features is readonly Features[] => Array.isArray(features);
+const isList = (features: Features | readonly Features[]): features is readonly Features[] =>
+  Array.isArray(features);

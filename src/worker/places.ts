@@ -13,5 +13,8 @@ export const modelPlaces: WeakMap<object, Place> = new WeakMap();
 export function modelPlaceOf(model: object): Place {
   const place = modelPlaces.get(model);
   if (place) return place;
-  throw new ImageError('INPUT_SHAPE', "ImageClassifier: expected a model of 'dinov2-webgpu/worker', found something else. Import model and classifier from one entry.");
+  throw new ImageError(
+    'INPUT_SHAPE',
+    "ImageClassifier: expected a model of 'dinov2-webgpu/worker', found something else. Import model and classifier from one entry.",
+  );
 }

@@ -7,7 +7,18 @@ import type { AttentionOptions } from '../model/attention.js';
 import type { DINOv2Config, ModelSize } from '../model/config.js';
 import type { HiddenStateOptions, IntermediateLayerOptions, LayerWithClassToken } from '../model/features.js';
 import type { Dtype } from '../checkpoint/precision.js';
-import type { EmbedAllOptions, EmbedOptions, FeatureOptions, ForwardOptions, LoadOptions, LoadReport, PixelSize, PretrainedOptions, TuneOptions, TuningReport } from '../options.js';
+import type {
+  EmbedAllOptions,
+  EmbedOptions,
+  FeatureOptions,
+  ForwardOptions,
+  LoadOptions,
+  LoadReport,
+  PixelSize,
+  PretrainedOptions,
+  TuneOptions,
+  TuningReport,
+} from '../options.js';
 import type { CachedModel } from '../cache.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import type { Support } from '../support.js';
@@ -15,7 +26,10 @@ import type { Classification, ClassLabels, ClassifyOptions } from '../tasks/clas
 import type { PcaBasis, PcaJSON } from '../tasks/pcaBasis.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 
-/** Raised with every change of what is below: a page and a worker of two versions do not misunderstand each other. */
+/**
+ * Raised with every change of what is below: a page and a worker of two versions do not misunderstand each
+ * other.
+ */
 export const PROTOCOL = 2;
 
 /** An error on its way. Those of the page are known to it by their place in the list of the call. */
@@ -37,21 +51,50 @@ export type SentError =
 
 /** An image on its way. What was made for the journey alone is closed at its end. */
 export type SentImage =
-  | { readonly kind: 'image'; readonly image: string | Blob | ImageData | RawImage | ImageBitmap | VideoFrame }
-  /** Nothing that can be used: the library says so in the worker, in the words that it has for the class of the thing. */
-  | { readonly kind: 'unusable'; readonly name: string; readonly url?: string; readonly cause?: SentError; readonly data?: RawImage }
+  | {
+      readonly kind: 'image';
+      readonly image: string | Blob | ImageData | RawImage | ImageBitmap | VideoFrame;
+    }
+  /**
+   * Nothing that can be used: the library says so in the worker, in the words that it has for the class of
+   * the thing.
+   */
+  | {
+      readonly kind: 'unusable';
+      readonly name: string;
+      readonly url?: string;
+      readonly cause?: SentError;
+      readonly data?: RawImage;
+    }
   | { readonly kind: 'error'; readonly error: SentError };
 
-/** A part of a checkpoint on its way: what can be cloned, or a stream that the page reads when it is asked to. */
-export type SentBytes = { readonly bytes: string | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer } | { readonly stream: number };
+/**
+ * A part of a checkpoint on its way: what can be cloned, or a stream that the page reads when it is asked to.
+ */
+export type SentBytes =
+  | { readonly bytes: string | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer }
+  | { readonly stream: number };
 
 type Sent<Options> = Omit<Options, 'signal' | 'onProgress' | 'device' | 'fetch' | 'baseUrl' | 'store'>;
 
 export interface LoadRequest {
   readonly how:
-    | { readonly kind: 'pretrained'; readonly id: string; readonly options: Sent<PretrainedOptions> & { readonly baseUrl?: string | undefined } }
-    | { readonly kind: 'files'; readonly config: object | Blob | string | undefined; readonly weights: readonly SentBytes[]; readonly options: Sent<LoadOptions> }
-    | { readonly kind: 'synthetic'; readonly size: ModelSize | DINOv2Config; readonly options: Sent<LoadOptions> & { readonly registers?: boolean } };
+    | {
+        readonly kind: 'pretrained';
+        readonly id: string;
+        readonly options: Sent<PretrainedOptions> & { readonly baseUrl?: string | undefined };
+      }
+    | {
+        readonly kind: 'files';
+        readonly config: object | Blob | string | undefined;
+        readonly weights: readonly SentBytes[];
+        readonly options: Sent<LoadOptions>;
+      }
+    | {
+        readonly kind: 'synthetic';
+        readonly size: ModelSize | DINOv2Config;
+        readonly options: Sent<LoadOptions> & { readonly registers?: boolean };
+      };
   /** What relative URLs count from. */
   readonly base: string | undefined;
   readonly progress: boolean;
@@ -113,29 +156,61 @@ export interface Operations {
   disposeModel(request: { readonly model: number }): void;
   gpuBytes(request: { readonly model: number }): number;
   features(request: OfImages<FeatureOptions>): FeaturesState;
-  featuresBySize(request: OfModel<FeatureOptions> & { readonly images: readonly SentImage[] }): readonly GroupState[];
+  featuresBySize(
+    request: OfModel<FeatureOptions> & { readonly images: readonly SentImage[] },
+  ): readonly GroupState[];
   embed(request: OfImages<EmbedOptions>): Numbers | Numbers[];
   embedAll(request: OfModel<EmbedAllOptions>): void;
   pixels(request: OfImages<PixelOptions>): Pixels;
-  forward(request: OfModel<ForwardOptions> & { readonly pixels: Float32Array; readonly size: PixelSize }): FeaturesState;
+  forward(
+    request: OfModel<ForwardOptions> & { readonly pixels: Float32Array; readonly size: PixelSize },
+  ): FeaturesState;
   fingerprint(request: { readonly model: number }): string;
   describe(request: { readonly model: number; readonly size: PixelSize | undefined }): string;
   profile(request: OfImages<PixelOptions>): Profile;
   tune(request: OfModel<TuneOptions> & { readonly store: 'default' | 'page' | false }): TuningReport;
 
   disposeFeatures(request: { readonly features: number }): void;
-  tokens(request: { readonly features: number; readonly which: 'clsToken' | 'registerTokens' | 'patchTokens' | 'lastHiddenState' }): Numbers;
-  hiddenState(request: { readonly features: number; readonly layer: number; readonly options: HiddenStateOptions }): Numbers;
-  intermediateLayers(request: { readonly features: number; readonly n: number | readonly number[] | undefined; readonly options: IntermediateLayerOptions }): Numbers[] | LayerWithClassToken[];
-  attention(request: { readonly features: number; readonly layer: number; readonly options: Sent<AttentionOptions> }): Numbers;
+  tokens(request: {
+    readonly features: number;
+    readonly which: 'clsToken' | 'registerTokens' | 'patchTokens' | 'lastHiddenState';
+  }): Numbers;
+  hiddenState(request: {
+    readonly features: number;
+    readonly layer: number;
+    readonly options: HiddenStateOptions;
+  }): Numbers;
+  intermediateLayers(request: {
+    readonly features: number;
+    readonly n: number | readonly number[] | undefined;
+    readonly options: IntermediateLayerOptions;
+  }): Numbers[] | LayerWithClassToken[];
+  attention(request: {
+    readonly features: number;
+    readonly layer: number;
+    readonly options: Sent<AttentionOptions>;
+  }): Numbers;
 
-  openClassifier(request: { readonly model: number; readonly weights: SentBytes; readonly labels: ClassLabels | undefined; readonly base: string | undefined }): ClassifierState;
+  openClassifier(request: {
+    readonly model: number;
+    readonly weights: SentBytes;
+    readonly labels: ClassLabels | undefined;
+    readonly base: string | undefined;
+  }): ClassifierState;
   disposeClassifier(request: { readonly classifier: number }): void;
-  classify(request: { readonly classifier: number; readonly images: SentImage | readonly SentImage[]; readonly options: Sent<ClassifyOptions> }): Classification[] | Classification[][];
+  classify(request: {
+    readonly classifier: number;
+    readonly images: SentImage | readonly SentImage[];
+    readonly options: Sent<ClassifyOptions>;
+  }): Classification[] | Classification[][];
   logits(request: { readonly classifier: number; readonly features: number }): Numbers[];
 
   fitPca(request: { readonly features: readonly number[]; readonly options: Sent<PcaFitOptions> }): PcaBasis;
-  pcaColours(request: { readonly pca: PcaJSON; readonly features: number; readonly options: Sent<PcaDrawOptions> }): Uint8ClampedArray<ArrayBuffer>;
+  pcaColours(request: {
+    readonly pca: PcaJSON;
+    readonly features: number;
+    readonly options: Sent<PcaDrawOptions>;
+  }): Uint8ClampedArray<ArrayBuffer>;
 
   checkSupport(request: Record<string, never>): Support;
   listCached(request: Record<string, never>): CachedModel[];
@@ -169,7 +244,9 @@ export interface Services {
   progress(progress: Parameters<NonNullable<LoadOptions['onProgress']>>[0]): void;
   fetch(request: SentFetch): SentResponse;
   /** The next piece of an answer's body, or of a stream; undefined at its end. */
-  read(request: { readonly fetch: number } | { readonly stream: number }): Uint8Array<ArrayBuffer> | undefined;
+  read(
+    request: { readonly fetch: number } | { readonly stream: number },
+  ): Uint8Array<ArrayBuffer> | undefined;
   stop(request: { readonly fetch: number } | { readonly stream: number }): void;
   next(request: Record<string, never>): SentImage | undefined;
   leave(request: Record<string, never>): void;
@@ -185,7 +262,11 @@ export interface Handed<Value> {
   readonly value: Value;
   readonly transfer: Transferable[];
 }
-export type PageServices = { readonly [Name in Service]?: (request: Parameters<Services[Name]>[0]) => Promise<Handed<ReturnType<Services[Name]>>> };
+export type PageServices = {
+  readonly [Name in Service]?: (
+    request: Parameters<Services[Name]>[0],
+  ) => Promise<Handed<ReturnType<Services[Name]>>>;
+};
 
 /** From the page. */
 export type ToWorker =
@@ -193,7 +274,14 @@ export type ToWorker =
   /** `index`: of the page's error that is the reason; else the caller's signal. */
   | { readonly kind: 'abort'; readonly id: number; readonly index?: number }
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
-  | { readonly kind: 'refusal'; readonly id: number; readonly call: number; readonly index: number; readonly name: string; readonly message: string };
+  | {
+      readonly kind: 'refusal';
+      readonly id: number;
+      readonly call: number;
+      readonly index: number;
+      readonly name: string;
+      readonly message: string;
+    };
 
 /** From the worker. */
 export type FromWorker =
@@ -201,4 +289,10 @@ export type FromWorker =
   | { readonly kind: 'ready'; readonly protocol: number; readonly lock: string | undefined }
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'failure'; readonly id: number; readonly error: SentError }
-  | { readonly kind: 'ask'; readonly id: number; readonly call: number; readonly service: Service; readonly request: unknown };
+  | {
+      readonly kind: 'ask';
+      readonly id: number;
+      readonly call: number;
+      readonly service: Service;
+      readonly request: unknown;
+    };

@@ -1,4 +1,6 @@
-/** What a load in the worker needs of the page: streams that cannot be cloned, and a `fetch` of the caller's. */
+/**
+ * What a load in the worker needs of the page: streams that cannot be cloned, and a `fetch` of the caller's.
+ */
 import type { ByteSource } from '../checkpoint/sources.js';
 import { DeviceError } from '../errors.js';
 import { compact, copied } from './images.js';
@@ -21,7 +23,10 @@ export class PageStreams {
       this.#untouched.set(keyOf({ stream }), source);
       return { stream };
     }
-    return { bytes: source instanceof Uint8Array ? compact(source) : (source as Exclude<typeof source, ReadableStream>) };
+    return {
+      bytes:
+        source instanceof Uint8Array ? compact(source) : (source as Exclude<typeof source, ReadableStream>),
+    };
   }
 
   /** @param fetch of the caller's; without one the worker's own is used, and nothing of this */
@@ -42,7 +47,10 @@ export class PageStreams {
     };
   }
 
-  /** After a call that has failed, and be it that the worker has ended: what it had begun to read is let go, and answers that are awaited too. */
+  /**
+   * After a call that has failed, and be it that the worker has ended: what it had begun to read is let go,
+   * and answers that are awaited too.
+   */
   end(reason: unknown): void {
     for (const abort of this.#fetches.values()) abort.abort(reason);
     for (const reader of this.#readers.values()) void reader.cancel(reason).catch(() => undefined);
@@ -58,21 +66,36 @@ export class PageStreams {
     return this.#readers.get(key);
   }
 
-  async #fetch(fetch: typeof globalThis.fetch, { url, headers, cache, fetch: number }: SentFetch): Promise<Handed<SentResponse>> {
+  async #fetch(
+    fetch: typeof globalThis.fetch,
+    { url, headers, cache, fetch: number }: SentFetch,
+  ): Promise<Handed<SentResponse>> {
     const abort = new AbortController();
     this.#fetches.set(number, abort);
-    const response = await fetch(url, { headers: headers.map(([name, value]): [string, string] => [name, value]), signal: abort.signal, ...(cache ? { cache } : {}) });
+    const response = await fetch(url, {
+      headers: headers.map(([name, value]): [string, string] => [name, value]),
+      signal: abort.signal,
+      ...(cache ? { cache } : {}),
+    });
     const { status, statusText, url: found, type, body } = response;
-    if (abort.signal.aborted) void body?.cancel().catch(() => undefined); // it came too late: nobody will read it
+    if (abort.signal.aborted)
+      void body?.cancel().catch(() => undefined); // it came too late: nobody will read it
     else if (body) this.#readers.set(`fetch ${number}`, body.getReader());
-    return { value: { status, statusText, headers: [...response.headers], url: found, type, body: body !== null }, transfer: [] };
+    return {
+      value: { status, statusText, headers: [...response.headers], url: found, type, body: body !== null },
+      transfer: [],
+    };
   }
 }
 
-const keyOf = (which: { readonly fetch: number } | { readonly stream: number }): string => ('fetch' in which ? `fetch ${which.fetch}` : `source ${which.stream}`);
+const keyOf = (which: { readonly fetch: number } | { readonly stream: number }): string =>
+  'fetch' in which ? `fetch ${which.fetch}` : `source ${which.stream}`;
 
 /** @throws DeviceError WORKER_OPTION */
 export function refuseDevice(options: { readonly device?: unknown }): void {
   if (options.device === undefined) return;
-  throw new DeviceError('WORKER_OPTION', "device: expected none, found a GPUDevice, which cannot be sent to a worker. Leave it out: the worker makes its own; or use the entry dinov2-webgpu.");
+  throw new DeviceError(
+    'WORKER_OPTION',
+    'device: expected none, found a GPUDevice, which cannot be sent to a worker. Leave it out: the worker makes its own; or use the entry dinov2-webgpu.',
+  );
 }

@@ -1,9 +1,27 @@
-/** Errors on their way between page and worker: what arrives is of the same class, with code, message and cause. */
-import { CheckpointError, ConfigError, DeviceError, DINOv2Error, ImageError, SafetensorsError, SourceError } from '../errors.js';
+/**
+ * Errors on their way between page and worker: what arrives is of the same class, with code, message and
+ * cause.
+ */
+import {
+  CheckpointError,
+  ConfigError,
+  DeviceError,
+  DINOv2Error,
+  ImageError,
+  SafetensorsError,
+  SourceError,
+} from '../errors.js';
 import type { SentError } from './protocol.js';
 
 /** By a name that no minifier changes. */
-const OURS = { SafetensorsError, SourceError, CheckpointError, ConfigError, ImageError, DeviceError } as const;
+const OURS = {
+  SafetensorsError,
+  SourceError,
+  CheckpointError,
+  ConfigError,
+  ImageError,
+  DeviceError,
+} as const;
 const BUILT_IN = { Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError } as const;
 const MOST_CAUSES = 8;
 
@@ -32,7 +50,9 @@ export function sendError(error: unknown, causes: number = MOST_CAUSES): SentErr
   const builtIn = Object.entries(BUILT_IN).findLast(([, ErrorClass]) => error instanceof ErrorClass)?.[0];
   return {
     from: 'worker',
-    kind: isException ? 'DOMException' : (ours ?? (error instanceof DINOv2Error ? 'DINOv2Error' : (builtIn ?? 'Error'))),
+    kind: isException
+      ? 'DOMException'
+      : (ours ?? (error instanceof DINOv2Error ? 'DINOv2Error' : (builtIn ?? 'Error'))),
     name,
     code: error instanceof DINOv2Error ? error.code : undefined,
     status: error instanceof SourceError ? error.status : undefined,
@@ -60,10 +80,21 @@ export function receiveError(sent: SentError, reason: unknown, known: readonly u
   return error;
 }
 
-function make(kind: string, code: string, message: string, status: number | undefined, options: ErrorOptions): Error {
-  if (kind === 'SourceError') return new SourceError(code as SourceError['code'], message, { ...options, status });
+function make(
+  kind: string,
+  code: string,
+  message: string,
+  status: number | undefined,
+  options: ErrorOptions,
+): Error {
+  if (kind === 'SourceError')
+    return new SourceError(code as SourceError['code'], message, { ...options, status });
   if (kind in OURS) {
-    const ErrorClass = OURS[kind as keyof typeof OURS] as new (code: string, message: string, options: ErrorOptions) => DINOv2Error;
+    const ErrorClass = OURS[kind as keyof typeof OURS] as new (
+      code: string,
+      message: string,
+      options: ErrorOptions,
+    ) => DINOv2Error;
     return new ErrorClass(code, message, options);
   }
   if (kind === 'DINOv2Error') return new DINOv2Error(code, message, options);

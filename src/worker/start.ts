@@ -4,18 +4,25 @@ import { DeviceError } from '../errors.js';
 /** Where the worker's file is, where bundlers and servers cannot know. */
 export interface WorkerOptions {
   /**
-   * URL of `worker-thread.js`, for pages whose policy or bundler wants it elsewhere. It must be of the page's own origin, and `index.js` and what that
-   * imports must lie beside it. Default: beside the file that the page has imported.
+   * URL of `worker-thread.js`, for pages whose policy or bundler wants it elsewhere. It must be of the page's
+   * own origin, and `index.js` and what that imports must lie beside it. Default: beside the file that the
+   * page has imported.
    */
   readonly workerUrl?: string | URL | undefined;
-  /** `shared`: all models of the page are in one worker, on one device. `own`: this one has a worker for itself. Default: `shared`. */
+  /**
+   * `shared`: all models of the page are in one worker, on one device. `own`: this one has a worker for
+   * itself. Default: `shared`.
+   */
   readonly worker?: 'shared' | 'own' | undefined;
 }
 
 /** @throws DeviceError WORKER_LOST */
 export function start(workerUrl: string | URL | undefined): Worker {
   if (typeof Worker !== 'function') {
-    throw new DeviceError('WORKER_LOST', "There are no workers here (Worker is absent). Use the entry dinov2-webgpu, which needs none.");
+    throw new DeviceError(
+      'WORKER_LOST',
+      'There are no workers here (Worker is absent). Use the entry dinov2-webgpu, which needs none.',
+    );
   }
   try {
     // In this form Vite, webpack and plain modules find the file; see vite.config.ts.

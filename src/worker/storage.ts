@@ -1,4 +1,6 @@
-/** What needs no model: asked of the worker all the same, so that a page holds no second copy of the library. */
+/**
+ * What needs no model: asked of the worker all the same, so that a page holds no second copy of the library.
+ */
 import type { CachedModel } from '../cache.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import { DeviceError } from '../errors.js';

@@ -1,23 +1,38 @@
 /** The worker: has the models, and does what the page asks. It imports what a page would. */
 import { DeviceError } from '../errors.js';
 import { operations, type Context } from './operations.js';
-import { PROTOCOL, type FromWorker, type Operation, type Service, type Services, type ToWorker } from './protocol.js';
+import {
+  PROTOCOL,
+  type FromWorker,
+  type Operation,
+  type Service,
+  type Services,
+  type ToWorker,
+} from './protocol.js';
 import { PageAbort, PageError, sendError } from './sentErrors.js';
 
 /** Calls under way, by the page's numbers. */
 const calls = new Map<number, AbortController>();
 /** What the page was asked. */
-const asked = new Map<number, { readonly resolve: (value: unknown) => void; readonly reject: (error: unknown) => void }>();
+const asked = new Map<
+  number,
+  { readonly resolve: (value: unknown) => void; readonly reject: (error: unknown) => void }
+>();
 let nextAsked = 1;
 
 /** The worker's own `postMessage`, whose type is a page's here. */
 const scope = globalThis as { postMessage(message: FromWorker, transfer: Transferable[]): void };
-const post = (message: FromWorker, transfer: Transferable[] = []): void => scope.postMessage(message, transfer);
+const post = (message: FromWorker, transfer: Transferable[] = []): void =>
+  scope.postMessage(message, transfer);
 
 function contextOf(call: number, signal: AbortSignal): Context {
   return {
     signal,
-    ask: <Name extends Service>(service: Name, request: Parameters<Services[Name]>[0], transfer?: Transferable[]) =>
+    ask: <Name extends Service>(
+      service: Name,
+      request: Parameters<Services[Name]>[0],
+      transfer?: Transferable[],
+    ) =>
       new Promise<unknown>((resolve, reject) => {
         const id = nextAsked++;
         asked.set(id, { resolve, reject });
@@ -60,7 +75,13 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
       void run(data.id, data.operation, data.request);
       break;
     case 'abort':
-      calls.get(data.id)?.abort(data.index === undefined ? new PageAbort() : new PageError(data.index, 'Error', 'The page ended the call.'));
+      calls
+        .get(data.id)
+        ?.abort(
+          data.index === undefined
+            ? new PageAbort()
+            : new PageError(data.index, 'Error', 'The page ended the call.'),
+        );
       break;
     case 'answer':
       asked.get(data.id)?.resolve(data.value);
@@ -71,13 +92,22 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
       asked.delete(data.id);
       break;
     default:
-      throw new DeviceError('WORKER_LOST', `The worker was sent a message that it does not know: ${JSON.stringify(data)}. Serve all files of one version of the library.`);
+      throw new DeviceError(
+        'WORKER_LOST',
+        `The worker was sent a message that it does not know: ${JSON.stringify(data)}. Serve all files of one version of the library.`,
+      );
   }
 });
 
-/** Whoever sent it waits for an answer, and nothing tells who that is: the page hears of it by the worker's error event. */
+/**
+ * Whoever sent it waits for an answer, and nothing tells who that is: the page hears of it by the worker's
+ * error event.
+ */
 addEventListener('messageerror', () => {
-  throw new DeviceError('WORKER_LOST', 'A message of the page could not be read. Leave out options that the library does not know.');
+  throw new DeviceError(
+    'WORKER_LOST',
+    'A message of the page could not be read. Leave out options that the library does not know.',
+  );
 });
 
 const ready = (lock?: string): void => post({ kind: 'ready', protocol: PROTOCOL, lock });

@@ -18,7 +18,14 @@ test('a forward of ViT-L is encoded in half a millisecond', async () => {
   const weights = gpu.memory.storage('weights', 4096 * 1024 * 4);
   const pool = new SlotPool(gpu);
   const size = { ...grid, numTokens: countTokens(config, grid) };
-  const program = await Program.create(gpu, graph, { software: gpu.software, weights: 'f32' }, size, pool, (value) => (value.kind === 'weight' ? weights : undefined));
+  const program = await Program.create(
+    gpu,
+    graph,
+    { software: gpu.software, weights: 'f32' },
+    size,
+    pool,
+    (value) => (value.kind === 'weight' ? weights : undefined),
+  );
   const encode = (): void => {
     const encoder = gpu.device.createCommandEncoder();
     const pass = encoder.beginComputePass();

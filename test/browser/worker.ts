@@ -6,7 +6,10 @@ addEventListener('message', async ({ data }: MessageEvent<string>) => {
   try {
     const { ok } = await checkSupport();
     using model = await DINOv2.fromPretrained(data);
-    using features = await model.forward(syntheticTensor('pixel_values.70x70', [1, 3, 70, 70]), { height: 70, width: 70 });
+    using features = await model.forward(syntheticTensor('pixel_values.70x70', [1, 3, 70, 70]), {
+      height: 70,
+      width: 70,
+    });
     const cls = await features.clsToken();
     const pca = await PCA.fit(features, { foreground: 'none' });
     const canvas = new OffscreenCanvas(1, 1);

@@ -1,11 +1,24 @@
-// An entry of the cache: what was written comes back, and no byte of any of its files can be another without being noticed.
+// An entry of the cache: what was written comes back, and no byte of any of its files can be another without
+// being noticed.
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { CACHE_FORMAT, CacheWriter, NOTHING, readPlan, replay, tidy, writePlan, type CachePlan, type EntryEnd, type Replayed } from '../../src/checkpoint/cacheEntry.ts';
+import {
+  CACHE_FORMAT,
+  CacheWriter,
+  NOTHING,
+  readPlan,
+  replay,
+  tidy,
+  writePlan,
+  type CachePlan,
+  type EntryEnd,
+  type Replayed,
+} from '../../src/checkpoint/cacheEntry.ts';
 import type { CacheFolder } from '../../src/checkpoint/cacheStore.ts';
 
 type Files = Map<string, Uint8Array<ArrayBuffer>>;
 
-const bytesOf = async (blob: Blob): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await blob.arrayBuffer());
+const bytesOf = async (blob: Blob): Promise<Uint8Array<ArrayBuffer>> =>
+  new Uint8Array(await blob.arrayBuffer());
 
 const folderOf = (files: Files): CacheFolder => ({
   names: async () => [...files.keys()],
@@ -23,7 +36,19 @@ const plan: CachePlan = {
   folder: 'https://example.org/',
   dtype: 'fp32',
   config: '{"layer_norm_eps": 1e-06}',
-  files: [{ url: 'https://example.org/model.safetensors', fileBytes: 8 * SOURCE_STEP, validator: '"one"', header: { tensors: new Map(), metadata: new Map([['__proto__', 'x']]), dataBegin: 8, fileBytes: 8 * SOURCE_STEP } }],
+  files: [
+    {
+      url: 'https://example.org/model.safetensors',
+      fileBytes: 8 * SOURCE_STEP,
+      validator: '"one"',
+      header: {
+        tensors: new Map(),
+        metadata: new Map([['__proto__', 'x']]),
+        dataBegin: 8,
+        fileBytes: 8 * SOURCE_STEP,
+      },
+    },
+  ],
   integrity: {},
   present: ['w'],
   head: { numClasses: 2, inFeatures: 3 },
@@ -33,7 +58,13 @@ const plan: CachePlan = {
 /** Writes the values from `at` on, cut into segments of these lengths; what is committed has all of them. */
 async function write(files: Files, cuts: readonly number[], end: EntryEnd, at = 0): Promise<CacheWriter> {
   let position = at;
-  const writer = new CacheWriter('opfs', folderOf(files), plan, () => ({ file: 0, position, hash: undefined }), end);
+  const writer = new CacheWriter(
+    'opfs',
+    folderOf(files),
+    plan,
+    () => ({ file: 0, position, hash: undefined }),
+    end,
+  );
   if (at === 0) writer.write('head.weight', 0, head);
   let { segments } = end;
   for (const length of cuts) {
@@ -53,7 +84,13 @@ const read = async (files: Files): Promise<(Replayed & { values: Uint8Array }) |
   const known = await readPlan(folder);
   if (!known) return undefined;
   const values = new Uint8Array(wanted.length);
-  const found = await replay(folder, known, (name, offset, bytes) => (name === 'w' ? values.set(bytes, offset) : undefined), () => undefined, undefined);
+  const found = await replay(
+    folder,
+    known,
+    (name, offset, bytes) => (name === 'w' ? values.set(bytes, offset) : undefined),
+    () => undefined,
+    undefined,
+  );
   return { ...found, values };
 };
 
@@ -80,12 +117,16 @@ test('what was written comes back, with the plan', async () => {
 
 describe('damage', () => {
   test('no byte of the plan can be another', async () => {
-    for (let at = 0; at < files.get('plan')!.length; at++) for (const mask of [1, 4, 128]) expect(await readPlan(folderOf(flipped(files, 'plan', at, mask))), `byte ${at}`).toBeUndefined();
+    for (let at = 0; at < files.get('plan')!.length; at++)
+      for (const mask of [1, 4, 128])
+        expect(await readPlan(folderOf(flipped(files, 'plan', at, mask))), `byte ${at}`).toBeUndefined();
   });
 
   test('no byte of `complete` can be another, and it cannot be shorter or longer', async () => {
     const complete = files.get('complete')!;
-    const damaged = Array.from(complete, (_, at) => [1, 4, 128].map((mask) => flipped(files, 'complete', at, mask))).flat();
+    const damaged = Array.from(complete, (_, at) =>
+      [1, 4, 128].map((mask) => flipped(files, 'complete', at, mask)),
+    ).flat();
     for (const length of [0, 1, complete.length - 1, complete.length + 1]) {
       const other = new Uint8Array(length);
       other.set(complete.subarray(0, length));
@@ -97,7 +138,12 @@ describe('damage', () => {
 
   test('no byte of a segment can be another', async () => {
     const { length } = files.get('1')!;
-    for (let at = 0; at < length; at++) expect(await read(flipped(files, '1', at, 2)), `byte ${at}`).toMatchObject({ complete: false, segments: 1, packedBytes: 112 });
+    for (let at = 0; at < length; at++)
+      expect(await read(flipped(files, '1', at, 2)), `byte ${at}`).toMatchObject({
+        complete: false,
+        segments: 1,
+        packedBytes: 112,
+      });
   });
 
   test('no segment can be missing, or stand for another', async () => {
@@ -106,7 +152,11 @@ describe('damage', () => {
       without.delete(name);
       expect(await read(without)).toMatchObject({ complete: false, segments: Number(name) });
       for (const other of ['0', '1', '2', '3']) {
-        if (other !== name) expect(await read(new Map([...files, [name, files.get(other)!]]))).toMatchObject({ complete: false, segments: Number(name) });
+        if (other !== name)
+          expect(await read(new Map([...files, [name, files.get(other)!]]))).toMatchObject({
+            complete: false,
+            segments: Number(name),
+          });
       }
     }
   });
@@ -114,15 +164,33 @@ describe('damage', () => {
   test('segments of another plan are not read', async () => {
     const other: Files = new Map();
     await writePlan(folderOf(other), { ...plan, id: 'c/d' });
-    expect(await read(new Map([...files, ['plan', other.get('plan')!]]))).toMatchObject({ complete: false, place: undefined, segments: 0 });
+    expect(await read(new Map([...files, ['plan', other.get('plan')!]]))).toMatchObject({
+      complete: false,
+      place: undefined,
+      segments: 0,
+    });
   });
 
   test('what cannot be read is not there', async () => {
-    const broken = (bad: string): CacheFolder => ({ ...folderOf(files), read: (name) => (name === bad ? Promise.reject(new DOMException('broken', 'NotReadableError')) : folderOf(files).read(name)) });
+    const broken = (bad: string): CacheFolder => ({
+      ...folderOf(files),
+      read: (name) =>
+        name === bad
+          ? Promise.reject(new DOMException('broken', 'NotReadableError'))
+          : folderOf(files).read(name),
+    });
     expect(await readPlan(broken('plan'))).toBeUndefined();
     const known = (await readPlan(broken('complete')))!;
     expect(known.complete).toBe(false);
-    expect(await replay(broken('complete'), known, () => undefined, () => undefined, undefined)).toMatchObject({ complete: false, segments: 4 });
+    expect(
+      await replay(
+        broken('complete'),
+        known,
+        () => undefined,
+        () => undefined,
+        undefined,
+      ),
+    ).toMatchObject({ complete: false, segments: 4 });
   });
 });
 
@@ -130,7 +198,10 @@ test('a stale segment that could not be removed is not put behind others, cut el
   files.set('1', new Uint8Array(3)); // damaged: all from there on is written again
   const found = (await read(files))!;
   expect(found).toMatchObject({ complete: false, segments: 1 });
-  const stuck: CacheFolder = { ...folderOf(files), remove: () => Promise.reject(new DOMException('in use', 'NoModificationAllowedError')) };
+  const stuck: CacheFolder = {
+    ...folderOf(files),
+    remove: () => Promise.reject(new DOMException('in use', 'NoModificationAllowedError')),
+  };
   await expect(tidy(stuck, found.segments)).rejects.toThrow('in use');
   await write(files, [100], found, 80); // and killed: 2, 3 and `complete` are of the cut before, which leaves out nothing from 160 on
   expect(await read(files)).toMatchObject({ complete: false, segments: 2, packedBytes: 212 });

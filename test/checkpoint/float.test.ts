@@ -14,7 +14,10 @@ function valueOfF16(bits: number): number {
 
 /** The bytes at an address that is 0, 1, 2 or 3 behind a multiple of 4. */
 function bytesAt(address: number, values: ArrayBufferView): Uint8Array {
-  const bytes = new Uint8Array(address + values.byteLength + 4).subarray(address, address + values.byteLength);
+  const bytes = new Uint8Array(address + values.byteLength + 4).subarray(
+    address,
+    address + values.byteLength,
+  );
   bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   return bytes;
 }
@@ -75,7 +78,9 @@ describe('pieces', () => {
     expect(() => f16ToF32(new Uint8Array(3), new Float32Array(8))).toThrow(/multiple of 2 bytes, found 3/);
     expect(() => bf16ToF32(new Uint8Array(3), new Float32Array(8))).toThrow(RangeError);
     expect(() => f32ToF32(new Uint8Array(6), new Float32Array(8))).toThrow(/multiple of 4 bytes, found 6/);
-    expect(() => f16ToF32(new Uint8Array(8), new Float32Array(4), 1)).toThrow(/room for 4 values from 1 on, found 4/);
+    expect(() => f16ToF32(new Uint8Array(8), new Float32Array(4), 1)).toThrow(
+      /room for 4 values from 1 on, found 4/,
+    );
     expect(() => f16ToF32(new Uint8Array(2), new Float32Array(4), -1)).toThrow(RangeError);
     expect(() => f32ToF16(new Float32Array(2), new Uint16Array(2), 1)).toThrow(RangeError);
   });
@@ -92,7 +97,8 @@ describe('f32ToF16', () => {
   });
 
   it('rounds to the nearest around every F16: ties to even, their neighbours up or down', () => {
-    // For each pair of finite neighbours: the middle, which float32 holds exactly, and the float32 next to it on either side.
+    // For each pair of finite neighbours: the middle, which float32 holds exactly, and the float32 next to it
+    // on either side.
     const wrong: number[] = [];
     const value = new Float32Array(1);
     const bits = bitsOf(value);
@@ -106,7 +112,11 @@ describe('f32ToF16', () => {
       const even = low + (low & 1);
       value[0] = (valueOfF16(low) + above) / 2;
       const middle = bits[0]!;
-      for (const [step, expected] of [[-1, low], [0, even], [1, low + 1]] as const) {
+      for (const [step, expected] of [
+        [-1, low],
+        [0, even],
+        [1, low + 1],
+      ] as const) {
         bits[0] = middle + step;
         if (nearest() !== expected) wrong.push(low);
         bits[0] = (middle + step) | 0x80000000;
@@ -117,8 +127,12 @@ describe('f32ToF16', () => {
   });
 
   it('knows the edges', () => {
-    expect(toF16(65504, 65519.99, 65520, 1e38, Infinity, -Infinity)).toEqual([0x7bff, 0x7bff, 0x7c00, 0x7c00, 0x7c00, 0xfc00]);
-    expect(toF16(0, -0, 1e-45, 2 ** -25, 2 ** -24, -(2 ** -24), 2 ** -14)).toEqual([0, 0x8000, 0, 0, 1, 0x8001, 0x400]);
+    expect(toF16(65504, 65519.99, 65520, 1e38, Infinity, -Infinity)).toEqual([
+      0x7bff, 0x7bff, 0x7c00, 0x7c00, 0x7c00, 0xfc00,
+    ]);
+    expect(toF16(0, -0, 1e-45, 2 ** -25, 2 ** -24, -(2 ** -24), 2 ** -14)).toEqual([
+      0, 0x8000, 0, 0, 1, 0x8001, 0x400,
+    ]);
     expect(toF16(Number.NaN)).toEqual([0x7e00]);
   });
 });

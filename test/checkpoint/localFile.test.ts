@@ -10,7 +10,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function write(bytes: number): { path: string; data: Buffer } {
   const path = join(folder, `${bytes}.bin`);
-  const data = Buffer.from(Int32Array.from({ length: Math.ceil(bytes / 4) }, (_, i) => Math.imul(i, 2654435761)).buffer).subarray(0, bytes);
+  const data = Buffer.from(
+    Int32Array.from({ length: Math.ceil(bytes / 4) }, (_, i) => Math.imul(i, 2654435761)).buffer,
+  ).subarray(0, bytes);
   writeFileSync(path, data);
   return { path, data };
 }
@@ -26,7 +28,7 @@ test.each([
   const { reader, totalBytes } = await openPath(path, from);
   expect(totalBytes).toBe(bytes - from);
   const parts: Uint8Array[] = [];
-  for (let part; (part = await reader.read()); ) {
+  for (let part; (part = await reader.read());) {
     await new Promise((resolve) => setTimeout(resolve, 1)); // the next is read meanwhile, and must not lie over this one
     parts.push(part.slice());
   }
@@ -49,12 +51,19 @@ test('a file that is written to while it is read, and keeps its length, is told 
     for await (const chunk of stream.chunks) {
       if (received === 0) {
         await new Promise((resolve) => setTimeout(resolve, 20)); // longer than the clock of a file system ticks
-        writeFileSync(path, data.map((byte) => byte ^ 1), { flag: 'r+' });
+        writeFileSync(
+          path,
+          data.map((byte) => byte ^ 1),
+          { flag: 'r+' },
+        );
       }
       received += chunk.length;
     }
   })();
-  await expect(reading).rejects.toMatchObject({ code: 'SOURCE_READ', message: expect.stringMatching(/written to while it was read/) as string });
+  await expect(reading).rejects.toMatchObject({
+    code: 'SOURCE_READ',
+    message: expect.stringMatching(/written to while it was read/) as string,
+  });
   expect(received).toBe(data.length);
 });
 

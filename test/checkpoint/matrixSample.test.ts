@@ -14,28 +14,38 @@ const digestOf = (matrices: readonly (readonly [string, Float32Array])[]): strin
   return sample.digest;
 };
 
-test.each([1, 7, 2047, 2048, 2049, 10_000, 147_456])('%i values give one digest, in pieces of any size and order, and gone on with in the middle', (count) => {
-  const [first, second] = [values(count, 1), values(1000, 2)];
-  const wanted = digestOf([['a', first], ['b', second]]);
-  const random = new Random(count);
-  for (let round = 0; round < 20; round++) {
-    const pieces: [string, Float32Array, number][] = [];
-    for (const [name, whole] of [['a', first], ['b', second]] as const) {
-      for (let at = 0; at < whole.length; ) {
-        const end = Math.min(whole.length, at + 1 + Math.floor(random.next() * whole.length * 0.4));
-        pieces.push([name, whole.slice(at, end), at]);
-        at = end;
+test.each([1, 7, 2047, 2048, 2049, 10_000, 147_456])(
+  '%i values give one digest, in pieces of any size and order, and gone on with in the middle',
+  (count) => {
+    const [first, second] = [values(count, 1), values(1000, 2)];
+    const wanted = digestOf([
+      ['a', first],
+      ['b', second],
+    ]);
+    const random = new Random(count);
+    for (let round = 0; round < 20; round++) {
+      const pieces: [string, Float32Array, number][] = [];
+      for (const [name, whole] of [
+        ['a', first],
+        ['b', second],
+      ] as const) {
+        for (let at = 0; at < whole.length;) {
+          const end = Math.min(whole.length, at + 1 + Math.floor(random.next() * whole.length * 0.4));
+          pieces.push([name, whole.slice(at, end), at]);
+          at = end;
+        }
       }
+      pieces.sort(() => random.next() - 0.5);
+      let sample = new MatrixSample();
+      for (const [name, piece, begin] of pieces) {
+        sample.add(name, name === 'a' ? count : 1000, piece, begin);
+        if (random.next() < 0.2)
+          sample = new MatrixSample(JSON.parse(JSON.stringify(sample.state)) as [number, number]);
+      }
+      expect(sample.digest).toBe(wanted);
     }
-    pieces.sort(() => random.next() - 0.5);
-    let sample = new MatrixSample();
-    for (const [name, piece, begin] of pieces) {
-      sample.add(name, name === 'a' ? count : 1000, piece, begin);
-      if (random.next() < 0.2) sample = new MatrixSample(JSON.parse(JSON.stringify(sample.state)) as [number, number]);
-    }
-    expect(sample.digest).toBe(wanted);
-  }
-});
+  },
+);
 
 test('of a matrix of ten times as many, every tenth is looked at', () => {
   const whole = values(20_480, 3);
@@ -52,11 +62,34 @@ test('of a matrix of ten times as many, every tenth is looked at', () => {
 
 test('matrices that changed places, or values that did, are others', () => {
   const [a, b] = [values(2048, 4), values(2048, 5)];
-  const wanted = digestOf([['a', a], ['b', b]]);
-  expect(digestOf([['b', b], ['a', a]])).toBe(wanted); // they only came in another order
-  expect(digestOf([['a', b], ['b', a]])).not.toBe(wanted);
-  expect(digestOf([['a', a.toReversed()], ['b', b]])).not.toBe(wanted);
-  expect(digestOf([['a', Float32Array.from(a, (value, i) => (i === 7 ? -value : value))], ['b', b]])).not.toBe(wanted);
+  const wanted = digestOf([
+    ['a', a],
+    ['b', b],
+  ]);
+  expect(
+    digestOf([
+      ['b', b],
+      ['a', a],
+    ]),
+  ).toBe(wanted); // they only came in another order
+  expect(
+    digestOf([
+      ['a', b],
+      ['b', a],
+    ]),
+  ).not.toBe(wanted);
+  expect(
+    digestOf([
+      ['a', a.toReversed()],
+      ['b', b],
+    ]),
+  ).not.toBe(wanted);
+  expect(
+    digestOf([
+      ['a', Float32Array.from(a, (value, i) => (i === 7 ? -value : value))],
+      ['b', b],
+    ]),
+  ).not.toBe(wanted);
   expect(wanted).toMatch(/^[0-9a-f]{16}$/);
 });
 
@@ -65,7 +98,8 @@ test('an update of low rank, as adapters make, is seen wherever it was rounded a
   const whole = values(rows * columns, 6);
   const [up, down] = [values(rows, 7), values(columns, 8)];
   const merged = whole.map((value, i) => value + 1e-3 * up[Math.floor(i / columns)]! * down[i % columns]!);
-  const halves = (source: Float32Array): Float32Array => Float32Array.from(source, (value) => Math.round(value * 2048) / 2048); // most of them stay what they were
+  const halves = (source: Float32Array): Float32Array =>
+    Float32Array.from(source, (value) => Math.round(value * 2048) / 2048); // most of them stay what they were
   const [before, after] = [halves(whole), halves(merged)];
   expect(after.filter((value, i) => value !== before[i]).length / whole.length).toBeLessThan(0.15);
   expect(digestOf([['a', after]])).not.toBe(digestOf([['a', before]]));

@@ -6,7 +6,13 @@ import { Random } from '../random.ts';
 import { packPanels } from '../reference/packing.ts';
 
 /** Packs a matrix whose portions arrive in the order given; every byte of the result is written once. */
-function pack(rows: number, columns: number, weight: Float32Array, storage: WeightStorage, portions: readonly (readonly [number, number])[]): Uint8Array {
+function pack(
+  rows: number,
+  columns: number,
+  weight: Float32Array,
+  storage: WeightStorage,
+  portions: readonly (readonly [number, number])[],
+): Uint8Array {
   const bytes = new Uint8Array(packedBytes(rows, columns, storage)).fill(0xaa);
   const written = new Uint8Array(bytes.length);
   const packer = new PanelPacker(rows, columns, storage, (offset, data) => {
@@ -27,24 +33,46 @@ function naive(rows: number, columns: number, weight: Float32Array, storage: Wei
   return new Uint8Array(halves.buffer);
 }
 
-const shapes = [[1, 1], [4, 4], [3, 5], [64, 32], [64, 33], [65, 31], [128, 588], [130, 100], [200, 64], [1, 700]] as const;
+const shapes = [
+  [1, 1],
+  [4, 4],
+  [3, 5],
+  [64, 32],
+  [64, 33],
+  [65, 31],
+  [128, 588],
+  [130, 100],
+  [200, 64],
+  [1, 700],
+] as const;
 
 describe.each(['f32', 'f16', 'f16-packed'] as const)('%s', (storage) => {
-  test.each(shapes)('%i × %i: random portions in random order give what a naive packing gives', (rows, columns) => {
-    const random = new Random(rows * 1000 + columns);
-    const weight = random.uniform(rows * columns);
-    const expected = naive(rows, columns, weight, storage);
-    for (let round = 0; round < 10; round++) {
-      const cuts = new Set(Array.from({ length: random.integer(0, 30) }, () => random.integer(1, weight.length)));
-      const ends = [...cuts, weight.length].sort((a, b) => a - b);
-      const portions = ends.map((end, i) => [ends[i - 1] ?? 0, end] as const).filter(([begin, end]) => begin < end);
-      expect(Buffer.compare(pack(rows, columns, weight, storage, random.shuffled(portions)), expected)).toBe(0);
-    }
-  });
+  test.each(shapes)(
+    '%i × %i: random portions in random order give what a naive packing gives',
+    (rows, columns) => {
+      const random = new Random(rows * 1000 + columns);
+      const weight = random.uniform(rows * columns);
+      const expected = naive(rows, columns, weight, storage);
+      for (let round = 0; round < 10; round++) {
+        const cuts = new Set(
+          Array.from({ length: random.integer(0, 30) }, () => random.integer(1, weight.length)),
+        );
+        const ends = [...cuts, weight.length].sort((a, b) => a - b);
+        const portions = ends
+          .map((end, i) => [ends[i - 1] ?? 0, end] as const)
+          .filter(([begin, end]) => begin < end);
+        expect(
+          Buffer.compare(pack(rows, columns, weight, storage, random.shuffled(portions)), expected),
+        ).toBe(0);
+      }
+    },
+  );
 
   test('padding is zero', () => {
     const [rows, columns] = [65, 33];
-    const bytes = pack(rows, columns, new Float32Array(rows * columns).fill(1), storage, [[0, rows * columns]]);
+    const bytes = pack(rows, columns, new Float32Array(rows * columns).fill(1), storage, [
+      [0, rows * columns],
+    ]);
     const elements = storage === 'f32' ? new Uint32Array(bytes.buffer) : new Uint16Array(bytes.buffer);
     expect(elements.length).toBe(2 * 64 * 64);
     expect(elements.filter((bits) => bits !== 0).length).toBe(rows * columns);
@@ -55,13 +83,26 @@ test('values of a full panel do not stay behind in the next one', () => {
   // Panels share spare buffers: the last one, with fewer rows, gets one that was full.
   const [rows, columns] = [129, 40];
   const weight = new Random(3).uniform(rows * columns);
-  const order = [[0, 64 * columns], [128 * columns, 129 * columns], [64 * columns, 128 * columns]] as const;
-  expect(Buffer.compare(pack(rows, columns, weight, 'f32', order), naive(rows, columns, weight, 'f32'))).toBe(0);
+  const order = [
+    [0, 64 * columns],
+    [128 * columns, 129 * columns],
+    [64 * columns, 128 * columns],
+  ] as const;
+  expect(Buffer.compare(pack(rows, columns, weight, 'f32', order), naive(rows, columns, weight, 'f32'))).toBe(
+    0,
+  );
 });
 
 test('row by row from all panels at once, as query, key and value arrive', () => {
   const [rows, columns] = [192, 20];
   const weight = new Random(4).uniform(rows * columns);
-  const portions = Array.from({ length: rows }, (_, i) => (i * 67) % rows).map((row) => [row * columns, (row + 1) * columns] as const);
-  expect(Buffer.compare(pack(rows, columns, weight, 'f16-packed', portions), naive(rows, columns, weight, 'f16-packed'))).toBe(0);
+  const portions = Array.from({ length: rows }, (_, i) => (i * 67) % rows).map(
+    (row) => [row * columns, (row + 1) * columns] as const,
+  );
+  expect(
+    Buffer.compare(
+      pack(rows, columns, weight, 'f16-packed', portions),
+      naive(rows, columns, weight, 'f16-packed'),
+    ),
+  ).toBe(0);
 });

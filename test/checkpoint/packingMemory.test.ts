@@ -21,8 +21,13 @@ test.each(['f32', 'f16', 'int8'] as const)('the packers of ViT-L share their mem
   }
   const grown = process.memoryUsage().arrayBuffers - before;
   expect(packers.length).toBe(97);
-  // What was handed in may or may not be collected by now; what the packers hold is at most the rest, give or take that.
-  const perPacker = (shape: readonly number[]): number => 64 * shape.slice(1).reduce((product, extent) => product * extent, 1) * 4;
-  const handedIn = parameters(configOf('large')).reduce((sum, { name, shape }) => (name.endsWith('.weight') && shape.length > 1 ? sum + perPacker(shape) : sum), 0);
+  // What was handed in may or may not be collected by now; what the packers hold is at most the rest, give or
+  // take that.
+  const perPacker = (shape: readonly number[]): number =>
+    64 * shape.slice(1).reduce((product, extent) => product * extent, 1) * 4;
+  const handedIn = parameters(configOf('large')).reduce(
+    (sum, { name, shape }) => (name.endsWith('.weight') && shape.length > 1 ? sum + perPacker(shape) : sum),
+    0,
+  );
   expect(grown - handedIn).toBeLessThan(MAX_BYTES);
 });

@@ -23,37 +23,58 @@ async function memoryOf(kind: 'SIMD' | 'JavaScript') {
   return new PackingMemory();
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Uint16Array): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength);
+const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Uint16Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
-  test.each([[64, 1], [64, 4], [64, 33], [7, 588], [64, 132], [13, 64], [3, 200], [4, 200], [5, 200], [1, 5], [64, 4096], [64, 8192], [9, 70_000]] as const)(
-    'turns %i × %i, in parts that begin and end anywhere',
-    async (rows, columns) => {
-      const memory = await memoryOf(kind);
-      const random = new Random(rows * 1000 + columns);
-      const weight = random.uniform(rows * columns);
-      const expected = packPanels(rows, columns, weight);
-      for (let round = 0; round < 6; round++) {
-        const cuts = new Set(Array.from({ length: round === 0 ? 0 : random.integer(0, 12) }, () => random.integer(1, weight.length)));
-        const ends = [...cuts, weight.length].sort((a, b) => a - b);
-        const place = memory.take(expected.length);
-        place.words.fill(0);
-        let together = 0;
-        ends.forEach((end, i) => {
-          const begin = ends[i - 1] ?? 0;
-          together |= memory.turn(bitsOf(weight.subarray(begin, end)), begin, columns, place);
-          if (round > 3) memory.take(2 ** 16); // the memory grows under it
-        });
-        expect(Buffer.compare(bytesOf(place.words.subarray(0, expected.length)), new Uint8Array(expected.buffer))).toBe(0);
-        expect(together).toBe(bitsOf(weight).reduce((sum, bits) => sum | bits, 0));
-        memory.give(place);
-      }
-    },
-  );
+  test.each([
+    [64, 1],
+    [64, 4],
+    [64, 33],
+    [7, 588],
+    [64, 132],
+    [13, 64],
+    [3, 200],
+    [4, 200],
+    [5, 200],
+    [1, 5],
+    [64, 4096],
+    [64, 8192],
+    [9, 70_000],
+  ] as const)('turns %i × %i, in parts that begin and end anywhere', async (rows, columns) => {
+    const memory = await memoryOf(kind);
+    const random = new Random(rows * 1000 + columns);
+    const weight = random.uniform(rows * columns);
+    const expected = packPanels(rows, columns, weight);
+    for (let round = 0; round < 6; round++) {
+      const cuts = new Set(
+        Array.from({ length: round === 0 ? 0 : random.integer(0, 12) }, () =>
+          random.integer(1, weight.length),
+        ),
+      );
+      const ends = [...cuts, weight.length].sort((a, b) => a - b);
+      const place = memory.take(expected.length);
+      place.words.fill(0);
+      let together = 0;
+      ends.forEach((end, i) => {
+        const begin = ends[i - 1] ?? 0;
+        together |= memory.turn(bitsOf(weight.subarray(begin, end)), begin, columns, place);
+        if (round > 3) memory.take(2 ** 16); // the memory grows under it
+      });
+      expect(
+        Buffer.compare(bytesOf(place.words.subarray(0, expected.length)), new Uint8Array(expected.buffer)),
+      ).toBe(0);
+      expect(together).toBe(bitsOf(weight).reduce((sum, bits) => sum | bits, 0));
+      memory.give(place);
+    }
+  });
 
   test('F16: the neighbourhood of every F16 and of every tie between two, both signs, infinities, NaN, subnormals', async () => {
     const memory = await memoryOf(kind);
-    const bits: number[] = [0, 1, 0x007fffff, 0x00800000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff, 0x33000000, 0x33000001, 0x32ffffff];
+    const bits: number[] = [
+      0, 1, 0x007fffff, 0x00800000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff, 0x33000000,
+      0x33000001, 0x32ffffff,
+    ];
     for (let half = 0; half < 0x7c00; half++) {
       // The float32 of an F16, and of what lies between it and the next.
       const value = half < 0x400 ? half * 2 ** -24 : (1 + (half & 0x3ff) / 1024) * 2 ** ((half >> 10) - 15);
@@ -63,7 +84,7 @@ describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
         bits.push(at, at + 1, Math.max(0, at - 1));
       }
     }
-    for (let i = bits.length; i-- > 0; ) bits.push(bits[i]! | 0x80000000);
+    for (let i = bits.length; i-- > 0;) bits.push(bits[i]! | 0x80000000);
     while (bits.length % 8 > 0) bits.push(0);
     const place = memory.take(bits.length);
     const words = Int32Array.from(bits);
@@ -83,16 +104,36 @@ describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
     const expected = new Int8Array(values.length);
     const scales = new Float32Array(64);
     for (let column = 0; column < 64; column++) {
-      // Some scales with few digits, so that halves can be met exactly; one column of zeros, one of subnormals, one of huge numbers.
-      const scale = column === 0 ? 0 : column === 1 ? 1e-40 : column === 2 ? 2e36 : Math.fround(column % 2 === 0 ? 2 ** random.integer(-20, 3) : random.uniform(1)[0]! * 0.1 || 1);
+      // Some scales with few digits, so that halves can be met exactly; one column of zeros, one of
+      // subnormals, one of huge numbers.
+      const scale =
+        column === 0
+          ? 0
+          : column === 1
+            ? 1e-40
+            : column === 2
+              ? 2e36
+              : Math.fround(
+                  column % 2 === 0 ? 2 ** random.integer(-20, 3) : random.uniform(1)[0]! * 0.1 || 1,
+                );
       for (let row = 0; row < rows; row++) {
         const half = Math.fround(((row % 254) - 127 + 0.5) * Math.abs(scale));
-        values[row * 64 + column] = row === 0 ? 127 * Math.abs(scale) : row < 255 ? half : row < 509 ? half * (1 + 2 ** -23) : half * (1 - 2 ** -23);
+        values[row * 64 + column] =
+          row === 0
+            ? 127 * Math.abs(scale)
+            : row < 255
+              ? half
+              : row < 509
+                ? half * (1 + 2 ** -23)
+                : half * (1 - 2 ** -23);
       }
-      const largest = Math.max(...Array.from({ length: rows }, (_, row) => Math.abs(values[row * 64 + column]!)));
+      const largest = Math.max(
+        ...Array.from({ length: rows }, (_, row) => Math.abs(values[row * 64 + column]!)),
+      );
       const wanted = Math.fround(largest / 127);
       scales[column] = wanted < 2 ** -126 ? 0 : wanted;
-      for (let row = 0; row < rows; row++) expected[row * 64 + column] = Math.round(values[row * 64 + column]! / (scales[column]! || 1));
+      for (let row = 0; row < rows; row++)
+        expected[row * 64 + column] = Math.round(values[row * 64 + column]! / (scales[column]! || 1));
     }
     const place = memory.take(values.length);
     place.words.set(bitsOf(values));

@@ -7,7 +7,16 @@ import { quantize } from '../reference/quantize.ts';
 
 const bytesOf = (words: Uint32Array): Uint8Array => new Uint8Array(words.buffer);
 
-test.each([[1, 1], [4, 4], [3, 5], [64, 32], [65, 31], [128, 588], [130, 100], [1, 700]] as const)('%i × %i: the bytes that a naive quantisation gives, in any portions', (rows, columns) => {
+test.each([
+  [1, 1],
+  [4, 4],
+  [3, 5],
+  [64, 32],
+  [65, 31],
+  [128, 588],
+  [130, 100],
+  [1, 700],
+] as const)('%i × %i: the bytes that a naive quantisation gives, in any portions', (rows, columns) => {
   const random = new Random(rows * 1000 + columns);
   const weight = random.uniform(rows * columns);
   const { bytes } = quantize(rows, columns, weight);
@@ -16,14 +25,19 @@ test.each([[1, 1], [4, 4], [3, 5], [64, 32], [65, 31], [128, 588], [130, 100], [
 
   const found = new Uint8Array(bytes.length).fill(0xaa);
   const packer = new PanelPacker(rows, columns, 'int8', (offset, data) => found.set(data, offset));
-  const starts = random.shuffled([...new Set([0, ...Array.from({ length: 9 }, () => random.integer(0, weight.length - 1))])].sort((a, b) => a - b).map((begin, i, all) => [begin, all[i + 1] ?? weight.length] as const));
+  const starts = random.shuffled(
+    [...new Set([0, ...Array.from({ length: 9 }, () => random.integer(0, weight.length - 1))])]
+      .sort((a, b) => a - b)
+      .map((begin, i, all) => [begin, all[i + 1] ?? weight.length] as const),
+  );
   for (const [begin, end] of starts) packer.add(weight.slice(begin, end), begin);
   expect(packer.done).toBe(true);
   expect(Buffer.compare(found, bytes)).toBe(0);
 });
 
 test('a scale is found again in what its row stands for: all that convert can write, to the last bit', () => {
-  // Every mantissa of a row's largest magnitude. What is int8 in the file is quantised anew when it is loaded as int8, and so stays what it is.
+  // Every mantissa of a row's largest magnitude. What is int8 in the file is quantised anew when it is loaded
+  // as int8, and so stays what it is.
   let changed = 0;
   for (let mantissa = 2 ** 23; mantissa < 2 ** 24; mantissa++) {
     const scale = int8Scale(mantissa);
@@ -64,7 +78,9 @@ describe('what a number becomes', () => {
 test('a matrix whose scales have not come is refused: it would be zeros', () => {
   const scales = new RowScales(new Map([['blocks.0.weight_scale', 3]]));
   expect(scales.of('blocks.0.bias')).toBeUndefined();
-  expect(() => scales.of('blocks.0.weight')).toThrow('blocks.0.weight: expected its scales before it in the file, found 0 of 3.');
+  expect(() => scales.of('blocks.0.weight')).toThrow(
+    'blocks.0.weight: expected its scales before it in the file, found 0 of 3.',
+  );
   const bytes = new Uint8Array(new Float32Array([1, 2, 3]).buffer);
   expect(scales.add('blocks.0.weight', 0, bytes)).toBeUndefined();
   expect([...scales.add('blocks.0.weight_scale', 0, bytes.subarray(0, 4))!]).toEqual([1]);

@@ -1,10 +1,16 @@
 /**
- * Random files, from a fixed seed: the reader may throw SafetensorsError and nothing else, and what it accepts has to be what the format
- * says, judged here by other means (JSON.parse and BigInt). `TEST_FULL=1` runs ten million of each kind.
+ * Random files, from a fixed seed: the reader may throw SafetensorsError and nothing else, and what it
+ * accepts has to be what the format says, judged here by other means (JSON.parse and BigInt). `TEST_FULL=1`
+ * runs ten million of each kind.
  */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SafetensorsError, dtypeBits, inFileOrder, parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import {
+  SafetensorsError,
+  dtypeBits,
+  inFileOrder,
+  parseSafetensors,
+} from '../../src/checkpoint/safetensors.js';
 import { full } from '../full.ts';
 
 const RUNS = full ? 10_000_000 : 150_000;
@@ -38,7 +44,9 @@ function judge(bytes: Uint8Array): string {
     parseSafetensors(bytes);
   } catch (error) {
     if (!(error instanceof SafetensorsError) || error.message.length > 1500) {
-      throw new Error(`${String(error)}, from the file ${Buffer.from(bytes).toString('base64')}`, { cause: error });
+      throw new Error(`${String(error)}, from the file ${Buffer.from(bytes).toString('base64')}`, {
+        cause: error,
+      });
     }
     return error.code;
   }
@@ -72,7 +80,10 @@ function checkAccepted(bytes: Uint8Array): void {
   check(at === bytes.length, 'the data do not end where the file ends');
 
   // The same content as another parser of JSON finds.
-  const json = JSON.parse(decoder.decode(bytes.subarray(8, dataBegin))) as Record<string, Record<string, unknown>>;
+  const json = JSON.parse(decoder.decode(bytes.subarray(8, dataBegin))) as Record<
+    string,
+    Record<string, unknown>
+  >;
   const names = Object.keys(json).filter((name) => name !== '__metadata__');
   check(names.length === tensors.size, 'the number of tensors');
   for (const name of names) {
@@ -80,19 +91,28 @@ function checkAccepted(bytes: Uint8Array): void {
     const offsets = [info!.begin - dataBegin, info!.end - dataBegin];
     const { dtype, shape, data_offsets } = json[name]!;
     check(
-      dtype === info!.dtype && String(shape) === String(info!.shape) && String(data_offsets) === String(offsets),
+      dtype === info!.dtype &&
+        String(shape) === String(info!.shape) &&
+        String(data_offsets) === String(offsets),
       `the fields of ${name}`,
     );
   }
   const strings = Object.entries(json['__metadata__'] ?? {});
-  check(strings.length === metadata.size && strings.every(([key, value]) => metadata.get(key) === value), 'the metadata');
+  check(
+    strings.length === metadata.size && strings.every(([key, value]) => metadata.get(key) === value),
+    'the metadata',
+  );
 }
 
 test('random bytes', { timeout: TIMEOUT_MS }, () => {
-  const cases = JSON.parse(readFileSync(new URL('../fixtures/malformed/safetensors-cases.json', import.meta.url), 'utf8')) as {
+  const cases = JSON.parse(
+    readFileSync(new URL('../fixtures/malformed/safetensors-cases.json', import.meta.url), 'utf8'),
+  ) as {
     base64: string;
   }[];
-  const seeds = cases.map(({ base64 }) => new Uint8Array(Buffer.from(base64, 'base64'))).filter(({ length }) => length > 8);
+  const seeds = cases
+    .map(({ base64 }) => new Uint8Array(Buffer.from(base64, 'base64')))
+    .filter(({ length }) => length > 8);
   const next = random(1);
   const verdicts = new Map<string, number>();
   for (let run = 0; run < RUNS; run++) {
@@ -153,7 +173,19 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
   const next = random(2);
   const pick = <T>(items: readonly T[]): T => items[next(items.length)]!;
   const types = ['BOOL', 'F4', 'F6_E2M3', 'U8', 'F16', 'BF16', 'F32', 'I64', 'C64'];
-  const names = ['a', 'b', '', '__proto__', 'x.y.0', 'ä', '\\u0061', '\\ud83d\\ude00', '\\n', 'constructor', '1'];
+  const names = [
+    'a',
+    'b',
+    '',
+    '__proto__',
+    'x.y.0',
+    'ä',
+    '\\u0061',
+    '\\ud83d\\ude00',
+    '\\n',
+    'constructor',
+    '1',
+  ];
   const numbers = [
     '0',
     '1',
@@ -170,7 +202,24 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
     '9007199254740992',
     '18446744073709551616',
   ];
-  const others = ['null', 'true', '"8"', '[]', '{}', '[[1]]', 'NaN', '', ' 4 ', '\t0', '0x1', '"', '\\', '\u00a0', '\0', '/**/'];
+  const others = [
+    'null',
+    'true',
+    '"8"',
+    '[]',
+    '{}',
+    '[[1]]',
+    'NaN',
+    '',
+    ' 4 ',
+    '\t0',
+    '0x1',
+    '"',
+    '\\',
+    '\u00a0',
+    '\0',
+    '/**/',
+  ];
   const keys = ['__metadata__', '\\u005f_metadata__', '\\ud800', 'dtype', 'a', '\\x'];
 
   const verdicts = new Map<string, number>();
@@ -183,10 +232,19 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
       const bits = shape.reduce((product, size) => product * size, dtypeBits(dtype)!);
       const name = pick(names);
       const taken = tensors.some(
-        (other) => other.name === name || (name === '\\u0061' && other.name === 'a') || (name === 'a' && other.name === '\\u0061'),
+        (other) =>
+          other.name === name ||
+          (name === '\\u0061' && other.name === 'a') ||
+          (name === 'a' && other.name === '\\u0061'),
       );
       if (bits % 8 === 0 && !taken) {
-        tensors.push({ name, dtype: `"${dtype}"`, shape: shape.map(String), offsets: [`${at}`, `${at + bits / 8}`], more: '' });
+        tensors.push({
+          name,
+          dtype: `"${dtype}"`,
+          shape: shape.map(String),
+          offsets: [`${at}`, `${at + bits / 8}`],
+          more: '',
+        });
         at += bits / 8;
       }
     }
@@ -231,7 +289,15 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
           tensor!.name = pick(next(2) === 0 ? names : keys);
           break;
         case 9:
-          tensor!.more = pick([',', ',"dtype":"F32"', ',"shap\\u0065":[]', ',"extra":1', '}', ']', ',"__proto__":{}']);
+          tensor!.more = pick([
+            ',',
+            ',"dtype":"F32"',
+            ',"shap\\u0065":[]',
+            ',"extra":1',
+            '}',
+            ']',
+            ',"__proto__":{}',
+          ]);
           break;
         case 10:
           tensor!.offsets = pick([
@@ -248,14 +314,18 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
     }
     // Members in any order: that of the data is another matter.
     const members = tensors.map(
-      ({ name, dtype, shape, offsets, more }) => `"${name}":{"dtype":${dtype},"shape":[${shape}],"data_offsets":[${offsets}]${more}}`,
+      ({ name, dtype, shape, offsets, more }) =>
+        `"${name}":{"dtype":${dtype},"shape":[${shape}],"data_offsets":[${offsets}]${more}}`,
     );
     members.splice(next(members.length + 1), 0, ...(metadata === '' ? [] : [metadata]));
     members.sort(() => next(3) - 1);
     let header = `${lead}{${members.join(',')}}${padding}`;
     if (!valid && next(4) === 0) {
       const cut = next(header.length);
-      header = header.slice(0, cut) + pick(['', '', '"', '}', '\\', '\ud800', ',', '0']) + header.slice(cut + next(3));
+      header =
+        header.slice(0, cut) +
+        pick(['', '', '"', '}', '\\', '\ud800', ',', '0']) +
+        header.slice(cut + next(3));
     }
     const json = encoder.encode(header);
     const bytes = new Uint8Array(8 + json.length + at);
@@ -267,7 +337,8 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
     }
     verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
   }
-  // It gets past every check: most codes are reached, and often. Those that depend on the first 8 bytes are the other test's.
+  // It gets past every check: most codes are reached, and often. Those that depend on the first 8 bytes are
+  // the other test's.
   const reached =
     'accept HEADER_JSON HEADER_TRAILING HEADER_NOT_OBJECT DUPLICATE_KEY UNKNOWN_FIELD MISSING_FIELD FIELD_TYPE METADATA_NOT_STRING ' +
     'DTYPE_UNKNOWN SUBBYTE_MISALIGNED NUMBER_NOT_UINT NUMBER_TOO_BIG SIZE_MISMATCH OFFSETS_ARITY OFFSETS_REVERSED OFFSETS_HOLE ' +

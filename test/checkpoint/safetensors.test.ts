@@ -79,16 +79,23 @@ describe('the malformed files', () => {
 
   test('a name may have a million characters', () => {
     const name = 'n'.repeat(1_000_000);
-    const header = parseSafetensors(file(`{"${name}":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}`, 16));
+    const header = parseSafetensors(
+      file(`{"${name}":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}`, 16),
+    );
     expect([...header.tensors.keys()]).toEqual([name]);
   });
 
   test('a shape of rank 100,000 is too long', () => {
-    expect(verdict(file(entry({ shape: `[${'1,'.repeat(99_999)}1]`, offsets: '[0,4]' }), 4))).toBe('FIELD_TYPE');
+    expect(verdict(file(entry({ shape: `[${'1,'.repeat(99_999)}1]`, offsets: '[0,4]' }), 4))).toBe(
+      'FIELD_TYPE',
+    );
   });
 
   test('1,000 tensors on the same 16 bytes overlap', () => {
-    const members = Array.from({ length: 1000 }, (_, i) => `"w${i}":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}`);
+    const members = Array.from(
+      { length: 1000 },
+      (_, i) => `"w${i}":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}`,
+    );
     expect(verdict(file(`{${members.join(',')}}`, 16))).toBe('OFFSETS_OVERLAP');
   });
 });
@@ -109,7 +116,12 @@ describe('more files', () => {
     ['only a comma', '{,}', 0, 'HEADER_JSON'],
     ['no colon', '{"a" {}}', 0, 'HEADER_JSON'],
     ['no value', '{"a":}', 0, 'HEADER_JSON'],
-    ['no comma between tensors', `{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}"b":{}}`, 4, 'HEADER_JSON'],
+    [
+      'no comma between tensors',
+      `{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}"b":{}}`,
+      4,
+      'HEADER_JSON',
+    ],
     ['a number as key', '{1:{}}', 0, 'HEADER_JSON'],
     ['an undefined literal', '{"a":undefined}', 0, 'HEADER_JSON'],
     ['a missing dimension', entry({ shape: '[2,,2]' }), 16, 'HEADER_JSON'],
@@ -122,9 +134,24 @@ describe('more files', () => {
     ['a number of 100,000 digits', entry({ shape: `[${'9'.repeat(100_000)}]` }), 16, 'NUMBER_TOO_BIG'],
     ['2^53 - 1 bytes of shape', entry({ dtype: '"U8"', shape: '[9007199254740991]' }), 16, 'NUMBER_TOO_BIG'],
     ['a product beyond 2^53', entry({ shape: `[${huge},${huge}]` }), 16, 'NUMBER_TOO_BIG'],
-    ['a product that wraps to 0 in 64 bits', entry({ shape: '[4294967296,4294967296]', offsets: '[0,0]' }), 0, 'NUMBER_TOO_BIG'],
-    ['a product beyond 2^53, then 0', entry({ shape: `[${huge},4,0]`, offsets: '[0,0]' }), 0, 'NUMBER_TOO_BIG'],
-    ['0, then a product beyond 2^53', entry({ shape: `[0,${huge},4]`, offsets: '[0,0]' }), 0, 'NUMBER_TOO_BIG'],
+    [
+      'a product that wraps to 0 in 64 bits',
+      entry({ shape: '[4294967296,4294967296]', offsets: '[0,0]' }),
+      0,
+      'NUMBER_TOO_BIG',
+    ],
+    [
+      'a product beyond 2^53, then 0',
+      entry({ shape: `[${huge},4,0]`, offsets: '[0,0]' }),
+      0,
+      'NUMBER_TOO_BIG',
+    ],
+    [
+      '0, then a product beyond 2^53',
+      entry({ shape: `[0,${huge},4]`, offsets: '[0,0]' }),
+      0,
+      'NUMBER_TOO_BIG',
+    ],
     [
       'an offset that overflows with the header',
       entry({ shape: '[0]', offsets: '[9007199254740991,9007199254740991]' }),
@@ -146,7 +173,12 @@ describe('more files', () => {
     ['a low surrogate alone', '{"\\udc00":{}}', 0, 'HEADER_JSON'],
     ['two high surrogates', '{"\\ud800\\ud800":{}}', 0, 'HEADER_JSON'],
     ['a high surrogate before a letter', '{"\\ud800\\u0041":{}}', 0, 'HEADER_JSON'],
-    ['a pair of surrogates', '{"\\ud83d\\udE00":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}', 1, 'accept'],
+    [
+      'a pair of surrogates',
+      '{"\\ud83d\\udE00":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}',
+      1,
+      'accept',
+    ],
     [
       'a pair of surrogates and the character itself are one key',
       '{"\\ud83d\\ude00":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"😀":{}}',
@@ -155,7 +187,12 @@ describe('more files', () => {
     ],
     ['an escaped __metadata__ is the metadata', '{"\\u005f_metadata__":{"a":"b"}}', 0, 'accept'],
     ['metadata twice, once escaped', '{"\\u005f_metadata__":{},"__metadata__":{}}', 0, 'DUPLICATE_KEY'],
-    ['keys that differ in Unicode normal form only', '{"__metadata__":{"\u00e9":"1","e\u0301":"2"}}', 0, 'accept'],
+    [
+      'keys that differ in Unicode normal form only',
+      '{"__metadata__":{"\u00e9":"1","e\u0301":"2"}}',
+      0,
+      'accept',
+    ],
     ['metadata that is not JSON', '{"__metadata__":{"a":b}}', 0, 'HEADER_JSON'],
     [
       'several empty tensors at one place',
@@ -218,18 +255,28 @@ describe('what is read', () => {
     shared.set(bytes);
     const middle = new Uint8Array(bytes.length + 10);
     middle.set(bytes, 5);
-    for (const form of [bytes.slice().buffer, Buffer.from(bytes), shared, middle.subarray(5, 5 + bytes.length)]) {
+    for (const form of [
+      bytes.slice().buffer,
+      Buffer.from(bytes),
+      shared,
+      middle.subarray(5, 5 + bytes.length),
+    ]) {
       expect(parseSafetensors(form).tensors.get('a')!.begin).toBe(bytes.length - 16);
     }
   });
 
-  test.each([[undefined], [null], ['text'], [42], [[1, 2]], [new Blob(['abc'])]])('%o holds no bytes: not an empty file', (value) => {
-    expect(() => parseSafetensors(value as unknown as Uint8Array)).toThrow(TypeError);
-  });
+  test.each([[undefined], [null], ['text'], [42], [[1, 2]], [new Blob(['abc'])]])(
+    '%o holds no bytes: not an empty file',
+    (value) => {
+      expect(() => parseSafetensors(value as unknown as Uint8Array)).toThrow(TypeError);
+    },
+  );
 
   test('names of Object.prototype are names like others', () => {
     const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty'];
-    const members = names.map((name, i) => `"${name}":{"dtype":"U8","shape":[1],"data_offsets":[${i},${i + 1}]}`);
+    const members = names.map(
+      (name, i) => `"${name}":{"dtype":"U8","shape":[1],"data_offsets":[${i},${i + 1}]}`,
+    );
     const { tensors } = parseSafetensors(file(`{${members.join(',')}}`, names.length));
     expect([...tensors.keys()]).toEqual(names);
     expect(({} as Record<string, unknown>)['dtype']).toBeUndefined();
@@ -248,19 +295,26 @@ describe('what is read', () => {
     expect(all).toHaveLength(22);
     for (const [dtype, bits] of all) {
       expect(dtypeBits(dtype)).toBe(bits);
-      expect(verdict(file(entry({ dtype: `"${dtype}"`, shape: '[2,4]', offsets: `[0,${bits}]` }), bits))).toBe('accept');
-      expect(verdict(file(entry({ dtype: `"${dtype}"`, shape: '[2,4]', offsets: `[0,${bits + 1}]` }), bits + 1))).toBe('SIZE_MISMATCH');
+      expect(
+        verdict(file(entry({ dtype: `"${dtype}"`, shape: '[2,4]', offsets: `[0,${bits}]` }), bits)),
+      ).toBe('accept');
+      expect(
+        verdict(file(entry({ dtype: `"${dtype}"`, shape: '[2,4]', offsets: `[0,${bits + 1}]` }), bits + 1)),
+      ).toBe('SIZE_MISMATCH');
     }
     expect(dtypeBits('constructor')).toBeUndefined();
   });
 
-  test.each(['tiny-plain', 'tiny-registers', 'tiny-swiglu'])('a checkpoint written by the reference: %s', (model) => {
-    const bytes = readFileSync(new URL(`reference/${model}/model.safetensors`, fixtures));
-    const { tensors, fileBytes } = parseSafetensors(bytes);
-    expect(fileBytes).toBe(bytes.length);
-    expect(tensors.size).toBeGreaterThan(10);
-    expect(tensors.get('embeddings.cls_token')?.dtype).toBe('F32');
-  });
+  test.each(['tiny-plain', 'tiny-registers', 'tiny-swiglu'])(
+    'a checkpoint written by the reference: %s',
+    (model) => {
+      const bytes = readFileSync(new URL(`reference/${model}/model.safetensors`, fixtures));
+      const { tensors, fileBytes } = parseSafetensors(bytes);
+      expect(fileBytes).toBe(bytes.length);
+      expect(tensors.size).toBeGreaterThan(10);
+      expect(tensors.get('embeddings.cls_token')?.dtype).toBe('F32');
+    },
+  );
 });
 
 describe('a header that comes by itself', () => {
@@ -276,13 +330,21 @@ describe('a header that comes by itself', () => {
   test('is checked against the size of the file, where that is known', () => {
     const head = bytes.subarray(0, dataBegin);
     expect(parseSafetensorsHeader(head, { fileBytes: bytes.length }).fileBytes).toBe(bytes.length);
-    expect(failure(() => parseSafetensorsHeader(head, { fileBytes: bytes.length - 1 })).code).toBe('DATA_TRUNCATED');
-    expect(failure(() => parseSafetensorsHeader(head, { fileBytes: bytes.length + 1 })).code).toBe('TRAILING_BYTES');
-    expect(failure(() => parseSafetensorsHeader(head, { fileBytes: dataBegin - 1 })).code).toBe('HEADER_PAST_EOF');
+    expect(failure(() => parseSafetensorsHeader(head, { fileBytes: bytes.length - 1 })).code).toBe(
+      'DATA_TRUNCATED',
+    );
+    expect(failure(() => parseSafetensorsHeader(head, { fileBytes: bytes.length + 1 })).code).toBe(
+      'TRAILING_BYTES',
+    );
+    expect(failure(() => parseSafetensorsHeader(head, { fileBytes: dataBegin - 1 })).code).toBe(
+      'HEADER_PAST_EOF',
+    );
   });
 
   test('may not be cut', () => {
-    expect(failure(() => parseSafetensorsHeader(bytes.subarray(0, dataBegin - 1))).code).toBe('HEADER_PAST_EOF');
+    expect(failure(() => parseSafetensorsHeader(bytes.subarray(0, dataBegin - 1))).code).toBe(
+      'HEADER_PAST_EOF',
+    );
     expect(failure(() => headerLength(bytes.subarray(0, 7))).code).toBe('FILE_TOO_SMALL');
     expect(failure(() => headerLength(bytes.subarray(0, 8), { fileBytes: 3 })).code).toBe('FILE_TOO_SMALL');
   });
@@ -296,8 +358,12 @@ describe('a header that comes by itself', () => {
     expect(headerLength(prefix(DEFAULT_MAX_HEADER_BYTES))).toBe(DEFAULT_MAX_HEADER_BYTES);
     expect(failure(() => headerLength(prefix(DEFAULT_MAX_HEADER_BYTES + 1))).code).toBe('HEADER_TOO_LARGE');
     expect(headerLength(prefix(MAX_HEADER_BYTES), { maxHeaderBytes: MAX_HEADER_BYTES })).toBe(100_000_000);
-    expect(failure(() => headerLength(prefix(MAX_HEADER_BYTES + 1), { maxHeaderBytes: MAX_HEADER_BYTES })).code).toBe('HEADER_TOO_LARGE');
-    expect(failure(() => headerLength(prefix(58), { maxHeaderBytes: 57 })).message).toContain('raise maxHeaderBytes');
+    expect(
+      failure(() => headerLength(prefix(MAX_HEADER_BYTES + 1), { maxHeaderBytes: MAX_HEADER_BYTES })).code,
+    ).toBe('HEADER_TOO_LARGE');
+    expect(failure(() => headerLength(prefix(58), { maxHeaderBytes: 57 })).message).toContain(
+      'raise maxHeaderBytes',
+    );
     for (const wrong of [0, -1, 1.5, NaN, MAX_HEADER_BYTES + 1]) {
       expect(() => headerLength(prefix(2), { maxHeaderBytes: wrong })).toThrow(RangeError);
     }
@@ -306,18 +372,27 @@ describe('a header that comes by itself', () => {
 
 describe('messages', () => {
   test('say what was expected, what was found and where', () => {
-    const message = (header: string, dataBytes: number): string => failure(() => parseSafetensors(file(header, dataBytes))).message;
+    const message = (header: string, dataBytes: number): string =>
+      failure(() => parseSafetensors(file(header, dataBytes))).message;
     expect(message(entry({ offsets: '[0,4]' }), 4)).toContain(
       'expected 16 bytes for "a" (F32 of shape [2, 2]), found 4 (data_offsets [0, 4]) at byte 13.',
     );
-    expect(message(entry({ dtype: '"F33"' }), 16)).toMatch(/expected one of BOOL .* U64 for "dtype" of "a", found "F33" at byte 22\./);
+    expect(message(entry({ dtype: '"F33"' }), 16)).toMatch(
+      /expected one of BOOL .* U64 for "dtype" of "a", found "F33" at byte 22\./,
+    );
     expect(message(entry(), 17)).toContain('expected 81 bytes, found 82: 1 bytes behind the last tensor');
-    expect(message(entry(), 15)).toContain('expected 81 bytes, found 80: the file ends before tensor "a" does');
-    expect(failure(() => parseSafetensors(file('{'), { name: 'vits.safetensors' })).message).toMatch(/^vits\.safetensors: expected /);
+    expect(message(entry(), 15)).toContain(
+      'expected 81 bytes, found 80: the file ends before tensor "a" does',
+    );
+    expect(failure(() => parseSafetensors(file('{'), { name: 'vits.safetensors' })).message).toMatch(
+      /^vits\.safetensors: expected /,
+    );
   });
 
   test('count bytes, not characters', () => {
-    expect(failure(() => parseSafetensors(file('{"€€€":x}'))).message).toContain(`found "x}" at byte ${8 + 13}.`);
+    expect(failure(() => parseSafetensors(file('{"€€€":x}'))).message).toContain(
+      `found "x}" at byte ${8 + 13}.`,
+    );
   });
 
   test('stay short, and show control characters as escapes', () => {
@@ -328,7 +403,8 @@ describe('messages', () => {
     expect(message).not.toContain('\x1b');
   });
 
-  const latin1 = (text: string): Uint8Array => Uint8Array.from(text.padEnd(64, '\0'), (char) => char.charCodeAt(0));
+  const latin1 = (text: string): Uint8Array =>
+    Uint8Array.from(text.padEnd(64, '\0'), (char) => char.charCodeAt(0));
   test.each([
     ['<!DOCTYPE html><html>', 'This is a page'],
     ['\n  <html>', 'This is a page'],
@@ -379,7 +455,9 @@ describe('the writer', () => {
 
   test('writes a header alone, and no metadata where there is none', () => {
     const { bytes, header } = encodeSafetensorsHeader([['a', { dtype: 'F16', shape: [3, 5] }]]);
-    expect(new TextDecoder().decode(bytes.subarray(8)).trimEnd()).toBe('{"a":{"dtype":"F16","shape":[3,5],"data_offsets":[0,30]}}');
+    expect(new TextDecoder().decode(bytes.subarray(8)).trimEnd()).toBe(
+      '{"a":{"dtype":"F16","shape":[3,5],"data_offsets":[0,30]}}',
+    );
     expect(header).toEqual(parseSafetensorsHeader(bytes, { fileBytes: bytes.length + 30 }));
     expect(verdict(encodeSafetensorsHeader([]).bytes)).toBe('accept');
   });
@@ -397,13 +475,19 @@ describe('the writer', () => {
     ).toBe('DUPLICATE_KEY');
     expect(code(() => encodeSafetensorsHeader([['\ud800', f32([1])]]))).toBe('HEADER_JSON');
     expect(code(() => encodeSafetensorsHeader([['__metadata__', f32([1])]]))).toBe('METADATA_NOT_STRING');
-    expect(code(() => encodeSafetensorsHeader([['a', { dtype: 'F31' as 'F32', shape: [] }]]))).toBe('DTYPE_UNKNOWN');
-    expect(code(() => encodeSafetensorsHeader([['a', { dtype: 'F4', shape: [3] }]]))).toBe('SUBBYTE_MISALIGNED');
+    expect(code(() => encodeSafetensorsHeader([['a', { dtype: 'F31' as 'F32', shape: [] }]]))).toBe(
+      'DTYPE_UNKNOWN',
+    );
+    expect(code(() => encodeSafetensorsHeader([['a', { dtype: 'F4', shape: [3] }]]))).toBe(
+      'SUBBYTE_MISALIGNED',
+    );
     expect(code(() => encodeSafetensorsHeader([['a', f32([1.5])]]))).toBe('NUMBER_NOT_UINT');
     expect(code(() => encodeSafetensorsHeader([['a', f32([-1])]]))).toBe('NUMBER_NOT_UINT');
     expect(code(() => encodeSafetensorsHeader([['a', f32([2 ** 53])]]))).toBe('NUMBER_NOT_UINT');
     expect(code(() => encodeSafetensorsHeader([['a', f32([1, 1, 1, 1, 1, 1, 1, 1, 1])]]))).toBe('FIELD_TYPE');
-    expect(code(() => encodeSafetensorsHeader([], [['x', 1 as unknown as string]]))).toBe('METADATA_NOT_STRING');
+    expect(code(() => encodeSafetensorsHeader([], [['x', 1 as unknown as string]]))).toBe(
+      'METADATA_NOT_STRING',
+    );
     expect(
       code(() =>
         encodeSafetensorsHeader(
@@ -415,7 +499,9 @@ describe('the writer', () => {
         ),
       ),
     ).toBe('DUPLICATE_KEY');
-    expect(code(() => encodeSafetensors([['a', { ...f32([2]), data: new Float32Array(3) }]]))).toBe('SIZE_MISMATCH');
+    expect(code(() => encodeSafetensors([['a', { ...f32([2]), data: new Float32Array(3) }]]))).toBe(
+      'SIZE_MISMATCH',
+    );
   });
 });
 
@@ -437,12 +523,19 @@ describe('a hostile header of 100 kB is judged within 50 ms', () => {
     ['digits', entry({ shape: `[${'1'.repeat(100_000)}]` })],
     ['many metadata', `{"__metadata__":${many((i) => `"${i}":""`)}}`],
     ['many empty tensors', many((i) => `"${i}":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`)],
-    ['many tensors on the same bytes', many((i) => `"${i}":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}`)],
-    ['many tensors in reverse', many((i) => `"${i}":{"dtype":"U8","shape":[1],"data_offsets":[${9999 - i},${10_000 - i}]}`)],
+    [
+      'many tensors on the same bytes',
+      many((i) => `"${i}":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}`),
+    ],
+    [
+      'many tensors in reverse',
+      many((i) => `"${i}":{"dtype":"U8","shape":[1],"data_offsets":[${9999 - i},${10_000 - i}]}`),
+    ],
   ])('%s', (_, header) => {
     const bytes = file(header, 4);
     let fastest = Infinity;
-    for (let attempt = 0; attempt < 20 && fastest >= 50; attempt++) { // the machine may be busy with others
+    for (let attempt = 0; attempt < 20 && fastest >= 50; attempt++) {
+      // the machine may be busy with others
       const start = performance.now();
       verdict(bytes);
       fastest = Math.min(fastest, performance.now() - start);

@@ -20,7 +20,7 @@ describe('Sha256', () => {
     for (let run = 0; run < 50; run++) {
       const bytes = randomBytes(Math.floor(random.next() * 3000));
       let hash = new Sha256();
-      for (let at = 0; at < bytes.length; ) {
+      for (let at = 0; at < bytes.length;) {
         const length = Math.floor(random.next() * 150);
         hash.update(bytes.subarray(at, at + length));
         at += length;
@@ -46,6 +46,7 @@ describe('Sha256', () => {
     const hex = hash.copy().digest('hex');
     expect(parseSha256(hex.toUpperCase())).toBe(hex);
     expect(parseSha256(`sha256-${hash.digest('base64')}`)).toBe(hex);
-    for (const text of ['', 'abc', `sha384-${'A'.repeat(64)}`, hex.slice(1), `${hex}0`]) expect(parseSha256(text)).toBeUndefined();
+    for (const text of ['', 'abc', `sha384-${'A'.repeat(64)}`, hex.slice(1), `${hex}0`])
+      expect(parseSha256(text)).toBeUndefined();
   });
 });

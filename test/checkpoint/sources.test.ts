@@ -15,7 +15,10 @@ function pattern(length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 255);
 }
 
-function streamOf(chunks: readonly unknown[], onCancel?: (reason: unknown) => void): ReadableStream<Uint8Array> {
+function streamOf(
+  chunks: readonly unknown[],
+  onCancel?: (reason: unknown) => void,
+): ReadableStream<Uint8Array> {
   const rest = [...chunks];
   return new ReadableStream({
     pull(controller) {
@@ -30,7 +33,10 @@ function streamOf(chunks: readonly unknown[], onCancel?: (reason: unknown) => vo
 }
 
 /** A stream that gives some bytes and then nothing, for ever. */
-function stuckStream(first: Uint8Array | undefined, onCancel: (reason: unknown) => void): ReadableStream<Uint8Array> {
+function stuckStream(
+  first: Uint8Array | undefined,
+  onCancel: (reason: unknown) => void,
+): ReadableStream<Uint8Array> {
   return new ReadableStream({
     start: (controller) => void (first !== undefined && controller.enqueue(first)),
     cancel: onCancel,
@@ -73,13 +79,18 @@ describe('bytes at hand', () => {
     ['empty Blob', new Blob([]), 0],
     ['empty bytes', new Uint8Array(0), 0],
     ['stream of one long chunk', streamOf([bytes]), undefined],
-    ['stream with empty chunks', streamOf([new Uint8Array(0), bytes.subarray(0, 9), new Uint8Array(0), bytes.subarray(9)]), undefined],
+    [
+      'stream with empty chunks',
+      streamOf([new Uint8Array(0), bytes.subarray(0, 9), new Uint8Array(0), bytes.subarray(9)]),
+      undefined,
+    ],
     ['empty stream', streamOf([]), undefined],
   ])('%s', async (kind, source, totalBytes) => {
     const stream = await openSource(source);
     expect(stream.totalBytes).toBe(totalBytes);
     const got = await collect(stream);
-    const expected = kind === 'view' ? bytes.subarray(3, 10) : kind.startsWith('empty') ? new Uint8Array(0) : bytes;
+    const expected =
+      kind === 'view' ? bytes.subarray(3, 10) : kind.startsWith('empty') ? new Uint8Array(0) : bytes;
     expect(Buffer.compare(got, expected)).toBe(0);
   });
 
@@ -135,7 +146,9 @@ describe('streams and files that fail', () => {
     unreadable.stream = () => new ReadableStream({ pull: (controller) => controller.error(cause) });
     const error = await failure(open(unreadable));
     expect(error.code).toBe('SOURCE_READ');
-    expect(error.message).toMatch(/^gone\.safetensors: expected 3 bytes, found NotReadableError: changed after 0\. /);
+    expect(error.message).toMatch(
+      /^gone\.safetensors: expected 3 bytes, found NotReadableError: changed after 0\. /,
+    );
 
     const shrunk = new File(['abc'], 'short');
     shrunk.stream = () => streamOf([new Uint8Array(2)]) as ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -238,12 +251,18 @@ describe('URLs', () => {
       const packed = gzipSync(new Uint8Array(5000));
       response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': packed.length }).end(packed);
     },
-    '/cut': (_, response) => response.writeHead(200, { 'content-length': 100 }).write(bytes.subarray(0, 40), () => response.destroy()),
-    '/cut-chunked': (_, response) => response.writeHead(200).write(bytes.subarray(0, 40), () => response.destroy()),
-    '/html': (_, response) => response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<!doctype html>'),
+    '/cut': (_, response) =>
+      response
+        .writeHead(200, { 'content-length': 100 })
+        .write(bytes.subarray(0, 40), () => response.destroy()),
+    '/cut-chunked': (_, response) =>
+      response.writeHead(200).write(bytes.subarray(0, 40), () => response.destroy()),
+    '/html': (_, response) =>
+      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<!doctype html>'),
     '/html-untold': (_, response) => response.writeHead(200).end('\n<!DOCTYPE html><title>Sign in</title>'),
     '/tiny-html': (_, response) => response.writeHead(200).end('<a>'),
-    '/json': (_, response) => response.writeHead(200, { 'content-type': 'application/json' }).end('{"hidden_size":384}'),
+    '/json': (_, response) =>
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{"hidden_size":384}'),
     '/empty': (_, response) => response.writeHead(200, { 'content-length': 0 }).end(),
     '/none': (_, response) => response.writeHead(204).end(),
     // A header of 60 bytes: the first byte is "<".
@@ -275,7 +294,8 @@ describe('URLs', () => {
   afterEach(() => {
     vi.unstubAllGlobals();
   });
-  const fails = (path: string): Promise<SourceError> => failure(openSource(root + path, { retry: { attempts: 2, delayMs: 1 } }).then(collect));
+  const fails = (path: string): Promise<SourceError> =>
+    failure(openSource(root + path, { retry: { attempts: 2, delayMs: 1 } }).then(collect));
 
   test('give their bytes', async () => {
     const stream = await openSource(`${root}/file?token=secret#part`);
@@ -305,24 +325,36 @@ describe('URLs', () => {
     expect(Buffer.compare(await open('file'), bytes)).toBe(0);
   });
 
-  test.each(['file:///etc/passwd', 'data:text/plain,abc', 'ftp://example.com/x', 'javascript:alert(1)', 'C:\\models\\x', 'http://', ''])(
-    '%j may not be fetched',
-    async (url) => {
-      vi.stubGlobal('location', { href: url === '' ? 'about:blank' : 'https://example.com/' }); // in a page: in Node some of these are paths
-      expect((await failure(openSource(url))).code).toBe('SOURCE_URL');
-    },
-  );
+  test.each([
+    'file:///etc/passwd',
+    'data:text/plain,abc',
+    'ftp://example.com/x',
+    'javascript:alert(1)',
+    'C:\\models\\x',
+    'http://',
+    '',
+  ])('%j may not be fetched', async (url) => {
+    vi.stubGlobal('location', { href: url === '' ? 'about:blank' : 'https://example.com/' }); // in a page: in Node some of these are paths
+    expect((await failure(openSource(url))).code).toBe('SOURCE_URL');
+  });
 
   test('of Node may be paths', async () => {
     const path = fileURLToPath(import.meta.url);
     const expected = readFileSync(path);
-    for (const source of [path, pathToFileURL(path), pathToFileURL(path).href, relative(process.cwd(), path)]) expect(Buffer.compare(await open(source), expected)).toBe(0);
-    expect((await failure(openSource(`${path}.gone`))).message).toMatch(/sources\.test\.ts\.gone: expected a file, found Error: ENOENT/);
+    for (const source of [path, pathToFileURL(path), pathToFileURL(path).href, relative(process.cwd(), path)])
+      expect(Buffer.compare(await open(source), expected)).toBe(0);
+    expect((await failure(openSource(`${path}.gone`))).message).toMatch(
+      /sources\.test\.ts\.gone: expected a file, found Error: ENOENT/,
+    );
     expect((await failure(openSource(dirname(path)))).message).toContain('found a folder');
   });
 
   test('a file handle of the browser gives its file', async () => {
-    const handle = { kind: 'file', name: 'x', getFile: async () => new File([bytes], 'picked.safetensors') } as unknown as FileSystemFileHandle;
+    const handle = {
+      kind: 'file',
+      name: 'x',
+      getFile: async () => new File([bytes], 'picked.safetensors'),
+    } as unknown as FileSystemFileHandle;
     expect((await openSource(handle)).name).toBe('picked.safetensors');
     expect(Buffer.compare(await open(handle), bytes)).toBe(0);
   });
@@ -344,13 +376,17 @@ describe('URLs', () => {
   ])('status %i', async (status, advice) => {
     const error = await fails(`/status/${status}`);
     expect(error.code).toBe('SOURCE_FETCH');
-    expect(error.message).toContain(`${root}/status/${status}: expected the file (status 200), found status ${status}`);
+    expect(error.message).toContain(
+      `${root}/status/${status}: expected the file (status 200), found status ${status}`,
+    );
     expect(error.message).toContain(advice);
   });
 
   test('a part of the file, and a server that is busy', async () => {
     expect((await fails('/part')).message).toContain('found status 206');
-    expect((await failure(openSource(`${root}/busy`, { retry: { attempts: 1 } }))).message).toContain('Try again in 30 seconds.');
+    expect((await failure(openSource(`${root}/busy`, { retry: { attempts: 1 } }))).message).toContain(
+      'Try again in 30 seconds.',
+    );
   });
 
   test('a page in place of the file', async () => {
@@ -390,11 +426,14 @@ describe('URLs', () => {
     expect((await fetched({ 'content-length': '-5' })).totalBytes).toBeUndefined();
     // From another origin, whether it was compressed cannot be seen.
     expect((await fetched({ 'content-length': '4' }, 'cors')).totalBytes).toBeUndefined();
-    expect((await fetched({ 'content-length': '5', 'content-encoding': 'identity' }, 'cors')).totalBytes).toBe(5);
+    expect(
+      (await fetched({ 'content-length': '5', 'content-encoding': 'identity' }, 'cors')).totalBytes,
+    ).toBe(5);
   });
 
   test('a redirect may not leave https', async () => {
-    const fetch = async (): Promise<Response> => Object.defineProperty(new Response('x'), 'url', { value: 'http://example.com/x?secret' });
+    const fetch = async (): Promise<Response> =>
+      Object.defineProperty(new Response('x'), 'url', { value: 'http://example.com/x?secret' });
     const error = await failure(openSource('https://example.com/x', { fetch }));
     expect(error.code).toBe('SOURCE_URL');
     expect(error.message).not.toContain('secret');
@@ -404,7 +443,9 @@ describe('URLs', () => {
     const reason = new Error('enough');
     for (const path of ['/silent', '/slow']) {
       const controller = new AbortController();
-      const closed = new Promise((resolve) => server.once('request', (request: IncomingMessage) => request.socket.once('close', resolve)));
+      const closed = new Promise((resolve) =>
+        server.once('request', (request: IncomingMessage) => request.socket.once('close', resolve)),
+      );
       const opened = openSource(root + path, { signal: controller.signal }).then(collect);
       setTimeout(() => controller.abort(reason), 30);
       await expect(opened).rejects.toBe(reason);
@@ -446,10 +487,14 @@ describe('URLs', () => {
   });
 
   test('the first bytes may come one at a time', async () => {
-    const fetch = async (): Promise<Response> => new Response(streamOf(Array.from(bytes.subarray(0, 50), (byte) => Uint8Array.of(byte))));
-    expect(await collect(await openSource('https://example.com/x', { fetch }))).toEqual(new Uint8Array(bytes.subarray(0, 50)));
+    const fetch = async (): Promise<Response> =>
+      new Response(streamOf(Array.from(bytes.subarray(0, 50), (byte) => Uint8Array.of(byte))));
+    expect(await collect(await openSource('https://example.com/x', { fetch }))).toEqual(
+      new Uint8Array(bytes.subarray(0, 50)),
+    );
     const text = new TextEncoder().encode(' \r\n<html>');
-    const page = async (): Promise<Response> => new Response(streamOf(Array.from(text, (byte) => Uint8Array.of(byte))));
+    const page = async (): Promise<Response> =>
+      new Response(streamOf(Array.from(text, (byte) => Uint8Array.of(byte))));
     expect((await failure(openSource('https://example.com/x', { fetch: page }))).code).toBe('SOURCE_IS_HTML');
   });
 
@@ -459,10 +504,15 @@ describe('URLs', () => {
   });
 
   test('readAll stops at its limit', async () => {
-    expect((await failure(readAll(`${root}/file`, { maxBytes: 99_999 }))).message).toContain('expected at most 99999 bytes, found 100000');
+    expect((await failure(readAll(`${root}/file`, { maxBytes: 99_999 }))).message).toContain(
+      'expected at most 99999 bytes, found 100000',
+    );
     expect(await readAll(`${root}/file`, { maxBytes: 100_000 })).toHaveLength(100_000);
     const cancel = vi.fn();
-    const endless = new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(new Uint8Array(65_536)), cancel });
+    const endless = new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.enqueue(new Uint8Array(65_536)),
+      cancel,
+    });
     expect((await failure(readAll(endless))).code).toBe('SOURCE_TOO_LONG');
     expect(cancel).toHaveBeenCalledTimes(1);
   });

@@ -59,7 +59,13 @@ describe('syntheticTensor', () => {
 describe('fillSynthetic', () => {
   it('makes any slice of a tensor', () => {
     const whole = syntheticTensor('a.weight', [100, 7], 3);
-    for (const [begin, length] of [[0, 1], [1, 699], [350, 17], [699, 1], [700, 0]] as const) {
+    for (const [begin, length] of [
+      [0, 1],
+      [1, 699],
+      [350, 17],
+      [699, 1],
+      [700, 0],
+    ] as const) {
       const part = new Float32Array(length);
       fillSynthetic('a.weight', [100, 7], begin, part, 3);
       expect(part).toEqual(whole.slice(begin, begin + length));
@@ -69,7 +75,9 @@ describe('fillSynthetic', () => {
 
 describe('syntheticStream', () => {
   it.each(kinds)('is the file that transformers wrote, tensor by tensor: tiny-%s', async (kind) => {
-    const config = parseConfig(JSON.parse(readFileSync(new URL(`tiny-${kind}/config.json`, fixtures), 'utf8')));
+    const config = parseConfig(
+      JSON.parse(readFileSync(new URL(`tiny-${kind}/config.json`, fixtures), 'utf8')),
+    );
     const bytes = read(`tiny-${kind}/model.safetensors`);
     const file = parseSafetensors(bytes);
     const { header, pieces } = syntheticStream(huggingFaceTensors(parameters(config)), { pieceBytes: 4096 });
@@ -113,7 +121,10 @@ describe('syntheticStream', () => {
   it('reports progress up to the size of the file', async () => {
     const seen: (number | undefined)[][] = [];
     const onProgress = (progress: ReadProgress) => seen.push([progress.loadedBytes, progress.totalBytes]);
-    const { header, pieces } = syntheticStream([{ name: 'a.weight', shape: [25, 10] }], { pieceBytes: 400, onProgress });
+    const { header, pieces } = syntheticStream([{ name: 'a.weight', shape: [25, 10] }], {
+      pieceBytes: 400,
+      onProgress,
+    });
     await collect(pieces);
     const { dataBegin, fileBytes } = header;
     expect(seen).toEqual([400, 800, 1000].map((bytes) => [dataBegin + bytes, fileBytes]));
@@ -121,7 +132,10 @@ describe('syntheticStream', () => {
 
   it('ends with the reason of the signal', async () => {
     const controller = new AbortController();
-    const { pieces } = syntheticStream([{ name: 'a.weight', shape: [1000, 10] }], { pieceBytes: 400, signal: controller.signal });
+    const { pieces } = syntheticStream([{ name: 'a.weight', shape: [1000, 10] }], {
+      pieceBytes: 400,
+      signal: controller.signal,
+    });
     const seen: number[] = [];
     const reading = (async () => {
       for await (const { offset } of pieces) {
@@ -142,6 +156,7 @@ describe('syntheticStream', () => {
   });
 
   it('refuses pieces that would cut values', () => {
-    for (const pieceBytes of [0, -4, 6, 0.5]) expect(() => syntheticStream([], { pieceBytes })).toThrow(RangeError);
+    for (const pieceBytes of [0, -4, 6, 0.5])
+      expect(() => syntheticStream([], { pieceBytes })).toThrow(RangeError);
   });
 });

@@ -2,7 +2,12 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test, vi } from 'vitest';
-import { dtypeBits, encodeSafetensors, encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import {
+  dtypeBits,
+  encodeSafetensors,
+  encodeSafetensorsHeader,
+  parseSafetensors,
+} from '../../src/checkpoint/safetensors.js';
 import type { SafetensorsDtype } from '../../src/checkpoint/safetensors.js';
 import { MAX_CHUNK_BYTES } from '../../src/checkpoint/sources.js';
 import type { ByteSource } from '../../src/checkpoint/sources.js';
@@ -18,7 +23,10 @@ function random(seed: number): (n: number) => number {
   };
 }
 
-/** Tensors of given types and lengths, in this order and at whatever offset that gives: the writer of this library would align them. */
+/**
+ * Tensors of given types and lengths, in this order and at whatever offset that gives: the writer of this
+ * library would align them.
+ */
 function unalignedFile(
   specs: readonly (readonly [name: string, dtype: SafetensorsDtype, elements: number])[],
   pad = 0,
@@ -40,7 +48,11 @@ function unalignedFile(
   return file;
 }
 
-function streamOf(file: Uint8Array, nextLength: () => number, onCancel?: (reason: unknown) => void): ReadableStream<Uint8Array> {
+function streamOf(
+  file: Uint8Array,
+  nextLength: () => number,
+  onCancel?: (reason: unknown) => void,
+): ReadableStream<Uint8Array> {
   let at = 0;
   return new ReadableStream(
     {
@@ -59,8 +71,15 @@ function streamOf(file: Uint8Array, nextLength: () => number, onCancel?: (reason
   );
 }
 
-/** Reads all pieces, checks what is promised of each, and puts the tensors together. Returns the number of pieces. */
-async function readBack(source: ByteSource, file: Uint8Array, options: TensorStreamOptions = {}): Promise<number> {
+/**
+ * Reads all pieces, checks what is promised of each, and puts the tensors together. Returns the number of
+ * pieces.
+ */
+async function readBack(
+  source: ByteSource,
+  file: Uint8Array,
+  options: TensorStreamOptions = {},
+): Promise<number> {
   const { header, pieces } = await openTensors(source, options);
   expect(header).toEqual(parseSafetensors(file));
   const found = new Map<string, Uint8Array>();
@@ -129,20 +148,26 @@ describe('every byte of every tensor comes once, in order', () => {
     expect(await readBack(small.buffer, small)).toBe(8);
   });
 
-  test.each([1, 2, 3, 5, 7, 8, 64, 1000, 4096, 100_000])('from a stream of chunks of %i bytes', async (length) => {
-    expect(
-      await readBack(
-        streamOf(small, () => length),
-        small,
-      ),
-    ).toBe(8); // small tensors come in one piece, whatever the chunks
-  });
+  test.each([1, 2, 3, 5, 7, 8, 64, 1000, 4096, 100_000])(
+    'from a stream of chunks of %i bytes',
+    async (length) => {
+      expect(
+        await readBack(
+          streamOf(small, () => length),
+          small,
+        ),
+      ).toBe(8); // small tensors come in one piece, whatever the chunks
+    },
+  );
 
   test('from a stream of chunks of random lengths, with headers of every length modulo 8', async () => {
     for (let seed = 0; seed < 60; seed++) {
       const next = random(seed);
       const types = ['U8', 'F4', 'F6_E3M2', 'F16', 'F32', 'F64'] as const;
-      const specs = Array.from({ length: 1 + next(6) }, (_, i) => [`t${i}`, types[next(types.length)]!, 4 * next(40)] as const);
+      const specs = Array.from(
+        { length: 1 + next(6) },
+        (_, i) => [`t${i}`, types[next(types.length)]!, 4 * next(40)] as const,
+      );
       const file = unalignedFile(specs, seed % 8);
       const most = 1 + next(200);
       await readBack(
@@ -185,7 +210,9 @@ describe('every byte of every tensor comes once, in order', () => {
   });
 
   test('short chunks are gathered into pieces of 1 MiB', async () => {
-    const file = encodeSafetensors([['w', { dtype: 'F32', shape: [3_000_000], data: new Float32Array(3_000_000) }]]);
+    const file = encodeSafetensors([
+      ['w', { dtype: 'F32', shape: [3_000_000], data: new Float32Array(3_000_000) }],
+    ]);
     expect(
       await readBack(
         streamOf(file, () => 65_536),
@@ -206,7 +233,9 @@ describe('every byte of every tensor comes once, in order', () => {
   });
 
   test('a checkpoint written by the reference', async () => {
-    const file = readFileSync(new URL('../fixtures/reference/tiny-registers/model.safetensors', import.meta.url));
+    const file = readFileSync(
+      new URL('../fixtures/reference/tiny-registers/model.safetensors', import.meta.url),
+    );
     const next = random(9);
     await readBack(
       streamOf(file, () => 1 + next(5000)),
@@ -216,7 +245,9 @@ describe('every byte of every tensor comes once, in order', () => {
 });
 
 describe('what is wrong is said', () => {
-  const cases = JSON.parse(readFileSync(new URL('../fixtures/malformed/safetensors-cases.json', import.meta.url), 'utf8')) as {
+  const cases = JSON.parse(
+    readFileSync(new URL('../fixtures/malformed/safetensors-cases.json', import.meta.url), 'utf8'),
+  ) as {
     name: string;
     expect: string;
     base64: string;
@@ -237,8 +268,14 @@ describe('what is wrong is said', () => {
         }
       };
       expect(await read(file), name).toBe(expected);
-      // Of a stream the length is unknown: data that end early are not there yet, and a long header is merely long.
-      const streamed = name === 'zip magic' ? 'HEADER_TOO_LARGE' : expected === 'DATA_TRUNCATED' ? 'SOURCE_TRUNCATED' : expected;
+      // Of a stream the length is unknown: data that end early are not there yet, and a long header is merely
+      // long.
+      const streamed =
+        name === 'zip magic'
+          ? 'HEADER_TOO_LARGE'
+          : expected === 'DATA_TRUNCATED'
+            ? 'SOURCE_TRUNCATED'
+            : expected;
       expect(await read(streamOf(file, () => 1)), name).toBe(streamed);
     }
   });
@@ -262,7 +299,12 @@ describe('what is wrong is said', () => {
   test('bytes behind the last tensor', async () => {
     const longer = new Uint8Array(small.length + 1);
     longer.set(small);
-    for (const source of [longer, new Blob([longer]), streamOf(longer, () => 97), streamOf(longer, () => small.length)]) {
+    for (const source of [
+      longer,
+      new Blob([longer]),
+      streamOf(longer, () => 97),
+      streamOf(longer, () => small.length),
+    ]) {
       const error = await failure(source);
       expect(error).toBeInstanceOf(SafetensorsError);
       expect(error.code).toBe('TRAILING_BYTES');
@@ -286,7 +328,10 @@ describe('what is wrong is said', () => {
     const cancel = vi.fn();
     const prefix = new Uint8Array(8);
     new DataView(prefix.buffer).setUint32(0, 1000, true);
-    const source = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(prefix), cancel });
+    const source = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(prefix),
+      cancel,
+    });
     const error = await failure(source, { maxHeaderBytes: 999 });
     expect(error.code).toBe('HEADER_TOO_LARGE');
     expect(cancel).toHaveBeenCalledTimes(1);
@@ -334,19 +379,22 @@ describe('progress', () => {
 describe('stopping', () => {
   const reason = new Error('enough');
 
-  test.each([0, 4, 100, 3000])('an abort after %i bytes of a stream that hangs lets its reader go', async (length) => {
-    const cancel = vi.fn();
-    const source = new ReadableStream<Uint8Array>({
-      start: (controller) => void (length > 0 && controller.enqueue(small.slice(0, length))),
-      cancel,
-    });
-    const controller = new AbortController();
-    const reading = readBack(source, small, { signal: controller.signal });
-    setTimeout(() => controller.abort(reason), 5);
-    await expect(reading).rejects.toBe(reason);
-    expect(cancel).toHaveBeenCalledExactlyOnceWith(reason);
-    expect(source.locked).toBe(false);
-  });
+  test.each([0, 4, 100, 3000])(
+    'an abort after %i bytes of a stream that hangs lets its reader go',
+    async (length) => {
+      const cancel = vi.fn();
+      const source = new ReadableStream<Uint8Array>({
+        start: (controller) => void (length > 0 && controller.enqueue(small.slice(0, length))),
+        cancel,
+      });
+      const controller = new AbortController();
+      const reading = readBack(source, small, { signal: controller.signal });
+      setTimeout(() => controller.abort(reason), 5);
+      await expect(reading).rejects.toBe(reason);
+      expect(cancel).toHaveBeenCalledExactlyOnceWith(reason);
+      expect(source.locked).toBe(false);
+    },
+  );
 
   test('an abort between two pieces of one chunk is heard at the next', async () => {
     for (const how of ['abort', 'cancel'] as const) {

@@ -7,17 +7,38 @@ const F16_LIMIT = 65_520;
 
 describe('allBelow is Math.abs(value) < limit, for each', () => {
   const below = Math.fround(65_519.99);
-  const values = [0, -0, 1, -1.99, 2, -3, 4, below, -below, F16_LIMIT, -F16_LIMIT, 1e30, 2 ** -140, 3.4028234663852886e38, Infinity, -Infinity, NaN];
+  const values = [
+    0,
+    -0,
+    1,
+    -1.99,
+    2,
+    -3,
+    4,
+    below,
+    -below,
+    F16_LIMIT,
+    -F16_LIMIT,
+    1e30,
+    2 ** -140,
+    3.4028234663852886e38,
+    Infinity,
+    -Infinity,
+    NaN,
+  ];
 
   test.each([F16_LIMIT, Infinity])('%d', (limit) => {
-    // Every number at every place of what is unrolled, among numbers whose bits put together may look like infinity.
+    // Every number at every place of what is unrolled, among numbers whose bits put together may look like
+    // infinity.
     for (const filling of [0, 1.5, 2, 1000]) {
       for (const value of values) {
         for (let length = 1; length < 10; length++) {
           for (let place = 0; place < length; place++) {
             const all = new Float32Array(length).fill(filling);
             all[place] = value;
-            expect(allBelow(limit, bitsOf(all)), `${value} at ${place} of ${length} among ${filling}`).toBe(Math.abs(value) < limit);
+            expect(allBelow(limit, bitsOf(all)), `${value} at ${place} of ${length} among ${filling}`).toBe(
+              Math.abs(value) < limit,
+            );
           }
         }
       }
@@ -25,17 +46,29 @@ describe('allBelow is Math.abs(value) < limit, for each', () => {
   });
 
   test('bits of NaN with either sign and any payload', () => {
-    for (const bits of [0x7f800001, 0x7fc00000, 0x7fffffff, 0xff800001, 0xffffffff]) expect(allBelow(Infinity, Int32Array.of(0, bits, 0))).toBe(false);
+    for (const bits of [0x7f800001, 0x7fc00000, 0x7fffffff, 0xff800001, 0xffffffff])
+      expect(allBelow(Infinity, Int32Array.of(0, bits, 0))).toBe(false);
   });
 });
 
 describe('turn', () => {
-  test.each([[64, 1], [64, 2], [64, 33], [7, 588], [64, 130], [13, 65], [3, 200], [1, 5]] as const)('%i × %i, in parts that begin and end anywhere', (rows, columns) => {
+  test.each([
+    [64, 1],
+    [64, 2],
+    [64, 33],
+    [7, 588],
+    [64, 130],
+    [13, 65],
+    [3, 200],
+    [1, 5],
+  ] as const)('%i × %i, in parts that begin and end anywhere', (rows, columns) => {
     const random = new Random(rows * 1000 + columns);
     const weight = random.uniform(rows * columns);
     const expected = packPanels(rows, columns, weight);
     for (let round = 0; round < 20; round++) {
-      const cuts = new Set(Array.from({ length: random.integer(0, 12) }, () => random.integer(1, weight.length)));
+      const cuts = new Set(
+        Array.from({ length: random.integer(0, 12) }, () => random.integer(1, weight.length)),
+      );
       const ends = [...cuts, weight.length].sort((a, b) => a - b);
       const turned = new Int32Array(expected.length);
       let together = 0;

@@ -15,7 +15,14 @@ const gpu = await acquireGpu(device);
 afterAll(() => device.destroy());
 
 // Query, key and value apart in the file, a SwiGLU whose panels end with columns to spare, registers.
-const config = { ...tiny, embedDim: 128, numHeads: 2, numRegisterTokens: 4, ffn: 'swiglu' as const, hiddenFeatures: 344 };
+const config = {
+  ...tiny,
+  embedDim: 128,
+  numHeads: 2,
+  numRegisterTokens: 4,
+  ffn: 'swiglu' as const,
+  hiddenFeatures: 344,
+};
 const wanted = parameters(config);
 const tensors = huggingFaceTensors(wanted);
 
@@ -28,7 +35,8 @@ function fileTensor({ name, shape }: Parameter): Float32Array<ArrayBuffer> {
 
 const byName = new Map(tensors.map((tensor) => [tensor.name, fileTensor(tensor)]));
 const layer = (index: number, part: string): Float32Array => byName.get(`encoder.layer.${index}.${part}`)!;
-const concat = (...parts: Float32Array[]): Float32Array => new Float32Array(parts.flatMap((part) => [...part]));
+const concat = (...parts: Float32Array[]): Float32Array =>
+  new Float32Array(parts.flatMap((part) => [...part]));
 
 function packed(rows: number, columns: number, weight: Float32Array, storage: WeightStorage): Uint8Array {
   const values = packPanels(rows, columns, weight);
@@ -44,26 +52,46 @@ async function bytesOf(buffer: GPUBuffer): Promise<Uint8Array> {
 
 describe.each(['f32', 'f16-packed'] as const)('%s', (storage) => {
   // Pieces of 4 kB end within rows and panels; 4 MiB hold every tensor whole.
-  test.each([4096, 4 * 1024 * 1024])('in pieces of %i bytes, what is on the GPU is what the file holds', async (pieceBytes) => {
-    const { buffers, posEmbed } = await loadWeights(gpu, syntheticStream(tensors, { pieceBytes }), wanted, { storage });
-    const read = (name: string): Promise<Uint8Array> => bytesOf(buffers.get(name)!);
-    const same = async (name: string, expected: Uint8Array): Promise<void> => expect(Buffer.compare(await read(name), expected), name).toBe(0);
-    const plain = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  test.each([4096, 4 * 1024 * 1024])(
+    'in pieces of %i bytes, what is on the GPU is what the file holds',
+    async (pieceBytes) => {
+      const { buffers, posEmbed } = await loadWeights(gpu, syntheticStream(tensors, { pieceBytes }), wanted, {
+        storage,
+      });
+      const read = (name: string): Promise<Uint8Array> => bytesOf(buffers.get(name)!);
+      const same = async (name: string, expected: Uint8Array): Promise<void> =>
+        expect(Buffer.compare(await read(name), expected), name).toBe(0);
+      const plain = (values: Float32Array): Uint8Array =>
+        new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-    const qkv = ['query', 'key', 'value'].map((part) => layer(1, `attention.attention.${part}.weight`));
-    await same('blocks.1.attn.qkv.weight', packed(384, 128, concat(...qkv), storage));
-    await same('blocks.1.attn.qkv.bias', plain(concat(...['query', 'key', 'value'].map((part) => layer(1, `attention.attention.${part}.bias`)))));
-    await same('blocks.0.mlp.w12.weight', packed(688, 128, layer(0, 'mlp.weights_in.weight'), storage));
-    await same('blocks.0.mlp.w3.weight', packed(128, 344, layer(0, 'mlp.weights_out.weight'), storage));
-    await same('patch_embed.proj.weight', packed(128, 588, byName.get('embeddings.patch_embeddings.projection.weight')!, storage));
-    await same('blocks.0.ls1.gamma', plain(layer(0, 'layer_scale1.lambda1')));
-    await same('register_tokens', plain(byName.get('embeddings.register_tokens')!));
-    expect(posEmbed).toEqual(byName.get('embeddings.position_embeddings'));
+      const qkv = ['query', 'key', 'value'].map((part) => layer(1, `attention.attention.${part}.weight`));
+      await same('blocks.1.attn.qkv.weight', packed(384, 128, concat(...qkv), storage));
+      await same(
+        'blocks.1.attn.qkv.bias',
+        plain(
+          concat(...['query', 'key', 'value'].map((part) => layer(1, `attention.attention.${part}.bias`))),
+        ),
+      );
+      await same('blocks.0.mlp.w12.weight', packed(688, 128, layer(0, 'mlp.weights_in.weight'), storage));
+      await same('blocks.0.mlp.w3.weight', packed(128, 344, layer(0, 'mlp.weights_out.weight'), storage));
+      await same(
+        'patch_embed.proj.weight',
+        packed(128, 588, byName.get('embeddings.patch_embeddings.projection.weight')!, storage),
+      );
+      await same('blocks.0.ls1.gamma', plain(layer(0, 'layer_scale1.lambda1')));
+      await same('register_tokens', plain(byName.get('embeddings.register_tokens')!));
+      expect(posEmbed).toEqual(byName.get('embeddings.position_embeddings'));
 
-    expect([...buffers.keys()].sort()).toEqual(wanted.map(({ name }) => name).filter((name) => name !== 'pos_embed').sort());
-    for (const buffer of buffers.values()) gpu.memory.destroy(buffer);
-    expect(gpu.memory.bytes).toBe(0);
-  });
+      expect([...buffers.keys()].sort()).toEqual(
+        wanted
+          .map(({ name }) => name)
+          .filter((name) => name !== 'pos_embed')
+          .sort(),
+      );
+      for (const buffer of buffers.values()) gpu.memory.destroy(buffer);
+      expect(gpu.memory.bytes).toBe(0);
+    },
+  );
 });
 
 /** A stream with one value changed. */
@@ -72,7 +100,8 @@ function damaged(name: string, element: number, value: number): TensorStream {
   async function* pieces(): AsyncGenerator<TensorPiece> {
     for await (const piece of stream.pieces) {
       const at = element * 4 - piece.offset;
-      if (piece.name === name && at >= 0 && at < piece.bytes.length) new DataView(piece.bytes.buffer, piece.bytes.byteOffset).setFloat32(at, value, true);
+      if (piece.name === name && at >= 0 && at < piece.bytes.length)
+        new DataView(piece.bytes.buffer, piece.bytes.byteOffset).setFloat32(at, value, true);
       yield piece;
     }
   }
@@ -87,7 +116,9 @@ describe('a file that holds what is no number', () => {
   ])('%s at %i: %f is refused by name and place, and no buffer stays', async (name, element, value) => {
     const loading = loadWeights(gpu, damaged(name, element, value), wanted, { storage: 'f32' });
     await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_NOT_FINITE' });
-    await expect(loading).rejects.toThrow(`${name}: expected finite weights, found ${value} at element ${element}.`);
+    await expect(loading).rejects.toThrow(
+      `${name}: expected finite weights, found ${value} at element ${element}.`,
+    );
     expect(gpu.memory.buffers).toBe(0);
   });
 });
@@ -96,14 +127,18 @@ test('fp16 refuses what it would make infinite, by name and place', async () => 
   const name = 'encoder.layer.0.attention.attention.value.weight';
   const loading = loadWeights(gpu, damaged(name, 9_999, -65_520), wanted, { storage: 'f16-packed' });
   await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_RANGE' });
-  await expect(loading).rejects.toThrow(`${name}: expected weights below 65520, which is where fp16 ends, found -65520 at element 9999.`);
+  await expect(loading).rejects.toThrow(
+    `${name}: expected weights below 65520, which is where fp16 ends, found -65520 at element 9999.`,
+  );
   const { buffers } = await loadWeights(gpu, damaged(name, 9_999, 65_504), wanted, { storage: 'f16-packed' });
   for (const buffer of buffers.values()) gpu.memory.destroy(buffer);
   expect(gpu.memory.buffers).toBe(0);
 });
 
 test('a file of another model is refused before a buffer is made', async () => {
-  const loading = loadWeights(gpu, syntheticStream(huggingFaceTensors(parameters(tiny))), wanted, { storage: 'f32' });
+  const loading = loadWeights(gpu, syntheticStream(huggingFaceTensors(parameters(tiny))), wanted, {
+    storage: 'f32',
+  });
   await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_TENSORS' });
   expect(gpu.memory.buffers).toBe(0);
 });

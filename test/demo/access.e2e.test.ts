@@ -1,4 +1,7 @@
-/** The page for everyone: axe finds nothing in light or dark, 320 pixels are enough, and without WebGPU it says what is missing. */
+/**
+ * The page for everyone: axe finds nothing in light or dark, 320 pixels are enough, and without WebGPU it
+ * says what is missing.
+ */
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -10,10 +13,13 @@ afterAll(() => site?.close());
 
 async function violations(page: Page): Promise<string[]> {
   const { violations: found } = await new AxeBuilder({ page }).analyze();
-  return found.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`));
+  return found.flatMap(({ id, nodes }) =>
+    nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`),
+  );
 }
 
-const overflow = (page: Page): Promise<number> => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+const overflow = (page: Page): Promise<number> =>
+  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
 describe('with a model', () => {
   let page: Page;
@@ -37,7 +43,9 @@ describe('with a model', () => {
 
   it('moves nothing for who asked for that', async () => {
     await page.emulateMedia({ reducedMotion: 'reduce' });
-    const moving = await page.evaluate(() => document.getAnimations().filter(({ playState }) => playState === 'running').length);
+    const moving = await page.evaluate(
+      () => document.getAnimations().filter(({ playState }) => playState === 'running').length,
+    );
     expect(moving).toBe(0);
   });
 });
@@ -45,7 +53,9 @@ describe('with a model', () => {
 describe('without WebGPU', () => {
   let page: Page;
   beforeAll(async () => {
-    ({ page } = await openPage(site, (fresh) => fresh.addInitScript(() => void Reflect.deleteProperty(Navigator.prototype, 'gpu'))));
+    ({ page } = await openPage(site, (fresh) =>
+      fresh.addInitScript(() => void Reflect.deleteProperty(Navigator.prototype, 'gpu')),
+    ));
     await page.locator('#unsupported').waitFor();
   });
   afterAll(() => page.context().close());
@@ -79,7 +89,8 @@ describe('without WebGPU', () => {
   // Here, where a reload does not load a model anew.
   it('is light or dark as the visitor says, and remembers', async () => {
     await page.emulateMedia({ colorScheme: 'light' });
-    const background = (): Promise<string> => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    const background = (): Promise<string> =>
+      page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
     const light = await background();
     await page.locator('#theme').click();
     const dark = await background();

@@ -3,11 +3,27 @@ import { describe, expect, it } from 'vitest';
 import { cropOf, gridOf } from '../../demo/crop.js';
 import { planResize } from '../../src/image/geometry.js';
 
-const sizes = [[512, 512], [451, 300], [600, 400], [640, 427], [300, 451], [1, 1000], [1000, 1], [37, 41], [4032, 3024], [257, 256]] as const;
+const sizes = [
+  [512, 512],
+  [451, 300],
+  [600, 400],
+  [640, 427],
+  [300, 451],
+  [1, 1000],
+  [1000, 1],
+  [37, 41],
+  [4032, 3024],
+  [257, 256],
+] as const;
 
 describe('cropOf and gridOf', () => {
   it.each(sizes)('agree with the library on the crop of %i × %i', (width, height) => {
-    const { left, top, resizedWidth, resizedHeight, ...plan } = planResize(width, height, { resize: 'crop' }, 14);
+    const { left, top, resizedWidth, resizedHeight, ...plan } = planResize(
+      width,
+      height,
+      { resize: 'crop' },
+      14,
+    );
     const crop = cropOf(width, height, 'crop');
     expect(crop.left).toBeCloseTo((left * width) / resizedWidth, 9);
     expect(crop.top).toBeCloseTo((top * height) / resizedHeight, 9);
@@ -16,12 +32,13 @@ describe('cropOf and gridOf', () => {
     expect(gridOf(width, height, 'crop', 14)).toEqual({ rows: 16, cols: 16 });
   });
 
-  it.each(sizes.flatMap(([width, height]) => ([224, 322, 448, 518] as const).map((side) => [width, height, side] as const)))(
-    'agree with the library on the whole of %i × %i at %i',
-    (width, height, longestSide) => {
-      const plan = planResize(width, height, { resize: 'fit', longestSide }, 14);
-      expect(cropOf(width, height, longestSide)).toEqual({ left: 0, top: 0, width, height });
-      expect(gridOf(width, height, longestSide, 14)).toEqual({ rows: plan.height / 14, cols: plan.width / 14 });
-    },
-  );
+  it.each(
+    sizes.flatMap(([width, height]) =>
+      ([224, 322, 448, 518] as const).map((side) => [width, height, side] as const),
+    ),
+  )('agree with the library on the whole of %i × %i at %i', (width, height, longestSide) => {
+    const plan = planResize(width, height, { resize: 'fit', longestSide }, 14);
+    expect(cropOf(width, height, longestSide)).toEqual({ left: 0, top: 0, width, height });
+    expect(gridOf(width, height, longestSide, 14)).toEqual({ rows: plan.height / 14, cols: plan.width / 14 });
+  });
 });

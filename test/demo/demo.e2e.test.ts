@@ -1,10 +1,26 @@
-/** The demo as a visitor uses it: the built page, in a real Chromium. The tests of a block share a page and run in order. */
+/**
+ * The demo as a visitor uses it: the built page, in a real Chromium. The tests of a block share a page and
+ * run in order.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { colours, done, fileOf, give, loadTiny, notice, openPage, openSite, root, tiny, type Site, type Watched } from './site.js';
+import {
+  colours,
+  done,
+  fileOf,
+  give,
+  loadTiny,
+  notice,
+  openPage,
+  openSite,
+  root,
+  tiny,
+  type Site,
+  type Watched,
+} from './site.js';
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -74,7 +90,9 @@ describe('the page', () => {
     await page.keyboard.press('ArrowUp');
     expect(await text(page, 'load')).toBe('Load ViT-S, synthetic');
     await page.locator('#registers').focus();
-    expect(await page.locator('#registers').evaluate((box) => getComputedStyle(box).outlineStyle)).toBe('solid');
+    expect(await page.locator('#registers').evaluate((box) => getComputedStyle(box).outlineStyle)).toBe(
+      'solid',
+    );
     await page.keyboard.press('Space');
     expect(await text(page, 'load')).toBe('Load ViT-S with registers, synthetic');
     expect(await text(page, 'running-weights')).toMatch(/^model\.safetensors/); // nothing loads before the button is pressed
@@ -84,7 +102,8 @@ describe('the page', () => {
 
   it('shows the last of many quick clicks', async () => {
     await page.evaluate(() => {
-      for (const value of ['rocket', 'coffee', 'astronaut', 'chelsea', 'rocket', 'coffee']) document.querySelector<HTMLInputElement>(`input[value="${value}"]`)!.click();
+      for (const value of ['rocket', 'coffee', 'astronaut', 'chelsea', 'rocket', 'coffee'])
+        document.querySelector<HTMLInputElement>(`input[value="${value}"]`)!.click();
     });
     await done(page, 'coffee');
     const fast = await colours(page, 'pca');
@@ -127,11 +146,17 @@ describe('the page', () => {
     await page.locator('#foreground').uncheck();
     await expect.poll(async () => (await colours(page, 'pca')).text).toBe(all.text);
     await page.locator('input[value="smooth"]').check();
-    expect(await page.locator('#pca').evaluate((canvas) => getComputedStyle(canvas).imageRendering)).toBe('auto');
+    expect(await page.locator('#pca').evaluate((canvas) => getComputedStyle(canvas).imageRendering)).toBe(
+      'auto',
+    );
     await page.locator('input[value="crisp"]').check();
-    expect(await page.locator('#pca').evaluate((canvas) => getComputedStyle(canvas).imageRendering)).toBe('pixelated');
+    expect(await page.locator('#pca').evaluate((canvas) => getComputedStyle(canvas).imageRendering)).toBe(
+      'pixelated',
+    );
     await page.locator('#opacity').fill('40');
-    await expect.poll(() => page.locator('#pca').evaluate((canvas) => getComputedStyle(canvas).opacity)).toBe('0.4');
+    await expect
+      .poll(() => page.locator('#pca').evaluate((canvas) => getComputedStyle(canvas).opacity))
+      .toBe('0.4');
     expect(await text(page, 'opacity-value')).toBe('40 %');
     await page.locator('#opacity').fill('100');
   });
@@ -139,7 +164,12 @@ describe('the page', () => {
   it('frames the patch under the pointer in both pictures', async () => {
     const box = (await page.locator('#pca').boundingBox())!;
     await page.mouse.move(box.x + (box.width / 16) * 3.5, box.y + (box.width / 16) * 5.5);
-    const marks = await page.locator('.patch').evaluateAll((all) => all.map((mark) => ({ hidden: (mark as HTMLElement).hidden, left: mark.getBoundingClientRect().left - mark.parentElement!.getBoundingClientRect().left })));
+    const marks = await page.locator('.patch').evaluateAll((all) =>
+      all.map((mark) => ({
+        hidden: (mark as HTMLElement).hidden,
+        left: mark.getBoundingClientRect().left - mark.parentElement!.getBoundingClientRect().left,
+      })),
+    );
     expect(marks).toHaveLength(2);
     for (const { hidden, left } of marks) {
       expect(hidden).toBe(false);
@@ -156,7 +186,9 @@ describe('the page', () => {
     expect(download.suggestedFilename()).toBe('pasted-model-safetensors-pca.png');
     const { width, height, data } = PNG.sync.read(readFileSync(await download.path()));
     expect([width, height]).toEqual([896, 896]);
-    const [red, green, blue] = await page.evaluate(() => [...document.querySelector<HTMLCanvasElement>('#pca')!.getContext('2d')!.getImageData(5, 3, 1, 1).data]);
+    const [red, green, blue] = await page.evaluate(() => [
+      ...document.querySelector<HTMLCanvasElement>('#pca')!.getContext('2d')!.getImageData(5, 3, 1, 1).data,
+    ]);
     const at = ((3 * 56 + 28) * 896 + 5 * 56 + 28) * 4;
     expect([data[at], data[at + 1], data[at + 2]]).toEqual([red, green, blue]);
   });
@@ -169,7 +201,11 @@ describe('the page', () => {
 
   it('says why a broken picture cannot be used, and goes on', async () => {
     const before = await colours(page, 'pca');
-    await give(page, 'drop', { name: '<img src=x onerror=alert(1)>.png', type: 'image/png', bytes: bytesOf('no picture at all') });
+    await give(page, 'drop', {
+      name: '<img src=x onerror=alert(1)>.png',
+      type: 'image/png',
+      bytes: bytesOf('no picture at all'),
+    });
     await notice(page, 'picture').waitFor();
     expect(await notice(page, 'picture').innerText()).toMatch(/IMAGE_DECODE/);
     expect((await colours(page, 'pca')).text).toBe(before.text);
@@ -196,7 +232,9 @@ describe('the page', () => {
   });
 
   it('has asked no other address, and not complained', () => {
-    expect(watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:'))).toEqual([]);
+    expect(
+      watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:')),
+    ).toEqual([]);
     expect(watched.complaints).toEqual([]);
   });
 });

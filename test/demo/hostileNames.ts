@@ -1,4 +1,7 @@
-/** File names that are markup, code, paths, or nothing that a name should be. Each would raise `alert`, or load `x`, if it were taken for more than text. */
+/**
+ * File names that are markup, code, paths, or nothing that a name should be. Each would raise `alert`, or
+ * load `x`, if it were taken for more than text.
+ */
 export const hostileNames: readonly string[] = [
   '<img src=x onerror=alert(1)>.jpg',
   '<script>alert(1)</script>.jpg',

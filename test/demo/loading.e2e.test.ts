@@ -1,9 +1,22 @@
-/** Weights from the hub, and everything that can go wrong on the way: no answer, a wrong one, a change of mind, a GPU that is lost. */
+/**
+ * Weights from the hub, and everything that can go wrong on the way: no answer, a wrong one, a change of
+ * mind, a GPU that is lost.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page, Route } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { colours, done, loadTiny, notice, openSite, openTiny, tiny, type Site, type Watched } from './site.js';
+import {
+  colours,
+  done,
+  loadTiny,
+  notice,
+  openSite,
+  openTiny,
+  tiny,
+  type Site,
+  type Watched,
+} from './site.js';
 
 let site: Site;
 /** One for all tests, in their order. */
@@ -55,7 +68,8 @@ describe('weights from the hub', () => {
     await chooseTrained(page);
     await page.locator('#loading').waitFor();
     await expect.poll(() => waiting.length).toBe(1);
-    // In the page's own time, from its click on: where the system stops the page, or this test, no step is counted.
+    // In the page's own time, from its click on: where the system stops the page, or this test, no step is
+    // counted.
     await page.evaluate(() => {
       const loading = document.querySelector<HTMLElement>('#loading')!;
       const begin = (): void => {
@@ -72,14 +86,17 @@ describe('weights from the hub', () => {
     });
     await page.locator('#cancel').click();
     await page.locator('#loading').waitFor({ state: 'hidden' });
-    expect(await page.evaluate(() => (globalThis as { cancelledMs?: number }).cancelledMs)).toBeLessThan(2000);
+    expect(await page.evaluate(() => (globalThis as { cancelledMs?: number }).cancelledMs)).toBeLessThan(
+      2000,
+    );
     expect(await text(page, 'status')).toMatch(/^Cancelled/);
     expect(await text(page, 'running-weights')).toMatch(/^model\.safetensors/);
     expect(await page.locator('input[value="file"]').isChecked()).toBe(true);
   });
 
   it('that are not there say so', async () => {
-    answer = (route) => route.fulfill({ status: 404, headers: { 'access-control-allow-origin': '*' }, body: 'Not found' });
+    answer = (route) =>
+      route.fulfill({ status: 404, headers: { 'access-control-allow-origin': '*' }, body: 'Not found' });
     await chooseTrained(page);
     await notice(page, 'model').waitFor();
     expect(await notice(page, 'model').innerText()).toMatch(/SOURCE_FETCH[^]*404/);
@@ -88,7 +105,13 @@ describe('weights from the hub', () => {
   it('without a network say so, and can be tried again', async () => {
     answer = (route) => route.abort('internetdisconnected');
     await notice(page, 'model').getByRole('button', { name: 'Try again' }).click();
-    await expect.poll(() => notice(page, 'model').innerText().catch(() => '')).toMatch(/SOURCE_FETCH/);
+    await expect
+      .poll(() =>
+        notice(page, 'model')
+          .innerText()
+          .catch(() => ''),
+      )
+      .toMatch(/SOURCE_FETCH/);
     expect(await notice(page, 'model').innerText()).not.toMatch(/404/);
     await page.locator('input[value="rocket"]').check();
     await done(page, 'rocket'); // the model before is still there
@@ -97,7 +120,9 @@ describe('weights from the hub', () => {
   it('come with their progress, and are called trained', async () => {
     await page.evaluate(() => {
       const bytes = document.querySelector('#loading-bytes')!;
-      new MutationObserver(() => ((globalThis as { seen?: string[] }).seen ??= []).push(bytes.textContent!)).observe(bytes, { childList: true });
+      new MutationObserver(() =>
+        ((globalThis as { seen?: string[] }).seen ??= []).push(bytes.textContent!),
+      ).observe(bytes, { childList: true });
     });
     const before = await colours(page, 'pca');
     answer = fulfill;
@@ -105,30 +130,49 @@ describe('weights from the hub', () => {
     await notice(page, 'model').getByRole('button', { name: 'Try again' }).click();
     await page.locator('#running-weights', { hasText: 'facebook/dinov2-small' }).waitFor();
     await done(page, 'rocket');
-    expect(asked.sort()).toEqual(['config.json', 'model.safetensors'].map((file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`));
-    expect((await page.evaluate(() => (globalThis as { seen?: string[] }).seen ?? [])).join()).toMatch(/1\.9 MB/);
+    expect(asked.sort()).toEqual(
+      ['config.json', 'model.safetensors'].map(
+        (file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`,
+      ),
+    );
+    expect((await page.evaluate(() => (globalThis as { seen?: string[] }).seen ?? [])).join()).toMatch(
+      /1\.9 MB/,
+    );
     expect(await notice(page, 'model').count()).toBe(0);
     expect(await page.locator('#untrained').isVisible()).toBe(false);
     expect((await colours(page, 'pca')).text).toBe(before.text); // the same tiny weights
-    expect(await page.locator('#code').textContent()).toContain("DINOv2.fromPretrained('facebook/dinov2-small')");
+    expect(await page.locator('#code').textContent()).toContain(
+      "DINOv2.fromPretrained('facebook/dinov2-small')",
+    );
   });
 
   it('asked the hub for them, and nobody else', () => {
-    expect(watched.requests.filter((url) => !/^blob:|^https:\/\/huggingface\.co\//.test(url) && !url.startsWith(site.origin))).toEqual([]);
+    expect(
+      watched.requests.filter(
+        (url) => !/^blob:|^https:\/\/huggingface\.co\//.test(url) && !url.startsWith(site.origin),
+      ),
+    ).toEqual([]);
     expect(watched.complaints.filter((text_) => !/Failed to load resource/.test(text_))).toEqual([]);
   });
 
   const fulfill = (route: Route): Promise<void> => {
     const file = route.request().url().split('/').at(-1)!;
-    return route.fulfill({ status: 200, headers: { 'access-control-allow-origin': '*' }, contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream', body: readFileSync(join(tiny, file)) });
+    return route.fulfill({
+      status: 200,
+      headers: { 'access-control-allow-origin': '*' },
+      contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream',
+      body: readFileSync(join(tiny, file)),
+    });
   };
 });
 
-// The Chromium of these tests has no camera, so the browser's part is played here: a refusal, and a stream of a canvas.
+// The Chromium of these tests has no camera, so the browser's part is played here: a refusal, and a stream of
+// a canvas.
 describe('the camera', () => {
   it('says that it was not allowed', async () => {
     await page.evaluate(() => {
-      MediaDevices.prototype.getUserMedia = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
+      MediaDevices.prototype.getUserMedia = () =>
+        Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
     });
     await page.locator('#camera').click();
     await notice(page, 'camera').waitFor();
@@ -157,7 +201,11 @@ describe('the camera', () => {
     await done(page, 'camera');
     expect((await colours(page, 'photo')).distinct).toBeGreaterThan(10);
     expect(await text(page, 'photo-caption')).toMatch(/of 320 × 240$/);
-    expect(await page.evaluate(() => (globalThis as { stream?: MediaStream }).stream!.getTracks().map(({ readyState }) => readyState))).toEqual(['ended']);
+    expect(
+      await page.evaluate(() =>
+        (globalThis as { stream?: MediaStream }).stream!.getTracks().map(({ readyState }) => readyState),
+      ),
+    ).toEqual(['ended']);
   });
 });
 

@@ -1,11 +1,26 @@
-/** The search page as a visitor uses it: the built page, in a real Chromium, with a tiny model. The tests of a block share a page and run in order. */
+/**
+ * The search page as a visitor uses it: the built page, in a real Chromium, with a tiny model. The tests of a
+ * block share a page and run in order.
+ */
 import { AxeBuilder } from '@axe-core/playwright';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hostileNames } from './hostileNames.js';
-import { added, cropped, found, loadTiny, make, openSearch, ready, shown, showsOriginal, stripes, whole } from './searchSite.js';
+import {
+  added,
+  cropped,
+  found,
+  loadTiny,
+  make,
+  openSearch,
+  ready,
+  shown,
+  showsOriginal,
+  stripes,
+  whole,
+} from './searchSite.js';
 import { give, notice, openSite, PATIENCE_MS, root, type Dropped, type Site, type Watched } from './site.js';
 
 let site: Site;
@@ -15,14 +30,18 @@ afterAll(() => site?.close());
 /** What takes a forward takes seconds where a processor plays the GPU. */
 const PATIENCE = { timeout: PATIENCE_MS };
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
-const open = (page: Page, name: string): Promise<void> => page.locator('#view .tiles button', { hasText: name }).first().click();
+const open = (page: Page, name: string): Promise<void> =>
+  page.locator('#view .tiles button', { hasText: name }).first().click();
 
 async function violations(page: Page): Promise<string[]> {
   const { violations: all } = await new AxeBuilder({ page }).analyze();
-  return all.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`));
+  return all.flatMap(({ id, nodes }) =>
+    nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`),
+  );
 }
 
-const overflow = (page: Page): Promise<number> => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+const overflow = (page: Page): Promise<number> =>
+  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
 describe('the page', () => {
   let watched: Watched;
@@ -42,11 +61,17 @@ describe('the page', () => {
     expect(await page.locator('.top').innerText()).toMatch(/Nothing leaves this machine/);
     expect(await text(page, 'load')).toBe('Download ViT-S (88 MB)');
     expect(await violations(page)).toEqual([]);
-    expect(watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:'))).toEqual([]);
+    expect(
+      watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:')),
+    ).toEqual([]);
   });
 
   it('lets photographs wait for a model, then adds them; what is none is listed with its reason', async () => {
-    await give(page, 'drop', ...photographs, { name: 'broken.jpg', type: 'image/jpeg', bytes: new TextEncoder().encode('no photograph') });
+    await give(page, 'drop', ...photographs, {
+      name: 'broken.jpg',
+      type: 'image/jpeg',
+      bytes: new TextEncoder().encode('no photograph'),
+    });
     await page.locator('#waiting').waitFor();
     await loadTiny(page);
     await page.locator('#waiting').waitFor({ state: 'hidden' });
@@ -54,7 +79,10 @@ describe('the page', () => {
     expect(await shown(page)).toEqual(['astronaut.jpg', 'chelsea.jpg', 'coffee.jpg', 'rocket.jpg']);
     expect(await text(page, 'failures-count')).toBe('1 file could not be added');
     expect(await page.locator('#failures-list').textContent()).toMatch(/^broken\.jpg: .*expected/);
-    await page.locator('#view img').nth(3).evaluate((image: HTMLImageElement) => image.decode());
+    await page
+      .locator('#view img')
+      .nth(3)
+      .evaluate((image: HTMLImageElement) => image.decode());
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('4');
     await expect.poll(() => text(page, 'kept'), PATIENCE).toMatch(/kB/);
   });
@@ -85,14 +113,18 @@ describe('the page', () => {
     await page.mouse.up();
     await found(page, 'that part of astronaut.jpg');
     expect(await page.locator('#results .box').count()).toBe(3);
-    expect(await page.locator('#query-box').getAttribute('aria-label')).toMatch(/from 25 % across and 10 % down, 35 % wide and 40 % high/);
+    expect(await page.locator('#query-box').getAttribute('aria-label')).toMatch(
+      /from 25 % across and 10 % down, 35 % wide and 40 % high/,
+    );
     await page.locator('#query-whole').click();
     await page.waitForFunction(() => document.querySelectorAll('#results .box').length === 0);
     await page.locator('#query-box').focus();
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('Shift+ArrowDown');
-    expect(await page.locator('#query-box').getAttribute('aria-label')).toMatch(/from 31 % across and 25 % down, 50 % wide and 56 % high/);
+    expect(await page.locator('#query-box').getAttribute('aria-label')).toMatch(
+      /from 31 % across and 25 % down, 50 % wide and 56 % high/,
+    );
     await page.waitForFunction(() => document.querySelectorAll('#results .box').length === 3);
     await page.keyboard.press('Escape');
     await page.waitForFunction(() => document.querySelectorAll('#results .box').length === 0);
@@ -111,14 +143,19 @@ describe('the page', () => {
     await page.mouse.up();
     const [best] = await found(page, 'that part of the same.jpg');
     expect(best).toBe('astronaut.jpg');
-    const box = await page.locator('#results .box').first().evaluate((each) => [each.style.left, each.style.top, each.style.width, each.style.height]);
+    const box = await page
+      .locator('#results .box')
+      .first()
+      .evaluate((each) => [each.style.left, each.style.top, each.style.width, each.style.height]);
     expect(box).toEqual(['50%', '25%', '6.25%', '6.25%']);
     await page.locator('#query-close').click();
   });
 
   it('passes over what is there, and looks again at what has changed', async () => {
     await give(page, 'drop', ...photographs);
-    expect(await added(page)).toMatch(/^0 photographs added, .*4 changed|^0 photographs added, 4 there already/); // scripts give every drop the date of now
+    expect(await added(page)).toMatch(
+      /^0 photographs added, .*4 changed|^0 photographs added, 4 there already/,
+    ); // scripts give every drop the date of now
     await give(page, 'drop', { ...photographs[1]!, name: 'coffee.jpg' });
     await expect.poll(() => text(page, 'status'), PATIENCE).toMatch(/1 changed/);
     await open(page, 'chelsea.jpg');
@@ -146,16 +183,24 @@ describe('the page', () => {
     await page.locator('input[value="all"]').check();
   });
 
-  it.each(['light', 'dark'] as const)('axe finds nothing in %s, and 360 pixels are enough', async (colorScheme) => {
-    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-    if (!(await page.locator('#failures').getAttribute('open'))) await page.evaluate(() => document.querySelector('#failures')!.toggleAttribute('open', true));
-    expect(await violations(page)).toEqual([]);
-    for (const width of [360, 768, 1280]) {
-      await page.setViewportSize({ width, height: 800 });
-      expect(await overflow(page)).toBe(0);
-    }
-    expect(await page.evaluate(() => document.getAnimations().filter(({ playState }) => playState === 'running').length)).toBe(0);
-  });
+  it.each(['light', 'dark'] as const)(
+    'axe finds nothing in %s, and 360 pixels are enough',
+    async (colorScheme) => {
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      if (!(await page.locator('#failures').getAttribute('open')))
+        await page.evaluate(() => document.querySelector('#failures')!.toggleAttribute('open', true));
+      expect(await violations(page)).toEqual([]);
+      for (const width of [360, 768, 1280]) {
+        await page.setViewportSize({ width, height: 800 });
+        expect(await overflow(page)).toBe(0);
+      }
+      expect(
+        await page.evaluate(
+          () => document.getAnimations().filter(({ playState }) => playState === 'running').length,
+        ),
+      ).toBe(0);
+    },
+  );
 
   it('exports, deletes all after asking, and takes the export back', async () => {
     await open(page, 'rocket.jpg');
@@ -198,7 +243,9 @@ describe('the page', () => {
 
   it('complained of nothing, and asked nobody else for anything', () => {
     expect(watched.complaints).toEqual([]);
-    expect(watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:'))).toEqual([]);
+    expect(
+      watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:')),
+    ).toEqual([]);
   });
 });
 
@@ -206,13 +253,18 @@ describe('names of files', () => {
   it('are text, whatever they look like: thirty of them, 0 executions', async () => {
     const { page, complaints, requests } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
-        globalThis.alert = () => void ((globalThis as { alerts?: number }).alerts = ((globalThis as { alerts?: number }).alerts ?? 0) + 1);
+        globalThis.alert = () =>
+          void ((globalThis as { alerts?: number }).alerts =
+            ((globalThis as { alerts?: number }).alerts ?? 0) + 1);
       }),
     );
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, hostileNames)));
     await added(page);
-    const [good, failed] = [await page.locator('#view li').count(), await page.locator('#failures-list li').count()];
+    const [good, failed] = [
+      await page.locator('#view li').count(),
+      await page.locator('#failures-list li').count(),
+    ];
     expect(good + failed).toBe(hostileNames.length);
     expect(good).toBeGreaterThan(25);
     for (const view of ['groups', 'map', 'all']) {
@@ -222,9 +274,23 @@ describe('names of files', () => {
     const tiles = page.locator('#view .tiles button');
     await tiles.first().click();
     await expect.poll(() => page.locator('#results li').count(), PATIENCE).toBe(good - 1);
-    for (const part of [...hostileNames].slice(0, 3)) expect((await page.locator('#view .tiles').textContent())!.includes(part.slice(part.lastIndexOf('/') + 1))).toBe(true);
-    expect(await page.evaluate(() => [(globalThis as { alerts?: number }).alerts ?? 0, document.querySelectorAll('[onerror], [onload], [onfocus], [ontoggle], iframe, base, #view script, #view style, #results script').length])).toEqual([0, 0]);
-    expect(requests.filter((url) => !url.startsWith('blob:') && (!url.startsWith(site.origin) || url.endsWith('/x')))).toEqual([]);
+    for (const part of [...hostileNames].slice(0, 3))
+      expect(
+        (await page.locator('#view .tiles').textContent())!.includes(part.slice(part.lastIndexOf('/') + 1)),
+      ).toBe(true);
+    expect(
+      await page.evaluate(() => [
+        (globalThis as { alerts?: number }).alerts ?? 0,
+        document.querySelectorAll(
+          '[onerror], [onload], [onfocus], [ontoggle], iframe, base, #view script, #view style, #results script',
+        ).length,
+      ]),
+    ).toEqual([0, 0]);
+    expect(
+      requests.filter(
+        (url) => !url.startsWith('blob:') && (!url.startsWith(site.origin) || url.endsWith('/x')),
+      ),
+    ).toEqual([]);
     expect(complaints).toEqual([]);
     await page.context().close();
   });
@@ -232,24 +298,34 @@ describe('names of files', () => {
 
 describe('a folder that was moved', () => {
   it('is another of the same name until the visitor says what it is; then what is there stays, and its photographs are found where they are now', async () => {
-    // The browser's dialog is played: what it gives are folders of the origin's own file system, which have handles as any other.
+    // The browser's dialog is played: what it gives are folders of the origin's own file system, which have
+    // handles as any other.
     const { page, complaints } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
-        const folderIn = async (place: string): Promise<FileSystemDirectoryHandle> => (await (await navigator.storage.getDirectory()).getDirectoryHandle(place, { create: true })).getDirectoryHandle('Holiday', { create: true });
+        const folderIn = async (place: string): Promise<FileSystemDirectoryHandle> =>
+          (
+            await (await navigator.storage.getDirectory()).getDirectoryHandle(place, { create: true })
+          ).getDirectoryHandle('Holiday', { create: true });
         Object.assign(globalThis, { folderIn, showDirectoryPicker: () => folderIn('before') });
       }),
     );
     type Here = { readonly folderIn: (place: string) => Promise<FileSystemDirectoryHandle> };
-    const files = (await stripes(page, ['a.png', 'b.png', 'c.png', 'd.png'])).map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
+    const files = (await stripes(page, ['a.png', 'b.png', 'c.png', 'd.png'])).map(({ name, bytes }) => ({
+      name,
+      base64: Buffer.from(bytes).toString('base64'),
+    }));
     const write = (place: string, list: typeof files): Promise<void> =>
-      page.evaluate(async ([where, given]) => {
-        const folder = await (globalThis as unknown as Here).folderIn(where);
-        for (const { name, base64 } of given) {
-          const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
-          await writable.write(Uint8Array.from(atob(base64), (each) => each.charCodeAt(0)));
-          await writable.close();
-        }
-      }, [place, list] as const);
+      page.evaluate(
+        async ([where, given]) => {
+          const folder = await (globalThis as unknown as Here).folderIn(where);
+          for (const { name, base64 } of given) {
+            const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
+            await writable.write(Uint8Array.from(atob(base64), (each) => each.charCodeAt(0)));
+            await writable.close();
+          }
+        },
+        [place, list] as const,
+      );
     await loadTiny(page);
     await write('before', files.slice(0, 3));
     await page.locator('#add-folder').click();
@@ -258,7 +334,8 @@ describe('a folder that was moved', () => {
     await page.evaluate(async () => {
       const { folderIn } = globalThis as unknown as Here;
       const now = await folderIn('now');
-      for await (const file of (await folderIn('before')).values()) await (file as unknown as { move(folder: FileSystemDirectoryHandle): Promise<void> }).move(now);
+      for await (const file of (await folderIn('before')).values())
+        await (file as unknown as { move(folder: FileSystemDirectoryHandle): Promise<void> }).move(now);
       await (await navigator.storage.getDirectory()).removeEntry('before', { recursive: true });
       Object.assign(globalThis, { showDirectoryPicker: () => folderIn('now') });
     });

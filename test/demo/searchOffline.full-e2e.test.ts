@@ -3,7 +3,19 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { added, cropped, found, loadTiny, make, openSearch, ready, shown, showsOriginal, stripes, whole } from './searchSite.js';
+import {
+  added,
+  cropped,
+  found,
+  loadTiny,
+  make,
+  openSearch,
+  ready,
+  shown,
+  showsOriginal,
+  stripes,
+  whole,
+} from './searchSite.js';
 import { give, openSite, PATIENCE_MS, tiny, type Site } from './site.js';
 
 let site: Site;
@@ -14,7 +26,8 @@ afterAll(() => site?.close());
 const PATIENCE = { timeout: PATIENCE_MS };
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
 
-const working = (page: Page): Promise<unknown> => page.waitForFunction(async () => (await navigator.serviceWorker.ready).active?.state === 'activated');
+const working = (page: Page): Promise<unknown> =>
+  page.waitForFunction(async () => (await navigator.serviceWorker.ready).active?.state === 'activated');
 
 /** In the page: how many files small pictures are made of. */
 interface Gate {
@@ -23,19 +36,28 @@ interface Gate {
   holdAfter(files: number): void;
   letGo(): void;
 }
-/** In the page: of how many photographs it is written down that they were dealt with; undefined where nothing is written down of an ingest. */
+/**
+ * In the page: of how many photographs it is written down that they were dealt with; undefined where nothing
+ * is written down of an ingest.
+ */
 const kept = (): Promise<number | undefined> =>
   new Promise((resolve, reject) => {
     const opening = indexedDB.open('dinov2-webgpu-search/photographs');
     opening.onerror = () => reject(opening.error as Error);
     opening.onsuccess = () => {
       const asking = opening.result.transaction('records').objectStore('records').get('ingest');
-      asking.onsuccess = () => (opening.result.close(), resolve((asking.result as { finished: number } | undefined)?.finished));
+      asking.onsuccess = () => (
+        opening.result.close(),
+        resolve((asking.result as { finished: number } | undefined)?.finished)
+      );
     };
   });
-const holdAfter = (page: Page, files: number): Promise<void> => page.evaluate((count) => (globalThis as unknown as { gate: Gate }).gate.holdAfter(count), files);
-const letGo = (page: Page): Promise<void> => page.evaluate(() => (globalThis as unknown as { gate: Gate }).gate.letGo());
-const reads = (page: Page): Promise<number> => page.evaluate(() => (globalThis as unknown as { gate: Gate }).gate.reads);
+const holdAfter = (page: Page, files: number): Promise<void> =>
+  page.evaluate((count) => (globalThis as unknown as { gate: Gate }).gate.holdAfter(count), files);
+const letGo = (page: Page): Promise<void> =>
+  page.evaluate(() => (globalThis as unknown as { gate: Gate }).gate.letGo());
+const reads = (page: Page): Promise<number> =>
+  page.evaluate(() => (globalThis as unknown as { gate: Gate }).gate.reads);
 
 /** Of src/search/ingest/ingest.ts: two batches are under way at once. */
 const BATCH = 8;
@@ -44,15 +66,23 @@ describe('a folder', () => {
   const names = Array.from({ length: 36 }, (_, i) => `${String(i).padStart(2, '0')}.png`);
   let page: Page;
   beforeAll(async () => {
-    // The browser's dialog is played: what it gives is a folder of the origin's own file system, which has handles as any other.
+    // The browser's dialog is played: what it gives is a folder of the origin's own file system, which has
+    // handles as any other.
     ({ page } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
-        Object.assign(globalThis, { showDirectoryPicker: async () => (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true }) });
-        // Small pictures are made of so many files, and the others wait: else on a fast machine all would be added before a click on Pause arrives.
+        Object.assign(globalThis, {
+          showDirectoryPicker: async () =>
+            (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true }),
+        });
+        // Small pictures are made of so many files, and the others wait: else on a fast machine all would be
+        // added before a click on Pause arrives.
         const { createImageBitmap: decode } = globalThis;
         let free = Infinity;
         let held: (() => void)[] = [];
-        const heldDecode = async (image: ImageBitmapSource, options?: ImageBitmapOptions): Promise<ImageBitmap> => {
+        const heldDecode = async (
+          image: ImageBitmapSource,
+          options?: ImageBitmapOptions,
+        ): Promise<ImageBitmap> => {
           if (image instanceof File && free-- <= 0) await new Promise<void>((resolve) => held.push(resolve));
           return decode(image, options);
         };
@@ -76,9 +106,14 @@ describe('a folder', () => {
         Object.assign(globalThis, { createImageBitmap: heldDecode, gate });
       }),
     ));
-    const files = (await stripes(page, names)).map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
+    const files = (await stripes(page, names)).map(({ name, bytes }) => ({
+      name,
+      base64: Buffer.from(bytes).toString('base64'),
+    }));
     await page.evaluate(async (list) => {
-      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true });
+      const folder = await (
+        await navigator.storage.getDirectory()
+      ).getDirectoryHandle('Holiday', { create: true });
       for (const { name, base64 } of list) {
         const writable = await (await folder.getFileHandle(name, { create: true })).createWritable();
         await writable.write(Uint8Array.from(atob(base64), (each) => each.charCodeAt(0)));
@@ -126,7 +161,9 @@ describe('a folder', () => {
     await loadTiny(page);
     await page.evaluate(async () => {
       const files = await navigator.storage.getDirectory();
-      const other = await (await files.getDirectoryHandle('elsewhere', { create: true })).getDirectoryHandle('Holiday', { create: true });
+      const other = await (
+        await files.getDirectoryHandle('elsewhere', { create: true })
+      ).getDirectoryHandle('Holiday', { create: true });
       for await (const [name, handle] of (await files.getDirectoryHandle('Holiday')).entries()) {
         const writable = await (await other.getFileHandle(name, { create: true })).createWritable();
         await writable.write(await (handle as FileSystemFileHandle).getFile());
@@ -181,7 +218,9 @@ describe('a new version', () => {
       await page.locator('#fresh').waitFor();
       await Promise.all([page.waitForEvent('load'), page.locator('#fresh-load').click()]);
       await ready(page);
-      await expect.poll(() => page.evaluate(() => caches.keys()), PATIENCE).toEqual(['dinov2-webgpu-demo of the test']);
+      await expect
+        .poll(() => page.evaluate(() => caches.keys()), PATIENCE)
+        .toEqual(['dinov2-webgpu-demo of the test']);
       expect(before).toMatch(/^dinov2-webgpu-demo [0-9a-f]{16}$/);
     } finally {
       writeFileSync(script, old);
@@ -200,14 +239,27 @@ describe('the network off, after the first visit', () => {
       const url = route.request().url();
       asked.push(url);
       const file = url.split('/').at(-1)!;
-      return route.fulfill({ status: 200, headers: { 'access-control-allow-origin': '*' }, contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream', body: readFileSync(join(tiny, file)) });
+      return route.fulfill({
+        status: 200,
+        headers: { 'access-control-allow-origin': '*' },
+        contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream',
+        body: readFileSync(join(tiny, file)),
+      });
     });
     await page.locator('#load').click(); // the hub's ViT-S, played by the tiny model
     await page.locator('#running', { hasText: 'facebook/dinov2-small' }).waitFor();
-    expect(asked.sort()).toEqual(['config.json', 'model.safetensors'].map((file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`));
+    expect(asked.sort()).toEqual(
+      ['config.json', 'model.safetensors'].map(
+        (file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`,
+      ),
+    );
     await working(page);
     const kept = await page.evaluate(async () => {
-      const all = await Promise.all((await caches.keys()).map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
+      const all = await Promise.all(
+        (await caches.keys()).map(async (name) =>
+          (await (await caches.open(name)).keys()).map(({ url }) => url),
+        ),
+      );
       return all.flat();
     });
     expect(kept.length).toBeGreaterThan(8);

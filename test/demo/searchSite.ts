@@ -29,31 +29,65 @@ export interface Variant {
   readonly of: (typeof samples)[number];
   readonly name: string;
   /** What is kept of the photograph, in shares of its sides. Default: all. */
-  readonly crop?: { readonly left: number; readonly top: number; readonly width: number; readonly height: number };
+  readonly crop?: {
+    readonly left: number;
+    readonly top: number;
+    readonly width: number;
+    readonly height: number;
+  };
 }
 
 /** Photographs made of the samples by the browser: cropped, smaller, as JPEG. */
 export async function make(page: Page, variants: readonly Variant[]): Promise<Dropped[]> {
-  const asked = variants.map(({ of, crop = { left: 0, top: 0, width: 1, height: 1 } }) => ({ base64: readFileSync(join(root, 'demo/photos', of)).toString('base64'), crop }));
+  const asked = variants.map(({ of, crop = { left: 0, top: 0, width: 1, height: 1 } }) => ({
+    base64: readFileSync(join(root, 'demo/photos', of)).toString('base64'),
+    crop,
+  }));
   const made = await page.evaluate(async (list) => {
     const out: string[] = [];
     for (const { base64, crop } of list) {
-      const bitmap = await createImageBitmap(new Blob([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))]));
+      const bitmap = await createImageBitmap(
+        new Blob([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))]),
+      );
       const [width, height] = [bitmap.width * crop.width, bitmap.height * crop.height];
       const scale = 240 / Math.max(width, height);
       const canvas = new OffscreenCanvas(Math.round(width * scale), Math.round(height * scale));
-      canvas.getContext('2d')!.drawImage(bitmap, bitmap.width * crop.left, bitmap.height * crop.top, width, height, 0, 0, canvas.width, canvas.height);
+      canvas
+        .getContext('2d')!
+        .drawImage(
+          bitmap,
+          bitmap.width * crop.left,
+          bitmap.height * crop.top,
+          width,
+          height,
+          0,
+          0,
+          canvas.width,
+          canvas.height,
+        );
       const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.8 });
-      out.push(btoa(Array.from(new Uint8Array(await blob.arrayBuffer()), (byte) => String.fromCharCode(byte)).join('')));
+      out.push(
+        btoa(
+          Array.from(new Uint8Array(await blob.arrayBuffer()), (byte) => String.fromCharCode(byte)).join(''),
+        ),
+      );
     }
     return out;
   }, asked);
-  return made.map((base64, i) => ({ name: variants[i]!.name, type: 'image/jpeg', bytes: Buffer.from(base64, 'base64') }));
+  return made.map((base64, i) => ({
+    name: variants[i]!.name,
+    type: 'image/jpeg',
+    bytes: Buffer.from(base64, 'base64'),
+  }));
 }
 
 export const whole: readonly Variant[] = samples.map((of) => ({ of, name: of.replace(/\.\w+$/, '.jpg') }));
 /** A little less of each side. */
-export const cropped: readonly Variant[] = samples.map((of) => ({ of, name: of.replace(/\.\w+$/, '-cropped.jpg'), crop: { left: 0.06, top: 0.05, width: 0.9, height: 0.88 } }));
+export const cropped: readonly Variant[] = samples.map((of) => ({
+  of,
+  name: of.replace(/\.\w+$/, '-cropped.jpg'),
+  crop: { left: 0.06, top: 0.05, width: 0.9, height: 0.88 },
+}));
 
 /** Stripes of 64 × 4 pixels: 16 patches in one row, the cheapest photograph that is one. */
 export async function stripes(page: Page, names: readonly string[]): Promise<Dropped[]> {
@@ -67,11 +101,19 @@ export async function stripes(page: Page, names: readonly string[]): Promise<Dro
         context.fillRect(x * 4, 0, 4, 4);
       }
       const blob = await canvas.convertToBlob({ type: 'image/png' });
-      out.push(btoa(Array.from(new Uint8Array(await blob.arrayBuffer()), (byte) => String.fromCharCode(byte)).join('')));
+      out.push(
+        btoa(
+          Array.from(new Uint8Array(await blob.arrayBuffer()), (byte) => String.fromCharCode(byte)).join(''),
+        ),
+      );
     }
     return out;
   }, names.length);
-  return made.map((base64, i) => ({ name: names[i]!, type: 'image/png', bytes: Buffer.from(base64, 'base64') }));
+  return made.map((base64, i) => ({
+    name: names[i]!,
+    type: 'image/png',
+    bytes: Buffer.from(base64, 'base64'),
+  }));
 }
 
 /** Waits until photographs are in, and gives what the page says of them. */
@@ -79,14 +121,21 @@ export async function added(page: Page): Promise<string> {
   // At once, as what happens next may have another status.
   const status = await page.waitForFunction(() => {
     const { textContent } = document.querySelector('#status')!;
-    return document.querySelector('#adding')!.hasAttribute('hidden') && /added/.test(textContent!) && textContent!;
+    return (
+      document.querySelector('#adding')!.hasAttribute('hidden') && /added/.test(textContent!) && textContent!
+    );
   });
   return (await status.jsonValue()) as string;
 }
 
 /** Names of what was found, best first, once that is there. */
 export async function found(page: Page, about: string): Promise<string[]> {
-  await page.waitForFunction((text) => document.querySelector('#results')!.getAttribute('aria-busy') === 'false' && document.querySelector('#status')!.textContent!.includes(text), `for ${about}`);
+  await page.waitForFunction(
+    (text) =>
+      document.querySelector('#results')!.getAttribute('aria-busy') === 'false' &&
+      document.querySelector('#status')!.textContent!.includes(text),
+    `for ${about}`,
+  );
   return page.locator('#results .name').allInnerTexts();
 }
 
@@ -95,8 +144,15 @@ export const shown = (page: Page): Promise<string[]> => page.locator('#view .til
 /** Whether the opened photograph is its file itself, and not the small picture, which its tile has. */
 export function showsOriginal(page: Page, name: string): Promise<boolean> {
   return page.evaluate((text) => {
-    const tile = [...document.querySelectorAll('#view .tiles button')].find((button) => button.textContent!.includes(text))!.querySelector('img')!;
+    const tile = [...document.querySelectorAll('#view .tiles button')]
+      .find((button) => button.textContent!.includes(text))!
+      .querySelector('img')!;
     const image = document.querySelector<HTMLImageElement>('#query-image')!;
-    return image.naturalWidth > 0 && image.src.startsWith('blob:') && tile.src.startsWith('blob:') && image.src !== tile.src;
+    return (
+      image.naturalWidth > 0 &&
+      image.src.startsWith('blob:') &&
+      tile.src.startsWith('blob:') &&
+      image.src !== tile.src
+    );
   }, name);
 }

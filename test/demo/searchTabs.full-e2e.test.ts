@@ -31,15 +31,21 @@ describe('eight tabs at once', () => {
     await loadTiny(first);
     await give(first, 'drop', ...photographs);
     await added(first);
-    await Promise.all(others.map(async (other) => expect.poll(() => text(other, 'count'), PATIENCE).toBe('5')));
+    await Promise.all(
+      others.map(async (other) => expect.poll(() => text(other, 'count'), PATIENCE).toBe('5')),
+    );
     const last = others.at(-1)!;
     await last.locator('#view .tiles button', { hasText: 'c.png' }).click();
     await found(last, 'c.png');
     await last.locator('#query-remove').click();
-    await Promise.all([first, ...others].map(async (tab) => expect.poll(() => text(tab, 'count'), PATIENCE).toBe('4')));
+    await Promise.all(
+      [first, ...others].map(async (tab) => expect.poll(() => text(tab, 'count'), PATIENCE).toBe('4')),
+    );
 
     // A ninth, in which there is no WebGPU: what is there is searched all the same.
-    const without = await openTab(context, (fresh) => fresh.addInitScript(() => void Reflect.deleteProperty(Navigator.prototype, 'gpu')));
+    const without = await openTab(context, (fresh) =>
+      fresh.addInitScript(() => void Reflect.deleteProperty(Navigator.prototype, 'gpu')),
+    );
     await without.locator('#unsupported').waitFor();
     expect(await text(without, 'unsupported')).toMatch(/WEBGPU_MISSING/);
     await without.locator('#view .tiles button').first().click();
@@ -56,7 +62,9 @@ describe('eight tabs at once', () => {
 
 describe('what can be wrong', () => {
   it('no storage: it says so, and works until the page is closed', async () => {
-    const { page } = await openSearch(site, (fresh) => fresh.addInitScript(() => Object.defineProperty(globalThis, 'indexedDB', { value: undefined })));
+    const { page } = await openSearch(site, (fresh) =>
+      fresh.addInitScript(() => Object.defineProperty(globalThis, 'indexedDB', { value: undefined })),
+    );
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
     await added(page);
@@ -71,23 +79,26 @@ describe('what can be wrong', () => {
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
     await added(page);
-    const damage = (): Promise<void> => page.evaluate(async () => {
-      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search');
-      const spoil = async (within: FileSystemDirectoryHandle): Promise<void> => {
-        for await (const handle of within.values()) {
-          if (handle.kind === 'directory') await spoil(handle as FileSystemDirectoryHandle);
-          else {
-            const file = handle as FileSystemFileHandle;
-            const bytes = new Uint8Array(await (await file.getFile()).arrayBuffer());
-            bytes[bytes.length >> 1]! ^= 4;
-            const writable = await file.createWritable();
-            await writable.write(bytes);
-            await writable.close();
+    const damage = (): Promise<void> =>
+      page.evaluate(async () => {
+        const folder = await (
+          await navigator.storage.getDirectory()
+        ).getDirectoryHandle('dinov2-webgpu-search');
+        const spoil = async (within: FileSystemDirectoryHandle): Promise<void> => {
+          for await (const handle of within.values()) {
+            if (handle.kind === 'directory') await spoil(handle as FileSystemDirectoryHandle);
+            else {
+              const file = handle as FileSystemFileHandle;
+              const bytes = new Uint8Array(await (await file.getFile()).arrayBuffer());
+              bytes[bytes.length >> 1]! ^= 4;
+              const writable = await file.createWritable();
+              await writable.write(bytes);
+              await writable.close();
+            }
           }
-        }
-      };
-      await spoil(folder);
-    });
+        };
+        await spoil(folder);
+      });
     const told = async (): Promise<void> => {
       await page.reload();
       await ready(page);

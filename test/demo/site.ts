@@ -11,7 +11,10 @@ import { putBuild } from '../builds.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const tiny = join(root, 'test/fixtures/reference/tiny-plain');
-/** A forward of ViT-S takes 3 to 10 s where a processor plays the GPU, and other tests may run beside this one. */
+/**
+ * A forward of ViT-S takes 3 to 10 s where a processor plays the GPU, and other tests may run beside this
+ * one.
+ */
 export const PATIENCE_MS = 120_000;
 
 export interface Site {
@@ -47,13 +50,21 @@ export async function openSite(): Promise<Site> {
   return { origin: `http://127.0.0.1:${port}`, browser, folder: outDir, stop, close };
 }
 
-/** A Chromium that came as a package finds no fonts on its own, draws no text then, and cannot be measured. It carries some with it. */
+/**
+ * A Chromium that came as a package finds no fonts on its own, draws no text then, and cannot be measured. It
+ * carries some with it.
+ */
 export function fonts(folder: string, executablePath: string): string {
   const file = join(folder, 'fonts.conf');
-  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')].map((each) => `<dir>${each}</dir>`).join('');
+  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')]
+    .map((each) => `<dir>${each}</dir>`)
+    .join('');
   const cache = join(folder, 'fonts');
   mkdirSync(cache);
-  writeFileSync(file, `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${cache}</cachedir></fontconfig>`);
+  writeFileSync(
+    file,
+    `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${cache}</cachedir></fontconfig>`,
+  );
   return file;
 }
 
@@ -64,12 +75,19 @@ export interface Watched {
   readonly requests: string[];
 }
 
-export async function openPage({ browser, origin }: Site, prepare?: (page: Page) => Promise<unknown>, path = 'demo/'): Promise<Watched> {
+export async function openPage(
+  { browser, origin }: Site,
+  prepare?: (page: Page) => Promise<unknown>,
+  path = 'demo/',
+): Promise<Watched> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
   const page = await context.newPage();
   const complaints: string[] = [];
   const requests: string[] = [];
-  page.on('console', (message) => void (['error', 'warning'].includes(message.type()) && complaints.push(message.text())));
+  page.on(
+    'console',
+    (message) => void (['error', 'warning'].includes(message.type()) && complaints.push(message.text())),
+  );
   page.on('pageerror', (error) => void complaints.push(String(error)));
   page.on('request', (request) => void requests.push(request.url()));
   page.setDefaultTimeout(PATIENCE_MS);
@@ -81,7 +99,9 @@ export async function openPage({ browser, origin }: Site, prepare?: (page: Page)
 /** Waits until features of a picture are on the screen. */
 export async function done(page: Page, about = ''): Promise<void> {
   const waiting = page.waitForFunction(
-    (text) => document.querySelector('#status')!.textContent!.startsWith('Done') && document.querySelector('#pca')!.getAttribute('aria-label')!.includes(text),
+    (text) =>
+      document.querySelector('#status')!.textContent!.startsWith('Done') &&
+      document.querySelector('#pca')!.getAttribute('aria-label')!.includes(text),
     about,
   );
   await waiting.catch(async (error: unknown) => {
@@ -90,8 +110,14 @@ export async function done(page: Page, about = ''): Promise<void> {
   });
 }
 
-/** The colours of a canvas: a short text that differs where pictures do, and how many different ones there are. */
-export function colours(page: Page, id: string): Promise<{ text: string; distinct: number; width: number; height: number }> {
+/**
+ * The colours of a canvas: a short text that differs where pictures do, and how many different ones there
+ * are.
+ */
+export function colours(
+  page: Page,
+  id: string,
+): Promise<{ text: string; distinct: number; width: number; height: number }> {
   return page.evaluate((which) => {
     const canvas = document.querySelector<HTMLCanvasElement>(`#${which}`)!;
     const { width, height } = canvas;
@@ -110,30 +136,51 @@ export interface Dropped {
   readonly bytes: Uint8Array;
 }
 
-export const fileOf = (path: string, type = ''): Dropped => ({ name: basename(path), type, bytes: readFileSync(path) });
+export const fileOf = (path: string, type = ''): Dropped => ({
+  name: basename(path),
+  type,
+  bytes: readFileSync(path),
+});
 
 /** Drops files on the page, or pastes them. */
 export async function give(page: Page, how: 'drop' | 'paste', ...files: Dropped[]): Promise<void> {
-  const plain = files.map(({ name, type = '', bytes }) => ({ name, type, base64: Buffer.from(bytes).toString('base64') }));
-  await page.evaluate(([event, given]) => {
-    const data = new DataTransfer();
-    for (const { name, type, base64 } of given) data.items.add(new File([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))], name, { type }));
-    const init = { bubbles: true, cancelable: true };
-    document.body.dispatchEvent(event === 'drop' ? new DragEvent('drop', { ...init, dataTransfer: data }) : new ClipboardEvent('paste', { ...init, clipboardData: data }));
-  }, [how, plain] as const);
+  const plain = files.map(({ name, type = '', bytes }) => ({
+    name,
+    type,
+    base64: Buffer.from(bytes).toString('base64'),
+  }));
+  await page.evaluate(
+    ([event, given]) => {
+      const data = new DataTransfer();
+      for (const { name, type, base64 } of given)
+        data.items.add(
+          new File([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))], name, { type }),
+        );
+      const init = { bubbles: true, cancelable: true };
+      document.body.dispatchEvent(
+        event === 'drop'
+          ? new DragEvent('drop', { ...init, dataTransfer: data })
+          : new ClipboardEvent('paste', { ...init, clipboardData: data }),
+      );
+    },
+    [how, plain] as const,
+  );
 }
 
 /** Loads the tiny model, whose forward takes a fraction of a second anywhere. */
 export async function loadTiny(page: Page): Promise<void> {
-  await page.waitForFunction(() => !/^(Starting|Loading)/.test(document.querySelector('#status')!.textContent!));
+  await page.waitForFunction(
+    () => !/^(Starting|Loading)/.test(document.querySelector('#status')!.textContent!),
+  );
   await give(page, 'drop', fileOf(join(tiny, 'model.safetensors')));
   await page.locator('#running-weights', { hasText: 'model.safetensors' }).waitFor();
   await done(page);
 }
 
 /**
- * A page with the tiny model alone. The one that it starts with gets no device, and a visitor who has none of it drops another: where a processor plays the
- * GPU, that one would compile, test and run ViT-S for 25 s first.
+ * A page with the tiny model alone. The one that it starts with gets no device, and a visitor who has none of
+ * it drops another: where a processor plays the GPU, that one would compile, test and run ViT-S for 25 s
+ * first.
  */
 export async function openTiny(site: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
   const watched = await openPage(site, async (page) => {

@@ -4,7 +4,9 @@ import puppeteer, { type Page } from 'puppeteer-core';
 import { createServer } from 'vite';
 import type {} from './page.ts';
 
-const executablePath = process.env['FIREFOX_PATH'] ?? ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path));
+const executablePath =
+  process.env['FIREFOX_PATH'] ??
+  ['/usr/bin/firefox-esr', '/usr/bin/firefox'].find((path) => existsSync(path));
 const icd = process.env['TEST_ADAPTER'];
 
 export interface Firefox {
@@ -14,8 +16,13 @@ export interface Firefox {
 }
 
 export async function openFirefox(): Promise<Firefox> {
-  if (!executablePath) throw new Error('No Firefox: set FIREFOX_PATH. These tests cannot run, and do not pass without one.');
-  const server = await createServer({ configFile: 'vite.config.ts', server: { port: 0, host: '127.0.0.1', hmr: false, watch: null }, logLevel: 'warn' });
+  if (!executablePath)
+    throw new Error('No Firefox: set FIREFOX_PATH. These tests cannot run, and do not pass without one.');
+  const server = await createServer({
+    configFile: 'vite.config.ts',
+    server: { port: 0, host: '127.0.0.1', hmr: false, watch: null },
+    logLevel: 'warn',
+  });
   await server.listen();
   const browser = await puppeteer.launch({
     browser: 'firefox',

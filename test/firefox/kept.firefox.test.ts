@@ -3,7 +3,9 @@ import { statSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openFirefox, type Firefox } from './browser.ts';
 
-const weightsBytes = statSync(new URL('../fixtures/reference/tiny-plain/model.safetensors', import.meta.url)).size;
+const weightsBytes = statSync(
+  new URL('../fixtures/reference/tiny-plain/model.safetensors', import.meta.url),
+).size;
 
 let firefox: Firefox;
 beforeAll(async () => {
@@ -11,20 +13,26 @@ beforeAll(async () => {
 });
 afterAll(() => firefox?.close());
 
-test.each(['opfs', 'cache-api'] as const)('weights in %s: a second start without a network gives the same bits; an interrupted download is gone on with', async (cache) => {
-  const { bits, loaded, asked, listed, left } = await firefox.page.evaluate((kind) => globalThis.actions.kept(kind), cache);
-  expect(bits).toHaveLength(3);
-  expect(bits[1]).toEqual(bits[0]);
-  expect(bits[2]).toEqual(bits[0]);
-  expect(loaded[0]).toMatchObject({ cache, fetchedBytes: weightsBytes, cachedBytes: 0 });
-  expect(loaded[1]).toMatchObject({ cache, fetchedBytes: 0 });
-  expect(loaded[1]!.cachedBytes).toBeGreaterThan(weightsBytes / 2);
-  expect(asked[1]).toBe(0);
-  expect(listed).toMatchObject([{ dtype: 'fp32', complete: true, store: cache }]);
-  expect(left).toBe(0);
-  expect(loaded[2]!.cachedBytes).toBeGreaterThan(0);
-  expect(loaded[2]!.fetchedBytes).toBeLessThan(weightsBytes - 500_000);
-});
+test.each(['opfs', 'cache-api'] as const)(
+  'weights in %s: a second start without a network gives the same bits; an interrupted download is gone on with',
+  async (cache) => {
+    const { bits, loaded, asked, listed, left } = await firefox.page.evaluate(
+      (kind) => globalThis.actions.kept(kind),
+      cache,
+    );
+    expect(bits).toHaveLength(3);
+    expect(bits[1]).toEqual(bits[0]);
+    expect(bits[2]).toEqual(bits[0]);
+    expect(loaded[0]).toMatchObject({ cache, fetchedBytes: weightsBytes, cachedBytes: 0 });
+    expect(loaded[1]).toMatchObject({ cache, fetchedBytes: 0 });
+    expect(loaded[1]!.cachedBytes).toBeGreaterThan(weightsBytes / 2);
+    expect(asked[1]).toBe(0);
+    expect(listed).toMatchObject([{ dtype: 'fp32', complete: true, store: cache }]);
+    expect(left).toBe(0);
+    expect(loaded[2]!.cachedBytes).toBeGreaterThan(0);
+    expect(loaded[2]!.fetchedBytes).toBeLessThan(weightsBytes - 500_000);
+  },
+);
 
 test('an index is the same when it is opened anew, and gone when it is deleted', async () => {
   const { before, after, size, names, left } = await firefox.page.evaluate(() => globalThis.actions.index());

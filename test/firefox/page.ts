@@ -5,19 +5,40 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import type { OperandType, WeightStorage } from '../../src/gpu/kernel.ts';
 import { EVERY_TILE, targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/selfTest.ts';
-import { checkSupport, DINOv2, listCached, removeCached, type CachedModel, type Dtype, type LoadReport, type Support } from '../../src/index.ts';
+import {
+  checkSupport,
+  DINOv2,
+  listCached,
+  removeCached,
+  type CachedModel,
+  type Dtype,
+  type LoadReport,
+  type Support,
+} from '../../src/index.ts';
 import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search/index.ts';
 import { asGpu, requestDevice } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
-import { filesThatDiffer, photographsThatDiffer, pngsThatDiffer, sizesThatDiffer, type Differing } from './pixels.ts';
+import {
+  filesThatDiffer,
+  photographsThatDiffer,
+  pngsThatDiffer,
+  sizesThatDiffer,
+  type Differing,
+} from './pixels.ts';
 
 const pageActions = {
   support: (): Promise<Support> => checkSupport(),
 
   /** The last hidden state of a tiny model at 56 × 98, batch 2. */
   async tiny(kind: string): Promise<number[]> {
-    using model = await DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin));
-    using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 });
+    using model = await DINOv2.fromPretrained(
+      new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin),
+    );
+    using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), {
+      height: 56,
+      width: 98,
+      batch: 2,
+    });
     return [...(await features.lastHiddenState())];
   },
 
@@ -33,28 +54,52 @@ const pageActions = {
     return { values, ms: performance.now() - startMs };
   },
 
-  /** The last hidden state of a tiny model (56 × 98, batch 2) or of ViT-S (224 × 224) in another element type, and why it is that one. */
-  async stored(kind: string, dtype: 'auto' | Dtype): Promise<{ values: number[]; dtype: Dtype; reason: string }> {
+  /**
+   * The last hidden state of a tiny model (56 × 98, batch 2) or of ViT-S (224 × 224) in another element type,
+   * and why it is that one.
+   */
+  async stored(
+    kind: string,
+    dtype: 'auto' | Dtype,
+  ): Promise<{ values: number[]; dtype: Dtype; reason: string }> {
     const tiny = kind !== 'small';
-    using model = await (tiny ? DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin), { dtype }) : DINOv2.synthetic('small', { dtype }));
+    using model = await (tiny
+      ? DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin), { dtype })
+      : DINOv2.synthetic('small', { dtype }));
     const [height, width, batch] = tiny ? [56, 98, 2] : [224, 224, 1];
-    using features = await model.forward(syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]), { height, width, batch });
+    using features = await model.forward(
+      syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]),
+      { height, width, batch },
+    );
     return { values: [...(await features.lastHiddenState())], dtype: model.dtype, reason: model.dtypeReason };
   },
 
-  /** The last hidden state of a tiny model (56 × 98, batch 2) from the kernels that GPUs get, which naga compiles nowhere else here. */
+  /**
+   * The last hidden state of a tiny model (56 × 98, batch 2) from the kernels that GPUs get, which naga
+   * compiles nowhere else here.
+   */
   async asOnGpu(kind: string): Promise<number[]> {
     const device = asGpu(await requestDevice());
     try {
-      using model = await DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin), { device });
-      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 });
+      using model = await DINOv2.fromPretrained(
+        new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin),
+        { device },
+      );
+      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), {
+        height: 56,
+        width: 98,
+        batch: 2,
+      });
       return [...(await features.lastHiddenState())];
     } finally {
       device.destroy();
     }
   },
 
-  /** The self-test of every tile of them, which throws where one is wrong. Resolves to whether all that stand for each other gave the same bits. */
+  /**
+   * The self-test of every tile of them, which throws where one is wrong. Resolves to whether all that stand
+   * for each other gave the same bits.
+   */
   async everyTile(weights: WeightStorage, operands: OperandType): Promise<boolean> {
     const device = asGpu(await requestDevice(weights === 'f16' ? ['shader-f16'] : []));
     try {
@@ -66,38 +111,87 @@ const pageActions = {
     }
   },
 
-  /** The last hidden state of a tiny model (56 × 98, batch 2) on a device without shader-f16: f16 packed in u32. */
+  /**
+   * The last hidden state of a tiny model (56 × 98, batch 2) on a device without shader-f16: f16 packed in
+   * u32.
+   */
   async packed(kind: string): Promise<{ values: number[]; reason: string }> {
     const device = await requestDevice();
     try {
-      using model = await DINOv2.fromPretrained(new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin), { dtype: 'fp16', device });
-      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 });
+      using model = await DINOv2.fromPretrained(
+        new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin),
+        { dtype: 'fp16', device },
+      );
+      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), {
+        height: 56,
+        width: 98,
+        batch: 2,
+      });
       return { values: [...(await features.lastHiddenState())], reason: model.dtypeReason };
     } finally {
       device.destroy();
     }
   },
 
-  /** What leaves the last block of a tiny model with massive activations (56 × 98, batch 2), and the last hidden state. */
-  async massive(kind: 'plain' | 'registers' | 'swiglu', dtype: Dtype): Promise<{ residual: number[]; last: number[] }> {
+  /**
+   * What leaves the last block of a tiny model with massive activations (56 × 98, batch 2), and the last
+   * hidden state.
+   */
+  async massive(
+    kind: 'plain' | 'registers' | 'swiglu',
+    dtype: Dtype,
+  ): Promise<{ residual: number[]; last: number[] }> {
     const { config, edits } = massiveModel(kind);
     using model = await DINOv2.fromFiles({ weights: checkpointBytes(config, edits) }, { dtype });
-    using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 }, { layers: [4] });
+    using features = await model.forward(
+      syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]),
+      { height: 56, width: 98, batch: 2 },
+      { layers: [4] },
+    );
     return { residual: [...(await features.hiddenState(4))], last: [...(await features.lastHiddenState())] };
   },
 
-  /** A tiny model loaded twice with what is kept between, the second time without a network; and once more after a download that was cut off. */
-  async kept(cache: 'opfs' | 'cache-api'): Promise<{ bits: number[][]; loaded: LoadReport[]; asked: number[]; listed: CachedModel[]; left: number }> {
+  /**
+   * A tiny model loaded twice with what is kept between, the second time without a network; and once more
+   * after a download that was cut off.
+   */
+  async kept(cache: 'opfs' | 'cache-api'): Promise<{
+    bits: number[][];
+    loaded: LoadReport[];
+    asked: number[];
+    listed: CachedModel[];
+    left: number;
+  }> {
     const folder = new URL('/test/fixtures/reference/tiny-plain/', location.origin);
-    const result = { bits: [] as number[][], loaded: [] as LoadReport[], asked: [] as number[], listed: [] as CachedModel[], left: 0 };
-    const load = async (get: typeof fetch, signal?: AbortSignal, onBytes?: (bytes: number) => void): Promise<void> => {
+    const result = {
+      bits: [] as number[][],
+      loaded: [] as LoadReport[],
+      asked: [] as number[],
+      listed: [] as CachedModel[],
+      left: 0,
+    };
+    const load = async (
+      get: typeof fetch,
+      signal?: AbortSignal,
+      onBytes?: (bytes: number) => void,
+    ): Promise<void> => {
       let asked = 0;
       const counting: typeof fetch = (...request) => {
         asked += 1;
         return get(...request);
       };
-      using model = await DINOv2.fromPretrained(folder, { cache, fetch: counting, selfTest: false, signal, onProgress: ({ loadedBytes }) => onBytes?.(loadedBytes) });
-      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), { height: 56, width: 98, batch: 2 });
+      using model = await DINOv2.fromPretrained(folder, {
+        cache,
+        fetch: counting,
+        selfTest: false,
+        signal,
+        onProgress: ({ loadedBytes }) => onBytes?.(loadedBytes),
+      });
+      using features = await model.forward(syntheticTensor('pixel_values.56x98', [2, 3, 56, 98]), {
+        height: 56,
+        width: 98,
+        batch: 2,
+      });
       result.bits.push([...new Uint32Array((await features.lastHiddenState()).buffer)]);
       result.loaded.push(model.loaded);
       result.asked.push(asked);
@@ -110,7 +204,11 @@ const pageActions = {
     await removeCached();
     result.left = (await listCached()).length;
     const controller = new AbortController();
-    await load((...request) => fetch(...request), controller.signal, (bytes) => bytes > 1_500_000 && controller.abort()).catch(() => undefined);
+    await load(
+      (...request) => fetch(...request),
+      controller.signal,
+      (bytes) => bytes > 1_500_000 && controller.abort(),
+    ).catch(() => undefined);
     await load((...request) => fetch(...request));
     await removeCached();
     return result;
@@ -121,16 +219,26 @@ const pageActions = {
     const name = `firefox ${Math.random()}`;
     const dim = 64;
     const vectors = syntheticTensor('vectors', [500, dim]);
-    const hits = async (index: EmbeddingIndex): Promise<unknown> => (await index.search(vectors.subarray(7 * dim, 8 * dim), { topK: 10 })).map(({ id, score }) => [id, score]);
+    const hits = async (index: EmbeddingIndex): Promise<unknown> =>
+      (await index.search(vectors.subarray(7 * dim, 8 * dim), { topK: 10 })).map(({ id, score }) => [
+        id,
+        score,
+      ]);
     const index = await EmbeddingIndex.open(name, { dim });
-    await index.addMany(Array.from({ length: 500 }, (_, i) => ({ id: `item ${i}`, vector: vectors.subarray(i * dim, (i + 1) * dim) })));
+    await index.addMany(
+      Array.from({ length: 500 }, (_, i) => ({
+        id: `item ${i}`,
+        vector: vectors.subarray(i * dim, (i + 1) * dim),
+      })),
+    );
     await index.remove('item 3');
     const before = await hits(index);
     index.dispose();
     const again = await EmbeddingIndex.open(name, { dim });
     const found = { before, after: await hits(again), size: again.size };
     again.dispose();
-    const namesOf = async (): Promise<string[]> => (await listIndexes()).map((kept) => kept.name).filter((each) => each === name);
+    const namesOf = async (): Promise<string[]> =>
+      (await listIndexes()).map((kept) => kept.name).filter((each) => each === name);
     const names = await namesOf();
     await deleteIndex(name);
     return { ...found, names, left: await namesOf() };

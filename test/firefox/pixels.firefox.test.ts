@@ -15,9 +15,12 @@ afterAll(() => firefox?.close());
 /** Firefox 153 makes other colours of the YUV of a subsampled AVIF: by 8 of 255 at most. */
 const avif = { '420.avif.rgb': { bytes: expect.any(Number) as number, most: 8 } };
 
-test.each(['Blob', 'URL'] as const)("every file, as %s: Pillow's bytes, as it lies and upright", async (kind) => {
-  expect(await page.evaluate((each) => globalThis.actions.files(each), kind)).toEqual(avif);
-});
+test.each(['Blob', 'URL'] as const)(
+  "every file, as %s: Pillow's bytes, as it lies and upright",
+  async (kind) => {
+    expect(await page.evaluate((each) => globalThis.actions.files(each), kind)).toEqual(avif);
+  },
+);
 
 test('every file in a worker', async () => {
   expect(await page.evaluate(() => globalThis.actions.filesInWorker())).toEqual(avif);
@@ -25,13 +28,19 @@ test('every file in a worker', async () => {
 
 test('every file as <img>: those with transparency or 16 bits are what Firefox has made of them, and WebP is not turned', async () => {
   const found = await page.evaluate(() => globalThis.actions.files('element'));
-  expect(Object.keys(found).filter((name) => !/alpha|rgba|transparency|16|\.avif|exif\d\.webp/.test(name))).toEqual([]);
-  for (const name of ['rgb16.png.rgb', 'rgb16-interlaced.png.rgb']) expect(found[name]).toMatchObject({ most: 1 });
+  expect(
+    Object.keys(found).filter((name) => !/alpha|rgba|transparency|16|\.avif|exif\d\.webp/.test(name)),
+  ).toEqual([]);
+  for (const name of ['rgb16.png.rgb', 'rgb16-interlaced.png.rgb'])
+    expect(found[name]).toMatchObject({ most: 1 });
 });
 
-test.each(['Blob', 'URL', 'element'] as const)('photographs, as %s: 0 of 150,528 floats differ', async (kind) => {
-  expect(await page.evaluate((each) => globalThis.actions.photographs(each), kind)).toEqual({});
-});
+test.each(['Blob', 'URL', 'element'] as const)(
+  'photographs, as %s: 0 of 150,528 floats differ',
+  async (kind) => {
+    expect(await page.evaluate((each) => globalThis.actions.photographs(each), kind)).toEqual({});
+  },
+);
 
 test('PNG of every colour type, bit depth and interlacing', async () => {
   expect(await page.evaluate(() => globalThis.actions.pngs())).toEqual({});

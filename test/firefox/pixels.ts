@@ -1,4 +1,5 @@
-// The half of the Firefox pixel tests that runs in the page, and in a worker: what differs from Python, by name; nothing is left out.
+// The half of the Firefox pixel tests that runs in the page, and in a worker: what differs from Python, by
+// name; nothing is left out.
 import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
@@ -15,7 +16,8 @@ const fetched = async (path: string): Promise<Response> => {
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response;
 };
-const bytesAt = async (path: string): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await (await fetched(path)).arrayBuffer());
+const bytesAt = async (path: string): Promise<Uint8Array<ArrayBuffer>> =>
+  new Uint8Array(await (await fetched(path)).arrayBuffer());
 const imagePath = (name: string): string => `/test/fixtures/pixels/images/${name}`;
 
 /** What a file is handed in as. */
@@ -30,7 +32,14 @@ const sources = {
 };
 export type SourceKind = keyof typeof sources;
 
-async function withPreprocessor<T>(use: (read: (source: ImageSource, options: PixelOptions) => Promise<{ bytes: Uint8Array; size: string; data: Float32Array }>) => Promise<T>): Promise<T> {
+async function withPreprocessor<T>(
+  use: (
+    read: (
+      source: ImageSource,
+      options: PixelOptions,
+    ) => Promise<{ bytes: Uint8Array; size: string; data: Float32Array }>,
+  ) => Promise<T>,
+): Promise<T> {
   const gpu = await acquireGpu();
   const preprocessor = await Preprocessor.create(gpu);
   try {
@@ -55,7 +64,10 @@ export const filesThatDiffer = (kind: SourceKind): Promise<Differing> =>
       const { bytes, shape } = tensorOf(expected, tensor);
       const [height, width] = shape as [number, number];
       const asIs = Math.max(width, height) === 42; // 'fit' leaves every pixel as it is
-      const options: PixelOptions = { ...(asIs ? { resize: 'fit', longestSide: 42 } : { resize: 'square', size: 56 }), orientation: way === 'upright' ? 'respect' : 'ignore' };
+      const options: PixelOptions = {
+        ...(asIs ? { resize: 'fit', longestSide: 42 } : { resize: 'square', size: 56 }),
+        orientation: way === 'upright' ? 'respect' : 'ignore',
+      };
       try {
         const python = await read({ data: bytes, width, height }, options);
         const found = await read(await sources[kind](imagePath(name)), options);
@@ -74,7 +86,9 @@ export const pngsThatDiffer = (): Promise<Differing> =>
   withPreprocessor(async (read) => {
     const file = await bytesAt('/test/fixtures/pixels/png.safetensors');
     const differing: Differing = {};
-    for (const name of [...parseSafetensors(file).tensors.keys()].filter((each) => each.endsWith('14x14.png'))) {
+    for (const name of [...parseSafetensors(file).tensors.keys()].filter((each) =>
+      each.endsWith('14x14.png'),
+    )) {
       const { bytes } = await read(new Blob([tensorOf(file, name).bytes]), { resize: 'square', size: 14 });
       const away = difference(bytes, tensorOf(file, name.replace(/png$/, 'rgb')).bytes);
       if (away.bytes > 0) differing[name] = away;
@@ -89,7 +103,11 @@ export const sizesThatDiffer = (): Promise<unknown[]> =>
     const differing: unknown[] = [];
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of cases) {
       const { bytes, size } = await read(noiseImage(width, height), options);
-      if (size !== `${outputHeight ?? options.cropSize} × ${outputWidth ?? options.cropSize}` || (await digest(bytes as Uint8Array<ArrayBuffer>)) !== sha256) differing.push({ width, height, ...options });
+      if (
+        size !== `${outputHeight ?? options.cropSize} × ${outputWidth ?? options.cropSize}` ||
+        (await digest(bytes as Uint8Array<ArrayBuffer>)) !== sha256
+      )
+        differing.push({ width, height, ...options });
     }
     return differing;
   });
@@ -100,7 +118,12 @@ export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
     const differing: Differing = {};
     for (const name of ['astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg']) {
       const { data } = await read(await sources[kind](`/demo/photos/${name}`), {});
-      const python = new Float32Array(tensorOf(await bytesAt(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`), 'pixel_values').bytes.buffer);
+      const python = new Float32Array(
+        tensorOf(
+          await bytesAt(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`),
+          'pixel_values',
+        ).bytes.buffer,
+      );
       const away = python.map((value, i) => Math.abs(value - data[i]!));
       const floats = away.filter((each) => each > 0).length;
       if (floats > 0) differing[name] = { bytes: floats, most: Math.max(...away) };

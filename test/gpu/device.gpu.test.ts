@@ -18,7 +18,8 @@ async function works(device: GPUDevice): Promise<boolean> {
 }
 
 /** Without the self-test, which is not what this is about and takes as long again. */
-const load = (options: LoadOptions = {}): Promise<DINOv2> => DINOv2.synthetic(tiny, { ...options, selfTest: false });
+const load = (options: LoadOptions = {}): Promise<DINOv2> =>
+  DINOv2.synthetic(tiny, { ...options, selfTest: false });
 
 const small = { height: 28, width: 28 };
 
@@ -105,17 +106,23 @@ describe('a device that is lost: DEVICE_LOST, never silence', () => {
     const features = await model.forward(pixelsOf(28, 28), small, { layers: [0] });
     const read = await model.forward(pixelsOf(28, 28), small);
     (await other.forward(pixelsOf(28, 28), small)).dispose();
-    const begun = async (by: DINOv2): Promise<Float32Array> => (await by.forward(pixelsOf(28, 28), small)).clsToken();
+    const begun = async (by: DINOv2): Promise<Float32Array> =>
+      (await by.forward(pixelsOf(28, 28), small)).clsToken();
     const rejected = [expect(begun(model)).rejects.toMatchObject(DEVICE_LOST)];
     for (let turn = 0; turn < 3; turn++) await Promise.resolve();
-    rejected.push(expect(begun(other)).rejects.toMatchObject(DEVICE_LOST), expect(read.lastHiddenState()).rejects.toMatchObject(DEVICE_LOST));
+    rejected.push(
+      expect(begun(other)).rejects.toMatchObject(DEVICE_LOST),
+      expect(read.lastHiddenState()).rejects.toMatchObject(DEVICE_LOST),
+    );
     device.destroy();
     await Promise.all(rejected);
     await expect(features.clsToken()).rejects.toMatchObject(DEVICE_LOST);
     await expect(features.patchTokens()).rejects.toMatchObject(DEVICE_LOST);
     await expect(features.hiddenState(0)).rejects.toMatchObject(DEVICE_LOST);
     await expect(model.forward(pixelsOf(28, 28), small)).rejects.toMatchObject(DEVICE_LOST);
-    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toThrow(/lost \(destroyed\).*Load the model again/);
+    await expect(model.forward(pixelsOf(28, 28), small)).rejects.toThrow(
+      /lost \(destroyed\).*Load the model again/,
+    );
     for (const each of [features, read, model, other]) each.dispose();
   });
 

@@ -8,7 +8,10 @@ const device = await requestDevice();
 const gpu = await acquireGpu(device);
 afterAll(() => device.destroy());
 
-const counters = (): { bytes: number; buffers: number } => ({ bytes: gpu.memory.bytes, buffers: gpu.memory.buffers });
+const counters = (): { bytes: number; buffers: number } => ({
+  bytes: gpu.memory.bytes,
+  buffers: gpu.memory.buffers,
+});
 const nothing = { bytes: 0, buffers: 0 };
 
 describe('what the library holds on the GPU', () => {
@@ -35,7 +38,8 @@ describe('what the library holds on the GPU', () => {
     const weights = model.gpuBytes;
     const height = 14 * 16;
     using features = await model.forward(pixelsOf(height, height), { height, width: height });
-    const planned = Number(/→ ([\d.]+) MB in/.exec(await model.describe({ height, width: height }))![1]) * 1e6;
+    const planned =
+      Number(/→ ([\d.]+) MB in/.exec(await model.describe({ height, width: height }))![1]) * 1e6;
     const pixels = 4 * 3 * height * height;
     const positionsAndResult = 4 * 2 * 257 * 64;
     expect(features.numTokens).toBe(257);
@@ -44,7 +48,8 @@ describe('what the library holds on the GPU', () => {
 
   test('many sizes: activations are those of the largest, and the programs that are kept are few', async () => {
     using model = await DINOv2.synthetic(tiny, { device });
-    const run = async (height: number, width: number): Promise<void> => (await model.forward(pixelsOf(height, width), { height, width })).dispose();
+    const run = async (height: number, width: number): Promise<void> =>
+      (await model.forward(pixelsOf(height, width), { height, width })).dispose();
     await run(140, 140);
     const largest = model.gpuBytes;
     for (let side = 1; side <= 9; side++) await run(14 * side, 14 * (10 - side));
@@ -70,23 +75,28 @@ describe('what the library holds on the GPU', () => {
     using features = await underWay;
     expect((await features.clsToken()).every(Number.isFinite)).toBe(true);
     await expect.poll(counters).toEqual({ bytes: 17 * 64 * 4, buffers: 1 });
-    await expect(async () => model.forward(pixelsOf(14, 14), { height: 14, width: 14 })).rejects.toMatchObject({ code: 'DISPOSED' });
+    await expect(async () =>
+      model.forward(pixelsOf(14, 14), { height: 14, width: 14 }),
+    ).rejects.toMatchObject({ code: 'DISPOSED' });
   });
 
-  test.each([0, 1, 7, 30])('aborted after %i tensors: the reason comes back, and no buffer stays', async (tensors) => {
-    const controller = new AbortController();
-    const reason = new Error('the visitor left');
-    if (tensors === 0) controller.abort(reason);
-    const loading = DINOv2.synthetic(tiny, {
-      device,
-      signal: controller.signal,
-      onProgress: ({ loadedTensors }) => {
-        if (loadedTensors === tensors) controller.abort(reason);
-      },
-    });
-    await expect(loading).rejects.toBe(reason);
-    await expect.poll(counters).toEqual(nothing);
-  });
+  test.each([0, 1, 7, 30])(
+    'aborted after %i tensors: the reason comes back, and no buffer stays',
+    async (tensors) => {
+      const controller = new AbortController();
+      const reason = new Error('the visitor left');
+      if (tensors === 0) controller.abort(reason);
+      const loading = DINOv2.synthetic(tiny, {
+        device,
+        signal: controller.signal,
+        onProgress: ({ loadedTensors }) => {
+          if (loadedTensors === tensors) controller.abort(reason);
+        },
+      });
+      await expect(loading).rejects.toBe(reason);
+      await expect.poll(counters).toEqual(nothing);
+    },
+  );
 
   test('what onProgress throws ends the load, and no buffer stays', async () => {
     const reason = new Error('a bug in the page');
@@ -101,7 +111,9 @@ describe('what the library holds on the GPU', () => {
     const most = device.limits.maxStorageBufferBindingSize;
     const attempt = (): unknown => gpu.memory.storage('activations', most + 4);
     expect(attempt).toThrow(expect.objectContaining({ code: 'DEVICE_LIMIT' }));
-    expect(attempt).toThrow(`activations: needs a buffer of ${most + 4} bytes, and this device allows ${most}`);
+    expect(attempt).toThrow(
+      `activations: needs a buffer of ${most + 4} bytes, and this device allows ${most}`,
+    );
     expect(counters()).toEqual(nothing);
   });
 
@@ -110,7 +122,9 @@ describe('what the library holds on the GPU', () => {
     const held = model.gpuBytes;
     const rows = Math.ceil(device.limits.maxStorageBufferBindingSize / (4 * 3 * 14 * 14 * 64)) + 1;
     const pixels = new Float32Array(3 * 14 * 64 * 14 * rows);
-    await expect(model.forward(pixels, { height: 14 * rows, width: 14 * 64 })).rejects.toMatchObject({ code: 'DEVICE_LIMIT' });
+    await expect(model.forward(pixels, { height: 14 * rows, width: 14 * 64 })).rejects.toMatchObject({
+      code: 'DEVICE_LIMIT',
+    });
     using features = await model.forward(pixelsOf(14, 14), { height: 14, width: 14 });
     expect((await features.clsToken()).every(Number.isFinite)).toBe(true);
     expect(model.gpuBytes).toBeLessThan(held + 150e6);

@@ -8,14 +8,21 @@ const features = adapter.features.has('timestamp-query') ? (['timestamp-query'] 
 const devices = [await requestDevice([...features]), await requestDevice()] as const;
 afterAll(() => devices.forEach((device) => device.destroy()));
 
-const image = { data: Uint8Array.from({ length: 3 * 70 * 84 }, (_, i) => (i * 37) % 256), width: 84, height: 70 };
+const image = {
+  data: Uint8Array.from({ length: 3 * 70 * 84 }, (_, i) => (i * 37) % 256),
+  width: 84,
+  height: 70,
+};
 const options = { resize: 'fit', longestSide: 84 } as const;
 
 test.each([
   [features.length > 0 ? 'timestamp-query' : 'submits', 0],
   ['submits', 1],
 ] as const)('by %s: every dispatch, what it did, and nothing left behind', async (timer, which) => {
-  const model = await DINOv2.synthetic({ ...tiny, imageSize: 84 }, { device: devices[which], selfTest: false });
+  const model = await DINOv2.synthetic(
+    { ...tiny, imageSize: 84 },
+    { device: devices[which], selfTest: false },
+  );
   const before = await bitsOfForward(model, 70, 84);
   await model.pixels(image, options); // tables of the resize stay
   const bytes = model.gpuBytes;
@@ -36,7 +43,10 @@ test.each([
   const qkv = profile.dispatches.find(({ label }) => label === 'blocks.1.attn.qkv')!;
   expect(qkv.flops).toBe(2 * tokens * 64 * 192);
   expect(qkv.gflopsPerSecond).toBeCloseTo(qkv.flops / qkv.ms / 1e6, 9);
-  expect(profile.kernels.find(({ label }) => label === 'blocks.*.attn.qkv')).toMatchObject({ dispatches: 2, flops: 2 * qkv.flops });
+  expect(profile.kernels.find(({ label }) => label === 'blocks.*.attn.qkv')).toMatchObject({
+    dispatches: 2,
+    flops: 2 * qkv.flops,
+  });
   expect(profile.kernels.reduce((sum, { ms }) => sum + ms, 0)).toBeCloseTo(profile.total.ms, 9);
   // How fast this machine is while other tests run is not known; only that units are not off by a thousand.
   expect(profile.ceilings.flopsPerSecond).toBeGreaterThan(1e7);
@@ -52,8 +62,14 @@ test.each([
 
 test('the sum of the dispatches is about the forward', async () => {
   // Large enough for a dispatch to be more than its launch; other tests may take the processor meanwhile.
-  const model = await DINOv2.synthetic({ ...tiny, embedDim: 192, numHeads: 3, hiddenFeatures: 768 }, { device: devices[0], selfTest: false });
-  const { forwardMs, total } = await model.profile({ data: new Uint8Array(3 * 168 * 168), width: 168, height: 168 }, { resize: 'fit', longestSide: 168 });
+  const model = await DINOv2.synthetic(
+    { ...tiny, embedDim: 192, numHeads: 3, hiddenFeatures: 768 },
+    { device: devices[0], selfTest: false },
+  );
+  const { forwardMs, total } = await model.profile(
+    { data: new Uint8Array(3 * 168 * 168), width: 168, height: 168 },
+    { resize: 'fit', longestSide: 168 },
+  );
   expect(total.ms / forwardMs).toBeGreaterThan(0.4);
   expect(total.ms / forwardMs).toBeLessThan(2.5);
   model.dispose();

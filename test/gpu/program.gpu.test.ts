@@ -13,7 +13,12 @@ describe('a forward', () => {
   test('another image size compiles nothing', async () => {
     await bitsOfForward(model, 28, 28);
     const { size } = gpu.pipelines;
-    for (const [height, width, batch] of [[56, 14, 1], [42, 70, 2], [14, 14, 5]] as const) await bitsOfForward(model, height, width, batch);
+    for (const [height, width, batch] of [
+      [56, 14, 1],
+      [42, 70, 2],
+      [14, 14, 5],
+    ] as const)
+      await bitsOfForward(model, height, width, batch);
     expect(gpu.pipelines.size).toBe(size);
   });
 
@@ -43,7 +48,11 @@ describe('a forward', () => {
     using together = await model.forward(pixels, { height, width, batch: 3 }, { layers: [1] });
     const [all, hidden] = await Promise.all([together.lastHiddenState(), together.hiddenState(1)]);
     for (let image = 0; image < 3; image++) {
-      using alone = await model.forward(pixels.slice(image * perImage, (image + 1) * perImage), { height, width }, { layers: [1] });
+      using alone = await model.forward(
+        pixels.slice(image * perImage, (image + 1) * perImage),
+        { height, width },
+        { layers: [1] },
+      );
       const count = alone.numTokens * alone.embedDim;
       expect(await alone.lastHiddenState()).toEqual(all.slice(image * count, (image + 1) * count));
       expect(await alone.hiddenState(1)).toEqual(hidden.slice(image * count, (image + 1) * count));
@@ -51,7 +60,13 @@ describe('a forward', () => {
   });
 
   test('several at once, of several sizes: the bits that they have one after the other', async () => {
-    const sizes: [number, number, number][] = [[28, 28, 1], [42, 56, 2], [14, 14, 1], [70, 28, 1], [28, 28, 1]];
+    const sizes: [number, number, number][] = [
+      [28, 28, 1],
+      [42, 56, 2],
+      [14, 14, 1],
+      [70, 28, 1],
+      [28, 28, 1],
+    ];
     const apart: Uint32Array[] = [];
     for (const size of sizes) apart.push(await bitsOfForward(model, ...size));
     expect(await Promise.all(sizes.map((size) => bitsOfForward(model, ...size)))).toEqual(apart);
@@ -59,7 +74,11 @@ describe('a forward', () => {
 
   test('one that fails does not harm the next', async () => {
     const before = await bitsOfForward(model, 28, 28);
-    const aborted = model.forward(pixelsOf(28, 28), { height: 28, width: 28 }, { signal: AbortSignal.abort(new Error('never mind')) });
+    const aborted = model.forward(
+      pixelsOf(28, 28),
+      { height: 28, width: 28 },
+      { signal: AbortSignal.abort(new Error('never mind')) },
+    );
     const next = bitsOfForward(model, 28, 28);
     await expect(aborted).rejects.toThrow('never mind');
     expect(await next).toEqual(before);
@@ -90,7 +109,9 @@ describe('a kernel that does not compile', () => {
   const compile = (kernel: Kernel): Promise<unknown> => gpu.pipelines.compile({ kernel, constants: {} });
 
   test('KERNEL_COMPILE, with the kernel, the line and what stands there, and the adapter', async () => {
-    const kernel = broken('@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n\n@compute @workgroup_size(1) fn main() {\n  out[0] = missing;\n}');
+    const kernel = broken(
+      '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n\n@compute @workgroup_size(1) fn main() {\n  out[0] = missing;\n}',
+    );
     const error: unknown = await compile(kernel).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ name: 'DeviceError', code: 'KERNEL_COMPILE' });
     const { message } = error as Error;
@@ -113,13 +134,19 @@ describe('a kernel that does not compile', () => {
   });
 
   test('a table of bindings that the shader does not have is refused as well', async () => {
-    const kernel = defineKernel('broken', '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 1u; }', 'main', ['read out']);
+    const kernel = defineKernel(
+      'broken',
+      '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 1u; }',
+      'main',
+      ['read out'],
+    );
     await expect(compile(kernel)).rejects.toMatchObject({ code: 'KERNEL_COMPILE' });
     gpu.check();
   });
 
   test('two calls at once share one pipeline', async () => {
-    const text = '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 7u; }';
+    const text =
+      '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 7u; }';
     const kernel = broken(text);
     const [a, b] = await Promise.all([compile(kernel), compile(kernel)]);
     expect(a).toBe(b);

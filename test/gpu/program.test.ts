@@ -11,10 +11,44 @@ const steps = (...flops: number[]): { flops: number }[] => flops.map((each) => (
 describe('splitByWork', () => {
   test.each([
     ['all at once where that is little enough', steps(1, 2, 3), 6, [[0, 3]]],
-    ['cut before the step that would be too much', steps(1, 2, 3), 5, [[0, 2], [2, 3]]],
-    ['a step that is too much alone stands alone', steps(1, 9, 1), 5, [[0, 1], [1, 2], [2, 3]]],
-    ['each alone', steps(1, 1, 1), 0, [[0, 1], [1, 2], [2, 3]]],
-    ['steps without work go along with others', steps(0, 5, 0, 5, 0), 5, [[0, 3], [3, 5]]],
+    [
+      'cut before the step that would be too much',
+      steps(1, 2, 3),
+      5,
+      [
+        [0, 2],
+        [2, 3],
+      ],
+    ],
+    [
+      'a step that is too much alone stands alone',
+      steps(1, 9, 1),
+      5,
+      [
+        [0, 1],
+        [1, 2],
+        [2, 3],
+      ],
+    ],
+    [
+      'each alone',
+      steps(1, 1, 1),
+      0,
+      [
+        [0, 1],
+        [1, 2],
+        [2, 3],
+      ],
+    ],
+    [
+      'steps without work go along with others',
+      steps(0, 5, 0, 5, 0),
+      5,
+      [
+        [0, 3],
+        [3, 5],
+      ],
+    ],
     ['no work at all', steps(0, 0), 0, [[0, 2]]],
     ['one step', steps(7), 1, [[0, 1]]],
   ] as const)('%s', (_, given, flops, expected) => {
@@ -33,7 +67,8 @@ describe('splitByWork', () => {
         expect(end).toBeGreaterThan(begin);
         if (index > 0) expect(begin).toBe(batches[index - 1]!.end);
         const work = given.slice(begin, end).filter(({ flops }) => flops > 0);
-        if (work.length > 1) expect(work.reduce((sum, { flops }) => sum + flops, 0)).toBeLessThanOrEqual(most);
+        if (work.length > 1)
+          expect(work.reduce((sum, { flops }) => sum + flops, 0)).toBeLessThanOrEqual(most);
       });
     }
   });
@@ -49,22 +84,42 @@ test('flopsOf: ViT-S at 224 × 224 takes 12.2 GFlop', () => {
 });
 
 describe('lower', () => {
-  const targets = [true, false].flatMap((software) => (['f32', 'f16', 'f16-packed'] as const).map((weights) => ({ software, weights })));
+  const targets = [true, false].flatMap((software) =>
+    (['f32', 'f16', 'f16-packed'] as const).map((weights) => ({ software, weights })),
+  );
   const config = configOf('giant', { registers: true });
 
   test('the size of the input chooses among the kernels that are compiled already, and changes none of them', () => {
     for (const target of targets) {
-      const smallest = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.map((node) => alternatives(node, target).map(({ variant }) => variant));
-      for (const grid of [{ batch: 1, rows: 16, cols: 16 }, { batch: 7, rows: 50, cols: 13 }]) {
+      const smallest = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.map((node) =>
+        alternatives(node, target).map(({ variant }) => variant),
+      );
+      for (const grid of [
+        { batch: 1, rows: 16, cols: 16 },
+        { batch: 7, rows: 50, cols: 13 },
+      ]) {
         const size = { ...grid, numTokens: countTokens(config, grid) };
-        for (const [i, node] of buildForward(config, grid).graph.nodes.entries()) expect(smallest[i]).toContainEqual(lower(node, target, size).variant);
+        for (const [i, node] of buildForward(config, grid).graph.nodes.entries())
+          expect(smallest[i]).toContainEqual(lower(node, target, size).variant);
       }
     }
   });
 
   test('many rows get the tile that does most for a lane, few rows the one that keeps most lanes busy', () => {
-    const nodes = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.filter(({ operation }) => operation.kind === 'linearScaleResidual');
-    const kernelFor = (rows: number, wantedLanes?: number): string[] => nodes.slice(0, 1).map((node) => lower(node, { software: false, weights: 'f32', wantedLanes }, { batch: 1, rows: 1, cols: 1, numTokens: rows }).variant.kernel.name);
+    const nodes = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.filter(
+      ({ operation }) => operation.kind === 'linearScaleResidual',
+    );
+    const kernelFor = (rows: number, wantedLanes?: number): string[] =>
+      nodes
+        .slice(0, 1)
+        .map(
+          (node) =>
+            lower(
+              node,
+              { software: false, weights: 'f32', wantedLanes },
+              { batch: 1, rows: 1, cols: 1, numTokens: rows },
+            ).variant.kernel.name,
+        );
     expect(kernelFor(1370)).toEqual(['linear']); // 22 × 24 tiles of 64 lanes
     expect(kernelFor(65)).toEqual(['linear_narrow']);
     expect(kernelFor(65, 1000)).toEqual(['linear']);
@@ -72,20 +127,33 @@ describe('lower', () => {
 
   test('tiles that no GPU has measured run where a tuning says so, and are not compiled elsewhere', () => {
     const { nodes } = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph;
-    const namesOf = (of: ReturnType<typeof alternatives>): string[] => of.map(({ variant: { kernel, constants } }) => [kernel.name, constants['QUERY_GROUPS'] ?? constants['LANES_X']].filter((part) => part !== undefined).join(' '));
+    const namesOf = (of: ReturnType<typeof alternatives>): string[] =>
+      of.map(({ variant: { kernel, constants } }) =>
+        [kernel.name, constants['QUERY_GROUPS'] ?? constants['LANES_X']]
+          .filter((part) => part !== undefined)
+          .join(' '),
+      );
     const linear = nodes.find(({ operation }) => operation.kind === 'linearSwiglu')!;
     const attention = nodes.find(({ operation }) => operation.kind === 'attention')!;
     const target = { software: false, weights: 'f32', wantedLanes: 5000 } as const;
-    expect([linear, attention].map((node) => namesOf(alternatives(node, target)))).toEqual([['linear 8', 'linear_narrow'], ['attention 8']]);
+    expect([linear, attention].map((node) => namesOf(alternatives(node, target)))).toEqual([
+      ['linear 8', 'linear_narrow'],
+      ['attention 8'],
+    ]);
     const every = { ...target, ...EVERY_TILE };
-    expect([linear, attention].map((node) => namesOf(alternatives(node, every)))).toEqual([['linear 16', 'linear 8', 'linear_narrow', 'linear_small'], ['attention 8', 'attention 4']]);
+    expect([linear, attention].map((node) => namesOf(alternatives(node, every)))).toEqual([
+      ['linear 16', 'linear 8', 'linear_narrow', 'linear_small'],
+      ['attention 8', 'attention 4'],
+    ]);
     const size = { batch: 1, rows: 8, cols: 8, numTokens: 69 };
     const chosen = (node: Node, wanted: Partial<Target>): number => {
       const { workgroups, variant } = lower(node, { ...every, ...wanted }, size);
       expect(alternatives(node, every).map(({ variant }) => variant)).toContainEqual(variant);
       return workgroups(size).reduce((product, count) => product * count);
     };
-    const [widest, wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) => workgroups(size).reduce((product, count) => product * count));
+    const [widest, wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) =>
+      workgroups(size).reduce((product, count) => product * count),
+    );
     expect([wide! / widest!, narrow! / wide!, small! / narrow!]).toEqual([2, 1.5, 2]); // of 69 rows
     expect(chosen(linear, { wantedLanesWidest: 128 * widest! })).toBe(widest);
     expect(chosen(linear, { wantedLanesWidest: 128 * widest! + 1 })).toBe(wide);
@@ -97,8 +165,12 @@ describe('lower', () => {
     expect(chosen(attention, { wantedLanesAttention: 64 * 3 * 24 + 1 })).toBe(5 * 24);
   });
 
-  // WebGPU allows 65,535 workgroups along an axis. 1036 × 1036 pixels in a batch of 8, and 100,000 tiny images.
-  test.each([{ batch: 8, rows: 74, cols: 74 }, { batch: 1000, rows: 10, cols: 10 }])('workgroups stay within limits: %o', (grid) => {
+  // WebGPU allows 65,535 workgroups along an axis. 1036 × 1036 pixels in a batch of 8, and 100,000 tiny
+  // images.
+  test.each([
+    { batch: 8, rows: 74, cols: 74 },
+    { batch: 1000, rows: 10, cols: 10 },
+  ])('workgroups stay within limits: %o', (grid) => {
     const size = { ...grid, numTokens: countTokens(config, grid) };
     for (const target of targets) {
       for (const node of buildForward(config, grid).graph.nodes) {

@@ -1,4 +1,5 @@
-// Devices whose compiler is wrong: the text of a shader is changed on its way to the driver, as a driver's bug would change what it does.
+// Devices whose compiler is wrong: the text of a shader is changed on its way to the driver, as a driver's
+// bug would change what it does.
 import { describeAdapter, Gpu, requestAdapter } from '../../src/gpu/device.ts';
 
 /** A text that stands in a shader, and what the compiler takes it for. */
@@ -11,9 +12,14 @@ export interface WrongDevice {
 }
 
 /** A device with shader-f16 (and these features) where the adapter has them, that makes these mistakes. */
-export async function wrongDevice(mistakes: readonly Mistake[], features: readonly GPUFeatureName[] = []): Promise<WrongDevice> {
+export async function wrongDevice(
+  mistakes: readonly Mistake[],
+  features: readonly GPUFeatureName[] = [],
+): Promise<WrongDevice> {
   const adapter = await requestAdapter();
-  const requiredFeatures = (['shader-f16', ...features] as GPUFeatureName[]).filter((feature) => adapter.features.has(feature));
+  const requiredFeatures = (['shader-f16', ...features] as GPUFeatureName[]).filter((feature) =>
+    adapter.features.has(feature),
+  );
   const device = await adapter.requestDevice({ label: 'wrong', requiredFeatures });
   const create = device.createShaderModule.bind(device);
   let changed = 0;

@@ -11,7 +11,12 @@ const TIMEOUT = { timeout: 300_000 };
 test('tiled kernels pass, in every storage', TIMEOUT, async () => {
   const { device } = await wrongDevice([]);
   const gpu = gpuOf(device, false);
-  const storages: WeightStorage[] = ['f32', 'f16-packed', 'int8', ...(device.features.has('shader-f16') ? ['f16' as const] : [])];
+  const storages: WeightStorage[] = [
+    'f32',
+    'f16-packed',
+    'int8',
+    ...(device.features.has('shader-f16') ? ['f16' as const] : []),
+  ];
   for (const storage of storages) await selfTest(gpu, targetOf(gpu, storage), packMatrix);
   expect(gpu.memory.buffers).toBe(0);
   device.destroy();
@@ -19,23 +24,46 @@ test('tiled kernels pass, in every storage', TIMEOUT, async () => {
 
 // In the helpers that every kernel shares, so that a kernel may be rewritten without these tests.
 test.each<[WeightStorage, RegExp, Mistake[]]>([
-  ['f32', /linear\.linear_gelu .*Wrong too: linear_narrow\.linear_gelu, linear\.linear_swiglu, linear_narrow\.linear_swiglu\. /, [['0.7978842258453369', '0.7979'], ['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }']]],
-  ['int8', /linear with int8 .*Wrong too: linear_narrow\.linear, .*linear_narrow\.linear_scale_residual, patch_embed\. /, [['SCALES_AT + 4u * group', 'SCALES_AT + 4u * group + 4u']]],
+  [
+    'f32',
+    /linear\.linear_gelu .*Wrong too: linear_narrow\.linear_gelu, linear\.linear_swiglu, linear_narrow\.linear_swiglu\. /,
+    [
+      ['0.7978842258453369', '0.7979'],
+      ['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }'],
+    ],
+  ],
+  [
+    'int8',
+    /linear with int8 .*Wrong too: linear_narrow\.linear, .*linear_narrow\.linear_scale_residual, patch_embed\. /,
+    [['SCALES_AT + 4u * group', 'SCALES_AT + 4u * group + 4u']],
+  ],
 ])('%s: tiled kernels that are wrong are found out', TIMEOUT, async (storage, found, mistakes) => {
   const { device } = await wrongDevice(mistakes);
   const wrong = gpuOf(device, false);
-  await expect(selfTest(wrong, targetOf(wrong, storage), packMatrix)).rejects.toMatchObject({ code: 'KERNEL_WRONG', message: expect.stringMatching(found) });
+  await expect(selfTest(wrong, targetOf(wrong, storage), packMatrix)).rejects.toMatchObject({
+    code: 'KERNEL_WRONG',
+    message: expect.stringMatching(found),
+  });
   device.destroy();
 });
 
-test('alternatives that round differently: both are right, and the size of the input chooses no more', TIMEOUT, async () => {
-  // Of a lane's second row: every fourth row of the canary is one number alone, which no order changes.
-  const { device, changed } = await wrongDevice([['fma(vec4f(x3.y), left3, fma(vec4f(x2.y), left2, ', 'fma(vec4f(x2.y), left2, fma(vec4f(x3.y), left3, ']]);
-  const gpu = gpuOf(device, false);
-  expect(targetOf(gpu, 'f32').wantedLanes).toBeGreaterThan(0);
-  await selfTest(gpu, targetOf(gpu, 'f32'), packMatrix);
-  expect(changed()).toBeGreaterThan(0);
-  expect(gpu.alternativesAgree).toBe(false);
-  expect(targetOf(gpu, 'f32').wantedLanes).toBe(0);
-  device.destroy();
-});
+test(
+  'alternatives that round differently: both are right, and the size of the input chooses no more',
+  TIMEOUT,
+  async () => {
+    // Of a lane's second row: every fourth row of the canary is one number alone, which no order changes.
+    const { device, changed } = await wrongDevice([
+      [
+        'fma(vec4f(x3.y), left3, fma(vec4f(x2.y), left2, ',
+        'fma(vec4f(x2.y), left2, fma(vec4f(x3.y), left3, ',
+      ],
+    ]);
+    const gpu = gpuOf(device, false);
+    expect(targetOf(gpu, 'f32').wantedLanes).toBeGreaterThan(0);
+    await selfTest(gpu, targetOf(gpu, 'f32'), packMatrix);
+    expect(changed()).toBeGreaterThan(0);
+    expect(gpu.alternativesAgree).toBe(false);
+    expect(targetOf(gpu, 'f32').wantedLanes).toBe(0);
+    device.destroy();
+  },
+);

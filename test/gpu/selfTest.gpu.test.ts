@@ -15,9 +15,15 @@ const tiny = { ...narrow, embedDim: 128, numHeads: 2 };
 test('the kernels of this adapter pass, in every storage, and nothing stays on the GPU', async () => {
   const { device, changed } = await wrongDevice([]);
   const gpu = gpuOf(device);
-  const storages: WeightStorage[] = ['f32', 'f16-packed', 'int8', ...(device.features.has('shader-f16') ? ['f16' as const] : [])];
+  const storages: WeightStorage[] = [
+    'f32',
+    'f16-packed',
+    'int8',
+    ...(device.features.has('shader-f16') ? ['f16' as const] : []),
+  ];
   const report: string[] = [];
-  for (const storage of storages) report.push(`${storage} ${(await selfTest(gpu, targetOf(gpu, storage), packMatrix)).toFixed(0)} ms`);
+  for (const storage of storages)
+    report.push(`${storage} ${(await selfTest(gpu, targetOf(gpu, storage), packMatrix)).toFixed(0)} ms`);
   console.log(`self-test: ${report.join(', ')}`);
   expect(changed()).toBe(0);
   expect(gpu.memory.buffers).toBe(0);
@@ -25,20 +31,37 @@ test('the kernels of this adapter pass, in every storage, and nothing stays on t
 });
 
 /**
- * Mistakes of a compiler, and the kernels that must be found out, and no others. Direct kernels, which every adapter runs in little time; a round
- * has several, because each device compiles everything anew.
+ * Mistakes of a compiler, and the kernels that must be found out, and no others. Direct kernels, which every
+ * adapter runs in little time; a round has several, because each device compiles everything anew.
  */
-const rounds: readonly (readonly [storage: WeightStorage, found: readonly string[], mistakes: readonly Mistake[]])[] = [
+const rounds: readonly (readonly [
+  storage: WeightStorage,
+  found: readonly string[],
+  mistakes: readonly Mistake[],
+])[] = [
   [
     'f32',
-    ['linear_gelu', 'linear_swiglu', 'linear_scale_residual', 'attention', 'layer_norm_direct', 'patch_embed', 'assemble_tokens', 'assemble_tokens_registers', 'mask_patches'],
+    [
+      'linear_gelu',
+      'linear_swiglu',
+      'linear_scale_residual',
+      'attention',
+      'layer_norm_direct',
+      'patch_embed',
+      'assemble_tokens',
+      'assemble_tokens_registers',
+      'mask_patches',
+    ],
     [
       ['0.7978842258453369', '0.7979'], // a constant of gelu, in its fourth digit
       ['silu(gate) * up', 'silu(up) * gate'],
       ['fma(gamma[left], a, residual[at])', 'fma(gamma[left], a, residual[at + OUT_VECTORS])'],
       ['0.18033688011112042', '0.1804'], // the scale of the scores
       ['let distance = x[first + i] - mean;', 'let distance = x[first + i];'], // E[x²] - E[x]²
-      ['let variance = dot(squares, vec4f(1.0)) / f32(EMBED_DIM);', 'let variance = dot(squares, vec4f(1.0)) / f32(EMBED_DIM) - mean * mean;'],
+      [
+        'let variance = dot(squares, vec4f(1.0)) / f32(EMBED_DIM);',
+        'let variance = dot(squares, vec4f(1.0)) / f32(EMBED_DIM) - mean * mean;',
+      ],
       ['index % size.cols', 'index % size.rows'],
       ['positions[token * VECTORS', 'positions[(token + 1u) * VECTORS'],
       ['mask[patch_row] != 0u', 'mask[patch_row] == 0u'],
@@ -48,75 +71,140 @@ const rounds: readonly (readonly [storage: WeightStorage, found: readonly string
     'f32',
     ['linear', 'linear_gelu', 'linear_scale_residual', 'attention', 'layer_norm_direct'],
     [
-      ['out[row * OUT_VECTORS + left] = a;', 'if (row + 1u < size.batch * size.num_tokens) { out[row * OUT_VECTORS + left] = a; }'], // the last row is not written
-      ['out_scaled[at] = fma(gamma[left], a, residual[at]);', 'out_scaled[at] = quantizeToF16(fma(gamma[left], a, residual[at]));'],
+      [
+        'out[row * OUT_VECTORS + left] = a;',
+        'if (row + 1u < size.batch * size.num_tokens) { out[row * OUT_VECTORS + left] = a; }',
+      ], // the last row is not written
+      [
+        'out_scaled[at] = fma(gamma[left], a, residual[at]);',
+        'out_scaled[at] = quantizeToF16(fma(gamma[left], a, residual[at]));',
+      ],
       ['token < size.num_tokens; token++', 'token + 1u < size.num_tokens; token++'], // the last key is left out
-      ['out[first + i] = fma((x[first + i] - mean) * scale, weight[i], bias[i]);', 'out[first + i] = quantizeToF16(fma((x[first + i] - mean) * scale, weight[i], bias[i]));'],
+      [
+        'out[first + i] = fma((x[first + i] - mean) * scale, weight[i], bias[i]);',
+        'out[first + i] = quantizeToF16(fma((x[first + i] - mean) * scale, weight[i], bias[i]));',
+      ],
     ],
   ],
-  ['f16-packed', ['linear', 'linear_gelu', 'linear_swiglu', 'linear_scale_residual', 'patch_embed'], [['unpack2x16float(stored.x)', 'unpack2x16float(stored.x).yx']]],
-  ['int8', ['linear', 'linear_gelu', 'linear_swiglu', 'linear_scale_residual', 'patch_embed'], [['vec4f(vec4i(vec4u(stored) <<', 'vec4f((vec4u(stored) <<']]], // no sign
+  [
+    'f16-packed',
+    ['linear', 'linear_gelu', 'linear_swiglu', 'linear_scale_residual', 'patch_embed'],
+    [['unpack2x16float(stored.x)', 'unpack2x16float(stored.x).yx']],
+  ],
+  [
+    'int8',
+    ['linear', 'linear_gelu', 'linear_swiglu', 'linear_scale_residual', 'patch_embed'],
+    [['vec4f(vec4i(vec4u(stored) <<', 'vec4f((vec4u(stored) <<']],
+  ], // no sign
 ];
 
-test.each(full ? rounds : rounds.slice(0, 1))('%s, wrong in %j: found out', async (storage, kernels, mistakes) => {
-  const { device, changed } = await wrongDevice(mistakes);
-  const gpu = gpuOf(device, true);
-  const error = await selfTest(gpu, targetOf(gpu, storage), packMatrix).then(() => undefined, (reason: Error) => reason);
-  expect(error).toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG' });
-  expect(error!.message).toMatch(/^Self-test of kernel [\w.]+.*, run 1 of 3: expected -?[\d.e+-]+ ± [\d.e-]+ at row \d+, column \d+, found .+ on .+\. .*This GPU/);
-  const [, first, others = ''] = error!.message.match(/kernel ([\w.]+).*?(?:Wrong too: (.*?)\. |$)/)!;
-  expect([first!, ...others.split(', ').filter(Boolean)].map((name) => name.split('.').at(-1)!).sort()).toEqual([...kernels].sort());
-  expect(changed()).toBeGreaterThan(0);
-  expect(gpu.memory.buffers).toBe(0);
-  device.destroy();
-});
+test.each(full ? rounds : rounds.slice(0, 1))(
+  '%s, wrong in %j: found out',
+  async (storage, kernels, mistakes) => {
+    const { device, changed } = await wrongDevice(mistakes);
+    const gpu = gpuOf(device, true);
+    const error = await selfTest(gpu, targetOf(gpu, storage), packMatrix).then(
+      () => undefined,
+      (reason: Error) => reason,
+    );
+    expect(error).toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG' });
+    expect(error!.message).toMatch(
+      /^Self-test of kernel [\w.]+.*, run 1 of 3: expected -?[\d.e+-]+ ± [\d.e-]+ at row \d+, column \d+, found .+ on .+\. .*This GPU/,
+    );
+    const [, first, others = ''] = error!.message.match(/kernel ([\w.]+).*?(?:Wrong too: (.*?)\. |$)/)!;
+    expect(
+      [first!, ...others.split(', ').filter(Boolean)].map((name) => name.split('.').at(-1)!).sort(),
+    ).toEqual([...kernels].sort());
+    expect(changed()).toBeGreaterThan(0);
+    expect(gpu.memory.buffers).toBe(0);
+    device.destroy();
+  },
+);
 
-// The kernels of processors whose subgroups have a known size; both software adapters of these tests have them, a GPU has not.
+// The kernels of processors whose subgroups have a known size; both software adapters of these tests have
+// them, a GPU has not.
 test('lanes that hand on the wrong thing are found out', async () => {
-  const { device, changed } = await wrongDevice([['let key0 = subgroupShuffle(k0, other);', 'let key0 = k0;'], ['subgroupBroadcast(mine0, 1u)', 'subgroupBroadcast(mine0, 0u)'], ['subgroupShuffle(mine.x, 1u)', 'subgroupShuffle(mine.x, 0u)']], ['subgroups']);
+  const { device, changed } = await wrongDevice(
+    [
+      ['let key0 = subgroupShuffle(k0, other);', 'let key0 = k0;'],
+      ['subgroupBroadcast(mine0, 1u)', 'subgroupBroadcast(mine0, 0u)'],
+      ['subgroupShuffle(mine.x, 1u)', 'subgroupShuffle(mine.x, 0u)'],
+    ],
+    ['subgroups'],
+  );
   const gpu = gpuOf(device);
   if (gpu.lanes === undefined) {
     await selfTest(gpu, targetOf(gpu, 'f32'), packMatrix);
     expect(changed()).toBe(0);
   } else {
-    const error = await selfTest(gpu, targetOf(gpu, 'f32'), packMatrix).then(() => undefined, (reason: Error) => reason);
-    expect(error!.message).toMatch(new RegExp(`kernel linear_lanes${gpu.lanes}\\.linear with f32 weights, run 1 .*Wrong too: .*attention_lanes\\.attention`));
+    const error = await selfTest(gpu, targetOf(gpu, 'f32'), packMatrix).then(
+      () => undefined,
+      (reason: Error) => reason,
+    );
+    expect(error!.message).toMatch(
+      new RegExp(
+        `kernel linear_lanes${gpu.lanes}\\.linear with f32 weights, run 1 .*Wrong too: .*attention_lanes\\.attention`,
+      ),
+    );
   }
   device.destroy();
 });
 
 describe('a model on a device that computes wrongly', () => {
-  const halves: Mistake[] = [['return vec4f(stored);', 'return 1.01 * vec4f(stored);'], ['unpack2x16float(stored.y)', 'unpack2x16float(stored.x)']];
-  const sums: Mistake[] = [['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }']];
+  const halves: Mistake[] = [
+    ['return vec4f(stored);', 'return 1.01 * vec4f(stored);'],
+    ['unpack2x16float(stored.y)', 'unpack2x16float(stored.x)'],
+  ];
+  const sums: Mistake[] = [
+    ['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }'],
+  ];
 
   test('where f16 is wrong, auto becomes fp32 and says why; fp16 is refused; int8 works', async () => {
     const { device } = await wrongDevice(halves);
     using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
     expect(model.dtype).toBe('fp32');
-    expect(model.dtypeReason).toMatch(/^fp32, stored as f32, chosen by 'auto': passed the self-test in \d+ ms\. Another way was passed over: Self-test of kernel linear_direct\.linear with f16.* weights, run 1 of 3: expected/);
-    await expect(DINOv2.synthetic(tiny, { device, dtype: 'fp16' })).rejects.toMatchObject({ code: 'KERNEL_WRONG', message: expect.stringMatching(/dtype: 'auto'\.$/) });
+    expect(model.dtypeReason).toMatch(
+      /^fp32, stored as f32, chosen by 'auto': passed the self-test in \d+ ms\. Another way was passed over: Self-test of kernel linear_direct\.linear with f16.* weights, run 1 of 3: expected/,
+    );
+    await expect(DINOv2.synthetic(tiny, { device, dtype: 'fp16' })).rejects.toMatchObject({
+      code: 'KERNEL_WRONG',
+      message: expect.stringMatching(/dtype: 'auto'\.$/),
+    });
     using small = await DINOv2.synthetic(tiny, { device, dtype: 'int8' });
     expect(small.dtype).toBe('int8');
     device.destroy();
   });
 
-  test.each(full ? (['auto', 'int8'] as const) : (['auto'] as const))('where sums are wrong, %s is refused, and nothing stays on the GPU; selfTest: false trusts it, and says so', async (dtype) => {
-    const { device } = await wrongDevice(sums);
-    await expect(DINOv2.synthetic(tiny, { device, dtype })).rejects.toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG', message: expect.stringContaining('linear_swiglu') });
-    const gpu = await acquireGpu(device);
-    expect(gpu.memory.buffers).toBe(0);
-    using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
-    expect(model.dtypeReason).toBe('fp32, stored as f32, as asked for; the self-test was switched off.');
-    device.destroy();
-  });
+  test.each(full ? (['auto', 'int8'] as const) : (['auto'] as const))(
+    'where sums are wrong, %s is refused, and nothing stays on the GPU; selfTest: false trusts it, and says so',
+    async (dtype) => {
+      const { device } = await wrongDevice(sums);
+      await expect(DINOv2.synthetic(tiny, { device, dtype })).rejects.toMatchObject({
+        name: 'DeviceError',
+        code: 'KERNEL_WRONG',
+        message: expect.stringContaining('linear_swiglu'),
+      });
+      const gpu = await acquireGpu(device);
+      expect(gpu.memory.buffers).toBe(0);
+      using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
+      expect(model.dtypeReason).toBe('fp32, stored as f32, as asked for; the self-test was switched off.');
+      device.destroy();
+    },
+  );
 
   // As above it goes on with fp32 where f16 was of no use; .ci/run has both.
   if (full) {
     test('where the compiler refuses f16, auto becomes fp32', async () => {
-      const { device } = await wrongDevice([['alias Weights4 = vec2<u32>', 'alias Weights4 = vec2<nothing>'], ['enable f16;', 'enable nothing;']]);
+      const { device } = await wrongDevice([
+        ['alias Weights4 = vec2<u32>', 'alias Weights4 = vec2<nothing>'],
+        ['enable f16;', 'enable nothing;'],
+      ]);
       using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
       expect([model.dtype, model.dtypeReason]).toEqual(['fp32', expect.stringContaining('was refused on')]);
-      await expect(DINOv2.synthetic(tiny, { device, dtype: 'fp16' })).rejects.toMatchObject({ code: 'KERNEL_COMPILE', message: expect.stringMatching(/dtype: 'auto'\.$/) });
+      await expect(DINOv2.synthetic(tiny, { device, dtype: 'fp16' })).rejects.toMatchObject({
+        code: 'KERNEL_COMPILE',
+        message: expect.stringMatching(/dtype: 'auto'\.$/),
+      });
       device.destroy();
     });
   }
@@ -130,12 +218,18 @@ test('a device is tested once for each storage', async () => {
     if (descriptor.label === 'self-test results') tested += 1;
     return create(descriptor);
   };
-  for (const dtype of full ? (['fp32', 'fp32', 'auto', 'fp16'] as const) : (['fp16', 'auto', 'fp16'] as const)) (await DINOv2.synthetic(tiny, { device, dtype })).dispose();
+  for (const dtype of full
+    ? (['fp32', 'fp32', 'auto', 'fp16'] as const)
+    : (['fp16', 'auto', 'fp16'] as const))
+    (await DINOv2.synthetic(tiny, { device, dtype })).dispose();
   expect(tested).toBe(full ? 2 : 1);
   device.destroy();
 });
 
 test('a dtype that there is not is refused by name', async () => {
   const dtype = 'q4' as 'auto';
-  await expect(DINOv2.synthetic(tiny, { dtype })).rejects.toMatchObject({ code: 'CONFIG_FIELD', message: expect.stringContaining("'int8', found \"q4\"") });
+  await expect(DINOv2.synthetic(tiny, { dtype })).rejects.toMatchObject({
+    code: 'CONFIG_FIELD',
+    message: expect.stringContaining('\'int8\', found "q4"'),
+  });
 });

@@ -4,7 +4,14 @@ import type { DINOv2 } from '../../src/dinov2.ts';
 import { requestAdapter } from '../../src/gpu/device.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 
-export const tiny: DINOv2Config = { ...configOf('small'), embedDim: 64, numHeads: 1, depth: 2, hiddenFeatures: 256, imageSize: 56 };
+export const tiny: DINOv2Config = {
+  ...configOf('small'),
+  embedDim: 64,
+  numHeads: 1,
+  depth: 2,
+  hiddenFeatures: 256,
+  imageSize: 56,
+};
 
 /** A device with WebGPU's default limits, as a caller may bring it. */
 export async function requestDevice(requiredFeatures: GPUFeatureName[] = []): Promise<GPUDevice> {
@@ -14,7 +21,9 @@ export async function requestDevice(requiredFeatures: GPUFeatureName[] = []): Pr
 
 /** A device whose adapter calls itself a GPU: it gets a GPU's kernels, on whatever computes here. */
 export function asGpu(device: GPUDevice): GPUDevice {
-  return Object.defineProperty(device, 'adapterInfo', { value: { vendor: 'test', architecture: 'tiles', description: 'a GPU for the test' } });
+  return Object.defineProperty(device, 'adapterInfo', {
+    value: { vendor: 'test', architecture: 'tiles', description: 'a GPU for the test' },
+  });
 }
 
 /** Normalised pixels by formula. */
@@ -23,12 +32,20 @@ export function pixelsOf(height: number, width: number, batch = 1): Float32Array
 }
 
 /** The last hidden state of pixels by formula, as bits. */
-export async function bitsOfForward(model: DINOv2, height: number, width: number, batch = 1): Promise<Uint32Array> {
+export async function bitsOfForward(
+  model: DINOv2,
+  height: number,
+  width: number,
+  batch = 1,
+): Promise<Uint32Array> {
   using features = await model.forward(pixelsOf(height, width, batch), { height, width, batch });
   return new Uint32Array((await features.lastHiddenState()).buffer);
 }
 
-/** Waits for what `dispose()` does later: it returns at once, and memory goes when the forwards under way have ended. */
+/**
+ * Waits for what `dispose()` does later: it returns at once, and memory goes when the forwards under way have
+ * ended.
+ */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
 }

@@ -1,4 +1,5 @@
-// The tuner's choices are among the tiled kernels, so the test's device says that it is a GPU. What measures is in tuner.full.test.ts.
+// The tuner's choices are among the tiled kernels, so the test's device says that it is a GPU. What measures
+// is in tuner.full.test.ts.
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +8,8 @@ import { DINOv2, type TuningStore } from '../../src/index.ts';
 import { parseTuning } from '../../src/gpu/tuner.ts';
 import { asGpu, pixelsOf, requestDevice, tiny } from './tiny.ts';
 
-const bitsOf = (values: Float32Array): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length);
+const bitsOf = (values: Float32Array): Uint32Array =>
+  new Uint32Array(values.buffer, values.byteOffset, values.length);
 
 const software = await requestDevice();
 /** Of all tests, so that its kernels are compiled once. */
@@ -17,24 +19,56 @@ const sizesPx = [28, 84];
 
 test('on a processor there is nothing to choose', async () => {
   using model = await DINOv2.synthetic(tiny, { device: software, selfTest: false });
-  expect(await model.tune({ sizesPx, store: false })).toMatchObject({ source: 'nothing to choose', tuning: undefined });
+  expect(await model.tune({ sizesPx, store: false })).toMatchObject({
+    source: 'nothing to choose',
+    tuning: undefined,
+  });
 });
 
 test('what was kept is read strictly', () => {
-  const tuning = { wantedLanes: 1, operands: 'f32', wantedLanesWidest: 2, wantedLanesNarrow: undefined, wantedLanesAttention: 3 } as const;
+  const tuning = {
+    wantedLanes: 1,
+    operands: 'f32',
+    wantedLanesWidest: 2,
+    wantedLanesNarrow: undefined,
+    wantedLanesAttention: 3,
+  } as const;
   expect(parseTuning(tuning)).toEqual(tuning);
   expect(parseTuning(JSON.parse(JSON.stringify(tuning)))).toEqual(tuning);
-  expect(parseTuning({ wantedLanes: 1, operands: 'f16' })).toEqual({ wantedLanes: 1, operands: 'f16', wantedLanesWidest: undefined, wantedLanesNarrow: undefined, wantedLanesAttention: undefined });
-  for (const wrong of [undefined, 'f32', {}, { ...tuning, operands: 'f64' }, { ...tuning, wantedLanes: -1 }, { ...tuning, wantedLanesNarrow: 'many' }, { ...tuning, wantedLanesAttention: null }]) {
+  expect(parseTuning({ wantedLanes: 1, operands: 'f16' })).toEqual({
+    wantedLanes: 1,
+    operands: 'f16',
+    wantedLanesWidest: undefined,
+    wantedLanesNarrow: undefined,
+    wantedLanesAttention: undefined,
+  });
+  for (const wrong of [
+    undefined,
+    'f32',
+    {},
+    { ...tuning, operands: 'f64' },
+    { ...tuning, wantedLanes: -1 },
+    { ...tuning, wantedLanesNarrow: 'many' },
+    { ...tuning, wantedLanesAttention: null },
+  ]) {
     expect(parseTuning(wrong)).toBeUndefined();
   }
 });
 
 test('an image alone on the narrow tile, and in a batch of 8 on the wide one: the same bits', async () => {
-  const kept: TuningStore = { get: () => Promise.resolve({ wantedLanes: 500, operands: 'f32' }), set: () => Promise.reject(new Error('full')) };
+  const kept: TuningStore = {
+    get: () => Promise.resolve({ wantedLanes: 500, operands: 'f32' }),
+    set: () => Promise.reject(new Error('full')),
+  };
   using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
-  expect(await model.tune({ sizesPx, store: kept })).toMatchObject({ source: 'kept', tuning: { wantedLanes: 500 } });
-  const qkvOf = async (batch: number): Promise<string> => (await model.describe({ height: 84, width: 84, batch })).split('\n').find((line) => line.includes('blocks.0.attn.qkv'))!;
+  expect(await model.tune({ sizesPx, store: kept })).toMatchObject({
+    source: 'kept',
+    tuning: { wantedLanes: 500 },
+  });
+  const qkvOf = async (batch: number): Promise<string> =>
+    (await model.describe({ height: 84, width: 84, batch }))
+      .split('\n')
+      .find((line) => line.includes('blocks.0.attn.qkv'))!;
   expect(await qkvOf(1)).toMatch(/^linear_narrow\.linear /);
   expect(await qkvOf(8)).toMatch(/^linear /);
   const one = 3 * 84 * 84;
@@ -42,7 +76,10 @@ test('an image alone on the narrow tile, and in a batch of 8 on the wide one: th
   using together = await model.forward(pixels, { height: 84, width: 84, batch: 8 });
   const all = bitsOf(await together.lastHiddenState());
   for (const image of [0, 7]) {
-    using alone = await model.forward(pixels.slice(image * one, (image + 1) * one), { height: 84, width: 84 });
+    using alone = await model.forward(pixels.slice(image * one, (image + 1) * one), {
+      height: 84,
+      width: 84,
+    });
     const bits = bitsOf(await alone.lastHiddenState());
     expect(bits).toEqual(all.slice(image * bits.length, (image + 1) * bits.length));
   }

@@ -18,7 +18,9 @@ describe.each(models)('%s', (_, config) => {
 
   test('at most 7 dispatches a block', () => {
     for (let layer = 0; layer < config.depth; layer++) {
-      expect(graph.nodes.filter(({ label }) => label.startsWith(`blocks.${layer}.`)).length).toBeLessThanOrEqual(7);
+      expect(
+        graph.nodes.filter(({ label }) => label.startsWith(`blocks.${layer}.`)).length,
+      ).toBeLessThanOrEqual(7);
     }
     expect(graph.nodes.length).toBeLessThanOrEqual(7 * config.depth + 3);
   });
@@ -26,7 +28,8 @@ describe.each(models)('%s', (_, config) => {
   test('every value is made before it is read', () => {
     const made = new Set<Value>();
     for (const { inputs, output } of graph.nodes) {
-      for (const value of inputs) if (value.kind === 'activation') expect(made.has(value), value.name).toBe(true);
+      for (const value of inputs)
+        if (value.kind === 'activation') expect(made.has(value), value.name).toBe(true);
       expect(made.has(output)).toBe(false);
       made.add(output);
     }
@@ -34,12 +37,19 @@ describe.each(models)('%s', (_, config) => {
   });
 
   test('the last hidden state has a row for every token', () => {
-    expect(lastHiddenState.shape).toEqual([2 * countTokens(config, { batch: 2, rows: 3, cols: 4 }), config.embedDim]);
+    expect(lastHiddenState.shape).toEqual([
+      2 * countTokens(config, { batch: 2, rows: 3, cols: 4 }),
+      config.embedDim,
+    ]);
   });
 });
 
 test('hidden states are kept as asked for: 0 enters the first block, depth leaves the last', () => {
-  const { graph, hiddenStates, lastHiddenState } = buildForward(tiny, { batch: 1, rows: 2, cols: 2 }, { layers: [0, 2] });
+  const { graph, hiddenStates, lastHiddenState } = buildForward(
+    tiny,
+    { batch: 1, rows: 2, cols: 2 },
+    { layers: [0, 2] },
+  );
   expect([...hiddenStates.keys()]).toEqual([0, 2]);
   expect(hiddenStates.get(0)!.name).toBe('tokens');
   expect(graph.outputs).toEqual([lastHiddenState, hiddenStates.get(0), hiddenStates.get(2)]);
@@ -49,34 +59,103 @@ test('hidden states are kept as asked for: 0 enters the first block, depth leave
 
 describe('GraphBuilder', () => {
   const cases: [string, (graph: GraphBuilder) => unknown, RegExp][] = [
-    ['a weight of other columns', (g) => g.linear('fc', g.input('x', [5, 8]), g.weight('w', [4, 12]), g.weight('b', [4])), /^fc: expected a weight with 8 columns, found w \(4, 12\)/],
-    ['a bias of other length', (g) => g.linearGelu('fc', g.input('x', [5, 8]), g.weight('w', [4, 8]), g.weight('b', [8])), /^fc: expected \(4\), found b \(8\)/],
-    ['a vector where rows are', (g) => g.linear('fc', g.input('x', [8]), g.weight('w', [4, 8]), g.weight('b', [4])), /^fc: expected 2 axes, found x \(8\)/],
-    ['gate and up of odd width', (g) => g.linearSwiglu('w12', g.input('x', [5, 8]), g.weight('w', [5, 8]), g.weight('b', [5])), /^w12: expected gate and up of equal width, found w \(5, 8\)/],
+    [
+      'a weight of other columns',
+      (g) => g.linear('fc', g.input('x', [5, 8]), g.weight('w', [4, 12]), g.weight('b', [4])),
+      /^fc: expected a weight with 8 columns, found w \(4, 12\)/,
+    ],
+    [
+      'a bias of other length',
+      (g) => g.linearGelu('fc', g.input('x', [5, 8]), g.weight('w', [4, 8]), g.weight('b', [8])),
+      /^fc: expected \(4\), found b \(8\)/,
+    ],
+    [
+      'a vector where rows are',
+      (g) => g.linear('fc', g.input('x', [8]), g.weight('w', [4, 8]), g.weight('b', [4])),
+      /^fc: expected 2 axes, found x \(8\)/,
+    ],
+    [
+      'gate and up of odd width',
+      (g) => g.linearSwiglu('w12', g.input('x', [5, 8]), g.weight('w', [5, 8]), g.weight('b', [5])),
+      /^w12: expected gate and up of equal width, found w \(5, 8\)/,
+    ],
     [
       'a residual of other rows',
-      (g) => g.linearScaleResidual('proj', g.input('x', [5, 8]), g.weight('w', [4, 8]), g.weight('b', [4]), g.weight('gamma', [4]), g.input('r', [6, 4])),
+      (g) =>
+        g.linearScaleResidual(
+          'proj',
+          g.input('x', [5, 8]),
+          g.weight('w', [4, 8]),
+          g.weight('b', [4]),
+          g.weight('gamma', [4]),
+          g.input('r', [6, 4]),
+        ),
       /^proj: expected \(5, 4\), found r \(6, 4\)/,
     ],
     [
       'a gamma of other length',
-      (g) => g.linearScaleResidual('proj', g.input('x', [5, 8]), g.weight('w', [4, 8]), g.weight('b', [4]), g.weight('gamma', [8]), g.input('r', [5, 4])),
+      (g) =>
+        g.linearScaleResidual(
+          'proj',
+          g.input('x', [5, 8]),
+          g.weight('w', [4, 8]),
+          g.weight('b', [4]),
+          g.weight('gamma', [8]),
+          g.input('r', [5, 4]),
+        ),
       /^proj: expected \(4\), found gamma \(8\)/,
     ],
-    ['a norm of other width', (g) => g.layerNorm('norm', g.input('x', [5, 8]), g.weight('w', [4]), g.weight('b', [4]), 1e-6), /^norm: expected \(8\), found w \(4\)/],
-    ['heads that do not divide', (g) => g.attention('attn', g.input('qkv', [5, 100]), 3), /^attn: expected 3 × 3 heads of equal width, found qkv \(5, 100\)/],
-    ['half a patch', (g) => g.patchEmbed('proj', g.input('pixels', [1, 3, 14, 20]), g.weight('w', [8, 3, 14, 14]), g.weight('b', [8])), /^proj: expected an image of whole patches of 14, found pixels \(1, 3, 14, 20\)/],
+    [
+      'a norm of other width',
+      (g) => g.layerNorm('norm', g.input('x', [5, 8]), g.weight('w', [4]), g.weight('b', [4]), 1e-6),
+      /^norm: expected \(8\), found w \(4\)/,
+    ],
+    [
+      'heads that do not divide',
+      (g) => g.attention('attn', g.input('qkv', [5, 100]), 3),
+      /^attn: expected 3 × 3 heads of equal width, found qkv \(5, 100\)/,
+    ],
+    [
+      'half a patch',
+      (g) =>
+        g.patchEmbed(
+          'proj',
+          g.input('pixels', [1, 3, 14, 20]),
+          g.weight('w', [8, 3, 14, 14]),
+          g.weight('b', [8]),
+        ),
+      /^proj: expected an image of whole patches of 14, found pixels \(1, 3, 14, 20\)/,
+    ],
     [
       'positions of another grid',
-      (g) => g.assembleTokens('tokens', 2, g.input('patches', [8, 4]), g.weight('cls', [1, 1, 4]), g.input('positions', [10, 4])),
+      (g) =>
+        g.assembleTokens(
+          'tokens',
+          2,
+          g.input('patches', [8, 4]),
+          g.weight('cls', [1, 1, 4]),
+          g.input('positions', [10, 4]),
+        ),
       /^tokens: expected \(5, 4\), found positions \(10, 4\)/,
     ],
     [
       'registers of other width',
-      (g) => g.assembleTokens('tokens', 1, g.input('patches', [4, 4]), g.weight('cls', [1, 1, 4]), g.input('positions', [5, 4]), g.weight('registers', [1, 4, 8])),
+      (g) =>
+        g.assembleTokens(
+          'tokens',
+          1,
+          g.input('patches', [4, 4]),
+          g.weight('cls', [1, 1, 4]),
+          g.input('positions', [5, 4]),
+          g.weight('registers', [1, 4, 8]),
+        ),
       /^tokens: expected \(1, 4, 4\), found registers \(1, 4, 8\)/,
     ],
-    ['a name twice', (g) => [g.input('x', [1, 4]), g.input('x', [1, 4])], /^x: expected a name that is not taken, found it used twice/],
+    [
+      'a name twice',
+      (g) => [g.input('x', [1, 4]), g.input('x', [1, 4])],
+      /^x: expected a name that is not taken, found it used twice/,
+    ],
   ];
   test.each(cases)('refuses %s', (_, build, message) => {
     const attempt = (): unknown => build(new GraphBuilder());

@@ -5,12 +5,18 @@ import { configOf } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
 import { Random } from '../random.ts';
 
-/** Nodes during which a value must keep its place: from the one that writes it to the last that reads it; outputs to the end. */
+/**
+ * Nodes during which a value must keep its place: from the one that writes it to the last that reads it;
+ * outputs to the end.
+ */
 function lifetimes(graph: Graph): Map<Value, readonly [number, number]> {
   return new Map(
     graph.nodes.map(({ output }, first) => {
       const reads = graph.nodes.flatMap(({ inputs }, index) => (inputs.includes(output) ? [index] : []));
-      return [output, [first, graph.outputs.includes(output) ? Infinity : Math.max(first, ...reads)]] as const;
+      return [
+        output,
+        [first, graph.outputs.includes(output) ? Infinity : Math.max(first, ...reads)],
+      ] as const;
     }),
   );
 }
@@ -24,7 +30,10 @@ function expectSound(graph: Graph, plan: Plan): void {
     expect(plan.slots[slot!]!.bytes).toBeGreaterThanOrEqual(4 * elementCount(value.shape));
     for (const [other, [otherFirst, otherLast]] of alive) {
       if (other === value || plan.slotOf.get(other) !== slot) continue;
-      expect(last < otherFirst || otherLast < first, `${value.name} and ${other.name} share slot ${slot} while both are alive`).toBe(true);
+      expect(
+        last < otherFirst || otherLast < first,
+        `${value.name} and ${other.name} share slot ${slot} while both are alive`,
+      ).toBe(true);
     }
   }
   for (const { label, inputs, output } of graph.nodes) {
@@ -32,7 +41,9 @@ function expectSound(graph: Graph, plan: Plan): void {
     expect(read.includes(plan.slotOf.get(output)), `${label} reads and writes one slot`).toBe(false);
   }
   expect(plan.plannedBytes).toBe(plan.slots.reduce((sum, { bytes }) => sum + bytes, 0));
-  expect(plan.unsharedBytes).toBe(graph.nodes.reduce((sum, { output }) => sum + 4 * elementCount(output.shape), 0));
+  expect(plan.unsharedBytes).toBe(
+    graph.nodes.reduce((sum, { output }) => sum + 4 * elementCount(output.shape), 0),
+  );
 }
 
 describe('real models', () => {
@@ -46,22 +57,25 @@ describe('real models', () => {
     expect(plan.plannedBytes).toBeLessThanOrEqual(45e6);
   });
 
-  test.each(['small', 'base', 'large', 'giant'] as const)('%s, with and without registers and hidden states', (size) => {
-    for (const registers of [false, true]) {
-      const config = configOf(size, { registers });
-      const { graph } = buildForward(config, { batch: 2, rows: 3, cols: 5 });
-      const plan = planMemory(graph);
-      expectSound(graph, plan);
-      expect(plan.slots.length).toBeLessThanOrEqual(4);
+  test.each(['small', 'base', 'large', 'giant'] as const)(
+    '%s, with and without registers and hidden states',
+    (size) => {
+      for (const registers of [false, true]) {
+        const config = configOf(size, { registers });
+        const { graph } = buildForward(config, { batch: 2, rows: 3, cols: 5 });
+        const plan = planMemory(graph);
+        expectSound(graph, plan);
+        expect(plan.slots.length).toBeLessThanOrEqual(4);
 
-      // Each hidden state that is kept takes a place of its own, and no more.
-      const layers = [0, 3, config.depth];
-      const kept = buildForward(config, { batch: 2, rows: 3, cols: 5 }, { layers });
-      const keptPlan = planMemory(kept.graph);
-      expectSound(kept.graph, keptPlan);
-      expect(keptPlan.slots.length).toBeLessThanOrEqual(plan.slots.length + layers.length);
-    }
-  });
+        // Each hidden state that is kept takes a place of its own, and no more.
+        const layers = [0, 3, config.depth];
+        const kept = buildForward(config, { batch: 2, rows: 3, cols: 5 }, { layers });
+        const keptPlan = planMemory(kept.graph);
+        expectSound(kept.graph, keptPlan);
+        expect(keptPlan.slots.length).toBeLessThanOrEqual(plan.slots.length + layers.length);
+      }
+    },
+  );
 
   test('slots do not grow with depth', () => {
     const config = configOf('small');
@@ -71,7 +85,8 @@ describe('real models', () => {
 
   test('equal graphs, equal plans', () => {
     const [a, b] = [0, 1].map(() => buildForward(configOf('base'), grid).graph);
-    const byName = (graph: Graph): [string, number][] => [...planMemory(graph).slotOf].map(([{ name }, slot]) => [name, slot]);
+    const byName = (graph: Graph): [string, number][] =>
+      [...planMemory(graph).slotOf].map(([{ name }, slot]) => [name, slot]);
     expect(byName(a!)).toEqual(byName(b!));
   });
 });
@@ -90,9 +105,15 @@ function randomGraph(seed: number): Graph {
     const columns = random.next() < 0.4 ? residual.shape[1]! : 4 * random.integer(1, 50);
     const parts = [x, weight('weight', columns, x.shape[1]!), weight('bias', columns)] as const;
     const scaled = columns === residual.shape[1];
-    values.push(scaled ? graph.linearScaleResidual(`node.${i}`, ...parts, weight('gamma', columns), residual) : graph.linear(`node.${i}`, ...parts));
+    values.push(
+      scaled
+        ? graph.linearScaleResidual(`node.${i}`, ...parts, weight('gamma', columns), residual)
+        : graph.linear(`node.${i}`, ...parts),
+    );
   }
-  const outputs = values.filter(({ kind }, index) => kind === 'activation' && (index === values.length - 1 || random.next() < 0.15));
+  const outputs = values.filter(
+    ({ kind }, index) => kind === 'activation' && (index === values.length - 1 || random.next() < 0.15),
+  );
   return graph.build(outputs);
 }
 

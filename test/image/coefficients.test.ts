@@ -6,7 +6,10 @@ describe('resizeTaps', () => {
     const { count, table, begin, end } = resizeTaps(5, 5, 0, 5);
     const pixels = Array.from({ length: 5 }, (_, i) => {
       const row = [...table.subarray(i * (count + 1), (i + 1) * (count + 1))];
-      return row.slice(1).map((weight, tap) => [row[0]! + tap, weight] as const).filter(([, weight]) => weight !== 0);
+      return row
+        .slice(1)
+        .map((weight, tap) => [row[0]! + tap, weight] as const)
+        .filter(([, weight]) => weight !== 0);
     });
     expect(pixels).toEqual([0, 1, 2, 3, 4].map((i) => [[i, 2 ** WEIGHT_BITS]]));
     expect([begin, end]).toEqual([0, 5]);
@@ -23,7 +26,15 @@ describe('resizeTaps', () => {
   });
 
   it('reads inside the source, and [begin, end) is all that it reads', () => {
-    for (const [source, resized] of [[1, 256], [2, 384], [3, 14], [255, 256], [8192, 14], [427, 518], [16384, 1]] as const) {
+    for (const [source, resized] of [
+      [1, 256],
+      [2, 384],
+      [3, 14],
+      [255, 256],
+      [8192, 14],
+      [427, 518],
+      [16384, 1],
+    ] as const) {
       const { count, table, begin, end } = resizeTaps(source, resized, 0, resized);
       for (let i = 0; i < resized; i++) {
         const [first, ...weights] = table.subarray(i * (count + 1), (i + 1) * (count + 1));
@@ -36,7 +47,8 @@ describe('resizeTaps', () => {
     }
   });
 
-  // The worst a sum can be: 255 under every positive weight and 0 under every negative one, or the other way round.
+  // The worst a sum can be: 255 under every positive weight and 0 under every negative one, or the other way
+  // round.
   it('has weights whose sums stay in 32 bits, in all sizes up to 96 and at the ends of large lines', () => {
     let most = 0;
     let least = 0;
@@ -53,11 +65,13 @@ describe('resizeTaps', () => {
         least = Math.min(least, negative);
       }
     };
-    for (let source = 1; source <= 96; source++) for (let resized = 1; resized <= 96; resized++) look(source, resized, 0, resized);
+    for (let source = 1; source <= 96; source++)
+      for (let resized = 1; resized <= 96; resized++) look(source, resized, 0, resized);
     for (let source = 97; source <= 16384; source = Math.ceil(source * 1.3)) {
       for (let resized = 14; resized <= 16384; resized = Math.ceil(resized * 1.7)) {
         const length = Math.min(14, resized);
-        for (const first of [0, Math.floor((resized - length) / 2), resized - length]) look(source, resized, first, length);
+        for (const first of [0, Math.floor((resized - length) / 2), resized - length])
+          look(source, resized, first, length);
       }
     }
     expect(most * 255 + 2 ** (WEIGHT_BITS - 1)).toBeLessThan(2 ** 31 * 0.7);

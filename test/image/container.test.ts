@@ -8,9 +8,86 @@ const orientationOf = (bytes: Uint8Array<ArrayBuffer>): number => plainFile(byte
 
 /** A JPEG that is nothing but Exif data around `tiff`. */
 const jpegOf = (tiff: readonly number[]): Uint8Array<ArrayBuffer> =>
-  Uint8Array.of(0xff, 0xd8, 0xff, 0xe1, 0, 2 + 6 + tiff.length, ...Buffer.from('Exif\0\0'), ...tiff, 0xff, 0xd9, 0, 0, 0, 0, 0, 0, 0, 0);
-const bigEndian = (orientation: number, type = 3): number[] => [0x4d, 0x4d, 0, 42, 0, 0, 0, 8, 0, 2, 1, 0x0f, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0x12, 0, type, 0, 0, 0, 1, 0, orientation, 0, 0];
-const littleEndian = (orientation: number): number[] => [0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+  Uint8Array.of(
+    0xff,
+    0xd8,
+    0xff,
+    0xe1,
+    0,
+    2 + 6 + tiff.length,
+    ...Buffer.from('Exif\0\0'),
+    ...tiff,
+    0xff,
+    0xd9,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+  );
+const bigEndian = (orientation: number, type = 3): number[] => [
+  0x4d,
+  0x4d,
+  0,
+  42,
+  0,
+  0,
+  0,
+  8,
+  0,
+  2,
+  1,
+  0x0f,
+  0,
+  2,
+  0,
+  0,
+  0,
+  1,
+  0,
+  0,
+  0,
+  0,
+  1,
+  0x12,
+  0,
+  type,
+  0,
+  0,
+  0,
+  1,
+  0,
+  orientation,
+  0,
+  0,
+];
+const littleEndian = (orientation: number): number[] => [
+  0x49,
+  0x49,
+  42,
+  0,
+  8,
+  0,
+  0,
+  0,
+  1,
+  0,
+  0x12,
+  1,
+  3,
+  0,
+  1,
+  0,
+  0,
+  0,
+  orientation,
+  0,
+  0,
+  0,
+];
 
 describe('plainFile', () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8])('reads orientation %i of a JPEG, in either order of bytes', (n) => {
@@ -19,12 +96,28 @@ describe('plainFile', () => {
     expect(orientationOf(jpegOf(littleEndian(n)))).toBe(n);
   });
 
-  it.each([['exif6.png', 6], ['exif5-alpha.png', 5], ['exif8.webp', 8], ['exif6-alpha.webp', 6], ['rgb.png', 1], ['lossless.webp', 1], ['rgb.bmp', 1]])('reads that of %s', (name, n) => {
+  it.each([
+    ['exif6.png', 6],
+    ['exif5-alpha.png', 5],
+    ['exif8.webp', 8],
+    ['exif6-alpha.webp', 6],
+    ['rgb.png', 1],
+    ['lossless.webp', 1],
+    ['rgb.bmp', 1],
+  ])('reads that of %s', (name, n) => {
     expect(orientationOf(read(`test/fixtures/pixels/images/${name}`))).toBe(n);
   });
 
   it('takes no orientation that is none', () => {
-    for (const tiff of [bigEndian(0), bigEndian(9), bigEndian(6, 4), [], bigEndian(6).slice(0, 20), [0x4d, 0x4d, 0, 42, 255, 255, 255, 255], [0x58, ...bigEndian(6).slice(1)]]) {
+    for (const tiff of [
+      bigEndian(0),
+      bigEndian(9),
+      bigEndian(6, 4),
+      [],
+      bigEndian(6).slice(0, 20),
+      [0x4d, 0x4d, 0, 42, 255, 255, 255, 255],
+      [0x58, ...bigEndian(6).slice(1)],
+    ]) {
       expect(orientationOf(jpegOf(tiff))).toBe(1);
     }
   });
@@ -41,7 +134,9 @@ describe('plainFile', () => {
   });
 
   it('leaves the same JPEG whatever the orientation was', () => {
-    const all = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => joined(read(`test/fixtures/pixels/images/exif${n}.jpg`)).toString('latin1'));
+    const all = [1, 2, 3, 4, 5, 6, 7, 8].map((n) =>
+      joined(read(`test/fixtures/pixels/images/exif${n}.jpg`)).toString('latin1'),
+    );
     expect(new Set(all).size).toBe(1);
   });
 
@@ -49,7 +144,10 @@ describe('plainFile', () => {
     ['palette-transparency.png', (file: Buffer) => file.includes('tRNS')],
     ['lossy-alpha.webp', (file: Buffer) => file.includes('ALPH') || (file[20]! & 0x10) !== 0],
     ['alpha.webp', (file: Buffer) => (file[file.indexOf('VP8L') + 12]! & 0x10) !== 0],
-    ['exif6-alpha.webp', (file: Buffer) => (file[20]! & 0x10) !== 0 || (file[file.indexOf('VP8L') + 12]! & 0x10) !== 0],
+    [
+      'exif6-alpha.webp',
+      (file: Buffer) => (file[20]! & 0x10) !== 0 || (file[file.indexOf('VP8L') + 12]! & 0x10) !== 0,
+    ],
     ['transparency.gif', (file: Buffer) => (file[file.indexOf(Buffer.of(0x21, 0xf9, 4)) + 3]! & 1) !== 0],
   ])('takes the alpha out of %s', (name, hasAlpha) => {
     const bytes = read(`test/fixtures/pixels/images/${name}`);
@@ -62,12 +160,15 @@ describe('plainFile', () => {
     expect(joined(bytes).equals(bytes)).toBe(true);
   });
 
-  it.each(['exif6.jpg', 'exif6.png', 'exif6-alpha.webp', 'lossy-alpha.webp', 'transparency.gif'])('stands %s cut off anywhere', (name) => {
-    const bytes = read(`test/fixtures/pixels/images/${name}`);
-    for (let length = 0; length < bytes.length; length++) {
-      expect(joined(bytes.slice(0, length)).length).toBeLessThanOrEqual(length);
-    }
-  });
+  it.each(['exif6.jpg', 'exif6.png', 'exif6-alpha.webp', 'lossy-alpha.webp', 'transparency.gif'])(
+    'stands %s cut off anywhere',
+    (name) => {
+      const bytes = read(`test/fixtures/pixels/images/${name}`);
+      for (let length = 0; length < bytes.length; length++) {
+        expect(joined(bytes.slice(0, length)).length).toBeLessThanOrEqual(length);
+      }
+    },
+  );
 
   it('stands bytes that only look like a JPEG, a PNG, a WebP or a GIF', () => {
     for (const magic of ['\xff\xd8\xff', '\x89PNG', 'RIFF....WEBP', 'GIF89a']) {

@@ -1,4 +1,6 @@
-/** What the image tests share: noise by formula, fixtures, and ways to compare. Runs in Node and in a browser. */
+/**
+ * What the image tests share: noise by formula, fixtures, and ways to compare. Runs in Node and in a browser.
+ */
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import type { Rgb } from '../reference/resize.js';
 
@@ -17,21 +19,32 @@ export function noise(name: string, length: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-export const noiseImage = (width: number, height: number): Rgb => ({ data: noise(`${width}x${height}`, width * height * 3), width, height });
+export const noiseImage = (width: number, height: number): Rgb => ({
+  data: noise(`${width}x${height}`, width * height * 3),
+  width,
+  height,
+});
 
 /** A tensor of a safetensors file: its bytes, copied, and its shape. */
-export function tensorOf(file: Uint8Array, name: string): { bytes: Uint8Array<ArrayBuffer>; shape: readonly number[] } {
+export function tensorOf(
+  file: Uint8Array,
+  name: string,
+): { bytes: Uint8Array<ArrayBuffer>; shape: readonly number[] } {
   const info = parseSafetensors(file).tensors.get(name);
   if (!info) throw new Error(`The fixture has no tensor ${name}.`);
   return { bytes: file.slice(info.begin, info.end) as Uint8Array<ArrayBuffer>, shape: info.shape };
 }
 
-export const floatsOf = (file: Uint8Array, name: string): Float32Array<ArrayBuffer> => new Float32Array(tensorOf(file, name).bytes.buffer);
+export const floatsOf = (file: Uint8Array, name: string): Float32Array<ArrayBuffer> =>
+  new Float32Array(tensorOf(file, name).bytes.buffer);
 
 /** How many floats differ in any bit. */
 export function differingFloats(a: Float32Array, b: Float32Array): number {
   if (a.length !== b.length) throw new Error(`${a.length} floats against ${b.length}`);
-  const [x, y] = [a, b].map((f) => new Uint32Array(f.buffer, f.byteOffset, f.length)) as [Uint32Array, Uint32Array];
+  const [x, y] = [a, b].map((f) => new Uint32Array(f.buffer, f.byteOffset, f.length)) as [
+    Uint32Array,
+    Uint32Array,
+  ];
   return x.reduce((count, bits, i) => count + (bits === y[i] ? 0 : 1), 0);
 }
 
@@ -51,7 +64,9 @@ export function difference(a: Uint8Array, b: Uint8Array): { bytes: number; most:
 /** The 8-bit values, (height, width, 3), that normalised pixels (3, height, width) came from. */
 export function bytesOfPixels(pixels: Float32Array, levels: Float32Array): Uint8Array<ArrayBuffer> {
   const plane = pixels.length / 3;
-  const values = [0, 1, 2].map((channel) => new Map(Array.from({ length: 256 }, (_, value) => [levels[channel * 256 + value]!, value])));
+  const values = [0, 1, 2].map(
+    (channel) => new Map(Array.from({ length: 256 }, (_, value) => [levels[channel * 256 + value]!, value])),
+  );
   return Uint8Array.from({ length: pixels.length }, (_, i) => {
     const value = values[i % 3]!.get(pixels[(i % 3) * plane + Math.floor(i / 3)]!);
     if (value === undefined) throw new Error(`Pixel ${i} is ${pixels[i]}, which no 8-bit value gives.`);

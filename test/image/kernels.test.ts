@@ -9,7 +9,11 @@ const webgpu = create(['backend=null']);
 
 it('the kernels compile, and their bindings, usages and workgroups are valid, inside the default limits', async () => {
   const adapter = await webgpu.requestAdapter();
-  const gpu = new Gpu(await adapter!.requestDevice(), { vendor: 'null', architecture: '', description: '', isFallbackAdapter: false, software: false }, true);
+  const gpu = new Gpu(
+    await adapter!.requestDevice(),
+    { vendor: 'null', architecture: '', description: '', isFallbackAdapter: false, software: false },
+    true,
+  );
   gpu.retain();
   gpu.device.pushErrorScope('validation');
   const preprocessor = await Preprocessor.create(gpu);
@@ -19,7 +23,10 @@ it('the kernels compile, and their bindings, usages and workgroups are valid, in
     [3, 8192, { resize: 'fit' }],
     [20, 8192, { resize: 'fit', longestSide: 8192 }],
   ] as const) {
-    const image = await preprocessor.prepare({ data: new Uint8Array(width * height * 4), width, height }, options);
+    const image = await preprocessor.prepare(
+      { data: new Uint8Array(width * height * 4), width, height },
+      options,
+    );
     const pixels = gpu.memory.storage('pixels', image.bytes);
     preprocessor.write(image, pixels);
     gpu.memory.destroy(pixels);

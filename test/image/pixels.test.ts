@@ -8,16 +8,32 @@ import { read, readPng, sizeCases, withoutAlpha } from './files.js';
 
 describe('levelsOf', () => {
   it('gives the float32 that Python makes of every 8-bit value', () => {
-    expect(differingFloats(levelsOf(IMAGENET), floatsOf(read('test/fixtures/pixels/expected.safetensors'), 'levels'))).toBe(0);
+    expect(
+      differingFloats(
+        levelsOf(IMAGENET),
+        floatsOf(read('test/fixtures/pixels/expected.safetensors'), 'levels'),
+      ),
+    ).toBe(0);
   });
 });
 
 describe('the CPU twin', () => {
-  it.each(['astronaut', 'chelsea', 'coffee'])('makes of %s what Python makes: 0 of 150,528 floats differ', (name) => {
-    const image = withoutAlpha(readPng(`demo/photos/${name}.png`));
-    const pixels = normalize(resize(image, planResize(image.width, image.height, {}, 14)), levelsOf(IMAGENET));
-    expect(differingFloats(pixels, floatsOf(read(`test/fixtures/photos/expected/${name}.pixel_values.safetensors`), 'pixel_values'))).toBe(0);
-  });
+  it.each(['astronaut', 'chelsea', 'coffee'])(
+    'makes of %s what Python makes: 0 of 150,528 floats differ',
+    (name) => {
+      const image = withoutAlpha(readPng(`demo/photos/${name}.png`));
+      const pixels = normalize(
+        resize(image, planResize(image.width, image.height, {}, 14)),
+        levelsOf(IMAGENET),
+      );
+      expect(
+        differingFloats(
+          pixels,
+          floatsOf(read(`test/fixtures/photos/expected/${name}.pixel_values.safetensors`), 'pixel_values'),
+        ),
+      ).toBe(0);
+    },
+  );
 
   it(`makes of noise in ${sizeCases.length} sizes what Pillow makes, without a sum that leaves 32 bits`, async () => {
     sums.largest = 0;
@@ -25,7 +41,10 @@ describe('the CPU twin', () => {
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of sizeCases) {
       const geometry = planResize(width, height, options, 14);
       const bytes = resize(noiseImage(width, height), geometry);
-      const right = (await digest(bytes)) === sha256 && geometry.width === (outputWidth ?? options.cropSize) && geometry.height === (outputHeight ?? options.cropSize);
+      const right =
+        (await digest(bytes)) === sha256 &&
+        geometry.width === (outputWidth ?? options.cropSize) &&
+        geometry.height === (outputHeight ?? options.cropSize);
       if (!right) wrong.push({ width, height, ...options });
     }
     expect(wrong).toEqual([]);

@@ -8,9 +8,12 @@ import { read } from './files.js';
 import { difference, tensorOf } from './fixtures.js';
 
 const ours = read('test/fixtures/pixels/png.safetensors');
-const names = [...parseSafetensors(ours).tensors.keys()].filter((name) => name.endsWith('.png')).map((name) => name.slice(0, -4));
+const names = [...parseSafetensors(ours).tensors.keys()]
+  .filter((name) => name.endsWith('.png'))
+  .map((name) => name.slice(0, -4));
 const fixture = (name: string): Uint8Array<ArrayBuffer> => tensorOf(ours, `${name}.png`).bytes;
-const decode = (bytes: Uint8Array<ArrayBuffer>, mostSide = 8192, signal?: AbortSignal) => decodePng(bytes, 'file.png', mostSide, signal);
+const decode = (bytes: Uint8Array<ArrayBuffer>, mostSide = 8192, signal?: AbortSignal) =>
+  decodePng(bytes, 'file.png', mostSide, signal);
 
 async function rgbOf(bytes: Uint8Array<ArrayBuffer>): Promise<{ bytes: Uint8Array; shape: number[] }> {
   const { data, width, height } = await decode(bytes);
@@ -30,7 +33,13 @@ function pngOf(...chunks: readonly (readonly [string, Uint8Array])[]): Uint8Arra
   }
   return new Uint8Array(Buffer.concat(parts));
 }
-function header(width: number, height: number, bitDepth: number, colourType: number, rest: readonly number[] = [0, 0, 0]): readonly [string, Uint8Array] {
+function header(
+  width: number,
+  height: number,
+  bitDepth: number,
+  colourType: number,
+  rest: readonly number[] = [0, 0, 0],
+): readonly [string, Uint8Array] {
   const content = Buffer.alloc(13);
   content.writeUInt32BE(width);
   content.writeUInt32BE(height, 4);
@@ -49,7 +58,18 @@ describe('decodePng', () => {
     expect(difference(found.bytes, expected.bytes)).toEqual({ bytes: 0, most: 0 });
   });
 
-  it.each(['rgba', 'palette-transparency', 'grey-alpha', 'bit', 'gamma', 'rgb16-interlaced', 'exif6', '300x1', '8000x2', '2x8000'])('%s.png of the image fixtures, too', async (name) => {
+  it.each([
+    'rgba',
+    'palette-transparency',
+    'grey-alpha',
+    'bit',
+    'gamma',
+    'rgb16-interlaced',
+    'exif6',
+    '300x1',
+    '8000x2',
+    '2x8000',
+  ])('%s.png of the image fixtures, too', async (name) => {
     const expected = tensorOf(read('test/fixtures/pixels/expected.safetensors'), `${name}.png.rgb`);
     const found = await rgbOf(read(`test/fixtures/pixels/images/${name}.png`));
     expect(found.shape).toEqual(expected.shape);
@@ -71,17 +91,24 @@ describe('decodePng', () => {
   });
 
   it('takes what is black beyond a palette as Pillow does', async () => {
-    const { data: rgba } = await decode(pngOf(header(2, 1, 8, 3), ['PLTE', Uint8Array.of(9, 8, 7)], data(0, 0, 1), end));
+    const { data: rgba } = await decode(
+      pngOf(header(2, 1, 8, 3), ['PLTE', Uint8Array.of(9, 8, 7)], data(0, 0, 1), end),
+    );
     expect([...rgba]).toEqual([9, 8, 7, 255, 0, 0, 0, 255]);
   });
 
   it('passes over what follows the last row, and over chunks that it need not know', async () => {
-    const { data: rgba } = await decode(pngOf(grey2, ['tEXt', Uint8Array.of(1)], data(0, 5, 6, 7, 7, 7), end, ['eXIf', Uint8Array.of(1)]));
+    const { data: rgba } = await decode(
+      pngOf(grey2, ['tEXt', Uint8Array.of(1)], data(0, 5, 6, 7, 7, 7), end, ['eXIf', Uint8Array.of(1)]),
+    );
     expect([rgba[0], rgba[4]]).toEqual([5, 6]);
   });
 });
 
-/** The lengths of the arrays of bytes that are made from now on; from `tooMany` on there is no memory for them. */
+/**
+ * The lengths of the arrays of bytes that are made from now on; from `tooMany` on there is no memory for
+ * them.
+ */
 function watchAllocations(tooMany = Infinity): number[] {
   const lengths: number[] = [];
   const construct = (target: Uint8ArrayConstructor, args: unknown[], made: new () => object): object => {
@@ -104,34 +131,66 @@ describe('what is no PNG', () => {
     ['no IHDR', pngOf(data(0, 1, 2), end), /one IHDR of 13 bytes, the first of all, found IDAT of/],
     ['two', pngOf(grey2, grey2, data(0, 1, 2), end), /one IHDR/],
     ['a short IHDR', pngOf(['IHDR', new Uint8Array(12)], end), /found IHDR of 12/],
-    ['no width', pngOf(header(0, 1, 8, 0), end), /a header that the specification allows, found 0 × 1 pixels, then 8, 0, 0, 0, 0/],
+    [
+      'no width',
+      pngOf(header(0, 1, 8, 0), end),
+      /a header that the specification allows, found 0 × 1 pixels, then 8, 0, 0, 0, 0/,
+    ],
     ['3 bits', pngOf(header(1, 1, 3, 0), end), /found 1 × 1 pixels, then 3, 0, 0, 0, 0/],
     ['colour type 5', pngOf(header(1, 1, 8, 5), end), /then 8, 5, 0, 0, 0/],
     ['palette in 16 bits', pngOf(header(1, 1, 16, 3), end), /then 16, 3, 0, 0, 0/],
     ['another compression', pngOf(header(1, 1, 8, 0, [1, 0, 0]), end), /then 8, 0, 1, 0, 0/],
     ['interlace 2', pngOf(header(1, 1, 8, 0, [0, 0, 2]), end), /then 8, 0, 0, 0, 2/],
     ['no palette', pngOf(header(1, 1, 8, 3), data(0, 0), end), /a palette, found 0 bytes of it/],
-    ['half a colour', pngOf(header(1, 1, 8, 3), ['PLTE', new Uint8Array(4)], data(0, 0), end), /found 4 bytes of it/],
-    ['a chunk that must be known', pngOf(grey2, ['ABCD', new Uint8Array(0)], data(0, 1, 2), end), /chunks that are known, found ABCD/],
+    [
+      'half a colour',
+      pngOf(header(1, 1, 8, 3), ['PLTE', new Uint8Array(4)], data(0, 0), end),
+      /found 4 bytes of it/,
+    ],
+    [
+      'a chunk that must be known',
+      pngOf(grey2, ['ABCD', new Uint8Array(0)], data(0, 1, 2), end),
+      /chunks that are known, found ABCD/,
+    ],
     ['no IDAT', pngOf(grey2, end), /data that can inflate to 3 bytes, found 0 bytes/],
     ['too few rows', pngOf(header(2, 2, 8, 0), data(0, 1, 2), end), /2 rows, found an end ahead of the last/],
     ['filter 5', pngOf(grey2, data(5, 1, 2), end), /filters 0 to 4, found 5/],
-    ['no deflate', pngOf(grey2, ['IDAT', Uint8Array.of(1, 2, 3, 4)], end), /data that can be inflated, found some that cannot/],
-    ['more pixels than its bytes can make', pngOf(header(8192, 8192, 16, 6), data(0, 0), end), /data that can inflate to 536879104 bytes, found 10 bytes/],
+    [
+      'no deflate',
+      pngOf(grey2, ['IDAT', Uint8Array.of(1, 2, 3, 4)], end),
+      /data that can be inflated, found some that cannot/,
+    ],
+    [
+      'more pixels than its bytes can make',
+      pngOf(header(8192, 8192, 16, 6), data(0, 0), end),
+      /data that can inflate to 536879104 bytes, found 10 bytes/,
+    ],
   ])('%s', async (_, bytes, message) => {
-    await expect(decode(bytes)).rejects.toMatchObject({ name: 'ImageError', code: 'IMAGE_DECODE', message: expect.stringMatching(/^file\.png: expected a PNG with .*\. Save the image anew\.$/) as string });
+    await expect(decode(bytes)).rejects.toMatchObject({
+      name: 'ImageError',
+      code: 'IMAGE_DECODE',
+      message: expect.stringMatching(/^file\.png: expected a PNG with .*\. Save the image anew\.$/) as string,
+    });
     await expect(decode(bytes)).rejects.toThrow(message);
   });
 
   it('too large a picture, before any of it is allocated', async () => {
     await expect(decode(pngOf(header(101, 1, 8, 0), end), 100)).rejects.toMatchObject({ code: 'IMAGE_SIZE' });
-    await expect(decode(pngOf(header(4_294_967_295, 4_294_967_295, 16, 6), end))).rejects.toMatchObject({ code: 'IMAGE_SIZE' });
+    await expect(decode(pngOf(header(4_294_967_295, 4_294_967_295, 16, 6), end))).rejects.toMatchObject({
+      code: 'IMAGE_SIZE',
+    });
   });
 
   it('a claim of more pixels than deflate can make, before any of them is allocated', async () => {
     const allocated = watchAllocations();
-    for (const [width, height, interlace] of [[8192, 8192, 0], [8192, 8192, 1], [1, 8192, 0]] as const) {
-      await expect(decode(pngOf(header(width, height, 8, 0, [0, 0, interlace]), data(), end))).rejects.toMatchObject({ code: 'IMAGE_DECODE' });
+    for (const [width, height, interlace] of [
+      [8192, 8192, 0],
+      [8192, 8192, 1],
+      [1, 8192, 0],
+    ] as const) {
+      await expect(
+        decode(pngOf(header(width, height, 8, 0, [0, 0, interlace]), data(), end)),
+      ).rejects.toMatchObject({ code: 'IMAGE_DECODE' });
     }
     expect(Math.max(0, ...allocated)).toBeLessThan(8192);
   });
@@ -139,7 +198,11 @@ describe('what is no PNG', () => {
   it('memory that is not to be had, with an error of this library', async () => {
     watchAllocations(8 * 4);
     const refused = decode(pngOf(header(4, 2, 8, 0), data(0, 1, 2, 3, 4, 0, 1, 2, 3, 4), end));
-    await expect(refused).rejects.toMatchObject({ name: 'ImageError', code: 'IMAGE_SIZE', message: 'file.png: expected memory for 4 × 2 pixels, found too little. Make the image smaller first.' });
+    await expect(refused).rejects.toMatchObject({
+      name: 'ImageError',
+      code: 'IMAGE_SIZE',
+      message: 'file.png: expected memory for 4 × 2 pixels, found too little. Make the image smaller first.',
+    });
   });
 
   it('a bit that fell over, in every byte that counts', async () => {
@@ -153,16 +216,33 @@ describe('what is no PNG', () => {
 
   it('one that is cut off anywhere', async () => {
     const whole = fixture('6-16-adam7-14x14');
-    for (let length = 0; length < whole.length; length += 7) await expect(decode(whole.slice(0, length)), `${length} bytes`).rejects.toMatchObject({ code: 'IMAGE_DECODE' });
+    for (let length = 0; length < whole.length; length += 7)
+      await expect(decode(whole.slice(0, length)), `${length} bytes`).rejects.toMatchObject({
+        code: 'IMAGE_DECODE',
+      });
   });
 
   it('bytes at random behind check sums that are right', async () => {
     const random = new Random(7);
     for (let i = 0; i < 500; i++) {
-      const packed = new Uint8Array(deflateSync(Uint8Array.from({ length: Math.floor(random.next() * 60) }, () => Math.floor(random.next() * 6))));
-      if (random.next() < 0.5) packed[Math.floor(random.next() * packed.length)]! ^= 1 << Math.floor(random.next() * 8);
-      const shape = header(1 + Math.floor(random.next() * 4), 1 + Math.floor(random.next() * 4), 8, [0, 2, 4, 6][Math.floor(random.next() * 4)]!, [0, 0, Math.floor(random.next() * 2)]);
-      const outcome = await decode(pngOf(shape, ['IDAT', packed], end)).then(() => 'decoded', (error: { code?: string }) => error.code);
+      const packed = new Uint8Array(
+        deflateSync(
+          Uint8Array.from({ length: Math.floor(random.next() * 60) }, () => Math.floor(random.next() * 6)),
+        ),
+      );
+      if (random.next() < 0.5)
+        packed[Math.floor(random.next() * packed.length)]! ^= 1 << Math.floor(random.next() * 8);
+      const shape = header(
+        1 + Math.floor(random.next() * 4),
+        1 + Math.floor(random.next() * 4),
+        8,
+        [0, 2, 4, 6][Math.floor(random.next() * 4)]!,
+        [0, 0, Math.floor(random.next() * 2)],
+      );
+      const outcome = await decode(pngOf(shape, ['IDAT', packed], end)).then(
+        () => 'decoded',
+        (error: { code?: string }) => error.code,
+      );
       expect(['decoded', 'IMAGE_DECODE']).toContain(outcome);
     }
   });

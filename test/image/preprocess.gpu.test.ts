@@ -6,7 +6,17 @@ import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
 import type { ImageSource, RawImage } from '../../src/image/source.js';
 import { normalize, resize, type Rgb } from '../reference/resize.js';
-import { bytesOfPixels, difference, differingFloats, digest, floatsOf, noise, noiseImage, tensorOf, upright } from './fixtures.js';
+import {
+  bytesOfPixels,
+  difference,
+  differingFloats,
+  digest,
+  floatsOf,
+  noise,
+  noiseImage,
+  tensorOf,
+  upright,
+} from './fixtures.js';
 import { pngFiles, read, readPng, sizeCases } from './files.js';
 
 const levels = levelsOf(IMAGENET);
@@ -33,7 +43,8 @@ const codeOf = async (action: () => unknown): Promise<unknown> => {
     return (error as { code?: string }).code ?? error;
   }
 };
-const twinOf = (image: Rgb, options: PixelOptions = {}): Float32Array => normalize(resize(image, planResize(image.width, image.height, options, 14)), levels);
+const twinOf = (image: Rgb, options: PixelOptions = {}): Float32Array =>
+  normalize(resize(image, planResize(image.width, image.height, options, 14)), levels);
 
 /** The same image with an alpha channel of noise. */
 function withNoisyAlpha({ data, width, height }: Rgb): RawImage {
@@ -43,18 +54,28 @@ function withNoisyAlpha({ data, width, height }: Rgb): RawImage {
 }
 
 describe('pixels on the GPU', () => {
-  it.each(['astronaut', 'chelsea', 'coffee'])('of %s are those of Python: 0 of 150,528 floats differ', async (name) => {
-    const pixels = await preprocessor.read([readPng(`demo/photos/${name}.png`)]);
-    expect(pixels).toMatchObject({ batch: 1, height: 224, width: 224 });
-    expect(differingFloats(pixels.data, floatsOf(read(`test/fixtures/photos/expected/${name}.pixel_values.safetensors`), 'pixel_values'))).toBe(0);
-  });
+  it.each(['astronaut', 'chelsea', 'coffee'])(
+    'of %s are those of Python: 0 of 150,528 floats differ',
+    async (name) => {
+      const pixels = await preprocessor.read([readPng(`demo/photos/${name}.png`)]);
+      expect(pixels).toMatchObject({ batch: 1, height: 224, width: 224 });
+      expect(
+        differingFloats(
+          pixels.data,
+          floatsOf(read(`test/fixtures/photos/expected/${name}.pixel_values.safetensors`), 'pixel_values'),
+        ),
+      ).toBe(0);
+    },
+  );
 
   it(`of noise in ${sizeCases.length} sizes are Pillow's`, async () => {
     const wrong: unknown[] = [];
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of sizeCases) {
       const pixels = await preprocessor.read([noiseImage(width, height)], options);
-      if (outputWidth !== undefined) expect([pixels.width, pixels.height]).toEqual([outputWidth, outputHeight]);
-      if ((await digest(bytesOfPixels(pixels.data, levels))) !== sha256) wrong.push({ width, height, ...options });
+      if (outputWidth !== undefined)
+        expect([pixels.width, pixels.height]).toEqual([outputWidth, outputHeight]);
+      if ((await digest(bytesOfPixels(pixels.data, levels))) !== sha256)
+        wrong.push({ width, height, ...options });
     }
     expect(wrong).toEqual([]);
   });
@@ -67,7 +88,10 @@ describe('pixels on the GPU', () => {
 
   it('of an image as large as a texture may be are those of the twin', async () => {
     const most = gpu.device.limits.maxTextureDimension2D;
-    for (const [width, height] of [[most, 5], [5, most]] as const) {
+    for (const [width, height] of [
+      [most, 5],
+      [5, most],
+    ] as const) {
       const image = noiseImage(width, height);
       const pixels = await preprocessor.read([image], { resize: 'fit', longestSide: 140 });
       expect(differingFloats(pixels.data, twinOf(image, { resize: 'fit', longestSide: 140 }))).toBe(0);
@@ -75,7 +99,12 @@ describe('pixels on the GPU', () => {
   });
 
   it('of a batch are those of each image alone, and nothing else is written', async () => {
-    const sizes = [[50, 40], [1, 1], [33, 90], [64, 64]] as const;
+    const sizes = [
+      [50, 40],
+      [1, 1],
+      [33, 90],
+      [64, 64],
+    ] as const;
     const options = { cropSize: 42, shortestEdge: 45 };
     const images = sizes.map(([width, height]) => noiseImage(width, height));
     const each = 3 * 42 * 42;
@@ -89,20 +118,27 @@ describe('pixels on the GPU', () => {
     const words = new Uint32Array(await gpu.memory.read(buffer, 0, guard.byteLength));
     gpu.memory.destroy(buffer);
     const expected = guard.slice();
-    images.forEach((image, index) => expected.set(new Uint32Array(twinOf(image, options).buffer), 3 + [4, 3, 1, 0][index]! * each));
+    images.forEach((image, index) =>
+      expected.set(new Uint32Array(twinOf(image, options).buffer), 3 + [4, 3, 1, 0][index]! * each),
+    );
     expect(words.findIndex((word, i) => word !== expected[i])).toBe(-1);
 
     const together = await preprocessor.read(images, options);
     expect(together).toMatchObject({ batch: 4, height: 42, width: 42 });
     images.forEach((image, index) => {
-      expect(differingFloats(together.data.subarray(index * each, (index + 1) * each), twinOf(image, options))).toBe(0);
+      expect(
+        differingFloats(together.data.subarray(index * each, (index + 1) * each), twinOf(image, options)),
+      ).toBe(0);
     });
   });
 
   it('have the mean and standard deviation that were asked for', async () => {
     const normalization = { rescale: 1 / 127, mean: [0.1, 0.2, 0.3], std: [3, 2, 1] } as const;
     const other = await Preprocessor.create(gpu, { normalization, patchSize: 16 });
-    const { data, width, height } = await other.read([noiseImage(64, 32)], { resize: 'fit', longestSide: 64 });
+    const { data, width, height } = await other.read([noiseImage(64, 32)], {
+      resize: 'fit',
+      longestSide: 64,
+    });
     expect([width, height]).toEqual([64, 32]);
     expect(differingFloats(data, normalize(noiseImage(64, 32).data, levelsOf(normalization)))).toBe(0);
     other.dispose();
@@ -118,38 +154,62 @@ describe('PNG files, which need no browser', () => {
     return { data: bytesOfPixels(data, levels), width, height };
   };
 
-  it.each(pngFiles)('%s has the bytes of convert("RGB"), as it lies, which is the default, and upright', async (name) => {
-    for (const [orientation, tensor] of [[undefined, 'rgb'], ['ignore', 'rgb'], ['respect', name.startsWith('exif') ? 'upright' : 'rgb']] as const) {
-      const { bytes, shape } = tensorOf(expected, `${name}.${tensor}`);
-      const python = { data: bytes, width: shape[1]!, height: shape[0]! };
-      const options: PixelOptions = { ...(Math.max(...shape) === 42 ? asIs : { cropSize: 14 }), orientation };
-      const [ours, theirs] = [await found(file(name), options), await found(python, options)];
-      expect(difference(ours.data, theirs.data)).toEqual({ bytes: 0, most: 0 });
-      if (options.cropSize === undefined) expect(ours.data).toEqual(python.data);
-    }
-  });
+  it.each(pngFiles)(
+    '%s has the bytes of convert("RGB"), as it lies, which is the default, and upright',
+    async (name) => {
+      for (const [orientation, tensor] of [
+        [undefined, 'rgb'],
+        ['ignore', 'rgb'],
+        ['respect', name.startsWith('exif') ? 'upright' : 'rgb'],
+      ] as const) {
+        const { bytes, shape } = tensorOf(expected, `${name}.${tensor}`);
+        const python = { data: bytes, width: shape[1]!, height: shape[0]! };
+        const options: PixelOptions = {
+          ...(Math.max(...shape) === 42 ? asIs : { cropSize: 14 }),
+          orientation,
+        };
+        const [ours, theirs] = [await found(file(name), options), await found(python, options)];
+        expect(difference(ours.data, theirs.data)).toEqual({ bytes: 0, most: 0 });
+        if (options.cropSize === undefined) expect(ours.data).toEqual(python.data);
+      }
+    },
+  );
 
-  it.each([1, 2, 3, 4, 5, 6, 7, 8])('orientation %i, resized too: what is turned before gives the same', async (orientation) => {
-    const bytes = read('test/fixtures/pixels/images/exif6.png');
-    const at = Buffer.from(bytes).indexOf(Buffer.from([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0])) + 9;
-    expect(bytes[at]).toBe(6);
-    bytes[at] = orientation;
-    const { bytes: data, shape } = tensorOf(expected, 'exif6.png.rgb');
-    const turned = upright({ data, width: shape[1]!, height: shape[0]! }, orientation);
-    for (const options of [asIs, { cropSize: 28, shortestEdge: 35 }, { resize: 'square', size: 56 }] as const) {
-      expect(await found(new Blob([bytes]), { ...options, orientation: 'respect' })).toEqual(await found(turned, options));
-    }
-  });
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])(
+    'orientation %i, resized too: what is turned before gives the same',
+    async (orientation) => {
+      const bytes = read('test/fixtures/pixels/images/exif6.png');
+      const at = Buffer.from(bytes).indexOf(Buffer.from([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0])) + 9;
+      expect(bytes[at]).toBe(6);
+      bytes[at] = orientation;
+      const { bytes: data, shape } = tensorOf(expected, 'exif6.png.rgb');
+      const turned = upright({ data, width: shape[1]!, height: shape[0]! }, orientation);
+      for (const options of [
+        asIs,
+        { cropSize: 28, shortestEdge: 35 },
+        { resize: 'square', size: 56 },
+      ] as const) {
+        expect(await found(new Blob([bytes]), { ...options, orientation: 'respect' })).toEqual(
+          await found(turned, options),
+        );
+      }
+    },
+  );
 
   it('of one column, vertically first, and turned', async () => {
     const bytes = read('test/fixtures/pixels/images/300x1.png');
-    const exif = Buffer.from('0000000065584966' + '4d4d002a00000008000101120003000000010006000000000000' + '00000000', 'hex');
+    const exif = Buffer.from(
+      '0000000065584966' + '4d4d002a00000008000101120003000000010006000000000000' + '00000000',
+      'hex',
+    );
     exif.writeUInt32BE(exif.length - 12);
     const turned = Buffer.concat([bytes.subarray(0, 33), exif, bytes.subarray(33)]);
     const { bytes: data } = tensorOf(expected, '300x1.png.rgb');
     const options = { resize: 'square', size: 14 } as const;
     expect(planResize(1, 300, options, 14).verticalFirst).toBe(true);
-    expect(await found(new Blob([turned]), { ...options, orientation: 'respect' })).toEqual(await found(upright({ data, width: 300, height: 1 }, 6), options));
+    expect(await found(new Blob([turned]), { ...options, orientation: 'respect' })).toEqual(
+      await found(upright({ data, width: 300, height: 1 }, 6), options),
+    );
   });
 
   it('by URL', async () => {
@@ -160,7 +220,10 @@ describe('PNG files, which need no browser', () => {
   it('that are damaged are errors, and leave no texture', async () => {
     const bytes = read('test/fixtures/pixels/images/rgba.png');
     bytes[1000]! ^= 1;
-    await expect(preprocessor.prepare(new Blob([bytes]))).rejects.toMatchObject({ code: 'IMAGE_DECODE', message: expect.stringMatching(/^Blob: expected a PNG with/) as string });
+    await expect(preprocessor.prepare(new Blob([bytes]))).rejects.toMatchObject({
+      code: 'IMAGE_DECODE',
+      message: expect.stringMatching(/^Blob: expected a PNG with/) as string,
+    });
   });
 });
 
@@ -170,7 +233,9 @@ describe('memory', () => {
     const { bytes, buffers } = gpu.memory;
     await preprocessor.read([noiseImage(100, 100), noiseImage(100, 100)]);
     (await preprocessor.prepare(noiseImage(100, 100))).dispose();
-    const failed = await codeOf(() => preprocessor.batch([noiseImage(100, 100), noiseImage(100, 50)], { resize: 'fit', longestSide: 100 }));
+    const failed = await codeOf(() =>
+      preprocessor.batch([noiseImage(100, 100), noiseImage(100, 50)], { resize: 'fit', longestSide: 100 }),
+    );
     expect(failed).toBe('INPUT_SHAPE');
     expect(gpu.memory.buffers - buffers).toBeLessThanOrEqual(4); // the taps of another two sizes
     expect(gpu.memory.bytes - bytes).toBeLessThan(65536);
@@ -210,9 +275,11 @@ describe('memory', () => {
   });
 
   it('stays bounded over many sizes', async () => {
-    for (let side = 300; side < 320; side++) await preprocessor.read([noiseImage(side, side + 1)], { cropSize: 14 });
+    for (let side = 300; side < 320; side++)
+      await preprocessor.read([noiseImage(side, side + 1)], { cropSize: 14 });
     const { bytes, buffers } = gpu.memory;
-    for (let side = 320; side < 360; side++) await preprocessor.read([noiseImage(side, side + 1)], { cropSize: 14 });
+    for (let side = 320; side < 360; side++)
+      await preprocessor.read([noiseImage(side, side + 1)], { cropSize: 14 });
     expect(gpu.memory.buffers).toBe(buffers);
     expect(gpu.memory.bytes).toBeLessThan(bytes * 1.5);
   });
@@ -230,21 +297,71 @@ describe('what is refused', () => {
     return { data: new Uint8Array(width * 4), width, height: 1 };
   };
   it.each<[string, () => unknown, string, RegExp]>([
-    ['null', () => null, 'IMAGE_TYPE', /^Image: expected an image, canvas, .* found Null\. Hand in one of these\.$/],
+    [
+      'null',
+      () => null,
+      'IMAGE_TYPE',
+      /^Image: expected an image, canvas, .* found Null\. Hand in one of these\.$/,
+    ],
     ['undefined', () => undefined, 'IMAGE_TYPE', /found Undefined/],
     ['a number', () => 5, 'IMAGE_TYPE', /found Number/],
     ['an array', () => [], 'IMAGE_TYPE', /found Array/],
     ['bytes alone', () => new Uint8Array(12), 'IMAGE_TYPE', /found Uint8Array\./],
-    ['floats', () => ({ data: new Float32Array(12), width: 2, height: 2 }), 'IMAGE_TYPE', /found Object with data in Float32Array/],
+    [
+      'floats',
+      () => ({ data: new Float32Array(12), width: 2, height: 2 }),
+      'IMAGE_TYPE',
+      /found Object with data in Float32Array/,
+    ],
     ['no size', () => ({ data: new Uint8Array(12) }), 'IMAGE_SIZE', /found undefined × undefined/],
-    ['no pixels', () => ({ data: new Uint8Array(0), width: 0, height: 4 }), 'IMAGE_SIZE', /at least 1 × 1 pixels, found 0 × 4/],
-    ['half a pixel', () => ({ data: new Uint8Array(4), width: 0.5, height: 2 }), 'IMAGE_SIZE', /found 0\.5 × 2/],
-    ['too few bytes', () => ({ data: new Uint8Array(11), width: 2, height: 2 }), 'IMAGE_SIZE', /expected 12 or 16 bytes for 2 × 2 pixels, found 11/],
-    ['another number of channels', () => ({ data: new Uint8Array(16), width: 2, height: 2, channels: 3 }), 'IMAGE_SIZE', /expected 12 \(3 channels; 3 or 4 will do\) bytes/],
-    ['grey', () => ({ data: new Uint8Array(4), width: 2, height: 2, channels: 1 }), 'IMAGE_SIZE', /expected 4 \(1 channels; 3 or 4 will do\) bytes/],
-    ['too wide', tooWide, 'IMAGE_SIZE', /expected at most (\d+) × \1 pixels on this device, found \d+ × 1\. Make the image smaller first\./],
-    ['a Blob, where nothing can decode it', () => new Blob(['x']), 'IMAGE_DECODE', /^Blob: expected a PNG or a browser's image decoder \(createImageBitmap\), found 1 bytes and none here\. Hand in a PNG, or decode the image yourself and hand in \{ data, width, height \}/],
-    ['a URL that leads nowhere', () => 'http://127.0.0.1:9/image.png?token=1', 'IMAGE_FETCH', /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no answer/],
+    [
+      'no pixels',
+      () => ({ data: new Uint8Array(0), width: 0, height: 4 }),
+      'IMAGE_SIZE',
+      /at least 1 × 1 pixels, found 0 × 4/,
+    ],
+    [
+      'half a pixel',
+      () => ({ data: new Uint8Array(4), width: 0.5, height: 2 }),
+      'IMAGE_SIZE',
+      /found 0\.5 × 2/,
+    ],
+    [
+      'too few bytes',
+      () => ({ data: new Uint8Array(11), width: 2, height: 2 }),
+      'IMAGE_SIZE',
+      /expected 12 or 16 bytes for 2 × 2 pixels, found 11/,
+    ],
+    [
+      'another number of channels',
+      () => ({ data: new Uint8Array(16), width: 2, height: 2, channels: 3 }),
+      'IMAGE_SIZE',
+      /expected 12 \(3 channels; 3 or 4 will do\) bytes/,
+    ],
+    [
+      'grey',
+      () => ({ data: new Uint8Array(4), width: 2, height: 2, channels: 1 }),
+      'IMAGE_SIZE',
+      /expected 4 \(1 channels; 3 or 4 will do\) bytes/,
+    ],
+    [
+      'too wide',
+      tooWide,
+      'IMAGE_SIZE',
+      /expected at most (\d+) × \1 pixels on this device, found \d+ × 1\. Make the image smaller first\./,
+    ],
+    [
+      'a Blob, where nothing can decode it',
+      () => new Blob(['x']),
+      'IMAGE_DECODE',
+      /^Blob: expected a PNG or a browser's image decoder \(createImageBitmap\), found 1 bytes and none here\. Hand in a PNG, or decode the image yourself and hand in \{ data, width, height \}/,
+    ],
+    [
+      'a URL that leads nowhere',
+      () => 'http://127.0.0.1:9/image.png?token=1',
+      'IMAGE_FETCH',
+      /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no answer/,
+    ],
   ])('%s', async (_, make, code, message) => {
     const { bytes } = gpu.memory;
     await expect(preprocessor.prepare(make() as ImageSource)).rejects.toThrow(message);
@@ -253,8 +370,12 @@ describe('what is refused', () => {
   });
 
   it('options, before anything is loaded', async () => {
-    expect(await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { cropSize: 1 }))).toBe('INPUT_SHAPE');
-    expect(await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { orientation: 'up' as 'ignore' }))).toBe('INPUT_SHAPE');
+    expect(await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { cropSize: 1 }))).toBe(
+      'INPUT_SHAPE',
+    );
+    expect(
+      await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { orientation: 'up' as 'ignore' })),
+    ).toBe('INPUT_SHAPE');
   });
 
   it('no image at all', async () => {
@@ -264,7 +385,8 @@ describe('what is refused', () => {
   it('a buffer that is too small, or an odd offset; the image can still be written elsewhere', async () => {
     const image = await preprocessor.prepare(noiseImage(20, 20), { cropSize: 14 });
     const buffer = gpu.memory.storage('small', image.bytes);
-    for (const offset of [4, -4, 2, Number.NaN]) expect(() => preprocessor.write(image, buffer, offset)).toThrow(/expected 2352 bytes from offset/);
+    for (const offset of [4, -4, 2, Number.NaN])
+      expect(() => preprocessor.write(image, buffer, offset)).toThrow(/expected 2352 bytes from offset/);
     preprocessor.write(image, buffer);
     expect(await codeOf(() => preprocessor.write(image, buffer))).toBe('DISPOSED');
     gpu.memory.destroy(buffer);
@@ -272,7 +394,9 @@ describe('what is refused', () => {
 
   it('an abort stops with its reason', async () => {
     const reason = new Error('enough');
-    await expect(preprocessor.prepare(noiseImage(20, 20), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    await expect(
+      preprocessor.prepare(noiseImage(20, 20), { signal: AbortSignal.abort(reason) }),
+    ).rejects.toBe(reason);
     const controller = new AbortController();
     const waiting = preprocessor.prepare(noiseImage(20, 20), { signal: controller.signal });
     controller.abort(reason);

@@ -6,7 +6,16 @@ import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
 import type { ImageSource } from '../../src/image/source.js';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import sizeCases from '../fixtures/pixels/cases.json';
-import { bytesOfPixels, difference, differingFloats, digest, floatsOf, noiseImage, tensorOf, type SizeCase } from './fixtures.js';
+import {
+  bytesOfPixels,
+  difference,
+  differingFloats,
+  digest,
+  floatsOf,
+  noiseImage,
+  tensorOf,
+  type SizeCase,
+} from './fixtures.js';
 
 const levels = levelsOf(IMAGENET);
 /** 42 × 28 pixels come out as they went in. */
@@ -30,7 +39,10 @@ async function loaded(blob: Blob): Promise<HTMLImageElement> {
   await image.decode();
   return image;
 }
-function drawn<Canvas extends HTMLCanvasElement | OffscreenCanvas>(canvas: Canvas, image: CanvasImageSource & { width: number; height: number }): Canvas {
+function drawn<Canvas extends HTMLCanvasElement | OffscreenCanvas>(
+  canvas: Canvas,
+  image: CanvasImageSource & { width: number; height: number },
+): Canvas {
   canvas.width = image.width;
   canvas.height = image.height;
   (canvas.getContext('2d') as CanvasRenderingContext2D).drawImage(image, 0, 0);
@@ -38,15 +50,20 @@ function drawn<Canvas extends HTMLCanvasElement | OffscreenCanvas>(canvas: Canva
 }
 
 /** How far an image is from a tensor of the fixture, as it lies in its file. */
-async function differenceTo(tensor: string, source: ImageSource, options: PixelOptions = {}): Promise<{ bytes: number; most: number }> {
+async function differenceTo(
+  tensor: string,
+  source: ImageSource,
+  options: PixelOptions = {},
+): Promise<{ bytes: number; most: number }> {
   const { bytes, shape } = tensorOf(expected, tensor);
   const { data, width, height } = await preprocessor.read([source], { ...asIs, ...options });
   expect([height, width, 3]).toEqual(shape);
   return difference(bytesOfPixels(data, levels), bytes);
 }
 /**
- * Of which files an <img> has other colours than Python, and by how much at most: 16 bits are rounded to 8 instead of cut, grey ones have their
- * high byte, and what is by way of a canvas, or of a GIF, has lost the colours under its transparency. Hand in the file instead.
+ * Of which files an <img> has other colours than Python, and by how much at most: 16 bits are rounded to 8
+ * instead of cut, grey ones have their high byte, and what is by way of a canvas, or of a GIF, has lost the
+ * colours under its transparency. Hand in the file instead.
  */
 const ELEMENTS: Record<string, number> = {
   'rgb16.png': 1,
@@ -70,8 +87,12 @@ afterAll(() => {
   gpu.release();
 });
 
-/** Without colour management: rocket.jpg carries a colour profile, which Python does not apply. What a page has converted stays converted. */
-const bitmapOf = (blob: Blob): Promise<ImageBitmap> => createImageBitmap(blob, { colorSpaceConversion: 'none' });
+/**
+ * Without colour management: rocket.jpg carries a colour profile, which Python does not apply. What a page
+ * has converted stays converted.
+ */
+const bitmapOf = (blob: Blob): Promise<ImageBitmap> =>
+  createImageBitmap(blob, { colorSpaceConversion: 'none' });
 
 describe('photographs', () => {
   // Of the JPEG, 0 is what Chromium's libjpeg-turbo gives; another browser may decode it otherwise.
@@ -84,7 +105,8 @@ describe('photographs', () => {
       'blob: URL': (blob) => URL.createObjectURL(blob),
       ImageBitmap: bitmapOf,
       HTMLImageElement: loaded,
-      'HTMLImageElement that is still loading': (blob) => Object.assign(new Image(), { src: URL.createObjectURL(blob) }),
+      'HTMLImageElement that is still loading': (blob) =>
+        Object.assign(new Image(), { src: URL.createObjectURL(blob) }),
       HTMLCanvasElement: async (blob) => drawn(document.createElement('canvas'), await bitmapOf(blob)),
       OffscreenCanvas: async (blob) => drawn(new OffscreenCanvas(1, 1), await bitmapOf(blob)),
       ImageData: async (blob) => {
@@ -97,17 +119,25 @@ describe('photographs', () => {
       const source = await sources[kind]!(await fetchBlob(photoUrl(name)));
       const pixels = await preprocessor.read([source]);
       if (source instanceof VideoFrame) source.close();
-      const python = floatsOf(await fetchBytes(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`), 'pixel_values');
+      const python = floatsOf(
+        await fetchBytes(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`),
+        'pixel_values',
+      );
       expect(differingFloats(pixels.data, python)).toBe(0);
     });
   });
 
   it('that the browser has converted to sRGB are other images: hand in the file', async () => {
-    const python = floatsOf(await fetchBytes('/test/fixtures/photos/expected/rocket.pixel_values.safetensors'), 'pixel_values');
+    const python = floatsOf(
+      await fetchBytes('/test/fixtures/photos/expected/rocket.pixel_values.safetensors'),
+      'pixel_values',
+    );
     const converted = await createImageBitmap(await fetchBlob(photoUrl('rocket.jpg')));
     const { data } = await preprocessor.read([converted]);
     // Chromium 147: 130,792 bytes, by up to 29.
-    expect(difference(bytesOfPixels(data, levels), bytesOfPixels(python, levels)).bytes).toBeGreaterThan(100_000);
+    expect(difference(bytesOfPixels(data, levels), bytesOfPixels(python, levels)).bytes).toBeGreaterThan(
+      100_000,
+    );
   });
 
   it('in a batch', async () => {
@@ -115,33 +145,54 @@ describe('photographs', () => {
     const pixels = await preprocessor.read(names.map(photoUrl));
     expect(pixels.batch).toBe(2);
     for (const [index, name] of names.entries()) {
-      const python = floatsOf(await fetchBytes(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`), 'pixel_values');
-      expect(differingFloats(pixels.data.subarray(index * python.length, (index + 1) * python.length), python)).toBe(0);
+      const python = floatsOf(
+        await fetchBytes(`/test/fixtures/photos/expected/${name.split('.')[0]}.pixel_values.safetensors`),
+        'pixel_values',
+      );
+      expect(
+        differingFloats(pixels.data.subarray(index * python.length, (index + 1) * python.length), python),
+      ).toBe(0);
     }
   });
 });
 
 describe('files of all kinds have the bytes of convert("RGB")', () => {
   const names = parseSafetensors(expected).tensors.keys();
-  const small = [...names].filter((name) => name.endsWith('.rgb') && !/^\d+x\d+\./.test(name)).map((name) => name.slice(0, -4));
+  const small = [...names]
+    .filter((name) => name.endsWith('.rgb') && !/^\d+x\d+\./.test(name))
+    .map((name) => name.slice(0, -4));
 
   it.each(small)('%s, as Blob and as URL', async (name) => {
-    expect(await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)), { orientation: 'ignore' })).toEqual(exact);
+    expect(
+      await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)), { orientation: 'ignore' }),
+    ).toEqual(exact);
     expect(await differenceTo(`${name}.rgb`, imageUrl(name), { orientation: 'ignore' })).toEqual(exact);
     expect(await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)))).toEqual(exact); // the default
-    if (!name.startsWith('exif')) expect(await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)), { orientation: 'respect' })).toEqual(exact);
+    if (!name.startsWith('exif'))
+      expect(
+        await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)), { orientation: 'respect' }),
+      ).toEqual(exact);
   });
 
-  it.each(small.filter((name) => !name.startsWith('exif') && !(name in ELEMENTS)))('%s, as <img>', async (name) => {
-    expect(await differenceTo(`${name}.rgb`, await loaded(await fetchBlob(imageUrl(name))))).toEqual(exact);
-  });
+  it.each(small.filter((name) => !name.startsWith('exif') && !(name in ELEMENTS)))(
+    '%s, as <img>',
+    async (name) => {
+      expect(await differenceTo(`${name}.rgb`, await loaded(await fetchBlob(imageUrl(name))))).toEqual(exact);
+    },
+  );
 
-  it.each(Object.entries(ELEMENTS))('%s, as <img>, is what the browser has made of it', async (name, most) => {
-    const upright = name.startsWith('exif');
-    const found = await differenceTo(`${name}.${upright ? 'upright' : 'rgb'}`, await loaded(await fetchBlob(imageUrl(name))));
-    expect(found.bytes).toBeGreaterThan(0);
-    expect(found.most).toBeLessThanOrEqual(most);
-  });
+  it.each(Object.entries(ELEMENTS))(
+    '%s, as <img>, is what the browser has made of it',
+    async (name, most) => {
+      const upright = name.startsWith('exif');
+      const found = await differenceTo(
+        `${name}.${upright ? 'upright' : 'rgb'}`,
+        await loaded(await fetchBlob(imageUrl(name))),
+      );
+      expect(found.bytes).toBeGreaterThan(0);
+      expect(found.most).toBeLessThanOrEqual(most);
+    },
+  );
 
   it.each(['1x1.png', '300x1.png', '8000x2.png', '2x8000.png'])('%s', async (name) => {
     const { bytes, shape } = tensorOf(expected, `${name}.rgb`);
@@ -156,9 +207,17 @@ describe('files of all kinds have the bytes of convert("RGB")', () => {
   it('PNG of every colour type, bit depth and interlacing', async () => {
     const file = await fetchBytes('/test/fixtures/pixels/png.safetensors');
     const wrong: unknown[] = [];
-    for (const name of [...parseSafetensors(file).tensors.keys()].filter((each) => each.endsWith('14x14.png'))) {
-      const { data } = await preprocessor.read([new Blob([tensorOf(file, name).bytes])], { resize: 'square', size: 14 });
-      const found = difference(bytesOfPixels(data, levels), tensorOf(file, name.replace(/png$/, 'rgb')).bytes);
+    for (const name of [...parseSafetensors(file).tensors.keys()].filter((each) =>
+      each.endsWith('14x14.png'),
+    )) {
+      const { data } = await preprocessor.read([new Blob([tensorOf(file, name).bytes])], {
+        resize: 'square',
+        size: 14,
+      });
+      const found = difference(
+        bytesOfPixels(data, levels),
+        tensorOf(file, name.replace(/png$/, 'rgb')).bytes,
+      );
       if (found.bytes > 0) wrong.push({ name, ...found });
     }
     expect(wrong).toEqual([]);
@@ -173,7 +232,11 @@ describe('files of all kinds have the bytes of convert("RGB")', () => {
 });
 
 describe('orientation', () => {
-  it.each([...parseSafetensors(expected).tensors.keys()].filter((name) => name.endsWith('.upright')).map((name) => name.slice(0, -8)))('of %s', async (name) => {
+  it.each(
+    [...parseSafetensors(expected).tensors.keys()]
+      .filter((name) => name.endsWith('.upright'))
+      .map((name) => name.slice(0, -8)),
+  )('of %s', async (name) => {
     const blob = await fetchBlob(imageUrl(name));
     expect(await differenceTo(`${name}.upright`, blob, { orientation: 'respect' })).toEqual(exact);
     expect(await differenceTo(`${name}.upright`, imageUrl(name), { orientation: 'respect' })).toEqual(exact);
@@ -187,8 +250,10 @@ describe('sizes', () => {
     const wrong: unknown[] = [];
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of sizeCases as SizeCase[]) {
       const pixels = await preprocessor.read([noiseImage(width, height)], options);
-      if (outputWidth !== undefined) expect([pixels.width, pixels.height]).toEqual([outputWidth, outputHeight]);
-      if ((await digest(bytesOfPixels(pixels.data, levels))) !== sha256) wrong.push({ width, height, ...options });
+      if (outputWidth !== undefined)
+        expect([pixels.width, pixels.height]).toEqual([outputWidth, outputHeight]);
+      if ((await digest(bytesOfPixels(pixels.data, levels))) !== sha256)
+        wrong.push({ width, height, ...options });
     }
     expect(wrong).toEqual([]);
   });
@@ -196,7 +261,10 @@ describe('sizes', () => {
 
 describe('video', () => {
   it('is read as it plays', async () => {
-    const canvas = drawn(document.createElement('canvas'), await createImageBitmap(await fetchBlob(imageUrl('rgb.png'))));
+    const canvas = drawn(
+      document.createElement('canvas'),
+      await createImageBitmap(await fetchBlob(imageUrl('rgb.png'))),
+    );
     const context = canvas.getContext('2d')!;
     context.fillStyle = '#c08040';
     context.fillRect(0, 0, 42, 28);
@@ -216,9 +284,12 @@ describe('video', () => {
 });
 
 describe('what is refused', () => {
-  const brokenImage = (): HTMLImageElement => Object.assign(new Image(), { src: 'data:image/png;base64,AAAA' });
+  const brokenImage = (): HTMLImageElement =>
+    Object.assign(new Image(), { src: 'data:image/png;base64,AAAA' });
   const otherOrigin = async (): Promise<HTMLImageElement> => {
-    const image = Object.assign(new Image(), { src: `http://localhost:${location.port}${photoUrl('chelsea.png')}` });
+    const image = Object.assign(new Image(), {
+      src: `http://localhost:${location.port}${photoUrl('chelsea.png')}`,
+    });
     await image.decode();
     return image;
   };
@@ -228,24 +299,76 @@ describe('what is refused', () => {
     return bitmap;
   };
   const closedFrame = (): VideoFrame => {
-    const frame = new VideoFrame(new Uint8Array(16), { format: 'RGBA', codedWidth: 2, codedHeight: 2, timestamp: 0 });
+    const frame = new VideoFrame(new Uint8Array(16), {
+      format: 'RGBA',
+      codedWidth: 2,
+      codedHeight: 2,
+      timestamp: 0,
+    });
     frame.close();
     return frame;
   };
   it.each<[string, () => unknown, string, RegExp]>([
-    ['a URL without a file', () => '/no-such-image.png?key=secret', 'IMAGE_FETCH', /^\/no-such-image\.png: expected an image, found HTTP status 404\. Check the URL\.$/],
-    ['a page', () => '/test/fixtures/pixels/README.md', 'IMAGE_DECODE', /README\.md: expected an image, found \d+ bytes of type .* that cannot be decoded/],
-    ['text', () => new Blob(['not an image'], { type: 'image/png' }), 'IMAGE_DECODE', /^Blob: expected an image, found 12 bytes of type image\/png that cannot be decoded/],
-    ['an empty file', () => new File([], 'empty.png'), 'IMAGE_DECODE', /^empty\.png: expected an image, found 0 bytes that cannot be decoded/],
-    ['an <img> without an image', () => new Image(), 'IMAGE_DECODE', /^<img>: expected an <img> with an image/],
-    ['a broken <img>', brokenImage, 'IMAGE_DECODE', /expected an <img> with an image, found one that did not load/],
-    ['an <img> of another origin', otherOrigin, 'IMAGE_FETCH', /expected pixels that this page may read, found some of another origin.*crossorigin/],
-    ['a closed bitmap', closedBitmap, 'IMAGE_SIZE', /^ImageBitmap: expected an image of at least 1 × 1 pixels, found 0 × 0/],
+    [
+      'a URL without a file',
+      () => '/no-such-image.png?key=secret',
+      'IMAGE_FETCH',
+      /^\/no-such-image\.png: expected an image, found HTTP status 404\. Check the URL\.$/,
+    ],
+    [
+      'a page',
+      () => '/test/fixtures/pixels/README.md',
+      'IMAGE_DECODE',
+      /README\.md: expected an image, found \d+ bytes of type .* that cannot be decoded/,
+    ],
+    [
+      'text',
+      () => new Blob(['not an image'], { type: 'image/png' }),
+      'IMAGE_DECODE',
+      /^Blob: expected an image, found 12 bytes of type image\/png that cannot be decoded/,
+    ],
+    [
+      'an empty file',
+      () => new File([], 'empty.png'),
+      'IMAGE_DECODE',
+      /^empty\.png: expected an image, found 0 bytes that cannot be decoded/,
+    ],
+    [
+      'an <img> without an image',
+      () => new Image(),
+      'IMAGE_DECODE',
+      /^<img>: expected an <img> with an image/,
+    ],
+    [
+      'a broken <img>',
+      brokenImage,
+      'IMAGE_DECODE',
+      /expected an <img> with an image, found one that did not load/,
+    ],
+    [
+      'an <img> of another origin',
+      otherOrigin,
+      'IMAGE_FETCH',
+      /expected pixels that this page may read, found some of another origin.*crossorigin/,
+    ],
+    [
+      'a closed bitmap',
+      closedBitmap,
+      'IMAGE_SIZE',
+      /^ImageBitmap: expected an image of at least 1 × 1 pixels, found 0 × 0/,
+    ],
     ['a closed frame', closedFrame, 'IMAGE_SIZE', /^VideoFrame: expected an image of at least 1 × 1/],
-    ['an empty canvas', () => Object.assign(document.createElement('canvas'), { width: 0 }), 'IMAGE_SIZE', /^HTMLCanvasElement: expected .* found 0 × 150/],
+    [
+      'an empty canvas',
+      () => Object.assign(document.createElement('canvas'), { width: 0 }),
+      'IMAGE_SIZE',
+      /^HTMLCanvasElement: expected .* found 0 × 150/,
+    ],
     ['another element', () => document.body, 'IMAGE_TYPE', /found HTMLBodyElement/],
   ])('%s', async (_, make, code, message) => {
-    const error: unknown = await preprocessor.prepare((await make()) as ImageSource).catch((reason: unknown) => reason);
+    const error: unknown = await preprocessor
+      .prepare((await make()) as ImageSource)
+      .catch((reason: unknown) => reason);
     expect(error).toMatchObject({ name: 'ImageError', code });
     expect((error as Error).message).toMatch(message);
   });
@@ -253,7 +376,12 @@ describe('what is refused', () => {
   it('a file that is cut off', async () => {
     const whole = await fetchBytes(imageUrl('rgb.png'));
     const cut = new Blob([whole.subarray(0, 2000)]);
-    expect(await preprocessor.prepare(cut).then(() => 'decoded', (error: { code: string }) => error.code)).toBe('IMAGE_DECODE');
+    expect(
+      await preprocessor.prepare(cut).then(
+        () => 'decoded',
+        (error: { code: string }) => error.code,
+      ),
+    ).toBe('IMAGE_DECODE');
   });
 
   it('a bitmap that was made here is closed, whatever happens', async () => {

@@ -1,4 +1,6 @@
-/** A real Chromium that loads models from a local server, with a profile on disk: what it stores outlives it. */
+/**
+ * A real Chromium that loads models from a local server, with a profile on disk: what it stores outlives it.
+ */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -25,7 +27,10 @@ export interface Site {
   headers: (name: string) => Record<string, string>;
   /** Bytes a second of one answer; 0: as fast as it goes. */
   bytesPerSecond: number;
-  /** Nothing of a file from this byte on is sent before this is raised: so a load is in the middle for as long as a test wants. */
+  /**
+   * Nothing of a file from this byte on is sent before this is raised: so a load is in the middle for as long
+   * as a test wants.
+   */
   limit: number;
   /** Answers nothing but the page while true. */
   down: boolean;
@@ -38,22 +43,49 @@ export interface Site {
 export async function openSite(): Promise<Site> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
   await putBuild('library', outDir);
-  const site: Site = { url: '', files: plainFiles(), sentBytes: 0, asked: [], etag: '"one"', headers: noStore, bytesPerSecond: 0, limit: Infinity, down: false, page: false, close: async () => undefined };
+  const site: Site = {
+    url: '',
+    files: plainFiles(),
+    sentBytes: 0,
+    asked: [],
+    etag: '"one"',
+    headers: noStore,
+    bytesPerSecond: 0,
+    limit: Infinity,
+    down: false,
+    page: false,
+    close: async () => undefined,
+  };
   const server = createServer((request, response) => {
     const path = request.url!;
-    if (path.startsWith('/dist/')) return void response.writeHead(200, { 'content-type': 'text/javascript' }).end(readFileSync(join(outDir, path.slice(6))));
+    if (path.startsWith('/dist/'))
+      return void response
+        .writeHead(200, { 'content-type': 'text/javascript' })
+        .end(readFileSync(join(outDir, path.slice(6))));
     if (!path.startsWith('/weights/')) {
-      const script = "import * as library from '/dist/index.js'; globalThis.library = library; globalThis.progress = 0;";
-      return void response.writeHead(200, { 'content-type': 'text/html', 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }).end(`<!doctype html><title>test</title><script type="module">${script}</script>`);
+      const script =
+        "import * as library from '/dist/index.js'; globalThis.library = library; globalThis.progress = 0;";
+      return void response
+        .writeHead(200, {
+          'content-type': 'text/html',
+          'cross-origin-opener-policy': 'same-origin',
+          'cross-origin-embedder-policy': 'require-corp',
+        })
+        .end(`<!doctype html><title>test</title><script type="module">${script}</script>`);
     }
     if (site.down) return void response.destroy();
-    if (site.page) return void response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>Log in</title>');
+    if (site.page)
+      return void response
+        .writeHead(200, { 'content-type': 'text/html' })
+        .end('<!doctype html><title>Log in</title>');
     const name = path.slice('/weights/'.length);
     const bytes = site.files.get(name);
     site.asked.push(`${name} ${request.headers.range ?? 'whole'}`);
     if (!bytes) return void response.writeHead(404).end();
     const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
-    const range = match ? ([Number(match[1]), Math.min(match[2] ? Number(match[2]) + 1 : Infinity, bytes.length)] as const) : undefined;
+    const range = match
+      ? ([Number(match[1]), Math.min(match[2] ? Number(match[2]) + 1 : Infinity, bytes.length)] as const)
+      : undefined;
     const end = response.end.bind(response);
     Object.assign(response, {
       end: (body?: Uint8Array) => {
@@ -66,7 +98,11 @@ export async function openSite(): Promise<Site> {
           if (room <= 0) return void setTimeout(drip, 5, at);
           const part = body.subarray(at, at + Math.min(step, room));
           site.sentBytes += part.length;
-          response.write(part, () => (site.bytesPerSecond > 0 ? setTimeout(drip, 20, at + part.length) : setImmediate(drip, at + part.length)));
+          response.write(part, () =>
+            site.bytesPerSecond > 0
+              ? setTimeout(drip, 20, at + part.length)
+              : setImmediate(drip, at + part.length),
+          );
         };
         drip(0);
         return response;
@@ -96,13 +132,17 @@ export function makeProfile(): Profile {
 }
 
 /**
- * A Chromium with this profile. After a kill it crashes at its start now and then (SIGSEGV before any page, once in some 2,000 starts), as a visitor's would, who
- * starts it again: that is told, and done three times at most.
+ * A Chromium with this profile. After a kill it crashes at its start now and then (SIGSEGV before any page,
+ * once in some 2,000 starts), as a visitor's would, who starts it again: that is told, and done three times
+ * at most.
  */
 export async function launch({ folder }: Profile, args: readonly string[]): Promise<BrowserContext> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await chromium.launchPersistentContext(folder, { executablePath: process.env['CHROMIUM_PATH']!, args: [...args] });
+      return await chromium.launchPersistentContext(folder, {
+        executablePath: process.env['CHROMIUM_PATH']!,
+        args: [...args],
+      });
     } catch (error) {
       if (attempt === 3 || !/signal=SIGSEGV/.test(String(error))) throw error;
       console.log(`Chromium crashed at its start: ${String(error).split('\n')[0]}`);
@@ -159,7 +199,16 @@ export async function openVisit(): Promise<Visit> {
 /** Nothing is kept, and the site does all right: what each test begins with. */
 export async function renew({ page, site }: Visit): Promise<void> {
   await removeCached(page);
-  Object.assign(site, { files: plainFiles(), asked: [], down: false, page: false, bytesPerSecond: 0, limit: Infinity, etag: '"one"', headers: noStore });
+  Object.assign(site, {
+    files: plainFiles(),
+    asked: [],
+    down: false,
+    page: false,
+    bytesPerSecond: 0,
+    limit: Infinity,
+    etag: '"one"',
+    headers: noStore,
+  });
 }
 
 export async function open(page: Page, site: Site): Promise<void> {
@@ -170,7 +219,10 @@ export async function open(page: Page, site: Site): Promise<void> {
 
 /** Ends a browser as a crash does, with all its processes, which name their profile. */
 export function kill({ folder }: Profile): void {
-  const pids = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8', maxBuffer: 2 ** 26 }).split('\n').filter((line) => line.includes(`--user-data-dir=${folder}`)).map((line) => Number(line.trim().split(' ')[0]));
+  const pids = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8', maxBuffer: 2 ** 26 })
+    .split('\n')
+    .filter((line) => line.includes(`--user-data-dir=${folder}`))
+    .map((line) => Number(line.trim().split(' ')[0]));
   for (const pid of pids) {
     try {
       process.kill(pid, 'SIGKILL');
@@ -181,27 +233,52 @@ export function kill({ folder }: Profile): void {
 }
 
 /**
- * What Chromium has dropped of its directory at this start, as its own log says; files are gone then that were written. The directory is a LevelDB, which goes on with
- * its log behind a record that a kill has torn, and at the next start drops what follows that record in its block of 32 KiB (seen once in 150 to 500 kills).
+ * What Chromium has dropped of its directory at this start, as its own log says; files are gone then that
+ * were written. The directory is a LevelDB, which goes on with its log behind a record that a kill has torn,
+ * and at the next start drops what follows that record in its block of 32 KiB (seen once in 150 to 500
+ * kills).
  */
 export function droppedBytes(folder: string): number {
   const root = join(folder, 'Default', 'File System');
-  const logs = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith(join('t', 'Paths', 'LOG')));
-  const counts = logs.flatMap((path) => [...readFileSync(join(root, path), 'utf8').matchAll(/dropping (\d+) bytes/g)].map(([, count]) => Number(count)));
+  const logs = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) =>
+    path.endsWith(join('t', 'Paths', 'LOG')),
+  );
+  const counts = logs.flatMap((path) =>
+    [...readFileSync(join(root, path), 'utf8').matchAll(/dropping (\d+) bytes/g)].map(([, count]) =>
+      Number(count),
+    ),
+  );
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
-/** Records as a kill leaves them, at the end of the log: checksum (4 bytes), length (2), kind (1), and a part of what they held. */
+/**
+ * Records as a kill leaves them, at the end of the log: checksum (4 bytes), length (2), kind (1), and a part
+ * of what they held.
+ */
 export const TORN = {
   'in its head': [0x12, 0x34, 0x56],
   'in what it holds': [0x12, 0x34, 0x56, 0x78, 200, 0, 1, ...Array.from({ length: 50 }, () => 0x61)],
-  'after most of a long one': [0x12, 0x34, 0x56, 0x78, 0x80, 0x3e, 1, ...Array.from({ length: 15_000 }, () => 0x61)],
+  'after most of a long one': [
+    0x12,
+    0x34,
+    0x56,
+    0x78,
+    0x80,
+    0x3e,
+    1,
+    ...Array.from({ length: 15_000 }, () => 0x61),
+  ],
 } as const;
 
-/** Makes for certain what droppedBytes tells of: a torn record at the end of the log, between two lives. Returns whether the log went on behind it. */
+/**
+ * Makes for certain what droppedBytes tells of: a torn record at the end of the log, between two lives.
+ * Returns whether the log went on behind it.
+ */
 export function tear({ folder }: Profile, record: readonly number[]): () => boolean {
   const root = join(folder, 'Default', 'File System');
-  const logs = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => /[\\/]t[\\/]Paths[\\/]\d+\.log$/.test(path)).sort();
+  const logs = readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((path) => /[\\/]t[\\/]Paths[\\/]\d+\.log$/.test(path))
+    .sort();
   const log = join(root, logs.at(-1)!);
   appendFileSync(log, Uint8Array.from(record));
   const { size } = statSync(log);
@@ -218,11 +295,25 @@ interface Page_ {
   interrupted: Promise<string>;
 }
 
-/** Loads the checkpoint of the site; the numbers of a forward and the fingerprint as one hash, and the report. */
-export function load(page: Page, options: Record<string, unknown> = {}): Promise<{ hash: number; fingerprint: string; loaded: Awaited<ReturnType<Library['DINOv2']['fromPretrained']>>['loaded'] }> {
+/**
+ * Loads the checkpoint of the site; the numbers of a forward and the fingerprint as one hash, and the report.
+ */
+export function load(
+  page: Page,
+  options: Record<string, unknown> = {},
+): Promise<{
+  hash: number;
+  fingerprint: string;
+  loaded: Awaited<ReturnType<Library['DINOv2']['fromPretrained']>>['loaded'];
+}> {
   return page.evaluate(async (given) => {
     const here = globalThis as unknown as Page_;
-    const model = await here.library.DINOv2.fromPretrained('/weights/', { selfTest: false, retry: { attempts: 2, delayMs: 10 }, ...given, onProgress: ({ loadedBytes }) => (here.progress = loadedBytes) });
+    const model = await here.library.DINOv2.fromPretrained('/weights/', {
+      selfTest: false,
+      retry: { attempts: 2, delayMs: 10 },
+      ...given,
+      onProgress: ({ loadedBytes }) => (here.progress = loadedBytes),
+    });
     const pixels = Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.sin(i));
     const features = await model.forward(pixels, { height: 28, width: 28 });
     const words = new Uint32Array((await features.lastHiddenState()).buffer);
@@ -231,15 +322,29 @@ export function load(page: Page, options: Record<string, unknown> = {}): Promise
     const { loaded } = model;
     if (here.first) model.dispose();
     else here.first = model; // with the last model goes the device, and what was compiled for it
-    return { hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), fingerprint, loaded };
+    return {
+      hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce(
+        (sum, word) => (Math.imul(sum, 31) + word) >>> 0,
+        7,
+      ),
+      fingerprint,
+      loaded,
+    };
   }, options);
 }
 
 /**
- * Begins a load, and stops it in the middle: for each of `stops` the server sends as much of the file, until so many segments of it are kept, and the chunk after
- * that ends the load, by its signal or by what onProgress throws. So it is in the middle on any machine, and what is kept is a matter of `stops` alone.
+ * Begins a load, and stops it in the middle: for each of `stops` the server sends as much of the file, until
+ * so many segments of it are kept, and the chunk after that ends the load, by its signal or by what
+ * onProgress throws. So it is in the middle on any machine, and what is kept is a matter of `stops` alone.
  */
-export async function interrupt(page: Page, site: Site, stops: readonly number[], options: Record<string, unknown> = {}, how: 'abort' | 'throw' = 'abort'): Promise<void> {
+export async function interrupt(
+  page: Page,
+  site: Site,
+  stops: readonly number[],
+  options: Record<string, unknown> = {},
+  how: 'abort' | 'throw' = 'abort',
+): Promise<void> {
   site.limit = 0;
   await page.evaluate(
     ([given, throws]) => {
@@ -252,7 +357,15 @@ export async function interrupt(page: Page, site: Site, stops: readonly number[]
         if (throws) throw mine;
         controller.abort(mine);
       };
-      here.interrupted = here.library.DINOv2.fromPretrained('/weights/', { selfTest: false, ...given, signal: controller.signal, onProgress }).then(() => 'loaded', (thrown: unknown) => (thrown === mine ? 'its own error' : String(thrown)));
+      here.interrupted = here.library.DINOv2.fromPretrained('/weights/', {
+        selfTest: false,
+        ...given,
+        signal: controller.signal,
+        onProgress,
+      }).then(
+        () => 'loaded',
+        (thrown: unknown) => (thrown === mine ? 'its own error' : String(thrown)),
+      );
     },
     [options, how === 'throw'] as const,
   );
@@ -267,13 +380,21 @@ export async function interrupt(page: Page, site: Site, stops: readonly number[]
 
 /** How many segments of entries are written, in either store. */
 async function segmentsKept(page: Page): Promise<number> {
-  const responses = await page.evaluate(async () => (await (await caches.open('dinov2-webgpu')).keys()).map(({ url }) => url));
-  return [...responses, ...(await storedFiles(page)).filter(([, bytes]) => bytes > 0).map(([path]) => path)].filter((path) => /\/\d+$/.test(path)).length;
+  const responses = await page.evaluate(async () =>
+    (await (await caches.open('dinov2-webgpu')).keys()).map(({ url }) => url),
+  );
+  return [
+    ...responses,
+    ...(await storedFiles(page)).filter(([, bytes]) => bytes > 0).map(([path]) => path),
+  ].filter((path) => /\/\d+$/.test(path)).length;
 }
 
-export const cached = (page: Page): Promise<Awaited<ReturnType<Library['listCached']>>> => page.evaluate(() => (globalThis as unknown as Page_).library.listCached());
-export const removeCached = (page: Page, id?: string): Promise<number> => page.evaluate((which) => (globalThis as unknown as Page_).library.removeCached(which), id);
-export const progressOf = (page: Page): Promise<number> => page.evaluate(() => (globalThis as unknown as Page_).progress);
+export const cached = (page: Page): Promise<Awaited<ReturnType<Library['listCached']>>> =>
+  page.evaluate(() => (globalThis as unknown as Page_).library.listCached());
+export const removeCached = (page: Page, id?: string): Promise<number> =>
+  page.evaluate((which) => (globalThis as unknown as Page_).library.removeCached(which), id);
+export const progressOf = (page: Page): Promise<number> =>
+  page.evaluate(() => (globalThis as unknown as Page_).progress);
 
 /** Names and sizes of all files of the origin's file system. */
 export function storedFiles(page: Page): Promise<[string, number][]> {

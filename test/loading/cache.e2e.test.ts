@@ -2,7 +2,18 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { full } from '../full.ts';
-import { cached, interrupt, load, open, openVisit, removeCached, renew, storedFiles, type Site, type Visit } from './browser.ts';
+import {
+  cached,
+  interrupt,
+  load,
+  open,
+  openVisit,
+  removeCached,
+  renew,
+  storedFiles,
+  type Site,
+  type Visit,
+} from './browser.ts';
 import { plainFiles, sha256, shardsOf, weightsFile } from './server.ts';
 
 let visitor: Visit;
@@ -28,8 +39,13 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
 
   test('a second start asks the network for nothing, and gives the same bits', async () => {
     const first = await load(page, { cache });
-    expect(first).toMatchObject({ hash: right, loaded: { cache, fetchedBytes: weightsFile.length, cachedBytes: 0 } });
-    expect(await cached(page)).toMatchObject([{ id: '/weights/', url: `${site.url}weights/`, dtype: 'fp32', complete: true, store: cache }]);
+    expect(first).toMatchObject({
+      hash: right,
+      loaded: { cache, fetchedBytes: weightsFile.length, cachedBytes: 0 },
+    });
+    expect(await cached(page)).toMatchObject([
+      { id: '/weights/', url: `${site.url}weights/`, dtype: 'fp32', complete: true, store: cache },
+    ]);
     Object.assign(site, { asked: [], down: true });
     await open(page, site);
     const second = await load(page, { cache });
@@ -56,7 +72,10 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
       const onProgress = ({ loadedBytes }: { loadedBytes: number }): void => {
         if (loadedBytes > 0) throw mine;
       };
-      return DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, onProgress }).then(() => 'loaded', (thrown: unknown) => (thrown === mine ? 'its own error' : String(thrown)));
+      return DINOv2.fromPretrained('/weights/', { selfTest: false, cache: kind, onProgress }).then(
+        () => 'loaded',
+        (thrown: unknown) => (thrown === mine ? 'its own error' : String(thrown)),
+      );
     }, cache);
     expect(found).toBe('its own error');
     expect(await cached(page)).toMatchObject([{ complete: false }]);
@@ -66,7 +85,10 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
   test('a file that has changed since is fetched from its start', async () => {
     await interrupt(page, site, [1_600_000], { cache });
     site.etag = '"two"';
-    expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 } });
+    expect(await load(page, { cache })).toMatchObject({
+      hash: right,
+      loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 },
+    });
     Object.assign(site, { etag: '"one"' });
   });
 
@@ -77,8 +99,14 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect((await cached(page)).map(({ dtype }) => dtype).sort()).toEqual(['fp16', 'fp32', 'int8']);
     site.down = true;
     expect([half.fingerprint, int8.fingerprint]).toEqual([fingerprint, fingerprint]); // one checkpoint
-    expect(await load(page, { cache, dtype: 'fp16' })).toMatchObject({ hash: half.hash, loaded: { fetchedBytes: 0 } });
-    expect(await load(page, { cache, dtype: 'int8' })).toMatchObject({ hash: int8.hash, loaded: { fetchedBytes: 0 } });
+    expect(await load(page, { cache, dtype: 'fp16' })).toMatchObject({
+      hash: half.hash,
+      loaded: { fetchedBytes: 0 },
+    });
+    expect(await load(page, { cache, dtype: 'int8' })).toMatchObject({
+      hash: int8.hash,
+      loaded: { fetchedBytes: 0 },
+    });
     expect(await removeCached(page, 'another/model')).toBe(0);
     expect(await removeCached(page, '/weights/')).toBe(3);
     expect(await cached(page)).toEqual([]);
@@ -96,60 +124,89 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
 
 describe('the entry', () => {
   const change = (name: string, how: 'flip' | 'remove' | 'shorten'): Promise<void> =>
-    page.evaluate(async ([file, what]) => {
-      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
-      for await (const folder of root.values()) {
-        if (folder.kind !== 'directory') continue;
-        const directory = folder as FileSystemDirectoryHandle;
-        if (what === 'remove') return directory.removeEntry(file);
-        const handle = await directory.getFileHandle(file);
-        const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
-        bytes[bytes.length >> 1]! ^= 4;
-        const writable = await handle.createWritable();
-        await writable.write(what === 'flip' ? bytes : bytes.subarray(0, bytes.length - 100));
-        await writable.close();
-      }
-    }, [name, how] as const);
+    page.evaluate(
+      async ([file, what]) => {
+        const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
+        for await (const folder of root.values()) {
+          if (folder.kind !== 'directory') continue;
+          const directory = folder as FileSystemDirectoryHandle;
+          if (what === 'remove') return directory.removeEntry(file);
+          const handle = await directory.getFileHandle(file);
+          const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+          bytes[bytes.length >> 1]! ^= 4;
+          const writable = await handle.createWritable();
+          await writable.write(what === 'flip' ? bytes : bytes.subarray(0, bytes.length - 100));
+          await writable.close();
+        }
+      },
+      [name, how] as const,
+    );
 
   const edit = (name: string, change: { flip: number } | { find: string; put: string }): Promise<number> =>
-    page.evaluate(async ([file, what]) => {
-      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
-      const { value: folder } = (await root.values().next()) as { value: FileSystemDirectoryHandle };
-      const handle = await folder.getFileHandle(file);
-      const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
-      const latin = new TextDecoder('latin1').decode(bytes);
-      if ('flip' in what) bytes[what.flip]! ^= 1;
-      else bytes.set(new TextEncoder().encode(what.put), latin.indexOf(what.find));
-      const writable = await handle.createWritable();
-      await writable.write(bytes);
-      await writable.close();
-      return 'find' in what ? latin.split(what.find).length - 1 : bytes.length;
-    }, [name, change] as const);
+    page.evaluate(
+      async ([file, what]) => {
+        const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
+        const { value: folder } = (await root.values().next()) as { value: FileSystemDirectoryHandle };
+        const handle = await folder.getFileHandle(file);
+        const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
+        const latin = new TextDecoder('latin1').decode(bytes);
+        if ('flip' in what) bytes[what.flip]! ^= 1;
+        else bytes.set(new TextEncoder().encode(what.put), latin.indexOf(what.find));
+        const writable = await handle.createWritable();
+        await writable.write(bytes);
+        await writable.close();
+        return 'find' in what ? latin.split(what.find).length - 1 : bytes.length;
+      },
+      [name, change] as const,
+    );
 
   test('complete: every byte flipped, a digit too, is noticed and written anew', async () => {
     await load(page);
     for (let at = 0, bytes = 1; at < bytes; at++) {
       bytes = await edit('complete', { flip: at });
       // The segments are whole, so what is missing is their end alone.
-      expect(await load(page), `byte ${at}`).toMatchObject({ hash: right, loaded: { cacheReason: 'kept for the next time' } });
+      expect(await load(page), `byte ${at}`).toMatchObject({
+        hash: right,
+        loaded: { cacheReason: 'kept for the next time' },
+      });
     }
     site.down = true;
-    expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: 0, cacheReason: 'read from the cache' } });
+    expect(await load(page)).toMatchObject({
+      hash: right,
+      loaded: { fetchedBytes: 0, cacheReason: 'read from the cache' },
+    });
   });
 
   test('plan: another epsilon in it is noticed, and all is fetched anew', async () => {
     await load(page);
     expect(await edit('plan', { find: '1e-06', put: '1e-02' })).toBe(1);
-    expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 } });
+    expect(await load(page)).toMatchObject({
+      hash: right,
+      loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 },
+    });
     for (const flip of [0, 31, 32, 40, 400]) {
       await edit('plan', { flip });
-      expect(await load(page), `byte ${flip}`).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 } });
+      expect(await load(page), `byte ${flip}`).toMatchObject({
+        hash: right,
+        loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0 },
+      });
     }
   });
 
-  test.each([['1', 'flip'], ['1', 'remove'], ['0', 'shorten'], ['0', 'flip'], ['complete', 'remove'], ['plan', 'flip'], ['plan', 'remove'], ['complete', 'flip']] as const)('%s: %s, is noticed before anything is computed with it', async (name, how) => {
+  test.each([
+    ['1', 'flip'],
+    ['1', 'remove'],
+    ['0', 'shorten'],
+    ['0', 'flip'],
+    ['complete', 'remove'],
+    ['plan', 'flip'],
+    ['plan', 'remove'],
+    ['complete', 'flip'],
+  ] as const)('%s: %s, is noticed before anything is computed with it', async (name, how) => {
     await load(page);
-    expect((await storedFiles(page)).map(([path]) => path.split('/').at(-1))).toEqual(expect.arrayContaining(['plan', 'complete', '0', '1']));
+    expect((await storedFiles(page)).map(([path]) => path.split('/').at(-1))).toEqual(
+      expect.arrayContaining(['plan', 'complete', '0', '1']),
+    );
     await change(name, how);
     const { hash, loaded } = await load(page);
     expect(hash).toBe(right);
@@ -166,7 +223,10 @@ describe('the entry', () => {
         await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize });
         const { hash, loaded } = await load(page);
         expect(hash).toBe(right);
-        expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/expected room for|Quota/) as string });
+        expect(loaded).toMatchObject({
+          cache: 'none',
+          cacheReason: expect.stringMatching(/expected room for|Quota/) as string,
+        });
         expect(await cached(page)).toEqual([]);
         expect((await storedFiles(page)).filter(([, bytes]) => bytes > 0)).toEqual([]);
       }
@@ -176,7 +236,7 @@ describe('the entry', () => {
     expect((await load(page)).loaded.cache).toBe('opfs');
   });
 
-  test('of what is no file of the hub\'s is never made: a page, a damaged file, another hash', async () => {
+  test("of what is no file of the hub's is never made: a page, a damaged file, another hash", async () => {
     site.files.set('model.safetensors', new TextEncoder().encode('<!doctype html><title>Log in</title>'));
     await expect(load(page)).rejects.toThrow(/SOURCE_IS_HTML|expected a file/);
     site.files.set('model.safetensors', weightsFile);
@@ -189,7 +249,9 @@ describe('the entry', () => {
 
   test('that was not checked is fetched again when a hash is asked for', async () => {
     await load(page);
-    expect((await load(page, { integrity: sha256(weightsFile) })).loaded.fetchedBytes).toBe(weightsFile.length);
+    expect((await load(page, { integrity: sha256(weightsFile) })).loaded.fetchedBytes).toBe(
+      weightsFile.length,
+    );
   });
 });
 
@@ -205,7 +267,10 @@ describe('two tabs', () => {
     site.bytesPerSecond = 2_000_000;
     const results = await Promise.all([load(page), load(other)]);
     expect(results.map(({ hash }) => hash)).toEqual([right, right]);
-    expect(results.map(({ loaded }) => loaded.fetchedBytes).sort((a, b) => a - b)).toEqual([0, weightsFile.length]);
+    expect(results.map(({ loaded }) => loaded.fetchedBytes).sort((a, b) => a - b)).toEqual([
+      0,
+      weightsFile.length,
+    ]);
     expect(site.asked.filter((line) => line.startsWith('config'))).toHaveLength(1);
   });
 
@@ -226,21 +291,36 @@ test('a page that may store nothing runs from memory, and says why', async () =>
     const here = globalThis as { whole?: () => void };
     const { getDirectory } = StorageManager.prototype;
     const { open: openCache } = CacheStorage.prototype;
-    here.whole = () => void (Object.assign(StorageManager.prototype, { getDirectory }), Object.assign(CacheStorage.prototype, { open: openCache }));
-    StorageManager.prototype.getDirectory = () => Promise.reject(new DOMException('private', 'SecurityError'));
+    here.whole = () =>
+      void (
+        Object.assign(StorageManager.prototype, { getDirectory }),
+        Object.assign(CacheStorage.prototype, { open: openCache })
+      );
+    StorageManager.prototype.getDirectory = () =>
+      Promise.reject(new DOMException('private', 'SecurityError'));
     CacheStorage.prototype.open = () => Promise.reject(new DOMException('private', 'SecurityError'));
   });
-  const { hash, loaded } = await load(page).finally(() => page.evaluate(() => (globalThis as { whole?: () => void }).whole!()));
+  const { hash, loaded } = await load(page).finally(() =>
+    page.evaluate(() => (globalThis as { whole?: () => void }).whole!()),
+  );
   expect(hash).toBe(right);
-  expect(loaded).toMatchObject({ cache: 'none', cacheReason: expect.stringMatching(/SecurityError/) as string });
+  expect(loaded).toMatchObject({
+    cache: 'none',
+    cacheReason: expect.stringMatching(/SecurityError/) as string,
+  });
 });
 
 test('a worker keeps too, asked for persistence which it cannot ask for, and a browser without estimates', async () => {
   // One worker, whose first model keeps its device and what was compiled there.
   const inWorker = (without = ''): Promise<unknown> =>
-    page.evaluate(async ([origin, method]) => {
-      const here = globalThis as { inWorker?: Worker };
-      here.inWorker ??= new Worker(URL.createObjectURL(new Blob([`
+    page.evaluate(
+      async ([origin, method]) => {
+        const here = globalThis as { inWorker?: Worker };
+        here.inWorker ??= new Worker(
+          URL.createObjectURL(
+            new Blob(
+              [
+                `
         let first;
         onmessage = async ({ data }) => {
           try {
@@ -251,12 +331,25 @@ test('a worker keeps too, asked for persistence which it cannot ask for, and a b
             if (first) model.dispose();
             else first = model;
           } catch (error) { postMessage(String(error)); }
-        };`], { type: 'text/javascript' })), { type: 'module' });
-      const worker = here.inWorker;
-      const answer = new Promise((resolve, reject) => Object.assign(worker, { onmessage: ({ data }: MessageEvent) => resolve(data), onerror: ({ message }: ErrorEvent) => reject(new Error(message)) }));
-      worker.postMessage(method);
-      return answer;
-    }, [site.url, without] as const);
+        };`,
+              ],
+              { type: 'text/javascript' },
+            ),
+          ),
+          { type: 'module' },
+        );
+        const worker = here.inWorker;
+        const answer = new Promise((resolve, reject) =>
+          Object.assign(worker, {
+            onmessage: ({ data }: MessageEvent) => resolve(data),
+            onerror: ({ message }: ErrorEvent) => reject(new Error(message)),
+          }),
+        );
+        worker.postMessage(method);
+        return answer;
+      },
+      [site.url, without] as const,
+    );
   expect(await inWorker()).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
   expect(await inWorker()).toMatchObject({ cache: 'opfs', fetchedBytes: 0 });
   await removeCached(page);
@@ -267,15 +360,30 @@ test('a worker keeps too, asked for persistence which it cannot ask for, and a b
 describe('a storage that breaks later fails no load', () => {
   /** Lets a method of the file system fail for what is named so. */
   const broken = (which: 'folder' | 'read' | 'all', pattern: string): Promise<void> =>
-    page.evaluate(([what, source]) => {
-      const named = new RegExp(source);
-      const fail = (): Promise<never> => Promise.reject(new DOMException('the disk is broken', 'NotReadableError'));
-      const { getDirectoryHandle, getFileHandle, removeEntry } = FileSystemDirectoryHandle.prototype;
-      (globalThis as { whole?: () => void }).whole = () => void Object.assign(FileSystemDirectoryHandle.prototype, { getDirectoryHandle, getFileHandle, removeEntry });
-      if (what === 'folder') FileSystemDirectoryHandle.prototype.getDirectoryHandle = function (name, options) { return named.test(name) ? fail() : getDirectoryHandle.call(this, name, options); };
-      else FileSystemDirectoryHandle.prototype.getFileHandle = function (name, options) { return named.test(name) ? fail() : getFileHandle.call(this, name, options); };
-      if (what === 'all') FileSystemDirectoryHandle.prototype.removeEntry = fail;
-    }, [which, pattern] as const);
+    page.evaluate(
+      ([what, source]) => {
+        const named = new RegExp(source);
+        const fail = (): Promise<never> =>
+          Promise.reject(new DOMException('the disk is broken', 'NotReadableError'));
+        const { getDirectoryHandle, getFileHandle, removeEntry } = FileSystemDirectoryHandle.prototype;
+        (globalThis as { whole?: () => void }).whole = () =>
+          void Object.assign(FileSystemDirectoryHandle.prototype, {
+            getDirectoryHandle,
+            getFileHandle,
+            removeEntry,
+          });
+        if (what === 'folder')
+          FileSystemDirectoryHandle.prototype.getDirectoryHandle = function (name, options) {
+            return named.test(name) ? fail() : getDirectoryHandle.call(this, name, options);
+          };
+        else
+          FileSystemDirectoryHandle.prototype.getFileHandle = function (name, options) {
+            return named.test(name) ? fail() : getFileHandle.call(this, name, options);
+          };
+        if (what === 'all') FileSystemDirectoryHandle.prototype.removeEntry = fail;
+      },
+      [which, pattern] as const,
+    );
 
   afterEach(() => page.evaluate(() => (globalThis as { whole?: () => void }).whole!()));
 
@@ -289,6 +397,9 @@ describe('a storage that breaks later fails no load', () => {
     await broken(which, pattern);
     const { hash, loaded } = await load(page);
     expect(hash).toBe(right);
-    expect(loaded).toMatchObject({ cache: 'none', cacheReason: typeof reason === 'string' ? reason : (expect.stringMatching(reason) as string) });
+    expect(loaded).toMatchObject({
+      cache: 'none',
+      cacheReason: typeof reason === 'string' ? reason : (expect.stringMatching(reason) as string),
+    });
   });
 });

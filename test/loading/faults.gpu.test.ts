@@ -13,7 +13,10 @@ let right: Uint32Array;
 let resting: number;
 beforeAll(async () => {
   server = await openServer();
-  const model = await DINOv2.fromFiles({ config: configFile.toString(), weights: weightsFile }, { device, selfTest: false });
+  const model = await DINOv2.fromFiles(
+    { config: configFile.toString(), weights: weightsFile },
+    { device, selfTest: false },
+  );
   right = await bitsOfForward(model, 28, 28);
   model.dispose();
   await settled();
@@ -25,7 +28,13 @@ afterAll(async () => {
 });
 afterEach(() => server.reset());
 
-const load = (options: Parameters<typeof DINOv2.fromPretrained>[1] = {}): Promise<DINOv2> => DINOv2.fromPretrained(server.url, { device, selfTest: false, retry: { attempts: 4, delayMs: 5 }, ...options });
+const load = (options: Parameters<typeof DINOv2.fromPretrained>[1] = {}): Promise<DINOv2> =>
+  DINOv2.fromPretrained(server.url, {
+    device,
+    selfTest: false,
+    retry: { attempts: 4, delayMs: 5 },
+    ...options,
+  });
 
 async function loadsRight(options?: Parameters<typeof load>[0]): Promise<DINOv2['loaded']> {
   const model = await load(options);
@@ -39,12 +48,18 @@ describe('a model from a server', () => {
   test.each(faults)('$name', async ({ fault, files, integrity, stallMs, error }) => {
     if (fault) server.fault = fault;
     if (files) server.files = files();
-    const options = { integrity, retry: { attempts: 4, delayMs: 5, ...(stallMs === undefined ? {} : { stallMs }) } };
+    const options = {
+      integrity,
+      retry: { attempts: 4, delayMs: 5, ...(stallMs === undefined ? {} : { stallMs }) },
+    };
     if (!error) {
       await loadsRight(options);
       return;
     }
-    await expect(load(options)).rejects.toMatchObject({ code: error[0], message: expect.stringMatching(error[1]) as string });
+    await expect(load(options)).rejects.toMatchObject({
+      code: error[0],
+      message: expect.stringMatching(error[1]) as string,
+    });
     expect(gpu.memory.buffers).toBe(resting);
   });
 
@@ -58,7 +73,10 @@ describe('a model from a server', () => {
     expect((await loadsRight()).fetchedBytes).toBe(weightsFile.length);
     expect(server.asked).toContain('model.safetensors whole');
     server.asked.length = 0;
-    const model = await DINOv2.fromFiles({ weights: `${server.url}model.safetensors` }, { device, selfTest: false });
+    const model = await DINOv2.fromFiles(
+      { weights: `${server.url}model.safetensors` },
+      { device, selfTest: false },
+    );
     expect(await bitsOfForward(model, 28, 28)).toEqual(right);
     model.dispose();
     expect(server.asked).toContain('model.safetensors whole');
@@ -84,32 +102,55 @@ describe('a model from a server', () => {
         if (asked++ === at) controller.abort(new Error('enough'));
         return false;
       };
-      await load({ signal: controller.signal }).then((model) => model.dispose(), (error: Error) => expect(error.message).toBe('enough'));
+      await load({ signal: controller.signal }).then(
+        (model) => model.dispose(),
+        (error: Error) => expect(error.message).toBe('enough'),
+      );
       await expect.poll(() => gpu.memory.buffers).toBe(resting);
     }
   });
 
   test('in Node nothing is kept, and the report says so', async () => {
-    expect(await loadsRight()).toMatchObject({ cache: 'none', cachedBytes: 0, cacheReason: expect.stringMatching(/missing/) as string });
+    expect(await loadsRight()).toMatchObject({
+      cache: 'none',
+      cachedBytes: 0,
+      cacheReason: expect.stringMatching(/missing/) as string,
+    });
   });
 });
 
 describe('files', () => {
   test('several of them, in any order', async () => {
-    const shards = [...shardsOf(4)].filter(([name]) => name.endsWith('.safetensors')).map(([name, bytes]) => new File([bytes as Uint8Array<ArrayBuffer>], name));
-    const model = await DINOv2.fromFiles({ config: configFile.toString(), weights: shards.reverse() }, { device, selfTest: false });
+    const shards = [...shardsOf(4)]
+      .filter(([name]) => name.endsWith('.safetensors'))
+      .map(([name, bytes]) => new File([bytes as Uint8Array<ArrayBuffer>], name));
+    const model = await DINOv2.fromFiles(
+      { config: configFile.toString(), weights: shards.reverse() },
+      { device, selfTest: false },
+    );
     expect(await bitsOfForward(model, 28, 28)).toEqual(right);
     model.dispose();
   });
 
   test('a shard that is given twice', async () => {
     const shards = [...shardsOf(2).values()].slice(0, 2);
-    await expect(DINOv2.fromFiles({ config: configFile.toString(), weights: [...shards, shards[0]!] }, { device, selfTest: false })).rejects.toMatchObject({ code: 'SOURCE_INDEX', message: expect.stringMatching(/once, found .* in file 1 and in file 3/) as string });
+    await expect(
+      DINOv2.fromFiles(
+        { config: configFile.toString(), weights: [...shards, shards[0]!] },
+        { device, selfTest: false },
+      ),
+    ).rejects.toMatchObject({
+      code: 'SOURCE_INDEX',
+      message: expect.stringMatching(/once, found .* in file 1 and in file 3/) as string,
+    });
     await expect.poll(() => gpu.memory.buffers).toBe(resting);
   });
 
   test('a folder of the machine', async () => {
-    const model = await DINOv2.fromPretrained('./test/fixtures/reference/tiny-plain', { device, selfTest: false });
+    const model = await DINOv2.fromPretrained('./test/fixtures/reference/tiny-plain', {
+      device,
+      selfTest: false,
+    });
     expect(await bitsOfForward(model, 28, 28)).toEqual(right);
     expect(model.loaded.fetchedBytes).toBe(0);
     model.dispose();

@@ -1,5 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { encodeSafetensors, encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import {
+  encodeSafetensors,
+  encodeSafetensorsHeader,
+  parseSafetensors,
+} from '../../src/checkpoint/safetensors.ts';
 import { mayStartOver } from '../../src/checkpoint/part.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
 import { openTensors, type TensorPiece } from '../../src/checkpoint/tensorStream.ts';
@@ -16,17 +20,25 @@ const hiding: typeof fetch = async (input, init) => {
   const response = await fetch(input, init);
   const headers = new Headers(response.headers);
   headers.delete('content-range');
-  return Object.defineProperty(new Response(response.body, { status: response.status, headers }), 'type', { value: 'cors' });
+  return Object.defineProperty(new Response(response.body, { status: response.status, headers }), 'type', {
+    value: 'cors',
+  });
 };
 
-const expected = new Map([...parseSafetensors(weightsFile).tensors].map(([name, { begin, end }]) => [name, sha256(weightsFile.subarray(begin, end))]));
+const expected = new Map(
+  [...parseSafetensors(weightsFile).tensors].map(([name, { begin, end }]) => [
+    name,
+    sha256(weightsFile.subarray(begin, end)),
+  ]),
+);
 
 /** Reads a checkpoint to its end, and gives each tensor's hash. */
 async function read(options: Parameters<typeof pretrained>[1] = {}): Promise<Map<string, string>> {
   const source = pretrained(server.url, { retry: { attempts: 4, delayMs: 5 }, ...options });
   const { stream } = await source.open({ onProgress: () => undefined, reload: false, whole: false });
   const parts = new Map<string, Buffer[]>();
-  for await (const { name, bytes } of stream.pieces as AsyncIterable<TensorPiece>) parts.set(name, [...(parts.get(name) ?? []), Buffer.from(bytes)]);
+  for await (const { name, bytes } of stream.pieces as AsyncIterable<TensorPiece>)
+    parts.set(name, [...(parts.get(name) ?? []), Buffer.from(bytes)]);
   return new Map([...parts].map(([name, list]) => [name, sha256(Buffer.concat(list))]));
 }
 
@@ -34,9 +46,15 @@ describe('between a server and its file', () => {
   test.each(faults)('$name', async ({ fault, files, integrity, stallMs, error }) => {
     if (fault) server.fault = fault;
     if (files) server.files = files();
-    const reading = read({ integrity, retry: { attempts: 4, delayMs: 5, ...(stallMs === undefined ? {} : { stallMs }) } });
+    const reading = read({
+      integrity,
+      retry: { attempts: 4, delayMs: 5, ...(stallMs === undefined ? {} : { stallMs }) },
+    });
     if (error) {
-      const found = await reading.then(() => undefined, (thrown: unknown) => thrown as Error & { code: string });
+      const found = await reading.then(
+        () => undefined,
+        (thrown: unknown) => thrown as Error & { code: string },
+      );
       expect(found?.message).toMatch(error[1]);
       expect(found?.code).toBe(error[0]);
     } else {
@@ -46,7 +64,11 @@ describe('between a server and its file', () => {
 
   test('403 for everything is told of the weights', async () => {
     server.fault = ({ name, response }) => name.startsWith('model') && !!response.writeHead(403).end();
-    await expect(read()).rejects.toMatchObject({ code: 'SOURCE_FETCH', status: 403, message: expect.stringMatching(/model\.safetensors: expected the file/) as string });
+    await expect(read()).rejects.toMatchObject({
+      code: 'SOURCE_FETCH',
+      status: 403,
+      message: expect.stringMatching(/model\.safetensors: expected the file/) as string,
+    });
   });
 
   test('they are more than 25 kinds', () => expect(faults.length).toBeGreaterThan(25));
@@ -69,7 +91,9 @@ describe('between a server and its file', () => {
     await read();
     expect(most).toBe(3);
     // Three at once may arrive in any order.
-    const ranges = server.asked.flatMap((line) => /bytes=(\d+)-(\d+)/.exec(line)?.slice(1).map(Number) ?? []).sort((a, b) => a - b);
+    const ranges = server.asked
+      .flatMap((line) => /bytes=(\d+)-(\d+)/.exec(line)?.slice(1).map(Number) ?? [])
+      .sort((a, b) => a - b);
     for (let i = 2; i < ranges.length; i += 2) expect(ranges[i]).toBe(ranges[i - 1]! + 1);
     expect(ranges.at(-1)).toBe(header.fileBytes - 1);
   });
@@ -78,47 +102,74 @@ describe('between a server and its file', () => {
     ['a total that the server does not know', {}],
     ['a Content-Range that another origin keeps to itself', { fetch: hiding }],
     ['the same, and an empty part in place of 416', { fetch: hiding, empty: true }],
-  ] as const)('a file shorter than the first part, with %s, comes in few requests', async (_, { fetch: custom, empty }: { fetch?: typeof fetch; empty?: boolean }) => {
-    const small = encodeSafetensors([['weight', { dtype: 'F32', shape: [10, 100], data: Float32Array.from({ length: 1000 }, (__, i) => i) }]]);
-    server.files.set('head.safetensors', small);
-    server.fault = ({ range, bytes, response }) => {
-      const [begin, end] = range!;
-      if (begin >= bytes.length && !empty) return !!response.writeHead(416).end();
-      return !!response.writeHead(206, { etag: '"one"', 'content-range': `bytes ${begin}-${end - 1}/*` }).end(bytes.subarray(begin, end));
-    };
-    const reading = (async () => {
-      const stream = await openTensors(`${server.url}head.safetensors`, { fetch: custom, retry: { attempts: 2, delayMs: 5 } });
-      const parts: Uint8Array[] = [];
-      for await (const { bytes } of stream.pieces) parts.push(bytes.slice());
-      return Buffer.concat(parts).equals(small.subarray(stream.header.dataBegin));
-    })();
-    if (empty) await expect(reading).rejects.toMatchObject({ code: 'SOURCE_TRUNCATED' });
-    else expect(await reading).toBe(true);
-    expect(server.asked.length).toBeLessThan(4);
-  });
+  ] as const)(
+    'a file shorter than the first part, with %s, comes in few requests',
+    async (_, { fetch: custom, empty }: { fetch?: typeof fetch; empty?: boolean }) => {
+      const small = encodeSafetensors([
+        [
+          'weight',
+          { dtype: 'F32', shape: [10, 100], data: Float32Array.from({ length: 1000 }, (__, i) => i) },
+        ],
+      ]);
+      server.files.set('head.safetensors', small);
+      server.fault = ({ range, bytes, response }) => {
+        const [begin, end] = range!;
+        if (begin >= bytes.length && !empty) return !!response.writeHead(416).end();
+        return !!response
+          .writeHead(206, { etag: '"one"', 'content-range': `bytes ${begin}-${end - 1}/*` })
+          .end(bytes.subarray(begin, end));
+      };
+      const reading = (async () => {
+        const stream = await openTensors(`${server.url}head.safetensors`, {
+          fetch: custom,
+          retry: { attempts: 2, delayMs: 5 },
+        });
+        const parts: Uint8Array[] = [];
+        for await (const { bytes } of stream.pieces) parts.push(bytes.slice());
+        return Buffer.concat(parts).equals(small.subarray(stream.header.dataBegin));
+      })();
+      if (empty) await expect(reading).rejects.toMatchObject({ code: 'SOURCE_TRUNCATED' });
+      else expect(await reading).toBe(true);
+      expect(server.asked.length).toBeLessThan(4);
+    },
+  );
 
   test('what broke off is asked for from its next byte', async () => {
-    server.fault = (asked) => asked.count === 0 && (faults.find(({ name }) => name === 'the first part breaks off')!.fault!(asked) as boolean);
+    server.fault = (asked) =>
+      asked.count === 0 &&
+      (faults.find(({ name }) => name === 'the first part breaks off')!.fault!(asked) as boolean);
     await read({}).catch(() => undefined);
     expect(server.asked.some((line) => line.includes(' bytes=1000-'))).toBe(true);
   });
 
   test('a file that changes on the way is an error after which a load starts over', async () => {
     server.fault = changing(({ count }) => count < 2);
-    const error = await read().then(() => undefined, (thrown: unknown) => thrown);
+    const error = await read().then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
     expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
     expect(mayStartOver(error)).toBe(true);
   });
 
-  test.each(['parts of what is compressed', 'a weak ETag: all in one answer'])('asking for all of it, where parts are of no use, is no second try: %s', async (name) => {
-    server.fault = faults.find((each) => each.name === name)!.fault!;
-    expect(await read({ retry: { attempts: 1 } })).toEqual(expected);
-  });
+  test.each(['parts of what is compressed', 'a weak ETag: all in one answer'])(
+    'asking for all of it, where parts are of no use, is no second try: %s',
+    async (name) => {
+      server.fault = faults.find((each) => each.name === name)!.fault!;
+      expect(await read({ retry: { attempts: 1 } })).toEqual(expected);
+    },
+  );
 
   test.each(encodedLater)('what goes on %s, is never taken for bytes of the file', async (_, fault) => {
     server.fault = fault;
-    const error = await read().then(() => undefined, (thrown: unknown) => thrown);
-    expect(error).toMatchObject({ code: 'SOURCE_CHANGED', message: expect.stringMatching(/found a Content-Encoding: the file changed/) as string });
+    const error = await read().then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({
+      code: 'SOURCE_CHANGED',
+      message: expect.stringMatching(/found a Content-Encoding: the file changed/) as string,
+    });
     expect(mayStartOver(error)).toBe(true);
   });
 
@@ -129,7 +180,12 @@ describe('between a server and its file', () => {
       const reason = new Error('enough');
       const closed: Promise<unknown>[] = [];
       server.fault = ({ response, request, count, name }) => {
-        closed.push(new Promise((resolve) => request.socket.on('close', resolve).on('free', resolve) && response.on('close', resolve)));
+        closed.push(
+          new Promise(
+            (resolve) =>
+              request.socket.on('close', resolve).on('free', resolve) && response.on('close', resolve),
+          ),
+        );
         if (name !== 'model.safetensors' || count < after) return false;
         setTimeout(() => controller.abort(reason), 10);
         return true; // and no answer comes
@@ -141,7 +197,10 @@ describe('between a server and its file', () => {
 
   test('an abort ends the wait before another try', async () => {
     const controller = new AbortController();
-    server.fault = ({ name, response }) => name === 'model.safetensors' && !!response.writeHead(503).end() && (setTimeout(() => controller.abort(new Error('enough')), 20), true);
+    server.fault = ({ name, response }) =>
+      name === 'model.safetensors' &&
+      !!response.writeHead(503).end() &&
+      (setTimeout(() => controller.abort(new Error('enough')), 20), true);
     await expect(read({ signal: controller.signal, retry: { delayMs: 60_000 } })).rejects.toThrow('enough');
   });
 });

@@ -1,4 +1,5 @@
-// Weights on another origin than the page, as weights/README.md says to host them: its own line for nginx decides the headers. In Chromium.
+// Weights on another origin than the page, as weights/README.md says to host them: its own line for nginx
+// decides the headers. In Chromium.
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -14,8 +15,16 @@ interface Header {
   readonly always: boolean;
 }
 
-const line = /nginx: `(.*)`/.exec(readFileSync(new URL('../../weights/README.md', import.meta.url), 'utf8'))![1]!;
-const advised: Header[] = [...line.matchAll(/add_header ([\w-]+) (?:"([^"]*)"|([^ ;]+))( always)?;/g)].map(([, name, quoted, bare, always]) => ({ name: name!, value: (quoted ?? bare)!, always: always !== undefined }));
+const line = /nginx: `(.*)`/.exec(
+  readFileSync(new URL('../../weights/README.md', import.meta.url), 'utf8'),
+)![1]!;
+const advised: Header[] = [...line.matchAll(/add_header ([\w-]+) (?:"([^"]*)"|([^ ;]+))( always)?;/g)].map(
+  ([, name, quoted, bare, always]) => ({
+    name: name!,
+    value: (quoted ?? bare)!,
+    always: always !== undefined,
+  }),
+);
 
 let visitor: Visit;
 let page: Page;
@@ -33,11 +42,14 @@ beforeAll(async () => {
     const name = request.url!.replace(/^\/\d+\//, '');
     const bytes = files.get(name);
     asked.push(`${request.method} ${name} ${request.headers.range ?? 'whole'}`);
-    for (const { name: header, value, always } of headers) if (bytes || always) response.setHeader(header, value);
+    for (const { name: header, value, always } of headers)
+      if (bytes || always) response.setHeader(header, value);
     if (request.method !== 'GET') return void response.writeHead(405).end();
     if (!bytes) return void response.writeHead(404).end('not found');
     const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
-    const range = match ? ([Number(match[1]), Math.min(match[2] ? Number(match[2]) + 1 : Infinity, bytes.length)] as const) : undefined;
+    const range = match
+      ? ([Number(match[1]), Math.min(match[2] ? Number(match[2]) + 1 : Infinity, bytes.length)] as const)
+      : undefined;
     answer({ name, bytes, count: 0, range, request, response }, tells());
   });
   await new Promise<void>((resolve) => host.listen(0, '127.0.0.1', resolve));
@@ -55,24 +67,48 @@ beforeEach(async () => {
 /** Another port is another origin; and each time another folder, as the browser keeps what is immutable. */
 let folder = 0;
 const fromHost = (options: Record<string, unknown> = {}): ReturnType<typeof load> =>
-  page.evaluate(async ([id, given]) => {
-    const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
-    const model = await DINOv2.fromPretrained(id, { selfTest: false, retry: { attempts: 2, delayMs: 10 }, cache: 'none', ...given });
-    const features = await model.forward(Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.sin(i)), { height: 28, width: 28 });
-    const words = new Uint32Array((await features.lastHiddenState()).buffer);
-    features.dispose();
-    const fingerprint = await model.fingerprint();
-    model.dispose();
-    return { hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce((sum, word) => (Math.imul(sum, 31) + word) >>> 0, 7), fingerprint, loaded: model.loaded };
-  }, [`http://127.0.0.1:${(host.address() as AddressInfo).port}/${folder++}/`, options] as const);
+  page.evaluate(
+    async ([id, given]) => {
+      const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
+      const model = await DINOv2.fromPretrained(id, {
+        selfTest: false,
+        retry: { attempts: 2, delayMs: 10 },
+        cache: 'none',
+        ...given,
+      });
+      const features = await model.forward(
+        Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.sin(i)),
+        { height: 28, width: 28 },
+      );
+      const words = new Uint32Array((await features.lastHiddenState()).buffer);
+      features.dispose();
+      const fingerprint = await model.fingerprint();
+      model.dispose();
+      return {
+        hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce(
+          (sum, word) => (Math.imul(sum, 31) + word) >>> 0,
+          7,
+        ),
+        fingerprint,
+        loaded: model.loaded,
+      };
+    },
+    [`http://127.0.0.1:${(host.address() as AddressInfo).port}/${folder++}/`, options] as const,
+  );
 
 const ofWeights = (): string[] => asked.filter((each) => each.includes(' model.safetensors '));
 
 test('as advised: parts at once, and no question before them', async () => {
-  expect(advised.map(({ name }) => name)).toEqual(['Access-Control-Allow-Origin', 'Access-Control-Expose-Headers', 'Cache-Control']);
+  expect(advised.map(({ name }) => name)).toEqual([
+    'Access-Control-Allow-Origin',
+    'Access-Control-Expose-Headers',
+    'Cache-Control',
+  ]);
   expect(await fromHost()).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length } });
   // The first alone, and then three at once, which may arrive in any order.
-  const ranges = ['0-524287', '524288-1048575', '1048576-1572863', '1572864-1909559'].map((range) => `GET model.safetensors bytes=${range}`);
+  const ranges = ['0-524287', '524288-1048575', '1048576-1572863', '1572864-1909559'].map(
+    (range) => `GET model.safetensors bytes=${range}`,
+  );
   expect(ofWeights()[0]).toBe(ranges[0]);
   expect(ofWeights().sort()).toEqual(ranges.sort());
 });
@@ -84,17 +120,25 @@ test('as advised, in several files: the 404 for the one file can be read', async
 });
 
 test('what is not exposed is not needed', async () => {
-  headers = [...advised.filter(({ name }) => name === 'Access-Control-Allow-Origin'), { name: 'Cache-Control', value: 'no-store', always: true }]; // Chromium's cache would complete what it has
+  headers = [
+    ...advised.filter(({ name }) => name === 'Access-Control-Allow-Origin'),
+    { name: 'Cache-Control', value: 'no-store', always: true },
+  ]; // Chromium's cache would complete what it has
   expect((await fromHost()).hash).toBe(right); // neither ETag nor date: one answer
   expect(ofWeights()).toEqual(['GET model.safetensors bytes=0-524287', 'GET model.safetensors whole']);
   asked = [];
   tells = () => ({ 'last-modified': 'Wed, 01 Jan 2025 00:00:00 GMT' });
   expect((await fromHost()).hash).toBe(right); // the date is seen, the length is not
-  expect(ofWeights()).toEqual(['GET model.safetensors bytes=0-524287', 'GET model.safetensors bytes=524288-']);
+  expect(ofWeights()).toEqual([
+    'GET model.safetensors bytes=0-524287',
+    'GET model.safetensors bytes=524288-',
+  ]);
 });
 
 test('parts of several versions are noticed without If-Range, which another origin would have to permit; in one answer it loads', async () => {
-  headers = advised.map((header) => (header.name === 'Cache-Control' ? { ...header, value: 'no-store' } : header));
+  headers = advised.map((header) =>
+    header.name === 'Cache-Control' ? { ...header, value: 'no-store' } : header,
+  );
   tells = () => ({ etag: `"${asked.length}"` });
   expect((await fromHost()).hash).toBe(right);
   expect(ofWeights().length).toBeGreaterThan(4);

@@ -1,11 +1,24 @@
-// A browser that is killed twenty times while it downloads one model: what it had stored is whole, and little is fetched twice.
+// A browser that is killed twenty times while it downloads one model: what it had stored is whole, and little
+// is fetched twice.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
 import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
 import { configJson, configOf, type ModelSize } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
-import { droppedBytes, kill, load, makeProfile, openLives, progressOf, storedFiles, visit, type Lives, type Profile, type Site } from './browser.ts';
+import {
+  droppedBytes,
+  kill,
+  load,
+  makeProfile,
+  openLives,
+  progressOf,
+  storedFiles,
+  visit,
+  type Lives,
+  type Profile,
+  type Site,
+} from './browser.ts';
 
 const KILLS = 20;
 const MAX_TWICE_BYTES = 4 * 2 ** 20;
@@ -25,7 +38,10 @@ async function checkpoint(size: ModelSize): Promise<Map<string, Uint8Array>> {
   const bytes = new Uint8Array(header.fileBytes);
   bytes.set(encodeSafetensorsHeader(header.tensors, header.metadata).bytes);
   for await (const { info, offset, bytes: part } of pieces) bytes.set(part, info.begin + offset);
-  return new Map([['config.json', new TextEncoder().encode(JSON.stringify(configJson(config)))], ['model.safetensors', bytes]]);
+  return new Map([
+    ['config.json', new TextEncoder().encode(JSON.stringify(configJson(config)))],
+    ['model.safetensors', bytes],
+  ]);
 }
 
 test('twenty kills', { timeout: 900_000 }, async () => {
@@ -41,10 +57,17 @@ test('twenty kills', { timeout: 900_000 }, async () => {
       const stored = await page.evaluate(async () => {
         const whole: number[] = [];
         const torn: string[] = [];
-        for await (const folder of (await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu')).values()) {
-          const digest = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+        for await (const folder of (
+          await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu')
+        ).values()) {
+          const digest = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> =>
+            new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
           const files = new Map<string, Uint8Array<ArrayBuffer>>();
-          for await (const [name, handle] of (folder as FileSystemDirectoryHandle).entries()) files.set(name, new Uint8Array(await (await (handle as FileSystemFileHandle).getFile()).arrayBuffer()));
+          for await (const [name, handle] of (folder as FileSystemDirectoryHandle).entries())
+            files.set(
+              name,
+              new Uint8Array(await (await (handle as FileSystemFileHandle).getFile()).arrayBuffer()),
+            );
           const segments = [...files].filter(([name, bytes]) => /^\d+$/.test(name) && bytes.length > 0); // empty: made, and killed before its first commit
           let before = files.get('plan')!.subarray(0, 32);
           for (const [name, bytes] of segments.sort(([a], [b]) => Number(a) - Number(b))) {
@@ -56,7 +79,8 @@ test('twenty kills', { timeout: 900_000 }, async () => {
         }
         return { whole: whole.sort((a, b) => a - b), torn };
       });
-      // Though a kill tears the browser's own log of its files, most often the one that comes while a torn block is filled: nothing that was kept goes with it.
+      // Though a kill tears the browser's own log of its files, most often the one that comes while a torn
+      // block is filled: nothing that was kept goes with it.
       expect(stored.torn).toEqual([]);
       expect(stored.whole).toEqual(stored.whole.map((_, k) => k));
     }
@@ -65,7 +89,10 @@ test('twenty kills', { timeout: 900_000 }, async () => {
     site.bytesPerSecond = 3_000_000;
     const goal = (total * i) / (KILLS + 1);
     site.limit = (total * (i + 0.5)) / (KILLS + 1); // however late the kill comes, it comes in the middle
-    const ended = load(page).then(() => 'loaded', () => 'killed');
+    const ended = load(page).then(
+      () => 'loaded',
+      () => 'killed',
+    );
     await expect.poll(() => progressOf(page), { timeout: 60_000, interval: 10 }).toBeGreaterThan(goal);
     const reached = await progressOf(page);
     kill(profile);
@@ -75,8 +102,13 @@ test('twenty kills', { timeout: 900_000 }, async () => {
     // The next start says where it goes on.
     const next = await visit(profile, site);
     site.asked = [];
-    const going = load(next.page).then(() => 'loaded', () => 'killed');
-    await expect.poll(() => site.asked.find((line) => line.startsWith('model')), { timeout: 60_000, interval: 5 }).toBeDefined();
+    const going = load(next.page).then(
+      () => 'loaded',
+      () => 'killed',
+    );
+    await expect
+      .poll(() => site.asked.find((line) => line.startsWith('model')), { timeout: 60_000, interval: 5 })
+      .toBeDefined();
     kill(profile);
     await going;
     await next.context.close().catch(() => undefined);
@@ -86,7 +118,9 @@ test('twenty kills', { timeout: 900_000 }, async () => {
     worstOnWire = Math.max(worstOnWire, sent - (from - begin));
     begin = from;
   }
-  console.log(`killed ${KILLS} times: at most ${worst} bytes that the page had were fetched again, ${worstOnWire} of all that was sent; ${drops} times the browser dropped a part of its log`);
+  console.log(
+    `killed ${KILLS} times: at most ${worst} bytes that the page had were fetched again, ${worstOnWire} of all that was sent; ${drops} times the browser dropped a part of its log`,
+  );
   expect(worst).toBeLessThanOrEqual(MAX_TWICE_BYTES);
   expect(worstOnWire).toBeLessThanOrEqual(MAX_TWICE_BYTES);
   Object.assign(site, { bytesPerSecond: 0, limit: Infinity });
@@ -111,7 +145,10 @@ test('the heap of a page that loads ViT-B grows by 32 MiB at most', { timeout: 9
     const heap = async (): Promise<{ used: number; backing: number }> => {
       const { metrics } = await session.send('Performance.getMetrics');
       const usage = (await session.send('Runtime.getHeapUsage')) as { backingStorageSize?: number };
-      return { used: metrics.find(({ name }) => name === 'JSHeapUsedSize')!.value, backing: usage.backingStorageSize ?? 0 };
+      return {
+        used: metrics.find(({ name }) => name === 'JSHeapUsedSize')!.value,
+        backing: usage.backingStorageSize ?? 0,
+      };
     };
     const start = await heap();
     let most = { used: 0, backing: 0 };
@@ -126,7 +163,9 @@ test('the heap of a page that loads ViT-B grows by 32 MiB at most', { timeout: 9
     const { loaded } = await load(page, { cache: 'opfs' });
     loading = false;
     await watching;
-    console.log(`ViT-B, ${loaded.fetchedBytes} bytes: JSHeapUsedSize + ${((most.used - start.used) / 2 ** 20).toFixed(1)} MiB, array buffers + ${((most.backing - start.backing) / 2 ** 20).toFixed(1)} MiB`);
+    console.log(
+      `ViT-B, ${loaded.fetchedBytes} bytes: JSHeapUsedSize + ${((most.used - start.used) / 2 ** 20).toFixed(1)} MiB, array buffers + ${((most.backing - start.backing) / 2 ** 20).toFixed(1)} MiB`,
+    );
     expect(loaded.fetchedBytes).toBe(site.files.get('model.safetensors')!.length);
     expect(most.used - start.used).toBeLessThanOrEqual(32 * 2 ** 20);
     expect(most.backing - start.backing).toBeLessThanOrEqual(32 * 2 ** 20);

@@ -1,7 +1,19 @@
-// What happens to the cache while a model loads, in Chromium: listing, removing, storage that is short, questions that nobody answers.
+// What happens to the cache while a model loads, in Chromium: listing, removing, storage that is short,
+// questions that nobody answers.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { cached, load, open, openVisit, progressOf, removeCached, renew, storedFiles, type Site, type Visit } from './browser.ts';
+import {
+  cached,
+  load,
+  open,
+  openVisit,
+  progressOf,
+  removeCached,
+  renew,
+  storedFiles,
+  type Site,
+  type Visit,
+} from './browser.ts';
 import { weightsFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
@@ -21,11 +33,15 @@ beforeEach(() => renew(visitor));
 const folders = (): Promise<string[]> =>
   page.evaluate(async () => {
     const names: string[] = [];
-    for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu')).keys()) names.push(name);
+    for await (const name of (
+      await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu')
+    ).keys())
+      names.push(name);
     return names;
   });
 
-const underWay = (): Promise<void> => expect.poll(() => progressOf(page), { timeout: 30_000 }).toBeGreaterThan(600_000);
+const underWay = (): Promise<void> =>
+  expect.poll(() => progressOf(page), { timeout: 30_000 }).toBeGreaterThan(600_000);
 
 describe.each(['opfs', 'cache-api'] as const)('while a model loads, kept in %s', (cache) => {
   beforeEach(() => page.evaluate(() => Object.assign(globalThis, { progress: 0 })));
@@ -62,7 +78,8 @@ describe.each(['opfs', 'cache-api'] as const)('while a model loads, kept in %s',
 
   test('without locks it may be removed under the load, which goes on, and nothing wrong is left', async () => {
     await page.evaluate(() => {
-      LockManager.prototype.request = () => Promise.reject(new DOMException('no locks here', 'SecurityError'));
+      LockManager.prototype.request = () =>
+        Promise.reject(new DOMException('no locks here', 'SecurityError'));
     });
     site.limit = 1_000_000;
     const loading = load(page, { cache });
@@ -82,9 +99,15 @@ describe.each(['opfs', 'cache-api'] as const)('storage in %s', (cache) => {
     const origin = site.url.replace(/\/$/, '');
     await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1_200_000 });
     await page.evaluate(() => {
-      Object.defineProperty(StorageManager.prototype, 'estimate', { value: async () => ({}), configurable: true }); // which would have it not begun
+      Object.defineProperty(StorageManager.prototype, 'estimate', {
+        value: async () => ({}),
+        configurable: true,
+      }); // which would have it not begun
     });
-    expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { cache: 'none', cacheReason: expect.stringMatching(/Quota/) as string } });
+    expect(await load(page, { cache })).toMatchObject({
+      hash: right,
+      loaded: { cache: 'none', cacheReason: expect.stringMatching(/Quota/) as string },
+    });
     expect(await cached(page)).toEqual([]);
     await session.send('Storage.overrideQuotaForOrigin', { origin });
     await open(page, site);
@@ -93,20 +116,33 @@ describe.each(['opfs', 'cache-api'] as const)('storage in %s', (cache) => {
 });
 
 describe('an abort', () => {
-  /** Aborts when progress is told for the n-th time, or, for 0, when it waits for a lock; what then holds and waits for locks, and what is on the GPU. */
+  /**
+   * Aborts when progress is told for the n-th time, or, for 0, when it waits for a lock; what then holds and
+   * waits for locks, and what is on the GPU.
+   */
   const aborted = (tab: Page, nth: number): Promise<{ found: string; locks: number; gpuBytes: number }> =>
     tab.evaluate(async (times) => {
-      const here = globalThis as unknown as { library: Library; first: Awaited<ReturnType<Library['DINOv2']['fromPretrained']>> };
+      const here = globalThis as unknown as {
+        library: Library;
+        first: Awaited<ReturnType<Library['DINOv2']['fromPretrained']>>;
+      };
       const controller = new AbortController();
       let told = 0;
-      const loading = here.library.DINOv2.fromPretrained('/weights/', { selfTest: false, signal: controller.signal, onProgress: () => void (++told === times && controller.abort(new Error('enough'))) });
+      const loading = here.library.DINOv2.fromPretrained('/weights/', {
+        selfTest: false,
+        signal: controller.signal,
+        onProgress: () => void (++told === times && controller.abort(new Error('enough'))),
+      });
       const isOurs = ({ name = '' }: LockInfo): boolean => name.startsWith('dinov2-webgpu');
       const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
       if (times === 0) {
         while (!(await navigator.locks.query()).pending!.some(isOurs)) await soon();
         controller.abort(new Error('enough'));
       }
-      const found = await loading.then(() => 'loaded', (error: Error) => error.message);
+      const found = await loading.then(
+        () => 'loaded',
+        (error: Error) => error.message,
+      );
       await new Promise((resolve) => setTimeout(resolve, 50));
       const { held = [], pending = [] } = await navigator.locks.query();
       return { found, locks: [...held, ...pending].filter(isOurs).length, gpuBytes: here.first.gpuBytes };
@@ -114,8 +150,11 @@ describe('an abort', () => {
 
   test('while it is read from the cache leaves the entry whole, and nothing else', async () => {
     await load(page);
-    const gpuBytes = await page.evaluate(() => (globalThis as unknown as { first: { gpuBytes: number } }).first.gpuBytes);
-    for (const nth of [1, 2, 1]) expect(await aborted(page, nth), `${nth}`).toEqual({ found: 'enough', locks: 0, gpuBytes });
+    const gpuBytes = await page.evaluate(
+      () => (globalThis as unknown as { first: { gpuBytes: number } }).first.gpuBytes,
+    );
+    for (const nth of [1, 2, 1])
+      expect(await aborted(page, nth), `${nth}`).toEqual({ found: 'enough', locks: 0, gpuBytes });
     expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
   });
 
@@ -125,7 +164,10 @@ describe('an abort', () => {
     await load(page, { cache: 'none' }); // so that a model holds the device
     site.limit = 1_000_000; // the other tab goes on for ever: only the abort ends the wait
     const asked = site.asked.length;
-    const loading = load(other).then(() => 'loaded', () => 'gone');
+    const loading = load(other).then(
+      () => 'loaded',
+      () => 'gone',
+    );
     await expect.poll(() => site.asked.length, { timeout: 30_000 }).toBeGreaterThan(asked + 1);
     expect((await aborted(page, 0)).found).toBe('enough');
     await other.close();
@@ -137,7 +179,12 @@ describe('an abort', () => {
 test('what two have loaded by different names is removed, and asked for, by the folder', async () => {
   await load(page);
   const folder = `${site.url}weights/`;
-  expect(await page.evaluate((url) => (globalThis as unknown as { library: Library }).library.checkForUpdate(url), folder)).toBe('current');
+  expect(
+    await page.evaluate(
+      (url) => (globalThis as unknown as { library: Library }).library.checkForUpdate(url),
+      folder,
+    ),
+  ).toBe('current');
   expect(await removeCached(page, folder)).toBe(1);
   expect(await cached(page)).toEqual([]);
 });
@@ -161,8 +208,11 @@ describe('storage', () => {
     await page.evaluate(() => {
       StorageManager.prototype.estimate = async function () {
         let usage = 0;
-        for await (const folder of (await (await this.getDirectory()).getDirectoryHandle('dinov2-webgpu')).values()) {
-          for await (const file of (folder as FileSystemDirectoryHandle).values()) usage += (await (file as FileSystemFileHandle).getFile()).size;
+        for await (const folder of (
+          await (await this.getDirectory()).getDirectoryHandle('dinov2-webgpu')
+        ).values()) {
+          for await (const file of (folder as FileSystemDirectoryHandle).values())
+            usage += (await (file as FileSystemFileHandle).getFile()).size;
         }
         return { usage, quota: 3_000_000 };
       };
@@ -180,20 +230,30 @@ describe('storage', () => {
     await page.evaluate(() => {
       StorageManager.prototype.persist = () => new Promise(() => undefined);
     });
-    const loaded = await Promise.race([load(page, { persist: true }).then(({ hash }) => hash), new Promise((resolve) => setTimeout(resolve, 20_000, 'it waits'))]);
+    const loaded = await Promise.race([
+      load(page, { persist: true }).then(({ hash }) => hash),
+      new Promise((resolve) => setTimeout(resolve, 20_000, 'it waits')),
+    ]);
     expect(loaded).toBe(right);
   });
 });
 
-// At the end: Chromium's file system for the origin stays broken for the page after that (InvalidStateError), which is told and fails no load.
-test.each(['cache-api', 'opfs'] as const)('%s is cleared by the visitor in mid-load: that load goes on, and the next are right', async (cache) => {
-  const session = await visitor.context.newCDPSession(page);
-  site.limit = 1_000_000;
-  await page.evaluate(() => Object.assign(globalThis, { progress: 0 }));
-  const loading = load(page, { cache });
-  await underWay();
-  await session.send('Storage.clearDataForOrigin', { origin: site.url.replace(/\/$/, ''), storageTypes: 'all' });
-  site.limit = Infinity;
-  expect((await loading).hash).toBe(right);
-  for (let again = 0; again < 2; again++) expect((await load(page, { cache })).hash).toBe(right);
-});
+// At the end: Chromium's file system for the origin stays broken for the page after that (InvalidStateError),
+// which is told and fails no load.
+test.each(['cache-api', 'opfs'] as const)(
+  '%s is cleared by the visitor in mid-load: that load goes on, and the next are right',
+  async (cache) => {
+    const session = await visitor.context.newCDPSession(page);
+    site.limit = 1_000_000;
+    await page.evaluate(() => Object.assign(globalThis, { progress: 0 }));
+    const loading = load(page, { cache });
+    await underWay();
+    await session.send('Storage.clearDataForOrigin', {
+      origin: site.url.replace(/\/$/, ''),
+      storageTypes: 'all',
+    });
+    site.limit = Infinity;
+    expect((await loading).hash).toBe(right);
+    for (let again = 0; again < 2; again++) expect((await load(page, { cache })).hash).toBe(right);
+  },
+);

@@ -22,14 +22,22 @@ export function shardsOf(count: number): Map<string, Uint8Array> {
   for (let i = 0; i < count; i++) {
     const file = `model-${String(i + 1).padStart(5, '0')}-of-${String(count).padStart(5, '0')}.safetensors`;
     const own = names.filter((_, k) => k % count === i);
-    files.set(file, encodeSafetensors(own.map((name) => {
-      const { dtype, shape, begin, end } = tensors.get(name)!;
-      weightMap[name] = file;
-      total += end - begin;
-      return [name, { dtype, shape, data: weightsFile.subarray(begin, end) }];
-    })));
+    files.set(
+      file,
+      encodeSafetensors(
+        own.map((name) => {
+          const { dtype, shape, begin, end } = tensors.get(name)!;
+          weightMap[name] = file;
+          total += end - begin;
+          return [name, { dtype, shape, data: weightsFile.subarray(begin, end) }];
+        }),
+      ),
+    );
   }
-  files.set('model.safetensors.index.json', new TextEncoder().encode(JSON.stringify({ metadata: { total_size: total }, weight_map: weightMap })));
+  files.set(
+    'model.safetensors.index.json',
+    new TextEncoder().encode(JSON.stringify({ metadata: { total_size: total }, weight_map: weightMap })),
+  );
   return files;
 }
 
@@ -59,17 +67,31 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-export const plainFiles = (): Map<string, Uint8Array> => new Map<string, Uint8Array>([['config.json', configFile], ['model.safetensors', weightsFile]]);
+export const plainFiles = (): Map<string, Uint8Array> =>
+  new Map<string, Uint8Array>([
+    ['config.json', configFile],
+    ['model.safetensors', weightsFile],
+  ]);
 
 /** Answers as a good server does: ranges, a strong ETag, If-Range. */
-export function answer({ bytes, range, request, response }: Asked, headers: Record<string, string> = {}): void {
+export function answer(
+  { bytes, range, request, response }: Asked,
+  headers: Record<string, string> = {},
+): void {
   const etag = headers['etag'] ?? `"${sha256(bytes).slice(0, 16)}"`;
   const common = { 'accept-ranges': 'bytes', ...headers, etag };
   const condition = request.headers['if-range'];
   if (range && (condition === undefined || condition === etag)) {
     const [begin, end] = range;
-    if (begin >= bytes.length) return void response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
-    response.writeHead(206, { ...common, 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}`, 'content-length': end - begin }).end(bytes.subarray(begin, end));
+    if (begin >= bytes.length)
+      return void response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
+    response
+      .writeHead(206, {
+        ...common,
+        'content-range': `bytes ${begin}-${end - 1}/${bytes.length}`,
+        'content-length': end - begin,
+      })
+      .end(bytes.subarray(begin, end));
   } else {
     response.writeHead(200, { ...common, 'content-length': bytes.length }).end(bytes);
   }
@@ -77,19 +99,24 @@ export function answer({ bytes, range, request, response }: Asked, headers: Reco
 
 export async function openServer(): Promise<TestServer> {
   const counts = new Map<string, number>();
-  const server = createServer((request, response) => void (async () => {
-    const name = decodeURIComponent(request.url!.replace(/^\//, '').replace(/\?.*/, ''));
-    const bytes = state.files.get(name) ?? new Uint8Array(0);
-    const count = counts.get(name) ?? 0;
-    counts.set(name, count + 1);
-    const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
-    const range = match ? ([Number(match[1]), Math.min(match[2] ? Number(match[2]) + 1 : Infinity, bytes.length)] as const) : undefined;
-    state.asked.push(`${name} ${request.headers.range ?? 'whole'}`);
-    const asked = { name, bytes, count, range, request, response };
-    if (await state.fault(asked)) return;
-    if (!state.files.has(name)) response.writeHead(404).end('not found');
-    else answer(asked);
-  })());
+  const server = createServer(
+    (request, response) =>
+      void (async () => {
+        const name = decodeURIComponent(request.url!.replace(/^\//, '').replace(/\?.*/, ''));
+        const bytes = state.files.get(name) ?? new Uint8Array(0);
+        const count = counts.get(name) ?? 0;
+        counts.set(name, count + 1);
+        const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+        const range = match
+          ? ([Number(match[1]), Math.min(match[2] ? Number(match[2]) + 1 : Infinity, bytes.length)] as const)
+          : undefined;
+        state.asked.push(`${name} ${request.headers.range ?? 'whole'}`);
+        const asked = { name, bytes, count, range, request, response };
+        if (await state.fault(asked)) return;
+        if (!state.files.has(name)) response.writeHead(404).end('not found');
+        else answer(asked);
+      })(),
+  );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const state: TestServer = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,

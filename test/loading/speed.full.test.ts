@@ -14,13 +14,16 @@ import { configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 
 /**
- * A guard. The aim is 1.5, the figure 1.33 on lavapipe and 1.5 to 1.75 on SwiftShader (docs/loading.md says what the rest is); other work on the machine has raised it to 1.9.
+ * A guard. The aim is 1.5, the figure 1.33 on lavapipe and 1.5 to 1.75 on SwiftShader (docs/loading.md says
+ * what the rest is); other work on the machine has raised it to 1.9.
  */
 const MAX_RATIO = 2.5;
 const folder = mkdtempSync(join(tmpdir(), 'speed-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Milliseconds of CPU, this process's threads together: wall time on a machine with others on it says little. */
+/**
+ * Milliseconds of CPU, this process's threads together: wall time on a machine with others on it says little.
+ */
 async function cpuMs(run: () => Promise<void>): Promise<number> {
   const before = process.cpuUsage();
   await run();
@@ -65,7 +68,9 @@ test('not many times as long', { timeout: 600_000 }, async () => {
     loading!.push(await cpuMs(load));
   }
   const ratio = Math.min(...loading!) / Math.min(...copying!);
-  console.log(`ViT-B, ${header.fileBytes} bytes: copied in ${Math.min(...copying!).toFixed(0)} ms of CPU, loaded in ${Math.min(...loading!).toFixed(0)}: ${ratio.toFixed(2)}`);
+  console.log(
+    `ViT-B, ${header.fileBytes} bytes: copied in ${Math.min(...copying!).toFixed(0)} ms of CPU, loaded in ${Math.min(...loading!).toFixed(0)}: ${ratio.toFixed(2)}`,
+  );
   gpu.release();
   expect(ratio).toBeLessThanOrEqual(MAX_RATIO);
 });

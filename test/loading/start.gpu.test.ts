@@ -35,7 +35,10 @@ interface Watch {
 const half = (await requestAdapter()).features.has('shader-f16');
 
 /** Loads on a device on which nothing has been compiled. */
-async function load(compiling: Compiling, { before, after, onProgress, selfTest = false, dtype }: Watch = {}): Promise<{ readonly bits: Uint32Array; readonly whenLoaded: Compiling }> {
+async function load(
+  compiling: Compiling,
+  { before, after, onProgress, selfTest = false, dtype }: Watch = {},
+): Promise<{ readonly bits: Uint32Array; readonly whenLoaded: Compiling }> {
   const device = await requestDevice(half ? ['shader-f16'] : []);
   const create = device.createComputePipelineAsync.bind(device);
   device.createComputePipelineAsync = async (descriptor) => {
@@ -47,7 +50,13 @@ async function load(compiling: Compiling, { before, after, onProgress, selfTest 
     return pipeline;
   };
   try {
-    const model = await DINOv2.fromPretrained(server.url, { device, dtype, selfTest, onProgress, retry: { attempts: 1, stallMs: PATIENCE_MS } });
+    const model = await DINOv2.fromPretrained(server.url, {
+      device,
+      dtype,
+      selfTest,
+      onProgress,
+      retry: { attempts: 1, stallMs: PATIENCE_MS },
+    });
     const whenLoaded = { ...compiling };
     const bits = await bitsOfForward(model, 28, 28);
     model.dispose();
@@ -69,63 +78,103 @@ test('every kernel is compiled while the last bytes of the weights are on their 
   server.fault = async ({ name, bytes, range, response }) => {
     if (name !== 'model.safetensors' || range?.[1] !== bytes.length) return false;
     const [begin, end] = range;
-    response.writeHead(206, { etag: `"${sha256(bytes).slice(0, 16)}"`, 'content-length': end - begin, 'content-range': `bytes ${begin}-${end - 1}/${end}` }).write(bytes.subarray(begin, end - 1000));
+    response
+      .writeHead(206, {
+        etag: `"${sha256(bytes).slice(0, 16)}"`,
+        'content-length': end - begin,
+        'content-range': `bytes ${begin}-${end - 1}/${end}`,
+      })
+      .write(bytes.subarray(begin, end - 1000));
     await all;
     held += 1;
     response.end(bytes.subarray(end - 1000));
     return true;
   };
-  const found = await load(compiling, { after: () => void (compiling.ended === reference.ended && compiled()) });
+  const found = await load(compiling, {
+    after: () => void (compiling.ended === reference.ended && compiled()),
+  });
   expect(held).toBe(1);
   expect(found.whenLoaded).toEqual(reference);
   expect(found.bits).toEqual(bits);
 });
 
-test.each<Dtype>(full ? ['fp32', 'fp16', 'int8'] : ['fp32'])('%s: the weights are used to their last byte while kernels compile, those of the self-test too', async (dtype) => {
-  let arrived!: () => void;
-  const all = new Promise<void>((resolve) => (arrived = resolve));
-  const onProgress = ({ loadedBytes, totalBytes }: LoadProgress): void => void (loadedBytes === totalBytes && arrived());
-  await load({ begun: 0, ended: 0 }, { before: () => all, onProgress, selfTest: true, dtype });
-}, PATIENCE_MS);
+test.each<Dtype>(full ? ['fp32', 'fp16', 'int8'] : ['fp32'])(
+  '%s: the weights are used to their last byte while kernels compile, those of the self-test too',
+  async (dtype) => {
+    let arrived!: () => void;
+    const all = new Promise<void>((resolve) => (arrived = resolve));
+    const onProgress = ({ loadedBytes, totalBytes }: LoadProgress): void =>
+      void (loadedBytes === totalBytes && arrived());
+    await load({ begun: 0, ended: 0 }, { before: () => all, onProgress, selfTest: true, dtype });
+  },
+  PATIENCE_MS,
+);
 
 // Where the adapter has no shader-f16, f16 is stored in one way, and nothing is wrong with it.
 test.each<[string, Mistake[], RegExp]>([
-  ['wrong', [['return vec4f(stored);', 'return 1.01 * vec4f(stored);']], /Self-test of kernel [\w.]+ with f16 weights/],
+  [
+    'wrong',
+    [['return vec4f(stored);', 'return 1.01 * vec4f(stored);']],
+    /Self-test of kernel [\w.]+ with f16 weights/,
+  ],
   ['refused by the compiler', [['enable f16;', 'enable nothing;']], /was refused on/],
-])('where kernels that read f16 as such are %s, the same bytes are read in the other way: a stream is enough', async (_, mistakes, why) => {
-  const { device, changed } = await wrongDevice(mistakes);
-  const config = JSON.parse(configFile.toString()) as object;
-  const options = { dtype: 'fp16', retry: { attempts: 1 } } as const;
-  using model = await DINOv2.fromFiles({ config, weights: new Blob([new Uint8Array(weightsFile)]).stream() }, { ...options, device });
-  expect(model.dtypeReason).toMatch(/^fp16, stored as f16-packed, as asked for: passed the self-test/);
-  if (half) expect(model.dtypeReason).toMatch(why);
-  expect(changed() > 0).toBe(half);
-  const plain = await requestDevice(); // without shader-f16
-  using packed = await DINOv2.fromFiles({ config, weights: new Uint8Array(weightsFile) }, { ...options, device: plain });
-  expect(await bitsOfForward(model, 28, 28)).toEqual(await bitsOfForward(packed, 28, 28));
-  expect(model.gpuBytes).toBe(packed.gpuBytes);
-  device.destroy();
-  plain.destroy();
-}, PATIENCE_MS);
+])(
+  'where kernels that read f16 as such are %s, the same bytes are read in the other way: a stream is enough',
+  async (_, mistakes, why) => {
+    const { device, changed } = await wrongDevice(mistakes);
+    const config = JSON.parse(configFile.toString()) as object;
+    const options = { dtype: 'fp16', retry: { attempts: 1 } } as const;
+    using model = await DINOv2.fromFiles(
+      { config, weights: new Blob([new Uint8Array(weightsFile)]).stream() },
+      { ...options, device },
+    );
+    expect(model.dtypeReason).toMatch(/^fp16, stored as f16-packed, as asked for: passed the self-test/);
+    if (half) expect(model.dtypeReason).toMatch(why);
+    expect(changed() > 0).toBe(half);
+    const plain = await requestDevice(); // without shader-f16
+    using packed = await DINOv2.fromFiles(
+      { config, weights: new Uint8Array(weightsFile) },
+      { ...options, device: plain },
+    );
+    expect(await bitsOfForward(model, 28, 28)).toEqual(await bitsOfForward(packed, 28, 28));
+    expect(model.gpuBytes).toBe(packed.gpuBytes);
+    device.destroy();
+    plain.destroy();
+  },
+  PATIENCE_MS,
+);
 
-test('what the self-test finds wrong ends a load that is under way: nothing more is waited for, and nothing stays on the GPU', async () => {
-  let given = 0;
-  const closed = new Promise<void>((resolve) => {
-    server.fault = async ({ name, bytes, range, response }) => {
-      if (name !== 'model.safetensors') return false;
-      const [begin, end] = range ?? [0, bytes.length];
-      response.once('close', resolve);
-      response.writeHead(206, { etag: `"${sha256(bytes).slice(0, 16)}"`, 'content-length': end - begin, 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` }).write(bytes.subarray(begin, end - 1000));
-      given += 1; // the rest never comes
-      return true;
-    };
-  });
-  const { device, changed } = await wrongDevice([['0.5 * x * (1.0 + erf)', '0.5 * x * (1.25 + erf)']]);
-  const loading = DINOv2.fromPretrained(server.url, { device, retry: { attempts: 1, stallMs: PATIENCE_MS } });
-  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG' });
-  await closed;
-  expect(given).toBeGreaterThan(0);
-  expect(changed()).toBeGreaterThan(0);
-  expect((await acquireGpu(device)).memory.buffers).toBe(0);
-  device.destroy();
-}, PATIENCE_MS);
+test(
+  'what the self-test finds wrong ends a load that is under way: nothing more is waited for, and nothing stays on the GPU',
+  async () => {
+    let given = 0;
+    const closed = new Promise<void>((resolve) => {
+      server.fault = async ({ name, bytes, range, response }) => {
+        if (name !== 'model.safetensors') return false;
+        const [begin, end] = range ?? [0, bytes.length];
+        response.once('close', resolve);
+        response
+          .writeHead(206, {
+            etag: `"${sha256(bytes).slice(0, 16)}"`,
+            'content-length': end - begin,
+            'content-range': `bytes ${begin}-${end - 1}/${bytes.length}`,
+          })
+          .write(bytes.subarray(begin, end - 1000));
+        given += 1; // the rest never comes
+        return true;
+      };
+    });
+    const { device, changed } = await wrongDevice([['0.5 * x * (1.0 + erf)', '0.5 * x * (1.25 + erf)']]);
+    const loading = DINOv2.fromPretrained(server.url, {
+      device,
+      retry: { attempts: 1, stallMs: PATIENCE_MS },
+    });
+    await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'KERNEL_WRONG' });
+    await closed;
+    expect(given).toBeGreaterThan(0);
+    expect(changed()).toBeGreaterThan(0);
+    expect((await acquireGpu(device)).memory.buffers).toBe(0);
+    device.destroy();
+  },
+  PATIENCE_MS,
+);

@@ -1,6 +1,20 @@
-// A download that a kill has ended, which tore the browser's directory as well (test/search/store/torn.e2e.test.ts): what comes of it after that is kept.
+// A download that a kill has ended, which tore the browser's directory as well
+// (test/search/store/torn.e2e.test.ts): what comes of it after that is kept.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cached, droppedBytes, interrupt, load, openLives, removeCached, tear, TORN, visit, type Lives, type Profile, type Site } from './browser.ts';
+import {
+  cached,
+  droppedBytes,
+  interrupt,
+  load,
+  openLives,
+  removeCached,
+  tear,
+  TORN,
+  visit,
+  type Lives,
+  type Profile,
+  type Site,
+} from './browser.ts';
 
 let lives: Lives;
 let site: Site;

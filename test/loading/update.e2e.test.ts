@@ -1,4 +1,5 @@
-// What is kept, and a source that has changed since; downloads of int8 checkpoints that were interrupted; pages that may not have locks.
+// What is kept, and a source that has changed since; downloads of int8 checkpoints that were interrupted;
+// pages that may not have locks.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
@@ -8,7 +9,18 @@ import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import { configJson, configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';
-import { cached, interrupt, load, noStore, open, openVisit, removeCached, renew, type Site, type Visit } from './browser.ts';
+import {
+  cached,
+  interrupt,
+  load,
+  noStore,
+  open,
+  openVisit,
+  removeCached,
+  renew,
+  type Site,
+  type Visit,
+} from './browser.ts';
 import { plainFiles, sha256, weightsFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
@@ -24,7 +36,11 @@ afterAll(() => visitor.close());
 beforeEach(() => renew(visitor));
 
 const check = (): Promise<string> =>
-  page.evaluate(() => (globalThis as unknown as { library: Library }).library.checkForUpdate('/weights/').catch((error: { code: string }) => error.code));
+  page.evaluate(() =>
+    (globalThis as unknown as { library: Library }).library
+      .checkForUpdate('/weights/')
+      .catch((error: { code: string }) => error.code),
+  );
 
 describe('a source that changes', () => {
   test('is asked by checkForUpdate, for a byte of its file and its configuration', async () => {
@@ -49,13 +65,18 @@ describe('a source that changes', () => {
   });
 
   test('is not put together with the configuration of before, whatever the browser guesses that it may keep', async () => {
-    // As nginx answers: no Cache-Control, and a browser believes it for a tenth of its age. Of the large file it has nothing any more.
-    site.headers = (name) => (name === 'config.json' ? { 'last-modified': 'Wed, 01 Jan 2020 00:00:00 GMT' } : noStore());
+    // As nginx answers: no Cache-Control, and a browser believes it for a tenth of its age. Of the large file
+    // it has nothing any more.
+    site.headers = (name) =>
+      name === 'config.json' ? { 'last-modified': 'Wed, 01 Jan 2020 00:00:00 GMT' } : noStore();
     const { hash } = await load(page);
     const other = Buffer.from(weightsFile);
     other[1_800_000]! ^= 64;
     site.files.set('model.safetensors', other);
-    site.files.set('config.json', Buffer.from(Buffer.from(site.files.get('config.json')!).toString().replace('1e-06', '1e-02')));
+    site.files.set(
+      'config.json',
+      Buffer.from(Buffer.from(site.files.get('config.json')!).toString().replace('1e-06', '1e-02')),
+    );
     site.etag = '"two"';
     await removeCached(page);
     const changed = await load(page);
@@ -75,11 +96,20 @@ describe('a source that changes', () => {
     const { hash } = await load(page);
     site.etag = '"two"';
     site.asked = [];
-    expect(await load(page)).toMatchObject({ hash, loaded: { fetchedBytes: 0, cacheReason: 'read from the cache' } });
+    expect(await load(page)).toMatchObject({
+      hash,
+      loaded: { fetchedBytes: 0, cacheReason: 'read from the cache' },
+    });
     expect(site.asked).toEqual([]);
-    expect(await load(page, { revalidate: true })).toMatchObject({ hash, loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0, cacheReason: 'kept for the next time' } });
+    expect(await load(page, { revalidate: true })).toMatchObject({
+      hash,
+      loaded: { fetchedBytes: weightsFile.length, cachedBytes: 0, cacheReason: 'kept for the next time' },
+    });
     const again = await load(page, { revalidate: true });
-    expect(again.loaded).toMatchObject({ fetchedBytes: 0, cacheReason: 'read from the cache; its server has no other' });
+    expect(again.loaded).toMatchObject({
+      fetchedBytes: 0,
+      cacheReason: 'read from the cache; its server has no other',
+    });
     expect(await check()).toBe('current');
   });
 
@@ -88,7 +118,12 @@ describe('a source that changes', () => {
     site.down = true;
     const { hash: found, loaded } = await load(page, { revalidate: true });
     expect(found).toBe(hash);
-    expect(loaded).toMatchObject({ fetchedBytes: 0, cacheReason: expect.stringMatching(/^read from the cache; whether it is the newest could not be asked \(http.*: expected an answer.*\)$/) as string });
+    expect(loaded).toMatchObject({
+      fetchedBytes: 0,
+      cacheReason: expect.stringMatching(
+        /^read from the cache; whether it is the newest could not be asked \(http.*: expected an answer.*\)$/,
+      ) as string,
+    });
   });
 
   test('what was given a hash is not asked for', async () => {
@@ -154,10 +189,17 @@ async function int8Small(): Promise<Map<string, Uint8Array>> {
   whole.set(encodeSafetensorsHeader(header.tensors, header.metadata).bytes);
   for await (const { info, offset, bytes } of pieces) whole.set(bytes, info.begin + offset);
   const parts: [number, Uint8Array][] = [];
-  const { fileBytes } = await convertCheckpoint(await openTensors(whole), 'int8', async (position, bytes) => void parts.push([position, bytes.slice()]));
+  const { fileBytes } = await convertCheckpoint(
+    await openTensors(whole),
+    'int8',
+    async (position, bytes) => void parts.push([position, bytes.slice()]),
+  );
   const file = new Uint8Array(fileBytes);
   for (const [position, bytes] of parts) file.set(bytes, position);
-  return new Map([['config.json', new TextEncoder().encode(JSON.stringify(configJson(config)))], ['model.safetensors', file]]);
+  return new Map([
+    ['config.json', new TextEncoder().encode(JSON.stringify(configJson(config)))],
+    ['model.safetensors', file],
+  ]);
 }
 
 test('an interrupted download of an int8 checkpoint is gone on with, scales and all', async () => {

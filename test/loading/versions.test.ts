@@ -1,4 +1,5 @@
-// What is put together is of one version of a file, and what was given a hash is checked: across parts, across starts.
+// What is put together is of one version of a file, and what was given a hash is checked: across parts,
+// across starts.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,16 @@ import { mayStartOver } from '../../src/checkpoint/part.ts';
 import type { TensorPiece, TensorStream } from '../../src/checkpoint/tensorStream.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
 import type { OpenOptions } from '../../src/load/source.ts';
-import { answer, configFile, openServer, sha256, shardsOf, weightsFile, type Fault, type TestServer } from './server.ts';
+import {
+  answer,
+  configFile,
+  openServer,
+  sha256,
+  shardsOf,
+  weightsFile,
+  type Fault,
+  type TestServer,
+} from './server.ts';
 
 let server: TestServer;
 beforeAll(async () => void (server = await openServer()));
@@ -19,34 +29,60 @@ afterEach(() => server.reset());
 const otherFile = Buffer.from(weightsFile);
 otherFile[1_800_000]! ^= 1;
 
-const open = (options: Parameters<typeof pretrained>[1] = {}, more: Partial<OpenOptions> = {}): ReturnType<ReturnType<typeof pretrained>['open']> =>
-  pretrained(server.url, { retry: { attempts: 2, delayMs: 5 }, ...options }).open({ onProgress: () => undefined, reload: false, whole: false, ...more });
+const open = (
+  options: Parameters<typeof pretrained>[1] = {},
+  more: Partial<OpenOptions> = {},
+): ReturnType<ReturnType<typeof pretrained>['open']> =>
+  pretrained(server.url, { retry: { attempts: 2, delayMs: 5 }, ...options }).open({
+    onProgress: () => undefined,
+    reload: false,
+    whole: false,
+    ...more,
+  });
 
 async function drain(stream: TensorStream): Promise<void> {
   for await (const piece of stream.pieces as AsyncIterable<TensorPiece>) void piece;
 }
 
 /** Reads up to about the middle, as a page that is closed then. */
-async function interrupted(options?: Parameters<typeof open>[0]): Promise<NonNullable<OpenOptions['resume']>> {
+async function interrupted(
+  options?: Parameters<typeof open>[0],
+): Promise<NonNullable<OpenOptions['resume']>> {
   const { stream } = await open(options);
   let place = stream.place!();
   for await (const piece of stream.pieces as AsyncIterable<TensorPiece>) {
     void piece;
     if ((place = stream.place!()).position > 900_000) break;
   }
-  return { versions: stream.files!, place, integrity: typeof options?.integrity === 'string' ? { 'model.safetensors': options.integrity } : {} };
+  return {
+    versions: stream.files!,
+    place,
+    integrity: typeof options?.integrity === 'string' ? { 'model.safetensors': options.integrity } : {},
+  };
 }
 
 /** A server with ranges that does not tell versions apart but by what `headers` say. */
-const tells = (headers: (asked: Parameters<Fault>[0]) => Record<string, string>): Fault => (asked) => {
-  if (asked.name === 'config.json') return false;
-  const { bytes, range, response } = asked;
-  const [begin, end] = range ?? [0, bytes.length];
-  response.writeHead(range ? 206 : 200, { 'content-length': end - begin, ...(range ? { 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` } : {}), ...headers(asked) }).end(bytes.subarray(begin, end));
-  return true;
-};
+const tells =
+  (headers: (asked: Parameters<Fault>[0]) => Record<string, string>): Fault =>
+  (asked) => {
+    if (asked.name === 'config.json') return false;
+    const { bytes, range, response } = asked;
+    const [begin, end] = range ?? [0, bytes.length];
+    response
+      .writeHead(range ? 206 : 200, {
+        'content-length': end - begin,
+        ...(range ? { 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` } : {}),
+        ...headers(asked),
+      })
+      .end(bytes.subarray(begin, end));
+    return true;
+  };
 
-const failed = (reading: Promise<unknown>): Promise<unknown> => reading.then(() => 'no error', (thrown: unknown) => thrown);
+const failed = (reading: Promise<unknown>): Promise<unknown> =>
+  reading.then(
+    () => 'no error',
+    (thrown: unknown) => thrown,
+  );
 
 describe('a download that was interrupted', () => {
   test('is not gone on with where nothing tells versions apart', async () => {
@@ -67,7 +103,10 @@ describe('a download that was interrupted', () => {
 
   test('is found where the folder is, however the page that began it called that', async () => {
     const begun = await interrupted();
-    const resume = { ...begun, versions: begun.versions.map((version) => ({ ...version, url: './elsewhere/model.safetensors' })) };
+    const resume = {
+      ...begun,
+      versions: begun.versions.map((version) => ({ ...version, url: './elsewhere/model.safetensors' })),
+    };
     server.asked.length = 0;
     await drain((await open({}, { resume })).stream);
     expect(server.asked.every((line) => line.startsWith('model.safetensors bytes='))).toBe(true);
@@ -75,12 +114,19 @@ describe('a download that was interrupted', () => {
 });
 
 describe('gone on with from any place, every byte comes once', () => {
-  const chunksOf = async (stream: TensorStream, into: Map<string, Buffer>, until = Infinity): Promise<boolean> => {
+  const chunksOf = async (
+    stream: TensorStream,
+    into: Map<string, Buffer>,
+    until = Infinity,
+  ): Promise<boolean> => {
     let pieces = 0;
     for await (const { name, info, offset, bytes, passed } of stream.pieces as AsyncIterable<TensorPiece>) {
       const whole = into.get(name) ?? Buffer.alloc(info.end - info.begin);
       into.set(name, whole);
-      expect(whole.subarray(offset, offset + bytes.length).every((byte) => byte === 0), `${name} from ${offset}`).toBe(true);
+      expect(
+        whole.subarray(offset, offset + bytes.length).every((byte) => byte === 0),
+        `${name} from ${offset}`,
+      ).toBe(true);
       // Half of a piece may have been used when the page is closed.
       const used = pieces + 1 > until && bytes.length >= 8 ? Math.floor(bytes.length / 8) * 4 : bytes.length;
       Buffer.from(bytes).copy(whole, offset, 0, used);
@@ -96,11 +142,23 @@ describe('gone on with from any place, every byte comes once', () => {
     return true;
   };
 
-  test.each([['one file', 1, false], ['three files', 3, false], ['three files, checked', 3, true]] as const)('%s', async (_, count, checked) => {
-    if (count > 1) server.files = new Map<string, Uint8Array>([['config.json', configFile], ...shardsOf(count)]);
+  test.each([
+    ['one file', 1, false],
+    ['three files', 3, false],
+    ['three files, checked', 3, true],
+  ] as const)('%s', async (_, count, checked) => {
+    if (count > 1)
+      server.files = new Map<string, Uint8Array>([['config.json', configFile], ...shardsOf(count)]);
     const names = [...server.files.keys()].filter((name) => name.endsWith('.safetensors'));
-    const integrity = checked ? Object.fromEntries(names.map((name) => [name, sha256(server.files.get(name)!)])) : {};
-    const right = new Map([...parseSafetensors(weightsFile).tensors].map(([name, { begin, end }]) => [name, sha256(weightsFile.subarray(begin, end))]));
+    const integrity = checked
+      ? Object.fromEntries(names.map((name) => [name, sha256(server.files.get(name)!)]))
+      : {};
+    const right = new Map(
+      [...parseSafetensors(weightsFile).tensors].map(([name, { begin, end }]) => [
+        name,
+        sha256(weightsFile.subarray(begin, end)),
+      ]),
+    );
     for (const until of [0.5, 4, 17.5]) {
       const found = new Map<string, Buffer>();
       let { stream } = await open({ integrity });
@@ -109,7 +167,10 @@ describe('gone on with from any place, every byte comes once', () => {
         const place = stream.place!();
         await stream.cancel();
         expect(starts).toBeLessThan(2000);
-        ({ stream } = await open({}, { resume: { place: JSON.parse(JSON.stringify(place)) as typeof place, versions, integrity } }));
+        ({ stream } = await open(
+          {},
+          { resume: { place: JSON.parse(JSON.stringify(place)) as typeof place, versions, integrity } },
+        ));
       }
       expect(new Map([...found].map(([name, bytes]) => [name, sha256(bytes)]))).toEqual(right);
     }
@@ -121,7 +182,9 @@ describe('a date that stands for a version', () => {
 
   test('is not believed against weak ETags that differ', async () => {
     server.fault = tells(({ count }) => ({ ...LATER, etag: `W/"${count < 2 ? 'one' : 'two'}"` }));
-    expect(await failed(open().then(({ stream }) => drain(stream)))).toMatchObject({ code: 'SOURCE_CHANGED' });
+    expect(await failed(open().then(({ stream }) => drain(stream)))).toMatchObject({
+      code: 'SOURCE_CHANGED',
+    });
     server.reset();
     server.fault = tells(() => ({ ...LATER, etag: 'W/"one"' }));
     await drain((await open()).stream);
@@ -148,12 +211,18 @@ describe('integrity', () => {
     ['of one file more', 1, { 'model.safetensors': hash, 'model-00001-of-00002.safetensors': hash }],
   ] as const)('that is not used is an error: %s', async (_, files, integrity) => {
     if (files > 1) inShards();
-    expect(await failed(open({ integrity }).then(({ stream }) => drain(stream)))).toMatchObject({ code: 'SOURCE_INTEGRITY', message: expect.stringMatching(/^integrity: expected hashes of what is read/) as string });
+    expect(await failed(open({ integrity }).then(({ stream }) => drain(stream)))).toMatchObject({
+      code: 'SOURCE_INTEGRITY',
+      message: expect.stringMatching(/^integrity: expected hashes of what is read/) as string,
+    });
   });
 
   test('of config.json and of the index is checked too', async () => {
     await drain((await open({ integrity: { 'config.json': sha256(configFile) } })).stream);
-    expect(await failed(open({ integrity: { 'config.json': hash } }))).toMatchObject({ code: 'SOURCE_INTEGRITY', message: expect.stringMatching(/config\.json: expected the SHA-256/) as string });
+    expect(await failed(open({ integrity: { 'config.json': hash } }))).toMatchObject({
+      code: 'SOURCE_INTEGRITY',
+      message: expect.stringMatching(/config\.json: expected the SHA-256/) as string,
+    });
     inShards();
     const index = 'model.safetensors.index.json';
     await drain((await open({ integrity: { [index]: sha256(server.files.get(index)!) } })).stream);
@@ -164,8 +233,12 @@ describe('integrity', () => {
     const integrity = sha256(weightsFile);
     const resume = await interrupted({ integrity });
     server.files.set('model.safetensors', otherFile);
-    server.fault = (asked) => asked.name === 'model.safetensors' && (answer(asked, { etag: `"${sha256(weightsFile).slice(0, 16)}"` }), true);
-    expect(await failed(open({}, { resume }).then(({ stream }) => drain(stream)))).toMatchObject({ code: 'SOURCE_INTEGRITY' });
+    server.fault = (asked) =>
+      asked.name === 'model.safetensors' &&
+      (answer(asked, { etag: `"${sha256(weightsFile).slice(0, 16)}"` }), true);
+    expect(await failed(open({}, { resume }).then(({ stream }) => drain(stream)))).toMatchObject({
+      code: 'SOURCE_INTEGRITY',
+    });
   });
 });
 
@@ -173,9 +246,18 @@ test('a folder of the machine may hold a checkpoint in several files', async () 
   const folder = mkdtempSync(join(tmpdir(), 'shards-'));
   try {
     writeFileSync(join(folder, 'config.json'), configFile);
-    await expect(pretrained(folder, {}).open({ onProgress: () => undefined, reload: false, whole: false })).rejects.toMatchObject({ code: 'SOURCE_READ', message: expect.stringMatching(/model\.safetensors: expected a file, found .*ENOENT/) as string });
+    await expect(
+      pretrained(folder, {}).open({ onProgress: () => undefined, reload: false, whole: false }),
+    ).rejects.toMatchObject({
+      code: 'SOURCE_READ',
+      message: expect.stringMatching(/model\.safetensors: expected a file, found .*ENOENT/) as string,
+    });
     for (const [name, bytes] of shardsOf(3)) writeFileSync(join(folder, name), bytes);
-    const { stream } = await pretrained(folder, {}).open({ onProgress: () => undefined, reload: false, whole: false });
+    const { stream } = await pretrained(folder, {}).open({
+      onProgress: () => undefined,
+      reload: false,
+      whole: false,
+    });
     await drain(stream);
     expect(stream.header.tensors.size).toBe(parseSafetensors(weightsFile).tensors.size);
   } finally {
@@ -184,6 +266,13 @@ test('a folder of the machine may hold a checkpoint in several files', async () 
 });
 
 test('a revision, which a folder cannot have, is not passed over', () => {
-  expect(() => pretrained('https://example.org/models/small/', { revision: 'v2' })).toThrow(expect.objectContaining({ code: 'SOURCE_URL', message: expect.stringMatching(/expected no revision beside a folder's URL, found v2/) as string }));
-  expect(pretrained('a/b', { revision: 'refs/pr/2' }).cache?.folder).toBe('https://huggingface.co/a/b/resolve/refs%2Fpr%2F2/');
+  expect(() => pretrained('https://example.org/models/small/', { revision: 'v2' })).toThrow(
+    expect.objectContaining({
+      code: 'SOURCE_URL',
+      message: expect.stringMatching(/expected no revision beside a folder's URL, found v2/) as string,
+    }),
+  );
+  expect(pretrained('a/b', { revision: 'refs/pr/2' }).cache?.folder).toBe(
+    'https://huggingface.co/a/b/resolve/refs%2Fpr%2F2/',
+  );
 });

@@ -3,7 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/errors.js';
 import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.js';
 import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.js';
-import { configJson, configOf, inferConfig, nativeGrid, parseConfig, type ModelSize } from '../../src/model/config.js';
+import {
+  configJson,
+  configOf,
+  inferConfig,
+  nativeGrid,
+  parseConfig,
+  type ModelSize,
+} from '../../src/model/config.js';
 import { parameters } from '../../src/model/parameters.js';
 import { placeTensors } from '../../src/checkpoint/names.ts';
 
@@ -66,8 +73,16 @@ describe('parseConfig', () => {
       posEmbed: 'plain',
     };
     expect(parseConfig(readJson('tiny-plain/config.json'))).toEqual(plain);
-    expect(parseConfig(readJson('tiny-registers/config.json'))).toEqual({ ...plain, numRegisterTokens: 4, posEmbed: 'antialias' });
-    expect(parseConfig(readJson('tiny-swiglu/config.json'))).toEqual({ ...plain, ffn: 'swiglu', hiddenFeatures: 344 });
+    expect(parseConfig(readJson('tiny-registers/config.json'))).toEqual({
+      ...plain,
+      numRegisterTokens: 4,
+      posEmbed: 'antialias',
+    });
+    expect(parseConfig(readJson('tiny-swiglu/config.json'))).toEqual({
+      ...plain,
+      ffn: 'swiglu',
+      hiddenFeatures: 344,
+    });
   });
 
   it('reads the config.json of the giant model on the hub', () => {
@@ -85,13 +100,22 @@ describe('parseConfig', () => {
   });
 
   it('reads a model with a head, and lengths written as pairs', () => {
-    const json = { ...giantJson, architectures: ['Dinov2ForImageClassification'], image_size: [518, 518], patch_size: [14, 14] };
-    expect(parseConfig({ ...json, id2label: { 0: 'tench' }, problem_type: 'single_label_classification' })).toEqual(configOf('giant'));
+    const json = {
+      ...giantJson,
+      architectures: ['Dinov2ForImageClassification'],
+      image_size: [518, 518],
+      patch_size: [14, 14],
+    };
+    expect(
+      parseConfig({ ...json, id2label: { 0: 'tench' }, problem_type: 'single_label_classification' }),
+    ).toEqual(configOf('giant'));
   });
 
   it('refuses what is no object', () => {
     for (const json of [undefined, null, 'dinov2', 3, [giantJson]]) {
-      expect(configError('CONFIG_JSON', () => parseConfig(json)).message).toMatch(/expected an object, found/);
+      expect(configError('CONFIG_JSON', () => parseConfig(json)).message).toMatch(
+        /expected an object, found/,
+      );
     }
   });
 
@@ -173,7 +197,9 @@ describe('configOf', () => {
   });
 
   it('names the sizes when asked for another', () => {
-    expect(configError('CONFIG_UNSUPPORTED', () => configOf('huge' as ModelSize)).message).toContain('small, base, large, giant');
+    expect(configError('CONFIG_UNSUPPORTED', () => configOf('huge' as ModelSize)).message).toContain(
+      'small, base, large, giant',
+    );
     configError('CONFIG_UNSUPPORTED', () => configOf('toString' as ModelSize));
   });
 
@@ -205,7 +231,10 @@ describe('inferConfig', () => {
       const config = configOf(size, { registers });
       const ours = parameters(config);
       expect(inferConfig(headerOf(huggingFaceTensors(ours)))).toEqual(config);
-      expect(inferConfig(headerOf(ours))).toEqual({ ...config, posEmbed: registers ? 'antialias' : 'offset' });
+      expect(inferConfig(headerOf(ours))).toEqual({
+        ...config,
+        posEmbed: registers ? 'antialias' : 'offset',
+      });
     }
   });
 
@@ -216,19 +245,30 @@ describe('inferConfig', () => {
 
   it('says undefined when the file is no DINOv2, or not one that could run', () => {
     expect(inferConfig(headerOf([]))).toBeUndefined();
-    expect(inferConfig(headerOf([{ name: 'bert.embeddings.word_embeddings.weight', shape: [30522, 768] }]))).toBeUndefined();
+    expect(
+      inferConfig(headerOf([{ name: 'bert.embeddings.word_embeddings.weight', shape: [30522, 768] }])),
+    ).toBeUndefined();
     const ours = parameters(configOf('small'));
-    const reshaped = (name: string, shape: number[]) => headerOf(ours.map((parameter) => (parameter.name === name ? { name, shape } : parameter)));
+    const reshaped = (name: string, shape: number[]) =>
+      headerOf(ours.map((parameter) => (parameter.name === name ? { name, shape } : parameter)));
     expect(inferConfig(reshaped('pos_embed', [1, 1 + 28 * 49, 384]))).toBeUndefined();
     expect(inferConfig(reshaped('cls_token', [1, 1, 192 + 1]))).toBeUndefined();
     expect(inferConfig(reshaped('patch_embed.proj.weight', [384, 1, 14, 14]))).toBeUndefined();
-    expect(inferConfig(headerOf([...ours, { name: 'embeddings.cls_token', shape: [1, 1, 384] }]))).toBeUndefined();
+    expect(
+      inferConfig(headerOf([...ours, { name: 'embeddings.cls_token', shape: [1, 1, 384] }])),
+    ).toBeUndefined();
   });
 
   it('sees through gaps, so that placeTensors can say what is missing', () => {
     const ours = parameters(configOf('small'));
     const whole = inferConfig(headerOf(ours));
-    for (const without of ['cls_token', 'pos_embed', 'patch_embed.proj.weight', 'blocks.0.mlp.fc2.weight', 'blocks.0.norm1.weight']) {
+    for (const without of [
+      'cls_token',
+      'pos_embed',
+      'patch_embed.proj.weight',
+      'blocks.0.mlp.fc2.weight',
+      'blocks.0.norm1.weight',
+    ]) {
       const header = headerOf(ours.filter(({ name }) => name !== without));
       expect(inferConfig(header), without).toEqual(whole);
       expect(() => placeTensors(header, ours)).toThrow(`1 missing`);

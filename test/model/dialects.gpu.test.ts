@@ -1,8 +1,13 @@
-// Other names and other element types, all the way to features: they must come to what Hugging Face's names in F32 come to.
+// Other names and other element types, all the way to features: they must come to what Hugging Face's names
+// in F32 come to.
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { f16BitsOfF32Bits } from '../../src/checkpoint/float.ts';
-import { encodeSafetensors, parseSafetensors, type SafetensorsDtype } from '../../src/checkpoint/safetensors.ts';
+import {
+  encodeSafetensors,
+  parseSafetensors,
+  type SafetensorsDtype,
+} from '../../src/checkpoint/safetensors.ts';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { DINOv2, type DINOv2Config } from '../../src/index.ts';
 import { maxError, minCosine, referenceFolder } from '../parity.ts';
@@ -17,13 +22,27 @@ interface Named {
 const readAll = async (kind: string): Promise<Map<string, Named>> => {
   const bytes = new Uint8Array(await readFile(new URL(`tiny-${kind}/model.safetensors`, referenceFolder)));
   const { tensors } = parseSafetensors(bytes);
-  return new Map([...tensors].map(([name, { shape, begin, end }]) => [name, { shape, values: new Float32Array(bytes.slice(begin, end).buffer) }]));
+  return new Map(
+    [...tensors].map(([name, { shape, begin, end }]) => [
+      name,
+      { shape, values: new Float32Array(bytes.slice(begin, end).buffer) },
+    ]),
+  );
 };
 
-const write = (tensors: ReadonlyMap<string, Named>, dtype: SafetensorsDtype = 'F32', convert: (values: Float32Array<ArrayBuffer>) => ArrayBufferView = (values) => values): Uint8Array<ArrayBuffer> =>
-  encodeSafetensors([...tensors].map(([name, { shape, values }]) => [name, { dtype, shape, data: convert(values) }] as const));
+const write = (
+  tensors: ReadonlyMap<string, Named>,
+  dtype: SafetensorsDtype = 'F32',
+  convert: (values: Float32Array<ArrayBuffer>) => ArrayBufferView = (values) => values,
+): Uint8Array<ArrayBuffer> =>
+  encodeSafetensors(
+    [...tensors].map(([name, { shape, values }]) => [name, { dtype, shape, data: convert(values) }] as const),
+  );
 
-/** Hugging Face's names → facebookresearch's, with query, key and value as one matrix. Written out here once more: the tests do not ask names.ts. */
+/**
+ * Hugging Face's names → facebookresearch's, with query, key and value as one matrix. Written out here once
+ * more: the tests do not ask names.ts.
+ */
 function facebookresearch(tensors: ReadonlyMap<string, Named>): Map<string, Named> {
   const out = new Map<string, Named>();
   for (const [name, tensor] of tensors) {
@@ -31,7 +50,10 @@ function facebookresearch(tensors: ReadonlyMap<string, Named>): Map<string, Name
     if (name.includes('attention.attention.query')) {
       const parts = ['query', 'key', 'value'].map((part) => tensors.get(name.replace('query', part))!);
       const values = Float32Array.from(parts.flatMap((part) => [...part.values]));
-      const renamed = name.replace(/^encoder\.layer\.(\d+)\.attention\.attention\.query/, 'blocks.$1.attn.qkv');
+      const renamed = name.replace(
+        /^encoder\.layer\.(\d+)\.attention\.attention\.query/,
+        'blocks.$1.attn.qkv',
+      );
       out.set(renamed, { shape: [3 * tensor.shape[0]!, ...tensor.shape.slice(1)], values });
       continue;
     }
@@ -50,7 +72,9 @@ function facebookresearch(tensors: ReadonlyMap<string, Named>): Map<string, Name
   return out;
 }
 
-async function featuresOf(weights: Uint8Array<ArrayBuffer>): Promise<{ config: DINOv2Config; tokens: Float32Array }> {
+async function featuresOf(
+  weights: Uint8Array<ArrayBuffer>,
+): Promise<{ config: DINOv2Config; tokens: Float32Array }> {
   using model = await DINOv2.fromFiles({ weights }, { selfTest });
   using features = await model.forward(pixels, { height: 70, width: 70 });
   return { config: model.config, tokens: await features.lastHiddenState() };
@@ -73,11 +97,14 @@ beforeAll(async () => {
 afterAll(() => keeper.dispose());
 
 // 70 × 70 is the native size of these models: the dialects' conventions for positions do not matter there.
-test.each(['plain', 'registers', 'swiglu'])("tiny-%s in facebookresearch's names, qkv packed: the same bits", async (kind) => {
-  const { config, tokens } = await featuresOf(write(facebookresearch(tensors.get(kind)!)));
-  expect(maxError(tokens, expected.get(kind)!)).toBe(0);
-  expect(config.posEmbed).toBe(kind === 'registers' ? 'antialias' : 'offset');
-});
+test.each(['plain', 'registers', 'swiglu'])(
+  "tiny-%s in facebookresearch's names, qkv packed: the same bits",
+  async (kind) => {
+    const { config, tokens } = await featuresOf(write(facebookresearch(tensors.get(kind)!)));
+    expect(maxError(tokens, expected.get(kind)!)).toBe(0);
+    expect(config.posEmbed).toBe(kind === 'registers' ? 'antialias' : 'offset');
+  },
+);
 
 test.each([
   ['plain', 'dinov2.'],
@@ -87,7 +114,8 @@ test.each([
   expect(maxError((await featuresOf(write(prefixed))).tokens, expected.get(kind)!)).toBe(0);
 });
 
-const bitsOf = (values: Float32Array<ArrayBuffer>): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length);
+const bitsOf = (values: Float32Array<ArrayBuffer>): Uint32Array =>
+  new Uint32Array(values.buffer, values.byteOffset, values.length);
 
 test.each<[SafetensorsDtype, (bits: number) => number, number]>([
   ['F16', f16BitsOfF32Bits, 0.99999],
@@ -99,9 +127,13 @@ test.each<[SafetensorsDtype, (bits: number) => number, number]>([
 });
 
 test('BF16 is exactly the F32 whose lower half is zero', async () => {
-  const cut = (values: Float32Array<ArrayBuffer>): Uint32Array => bitsOf(values).map((bits) => bits & 0xffff0000);
-  const halves = (values: Float32Array<ArrayBuffer>): Uint16Array => Uint16Array.from(bitsOf(values), (bits) => bits >>> 16);
+  const cut = (values: Float32Array<ArrayBuffer>): Uint32Array =>
+    bitsOf(values).map((bits) => bits & 0xffff0000);
+  const halves = (values: Float32Array<ArrayBuffer>): Uint16Array =>
+    Uint16Array.from(bitsOf(values), (bits) => bits >>> 16);
   const bf16 = await featuresOf(write(tensors.get('plain')!, 'BF16', halves));
-  const f32 = await featuresOf(write(tensors.get('plain')!, 'F32', (values) => new Float32Array(cut(values).buffer)));
+  const f32 = await featuresOf(
+    write(tensors.get('plain')!, 'F32', (values) => new Float32Array(cut(values).buffer)),
+  );
   expect(maxError(bf16.tokens, f32.tokens)).toBe(0);
 });

@@ -1,4 +1,5 @@
-// What the tests of element types share: devices for every way to store weights, checkpoints as bytes, and distances.
+// What the tests of element types share: devices for every way to store weights, checkpoints as bytes, and
+// distances.
 import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
@@ -9,14 +10,17 @@ import { requestAdapter } from '../../src/gpu/device.ts';
 import { requestDevice } from '../gpu/tiny.ts';
 import { minCosine } from '../tolerance.ts';
 
-/** fp16 keeps 11 bits of a weight: each sum is off by some 2e-4 of itself, and a token's direction by the square of that, a few times over. */
+/**
+ * fp16 keeps 11 bits of a weight: each sum is off by some 2e-4 of itself, and a token's direction by the
+ * square of that, a few times over.
+ */
 export const FP16_MIN_COSINE = 0.99999;
 /** int8 keeps 8 bits of a row's largest weight: 4e-3 of a sum. */
 export const INT8_MIN_COSINE = 0.9995;
 
 /**
- * The residual stream is f32, whose step at 1389 is 1.2e-4: 9e-8 of the token's largest element. transformers in float32 is off by 1.8e-7 of it, two
- * steps; a GPU may round in another order, and twice that is allowed.
+ * The residual stream is f32, whose step at 1389 is 1.2e-4: 9e-8 of the token's largest element. transformers
+ * in float32 is off by 1.8e-7 of it, two steps; a GPU may round in another order, and twice that is allowed.
  */
 export const MASSIVE_FP32_RELATIVE = 4e-7;
 
@@ -33,7 +37,8 @@ export interface Way {
 /** int8, f16 packed in u32, and f16 where the adapter has shader-f16. */
 export async function ways(): Promise<Way[]> {
   const found: Way[] = [];
-  const add = (dtype: Dtype, storage: string, device: GPUDevice): void => void found.push({ label: `${dtype} (${storage})`, dtype, device, storage });
+  const add = (dtype: Dtype, storage: string, device: GPUDevice): void =>
+    void found.push({ label: `${dtype} (${storage})`, dtype, device, storage });
   const { features } = await requestAdapter();
   // With subgroups, as the library's own device has: the kernels that a page gets on this adapter.
   const subgroups: GPUFeatureName[] = features.has('subgroups') ? ['subgroups'] : [];
@@ -54,7 +59,9 @@ export interface Edit {
 /** A checkpoint by formula as the bytes of its file, with some elements changed. */
 export function checkpointBytes(config: DINOv2Config, edits: readonly Edit[] = []): Uint8Array<ArrayBuffer> {
   const tensors = huggingFaceTensors(parameters(config));
-  const { bytes, header } = encodeSafetensorsHeader(tensors.map(({ name, shape }) => [name, { dtype: 'F32', shape }] as const));
+  const { bytes, header } = encodeSafetensorsHeader(
+    tensors.map(({ name, shape }) => [name, { dtype: 'F32', shape }] as const),
+  );
   const file = new Uint8Array(header.fileBytes);
   file.set(bytes);
   for (const { name, shape } of tensors) {
@@ -68,7 +75,10 @@ export function checkpointBytes(config: DINOv2Config, edits: readonly Edit[] = [
 /** The models of test/fixtures/massive: four blocks, and the channels that are massive in every token. */
 export const MASSIVE_CHANNELS = [5, 17, 90] as const;
 
-export function massiveModel(kind: 'plain' | 'registers' | 'swiglu'): { config: DINOv2Config; edits: Edit[] } {
+export function massiveModel(kind: 'plain' | 'registers' | 'swiglu'): {
+  config: DINOv2Config;
+  edits: Edit[];
+} {
   const ffn = kind === 'swiglu' ? 'swiglu' : 'mlp';
   const config: DINOv2Config = {
     ...configOf('small', { registers: kind === 'registers' }),
@@ -88,10 +98,21 @@ export function massiveModel(kind: 'plain' | 'registers' | 'swiglu'): { config: 
   return { config, edits };
 }
 
-/** The smallest cosine of a token with the expected one; and of what is left of both without the massive channels, which alone decide the first. */
-export function cosines(found: Float32Array, expected: Float32Array, columns: number): { whole: number; quiet: number } {
-  const quiet = (values: Float32Array): Float32Array => values.map((value, i) => (MASSIVE_CHANNELS.includes((i % columns) as 5) ? 0 : value));
-  return { whole: minCosine(found, expected, columns), quiet: minCosine(quiet(found), quiet(expected), columns) };
+/**
+ * The smallest cosine of a token with the expected one; and of what is left of both without the massive
+ * channels, which alone decide the first.
+ */
+export function cosines(
+  found: Float32Array,
+  expected: Float32Array,
+  columns: number,
+): { whole: number; quiet: number } {
+  const quiet = (values: Float32Array): Float32Array =>
+    values.map((value, i) => (MASSIVE_CHANNELS.includes((i % columns) as 5) ? 0 : value));
+  return {
+    whole: minCosine(found, expected, columns),
+    quiet: minCosine(quiet(found), quiet(expected), columns),
+  };
 }
 
 /** The largest distance of an element, over the largest element of its token. */

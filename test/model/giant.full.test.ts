@@ -1,4 +1,5 @@
-// ViT-g whole: SwiGLU, 40 blocks, 1.1 G parameters by formula, against transformers in float64 (scripts/make-fixtures/make_giant.py).
+// ViT-g whole: SwiGLU, 40 blocks, 1.1 G parameters by formula, against transformers in float64
+// (scripts/make-fixtures/make_giant.py).
 import { afterAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/index.ts';
 import { minCosine } from '../parity.ts';
@@ -7,8 +8,13 @@ import { pixelsOf, readOutputs, type Kind } from './outputs.ts';
 
 const report: string[] = [];
 const all = await ways();
-/** fp16 as this adapter stores it by itself, and int8: each loads 1.1 G weights, which takes a processor half a minute. */
-const tried = all.filter(({ storage }) => storage !== 'f16-packed' || !all.some((way) => way.storage === 'f16'));
+/**
+ * fp16 as this adapter stores it by itself, and int8: each loads 1.1 G weights, which takes a processor half
+ * a minute.
+ */
+const tried = all.filter(
+  ({ storage }) => storage !== 'f16-packed' || !all.some((way) => way.storage === 'f16'),
+);
 afterAll(() => {
   console.log(report.join('\n'));
   for (const { device } of all) device.destroy();
@@ -18,7 +24,10 @@ const [height, width] = [70, 98];
 const MINUTES = 60_000;
 const BYTES_PER_WEIGHT = { fp32: 4, fp16: 2, int8: 1 } as const;
 
-/** Pixels, positions and what a forward gives; and what is alive at the widest place, in an MLP: tokens before and after, normed, hidden. Half as much again for what the planner cannot share. */
+/**
+ * Pixels, positions and what a forward gives; and what is alive at the widest place, in an MLP: tokens before
+ * and after, normed, hidden. Half as much again for what the planner cannot share.
+ */
 function activationBytes({ embedDim, hiddenFeatures }: DINOv2['config'], numTokens: number): number {
   const outside = 3 * height * width + 2 * numTokens * embedDim;
   return 4 * (outside + 1.5 * numTokens * (3 * embedDim + hiddenFeatures));
@@ -28,22 +37,32 @@ describe.each(tried)('$label', ({ label, dtype, device }) => {
   afterAll(() => device.destroy()); // an idle device keeps the memory of destroyed buffers: two gigabytes, before the next one loads
 
   // registers change nothing but the tokens: in int8 alone
-  test.each<Kind>(dtype === 'int8' ? ['plain', 'registers'] : ['plain'])('%s: the direction of every token, and the bytes on the GPU', { timeout: 10 * MINUTES }, async (kind) => {
-    const started = performance.now();
-    const seconds = (): string => `${((performance.now() - started) / 1000).toFixed(0)} s`;
-    const registers = kind === 'registers';
-    using model = await DINOv2.synthetic('giant', { device, dtype, registers });
-    expect(model.parameterCount).toBe(registers ? 1_136_486_912 : 1_136_480_768);
-    expect(model.config).toMatchObject({ depth: 40, embedDim: 1536, ffn: 'swiglu', hiddenFeatures: 4096 });
-    const weights = model.gpuBytes;
-    expect(weights).toBeLessThanOrEqual(1.05 * BYTES_PER_WEIGHT[dtype] * model.parameterCount);
-    const loaded = seconds();
+  test.each<Kind>(dtype === 'int8' ? ['plain', 'registers'] : ['plain'])(
+    '%s: the direction of every token, and the bytes on the GPU',
+    { timeout: 10 * MINUTES },
+    async (kind) => {
+      const started = performance.now();
+      const seconds = (): string => `${((performance.now() - started) / 1000).toFixed(0)} s`;
+      const registers = kind === 'registers';
+      using model = await DINOv2.synthetic('giant', { device, dtype, registers });
+      expect(model.parameterCount).toBe(registers ? 1_136_486_912 : 1_136_480_768);
+      expect(model.config).toMatchObject({ depth: 40, embedDim: 1536, ffn: 'swiglu', hiddenFeatures: 4096 });
+      const weights = model.gpuBytes;
+      expect(weights).toBeLessThanOrEqual(1.05 * BYTES_PER_WEIGHT[dtype] * model.parameterCount);
+      const loaded = seconds();
 
-    using features = await model.forward(pixelsOf(height, width, 1), { height, width });
-    const cosine = minCosine(await features.lastHiddenState(), (await readOutputs(`hf.giant-${kind}.${height}x${width}.b1`)).get('last')!.values, 1536);
-    const activations = model.gpuBytes - weights;
-    report.push(`giant ${kind} ${height}×${width} ${label}: 1 - ${(1 - cosine).toExponential(1)}; ${(weights / 1e6).toFixed(0)} MB, and ${(activations / 1e6).toFixed(1)} of activations; loaded in ${loaded}, done in ${seconds()}`);
-    expect(cosine).toBeGreaterThanOrEqual(minCosineOf(dtype));
-    expect(activations).toBeLessThanOrEqual(activationBytes(model.config, features.numTokens));
-  });
+      using features = await model.forward(pixelsOf(height, width, 1), { height, width });
+      const cosine = minCosine(
+        await features.lastHiddenState(),
+        (await readOutputs(`hf.giant-${kind}.${height}x${width}.b1`)).get('last')!.values,
+        1536,
+      );
+      const activations = model.gpuBytes - weights;
+      report.push(
+        `giant ${kind} ${height}×${width} ${label}: 1 - ${(1 - cosine).toExponential(1)}; ${(weights / 1e6).toFixed(0)} MB, and ${(activations / 1e6).toFixed(1)} of activations; loaded in ${loaded}, done in ${seconds()}`,
+      );
+      expect(cosine).toBeGreaterThanOrEqual(minCosineOf(dtype));
+      expect(activations).toBeLessThanOrEqual(activationBytes(model.config, features.numTokens));
+    },
+  );
 });

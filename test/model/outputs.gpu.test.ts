@@ -1,11 +1,22 @@
-// Everything that the original gives, against transformers and against facebookresearch's code path (scripts/make-fixtures/make_outputs.py).
+// Everything that the original gives, against transformers and against facebookresearch's code path
+// (scripts/make-fixtures/make_outputs.py).
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { DINOv2, ImageClassifier, type RawImage } from '../../src/index.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
-import { CLASSES, compareFacebook, compareHuggingFace, fileOf, headsOf, loadClassifier, pixelsOf, tinyConfig, type Kind } from './outputs.ts';
+import {
+  CLASSES,
+  compareFacebook,
+  compareHuggingFace,
+  fileOf,
+  headsOf,
+  loadClassifier,
+  pixelsOf,
+  tinyConfig,
+  type Kind,
+} from './outputs.ts';
 
 // Held to the end, so that all models share a device with its pipelines; the self-test has a test of its own.
 const selfTest = false;
@@ -41,12 +52,18 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
     });
 
     test('the classifier names its classes', async () => {
-      const image: RawImage = { data: Uint8Array.from({ length: 300 * 280 * 3 }, (_, i) => (i * 7 + (i >> 8)) % 256), width: 300, height: 280 };
+      const image: RawImage = {
+        data: Uint8Array.from({ length: 300 * 280 * 3 }, (_, i) => (i * 7 + (i >> 8)) % 256),
+        width: 300,
+        height: 280,
+      };
       const { classifier } = model;
       expect(classifier).toMatchObject({ numClasses: CLASSES, blocks: 1, layers: [] });
       const pixels = { cropSize: 70, orientation: 'ignore' } as const;
       const all = await classifier!.classify(image, { topK: 100, ...pixels });
-      expect(all.map(({ index }) => index).sort((a, b) => a - b)).toEqual(Array.from({ length: CLASSES }, (_, i) => i));
+      expect(all.map(({ index }) => index).sort((a, b) => a - b)).toEqual(
+        Array.from({ length: CLASSES }, (_, i) => i),
+      );
       for (const { label, index } of all) expect(label).toBe(`class ${index}`);
       expect(all.reduce((sum, { score }) => sum + score, 0)).toBeCloseTo(1, 12);
       for (const [i, { logit, score }] of all.entries()) {
@@ -58,7 +75,11 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
     });
 
     test('images of several sizes: those of one size share a forward, and nobody can tell', async () => {
-      const photo = (width: number, height: number, seed: number): RawImage => ({ data: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * seed + (i >> 7)) % 256), width, height });
+      const photo = (width: number, height: number, seed: number): RawImage => ({
+        data: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * seed + (i >> 7)) % 256),
+        width,
+        height,
+      });
       const images = [photo(90, 60, 3), photo(60, 90, 5), photo(90, 60, 11)];
       const fit = { resize: 'fit', longestSide: 84, orientation: 'ignore' } as const;
       const before = model.gpuBytes;
@@ -70,19 +91,30 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
         for (const [i, index] of indices.entries()) {
           using alone = await model.features(images[index]!, { ...fit, layers: [2] });
           expect([features.rows, features.cols]).toEqual([alone.rows, alone.cols]);
-          expect(maxError(last.subarray(i * perImage, (i + 1) * perImage), await alone.lastHiddenState())).toBe(0);
-          expect(maxError(second.subarray(i * perImage, (i + 1) * perImage), await alone.hiddenState(2))).toBe(0);
+          expect(
+            maxError(last.subarray(i * perImage, (i + 1) * perImage), await alone.lastHiddenState()),
+          ).toBe(0);
+          expect(
+            maxError(second.subarray(i * perImage, (i + 1) * perImage), await alone.hiddenState(2)),
+          ).toBe(0);
         }
         features.dispose();
       }
       const together = await model.classifier!.classify(images, { topK: 3, ...fit });
-      for (const [i, image] of images.entries()) expect(together[i]).toEqual(await model.classifier!.classify(image, { topK: 3, ...fit }));
+      for (const [i, image] of images.entries())
+        expect(together[i]).toEqual(await model.classifier!.classify(image, { topK: 3, ...fit }));
       // One forward can have one size, and what has failed leaves nothing behind.
-      await expect(model.features(images, fit)).rejects.toThrow(/images of one size after resizing, found image 0 with 84 × 56 and image 1 with 56 × 84.*featuresBySize/);
+      await expect(model.features(images, fit)).rejects.toThrow(
+        /images of one size after resizing, found image 0 with 84 × 56 and image 1 with 56 × 84.*featuresBySize/,
+      );
       const held = model.gpuBytes;
       const broken = { data: new Uint8Array(5), width: 90, height: 60 };
-      await expect(model.featuresBySize([...images, broken], fit)).rejects.toMatchObject({ name: 'ImageError' });
-      await expect(model.featuresBySize(images, { ...fit, layers: [99] })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+      await expect(model.featuresBySize([...images, broken], fit)).rejects.toMatchObject({
+        name: 'ImageError',
+      });
+      await expect(model.featuresBySize(images, { ...fit, layers: [99] })).rejects.toMatchObject({
+        code: 'INPUT_SHAPE',
+      });
       expect(model.gpuBytes).toBe(held);
       expect(held).toBeGreaterThanOrEqual(before);
     });
@@ -92,7 +124,10 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
     let model: DINOv2;
     let heads: readonly ImageClassifier[];
     beforeAll(async () => {
-      model = await DINOv2.synthetic(config, { posEmbed: kind === 'plain' ? 'offset' : 'antialias', selfTest });
+      model = await DINOv2.synthetic(config, {
+        posEmbed: kind === 'plain' ? 'offset' : 'antialias',
+        selfTest,
+      });
       heads = await headsOf(model);
     });
     afterAll(() => model.dispose());
@@ -114,7 +149,10 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file: every a
   let model: DINOv2;
   beforeAll(async () => {
     const folder = new URL(`tiny-${kind}/`, referenceFolder);
-    const [config, weights] = await Promise.all([readFile(new URL('config.json', folder), 'utf8'), readFile(new URL('model.safetensors', folder))]);
+    const [config, weights] = await Promise.all([
+      readFile(new URL('config.json', folder), 'utf8'),
+      readFile(new URL('model.safetensors', folder)),
+    ]);
     model = await DINOv2.fromFiles({ config, weights: new Uint8Array(weights) }, { selfTest });
   });
   afterAll(() => model.dispose());
@@ -126,7 +164,11 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file: every a
     [100, 61, 1],
   ])('%i × %i, batch %i', async (height, width, batch) => {
     const expected = await readTensors(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
-    using features = await model.forward(pixelsOf(height, width, batch), { height, width, batch }, { attentions: [0, 1] });
+    using features = await model.forward(
+      pixelsOf(height, width, batch),
+      { height, width, batch },
+      { attentions: [0, 1] },
+    );
     const worst: number[] = [];
     for (const layer of [0, 1]) {
       const { values } = expected.get(`attentions.${layer}`)!;
@@ -143,7 +185,9 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file: every a
         worst.push(maxError(await features.attention(layer, { head: 'mean', batchIndex }), mean));
       }
     }
-    report.push(`attentions of tiny-${kind} ${height}×${width} b${batch}: ${Math.max(...worst).toExponential(1)}`);
+    report.push(
+      `attentions of tiny-${kind} ${height}×${width} b${batch}: ${Math.max(...worst).toExponential(1)}`,
+    );
     for (const error of worst) expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
   });
 });
@@ -153,42 +197,90 @@ describe('what was not asked for, or is not there', () => {
   const model = plain;
 
   test('errors say what was kept and what to pass', async () => {
-    using features = await model.forward(pixelsOf(height, width, 1), { height, width }, { layers: [2], attentions: [1] });
-    await expect(features.hiddenState(3)).rejects.toThrow(/layers that were kept \(2\), found 3\. Pass \{ layers: \[3\] \}/);
-    await expect(features.getIntermediateLayers(2)).rejects.toThrow(/kept \(2\), found 4\. Pass \{ layers: \[4\] \}/);
-    await expect(features.getIntermediateLayers([0, 1], { norm: false })).rejects.toThrow(/found 1\. Pass \{ layers: \[1, 2\] \}/);
-    for (const layer of [-1, 6, 1.5]) await expect(features.hiddenState(layer)).rejects.toThrow(`hiddenState: expected a layer from 0 to 5, found ${layer}.`);
-    for (const block of [-1, 5, 0.5]) await expect(features.attention(block)).rejects.toThrow(`attention: expected a block from 0 to 4, found ${block}.`);
-    await expect(features.attention(0)).rejects.toThrow(/attentions that were kept \(1\), found 0\. Pass \{ attentions: \[0\] \}/);
+    using features = await model.forward(
+      pixelsOf(height, width, 1),
+      { height, width },
+      { layers: [2], attentions: [1] },
+    );
+    await expect(features.hiddenState(3)).rejects.toThrow(
+      /layers that were kept \(2\), found 3\. Pass \{ layers: \[3\] \}/,
+    );
+    await expect(features.getIntermediateLayers(2)).rejects.toThrow(
+      /kept \(2\), found 4\. Pass \{ layers: \[4\] \}/,
+    );
+    await expect(features.getIntermediateLayers([0, 1], { norm: false })).rejects.toThrow(
+      /found 1\. Pass \{ layers: \[1, 2\] \}/,
+    );
+    for (const layer of [-1, 6, 1.5])
+      await expect(features.hiddenState(layer)).rejects.toThrow(
+        `hiddenState: expected a layer from 0 to 5, found ${layer}.`,
+      );
+    for (const block of [-1, 5, 0.5])
+      await expect(features.attention(block)).rejects.toThrow(
+        `attention: expected a block from 0 to 4, found ${block}.`,
+      );
+    await expect(features.attention(0)).rejects.toThrow(
+      /attentions that were kept \(1\), found 0\. Pass \{ attentions: \[0\] \}/,
+    );
     // The last one is there without being asked for.
     expect(await features.hiddenState(5, { norm: true })).toEqual(await features.lastHiddenState());
     expect((await features.getIntermediateLayers())[0]).toEqual(await features.patchTokens());
-    for (const n of [0, 6, 1.5, -1, NaN, Infinity, [], [1, 1], [5], [0.5], [-1], [0, -1]]) await expect(features.getIntermediateLayers(n), JSON.stringify(n)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
-    for (const options of [{ head: 2 }, { head: -1 }, { batchIndex: 1 }, { query: { row: 2, col: 0 } }, { query: { row: 0, col: 3 } }, { query: { register: 0 } }, { query: 'patch' as never }]) {
-      await expect(features.attention(1, options), JSON.stringify(options)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    for (const n of [0, 6, 1.5, -1, NaN, Infinity, [], [1, 1], [5], [0.5], [-1], [0, -1]])
+      await expect(features.getIntermediateLayers(n), JSON.stringify(n)).rejects.toMatchObject({
+        code: 'INPUT_SHAPE',
+      });
+    for (const options of [
+      { head: 2 },
+      { head: -1 },
+      { batchIndex: 1 },
+      { query: { row: 2, col: 0 } },
+      { query: { row: 0, col: 3 } },
+      { query: { register: 0 } },
+      { query: 'patch' as never },
+    ]) {
+      await expect(features.attention(1, options), JSON.stringify(options)).rejects.toMatchObject({
+        code: 'INPUT_SHAPE',
+      });
     }
-    await expect(features.attention(1, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+    await expect(features.attention(1, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow(
+      'enough',
+    );
   });
 
   test('options that do not fit', async () => {
-    const forward = (options: object): Promise<unknown> => model.forward(pixelsOf(height, width, 1), { height, width }, options);
-    await expect(forward({ attentions: [5] })).rejects.toThrow(/attentions: expected whole numbers from 0 to 4, found 5/);
-    await expect(forward({ layers: [6] })).rejects.toThrow(/layers: expected whole numbers from 0 to 5, found 6/);
+    const forward = (options: object): Promise<unknown> =>
+      model.forward(pixelsOf(height, width, 1), { height, width }, options);
+    await expect(forward({ attentions: [5] })).rejects.toThrow(
+      /attentions: expected whole numbers from 0 to 4, found 5/,
+    );
+    await expect(forward({ layers: [6] })).rejects.toThrow(
+      /layers: expected whole numbers from 0 to 5, found 6/,
+    );
     await expect(forward({ maskedPatches: [true] })).rejects.toThrow(/1 × 2 × 3 = 6 values, found 1/);
-    await expect(DINOv2.synthetic(tinyConfig('plain'), { posEmbed: 'bilinear' as never })).rejects.toMatchObject({ code: 'CONFIG_FIELD' });
+    await expect(
+      DINOv2.synthetic(tinyConfig('plain'), { posEmbed: 'bilinear' as never }),
+    ).rejects.toMatchObject({ code: 'CONFIG_FIELD' });
   });
 
   test('a checkpoint without a mask token loads, and says so when a mask is asked for', async () => {
-    const tensors = huggingFaceTensors(parameters(model.config)).filter(({ name }) => !name.endsWith('mask_token'));
+    const tensors = huggingFaceTensors(parameters(model.config)).filter(
+      ({ name }) => !name.endsWith('mask_token'),
+    );
     using without = await DINOv2.fromFiles({ weights: fileOf(tensors) }, { selfTest });
     using features = await without.forward(pixelsOf(height, width, 1), { height, width });
     expect(features.numTokens).toBe(7);
-    await expect(without.forward(pixelsOf(height, width, 1), { height, width }, { maskedPatches: new Uint8Array(6) })).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
+    await expect(
+      without.forward(pixelsOf(height, width, 1), { height, width }, { maskedPatches: new Uint8Array(6) }),
+    ).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
   });
 
   test('a mask of nothing changes nothing; a mask of everything leaves nothing of the image', async () => {
     const bits = async (seed: number, maskedPatches?: Uint8Array): Promise<Float32Array> => {
-      using features = await model.forward(pixelsOf(height, width, 1).map((value) => value + seed), { height, width }, { maskedPatches });
+      using features = await model.forward(
+        pixelsOf(height, width, 1).map((value) => value + seed),
+        { height, width },
+        { maskedPatches },
+      );
       return features.lastHiddenState();
     };
     expect(await bits(0, new Uint8Array(6))).toEqual(await bits(0));
@@ -198,24 +290,56 @@ describe('what was not asked for, or is not there', () => {
 
   test("facebookresearch's 4-layer classifier as one file: backbone.… and linear_head.…", async () => {
     const { config } = model;
-    const backbone = parameters(config).map(({ name, shape }) => ({ name: `backbone.${name}`, shape, formula: name }));
-    const head = [{ name: 'linear_head.weight', shape: [CLASSES, 640] }, { name: 'linear_head.bias', shape: [CLASSES] }];
+    const backbone = parameters(config).map(({ name, shape }) => ({
+      name: `backbone.${name}`,
+      shape,
+      formula: name,
+    }));
+    const head = [
+      { name: 'linear_head.weight', shape: [CLASSES, 640] },
+      { name: 'linear_head.bias', shape: [CLASSES] },
+    ];
     using whole = await DINOv2.fromFiles({ weights: fileOf([...head, ...backbone]) }, { selfTest });
     expect(whole.config).toMatchObject({ depth: 5, posEmbed: 'offset' });
     expect(whole.classifier).toMatchObject({ blocks: 4, layers: [2, 3, 4], numClasses: CLASSES });
-    using features = await whole.forward(pixelsOf(height, width, 2), { height, width, batch: 2 }, { layers: whole.classifier!.layers });
+    using features = await whole.forward(
+      pixelsOf(height, width, 2),
+      { height, width, batch: 2 },
+      { layers: whole.classifier!.layers },
+    );
     const apart = await ImageClassifier.fromFiles(whole, { weights: fileOf(head) });
     expect(await whole.classifier!.logits(features)).toEqual(await apart.logits(features));
   });
 
   test('heads of another width or form', async () => {
-    const file = (name: string, shape: number[], bias = [CLASSES]): Uint8Array => fileOf([{ name: `${name}weight`, shape }, { name: `${name}bias`, shape: bias }]);
-    expect((await ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 640]) })).layers).toEqual([2, 3, 4]);
-    expect((await ImageClassifier.fromFiles(model, { weights: file('classifier.', [CLASSES, 256]), labels: Array.from('abcdefghij') })).labels[9]).toBe('j');
-    await expect(ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 384]) })).rejects.toThrow(/expected 256 features \(1 layer\) or 640 \(4 layers\).*found 384/);
-    await expect(ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 256], [9]) })).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
-    await expect(ImageClassifier.fromFiles(model, { weights: file('other.', [CLASSES, 256]) })).rejects.toThrow(/named linear.weight/);
-    await expect(ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 256]), labels: ['one'] })).rejects.toThrow(/expected 10 names.*found 1/);
+    const file = (name: string, shape: number[], bias = [CLASSES]): Uint8Array =>
+      fileOf([
+        { name: `${name}weight`, shape },
+        { name: `${name}bias`, shape: bias },
+      ]);
+    expect((await ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 640]) })).layers).toEqual([
+      2, 3, 4,
+    ]);
+    expect(
+      (
+        await ImageClassifier.fromFiles(model, {
+          weights: file('classifier.', [CLASSES, 256]),
+          labels: Array.from('abcdefghij'),
+        })
+      ).labels[9],
+    ).toBe('j');
+    await expect(ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 384]) })).rejects.toThrow(
+      /expected 256 features \(1 layer\) or 640 \(4 layers\).*found 384/,
+    );
+    await expect(
+      ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 256], [9]) }),
+    ).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
+    await expect(
+      ImageClassifier.fromFiles(model, { weights: file('other.', [CLASSES, 256]) }),
+    ).rejects.toThrow(/named linear.weight/);
+    await expect(
+      ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 256]), labels: ['one'] }),
+    ).rejects.toThrow(/expected 10 names.*found 1/);
     const classifier = await ImageClassifier.fromFiles(model, { weights: file('', [CLASSES, 640]) });
     using features = await model.forward(pixelsOf(height, width, 1), { height, width });
     await expect(classifier.logits(features)).rejects.toThrow(/layers: \[2, 3, 4\]/);
@@ -226,7 +350,11 @@ describe('what was not asked for, or is not there', () => {
     const own = await DINOv2.synthetic(tinyConfig('registers'), { device, selfTest });
     const before = own.gpuBytes;
     const pixels = pixelsOf(56, 42, 2);
-    const options = { layers: [0, 2, 5], attentions: [0, 4], maskedPatches: new Uint8Array(24).fill(1, 3, 9) };
+    const options = {
+      layers: [0, 2, 5],
+      attentions: [0, 4],
+      maskedPatches: new Uint8Array(24).fill(1, 3, 9),
+    };
     using kept = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, options);
     const after = own.gpuBytes;
     const first = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, options);

@@ -3,7 +3,10 @@ import { huggingFaceTensors } from '../../src/checkpoint/names.js';
 import { configOf, type ModelSize } from '../../src/model/config.js';
 import { parameterCount, parameters } from '../../src/model/parameters.js';
 
-/** Counted in transformers: parameters without and with 4 registers, and tensors of a file on the hub without registers. */
+/**
+ * Counted in transformers: parameters without and with 4 registers, and tensors of a file on the hub without
+ * registers.
+ */
 const published: [ModelSize, number, number, number][] = [
   ['small', 22_056_576, 22_058_112, 223],
   ['base', 86_580_480, 86_583_552, 223],
@@ -12,15 +15,20 @@ const published: [ModelSize, number, number, number][] = [
 ];
 
 describe('parameters', () => {
-  it.each(published)('%s has as many numbers and tensors as the published model', (size, plain, registers, tensors) => {
-    expect(parameterCount(configOf(size))).toBe(plain);
-    expect(parameterCount(configOf(size, { registers: true }))).toBe(registers);
-    expect(huggingFaceTensors(parameters(configOf(size)))).toHaveLength(tensors);
-    expect(huggingFaceTensors(parameters(configOf(size, { registers: true })))).toHaveLength(tensors + 1);
-  });
+  it.each(published)(
+    '%s has as many numbers and tensors as the published model',
+    (size, plain, registers, tensors) => {
+      expect(parameterCount(configOf(size))).toBe(plain);
+      expect(parameterCount(configOf(size, { registers: true }))).toBe(registers);
+      expect(huggingFaceTensors(parameters(configOf(size)))).toHaveLength(tensors);
+      expect(huggingFaceTensors(parameters(configOf(size, { registers: true })))).toHaveLength(tensors + 1);
+    },
+  );
 
   it("has facebookresearch's names and shapes", () => {
-    const small = new Map(parameters(configOf('small', { registers: true })).map(({ name, shape }) => [name, shape]));
+    const small = new Map(
+      parameters(configOf('small', { registers: true })).map(({ name, shape }) => [name, shape]),
+    );
     expect([...small].slice(0, 20)).toEqual([
       ['cls_token', [1, 1, 384]],
       ['mask_token', [1, 384]],

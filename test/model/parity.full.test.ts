@@ -23,6 +23,8 @@ test.each<[ModelSize, number, number]>([
   using features = await model.forward(pixels, { height, width });
   const error = maxError(await features.lastHiddenState(), expected.get('last_hidden_state')!.values);
   const seconds = (performance.now() - startMs) / 1000;
-  report.push(`${size} ${height}×${width}: ${error.toExponential(1)}, ${seconds.toFixed(1)} s on ${model.adapter.description}`);
+  report.push(
+    `${size} ${height}×${width}: ${error.toExponential(1)}, ${seconds.toFixed(1)} s on ${model.adapter.description}`,
+  );
   expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
 });

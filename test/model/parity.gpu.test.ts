@@ -35,8 +35,13 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file', (kind)
     using features = await model.forward(pixels, { height, width, batch }, { layers: [0, 1, 2] });
 
     const errors = [maxError(await features.lastHiddenState(), expected.get('last_hidden_state')!.values)];
-    for (const layer of [0, 1, 2]) errors.push(maxError(await features.hiddenState(layer), expected.get(`hidden_states.${layer}`)!.values));
-    report.push(`tiny-${kind} ${height}×${width} b${batch}: ${errors.map((error) => error.toExponential(1)).join(' ')}`);
+    for (const layer of [0, 1, 2])
+      errors.push(
+        maxError(await features.hiddenState(layer), expected.get(`hidden_states.${layer}`)!.values),
+      );
+    report.push(
+      `tiny-${kind} ${height}×${width} b${batch}: ${errors.map((error) => error.toExponential(1)).join(' ')}`,
+    );
     for (const error of errors) expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
   });
 });

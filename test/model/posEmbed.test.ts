@@ -30,23 +30,37 @@ describe('interpolatePosEmbed', () => {
       const { begin, end, shape } = tensors.get(convention)!;
       expect(shape).toEqual([rows * cols, embedDim]);
       const expected = new Float32Array(new Uint8Array(bytes.subarray(begin, end)).buffer);
-      const found = interpolatePosEmbed(tableOf(nativeGrid), { embedDim, nativeGrid, rows, cols, convention });
+      const found = interpolatePosEmbed(tableOf(nativeGrid), {
+        embedDim,
+        nativeGrid,
+        rows,
+        cols,
+        convention,
+      });
       expect(largestDifference(found, expected)).toBeLessThan(MAX_ABS);
     });
   });
 
-  it.each(conventions)('%s copies the table on the native grid, and not on another grid of as many patches', (convention) => {
-    const table = tableOf(5);
-    const native = interpolatePosEmbed(table, { embedDim, nativeGrid: 5, rows: 5, cols: 5, convention });
-    expect(native).toEqual(table.slice(embedDim));
-    expect(native.buffer).not.toBe(table.buffer);
-    const line = interpolatePosEmbed(table, { embedDim, nativeGrid: 5, rows: 1, cols: 25, convention });
-    expect(largestDifference(line, native)).toBeGreaterThan(0.1);
-  });
+  it.each(conventions)(
+    '%s copies the table on the native grid, and not on another grid of as many patches',
+    (convention) => {
+      const table = tableOf(5);
+      const native = interpolatePosEmbed(table, { embedDim, nativeGrid: 5, rows: 5, cols: 5, convention });
+      expect(native).toEqual(table.slice(embedDim));
+      expect(native.buffer).not.toBe(table.buffer);
+      const line = interpolatePosEmbed(table, { embedDim, nativeGrid: 5, rows: 1, cols: 25, convention });
+      expect(largestDifference(line, native)).toBeGreaterThan(0.1);
+    },
+  );
 
   it.each(conventions)('%s keeps a constant table constant, in every size', (convention) => {
     const table = new Float32Array((1 + 37 * 37) * 2).fill(0.75);
-    for (const [rows, cols] of [[1, 1], [16, 16], [37, 38], [3, 90]] as const) {
+    for (const [rows, cols] of [
+      [1, 1],
+      [16, 16],
+      [37, 38],
+      [3, 90],
+    ] as const) {
       const found = interpolatePosEmbed(table, { embedDim: 2, nativeGrid: 37, rows, cols, convention });
       expect(largestDifference(found, new Float32Array(rows * cols * 2).fill(0.75))).toBeLessThan(MAX_ABS);
     }

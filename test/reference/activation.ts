@@ -1,6 +1,12 @@
-/** Twin of shaders/shared/activation.wgsl in float64: the functions themselves, where the shader has a polynomial. */
+/**
+ * Twin of shaders/shared/activation.wgsl in float64: the functions themselves, where the shader has a
+ * polynomial.
+ */
 
-/** The error function to about 1e-15: its series near 0, the continued fraction of its complement elsewhere (Abramowitz and Stegun 7.1.5, 7.1.14). */
+/**
+ * The error function to about 1e-15: its series near 0, the continued fraction of its complement elsewhere
+ * (Abramowitz and Stegun 7.1.5, 7.1.14).
+ */
 export function erf(x: number): number {
   const z = Math.abs(x);
   if (z > 6) return Math.sign(x);

@@ -1,4 +1,7 @@
-/** Twin of shaders/assemble_tokens.wgsl, both entry points. Its sums have two terms, so it is exact in f32: what it gives is rounded. */
+/**
+ * Twin of shaders/assemble_tokens.wgsl, both entry points. Its sums have two terms, so it is exact in f32:
+ * what it gives is rounded.
+ */
 
 export interface AssembleTokensSize {
   readonly batch: number;
@@ -27,7 +30,8 @@ export function assembleTokens(
           out[at] = registers[(token - 1) * embedDim + i]!;
         } else {
           const patch = token - numRegisterTokens - 1;
-          out[at] = patches[(image * numPatches + patch) * embedDim + i]! + positions[(patch + 1) * embedDim + i]!;
+          out[at] =
+            patches[(image * numPatches + patch) * embedDim + i]! + positions[(patch + 1) * embedDim + i]!;
         }
       }
     }

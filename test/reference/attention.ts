@@ -4,12 +4,18 @@ const HEAD_DIM = 64;
 const TILE = 32;
 
 /** qkv (batch · numTokens, 3 · numHeads · 64) → (batch · numTokens, numHeads · 64). */
-export function attention(batch: number, numTokens: number, numHeads: number, qkv: Float32Array): Float64Array {
+export function attention(
+  batch: number,
+  numTokens: number,
+  numHeads: number,
+  qkv: Float32Array,
+): Float64Array {
   const embedDim = numHeads * HEAD_DIM;
   const out = new Float64Array(batch * numTokens * embedDim);
   for (let image = 0; image < batch; image++) {
     for (let head = 0; head < numHeads; head++) {
-      // Row t of this image's queries at this head begins at first + t · 3 · embedDim; its keys are embedDim on, its values 2 · embedDim on.
+      // Row t of this image's queries at this head begins at first + t · 3 · embedDim; its keys are embedDim
+      // on, its values 2 · embedDim on.
       const first = image * numTokens * 3 * embedDim + head * HEAD_DIM;
       for (let query = 0; query < numTokens; query++) {
         const q = first + query * 3 * embedDim;

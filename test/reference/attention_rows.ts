@@ -14,7 +14,10 @@ export interface AttentionRowsSize {
 }
 
 /** qkv (batch · numTokens, 3 · embedDim) → (numHeads, numQueries, numTokens). */
-export function attentionRows({ numTokens, embedDim, firstHead, numHeads, image, firstQuery, numQueries }: AttentionRowsSize, qkv: Float32Array): Float64Array {
+export function attentionRows(
+  { numTokens, embedDim, firstHead, numHeads, image, firstQuery, numQueries }: AttentionRowsSize,
+  qkv: Float32Array,
+): Float64Array {
   const out = new Float64Array(numHeads * numQueries * numTokens);
   for (let head = 0; head < numHeads; head++) {
     const first = image * numTokens * 3 * embedDim + (firstHead + head) * HEAD_DIM;

@@ -13,7 +13,14 @@ function workgroupSum(partialSums: Float64Array): number {
 }
 
 /** (x - mean) / sqrt(variance + eps) · weight + bias of every row, (rows, embedDim). */
-export function layerNorm(rows: number, embedDim: number, eps: number, x: Float32Array, weight: Float32Array, bias: Float32Array): Float64Array {
+export function layerNorm(
+  rows: number,
+  embedDim: number,
+  eps: number,
+  x: Float32Array,
+  weight: Float32Array,
+  bias: Float32Array,
+): Float64Array {
   const out = new Float64Array(rows * embedDim);
   for (let row = 0; row < rows; row++) {
     const first = row * embedDim;

@@ -1,4 +1,7 @@
-/** Twin of shaders/linear.wgsl and shaders/linear_direct.wgsl in float64. The weight is the matrix (outFeatures, inFeatures), not its panels. */
+/**
+ * Twin of shaders/linear.wgsl and shaders/linear_direct.wgsl in float64. The weight is the matrix
+ * (outFeatures, inFeatures), not its panels.
+ */
 import { gelu, silu } from './activation.ts';
 
 export interface LinearSize {
@@ -8,7 +11,12 @@ export interface LinearSize {
 }
 
 /** x · weightᵀ + bias, (rows, outFeatures). */
-export function linear({ rows, inFeatures, outFeatures }: LinearSize, x: Float32Array, weight: Float32Array, bias: Float32Array): Float64Array {
+export function linear(
+  { rows, inFeatures, outFeatures }: LinearSize,
+  x: Float32Array,
+  weight: Float32Array,
+  bias: Float32Array,
+): Float64Array {
   const out = new Float64Array(rows * outFeatures);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < outFeatures; column++) {
@@ -22,12 +30,22 @@ export function linear({ rows, inFeatures, outFeatures }: LinearSize, x: Float32
   return out;
 }
 
-export function linearGelu(size: LinearSize, x: Float32Array, weight: Float32Array, bias: Float32Array): Float64Array {
+export function linearGelu(
+  size: LinearSize,
+  x: Float32Array,
+  weight: Float32Array,
+  bias: Float32Array,
+): Float64Array {
   return linear(size, x, weight, bias).map(gelu);
 }
 
 /** silu(gate) · up, (rows, outFeatures / 2): the gates are the first half of the columns. */
-export function linearSwiglu(size: LinearSize, x: Float32Array, weight: Float32Array, bias: Float32Array): Float64Array {
+export function linearSwiglu(
+  size: LinearSize,
+  x: Float32Array,
+  weight: Float32Array,
+  bias: Float32Array,
+): Float64Array {
   const { rows, outFeatures } = size;
   const half = outFeatures / 2;
   const both = linear(size, x, weight, bias);
@@ -49,5 +67,7 @@ export function linearScaleResidual(
   gamma: Float32Array,
   residual: Float32Array,
 ): Float64Array {
-  return linear(size, x, weight, bias).map((value, at) => gamma[at % size.outFeatures]! * value + residual[at]!);
+  return linear(size, x, weight, bias).map(
+    (value, at) => gamma[at % size.outFeatures]! * value + residual[at]!,
+  );
 }

@@ -3,7 +3,10 @@
 const PANEL_COLUMNS = 64;
 const PANEL_K = 32;
 
-/** weight (rows, columns) → panels (ceil(rows / 64), columns padded to a multiple of 32, 64), zeros where the matrix ends. */
+/**
+ * weight (rows, columns) → panels (ceil(rows / 64), columns padded to a multiple of 32, 64), zeros where the
+ * matrix ends.
+ */
 export function packPanels(rows: number, columns: number, weight: Float32Array): Float32Array<ArrayBuffer> {
   const panels = Math.ceil(rows / PANEL_COLUMNS);
   const depth = Math.ceil(columns / PANEL_K) * PANEL_K;

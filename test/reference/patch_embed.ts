@@ -1,4 +1,7 @@
-/** Twin of shaders/patch_embed.wgsl in float64. The weight is (embedDim, 3, patchSize, patchSize), not its panels. */
+/**
+ * Twin of shaders/patch_embed.wgsl in float64. The weight is (embedDim, 3, patchSize, patchSize), not its
+ * panels.
+ */
 
 export interface PatchEmbedSize {
   readonly batch: number;
@@ -9,7 +12,12 @@ export interface PatchEmbedSize {
 }
 
 /** pixels (batch, 3, rows · patchSize, cols · patchSize) → (batch · rows · cols, embedDim). */
-export function patchEmbed(size: PatchEmbedSize, pixels: Float32Array, weight: Float32Array, bias: Float32Array): Float64Array {
+export function patchEmbed(
+  size: PatchEmbedSize,
+  pixels: Float32Array,
+  weight: Float32Array,
+  bias: Float32Array,
+): Float64Array {
   const { batch, rows, cols, embedDim, patchSize } = size;
   const out = new Float64Array(batch * rows * cols * embedDim);
   const line = cols * patchSize;

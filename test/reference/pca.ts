@@ -15,7 +15,12 @@ export function pcaColumnSums(x: Numbers, chosen: Numbers, dim: number, chunks: 
 }
 
 /** The chosen rows about their mean; the others are zero. */
-export function pcaCenter(x: Numbers, chosen: Numbers, dim: number, chunks: number): { x: Float64Array; mean: Float64Array; squares: Float64Array } {
+export function pcaCenter(
+  x: Numbers,
+  chosen: Numbers,
+  dim: number,
+  chunks: number,
+): { x: Float64Array; mean: Float64Array; squares: Float64Array } {
   const count = chosen.length;
   const chunk = Math.ceil(count / chunks);
   let chosenCount = 0;
@@ -96,7 +101,10 @@ export function pcaOrthonormalize(product: Numbers, dim: number): Float64Array {
   return out;
 }
 
-/** Four values for each row of x: (x - mean) along four directions, scaled and shifted (mask, r, g, b), before they are clipped. */
+/**
+ * Four values for each row of x: (x - mean) along four directions, scaled and shifted (mask, r, g, b), before
+ * they are clipped.
+ */
 export function pcaColor(x: Numbers, table: Numbers, dim: number): Float64Array {
   const count = x.length / dim;
   const out = new Float64Array(count * 4);
@@ -123,14 +131,17 @@ export function covariance(x: Numbers, chosen: Numbers, dim: number): Float64Arr
       for (let j = 0; j <= i; j++) out[i * dim + j]! += value * centered[row * dim + j]!;
     }
   }
-  for (let i = 0; i < dim; i++) for (let j = 0; j <= i; j++) out[j * dim + i] = out[i * dim + j] = out[i * dim + j]! / count;
+  for (let i = 0; i < dim; i++)
+    for (let j = 0; j <= i; j++) out[j * dim + i] = out[i * dim + j] = out[i * dim + j]! / count;
   return out;
 }
 
 /**
- * All eigenvectors of a symmetric matrix by Jacobi's method: every row of the result is one, largest eigenvalue first. Works on rows alone
- * (one-sided Jacobi, Hestenes 1958): the rows of A are rotated until they are orthogonal; then they are eigenvectors times eigenvalues. Of a matrix
- * (rows, n) that is not square they are its right singular vectors times its singular values: of centred data, the eigenvectors of its covariance.
+ * All eigenvectors of a symmetric matrix by Jacobi's method: every row of the result is one, largest
+ * eigenvalue first. Works on rows alone (one-sided Jacobi, Hestenes 1958): the rows of A are rotated until
+ * they are orthogonal; then they are eigenvectors times eigenvalues. Of a matrix (rows, n) that is not square
+ * they are its right singular vectors times its singular values: of centred data, the eigenvectors of its
+ * covariance.
  */
 export function jacobi(matrix: Float64Array, n: number): { values: number[]; vectors: Float64Array[] } {
   const rows = Array.from({ length: matrix.length / n }, (_, i) => matrix.slice(i * n, (i + 1) * n));
@@ -176,7 +187,10 @@ export function jacobi(matrix: Float64Array, n: number): { values: number[]; vec
   return { values: pairs.map(({ value }) => value), vectors: pairs.map(({ vector }) => vector) };
 }
 
-/** The angle in degrees between the lines of two vectors. Exact for small angles too, where acos of the cosine is not. */
+/**
+ * The angle in degrees between the lines of two vectors. Exact for small angles too, where acos of the cosine
+ * is not.
+ */
 export function angleBetween(a: Numbers, b: Numbers): number {
   let ab = 0;
   let aa = 0;
@@ -187,6 +201,7 @@ export function angleBetween(a: Numbers, b: Numbers): number {
     bb += b[i]! ** 2;
   }
   let rest = 0;
-  for (let i = 0; i < a.length; i++) rest += (a[i]! / Math.sqrt(aa) - ((ab / Math.sqrt(aa * bb)) * b[i]!) / Math.sqrt(bb)) ** 2;
+  for (let i = 0; i < a.length; i++)
+    rest += (a[i]! / Math.sqrt(aa) - ((ab / Math.sqrt(aa * bb)) * b[i]!) / Math.sqrt(bb)) ** 2;
   return (Math.asin(Math.min(1, Math.sqrt(rest))) * 180) / Math.PI;
 }

@@ -1,4 +1,7 @@
-/** Twin of int8 packing in src/checkpoint/packing.ts: a matrix that is there as a whole → its bytes, and the numbers that kernels see. */
+/**
+ * Twin of int8 packing in src/checkpoint/packing.ts: a matrix that is there as a whole → its bytes, and the
+ * numbers that kernels see.
+ */
 
 const PANEL_COLUMNS = 64;
 const PANEL_K = 32;

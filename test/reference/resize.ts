@@ -1,7 +1,7 @@
 /**
- * Twin of shaders/resize.wgsl and of everything ahead of it: Pillow's resize as its C code does it (python-pillow/Pillow,
- * src/libImaging/Resample.c), one pixel at a time, with sums in float64, which holds all of them exactly. It shares no code with src/image
- * but the sizes of a `Geometry`.
+ * Twin of shaders/resize.wgsl and of everything ahead of it: Pillow's resize as its C code does it
+ * (python-pillow/Pillow, src/libImaging/Resample.c), one pixel at a time, with sums in float64, which holds
+ * all of them exactly. It shares no code with src/image but the sizes of a `Geometry`.
  */
 import type { Geometry } from '../../src/image/geometry.js';
 
@@ -12,7 +12,9 @@ export interface Rgb {
   readonly height: number;
 }
 
-/** The largest magnitude that a sum of a weighted line has had so far, bias included: must stay below 2^31. */
+/**
+ * The largest magnitude that a sum of a weighted line has had so far, bias included: must stay below 2^31.
+ */
 export const sums = { largest: 0 };
 
 interface Line {
@@ -67,7 +69,11 @@ export function resize(image: Rgb, geometry: Geometry): Uint8Array<ArrayBuffer> 
 }
 
 /** `data` is (…, sourceWidth, 3); columns first. */
-function twoPasses(data: Uint8Array, columns: readonly Line[], rows: readonly Line[]): Uint8Array<ArrayBuffer> {
+function twoPasses(
+  data: Uint8Array,
+  columns: readonly Line[],
+  rows: readonly Line[],
+): Uint8Array<ArrayBuffer> {
   const width = columns.length;
   const sourceWidth = columns[0]!.sourceSize;
   // Rows of the first pass, made when the second one first asks for them.
@@ -101,8 +107,14 @@ function transpose(data: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
   });
 }
 
-/** (3, height, width) from (height, width, 3), every byte replaced by its channel's level; `levels` is (3, 256). */
+/**
+ * (3, height, width) from (height, width, 3), every byte replaced by its channel's level; `levels` is (3,
+ * 256).
+ */
 export function normalize(bytes: Uint8Array, levels: Float32Array): Float32Array<ArrayBuffer> {
   const plane = bytes.length / 3;
-  return Float32Array.from({ length: bytes.length }, (_, i) => levels[Math.floor(i / plane) * 256 + bytes[(i % plane) * 3 + Math.floor(i / plane)]!]!);
+  return Float32Array.from(
+    { length: bytes.length },
+    (_, i) => levels[Math.floor(i / plane) * 256 + bytes[(i % plane) * 3 + Math.floor(i / plane)]!]!,
+  );
 }

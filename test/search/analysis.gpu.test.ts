@@ -20,7 +20,11 @@ afterAll(() => gpu.device.destroy());
 function itemsOf(vectors: readonly Float32Array[], storage: VectorStorage, metric: Metric): Items {
   const items = new Items(headerOf({ dim: vectors[0]!.length, storage, metric }));
   vectors.forEach((vector, row) => {
-    const encoded = encodeVector(checkedVector(vector, { dim: vector.length, metric }, 'test'), storage, 'test');
+    const encoded = encodeVector(
+      checkedVector(vector, { dim: vector.length, metric }, 'test'),
+      storage,
+      'test',
+    );
     items.apply({ put: { id: idOf(row), vector: encoded, metadata: null } });
   });
   return items;
@@ -30,27 +34,36 @@ test.each([
   ['f32', 6, 'dot'],
   ['f16', 27, 'cosine'],
   ['int8', 38, 'cosine'],
-] as const)('%s × %i, %s: duplicates and clusters on the GPU are those of the CPU', async (storage, dim, metric) => {
-  for (const count of [1, 130, 900]) {
-    const items = itemsOf(embeddings(new Random(count), count, dim), storage, metric);
-    const search = await GpuSearch.create(gpu, items);
-    gpu.retain();
-    for (const threshold of [0.3, 0.95, 0.9999]) {
-      expect(await duplicateRows(items, threshold, await search.pairs(), undefined, false)).toEqual(await duplicateRows(items, threshold, undefined, undefined, true));
+] as const)(
+  '%s × %i, %s: duplicates and clusters on the GPU are those of the CPU',
+  async (storage, dim, metric) => {
+    for (const count of [1, 130, 900]) {
+      const items = itemsOf(embeddings(new Random(count), count, dim), storage, metric);
+      const search = await GpuSearch.create(gpu, items);
+      gpu.retain();
+      for (const threshold of [0.3, 0.95, 0.9999]) {
+        expect(await duplicateRows(items, threshold, await search.pairs(), undefined, false)).toEqual(
+          await duplicateRows(items, threshold, undefined, undefined, true),
+        );
+      }
+      for (const k of [1, 5, 13]) {
+        const onCpu = await clusterRows(items, k, 1, 6, undefined, undefined, true);
+        expect(await clusterRows(items, k, 1, 6, await search.assigner(), undefined, false)).toEqual(onCpu);
+      }
+      search.dispose();
     }
-    for (const k of [1, 5, 13]) {
-      const onCpu = await clusterRows(items, k, 1, 6, undefined, undefined, true);
-      expect(await clusterRows(items, k, 1, 6, await search.assigner(), undefined, false)).toEqual(onCpu);
-    }
-    search.dispose();
-  }
-});
+  },
+);
 
 test('more pairs than there is room for', async () => {
   // 1,200 vectors within 1e-4 of each other: 719,400 pairs.
   const random = new Random(2);
   const one = random.uniform(27);
-  const items = itemsOf(Array.from({ length: 1200 }, () => one.map((value, i) => value + (i === 0 ? 0 : 1e-3 * random.next()))), 'f16', 'cosine');
+  const items = itemsOf(
+    Array.from({ length: 1200 }, () => one.map((value, i) => value + (i === 0 ? 0 : 1e-3 * random.next()))),
+    'f16',
+    'cosine',
+  );
   const search = await GpuSearch.create(gpu, items);
   gpu.retain();
   const groups = await duplicateRows(items, 0.99, await search.pairs(), undefined, false);
@@ -62,13 +75,25 @@ test('EmbeddingIndex on a device: the same hits as on the CPU, and the reason fo
   const dim = 27;
   const vectors = embeddings(new Random(4), 21_000, dim);
   const options = { dim, storage: 'f16' } as const;
-  const [onGpu, onCpu] = [new EmbeddingIndex({ ...options, device: gpu.device }), new EmbeddingIndex({ ...options, device: 'cpu' })];
-  for (const index of [onGpu, onCpu]) await index.addMany(vectors.map((vector, row) => ({ id: idOf(row), vector })));
+  const [onGpu, onCpu] = [
+    new EmbeddingIndex({ ...options, device: gpu.device }),
+    new EmbeddingIndex({ ...options, device: 'cpu' }),
+  ];
+  for (const index of [onGpu, onCpu])
+    await index.addMany(vectors.map((vector, row) => ({ id: idOf(row), vector })));
   expect(onGpu.backend.kind).toBe('cpu');
   const queries = [3, 4, 5, 6, 7].map((row) => compared(vectors[row]!, 'cosine'));
-  const found = await Promise.all([onGpu.search(queries, { topK: 30 }), onGpu.search(queries[0]!, { topK: 100 }), onGpu.neighbours(idOf(9))]);
+  const found = await Promise.all([
+    onGpu.search(queries, { topK: 30 }),
+    onGpu.search(queries[0]!, { topK: 100 }),
+    onGpu.neighbours(idOf(9)),
+  ]);
   expect(onGpu.backend.kind).toBe('gpu');
-  expect(found).toEqual([await onCpu.search(queries, { topK: 30 }), await onCpu.search(queries[0]!, { topK: 100 }), await onCpu.neighbours(idOf(9))]);
+  expect(found).toEqual([
+    await onCpu.search(queries, { topK: 30 }),
+    await onCpu.search(queries[0]!, { topK: 100 }),
+    await onCpu.neighbours(idOf(9)),
+  ]);
   const stop = new AbortController();
   const stopped = onGpu.search(queries, { signal: stop.signal });
   stop.abort(new Error('enough'));
@@ -81,8 +106,12 @@ test('items that come and go between searches, and while searches wait for one a
   const count = 21_000;
   const random = new Random(6);
   const vectors = embeddings(random, count + 40, dim);
-  const [index, onCpu] = [new EmbeddingIndex({ dim, device: gpu.device }), new EmbeddingIndex({ dim, device: 'cpu' })];
-  for (const each of [index, onCpu]) await each.addMany(vectors.slice(0, count).map((vector, row) => ({ id: idOf(row), vector })));
+  const [index, onCpu] = [
+    new EmbeddingIndex({ dim, device: gpu.device }),
+    new EmbeddingIndex({ dim, device: 'cpu' }),
+  ];
+  for (const each of [index, onCpu])
+    await each.addMany(vectors.slice(0, count).map((vector, row) => ({ id: idOf(row), vector })));
   await index.search(vectors[0]!);
   expect(index.backend.kind).toBe('gpu');
   for (let i = 0; i < 10; i++) {
@@ -102,9 +131,17 @@ test('items that come and go between searches, and while searches wait for one a
   expect(index.backend.kind).toBe('gpu');
   // A filter is asked about the items of its own search, though their rows change while others are at work.
   const even = (id: string): boolean => Number(id.replaceAll(/\D/g, '')) % 2 === 0;
-  const searches = [11, 12, 13, 14].map((row) => index.search(vectors[row + 100]!, { topK: 50, filter: even }));
-  const changes = [index.remove(idOf(20)), index.add(idOf(count + 36), vectors[count + 36]!), index.remove(idOf(22)), index.add(idOf(count + 37), vectors[count + 37]!)];
-  for (const hits of await Promise.all(searches)) expect(hits.map(({ id }) => id).filter((id) => !even(id))).toEqual([]);
+  const searches = [11, 12, 13, 14].map((row) =>
+    index.search(vectors[row + 100]!, { topK: 50, filter: even }),
+  );
+  const changes = [
+    index.remove(idOf(20)),
+    index.add(idOf(count + 36), vectors[count + 36]!),
+    index.remove(idOf(22)),
+    index.add(idOf(count + 37), vectors[count + 37]!),
+  ];
+  for (const hits of await Promise.all(searches))
+    expect(hits.map(({ id }) => id).filter((id) => !even(id))).toEqual([]);
   await Promise.all(changes);
   expect(index.backend.kind).toBe('gpu');
   index.dispose();
@@ -113,7 +150,9 @@ test('items that come and go between searches, and while searches wait for one a
 test('two searches that fail release their device once', async () => {
   const other = await acquireGpu((await openGpu()).device);
   const index = new EmbeddingIndex({ dim: 27, device: other.device });
-  await index.addMany(embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })));
+  await index.addMany(
+    embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })),
+  );
   const query = index.vector(idOf(1));
   await index.search(query);
   const released = vi.spyOn(other, 'release');
@@ -129,17 +168,25 @@ test('two searches that fail release their device once', async () => {
 test('by itself it uses an adapter that is worth it: any but SwiftShader', async () => {
   const dim = 27;
   const index = new EmbeddingIndex({ dim });
-  await index.addMany(embeddings(new Random(5), 21_000, dim).map((vector, row) => ({ id: idOf(row), vector })));
+  await index.addMany(
+    embeddings(new Random(5), 21_000, dim).map((vector, row) => ({ id: idOf(row), vector })),
+  );
   const [first] = await index.search(index.vector(idOf(7)));
   expect(first).toMatchObject({ id: idOf(7) });
-  expect(index.backend).toMatchObject(/swiftshader/i.test(gpu.pipelines.adapter) ? { kind: 'cpu', reason: expect.stringContaining('SwiftShader') } : { kind: 'gpu' });
+  expect(index.backend).toMatchObject(
+    /swiftshader/i.test(gpu.pipelines.adapter)
+      ? { kind: 'cpu', reason: expect.stringContaining('SwiftShader') }
+      : { kind: 'gpu' },
+  );
   index.dispose();
 });
 
 test('a device that is lost: the same hits, on the CPU', async () => {
   const other = await openGpu();
   const index = new EmbeddingIndex({ dim: 27, device: other.device });
-  await index.addMany(embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })));
+  await index.addMany(
+    embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })),
+  );
   const query = index.vector(idOf(1));
   const before = await index.search(query);
   expect(index.backend.kind).toBe('gpu');

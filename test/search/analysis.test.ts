@@ -17,7 +17,7 @@ function groupsByForce(index: EmbeddingIndex, threshold: number): string[][] {
   const ids = index.ids();
   const vectors = ids.map((id) => index.vector(id));
   const label = ids.map((_, i) => i);
-  for (let changed = true; changed; ) {
+  for (let changed = true; changed;) {
     changed = false;
     for (let a = 0; a < ids.length; a++) {
       for (let b = a + 1; b < ids.length; b++) {
@@ -33,15 +33,21 @@ function groupsByForce(index: EmbeddingIndex, threshold: number): string[][] {
 }
 
 describe('duplicates', () => {
-  test.each([0.5, 0.9, 0.999])('threshold %f: the groups of all pairs, in the order in which the items came', async (threshold) => {
-    const index = await filled({ dim: 12 }, embeddings(new Random(3), 150, 12));
-    await index.remove(idOf(7)); // its place is taken by the last one, whose order stays
-    expect(await index.duplicates({ threshold })).toEqual(groupsByForce(index, threshold));
-  });
+  test.each([0.5, 0.9, 0.999])(
+    'threshold %f: the groups of all pairs, in the order in which the items came',
+    async (threshold) => {
+      const index = await filled({ dim: 12 }, embeddings(new Random(3), 150, 12));
+      await index.remove(idOf(7)); // its place is taken by the last one, whose order stays
+      expect(await index.duplicates({ threshold })).toEqual(groupsByForce(index, threshold));
+    },
+  );
 
   test('thousands of equal vectors are one group', async () => {
     const one = new Random(1).uniform(8);
-    const index = await filled({ dim: 8 }, Array.from({ length: 4000 }, () => one));
+    const index = await filled(
+      { dim: 8 },
+      Array.from({ length: 4000 }, () => one),
+    );
     expect(await index.duplicates()).toEqual([index.ids()]);
   });
 
@@ -56,7 +62,10 @@ test('neighbours: what search finds, without the item', async () => {
   const index = await filled({ dim: 12 }, embeddings(new Random(3), 150, 12));
   const id = idOf(20);
   const hits = await index.neighbours(id, { topK: 5 });
-  const by = index.ids().filter((other) => other !== id).map((other) => ({ id: other, score: dot(index.vector(id), index.vector(other)) }));
+  const by = index
+    .ids()
+    .filter((other) => other !== id)
+    .map((other) => ({ id: other, score: dot(index.vector(id), index.vector(other)) }));
   by.sort((a, b) => b.score - a.score || (a.id < b.id ? -1 : 1));
   expect(hits.map(({ id: found }) => found)).toEqual(by.slice(0, 5).map(({ id: found }) => found));
   await expect(index.neighbours('absent')).rejects.toMatchObject({ code: 'INDEX_UNKNOWN_ID' });
@@ -65,12 +74,18 @@ test('neighbours: what search finds, without the item', async () => {
 describe('clusters', () => {
   const random = new Random(5);
   const centers = Array.from({ length: 4 }, () => random.uniform(24));
-  const vectors = Array.from({ length: 200 }, (_, row) => centers[row % 4]!.map((value) => value + 0.05 * (2 * random.next() - 1)));
+  const vectors = Array.from({ length: 200 }, (_, row) =>
+    centers[row % 4]!.map((value) => value + 0.05 * (2 * random.next() - 1)),
+  );
 
   test('finds those that are there; the same for the same seed', async () => {
     const index = await filled({ dim: 24 }, vectors);
     const found = await index.clusters(4);
-    expect(found.ids.map((ids) => [...ids].sort())).toEqual(expect.arrayContaining([0, 1, 2, 3].map((c) => Array.from({ length: 50 }, (_, i) => idOf(4 * i + c)).sort())));
+    expect(found.ids.map((ids) => [...ids].sort())).toEqual(
+      expect.arrayContaining(
+        [0, 1, 2, 3].map((c) => Array.from({ length: 50 }, (_, i) => idOf(4 * i + c)).sort()),
+      ),
+    );
     expect(await index.clusters(4)).toEqual(found);
     for (const [c, centroid] of found.centroids.entries()) {
       expect(Math.hypot(...centroid)).toBeCloseTo(1, 6);
@@ -96,7 +111,11 @@ describe('clusters', () => {
   });
 
   test('no more clusters than there are directions; nonsense is refused', async () => {
-    const index = await filled({ dim: 2, metric: 'dot' }, [Float32Array.of(1, 0), Float32Array.of(3, 0), Float32Array.of(0, 2)]);
+    const index = await filled({ dim: 2, metric: 'dot' }, [
+      Float32Array.of(1, 0),
+      Float32Array.of(3, 0),
+      Float32Array.of(0, 2),
+    ]);
     const { ids } = await index.clusters(10);
     expect(ids.map((each) => [...each].sort())).toEqual([[idOf(0), idOf(1)].sort(), [idOf(2)]]);
     await expect(index.clusters(0)).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
@@ -109,26 +128,49 @@ describe('map', () => {
     [3, 2, 'dot'],
     [40, 5, 'cosine'],
     [300, 36, 'cosine'],
-  ] as const)('%i vectors of %i: the principal components of their covariance', async (count, dim, metric) => {
-    const index = await filled({ dim, metric, storage: 'f32' }, embeddings(new Random(count), count, dim));
-    const points = await index.map();
-    const vectors = index.ids().map((id) => index.vector(id));
-    const mean = Array.from({ length: dim }, (_, i) => vectors.reduce((sum, vector) => sum + vector[i]!, 0) / count);
-    const covariance = Array.from({ length: dim * dim }, (_, at) => vectors.reduce((sum, vector) => sum + (vector[Math.floor(at / dim)]! - mean[Math.floor(at / dim)]!) * (vector[at % dim]! - mean[at % dim]!), 0) / count);
-    const { vectors: components } = symmetricEigen(covariance, dim);
-    expect(points.map(({ id }) => id)).toEqual(index.ids());
-    for (const [k, axis] of (['x', 'y'] as const).entries()) {
-      const expected = vectors.map((vector) => vector.reduce((sum, value, i) => sum + (value - mean[i]!) * components[k]![i]!, 0));
-      const sign = Math.sign(points.reduce((sum, point, i) => sum + point[axis] * expected[i]!, 0));
-      points.forEach((point, i) => expect(point[axis]).toBeCloseTo(sign * expected[i]!, 6));
-    }
-    expect(await index.map()).toEqual(points);
-  });
+  ] as const)(
+    '%i vectors of %i: the principal components of their covariance',
+    async (count, dim, metric) => {
+      const index = await filled({ dim, metric, storage: 'f32' }, embeddings(new Random(count), count, dim));
+      const points = await index.map();
+      const vectors = index.ids().map((id) => index.vector(id));
+      const mean = Array.from(
+        { length: dim },
+        (_, i) => vectors.reduce((sum, vector) => sum + vector[i]!, 0) / count,
+      );
+      const covariance = Array.from(
+        { length: dim * dim },
+        (_, at) =>
+          vectors.reduce(
+            (sum, vector) =>
+              sum +
+              (vector[Math.floor(at / dim)]! - mean[Math.floor(at / dim)]!) *
+                (vector[at % dim]! - mean[at % dim]!),
+            0,
+          ) / count,
+      );
+      const { vectors: components } = symmetricEigen(covariance, dim);
+      expect(points.map(({ id }) => id)).toEqual(index.ids());
+      for (const [k, axis] of (['x', 'y'] as const).entries()) {
+        const expected = vectors.map((vector) =>
+          vector.reduce((sum, value, i) => sum + (value - mean[i]!) * components[k]![i]!, 0),
+        );
+        const sign = Math.sign(points.reduce((sum, point, i) => sum + point[axis] * expected[i]!, 0));
+        points.forEach((point, i) => expect(point[axis]).toBeCloseTo(sign * expected[i]!, 6));
+      }
+      expect(await index.map()).toEqual(points);
+    },
+  );
 
   test('one vector, equal vectors, none', async () => {
     expect(await (await filled({ dim: 4 }, [])).map()).toEqual([]);
     for (const count of [1, 5]) {
-      const points = await (await filled({ dim: 4 }, Array.from({ length: count }, () => Float32Array.of(1, 2, 3, 4)))).map();
+      const points = await (
+        await filled(
+          { dim: 4 },
+          Array.from({ length: count }, () => Float32Array.of(1, 2, 3, 4)),
+        )
+      ).map();
       for (const { x, y } of points) expect(Math.hypot(x, y)).toBeLessThan(1e-12);
     }
   });
@@ -139,25 +181,38 @@ describe('searchByPart', () => {
   const random = new Random(11);
   const image = (rows: number, cols: number) => ({ rows, cols, tokens: random.uniform(rows * cols * dim) });
 
-  test.each(['f16', 'int8'] as const)('%s: finds the image that a region was cut from, and where', async (patches) => {
-    const index = new EmbeddingIndex({ dim, patches, device: 'cpu' });
-    const images = [image(8, 9), image(8, 8), image(5, 12), image(8, 8)];
-    for (const [i, each] of images.entries()) await index.add(`${i}`, random.uniform(dim), { i }, { patches: each });
-    await index.add('without', random.uniform(dim));
-    // Part of image 2, seen at another place of another grid.
-    const query = image(6, 6);
-    for (let r = 0; r < 2; r++) {
-      for (let c = 0; c < 3; c++) query.tokens.set(images[2]!.tokens.subarray(((r + 1) * 12 + c + 7) * dim, ((r + 1) * 12 + c + 8) * dim), ((r + 3) * 6 + c + 2) * dim);
-    }
-    const hits = await index.searchByPart({ ...query, region: { row: 3, col: 2, rows: 2, cols: 3 } });
-    expect(hits.map(({ id }) => id).sort()).toEqual(['0', '1', '2', '3']);
-    const [first] = hits;
-    expect(first).toMatchObject({ id: '2', metadata: { i: 2 }, grid: { rows: 5, cols: 12 } });
-    const { row, col, rows, cols } = first!.box;
-    expect(row >= 1 && col >= 7 && row + rows <= 3 && col + cols <= 10).toBe(true); // inside of where it came from, if not all of it
-    expect(await index.searchByPart({ ...query, region: { row: 3, col: 2, rows: 2, cols: 3 } }, { filter: (id) => id !== '2', topK: 2 })).toHaveLength(2);
-    expect((await index.searchByPart(query, { threshold: 2 })).length).toBe(0);
-  });
+  test.each(['f16', 'int8'] as const)(
+    '%s: finds the image that a region was cut from, and where',
+    async (patches) => {
+      const index = new EmbeddingIndex({ dim, patches, device: 'cpu' });
+      const images = [image(8, 9), image(8, 8), image(5, 12), image(8, 8)];
+      for (const [i, each] of images.entries())
+        await index.add(`${i}`, random.uniform(dim), { i }, { patches: each });
+      await index.add('without', random.uniform(dim));
+      // Part of image 2, seen at another place of another grid.
+      const query = image(6, 6);
+      for (let r = 0; r < 2; r++) {
+        for (let c = 0; c < 3; c++)
+          query.tokens.set(
+            images[2]!.tokens.subarray(((r + 1) * 12 + c + 7) * dim, ((r + 1) * 12 + c + 8) * dim),
+            ((r + 3) * 6 + c + 2) * dim,
+          );
+      }
+      const hits = await index.searchByPart({ ...query, region: { row: 3, col: 2, rows: 2, cols: 3 } });
+      expect(hits.map(({ id }) => id).sort()).toEqual(['0', '1', '2', '3']);
+      const [first] = hits;
+      expect(first).toMatchObject({ id: '2', metadata: { i: 2 }, grid: { rows: 5, cols: 12 } });
+      const { row, col, rows, cols } = first!.box;
+      expect(row >= 1 && col >= 7 && row + rows <= 3 && col + cols <= 10).toBe(true); // inside of where it came from, if not all of it
+      expect(
+        await index.searchByPart(
+          { ...query, region: { row: 3, col: 2, rows: 2, cols: 3 } },
+          { filter: (id) => id !== '2', topK: 2 },
+        ),
+      ).toHaveLength(2);
+      expect((await index.searchByPart(query, { threshold: 2 })).length).toBe(0);
+    },
+  );
 
   test('a window of one value everywhere scores that value', async () => {
     const index = new EmbeddingIndex({ dim: 2, patches: 'f16', device: 'cpu' });
@@ -174,11 +229,15 @@ describe('searchByPart', () => {
     ['not whole', { row: 0.5, col: 0, rows: 1, cols: 1 }],
   ])('a region that is %s is refused', async (_, region) => {
     const index = new EmbeddingIndex({ dim: 2, patches: 'f16', device: 'cpu' });
-    await expect(index.searchByPart({ rows: 2, cols: 1, tokens: new Float32Array(4).fill(1), region })).rejects.toMatchObject({ code: 'INDEX_PATCHES' });
+    await expect(
+      index.searchByPart({ rows: 2, cols: 1, tokens: new Float32Array(4).fill(1), region }),
+    ).rejects.toMatchObject({ code: 'INDEX_PATCHES' });
   });
 
   test('an index without patches says so', async () => {
     const index = new EmbeddingIndex({ dim: 2, device: 'cpu' });
-    await expect(index.searchByPart({ rows: 1, cols: 1, tokens: Float32Array.of(1, 1) })).rejects.toMatchObject({ code: 'INDEX_PATCHES' });
+    await expect(
+      index.searchByPart({ rows: 1, cols: 1, tokens: Float32Array.of(1, 1) }),
+    ).rejects.toMatchObject({ code: 'INDEX_PATCHES' });
   });
 });

@@ -26,7 +26,9 @@ describe.each(['f32', 'f16', 'int8'] as const)('%s: top-k is that of a float64 b
     for (const topK of [1, 10, 1000]) {
       const found = await index.search(queries, { topK });
       for (const [q, hits] of found.entries()) {
-        expect(hits.map(({ id, score }) => ({ id, score }))).toEqual(bruteForce(rows, compared(queries[q]!, metric), topK));
+        expect(hits.map(({ id, score }) => ({ id, score }))).toEqual(
+          bruteForce(rows, compared(queries[q]!, metric), topK),
+        );
       }
     }
   });
@@ -41,7 +43,10 @@ test('a row is found by itself, with its metadata; threshold and filter hold', a
   const some = await index.search(index.vector(id), { topK: 1000, threshold: 0.9 });
   expect(some.length).toBeGreaterThan(1);
   expect(some.every(({ score }) => score >= 0.9)).toBe(true);
-  const even = await index.search(index.vector(id), { topK: 1000, filter: (_, metadata) => (metadata as { row: number }).row % 2 === 0 });
+  const even = await index.search(index.vector(id), {
+    topK: 1000,
+    filter: (_, metadata) => (metadata as { row: number }).row % 2 === 0,
+  });
   expect(even.length).toBe(250);
 });
 
@@ -60,7 +65,9 @@ test('changes: update, remove, add again; what was removed is not found', async 
   expect(index.ids().at(-1)).toBe(idOf(0));
   const query = random.uniform(8);
   const hits = await index.search(query, { topK: 200 });
-  expect(hits.map(({ id, score }) => ({ id, score }))).toEqual(bruteForce(rowsOf(index), compared(query, 'cosine'), 200));
+  expect(hits.map(({ id, score }) => ({ id, score }))).toEqual(
+    bruteForce(rowsOf(index), compared(query, 'cosine'), 200),
+  );
   stop();
   await index.remove(idOf(5));
   expect(changes).toEqual([
@@ -73,8 +80,20 @@ test('changes: update, remove, add again; what was removed is not found', async 
 
 test('calls that are not awaited are carried out in their order', async () => {
   const index = new EmbeddingIndex({ dim: 2, device: 'cpu' });
-  const all = [index.add('a', [1, 0]), index.update('a', { metadata: 1 }), index.add('a', [0, 1]), index.remove('a'), index.add('a', [0, 1])];
-  expect((await Promise.allSettled(all)).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+  const all = [
+    index.add('a', [1, 0]),
+    index.update('a', { metadata: 1 }),
+    index.add('a', [0, 1]),
+    index.remove('a'),
+    index.add('a', [0, 1]),
+  ];
+  expect((await Promise.allSettled(all)).map(({ status }) => status)).toEqual([
+    'fulfilled',
+    'fulfilled',
+    'rejected',
+    'fulfilled',
+    'fulfilled',
+  ]);
   expect([...index.vector('a')]).toEqual([0, 1]);
 });
 
@@ -84,7 +103,9 @@ test('a row that moves during a search does not spoil it', async () => {
   const searching = index.search(query, { topK: 4000 });
   await index.remove(idOf(0));
   const rows = rowsOf(index);
-  expect((await searching).map(({ id }) => id)).toEqual(bruteForce(rows, compared(query, 'cosine'), 4000).map(({ id }) => id));
+  expect((await searching).map(({ id }) => id)).toEqual(
+    bruteForce(rows, compared(query, 'cosine'), 4000).map(({ id }) => id),
+  );
 });
 
 describe('refused, and nothing is changed', () => {
@@ -101,12 +122,29 @@ describe('refused, and nothing is changed', () => {
     ['INDEX_METADATA', 'a circle', () => index.add('a', [1, 2, 3], cyclic)],
     ['INDEX_METADATA', 'a function', () => index.add('a', [1, 2, 3], () => 1)],
     ['INDEX_METADATA', 'a bigint', () => index.add('a', [1, 2, 3], { n: 1n })],
-    ['INDEX_PATCHES', 'patches', () => index.add('a', [1, 2, 3], null, { patches: { rows: 1, cols: 1, tokens: Float32Array.of(1, 2, 3) } })],
+    [
+      'INDEX_PATCHES',
+      'patches',
+      () =>
+        index.add('a', [1, 2, 3], null, { patches: { rows: 1, cols: 1, tokens: Float32Array.of(1, 2, 3) } }),
+    ],
     ['INDEX_UNKNOWN_ID', 'an update of nothing', () => index.update('a', { metadata: 1 })],
-    ['INDEX_DUPLICATE_ID', 'twice in one call', () => index.addMany([{ id: 'a', vector: [1, 2, 3] }, { id: 'a', vector: [1, 2, 3] }])],
+    [
+      'INDEX_DUPLICATE_ID',
+      'twice in one call',
+      () =>
+        index.addMany([
+          { id: 'a', vector: [1, 2, 3] },
+          { id: 'a', vector: [1, 2, 3] },
+        ]),
+    ],
     ['INDEX_OPTIONS', 'topK 0', () => index.search([1, 2, 3], { topK: 0 })],
     ['INDEX_OPTIONS', 'dim 0', async () => new EmbeddingIndex({ dim: 0 })],
-    ['INDEX_OPTIONS', 'an unknown storage', async () => new EmbeddingIndex({ dim: 4, storage: 'f64' as 'f32' })],
+    [
+      'INDEX_OPTIONS',
+      'an unknown storage',
+      async () => new EmbeddingIndex({ dim: 4, storage: 'f64' as 'f32' }),
+    ],
   ])('%s: %s', async (code, _, call) => {
     await expect(call()).rejects.toMatchObject({ name: 'IndexError', code });
     expect(index.size).toBe(0);
@@ -127,10 +165,20 @@ test('after dispose() everything says so', async () => {
 
 test('metadata is kept as JSON keeps it, and cannot be changed from outside', async () => {
   const index = new EmbeddingIndex({ dim: 1, device: 'cpu' });
-  const given = { name: '<img onerror=x>', list: [1, undefined, NaN], date: new Date(0), gone: undefined, __proto__: null };
+  const given = {
+    name: '<img onerror=x>',
+    list: [1, undefined, NaN],
+    date: new Date(0),
+    gone: undefined,
+    __proto__: null,
+  };
   await index.add('a', [1], given);
   given.name = 'changed';
-  expect(index.metadata('a')).toEqual({ name: '<img onerror=x>', list: [1, null, null], date: '1970-01-01T00:00:00.000Z' });
+  expect(index.metadata('a')).toEqual({
+    name: '<img onerror=x>',
+    list: [1, null, null],
+    date: '1970-01-01T00:00:00.000Z',
+  });
   expect(Object.isFrozen((index.metadata('a') as typeof given).list)).toBe(true);
   await index.add('b', [1]);
   expect(index.metadata('b')).toBeNull();
@@ -141,7 +189,11 @@ test('metadata is kept as JSON keeps it, and cannot be changed from outside', as
 test('a search beside a change names the items whose vectors it has compared', async () => {
   for (const settle of [0, 1, 2, 3, 4, 5, 6, 7, 8]) {
     const index = new EmbeddingIndex({ dim: 2, storage: 'f32', device: 'cpu' });
-    await index.addMany([{ id: 'first', vector: [1, 0] }, { id: 'second', vector: [0.6, 0.8] }, { id: 'last', vector: [0, 1] }]);
+    await index.addMany([
+      { id: 'first', vector: [1, 0] },
+      { id: 'second', vector: [0.6, 0.8] },
+      { id: 'last', vector: [0, 1] },
+    ]);
     const removing = index.remove('first');
     for (let i = 0; i < settle; i++) await undefined; // the change is made at one of these ticks, and the search is at another of its own each time
     const hits = await index.search([0, 1]);
@@ -162,7 +214,13 @@ test('vectors and metadata are those of the call, whatever the caller does with 
   for (const [turn, id] of ['a', 'b', 'c'].entries()) {
     vector.set([turn, 1]);
     metadata.turn = turn;
-    jobs.push(id === 'c' ? index.update('a', { vector, metadata }) : turn === 1 ? index.addMany([{ id, vector, metadata }]) : index.add(id, vector, metadata));
+    jobs.push(
+      id === 'c'
+        ? index.update('a', { vector, metadata })
+        : turn === 1
+          ? index.addMany([{ id, vector, metadata }])
+          : index.add(id, vector, metadata),
+    );
   }
   vector.fill(NaN);
   await Promise.all(jobs);

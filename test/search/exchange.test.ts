@@ -10,18 +10,36 @@ const model = { id: 'm', fingerprint: 'f'.repeat(64), preprocessing: 'resize cro
 async function filled(options: Partial<IndexOptions> = {}, count = 30): Promise<EmbeddingIndex> {
   const index = new EmbeddingIndex({ dim, device: 'cpu', ...options });
   const random = new Random(1);
-  const patches = (row: number) => (index.header.patches === 'none' || row % 3 === 0 ? {} : { patches: { rows: 2, cols: 1 + (row % 2), tokens: random.uniform(2 * (1 + (row % 2)) * dim) } });
-  await index.addMany(embeddings(random, count, dim).map((vector, row) => ({ id: idOf(row), vector, metadata: { row, name: '<é>' }, ...patches(row) })));
+  const patches = (row: number) =>
+    index.header.patches === 'none' || row % 3 === 0
+      ? {}
+      : { patches: { rows: 2, cols: 1 + (row % 2), tokens: random.uniform(2 * (1 + (row % 2)) * dim) } };
+  await index.addMany(
+    embeddings(random, count, dim).map((vector, row) => ({
+      id: idOf(row),
+      vector,
+      metadata: { row, name: '<é>' },
+      ...patches(row),
+    })),
+  );
   return index;
 }
 
 type Tensors = Map<string, TensorSpec & { data: Uint8Array<ArrayBuffer> }>;
 
 /** A file taken apart, changed, and put together again. */
-async function changed(file: Blob, change: (tensors: Tensors, metadata: Map<string, string>) => void): Promise<Blob> {
+async function changed(
+  file: Blob,
+  change: (tensors: Tensors, metadata: Map<string, string>) => void,
+): Promise<Blob> {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const header = parseSafetensors(bytes);
-  const tensors: Tensors = new Map([...header.tensors].map(([name, { dtype, shape, begin, end }]) => [name, { dtype, shape: [...shape], data: bytes.slice(begin, end) }]));
+  const tensors: Tensors = new Map(
+    [...header.tensors].map(([name, { dtype, shape, begin, end }]) => [
+      name,
+      { dtype, shape: [...shape], data: bytes.slice(begin, end) },
+    ]),
+  );
   const metadata = new Map(header.metadata);
   change(tensors, metadata);
   return new Blob([encodeSafetensors(tensors, metadata)]);
@@ -43,7 +61,9 @@ describe.each([
       expect(copy.vector(id)).toEqual(index.vector(id));
       expect(copy.metadata(id)).toEqual(index.metadata(id));
     }
-    expect(new Uint8Array(await (await copy.export()).arrayBuffer())).toEqual(new Uint8Array(await file.arrayBuffer()));
+    expect(new Uint8Array(await (await copy.export()).arrayBuffer())).toEqual(
+      new Uint8Array(await file.arrayBuffer()),
+    );
     if (patches !== 'none') {
       const query = { rows: 1, cols: 1, tokens: new Random(3).uniform(dim) };
       expect(await copy.searchByPart(query)).toEqual(await index.searchByPart(query));
@@ -56,16 +76,24 @@ describe.each([
   });
 
   test('every byte that is cut off or added is noticed', async () => {
-    const bytes = new Uint8Array(await (await (await filled({ storage, patches }, 3)).export()).arrayBuffer());
+    const bytes = new Uint8Array(
+      await (await (await filled({ storage, patches }, 3)).export()).arrayBuffer(),
+    );
     for (let length = 0; length < bytes.length; length += length < 64 ? 1 : 37) {
-      await expect(EmbeddingIndex.import(new Blob([bytes.subarray(0, length)]))).rejects.toMatchObject({ name: 'IndexError', code: 'INDEX_FILE' });
+      await expect(EmbeddingIndex.import(new Blob([bytes.subarray(0, length)]))).rejects.toMatchObject({
+        name: 'IndexError',
+        code: 'INDEX_FILE',
+      });
     }
-    await expect(EmbeddingIndex.import(new Blob([bytes, Uint8Array.of(0)]))).rejects.toMatchObject({ code: 'INDEX_FILE' });
+    await expect(EmbeddingIndex.import(new Blob([bytes, Uint8Array.of(0)]))).rejects.toMatchObject({
+      code: 'INDEX_FILE',
+    });
   });
 });
 
 describe('refused', () => {
-  const setHeader = (values: object) => (_: Tensors, metadata: Map<string, string>) => void metadata.set('index', JSON.stringify({ ...JSON.parse(metadata.get('index')!), ...values }));
+  const setHeader = (values: object) => (_: Tensors, metadata: Map<string, string>) =>
+    void metadata.set('index', JSON.stringify({ ...JSON.parse(metadata.get('index')!), ...values }));
   const setItems = (text: string) => (tensors: Tensors) => {
     const data = new TextEncoder().encode(text);
     tensors.set('items', { dtype: 'U8', shape: [data.length], data });
@@ -85,18 +113,46 @@ describe('refused', () => {
     ['INDEX_FILE', 'another storage', setHeader({ storage: 'f16' })],
     ['INDEX_FILE', 'patches that are not there', setHeader({ patches: 'f16' })],
     ['INDEX_FILE', 'a model that is a number', setHeader({ model: { id: 1 } })],
-    ['INDEX_FILE', 'one tensor more', (tensors) => void tensors.set('more', { dtype: 'U8', shape: [1], data: Uint8Array.of(1) })],
+    [
+      'INDEX_FILE',
+      'one tensor more',
+      (tensors) => void tensors.set('more', { dtype: 'U8', shape: [1], data: Uint8Array.of(1) }),
+    ],
     ['INDEX_FILE', 'one tensor less', (tensors) => void tensors.delete('items')],
-    ['INDEX_FILE', 'count × dim that is not the shape', (tensors) => void tensors.set('vectors', { ...tensors.get('vectors')!, shape: [dim, 30] })],
+    [
+      'INDEX_FILE',
+      'count × dim that is not the shape',
+      (tensors) => void tensors.set('vectors', { ...tensors.get('vectors')!, shape: [dim, 30] }),
+    ],
     ['INDEX_FILE', 'items that are no JSON', setItems('[')],
     ['INDEX_FILE', 'items that are no list', setItems('{}')],
-    ['INDEX_FILE', 'an item that is no pair', setItems(JSON.stringify(Array.from({ length: 30 }, () => 'a')))],
+    [
+      'INDEX_FILE',
+      'an item that is no pair',
+      setItems(JSON.stringify(Array.from({ length: 30 }, () => 'a'))),
+    ],
     ['INDEX_FILE', 'too few items', ids(['a'])],
     ['INDEX_ID', 'an id that is a number', ids(Array.from({ length: 30 }, (_, i) => i))],
-    ['INDEX_DUPLICATE_ID', 'an id twice', ids(Array.from({ length: 30 }, (_, i) => (i === 29 ? '0' : `${i}`)))],
-    ['INDEX_VECTOR', 'NaN', (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(NaN, 17, 18)],
-    ['INDEX_VECTOR', 'infinity', (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(Infinity, 17, 18)],
-    ['INDEX_VECTOR', 'a cosine vector that has not length 1', (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(1, 10, 20)],
+    [
+      'INDEX_DUPLICATE_ID',
+      'an id twice',
+      ids(Array.from({ length: 30 }, (_, i) => (i === 29 ? '0' : `${i}`))),
+    ],
+    [
+      'INDEX_VECTOR',
+      'NaN',
+      (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(NaN, 17, 18),
+    ],
+    [
+      'INDEX_VECTOR',
+      'infinity',
+      (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(Infinity, 17, 18),
+    ],
+    [
+      'INDEX_VECTOR',
+      'a cosine vector that has not length 1',
+      (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(1, 10, 20),
+    ],
   ])('%s: %s', async (code, _, change) => {
     const file = await changed(await (await filled({ storage: 'f32' })).export(), change);
     await expect(EmbeddingIndex.import(file)).rejects.toMatchObject({ name: 'IndexError', code });
@@ -110,14 +166,19 @@ describe('refused', () => {
 
   test('grids that promise more patches than there are', async () => {
     for (const side of [1, 3, 5000, 2 ** 31]) {
-      const file = await changed(await (await filled({ patches: 'f16' })).export(), (tensors) => void new Uint32Array(tensors.get('grids')!.data.buffer).fill(side, 2, 3));
+      const file = await changed(
+        await (await filled({ patches: 'f16' })).export(),
+        (tensors) => void new Uint32Array(tensors.get('grids')!.data.buffer).fill(side, 2, 3),
+      );
       await expect(EmbeddingIndex.import(file)).rejects.toMatchObject({ name: 'IndexError' });
     }
   });
 
   test('another model, other preprocessing, another kind of index, ids that are there; and nothing is changed', async () => {
     const file = await (await filled({ model })).export();
-    await expect(EmbeddingIndex.import(file, { model: { ...model, fingerprint: 'other' } })).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+    await expect(
+      EmbeddingIndex.import(file, { model: { ...model, fingerprint: 'other' } }),
+    ).rejects.toMatchObject({ code: 'INDEX_MODEL' });
     for (const [options, code] of [
       [{ model: { ...model, fingerprint: '0' } }, 'INDEX_MODEL'],
       [{ model: { ...model, preprocessing: 'resize fit' } }, 'INDEX_MODEL'],
@@ -140,7 +201,9 @@ describe('refused', () => {
   });
 
   test('a flipped bit anywhere is an error or another index, and never anything else', async () => {
-    const bytes = new Uint8Array(await (await (await filled({ storage: 'int8', patches: 'int8' }, 4)).export()).arrayBuffer());
+    const bytes = new Uint8Array(
+      await (await (await filled({ storage: 'int8', patches: 'int8' }, 4)).export()).arrayBuffer(),
+    );
     const random = new Random(5);
     for (let i = 0; i < 600; i++) {
       const copy = bytes.slice();
@@ -176,7 +239,10 @@ describe('.npy read', () => {
     for (const id of index.ids()) expect(copy.vector(id)).toEqual(index.vector(id));
     await expect(copy.importNpy(npy, ids)).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID' });
     // numpy.save(…, numpy.float32([[1, 2]])), NumPy 2
-    const numpy = Uint8Array.from(`\x93NUMPY\x01\x00v\x00${"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }".padEnd(117)}\n\0\0\x80\x3f\0\0\0\x40`, (character) => character.charCodeAt(0));
+    const numpy = Uint8Array.from(
+      `\x93NUMPY\x01\x00v\x00${"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }".padEnd(117)}\n\0\0\x80\x3f\0\0\0\x40`,
+      (character) => character.charCodeAt(0),
+    );
     const small = new EmbeddingIndex({ dim: 2, storage: 'f32', metric: 'dot', device: 'cpu' });
     await small.importNpy(new Blob([numpy]), json(['a']));
     expect([...small.vector('a')]).toEqual([1, 2]);
@@ -187,7 +253,8 @@ describe('.npy read', () => {
     const { npy, ids } = await good.exportNpy();
     const bytes = new Uint8Array(await npy.arrayBuffer());
     const text = String.fromCharCode(...bytes);
-    const changed = (from: string, to: string): Blob => new Blob([Uint8Array.from(text.replace(from, to), (character) => character.charCodeAt(0))]);
+    const changed = (from: string, to: string): Blob =>
+      new Blob([Uint8Array.from(text.replace(from, to), (character) => character.charCodeAt(0))]);
     const cases: readonly (readonly [string, Blob, Blob])[] = [
       ['INDEX_FILE', new Blob([bytes.subarray(0, 9)]), ids],
       ['INDEX_FILE', new Blob([bytes.subarray(0, 40)]), ids],
@@ -204,7 +271,8 @@ describe('.npy read', () => {
       ['INDEX_ID', npy, json(['a', 'b', ''])],
     ];
     const index = new EmbeddingIndex({ dim, device: 'cpu' });
-    for (const [code, file, names] of cases) await expect(index.importNpy(file, names)).rejects.toMatchObject({ code });
+    for (const [code, file, names] of cases)
+      await expect(index.importNpy(file, names)).rejects.toMatchObject({ code });
     expect(index.size).toBe(0);
   });
 });

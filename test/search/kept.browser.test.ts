@@ -5,8 +5,10 @@ import { deleteIndex } from '../../src/search/store/catalogue.ts';
 
 const NAME = 'usage';
 const DIM = 384;
-const vector = (seed: number): Float32Array => Float32Array.from({ length: DIM }, (_, i) => Math.sin(seed * DIM + i));
-const open = (): Promise<EmbeddingIndex> => EmbeddingIndex.open(NAME, { dim: DIM, storage: 'f32', device: 'cpu' });
+const vector = (seed: number): Float32Array =>
+  Float32Array.from({ length: DIM }, (_, i) => Math.sin(seed * DIM + i));
+const open = (): Promise<EmbeddingIndex> =>
+  EmbeddingIndex.open(NAME, { dim: DIM, storage: 'f32', device: 'cpu' });
 const forget = async (): Promise<void> => void (await deleteIndex(NAME));
 beforeEach(forget);
 afterEach(forget);

@@ -12,20 +12,23 @@ beforeAll(async () => {
 });
 afterAll(() => gpu.device.destroy());
 
-test.each(['f32', 'f16', 'int8'] as const)('200,000 vectors, %s: as brute force, k 1 to 1,000', async (storage) => {
-  const dim = 24;
-  const random = new Random(1);
-  const index = new EmbeddingIndex({ dim, storage, device: gpu.device });
-  await index.addMany(embeddings(random, 200_000, dim).map((vector, row) => ({ id: idOf(row), vector })));
-  const rows = index.ids().map((id) => ({ id, vector: index.vector(id) }));
-  for (const topK of [1, 100, 1000]) {
-    const query = compared(random.uniform(dim), 'cosine');
-    const found = await index.search(query, { topK });
-    expect(index.backend.kind).toBe('gpu');
-    expect(found.map(({ id, score }) => ({ id, score }))).toEqual(bruteForce(rows, query, topK));
-  }
-  index.dispose();
-});
+test.each(['f32', 'f16', 'int8'] as const)(
+  '200,000 vectors, %s: as brute force, k 1 to 1,000',
+  async (storage) => {
+    const dim = 24;
+    const random = new Random(1);
+    const index = new EmbeddingIndex({ dim, storage, device: gpu.device });
+    await index.addMany(embeddings(random, 200_000, dim).map((vector, row) => ({ id: idOf(row), vector })));
+    const rows = index.ids().map((id) => ({ id, vector: index.vector(id) }));
+    for (const topK of [1, 100, 1000]) {
+      const query = compared(random.uniform(dim), 'cosine');
+      const found = await index.search(query, { topK });
+      expect(index.backend.kind).toBe('gpu');
+      expect(found.map(({ id, score }) => ({ id, score }))).toEqual(bruteForce(rows, query, topK));
+    }
+    index.dispose();
+  },
+);
 
 test('200,000 equal vectors: the first ids', async () => {
   const one = new Random(2).uniform(24);
@@ -43,11 +46,19 @@ test('rows in more than one buffer', async () => {
   const dim = 128;
   const random = new Random(3);
   const index = new EmbeddingIndex({ dim, storage: 'f32', device: gpu.device });
-  for (const [begin, end] of [[0, 5000], [5000, 7000], [7000, 40_000]] as const) {
-    await index.addMany(Array.from({ length: end - begin }, (_, i) => ({ id: idOf(begin + i), vector: random.uniform(dim) })));
+  for (const [begin, end] of [
+    [0, 5000],
+    [5000, 7000],
+    [7000, 40_000],
+  ] as const) {
+    await index.addMany(
+      Array.from({ length: end - begin }, (_, i) => ({ id: idOf(begin + i), vector: random.uniform(dim) })),
+    );
     const query = compared(random.uniform(dim), 'cosine');
     const rows = index.ids().map((id) => ({ id, vector: index.vector(id) }));
-    expect((await index.search(query, { topK: 50 })).map(({ id, score }) => ({ id, score }))).toEqual(bruteForce(rows, query, 50));
+    expect((await index.search(query, { topK: 50 })).map(({ id, score }) => ({ id, score }))).toEqual(
+      bruteForce(rows, query, 50),
+    );
     expect(index.backend.kind).toBe('gpu');
   }
   index.dispose();

@@ -14,11 +14,17 @@ export interface Row {
 
 /** The query as it is compared: float32, of length 1 for `cosine`. */
 export function compared(query: ArrayLike<number>, metric: 'cosine' | 'dot'): Float32Array {
-  const norm = metric === 'dot' ? 1 : Math.sqrt(Array.from(query).reduce((sum, value) => sum + value * value, 0));
+  const norm =
+    metric === 'dot' ? 1 : Math.sqrt(Array.from(query).reduce((sum, value) => sum + value * value, 0));
   return Float32Array.from(query, (value) => value / norm);
 }
 
-export function bruteForce(rows: readonly Row[], query: Float32Array, topK: number, threshold = -Infinity): Found[] {
+export function bruteForce(
+  rows: readonly Row[],
+  query: Float32Array,
+  topK: number,
+  threshold = -Infinity,
+): Found[] {
   const scored = rows.map(({ id, vector }) => {
     let score = 0;
     for (let i = 0; i < query.length; i++) score += query[i]! * vector[i]!;

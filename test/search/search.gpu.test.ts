@@ -31,13 +31,20 @@ const rowsOf = (items: Items) => items.ids.map((id, row) => ({ id, vector: items
 const NO_LIMITS = { allowed: undefined, threshold: -Infinity };
 
 /** What the GPU finds, as ids and scores; the same as the CPU finds it, and as brute force does. */
-async function expectExact(search: GpuSearch, items: Items, queries: readonly Float32Array[], limits: { topK: number; allowed: Uint8Array | undefined; threshold: number }): Promise<void> {
+async function expectExact(
+  search: GpuSearch,
+  items: Items,
+  queries: readonly Float32Array[],
+  limits: { topK: number; allowed: Uint8Array | undefined; threshold: number },
+): Promise<void> {
   const asked = queries.map((vector) => ({ vector: vector as Float32Array<ArrayBuffer> }));
   const found = await search.search(asked, limits, undefined);
   expect(found).toEqual(await searchCpu(items, asked, limits, undefined, true));
   const rows = rowsOf(items).filter((_, row) => !limits.allowed || limits.allowed[row] === 1);
   for (const [q, query] of queries.entries()) {
-    expect(found![q]!.map(({ row, score }) => ({ id: items.ids[row]!, score }))).toEqual(bruteForce(rows, query, limits.topK, limits.threshold));
+    expect(found![q]!.map(({ row, score }) => ({ id: items.ids[row]!, score }))).toEqual(
+      bruteForce(rows, query, limits.topK, limits.threshold),
+    );
   }
 }
 
@@ -48,18 +55,21 @@ describe.each([
   ['int8', 38, 'cosine'],
   ['f16', 16, 'dot'],
 ] as const)('%s × %i, %s', (storage, dim, metric) => {
-  test.each([1, 2, 63, 64, 65, 128, 129, 1000, 20_011])('%i vectors: as brute force in float64', async (count) => {
-    const random = new Random(count);
-    const items = itemsOf(embeddings(random, count, dim), storage, metric);
-    const search = await GpuSearch.create(gpu, items);
-    gpu.retain();
-    const queries = embeddings(random, 6, dim).map((query) => compared(query, metric));
-    for (const topK of [1, 10, 1000]) {
-      await expectExact(search, items, queries.slice(0, 1), { ...NO_LIMITS, topK });
-      if (topK === 10) await expectExact(search, items, queries, { ...NO_LIMITS, topK });
-    }
-    search.dispose();
-  });
+  test.each([1, 2, 63, 64, 65, 128, 129, 1000, 20_011])(
+    '%i vectors: as brute force in float64',
+    async (count) => {
+      const random = new Random(count);
+      const items = itemsOf(embeddings(random, count, dim), storage, metric);
+      const search = await GpuSearch.create(gpu, items);
+      gpu.retain();
+      const queries = embeddings(random, 6, dim).map((query) => compared(query, metric));
+      for (const topK of [1, 10, 1000]) {
+        await expectExact(search, items, queries.slice(0, 1), { ...NO_LIMITS, topK });
+        if (topK === 10) await expectExact(search, items, queries, { ...NO_LIMITS, topK });
+      }
+      search.dispose();
+    },
+  );
 
   test('filter and threshold', async () => {
     const random = new Random(7);
@@ -71,9 +81,14 @@ describe.each([
     for (const share of [0, 0.001, 0.5, 1]) {
       const allowed = Uint8Array.from(items.ids, () => (random.next() < share ? 1 : 0));
       await expectExact(search, items, [query], { topK: 20, allowed, threshold: -Infinity });
-      await expectExact(search, items, [query, query], { topK: 3000, allowed, threshold: scores[100]!.score });
+      await expectExact(search, items, [query, query], {
+        topK: 3000,
+        allowed,
+        threshold: scores[100]!.score,
+      });
     }
-    for (const threshold of [scores[0]!.score, scores[5]!.score, scores[0]!.score + 1e-9, -1e30, 1e30]) await expectExact(search, items, [query], { topK: 10, allowed: undefined, threshold });
+    for (const threshold of [scores[0]!.score, scores[5]!.score, scores[0]!.score + 1e-9, -1e30, 1e30])
+      await expectExact(search, items, [query], { topK: 10, allowed: undefined, threshold });
     search.dispose();
   });
 });
@@ -92,8 +107,10 @@ test('rows that come, change and go between searches', async () => {
       else if (kind < 0.7) put(items, id, random.uniform(dim), storage, metric);
       else items.apply({ remove: id });
     }
-    if (round === 5) for (let i = 0; i < 500; i++) put(items, `more ${i}`, random.uniform(dim), storage, metric);
-    if (round === 9) for (const id of [...items.ids].slice(0, items.ids.length - 70)) items.apply({ remove: id });
+    if (round === 5)
+      for (let i = 0; i < 500; i++) put(items, `more ${i}`, random.uniform(dim), storage, metric);
+    if (round === 9)
+      for (const id of [...items.ids].slice(0, items.ids.length - 70)) items.apply({ remove: id });
     await expectExact(search, items, [compared(random.uniform(dim), metric)], { ...NO_LIMITS, topK: 15 });
   }
   search.dispose();
@@ -115,7 +132,11 @@ test('a row that moves while the GPU searches: the search says so', async () => 
 
 test('equal vectors, all of them: the first ids', async () => {
   const one = new Random(1).uniform(16);
-  const items = itemsOf(Array.from({ length: 5000 }, () => one), 'f16', 'dot');
+  const items = itemsOf(
+    Array.from({ length: 5000 }, () => one),
+    'f16',
+    'dot',
+  );
   const search = await GpuSearch.create(gpu, items);
   gpu.retain();
   const [found] = (await search.search([{ vector: one }], { ...NO_LIMITS, topK: 100 }, undefined))!;
@@ -125,11 +146,14 @@ test('equal vectors, all of them: the first ids', async () => {
 
 test('numbers near the ends of f32', async () => {
   const random = new Random(8);
-  const vectors = embeddings(random, 300, 5).map((vector, row) => vector.map((value) => value * 10 ** ((row % 60) - 38)) as Float32Array);
+  const vectors = embeddings(random, 300, 5).map(
+    (vector, row) => vector.map((value) => value * 10 ** ((row % 60) - 38)) as Float32Array,
+  );
   const items = itemsOf(vectors, 'f32', 'dot');
   const search = await GpuSearch.create(gpu, items);
   gpu.retain();
-  for (const size of [1e-38, 1e-20, 1, 1e10]) await expectExact(search, items, [random.uniform(5, size)], { ...NO_LIMITS, topK: 10 });
+  for (const size of [1e-38, 1e-20, 1, 1e10])
+    await expectExact(search, items, [random.uniform(5, size)], { ...NO_LIMITS, topK: 10 });
   search.dispose();
 });
 

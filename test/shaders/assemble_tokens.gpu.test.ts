@@ -8,7 +8,11 @@ const gpu = await openGpu();
 // One addition an element at most: the result is exact.
 describe.each([100, 384, 1536])('%i channels', (embedDim) => {
   test.each([0, 1, 4])('%i registers', async (numRegisterTokens) => {
-    for (const [batch, rows, cols] of [[1, 1, 1], [2, 5, 7], [3, 1, 2]] as const) {
+    for (const [batch, rows, cols] of [
+      [1, 1, 1],
+      [2, 5, 7],
+      [3, 1, 2],
+    ] as const) {
       const numPatches = rows * cols;
       const random = new Random(numPatches);
       const patches = random.uniform(batch * numPatches * embedDim);
@@ -30,7 +34,15 @@ describe.each([100, 384, 1536])('%i channels', (embedDim) => {
         size: { batch, rows, cols, numTokens: 1 + numRegisterTokens + numPatches },
         data: { patches, cls, positions, registers },
       });
-      expect(found).toEqual(assembleTokens({ batch, numPatches, embedDim, numRegisterTokens }, patches, cls, positions, registers));
+      expect(found).toEqual(
+        assembleTokens(
+          { batch, numPatches, embedDim, numRegisterTokens },
+          patches,
+          cls,
+          positions,
+          registers,
+        ),
+      );
     }
   });
 });

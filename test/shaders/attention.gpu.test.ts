@@ -5,7 +5,10 @@ import { expectClose, Random, WorstDistances, type Tolerance } from '../random.t
 import { attention } from '../reference/attention.ts';
 import { bitsOf, familiesOf, nodeOf, openGpu, runNode } from './harness.ts';
 
-/** Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most; a result is a mean of values in [-1, 1). */
+/**
+ * Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most; a result is a mean
+ * of values in [-1, 1).
+ */
 const ATTENTION: Tolerance = { maxAbs: 2e-6, nmse: 1e-12 };
 /** Where one key, or all of them alike, decide: what is left is the sum of equal weights and one division. */
 const DECIDED: Tolerance = { maxAbs: 1e-6, nmse: 1e-12 };
@@ -23,15 +26,30 @@ const tiled: Family = { software: false };
 const fewQueries: Family = { software: false, ...EVERY_TILE, alternative: 1 };
 const families: (readonly [string, Family])[] = [...familiesOf(gpu), ['tiled, 16 queries', fewQueries]];
 
-function run({ alternative, ...target }: Family, batch: number, numTokens: number, numHeads: number, qkv: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-  const node = nodeOf((graph) => graph.attention('node', graph.input('qkv', [batch * numTokens, 3 * numHeads * 64]), numHeads));
-  return runNode(gpu, node, { target: { ...target, weights: 'f32' }, alternative, size: { batch, rows: 1, cols: numTokens - 1, numTokens }, data: { qkv } });
+function run(
+  { alternative, ...target }: Family,
+  batch: number,
+  numTokens: number,
+  numHeads: number,
+  qkv: Float32Array<ArrayBuffer>,
+): Promise<Float32Array<ArrayBuffer>> {
+  const node = nodeOf((graph) =>
+    graph.attention('node', graph.input('qkv', [batch * numTokens, 3 * numHeads * 64]), numHeads),
+  );
+  return runNode(gpu, node, {
+    target: { ...target, weights: 'f32' },
+    alternative,
+    size: { batch, rows: 1, cols: numTokens - 1, numTokens },
+    data: { qkv },
+  });
 }
 
 /** Queries and keys that make scores of up to 6, values in [-1, 1). */
 function randomQkv(batch: number, numTokens: number, numHeads: number): Float32Array<ArrayBuffer> {
   const random = new Random(batch * 10_000 + numTokens * 10 + numHeads);
-  return random.uniform(batch * numTokens * 3 * numHeads * 64).map((value, i) => (Math.floor(i / (numHeads * 64)) % 3 === 2 ? value : value * 2));
+  return random
+    .uniform(batch * numTokens * 3 * numHeads * 64)
+    .map((value, i) => (Math.floor(i / (numHeads * 64)) % 3 === 2 ? value : value * 2));
 }
 
 /** As many heads as elsewhere, so that what is compiled there serves here too. */
@@ -58,11 +76,17 @@ const unusual: [string, Scores][] = [
   ['all equal and hugely negative', () => ({ q: 300, k: -300 })],
   ['all zero', () => ({ q: 0, k: 0 })],
   // Every query looks at one token alone: its own.
-  ['one-hot', (token, channel) => ({ q: channel === token % 64 ? 100 : 0, k: channel === token % 64 ? 100 : 0 })],
+  [
+    'one-hot',
+    (token, channel) => ({ q: channel === token % 64 ? 100 : 0, k: channel === token % 64 ? 100 : 0 }),
+  ],
   // The maximum grows with every key, or is met in the first and never again.
   ['rising', (token) => ({ q: 1, k: token })],
   ['falling', (token) => ({ q: 1, k: -token })],
-  ['one far above in the middle', (token, _, numTokens) => ({ q: 10, k: token === Math.floor(numTokens / 2) ? 1000 : -1000 })],
+  [
+    'one far above in the middle',
+    (token, _, numTokens) => ({ q: 10, k: token === Math.floor(numTokens / 2) ? 1000 : -1000 }),
+  ],
 ];
 
 describe.each(families)('attention, %s', (kernel, target) => {
@@ -72,7 +96,11 @@ describe.each(families)('attention, %s', (kernel, target) => {
       for (const batch of numTokens > 100 ? [1, 2] : [1, 2, 3]) {
         const qkv = randomQkv(batch, numTokens, numHeads);
         const found = await run(target, batch, numTokens, numHeads, qkv);
-        worst.note(kernel, expectClose(`batch ${batch}`, found, attention(batch, numTokens, numHeads, qkv), ATTENTION), ATTENTION);
+        worst.note(
+          kernel,
+          expectClose(`batch ${batch}`, found, attention(batch, numTokens, numHeads, qkv), ATTENTION),
+          ATTENTION,
+        );
       }
     });
   });
@@ -81,7 +109,11 @@ describe.each(families)('attention, %s', (kernel, target) => {
     test.each(unusual)('%s', async (name, scores) => {
       const qkv = headsOf(numTokens, scores);
       const found = await run(target, 1, numTokens, HEADS, qkv);
-      worst.note(`${kernel}, ${name}`, expectClose(name, found, attention(1, numTokens, HEADS, qkv), DECIDED), DECIDED);
+      worst.note(
+        `${kernel}, ${name}`,
+        expectClose(name, found, attention(1, numTokens, HEADS, qkv), DECIDED),
+        DECIDED,
+      );
     });
   });
 
@@ -90,21 +122,34 @@ describe.each(families)('attention, %s', (kernel, target) => {
     const qkv = randomQkv(3, numTokens, numHeads);
     const together = bitsOf(await run(target, 3, numTokens, numHeads, qkv));
     for (let image = 0; image < 3; image++) {
-      const alone = bitsOf(await run(target, 1, numTokens, numHeads, qkv.slice((image * qkv.length) / 3, ((image + 1) * qkv.length) / 3)));
+      const alone = bitsOf(
+        await run(
+          target,
+          1,
+          numTokens,
+          numHeads,
+          qkv.slice((image * qkv.length) / 3, ((image + 1) * qkv.length) / 3),
+        ),
+      );
       expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
     }
   });
 });
 
 // model.tune() may choose between them, and the size of the input: the bits must not tell.
-test.each([1, 15, 17, 33, 65, 257])('%i tokens: the same bits from 32 and from 16 queries a workgroup', async (numTokens) => {
-  const [batch, numHeads] = [2, HEADS];
-  const qkv = randomQkv(batch, numTokens, numHeads);
-  const bits = bitsOf(await run(tiled, batch, numTokens, numHeads, qkv));
-  expect(bitsOf(await run(fewQueries, batch, numTokens, numHeads, qkv))).toEqual(bits);
-});
+test.each([1, 15, 17, 33, 65, 257])(
+  '%i tokens: the same bits from 32 and from 16 queries a workgroup',
+  async (numTokens) => {
+    const [batch, numHeads] = [2, HEADS];
+    const qkv = randomQkv(batch, numTokens, numHeads);
+    const bits = bitsOf(await run(tiled, batch, numTokens, numHeads, qkv));
+    expect(bitsOf(await run(fewQueries, batch, numTokens, numHeads, qkv))).toEqual(bits);
+  },
+);
 
 test.each(unusual)('%s: the same bits from 32 and from 16 queries a workgroup', async (_, scores) => {
   const qkv = headsOf(65, scores);
-  expect(bitsOf(await run(fewQueries, 1, 65, HEADS, qkv))).toEqual(bitsOf(await run(tiled, 1, 65, HEADS, qkv)));
+  expect(bitsOf(await run(fewQueries, 1, 65, HEADS, qkv))).toEqual(
+    bitsOf(await run(tiled, 1, 65, HEADS, qkv)),
+  );
 });

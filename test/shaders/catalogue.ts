@@ -8,7 +8,8 @@ import { buildForward } from '../../src/model/vit.ts';
 
 const modules = import.meta.glob<Record<string, unknown>>('../../src/gpu/*ernels.ts', { eager: true });
 
-const isKernel = (value: object): value is Kernel => 'entryPoint' in value && 'text' in value && 'bindings' in value;
+const isKernel = (value: object): value is Kernel =>
+  'entryPoint' in value && 'text' in value && 'bindings' in value;
 
 /** Kernels stand alone, in arrays or in records. */
 function kernelsIn(value: unknown): Kernel[] {
@@ -19,26 +20,54 @@ function kernelsIn(value: unknown): Kernel[] {
 export const kernels: readonly Kernel[] = [...new Set(Object.values(modules).flatMap(kernelsIn))];
 
 /** `layer_norm`, `linear.linear_gelu`. */
-export const labelOf = ({ name, entryPoint }: Kernel): string => (name === entryPoint ? name : `${name}.${entryPoint}`);
+export const labelOf = ({ name, entryPoint }: Kernel): string =>
+  name === entryPoint ? name : `${name}.${entryPoint}`;
 
 export const storages: readonly WeightStorage[] = ['f32', 'f16', 'f16-packed', 'int8'];
 
 /** Every published model, with and without registers. */
-export const models: readonly DINOv2Config[] = (['small', 'base', 'large', 'giant'] as const).flatMap((size) => [configOf(size), configOf(size, { registers: true })]);
+export const models: readonly DINOv2Config[] = (['small', 'base', 'large', 'giant'] as const).flatMap(
+  (size) => [configOf(size), configOf(size, { registers: true })],
+);
 
-/** Names that kernels outside of the forward expect (pictures, ceilings), beside EMBED_DIM. A name that a shader has no use for does no harm. */
-const otherConstants: KernelVariant['constants'] = { NUM_CHUNKS: 32, ROUNDS: 32, FUSED: 'true', VALUES: 2, WORDS: 192, WORKGROUP: 64, SIDE: 8, IGNORED_BITS: 8 };
+/**
+ * Names that kernels outside of the forward expect (pictures, ceilings), beside EMBED_DIM. A name that a
+ * shader has no use for does no harm.
+ */
+const otherConstants: KernelVariant['constants'] = {
+  NUM_CHUNKS: 32,
+  ROUNDS: 32,
+  FUSED: 'true',
+  VALUES: 2,
+  WORDS: 192,
+  WORKGROUP: 64,
+  SIDE: 8,
+  IGNORED_BITS: 8,
+};
 
-/** Every variant that a published model needs, in every way to store its weights, once; and every kernel outside of the forward for every model's width. */
+/**
+ * Every variant that a published model needs, in every way to store its weights, once; and every kernel
+ * outside of the forward for every model's width.
+ */
 export function variants(): KernelVariant[] {
   const found = new Map<string, KernelVariant>();
   for (const config of models) {
     const { nodes } = buildForward(config, { batch: 1, rows: 2, cols: 3 }).graph;
-    for (const target of [{ software: false, ...EVERY_TILE }, { software: true }, { software: true, lanes: 4 }, { software: true, lanes: 8 }] as const) {
+    for (const target of [
+      { software: false, ...EVERY_TILE },
+      { software: true },
+      { software: true, lanes: 4 },
+      { software: true, lanes: 8 },
+    ] as const) {
       for (const weights of storages) {
         for (const operands of ['f32', 'f16'] as const) {
-          for (const { variant } of nodes.flatMap((node) => alternatives(node, { ...target, weights, operands }))) {
-            found.set(JSON.stringify([labelOf(variant.kernel), variant.constants, variant.weights, variant.operands]), variant);
+          for (const { variant } of nodes.flatMap((node) =>
+            alternatives(node, { ...target, weights, operands }),
+          )) {
+            found.set(
+              JSON.stringify([labelOf(variant.kernel), variant.constants, variant.weights, variant.operands]),
+              variant,
+            );
           }
         }
       }
@@ -60,15 +89,28 @@ const folder = new URL('../../shaders/', import.meta.url);
 export const shaderText = (path: string): string => readFileSync(new URL(path, folder), 'utf8');
 
 /** Files of shaders/, or of shaders/shared/. */
-export const shaderFiles = (path = ''): string[] => readdirSync(new URL(path, folder)).filter((name) => name.endsWith('.wgsl'));
+export const shaderFiles = (path = ''): string[] =>
+  readdirSync(new URL(path, folder)).filter((name) => name.endsWith('.wgsl'));
 
 /**
- * A variant's module as wgsl_reflect 1.6.0 can read it: declarations before their uses, and no variable that is called `workgroup`, which is a
- * name like any other in WGSL and a keyword to its parser.
+ * A variant's module as wgsl_reflect 1.6.0 can read it: declarations before their uses, and no variable that
+ * is called `workgroup`, which is a name like any other in WGSL and a keyword to its parser.
  */
-export function forReflection({ kernel, constants, weights, operands }: KernelVariant, weightHelpers: Readonly<Record<WeightStorage, string>>): string {
-  const values = Object.entries(constants).map(([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`);
+export function forReflection(
+  { kernel, constants, weights, operands }: KernelVariant,
+  weightHelpers: Readonly<Record<WeightStorage, string>>,
+): string {
+  const values = Object.entries(constants).map(
+    ([name, value]) => `const ${name} = ${typeof value === 'number' ? `${value}u` : value};`,
+  );
   const operand = operands ? [`alias Operand4 = vec4<${operands}>;`] : [];
-  const parts = [...(weights === 'f16' || operands === 'f16' ? ['enable f16;'] : []), ...operand, ...values, ...(weights ? [weightHelpers[weights]] : []), ...kernel.shared, kernel.text];
+  const parts = [
+    ...(weights === 'f16' || operands === 'f16' ? ['enable f16;'] : []),
+    ...operand,
+    ...values,
+    ...(weights ? [weightHelpers[weights]] : []),
+    ...kernel.shared,
+    kernel.text,
+  ];
   return parts.join('\n').replaceAll(/\bworkgroup\b(?=\.|: vec3u)/g, 'workgroup_at');
 }

@@ -9,14 +9,26 @@ const gpu = await openGpu();
 afterAll(() => gpu.device.destroy());
 
 /** Runs a kernel of two bindings, and gives the second with what lies behind it. */
-async function run(kernel: Kernel, constants: KernelVariant['constants'], input: Float32Array<ArrayBuffer>, output: Float32Array<ArrayBuffer>, [x, y]: readonly [number, number]): Promise<Float32Array> {
+async function run(
+  kernel: Kernel,
+  constants: KernelVariant['constants'],
+  input: Float32Array<ArrayBuffer>,
+  output: Float32Array<ArrayBuffer>,
+  [x, y]: readonly [number, number],
+): Promise<Float32Array> {
   const compiled = await gpu.pipelines.compile({ kernel, constants });
   const buffers = [gpu.memory.storageOf('input', input), gpu.memory.storageOf('output', output)] as const;
   try {
     const encoder = gpu.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(compiled.pipeline);
-    pass.setBindGroup(0, gpu.pipelines.bind(compiled, buffers.map((buffer) => ({ buffer }))));
+    pass.setBindGroup(
+      0,
+      gpu.pipelines.bind(
+        compiled,
+        buffers.map((buffer) => ({ buffer })),
+      ),
+    );
     pass.dispatchWorkgroups(x, y);
     pass.end();
     gpu.device.queue.submit([encoder.finish()]);
@@ -26,7 +38,9 @@ async function run(kernel: Kernel, constants: KernelVariant['constants'], input:
   }
 }
 
-/** Steps shrink what was rounded before, so a chain is off by some 500 roundings at most, in practice by few. */
+/**
+ * Steps shrink what was rounded before, so a chain is off by some 500 roundings at most, in practice by few.
+ */
 const TOLERANCE = 1e-5;
 const GUARD = -7;
 
@@ -39,7 +53,13 @@ test.each([
   const random = new Random(ROUNDS);
   const parameters = random.uniform(2).map((value) => 0.5 + Math.abs(value) / 4);
   const lanes = x * y * CEILING_WORKGROUP;
-  const found = await run(multiplyAdd, { ROUNDS, FUSED }, parameters, new Float32Array(lanes + 64).fill(GUARD), [x, y]);
+  const found = await run(
+    multiplyAdd,
+    { ROUNDS, FUSED },
+    parameters,
+    new Float32Array(lanes + 64).fill(GUARD),
+    [x, y],
+  );
   const expected = multiplyAddTwin(lanes, ROUNDS, parameters[0]!, parameters[1]!);
   for (let at = 0; at < lanes; at++) expect(Math.abs(found[at]! / expected[at]! - 1)).toBeLessThan(TOLERANCE);
   expect([...found.subarray(lanes)]).toEqual(Array.from({ length: 64 }, () => GUARD));
@@ -51,7 +71,13 @@ test.each([
 ])('copy, %i × %i workgroups: exact', async (x, y) => {
   const count = x * y * CEILING_WORKGROUP * 4;
   const source = new Random(count).uniform(count);
-  const found = await run(copy, { ROUNDS: 1, FUSED: 'false' }, source, new Float32Array(count + 64).fill(GUARD), [x, y]);
+  const found = await run(
+    copy,
+    { ROUNDS: 1, FUSED: 'false' },
+    source,
+    new Float32Array(count + 64).fill(GUARD),
+    [x, y],
+  );
   expect(bitsOf(found.slice(0, count))).toEqual(bitsOf(source));
   expect([...found.subarray(count)]).toEqual(Array.from({ length: 64 }, () => GUARD));
 });

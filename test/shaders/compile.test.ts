@@ -2,12 +2,19 @@ import { create, globals } from 'webgpu';
 import { afterAll, describe, expect, test } from 'vitest';
 import { ResourceType, WgslReflect, type VariableInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
 import { describeAdapter } from '../../src/gpu/device.ts';
-import { assemble, defineKernel, type Access, type Kernel, type KernelVariant } from '../../src/gpu/kernel.ts';
+import {
+  assemble,
+  defineKernel,
+  type Access,
+  type Kernel,
+  type KernelVariant,
+} from '../../src/gpu/kernel.ts';
 import { weightHelpers } from '../../src/gpu/kernels.ts';
 import { PipelineCache } from '../../src/gpu/pipelines.ts';
 import { forReflection, kernels, labelOf, shaderFiles, shaderText, variants } from './catalogue.ts';
 
-// Dawn's null backend compiles as Chrome does, and runs nothing: what it reads back is garbage, so nothing is run here.
+// Dawn's null backend compiles as Chrome does, and runs nothing: what it reads back is garbage, so nothing is
+// run here.
 Object.assign(globalThis, globals);
 const gpu = create(['backend=null']); // held until the end: Dawn aborts the process if it is collected while a pipeline is compiled
 const adapter = await gpu.requestAdapter();
@@ -27,27 +34,50 @@ test('the table of kernels is found', () => {
   expect(new Set(kernels.map(labelOf)).size).toBe(kernels.length);
 });
 
-test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))('%s compiles for every model and storage, without a message', async (_, kernel) => {
-  for (const variant of byKernel.get(kernel)!) {
-    const module = device.createShaderModule({ code: assemble(variant, weightHelpers) });
-    const { messages } = await module.getCompilationInfo();
-    expect(messages.map(({ type, lineNum, message }) => `${type} ${lineNum}: ${message}`)).toEqual([]);
-    await pipelines.compile(variant);
-  }
-});
+test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))(
+  '%s compiles for every model and storage, without a message',
+  async (_, kernel) => {
+    for (const variant of byKernel.get(kernel)!) {
+      const module = device.createShaderModule({ code: assemble(variant, weightHelpers) });
+      const { messages } = await module.getCompilationInfo();
+      expect(messages.map(({ type, lineNum, message }) => `${type} ${lineNum}: ${message}`)).toEqual([]);
+      await pipelines.compile(variant);
+    }
+  },
+);
 
 describe("WebGPU's default limits", () => {
   test('are what the device has', () => {
-    const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxStorageBuffersPerShaderStage, maxComputeWorkgroupSizeX } = device.limits;
-    expect([maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxStorageBuffersPerShaderStage, maxComputeWorkgroupSizeX]).toEqual([16_384, 256, 8, 256]);
+    const {
+      maxComputeWorkgroupStorageSize,
+      maxComputeInvocationsPerWorkgroup,
+      maxStorageBuffersPerShaderStage,
+      maxComputeWorkgroupSizeX,
+    } = device.limits;
+    expect([
+      maxComputeWorkgroupStorageSize,
+      maxComputeInvocationsPerWorkgroup,
+      maxStorageBuffersPerShaderStage,
+      maxComputeWorkgroupSizeX,
+    ]).toEqual([16_384, 256, 8, 256]);
   });
 
   test.each([
-    ['workgroup memory', 'var<workgroup> a: array<u32, 4097>;\n@compute @workgroup_size(1) fn main() { a[0] = 1u; out[0] = a[1]; }'],
+    [
+      'workgroup memory',
+      'var<workgroup> a: array<u32, 4097>;\n@compute @workgroup_size(1) fn main() { a[0] = 1u; out[0] = a[1]; }',
+    ],
     ['invocations', '@compute @workgroup_size(16, 17) fn main() { out[0] = 1u; }'],
   ])('too much of it is refused here: %s', async (_, body) => {
-    const kernel = defineKernel('greedy', `@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n${body}`, 'main', ['write out']);
-    await expect(pipelines.compile({ kernel, constants: {} })).rejects.toMatchObject({ code: 'KERNEL_COMPILE' });
+    const kernel = defineKernel(
+      'greedy',
+      `@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n${body}`,
+      'main',
+      ['write out'],
+    );
+    await expect(pipelines.compile({ kernel, constants: {} })).rejects.toMatchObject({
+      code: 'KERNEL_COMPILE',
+    });
   });
 
   test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))('%s', (_, kernel) => {
@@ -56,28 +86,48 @@ describe("WebGPU's default limits", () => {
       const [x, y, z] = reflected.getFunctionInfo(kernel.entryPoint)!.workgroupSize!;
       expect(x * y * z).toBeLessThanOrEqual(256);
     }
-    expect(kernel.bindings.filter(({ access }) => access === 'read' || access === 'write').length).toBeLessThanOrEqual(8);
+    expect(
+      kernel.bindings.filter(({ access }) => access === 'read' || access === 'write').length,
+    ).toBeLessThanOrEqual(8);
   });
 });
 
 describe('bindings of the table and of the shader', () => {
   const accessOf = ({ resourceType, access }: VariableInfo): Access =>
-    resourceType === ResourceType.Uniform ? 'uniform' : resourceType === ResourceType.Texture ? 'texture' : access === 'read' ? 'read' : 'write';
+    resourceType === ResourceType.Uniform
+      ? 'uniform'
+      : resourceType === ResourceType.Texture
+        ? 'texture'
+        : access === 'read'
+          ? 'read'
+          : 'write';
 
   function declared(variant: KernelVariant): string[] {
-    const { resources } = new WgslReflect(forReflection(variant, weightHelpers)).getFunctionInfo(variant.kernel.entryPoint)!;
+    const { resources } = new WgslReflect(forReflection(variant, weightHelpers)).getFunctionInfo(
+      variant.kernel.entryPoint,
+    )!;
     const sorted = [...resources].sort((a, b) => a.binding - b.binding);
-    return sorted.map((variable) => `${variable.group}.${variable.binding} ${accessOf(variable)} ${variable.name}`);
+    return sorted.map(
+      (variable) => `${variable.group}.${variable.binding} ${accessOf(variable)} ${variable.name}`,
+    );
   }
 
-  test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))('%s: the same names, order and access', (_, kernel) => {
-    const [variant] = byKernel.get(kernel)!;
-    expect(declared(variant!)).toEqual(kernel.bindings.map(({ name, access }, binding) => `0.${binding} ${access} ${name}`));
-  });
+  test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))(
+    '%s: the same names, order and access',
+    (_, kernel) => {
+      const [variant] = byKernel.get(kernel)!;
+      expect(declared(variant!)).toEqual(
+        kernel.bindings.map(({ name, access }, binding) => `0.${binding} ${access} ${name}`),
+      );
+    },
+  );
 
   test('a table that differs is noticed', () => {
     const [kernel] = kernels.filter(({ name }) => name === 'layer_norm');
-    const text = kernel!.text.replace('@binding(1) var<storage, read> x', '@binding(1) var<storage, read_write> x');
+    const text = kernel!.text.replace(
+      '@binding(1) var<storage, read> x',
+      '@binding(1) var<storage, read_write> x',
+    );
     expect(text).not.toBe(kernel!.text);
     const [variant] = byKernel.get(kernel!)!;
     expect(declared({ ...variant!, kernel: { ...kernel!, text } })).toContain('0.1 write x');
@@ -85,7 +135,8 @@ describe('bindings of the table and of the shader', () => {
 });
 
 /** A text's lines without their comments. */
-const codeLines = (text: string): string[] => text.split('\n').map((line) => line.replace(/\/\/.*/, '').trimEnd());
+const codeLines = (text: string): string[] =>
+  text.split('\n').map((line) => line.replace(/\/\/.*/, '').trimEnd());
 
 describe('shaders/', () => {
   test('every file is a kernel of the table', () => {
@@ -94,15 +145,24 @@ describe('shaders/', () => {
 
   test('every entry point is in the table', () => {
     for (const file of shaderFiles()) {
-      const entryPoints = [...shaderText(file).matchAll(/@compute\s+@workgroup_size\([^)]*\)\s*fn (\w+)/g)].map(([, name]) => name);
-      const listed = kernels.filter(({ name }) => `${name}.wgsl` === file).map(({ entryPoint }) => entryPoint);
+      const entryPoints = [
+        ...shaderText(file).matchAll(/@compute\s+@workgroup_size\([^)]*\)\s*fn (\w+)/g),
+      ].map(([, name]) => name);
+      const listed = kernels
+        .filter(({ name }) => `${name}.wgsl` === file)
+        .map(({ entryPoint }) => entryPoint);
       expect(entryPoints.sort(), file).toEqual(listed.sort());
     }
   });
 
   test('every shared file is used', () => {
-    const used = new Set([...kernels.flatMap(({ shared }) => shared), ...Object.values(weightHelpers)].map((text) => codeLines(text).join('')));
-    for (const file of shaderFiles('shared/')) expect(used.has(codeLines(shaderText(`shared/${file}`)).join('')), file).toBe(true);
+    const used = new Set(
+      [...kernels.flatMap(({ shared }) => shared), ...Object.values(weightHelpers)].map((text) =>
+        codeLines(text).join(''),
+      ),
+    );
+    for (const file of shaderFiles('shared/'))
+      expect(used.has(codeLines(shaderText(`shared/${file}`)).join('')), file).toBe(true);
   });
 
   test("a kernel's text has its file's lines: a compiler's line less one is the line in the file", () => {

@@ -1,4 +1,5 @@
-// Runs one node of a graph with the kernel that `lower` gives it, between guard words, on whatever adapter test/setup-dawn.ts has found.
+// Runs one node of a graph with the kernel that `lower` gives it, between guard words, on whatever adapter
+// test/setup-dawn.ts has found.
 import { PanelPacker, packedBytes } from '../../src/checkpoint/packing.ts';
 import { describeAdapter, Gpu, requestAdapter } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
@@ -9,10 +10,15 @@ import { throughF16 } from '../random.ts';
 /** What a binding's bytes come from. */
 export type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
-/** A device with WebGPU's default limits, which every kernel must stay inside, and with shader-f16 and subgroups where the adapter has them. */
+/**
+ * A device with WebGPU's default limits, which every kernel must stay inside, and with shader-f16 and
+ * subgroups where the adapter has them.
+ */
 export async function openGpu(): Promise<Gpu> {
   const adapter = await requestAdapter();
-  const requiredFeatures = (['shader-f16', 'subgroups'] as const).filter((feature) => adapter.features.has(feature));
+  const requiredFeatures = (['shader-f16', 'subgroups'] as const).filter((feature) =>
+    adapter.features.has(feature),
+  );
   const device = await adapter.requestDevice({ label: 'test', requiredFeatures });
   return new Gpu(device, describeAdapter(adapter.info), false);
 }
@@ -22,7 +28,10 @@ export function storagesOf(gpu: Gpu): WeightStorage[] {
   return gpu.device.features.has('shader-f16') ? ['f32', 'f16-packed', 'f16'] : ['f32', 'f16-packed'];
 }
 
-/** The families of kernels for linear layers and attention that this device can run: tiled, direct, and by the lanes of its subgroups. */
+/**
+ * The families of kernels for linear layers and attention that this device can run: tiled, direct, and by the
+ * lanes of its subgroups.
+ */
 export function familiesOf(gpu: Gpu): (readonly [family: string, target: Omit<Target, 'weights'>])[] {
   const lanes = gpu.lanes ? [[`lanes${gpu.lanes}`, { software: true, lanes: gpu.lanes }] as const] : [];
   return [['tiled', { software: false }], ['direct', { software: true }], ...lanes];
@@ -34,7 +43,12 @@ export interface PackedWeight {
   readonly packed: Uint32Array<ArrayBuffer>;
 }
 
-export function packWeight(rows: number, columns: number, weight: Float32Array<ArrayBuffer>, storage: WeightStorage): PackedWeight {
+export function packWeight(
+  rows: number,
+  columns: number,
+  weight: Float32Array<ArrayBuffer>,
+  storage: WeightStorage,
+): PackedWeight {
   const bytes = new Uint8Array(packedBytes(rows, columns, storage));
   const packer = new PanelPacker(rows, columns, storage, (offset, data) => bytes.set(data, offset));
   packer.add(weight, 0);
@@ -71,10 +85,16 @@ export interface RunOptions {
 
 /**
  * Runs a node twice into two buffers and gives the first result.
- * @throws Error if a word outside of the output was touched, an element was not written, or the two results differ in a bit
+ * @throws Error if a word outside of the output was touched, an element was not written, or the two results
+ *   differ in a bit
  */
-export async function runNode(gpu: Gpu, node: Node, { target, size, data, workgroups, alternative }: RunOptions): Promise<Float32Array<ArrayBuffer>> {
-  const { variant, workgroups: usual } = alternative === undefined ? lower(node, target, size) : alternatives(node, target)[alternative]!;
+export async function runNode(
+  gpu: Gpu,
+  node: Node,
+  { target, size, data, workgroups, alternative }: RunOptions,
+): Promise<Float32Array<ArrayBuffer>> {
+  const { variant, workgroups: usual } =
+    alternative === undefined ? lower(node, target, size) : alternatives(node, target)[alternative]!;
   const compiled = await gpu.pipelines.compile(variant);
   const made: GPUBuffer[] = [];
   const keep = (buffer: GPUBuffer): GPUBuffer => {
@@ -90,7 +110,8 @@ export async function runNode(gpu: Gpu, node: Node, { target, size, data, workgr
       return keep(gpu.memory.storageOf(name, words));
     });
 
-    // The guards are part of the binding, so that the GPU's own bounds checks do not hide a kernel that writes too far.
+    // The guards are part of the binding, so that the GPU's own bounds checks do not hide a kernel that
+    // writes too far.
     const elements = elementCount(node.output.shape);
     const after = GUARD_WORDS + 64 * node.output.shape[1]!;
     const prepared = new Uint32Array(GUARD_WORDS + elements + after).fill(GUARD);
@@ -102,22 +123,29 @@ export async function runNode(gpu: Gpu, node: Node, { target, size, data, workgr
     pass.setPipeline(compiled.pipeline);
     for (const output of outputs) {
       const bound = { buffer: output, offset: 4 * GUARD_WORDS };
-      pass.setBindGroup(0, gpu.pipelines.bind(compiled, [{ buffer: uniform }, ...inputs.map((buffer) => ({ buffer })), bound]));
+      pass.setBindGroup(
+        0,
+        gpu.pipelines.bind(compiled, [{ buffer: uniform }, ...inputs.map((buffer) => ({ buffer })), bound]),
+      );
       pass.dispatchWorkgroups(...(workgroups ?? usual(size)));
     }
     pass.end();
     gpu.device.queue.submit([encoder.finish()]);
-    const [first, second] = (await Promise.all(outputs.map((output) => gpu.read(output, 0, 4 * prepared.length)))).map((bytes) => new Uint32Array(bytes));
+    const [first, second] = (
+      await Promise.all(outputs.map((output) => gpu.read(output, 0, 4 * prepared.length)))
+    ).map((bytes) => new Uint32Array(bytes));
 
     const { entryPoint } = variant.kernel;
     for (let i = 0; i < prepared.length; i++) {
       const at = i - GUARD_WORDS;
       if (at < 0 || at >= elements) {
-        if (first![i] !== GUARD) throw new Error(`${entryPoint}: wrote word ${at} of an output of ${elements} elements`);
+        if (first![i] !== GUARD)
+          throw new Error(`${entryPoint}: wrote word ${at} of an output of ${elements} elements`);
       } else if (first![i] === UNWRITTEN) {
         throw new Error(`${entryPoint}: left element ${at} of ${elements} unwritten`);
       }
-      if (first![i] !== second![i]) throw new Error(`${entryPoint}: gave other bits for element ${at} when run again`);
+      if (first![i] !== second![i])
+        throw new Error(`${entryPoint}: gave other bits for element ${at} when run again`);
     }
     return new Float32Array(first!.buffer, 4 * GUARD_WORDS, elements).slice();
   } finally {
@@ -126,7 +154,13 @@ export async function runNode(gpu: Gpu, node: Node, { target, size, data, workgr
 }
 
 /** The bits of floats, for comparisons that let nothing pass. */
-export const bitsOf = (values: Float32Array): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length);
+export const bitsOf = (values: Float32Array): Uint32Array =>
+  new Uint32Array(values.buffer, values.byteOffset, values.length);
 
 /** A size whose rows count alone: kernels that know tokens, not images. */
-export const tokenRows = (batch: number, numTokens: number): ForwardSize => ({ batch, rows: 1, cols: 1, numTokens });
+export const tokenRows = (batch: number, numTokens: number): ForwardSize => ({
+  batch,
+  rows: 1,
+  cols: 1,
+  numTokens,
+});

@@ -6,20 +6,43 @@ import { bitsOf, nodeOf, openGpu, runNode, tokenRows, type Workgroups } from './
 const EPS = 1e-6;
 
 /**
- * What a row loses is some roundings of its largest value, mean and variance included, seen in units of its deviation: layer_norm adds in a tree
- * and loses few, layer_norm_direct adds one vector after the other. Weights are up to 1.3.
+ * What a row loses is some roundings of its largest value, mean and variance included, seen in units of its
+ * deviation: layer_norm adds in a tree and loses few, layer_norm_direct adds one vector after the other.
+ * Weights are up to 1.3.
  */
-const LAYER_NORM = (largestOverDeviation: number): Tolerance => ({ maxAbs: 16 * ROUNDING * Math.max(4, largestOverDeviation), nmse: 1e-12 });
+const LAYER_NORM = (largestOverDeviation: number): Tolerance => ({
+  maxAbs: 16 * ROUNDING * Math.max(4, largestOverDeviation),
+  nmse: 1e-12,
+});
 
 const gpu = await openGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-function run(software: boolean, embedDim: number, batch: number, numTokens: number, x: Float32Array<ArrayBuffer>, { weight, bias }: Parameters, workgroups?: Workgroups) {
+function run(
+  software: boolean,
+  embedDim: number,
+  batch: number,
+  numTokens: number,
+  x: Float32Array<ArrayBuffer>,
+  { weight, bias }: Parameters,
+  workgroups?: Workgroups,
+) {
   const node = nodeOf((graph) =>
-    graph.layerNorm('node', graph.input('x', [batch * numTokens, embedDim]), graph.weight('weight', [embedDim]), graph.weight('bias', [embedDim]), EPS),
+    graph.layerNorm(
+      'node',
+      graph.input('x', [batch * numTokens, embedDim]),
+      graph.weight('weight', [embedDim]),
+      graph.weight('bias', [embedDim]),
+      EPS,
+    ),
   );
-  return runNode(gpu, node, { target: { software, weights: 'f32' }, size: tokenRows(batch, numTokens), data: { x, weight, bias }, workgroups });
+  return runNode(gpu, node, {
+    target: { software, weights: 'f32' },
+    size: tokenRows(batch, numTokens),
+    data: { x, weight, bias },
+    workgroups,
+  });
 }
 
 interface Parameters {
@@ -29,7 +52,10 @@ interface Parameters {
 
 function parameters(embedDim: number): Parameters {
   const random = new Random(embedDim);
-  return { weight: random.uniform(embedDim, 0.3).map((value) => 1 + value), bias: random.uniform(embedDim, 0.2) };
+  return {
+    weight: random.uniform(embedDim, 0.3).map((value) => 1 + value),
+    bias: random.uniform(embedDim, 0.2),
+  };
 }
 
 /** Largest value over standard deviation, of the row where that is largest. */
@@ -39,7 +65,10 @@ function largestOverDeviation(x: Float32Array, embedDim: number): number {
     const row = x.subarray(from, from + embedDim);
     const mean = row.reduce((sum, value) => sum + value, 0) / embedDim;
     const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / embedDim;
-    most = Math.max(most, row.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0) / Math.sqrt(variance + EPS));
+    most = Math.max(
+      most,
+      row.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0) / Math.sqrt(variance + EPS),
+    );
   }
   return most;
 }
@@ -48,7 +77,8 @@ function largestOverDeviation(x: Float32Array, embedDim: number): number {
 const disturbances: Readonly<Record<string, (x: Float32Array, embedDim: number) => void>> = {
   'as they are': () => undefined,
   'one channel at 250, 1,000 or 60,000': (x, embedDim) => {
-    for (let row = 0; row * embedDim < x.length; row++) x[row * embedDim + ((row * 37) % embedDim)] = [250, -1e3, 6e4][row % 3]!;
+    for (let row = 0; row * embedDim < x.length; row++)
+      x[row * embedDim + ((row * 37) % embedDim)] = [250, -1e3, 6e4][row % 3]!;
   },
   'offset by 1,000': (x) => x.forEach((value, i) => (x[i] = value + 1e3)),
   'offset by 60,000': (x) => x.forEach((value, i) => (x[i] = value - 6e4)),
@@ -59,17 +89,23 @@ describe.each([
   ['layer_norm', false],
   ['layer_norm_direct', true],
 ])('%s', (entryPoint, software) => {
-  // 72 is no multiple of the 256 channels that a workgroup takes at a time, 4 leaves all lanes but one without any.
+  // 72 is no multiple of the 256 channels that a workgroup takes at a time, 4 leaves all lanes but one
+  // without any.
   test.each([4, 72, 128, 384, 1536])('rows of %i', async (embedDim) => {
     const { weight, bias } = parameters(embedDim);
     for (const [name, disturb] of Object.entries(disturbances)) {
       if (embedDim === 4 && name.startsWith('one channel')) continue; // nothing is left of the others
-      for (const [batch, numTokens] of [[1, 1], [2, 5], [1, 33]] as const) {
+      for (const [batch, numTokens] of [
+        [1, 1],
+        [2, 5],
+        [1, 33],
+      ] as const) {
         const x = new Random(numTokens).uniform(batch * numTokens * embedDim, 2);
         disturb(x, embedDim);
         const found = await run(software, embedDim, batch, numTokens, x, { weight, bias });
         const tolerance = LAYER_NORM(largestOverDeviation(x, embedDim));
-        // Where rows are offset, what they differ by is the sum of few bits, and NMSE says nothing that maxAbs does not.
+        // Where rows are offset, what they differ by is the sum of few bits, and NMSE says nothing that
+        // maxAbs does not.
         const allowed = name.startsWith('offset') ? { ...tolerance, nmse: tolerance.maxAbs ** 2 } : tolerance;
         const expected = layerNorm(batch * numTokens, embedDim, EPS, x, weight, bias);
         const far = expectClose(`${embedDim}, ${name}, ${batch} × ${numTokens}`, found, expected, allowed);
@@ -86,22 +122,33 @@ describe.each([
     }
   });
 
-  // A workgroup of layer_norm for each of 70,001 rows takes SwiftShader 20 s. There, 5 rows on two lines of workgroups tell as much.
+  // A workgroup of layer_norm for each of 70,001 rows takes SwiftShader 20 s. There, 5 rows on two lines of
+  // workgroups tell as much.
   const few: [number, Workgroups] = software ? [5, [1, 2, 1]] : [5, [3, 2, 1]];
   const many: [number, undefined] = software ? [262_147, undefined] : [70_001, undefined];
-  test.each<[number, Workgroups | undefined]>(gpu.software && !software ? [few] : [few, many])('%i rows on two lines of workgroups', async (rows, workgroups) => {
-    const { weight, bias } = parameters(4);
-    const x = new Random(5).uniform(rows * 4, 2);
-    const found = await run(software, 4, 1, rows, x, { weight, bias }, workgroups);
-    expectClose(`${rows} rows`, found, layerNorm(rows, 4, EPS, x, weight, bias), LAYER_NORM(largestOverDeviation(x, 4)));
-  });
+  test.each<[number, Workgroups | undefined]>(gpu.software && !software ? [few] : [few, many])(
+    '%i rows on two lines of workgroups',
+    async (rows, workgroups) => {
+      const { weight, bias } = parameters(4);
+      const x = new Random(5).uniform(rows * 4, 2);
+      const found = await run(software, 4, 1, rows, x, { weight, bias }, workgroups);
+      expectClose(
+        `${rows} rows`,
+        found,
+        layerNorm(rows, 4, EPS, x, weight, bias),
+        LAYER_NORM(largestOverDeviation(x, 4)),
+      );
+    },
+  );
 
   test('an image alone and in a batch of 3: the same bits', async () => {
     const affine = parameters(384);
     const x = new Random(6).uniform(3 * 5 * 384, 2);
     const together = bitsOf(await run(software, 384, 3, 5, x, affine));
     for (let image = 0; image < 3; image++) {
-      const alone = bitsOf(await run(software, 384, 1, 5, x.slice(image * 5 * 384, (image + 1) * 5 * 384), affine));
+      const alone = bitsOf(
+        await run(software, 384, 1, 5, x.slice(image * 5 * 384, (image + 1) * 5 * 384), affine),
+      );
       expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
     }
   });

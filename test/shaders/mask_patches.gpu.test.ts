@@ -18,7 +18,14 @@ test.each([
     mask: Uint32Array.from({ length: count }, () => random.pick([0, 1, 0, 255])),
     mask_token: random.uniform(embedDim),
   };
-  const node = nodeOf((graph) => graph.maskPatches('node', graph.input('patches', [count, embedDim]), graph.input('mask', [count]), graph.weight('mask_token', [1, embedDim])));
+  const node = nodeOf((graph) =>
+    graph.maskPatches(
+      'node',
+      graph.input('patches', [count, embedDim]),
+      graph.input('mask', [count]),
+      graph.weight('mask_token', [1, embedDim]),
+    ),
+  );
   const size = { batch, rows, cols, numTokens: 1 + rows * cols };
   const found = await runNode(gpu, node, { target: { software: gpu.software, weights: 'f32' }, size, data });
   expect(bitsOf(found)).toEqual(bitsOf(maskPatches(embedDim, data.patches, data.mask, data.mask_token)));

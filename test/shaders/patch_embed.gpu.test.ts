@@ -11,14 +11,26 @@ const gpu = await openGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-function parameters({ embedDim, patchSize }: { embedDim: number; patchSize: number }, storage: WeightStorage) {
+function parameters(
+  { embedDim, patchSize }: { embedDim: number; patchSize: number },
+  storage: WeightStorage,
+) {
   const random = new Random(embedDim + patchSize);
   const inFeatures = 3 * patchSize * patchSize;
-  const weight = packWeight(embedDim, inFeatures, random.uniform(embedDim * inFeatures, Math.sqrt(3 / inFeatures)), storage);
+  const weight = packWeight(
+    embedDim,
+    inFeatures,
+    random.uniform(embedDim * inFeatures, Math.sqrt(3 / inFeatures)),
+    storage,
+  );
   return { weight, bias: random.uniform(embedDim, 0.2) };
 }
 
-function run(size: PatchEmbedSize, storage: WeightStorage, pixels: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
+function run(
+  size: PatchEmbedSize,
+  storage: WeightStorage,
+  pixels: Float32Array<ArrayBuffer>,
+): Promise<Float32Array<ArrayBuffer>> {
   const { batch, rows, cols, embedDim, patchSize } = size;
   const { weight, bias } = parameters(size, storage);
   const node = nodeOf((graph) =>
@@ -30,7 +42,11 @@ function run(size: PatchEmbedSize, storage: WeightStorage, pixels: Float32Array<
     ),
   );
   const target = { software: gpu.software, weights: storage };
-  return runNode(gpu, node, { target, size: { batch, rows, cols, numTokens: 1 + rows * cols }, data: { pixels, weight: weight.packed, bias } });
+  return runNode(gpu, node, {
+    target,
+    size: { batch, rows, cols, numTokens: 1 + rows * cols },
+    data: { pixels, weight: weight.packed, bias },
+  });
 }
 
 const pixelsOf = ({ batch, rows, cols, patchSize }: PatchEmbedSize): Float32Array<ArrayBuffer> =>
@@ -52,7 +68,12 @@ describe.each([
       const pixels = pixelsOf(size);
       const { weight, bias } = parameters(size, storage);
       const tolerance = PATCH_EMBED(3 * patchSize * patchSize);
-      const far = expectClose(storage, await run(size, storage, pixels), patchEmbed(size, pixels, weight.values, bias), tolerance);
+      const far = expectClose(
+        storage,
+        await run(size, storage, pixels),
+        patchEmbed(size, pixels, weight.values, bias),
+        tolerance,
+      );
       worst.note(`patch_embed ${patchSize}, ${storage}`, far, tolerance);
     }
   });
@@ -63,7 +84,13 @@ test('an image alone and in a batch of 3: the same bits', async () => {
   const pixels = pixelsOf(size);
   const together = bitsOf(await run(size, 'f32', pixels));
   for (let image = 0; image < 3; image++) {
-    const alone = bitsOf(await run({ ...size, batch: 1 }, 'f32', pixels.slice((image * pixels.length) / 3, ((image + 1) * pixels.length) / 3)));
+    const alone = bitsOf(
+      await run(
+        { ...size, batch: 1 },
+        'f32',
+        pixels.slice((image * pixels.length) / 3, ((image + 1) * pixels.length) / 3),
+      ),
+    );
     expect(alone).toEqual(together.slice(image * alone.length, (image + 1) * alone.length));
   }
 });

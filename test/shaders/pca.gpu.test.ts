@@ -7,20 +7,30 @@ import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '.
 import * as twins from '../reference/pca.ts';
 import { openGpu } from './harness.ts';
 
-/** A sum of `terms` products of numbers in [-1, 1) wanders off by √terms roundings of partial sums that are about √terms large. */
+/**
+ * A sum of `terms` products of numbers in [-1, 1) wanders off by √terms roundings of partial sums that are
+ * about √terms large.
+ */
 const SUM = (terms: number): Tolerance => ({ maxAbs: 2 * Math.max(4, terms) * ROUNDING, nmse: 1e-12 });
 /** The same with scores, which are up to √dim themselves. */
-const PRODUCT = (terms: number, dim: number): Tolerance => ({ maxAbs: SUM(terms).maxAbs * Math.sqrt(dim), nmse: 1e-12 });
+const PRODUCT = (terms: number, dim: number): Tolerance => ({
+  maxAbs: SUM(terms).maxAbs * Math.sqrt(dim),
+  nmse: 1e-12,
+});
 /**
- * Entries of unit vectors. The Gram matrix is off by about a rounding of its diagonal, and its inverse multiplies that by its condition, which
- * is about 10 for eight random vectors of 36 channels or more once their lengths are set aside (Cholesky does not mind those).
+ * Entries of unit vectors. The Gram matrix is off by about a rounding of its diagonal, and its inverse
+ * multiplies that by its condition, which is about 10 for eight random vectors of 36 channels or more once
+ * their lengths are set aside (Cholesky does not mind those).
  */
 const UNIT: Tolerance = { maxAbs: 10 * ROUNDING, nmse: 1e-12 };
 /** 255 times a score's error, of a unit direction with scale 1: what can tip a rounding to a byte. */
 const TIP = 255 * 1e-5;
 
 const CHUNKS = 5;
-/** Rows that end inside of a chunk, a workgroup and a lane's pair; more chunks than rows. Channels that fill no workgroup. */
+/**
+ * Rows that end inside of a chunk, a workgroup and a lane's pair; more chunks than rows. Channels that fill
+ * no workgroup.
+ */
 const shapes = [
   [1, 4],
   [2, 36],
@@ -47,13 +57,22 @@ afterAll(() => {
 
 type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
-/** Runs a kernel twice. `data` by binding: what is there before, or how many words to leave unwritten. Gives what is in the written bindings. */
-async function run(kernel: Kernel, constants: Record<string, number>, workgroups: readonly [number, number], data: Record<string, Data | number>): Promise<Record<string, ArrayBuffer>> {
+/**
+ * Runs a kernel twice. `data` by binding: what is there before, or how many words to leave unwritten. Gives
+ * what is in the written bindings.
+ */
+async function run(
+  kernel: Kernel,
+  constants: Record<string, number>,
+  workgroups: readonly [number, number],
+  data: Record<string, Data | number>,
+): Promise<Record<string, ArrayBuffer>> {
   const compiled = await gpu.pipelines.compile({ kernel, constants });
   const once = async (): Promise<Record<string, Uint32Array<ArrayBuffer>>> => {
     const buffers = kernel.bindings.map(({ name, access }) => {
       const given = data[name]!;
-      if (access === 'uniform') return { name, buffer: gpu.memory.uniformOf(name, [...(given as Uint32Array)]), words: 0 };
+      if (access === 'uniform')
+        return { name, buffer: gpu.memory.uniformOf(name, [...(given as Uint32Array)]), words: 0 };
       if (access === 'read') return { name, buffer: gpu.memory.storageOf(name, given as Data), words: 0 };
       const words = typeof given === 'number' ? given : given.length;
       const all = new Uint32Array(words + 2 * GUARD_WORDS).fill(GUARD);
@@ -61,7 +80,9 @@ async function run(kernel: Kernel, constants: Record<string, number>, workgroups
       return { name, buffer: gpu.memory.storageOf(name, all), words };
     });
     try {
-      const resources = buffers.map(({ buffer, words }) => (words > 0 ? { buffer, offset: 4 * GUARD_WORDS } : { buffer }));
+      const resources = buffers.map(({ buffer, words }) =>
+        words > 0 ? { buffer, offset: 4 * GUARD_WORDS } : { buffer },
+      );
       const encoder = gpu.device.createCommandEncoder();
       const pass = encoder.beginComputePass();
       pass.setPipeline(compiled.pipeline);
@@ -75,7 +96,10 @@ async function run(kernel: Kernel, constants: Record<string, number>, workgroups
         const all = new Uint32Array(await gpu.read(buffer, 0, 4 * (words + 2 * GUARD_WORDS)));
         all.forEach((word, i) => {
           const inside = i >= GUARD_WORDS && i < GUARD_WORDS + words;
-          if ((word === GUARD) === inside) throw new Error(`${kernel.entryPoint}: ${inside ? 'left' : 'wrote'} word ${i - GUARD_WORDS} of ${words} of ${name}`);
+          if ((word === GUARD) === inside)
+            throw new Error(
+              `${kernel.entryPoint}: ${inside ? 'left' : 'wrote'} word ${i - GUARD_WORDS} of ${words} of ${name}`,
+            );
         });
         out[name] = all.slice(GUARD_WORDS, GUARD_WORDS + words);
       }
@@ -93,7 +117,8 @@ function near(where: string, found: ArrayBuffer, expected: Float64Array, toleran
   worst.note(where, expectClose(where, new Float32Array(found), expected, tolerance), tolerance);
 }
 
-const sizeOf = (count: number, chosen = count): Uint32Array<ArrayBuffer> => Uint32Array.of(count, Math.ceil(count / CHUNKS), chosen);
+const sizeOf = (count: number, chosen = count): Uint32Array<ArrayBuffer> =>
+  Uint32Array.of(count, Math.ceil(count / CHUNKS), chosen);
 
 describe.each(shapes)('%i patches of %i channels', (count, dim) => {
   const random = new Random(1000 * count + dim);
@@ -106,7 +131,12 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
   const scores = random.uniform(8 * count, Math.sqrt(dim));
 
   test('pca_column_sums', async () => {
-    const { sums } = await run(kernels.pcaColumnSums, constants, [columns, CHUNKS], { size: sizeOf(count, chosenCount), chosen, x, sums: CHUNKS * dim });
+    const { sums } = await run(kernels.pcaColumnSums, constants, [columns, CHUNKS], {
+      size: sizeOf(count, chosenCount),
+      chosen,
+      x,
+      sums: CHUNKS * dim,
+    });
     near('pca_column_sums', sums!, twins.pcaColumnSums(x, chosen, dim, CHUNKS), SUM(count));
   });
 
@@ -124,22 +154,38 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
     near('pca_center: mean', out['mean']!, expected.mean, SUM(CHUNKS));
     near('pca_center: squares', out['squares']!, expected.squares, SUM(count));
     // A single patch is its own mean: zeros, where a relative error says nothing.
-    near('pca_center: x', out['x_centered']!, expected.x, { ...SUM(CHUNKS), nmse: chosenCount > 1 ? 1e-12 : 0 });
+    near('pca_center: x', out['x_centered']!, expected.x, {
+      ...SUM(CHUNKS),
+      nmse: chosenCount > 1 ? 1e-12 : 0,
+    });
   });
 
   test('pca_scores', async () => {
-    const out = await run(kernels.pcaScores, constants, inLines(Math.ceil(count / 32)), { size: sizeOf(count), x, vectors, scores: count * 8 });
+    const out = await run(kernels.pcaScores, constants, inLines(Math.ceil(count / 32)), {
+      size: sizeOf(count),
+      x,
+      vectors,
+      scores: count * 8,
+    });
     near('pca_scores', out['scores']!, twins.pcaScores(x, vectors, dim), SUM(dim));
   });
 
   test('pca_partials', async () => {
-    const out = await run(kernels.pcaPartials, constants, [columns, CHUNKS], { size: sizeOf(count), x, all_scores: scores, partials: CHUNKS * 8 * dim });
+    const out = await run(kernels.pcaPartials, constants, [columns, CHUNKS], {
+      size: sizeOf(count),
+      x,
+      all_scores: scores,
+      partials: CHUNKS * 8 * dim,
+    });
     near('pca_partials', out['partials']!, twins.pcaPartials(x, scores, dim, CHUNKS), PRODUCT(count, dim));
   });
 
   test('pca_product', async () => {
     const partials = random.uniform(CHUNKS * 8 * dim);
-    const out = await run(kernels.pcaProduct, constants, [Math.ceil((8 * dim) / 256), 1], { all_partials: partials, product: 8 * dim });
+    const out = await run(kernels.pcaProduct, constants, [Math.ceil((8 * dim) / 256), 1], {
+      all_partials: partials,
+      product: 8 * dim,
+    });
     near('pca_product', out['product']!, twins.pcaProduct(partials, CHUNKS), SUM(CHUNKS));
   });
 
@@ -158,10 +204,18 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
     table.set([1, 0.5, 0.4, 0.3, 0, 0.4, 0.5, 0.6], 5 * dim);
     const values = twins.pcaColor(x, table, dim);
     for (const masked of [0, 1]) {
-      const out = await run(kernels.pcaColor, constants, inLines(Math.ceil(count / 16)), { image: Uint32Array.of(0, count, 0x80112233, masked), x, basis: table, rgba: count });
+      const out = await run(kernels.pcaColor, constants, inLines(Math.ceil(count / 16)), {
+        image: Uint32Array.of(0, count, 0x80112233, masked),
+        x,
+        basis: table,
+        rgba: count,
+      });
       const bytes = new Uint8Array(out['rgba']!);
       for (let patch = 0; patch < count; patch++) {
-        const [mask, ...channels] = values.subarray(4 * patch, 4 * patch + 4) as unknown as [number, ...number[]];
+        const [mask, ...channels] = values.subarray(4 * patch, 4 * patch + 4) as unknown as [
+          number,
+          ...number[],
+        ];
         if (Math.abs(mask) < 1e-5) continue; // rounding may decide
         if (masked === 1 && mask < 0) {
           expect([...bytes.subarray(4 * patch, 4 * patch + 4)]).toEqual([0x33, 0x22, 0x11, 0x80]);
@@ -183,7 +237,12 @@ test('pca_scores and pca_color run in several lines of workgroups', async () => 
   const x = random.uniform(count * dim);
   const vectors = random.uniform(8 * dim);
   const constants = { EMBED_DIM: dim, NUM_CHUNKS: CHUNKS };
-  const scores = await run(kernels.pcaScores, constants, [3, 2], { size: sizeOf(count), x, vectors, scores: count * 8 });
+  const scores = await run(kernels.pcaScores, constants, [3, 2], {
+    size: sizeOf(count),
+    x,
+    vectors,
+    scores: count * 8,
+  });
   near('pca_scores', scores['scores']!, twins.pcaScores(x, vectors, dim), SUM(dim));
   const basis = random.uniform(5 * dim + 8);
   const image = Uint32Array.of(0, count, 0, 0);
@@ -199,8 +258,11 @@ describe('pca_orthonormalize with vectors that depend on each other', () => {
   const constants = { EMBED_DIM: dim, NUM_CHUNKS: CHUNKS };
   const random = new Random(9);
   const orthonormalize = async (product: Float32Array<ArrayBuffer>): Promise<Float32Array> =>
-    new Float32Array((await run(kernels.pcaOrthonormalize, constants, [1, 1], { product, vectors: 8 * dim }))['vectors']!);
-  const lengths = (vectors: Float32Array): number[] => Array.from({ length: 8 }, (_, k) => Math.hypot(...vectors.subarray(k * dim, (k + 1) * dim)));
+    new Float32Array(
+      (await run(kernels.pcaOrthonormalize, constants, [1, 1], { product, vectors: 8 * dim }))['vectors']!,
+    );
+  const lengths = (vectors: Float32Array): number[] =>
+    Array.from({ length: 8 }, (_, k) => Math.hypot(...vectors.subarray(k * dim, (k + 1) * dim)));
 
   test('zeros stay zeros', async () => {
     expect([...(await orthonormalize(new Float32Array(8 * dim)))].every((value) => value === 0)).toBe(true);
@@ -208,7 +270,9 @@ describe('pca_orthonormalize with vectors that depend on each other', () => {
 
   test('eight times the same vector: one of length 1, and nothing that is larger or not finite', async () => {
     const one = random.uniform(dim);
-    const [first, ...others] = lengths(await orthonormalize(Float32Array.from({ length: 8 * dim }, (_, i) => one[i % dim]!)));
+    const [first, ...others] = lengths(
+      await orthonormalize(Float32Array.from({ length: 8 * dim }, (_, i) => one[i % dim]!)),
+    );
     expect(first).toBeCloseTo(1, 5);
     for (const length of others) expect(length).toBeLessThan(0.5); // `ritzPairs` leaves out what is shorter
   });
@@ -217,7 +281,10 @@ describe('pca_orthonormalize with vectors that depend on each other', () => {
     // Eigenvalues 1, 1e-4, 1e-4 / 2, …: the second is below what f32 can tell in the first Gram matrix.
     const values = Array.from({ length: dim }, (_, i) => (i === 0 ? 1 : 1e-4 / i));
     let vectors = random.uniform(8 * dim);
-    for (let step = 0; step < 12; step++) vectors = (await orthonormalize(vectors.map((value, i) => value * values[i % dim]!))) as Float32Array<ArrayBuffer>;
+    for (let step = 0; step < 12; step++)
+      vectors = (await orthonormalize(
+        vectors.map((value, i) => value * values[i % dim]!),
+      )) as Float32Array<ArrayBuffer>;
     expect(lengths(vectors)).toEqual(Array.from({ length: 8 }, () => expect.closeTo(1, 4)));
     // Steps 12, ratio 4/9 between the fourth and the ninth: the first three are there.
     for (let k = 0; k < 3; k++) expect(Math.abs(vectors[k * dim + k]!)).toBeGreaterThan(0.99);

@@ -5,9 +5,10 @@ import { weightHelpers } from '../../src/gpu/kernels.ts';
 import { forReflection, kernels, labelOf } from './catalogue.ts';
 
 /*
- * wgsl_reflect plays a workgroup's lanes in turn and reports two that touch the same word of workgroup memory, one of them writing, with no
- * barrier between. It is an interpreter, so sizes are small. What it computes is not looked at: it mixes the lanes' results of function calls.
- * The places that our kernels touch depend on ids and sizes alone.
+ * wgsl_reflect plays a workgroup's lanes in turn and reports two that touch the same word of workgroup
+ * memory, one of them writing, with no barrier between. It is an interpreter, so sizes are small. What it
+ * computes is not looked at: it mixes the lanes' results of function calls. The places that our kernels touch
+ * depend on ids and sizes alone.
  */
 
 interface Case {
@@ -19,9 +20,15 @@ interface Case {
 }
 
 /** Nine rows, of which a tile is made, and three, of which none is. */
-const linearSizes = [[1, 1, 1, 9], [1, 1, 1, 3]] as const;
+const linearSizes = [
+  [1, 1, 1, 9],
+  [1, 1, 1, 3],
+] as const;
 
-/** Two steps of every loop that has a barrier in it: the second meets what the first has left. The first case, of the fewest lanes, is also played without each barrier. */
+/**
+ * Two steps of every loop that has a barrier in it: the second meets what the first has left. The first case,
+ * of the fewest lanes, is also played without each barrier.
+ */
 const cases: Readonly<Record<string, readonly Case[]>> = {
   layer_norm: [{ constants: { EMBED_DIM: 260, EPS: 'f32(1e-6)' }, size: [1, 1, 1, 1], elements: 260 }],
   attention: [
@@ -30,9 +37,23 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     { constants: { EMBED_DIM: 64, QUERY_GROUPS: 8 }, size: [1, 1, 32, 33], elements: 33 * 192 },
   ],
   attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
-  linear: [8, 16].flatMap((LANES_X) => linearSizes.map((size) => ({ constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32, LANES_X }, size, elements: 64 * 64 }))),
-  linear_narrow: linearSizes.map((size) => ({ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size, elements: 64 * 64 })),
-  linear_small: linearSizes.map((size) => ({ constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 }, size, elements: 64 * 64 })),
+  linear: [8, 16].flatMap((LANES_X) =>
+    linearSizes.map((size) => ({
+      constants: { IN_FEATURES: 20, OUT_FEATURES: 8, IN_PADDED: 32, LANES_X },
+      size,
+      elements: 64 * 64,
+    })),
+  ),
+  linear_narrow: linearSizes.map((size) => ({
+    constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 },
+    size,
+    elements: 64 * 64,
+  })),
+  linear_small: linearSizes.map((size) => ({
+    constants: { IN_FEATURES: 36, OUT_FEATURES: 8, IN_PADDED: 64 },
+    size,
+    elements: 64 * 64,
+  })),
   search_floor: [{ constants: { IGNORED_BITS: 30 }, size: [9, 3, 1, 9, 3, 0], elements: 9 }],
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };
@@ -45,13 +66,26 @@ for (const kernel of kernels) {
   }
 }
 
-/** The module for the interpreter, which steps over a barrier that opens a block: there, a statement goes before it. */
+/**
+ * The module for the interpreter, which steps over a barrier that opens a block: there, a statement goes
+ * before it.
+ */
 function moduleOf(kernel: Kernel, { constants }: Case): string {
-  return forReflection({ kernel, constants, weights: 'f32', operands: 'f32' }, weightHelpers).replaceAll(/\{(\s*)workgroupBarrier\(\)/g, '{$1var opened = 0u; workgroupBarrier()');
+  return forReflection({ kernel, constants, weights: 'f32', operands: 'f32' }, weightHelpers).replaceAll(
+    /\{(\s*)workgroupBarrier\(\)/g,
+    '{$1var opened = 0u; workgroupBarrier()',
+  );
 }
 
-function racesIn(code: string, { entryPoint, bindings }: Kernel, { size, elements }: Case): { races: readonly { message: string }[]; errors: readonly string[] } {
-  const buffers = bindings.map(({ access }, binding) => [binding, access === 'uniform' ? { uniform: new Uint32Array(size) } : new Float32Array(elements).fill(0.5)]);
+function racesIn(
+  code: string,
+  { entryPoint, bindings }: Kernel,
+  { size, elements }: Case,
+): { races: readonly { message: string }[]; errors: readonly string[] } {
+  const buffers = bindings.map(({ access }, binding) => [
+    binding,
+    access === 'uniform' ? { uniform: new Uint32Array(size) } : new Float32Array(elements).fill(0.5),
+  ]);
   return detectRaces(code, entryPoint, [1, 1, 1], { 0: Object.fromEntries(buffers) });
 }
 
@@ -61,7 +95,11 @@ test('every kernel that has workgroup memory is played', () => {
 
 describe.each([...withWorkgroupMemory])('%s.wgsl', (name, entries) => {
   const sizes = cases[name] ?? [];
-  test.each(entries.flatMap((kernel) => sizes.map((each) => [labelOf(kernel), each.size.join(', '), kernel, each] as const)))('%s: no race at (%s)', (_, _size, kernel, each) => {
+  test.each(
+    entries.flatMap((kernel) =>
+      sizes.map((each) => [labelOf(kernel), each.size.join(', '), kernel, each] as const),
+    ),
+  )('%s: no race at (%s)', (_, _size, kernel, each) => {
     const { races, errors } = racesIn(moduleOf(kernel, each), kernel, each);
     expect(errors).toEqual([]);
     expect(races.map(({ message }) => message)).toEqual([]);

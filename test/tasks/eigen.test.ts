@@ -3,16 +3,20 @@ import { dot, ritzPairs, signOf, symmetricEigen } from '../../src/tasks/eigen.ts
 import { Random } from '../random.ts';
 import { angleBetween, jacobi } from '../reference/pca.ts';
 
-/** Jacobi is exact to a few roundings of float64, relative to the largest eigenvalue; n of them may add up. */
+/**
+ * Jacobi is exact to a few roundings of float64, relative to the largest eigenvalue; n of them may add up.
+ */
 const FLOAT64 = 1e-12;
 
 function randomSymmetric(random: Random, n: number): Float64Array {
   const a = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) for (let j = 0; j <= i; j++) a[i * n + j] = a[j * n + i] = 2 * random.next() - 1;
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j <= i; j++) a[i * n + j] = a[j * n + i] = 2 * random.next() - 1;
   return a;
 }
 
-const apply = (a: Float64Array, n: number, v: ArrayLike<number>): Float64Array => Float64Array.from({ length: n }, (_, i) => dot(a.subarray(i * n, (i + 1) * n), v));
+const apply = (a: Float64Array, n: number, v: ArrayLike<number>): Float64Array =>
+  Float64Array.from({ length: n }, (_, i) => dot(a.subarray(i * n, (i + 1) * n), v));
 
 describe('symmetricEigen', () => {
   it('solves a matrix that can be solved by hand', () => {
@@ -28,7 +32,9 @@ describe('symmetricEigen', () => {
       const a = randomSymmetric(random, n);
       const { values, vectors } = symmetricEigen(a, n);
       vectors.forEach((v, k) => {
-        apply(a, n, v).forEach((entry, i) => expect(Math.abs(entry - values[k]! * v[i]!)).toBeLessThan(FLOAT64));
+        apply(a, n, v).forEach((entry, i) =>
+          expect(Math.abs(entry - values[k]! * v[i]!)).toBeLessThan(FLOAT64),
+        );
         vectors.forEach((w, j) => expect(Math.abs(dot(v, w) - (j === k ? 1 : 0))).toBeLessThan(FLOAT64));
         if (k > 0) expect(values[k]!).toBeLessThanOrEqual(values[k - 1]!);
       });
@@ -49,7 +55,9 @@ describe('ritzPairs', () => {
   const random = new Random(7);
   const root = randomSymmetric(random, n);
   const squared = new Float64Array(n * n); // positive: root · root
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) squared[i * n + j] = dot(root.subarray(i * n, (i + 1) * n), root.subarray(j * n, (j + 1) * n));
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < n; j++)
+      squared[i * n + j] = dot(root.subarray(i * n, (i + 1) * n), root.subarray(j * n, (j + 1) * n));
   const oracle = jacobi(squared, n);
   const block = (vectors: readonly ArrayLike<number>[]): [Float64Array, Float64Array] => [
     Float64Array.from(vectors.flatMap((v) => Array.from(v))),
@@ -60,7 +68,9 @@ describe('ritzPairs', () => {
     const space = oracle.vectors.slice(0, 4);
     const mixed = Array.from({ length: 4 }, (_, k) => {
       const mix = space.map((_v, j) => (j === k ? 1 : 0.2 * random.next()));
-      const v = Float64Array.from({ length: n }, (_, i) => space.reduce((sum, each, j) => sum + mix[j]! * each[i]!, 0));
+      const v = Float64Array.from({ length: n }, (_, i) =>
+        space.reduce((sum, each, j) => sum + mix[j]! * each[i]!, 0),
+      );
       return v;
     });
     const pairs = ritzPairs(...block(mixed), 4, n);
@@ -68,13 +78,17 @@ describe('ritzPairs', () => {
       expect(pairs.values[k]).toBeCloseTo(oracle.values[k]!, 10);
       expect(angleBetween(pairs.vectors[k]!, oracle.vectors[k]!)).toBeLessThan(1e-9);
       expect(pairs.errors[k]).toBeLessThan(1e-9);
-      const remixed = Float64Array.from({ length: n }, (_, i) => mixed.reduce((sum, v, j) => sum + pairs.shares[k]![j]! * v[i]!, 0));
+      const remixed = Float64Array.from({ length: n }, (_, i) =>
+        mixed.reduce((sum, v, j) => sum + pairs.shares[k]![j]! * v[i]!, 0),
+      );
       expect(angleBetween(remixed, pairs.vectors[k]!)).toBeLessThan(1e-9);
     }
   });
 
   it('says how far off it is', () => {
-    const tilted = oracle.vectors.slice(0, 4).map((v, k) => v.map((entry, i) => entry + 1e-3 * oracle.vectors[8 + k]![i]!));
+    const tilted = oracle.vectors
+      .slice(0, 4)
+      .map((v, k) => v.map((entry, i) => entry + 1e-3 * oracle.vectors[8 + k]![i]!));
     const { vectors, errors } = ritzPairs(...block(tilted), 4, n);
     for (let k = 0; k < 3; k++) {
       const angle = (angleBetween(vectors[k]!, oracle.vectors[k]!) * Math.PI) / 180;

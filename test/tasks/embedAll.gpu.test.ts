@@ -8,7 +8,11 @@ const model = await DINOv2.synthetic(tinyConfig('registers'), { selfTest: false 
 afterAll(() => model.dispose());
 
 const random = new Random(5);
-const image = (width: number, height: number): RawImage => ({ data: Uint8Array.from({ length: width * height * 3 }, () => random.integer(0, 255)), width, height });
+const image = (width: number, height: number): RawImage => ({
+  data: Uint8Array.from({ length: width * height * 3 }, () => random.integer(0, 255)),
+  width,
+  height,
+});
 const images = [image(90, 60), image(60, 90), image(80, 80), image(91, 61), image(62, 92), image(200, 20)];
 const options = { resize: 'fit', longestSide: 84, pooling: 'cls+mean', normalize: false } as const;
 const broken: RawImage = { data: new Uint8Array(5), width: 3, height: 3 };
@@ -23,12 +27,18 @@ test('embed() groups by size, keeps the order and the bits, and a new size compi
   expect(await model.embed([], options)).toEqual([]);
   expect(new Set(vectors.map((vector) => vector[0])).size).toBe(images.length);
   expect(model.gpuBytes).toBeLessThanOrEqual(before + 1_000_000); // programs of new batch sizes; no pixels, no features
-  await expect(model.embed([images[0]!, broken], options)).rejects.toMatchObject({ code: expect.any(String) as string });
+  await expect(model.embed([images[0]!, broken], options)).rejects.toMatchObject({
+    code: expect.any(String) as string,
+  });
 });
 
 test.each([1, 2, 4, 100])('embedAll() in batches of %i gives the same', async (batchSize) => {
   const found: Embedded[] = [];
-  for await (const result of model.embedAll([...images.slice(0, 2), broken, ...images.slice(2)], { ...options, batchSize })) found.push(result);
+  for await (const result of model.embedAll([...images.slice(0, 2), broken, ...images.slice(2)], {
+    ...options,
+    batchSize,
+  }))
+    found.push(result);
   expect(found.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6]);
   expect(found.flatMap(({ embedding }) => (embedding ? [embedding] : []))).toEqual(alone);
   expect(found[2]!.error?.name).toBe('ImageError');

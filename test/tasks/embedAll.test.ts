@@ -37,7 +37,13 @@ test('results keep the order, and an image that cannot be used does not stop the
   const found = await collect(embedInBatches([1, -2, 3, 4, -5], recording([], held), 2, undefined));
   expect(found.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4]);
   expect(found.map(({ embedding }) => embedding?.[0])).toEqual([10, undefined, 30, 40, undefined]);
-  expect(found.map(({ error }) => error?.code)).toEqual([undefined, 'IMAGE_DECODE', undefined, undefined, 'IMAGE_DECODE']);
+  expect(found.map(({ error }) => error?.code)).toEqual([
+    undefined,
+    'IMAGE_DECODE',
+    undefined,
+    undefined,
+    'IMAGE_DECODE',
+  ]);
   expect(held.size).toBe(0);
 });
 
@@ -52,7 +58,11 @@ test('an iterable that is asynchronous, and none at all', async () => {
   async function* numbers(): AsyncGenerator<number> {
     for (let i = 1; i <= 3; i++) yield i;
   }
-  expect((await collect(embedInBatches(numbers(), recording([]), 2, undefined))).map(({ embedding }) => embedding?.[0])).toEqual([10, 20, 30]);
+  expect(
+    (await collect(embedInBatches(numbers(), recording([]), 2, undefined))).map(
+      ({ embedding }) => embedding?.[0],
+    ),
+  ).toEqual([10, 20, 30]);
   expect(await collect(embedInBatches([], recording([]), 2, undefined))).toEqual([]);
 });
 
@@ -66,7 +76,8 @@ test('leaving early lets everything go', async () => {
       closed = true;
     }
   }
-  for await (const { index } of embedInBatches(numbers(), recording([], held), 3, undefined)) if (index === 4) break;
+  for await (const { index } of embedInBatches(numbers(), recording([], held), 3, undefined))
+    if (index === 4) break;
   await settled();
   expect(held.size).toBe(0);
   expect(closed).toBe(true);
@@ -76,18 +87,31 @@ test('an abort, a lost device and a failing iterable are thrown, and nothing is 
   const held = new Set<number>();
   const controller = new AbortController();
   const run = async (): Promise<void> => {
-    for await (const { index } of embedInBatches([1, 2, 3, 4, 5, 6], recording([], held), 2, controller.signal)) if (index === 1) controller.abort(new Error('enough'));
+    for await (const { index } of embedInBatches(
+      [1, 2, 3, 4, 5, 6],
+      recording([], held),
+      2,
+      controller.signal,
+    ))
+      if (index === 1) controller.abort(new Error('enough'));
   };
   await expect(run()).rejects.toThrow('enough');
 
-  const lost = { ...recording([], held), embed: async () => Promise.reject(new DeviceError('DEVICE_LOST', 'gone')) };
-  await expect(collect(embedInBatches([1, 2, 3], lost, 2, undefined))).rejects.toMatchObject({ code: 'DEVICE_LOST' });
+  const lost = {
+    ...recording([], held),
+    embed: async () => Promise.reject(new DeviceError('DEVICE_LOST', 'gone')),
+  };
+  await expect(collect(embedInBatches([1, 2, 3], lost, 2, undefined))).rejects.toMatchObject({
+    code: 'DEVICE_LOST',
+  });
 
   function* failing(): Generator<number> {
     yield 1;
     throw new Error('the disk is gone');
   }
-  await expect(collect(embedInBatches(failing(), recording([], held), 2, undefined))).rejects.toThrow('the disk is gone');
+  await expect(collect(embedInBatches(failing(), recording([], held), 2, undefined))).rejects.toThrow(
+    'the disk is gone',
+  );
   await settled();
   expect(held.size).toBe(0);
 });
@@ -99,7 +123,9 @@ test('an abort does not wait for an iterable that never goes on', async () => {
     await new Promise(() => undefined);
   }
   setTimeout(() => controller.abort(new Error('enough')), 20);
-  await expect(collect(embedInBatches(stuck(), recording([]), 1, controller.signal))).rejects.toThrow('enough');
+  await expect(collect(embedInBatches(stuck(), recording([]), 1, controller.signal))).rejects.toThrow(
+    'enough',
+  );
 });
 
 test.each(['left', 'aborted'])('what an iterable throws when it is let go is not told: %s', async (how) => {

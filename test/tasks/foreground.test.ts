@@ -22,7 +22,9 @@ function slowOtsu(values: readonly number[]): number {
 describe('quantile', () => {
   it("is numpy's", () => {
     const values = [1, 2, 4, 8];
-    expect([0, 0.25, 0.5, 0.9, 1].map((q) => quantile(values, q))).toEqual([1, 1.75, 3, 6.8, 8].map((value) => expect.closeTo(value, 12)));
+    expect([0, 0.25, 0.5, 0.9, 1].map((q) => quantile(values, q))).toEqual(
+      [1, 1.75, 3, 6.8, 8].map((value) => expect.closeTo(value, 12)),
+    );
     expect(quantile([5], 0.3)).toBe(5);
   });
 });
@@ -44,7 +46,13 @@ describe('otsuThreshold', () => {
 
   it('does not let a few outliers be a class', () => {
     const random = new Random(12);
-    const values = [...random.uniform(400, 0.3).map((value) => value - 1), ...random.uniform(400, 0.3).map((value) => value + 1), 1e4, 2e4, 3e4];
+    const values = [
+      ...random.uniform(400, 0.3).map((value) => value - 1),
+      ...random.uniform(400, 0.3).map((value) => value + 1),
+      1e4,
+      2e4,
+      3e4,
+    ];
     expect(Math.abs(otsuThreshold(Float64Array.from(values))!)).toBeLessThan(0.75);
   });
 
@@ -71,8 +79,15 @@ describe('splitForeground', () => {
   const rows = 10;
   const cols = 12;
   const border = borderOf(rows, cols);
-  const scene = (inside: (row: number, col: number) => boolean, subject: number, ground: number): Float64Array =>
-    Float64Array.from({ length: rows * cols }, (_, i) => (inside(Math.floor(i / cols), i % cols) ? subject : ground) + 0.01 * (i % 7));
+  const scene = (
+    inside: (row: number, col: number) => boolean,
+    subject: number,
+    ground: number,
+  ): Float64Array =>
+    Float64Array.from(
+      { length: rows * cols },
+      (_, i) => (inside(Math.floor(i / cols), i % cols) ? subject : ground) + 0.01 * (i % 7),
+    );
   const subjects = (scores: Float64Array, inverted = false): number[] => {
     const split = splitForeground(scores, border, inverted)!;
     return [...scores].flatMap((score, i) => (split.sign * (score - split.threshold) > 0 ? [i] : []));
@@ -84,7 +99,9 @@ describe('splitForeground', () => {
     ['in the middle', middle],
     ['cut off by the border', cutOff],
   ])('takes the subject %s, on whichever side of the threshold it is', (_, inside) => {
-    const expected = Array.from({ length: rows * cols }, (__, i) => i).filter((i) => inside(Math.floor(i / cols), i % cols));
+    const expected = Array.from({ length: rows * cols }, (__, i) => i).filter((i) =>
+      inside(Math.floor(i / cols), i % cols),
+    );
     expect(subjects(scene(inside, 1, -1))).toEqual(expected);
     expect(subjects(scene(inside, -1, 1))).toEqual(expected);
     expect(subjects(scene(inside, 1, -1), true)).toHaveLength(rows * cols - expected.length);
@@ -100,7 +117,12 @@ describe('splitForeground', () => {
   });
 
   it('does not split off less than 2 %, nor what only outliers spread out, nor a flat image', () => {
-    expect(splitForeground(Float64Array.from({ length: 120 }, (_, i) => (i === 65 || i === 66 ? 1 : 0)), border)).toBeUndefined();
+    expect(
+      splitForeground(
+        Float64Array.from({ length: 120 }, (_, i) => (i === 65 || i === 66 ? 1 : 0)),
+        border,
+      ),
+    ).toBeUndefined();
     const outlier = Float64Array.from({ length: 120 }, (_, i) => (i === 65 ? 50 : Math.sin(i)));
     expect(otsuThreshold(outlier)).toBeLessThan(1);
     expect(splitForeground(outlier, border)).toBeUndefined();

@@ -8,25 +8,37 @@ async function someFeatures(rows: number, cols: number): Promise<PatchFeatures> 
   const gpu = await acquireGpu();
   const embedDim = 64;
   const numTokens = 1 + rows * cols;
-  return { gpu, buffer: gpu.memory.storageOf('features', new Random(1).uniform(numTokens * embedDim)), batch: 1, numTokens, numRegisterTokens: 0, rows, cols, embedDim };
+  return {
+    gpu,
+    buffer: gpu.memory.storageOf('features', new Random(1).uniform(numTokens * embedDim)),
+    batch: 1,
+    numTokens,
+    numRegisterTokens: 0,
+    rows,
+    cols,
+    embedDim,
+  };
 }
 
-test.each(['HTMLCanvasElement', 'OffscreenCanvas'])('draws on an %s, again and at another size', async (kind) => {
-  const canvas = kind === 'OffscreenCanvas' ? new OffscreenCanvas(1, 1) : document.createElement('canvas');
-  for (const [rows, cols] of [
-    [5, 7],
-    [5, 7],
-    [6, 4],
-  ] as const) {
-    const features = await someFeatures(rows, cols);
-    const pca = await PCA.fit(features, { foreground: 'none' });
-    await pca.draw(features, canvas);
-    expect([canvas.width, canvas.height]).toEqual([cols, rows]);
-    const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
-    expect(context.getImageData(0, 0, cols, rows).data).toEqual(await pca.rgb(features));
-    features.gpu.memory.destroy(features.buffer);
-  }
-});
+test.each(['HTMLCanvasElement', 'OffscreenCanvas'])(
+  'draws on an %s, again and at another size',
+  async (kind) => {
+    const canvas = kind === 'OffscreenCanvas' ? new OffscreenCanvas(1, 1) : document.createElement('canvas');
+    for (const [rows, cols] of [
+      [5, 7],
+      [5, 7],
+      [6, 4],
+    ] as const) {
+      const features = await someFeatures(rows, cols);
+      const pca = await PCA.fit(features, { foreground: 'none' });
+      await pca.draw(features, canvas);
+      expect([canvas.width, canvas.height]).toEqual([cols, rows]);
+      const context = canvas.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+      expect(context.getImageData(0, 0, cols, rows).data).toEqual(await pca.rgb(features));
+      features.gpu.memory.destroy(features.buffer);
+    }
+  },
+);
 
 test('transparent stays transparent', async () => {
   const features = await someFeatures(8, 8);

@@ -37,8 +37,14 @@ interface Shape {
   readonly numRegisterTokens?: number;
 }
 
-/** Features whose patches are `patches` (batch, rows · cols, embedDim); every other token is far off, so that it is noticed if one is read. */
-function featuresOf(patches: ArrayLike<number>, { rows, cols, embedDim, batch = 1, numRegisterTokens = 0 }: Shape): PatchFeatures {
+/**
+ * Features whose patches are `patches` (batch, rows · cols, embedDim); every other token is far off, so that
+ * it is noticed if one is read.
+ */
+function featuresOf(
+  patches: ArrayLike<number>,
+  { rows, cols, embedDim, batch = 1, numRegisterTokens = 0 }: Shape,
+): PatchFeatures {
   const before = 1 + numRegisterTokens;
   const numTokens = before + rows * cols;
   const all = new Float32Array(batch * numTokens * embedDim).fill(1e6);
@@ -51,7 +57,10 @@ function featuresOf(patches: ArrayLike<number>, { rows, cols, embedDim, batch = 
   return { gpu, buffer, batch, numTokens, numRegisterTokens, rows, cols, embedDim };
 }
 
-/** Patches about a mean that is large beside their spread, with variances that fall as k^-exponent along random directions. */
+/**
+ * Patches about a mean that is large beside their spread, with variances that fall as k^-exponent along
+ * random directions.
+ */
 function powerLaw(count: number, dim: number, exponent: number, seed: number): Float32Array<ArrayBuffer> {
   const random = new Random(seed);
   const mean = random.uniform(dim, 3);
@@ -59,32 +68,51 @@ function powerLaw(count: number, dim: number, exponent: number, seed: number): F
   for (let k = 0; k < Math.min(count, dim); k++) {
     const direction = random.uniform(dim);
     const scores = random.uniform(count, 5 * (k + 1) ** (-exponent / 2));
-    for (let p = 0; p < count; p++) for (let i = 0; i < dim; i++) out[p * dim + i]! += (scores[p]! * direction[i]!) / Math.sqrt(dim);
+    for (let p = 0; p < count; p++)
+      for (let i = 0; i < dim; i++) out[p * dim + i]! += (scores[p]! * direction[i]!) / Math.sqrt(dim);
   }
   return Float32Array.from(out, (value, i) => value + mean[i % dim]!);
 }
 
-const rowOf = (values: Float32Array, k: number, dim: number): Float32Array => values.subarray(k * dim, (k + 1) * dim);
+const rowOf = (values: Float32Array, k: number, dim: number): Float32Array =>
+  values.subarray(k * dim, (k + 1) * dim);
 const all = (count: number): Uint32Array<ArrayBuffer> => new Uint32Array(count).fill(1);
 
-function reference(name: string): { readonly tokens: Float32Array<ArrayBuffer>; readonly count: number; readonly dim: number } {
-  const bytes = new Uint8Array(readFileSync(new URL(`../fixtures/reference/${name}.safetensors`, import.meta.url)));
+function reference(name: string): {
+  readonly tokens: Float32Array<ArrayBuffer>;
+  readonly count: number;
+  readonly dim: number;
+} {
+  const bytes = new Uint8Array(
+    readFileSync(new URL(`../fixtures/reference/${name}.safetensors`, import.meta.url)),
+  );
   const { begin, end, shape } = parseSafetensors(bytes).tensors.get('last_hidden_state')!;
   const [, numTokens, dim] = shape as [number, number, number];
   return { tokens: new Float32Array(bytes.slice(begin, end).buffer).slice(dim), count: numTokens - 1, dim };
 }
 
-/** A subject (a disc in the upper middle) on a ground, each with a gradient of its own: what `auto` is made for. */
-function scene(rows: number, cols: number, dim: number, seed: number): { readonly patches: Float32Array<ArrayBuffer>; readonly subject: Uint32Array<ArrayBuffer> } {
+/**
+ * A subject (a disc in the upper middle) on a ground, each with a gradient of its own: what `auto` is made
+ * for.
+ */
+function scene(
+  rows: number,
+  cols: number,
+  dim: number,
+  seed: number,
+): { readonly patches: Float32Array<ArrayBuffer>; readonly subject: Uint32Array<ArrayBuffer> } {
   const random = new Random(seed);
   const directions = Array.from({ length: 6 }, () => random.uniform(dim));
-  const subject = Uint32Array.from({ length: rows * cols }, (_, i) => (Math.hypot(Math.floor(i / cols) / rows - 0.45, (i % cols) / cols - 0.5) < 0.3 ? 1 : 0));
+  const subject = Uint32Array.from({ length: rows * cols }, (_, i) =>
+    Math.hypot(Math.floor(i / cols) / rows - 0.45, (i % cols) / cols - 0.5) < 0.3 ? 1 : 0,
+  );
   const patches = new Float32Array(rows * cols * dim);
   subject.forEach((inside, p) => {
     const [y, x] = [Math.floor(p / cols) / rows, (p % cols) / cols];
     const scores = inside ? [3, 4 * y, 3 * x, 2 * x * y, 0, 0] : [-3, 0, 0, 0, 2 * x, 2 * y];
     for (let i = 0; i < dim; i++) {
-      patches[p * dim + i] = scores.reduce((sum, score, k) => sum + score * directions[k]![i]!, 0) + 0.1 * (2 * random.next() - 1);
+      patches[p * dim + i] =
+        scores.reduce((sum, score, k) => sum + score * directions[k]![i]!, 0) + 0.1 * (2 * random.next() - 1);
     }
   });
   return { patches, subject };
@@ -100,15 +128,23 @@ describe('components', () => {
   it.each(cases)("are Jacobi's within 0.02°: %s", async (_, rows, cols, exponent) => {
     const dim = 128;
     const patches = powerLaw(rows * cols, dim, exponent, 17);
-    const pca = await PCA.fit(featuresOf(patches, { rows, cols, embedDim: dim, numRegisterTokens: 4 }), { foreground: 'none' });
+    const pca = await PCA.fit(featuresOf(patches, { rows, cols, embedDim: dim, numRegisterTokens: 4 }), {
+      foreground: 'none',
+    });
     const { values, vectors } = jacobi(covariance(patches, all(rows * cols), dim), dim);
     const total = values.reduce((sum, value) => sum + value, 0);
     for (let k = 0; k < 3; k++) {
       const component = rowOf(pca.components, k, dim);
       expect(angleBetween(component, vectors[k]!)).toBeLessThan(ANGLE);
-      expect(pca.explainedVariance[k]! / ((values[k]! * rows * cols) / (rows * cols - 1))).toBeCloseTo(1, -Math.log10(VARIANCE));
+      expect(pca.explainedVariance[k]! / ((values[k]! * rows * cols) / (rows * cols - 1))).toBeCloseTo(
+        1,
+        -Math.log10(VARIANCE),
+      );
       expect(pca.explainedVarianceRatio[k]! / (values[k]! / total)).toBeCloseTo(1, -Math.log10(VARIANCE));
-      for (let j = 0; j < 3; j++) expect(Math.abs(dot(component, rowOf(pca.components, j, dim)) - (j === k ? 1 : 0))).toBeLessThan(ORTHONORMAL);
+      for (let j = 0; j < 3; j++)
+        expect(Math.abs(dot(component, rowOf(pca.components, j, dim)) - (j === k ? 1 : 0))).toBeLessThan(
+          ORTHONORMAL,
+        );
       expect(component.reduce((sum, value) => sum + value ** 3, 0)).toBeGreaterThan(0);
     }
     const { mean } = pcaCenter(patches, all(rows * cols), dim, 1);
@@ -159,11 +195,16 @@ describe('one basis for several images', () => {
     const [a, b] = [powerLaw(30, dim, 1, 1), powerLaw(30, dim, 1, 2)];
     const both = Float32Array.from([...a, ...b]);
     const shape = { rows: 5, cols: 6, embedDim: dim };
-    const batch = await PCA.fit(featuresOf(both, { ...shape, batch: 2, numRegisterTokens: 4 }), { foreground: 'none' });
-    const list = await PCA.fit([featuresOf(a, { ...shape, rows: 3, cols: 10 }), featuresOf(b, shape)], { foreground: 'none' });
+    const batch = await PCA.fit(featuresOf(both, { ...shape, batch: 2, numRegisterTokens: 4 }), {
+      foreground: 'none',
+    });
+    const list = await PCA.fit([featuresOf(a, { ...shape, rows: 3, cols: 10 }), featuresOf(b, shape)], {
+      foreground: 'none',
+    });
     expect(JSON.stringify(list)).toBe(JSON.stringify(batch));
     const { vectors } = jacobi(covariance(both, all(60), dim), dim);
-    for (let k = 0; k < 3; k++) expect(angleBetween(rowOf(batch.components, k, dim), vectors[k]!)).toBeLessThan(ANGLE);
+    for (let k = 0; k < 3; k++)
+      expect(angleBetween(rowOf(batch.components, k, dim), vectors[k]!)).toBeLessThan(ANGLE);
   });
 
   it('draws each image of a batch as it draws it alone', async () => {
@@ -173,7 +214,8 @@ describe('one basis for several images', () => {
     const batch = featuresOf(patches, { ...shape, batch: 2, numRegisterTokens: 1 });
     const pca = await PCA.fit(batch, { foreground: 'none' });
     const pictures = [await pca.rgb(batch), await pca.rgb(batch, { batchIndex: 1 })];
-    for (const b of [0, 1]) expect(await pca.rgb(featuresOf(patches.subarray(b * 30 * dim), shape))).toEqual(pictures[b]);
+    for (const b of [0, 1])
+      expect(await pca.rgb(featuresOf(patches.subarray(b * 30 * dim), shape))).toEqual(pictures[b]);
     expect(pictures[0]).not.toEqual(pictures[1]);
   });
 });
@@ -181,7 +223,8 @@ describe('one basis for several images', () => {
 describe('foreground', () => {
   const [rows, cols, dim] = [18, 20, 96];
   const { patches, subject } = scene(rows, cols, dim, 21);
-  const opaque = (pixels: Uint8ClampedArray): number[] => Array.from({ length: pixels.length / 4 }, (_, p) => (pixels[4 * p + 3] === 255 ? 1 : 0));
+  const opaque = (pixels: Uint8ClampedArray): number[] =>
+    Array.from({ length: pixels.length / 4 }, (_, p) => (pixels[4 * p + 3] === 255 ? 1 : 0));
 
   it('auto: colours the subject by its own components, and nothing else', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
@@ -189,9 +232,14 @@ describe('foreground', () => {
     const pixels = await pca.rgb(features, { background: 'transparent' });
     expect(opaque(pixels)).toEqual([...subject]);
     const black = await pca.rgb(features);
-    subject.forEach((inside, p) => expect([...black.subarray(4 * p, 4 * p + 4)]).toEqual(inside ? [...pixels.subarray(4 * p, 4 * p + 4)] : [0, 0, 0, 255]));
+    subject.forEach((inside, p) =>
+      expect([...black.subarray(4 * p, 4 * p + 4)]).toEqual(
+        inside ? [...pixels.subarray(4 * p, 4 * p + 4)] : [0, 0, 0, 255],
+      ),
+    );
     const { vectors } = jacobi(covariance(patches, subject, dim), dim);
-    for (let k = 0; k < 3; k++) expect(angleBetween(rowOf(pca.components, k, dim), vectors[k]!)).toBeLessThan(ANGLE);
+    for (let k = 0; k < 3; k++)
+      expect(angleBetween(rowOf(pca.components, k, dim), vectors[k]!)).toBeLessThan(ANGLE);
 
     // Each channel spans its range over the subject: 1 % at either end is clipped.
     const total = subject.reduce((sum, inside) => sum + inside, 0);
@@ -209,14 +257,21 @@ describe('foreground', () => {
   });
 
   it('auto: takes the same side of the opposite features', async () => {
-    const features = featuresOf(patches.map((value) => -value), { rows, cols, embedDim: dim });
-    expect(opaque(await (await PCA.fit(features)).rgb(features, { background: 'transparent' }))).toEqual([...subject]);
+    const features = featuresOf(
+      patches.map((value) => -value),
+      { rows, cols, embedDim: dim },
+    );
+    expect(opaque(await (await PCA.fit(features)).rgb(features, { background: 'transparent' }))).toEqual([
+      ...subject,
+    ]);
   });
 
   it('inverted: takes the other side', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
     const pca = await PCA.fit(features, { foreground: 'inverted' });
-    expect(opaque(await pca.rgb(features, { background: 'transparent' }))).toEqual([...subject].map((inside) => 1 - inside));
+    expect(opaque(await pca.rgb(features, { background: 'transparent' }))).toEqual(
+      [...subject].map((inside) => 1 - inside),
+    );
   });
 
   it('none: colours everything', async () => {
@@ -226,7 +281,9 @@ describe('foreground', () => {
   });
 
   it('auto: falls back to everything where too few patches differ', async () => {
-    const few = new Float32Array(rows * cols * dim).map((_, i) => Math.sin(i) * 1e-3 + (Math.floor(i / dim) === 170 ? 5 : 0));
+    const few = new Float32Array(rows * cols * dim).map(
+      (_, i) => Math.sin(i) * 1e-3 + (Math.floor(i / dim) === 170 ? 5 : 0),
+    );
     expect((await PCA.fit(featuresOf(few, { rows, cols, embedDim: dim }))).foreground).toBeUndefined();
   });
 });
@@ -266,8 +323,12 @@ describe('the same picture', () => {
   it('for features that another adapter rounds otherwise: no byte more than 1 off', async () => {
     const random = new Random(23);
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
-    // Five times what two adapters may differ by: 2e-5 absolute for features of size 1 is the project's promise to Python.
-    const other = featuresOf(patches.map((value) => value + 1e-4 * (2 * random.next() - 1)), { rows, cols, embedDim: dim });
+    // Five times what two adapters may differ by: 2e-5 absolute for features of size 1 is the project's
+    // promise to Python.
+    const other = featuresOf(
+      patches.map((value) => value + 1e-4 * (2 * random.next() - 1)),
+      { rows, cols, embedDim: dim },
+    );
     const a = await (await PCA.fit(features)).rgb(features);
     const b = await (await PCA.fit(other)).rgb(other);
     a.forEach((value, i) => expect(Math.abs(value - b[i]!)).toBeLessThanOrEqual(1));
@@ -280,7 +341,10 @@ describe('images with nothing to show', () => {
   it.each(['auto', 'none'] as const)('a constant image is flat: %s', async (foreground) => {
     const [rows, cols, dim] = [7, 9, 384];
     const one = new Random(31).uniform(dim, 3);
-    const features = featuresOf(Float32Array.from({ length: rows * cols * dim }, (_, i) => one[i % dim]!), { rows, cols, embedDim: dim });
+    const features = featuresOf(
+      Float32Array.from({ length: rows * cols * dim }, (_, i) => one[i % dim]!),
+      { rows, cols, embedDim: dim },
+    );
     const pca = await PCA.fit(features, { foreground });
     expect(pca.components.every((value) => value === 0)).toBe(true);
     expect([...(await pca.rgb(features))]).toEqual(Array.from({ length: rows * cols }, () => gray).flat());
@@ -300,7 +364,11 @@ describe('images with nothing to show', () => {
 
   it('two patches have one component, three have two', async () => {
     for (const count of [2, 3]) {
-      const features = featuresOf(new Random(33).uniform(count * 128), { rows: 1, cols: count, embedDim: 128 });
+      const features = featuresOf(new Random(33).uniform(count * 128), {
+        rows: 1,
+        cols: count,
+        embedDim: 128,
+      });
       const pca = await PCA.fit(features, { foreground: 'none' });
       const lengths = [0, 1, 2].map((k) => Math.hypot(...rowOf(pca.components, k, 128)));
       expect(lengths).toEqual([0, 1, 2].map((k) => expect.closeTo(k < count - 1 ? 1 : 0, 5)));
@@ -317,18 +385,25 @@ describe('errors', () => {
     await expect(PCA.fit([])).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
     await expect(PCA.fit([small(), wider()])).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
     const elsewhere = await openGpu();
-    await expect(PCA.fit([small(), { ...small(), gpu: elsewhere }])).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    await expect(PCA.fit([small(), { ...small(), gpu: elsewhere }])).rejects.toMatchObject({
+      code: 'INPUT_SHAPE',
+    });
     elsewhere.device.destroy();
-    await expect(PCA.fit({ ...small(), rows: 10_000, cols: 10_000 })).rejects.toMatchObject({ code: 'DEVICE_LIMIT' });
+    await expect(PCA.fit({ ...small(), rows: 10_000, cols: 10_000 })).rejects.toMatchObject({
+      code: 'DEVICE_LIMIT',
+    });
     const pca = await PCA.fit(small());
     await expect(pca.rgb(wider())).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
-    for (const batchIndex of [1, -1, 0.5]) await expect(pca.rgb(small(), { batchIndex })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    for (const batchIndex of [1, -1, 0.5])
+      await expect(pca.rgb(small(), { batchIndex })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
   });
 
   it('refuses features that are not finite', async () => {
     const patches = powerLaw(12, 32, 1, 43);
     patches[50] = NaN;
-    await expect(PCA.fit(featuresOf(patches, { rows: 3, cols: 4, embedDim: 32 }))).rejects.toMatchObject({ code: 'INPUT_NOT_FINITE' });
+    await expect(PCA.fit(featuresOf(patches, { rows: 3, cols: 4, embedDim: 32 }))).rejects.toMatchObject({
+      code: 'INPUT_NOT_FINITE',
+    });
   });
 
   it('stops when asked, and frees what it holds', async () => {
@@ -352,7 +427,9 @@ describe('errors', () => {
       { components: json.components.map(() => null) },
       { foreground: { direction: json.mean, threshold: 'high' } },
     ]) {
-      expect(() => PCA.fromJSON({ ...json, ...damage } as unknown as PcaJSON)).toThrow(expect.objectContaining({ code: 'INPUT_SHAPE' }));
+      expect(() => PCA.fromJSON({ ...json, ...damage } as unknown as PcaJSON)).toThrow(
+        expect.objectContaining({ code: 'INPUT_SHAPE' }),
+      );
     }
   });
 });

@@ -2,13 +2,37 @@ import { describe, expect, test } from 'vitest';
 import { cosineSimilarity, normalize, pool } from '../../src/tasks/pooling.ts';
 
 // Two images of 4 tokens (cls, one register, two patches), 2 channels.
-const features = { tokens: Float32Array.of(1, 2, 9, 9, 3, 4, 5, 8, -1, -2, 9, 9, 1, -1, 3, -3), batch: 2, numTokens: 4, numRegisterTokens: 1, embedDim: 2 };
+const features = {
+  tokens: Float32Array.of(1, 2, 9, 9, 3, 4, 5, 8, -1, -2, 9, 9, 1, -1, 3, -3),
+  batch: 2,
+  numTokens: 4,
+  numRegisterTokens: 1,
+  embedDim: 2,
+};
 
 describe('pool', () => {
   test.each([
-    ['cls', [[1, 2], [-1, -2]]],
-    ['mean', [[4, 6], [2, -2]]],
-    ['cls+mean', [[1, 2, 4, 6], [-1, -2, 2, -2]]],
+    [
+      'cls',
+      [
+        [1, 2],
+        [-1, -2],
+      ],
+    ],
+    [
+      'mean',
+      [
+        [4, 6],
+        [2, -2],
+      ],
+    ],
+    [
+      'cls+mean',
+      [
+        [1, 2, 4, 6],
+        [-1, -2, 2, -2],
+      ],
+    ],
   ] as const)('%s', (pooling, expected) => {
     expect(pool(features, pooling).map((vector) => [...vector])).toEqual(expected);
   });

@@ -1,7 +1,19 @@
 // The command line as it is published: bin/ beside dist/.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,24 +33,34 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), ...args], { encoding: 'utf8', cwd: folder });
+  return spawnSync(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), ...args], {
+    encoding: 'utf8',
+    cwd: folder,
+  });
 }
 
 test('inspect', () => {
   const { status, stdout } = run('inspect', join(tiny, 'model.safetensors'));
   expect(status).toBe(0);
-  expect(stdout).toMatch(/1909560 bytes.*43 tensors[^]*dialect +huggingface[^]*embed_dim 128, 2 blocks[^]*"embeddings\.cls_token" F32 \[1, 1, 128\]/);
+  expect(stdout).toMatch(
+    /1909560 bytes.*43 tensors[^]*dialect +huggingface[^]*embed_dim 128, 2 blocks[^]*"embeddings\.cls_token" F32 \[1, 1, 128\]/,
+  );
 });
 
 test('convert writes a checkpoint with its config.json, and nothing when it fails', () => {
   const out = join(folder, 'int8');
   expect(run('convert', tiny, '--dtype', 'int8', '--out', out).status).toBe(0);
-  expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe(readFileSync(join(tiny, 'config.json'), 'utf8'));
+  expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe(
+    readFileSync(join(tiny, 'config.json'), 'utf8'),
+  );
   const { tensors } = parseSafetensors(readFileSync(join(out, 'model.safetensors')));
   expect(tensors.get('encoder.layer.0.mlp.fc1.weight')).toMatchObject({ dtype: 'I8', shape: [512, 128] });
   expect(tensors.get('encoder.layer.0.mlp.fc1.weight_scale')).toMatchObject({ dtype: 'F32', shape: [512] });
   const again = run('convert', out, '--dtype', 'fp16', '--out', join(folder, 'twice'));
-  expect(again).toMatchObject({ status: 1, stderr: expect.stringMatching(/CHECKPOINT_DTYPE.*Convert the original/) as string });
+  expect(again).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/CHECKPOINT_DTYPE.*Convert the original/) as string,
+  });
   expect(existsSync(join(folder, 'twice/model.safetensors.part'))).toBe(false);
   expect(existsSync(join(folder, 'twice/model.safetensors'))).toBe(false);
 });
@@ -51,8 +73,18 @@ test('convert does not write over what it reads, whatever that is called', () =>
   symlinkSync(join(own, 'model.safetensors'), join(folder, 'linked/model.safetensors'));
   const before = readFileSync(join(own, 'model.safetensors'));
   const file = join(own, 'model.safetensors');
-  for (const [input, out] of [[own, own], [own, `${relative(folder, own)}/../own/`], [own, join(folder, 'link')], [join(folder, 'link'), own], [file, own], [join(folder, 'linked'), own]] as const) {
-    expect(run('convert', input, '--dtype', 'fp16', '--out', out), `${input} ${out}`).toMatchObject({ status: 2, stderr: expect.stringMatching(/convert: expected --out to be another place.*written over/) as string });
+  for (const [input, out] of [
+    [own, own],
+    [own, `${relative(folder, own)}/../own/`],
+    [own, join(folder, 'link')],
+    [join(folder, 'link'), own],
+    [file, own],
+    [join(folder, 'linked'), own],
+  ] as const) {
+    expect(run('convert', input, '--dtype', 'fp16', '--out', out), `${input} ${out}`).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/convert: expected --out to be another place.*written over/) as string,
+    });
     expect(readFileSync(file).equals(before)).toBe(true);
     expect(existsSync(`${file}.part`)).toBe(false);
   }
@@ -64,7 +96,10 @@ test('convert does not begin its new file in what it reads', () => {
   const part = join(out, 'model.safetensors.part');
   renameSync(join(out, 'model.safetensors'), part);
   const before = readFileSync(part);
-  expect(run('convert', part, '--dtype', 'fp16', '--out', out)).toMatchObject({ status: 2, stderr: expect.stringMatching(/written over/) as string });
+  expect(run('convert', part, '--dtype', 'fp16', '--out', out)).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/written over/) as string,
+  });
   expect(readFileSync(part).equals(before)).toBe(true);
 });
 
@@ -74,7 +109,10 @@ test('convert guesses no config.json where there is one that cannot be read', ()
   rmSync(join(own, 'config.json'));
   mkdirSync(join(own, 'config.json'));
   const out = join(folder, 'guessed');
-  expect(run('convert', own, '--dtype', 'fp16', '--out', out)).toMatchObject({ status: 1, stderr: expect.stringMatching(/^EISDIR: /) as string });
+  expect(run('convert', own, '--dtype', 'fp16', '--out', out)).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/^EISDIR: /) as string,
+  });
   expect(existsSync(out)).toBe(false);
 });
 
@@ -91,7 +129,10 @@ test('inspect of a folder whose checkpoint is in several files', () => {
   const several = join(folder, 'several');
   mkdirSync(several);
   for (const [name, bytes] of shardsOf(3)) writeFileSync(join(several, name), bytes);
-  expect(run('inspect', several)).toMatchObject({ status: 0, stdout: expect.stringMatching(/of which header \d{4}; 43 tensors/) as string });
+  expect(run('inspect', several)).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/of which header \d{4}; 43 tensors/) as string,
+  });
 });
 
 test('synthetic', () => {
@@ -100,19 +141,32 @@ test('synthetic', () => {
   expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).fileBytes).toBeGreaterThan(88e6);
 });
 
-test.each(['model.safetensors', 'config.json'])('convert and synthetic write over a %s with --force alone', (name) => {
-  const out = join(folder, `there ${name}`);
-  mkdirSync(out);
-  writeFileSync(join(out, name), 'what was there');
-  for (const args of [['convert', tiny, '--dtype', 'fp16', '--out', out], ['synthetic', 'small', out]]) {
-    expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/expected no .* yet, found one, which would be written over\. .* --force/) as string });
-    expect(readdirSync(out)).toEqual([name]);
-    expect(readFileSync(join(out, name), 'utf8')).toBe('what was there');
-  }
-  expect(run('convert', tiny, '--dtype', 'fp16', '--out', out, '--force').status).toBe(0);
-  expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).tensors.size).toBe(43);
-  expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe(readFileSync(join(tiny, 'config.json'), 'utf8'));
-});
+test.each(['model.safetensors', 'config.json'])(
+  'convert and synthetic write over a %s with --force alone',
+  (name) => {
+    const out = join(folder, `there ${name}`);
+    mkdirSync(out);
+    writeFileSync(join(out, name), 'what was there');
+    for (const args of [
+      ['convert', tiny, '--dtype', 'fp16', '--out', out],
+      ['synthetic', 'small', out],
+    ]) {
+      expect(run(...args)).toMatchObject({
+        status: 2,
+        stderr: expect.stringMatching(
+          /expected no .* yet, found one, which would be written over\. .* --force/,
+        ) as string,
+      });
+      expect(readdirSync(out)).toEqual([name]);
+      expect(readFileSync(join(out, name), 'utf8')).toBe('what was there');
+    }
+    expect(run('convert', tiny, '--dtype', 'fp16', '--out', out, '--force').status).toBe(0);
+    expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).tensors.size).toBe(43);
+    expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe(
+      readFileSync(join(tiny, 'config.json'), 'utf8'),
+    );
+  },
+);
 
 test('convert beside what it reads takes the config.json that is there', () => {
   const out = join(folder, 'beside');
@@ -123,32 +177,49 @@ test('convert beside what it reads takes the config.json that is there', () => {
   expect(readdirSync(out).sort()).toEqual(['config.json', 'model.safetensors', 'original.safetensors']);
 });
 
-test.each(['SIGINT', 'SIGTERM'] as const)('%s in mid-write leaves what was there, and nothing else', async (signal) => {
-  const out = join(folder, signal);
-  mkdirSync(out);
-  writeFileSync(join(out, 'model.safetensors'), 'what was there');
-  const child = spawn(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), 'synthetic', 'giant', out, '--force'], { stdio: 'ignore' });
-  const ended = once(child, 'exit');
-  const part = join(out, 'model.safetensors.part'); // of 4.5 GB in the end
-  while (child.exitCode === null && !(existsSync(part) && statSync(part).size > 0)) await new Promise((resolve) => setTimeout(resolve, 5));
-  child.kill(signal);
-  expect(await ended).toEqual([null, signal]);
-  expect(readdirSync(out)).toEqual(['model.safetensors']);
-  expect(readFileSync(join(out, 'model.safetensors'), 'utf8')).toBe('what was there');
-});
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  '%s in mid-write leaves what was there, and nothing else',
+  async (signal) => {
+    const out = join(folder, signal);
+    mkdirSync(out);
+    writeFileSync(join(out, 'model.safetensors'), 'what was there');
+    const child = spawn(
+      process.execPath,
+      [join(folder, 'bin/dinov2-webgpu.mjs'), 'synthetic', 'giant', out, '--force'],
+      { stdio: 'ignore' },
+    );
+    const ended = once(child, 'exit');
+    const part = join(out, 'model.safetensors.part'); // of 4.5 GB in the end
+    while (child.exitCode === null && !(existsSync(part) && statSync(part).size > 0))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill(signal);
+    expect(await ended).toEqual([null, signal]);
+    expect(readdirSync(out)).toEqual(['model.safetensors']);
+    expect(readFileSync(join(out, 'model.safetensors'), 'utf8')).toBe('what was there');
+  },
+);
 
-test('embed writes over a file with --force alone, the names\' too', () => {
+test("embed writes over a file with --force alone, the names' too", () => {
   for (const there of ['one.npy', 'two.npy.txt', 'three.safetensors']) {
     writeFileSync(join(folder, there), 'what was there');
     const args = ['embed', 'x.png', '--out', there.replace('.txt', '')];
-    expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/embed: expected no .* yet.*--force/) as string });
-    expect(run(...args, '--force')).toMatchObject({ status: 1, stderr: expect.stringMatching(/npm install webgpu/) as string }); // which comes next
+    expect(run(...args)).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/embed: expected no .* yet.*--force/) as string,
+    });
+    expect(run(...args, '--force')).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/npm install webgpu/) as string,
+    }); // which comes next
     expect(readFileSync(join(folder, there), 'utf8')).toBe('what was there');
   }
 });
 
 test('embed says what is missing where webgpu is', () => {
-  expect(run('embed', 'x.png', '--out', 'x.npy')).toMatchObject({ status: 1, stderr: expect.stringMatching(/npm install webgpu/) as string });
+  expect(run('embed', 'x.png', '--out', 'x.npy')).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/npm install webgpu/) as string,
+  });
 });
 
 test('embed writes over nothing that it reads', () => {
@@ -157,12 +228,34 @@ test('embed writes over nothing that it reads', () => {
   cpSync(tiny, own, { recursive: true });
   writeFileSync(image, '');
   symlinkSync(image, join(folder, 'image.npy'));
-  for (const [out, model] of [[join(folder, 'image.npy'), 'a/b'], [join(own, 'model.safetensors'), own], [join(own, 'model.safetensors'), `${own}/`]] as const) {
-    expect(run('embed', image, '--out', out, '--model', model)).toMatchObject({ status: 2, stderr: expect.stringMatching(/embed: expected --out to be another place.*written over/) as string });
+  for (const [out, model] of [
+    [join(folder, 'image.npy'), 'a/b'],
+    [join(own, 'model.safetensors'), own],
+    [join(own, 'model.safetensors'), `${own}/`],
+  ] as const) {
+    expect(run('embed', image, '--out', out, '--model', model)).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/embed: expected --out to be another place.*written over/) as string,
+    });
   }
 });
 
 const embed = ['embed', 'x.png', '--out', 'x.npy'];
-test.each([[[]], [['frobnicate']], [[...embed, '--batch', '0']], [[...embed, '--batch', 'x']], [[...embed, '--pooling', 'max']], [[...embed, '--dtype', 'fp64']], [['embed', 'a\nb.png', '--out', 'x.npy']], [['convert', 'a']], [['inspect']], [['embed', '--out', 'x.npy']], [['convert', '--nope']]])('%j: usage', (args) => {
-  expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/npx dinov2-webgpu convert IN/) as string });
+test.each([
+  [[]],
+  [['frobnicate']],
+  [[...embed, '--batch', '0']],
+  [[...embed, '--batch', 'x']],
+  [[...embed, '--pooling', 'max']],
+  [[...embed, '--dtype', 'fp64']],
+  [['embed', 'a\nb.png', '--out', 'x.npy']],
+  [['convert', 'a']],
+  [['inspect']],
+  [['embed', '--out', 'x.npy']],
+  [['convert', '--nope']],
+])('%j: usage', (args) => {
+  expect(run(...args)).toMatchObject({
+    status: 2,
+    stderr: expect.stringMatching(/npx dinov2-webgpu convert IN/) as string,
+  });
 });

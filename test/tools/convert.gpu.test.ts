@@ -23,7 +23,11 @@ function streamOf(bytes: Uint8Array, chunk: number): ReadableStream<Uint8Array> 
 
 async function convert(source: Uint8Array, dtype: ConvertedDtype, chunk = 2 ** 20): Promise<Uint8Array> {
   const parts: [number, Uint8Array][] = [];
-  const header = await convertCheckpoint(await openTensors(streamOf(source, chunk)), dtype, async (position, bytes) => void parts.push([position, bytes.slice()]));
+  const header = await convertCheckpoint(
+    await openTensors(streamOf(source, chunk)),
+    dtype,
+    async (position, bytes) => void parts.push([position, bytes.slice()]),
+  );
   const file = new Uint8Array(header.fileBytes);
   for (const [position, bytes] of parts) file.set(bytes, position);
   return file;
@@ -38,7 +42,9 @@ async function tokens(weights: Uint8Array, dtype: 'fp32' | 'fp16' | 'int8'): Pro
   return values;
 }
 
-const cases = ['tiny-plain', 'tiny-registers', 'tiny-swiglu'].map((name) => [name, readFileSync(`test/fixtures/reference/${name}/model.safetensors`)] as const);
+const cases = ['tiny-plain', 'tiny-registers', 'tiny-swiglu'].map(
+  (name) => [name, readFileSync(`test/fixtures/reference/${name}/model.safetensors`)] as const,
+);
 
 test.each(cases)('%s: fp16, to the last bit', async (_, original) => {
   const file = await convert(original, 'fp16');
@@ -53,12 +59,15 @@ test.each(cases)('%s: int8, to the last bit', async (_, original) => {
   expect(await tokens(file, 'int8')).toEqual(expected);
   // And in f32 it is what the integers and scales say: as near as int8 was.
   const wide = await tokens(file, 'fp32');
-  expect(wide.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]!)), 0)).toBeLessThan(2e-5);
+  expect(wide.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]!)), 0)).toBeLessThan(
+    2e-5,
+  );
 });
 
 test('however the file comes in pieces', async () => {
   const [, original] = cases[0]!;
-  for (const dtype of ['fp16', 'int8'] as const) expect(await convert(original, dtype, 100_003)).toEqual(await convert(original, dtype));
+  for (const dtype of ['fp16', 'int8'] as const)
+    expect(await convert(original, dtype, 100_003)).toEqual(await convert(original, dtype));
 });
 
 test('scales that do not belong are refused', async () => {

@@ -1,4 +1,5 @@
-// `embed` as it is published, on the adapter of these tests: the same numbers as the library's, the names beside them, and what could not be used.
+// `embed` as it is published, on the adapter of these tests: the same numbers as the library's, the names
+// beside them, and what could not be used.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -14,7 +15,13 @@ afterAll(() => line.remove());
 
 async function ofLibrary(names: readonly string[]): Promise<Float32Array[]> {
   const device = await requestDevice();
-  const model = await DINOv2.fromFiles({ config: readFileSync(join(tiny, 'config.json'), 'utf8'), weights: readFileSync(join(tiny, 'model.safetensors')) }, { device, selfTest: false });
+  const model = await DINOv2.fromFiles(
+    {
+      config: readFileSync(join(tiny, 'config.json'), 'utf8'),
+      weights: readFileSync(join(tiny, 'model.safetensors')),
+    },
+    { device, selfTest: false },
+  );
   const vectors: Float32Array[] = [];
   for (const name of names) vectors.push(await model.embed(new Blob([readFileSync(join(images, name))])));
   model.dispose();
@@ -31,14 +38,30 @@ test('.npy and .safetensors: a row for each image that can be used, named, and a
   const expected = await ofLibrary(good);
 
   const npy = line.embed(...given, '--out', join(line.folder, 'new/vectors.npy'), '--batch', '2');
-  expect(npy).toMatchObject({ status: 1, stdout: expect.stringMatching(/vectors\.npy: 3 × 128, 3 images could not be used/) as string });
-  for (const told of [/broken\.png: /, /none\.png: ENOENT/, /cmyk\.jpg: expected a PNG, found another format\. Install the package sharp/]) expect(npy.stderr).toMatch(told);
-  const { values, rows, columns } = decodeNpy(new Uint8Array(readFileSync(join(line.folder, 'new/vectors.npy'))));
+  expect(npy).toMatchObject({
+    status: 1,
+    stdout: expect.stringMatching(/vectors\.npy: 3 × 128, 3 images could not be used/) as string,
+  });
+  for (const told of [
+    /broken\.png: /,
+    /none\.png: ENOENT/,
+    /cmyk\.jpg: expected a PNG, found another format\. Install the package sharp/,
+  ])
+    expect(npy.stderr).toMatch(told);
+  const { values, rows, columns } = decodeNpy(
+    new Uint8Array(readFileSync(join(line.folder, 'new/vectors.npy'))),
+  );
   expect([rows, columns]).toEqual([3, 128]);
-  expected.forEach((vector, i) => expect(values.subarray(i * columns, (i + 1) * columns), good[i]).toEqual(vector));
-  expect(readFileSync(join(line.folder, 'new/vectors.npy.txt'), 'utf8')).toBe(`${[first, second, third].join('\n')}\n`);
+  expected.forEach((vector, i) =>
+    expect(values.subarray(i * columns, (i + 1) * columns), good[i]).toEqual(vector),
+  );
+  expect(readFileSync(join(line.folder, 'new/vectors.npy.txt'), 'utf8')).toBe(
+    `${[first, second, third].join('\n')}\n`,
+  );
 
-  expect(line.embed(first, second, third, '--out', join(line.folder, 'vectors.safetensors'))).toMatchObject({ status: 0 });
+  expect(line.embed(first, second, third, '--out', join(line.folder, 'vectors.safetensors'))).toMatchObject({
+    status: 0,
+  });
   const file = readFileSync(join(line.folder, 'vectors.safetensors'));
   const { tensors, metadata } = parseSafetensors(file);
   expect(JSON.parse(metadata.get('names')!)).toEqual([first, second, third]);
@@ -50,7 +73,10 @@ test('.npy and .safetensors: a row for each image that can be used, named, and a
 test('where no image can be used, nothing is written, and what was there stays', () => {
   const out = join(line.folder, 'before.npy');
   writeFileSync(out, 'what was there');
-  expect(line.embed(join(line.folder, 'none.png'), '--out', out, '--force')).toMatchObject({ status: 1, stderr: expect.stringMatching(/embed: no image could be used/) as string });
+  expect(line.embed(join(line.folder, 'none.png'), '--out', out, '--force')).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/embed: no image could be used/) as string,
+  });
   expect(readFileSync(out, 'utf8')).toBe('what was there');
   expect(existsSync(`${out}.txt`)).toBe(false);
 });

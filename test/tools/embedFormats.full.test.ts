@@ -1,4 +1,5 @@
-// What `embed` reads with sharp has the bits that Pillow reads, where the command line says so; CMYK is refused.
+// What `embed` reads with sharp has the bits that Pillow reads, where the command line says so; CMYK is
+// refused.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
@@ -15,22 +16,49 @@ const { tensors } = parseSafetensors(pillow);
 
 /** Of what Pillow reads in an image of the fixtures. */
 function asPng(name: string): string {
-  const { shape: [height, width], begin } = tensors.get(`${name}.rgb`)!;
+  const {
+    shape: [height, width],
+    begin,
+  } = tensors.get(`${name}.rgb`)!;
   const png = new PNG({ width: width!, height: height! });
-  for (let i = 0; i < width! * height!; i++) png.data.set([...pillow.subarray(begin + 3 * i, begin + 3 * i + 3), 255], 4 * i);
+  for (let i = 0; i < width! * height!; i++)
+    png.data.set([...pillow.subarray(begin + 3 * i, begin + 3 * i + 3), 255], 4 * i);
   const path = join(line.folder, `${name}.png`);
   writeFileSync(path, PNG.sync.write(png));
   return path;
 }
 
 test('JPEG, WebP and GIF, grey, progressive, turned, with a profile or transparency', () => {
-  const names = ['420.jpg', '444.jpg', 'progressive.jpg', 'grey.jpg', 'profile.jpg', 'exif6.jpg', 'lossless.webp', 'lossy.webp', 'alpha.webp', 'lossy-alpha.webp', 'profile.webp', 'palette.gif'];
+  const names = [
+    '420.jpg',
+    '444.jpg',
+    'progressive.jpg',
+    'grey.jpg',
+    'profile.jpg',
+    'exif6.jpg',
+    'lossless.webp',
+    'lossy.webp',
+    'alpha.webp',
+    'lossy-alpha.webp',
+    'profile.webp',
+    'palette.gif',
+  ];
   const out = join(line.folder, 'vectors.safetensors');
-  const { status, stderr } = line.embed(...names.flatMap((name) => [join(images, name), asPng(name)]), join(images, 'cmyk.jpg'), '--out', out);
-  expect(stderr).toMatch(/cmyk\.jpg: expected an image in RGB or grey, found CMYK, which has no agreed numbers in RGB\. Convert it to RGB\./);
+  const { status, stderr } = line.embed(
+    ...names.flatMap((name) => [join(images, name), asPng(name)]),
+    join(images, 'cmyk.jpg'),
+    '--out',
+    out,
+  );
+  expect(stderr).toMatch(
+    /cmyk\.jpg: expected an image in RGB or grey, found CMYK, which has no agreed numbers in RGB\. Convert it to RGB\./,
+  );
   expect(status).toBe(1);
   const file = new Uint8Array(readFileSync(out));
-  const { begin, shape: [rows, columns] } = parseSafetensors(file).tensors.get('embeddings')!;
+  const {
+    begin,
+    shape: [rows, columns],
+  } = parseSafetensors(file).tensors.get('embeddings')!;
   expect(rows).toBe(2 * names.length);
   const vectors = new Float32Array(file.slice(begin).buffer);
   const row = (i: number): Float32Array => vectors.subarray(i * columns!, (i + 1) * columns!);

@@ -1,4 +1,7 @@
-/** The command line as it is published: bin/ beside dist/, with some of the packages that it may find, in a folder of its own. */
+/**
+ * The command line as it is published: bin/ beside dist/, with some of the packages that it may find, in a
+ * folder of its own.
+ */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,22 +15,42 @@ export const images: string = join(root, 'test/fixtures/pixels/images');
 
 export interface Published {
   readonly folder: string;
-  /** With the smallest model of the fixtures, by a name that could be one of the hub's, on the adapter of these tests. */
-  embed(...args: string[]): { readonly status: number | null; readonly stdout: string; readonly stderr: string };
+  /**
+   * With the smallest model of the fixtures, by a name that could be one of the hub's, on the adapter of
+   * these tests.
+   */
+  embed(...args: string[]): {
+    readonly status: number | null;
+    readonly stdout: string;
+    readonly stderr: string;
+  };
   remove(): void;
 }
 
 export async function publish(packages: readonly string[]): Promise<Published> {
   const folder = mkdtempSync(join(tmpdir(), 'embed-'));
   cpSync(join(root, 'bin'), join(folder, 'bin'), { recursive: true });
-  for (const mode of ['library', 'tools']) await build({ root, mode, configFile: join(root, 'vite.config.ts'), logLevel: 'error', build: { outDir: join(folder, 'dist'), emptyOutDir: false } });
+  for (const mode of ['library', 'tools'])
+    await build({
+      root,
+      mode,
+      configFile: join(root, 'vite.config.ts'),
+      logLevel: 'error',
+      build: { outDir: join(folder, 'dist'), emptyOutDir: false },
+    });
   mkdirSync(join(folder, 'node_modules'));
-  for (const name of packages) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  for (const name of packages)
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   cpSync(tiny, join(folder, 'models/tiny'), { recursive: true });
   const loaders = [process.env['SWIFTSHADER_DIR'], process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':'); // what this process has loaded by hand
   return {
     folder,
-    embed: (...args) => spawnSync(process.execPath, [join(folder, 'bin/dinov2-webgpu.mjs'), 'embed', '--model', 'models/tiny', ...args], { encoding: 'utf8', cwd: folder, env: { ...process.env, LD_LIBRARY_PATH: loaders } }),
+    embed: (...args) =>
+      spawnSync(
+        process.execPath,
+        [join(folder, 'bin/dinov2-webgpu.mjs'), 'embed', '--model', 'models/tiny', ...args],
+        { encoding: 'utf8', cwd: folder, env: { ...process.env, LD_LIBRARY_PATH: loaders } },
+      ),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
 }

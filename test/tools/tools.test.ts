@@ -1,12 +1,24 @@
 // What the command line is made of, where no GPU is needed.
 import { expect, test } from 'vitest';
-import { encodeSafetensors, parseSafetensors, type SafetensorsDtype } from '../../src/checkpoint/safetensors.ts';
+import {
+  encodeSafetensors,
+  parseSafetensors,
+  type SafetensorsDtype,
+} from '../../src/checkpoint/safetensors.ts';
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';
 import { describeCheckpoint } from '../../src/tools/inspect.ts';
 import { decodeNpy, encodeNpy } from '../../src/tools/npy.ts';
 
-const tensor = (name: string, dtype: SafetensorsDtype, shape: number[], data: ArrayBufferView): [string, { dtype: SafetensorsDtype; shape: number[]; data: ArrayBufferView }] => [name, { dtype, shape, data }];
+const tensor = (
+  name: string,
+  dtype: SafetensorsDtype,
+  shape: number[],
+  data: ArrayBufferView,
+): [string, { dtype: SafetensorsDtype; shape: number[]; data: ArrayBufferView }] => [
+  name,
+  { dtype, shape, data },
+];
 const matrix = tensor('x.weight', 'F32', [2, 2], Float32Array.of(1, 2, 3, 4));
 const integers = tensor('x.weight', 'I8', [2, 2], Int8Array.of(1, 2, 3, 4));
 const scales = tensor('x.weight_scale', 'F32', [2], Float32Array.of(5, 6));
@@ -17,13 +29,17 @@ test.each([
   ['what is int8 already', [integers, scales], 'CHECKPOINT_DTYPE'],
 ] as const)('%s is not converted to int8', async (_, tensors, code) => {
   let written = 0;
-  await expect(convertCheckpoint(await openTensors(encodeSafetensors(tensors)), 'int8', async () => void written++)).rejects.toMatchObject({ code });
+  await expect(
+    convertCheckpoint(await openTensors(encodeSafetensors(tensors)), 'int8', async () => void written++),
+  ).rejects.toMatchObject({ code });
   expect(written).toBe(0);
 });
 
 test('a matrix of int8 whose scales do not fit is described all the same', () => {
   const file = encodeSafetensors([integers, tensor('x.weight_scale', 'F16', [2], new Uint16Array(2))]);
-  expect(describeCheckpoint(parseSafetensors(file))).toMatch(/2 tensors[^]*model +none that loads: x\.weight_scale: expected F32 \[2\]/);
+  expect(describeCheckpoint(parseSafetensors(file))).toMatch(
+    /2 tensors[^]*model +none that loads: x\.weight_scale: expected F32 \[2\]/,
+  );
 });
 
 test('of a header of several files, what is no tensor is counted', () => {
@@ -31,7 +47,12 @@ test('of a header of several files, what is no tensor is counted', () => {
   expect(describeCheckpoint({ ...header, dataBegin: 0 })).toContain(`of which header ${header.dataBegin};`);
 });
 
-test.each([[1, 1], [1, 384], [7, 3], [100_000, 2]])('.npy of %i × %i: aligned to 64, and read back', (rows, columns) => {
+test.each([
+  [1, 1],
+  [1, 384],
+  [7, 3],
+  [100_000, 2],
+])('.npy of %i × %i: aligned to 64, and read back', (rows, columns) => {
   const values = Float32Array.from({ length: rows * columns }, (__, i) => (i % 1001) - 500.5);
   const file = encodeNpy(values, rows, columns);
   expect(file.length - values.byteLength).toBe(Math.ceil((file.length - values.byteLength) / 64) * 64);

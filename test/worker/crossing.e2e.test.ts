@@ -1,9 +1,13 @@
-// What the page and its worker owe each other when one of them ends, fails or gives up in the middle: an end of every promise, and of all that was lent.
+// What the page and its worker owe each other when one of them ends, fails or gives up in the middle: an end
+// of every promise, and of all that was lent.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { openWorkerSite, type Globals, type PageModel, type WorkerModel, type WorkerSite } from './site.ts';
 
-/** What a promise has become within a minute: its value, the code or the text of its error, or that it is nothing yet. */
+/**
+ * What a promise has become within a minute: its value, the code or the text of its error, or that it is
+ * nothing yet.
+ */
 type Within = (promise: Promise<unknown>) => Promise<unknown>;
 type TestGlobals = Globals & { readonly within: Within };
 
@@ -17,12 +21,19 @@ beforeAll(async () => {
   await page.evaluate(async () => {
     const within: Within = (promise) =>
       Promise.race([
-        promise.then((value) => (typeof value === 'object' ? 'done' : value), (error: (Error & { code?: string }) | string) => (typeof error === 'string' ? error : (error.code ?? String(error)))),
+        promise.then(
+          (value) => (typeof value === 'object' ? 'done' : value),
+          (error: (Error & { code?: string }) | string) =>
+            typeof error === 'string' ? error : (error.code ?? String(error)),
+        ),
         new Promise((resolve) => setTimeout(resolve, 60_000, 'never settled')),
       ]);
     const { library, worker } = globalThis as unknown as Globals;
     // One of each side stays, and with it what was compiled.
-    const keepers = [await library.DINOv2.fromPretrained('/weights/', { selfTest: false }), await worker.DINOv2.fromPretrained('/weights/', { selfTest: false })];
+    const keepers = [
+      await library.DINOv2.fromPretrained('/weights/', { selfTest: false }),
+      await worker.DINOv2.fromPretrained('/weights/', { selfTest: false }),
+    ];
     Object.assign(globalThis, { within, keepers });
   });
 });
@@ -33,7 +44,9 @@ test('an abort does not wait for a worker that does not start', async () => {
     const { worker, within } = globalThis as unknown as TestGlobals;
     const controller = new AbortController();
     setTimeout(() => controller.abort('enough'), 100);
-    return within(worker.DINOv2.fromPretrained('/weights/', { workerUrl: '/never-ready.js', signal: controller.signal }));
+    return within(
+      worker.DINOv2.fromPretrained('/weights/', { workerUrl: '/never-ready.js', signal: controller.signal }),
+    );
   });
   expect(found).toBe('enough');
 });
@@ -73,17 +86,40 @@ test('a stream is let go at an abort and at an error, and stays as it was where 
           if (how === 'throw') throw new TypeError('mine');
           controller.abort('enough');
         };
-        seen.push(await within(DINOv2.fromFiles({ config, weights: streamOf(log) }, { selfTest: false, signal: controller.signal, onProgress })), log);
+        seen.push(
+          await within(
+            DINOv2.fromFiles(
+              { config, weights: streamOf(log) },
+              { selfTest: false, signal: controller.signal, onProgress },
+            ),
+          ),
+          log,
+        );
       }
-      for (const [text, signal] of [[config, AbortSignal.abort('before')], ['{', undefined]] as const) {
+      for (const [text, signal] of [
+        [config, AbortSignal.abort('before')],
+        ['{', undefined],
+      ] as const) {
         const untouched = streamOf([]);
-        seen.push(await within(DINOv2.fromFiles({ config: text, weights: untouched }, { selfTest: false, signal })), untouched.locked);
+        seen.push(
+          await within(DINOv2.fromFiles({ config: text, weights: untouched }, { selfTest: false, signal })),
+          untouched.locked,
+        );
       }
       results.push(seen);
     }
     return results;
   });
-  expect(found[0]).toEqual(['enough', ['enough'], 'TypeError: mine', ['TypeError: mine'], 'before', false, 'CONFIG_JSON', false]);
+  expect(found[0]).toEqual([
+    'enough',
+    ['enough'],
+    'TypeError: mine',
+    ['TypeError: mine'],
+    'before',
+    false,
+    'CONFIG_JSON',
+    false,
+  ]);
   expect(found[1]).toEqual(found[0]);
 });
 
@@ -100,7 +136,11 @@ test('a worker that ends lets go what it had of the page: requests, answers, str
       begun.add(what);
       return new Promise(() => undefined);
     };
-    const silent = (what: string): ReadableStream<Uint8Array> => new ReadableStream({ pull: () => begin(what), cancel: () => void log.push(what) }, { highWaterMark: 0 });
+    const silent = (what: string): ReadableStream<Uint8Array> =>
+      new ReadableStream(
+        { pull: () => begin(what), cancel: () => void log.push(what) },
+        { highWaterMark: 0 },
+      );
     function* images(): Generator<ImageData> {
       try {
         for (;;) {
@@ -114,7 +154,8 @@ test('a worker that ends lets go what it had of the page: requests, answers, str
     const all = async (): Promise<void> => {
       for await (const _ of model.embedAll(images())) continue;
     };
-    const answer: typeof fetch = async (input, init) => (String(input).endsWith('config.json') ? fetch(input, init) : new Response(silent('answer')));
+    const answer: typeof fetch = async (input, init) =>
+      String(input).endsWith('config.json') ? fetch(input, init) : new Response(silent('answer'));
     const request: typeof fetch = (_, init) => {
       init!.signal!.addEventListener('abort', () => log.push('request'));
       return begin('request');
@@ -122,7 +163,10 @@ test('a worker that ends lets go what it had of the page: requests, answers, str
     const loads = [
       worker.DINOv2.fromPretrained('/weights/', { ...options, fetch: request }),
       worker.DINOv2.fromPretrained('/weights/', { ...options, fetch: answer }),
-      worker.DINOv2.fromFiles({ config, weights: silent('stream') }, { selfTest: false, workerUrl: '/ending.js' }),
+      worker.DINOv2.fromFiles(
+        { config, weights: silent('stream') },
+        { selfTest: false, workerUrl: '/ending.js' },
+      ),
       all(),
     ].map(within);
     while (begun.size < 4) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -140,9 +184,18 @@ test('no load waits for what the browser, or the visitor, says to persist()', as
     const { worker, within } = globalThis as unknown as TestGlobals;
     const { persist } = StorageManager.prototype;
     const results: unknown[] = [];
-    for (const stub of [() => new Promise<boolean>(() => undefined), async () => Promise.reject(new TypeError('no'))]) {
+    for (const stub of [
+      () => new Promise<boolean>(() => undefined),
+      async () => Promise.reject(new TypeError('no')),
+    ]) {
       StorageManager.prototype.persist = stub;
-      results.push(await within(worker.DINOv2.fromPretrained('/weights/', { selfTest: false, persist: true }).then((model) => (model.dispose(), 'loaded'))));
+      results.push(
+        await within(
+          worker.DINOv2.fromPretrained('/weights/', { selfTest: false, persist: true }).then(
+            (model) => (model.dispose(), 'loaded'),
+          ),
+        ),
+      );
     }
     StorageManager.prototype.persist = persist;
     return results;
@@ -161,13 +214,18 @@ test('bitmaps of a journey are closed: sent, not sent, and on their way when the
       if (result instanceof ImageBitmap) made.push(result);
       return result;
     }) as typeof structuredClone;
-    const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false, workerUrl: '/counting.js' });
+    const model = await worker.DINOv2.fromPretrained('/weights/', {
+      selfTest: false,
+      workerUrl: '/counting.js',
+    });
     const options = { resize: 'square', size: 56 } as const;
     await model.embed(await createImageBitmap(new ImageData(56, 56)), options);
     // An abort while another image of the list is decoded.
     const canvas = Object.assign(document.createElement('canvas'), { width: 56, height: 56 });
     canvas.getContext('2d');
-    const slow = Object.assign(new Image(), { decode: () => new Promise((_, reject) => setTimeout(reject, 200, new Error('slow'))) });
+    const slow = Object.assign(new Image(), {
+      decode: () => new Promise((_, reject) => setTimeout(reject, 200, new Error('slow'))),
+    });
     const controller = new AbortController();
     setTimeout(() => controller.abort('enough'), 50);
     const aborted = await within(model.embed([canvas, slow], { signal: controller.signal }));
@@ -181,13 +239,17 @@ test('bitmaps of a journey are closed: sent, not sent, and on their way when the
     }
     for await (const _ of model.embedAll(images(), { ...options, batchSize: 2 })) break;
     globalThis.structuredClone = clone;
-    const json = JSON.stringify({ 'linear.weight': { dtype: 'F32', shape: [1, 256], data_offsets: [0, 1024] }, 'linear.bias': { dtype: 'F32', shape: [1], data_offsets: [1024, 1028] } });
+    const json = JSON.stringify({
+      'linear.weight': { dtype: 'F32', shape: [1, 256], data_offsets: [0, 1024] },
+      'linear.bias': { dtype: 'F32', shape: [1], data_offsets: [1024, 1028] },
+    });
     const padded = json.padEnd(Math.ceil(json.length / 8) * 8);
     const head = new Blob([new BigUint64Array([BigInt(padded.length)]), padded, new Float32Array(257)]);
     for (let i = 0; i < 3; i++) await worker.ImageClassifier.fromFiles(model, { weights: head });
     Object.assign(globalThis, { held: model });
     const open = (): number => made.filter(({ width }) => width > 0).length;
-    for (let turn = 0; turn < 1500 && open() > 0; turn++) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (let turn = 0; turn < 1500 && open() > 0; turn++)
+      await new Promise((resolve) => setTimeout(resolve, 20));
     return { made: made.length, open: open(), aborted };
   });
   expect(found).toEqual({ made: expect.any(Number) as number, open: 0, aborted: 'enough' });
@@ -195,7 +257,9 @@ test('bitmaps of a journey are closed: sent, not sent, and on their way when the
   const count = async (): Promise<unknown> => {
     await session.send('HeapProfiler.collectGarbage');
     return page.evaluate(async () => {
-      const counted = new Promise((resolve) => (new BroadcastChannel('counted').onmessage = ({ data }) => resolve(data)));
+      const counted = new Promise(
+        (resolve) => (new BroadcastChannel('counted').onmessage = ({ data }) => resolve(data)),
+      );
       new BroadcastChannel('count').postMessage('count');
       return counted;
     });
@@ -215,7 +279,12 @@ test('a thing without words that an iterable throws comes back', async () => {
     const run = async (): Promise<void> => {
       for await (const _ of model.embedAll({ [Symbol.iterator]: () => ({ next }) })) continue;
     };
-    const same = await within(run().then(() => 'done', (error: unknown) => error === thing));
+    const same = await within(
+      run().then(
+        () => 'done',
+        (error: unknown) => error === thing,
+      ),
+    );
     model.dispose();
     return same;
   });
@@ -225,7 +294,10 @@ test('a thing without words that an iterable throws comes back', async () => {
 test('a message that the worker cannot read ends what waits for it', async () => {
   const found = await page.evaluate(async () => {
     const { worker, within } = globalThis as unknown as TestGlobals;
-    const certificate = await RTCPeerConnection.generateCertificate({ name: 'ECDSA', namedCurve: 'P-256' } as EcKeyGenParams); // can be sent, and is not known in workers
+    const certificate = await RTCPeerConnection.generateCertificate({
+      name: 'ECDSA',
+      namedCurve: 'P-256',
+    } as EcKeyGenParams); // can be sent, and is not known in workers
     const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false, worker: 'own' });
     const result = await within(model.embed(new ImageData(56, 56), { certificate } as object));
     model.dispose();
@@ -240,14 +312,18 @@ test('a model that is forgotten comes back with the garbage collector, and not b
     const { worker } = globalThis as unknown as Globals;
     const held = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
     const before = await held.gpuBytes;
-    const running = (await worker.DINOv2.fromPretrained('/weights/', { selfTest: false })).embed(Array.from({ length: 24 }, () => new ImageData(224, 224)));
+    const running = (await worker.DINOv2.fromPretrained('/weights/', { selfTest: false })).embed(
+      Array.from({ length: 24 }, () => new ImageData(224, 224)),
+    );
     Object.assign(globalThis, { held, before, running: running.then(({ length }) => length, String) });
   });
   for (let turn = 0; turn < 5; turn++) {
     await session.send('HeapProfiler.collectGarbage');
     await page.waitForTimeout(50);
   }
-  expect(await page.evaluate(() => (globalThis as unknown as { running: Promise<unknown> }).running)).toBe(24);
+  expect(await page.evaluate(() => (globalThis as unknown as { running: Promise<unknown> }).running)).toBe(
+    24,
+  );
   await expect
     .poll(async () => {
       await session.send('HeapProfiler.collectGarbage');
@@ -265,7 +341,9 @@ test('pixels are those of the moment of the call: what the caller makes of them 
     const { library, worker } = globalThis as unknown as Globals;
     const results: boolean[] = [];
     for (const entry of [library, worker]) {
-      const model = (await entry.DINOv2.fromPretrained('/weights/', { selfTest: false })) as unknown as PageModel;
+      const model = (await entry.DINOv2.fromPretrained('/weights/', {
+        selfTest: false,
+      })) as unknown as PageModel;
       const image = new ImageData(56, 56);
       const raw = { data: image.data, width: 56, height: 56 };
       for (const each of [image, raw]) {
@@ -282,7 +360,7 @@ test('pixels are those of the moment of the call: what the caller makes of them 
   expect(found).toEqual([true, true, true, true]);
 });
 
-test('pixels whose slice() copies nothing, as a Buffer has it, stay the caller\'s: twice in one list, and again', async () => {
+test("pixels whose slice() copies nothing, as a Buffer has it, stay the caller's: twice in one list, and again", async () => {
   const found = await page.evaluate(async () => {
     const { worker } = globalThis as unknown as Globals;
     class Shared extends Uint8Array {
@@ -295,7 +373,10 @@ test('pixels whose slice() copies nothing, as a Buffer has it, stay the caller\'
     const [first, second] = await model.embed([raw, raw]);
     const again = await model.embed(raw);
     model.dispose();
-    return { bytes: raw.data.length, same: String(first) === String(second) && String(first) === String(again) };
+    return {
+      bytes: raw.data.length,
+      same: String(first) === String(second) && String(first) === String(again),
+    };
   });
   expect(found).toEqual({ bytes: 56 * 56 * 4, same: true });
 });

@@ -1,9 +1,23 @@
-// Everything that a page can hand in has the same pixels on the worker's GPU as on the page's own: from sources, as the dev server serves them.
+// Everything that a page can hand in has the same pixels on the worker's GPU as on the page's own: from
+// sources, as the dev server serves them.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DINOv2 as PageDINOv2, type ImageSource } from '../../src/index.ts';
 import { DINOv2 } from '../../src/worker/index.ts';
 
-const config = { embedDim: 128, depth: 1, numHeads: 2, headDim: 64, patchSize: 14, imageSize: 70, numChannels: 3, numRegisterTokens: 0, ffn: 'mlp', hiddenFeatures: 512, layerNormEps: 1e-6, posEmbed: 'plain' } as const;
+const config = {
+  embedDim: 128,
+  depth: 1,
+  numHeads: 2,
+  headDim: 64,
+  patchSize: 14,
+  imageSize: 70,
+  numChannels: 3,
+  numRegisterTokens: 0,
+  ffn: 'mlp',
+  hiddenFeatures: 512,
+  layerNormEps: 1e-6,
+  posEmbed: 'plain',
+} as const;
 let inPage: PageDINOv2;
 let inWorker: DINOv2;
 beforeAll(async () => {
@@ -29,7 +43,10 @@ function alphas(): ImageData {
   for (let i = 0; i < image.data.length; i++) image.data[i] = i % 4 === 3 ? (i * 7) % 256 : (i * 31) % 256;
   return image;
 }
-function drawn<Canvas extends HTMLCanvasElement | OffscreenCanvas>(canvas: Canvas, settings: CanvasRenderingContext2DSettings = {}): Canvas {
+function drawn<Canvas extends HTMLCanvasElement | OffscreenCanvas>(
+  canvas: Canvas,
+  settings: CanvasRenderingContext2DSettings = {},
+): Canvas {
   canvas.width = 42;
   canvas.height = 28;
   (canvas.getContext('2d', settings) as CanvasRenderingContext2D).putImageData(alphas(), 0, 0);
@@ -52,24 +69,37 @@ describe('a photograph', () => {
     URL: () => new URL('/demo/photos/rocket.jpg', location.href),
     'blob: URL': (blob) => URL.createObjectURL(blob),
     ImageBitmap: (blob) => createImageBitmap(blob),
-    'ImageBitmap as the file has it': (blob) => createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }),
+    'ImageBitmap as the file has it': (blob) =>
+      createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }),
     HTMLImageElement: loaded,
-    'HTMLImageElement that is still loading': (blob) => Object.assign(new Image(), { src: URL.createObjectURL(blob) }),
+    'HTMLImageElement that is still loading': (blob) =>
+      Object.assign(new Image(), { src: URL.createObjectURL(blob) }),
     VideoFrame: async (blob) => new VideoFrame(await createImageBitmap(blob), { timestamp: 0 }),
   };
-  it.each(Object.keys(kinds))('as %s', async (kind) => same(await kinds[kind]!(await fetchBlob('/demo/photos/rocket.jpg'))));
+  it.each(Object.keys(kinds))('as %s', async (kind) =>
+    same(await kinds[kind]!(await fetchBlob('/demo/photos/rocket.jpg'))),
+  );
 });
 
 describe('every colour under every alpha', () => {
   const kinds: Record<string, () => ImageSource | Promise<ImageSource>> = {
     ImageData: alphas,
     RawImage: () => ({ data: alphas().data, width: 42, height: 28 }),
-    'RawImage that is a part of a larger memory': () => ({ data: new Uint8Array(new ArrayBuffer(42 * 28 * 3 + 1000), 500, 42 * 28 * 3).map((_, i) => (i * 13) % 256), width: 42, height: 28, channels: 3 }),
+    'RawImage that is a part of a larger memory': () => ({
+      data: new Uint8Array(new ArrayBuffer(42 * 28 * 3 + 1000), 500, 42 * 28 * 3).map(
+        (_, i) => (i * 13) % 256,
+      ),
+      width: 42,
+      height: 28,
+      channels: 3,
+    }),
     HTMLCanvasElement: () => drawn(document.createElement('canvas')),
-    'HTMLCanvasElement in memory': () => drawn(document.createElement('canvas'), { willReadFrequently: true }),
+    'HTMLCanvasElement in memory': () =>
+      drawn(document.createElement('canvas'), { willReadFrequently: true }),
     'HTMLCanvasElement without alpha': () => drawn(document.createElement('canvas'), { alpha: false }),
     OffscreenCanvas: () => drawn(new OffscreenCanvas(1, 1)),
-    'HTMLCanvasElement in Display P3': () => drawn(document.createElement('canvas'), { colorSpace: 'display-p3' }),
+    'HTMLCanvasElement in Display P3': () =>
+      drawn(document.createElement('canvas'), { colorSpace: 'display-p3' }),
     ImageBitmap: () => createImageBitmap(alphas()),
     'ImageBitmap, not multiplied': () => createImageBitmap(alphas(), { premultiplyAlpha: 'none' }),
   };
@@ -77,9 +107,27 @@ describe('every colour under every alpha', () => {
 });
 
 describe('as <img>', () => {
-  const names = ['rgb.png', 'rgba.png', 'rgb16.png', 'rgba16.png', 'grey16.png', 'profile.jpg', 'profile-alpha.png', 'exif6.jpg', 'exif5-alpha.png', 'exif8.webp', 'lossy-alpha.webp', 'transparency.gif', 'cmyk.jpg', '444.avif'];
+  const names = [
+    'rgb.png',
+    'rgba.png',
+    'rgb16.png',
+    'rgba16.png',
+    'grey16.png',
+    'profile.jpg',
+    'profile-alpha.png',
+    'exif6.jpg',
+    'exif5-alpha.png',
+    'exif8.webp',
+    'lossy-alpha.webp',
+    'transparency.gif',
+    'cmyk.jpg',
+    '444.avif',
+  ];
   it.each(names)('%s', async (name) => {
-    const [first, second] = [await inPage.pixels(await loaded(await fetchBlob(imageUrl(name))), options), await inWorker.pixels(await loaded(await fetchBlob(imageUrl(name))), options)];
+    const [first, second] = [
+      await inPage.pixels(await loaded(await fetchBlob(imageUrl(name))), options),
+      await inWorker.pixels(await loaded(await fetchBlob(imageUrl(name))), options),
+    ];
     expect(second.data).toEqual(first.data);
   });
 });
@@ -98,7 +146,9 @@ it('a video is read as it plays', async () => {
 
 describe('pixels of another origin', () => {
   const otherOrigin = async (): Promise<HTMLImageElement> => {
-    const image = Object.assign(new Image(), { src: `http://localhost:${location.port}/demo/photos/chelsea.png` });
+    const image = Object.assign(new Image(), {
+      src: `http://localhost:${location.port}/demo/photos/chelsea.png`,
+    });
     await image.decode();
     return image;
   };
@@ -112,9 +162,13 @@ describe('pixels of another origin', () => {
     ImageBitmap: async () => createImageBitmap(await otherOrigin()),
   };
   it.each(Object.keys(kinds))('%s', async (kind) => {
-    await expect(inWorker.pixels(await kinds[kind]!(), options)).rejects.toMatchObject({ code: 'IMAGE_FETCH', message: expect.stringMatching(/found some of another origin/) as string });
+    await expect(inWorker.pixels(await kinds[kind]!(), options)).rejects.toMatchObject({
+      code: 'IMAGE_FETCH',
+      message: expect.stringMatching(/found some of another origin/) as string,
+    });
     const found = [];
-    for await (const each of inWorker.embedAll([alphas(), await kinds[kind]!(), alphas()], options)) found.push(each.error?.code ?? each.embedding?.length);
+    for await (const each of inWorker.embedAll([alphas(), await kinds[kind]!(), alphas()], options))
+      found.push(each.error?.code ?? each.embedding?.length);
     expect(found).toEqual([128, 'IMAGE_FETCH', 128]);
   });
 });

@@ -1,4 +1,7 @@
-/** The built library on a local address: pages that hold both of its sides, the worker's and the page's own, and checkpoints and photographs for them. */
+/**
+ * The built library on a local address: pages that hold both of its sides, the worker's and the page's own,
+ * and checkpoints and photographs for them.
+ */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -37,8 +40,9 @@ export interface WorkerSite {
 
 /** Files that the site makes up: scripts for workers that fail. */
 const SCRIPTS: Record<string, string> = {
-  // The real one, whose device and end can be had: before its messages are looked at by the library. Once it is told what to do, nothing comes back from the
-  // GPU any more, and it is done when three calls have arrived: so all of them wait, on any machine.
+  // The real one, whose device and end can be had: before its messages are looked at by the library. Once it
+  // is told what to do, nothing comes back from the GPU any more, and it is done when three calls have
+  // arrived: so all of them wait, on any machine.
   '/sabotage.js': `
     const request = GPUAdapter.prototype.requestDevice;
     GPUAdapter.prototype.requestDevice = async function (...given) { return (globalThis.device = await request.apply(this, given)); };
@@ -60,11 +64,14 @@ const SCRIPTS: Record<string, string> = {
       channel.postMessage('ready');
     };
     await import('/dist/worker-thread.js');`,
-  '/ending.js': "new BroadcastChannel('ending').onmessage = () => close(); await import('/dist/worker-thread.js');",
+  '/ending.js':
+    "new BroadcastChannel('ending').onmessage = () => close(); await import('/dist/worker-thread.js');",
   '/other-version.js': "postMessage({ kind: 'ready', protocol: 0 });",
   '/never-ready.js': '',
-  '/no-locks.js': "LockManager.prototype.request = async () => { throw new DOMException('denied', 'SecurityError'); }; await import('/dist/worker-thread.js');",
-  // The real one, which tells how many of the bitmaps that were sent to it are open still, and how many classifiers it holds.
+  '/no-locks.js':
+    "LockManager.prototype.request = async () => { throw new DOMException('denied', 'SecurityError'); }; await import('/dist/worker-thread.js');",
+  // The real one, which tells how many of the bitmaps that were sent to it are open still, and how many
+  // classifiers it holds.
   '/counting.js': `
     const arrived = [];
     addEventListener('message', ({ data }) => { if (data?.value?.image instanceof ImageBitmap) arrived.push(data.value.image); });
@@ -80,7 +87,8 @@ const SCRIPTS: Record<string, string> = {
 };
 
 /** Content-Security-Policies of pages beneath a folder. */
-const STRICT = "default-src 'none'; worker-src 'self'; connect-src 'self'; img-src 'self' blob:; script-src 'self'";
+const STRICT =
+  "default-src 'none'; worker-src 'self'; connect-src 'self'; img-src 'self' blob:; script-src 'self'";
 const POLICIES: Readonly<Record<string, string>> = {
   strict: STRICT,
   'strict-but-wasm': `${STRICT} 'wasm-unsafe-eval'`,
@@ -96,17 +104,30 @@ export async function openWorkerSite(): Promise<WorkerSite> {
     asked.push(path);
     const policy = POLICIES[path.split('/')[1]!];
     const csp = policy === undefined ? {} : { 'content-security-policy': policy };
-    const send = (type: string, body: string | Uint8Array): void => void response.writeHead(200, { 'content-type': type, ...csp }).end(body);
+    const send = (type: string, body: string | Uint8Array): void =>
+      void response.writeHead(200, { 'content-type': type, ...csp }).end(body);
     try {
       const script = SCRIPTS[path];
       if (script !== undefined) send('text/javascript', script);
-      else if (path.endsWith('/page.js')) send('text/javascript', "import * as library from '/dist/index.js'; import * as worker from '/dist/worker.js'; Object.assign(globalThis, { library, worker });");
-      else if (path.endsWith('/')) send('text/html', '<!doctype html><title>test</title><script type="module" src="page.js"></script>');
-      else if (path.startsWith('/dist/') || path.startsWith('/copy/')) send('text/javascript', readFileSync(join(outDir, path.slice(6))));
+      else if (path.endsWith('/page.js'))
+        send(
+          'text/javascript',
+          "import * as library from '/dist/index.js'; import * as worker from '/dist/worker.js'; Object.assign(globalThis, { library, worker });",
+        );
+      else if (path.endsWith('/'))
+        send('text/html', '<!doctype html><title>test</title><script type="module" src="page.js"></script>');
+      else if (path.startsWith('/dist/') || path.startsWith('/copy/'))
+        send('text/javascript', readFileSync(join(outDir, path.slice(6))));
       else if (/^\/(weights|photos|fixtures)\//.test(path)) {
-        const folder = { weights: 'test/fixtures/reference/tiny-plain', photos: 'demo/photos', fixtures: 'test/fixtures' }[path.split('/')[1]!]!;
+        const folder = {
+          weights: 'test/fixtures/reference/tiny-plain',
+          photos: 'demo/photos',
+          fixtures: 'test/fixtures',
+        }[path.split('/')[1]!]!;
         const bytes = readFileSync(join(root, folder, path.split('/').slice(2).join('/')));
-        void (path.endsWith('.safetensors') ? site.held : Promise.resolve()).then(() => send('application/octet-stream', bytes));
+        void (path.endsWith('.safetensors') ? site.held : Promise.resolve()).then(() =>
+          send('application/octet-stream', bytes),
+        );
       } else response.writeHead(404).end();
     } catch {
       response.writeHead(404).end();

@@ -1,4 +1,5 @@
-// The worker's API is the page's: what a program does with one, it can do with the other. The compiler checks it; what differs is listed.
+// The worker's API is the page's: what a program does with one, it can do with the other. The compiler checks
+// it; what differs is listed.
 import { expectTypeOf, test } from 'vitest';
 import type * as Page from '../../src/index.ts';
 import type * as InWorker from '../../src/worker/index.ts';
@@ -24,7 +25,11 @@ type Swap<Type> = Type extends Page.Features
                 ? InWorker.FeatureGroup[]
                 : Type;
 /** Methods with the same parameters, and the results that the worker has for them. */
-type Swapped<Thing> = { [Key in keyof Thing]: Thing[Key] extends (...given: infer Given) => infer Result ? (...given: Given) => Swap<Result> : Swap<Thing[Key]> };
+type Swapped<Thing> = {
+  [Key in keyof Thing]: Thing[Key] extends (...given: infer Given) => infer Result
+    ? (...given: Given) => Swap<Result>
+    : Swap<Thing[Key]>;
+};
 
 test('DINOv2: all but device, and gpuBytes as a promise', () => {
   type Same = Omit<Public<Page.DINOv2>, 'device' | 'gpuBytes' | 'embed'>;
@@ -42,18 +47,28 @@ test('Features: all but buffer and gpu', () => {
 });
 
 test('ImageClassifier and PCA', () => {
-  expectTypeOf<Public<Omit<InWorker.ImageClassifier, 'logits'>>>().toExtend<Omit<Public<Page.ImageClassifier>, 'logits'>>();
-  expectTypeOf<ReturnType<InWorker.ImageClassifier['logits']>>().toEqualTypeOf<ReturnType<Page.ImageClassifier['logits']>>();
-  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'rgb'>>>().toExtend<Omit<Public<Page.PCA>, 'draw' | 'rgb'>>();
+  expectTypeOf<Public<Omit<InWorker.ImageClassifier, 'logits'>>>().toExtend<
+    Omit<Public<Page.ImageClassifier>, 'logits'>
+  >();
+  expectTypeOf<ReturnType<InWorker.ImageClassifier['logits']>>().toEqualTypeOf<
+    ReturnType<Page.ImageClassifier['logits']>
+  >();
+  expectTypeOf<Public<Omit<InWorker.PCA, 'draw' | 'rgb'>>>().toExtend<
+    Omit<Public<Page.PCA>, 'draw' | 'rgb'>
+  >();
   expectTypeOf<keyof InWorker.PCA>().toEqualTypeOf<keyof Page.PCA>();
   expectTypeOf<Parameters<InWorker.PCA['draw']>[1]>().toEqualTypeOf<Parameters<Page.PCA['draw']>[1]>();
   expectTypeOf<Parameters<InWorker.PCA['rgb']>[1]>().toEqualTypeOf<Parameters<Page.PCA['rgb']>[1]>();
 });
 
 test('options of a load: all but a device', () => {
-  expectTypeOf<Omit<Page.PretrainedOptions, 'device'>>().toExtend<InWorker.WorkerLoadOptions<Page.PretrainedOptions>>();
+  expectTypeOf<Omit<Page.PretrainedOptions, 'device'>>().toExtend<
+    InWorker.WorkerLoadOptions<Page.PretrainedOptions>
+  >();
   expectTypeOf<{ device: GPUDevice }>().not.toExtend<InWorker.WorkerLoadOptions>();
-  expectTypeOf<ReturnType<(typeof InWorker.DINOv2)['fromPretrained']>>().toEqualTypeOf<Promise<InWorker.DINOv2>>();
+  expectTypeOf<ReturnType<(typeof InWorker.DINOv2)['fromPretrained']>>().toEqualTypeOf<
+    Promise<InWorker.DINOv2>
+  >();
 });
 
 test('what the page entry exports and this does not', () => {

@@ -22,13 +22,17 @@ const workers = (): number => page.workers().length;
 const noWorkers = async (): Promise<void> => expect.poll(workers).toBe(0);
 
 /**
- * A model of each side stays loaded through the tests of what they compute and throw, and with it their devices and what was compiled there: where a
- * processor plays the GPU, that takes 5 s a device. Gives what the page's makes of a photograph.
+ * A model of each side stays loaded through the tests of what they compute and throw, and with it their
+ * devices and what was compiled there: where a processor plays the GPU, that takes 5 s a device. Gives what
+ * the page's makes of a photograph.
  */
 const keep = (): Promise<number[]> =>
   page.evaluate(async () => {
     const { library, worker } = globalThis as unknown as Globals;
-    const [first, second] = [await library.DINOv2.fromPretrained('/weights/', { selfTest: false }), await worker.DINOv2.fromPretrained('/weights/', { selfTest: false })];
+    const [first, second] = [
+      await library.DINOv2.fromPretrained('/weights/', { selfTest: false }),
+      await worker.DINOv2.fromPretrained('/weights/', { selfTest: false }),
+    ];
     Object.assign(globalThis, { keepers: [first, second] });
     return [...(await first.embed(await (await fetch('/photos/rocket.jpg')).blob()))];
   });
@@ -44,20 +48,35 @@ describe('the same as in the page', () => {
       const other = await (await fetch('/photos/rocket.jpg')).blob();
       const options = { resize: 'fit', longestSide: 112, layers: [0, 1, 2], attentions: [1] } as const;
       const pixels = Float32Array.from({ length: 2 * 3 * 28 * 42 }, (_, i) => Math.sin(i));
-      const results = async ({ DINOv2, PCA, cosineSimilarity }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
+      const results = async ({
+        DINOv2,
+        PCA,
+        cosineSimilarity,
+      }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
         const { config, dtype, dtypeReason, adapter, parameterCount } = model;
-        // Both entries have the same methods; what differs in type is the class of what goes from one to the next.
+        // Both entries have the same methods; what differs in type is the class of what goes from one to the
+        // next.
         const plain = model as unknown as PageModel;
         const features = await plain.features(blob, options);
-        const forwarded = await plain.forward(pixels, { height: 28, width: 42, batch: 2 }, { maskedPatches: new Uint8Array(12).fill(1, 3, 5) });
+        const forwarded = await plain.forward(
+          pixels,
+          { height: 28, width: 42, batch: 2 },
+          { maskedPatches: new Uint8Array(12).fill(1, 3, 5) },
+        );
         const pca = await (PCA as unknown as Globals['library']['PCA']).fit(features);
         const canvas = document.createElement('canvas');
         await pca.draw(features, canvas);
         await pca.draw(features, canvas);
         const groups = await plain.featuresBySize([blob, other, blob], { resize: 'fit', longestSide: 56 });
         const found: Record<string, unknown> = {
-          state: { config, dtype, dtypeReason: dtypeReason.replaceAll(/[\d.]+ (m?s)\b/g, ''), adapter, parameterCount },
+          state: {
+            config,
+            dtype,
+            dtypeReason: dtypeReason.replaceAll(/[\d.]+ (m?s)\b/g, ''),
+            adapter,
+            parameterCount,
+          },
           cls: await features.clsToken(),
           pooler: await features.poolerOutput(),
           registers: await features.registerTokens(),
@@ -66,31 +85,63 @@ describe('the same as in the page', () => {
           hidden: [await features.hiddenState(0), await features.hiddenState(1, { norm: true })],
           layers: await features.getIntermediateLayers(2, { reshape: true, returnClassToken: true }),
           lastLayer: await features.getIntermediateLayers(),
-          attention: [await features.attention(1), await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' })],
-          sizes: [features.batch, features.rows, features.cols, features.embedDim, features.numHeads, features.depth, features.numRegisterTokens, features.numTokens],
+          attention: [
+            await features.attention(1),
+            await features.attention(1, { query: { row: 1, col: 2 }, head: 'mean' }),
+          ],
+          sizes: [
+            features.batch,
+            features.rows,
+            features.cols,
+            features.embedDim,
+            features.numHeads,
+            features.depth,
+            features.numRegisterTokens,
+            features.numTokens,
+          ],
           forward: await forwarded.lastHiddenState(),
           embed: await plain.embed(blob, { resize: 'square', size: 70, pooling: 'cls+mean' }),
           embedMany: await plain.embed([blob, other], { resize: 'fit', longestSide: 70 }),
           pixels: await plain.pixels([blob, other], { resize: 'square', size: 70 }),
-          groups: await Promise.all(groups.map(async (group) => [group.indices, await group.features.clsToken()])),
+          groups: await Promise.all(
+            groups.map(async (group) => [group.indices, await group.features.clsToken()]),
+          ),
           pca: pca.toJSON(),
           rgb: await pca.rgb(features, { background: 'colored' }),
-          again: await (PCA as unknown as Globals['library']['PCA']).fromJSON(JSON.parse(JSON.stringify(pca)) as ReturnType<typeof pca.toJSON>).rgb(features),
+          again: await (PCA as unknown as Globals['library']['PCA'])
+            .fromJSON(JSON.parse(JSON.stringify(pca)) as ReturnType<typeof pca.toJSON>)
+            .rgb(features),
           canvas: canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data,
           describe: await plain.describe({ height: 56, width: 56 }),
           fingerprint: await plain.fingerprint(),
           tune: { ...(await plain.tune({ sizesPx: [56], store: false })), ms: 0 },
-          similar: cosineSimilarity(await plain.embed(blob, { resize: 'square', size: 70 }), await plain.embed(other, { resize: 'square', size: 70 })),
+          similar: cosineSimilarity(
+            await plain.embed(blob, { resize: 'square', size: 70 }),
+            await plain.embed(other, { resize: 'square', size: 70 }),
+          ),
           held: (await model.gpuBytes) > 1e6,
-          profiled: (await plain.profile(blob, { resize: 'square', size: 56 })).kernels.map(({ kernel }) => kernel).sort(),
+          profiled: (await plain.profile(blob, { resize: 'square', size: 56 })).kernels
+            .map(({ kernel }) => kernel)
+            .sort(),
         };
-        for (const each of [features, forwarded, ...groups.map((group) => group.features), model]) each.dispose();
+        for (const each of [features, forwarded, ...groups.map((group) => group.features), model])
+          each.dispose();
         return found;
       };
       const [first, second] = [await results(library), await results(worker)];
-      const text = (value: unknown): string => JSON.stringify(value, (_, each: unknown) => (ArrayBuffer.isView(each) ? [each.constructor.name, ...new Uint8Array(each.buffer, each.byteOffset, each.byteLength)] : each));
+      const text = (value: unknown): string =>
+        JSON.stringify(value, (_, each: unknown) =>
+          ArrayBuffer.isView(each)
+            ? [each.constructor.name, ...new Uint8Array(each.buffer, each.byteOffset, each.byteLength)]
+            : each,
+        );
       const names = Object.keys(first);
-      return { compared: names.length, different: names.filter((name) => text(first[name]) !== text(second[name])).map((name) => `${name}: ${text(first[name]).slice(0, 300)} ${text(second[name]).slice(0, 300)}`) };
+      return {
+        compared: names.length,
+        different: names
+          .filter((name) => text(first[name]) !== text(second[name]))
+          .map((name) => `${name}: ${text(first[name]).slice(0, 300)} ${text(second[name]).slice(0, 300)}`),
+      };
     });
     expect(different).toEqual([]);
     expect(compared).toBeGreaterThan(20);
@@ -107,8 +158,18 @@ describe('the same as in the page', () => {
       const padded = new Uint8Array(bytes.length + 9);
       padded.set(bytes, 4);
       const progress: number[] = [];
-      for (const weights of [new Blob([bytes]), bytes, padded.subarray(4, 4 + bytes.length), new Blob([bytes]).stream(), new URL('/weights/model.safetensors', location.href), 'weights/model.safetensors']) {
-        const model = await worker.DINOv2.fromFiles({ config, weights }, { selfTest: false, onProgress: ({ loadedBytes }) => progress.push(loadedBytes) });
+      for (const weights of [
+        new Blob([bytes]),
+        bytes,
+        padded.subarray(4, 4 + bytes.length),
+        new Blob([bytes]).stream(),
+        new URL('/weights/model.safetensors', location.href),
+        'weights/model.safetensors',
+      ]) {
+        const model = await worker.DINOv2.fromFiles(
+          { config, weights },
+          { selfTest: false, onProgress: ({ loadedBytes }) => progress.push(loadedBytes) },
+        );
         const features = await model.forward(pixels, { height: 28, width: 28 });
         vectors.push(String(await features.clsToken()));
         features.dispose();
@@ -117,7 +178,12 @@ describe('the same as in the page', () => {
       const model = await worker.DINOv2.synthetic({ ...keeper.config, depth: 1 }, { selfTest: false });
       const { depth } = model.config;
       for (const each of [model, keeper]) each.dispose();
-      return { distinct: new Set(vectors).size, depth, stillThere: bytes.length, progressed: progress.includes(bytes.length) };
+      return {
+        distinct: new Set(vectors).size,
+        depth,
+        stillThere: bytes.length,
+        progressed: progress.includes(bytes.length),
+      };
     });
     expect(found).toEqual({ distinct: 1, depth: 1, stillThere: 1909560, progressed: true });
   });
@@ -130,18 +196,37 @@ describe('the same as in the page', () => {
         cache: 'none',
         selfTest: false,
         fetch: (input, init) => {
-          asked.push(`${new URL(String(input)).pathname} ${new Headers(init?.headers).get('range') ?? 'whole'}`);
+          asked.push(
+            `${new URL(String(input)).pathname} ${new Headers(init?.headers).get('range') ?? 'whole'}`,
+          );
           return fetch(input, init);
         },
       });
       model.dispose();
       const thrown = new RangeError('no more');
-      const error = (await worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, retry: { attempts: 1 }, fetch: async () => Promise.reject(thrown) }).catch((reason: unknown) => reason)) as Error;
+      const error = (await worker.DINOv2.fromPretrained('/weights/', {
+        cache: 'none',
+        selfTest: false,
+        retry: { attempts: 1 },
+        fetch: async () => Promise.reject(thrown),
+      }).catch((reason: unknown) => reason)) as Error;
       let seen: AbortSignal | null | undefined;
       const controller = new AbortController();
-      const waiting = worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, signal: controller.signal, fetch: (_, init) => new Promise(() => ((seen = init?.signal), setTimeout(() => controller.abort('enough'), 50))) });
+      const waiting = worker.DINOv2.fromPretrained('/weights/', {
+        cache: 'none',
+        selfTest: false,
+        signal: controller.signal,
+        fetch: (_, init) =>
+          new Promise(() => ((seen = init?.signal), setTimeout(() => controller.abort('enough'), 50))),
+      });
       const reason: unknown = await waiting.catch((each: unknown) => each);
-      return { asked, isSource: error instanceof worker.SourceError, sameCause: error.cause === thrown, reason, aborted: seen?.aborted };
+      return {
+        asked,
+        isSource: error instanceof worker.SourceError,
+        sameCause: error.cause === thrown,
+        reason,
+        aborted: seen?.aborted,
+      };
     });
     expect(found.asked).toContain('/weights/config.json whole');
     expect(found.asked.some((line) => line.startsWith('/weights/model.safetensors'))).toBe(true);
@@ -152,23 +237,63 @@ describe('the same as in the page', () => {
     const found = await page.evaluate(async () => {
       const { library, worker } = globalThis as unknown as Globals;
       const blob = await (await fetch('/photos/coffee.png')).blob();
-      const json = JSON.stringify({ 'linear.weight': { dtype: 'F32', shape: [3, 256], data_offsets: [0, 3072] }, 'linear.bias': { dtype: 'F32', shape: [3], data_offsets: [3072, 3084] } });
+      const json = JSON.stringify({
+        'linear.weight': { dtype: 'F32', shape: [3, 256], data_offsets: [0, 3072] },
+        'linear.bias': { dtype: 'F32', shape: [3], data_offsets: [3072, 3084] },
+      });
       const padded = json.padEnd(Math.ceil(json.length / 8) * 8);
-      const head = new Blob([new BigUint64Array([BigInt(padded.length)]), padded, Float32Array.from({ length: 771 }, (_, i) => Math.sin(i * i))]);
+      const head = new Blob([
+        new BigUint64Array([BigInt(padded.length)]),
+        padded,
+        Float32Array.from({ length: 771 }, (_, i) => Math.sin(i * i)),
+      ]);
       const results: string[] = [];
       const inPage = await library.DINOv2.fromPretrained('/weights/', { selfTest: false });
-      const first = await library.ImageClassifier.fromFiles(inPage, { weights: head, labels: ['a', 'b', 'c'] });
-      results.push(JSON.stringify([first.labels, first.numClasses, first.blocks, first.layers, await first.classify(blob), await first.classify([blob, blob], { topK: 1 })]));
+      const first = await library.ImageClassifier.fromFiles(inPage, {
+        weights: head,
+        labels: ['a', 'b', 'c'],
+      });
+      results.push(
+        JSON.stringify([
+          first.labels,
+          first.numClasses,
+          first.blocks,
+          first.layers,
+          await first.classify(blob),
+          await first.classify([blob, blob], { topK: 1 }),
+        ]),
+      );
       inPage.dispose();
       const inWorker = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
-      const second = await worker.ImageClassifier.fromFiles(inWorker, { weights: head, labels: ['a', 'b', 'c'] });
-      results.push(JSON.stringify([second.labels, second.numClasses, second.blocks, second.layers, await second.classify(blob), await second.classify([blob, blob], { topK: 1 })]));
+      const second = await worker.ImageClassifier.fromFiles(inWorker, {
+        weights: head,
+        labels: ['a', 'b', 'c'],
+      });
+      results.push(
+        JSON.stringify([
+          second.labels,
+          second.numClasses,
+          second.blocks,
+          second.layers,
+          await second.classify(blob),
+          await second.classify([blob, blob], { topK: 1 }),
+        ]),
+      );
       const features = await inWorker.features(blob);
       const logits = (await second.logits(features))[0]!.length;
       features.dispose();
-      const wrong: unknown = await worker.ImageClassifier.fromFiles(inWorker, { weights: head, labels: ['a'] }).catch((error: unknown) => error);
+      const wrong: unknown = await worker.ImageClassifier.fromFiles(inWorker, {
+        weights: head,
+        labels: ['a'],
+      }).catch((error: unknown) => error);
       inWorker.dispose();
-      return { same: results[0] === results[1], logits, code: (wrong as { code: string }).code, isConfig: wrong instanceof worker.ConfigError, found: results[1] };
+      return {
+        same: results[0] === results[1],
+        logits,
+        code: (wrong as { code: string }).code,
+        isConfig: wrong instanceof worker.ConfigError,
+        found: results[1],
+      };
     });
     expect(found).toMatchObject({ same: true, logits: 3, code: 'CONFIG_FIELD', isConfig: true });
     expect(found.found).toContain('"label":"');
@@ -182,7 +307,12 @@ describe('the same as in the page', () => {
       model.dispose();
       const lists = [await worker.listCached(), await library.listCached()];
       const support = [await worker.checkSupport(), await library.checkSupport()];
-      return { lists, support, removed: await worker.removeCached('/weights/'), left: (await library.listCached()).length };
+      return {
+        lists,
+        support,
+        removed: await worker.removeCached('/weights/'),
+        left: (await library.listCached()).length,
+      };
     });
     expect(found.lists[0]).toMatchObject([{ id: '/weights/', url: `${site.url}/weights/`, complete: true }]);
     expect(found.lists[1]).toEqual(found.lists[0]);
@@ -197,16 +327,41 @@ describe('errors', () => {
       const { library, worker } = globalThis as unknown as Globals;
       const describe = (error: unknown): unknown => {
         const { name, message, code, status, cause } = error as Error & { code: string; status?: number };
-        return { name, message, code, status, classes: Object.entries({ e: library.DINOv2Error, s: library.SourceError, c: library.ConfigError, i: library.ImageError, d: library.DeviceError, f: library.SafetensorsError }).filter(([, each]) => error instanceof each).map(([key]) => key), cause: cause instanceof Error ? [cause.name, cause.message] : String(cause) };
+        return {
+          name,
+          message,
+          code,
+          status,
+          classes: Object.entries({
+            e: library.DINOv2Error,
+            s: library.SourceError,
+            c: library.ConfigError,
+            i: library.ImageError,
+            d: library.DeviceError,
+            f: library.SafetensorsError,
+          })
+            .filter(([, each]) => error instanceof each)
+            .map(([key]) => key),
+          cause: cause instanceof Error ? [cause.name, cause.message] : String(cause),
+        };
       };
-      const failures = async ({ DINOv2, PCA }: Globals['library'] | Globals['worker']): Promise<unknown[]> => {
+      const failures = async ({
+        DINOv2,
+        PCA,
+      }: Globals['library'] | Globals['worker']): Promise<unknown[]> => {
         const model = (await DINOv2.fromPretrained('/weights/', { selfTest: false })) as unknown as PageModel;
         const features = await model.features(new ImageData(56, 56), { resize: 'square', size: 56 });
         const pca = await (PCA as unknown as Globals['library']['PCA']).fit(features);
         const attempts: (() => Promise<unknown>)[] = [
-          () => DINOv2.fromPretrained(`${location.origin}/nothing/`, { cache: 'none', selfTest: false, retry: { attempts: 1 } }),
+          () =>
+            DINOv2.fromPretrained(`${location.origin}/nothing/`, {
+              cache: 'none',
+              selfTest: false,
+              retry: { attempts: 1 },
+            }),
           () => DINOv2.fromPretrained('justaname', { selfTest: false }),
-          () => DINOv2.fromPretrained('/weights/', { retry: { attempts: 0 }, cache: 'none', selfTest: false }),
+          () =>
+            DINOv2.fromPretrained('/weights/', { retry: { attempts: 0 }, cache: 'none', selfTest: false }),
           () => DINOv2.fromFiles({ weights: new Uint8Array(4) }, { selfTest: false }),
           () => DINOv2.fromFiles({ config: '{', weights: new Uint8Array(4) }, { selfTest: false }),
           () => DINOv2.fromFiles({ weights: 3 as never }, { selfTest: false }),
@@ -235,7 +390,8 @@ describe('errors', () => {
           () => model.embedAll([]).next(),
         ];
         const found: unknown[] = [];
-        for (const attempt of attempts) found.push(await attempt().then(() => 'nothing was thrown', describe));
+        for (const attempt of attempts)
+          found.push(await attempt().then(() => 'nothing was thrown', describe));
         return found;
       };
       return [await failures(library), await failures(worker)];
@@ -257,10 +413,30 @@ describe('errors', () => {
         () => model.features(image, { resize: (() => 'crop') as never }),
         () => worker.PCA.fit(features as never),
         () => worker.ImageClassifier.fromFiles(inPage as never, { weights: new Uint8Array(1) }),
-        () => worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, onProgress: () => { throw new TypeError('mine'); } }),
+        () =>
+          worker.DINOv2.fromPretrained('/weights/', {
+            cache: 'none',
+            selfTest: false,
+            onProgress: () => {
+              throw new TypeError('mine');
+            },
+          }),
       ];
       const codes: unknown[] = [];
-      for (const attempt of attempts) codes.push(await attempt().then(() => 'nothing', (error: Error & { code?: string }) => [error instanceof library.DeviceError ? 'DeviceError' : error instanceof library.ImageError ? 'ImageError' : error.name, error.code ?? error.message]));
+      for (const attempt of attempts)
+        codes.push(
+          await attempt().then(
+            () => 'nothing',
+            (error: Error & { code?: string }) => [
+              error instanceof library.DeviceError
+                ? 'DeviceError'
+                : error instanceof library.ImageError
+                  ? 'ImageError'
+                  : error.name,
+              error.code ?? error.message,
+            ],
+          ),
+        );
       for (const each of [features, inPage, model]) each.dispose();
       return codes;
     });
@@ -274,34 +450,41 @@ describe('errors', () => {
   });
 
   /** The page is told of the last piece, and is busy until the worker has long been done. */
-  test.each(['thrown', 'an abort'])('%s by the page while the result is on its way: rejected, called no more, and nothing left', async (how) => {
-    const found = await page.evaluate(async (what) => {
-      const { worker } = globalThis as unknown as Globals;
-      const held = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
-      const before = await held.gpuBytes;
-      const controller = new AbortController();
-      let calls = 0;
-      let last: number | undefined;
-      const error: unknown = await worker.DINOv2.fromPretrained('/weights/', {
-        selfTest: false,
-        signal: controller.signal,
-        onProgress({ loadedTensors, totalTensors }) {
-          calls++;
-          if (loadedTensors !== totalTensors) return;
-          last ??= calls;
-          const until = performance.now() + 1500;
-          while (performance.now() < until) continue;
-          if (what === 'thrown') throw new TypeError('mine');
-          controller.abort(new TypeError('mine'));
-        },
-      }).then(() => 'loaded', String);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      const left = (await held.gpuBytes) - before;
-      held.dispose();
-      return { error, left, more: last === undefined ? 'never complete' : calls - last };
-    }, how);
-    expect(found).toMatchObject({ error: 'TypeError: mine', left: 0, ...(how === 'thrown' ? { more: 0 } : {}) });
-  });
+  test.each(['thrown', 'an abort'])(
+    '%s by the page while the result is on its way: rejected, called no more, and nothing left',
+    async (how) => {
+      const found = await page.evaluate(async (what) => {
+        const { worker } = globalThis as unknown as Globals;
+        const held = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
+        const before = await held.gpuBytes;
+        const controller = new AbortController();
+        let calls = 0;
+        let last: number | undefined;
+        const error: unknown = await worker.DINOv2.fromPretrained('/weights/', {
+          selfTest: false,
+          signal: controller.signal,
+          onProgress({ loadedTensors, totalTensors }) {
+            calls++;
+            if (loadedTensors !== totalTensors) return;
+            last ??= calls;
+            const until = performance.now() + 1500;
+            while (performance.now() < until) continue;
+            if (what === 'thrown') throw new TypeError('mine');
+            controller.abort(new TypeError('mine'));
+          },
+        }).then(() => 'loaded', String);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        const left = (await held.gpuBytes) - before;
+        held.dispose();
+        return { error, left, more: last === undefined ? 'never complete' : calls - last };
+      }, how);
+      expect(found).toMatchObject({
+        error: 'TypeError: mine',
+        left: 0,
+        ...(how === 'thrown' ? { more: 0 } : {}),
+      });
+    },
+  );
 });
 
 describe('aborts', () => {
@@ -315,12 +498,20 @@ describe('aborts', () => {
       const { worker } = globalThis as unknown as Globals;
       const reason = { enough: true };
       const controller = new AbortController();
-      const load: Promise<unknown> = worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false, signal: controller.signal }).catch((error: unknown) => error);
+      const load: Promise<unknown> = worker.DINOv2.fromPretrained('/weights/', {
+        cache: 'none',
+        selfTest: false,
+        signal: controller.signal,
+      }).catch((error: unknown) => error);
       Object.assign(globalThis, { held: { reason, controller, load } });
     });
     await expect.poll(isAsked).toBe(true);
     const early = await page.evaluate(async () => {
-      const { reason, controller, load } = (globalThis as unknown as { held: { reason: unknown; controller: AbortController; load: Promise<unknown> } }).held;
+      const { reason, controller, load } = (
+        globalThis as unknown as {
+          held: { reason: unknown; controller: AbortController; load: Promise<unknown> };
+        }
+      ).held;
       controller.abort(reason);
       return (await load) === reason;
     });
@@ -329,7 +520,9 @@ describe('aborts', () => {
     const found = await page.evaluate(async () => {
       const { worker } = globalThis as unknown as Globals;
       const reason = { enough: true };
-      const already: unknown = await worker.DINOv2.fromPretrained('/weights/', { signal: AbortSignal.abort(reason) }).catch((error: unknown) => error);
+      const already: unknown = await worker.DINOv2.fromPretrained('/weights/', {
+        signal: AbortSignal.abort(reason),
+      }).catch((error: unknown) => error);
       const model = await worker.DINOv2.fromPretrained('/weights/', { cache: 'none', selfTest: false });
       const second = new AbortController();
       let closed = 0;
@@ -347,7 +540,13 @@ describe('aborts', () => {
       let results = 0;
       let thrown: unknown;
       try {
-        for await (const { embedding } of model.embedAll(images(), { signal: second.signal, batchSize: 2, resize: 'square', size: 56 })) if (embedding && ++results === 5) second.abort(reason);
+        for await (const { embedding } of model.embedAll(images(), {
+          signal: second.signal,
+          batchSize: 2,
+          resize: 'square',
+          size: 56,
+        }))
+          if (embedding && ++results === 5) second.abort(reason);
       } catch (error) {
         thrown = error;
       }
@@ -356,23 +555,41 @@ describe('aborts', () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
       const bytes = await model.gpuBytes;
       model.dispose();
-      return { already: already === reason, thrown: thrown === reason, results, closed, few: taken < 30, length: whole.length, bytes };
+      return {
+        already: already === reason,
+        thrown: thrown === reason,
+        results,
+        closed,
+        few: taken < 30,
+        length: whole.length,
+        bytes,
+      };
     });
-    expect(found).toMatchObject({ already: true, thrown: true, results: 5, closed: 2, few: true, length: 128 });
+    expect(found).toMatchObject({
+      already: true,
+      thrown: true,
+      results: 5,
+      closed: 2,
+      few: true,
+      length: 128,
+    });
   });
 });
 
 describe('the worker', () => {
   test('ends where nothing is left of what was loaded there', async () => {
     await expect.poll(workers).toBe(1);
-    await page.evaluate(() => (globalThis as unknown as { keepers: { dispose(): void }[] }).keepers.forEach((each) => each.dispose()));
+    await page.evaluate(() =>
+      (globalThis as unknown as { keepers: { dispose(): void }[] }).keepers.forEach((each) => each.dispose()),
+    );
     await noWorkers();
   });
 
   test('is one for all models, or one for each; ends with the last object; what is disposed of is free', async () => {
     const found = await page.evaluate(async () => {
       const { worker } = globalThis as unknown as Globals;
-      const load = (options = {}): Promise<WorkerModel> => worker.DINOv2.fromPretrained('/weights/', { selfTest: false, ...options });
+      const load = (options = {}): Promise<WorkerModel> =>
+        worker.DINOv2.fromPretrained('/weights/', { selfTest: false, ...options });
       const first = await load();
       const alone = await first.gpuBytes;
       const second = await load();
@@ -403,7 +620,13 @@ describe('the worker', () => {
     });
     expect(after).toEqual({ freed: 17 * 128 * 4, cls: 128 });
     await noWorkers();
-    expect(await page.evaluate(async () => (globalThis as unknown as { kept: Record<string, WorkerModel> }).kept['first']!.describe().catch(({ code }: { code: string }) => code))).toBe('DISPOSED');
+    expect(
+      await page.evaluate(async () =>
+        (globalThis as unknown as { kept: Record<string, WorkerModel> }).kept['first']!.describe().catch(
+          ({ code }: { code: string }) => code,
+        ),
+      ),
+    ).toBe('DISPOSED');
   });
 
   // Each loads two models and computes; one is enough for npm test, .ci/run has them all.
@@ -412,45 +635,80 @@ describe('the worker', () => {
     ['end', 'WORKER_LOST', /^The worker has ended/],
     ['lose the device', 'DEVICE_LOST', /^The GPU device was lost/],
   ];
-  test.each(full ? sabotages : sabotages.slice(1, 2))('that is told to %s rejects all that waits, and the next load works', async (what, code, message) => {
-    const found = await page.evaluate(async (order) => {
-      const { worker } = globalThis as unknown as Globals;
-      const options = { selfTest: false, workerUrl: '/sabotage.js', cache: 'none' } as const;
-      const model = await worker.DINOv2.fromPretrained('/weights/', options);
-      const channel = new BroadcastChannel('sabotage');
-      const ready = new Promise((resolve) => (channel.onmessage = resolve));
-      channel.postMessage(order);
-      await ready;
-      const waiting = [
-        model.embed(Array.from({ length: 64 }, () => new ImageData(224, 224))),
-        model.features(Array.from({ length: 64 }, () => new ImageData(224, 224))),
-        (async () => {
-          for await (const _ of model.embedAll((function* () { for (;;) yield new ImageData(224, 224); })())) continue;
-        })(),
-      ].map((each) => each.then(() => ({ code: 'nothing', message: '', ours: false }), (error: Error & { code: string }) => ({ code: error.code, message: error.message, ours: error instanceof worker.DeviceError })));
-      const errors = await Promise.all(waiting);
-      const later = await model.features(new ImageData(56, 56)).then(() => 'nothing', (error: { code: string }) => error.code);
-      model.dispose();
-      const again = await worker.DINOv2.fromPretrained('/weights/', options);
-      const { length } = await again.embed(new ImageData(56, 56));
-      again.dispose();
-      return { errors, later, length };
-    }, what);
-    for (const error of found.errors) expect(error).toMatchObject({ code, ours: true, message: expect.stringMatching(message) as string });
-    expect(found).toMatchObject({ later: code, length: 128 });
-    await noWorkers();
-  });
+  test.each(full ? sabotages : sabotages.slice(1, 2))(
+    'that is told to %s rejects all that waits, and the next load works',
+    async (what, code, message) => {
+      const found = await page.evaluate(async (order) => {
+        const { worker } = globalThis as unknown as Globals;
+        const options = { selfTest: false, workerUrl: '/sabotage.js', cache: 'none' } as const;
+        const model = await worker.DINOv2.fromPretrained('/weights/', options);
+        const channel = new BroadcastChannel('sabotage');
+        const ready = new Promise((resolve) => (channel.onmessage = resolve));
+        channel.postMessage(order);
+        await ready;
+        const waiting = [
+          model.embed(Array.from({ length: 64 }, () => new ImageData(224, 224))),
+          model.features(Array.from({ length: 64 }, () => new ImageData(224, 224))),
+          (async () => {
+            for await (const _ of model.embedAll(
+              (function* () {
+                for (;;) yield new ImageData(224, 224);
+              })(),
+            ))
+              continue;
+          })(),
+        ].map((each) =>
+          each.then(
+            () => ({ code: 'nothing', message: '', ours: false }),
+            (error: Error & { code: string }) => ({
+              code: error.code,
+              message: error.message,
+              ours: error instanceof worker.DeviceError,
+            }),
+          ),
+        );
+        const errors = await Promise.all(waiting);
+        const later = await model.features(new ImageData(56, 56)).then(
+          () => 'nothing',
+          (error: { code: string }) => error.code,
+        );
+        model.dispose();
+        const again = await worker.DINOv2.fromPretrained('/weights/', options);
+        const { length } = await again.embed(new ImageData(56, 56));
+        again.dispose();
+        return { errors, later, length };
+      }, what);
+      for (const error of found.errors)
+        expect(error).toMatchObject({ code, ours: true, message: expect.stringMatching(message) as string });
+      expect(found).toMatchObject({ later: code, length: 128 });
+      await noWorkers();
+    },
+  );
 
   test('that does not start says so', async () => {
     const found = await page.evaluate(async () => {
       const { worker } = globalThis as unknown as Globals;
       const errors: unknown[] = [];
-      for (const workerUrl of ['/missing.js', '/other-version.js', 'https://example.org/worker-thread.js', '/fixtures/pixels/README.md']) {
-        errors.push(await worker.DINOv2.fromPretrained('/weights/', { workerUrl }).then(() => 'loaded', ({ code, message }: Error & { code: string }) => [code, message]));
+      for (const workerUrl of [
+        '/missing.js',
+        '/other-version.js',
+        'https://example.org/worker-thread.js',
+        '/fixtures/pixels/README.md',
+      ]) {
+        errors.push(
+          await worker.DINOv2.fromPretrained('/weights/', { workerUrl }).then(
+            () => 'loaded',
+            ({ code, message }: Error & { code: string }) => [code, message],
+          ),
+        );
       }
       return { errors, support: await worker.checkSupport({ workerUrl: '/missing.js' }) };
     });
-    for (const error of found.errors) expect(error).toEqual(['WORKER_LOST', expect.stringMatching(/^The worker could not be started: expected worker-thread.js .*workerUrl/)]);
+    for (const error of found.errors)
+      expect(error).toEqual([
+        'WORKER_LOST',
+        expect.stringMatching(/^The worker could not be started: expected worker-thread.js .*workerUrl/),
+      ]);
     expect(found.errors[1]).toEqual(['WORKER_LOST', expect.stringContaining('protocol 0, and not 2')]);
     expect(found.support).toMatchObject({ ok: false, code: 'WORKER_LOST' });
   });
@@ -461,7 +719,8 @@ describe('a Content-Security-Policy', () => {
     const strict = await site.open('/strict/');
     const complaints: string[] = [];
     strict.on('console', (message) => void (message.type() === 'error' && complaints.push(message.text())));
-    // Each compiles everything anew; the one beside the library is what all other tests load, and .ci/run has both.
+    // Each compiles everything anew; the one beside the library is what all other tests load, and .ci/run has
+    // both.
     for (const workerUrl of full ? [undefined, '/copy/worker-thread.js'] : ['/copy/worker-thread.js']) {
       const cls = await strict.evaluate(async (url) => {
         const { worker } = globalThis as unknown as Globals;
@@ -504,7 +763,12 @@ describe('a Content-Security-Policy', () => {
 
   test('without workers is an error that says what to allow', async () => {
     const page2 = await site.open('/no-workers/');
-    const error = await page2.evaluate(async () => (globalThis as unknown as Globals).worker.DINOv2.fromPretrained('/weights/').then(() => 'loaded', ({ code, message }: Error & { code: string }) => [code, message]));
+    const error = await page2.evaluate(async () =>
+      (globalThis as unknown as Globals).worker.DINOv2.fromPretrained('/weights/').then(
+        () => 'loaded',
+        ({ code, message }: Error & { code: string }) => [code, message],
+      ),
+    );
     expect(error).toEqual(['WORKER_LOST', expect.stringContaining('Content-Security-Policy (worker-src)')]);
     await page2.context().close();
   });

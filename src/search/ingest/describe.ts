@@ -18,19 +18,30 @@ export interface Description {
   readonly patches?: PatchTokens | undefined;
 }
 
-/** @throws ImageError if the image cannot be used, or the options do not fit together; DeviceError; the signal's reason */
-export async function describeImage(model: IngestModel, image: Blob, options: DescribeOptions = {}): Promise<Description> {
+/**
+ * @throws ImageError if the image cannot be used, or the options do not fit together; DeviceError; the
+ *   signal's reason
+ */
+export async function describeImage(
+  model: IngestModel,
+  image: Blob,
+  options: DescribeOptions = {},
+): Promise<Description> {
   const [only] = await describeImages(model, [image], options);
   if (only instanceof Error) throw only;
   return only!;
 }
 
 /**
- * Descriptions of images that may differ in size, in their order. An image that cannot be used gives its error and the others go on; whatever else
- * fails is thrown.
+ * Descriptions of images that may differ in size, in their order. An image that cannot be used gives its
+ * error and the others go on; whatever else fails is thrown.
  * @throws ImageError INPUT_SHAPE if the options do not fit together; DeviceError; the signal's reason
  */
-export async function describeImages(model: IngestModel, images: readonly Blob[], options: DescribeOptions = {}): Promise<(Description | Error)[]> {
+export async function describeImages(
+  model: IngestModel,
+  images: readonly Blob[],
+  options: DescribeOptions = {},
+): Promise<(Description | Error)[]> {
   const { pooling = 'cls', patches = false, ...pixels } = options;
   checkPooling(pooling);
   try {
@@ -45,14 +56,28 @@ export async function describeImages(model: IngestModel, images: readonly Blob[]
   return each;
 }
 
-/** Whether an error says something of an image, not of the model, its device or the options. A batch can be too large where an image is not. */
+/**
+ * Whether an error says something of an image, not of the model, its device or the options. A batch can be
+ * too large where an image is not.
+ */
 function isOfTheImage(error: unknown, images: number): error is Error {
-  if (error instanceof DOMException) return error.name === 'NotReadableError' || error.name === 'NotFoundError';
+  if (error instanceof DOMException)
+    return error.name === 'NotReadableError' || error.name === 'NotFoundError';
   if (!(error instanceof DINOv2Error)) return false;
-  return error.code.startsWith('IMAGE_') || error.code === 'DEVICE_LIMIT' || (error.code === 'DEVICE_MEMORY' && images > 1);
+  return (
+    error.code.startsWith('IMAGE_') ||
+    error.code === 'DEVICE_LIMIT' ||
+    (error.code === 'DEVICE_MEMORY' && images > 1)
+  );
 }
 
-async function ofAll(model: IngestModel, images: readonly Blob[], pooling: Pooling, patches: boolean, pixels: PixelOptions): Promise<Description[]> {
+async function ofAll(
+  model: IngestModel,
+  images: readonly Blob[],
+  pooling: Pooling,
+  patches: boolean,
+  pixels: PixelOptions,
+): Promise<Description[]> {
   const groups = await model.featuresBySize(images, pixels);
   const described: Description[] = [];
   try {
@@ -67,16 +92,25 @@ async function ofAll(model: IngestModel, images: readonly Blob[], pooling: Pooli
   }
 }
 
-async function descriptionsOf(features: IngestFeatures, pooling: Pooling, withPatches: boolean): Promise<Description[]> {
+async function descriptionsOf(
+  features: IngestFeatures,
+  pooling: Pooling,
+  withPatches: boolean,
+): Promise<Description[]> {
   const { batch, rows, cols, embedDim, numTokens, numRegisterTokens } = features;
   if (pooling === 'cls' && !withPatches) {
     const cls = await features.clsToken();
-    return Array.from({ length: batch }, (_, image) => ({ vector: Float32Array.from(cls.subarray(image * embedDim, (image + 1) * embedDim)) }));
+    return Array.from({ length: batch }, (_, image) => ({
+      vector: Float32Array.from(cls.subarray(image * embedDim, (image + 1) * embedDim)),
+    }));
   }
   const tokens = await features.lastHiddenState();
   return pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).map((vector, image) => {
     if (!withPatches) return { vector };
     const first = image * numTokens + 1 + numRegisterTokens;
-    return { vector, patches: { rows, cols, tokens: tokens.slice(first * embedDim, (image + 1) * numTokens * embedDim) } };
+    return {
+      vector,
+      patches: { rows, cols, tokens: tokens.slice(first * embedDim, (image + 1) * numTokens * embedDim) },
+    };
   });
 }

@@ -1,13 +1,19 @@
 /**
- * Photographs → an index. While one batch is computed, the next is decoded and the folders are walked on; each batch is in the index, for good,
- * before it is counted. What is there already, of the same size and date, is passed over: so the same source again goes on where an earlier
- * ingest has ended, however it ended.
+ * Photographs → an index. While one batch is computed, the next is decoded and the folders are walked on;
+ * each batch is in the index, for good, before it is counted. What is there already, of the same size and
+ * date, is passed over: so the same source again goes on where an earlier ingest has ended, however it ended.
  */
 import { IndexError } from '../../errors.js';
 import { modelIdentity, modelText, sameModel, type IdentityOptions } from '../identity.js';
 import type { Item } from '../options.js';
 import { describeImages } from './describe.js';
-import { OWN_OPTIONS, type FileMetadata, type IngestFailure, type IngestOptions, type IngestReport } from './options.js';
+import {
+  OWN_OPTIONS,
+  type FileMetadata,
+  type IngestFailure,
+  type IngestOptions,
+  type IngestReport,
+} from './options.js';
 import { Rate, type IngestPhase, type IngestProgress } from './progress.js';
 import { rootsOf, type IngestSource, type Root } from './source.js';
 import { claimFolders, keepRun } from './state.js';
@@ -31,18 +37,25 @@ interface Waiting {
 }
 
 /**
- * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came without a folder; behind `under`, if that is
- * given. An index with patches gets them from the same forward as the vector.
+ * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came
+ * without a folder; behind `under`, if that is given. An index with patches gets them from the same forward
+ * as the vector.
  */
-export function ingest(index: IngestIndex, model: IngestModel, source: IngestSource, options: IngestOptions = {}): Ingest {
+export function ingest(
+  index: IngestIndex,
+  model: IngestModel,
+  source: IngestSource,
+  options: IngestOptions = {},
+): Ingest {
   return new Ingest(index, model, source, options);
 }
 
 export class Ingest {
   /**
-   * Resolves when all images were dealt with; those that cannot be used are among `failures`, and the others went on.
-   * Rejects with what has ended it: the signal's reason, DeviceError, IndexError, an error of the storage. What was committed stays. Of another folder
-   * of a name that the index has (INDEX_DUPLICATE_ID), nothing is taken.
+   * Resolves when all images were dealt with; those that cannot be used are among `failures`, and the others
+   * went on. Rejects with what has ended it: the signal's reason, DeviceError, IndexError, an error of the
+   * storage. What was committed stays. Of another folder of a name that the index has (INDEX_DUPLICATE_ID),
+   * nothing is taken.
    */
   readonly finished: Promise<IngestReport>;
   readonly #index: IngestIndex;
@@ -68,8 +81,16 @@ export class Ingest {
     this.#model = model;
     this.#options = options;
     const { batchSize = BATCH_SIZE, under = '', signal } = options;
-    if (/^\/|\/(\/|$)/.test(under)) throw new IndexError('INDEX_OPTIONS', `under: expected a name, or several with a slash between, found ${JSON.stringify(under)}.`);
-    if (!Number.isInteger(batchSize) || batchSize < 1) throw new IndexError('INDEX_OPTIONS', `batchSize: expected a whole number from 1, found ${String(batchSize)}.`);
+    if (/^\/|\/(\/|$)/.test(under))
+      throw new IndexError(
+        'INDEX_OPTIONS',
+        `under: expected a name, or several with a slash between, found ${JSON.stringify(under)}.`,
+      );
+    if (!Number.isInteger(batchSize) || batchSize < 1)
+      throw new IndexError(
+        'INDEX_OPTIONS',
+        `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
+      );
     const abort = (): void => this.abort(signal?.reason);
     if (signal?.aborted) this.#controller.abort(signal.reason);
     signal?.addEventListener('abort', abort);
@@ -142,14 +163,21 @@ export class Ingest {
     }
   }
 
-  /** @throws IndexError INDEX_MODEL, where the index says what makes its vectors, and this is something else */
+  /**
+   * @throws IndexError INDEX_MODEL, where the index says what makes its vectors, and this is something else
+   */
   async #checkModel(): Promise<void> {
     const wanted = this.#index.header.model;
     if (!wanted) return;
-    const look: IdentityOptions = Object.fromEntries(Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name)));
+    const look: IdentityOptions = Object.fromEntries(
+      Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name)),
+    );
     const found = await modelIdentity(this.#model, look);
     if (sameModel(found, wanted)) return;
-    throw new IndexError('INDEX_MODEL', `ingest: expected what the index was made with, ${modelText(wanted)}, found ${modelText(found)}. Use that model and those options, or another index.`);
+    throw new IndexError(
+      'INDEX_MODEL',
+      `ingest: expected what the index was made with, ${modelText(wanted)}, found ${modelText(found)}. Use that model and those options, or another index.`,
+    );
   }
 
   /** Finds what is to be done, and puts it into the queue. */
@@ -174,11 +202,23 @@ export class Ingest {
   async #consider({ id, read }: Waiting): Promise<void> {
     this.#counts.images += 1;
     if (this.#seen.has(id)) {
-      return this.#fail(id, new IndexError('INDEX_DUPLICATE_ID', `${id}: expected one file of that path, found another one in the same ingest. Ingest them as parts of a folder, or rename one.`));
+      return this.#fail(
+        id,
+        new IndexError(
+          'INDEX_DUPLICATE_ID',
+          `${id}: expected one file of that path, found another one in the same ingest. Ingest them as parts of a folder, or rename one.`,
+        ),
+      );
     }
     this.#seen.add(id);
     if (id.length > MOST_ID_LENGTH) {
-      return this.#fail(id, new IndexError('INDEX_ID', `${id.slice(0, 60)}…: expected a path of at most ${MOST_ID_LENGTH} characters, found ${id.length}. Move the file to a folder nearer to the top.`));
+      return this.#fail(
+        id,
+        new IndexError(
+          'INDEX_ID',
+          `${id.slice(0, 60)}…: expected a path of at most ${MOST_ID_LENGTH} characters, found ${id.length}. Move the file to a folder nearer to the top.`,
+        ),
+      );
     }
     try {
       const file = await read();
@@ -220,7 +260,8 @@ export class Ingest {
           return;
         }
         running.at(-1)!.catch(() => undefined); // it is awaited in its turn, unless one before it fails
-        if (running.length >= IN_FLIGHT || batch.length === 0) await this.#commit(await running.shift()!, roots);
+        if (running.length >= IN_FLIGHT || batch.length === 0)
+          await this.#commit(await running.shift()!, roots);
       }
     } catch (error) {
       this.#enter(this.#controller.signal.aborted ? 'aborted' : 'failed'); // the walk ends too
@@ -239,7 +280,15 @@ export class Ingest {
   }
 
   async #describe(batch: readonly Waiting[]): Promise<Item[]> {
-    const { thumbnailPx = THUMBNAIL_PX, metadata, batchSize: _, under: _under, removeMissing: __, onProgress: ___, ...pixels } = this.#options;
+    const {
+      thumbnailPx = THUMBNAIL_PX,
+      metadata,
+      batchSize: _,
+      under: _under,
+      removeMissing: __,
+      onProgress: ___,
+      ...pixels
+    } = this.#options;
     const { signal } = this.#controller;
     const files: { id: string; file: File }[] = [];
     for (const { id, read } of batch) {
@@ -252,7 +301,11 @@ export class Ingest {
     if (files.length === 0) return [];
     const patches = this.#index.header.patches !== 'none';
     const [descriptions, thumbnails] = await Promise.all([
-      describeImages(this.#model, files.map(({ file }) => file), { ...pixels, patches, signal }),
+      describeImages(
+        this.#model,
+        files.map(({ file }) => file),
+        { ...pixels, patches, signal },
+      ),
       Promise.all(files.map(({ file }) => (thumbnailPx > 0 ? makeThumbnail(file, thumbnailPx) : undefined))),
     ]);
     return files.flatMap(({ id, file }, i): Item[] => {
@@ -262,8 +315,19 @@ export class Ingest {
         return [];
       }
       const { size, lastModified } = file;
-      const about: FileMetadata = { size, lastModified, ...(thumbnail && { width: thumbnail.width, height: thumbnail.height }) };
-      return [{ id, ...description, metadata: { ...metadata?.(id, file), file: about }, thumbnail: thumbnail?.blob }];
+      const about: FileMetadata = {
+        size,
+        lastModified,
+        ...(thumbnail && { width: thumbnail.width, height: thumbnail.height }),
+      };
+      return [
+        {
+          id,
+          ...description,
+          metadata: { ...metadata?.(id, file), file: about },
+          thumbnail: thumbnail?.blob,
+        },
+      ];
     });
   }
 
@@ -299,13 +363,22 @@ export class Ingest {
     }
   }
 
-  /** @param known what ids of folders begin with, and ids of files: those of a folder within that came from elsewhere are not this one's */
+  /**
+   * @param known what ids of folders begin with, and ids of files: those of a folder within that came from
+   *   elsewhere are not this one's
+   */
   async #removeMissing(roots: readonly Root[], known: readonly string[]): Promise<void> {
     // A folder that could not be read says nothing of what is in it.
     if (this.#failures.some(({ id }) => !this.#seen.has(id))) return;
     const own = new Set(roots.flatMap((root) => folderOf(root, this.#options.under ?? '') ?? []));
-    const folders = [...own].map((folder) => ({ folder, others: known.filter((prefix) => prefix.startsWith(folder) && !own.has(prefix)) }));
-    const isOwn = (id: string): boolean => folders.some(({ folder, others }) => id.startsWith(folder) && !others.some((other) => id.startsWith(other)));
+    const folders = [...own].map((folder) => ({
+      folder,
+      others: known.filter((prefix) => prefix.startsWith(folder) && !own.has(prefix)),
+    }));
+    const isOwn = (id: string): boolean =>
+      folders.some(
+        ({ folder, others }) => id.startsWith(folder) && !others.some((other) => id.startsWith(other)),
+      );
     const gone = [...this.#index.ids()].filter((id) => !this.#seen.has(id) && isOwn(id));
     if (gone.length > 0) this.#counts.removed += await this.#index.remove(gone);
   }
@@ -317,7 +390,12 @@ export class Ingest {
 
   async #keep(roots: readonly Root[], done: boolean): Promise<void> {
     const { images, unchanged, added, updated, failed } = this.#counts;
-    await keepRun(this.#index, roots, { under: this.#options.under, images, finished: unchanged + added + updated + failed, done });
+    await keepRun(this.#index, roots, {
+      under: this.#options.under,
+      images,
+      finished: unchanged + added + updated + failed,
+      done,
+    });
     this.#keptMs = performance.now();
   }
 
@@ -359,9 +437,20 @@ export class Ingest {
 function isUnchanged(index: IngestIndex, id: string, { size, lastModified }: File): boolean {
   if (!index.has(id)) return false;
   const metadata = index.metadata(id);
-  const file = typeof metadata === 'object' && metadata !== null && 'file' in metadata ? (metadata.file as Partial<FileMetadata> | null) : undefined;
+  const file =
+    typeof metadata === 'object' && metadata !== null && 'file' in metadata
+      ? (metadata.file as Partial<FileMetadata> | null)
+      : undefined;
   return file?.size === size && file.lastModified === lastModified;
 }
 
-const ofAnItem: readonly string[] = ['INDEX_ID', 'INDEX_VECTOR', 'INDEX_METADATA', 'INDEX_PATCHES', 'INDEX_DUPLICATE_ID', 'INDEX_UNKNOWN_ID'];
-const isOfAnItem = (error: unknown): error is IndexError => error instanceof IndexError && ofAnItem.includes(error.code);
+const ofAnItem: readonly string[] = [
+  'INDEX_ID',
+  'INDEX_VECTOR',
+  'INDEX_METADATA',
+  'INDEX_PATCHES',
+  'INDEX_DUPLICATE_ID',
+  'INDEX_UNKNOWN_ID',
+];
+const isOfAnItem = (error: unknown): error is IndexError =>
+  error instanceof IndexError && ofAnItem.includes(error.code);

@@ -8,8 +8,9 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   /** Longer side of the small pictures that the index keeps; 0 for none. Default 256. */
   readonly thumbnailPx?: number | undefined;
   /**
-   * What ids begin with, before a slash: two folders of one name need it, since theirs would be the same. Where it is given, '' too, the caller vouches
-   * that ids that begin so are those of this folder, so that one that was moved takes the place of what it was.
+   * What ids begin with, before a slash: two folders of one name need it, since theirs would be the same.
+   * Where it is given, '' too, the caller vouches that ids that begin so are those of this folder, so that
+   * one that was moved takes the place of what it was.
    */
   readonly under?: string | undefined;
   /** Removes items of the folders that are ingested whose files are no longer there. Default false. */
@@ -41,4 +42,12 @@ export interface IngestReport extends IngestProgress {
 }
 
 /** Options that change nothing of what the model sees or gives. */
-export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>(['batchSize', 'thumbnailPx', 'under', 'removeMissing', 'metadata', 'onProgress', 'signal']);
+export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>([
+  'batchSize',
+  'thumbnailPx',
+  'under',
+  'removeMissing',
+  'metadata',
+  'onProgress',
+  'signal',
+]);

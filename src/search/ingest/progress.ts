@@ -1,6 +1,9 @@
 /** How far an ingest is, and when it will be done. */
 
-/** `paused`: what was under way is kept. `failed` and `aborted`: so is all that was done; the same source again goes on from there. */
+/**
+ * `paused`: what was under way is kept. `failed` and `aborted`: so is all that was done; the same source
+ * again goes on from there.
+ */
 export type IngestPhase = 'running' | 'paused' | 'done' | 'failed' | 'aborted';
 
 export interface IngestProgress {
@@ -56,7 +59,9 @@ export class Rate {
 
   get perSecond(): number | undefined {
     const [first, last] = [this.#marks[0]!, this.#marks.at(-1)!];
-    return last.done > first.done && last.ms > first.ms ? (1000 * (last.done - first.done)) / (last.ms - first.ms) : undefined;
+    return last.done > first.done && last.ms > first.ms
+      ? (1000 * (last.done - first.done)) / (last.ms - first.ms)
+      : undefined;
   }
 
   #mark(): void {

@@ -1,8 +1,12 @@
-/** What can be ingested: files, handles, and what was dropped. All of them become roots, from which the walk starts. */
+/**
+ * What can be ingested: files, handles, and what was dropped. All of them become roots, from which the walk
+ * starts.
+ */
 import { isHandle, type DroppedItem } from './fileSystem.js';
 
 /** Where a walk starts. */
-export type Root = { readonly file: File } | { readonly handle: FileSystemHandle } | { readonly entry: FileSystemEntry };
+export type Root =
+  { readonly file: File } | { readonly handle: FileSystemHandle } | { readonly entry: FileSystemEntry };
 
 /** Files and folders that were dropped on a page. */
 export class DroppedFiles {
@@ -14,11 +18,13 @@ export class DroppedFiles {
 }
 
 /** A `File` of `<input webkitdirectory>` knows its path; any other one's path is its name. */
-export type IngestSource = FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
+export type IngestSource =
+  FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
 
 /**
- * Takes files and folders out of a drop. Call it in the handler of the event, before anything is awaited: the browser lets go of the items
- * afterwards. Where it gives handles (Chromium), an ingest of them can go on after a reload.
+ * Takes files and folders out of a drop. Call it in the handler of the event, before anything is awaited: the
+ * browser lets go of the items afterwards. Where it gives handles (Chromium), an ingest of them can go on
+ * after a reload.
  */
 export function droppedFiles(items: DataTransferItemList): DroppedFiles {
   const taken = [...items].filter(({ kind }) => kind === 'file').map(take);
@@ -26,19 +32,26 @@ export function droppedFiles(items: DataTransferItemList): DroppedFiles {
 }
 
 function take(item: DroppedItem): Promise<Root | undefined> {
-  // All three are asked for now. The handle may be refused (a page that is not secure) or be none (an item that a script has made).
+  // All three are asked for now. The handle may be refused (a page that is not secure) or be none (an item
+  // that a script has made).
   const file = item.getAsFile();
   const entry = item.webkitGetAsEntry();
   const handle = item.getAsFileSystemHandle?.() ?? Promise.resolve(null);
   const other: Root | undefined = entry ? { entry } : file ? { file } : undefined;
-  return handle.then((found) => (found ? { handle: found } : other), () => other);
+  return handle.then(
+    (found) => (found ? { handle: found } : other),
+    () => other,
+  );
 }
 
 export async function rootsOf(source: IngestSource): Promise<readonly Root[]> {
   if (source instanceof DroppedFiles) return source.roots;
   if (isHandle(source)) return [{ handle: source }];
-  return Array.from(source as ArrayLike<File | FileSystemHandle>, (each): Root => (isHandle(each) ? { handle: each } : { file: each }));
+  return Array.from(source as ArrayLike<File | FileSystemHandle>, (each): Root =>
+    isHandle(each) ? { handle: each } : { file: each },
+  );
 }
 
 /** What a person calls a root: its name. */
-export const nameOf = (root: Root): string => ('file' in root ? root.file.name : 'handle' in root ? root.handle.name : root.entry.name);
+export const nameOf = (root: Root): string =>
+  'file' in root ? root.file.name : 'handle' in root ? root.handle.name : root.entry.name;

@@ -1,4 +1,7 @@
-/** What an index remembers of its ingests: which folders it was made of, and whether the last ingest came to its end. */
+/**
+ * What an index remembers of its ingests: which folders it was made of, and whether the last ingest came to
+ * its end.
+ */
 import { isDirectory, isFile, isHandle, type AskableHandle } from './fileSystem.js';
 import { IndexError } from '../../errors.js';
 import { nameOf, type Root } from './source.js';
@@ -12,7 +15,10 @@ const FOLDERS = 'ingest folders';
 export interface UnfinishedIngest {
   /** Names of the files and folders that it was given; of more than a hundred, the first ones. */
   readonly names: readonly string[];
-  /** Their handles, where the browser gave them: `askAgain(handles)` on a click, then `ingest(index, model, handles)`. Else they must be dropped again. */
+  /**
+   * Their handles, where the browser gave them: `askAgain(handles)` on a click, then `ingest(index, model,
+   * handles)`. Else they must be dropped again.
+   */
   readonly handles: readonly FileSystemHandle[] | undefined;
   /** As the option was: to be given again. */
   readonly under: string | undefined;
@@ -26,7 +32,9 @@ const MOST_NAMES = 100;
 type Run = UnfinishedIngest & { readonly done: boolean };
 
 /** Undefined where the last ingest came to its end, or none was begun. */
-export async function unfinishedIngest(index: Pick<IngestIndex, 'getState'>): Promise<UnfinishedIngest | undefined> {
+export async function unfinishedIngest(
+  index: Pick<IngestIndex, 'getState'>,
+): Promise<UnfinishedIngest | undefined> {
   const run = await index.getState(RUN);
   if (!isRun(run) || run.done) return undefined;
   const { names, handles, under, images, finished } = run;
@@ -39,12 +47,26 @@ export async function forgetIngest(index: Pick<IngestIndex, 'setState'>): Promis
 }
 
 const isRun = (value: unknown): value is Run =>
-  typeof value === 'object' && value !== null && 'done' in value && 'names' in value && Array.isArray(value.names) && 'handles' in value;
+  typeof value === 'object' &&
+  value !== null &&
+  'done' in value &&
+  'names' in value &&
+  Array.isArray(value.names) &&
+  'handles' in value;
 
-export async function keepRun(index: IngestIndex, roots: readonly Root[], counts: { under: string | undefined; images: number; finished: number; done: boolean }): Promise<void> {
+export async function keepRun(
+  index: IngestIndex,
+  roots: readonly Root[],
+  counts: { under: string | undefined; images: number; finished: number; done: boolean },
+): Promise<void> {
   const names = roots.slice(0, MOST_NAMES).map(nameOf);
   const handles = roots.flatMap((root) => ('handle' in root ? [root.handle] : []));
-  await setWithHandles(index, RUN, { names, handles: handles.length === roots.length ? handles : undefined, ...counts } satisfies Run, { names, handles: undefined, ...counts } satisfies Run);
+  await setWithHandles(
+    index,
+    RUN,
+    { names, handles: handles.length === roots.length ? handles : undefined, ...counts } satisfies Run,
+    { names, handles: undefined, ...counts } satisfies Run,
+  );
 }
 
 /** A folder, or a file, that an index was made of. */
@@ -58,12 +80,19 @@ interface Source {
 }
 
 /**
- * Adds the roots to what the index was made of before. Two folders of one name have the same ids: where their handles tell them apart, the second is
- * refused; where nothing does, nothing may be removed.
- * @param under undefined: the caller says nothing of which folder it is. Else it vouches that ids that begin so are this folder's
- * @throws IndexError INDEX_DUPLICATE_ID for another folder of that name; INDEX_OPTIONS where `removeMissing` might remove another folder's items
+ * Adds the roots to what the index was made of before. Two folders of one name have the same ids: where their
+ * handles tell them apart, the second is refused; where nothing does, nothing may be removed.
+ * @param under undefined: the caller says nothing of which folder it is. Else it vouches that ids that begin
+ *   so are this folder's
+ * @throws IndexError INDEX_DUPLICATE_ID for another folder of that name; INDEX_OPTIONS where `removeMissing`
+ *   might remove another folder's items
  */
-export async function claimFolders(index: IngestIndex, roots: readonly Root[], under: string | undefined, removeMissing: boolean): Promise<readonly string[]> {
+export async function claimFolders(
+  index: IngestIndex,
+  roots: readonly Root[],
+  under: string | undefined,
+  removeMissing: boolean,
+): Promise<readonly string[]> {
   const sources = new Map((await sourcesOf(index)).map((source) => [source.prefix, source]));
   for (const root of roots) {
     const handle = 'handle' in root ? root.handle : undefined;
@@ -72,27 +101,53 @@ export async function claimFolders(index: IngestIndex, roots: readonly Root[], u
     const prefix = folder ?? (under ? `${under}/${handle!.name}` : handle!.name);
     const found = sources.get(prefix);
     const same = found?.handle && handle && (await found.handle.isSameEntry(handle));
-    const mixed = folder !== undefined && under === undefined && (found ? found.mixed || !same : !handle || [...index.ids()].some((id) => id.startsWith(folder)));
+    const mixed =
+      folder !== undefined &&
+      under === undefined &&
+      (found ? found.mixed || !same : !handle || [...index.ids()].some((id) => id.startsWith(folder)));
     if (mixed && found?.handle && handle && !same) {
-      throw new IndexError('INDEX_DUPLICATE_ID', `ingest: expected one folder ${JSON.stringify(handle.name)}, found another of that name, with the same ids. Add it under a name of its own (under: 'a name'), or, if it was moved, with under: ''.`);
+      throw new IndexError(
+        'INDEX_DUPLICATE_ID',
+        `ingest: expected one folder ${JSON.stringify(handle.name)}, found another of that name, with the same ids. Add it under a name of its own (under: 'a name'), or, if it was moved, with under: ''.`,
+      );
     }
     if (mixed && removeMissing) {
-      throw new IndexError('INDEX_OPTIONS', `removeMissing: expected a folder whose items are known, found ${JSON.stringify(prefix)}: without a handle, or with items from elsewhere. Add it under a name of its own, or, if all that begins so is this folder's, with under: ''.`);
+      throw new IndexError(
+        'INDEX_OPTIONS',
+        `removeMissing: expected a folder whose items are known, found ${JSON.stringify(prefix)}: without a handle, or with items from elsewhere. Add it under a name of its own, or, if all that begins so is this folder's, with under: ''.`,
+      );
     }
     sources.set(prefix, { prefix, handle: handle ?? found?.handle, mixed });
   }
   const kept = [...sources.values()];
-  if (kept.length > 0) await setWithHandles(index, FOLDERS, kept, kept.map((source) => ({ ...source, handle: undefined })));
+  if (kept.length > 0)
+    await setWithHandles(
+      index,
+      FOLDERS,
+      kept,
+      kept.map((source) => ({ ...source, handle: undefined })),
+    );
   return [...sources.keys()];
 }
 
 async function sourcesOf(index: Pick<IngestIndex, 'getState'>): Promise<Source[]> {
   const kept = await index.getState(FOLDERS);
-  return Array.isArray(kept) ? (kept as Partial<Source>[]).flatMap(({ prefix, handle, mixed }) => (typeof prefix === 'string' ? [{ prefix, handle: isHandle(handle) ? handle : undefined, mixed: mixed !== false }] : [])) : [];
+  return Array.isArray(kept)
+    ? (kept as Partial<Source>[]).flatMap(({ prefix, handle, mixed }) =>
+        typeof prefix === 'string'
+          ? [{ prefix, handle: isHandle(handle) ? handle : undefined, mixed: mixed !== false }]
+          : [],
+      )
+    : [];
 }
 
 /** Not every store can keep handles; then they are asked for again. */
-async function setWithHandles(index: Pick<IngestIndex, 'setState'>, key: string, withHandles: unknown, without: unknown): Promise<void> {
+async function setWithHandles(
+  index: Pick<IngestIndex, 'setState'>,
+  key: string,
+  withHandles: unknown,
+  without: unknown,
+): Promise<void> {
   try {
     await index.setState(key, withHandles);
   } catch (error) {
@@ -107,21 +162,29 @@ export async function foldersOf(index: Pick<IngestIndex, 'getState'>): Promise<F
   return (await sourcesOf(index)).flatMap(({ handle }) => handle ?? []);
 }
 
-/** Asks the visitor for leave to read these. After a reload browsers want that, and want it in the handler of a click. */
+/**
+ * Asks the visitor for leave to read these. After a reload browsers want that, and want it in the handler of
+ * a click.
+ */
 export async function askAgain(handles: readonly FileSystemHandle[]): Promise<boolean> {
   for (const handle of handles as readonly AskableHandle[]) {
-    if ((await handle.requestPermission?.({ mode: 'read' })) === 'denied' || !(await mayRead(handle))) return false;
+    if ((await handle.requestPermission?.({ mode: 'read' })) === 'denied' || !(await mayRead(handle)))
+      return false;
   }
   return true;
 }
 
-const mayRead = async (handle: AskableHandle): Promise<boolean> => !handle.queryPermission || (await handle.queryPermission({ mode: 'read' })) === 'granted';
+const mayRead = async (handle: AskableHandle): Promise<boolean> =>
+  !handle.queryPermission || (await handle.queryPermission({ mode: 'read' })) === 'granted';
 
 /**
- * The file behind an id, if one of the index's folders is known and may be read without asking; else undefined. It may have changed since it was
- * ingested.
+ * The file behind an id, if one of the index's folders is known and may be read without asking; else
+ * undefined. It may have changed since it was ingested.
  */
-export async function originalOf(index: Pick<IngestIndex, 'getState'>, id: string): Promise<File | undefined> {
+export async function originalOf(
+  index: Pick<IngestIndex, 'getState'>,
+  id: string,
+): Promise<File | undefined> {
   for (const { handle, prefix } of await sourcesOf(index)) {
     if (!handle || !id.startsWith(prefix) || !(await mayRead(handle))) continue;
     const file = await fileIn(handle, id.slice(prefix.length));
@@ -141,7 +204,8 @@ async function fileIn(root: FileSystemHandle, path: string): Promise<File | unde
     for (const part of parts) folder = await folder.getDirectoryHandle(part);
     return await (await folder.getFileHandle(name)).getFile();
   } catch (error) {
-    // Gone, renamed, or no longer to be read: another folder may have it. (TypeError: a part that is no file name.)
+    // Gone, renamed, or no longer to be read: another folder may have it. (TypeError: a part that is no file
+    // name.)
     if (error instanceof DOMException || error instanceof TypeError) return undefined;
     throw error;
   }

@@ -1,4 +1,7 @@
-/** What an ingest needs of an index and of a model: `EmbeddingIndex`, and `DINOv2` in the page or in a worker, have all of it. */
+/**
+ * What an ingest needs of an index and of a model: `EmbeddingIndex`, and `DINOv2` in the page or in a worker,
+ * have all of it.
+ */
 import type { DINOv2 } from '../../dinov2.js';
 import type { PixelOptions } from '../../image/preprocess.js';
 import type { IndexHeader } from '../journal.js';
@@ -31,5 +34,8 @@ export interface IngestFeatures {
 }
 
 export interface IngestModel extends Pick<DINOv2, 'config' | 'fingerprint'> {
-  featuresBySize(images: readonly Blob[], options: PixelOptions): Promise<readonly { readonly indices: readonly number[]; readonly features: IngestFeatures }[]>;
+  featuresBySize(
+    images: readonly Blob[],
+    options: PixelOptions,
+  ): Promise<readonly { readonly indices: readonly number[]; readonly features: IngestFeatures }[]>;
 }

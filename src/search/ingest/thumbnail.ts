@@ -13,8 +13,9 @@ let running = 0;
 const waiting: (() => void)[] = [];
 
 /**
- * A picture that fits into `px` × `px`, as WebP, or as JPEG where the browser writes no WebP. Undefined where the browser cannot decode the file
- * (the library reads some PNG that browsers do not), or where there is no browser.
+ * A picture that fits into `px` × `px`, as WebP, or as JPEG where the browser writes no WebP. Undefined where
+ * the browser cannot decode the file (the library reads some PNG that browsers do not), or where there is no
+ * browser.
  */
 export async function makeThumbnail(file: Blob, px: number): Promise<Thumbnail | undefined> {
   if (typeof createImageBitmap === 'undefined' || typeof OffscreenCanvas === 'undefined') return undefined;
@@ -34,13 +35,17 @@ async function draw(file: Blob, px: number): Promise<Thumbnail | undefined> {
   try {
     const { width, height } = bitmap;
     const scale = Math.min(1, px / Math.max(width, height));
-    const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+    const canvas = new OffscreenCanvas(
+      Math.max(1, Math.round(width * scale)),
+      Math.max(1, Math.round(height * scale)),
+    );
     const context = canvas.getContext('2d');
     if (!context) return undefined;
     context.imageSmoothingQuality = 'high';
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const webp = await canvas.convertToBlob({ type: 'image/webp', quality: 0.82 });
-    const blob = webp.type === 'image/webp' ? webp : await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.82 });
+    const blob =
+      webp.type === 'image/webp' ? webp : await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.82 });
     return { blob, width, height };
   } finally {
     bitmap.close();

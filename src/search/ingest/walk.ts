@@ -11,14 +11,20 @@ export type Found =
   /** A folder that cannot be read. */
   | { readonly kind: 'failure'; readonly id: string; readonly error: unknown };
 
-/** What browsers can decode, and what people take for photographs and browsers may not decode: that is then said of each file. */
+/**
+ * What browsers can decode, and what people take for photographs and browsers may not decode: that is then
+ * said of each file.
+ */
 const IMAGE_NAME = /\.(jpe?g|jpe|jfif|pjp|pjpeg|png|apng|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
 /** What systems and programs leave in folders: `._photo.jpg` is no photograph. */
 const OF_THE_SYSTEM = /^(\.|__MACOSX$|@eaDir$|Thumbs\.db$|desktop\.ini$)/i;
 
 const isImageName = (name: string): boolean => IMAGE_NAME.test(name) && !OF_THE_SYSTEM.test(name);
-/** A file that somebody names is taken by its type too: a picture that is pasted has a name without an ending. */
-const isImageFile = ({ name, type }: File): boolean => (isImageName(name) || type.startsWith('image/')) && !OF_THE_SYSTEM.test(name);
+/**
+ * A file that somebody names is taken by its type too: a picture that is pasted has a name without an ending.
+ */
+const isImageFile = ({ name, type }: File): boolean =>
+  (isImageName(name) || type.startsWith('image/')) && !OF_THE_SYSTEM.test(name);
 
 /**
  * Folders are walked in the order of their names, so that the same folder gives the same order everywhere.
@@ -32,7 +38,10 @@ export async function* walk(roots: readonly Root[], under: string): AsyncGenerat
   }
 }
 
-/** Ids of what lies in a root that is a folder, or a file that knows its folder, begin with this; undefined for another file. */
+/**
+ * Ids of what lies in a root that is a folder, or a file that knows its folder, begin with this; undefined
+ * for another file.
+ */
 export function folderOf(root: Root, under: string): string | undefined {
   const within = (path: string): string => (path === '' ? '' : `${path}/`);
   if ('handle' in root) return isDirectory(root.handle) ? within(joined(under, root.handle.name)) : undefined;
@@ -45,14 +54,19 @@ function ofFile(file: File, under: string): Found {
   const path = file.webkitRelativePath || ''; // Node's files have none
   const id = joined(under, path || file.name);
   const hidden = path.split('/').some((part) => OF_THE_SYSTEM.test(part));
-  return isImageFile(file) && !hidden ? { kind: 'image', id, read: () => Promise.resolve(file) } : { kind: 'other', id };
+  return isImageFile(file) && !hidden
+    ? { kind: 'image', id, read: () => Promise.resolve(file) }
+    : { kind: 'other', id };
 }
 
-const joined = (path: string, name: string): string => (path === '' || name === '' ? path + name : `${path}/${name}`);
+const joined = (path: string, name: string): string =>
+  path === '' || name === '' ? path + name : `${path}/${name}`;
 
 async function* ofHandle(handle: FileSystemHandle, path: string): AsyncGenerator<Found, void, undefined> {
   if (isFile(handle)) {
-    yield isImageName(handle.name) ? { kind: 'image', id: path, read: () => handle.getFile() } : { kind: 'other', id: path };
+    yield isImageName(handle.name)
+      ? { kind: 'image', id: path, read: () => handle.getFile() }
+      : { kind: 'other', id: path };
     return;
   }
   if (!isDirectory(handle)) return;
@@ -71,7 +85,8 @@ async function* ofHandle(handle: FileSystemHandle, path: string): AsyncGenerator
 
 async function* ofEntry(entry: FileSystemEntry, path: string): AsyncGenerator<Found, void, undefined> {
   if (entry.isFile) {
-    const read = (): Promise<File> => new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
+    const read = (): Promise<File> =>
+      new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
     yield isImageName(entry.name) ? { kind: 'image', id: path, read } : { kind: 'other', id: path };
     return;
   }
@@ -93,10 +108,13 @@ async function entriesOf(folder: FileSystemDirectoryEntry): Promise<FileSystemEn
   const reader = folder.createReader();
   const all: FileSystemEntry[] = [];
   for (;;) {
-    const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    const some = await new Promise<FileSystemEntry[]>((resolve, reject) =>
+      reader.readEntries(resolve, reject),
+    );
     if (some.length === 0) return all;
     all.push(...some);
   }
 }
 
-const byName = ([a]: readonly [string, ...unknown[]], [b]: readonly [string, ...unknown[]]): number => (a < b ? -1 : a > b ? 1 : 0);
+const byName = ([a]: readonly [string, ...unknown[]], [b]: readonly [string, ...unknown[]]): number =>
+  a < b ? -1 : a > b ? 1 : 0;

@@ -24,9 +24,14 @@ export interface KeptIndex {
 }
 
 export function checkName(name: string): void {
-  if (typeof name === 'string' && name.length > 0 && name.length <= NAME_CHARACTERS && name.isWellFormed()) return;
-  const found = typeof name === 'string' ? `${name.length} characters (${quote(name.slice(0, 50))})` : typeof name;
-  throw new IndexError('INDEX_NAME', `name of an index: expected a string of 1 to ${NAME_CHARACTERS} characters, found ${found}. Choose another name.`);
+  if (typeof name === 'string' && name.length > 0 && name.length <= NAME_CHARACTERS && name.isWellFormed())
+    return;
+  const found =
+    typeof name === 'string' ? `${name.length} characters (${quote(name.slice(0, 50))})` : typeof name;
+  throw new IndexError(
+    'INDEX_NAME',
+    `name of an index: expected a string of 1 to ${NAME_CHARACTERS} characters, found ${found}. Choose another name.`,
+  );
 }
 
 /** Any name is good for a folder: what it is called is a hash. */
@@ -35,7 +40,8 @@ export async function folderKey(name: string): Promise<string> {
   return Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-export const folderOf = async (store: CacheStore, name: string): Promise<CacheFolder> => store.folder(await folderKey(name));
+export const folderOf = async (store: CacheStore, name: string): Promise<CacheFolder> =>
+  store.folder(await folderKey(name));
 
 /** Removes the files of an index, wherever they are. */
 async function removeFiles(name: string): Promise<void> {
@@ -50,7 +56,11 @@ async function removeFiles(name: string): Promise<void> {
 export async function listIndexes(): Promise<KeptIndex[]> {
   if (typeof indexedDB !== 'object') return [];
   const names = await databaseNames();
-  if (!names) throw new IndexError('INDEX_STORAGE', 'indexes of this origin: expected indexedDB.databases(), found that this browser lacks it. Open indexes by their names.');
+  if (!names)
+    throw new IndexError(
+      'INDEX_STORAGE',
+      'indexes of this origin: expected indexedDB.databases(), found that this browser lacks it. Open indexes by their names.',
+    );
   const found = await Promise.all(names.sort().map(look));
   return found.filter((index) => index !== undefined);
 }
@@ -64,8 +74,17 @@ async function look(name: string): Promise<KeptIndex | undefined> {
     if (!isHeader(header)) return { ...known, condition: 'damaged' };
     if (header.deleting) return undefined;
     if (header.format > FORMAT) return { ...known, condition: 'newer' };
-    const { state, segments } = await database.run(async (db) => ({ state: await db.get('state', ONLY), segments: await db.getAll('segments') }));
-    return { name, condition: 'good', header: parseHeader(header.header), items: state?.items, bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0) };
+    const { state, segments } = await database.run(async (db) => ({
+      state: await db.get('state', ONLY),
+      segments: await db.getAll('segments'),
+    }));
+    return {
+      name,
+      condition: 'good',
+      header: parseHeader(header.header),
+      items: state?.items,
+      bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
+    };
   } catch (error) {
     if (!(error instanceof IndexError)) throw error;
     if (error.code === 'INDEX_GONE') return undefined;
@@ -77,7 +96,8 @@ async function look(name: string): Promise<KeptIndex | undefined> {
 }
 
 /**
- * Deletes an index and all that belongs to it, one of a newer format or a damaged one too. Tabs that have it open find it gone.
+ * Deletes an index and all that belongs to it, one of a newer format or a damaged one too. Tabs that have it
+ * open find it gone.
  * @returns false if there is none of this name
  * @throws IndexError INDEX_NAME, INDEX_BLOCKED (it is gone once the other page is closed), INDEX_STORAGE
  */
@@ -89,7 +109,12 @@ export async function deleteIndex(name: string): Promise<boolean> {
     try {
       const header = await database.open(undefined);
       // From here on it is deleted, whatever happens before its files are gone.
-      if (isHeader(header)) await database.write(['header'], 0, async (transaction) => void (await transaction.objectStore('header').put(marked(header), ONLY)));
+      if (isHeader(header))
+        await database.write(
+          ['header'],
+          0,
+          async (transaction) => void (await transaction.objectStore('header').put(marked(header), ONLY)),
+        );
     } catch (error) {
       if (!(error instanceof IndexError)) throw error;
       if (error.code === 'INDEX_GONE') {

@@ -1,11 +1,26 @@
-/** Changes → segments, and then one transaction: that is the commit. Before it nothing is changed; what was written for it is nobody's. */
+/**
+ * Changes → segments, and then one transaction: that is the commit. Before it nothing is changed; what was
+ * written for it is nobody's.
+ */
 import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
 import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
 import { told, wait, type Writing } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
-import { addSeal, ONLY, recordBytes, takeSeal, thumbnailChecksum, type ItemRow, type RemovalRow, type SegmentRow, type StateRow, type ThumbnailRow, type Unsealed } from './rows.js';
+import {
+  addSeal,
+  ONLY,
+  recordBytes,
+  takeSeal,
+  thumbnailChecksum,
+  type ItemRow,
+  type RemovalRow,
+  type SegmentRow,
+  type StateRow,
+  type ThumbnailRow,
+  type Unsealed,
+} from './rows.js';
 import { Packer, segmentRow, type NewSegment } from './segments.js';
 
 /** An item, ready to be written. */
@@ -34,7 +49,11 @@ export async function prepare(changes: readonly Change[]): Promise<Prepared> {
   return prepared;
 }
 
-async function prepareItem(item: StoredItem, anew: boolean, before: ThumbnailRow | undefined): Promise<PreparedItem> {
+async function prepareItem(
+  item: StoredItem,
+  anew: boolean,
+  before: ThumbnailRow | undefined,
+): Promise<PreparedItem> {
   const { vector, patches, thumbnail } = item;
   return {
     item,
@@ -52,46 +71,77 @@ const thumbnailBytes = ({ thumbnail }: PreparedItem): number => thumbnail?.bytes
  * @param known where each id stands; changed accordingly
  * @returns the sequence of the last change
  */
-export async function applyChanges(context: Context, state: StateRow, known: Map<string, number>, prepared: Prepared): Promise<number> {
+export async function applyChanges(
+  context: Context,
+  state: StateRow,
+  known: Map<string, number>,
+  prepared: Prepared,
+): Promise<number> {
   const { database, files, seals, header } = context;
   const changes = [...prepared].filter(([id, item]) => item !== undefined || known.has(id)); // what is not there needs no removing
   if (changes.length === 0) return state.last;
-  const replaced = await readReplaced(context, changes.map(([id]) => id), known, state);
+  const replaced = await readReplaced(
+    context,
+    changes.map(([id]) => id),
+    known,
+    state,
+  );
   const packer = new Packer(state.last);
   const items: ItemRow[] = [];
   const removals: RemovalRow[] = [];
   changes.forEach(([id, change], i) => {
     const sequence = state.last + 1 + i;
-    if (change) items.push(seals.item(rowOf(change, sequence, packer.add(sequence, partsOf(change.item)), replaced.get(id))));
+    if (change)
+      items.push(
+        seals.item(rowOf(change, sequence, packer.add(sequence, partsOf(change.item)), replaced.get(id))),
+      );
     else removals.push(seals.removal({ sequence, id }));
   });
   const token = crypto.randomUUID();
   const fileBytes = packer.finish({ header, settled: state.last, commit: token, items, removals });
-  const need = changes.reduce((sum, [, item]) => sum + (item ? thumbnailBytes(item) + (item.metadata?.length ?? 0) : 0), fileBytes);
-  const write = (added: readonly NewSegment[]): Promise<string[]> => writeSegments(context, added, need, () =>
-    database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
-      const current = await transaction.objectStore('state').get(ONLY);
-      if (current?.token === token) return []; // an earlier try was made, and its answer lost: files that it left unused go at the next opening
-      if (current?.token !== state.token) throw overtakenError(context.name);
-      const segments = await countSegments(context, transaction, added, replaced);
-      for (const row of replaced.values()) told(transaction.objectStore('items').delete(row.sequence));
-      for (const row of items) told(transaction.objectStore('items').put(row));
-      for (const row of removals) told(transaction.objectStore('removals').put(row));
-      for (const row of segments) told(isNeeded(row) ? transaction.objectStore('segments').put(seals.segment(row)) : transaction.objectStore('segments').delete(row.name));
-      const thumbnails = transaction.objectStore('thumbnails');
-      for (const [id, change] of changes) {
-        if (change?.thumbnail) told(thumbnails.put(change.thumbnail, id));
-        else if (!change || change.anew) told(thumbnails.delete(id));
-      }
-      const sealed = [...items, ...removals].reduce((sum, { seal }) => addSeal(sum, seal), state.sum);
-      told(transaction.objectStore('state').put(seals.state({
-        generation: state.generation + 1, last: state.last + changes.length, floor: state.floor, token,
-        items: state.items + items.length - replaced.size, removals: state.removals + removals.length,
-        sum: [...replaced.values()].reduce((sum, { seal }) => takeSeal(sum, seal), sealed),
-      }), ONLY));
-      return segments.filter((row) => !isNeeded(row)).map(({ name }) => name);
-    }),
+  const need = changes.reduce(
+    (sum, [, item]) => sum + (item ? thumbnailBytes(item) + (item.metadata?.length ?? 0) : 0),
+    fileBytes,
   );
+  const write = (added: readonly NewSegment[]): Promise<string[]> =>
+    writeSegments(context, added, need, () =>
+      database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
+        const current = await transaction.objectStore('state').get(ONLY);
+        if (current?.token === token) return []; // an earlier try was made, and its answer lost: files that it left unused go at the next opening
+        if (current?.token !== state.token) throw overtakenError(context.name);
+        const segments = await countSegments(context, transaction, added, replaced);
+        for (const row of replaced.values()) told(transaction.objectStore('items').delete(row.sequence));
+        for (const row of items) told(transaction.objectStore('items').put(row));
+        for (const row of removals) told(transaction.objectStore('removals').put(row));
+        for (const row of segments)
+          told(
+            isNeeded(row)
+              ? transaction.objectStore('segments').put(seals.segment(row))
+              : transaction.objectStore('segments').delete(row.name),
+          );
+        const thumbnails = transaction.objectStore('thumbnails');
+        for (const [id, change] of changes) {
+          if (change?.thumbnail) told(thumbnails.put(change.thumbnail, id));
+          else if (!change || change.anew) told(thumbnails.delete(id));
+        }
+        const sealed = [...items, ...removals].reduce((sum, { seal }) => addSeal(sum, seal), state.sum);
+        told(
+          transaction.objectStore('state').put(
+            seals.state({
+              generation: state.generation + 1,
+              last: state.last + changes.length,
+              floor: state.floor,
+              token,
+              items: state.items + items.length - replaced.size,
+              removals: state.removals + removals.length,
+              sum: [...replaced.values()].reduce((sum, { seal }) => takeSeal(sum, seal), sealed),
+            }),
+            ONLY,
+          ),
+        );
+        return segments.filter((row) => !isNeeded(row)).map(({ name }) => name);
+      }),
+    );
   let unused: string[];
   try {
     unused = await write(packer.segments);
@@ -105,8 +155,8 @@ export async function applyChanges(context: Context, state: StateRow, known: Map
 }
 
 /**
- * What needs no room, after an attempt that has found none. Files that were just removed, of a filled block say, are counted for a moment still: the database refuses even
- * this then.
+ * What needs no room, after an attempt that has found none. Files that were just removed, of a filled block
+ * say, are counted for a moment still: the database refuses even this then.
  */
 async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = ROOM_TRIES): Promise<T> {
   if (tries === 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
@@ -122,7 +172,12 @@ const ROOM_WAIT_MS = 100;
 const isNeeded = ({ items, removals }: Unsealed<SegmentRow>): boolean => items > 0 || removals > 0;
 
 /** Rows of items that are replaced or removed. */
-async function readReplaced({ database, seals, name }: Context, ids: readonly string[], known: ReadonlyMap<string, number>, state: StateRow): Promise<Map<string, ItemRow>> {
+async function readReplaced(
+  { database, seals, name }: Context,
+  ids: readonly string[],
+  known: ReadonlyMap<string, number>,
+  state: StateRow,
+): Promise<Map<string, ItemRow>> {
   const wanted = ids.flatMap((id) => known.get(id) ?? []);
   if (wanted.length === 0) return new Map();
   const rows = await database.run(async (db) => {
@@ -136,8 +191,15 @@ async function readReplaced({ database, seals, name }: Context, ids: readonly st
 }
 
 /** Rows of the new segments, and of those that the replaced items were in. */
-async function countSegments({ name }: Context, transaction: Writing, added: readonly NewSegment[], replaced: ReadonlyMap<string, ItemRow>): Promise<Unsealed<SegmentRow>[]> {
-  const rows = new Map<string, Unsealed<SegmentRow>>(added.map((segment) => [segment.name, segmentRow(segment)]));
+async function countSegments(
+  { name }: Context,
+  transaction: Writing,
+  added: readonly NewSegment[],
+  replaced: ReadonlyMap<string, ItemRow>,
+): Promise<Unsealed<SegmentRow>[]> {
+  const rows = new Map<string, Unsealed<SegmentRow>>(
+    added.map((segment) => [segment.name, segmentRow(segment)]),
+  );
   for (const item of replaced.values()) {
     const row = rows.get(item.segment) ?? (await transaction.objectStore('segments').get(item.segment));
     if (!row) throw damagedError(name, [], ['the record of a file missing'], 0);
@@ -146,14 +208,24 @@ async function countSegments({ name }: Context, transaction: Writing, added: rea
   return [...rows.values()];
 }
 
-function rowOf({ item, metadata, checksum, thumbnail, anew }: PreparedItem, sequence: number, place: { readonly segment: string; readonly offset: number }, replaced: ItemRow | undefined): Unsealed<ItemRow> {
+function rowOf(
+  { item, metadata, checksum, thumbnail, anew }: PreparedItem,
+  sequence: number,
+  place: { readonly segment: string; readonly offset: number },
+  replaced: ItemRow | undefined,
+): Unsealed<ItemRow> {
   const { id, vector, patches } = item;
   return {
-    sequence, id, ...place, metadata, checksum,
+    sequence,
+    id,
+    ...place,
+    metadata,
+    checksum,
     vectorBytes: vector.length,
     patches: patches && { rows: patches.rows, cols: patches.cols, bytes: patches.data.length },
     thumbnail: thumbnail ? thumbnailChecksum(thumbnail) : anew ? undefined : replaced?.thumbnail,
   };
 }
 
-const partsOf = ({ vector, patches }: StoredItem): Uint8Array<ArrayBuffer>[] => (patches ? [vector, patches.data] : [vector]);
+const partsOf = ({ vector, patches }: StoredItem): Uint8Array<ArrayBuffer>[] =>
+  patches ? [vector, patches.data] : [vector];

@@ -1,6 +1,7 @@
 /**
- * The end of a segment says what is in it, so that an index survives the loss of its database. Chromium deletes an origin's databases, all of them, when it finds their
- * files torn, and a browser that is killed in mid-write tears them now and then (measured: about once in 100 kills):
+ * The end of a segment says what is in it, so that an index survives the loss of its database. Chromium
+ * deletes an origin's databases, all of them, when it finds their files torn, and a browser that is killed in
+ * mid-write tears them now and then (measured: about once in 100 kills):
  *
  *     records, JSON: Contents, bytes of the JSON (u32), its CRC-32C (u32), a mark (u32)
  */

@@ -23,7 +23,11 @@ export interface Context {
 const WRITER = 'store: writer';
 
 /** Runs `task` while no other tab writes to the index of this name. Ends with the page, however that ends. */
-export async function exclusively<T>(name: string, signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
+export async function exclusively<T>(
+  name: string,
+  signal: AbortSignal | undefined,
+  task: () => Promise<T>,
+): Promise<T> {
   const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
   if (!locks) throw storageError(name, 'Web Locks are missing');
   return locks.request(`dinov2-webgpu search ${name}`, signal ? { signal } : {}, task) as Promise<T>;
@@ -36,11 +40,16 @@ export function checkState({ name, seals }: Context, state: StateRow | undefined
 }
 
 /**
- * An item with its bytes. Another tab may have moved them into another file since the row was read: then the row is read again.
- * @returns undefined if the item was replaced or removed since; 'damaged' if its bytes are not those that were written
+ * An item with its bytes. Another tab may have moved them into another file since the row was read: then the
+ * row is read again.
+ * @returns undefined if the item was replaced or removed since; 'damaged' if its bytes are not those that
+ *   were written
  */
-export async function readItem({ database, files, seals }: Context, row: ItemRow): Promise<StoredItem | 'damaged' | undefined> {
-  for (let current = row; ; ) {
+export async function readItem(
+  { database, files, seals }: Context,
+  row: ItemRow,
+): Promise<StoredItem | 'damaged' | undefined> {
+  for (let current = row; ;) {
     const bytes = await files.read(current.segment);
     if (bytes) return readRecord(current, bytes) ?? 'damaged';
     const now = await database.run((db) => db.get('items', row.sequence));
@@ -51,8 +60,9 @@ export async function readItem({ database, files, seals }: Context, row: ItemRow
 }
 
 /**
- * Before a tab writes files: if another one has done so since, it may have died between its files and their transaction. These go now. They say that they
- * follow the same commit as this tab's will, and should the database be lost, nothing would tell which of the two was made.
+ * Before a tab writes files: if another one has done so since, it may have died between its files and their
+ * transaction. These go now. They say that they follow the same commit as this tab's will, and should the
+ * database be lost, nothing would tell which of the two was made.
  */
 async function takePen(context: Context): Promise<void> {
   const { name, database, files, tab } = context;
@@ -62,12 +72,23 @@ async function takePen(context: Context): Promise<void> {
     throw storageError(name, `its folder could not be read (${String(error)})`, error);
   });
   await files.leaveTornBlock();
-  await database.write(['records'], 0, async (transaction) => void (await transaction.objectStore('records').put(tab, WRITER)));
+  await database.write(
+    ['records'],
+    0,
+    async (transaction) => void (await transaction.objectStore('records').put(tab, WRITER)),
+  );
   context.clean = true;
 }
 
-/** Writes files, and then the transaction that makes them part of the index. @param need bytes of all of it */
-export async function writeSegments<T>(context: Context, segments: readonly NewSegment[], need: number, transaction: () => Promise<T>): Promise<T> {
+/**
+ * Writes files, and then the transaction that makes them part of the index. @param need bytes of all of it
+ */
+export async function writeSegments<T>(
+  context: Context,
+  segments: readonly NewSegment[],
+  need: number,
+  transaction: () => Promise<T>,
+): Promise<T> {
   const { files } = context;
   if (segments.length > 0) await takePen(context);
   try {
@@ -75,8 +96,10 @@ export async function writeSegments<T>(context: Context, segments: readonly NewS
     return await transaction();
   } catch (error) {
     context.clean = false;
-    // Where the answer alone was lost, the transaction may be in, and the files in use. What is nobody's goes at the next opening.
-    if (!(error instanceof IndexError && error.code === 'INDEX_STORAGE')) await files.remove(segments.map(({ name }) => name));
+    // Where the answer alone was lost, the transaction may be in, and the files in use. What is nobody's goes
+    // at the next opening.
+    if (!(error instanceof IndexError && error.code === 'INDEX_STORAGE'))
+      await files.remove(segments.map(({ name }) => name));
     throw error;
   }
 }

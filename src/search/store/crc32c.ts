@@ -1,6 +1,7 @@
 /**
- * CRC-32C (Castagnoli; RFC 3720, B.4), which LevelDB, ext4 and iSCSI use for the same purpose: it notices every change of up to 32 neighbouring bits,
- * and any other but for one in 4·10⁹. It guards against storage that decays, not against people who mean harm.
+ * CRC-32C (Castagnoli; RFC 3720, B.4), which LevelDB, ext4 and iSCSI use for the same purpose: it notices
+ * every change of up to 32 neighbouring bits, and any other but for one in 4·10⁹. It guards against storage
+ * that decays, not against people who mean harm.
  */
 
 /** Of the reversed polynomial. */
@@ -30,8 +31,14 @@ export function crc32c(bytes: Uint8Array, before = 0): number {
   for (const end = bytes.length - 7; i < end; i += 8) {
     crc ^= bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
     crc =
-      table[1792 + (crc & 255)]! ^ table[1536 + ((crc >>> 8) & 255)]! ^ table[1280 + ((crc >>> 16) & 255)]! ^ table[1024 + (crc >>> 24)]! ^
-      table[768 + bytes[i + 4]!]! ^ table[512 + bytes[i + 5]!]! ^ table[256 + bytes[i + 6]!]! ^ table[bytes[i + 7]!]!;
+      table[1792 + (crc & 255)]! ^
+      table[1536 + ((crc >>> 8) & 255)]! ^
+      table[1280 + ((crc >>> 16) & 255)]! ^
+      table[1024 + (crc >>> 24)]! ^
+      table[768 + bytes[i + 4]!]! ^
+      table[512 + bytes[i + 5]!]! ^
+      table[256 + bytes[i + 6]!]! ^
+      table[bytes[i + 7]!]!;
   }
   for (; i < bytes.length; i++) crc = (crc >>> 8) ^ table[(crc ^ bytes[i]!) & 255]!;
   return ~crc >>> 0;

@@ -1,7 +1,18 @@
 /** Whether an index is as it was written. */
 import { readItem, type Context } from './context.js';
 import type { Connection } from './database.js';
-import { addSeal, ONLY, recordBytes, thumbnailChecksum, type ItemRow, type RemovalRow, type Seals, type SegmentRow, type StateRow, type Unsealed } from './rows.js';
+import {
+  addSeal,
+  ONLY,
+  recordBytes,
+  thumbnailChecksum,
+  type ItemRow,
+  type RemovalRow,
+  type Seals,
+  type SegmentRow,
+  type StateRow,
+  type Unsealed,
+} from './rows.js';
 
 /** What one transaction saw. */
 export interface Rows {
@@ -27,9 +38,11 @@ const BATCH = 4096;
 
 export async function readRows(db: Connection): Promise<Rows> {
   const transaction = db.transaction(['state', 'items', 'removals', 'segments']);
-  const all = async <Row extends { readonly sequence: number }>(read: (from: IDBKeyRange) => Promise<Row[]>): Promise<Row[]> => {
+  const all = async <Row extends { readonly sequence: number }>(
+    read: (from: IDBKeyRange) => Promise<Row[]>,
+  ): Promise<Row[]> => {
     const rows: Row[] = [];
-    for (let last = -1; ; ) {
+    for (let last = -1; ;) {
       const batch = await read(IDBKeyRange.lowerBound(last, true));
       rows.push(...batch);
       if (batch.length < BATCH) return rows;
@@ -47,14 +60,32 @@ export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<Segm
   const found = new Map<string, Unsealed<SegmentRow>>();
   for (const row of items) {
     const name = row.segment;
-    const segment = found.get(name) ?? { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first: row.sequence, last: row.sequence };
+    const segment = found.get(name) ?? {
+      name,
+      bytes: 0,
+      size: 0,
+      items: 0,
+      liveBytes: 0,
+      removals: 0,
+      first: row.sequence,
+      last: row.sequence,
+    };
     const bytes = recordBytes(row);
-    found.set(name, { ...segment, bytes: Math.max(segment.bytes, row.offset + bytes), items: segment.items + 1, liveBytes: segment.liveBytes + bytes, last: row.sequence });
+    found.set(name, {
+      ...segment,
+      bytes: Math.max(segment.bytes, row.offset + bytes),
+      items: segment.items + 1,
+      liveBytes: segment.liveBytes + bytes,
+      last: row.sequence,
+    });
   }
   return found;
 }
 
-/** Every row of the database against its seal, and all of them together against the last commit and the segments. */
+/**
+ * Every row of the database against its seal, and all of them together against the last commit and the
+ * segments.
+ */
 export function inspectRows({ state, items, removals, segments }: Rows, seals: Seals): Damage {
   const notes: string[] = [];
   const damaged: string[] = [];
@@ -71,16 +102,25 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
   const broken = removals.filter((row) => !seals.isRemoval(row)).length;
   if (broken > 0) notes.push(`${broken} records of removals are damaged`);
   if (!seals.isState(state)) notes.push('the record of the last commit is damaged');
-  else if (items.length !== state.items) notes.push(`${state.items} items were written, and ${items.length} are in the database`);
-  else if (damaged.length === 0 && broken === 0 && (sum !== state.sum || removals.length !== state.removals)) notes.push('rows of the database are not those of the last commit');
+  else if (items.length !== state.items)
+    notes.push(`${state.items} items were written, and ${items.length} are in the database`);
+  else if (damaged.length === 0 && broken === 0 && (sum !== state.sum || removals.length !== state.removals))
+    notes.push('rows of the database are not those of the last commit');
   const wanted = segmentsOf(whole);
-  const wrong = segments.filter((row) => {
-    const found = wanted.get(row.name);
-    wanted.delete(row.name);
-    if (!seals.isSegment(row)) return true;
-    if (!found) return damaged.length === 0 && (row.items > 0 || row.removals === 0);
-    return damaged.length === 0 && (found.items !== row.items || found.liveBytes !== row.liveBytes || found.first < row.first || found.last > row.last);
-  }).length + (damaged.length === 0 ? wanted.size : 0);
+  const wrong =
+    segments.filter((row) => {
+      const found = wanted.get(row.name);
+      wanted.delete(row.name);
+      if (!seals.isSegment(row)) return true;
+      if (!found) return damaged.length === 0 && (row.items > 0 || row.removals === 0);
+      return (
+        damaged.length === 0 &&
+        (found.items !== row.items ||
+          found.liveBytes !== row.liveBytes ||
+          found.first < row.first ||
+          found.last > row.last)
+      );
+    }).length + (damaged.length === 0 ? wanted.size : 0);
   if (wrong > 0) notes.push(`the records of ${wrong} files are damaged`);
   return { whole, items: damaged, notes };
 }
@@ -90,12 +130,18 @@ export function inspectSizes({ files }: Context, segments: readonly SegmentRow[]
   return segments.flatMap(({ name, size }) => {
     const end = files.endOf(name); // one that is missing was told with its items; one that was moved meanwhile, with what was read of it
     if (!end || (end.size === size && end.whole)) return [];
-    return end.size === size ? ['the end of a file damaged, which says what is in it'] : [`a file of ${end.size} bytes where ${size} were written`];
+    return end.size === size
+      ? ['the end of a file damaged, which says what is in it']
+      : [`a file of ${end.size} bytes where ${size} were written`];
   });
 }
 
 /** The bytes of all items, and the files that they are in. */
-export async function inspectFiles(context: Context, segments: readonly SegmentRow[], found: Damage): Promise<Damage> {
+export async function inspectFiles(
+  context: Context,
+  segments: readonly SegmentRow[],
+  found: Damage,
+): Promise<Damage> {
   const whole: ItemRow[] = [];
   const items = [...found.items];
   const notes = [...found.notes];
@@ -109,13 +155,17 @@ export async function inspectFiles(context: Context, segments: readonly SegmentR
 }
 
 /** Items are not lost with their thumbnails: `whole` has their rows without those that are damaged. */
-export async function inspectThumbnails({ database, seals }: Context, { whole, items, notes }: Damage): Promise<Damage> {
+export async function inspectThumbnails(
+  { database, seals }: Context,
+  { whole, items, notes }: Damage,
+): Promise<Damage> {
   const rows = await database.run(async (db) => {
     const thumbnails = db.transaction('thumbnails').store;
     const kept: ItemRow[] = [];
     for (const row of whole) {
       const thumbnail = row.thumbnail === undefined ? undefined : await thumbnails.get(row.id);
-      const good = row.thumbnail === undefined || (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail);
+      const good =
+        row.thumbnail === undefined || (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail);
       kept.push(good ? row : seals.item({ ...row, thumbnail: undefined }));
     }
     return kept;

@@ -5,37 +5,71 @@ import { segmentsOf, type Damage, type Rows } from './inspect.js';
 import { readContents } from './restore.js';
 import { addSeal, ONLY, type HeaderRow, type SegmentRow, type StateRow } from './rows.js';
 
-/** The database anew, from the items that are whole. Tabs that have the index open compare everything with it. The caller has the lock. */
-export async function dropDamaged(context: Context, header: HeaderRow, rows: Rows, damage: Damage): Promise<Pick<Rows, 'items' | 'segments'> & { readonly state: StateRow }> {
+/**
+ * The database anew, from the items that are whole. Tabs that have the index open compare everything with it.
+ * The caller has the lock.
+ */
+export async function dropDamaged(
+  context: Context,
+  header: HeaderRow,
+  rows: Rows,
+  damage: Damage,
+): Promise<Pick<Rows, 'items' | 'segments'> & { readonly state: StateRow }> {
   const { database, files, seals } = context;
   const items = damage.whole;
   const { found } = await readContents(files, await files.names());
   const live = segmentsOf(items);
-  // Files that tell of removals stay, whether an item is in them or not; those of a commit that was never made do not.
+  // Files that tell of removals stay, whether an item is in them or not; those of a commit that was never
+  // made do not.
   const before = seals.isState(rows.state) ? rows.state : undefined;
   for (const { name, contents } of found) {
     const first = contents.removals[0]?.sequence;
-    if (first !== undefined && !live.has(name) && contents.removals.at(-1)!.sequence <= (before?.last ?? Infinity)) live.set(name, { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first, last: first });
+    if (
+      first !== undefined &&
+      !live.has(name) &&
+      contents.removals.at(-1)!.sequence <= (before?.last ?? Infinity)
+    )
+      live.set(name, { name, bytes: 0, size: 0, items: 0, liveBytes: 0, removals: 0, first, last: first });
   }
-  const sizes = new Map(found.map(({ name, size, contents }) => [name, { size, removals: contents.removals.length, first: contents.items[0]?.sequence }]));
+  const sizes = new Map(
+    found.map(({ name, size, contents }) => [
+      name,
+      { size, removals: contents.removals.length, first: contents.items[0]?.sequence },
+    ]),
+  );
   const segments: SegmentRow[] = [...live.values()].map((row) => {
     const { size = row.bytes, removals = 0, first = row.first } = sizes.get(row.name) ?? {};
     return seals.segment({ ...row, size, removals, first: Math.min(row.first, first) });
   });
-  const last = Math.max(before?.last ?? 0, ...rows.removals.map(({ sequence }) => sequence), items.at(-1)?.sequence ?? 0) + 1;
+  const last =
+    Math.max(
+      before?.last ?? 0,
+      ...rows.removals.map(({ sequence }) => sequence),
+      items.at(-1)?.sequence ?? 0,
+    ) + 1;
   const state = seals.state({
-    generation: (before?.generation ?? 0) + 1, last, floor: last, items: items.length, removals: 0,
-    sum: items.reduce((sum, { seal }) => addSeal(sum, seal), 0), token: crypto.randomUUID(),
+    generation: (before?.generation ?? 0) + 1,
+    last,
+    floor: last,
+    items: items.length,
+    removals: 0,
+    sum: items.reduce((sum, { seal }) => addSeal(sum, seal), 0),
+    token: crypto.randomUUID(),
   });
-  await database.write(['header', 'state', 'items', 'removals', 'segments', 'thumbnails'], 0, async (transaction) => {
-    const thumbnails = transaction.objectStore('thumbnails');
-    const wanted = new Set(items.flatMap(({ id, thumbnail }) => (thumbnail === undefined ? [] : [id])));
-    for (const id of await thumbnails.getAllKeys()) if (!wanted.has(id)) told(thumbnails.delete(id));
-    for (const name of ['items', 'removals', 'segments'] as const) told(transaction.objectStore(name).clear());
-    for (const row of items) told(transaction.objectStore('items').put(row));
-    for (const row of segments) told(transaction.objectStore('segments').put(row));
-    told(transaction.objectStore('state').put(state, ONLY));
-    told(transaction.objectStore('header').put(header, ONLY));
-  });
+  await database.write(
+    ['header', 'state', 'items', 'removals', 'segments', 'thumbnails'],
+    0,
+    async (transaction) => {
+      const thumbnails = transaction.objectStore('thumbnails');
+      const wanted = new Set(items.flatMap(({ id, thumbnail }) => (thumbnail === undefined ? [] : [id])));
+      for (const id of await thumbnails.getAllKeys()) if (!wanted.has(id)) told(thumbnails.delete(id));
+      for (const name of ['items', 'removals', 'segments'] as const)
+        told(transaction.objectStore(name).clear());
+      for (const row of items) told(transaction.objectStore('items').put(row));
+      for (const row of segments) told(transaction.objectStore('segments').put(row));
+      told(transaction.objectStore('state').put(state, ONLY));
+      told(transaction.objectStore('header').put(header, ONLY));
+    },
+  );
   return { state, items, segments };
 }

@@ -17,10 +17,17 @@ interface Found {
 }
 
 /** The last of them. */
-const sequenceOf = ({ items, removals }: Contents): number => [...items, ...removals].reduce((last, { sequence }) => Math.max(last, sequence), 0);
+const sequenceOf = ({ items, removals }: Contents): number =>
+  [...items, ...removals].reduce((last, { sequence }) => Math.max(last, sequence), 0);
 
-/** What the files say of themselves. A file that was opened for writing when the browser died is empty, and named after the last commit: it is none. */
-export async function readContents(files: SegmentFiles, names: readonly string[]): Promise<{ found: Found[]; unreadable: string[] }> {
+/**
+ * What the files say of themselves. A file that was opened for writing when the browser died is empty, and
+ * named after the last commit: it is none.
+ */
+export async function readContents(
+  files: SegmentFiles,
+  names: readonly string[],
+): Promise<{ found: Found[]; unreadable: string[] }> {
   const found: Found[] = [];
   const unreadable: { name: string; empty: boolean }[] = [];
   for (const name of names) {
@@ -31,30 +38,84 @@ export async function readContents(files: SegmentFiles, names: readonly string[]
   }
   files.forget();
   const last = Math.max(0, ...found.map(({ contents }) => sequenceOf(contents)));
-  return { found, unreadable: unreadable.filter(({ name, empty }) => !empty || !(sequenceOfName(name) > last)).map(({ name }) => name) };
+  return {
+    found,
+    unreadable: unreadable
+      .filter(({ name, empty }) => !empty || !(sequenceOfName(name) > last))
+      .map(({ name }) => name),
+  };
 }
 
 /**
- * Of each id, its last change counts. A commit that was interrupted counts where all of its files are there: it was not acknowledged, and it is whole.
- * Thumbnails and records of callers were in the database alone.
+ * Of each id, its last change counts. A commit that was interrupted counts where all of its files are there:
+ * it was not acknowledged, and it is whole. Thumbnails and records of callers were in the database alone.
  */
-export function restore(header: HeaderRow, seals: Seals, all: readonly Found[], unreadable: readonly string[]): Restored {
+export function restore(
+  header: HeaderRow,
+  seals: Seals,
+  all: readonly Found[],
+  unreadable: readonly string[],
+): Restored {
   const settled = Math.max(0, ...all.map(({ contents }) => contents.settled));
-  const found = all.filter(({ contents }) => sequenceOf(contents) <= settled || all.filter((other) => other.contents.commit === contents.commit).length === contents.parts);
+  const found = all.filter(
+    ({ contents }) =>
+      sequenceOf(contents) <= settled ||
+      all.filter((other) => other.contents.commit === contents.commit).length === contents.parts,
+  );
   const latest = new Map<string, { readonly sequence: number; readonly row: ItemRow | undefined }>();
   for (const { name, contents } of found) {
-    const changes = [...contents.items.filter((row) => seals.isItem(row) && row.segment === name).map((row) => ({ id: row.id, sequence: row.sequence, row })), ...contents.removals.filter((row) => seals.isRemoval(row)).map(({ id, sequence }) => ({ id, sequence, row: undefined }))];
-    for (const { id, ...change } of changes) if (change.sequence > (latest.get(id)?.sequence ?? -1)) latest.set(id, change);
+    const changes = [
+      ...contents.items
+        .filter((row) => seals.isItem(row) && row.segment === name)
+        .map((row) => ({ id: row.id, sequence: row.sequence, row })),
+      ...contents.removals
+        .filter((row) => seals.isRemoval(row))
+        .map(({ id, sequence }) => ({ id, sequence, row: undefined })),
+    ];
+    for (const { id, ...change } of changes)
+      if (change.sequence > (latest.get(id)?.sequence ?? -1)) latest.set(id, change);
   }
-  const items = [...latest.values()].flatMap(({ row }) => (row ? seals.item({ ...row, thumbnail: undefined }) : [])).sort((a, b) => a.sequence - b.sequence);
+  const items = [...latest.values()]
+    .flatMap(({ row }) => (row ? seals.item({ ...row, thumbnail: undefined }) : []))
+    .sort((a, b) => a.sequence - b.sequence);
   const live = segmentsOf(items);
   const segments = found.flatMap(({ name, size, contents }): SegmentRow[] => {
     const removals = contents.removals.length;
-    const row = live.get(name) ?? { name, bytes: 0, size, items: 0, liveBytes: 0, removals, first: contents.settled + 1, last: contents.settled + 1 };
-    return row.items > 0 || removals > 0 ? [seals.segment({ ...row, size, removals, first: Math.min(row.first, contents.items[0]?.sequence ?? Infinity, contents.removals[0]?.sequence ?? Infinity) })] : [];
+    const row = live.get(name) ?? {
+      name,
+      bytes: 0,
+      size,
+      items: 0,
+      liveBytes: 0,
+      removals,
+      first: contents.settled + 1,
+      last: contents.settled + 1,
+    };
+    return row.items > 0 || removals > 0
+      ? [
+          seals.segment({
+            ...row,
+            size,
+            removals,
+            first: Math.min(
+              row.first,
+              contents.items[0]?.sequence ?? Infinity,
+              contents.removals[0]?.sequence ?? Infinity,
+            ),
+          }),
+        ]
+      : [];
   });
   const last = Math.max(settled, ...found.map(({ contents }) => sequenceOf(contents)));
   const sum = items.reduce((total, { seal }) => addSeal(total, seal), 0);
-  const state = seals.state({ generation: 1, last, floor: last, items: items.length, removals: 0, sum, token: crypto.randomUUID() });
+  const state = seals.state({
+    generation: 1,
+    last,
+    floor: last,
+    items: items.length,
+    removals: 0,
+    sum,
+    token: crypto.randomUUID(),
+  });
   return { header, state, items, segments, unreadable };
 }

@@ -1,16 +1,15 @@
 /**
  * What lies where. In IndexedDB, one database an index:
  *
- *     meta        header: what the index is. state: the last commit, and a sum over all rows
- *     items       by sequence, the order in which items were put: id, metadata, and where in which segment the vector lies
- *     removals    by sequence: ids that were removed, for tabs that do not know yet
- *     segments    by name: what of each file is in use
- *     thumbnails  by id
- *     records     by key: what callers keep beside the items
+ *     meta header: what the index is. state: the last commit, and a sum over all rows items by sequence, the
+ *     order in which items were put: id, metadata, and where in which segment the vector lies removals by
+ *     sequence: ids that were removed, for tabs that do not know yet segments by name: what of each file is
+ *     in use thumbnails by id records by key: what callers keep beside the items
  *
- * In the file system of the origin, one folder an index: segments, files that are written once and never changed. A record is an encoded vector, and
- * the encoded patches behind it; records stand one behind the other, and behind them a copy of their rows. A record is what its row says it is: length
- * and checksum stand in the row, and the row is sealed with a checksum of its own.
+ * In the file system of the origin, one folder an index: segments, files that are written once and never
+ * changed. A record is an encoded vector, and the encoded patches behind it; records stand one behind the
+ * other, and behind them a copy of their rows. A record is what its row says it is: length and checksum stand
+ * in the row, and the row is sealed with a checksum of its own.
  */
 import type { DBSchema } from 'idb';
 import type { IndexHeader, StoredItem } from '../journal.js';
@@ -22,7 +21,9 @@ export const FORMAT = 1;
 /** In the header's row; what else it says is in its text. */
 export interface HeaderRow {
   readonly format: number;
-  /** The IndexHeader as JSON. Its checksum goes into every other seal: rows of one index are none of another. */
+  /**
+   * The IndexHeader as JSON. Its checksum goes into every other seal: rows of one index are none of another.
+   */
   readonly header: string;
   readonly store: 'opfs' | 'cache-api';
   /** Tells this index from one that had the same name before. */
@@ -107,7 +108,8 @@ export const ONLY = 'only';
 
 const utf8 = new TextEncoder();
 /** JSON escapes lone surrogates, which UTF-8 would make equal. */
-const checksumOf = (fields: readonly unknown[], before: number): number => crc32c(utf8.encode(JSON.stringify(fields)), before);
+const checksumOf = (fields: readonly unknown[], before: number): number =>
+  crc32c(utf8.encode(JSON.stringify(fields)), before);
 
 export type Unsealed<Row> = Omit<Row, 'seal'>;
 
@@ -153,19 +155,86 @@ export class Seals {
   }
 }
 
-const itemFields = ({ sequence, id, segment, offset, vectorBytes, patches, checksum, metadata, thumbnail }: Unsealed<ItemRow>): unknown[] =>
-  ['item', sequence, id, segment, offset, vectorBytes, patches?.rows, patches?.cols, patches?.bytes, checksum, metadata, thumbnail];
+const itemFields = ({
+  sequence,
+  id,
+  segment,
+  offset,
+  vectorBytes,
+  patches,
+  checksum,
+  metadata,
+  thumbnail,
+}: Unsealed<ItemRow>): unknown[] => [
+  'item',
+  sequence,
+  id,
+  segment,
+  offset,
+  vectorBytes,
+  patches?.rows,
+  patches?.cols,
+  patches?.bytes,
+  checksum,
+  metadata,
+  thumbnail,
+];
 const removalFields = ({ sequence, id }: Unsealed<RemovalRow>): unknown[] => ['removal', sequence, id];
-const segmentFields = ({ name, bytes, size, items, liveBytes, removals, first, last }: Unsealed<SegmentRow>): unknown[] => ['segment', name, bytes, size, items, liveBytes, removals, first, last];
-const stateFields = ({ generation, last, floor, items, removals, sum, token }: Unsealed<StateRow>): unknown[] => ['state', generation, last, floor, items, removals, sum, token];
-const headerFields = ({ format, header, store, identity, deleting }: Unsealed<HeaderRow>): unknown[] => ['header', format, header, store, identity, deleting];
+const segmentFields = ({
+  name,
+  bytes,
+  size,
+  items,
+  liveBytes,
+  removals,
+  first,
+  last,
+}: Unsealed<SegmentRow>): unknown[] => [
+  'segment',
+  name,
+  bytes,
+  size,
+  items,
+  liveBytes,
+  removals,
+  first,
+  last,
+];
+const stateFields = ({
+  generation,
+  last,
+  floor,
+  items,
+  removals,
+  sum,
+  token,
+}: Unsealed<StateRow>): unknown[] => ['state', generation, last, floor, items, removals, sum, token];
+const headerFields = ({ format, header, store, identity, deleting }: Unsealed<HeaderRow>): unknown[] => [
+  'header',
+  format,
+  header,
+  store,
+  identity,
+  deleting,
+];
 
-export const sealHeader = (row: Unsealed<HeaderRow>): HeaderRow => ({ ...row, seal: checksumOf(headerFields(row), 0) });
-export const isHeader = (row: HeaderRow | undefined): row is HeaderRow => row !== undefined && checksumOf(headerFields(row), 0) === row.seal;
+export const sealHeader = (row: Unsealed<HeaderRow>): HeaderRow => ({
+  ...row,
+  seal: checksumOf(headerFields(row), 0),
+});
+export const isHeader = (row: HeaderRow | undefined): row is HeaderRow =>
+  row !== undefined && checksumOf(headerFields(row), 0) === row.seal;
 
 /** The header as its row has it: fields in one order, whatever the caller's. */
 export function headerText({ format, dim, metric, storage, patches, model }: IndexHeader): string {
-  return JSON.stringify({ format, dim, metric, storage, patches, model: model && { id: model.id, fingerprint: model.fingerprint, preprocessing: model.preprocessing } });
+  return JSON.stringify({
+    format,
+    dim,
+    metric,
+    storage,
+    patches,
+    model: model && { id: model.id, fingerprint: model.fingerprint, preprocessing: model.preprocessing },
+  });
 }
 
 export function parseHeader(text: string): IndexHeader {
@@ -177,8 +246,10 @@ export function parseHeader(text: string): IndexHeader {
 export const addSeal = (sum: number, seal: number): number => (sum + seal) % 2 ** 32;
 export const takeSeal = (sum: number, seal: number): number => (sum - seal + 2 ** 32) % 2 ** 32;
 
-export const recordBytes = ({ vectorBytes, patches }: Pick<ItemRow, 'vectorBytes' | 'patches'>): number => vectorBytes + (patches?.bytes ?? 0);
-export const thumbnailChecksum = ({ type, bytes }: ThumbnailRow): number => crc32c(new Uint8Array(bytes), crc32c(utf8.encode(type)));
+export const recordBytes = ({ vectorBytes, patches }: Pick<ItemRow, 'vectorBytes' | 'patches'>): number =>
+  vectorBytes + (patches?.bytes ?? 0);
+export const thumbnailChecksum = ({ type, bytes }: ThumbnailRow): number =>
+  crc32c(new Uint8Array(bytes), crc32c(utf8.encode(type)));
 
 /**
  * An item out of its row and its record.
@@ -189,6 +260,15 @@ export function readRecord(row: ItemRow, segment: Uint8Array<ArrayBuffer>): Stor
   const end = offset + recordBytes(row);
   if (end > segment.length || crc32c(segment.subarray(offset, end)) !== row.checksum) return undefined;
   const vector = segment.slice(offset, offset + vectorBytes); // a copy: the segment shall go
-  const data = patches && { rows: patches.rows, cols: patches.cols, data: segment.slice(offset + vectorBytes, end) };
-  return { id: row.id, vector, metadata: row.metadata === undefined ? undefined : (JSON.parse(row.metadata) as unknown), ...(data && { patches: data }) };
+  const data = patches && {
+    rows: patches.rows,
+    cols: patches.cols,
+    data: segment.slice(offset + vectorBytes, end),
+  };
+  return {
+    id: row.id,
+    vector,
+    metadata: row.metadata === undefined ? undefined : (JSON.parse(row.metadata) as unknown),
+    ...(data && { patches: data }),
+  };
 }

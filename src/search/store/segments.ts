@@ -6,9 +6,14 @@ import type { ItemRow, SegmentRow, Unsealed } from './rows.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A commit that has more is written as several files, each of which fits into memory easily when it is read. */
+/**
+ * A commit that has more is written as several files, each of which fits into memory easily when it is read.
+ */
 export const SEGMENT_BYTES: number = 2 ** 24;
-/** Of segments that were read and may be needed again: items stand in the order of their sequence, which after a compaction is not that of the files. */
+/**
+ * Of segments that were read and may be needed again: items stand in the order of their sequence, which after
+ * a compaction is not that of the files.
+ */
 const KEPT_BYTES = 2 ** 26;
 
 /** A file that is to be written. */
@@ -34,14 +39,34 @@ export interface SegmentEnd {
   readonly whole: boolean;
 }
 
-export const segmentRow = ({ name, bytes, size, items, removals, first, last }: NewSegment): Unsealed<SegmentRow> => ({ name, bytes, size, items, liveBytes: bytes, removals, first, last });
+export const segmentRow = ({
+  name,
+  bytes,
+  size,
+  items,
+  removals,
+  first,
+  last,
+}: NewSegment): Unsealed<SegmentRow> => ({
+  name,
+  bytes,
+  size,
+  items,
+  liveBytes: bytes,
+  removals,
+  first,
+  last,
+});
 
 /** Says where records go, one behind the other. */
 export class Packer {
   readonly segments: NewSegment[] = [];
   readonly #after: number;
 
-  /** @param after the sequence of the last commit: names tell it, so that a file that was never written is known from one that was emptied */
+  /**
+   * @param after the sequence of the last commit: names tell it, so that a file that was never written is
+   *   known from one that was emptied
+   */
   constructor(after: number) {
     this.#after = after;
   }
@@ -67,7 +92,12 @@ export class Packer {
     for (const row of items) own.get(row.segment)!.push(row);
     for (const segment of this.segments) {
       const told = segment === this.segments.at(-1) ? removals : [];
-      const end = encodeContents({ ...contents, parts: this.segments.length, items: own.get(segment.name)!, removals: told });
+      const end = encodeContents({
+        ...contents,
+        parts: this.segments.length,
+        items: own.get(segment.name)!,
+        removals: told,
+      });
       segment.parts.push(end);
       segment.size = segment.bytes + end.length;
       segment.removals = told.length;
@@ -76,14 +106,24 @@ export class Packer {
   }
 
   #begin(sequence: number): NewSegment {
-    const segment: NewSegment = { name: newName(this.#after + 1), parts: [], bytes: 0, size: 0, items: 0, removals: 0, first: sequence, last: sequence };
+    const segment: NewSegment = {
+      name: newName(this.#after + 1),
+      parts: [],
+      bytes: 0,
+      size: 0,
+      items: 0,
+      removals: 0,
+      first: sequence,
+      last: sequence,
+    };
     this.segments.push(segment);
     return segment;
   }
 }
 
 /** Never a name that was there before, whatever a crash has left. */
-const newName = (sequence: number): string => `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
+const newName = (sequence: number): string =>
+  `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
 
 export class SegmentFiles {
   readonly #name: string;
@@ -135,7 +175,9 @@ export class SegmentFiles {
       for (const { name, parts } of segments) await this.#folder.write(name, new Blob(parts));
     } catch (error) {
       await this.remove(segments.map(({ name }) => name));
-      throw isQuota(error) ? await quotaError(this.#name, need, error) : storageError(this.#name, `a file could not be written (${String(error)})`, error);
+      throw isQuota(error)
+        ? await quotaError(this.#name, need, error)
+        : storageError(this.#name, `a file could not be written (${String(error)})`, error);
     }
   }
 

@@ -29,7 +29,10 @@ export class StoredJournal implements Journal {
   readonly header: IndexHeader;
   /** Ids of damaged items that were dropped when the index was opened with `repair: 'drop'`. */
   readonly dropped: readonly string[];
-  /** Whether the browser had lost the database when the index was opened: all items are there, thumbnails and records beside the items are not. */
+  /**
+   * Whether the browser had lost the database when the index was opened: all items are there, thumbnails and
+   * records beside the items are not.
+   */
   readonly restored: boolean;
   readonly #context: Context;
   /** Where each id stands: complete, up to the sequence `seen`. */
@@ -75,7 +78,8 @@ export class StoredJournal implements Journal {
         else if (item) yield item; // else it was replaced or removed meanwhile, which the watchers hear
       }
       const notes = inspectSizes(this.#context, segments);
-      if (damaged.length > 0 || notes.length > 0) throw damagedError(this.#context.name, damaged, notes, items.length - damaged.length);
+      if (damaged.length > 0 || notes.length > 0)
+        throw damagedError(this.#context.name, damaged, notes, items.length - damaged.length);
     } finally {
       files.forget();
       this.#reading = false;
@@ -84,8 +88,10 @@ export class StoredJournal implements Journal {
   }
 
   /**
-   * @param changes or what makes them, called when this tab knows all that others have committed and nobody else can: what it throws, `commit` rejects with
-   * @throws IndexError INDEX_QUOTA, INDEX_STORAGE, INDEX_GONE, INDEX_DAMAGED, INDEX_DISPOSED: nothing was changed
+   * @param changes or what makes them, called when this tab knows all that others have committed and nobody
+   *   else can: what it throws, `commit` rejects with
+   * @throws IndexError INDEX_QUOTA, INDEX_STORAGE, INDEX_GONE, INDEX_DAMAGED, INDEX_DISPOSED: nothing was
+   *   changed
    */
   commit(changes: Changes): Promise<void> {
     return this.#inTurn(async () => {
@@ -109,13 +115,21 @@ export class StoredJournal implements Journal {
     if (sequence === undefined) return undefined;
     const { row, thumbnail } = await database.run(async (db) => {
       const transaction = db.transaction(['items', 'thumbnails']);
-      return { row: await transaction.objectStore('items').get(sequence), thumbnail: await transaction.objectStore('thumbnails').get(id) };
+      return {
+        row: await transaction.objectStore('items').get(sequence),
+        thumbnail: await transaction.objectStore('thumbnails').get(id),
+      };
     });
     if (!row) return undefined; // another tab has removed or replaced it
     if (!seals.isItem(row)) throw damagedError(name, [id], [], this.#known.size - 1);
     if (row.thumbnail === undefined) return undefined;
-    if (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail) return new Blob([thumbnail.bytes], { type: thumbnail.type });
-    throw new IndexError('INDEX_DAMAGED', `index ${quote(name)}: expected the thumbnail of ${quote(id)} as it was written, found ${thumbnail ? 'another' : 'none'}. The item itself is whole: give it a new thumbnail (update), or open the index with repair: 'drop'.`, { items: [id] });
+    if (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail)
+      return new Blob([thumbnail.bytes], { type: thumbnail.type });
+    throw new IndexError(
+      'INDEX_DAMAGED',
+      `index ${quote(name)}: expected the thumbnail of ${quote(id)} as it was written, found ${thumbnail ? 'another' : 'none'}. The item itself is whole: give it a new thumbnail (update), or open the index with repair: 'drop'.`,
+      { items: [id] },
+    );
   }
 
   watch(onChanges: OnChanges): () => void {
@@ -148,10 +162,18 @@ export class StoredJournal implements Journal {
     this.#check();
     const { state, segments } = await this.#context.database.run(async (db) => {
       const transaction = db.transaction(['state', 'segments']);
-      return { state: checkState(this.#context, await transaction.objectStore('state').get(ONLY)), segments: await transaction.objectStore('segments').getAll() };
+      return {
+        state: checkState(this.#context, await transaction.objectStore('state').get(ONLY)),
+        segments: await transaction.objectStore('segments').getAll(),
+      };
     });
-    const sum = (of: (row: SegmentRow) => number): number => segments.reduce((total, row) => total + of(row), 0);
-    return { items: state.items, bytes: sum(({ size }) => size), wastedBytes: sum((row) => row.bytes - row.liveBytes) };
+    const sum = (of: (row: SegmentRow) => number): number =>
+      segments.reduce((total, row) => total + of(row), 0);
+    return {
+      items: state.items,
+      bytes: sum(({ size }) => size),
+      wastedBytes: sum((row) => row.bytes - row.liveBytes),
+    };
   }
 
   /** Waits for what was begun. */
@@ -184,7 +206,9 @@ export class StoredJournal implements Journal {
     if (!this.#closed) this.#channel.postMessage(this.#seen);
   }
 
-  /** Another tab may have committed. Not while `items` is read: what it gives would come behind what is newer. */
+  /**
+   * Another tab may have committed. Not while `items` is read: what it gives would come behind what is newer.
+   */
   #listen(): void {
     if (this.#closed || this.#reading || this.#listening || this.#watchers.size === 0) return;
     this.#listening = true;
@@ -199,7 +223,8 @@ export class StoredJournal implements Journal {
 
   #compactLater(): void {
     this.#inTurn(() => compactWhereWorthIt(this.#context)).catch((error: unknown) => {
-      if (!this.#closed && !(error instanceof IndexError && error.code === 'INDEX_QUOTA') && !isQuota(error)) reportError(error); // without room it waits for better times
+      if (!this.#closed && !(error instanceof IndexError && error.code === 'INDEX_QUOTA') && !isQuota(error))
+        reportError(error); // without room it waits for better times
     });
   }
 
@@ -213,14 +238,24 @@ export class StoredJournal implements Journal {
       if (state.last === this.#seen) return { state, items: [], removals: [], whole: false };
       const whole = state.floor > this.#seen; // removals since are no longer kept one by one
       const range = IDBKeyRange.lowerBound(whole ? 0 : this.#seen, true);
-      return { state, items: await transaction.objectStore('items').getAll(range), removals: await transaction.objectStore('removals').getAll(range), whole };
+      return {
+        state,
+        items: await transaction.objectStore('items').getAll(range),
+        removals: await transaction.objectStore('removals').getAll(range),
+        whole,
+      };
     });
     const { state, items, removals, whole } = found;
     if (state.last === this.#seen) return state;
-    const damaged = [...items.filter((row) => !seals.isItem(row)), ...removals.filter((row) => !seals.isRemoval(row))].map(({ id }) => String(id));
+    const damaged = [
+      ...items.filter((row) => !seals.isItem(row)),
+      ...removals.filter((row) => !seals.isRemoval(row)),
+    ].map(({ id }) => String(id));
     if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length);
     const kept = new Set(items.map(({ id }) => id));
-    const gone = whole ? [...this.#known.keys()].filter((id) => !kept.has(id)) : removals.map(({ id }) => id).filter((id) => this.#known.has(id) && !kept.has(id));
+    const gone = whole
+      ? [...this.#known.keys()].filter((id) => !kept.has(id))
+      : removals.map(({ id }) => id).filter((id) => this.#known.has(id) && !kept.has(id));
     const fresh = items.filter(({ sequence }) => sequence > this.#seen);
     const changes: Change[] = gone.map((remove) => ({ remove }));
     if (this.#watchers.size > 0) changes.push(...(await this.#readAll(fresh)));
@@ -244,4 +279,3 @@ export class StoredJournal implements Journal {
     return changes;
   }
 }
-

@@ -8,7 +8,8 @@ export const DIM = 4;
 export type Tree = { readonly [name: string]: Tree | string | (() => File) };
 
 /** A file whose "pixels" are its text. */
-export const file = (name: string, text: string, lastModified = 1000): File => new File([text], name, { lastModified });
+export const file = (name: string, text: string, lastModified = 1000): File =>
+  new File([text], name, { lastModified });
 
 export class FakeFile {
   readonly kind = 'file';
@@ -36,7 +37,9 @@ export class FakeFolder {
     this.children = new Map(
       Object.entries(tree).map(([child, what]) => [
         child,
-        typeof what === 'object' ? new FakeFolder(child, what) : new FakeFile(child, typeof what === 'string' ? () => file(child, what) : what),
+        typeof what === 'object'
+          ? new FakeFolder(child, what)
+          : new FakeFile(child, typeof what === 'string' ? () => file(child, what) : what),
       ]),
     );
   }
@@ -65,7 +68,10 @@ export class FakeFolder {
 }
 
 /** (1, character codes of the first letters). */
-export const vectorOf = (text: string): number[] => [1, ...Array.from({ length: DIM - 1 }, (_, i) => (text.charCodeAt(i) || 0) / 64)];
+export const vectorOf = (text: string): number[] => [
+  1,
+  ...Array.from({ length: DIM - 1 }, (_, i) => (text.charCodeAt(i) || 0) / 64),
+];
 
 /** A text that begins with `broken` is no image; one that begins with `wide` has another size. */
 export class FakeModel implements IngestModel {
@@ -82,23 +88,39 @@ export class FakeModel implements IngestModel {
   /** Awaited before a batch is computed. */
   before: (texts: readonly string[]) => Promise<void> | void = () => undefined;
 
-  async featuresBySize(images: readonly Blob[], { signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<{ indices: number[]; features: IngestFeatures }[]> {
+  async featuresBySize(
+    images: readonly Blob[],
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<{ indices: number[]; features: IngestFeatures }[]> {
     this.asked.push(images.length);
     const texts = await Promise.all(images.map((image) => image.text()));
     await this.before(texts);
     signal?.throwIfAborted();
     const broken = texts.find((text) => text.startsWith('broken'));
     if (broken !== undefined) throw new ImageError('IMAGE_DECODE', `${broken}: expected an image.`);
-    const groups = [texts.flatMap((text, i) => (text.startsWith('wide') ? [] : [i])), texts.flatMap((text, i) => (text.startsWith('wide') ? [i] : []))];
-    return groups.filter(({ length }) => length > 0).map((indices) => ({ indices, features: this.#features(indices.map((i) => texts[i]!)) }));
+    const groups = [
+      texts.flatMap((text, i) => (text.startsWith('wide') ? [] : [i])),
+      texts.flatMap((text, i) => (text.startsWith('wide') ? [i] : [])),
+    ];
+    return groups
+      .filter(({ length }) => length > 0)
+      .map((indices) => ({ indices, features: this.#features(indices.map((i) => texts[i]!)) }));
   }
 
   #features(texts: readonly string[]): IngestFeatures {
     this.alive += 1;
     const [rows, cols] = texts[0]!.startsWith('wide') ? [1, 3] : [2, 2];
-    const perImage = (text: string): number[] => [...vectorOf(text), ...Array.from({ length: rows * cols }, (_, patch) => [patch + 1, 0, 0, 1]).flat()];
+    const perImage = (text: string): number[] => [
+      ...vectorOf(text),
+      ...Array.from({ length: rows * cols }, (_, patch) => [patch + 1, 0, 0, 1]).flat(),
+    ];
     return {
-      batch: texts.length, rows, cols, embedDim: DIM, numTokens: 1 + rows * cols, numRegisterTokens: 0,
+      batch: texts.length,
+      rows,
+      cols,
+      embedDim: DIM,
+      numTokens: 1 + rows * cols,
+      numRegisterTokens: 0,
       clsToken: async () => Float32Array.from(texts.flatMap(vectorOf)),
       lastHiddenState: async () => Float32Array.from(texts.flatMap(perImage)),
       dispose: () => void (this.alive -= 1),

@@ -1,37 +1,82 @@
-/** Files and folders become an index: what is taken, passed over, listed; how it is stopped and gone on with. */
+/**
+ * Files and folders become an index: what is taken, passed over, listed; how it is stopped and gone on with.
+ */
 import { describe, expect, test, vi } from 'vitest';
 import { DeviceError } from '../../../src/errors.js';
-import { DroppedFiles, EmbeddingIndex, askAgain, describeImage, foldersOf, forgetIngest, ingest, modelIdentity, originalOf, unfinishedIngest, type FileMetadata, type IngestProgress } from '../../../src/search/index.js';
+import {
+  DroppedFiles,
+  EmbeddingIndex,
+  askAgain,
+  describeImage,
+  foldersOf,
+  forgetIngest,
+  ingest,
+  modelIdentity,
+  originalOf,
+  unfinishedIngest,
+  type FileMetadata,
+  type IngestProgress,
+} from '../../../src/search/index.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
 
-// Handles are kept by structured clone where there is a store; these are told by their shape and cannot be cloned, so here they are kept as they are.
+// Handles are kept by structured clone where there is a store; these are told by their shape and cannot be
+// cloned, so here they are kept as they are.
 vi.stubGlobal('structuredClone', (value: unknown) => value);
 
-const make = (patches: 'none' | 'f16' = 'none') => new EmbeddingIndex({ dim: DIM, storage: 'f32', patches, device: 'cpu' });
+const make = (patches: 'none' | 'f16' = 'none') =>
+  new EmbeddingIndex({ dim: DIM, storage: 'f32', patches, device: 'cpu' });
 const model = new FakeModel();
-const names = (count: number): Record<string, string> => Object.fromEntries(Array.from({ length: count }, (_, i) => [`${String(i).padStart(4, '0')}.jpg`, `${i}`]));
-const about = (index: EmbeddingIndex, id: string): FileMetadata => (index.metadata(id) as { file: FileMetadata }).file;
+const names = (count: number): Record<string, string> =>
+  Object.fromEntries(Array.from({ length: count }, (_, i) => [`${String(i).padStart(4, '0')}.jpg`, `${i}`]));
+const about = (index: EmbeddingIndex, id: string): FileMetadata =>
+  (index.metadata(id) as { file: FileMetadata }).file;
 
-test('a model or a way to look that is not the index\'s is refused before anything is added', async () => {
+test("a model or a way to look that is not the index's is refused before anything is added", async () => {
   const look = { resize: 'fit', longestSide: 224 } as const;
-  const index = new EmbeddingIndex({ dim: DIM, storage: 'f32', device: 'cpu', model: await modelIdentity(model, look) });
+  const index = new EmbeddingIndex({
+    dim: DIM,
+    storage: 'f32',
+    device: 'cpu',
+    model: await modelIdentity(model, look),
+  });
   const files = [file('a.jpg', 'aa')];
   const other = Object.assign(new FakeModel(), { print: 'g' });
   await expect(ingest(index, other, files, look).finished).rejects.toMatchObject({ code: 'INDEX_MODEL' });
   await expect(ingest(index, model, files).finished).rejects.toMatchObject({ code: 'INDEX_MODEL' });
-  await expect(ingest(index, model, files, { ...look, pooling: 'mean' }).finished).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+  await expect(ingest(index, model, files, { ...look, pooling: 'mean' }).finished).rejects.toMatchObject({
+    code: 'INDEX_MODEL',
+  });
   expect(index.size).toBe(0);
-  await ingest(index, model, files, { ...look, pooling: 'cls', batchSize: 2, removeMissing: true, signal: new AbortController().signal }).finished;
+  await ingest(index, model, files, {
+    ...look,
+    pooling: 'cls',
+    batchSize: 2,
+    removeMissing: true,
+    signal: new AbortController().signal,
+  }).finished;
   expect(index.size).toBe(1);
 });
 
 describe('what is taken', () => {
   test('images of a folder and of those within, by their paths, in the order of names', async () => {
     const index = make();
-    const folder = new FakeFolder('Holiday', { 'b.JPG': 'bb', 'a.png': 'aa', sea: { 'c.webp': 'cc', 'notes.txt': 'none' }, '.hidden': { 'd.jpg': 'dd' }, '._b.JPG': 'x', 'Thumbs.db': 'x' });
+    const folder = new FakeFolder('Holiday', {
+      'b.JPG': 'bb',
+      'a.png': 'aa',
+      sea: { 'c.webp': 'cc', 'notes.txt': 'none' },
+      '.hidden': { 'd.jpg': 'dd' },
+      '._b.JPG': 'x',
+      'Thumbs.db': 'x',
+    });
     const { phase, images, added, ignored, failures } = await ingest(index, model, folder.handle).finished;
     expect(index.ids()).toEqual(['Holiday/a.png', 'Holiday/b.JPG', 'Holiday/sea/c.webp']);
-    expect({ phase, images, added, ignored, failures }).toEqual({ phase: 'done', images: 3, added: 3, ignored: 3, failures: [] });
+    expect({ phase, images, added, ignored, failures }).toEqual({
+      phase: 'done',
+      images: 3,
+      added: 3,
+      ignored: 3,
+      failures: [],
+    });
     expect(about(index, 'Holiday/a.png')).toEqual({ size: 2, lastModified: 1000 });
     const [hit] = await index.search(vectorOf('cc'), { topK: 1 });
     expect(hit!.id).toBe('Holiday/sea/c.webp');
@@ -41,14 +86,21 @@ describe('what is taken', () => {
   test('files by their path where they know it, else by their name; what is no image by type or name is passed over', async () => {
     const index = make();
     const within = Object.defineProperty(file('x.jpg', 'xx'), 'webkitRelativePath', { value: 'Trip/x.jpg' });
-    const { ignored } = await ingest(index, model, [file('y.png', 'yy'), within, file('notes.md', 'zz'), new File(['pp'], 'pasted', { type: 'image/png' })]).finished;
+    const { ignored } = await ingest(index, model, [
+      file('y.png', 'yy'),
+      within,
+      file('notes.md', 'zz'),
+      new File(['pp'], 'pasted', { type: 'image/png' }),
+    ]).finished;
     expect(index.ids()).toEqual(['y.png', 'Trip/x.jpg', 'pasted']);
     expect(ignored).toBe(1);
   });
 
   test('what the caller adds to the metadata', async () => {
     const index = make();
-    await ingest(index, model, [file('y.png', 'yy')], { metadata: (id, { size }) => ({ album: id.length, size, file: 'overwritten' }) }).finished;
+    await ingest(index, model, [file('y.png', 'yy')], {
+      metadata: (id, { size }) => ({ album: id.length, size, file: 'overwritten' }),
+    }).finished;
     expect(index.metadata('y.png')).toEqual({ album: 5, size: 2, file: { size: 2, lastModified: 1000 } });
   });
 
@@ -61,7 +113,11 @@ describe('what is taken', () => {
     expect(index.size).toBe(3);
     const { vector, patches } = await describeImage(counting, file('b.png', 'wide'), { patches: true });
     expect([...vector]).toEqual(vectorOf('wide').map(Math.fround));
-    expect({ rows: patches!.rows, cols: patches!.cols, tokens: [...patches!.tokens] }).toEqual({ rows: 1, cols: 3, tokens: [1, 0, 0, 1, 2, 0, 0, 1, 3, 0, 0, 1] });
+    expect({ rows: patches!.rows, cols: patches!.cols, tokens: [...patches!.tokens] }).toEqual({
+      rows: 1,
+      cols: 3,
+      tokens: [1, 0, 0, 1, 2, 0, 0, 1, 3, 0, 0, 1],
+    });
     expect((await describeImage(counting, file('a', 'aa'), { pooling: 'mean' })).vector[0]).toBe(2.5);
   });
 });
@@ -73,13 +129,22 @@ describe('what is there already', () => {
     await index.add('elsewhere.jpg', [1, 0, 0, 0]);
     await ingest(index, model, folder.handle).finished;
     const counting = new FakeModel();
-    expect(await ingest(index, counting, folder.handle).finished).toMatchObject({ unchanged: 3, added: 0, updated: 0 });
+    expect(await ingest(index, counting, folder.handle).finished).toMatchObject({
+      unchanged: 3,
+      added: 0,
+      updated: 0,
+    });
     expect(counting.asked).toEqual([]);
 
     (folder.children.get('b.jpg') as FakeFile).content = () => file('b.jpg', 'zz', 2000); // another date
     (folder.children.get('c.jpg') as FakeFile).content = () => file('c.jpg', 'ccc'); // another size
     folder.children.delete('a.jpg');
-    expect(await ingest(index, counting, folder.handle, { removeMissing: true }).finished).toMatchObject({ unchanged: 0, added: 0, updated: 2, removed: 1 });
+    expect(await ingest(index, counting, folder.handle, { removeMissing: true }).finished).toMatchObject({
+      unchanged: 0,
+      added: 0,
+      updated: 2,
+      removed: 1,
+    });
     expect(index.ids().sort()).toEqual(['F/b.jpg', 'F/c.jpg', 'elsewhere.jpg']);
     expect(about(index, 'F/b.jpg').lastModified).toBe(2000);
     expect((await index.search(vectorOf('zz'), { topK: 1 }))[0]!.id).toBe('F/b.jpg');
@@ -100,31 +165,59 @@ describe('what is there already', () => {
     const index = make();
     const racing = new FakeModel();
     racing.before = () => index.add('b.jpg', [0, 1, 0, 0]); // after the queue was made
-    expect(await ingest(index, racing, [file('a.jpg', 'aa'), file('b.jpg', 'bb')]).finished).toMatchObject({ added: 1, updated: 1, failed: 0 });
+    expect(await ingest(index, racing, [file('a.jpg', 'aa'), file('b.jpg', 'bb')]).finished).toMatchObject({
+      added: 1,
+      updated: 1,
+      failed: 0,
+    });
     expect(index.vector('b.jpg')[0]).toBeGreaterThan(0.1);
   });
 });
 
 describe('two folders of one name', () => {
-  const [camera, phone] = [(): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'camera one', '2.jpg': 'camera two' }), (): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'phone one', '3.jpg': 'phone three' })];
+  const [camera, phone] = [
+    (): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'camera one', '2.jpg': 'camera two' }),
+    (): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'phone one', '3.jpg': 'phone three' }),
+  ];
   /** As Firefox and Safari give a folder that is dropped: nothing tells it from another. */
   const entryOf = (folder: FakeFolder): FileSystemDirectoryEntry => {
-    const files = [...folder.children.values()].map((child) => ({ isFile: true, isDirectory: false, name: child.name, file: (resolve: (file: File) => void) => resolve((child as FakeFile).content()) }));
-    const reader = { left: [files, []], readEntries(resolve: (entries: unknown[]) => void) { resolve(this.left.shift()!); } };
-    return { isFile: false, isDirectory: true, name: folder.name, createReader: () => reader } as object as FileSystemDirectoryEntry;
+    const files = [...folder.children.values()].map((child) => ({
+      isFile: true,
+      isDirectory: false,
+      name: child.name,
+      file: (resolve: (file: File) => void) => resolve((child as FakeFile).content()),
+    }));
+    const reader = {
+      left: [files, []],
+      readEntries(resolve: (entries: unknown[]) => void) {
+        resolve(this.left.shift()!);
+      },
+    };
+    return {
+      isFile: false,
+      isDirectory: true,
+      name: folder.name,
+      createReader: () => reader,
+    } as object as FileSystemDirectoryEntry;
   };
-  const dropped = (folder: FakeFolder): DroppedFiles => new DroppedFiles(Promise.resolve([{ entry: entryOf(folder) }]));
+  const dropped = (folder: FakeFolder): DroppedFiles =>
+    new DroppedFiles(Promise.resolve([{ entry: entryOf(folder) }]));
 
   test('the second is refused, and nothing of the first is changed or removed', async () => {
     const index = make();
     await ingest(index, model, camera().handle).finished;
     const before = [...index.vector('DCIM/1.jpg')];
     for (const removeMissing of [false, true]) {
-      await expect(ingest(index, model, phone().handle, { removeMissing }).finished).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID', message: expect.stringMatching(/"DCIM".*under: 'a name'/) as string });
+      await expect(ingest(index, model, phone().handle, { removeMissing }).finished).rejects.toMatchObject({
+        code: 'INDEX_DUPLICATE_ID',
+        message: expect.stringMatching(/"DCIM".*under: 'a name'/) as string,
+      });
     }
     expect(index.ids()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg']);
     expect([...index.vector('DCIM/1.jpg')]).toEqual(before);
-    await expect(ingest(make(), model, [camera().handle, phone().handle]).finished).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID' });
+    await expect(ingest(make(), model, [camera().handle, phone().handle]).finished).rejects.toMatchObject({
+      code: 'INDEX_DUPLICATE_ID',
+    });
   });
 
   test('under a name of its own it is kept beside the first, and each is tidied alone', async () => {
@@ -136,9 +229,13 @@ describe('two folders of one name', () => {
     expect(await (await originalOf(index, 'My phone/DCIM/1.jpg'))!.text()).toBe('phone one');
     expect(await (await originalOf(index, 'DCIM/1.jpg'))!.text()).toBe('camera one');
     for (const each of [first, second]) each.children.delete('1.jpg');
-    expect(await ingest(index, model, second.handle, { under: 'My phone', removeMissing: true }).finished).toMatchObject({ removed: 1 });
+    expect(
+      await ingest(index, model, second.handle, { under: 'My phone', removeMissing: true }).finished,
+    ).toMatchObject({ removed: 1 });
     expect(index.ids()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg', 'My phone/DCIM/3.jpg']);
-    expect(await ingest(index, model, first.handle, { removeMissing: true }).finished).toMatchObject({ removed: 1 });
+    expect(await ingest(index, model, first.handle, { removeMissing: true }).finished).toMatchObject({
+      removed: 1,
+    });
     expect(index.ids()).toEqual(['DCIM/2.jpg', 'My phone/DCIM/3.jpg']);
   });
 
@@ -147,32 +244,49 @@ describe('two folders of one name', () => {
     await ingest(index, model, camera().handle).finished;
     const moved = camera();
     moved.children.delete('2.jpg');
-    expect(await ingest(index, model, moved.handle, { under: '', removeMissing: true }).finished).toMatchObject({ unchanged: 1, removed: 1 });
-    expect(await ingest(index, model, moved.handle, { removeMissing: true }).finished).toMatchObject({ unchanged: 1, removed: 0 }); // it is known now
+    expect(
+      await ingest(index, model, moved.handle, { under: '', removeMissing: true }).finished,
+    ).toMatchObject({ unchanged: 1, removed: 1 });
+    expect(await ingest(index, model, moved.handle, { removeMissing: true }).finished).toMatchObject({
+      unchanged: 1,
+      removed: 0,
+    }); // it is known now
     expect(await foldersOf(index)).toEqual([moved]);
   });
 
-  test.each(['before', 'after'])('without handles nothing tells them apart: what was added %s is not removed unless the caller vouches for it', async (when) => {
-    const index = make();
-    const first = camera();
-    if (when === 'after') await ingest(index, model, first.handle).finished;
-    await ingest(index, model, dropped(phone())).finished;
-    if (when === 'before') await ingest(index, model, first.handle).finished;
-    for (const source of [first.handle, dropped(phone())]) {
-      await expect(ingest(index, model, source, { removeMissing: true }).finished).rejects.toMatchObject({ code: 'INDEX_OPTIONS', message: expect.stringMatching(/"DCIM\/".*under: ''/) as string });
-    }
-    expect(index.ids().sort()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg', 'DCIM/3.jpg']);
-    expect(await ingest(index, model, dropped(phone()), { removeMissing: true, under: '' }).finished).toMatchObject({ removed: 1 });
-    expect(index.ids().sort()).toEqual(['DCIM/1.jpg', 'DCIM/3.jpg']);
-  });
+  test.each(['before', 'after'])(
+    'without handles nothing tells them apart: what was added %s is not removed unless the caller vouches for it',
+    async (when) => {
+      const index = make();
+      const first = camera();
+      if (when === 'after') await ingest(index, model, first.handle).finished;
+      await ingest(index, model, dropped(phone())).finished;
+      if (when === 'before') await ingest(index, model, first.handle).finished;
+      for (const source of [first.handle, dropped(phone())]) {
+        await expect(ingest(index, model, source, { removeMissing: true }).finished).rejects.toMatchObject({
+          code: 'INDEX_OPTIONS',
+          message: expect.stringMatching(/"DCIM\/".*under: ''/) as string,
+        });
+      }
+      expect(index.ids().sort()).toEqual(['DCIM/1.jpg', 'DCIM/2.jpg', 'DCIM/3.jpg']);
+      expect(
+        await ingest(index, model, dropped(phone()), { removeMissing: true, under: '' }).finished,
+      ).toMatchObject({ removed: 1 });
+      expect(index.ids().sort()).toEqual(['DCIM/1.jpg', 'DCIM/3.jpg']);
+    },
+  );
 
   test('what was imported or added by hand is not removed either', async () => {
     const index = make();
     await index.add('DCIM/imported.jpg', [1, 0, 0, 0]);
     const folder = camera();
-    await expect(ingest(index, model, folder.handle, { removeMissing: true }).finished).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
+    await expect(ingest(index, model, folder.handle, { removeMissing: true }).finished).rejects.toMatchObject(
+      { code: 'INDEX_OPTIONS' },
+    );
     await ingest(index, model, folder.handle).finished;
-    await expect(ingest(index, model, folder.handle, { removeMissing: true }).finished).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
+    await expect(ingest(index, model, folder.handle, { removeMissing: true }).finished).rejects.toMatchObject(
+      { code: 'INDEX_OPTIONS' },
+    );
     expect(index.has('DCIM/imported.jpg')).toBe(true);
   });
 
@@ -182,7 +296,9 @@ describe('two folders of one name', () => {
     await ingest(index, model, outer.handle).finished;
     await ingest(index, model, camera().handle, { under: 'All' }).finished;
     outer.children.delete('a.jpg');
-    expect(await ingest(index, model, outer.handle, { removeMissing: true }).finished).toMatchObject({ removed: 1 });
+    expect(await ingest(index, model, outer.handle, { removeMissing: true }).finished).toMatchObject({
+      removed: 1,
+    });
     expect(index.ids()).toEqual(['All/b.jpg', 'All/DCIM/1.jpg', 'All/DCIM/2.jpg']);
   });
 
@@ -196,7 +312,8 @@ describe('two folders of one name', () => {
     };
     await expect(ingest(index, losing, camera().handle, { under: 'phone' }).finished).rejects.toThrow();
     expect(await unfinishedIngest(index)).toMatchObject({ names: ['DCIM'], under: 'phone' });
-    for (const under of ['/', '/a', 'a/', 'a//b']) expect(() => ingest(index, model, camera().handle, { under })).toThrow(/under: expected/);
+    for (const under of ['/', '/a', 'a/', 'a//b'])
+      expect(() => ingest(index, model, camera().handle, { under })).toThrow(/under: expected/);
   });
 });
 
@@ -204,12 +321,29 @@ describe('what cannot be taken', () => {
   test('is listed with its reason, and the rest goes on', async () => {
     const index = make();
     const folder = new FakeFolder('F', {
-      'a.jpg': 'aa', 'b.jpg': 'broken b', 'c.jpg': 'cc', 'd.jpg': () => { throw new DOMException('gone', 'NotFoundError'); }, [`${'e'.repeat(1030)}.jpg`]: 'ee', 'f.jpg': 'ff',
+      'a.jpg': 'aa',
+      'b.jpg': 'broken b',
+      'c.jpg': 'cc',
+      'd.jpg': () => {
+        throw new DOMException('gone', 'NotFoundError');
+      },
+      [`${'e'.repeat(1030)}.jpg`]: 'ee',
+      'f.jpg': 'ff',
     });
-    const { added, failed, images, failures } = await ingest(index, model, folder.handle, { batchSize: 3 }).finished;
+    const { added, failed, images, failures } = await ingest(index, model, folder.handle, { batchSize: 3 })
+      .finished;
     expect({ images, added, failed }).toEqual({ images: 6, added: 3, failed: 3 });
-    expect(failures.map(({ id, error }) => [id.slice(0, 8), 'code' in error && typeof error.code === 'string' ? error.code : error.name]).sort()).toEqual([
-      ['F/b.jpg', 'IMAGE_DECODE'], ['F/d.jpg', 'NotFoundError'], ['F/eeeeee', 'INDEX_ID'],
+    expect(
+      failures
+        .map(({ id, error }) => [
+          id.slice(0, 8),
+          'code' in error && typeof error.code === 'string' ? error.code : error.name,
+        ])
+        .sort(),
+    ).toEqual([
+      ['F/b.jpg', 'IMAGE_DECODE'],
+      ['F/d.jpg', 'NotFoundError'],
+      ['F/eeeeee', 'INDEX_ID'],
     ]);
     expect(index.ids()).toEqual(['F/a.jpg', 'F/c.jpg', 'F/f.jpg']);
   });
@@ -217,16 +351,25 @@ describe('what cannot be taken', () => {
   test('two files of one path: the second is listed', async () => {
     const index = make();
     const { failures } = await ingest(index, model, [file('a.jpg', 'aa'), file('a.jpg', 'other')]).finished;
-    expect(failures.map(({ id, error }) => [id, (error as DeviceError).code])).toEqual([['a.jpg', 'INDEX_DUPLICATE_ID']]);
+    expect(failures.map(({ id, error }) => [id, (error as DeviceError).code])).toEqual([
+      ['a.jpg', 'INDEX_DUPLICATE_ID'],
+    ]);
     expect(index.size).toBe(1);
   });
 
   test('an item that the index refuses is listed, and its batch is kept', async () => {
     const index = make();
     const metadata = (id: string): Record<string, unknown> => (id === 'b.jpg' ? { bad: 1n } : {});
-    const { added, failures } = await ingest(index, model, [file('a.jpg', 'aa'), file('b.jpg', 'bb'), file('c.jpg', 'cc')], { metadata }).finished;
+    const { added, failures } = await ingest(
+      index,
+      model,
+      [file('a.jpg', 'aa'), file('b.jpg', 'bb'), file('c.jpg', 'cc')],
+      { metadata },
+    ).finished;
     expect(added).toBe(2);
-    expect(failures.map(({ id, error }) => [id, (error as DeviceError).code])).toEqual([['b.jpg', 'INDEX_METADATA']]);
+    expect(failures.map(({ id, error }) => [id, (error as DeviceError).code])).toEqual([
+      ['b.jpg', 'INDEX_METADATA'],
+    ]);
   });
 
   test('a device that is lost ends it; the same folder goes on', async () => {
@@ -246,7 +389,9 @@ describe('what cannot be taken', () => {
   });
 
   test('a batch size that is none is an error at once', () => {
-    expect(() => ingest(make(), model, [], { batchSize: 0 })).toThrow(/batchSize: expected a whole number from 1, found 0/);
+    expect(() => ingest(make(), model, [], { batchSize: 0 })).toThrow(
+      /batchSize: expected a whole number from 1, found 0/,
+    );
   });
 });
 
@@ -255,12 +400,17 @@ describe('on its way', () => {
     const index = make();
     const told: IngestProgress[] = [];
     const slow = new FakeModel();
-    const run = ingest(index, slow, new FakeFolder('F', names(40)).handle, { batchSize: 4, onProgress: (progress) => void told.push(progress) });
+    const run = ingest(index, slow, new FakeFolder('F', names(40)).handle, {
+      batchSize: 4,
+      onProgress: (progress) => void told.push(progress),
+    });
     slow.before = () => {
       if (slow.asked.length === 3) run.pause();
     };
     await vi.waitFor(() => expect(run.progress.phase).toBe('paused'), { timeout: 30_000 });
-    await vi.waitFor(async () => expect((await unfinishedIngest(index))!.finished).toBe(12), { timeout: 30_000 });
+    await vi.waitFor(async () => expect((await unfinishedIngest(index))!.finished).toBe(12), {
+      timeout: 30_000,
+    });
     await new Promise((resolve) => setTimeout(resolve, 60));
     expect(index.size).toBe(12);
     expect(slow.asked).toHaveLength(3);
@@ -294,7 +444,9 @@ describe('on its way', () => {
     const onProgress = ({ phase }: IngestProgress): void => {
       if (phase === 'failed') throw new Error('mine');
     };
-    await expect(ingest(index, model, new FakeFolder('F', names(40)).handle, { batchSize: 4, onProgress }).finished).rejects.toThrow('the disk is full');
+    await expect(
+      ingest(index, model, new FakeFolder('F', names(40)).handle, { batchSize: 4, onProgress }).finished,
+    ).rejects.toThrow('the disk is full');
   });
 
   test('it can be aborted, running or paused; what was committed stays', async () => {
@@ -302,7 +454,10 @@ describe('on its way', () => {
       const index = make();
       const controller = new AbortController();
       const slow = new FakeModel();
-      const run = ingest(index, slow, new FakeFolder('F', names(40)).handle, { batchSize: 4, signal: controller.signal });
+      const run = ingest(index, slow, new FakeFolder('F', names(40)).handle, {
+        batchSize: 4,
+        signal: controller.signal,
+      });
       slow.before = () => {
         if (slow.asked.length < 4) return;
         if (paused) run.pause();
@@ -340,7 +495,12 @@ describe('on its way', () => {
     for (let i = 0; i < 200; i++) {
       const index = make();
       const count = random(40);
-      const tree = Object.fromEntries(Array.from({ length: count }, (_, k) => [`${k}.jpg`, `${['', '', '', 'broken ', 'wide '][random(5)]}${k}`]));
+      const tree = Object.fromEntries(
+        Array.from({ length: count }, (_, k) => [
+          `${k}.jpg`,
+          `${['', '', '', 'broken ', 'wide '][random(5)]}${k}`,
+        ]),
+      );
       const run = ingest(index, model, new FakeFolder('F', tree).handle, { batchSize: 1 + random(9) });
       const { images, added, failed, failures } = await run.finished;
       expect(images).toBe(count);
@@ -355,7 +515,10 @@ describe('on its way', () => {
 describe('what an index remembers', () => {
   test('the folders that it was made of, each once, and the originals in them', async () => {
     const index = make();
-    const [first, second] = [new FakeFolder('A', { sub: { 'a.jpg': 'aa' } }), new FakeFolder('B', { 'b.jpg': 'bb' })];
+    const [first, second] = [
+      new FakeFolder('A', { sub: { 'a.jpg': 'aa' } }),
+      new FakeFolder('B', { 'b.jpg': 'bb' }),
+    ];
     await ingest(index, model, [first.handle, second.handle]).finished;
     await ingest(index, model, first.handle).finished;
     expect(await foldersOf(index)).toEqual([first, second]);
@@ -372,7 +535,13 @@ describe('what an index remembers', () => {
       throw new DeviceError('DEVICE_LOST', 'The GPU device was lost.');
     };
     await expect(ingest(index, losing, [file('a.jpg', 'aa')]).finished).rejects.toThrow();
-    expect(await unfinishedIngest(index)).toEqual({ names: ['a.jpg'], handles: undefined, under: undefined, images: expect.any(Number), finished: 0 });
+    expect(await unfinishedIngest(index)).toEqual({
+      names: ['a.jpg'],
+      handles: undefined,
+      under: undefined,
+      images: expect.any(Number),
+      finished: 0,
+    });
     await forgetIngest(index);
     expect(await unfinishedIngest(index)).toBeUndefined();
   });

@@ -22,12 +22,20 @@ export interface StoreSite {
 export async function openStoreSite(): Promise<StoreSite> {
   const outDir = mkdtempSync(join(tmpdir(), 'store-'));
   const entry = fileURLToPath(new URL('page.ts', import.meta.url));
-  await build({ configFile: false, logLevel: 'error', build: { outDir, target: 'es2023', minify: false, lib: { entry, formats: ['es'], fileName: 'page' } } });
+  await build({
+    configFile: false,
+    logLevel: 'error',
+    build: { outDir, target: 'es2023', minify: false, lib: { entry, formats: ['es'], fileName: 'page' } },
+  });
   const script = readFileSync(join(outDir, 'page.js'));
   rmSync(outDir, { recursive: true });
   const server = createServer((request, response) => {
-    if (request.url === '/page.js') response.writeHead(200, { 'content-type': 'text/javascript' }).end(script);
-    else response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>store</title><script type="module" src="/page.js"></script>');
+    if (request.url === '/page.js')
+      response.writeHead(200, { 'content-type': 'text/javascript' }).end(script);
+    else
+      response
+        .writeHead(200, { 'content-type': 'text/html' })
+        .end('<!doctype html><title>store</title><script type="module" src="/page.js"></script>');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
@@ -40,7 +48,8 @@ export async function openStoreSite(): Promise<StoreSite> {
 }
 
 /** Nothing here needs a GPU: without one the browser starts sooner. */
-export const launch = (profile: Profile): Promise<BrowserContext> => launchChromium(profile, ['--no-sandbox', '--disable-gpu']);
+export const launch = (profile: Profile): Promise<BrowserContext> =>
+  launchChromium(profile, ['--no-sandbox', '--disable-gpu']);
 
 export async function openPage(context: BrowserContext, { url }: StoreSite, page?: Page): Promise<Page> {
   const opened = page ?? (await context.newPage());

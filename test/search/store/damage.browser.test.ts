@@ -1,4 +1,5 @@
-// Bits that flip, files that go, rows that go: all of it is noticed, named, and what is whole is not lost with it.
+// Bits that flip, files that go, rows that go: all of it is noticed, named, and what is whole is not lost
+// with it.
 import { openDB, type IDBPDatabase } from 'idb';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import type { CacheFolder } from '../../../src/checkpoint/cacheStore.ts';
@@ -6,9 +7,24 @@ import { IndexError } from '../../../src/errors.ts';
 import { deleteIndex, folderKey, listIndexes } from '../../../src/search/store/catalogue.ts';
 import type { Context } from '../../../src/search/store/context.ts';
 import { Database } from '../../../src/search/store/database.ts';
-import { inspectFiles, inspectRows, isDamaged, readRows, type Rows } from '../../../src/search/store/inspect.ts';
+import {
+  inspectFiles,
+  inspectRows,
+  isDamaged,
+  readRows,
+  type Rows,
+} from '../../../src/search/store/inspect.ts';
 import { openJournal, type JournalOptions } from '../../../src/search/store/openJournal.ts';
-import { headerText, isHeader, sealHeader, Seals, thumbnailChecksum, type HeaderRow, type Schema, type ThumbnailRow } from '../../../src/search/store/rows.ts';
+import {
+  headerText,
+  isHeader,
+  sealHeader,
+  Seals,
+  thumbnailChecksum,
+  type HeaderRow,
+  type Schema,
+  type ThumbnailRow,
+} from '../../../src/search/store/rows.ts';
 import { SegmentFiles } from '../../../src/search/store/segments.ts';
 import type { StoredJournal } from '../../../src/search/store/storedJournal.ts';
 import { Random } from '../../random.ts';
@@ -28,11 +44,15 @@ const open = async (options?: JournalOptions): Promise<StoredJournal> => {
 const closeAll = async (): Promise<void> => {
   for (const journal of journals.splice(0)) await journal.close();
 };
-const folder = async (): Promise<FileSystemDirectoryHandle> => (await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search')).getDirectoryHandle(await folderKey(NAME));
+const folder = async (): Promise<FileSystemDirectoryHandle> =>
+  (
+    await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search')
+  ).getDirectoryHandle(await folderKey(NAME));
 
 async function files(): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
   const found = new Map<string, Uint8Array<ArrayBuffer>>();
-  for await (const [name, handle] of (await folder()).entries()) found.set(name, new Uint8Array(await (await (handle as FileSystemFileHandle).getFile()).arrayBuffer()));
+  for await (const [name, handle] of (await folder()).entries())
+    found.set(name, new Uint8Array(await (await (handle as FileSystemFileHandle).getFile()).arrayBuffer()));
   return found;
 }
 
@@ -54,7 +74,8 @@ async function change<T>(task: (db: IDBPDatabase<Schema>) => Promise<T>): Promis
 /** Twelve items in four files, one of them merged, some replaced and removed. */
 async function fill(): Promise<void> {
   const journal = await open();
-  for (let i = 0; i < 12; i += 4) await journal.commit(IDS.slice(i, i + 4).map((id) => ({ put: makeItem(id) })));
+  for (let i = 0; i < 12; i += 4)
+    await journal.commit(IDS.slice(i, i + 4).map((id) => ({ put: makeItem(id) })));
   await journal.commit([{ put: makeItem('gone') }, { put: makeItem('item 3', 1) }]);
   await journal.commit([{ remove: 'gone' }]);
   await journal.compact();
@@ -89,7 +110,13 @@ test('nothing is damaged to begin with', async () => {
   expect(journal.dropped).toEqual([]);
   const items = await readAll(journal.items());
   expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
-  expect(versionsOf(items)).toEqual({ ...Object.fromEntries(IDS.map((id) => [id, 0])), 'item 3': 1, 'item 5': 1, 'item 6': 1, 'item 7': 1 });
+  expect(versionsOf(items)).toEqual({
+    ...Object.fromEntries(IDS.map((id) => [id, 0])),
+    'item 3': 1,
+    'item 5': 1,
+    'item 6': 1,
+    'item 7': 1,
+  });
 });
 
 /** Flips one bit of a value of a row. */
@@ -104,100 +131,181 @@ function flip(value: unknown, random: Random): unknown {
   if (typeof value === 'boolean') return !value;
   if (typeof value === 'string') {
     const at = random.integer(0, value.length - 1);
-    return value.slice(0, at) + String.fromCharCode(value.charCodeAt(at) ^ (1 << random.integer(0, 15))) + value.slice(at + 1);
+    return (
+      value.slice(0, at) +
+      String.fromCharCode(value.charCodeAt(at) ^ (1 << random.integer(0, 15))) +
+      value.slice(at + 1)
+    );
   }
   if (value instanceof ArrayBuffer) {
     const bytes = new Uint8Array(value.slice(0));
     bytes[random.integer(0, bytes.length - 1)]! ^= 1 << random.integer(0, 7);
     return bytes.buffer;
   }
-  const keys = Object.keys(value as object).filter((key) => ![undefined, ''].includes((value as Record<string, undefined>)[key]));
+  const keys = Object.keys(value as object).filter(
+    (key) => ![undefined, ''].includes((value as Record<string, undefined>)[key]),
+  );
   const key = keys[random.integer(0, keys.length - 1)]!;
   return { ...(value as object), [key]: flip((value as Record<string, unknown>)[key], random) };
 }
 
-test(`${FLIPS} flipped bits, in every file and every row, are all noticed`, { timeout: 300_000 }, async () => {
-  const random = new Random(20261124);
-  const database = new Database(NAME);
-  const headerRow = (await database.open(undefined))!;
-  const rows = await database.run(readRows);
-  const thumbnails = await database.run(async (db) => new Map(await Promise.all((await db.getAllKeys('thumbnails')).map(async (id) => [id, (await db.get('thumbnails', id))!] as const))));
-  const stored = await files();
-  const seals = new Seals(headerText(header));
-  // In place of what is on disk, a copy with one bit changed; the reading is the store's own.
-  const damageOf = async (changed: Rows, bytes: ReadonlyMap<string, Uint8Array<ArrayBuffer>>): Promise<boolean> => {
-    const copy: CacheFolder = { read: async (name) => (bytes.has(name) ? new Blob([bytes.get(name)!]) : undefined), names: async () => [...bytes.keys()], write: async () => undefined, remove: async () => undefined };
-    const context: Context = { name: NAME, database, files: new SegmentFiles(NAME, copy), seals, header: headerText(header), tab: '', clean: true };
-    const found = inspectRows(changed, seals);
-    return isDamaged(found) || isDamaged(await inspectFiles(context, changed.segments, found));
-  };
-  expect(await damageOf(rows, stored)).toBe(false);
-  // Every byte of every file, but for those of records that were replaced: nobody reads them.
-  const isLive = (name: string, at: number): boolean =>
-    at >= rows.segments.find((row) => row.name === name)!.bytes || rows.items.some(({ segment, offset, vectorBytes, patches }) => segment === name && at >= offset && at < offset + vectorBytes + (patches?.bytes ?? 0));
-  const fileBytes = [...stored].flatMap(([name, bytes]) => Array.from(bytes, (_, i) => [name, i] as const).filter(([, at]) => isLive(name, at)));
-  const counts: Record<string, number> = {};
-  const missed: string[] = [];
-  let flips = 0;
-  const one = async (region: string, noticed: () => Promise<boolean> | boolean): Promise<void> => {
-    counts[region] = (counts[region] ?? 0) + 1;
-    flips += 1;
-    if (!(await noticed())) missed.push(region);
-  };
-  const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b); // the sign of zero alone
-  while (flips < FLIPS) {
-    const kind = random.integer(0, 9);
-    if (kind < 5) {
-      const [name, at] = fileBytes[random.integer(0, fileBytes.length - 1)]!;
-      const bytes = stored.get(name)!.slice();
-      bytes[at]! ^= 1 << random.integer(0, 7);
-      await one('files', () => damageOf(rows, new Map([...stored, [name, bytes]])));
-      continue;
+test(
+  `${FLIPS} flipped bits, in every file and every row, are all noticed`,
+  { timeout: 300_000 },
+  async () => {
+    const random = new Random(20261124);
+    const database = new Database(NAME);
+    const headerRow = (await database.open(undefined))!;
+    const rows = await database.run(readRows);
+    const thumbnails = await database.run(
+      async (db) =>
+        new Map(
+          await Promise.all(
+            (await db.getAllKeys('thumbnails')).map(
+              async (id) => [id, (await db.get('thumbnails', id))!] as const,
+            ),
+          ),
+        ),
+    );
+    const stored = await files();
+    const seals = new Seals(headerText(header));
+    // In place of what is on disk, a copy with one bit changed; the reading is the store's own.
+    const damageOf = async (
+      changed: Rows,
+      bytes: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
+    ): Promise<boolean> => {
+      const copy: CacheFolder = {
+        read: async (name) => (bytes.has(name) ? new Blob([bytes.get(name)!]) : undefined),
+        names: async () => [...bytes.keys()],
+        write: async () => undefined,
+        remove: async () => undefined,
+      };
+      const context: Context = {
+        name: NAME,
+        database,
+        files: new SegmentFiles(NAME, copy),
+        seals,
+        header: headerText(header),
+        tab: '',
+        clean: true,
+      };
+      const found = inspectRows(changed, seals);
+      return isDamaged(found) || isDamaged(await inspectFiles(context, changed.segments, found));
+    };
+    expect(await damageOf(rows, stored)).toBe(false);
+    // Every byte of every file, but for those of records that were replaced: nobody reads them.
+    const isLive = (name: string, at: number): boolean =>
+      at >= rows.segments.find((row) => row.name === name)!.bytes ||
+      rows.items.some(
+        ({ segment, offset, vectorBytes, patches }) =>
+          segment === name && at >= offset && at < offset + vectorBytes + (patches?.bytes ?? 0),
+      );
+    const fileBytes = [...stored].flatMap(([name, bytes]) =>
+      Array.from(bytes, (_, i) => [name, i] as const).filter(([, at]) => isLive(name, at)),
+    );
+    const counts: Record<string, number> = {};
+    const missed: string[] = [];
+    let flips = 0;
+    const one = async (region: string, noticed: () => Promise<boolean> | boolean): Promise<void> => {
+      counts[region] = (counts[region] ?? 0) + 1;
+      flips += 1;
+      if (!(await noticed())) missed.push(region);
+    };
+    const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b); // the sign of zero alone
+    while (flips < FLIPS) {
+      const kind = random.integer(0, 9);
+      if (kind < 5) {
+        const [name, at] = fileBytes[random.integer(0, fileBytes.length - 1)]!;
+        const bytes = stored.get(name)!.slice();
+        bytes[at]! ^= 1 << random.integer(0, 7);
+        await one('files', () => damageOf(rows, new Map([...stored, [name, bytes]])));
+        continue;
+      }
+      const pick = (
+        [
+          ['items', rows.items],
+          ['items', rows.items],
+          ['removals', rows.removals],
+          ['segments', rows.segments],
+          ['state', [rows.state!]],
+        ] as const
+      )[random.integer(0, 4)]!;
+      if (kind < 8) {
+        const [region, list] = pick;
+        const at = random.integer(0, list.length - 1);
+        const changed = flip(list[at], random);
+        if (same(changed, list[at])) continue;
+        const next =
+          region === 'state'
+            ? { ...rows, state: changed }
+            : { ...rows, [region]: list.map((row, i) => (i === at ? changed : row)) };
+        await one(region, () => damageOf(next as Rows, stored));
+      } else if (kind === 8) {
+        const changed = flip(headerRow, random) as HeaderRow;
+        if (!same(changed, headerRow)) await one('header', () => !isHeader(changed));
+      } else {
+        const row = rows.items[random.integer(0, rows.items.length - 1)]!;
+        await one(
+          'thumbnails',
+          () => thumbnailChecksum(flip(thumbnails.get(row.id)!, random) as ThumbnailRow) !== row.thumbnail,
+        );
+      }
     }
-    const pick = ([['items', rows.items], ['items', rows.items], ['removals', rows.removals], ['segments', rows.segments], ['state', [rows.state!]]] as const)[random.integer(0, 4)]!;
-    if (kind < 8) {
-      const [region, list] = pick;
-      const at = random.integer(0, list.length - 1);
-      const changed = flip(list[at], random);
-      if (same(changed, list[at])) continue;
-      const next = region === 'state' ? { ...rows, state: changed } : { ...rows, [region]: list.map((row, i) => (i === at ? changed : row)) };
-      await one(region, () => damageOf(next as Rows, stored));
-    } else if (kind === 8) {
-      const changed = flip(headerRow, random) as HeaderRow;
-      if (!same(changed, headerRow)) await one('header', () => !isHeader(changed));
-    } else {
-      const row = rows.items[random.integer(0, rows.items.length - 1)]!;
-      await one('thumbnails', () => thumbnailChecksum(flip(thumbnails.get(row.id)!, random) as ThumbnailRow) !== row.thumbnail);
-    }
-  }
-  database.close();
-  console.log(`flipped: ${Object.entries(counts).map(([region, count]) => `${count} in ${region}`).join(', ')}; not noticed: ${missed.length}`);
-  expect(Object.keys(counts).sort()).toEqual(['files', 'header', 'items', 'removals', 'segments', 'state', 'thumbnails']);
-  expect(missed).toEqual([]);
-});
+    database.close();
+    console.log(
+      `flipped: ${Object.entries(counts)
+        .map(([region, count]) => `${count} in ${region}`)
+        .join(', ')}; not noticed: ${missed.length}`,
+    );
+    expect(Object.keys(counts).sort()).toEqual([
+      'files',
+      'header',
+      'items',
+      'removals',
+      'segments',
+      'state',
+      'thumbnails',
+    ]);
+    expect(missed).toEqual([]);
+  },
+);
 
-test('flipped bits on disk: the error names the items, repair keeps the others', { timeout: 120_000 }, async () => {
-  const random = new Random(7);
-  const rows = await change(readRows);
-  for (let i = 0; i < 12; i++) {
-    const row = rows.items[i]!;
-    const name = row.segment;
-    const bytes = (await files()).get(name)!;
-    const flipped = bytes.slice();
-    flipped[row.offset + random.integer(0, row.vectorBytes - 1)]! ^= 1 << random.integer(0, 7);
-    await writeFile(name, flipped);
-    const error = await errorOf(opening);
-    expect(error).toMatchObject({ code: 'INDEX_DAMAGED', items: [row.id], message: expect.stringContaining('11 items are whole') });
-    await closeAll();
-    await writeFile(name, bytes);
-    await opening();
-    await closeAll();
-  }
-});
+test(
+  'flipped bits on disk: the error names the items, repair keeps the others',
+  { timeout: 120_000 },
+  async () => {
+    const random = new Random(7);
+    const rows = await change(readRows);
+    for (let i = 0; i < 12; i++) {
+      const row = rows.items[i]!;
+      const name = row.segment;
+      const bytes = (await files()).get(name)!;
+      const flipped = bytes.slice();
+      flipped[row.offset + random.integer(0, row.vectorBytes - 1)]! ^= 1 << random.integer(0, 7);
+      await writeFile(name, flipped);
+      const error = await errorOf(opening);
+      expect(error).toMatchObject({
+        code: 'INDEX_DAMAGED',
+        items: [row.id],
+        message: expect.stringContaining('11 items are whole'),
+      });
+      await closeAll();
+      await writeFile(name, bytes);
+      await opening();
+      await closeAll();
+    }
+  },
+);
 
 test('metadata, id, place: a row of the database', { timeout: 60_000 }, async () => {
   const rows = await change(readRows);
-  for (const [field, value] of [['metadata', '{"name":"another.jpg"}'], ['id', 'item 99'], ['offset', 0], ['vectorBytes', 32], ['seal', 5]] as const) {
+  for (const [field, value] of [
+    ['metadata', '{"name":"another.jpg"}'],
+    ['id', 'item 99'],
+    ['offset', 0],
+    ['vectorBytes', 32],
+    ['seal', 5],
+  ] as const) {
     const row = rows.items[4]!;
     await change((db) => db.put('items', { ...row, [field]: value }));
     const error = await errorOf(opening);
@@ -261,7 +369,16 @@ test('files that are gone, cut short, longer, or of another item', { timeout: 60
   const cases: [string, () => Promise<void>, readonly string[]][] = [
     ['gone', async () => (await folder()).removeEntry(name), inIt],
     ['empty', () => writeFile(name, new Uint8Array()), inIt],
-    ['cut short', () => writeFile(name, bytes.slice(0, records - 1)), [rows.items.filter(({ segment }) => segment === name).sort((a, b) => a.offset - b.offset).at(-1)!.id]],
+    [
+      'cut short',
+      () => writeFile(name, bytes.slice(0, records - 1)),
+      [
+        rows.items
+          .filter(({ segment }) => segment === name)
+          .sort((a, b) => a.offset - b.offset)
+          .at(-1)!.id,
+      ],
+    ],
     ['longer', () => writeFile(name, new Uint8Array([...bytes, 0])), []],
     ['cut short at its end', () => writeFile(name, bytes.slice(0, -1)), []],
     ['another', () => writeFile(name, stored.get(other)!), inIt],
@@ -282,12 +399,25 @@ test('rows that are gone, doubled or from before', { timeout: 60_000 }, async ()
   const rows = await change(readRows);
   const row = rows.items[1]!;
   const cases: [string, (db: IDBPDatabase<Schema>) => Promise<unknown>, RegExp][] = [
-    ['an item is gone', (db) => db.delete('items', row.sequence), /12 items were written, and 11 are in the database/],
+    [
+      'an item is gone',
+      (db) => db.delete('items', row.sequence),
+      /12 items were written, and 11 are in the database/,
+    ],
     ['an item is there twice', (db) => db.put('items', { ...row, sequence: 1 }), /items/],
     ['a file is gone', (db) => db.delete('segments', row.segment), /records of 1 files/],
     ['the last commit is gone', (db) => db.delete('state', 'only'), /last commit/],
-    ['the last commit is an old one', (db) => db.put('state', new Seals(headerText(header)).state({ ...rows.state!, items: 11, last: 3 }), 'only'), /11 items were written/],
-    ['an item is an old one', (db) => db.put('items', new Seals(headerText(header)).item({ ...row, metadata: '{"version":0}' })), /not those of the last commit/],
+    [
+      'the last commit is an old one',
+      (db) =>
+        db.put('state', new Seals(headerText(header)).state({ ...rows.state!, items: 11, last: 3 }), 'only'),
+      /11 items were written/,
+    ],
+    [
+      'an item is an old one',
+      (db) => db.put('items', new Seals(headerText(header)).item({ ...row, metadata: '{"version":0}' })),
+      /not those of the last commit/,
+    ],
     ['a removal is gone', (db) => db.clear('removals'), /not those of the last commit/],
   ];
   for (const [what, damage, message] of cases) {
@@ -310,7 +440,13 @@ test('rows that are gone, doubled or from before', { timeout: 60_000 }, async ()
 });
 
 test('the record of what the index is: refused, and with repair the items prove what they belong to', async () => {
-  await change(async (db) => db.put('header', { ...(await db.get('header', 'only'))!, header: headerText({ ...header, dim: 99 }) }, 'only'));
+  await change(async (db) =>
+    db.put(
+      'header',
+      { ...(await db.get('header', 'only'))!, header: headerText({ ...header, dim: 99 }) },
+      'only',
+    ),
+  );
   expect((await errorOf(opening)).message).toMatch(/what the index is/);
   expect(await listIndexes()).toMatchObject([{ condition: 'damaged' }]);
   await closeAll();
@@ -323,7 +459,9 @@ test('the record of what the index is: refused, and with repair the items prove 
 });
 
 test('a thumbnail that is damaged is told, and dropped by repair; its item stays', async () => {
-  await change(async (db) => db.put('thumbnails', { ...(await db.get('thumbnails', 'item 1'))!, type: 'image/png' }, 'item 1'));
+  await change(async (db) =>
+    db.put('thumbnails', { ...(await db.get('thumbnails', 'item 1'))!, type: 'image/png' }, 'item 1'),
+  );
   await change((db) => db.delete('thumbnails', 'item 2'));
   const journal = await open();
   await readAll(journal.items());
@@ -338,11 +476,12 @@ test('a thumbnail that is damaged is told, and dropped by repair; its item stays
   expect(await readAll(repaired.items())).toHaveLength(12);
 });
 
-const loseDatabase = (): Promise<void> => new Promise((resolve, reject) => {
-  const deleting = indexedDB.deleteDatabase(`dinov2-webgpu-search/${NAME}`);
-  deleting.onsuccess = () => resolve();
-  deleting.onerror = () => reject(deleting.error as Error);
-});
+const loseDatabase = (): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const deleting = indexedDB.deleteDatabase(`dinov2-webgpu-search/${NAME}`);
+    deleting.onsuccess = () => resolve();
+    deleting.onerror = () => reject(deleting.error as Error);
+  });
 
 test('a database that the browser has lost is made anew out of the files, whatever came before', async () => {
   const random = new Random(11);
@@ -365,7 +504,10 @@ test('a database that the browser has lost is made anew out of the files, whatev
       }
       if (random.integer(0, 5) === 0) await journal.compact();
     }
-    for (let k = 0; k < 6; k++) await journal.commit([{ put: makeItem(`many ${round} ${k}`) }]).then(() => (wanted[`many ${round} ${k}`] = 0));
+    for (let k = 0; k < 6; k++)
+      await journal
+        .commit([{ put: makeItem(`many ${round} ${k}`) }])
+        .then(() => (wanted[`many ${round} ${k}`] = 0));
     await closeAll();
     await loseDatabase();
     journal = await open();
@@ -386,7 +528,9 @@ test('what is lost with the database is checked like what is kept', async () => 
   await closeAll();
   await loseDatabase();
   await expect(openJournal(NAME, { ...header, dim: 17 })).rejects.toMatchObject({ code: 'INDEX_HEADER' });
-  await expect(openJournal(NAME, { ...header, model: undefined })).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+  await expect(openJournal(NAME, { ...header, model: undefined })).rejects.toMatchObject({
+    code: 'INDEX_MODEL',
+  });
   const [name, bytes] = [...(await files())].sort(([a], [b]) => (a < b ? -1 : 1))[0]!; // not the newest: emptied, it could not be told from one that was never written
   const flipped = bytes.slice();
   flipped[flipped.length - 20]! ^= 1;
@@ -418,7 +562,9 @@ test('what is lost with the database is checked like what is kept', async () => 
 test('of a commit that was interrupted, with the database lost, all counts or nothing', async () => {
   const before = await files();
   const journal = await open();
-  const big = (id: string): { put: ReturnType<typeof makeItem> } => ({ put: { ...makeItem(id), vector: new Uint8Array(9 * 2 ** 20), thumbnail: undefined } });
+  const big = (id: string): { put: ReturnType<typeof makeItem> } => ({
+    put: { ...makeItem(id), vector: new Uint8Array(9 * 2 ** 20), thumbnail: undefined },
+  });
   await journal.commit([big('x'), big('y'), { remove: 'item 0' }]);
   await closeAll();
   const parts = [...(await files())].filter(([name]) => !before.has(name));
@@ -445,7 +591,10 @@ test('under another name of its model, a database that was lost and a header tha
   const wanted = versionsOf(await readAll((await open()).items()));
   await closeAll();
   await loseDatabase();
-  for (const damage of [async () => undefined, () => change(async (db) => db.put('header', { ...(await db.get('header', 'only'))!, seal: 5 }, 'only'))]) {
+  for (const damage of [
+    async () => undefined,
+    () => change(async (db) => db.put('header', { ...(await db.get('header', 'only'))!, seal: 5 }, 'only')),
+  ]) {
     await damage();
     const journal = await openJournal(NAME, named, { repair: 'drop' });
     journals.push(journal);
@@ -458,8 +607,13 @@ test('under another name of its model, a database that was lost and a header tha
   }
 });
 
-/** Runs `work`, takes the files that it has made, and puts the database back to what it was: as if the tab had died before its transaction. */
-async function diedBefore(work: (journal: StoredJournal) => Promise<void>): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
+/**
+ * Runs `work`, takes the files that it has made, and puts the database back to what it was: as if the tab had
+ * died before its transaction.
+ */
+async function diedBefore(
+  work: (journal: StoredJournal) => Promise<void>,
+): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
   const [rows, before] = [await change(readRows), await files()];
   await work(await open());
   await closeAll();
@@ -491,26 +645,45 @@ const restoredVersions = async (): Promise<Record<string, number>> => {
 };
 
 test.each([
-  ['a commit', async (journal: StoredJournal) => journal.commit([{ put: makeItem('item 0', 9) }, { remove: 'item 1' }, { put: makeItem('never', 0) }])],
-  ['a large commit', async (journal: StoredJournal) => journal.commit([{ put: { ...makeItem('item 0', 9), vector: new Uint8Array(9 * 2 ** 20) } }, { put: { ...makeItem('item 1', 9), vector: new Uint8Array(9 * 2 ** 20) } }, { remove: 'item 2' }])],
+  [
+    'a commit',
+    async (journal: StoredJournal) =>
+      journal.commit([{ put: makeItem('item 0', 9) }, { remove: 'item 1' }, { put: makeItem('never', 0) }]),
+  ],
+  [
+    'a large commit',
+    async (journal: StoredJournal) =>
+      journal.commit([
+        { put: { ...makeItem('item 0', 9), vector: new Uint8Array(9 * 2 ** 20) } },
+        { put: { ...makeItem('item 1', 9), vector: new Uint8Array(9 * 2 ** 20) } },
+        { remove: 'item 2' },
+      ]),
+  ],
   ['a compaction', async (journal: StoredJournal) => journal.compact()],
-])('a tab dies between the files of %s and its transaction, another goes on, and the database is lost: what was told counts, and that alone', async (_, work) => {
-  const made = await diedBefore(work);
-  expect(made.size).toBeGreaterThan(0);
-  for (const some of [[...made], [...made].slice(0, 1)]) {
-    const journal = await open();
-    const wanted = versionsOf(await readAll(journal.items()));
-    for (const [name, bytes] of some) await writeFile(name, bytes);
-    // The other tab, which has had the index open all the time.
-    await journal.commit([{ put: makeItem('item 2', 5) }, { remove: 'item 3' }, { put: makeItem('told', 1) }]);
-    Object.assign(wanted, { 'item 2': 5, told: 1 });
-    delete wanted['item 3'];
-    expect([...(await files()).keys()].filter((name) => made.has(name))).toEqual([]);
-    expect(await restoredVersions()).toEqual(wanted);
-    await forget();
-    await fill();
-  }
-});
+])(
+  'a tab dies between the files of %s and its transaction, another goes on, and the database is lost: what was told counts, and that alone',
+  async (_, work) => {
+    const made = await diedBefore(work);
+    expect(made.size).toBeGreaterThan(0);
+    for (const some of [[...made], [...made].slice(0, 1)]) {
+      const journal = await open();
+      const wanted = versionsOf(await readAll(journal.items()));
+      for (const [name, bytes] of some) await writeFile(name, bytes);
+      // The other tab, which has had the index open all the time.
+      await journal.commit([
+        { put: makeItem('item 2', 5) },
+        { remove: 'item 3' },
+        { put: makeItem('told', 1) },
+      ]);
+      Object.assign(wanted, { 'item 2': 5, told: 1 });
+      delete wanted['item 3'];
+      expect([...(await files()).keys()].filter((name) => made.has(name))).toEqual([]);
+      expect(await restoredVersions()).toEqual(wanted);
+      await forget();
+      await fill();
+    }
+  },
+);
 
 test('what a crash leaves is removed: files of no commit, swap files, a deletion that was interrupted', async () => {
   const before = [...(await files()).keys()].sort();
@@ -520,7 +693,9 @@ test('what a crash leaves is removed: files of no commit, swap files, a deletion
   await opening();
   expect([...(await files()).keys()].sort()).toEqual(before);
   await closeAll();
-  await change(async (db) => db.put('header', sealHeader({ ...(await db.get('header', 'only'))!, deleting: true }), 'only'));
+  await change(async (db) =>
+    db.put('header', sealHeader({ ...(await db.get('header', 'only'))!, deleting: true }), 'only'),
+  );
   expect(await listIndexes()).toEqual([]);
   const journal = await open();
   expect(await readAll(journal.items())).toEqual([]);

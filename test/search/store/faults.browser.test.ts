@@ -22,7 +22,10 @@ const kept = async (name?: string): Promise<Record<string, number>> => {
   return versionsOf(items);
 };
 const errorOf = async (work: Promise<unknown>): Promise<IndexError> => {
-  const error = await work.then(() => undefined, (thrown: unknown) => thrown);
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
   if (error instanceof IndexError) return error;
   throw new Error(`expected an IndexError, found ${String(error)}`);
 };
@@ -37,8 +40,11 @@ afterEach(forget);
 
 const filesOf = async (): Promise<string[]> => {
   const names: string[] = [];
-  const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search', { create: true });
-  for await (const folder of root.values()) for await (const name of (folder as FileSystemDirectoryHandle).keys()) names.push(name);
+  const root = await (
+    await navigator.storage.getDirectory()
+  ).getDirectoryHandle('dinov2-webgpu-search', { create: true });
+  for await (const folder of root.values())
+    for await (const name of (folder as FileSystemDirectoryHandle).keys()) names.push(name);
   return names;
 };
 const full = (): DOMException => new DOMException('full', 'QuotaExceededError');
@@ -47,15 +53,24 @@ describe('nothing to keep an index in', () => {
   test('no IndexedDB, no file system and no Cache API, no locks: said, and nothing is made', async () => {
     const { locks } = navigator;
     vi.spyOn(navigator, 'locks', 'get').mockReturnValue(undefined as never);
-    expect(await errorOf(open())).toMatchObject({ code: 'INDEX_STORAGE', message: expect.stringContaining('Web Locks are missing') });
+    expect(await errorOf(open())).toMatchObject({
+      code: 'INDEX_STORAGE',
+      message: expect.stringContaining('Web Locks are missing'),
+    });
     vi.spyOn(navigator, 'locks', 'get').mockReturnValue(locks);
     vi.stubGlobal('caches', undefined);
     vi.spyOn(navigator.storage, 'getDirectory').mockRejectedValue(new DOMException('no', 'SecurityError'));
-    expect(await errorOf(open())).toMatchObject({ code: 'INDEX_STORAGE', message: expect.stringMatching(/SecurityError.*Cache API is missing/) });
+    expect(await errorOf(open())).toMatchObject({
+      code: 'INDEX_STORAGE',
+      message: expect.stringMatching(/SecurityError.*Cache API is missing/),
+    });
     vi.unstubAllGlobals();
     vi.restoreAllMocks();
     vi.stubGlobal('indexedDB', undefined);
-    expect(await errorOf(open())).toMatchObject({ code: 'INDEX_STORAGE', message: expect.stringContaining('IndexedDB is missing') });
+    expect(await errorOf(open())).toMatchObject({
+      code: 'INDEX_STORAGE',
+      message: expect.stringContaining('IndexedDB is missing'),
+    });
     vi.unstubAllGlobals();
     expect(await listIndexes()).toEqual([]);
   });
@@ -64,7 +79,10 @@ describe('nothing to keep an index in', () => {
     vi.spyOn(IDBFactory.prototype, 'open').mockImplementation(() => {
       throw new DOMException('not here', 'SecurityError');
     });
-    expect(await errorOf(open())).toMatchObject({ code: 'INDEX_STORAGE', message: expect.stringContaining('not allowed (not here)') });
+    expect(await errorOf(open())).toMatchObject({
+      code: 'INDEX_STORAGE',
+      message: expect.stringContaining('not allowed (not here)'),
+    });
   });
 
   test('without a file system the Cache API has the files, and goes on having them', async () => {
@@ -83,7 +101,7 @@ describe('nothing to keep an index in', () => {
     expect(await filesOf()).toEqual([]);
     expect(Object.keys(await kept())).toHaveLength(7); // the browser has learned to write files since
     expect(await deleteIndex('faulty')).toBe(true);
-    expect((await (await caches.open('dinov2-webgpu-search')).keys())).toEqual([]);
+    expect(await (await caches.open('dinov2-webgpu-search')).keys()).toEqual([]);
   });
 });
 
@@ -107,9 +125,15 @@ describe('a database that is lost', () => {
     const journal = await open();
     await journal.commit([put('a')]);
     vi.spyOn(IDBDatabase.prototype, 'transaction').mockImplementation(() => {
-      throw new DOMException('Connection to Indexed Database server lost. Refresh the page to try again', 'UnknownError');
+      throw new DOMException(
+        'Connection to Indexed Database server lost. Refresh the page to try again',
+        'UnknownError',
+      );
     });
-    expect(await errorOf(journal.commit([put('b')]))).toMatchObject({ code: 'INDEX_STORAGE', message: expect.stringContaining('server lost') });
+    expect(await errorOf(journal.commit([put('b')]))).toMatchObject({
+      code: 'INDEX_STORAGE',
+      message: expect.stringContaining('server lost'),
+    });
     vi.restoreAllMocks();
     await journal.commit([put('c')]);
     await journal.close();
@@ -120,7 +144,8 @@ describe('a database that is lost', () => {
     const original = IDBFactory.prototype.open;
     let failures = 2;
     vi.spyOn(IDBFactory.prototype, 'open').mockImplementation(function (this: IDBFactory, ...given) {
-      if (failures-- > 0) throw new DOMException('Internal error opening backing store for indexedDB.open.', 'UnknownError');
+      if (failures-- > 0)
+        throw new DOMException('Internal error opening backing store for indexedDB.open.', 'UnknownError');
       return original.apply(this, given);
     });
     const journal = await open();
@@ -129,7 +154,10 @@ describe('a database that is lost', () => {
     expect(await kept()).toEqual({ a: 0 });
   });
 
-  /** The transaction is on disk, and the page hears that it was aborted: what a browser does whose connection breaks between the two. */
+  /**
+   * The transaction is on disk, and the page hears that it was aborted: what a browser does whose connection
+   * breaks between the two.
+   */
   const loseAnswer = (times: number): void => {
     const original = IDBDatabase.prototype.transaction;
     let left = times;
@@ -145,23 +173,28 @@ describe('a database that is lost', () => {
     });
   };
 
-  test.each([1, 3])('after it has written, %i times: the commit is known again, and made once', async (times) => {
-    const journal = await open();
-    await journal.commit([put('a'), put('b')]);
-    loseAnswer(times);
-    await journal.commit([put('a', 1), { remove: 'b' }, put('c')]);
-    vi.restoreAllMocks();
-    await journal.commit([put('d')]);
-    expect((await journal.usage()).items).toBe(3);
-    await journal.close();
-    expect(await kept()).toEqual({ a: 1, c: 0, d: 0 });
-  });
+  test.each([1, 3])(
+    'after it has written, %i times: the commit is known again, and made once',
+    async (times) => {
+      const journal = await open();
+      await journal.commit([put('a'), put('b')]);
+      loseAnswer(times);
+      await journal.commit([put('a', 1), { remove: 'b' }, put('c')]);
+      vi.restoreAllMocks();
+      await journal.commit([put('d')]);
+      expect((await journal.usage()).items).toBe(3);
+      await journal.close();
+      expect(await kept()).toEqual({ a: 1, c: 0, d: 0 });
+    },
+  );
 
   test('after it has written, for good: the commit is in, its files are not taken from it, and the tab hears of it', async () => {
     const journal = await open();
     await journal.commit([put('before')]); // from now on, a commit is the first to write
     const heard: string[] = [];
-    journal.watch((changes) => heard.push(...changes.map((change) => ('put' in change ? change.put.id : change.remove))));
+    journal.watch((changes) =>
+      heard.push(...changes.map((change) => ('put' in change ? change.put.id : change.remove))),
+    );
     const original = IDBDatabase.prototype.transaction;
     loseAnswer(1);
     const once = vi.mocked(IDBDatabase.prototype.transaction).getMockImplementation()!;
@@ -213,7 +246,10 @@ describe('a database that is lost', () => {
       const opening = indexedDB.open('dinov2-webgpu-search/faulty');
       opening.onsuccess = () => resolve(opening.result);
     });
-    expect(await errorOf(deleteIndex('faulty'))).toMatchObject({ code: 'INDEX_BLOCKED', message: expect.stringContaining('Close the other tabs') });
+    expect(await errorOf(deleteIndex('faulty'))).toMatchObject({
+      code: 'INDEX_BLOCKED',
+      message: expect.stringContaining('Close the other tabs'),
+    });
     holder.close();
     expect(await kept()).toEqual({});
   });
@@ -221,17 +257,38 @@ describe('a database that is lost', () => {
 
 describe('room that ends', () => {
   test.each([
-    ['a file is opened', () => vi.spyOn(FileSystemFileHandle.prototype, 'createWritable').mockRejectedValueOnce(full())],
-    ['a file is written', () => vi.spyOn(FileSystemWritableFileStream.prototype, 'write').mockRejectedValueOnce(full())],
-    ['a file is closed', () => vi.spyOn(FileSystemWritableFileStream.prototype, 'close').mockRejectedValueOnce(full())],
-    ['a folder entry is made', () => vi.spyOn(FileSystemDirectoryHandle.prototype, 'getFileHandle').mockRejectedValueOnce(full())],
-    ['a row is put', () => vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementationOnce(() => { throw full(); })],
+    [
+      'a file is opened',
+      () => vi.spyOn(FileSystemFileHandle.prototype, 'createWritable').mockRejectedValueOnce(full()),
+    ],
+    [
+      'a file is written',
+      () => vi.spyOn(FileSystemWritableFileStream.prototype, 'write').mockRejectedValueOnce(full()),
+    ],
+    [
+      'a file is closed',
+      () => vi.spyOn(FileSystemWritableFileStream.prototype, 'close').mockRejectedValueOnce(full()),
+    ],
+    [
+      'a folder entry is made',
+      () => vi.spyOn(FileSystemDirectoryHandle.prototype, 'getFileHandle').mockRejectedValueOnce(full()),
+    ],
+    [
+      'a row is put',
+      () =>
+        vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementationOnce(() => {
+          throw full();
+        }),
+    ],
   ])('when %s', async (_, fault) => {
     const journal = await open();
     await journal.commit([put('a'), put('b')]);
     fault();
     const error = await errorOf(journal.commit([put('a', 1), put('c')]));
-    expect(error).toMatchObject({ code: 'INDEX_QUOTA', message: expect.stringContaining('Nothing of this change was made') });
+    expect(error).toMatchObject({
+      code: 'INDEX_QUOTA',
+      message: expect.stringContaining('Nothing of this change was made'),
+    });
     expect(error.need).toBeGreaterThan(500);
     expect(error.have).toBeGreaterThan(0);
     vi.restoreAllMocks();
@@ -244,8 +301,13 @@ describe('room that ends', () => {
   test('a file that cannot be written for another reason', async () => {
     const journal = await open();
     await journal.commit([put('a')]);
-    vi.spyOn(FileSystemWritableFileStream.prototype, 'write').mockRejectedValueOnce(new DOMException('disk', 'InvalidStateError'));
-    expect(await errorOf(journal.commit([put('b')]))).toMatchObject({ code: 'INDEX_STORAGE', message: expect.stringContaining('could not be written') });
+    vi.spyOn(FileSystemWritableFileStream.prototype, 'write').mockRejectedValueOnce(
+      new DOMException('disk', 'InvalidStateError'),
+    );
+    expect(await errorOf(journal.commit([put('b')]))).toMatchObject({
+      code: 'INDEX_STORAGE',
+      message: expect.stringContaining('could not be written'),
+    });
     expect(await filesOf()).toHaveLength(1);
     await journal.close();
     expect(await kept()).toEqual({ a: 0 });
@@ -267,7 +329,9 @@ describe('room that ends', () => {
   test('files that cannot be removed go at the next opening', async () => {
     const journal = await open();
     for (let i = 0; i < 3; i++) await journal.commit([put(`a${i}`)]);
-    vi.spyOn(FileSystemDirectoryHandle.prototype, 'removeEntry').mockRejectedValue(new DOMException('locked', 'NoModificationAllowedError'));
+    vi.spyOn(FileSystemDirectoryHandle.prototype, 'removeEntry').mockRejectedValue(
+      new DOMException('locked', 'NoModificationAllowedError'),
+    );
     await journal.compact();
     expect(await filesOf()).toHaveLength(4);
     vi.restoreAllMocks();

@@ -1,9 +1,23 @@
-/** Items for the tests of the store: what an item holds follows from its id and a version, so that any tab can say what is right. */
+/**
+ * Items for the tests of the store: what an item holds follows from its id and a version, so that any tab can
+ * say what is right.
+ */
 import type { IndexHeader, StoredItem } from '../../../src/search/journal.ts';
 
 export const DIM = 16;
 
-export const header: IndexHeader = { format: 1, dim: DIM, metric: 'cosine', storage: 'f32', patches: 'f16', model: { id: 'facebook/dinov2-small', fingerprint: '0123456789abcdef'.repeat(4), preprocessing: 'resize 256, crop 224, cls' } };
+export const header: IndexHeader = {
+  format: 1,
+  dim: DIM,
+  metric: 'cosine',
+  storage: 'f32',
+  patches: 'f16',
+  model: {
+    id: 'facebook/dinov2-small',
+    fingerprint: '0123456789abcdef'.repeat(4),
+    preprocessing: 'resize 256, crop 224, cls',
+  },
+};
 
 /** Bytes that follow from a text. */
 export function bytesOf(text: string, length: number): Uint8Array<ArrayBuffer> {
@@ -15,7 +29,11 @@ export function bytesOf(text: string, length: number): Uint8Array<ArrayBuffer> {
   });
 }
 
-export function makeItem(id: string, version = 0, { patches = true, thumbnail = true, vectorBytes = DIM * 4 } = {}): StoredItem {
+export function makeItem(
+  id: string,
+  version = 0,
+  { patches = true, thumbnail = true, vectorBytes = DIM * 4 } = {},
+): StoredItem {
   const text = `${id}/${version}`;
   return {
     id,
@@ -30,10 +48,18 @@ export function makeItem(id: string, version = 0, { patches = true, thumbnail = 
 export function faultOf(item: StoredItem, options?: Parameters<typeof makeItem>[2]): string | undefined {
   const { version } = item.metadata as { version: number };
   const right = makeItem(item.id, version, options);
-  const same = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean => a?.length === b?.length && (a ?? []).every((byte, i) => byte === b![i]);
+  const same = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
+    a?.length === b?.length && (a ?? []).every((byte, i) => byte === b![i]);
   if (!same(item.vector, right.vector)) return `${item.id}: vector`;
-  if (!same(item.patches?.data, right.patches?.data) || item.patches?.rows !== right.patches?.rows || item.patches?.cols !== right.patches?.cols) return `${item.id}: patches`;
-  return JSON.stringify(item.metadata) === JSON.stringify(right.metadata) ? undefined : `${item.id}: metadata`;
+  if (
+    !same(item.patches?.data, right.patches?.data) ||
+    item.patches?.rows !== right.patches?.rows ||
+    item.patches?.cols !== right.patches?.cols
+  )
+    return `${item.id}: patches`;
+  return JSON.stringify(item.metadata) === JSON.stringify(right.metadata)
+    ? undefined
+    : `${item.id}: metadata`;
 }
 
 export async function readAll(items: AsyncIterable<StoredItem>): Promise<StoredItem[]> {
@@ -42,4 +68,5 @@ export async function readAll(items: AsyncIterable<StoredItem>): Promise<StoredI
   return found;
 }
 
-export const versionsOf = (items: readonly StoredItem[]): Record<string, number> => Object.fromEntries(items.map(({ id, metadata }) => [id, (metadata as { version: number }).version]));
+export const versionsOf = (items: readonly StoredItem[]): Record<string, number> =>
+  Object.fromEntries(items.map(({ id, metadata }) => [id, (metadata as { version: number }).version]));

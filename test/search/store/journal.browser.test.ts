@@ -8,7 +8,11 @@ import type { StoredJournal } from '../../../src/search/store/storedJournal.ts';
 import { faultOf, header, makeItem, readAll, versionsOf } from './items.ts';
 
 const open: StoredJournal[] = [];
-const journal = async (name = 'photos', options?: JournalOptions, given: IndexHeader = header): Promise<StoredJournal> => {
+const journal = async (
+  name = 'photos',
+  options?: JournalOptions,
+  given: IndexHeader = header,
+): Promise<StoredJournal> => {
   const made = await openJournal(name, given, options);
   open.push(made);
   return made;
@@ -16,14 +20,23 @@ const journal = async (name = 'photos', options?: JournalOptions, given: IndexHe
 const closeAll = async (): Promise<void> => {
   for (const each of open.splice(0)) await each.close();
 };
-const put = (id: string, version = 0, options?: Parameters<typeof makeItem>[2]): Change => ({ put: makeItem(id, version, options) });
-const codeOf = (promise: Promise<unknown>): Promise<unknown> => promise.then(() => 'no error', (error: unknown) => (error instanceof IndexError ? error.code : error));
+const put = (id: string, version = 0, options?: Parameters<typeof makeItem>[2]): Change => ({
+  put: makeItem(id, version, options),
+});
+const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => 'no error',
+    (error: unknown) => (error instanceof IndexError ? error.code : error),
+  );
 
 /** Names of the files that an index has. */
 async function filesOf(): Promise<string[]> {
   const names: string[] = [];
-  const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search', { create: true });
-  for await (const folder of root.values()) for await (const name of (folder as FileSystemDirectoryHandle).keys()) names.push(name);
+  const root = await (
+    await navigator.storage.getDirectory()
+  ).getDirectoryHandle('dinov2-webgpu-search', { create: true });
+  for await (const folder of root.values())
+    for await (const name of (folder as FileSystemDirectoryHandle).keys()) names.push(name);
   return names.sort();
 }
 
@@ -63,9 +76,13 @@ describe('an index that is kept', () => {
     await first.close();
     const second = await journal();
     expect(versionsOf(await readAll(second.items()))).toEqual({ b: 1, c: 2, d: 2 });
-    expect(await (await second.thumbnail('b'))!.arrayBuffer()).toEqual(await makeItem('b', 0).thumbnail!.arrayBuffer());
+    expect(await (await second.thumbnail('b'))!.arrayBuffer()).toEqual(
+      await makeItem('b', 0).thumbnail!.arrayBuffer(),
+    );
     expect(await second.thumbnail('c')).toBeUndefined();
-    expect(await (await second.thumbnail('d'))!.arrayBuffer()).toEqual(await makeItem('d', 1).thumbnail!.arrayBuffer());
+    expect(await (await second.thumbnail('d'))!.arrayBuffer()).toEqual(
+      await makeItem('d', 1).thumbnail!.arrayBuffer(),
+    );
     expect(await second.thumbnail('a')).toBeUndefined();
     expect((await second.usage()).items).toBe(3);
   });
@@ -76,7 +93,9 @@ describe('an index that is kept', () => {
     expect(await filesOf()).toHaveLength(12);
     for (let i = 0; i < 3; i++) await first.commit([put(`item ${i}`, 1), put(`other ${i}`, 1)]);
     expect(await filesOf()).toHaveLength(12);
-    await first.commit([0, 1, 2, 3, 4, 5].flatMap((i) => [{ remove: `item ${i}` }, { remove: `other ${i}` }]));
+    await first.commit(
+      [0, 1, 2, 3, 4, 5].flatMap((i) => [{ remove: `item ${i}` }, { remove: `other ${i}` }]),
+    );
     expect(await filesOf()).toHaveLength(7); // six with items, and one that tells of the removals
     await first.commit([{ remove: 'item 6' }]);
     expect((await first.usage()).wastedBytes).toBeGreaterThan(0);
@@ -88,7 +107,11 @@ describe('an index that is kept', () => {
     await first.compact();
     await first.close();
     const items = await readAll((await journal()).items());
-    expect(items.map(({ id }) => id)).toEqual(['other 6', ...[7, 8, 9, 10, 11].flatMap((i) => [`item ${i}`, `other ${i}`]), 'later']);
+    expect(items.map(({ id }) => id)).toEqual([
+      'other 6',
+      ...[7, 8, 9, 10, 11].flatMap((i) => [`item ${i}`, `other ${i}`]),
+      'later',
+    ]);
     expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
   });
 
@@ -107,7 +130,10 @@ describe('an index that is kept', () => {
     await first.setState('folder', { handle: await navigator.storage.getDirectory(), at: 3 });
     await first.close();
     const second = await journal();
-    expect(await second.getState('folder')).toMatchObject({ at: 3, handle: expect.any(FileSystemDirectoryHandle) });
+    expect(await second.getState('folder')).toMatchObject({
+      at: 3,
+      handle: expect.any(FileSystemDirectoryHandle),
+    });
     await second.setState('folder', undefined);
     expect(await second.getState('folder')).toBeUndefined();
   });
@@ -127,7 +153,11 @@ describe('an index that is kept', () => {
     const first = await journal();
     const bad = { put: { ...makeItem('b'), metadata: { deep: 1n } } };
     await expect(first.commit([put('a'), bad])).rejects.toThrow(TypeError);
-    await expect(first.commit(() => { throw new Error('not this one'); })).rejects.toThrow('not this one');
+    await expect(
+      first.commit(() => {
+        throw new Error('not this one');
+      }),
+    ).rejects.toThrow('not this one');
     await first.commit([put('c')]);
     await first.close();
     expect(versionsOf(await readAll((await journal()).items()))).toEqual({ c: 0 });
@@ -157,7 +187,9 @@ describe('several tabs', () => {
   test('a tab knows what others have committed before it says what it changes', async () => {
     const [first, second] = [await journal(), await journal()];
     const ids = new Set<string>();
-    second.watch((changes) => changes.forEach((change) => ('put' in change ? ids.add(change.put.id) : ids.delete(change.remove))));
+    second.watch((changes) =>
+      changes.forEach((change) => ('put' in change ? ids.add(change.put.id) : ids.delete(change.remove))),
+    );
     await first.commit([put('a')]);
     const add = (): Change[] => {
       if (ids.has('a')) throw new Error('there already');
@@ -175,7 +207,9 @@ describe('several tabs', () => {
     expect(await readAll(second.items())).toEqual([]);
     await first.commit([put('b')]);
     const heard: string[] = [];
-    second.watch((changes) => heard.push(...changes.map((change) => ('put' in change ? change.put.id : change.remove))));
+    second.watch((changes) =>
+      heard.push(...changes.map((change) => ('put' in change ? change.put.id : change.remove))),
+    );
     await expect.poll(() => heard).toEqual(['a', 'b']);
   });
 
@@ -185,7 +219,9 @@ describe('several tabs', () => {
     const second = await journal();
     const found: string[] = [];
     const heard: string[] = [];
-    second.watch((changes) => heard.push(...changes.map((change) => ('put' in change ? `+${change.put.id}` : `-${change.remove}`))));
+    second.watch((changes) =>
+      heard.push(...changes.map((change) => ('put' in change ? `+${change.put.id}` : `-${change.remove}`))),
+    );
     for await (const item of second.items()) {
       expect(faultOf(item)).toBeUndefined();
       found.push(item.id);
@@ -195,7 +231,11 @@ describe('several tabs', () => {
         expect(await filesOf()).toHaveLength(1);
       }
     }
-    expect(found).toEqual(Array.from({ length: 10 }, (_, i) => [`${i} a`, `${i} b`]).flat().filter((id) => id !== '9 a' && id !== '5 b'));
+    expect(found).toEqual(
+      Array.from({ length: 10 }, (_, i) => [`${i} a`, `${i} b`])
+        .flat()
+        .filter((id) => id !== '9 a' && id !== '5 b'),
+    );
     await expect.poll(() => heard.sort()).toEqual(['+5 b', '-0 a', '-9 a']);
     await second.commit([put('5 b', 2)]);
     await second.close();
@@ -205,16 +245,22 @@ describe('several tabs', () => {
 
   test('a tab that is too far behind compares everything', async () => {
     const first = await journal();
-    await first.commit(Array.from({ length: 1500 }, (_, i) => put(String(i), 0, { patches: false, thumbnail: false })));
+    await first.commit(
+      Array.from({ length: 1500 }, (_, i) => put(String(i), 0, { patches: false, thumbnail: false })),
+    );
     const second = await journal();
     await readAll(second.items());
     await first.commit(Array.from({ length: 1400 }, (_, i) => ({ remove: String(i) })));
     await first.commit([put('new')]);
     await first.compact(); // forgets most of the removals
     const left = new Set(Array.from({ length: 1500 }, (_, i) => String(i)));
-    second.watch((changes) => changes.forEach((change) => ('put' in change ? left.add(change.put.id) : left.delete(change.remove))));
+    second.watch((changes) =>
+      changes.forEach((change) => ('put' in change ? left.add(change.put.id) : left.delete(change.remove))),
+    );
     await expect.poll(() => left.size).toBe(101);
-    expect([...left].sort()).toEqual([...Array.from({ length: 100 }, (_, i) => String(1400 + i)), 'new'].sort());
+    expect([...left].sort()).toEqual(
+      [...Array.from({ length: 100 }, (_, i) => String(1400 + i)), 'new'].sort(),
+    );
     expect((await second.usage()).items).toBe(101);
   });
 
@@ -237,7 +283,11 @@ describe('several tabs', () => {
 test('the same model under another name opens the index, which keeps the name that it was made with', async () => {
   const first = await journal();
   await first.commit([put('a')]);
-  const second = await journal('photos', {}, { ...header, model: { ...header.model!, id: 'what I call it' } });
+  const second = await journal(
+    'photos',
+    {},
+    { ...header, model: { ...header.model!, id: 'what I call it' } },
+  );
   expect(second.header).toEqual(header);
   await second.commit([put('b'), { remove: 'a' }]);
   await first.commit([put('c')]);
@@ -247,16 +297,34 @@ test('the same model under another name opens the index, which keeps the name th
 describe('what is refused', () => {
   const { model } = header;
   test.each([
-    ['another model', { ...header, model: { ...model!, id: 'facebook/dinov2-base', fingerprint: 'f'.repeat(64) } }, 'INDEX_MODEL', /dinov2-base.*dinov2-small/],
-    ['other preprocessing', { ...header, model: { ...model!, preprocessing: 'fit 518, mean' } }, 'INDEX_MODEL', /fit 518, mean.*crop 224/],
+    [
+      'another model',
+      { ...header, model: { ...model!, id: 'facebook/dinov2-base', fingerprint: 'f'.repeat(64) } },
+      'INDEX_MODEL',
+      /dinov2-base.*dinov2-small/,
+    ],
+    [
+      'other preprocessing',
+      { ...header, model: { ...model!, preprocessing: 'fit 518, mean' } },
+      'INDEX_MODEL',
+      /fit 518, mean.*crop 224/,
+    ],
     ['no model', { ...header, model: undefined }, 'INDEX_MODEL', /no model/],
     ['another dim', { ...header, dim: 32 }, 'INDEX_HEADER', /expected dim 32, found dim 16/],
     ['another metric', { ...header, metric: 'dot' as const }, 'INDEX_HEADER', /metric/],
-    ['another storage', { ...header, storage: 'int8' as const, patches: 'none' as const }, 'INDEX_HEADER', /expected storage int8, patches none, found storage f32, patches f16/],
+    [
+      'another storage',
+      { ...header, storage: 'int8' as const, patches: 'none' as const },
+      'INDEX_HEADER',
+      /expected storage int8, patches none, found storage f32, patches f16/,
+    ],
   ])('%s', async (_, wanted, code, message) => {
     const first = await journal();
     await first.commit([put('a')]);
-    await expect(journal('photos', {}, wanted)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    await expect(journal('photos', {}, wanted)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
     expect(versionsOf(await readAll((await journal()).items()))).toEqual({ a: 0 });
   });
 
@@ -284,7 +352,8 @@ describe('what is refused', () => {
   });
 
   test('names that are none; any other is a name', async () => {
-    for (const name of ['', 'x'.repeat(201), '\ud800']) expect(await codeOf(journal(name))).toBe('INDEX_NAME');
+    for (const name of ['', 'x'.repeat(201), '\ud800'])
+      expect(await codeOf(journal(name))).toBe('INDEX_NAME');
     for (const name of ['..', 'a/b\\c:*?', 'CON', '\u{1F600}', 'x'.repeat(200), '__proto__']) {
       const made = await journal(name);
       await made.commit([put(name)]);

@@ -1,4 +1,7 @@
-/** What a page does to an index in one life, as plain data that follows from a seed: so Node knows every state that may be found after its death. */
+/**
+ * What a page does to an index in one life, as plain data that follows from a seed: so Node knows every state
+ * that may be found after its death.
+ */
 import { Random } from '../../random.ts';
 
 /** Versions of the items by id. */
@@ -16,10 +19,12 @@ export function* operations(life: number, begin: State): Generator<Operation> {
     const kind = random.integer(0, 9);
     if (kind < 3 || ids.length < 20) operation[`life ${life}, ${n}`] = 0;
     else if (kind < 6) for (let k = 0; k < 20; k++) operation[`life ${life}, ${n}, ${k}`] = 0;
-    else if (kind < 8) for (let k = 0; k < 3; k++) {
-      const id = random.pick(ids);
-      operation[id] = state[id]! + 1;
-    } else for (let k = 0; k < (ids.length > 400 ? 60 : 15); k++) operation[random.pick(ids)] = null;
+    else if (kind < 8)
+      for (let k = 0; k < 3; k++) {
+        const id = random.pick(ids);
+        operation[id] = state[id]! + 1;
+      }
+    else for (let k = 0; k < (ids.length > 400 ? 60 : 15); k++) operation[random.pick(ids)] = null;
     yield operation;
     applyTo(state, operation);
   }
@@ -32,8 +37,16 @@ export function applyTo(state: Record<string, number>, operation: Operation): vo
   }
 }
 
-/** How many operations of a life lead from `begin` to a state that `isIt`, at least `acknowledged`; undefined if none does. */
-export function operationsUntil(life: number, begin: State, acknowledged: number, isIt: (state: State) => boolean): number | undefined {
+/**
+ * How many operations of a life lead from `begin` to a state that `isIt`, at least `acknowledged`; undefined
+ * if none does.
+ */
+export function operationsUntil(
+  life: number,
+  begin: State,
+  acknowledged: number,
+  isIt: (state: State) => boolean,
+): number | undefined {
   const state: Record<string, number> = { ...begin };
   let count = 0;
   for (const operation of operations(life, begin)) {
@@ -51,6 +64,10 @@ export function isSame(found: State): (state: State) => boolean {
 }
 
 /** Nothing that is not in it, and no other version. */
-export const isPart = (found: State) => (state: State): boolean => Object.entries(found).every(([id, version]) => state[id] === version);
+export const isPart =
+  (found: State) =>
+  (state: State): boolean =>
+    Object.entries(found).every(([id, version]) => state[id] === version);
 
-const textOf = (state: State): string => JSON.stringify(Object.entries(state).sort(([a], [b]) => (a < b ? -1 : 1)));
+const textOf = (state: State): string =>
+  JSON.stringify(Object.entries(state).sort(([a], [b]) => (a < b ? -1 : 1)));

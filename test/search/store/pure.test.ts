@@ -31,7 +31,17 @@ describe('crc32c', () => {
 
 describe('seals', () => {
   test('rows of one index are none of another', () => {
-    const item = { sequence: 1, id: 'a', segment: 's', offset: 0, vectorBytes: 4, patches: undefined, checksum: 5, metadata: '1', thumbnail: undefined };
+    const item = {
+      sequence: 1,
+      id: 'a',
+      segment: 's',
+      offset: 0,
+      vectorBytes: 4,
+      patches: undefined,
+      checksum: 5,
+      metadata: '1',
+      thumbnail: undefined,
+    };
     const [one, other] = [new Seals(headerText(header)), new Seals(headerText({ ...header, dim: 17 }))];
     expect(one.isItem(one.item(item))).toBe(true);
     expect(other.isItem(one.item(item))).toBe(false);
@@ -64,7 +74,12 @@ describe('segments', () => {
 
   test('what was read is kept, within bounds', async () => {
     let reads = 0;
-    const files = new SegmentFiles('x', { read: async () => (reads++, new Blob([new Uint8Array(SEGMENT_BYTES)])), names: async () => [], write: async () => undefined, remove: async () => undefined });
+    const files = new SegmentFiles('x', {
+      read: async () => (reads++, new Blob([new Uint8Array(SEGMENT_BYTES)])),
+      names: async () => [],
+      write: async () => undefined,
+      remove: async () => undefined,
+    });
     for (const name of ['a', 'b', 'a', 'c', 'd', 'a']) await files.read(name);
     expect(reads).toBe(4);
     await files.read('e'); // b goes, the longest unused
@@ -76,7 +91,14 @@ describe('segments', () => {
 });
 
 describe('what a segment says of its contents', () => {
-  const contents: Contents = { header: headerText(header), settled: 4, commit: 'token', parts: 1, items: [], removals: [{ sequence: 5, id: 'b', seal: 1 }] };
+  const contents: Contents = {
+    header: headerText(header),
+    settled: 4,
+    commit: 'token',
+    parts: 1,
+    items: [],
+    removals: [{ sequence: 5, id: 'b', seal: 1 }],
+  };
 
   test('comes back, behind whatever is before it', () => {
     const end = encodeContents(contents);
@@ -92,12 +114,23 @@ describe('what a segment says of its contents', () => {
       flipped[bit >> 3]! ^= 1 << (bit & 7);
       expect(decodeContents(flipped)).toBeUndefined();
     }
-    for (let length = 0; length < end.length; length++) expect(decodeContents(end.slice(0, length))).toBeUndefined();
+    for (let length = 0; length < end.length; length++)
+      expect(decodeContents(end.slice(0, length))).toBeUndefined();
   });
 });
 
 describe('which files are merged', () => {
-  const row = (name: number, bytes: number, liveBytes = bytes): SegmentRow => ({ name: String(name).padStart(4, '0'), bytes, liveBytes, size: bytes, removals: 0, items: 1, first: name, last: name, seal: 0 });
+  const row = (name: number, bytes: number, liveBytes = bytes): SegmentRow => ({
+    name: String(name).padStart(4, '0'),
+    bytes,
+    liveBytes,
+    size: bytes,
+    removals: 0,
+    items: 1,
+    first: name,
+    last: name,
+    seal: 0,
+  });
   const names = (groups: SegmentRow[][]): string[][] => groups.map((group) => group.map(({ name }) => name));
   const small = Array.from({ length: 16 }, (_, i) => row(i, 1000));
 
@@ -113,7 +146,23 @@ describe('which files are merged', () => {
 
   test('when asked for: everything but files that are large and in use, in groups of 16 MiB', () => {
     const half = SEGMENT_BYTES / 2;
-    expect(names(chooseMerges([row(1, 1000), row(2, SEGMENT_BYTES), row(3, SEGMENT_BYTES, half + 1), row(4, half - 1000), row(5, half - 1)], true))).toEqual([['0001', '0003'], ['0004', '0005']]);
+    expect(
+      names(
+        chooseMerges(
+          [
+            row(1, 1000),
+            row(2, SEGMENT_BYTES),
+            row(3, SEGMENT_BYTES, half + 1),
+            row(4, half - 1000),
+            row(5, half - 1),
+          ],
+          true,
+        ),
+      ),
+    ).toEqual([
+      ['0001', '0003'],
+      ['0004', '0005'],
+    ]);
     expect(chooseMerges([row(1, 1000)], true)).toEqual([]);
     expect(chooseMerges([], true)).toEqual([]);
   });
@@ -132,7 +181,9 @@ describe('which files are merged', () => {
       }
     }
     expect(copied / (ADDS * 768)).toBeLessThan(4);
-    console.log(`${ADDS} single adds: each record copied ${(copied / (ADDS * 768)).toFixed(1)} times, ${files.length} files at the end`);
+    console.log(
+      `${ADDS} single adds: each record copied ${(copied / (ADDS * 768)).toFixed(1)} times, ${files.length} files at the end`,
+    );
     expect(files.length).toBeLessThan(64);
   });
 });
