@@ -129,6 +129,19 @@ export class ImageError extends DINOv2Error {
   }
 }
 
+export type OptionCode =
+  | 'OPTION_VALUE' // an option, or another argument, has a value that the call cannot use
+  | 'OPTION_NAME'; // no call of the library has an option of this name
+
+/** A call was given an option or argument that it cannot use. */
+export class OptionError extends DINOv2Error {
+  override readonly name = 'OptionError';
+  declare readonly code: OptionCode;
+  constructor(code: OptionCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
 export type DeviceCode =
   | 'WEBGPU_MISSING' // no navigator.gpu here
   | 'WEBGPU_INSECURE' // the page is not a secure context

@@ -23,6 +23,8 @@ export { type Dtype } from './checkpoint/precision.js';
 export { type ImageSource, type Orientation, type RawImage } from './image/source.js';
 export { type PixelOptions, type Pixels } from './image/preprocess.js';
 export { type Resize } from './image/geometry.js';
+export { type Normalization } from './image/normalization.js';
+export { type Preprocessing, type Resample, type ResizeRule } from './image/preprocessing.js';
 export { PCA, type PcaDrawOptions, type PcaFitOptions, type PcaJSON } from './tasks/pca.js';
 export { cosineSimilarity, type Pooling } from './tasks/pooling.js';
 export {
@@ -53,12 +55,14 @@ export {
   DeviceError,
   DINOv2Error,
   ImageError,
+  OptionError,
   SafetensorsError,
   SourceError,
   type CheckpointCode,
   type ConfigCode,
   type DeviceCode,
   type ImageCode,
+  type OptionCode,
   type SafetensorsCode,
   type SourceCode,
 } from './errors.js';

@@ -5,7 +5,7 @@
 
 export interface Normalization {
   /** `rescale_factor`. */
-  readonly rescale: number;
+  readonly rescaleFactor: number;
   /** `image_mean` and `image_std`: red, green, blue. */
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
@@ -13,7 +13,7 @@ export interface Normalization {
 
 /** preprocessor_config.json of every DINOv2: ImageNet's mean and standard deviation. */
 export const IMAGENET: Normalization = {
-  rescale: 0.00392156862745098,
+  rescaleFactor: 0.00392156862745098,
   mean: [0.485, 0.456, 0.406],
   std: [0.229, 0.224, 0.225],
 };
@@ -23,13 +23,13 @@ export const IMAGENET: Normalization = {
  * rounds to float32 (`rescale`), then subtracts and divides in float32 (`normalize`); rounding float64's
  * difference and quotient of float32 gives the same bits.
  */
-export function levelsOf({ rescale, mean, std }: Normalization): Float32Array<ArrayBuffer> {
+export function levelsOf({ rescaleFactor, mean, std }: Normalization): Float32Array<ArrayBuffer> {
   const levels = new Float32Array(3 * 256);
   for (let channel = 0; channel < 3; channel++) {
     const centre = Math.fround(mean[channel]!);
     const spread = Math.fround(std[channel]!);
     for (let value = 0; value < 256; value++) {
-      levels[channel * 256 + value] = Math.fround(Math.fround(value * rescale) - centre) / spread;
+      levels[channel * 256 + value] = Math.fround(Math.fround(value * rescaleFactor) - centre) / spread;
     }
   }
   return levels;

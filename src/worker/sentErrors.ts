@@ -8,6 +8,7 @@ import {
   DeviceError,
   DINOv2Error,
   ImageError,
+  OptionError,
   SafetensorsError,
   SourceError,
 } from '../errors.js';
@@ -20,6 +21,7 @@ const OURS = {
   CheckpointError,
   ConfigError,
   ImageError,
+  OptionError,
   DeviceError,
 } as const;
 const BUILT_IN = { Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError } as const;

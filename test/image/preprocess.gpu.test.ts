@@ -133,7 +133,7 @@ describe('pixels on the GPU', () => {
   });
 
   it('have the mean and standard deviation that were asked for', async () => {
-    const normalization = { rescale: 1 / 127, mean: [0.1, 0.2, 0.3], std: [3, 2, 1] } as const;
+    const normalization = { rescaleFactor: 1 / 127, mean: [0.1, 0.2, 0.3], std: [3, 2, 1] } as const;
     const other = await Preprocessor.create(gpu, { normalization, patchSize: 16 });
     const { data, width, height } = await other.read([noiseImage(64, 32)], {
       resize: 'fit',
