@@ -1,0 +1,120 @@
+// Indexes that a build of commit 85ff786 has kept in Chromium open today, and go on being used.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { DINOv2 } from '../../src/index.ts';
+import { deleteIndex, EmbeddingIndex, ingest, listIndexes, modelIdentity } from '../../src/search/index.ts';
+import type { OpenOptions } from '../../src/search/options.ts';
+import { bytesOf, expectContents } from './contents.ts';
+import { putDatabase, putFiles, type KeptIndexFile } from './putBack.ts';
+
+const read = async (name: string): Promise<KeptIndexFile> =>
+  (await (
+    await fetch(new URL(`/test/fixtures/continuity/index.${name}.json`, location.origin))
+  ).json()) as KeptIndexFile;
+const files = Object.fromEntries(
+  await Promise.all(
+    (['images', 'extras', 'compacted'] as const).map(async (name) => [name, await read(name)] as const),
+  ),
+);
+const forget = async (): Promise<void> => {
+  for (const { name } of Object.values(files)) await deleteIndex(name);
+};
+beforeEach(forget);
+afterEach(forget);
+
+const optionsOf = ({ contents: { header } }: KeptIndexFile): OpenOptions => {
+  const { dim, metric, storage, patches, model } = header;
+  return { dim, metric, storage, patches, model, device: 'cpu' };
+};
+
+describe.each(Object.entries(files))('%s', (_, file) => {
+  const { name, contents, database } = file;
+  const { dim, storage, patches } = contents.header;
+
+  test('is listed, opens, is searched, changed, and opens again', async () => {
+    await putFiles(file.files);
+    await putDatabase(database);
+    expect(await listIndexes()).toMatchObject([
+      { name, condition: 'good', header: contents.header, items: contents.items.length },
+    ]);
+    const index = await EmbeddingIndex.open(name, optionsOf(file));
+    expect([index.restored, index.dropped]).toEqual([false, []]);
+    await expectContents(index, contents);
+    for (const { id, thumbnail } of contents.items) {
+      const found = await index.thumbnail(id);
+      expect(found?.type, id).toBe(thumbnail?.type);
+      if (thumbnail) expect(new Uint8Array(await found!.arrayBuffer())).toEqual(bytesOf(thumbnail.base64));
+    }
+    const [first] = contents.items;
+    const vector = index.vector(first!.id);
+    await index.add('new', new Float32Array(dim).fill(1), { new: true });
+    await index.update(first!.id, { metadata: 'changed' });
+    await index.remove(contents.items.at(-1)!.id);
+    await index.compact();
+    index.dispose();
+    using again = await EmbeddingIndex.open(name, optionsOf(file));
+    expect(again.ids().sort()).toEqual([...contents.items.slice(0, -1).map(({ id }) => id), 'new'].sort());
+    expect([again.metadata(first!.id), again.metadata('new')]).toEqual(['changed', { new: true }]);
+    expect(again.vector(first!.id)).toEqual(vector);
+    expect([again.header.storage, again.header.patches, again.restored]).toEqual([storage, patches, false]);
+  });
+
+  test('another model is refused, and changes nothing', async () => {
+    await putFiles(file.files);
+    await putDatabase(database);
+    const model = { id: 'other', fingerprint: 'f'.repeat(64), preprocessing: 'pooling cls, resize crop' };
+    await expect(EmbeddingIndex.open(name, { ...optionsOf(file), model })).rejects.toMatchObject({
+      code: 'INDEX_MODEL',
+    });
+    using index = await EmbeddingIndex.open(name, optionsOf(file));
+    await expectContents(index, contents);
+  });
+
+  // Where there is a file system, it alone is looked at then.
+  if (file.files.store === 'opfs')
+    test('its database lost, it is made anew out of its files', async () => {
+      await putFiles(file.files);
+      using index = await EmbeddingIndex.open(name, optionsOf(file));
+      expect(index.restored).toBe(true);
+      await expectContents(index, contents);
+    });
+});
+
+test('what callers have put beside an index is there', async () => {
+  const file = files['extras']!;
+  await putFiles(file.files);
+  await putDatabase(file.database);
+  using index = await EmbeddingIndex.open(file.name, optionsOf(file));
+  expect(await index.getState('place')).toEqual({ at: 7, names: ['x'] });
+});
+
+describe('with the model of today', () => {
+  let model: DINOv2;
+  beforeAll(async () => {
+    const folder = new URL('/test/fixtures/reference/tiny-plain/', location.origin);
+    model = await DINOv2.fromPretrained(folder, { cache: 'none', selfTest: false });
+  });
+  afterAll(() => model.dispose());
+
+  test('an index opens by its identity, and an ingest finds its images unchanged', async () => {
+    const file = files['images']!;
+    await putFiles(file.files);
+    await putDatabase(file.database);
+    using index = await EmbeddingIndex.open(file.name, {
+      dim: 128,
+      device: 'cpu',
+      model: await modelIdentity(model),
+    });
+    const images = await Promise.all(
+      ['rgb.png', 'grey.png', 'palette.png', 'bit.png'].map(async (image, i) => {
+        const answer = await fetch(new URL(`/test/fixtures/pixels/images/${image}`, location.origin));
+        return new File([await answer.blob()], image, { lastModified: 1_700_000_000_000 + i });
+      }),
+    );
+    const report = await ingest(index, model, images, { thumbnailPx: 16 }).finished;
+    expect(report).toMatchObject({ images: 4, unchanged: 3, added: 1, updated: 0, failed: 0 });
+    // An image described today lies where the earlier build has put it.
+    const [best] = await index.search(await model.embed(images[0]!), { topK: 1 });
+    expect(best!.id).toBe('rgb.png');
+    expect(best!.score).toBeGreaterThan(0.9999);
+  });
+});
