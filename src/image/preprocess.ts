@@ -10,7 +10,8 @@ import type { Kernel } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps } from './coefficients.js';
 import { checkResize, planResize, type Geometry, type ResizeOptions } from './geometry.js';
-import { IMAGENET, levelsOf, type Normalization } from './normalization.js';
+import { levelsOf } from './normalization.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from './preprocessing.js';
 import { TURNS } from './orientation.js';
 import { toTexture, type ImageSource, type ImageTexture, type SourceOptions } from './source.js';
 
@@ -20,8 +21,8 @@ export interface PixelOptions extends ResizeOptions, SourceOptions {}
 export interface PreprocessorOptions {
   /** Side of a patch: outputs are multiples of it. Default 14. */
   readonly patchSize?: number | undefined;
-  /** Default: ImageNet's, which all DINOv2 have. */
-  readonly normalization?: Normalization | undefined;
+  /** Default: DEFAULT_PREPROCESSING. */
+  readonly preprocessing?: Preprocessing | undefined;
 }
 
 /** What the model sees, in numbers. */
@@ -121,12 +122,14 @@ export class Preprocessor {
   /** Compiles the two kernels. No image size is baked into them. */
   static async create(
     gpu: Gpu,
-    { patchSize = 14, normalization = IMAGENET }: PreprocessorOptions = {},
+    { patchSize = 14, preprocessing = DEFAULT_PREPROCESSING }: PreprocessorOptions = {},
   ): Promise<Preprocessor> {
     const compile = (kernel: Kernel): Promise<CompiledKernel> =>
       gpu.pipelines.compile({ kernel, constants: {} });
     const [first, second] = await Promise.all([compile(resizeFirst), compile(resizeSecond)]);
-    const levels = await gpu.allocating(() => gpu.memory.storageOf('pixel levels', levelsOf(normalization)));
+    const levels = await gpu.allocating(() =>
+      gpu.memory.storageOf('pixel levels', levelsOf(preprocessing.normalization)),
+    );
     return new Preprocessor(gpu, patchSize, first, second, levels);
   }
 

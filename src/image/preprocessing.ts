@@ -1,4 +1,5 @@
 /** How an image becomes pixels, as a checkpoint says it: resize, crop, resampling filter and normalisation. */
+import { ConfigError } from '../errors.js';
 import type { ResizeOptions } from './geometry.js';
 import { IMAGENET, type Normalization } from './normalization.js';
 
@@ -60,4 +61,47 @@ export interface PreprocessingOptions extends ResizeOptions {
   readonly normalization?: Partial<Normalization> | undefined;
   /** The resampling filter. Default: the checkpoint's. */
   readonly resample?: Resample | undefined;
+}
+
+/** @throws ConfigError */
+export function parsePreprocessorConfig(json: unknown): Preprocessing {
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new ConfigError('CONFIG_FIELD', 'preprocessor_config.json: expected an object.');
+  const { image_mean: mean, image_std: std, image_processor_type: type } = json as Record<string, unknown>;
+  if (type !== undefined && !/^(BitImageProcessor|ViTImageProcessor)(Fast)?$/.test(String(type)))
+    throw new ConfigError(
+      'CONFIG_UNSUPPORTED',
+      `preprocessor_config.json: ${String(type)} is not understood.`,
+    );
+  return {
+    ...DEFAULT_PREPROCESSING,
+    source: 'preprocessor_config.json',
+    normalization: {
+      ...IMAGENET,
+      ...(mean !== undefined && { mean: mean as [number, number, number] }),
+      ...(std !== undefined && { std: std as [number, number, number] }),
+    },
+  };
+}
+
+export function timmPreprocessing(configJson: unknown): Preprocessing | undefined {
+  const { pretrained_cfg: found } = configJson as { readonly pretrained_cfg?: Record<string, unknown> };
+  if (!found) return undefined;
+  return {
+    ...DEFAULT_PREPROCESSING,
+    source: 'config.json',
+    convention: 'timm',
+    normalization: {
+      ...IMAGENET,
+      mean: found['mean'] as [number, number, number],
+      std: found['std'] as [number, number, number],
+    },
+  };
+}
+
+/** Canonical text of what changes pixels; '' for the default. */
+export function preprocessingText({ source: _, ...pixels }: Preprocessing): string {
+  const { source: _source, ...usual } = DEFAULT_PREPROCESSING;
+  const text = JSON.stringify(pixels);
+  return text === JSON.stringify(usual) ? '' : text;
 }
