@@ -9,14 +9,14 @@ import { RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels
 import type { Kernel } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps } from './coefficients.js';
-import { checkResize, planResize, type Geometry, type ResizeOptions } from './geometry.js';
+import { checkResize, planResize, type Geometry } from './geometry.js';
 import { levelsOf } from './normalization.js';
-import { DEFAULT_PREPROCESSING, type Preprocessing } from './preprocessing.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
 import { TURNS } from './orientation.js';
 import { toTexture, type ImageSource, type ImageTexture, type SourceOptions } from './source.js';
 
 /** How an image becomes pixels. */
-export interface PixelOptions extends ResizeOptions, SourceOptions {}
+export interface PixelOptions extends PreprocessingOptions, SourceOptions {}
 
 export interface PreprocessorOptions {
   /** Side of a patch: outputs are multiples of it. Default 14. */

@@ -100,8 +100,8 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
 }
 
 /** Canonical text of what changes pixels; '' for the default. */
-export function preprocessingText({ source: _, ...pixels }: Preprocessing): string {
-  const { source: _source, ...usual } = DEFAULT_PREPROCESSING;
+export function preprocessingText({ source: _source, ...pixels }: Preprocessing): string {
+  const { source: _usual, ...usual } = DEFAULT_PREPROCESSING;
   const text = JSON.stringify(pixels);
   return text === JSON.stringify(usual) ? '' : text;
 }

@@ -4,6 +4,7 @@ import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
 import { planResize } from '../../src/image/geometry.js';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
+import { DEFAULT_PREPROCESSING } from '../../src/image/preprocessing.js';
 import type { ImageSource, RawImage } from '../../src/image/source.js';
 import { normalize, resize, type Rgb } from '../reference/resize.js';
 import {
@@ -134,7 +135,10 @@ describe('pixels on the GPU', () => {
 
   it('have the mean and standard deviation that were asked for', async () => {
     const normalization = { rescaleFactor: 1 / 127, mean: [0.1, 0.2, 0.3], std: [3, 2, 1] } as const;
-    const other = await Preprocessor.create(gpu, { normalization, patchSize: 16 });
+    const other = await Preprocessor.create(gpu, {
+      preprocessing: { ...DEFAULT_PREPROCESSING, normalization },
+      patchSize: 16,
+    });
     const { data, width, height } = await other.read([noiseImage(64, 32)], {
       resize: 'fit',
       longestSide: 64,
