@@ -10,6 +10,12 @@
  */
 export const WEIGHT_BITS = 22;
 
+/** Pillow's resampling filters, each at its number there. */
+export const RESAMPLES = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'] as const;
+
+/** One of Pillow's resampling filters. */
+export type Resample = (typeof RESAMPLES)[number];
+
 /** What each pixel of a resized line is made of. */
 export interface Taps {
   /** Weights of a pixel; where it needs fewer, the last ones are 0. */

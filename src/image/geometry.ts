@@ -68,7 +68,7 @@ const SQUARE = 224;
 /**
  * Beyond any use, and small enough for every number of workgroups, texel and float to be counted in 32 bits.
  */
-const MAX_SIDE = 32768;
+export const MAX_SIDE = 32768;
 
 /**
  * Checks the options alone, before an image is decoded for them.
@@ -200,3 +200,10 @@ const whole = (width: number, height: number): Plan => ({
   width,
   height,
 });
+
+/** Python's `round`: halves go to the even neighbour. */
+export function roundHalfEven(value: number): number {
+  const below = Math.floor(value);
+  const rest = value - below;
+  return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
+}

@@ -11,7 +11,7 @@ export interface Normalization {
   readonly std: readonly [number, number, number];
 }
 
-/** preprocessor_config.json of every DINOv2: ImageNet's mean and standard deviation. */
+/** preprocessor_config.json of facebook/dinov2: ImageNet's mean and standard deviation. */
 export const IMAGENET: Normalization = {
   rescaleFactor: 0.00392156862745098,
   mean: [0.485, 0.456, 0.406],
@@ -34,3 +34,10 @@ export function levelsOf({ rescaleFactor, mean, std }: Normalization): Float32Ar
   }
   return levels;
 }
+
+/**
+ * Whether every level is finite: false for a standard deviation that is 0 in float32, and where a quotient is
+ * too large for a float32.
+ */
+export const isUsable = (normalization: Normalization): boolean =>
+  levelsOf(normalization).every(Number.isFinite);

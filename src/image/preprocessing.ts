@@ -1,10 +1,10 @@
 /** How an image becomes pixels, as a checkpoint says it: resize, crop, resampling filter and normalisation. */
-import { ConfigError } from '../errors.js';
+import type { Resample } from './coefficients.js';
 import type { ResizeOptions } from './geometry.js';
 import { IMAGENET, type Normalization } from './normalization.js';
 
-/** Pillow's resampling filters. */
-export type Resample = 'nearest' | 'box' | 'bilinear' | 'hamming' | 'bicubic' | 'lanczos';
+export type { Resample } from './coefficients.js';
+export { parsePreprocessorConfig, timmPreprocessing } from './preprocessorConfig.js';
 
 /** The size that an image is resized to, in pixels. */
 export type ResizeRule =
@@ -12,8 +12,10 @@ export type ResizeRule =
   | { readonly shortestEdge: number; readonly longestEdge?: number | undefined }
   /** Exactly this size; the aspect ratio is not kept. */
   | { readonly height: number; readonly width: number }
-  /** The largest size that fits, with the aspect ratio kept. */
+  /** The largest size that fits into this one, with the aspect ratio kept. */
   | { readonly maxHeight: number; readonly maxWidth: number }
+  /** timm alone: the smallest size that covers this one, with the aspect ratio kept. */
+  | { readonly minHeight: number; readonly minWidth: number }
   /**
    * `DPTImageProcessor`: towards this size, each side rounded to a multiple; with `keepAspectRatio` both sides
    * are scaled by the factor that is nearer to 1.
@@ -25,6 +27,14 @@ export type ResizeRule =
       readonly keepAspectRatio: boolean;
     };
 
+/** The size of the central crop. A side that is larger than the resized image is padded. */
+export interface CropRule {
+  readonly height: number;
+  readonly width: number;
+  /** The colour of the padding: red, green and blue from 0 to 255. Default black. */
+  readonly fill?: readonly [number, number, number] | undefined;
+}
+
 /** What is done to an image before the model sees it. */
 export interface Preprocessing {
   /**
@@ -34,13 +44,13 @@ export interface Preprocessing {
   readonly source: 'preprocessor_config.json' | 'config.json' | 'default';
   /** Undefined: the image keeps its size. */
   readonly resize: ResizeRule | undefined;
-  /** The size of the central crop; a side that is larger than the image is padded. Undefined: no crop. */
-  readonly crop: { readonly height: number; readonly width: number } | undefined;
+  /** Undefined: no crop. */
+  readonly crop: CropRule | undefined;
   readonly resample: Resample;
   readonly normalization: Normalization;
   /**
-   * Whose rounding of sizes, crop offsets and pixel values is followed: the image processors of transformers,
-   * or timm's `create_transform`.
+   * Whose rounding of sizes and crop offsets is followed: the image processors of transformers, or timm's
+   * `create_transform`.
    */
   readonly convention: 'transformers' | 'timm';
 }
@@ -55,53 +65,43 @@ export const DEFAULT_PREPROCESSING: Preprocessing = {
   convention: 'transformers',
 };
 
+/**
+ * A text of everything in a preprocessing that changes pixels, for identities: equal for equal pixels,
+ * wherever the values came from. The default's is empty.
+ */
+export function preprocessingText(preprocessing: Preprocessing): string {
+  const text = textOf(preprocessing);
+  return text === textOf(DEFAULT_PREPROCESSING) ? '' : text;
+}
+
+function textOf({ resize, crop, resample, normalization, convention }: Preprocessing): string {
+  const { rescaleFactor, mean, std } = normalization;
+  const fill = crop?.fill?.some((value) => value !== 0) ? ` fill ${crop.fill.join()}` : '';
+  return [
+    `resize ${resize ? resizeText(resize) : 'none'}`,
+    `crop ${crop ? `${crop.height}×${crop.width}${fill}` : 'none'}`,
+    resample,
+    `rescale ${rescaleFactor}`,
+    `mean ${mean.join()}`,
+    `std ${std.join()}`,
+    ...(convention === 'timm' ? ['timm'] : []),
+  ].join('; ');
+}
+
+function resizeText(rule: ResizeRule): string {
+  if ('shortestEdge' in rule)
+    return `shortest ${rule.shortestEdge}${rule.longestEdge === undefined ? '' : ` longest ${rule.longestEdge}`}`;
+  if ('maxHeight' in rule) return `within ${rule.maxHeight}×${rule.maxWidth}`;
+  if ('minHeight' in rule) return `covering ${rule.minHeight}×${rule.minWidth}`;
+  const size = `${rule.height}×${rule.width}`;
+  if (!('multipleOf' in rule)) return size;
+  return `${size} multiple ${rule.multipleOf}${rule.keepAspectRatio ? ' aspect' : ''}`;
+}
+
 /** The options of a call that replace parts of a checkpoint's preprocessing. */
 export interface PreprocessingOptions extends ResizeOptions {
-  /** Mean, standard deviation and rescale factor. Default: the checkpoint's. */
+  /** Mean, standard deviation and rescale factor; what is left out is the checkpoint's. */
   readonly normalization?: Partial<Normalization> | undefined;
   /** The resampling filter. Default: the checkpoint's. */
   readonly resample?: Resample | undefined;
-}
-
-/** @throws ConfigError */
-export function parsePreprocessorConfig(json: unknown): Preprocessing {
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw new ConfigError('CONFIG_FIELD', 'preprocessor_config.json: expected an object.');
-  const { image_mean: mean, image_std: std, image_processor_type: type } = json as Record<string, unknown>;
-  if (type !== undefined && !/^(BitImageProcessor|ViTImageProcessor)(Fast)?$/.test(String(type)))
-    throw new ConfigError(
-      'CONFIG_UNSUPPORTED',
-      `preprocessor_config.json: ${String(type)} is not understood.`,
-    );
-  return {
-    ...DEFAULT_PREPROCESSING,
-    source: 'preprocessor_config.json',
-    normalization: {
-      ...IMAGENET,
-      ...(mean !== undefined && { mean: mean as [number, number, number] }),
-      ...(std !== undefined && { std: std as [number, number, number] }),
-    },
-  };
-}
-
-export function timmPreprocessing(configJson: unknown): Preprocessing | undefined {
-  const { pretrained_cfg: found } = configJson as { readonly pretrained_cfg?: Record<string, unknown> };
-  if (!found) return undefined;
-  return {
-    ...DEFAULT_PREPROCESSING,
-    source: 'config.json',
-    convention: 'timm',
-    normalization: {
-      ...IMAGENET,
-      mean: found['mean'] as [number, number, number],
-      std: found['std'] as [number, number, number],
-    },
-  };
-}
-
-/** Canonical text of what changes pixels; '' for the default. */
-export function preprocessingText({ source: _source, ...pixels }: Preprocessing): string {
-  const { source: _usual, ...usual } = DEFAULT_PREPROCESSING;
-  const text = JSON.stringify(pixels);
-  return text === JSON.stringify(usual) ? '' : text;
 }

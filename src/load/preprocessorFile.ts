@@ -21,8 +21,9 @@ export function preprocessingOf(
   file: { readonly json: unknown } | undefined,
   config: unknown,
 ): Preprocessing {
-  if (file) return parsePreprocessorConfig(file.json);
-  return (config === undefined ? undefined : timmPreprocessing(config)) ?? DEFAULT_PREPROCESSING;
+  const { model_type: modelType } = (config ?? {}) as { readonly model_type?: unknown };
+  if (file) return parsePreprocessorConfig(file.json, typeof modelType === 'string' ? modelType : undefined);
+  return timmPreprocessing(config) ?? DEFAULT_PREPROCESSING;
 }
 
 /** The same of a text; null: the checkpoint has no preprocessor_config.json. @throws ConfigError */

@@ -50,7 +50,7 @@ export function lookText(
   const { resize, crop, convention } = DEFAULT_PREPROCESSING;
   const ofFile = preprocessingText({ ...preprocessing, resample, normalization: IMAGENET });
   const usual = preprocessingText({ ...DEFAULT_PREPROCESSING, resample });
-  const replaced = others.resize === 'fit' || others.resize === 'square'; // by sizes that the options give
+  const replaced = others.resize === 'fit' || (others.resize === 'square' && others.size !== undefined);
   const applied: Preprocessing = {
     ...preprocessing,
     ...(replaced && { resize, crop, convention }),

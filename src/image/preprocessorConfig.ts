@@ -1,0 +1,331 @@
+/**
+ * Reads preprocessor_config.json as the Pillow backend of transformers 5.18 does, and timm's `pretrained_cfg`
+ * as `create_transform(**resolve_data_config(pretrained_cfg=…))` of timm 1.0.29 does.
+ */
+import { ConfigError } from '../errors.js';
+import { RESAMPLES, type Resample } from './coefficients.js';
+import { MAX_SIDE, roundHalfEven } from './geometry.js';
+import { isUsable, type Normalization } from './normalization.js';
+import type { Preprocessing, ResizeRule } from './preprocessing.js';
+
+type Triple = readonly [number, number, number];
+type Json = Readonly<Record<string, unknown>>;
+
+const IMAGENET_MEAN: Triple = [0.485, 0.456, 0.406];
+const IMAGENET_STD: Triple = [0.229, 0.224, 0.225];
+const CLIP = {
+  image_mean: [0.48145466, 0.4578275, 0.40821073],
+  image_std: [0.26862954, 0.26130258, 0.27577711],
+  resample: 3,
+  size: { shortest_edge: 224 },
+  crop_size: { height: 224, width: 224 },
+  default_to_square: false,
+  do_center_crop: true,
+};
+const HALF = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
+
+/** What each class does where the file says nothing: its class attributes. All resize, rescale and normalise. */
+const PROCESSORS: Readonly<Record<string, Json>> = {
+  BitImageProcessor: CLIP,
+  CLIPImageProcessor: CLIP,
+  ViTImageProcessor: { ...HALF, resample: 2, size: { height: 224, width: 224 } },
+  DPTImageProcessor: {
+    ...HALF,
+    resample: 3,
+    size: { height: 384, width: 384 },
+    ensure_multiple_of: 1,
+    keep_aspect_ratio: false,
+  },
+};
+const BASE = {
+  do_resize: true,
+  do_rescale: true,
+  do_normalize: true,
+  rescale_factor: 1 / 255,
+  default_to_square: true,
+};
+
+/** Keys of a size, in the combinations that transformers takes. */
+const SIZE_KEYS = [
+  'height,width',
+  'shortest_edge',
+  'longest_edge,shortest_edge',
+  'longest_edge',
+  'max_height,max_width',
+  'max_pixels,min_pixels',
+];
+
+/**
+ * The preprocessing that a parsed preprocessor_config.json describes. An absent field takes the default of
+ * the class. A field that is null switches its step off, or is an error where the step needs it, as in
+ * Python. `do_convert_rgb` needs no look: images are always decoded to RGB, and without it Python gives the
+ * same for RGB images and fails for others.
+ *
+ * @param modelType `model_type` of config.json, which names the class where the file does not
+ * @throws ConfigError CONFIG_JSON, if it is no object; CONFIG_UNSUPPORTED, if its class or a step is not
+ *   supported; CONFIG_FIELD, if a field has the wrong type or is out of range
+ */
+export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Preprocessing {
+  const file = objectOf('preprocessor_config.json', json);
+  const type = processorOf(file, modelType);
+  const fields = new Fields('preprocessor_config.json', {
+    ...BASE,
+    ...PROCESSORS[type],
+    ...Object.fromEntries(Object.entries(file).filter(([, value]) => value !== undefined)),
+  });
+  const isDpt = type === 'DPTImageProcessor';
+  if (fields.flag('do_pad') && fields.has(isDpt ? 'size_divisor' : 'pad_size'))
+    fields.unsupported('do_pad', 'false (images are not padded to a size)', true);
+  if (fields.has('input_data_format') && fields.value('input_data_format') !== 'channels_last')
+    fields.unsupported('input_data_format', 'null or "channels_last"', fields.value('input_data_format'));
+
+  const square = fields.has('use_square_size') && type === 'CLIPImageProcessor';
+  const size =
+    square && fields.flag('use_square_size')
+      ? { height: 224, width: 224 } // not the file's size: KOSMOS-2 counts on it
+      : fields.size('size', fields.flag('default_to_square'));
+  const cropSize = fields.size('crop_size', true);
+  const crops = fields.flag('do_center_crop') && !isDpt;
+  if (crops && cropSize?.['height'] === undefined)
+    fields.refuse('crop_size', 'a number, or an object of height and width, as do_center_crop is true');
+  return {
+    source: 'preprocessor_config.json',
+    resize: fields.flag('do_resize') ? resizeRule(fields, size, isDpt) : undefined,
+    crop: crops ? { height: cropSize!['height']!, width: cropSize!['width']! } : undefined,
+    resample: fields.flag('do_resize') || fields.has('resample') ? fields.resample() : 'bicubic',
+    normalization: fields.usable({
+      rescaleFactor: fields.flag('do_rescale')
+        ? fields.number('rescale_factor', 'a number above 0', (value) => value > 0)
+        : 1,
+      mean: fields.flag('do_normalize') ? fields.triple('image_mean') : [0, 0, 0],
+      std: fields.flag('do_normalize') ? fields.triple('image_std') : [1, 1, 1],
+    }),
+    convention: 'transformers',
+  };
+}
+
+/** The class that AutoImageProcessor takes, without the ending that names its backend. */
+function processorOf(file: Json, modelType: string): string {
+  const { image_processor_type: named, feature_extractor_type: legacy } = file;
+  const custom = (file['auto_map'] ?? {}) as Json;
+  const found =
+    named ??
+    custom['AutoImageProcessor'] ??
+    (typeof legacy === 'string' ? legacy.replace('FeatureExtractor', 'ImageProcessor') : legacy) ??
+    custom['AutoFeatureExtractor'] ??
+    (['depth_anything', 'dpt'].includes(modelType) ? 'DPTImageProcessor' : 'BitImageProcessor');
+  const name = typeof found === 'string' ? found.replace(/(Fast|Pil)$/, '') : '';
+  if (Object.hasOwn(PROCESSORS, name)) return name;
+  throw new ConfigError(
+    'CONFIG_UNSUPPORTED',
+    `preprocessor_config.json: image_processor_type: expected one of ${Object.keys(PROCESSORS).join(', ')}, found ${show(found)}. ` +
+      "Load with the option preprocessor: { image_processor_type: 'BitImageProcessor', size: …, crop_size: …, resample: …, image_mean: …, image_std: … } " +
+      'and the values of this checkpoint, or with preprocessor: null for those of facebook/dinov2.',
+  );
+}
+
+function resizeRule(
+  fields: Fields,
+  size: Readonly<Record<string, number>> | undefined,
+  isDpt: boolean,
+): ResizeRule {
+  const { height, width, shortest_edge: shortestEdge, longest_edge: longestEdge } = size ?? {};
+  const { max_height: maxHeight, max_width: maxWidth } = size ?? {};
+  if (height !== undefined && width !== undefined) {
+    if (!isDpt) return { height, width };
+    const multipleOf = fields.number('ensure_multiple_of', 'a whole number from 1', isSide);
+    const keepAspectRatio = fields.flag('keep_aspect_ratio');
+    if (multipleOf === 1 && !keepAspectRatio) return { height, width };
+    return { height, width, multipleOf, keepAspectRatio };
+  }
+  if (!isDpt && shortestEdge !== undefined)
+    return longestEdge === undefined ? { shortestEdge } : { shortestEdge, longestEdge };
+  if (!isDpt && maxHeight !== undefined && maxWidth !== undefined) return { maxHeight, maxWidth };
+  return fields.refuse(
+    'size',
+    isDpt
+      ? 'height and width, as do_resize is true'
+      : 'height and width, shortest_edge, or max_height and max_width, as do_resize is true',
+  );
+}
+
+/** timm's interpolations for evaluation. `random` is for training. */
+const isResample = (value: unknown): value is Resample => RESAMPLES.includes(value as Resample);
+const isSide = (value: unknown): boolean =>
+  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
+
+/**
+ * The preprocessing that a parsed config.json of timm describes: its `pretrained_cfg`, or the file itself in
+ * the older form without one. Fields for training and for a larger test size (`test_input_size`,
+ * `test_crop_pct`) are not looked at, as timm does unless it is asked to.
+ *
+ * @returns undefined, if the file is not timm's
+ * @throws ConfigError CONFIG_FIELD or CONFIG_UNSUPPORTED
+ */
+export function timmPreprocessing(configJson: unknown): Preprocessing | undefined {
+  if (typeof configJson !== 'object' || configJson === null) return undefined;
+  const file = configJson as Json;
+  const isFlat = typeof file['architecture'] === 'string' && file['model_type'] === undefined;
+  const found = file['pretrained_cfg'] ?? (isFlat ? file : undefined);
+  if (found === undefined) return undefined;
+  // timm takes what is null for absent.
+  const given = Object.entries(objectOf('config.json: pretrained_cfg', found));
+  const fields = new Fields('config.json: pretrained_cfg', {
+    input_size: [3, 224, 224],
+    mean: IMAGENET_MEAN,
+    std: IMAGENET_STD,
+    interpolation: 'bicubic',
+    crop_mode: 'center',
+    ...Object.fromEntries(given.filter(([, value]) => value !== null && value !== undefined)),
+  });
+  const inputSize = fields.value('input_size');
+  if (!Array.isArray(inputSize) || inputSize.length !== 3 || inputSize[0] !== 3 || !inputSize.every(isSide))
+    return fields.refuse('input_size', `[3, height, width] with sides from 1 to ${MAX_SIDE}`);
+  const [, height, width] = inputSize as [number, number, number];
+  const interpolation = fields.value('interpolation');
+  if (!isResample(interpolation)) return fields.refuse('interpolation', oneOf(RESAMPLES));
+  const normalization = fields.usable({
+    rescaleFactor: 1 / 255,
+    mean: fields.triple('mean', false),
+    std: fields.triple('std', false),
+  });
+  const cropPct =
+    (fields.value('crop_pct') ?? 0) === 0
+      ? 0.875
+      : fields.number('crop_pct', 'a number above 0', (value) => value > 0);
+  const [scaledHeight, scaledWidth] = [Math.floor(height / cropPct), Math.floor(width / cropPct)];
+  if (!isSide(scaledHeight) || !isSide(scaledWidth))
+    return fields.refuse('crop_pct', `a share that resizes to sides from 1 to ${MAX_SIDE}`);
+  const made = { source: 'config.json', normalization, convention: 'timm' } as const;
+  const crop = { height, width };
+  switch (fields.value('crop_mode')) {
+    case 'center':
+      // For a crop that is no square, timm's own resize takes its default filter, not the checkpoint's.
+      return scaledHeight === scaledWidth
+        ? { ...made, resize: { shortestEdge: scaledHeight }, crop, resample: interpolation }
+        : { ...made, resize: { minHeight: scaledHeight, minWidth: scaledWidth }, crop, resample: 'bilinear' };
+    case 'squash':
+      return { ...made, resize: { height: scaledHeight, width: scaledWidth }, crop, resample: interpolation };
+    case 'border':
+      return {
+        ...made,
+        resize: { maxHeight: scaledHeight, maxWidth: scaledWidth },
+        crop: { ...crop, fill: byteTriple(normalization.mean) },
+        resample: interpolation,
+      };
+    default:
+      return fields.refuse('crop_mode', oneOf(['center', 'squash', 'border']));
+  }
+}
+
+/** `round(255 * v)` of Python, which rounds halves to even; Pillow cuts colours to 0 … 255. */
+const byteTriple = (mean: Triple): Triple =>
+  mean.map((value) => Math.min(255, Math.max(0, roundHalfEven(255 * value)))) as unknown as Triple;
+
+function objectOf(where: string, json: unknown): Json {
+  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Json;
+  throw new ConfigError('CONFIG_JSON', `${where}: expected an object, found ${show(json)}.`);
+}
+
+/** Fields of a JSON object, each checked when it is asked for. */
+class Fields {
+  readonly #where: string;
+  readonly #json: Json;
+
+  constructor(where: string, json: Json) {
+    this.#where = where;
+    this.#json = json;
+  }
+
+  value(name: string): unknown {
+    return this.#json[name];
+  }
+
+  has(name: string): boolean {
+    return (this.#json[name] ?? null) !== null;
+  }
+
+  /** True or false; null and absent are false. */
+  flag(name: string): boolean {
+    const value = this.#json[name] ?? false;
+    return typeof value === 'boolean' ? value : this.refuse(name, 'true or false');
+  }
+
+  number(name: string, expected: string, isRight: (value: number) => boolean): number {
+    const value = this.#json[name];
+    return typeof value === 'number' && Number.isFinite(value) && isRight(value)
+      ? value
+      : this.refuse(name, expected);
+  }
+
+  /** Three finite numbers; one number stands for all three. */
+  triple(name: string, takesOne = true): Triple {
+    const value = this.#json[name];
+    const three = takesOne && typeof value === 'number' ? [value, value, value] : value;
+    return Array.isArray(three) && three.length === 3 && three.every(Number.isFinite)
+      ? (three as unknown as Triple)
+      : this.refuse(name, `three finite numbers${takesOne ? ', or one for all channels' : ''}`);
+  }
+
+  /** A size with the keys of transformers; undefined, if it is null or absent. */
+  size(name: string, square: boolean): Readonly<Record<string, number>> | undefined {
+    const value = this.#json[name] ?? undefined;
+    if (value === undefined) return undefined;
+    if (typeof value === 'number' && isSide(value))
+      return square ? { height: value, width: value } : { shortest_edge: value };
+    if (Array.isArray(value) && value.length === 2 && value.every(isSide))
+      return { height: value[0] as number, width: value[1] as number };
+    const given = typeof value === 'object' && !Array.isArray(value) ? Object.entries(value) : [];
+    const keys = given.map(([key]) => key).sort();
+    const sides = given.filter(([, side]) => side !== null);
+    if (SIZE_KEYS.includes(keys.join()) && sides.every(([, side]) => isSide(side)))
+      return Object.fromEntries(sides as [string, number][]);
+    return this.refuse(
+      name,
+      `a whole number, [height, width], or an object of ${SIZE_KEYS.slice(0, 5).join(' or ')}, with sides from 1 to ${MAX_SIDE}`,
+    );
+  }
+
+  /** The filter's number in Pillow. A name is refused, but for the one that it means in Python. */
+  resample(): Resample {
+    const value = this.#json['resample'];
+    if (typeof value === 'string') {
+      if (value.toLowerCase() === 'bilinear') return 'bilinear';
+      this.refuse(
+        'resample',
+        'a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming; Python resizes bilinearly for every name)',
+      );
+    }
+    return (
+      RESAMPLES[value as number] ??
+      this.refuse('resample', 'a number from 0 to 5 (nearest, lanczos, bilinear, bicubic, box, hamming)')
+    );
+  }
+
+  usable(normalization: Normalization): Normalization {
+    if (isUsable(normalization)) return normalization;
+    throw new ConfigError(
+      'CONFIG_FIELD',
+      `${this.#where}: expected a mean, a standard deviation and a rescale factor that give finite float32 values, found ${show(normalization)}. ${ADVICE}`,
+    );
+  }
+
+  refuse(name: string, expected: string): never {
+    throw new ConfigError(
+      'CONFIG_FIELD',
+      `${this.#where}: ${name}: expected ${expected}, found ${show(this.#json[name])}. ${ADVICE}`,
+    );
+  }
+
+  unsupported(name: string, expected: string, found: unknown): never {
+    throw new ConfigError(
+      'CONFIG_UNSUPPORTED',
+      `${this.#where}: ${name}: expected ${expected}, found ${show(found)}. ${ADVICE}`,
+    );
+  }
+}
+
+const ADVICE = 'Correct the file, or load with the option preprocessor, which takes its place.';
+
+const oneOf = (values: readonly string[]): string => values.map((value) => `"${value}"`).join(', ');
+const show = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));
