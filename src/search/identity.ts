@@ -15,7 +15,9 @@ export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
 }
 
 /** What an identity is made of. A model without `preprocessing` has the default's, that of facebook/dinov2. */
-export type IdentifiedModel = Pick<DINOv2, 'config' | 'fingerprint'> & Partial<Pick<DINOv2, 'preprocessing'>>;
+export interface IdentifiedModel extends Pick<DINOv2, 'config' | 'fingerprint'> {
+  readonly preprocessing?: Preprocessing | undefined;
+}
 
 /**
  * The identity of a model together with what is done to images: the model's own preprocessing, and the options

@@ -177,14 +177,16 @@ export class Ingest {
    */
   async #checkModel(): Promise<void> {
     const wanted = this.#index.header.model;
-    const look: IdentityOptions = Object.fromEntries(
-      Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name)),
-    );
+    const given = Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name));
     if (!wanted) {
-      const text = lookText(this.#model, look);
+      const text = lookText(
+        this.#model,
+        Object.fromEntries(given.filter(([, value]) => value !== undefined)) as IdentityOptions,
+      );
       this.#look = text === DEFAULT_LOOK ? undefined : text;
       return;
     }
+    const look: IdentityOptions = Object.fromEntries(given);
     const found = await modelIdentity(this.#model, look);
     if (sameModel(found, wanted)) return;
     throw new IndexError(
