@@ -13,10 +13,12 @@ import type { Profile } from './gpu/profiler.js';
 import { defaultStore } from './gpu/tuningStore.js';
 import { checkResize } from './image/geometry.js';
 import type { Preprocessor, PixelOptions, Pixels } from './image/preprocess.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
-import { readConfig } from './load/configFile.js';
+import { describedBy, readJson } from './load/configFile.js';
 import { loadModel } from './load/load.js';
+import { PREPROCESSOR, preprocessingOf } from './load/preprocessorFile.js';
 import { pretrained } from './load/pretrained.js';
 import type { CheckpointSource } from './load/source.js';
 import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
@@ -50,6 +52,11 @@ export class DINOv2 {
   /** How the weights came: from the network or the cache, and what is kept. */
   readonly loaded: LoadReport;
   /**
+   * What is done to an image before the model sees it, where a call's options do not say otherwise; `source` says
+   * which of the checkpoint's files it comes from.
+   */
+  readonly preprocessing: Preprocessing;
+  /**
    * The checkpoint's own classifier (Hugging Face's `Dinov2ForImageClassification`, or a `linear_head`),
    * where it has one.
    */
@@ -60,8 +67,10 @@ export class DINOv2 {
   readonly #forwards: Forwards;
   #disposed = false;
 
-  private constructor({ gpu, config, precision, target, weights, preprocessor, head, report }: LoadedModel) {
+  private constructor(loaded: LoadedModel) {
+    const { gpu, config, precision, target, weights, preprocessor, head, report } = loaded;
     this.config = config;
+    this.preprocessing = loaded.preprocessing;
     this.dtype = precision.dtype;
     this.dtypeReason = precision.reason;
     this.loaded = report;
@@ -75,8 +84,9 @@ export class DINOv2 {
   /**
    * Loads a checkpoint by its id on the Hugging Face hub (`facebook/dinov2-small`), or from a folder's URL
    * that holds config.json and model.safetensors, or model.safetensors.index.json and the files that it
-   * names; in Node also from a folder of the machine (`./folder`). Weights go to the GPU as they arrive; in
-   * browsers they are kept, see `cache`.
+   * names; in Node also from a folder of the machine (`./folder`). The folder's preprocessor_config.json, where
+   * there is one, says how images become pixels. Weights go to the GPU as they arrive; in browsers they are kept,
+   * see `cache`.
    * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
    */
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
@@ -87,16 +97,27 @@ export class DINOv2 {
    * Loads a checkpoint from files: a dropped `File`, a `FileSystemFileHandle`, bytes, a stream, a URL; in
    * Node a path. Errors as `fromPretrained`.
    */
-  static async fromFiles({ config, weights }: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
+  static async fromFiles(
+    { config, preprocessor, weights }: ModelFiles,
+    options: LoadOptions = {},
+  ): Promise<DINOv2> {
     const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
     const { signal } = options;
     const open: CheckpointSource['open'] = async ({ onProgress, reload, whole }) => {
-      const given = await readConfig(config, signal);
+      const json = config === undefined ? undefined : await readJson(config, 'config.json', signal);
+      const file = preprocessor && { json: await readJson(preprocessor, PREPROCESSOR, signal) };
+      const preprocessing =
+        preprocessor === null ? DEFAULT_PREPROCESSING : preprocessingOf(file || undefined, json);
+      const described = json === undefined ? {} : describedBy(json);
       const named = files.map((source, i) => ({
         source,
         name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}`,
       }));
-      return { ...given, stream: await openCheckpoint(named, { signal, onProgress, reload, whole }) };
+      return {
+        ...described,
+        preprocessing,
+        stream: await openCheckpoint(named, { signal, onProgress, reload, whole }),
+      };
     };
     return new DINOv2(
       await loadModel(

@@ -82,10 +82,18 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
   readonly persist?: boolean | undefined;
   /**
    * SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; or by file name, of the
-   * files of a checkpoint in several, of its index, of config.json. One that belongs to no file that is read
-   * is an error.
+   * files of a checkpoint in several, of its index, of config.json and preprocessor_config.json. One that belongs
+   * to no file that is read is an error.
    */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
+  /**
+   * Stands in for the checkpoint's preprocessor_config.json: an object of its form, or null for the preprocessing
+   * of facebook/dinov2 (`image_mean` and `image_std` of ImageNet, the shorter edge to 256, the central 224 × 224,
+   * bicubic). For checkpoints whose file names an image processor that is not understood, or whose server fails
+   * when it is asked for the file. Default: what the file says; where there is none, what timm's `pretrained_cfg`
+   * in config.json says; where that is missing too, the preprocessing of facebook/dinov2.
+   */
+  readonly preprocessor?: object | null | undefined;
   /** How often and how patiently a request is tried again. */
   readonly retry?: RetryOptions | undefined;
 }
@@ -97,6 +105,11 @@ export interface ModelFiles {
    * tensors' names and shapes.
    */
   readonly config?: object | Blob | string | undefined;
+  /**
+   * preprocessor_config.json, in the same forms: how images become pixels. Without it, what timm's
+   * `pretrained_cfg` in config.json says, else the preprocessing of facebook/dinov2; with null, that in any case.
+   */
+  readonly preprocessor?: object | Blob | string | null | undefined;
   /** The safetensors file; or all files of a checkpoint in several, in any order. */
   readonly weights: ByteSource | readonly ByteSource[];
 }

@@ -13,6 +13,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { chromiumArgs } from '../scripts/software-gpu.mjs';
 import { putBuild } from './builds.ts';
 import { fonts } from './demo/site.ts';
+import { facebookPreprocessor } from './loading/preprocessors.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tiny = join(root, 'test/fixtures/reference/tiny-plain');
@@ -160,7 +161,7 @@ test('the page in the README works when pasted', async () => {
     await tab.route('https://huggingface.co/facebook/dinov2-small/resolve/main/*', (route) => {
       const name = new URL(route.request().url()).pathname.split('/').at(-1)!;
       return route.fulfill({
-        body: readFileSync(join(tiny, name)),
+        body: name === 'preprocessor_config.json' ? facebookPreprocessor : readFileSync(join(tiny, name)),
         headers: { 'access-control-allow-origin': '*' },
       });
     });

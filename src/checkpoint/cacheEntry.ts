@@ -1,7 +1,7 @@
 /**
  * A model's packed weights in the browser's storage, written while they arrive and whole only at the end:
  *
- *     plan seal, JSON: what was asked for, config.json, the files that it came from with their versions and
+ *     plan seal, JSON: what was asked for, config.json, preprocessor_config.json, the files that it came from with their versions and
  *     headers 0, 1, 2 … segments, about a megabyte each: packed bytes in the order in which they were made,
  *     and how far the source was used by then complete seal alone; without it the entry is one that was
  *     interrupted, to go on from its last segment
@@ -20,7 +20,7 @@ import type { Place, RemoteVersion } from './tensorStream.js';
 import type { Recorder } from './weights.js';
 
 /** Of the layout above and of what is packed how (packing.ts). Entries of another format are not read. */
-export const CACHE_FORMAT = 3;
+export const CACHE_FORMAT = 4;
 
 export interface CachePlan {
   readonly format: number;
@@ -31,6 +31,8 @@ export interface CachePlan {
   readonly dtype: string;
   /** The text of config.json. */
   readonly config: string;
+  /** The text of preprocessor_config.json; null: the checkpoint has none. */
+  readonly preprocessor: string | null;
   readonly files: readonly RemoteVersion[];
   /** What was checked, by file name: SHA-256 in hexadecimal digits. */
   readonly integrity: Readonly<Record<string, string>>;

@@ -1,12 +1,12 @@
 /**
  * Whether the files that an entry of the cache came from are still the same on their server: one byte of
- * each, and config.json.
+ * each, and all of config.json and preprocessor_config.json.
  */
 import { SourceError } from '../errors.js';
 import { announcedBytes, contentRange, statusMessage, validatorOf } from './answer.js';
 import type { CachePlan } from './cacheEntry.js';
 import { causeText, release } from './chunks.js';
-import { readAll } from './sources.js';
+import { isMissing, readAll } from './sources.js';
 import type { RemoteVersion } from './tensorStream.js';
 import { nameOf, resolveUrl } from './url.js';
 
@@ -26,13 +26,16 @@ const ANSWER_MS = 10_000;
  *   abort
  */
 export async function askSource(
-  { files, folder, config }: CachePlan,
+  { files, folder, config, preprocessor }: CachePlan,
   { signal, fetch }: AskOptions,
 ): Promise<SourceState> {
   const patience = AbortSignal.timeout(ANSWER_MS);
   const options = { fetch, signal: signal ? AbortSignal.any([signal, patience]) : patience };
   const asking = [
     askFile(`${folder}config.json`, options, () => sameText(`${folder}config.json`, config, options)),
+    askFile(`${folder}preprocessor_config.json`, options, () =>
+      sameText(`${folder}preprocessor_config.json`, preprocessor, options, true),
+    ),
     ...files.map((file) => {
       const url = folder + file.url.slice(file.url.lastIndexOf('/') + 1); // it may have been written as seen from another page
       return askFile(url, options, () => sameVersion(url, file, options));
@@ -64,9 +67,23 @@ async function askFile(
   }
 }
 
-async function sameText(url: string, text: string, options: AskOptions): Promise<SourceState> {
-  const found = new TextDecoder().decode(
-    await readAll(url, { ...options, reload: true, retry: { attempts: 1 } }),
+/**
+ * @param text null: there was no such file
+ * @param optional whether a file that is gone is a change, and no error
+ */
+async function sameText(
+  url: string,
+  text: string | null,
+  options: AskOptions,
+  optional = false,
+): Promise<SourceState> {
+  const reading = readAll(url, { ...options, reload: true, retry: { attempts: 1 } });
+  const found = await reading.then(
+    (bytes) => new TextDecoder().decode(bytes),
+    (error: unknown) => {
+      if (optional && isMissing(error)) return null;
+      throw error;
+    },
   );
   return found === text ? 'current' : 'changed';
 }

@@ -102,6 +102,16 @@ function isFileHandle(source: object): source is FileSystemFileHandle {
 }
 
 /**
+ * Whether an error says that a file is not there: by 404 or 410; by 403, as buckets say that may not be listed;
+ * by a page, as single-page applications send one for every address; on a disk by ENOENT.
+ */
+export const isMissing = (error: unknown): boolean =>
+  error instanceof SourceError &&
+  ([403, 404, 410].includes(error.status ?? 0) ||
+    error.code === 'SOURCE_IS_HTML' ||
+    (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
+
+/**
  * All bytes of a small file, such as config.json.
  *
  * @param maxBytes the most to read; default 1 MiB

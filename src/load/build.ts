@@ -11,6 +11,7 @@ import type { WeightStorage } from '../gpu/kernel.js';
 import { targetOf, type Target } from '../gpu/lowering.js';
 import { Program } from '../gpu/program.js';
 import { Preprocessor } from '../image/preprocess.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
 import { buildForward } from '../model/vit.js';
@@ -44,6 +45,7 @@ export interface LoadedModel {
   readonly precision: Precision;
   readonly target: Target;
   readonly weights: Weights;
+  readonly preprocessing: Preprocessing;
   readonly preprocessor: Preprocessor;
   readonly head: NamedHead | undefined;
   readonly report: LoadReport;
@@ -63,7 +65,11 @@ export interface Loaded {
  */
 export async function build(
   { gpu, choice, posEmbed, signal }: Making,
-  { config: found, labels }: Described & { readonly config: DINOv2Config },
+  {
+    config: found,
+    labels,
+    preprocessing = DEFAULT_PREPROCESSING,
+  }: Described & { readonly config: DINOv2Config },
   load: (signal: AbortSignal) => Promise<Loaded>,
 ): Promise<LoadedModel> {
   const config = posEmbed === undefined ? found : { ...found, posEmbed };
@@ -79,16 +85,16 @@ export async function build(
     await (precision.storage === storage ? early : compile(precision.storage));
     return precision;
   });
-  const preprocessing = Preprocessor.create(gpu, { patchSize: config.patchSize });
+  const preparing = Preprocessor.create(gpu, { patchSize: config.patchSize, preprocessing });
   const loading = load(AbortSignal.any([signal, givingUp.signal]));
-  const all = Promise.all([loading, preprocessing, testing]).then((made) => {
+  const all = Promise.all([loading, preparing, testing]).then((made) => {
     signal.throwIfAborted();
     return made;
   });
   const [{ weights, head, report }, preprocessor, precision] = await all.catch(async (error: unknown) => {
     // One of them failed: what the others make is not left behind.
     givingUp.abort(error);
-    const [late, unused] = await Promise.allSettled([loading, preprocessing]);
+    const [late, unused] = await Promise.allSettled([loading, preparing]);
     if (late.status === 'fulfilled') late.value.weights.destroy();
     if (unused.status === 'fulfilled') unused.value.dispose();
     throw error;
@@ -101,6 +107,7 @@ export async function build(
     precision,
     target: targetOf(gpu, precision.storage),
     weights,
+    preprocessing,
     preprocessor,
     head: named(head, labels),
     report,

@@ -33,6 +33,7 @@ import { parameters } from '../model/parameters.js';
 import { build, counting, fill, headWidths, type LoadedModel, type Making } from './build.js';
 import { describedBy, parseJson } from './configFile.js';
 import { loadFresh, outcome } from './fresh.js';
+import { preprocessingOfText } from './preprocessorFile.js';
 import type { CacheRequest, Checkpoint, CheckpointSource } from './source.js';
 
 /** Loads from the browser's storage what is there, and keeps what has to be fetched. */
@@ -109,13 +110,15 @@ async function loadKnown(
 ): Promise<LoadedModel> {
   const { plan } = known;
   const { gpu, choice, report } = making;
-  const described = describedBy(parseJson(new TextEncoder().encode(plan.config)));
+  const json = parseJson(plan.config);
+  const described = describedBy(json);
   const config = described.config!;
+  const preprocessing = source.preprocessing ?? preprocessingOfText(plan.preprocessor, json);
   const { storage } = await choice.known;
   const totalBytes = plan.files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
   const totalTensors = plan.files.reduce((sum, { header }) => sum + header.tensors.size, 0);
   const present = new Set(plan.present);
-  return build(making, { ...described, config }, async (signal) => {
+  return build(making, { ...described, config, preprocessing }, async (signal) => {
     const weights = await WeightMemory.create(
       gpu,
       parameters(config).filter(({ name }) => present.has(name)),
@@ -193,11 +196,11 @@ async function begin(
   store: CacheStore,
   folder: CacheFolder,
   { dtype, storage: weightStorage }: Candidate,
-  { stream, configText }: Checkpoint,
+  { stream, texts }: Checkpoint,
   config: DINOv2Config,
 ): Promise<CacheWriter | string> {
-  if (!stream.files || !stream.place || configText === undefined)
-    return 'the source is no checkpoint on a server';
+  if (typeof texts === 'string') return texts;
+  if (!stream.files || !stream.place || !texts) return 'the source is no checkpoint on a server';
   const present = presentParameters(stream, parameters(config));
   const { shape: head } = watchForHead(stream, headWidths(config));
   const packedBytes = present.reduce(
@@ -208,16 +211,16 @@ async function begin(
     const storage: Partial<StorageManager> = navigator.storage; // workers have no `persist`
     if (cache.persist) void storage.persist?.().catch(() => undefined); // some ask the visitor, whose answer no load waits for
     await tidy(folder, -1); // what is there is of another version: it takes no room from this one, and is not taken for it where there is none
+    await removeOlder(store); // before room is asked for: theirs is free then
     const { quota = Infinity, usage = 0 } = (await storage.estimate?.()) ?? {};
     // What browsers tell is a guess, and the write is what counts; but what cannot fit is not begun.
     if (quota - usage < packedBytes) return `expected room for ${packedBytes} bytes, found ${quota - usage}`;
-    await removeOlder(store);
     const plan: CachePlan = {
       format: CACHE_FORMAT,
       id: cache.id,
       folder: cache.folder,
       dtype,
-      config: configText,
+      ...texts,
       files: stream.files,
       integrity: cache.integrity,
       present: present.map(({ name }) => name),

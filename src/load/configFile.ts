@@ -1,6 +1,7 @@
 /** config.json, and the loader's options that stand in for parts of it. */
 import { readAll } from '../checkpoint/sources.js';
 import { ConfigError } from '../errors.js';
+import type { Preprocessing } from '../image/preprocessing.js';
 import { parseConfig, type DINOv2Config, type PosEmbedConvention } from '../model/config.js';
 import type { ClassLabels } from '../tasks/classifier.js';
 
@@ -13,14 +14,14 @@ export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   );
 }
 
-export function parseJson(bytes: Uint8Array): unknown {
-  const text = new TextDecoder().decode(bytes);
+/** @param name of the file, for messages. @throws ConfigError CONFIG_JSON */
+export function parseJson(text: string, name = 'config.json'): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
     throw new ConfigError(
       'CONFIG_JSON',
-      `config.json: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the config.json that lies beside the weights on the hub.`,
+      `${name}: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the ${name} that lies beside the weights on the hub.`,
       { cause },
     );
   }
@@ -31,17 +32,24 @@ export interface Described {
   readonly config?: DINOv2Config | undefined;
   /** Names of a classifier's classes. */
   readonly labels?: ClassLabels | undefined;
+  /** What is done to images. Default: DEFAULT_PREPROCESSING. */
+  readonly preprocessing?: Preprocessing | undefined;
 }
 
-/** From what `fromFiles` takes. @throws ConfigError, SourceError */
-export async function readConfig(
-  config: object | Blob | string | undefined,
+/**
+ * The value of a JSON file, as `fromFiles` takes one: its object, its text, or a file of it.
+ * @param name of the file, for messages
+ * @throws ConfigError CONFIG_JSON, SourceError
+ */
+export async function readJson(
+  given: object | Blob | string,
+  name: string,
   signal: AbortSignal | undefined,
-): Promise<Described | undefined> {
-  if (config === undefined) return undefined;
-  if (typeof config === 'string') return describedBy(parseJson(new TextEncoder().encode(config)));
-  if (config instanceof Blob) return describedBy(parseJson(await readAll(config, { signal })));
-  return describedBy(config);
+): Promise<unknown> {
+  if (typeof given === 'string') return parseJson(given, name);
+  if (given instanceof Blob)
+    return parseJson(new TextDecoder().decode(await readAll(given, { signal })), name);
+  return given;
 }
 
 /** @throws ConfigError */

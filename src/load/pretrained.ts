@@ -5,12 +5,13 @@ import { locate } from '../checkpoint/hub.js';
 import { askSource, type SourceState } from '../checkpoint/revalidate.js';
 import { checkDigest, parseSha256, sha256 } from '../checkpoint/sha256.js';
 import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../checkpoint/shards.js';
-import { isUrl, readAll } from '../checkpoint/sources.js';
+import { isMissing, isUrl, readAll } from '../checkpoint/sources.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import { ConfigError, SourceError } from '../errors.js';
 import type { PretrainedOptions } from '../options.js';
 import { describedBy, parseJson } from './configFile.js';
-import type { CheckpointSource } from './source.js';
+import { adviseOn, givenPreprocessing, PREPROCESSOR, preprocessingOfText } from './preprocessorFile.js';
+import type { CheckpointSource, SmallFiles } from './source.js';
 
 const WEIGHTS = 'model.safetensors';
 const CONFIG = 'config.json';
@@ -22,6 +23,7 @@ const MAX_INDEX_BYTES = 2 ** 24;
 export function pretrained(id: string | URL, options: PretrainedOptions): CheckpointSource {
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
+  const given = givenPreprocessing(options.preprocessor);
   const { signal, fetch, retry } = options;
   const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || integrity[WEIGHTS] !== undefined;
   const ask =
@@ -40,6 +42,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         }
       : undefined,
     local: !isUrl(folder),
+    preprocessing: given,
     async open({ onProgress, reload, whole, resume }) {
       const common = { signal, fetch, retry, reload, whole };
       const wanted = resume?.integrity ?? integrity; // what a download began with is checked to its end
@@ -53,53 +56,69 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         const files = resume.versions.map(({ url }) => fileOf(url.slice(url.lastIndexOf('/') + 1)));
         return { stream: await openCheckpoint(files, { ...common, onProgress, resume }) };
       }
+      const ending = new AbortController();
+      const small = { ...common, signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal };
       const readSmall = async (name: string, maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> => {
-        const bytes = await readAll(`${folder}${name}`, { ...common, maxBytes });
+        const bytes = await readAll(`${folder}${name}`, { ...small, maxBytes });
         if (wanted[name] !== undefined) checkDigest(name, wanted[name], sha256(bytes));
         return bytes;
       };
-      const config = await readSmall(CONFIG);
-      const described = describedBy(parseJson(config));
-      const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> =>
-        openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
-      let stream: TensorStream;
-      let names = [WEIGHTS];
+      const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // beside the others: no load is longer for it
+      let stream: TensorStream | undefined;
       try {
-        stream = await openAll(names);
-      } catch (missing) {
-        if (!isMissing(missing)) throw missing;
-        const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch((error: unknown) => {
-          throw isMissing(error) ? missing : error;
-        });
-        const parsed = parseShardIndex(index);
-        stream = await openAll(parsed.files, parsed);
-        names = [INDEX, ...parsed.files];
-      }
-      names.push(CONFIG);
-      const unread = Object.keys(wanted).find((file) => !names.includes(file));
-      if (unread !== undefined) {
-        const error = new SourceError(
-          'SOURCE_INTEGRITY',
-          `integrity: expected hashes of what is read, found one of ${unread}. Name these: ${names.join(', ').slice(0, 200)}.`,
-        );
-        release(stream, error);
+        const config = new TextDecoder().decode(await readSmall(CONFIG));
+        const json = parseJson(config);
+        const described = describedBy(json);
+        const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> =>
+          openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
+        let names = [WEIGHTS];
+        try {
+          stream = await openAll(names);
+        } catch (missing) {
+          if (!isMissing(missing)) throw missing;
+          const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch((error: unknown) => {
+            throw isMissing(error) ? missing : error;
+          });
+          const parsed = parseShardIndex(index);
+          stream = await openAll(parsed.files, parsed);
+          names = [INDEX, ...parsed.files];
+        }
+        const preprocessor = await reading;
+        const unreadable = 'error' in preprocessor ? preprocessor.error : undefined;
+        if (unreadable !== undefined && (!given || wanted[PREPROCESSOR] !== undefined))
+          throw adviseOn(unreadable);
+        const text = 'text' in preprocessor ? preprocessor.text : null;
+        names.push(CONFIG, ...(text === null ? [] : [PREPROCESSOR]));
+        const unread = Object.keys(wanted).find((file) => !names.includes(file));
+        if (unread !== undefined)
+          throw new SourceError(
+            'SOURCE_INTEGRITY',
+            `integrity: expected hashes of what is read, found one of ${unread}. Name these: ${names.join(', ').slice(0, 200)}.`,
+          );
+        const texts: SmallFiles | string =
+          unreadable === undefined
+            ? { config, preprocessor: text }
+            : `${PREPROCESSOR} could not be read, so that nothing would tell whether it changes: ${String(unreadable)}`;
+        return { ...described, preprocessing: given ?? preprocessingOfText(text, json), texts, stream };
+      } catch (error) {
+        ending.abort(error);
+        if (stream) release(stream, error);
         throw error;
       }
-      return { ...described, configText: new TextDecoder().decode(config), stream };
     },
   };
 }
 
-/**
- * Whether a file may not be there: buckets that may not be listed say 403 then, single-page applications send
- * a page, and a disk has a word of its own.
- */
-const isMissing = (error: unknown): boolean =>
-  error instanceof SourceError &&
-  (error.status === 404 ||
-    error.status === 403 ||
-    error.code === 'SOURCE_IS_HTML' ||
-    (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
+/** The file's text, null where there is none, or why it cannot be read. Never rejects. */
+async function readPreprocessor(
+  read: () => Promise<Uint8Array>,
+): Promise<{ readonly text: string | null } | { readonly error: unknown }> {
+  try {
+    return { text: new TextDecoder().decode(await read()) };
+  } catch (error) {
+    return isMissing(error) ? { text: null } : { error };
+  }
+}
 
 /** What the cache is keyed by must not depend on the page. */
 const absolute = (folder: string): string =>

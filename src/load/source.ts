@@ -4,13 +4,21 @@ import type { CacheKind } from '../checkpoint/cacheStore.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import type { CheckpointOptions } from '../checkpoint/shards.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
+import type { Preprocessing } from '../image/preprocessing.js';
 import type { LoadProgress } from '../options.js';
 import type { Described } from './configFile.js';
 
+/** The texts of a checkpoint's small files, as they are kept for the next time. */
+export interface SmallFiles {
+  readonly config: string;
+  /** preprocessor_config.json; null: the checkpoint has none. */
+  readonly preprocessor: string | null;
+}
+
 /** A checkpoint about to be read. Where it brings no configuration, its tensors' shapes give it. */
 export interface Checkpoint extends Described {
-  /** The text of config.json: what is kept for the next time. */
-  readonly configText?: string | undefined;
+  /** What is kept beside the weights; undefined, or in a sentence why there is nothing: then no weights are kept. */
+  readonly texts?: SmallFiles | string | undefined;
   readonly stream: TensorStream;
 }
 
@@ -28,6 +36,8 @@ export interface OpenOptions {
 
 /** Where a checkpoint comes from. */
 export interface CheckpointSource {
+  /** What the caller gives in place of what the checkpoint says of images. */
+  readonly preprocessing?: Preprocessing | undefined;
   open(options: OpenOptions): Promise<Checkpoint>;
   /** At hand already: nothing is fetched. */
   readonly local?: boolean | undefined;

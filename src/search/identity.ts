@@ -1,6 +1,8 @@
 /** What made an index's vectors, so that those of another model are never compared with them. */
 import type { DINOv2 } from '../dinov2.js';
+import { IMAGENET } from '../image/normalization.js';
 import type { PixelOptions } from '../image/preprocess.js';
+import { DEFAULT_PREPROCESSING, preprocessingText, type Preprocessing } from '../image/preprocessing.js';
 import type { Pooling } from '../tasks/pooling.js';
 import { IndexError } from '../errors.js';
 import type { ModelIdentity } from './journal.js';
@@ -12,34 +14,83 @@ export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
   readonly pooling?: Pooling;
 }
 
+/** What an identity is made of. A model without `preprocessing` has the default's, that of facebook/dinov2. */
+export interface IdentifiedModel extends Pick<DINOv2, 'config' | 'fingerprint'> {
+  readonly preprocessing?: Preprocessing | undefined;
+}
+
 /**
- * The identity of a model together with what is done to images: hand in the options that `embed` and
- * `features` get. Equal for the same checkpoint in every `dtype`, as `fingerprint` is.
- * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is no string, number or boolean
+ * The identity of a model together with what is done to images: the model's own preprocessing, and the options
+ * that `embed` and `features` get, which are to be handed in. Equal for the same checkpoint in every `dtype`, as
+ * `fingerprint` is.
+ * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is neither a JSON value nor undefined
  */
 export async function modelIdentity(
-  model: Pick<DINOv2, 'config' | 'fingerprint'>,
-  { id, pooling = 'cls', ...pixels }: IdentityOptions = {},
+  model: IdentifiedModel,
+  options: IdentityOptions = {},
 ): Promise<ModelIdentity> {
   const { embedDim, depth, patchSize } = model.config;
-  const settings: Readonly<Record<string, unknown>> = { resize: 'crop', ...pixels, pooling };
-  const words = Object.keys(settings)
-    .sort()
-    .flatMap((name) => {
-      const value = settings[name];
-      if (value === undefined) return [];
-      if (!['string', 'number', 'boolean'].includes(typeof value))
-        throw new IndexError(
-          'INDEX_OPTIONS',
-          `modelIdentity: expected ${name} to be a string or a number, found a ${typeof value}. Leave out what does not change pixels.`,
-        );
-      return [`${name} ${String(value)}`];
-    });
+  const preprocessing = lookText(model, options); // first: it costs nothing, and may throw
   return {
-    id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
+    id: options.id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
     fingerprint: await model.fingerprint(),
-    preprocessing: words.join(', '),
+    preprocessing,
   };
+}
+
+/** What becomes of an image when nothing is said of it: the text of the default preprocessing without options. */
+export const DEFAULT_LOOK = 'pooling cls, resize crop';
+
+/**
+ * What a model with these options makes of an image, as a text: equal texts stand for equal pixels and pooling.
+ * @throws IndexError INDEX_OPTIONS
+ */
+export function lookText(
+  { preprocessing = DEFAULT_PREPROCESSING }: Pick<IdentifiedModel, 'preprocessing'>,
+  { pooling = 'cls', normalization, resample = preprocessing.resample, ...others }: IdentityOptions,
+): string {
+  const { resize, crop, convention } = DEFAULT_PREPROCESSING;
+  const ofFile = preprocessingText({ ...preprocessing, resample, normalization: IMAGENET });
+  const usual = preprocessingText({ ...DEFAULT_PREPROCESSING, resample });
+  const replaced = others.resize === 'fit' || (others.resize === 'square' && others.size !== undefined);
+  const applied: Preprocessing = {
+    ...preprocessing,
+    ...(replaced && { resize, crop, convention }),
+    resample,
+    normalization: { ...preprocessing.normalization, ...defined(normalization) },
+  };
+  const settings: Readonly<Record<string, unknown>> = {
+    ...(ofFile === usual && { resize: 'crop' }), // else the text of the preprocessing says it
+    ...others,
+    id: undefined,
+    pooling,
+    preprocessing: preprocessingText(applied) || undefined,
+  };
+  return Object.keys(settings)
+    .filter((name) => settings[name] !== undefined)
+    .sort()
+    .map((name) => `${name} ${textOf(name, settings[name])}`)
+    .join(', ');
+}
+
+const defined = <Value extends object>(value: Value | undefined): Partial<Value> =>
+  Object.fromEntries(Object.entries(value ?? {}).filter(([, each]) => each !== undefined)) as Partial<Value>;
+
+/** One text for one value, whatever the order of an object's names. @throws IndexError INDEX_OPTIONS */
+function textOf(name: string, value: unknown): string {
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+    return String(value);
+  if (Array.isArray(value)) return `[${value.map((each) => textOf(name, each)).join(' ')}]`;
+  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+    return `{${Object.entries(value)
+      .filter(([, each]) => each !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, each]) => `${key} ${textOf(name, each)}`)
+      .join(' ')}}`;
+  throw new IndexError(
+    'INDEX_OPTIONS',
+    `modelIdentity: expected ${name} to be a text, a number, a boolean, or a list or plain object of these, found ${value === null ? 'null' : `a ${typeof value}`}. Leave out what does not change pixels.`,
+  );
 }
 
 /** Whether vectors of one may be compared with those of the other. What they are called does not count. */

@@ -4,6 +4,7 @@ import { DeviceError } from '../errors.js';
 import type { AdapterDescription } from '../gpu/device.js';
 import type { Profile } from '../gpu/profiler.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
+import type { Preprocessing } from '../image/preprocessing.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config, ModelSize } from '../model/config.js';
 import type {
@@ -52,6 +53,7 @@ export class DINOv2 {
   readonly dtype: Dtype;
   readonly dtypeReason: string;
   readonly loaded: LoadReport;
+  readonly preprocessing: Preprocessing;
   readonly classifier: ImageClassifier | undefined;
   readonly adapter: AdapterDescription;
   readonly parameterCount: number;
@@ -62,7 +64,17 @@ export class DINOv2 {
 
   private constructor(
     connection: Connection,
-    { model, config, dtype, dtypeReason, loaded, adapter, parameterCount, classifier }: ModelState,
+    {
+      model,
+      config,
+      dtype,
+      dtypeReason,
+      loaded,
+      preprocessing,
+      adapter,
+      parameterCount,
+      classifier,
+    }: ModelState,
   ) {
     this.#connection = connection;
     this.#id = model;
@@ -70,6 +82,7 @@ export class DINOv2 {
     this.dtype = dtype;
     this.dtypeReason = dtypeReason;
     this.loaded = loaded;
+    this.preprocessing = preprocessing;
     this.adapter = adapter;
     this.parameterCount = parameterCount;
     this.classifier = classifier && new ImageClassifier(connection, classifier, this);
@@ -106,11 +119,20 @@ export class DINOv2 {
    * As in 'dinov2-webgpu'. Bytes in memory are copied: hand in a File or Blob, of which nothing is, where
    * there are hundreds of megabytes.
    */
-  static async fromFiles({ config, weights }: ModelFiles, options: WorkerLoadOptions = {}): Promise<DINOv2> {
+  static async fromFiles(
+    { config, preprocessor, weights }: ModelFiles,
+    options: WorkerLoadOptions = {},
+  ): Promise<DINOv2> {
     const streams = new PageStreams();
     const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
     return DINOv2.#load(
-      { kind: 'files', config, weights: files.map((file) => streams.source(file)), options: plain(options) },
+      {
+        kind: 'files',
+        config,
+        preprocessor,
+        weights: files.map((file) => streams.source(file)),
+        options: plain(options),
+      },
       options,
       streams,
     );

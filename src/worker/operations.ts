@@ -110,13 +110,14 @@ async function load({ how, base, progress, fetch }: LoadRequest, context: Contex
     model.dispose();
     throw context.signal.reason;
   }
-  const { config, dtype, dtypeReason, loaded, adapter, parameterCount, classifier } = model;
+  const { config, dtype, dtypeReason, loaded, preprocessing, adapter, parameterCount, classifier } = model;
   return {
     model: models.add(model),
     config,
     dtype,
     dtypeReason,
     loaded,
+    preprocessing,
     adapter,
     parameterCount,
     classifier: classifier && stateOfClassifier(classifier),
@@ -139,7 +140,11 @@ function open(
     case 'files': {
       const weights = how.weights.map((source) => bytesOf(source, context));
       return DINOv2.fromFiles(
-        { config: how.config, weights: weights.length === 1 ? weights[0]! : weights },
+        {
+          config: how.config,
+          preprocessor: how.preprocessor,
+          weights: weights.length === 1 ? weights[0]! : weights,
+        },
         { ...how.options, ...common },
       );
     }

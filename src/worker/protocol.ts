@@ -2,6 +2,7 @@
 import type { AdapterDescription } from '../gpu/device.js';
 import type { Profile } from '../gpu/profiler.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
+import type { Preprocessing } from '../image/preprocessing.js';
 import type { RawImage } from '../image/source.js';
 import type { AttentionOptions } from '../model/attention.js';
 import type { DINOv2Config, ModelSize } from '../model/config.js';
@@ -14,6 +15,7 @@ import type {
   ForwardOptions,
   LoadOptions,
   LoadReport,
+  ModelFiles,
   PixelSize,
   PretrainedOptions,
   TuneOptions,
@@ -30,7 +32,7 @@ import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
  * Raised with every change of what is below: a page and a worker of two versions do not misunderstand each
  * other.
  */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 
 /** An error on its way. Those of the page are known to it by their place in the list of the call. */
 export type SentError =
@@ -86,7 +88,8 @@ export interface LoadRequest {
       }
     | {
         readonly kind: 'files';
-        readonly config: object | Blob | string | undefined;
+        readonly config: ModelFiles['config'];
+        readonly preprocessor: ModelFiles['preprocessor'];
         readonly weights: readonly SentBytes[];
         readonly options: Sent<LoadOptions>;
       }
@@ -115,6 +118,7 @@ export interface ModelState {
   readonly dtype: Dtype;
   readonly dtypeReason: string;
   readonly loaded: LoadReport;
+  readonly preprocessing: Preprocessing;
   readonly adapter: AdapterDescription;
   readonly parameterCount: number;
   readonly classifier: ClassifierState | undefined;

@@ -36,6 +36,7 @@ const plan: CachePlan = {
   folder: 'https://example.org/',
   dtype: 'fp32',
   config: '{"layer_norm_eps": 1e-06}',
+  preprocessor: null,
   files: [
     {
       url: 'https://example.org/model.safetensors',

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page, Route } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { facebookPreprocessor } from '../loading/preprocessors.ts';
 import {
   colours,
   done,
@@ -131,7 +132,7 @@ describe('weights from the hub', () => {
     await page.locator('#running-weights', { hasText: 'facebook/dinov2-small' }).waitFor();
     await done(page, 'rocket');
     expect(asked.sort()).toEqual(
-      ['config.json', 'model.safetensors'].map(
+      ['config.json', 'model.safetensors', 'preprocessor_config.json'].map(
         (file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`,
       ),
     );
@@ -161,7 +162,7 @@ describe('weights from the hub', () => {
       status: 200,
       headers: { 'access-control-allow-origin': '*' },
       contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream',
-      body: readFileSync(join(tiny, file)),
+      body: file === 'preprocessor_config.json' ? facebookPreprocessor : readFileSync(join(tiny, file)),
     });
   };
 });

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { facebookPreprocessor } from '../loading/preprocessors.ts';
 import {
   added,
   cropped,
@@ -243,13 +244,13 @@ describe('the network off, after the first visit', () => {
         status: 200,
         headers: { 'access-control-allow-origin': '*' },
         contentType: file.endsWith('json') ? 'application/json' : 'application/octet-stream',
-        body: readFileSync(join(tiny, file)),
+        body: file === 'preprocessor_config.json' ? facebookPreprocessor : readFileSync(join(tiny, file)),
       });
     });
     await page.locator('#load').click(); // the hub's ViT-S, played by the tiny model
     await page.locator('#running', { hasText: 'facebook/dinov2-small' }).waitFor();
     expect(asked.sort()).toEqual(
-      ['config.json', 'model.safetensors'].map(
+      ['config.json', 'model.safetensors', 'preprocessor_config.json'].map(
         (file) => `https://huggingface.co/facebook/dinov2-small/resolve/main/${file}`,
       ),
     );

@@ -168,7 +168,7 @@ describe('an abort', () => {
       () => 'loaded',
       () => 'gone',
     );
-    await expect.poll(() => site.asked.length, { timeout: 30_000 }).toBeGreaterThan(asked + 1);
+    await expect.poll(() => site.asked.length, { timeout: 30_000 }).toBeGreaterThan(asked + 2);
     expect((await aborted(page, 0)).found).toBe('enough');
     await other.close();
     expect(await loading).toBe('gone');

@@ -48,7 +48,11 @@ describe('a source that changes', () => {
     await load(page);
     site.asked = [];
     expect(await check()).toBe('current');
-    expect(site.asked.sort()).toEqual(['config.json whole', 'model.safetensors bytes=0-0']);
+    expect(site.asked.sort()).toEqual([
+      'config.json whole',
+      'model.safetensors bytes=0-0',
+      'preprocessor_config.json whole',
+    ]);
     site.etag = '"two"';
     expect(await check()).toBe('changed');
     site.etag = '"one"';

@@ -1,10 +1,17 @@
 /**
  * Photographs → an index. While one batch is computed, the next is decoded and the folders are walked on;
  * each batch is in the index, for good, before it is counted. What is there already, of the same size and
- * date, is passed over: so the same source again goes on where an earlier ingest has ended, however it ended.
+ * date and made with the same options, is passed over: so the same source again goes on where an earlier ingest has ended, however it ended.
  */
 import { IndexError } from '../../errors.js';
-import { modelIdentity, modelText, sameModel, type IdentityOptions } from '../identity.js';
+import {
+  DEFAULT_LOOK,
+  lookText,
+  modelIdentity,
+  modelText,
+  sameModel,
+  type IdentityOptions,
+} from '../identity.js';
 import type { Item } from '../options.js';
 import { describeImages } from './describe.js';
 import {
@@ -67,6 +74,8 @@ export class Ingest {
   readonly #counts = { images: 0, ignored: 0, unchanged: 0, added: 0, updated: 0, failed: 0, removed: 0 };
   readonly #waiting: Waiting[] = [];
   readonly #seen = new Set<string>();
+  /** What becomes of pixels, where the index's header does not say it and it is not the default. */
+  #look: string | undefined;
   #phase: IngestPhase = 'running';
   #walking = true;
   #walkError: { readonly error: unknown } | undefined;
@@ -168,10 +177,16 @@ export class Ingest {
    */
   async #checkModel(): Promise<void> {
     const wanted = this.#index.header.model;
-    if (!wanted) return;
-    const look: IdentityOptions = Object.fromEntries(
-      Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name)),
-    );
+    const given = Object.entries(this.#options).filter(([name]) => !OWN_OPTIONS.has(name));
+    if (!wanted) {
+      const text = lookText(
+        this.#model,
+        Object.fromEntries(given.filter(([, value]) => value !== undefined)) as IdentityOptions,
+      );
+      this.#look = text === DEFAULT_LOOK ? undefined : text;
+      return;
+    }
+    const look: IdentityOptions = Object.fromEntries(given);
     const found = await modelIdentity(this.#model, look);
     if (sameModel(found, wanted)) return;
     throw new IndexError(
@@ -222,7 +237,7 @@ export class Ingest {
     }
     try {
       const file = await read();
-      if (isUnchanged(this.#index, id, file)) {
+      if (isUnchanged(this.#index, id, file, this.#look)) {
         await this.#addThumbnail(id, file);
         this.#counts.unchanged += 1;
       } else {
@@ -319,6 +334,7 @@ export class Ingest {
         size,
         lastModified,
         ...(thumbnail && { width: thumbnail.width, height: thumbnail.height }),
+        ...(this.#look !== undefined && { look: this.#look }),
       };
       return [
         {
@@ -433,15 +449,24 @@ export class Ingest {
   }
 }
 
-/** Whether an index has this very file: its size and date. */
-function isUnchanged(index: IngestIndex, id: string, { size, lastModified }: File): boolean {
+/** Whether an index has this very file, by its size and date, and made of it what `look` says. */
+function isUnchanged(
+  index: IngestIndex,
+  id: string,
+  { size, lastModified }: File,
+  look: string | undefined,
+): boolean {
   if (!index.has(id)) return false;
   const metadata = index.metadata(id);
   const file =
     typeof metadata === 'object' && metadata !== null && 'file' in metadata
       ? (metadata.file as Partial<FileMetadata> | null)
       : undefined;
-  return file?.size === size && file.lastModified === lastModified;
+  return (
+    file?.size === size &&
+    file.lastModified === lastModified &&
+    (index.header.model !== undefined || file.look === look)
+  );
 }
 
 const ofAnItem: readonly string[] = [

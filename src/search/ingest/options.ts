@@ -28,6 +28,11 @@ export interface FileMetadata {
   /** Of the image, upright, in pixels, where the browser could decode it. */
   readonly width?: number;
   readonly height?: number;
+  /**
+   * What became of its pixels: the preprocessing and the options, as `ModelIdentity.preprocessing` has them. Kept
+   * by an index without `model`, whose header does not say it, and only where it is not the default.
+   */
+  readonly look?: string;
 }
 
 /** A file that could not be taken, and why. */

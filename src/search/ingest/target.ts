@@ -2,8 +2,8 @@
  * What an ingest needs of an index and of a model: `EmbeddingIndex`, and `DINOv2` in the page or in a worker,
  * have all of it.
  */
-import type { DINOv2 } from '../../dinov2.js';
 import type { PixelOptions } from '../../image/preprocess.js';
+import type { IdentifiedModel } from '../identity.js';
 import type { IndexHeader } from '../journal.js';
 import type { Item, ItemUpdate } from '../options.js';
 
@@ -33,7 +33,7 @@ export interface IngestFeatures {
   dispose(): void;
 }
 
-export interface IngestModel extends Pick<DINOv2, 'config' | 'fingerprint'> {
+export interface IngestModel extends IdentifiedModel {
   featuresBySize(
     images: readonly Blob[],
     options: PixelOptions,

@@ -3,6 +3,7 @@
  */
 import { describe, expect, test, vi } from 'vitest';
 import { DeviceError } from '../../../src/errors.js';
+import { DEFAULT_PREPROCESSING } from '../../../src/image/preprocessing.js';
 import {
   DroppedFiles,
   EmbeddingIndex,
@@ -15,6 +16,7 @@ import {
   originalOf,
   unfinishedIngest,
   type FileMetadata,
+  type IngestOptions,
   type IngestProgress,
 } from '../../../src/search/index.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
@@ -148,6 +150,57 @@ describe('what is there already', () => {
     expect(index.ids().sort()).toEqual(['F/b.jpg', 'F/c.jpg', 'elsewhere.jpg']);
     expect(about(index, 'F/b.jpg').lastModified).toBe(2000);
     expect((await index.search(vectorOf('zz'), { topK: 1 }))[0]!.id).toBe('F/b.jpg');
+  });
+
+  test('is computed again where pixels become something else, and not where they become the same', async () => {
+    const index = make();
+    const files = [file('a.jpg', 'aa'), file('b.jpg', 'bb')];
+    const half = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
+    const other = Object.assign(new FakeModel(), {
+      preprocessing: {
+        ...DEFAULT_PREPROCESSING,
+        normalization: { ...DEFAULT_PREPROCESSING.normalization, ...half },
+      },
+    });
+    const counted = async (
+      using: FakeModel,
+      options: IngestOptions = {},
+    ): Promise<[number, number, number]> => {
+      const { added, updated, unchanged } = await ingest(index, using, files, options).finished;
+      return [added, updated, unchanged];
+    };
+    expect(await counted(model)).toEqual([2, 0, 0]);
+    expect(about(index, 'a.jpg')).toEqual({ size: 2, lastModified: 1000 }); // as before there was another look
+    const sameAsDefault = { pooling: 'cls', resample: undefined, resize: undefined } as const;
+    expect(await counted(model, sameAsDefault)).toEqual([0, 0, 2]);
+    expect(await counted(Object.assign(new FakeModel(), { preprocessing: DEFAULT_PREPROCESSING }))).toEqual([
+      0, 0, 2,
+    ]);
+    expect(await counted(other)).toEqual([0, 2, 0]);
+    expect(about(index, 'a.jpg').look).toMatch(/mean 0\.5,0\.5,0\.5/);
+    expect(await counted(model, { normalization: half })).toEqual([0, 0, 2]); // the same pixels
+    expect(await counted(other, { resize: 'fit' })).toEqual([0, 2, 0]);
+    expect(await counted(other, { resize: 'fit', pooling: 'mean' })).toEqual([0, 2, 0]);
+    expect(await counted(model)).toEqual([0, 2, 0]);
+    expect(about(index, 'a.jpg')).toEqual({ size: 2, lastModified: 1000 });
+    expect(await counted(model)).toEqual([0, 0, 2]);
+  });
+
+  test('needs no look beside it in an index that says which model made it', async () => {
+    const normalization = { mean: [0.5, 0.5, 0.5] } as const;
+    const index = new EmbeddingIndex({
+      dim: DIM,
+      storage: 'f32',
+      device: 'cpu',
+      model: await modelIdentity(model, { normalization }),
+    });
+    const files = [file('a.jpg', 'aa')];
+    await ingest(index, model, files, { normalization }).finished;
+    expect(about(index, 'a.jpg')).toEqual({ size: 2, lastModified: 1000 });
+    expect(await ingest(index, model, files, { normalization }).finished).toMatchObject({ unchanged: 1 });
+    await expect(ingest(index, model, files).finished).rejects.toMatchObject({ code: 'INDEX_MODEL' });
+    const opened = await EmbeddingIndex.import(await index.export(), { device: 'cpu' });
+    expect(opened.header.model).toEqual(index.header.model);
   });
 
   test('stays where the folder could not be read', async () => {

@@ -1,0 +1,102 @@
+// The text of what is done to images: for facebook/dinov2's preprocessing it stays what it was, so that indexes
+// of before stay usable; and two ways to look that give other pixels never have one text.
+import { describe, expect, test } from 'vitest';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.js';
+import { configOf } from '../../src/model/config.js';
+import { modelIdentity, type IdentityOptions } from '../../src/search/index.js';
+
+const { normalization } = DEFAULT_PREPROCESSING;
+const HALF = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
+const half: Preprocessing = {
+  ...DEFAULT_PREPROCESSING,
+  source: 'preprocessor_config.json',
+  normalization: { ...normalization, ...HALF },
+};
+const square: Preprocessing = {
+  ...DEFAULT_PREPROCESSING,
+  source: 'preprocessor_config.json',
+  resize: { height: 448, width: 448 },
+  crop: undefined,
+};
+const timm: Preprocessing = { ...DEFAULT_PREPROCESSING, source: 'config.json', convention: 'timm' };
+
+const textOf = async (
+  preprocessing: Preprocessing | undefined,
+  options?: Record<string, unknown>,
+): Promise<string> => {
+  const model = {
+    config: configOf('small'),
+    fingerprint: async () => 'f',
+    ...(preprocessing && { preprocessing }),
+  };
+  return (await modelIdentity(model, options as IdentityOptions)).preprocessing;
+};
+
+describe('the text of before', () => {
+  test.each<[Record<string, unknown>, string]>([
+    [{}, 'pooling cls, resize crop'],
+    [{ id: 'my model' }, 'pooling cls, resize crop'],
+    [{ resize: 'crop' }, 'pooling cls, resize crop'],
+    [{ cropSize: undefined }, 'pooling cls, resize crop'],
+    [{ resize: 'crop', cropSize: 224, pooling: 'mean' }, 'cropSize 224, pooling mean, resize crop'],
+    [{ resize: 'fit', longestSide: 518 }, 'longestSide 518, pooling cls, resize fit'],
+    [{ resize: 'square', size: 224 }, 'pooling cls, resize square, size 224'],
+    [{ resize: 'square' }, 'pooling cls, resize square'],
+    [{ orientation: 'respect' }, 'orientation respect, pooling cls, resize crop'],
+  ])('%j', async (options, text) => {
+    expect(await textOf(undefined, options)).toBe(text);
+    expect(await textOf(DEFAULT_PREPROCESSING, options)).toBe(text);
+    // Where the values came from changes no pixel.
+    expect(await textOf({ ...DEFAULT_PREPROCESSING, source: 'preprocessor_config.json' }, options)).toBe(
+      text,
+    );
+    // Nor do options that say what is done anyway.
+    expect(await textOf(undefined, { ...options, resample: 'bicubic', normalization })).toBe(text);
+    expect(await textOf(half, { ...options, normalization })).toBe(text);
+  });
+});
+
+test('options of a call and values of a file count by what they make together', async () => {
+  expect(await textOf(undefined, { normalization: HALF })).toBe(await textOf(half));
+  expect(await textOf(half, { normalization: HALF })).toBe(await textOf(half));
+  expect(await textOf(undefined, { normalization: { std: HALF.std, mean: HALF.mean } })).toBe(
+    await textOf(half),
+  );
+  expect(await textOf({ ...DEFAULT_PREPROCESSING, resample: 'bilinear' })).toBe(
+    await textOf(undefined, { resample: 'bilinear' }),
+  );
+  expect(await textOf(square, { resize: 'fit' })).toBe(await textOf(undefined, { resize: 'fit' }));
+  expect(await textOf(half)).toMatch(/^pooling cls, preprocessing .*mean 0\.5,0\.5,0\.5.*, resize crop$/);
+  expect(await textOf(square)).toMatch(/^pooling cls, preprocessing resize 448×448; .*/);
+});
+
+test('other pixels have another text', async () => {
+  const looks: [Preprocessing, Record<string, unknown>][] = [
+    [DEFAULT_PREPROCESSING, {}],
+    [DEFAULT_PREPROCESSING, { resize: 'square' }],
+    [DEFAULT_PREPROCESSING, { resize: 'square', size: 448 }],
+    [DEFAULT_PREPROCESSING, { resize: 'fit' }],
+    [DEFAULT_PREPROCESSING, { resample: 'nearest' }],
+    [DEFAULT_PREPROCESSING, { normalization: { mean: [0, 0, 0] } }],
+    [DEFAULT_PREPROCESSING, { normalization: { rescaleFactor: 1 } }],
+    [DEFAULT_PREPROCESSING, { resize: 'fit', normalization: HALF }],
+    [half, {}],
+    [half, { cropSize: 448 }],
+    [square, {}],
+    [square, { resize: 'crop' }],
+    [square, { resize: 'square' }], // 448 × 448 here, 224 × 224 of the default
+    [timm, {}],
+    [{ ...timm, crop: { height: 224, width: 448 } }, {}],
+    [{ ...square, resize: undefined }, {}],
+  ];
+  const texts = await Promise.all(looks.map(([preprocessing, options]) => textOf(preprocessing, options)));
+  expect(new Set(texts).size).toBe(texts.length);
+});
+
+test('lists and objects have one text, whatever the order of their names; what is no value is refused', async () => {
+  const one = await textOf(undefined, { some: { b: [1, 2], a: 'x', c: undefined } });
+  expect(one).toBe('pooling cls, resize crop, some {a x b [1 2]}');
+  expect(await textOf(undefined, { some: { a: 'x', b: [1, 2] } })).toBe(one);
+  for (const some of [null, () => 1, Symbol('s'), new Map(), [null], { a: new Date() }])
+    await expect(textOf(undefined, { some })).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
+});
