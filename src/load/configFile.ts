@@ -1,26 +1,27 @@
 /** config.json, and the loader's options that stand in for parts of it. */
-import { readAll } from '../checkpoint/sources.js';
-import { ConfigError } from '../errors.js';
+import { readAll, type ByteSource } from '../checkpoint/sources.js';
+import { ConfigError, OptionError } from '../errors.js';
 import { parseConfig, type DINOv2Config, type PosEmbedConvention } from '../model/config.js';
+import type { JsonSource } from '../options.js';
 import type { ClassLabels } from '../tasks/classifier.js';
 
-/** @throws ConfigError CONFIG_FIELD */
+/** @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   if (['plain', 'antialias', 'offset'].includes(posEmbed)) return;
-  throw new ConfigError(
-    'CONFIG_FIELD',
+  throw new OptionError(
+    'OPTION_VALUE',
     `posEmbed: expected 'plain', 'antialias' or 'offset', found ${JSON.stringify(posEmbed)}.`,
   );
 }
 
-export function parseJson(bytes: Uint8Array): unknown {
+export function parseJson(bytes: Uint8Array, what = 'config.json'): unknown {
   const text = new TextDecoder().decode(bytes);
   try {
     return JSON.parse(text);
   } catch (cause) {
     throw new ConfigError(
       'CONFIG_JSON',
-      `config.json: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the config.json that lies beside the weights on the hub.`,
+      `${what}: expected JSON, found ${JSON.stringify(text.slice(0, 40))}. Give the ${what} that lies beside the weights on the hub.`,
       { cause },
     );
   }
@@ -33,15 +34,36 @@ export interface Described {
   readonly labels?: ClassLabels | undefined;
 }
 
+/**
+ * A JSON file that `fromFiles` is given: its object, its text (which begins with a brace), or what holds the
+ * file: a Blob, a file handle, bytes, a URL, in Node a path.
+ * @param what the file's name, for messages
+ * @throws ConfigError CONFIG_JSON, SourceError; the signal's reason
+ */
+export async function readJson(
+  what: string,
+  source: JsonSource,
+  signal: AbortSignal | undefined,
+): Promise<unknown> {
+  if (typeof source === 'string' && /^\s*(\{|$)/.test(source))
+    return parseJson(new TextEncoder().encode(source), what);
+  return isFile(source) ? parseJson(await readAll(source, { signal }), what) : source;
+}
+
+const isFile = (source: JsonSource): source is Exclude<ByteSource, ReadableStream> =>
+  typeof source === 'string' ||
+  source instanceof URL ||
+  source instanceof Blob ||
+  source instanceof ArrayBuffer ||
+  ArrayBuffer.isView(source) ||
+  (typeof source === 'object' && source !== null && 'getFile' in source);
+
 /** From what `fromFiles` takes. @throws ConfigError, SourceError */
 export async function readConfig(
-  config: object | Blob | string | undefined,
+  config: JsonSource | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Described | undefined> {
-  if (config === undefined) return undefined;
-  if (typeof config === 'string') return describedBy(parseJson(new TextEncoder().encode(config)));
-  if (config instanceof Blob) return describedBy(parseJson(await readAll(config, { signal })));
-  return describedBy(config);
+  return config === undefined ? undefined : describedBy(await readJson('config.json', config, signal));
 }
 
 /** @throws ConfigError */

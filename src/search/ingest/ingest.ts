@@ -4,6 +4,7 @@
  * date, is passed over: so the same source again goes on where an earlier ingest has ended, however it ended.
  */
 import { IndexError } from '../../errors.js';
+import { checkOptions } from '../../optionNames.js';
 import { modelIdentity, modelText, sameModel, type IdentityOptions } from '../identity.js';
 import type { Item } from '../options.js';
 import { describeImages } from './describe.js';
@@ -77,6 +78,7 @@ export class Ingest {
   #keptMs = -Infinity;
 
   constructor(index: IngestIndex, model: IngestModel, source: IngestSource, options: IngestOptions) {
+    checkOptions('ingest', options);
     this.#index = index;
     this.#model = model;
     this.#options = options;
