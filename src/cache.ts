@@ -1,6 +1,7 @@
 /** What of models is kept in the browser: who may use it when, what there is, and how to be rid of it. */
 import { openStore, type CacheStore } from './checkpoint/cacheStore.js';
 import { readPlan, type CachePlan } from './checkpoint/cacheEntry.js';
+import { checkOptions } from './optionNames.js';
 import { askSource, type AskOptions, type SourceState } from './checkpoint/revalidate.js';
 
 /** Packed weights in the browser's storage. */
@@ -97,9 +98,11 @@ export async function removeCached(id?: string): Promise<number> {
  * fetch it (or load with `revalidate`, which does both).
  * @param id as `fromPretrained` was told, or the folder's URL; all that is kept under it is asked for
  * @returns `unknown` where nothing is kept, or where the server says nothing that tells versions apart
- * @throws SourceError if the server cannot be asked; the signal's reason
+ * @throws SourceError if the server cannot be asked; OptionError OPTION_VALUE, OPTION_NAME; the signal's
+ *   reason
  */
 export async function checkForUpdate(id: string | URL, options: AskOptions = {}): Promise<SourceState> {
+  checkOptions('checkForUpdate', options);
   const states: SourceState[] = [];
   for (const store of await stores()) {
     for (const key of await store.keys()) {

@@ -6,7 +6,7 @@ import { openCheckpoint } from './checkpoint/shards.js';
 import { isUrl, type ByteSource } from './checkpoint/sources.js';
 import { syntheticStream } from './checkpoint/synthetic.js';
 import { isMatrix, parameterBytes, type Weights } from './checkpoint/weightMemory.js';
-import { DeviceError, ImageError } from './errors.js';
+import { DeviceError, ImageError, OptionError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
 import type { Profile } from './gpu/profiler.js';
@@ -25,6 +25,7 @@ import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
+import { checkOptions } from './optionNames.js';
 import type {
   EmbedAllOptions,
   EmbedOptions,
@@ -90,6 +91,7 @@ export class DINOv2 {
    * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
    */
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
+    checkOptions('fromPretrained', options);
     return new DINOv2(await loadModel(pretrained(id, options), options));
   }
 
@@ -97,19 +99,19 @@ export class DINOv2 {
    * Loads a checkpoint from files: a dropped `File`, a `FileSystemFileHandle`, bytes, a stream, a URL; in
    * Node a path. Errors as `fromPretrained`.
    */
-  static async fromFiles(
-    { config, preprocessor, weights }: ModelFiles,
-    options: LoadOptions = {},
-  ): Promise<DINOv2> {
-    const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
+  static async fromFiles(files: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
+    checkOptions('fromFiles', files ?? null);
+    checkOptions('fromFiles', options);
+    const { config, preprocessor, weights } = files;
+    const sources = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
     const { signal } = options;
     const open: CheckpointSource['open'] = async ({ onProgress, reload, whole }) => {
-      const json = config === undefined ? undefined : await readJson(config, 'config.json', signal);
-      const file = preprocessor && { json: await readJson(preprocessor, PREPROCESSOR, signal) };
+      const json = config === undefined ? undefined : await readJson('config.json', config, signal);
+      const file = preprocessor && { json: await readJson(PREPROCESSOR, preprocessor, signal) };
       const preprocessing =
         preprocessor === null ? DEFAULT_PREPROCESSING : preprocessingOf(file || undefined, json);
       const described = json === undefined ? {} : describedBy(json);
-      const named = files.map((source, i) => ({
+      const named = sources.map((source, i) => ({
         source,
         name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}`,
       }));
@@ -123,7 +125,7 @@ export class DINOv2 {
       await loadModel(
         {
           open,
-          local: !files.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)),
+          local: !sources.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)),
         },
         options,
       ),
@@ -138,6 +140,7 @@ export class DINOv2 {
     size: ModelSize | DINOv2Config,
     options: LoadOptions & { readonly registers?: boolean } = {},
   ): Promise<DINOv2> {
+    checkOptions('synthetic', options);
     const config =
       typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
     const { signal } = options;
@@ -181,12 +184,14 @@ export class DINOv2 {
 
   /**
    * Features of one image, or of a batch of images that have one size once they are resized.
-   * @throws ImageError if an image cannot be fetched, decoded or used; DeviceError
+   * @throws ImageError if an image cannot be fetched, decoded or used; OptionError OPTION_VALUE, OPTION_NAME;
+   *   DeviceError
    */
   async features(
     image: ImageSource | readonly ImageSource[],
     options: FeatureOptions = {},
   ): Promise<Features> {
+    checkOptions('features', options);
     return this.#whileAlive(async () => {
       const made = await this.#preprocessor.batch(isBatch(image) ? image : [image], options);
       try {
@@ -206,6 +211,7 @@ export class DINOv2 {
     images: readonly ImageSource[],
     options: Omit<FeatureOptions, 'maskedPatches'> = {},
   ): Promise<FeatureGroup[]> {
+    checkOptions('featuresBySize', options);
     return this.#whileAlive(async () => {
       const prepared: ImagePixels[] = [];
       const groups: FeatureGroup[] = [];
@@ -240,6 +246,7 @@ export class DINOv2 {
     image: ImageSource | readonly ImageSource[],
     options: EmbedOptions = {},
   ): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
+    checkOptions('embed', options);
     return this.#whileAlive(async () => {
       checkPooling(options.pooling);
       const prepared: ImagePixels[] = [];
@@ -258,20 +265,22 @@ export class DINOv2 {
    * Vectors of any number of images, one after the other and in their order; the next images are decoded
    * while the model is at work. An image that cannot be used gives `{ index, error }` instead of `{ index,
    * embedding }`, and the rest goes on; what is thrown has ended it all.
-   * @throws ImageError INPUT_SHAPE if the options do not fit together; DeviceError; the signal's reason; what
+   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError; the signal's reason; what
    *   the iterable throws
    */
   async *embedAll(
     images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: EmbedAllOptions = {},
   ): AsyncGenerator<Embedded, void, undefined> {
+    checkOptions('embedAll', options);
     this.#alive();
-    const { batchSize = 8, signal } = options;
+    const { batchSize = 8, pooling, signal } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1)
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
       );
+    checkPooling(pooling);
     checkResize(options, this.config.patchSize);
     const steps = {
       prepare: (image: ImageSource) => this.#preprocessor.batch([image], options),
@@ -286,6 +295,7 @@ export class DINOv2 {
    * BitImageProcessor on Pillow.
    */
   async pixels(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
+    checkOptions('pixels', options);
     return this.#whileAlive(() => this.#preprocessor.read(isBatch(image) ? image : [image], options));
   }
 
@@ -294,9 +304,12 @@ export class DINOv2 {
    * @param pixels float32 (batch, 3, height, width), row-major, each colour (value / 255 - mean) / std. Where
    *   a side is no multiple of the patch size, the remainder on the right and at the bottom is dropped, as in
    *   Hugging Face's model.
-   * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; DeviceError
+   * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE for the pixels; OptionError OPTION_VALUE, OPTION_NAME for
+   *   `size` and `options`; DeviceError
    */
   async forward(pixels: Float32Array, size: PixelSize, options: ForwardOptions = {}): Promise<Features> {
+    checkOptions('forward', size ?? null);
+    checkOptions('forward', options);
     const { patchSize } = this.config;
     const { height, width, batch = 1 } = size;
     const grid = gridOf('forward', size, patchSize);
@@ -366,6 +379,7 @@ export class DINOv2 {
    * 224, one image.
    */
   async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {
+    checkOptions('describe', size);
     const grid = gridOf('describe', size, this.config.patchSize);
     return this.#forwards.describe(grid);
   }
@@ -377,6 +391,7 @@ export class DINOv2 {
    * @throws as `features`
    */
   async profile(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Profile> {
+    checkOptions('profile', options);
     return this.#whileAlive(async () => {
       const { batch, height, width, buffer } = await this.#preprocessor.batch(
         isBatch(image) ? image : [image],
@@ -395,17 +410,14 @@ export class DINOv2 {
    * Chooses the fastest kernels for this model on this adapter, among those that give the same bits, by
    * measuring them: in a second or two on a GPU, at once where it was done before. On a processor there is
    * nothing to choose. Features stay what they are, bit for bit.
-   * @throws ImageError INPUT_SHAPE; DeviceError
+   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
-  async tune({
-    sizesPx = [224, 518],
-    store = defaultStore(),
-    signal,
-  }: TuneOptions = {}): Promise<TuningReport> {
+  async tune(options: TuneOptions = {}): Promise<TuningReport> {
+    const { sizesPx = [224, 518], store = defaultStore(), signal } = checkOptions('tune', options);
     const wrong = sizesPx.find((px) => !Number.isInteger(px) || px < this.config.patchSize);
     if (wrong !== undefined || sizesPx.length === 0) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `tune: expected sides of images in whole pixels, from ${this.config.patchSize} on, found ${String(wrong ?? 'none')}.`,
       );
     }
@@ -497,15 +509,15 @@ export class DINOv2 {
 /** The patches of a batch of images: whole ones, the remainder is dropped. */
 function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
   if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `${where}: expected whole numbers of pixels and images from 1, found height ${height}, width ${width}, batch ${batch}.`,
     );
   }
   const grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };
   if (grid.rows >= 1 && grid.cols >= 1) return grid;
-  throw new ImageError(
-    'INPUT_SHAPE',
+  throw new OptionError(
+    'OPTION_VALUE',
     `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`,
   );
 }

@@ -117,7 +117,7 @@ export type ImageCode =
   | 'IMAGE_TYPE' // not something that can be drawn
   | 'IMAGE_FETCH' // the URL gave no image
   | 'IMAGE_SIZE' // empty, or too large for the device
-  | 'INPUT_SHAPE' // pixels or options do not fit together
+  | 'INPUT_SHAPE' // the pixels do not have the stated shape, or the images of a batch differ in size
   | 'INPUT_NOT_FINITE'; // pixels hold NaN or infinity
 
 /** The image cannot be used. */

@@ -4,7 +4,7 @@
 import { untilAborted } from './checkpoint/chunks.js';
 import { packMatrix } from './checkpoint/packing.js';
 import type { Weights } from './checkpoint/weightMemory.js';
-import { CheckpointError, DeviceError, ImageError } from './errors.js';
+import { CheckpointError, DeviceError, OptionError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
 import type { Target } from './gpu/lowering.js';
 import { profileProgram, type Profile } from './gpu/profiler.js';
@@ -134,15 +134,15 @@ export class Forwards {
     this.#gpu.device.queue.submit([encoder.finish()]);
   }
 
-  /** @throws ImageError INPUT_SHAPE, CheckpointError CHECKPOINT_TENSORS */
+  /** @throws OptionError OPTION_VALUE, CheckpointError CHECKPOINT_TENSORS */
   #maskOf(
     maskedPatches: readonly boolean[] | Uint8Array,
     { batch, rows, cols }: Grid,
   ): Uint32Array<ArrayBuffer> {
     const count = batch * rows * cols;
     if (maskedPatches.length !== count) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `maskedPatches: expected ${batch} × ${rows} × ${cols} = ${count} values, found ${maskedPatches.length}. Give one for every patch of every image, row by row.`,
       );
     }
@@ -346,8 +346,8 @@ const sortedSet = (values: readonly number[] = []): number[] => [...new Set(valu
 function checkLayers(option: string, layers: readonly number[], last: number): void {
   const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer > last);
   if (wrong !== undefined)
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `${option}: expected whole numbers from 0 to ${last}, found ${wrong}.`,
     );
 }

@@ -5,6 +5,7 @@ export {
   type FeatureGroup,
   type FeatureOptions,
   type ForwardOptions,
+  type JsonSource,
   type LoadOptions,
   type LoadProgress,
   type LoadReport,

@@ -98,18 +98,24 @@ export interface PretrainedOptions extends LoadOptions, HubOptions {
   readonly retry?: RetryOptions | undefined;
 }
 
+/**
+ * A JSON file: its object, its text, or what holds the file. A string that begins with a brace is the text;
+ * another one is a URL, in Node a path.
+ */
+export type JsonSource = object | string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer;
+
 /** A checkpoint that is at hand already. */
 export interface ModelFiles {
   /**
-   * config.json: its object, its text, or a file of it. Without it the configuration is read from the
-   * tensors' names and shapes.
+   * config.json: its object, its text, or a file of it (a URL, in Node a path). Without it the configuration
+   * is read from the tensors' names and shapes.
    */
-  readonly config?: object | Blob | string | undefined;
+  readonly config?: JsonSource | undefined;
   /**
    * preprocessor_config.json, in the same forms: how images become pixels. Without it, what timm's
    * `pretrained_cfg` in config.json says, else the preprocessing of facebook/dinov2; with null, that in any case.
    */
-  readonly preprocessor?: object | Blob | string | null | undefined;
+  readonly preprocessor?: JsonSource | null | undefined;
   /** The safetensors file; or all files of a checkpoint in several, in any order. */
   readonly weights: ByteSource | readonly ByteSource[];
 }

@@ -65,8 +65,8 @@ describe('forward', () => {
     { height: 14, width: 14, batch: 0 },
     {} as { height: number; width: number },
   ])('refuses a size of %o', async (wrong) => {
-    await expect(model.forward(pixels, wrong)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
-    await expect(model.describe(wrong)).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    await expect(model.forward(pixels, wrong)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
+    await expect(model.describe(wrong)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 
   test('gives up its place in the queue at an abort, before its turn', async () => {

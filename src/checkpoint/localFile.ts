@@ -25,16 +25,6 @@ interface FileHandle {
 /** Read at once. */
 const READ_BYTES = 2 ** 20;
 
-/** Whether paths mean something here. */
-export function hasPaths(): boolean {
-  const { process, document, location } = globalThis as {
-    process?: { versions?: { node?: string } };
-    document?: unknown;
-    location?: unknown;
-  };
-  return process?.versions?.node !== undefined && document === undefined && location === undefined;
-}
-
 /** @throws SourceError SOURCE_READ */
 export async function openPath(
   path: string | URL,

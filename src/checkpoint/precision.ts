@@ -2,7 +2,7 @@
  * Which element type a model's matrices get on this adapter: what was asked for, where the self-test finds
  * that its kernels compute the right thing.
  */
-import { ConfigError, DeviceError } from '../errors.js';
+import { DeviceError, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { targetOf } from '../gpu/lowering.js';
@@ -53,8 +53,8 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
     case 'auto':
       return [...half, { dtype: 'fp32', storage: 'f32' }];
     default:
-      throw new ConfigError(
-        'CONFIG_FIELD',
+      throw new OptionError(
+        'OPTION_VALUE',
         `dtype: expected 'auto', 'fp32', 'fp16' or 'int8', found ${JSON.stringify(wanted)}.`,
       );
   }
@@ -63,7 +63,7 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
 /**
  * Decides; `test: false` takes the first candidate unseen.
  * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should;
- *   ConfigError if there is no such dtype
+ *   OptionError OPTION_VALUE if there is no such dtype
  */
 export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Choice {
   const listed = (async () => candidates(wanted, gpu))();

@@ -1,3 +1,6 @@
+import { OptionError } from '../errors.js';
+import { checkOptions } from '../optionNames.js';
+
 /** How often and how patiently a request is tried again. */
 export interface RetryOptions {
   /** Tries of one request in all, from 1. Progress starts the count anew. Default: 5. */
@@ -13,17 +16,18 @@ export interface RetryOptions {
 
 export type RetryPolicy = { readonly [Key in keyof RetryOptions]-?: number };
 
-/** @throws RangeError where a number is out of range */
-export function retryPolicy({
-  attempts = 5,
-  delayMs = 500,
-  stallMs = 30_000,
-}: RetryOptions = {}): RetryPolicy {
+/** @throws OptionError OPTION_VALUE where a number is out of range, OPTION_NAME */
+export function retryPolicy(options: RetryOptions = {}): RetryPolicy {
+  const { attempts = 5, delayMs = 500, stallMs = 30_000 } = checkOptions('retry', options);
   if (!Number.isInteger(attempts) || attempts < 1)
-    throw new RangeError(`retry.attempts: expected a whole number from 1, found ${attempts}.`);
+    throw new OptionError(
+      'OPTION_VALUE',
+      `retry.attempts: expected a whole number from 1, found ${String(attempts)}.`,
+    );
   if (!(delayMs >= 0) || !(stallMs > 0))
-    throw new RangeError(
-      `retry: expected delayMs from 0 and stallMs above 0, found ${delayMs} and ${stallMs}.`,
+    throw new OptionError(
+      'OPTION_VALUE',
+      `retry: expected delayMs from 0 and stallMs above 0, found ${String(delayMs)} and ${String(stallMs)}.`,
     );
   return { attempts, delayMs, stallMs };
 }

@@ -4,9 +4,10 @@
  * where a checkpoint comes from.
  */
 import { SourceError } from '../errors.js';
+import { hasPaths } from '../gpu/node.js';
 import { Chunks, concat, type ByteStream } from './chunks.js';
 import { openUrl } from './http.js';
-import { hasPaths, openPath } from './localFile.js';
+import { openPath } from './localFile.js';
 import { blobReader, describe, memoryReader, streamReader } from './readers.js';
 import type { RetryOptions } from './retry.js';
 import { resolveUrl } from './url.js';

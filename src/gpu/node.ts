@@ -5,3 +5,13 @@ export function nodeModule(name: string): unknown {
   const { process } = globalThis as { process?: { getBuiltinModule(name: string): unknown } };
   return process?.getBuiltinModule(name);
 }
+
+/** Whether strings mean paths of this machine: in Node, where there is no page to count URLs from. */
+export function hasPaths(): boolean {
+  const { process, document, location } = globalThis as {
+    process?: { versions?: { node?: string } };
+    document?: unknown;
+    location?: unknown;
+  };
+  return process?.versions?.node !== undefined && document === undefined && location === undefined;
+}

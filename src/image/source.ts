@@ -4,9 +4,10 @@
  * browser decodes, off the main thread; PNG that browsers decode otherwise than Python, and all PNG where
  * there is no browser, are decoded here (png.ts).
  */
-import { ImageError } from '../errors.js';
+import { ImageError, OptionError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
+import { hasPaths, nodeModule } from '../gpu/node.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { plainFile } from './container.js';
 import { liesOnItsSide } from './orientation.js';
@@ -25,7 +26,9 @@ export interface RawImage {
 }
 
 /**
- * What an image can come from. Strings are URLs; those of other origins need CORS.
+ * What an image can come from. Strings are URLs; those of other origins need CORS. In Node, strings that are no
+ * URL of http, https, data or blob are paths, and URLs of `file:` work. Bytes (a `Buffer` too) are those of an
+ * image file; pixels in memory are a `RawImage`.
  *
  * For Python's numbers hand in the file (Blob, URL) or the <img>: they are decoded without colour management.
  * A bitmap, canvas or frame holds what the browser has made of the file; of a photograph with a colour
@@ -43,6 +46,8 @@ export type ImageSource =
   | Blob
   | URL
   | string
+  | Uint8Array
+  | ArrayBuffer
   | RawImage;
 
 /**
@@ -89,8 +94,8 @@ export async function toTexture(
 ): Promise<ImageTexture> {
   signal?.throwIfAborted();
   if (orientation !== 'respect' && orientation !== 'ignore') {
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`,
     );
   }
@@ -102,6 +107,15 @@ export async function toTexture(
     case 'Blob':
     case 'File':
       return ofBlob(gpu, source as Blob, nameOf(source as Blob), orientation, signal);
+    case 'Uint8Array':
+    case 'ArrayBuffer': // Of a Buffer, a view: it may lie in shared memory, which a Blob does not take.
+      return ofBlob(
+        gpu,
+        new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]),
+        'Image',
+        orientation,
+        signal,
+      );
     case 'HTMLImageElement':
       return ofElement(gpu, source as HTMLImageElement, signal);
     case 'ImageBitmap':
@@ -145,6 +159,8 @@ async function ofUrl(
   signal: AbortSignal | undefined,
 ): Promise<ImageTexture> {
   const url = String(source);
+  if (hasPaths() && !/^(https?|data|blob):/i.test(url))
+    return ofBlob(gpu, await readPath(url, signal), url, orientation, signal);
   const name = nameOfUrl(url);
   let blob: Blob;
   try {
@@ -160,8 +176,9 @@ async function ofUrl(
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof ImageError) throw cause;
-    const what =
-      'Check the URL, the network, and that a server of another origin allows this page to read it (CORS)';
+    const what = hasPaths()
+      ? 'Check the URL and the network'
+      : 'Check the URL, the network, and that a server of another origin allows this page to read it (CORS)';
     throw new ImageError(
       'IMAGE_FETCH',
       `${name}: expected an image, found no answer that may be read (${String(cause)}). ${what}.`,
@@ -169,6 +186,28 @@ async function ofUrl(
     );
   }
   return ofBlob(gpu, blob, name, orientation, signal);
+}
+
+/** A file of the machine, in Node: a path, or a URL of `file:`. @throws ImageError IMAGE_FETCH */
+async function readPath(path: string, signal: AbortSignal | undefined): Promise<Blob> {
+  const { readFile } = nodeModule('node:fs/promises') as {
+    readFile(path: string | URL, options: { signal?: AbortSignal }): Promise<Uint8Array<ArrayBuffer>>;
+  };
+  try {
+    return new Blob([
+      await readFile(/^file:/i.test(path) ? new URL(path) : path, signal === undefined ? {} : { signal }),
+    ]);
+  } catch (cause) {
+    signal?.throwIfAborted();
+    const { code } = cause as { readonly code?: unknown };
+    const found =
+      code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'a folder' : `no access (${String(cause)})`;
+    throw new ImageError(
+      'IMAGE_FETCH',
+      `${path}: expected an image file, found ${found}. Check the path; a relative one counts from the folder in which the program was started.`,
+      { cause },
+    );
+  }
 }
 
 async function ofBlob(
@@ -261,7 +300,8 @@ async function ofDecoded(
   signal: AbortSignal | undefined,
 ): Promise<ImageTexture> {
   if (typeof createImageBitmap !== 'function') {
-    const how = 'Hand in a PNG, or decode the image yourself and hand in { data, width, height }';
+    const how =
+      'Hand in a PNG, or decode the image first, for example with the package sharp, and hand in { data, width, height, channels }';
     throw new ImageError(
       'IMAGE_DECODE',
       `${name}: expected a PNG or a browser's image decoder (createImageBitmap), found ${found} and none here. ${how}.`,
@@ -349,7 +389,7 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
   const dataKind = kindOf(data);
   if (dataKind !== 'Uint8Array' && dataKind !== 'Uint8ClampedArray') {
     const expected =
-      'an image, canvas, video, frame, Blob, URL, ImageData, or { data, width, height } with 8 bits a channel';
+      'an image, canvas, video, frame, Blob, URL, the bytes of a file, ImageData, or { data, width, height } with 8 bits a channel';
     throw new ImageError(
       'IMAGE_TYPE',
       `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data in ${dataKind}`}. Hand in one of these.`,

@@ -1,15 +1,16 @@
 /** config.json, and the loader's options that stand in for parts of it. */
-import { readAll } from '../checkpoint/sources.js';
-import { ConfigError } from '../errors.js';
+import { readAll, type ByteSource } from '../checkpoint/sources.js';
+import { ConfigError, OptionError } from '../errors.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import { parseConfig, type DINOv2Config, type PosEmbedConvention } from '../model/config.js';
+import type { JsonSource } from '../options.js';
 import type { ClassLabels } from '../tasks/classifier.js';
 
-/** @throws ConfigError CONFIG_FIELD */
+/** @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
   if (['plain', 'antialias', 'offset'].includes(posEmbed)) return;
-  throw new ConfigError(
-    'CONFIG_FIELD',
+  throw new OptionError(
+    'OPTION_VALUE',
     `posEmbed: expected 'plain', 'antialias' or 'offset', found ${JSON.stringify(posEmbed)}.`,
   );
 }
@@ -37,20 +38,29 @@ export interface Described {
 }
 
 /**
- * The value of a JSON file, as `fromFiles` takes one: its object, its text, or a file of it.
- * @param name of the file, for messages
- * @throws ConfigError CONFIG_JSON, SourceError
+ * A JSON file that `fromFiles` is given: its object, its text (which begins with a brace), or what holds the
+ * file: a Blob, a file handle, bytes, a URL, in Node a path.
+ * @param what the file's name, for messages
+ * @throws ConfigError CONFIG_JSON, SourceError; the signal's reason
  */
 export async function readJson(
-  given: object | Blob | string,
-  name: string,
+  what: string,
+  source: JsonSource,
   signal: AbortSignal | undefined,
 ): Promise<unknown> {
-  if (typeof given === 'string') return parseJson(given, name);
-  if (given instanceof Blob)
-    return parseJson(new TextDecoder().decode(await readAll(given, { signal })), name);
-  return given;
+  if (typeof source === 'string' && /^\s*(\{|$)/.test(source)) return parseJson(source, what);
+  return isFile(source)
+    ? parseJson(new TextDecoder().decode(await readAll(source, { signal })), what)
+    : source;
 }
+
+const isFile = (source: JsonSource): source is Exclude<ByteSource, ReadableStream> =>
+  typeof source === 'string' ||
+  source instanceof URL ||
+  source instanceof Blob ||
+  source instanceof ArrayBuffer ||
+  ArrayBuffer.isView(source) ||
+  (typeof source === 'object' && source !== null && 'getFile' in source);
 
 /** @throws ConfigError */
 export function describedBy(json: unknown): Described {

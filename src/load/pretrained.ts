@@ -3,11 +3,12 @@ import type { CachePlan } from '../checkpoint/cacheEntry.js';
 import { release } from '../checkpoint/chunks.js';
 import { locate } from '../checkpoint/hub.js';
 import { askSource, type SourceState } from '../checkpoint/revalidate.js';
+import { retryPolicy } from '../checkpoint/retry.js';
 import { checkDigest, parseSha256, sha256 } from '../checkpoint/sha256.js';
 import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../checkpoint/shards.js';
 import { isMissing, isUrl, readAll } from '../checkpoint/sources.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
-import { ConfigError, SourceError } from '../errors.js';
+import { OptionError, SourceError } from '../errors.js';
 import type { PretrainedOptions } from '../options.js';
 import { describedBy, parseJson } from './configFile.js';
 import { adviseOn, givenPreprocessing, PREPROCESSOR, preprocessingOfText } from './preprocessorFile.js';
@@ -19,12 +20,18 @@ const INDEX = `${WEIGHTS}.index.json`;
 /** Of an index: giant's would have 100 kB. */
 const MAX_INDEX_BYTES = 2 ** 24;
 
-/** @throws SourceError SOURCE_URL, ConfigError CONFIG_FIELD */
+/** @throws SourceError SOURCE_URL; OptionError OPTION_VALUE, OPTION_NAME */
 export function pretrained(id: string | URL, options: PretrainedOptions): CheckpointSource {
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
   const given = givenPreprocessing(options.preprocessor);
-  const { signal, fetch, retry } = options;
+  const { signal, fetch, retry, cache = 'auto' } = options;
+  retryPolicy(retry); // now: where everything is in the cache, no request would look at it
+  if (!['auto', 'opfs', 'cache-api', 'none'].includes(cache))
+    throw new OptionError(
+      'OPTION_VALUE',
+      `cache: expected 'auto', 'opfs', 'cache-api' or 'none', found ${JSON.stringify(cache)}.`,
+    );
   const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || integrity[WEIGHTS] !== undefined;
   const ask =
     options.revalidate === true && !fixed
@@ -33,7 +40,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   return {
     cache: isUrl(folder)
       ? {
-          kind: options.cache ?? 'auto',
+          kind: cache,
           persist: options.persist ?? false,
           ask,
           id: String(id),
@@ -131,8 +138,8 @@ function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<stri
     Object.entries(given).map(([file, text]) => {
       const hash = parseSha256(text);
       if (hash === undefined)
-        throw new ConfigError(
-          'CONFIG_FIELD',
+        throw new OptionError(
+          'OPTION_VALUE',
           `integrity of ${file}: expected a SHA-256, 64 hexadecimal digits or sha256- and base64, found ${JSON.stringify(text).slice(0, 80)}.`,
         );
       return [file, hash];

@@ -2,7 +2,7 @@
  * Attention of chosen queries, recomputed from the queries and keys that a forward has kept: no matrix of
  * tokens × tokens is stored on the GPU.
  */
-import { ImageError } from '../errors.js';
+import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { attentionRows, attentionRowsMean } from '../gpu/outputKernels.js';
 
@@ -43,7 +43,7 @@ const CHUNK_BYTES = 16 * 2 ** 20;
  * Rows of the softmax over all tokens: (heads, queries, numTokens), where one head (or the mean) and one
  * query have no axis of their own.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
- * @throws ImageError INPUT_SHAPE for a head, query or image that is not there
+ * @throws OptionError OPTION_VALUE for a head, query or image that is not there
  */
 export async function attentionOf(
   gpu: Gpu,
@@ -131,8 +131,8 @@ function queriesOf(
     inRange('query.col', query.col, cols);
     return { first: 1 + numRegisterTokens + query.row * cols + query.col, count: 1 };
   }
-  throw new ImageError(
-    'INPUT_SHAPE',
+  throw new OptionError(
+    'OPTION_VALUE',
     `attention: query: expected 'cls', 'all', { row, col } or { register }, found ${JSON.stringify(query)}.`,
   );
 }
@@ -141,5 +141,5 @@ function inRange(name: string, value: number, count: number, or = ''): void {
   if (Number.isInteger(value) && value >= 0 && value < count) return;
   const expected =
     count === 0 ? 'none, as this model has no registers' : `a whole number from 0 to ${count - 1}${or}`;
-  throw new ImageError('INPUT_SHAPE', `attention: ${name}: expected ${expected}, found ${String(value)}.`);
+  throw new OptionError('OPTION_VALUE', `attention: ${name}: expected ${expected}, found ${String(value)}.`);
 }

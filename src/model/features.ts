@@ -1,6 +1,7 @@
 /** What a forward gives. The numbers stay on the GPU until they are asked for. */
-import { DeviceError, ImageError } from '../errors.js';
+import { DeviceError, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { checkOptions } from '../optionNames.js';
 import { attentionOf, type AttentionOptions } from './attention.js';
 import type { DINOv2Config } from './config.js';
 import { applyNorm, type FinalNorm } from './finalNorm.js';
@@ -139,13 +140,11 @@ export class Features {
    * Float32Array (batch, numTokens, embedDim): what leaves block `layer`, counted from 1 (0: what enters the
    * first one), as in Hugging Face's `hidden_states`; before the final norm, or after it (the last layer's is
    * the last hidden state then, and always there).
-   * @throws ImageError INPUT_SHAPE if there is no such layer, or if the forward was not asked to keep it (`{
+   * @throws OptionError OPTION_VALUE if there is no such layer, or if the forward was not asked to keep it (`{
    *   layers: [layer] }`)
    */
-  async hiddenState(
-    layer: number,
-    { norm = false }: HiddenStateOptions = {},
-  ): Promise<Float32Array<ArrayBuffer>> {
+  async hiddenState(layer: number, options: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+    const { norm = false } = checkOptions('hiddenState', options);
     expectIndex('hiddenState', 'layer', layer, this.depth);
     this.#expectKept('hiddenState', [layer], norm);
     return this.#withLayer(layer, norm, (buffer) => this.#tokens(buffer, 0, this.numTokens));
@@ -156,7 +155,7 @@ export class Features {
    * embedDim) each, in the order of the blocks. The forward must have kept them: block `i` of this list,
    * counted from 0, is `i + 1` in `layers`.
    * @param n how many of the last blocks, or the indices of blocks from 0
-   * @throws ImageError INPUT_SHAPE for a block that is not there or was not kept
+   * @throws OptionError OPTION_VALUE for a block that is not there or was not kept
    */
   async getIntermediateLayers(
     n: number | readonly number[],
@@ -168,8 +167,10 @@ export class Features {
   ): Promise<Float32Array<ArrayBuffer>[]>;
   async getIntermediateLayers(
     n: number | readonly number[] = 1,
-    { reshape = false, returnClassToken = false, norm = true }: IntermediateLayerOptions = {},
+    options: IntermediateLayerOptions = {},
   ): Promise<Float32Array<ArrayBuffer>[] | LayerWithClassToken[]> {
+    checkOptions('getIntermediateLayers', options);
+    const { reshape = false, returnClassToken = false, norm = true } = options;
     const layers = this.#blocks(n).map((block) => block + 1);
     this.#expectKept('getIntermediateLayers', layers, norm);
     const { numRegisterTokens, rows, cols } = this;
@@ -190,10 +191,11 @@ export class Features {
    * `attentions`, recomputed from that block's queries and keys. Each row is a softmax over all tokens (cls,
    * registers, patches) and sums to 1. Float32Array of (heads, queries, numTokens); one head, or the mean of
    * heads, and one query have no axis of their own: (numTokens) for `{ head: 0, query: 'cls' }`.
-   * @throws ImageError INPUT_SHAPE if the forward was not asked to keep it (`{ attentions: [layer] }`), or
+   * @throws OptionError OPTION_VALUE if the forward was not asked to keep it (`{ attentions: [layer] }`), or
    *   for a head or query that is not there
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
+    checkOptions('attention', options);
     expectIndex('attention', 'block', layer, this.depth - 1);
     const qkv = this.buffer && this.#kept.qkv.get(layer);
     if (!qkv) throw this.#notKept('attention', 'attentions', [layer], this.#kept.qkv);
@@ -229,8 +231,8 @@ export class Features {
         return blocks;
     }
     const found = typeof n === 'number' ? String(n) : `[${n.join(', ')}]`;
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `getIntermediateLayers: expected a number of blocks from 1 to ${depth}, or different indices from 0 to ${depth - 1}, found ${found}.`,
     );
   }
@@ -252,11 +254,11 @@ export class Features {
     option: 'layers' | 'attentions',
     wanted: readonly number[],
     kept: ReadonlyMap<number, GPUBuffer>,
-  ): ImageError {
+  ): OptionError {
     const all = [...kept.keys()].join(', ') || 'none';
     const found = wanted.filter((layer) => !kept.has(layer)).join(', ');
-    return new ImageError(
-      'INPUT_SHAPE',
+    return new OptionError(
+      'OPTION_VALUE',
       `${where}: expected ${option} that were kept (${all}), found ${found}. Pass { ${option}: [${wanted.join(', ')}] } to features() or forward().`,
     );
   }
@@ -313,8 +315,8 @@ export class Features {
 /** What the model does not have cannot be kept: the error says so, and not what to pass. */
 function expectIndex(where: string, what: string, index: number, last: number): void {
   if (Number.isInteger(index) && index >= 0 && index <= last) return;
-  throw new ImageError(
-    'INPUT_SHAPE',
+  throw new OptionError(
+    'OPTION_VALUE',
     `${where}: expected a ${what} from 0 to ${last}, found ${String(index)}.`,
   );
 }

@@ -7,7 +7,7 @@
  * the scale when the grid shrinks, taps beyond the border left out and the rest made to sum to 1.
  */
 
-import { CheckpointError, ImageError } from '../errors.js';
+import { CheckpointError, OptionError } from '../errors.js';
 import type { PosEmbedConvention } from './config.js';
 
 export interface InterpolatePosEmbedOptions {
@@ -42,7 +42,7 @@ interface Taps {
  * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the cls token's, then the patches' by rows
  * @returns (rows · cols, embed_dim): the patches' alone; the cls token's is posEmbed's first row
  * @throws {CheckpointError} CHECKPOINT_TENSORS when posEmbed is not as long as embedDim and nativeGrid say
- * @throws {ImageError} INPUT_SHAPE when rows or cols is no positive integer
+ * @throws {OptionError} OPTION_VALUE when rows or cols is no positive integer
  */
 export function interpolatePosEmbed(
   posEmbed: Float32Array,
@@ -58,8 +58,8 @@ export function interpolatePosEmbed(
     );
   }
   if (!Number.isInteger(rows) || !Number.isInteger(cols) || rows < 1 || cols < 1) {
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `interpolatePosEmbed: expected a grid of at least 1 × 1 patches, found ${rows} × ${cols}. Make the image at least one patch large.`,
     );
   }

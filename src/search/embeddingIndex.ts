@@ -1,5 +1,6 @@
 /** EmbeddingIndex: puts items, search and store together. Computes nothing itself. */
 import { IndexError } from '../errors.js';
+import { checkOptions } from '../optionNames.js';
 import { Analysis } from './analysis.js';
 import { checkSameIndex, encodedPatches, headerOf, jsonCopy, storedItem } from './checks.js';
 import { checkedVector, encodeVector } from './codec.js';
@@ -56,6 +57,7 @@ export class EmbeddingIndex {
    * @throws IndexError INDEX_OPTIONS
    */
   constructor(options: IndexOptions, journal?: Journal) {
+    checkOptions('EmbeddingIndex', options ?? null);
     this.header = journal?.header ?? headerOf(options);
     this.#items = new Items(this.header);
     this.#journal = journal;
@@ -68,10 +70,8 @@ export class EmbeddingIndex {
    * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER,
    *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md)
    */
-  static async open(
-    name: string,
-    { persist, signal, repair, ...options }: OpenOptions,
-  ): Promise<EmbeddingIndex> {
+  static async open(name: string, given: OpenOptions): Promise<EmbeddingIndex> {
+    const { persist, signal, repair, ...options } = checkOptions('EmbeddingIndex.open', given ?? null);
     const journal = await openJournal(name, headerOf(options), { persist, signal, repair });
     const index = new EmbeddingIndex(options, journal);
     try {
@@ -203,6 +203,7 @@ export class EmbeddingIndex {
     query: ArrayLike<number> | readonly ArrayLike<number>[],
     options: SearchOptions = {},
   ): Promise<Hit[] | Hit[][]> {
+    checkOptions('search', options);
     this.#alive();
     if (isList(query)) {
       const queries = query.map((each, i) => ({
@@ -223,6 +224,7 @@ export class EmbeddingIndex {
    * @throws IndexError INDEX_PATCHES, INDEX_OPTIONS; the signal's reason
    */
   async searchByPart(query: PartQuery, options: SearchOptions = {}): Promise<PartHit[]> {
+    checkOptions('searchByPart', options);
     this.#alive();
     return this.#analysis.searchByPart(query, options);
   }
@@ -231,10 +233,11 @@ export class EmbeddingIndex {
    * What is nearest to an item, without the item itself. Its vector is taken as it is stored.
    * @throws IndexError INDEX_UNKNOWN_ID, INDEX_OPTIONS; the signal's reason
    */
-  async neighbours(id: string, { filter, ...options }: SearchOptions = {}): Promise<Hit[]> {
+  async neighbours(id: string, options: SearchOptions = {}): Promise<Hit[]> {
+    const { filter, ...others } = checkOptions('neighbours', options);
     const vector = this.vector(id);
-    const others: ItemFilter = (other, metadata) => other !== id && (!filter || filter(other, metadata));
-    const [hits] = await this.#searcher.search([{ vector }], { ...options, filter: others });
+    const allowed: ItemFilter = (other, metadata) => other !== id && (!filter || filter(other, metadata));
+    const [hits] = await this.#searcher.search([{ vector }], { ...others, filter: allowed });
     return hits!;
   }
 
@@ -245,6 +248,7 @@ export class EmbeddingIndex {
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async duplicates(options: DuplicateOptions = {}): Promise<string[][]> {
+    checkOptions('duplicates', options);
     this.#alive();
     return this.#analysis.duplicates(options);
   }
@@ -255,6 +259,7 @@ export class EmbeddingIndex {
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async clusters(k: number, options: ClusterOptions = {}): Promise<Clusters> {
+    checkOptions('clusters', options);
     this.#alive();
     return this.#analysis.clusters(k, options);
   }
@@ -263,7 +268,8 @@ export class EmbeddingIndex {
    * Every item's place in the plane of the first two principal components of the vectors, in the order in
    * which the items came.
    */
-  async map({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<MapPoint[]> {
+  async map(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<MapPoint[]> {
+    const { signal } = checkOptions('map', options);
     this.#alive();
     return this.#analysis.map(signal);
   }
@@ -323,8 +329,9 @@ export class EmbeddingIndex {
    */
   static async import(
     file: Blob,
-    { device, model }: Pick<IndexOptions, 'device' | 'model'> = {},
+    options: Pick<IndexOptions, 'device' | 'model'> = {},
   ): Promise<EmbeddingIndex> {
+    const { device, model } = checkOptions('EmbeddingIndex.import', options);
     const { header, items } = await fromSafetensors(file);
     if (model) checkSameIndex(header, { ...header, model }, 'import', ADVICE);
     const index = new EmbeddingIndex({ ...header, device });

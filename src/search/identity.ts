@@ -2,9 +2,15 @@
 import type { DINOv2 } from '../dinov2.js';
 import { IMAGENET } from '../image/normalization.js';
 import type { PixelOptions } from '../image/preprocess.js';
-import { DEFAULT_PREPROCESSING, preprocessingText, type Preprocessing } from '../image/preprocessing.js';
+import {
+  DEFAULT_PREPROCESSING,
+  preprocessingText,
+  type Preprocessing,
+  type PreprocessingOptions,
+} from '../image/preprocessing.js';
 import type { Pooling } from '../tasks/pooling.js';
 import { IndexError } from '../errors.js';
+import { checkOptions } from '../optionNames.js';
 import type { ModelIdentity } from './journal.js';
 
 export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
@@ -19,6 +25,23 @@ export interface IdentifiedModel extends Pick<DINOv2, 'config' | 'fingerprint'> 
   readonly preprocessing?: Preprocessing | undefined;
 }
 
+/** Options that change vectors; the others that a shared object of options may have are passed over. */
+const CHANGES_VECTORS: ReadonlySet<string> = new Set<
+  keyof PreprocessingOptions | 'orientation' | 'pooling' | 'normalize' | 'preprocessing'
+>([
+  'resize',
+  'cropSize',
+  'shortestEdge',
+  'longestSide',
+  'size',
+  'normalization',
+  'resample',
+  'orientation',
+  'pooling',
+  'normalize',
+  'preprocessing', // of the model
+]);
+
 /**
  * The identity of a model together with what is done to images: the model's own preprocessing, and the options
  * that `embed` and `features` get, which are to be handed in. Equal for the same checkpoint in every `dtype`, as
@@ -29,10 +52,11 @@ export async function modelIdentity(
   model: IdentifiedModel,
   options: IdentityOptions = {},
 ): Promise<ModelIdentity> {
+  const { id } = checkOptions('modelIdentity', options);
   const { embedDim, depth, patchSize } = model.config;
   const preprocessing = lookText(model, options); // first: it costs nothing, and may throw
   return {
-    id: options.id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
+    id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
     fingerprint: await model.fingerprint(),
     preprocessing,
   };
@@ -62,12 +86,11 @@ export function lookText(
   const settings: Readonly<Record<string, unknown>> = {
     ...(ofFile === usual && { resize: 'crop' }), // else the text of the preprocessing says it
     ...others,
-    id: undefined,
     pooling,
     preprocessing: preprocessingText(applied) || undefined,
   };
   return Object.keys(settings)
-    .filter((name) => settings[name] !== undefined)
+    .filter((name) => settings[name] !== undefined && CHANGES_VECTORS.has(name))
     .sort()
     .map((name) => `${name} ${textOf(name, settings[name])}`)
     .join(', ');
@@ -95,8 +118,12 @@ function textOf(name: string, value: unknown): string {
 
 /** Whether vectors of one may be compared with those of the other. What they are called does not count. */
 export function sameModel(a: ModelIdentity | undefined, b: ModelIdentity | undefined): boolean {
-  return a?.fingerprint === b?.fingerprint && a?.preprocessing === b?.preprocessing;
+  return a?.fingerprint === b?.fingerprint && preprocessingOf(a) === preprocessingOf(b);
 }
+
+/** Identities that were made before the option was passed over begin with it. */
+const preprocessingOf = (model: ModelIdentity | undefined): string | undefined =>
+  model?.preprocessing.replace(/^batchSize \d+, /, '');
 
 /** For messages. */
 export const modelText = (model: ModelIdentity | undefined): string =>

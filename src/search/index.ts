@@ -1,5 +1,12 @@
 /** Similarity search, for those who want it: the published entry `dinov2-webgpu/search`. */
-export { DeviceError, IndexError, type DeviceCode, type IndexCode } from '../errors.js';
+export {
+  DeviceError,
+  IndexError,
+  OptionError,
+  type DeviceCode,
+  type IndexCode,
+  type OptionCode,
+} from '../errors.js';
 export { EmbeddingIndex } from './embeddingIndex.js';
 export { deleteIndex, listIndexes, type KeptIndex } from './store/catalogue.js';
 export { modelIdentity, type IdentityOptions } from './identity.js';

@@ -2,11 +2,12 @@
 import { readHead, type LinearHead } from '../checkpoint/head.js';
 import type { ByteSource } from '../checkpoint/sources.js';
 import { openTensors } from '../checkpoint/tensorStream.js';
-import { CheckpointError, ConfigError, ImageError } from '../errors.js';
+import { CheckpointError, ConfigError, OptionError } from '../errors.js';
 import type { PixelOptions } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
 import type { Features } from '../model/features.js';
+import { checkOptions } from '../optionNames.js';
 
 /** What a classifier needs of a model: `DINOv2` has it. */
 export interface ClassifierModel {
@@ -87,9 +88,11 @@ export class ImageClassifier {
    */
   static async fromFiles(
     model: ClassifierModel,
-    { weights, labels }: ClassifierFiles,
+    files: ClassifierFiles,
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<ImageClassifier> {
+    const { weights, labels } = checkOptions('ImageClassifier.fromFiles', files ?? null);
+    checkOptions('ImageClassifier.fromFiles', options);
     return new ImageClassifier(model, await readHead(await openTensors(weights, options)), labels);
   }
 
@@ -107,12 +110,13 @@ export class ImageClassifier {
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
   async classify(
     image: ImageSource | readonly ImageSource[],
-    { topK = 5, ...options }: ClassifyOptions = {},
+    options: ClassifyOptions = {},
   ): Promise<Classification[] | Classification[][]> {
+    const { topK = 5, ...others } = checkOptions('classify', options);
     if (!Number.isInteger(topK) || topK < 1)
-      throw new ImageError('INPUT_SHAPE', `topK: expected a whole number from 1, found ${String(topK)}.`);
+      throw new OptionError('OPTION_VALUE', `topK: expected a whole number from 1, found ${String(topK)}.`);
     const groups = await this.#model.featuresBySize(isList(image) ? image : [image], {
-      ...options,
+      ...others,
       layers: this.layers,
     });
     try {
@@ -129,14 +133,14 @@ export class ImageClassifier {
 
   /**
    * Logits (numClasses) of every image of a batch.
-   * @throws ImageError INPUT_SHAPE if the features are of another model, or lack the hidden states of
+   * @throws OptionError OPTION_VALUE if the features are of another model, or lack the hidden states of
    *   `layers`
    */
   async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
     const { embedDim, depth } = this.#model.config;
     if (features.embedDim !== embedDim || features.depth !== depth) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `classifier: expected features of ${depth} blocks and ${embedDim} channels, found ${features.depth} and ${features.embedDim}. Compute them with the classifier's model.`,
       );
     }

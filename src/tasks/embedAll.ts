@@ -3,6 +3,7 @@
  */
 import { untilAborted } from '../checkpoint/chunks.js';
 import { ImageError } from '../errors.js';
+import { iteratorOf } from './iterate.js';
 
 /** What came of one image: its vector, or why there is none. `index` counts the images from 0. */
 export type Embedded =
@@ -32,8 +33,7 @@ export async function* embedInBatches<Image, Prepared>(
   batchSize: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Embedded, void, undefined> {
-  const iterator =
-    Symbol.asyncIterator in images ? images[Symbol.asyncIterator]() : images[Symbol.iterator]();
+  const iterator = iteratorOf(images);
   let count = 0;
   let ended = false;
   const release = (batch: readonly Taken<Prepared>[]): void => {

@@ -2,7 +2,7 @@
  * The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe,
  * `patchMatrix.ts` the arithmetic.
  */
-import { ImageError } from '../errors.js';
+import { OptionError } from '../errors.js';
 import { pcaColor } from '../gpu/pcaKernels.js';
 import {
   basisFromJSON,
@@ -14,6 +14,7 @@ import {
 } from './pcaBasis.js';
 import { fitBasis, type ForegroundRule } from './pcaFit.js';
 import { inLines } from '../gpu/workgroups.js';
+import { checkOptions } from '../optionNames.js';
 import type { PatchFeatures } from './patchMatrix.js';
 
 export type { ForegroundRule, PatchFeatures, PcaBasis, PcaJSON };
@@ -71,37 +72,36 @@ export class PCA implements PcaBasis {
    * Fits one basis to all patches of one or several images (every image of a batch counts), by the recipe of
    * the DINOv2 paper; see `pcaFit.ts`. Where nothing can be told from the background (one side would hold
    * less than 2 % of the patches), all patches count as foreground, and `foreground` is undefined.
-   * @throws ImageError INPUT_SHAPE if there are no features, or they are of several models; INPUT_NOT_FINITE
-   *   if they hold NaN or infinity
+   * @throws OptionError OPTION_VALUE if there are no features, or they are of several models; ImageError
+   *   INPUT_NOT_FINITE if they hold NaN or infinity
    */
   static async fit(
     features: PatchFeatures | readonly PatchFeatures[],
-    { foreground = 'auto', signal }: PcaFitOptions = {},
+    options: PcaFitOptions = {},
   ): Promise<PCA> {
+    const { foreground = 'auto', signal } = checkOptions('PCA.fit', options);
     const images = 'gpu' in features ? [features] : features;
     return new PCA(await fitBasis(images, foreground, signal));
   }
 
   /**
    * The picture of one image: RGBA, (rows, cols, 4), as `new ImageData(pixels, cols, rows)` takes it.
-   * @throws ImageError INPUT_SHAPE if the features are not of the model that the basis was fitted for, or the
+   * @throws OptionError OPTION_VALUE if the features are not of the model that the basis was fitted for, or the
    *   batch has no such image
    */
-  async rgb(
-    features: PatchFeatures,
-    { batchIndex = 0, background = 'black', signal }: PcaDrawOptions = {},
-  ): Promise<Uint8ClampedArray<ArrayBuffer>> {
+  async rgb(features: PatchFeatures, options: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
+    const { batchIndex = 0, background = 'black', signal } = checkOptions('PCA.rgb', options);
     signal?.throwIfAborted();
     const { gpu, buffer, batch, numTokens, numRegisterTokens, rows, cols, embedDim } = features;
     if (embedDim !== this.embedDim) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `PCA: expected features with the ${this.embedDim} channels that it was fitted to, found ${embedDim}. Fit one basis for each model.`,
       );
     }
     if (!Number.isInteger(batchIndex) || batchIndex < 0 || batchIndex >= batch) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `PCA: expected a batchIndex from 0 to ${batch - 1}, found ${batchIndex}.`,
       );
     }
@@ -156,6 +156,7 @@ export class PCA implements PcaBasis {
     canvas: HTMLCanvasElement | OffscreenCanvas,
     options: PcaDrawOptions = {},
   ): Promise<void> {
+    checkOptions('PCA.draw', options);
     await drawPixels(canvas, features, () => this.rgb(features, options));
   }
 
@@ -166,7 +167,7 @@ export class PCA implements PcaBasis {
 
   /**
    * The basis that `toJSON` described.
-   * @throws ImageError INPUT_SHAPE if it is something else
+   * @throws OptionError OPTION_VALUE if it is something else
    */
   static fromJSON(json: PcaJSON): PCA {
     return new PCA(basisFromJSON(json));

@@ -2,7 +2,7 @@
  * What a fitted PCA consists of: plain data, which JSON keeps. Names nothing of the GPU, so that a page can
  * hold it whose models are in a worker.
  */
-import { ImageError } from '../errors.js';
+import { ImageError, OptionError } from '../errors.js';
 
 /** Everything that a picture needs. Plain data. */
 export interface PcaBasis {
@@ -65,25 +65,25 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
   };
 }
 
-/** @throws ImageError INPUT_SHAPE if it is not what `basisToJSON` gives */
+/** @throws OptionError OPTION_VALUE if it is not what `basisToJSON` gives */
 export function basisFromJSON(json: PcaJSON): PcaBasis {
   const { format, version, embedDim, foreground } = json;
   if (format !== 'dinov2-webgpu/pca' || version !== 1) {
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `PCA.fromJSON: expected the format dinov2-webgpu/pca, version 1, found ${String(format)}, version ${String(version)}. Fit the basis again.`,
     );
   }
   if (!Number.isInteger(embedDim) || embedDim < 4 || embedDim % 4 !== 0) {
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `PCA.fromJSON: expected embedDim to be a positive multiple of 4, found ${String(embedDim)}.`,
     );
   }
   const numbers = (name: string, values: readonly number[], length: number): Float32Array<ArrayBuffer> => {
     if (!Array.isArray(values) || values.length !== length || !values.every(Number.isFinite)) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `PCA.fromJSON: expected ${name} to be ${length} finite numbers, found something else. The file may be damaged: fit the basis again.`,
       );
     }

@@ -6,7 +6,7 @@
  * one with fewer patches at the images' borders, and each colour spans the 1st to the 99th percentile in
  * place of minimum to maximum.
  */
-import { ImageError } from '../errors.js';
+import { OptionError } from '../errors.js';
 import { dot } from './eigen.js';
 import { borderOf, quantile, splitForeground } from './foreground.js';
 import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
@@ -72,20 +72,20 @@ export async function fitBasis(
 function checkImages(images: readonly PatchFeatures[]): void {
   const [first] = images;
   if (!first)
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
     );
   for (const { gpu, embedDim } of images) {
     if (embedDim !== first.embedDim) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis for each model.`,
       );
     }
     if (gpu !== first.gpu)
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         'PCA.fit: expected features on one device, found two. Compute all of them with one model.',
       );
   }

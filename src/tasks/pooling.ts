@@ -1,5 +1,5 @@
 /** One vector for a whole image, from its tokens. */
-import { ImageError } from '../errors.js';
+import { OptionError } from '../errors.js';
 
 /**
  * - `cls`: the cls token, what DINOv2's own k-NN evaluation uses;
@@ -12,11 +12,11 @@ export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
 
 const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
 
-/** @throws ImageError INPUT_SHAPE, before a forward is spent on it */
+/** @throws OptionError OPTION_VALUE, before a forward is spent on it */
 export function checkPooling(pooling: Pooling | undefined): void {
   if (pooling === undefined || poolings.includes(pooling)) return;
-  throw new ImageError(
-    'INPUT_SHAPE',
+  throw new OptionError(
+    'OPTION_VALUE',
     `pooling: expected 'cls', 'mean', 'cls+mean' or 'gem', found ${JSON.stringify(pooling)}.`,
   );
 }
@@ -69,8 +69,8 @@ export function normalize(vector: Float32Array<ArrayBuffer>): Float32Array<Array
 /** Cosine of the angle between two vectors of one length, -1 to 1. */
 export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length)
-    throw new ImageError(
-      'INPUT_SHAPE',
+    throw new OptionError(
+      'OPTION_VALUE',
       `cosineSimilarity: expected two vectors of one length, found ${a.length} and ${b.length}. They come from different models.`,
     );
   let [dot, aa, bb] = [0, 0, 0];

@@ -1,13 +1,14 @@
 /** Classifiers that compute in the worker. */
 import type { ImageSource } from '../image/source.js';
 import type { Classification, ClassifierFiles, ClassifyOptions } from '../tasks/classifier.js';
+import { expectOptions } from '../optionObject.js';
 import type { Connection } from './connection.js';
 import { placeOf, type Features } from './features.js';
 import { baseUrl, sendImages } from './images.js';
 import type { DINOv2 } from './model.js';
 import { modelPlaceOf } from './places.js';
 import type { ClassifierState } from './protocol.js';
-import { PageStreams } from './requests.js';
+import { PageStreams, toSend } from './requests.js';
 import { abandoned, disposalOfClassifier } from './unwanted.js';
 
 /** A model that is still asked for by its classifier is not forgotten. */
@@ -39,12 +40,21 @@ export class ImageClassifier {
 
   static async fromFiles(
     model: DINOv2,
-    { weights, labels }: ClassifierFiles,
-    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+    files: ClassifierFiles,
+    given: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<ImageClassifier> {
+    expectOptions('ImageClassifier.fromFiles', files ?? null);
+    const { options, signal } = toSend('ImageClassifier.fromFiles', given);
+    const { weights, labels, ...others } = files;
     const { connection, id } = modelPlaceOf(model);
     const streams = new PageStreams();
-    const request = { model: id, weights: streams.source(weights), labels, base: baseUrl() };
+    const request = {
+      model: id,
+      weights: streams.source(weights),
+      labels,
+      options: { ...others, ...options },
+      base: baseUrl(),
+    };
     try {
       return new ImageClassifier(
         connection,
@@ -65,8 +75,9 @@ export class ImageClassifier {
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
   async classify(
     image: ImageSource | readonly ImageSource[],
-    { signal, ...options }: ClassifyOptions = {},
+    given: ClassifyOptions = {},
   ): Promise<Classification[] | Classification[][]> {
+    const { options, signal } = toSend('classify', given);
     const { value: images, transfer } = await sendImages(image);
     return this.#connection.call(
       'classify',

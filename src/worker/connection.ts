@@ -45,6 +45,12 @@ export interface CallOptions {
 /** By the URL of the worker's file. */
 const shared = new Map<string, Connection>();
 
+/** Of the options in a request, whatever stands behind the names. */
+function optionNamesOf(request: object): string[] {
+  const { options, how } = request as { options?: object; how?: { options: object } };
+  return Object.keys(options ?? how?.options ?? {});
+}
+
 export class Connection {
   readonly #worker: Worker;
   readonly #onEnd: () => void;
@@ -156,7 +162,12 @@ export class Connection {
           this.#post({ kind: 'call', id, operation, request }, transfer);
         } catch (cause) {
           const text = `${operation}: expected values that can be sent to a worker, found one that cannot (${String(cause)}). Leave it out, or use the entry dinov2-webgpu.`;
-          this.#calls.get(id)?.reject(new DeviceError('WORKER_OPTION', text, { cause }));
+          const reject = (error: unknown): void => this.#calls.get(id)?.reject(error);
+          // A name that no call knows is the error to tell, whatever stands behind it.
+          this.call('checkNames', { where: operation, names: optionNamesOf(request) }).then(
+            () => reject(new DeviceError('WORKER_OPTION', text, { cause })),
+            reject,
+          );
         }
       });
     }) as Promise<Reply<Name>>;

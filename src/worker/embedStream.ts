@@ -2,6 +2,7 @@
 import type { ImageError } from '../errors.js';
 import type { ImageSource } from '../image/source.js';
 import type { Embedded } from '../tasks/embedAll.js';
+import { iteratorOf } from '../tasks/iterate.js';
 import { sendImage } from './images.js';
 import type { PageServices, SentEmbedded } from './protocol.js';
 import { receiveError } from './sentErrors.js';
@@ -23,8 +24,7 @@ export class EmbedStream {
     this.#signal = signal;
     let iterator: Iterator<ImageSource> | AsyncIterator<ImageSource> | undefined;
     const opened = (): Iterator<ImageSource> | AsyncIterator<ImageSource> =>
-      (iterator ??=
-        Symbol.asyncIterator in images ? images[Symbol.asyncIterator]() : images[Symbol.iterator]());
+      (iterator ??= iteratorOf(images));
     let over = false;
     this.#leave = async () => {
       if (over) return;

@@ -1,10 +1,11 @@
 /** Features whose numbers are on the worker's GPU. */
-import { DeviceError, ImageError } from '../errors.js';
+import { DeviceError, OptionError } from '../errors.js';
 import type { AttentionOptions } from '../model/attention.js';
 import type { HiddenStateOptions, IntermediateLayerOptions, LayerWithClassToken } from '../model/features.js';
 import type { Connection } from './connection.js';
 import type { Place } from './places.js';
 import type { FeaturesState } from './protocol.js';
+import { toSend } from './requests.js';
 import { abandoned, disposalOfFeatures } from './unwanted.js';
 
 type Numbers = Float32Array<ArrayBuffer>;
@@ -111,7 +112,8 @@ export class Features {
     );
   }
 
-  async attention(layer: number, { signal, ...options }: AttentionOptions = {}): Promise<Numbers> {
+  async attention(layer: number, given: AttentionOptions = {}): Promise<Numbers> {
+    const { options, signal } = toSend('attention', given);
     return this.#connection.call(
       'attention',
       { features: this.#place(), layer, options },
@@ -148,13 +150,13 @@ const featuresDisposed = (): DeviceError =>
     'These features were disposed of. Read what you need before dispose(), or compute them again.',
   );
 
-/** Where features are. @throws ImageError INPUT_SHAPE for others than this entry's; DeviceError DISPOSED */
+/** Where features are. @throws OptionError OPTION_VALUE for others than this entry's; DeviceError DISPOSED */
 export function placeOf(where: string, features: Features): Place {
   const place = places.get(features);
   if (place) return place;
   if (features instanceof Features) throw featuresDisposed();
-  throw new ImageError(
-    'INPUT_SHAPE',
+  throw new OptionError(
+    'OPTION_VALUE',
     `${where}: expected features that a model of 'dinov2-webgpu/worker' gave, found something else. Import model, PCA and classifier from one entry.`,
   );
 }

@@ -50,6 +50,9 @@ async function convert(source: ImageSource): Promise<HandedImage> {
     case 'Blob':
     case 'File':
       return as(source as Blob);
+    case 'Uint8Array':
+    case 'ArrayBuffer':
+      return as(new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]));
     case 'ImageData':
       return ofImageData(source as ImageData);
     case 'ImageBitmap':

@@ -21,6 +21,7 @@ import type {
   TuningReport,
 } from '../options.js';
 import type { ByteSource } from '../checkpoint/sources.js';
+import { expectOptions } from '../optionObject.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import { ImageClassifier } from './classifier.js';
 import { Connection, type CallOptions } from './connection.js';
@@ -29,7 +30,7 @@ import { Features } from './features.js';
 import { baseUrl, compact, discard, sendImages } from './images.js';
 import type { LoadRequest, ModelState, Operation, PageServices, Reply, Request } from './protocol.js';
 import { modelPlaces } from './places.js';
-import { PageStreams, refuseDevice } from './requests.js';
+import { PageStreams, refuseDevice, toSend } from './requests.js';
 import type { WorkerOptions } from './start.js';
 import { abandoned, disposalOfModel } from './unwanted.js';
 
@@ -100,7 +101,10 @@ export class DINOv2 {
     id: string | URL,
     options: WorkerLoadOptions<PretrainedOptions> = {},
   ): Promise<DINOv2> {
-    const { baseUrl: host, fetch, persist, ...rest } = options;
+    const {
+      options: { persist, baseUrl: host, ...rest },
+    } = toSend('fromPretrained', options);
+    const { fetch } = options;
     // Workers cannot ask for it. What the browser answers changes nothing of the load, and some ask the
     // visitor, whose answer no load waits for.
     if (persist === true && options.cache !== 'none')
@@ -110,7 +114,7 @@ export class DINOv2 {
     const how = {
       kind: 'pretrained' as const,
       id: String(id),
-      options: { ...plain(rest), ...(host === undefined ? {} : { baseUrl: String(host) }) },
+      options: { ...rest, ...(host === undefined ? {} : { baseUrl: String(host) }) },
     };
     return DINOv2.#load(how, options, new PageStreams(), fetch);
   }
@@ -119,19 +123,18 @@ export class DINOv2 {
    * As in 'dinov2-webgpu'. Bytes in memory are copied: hand in a File or Blob, of which nothing is, where
    * there are hundreds of megabytes.
    */
-  static async fromFiles(
-    { config, preprocessor, weights }: ModelFiles,
-    options: WorkerLoadOptions = {},
-  ): Promise<DINOv2> {
+  static async fromFiles(files: ModelFiles, options: WorkerLoadOptions = {}): Promise<DINOv2> {
+    expectOptions('fromFiles', files ?? null);
+    const { weights, ...others } = files;
     const streams = new PageStreams();
-    const files = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
+    const list = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
+    const json = Object.fromEntries(Object.entries(others).map(([name, value]) => [name, jsonToSend(value)]));
     return DINOv2.#load(
       {
         kind: 'files',
-        config,
-        preprocessor,
-        weights: files.map((file) => streams.source(file)),
-        options: plain(options),
+        files: json,
+        weights: list.map((file) => streams.source(file)),
+        options: toSend('fromFiles', options).options,
       },
       options,
       streams,
@@ -142,7 +145,11 @@ export class DINOv2 {
     size: ModelSize | DINOv2Config,
     options: WorkerLoadOptions & { readonly registers?: boolean } = {},
   ): Promise<DINOv2> {
-    return DINOv2.#load({ kind: 'synthetic', size, options: plain(options) }, options, new PageStreams());
+    return DINOv2.#load(
+      { kind: 'synthetic', size, options: toSend('synthetic', options).options },
+      options,
+      new PageStreams(),
+    );
   }
 
   static async #load(
@@ -175,10 +182,8 @@ export class DINOv2 {
     return this.#ask(() => this.#call('gpuBytes', { model: this.#id }));
   }
 
-  async features(
-    image: ImageSource | readonly ImageSource[],
-    { signal, ...options }: FeatureOptions = {},
-  ): Promise<Features> {
+  async features(image: ImageSource | readonly ImageSource[], given: FeatureOptions = {}): Promise<Features> {
+    const { options, signal } = toSend('features', given);
     const { images, transfer } = await this.#send(image, signal);
     return new Features(
       this.#connection,
@@ -192,8 +197,9 @@ export class DINOv2 {
 
   async featuresBySize(
     images: readonly ImageSource[],
-    { signal, ...options }: Omit<FeatureOptions, 'maskedPatches'> = {},
+    given: Omit<FeatureOptions, 'maskedPatches'> = {},
   ): Promise<FeatureGroup[]> {
+    const { options, signal } = toSend('featuresBySize', given);
     const { images: sent, transfer } = await this.#send(images, signal);
     const list = Array.isArray(sent) ? sent : [sent];
     const groups = await this.#call(
@@ -211,8 +217,9 @@ export class DINOv2 {
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
   async embed(
     image: ImageSource | readonly ImageSource[],
-    { signal, ...options }: EmbedOptions = {},
+    given: EmbedOptions = {},
   ): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
+    const { options, signal } = toSend('embed', given);
     const { images, transfer } = await this.#send(image, signal);
     return this.#call('embed', { model: this.#id, images, options }, { signal, transfer });
   }
@@ -222,8 +229,9 @@ export class DINOv2 {
    */
   async *embedAll(
     images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
-    { signal, ...options }: EmbedAllOptions = {},
+    given: EmbedAllOptions = {},
   ): AsyncGenerator<Embedded, void, undefined> {
+    const { options, signal } = toSend('embedAll', given);
     this.#alive();
     const stream = new EmbedStream(images, signal);
     yield* stream.results(
@@ -231,19 +239,14 @@ export class DINOv2 {
     );
   }
 
-  async pixels(
-    image: ImageSource | readonly ImageSource[],
-    { signal, ...options }: PixelOptions = {},
-  ): Promise<Pixels> {
+  async pixels(image: ImageSource | readonly ImageSource[], given: PixelOptions = {}): Promise<Pixels> {
+    const { options, signal } = toSend('pixels', given);
     const { images, transfer } = await this.#send(image, signal);
     return this.#call('pixels', { model: this.#id, images, options }, { signal, transfer });
   }
 
-  async forward(
-    pixels: Float32Array,
-    size: PixelSize,
-    { signal, ...options }: ForwardOptions = {},
-  ): Promise<Features> {
+  async forward(pixels: Float32Array, size: PixelSize, given: ForwardOptions = {}): Promise<Features> {
+    const { options, signal } = toSend('forward', given);
     this.#alive();
     const own = pixels instanceof Float32Array ? pixels.slice() : pixels; // the caller may refill its array; anything else is refused there
     const transfer = pixels instanceof Float32Array ? [own.buffer as ArrayBuffer] : [];
@@ -259,15 +262,15 @@ export class DINOv2 {
     return this.#ask(() => this.#call('describe', { model: this.#id, size }));
   }
 
-  async profile(
-    image: ImageSource | readonly ImageSource[],
-    { signal, ...options }: PixelOptions = {},
-  ): Promise<Profile> {
+  async profile(image: ImageSource | readonly ImageSource[], given: PixelOptions = {}): Promise<Profile> {
+    const { options, signal } = toSend('profile', given);
     const { images, transfer } = await this.#send(image, signal);
     return this.#call('profile', { model: this.#id, images, options }, { signal, transfer });
   }
 
-  async tune({ store, signal, ...options }: TuneOptions = {}): Promise<TuningReport> {
+  async tune(given: TuneOptions = {}): Promise<TuningReport> {
+    const { options, signal } = toSend('tune', given);
+    const { store } = given;
     const services: PageServices = store
       ? {
           getTuning: async ({ key }) => ({ value: await store.get(key), transfer: [] }),
@@ -327,13 +330,9 @@ export class DINOv2 {
   }
 }
 
-/** Options of a load, without those that do not cross. */
-function plain<Options extends WorkerLoadOptions>(
-  options: Options,
-): Omit<Options, 'signal' | 'onProgress' | 'device' | 'workerUrl' | 'worker'> {
-  const { signal: _, onProgress: _2, device: _3, workerUrl: _4, worker: _5, ...rest } = options;
-  return rest;
-}
+/** config.json and the like: objects and files can be sent, URLs as their text. */
+const jsonToSend = (json: unknown): unknown =>
+  json instanceof URL ? json.href : json instanceof Uint8Array ? compact(json) : json;
 
 function withMask<Options extends ForwardOptions>(options: Options): Options {
   const { maskedPatches } = options;

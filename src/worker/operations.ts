@@ -13,6 +13,7 @@ import {
   type ImageSource,
 } from '../index.js';
 import type { ByteSource } from '../checkpoint/sources.js';
+import { checkNames, checkOptions } from '../optionNames.js';
 import type { LoadOptions } from '../options.js';
 import { arrive, leave } from './arrivals.js';
 import { pageFetch, pageStream } from './pageFetch.js';
@@ -140,11 +141,7 @@ function open(
     case 'files': {
       const weights = how.weights.map((source) => bytesOf(source, context));
       return DINOv2.fromFiles(
-        {
-          config: how.config,
-          preprocessor: how.preprocessor,
-          weights: weights.length === 1 ? weights[0]! : weights,
-        },
+        { ...how.files, weights: weights.length === 1 ? weights[0]! : weights },
         { ...how.options, ...common },
       );
     }
@@ -270,13 +267,13 @@ export const operations: Performers = {
   attention: ({ features: id, layer, options }, { signal }) =>
     features.get(id).attention(layer, { ...options, signal }),
 
-  async openClassifier({ model, weights, labels, base }, context) {
+  async openClassifier({ model, weights, labels, options, base }, context) {
     countFrom(base);
     return stateOfClassifier(
       await ImageClassifier.fromFiles(
         models.get(model),
         { weights: bytesOf(weights, context), labels },
-        { signal: context.signal },
+        { ...options, signal: context.signal },
       ),
     );
   },
@@ -302,7 +299,14 @@ export const operations: Performers = {
     PCA.fromJSON(pca).rgb(features.get(id), { ...options, signal }),
 
   checkSupport: () => checkSupport(),
-  listCached: () => listCached(),
-  checkForUpdate: ({ id }, { signal }) => checkForUpdate(id, { signal }),
-  removeCached: ({ id }) => removeCached(id),
+  listCached: ({ options }) => {
+    checkOptions('listCached', options);
+    return listCached();
+  },
+  checkForUpdate: ({ id, options }, { signal }) => checkForUpdate(id, { ...options, signal }),
+  removeCached: ({ id, options }) => {
+    checkOptions('removeCached', options);
+    return removeCached(id);
+  },
+  checkNames: ({ where, names }) => checkNames(where, names),
 };

@@ -1,8 +1,9 @@
 /** The colourful picture, computed in the worker and drawn in the page. */
-import { ImageError } from '../errors.js';
+import { OptionError } from '../errors.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 import { basisFromJSON, basisToJSON, drawPixels, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
 import { placeOf, type Features } from './features.js';
+import { toSend } from './requests.js';
 
 /**
  * What `PCA` of 'dinov2-webgpu' is: the same plain data, fitted and applied in the worker that has the
@@ -31,22 +32,20 @@ export class PCA implements PcaBasis {
     this.foreground = basis.foreground;
   }
 
-  /** @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE; all features must be in one worker */
-  static async fit(
-    features: Features | readonly Features[],
-    { signal, ...options }: PcaFitOptions = {},
-  ): Promise<PCA> {
+  /** All features must be in one worker. @throws OptionError OPTION_VALUE; ImageError INPUT_NOT_FINITE */
+  static async fit(features: Features | readonly Features[], given: PcaFitOptions = {}): Promise<PCA> {
+    const { options, signal } = toSend('PCA.fit', given);
     const list = isList(features) ? [...features] : [features];
     const places = list.map((each) => placeOf('PCA.fit', each));
     const [first] = places;
     if (!first)
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
       );
     if (places.some(({ connection }) => connection !== first.connection)) {
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         'PCA.fit: expected features in one worker, found two. Compute all of them with one model.',
       );
     }
@@ -60,10 +59,8 @@ export class PCA implements PcaBasis {
   }
 
   /** RGBA, (rows, cols, 4). Errors as in 'dinov2-webgpu'. */
-  async rgb(
-    features: Features,
-    { signal, ...options }: PcaDrawOptions = {},
-  ): Promise<Uint8ClampedArray<ArrayBuffer>> {
+  async rgb(features: Features, given: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
+    const { options, signal } = toSend('PCA.rgb', given);
     const { connection, id } = placeOf('PCA', features);
     this.#sent ??= this.toJSON();
     return connection.call(
@@ -89,7 +86,7 @@ export class PCA implements PcaBasis {
     return basisToJSON(this);
   }
 
-  /** @throws ImageError INPUT_SHAPE */
+  /** @throws OptionError OPTION_VALUE */
   static fromJSON(json: PcaJSON): PCA {
     return new PCA(basisFromJSON(json));
   }

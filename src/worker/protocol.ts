@@ -15,7 +15,6 @@ import type {
   ForwardOptions,
   LoadOptions,
   LoadReport,
-  ModelFiles,
   PixelSize,
   PretrainedOptions,
   TuneOptions,
@@ -88,8 +87,8 @@ export interface LoadRequest {
       }
     | {
         readonly kind: 'files';
-        readonly config: ModelFiles['config'];
-        readonly preprocessor: ModelFiles['preprocessor'];
+        /** All of `ModelFiles` but the weights, under their names. */
+        readonly files: Readonly<Record<string, unknown>>;
         readonly weights: readonly SentBytes[];
         readonly options: Sent<LoadOptions>;
       }
@@ -199,6 +198,7 @@ export interface Operations {
     readonly model: number;
     readonly weights: SentBytes;
     readonly labels: ClassLabels | undefined;
+    readonly options: object;
     readonly base: string | undefined;
   }): ClassifierState;
   disposeClassifier(request: { readonly classifier: number }): void;
@@ -217,9 +217,11 @@ export interface Operations {
   }): Uint8ClampedArray<ArrayBuffer>;
 
   checkSupport(request: Record<string, never>): Support;
-  listCached(request: Record<string, never>): CachedModel[];
-  checkForUpdate(request: { readonly id: string }): SourceState;
-  removeCached(request: { readonly id: string | undefined }): number;
+  listCached(request: { readonly options: object }): CachedModel[];
+  checkForUpdate(request: { readonly id: string; readonly options: object }): SourceState;
+  removeCached(request: { readonly id: string | undefined; readonly options: object }): number;
+  /** Of options that could not be sent: throws as the call would have. */
+  checkNames(request: { readonly where: string; readonly names: readonly string[] }): void;
 }
 
 export type Operation = keyof Operations;

@@ -3,6 +3,7 @@
  */
 import type { ByteSource } from '../checkpoint/sources.js';
 import { DeviceError } from '../errors.js';
+import { expectOptions } from '../optionObject.js';
 import { compact, copied } from './images.js';
 import type { Handed, PageServices, SentBytes, SentFetch, SentResponse } from './protocol.js';
 
@@ -90,6 +91,35 @@ export class PageStreams {
 
 const keyOf = (which: { readonly fetch: number } | { readonly stream: number }): string =>
   'fetch' in which ? `fetch ${which.fetch}` : `source ${which.stream}`;
+
+/** Options that stay in the page, whichever call they are for: what they hold cannot be sent. */
+const STAYS = [
+  'signal',
+  'onProgress',
+  'device',
+  'fetch',
+  'store',
+  'filter',
+  'metadata',
+  'workerUrl',
+  'worker',
+] as const;
+
+/**
+ * The options of a call as they are sent, and its signal. The worker checks their names.
+ * @throws OptionError OPTION_VALUE
+ */
+export function toSend<Options extends object>(
+  where: string,
+  options: Options,
+): { options: Omit<Options, (typeof STAYS)[number]>; signal: AbortSignal | undefined } {
+  expectOptions(where, options);
+  const rest = Object.entries(options).filter(([name]) => !(STAYS as readonly string[]).includes(name));
+  return {
+    options: Object.fromEntries(rest) as Omit<Options, (typeof STAYS)[number]>,
+    signal: (options as { signal?: AbortSignal }).signal,
+  };
+}
 
 /** @throws DeviceError WORKER_OPTION */
 export function refuseDevice(options: { readonly device?: unknown }): void {

@@ -6,6 +6,7 @@ import type { SourceState } from '../checkpoint/revalidate.js';
 import { DeviceError } from '../errors.js';
 import type { Support } from '../support.js';
 import { Connection } from './connection.js';
+import { toSend } from './requests.js';
 import type { WorkerOptions } from './start.js';
 
 /** Whether models can run in a worker here. Never throws. */
@@ -20,15 +21,18 @@ export async function checkSupport(options: WorkerOptions = {}): Promise<Support
 
 /** As in 'dinov2-webgpu', whose models it lists too. @throws DeviceError WORKER_LOST */
 export async function listCached(options: WorkerOptions = {}): Promise<CachedModel[]> {
-  return Connection.open(options).call('listCached', {});
+  const { options: sent } = toSend('listCached', options);
+  return Connection.open(options).call('listCached', { options: sent });
 }
 
 /** As in 'dinov2-webgpu', with the worker's own `fetch`. @throws what that throws; DeviceError WORKER_LOST */
 export async function checkForUpdate(id: string | URL, options: WorkerOptions = {}): Promise<SourceState> {
-  return Connection.open(options).call('checkForUpdate', { id: String(id) });
+  const { options: sent, signal } = toSend('checkForUpdate', options);
+  return Connection.open(options).call('checkForUpdate', { id: String(id), options: sent }, { signal });
 }
 
 /** As in 'dinov2-webgpu'. @throws DeviceError WORKER_LOST */
 export async function removeCached(id?: string, options: WorkerOptions = {}): Promise<number> {
-  return Connection.open(options).call('removeCached', { id });
+  const { options: sent } = toSend('removeCached', options);
+  return Connection.open(options).call('removeCached', { id, options: sent });
 }

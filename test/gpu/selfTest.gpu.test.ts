@@ -229,7 +229,7 @@ test('a device is tested once for each storage', async () => {
 test('a dtype that there is not is refused by name', async () => {
   const dtype = 'q4' as 'auto';
   await expect(DINOv2.synthetic(tiny, { dtype })).rejects.toMatchObject({
-    code: 'CONFIG_FIELD',
+    code: 'OPTION_VALUE',
     message: expect.stringContaining('\'int8\', found "q4"'),
   });
 });

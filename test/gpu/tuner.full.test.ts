@@ -56,7 +56,7 @@ test(
     // What is not a tuning is not taken for one.
     for (const key of store.values.keys()) store.values.set(key, { wantedLanes: 'many' });
     expect((await model.tune({ sizesPx, store })).source).toBe('measured');
-    await expect(model.tune({ sizesPx: [13] })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    await expect(model.tune({ sizesPx: [13] })).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     const stopped = AbortSignal.abort(new Error('enough'));
     await expect(model.tune({ sizesPx, store: false, signal: stopped })).rejects.toThrow('enough');
     // A store that fails costs the next visit a measurement, and no more.

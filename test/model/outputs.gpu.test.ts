@@ -113,7 +113,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
         name: 'ImageError',
       });
       await expect(model.featuresBySize(images, { ...fit, layers: [99] })).rejects.toMatchObject({
-        code: 'INPUT_SHAPE',
+        code: 'OPTION_VALUE',
       });
       expect(model.gpuBytes).toBe(held);
       expect(held).toBeGreaterThanOrEqual(before);
@@ -227,7 +227,7 @@ describe('what was not asked for, or is not there', () => {
     expect((await features.getIntermediateLayers())[0]).toEqual(await features.patchTokens());
     for (const n of [0, 6, 1.5, -1, NaN, Infinity, [], [1, 1], [5], [0.5], [-1], [0, -1]])
       await expect(features.getIntermediateLayers(n), JSON.stringify(n)).rejects.toMatchObject({
-        code: 'INPUT_SHAPE',
+        code: 'OPTION_VALUE',
       });
     for (const options of [
       { head: 2 },
@@ -239,7 +239,7 @@ describe('what was not asked for, or is not there', () => {
       { query: 'patch' as never },
     ]) {
       await expect(features.attention(1, options), JSON.stringify(options)).rejects.toMatchObject({
-        code: 'INPUT_SHAPE',
+        code: 'OPTION_VALUE',
       });
     }
     await expect(features.attention(1, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow(
@@ -259,7 +259,7 @@ describe('what was not asked for, or is not there', () => {
     await expect(forward({ maskedPatches: [true] })).rejects.toThrow(/1 × 2 × 3 = 6 values, found 1/);
     await expect(
       DINOv2.synthetic(tinyConfig('plain'), { posEmbed: 'bilinear' as never }),
-    ).rejects.toMatchObject({ code: 'CONFIG_FIELD' });
+    ).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 
   test('a checkpoint without a mask token loads, and says so when a mask is asked for', async () => {

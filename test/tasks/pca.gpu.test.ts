@@ -382,20 +382,20 @@ describe('errors', () => {
   const wider = (): PatchFeatures => featuresOf(powerLaw(12, 64, 1, 42), { rows: 3, cols: 4, embedDim: 64 });
 
   it('says what does not fit', async () => {
-    await expect(PCA.fit([])).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
-    await expect(PCA.fit([small(), wider()])).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    await expect(PCA.fit([])).rejects.toMatchObject({ code: 'OPTION_VALUE' });
+    await expect(PCA.fit([small(), wider()])).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     const elsewhere = await openGpu();
     await expect(PCA.fit([small(), { ...small(), gpu: elsewhere }])).rejects.toMatchObject({
-      code: 'INPUT_SHAPE',
+      code: 'OPTION_VALUE',
     });
     elsewhere.device.destroy();
     await expect(PCA.fit({ ...small(), rows: 10_000, cols: 10_000 })).rejects.toMatchObject({
       code: 'DEVICE_LIMIT',
     });
     const pca = await PCA.fit(small());
-    await expect(pca.rgb(wider())).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+    await expect(pca.rgb(wider())).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     for (const batchIndex of [1, -1, 0.5])
-      await expect(pca.rgb(small(), { batchIndex })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+      await expect(pca.rgb(small(), { batchIndex })).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 
   it('refuses features that are not finite', async () => {
@@ -428,7 +428,7 @@ describe('errors', () => {
       { foreground: { direction: json.mean, threshold: 'high' } },
     ]) {
       expect(() => PCA.fromJSON({ ...json, ...damage } as unknown as PcaJSON)).toThrow(
-        expect.objectContaining({ code: 'INPUT_SHAPE' }),
+        expect.objectContaining({ code: 'OPTION_VALUE' }),
       );
     }
   });

@@ -443,8 +443,8 @@ describe('errors', () => {
     expect(found).toEqual([
       ['DeviceError', 'WORKER_OPTION'],
       ['DeviceError', 'WORKER_OPTION'],
-      ['ImageError', 'INPUT_SHAPE'],
-      ['ImageError', 'INPUT_SHAPE'],
+      ['OptionError', 'OPTION_VALUE'],
+      ['OptionError', 'OPTION_VALUE'],
       ['TypeError', 'mine'],
     ]);
   });

@@ -1,6 +1,7 @@
 /** Images → their vectors, and their patches where those are asked for: one forward for both. */
 import { DINOv2Error } from '../../errors.js';
 import type { PixelOptions } from '../../image/preprocess.js';
+import { checkOptions } from '../../optionNames.js';
 import { checkPooling, pool, type Pooling } from '../../tasks/pooling.js';
 import type { PatchTokens } from '../options.js';
 import type { IngestFeatures, IngestModel } from './target.js';
@@ -27,6 +28,7 @@ export async function describeImage(
   image: Blob,
   options: DescribeOptions = {},
 ): Promise<Description> {
+  checkOptions('describeImage', options);
   const [only] = await describeImages(model, [image], options);
   if (only instanceof Error) throw only;
   return only!;
@@ -35,7 +37,7 @@ export async function describeImage(
 /**
  * Descriptions of images that may differ in size, in their order. An image that cannot be used gives its
  * error and the others go on; whatever else fails is thrown.
- * @throws ImageError INPUT_SHAPE if the options do not fit together; DeviceError; the signal's reason
+ * @throws OptionError OPTION_VALUE if the options do not fit together; DeviceError; the signal's reason
  */
 export async function describeImages(
   model: IngestModel,

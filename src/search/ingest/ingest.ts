@@ -4,6 +4,7 @@
  * date and made with the same options, is passed over: so the same source again goes on where an earlier ingest has ended, however it ended.
  */
 import { IndexError } from '../../errors.js';
+import { checkOptions } from '../../optionNames.js';
 import {
   DEFAULT_LOOK,
   lookText,
@@ -86,6 +87,7 @@ export class Ingest {
   #keptMs = -Infinity;
 
   constructor(index: IngestIndex, model: IngestModel, source: IngestSource, options: IngestOptions) {
+    checkOptions('ingest', options);
     this.#index = index;
     this.#model = model;
     this.#options = options;

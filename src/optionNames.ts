@@ -1,0 +1,145 @@
+/**
+ * The names of all options of all calls. A name that is not among them is a mistake; a name that another call
+ * knows is passed over, so that one object of options can be shared by several calls.
+ */
+import { OptionError } from './errors.js';
+import { expectOptions } from './optionObject.js';
+
+/** A test of types proves that these are the keys of all option types. */
+export const OPTION_NAMES = [
+  // loading
+  'attempts',
+  'baseUrl',
+  'cache',
+  'config',
+  'delayMs',
+  'device',
+  'dtype',
+  'fetch',
+  'integrity',
+  'labels',
+  'onProgress',
+  'persist',
+  'posEmbed',
+  'prefix',
+  'preprocessor',
+  'registers',
+  'retry',
+  'revalidate',
+  'revision',
+  'selfTest',
+  'signal',
+  'stallMs',
+  'weights',
+  'worker',
+  'workerUrl',
+  // images and what is computed of them
+  'attentions',
+  'background',
+  'batch',
+  'batchIndex',
+  'batchSize',
+  'cropSize',
+  'foreground',
+  'head',
+  'height',
+  'layers',
+  'longestSide',
+  'maskedPatches',
+  'norm',
+  'normalization',
+  'normalize',
+  'orientation',
+  'pooling',
+  'query',
+  'resample',
+  'reshape',
+  'resize',
+  'returnClassToken',
+  'shortestEdge',
+  'size',
+  'sizesPx',
+  'store',
+  'topK',
+  'width',
+  // search
+  'dim',
+  'filter',
+  'format',
+  'id',
+  'maxIterations',
+  'metadata',
+  'metric',
+  'model',
+  'patches',
+  'removeMissing',
+  'repair',
+  'seed',
+  'storage',
+  'threshold',
+  'thumbnailPx',
+  'under',
+] as const;
+
+/**
+ * Refuses options that are no object, and names that no call knows. Only own enumerable names count: what a
+ * class instance inherits is not looked at.
+ * @param where the call, for messages
+ * @returns `options`
+ * @throws OptionError OPTION_VALUE, OPTION_NAME
+ */
+export function checkOptions<Options>(where: string, options: Options): Options {
+  expectOptions(where, options);
+  if (options) checkNames(where, Object.keys(options));
+  return options;
+}
+
+/** @throws OptionError OPTION_NAME */
+export function checkNames(where: string, names: readonly string[]): void {
+  const unknown = names.find((name) => !(OPTION_NAMES as readonly string[]).includes(name));
+  if (unknown === undefined) return;
+  const near = nearest(unknown);
+  throw new OptionError(
+    'OPTION_NAME',
+    `${where}: unknown option ${JSON.stringify(unknown.slice(0, 80))}. ${near === undefined ? 'No call has an option of this name: leave it out.' : `Did you mean ${JSON.stringify(near)}?`}`,
+  );
+}
+
+/** Without case and separators: Python's `crop_size` is `cropSize`. */
+const plain = (name: string): string =>
+  name
+    .slice(0, 80)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]/g, '');
+
+/** The known name with the fewest edits, if they are few: at most a third of the letters. */
+function nearest(name: string): string | undefined {
+  const given = plain(name);
+  let best: string | undefined;
+  let fewest = given.length / 3;
+  for (const known of OPTION_NAMES) {
+    const edits = editDistance(given, plain(known));
+    if (edits < fewest || (edits === fewest && best === undefined)) [best, fewest] = [known, edits];
+  }
+  return best;
+}
+
+/** Letters that are put in, left out or replaced, and neighbours that have changed places. */
+function editDistance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
+  for (let i = 1; i <= a.length; i++) {
+    const above = rows[i - 1]!;
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      row[j] = Math.min(
+        above[j]! + 1,
+        row[j - 1]! + 1,
+        above[j - 1]! + Number(a[i - 1] !== b[j - 1]),
+        swapped ? rows[i - 2]![j - 2]! + 1 : Infinity,
+      );
+    }
+    rows.push(row);
+  }
+  return rows[a.length]![b.length]!;
+}

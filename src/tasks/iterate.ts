@@ -1,0 +1,20 @@
+/** Takes the images of a call one after the other. */
+import { OptionError } from '../errors.js';
+
+/**
+ * The iterator of a list or stream of images.
+ * @throws OptionError OPTION_VALUE for what is none, such as a single image: a string would give its letters,
+ *   and bytes would give numbers
+ */
+export function iteratorOf<Image>(
+  images: Iterable<Image> | AsyncIterable<Image>,
+): Iterator<Image> | AsyncIterator<Image> {
+  if (typeof images === 'object' && images !== null && !ArrayBuffer.isView(images)) {
+    if (Symbol.asyncIterator in images) return images[Symbol.asyncIterator]();
+    if (Symbol.iterator in images) return images[Symbol.iterator]();
+  }
+  throw new OptionError(
+    'OPTION_VALUE',
+    `embedAll: expected an array or another iterable of images, found ${Object.prototype.toString.call(images).slice(8, -1)}. For one image use embed().`,
+  );
+}

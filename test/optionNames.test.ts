@@ -1,0 +1,173 @@
+// Which names options may have, and what is said of others.
+import { describe, expect, expectTypeOf, test } from 'vitest';
+import type { RetryOptions } from '../src/checkpoint/retry.ts';
+import { OptionError } from '../src/errors.ts';
+import type { PreprocessingOptions } from '../src/image/preprocessing.ts';
+import type {
+  AskOptions,
+  AttentionOptions,
+  ClassifierFiles,
+  ClassifyOptions,
+  DINOv2,
+  EmbedAllOptions,
+  FeatureOptions,
+  HiddenStateOptions,
+  IntermediateLayerOptions,
+  LoadOptions,
+  ModelFiles,
+  PcaDrawOptions,
+  PcaFitOptions,
+  PixelOptions,
+  PixelSize,
+  PretrainedOptions,
+  TuneOptions,
+} from '../src/index.ts';
+import { checkOptions, type OPTION_NAMES } from '../src/optionNames.ts';
+import type {
+  ClusterOptions,
+  DescribeOptions,
+  DuplicateOptions,
+  IdentityOptions,
+  IndexHeader,
+  IngestOptions,
+  OpenOptions,
+  SearchOptions,
+} from '../src/search/index.ts';
+import type { WorkerOptions } from '../src/worker/index.ts';
+
+/** The names of every option of every call. */
+type KeysOf<Options> = Options extends unknown ? keyof Options : never;
+type AllNames = KeysOf<
+  | LoadOptions
+  | PretrainedOptions
+  | RetryOptions
+  | ModelFiles
+  | NonNullable<Parameters<typeof DINOv2.synthetic>[1]>
+  | FeatureOptions
+  | PixelOptions
+  | PreprocessingOptions
+  | EmbedAllOptions
+  | PixelSize
+  | TuneOptions
+  | HiddenStateOptions
+  | IntermediateLayerOptions
+  | AttentionOptions
+  | ClassifierFiles
+  | ClassifyOptions
+  | PcaFitOptions
+  | PcaDrawOptions
+  | AskOptions
+  | WorkerOptions
+  // An index takes the header of another one as its options.
+  | IndexHeader
+  | OpenOptions
+  | SearchOptions
+  | DuplicateOptions
+  | ClusterOptions
+  | IdentityOptions
+  | DescribeOptions
+  | IngestOptions
+>;
+
+test('the list is that of the keys of all option types', () => {
+  // `prefix` and `preprocessor` are options of a load.
+  expectTypeOf<(typeof OPTION_NAMES)[number]>().toEqualTypeOf<AllNames | 'prefix' | 'preprocessor'>();
+});
+
+const failure = (options: unknown): OptionError => {
+  try {
+    checkOptions('features', options);
+  } catch (error) {
+    expect(error).toBeInstanceOf(OptionError);
+    return error as OptionError;
+  }
+  throw new Error('nothing was thrown');
+};
+
+describe('a name that no call knows', () => {
+  test.each([
+    ['cropsize', 'cropSize'],
+    ['crop_size', 'cropSize'],
+    ['CropSize', 'cropSize'],
+    ['crpSize', 'cropSize'],
+    ['resise', 'resize'],
+    ['siez', 'size'],
+    ['poolling', 'pooling'],
+    ['topk', 'topK'],
+    ['layer', 'layers'],
+    ['longestEdge', 'longestSide'],
+    ['batchsize', 'batchSize'],
+    ['onprogress', 'onProgress'],
+    ['treshold', 'threshold'],
+    ['revison', 'revision'],
+  ])('%s is meant to be %s', (given, meant) => {
+    const { code, message } = failure({ resize: 'crop', [given]: 1 });
+    expect(code).toBe('OPTION_NAME');
+    expect(message).toBe(`features: unknown option ${JSON.stringify(given)}. Did you mean "${meant}"?`);
+  });
+
+  test.each(['interpolation', 'x', '', '0', '%%%', 'é'.repeat(1000)])('%s is like none', (given) => {
+    const { code, message } = failure({ [given]: undefined });
+    expect(code).toBe('OPTION_NAME');
+    expect(message).toMatch(
+      /^features: unknown option ".*"\. No call has an option of this name: leave it out\.$/,
+    );
+    expect(message.length).toBeLessThan(200);
+  });
+
+  test('of an object the prototype', () => {
+    expect(failure(JSON.parse('{"__proto__": 1}')).code).toBe('OPTION_NAME');
+    expect(failure({ constructor: 1 }).code).toBe('OPTION_NAME');
+  });
+});
+
+describe('no object of options', () => {
+  test.each([
+    [null, 'null'],
+    ['fit', 'String'],
+    [['fit'], 'Array'],
+    [224, 'Number'],
+    [true, 'Boolean'],
+    [() => 1, 'Function'],
+    [new Map([['cropSize', 224]]), 'Map'],
+    [new Blob([]), 'Blob'],
+    [new Uint8Array(3), 'Uint8Array'],
+    [new AbortController().signal, 'AbortSignal'],
+  ])('%s', (options, found) => {
+    const { code, message } = failure(options);
+    expect(code).toBe('OPTION_VALUE');
+    expect(message.toLowerCase()).toContain(
+      `features: expected an object of options, found ${found.toLowerCase()}`,
+    );
+  });
+
+  test('a controller in place of its signal', () => {
+    expect(failure({ signal: new AbortController() })).toMatchObject({
+      code: 'OPTION_VALUE',
+      message: expect.stringContaining('expected signal to be an AbortSignal, found AbortController'),
+    });
+  });
+});
+
+test('what passes: nothing, what another call knows, and what is inherited or hidden', () => {
+  class Look {
+    readonly cropSize = 224;
+    get helper(): number {
+      throw new Error('nobody asks');
+    }
+    inherited(): void {}
+  }
+  const hidden = Object.defineProperty({ [Symbol('mine')]: 1 }, 'mine', { value: 1 });
+  const asked: string[] = [];
+  const getter = {
+    get topK(): number {
+      asked.push('topK');
+      return 5;
+    },
+  };
+  const nothing: unknown[] = [undefined, {}, Object.create(null), { signal: null }];
+  const shared = { resize: 'fit', topK: 5, threshold: 0.5, batchSize: 8, dtype: 'fp16', under: 'a' };
+  for (const options of [...nothing, shared, new Look(), hidden, Object.create({ other: 1 }), getter])
+    expect(checkOptions('features', options)).toBe(options);
+  expect(asked).toEqual([]);
+});
