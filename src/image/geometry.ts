@@ -1,35 +1,43 @@
 /** Which pixels the model sees: sizes and offsets, in whole numbers, before anything is resized. */
-import { ImageError } from '../errors.js';
+import { ImageError, OptionError } from '../errors.js';
+import { RESAMPLES } from './coefficients.js';
+import { isUsable, type Normalization } from './normalization.js';
+import type { Preprocessing, PreprocessingOptions, ResizeRule } from './preprocessing.js';
 
 /**
- * `crop` is Python's way (Hugging Face's BitImageProcessor): the shorter edge to 256, then the central square
- * of 224. `fit` keeps the whole image: the longer side to 518, both sides to the nearest multiple of the
- * patch size. `square` keeps the whole image and not its shape: both sides to 224, as Python does for a
- * `size` of height and width.
+ * How an image is brought to the model's size. `crop`: the shorter edge to `shortestEdge`, then the central
+ * square of `cropSize`. `fit`: the whole image with its aspect ratio, the longer side to `longestSide`, both
+ * sides to the nearest multiple of the patch size. `square`: the whole image, both sides to `size`; the aspect
+ * ratio is not kept.
  */
 export type Resize = 'crop' | 'fit' | 'square';
 
 export interface ResizeOptions {
-  /** Default 'crop'. */
+  /**
+   * Default: as the checkpoint's `model.preprocessing` says, which is 'crop' for most. `cropSize` or
+   * `shortestEdge` alone means 'crop'.
+   */
   readonly resize?: Resize | undefined;
   /**
-   * For 'crop', `crop_size` in Python: side of the square that is kept, a multiple of the patch size. Default
-   * 224.
+   * For 'crop', `crop_size` in Python: side of the square that is kept, in pixels. Where the resized image is
+   * smaller, it is padded with black. Where it is no multiple of the patch size, the model does not see the
+   * remainder at the right and at the bottom. Default: the checkpoint's where it crops, else 224.
    */
   readonly cropSize?: number | undefined;
   /**
-   * For 'crop', `size.shortest_edge` in Python: at least `cropSize`. Default 256 for 224, and in that ratio
-   * for another `cropSize`.
+   * For 'crop', `size.shortest_edge` in Python, in pixels. Default: the checkpoint's where it crops, in its
+   * ratio for another `cropSize`; else in the ratio 256 : 224 to the crop.
    */
   readonly shortestEdge?: number | undefined;
   /**
-   * For 'fit': the longer side, to be rounded to a multiple of the patch size. Default 518, the size that
-   * DINOv2 was last trained at.
+   * For 'fit': the longer side in pixels, to be rounded to a multiple of the patch size. Default 518, the size
+   * that DINOv2 was last trained at.
    */
   readonly longestSide?: number | undefined;
   /**
-   * For 'square', `size.height` and `size.width` in Python: both sides, a multiple of the patch size. Default
-   * 224.
+   * For 'square', `size.height` and `size.width` in Python: both sides, in pixels. Where it is no multiple of
+   * the patch size, the model does not see the remainder at the right and at the bottom. Default: the
+   * checkpoint's where it resizes to a square without a crop, else 224.
    */
   readonly size?: number | undefined;
 }
@@ -43,7 +51,8 @@ const SIZES = {
 
 /**
  * The source is resized to `resizedWidth` × `resizedHeight`; of that, `width` × `height` pixels from (`left`,
- * `top`) are the output.
+ * `top`) are the output. What lies outside the resized image, as where `left` is negative, has the colour
+ * `fill`.
  */
 export interface Geometry {
   readonly sourceWidth: number;
@@ -54,6 +63,7 @@ export interface Geometry {
   readonly top: number;
   readonly width: number;
   readonly height: number;
+  readonly fill: readonly [number, number, number];
   /**
    * Pillow's choice for images over 100 times as tall as wide that become shorter (Image.resize): it shows,
    * as each pass rounds.
@@ -65,82 +75,133 @@ const CROP_SIZE = 224;
 const SHORTEST_EDGE = 256;
 const LONGEST_SIDE = 518;
 const SQUARE = 224;
+const BLACK = [0, 0, 0] as const;
 /**
  * Beyond any use, and small enough for every number of workgroups, texel and float to be counted in 32 bits.
  */
 export const MAX_SIDE = 32768;
 
+/** A preprocessing after a call's options: `longestSide` is the rule of `resize: 'fit'`. */
+export interface ResolvedPreprocessing extends Omit<Preprocessing, 'resize'> {
+  readonly resize: ResizeRule | { readonly longestSide: number } | undefined;
+}
+
 /**
  * Checks the options alone, before an image is decoded for them.
  *
- * @throws ImageError INPUT_SHAPE: a size is no whole number, does not suit the patches or the other sizes, or
- *   belongs to the other `resize`
+ * @throws OptionError OPTION_VALUE: an unknown `resize` or `resample`; a size that is no whole number in its
+ *   range, or belongs to another `resize`; a normalization without three finite numbers a field
  */
-export function checkResize(options: ResizeOptions, patchSize: number): void {
-  const {
-    resize = 'crop',
-    cropSize = CROP_SIZE,
-    shortestEdge,
-    longestSide = LONGEST_SIDE,
-    size = SQUARE,
-  } = options;
-  if (!Object.hasOwn(SIZES, resize)) {
-    throw new ImageError(
-      'INPUT_SHAPE',
-      `resize: expected 'crop', 'fit' or 'square', found ${JSON.stringify(resize)}. Use 'crop' for what Python does.`,
-    );
-  }
+export function checkResize(options: PreprocessingOptions, patchSize: number): void {
+  const { resize = 'crop', resample, normalization } = options;
+  if (!Object.hasOwn(SIZES, resize))
+    refuse('resize', `'crop', 'fit' or 'square'`, resize, `Use 'crop' for what most checkpoints do.`);
   for (const [owner, names] of Object.entries(SIZES)) {
     const stray = names.find((name) => owner !== resize && options[name] !== undefined);
     if (stray)
-      throw new ImageError(
-        'INPUT_SHAPE',
+      throw new OptionError(
+        'OPTION_VALUE',
         `${stray}: expected with resize: '${owner}' alone, found it with '${resize}'. Leave it out, or give ${SIZES[resize].join(' and ')}.`,
       );
   }
-  if (resize === 'fit') {
-    checkSide('longestSide', longestSide, patchSize);
-  } else if (resize === 'square') {
-    checkMultiple('size', size, patchSize);
-  } else {
-    checkMultiple('cropSize', cropSize, patchSize);
-    checkSide('shortestEdge', shortestEdge ?? edgeFor(cropSize), cropSize);
+  for (const name of Object.values(SIZES).flat()) {
+    const value = options[name];
+    const least = name === 'shortestEdge' ? 1 : patchSize;
+    if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= MAX_SIDE))
+      refuse(name, `a whole number from ${least} to ${MAX_SIDE}`, value, 'Use one of these.');
   }
+  if (resample !== undefined && !RESAMPLES.includes(resample))
+    refuse('resample', RESAMPLES.map((each) => `'${each}'`).join(', '), resample, 'Use one of these.');
+  if (normalization !== undefined) checkNormalization(normalization);
 }
 
-function checkMultiple(name: string, value: number, patchSize: number): void {
-  checkSide(name, value, patchSize);
-  const below = Math.floor(value / patchSize) * patchSize;
-  if (value === below) return;
-  throw new ImageError(
-    'INPUT_SHAPE',
-    `${name}: expected a multiple of ${patchSize}, the side of a patch, found ${value}. Use ${below} or ${below + patchSize}.`,
-  );
+function checkNormalization(normalization: Partial<Normalization>): void {
+  if (typeof normalization !== 'object' || (normalization as unknown) === null)
+    refuse(
+      'normalization',
+      'an object',
+      normalization,
+      'Give { mean, std, rescaleFactor }, or some of them.',
+    );
+  const { mean, std, rescaleFactor } = normalization;
+  for (const [name, value] of Object.entries({ mean, std })) {
+    if (value !== undefined && !(Array.isArray(value) && value.length === 3 && value.every(Number.isFinite)))
+      refuse(`normalization.${name}`, 'three finite numbers', value, 'Give red, green and blue.');
+  }
+  if (rescaleFactor !== undefined && !(Number.isFinite(rescaleFactor) && rescaleFactor > 0))
+    refuse('normalization.rescaleFactor', 'a number above 0', rescaleFactor, 'Most models have 1 / 255.');
 }
 
-function checkSide(name: string, value: number, least: number): void {
-  if (Number.isInteger(value) && value >= least && value <= MAX_SIDE) return;
-  throw new ImageError(
-    'INPUT_SHAPE',
-    `${name}: expected a whole number from ${least} to ${MAX_SIDE}, found ${String(value)}. Use one of these.`,
-  );
+function refuse(name: string, expected: string, found: unknown, advice: string): never {
+  const shown = typeof found === 'number' ? String(found) : JSON.stringify(found);
+  throw new OptionError('OPTION_VALUE', `${name}: expected ${expected}, found ${shown}. ${advice}`);
 }
 
-/** The margin of 256 : 224, for any crop; truncated as Python would. */
-const edgeFor = (cropSize: number): number => Math.floor((cropSize * SHORTEST_EDGE) / CROP_SIZE);
+/**
+ * What a call does: the checkpoint's preprocessing with the call's options in place of parts of it.
+ *
+ * @throws OptionError as checkResize, and where the normalization gives values that no float32 holds
+ */
+export function resolvePreprocessing(
+  checkpoint: Preprocessing,
+  options: PreprocessingOptions,
+  patchSize: number,
+): ResolvedPreprocessing {
+  checkResize(options, patchSize);
+  const { mean, std, rescaleFactor } = options.normalization ?? {};
+  const own = checkpoint.normalization;
+  const normalization = options.normalization
+    ? { rescaleFactor: rescaleFactor ?? own.rescaleFactor, mean: mean ?? own.mean, std: std ?? own.std }
+    : own;
+  if (normalization !== own && !isUsable(normalization))
+    refuse('normalization', 'finite float32 values', normalization, 'Check that no element of std is 0.');
+  return {
+    ...checkpoint,
+    ...rulesOf(checkpoint, options),
+    resample: options.resample ?? checkpoint.resample,
+    normalization,
+  };
+}
+
+function rulesOf(
+  { resize: rule, crop }: Preprocessing,
+  { resize, cropSize, shortestEdge, longestSide = LONGEST_SIDE, size }: ResizeOptions,
+): Pick<ResolvedPreprocessing, 'resize' | 'crop'> {
+  if (resize === 'fit') return { resize: { longestSide }, crop: undefined };
+  if (resize === 'square') {
+    const own = rule && !crop && 'height' in rule && rule.height === rule.width ? rule.height : SQUARE;
+    return { resize: { height: size ?? own, width: size ?? own }, crop: undefined };
+  }
+  const isSame = cropSize === undefined && shortestEdge === undefined;
+  if (isSame && (resize === undefined || (crop && rule && 'shortestEdge' in rule)))
+    return { resize: rule, crop };
+  const side = cropSize ?? (crop ? Math.min(crop.height, crop.width) : CROP_SIZE);
+  const [edge, of] =
+    crop && rule ? [edgeOf(rule), Math.min(crop.height, crop.width)] : [SHORTEST_EDGE, CROP_SIZE];
+  return {
+    resize: { shortestEdge: shortestEdge ?? Math.max(1, Math.floor((side * edge) / of)) },
+    crop: cropSize === undefined && crop ? crop : { height: side, width: side, fill: crop?.fill },
+  };
+}
+
+function edgeOf(rule: ResizeRule): number {
+  if ('shortestEdge' in rule) return rule.shortestEdge;
+  if ('maxHeight' in rule) return Math.min(rule.maxHeight, rule.maxWidth);
+  return 'minHeight' in rule ? Math.min(rule.minHeight, rule.minWidth) : Math.min(rule.height, rule.width);
+}
 
 /**
  * Where the output of a source of this size comes from.
  *
- * @throws ImageError INPUT_SHAPE as checkResize; IMAGE_SIZE if a side of the source is no whole number from 1
+ * @throws ImageError IMAGE_SIZE, if a side of the source is no whole number from 1, or if a side of the output
+ *   would be 0 or more than 32768
  */
 export function planResize(
   sourceWidth: number,
   sourceHeight: number,
-  options: ResizeOptions,
+  { resize, crop, convention }: ResolvedPreprocessing,
   patchSize: number,
 ): Geometry {
-  checkResize(options, patchSize);
   if (
     !Number.isInteger(sourceWidth) ||
     !Number.isInteger(sourceHeight) ||
@@ -152,54 +213,123 @@ export function planResize(
       `Image: expected at least 1 × 1 pixels, found ${sourceWidth} × ${sourceHeight}. Wait until it is loaded, or use another one.`,
     );
   }
-  const plan = planOf(sourceWidth, sourceHeight, options, patchSize);
+  const isTimm = convention === 'timm';
+  const [resizedHeight, resizedWidth] = resize
+    ? resizedSize(sourceHeight, sourceWidth, resize, isTimm, patchSize)
+    : [sourceHeight, sourceWidth];
+  const { height, width, fill = BLACK } = crop ?? { height: resizedHeight, width: resizedWidth };
+  if (Math.min(resizedHeight, resizedWidth) < 1 || Math.max(height, width) > MAX_SIDE) {
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `Image: expected sides from 1 to ${MAX_SIDE} pixels after resizing, found ${width} × ${height} for a source of ${sourceWidth} × ${sourceHeight}. Cut the image to a less extreme shape, or use resize: 'crop' or 'square'.`,
+    );
+  }
   return {
-    ...plan,
     sourceWidth,
     sourceHeight,
-    verticalFirst: sourceHeight > 100 * sourceWidth && plan.resizedHeight < sourceHeight,
+    resizedWidth,
+    resizedHeight,
+    left: offsetOf(resizedWidth, width, isTimm),
+    top: offsetOf(resizedHeight, height, isTimm),
+    width,
+    height,
+    fill,
+    verticalFirst: sourceHeight > 100 * sourceWidth && resizedHeight < sourceHeight,
   };
 }
 
-type Plan = Omit<Geometry, 'sourceWidth' | 'sourceHeight' | 'verticalFirst'>;
-
-function planOf(sourceWidth: number, sourceHeight: number, options: ResizeOptions, patchSize: number): Plan {
-  const { resize = 'crop', longestSide = LONGEST_SIDE, size = SQUARE } = options;
-  if (resize === 'crop') return planCrop(sourceWidth, sourceHeight, options);
-  return resize === 'fit' ? planFit(sourceWidth, sourceHeight, longestSide, patchSize) : whole(size, size);
+/**
+ * Without the remainder of a patch at the right and at the bottom, which the patch embedding does not see.
+ *
+ * @throws ImageError IMAGE_SIZE, if no patch is left
+ */
+export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
+  const { width, height } = geometry;
+  if (width % patchSize === 0 && height % patchSize === 0) return geometry;
+  if (Math.min(width, height) < patchSize)
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `Image: expected at least one patch of ${patchSize} × ${patchSize} pixels after resizing, found ${width} × ${height}. Use a larger image, or resize: 'square'.`,
+    );
+  return { ...geometry, width: width - (width % patchSize), height: height - (height % patchSize) };
 }
 
-/** transformers/image_transforms.py: get_resize_output_image_size, then center_crop. */
-function planCrop(
-  sourceWidth: number,
-  sourceHeight: number,
-  { cropSize = CROP_SIZE, shortestEdge = edgeFor(cropSize) }: ResizeOptions,
-): Plan {
-  const longer = Math.max(sourceWidth, sourceHeight);
-  const shorter = Math.min(sourceWidth, sourceHeight);
-  const longestEdge = Math.floor((shortestEdge * longer) / shorter);
-  const resizedWidth = sourceWidth <= sourceHeight ? shortestEdge : longestEdge;
-  const resizedHeight = sourceWidth <= sourceHeight ? longestEdge : shortestEdge;
-  const left = Math.floor((resizedWidth - cropSize) / 2);
-  const top = Math.floor((resizedHeight - cropSize) / 2);
-  return { resizedWidth, resizedHeight, left, top, width: cropSize, height: cropSize };
+/**
+ * The start of the central crop; negative where the crop is larger. transformers' `center_crop` rounds down;
+ * torchvision's, which timm uses, rounds halves to even, and pads the smaller half ahead of the image.
+ */
+function offsetOf(resized: number, crop: number, isTimm: boolean): number {
+  const half = (resized - crop) / 2;
+  if (!isTimm) return Math.floor(half);
+  return half < 0 ? Math.ceil(half) + 0 : roundHalfEven(half);
 }
 
-function planFit(sourceWidth: number, sourceHeight: number, longestSide: number, patchSize: number): Plan {
-  const longer = Math.max(sourceWidth, sourceHeight);
-  const toPatches = (side: number): number =>
-    Math.max(1, Math.round((side * longestSide) / (longer * patchSize))) * patchSize;
-  return whole(toPatches(sourceWidth), toPatches(sourceHeight));
+/** [height, width], with the arithmetic of Python, step by step. */
+function resizedSize(
+  height: number,
+  width: number,
+  rule: Exclude<ResolvedPreprocessing['resize'], undefined>,
+  isTimm: boolean,
+  patchSize: number,
+): readonly [number, number] {
+  if ('longestSide' in rule) {
+    const longer = Math.max(height, width) * patchSize;
+    const toPatches = (side: number): number =>
+      Math.max(1, Math.round((side * rule.longestSide) / longer)) * patchSize;
+    return [toPatches(height), toPatches(width)];
+  }
+  if ('shortestEdge' in rule) {
+    const { shortestEdge, longestEdge } = rule;
+    return longestEdge === undefined
+      ? toShortestEdge(height, width, shortestEdge)
+      : toBothEdges(height, width, shortestEdge, longestEdge);
+  }
+  if ('minHeight' in rule) {
+    const ratio = Math.min(height / rule.minHeight, width / rule.minWidth);
+    return [roundHalfEven(height / ratio), roundHalfEven(width / ratio)];
+  }
+  if ('maxHeight' in rule) {
+    const { maxHeight, maxWidth } = rule;
+    if (isTimm) {
+      const ratio = Math.max(height / maxHeight, width / maxWidth);
+      return [roundHalfEven(height / ratio), roundHalfEven(width / ratio)];
+    }
+    const scale = Math.min(maxHeight / height, maxWidth / width);
+    return [Math.floor(height * scale), Math.floor(width * scale)];
+  }
+  if (!('multipleOf' in rule)) return [rule.height, rule.width];
+  let [down, across] = [rule.height / height, rule.width / width];
+  if (rule.keepAspectRatio) {
+    if (Math.abs(1 - across) < Math.abs(1 - down)) down = across;
+    else across = down;
+  }
+  const toMultiple = (value: number): number => roundHalfEven(value / rule.multipleOf) * rule.multipleOf;
+  return [toMultiple(down * height), toMultiple(across * width)];
 }
 
-const whole = (width: number, height: number): Plan => ({
-  resizedWidth: width,
-  resizedHeight: height,
-  left: 0,
-  top: 0,
-  width,
-  height,
-});
+/** transformers: get_resize_output_image_size; torchvision: _compute_resized_output_size. */
+function toShortestEdge(height: number, width: number, edge: number): readonly [number, number] {
+  return width <= height
+    ? [Math.floor((edge * height) / width), edge]
+    : [edge, Math.floor((edge * width) / height)];
+}
+
+/** transformers: get_size_with_aspect_ratio. */
+function toBothEdges(
+  height: number,
+  width: number,
+  shortestEdge: number,
+  longestEdge: number,
+): readonly [number, number] {
+  const [shorter, longer] = [Math.min(height, width), Math.max(height, width)];
+  const isTooLong = (longer / shorter) * shortestEdge > longestEdge;
+  const raw = isTooLong ? (longestEdge * shorter) / longer : shortestEdge;
+  const edge = isTooLong ? roundHalfEven(raw) : shortestEdge;
+  if (shorter === edge) return [height, width];
+  return width < height
+    ? [Math.floor((raw * height) / width), edge]
+    : [edge, Math.floor((raw * width) / height)];
+}
 
 /** Python's `round`: halves go to the even neighbour. */
 export function roundHalfEven(value: number): number {

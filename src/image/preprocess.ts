@@ -1,27 +1,33 @@
 /**
- * An image → what the model sees: resized, cropped and normalised on the GPU with the same bits as Hugging
- * Face's BitImageProcessor on Pillow. In two steps, so that the caller knows sizes before it makes a buffer
- * for a batch: `prepare` decodes and uploads, `write` computes.
+ * An image → what the model sees: resized, cropped and normalised on the GPU with the same bits as the
+ * checkpoint's image processor has on Pillow. In two steps, so that the caller knows sizes before it makes a
+ * buffer for a batch: `prepare` decodes and uploads, `write` computes.
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
 import type { Kernel } from '../gpu/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
-import { resizeTaps } from './coefficients.js';
-import { checkResize, planResize, type Geometry } from './geometry.js';
-import { levelsOf } from './normalization.js';
-import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
+import { resizeTaps, type Resample } from './coefficients.js';
+import {
+  planResize,
+  resolvePreprocessing,
+  wholePatches,
+  type Geometry,
+  type ResolvedPreprocessing,
+} from './geometry.js';
+import { levelsOf, type Normalization } from './normalization.js';
 import { TURNS } from './orientation.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
 import { toTexture, type ImageSource, type ImageTexture, type SourceOptions } from './source.js';
 
 /** How an image becomes pixels. */
 export interface PixelOptions extends PreprocessingOptions, SourceOptions {}
 
 export interface PreprocessorOptions {
-  /** Side of a patch: outputs are multiples of it. Default 14. */
+  /** Side of a patch in pixels. Default 14. */
   readonly patchSize?: number | undefined;
-  /** Default: DEFAULT_PREPROCESSING. */
+  /** The checkpoint's. Default: that of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
 }
 
@@ -37,18 +43,26 @@ export interface Pixels {
 /** An image on the GPU, waiting to be written. `Preprocessor.write` uses it up; else call `dispose`. */
 export class PreparedImage {
   readonly geometry: Geometry;
+  readonly resample: Resample;
+  readonly normalization: Normalization;
   /** 1 to 8: how it lies in its texture. */
   readonly orientation: number;
   readonly #texture: GPUTexture;
   #used = false;
 
-  constructor(geometry: Geometry, { texture, orientation }: ImageTexture) {
+  constructor(
+    geometry: Geometry,
+    { resample, normalization }: Pick<ResolvedPreprocessing, 'resample' | 'normalization'>,
+    { texture, orientation }: ImageTexture,
+  ) {
     this.geometry = geometry;
+    this.resample = resample;
+    this.normalization = normalization;
     this.orientation = orientation;
     this.#texture = texture;
   }
 
-  /** Of the output: multiples of the patch size. */
+  /** Of the output, in pixels. */
   get width(): number {
     return this.geometry.width;
   }
@@ -94,29 +108,32 @@ interface TapsOnGpu {
 
 /** Tables of taps that are kept: two for a video, a few for photographs of some cameras. */
 const KEPT_TAPS = 16;
+/** Tables of levels that are kept: the checkpoint's, and a few of calls with their own normalization. */
+const KEPT_LEVELS = 4;
 
 export class Preprocessor {
   readonly #gpu: Gpu;
   readonly #patchSize: number;
+  readonly #preprocessing: Preprocessing;
   readonly #first: CompiledKernel;
   readonly #second: CompiledKernel;
-  readonly #levels: GPUBuffer;
-  /** In the order of their last use. */
+  /** Tables on the GPU, in the order of their last use. */
+  readonly #levels = new Map<string, { readonly buffer: GPUBuffer }>();
   readonly #taps = new Map<string, TapsOnGpu>();
   #disposed = false;
 
   private constructor(
     gpu: Gpu,
     patchSize: number,
+    preprocessing: Preprocessing,
     first: CompiledKernel,
     second: CompiledKernel,
-    levels: GPUBuffer,
   ) {
     this.#gpu = gpu;
     this.#patchSize = patchSize;
+    this.#preprocessing = preprocessing;
     this.#first = first;
     this.#second = second;
-    this.#levels = levels;
   }
 
   /** Compiles the two kernels. No image size is baked into them. */
@@ -127,26 +144,33 @@ export class Preprocessor {
     const compile = (kernel: Kernel): Promise<CompiledKernel> =>
       gpu.pipelines.compile({ kernel, constants: {} });
     const [first, second] = await Promise.all([compile(resizeFirst), compile(resizeSecond)]);
-    const levels = await gpu.allocating(() =>
-      gpu.memory.storageOf('pixel levels', levelsOf(preprocessing.normalization)),
-    );
-    return new Preprocessor(gpu, patchSize, first, second, levels);
+    const preprocessor = new Preprocessor(gpu, patchSize, preprocessing, first, second);
+    await gpu.allocating(() => preprocessor.#levelsFor(preprocessing.normalization));
+    return preprocessor;
   }
 
   /**
    * Decodes an image and puts it on the GPU.
    *
-   * @throws ImageError what toTexture throws, and INPUT_SHAPE if the options do not fit together
+   * @param remainder whether the output keeps the part of a patch at its right and at its bottom, as Python's
+   *   pixels do; the model does not see it
+   * @throws OptionError if the options do not fit together; ImageError what toTexture throws, and IMAGE_SIZE
+   *   if the output is empty or too large
    * @throws `signal.reason` after an abort
    */
-  async prepare(source: ImageSource, options: PixelOptions = {}): Promise<PreparedImage> {
+  async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
     this.#alive();
-    checkResize(options, this.#patchSize);
+    const resolved = resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
     const image = await toTexture(this.#gpu, source, options);
     try {
       options.signal?.throwIfAborted();
       this.#alive();
-      return new PreparedImage(planResize(image.width, image.height, options, this.#patchSize), image);
+      const geometry = planResize(image.width, image.height, resolved, this.#patchSize);
+      return new PreparedImage(
+        remainder ? geometry : wholePatches(geometry, this.#patchSize),
+        resolved,
+        image,
+      );
     } catch (error) {
       image.texture.destroy();
       throw error;
@@ -159,7 +183,7 @@ export class Preprocessor {
    */
   write(image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
     this.#alive();
-    const { texture, geometry, orientation, bytes } = image;
+    const { texture, geometry, resample, orientation, bytes } = image;
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
       throw new ImageError(
         'INPUT_SHAPE',
@@ -175,13 +199,16 @@ export class Preprocessor {
         geometry.resizedWidth,
         geometry.left,
         geometry.width,
+        resample,
       );
       const lines = this.#tapsFor(
         geometry.sourceHeight,
         geometry.resizedHeight,
         geometry.top,
         geometry.height,
+        resample,
       );
+      const levels = this.#levelsFor(image.normalization);
       const [first, second] = verticalFirst ? [lines, columns] : [columns, lines];
       const rows = second.end - second.begin;
       const size = memory.uniformOf('resize size', [
@@ -194,6 +221,7 @@ export class Preprocessor {
         offset / 4,
         Number(verticalFirst),
         TURNS[orientation]!,
+        geometry.fill[0] | (geometry.fill[1] << 8) | (geometry.fill[2] << 16),
       ]);
       temporary.push(size);
       const between = memory.storage('resize between', rows * first.length * 4);
@@ -223,7 +251,7 @@ export class Preprocessor {
         { buffer: size },
         { buffer: between },
         { buffer: second.buffer },
-        { buffer: this.#levels },
+        { buffer: levels },
         { buffer: pixels },
       ]);
       pass.end();
@@ -239,18 +267,20 @@ export class Preprocessor {
    * The pixels of several images in one buffer, (batch, 3, height, width), one image after the other: at most
    * one image's texture is on the GPU. The caller destroys the buffer (`gpu.memory.destroy`).
    *
-   * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size ('fit' alone);
-   *   what `prepare` throws
+   * @param remainder as for `prepare`
+   * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size; what `prepare`
+   *   throws
    */
   async batch(
     sources: readonly ImageSource[],
     options: PixelOptions = {},
+    remainder = false,
   ): Promise<{ buffer: GPUBuffer; batch: number; height: number; width: number }> {
     const { memory } = this.#gpu;
     let made: { buffer: GPUBuffer; batch: number; height: number; width: number } | undefined;
     try {
       for (const [index, source] of sources.entries()) {
-        const image = await this.prepare(source, options);
+        const image = await this.prepare(source, options, remainder);
         try {
           const { width, height, bytes } = image;
           made ??= await this.#gpu.allocating(() => ({
@@ -280,10 +310,13 @@ export class Preprocessor {
     }
   }
 
-  /** What the model sees, in JavaScript's memory. Throws as `batch` does. */
+  /**
+   * What Python's image processor gives, in JavaScript's memory, with the remainder of a patch. Throws as
+   * `batch` does.
+   */
   async read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
     const { memory } = this.#gpu;
-    const { buffer, batch, height, width } = await this.batch(sources, options);
+    const { buffer, batch, height, width } = await this.batch(sources, options, true);
     try {
       const bytes = await memory.read(buffer, 0, batch * 3 * height * width * Float32Array.BYTES_PER_ELEMENT);
       this.#gpu.check();
@@ -298,9 +331,10 @@ export class Preprocessor {
 
   dispose(): void {
     this.#disposed = true;
-    for (const { buffer } of this.#taps.values()) this.#gpu.memory.destroy(buffer);
-    this.#taps.clear();
-    this.#gpu.memory.destroy(this.#levels);
+    for (const tables of [this.#taps, this.#levels]) {
+      for (const { buffer } of tables.values()) this.#gpu.memory.destroy(buffer);
+      tables.clear();
+    }
   }
 
   [Symbol.dispose](): void {
@@ -315,27 +349,43 @@ export class Preprocessor {
       );
   }
 
-  #tapsFor(sourceSize: number, resizedSize: number, first: number, length: number): TapsOnGpu {
-    const key = [sourceSize, resizedSize, first, length].join();
-    let taps = this.#taps.get(key);
-    if (taps) {
-      this.#taps.delete(key);
-    } else {
-      const { count, table, begin, end } = resizeTaps(sourceSize, resizedSize, first, length);
-      taps = {
-        buffer: this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table),
-        length,
-        count,
-        begin,
-        end,
-      };
-    }
-    this.#taps.set(key, taps);
-    if (this.#taps.size > KEPT_TAPS) {
-      const [oldest, { buffer }] = this.#taps.entries().next().value!;
-      this.#taps.delete(oldest);
+  #tapsFor(
+    sourceSize: number,
+    resizedSize: number,
+    first: number,
+    length: number,
+    resample: Resample,
+  ): TapsOnGpu {
+    const key = [sourceSize, resizedSize, first, length, resample].join();
+    return this.#kept(this.#taps, KEPT_TAPS, key, () => {
+      const { count, table, begin, end } = resizeTaps(sourceSize, resizedSize, first, length, resample);
+      const buffer = this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table);
+      return { buffer, length, count, begin, end };
+    });
+  }
+
+  #levelsFor(normalization: Normalization): GPUBuffer {
+    const { rescaleFactor, mean, std } = normalization;
+    return this.#kept(this.#levels, KEPT_LEVELS, [rescaleFactor, ...mean, ...std].join(), () => ({
+      buffer: this.#gpu.memory.storageOf('pixel levels', levelsOf(normalization)),
+    })).buffer;
+  }
+
+  /** A table that was kept, or a new one; the one that was not used for longest goes. */
+  #kept<T extends { readonly buffer: GPUBuffer }>(
+    tables: Map<string, T>,
+    most: number,
+    key: string,
+    make: () => T,
+  ): T {
+    const table = tables.get(key) ?? make();
+    tables.delete(key);
+    tables.set(key, table);
+    if (tables.size > most) {
+      const [oldest, { buffer }] = tables.entries().next().value!;
+      tables.delete(oldest);
       this.#gpu.memory.destroy(buffer);
     }
-    return taps;
+    return table;
   }
 }

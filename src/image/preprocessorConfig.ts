@@ -219,8 +219,10 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
 }
 
 /** `round(255 * v)` of Python, which rounds halves to even; Pillow cuts colours to 0 … 255. */
-const byteTriple = (mean: Triple): Triple =>
-  mean.map((value) => Math.min(255, Math.max(0, roundHalfEven(255 * value)))) as unknown as Triple;
+function byteTriple([red, green, blue]: Triple): Triple {
+  const byte = (value: number): number => Math.min(255, Math.max(0, roundHalfEven(255 * value)));
+  return [byte(red), byte(green), byte(blue)];
+}
 
 function objectOf(where: string, json: unknown): Json {
   if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Json;
@@ -263,7 +265,7 @@ class Fields {
     const value = this.#json[name];
     const three = takesOne && typeof value === 'number' ? [value, value, value] : value;
     return Array.isArray(three) && three.length === 3 && three.every(Number.isFinite)
-      ? (three as unknown as Triple)
+      ? (three as [number, number, number])
       : this.refuse(name, `three finite numbers${takesOne ? ', or one for all channels' : ''}`);
   }
 

@@ -1,7 +1,7 @@
 /** What the demo shows as the model's crop is what the library crops. */
 import { describe, expect, it } from 'vitest';
 import { cropOf, gridOf } from '../../demo/crop.js';
-import { planResize } from '../../src/image/geometry.js';
+import { planOf } from '../image/plan.js';
 
 const sizes = [
   [512, 512],
@@ -18,12 +18,7 @@ const sizes = [
 
 describe('cropOf and gridOf', () => {
   it.each(sizes)('agree with the library on the crop of %i × %i', (width, height) => {
-    const { left, top, resizedWidth, resizedHeight, ...plan } = planResize(
-      width,
-      height,
-      { resize: 'crop' },
-      14,
-    );
+    const { left, top, resizedWidth, resizedHeight, ...plan } = planOf(width, height, { resize: 'crop' });
     const crop = cropOf(width, height, 'crop');
     expect(crop.left).toBeCloseTo((left * width) / resizedWidth, 9);
     expect(crop.top).toBeCloseTo((top * height) / resizedHeight, 9);
@@ -37,7 +32,7 @@ describe('cropOf and gridOf', () => {
       ([224, 322, 448, 518] as const).map((side) => [width, height, side] as const),
     ),
   )('agree with the library on the whole of %i × %i at %i', (width, height, longestSide) => {
-    const plan = planResize(width, height, { resize: 'fit', longestSide }, 14);
+    const plan = planOf(width, height, { resize: 'fit', longestSide });
     expect(cropOf(width, height, longestSide)).toEqual({ left: 0, top: 0, width, height });
     expect(gridOf(width, height, longestSide, 14)).toEqual({ rows: plan.height / 14, cols: plan.width / 14 });
   });

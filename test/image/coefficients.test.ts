@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { resizeTaps, WEIGHT_BITS } from '../../src/image/coefficients.js';
+import { RESAMPLES, resizeTaps, WEIGHT_BITS } from '../../src/image/coefficients.js';
 
-describe('resizeTaps', () => {
+describe.each(RESAMPLES)('resizeTaps, %s', (resample) => {
   it('copies where nothing changes', () => {
-    const { count, table, begin, end } = resizeTaps(5, 5, 0, 5);
+    const { count, table, begin, end } = resizeTaps(5, 5, 0, 5, resample);
     const pixels = Array.from({ length: 5 }, (_, i) => {
       const row = [...table.subarray(i * (count + 1), (i + 1) * (count + 1))];
       return row
@@ -16,8 +16,8 @@ describe('resizeTaps', () => {
   });
 
   it('gives the same taps for a part of a line as for all of it', () => {
-    const whole = resizeTaps(1000, 321, 0, 321);
-    const part = resizeTaps(1000, 321, 100, 50);
+    const whole = resizeTaps(1000, 321, 0, 321, resample);
+    const part = resizeTaps(1000, 321, 100, 50, resample);
     const stride = whole.count + 1;
     expect(part.count).toBe(whole.count);
     expect(part.table).toEqual(whole.table.slice(100 * stride, 150 * stride));
@@ -35,7 +35,7 @@ describe('resizeTaps', () => {
       [427, 518],
       [16384, 1],
     ] as const) {
-      const { count, table, begin, end } = resizeTaps(source, resized, 0, resized);
+      const { count, table, begin, end } = resizeTaps(source, resized, 0, resized, resample);
       for (let i = 0; i < resized; i++) {
         const [first, ...weights] = table.subarray(i * (count + 1), (i + 1) * (count + 1));
         const used = first! + weights.findLastIndex((weight) => weight !== 0);
@@ -47,13 +47,25 @@ describe('resizeTaps', () => {
     }
   });
 
+  it('marks what lies outside the line, and reads nothing for it', () => {
+    const inside = resizeTaps(30, 20, 0, 20, resample);
+    const padded = resizeTaps(30, 20, -3, 28, resample);
+    const stride = inside.count + 1;
+    const outside = [-1, ...Array.from({ length: inside.count }, () => 0)];
+    expect(padded).toMatchObject({ count: inside.count, begin: inside.begin, end: inside.end });
+    expect(padded.table.length).toBe(28 * stride);
+    expect(padded.table.slice(3 * stride, 23 * stride)).toEqual(inside.table);
+    for (const i of [0, 2, 23, 27])
+      expect([...padded.table.subarray(i * stride, (i + 1) * stride)]).toEqual(outside);
+  });
+
   // The worst a sum can be: 255 under every positive weight and 0 under every negative one, or the other way
   // round.
   it('has weights whose sums stay in 32 bits, in all sizes up to 96 and at the ends of large lines', () => {
     let most = 0;
     let least = 0;
     const look = (source: number, resized: number, first: number, length: number): void => {
-      const { count, table } = resizeTaps(source, resized, first, length);
+      const { count, table } = resizeTaps(source, resized, first, length, resample);
       for (let i = 0; i < length; i++) {
         let [positive, negative] = [0, 0];
         for (let tap = 1; tap <= count; tap++) {

@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { planResize, type ResizeOptions } from '../../src/image/geometry.js';
+import { roundHalfEven, wholePatches } from '../../src/image/geometry.js';
+import {
+  parsePreprocessorConfig,
+  timmPreprocessing,
+  type PreprocessingOptions,
+} from '../../src/image/preprocessing.js';
+import { planOf as plan, resolve } from './plan.js';
 
-const plan = (width: number, height: number, options: ResizeOptions = {}) =>
-  planResize(width, height, options, 14);
 const codeOf = (action: () => unknown): unknown => {
   try {
     return action();
@@ -31,6 +35,7 @@ describe("planResize, 'crop'", () => {
         top,
         width: 224,
         height: 224,
+        fill: [0, 0, 0],
         verticalFirst: false,
       });
     },
@@ -75,6 +80,7 @@ describe("planResize, 'fit'", () => {
       top: 0,
       width,
       height,
+      fill: [0, 0, 0],
       verticalFirst: sourceHeight === 3000,
     });
   });
@@ -100,7 +106,8 @@ describe("planResize, 'square'", () => {
     [1, 3000],
     [224, 224],
   ])('%i × %i becomes 224 × 224, or what is asked for', (sourceWidth, sourceHeight) => {
-    const rest = { sourceWidth, sourceHeight, left: 0, top: 0, verticalFirst: sourceHeight === 3000 };
+    const fill = [0, 0, 0];
+    const rest = { sourceWidth, sourceHeight, left: 0, top: 0, fill, verticalFirst: sourceHeight === 3000 };
     expect(plan(sourceWidth, sourceHeight, { resize: 'square' })).toEqual({
       ...rest,
       resizedWidth: 224,
@@ -118,13 +125,101 @@ describe("planResize, 'square'", () => {
   });
 });
 
+const bit = (config: object) =>
+  parsePreprocessorConfig({ image_processor_type: 'BitImageProcessor', ...config });
+
+describe("options and a checkpoint's geometry", () => {
+  const radDino = bit({ size: 518, crop_size: 518 });
+  const square = bit({ size: [448, 448], do_center_crop: false });
+  const rectangle = bit({ size: [224, 448], do_center_crop: false });
+  const cropped = bit({ size: [300, 320], crop_size: [210, 280] });
+  const bordered = timmPreprocessing({ architecture: 'vit', crop_mode: 'border', crop_pct: 0.5 })!;
+  const squareOf = (height: number, width = height) => ({ height, width });
+  it.each([
+    ['none', radDino, {}, { shortestEdge: 518 }, squareOf(518)],
+    ['none', square, {}, squareOf(448), undefined],
+    ['none', rectangle, {}, squareOf(224, 448), undefined],
+    ["'crop' of one that crops", radDino, { resize: 'crop' }, { shortestEdge: 518 }, squareOf(518)],
+    ["'crop' of one that does not", square, { resize: 'crop' }, { shortestEdge: 256 }, squareOf(224)],
+    ["'crop' of a size", cropped, { resize: 'crop' }, { shortestEdge: 300 }, squareOf(210, 280)],
+    ['cropSize in its ratio', radDino, { cropSize: 224 }, { shortestEdge: 224 }, squareOf(224)],
+    ['cropSize in its ratio', cropped, { cropSize: 420 }, { shortestEdge: 600 }, squareOf(420)],
+    ['cropSize in the ratio 256 : 224', square, { cropSize: 448 }, { shortestEdge: 512 }, squareOf(448)],
+    ['cropSize of another colour', bordered, { cropSize: 112 }, { shortestEdge: 224 }, squareOf(112)],
+    ['shortestEdge', radDino, { shortestEdge: 600 }, { shortestEdge: 600 }, squareOf(518)],
+    ['shortestEdge', square, { shortestEdge: 600 }, { shortestEdge: 600 }, squareOf(224)],
+    ['both', cropped, { cropSize: 99, shortestEdge: 50 }, { shortestEdge: 50 }, squareOf(99)],
+    ["'square' of a square", square, { resize: 'square' }, squareOf(448), undefined],
+    ["'square' of a crop", radDino, { resize: 'square' }, squareOf(224), undefined],
+    ["'square' of a rectangle", rectangle, { resize: 'square' }, squareOf(224), undefined],
+    ["'square'", square, { resize: 'square', size: 99 }, squareOf(99), undefined],
+    ["'fit'", radDino, { resize: 'fit' }, { longestSide: 518 }, undefined],
+  ] as const)('%s', (_, preprocessing, options, resize, crop) => {
+    const found = resolve(options, preprocessing);
+    expect(found.resize).toEqual(resize);
+    if (crop) expect(found.crop).toMatchObject(crop);
+    else expect(found.crop).toBeUndefined();
+    expect(found).toMatchObject({
+      resample: preprocessing.resample,
+      normalization: preprocessing.normalization,
+      convention: preprocessing.convention,
+    });
+  });
+
+  it('keep the colour of the border', () => {
+    expect(resolve({ cropSize: 112 }, bordered).crop?.fill).toEqual([124, 116, 104]);
+  });
+
+  it('replace the filter, and parts of the normalization', () => {
+    const { resample, normalization } = resolve({ resample: 'box', normalization: { std: [1, 2, 3] } });
+    expect(resample).toBe('box');
+    expect(normalization).toMatchObject({ mean: [0.485, 0.456, 0.406], std: [1, 2, 3] });
+  });
+});
+
+describe('a crop that is larger than the image', () => {
+  it.each([
+    [10, 15, -3, -2],
+    [10, 14, -2, -2],
+    [10, 11, -1, 0],
+    [11, 10, 0, 0],
+    [13, 10, 1, 2],
+    [15, 10, 2, 2],
+    [17, 10, 3, 4],
+  ])('of %i, cropped to %i, begins at %i in transformers and at %i in timm', (size, crop, ours, timm) => {
+    const config = bit({ do_resize: false, crop_size: crop });
+    expect(plan(size, size, {}, config)).toMatchObject({ left: ours, top: ours, width: crop });
+    expect(plan(size, size, {}, { ...config, convention: 'timm' })).toMatchObject({ left: timm, top: timm });
+  });
+});
+
+describe('wholePatches', () => {
+  it('drops the remainder at the right and at the bottom', () => {
+    const geometry = plan(50, 29, {}, bit({ do_resize: false, do_center_crop: false }));
+    expect(wholePatches(geometry, 14)).toEqual({ ...geometry, width: 42, height: 28 });
+    expect(codeOf(() => wholePatches(geometry, 30))).toBe('IMAGE_SIZE');
+  });
+});
+
+it('a rule that leaves nothing of an extreme image, or too much, is an IMAGE_SIZE error', () => {
+  expect(() => plan(1, 3000, {}, bit({ do_center_crop: false }))).toThrow(
+    /expected sides from 1 to 32768 pixels after resizing, found 224 × 672000 for a source of 1 × 3000\./,
+  );
+  const within = bit({ size: { max_height: 100, max_width: 100 }, do_center_crop: false });
+  expect(codeOf(() => plan(1, 3000, {}, within))).toBe('IMAGE_SIZE');
+});
+
+it("rounds as Python's round", () => {
+  expect([0.5, 1.5, 2.5, -0.5, -1.5, 2.4, 2.6].map(roundHalfEven)).toEqual([0, 2, 2, 0, -2, 2, 3]);
+});
+
 describe('options that do not fit together', () => {
-  it.each<[ResizeOptions, RegExp]>([
+  it.each<[PreprocessingOptions, RegExp]>([
     [{ resize: 'stretch' as 'fit' }, /^resize: expected 'crop', 'fit' or 'square', found "stretch"/],
-    [{ cropSize: 225 }, /^cropSize: expected a multiple of 14, .*found 225\. Use 224 or 238\./],
+    [{ resize: null as unknown as 'fit' }, /^resize: expected 'crop', 'fit' or 'square', found null/],
     [{ cropSize: 7 }, /^cropSize: expected a whole number from 14 to 32768, found 7/],
     [{ cropSize: Number.NaN }, /found NaN/],
-    [{ shortestEdge: 223 }, /^shortestEdge: expected a whole number from 224 to 32768, found 223/],
+    [{ shortestEdge: 0 }, /^shortestEdge: expected a whole number from 1 to 32768, found 0/],
     [{ shortestEdge: 256.5 }, /found 256\.5/],
     [{ longestSide: 518 }, /^longestSide: expected with resize: 'fit' alone/],
     [{ resize: 'fit', cropSize: 224 }, /^cropSize: expected with resize: 'crop' alone/],
@@ -142,12 +237,16 @@ describe('options that do not fit together', () => {
       /^cropSize: expected with resize: 'crop' alone, found it with 'square'\. Leave it out, or give size\./,
     ],
     [{ resize: 'square', longestSide: 224 }, /^longestSide: expected with resize: 'fit' alone/],
-    [{ resize: 'square', size: 225 }, /^size: expected a multiple of 14, .*found 225\. Use 224 or 238\./],
     [{ resize: 'square', size: 0 }, /^size: expected a whole number from 14 to 32768, found 0/],
     [{ resize: 'fit', longestSide: 13 }, /^longestSide: expected a whole number from 14 to 32768, found 13/],
+    [{ resample: 'cubic' as 'bicubic' }, /^resample: expected 'nearest', 'lanczos', .*, found "cubic"/],
+    [{ normalization: { mean: [0.5, 0.5] as never } }, /^normalization\.mean: expected three finite numbers/],
+    [{ normalization: { std: [0, 1, 1] } }, /^normalization: expected finite float32 values/],
+    [{ normalization: { rescaleFactor: -1 } }, /^normalization\.rescaleFactor: expected a number above 0/],
+    [{ normalization: null as never }, /^normalization: expected an object, found null/],
   ])('%o', (options, message) => {
     expect(() => plan(100, 100, options)).toThrow(message);
-    expect(codeOf(() => plan(100, 100, options))).toBe('INPUT_SHAPE');
+    expect(codeOf(() => plan(100, 100, options))).toBe('OPTION_VALUE');
   });
 
   it.each([

@@ -1,10 +1,10 @@
 // The CPU twin, the sizes and the levels against Python: what the GPU tests then compare with.
 import { describe, expect, it } from 'vitest';
-import { planResize } from '../../src/image/geometry.js';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { normalize, resize, sums } from '../reference/resize.js';
 import { differingFloats, digest, floatsOf, noiseImage } from './fixtures.js';
 import { read, readPng, sizeCases, withoutAlpha } from './files.js';
+import { planOf } from './plan.js';
 
 describe('levelsOf', () => {
   it('gives the float32 that Python makes of every 8-bit value', () => {
@@ -22,10 +22,7 @@ describe('the CPU twin', () => {
     'makes of %s what Python makes: 0 of 150,528 floats differ',
     (name) => {
       const image = withoutAlpha(readPng(`demo/photos/${name}.png`));
-      const pixels = normalize(
-        resize(image, planResize(image.width, image.height, {}, 14)),
-        levelsOf(IMAGENET),
-      );
+      const pixels = normalize(resize(image, planOf(image.width, image.height)), levelsOf(IMAGENET));
       expect(
         differingFloats(
           pixels,
@@ -39,7 +36,7 @@ describe('the CPU twin', () => {
     sums.largest = 0;
     const wrong: unknown[] = [];
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of sizeCases) {
-      const geometry = planResize(width, height, options, 14);
+      const geometry = planOf(width, height, options);
       const bytes = resize(noiseImage(width, height), geometry);
       const right =
         (await digest(bytes)) === sha256 &&

@@ -1,7 +1,6 @@
 // From bytes in memory to what the model sees, against Python's fixtures: no float may differ in any bit.
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
-import { planResize } from '../../src/image/geometry.js';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
 import { DEFAULT_PREPROCESSING } from '../../src/image/preprocessing.js';
@@ -19,6 +18,7 @@ import {
   upright,
 } from './fixtures.js';
 import { pngFiles, read, readPng, sizeCases } from './files.js';
+import { planOf } from './plan.js';
 
 const levels = levelsOf(IMAGENET);
 let gpu: Gpu;
@@ -45,7 +45,7 @@ const codeOf = async (action: () => unknown): Promise<unknown> => {
   }
 };
 const twinOf = (image: Rgb, options: PixelOptions = {}): Float32Array =>
-  normalize(resize(image, planResize(image.width, image.height, options, 14)), levels);
+  normalize(resize(image, planOf(image.width, image.height, options)), levels);
 
 /** The same image with an alpha channel of noise. */
 function withNoisyAlpha({ data, width, height }: Rgb): RawImage {
@@ -191,6 +191,7 @@ describe('PNG files, which need no browser', () => {
       for (const options of [
         asIs,
         { cropSize: 28, shortestEdge: 35 },
+        { cropSize: 45, shortestEdge: 30, resample: 'box' },
         { resize: 'square', size: 56 },
       ] as const) {
         expect(await found(new Blob([bytes]), { ...options, orientation: 'respect' })).toEqual(
@@ -210,7 +211,7 @@ describe('PNG files, which need no browser', () => {
     const turned = Buffer.concat([bytes.subarray(0, 33), exif, bytes.subarray(33)]);
     const { bytes: data } = tensorOf(expected, '300x1.png.rgb');
     const options = { resize: 'square', size: 14 } as const;
-    expect(planResize(1, 300, options, 14).verticalFirst).toBe(true);
+    expect(planOf(1, 300, options).verticalFirst).toBe(true);
     expect(await found(new Blob([turned]), { ...options, orientation: 'respect' })).toEqual(
       await found(upright({ data, width: 300, height: 1 }, 6), options),
     );
@@ -375,7 +376,7 @@ describe('what is refused', () => {
 
   it('options, before anything is loaded', async () => {
     expect(await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { cropSize: 1 }))).toBe(
-      'INPUT_SHAPE',
+      'OPTION_VALUE',
     );
     expect(
       await codeOf(() => preprocessor.prepare('http://127.0.0.1:9/', { orientation: 'up' as 'ignore' })),

@@ -3,6 +3,7 @@
  * (python-pillow/Pillow, src/libImaging/Resample.c), one pixel at a time, with sums in float64, which holds
  * all of them exactly. It shares no code with src/image but the sizes of a `Geometry`.
  */
+import type { Resample } from '../../src/image/coefficients.js';
 import type { Geometry } from '../../src/image/geometry.js';
 
 /** 8-bit red, green, blue: (height, width, 3). */
@@ -23,11 +24,55 @@ interface Line {
   readonly weights: readonly number[];
 }
 
-/** Weights of one pixel of a resized line, times 2^22. */
-function lineOf(sourceSize: number, resizedSize: number, index: number): Line {
+/** Filters of Resample.c: how far each reaches, and its weight at a distance. */
+const filters: Record<string, { readonly reach: number; readonly at: (x: number) => number }> = {
+  box: { reach: 0.5, at: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
+  bilinear: { reach: 1, at: (x) => (Math.abs(x) < 1 ? 1 - Math.abs(x) : 0) },
+  hamming: {
+    reach: 1,
+    at: (x) => {
+      const d = x < 0 ? -x : x;
+      if (d === 0) return 1;
+      if (d >= 1) return 0;
+      const [a, b] = new Float32Array([0.54, 0.46]) as unknown as [number, number];
+      return (Math.sin(d * Math.PI) / (d * Math.PI)) * (a + b * Math.cos(d * Math.PI));
+    },
+  },
+  bicubic: {
+    reach: 2,
+    at: (x) => {
+      const d = x < 0 ? -x : x;
+      return d < 1 ? (1.5 * d - 2.5) * d * d + 1 : d < 2 ? (((d - 5) * d + 8) * d - 4) * -0.5 : 0;
+    },
+  },
+  lanczos: {
+    reach: 3,
+    at: (x) => {
+      const sinc = (v: number): number => (v === 0 ? 1 : Math.sin(v * Math.PI) / (v * Math.PI));
+      return -3 <= x && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+    },
+  },
+};
+
+/** Weights of one pixel of a resized line, times 2^22; undefined outside the line. */
+function lineOf(
+  sourceSize: number,
+  resizedSize: number,
+  index: number,
+  resample: Resample,
+): Line | undefined {
+  if (index < 0 || index >= resizedSize) return undefined;
+  if (sourceSize === resizedSize) return { sourceSize, from: index, weights: [4194304] };
+  if (resample === 'nearest') {
+    // Geometry.c, ImagingScaleAffine
+    let at = (sourceSize / resizedSize) * 0.5;
+    for (let i = 0; i < index; i++) at += sourceSize / resizedSize;
+    return { sourceSize, from: Math.trunc(at), weights: [4194304] };
+  }
+  const filter = filters[resample]!;
   const scale = sourceSize / resizedSize;
   const filterScale = scale < 1 ? 1 : scale;
-  const support = 2 * filterScale;
+  const support = filter.reach * filterScale;
   const centre = (index + 0.5) * scale;
   let from = Math.trunc(centre - support + 0.5);
   if (from < 0) from = 0;
@@ -35,13 +80,11 @@ function lineOf(sourceSize: number, resizedSize: number, index: number): Line {
   if (to > sourceSize) to = sourceSize;
   const plain: number[] = [];
   for (let j = from; j < to; j++) {
-    let x = (j - centre + 0.5) * (1 / filterScale);
-    if (x < 0) x = -x;
-    plain.push(x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0);
+    plain.push(filter.at((j - centre + 0.5) * (1 / filterScale)));
   }
   const sum = plain.reduce((a, b) => a + b, 0);
   const weights = plain.map((weight) => {
-    const part = weight / sum;
+    const part = sum === 0 ? weight : weight / sum;
     return part < 0 ? Math.trunc(-0.5 + part * 4194304) : Math.trunc(0.5 + part * 4194304);
   });
   return { sourceSize, from, weights };
@@ -57,25 +100,37 @@ function weighted({ weights }: Line, at: (tap: number) => number): number {
 }
 
 /** The pixels that the model sees, still 8 bits a channel: (height, width, 3). */
-export function resize(image: Rgb, geometry: Geometry): Uint8Array<ArrayBuffer> {
-  const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height } = geometry;
-  const columns = Array.from({ length: width }, (_, x) => lineOf(sourceWidth, resizedWidth, left + x));
-  const rows = Array.from({ length: height }, (_, y) => lineOf(sourceHeight, resizedHeight, top + y));
+export function resize(
+  image: Rgb,
+  geometry: Geometry,
+  resample: Resample = 'bicubic',
+): Uint8Array<ArrayBuffer> {
+  const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height, fill } = geometry;
+  const columns = Array.from({ length: width }, (_, x) =>
+    lineOf(sourceWidth, resizedWidth, left + x, resample),
+  );
+  const rows = Array.from({ length: height }, (_, y) =>
+    lineOf(sourceHeight, resizedHeight, top + y, resample),
+  );
   // PIL/Image.py, resize.
   if (sourceHeight > sourceWidth * 100 && resizedHeight < sourceHeight) {
-    return transpose(twoPasses(transpose(image.data, sourceWidth), rows, columns), height);
+    return transpose(
+      twoPasses(transpose(image.data, sourceWidth), sourceHeight, rows, columns, fill),
+      height,
+    );
   }
-  return twoPasses(image.data, columns, rows);
+  return twoPasses(image.data, sourceWidth, columns, rows, fill);
 }
 
 /** `data` is (…, sourceWidth, 3); columns first. */
 function twoPasses(
   data: Uint8Array,
-  columns: readonly Line[],
-  rows: readonly Line[],
+  sourceWidth: number,
+  columns: readonly (Line | undefined)[],
+  rows: readonly (Line | undefined)[],
+  fill: readonly number[],
 ): Uint8Array<ArrayBuffer> {
   const width = columns.length;
-  const sourceWidth = columns[0]!.sourceSize;
   // Rows of the first pass, made when the second one first asks for them.
   const between = new Map<number, Uint8Array>();
   const betweenRow = (y: number): Uint8Array => {
@@ -83,8 +138,9 @@ function twoPasses(
     if (!row) {
       row = new Uint8Array(width * 3);
       for (let i = 0; i < row.length; i++) {
-        const column = columns[Math.floor(i / 3)]!;
-        row[i] = weighted(column, (tap) => data[(y * sourceWidth + column.from + tap) * 3 + (i % 3)]!);
+        const column = columns[Math.floor(i / 3)];
+        if (column)
+          row[i] = weighted(column, (tap) => data[(y * sourceWidth + column.from + tap) * 3 + (i % 3)]!);
       }
       between.set(y, row);
     }
@@ -92,8 +148,11 @@ function twoPasses(
   };
   const out = new Uint8Array(rows.length * width * 3);
   for (const [y, line] of rows.entries()) {
-    const lines = line.weights.map((_, tap) => betweenRow(line.from + tap));
-    for (let i = 0; i < width * 3; i++) out[y * width * 3 + i] = weighted(line, (tap) => lines[tap]![i]!);
+    const lines = line?.weights.map((_, tap) => betweenRow(line.from + tap));
+    for (let i = 0; i < width * 3; i++) {
+      const isInside = lines && columns[Math.floor(i / 3)];
+      out[y * width * 3 + i] = isInside ? weighted(line!, (tap) => lines[tap]![i]!) : fill[i % 3]!;
+    }
   }
   return out;
 }
