@@ -2,7 +2,7 @@
 import { readAll } from '../checkpoint/sources.js';
 import { ConfigError } from '../errors.js';
 import { parseConfig, type DINOv2Config, type PosEmbedConvention } from '../model/config.js';
-import type { ClassLabels } from '../tasks/classifier.js';
+import { isProblemType, type ProblemType } from '../tasks/classifier.js';
 
 /** @throws ConfigError CONFIG_FIELD */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
@@ -29,8 +29,12 @@ export function parseJson(bytes: Uint8Array): unknown {
 /** What config.json says of a model. */
 export interface Described {
   readonly config?: DINOv2Config | undefined;
-  /** Names of a classifier's classes. */
-  readonly labels?: ClassLabels | undefined;
+  /** Names of a classifier's classes by index: `id2label`, or timm's `label_names`. */
+  readonly labels?: Readonly<Record<string, unknown>> | undefined;
+  /** `problem_type`; transformers takes any other text for none. */
+  readonly problemType?: ProblemType | undefined;
+  /** What timm's `head` reads: `global_pool`. */
+  readonly globalPool?: unknown;
 }
 
 /** From what `fromFiles` takes. @throws ConfigError, SourceError */
@@ -47,8 +51,12 @@ export async function readConfig(
 /** @throws ConfigError */
 export function describedBy(json: unknown): Described {
   const config = parseConfig(json);
-  const { id2label } = json as { readonly id2label?: unknown };
-  return typeof id2label === 'object' && id2label !== null
-    ? { config, labels: id2label as Readonly<Record<string, string>> }
-    : { config };
+  const { id2label, label_names, problem_type, global_pool } = json as Readonly<Record<string, unknown>>;
+  const labels = [id2label, label_names].find((names) => typeof names === 'object' && names !== null);
+  return {
+    config,
+    ...(labels ? { labels: labels as Readonly<Record<string, unknown>> } : {}),
+    ...(isProblemType(problem_type) ? { problemType: problem_type } : {}),
+    ...(global_pool == null ? {} : { globalPool: global_pool }),
+  };
 }

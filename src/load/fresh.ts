@@ -26,7 +26,7 @@ export async function loadFresh(source: CheckpointSource, making: Making, keep?:
       );
     }
     const writer = await keep?.(checkpoint, config);
-    return await build(making, { config, labels: checkpoint.labels }, async (signal) => {
+    return await build(making, { ...checkpoint, config }, async (signal) => {
       const loaded = await fill(making, stream, config, signal, {
         writer: typeof writer === 'string' ? undefined : writer,
       });

@@ -158,8 +158,16 @@ const bytesOf = (source: SentBytes, context: Context): ByteSource =>
   'stream' in source ? pageStream(context, { stream: source.stream }) : source.bytes;
 
 const stateOfClassifier = (classifier: ImageClassifier): ClassifierState => {
-  const { labels, numClasses, blocks, layers } = classifier;
-  return { classifier: classifiers.add(classifier), labels, numClasses, blocks, layers };
+  const { labels, numClasses, blocks, problemType, scoreFunction, layers } = classifier;
+  return {
+    classifier: classifiers.add(classifier),
+    labels,
+    numClasses,
+    blocks,
+    problemType,
+    scoreFunction,
+    layers,
+  };
 };
 
 function stateOf(made: Features): FeaturesState {
@@ -265,12 +273,12 @@ export const operations: Performers = {
   attention: ({ features: id, layer, options }, { signal }) =>
     features.get(id).attention(layer, { ...options, signal }),
 
-  async openClassifier({ model, weights, labels, base }, context) {
+  async openClassifier({ model, weights, labels, problemType, base }, context) {
     countFrom(base);
     return stateOfClassifier(
       await ImageClassifier.fromFiles(
         models.get(model),
-        { weights: bytesOf(weights, context), labels },
+        { weights: bytesOf(weights, context), labels, problemType },
         { signal: context.signal },
       ),
     );

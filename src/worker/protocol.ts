@@ -1,6 +1,6 @@
 /** What a page and its worker say to each other. Types, and the number that both must agree on. */
 import type { AdapterDescription } from '../gpu/device.js';
-import type { Profile } from '../gpu/profiler.js';
+import type { ProfileData } from '../gpu/profile.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { RawImage } from '../image/source.js';
 import type { AttentionOptions } from '../model/attention.js';
@@ -22,7 +22,13 @@ import type {
 import type { CachedModel } from '../cache.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import type { Support } from '../support.js';
-import type { Classification, ClassLabels, ClassifyOptions } from '../tasks/classifier.js';
+import type {
+  Classification,
+  ClassLabels,
+  ClassifyOptions,
+  ProblemType,
+  ScoreFunction,
+} from '../tasks/classifier.js';
 import type { PcaBasis, PcaJSON } from '../tasks/pcaBasis.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 
@@ -30,7 +36,7 @@ import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
  * Raised with every change of what is below: a page and a worker of two versions do not misunderstand each
  * other.
  */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 
 /** An error on its way. Those of the page are known to it by their place in the list of the call. */
 export type SentError =
@@ -106,6 +112,8 @@ export interface ClassifierState {
   readonly labels: readonly string[];
   readonly numClasses: number;
   readonly blocks: 1 | 4;
+  readonly problemType: ProblemType | undefined;
+  readonly scoreFunction: ScoreFunction;
   readonly layers: readonly number[];
 }
 
@@ -167,7 +175,7 @@ export interface Operations {
   ): FeaturesState;
   fingerprint(request: { readonly model: number }): string;
   describe(request: { readonly model: number; readonly size: PixelSize | undefined }): string;
-  profile(request: OfImages<PixelOptions>): Profile;
+  profile(request: OfImages<PixelOptions>): ProfileData;
   tune(request: OfModel<TuneOptions> & { readonly store: 'default' | 'page' | false }): TuningReport;
 
   disposeFeatures(request: { readonly features: number }): void;
@@ -195,6 +203,7 @@ export interface Operations {
     readonly model: number;
     readonly weights: SentBytes;
     readonly labels: ClassLabels | undefined;
+    readonly problemType: ProblemType | undefined;
     readonly base: string | undefined;
   }): ClassifierState;
   disposeClassifier(request: { readonly classifier: number }): void;

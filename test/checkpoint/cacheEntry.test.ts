@@ -51,7 +51,7 @@ const plan: CachePlan = {
   ],
   integrity: {},
   present: ['w'],
-  head: { numClasses: 2, inFeatures: 3 },
+  head: { numClasses: 2, inFeatures: 3, module: 'classifier' },
   packedBytes: wanted.length + head.length,
 };
 
