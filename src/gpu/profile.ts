@@ -44,35 +44,28 @@ export type ProfileData = Omit<Profile, 'toString'>;
 
 /** What `DINOv2.profile` gives: plain data, and a table of it. */
 export class Profile {
-  readonly adapter: AdapterDescription;
+  declare readonly adapter: AdapterDescription;
   /** Images, and rows and columns of patches. */
-  readonly size: { readonly batch: number; readonly rows: number; readonly cols: number };
+  declare readonly size: { readonly batch: number; readonly rows: number; readonly cols: number };
   /**
    * `submits`: the device was made without `timestamp-query`, so one dispatch of each kind was timed by the
    * clock of the page.
    */
-  readonly timer: Timer;
-  readonly ceilings: Ceilings;
-  readonly dispatches: readonly DispatchProfile[];
+  declare readonly timer: Timer;
+  declare readonly ceilings: Ceilings;
+  declare readonly dispatches: readonly DispatchProfile[];
   /** The same by kernel, the slowest first. */
-  readonly kernels: readonly KernelProfile[];
+  declare readonly kernels: readonly KernelProfile[];
   /** Sum of the dispatches. */
-  readonly total: Throughput;
+  declare readonly total: Throughput;
   /**
    * The forward in one piece, milliseconds on the GPU. Less than the sum where dispatches overlap or find
    * their inputs in a cache.
    */
-  readonly forwardMs: number;
+  declare readonly forwardMs: number;
 
   constructor(data: ProfileData) {
-    this.adapter = data.adapter;
-    this.size = data.size;
-    this.timer = data.timer;
-    this.ceilings = data.ceilings;
-    this.dispatches = data.dispatches;
-    this.kernels = data.kernels;
-    this.total = data.total;
-    this.forwardMs = data.forwardMs;
+    Object.assign(this, data);
   }
 
   /** A table in Markdown, one line a kernel. */
