@@ -28,10 +28,12 @@ export interface LinearHead {
   readonly numClasses: number;
   readonly inFeatures: number;
   readonly module: HeadModule;
+  /** Its tensors, weight and bias, as the file names them. */
+  readonly names: readonly string[];
 }
 
 /** A head without its numbers. */
-export type HeadShape = Pick<LinearHead, 'numClasses' | 'inFeatures' | 'module'>;
+export type HeadShape = Omit<LinearHead, 'weight' | 'bias'>;
 
 /** The widths that heads of a model can have. */
 export interface HeadWidths {
@@ -59,8 +61,6 @@ export interface Watched {
   readonly stream: TensorStream;
   /** Of the head that it brings, where it brings one. */
   readonly shape: HeadShape | undefined;
-  /** The tensors of that head, by their names in the file. */
-  readonly names: readonly string[];
   /** What went by, once the stream is at its end. */
   head(): LinearHead | undefined;
 }
@@ -84,7 +84,7 @@ export function watchForHead(
   const outer = prefix.replace(BACKBONE, '$1');
   const found = locate(header, (name) => match(BESIDE, outer, name) ?? match(WITHIN, prefix, name));
   if (!found || !isLinear(found) || !fits(found, widths, header, prefix))
-    return { stream, shape: undefined, names: [], head: () => undefined };
+    return { stream, shape: undefined, head: () => undefined };
   const collector = new Collector(found, scales);
   async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
     for await (const piece of stream.pieces) {
@@ -92,11 +92,10 @@ export function watchForHead(
       yield piece;
     }
   }
-  const { numClasses, inFeatures, module } = collector.head;
+  const { weight: _, bias: _2, ...shape } = collector.head;
   return {
     stream: { ...stream, pieces: pieces() },
-    shape: { numClasses, inFeatures, module },
-    names: [found.weightName, found.biasName],
+    shape,
     head: () => collector.head,
   };
 }
@@ -213,6 +212,7 @@ class Collector {
       numClasses,
       inFeatures,
       module,
+      names: [weightName, biasName],
     };
     this.#missing = this.head.weight.length + numClasses;
     this.#targets = new Map([

@@ -53,6 +53,7 @@ const headOf = (logits: readonly number[], module: HeadModule = 'classifier'): L
   numClasses: logits.length,
   inFeatures: 2 * embedDim,
   module,
+  names: [`${module}.weight`, `${module}.bias`],
 });
 const classify = (
   logits: readonly number[],
