@@ -7,7 +7,7 @@ import { syntheticTensor } from '../src/checkpoint/synthetic.js';
 import { DINOv2 } from '../src/dinov2.js';
 import { acquireGpu } from '../src/gpu/device.js';
 import { measureCeilings, type Ceilings } from '../src/gpu/ceilings.js';
-import type { Profile, Throughput } from '../src/gpu/profiler.js';
+import type { Profile, Throughput } from '../src/gpu/profile.js';
 import { configOf, type ModelSize } from '../src/model/config.js';
 
 export interface BenchOptions {

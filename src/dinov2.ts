@@ -9,7 +9,7 @@ import { isMatrix, parameterBytes, type Weights } from './checkpoint/weightMemor
 import { DeviceError, ImageError, OptionError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
-import type { Profile } from './gpu/profiler.js';
+import type { Profile } from './gpu/profile.js';
 import { defaultStore } from './gpu/tuningStore.js';
 import { checkResize } from './image/geometry.js';
 import type { Preprocessor, PixelOptions, Pixels } from './image/preprocess.js';
@@ -58,8 +58,8 @@ export class DINOv2 {
    */
   readonly preprocessing: Preprocessing;
   /**
-   * The checkpoint's own classifier (Hugging Face's `Dinov2ForImageClassification`, or a `linear_head`),
-   * where it has one.
+   * The checkpoint's own linear classifier (Hugging Face's `Dinov2ForImageClassification`, facebookresearch's
+   * `linear_head`, timm's `head`), where it has one.
    */
   readonly classifier: ImageClassifier | undefined;
   readonly #gpu: Gpu;
@@ -79,7 +79,7 @@ export class DINOv2 {
     this.#weights = weights;
     this.#preprocessor = preprocessor;
     this.#forwards = new Forwards(gpu, config, target, weights);
-    this.classifier = head && new ImageClassifier(this, head.head, head.labels);
+    this.classifier = head && new ImageClassifier(this, head.head, head.labels, head.problemType);
   }
 
   /**

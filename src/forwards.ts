@@ -7,7 +7,8 @@ import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, OptionError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
 import type { Target } from './gpu/lowering.js';
-import { profileProgram, type Profile } from './gpu/profiler.js';
+import type { Profile } from './gpu/profile.js';
+import { profileProgram } from './gpu/profiler.js';
 import { Program, SlotPool } from './gpu/program.js';
 import { selfTest } from './gpu/selfTest.js';
 import {

@@ -35,6 +35,8 @@ export {
   type ClassifierModel,
   type ClassifyOptions,
   type ClassLabels,
+  type ProblemType,
+  type ScoreFunction,
 } from './tasks/classifier.js';
 export { type Embedded } from './tasks/embedAll.js';
 export {
@@ -49,7 +51,7 @@ export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/device.js';
 export { type Tuning, type TuningSample } from './gpu/tuner.js';
 export { type TuningStore } from './gpu/tuningStore.js';
-export { type DispatchProfile, type KernelProfile, type Profile, type Throughput } from './gpu/profiler.js';
+export { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './gpu/profile.js';
 export {
   CheckpointError,
   ConfigError,

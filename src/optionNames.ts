@@ -23,6 +23,7 @@ export const OPTION_NAMES = [
   'posEmbed',
   'prefix',
   'preprocessor',
+  'problemType',
   'registers',
   'retry',
   'revalidate',

@@ -20,13 +20,15 @@ const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
 /**
- * A budget, so that growth is a decision: 89 kB are there now, 31 of them shaders, 1 of SIMD for loading, 1
+ * A budget, so that growth is a decision: 90.5 kB are there now, 31 of them shaders, 1 of SIMD for loading, 1
  * because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB.
  */
-const MAX_GZIPPED_BYTES = 89_500;
-/** What a page loads before its worker starts: requests and errors alone. */
-const MAX_WORKER_PAGE_BYTES = 9_700;
+const MAX_GZIPPED_BYTES = 90_700;
+/** What a page loads before its worker starts: requests, errors, and the class of profiles. */
+const MAX_WORKER_PAGE_BYTES = 10_200;
 const MAX_WORKER_THREAD_BYTES = 4_000;
+/** What a linear head of Meta's adds: the names of its classes. */
+const MAX_LABELS_BYTES = 12_000;
 /** Reader and writer of safetensors, for those who want nothing else. */
 const MAX_READER_BYTES = 6_000;
 /** What search adds to a page that has the library. */
@@ -58,6 +60,7 @@ test('a file for each entry point, and small ones that they share, within the si
     .sort();
   expect(files).toEqual([
     'errors.js',
+    'imagenetLabels.js',
     'index.js',
     'pcaBasis.js',
     'pooling.js',
@@ -80,6 +83,7 @@ test('a file for each entry point, and small ones that they share, within the si
   const bytes = gzipped(closureOf('index.js'));
   console.log(`the library: ${(bytes / 1000).toFixed(1)} kB gzipped`);
   expect(bytes).toBeLessThanOrEqual(MAX_GZIPPED_BYTES);
+  expect(gzipped(['imagenetLabels.js'])).toBeLessThanOrEqual(MAX_LABELS_BYTES);
 });
 
 test('search is a file of its own, which the library does not load', () => {

@@ -12,7 +12,7 @@
  *                 changed, left out, put elsewhere or come from another entry, and `complete` stands for all
  *                 that was written
  */
-import type { LinearHead } from './head.js';
+import type { HeadShape, LinearHead } from './head.js';
 import type { CacheFolder } from './cacheStore.js';
 import { MatrixSample, type SampleState } from './matrixSample.js';
 import type { TensorInfo } from './safetensors.js';
@@ -38,7 +38,7 @@ export interface CachePlan {
   readonly integrity: Readonly<Record<string, string>>;
   /** Parameters that the checkpoint has. */
   readonly present: readonly string[];
-  readonly head: { readonly numClasses: number; readonly inFeatures: number } | undefined;
+  readonly head: HeadShape | undefined;
   /** Of the weights, of the head's numbers, and of the scales of an int8 checkpoint. */
   readonly packedBytes: number;
 }

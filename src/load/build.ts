@@ -1,6 +1,6 @@
 /** The parts of a model, made side by side: kernels compile while weights arrive. */
 import { headRecords, type CacheWriter } from '../checkpoint/cacheEntry.js';
-import { watchForHead, type LinearHead } from '../checkpoint/head.js';
+import { watchForHead, type HeadWidths, type LinearHead } from '../checkpoint/head.js';
 import type { Choice, Precision } from '../checkpoint/precision.js';
 import type { RowScales } from '../checkpoint/quantized.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
@@ -16,7 +16,8 @@ import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
 import { buildForward } from '../model/vit.js';
 import type { LoadProgress, LoadReport } from '../options.js';
-import type { ClassLabels } from '../tasks/classifier.js';
+import { labelsOfConfig, labelsOfMeta, type ClassLabels } from '../tasks/classLabels.js';
+import type { ProblemType } from '../tasks/classifier.js';
 import type { Described } from './configFile.js';
 import type { ByteProgress } from './source.js';
 
@@ -32,10 +33,11 @@ export interface Making {
   readonly whole: boolean;
 }
 
-/** A checkpoint's classifier, and the names of its classes where they are known. */
+/** A checkpoint's classifier, the names of its classes where they are known, and what it was trained for. */
 export interface NamedHead {
   readonly head: LinearHead;
   readonly labels: ClassLabels | undefined;
+  readonly problemType: ProblemType | undefined;
 }
 
 /** All of a model; whoever holds it frees it: weights, preprocessor, and the device with `gpu.release()`. */
@@ -67,8 +69,8 @@ export async function build(
   { gpu, choice, posEmbed, signal }: Making,
   {
     config: found,
-    labels,
     preprocessing = DEFAULT_PREPROCESSING,
+    ...described
   }: Described & { readonly config: DINOv2Config },
   load: (signal: AbortSignal) => Promise<Loaded>,
 ): Promise<LoadedModel> {
@@ -87,11 +89,12 @@ export async function build(
   });
   const preparing = Preprocessor.create(gpu, { patchSize: config.patchSize, preprocessing });
   const loading = load(AbortSignal.any([signal, givingUp.signal]));
-  const all = Promise.all([loading, preparing, testing]).then((made) => {
+  const naming = loading.then(({ head }) => named(head, described));
+  const all = Promise.all([loading, preparing, testing, naming]).then((made) => {
     signal.throwIfAborted();
     return made;
   });
-  const [{ weights, head, report }, preprocessor, precision] = await all.catch(async (error: unknown) => {
+  const [{ weights, report }, preprocessor, precision, head] = await all.catch(async (error: unknown) => {
     // One of them failed: what the others make is not left behind.
     givingUp.abort(error);
     const [late, unused] = await Promise.allSettled([loading, preparing]);
@@ -109,28 +112,25 @@ export async function build(
     weights,
     preprocessing,
     preprocessor,
-    head: named(head, labels),
+    head,
     report,
   };
 }
 
-/**
- * Hugging Face writes no names where a model has none of its own: those of another number of classes are its
- * config's defaults.
- */
-function named(head: LinearHead | undefined, labels: ClassLabels = {}): NamedHead | undefined {
-  const entries = Object.entries(labels);
-  const belong =
-    entries.length === head?.numClasses &&
-    entries.every(([, label], i) => typeof label === 'string' && String(i) in labels);
-  return head && { head, labels: belong ? labels : undefined };
+/** A head with what config.json says of it. timm's `head` of another pooling than the class token is not taken. */
+async function named(
+  head: LinearHead | undefined,
+  { labels, problemType, globalPool = 'token' }: Described,
+): Promise<NamedHead | undefined> {
+  if (!head || (head.module === 'head' && globalPool !== 'token')) return undefined;
+  return { head, labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)), problemType };
 }
 
 /** The widths that a classifier of this model may have. */
-export const headWidths = ({ embedDim, depth }: DINOv2Config): number[] => [
-  2 * embedDim,
-  ...(depth < 4 ? [] : [5 * embedDim]),
-];
+export const headWidths = ({ embedDim, depth }: DINOv2Config): HeadWidths => ({
+  token: embedDim,
+  pooled: depth < 4 ? [2 * embedDim] : [2 * embedDim, 5 * embedDim],
+});
 
 export interface FillOptions {
   readonly writer?: CacheWriter | undefined;

@@ -4,7 +4,7 @@ import { ConfigError, OptionError } from '../errors.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import { parseConfig, type DINOv2Config, type PosEmbedConvention } from '../model/config.js';
 import type { JsonSource } from '../options.js';
-import type { ClassLabels } from '../tasks/classifier.js';
+import { isProblemType, type ProblemType } from '../tasks/classifier.js';
 
 /** @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
@@ -31,8 +31,12 @@ export function parseJson(text: string, name = 'config.json'): unknown {
 /** What config.json says of a model. */
 export interface Described {
   readonly config?: DINOv2Config | undefined;
-  /** Names of a classifier's classes. */
-  readonly labels?: ClassLabels | undefined;
+  /** Names of a classifier's classes by index: `id2label`, or timm's `label_names`. */
+  readonly labels?: Readonly<Record<string, unknown>> | undefined;
+  /** `problem_type`; transformers takes any other text for none. */
+  readonly problemType?: ProblemType | undefined;
+  /** What timm's `head` reads: `global_pool`. */
+  readonly globalPool?: unknown;
   /** What is done to images. Default: DEFAULT_PREPROCESSING. */
   readonly preprocessing?: Preprocessing | undefined;
 }
@@ -65,8 +69,12 @@ const isFile = (source: JsonSource): source is Exclude<ByteSource, ReadableStrea
 /** @throws ConfigError */
 export function describedBy(json: unknown): Described {
   const config = parseConfig(json);
-  const { id2label } = json as { readonly id2label?: unknown };
-  return typeof id2label === 'object' && id2label !== null
-    ? { config, labels: id2label as Readonly<Record<string, string>> }
-    : { config };
+  const { id2label, label_names, problem_type, global_pool } = json as Readonly<Record<string, unknown>>;
+  const labels = [id2label, label_names].find((names) => typeof names === 'object' && names !== null);
+  return {
+    config,
+    ...(labels ? { labels: labels as Readonly<Record<string, unknown>> } : {}),
+    ...(isProblemType(problem_type) ? { problemType: problem_type } : {}),
+    ...(global_pool == null ? {} : { globalPool: global_pool }),
+  };
 }

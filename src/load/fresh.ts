@@ -26,8 +26,7 @@ export async function loadFresh(source: CheckpointSource, making: Making, keep?:
       );
     }
     const writer = await keep?.(checkpoint, config);
-    const { labels, preprocessing } = checkpoint;
-    return await build(making, { config, labels, preprocessing }, async (signal) => {
+    return await build(making, { ...checkpoint, config }, async (signal) => {
       const loaded = await fill(making, stream, config, signal, {
         writer: typeof writer === 'string' ? undefined : writer,
       });

@@ -2,12 +2,15 @@
 import { readHead, type LinearHead } from '../checkpoint/head.js';
 import type { ByteSource } from '../checkpoint/sources.js';
 import { openTensors } from '../checkpoint/tensorStream.js';
-import { CheckpointError, ConfigError, OptionError } from '../errors.js';
+import { CheckpointError, OptionError } from '../errors.js';
 import type { PixelOptions } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
 import type { Features } from '../model/features.js';
 import { checkOptions } from '../optionNames.js';
+import { labelList, labelsOfMeta, type ClassLabels } from './classLabels.js';
+
+export { type ClassLabels };
 
 /** What a classifier needs of a model: `DINOv2` has it. */
 export interface ClassifierModel {
@@ -18,11 +21,11 @@ export interface ClassifierModel {
   ): Promise<readonly { readonly indices: readonly number[]; readonly features: Features }[]>;
 }
 
-/**
- * Names of classes: in the order of the classifier's outputs, or by their index as in config.json's
- * `id2label`.
- */
-export type ClassLabels = readonly string[] | Readonly<Record<string, string>>;
+/** What a classifier was trained for: `problem_type` of config.json, in transformers' words. */
+export type ProblemType = 'single_label_classification' | 'multi_label_classification' | 'regression';
+
+/** How a score follows from logits: `none` is the logit itself. */
+export type ScoreFunction = 'softmax' | 'sigmoid' | 'none';
 
 /** A classifier of its own. */
 export interface ClassifierFiles {
@@ -31,29 +34,45 @@ export interface ClassifierFiles {
    * bare names).
    */
   readonly weights: ByteSource;
-  /** Default: `LABEL_0`, `LABEL_1`, … */
+  /**
+   * Default: ImageNet's own, in the words of Meta's models on the hub, for a head of 1,000 classes that is named
+   * as Meta's published ones are (`linear_head.…`, or the bare names); for others `LABEL_0`, `LABEL_1`, …
+   */
   readonly labels?: ClassLabels | undefined;
+  /**
+   * What the classifier was trained for; it decides what a score is. Default: one class of several; with a
+   * single output, yes or no.
+   */
+  readonly problemType?: ProblemType | undefined;
 }
 
 export interface ClassifyOptions extends PixelOptions {
-  /** How many of the likeliest classes to give. Default: 5. */
+  /** How many classes to give, those of the highest scores. Default: 5. */
   readonly topK?: number | undefined;
 }
 
+/** What a classifier says of an image for one class. */
 export interface Classification {
   readonly label: string;
   /** Of the class, from 0. */
   readonly index: number;
-  /** Softmax over all classes, 0 to 1. */
+  /**
+   * What the classifier's `scoreFunction` makes of the logit. `softmax`: 0 to 1, all classes together 1.
+   * `sigmoid`: 0 to 1, each class for itself. `none`: the logit, which is a regression's value.
+   */
   readonly score: number;
   readonly logit: number;
 }
 
 /**
- * A linear layer on concat(cls, mean of the patches), which is Hugging Face's `Dinov2ForImageClassification`
- * and facebookresearch's 1-layer head, or on concat(cls of the last four blocks, mean of the patches of the
- * last), facebookresearch's 4-layer head; all after the final norm. (dinov2/hub/classifiers.py.) It owns
- * nothing on the GPU: logits are float64 sums on the CPU, a few million products.
+ * A linear classifier on DINOv2's features, all after the final norm. Its input is one of these:
+ *
+ * - concat(cls, mean of the patches): Hugging Face's `Dinov2ForImageClassification` and facebookresearch's
+ *   1-layer head (dinov2/hub/classifiers.py)
+ * - concat(cls of the last four blocks, mean of the patches of the last): facebookresearch's 4-layer head
+ * - cls: `head` of a timm model
+ *
+ * It owns nothing on the GPU: logits are float64 sums on the CPU, a few million products.
  */
 export class ImageClassifier {
   /** Names of the classes, by index. */
@@ -61,13 +80,27 @@ export class ImageClassifier {
   readonly numClasses: number;
   /** Blocks that it reads: 1 or 4. */
   readonly blocks: 1 | 4;
+  /** As config.json or the option says; undefined where neither does. */
+  readonly problemType: ProblemType | undefined;
+  /**
+   * How scores are made, as transformers' image-classification pipeline does it: `sigmoid` for several labels
+   * at a time (`multi_label_classification`) and for a single class, else `softmax`. For a `regression` it is
+   * `none`.
+   */
+  readonly scoreFunction: ScoreFunction;
   readonly #model: ClassifierModel;
   readonly #head: LinearHead;
 
   /** Use `model.classifier` or `ImageClassifier.fromFiles`. */
-  constructor(model: ClassifierModel, head: LinearHead, labels: ClassLabels | undefined) {
+  constructor(
+    model: ClassifierModel,
+    head: LinearHead,
+    labels: ClassLabels | undefined,
+    problemType?: ProblemType,
+  ) {
     const { embedDim, depth } = model.config;
-    const blocks = head.inFeatures / embedDim - 1;
+    const onToken = head.module === 'head' && head.inFeatures === embedDim;
+    const blocks = onToken ? 1 : head.inFeatures / embedDim - 1;
     if ((blocks !== 1 && blocks !== 4) || depth < blocks) {
       throw new CheckpointError(
         'CHECKPOINT_TENSORS',
@@ -79,21 +112,35 @@ export class ImageClassifier {
     this.blocks = blocks;
     this.numClasses = head.numClasses;
     this.labels = labelList(labels, head.numClasses);
+    this.problemType = problemType;
+    this.scoreFunction =
+      problemType === 'regression'
+        ? 'none'
+        : problemType === 'multi_label_classification' || head.numClasses === 1
+          ? 'sigmoid'
+          : 'softmax';
   }
 
   /**
    * A classifier from a file of its own, such as facebookresearch's heads saved as safetensors.
    * @throws CheckpointError if it holds no linear classifier for this model; ConfigError CONFIG_FIELD if the
-   *   labels are not as many as the classes; SourceError, SafetensorsError
+   *   labels are not as many as the classes; OptionError if `problemType` is none; SourceError,
+   *   SafetensorsError
    */
   static async fromFiles(
     model: ClassifierModel,
     files: ClassifierFiles,
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<ImageClassifier> {
-    const { weights, labels } = checkOptions('ImageClassifier.fromFiles', files ?? null);
+    const { weights, labels, problemType } = checkOptions('ImageClassifier.fromFiles', files ?? null);
     checkOptions('ImageClassifier.fromFiles', options);
-    return new ImageClassifier(model, await readHead(await openTensors(weights, options)), labels);
+    if (problemType !== undefined && !isProblemType(problemType))
+      throw new OptionError(
+        'OPTION_VALUE',
+        `problemType: expected 'single_label_classification', 'multi_label_classification' or 'regression', found ${JSON.stringify(problemType)}.`,
+      );
+    const head = await readHead(await openTensors(weights, options));
+    return new ImageClassifier(model, head, labels ?? (await labelsOfMeta(head)), problemType);
   }
 
   /** What `logits` needs to be kept of a forward: pass it to `features()` or `forward()`. */
@@ -103,8 +150,9 @@ export class ImageClassifier {
   }
 
   /**
-   * The likeliest classes of an image, the likeliest first; of an array of images, an array of such lists, in
-   * its order. With `resize: 'fit'` they may differ in size. Errors as `features()`.
+   * The classes of the highest scores of an image, the highest first; of an array of images, an array of such
+   * lists, in its order. With `resize: 'fit'` they may differ in size. Errors as `features()`; CheckpointError
+   * CHECKPOINT_NOT_FINITE if a logit is beyond float32.
    */
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
@@ -123,7 +171,7 @@ export class ImageClassifier {
       const found: Classification[][] = [];
       for (const { indices, features } of groups) {
         for (const [i, logits] of (await this.logits(features)).entries())
-          found[indices[i]!] = this.#likeliest(logits, topK);
+          found[indices[i]!] = this.#highest(logits, topK);
       }
       return isList(image) ? found : found[0]!;
     } finally {
@@ -152,8 +200,8 @@ export class ImageClassifier {
       layers.forEach(([, cls], i) =>
         input.set(cls.subarray(image * embedDim, (image + 1) * embedDim), i * embedDim),
       );
-      const mean = input.subarray(layers.length * embedDim);
-      for (let i = 0; i < count * embedDim; i++)
+      const mean = input.subarray(layers.length * embedDim); // empty for a head on the class token
+      for (let i = 0; mean.length > 0 && i < count * embedDim; i++)
         mean[i % embedDim]! += patches[image * count * embedDim + i]! / count;
       return this.#logits(input);
     });
@@ -171,36 +219,37 @@ export class ImageClassifier {
     return out;
   }
 
-  #likeliest(logits: Float32Array, topK: number): Classification[] {
-    const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-    const total = logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
+  #highest(logits: Float32Array, topK: number): Classification[] {
+    const scores = this.#scores(logits);
+    // A score never falls where a logit rises. Logits tell classes apart whose scores are both rounded to 1.
     const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]!);
     return order.slice(0, topK).map((index) => ({
       label: this.labels[index]!,
       index,
-      score: Math.exp(logits[index]! - most) / total,
+      score: scores[index]!,
       logit: logits[index]!,
     }));
   }
+
+  #scores(logits: Float32Array): Float64Array {
+    const wrong = logits.findIndex((logit) => !Number.isFinite(logit));
+    if (wrong >= 0)
+      throw new CheckpointError(
+        'CHECKPOINT_NOT_FINITE',
+        `classifier: expected finite logits, found ${logits[wrong]} for class ${wrong}. The weights of the model or of the classifier are too large for float32; get the files again.`,
+      );
+    const values = Float64Array.from(logits);
+    if (this.scoreFunction === 'none') return values;
+    if (this.scoreFunction === 'sigmoid') return values.map((logit) => 1 / (1 + Math.exp(-logit)));
+    const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
+    const total = values.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
+    return values.map((logit) => Math.exp(logit - most) / total);
+  }
 }
+
+/** Whether a value is one of transformers' problem types. */
+export const isProblemType = (value: unknown): value is ProblemType =>
+  value === 'single_label_classification' || value === 'multi_label_classification' || value === 'regression';
 
 const isList = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
   Array.isArray(image);
-
-/** @throws ConfigError CONFIG_FIELD if they are not one for each class */
-function labelList(labels: ClassLabels | undefined, numClasses: number): readonly string[] {
-  if (labels === undefined) return Array.from({ length: numClasses }, (_, i) => `LABEL_${i}`);
-  const list = Array.isArray(labels)
-    ? (labels as readonly string[])
-    : Array.from(
-        { length: Object.keys(labels).length },
-        (_, i) => (labels as Readonly<Record<string, string>>)[i],
-      );
-  if (list.length !== numClasses || !list.every((label): label is string => typeof label === 'string')) {
-    throw new ConfigError(
-      'CONFIG_FIELD',
-      `labels: expected ${numClasses} names, one for each class from 0 to ${numClasses - 1}, found ${list.filter((label) => typeof label === 'string').length}. Give the list that belongs to this classifier.`,
-    );
-  }
-  return list;
-}

@@ -1,6 +1,12 @@
 /** Classifiers that compute in the worker. */
 import type { ImageSource } from '../image/source.js';
-import type { Classification, ClassifierFiles, ClassifyOptions } from '../tasks/classifier.js';
+import type {
+  Classification,
+  ClassifierFiles,
+  ClassifyOptions,
+  ProblemType,
+  ScoreFunction,
+} from '../tasks/classifier.js';
 import { expectOptions } from '../optionObject.js';
 import type { Connection } from './connection.js';
 import { placeOf, type Features } from './features.js';
@@ -21,18 +27,22 @@ export class ImageClassifier {
   readonly labels: readonly string[];
   readonly numClasses: number;
   readonly blocks: 1 | 4;
+  readonly problemType: ProblemType | undefined;
+  readonly scoreFunction: ScoreFunction;
   readonly layers: readonly number[];
   readonly #connection: Connection;
   readonly #id: number;
 
   /** Use `model.classifier` or `ImageClassifier.fromFiles`. */
   constructor(connection: Connection, state: ClassifierState, model: DINOv2) {
-    const { classifier, labels, numClasses, blocks, layers } = state;
+    const { classifier, labels, numClasses, blocks, problemType, scoreFunction, layers } = state;
     this.#connection = connection;
     this.#id = classifier;
     this.labels = labels;
     this.numClasses = numClasses;
     this.blocks = blocks;
+    this.problemType = problemType;
+    this.scoreFunction = scoreFunction;
     this.layers = layers;
     models.set(this, model);
     abandoned.register(this, () => connection.tell(disposalOfClassifier(classifier)));
@@ -45,14 +55,14 @@ export class ImageClassifier {
   ): Promise<ImageClassifier> {
     expectOptions('ImageClassifier.fromFiles', files ?? null);
     const { options, signal } = toSend('ImageClassifier.fromFiles', given);
-    const { weights, labels, ...others } = files;
+    const { weights, ...others } = files;
     const { connection, id } = modelPlaceOf(model);
     const streams = new PageStreams();
     const request = {
       model: id,
       weights: streams.source(weights),
-      labels,
-      options: { ...others, ...options },
+      files: others,
+      options,
       base: baseUrl(),
     };
     try {

@@ -2,6 +2,7 @@ export { DINOv2, type FeatureGroup, type WorkerLoadOptions } from './model.js';
 export { Features } from './features.js';
 export { ImageClassifier } from './classifier.js';
 export { PCA } from './pca.js';
+export { Profile } from '../gpu/profile.js';
 export { checkForUpdate, checkSupport, listCached, removeCached } from './storage.js';
 export { type WorkerOptions } from './start.js';
 export { cosineSimilarity, type Pooling } from '../tasks/pooling.js';

@@ -2,7 +2,7 @@
 import type { Dtype } from '../checkpoint/precision.js';
 import { DeviceError } from '../errors.js';
 import type { AdapterDescription } from '../gpu/device.js';
-import type { Profile } from '../gpu/profiler.js';
+import { Profile } from '../gpu/profile.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { ImageSource } from '../image/source.js';
@@ -265,7 +265,9 @@ export class DINOv2 {
   async profile(image: ImageSource | readonly ImageSource[], given: PixelOptions = {}): Promise<Profile> {
     const { options, signal } = toSend('profile', given);
     const { images, transfer } = await this.#send(image, signal);
-    return this.#call('profile', { model: this.#id, images, options }, { signal, transfer });
+    return new Profile(
+      await this.#call('profile', { model: this.#id, images, options }, { signal, transfer }),
+    );
   }
 
   async tune(given: TuneOptions = {}): Promise<TuningReport> {

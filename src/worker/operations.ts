@@ -160,8 +160,16 @@ const bytesOf = (source: SentBytes, context: Context): ByteSource =>
   'stream' in source ? pageStream(context, { stream: source.stream }) : source.bytes;
 
 const stateOfClassifier = (classifier: ImageClassifier): ClassifierState => {
-  const { labels, numClasses, blocks, layers } = classifier;
-  return { classifier: classifiers.add(classifier), labels, numClasses, blocks, layers };
+  const { labels, numClasses, blocks, problemType, scoreFunction, layers } = classifier;
+  return {
+    classifier: classifiers.add(classifier),
+    labels,
+    numClasses,
+    blocks,
+    problemType,
+    scoreFunction,
+    layers,
+  };
 };
 
 function stateOf(made: Features): FeaturesState {
@@ -267,12 +275,12 @@ export const operations: Performers = {
   attention: ({ features: id, layer, options }, { signal }) =>
     features.get(id).attention(layer, { ...options, signal }),
 
-  async openClassifier({ model, weights, labels, options, base }, context) {
+  async openClassifier({ model, weights, files, options, base }, context) {
     countFrom(base);
     return stateOfClassifier(
       await ImageClassifier.fromFiles(
         models.get(model),
-        { weights: bytesOf(weights, context), labels },
+        { ...files, weights: bytesOf(weights, context) },
         { ...options, signal: context.signal },
       ),
     );

@@ -1,6 +1,6 @@
 /** What a page and its worker say to each other. Types, and the number that both must agree on. */
 import type { AdapterDescription } from '../gpu/device.js';
-import type { Profile } from '../gpu/profiler.js';
+import type { ProfileData } from '../gpu/profile.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { RawImage } from '../image/source.js';
@@ -23,7 +23,13 @@ import type {
 import type { CachedModel } from '../cache.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import type { Support } from '../support.js';
-import type { Classification, ClassLabels, ClassifyOptions } from '../tasks/classifier.js';
+import type {
+  Classification,
+  ClassifierFiles,
+  ClassifyOptions,
+  ProblemType,
+  ScoreFunction,
+} from '../tasks/classifier.js';
 import type { PcaBasis, PcaJSON } from '../tasks/pcaBasis.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 
@@ -108,6 +114,8 @@ export interface ClassifierState {
   readonly labels: readonly string[];
   readonly numClasses: number;
   readonly blocks: 1 | 4;
+  readonly problemType: ProblemType | undefined;
+  readonly scoreFunction: ScoreFunction;
   readonly layers: readonly number[];
 }
 
@@ -170,7 +178,7 @@ export interface Operations {
   ): FeaturesState;
   fingerprint(request: { readonly model: number }): string;
   describe(request: { readonly model: number; readonly size: PixelSize | undefined }): string;
-  profile(request: OfImages<PixelOptions>): Profile;
+  profile(request: OfImages<PixelOptions>): ProfileData;
   tune(request: OfModel<TuneOptions> & { readonly store: 'default' | 'page' | false }): TuningReport;
 
   disposeFeatures(request: { readonly features: number }): void;
@@ -197,7 +205,8 @@ export interface Operations {
   openClassifier(request: {
     readonly model: number;
     readonly weights: SentBytes;
-    readonly labels: ClassLabels | undefined;
+    /** All of `ClassifierFiles` but the weights. */
+    readonly files: Omit<ClassifierFiles, 'weights'>;
     readonly options: object;
     readonly base: string | undefined;
   }): ClassifierState;

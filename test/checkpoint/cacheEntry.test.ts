@@ -52,7 +52,12 @@ const plan: CachePlan = {
   ],
   integrity: {},
   present: ['w'],
-  head: { numClasses: 2, inFeatures: 3 },
+  head: {
+    numClasses: 2,
+    inFeatures: 3,
+    module: 'classifier',
+    names: ['classifier.weight', 'classifier.bias'],
+  },
   packedBytes: wanted.length + head.length,
 };
 

@@ -3,6 +3,7 @@ import { f32ToF16 } from '../../src/checkpoint/float.ts';
 import { readHead, watchForHead } from '../../src/checkpoint/head.ts';
 import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
+import { scaleName } from '../../src/checkpoint/quantized.ts';
 import { syntheticStream, syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 
 const tensors = [
@@ -12,9 +13,11 @@ const tensors = [
   { name: 'norm.weight', shape: [8] },
 ];
 
+const widths = { token: 8, pooled: [16, 40] };
+
 test('a head beside a model is caught as it goes by, in pieces of any size, and everything is handed on', async () => {
   for (const pieceBytes of [4, 20, 4096]) {
-    const { stream, head } = watchForHead(syntheticStream(tensors, { pieceBytes }), [16, 40]);
+    const { stream, head } = watchForHead(syntheticStream(tensors, { pieceBytes }), widths);
     const seen = new Set<string>();
     for await (const { name } of stream.pieces) seen.add(name);
     expect([...seen].sort()).toEqual(tensors.map(({ name }) => name).sort());
@@ -23,17 +26,168 @@ test('a head beside a model is caught as it goes by, in pieces of any size, and 
       bias: syntheticTensor('linear_head.bias', [6]),
       numClasses: 6,
       inFeatures: 16,
+      module: 'linear_head',
+      names: ['linear_head.weight', 'linear_head.bias'],
     });
   }
 });
 
 test('a head of another width, two of them, or half of one, is not kept', async () => {
-  const headOf = (list: typeof tensors, widths = [16]): unknown =>
-    watchForHead(syntheticStream(list), widths).head();
+  const headOf = (list: typeof tensors, pooled = [16]): unknown =>
+    watchForHead(syntheticStream(list), { token: 8, pooled }).head();
   expect(headOf(tensors, [32])).toBeUndefined();
   expect(headOf(tensors.filter(({ name }) => name !== 'linear_head.bias'))).toBeUndefined();
   expect(headOf([...tensors, { name: 'classifier.weight', shape: [6, 16] }])).toBeUndefined();
   expect(headOf(tensors.filter(({ name }) => !name.startsWith('linear')))).toBeUndefined();
+});
+
+/** A stream of a model's prefix, names and heads: shapes by the end of each name. */
+function beside(names: readonly string[], width = 16): ReturnType<typeof syntheticStream> {
+  return syntheticStream(
+    names.map((name) => ({
+      name,
+      shape: name.endsWith('cls_token') ? [1, 1, 8] : name.endsWith('bias') ? [6] : [6, width],
+    })),
+  );
+}
+const both = (layer: string): string[] => [`${layer}.weight`, `${layer}.bias`];
+
+test.each([
+  ['dinov2.', 'classifier', 'classifier'],
+  ['module.dinov2.', 'module.classifier', 'classifier'],
+  ['_orig_mod.dinov2_with_registers.', '_orig_mod.classifier', 'classifier'],
+  ['model.dinov2.', 'model.classifier', 'classifier'],
+  ['dinov2._orig_mod.', 'classifier', 'classifier'],
+  ['base_model.model.dinov2.', 'base_model.model.classifier.modules_to_save.default', 'classifier'],
+  ['backbone.', 'linear_head', 'linear_head'],
+  ['module.backbone.', 'module.linear_head', 'linear_head'],
+  ['module.', 'module.linear_head', 'linear_head'],
+  ['', 'classifier', 'classifier'],
+])('behind the prefix %j the head is %s', (prefix, layer, module) => {
+  const others = [
+    `${prefix}cls_token`,
+    ...both('student.classifier'),
+    ...both('base_model.model.classifier.original_module'),
+    ...both('teacher.dino_head'),
+  ];
+  const { shape } = watchForHead(beside([...others, ...both(layer)]), widths, undefined, prefix);
+  expect(shape).toEqual({ numClasses: 6, inFeatures: 16, module, names: both(layer) });
+  expect(watchForHead(beside(others), widths, undefined, prefix).shape).toBeUndefined();
+});
+
+test('of two models in a file each has its own head', () => {
+  const names = ['student', 'teacher'].flatMap((who) => [
+    `${who}.dinov2.cls_token`,
+    ...both(`${who}.classifier`),
+  ]);
+  for (const who of ['student', 'teacher'])
+    expect(watchForHead(beside(names), widths, undefined, `${who}.dinov2.`).shape?.names).toEqual(
+      both(`${who}.classifier`),
+    );
+});
+
+test("a model's own head is one on the class token where its names are timm's, and no other pooling is", () => {
+  const shapeOf = (names: readonly string[], width: number, prefix = ''): unknown =>
+    watchForHead(beside(names, width), widths, undefined, prefix).shape;
+  const timm = ['cls_token', 'blocks.0.norm1.weight', ...both('head')];
+  expect(shapeOf(timm, 8)).toMatchObject({ numClasses: 6, inFeatures: 8, module: 'head' });
+  expect(
+    shapeOf(
+      timm.map((name) => `module.${name}`),
+      8,
+      'module.',
+    ),
+  ).toMatchObject({ module: 'head', names: both('module.head') });
+  expect(shapeOf(timm, 16)).toBeUndefined();
+  expect(shapeOf([...timm, 'fc_norm.weight'], 8)).toBeUndefined();
+  expect(shapeOf([...timm, 'attn_pool.latent'], 8)).toBeUndefined();
+  expect(shapeOf(['cls_token', 'encoder.layer.0.norm1.weight', ...both('head')], 8)).toBeUndefined();
+  expect(
+    shapeOf(['backbone.cls_token', 'backbone.blocks.0.norm1.weight', ...both('head')], 8, 'backbone.'),
+  ).toBeUndefined();
+});
+
+test('what is no linear layer with a bias on what DINOv2 gives is not taken', () => {
+  for (const [names, width] of [
+    [both('classifier'), 8], // on the class token alone, or on anything else of this width
+    [['classifier.weight'], 16],
+    [[...both('classifier.0'), ...both('classifier.3')], 16],
+    [[...both('classifier'), ...both('linear_head')], 16],
+    [[...both('classifier.modules_to_save.a'), ...both('classifier.modules_to_save.b')], 16],
+    [both('dino_head.last_layer'), 16],
+  ] as const)
+    expect(watchForHead(beside(names, width), widths).shape, names.join()).toBeUndefined();
+});
+
+/** A file of tensors of several element types. */
+function fileOf(
+  tensors: readonly (readonly [name: string, dtype: string, shape: number[], values: ArrayBufferView])[],
+): Uint8Array {
+  const { bytes, header } = encodeSafetensorsHeader(
+    tensors.map(([name, dtype, shape]) => [name, { dtype, shape }]) as never,
+  );
+  const out = new Uint8Array(header.fileBytes);
+  out.set(bytes);
+  for (const [name, , , { buffer, byteOffset, byteLength }] of tensors)
+    out.set(new Uint8Array(buffer, byteOffset, byteLength), header.tensors.get(name)!.begin);
+  return out;
+}
+
+test('F64 is rounded as PyTorch rounds it; int8 is the integer times the scale of its row, in pieces of any size', async () => {
+  const f64 = Float64Array.of(1 / 3, -1e-8, 16777217, 0.1, 2, 3);
+  const bias = Float64Array.of(0.7, -0.7);
+  const wide = await readHead(
+    await openTensors(
+      fileOf([
+        ['classifier.weight', 'F64', [2, 3], f64],
+        ['classifier.bias', 'F64', [2], bias],
+      ]),
+    ),
+  );
+  expect(wide.weight).toEqual(Float32Array.from(f64));
+  expect(wide.bias).toEqual(Float32Array.from(bias));
+
+  const integers = Int8Array.from({ length: 96 }, (_, i) => ((i * 53) % 255) - 127);
+  const scales = Float32Array.of(0.01, 0.25, 3e-5, 1, 0.7, 0.125);
+  const file = fileOf([
+    ['linear_head.weight', 'I8', [6, 16], integers],
+    [scaleName('linear_head.weight'), 'F32', [6], scales],
+    ['linear_head.bias', 'F32', [6], new Float32Array(6)],
+  ]);
+  for (const size of [1, 7, 4096]) {
+    let at = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (at >= file.length) return controller.close();
+        controller.enqueue(file.slice(at, (at += size)));
+      },
+    });
+    const { stream, head } = watchForHead(await openTensors(body), widths);
+    for await (const _ of stream.pieces);
+    expect(head()!.weight).toEqual(
+      Float32Array.from(integers, (value, i) => value * scales[Math.floor(i / 16)]!),
+    );
+  }
+});
+
+test('a head alone in its file may have the names of its wrappers', async () => {
+  const head = (layer: string): Promise<unknown> =>
+    openTensors(
+      fileOf([
+        [`${layer}weight`, 'F32', [2, 3], new Float32Array(6)],
+        [`${layer}bias`, 'F32', [2], new Float32Array(2)],
+      ]),
+    ).then(readHead);
+  for (const [layer, module] of [
+    ['', ''],
+    ['module.', ''],
+    ['linear.', 'linear'],
+    ['module._orig_mod.linear_head.', 'linear_head'],
+    ['base_model.model.classifier.modules_to_save.default.', 'classifier'],
+  ] as const)
+    expect(await head(layer)).toMatchObject({ module, numClasses: 2, inFeatures: 3 });
+  for (const layer of ['head.', 'classifier.0.', 'teacher.classifier.'])
+    await expect(head(layer)).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
 });
 
 test('F16 is read; integers, NaN and a file that ends are refused', async () => {
@@ -57,6 +211,8 @@ test('F16 is read; integers, NaN and a file that ends are refused', async () => 
     bias: Float32Array.of(0.5, -0.5),
     numClasses: 2,
     inFeatures: 3,
+    module: '',
+    names: ['weight', 'bias'],
   });
   await expect(read(file('I32', new Uint8Array(24)))).rejects.toMatchObject({ code: 'CHECKPOINT_DTYPE' });
   await expect(read(file('F32', new Uint8Array(Float32Array.of(0, 0, NaN, 0, 0, 0).buffer)))).rejects.toThrow(

@@ -252,12 +252,15 @@ describe('the same as in the page', () => {
       const first = await library.ImageClassifier.fromFiles(inPage, {
         weights: head,
         labels: ['a', 'b', 'c'],
+        problemType: 'multi_label_classification',
       });
       results.push(
         JSON.stringify([
           first.labels,
           first.numClasses,
           first.blocks,
+          first.problemType,
+          first.scoreFunction,
           first.layers,
           await first.classify(blob),
           await first.classify([blob, blob], { topK: 1 }),
@@ -268,12 +271,15 @@ describe('the same as in the page', () => {
       const second = await worker.ImageClassifier.fromFiles(inWorker, {
         weights: head,
         labels: ['a', 'b', 'c'],
+        problemType: 'multi_label_classification',
       });
       results.push(
         JSON.stringify([
           second.labels,
           second.numClasses,
           second.blocks,
+          second.problemType,
+          second.scoreFunction,
           second.layers,
           await second.classify(blob),
           await second.classify([blob, blob], { topK: 1 }),
@@ -286,8 +292,13 @@ describe('the same as in the page', () => {
         weights: head,
         labels: ['a'],
       }).catch((error: unknown) => error);
+      const misused: unknown = await worker.ImageClassifier.fromFiles(inWorker, {
+        weights: head,
+        problemType: 'several' as never,
+      }).catch((error: unknown) => error);
       inWorker.dispose();
       return {
+        isOption: misused instanceof worker.OptionError,
         same: results[0] === results[1],
         logits,
         code: (wrong as { code: string }).code,
@@ -295,8 +306,69 @@ describe('the same as in the page', () => {
         found: results[1],
       };
     });
-    expect(found).toMatchObject({ same: true, logits: 3, code: 'CONFIG_FIELD', isConfig: true });
+    expect(found).toMatchObject({
+      same: true,
+      logits: 3,
+      code: 'CONFIG_FIELD',
+      isConfig: true,
+      isOption: true,
+    });
+    expect(found.found).toContain('"multi_label_classification","sigmoid"');
     expect(found.found).toContain('"label":"');
+  });
+
+  test("ImageNet's names of a linear head of Meta's", async () => {
+    const labels = await page.evaluate(async () => {
+      const { worker } = globalThis as unknown as Globals;
+      const json = JSON.stringify({
+        weight: { dtype: 'F16', shape: [1000, 256], data_offsets: [0, 512000] },
+        bias: { dtype: 'F16', shape: [1000], data_offsets: [512000, 514000] },
+      });
+      const padded = json.padEnd(Math.ceil(json.length / 8) * 8);
+      const weights = new Blob([
+        new BigUint64Array([BigInt(padded.length)]),
+        padded,
+        new Uint8Array(514_000),
+      ]);
+      const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const classifier = await worker.ImageClassifier.fromFiles(model, { weights });
+      model.dispose();
+      return classifier.labels;
+    });
+    expect(labels).toHaveLength(1000);
+    expect(labels[999]).toBe('toilet tissue, toilet paper, bathroom tissue');
+  });
+
+  test('a profile is of the class that both entries export, with its table', async () => {
+    const found = await page.evaluate(async () => {
+      const { library, worker } = globalThis as unknown as Globals;
+      const blob = await (await fetch('/photos/coffee.png')).blob();
+      const look = { resize: 'square', size: 56 } as const;
+      const inPage = await library.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const first = await inPage.profile(blob, look);
+      inPage.dispose();
+      const inWorker = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
+      const second = await inWorker.profile(blob, look);
+      inWorker.dispose();
+      const { kernels, total, dispatches } = JSON.parse(JSON.stringify(second)) as typeof second;
+      return {
+        isProfile: second instanceof worker.Profile && second instanceof library.Profile,
+        one: worker.Profile === library.Profile,
+        keys: [first, second].map((each) => Object.keys(JSON.parse(JSON.stringify(each)) as object).join()),
+        lines: [first, second].map((each) => String(each).split('\n').length - each.kernels.length),
+        table: `${second}`,
+        same:
+          JSON.stringify([kernels, total, dispatches]) ===
+          JSON.stringify([second.kernels, second.total, second.dispatches]),
+        sum: kernels.reduce((ms, kernel) => ms + kernel.ms, 0) / total.ms,
+      };
+    });
+    expect(found).toMatchObject({ isProfile: true, one: true, same: true, lines: [5, 5] });
+    expect(found.keys[1]).toBe(found.keys[0]);
+    expect(found.keys[1]).toContain('adapter');
+    expect(found.sum).toBeCloseTo(1, 9);
+    expect(found.table).toMatch(/^\| kernel \| dispatches \| ms \|/);
+    expect(found.table).toMatch(/blocks\.\*\.attn\.qkv.*\n[^]*The forward in one piece: \d/);
   });
 
   test('support, and what is kept', async () => {
