@@ -47,7 +47,7 @@ test.each([1, 2, 4, 100])('embedAll() in batches of %i gives the same', async (b
 test('embedAll(): options that do not fit are refused at once; leaving early leaves nothing behind', async () => {
   const first = (extra: object): Promise<unknown> => model.embedAll(images, { ...options, ...extra }).next();
   await expect(first({ batchSize: 0 })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
-  await expect(first({ longestSide: 3 })).rejects.toMatchObject({ code: 'INPUT_SHAPE' });
+  await expect(first({ longestSide: 3 })).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   await expect(first({ signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
   const { gpuBytes } = model; // with the programs of these batches, as the test before has left them
   for await (const { index } of model.embedAll(images, { ...options, batchSize: 2 })) if (index === 0) break;
