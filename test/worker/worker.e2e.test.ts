@@ -101,6 +101,17 @@ describe('the same as in the page', () => {
           ],
           forward: await forwarded.lastHiddenState(),
           embed: await plain.embed(blob, { resize: 'square', size: 70, pooling: 'cls+mean' }),
+          ofBytes: await plain.embed(new Uint8Array(await blob.arrayBuffer()), {
+            resize: 'square',
+            size: 70,
+          }),
+          shared: await plain.embed(other, {
+            resize: 'square',
+            size: 70,
+            topK: 3,
+            onProgress: () => undefined,
+            device: { mine: () => undefined },
+          } as never),
           embedMany: await plain.embed([blob, other], { resize: 'fit', longestSide: 70 }),
           pixels: await plain.pixels([blob, other], { resize: 'square', size: 70 }),
           groups: await Promise.all(
@@ -158,16 +169,20 @@ describe('the same as in the page', () => {
       const padded = new Uint8Array(bytes.length + 9);
       padded.set(bytes, 4);
       const progress: number[] = [];
-      for (const weights of [
-        new Blob([bytes]),
-        bytes,
-        padded.subarray(4, 4 + bytes.length),
-        new Blob([bytes]).stream(),
-        new URL('/weights/model.safetensors', location.href),
-        'weights/model.safetensors',
-      ]) {
+      const ways = [
+        [config, new Blob([bytes])],
+        [new Blob([config]), bytes],
+        [new TextEncoder().encode(` ${config}`).subarray(1), padded.subarray(4, 4 + bytes.length)],
+        [JSON.parse(config) as object, new Blob([bytes]).stream()],
+        [
+          new URL('/weights/config.json', location.href),
+          new URL('/weights/model.safetensors', location.href),
+        ],
+        ['weights/config.json', 'weights/model.safetensors'],
+      ] as const;
+      for (const [description, weights] of ways) {
         const model = await worker.DINOv2.fromFiles(
-          { config, weights },
+          { config: description, weights },
           { selfTest: false, onProgress: ({ loadedBytes }) => progress.push(loadedBytes) },
         );
         const features = await model.forward(pixels, { height: 28, width: 28 });
@@ -411,6 +426,7 @@ describe('errors', () => {
             i: library.ImageError,
             d: library.DeviceError,
             f: library.SafetensorsError,
+            o: library.OptionError,
           })
             .filter(([, each]) => error instanceof each)
             .map(([key]) => key),
@@ -457,6 +473,28 @@ describe('errors', () => {
           () => pca.rgb(features, { batchIndex: 4 }),
           () => (PCA as unknown as Globals['library']['PCA']).fit([]),
           () => model.embedAll([], { batchSize: 0 }).next(),
+          () => model.features(new ImageData(56, 56), { cropsize: 56 } as never),
+          () => model.features(new ImageData(56, 56), { onprogress: () => 1 } as never),
+          () => model.features(new ImageData(56, 56), null as never),
+          () => model.embed(new ImageData(56, 56), 'fit' as never),
+          () => model.pixels(new ImageData(56, 56), ['fit'] as never),
+          () => model.pixels(new ImageData(56, 56), { signal: new AbortController() as never }),
+          () => model.forward(new Float32Array(588), { height: 14, width: 14 }, { layer: [1] } as never),
+          () => model.describe({ heigth: 14, width: 14 } as never),
+          () => model.tune({ size: 224, sizePx: [224] } as never),
+          () => model.embedAll([], { batchsize: 2 } as never).next(),
+          () => model.embedAll('photo.png' as never).next(),
+          () => features.hiddenState(2, { nrom: true } as never),
+          () => features.getIntermediateLayers(1, { reshaped: true } as never),
+          () => features.attention(1, { heads: 1 } as never),
+          () => pca.rgb(features, { backgroud: 'black' } as never),
+          () => DINOv2.fromPretrained('/weights/', { cahce: 'none' } as never),
+          () => DINOv2.fromPretrained('/weights/', { cache: 'disk' as never }),
+          () => DINOv2.fromFiles({ weights: new Uint8Array(4), cofig: '{}' } as never),
+          () => DINOv2.synthetic('small', { register: true } as never),
+          () => DINOv2.synthetic('small', { dtype: 'q4' as never, selfTest: false }),
+          () => model.embed(new Uint8Array(588)),
+          () => model.embed(new ArrayBuffer(3)),
           () => (features.dispose(), features.clsToken()),
           () => (model.dispose(), model.features(new ImageData(56, 56))),
           () => model.embedAll([]).next(),
@@ -469,7 +507,7 @@ describe('errors', () => {
       return [await failures(library), await failures(worker)];
     });
     expect(found[1]).toEqual(found[0]);
-    expect(found[0]!.length).toBe(29);
+    expect(found[0]!.length).toBe(51);
     expect(found[0]).not.toContain('nothing was thrown');
   });
 
