@@ -190,7 +190,7 @@ if __name__ == "__main__":
             return logits, logits if problem == "regression" else torch.sigmoid(logits) if several else torch.softmax(logits, -1)
         wanted = bit(*IMAGENET, 70)
         put(name, example, state, config=config, preprocessor=wanted, registers=config.get("num_register_tokens", 0), native=70, forward=last_of(model),
-            transform=processor(wanted), classifier=run, expect=dict(dialect="huggingface", prefix=prefix, assumed=[], preprocessing=seen(wanted)))
+            transform=processor(wanted), classifier=run, expect=dict(dialect="huggingface", prefix=prefix, setAside=[], assumed=[], preprocessing=seen(wanted)))
     both = Dinov2ForImageClassification, Dinov2Config
     classifier("multi-label", "kmsr75/outputs", both, "multi_label_classification", 5, "dinov2.")
     classifier("five-classes", "a fine-tune with 5 classes", (Dinov2WithRegistersForImageClassification, Dinov2WithRegistersConfig), "single_label_classification", 5, "dinov2_with_registers.")
@@ -262,7 +262,7 @@ if __name__ == "__main__":
     cls_shapes, cls_config = saved(Dinov2ForImageClassification(Dinov2Config(**TINY, num_labels=5)))
     state = filled(cls_shapes, prefix="base_model.model.")
     put("peft-merged", "merge_and_unload() left out, merge_adapter() done", state, config=cls_config, native=70, forward=last_of(loaded(Dinov2ForImageClassification, cls_config, {k.removeprefix("base_model.model."): v for k, v in state.items()})),
-        expect=dict(dialect="huggingface", prefix="base_model.model.dinov2.", assumed=[]))
+        expect=dict(dialect="huggingface", prefix="base_model.model.dinov2.", setAside=[], assumed=[]))
     target = re.compile(r"attention\.attention\.(query|value)\.(weight|bias)$")
     unmerged, adapter = {}, {}
     for name, shape in cls_shapes.items():
@@ -287,7 +287,7 @@ if __name__ == "__main__":
     wide = dict(hidden_size=256, num_attention_heads=2)
     shapes2, config2 = made(PLAIN, **wide)
     put("webssl-2b", ["facebook/webssl-dino2b-full2b-224", "facebook/webssl-dino3b-full2b-224", "facebook/webssl-dino7b-full8b-518"], filled(shapes2), config=config2,
-        refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["128", "64"]))
+        refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["heads of 64", "256"]))
     v3, v3_config = saved(DINOv3ViTModel(DINOv3ViTConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, image_size=80, patch_size=16, intermediate_size=512, num_register_tokens=4)))
     why = dict(words=["DINOv3", "rotary"])
     put("dinov3", "facebook/dinov3-vits16-pretrain-lvd1689m", filled(v3), config=v3_config, refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED") | why)

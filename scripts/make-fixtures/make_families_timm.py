@@ -49,7 +49,7 @@ def timm(name, example, config=None, expect=None, refused=None, note=None, prefi
     aside = list(extras or {})
     native = arguments.get("img_size", 70)
     if refused: return put(name, example, state, config=config, refused=refused, note=note)
-    said = dict(dialect="timm", prefix=prefix, setAside=aside, assumed=[] if config else ["64"])
+    said = dict(dialect="timm", prefix=prefix, setAside=aside, **({} if config else dict(assumed=["64"])))
     if config:
         cfg = config["pretrained_cfg"]
         said["preprocessing"] = dict(source="config.json", normalization=dict(mean=cfg["mean"], std=cfg["std"]), convention="timm")
@@ -74,7 +74,7 @@ if __name__ == "__main__":
     forward = forward_of(model, state)
     def scores(x): return (logits := model.double()(x)), torch.softmax(logits, -1)
     put("timm-classifier", "a fine-tune of timm's with 5 classes", state, config=config, registers=4, native=70, forward=forward, transform=transform_of(config), classifier=scores,
-        expect=dict(dialect="timm", prefix="", assumed=[]))
+        expect=dict(dialect="timm", prefix="", setAside=[]))
 
     # Pathology
     side = dict(img_size=70)
@@ -86,17 +86,17 @@ if __name__ == "__main__":
          no_embed_class=True, reg_tokens=8, dynamic_img_size=True)), **PACKED, reg_tokens=8, no_embed_class=True, note="timm's create_model has to be given mlp_layer and act_layer: config.json does not name them")
     timm("gigapath", "prov-gigapath/prov-gigapath", hub_config("vit_giant_patch14_dinov2", IMAGENET, 80, crop_pct=0.875, model_args=dict(img_size=80, patch_size=16, init_values=1e-5)), **PACKED, img_size=80, patch_size=16)
     timm("kaiko-l14", "1aurent/vit_large_patch14_reg4_224.kaiko_ai_towards_large_pathology_fms", hub_config("vit_large_patch14_reg4_dinov2", HALF, 70, model_args=dict(img_size=70, init_values=1e-5)), **REG4)
-    heads80 = dict(embed_dim=160, num_heads=2)
-    timm("virchow", "paige-ai/Virchow", {**hub_config("vit_huge_patch14_224", IMAGENET, 70, model_args=dict(img_size=70, init_values=1e-5, mlp_ratio=5.3, global_pool="", dynamic_img_size=True)), "num_features": 1280},
-         refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["80", "64"]), **{**PACKED, **heads80})
-    timm("virchow2", "paige-ai/Virchow2", {**hub_config("vit_huge_patch14_224", IMAGENET, 70, model_args=dict(img_size=70, init_values=1e-5, reg_tokens=4, mlp_ratio=5.3, global_pool="", dynamic_img_size=True)), "num_features": 1280},
-         refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["80", "64"]), reg_tokens=4, **{**PACKED, **heads80})
-    # The only one with its real width: it is the width that says that heads of 64 must not be assumed.
-    model, shapes = model_of(embed_dim=1280, num_heads=16, depth=1, mlp_ratio=0.5, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU, reg_tokens=4)
-    put("virchow2-no-config", ["paige-ai/Virchow", "paige-ai/Virchow2", "without config.json"], {k: by_formula(k, v, torch.float16) for k, v in shapes.items()}, refused=dict(words=["1280", "config"]))
+    # Virchow has its real width: it is the width that says that heads of 64 must not be assumed, as timm's config.json does not say the number of heads.
+    # Virchow2's positions are also for its registers.
+    for name, example, registers in [("virchow", "paige-ai/Virchow", 0), ("virchow2", "paige-ai/Virchow2", 4)]:
+        arguments = dict(img_size=70, init_values=1e-5, mlp_ratio=0.5, global_pool="", dynamic_img_size=True) | (dict(reg_tokens=4) if registers else {})
+        _, shapes = model_of(**arguments, embed_dim=1280, num_heads=16, depth=1, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)
+        config = hub_config("vit_huge_patch14_224", IMAGENET, 70, model_args=arguments) | {"num_features": 1280, "global_pool": ""}
+        for config, kept in [(config, name), (None, f"{name}-no-config")]:
+            put(kept, example if config else [example, "without config.json"], filled(shapes, "F16"), config=config, refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["1280", "heads of 80"]))
     # DINO's own training had no LayerScale, which every DINOv2 has.
     timm("kaiko-s16", ["1aurent/vit_small_patch16_224.kaiko_ai_towards_large_pathology_fms"], hub_config("vit_small_patch16_224", HALF, 80), img_size=80, patch_size=16, init_values=None,
-         refused=dict(error="CheckpointError", words=["ls1"]))
+         refused=dict(error="CheckpointError", words=["LayerScale"]))
 
     # OpenVLA: a featurizer of DINOv2 with registers, whose LayerScale has another name, beside one of SigLIP, a projector and a language model
     patched = lambda name: name.replace(".gamma", ".scale_factor")

@@ -25,8 +25,8 @@ export interface Family {
     readonly dialect: string;
     readonly prefix: string;
     readonly setAside?: readonly string[];
-    /** Words of each sentence. */
-    readonly assumed: readonly string[];
+    /** Words of sentences that are there; none at all where the list is empty. */
+    readonly assumed?: readonly string[];
     readonly preprocessing?: object;
   };
   readonly refused?: { readonly error?: string; readonly code?: string; readonly words: readonly string[] };
