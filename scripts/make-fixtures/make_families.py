@@ -177,6 +177,12 @@ if __name__ == "__main__":
     simple("one-register", "a training run of one's own with one register", REGISTERS, num_register_tokens=1)
     simple("no-mask-token", "a model saved with use_mask_token: false", PLAIN, use_mask_token=False)
 
+    # Hibou: the names of Dinov2WithRegisters by code of its own repository, whose config.json was not seen.
+    shapes, config = made(REGISTERS)
+    state, wanted = filled(shapes), bit([0.7068, 0.5755, 0.722], [0.195, 0.2316, 0.1816], 70)
+    put("hibou", ["histai/hibou-b", "histai/hibou-L", "without config.json"], state, preprocessor=wanted, registers=4, native=70, forward=last_of(loaded(REGISTERS[0], config, state)),
+        transform=processor(wanted), expect=dict(dialect="huggingface", prefix="", setAside=[], assumed=["64"], preprocessing=seen(wanted)))
+
     # Heads
     def classifier(name, example, kinds, problem, labels, prefix, **more):
         model_class, config_class = kinds
