@@ -48,6 +48,7 @@ export function watchForHead(
   stream: TensorStream,
   inFeatures: readonly number[],
   onHead?: (head: LinearHead) => void,
+  _prefix?: string,
 ): Watched {
   const found = locate(stream.header, BESIDE);
   const collector =

@@ -17,6 +17,7 @@ import { buildForward } from '../model/vit.js';
 import type { LoadProgress, LoadReport } from '../options.js';
 import type { ClassLabels } from '../tasks/classifier.js';
 import type { Described } from './configFile.js';
+import { headWidths, withoutHead, type TensorReport } from './settle.js';
 import type { ByteProgress } from './source.js';
 
 /** What a load has from its caller. */
@@ -24,6 +25,8 @@ export interface Making {
   readonly gpu: Gpu;
   readonly choice: Choice;
   readonly posEmbed: PosEmbedConvention | undefined;
+  /** Behind which to look for the model. */
+  readonly prefix: string | undefined;
   /** The caller's, and what its `onProgress` throws. */
   readonly signal: AbortSignal;
   readonly report: (news: Partial<LoadProgress>) => void;
@@ -53,7 +56,7 @@ export interface LoadedModel {
 export interface Loaded {
   readonly weights: WeightMemory;
   readonly head: LinearHead | undefined;
-  readonly report: LoadReport;
+  readonly report: Omit<LoadReport, keyof TensorReport>;
 }
 
 /**
@@ -63,7 +66,11 @@ export interface Loaded {
  */
 export async function build(
   { gpu, choice, posEmbed, signal }: Making,
-  { config: found, labels }: Described & { readonly config: DINOv2Config },
+  {
+    config: found,
+    labels,
+    tensors,
+  }: Described & { readonly config: DINOv2Config; readonly tensors: TensorReport },
   load: (signal: AbortSignal) => Promise<Loaded>,
 ): Promise<LoadedModel> {
   const config = posEmbed === undefined ? found : { ...found, posEmbed };
@@ -103,7 +110,7 @@ export async function build(
     weights,
     preprocessor,
     head: named(head, labels),
-    report,
+    report: { ...report, ...withoutHead(tensors, head) },
   };
 }
 
@@ -119,13 +126,9 @@ function named(head: LinearHead | undefined, labels: ClassLabels = {}): NamedHea
   return head && { head, labels: belong ? labels : undefined };
 }
 
-/** The widths that a classifier of this model may have. */
-export const headWidths = ({ embedDim, depth }: DINOv2Config): number[] => [
-  2 * embedDim,
-  ...(depth < 4 ? [] : [5 * embedDim]),
-];
-
 export interface FillOptions {
+  /** What stands before the names of the model's tensors. */
+  readonly prefix: string;
   readonly writer?: CacheWriter | undefined;
   /** Weights and head of which a part was there before. */
   readonly into?: WeightMemory | undefined;
@@ -139,13 +142,14 @@ export async function fill(
   stream: TensorStream,
   config: DINOv2Config,
   signal: AbortSignal,
-  { writer, into, scales, head }: FillOptions,
+  { prefix, writer, into, scales, head }: FillOptions,
 ): Promise<Omit<Loaded, 'report'>> {
-  const watched = watchForHead(stream, headWidths(config), ({ weight, bias }) => {
+  const onHead = ({ weight, bias }: LinearHead): void => {
     writer?.write(headRecords.weight, 0, new Uint8Array(weight.buffer));
     writer?.write(headRecords.bias, 0, new Uint8Array(bias.buffer));
     if (writer) writer.hold = false;
-  });
+  };
+  const watched = watchForHead(stream, headWidths(config), onHead, prefix);
   if (writer && watched.shape && !head) writer.hold = true; // until it is there: whoever goes on does not see it again
   const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
@@ -153,6 +157,7 @@ export async function fill(
     const { storage } = await choice.known;
     const weights = await loadWeights(gpu, watched.stream, parameters(config), {
       storage,
+      prefix,
       signal,
       onTensor: report,
       recorder: writer,

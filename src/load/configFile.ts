@@ -1,7 +1,8 @@
 /** config.json, and the loader's options that stand in for parts of it. */
 import { readAll } from '../checkpoint/sources.js';
 import { ConfigError } from '../errors.js';
-import { parseConfig, type DINOv2Config, type PosEmbedConvention } from '../model/config.js';
+import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
+import { readConfigFile, type ConfigHints } from '../model/configJson.js';
 import type { ClassLabels } from '../tasks/classifier.js';
 
 /** @throws ConfigError CONFIG_FIELD */
@@ -29,6 +30,8 @@ export function parseJson(bytes: Uint8Array): unknown {
 /** What config.json says of a model. */
 export interface Described {
   readonly config?: DINOv2Config | undefined;
+  /** Where it leaves the configuration to the tensors' shapes. */
+  readonly hints?: ConfigHints | undefined;
   /** Names of a classifier's classes. */
   readonly labels?: ClassLabels | undefined;
 }
@@ -46,9 +49,9 @@ export async function readConfig(
 
 /** @throws ConfigError */
 export function describedBy(json: unknown): Described {
-  const config = parseConfig(json);
+  const file = readConfigFile(json);
   const { id2label } = json as { readonly id2label?: unknown };
   return typeof id2label === 'object' && id2label !== null
-    ? { config, labels: id2label as Readonly<Record<string, string>> }
-    : { config };
+    ? { ...file, labels: id2label as Readonly<Record<string, string>> }
+    : file;
 }
