@@ -65,11 +65,7 @@ const integerRoot = (square: number): number | undefined => {
  * what is missing.
  * @param regToken whether registers are called `reg_token`, as in timm, whose tables have no class token then
  */
-export function architectureOf(
-  shapes: Shapes,
-  dialect: Dialect,
-  regToken = false,
-): Architecture | undefined {
+export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = false): Architecture | undefined {
   const [, positions = 1 + 37 * 37, width = 0] = shapes.get('pos_embed') ?? [];
   const [proj = width, numChannels = 3, patchSize = 14] = shapes.get('patch_embed.proj.weight') ?? [];
   const [, , embedDim = proj] = shapes.get('cls_token') ?? [];

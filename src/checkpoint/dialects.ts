@@ -157,7 +157,8 @@ export function translate(file: string): Translated | undefined {
   return undefined;
 }
 
-const isIndex = (segment: string | undefined): boolean => segment !== undefined && /^\d{1,4}$/.test(segment);
+const isIndex = (segment: string | undefined): boolean =>
+  segment !== undefined && /^(0|[1-9]\d{0,3})$/.test(segment);
 
 interface Block {
   /** Of the segment `blocks`, or `encoder`. */
