@@ -6,8 +6,10 @@ import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } fro
 import { dirname, extname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-const USAGE = `npx dinov2-webgpu convert IN --dtype fp16|int8 --out FOLDER   a checkpoint in a narrower element type; IN is a file, or a folder with config.json
-npx dinov2-webgpu inspect FILE                                what a safetensors file is
+const USAGE = `npx dinov2-webgpu convert IN --dtype fp16|int8 --out FOLDER [--prefix P]
+    a checkpoint in a narrower element type, with Hugging Face's names; IN is a file or a folder, with config.json or without
+    --prefix: what stands before the names of the model's tensors, where a file has several models (teacher.backbone)
+npx dinov2-webgpu inspect FILE|FOLDER [--prefix P]             what a safetensors file is
 npx dinov2-webgpu synthetic SIZE FOLDER [--registers] [--seed N]   weights by formula: small, base, large, giant
 npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
     [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]
@@ -94,15 +96,25 @@ async function openIn(path, onProgress) {
   );
 }
 
-async function configOf(path, header) {
+/** The text of a file that belongs to a checkpoint; undefined where there is none. */
+async function textBeside(path, name) {
   const folder = (await stat(path)).isDirectory() ? path : dirname(path);
-  const beside = await readFile(join(folder, 'config.json'), 'utf8').catch((error) => {
+  return readFile(join(folder, name), 'utf8').catch((error) => {
     if (error.code !== 'ENOENT') throw error; // one that is there and cannot be read is not to be guessed
     return undefined;
   });
-  if (beside !== undefined) return beside;
-  const config = tools.inferConfig(tools.readQuantized(header).header);
-  return config && `${JSON.stringify(tools.configJson(config), undefined, 2)}\n`;
+}
+
+/** What a config.json says; nothing where there is none. */
+function describe(text) {
+  if (text === undefined) return {};
+  let json;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`config.json: expected JSON, found ${JSON.stringify(text.slice(0, 40))}.`, { cause });
+  }
+  return tools.describedBy(json);
 }
 
 /** What is read is not to be written over, by whatever names and links the two are called. */
@@ -130,38 +142,60 @@ async function checkFree(command, outputs, force) {
   }
 }
 
-async function convert([input, ...rest], { dtype, out, force }) {
+async function convert([input, ...rest], { dtype, out, prefix, force }) {
   if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out)
     throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
   const path = join(out, 'model.safetensors');
   await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path, partOf(path)]);
   await checkFree('convert', [path], force);
-  const configPath = join(out, 'config.json');
+  const original = await textBeside(input, 'config.json');
+  const preprocessor = await textBeside(input, 'preprocessor_config.json'); // it says what images are for this model
+  const described = describe(original);
   const bar = progressBar('convert');
   const stream = await openIn(input, ({ loadedBytes, totalBytes }) =>
     bar(loadedBytes, totalBytes ?? Infinity),
   );
-  const config = await configOf(input, stream.header);
-  const same = config !== undefined && (await readFile(configPath, 'utf8').catch(() => undefined)) === config;
-  if (config !== undefined && !same) await checkFree('convert', [configPath], force);
-  let header;
+  const { config } = tools.settle(stream.header, described, { prefix });
+  const configText = tools.convertedConfig(config, original);
+  const texts = [[join(out, 'config.json'), configText]];
+  if (preprocessor !== undefined) texts.push([join(out, 'preprocessor_config.json'), preprocessor]);
+  const changed = [];
+  for (const [to, text] of texts)
+    if ((await readFile(to, 'utf8').catch(() => undefined)) !== text) changed.push([to, text]);
+  const outputs = changed.map(([to]) => to);
+  await checkFree('convert', outputs, force);
+  let converted;
   await writing(path, async (file) => {
-    header = await tools.convertCheckpoint(stream, dtype, (position, bytes) =>
-      writeAll(file, bytes, position),
-    );
+    const write = (position, bytes) => writeAll(file, bytes, position);
+    converted = await tools.convertCheckpoint(stream, dtype, write, { described, prefix });
     await file.sync();
-    if (config !== undefined && !same) await writeText(configPath, config);
+    const written = await tools.openCheckpoint([{ name: path, source: resolve(partOf(path)) }]);
+    await written.cancel();
+    tools.settle(written.header, describe(configText)); // what has been written loads
+    for (const [to, text] of changed) await writeText(to, text);
   });
+  const { header, setAside, assumed } = converted;
+  for (const sentence of assumed) console.error(`assumed: ${sentence}`);
+  if (setAside.length > 0)
+    console.error(
+      `left out, because they are no part of the model: ${setAside.slice(0, 8).join(', ')}${setAside.length > 8 ? ` and ${setAside.length - 8} more` : ''}`,
+    );
   console.log(
     `${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes, where there were ${stream.header.fileBytes}`,
   );
 }
 
-async function inspect([path, ...rest]) {
+async function inspect([path, ...rest], { prefix }) {
   if (!path || rest.length > 0) throw new Usage('inspect: expected one file.');
   const stream = await openIn(path);
   await stream.cancel();
-  console.log(tools.describeCheckpoint(stream.header));
+  let described = {};
+  try {
+    described = describe(await textBeside(path, 'config.json'));
+  } catch (error) {
+    console.error(`config.json cannot be used: ${error.message}`);
+  }
+  console.log(tools.describeCheckpoint(stream.header, described, prefix));
 }
 
 async function synthetic([size, folder, ...rest], { registers, seed = '0', force }) {
@@ -347,6 +381,7 @@ try {
       seed: { type: 'string' },
       model: { type: 'string' },
       pooling: { type: 'string' },
+      prefix: { type: 'string' },
       normalize: { type: 'boolean' },
       batch: { type: 'string' },
       force: { type: 'boolean' },

@@ -21,7 +21,7 @@ import { loadModel } from './load/load.js';
 import { PREPROCESSOR, preprocessingOf } from './load/preprocessorFile.js';
 import { pretrained } from './load/pretrained.js';
 import type { CheckpointSource } from './load/source.js';
-import { configOf, type DINOv2Config, type ModelSize } from './model/config.js';
+import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
 import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
@@ -143,6 +143,7 @@ export class DINOv2 {
     checkOptions('synthetic', options);
     const config =
       typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
+    checkConfig(config, 'synthetic');
     const { signal } = options;
     const tensors = huggingFaceTensors(parameters(config));
     return new DINOv2(

@@ -1,5 +1,6 @@
 /** What callers hand to a model: how to load it, what to compute. Types, and nothing else. */
 import type { CacheKind } from './checkpoint/cacheStore.js';
+import type { Dialect } from './checkpoint/dialects.js';
 import type { HubOptions } from './checkpoint/hub.js';
 import type { Dtype } from './checkpoint/precision.js';
 import type { RetryOptions } from './checkpoint/retry.js';
@@ -39,6 +40,12 @@ export interface LoadOptions {
    */
   readonly posEmbed?: PosEmbedConvention | undefined;
   /**
+   * What stands before the names of the model's tensors in the file, such as `teacher.backbone.`: chooses one
+   * of several models in one file. Default: the prefix behind which the whole model is found; several such
+   * models are an error that names their prefixes.
+   */
+  readonly prefix?: string | undefined;
+  /**
    * A device of the caller's; it is neither lost track of nor destroyed here. Default: one that all models of
    * the page share.
    */
@@ -59,6 +66,20 @@ export interface LoadReport {
   readonly cache: 'opfs' | 'cache-api' | 'none';
   /** Why, in words. */
   readonly cacheReason: string;
+  /** Whose names the checkpoint's tensors have. */
+  readonly dialect: Dialect;
+  /** What stands before those names, such as `module.`; empty where nothing does. */
+  readonly prefix: string;
+  /**
+   * Names of tensors in the file that are no part of the model and were not loaded: heads other than
+   * `classifier`, decoders, a second model, buffers. PyTorch calls them unexpected keys.
+   */
+  readonly setAside: readonly string[];
+  /**
+   * What no file says and was assumed, in sentences, such as how wide the heads are. Empty where config.json
+   * says everything.
+   */
+  readonly assumed: readonly string[];
 }
 
 export interface PretrainedOptions extends LoadOptions, HubOptions {

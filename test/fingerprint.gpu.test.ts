@@ -39,7 +39,7 @@ async function convert(
   dtype: ConvertedDtype,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const parts: [number, Uint8Array][] = [];
-  const header = await convertCheckpoint(
+  const { header } = await convertCheckpoint(
     await openTensors(source),
     dtype,
     async (position, bytes) => void parts.push([position, bytes.slice()]),

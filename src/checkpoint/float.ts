@@ -72,6 +72,20 @@ export function bf16ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): numb
 }
 
 /**
+ * Converts float64 to float32, to the nearest, ties to even, as PyTorch's `.float()` does: bytes (8 · count) →
+ * out[begin … begin + count). What is too large becomes infinite.
+ *
+ * @returns count, the number of values written
+ * @throws {RangeError} when the bytes end within a value, or `out` is too short
+ */
+export function f64ToF32(bytes: Uint8Array, out: Float32Array, begin = 0): number {
+  const count = checkFit('f64ToF32', bytes, 8, out, begin);
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+  out.set(new Float64Array(aligned.buffer, aligned.byteOffset, count), begin);
+  return count;
+}
+
+/**
  * Copies float32 as it is: bytes (4 · count) → out[begin … begin + count). For F32 tensors, beside the other
  * two.
  *

@@ -97,7 +97,7 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
     throw new SafetensorsError(
       'HEADER_TOO_LARGE',
       `${where}: expected a header of at most ${maxHeaderBytes} bytes, found a length of ${length}. ` +
-        `${whatElse(first8, 'If the file is meant to be like that, raise maxHeaderBytes.')}`,
+        `${whatElse(first8, 'A model has a header of some hundred kilobytes: get the file again.')}`,
     );
   }
   return length;

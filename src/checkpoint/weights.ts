@@ -6,7 +6,7 @@ import { CheckpointError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
-import { bf16ToF32, f16ToF32, f32ToF32 } from './float.js';
+import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from './float.js';
 import { MatrixSample, originalOf } from './matrixSample.js';
 import { placeTensors, type Parameter } from './names.js';
 import { PanelPacker, weightLimit } from './packing.js';
@@ -37,6 +37,8 @@ export interface Recorder {
 export interface WeightOptions {
   /** How the matrices are stored. Biases, norms, layer scales and tokens are always f32. */
   readonly storage: WeightStorage;
+  /** What stands before the names of the model's tensors. Default: found out. */
+  readonly prefix?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
   /** Weights that a part of was loaded before; the stream brings the rest. */
@@ -67,12 +69,13 @@ export const scaleBytes = (stream: TensorStream): number =>
  * Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as
  * `loadWeights`
  */
-export function presentParameters(stream: TensorStream, parameters: readonly Parameter[]): Parameter[] {
-  const present = new Set(
-    [...placeTensors(readQuantized(stream.header).header, parameters).placements.values()].map(
-      ({ parameter }) => parameter,
-    ),
-  );
+export function presentParameters(
+  stream: TensorStream,
+  parameters: readonly Parameter[],
+  prefix?: string,
+): Parameter[] {
+  const { placements } = placeTensors(readQuantized(stream.header).header, parameters, prefix);
+  const present = new Set([...placements.values()].map(({ parameter }) => parameter));
   return parameters.filter(({ name }) => present.has(name));
 }
 
@@ -87,18 +90,17 @@ export async function loadWeights(
   parameters: readonly Parameter[],
   options: WeightOptions,
 ): Promise<WeightMemory> {
-  const { storage, signal, onTensor, recorder, sample = new MatrixSample() } = options;
+  const { storage, prefix, signal, onTensor, recorder, sample = new MatrixSample() } = options;
   let weights = options.into;
   try {
     const { header, scales } = readQuantized(stream.header);
-    const { placements } = placeTensors(header, parameters);
-    weights ??= await WeightMemory.create(gpu, presentParameters(stream, parameters), storage);
+    const { placements } = placeTensors(header, parameters, prefix);
+    weights ??= await WeightMemory.create(gpu, presentParameters(stream, parameters, prefix), storage);
     const target = weights;
     const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
       target.write(name, offset, bytes);
       recorder?.write(name, offset, bytes);
     };
-    const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
     const sinks = new Map<string, Sink>();
     const packers: PanelPacker[] = [];
     const memory = new PackingMemory();
@@ -144,8 +146,10 @@ export async function loadWeights(
         recorder?.write(name, offset, bytes); // whoever goes on from behind them needs them
       }
       if (sink) {
-        const row = perRow(byName.get(placement.parameter)!);
-        for (const portion of portions(piece, sink, placement.rowBegin * row, scratch, rowScales.of(name))) {
+        const { parameter, begin } = placement;
+        // What stands before the file's first position: timm adds that of the class token to the token.
+        if (parameter === 'pos_embed' && begin > 0 && offset === 0) sink.add(new Float32Array(begin), 0);
+        for (const portion of portions(piece, sink, begin, scratch, rowScales.of(name))) {
           piece.passed?.(portion);
           if (recorder) await recorder.mark(packers.every(({ done }) => done));
         }
@@ -231,6 +235,7 @@ function convert(
   if (info.dtype === 'F32') f32ToF32(bytes, out);
   else if (info.dtype === 'F16') f16ToF32(bytes, out);
   else if (info.dtype === 'BF16') bf16ToF32(bytes, out);
+  else if (info.dtype === 'F64') f64ToF32(bytes, out);
   else {
     // I8: placeTensors has refused everything else, and what has no scale
     const integers = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -151,11 +151,35 @@ export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize)
  * are the uniform size, the node's inputs in their order, and its output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
+  assertComputable(node);
   if (target.software) return [only(node, target)];
   if (isLinear(node)) return tiledLinear(node, target);
   return node.operation.kind === 'attention'
     ? tiledAttention(node, node.operation.numHeads, target)
     : [only(node, target)];
+}
+
+/** Channels of a head that the kernels of attention are written for. */
+const HEAD_DIM = 64;
+
+/**
+ * What the kernels take for granted of shapes, and do not check: with other ones they read and write past the
+ * ends of rows. `checkConfig` refuses such models before anything is loaded.
+ */
+function assertComputable({ label, operation, inputs, output }: Node): void {
+  const columns = output.shape[1]!;
+  const holds = (condition: boolean, expected: string, found: number): void => {
+    if (!condition) throw new Error(`${label}: expected ${expected}, found ${found}`);
+  };
+  holds(columns % 4 === 0, 'columns in groups of 4', columns);
+  if (operation.kind === 'patchEmbed')
+    holds(operation.patchSize % 2 === 0, 'patches of an even side', operation.patchSize);
+  if (operation.kind === 'attention')
+    holds(columns === operation.numHeads * HEAD_DIM, `heads of ${HEAD_DIM}`, columns / operation.numHeads);
+  if (operation.kind in linearForms) {
+    const inFeatures = inputs[1]!.shape[1]!;
+    holds(inFeatures % 4 === 0, 'a multiple of 4 as width of the input', inFeatures);
+  }
 }
 
 /** What has one kernel on this target. */

@@ -1,6 +1,6 @@
 /** The parts of a model, made side by side: kernels compile while weights arrive. */
 import { headRecords, type CacheWriter } from '../checkpoint/cacheEntry.js';
-import { watchForHead, type HeadWidths, type LinearHead } from '../checkpoint/head.js';
+import { watchForHead, type LinearHead } from '../checkpoint/head.js';
 import type { Choice, Precision } from '../checkpoint/precision.js';
 import type { RowScales } from '../checkpoint/quantized.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
@@ -19,6 +19,7 @@ import type { LoadProgress, LoadReport } from '../options.js';
 import { labelsOfConfig, labelsOfMeta, type ClassLabels } from '../tasks/classLabels.js';
 import type { ProblemType } from '../tasks/classifier.js';
 import type { Described } from './configFile.js';
+import { headWidths, withoutHead, type TensorReport } from './settle.js';
 import type { ByteProgress } from './source.js';
 
 /** What a load has from its caller. */
@@ -26,6 +27,8 @@ export interface Making {
   readonly gpu: Gpu;
   readonly choice: Choice;
   readonly posEmbed: PosEmbedConvention | undefined;
+  /** Behind which to look for the model. */
+  readonly prefix: string | undefined;
   /** The caller's, and what its `onProgress` throws. */
   readonly signal: AbortSignal;
   readonly report: (news: Partial<LoadProgress>) => void;
@@ -57,7 +60,7 @@ export interface LoadedModel {
 export interface Loaded {
   readonly weights: WeightMemory;
   readonly head: LinearHead | undefined;
-  readonly report: LoadReport;
+  readonly report: Omit<LoadReport, keyof TensorReport>;
 }
 
 /**
@@ -70,8 +73,9 @@ export async function build(
   {
     config: found,
     preprocessing = DEFAULT_PREPROCESSING,
+    tensors,
     ...described
-  }: Described & { readonly config: DINOv2Config },
+  }: Described & { readonly config: DINOv2Config; readonly tensors: TensorReport },
   load: (signal: AbortSignal) => Promise<Loaded>,
 ): Promise<LoadedModel> {
   const config = posEmbed === undefined ? found : { ...found, posEmbed };
@@ -113,7 +117,7 @@ export async function build(
     preprocessing,
     preprocessor,
     head,
-    report,
+    report: { ...report, ...withoutHead(tensors, head?.head) },
   };
 }
 
@@ -126,13 +130,9 @@ async function named(
   return { head, labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)), problemType };
 }
 
-/** The widths that a classifier of this model may have. */
-export const headWidths = ({ embedDim, depth }: DINOv2Config): HeadWidths => ({
-  token: embedDim,
-  pooled: depth < 4 ? [2 * embedDim] : [2 * embedDim, 5 * embedDim],
-});
-
 export interface FillOptions {
+  /** What stands before the names of the model's tensors. */
+  readonly prefix: string;
   readonly writer?: CacheWriter | undefined;
   /** Weights and head of which a part was there before. */
   readonly into?: WeightMemory | undefined;
@@ -146,13 +146,14 @@ export async function fill(
   stream: TensorStream,
   config: DINOv2Config,
   signal: AbortSignal,
-  { writer, into, scales, head }: FillOptions,
+  { prefix, writer, into, scales, head }: FillOptions,
 ): Promise<Omit<Loaded, 'report'>> {
-  const watched = watchForHead(stream, headWidths(config), ({ weight, bias }) => {
+  const onHead = ({ weight, bias }: LinearHead): void => {
     writer?.write(headRecords.weight, 0, new Uint8Array(weight.buffer));
     writer?.write(headRecords.bias, 0, new Uint8Array(bias.buffer));
     if (writer) writer.hold = false;
-  });
+  };
+  const watched = watchForHead(stream, headWidths(config), onHead, prefix);
   if (writer && watched.shape && !head) writer.hold = true; // until it is there: whoever goes on does not see it again
   const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
@@ -160,6 +161,7 @@ export async function fill(
     const { storage } = await choice.known;
     const weights = await loadWeights(gpu, watched.stream, parameters(config), {
       storage,
+      prefix,
       signal,
       onTensor: report,
       recorder: writer,

@@ -30,10 +30,11 @@ import { presentParameters, scaleBytes } from '../checkpoint/weights.js';
 import { DeviceError, SourceError } from '../errors.js';
 import type { DINOv2Config } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
-import { build, counting, fill, headWidths, type LoadedModel, type Making } from './build.js';
+import { build, counting, fill, type LoadedModel, type Making } from './build.js';
 import { describedBy, parseJson } from './configFile.js';
 import { loadFresh, outcome } from './fresh.js';
 import { preprocessingOfText } from './preprocessorFile.js';
+import { headWidths, settle } from './settle.js';
 import type { CacheRequest, Checkpoint, CheckpointSource } from './source.js';
 
 /** Loads from the browser's storage what is there, and keeps what has to be fetched. */
@@ -46,7 +47,8 @@ export async function loadCached(
   const store = await openStore(cache.kind);
   if (typeof store === 'string') return loadFresh(source, making, async () => store);
   const precision = await choice.known;
-  const key = await cacheKey(cache.folder, precision.dtype);
+  const chosen = making.prefix === undefined ? '' : `#prefix=${making.prefix}`; // another model of the same file
+  const key = await cacheKey(cache.folder + chosen, precision.dtype);
   return exclusively(key, signal, async () => {
     const folder = await store.folder(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
     if (typeof folder === 'string') return loadFresh(source, making, async () => folder);
@@ -62,9 +64,9 @@ export async function loadCached(
       return await loadFresh(
         source,
         changed ? { ...making, reload: true } : making,
-        async (checkpoint, config) => {
+        async (checkpoint, config, prefix) => {
           await leaving;
-          return begin(cache, store, folder, precision, checkpoint, config);
+          return begin(cache, store, folder, precision, checkpoint, config, prefix);
         },
       );
     } catch (error) {
@@ -112,13 +114,13 @@ async function loadKnown(
   const { gpu, choice, report } = making;
   const json = parseJson(plan.config);
   const described = describedBy(json);
-  const config = described.config!;
+  const { config, tensors } = settle(wholeHeader(plan), described, making);
   const preprocessing = source.preprocessing ?? preprocessingOfText(plan.preprocessor, json);
   const { storage } = await choice.known;
   const totalBytes = plan.files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
   const totalTensors = plan.files.reduce((sum, { header }) => sum + header.tensors.size, 0);
   const present = new Set(plan.present);
-  return build(making, { ...described, config, preprocessing }, async (signal) => {
+  return build(making, { ...described, config, tensors, preprocessing }, async (signal) => {
     const weights = await WeightMemory.create(
       gpu,
       parameters(config).filter(({ name }) => present.has(name)),
@@ -168,6 +170,7 @@ async function loadKnown(
         .finally(() => leaving);
       const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
       const loaded = await fill(making, stream, config, signal, {
+        prefix: tensors.prefix,
         writer,
         into: weights,
         scales,
@@ -198,11 +201,12 @@ async function begin(
   { dtype, storage: weightStorage }: Candidate,
   { stream, texts }: Checkpoint,
   config: DINOv2Config,
+  prefix: string,
 ): Promise<CacheWriter | string> {
   if (typeof texts === 'string') return texts;
   if (!stream.files || !stream.place || !texts) return 'the source is no checkpoint on a server';
-  const present = presentParameters(stream, parameters(config));
-  const { shape: head } = watchForHead(stream, headWidths(config));
+  const present = presentParameters(stream, parameters(config), prefix);
+  const { shape: head } = watchForHead(stream, headWidths(config), undefined, prefix);
   const packedBytes = present.reduce(
     (sum, parameter) => sum + parameterBytes(parameter, weightStorage),
     scaleBytes(stream) + (head ? 4 * head.numClasses * (head.inFeatures + 1) : 0),

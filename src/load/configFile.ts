@@ -2,7 +2,8 @@
 import { readAll, type ByteSource } from '../checkpoint/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
 import type { Preprocessing } from '../image/preprocessing.js';
-import { parseConfig, type DINOv2Config, type PosEmbedConvention } from '../model/config.js';
+import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
+import { readConfigFile, type ConfigHints } from '../model/configJson.js';
 import type { JsonSource } from '../options.js';
 import { isProblemType, type ProblemType } from '../tasks/classifier.js';
 
@@ -31,6 +32,8 @@ export function parseJson(text: string, name = 'config.json'): unknown {
 /** What config.json says of a model. */
 export interface Described {
   readonly config?: DINOv2Config | undefined;
+  /** Where it leaves the configuration to the tensors' shapes. */
+  readonly hints?: ConfigHints | undefined;
   /** Names of a classifier's classes by index: `id2label`, or timm's `label_names`. */
   readonly labels?: Readonly<Record<string, unknown>> | undefined;
   /** `problem_type`; transformers takes any other text for none. */
@@ -68,11 +71,11 @@ const isFile = (source: JsonSource): source is Exclude<ByteSource, ReadableStrea
 
 /** @throws ConfigError */
 export function describedBy(json: unknown): Described {
-  const config = parseConfig(json);
+  const file = readConfigFile(json);
   const { id2label, label_names, problem_type, global_pool } = json as Readonly<Record<string, unknown>>;
   const labels = [id2label, label_names].find((names) => typeof names === 'object' && names !== null);
   return {
-    config,
+    ...file,
     ...(labels ? { labels: labels as Readonly<Record<string, unknown>> } : {}),
     ...(isProblemType(problem_type) ? { problemType: problem_type } : {}),
     ...(global_pool == null ? {} : { globalPool: global_pool }),

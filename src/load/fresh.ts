@@ -1,14 +1,17 @@
 /** Loads a checkpoint from its source. */
 import type { CacheWriter } from '../checkpoint/cacheEntry.js';
-import { readQuantized } from '../checkpoint/quantized.js';
-import { ConfigError } from '../errors.js';
-import { inferConfig, type DINOv2Config } from '../model/config.js';
+import type { DINOv2Config } from '../model/config.js';
 import type { LoadReport } from '../options.js';
 import { build, counting, fill, type LoadedModel, type Making } from './build.js';
+import { settle } from './settle.js';
 import type { Checkpoint, CheckpointSource } from './source.js';
 
 /** Makes ready to keep a checkpoint's weights, or says in a sentence why they are not kept. */
-export type Keep = (checkpoint: Checkpoint, config: DINOv2Config) => Promise<CacheWriter | string>;
+export type Keep = (
+  checkpoint: Checkpoint,
+  config: DINOv2Config,
+  prefix: string,
+) => Promise<CacheWriter | string>;
 
 /** Loads what is kept nowhere, or not yet. */
 export async function loadFresh(source: CheckpointSource, making: Making, keep?: Keep): Promise<LoadedModel> {
@@ -16,18 +19,11 @@ export async function loadFresh(source: CheckpointSource, making: Making, keep?:
   const checkpoint = await source.open({ ...making, onProgress });
   const { stream } = checkpoint;
   try {
-    const { header } = readQuantized(stream.header);
-    const config = checkpoint.config ?? inferConfig(header);
-    if (!config) {
-      const names = [...header.tensors.keys()].slice(0, 3).join(', ') || 'no tensor';
-      throw new ConfigError(
-        'CONFIG_UNSUPPORTED',
-        `The file's tensors are not a DINOv2's: expected names such as embeddings.cls_token or cls_token, found ${names}. Give a DINOv2 checkpoint, or its config.json with it.`,
-      );
-    }
-    const writer = await keep?.(checkpoint, config);
-    return await build(making, { ...checkpoint, config }, async (signal) => {
+    const { config, tensors } = settle(stream.header, checkpoint, making);
+    const writer = await keep?.(checkpoint, config, tensors.prefix);
+    return await build(making, { ...checkpoint, config, tensors }, async (signal) => {
       const loaded = await fill(making, stream, config, signal, {
+        prefix: tensors.prefix,
         writer: typeof writer === 'string' ? undefined : writer,
       });
       return {

@@ -3,7 +3,7 @@
  */
 import { choosePrecision } from '../checkpoint/precision.js';
 import { mayStartOver } from '../checkpoint/part.js';
-import { DeviceError } from '../errors.js';
+import { DeviceError, OptionError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import type { LoadOptions, LoadProgress } from '../options.js';
 import type { LoadedModel, Making } from './build.js';
@@ -20,9 +20,11 @@ const LOADS = 3;
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
 export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
-  const { dtype = 'fp32', selfTest = true, posEmbed, onProgress } = options;
+  const { dtype = 'fp32', selfTest = true, posEmbed, prefix, onProgress } = options;
   options.signal?.throwIfAborted();
   if (posEmbed !== undefined) checkPosEmbed(posEmbed);
+  if (prefix !== undefined && typeof prefix !== 'string')
+    throw new OptionError('OPTION_VALUE', `prefix: expected a string, found ${typeof prefix}.`);
   const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
   const choice = choosePrecision(gpu, dtype, selfTest);
   const stopping = new AbortController();
@@ -48,6 +50,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         gpu,
         choice,
         posEmbed,
+        prefix,
         signal,
         report,
         reload: load > 1,

@@ -1,182 +1,307 @@
 /**
- * A checkpoint → the same in a narrower element type, tensor by tensor, as a safetensors file that loads
- * directly. Needs no GPU.
+ * Any checkpoint that loads → the same model in a narrower element type, as a safetensors file with Hugging
+ * Face's names. Tensor by tensor, without a GPU.
  */
-import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32 } from '../checkpoint/float.js';
+import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../checkpoint/float.js';
+import { watchForHead, type LinearHead } from '../checkpoint/head.js';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
-import { placeTensors, type Parameter } from '../checkpoint/names.js';
+import { huggingFaceTensors, placeTensors, type Parameter } from '../checkpoint/names.js';
 import { int8Scale } from '../checkpoint/panelMemory.js';
-import { scaleName } from '../checkpoint/quantized.js';
+import { readQuantized, scaleName } from '../checkpoint/quantized.js';
 import {
   dtypeBits,
   encodeSafetensorsHeader,
   type SafetensorsDtype,
   type SafetensorsHeader,
-  type TensorInfo,
   type TensorSpec,
 } from '../checkpoint/safetensors.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
-import { elementsOf, isMatrix as isPacked } from '../checkpoint/weightMemory.js';
+import { elementsOf, isMatrix } from '../checkpoint/weightMemory.js';
 import { CheckpointError } from '../errors.js';
-import { inferConfig } from '../model/config.js';
+import type { Described } from '../load/configFile.js';
+import { headWidths, settle, withoutHead } from '../load/settle.js';
+import type { DINOv2Config } from '../model/config.js';
+import { configJson } from '../model/configJson.js';
 import { parameters } from '../model/parameters.js';
+import { POS_EMBED } from '../model/tensorConfig.js';
 
 export type ConvertedDtype = 'fp16' | 'int8';
 
 /** Writes bytes of the new file, at any position of it. They may change after the promise has resolved. */
 export type WriteAt = (position: number, bytes: Uint8Array) => Promise<void>;
 
+export interface ConvertOptions {
+  /** What the checkpoint's config.json says. Default: nothing, as where there is none. */
+  readonly described?: Pick<Described, 'config' | 'hints'> | undefined;
+  /** What stands before the names of the model's tensors. Default: found out. */
+  readonly prefix?: string | undefined;
+}
+
+export interface Converted {
+  /** Of the new file. */
+  readonly header: SafetensorsHeader;
+  readonly config: DINOv2Config;
+  /** Tensors of the original that are no part of the model, and are not in the new file. */
+  readonly setAside: readonly string[];
+  readonly assumed: readonly string[];
+}
+
 /** From here on, the nearest f16 is infinity. */
 const F16_LIMIT = 65_520;
 
-/** What a linear layer multiplies by. All else is small, and stays as it is. */
-const isMatrix = (name: string, { shape }: TensorInfo): boolean =>
-  name.endsWith('.weight') && shape.length > 1;
-/** Classifiers are read on the CPU, which takes no int8. */
-const isHead = (name: string): boolean => /^(classifier|linear_head|linear)\./.test(name);
-
-function targetDtype(name: string, info: TensorInfo, dtype: ConvertedDtype): SafetensorsDtype {
-  if (!isMatrix(name, info)) return info.dtype;
-  return dtype === 'int8' && !isHead(name) ? 'I8' : 'F16';
+/** A tensor of the new file, which holds a part of a parameter. */
+interface Target {
+  readonly name: string;
+  /** Its first element, in the parameter. */
+  readonly begin: number;
+  readonly elements: number;
 }
 
-/** What tells a model's matrices from others: as they were, and as they are in the new file. */
-class Samples {
-  readonly #before = new MatrixSample();
-  readonly #after = new MatrixSample();
-  readonly #places: ReadonlyMap<string, { readonly parameter: Parameter; readonly begin: number }>;
-
-  /** @throws CheckpointError as `placeTensors`; a file that is no DINOv2 has nothing to tell apart */
-  constructor(header: SafetensorsHeader) {
-    const config = inferConfig(header);
-    const wanted = config ? parameters(config) : [];
-    const placements = config ? [...placeTensors(header, wanted).placements] : [];
-    this.#places = new Map(
-      placements.flatMap(([name, { parameter: ours, rowBegin }]) => {
-        const parameter = wanted.find((candidate) => candidate.name === ours)!;
-        return isPacked(parameter)
-          ? [[name, { parameter, begin: (rowBegin * elementsOf(parameter)) / parameter.shape[0]! }]]
-          : [];
-      }),
-    );
-  }
-
-  /** Values of a tensor from its element `first` on. */
-  add(when: 'before' | 'after', name: string, values: Float32Array, first: number): void {
-    const place = this.#places.get(name);
-    if (place)
-      (when === 'before' ? this.#before : this.#after).add(
-        place.parameter.name,
-        elementsOf(place.parameter),
-        values,
-        place.begin + first,
-      );
-  }
-
-  /** What to write into the new file's metadata. */
-  metadata(source: ReadonlyMap<string, string>): [string, string][] {
-    return this.#places.size === 0
-      ? []
-      : [[MATRICES, convertedFrom(this.#after.digest, originalOf(this.#before.digest, source))]];
-  }
+/** A parameter, and the tensors of the new file that hold it, in their order. */
+interface Goal {
+  readonly parameter: Parameter;
+  readonly columns: number;
+  readonly targets: readonly Target[];
 }
+
+const count = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
 
 /**
- * Converts a checkpoint: matrices to F16, or to I8 with one F32 scale a row (`NAME_scale`: quantized.ts);
- * everything else keeps its element type. The file says in its metadata what its matrices were, so that it
- * has the fingerprint of the original.
- * @returns the new file's header
- * @throws CheckpointError CHECKPOINT_DTYPE, CHECKPOINT_NOT_FINITE, CHECKPOINT_RANGE, CHECKPOINT_TENSORS,
- *   CHECKPOINT_NAMING; what the stream throws
+ * Converts a checkpoint: matrices to F16, or to I8 with one F32 scale a row (`NAME_scale`: quantized.ts); all
+ * else to F32. A linear classifier is kept, as F16 with an F32 bias; other tensors that are no part of the
+ * model are left out. The file's metadata says what the matrices were, so that it has the fingerprint of the
+ * original, and how its positions are brought to other sizes.
+ * @throws what loading this checkpoint throws; CheckpointError CHECKPOINT_DTYPE for one that is int8 already,
+ *   CHECKPOINT_RANGE for weights that are too large for F16
  */
 export async function convertCheckpoint(
   stream: TensorStream,
   dtype: ConvertedDtype,
   write: WriteAt,
-): Promise<SafetensorsHeader> {
-  const specs = new Map<string, TensorSpec>();
-  for (const [name, info] of stream.header.tensors) {
-    const to = targetDtype(name, info, dtype);
-    if (isMatrix(name, info) && !['F32', 'F16', 'BF16'].includes(info.dtype)) {
-      throw new CheckpointError(
-        'CHECKPOINT_DTYPE',
-        `${name}: expected F32, F16 or BF16, found ${info.dtype}. Convert the original checkpoint.`,
-      );
-    }
-    specs.set(name, { dtype: to, shape: info.shape });
-    if (to !== 'I8') continue;
-    if (stream.header.tensors.has(scaleName(name))) {
-      throw new CheckpointError(
-        'CHECKPOINT_TENSORS',
-        `${scaleName(name)}: expected no tensor of this name, which that of the scales of ${name} will be, found one. Convert the original checkpoint.`,
-      );
-    }
-    specs.set(scaleName(name), { dtype: 'F32', shape: [info.shape[0]!] });
-  }
-  const samples = new Samples(stream.header);
+  { described = {}, prefix }: ConvertOptions = {},
+): Promise<Converted> {
+  const [scaled] = readQuantized(stream.header).scales.keys();
+  if (scaled !== undefined)
+    throw new CheckpointError(
+      'CHECKPOINT_DTYPE',
+      `${scaled}: expected a checkpoint in F32, F16, BF16 or F64, found one that is int8 already. Convert the original checkpoint.`,
+    );
+  const { config, tensors } = settle(stream.header, described, { prefix });
+  const wanted = parameters(config);
+  const { placements } = placeTensors(stream.header, wanted, prefix);
+  const head = watchForHead(stream, headWidths(config), undefined, tensors.prefix);
+  const present = new Set([...placements.values()].map(({ parameter }) => parameter));
+  const goals = new Map(
+    wanted
+      .filter(({ name }) => present.has(name))
+      .map((parameter) => [parameter.name, goalOf(parameter, head.shape ? behindHead(config) : '')]),
+  );
+  const samples = { before: new MatrixSample(), after: new MatrixSample() };
   const encode = (): ReturnType<typeof encodeSafetensorsHeader> =>
     encodeSafetensorsHeader(
-      specs,
+      specsOf([...goals.values()], dtype, head.shape),
       new Map([
         ...stream.header.metadata,
+        ['format', 'pt'],
         ['converted_to', dtype],
-        ...samples.metadata(stream.header.metadata),
+        [POS_EMBED, config.posEmbed],
+        [
+          MATRICES,
+          convertedFrom(samples.after.digest, originalOf(samples.before.digest, stream.header.metadata)),
+        ],
       ]),
     );
   const { header } = encode(); // digests are of one length: so are headers
-  let row = new Float32Array(0); // values of a row that is not whole yet
-  let filled = 0;
-  for await (const { name, info, offset, bytes } of stream.pieces) {
-    const to = header.tensors.get(name)!;
-    if (!isMatrix(name, info)) {
-      await write(to.begin + offset, bytes);
-      continue;
-    }
+  let rows: Rows | undefined;
+  for await (const { name, info, offset, bytes } of head.stream.pieces) {
+    const placement = placements.get(name);
+    const goal = placement && goals.get(placement.parameter);
+    if (!goal) continue;
     const width = dtypeBits(info.dtype)! / 8;
     const values = new Float32Array(bytes.length / width);
-    (info.dtype === 'F32' ? f32ToF32 : info.dtype === 'F16' ? f16ToF32 : bf16ToF32)(bytes, values);
+    convert(info.dtype, bytes, values);
     const first = offset / width;
-    samples.add('before', name, values, first);
-    checkValues(name, values, first, to.dtype === 'F16' ? F16_LIMIT : Infinity);
-    if (to.dtype === 'F16') {
-      const halves = new Uint16Array(values.length);
-      f32ToF16(values, halves);
-      f16ToF32(new Uint8Array(halves.buffer), values);
-      samples.add('after', name, values, first);
-      await write(to.begin + 2 * first, new Uint8Array(halves.buffer));
+    const begin = placement.begin + first;
+    const matrix = isMatrix(goal.parameter);
+    checkValues(name, values, first, matrix && dtype === 'fp16' ? F16_LIMIT : Infinity);
+    if (matrix) samples.before.add(goal.parameter.name, elementsOf(goal.parameter), values, begin);
+    if (goal.parameter.name === 'pos_embed' && placement.begin > 0 && offset === 0)
+      await writeRange(header, goal, new Float32Array(placement.begin), 0, write);
+    if (!matrix || dtype === 'fp16') {
+      await writeRange(header, goal, values, begin, write, matrix ? samples.after : undefined);
       continue;
     }
-    const columns = info.shape.slice(1).reduce((product, extent) => product * extent, 1);
-    if (row.length !== columns) row = new Float32Array(columns);
-    const scales: number[] = [];
-    const integers = new Int8Array(Math.floor((filled + values.length) / columns) * columns);
-    const rounded = new Float32Array(integers.length);
-    const firstRow = Math.floor((first - filled) / columns);
-    for (let at = 0, to_ = 0; at < values.length;) {
-      const count = Math.min(columns - filled, values.length - at);
-      row.set(values.subarray(at, at + count), filled);
-      at += count;
-      filled += count;
-      if (filled < columns) break;
-      const scale = int8Scale(row.reduce((most, value) => Math.max(most, Math.abs(value)), 0));
-      scales.push(scale);
-      for (const value of row) {
-        integers[to_] = Math.round(value / (scale || 1));
-        rounded[to_] = integers[to_]! * scale; // as loading reads it
-        to_++;
-      }
-      filled = 0;
-    }
-    samples.add('after', name, rounded, firstRow * columns);
-    await write(to.begin + firstRow * columns, new Uint8Array(integers.buffer));
-    await write(
-      header.tensors.get(scaleName(name))!.begin + 4 * firstRow,
-      new Uint8Array(Float32Array.from(scales).buffer),
-    );
+    if (offset === 0) rows = new Rows(goal, placement.begin);
+    await rows!.add(values, header, write, samples.after);
   }
-  const { bytes: head, header: finished } = encode();
-  await write(0, head);
-  return finished;
+  const found = head.head();
+  if (found) await writeHead(header, found, write);
+  const { bytes, header: finished } = encode();
+  await write(0, bytes);
+  return {
+    header: finished,
+    config,
+    setAside: withoutHead(tensors, found).setAside,
+    assumed: tensors.assumed,
+  };
+}
+
+/** Where Hugging Face keeps the model beside a classifier. */
+const behindHead = (config: DINOv2Config): string => `${String(configJson(config)['model_type'])}.`;
+
+function goalOf(parameter: Parameter, prefix: string): Goal {
+  let begin = 0;
+  const targets = huggingFaceTensors([parameter])
+    .map(({ name, shape }) => ({ name: prefix + name, elements: count(shape) }))
+    .sort((a, b) => order(a.name) - order(b.name))
+    .map(({ name, elements }) => {
+      begin += elements;
+      return { name, begin: begin - elements, elements };
+    });
+  return { parameter, columns: count(parameter.shape.slice(1)), targets };
+}
+
+/** Query, key and value have this order in qkv, and another by their names. */
+const order = (name: string): number =>
+  ['query', 'key', 'value'].findIndex((part) => name.includes(`.attention.${part}.`));
+
+function specsOf(
+  goals: readonly Goal[],
+  dtype: ConvertedDtype,
+  head: Pick<LinearHead, 'numClasses' | 'inFeatures'> | undefined,
+): Map<string, TensorSpec> {
+  const specs: [string, TensorSpec][] = [];
+  for (const { parameter, columns, targets } of goals) {
+    for (const { name, elements } of targets) {
+      const rows = elements / columns;
+      const shape = [rows, ...parameter.shape.slice(1)];
+      if (!isMatrix(parameter)) specs.push([name, { dtype: 'F32', shape }]);
+      else if (dtype === 'fp16') specs.push([name, { dtype: 'F16', shape }]);
+      else specs.push([name, { dtype: 'I8', shape }], [scaleName(name), { dtype: 'F32', shape: [rows] }]);
+    }
+  }
+  if (head) {
+    const { numClasses, inFeatures } = head;
+    specs.push(['classifier.weight', { dtype: 'F16', shape: [numClasses, inFeatures] }]);
+    specs.push(['classifier.bias', { dtype: 'F32', shape: [numClasses] }]);
+  }
+  return new Map(specs.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function convert(dtype: SafetensorsDtype, bytes: Uint8Array, values: Float32Array): void {
+  if (dtype === 'F32') f32ToF32(bytes, values);
+  else if (dtype === 'F16') f16ToF32(bytes, values);
+  else if (dtype === 'BF16') bf16ToF32(bytes, values);
+  else f64ToF32(bytes, values); // placeTensors has refused all others
+}
+
+/** Writes values that stand in the parameter from element `begin` on, in the types that the header says. */
+async function writeRange(
+  header: SafetensorsHeader,
+  { parameter, targets }: Goal,
+  values: Float32Array,
+  begin: number,
+  write: WriteAt,
+  after?: MatrixSample,
+): Promise<void> {
+  for (const target of targets) {
+    const from = Math.max(begin, target.begin);
+    const to = Math.min(begin + values.length, target.begin + target.elements);
+    if (from >= to) continue;
+    const some = values.slice(from - begin, to - begin);
+    const info = header.tensors.get(target.name)!;
+    if (info.dtype === 'F32') {
+      await write(info.begin + 4 * (from - target.begin), new Uint8Array(some.buffer));
+      continue;
+    }
+    const halves = new Uint16Array(some.length);
+    f32ToF16(some, halves);
+    f16ToF32(new Uint8Array(halves.buffer), some);
+    after?.add(parameter.name, elementsOf(parameter), some, from);
+    await write(info.begin + 2 * (from - target.begin), new Uint8Array(halves.buffer));
+  }
+}
+
+/** Rounds a tensor to int8 row by row, as its values come. */
+class Rows {
+  readonly #goal: Goal;
+  readonly #row: Float32Array;
+  #filled = 0;
+  /** The next row, in the parameter. */
+  #next: number;
+
+  constructor(goal: Goal, begin: number) {
+    this.#goal = goal;
+    this.#row = new Float32Array(goal.columns);
+    this.#next = begin / goal.columns;
+  }
+
+  async add(
+    values: Float32Array,
+    header: SafetensorsHeader,
+    write: WriteAt,
+    after: MatrixSample,
+  ): Promise<void> {
+    const { columns } = this.#goal;
+    const integers = new Int8Array(Math.floor((this.#filled + values.length) / columns) * columns);
+    const rounded = new Float32Array(integers.length);
+    const scales = new Float32Array(integers.length / columns);
+    for (let at = 0, row = 0; at < values.length;) {
+      const some = values.subarray(at, at + columns - this.#filled);
+      this.#row.set(some, this.#filled);
+      at += some.length;
+      this.#filled += some.length;
+      if (this.#filled < columns) break;
+      const scale = int8Scale(this.#row.reduce((most, value) => Math.max(most, Math.abs(value)), 0));
+      scales[row] = scale;
+      this.#row.forEach((value, column) => {
+        const integer = Math.round(value / (scale || 1));
+        integers[row * columns + column] = integer;
+        rounded[row * columns + column] = integer * scale; // as loading reads it
+      });
+      this.#filled = 0;
+      row++;
+    }
+    await this.#write(integers, scales, header, write);
+    const { parameter } = this.#goal;
+    after.add(parameter.name, elementsOf(parameter), rounded, this.#next * columns);
+    this.#next += scales.length;
+  }
+
+  async #write(
+    integers: Int8Array,
+    scales: Float32Array,
+    header: SafetensorsHeader,
+    write: WriteAt,
+  ): Promise<void> {
+    const { columns, targets } = this.#goal;
+    for (const { name, begin, elements } of targets) {
+      const first = begin / columns;
+      const from = Math.max(this.#next, first);
+      const to = Math.min(this.#next + scales.length, first + elements / columns);
+      if (from >= to) continue;
+      const some = integers.slice((from - this.#next) * columns, (to - this.#next) * columns);
+      await write(header.tensors.get(name)!.begin + (from - first) * columns, new Uint8Array(some.buffer));
+      const theirs = scales.slice(from - this.#next, to - this.#next);
+      await write(
+        header.tensors.get(scaleName(name))!.begin + 4 * (from - first),
+        new Uint8Array(theirs.buffer),
+      );
+    }
+  }
+}
+
+/** Classifiers are read on the CPU, which takes no int8. */
+async function writeHead(
+  header: SafetensorsHeader,
+  { weight, bias }: LinearHead,
+  write: WriteAt,
+): Promise<void> {
+  checkValues('classifier.weight', weight, 0, F16_LIMIT);
+  const halves = new Uint16Array(weight.length);
+  f32ToF16(weight, halves);
+  await write(header.tensors.get('classifier.weight')!.begin, new Uint8Array(halves.buffer));
+  await write(header.tensors.get('classifier.bias')!.begin, new Uint8Array(bias.buffer));
 }
 
 function checkValues(name: string, values: Float32Array, begin: number, limit: number): void {
@@ -192,4 +317,17 @@ function checkValues(name: string, values: Float32Array, begin: number, limit: n
     'CHECKPOINT_NOT_FINITE',
     `${name}: expected finite weights, ${found}. The file is damaged; get it again.`,
   );
+}
+
+/**
+ * The text of the config.json that describes a converted checkpoint: the original's, where that is Hugging
+ * Face's of this model; else one of that form, with what else the original says of labels and images.
+ * @param original the text of the original's config.json
+ */
+export function convertedConfig(config: DINOv2Config, original: string | undefined): string {
+  const json = original === undefined ? {} : (JSON.parse(original) as Record<string, unknown>);
+  if (json['model_type'] === 'dinov2' || json['model_type'] === 'dinov2_with_registers') return original!;
+  const kept = ['id2label', 'label2id', 'problem_type', 'pretrained_cfg'].filter((key) => key in json);
+  const made = { ...configJson(config), ...Object.fromEntries(kept.map((key) => [key, json[key]])) };
+  return `${JSON.stringify(made, undefined, 2)}\n`;
 }

@@ -1,25 +1,20 @@
 /** What a safetensors file is, in lines for people. */
-import { inspectCheckpoint } from '../checkpoint/names.js';
-import { readQuantized } from '../checkpoint/quantized.js';
 import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
-import { CheckpointError } from '../errors.js';
-import { configJson, inferConfig } from '../model/config.js';
-
-/** As if nothing were int8, or why that cannot be. */
-function plainHeader(header: SafetensorsHeader): SafetensorsHeader | string {
-  try {
-    return readQuantized(header).header;
-  } catch (error) {
-    if (error instanceof CheckpointError) return error.message;
-    throw error;
-  }
-}
+import { DINOv2Error } from '../errors.js';
+import type { Described } from '../load/configFile.js';
+import { settle } from '../load/settle.js';
+import { configJson } from '../model/configJson.js';
 
 /**
- * Header, dialect, configuration, parameters. Never throws for a valid header: what is no DINOv2 is said to
- * be none.
+ * Header, dialect, configuration, tensors. Never throws for a valid header: of what cannot be loaded it says
+ * why.
+ * @param described what its config.json says
  */
-export function describeCheckpoint(header: SafetensorsHeader): string {
+export function describeCheckpoint(
+  header: SafetensorsHeader,
+  described: Pick<Described, 'config' | 'hints'> = {},
+  prefix?: string,
+): string {
   const byDtype = new Map<string, { tensors: number; elements: number }>();
   for (const { dtype, shape } of header.tensors.values()) {
     const entry = byDtype.get(dtype) ?? { tensors: 0, elements: 0 };
@@ -35,16 +30,20 @@ export function describeCheckpoint(header: SafetensorsHeader): string {
     lines.push(`            ${dtype}: ${elements} elements in ${tensors} tensors`);
   for (const [key, value] of header.metadata)
     lines.push(`metadata    ${JSON.stringify(key)}: ${JSON.stringify(value.slice(0, 200))}`);
-  const plain = plainHeader(header);
-  if (typeof plain === 'string') return [...lines, `model       none that loads: ${plain}`].join('\n');
-  const config = inferConfig(plain);
-  if (!config) return [...lines, 'model       no DINOv2: its tensors have other names or shapes'].join('\n');
-  const { dialect, numRegisterTokens } = inspectCheckpoint(plain)!;
-  lines.push(`dialect     ${dialect}`);
-  lines.push(
-    `model       embed_dim ${config.embedDim}, ${config.depth} blocks, ${config.numHeads} heads, ${config.ffn}, ${numRegisterTokens} register tokens, patches of ${config.patchSize}, native ${config.imageSize} × ${config.imageSize}`,
-  );
-  lines.push(`config.json ${JSON.stringify(configJson(config))}`);
+  try {
+    const { config, tensors } = settle(header, described, { prefix });
+    const { dialect, setAside, assumed } = tensors;
+    lines.push(`dialect     ${dialect}${tensors.prefix && `, behind ${JSON.stringify(tensors.prefix)}`}`);
+    lines.push(
+      `model       embed_dim ${config.embedDim}, ${config.depth} blocks, ${config.numHeads} heads, ${config.ffn}, ${config.numRegisterTokens} register tokens, patches of ${config.patchSize}, native ${config.imageSize} × ${config.imageSize}`,
+    );
+    lines.push(`config.json ${JSON.stringify(configJson(config))}`);
+    for (const sentence of assumed) lines.push(`assumed     ${sentence}`);
+    for (const name of setAside) lines.push(`set aside   ${JSON.stringify(name)}`);
+  } catch (error) {
+    if (!(error instanceof DINOv2Error)) throw error;
+    lines.push(`model       none that loads: ${error.message}`);
+  }
   lines.push('tensors');
   for (const [name, { dtype, shape }] of header.tensors)
     lines.push(`            ${JSON.stringify(name)} ${dtype} [${shape.join(', ')}]`);

@@ -13,7 +13,8 @@ import {
   type SafetensorsDtype,
 } from '../../src/checkpoint/safetensors.js';
 import { CheckpointError } from '../../src/errors.js';
-import { configOf, parseConfig, type DINOv2Config } from '../../src/model/config.js';
+import { configOf, type DINOv2Config } from '../../src/model/config.js';
+import { parseConfig } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';
 
 const fixtures = new URL('../fixtures/reference/', import.meta.url);
@@ -58,11 +59,12 @@ function inMemory(tensors: readonly Parameter[]): Parameter[] {
   });
 }
 
-/** Checks that placements cover every row of every parameter once. */
+/** Checks that placements cover every element of every parameter once. */
 function expectWhole(placements: ReadonlyMap<string, Placement>, wanted: readonly Parameter[]): void {
   const rows = new Map<string, [begin: number, end: number][]>();
-  for (const { parameter, rowBegin, rows: count } of placements.values()) {
-    rows.set(parameter, [...(rows.get(parameter) ?? []), [rowBegin, rowBegin + count]]);
+  for (const { parameter, begin, shape } of placements.values()) {
+    const elements = shape.reduce((product, length) => product * length, 1);
+    rows.set(parameter, [...(rows.get(parameter) ?? []), [begin, begin + elements]]);
   }
   expect([...rows.keys()].sort()).toEqual(wanted.map(({ name }) => name).sort());
   for (const { name, shape } of wanted) {
@@ -71,7 +73,7 @@ function expectWhole(placements: ReadonlyMap<string, Placement>, wanted: readonl
       expect(begin, name).toBe(at);
       at = end;
     }
-    expect(at, name).toBe(shape[0]);
+    expect(at, name).toBe(shape.reduce((product, length) => product * length, 1));
   }
 }
 
@@ -92,9 +94,9 @@ describe('placeTensors', () => {
     (kind) => {
       const header = parseSafetensors(readFileSync(new URL(`tiny-${kind}/model.safetensors`, fixtures)));
       const wanted = parameters(parseConfig(readJson(`tiny-${kind}/config.json`)));
-      const { placements, ignored, dialect } = placeTensors(header, wanted);
+      const { placements, setAside, dialect } = placeTensors(header, wanted);
       expect(dialect).toBe('huggingface');
-      expect(ignored).toEqual([]);
+      expect(setAside).toEqual([]);
       expect([...placements.keys()]).toEqual([...header.tensors.keys()]);
       expectWhole(placements, wanted);
       for (const [name, { shape }] of placements) expect(shape).toEqual(header.tensors.get(name)!.shape);
@@ -104,16 +106,11 @@ describe('placeTensors', () => {
   it('puts query, key and value into the rows of qkv', () => {
     const { placements } = placeTensors(headerOf(huggingFaceTensors(parameters(tiny))), parameters(tiny));
     const at = (name: string) => placements.get(`encoder.layer.1.attention.attention.${name}`);
-    const weight = { parameter: 'blocks.1.attn.qkv.weight', rows: 128, shape: [128, 128] };
-    expect(at('query.weight')).toEqual({ ...weight, rowBegin: 0 });
-    expect(at('key.weight')).toEqual({ ...weight, rowBegin: 128 });
-    expect(at('value.weight')).toEqual({ ...weight, rowBegin: 256 });
-    expect(at('value.bias')).toEqual({
-      parameter: 'blocks.1.attn.qkv.bias',
-      rowBegin: 256,
-      rows: 128,
-      shape: [128],
-    });
+    const weight = { parameter: 'blocks.1.attn.qkv.weight', shape: [128, 128] };
+    expect(at('query.weight')).toEqual({ ...weight, begin: 0 });
+    expect(at('key.weight')).toEqual({ ...weight, begin: 128 * 128 });
+    expect(at('value.weight')).toEqual({ ...weight, begin: 256 * 128 });
+    expect(at('value.bias')).toEqual({ parameter: 'blocks.1.attn.qkv.bias', begin: 256, shape: [128] });
   });
 
   it.each(['', 'dinov2.', 'dinov2_with_registers.', 'backbone.'])(
@@ -145,9 +142,9 @@ describe('placeTensors', () => {
   it('puts gate_proj before up_proj', () => {
     const tensors = inMemory(huggingFaceTensors(parameters(tinySwiglu)));
     const { placements } = placeTensors(headerOf(tensors), parameters(tinySwiglu));
-    const part = { parameter: 'blocks.0.mlp.w12.weight', rows: 344, shape: [344, 128] };
-    expect(placements.get('encoder.layer.0.mlp.gate_proj.weight')).toEqual({ ...part, rowBegin: 0 });
-    expect(placements.get('encoder.layer.0.mlp.up_proj.weight')).toEqual({ ...part, rowBegin: 344 });
+    const part = { parameter: 'blocks.0.mlp.w12.weight', shape: [344, 128] };
+    expect(placements.get('encoder.layer.0.mlp.gate_proj.weight')).toEqual({ ...part, begin: 0 });
+    expect(placements.get('encoder.layer.0.mlp.up_proj.weight')).toEqual({ ...part, begin: 344 * 128 });
   });
 
   it('counts chunked blocks through all chunks', () => {
@@ -160,7 +157,7 @@ describe('placeTensors', () => {
     expect(placements.get('blocks.3.11.norm1.weight')!.parameter).toBe('blocks.11.norm1.weight');
   });
 
-  it('passes over heads and says so', () => {
+  it('sets heads aside and says so', () => {
     const head = [
       { name: 'classifier.weight', shape: [1000, 256] },
       { name: 'classifier.bias', shape: [1000] },
@@ -169,7 +166,7 @@ describe('placeTensors', () => {
       name: `dinov2.${name}`,
       shape,
     }));
-    expect(placeTensors(headerOf([...prefixed, ...head]), parameters(tiny)).ignored).toEqual([
+    expect(placeTensors(headerOf([...prefixed, ...head]), parameters(tiny)).setAside).toEqual([
       'classifier.weight',
       'classifier.bias',
     ]);
@@ -177,7 +174,7 @@ describe('placeTensors', () => {
       ...parameters(tiny),
       { name: 'linear_head.weight', shape: [1000, 256], dtype: 'I64' as const },
     ];
-    expect(placeTensors(headerOf(linear), parameters(tiny)).ignored).toEqual(['linear_head.weight']);
+    expect(placeTensors(headerOf(linear), parameters(tiny)).setAside).toEqual(['linear_head.weight']);
   });
 
   it('does without the mask token', () => {
@@ -191,21 +188,21 @@ describe('placeTensors', () => {
     );
   });
 
-  it('takes F16 and BF16, and lists all other element types', () => {
+  it('takes F16, BF16 and F64, and lists all other element types', () => {
     const tensors: FileTensor[] = huggingFaceTensors(parameters(tiny));
     const typed = (dtype: SafetensorsDtype) => headerOf(tensors.map((tensor) => ({ ...tensor, dtype })));
-    for (const dtype of ['F16', 'BF16'] as const)
+    for (const dtype of ['F16', 'BF16', 'F64'] as const)
       expect(placeTensors(typed(dtype), parameters(tiny)).placements.size).toBe(tensors.length);
 
     const mixed = tensors.map((tensor, i) => ({
       ...tensor,
-      dtype: i === 2 ? ('F64' as const) : i === 5 ? ('I8' as const) : ('F16' as const),
+      dtype: i === 2 ? ('I64' as const) : i === 5 ? ('I8' as const) : ('F16' as const),
     }));
     const message = checkpointError('CHECKPOINT_DTYPE', () =>
       placeTensors(headerOf(mixed), parameters(tiny)),
     );
-    expect(message).toContain('found 2 of a dtype other than F32, F16, BF16.');
-    expect(message).toContain(`    ${tensors[2]!.name}: F64`);
+    expect(message).toContain('found 2 of a dtype other than F32, F16, BF16, F64.');
+    expect(message).toContain(`    ${tensors[2]!.name}: I64`);
     expect(message).toContain(`    ${tensors[5]!.name}: I8`);
   });
 
@@ -222,12 +219,12 @@ describe('placeTensors', () => {
       placeTensors(headerOf(tensors), parameters(tiny)),
     );
     expect(message).toBe(
-      `checkpoint: Expected the tensors of the configuration, found 2 missing, 2 surplus, 1 misshapen. Take the file again from where it was published, or save it from the model that the configuration describes.
+      `checkpoint: Expected the tensors of the configuration, found 2 missing, 2 surplus, 1 misshapen. What is surplus changes what the model computes, and cannot be computed here.
   missing:
     encoder.layer.0.norm1.bias [128]
     encoder.layer.1.attention.attention.key.weight [128, 128]
   surplus:
-    encoder.layer.0.attention.rotary [4]
+    encoder.layer.0.attention.rotary [4] (rotary positions, as DINOv3 has them)
     encoder.layer.2.norm1.bias [128]
   misshapen:
     layernorm.weight: expected [128], found [1, 128]`,
@@ -338,7 +335,7 @@ describe('placeTensors', () => {
       expect(message).toContain(`${one}${tensors[0]!.name})`);
       expect(message).toContain(`${two}${tensors[20]!.name})`);
       expect(message).toMatch(/expected names of one dialect and one prefix, found 20 of .* and \d+ of /);
-      expect(inspectCheckpoint(headerOf(halves))).toBeUndefined();
+      checkpointError('CHECKPOINT_NAMING', () => inspectCheckpoint(headerOf(halves)));
     }
   });
 
@@ -349,10 +346,9 @@ describe('placeTensors', () => {
       'encoder.layer.00.norm1.weight',
       'encoder.layer.0.layer_scale1.lambda1.weight',
       'encoder.layer.0.norm1',
-      'dinov2.dinov2.layernorm.weight',
-      'pos_embed.weight',
-      '__proto__',
-      'constructor',
+      'embeddings.cls_token.weight',
+      'layernorm.gamma',
+      'embeddings.patch_embeddings.norm.weight',
     ]) {
       const base = name.startsWith('blocks') ? parameters(tiny) : huggingFaceTensors(parameters(tiny));
       const header = headerOf([...base, { name, shape: [128] }]);
@@ -360,6 +356,240 @@ describe('placeTensors', () => {
         `1 surplus`,
       );
     }
+    for (const name of ['dinov2.dinov2.layernorm.weight', 'pos_embed.weight', '__proto__', 'constructor']) {
+      const header = headerOf([...huggingFaceTensors(parameters(tiny)), { name, shape: [128] }]);
+      expect(placeTensors(header, parameters(tiny)).setAside).toEqual([name]);
+    }
+  });
+
+  it.each([
+    'module.',
+    '_orig_mod.',
+    '_orig_mod.module.',
+    'model.',
+    'teacher.backbone.',
+    'base_model.model.dinov2.',
+    'encoder.backbone.',
+    'aggregator.patch_embed.',
+    'vision_encoder.',
+    'encoder.',
+    'blocks.',
+    'layers.0.norm.',
+  ])('finds the model behind the prefix %s, and sets aside what is before and beside it', (prefix) => {
+    for (const [dialect, tensors] of [
+      ['huggingface', huggingFaceTensors(parameters(tiny))],
+      ['facebookresearch', parameters(tiny)],
+    ] as const) {
+      const beside = [
+        { name: 'norm.weight', shape: [7] },
+        { name: 'decoder.blocks.0.norm1.weight', shape: [7] },
+        { name: 'decoder.cls_token', shape: [1, 1, 7] },
+        { name: 'head.layers.0.weight', shape: [7, 7] },
+      ];
+      const found = placeTensors(
+        headerOf([...tensors.map(({ name, shape }) => ({ name: prefix + name, shape })), ...beside]),
+        parameters(tiny),
+      );
+      expect(found).toMatchObject({ dialect, prefix });
+      expect(found.setAside).toEqual(beside.map(({ name }) => name));
+      expectWhole(found.placements, parameters(tiny));
+    }
+  });
+
+  it('sees through wrappers inside of a model, and through what PEFT leaves of a merged layer', () => {
+    const wrapped = huggingFaceTensors(parameters(tiny)).map(({ name, shape }) => ({
+      name: `_orig_mod.${name
+        .replace(/^(encoder\.layer\.\d+)/, '$1._orig_mod')
+        .replace('query.weight', 'query.base_layer.weight')}`,
+      shape,
+    }));
+    const found = placeTensors(headerOf(wrapped), parameters(tiny));
+    expect(found.prefix).toBe('_orig_mod.');
+    expectWhole(found.placements, parameters(tiny));
+    const checkpointed = parameters(tiny).map(({ name, shape }) => ({
+      name: name.replace(/^(blocks\.\d+)/, '$1._checkpoint_wrapped_module'),
+      shape,
+    }));
+    expectWhole(placeTensors(headerOf(checkpointed), parameters(tiny)).placements, parameters(tiny));
+  });
+
+  it('asks which of two models is meant, and takes the one that is chosen', () => {
+    const both = ['student.', 'teacher.'].flatMap((prefix) =>
+      parameters(tiny).map(({ name, shape }) => ({ name: `${prefix}backbone.${name}`, shape })),
+    );
+    for (const run of [
+      () => placeTensors(headerOf(both), parameters(tiny)),
+      () => inspectCheckpoint(headerOf(both)),
+    ])
+      expect(checkpointError('CHECKPOINT_NAMING', run)).toMatch(
+        /found 2: "student\.backbone\." \(embed_dim 128, 2 blocks\) and "teacher\.backbone\." .*option prefix, such as prefix: "teacher\.backbone\."/,
+      );
+    for (const prefix of ['teacher.backbone', 'teacher.backbone.']) {
+      const found = placeTensors(headerOf(both), parameters(tiny), prefix);
+      expect(found.prefix).toBe('teacher.backbone.');
+      expect(found.setAside).toHaveLength(parameters(tiny).length);
+      expect([...found.placements.keys()].every((name) => name.startsWith('teacher.'))).toBe(true);
+    }
+    expect(
+      checkpointError('CHECKPOINT_NAMING', () => placeTensors(headerOf(both), parameters(tiny), 'ema')),
+    ).toBe(
+      'prefix: expected one behind which the file has a DINOv2, found "ema". The file has one behind "student.backbone.", "teacher.backbone.".',
+    );
+  });
+
+  it('tells two models apart by the configuration, where it fits one of them', () => {
+    const deeper = { ...tiny, depth: 3, embedDim: 192, numHeads: 3, hiddenFeatures: 768 };
+    const two = [
+      ...parameters(tiny).map(({ name, shape }) => ({ name: `small.${name}`, shape })),
+      ...parameters(deeper).map(({ name, shape }) => ({ name: `large.${name}`, shape })),
+    ];
+    expect(placeTensors(headerOf(two), parameters(tiny)).prefix).toBe('small.');
+    expect(placeTensors(headerOf(two), parameters(deeper)).prefix).toBe('large.');
+    checkpointError('CHECKPOINT_NAMING', () => inspectCheckpoint(headerOf(two)));
+  });
+
+  it('takes a whole model beside a part of another, and names the part', () => {
+    const half = parameters(tiny).slice(0, 12);
+    const tensors = [
+      ...half.map(({ name, shape }) => ({ name: `student.${name}`, shape })),
+      ...parameters(tiny).map(({ name, shape }) => ({ name: `teacher.${name}`, shape })),
+    ];
+    const found = placeTensors(headerOf(tensors), parameters(tiny));
+    expect(found.prefix).toBe('teacher.');
+    expect(found.setAside).toEqual(half.map(({ name }) => `student.${name}`));
+  });
+
+  it("refuses an adapter beside the layers that it changes, and one alone, with PEFT's own advice", () => {
+    const layers = huggingFaceTensors(parameters(tiny)).map(({ name, shape }) => ({
+      name: `base_model.model.${name.replace(/(query)\.(weight|bias)$/, '$1.base_layer.$2')}`,
+      shape,
+    }));
+    const adapter = ['lora_A', 'lora_B'].map((part) => ({
+      name: `base_model.model.encoder.layer.0.attention.attention.query.${part}.default.weight`,
+      shape: [4, 128],
+    }));
+    const place = (tensors: readonly Parameter[]) =>
+      checkpointError('CHECKPOINT_TENSORS', () => placeTensors(headerOf(tensors), parameters(tiny)));
+    expect(place([...layers, ...adapter])).toMatch(/not merged .*merge_and_unload\(\)/);
+    expect(place(adapter)).toMatch(/an adapter alone .*needs its base model.*merge_and_unload\(\)/);
+    expect(placeTensors(headerOf(layers), parameters(tiny)).prefix).toBe('base_model.model.');
+    // That of another part of a larger model is none of ours.
+    const other = { name: 'language_model.layers.0.q_proj.lora_A.weight', shape: [4, 7] };
+    expect(placeTensors(headerOf([...layers, other]), parameters(tiny)).setAside).toEqual([other.name]);
+  });
+
+  it('sets aside what changes nothing, and refuses what does', () => {
+    const place = (extra: readonly FileTensor[], base = huggingFaceTensors(parameters(tiny))) =>
+      placeTensors(headerOf([...base, ...extra]), parameters(tiny));
+    const harmless: FileTensor[] = [
+      { name: 'embeddings.position_ids', shape: [1, 26], dtype: 'I64' },
+      { name: 'encoder.layer.0.num_batches_tracked', shape: [], dtype: 'I64' },
+      { name: 'embeddings.register_tokens', shape: [1, 0, 128] },
+      { name: 'image_mean', shape: [3], dtype: 'F64' },
+      { name: 'temperature', shape: [] },
+      { name: 'héad.wörter', shape: [3] },
+    ];
+    expect(place(harmless).setAside.toSorted()).toEqual(harmless.map(({ name }) => name).sort());
+    for (const [name, why] of [
+      ['encoder.layer.0.attention.q_norm.weight', 'inside a block'],
+      ['encoder.layer.2.norm1.weight', ''],
+      ['embeddings.register_tokens', ''],
+      ['rope_embeddings.inv_freq', 'rotary positions'],
+    ] as const)
+      expect(checkpointError('CHECKPOINT_TENSORS', () => place([{ name, shape: [128] }]))).toMatch(
+        new RegExp(`1 surplus[^]*${name} \\[128\\]${why && ` \\(${why}`}`),
+      );
+    for (const [name, why] of [
+      ['blocks.1.attn.q_norm.weight', 'inside a block'],
+      ['norm_pre.weight', 'a norm before the blocks'],
+      ['fc_norm.weight', 'a norm behind the pooling'],
+      ['patch_embed.norm.weight', 'in the patch embedding'],
+      ['cls_norm.bias', 'a norm for the class token'],
+      ['dist_token', 'a distillation token'],
+    ] as const)
+      expect(
+        checkpointError('CHECKPOINT_TENSORS', () => place([{ name, shape: [128] }], parameters(tiny))),
+      ).toContain(`${name} [128] (${why}`);
+  });
+
+  it('says which models it cannot compute: without LayerScale, without biases of qkv', () => {
+    const without = (pattern: RegExp, tensors: readonly Parameter[]) =>
+      checkpointError('CHECKPOINT_TENSORS', () =>
+        placeTensors(headerOf(tensors.filter(({ name }) => !pattern.test(name))), parameters(tiny)),
+      );
+    for (const tensors of [parameters(tiny), huggingFaceTensors(parameters(tiny))]) {
+      expect(without(/ls[12]|layer_scale/, tensors)).toContain('without LayerScale');
+      expect(without(/(qkv|query|key|value)\.bias/, tensors)).toContain(
+        'without biases of query, key and value',
+      );
+    }
+  });
+
+  /** The tensors of a model as timm writes them. */
+  const timm = (config: DINOv2Config): Parameter[] =>
+    parameters(config)
+      .filter(({ name }) => name !== 'mask_token')
+      .map(({ name, shape }) => ({
+        name: name.replace('register_tokens', 'reg_token').replace('w12', 'fc1').replace('w3', 'fc2'),
+        shape: name === 'pos_embed' && config.numRegisterTokens > 0 ? [1, shape[1]! - 1, shape[2]!] : shape,
+      }));
+
+  it("reads timm's names: registers, positions of patches alone, the packed SwiGLU", () => {
+    for (const config of [
+      tiny,
+      tinySwiglu,
+      { ...tinyRegisters, ffn: 'swiglu', hiddenFeatures: 344 } as const,
+    ]) {
+      const { placements, dialect, setAside } = placeTensors(headerOf(timm(config)), parameters(config));
+      expect(dialect).toBe('timm');
+      expect(setAside).toEqual([]);
+      const registers = config.numRegisterTokens > 0;
+      expect(placements.get('pos_embed')).toEqual({
+        parameter: 'pos_embed',
+        begin: registers ? 128 : 0,
+        shape: [1, registers ? 25 : 26, 128],
+      });
+      if (registers) expect(placements.get('reg_token')!.parameter).toBe('register_tokens');
+      if (config.ffn === 'swiglu') {
+        expect(placements.get('blocks.1.mlp.fc1.weight')).toEqual({
+          parameter: 'blocks.1.mlp.w12.weight',
+          begin: 0,
+          shape: [688, 128],
+        });
+        expect(placements.get('blocks.1.mlp.fc2.bias')!.parameter).toBe('blocks.1.mlp.w3.bias');
+      }
+      expect(new Set([...placements.values()].map(({ parameter }) => parameter)).size).toBe(
+        parameters(config).length - 1,
+      );
+      const missing = checkpointError('CHECKPOINT_TENSORS', () =>
+        placeTensors(
+          headerOf(timm(config).filter(({ name }) => !/fc2\.bias|reg_token/.test(name))),
+          parameters(config),
+        ),
+      );
+      expect(missing).toContain('    blocks.1.mlp.fc2.bias [128]');
+    }
+  });
+
+  it('takes a table for patches alone from timm with registers only: else it may be one of no square', () => {
+    const tensors = timm(tiny).map((tensor) =>
+      tensor.name === 'pos_embed' ? { ...tensor, shape: [1, 36, 128] } : tensor,
+    );
+    expect(inspectCheckpoint(headerOf(tensors))!.grid).not.toBe(6);
+    expect(
+      checkpointError('CHECKPOINT_TENSORS', () => placeTensors(headerOf(tensors), parameters(tiny))),
+    ).toContain('pos_embed: expected [1, 26, 128], found [1, 36, 128]');
+  });
+
+  it("reads OpenVLA's name of LayerScale", () => {
+    const tensors = timm(tinyRegisters).map(({ name, shape }) => ({
+      name: `vision_backbone.featurizer.${name.replace('.gamma', '.scale_factor')}`,
+      shape,
+    }));
+    const { placements } = placeTensors(headerOf(tensors), parameters(tinyRegisters));
+    expect(placements.get('vision_backbone.featurizer.blocks.0.ls1.scale_factor')!.parameter).toBe(
+      'blocks.0.ls1.gamma',
+    );
   });
 });
 
@@ -386,6 +616,7 @@ describe('inspectCheckpoint', () => {
       patchSize: 14,
       numChannels: 3,
       grid: 5,
+      patchPositions: false,
     };
     const onDisk = huggingFaceTensors(parameters(tinySwiglu));
     expect(inspectCheckpoint(headerOf(onDisk))).toEqual({ ...expected, dialect: 'huggingface' });

@@ -4,7 +4,8 @@ import { huggingFaceTensors } from '../../src/checkpoint/names.js';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import { fillSynthetic, syntheticStream, syntheticTensor } from '../../src/checkpoint/synthetic.js';
 import type { ReadProgress, TensorPiece } from '../../src/checkpoint/tensorStream.js';
-import { configOf, parseConfig } from '../../src/model/config.js';
+import { configOf } from '../../src/model/config.js';
+import { parseConfig } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';
 
 const fixtures = new URL('../fixtures/reference/', import.meta.url);

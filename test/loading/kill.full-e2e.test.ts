@@ -4,7 +4,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
 import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
-import { configJson, configOf, type ModelSize } from '../../src/model/config.ts';
+import { configOf, type ModelSize } from '../../src/model/config.ts';
+import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import {
   droppedBytes,

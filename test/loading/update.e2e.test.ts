@@ -6,7 +6,8 @@ import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
 import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
-import { configJson, configOf } from '../../src/model/config.ts';
+import { configOf } from '../../src/model/config.ts';
+import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';
 import {
@@ -193,12 +194,12 @@ async function int8Small(): Promise<Map<string, Uint8Array>> {
   whole.set(encodeSafetensorsHeader(header.tensors, header.metadata).bytes);
   for await (const { info, offset, bytes } of pieces) whole.set(bytes, info.begin + offset);
   const parts: [number, Uint8Array][] = [];
-  const { fileBytes } = await convertCheckpoint(
+  const { header: converted } = await convertCheckpoint(
     await openTensors(whole),
     'int8',
     async (position, bytes) => void parts.push([position, bytes.slice()]),
   );
-  const file = new Uint8Array(fileBytes);
+  const file = new Uint8Array(converted.fileBytes);
   for (const [position, bytes] of parts) file.set(bytes, position);
   return new Map([
     ['config.json', new TextEncoder().encode(JSON.stringify(configJson(config)))],

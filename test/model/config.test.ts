@@ -4,14 +4,15 @@ import { ConfigError } from '../../src/errors.js';
 import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.js';
 import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import {
-  configJson,
+  checkConfig,
   configOf,
-  inferConfig,
   nativeGrid,
-  parseConfig,
+  type DINOv2Config,
   type ModelSize,
 } from '../../src/model/config.js';
+import { configJson, parseConfig, readConfigFile } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';
+import { configOfCheckpoint, POS_EMBED } from '../../src/model/tensorConfig.js';
 import { placeTensors } from '../../src/checkpoint/names.ts';
 
 const fixtures = new URL('../fixtures/reference/', import.meta.url);
@@ -150,7 +151,7 @@ describe('parseConfig', () => {
   ])('refuses %s = %j as out of range or of the wrong type', (field, value) => {
     const { message } = configError('CONFIG_FIELD', () => parseConfig({ ...giantJson, [field]: value }));
     expect(message).toContain(`${field}: expected`);
-    expect(message).toContain(`found ${JSON.stringify(value)}`);
+    expect(message).toContain(`found ${Number.isNaN(value) ? 'NaN' : JSON.stringify(value)}`);
   });
 
   it.each([
@@ -160,6 +161,8 @@ describe('parseConfig', () => {
     ['image_size', [518, 504]],
     ['num_attention_heads', 12],
     ['hidden_size', 1000],
+    ['patch_size', 15],
+    ['mlp_ratio', 255 / 1536],
   ])('refuses %s = %j as no DINOv2', (field, value) => {
     const json = { ...giantJson, use_swiglu_ffn: false, [field]: value };
     expect(configError('CONFIG_UNSUPPORTED', () => parseConfig(json)).message).toMatch(/expected .*, found/);
@@ -168,7 +171,11 @@ describe('parseConfig', () => {
   it('refuses a register count that no model has, and reads it of models with registers alone', () => {
     const registers = { ...giantJson, model_type: 'dinov2_with_registers' };
     expect(parseConfig({ ...registers, num_register_tokens: 8 }).numRegisterTokens).toBe(8);
-    for (const num_register_tokens of [0, 65, 1.5]) {
+    expect(parseConfig({ ...registers, num_register_tokens: 0 })).toMatchObject({
+      numRegisterTokens: 0,
+      posEmbed: 'antialias',
+    });
+    for (const num_register_tokens of [-1, 65, 1.5]) {
       configError('CONFIG_FIELD', () => parseConfig({ ...registers, num_register_tokens }));
     }
     expect(parseConfig({ ...giantJson, num_register_tokens: 4 }).numRegisterTokens).toBe(0);
@@ -208,7 +215,6 @@ describe('configOf', () => {
       const config = parseConfig(readJson(`tiny-${kind}/config.json`));
       expect(parseConfig(configJson(config))).toEqual(config);
     }
-    configError('CONFIG_UNSUPPORTED', () => configJson({ ...configOf('small'), posEmbed: 'offset' }));
   });
 });
 
@@ -220,7 +226,10 @@ describe('nativeGrid', () => {
   });
 });
 
-describe('inferConfig', () => {
+const inferConfig = (...args: Parameters<typeof configOfCheckpoint>): DINOv2Config =>
+  configOfCheckpoint(...args).config;
+
+describe('configOfCheckpoint', () => {
   it.each(['plain', 'registers', 'swiglu'])("agrees with transformers' config.json: tiny-%s", (kind) => {
     const header = parseSafetensors(readFileSync(new URL(`tiny-${kind}/model.safetensors`, fixtures)));
     expect(inferConfig(header)).toEqual(parseConfig(readJson(`tiny-${kind}/config.json`)));
@@ -240,23 +249,37 @@ describe('inferConfig', () => {
 
   it("takes antialias for facebookresearch's names without a mask token, as timm has them", () => {
     const ours = parameters(configOf('small')).filter(({ name }) => name !== 'mask_token');
-    expect(inferConfig(headerOf(ours))?.posEmbed).toBe('antialias');
+    expect(inferConfig(headerOf(ours)).posEmbed).toBe('antialias');
   });
 
-  it('says undefined when the file is no DINOv2, or not one that could run', () => {
-    expect(inferConfig(headerOf([]))).toBeUndefined();
-    expect(
-      inferConfig(headerOf([{ name: 'bert.embeddings.word_embeddings.weight', shape: [30522, 768] }])),
-    ).toBeUndefined();
+  it('says why a file is no DINOv2, or not one that can be computed', () => {
     const ours = parameters(configOf('small'));
+    const refused = (tensors: readonly Parameter[]): string => {
+      try {
+        configOfCheckpoint(headerOf(tensors));
+      } catch (error) {
+        return `${(error as ConfigError).code} ${(error as ConfigError).message}`;
+      }
+      throw new Error('expected an error, and nothing was thrown');
+    };
     const reshaped = (name: string, shape: number[]) =>
-      headerOf(ours.map((parameter) => (parameter.name === name ? { name, shape } : parameter)));
-    expect(inferConfig(reshaped('pos_embed', [1, 1 + 28 * 49, 384]))).toBeUndefined();
-    expect(inferConfig(reshaped('cls_token', [1, 1, 192 + 1]))).toBeUndefined();
-    expect(inferConfig(reshaped('patch_embed.proj.weight', [384, 1, 14, 14]))).toBeUndefined();
-    expect(
-      inferConfig(headerOf([...ours, { name: 'embeddings.cls_token', shape: [1, 1, 384] }])),
-    ).toBeUndefined();
+      ours.map((parameter) => (parameter.name === name ? { name, shape } : parameter));
+    expect(refused([])).toMatch(/^CHECKPOINT_NAMING .*found no tensors/);
+    expect(refused([{ name: 'bert.embeddings.word_embeddings.weight', shape: [30522, 768] }])).toMatch(
+      /^CHECKPOINT_NAMING .*holds no DINOv2/,
+    );
+    expect(refused(reshaped('pos_embed', [1, 1 + 28 * 49, 384]))).toMatch(
+      /^CONFIG_UNSUPPORTED .*positions of a square image and of the class token, found 1373/,
+    );
+    expect(refused(reshaped('cls_token', [1, 1, 192 + 1]))).toMatch(
+      /^CONFIG_UNSUPPORTED .*embedDim: .* found 193/,
+    );
+    expect(refused(reshaped('patch_embed.proj.weight', [384, 1, 14, 14]))).toMatch(
+      /^CONFIG_UNSUPPORTED .*numChannels: expected 3, found 1/,
+    );
+    expect(refused([...ours, { name: 'embeddings.cls_token', shape: [1, 1, 384] }])).toMatch(
+      /^CHECKPOINT_NAMING .*one dialect/,
+    );
   });
 
   it('sees through gaps, so that placeTensors can say what is missing', () => {
@@ -274,5 +297,141 @@ describe('inferConfig', () => {
       expect(() => placeTensors(header, ours)).toThrow(`1 missing`);
     }
     expect(inferConfig(headerOf(ours.filter(({ name }) => !name.startsWith('blocks.5.'))))).toEqual(whole);
+  });
+
+  it('assumes in words what no file says', () => {
+    const { assumed } = configOfCheckpoint(headerOf(parameters(configOf('small'))));
+    expect(assumed).toEqual([
+      'Heads are 64 wide: there are 6 of them.',
+      'Positions belong to a square image: 37 × 37 patches.',
+      'The eps of LayerNorm is 1e-6.',
+      'The activation of the MLP is the exact GELU.',
+      "Position embeddings are brought to other sizes as facebookresearch does it: 'offset'.",
+    ]);
+    const header = headerOf(parameters(configOf('small')));
+    expect(configOfCheckpoint(header, {}, { posEmbed: 'plain' })).toEqual({
+      config: configOf('small'),
+      assumed: assumed.slice(0, 4),
+    });
+    expect(configOfCheckpoint(header, { config: configOf('small') })).toEqual({
+      config: configOf('small'),
+      assumed: [],
+    });
+    const kept = { ...header, metadata: new Map([[POS_EMBED, 'antialias']]) };
+    expect(configOfCheckpoint(kept, { config: configOf('small') }).config.posEmbed).toBe('antialias');
+  });
+
+  it.each([1152, 1280, 1408, 1664, 2688, 3072])(
+    'asks for the heads at a width of %i, where public models have others than 64',
+    (embedDim) => {
+      const config = { ...configOf('base'), embedDim, numHeads: embedDim / 64, hiddenFeatures: 4 * embedDim };
+      const header = headerOf(parameters(config));
+      expect(configError('CONFIG_UNSUPPORTED', () => configOfCheckpoint(header)).message).toMatch(
+        /num_heads: no file says it, .* public models with heads of \d+.*num_attention_heads/,
+      );
+      expect(configOfCheckpoint(header, { config }).config).toBe(config);
+      const hints = { writer: "timm's config.json", numHeads: embedDim / 64 };
+      expect(configOfCheckpoint(header, { hints }).config.numHeads).toBe(embedDim / 64);
+    },
+  );
+});
+
+describe('readConfigFile', () => {
+  const backbone = JSON.parse(JSON.stringify(configJson(configOf('small')))) as Record<string, unknown>;
+
+  it('finds the DINOv2 that is nested in a larger model', () => {
+    for (const json of [
+      { model_type: 'depth_anything', backbone: null, backbone_config: backbone },
+      { model_type: 'dpt', backbone_config: backbone, neck_hidden_sizes: [48] },
+      { model_type: 'vision-encoder-decoder', encoder: backbone, decoder: { model_type: 'gpt2' } },
+      { model_type: 'llava', vision_config: { model_type: 'x', backbone_config: backbone } },
+      { ...backbone, architectures: ['Dinov2Backbone'], out_features: ['stage2'] },
+    ])
+      expect(readConfigFile(json)).toEqual({ config: configOf('small') });
+    const two = { model_type: 'x', a: backbone, b: { ...backbone, hidden_size: 768 } };
+    expect(configError('CONFIG_UNSUPPORTED', () => readConfigFile(two)).message).toContain(
+      'found "x" with a and b',
+    );
+    expect(
+      configError('CONFIG_UNSUPPORTED', () => readConfigFile({ model_type: 'dpt', hidden_size: 384 }))
+        .message,
+    ).toContain('found "dpt"');
+  });
+
+  it("leaves to the tensors what timm's config.json does not say", () => {
+    const timm = { architecture: 'vit_small_patch14_dinov2', num_features: 384, pretrained_cfg: {} };
+    expect(readConfigFile(timm).hints).toMatchObject({ writer: "timm's config.json" });
+    expect(readConfigFile({ ...timm, model_args: { num_heads: 16, embed_dim: 1280 } }).hints).toMatchObject({
+      numHeads: 16,
+      embedDim: 1280,
+    });
+    for (const more of [
+      { architecture: 'vit_base_patch16_clip_quickgelu_224' },
+      { model_args: { act_layer: 'gelu_tanh' } },
+      { model_args: { img_size: [224, 112] } },
+      { pretrained_cfg: { input_size: [3, 224, 112] } },
+    ])
+      configError('CONFIG_UNSUPPORTED', () => readConfigFile({ ...timm, ...more }));
+    const header = headerOf(parameters(configOf('small')));
+    expect(
+      configError('CONFIG_UNSUPPORTED', () =>
+        configOfCheckpoint(header, readConfigFile({ ...timm, model_args: { num_heads: 12 } })),
+      ).message,
+    ).toMatch(/headDim: expected 64.*found 32/);
+    configError('CONFIG_UNSUPPORTED', () =>
+      configOfCheckpoint(header, readConfigFile({ ...timm, model_args: { embed_dim: 768 } })),
+    );
+  });
+
+  it('leaves to the tensors what a config.json says by the name of its backbone alone', () => {
+    const json = { model_type: 'depth_anything', backbone: 'facebook/dinov2-small', backbone_config: null };
+    expect(readConfigFile(json).hints?.writer).toContain('facebook/dinov2-small');
+  });
+
+  it('takes null where older versions of transformers do', () => {
+    expect(
+      parseConfig({ ...backbone, use_swiglu_ffn: null, num_register_tokens: null, torch_dtype: null }),
+    ).toEqual(configOf('small'));
+    configError('CONFIG_FIELD', () => parseConfig({ ...backbone, image_size: null }));
+  });
+});
+
+describe('checkConfig', () => {
+  it('passes what is published', () => {
+    for (const size of sizes)
+      for (const registers of [false, true]) checkConfig(configOf(size, { registers }));
+  });
+
+  it.each([
+    ['embedDim', 96],
+    ['embedDim', 0],
+    ['embedDim', 64.5],
+    ['embedDim', 6400],
+    ['headDim', 32],
+    ['numHeads', 12],
+    ['depth', 0],
+    ['depth', 1.5],
+    ['depth', 1000],
+    ['patchSize', 15],
+    ['patchSize', 0],
+    ['patchSize', 66],
+    ['imageSize', 13],
+    ['imageSize', Infinity],
+    ['numChannels', 4],
+    ['numRegisterTokens', -1],
+    ['numRegisterTokens', 65],
+    ['ffn', 'moe'],
+    ['hiddenFeatures', 255],
+    ['hiddenFeatures', 2],
+    ['hiddenFeatures', 384 * 17],
+    ['layerNormEps', 0],
+    ['layerNormEps', NaN],
+    ['layerNormEps', undefined],
+    ['posEmbed', 'bilinear'],
+  ] as const)('refuses %s = %s', (field, value) => {
+    const { message } = configError('CONFIG_UNSUPPORTED', () =>
+      checkConfig({ ...configOf('small'), [field]: value } as DINOv2Config, 'synthetic'),
+    );
+    expect(message).toMatch(new RegExp(`^synthetic: .*${field}: expected .*, found `));
   });
 });

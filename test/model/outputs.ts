@@ -11,7 +11,8 @@ import {
   type LoadOptions,
   type ModelSize,
 } from '../../src/index.ts';
-import { configJson, configOf } from '../../src/model/config.ts';
+import { configOf } from '../../src/model/config.ts';
+import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { pool } from '../../src/tasks/pooling.ts';
 import { maxError } from '../tolerance.ts';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { DINOv2, type Classification, type ProblemType } from '../../src/index.ts';
-import { configJson } from '../../src/model/config.ts';
+import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { fileOf, pixelsOf, tinyConfig } from '../model/outputs.ts';
 import { FP32_MAX_ERROR } from '../tolerance.ts';

@@ -23,7 +23,7 @@ function streamOf(bytes: Uint8Array, chunk: number): ReadableStream<Uint8Array> 
 
 async function convert(source: Uint8Array, dtype: ConvertedDtype, chunk = 2 ** 20): Promise<Uint8Array> {
   const parts: [number, Uint8Array][] = [];
-  const header = await convertCheckpoint(
+  const { header } = await convertCheckpoint(
     await openTensors(streamOf(source, chunk)),
     dtype,
     async (position, bytes) => void parts.push([position, bytes.slice()]),

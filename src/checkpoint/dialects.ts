@@ -1,0 +1,250 @@
+/**
+ * The names that tensors of a DINOv2 have in checkpoints. All tables of names are in this file.
+ *
+ * Our own names are facebookresearch's (`blocks.0.attn.qkv.weight`). timm uses the same names with a few
+ * exceptions (`reg_token`, the SwiGLU as `mlp.fc1` and `mlp.fc2`). Hugging Face has two spellings: the one on
+ * the hub (`encoder.layer.0.attention.attention.query.weight`), and the one that transformers 5 has in memory
+ * (`….attention.q_proj.weight`; its conversion_mapping.py, "Dinov2Model"). Both split query, key and value;
+ * the second also splits a SwiGLU's `weights_in` into `gate_proj` and `up_proj`.
+ */
+
+/** One tensor of the model: our name, and the shape that PyTorch gives it. */
+export interface Parameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** Who wrote the names of a checkpoint. */
+export type Dialect = 'huggingface' | 'facebookresearch' | 'timm';
+
+/** Names that can be told apart one by one: facebookresearch and timm share most of theirs. */
+export type Family = 'huggingface' | 'original';
+
+/** A part of a parameter: all of it (0 of 1), or the query, key or value (0, 1, 2 of 3) of qkv. */
+export interface Part {
+  readonly parameter: string;
+  readonly part: number;
+  readonly parts: number;
+}
+
+/** What a name of a file means. */
+export interface Translated extends Part {
+  readonly family: Family;
+  /** What stands before the name that the model's code gives: `teacher.backbone.`, or nothing. */
+  readonly prefix: string;
+}
+
+/** Hugging Face ↔ ours, outside the blocks. */
+const huggingFaceOutside: readonly (readonly [theirs: string, ours: string])[] = [
+  ['embeddings.cls_token', 'cls_token'],
+  ['embeddings.mask_token', 'mask_token'],
+  ['embeddings.register_tokens', 'register_tokens'],
+  ['embeddings.position_embeddings', 'pos_embed'],
+  ['embeddings.patch_embeddings.projection.weight', 'patch_embed.proj.weight'],
+  ['embeddings.patch_embeddings.projection.bias', 'patch_embed.proj.bias'],
+  ['layernorm.weight', 'norm.weight'],
+  ['layernorm.bias', 'norm.bias'],
+];
+
+/**
+ * Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub: several on the left are
+ * parts, in this order.
+ */
+const huggingFaceInside: readonly (readonly [theirs: readonly string[], ours: string])[] = [
+  [['norm1'], 'norm1'],
+  [['attention.attention.query', 'attention.attention.key', 'attention.attention.value'], 'attn.qkv'],
+  [['attention.output.dense'], 'attn.proj'],
+  [['layer_scale1.lambda1'], 'ls1.gamma'],
+  [['norm2'], 'norm2'],
+  [['mlp.fc1'], 'mlp.fc1'],
+  [['mlp.fc2'], 'mlp.fc2'],
+  [['mlp.weights_in'], 'mlp.w12'],
+  [['mlp.weights_out'], 'mlp.w3'],
+  [['layer_scale2.lambda1'], 'ls2.gamma'],
+];
+
+/** The same in the spelling of transformers 5: read, never written. */
+const huggingFaceInside5: typeof huggingFaceInside = [
+  [['attention.q_proj', 'attention.k_proj', 'attention.v_proj'], 'attn.qkv'],
+  [['attention.o_proj'], 'attn.proj'],
+  [['mlp.gate_proj', 'mlp.up_proj'], 'mlp.w12'],
+  [['mlp.down_proj'], 'mlp.w3'],
+];
+
+/** facebookresearch's and timm's, outside the blocks ↔ ours. */
+const originalOutside = new Map([
+  ...huggingFaceOutside.map(([, ours]) => [ours, ours] as const),
+  ['reg_token', 'register_tokens'],
+]);
+/** OpenVLA and Prismatic store LayerScale's gamma as `scale_factor`. */
+const originalInside = new Map([
+  ...huggingFaceInside.map(([, ours]) => [ours, ours] as const),
+  ['ls1.scale_factor', 'ls1.gamma'],
+  ['ls2.scale_factor', 'ls2.gamma'],
+]);
+
+const fromOutside = new Map(huggingFaceOutside);
+const toOutside = new Map(huggingFaceOutside.map(([theirs, ours]) => [ours, theirs]));
+const fromInside = new Map(
+  [...huggingFaceInside, ...huggingFaceInside5].flatMap(([theirs, ours]) =>
+    theirs.map((name, part) => [name, { ours, part, parts: theirs.length }] as const),
+  ),
+);
+const toInside = new Map(huggingFaceInside.map(([theirs, ours]) => [ours, theirs]));
+const toInside5 = new Map(
+  [...huggingFaceInside, ...huggingFaceInside5].map(([theirs, ours]) => [ours, theirs]),
+);
+const spelling5 = /\.(q|k|v|o|gate|up|down)_proj\.(weight|bias)$/;
+
+/**
+ * Modules that wrap others and compute nothing: torch.compile, FSDP, activation checkpointing, and what PEFT
+ * leaves of a layer that it has merged. They stand anywhere in a name.
+ */
+const wrappers = new Set(['_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', 'base_layer']);
+
+const outsideNames = [...fromOutside.keys(), ...originalOutside.keys()];
+/** Most parts that a name outside the blocks has: `embeddings.patch_embeddings.projection.weight`. */
+const longestOutside = Math.max(...outsideNames.map((name) => name.split('.').length));
+
+/** Translates a name of a file; undefined when no dialect has it. */
+export function translate(file: string): Translated | undefined {
+  const all = file.split('.');
+  const segments: string[] = [];
+  const places: number[] = []; // of each segment, in the name
+  all.forEach((segment, place) => {
+    if (wrappers.has(segment)) return;
+    segments.push(segment);
+    places.push(place);
+  });
+  const prefixTo = (at: number): string => all.slice(0, places[at]).join('.') + (places[at] === 0 ? '' : '.');
+
+  const block = blockOf(segments);
+  if (block) {
+    const { at, index, inner, family } = block;
+    const last = inner.at(-1)!;
+    const suffix = last === 'weight' || last === 'bias' ? `.${last}` : '';
+    const theirs = (suffix ? inner.slice(0, -1) : inner).join('.');
+    const found =
+      family === 'huggingface'
+        ? fromInside.get(theirs)
+        : originalInside.has(theirs)
+          ? { ours: originalInside.get(theirs)!, part: 0, parts: 1 }
+          : undefined;
+    if (found)
+      return {
+        parameter: `blocks.${index}.${found.ours}${suffix}`,
+        part: found.part,
+        parts: found.parts,
+        family,
+        prefix: prefixTo(at),
+      };
+  }
+  // The longest first: `embeddings.cls_token` ends with `cls_token`.
+  for (let length = Math.min(longestOutside, segments.length); length > 0; length--) {
+    const at = segments.length - length;
+    const bare = segments.slice(at).join('.');
+    const [huggingFace, original] = [fromOutside.get(bare), originalOutside.get(bare)];
+    const parameter = huggingFace ?? original;
+    if (parameter !== undefined)
+      return {
+        parameter,
+        part: 0,
+        parts: 1,
+        family: huggingFace === undefined ? 'original' : 'huggingface',
+        prefix: prefixTo(at),
+      };
+  }
+  return undefined;
+}
+
+const isIndex = (segment: string | undefined): boolean =>
+  segment !== undefined && /^(0|[1-9]\d{0,3})$/.test(segment);
+
+interface Block {
+  /** Of the segment `blocks`, or `encoder`. */
+  readonly at: number;
+  readonly index: number;
+  readonly inner: readonly string[];
+  readonly family: Family;
+}
+
+/** The innermost block that a name is in. */
+function blockOf(segments: readonly string[]): Block | undefined {
+  for (let at = segments.length - 3; at >= 0; at--) {
+    if (segments[at] === 'encoder' && segments[at + 1] === 'layer' && isIndex(segments[at + 2])) {
+      const inner = segments.slice(at + 3);
+      if (inner.length > 0) return { at, index: Number(segments[at + 2]), inner, family: 'huggingface' };
+    }
+    if (segments[at] !== 'blocks' || !isIndex(segments[at + 1])) continue;
+    // Chunked: blocks.{chunk}.{i}, and i counts through all chunks.
+    const chunked = isIndex(segments[at + 2]) ? 1 : 0;
+    const inner = segments.slice(at + 2 + chunked);
+    if (inner.length > 0) return { at, index: Number(segments[at + 1 + chunked]), inner, family: 'original' };
+  }
+  return undefined;
+}
+
+/** Ours ↔ timm's, where the two differ. A packed SwiGLU is `fc1` and `fc2` there. */
+const timmNames: readonly (readonly [ours: RegExp, timms: string])[] = [
+  [/^register_tokens$/, 'reg_token'],
+  [/\.mlp\.w12\./, '.mlp.fc1.'],
+  [/\.mlp\.w3\./, '.mlp.fc2.'],
+];
+
+/** The tensors that hold a parameter, in the names of a dialect. `like`: names whose spelling to follow. */
+export function namesOf(parameter: string, dialect: Dialect, like: Iterable<string> = []): readonly string[] {
+  if (dialect === 'facebookresearch') return [parameter];
+  if (dialect === 'timm')
+    return [timmNames.reduce((name, [ours, timms]) => name.replace(ours, timms), parameter)];
+  const inside = [...like].some((name) => spelling5.test(name)) ? toInside5 : toInside;
+  const block = /^blocks\.(\d+)\.(.+?)(\.weight|\.bias)?$/.exec(parameter);
+  if (block === null) return [toOutside.get(parameter) ?? parameter];
+  const [, index, ours = '', suffix = ''] = block;
+  return (inside.get(ours) ?? [ours]).map((theirs) => `encoder.layer.${index}.${theirs}${suffix}`);
+}
+
+/**
+ * The tensors of a Hugging Face file that holds these parameters: names and shapes as `save_pretrained`
+ * writes them, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of placeTensors.
+ */
+export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[] {
+  return parameters
+    .flatMap(({ name, shape: [rows = 1, ...rest] }) => {
+      const names = namesOf(name, 'huggingface');
+      return names.map((theirs) => ({ name: theirs, shape: [rows / names.length, ...rest] }));
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/**
+ * Why a tensor that stands beside the model's own would change what the model computes, in a few words;
+ * undefined if it would not. Integers and empty tensors never do: buffers such as `position_ids` and
+ * `num_batches_tracked`.
+ * @param rest the name without the model's prefix
+ */
+export function changesModel(rest: string, family: Family): string | undefined {
+  const segments = rest.split('.').filter((segment) => !wrappers.has(segment));
+  const bare = segments.join('.');
+  const [first = ''] = segments;
+  if (/^(rope|rotary|storage_tokens)/.test(first) || /\.(rope|rotary)/.test(bare))
+    return 'rotary positions, as DINOv3 has them';
+  if (family === 'huggingface') {
+    if (/^encoder\.layer\.\d+\./.test(bare)) return 'inside a block';
+    if (first === 'embeddings') return 'in the embeddings';
+    if (first === 'layernorm') return 'in the final norm';
+    return undefined;
+  }
+  if (/^blocks\.\d+\./.test(bare)) return 'inside a block';
+  if (first === 'patch_embed') return 'in the patch embedding';
+  if (first === 'norm') return 'in the final norm';
+  if (first === 'norm_pre' || first === 'ln_pre') return 'a norm before the blocks';
+  if (first === 'fc_norm') return 'a norm behind the pooling, in place of the final norm';
+  if (/^(local_)?cls_norm$/.test(first)) return 'a norm for the class token alone';
+  if (first === 'dist_token') return 'a distillation token';
+  if (first === 'pos_embed') return 'in the position embeddings';
+  return undefined;
+}
+
+/** Names of adapters, as PEFT writes them beside or in place of the layers that they change. */
+export const adapterName =
+  /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;

@@ -1,0 +1,70 @@
+/** All that is wrong with a checkpoint's tensors, as one error. */
+import { CheckpointError } from '../errors.js';
+
+export const WRONG_DTYPE = 'of a dtype other than F32, F16, BF16, F64';
+
+const kinds = ['missing', 'surplus', 'misshapen', 'there twice', WRONG_DTYPE] as const;
+type Kind = (typeof kinds)[number];
+
+const MAX_LISTED = 12;
+
+/** All that is wrong with a file, by kind, in the file's order. */
+export class Problems {
+  readonly #lists = new Map<Kind, string[]>();
+
+  get any(): boolean {
+    return this.#lists.size > 0;
+  }
+
+  add(kind: Kind, text: string): void {
+    const list = this.#lists.get(kind);
+    if (list === undefined) this.#lists.set(kind, [text]);
+    else list.push(text);
+  }
+
+  /**
+   * One error that lists all of it, each kind on its own lines; of long lists the beginning and the count.
+   * @param sizes a sentence, when the file is a model of another size
+   */
+  error(sizes: string | undefined): CheckpointError {
+    const counts: string[] = [];
+    const lines: string[] = [];
+    const listed = sizes === undefined ? MAX_LISTED : 3; // another size makes hundreds of offenders, which say the same
+    for (const kind of kinds) {
+      const list = this.#lists.get(kind) ?? [];
+      if (list.length === 0) continue;
+      counts.push(`${list.length} ${kind}`);
+      const shown = list.length <= listed + 1 ? list : list.slice(0, listed);
+      const more = list.length - shown.length;
+      lines.push(
+        `  ${kind}:`,
+        ...shown.map((text) => `    ${text}`),
+        ...(more > 0 ? [`    … and ${more} more`] : []),
+      );
+    }
+    const dtypeOnly = this.#lists.size === 1 && this.#lists.has(WRONG_DTYPE);
+    return new CheckpointError(
+      dtypeOnly ? 'CHECKPOINT_DTYPE' : 'CHECKPOINT_TENSORS',
+      `checkpoint: ${sizes === undefined ? '' : `${sizes}. `}Expected the tensors of the configuration, found ${counts.join(', ')}. ` +
+        `${this.#advice(sizes)}\n${lines.join('\n')}`,
+    );
+  }
+
+  #advice(sizes: string | undefined): string {
+    if (sizes !== undefined)
+      return 'Give the config.json that belongs to this file, or the file that belongs to the configuration.';
+    const missing = this.#lists.get('missing') ?? [];
+    const surplus = this.#lists.get('surplus') ?? [];
+    if (surplus.some((text) => text.endsWith(')')))
+      return 'What is surplus changes what the model computes, and cannot be computed here.';
+    const no = (pattern: RegExp): boolean =>
+      this.#lists.size === 1 &&
+      missing.length > 0 &&
+      missing.every((text) => pattern.test(text.split(' ')[0]!));
+    if (no(/\.(ls[12]\.gamma|layer_scale[12]\.lambda1)$/))
+      return 'This is a vision transformer without LayerScale, which no DINOv2 is: it cannot be loaded.';
+    if (no(/\.(attn\.qkv|attention\.(attention\.)?\w+)\.bias$/))
+      return 'This is a vision transformer without biases of query, key and value (qkv_bias), which no DINOv2 is: it cannot be loaded.';
+    return 'Take the file again from where it was published, or save it from the model that the configuration describes.';
+  }
+}

@@ -1,0 +1,96 @@
+/** Reads the fields of a config.json. */
+import { ConfigError } from '../errors.js';
+import { show } from './config.js';
+
+/**
+ * Reads fields one after the other and keeps what is wrong with them, so that one error can list all of it.
+ */
+export class Fields {
+  readonly #json: Readonly<Record<string, unknown>>;
+  readonly #refused: { code: 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED'; field: string; text: string }[] = [];
+
+  constructor(json: Readonly<Record<string, unknown>>) {
+    this.#json = json;
+  }
+
+  value(field: string): unknown {
+    return Object.hasOwn(this.#json, field) ? this.#json[field] : undefined;
+  }
+
+  refuse(code: 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED', field: string, expected: string, found: string): void {
+    this.#refused.push({ code, field, text: `${field}: expected ${expected}, found ${found}` });
+  }
+
+  /** Whether none of these fields has been refused. */
+  sound(...fields: string[]): boolean {
+    return !this.#refused.some(({ field }) => fields.includes(field));
+  }
+
+  number(field: string, absent: number, least: number, most: number, integer = false): number {
+    const value = this.value(field);
+    if (value === undefined) return absent;
+    if (typeof value === 'number' && value >= least && value <= most && (!integer || Number.isInteger(value)))
+      return value;
+    this.refuse(
+      'CONFIG_FIELD',
+      field,
+      `${integer ? 'an integer' : 'a number'} from ${least} to ${most}`,
+      show(value),
+    );
+    return absent;
+  }
+
+  integer(field: string, absent: number, least: number, most: number): number {
+    return this.number(field, absent, least, most, true);
+  }
+
+  boolean(field: string, absent: boolean): boolean {
+    const value = this.value(field);
+    if (value === undefined) return absent;
+    if (typeof value === 'boolean') return value;
+    this.refuse('CONFIG_FIELD', field, 'true or false', show(value));
+    return absent;
+  }
+
+  /** A length that Hugging Face writes as one number or as [height, width]; only squares exist. */
+  side(field: string, absent: number, least: number, most: number): number {
+    const value = this.value(field);
+    if (value === undefined) {
+      if (absent >= least) return absent;
+      this.refuse('CONFIG_FIELD', field, `at least ${least}`, `nothing, which means ${absent}`);
+      return absent;
+    }
+    const [height, width] =
+      Array.isArray(value) && value.length === 2 ? (value as unknown[]) : [value, value];
+    const valid = (side: unknown) =>
+      typeof side === 'number' && Number.isInteger(side) && side >= least && side <= most;
+    if (!valid(height) || !valid(width)) {
+      this.refuse('CONFIG_FIELD', field, `an integer from ${least} to ${most}`, show(value));
+    } else if (height !== width) {
+      this.refuse('CONFIG_UNSUPPORTED', field, 'a square', show(value));
+    } else {
+      return height as number;
+    }
+    return absent;
+  }
+
+  /** A setting that has one value in every DINOv2, which is also the default. */
+  only(field: string, expected: number | boolean | string): void {
+    const value = this.value(field);
+    if (value !== undefined && value !== expected)
+      this.refuse('CONFIG_UNSUPPORTED', field, show(expected), show(value));
+  }
+
+  throwRefused(): void {
+    if (this.#refused.length === 0) return;
+    const code = this.#refused.some((refused) => refused.code === 'CONFIG_FIELD')
+      ? 'CONFIG_FIELD'
+      : 'CONFIG_UNSUPPORTED';
+    const list = this.#refused.map(({ text }) => text).join('; ');
+    const next =
+      code === 'CONFIG_FIELD'
+        ? 'Correct the file, or take it again from the repository of the weights.'
+        : 'A model with this setting cannot be computed here: no published DINOv2 has it.';
+    throw new ConfigError(code, `config.json: ${list}. ${next}`);
+  }
+}

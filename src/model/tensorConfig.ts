@@ -1,0 +1,131 @@
+/** The configuration of a checkpoint, from config.json where there is one, else from its names and shapes. */
+import type { Architecture } from '../checkpoint/architecture.js';
+import { inspectCheckpoint } from '../checkpoint/names.js';
+import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
+import { ConfigError } from '../errors.js';
+import { checkConfig, HEAD_DIM, type DINOv2Config, type PosEmbedConvention } from './config.js';
+import type { ConfigHints } from './configJson.js';
+
+/**
+ * In `__metadata__` of a checkpoint that `dinov2-webgpu convert` has written: the convention of its position
+ * embeddings, which neither Hugging Face's names nor its config.json can say in full.
+ */
+export const POS_EMBED = 'dinov2-webgpu pos_embed';
+
+/** A configuration, and what of it no file says: sentences. */
+export interface Settled {
+  readonly config: DINOv2Config;
+  readonly assumed: readonly string[];
+}
+
+/** What a caller chooses. */
+export interface TensorChoice {
+  /** Behind which to look for the model. Default: the one behind which all of it is. */
+  readonly prefix?: string | undefined;
+  /** In place of the checkpoint's own. */
+  readonly posEmbed?: PosEmbedConvention | undefined;
+}
+
+/**
+ * The configuration of a checkpoint.
+ * @param given what its config.json says; nothing where there is none
+ * @throws {ConfigError} CONFIG_UNSUPPORTED when shapes do not tell it, or it cannot be computed
+ * @throws {CheckpointError} when no model can be chosen
+ */
+export function configOfCheckpoint(
+  header: SafetensorsHeader,
+  given: { readonly config?: DINOv2Config | undefined; readonly hints?: ConfigHints | undefined } = {},
+  { prefix, posEmbed }: TensorChoice = {},
+): Settled {
+  const settled = given.config
+    ? { config: given.config, assumed: [] }
+    : inferConfig(header, given.hints, prefix);
+  const chosen = posEmbed ?? (header.metadata.get(POS_EMBED) as PosEmbedConvention | undefined);
+  if (chosen === undefined) return settled;
+  const config = { ...settled.config, posEmbed: chosen };
+  checkConfig(config, 'checkpoint');
+  return { config, assumed: settled.assumed.filter((sentence) => !sentence.startsWith(POSITIONS)) };
+}
+
+/**
+ * Widths at which public vision transformers have heads of another width than 64: 1152 (72, SoViT-400M),
+ * 1280 (80, ViT-H: Virchow), 1408 (88, ViT-g), and everything wider than DINOv2's giant (128: Web-SSL from
+ * 2688 on; 104: ViT-bigG).
+ */
+const otherHeads: Readonly<Record<number, string>> = {
+  1152: 'heads of 72, as in SoViT-400M',
+  1280: 'heads of 80, as in ViT-H (Virchow)',
+  1408: 'heads of 88, as in the ViT-g of other papers',
+};
+const WIDEST_SURE = 1536;
+
+const POSITIONS = 'Position embeddings';
+
+/**
+ * Reads the configuration off a checkpoint's names and shapes. What shapes cannot say takes the published
+ * values: heads of 64, eps 1e-6. The convention of the position embeddings follows the names: Hugging Face's
+ * plain (with registers: antialias), facebookresearch's offset (with registers: antialias), timm's antialias.
+ */
+function inferConfig(header: SafetensorsHeader, hints: ConfigHints | undefined, prefix?: string): Settled {
+  const found = inspectCheckpoint(header, prefix);
+  if (found === undefined)
+    throw refusal('expected the shapes of a DINOv2, found too few of its tensors to tell its size');
+  const { embedDim, depth, patchSize, grid, numChannels, numRegisterTokens, ffn, hiddenFeatures } = found;
+  if (!Number.isInteger(grid))
+    throw refusal(
+      `pos_embed: expected positions of a square image and of the class token, found ${1 + Math.round(grid * grid)}`,
+      'Positions of other images, or of register tokens, cannot be computed here.',
+    );
+  const assumed: string[] = [];
+  const numHeads = headsOf(embedDim, hints, assumed);
+  const posEmbed = conventionOf(found);
+  const config: DINOv2Config = {
+    embedDim,
+    depth,
+    numHeads,
+    headDim: embedDim / numHeads,
+    patchSize,
+    imageSize: grid * patchSize,
+    numChannels,
+    numRegisterTokens,
+    ffn,
+    hiddenFeatures,
+    layerNormEps: 1e-6,
+    posEmbed,
+  };
+  checkConfig(config, hints ? 'config.json and shapes of the tensors' : 'shapes of the tensors');
+  assumed.push(
+    `Positions belong to a square image: ${grid} × ${grid} patches.`,
+    'The eps of LayerNorm is 1e-6.',
+    ffn === 'mlp' ? 'The activation of the MLP is the exact GELU.' : 'The gate of the SwiGLU is SiLU.',
+    `${POSITIONS} are brought to other sizes as ${writerOf[found.dialect]} does it: '${posEmbed}'.`,
+  );
+  return { config, assumed };
+}
+
+const writerOf = { huggingface: 'Hugging Face', facebookresearch: 'facebookresearch', timm: 'timm' };
+
+function conventionOf({ dialect, numRegisterTokens }: Architecture): PosEmbedConvention {
+  if (numRegisterTokens > 0 || dialect === 'timm') return 'antialias';
+  return dialect === 'huggingface' ? 'plain' : 'offset';
+}
+
+function headsOf(embedDim: number, hints: ConfigHints | undefined, assumed: string[]): number {
+  const { writer, numHeads } = hints ?? {};
+  if (hints?.embedDim !== undefined && hints.embedDim !== embedDim)
+    throw refusal(`embed_dim: expected ${hints.embedDim}, as ${writer} says, found tensors of ${embedDim}`);
+  if (numHeads !== undefined) return numHeads; // checked with all else
+  const other = otherHeads[embedDim] ?? (embedDim > WIDEST_SURE ? 'heads of 128' : undefined);
+  if (other !== undefined)
+    throw refusal(
+      `num_heads: no file says it, and at a width of ${embedDim} there are public models with ${other}, which cannot be computed here`,
+      `If this one has heads of ${HEAD_DIM}, say so with a config.json of Hugging Face's form (model_type, hidden_size, num_attention_heads, …).`,
+    );
+  assumed.push(`Heads are ${HEAD_DIM} wide: there are ${embedDim / HEAD_DIM} of them.`);
+  return embedDim / HEAD_DIM;
+}
+
+const refusal = (
+  found: string,
+  next = 'Give the config.json that belongs to it, if it is a DINOv2.',
+): ConfigError => new ConfigError('CONFIG_UNSUPPORTED', `checkpoint: ${found}. ${next}`);

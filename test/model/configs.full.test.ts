@@ -1,0 +1,21 @@
+// As configs.gpu.test.ts, with more configurations and with the kernels of GPUs, which SwiftShader compiles slowly.
+import { afterAll, expect, test } from 'vitest';
+import { asGpu, requestDevice } from '../gpu/tiny.ts';
+import { FP32_MAX_ERROR } from '../parity.ts';
+import { cases, errorOf, refused } from './configs.ts';
+
+const devices = { software: await requestDevice(), tiles: asGpu(await requestDevice()) };
+afterAll(() => Object.values(devices).forEach((device) => device.destroy()));
+
+test.each(['software', 'tiles'] as const)(
+  'with kernels for %s: what is not refused is right',
+  { timeout: 1_800_000 },
+  async (kind) => {
+    const computed = cases.filter((config) => !refused(config));
+    expect(computed.length).toBeGreaterThanOrEqual(8);
+    for (const config of computed)
+      expect(await errorOf(config, devices[kind]), JSON.stringify(config)).toBeLessThanOrEqual(
+        FP32_MAX_ERROR,
+      );
+  },
+);
