@@ -9,18 +9,14 @@ import { OptionError } from './errors.js';
  */
 export function expectOptions(where: string, options: unknown): void {
   if (options === undefined) return;
-  const kind = kindOf(options);
-  if (kind !== 'Object' && kind !== 'Module')
-    throw new OptionError(
-      'OPTION_VALUE',
-      `${where}: expected an object of options, found ${kind}. Write them as { name: value }.`,
-    );
+  if (!/^(Object|Module)$/.test(kindOf(options))) throw wrongKind(where, 'an object of options', options);
   const { signal } = options as { readonly signal?: Partial<AbortSignal> | null };
-  if (signal != null && typeof signal.throwIfAborted !== 'function')
-    throw new OptionError(
-      'OPTION_VALUE',
-      `${where}: expected signal to be an AbortSignal, found ${kindOf(signal)}. Pass the signal of an AbortController.`,
-    );
+  if (signal && !signal.throwIfAborted) throw wrongKind(where, 'signal to be an AbortSignal', signal);
 }
 
+/** An argument of another class than expected. */
+export const wrongKind = (where: string, expected: string, found: unknown): OptionError =>
+  new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${kindOf(found)}.`);
+
+/** The name of a value's class. */
 const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);

@@ -144,7 +144,7 @@ describe('no object of options', () => {
   test('a controller in place of its signal', () => {
     expect(failure({ signal: new AbortController() })).toMatchObject({
       code: 'OPTION_VALUE',
-      message: expect.stringContaining('expected signal to be an AbortSignal, found AbortController'),
+      message: expect.stringContaining('expected signal to be an AbortSignal, found AbortController.'),
     });
   });
 });

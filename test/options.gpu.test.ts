@@ -67,7 +67,7 @@ const calls: [string, (options: never) => unknown][] = [
   ['checkForUpdate', (options) => checkForUpdate('facebook/dinov2-small', options)],
   ['EmbeddingIndex', (options) => new EmbeddingIndex(options)],
   ['EmbeddingIndex.open', (options) => EmbeddingIndex.open('name', options)],
-  ['EmbeddingIndex.import', (options) => EmbeddingIndex.import(new Blob([]), options)],
+  ['import', (options) => EmbeddingIndex.import(new Blob([]), options)],
   ['search', (options) => index().search([1, 0], options)],
   ['searchByPart', (options) => index().searchByPart({ rows: 1, cols: 1, tokens: pixels }, options)],
   ['neighbours', (options) => index().neighbours('a', options)],
@@ -204,7 +204,7 @@ describe('names and values', () => {
   ])('embedAll takes no %s for a list of images', async (_, images) => {
     const error = await thrown(() => model.embedAll(images as ImageSource[]).next());
     expect(error).toBeInstanceOf(OptionError);
-    expect(error.message).toContain('For one image use embed()');
+    expect(error.message).toContain('for one image use embed()');
   });
 });
 

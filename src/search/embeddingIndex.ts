@@ -331,7 +331,7 @@ export class EmbeddingIndex {
     file: Blob,
     options: Pick<IndexOptions, 'device' | 'model'> = {},
   ): Promise<EmbeddingIndex> {
-    const { device, model } = checkOptions('EmbeddingIndex.import', options);
+    const { device, model } = checkOptions('import', options);
     const { header, items } = await fromSafetensors(file);
     if (model) checkSameIndex(header, { ...header, model }, 'import', ADVICE);
     const index = new EmbeddingIndex({ ...header, device });

@@ -1,5 +1,5 @@
 /** Takes the images of a call one after the other. */
-import { OptionError } from '../errors.js';
+import { wrongKind } from '../optionObject.js';
 
 /**
  * The iterator of a list or stream of images.
@@ -9,12 +9,9 @@ import { OptionError } from '../errors.js';
 export function iteratorOf<Image>(
   images: Iterable<Image> | AsyncIterable<Image>,
 ): Iterator<Image> | AsyncIterator<Image> {
-  if (typeof images === 'object' && images !== null && !ArrayBuffer.isView(images)) {
+  if (typeof images === 'object' && images && !ArrayBuffer.isView(images)) {
     if (Symbol.asyncIterator in images) return images[Symbol.asyncIterator]();
     if (Symbol.iterator in images) return images[Symbol.iterator]();
   }
-  throw new OptionError(
-    'OPTION_VALUE',
-    `embedAll: expected an array or another iterable of images, found ${Object.prototype.toString.call(images).slice(8, -1)}. For one image use embed().`,
-  );
+  throw wrongKind('embedAll', 'an array of images, or another iterable (for one image use embed())', images);
 }

@@ -51,8 +51,10 @@ async function convert(source: ImageSource): Promise<HandedImage> {
     case 'File':
       return as(source as Blob);
     case 'Uint8Array':
-    case 'ArrayBuffer':
-      return as(new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]));
+    case 'ArrayBuffer': {
+      const own = new Uint8Array(source as Uint8Array | ArrayBuffer).slice();
+      return as(own, [own.buffer]);
+    }
     case 'ImageData':
       return ofImageData(source as ImageData);
     case 'ImageBitmap':

@@ -60,7 +60,7 @@ export type SentError =
 export type SentImage =
   | {
       readonly kind: 'image';
-      readonly image: string | Blob | ImageData | RawImage | ImageBitmap | VideoFrame;
+      readonly image: string | Blob | Uint8Array | ImageData | RawImage | ImageBitmap | VideoFrame;
     }
   /**
    * Nothing that can be used: the library says so in the worker, in the words that it has for the class of

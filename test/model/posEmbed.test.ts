@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.js';
-import { CheckpointError, ImageError } from '../../src/errors.js';
+import { CheckpointError, OptionError } from '../../src/errors.js';
 import { interpolatePosEmbed } from '../../src/model/posEmbed.js';
 import type { PosEmbedConvention } from '../../src/model/config.js';
 
@@ -99,7 +99,7 @@ describe('interpolatePosEmbed', () => {
     expect(() => interpolatePosEmbed(tableOf(5), options)).toThrow(CheckpointError);
     expect(() => interpolatePosEmbed(tableOf(5), options)).toThrow(/expected 10960 values .* found 208/);
     for (const rows of [0, -1, 1.5, Number.NaN]) {
-      expect(() => interpolatePosEmbed(tableOf(37), { ...options, rows })).toThrow(ImageError);
+      expect(() => interpolatePosEmbed(tableOf(37), { ...options, rows })).toThrow(OptionError);
     }
   });
 });
