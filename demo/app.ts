@@ -3,7 +3,7 @@
  * time, and the newest wins.
  */
 import { DINOv2, DINOv2Error, type Features } from '../src/index.js';
-import { gridOf } from './crop.js';
+import { gridOf, inputText } from './crop.js';
 import { byId, choose, chosen, setText } from './dom.js';
 import { decode, loadModel, paint, run, warmMs } from './engine.js';
 import { setForm, setLoaded } from './form.js';
@@ -82,6 +82,7 @@ function become(next: Loaded): void {
   dismiss('model');
   view.setStatus(`${modelName(next.choice)} is loaded.`);
   view.showModel(next);
+  setText('input-hint', inputText(next.model.preprocessing));
   view.showAdapter(next.model.adapter);
   view.showMemory(next.model);
   void next.model.device.lost.then(({ message }) => {
@@ -135,11 +136,9 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
 export async function show(): Promise<void> {
   if (!picture) return;
   const [now, size] = [picture, input()];
-  drawPhoto(
-    now,
-    size,
-    gridOf(now.bitmap.width, now.bitmap.height, size, loaded?.model.config.patchSize ?? 14),
-  );
+  const { preprocessing, config } = loaded?.model ?? {};
+  const { width, height } = now.bitmap;
+  drawPhoto(now, size, gridOf(width, height, size, config?.patchSize ?? 14, preprocessing), preprocessing);
   setText('code', snippet(loaded?.choice ?? firstChoice, size, foreground.checked));
   if (!loaded) return;
   const by = loaded;

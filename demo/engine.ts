@@ -39,7 +39,10 @@ function open<Model>(from: ModelClass<Model>, choice: ModelChoice, options: Opti
     case 'hub':
       return from.fromPretrained(hubId(choice), options);
     case 'file':
-      return from.fromFiles({ weights: choice.file!, config: choice.config }, options);
+      return from.fromFiles(
+        { weights: choice.file!, config: choice.config, preprocessor: choice.preprocessor },
+        options,
+      );
     case 'synthetic':
       return from.synthetic(choice.size, { ...options, registers: choice.registers });
   }
@@ -85,7 +88,7 @@ export async function run(
   const startMs = performance.now();
   const features = await model.features(
     bitmap,
-    input === 'crop' ? { resize: 'crop', signal } : { resize: 'fit', longestSide: input, signal },
+    input === 'crop' ? { signal } : { resize: 'fit', longestSide: input, signal },
   );
   try {
     await features.clsToken();

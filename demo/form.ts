@@ -7,6 +7,7 @@ import {
   downloadBytes,
   modelName,
   sameChoice,
+  type CheckpointFiles,
   type ModelChoice,
   type Size,
   type WeightsFrom,
@@ -15,30 +16,27 @@ import {
 const form = byId('model', HTMLFormElement);
 const load = byId('load', HTMLButtonElement);
 const registers = byId('registers', HTMLInputElement);
-let file: File | undefined;
-let config: File | undefined;
+let files: CheckpointFiles | undefined;
 let usable = true;
 let current: ModelChoice | undefined;
 let coming: ModelChoice | undefined;
 
 function read(): ModelChoice {
   const weights = chosen('weights') as WeightsFrom;
-  const files = weights === 'file' ? { file, config } : {};
   return {
     size: chosen('size') as Size,
     registers: registers.checked,
     weights,
     dtype: chosen('dtype') as 'fp32' | 'fp16',
-    ...files,
+    ...(weights === 'file' ? files : {}),
   };
 }
 
 /** What the form says now, with another file. */
-export const choiceOfFile = (weights: File, json: File | undefined): ModelChoice => ({
+export const choiceOfFiles = (checkpoint: CheckpointFiles): ModelChoice => ({
   ...read(),
   weights: 'file',
-  file: weights,
-  config: json,
+  ...checkpoint,
 });
 
 /** Brings the form to a choice. */
@@ -47,7 +45,8 @@ export function setForm(choice: ModelChoice): void {
   choose('weights', choice.weights);
   choose('dtype', choice.dtype);
   registers.checked = choice.registers;
-  if (choice.file) ({ file, config } = choice);
+  const { file, config, preprocessor } = choice;
+  if (file) files = { file, config, preprocessor };
   refresh();
 }
 
@@ -69,7 +68,7 @@ function refresh(): void {
   byId('sizes', HTMLFieldSetElement).disabled = choice.weights === 'file';
   byId('choose-weights', HTMLButtonElement).hidden = choice.weights !== 'file';
   setText('hub-hint', `${megabytes(downloadBytes(choice))}, huggingface.co`);
-  setText('file-hint', file ? file.name : '.safetensors, or drop it');
+  setText('file-hint', files ? files.file.name : '.safetensors, or drop it');
   const [text, enabled] = wording(choice);
   load.textContent = text;
   load.disabled = !enabled || !usable;

@@ -1,10 +1,10 @@
 /** Ways in for pictures and files: samples, a file dialog, a drop, a paste. */
 import { byId, choose } from './dom.js';
+import { checkpointAmong, type CheckpointFiles } from './state.js';
 
 export interface Inputs {
   onPicture(blob: Blob, name: string): void;
-  /** Weights, and config.json where it came with them. */
-  onWeights(weights: File, config: File | undefined): void;
+  onWeights(checkpoint: CheckpointFiles): void;
 }
 
 const own = byId('own', HTMLElement);
@@ -35,12 +35,11 @@ export function keepOwn(blob: Blob, name: string): void {
 
 export function startInputs({ onPicture, onWeights }: Inputs): void {
   const take = (files: readonly File[]): void => {
-    const config = files.find(({ name }) => /\.json$/i.test(name));
-    const weights = files.find(({ name }) => /\.safetensors$/i.test(name));
-    const picture = files.find((file) => file !== config && file !== weights);
-    if (weights) onWeights(weights, config);
+    const checkpoint = checkpointAmong(files);
+    const pictures = files.filter(({ name }) => !/\.(json|safetensors)$/i.test(name));
+    const picture = pictures[0] ?? (checkpoint ? undefined : files[0]); // of JSON it is said that it is no image
+    if (checkpoint) onWeights(checkpoint);
     if (picture) onPicture(picture, picture.name);
-    else if (config && !weights) onPicture(config, config.name); // which says that it is no image
   };
 
   for (const what of ['picture', 'weights']) {

@@ -1,4 +1,5 @@
 /** The two pictures: the photograph in the crop that the model saw, and its features over it. */
+import type { Preprocessing } from '../src/index.js';
 import { byId } from './dom.js';
 import { cropOf } from './crop.js';
 import type { InputSize, Picture } from './state.js';
@@ -21,8 +22,9 @@ export function drawPhoto(
   { bitmap, name }: Picture,
   input: InputSize,
   { rows, cols }: { rows: number; cols: number },
+  preprocessing: Preprocessing | undefined,
 ): void {
-  const { left, top, width, height } = cropOf(bitmap.width, bitmap.height, input);
+  const { left, top, width, height } = cropOf(bitmap.width, bitmap.height, input, preprocessing);
   const longest = Math.max(rows, cols) * PATCH_PX;
   const scale = Math.max(
     1,

@@ -9,12 +9,28 @@ export interface ModelChoice {
   readonly registers: boolean;
   readonly weights: WeightsFrom;
   readonly dtype: 'fp32' | 'fp16';
-  /** For `file`: the weights, and config.json where it was given too. */
+  /** For `file`: the weights, and config.json and preprocessor_config.json where they were given too. */
   readonly file?: File | undefined;
   readonly config?: File | undefined;
+  readonly preprocessor?: File | undefined;
 }
 
-/** `crop`: 224 × 224 as in Python. A number: the whole picture, its longest side that long. */
+/** A checkpoint's files. */
+export type CheckpointFiles = Pick<ModelChoice, 'config' | 'preprocessor'> & { readonly file: File };
+
+/** The checkpoint among files that a visitor gives; undefined where there are no weights. */
+export function checkpointAmong(files: readonly File[]): CheckpointFiles | undefined {
+  const file = files.find(({ name }) => /\.safetensors$/i.test(name));
+  if (!file) return undefined;
+  const texts = files.filter(({ name }) => /\.json$/i.test(name));
+  const preprocessor = texts.find(({ name }) => /^preprocessor/i.test(name));
+  return { file, preprocessor, config: texts.find((each) => each !== preprocessor) };
+}
+
+/**
+ * `crop`: as the checkpoint's preprocessing says, a central crop for most. A number: the whole picture, its longest
+ * side that long.
+ */
 export type InputSize = 'crop' | 224 | 322 | 448 | 518;
 
 /** A picture that was decoded: the model and the page see the same pixels. */
@@ -47,7 +63,7 @@ export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
   a.weights === b.weights &&
   a.dtype === b.dtype &&
   (a.weights === 'file'
-    ? a.file === b.file && a.config === b.config
+    ? a.file === b.file && a.config === b.config && a.preprocessor === b.preprocessor
     : a.size === b.size && a.registers === b.registers);
 
 /** The id on the Hugging Face hub. */

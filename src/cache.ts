@@ -94,7 +94,7 @@ export async function removeCached(id?: string): Promise<number> {
 
 /**
  * Asks the server of a kept model whether it has another version by now: for one byte of each file, and for
- * config.json. Nothing is loaded or removed; where it is `changed`, `removeCached(id)` makes the next load
+ * config.json and preprocessor_config.json. Nothing is loaded or removed; where it is `changed`, `removeCached(id)` makes the next load
  * fetch it (or load with `revalidate`, which does both).
  * @param id as `fromPretrained` was told, or the folder's URL; all that is kept under it is asked for
  * @returns `unknown` where nothing is kept, or where the server says nothing that tells versions apart

@@ -1,6 +1,6 @@
 /** The page's controls, each with what it does. */
 import { byId } from '../dom.js';
-import { choiceOfFile, startForm } from '../form.js';
+import { choiceOfFiles, startForm } from '../form.js';
 import { startNotices } from '../notices.js';
 import { startTheme } from '../theme.js';
 import { add, next, offerToGoOn, startAdding } from './adding.js';
@@ -39,9 +39,9 @@ startWays({
   onAdd: add,
   onSearch: (photograph) => openFile(photograph, photograph.name),
   onImport: (file) => void importCollection(file),
-  onSafetensors: (file, config) =>
-    void isCollection(file).then(
-      (exported) => void (exported ? importCollection(file) : load(choiceOfFile(file, config))),
+  onSafetensors: (checkpoint) =>
+    void isCollection(checkpoint.file).then(
+      (exported) => void (exported ? importCollection(checkpoint.file) : load(choiceOfFiles(checkpoint))),
     ),
   canSearch: () => (collection()?.size ?? 0) > 0 && usableModel() !== undefined,
 });

@@ -1,13 +1,14 @@
 /** Ways in: buttons, drops, pastes. A drop is asked what it is for by where it lands. */
 import { droppedFiles, type IngestSource } from '../../src/search/index.js';
 import { byId } from '../dom.js';
+import { checkpointAmong, type CheckpointFiles } from '../state.js';
 import { showNotice } from '../notices.js';
 
 export interface Ways {
   onAdd(source: IngestSource): void;
   onSearch(photograph: File): void;
   /** Weights, or an exported collection. */
-  onSafetensors(file: File, config: File | undefined): void;
+  onSafetensors(checkpoint: CheckpointFiles): void;
   onImport(file: File): void;
   /** Whether a photograph can be searched with. */
   canSearch(): boolean;
@@ -62,13 +63,9 @@ async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void>
 
 /** True if there were weights, or a collection, among the files. */
 function takeSafetensors(files: readonly File[], ways: Ways): boolean {
-  const file = files.find(({ name }) => /\.safetensors$/i.test(name));
-  if (file)
-    ways.onSafetensors(
-      file,
-      files.find(({ name }) => /\.json$/i.test(name)),
-    );
-  return file !== undefined;
+  const checkpoint = checkpointAmong(files);
+  if (checkpoint) ways.onSafetensors(checkpoint);
+  return checkpoint !== undefined;
 }
 
 function startDrops(ways: Ways): void {

@@ -1,6 +1,7 @@
 /** What the demo shows as the model's crop is what the library crops. */
 import { describe, expect, it } from 'vitest';
 import { cropOf, gridOf } from '../../demo/crop.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.js';
 import { planOf } from '../image/plan.js';
 
 const sizes = [
@@ -15,6 +16,39 @@ const sizes = [
   [4032, 3024],
   [257, 256],
 ] as const;
+
+const own: [string, Preprocessing][] = [
+  ['518 of 518', { resize: { shortestEdge: 518 }, crop: { height: 518, width: 518 } }],
+  ['a square', { resize: { height: 448, width: 448 }, crop: undefined }],
+  ['no crop', { resize: { shortestEdge: 224 }, crop: undefined }],
+  ['no crop, and not too long', { resize: { shortestEdge: 224, longestEdge: 448 }, crop: undefined }],
+  ['a crop beyond the picture', { resize: { height: 224, width: 224 }, crop: { height: 280, width: 252 } }],
+].map(([name, sizes]) => [
+  name as string,
+  { ...DEFAULT_PREPROCESSING, ...(sizes as Partial<Preprocessing>) },
+]);
+
+describe("a checkpoint's own preprocessing", () => {
+  it.each(own)('%s, as the library has it', (_, preprocessing) => {
+    for (const [width, height] of [
+      [512, 512],
+      [451, 300],
+      [300, 451],
+      [4032, 3024],
+    ] as const) {
+      const { left, top, resizedWidth, resizedHeight, ...plan } = planOf(width, height, {}, preprocessing);
+      const crop = cropOf(width, height, 'crop', preprocessing);
+      expect(crop.left).toBeCloseTo((left * width) / resizedWidth, 9);
+      expect(crop.top).toBeCloseTo((top * height) / resizedHeight, 9);
+      expect(crop.width).toBeCloseTo((plan.width * width) / resizedWidth, 9);
+      expect(crop.height).toBeCloseTo((plan.height * height) / resizedHeight, 9);
+      expect(gridOf(width, height, 'crop', 14, preprocessing)).toEqual({
+        rows: Math.floor(plan.height / 14),
+        cols: Math.floor(plan.width / 14),
+      });
+    }
+  });
+});
 
 describe('cropOf and gridOf', () => {
   it.each(sizes)('agree with the library on the crop of %i × %i', (width, height) => {

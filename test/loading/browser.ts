@@ -60,7 +60,10 @@ export async function openSite(): Promise<Site> {
     const path = request.url!;
     if (path.startsWith('/dist/'))
       return void response
-        .writeHead(200, { 'content-type': 'text/javascript' })
+        .writeHead(200, {
+          'content-type': 'text/javascript',
+          'cross-origin-embedder-policy': 'require-corp', // as the page, which starts a worker from here
+        })
         .end(readFileSync(join(outDir, path.slice(6))));
     if (!path.startsWith('/weights/')) {
       const script =

@@ -1,12 +1,13 @@
 // `embed` as it is published, on the adapter of these tests: the same numbers as the library's, the names
 // beside them, and what could not be used.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { decodeNpy } from '../../src/tools/npy.ts';
 import { requestDevice } from '../gpu/tiny.ts';
+import { caseOf, cosine, photoPath } from '../loading/preprocessors.ts';
 import { images, publish, tiny, type Published } from './published.ts';
 
 let line: Published;
@@ -68,6 +69,24 @@ test('.npy and .safetensors: a row for each image that can be used, named, and a
   const { shape, begin, end } = tensors.get('embeddings')!;
   expect(shape).toEqual([3, 128]);
   expect(new Float32Array(new Uint8Array(file.subarray(begin, end)).buffer)).toEqual(values);
+});
+
+test("the model's own preprocessor_config.json decides, as in Python", () => {
+  for (const name of ['half', 'no crop']) {
+    const { preprocessor, cls } = caseOf(name);
+    const model = join(line.folder, 'models', name.replace(' ', '-'));
+    cpSync(tiny, model, { recursive: true });
+    writeFileSync(join(model, 'preprocessor_config.json'), JSON.stringify(preprocessor));
+    const out = join(line.folder, `${name}.npy`);
+    expect(line.embed(photoPath, '--model', model, '--out', out)).toMatchObject({ status: 0 });
+    const { values } = decodeNpy(new Uint8Array(readFileSync(out)));
+    expect(1 - cosine(values, cls)).toBeLessThan(1e-6);
+    writeFileSync(join(model, 'preprocessor_config.json'), '{"image_processor_type": "SamImageProcessor"}');
+    expect(line.embed(photoPath, '--model', model, '--out', out, '--force')).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/SamImageProcessor/) as string,
+    });
+  }
 });
 
 test('where no image can be used, nothing is written, and what was there stays', () => {

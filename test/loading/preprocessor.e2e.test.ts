@@ -1,0 +1,279 @@
+// preprocessor_config.json in a browser: kept with the weights, or that there is none; noticed when it changes;
+// and the same in a worker.
+import { readFileSync } from 'node:fs';
+import type { Page } from 'playwright';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.ts';
+import { cached, interrupt, openVisit, renew, type Site, type Visit } from './browser.ts';
+import { caseOf, cosine, photoPath, textOf } from './preprocessors.ts';
+import { weightsFile } from './server.ts';
+
+type Library = typeof import('../../src/index.ts');
+type Worker = typeof import('../../src/worker/index.ts');
+
+const NAME = 'preprocessor_config.json';
+/** In the page, since a site that is down has none. */
+const photo = readFileSync(photoPath).toString('base64');
+const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+let visitor: Visit;
+let site: Site;
+let page: Page;
+beforeAll(async () => {
+  visitor = await openVisit();
+  ({ site, page } = visitor);
+  const script =
+    "import * as worker from '/dist/worker.js'; import * as page from '/dist/index.js'; Object.assign(globalThis, { worker, page });";
+  await page.addScriptTag({ type: 'module', content: script });
+  await page.waitForFunction(() => 'worker' in globalThis);
+});
+afterAll(() => visitor.close());
+beforeEach(() => renew(visitor));
+
+interface Seen {
+  readonly preprocessing: Preprocessing;
+  readonly vector: readonly number[];
+  readonly loaded: { readonly fetchedBytes: number; readonly cache: string; readonly cacheReason: string };
+}
+
+/** Loads in the page or in its worker, and looks at the photograph. */
+const look = (
+  options: Record<string, unknown> = {},
+  where: 'page' | 'worker' = 'page',
+  files?: { config: string; preprocessor: unknown },
+): Promise<Seen> =>
+  page.evaluate(
+    async ([given, place, from, image]) => {
+      const here = globalThis as unknown as { page: Worker; worker: Worker; kept?: Record<string, unknown> };
+      const { DINOv2 } = here[place];
+      const common = { selfTest: false, retry: { attempts: 2, delayMs: 10 }, ...given };
+      const model = from
+        ? await DINOv2.fromFiles(
+            {
+              config: from.config,
+              preprocessor: from.preprocessor as object,
+              weights: await (await fetch('/weights/model.safetensors')).blob(),
+            },
+            common,
+          )
+        : await DINOv2.fromPretrained('/weights/', common);
+      const blob = await (await fetch(`data:image/png;base64,${image}`)).blob();
+      const vector = await model.embed(blob);
+      const { preprocessing, loaded } = model;
+      here.kept ??= {};
+      if (here.kept[place]) model.dispose();
+      else here.kept[place] = model; // with the last model goes the device, and what was compiled for it
+      return { preprocessing, loaded, vector: [...vector] };
+    },
+    [options, where, files, photo] as const,
+  );
+
+const check = (): Promise<string> =>
+  page.evaluate(() =>
+    (globalThis as unknown as { library: Library }).library
+      .checkForUpdate('/weights/')
+      .catch((error: { code: string }) => error.code),
+  );
+
+const expectLike = ({ vector }: Seen, name: string): void =>
+  expect(1 - cosine(vector, caseOf(name).cls)).toBeLessThan(1e-6);
+
+describe('a start without a network', () => {
+  test.each(['half', 'bilinear', 'no crop'])('has what was kept: %s', async (name) => {
+    site.files.set(NAME, bytesOf(textOf(name)));
+    const first = await look();
+    expectLike(first, name);
+    Object.assign(site, { down: true, asked: [] });
+    const second = await look();
+    expect(site.asked).toEqual([]);
+    expect(second).toMatchObject({
+      preprocessing: { ...first.preprocessing, source: NAME },
+      vector: first.vector,
+      loaded: { fetchedBytes: 0, cacheReason: 'read from the cache' },
+    });
+  });
+
+  test("knows that there is no file, and timm's values of config.json", async () => {
+    expectLike(await look(), 'default');
+    Object.assign(site, { down: true, asked: [] });
+    const bare = await look();
+    expect(bare.preprocessing).toEqual(DEFAULT_PREPROCESSING);
+    expectLike(bare, 'default');
+    expect(site.asked).toEqual([]);
+
+    await renew(visitor);
+    const config = JSON.parse(Buffer.from(site.files.get('config.json')!).toString()) as object;
+    const pretrained = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] };
+    site.files.set('config.json', bytesOf(JSON.stringify({ ...config, pretrained_cfg: pretrained })));
+    const timm = await look();
+    expect(timm.preprocessing).toMatchObject({ source: 'config.json', convention: 'timm' });
+    site.down = true;
+    expect(await look()).toMatchObject({ preprocessing: timm.preprocessing, vector: timm.vector });
+  });
+
+  test('takes what the caller gives in place of the file, for this load alone', async () => {
+    site.files.set(NAME, bytesOf(textOf('half')));
+    await look();
+    site.down = true;
+    expectLike(await look({ preprocessor: null }), 'default');
+    expectLike(await look({ preprocessor: caseOf('bilinear').preprocessor }), 'bilinear');
+    expectLike(await look(), 'half');
+  });
+});
+
+test('a file that cannot be read fails the load, and nothing is kept; where the caller stands in for it, neither', async () => {
+  site.headers = (name) => (name === NAME ? { 'content-encoding': 'br' } : {}); // which it is not
+  site.files.set(NAME, bytesOf(textOf('half')));
+  await expect(look()).rejects.toThrow(new RegExp(`SOURCE_|${NAME.replace('.', '\\.')}`));
+  expect(await cached(page)).toEqual([]);
+  const given = await look({ preprocessor: null });
+  expectLike(given, 'default');
+  expect(given.loaded).toMatchObject({ cache: 'none', fetchedBytes: weightsFile.length });
+  expect(given.loaded.cacheReason).toMatch(/^preprocessor_config\.json could not be read/);
+  expect(await cached(page)).toEqual([]);
+});
+
+test('a download that was interrupted goes on with the file it began with', async () => {
+  site.files.set(NAME, bytesOf(textOf('half')));
+  await interrupt(page, site, [1_200_000]);
+  site.files.set(NAME, bytesOf(textOf('bilinear')));
+  site.asked = [];
+  const { loaded, ...seen } = await look();
+  expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length);
+  expectLike({ loaded, ...seen }, 'half');
+  expect(site.asked.filter((line) => !line.startsWith('model.safetensors'))).toEqual([]);
+  expect(await check()).toBe('changed');
+});
+
+test('a file that comes, changes or goes is noticed, by checkForUpdate and by a start with revalidate', async () => {
+  await look();
+  expect(await check()).toBe('current');
+  site.files.set(NAME, bytesOf(textOf('half')));
+  expect(await check()).toBe('changed');
+  expectLike(await look(), 'default'); // nobody is asked
+  const added = await look({ revalidate: true });
+  expectLike(added, 'half');
+  expect(added.loaded.fetchedBytes).toBe(weightsFile.length);
+  expect(await check()).toBe('current');
+  site.files.set(NAME, bytesOf(textOf('bilinear')));
+  expect(await check()).toBe('changed');
+  expectLike(await look({ revalidate: true }), 'bilinear');
+  site.files.delete(NAME);
+  expect(await check()).toBe('changed');
+  expectLike(await look({ revalidate: true }), 'default');
+  expect(await check()).toBe('current');
+  expect(await cached(page)).toHaveLength(1);
+});
+
+describe('an entry of the format before, which knows nothing of the file', () => {
+  /** Makes of the entry that is kept what format 3 was: its plan had no text of the file. */
+  const makeOld = (): Promise<string[]> =>
+    page.evaluate(async () => {
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
+      const digest = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> =>
+        new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+      const keys: string[] = [];
+      for await (const key of root.keys()) keys.push(key);
+      for (const key of keys.filter((each) => each.startsWith('v4-'))) {
+        const from = await root.getDirectoryHandle(key);
+        const to = await root.getDirectoryHandle(key.replace('v4-', 'v3-'), { create: true });
+        for await (const [name, handle] of from.entries()) {
+          let bytes = new Uint8Array(await (await (handle as FileSystemFileHandle).getFile()).arrayBuffer());
+          if (name === 'plan') {
+            const { preprocessor: _, ...plan } = JSON.parse(new TextDecoder().decode(bytes.subarray(32))) as {
+              preprocessor: unknown;
+            };
+            const rest = new TextEncoder().encode(JSON.stringify({ ...plan, format: 3 }));
+            const both = new Uint8Array(64);
+            both.set(await digest(rest), 32);
+            bytes = new Uint8Array(32 + rest.length);
+            bytes.set(await digest(both));
+            bytes.set(rest, 32);
+          }
+          const writable = await (await to.getFileHandle(name, { create: true })).createWritable();
+          await writable.write(bytes);
+          await writable.close();
+        }
+        await root.removeEntry(key, { recursive: true });
+      }
+      return keys;
+    });
+  const keys = (): Promise<string[]> =>
+    page.evaluate(async () => {
+      const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
+      const found: string[] = [];
+      for await (const key of root.keys()) found.push(key.replace(/-.*/, ''));
+      return found.filter((key) => key.startsWith('v'));
+    });
+
+  test('is not listed, and replaced by the next load', async () => {
+    await look();
+    await makeOld();
+    expect(await keys()).toEqual(['v3']);
+    expect(await cached(page)).toEqual([]);
+    expect(await check()).toBe('unknown');
+    site.files.set(NAME, bytesOf(textOf('half')));
+    const seen = await look();
+    expectLike(seen, 'half');
+    expect(seen.loaded).toMatchObject({ fetchedBytes: weightsFile.length, cache: 'opfs' });
+    expect(await keys()).toEqual(['v4']);
+    expect(await cached(page)).toMatchObject([{ id: '/weights/', complete: true }]);
+  });
+
+  test('takes no room from what replaces it', async () => {
+    await look();
+    await makeOld();
+    // The browser has room for one of them.
+    await page.evaluate((bytes) => {
+      const here = globalThis as { estimate?: StorageManager['estimate'] };
+      const { estimate } = StorageManager.prototype;
+      here.estimate = estimate;
+      StorageManager.prototype.estimate = async function () {
+        const root = await (await this.getDirectory()).getDirectoryHandle('dinov2-webgpu');
+        let old = 0;
+        for await (const key of root.keys()) old += Number(key.startsWith('v3-'));
+        return { quota: 1.5 * bytes, usage: old * bytes };
+      };
+    }, weightsFile.length);
+    try {
+      expect((await look()).loaded).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
+    } finally {
+      await page.evaluate(() => {
+        StorageManager.prototype.estimate = (
+          globalThis as unknown as StorageManager & { estimate: StorageManager['estimate'] }
+        ).estimate;
+      });
+    }
+    expect(await keys()).toEqual(['v4']);
+  });
+
+  test('is removed by removeCached without an id', async () => {
+    await look();
+    await makeOld();
+    expect(
+      await page.evaluate(() => (globalThis as unknown as { library: Library }).library.removeCached()),
+    ).toBe(1);
+    expect(await keys()).toEqual([]);
+  });
+});
+
+test('a worker has the same preprocessing, and the same vectors, from everywhere', async () => {
+  site.files.set(NAME, bytesOf(textOf('half')));
+  const config = Buffer.from(site.files.get('config.json')!).toString();
+  const inPage = await look();
+  for (const seen of [
+    await look({}, 'worker'),
+    await look({ cache: 'none' }, 'worker'),
+    await look({}, 'worker', { config, preprocessor: textOf('half') }),
+    await look({}, 'worker', { config, preprocessor: caseOf('half').preprocessor }),
+    await look({}, 'page', { config, preprocessor: textOf('half') }),
+  ]) {
+    expect(seen.preprocessing).toEqual(inPage.preprocessing);
+    expect(seen.vector).toEqual(inPage.vector);
+  }
+  expectLike(await look({}, 'worker', { config, preprocessor: null }), 'default');
+  expectLike(await look({ preprocessor: null }, 'worker'), 'default');
+  expectLike(await look({ preprocessor: caseOf('no crop').preprocessor }, 'worker'), 'no crop');
+  site.files.set(NAME, bytesOf('{"image_processor_type": "SamImageProcessor"}'));
+  await expect(look({ cache: 'none' }, 'worker')).rejects.toThrow(/SamImageProcessor/);
+});
