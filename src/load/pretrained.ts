@@ -58,7 +58,16 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         if (wanted[name] !== undefined) checkDigest(name, wanted[name], sha256(bytes));
         return bytes;
       };
-      const config = await readSmall(CONFIG);
+      const explained = async (error: unknown): Promise<unknown> => {
+        if (!isMissing(error)) return error;
+        return import('../checkpoint/otherFormats.js').then(
+          ({ explainMissing }) => explainMissing(folder, error as SourceError, common),
+          () => error, // without a network there is no advice
+        );
+      };
+      const config = await readSmall(CONFIG).catch(async (error: unknown) => {
+        throw await explained(error);
+      });
       const described = describedBy(parseJson(config));
       const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> =>
         openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
@@ -68,8 +77,8 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         stream = await openAll(names);
       } catch (missing) {
         if (!isMissing(missing)) throw missing;
-        const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch((error: unknown) => {
-          throw isMissing(error) ? missing : error;
+        const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch(async (error: unknown) => {
+          throw isMissing(error) ? await explained(missing) : error;
         });
         const parsed = parseShardIndex(index);
         stream = await openAll(parsed.files, parsed);
