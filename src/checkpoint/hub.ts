@@ -11,10 +11,12 @@ export interface HubOptions {
 }
 
 const HUB = 'https://huggingface.co';
+const hubHosts = new Set(['huggingface.co', 'www.huggingface.co', 'hf.co', 'www.hf.co']);
 
 /**
  * The URL (in Node perhaps the path) of the folder with config.json and model.safetensors; it ends with a
- * slash. @throws SourceError SOURCE_URL
+ * slash. The address of a page of the hub stands for the repository that it shows.
+ * @throws SourceError SOURCE_URL
  */
 export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions = {}): string {
   if (typeof id === 'string' && /^[\w-][\w-]*$/.test(id)) {
@@ -23,8 +25,16 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
       `${id}: expected an id of the hub with its owner, such as facebook/dinov2-small, or the URL of a folder. For a folder beside the page, write ./${id}.`,
     );
   }
-  if (isHubId(id))
-    return `${String(baseUrl).replace(/\/$/, '')}/${id}/resolve/${encodeURIComponent(revision ?? 'main')}/`;
+  const page: HubPage | undefined = isHubId(id) ? { id, revision: undefined, folder: '' } : pageOfHub(id);
+  if (page) {
+    if (page.revision !== undefined && revision !== undefined && page.revision !== revision)
+      throw new SourceError(
+        'SOURCE_URL',
+        `${String(id)}: expected the revision of the address or none, found ${revision}. Give the id ${page.id} with this revision.`,
+      );
+    const chosen = encodeURIComponent(page.revision ?? revision ?? 'main');
+    return `${String(baseUrl).replace(/\/$/, '')}/${page.id}/resolve/${chosen}/${page.folder}`;
+  }
   if (revision !== undefined)
     throw new SourceError(
       'SOURCE_URL',
@@ -38,6 +48,46 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
  */
 const isHubId = (id: string | URL): id is string =>
   typeof id === 'string' && /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(id);
+
+/** A repository, as an address on the hub names it. */
+interface HubPage {
+  readonly id: string;
+  readonly revision: string | undefined;
+  /** A folder within it, with a slash at its end; or empty. */
+  readonly folder: string;
+}
+
+/** Paths of the hub that are no model's. */
+const noModels = new Set(['datasets', 'spaces', 'api', 'docs', 'papers', 'collections', 'blog', 'buckets']);
+
+/**
+ * What an address on the hub shows: `/owner/name`, `/owner/name/tree/main`, `/owner/name/blob/main/config.json`,
+ * `/owner/name/resolve/main/`. Undefined for addresses of other sites, and for what is no model.
+ * @throws SourceError SOURCE_URL for a file of another name than those that are looked for
+ */
+function pageOfHub(address: string | URL): HubPage | undefined {
+  const text = String(address);
+  const bare = /^(https?:)?\/\//i.test(text) ? text : `https://${text}`;
+  if (!URL.canParse(bare, HUB)) return undefined;
+  const url = new URL(bare, HUB);
+  if (!hubHosts.has(url.hostname) || url.port !== '') return undefined;
+  const [owner, name, view, revision, ...path] = url.pathname.split('/').filter((part) => part !== '');
+  if (owner === undefined || name === undefined || noModels.has(owner) || !isHubId(`${owner}/${name}`))
+    return undefined;
+  const id = `${owner}/${name}`;
+  if (view === undefined || revision === undefined) return { id, revision: undefined, folder: '' };
+  if (!['tree', 'blob', 'resolve', 'raw'].includes(view)) return { id, revision: undefined, folder: '' };
+  const file = view === 'tree' || url.pathname.endsWith('/') ? undefined : path.at(-1);
+  const isFile = file !== undefined && (view === 'blob' || view === 'raw' || file.includes('.'));
+  if (isFile && !/^(model\.safetensors|[\w.-]+\.json|README\.md|model-\d+-of-\d+\.safetensors)$/.test(file))
+    throw new SourceError(
+      'SOURCE_URL',
+      `${text}: expected the address of a repository, found one of ${file}, where model.safetensors is looked for. ` +
+        `Load this file with fromFiles({ weights: '${HUB}/${id}/resolve/${revision}/${path.join('/')}' }).`,
+    );
+  const folder = (isFile ? path.slice(0, -1) : path).map((part) => `${part}/`).join('');
+  return { id, revision: decodeURIComponent(revision), folder };
+}
 
 function withSlash(folder: string | URL): string {
   const text = String(folder);

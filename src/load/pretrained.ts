@@ -71,9 +71,19 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         return bytes;
       };
       const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // beside the others: no load is longer for it
+      const explained = async (error: unknown): Promise<unknown> => {
+        if (!isMissing(error)) return error;
+        return import('../checkpoint/otherFormats.js').then(
+          ({ explainMissing }) => explainMissing(folder, error as SourceError, common),
+          () => error, // without a network there is no advice
+        );
+      };
       let stream: TensorStream | undefined;
       try {
-        const config = new TextDecoder().decode(await readSmall(CONFIG));
+        const bytes = await readSmall(CONFIG).catch(async (error: unknown) => {
+          throw await explained(error);
+        });
+        const config = new TextDecoder().decode(bytes);
         const json = parseJson(config);
         const described = describedBy(json);
         const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> =>
@@ -83,8 +93,8 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
           stream = await openAll(names);
         } catch (missing) {
           if (!isMissing(missing)) throw missing;
-          const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch((error: unknown) => {
-            throw isMissing(error) ? missing : error;
+          const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch(async (error: unknown) => {
+            throw isMissing(error) ? await explained(missing) : error;
           });
           const parsed = parseShardIndex(index);
           stream = await openAll(parsed.files, parsed);

@@ -9,7 +9,7 @@ import {
   type SafetensorsDtype,
 } from '../../src/checkpoint/safetensors.ts';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
-import { DINOv2, type DINOv2Config } from '../../src/index.ts';
+import { DINOv2, type DINOv2Config, type LoadOptions, type LoadReport } from '../../src/index.ts';
 import { maxError, minCosine, referenceFolder } from '../parity.ts';
 
 const pixels = syntheticTensor('pixel_values.70x70', [1, 3, 70, 70]);
@@ -73,11 +73,13 @@ function facebookresearch(tensors: ReadonlyMap<string, Named>): Map<string, Name
 }
 
 async function featuresOf(
-  weights: Uint8Array<ArrayBuffer>,
-): Promise<{ config: DINOv2Config; tokens: Float32Array }> {
-  using model = await DINOv2.fromFiles({ weights }, { selfTest });
+  weights: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>,
+  options: LoadOptions = {},
+  json?: object,
+): Promise<{ config: DINOv2Config; loaded: LoadReport; tokens: Float32Array }> {
+  using model = await DINOv2.fromFiles({ weights, config: json }, { selfTest, ...options });
   using features = await model.forward(pixels, { height: 70, width: 70 });
-  return { config: model.config, tokens: await features.lastHiddenState() };
+  return { config: model.config, loaded: model.loaded, tokens: await features.lastHiddenState() };
 }
 
 /** It has tests of its own. */
@@ -109,9 +111,84 @@ test.each(['plain', 'registers', 'swiglu'])(
 test.each([
   ['plain', 'dinov2.'],
   ['registers', 'dinov2_with_registers.'],
-])('tiny-%s with the prefix %s: the same bits', async (kind, prefix) => {
+  ['plain', '_orig_mod.module.'],
+  ['swiglu', 'base_model.model.encoder.backbone.'],
+])('tiny-%s behind the prefix %s, beside other tensors: the same bits', async (kind, prefix) => {
   const prefixed = new Map([...tensors.get(kind)!].map(([name, tensor]) => [`${prefix}${name}`, tensor]));
-  expect(maxError((await featuresOf(write(prefixed))).tokens, expected.get(kind)!)).toBe(0);
+  prefixed.set('head.layers.0.weight', { shape: [2, 3], values: new Float32Array(6).fill(Infinity) });
+  const { tokens, loaded } = await featuresOf(write(prefixed));
+  expect(maxError(tokens, expected.get(kind)!)).toBe(0);
+  expect(loaded).toMatchObject({ dialect: 'huggingface', prefix, setAside: ['head.layers.0.weight'] });
+});
+
+test('of a student and a teacher, the one that is chosen: the same bits', async () => {
+  const both = new Map<string, Named>();
+  for (const [name, { shape, values }] of facebookresearch(tensors.get('plain')!)) {
+    both.set(`student.backbone.${name}`, { shape, values: values.map((value) => 2 * value) });
+    both.set(`teacher.backbone.${name}`, { shape, values });
+  }
+  const weights = write(both);
+  await expect(featuresOf(weights)).rejects.toMatchObject({ code: 'CHECKPOINT_NAMING' });
+  const { tokens, loaded } = await featuresOf(weights, { prefix: 'teacher.backbone' });
+  expect(maxError(tokens, expected.get('plain')!)).toBe(0);
+  expect(loaded.prefix).toBe('teacher.backbone.');
+  expect(loaded.setAside).toHaveLength(both.size / 2);
+  const student = await featuresOf(weights, { prefix: 'student.backbone.' });
+  expect(maxError(student.tokens, expected.get('plain')!)).toBeGreaterThan(0.1);
+});
+
+/** facebookresearch's names → timm's, as timm's own conversion makes them (`_convert_dinov2`). */
+function timm(tensors: ReadonlyMap<string, Named>): Map<string, Named> {
+  const out = new Map<string, Named>();
+  const registers = tensors.has('register_tokens');
+  const { values: table, shape } = tensors.get('pos_embed')!;
+  const width = shape[2]!;
+  for (const [name, { shape, values }] of tensors) {
+    if (name === 'mask_token') continue;
+    if (name === 'cls_token' && registers)
+      out.set(name, { shape, values: values.map((value, i) => value + table[i]!) });
+    else if (name === 'pos_embed' && registers)
+      out.set(name, { shape: [1, shape[1]! - 1, width], values: table.slice(width) });
+    else
+      out.set(
+        name.replace('register_tokens', 'reg_token').replace('.w12.', '.fc1.').replace('.w3.', '.fc2.'),
+        { shape, values },
+      );
+  }
+  return out;
+}
+
+test.each(['plain', 'registers', 'swiglu'])("tiny-%s in timm's names: the same bits", async (kind) => {
+  const file = write(timm(facebookresearch(tensors.get(kind)!)));
+  const { tokens, config, loaded } = await featuresOf(file);
+  expect(maxError(tokens, expected.get(kind)!)).toBe(0);
+  expect(config.posEmbed).toBe('antialias');
+  expect(loaded).toMatchObject({ dialect: 'timm', prefix: '', setAside: [] });
+  expect(loaded.assumed).toContain('Heads are 64 wide: there are 2 of them.');
+  const json = { architecture: 'vit_small_patch14_dinov2', num_features: 128, pretrained_cfg: {} };
+  expect((await featuresOf(file, {}, json)).tokens).toEqual(tokens);
+});
+
+// Between F32 values, so that casting rounds: some exactly in the middle of two of them.
+test.each(['fp32', 'fp16', 'int8'] as const)('F64 as %s: cast to the nearest F32', async (dtype) => {
+  let n = 0;
+  const doubles = (values: Float32Array<ArrayBuffer>): Float64Array =>
+    Float64Array.from(values, (value) => value * (1 + ((n++ % 7) - 3) * 2 ** -25));
+  n = 0;
+  const rounded = write(tensors.get('plain')!, 'F32', (values) => Float32Array.from(doubles(values)));
+  n = 0;
+  const file = write(tensors.get('plain')!, 'F64', doubles);
+  const right = (await featuresOf(rounded, { dtype })).tokens;
+  expect(maxError((await featuresOf(file, { dtype })).tokens, right)).toBe(0);
+  // In chunks that end within values, and at addresses that are no multiple of 8.
+  let at = 0;
+  const dripping = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (at >= file.length) return controller.close();
+      controller.enqueue(file.slice(at, (at += 100_003)));
+    },
+  });
+  expect(maxError((await featuresOf(dripping, { dtype })).tokens, right)).toBe(0);
 });
 
 const bitsOf = (values: Float32Array<ArrayBuffer>): Uint32Array =>

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { encodeSafetensors, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
 import { putBuild } from '../builds.ts';
 import { shardsOf } from '../loading/server.ts';
 
@@ -63,6 +63,67 @@ test('convert writes a checkpoint with its config.json, and nothing when it fail
   });
   expect(existsSync(join(folder, 'twice/model.safetensors.part'))).toBe(false);
   expect(existsSync(join(folder, 'twice/model.safetensors'))).toBe(false);
+});
+
+/** A file beside no config.json, with other names. */
+function renamed(folderName: string, rename: (name: string) => readonly string[]): string {
+  const bytes = new Uint8Array(readFileSync(join(tiny, 'model.safetensors')));
+  const own = join(folder, folderName);
+  mkdirSync(own);
+  writeFileSync(
+    join(own, 'model.safetensors'),
+    encodeSafetensors(
+      [...parseSafetensors(bytes).tensors].flatMap(([name, { dtype, shape, begin, end }]) =>
+        rename(name).map((theirs) => [theirs, { dtype, shape, data: bytes.slice(begin, end) }] as const),
+      ),
+    ),
+  );
+  return own;
+}
+
+test('convert takes what loads: wrapped, without config.json; what it writes has the names of the hub', () => {
+  const out = join(folder, 'unwrapped');
+  const own = renamed('wrapped', (name) => [
+    `module.${name}`,
+    ...(name.endsWith('cls_token') ? ['ema.norm'] : []),
+  ]);
+  writeFileSync(join(own, 'preprocessor_config.json'), '{"image_mean":[0.5,0.5,0.5]}');
+  expect(run('convert', join(own, 'model.safetensors'), '--dtype', 'fp16', '--out', out)).toMatchObject({
+    status: 0,
+    stderr: expect.stringMatching(/assumed: Heads are 64 wide[^]*left out, .*: ema\.norm/) as string,
+  });
+  expect(readdirSync(out).sort()).toEqual(['config.json', 'model.safetensors', 'preprocessor_config.json']);
+  expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))).toMatchObject({ model_type: 'dinov2' });
+  expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).tensors.size).toBe(43);
+  expect(run('inspect', own).stdout).toMatch(
+    /dialect +huggingface, behind "module\."[^]*set aside +"ema\.norm"/,
+  );
+});
+
+test('convert asks which of two models is meant, and refuses what does not load', () => {
+  const own = renamed('two', (name) => [`student.${name}`, `teacher.${name}`]);
+  const out = join(folder, 'one');
+  expect(run('convert', own, '--dtype', 'fp16', '--out', out)).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/CHECKPOINT_NAMING.*"student\." .*"teacher\."/) as string,
+  });
+  expect(run('inspect', own).stdout).toMatch(/none that loads: .*"teacher\."/);
+  expect(existsSync(out)).toBe(false);
+  expect(run('convert', own, '--dtype', 'fp16', '--out', out, '--prefix', 'teacher').status).toBe(0);
+
+  writeFileSync(join(own, 'config.json'), JSON.stringify({ model_type: 'vit' }));
+  expect(
+    run('convert', own, '--dtype', 'fp16', '--out', join(folder, 'none'), '--prefix', 'teacher'),
+  ).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/CONFIG_UNSUPPORTED.*found "vit"/) as string,
+  });
+  const partial = renamed('partial', (name) => (name.includes('norm1.bias') ? [] : [name]));
+  expect(run('convert', partial, '--dtype', 'fp16', '--out', join(folder, 'none'))).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/CHECKPOINT_TENSORS.*2 missing/) as string,
+  });
+  expect(existsSync(join(folder, 'none'))).toBe(false);
 });
 
 test('convert does not write over what it reads, whatever that is called', () => {

@@ -2,9 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, expect, test } from 'vitest';
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import {
+  encodeSafetensors,
+  parseSafetensors,
+  type SafetensorsDtype,
+} from '../../src/checkpoint/safetensors.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
-import { convertCheckpoint, type ConvertedDtype } from '../../src/tools/convert.ts';
+import { parseConfig } from '../../src/model/configJson.ts';
+import { convertCheckpoint, type ConvertedDtype, type ConvertOptions } from '../../src/tools/convert.ts';
 import { pixelsOf, requestDevice } from '../gpu/tiny.ts';
 
 const device = await requestDevice();
@@ -21,12 +26,18 @@ function streamOf(bytes: Uint8Array, chunk: number): ReadableStream<Uint8Array> 
   });
 }
 
-async function convert(source: Uint8Array, dtype: ConvertedDtype, chunk = 2 ** 20): Promise<Uint8Array> {
+async function convert(
+  source: Uint8Array,
+  dtype: ConvertedDtype,
+  chunk = 2 ** 20,
+  options: ConvertOptions = {},
+): Promise<Uint8Array> {
   const parts: [number, Uint8Array][] = [];
   const { header } = await convertCheckpoint(
     await openTensors(streamOf(source, chunk)),
     dtype,
     async (position, bytes) => void parts.push([position, bytes.slice()]),
+    options,
   );
   const file = new Uint8Array(header.fileBytes);
   for (const [position, bytes] of parts) file.set(bytes, position);
@@ -68,6 +79,88 @@ test('however the file comes in pieces', async () => {
   const [, original] = cases[0]!;
   for (const dtype of ['fp16', 'int8'] as const)
     expect(await convert(original, dtype, 100_003)).toEqual(await convert(original, dtype));
+});
+
+/** A checkpoint with other names, and in another element type. */
+function rewritten(
+  original: Uint8Array,
+  rename: (name: string) => string,
+  convertValues: (values: Float32Array) => ArrayBufferView = (values) => values,
+  dtype: SafetensorsDtype = 'F32',
+): Uint8Array {
+  const bytes = new Uint8Array(original);
+  return encodeSafetensors(
+    [...parseSafetensors(bytes).tensors].map(([name, { shape, begin, end }]) => [
+      rename(name),
+      { dtype, shape, data: convertValues(new Float32Array(bytes.slice(begin, end).buffer)) },
+    ]),
+  );
+}
+
+test.each(['fp16', 'int8'] as const)('whatever loads, to the same bytes of weights: %s', async (dtype) => {
+  const original = cases[2]![1];
+  const plain = await convert(original, dtype);
+  const { tensors } = parseSafetensors(plain);
+  const wrapped = rewritten(original, (name) => `module.${name}`);
+  const doubles = rewritten(
+    original,
+    (name) => name,
+    (values) => Float64Array.from(values),
+    'F64',
+  );
+  for (const [variant, chunk] of [
+    [wrapped, 100_003],
+    [doubles, 99_991],
+  ] as const) {
+    const file = await convert(variant, dtype, chunk);
+    const again = parseSafetensors(file).tensors;
+    expect([...again.keys()]).toEqual([...tensors.keys()]);
+    for (const [name, { begin, end }] of tensors) {
+      const other = again.get(name)!;
+      expect(Buffer.compare(file.slice(other.begin, other.end), plain.slice(begin, end)), name).toBe(0);
+    }
+  }
+});
+
+test('the convention of positions survives, with registers behind it or none', async () => {
+  const facebook = readFileSync('test/fixtures/reference/tiny-plain/model.safetensors');
+  for (const posEmbed of ['offset', 'antialias', 'plain'] as const) {
+    const described = {
+      config: {
+        ...parseConfig(JSON.parse(readFileSync('test/fixtures/reference/tiny-plain/config.json', 'utf8'))),
+        posEmbed,
+      },
+    };
+    const weights = await convert(facebook, 'fp16', 2 ** 20, { described });
+    for (const config of [
+      undefined,
+      readFileSync('test/fixtures/reference/tiny-plain/config.json', 'utf8'),
+    ]) {
+      using model = await DINOv2.fromFiles({ weights, config }, { device, selfTest: false });
+      expect(model.config.posEmbed).toBe(posEmbed);
+    }
+  }
+});
+
+test('a classifier goes along, behind which the model has the name that Hugging Face gives it', async () => {
+  const original = new Uint8Array(cases[1]![1]);
+  const values = Float32Array.from({ length: 3 * 256 }, (_, i) => (i % 17) / 16);
+  const weights = encodeSafetensors([
+    ...[...parseSafetensors(original).tensors].map(
+      ([name, { shape, dtype, begin, end }]) =>
+        [`dinov2_with_registers.${name}`, { dtype, shape, data: original.slice(begin, end) }] as const,
+    ),
+    ['classifier.weight', { dtype: 'F32', shape: [3, 256], data: values }],
+    ['classifier.bias', { dtype: 'F32', shape: [3], data: Float32Array.of(1, 2, 3) }],
+    ['decoder.weight', { dtype: 'F32', shape: [2], data: new Float32Array(2) }],
+  ]);
+  const file = await convert(weights, 'int8');
+  const { tensors } = parseSafetensors(file);
+  expect(tensors.get('classifier.weight')).toMatchObject({ dtype: 'F16', shape: [3, 256] });
+  expect(tensors.has('dinov2_with_registers.embeddings.cls_token')).toBe(true);
+  expect(tensors.has('decoder.weight')).toBe(false);
+  using model = await DINOv2.fromFiles({ weights: file }, { device, selfTest: false });
+  expect(model.classifier?.numClasses).toBe(3);
 });
 
 test('scales that do not belong are refused', async () => {

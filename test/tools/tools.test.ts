@@ -6,7 +6,9 @@ import {
   type SafetensorsDtype,
 } from '../../src/checkpoint/safetensors.ts';
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
-import { convertCheckpoint } from '../../src/tools/convert.ts';
+import { configOf } from '../../src/model/config.ts';
+import { configJson, parseConfig } from '../../src/model/configJson.ts';
+import { convertCheckpoint, convertedConfig } from '../../src/tools/convert.ts';
 import { describeCheckpoint } from '../../src/tools/inspect.ts';
 import { decodeNpy, encodeNpy } from '../../src/tools/npy.ts';
 
@@ -24,10 +26,10 @@ const integers = tensor('x.weight', 'I8', [2, 2], Int8Array.of(1, 2, 3, 4));
 const scales = tensor('x.weight_scale', 'F32', [2], Float32Array.of(5, 6));
 
 test.each([
-  ['a matrix beside which there is what would be its scales', [matrix, scales], 'CHECKPOINT_TENSORS'],
-  ['integers without scales, which would get some of zero', [integers], 'CHECKPOINT_DTYPE'],
+  ['what is no DINOv2', [matrix], 'CHECKPOINT_NAMING'],
+  ['integers without scales', [integers], 'CHECKPOINT_NAMING'],
   ['what is int8 already', [integers, scales], 'CHECKPOINT_DTYPE'],
-] as const)('%s is not converted to int8', async (_, tensors, code) => {
+] as const)('%s is not converted', async (_, tensors, code) => {
   let written = 0;
   await expect(
     convertCheckpoint(await openTensors(encodeSafetensors(tensors)), 'int8', async () => void written++),
@@ -40,6 +42,25 @@ test('a matrix of int8 whose scales do not fit is described all the same', () =>
   expect(describeCheckpoint(parseSafetensors(file))).toMatch(
     /2 tensors[^]*model +none that loads: x\.weight_scale: expected F32 \[2\]/,
   );
+});
+
+test('the config.json of a converted checkpoint: the original, or one of that form', () => {
+  const config = configOf('small');
+  const own = JSON.stringify(configJson(config));
+  expect(convertedConfig(config, own)).toBe(own);
+  const read = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>;
+  const timm = { ...config, posEmbed: 'antialias' } as const;
+  const pretrained_cfg = { mean: [0.5, 0.5, 0.5] };
+  const made = read(
+    convertedConfig(timm, JSON.stringify({ architecture: 'vit', pretrained_cfg, num_classes: 0 })),
+  );
+  expect(made).toMatchObject({ model_type: 'dinov2_with_registers', num_register_tokens: 0, pretrained_cfg });
+  expect(parseConfig(made)).toEqual(timm);
+  const nested = { model_type: 'depth_anything', backbone_config: read(own), id2label: { 0: 'a' } };
+  expect(read(convertedConfig(config, JSON.stringify(nested)))).toEqual({
+    ...read(own),
+    id2label: { 0: 'a' },
+  });
 });
 
 test('of a header of several files, what is no tensor is counted', () => {

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { locate } from '../../src/checkpoint/hub.js';
+import { SourceError } from '../../src/errors.js';
+
+const refused = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    expect(error).toBeInstanceOf(SourceError);
+    expect((error as SourceError).code).toBe('SOURCE_URL');
+    return (error as SourceError).message;
+  }
+  throw new Error('expected SOURCE_URL, and nothing was thrown');
+};
+
+const main = 'https://huggingface.co/facebook/dinov2-small/resolve/main/';
+
+describe('locate', () => {
+  it.each([
+    ['facebook/dinov2-small', main],
+    [
+      'timm/vit_small_patch14_dinov2.lvd142m',
+      'https://huggingface.co/timm/vit_small_patch14_dinov2.lvd142m/resolve/main/',
+    ],
+    ['https://huggingface.co/facebook/dinov2-small', main],
+    ['https://huggingface.co/facebook/dinov2-small/', main],
+    ['http://huggingface.co/facebook/dinov2-small', main],
+    ['huggingface.co/facebook/dinov2-small', main],
+    ['https://hf.co/facebook/dinov2-small', main],
+    ['https://www.huggingface.co/facebook/dinov2-small?library=transformers#usage', main],
+    ['https://huggingface.co/facebook/dinov2-small/tree/main', main],
+    ['https://huggingface.co/facebook/dinov2-small/discussions', main],
+    ['https://huggingface.co/facebook/dinov2-small/discussions/7', main],
+    ['https://huggingface.co/facebook/dinov2-small/blob/main/model.safetensors', main],
+    ['https://huggingface.co/facebook/dinov2-small/blob/main/config.json', main],
+    ['https://huggingface.co/facebook/dinov2-small/raw/main/config.json', main],
+    ['https://huggingface.co/facebook/dinov2-small/resolve/main/model.safetensors?download=true', main],
+    ['https://huggingface.co/facebook/dinov2-small/resolve/main', main],
+    [main, main],
+    [new URL('https://huggingface.co/facebook/dinov2-small'), main],
+    [
+      'https://huggingface.co/facebook/dinov2-small/tree/refs%2Fpr%2F1',
+      'https://huggingface.co/facebook/dinov2-small/resolve/refs%2Fpr%2F1/',
+    ],
+    [
+      'https://huggingface.co/facebook/dinov2-small/tree/v2/folder/inner',
+      'https://huggingface.co/facebook/dinov2-small/resolve/v2/folder/inner/',
+    ],
+    [
+      'https://huggingface.co/facebook/dinov2-small/blob/v2/folder/model.safetensors',
+      'https://huggingface.co/facebook/dinov2-small/resolve/v2/folder/',
+    ],
+    ['https://example.com/facebook/dinov2-small', 'https://example.com/facebook/dinov2-small/'],
+    ['https://huggingface.co.example.com/a/b', 'https://huggingface.co.example.com/a/b/'],
+    ['https://huggingface.co/datasets/owner/name', 'https://huggingface.co/datasets/owner/name/'],
+    ['./models/small', './models/small/'],
+    ['/models/small/', '/models/small/'],
+    ['../huggingface.co/a/b', '../huggingface.co/a/b/'],
+  ])('%s → %s', (id, folder) => expect(locate(id)).toBe(folder));
+
+  it('takes a revision from the address or from the option, and not two', () => {
+    const page = 'https://huggingface.co/facebook/dinov2-small';
+    const folder = 'https://huggingface.co/facebook/dinov2-small/resolve/abc/';
+    expect(locate(page, { revision: 'abc' })).toBe(folder);
+    expect(locate(`${page}/tree/abc`)).toBe(folder);
+    expect(locate(`${page}/tree/abc`, { revision: 'abc' })).toBe(folder);
+    expect(refused(() => locate(`${page}/tree/abc`, { revision: 'main' }))).toContain('found main');
+    expect(refused(() => locate('https://example.com/a/', { revision: 'abc' }))).toContain(
+      "beside a folder's URL",
+    );
+  });
+
+  it('asks the mirror, whatever address it is given', () => {
+    expect(locate('https://huggingface.co/a/b/tree/v1', { baseUrl: 'https://mirror.example/' })).toBe(
+      'https://mirror.example/a/b/resolve/v1/',
+    );
+  });
+
+  it('says how to load a file of another name', () => {
+    expect(
+      refused(() =>
+        locate('https://huggingface.co/microsoft/rad-dino/blob/main/backbone_compatible.safetensors'),
+      ),
+    ).toContain(
+      "fromFiles({ weights: 'https://huggingface.co/microsoft/rad-dino/resolve/main/backbone_compatible.safetensors' })",
+    );
+    expect(refused(() => locate('https://huggingface.co/a/b/blob/main/pytorch_model.bin'))).toContain(
+      'pytorch_model.bin',
+    );
+  });
+
+  it('refuses a name without its owner, and a query', () => {
+    expect(refused(() => locate('dinov2-small'))).toContain('with its owner');
+    expect(refused(() => locate('https://example.com/a?b=c'))).toContain('a query or a fragment');
+  });
+});

@@ -1,0 +1,100 @@
+// Folders without model.safetensors say what they have in its place, and how to convert it.
+import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { SourceError } from '../../src/errors.ts';
+import { pretrained } from '../../src/load/pretrained.ts';
+import { answer, configFile, openServer, weightsFile, type TestServer } from './server.ts';
+
+let server: TestServer;
+beforeAll(async () => void (server = await openServer()));
+afterAll(() => server.close());
+afterEach(() => server.reset());
+
+async function refusal(folder: string): Promise<SourceError> {
+  const opened = pretrained(folder, { retry: { attempts: 1 } }).open({
+    onProgress: () => undefined,
+    reload: false,
+    whole: false,
+  });
+  const error = await opened.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(SourceError);
+  return error as SourceError;
+}
+
+const advice: readonly [file: string, message: RegExp][] = [
+  [
+    'pytorch_model.bin',
+    /found pytorch_model\.bin, .*torch\.load\('pytorch_model\.bin'.*save_file\(.*'model\.safetensors'/,
+  ],
+  ['pytorch_model.bin.index.json', /several files in PyTorch's own format.*save_pretrained/],
+  ['onnx/model.onnx', /found onnx\/model\.onnx, .*save_pretrained\('folder'\)/],
+  ['model.onnx', /found model\.onnx, /],
+  ['adapter_model.safetensors', /needs its base model.*merge_and_unload\(\)/],
+];
+
+test.each(advice)('a repository with %s alone', async (file, message) => {
+  for (const config of [true, false]) {
+    server.files = new Map([[file, new Uint8Array(4)]]);
+    if (config) server.files.set('config.json', configFile);
+    const error = await refusal(server.url);
+    expect(error.message).toMatch(/expected model\.safetensors or model\.safetensors\.index\.json, found /);
+    expect(error.message).toMatch(message);
+    expect(error).toMatchObject({ code: 'SOURCE_FETCH', status: 404 });
+  }
+});
+
+test.each(advice)('a folder of this machine with %s alone', async (file, message) => {
+  const folder = mkdtempSync(join(tmpdir(), 'formats-'));
+  try {
+    mkdirSync(join(folder, 'onnx'));
+    writeFileSync(join(folder, 'config.json'), configFile);
+    writeFileSync(join(folder, file), 'x');
+    expect((await refusal(folder)).message).toMatch(message);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a site that answers every address with its page has none of them', async () => {
+  server.files = new Map([['config.json', configFile]]);
+  server.fault = ({ name, response }) => {
+    if (name === 'config.json') return false;
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>App</title>');
+    return true;
+  };
+  expect((await refusal(server.url)).code).toBe('SOURCE_IS_HTML');
+});
+
+test('nothing in its place: the error is that of the missing file', async () => {
+  server.files = new Map([['config.json', configFile]]);
+  expect((await refusal(server.url)).message).toMatch(/model\.safetensors: .*404.*no such file/);
+});
+
+test('where the weights are there and config.json is not, the advice is not that of other formats', async () => {
+  server.files = new Map<string, Uint8Array>([
+    ['model.safetensors', weightsFile],
+    ['pytorch_model.bin', new Uint8Array(4)],
+  ]);
+  expect((await refusal(server.url)).message).toMatch(/config\.json: .*404/);
+});
+
+test('a load that succeeds asks for nothing else', async () => {
+  server.fault = (asked) => {
+    if (asked.request.method === 'HEAD') throw new Error('asked for more');
+    if (!server.files.has(asked.name)) return false;
+    answer(asked);
+    return true;
+  };
+  const { stream } = await pretrained(server.url, {}).open({
+    onProgress: () => undefined,
+    reload: false,
+    whole: false,
+  });
+  await stream.cancel();
+  expect(server.asked.some((line) => /bin|onnx|adapter/.test(line))).toBe(false);
+});
