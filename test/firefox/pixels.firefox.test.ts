@@ -49,3 +49,15 @@ test('PNG of every colour type, bit depth and interlacing', async () => {
 test('noise of every size', async () => {
   expect(await page.evaluate(() => globalThis.actions.sizes())).toEqual([]);
 });
+
+test("awkward files: Pillow's pixels, or an error where Pillow has one", async () => {
+  expect(await page.evaluate(() => globalThis.actions.awkward())).toEqual({});
+});
+
+test('awkward files in a worker', async () => {
+  expect(await page.evaluate(() => globalThis.actions.awkwardInWorker())).toEqual({});
+});
+
+test('Blobs of several parts', async () => {
+  expect(await page.evaluate(() => globalThis.actions.blobsOfParts())).toEqual([]);
+});

@@ -5,6 +5,7 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.ts';
 import type { ImageSource } from '../../src/image/source.ts';
+import { awkwardThatDiffer, type Expected } from '../image/awkward.ts';
 import { bytesOfPixels, difference, digest, noiseImage, tensorOf, type SizeCase } from '../image/fixtures.ts';
 
 /** How many values differ, and by how much at most; or what was thrown. */
@@ -129,4 +130,22 @@ export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
       if (floats > 0) differing[name] = { bytes: floats, most: Math.max(...away) };
     }
     return differing;
+  });
+
+/**
+ * Awkward files, as they lie and upright; in a worker, those that `which` finds by name.
+ */
+export const awkwardFilesThatDiffer = (which?: RegExp): Promise<Record<string, string>> =>
+  withPreprocessor(async (read) => {
+    const file = await bytesAt('/test/fixtures/images/awkward.safetensors');
+    const expected = (await (await fetched('/test/fixtures/images/awkward.json')).json()) as Expected;
+    return awkwardThatDiffer(
+      file,
+      expected,
+      async (blob, orientation) => {
+        const { bytes } = await read(blob, { resize: 'fit', longestSide: 42, orientation });
+        return bytes as Uint8Array<ArrayBuffer>;
+      },
+      (name) => which?.test(name) ?? true,
+    );
   });
