@@ -143,10 +143,13 @@ async function ofPng(
 /** Where there is no browser. */
 async function noDecoder(bytes: Uint8Array, name: string, found: string): Promise<ImageError> {
   const { whatItIs } = await import('./otherFiles.js');
-  const what = whatItIs(bytes)?.what ?? found;
+  const other = whatItIs(bytes);
+  const what = other?.what ?? found;
+  const advice =
+    other?.advice ?? 'Hand in a PNG, or decode the image yourself and hand in { data, width, height }';
   return new ImageError(
     'IMAGE_DECODE',
-    `${name}: expected a PNG, a GIF or a browser's image decoder (createImageBitmap), found ${what} and no decoder here. Hand in a PNG, or decode the image yourself and hand in { data, width, height }.`,
+    `${name}: expected a PNG, a GIF or a browser's image decoder (createImageBitmap), found ${what} and no decoder here. ${advice}.`,
   );
 }
 

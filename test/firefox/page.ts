@@ -20,6 +20,7 @@ import { asGpu, requestDevice } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import {
   awkwardFilesThatDiffer,
+  blobsThatFail,
   filesThatDiffer,
   photographsThatDiffer,
   pngsThatDiffer,
@@ -258,18 +259,7 @@ const pageActions = {
     inWorker(/^camera|^png-rgb-profile|^apng-rgb|^webp-small|^gif-inside|^avif\d|-48\./) as Promise<
       Record<string, string>
     >,
-  /** Blobs of two parts, the first of 1 to 3 bytes: what was thrown. */
-  async blobsOfParts(): Promise<string[]> {
-    const response = await fetch('/demo/photos/rocket.jpg');
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    using model = await DINOv2.synthetic('small');
-    const failed: string[] = [];
-    for (const first of [1, 2, 3]) {
-      const blob = new Blob([bytes.subarray(0, first), bytes.subarray(first)]);
-      await model.embed(blob).catch((error: unknown) => failed.push(`${first}: ${String(error)}`));
-    }
-    return failed;
-  },
+  blobsOfParts: blobsThatFail,
 };
 
 function inWorker(what: 'files' | RegExp): Promise<unknown> {

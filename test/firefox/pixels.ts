@@ -149,3 +149,17 @@ export const awkwardFilesThatDiffer = (which?: RegExp): Promise<Record<string, s
       (name) => which?.test(name) ?? true,
     );
   });
+
+/** Blobs of two parts, the first of 1 to 3 bytes: those that are not read, and why. */
+export const blobsThatFail = (): Promise<string[]> =>
+  withPreprocessor(async (read) => {
+    const failed: string[] = [];
+    for (const name of ['exif6.jpg', 'rgb.png', 'lossless.webp', 'palette.gif']) {
+      const bytes = await bytesAt(imagePath(name));
+      for (const first of [1, 2, 3]) {
+        const blob = new Blob([bytes.subarray(0, first), bytes.subarray(first)]);
+        await read(blob, {}).catch((error: unknown) => failed.push(`${name}, ${first}: ${String(error)}`));
+      }
+    }
+    return failed;
+  });
