@@ -2,7 +2,7 @@
 
 Writes test/fixtures/images/awkward.safetensors (the files, as bytes) and awkward.json: by name the SHA-256 (16
 digits) of the bytes of `convert('RGB')`, as the image lies and turned upright, or null where Pillow refuses the file.
-All are 42 × 28 pixels, or 28 × 42 when they are turned.
+NAME.tif and NAME.tif.png: a TIFF, and what Pillow makes of it. All are 42 × 28 pixels, or 28 × 42 when they are turned.
 """
 
 import hashlib
@@ -375,3 +375,15 @@ expected = {name: look(data) for name, data in sorted(files.items())}
 (OUT / "awkward.json").write_text(json.dumps(expected, indent=1) + "\n")
 save_file({name: np.frombuffer(files[name], "u1") for name in sorted(files) if files[name]}, OUT / "awkward.safetensors")
 print(len(files), sum(map(len, files.values())), sum(each is None for each in expected.values()))
+
+# TIFF for the command line, each beside Pillow's pixels as PNG.
+for name, image, options in (
+    ("rgb", picture_rgb, {"compression": "tiff_lzw"}),
+    ("palette", indexed, {}),
+    ("alpha", picture_rgba, {}),
+    ("turned6", picture_rgb, {"tiffinfo": {274: 6}}),
+    ("turned7", picture_rgb.convert("L"), {"tiffinfo": {274: 7}}),
+    ("grey16", Image.fromarray((np.arange(W * H).reshape(H, W) * 50).astype("u2")), {}),
+):
+    image.save(OUT / f"{name}.tif", "TIFF", **options)
+    Image.open(OUT / f"{name}.tif").convert("RGB").save(OUT / f"{name}.tif.png")

@@ -69,7 +69,17 @@ export async function decodeFile(
     });
     return { image, orientation, canvas };
   };
-  if (isJpeg(bytes)) return byBrowser({ pieces: [bytes], orientation: prepareJpeg(bytes, name) });
+  if (isJpeg(bytes)) {
+    const { orientation, checkScans } = prepareJpeg(bytes, name);
+    const decoding = byBrowser({ pieces: [bytes], orientation });
+    try {
+      checkScans();
+    } catch (error) {
+      await decoding.then(close, () => undefined); // the check tells more
+      throw error;
+    }
+    return decoding;
+  }
   switch (formatOf(bytes)) {
     case 'PNG':
       return ofPng(bytes, name, byBrowser, options);
@@ -134,10 +144,14 @@ async function ofPng(
     const [decoded, whole] = await Promise.allSettled([byBrowser({ pieces, orientation }), isWhole()]);
     const fulfilled = decoded.status === 'fulfilled';
     if (fulfilled && whole.status === 'fulfilled' && whole.value) return decoded.value;
-    if (fulfilled && 'close' in decoded.value.image) decoded.value.image.close();
+    if (fulfilled) close(decoded.value);
     signal?.throwIfAborted();
   }
   return { image: await decodePng(bytes, name, mostSide, signal), orientation };
+}
+
+function close({ image }: DecodedFile): void {
+  if ('close' in image) image.close();
 }
 
 /** Where there is no browser. */

@@ -97,7 +97,7 @@ export function inflate(packed: Uint8Array, most: number): Inflated {
   const dynamic = (): [Codes, Codes] => {
     const [literals, distances, lengths] = [take(5) + 257, take(5) + 1, take(4) + 4];
     if (literals > 286 || distances > 30) throw new Broken();
-    const small = new Array<number>(19).fill(0);
+    const small = Array.from({ length: 19 }, () => 0);
     for (let i = 0; i < lengths; i++) small[ORDER[i]!] = take(3);
     const codes = codesOf(small);
     const bits: number[] = [];
@@ -159,7 +159,7 @@ export function inflate(packed: Uint8Array, most: number): Inflated {
 
 function fixed(): [Codes, Codes] {
   const bits = Array.from({ length: 288 }, (_, i) => (i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8));
-  return [codesOf(bits), codesOf(new Array<number>(32).fill(5))];
+  return [codesOf(bits), codesOf(Array.from({ length: 32 }, () => 5))];
 }
 
 const swapped = (value: number): number => ((value & 255) << 8) | (value >> 8);

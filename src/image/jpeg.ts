@@ -11,18 +11,31 @@ const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
 export const isJpeg = (bytes: Uint8Array): boolean =>
   bytes[0] === 0xff && bytes[1] === SOI && bytes[2] === 0xff;
 
+export interface PreparedJpeg {
+  /** 1 to 8. */
+  readonly orientation: number;
+  /**
+   * Goes through the compressed data, which takes a few milliseconds: time in which a browser decodes already.
+   *
+   * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its markers say
+   */
+  readonly checkScans: () => void;
+}
+
 /**
- * Checks a JPEG and blanks the name of its Exif data in place, so that no browser turns the image.
+ * Reads a JPEG up to its compressed data, and blanks the name of its Exif data in place, so that no browser
+ * turns the image.
  *
- * @returns orientation, 1 to 8
  * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its markers say
  */
-export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): number {
+export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): PreparedJpeg {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const exif: Uint8Array[] = [];
   let xmp: Uint8Array | undefined;
   let scans = 0;
-  for (let at = 2; ;) {
+  let at = 2;
+  /** Goes on behind the next marker; false behind the end marker. */
+  const step = (): boolean => {
     // From here to the next marker: nothing, bytes of fill, or the compressed data of a scan.
     at = bytes.indexOf(0xff, at);
     while (at >= 0 && bytes[at + 1] === 0xff) at += 1;
@@ -33,8 +46,8 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): numbe
     }
     const begin = at + 2;
     at = begin;
-    if (marker === 0 || marker === 1 || (marker >= 0xd0 && marker <= 0xd7)) continue; // within a scan
-    if (marker === EOI && scans > 0) break;
+    if (marker === 0 || marker === 1 || (marker >= 0xd0 && marker <= 0xd7)) return true; // within a scan
+    if (marker === EOI && scans > 0) return false;
     if (
       !hasSegment(marker) ||
       (scans > 0 && marker >= 0xc0 && marker <= 0xcf && marker !== DHT && marker !== DAC)
@@ -59,10 +72,17 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): numbe
       xmp = content.subarray(XMP_NAME.length);
     }
     at = end;
-  }
+    return true;
+  };
+  while (scans === 0) step();
   // Exif data may go over several segments, as Pillow has it.
   const found = exif.length > 0 ? orientationOf(exif.length === 1 ? exif[0]! : joined(exif)) : undefined;
-  return found ?? (xmp && orientationOfXmp(xmp)) ?? 1;
+  return {
+    orientation: found ?? (xmp && orientationOfXmp(xmp)) ?? 1,
+    checkScans: () => {
+      while (step());
+    },
+  };
 }
 
 const hex = (byte: number): string => byte.toString(16).padStart(2, '0');

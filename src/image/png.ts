@@ -1,8 +1,7 @@
 /**
  * PNG → red, green, blue in 8 bits, with the colours of Pillow's `Image.open(file).convert('RGB')`. For what
- * a browser decodes otherwise (16 bits a channel; colours under transparency), and for Node, which decodes
- * nothing. The platform inflates; the rest is the PNG specification, second edition, and strict: a check sum
- * that is wrong is an error.
+ * a browser decodes otherwise (16 bits a channel; colours under transparency; damaged files that Pillow
+ * reads), and for Node, which decodes nothing. The platform inflates.
  */
 import { ImageError } from '../errors.js';
 import type { Pixels } from './decode.js';

@@ -1,8 +1,8 @@
 /**
  * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management,
  * no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the same). The
- * browser decodes, off the main thread; PNG that browsers decode otherwise than Python, and all PNG where
- * there is no browser, are decoded here (png.ts).
+ * browser decodes, off the main thread; files that browsers decode otherwise than Python are decoded by this
+ * library (decode.ts).
  */
 import { ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
@@ -46,9 +46,9 @@ export type ImageSource =
 
 /**
  * How a file is turned. `ignore`: as the pixels lie in the file, which is what an image processor makes of
- * `PIL.Image.open`. `respect`: upright, as the Exif data of a JPEG, PNG or WebP say, which is what
+ * `PIL.Image.open`. `respect`: upright, as the Exif data of the file say, which is what
  * `transformers.image_utils.load_image` gives; for photographs that people take and look at. Elements,
- * canvases and bitmaps are what they show, and AVIF is as the browser decodes it, either way.
+ * canvases and bitmaps are what they show, either way.
  */
 export type Orientation = 'respect' | 'ignore';
 
