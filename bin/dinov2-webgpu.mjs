@@ -13,7 +13,8 @@ npx dinov2-webgpu inspect FILE|FOLDER [--prefix P]             what a safetensor
 npx dinov2-webgpu synthetic SIZE FOLDER [--registers] [--seed N]   weights by formula: small, base, large, giant
 npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
     [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]
-    images lie as in their files: Exif's orientation is ignored, as Pillow ignores it
+    PNG and GIF; JPEG, WebP and 8-bit TIFF with the package sharp. Images lie as in their files: Exif's
+    orientation is ignored, as Pillow ignores it
 What is there is written over with --force alone.`;
 
 class Usage extends Error {}
@@ -237,27 +238,36 @@ async function openGpu() {
   return gpu; // to be held on to: Dawn ends with it
 }
 
+/** JPEG, WebP and TIFF, by their first bytes: what `sharp` decodes to the bits that Pillow has. */
+const isForSharp = (bytes) =>
+  /^(\xff\xd8\xff|RIFF[^]{4}WEBP|II\*\0|MM\0\*)/.test(bytes.toString('latin1', 0, 12));
+const isTiff = (bytes) => bytes[0] === bytes[1] && bytes[0] !== 0xff;
+
 /**
- * PNG the library reads itself; for all else `sharp`, where it is installed. As the pixels lie in the file,
- * like `PIL.Image.open`, either way: not turned as Exif says, no profile applied. JPEG and WebP have the same
- * bits as Pillow's then; where GIF is transparent, sharp has black.
+ * JPEG, WebP and TIFF with `sharp`, where it is installed; all else goes to the library, which reads PNG and GIF
+ * and says what other files are. As Pillow's `Image.open(file).convert('RGB')`: no colour profile is applied, and
+ * of Exif's orientation that of a TIFF alone.
  */
 async function readImage(path) {
   const bytes = await readFile(path);
-  if (bytes.subarray(0, 4).equals(Buffer.from([0x89, 0x50, 0x4e, 0x47]))) return new Blob([bytes]);
+  if (!isForSharp(bytes)) return new File([bytes], path);
   const { default: sharp } = await import('sharp').catch((cause) => {
     throw new Error(
-      `${path}: expected a PNG, found another format. Install the package sharp to read it, or convert it to PNG.`,
+      `${path}: expected a PNG or a GIF, found another format. Install the package sharp to read it, or convert it to PNG.`,
       { cause },
     );
   });
   const image = sharp(bytes, { ignoreIcc: true });
-  const { space } = await image.metadata();
+  const { space, depth } = await image.metadata();
   if (space === 'cmyk')
     throw new Error(
       `${path}: expected an image in RGB or grey, found CMYK, which has no agreed numbers in RGB. Convert it to RGB.`,
     );
-  const { data, info } = await image
+  if (depth !== 'uchar' || (space !== 'srgb' && space !== 'b-w'))
+    throw new Error(
+      `${path}: expected 8 bits a channel in RGB or grey, found ${depth} in ${space}, which Python reads in another way. Convert it to an 8-bit PNG.`,
+    );
+  const { data, info } = await (isTiff(bytes) ? image.autoOrient() : image)
     .removeAlpha()
     .toColourspace('srgb')
     .raw()

@@ -1,7 +1,5 @@
 /**
- * Which way up: Exif's orientation, read here (container.ts) and done by the first pass of the resize
- * (shaders/resize.wgsl). A format whose turns are part of the image itself (AVIF, HEIC) is left to the
- * browser.
+ * Which way up: Exif's orientation, read here and done by the first pass of the resize (shaders/resize.wgsl).
  */
 
 const [FLIP_X, FLIP_Y, TRANSPOSE] = [1, 2, 4];
@@ -25,7 +23,24 @@ export const TURNS: readonly number[] = [
 /** Whether width and height change places in an image of this orientation. */
 export const liesOnItsSide = (orientation: number): boolean => orientation >= 5;
 
-/** Tag 274 of the first directory of a TIFF: one number of 16 bits, 1 to 8. */
+/** Bytes of one value of a TIFF type. Pillow takes no number from BYTE, ASCII and UNDEFINED (1, 2, 7). */
+const NUMBER_BYTES: Record<number, number> = {
+  3: 2,
+  4: 4,
+  5: 8,
+  6: 1,
+  8: 2,
+  9: 4,
+  10: 8,
+  11: 4,
+  12: 8,
+  13: 4,
+};
+
+/**
+ * Tag 274 of the first directory of a TIFF, as Pillow reads it: the first value, of any type of number; of
+ * several tags the last. 1 where the value is none of 1 to 8, undefined where there is no such tag.
+ */
 export function orientationOf(tiff: Uint8Array): number | undefined {
   const view = new DataView(tiff.buffer, tiff.byteOffset, tiff.byteLength);
   if (tiff.length < 8) return undefined;
@@ -35,11 +50,60 @@ export function orientationOf(tiff: Uint8Array): number | undefined {
   const directory = view.getUint32(4, little);
   if (directory + 2 > tiff.length) return undefined;
   const entries = view.getUint16(directory, little);
-  // An entry: tag (2 bytes), type (2; 3 is 16 bits), count (4), value (4).
+  let found: number | undefined;
+  // An entry: tag (2 bytes), type (2), count (4), then the values, or where they lie if they take over 4 bytes.
   for (let at = directory + 2, i = 0; i < entries && at + 12 <= tiff.length; i++, at += 12) {
-    if (view.getUint16(at, little) !== 274 || view.getUint16(at + 2, little) !== 3) continue;
-    const value = view.getUint16(at + 8, little);
-    return value >= 1 && value <= 8 ? value : undefined;
+    if (view.getUint16(at, little) !== 274) continue;
+    const type = view.getUint16(at + 2, little);
+    const bytes = (NUMBER_BYTES[type] ?? 1) * view.getUint32(at + 4, little);
+    if (bytes === 0) continue;
+    const values = bytes > 4 ? view.getUint32(at + 8, little) : at + 8;
+    if (values + bytes > tiff.length) continue;
+    const value = type in NUMBER_BYTES ? numberAt(view, values, type, little) : 1;
+    found = Number.isInteger(value) && value >= 1 && value <= 8 ? value : 1;
   }
-  return undefined;
+  return found;
+}
+
+function numberAt(view: DataView, at: number, type: number, little: boolean): number {
+  switch (type) {
+    case 3:
+      return view.getUint16(at, little);
+    case 5:
+      return view.getUint32(at, little) / view.getUint32(at + 4, little);
+    case 6:
+      return view.getInt8(at);
+    case 8:
+      return view.getInt16(at, little);
+    case 9:
+      return view.getInt32(at, little);
+    case 10:
+      return view.getInt32(at, little) / view.getInt32(at + 4, little);
+    case 11:
+      return view.getFloat32(at, little);
+    case 12:
+      return view.getFloat64(at, little);
+    default:
+      return view.getUint32(at, little);
+  }
+}
+
+/** What XMP says, which counts where Exif says nothing. */
+export function orientationOfXmp(xmp: Uint8Array): number | undefined {
+  const [, digit] = /tiff:Orientation(?:="|>)([0-9])/.exec(latin1(xmp)) ?? [];
+  if (digit === undefined) return undefined;
+  return digit >= '1' && digit <= '8' ? Number(digit) : 1;
+}
+
+/** Exif data as they stand in a file, with or without the name that a JPEG puts ahead of them. */
+export function withoutExifName(bytes: Uint8Array): Uint8Array {
+  return latin1(bytes.subarray(0, 6)) === 'Exif\0\0' ? bytes.subarray(6) : bytes;
+}
+
+/** Bytes as characters of the same number. `TextDecoder`'s latin1 is windows-1252, which differs. */
+export function latin1(bytes: Uint8Array): string {
+  let text = '';
+  for (let at = 0; at < bytes.length; at += 8192)
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return text;
 }

@@ -1,17 +1,16 @@
 /**
  * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management,
  * no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the same). The
- * browser decodes, off the main thread; PNG that browsers decode otherwise than Python, and all PNG where
- * there is no browser, are decoded here (png.ts).
+ * browser decodes, off the main thread; files that browsers decode otherwise than Python are decoded by this
+ * library (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../gpu/node.js';
 import { bitmapsLoseColours } from './alpha.js';
-import { plainFile } from './container.js';
+import { decodeFile, type Canvas } from './decode.js';
 import { liesOnItsSide } from './orientation.js';
-import { decodePng, pngKind } from './png.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
 export interface RawImage {
@@ -52,9 +51,9 @@ export type ImageSource =
 
 /**
  * How a file is turned. `ignore`: as the pixels lie in the file, which is what an image processor makes of
- * `PIL.Image.open`. `respect`: upright, as the Exif data of a JPEG, PNG or WebP say, which is what
+ * `PIL.Image.open`. `respect`: upright, as the Exif data of the file say, which is what
  * `transformers.image_utils.load_image` gives; for photographs that people take and look at. Elements,
- * canvases and bitmaps are what they show, and AVIF is as the browser decodes it, either way.
+ * canvases and bitmaps are what they show, either way.
  */
 export type Orientation = 'respect' | 'ignore';
 
@@ -227,47 +226,28 @@ async function ofBlob(
     }),
   );
   signal?.throwIfAborted();
-  const { pieces, orientation: lies } = plainFile(bytes);
-  const image = (await isOurs(gpu, bytes))
-    ? await ofPng(gpu, bytes, name, signal)
-    : await ofDecoded(
-        gpu,
-        new Blob(pieces, { type: blob.type }),
-        name,
-        `${blob.size} bytes${blob.type && ` of type ${blob.type}`}`,
-        signal,
-      );
+  const {
+    image: decoded,
+    orientation: lies,
+    canvas,
+  } = await decodeFile(bytes, name, blob.type, {
+    mostSide: gpu.device.limits.maxTextureDimension2D,
+    losesAlpha: () => bitmapsLoseColours(gpu),
+    signal,
+  });
+  let image: ImageTexture;
+  if ('data' in decoded) {
+    image = await ofRgba(gpu, decoded.data, name, decoded.width, decoded.height);
+  } else {
+    try {
+      image = await ofDrawable(gpu, decoded, name, decoded.width, decoded.height, canvas);
+    } finally {
+      decoded.close();
+    }
+  }
   if (orientation === 'ignore' || lies === 1) return image;
   const [width, height] = liesOnItsSide(lies) ? [image.height, image.width] : [image.width, image.height];
   return { texture: image.texture, width, height, orientation: lies };
-}
-
-/**
- * Whether it is a PNG that is decoded here: where there is no browser, or one that gives other colours than
- * Python.
- */
-async function isOurs(gpu: Gpu, bytes: Uint8Array): Promise<boolean> {
-  const kind = pngKind(bytes);
-  if (!kind) return false;
-  return (
-    typeof createImageBitmap !== 'function' || kind.bitDepth === 16 || (kind.alpha && bitmapsLoseColours(gpu))
-  );
-}
-
-async function ofPng(
-  gpu: Gpu,
-  bytes: Uint8Array<ArrayBuffer>,
-  name: string,
-  signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
-  const { data, width, height } = await decodePng(
-    bytes,
-    name,
-    gpu.device.limits.maxTextureDimension2D,
-    signal,
-  );
-  signal?.throwIfAborted();
-  return ofRgba(gpu, data, name, width, height);
 }
 
 async function ofElement(
@@ -286,48 +266,23 @@ async function ofElement(
     });
     signal?.throwIfAborted();
   }
-  return ofDecoded(gpu, element, name, '<img>', signal);
-}
-
-/**
- * Decodes anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels.
- */
-async function ofDecoded(
-  gpu: Gpu,
-  source: Blob | HTMLImageElement,
-  name: string,
-  found: string,
-  signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
-  if (typeof createImageBitmap !== 'function') {
-    const how =
-      'Hand in a PNG, or decode the image first, for example with the package sharp, and hand in { data, width, height, channels }';
-    throw new ImageError(
-      'IMAGE_DECODE',
-      `${name}: expected a PNG or a browser's image decoder (createImageBitmap), found ${found} and none here. ${how}.`,
-    );
-  }
-  let bitmap: ImageBitmap;
-  try {
-    bitmap = await createImageBitmap(source, {
-      imageOrientation: 'from-image',
-      colorSpaceConversion: 'none',
-      premultiplyAlpha: 'none',
-    });
-  } catch (cause) {
+  // Decoded anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels.
+  const bitmap = await createImageBitmap(element, {
+    imageOrientation: 'from-image',
+    colorSpaceConversion: 'none',
+    premultiplyAlpha: 'none',
+  }).catch((cause: unknown) => {
     signal?.throwIfAborted();
     const formats = 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>';
     throw new ImageError(
       'IMAGE_DECODE',
-      `${name}: expected an image, found ${found} that cannot be decoded (${String(cause)}). ${formats}.`,
+      `${name}: expected an image, found <img> that cannot be decoded (${String(cause)}). ${formats}.`,
       { cause },
     );
-  }
+  });
   try {
     signal?.throwIfAborted();
-    return await (kindOf(source) === 'HTMLImageElement'
-      ? ofBitmap(gpu, bitmap, name)
-      : ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height));
+    return await ofBitmap(gpu, bitmap, name);
   } finally {
     bitmap.close();
   }
@@ -356,13 +311,15 @@ async function ofDrawable(
   name: string,
   width: number,
   height: number,
+  canvas: Canvas = { left: 0, top: 0, width, height },
 ): Promise<ImageTexture> {
-  return upload(gpu, name, width, height, (texture) => {
+  return upload(gpu, name, canvas.width, canvas.height, (texture) => {
     try {
-      gpu.device.queue.copyExternalImageToTexture({ source }, { texture, premultipliedAlpha: false }, [
-        width,
-        height,
-      ]);
+      gpu.device.queue.copyExternalImageToTexture(
+        { source },
+        { texture, premultipliedAlpha: false, origin: [canvas.left, canvas.top] },
+        [Math.min(width, canvas.width - canvas.left), Math.min(height, canvas.height - canvas.top)],
+      );
     } catch (cause) {
       if (cause instanceof Error && cause.name === 'SecurityError') {
         const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";

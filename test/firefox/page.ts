@@ -19,6 +19,8 @@ import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search/index
 import { asGpu, requestDevice } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import {
+  awkwardFilesThatDiffer,
+  blobsThatFail,
   filesThatDiffer,
   photographsThatDiffer,
   pngsThatDiffer,
@@ -250,16 +252,25 @@ const pageActions = {
   pngs: pngsThatDiffer,
   sizes: sizesThatDiffer,
 
-  filesInWorker: (): Promise<Differing> => {
-    const worker = new Worker(new URL('./pixels.worker.ts', import.meta.url), { type: 'module' });
-    const answer = new Promise<Differing>((resolve, reject) => {
-      worker.onmessage = ({ data }) => resolve(data);
-      worker.onerror = ({ message }) => reject(new Error(message));
-    });
-    worker.postMessage('begin');
-    return answer.finally(() => worker.terminate());
-  },
+  filesInWorker: (): Promise<Differing> => inWorker('files') as Promise<Differing>,
+  awkward: (): Promise<Record<string, string>> => awkwardFilesThatDiffer(),
+  /** Camera JPEGs and one file of each other kind. */
+  awkwardInWorker: (): Promise<Record<string, string>> =>
+    inWorker(/^camera|^png-rgb-profile|^apng-rgb|^webp-small|^gif-inside|^avif\d|-48\./) as Promise<
+      Record<string, string>
+    >,
+  blobsOfParts: blobsThatFail,
 };
+
+function inWorker(what: 'files' | RegExp): Promise<unknown> {
+  const worker = new Worker(new URL('./pixels.worker.ts', import.meta.url), { type: 'module' });
+  const answer = new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = ({ message }) => reject(new Error(message));
+  });
+  worker.postMessage(what);
+  return answer.finally(() => worker.terminate());
+}
 
 declare global {
   var actions: typeof pageActions;

@@ -5,6 +5,7 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.ts';
 import type { ImageSource } from '../../src/image/source.ts';
+import { awkwardThatDiffer, type Expected } from '../image/awkward.ts';
 import { bytesOfPixels, difference, digest, noiseImage, tensorOf, type SizeCase } from '../image/fixtures.ts';
 
 /** How many values differ, and by how much at most; or what was thrown. */
@@ -129,4 +130,36 @@ export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
       if (floats > 0) differing[name] = { bytes: floats, most: Math.max(...away) };
     }
     return differing;
+  });
+
+/**
+ * Awkward files, as they lie and upright; in a worker, those that `which` finds by name.
+ */
+export const awkwardFilesThatDiffer = (which?: RegExp): Promise<Record<string, string>> =>
+  withPreprocessor(async (read) => {
+    const file = await bytesAt('/test/fixtures/images/awkward.safetensors');
+    const expected = (await (await fetched('/test/fixtures/images/awkward.json')).json()) as Expected;
+    return awkwardThatDiffer(
+      file,
+      expected,
+      async (blob, orientation) => {
+        const { bytes } = await read(blob, { resize: 'fit', longestSide: 42, orientation });
+        return bytes as Uint8Array<ArrayBuffer>;
+      },
+      (name) => which?.test(name) ?? true,
+    );
+  });
+
+/** Blobs of two parts, the first of 1 to 3 bytes: those that are not read, and why. */
+export const blobsThatFail = (): Promise<string[]> =>
+  withPreprocessor(async (read) => {
+    const failed: string[] = [];
+    for (const name of ['exif6.jpg', 'rgb.png', 'lossless.webp', 'palette.gif']) {
+      const bytes = await bytesAt(imagePath(name));
+      for (const first of [1, 2, 3]) {
+        const blob = new Blob([bytes.subarray(0, first), bytes.subarray(first)]);
+        await read(blob, {}).catch((error: unknown) => failed.push(`${name}, ${first}: ${String(error)}`));
+      }
+    }
+    return failed;
   });

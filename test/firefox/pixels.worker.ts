@@ -1,6 +1,10 @@
 // The same in a worker, where there is no <img>.
-import { filesThatDiffer } from './pixels.ts';
+import { awkwardFilesThatDiffer, filesThatDiffer } from './pixels.ts';
 
-addEventListener('message', async () => {
-  postMessage(await filesThatDiffer('Blob').catch((error: unknown) => ({ worker: String(error) })));
+addEventListener('message', async ({ data }: MessageEvent<RegExp | 'files'>) => {
+  postMessage(
+    await (data === 'files' ? filesThatDiffer('Blob') : awkwardFilesThatDiffer(data)).catch(
+      (error: unknown) => ({ worker: String(error) }),
+    ),
+  );
 });

@@ -102,6 +102,13 @@ describe('decodePng', () => {
       pngOf(grey2, ['tEXt', Uint8Array.of(1)], data(0, 5, 6, 7, 7, 7), end, ['eXIf', Uint8Array.of(1)]),
     );
     expect([rgba[0], rgba[4]]).toEqual([5, 6]);
+    const unknown = pngOf(grey2, ['ABCD', new Uint8Array(0)], data(0, 5, 6), end);
+    expect((await decode(unknown)).data[4]).toBe(6);
+  });
+
+  it('has 0 in rows that are missing, as Pillow does', async () => {
+    const { data: rgba } = await decode(pngOf(header(2, 2, 8, 0), data(0, 1, 2), end));
+    expect([0, 4, 8, 12].map((i) => rgba[i])).toEqual([1, 2, 0, 0]);
   });
 });
 
@@ -127,7 +134,7 @@ describe('what is no PNG', () => {
 
   it.each<[string, Uint8Array<ArrayBuffer>, RegExp]>([
     ['nothing', new Uint8Array(0), /its signature, found another beginning/],
-    ['the signature alone', pngOf(), /whole chunks to IEND, found the end of the file at byte 8/],
+    ['the signature alone', pngOf(), /ends too early: at byte 8 without image data \(IDAT\)/],
     ['no IHDR', pngOf(data(0, 1, 2), end), /one IHDR of 13 bytes, the first of all, found IDAT of/],
     ['two', pngOf(grey2, grey2, data(0, 1, 2), end), /one IHDR/],
     ['a short IHDR', pngOf(['IHDR', new Uint8Array(12)], end), /found IHDR of 12/],
@@ -147,13 +154,8 @@ describe('what is no PNG', () => {
       pngOf(header(1, 1, 8, 3), ['PLTE', new Uint8Array(4)], data(0, 0), end),
       /found 4 bytes of it/,
     ],
-    [
-      'a chunk that must be known',
-      pngOf(grey2, ['ABCD', new Uint8Array(0)], data(0, 1, 2), end),
-      /chunks that are known, found ABCD/,
-    ],
     ['no IDAT', pngOf(grey2, end), /data that can inflate to 3 bytes, found 0 bytes/],
-    ['too few rows', pngOf(header(2, 2, 8, 0), data(0, 1, 2), end), /2 rows, found an end ahead of the last/],
+    ['half a row', pngOf(header(2, 2, 8, 0), data(0, 1, 2, 0), end), /inflate to 4 of 6 bytes/],
     ['filter 5', pngOf(grey2, data(5, 1, 2), end), /filters 0 to 4, found 5/],
     [
       'no deflate',
@@ -169,7 +171,9 @@ describe('what is no PNG', () => {
     await expect(decode(bytes)).rejects.toMatchObject({
       name: 'ImageError',
       code: 'IMAGE_DECODE',
-      message: expect.stringMatching(/^file\.png: expected a PNG with .*\. Save the image anew\.$/) as string,
+      message: expect.stringMatching(
+        /^file\.png: expected a (PNG with .*\. Save the image anew|whole PNG, .*\. Copy or download the file again)\.$/,
+      ) as string,
     });
     await expect(decode(bytes)).rejects.toThrow(message);
   });
@@ -207,16 +211,21 @@ describe('what is no PNG', () => {
 
   it('a bit that fell over, in every byte that counts', async () => {
     const whole = fixture('2-8-9x2');
+    const { data: right } = await decode(whole);
     for (let at = 0; at < whole.length; at++) {
       const bytes = whole.slice();
       bytes[at]! ^= 1 << (at % 8);
-      await expect(decode(bytes), `byte ${at}`).rejects.toMatchObject({ name: 'ImageError' });
+      const found = await decode(bytes).catch((error: unknown) => error);
+      // Pillow 12.3 reads these: it looks neither at the sums of image data nor at IEND.
+      const counts = at < 73 || (at > 80 && at < 118 && at !== 113);
+      if (counts) expect(found, `byte ${at}`).toMatchObject({ name: 'ImageError' });
+      else expect((found as { data: Uint8Array }).data, `byte ${at}`).toEqual(right);
     }
   });
 
-  it('one that is cut off anywhere', async () => {
+  it('one that is cut off anywhere in its data', async () => {
     const whole = fixture('6-16-adam7-14x14');
-    for (let length = 0; length < whole.length; length += 7)
+    for (let length = 0; length < whole.length - 20; length += 7)
       await expect(decode(whole.slice(0, length)), `${length} bytes`).rejects.toMatchObject({
         code: 'IMAGE_DECODE',
       });

@@ -319,19 +319,19 @@ describe('what is refused', () => {
       'a page',
       () => '/test/fixtures/pixels/README.md',
       'IMAGE_DECODE',
-      /README\.md: expected an image, found \d+ bytes of type .* that cannot be decoded/,
+      /README\.md: expected an image, found text \(\d+ bytes\)\. Choose an image/,
     ],
     [
       'text',
       () => new Blob(['not an image'], { type: 'image/png' }),
       'IMAGE_DECODE',
-      /^Blob: expected an image, found 12 bytes of type image\/png that cannot be decoded/,
+      /^Blob: expected an image, found text \(12 bytes\)\. Choose an image/,
     ],
     [
       'an empty file',
       () => new File([], 'empty.png'),
       'IMAGE_DECODE',
-      /^empty\.png: expected an image, found 0 bytes that cannot be decoded/,
+      /^empty\.png: expected an image, found an empty file \(0 bytes\)\. Copy or download the file again\.$/,
     ],
     [
       'an <img> without an image',

@@ -42,6 +42,7 @@ test('JPEG, WebP and GIF, grey, progressive, turned, with a profile or transpare
     'lossy-alpha.webp',
     'profile.webp',
     'palette.gif',
+    'transparency.gif',
   ];
   const out = join(line.folder, 'vectors.safetensors');
   const { status, stderr } = line.embed(
@@ -62,5 +63,27 @@ test('JPEG, WebP and GIF, grey, progressive, turned, with a profile or transpare
   expect(rows).toBe(2 * names.length);
   const vectors = new Float32Array(file.slice(begin).buffer);
   const row = (i: number): Float32Array => vectors.subarray(i * columns!, (i + 1) * columns!);
+  names.forEach((name, i) => expect.soft(row(2 * i), name).toEqual(row(2 * i + 1)));
+});
+
+test('TIFF, turned as its tag says; what sharp reads otherwise than Pillow is refused', () => {
+  const awkward = join(images, '../../images');
+  const names = ['rgb.tif', 'palette.tif', 'alpha.tif', 'turned6.tif', 'turned7.tif'];
+  const out = join(line.folder, 'tiff.safetensors');
+  const { status, stderr } = line.embed(
+    ...names.flatMap((name) => [join(awkward, name), join(awkward, `${name}.png`)]),
+    join(awkward, 'grey16.tif'),
+    join(images, '444.avif'),
+    '--out',
+    out,
+  );
+  expect(stderr).toMatch(/grey16\.tif: expected 8 bits a channel in RGB or grey, found ushort in grey16/);
+  expect(stderr).toMatch(/444\.avif: expected a PNG, a GIF or a browser's image decoder/);
+  expect(status).toBe(1);
+  const file = new Uint8Array(readFileSync(out));
+  const { begin, shape } = parseSafetensors(file).tensors.get('embeddings')!;
+  expect(shape[0]).toBe(2 * names.length);
+  const vectors = new Float32Array(file.slice(begin).buffer);
+  const row = (i: number): Float32Array => vectors.subarray(i * shape[1]!, (i + 1) * shape[1]!);
   names.forEach((name, i) => expect.soft(row(2 * i), name).toEqual(row(2 * i + 1)));
 });

@@ -1,0 +1,213 @@
+/**
+ * GIF → red, green, blue in 8 bits: the first frame on its screen, as Pillow's
+ * `Image.open(file).convert('RGB')` has it. Browsers colour what the frame leaves free, and what is
+ * transparent, in other ways; Firefox shows what there is of a file that is cut off.
+ */
+import { ImageError } from '../errors.js';
+import { damaged, endsTooEarly } from './decodeErrors.js';
+import type { Pixels } from './decode.js';
+
+const MOST_CODES = 4096;
+
+interface Frame {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+  readonly interlaced: boolean;
+  /** Undefined: grey, the index itself. */
+  readonly palette: Uint8Array | undefined;
+  /** The index that is transparent: the screen is filled with it. */
+  readonly transparent: number;
+  /** Bits of the first codes, less one. */
+  readonly bits: number;
+  /** Where the blocks of the compressed data begin. */
+  readonly dataAt: number;
+  readonly screen: readonly [width: number, height: number];
+}
+
+/**
+ * Decodes the first frame.
+ *
+ * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (longer than `mostSide`, or than
+ *   memory holds)
+ */
+export function decodeGif(bytes: Uint8Array, name: string, mostSide: number): Pixels {
+  const frame = readFrame(bytes, name);
+  const [width, height] = [
+    Math.max(frame.screen[0], frame.left + frame.width),
+    Math.max(frame.screen[1], frame.top + frame.height),
+  ];
+  if (width > mostSide || height > mostSide) {
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `${name}: expected at most ${mostSide} × ${mostSide} pixels on this device, found ${width} × ${height}. Make the image smaller first.`,
+    );
+  }
+  if (frame.width === 0 || frame.height === 0)
+    throw damaged(name, 'GIF', `a first frame of ${frame.width} × ${frame.height} pixels`);
+  let data: Uint8Array<ArrayBuffer>;
+  try {
+    data = new Uint8Array(width * height * 4);
+  } catch (cause) {
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `${name}: expected memory for ${width} × ${height} pixels, found too little. Make the image smaller first.`,
+      { cause },
+    );
+  }
+  const indices = unpack(bytes, frame, name);
+  const colours = coloursOf(frame.palette);
+  const pixels = new Uint32Array(data.buffer);
+  pixels.fill(colours[frame.transparent]!);
+  for (let y = 0; y < frame.height; y++) {
+    const to = (frame.top + y) * width + frame.left;
+    const from = y * frame.width;
+    for (let x = 0; x < frame.width; x++) pixels[to + x] = colours[indices[from + x]!]!;
+  }
+  return { data, width, height };
+}
+
+/** 256 pixels as they lie in memory. Pillow has black beyond a palette's end. */
+function coloursOf(palette: Uint8Array | undefined): Uint32Array {
+  const bytes = new Uint8Array(1024);
+  for (let i = 0; i < 256; i++) {
+    const colour = palette
+      ? [palette[3 * i] ?? 0, palette[3 * i + 1] ?? 0, palette[3 * i + 2] ?? 0]
+      : [i, i, i];
+    bytes.set([...colour, 255], 4 * i);
+  }
+  return new Uint32Array(bytes.buffer);
+}
+
+/** Blocks up to the data of the first frame. */
+function readFrame(bytes: Uint8Array, name: string): Frame {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const need = (end: number): void => {
+    if (end > bytes.length)
+      throw endsTooEarly(name, 'GIF', `at byte ${bytes.length}, ahead of its first frame`);
+  };
+  /** A table of colours; undefined where each is the grey of its number, which Pillow takes for none. */
+  const paletteAt = (at: number, flags: number): Uint8Array | undefined => {
+    need(at + paletteBytes(flags));
+    const palette = bytes.subarray(at, at + paletteBytes(flags));
+    return palette.every((value, i) => value === Math.floor(i / 3)) ? undefined : palette;
+  };
+  need(13);
+  let flags = bytes[10]!;
+  const screen = [view.getUint16(6, true), view.getUint16(8, true)] as const;
+  let palette = flags & 0x80 ? paletteAt(13, flags) : undefined;
+  let transparent = 0;
+  for (let at = 13 + (flags & 0x80 ? paletteBytes(flags) : 0); ;) {
+    need(at + 1);
+    const kind = bytes[at++];
+    if (kind === 0x3b) throw damaged(name, 'GIF', `its end at byte ${at - 1}, ahead of a first frame`);
+    if (kind === 0x21) {
+      // An extension: a label, then parts behind their lengths (1 byte each), the last of length 0.
+      need(at + 2);
+      if (bytes[at] === 0xf9 && bytes[at + 1]! >= 4 && bytes[at + 2]! & 1) transparent = bytes[at + 5] ?? 0;
+      for (at += 1; bytes[at]!; at += 1 + bytes[at]!) need(at + 1);
+      at += 1;
+    } else if (kind === 0x2c) {
+      need(at + 10);
+      flags = bytes[at + 8]!;
+      const own = flags & 0x80 ? paletteBytes(flags) : 0;
+      if (own > 0) palette = paletteAt(at + 9, flags) ?? palette;
+      need(at + 10 + own);
+      return {
+        left: view.getUint16(at, true),
+        top: view.getUint16(at + 2, true),
+        width: view.getUint16(at + 4, true),
+        height: view.getUint16(at + 6, true),
+        interlaced: (flags & 0x40) !== 0,
+        palette,
+        transparent,
+        bits: bytes[at + 9 + own]!,
+        dataAt: at + 10 + own,
+        screen,
+      };
+    }
+  }
+}
+
+const paletteBytes = (flags: number): number => 6 << (flags & 7);
+
+/** LZW: the indices of a frame, row after row from the top. */
+function unpack(bytes: Uint8Array, frame: Frame, name: string): Uint8Array {
+  const { width, height, bits } = frame;
+  if (bits > 12) throw damaged(name, 'GIF', `codes of ${bits} bits at byte ${frame.dataAt - 1}`);
+  const rows = rowOrder(height, frame.interlaced);
+  const indices = new Uint8Array(width * height);
+  const [clear, end] = [1 << bits, (1 << bits) + 1];
+  const [last, before] = [new Uint8Array(MOST_CODES), new Uint16Array(MOST_CODES)];
+  const text = new Uint8Array(MOST_CODES);
+  let [at, block, held, count] = [frame.dataAt, 0, 0, 0];
+  let [size, next, previous, first] = [bits + 1, clear + 2, -1, 0];
+  let [row, column] = [0, 0];
+  while (row < height) {
+    while (count < size) {
+      if (block === 0) {
+        // A length of 0 ends the data; Pillow looks further.
+        if (at >= bytes.length || at + 1 + bytes[at]! > bytes.length)
+          throw endsTooEarly(name, 'GIF', `at byte ${bytes.length}, with ${row} of ${height} rows`);
+        block = bytes[at++]!;
+        continue;
+      }
+      held |= bytes[at++]! << count;
+      count += 8;
+      block -= 1;
+    }
+    const code = held & ((1 << size) - 1);
+    held >>>= size;
+    count -= size;
+    if (code === clear) {
+      [size, next, previous] = [bits + 1, clear + 2, -1];
+      continue;
+    }
+    if (code === end)
+      throw endsTooEarly(name, 'GIF', `its data end at byte ${at}, with ${row} of ${height} rows`);
+    let length = 0; // of `text`, which is filled from its end
+    if (code > (previous < 0 ? clear : next) || code >= MOST_CODES)
+      throw damaged(name, 'GIF', `a code that stands for nothing at byte ${at}`);
+    let each = code;
+    if (previous >= 0 && code === next) {
+      text[MOST_CODES - ++length] = first;
+      each = previous;
+    }
+    for (; each >= clear; each = before[each]!) {
+      if (length >= MOST_CODES - 1) throw damaged(name, 'GIF', `codes without an end at byte ${at}`);
+      text[MOST_CODES - ++length] = last[each]!;
+    }
+    text[MOST_CODES - ++length] = first = each;
+    if (previous >= 0 && next < MOST_CODES) {
+      last[next] = first;
+      before[next] = previous;
+      if (next === (1 << size) - 1 && size < 12) size += 1;
+      next += 1;
+    }
+    previous = code;
+    for (let i = MOST_CODES - length; i < MOST_CODES && row < height;) {
+      const part = text.subarray(i, Math.min(MOST_CODES, i + width - column));
+      indices.set(part, rows[row]! * width + column);
+      i += part.length;
+      column += part.length;
+      if (column === width) [row, column] = [row + 1, 0];
+    }
+  }
+  return indices;
+}
+
+/** Rows in the order in which they come. */
+function rowOrder(height: number, interlaced: boolean): number[] {
+  const rows: number[] = [];
+  for (const [first, step] of interlaced
+    ? ([
+        [0, 8],
+        [4, 8],
+        [2, 4],
+        [1, 2],
+      ] as const)
+    : ([[0, 1]] as const))
+    for (let row = first; row < height; row += step) rows.push(row);
+  return rows;
+}

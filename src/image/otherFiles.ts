@@ -1,0 +1,104 @@
+/** Files that are not images, or none that browsers decode: what they are, for messages. */
+import { ImageError } from '../errors.js';
+import { latin1 } from './orientation.js';
+
+export interface OtherFile {
+  /** With its article: `an HEIC photograph`. */
+  readonly what: string;
+  /** What to do about it; a sentence without its full stop. */
+  readonly advice: string;
+  /** Whether no image processor of Python reads it, so that no browser is to decode it either. */
+  readonly never?: boolean;
+}
+
+const IMAGE = 'Choose an image: JPEG, PNG, WebP, AVIF, GIF or BMP';
+
+/** What a file is by its first bytes; undefined where they tell nothing. */
+export function whatItIs(bytes: Uint8Array): OtherFile | undefined {
+  if (bytes.length === 0)
+    return {
+      what: 'an empty file (0 bytes)',
+      advice: 'Copy or download the file again',
+      never: true,
+    };
+  const text = latin1(bytes.subarray(0, 1024));
+  const begins = (...beginnings: string[]): boolean => beginnings.some((each) => text.startsWith(each));
+  if (text.slice(4, 8) === 'ftyp') return ofIsoMedia(text);
+  if (begins('II*\0', 'MM\0*', 'II+\0', 'MM\0+'))
+    return { what: 'a TIFF or camera raw file', advice: 'Save it as PNG or JPEG' };
+  if (begins('\0\0\0\x0cJXL ', '\xff\x0a')) return { what: 'a JPEG XL image', advice: 'Save it as PNG' };
+  if (begins('\0\0\0\x0cjP  ', '\xff\x4f\xff\x51'))
+    return { what: 'a JPEG 2000 image', advice: 'Save it as PNG' };
+  if (begins('8BPS')) return { what: 'a Photoshop file', advice: 'Save it as PNG' };
+  if (begins('%PDF-')) return { what: 'a PDF document', advice: 'Save its pages as PNG', never: true };
+  if (begins('%!PS', '\xc5\xd0\xd3\xc6')) return { what: 'a PostScript file', advice: 'Save it as PNG' };
+  if (begins('\x1aE\xdf\xa3', 'OggS', 'FLV\x01', '\0\0\x01\xba') || /^RIFF[^]{4}AVI /.test(text))
+    return { what: 'a video', advice: 'Hand in a <video> element or a VideoFrame of it', never: true };
+  if (begins('ID3') || /^RIFF[^]{4}WAVE/.test(text))
+    return { what: 'a sound file', advice: IMAGE, never: true };
+  if (begins('PK\x03\x04', '\x1f\x8b', 'Rar!', '7z\xbc\xaf'))
+    return { what: 'an archive', advice: 'Unpack it, and choose the images in it', never: true };
+  return ofText(bytes, text);
+}
+
+/** MP4 and its relatives, by their brands. */
+function ofIsoMedia(text: string): OtherFile | undefined {
+  const brands = text.slice(8, 8 + Math.min(64, text.charCodeAt(3) || 16));
+  if (/^avi[fs]/.test(brands)) return undefined;
+  if (/hei[cxms]|hev[cxms]|^mif1|^msf1/.test(brands.slice(0, 4)) || /hei[cx]/.test(brands))
+    return {
+      what: 'an HEIC photograph, as iPhones save them,',
+      advice:
+        'Convert it to JPEG first, or set the camera to save JPEG (iPhone: Settings, Camera, Formats, Most Compatible)',
+    };
+  if (/^cr[x3] /.test(brands)) return { what: 'a camera raw file', advice: 'Save it as PNG or JPEG' };
+  return { what: 'a video', advice: 'Hand in a <video> element or a VideoFrame of it', never: true };
+}
+
+function ofText(bytes: Uint8Array, head: string): OtherFile | undefined {
+  const wide = head.startsWith('\xff\xfe') || head.startsWith('\xfe\xff');
+  const text = (wide ? head.replaceAll('\0', '') : head)
+    .replace(/^(\xef\xbb\xbf|\xff\xfe|\xfe\xff)/, '')
+    .trimStart();
+  if (/^<svg[\s>]|^<(\?xml|!--|!DOCTYPE svg)[^]*<svg[\s>]/i.test(text) || /^<!DOCTYPE svg/i.test(text))
+    return {
+      what: 'an SVG drawing, which has no pixels of its own',
+      advice: 'Draw it on a canvas of the size that you want and hand that in, or save it as PNG',
+      never: true,
+    };
+  if (/^<(!doctype html|html|head|body|title)\b/i.test(text))
+    return { what: 'an HTML page', advice: 'Check the address: a server answered with a page', never: true };
+  if (text.startsWith('version https://git-lfs'))
+    return {
+      what: 'a pointer of Git LFS instead of the file',
+      advice: 'Fetch the file itself (git lfs pull)',
+      never: true,
+    };
+  const sample = bytes.subarray(0, 1024);
+  if (
+    sample.every((byte) => (byte >= 0x20 ? byte !== 0x7f : byte === 9 || byte === 10 || byte === 13)) &&
+    isUtf8(sample, bytes.length)
+  )
+    return { what: `text (${bytes.length} bytes)`, advice: IMAGE, never: true };
+  return undefined;
+}
+
+function isUtf8(bytes: Uint8Array, whole: number): boolean {
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: bytes.length < whole });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Refuses what Pillow does not read, whatever a browser would make of it.
+ *
+ * @throws ImageError IMAGE_DECODE
+ */
+export function refuseOther(bytes: Uint8Array, name: string): void {
+  const other = whatItIs(bytes);
+  if (other?.never)
+    throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${other.what}. ${other.advice}.`);
+}
