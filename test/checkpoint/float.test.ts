@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32 } from '../../src/checkpoint/float.js';
+import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../../src/checkpoint/float.js';
 
 const all16 = Uint16Array.from({ length: 65536 }, (_, i) => i);
 
@@ -134,5 +134,30 @@ describe('f32ToF16', () => {
       0, 0x8000, 0, 0, 1, 0x8001, 0x400,
     ]);
     expect(toF16(Number.NaN)).toEqual([0x7e00]);
+  });
+});
+
+describe('f64ToF32', () => {
+  it('rounds to the nearest, ties to even, at any address', () => {
+    const values = Float64Array.of(
+      1 + 2 ** -24, // half a step: down, to even
+      1 + 3 * 2 ** -24, // half a step: up, to even
+      1 + 2 ** -24 + 2 ** -40,
+      -0,
+      2 ** -150, // half of the smallest float32
+      2 ** -150 + 2 ** -160,
+      3.4028235e38,
+      1e39,
+      NaN,
+    );
+    const bytes = new Uint8Array(3 + values.byteLength);
+    bytes.set(new Uint8Array(values.buffer), 3);
+    for (const source of [new Uint8Array(values.buffer), bytes.subarray(3)]) {
+      const out = new Float32Array(values.length + 1);
+      expect(f64ToF32(source, out, 1)).toBe(values.length);
+      expect([...out.subarray(1)]).toEqual([...values].map(Math.fround));
+      expect([...out.subarray(1, 7)]).toEqual([1, 1 + 2 ** -22, 1 + 2 ** -23, -0, 0, 2 ** -149]);
+    }
+    expect(() => f64ToF32(new Uint8Array(12), new Float32Array(8))).toThrow(/multiple of 8 bytes, found 12/);
   });
 });

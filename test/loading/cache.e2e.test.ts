@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { full } from '../full.ts';
+import { facebookresearch, readAll, timm, write } from '../model/renamed.ts';
 import {
   cached,
   interrupt,
@@ -119,6 +120,52 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect((await load(page, { cache })).hash).toBe(right);
     site.down = true;
     expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
+  });
+});
+
+describe('what a checkpoint is called', () => {
+  const encode = (value: object): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+
+  test("timm's names: the same bits and the same report from the cache, and after an interruption", async () => {
+    const tensors = timm(facebookresearch(await readAll('registers')));
+    const weights = write(new Map([...tensors, ['ema.steps', { shape: [1], values: Float32Array.of(7) }]]));
+    site.files = new Map([
+      ['config.json', encode({ architecture: 'vit_small_patch14_reg4_dinov2', pretrained_cfg: {} })],
+      ['model.safetensors', weights],
+    ]);
+    const fresh = await load(page, { cache: 'none' });
+    expect(fresh.loaded).toMatchObject({ dialect: 'timm', prefix: '', setAside: ['ema.steps'] });
+    expect(fresh.loaded.assumed.length).toBeGreaterThan(2);
+    await interrupt(page, site, [weights.length - 100_000]);
+    const { dialect, prefix, setAside, assumed } = fresh.loaded;
+    for (const down of [false, true]) {
+      site.down = down;
+      const { hash, fingerprint, loaded } = await load(page);
+      expect({ hash, fingerprint }).toEqual({ hash: fresh.hash, fingerprint: fresh.fingerprint });
+      expect(loaded).toMatchObject({ dialect, prefix, setAside, assumed });
+      expect(loaded.cachedBytes).toBeGreaterThan(0);
+    }
+  });
+
+  test('of two models in one file each is kept for itself', async () => {
+    const tensors = await readAll('plain');
+    const both = [...tensors].flatMap(([name, { shape, values }]) => [
+      [`student.${name}`, { shape, values: values.map((value) => 2 * value) }] as const,
+      [`teacher.${name}`, { shape, values }] as const,
+    ]);
+    site.files = new Map<string, Uint8Array>([...plainFiles(), ['model.safetensors', write(new Map(both))]]);
+    await expect(load(page)).rejects.toThrow(/student.*teacher.*option prefix/);
+    expect(await cached(page)).toEqual([]);
+    const teacher = await load(page, { prefix: 'teacher' });
+    const student = await load(page, { prefix: 'student' });
+    expect(teacher).toMatchObject({ hash: right, loaded: { prefix: 'teacher.', cachedBytes: 0 } });
+    expect(student.hash).not.toBe(right);
+    site.down = true;
+    for (const [name, { hash }] of Object.entries({ teacher, student }))
+      expect(await load(page, { prefix: name })).toMatchObject({
+        hash,
+        loaded: { prefix: `${name}.`, fetchedBytes: 0 },
+      });
   });
 });
 
