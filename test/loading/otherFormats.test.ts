@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { SourceError } from '../../src/errors.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
+import type { Checkpoint } from '../../src/load/source.ts';
+import type { PretrainedOptions } from '../../src/options.ts';
 import { answer, configFile, openServer, weightsFile, type TestServer } from './server.ts';
 
 let server: TestServer;
@@ -12,13 +14,15 @@ beforeAll(async () => void (server = await openServer()));
 afterAll(() => server.close());
 afterEach(() => server.reset());
 
-async function refusal(folder: string): Promise<SourceError> {
-  const opened = pretrained(folder, { retry: { attempts: 1 } }).open({
+const open = (folder: string, options: PretrainedOptions = {}): Promise<Checkpoint> =>
+  pretrained(folder, { retry: { attempts: 1 }, ...options }).open({
     onProgress: () => undefined,
     reload: false,
     whole: false,
   });
-  const error = await opened.then(
+
+async function refusal(folder: string): Promise<SourceError> {
+  const error = await open(folder).then(
     () => undefined,
     (thrown: unknown) => thrown,
   );
@@ -75,12 +79,30 @@ test('nothing in its place: the error is that of the missing file', async () => 
   expect((await refusal(server.url)).message).toMatch(/model\.safetensors: .*404.*no such file/);
 });
 
-test('where the weights are there and config.json is not, the advice is not that of other formats', async () => {
+test('where the weights are there and config.json is not, the tensors say what the model is', async () => {
   server.files = new Map<string, Uint8Array>([
     ['model.safetensors', weightsFile],
     ['pytorch_model.bin', new Uint8Array(4)],
   ]);
-  expect((await refusal(server.url)).message).toMatch(/config\.json: .*404/);
+  const { config, texts, stream } = await open(server.url);
+  expect(config).toBeUndefined();
+  expect(texts).toEqual({ config: null, preprocessor: null });
+  expect(stream.header.tensors.size).toBeGreaterThan(0);
+  await stream.cancel();
+});
+
+test('a config.json that may be there, or that a hash was given for, is not passed over', async () => {
+  server.files = new Map<string, Uint8Array>([['model.safetensors', weightsFile]]);
+  server.fault = ({ name, response }) => {
+    if (name !== 'config.json') return false;
+    response.writeHead(403).end();
+    return true;
+  };
+  await expect(open(server.url)).rejects.toMatchObject({ code: 'SOURCE_FETCH', status: 403 });
+  server.fault = () => false;
+  await expect(open(server.url, { integrity: { 'config.json': '0'.repeat(64) } })).rejects.toMatchObject({
+    status: 404,
+  });
 });
 
 test('a load that succeeds asks for nothing else', async () => {
