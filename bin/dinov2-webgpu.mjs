@@ -150,14 +150,19 @@ async function convert([input, ...rest], { dtype, out, prefix, force }) {
   await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path, partOf(path)]);
   await checkFree('convert', [path], force);
   const original = await textBeside(input, 'config.json');
-  const preprocessor = await textBeside(input, 'preprocessor_config.json'); // it says what images are for this model
   const described = describe(original);
+  // It says what images are for this model.
+  const preprocessor = tools.convertedPreprocessor(
+    await textBeside(input, 'preprocessor_config.json'),
+    original,
+  );
   const bar = progressBar('convert');
   const stream = await openIn(input, ({ loadedBytes, totalBytes }) =>
     bar(loadedBytes, totalBytes ?? Infinity),
   );
-  const { config } = tools.settle(stream.header, described, { prefix });
-  const configText = tools.convertedConfig(config, original);
+  const { config, tensors } = tools.settle(stream.header, described, { prefix });
+  const labels = await tools.labelsOf(stream, config, tensors.prefix, described);
+  const configText = tools.convertedConfig(config, original, labels);
   const texts = [[join(out, 'config.json'), configText]];
   if (preprocessor !== undefined) texts.push([join(out, 'preprocessor_config.json'), preprocessor]);
   const changed = [];

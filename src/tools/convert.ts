@@ -3,7 +3,7 @@
  * Face's names. Tensor by tensor, without a GPU.
  */
 import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../checkpoint/float.js';
-import { watchForHead, type LinearHead } from '../checkpoint/head.js';
+import { watchForHead, type LinearHead, type Watched } from '../checkpoint/head.js';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
 import { huggingFaceTensors, placeTensors, type Parameter } from '../checkpoint/names.js';
 import { int8Scale } from '../checkpoint/panelMemory.js';
@@ -18,12 +18,14 @@ import {
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import { elementsOf, isMatrix } from '../checkpoint/weightMemory.js';
 import { CheckpointError } from '../errors.js';
-import type { Described } from '../load/configFile.js';
+import { describedBy, type Described } from '../load/configFile.js';
+import { preprocessingOfText } from '../load/preprocessorFile.js';
 import { headWidths, settle, withoutHead } from '../load/settle.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
 import { parameters } from '../model/parameters.js';
 import { POS_EMBED } from '../model/tensorConfig.js';
+import { labelsOfConfig, labelsOfMeta } from '../tasks/classLabels.js';
 
 export type ConvertedDtype = 'fp16' | 'int8';
 
@@ -32,7 +34,7 @@ export type WriteAt = (position: number, bytes: Uint8Array) => Promise<void>;
 
 export interface ConvertOptions {
   /** What the checkpoint's config.json says. Default: nothing, as where there is none. */
-  readonly described?: Pick<Described, 'config' | 'hints'> | undefined;
+  readonly described?: Pick<Described, 'config' | 'hints' | 'globalPool'> | undefined;
   /** What stands before the names of the model's tensors. Default: found out. */
   readonly prefix?: string | undefined;
 }
@@ -89,7 +91,7 @@ export async function convertCheckpoint(
   const { config, tensors } = settle(stream.header, described, { prefix });
   const wanted = parameters(config);
   const { placements } = placeTensors(stream.header, wanted, prefix);
-  const head = watchForHead(stream, headWidths(config), undefined, tensors.prefix);
+  const head = headOf(stream, config, tensors.prefix, described.globalPool);
   const present = new Set([...placements.values()].map(({ parameter }) => parameter));
   const goals = new Map(
     wanted
@@ -99,7 +101,7 @@ export async function convertCheckpoint(
   const samples = { before: new MatrixSample(), after: new MatrixSample() };
   const encode = (): ReturnType<typeof encodeSafetensorsHeader> =>
     encodeSafetensorsHeader(
-      specsOf([...goals.values()], dtype, head.shape),
+      specsOf([...goals.values()], dtype, head.shape, config),
       new Map([
         ...stream.header.metadata,
         ['format', 'pt'],
@@ -146,6 +148,14 @@ export async function convertCheckpoint(
   };
 }
 
+/** The classifier that loading takes. timm's `head` of another pooling than the class token is none. */
+function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, globalPool: unknown): Watched {
+  const watched = watchForHead(stream, headWidths(config), undefined, prefix);
+  return watched.shape?.module === 'head' && (globalPool ?? 'token') !== 'token'
+    ? { stream, shape: undefined, head: () => undefined }
+    : watched;
+}
+
 /** Where Hugging Face keeps the model beside a classifier. */
 const behindHead = (config: DINOv2Config): string => `${String(configJson(config)['model_type'])}.`;
 
@@ -169,6 +179,7 @@ function specsOf(
   goals: readonly Goal[],
   dtype: ConvertedDtype,
   head: Pick<LinearHead, 'numClasses' | 'inFeatures'> | undefined,
+  { embedDim }: DINOv2Config,
 ): Map<string, TensorSpec> {
   const specs: [string, TensorSpec][] = [];
   for (const { parameter, columns, targets } of goals) {
@@ -182,7 +193,8 @@ function specsOf(
   }
   if (head) {
     const { numClasses, inFeatures } = head;
-    specs.push(['classifier.weight', { dtype: 'F16', shape: [numClasses, inFeatures] }]);
+    const columns = Math.max(inFeatures, 2 * embedDim); // a head on the class token does not look at the mean
+    specs.push(['classifier.weight', { dtype: 'F16', shape: [numClasses, columns] }]);
     specs.push(['classifier.bias', { dtype: 'F32', shape: [numClasses] }]);
   }
   return new Map(specs.sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -291,16 +303,25 @@ class Rows {
   }
 }
 
-/** Classifiers are read on the CPU, which takes no int8. */
+/**
+ * Classifiers are read on the CPU, which takes no int8. One on the class token alone gets weights of 0 for the
+ * mean of the patches, which Hugging Face's reads too.
+ */
 async function writeHead(
   header: SafetensorsHeader,
-  { weight, bias }: LinearHead,
+  { weight, bias, numClasses, inFeatures }: LinearHead,
   write: WriteAt,
 ): Promise<void> {
   checkValues('classifier.weight', weight, 0, F16_LIMIT);
-  const halves = new Uint16Array(weight.length);
-  f32ToF16(weight, halves);
-  await write(header.tensors.get('classifier.weight')!.begin, new Uint8Array(halves.buffer));
+  const { begin, shape } = header.tensors.get('classifier.weight')!;
+  const columns = shape[1]!;
+  const halves = new Uint16Array(numClasses * columns);
+  for (let row = 0; row < numClasses; row++)
+    f32ToF16(
+      weight.subarray(row * inFeatures, (row + 1) * inFeatures),
+      halves.subarray(row * columns, row * columns + inFeatures),
+    );
+  await write(begin, new Uint8Array(halves.buffer));
   await write(header.tensors.get('classifier.bias')!.begin, new Uint8Array(bias.buffer));
 }
 
@@ -319,15 +340,73 @@ function checkValues(name: string, values: Float32Array, begin: number, limit: n
   );
 }
 
+/** The names of the classes of the classifier that a checkpoint has; undefined where nothing tells them. */
+export async function labelsOf(
+  stream: TensorStream,
+  config: DINOv2Config,
+  prefix: string,
+  { labels, globalPool }: Pick<Described, 'labels' | 'globalPool'>,
+): Promise<readonly string[] | undefined> {
+  const { shape } = headOf(stream, config, prefix, globalPool);
+  return shape && (labelsOfConfig(labels, shape.numClasses) ?? (await labelsOfMeta(shape)));
+}
+
 /**
  * The text of the config.json that describes a converted checkpoint: the original's, where that is Hugging
- * Face's of this model; else one of that form, with what else the original says of labels and images.
+ * Face's of this model; else one of that form, with what else the original says of images and of what a
+ * classifier was trained for.
  * @param original the text of the original's config.json
+ * @param labels of the classifier
  */
-export function convertedConfig(config: DINOv2Config, original: string | undefined): string {
+export function convertedConfig(
+  config: DINOv2Config,
+  original: string | undefined,
+  labels: readonly string[] | undefined,
+): string {
   const json = original === undefined ? {} : (JSON.parse(original) as Record<string, unknown>);
-  if (json['model_type'] === 'dinov2' || json['model_type'] === 'dinov2_with_registers') return original!;
-  const kept = ['id2label', 'label2id', 'problem_type', 'pretrained_cfg'].filter((key) => key in json);
-  const made = { ...configJson(config), ...Object.fromEntries(kept.map((key) => [key, json[key]])) };
+  const isOwn = json['model_type'] === 'dinov2' || json['model_type'] === 'dinov2_with_registers';
+  if (isOwn && (!labels || labelsOfConfig(describedBy(json).labels, labels.length))) return original!;
+  const timms = json['pretrained_cfg'] ?? (json['model_type'] === undefined ? flatOf(json) : undefined);
+  const made = {
+    ...(isOwn ? json : configJson(config)),
+    ...(json['problem_type'] === undefined ? {} : { problem_type: json['problem_type'] }),
+    ...(timms === undefined ? {} : { pretrained_cfg: timms }),
+    ...(labels && {
+      id2label: Object.fromEntries(labels.map((label, index) => [index, label])),
+      label2id: Object.fromEntries(labels.map((label, index) => [label, index])),
+    }),
+  };
   return `${JSON.stringify(made, undefined, 2)}\n`;
+}
+
+/** The older form of timm's config.json has the fields of `pretrained_cfg` in the file itself. */
+function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined {
+  if (json['architecture'] === undefined) return undefined;
+  const names = ['input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode'];
+  return Object.fromEntries(names.filter((name) => name in json).map((name) => [name, json[name]]));
+}
+
+/**
+ * The text of preprocessor_config.json for a converted checkpoint. Its config.json names another model than
+ * that of a larger one (Depth Anything), which may be all that says which class the file belongs to.
+ * @param text the original's; undefined: there is none
+ * @param config the text of the original's config.json
+ * @throws ConfigError if it cannot be used
+ */
+export function convertedPreprocessor(
+  text: string | undefined,
+  config: string | undefined,
+): string | undefined {
+  const json: unknown = config === undefined ? undefined : JSON.parse(config);
+  const means = (other: unknown): string => {
+    try {
+      return JSON.stringify(preprocessingOfText(text ?? null, other));
+    } catch {
+      return ''; // the class that it would have is not known, or is none of these sizes
+    }
+  };
+  const own = JSON.stringify(preprocessingOfText(text ?? null, json)); // one that cannot be used does not load
+  if (text === undefined || means({}) === own) return text;
+  const named = { ...(JSON.parse(text) as object), image_processor_type: 'DPTImageProcessor' };
+  return `${JSON.stringify(named, undefined, 2)}\n`;
 }

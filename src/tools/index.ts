@@ -12,6 +12,6 @@ export { configJson } from '../model/configJson.js';
 export { parameters } from '../model/parameters.js';
 export { describedBy } from '../load/configFile.js';
 export { settle } from '../load/settle.js';
-export { convertCheckpoint, convertedConfig } from './convert.js';
+export { convertCheckpoint, convertedConfig, convertedPreprocessor, labelsOf } from './convert.js';
 export { describeCheckpoint } from './inspect.js';
 export { encodeNpy } from './npy.js';

@@ -9,7 +9,14 @@ import {
 } from '../../src/checkpoint/safetensors.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { parseConfig } from '../../src/model/configJson.ts';
-import { convertCheckpoint, type ConvertedDtype, type ConvertOptions } from '../../src/tools/convert.ts';
+import {
+  convertCheckpoint,
+  convertedConfig,
+  type ConvertedDtype,
+  type ConvertOptions,
+} from '../../src/tools/convert.ts';
+import { describedBy } from '../../src/load/configFile.ts';
+import { families, picture, weightsOf } from '../families/fixture.ts';
 import { pixelsOf, requestDevice } from '../gpu/tiny.ts';
 
 const device = await requestDevice();
@@ -161,6 +168,29 @@ test('a classifier goes along, behind which the model has the name that Hugging 
   expect(tensors.has('decoder.weight')).toBe(false);
   using model = await DINOv2.fromFiles({ weights: file }, { device, selfTest: false });
   expect(model.classifier?.numClasses).toBe(3);
+});
+
+test("timm's head on the class token goes along, and gives the same logits; one of another pooling does not", async () => {
+  const family = families.find(({ name }) => name === 'timm-classifier')!;
+  const [original] = weightsOf(family);
+  const { config } = family;
+  const file = await convert(original!, 'fp16', 2 ** 20, { described: describedBy(config) });
+  using before = await DINOv2.fromFiles({ weights: original!, config: config! }, { device, selfTest: false });
+  const text = convertedConfig(before.config, JSON.stringify(config), before.classifier!.labels);
+  using after = await DINOv2.fromFiles({ weights: file, config: text }, { device, selfTest: false });
+  expect(after.preprocessing).toEqual(before.preprocessing);
+  expect(after.classifier).toMatchObject({ labels: before.classifier!.labels, blocks: 1 });
+  const logits = async (model: DINOv2): Promise<number[]> =>
+    (await model.classifier!.classify(picture(110, 150), { topK: after.classifier!.numClasses }))
+      .sort((a, b) => a.index - b.index)
+      .map(({ logit }) => logit);
+  const [expected, found] = [await logits(before), await logits(after)];
+  const scale = Math.max(...expected.map(Math.abs));
+  found.forEach((logit, i) => expect(Math.abs(logit - expected[i]!)).toBeLessThan(scale * 5e-3));
+  const averaged = { described: describedBy({ ...config, global_pool: 'avg' }) };
+  expect(
+    [...parseSafetensors(await convert(original!, 'fp16', 2 ** 20, averaged)).tensors.keys()].join(),
+  ).not.toContain('classifier');
 });
 
 test('scales that do not belong are refused', async () => {

@@ -8,7 +8,8 @@ import {
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import { configOf } from '../../src/model/config.ts';
 import { configJson, parseConfig } from '../../src/model/configJson.ts';
-import { convertCheckpoint, convertedConfig } from '../../src/tools/convert.ts';
+import { convertCheckpoint, convertedConfig, convertedPreprocessor } from '../../src/tools/convert.ts';
+import { timmPreprocessing } from '../../src/image/preprocessing.ts';
 import { describeCheckpoint } from '../../src/tools/inspect.ts';
 import { decodeNpy, encodeNpy } from '../../src/tools/npy.ts';
 
@@ -47,20 +48,44 @@ test('a matrix of int8 whose scales do not fit is described all the same', () =>
 test('the config.json of a converted checkpoint: the original, or one of that form', () => {
   const config = configOf('small');
   const own = JSON.stringify(configJson(config));
-  expect(convertedConfig(config, own)).toBe(own);
+  expect(convertedConfig(config, own, undefined)).toBe(own);
   const read = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>;
   const timm = { ...config, posEmbed: 'antialias' } as const;
   const pretrained_cfg = { mean: [0.5, 0.5, 0.5] };
   const made = read(
-    convertedConfig(timm, JSON.stringify({ architecture: 'vit', pretrained_cfg, num_classes: 0 })),
+    convertedConfig(timm, JSON.stringify({ architecture: 'vit', pretrained_cfg, num_classes: 0 }), undefined),
   );
   expect(made).toMatchObject({ model_type: 'dinov2_with_registers', num_register_tokens: 0, pretrained_cfg });
   expect(parseConfig(made)).toEqual(timm);
   const nested = { model_type: 'depth_anything', backbone_config: read(own), id2label: { 0: 'a' } };
-  expect(read(convertedConfig(config, JSON.stringify(nested)))).toEqual({
+  expect(read(convertedConfig(config, JSON.stringify(nested), ['a']))).toEqual({
     ...read(own),
     id2label: { 0: 'a' },
+    label2id: { a: 0 },
   });
+  const flat = { architecture: 'vit', input_size: [3, 160, 160], mean: [0.5, 0.4, 0.3], crop_pct: 0.9 };
+  expect(timmPreprocessing(read(convertedConfig(timm, JSON.stringify(flat), undefined)))).toEqual(
+    timmPreprocessing(flat),
+  );
+  const labelled = JSON.stringify({ ...read(own), id2label: { 0: 'a', 1: 'b' } });
+  expect(convertedConfig(config, labelled, ['a', 'b'])).toBe(labelled);
+  expect(read(convertedConfig(config, own, ['a', 'b']))).toMatchObject({ id2label: { 0: 'a', 1: 'b' } });
+});
+
+test('preprocessor_config.json of a converted checkpoint: the original, with its class where config.json named it', () => {
+  const size = JSON.stringify({ size: { height: 98, width: 98 }, ensure_multiple_of: 14 });
+  const nested = JSON.stringify({ model_type: 'depth_anything' });
+  expect(convertedPreprocessor(size, undefined)).toBeDefined();
+  expect(JSON.parse(convertedPreprocessor(size, nested)!)).toEqual({
+    image_processor_type: 'DPTImageProcessor',
+    ...(JSON.parse(size) as object),
+  });
+  const named = JSON.stringify({ image_processor_type: 'BitImageProcessor', crop_size: 98 });
+  expect(convertedPreprocessor(named, nested)).toBe(named);
+  expect(convertedPreprocessor(undefined, nested)).toBeUndefined();
+  expect(() => convertedPreprocessor('{"image_processor_type": "SiglipImageProcessor"}', undefined)).toThrow(
+    /found "SiglipImageProcessor"/,
+  );
 });
 
 test('of a header of several files, what is no tensor is counted', () => {
