@@ -123,7 +123,13 @@ function checkNormalization(normalization: Partial<Normalization>): void {
       normalization,
       'Give { mean, std, rescaleFactor }, or some of them.',
     );
-  const { mean, std, rescaleFactor } = normalization;
+  const { mean, std, rescaleFactor, ...others } = normalization;
+  const [stray] = Object.keys(others);
+  if (stray !== undefined)
+    throw new OptionError(
+      'OPTION_NAME',
+      `normalization: expected mean, std and rescaleFactor, or some of them, found ${JSON.stringify(stray.slice(0, 80))}.`,
+    );
   for (const [name, value] of Object.entries({ mean, std })) {
     if (value !== undefined && !(Array.isArray(value) && value.length === 3 && value.every(Number.isFinite)))
       refuse(`normalization.${name}`, 'three finite numbers', value, 'Give red, green and blue.');

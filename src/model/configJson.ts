@@ -21,6 +21,8 @@ export interface ConfigHints {
   /** Where the file says them. */
   readonly embedDim?: number | undefined;
   readonly numHeads?: number | undefined;
+  /** Of the MLP, or of the gate. */
+  readonly activation?: 'gelu' | 'silu' | undefined;
 }
 
 /** What a config.json says: all of the configuration, or what goes with that of the tensors' shapes. */
@@ -48,7 +50,7 @@ export function readConfigFile(json: unknown): ConfigFile {
 }
 
 /** Activations that timm knows by these names, and that are the exact GELU, or SiLU. */
-const computed: Readonly<Record<string, string>> = { gelu: 'gelu', silu: 'silu', swish: 'silu' };
+const computed: Readonly<Record<string, 'gelu' | 'silu'>> = { gelu: 'gelu', silu: 'silu', swish: 'silu' };
 
 /** @throws {ConfigError} CONFIG_UNSUPPORTED for arguments that change what a model computes */
 function timmHints(json: Json, architecture: string): ConfigHints {
@@ -72,6 +74,7 @@ function timmHints(json: Json, architecture: string): ConfigHints {
     if (Array.isArray(size) && size[0] !== size[1]) refuse(what, 'a square', size);
   const { embed_dim: embedDim, num_heads: numHeads } = args;
   return {
+    activation: computed[String(activation)],
     writer: "timm's config.json",
     embedDim: typeof embedDim === 'number' ? embedDim : undefined,
     numHeads: typeof numHeads === 'number' ? numHeads : undefined,
@@ -115,9 +118,11 @@ function dinov2In(json: Json): Json {
   throw new ConfigError(
     'CONFIG_UNSUPPORTED',
     `config.json: model_type: expected "dinov2" or "dinov2_with_registers", found ${found}. ` +
-      (nested === undefined
-        ? 'Only DINOv2 can be loaded: give the config.json of a repository such as facebook/dinov2-small.'
-        : 'Give the one of them that describes the model.'),
+      (/dinov3/i.test(found)
+        ? 'DINOv3 has rotary positions and is another architecture, which cannot be computed here: load a DINOv2.'
+        : nested === undefined
+          ? 'Only DINOv2 can be loaded: give the config.json of a repository such as facebook/dinov2-small.'
+          : 'Give the one of them that describes the model.'),
   );
 }
 

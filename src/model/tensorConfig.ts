@@ -76,6 +76,12 @@ function inferConfig(header: SafetensorsHeader, hints: ConfigHints | undefined, 
       `pos_embed: expected positions of a square image and of the class token, found ${1 + Math.round(grid * grid)}`,
       'Positions of other images, or of register tokens, cannot be computed here.',
     );
+  const activation = ffn === 'mlp' ? 'gelu' : 'silu';
+  if (hints?.activation !== undefined && hints.activation !== activation)
+    throw refusal(
+      `act_layer: expected ${activation}, which is what ${ffn === 'mlp' ? 'an MLP' : 'the gate of a SwiGLU'} of DINOv2 has, found ${hints.activation} in ${hints.writer}`,
+      'A model with this setting cannot be computed here.',
+    );
   const assumed: string[] = [];
   const numHeads = headsOf(embedDim, hints, assumed);
   const posEmbed = conventionOf(found);
@@ -97,7 +103,9 @@ function inferConfig(header: SafetensorsHeader, hints: ConfigHints | undefined, 
   assumed.push(
     `Positions belong to a square image: ${grid} × ${grid} patches.`,
     'The eps of LayerNorm is 1e-6.',
-    ffn === 'mlp' ? 'The activation of the MLP is the exact GELU.' : 'The gate of the SwiGLU is SiLU.',
+    ...(hints?.activation
+      ? []
+      : [ffn === 'mlp' ? 'The activation of the MLP is the exact GELU.' : 'The gate of the SwiGLU is SiLU.']),
     `${POSITIONS} are brought to other sizes as ${writerOf[found.dialect]} does it: '${posEmbed}'.`,
   );
   return { config, assumed };

@@ -175,6 +175,14 @@ describe("options and a checkpoint's geometry", () => {
     expect(resample).toBe('box');
     expect(normalization).toMatchObject({ mean: [0.485, 0.456, 0.406], std: [1, 2, 3] });
   });
+
+  it('name no part of a normalization that there is not', () => {
+    const mistyped = { normalization: { sdt: [1, 2, 3] } as object };
+    expect(() => resolve(mistyped)).toThrow(
+      /normalization: expected mean, std and rescaleFactor.*found "sdt"/,
+    );
+    expect(codeOf(() => resolve(mistyped))).toBe('OPTION_NAME');
+  });
 });
 
 describe('a crop that is larger than the image', () => {

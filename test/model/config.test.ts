@@ -10,7 +10,7 @@ import {
   type DINOv2Config,
   type ModelSize,
 } from '../../src/model/config.js';
-import { configJson, parseConfig, readConfigFile } from '../../src/model/configJson.js';
+import { configJson, parseConfig, readConfigFile, type ConfigFile } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';
 import { configOfCheckpoint, POS_EMBED } from '../../src/model/tensorConfig.js';
 import { placeTensors } from '../../src/checkpoint/names.ts';
@@ -381,6 +381,15 @@ describe('readConfigFile', () => {
     configError('CONFIG_UNSUPPORTED', () =>
       configOfCheckpoint(header, readConfigFile({ ...timm, model_args: { embed_dim: 768 } })),
     );
+    const withActivation = (act_layer: string): ConfigFile =>
+      readConfigFile({ ...timm, model_args: { act_layer } });
+    expect(
+      configError('CONFIG_UNSUPPORTED', () => configOfCheckpoint(header, withActivation('silu'))).message,
+    ).toMatch(/act_layer: expected gelu, .* found silu/);
+    expect(configOfCheckpoint(header, withActivation('gelu')).assumed.join()).not.toContain('GELU');
+    const giant = headerOf(parameters(configOf('giant')));
+    configError('CONFIG_UNSUPPORTED', () => configOfCheckpoint(giant, withActivation('gelu')));
+    expect(configOfCheckpoint(giant, withActivation('swish')).config.ffn).toBe('swiglu');
   });
 
   it('leaves to the tensors what a config.json says by the name of its backbone alone', () => {
