@@ -13,7 +13,7 @@ import {
   type Architecture,
   type Shapes,
 } from './architecture.js';
-import { adapterName, translate, type Family, type Parameter, type Part } from './dialects.js';
+import { adapterName, isDinov3, translate, type Family, type Parameter, type Part } from './dialects.js';
 import type { SafetensorsHeader } from './safetensors.js';
 
 /** Tensors of one family of names, behind one prefix. */
@@ -108,6 +108,7 @@ export function chooseCandidate(
 ): Candidate {
   const all = candidatesOf(header);
   const chosen = prefix === undefined ? theWholeOne(header, all, wanted) : behind(all, prefix);
+  if (!chosen?.whole && isDinov3(header.tensors.keys())) throw dinov3();
   if (chosen === undefined) throw adapterAlone(header) ?? noModel(header);
   const mixed = all.filter((candidate) => candidate.prefix === chosen.prefix);
   if (mixed.length > 1) throw several(mixed);
@@ -217,6 +218,14 @@ function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
     `checkpoint: expected a model, found an adapter alone (${adapter}), which needs its base model. ` +
       'Merge the two in Python, and save what comes out: ' +
       'PeftModel.from_pretrained(base_model, adapter).merge_and_unload().save_pretrained("merged").',
+  );
+}
+
+function dinov3(): CheckpointError {
+  return new CheckpointError(
+    'CHECKPOINT_NAMING',
+    'checkpoint: expected a DINOv2, found the names of a DINOv3. ' +
+      'It has rotary positions and is another architecture, which cannot be computed here: load a DINOv2.',
   );
 }
 

@@ -248,3 +248,18 @@ export function changesModel(rest: string, family: Family): string | undefined {
 /** Names of adapters, as PEFT writes them beside or in place of the layers that they change. */
 export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;
+
+/**
+ * Whether a file is a DINOv3, by names that stand beside each other in no other model: Hugging Face's patch
+ * embedding without `projection` and LayerScale; facebookresearch's rotary tables or storage tokens; timm's
+ * registers and gammas without position embeddings.
+ */
+export function isDinov3(files: Iterable<string>): boolean {
+  const all = [...files];
+  const has = (pattern: RegExp): boolean => all.some((file) => pattern.test(file));
+  return (
+    has(/(^|\.)(rope_embed\.periods|storage_tokens)$/) ||
+    (has(/(^|\.)embeddings\.patch_embeddings\.weight$/) && has(/\.layer_scale1\.lambda1$/)) ||
+    (has(/(^|\.)reg_token$/) && has(/(^|\.)blocks\.\d+\.gamma_1$/) && !has(/(^|\.)pos_embed$/))
+  );
+}

@@ -604,6 +604,32 @@ describe('huggingFaceTensors', () => {
   );
 });
 
+describe('a DINOv3', () => {
+  const block = (name: string): FileTensor => ({ name, shape: [64] });
+  it.each([
+    [
+      'Hugging Face',
+      ['embeddings.cls_token', 'embeddings.patch_embeddings.weight', 'model.layer.0.layer_scale1.lambda1'],
+    ],
+    ['facebookresearch', ['cls_token', 'storage_tokens', 'rope_embed.periods', 'blocks.0.ls1.gamma']],
+    [
+      'timm',
+      ['module.cls_token', 'module.reg_token', 'module.blocks.0.gamma_1', 'module.blocks.0.norm1.weight'],
+    ],
+  ])('in the names of %s is called by its name', (_, names) => {
+    for (const look of [
+      () => inspectCheckpoint(headerOf(names.map(block))),
+      () => placeTensors(headerOf(names.map(block)), parameters(tiny)),
+    ])
+      expect(look).toThrow(/found the names of a DINOv3\. It has rotary positions/);
+  });
+
+  it('is not what another vision transformer with such gammas is called', () => {
+    const beit = ['cls_token', 'pos_embed', 'blocks.0.gamma_1', 'blocks.0.norm1.weight'];
+    expect(() => placeTensors(headerOf(beit.map(block)), parameters(tiny))).toThrow(/^(?![^]*DINOv3)/);
+  });
+});
+
 describe('inspectCheckpoint', () => {
   it('reads the architecture off names and shapes, in every spelling', () => {
     const expected = {
