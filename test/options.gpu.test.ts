@@ -269,7 +269,7 @@ describe('files of the machine', () => {
     const text = join(folder, 'text.png');
     writeFileSync(text, 'no image');
     const jpeg = join(folder, 'photo.jpg');
-    writeFileSync(jpeg, readFileSync('demo/photos/rocket.jpg'));
+    writeFileSync(jpeg, await readFile('demo/photos/rocket.jpg'));
     const cases: [ImageSource, string, RegExp][] = [
       [
         './not/there.png',
