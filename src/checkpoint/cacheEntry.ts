@@ -29,8 +29,8 @@ export interface CachePlan {
   /** The URL of the folder. */
   readonly folder: string;
   readonly dtype: string;
-  /** The text of config.json. */
-  readonly config: string;
+  /** The text of config.json; null: the checkpoint has none. */
+  readonly config: string | null;
   /** The text of preprocessor_config.json; null: the checkpoint has none. */
   readonly preprocessor: string | null;
   readonly files: readonly RemoteVersion[];

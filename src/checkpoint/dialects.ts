@@ -246,5 +246,5 @@ export function changesModel(rest: string, family: Family): string | undefined {
 }
 
 /** Names of adapters, as PEFT writes them beside or in place of the layers that they change. */
-export const adapterName =
+export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;

@@ -3,8 +3,8 @@ import { CheckpointError } from '../errors.js';
 
 export const WRONG_DTYPE = 'of a dtype other than F32, F16, BF16, F64';
 
-const kinds = ['missing', 'surplus', 'misshapen', 'there twice', WRONG_DTYPE] as const;
-type Kind = (typeof kinds)[number];
+type Kind = 'missing' | 'surplus' | 'misshapen' | 'there twice' | typeof WRONG_DTYPE;
+const kinds: readonly Kind[] = ['missing', 'surplus', 'misshapen', 'there twice', WRONG_DTYPE];
 
 const MAX_LISTED = 12;
 

@@ -32,7 +32,9 @@ export async function askSource(
   const patience = AbortSignal.timeout(ANSWER_MS);
   const options = { fetch, signal: signal ? AbortSignal.any([signal, patience]) : patience };
   const asking = [
-    askFile(`${folder}config.json`, options, () => sameText(`${folder}config.json`, config, options)),
+    askFile(`${folder}config.json`, options, () =>
+      sameText(`${folder}config.json`, config, options, config === null),
+    ),
     askFile(`${folder}preprocessor_config.json`, options, () =>
       sameText(`${folder}preprocessor_config.json`, preprocessor, options, true),
     ),

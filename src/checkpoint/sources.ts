@@ -102,15 +102,19 @@ function isFileHandle(source: object): source is FileSystemFileHandle {
   return 'kind' in source && source.kind === 'file' && 'getFile' in source;
 }
 
+/** Whether an error says for certain that a file is not there: by 404 or 410, on a disk by ENOENT. */
+export const isAbsent = (error: unknown): boolean =>
+  error instanceof SourceError &&
+  ([404, 410].includes(error.status ?? 0) ||
+    (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
+
 /**
- * Whether an error says that a file is not there: by 404 or 410; by 403, as buckets say that may not be listed;
- * by a page, as single-page applications send one for every address; on a disk by ENOENT.
+ * Whether an error may say that a file is not there: also by 403, as buckets say that may not be listed, and by
+ * a page, as single-page applications send one for every address.
  */
 export const isMissing = (error: unknown): boolean =>
-  error instanceof SourceError &&
-  ([403, 404, 410].includes(error.status ?? 0) ||
-    error.code === 'SOURCE_IS_HTML' ||
-    (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
+  isAbsent(error) ||
+  (error instanceof SourceError && (error.status === 403 || error.code === 'SOURCE_IS_HTML'));
 
 /**
  * All bytes of a small file, such as config.json.

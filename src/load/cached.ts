@@ -112,8 +112,8 @@ async function loadKnown(
 ): Promise<LoadedModel> {
   const { plan } = known;
   const { gpu, choice, report } = making;
-  const json = parseJson(plan.config);
-  const described = describedBy(json);
+  const json = plan.config === null ? undefined : parseJson(plan.config);
+  const described = plan.config === null ? {} : describedBy(json);
   const { config, tensors } = settle(wholeHeader(plan), described, making);
   const preprocessing = source.preprocessing ?? preprocessingOfText(plan.preprocessor, json);
   const { storage } = await choice.known;

@@ -6,7 +6,7 @@ import { askSource, type SourceState } from '../checkpoint/revalidate.js';
 import { retryPolicy } from '../checkpoint/retry.js';
 import { checkDigest, parseSha256, sha256 } from '../checkpoint/sha256.js';
 import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../checkpoint/shards.js';
-import { isMissing, isUrl, readAll } from '../checkpoint/sources.js';
+import { isAbsent, isMissing, isUrl, readAll } from '../checkpoint/sources.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import { OptionError, SourceError } from '../errors.js';
 import type { PretrainedOptions } from '../options.js';
@@ -80,12 +80,17 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
       };
       let stream: TensorStream | undefined;
       try {
-        const bytes = await readSmall(CONFIG).catch(async (error: unknown) => {
-          throw await explained(error);
-        });
-        const config = new TextDecoder().decode(bytes);
-        const json = parseJson(config);
-        const described = describedBy(json);
+        let noConfig: unknown;
+        const config = await readSmall(CONFIG).then(
+          (bytes) => new TextDecoder().decode(bytes),
+          async (error: unknown) => {
+            if (!isAbsent(error) || wanted[CONFIG] !== undefined) throw await explained(error);
+            noConfig = error; // the tensors may tell everything
+            return null;
+          },
+        );
+        const json = config === null ? undefined : parseJson(config);
+        const described = config === null ? {} : describedBy(json);
         const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> =>
           openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
         let names = [WEIGHTS];
@@ -94,7 +99,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         } catch (missing) {
           if (!isMissing(missing)) throw missing;
           const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch(async (error: unknown) => {
-            throw isMissing(error) ? await explained(missing) : error;
+            throw isMissing(error) ? await explained(noConfig ?? missing) : error;
           });
           const parsed = parseShardIndex(index);
           stream = await openAll(parsed.files, parsed);
@@ -105,7 +110,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         if (unreadable !== undefined && (!given || wanted[PREPROCESSOR] !== undefined))
           throw adviseOn(unreadable);
         const text = 'text' in preprocessor ? preprocessor.text : null;
-        names.push(CONFIG, ...(text === null ? [] : [PREPROCESSOR]));
+        names.push(...(config === null ? [] : [CONFIG]), ...(text === null ? [] : [PREPROCESSOR]));
         const unread = Object.keys(wanted).find((file) => !names.includes(file));
         if (unread !== undefined)
           throw new SourceError(

@@ -10,7 +10,8 @@ import type { Described } from './configFile.js';
 
 /** The texts of a checkpoint's small files, as they are kept for the next time. */
 export interface SmallFiles {
-  readonly config: string;
+  /** config.json; null: the checkpoint has none. */
+  readonly config: string | null;
   /** preprocessor_config.json; null: the checkpoint has none. */
   readonly preprocessor: string | null;
 }
