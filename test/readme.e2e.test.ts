@@ -20,19 +20,20 @@ const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
 /**
- * A budget, so that growth is a decision: 90.5 kB are there now, 31 of them shaders, 1 of SIMD for loading, 1
- * because files that search shares compress apart. ARCHITECTURE.md says what for. The aim is 40 kB.
+ * A budget, so that growth is a decision. 102.6 kB are there now. 12 of them came with the checkpoints that
+ * people have: dialects and prefixes of names, configurations, preprocessing files, checks of options and of
+ * image files. Most of that is needed by few loads; the aim is 60 kB, with the rest behind `import()`.
  */
-const MAX_GZIPPED_BYTES = 90_700;
+const MAX_GZIPPED_BYTES = 103_000;
 /** What a page loads before its worker starts: requests, errors, and the class of profiles. */
-const MAX_WORKER_PAGE_BYTES = 10_200;
+const MAX_WORKER_PAGE_BYTES = 10_800;
 const MAX_WORKER_THREAD_BYTES = 4_000;
 /** What a linear head of Meta's adds: the names of its classes. */
 const MAX_LABELS_BYTES = 12_000;
 /** Reader and writer of safetensors, for those who want nothing else. */
 const MAX_READER_BYTES = 6_000;
 /** What search adds to a page that has the library. */
-const MAX_SEARCH_BYTES = 38_100;
+const MAX_SEARCH_BYTES = 38_900;
 
 let dist: string;
 beforeAll(async () => {
@@ -59,16 +60,24 @@ test('a file for each entry point, and small ones that they share, within the si
     .filter((name) => name.endsWith('.js'))
     .sort();
   expect(files).toEqual([
+    'avif.js',
+    'bmp.js',
     'errors.js',
+    'gif.js',
     'imagenetLabels.js',
     'index.js',
+    'inflate.js',
+    'otherFiles.js',
+    'otherFormats.js',
     'pcaBasis.js',
+    'png.js',
     'pooling.js',
     'safetensors.js',
     'safetensorsWriter.js',
     'search.js',
     'sentErrors.js',
     'startVectors.js',
+    'webp.js',
     'worker-thread.js',
     'worker.js',
   ]);

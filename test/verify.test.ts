@@ -66,7 +66,8 @@ test(
   async () => {
     const { status, stdout, stderr } = await verify(...hub, ...image, '--expected', expectedFile, id);
     expect(stderr).not.toMatch(/could not|failed/);
-    expect(asked).toEqual([`/${id}/resolve/main/config.json`, `/${id}/resolve/main/model.safetensors`]);
+    const files = ['config.json', 'model.safetensors', 'preprocessor_config.json'];
+    expect(asked.toSorted()).toEqual(files.map((file) => `/${id}/resolve/main/${file}`));
     expect(stdout).toMatch(/someone\/dinov2-tiny, on .+\n {2}against transformers 5\./);
     expect(
       stdout.match(/^ {2}last_hidden_state\[0, \d, \d\] +-?\d\.\d{4} +-?\d\.\d{4} +\S+ of \S+ +holds$/gm),

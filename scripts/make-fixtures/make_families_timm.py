@@ -93,7 +93,7 @@ if __name__ == "__main__":
         _, shapes = model_of(**arguments, embed_dim=1280, num_heads=16, depth=1, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)
         config = hub_config("vit_huge_patch14_224", IMAGENET, 70, model_args=arguments) | {"num_features": 1280, "global_pool": ""}
         for config, kept in [(config, name), (None, f"{name}-no-config")]:
-            put(kept, example if config else [example, "without config.json"], filled(shapes, "F16"), config=config, refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["1280", "heads of 80"]))
+            put(kept, example if config else [example, "without config.json"], filled(shapes, "F16"), config=config, refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["positions", "register tokens"] if registers else ["1280", "heads of 80"]))
     _, shapes = model_of(embed_dim=1152, num_heads=16, depth=1, mlp_ratio=0.5, reg_tokens=1, no_embed_class=True)
     put("timm-so400m", ["timm/vit_so400m_patch14_reg1_tipsv2.webli", "google/tipsv2-so400m14"], filled(shapes, "F16"), config=hub_config("vit_so400m_patch14_reg1_tipsv2", NONE, 70) | {"num_features": 1152},
         refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["1152", "heads of 72"]))

@@ -160,7 +160,8 @@ async function noDecoder(bytes: Uint8Array, name: string, found: string): Promis
   const other = whatItIs(bytes);
   const what = other?.what ?? found;
   const advice =
-    other?.advice ?? 'Hand in a PNG, or decode the image yourself and hand in { data, width, height }';
+    other?.advice ??
+    'Hand in a PNG or a GIF, or decode the image first, for example with the package sharp, and hand in { data, width, height, channels }';
   return new ImageError(
     'IMAGE_DECODE',
     `${name}: expected a PNG, a GIF or a browser's image decoder (createImageBitmap), found ${what} and no decoder here. ${advice}.`,

@@ -146,7 +146,7 @@ export function parseConfig(json: unknown): DINOv2Config {
   const numHeads = fields.integer('num_attention_heads', 12, 1, limits.embedDim / HEAD_DIM);
   const patchSize = fields.side('patch_size', registers ? 16 : 14, 1, limits.patchSize);
   const imageSize = fields.side('image_size', 224, patchSize, limits.imageSize);
-  const mlpRatio = fields.number('mlp_ratio', 4, 1 / HEAD_DIM, limits.mlpRatio);
+  const mlpRatio = fields.number('mlp_ratio', 4, 1e-4, limits.mlpRatio);
   const layerNormEps = fields.number('layer_norm_eps', 1e-6, ...epsRange);
   const swiglu = fields.value('use_swiglu_ffn') !== null && fields.boolean('use_swiglu_ffn', false); // null: older versions of transformers take it for false
   const numRegisterTokens = registers
@@ -200,7 +200,7 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
     hidden_size: config.embedDim,
     image_size: config.imageSize,
     layer_norm_eps: config.layerNormEps,
-    mlp_ratio: config.ffn === 'mlp' ? config.hiddenFeatures / config.embedDim : swigluRatio(config),
+    mlp_ratio: mlpRatio(config),
     model_type: registers ? 'dinov2_with_registers' : 'dinov2',
     num_attention_heads: config.numHeads,
     num_channels: config.numChannels,
@@ -212,10 +212,19 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
   };
 }
 
-/** The ratio whose SwiGLU has this hidden width: 4 in practice. */
-function swigluRatio({ embedDim, hiddenFeatures }: DINOv2Config): number {
-  const whole = Math.round((hiddenFeatures * 3) / 2 / embedDim);
-  return hiddenFeaturesOf(embedDim, whole, 'swiglu') === hiddenFeatures
-    ? whole
-    : (hiddenFeatures * 3) / 2 / embedDim;
+/**
+ * The ratio that gives this hidden width, 4 in practice.
+ * @throws {ConfigError} CONFIG_UNSUPPORTED where none does: Hugging Face rounds a SwiGLU's up to multiples of 8
+ */
+function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
+  const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;
+  // Half a column more, where the ratio is rounded down so that a column would be lost.
+  const ratio = [Math.round(exact), exact, exact + 0.5 / embedDim].find(
+    (each) => hiddenFeaturesOf(embedDim, each, ffn) === hiddenFeatures,
+  );
+  if (ratio !== undefined) return ratio;
+  throw new ConfigError(
+    'CONFIG_UNSUPPORTED',
+    `hiddenFeatures: expected a multiple of 8 for a SwiGLU, found ${hiddenFeatures}. Hugging Face's config.json cannot say this width.`,
+  );
 }

@@ -258,18 +258,18 @@ class Rows {
     const integers = new Int8Array(Math.floor((this.#filled + values.length) / columns) * columns);
     const rounded = new Float32Array(integers.length);
     const scales = new Float32Array(integers.length / columns);
-    for (let at = 0, row = 0; at < values.length;) {
-      const some = values.subarray(at, at + columns - this.#filled);
+    for (let taken = 0, row = 0; taken < values.length;) {
+      const some = values.subarray(taken, taken + columns - this.#filled);
       this.#row.set(some, this.#filled);
-      at += some.length;
+      taken += some.length;
       this.#filled += some.length;
       if (this.#filled < columns) break;
       const scale = int8Scale(this.#row.reduce((most, value) => Math.max(most, Math.abs(value)), 0));
       scales[row] = scale;
       this.#row.forEach((value, column) => {
-        const integer = Math.round(value / (scale || 1));
-        integers[row * columns + column] = integer;
-        rounded[row * columns + column] = integer * scale; // as loading reads it
+        const at = row * columns + column;
+        integers[at] = Math.round(value / (scale || 1));
+        rounded[at] = integers[at] * scale; // as loading reads it, without -0
       });
       this.#filled = 0;
       row++;

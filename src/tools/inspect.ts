@@ -1,9 +1,20 @@
 /** What a safetensors file is, in lines for people. */
 import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
-import { DINOv2Error } from '../errors.js';
+import { ConfigError, DINOv2Error } from '../errors.js';
 import type { Described } from '../load/configFile.js';
 import { settle } from '../load/settle.js';
+import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
+
+/** As Hugging Face would write it, or why that cannot be. */
+function configText(config: DINOv2Config): string {
+  try {
+    return JSON.stringify(configJson(config));
+  } catch (error) {
+    if (error instanceof ConfigError) return `none: ${error.message}`;
+    throw error;
+  }
+}
 
 /**
  * Header, dialect, configuration, tensors. Never throws for a valid header: of what cannot be loaded it says
@@ -37,7 +48,7 @@ export function describeCheckpoint(
     lines.push(
       `model       embed_dim ${config.embedDim}, ${config.depth} blocks, ${config.numHeads} heads, ${config.ffn}, ${config.numRegisterTokens} register tokens, patches of ${config.patchSize}, native ${config.imageSize} × ${config.imageSize}`,
     );
-    lines.push(`config.json ${JSON.stringify(configJson(config))}`);
+    lines.push(`config.json ${configText(config)}`);
     for (const sentence of assumed) lines.push(`assumed     ${sentence}`);
     for (const name of setAside) lines.push(`set aside   ${JSON.stringify(name)}`);
   } catch (error) {

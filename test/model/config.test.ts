@@ -218,6 +218,24 @@ describe('configOf', () => {
   });
 });
 
+describe('configJson', () => {
+  it('says every width that Hugging Face can say', () => {
+    for (const embedDim of [64, 192, 384, 1536])
+      for (const ffn of ['mlp', 'swiglu'] as const)
+        for (let hiddenFeatures = 8; hiddenFeatures <= 6 * embedDim; hiddenFeatures += 8) {
+          const config = { ...configOf('small'), embedDim, numHeads: embedDim / 64, ffn, hiddenFeatures };
+          expect(parseConfig(configJson(config))).toEqual(config);
+        }
+    configError('CONFIG_UNSUPPORTED', () => configJson({ ...configOf('giant'), hiddenFeatures: 4092 }));
+  });
+
+  it("says antialias without registers as a model with none of Hugging Face's registers", () => {
+    const config = { ...configOf('small'), posEmbed: 'antialias' } as const;
+    expect(configJson(config)).toMatchObject({ model_type: 'dinov2_with_registers', num_register_tokens: 0 });
+    expect(parseConfig(configJson(config))).toEqual(config);
+  });
+});
+
 describe('nativeGrid', () => {
   it('counts whole patches', () => {
     expect(nativeGrid(configOf('small'))).toBe(37);

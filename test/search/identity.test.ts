@@ -93,10 +93,12 @@ test('other pixels have another text', async () => {
   expect(new Set(texts).size).toBe(texts.length);
 });
 
-test('lists and objects have one text, whatever the order of their names; what is no value is refused', async () => {
-  const one = await textOf(undefined, { some: { b: [1, 2], a: 'x', c: undefined } });
-  expect(one).toBe('pooling cls, resize crop, some {a x b [1 2]}');
-  expect(await textOf(undefined, { some: { a: 'x', b: [1, 2] } })).toBe(one);
-  for (const some of [null, () => 1, Symbol('s'), new Map(), [null], { a: new Date() }])
-    await expect(textOf(undefined, { some })).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
+test('a normalization has one text, whatever the order of its names; what is no value is refused', async () => {
+  const mean = [0.5, 0.5, 0.5];
+  const std = [0.25, 0.25, 0.25];
+  const one = await textOf(undefined, { normalization: { mean, std, rescaleFactor: undefined } });
+  expect(one).toContain('0.25');
+  expect(await textOf(undefined, { normalization: { std, mean } })).toBe(one);
+  for (const resize of [null, () => 1, Symbol('s'), new Map(), [null], { a: new Date() }])
+    await expect(textOf(undefined, { resize })).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
 });

@@ -69,7 +69,8 @@ test("timm: the model's own head, on the class token", async () => {
   using model = await DINOv2.fromFiles({ weights }, options);
   const classifier = model.classifier!;
   expect(classifier).toMatchObject({ numClasses: 4, blocks: 1, layers: [], scoreFunction: 'softmax' });
-  using features = await model.forward(pixelsOf(expected.height, expected.width, 1), expected);
+  const { height, width } = expected;
+  using features = await model.forward(pixelsOf(height, width, 1), { height, width });
   const [logits] = await classifier.logits(features);
   for (const [i, logit] of expected.logits.entries())
     expect(Math.abs(logits![i]! - logit)).toBeLessThanOrEqual(FP32_MAX_ERROR);
