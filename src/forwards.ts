@@ -8,18 +8,9 @@ import { CheckpointError, DeviceError, OptionError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
 import type { Target } from './gpu/lowering.js';
 import type { Profile } from './gpu/profile.js';
-import { profileProgram } from './gpu/profiler.js';
 import { Program, SlotPool } from './gpu/program.js';
 import { selfTest } from './gpu/selfTest.js';
-import {
-  isTunable,
-  parseTuning,
-  tune,
-  tuningKey,
-  untuned,
-  type Tuning,
-  type TuningCase,
-} from './gpu/tuner.js';
+import type { Tuning, TuningCase } from './gpu/tuner.js';
 import type { TuningStore } from './gpu/tuningStore.js';
 import { elementCount, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
@@ -169,6 +160,7 @@ export class Forwards {
       const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
       encoder.copyBufferToBuffer(pixels, 0, this.#pool.get('pixels')!, 0, pixels.size);
       this.#gpu.device.queue.submit([encoder.finish()]);
+      const { profileProgram } = await import('./gpu/profiler.js');
       return profileProgram(this.#gpu, program, grid, signal);
     }, signal);
   }
@@ -184,20 +176,21 @@ export class Forwards {
   ): Promise<TuningReport> {
     return this.#exclusive(async () => {
       const startMs = performance.now();
-      const cases = sizesPx.flatMap((px) => this.#casesOf(px));
+      const { isTunable, parseTuning, tune, tuningKey, untuned } = await import('./gpu/tuner.js');
+      const target = untuned(this.#target);
+      const cases = sizesPx.flatMap((px) => this.#casesOf(px, isTunable));
       const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({
         ...news,
         ms: performance.now() - startMs,
       });
       if (!this.#gpu.alternativesAgree || cases.length === 0)
         return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
-      const target = untuned(this.#target);
       const key = tuningKey(this.#gpu, cases, target);
       const unkept = (cause: unknown): void => void (storeError ??= String(cause)); // a tuning that is not kept is measured again, no more
       let storeError: string | undefined;
       const kept = parseTuning(await untilAborted(async () => store?.get(key), signal).catch(unkept)); // the caller's: it may throw at once, or never answer, and forwards wait behind it
       signal?.throwIfAborted();
-      if (kept && (await this.#holds(kept))) {
+      if (kept && (await this.#holds(kept, target))) {
         await this.#retarget(kept);
         return report({ tuning: kept, source: 'kept', samples: [], leftOut: [], storeError });
       }
@@ -209,7 +202,7 @@ export class Forwards {
   }
 
   /** The layers of one block that leave something to choose, with their sizes, for one image of px × px. */
-  #casesOf(px: number): TuningCase[] {
+  #casesOf(px: number, isTunable: (node: TuningCase['node'], target: Target) => boolean): TuningCase[] {
     const side = Math.floor(px / this.#config.patchSize);
     const grid = { batch: 1, rows: side, cols: side };
     const size = { ...grid, numTokens: countTokens(this.#config, grid) };
@@ -223,9 +216,9 @@ export class Forwards {
    * Whether the kernels that are used only where a tuning says so pass the self-test, which stands before
    * every use of theirs.
    */
-  async #holds(tuning: Tuning): Promise<boolean> {
+  async #holds(tuning: Tuning, proven: Target): Promise<boolean> {
     try {
-      await selfTest(this.#gpu, { ...this.#target, ...tuning }, packMatrix, untuned(this.#target));
+      await selfTest(this.#gpu, { ...this.#target, ...tuning }, packMatrix, proven);
       return true;
     } catch (error) {
       if (error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))
