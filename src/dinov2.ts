@@ -85,7 +85,8 @@ export class DINOv2 {
   /**
    * Loads a checkpoint by its id on the Hugging Face hub (`facebook/dinov2-small`), or from a folder's URL
    * that holds config.json and model.safetensors, or model.safetensors.index.json and the files that it
-   * names; in Node also from a folder of the machine (`./folder`). The folder's preprocessor_config.json, where
+   * names; in Node also from a folder of the machine (`./folder`). Where there is no config.json, the tensors
+   * say what the model is, and `loaded.assumed` what they cannot say. The folder's preprocessor_config.json, where
    * there is one, says how images become pixels. Weights go to the GPU as they arrive; in browsers they are kept,
    * see `cache`.
    * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
