@@ -25,7 +25,7 @@ export { type ImageSource, type Orientation, type RawImage } from './image/sourc
 export { type PixelOptions, type Pixels } from './image/preprocess.js';
 export { type Resize } from './image/geometry.js';
 export { type Normalization } from './image/normalization.js';
-export { type Preprocessing, type Resample, type ResizeRule } from './image/preprocessing.js';
+export { type CropRule, type Preprocessing, type Resample, type ResizeRule } from './image/preprocessing.js';
 export { PCA, type PcaDrawOptions, type PcaFitOptions, type PcaJSON } from './tasks/pca.js';
 export { cosineSimilarity, type Pooling } from './tasks/pooling.js';
 export {
