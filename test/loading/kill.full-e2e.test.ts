@@ -1,6 +1,6 @@
 // A browser that is killed twenty times while it downloads one model: what it had stored is whole, and little
 // is fetched twice.
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
 import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
 import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
@@ -30,6 +30,9 @@ let profile: Profile;
 beforeAll(async () => {
   lives = await openLives();
   ({ site, profile } = lives);
+});
+afterEach(() => {
+  Object.assign(site, { bytesPerSecond: 0, limit: Infinity }); // a test that fails leaves nothing to the next
 });
 afterAll(() => lives.close());
 
