@@ -19,7 +19,13 @@ import {
 import { levelsOf, type Normalization } from './normalization.js';
 import { TURNS } from './orientation.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
-import { toTexture, type ImageSource, type ImageTexture, type SourceOptions } from './source.js';
+import {
+  decodeSource,
+  type DecodedImage,
+  type ImageSource,
+  type ImageTexture,
+  type SourceOptions,
+} from './source.js';
 
 /** How an image becomes pixels. */
 export interface PixelOptions extends PreprocessingOptions, SourceOptions {}
@@ -160,8 +166,24 @@ export class Preprocessor {
    */
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
     this.#alive();
+    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // what is wrong with options is told ahead of decoding
+    const decoded = await decodeSource(this.#gpu, source, options);
+    try {
+      return await this.prepareDecoded(decoded, options, remainder);
+    } finally {
+      decoded.close();
+    }
+  }
+
+  /** Puts a decoded image on the GPU. The caller closes it afterwards. Throws as `prepare`. */
+  async prepareDecoded(
+    decoded: DecodedImage,
+    options: PixelOptions = {},
+    remainder = false,
+  ): Promise<PreparedImage> {
+    this.#alive();
     const resolved = resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
-    const image = await toTexture(this.#gpu, source, options);
+    const image = await decoded.upload();
     try {
       options.signal?.throwIfAborted();
       this.#alive();

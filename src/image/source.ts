@@ -10,6 +10,7 @@ import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../gpu/node.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile, type Canvas } from './decode.js';
+import { decodeSlots } from './decodeSlots.js';
 import { liesOnItsSide } from './orientation.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
@@ -78,6 +79,122 @@ export interface ImageTexture {
 }
 
 /**
+ * A picture that is decoded, or at hand, and on no GPU yet. Whoever gets it calls `close`.
+ */
+export interface DecodedImage {
+  /** A bitmap of a file; undefined for what is put on the GPU as it is. */
+  readonly picture: ImageBitmap | undefined;
+  /** Whether colour management would show other colours than the bitmap has. */
+  readonly hasColorProfile: boolean;
+  /** 1 to 8, as the file says, whatever the option `orientation` is. */
+  readonly fileOrientation: number;
+  /** Where the bitmap stands on a larger, black picture. */
+  readonly canvas: Canvas | undefined;
+  /** Puts it on the GPU. */
+  upload(): Promise<ImageTexture>;
+  /** Frees the picture and its place among those that are decoded. Further calls do nothing. */
+  close(): void;
+}
+
+/**
+ * Decodes a file, when its turn has come; other sources are left as they are.
+ * @throws as toTexture
+ */
+export async function decodeSource(
+  gpu: Gpu,
+  source: ImageSource,
+  options: SourceOptions = {},
+): Promise<DecodedImage> {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  checkOrientation(options.orientation);
+  const kind = kindOf(source);
+  if (kind === 'String' || kind === 'URL') {
+    const { blob, name } = await blobOfUrl(source as string | URL, signal);
+    return decodeBlob(gpu, blob, name, options);
+  }
+  if (kind === 'Blob' || kind === 'File')
+    return decodeBlob(gpu, source as Blob, nameOf(source as Blob), options);
+  if (kind === 'Uint8Array' || kind === 'ArrayBuffer') {
+    // Of a Buffer, a view: it may lie in shared memory, which a Blob does not take.
+    const blob = new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]);
+    return decodeBlob(gpu, blob, 'Image', options);
+  }
+  return {
+    picture: undefined,
+    hasColorProfile: true,
+    fileOrientation: 1,
+    canvas: undefined,
+    upload: () => toTexture(gpu, source, options),
+    close: () => undefined,
+  };
+}
+
+async function decodeBlob(
+  gpu: Gpu,
+  blob: Blob,
+  name: string,
+  { orientation = 'ignore', signal }: SourceOptions,
+): Promise<DecodedImage> {
+  const slot = await decodeSlots.take(signal);
+  try {
+    const bytes = await bytesOf(blob, name);
+    signal?.throwIfAborted();
+    const { readImageHeader } = await import('./imageHeader.js');
+    const { width = 0, height = 0 } = readImageHeader(bytes) ?? {};
+    await slot.claim(width, height, signal);
+    const {
+      image,
+      orientation: lies,
+      canvas,
+      hasColorProfile,
+    } = await decodeFile(bytes, name, blob.type, {
+      mostSide: gpu.device.limits.maxTextureDimension2D,
+      losesAlpha: () => bitmapsLoseColours(gpu),
+      signal,
+    });
+    const picture = 'data' in image ? undefined : image;
+    const upload = async (): Promise<ImageTexture> => {
+      const made =
+        'data' in image
+          ? await ofRgba(gpu, image.data, name, image.width, image.height)
+          : await ofDrawable(gpu, image, name, image.width, image.height, canvas);
+      if (orientation === 'ignore' || lies === 1) return made;
+      const [upright, across] = liesOnItsSide(lies) ? [made.height, made.width] : [made.width, made.height];
+      return { texture: made.texture, width: upright, height: across, orientation: lies };
+    };
+    const close = (): void => {
+      picture?.close();
+      slot.release();
+    };
+    return { picture, hasColorProfile, fileOrientation: lies, canvas, upload, close };
+  } catch (error) {
+    slot.release();
+    throw error;
+  }
+}
+
+async function bytesOf(blob: Blob, name: string): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(
+    await blob.arrayBuffer().catch((cause: unknown) => {
+      throw new ImageError(
+        'IMAGE_FETCH',
+        `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
+        { cause },
+      );
+    }),
+  );
+}
+
+function checkOrientation(orientation: Orientation | undefined): void {
+  if (orientation === undefined || orientation === 'respect' || orientation === 'ignore') return;
+  throw new OptionError(
+    'OPTION_VALUE',
+    `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`,
+  );
+}
+
+/**
  * Puts an image on the GPU.
  *
  * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels
@@ -89,32 +206,26 @@ export interface ImageTexture {
 export async function toTexture(
   gpu: Gpu,
   source: ImageSource,
-  { orientation = 'ignore', signal }: SourceOptions = {},
+  options: SourceOptions = {},
 ): Promise<ImageTexture> {
+  const { signal } = options;
   signal?.throwIfAborted();
-  if (orientation !== 'respect' && orientation !== 'ignore') {
-    throw new OptionError(
-      'OPTION_VALUE',
-      `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`,
-    );
-  }
+  checkOrientation(options.orientation);
   const kind = kindOf(source);
   switch (kind) {
     case 'String':
     case 'URL':
-      return ofUrl(gpu, source as string | URL, orientation, signal);
     case 'Blob':
     case 'File':
-      return ofBlob(gpu, source as Blob, nameOf(source as Blob), orientation, signal);
     case 'Uint8Array':
-    case 'ArrayBuffer': // Of a Buffer, a view: it may lie in shared memory, which a Blob does not take.
-      return ofBlob(
-        gpu,
-        new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]),
-        'Image',
-        orientation,
-        signal,
-      );
+    case 'ArrayBuffer': {
+      const decoded = await decodeSource(gpu, source, options);
+      try {
+        return await decoded.upload();
+      } finally {
+        decoded.close();
+      }
+    }
     case 'HTMLImageElement':
       return ofElement(gpu, source as HTMLImageElement, signal);
     case 'ImageBitmap':
@@ -151,15 +262,13 @@ function nameOfUrl(url: string): string {
   return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
 }
 
-async function ofUrl(
-  gpu: Gpu,
+async function blobOfUrl(
   source: string | URL,
-  orientation: Orientation,
   signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
+): Promise<{ blob: Blob; name: string }> {
   const url = String(source);
   if (hasPaths() && !/^(https?|data|blob):/i.test(url))
-    return ofBlob(gpu, await readPath(url, signal), url, orientation, signal);
+    return { blob: await readPath(url, signal), name: url };
   const name = nameOfUrl(url);
   let blob: Blob;
   try {
@@ -184,7 +293,7 @@ async function ofUrl(
       { cause },
     );
   }
-  return ofBlob(gpu, blob, name, orientation, signal);
+  return { blob, name };
 }
 
 /** A file of the machine, in Node: a path, or a URL of `file:`. @throws ImageError IMAGE_FETCH */
@@ -207,47 +316,6 @@ async function readPath(path: string, signal: AbortSignal | undefined): Promise<
       { cause },
     );
   }
-}
-
-async function ofBlob(
-  gpu: Gpu,
-  blob: Blob,
-  name: string,
-  orientation: Orientation,
-  signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
-  const bytes = new Uint8Array(
-    await blob.arrayBuffer().catch((cause: unknown) => {
-      throw new ImageError(
-        'IMAGE_FETCH',
-        `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
-        { cause },
-      );
-    }),
-  );
-  signal?.throwIfAborted();
-  const {
-    image: decoded,
-    orientation: lies,
-    canvas,
-  } = await decodeFile(bytes, name, blob.type, {
-    mostSide: gpu.device.limits.maxTextureDimension2D,
-    losesAlpha: () => bitmapsLoseColours(gpu),
-    signal,
-  });
-  let image: ImageTexture;
-  if ('data' in decoded) {
-    image = await ofRgba(gpu, decoded.data, name, decoded.width, decoded.height);
-  } else {
-    try {
-      image = await ofDrawable(gpu, decoded, name, decoded.width, decoded.height, canvas);
-    } finally {
-      decoded.close();
-    }
-  }
-  if (orientation === 'ignore' || lies === 1) return image;
-  const [width, height] = liesOnItsSide(lies) ? [image.height, image.width] : [image.width, image.height];
-  return { texture: image.texture, width, height, orientation: lies };
 }
 
 async function ofElement(

@@ -278,7 +278,7 @@ describe('memory', () => {
         throw new Error('no more');
       });
       await codeOf(() => preprocessor.prepare(noiseImage(20, 20)));
-      expect(spy).toHaveBeenCalledTimes(8);
+      expect(spy).toHaveBeenCalledTimes(7);
       expect(live.size).toBe(0);
     } finally {
       vi.restoreAllMocks();
