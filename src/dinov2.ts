@@ -11,10 +11,11 @@ import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
 import type { Profile } from './gpu/profile.js';
 import { defaultStore } from './gpu/tuningStore.js';
-import { checkResize } from './image/geometry.js';
-import type { Preprocessor, PixelOptions, Pixels } from './image/preprocess.js';
+import { checkResize, resolvePreprocessing } from './image/geometry.js';
+import type { PixelOptions, Pixels, PreparedImage, Preprocessor } from './image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from './image/preprocessing.js';
-import type { ImageSource } from './image/source.js';
+import { decodeSource, type ImageSource } from './image/source.js';
+import type { Thumbnail } from './image/thumbnail.js';
 import type { LoadedModel } from './load/build.js';
 import { describedBy, readJson } from './load/configFile.js';
 import { loadModel } from './load/load.js';
@@ -27,6 +28,7 @@ import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
 import { checkOptions } from './optionNames.js';
 import type {
+  BySizeOptions,
   EmbedAllOptions,
   EmbedOptions,
   FeatureGroup,
@@ -41,8 +43,12 @@ import type {
   TuningReport,
 } from './options.js';
 import { ImageClassifier } from './tasks/classifier.js';
-import { embedInBatches, type Embedded } from './tasks/embedAll.js';
+import { inBatches, type BatchSteps, type Taken } from './tasks/batches.js';
+import { embedInBatches, type Embedded, type Embedding } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
+
+/** Images in a forward, where nothing else is asked for. */
+const BATCH_SIZE = 8;
 
 export class DINOv2 {
   readonly config: DINOv2Config;
@@ -197,7 +203,17 @@ export class DINOv2 {
     return this.#whileAlive(async () => {
       const made = await this.#preprocessor.batch(isBatch(image) ? image : [image], options);
       try {
-        return await this.#forwardOf([made], options);
+        const { batch, height, width } = made;
+        const { patchSize } = this.config;
+        return await this.#forwards.run(
+          { batch, rows: height / patchSize, cols: width / patchSize },
+          options,
+          (pixels) => {
+            const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
+            encoder.copyBufferToBuffer(made.buffer, 0, pixels, 0, made.buffer.size);
+            this.#gpu.device.queue.submit([encoder.finish()]);
+          },
+        );
       } finally {
         this.#gpu.memory.destroy(made.buffer);
       }
@@ -209,30 +225,31 @@ export class DINOv2 {
    * and have the same bits as if each were alone. One group a size, in the order of their first images.
    * Dispose of the features of every group. Errors as `features`.
    */
-  async featuresBySize(
-    images: readonly ImageSource[],
-    options: Omit<FeatureOptions, 'maskedPatches'> = {},
-  ): Promise<FeatureGroup[]> {
+  async featuresBySize(images: readonly ImageSource[], options: BySizeOptions = {}): Promise<FeatureGroup[]> {
     checkOptions('featuresBySize', options);
+    const { batchSize = BATCH_SIZE, signal } = options;
+    checkBatchSize(batchSize);
     return this.#whileAlive(async () => {
-      const prepared: ImagePixels[] = [];
+      const steps = {
+        ...this.#steps(options),
+        make: (prepared: readonly Prepared[]) => this.#groupsOf(prepared, options),
+        discard: disposeGroups,
+      };
       const groups: FeatureGroup[] = [];
       try {
-        for (const image of images) prepared.push(await this.#preprocessor.batch([image], options));
-        for (const indices of bySize(prepared))
-          groups.push({
-            indices,
-            features: await this.#forwardOf(
-              indices.map((index) => prepared[index]!),
-              options,
-            ),
-          });
+        for await (const { taken, made } of inBatches(images, steps, { batchSize, full: true, signal })) {
+          groups.push(
+            ...made.map(({ indices, features }) => ({
+              indices: indices.map((i) => taken[i]!.index),
+              features,
+            })),
+          );
+          throwFirst(taken);
+        }
         return groups;
       } catch (error) {
-        for (const { features } of groups) features.dispose();
+        disposeGroups(groups);
         throw error;
-      } finally {
-        for (const { buffer } of prepared) this.#gpu.memory.destroy(buffer);
       }
     });
   }
@@ -251,15 +268,18 @@ export class DINOv2 {
     checkOptions('embed', options);
     return this.#whileAlive(async () => {
       checkPooling(options.pooling);
-      const prepared: ImagePixels[] = [];
-      try {
-        for (const source of isBatch(image) ? image : [image])
-          prepared.push(await this.#preprocessor.batch([source], options));
-        const vectors = await this.#embed(prepared, options);
-        return isBatch(image) ? vectors : vectors[0]!;
-      } finally {
-        for (const { buffer } of prepared) this.#gpu.memory.destroy(buffer);
+      const steps = {
+        ...this.#steps(options),
+        make: (prepared: readonly Prepared[]) => this.#embed(prepared, options),
+        stays: () => true, // a list is at hand as a whole
+      };
+      const vectors: Float32Array<ArrayBuffer>[] = [];
+      const how = { batchSize: BATCH_SIZE, full: true, signal: options.signal };
+      for await (const { taken, made } of inBatches(isBatch(image) ? image : [image], steps, how)) {
+        throwFirst(taken);
+        vectors.push(...made.map(({ embedding }) => embedding));
       }
+      return isBatch(image) ? vectors : vectors[0]!;
     });
   }
 
@@ -276,18 +296,13 @@ export class DINOv2 {
   ): AsyncGenerator<Embedded, void, undefined> {
     checkOptions('embedAll', options);
     this.#alive();
-    const { batchSize = 8, pooling, signal } = options;
-    if (!Number.isInteger(batchSize) || batchSize < 1)
-      throw new OptionError(
-        'OPTION_VALUE',
-        `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
-      );
+    const { batchSize = BATCH_SIZE, pooling, signal } = options;
+    checkBatchSize(batchSize);
     checkPooling(pooling);
     checkResize(options, this.config.patchSize);
     const steps = {
-      prepare: (image: ImageSource) => this.#preprocessor.batch([image], options),
-      embed: (prepared: readonly ImagePixels[]) => this.#embed(prepared, options),
-      free: ({ buffer }: ImagePixels) => this.#gpu.memory.destroy(buffer),
+      ...this.#steps(options, options.thumbnailPx),
+      make: (prepared: readonly Prepared[]) => this.#embed(prepared, options, options.patches),
     };
     yield* embedInBatches(images, steps, batchSize, signal);
   }
@@ -444,48 +459,95 @@ export class DINOv2 {
     this.dispose();
   }
 
-  /** Vectors of images that are on the GPU: a forward for each size among them. */
+  /** How images become features, batch by batch, but for what is made of them. */
+  #steps(
+    options: PixelOptions,
+    thumbnailPx = 0,
+  ): Pick<BatchSteps<ImageSource, Prepared, never>, 'prepare' | 'free' | 'stays'> {
+    return {
+      prepare: (image) => this.#prepare(image, options, thumbnailPx),
+      free: ({ image }) => image.dispose(),
+      stays: (image) => typeof image === 'string' || image instanceof URL || image instanceof Blob,
+    };
+  }
+
+  async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
+    resolvePreprocessing(this.preprocessing, options, this.config.patchSize); // what is wrong with options is told ahead of decoding
+    const small =
+      thumbnailPx > 0 && source instanceof Blob ? await import('./image/thumbnail.js') : undefined;
+    const decoded = await decodeSource(this.#gpu, source, options);
+    try {
+      const thumbnail = small?.thumbnailOf(decoded, source as Blob, thumbnailPx, options.signal);
+      return { image: await this.#preprocessor.prepareDecoded(decoded, options), thumbnail };
+    } finally {
+      decoded.close();
+    }
+  }
+
+  /** A forward for each size among images that are on the GPU. */
+  async #groupsOf(images: readonly Prepared[], options: ForwardOptions): Promise<FeatureGroup[]> {
+    const groups: FeatureGroup[] = [];
+    try {
+      for (const indices of bySize(images))
+        groups.push({
+          indices,
+          features: await this.#forwardOf(
+            indices.map((index) => images[index]!.image),
+            options,
+          ),
+        });
+      return groups;
+    } catch (error) {
+      disposeGroups(groups);
+      throw error;
+    }
+  }
+
+  /** Vectors of images that are on the GPU, and what was asked for beside them. */
   async #embed(
-    images: readonly ImagePixels[],
+    images: readonly Prepared[],
     { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
-  ): Promise<Float32Array<ArrayBuffer>[]> {
-    const vectors: Float32Array<ArrayBuffer>[] = [];
+    withPatches = false,
+  ): Promise<Embedding[]> {
+    const made: Embedding[] = [];
     for (const indices of bySize(images)) {
       const features = await this.#forwardOf(
-        indices.map((index) => images[index]!),
+        indices.map((index) => images[index]!.image),
         { signal },
       );
       try {
-        const { batch, numTokens, numRegisterTokens, embedDim } = features;
-        const tokens = await features.lastHiddenState();
-        pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).forEach((vector, i) => {
-          vectors[indices[i]!] = unit ? normalize(vector) : vector;
-        });
+        const { batch, rows, cols, numTokens, numRegisterTokens, embedDim } = features;
+        const clsAlone = pooling === 'cls' && !withPatches; // the others stay on the GPU
+        const tokens = clsAlone ? await features.clsToken() : await features.lastHiddenState();
+        const vectors = pool(
+          { tokens, batch, numTokens: clsAlone ? 1 : numTokens, numRegisterTokens, embedDim },
+          pooling,
+        );
+        for (const [i, index] of indices.entries()) {
+          const first = i * numTokens + 1 + numRegisterTokens;
+          made[index] = {
+            embedding: unit ? normalize(vectors[i]!) : vectors[i]!,
+            ...(withPatches && {
+              patches: { rows, cols, tokens: tokens.slice(first * embedDim, (i + 1) * numTokens * embedDim) },
+            }),
+            ...(images[index]!.thumbnail && { thumbnail: await images[index]!.thumbnail }),
+          };
+        }
       } finally {
         features.dispose();
       }
     }
-    return vectors;
+    return made;
   }
 
   /** One forward of images of one size that are on the GPU. */
-  #forwardOf(images: readonly ImagePixels[], options: ForwardOptions): Promise<Features> {
+  #forwardOf(images: readonly PreparedImage[], options: ForwardOptions): Promise<Features> {
     const { patchSize } = this.config;
     const { height, width } = images[0]!;
-    const batch = images.reduce((sum, image) => sum + image.batch, 0);
     return this.#forwards.run(
-      { batch, rows: height / patchSize, cols: width / patchSize },
+      { batch: images.length, rows: height / patchSize, cols: width / patchSize },
       options,
-      (pixels) => {
-        const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
-        let to = 0;
-        for (const image of images) {
-          const bytes = image.batch * 3 * height * width * 4;
-          encoder.copyBufferToBuffer(image.buffer, 0, pixels, to, bytes);
-          to += bytes;
-        }
-        this.#gpu.device.queue.submit([encoder.finish()]);
-      },
+      (pixels) => images.forEach((image, i) => this.#preprocessor.write(image, pixels, i * image.bytes)),
     );
   }
 
@@ -527,22 +589,38 @@ function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSiz
 const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
   Array.isArray(image);
 
-/** Pixels of images of one size on the GPU: (batch, 3, height, width). */
-interface ImagePixels {
-  readonly buffer: GPUBuffer;
-  readonly batch: number;
-  readonly height: number;
-  readonly width: number;
+/** An image on the GPU that waits for its forward. */
+interface Prepared {
+  readonly image: PreparedImage;
+  readonly thumbnail: Promise<Thumbnail | undefined> | undefined;
 }
 
 /** Indices of images that share a size, group by group. */
-function bySize(images: readonly ImagePixels[]): number[][] {
+function bySize(images: readonly Prepared[]): number[][] {
   const groups = new Map<string, number[]>();
-  for (const [index, { height, width }] of images.entries()) {
-    const size = `${height} × ${width}`;
+  for (const [index, { image }] of images.entries()) {
+    const size = `${image.height} × ${image.width}`;
     groups.set(size, [...(groups.get(size) ?? []), index]);
   }
   return [...groups.values()];
+}
+
+function disposeGroups(groups: readonly FeatureGroup[]): void {
+  for (const { features } of groups) features.dispose();
+}
+
+/** Where one image that cannot be used is the end of the call. */
+function throwFirst(taken: readonly Taken<unknown>[]): void {
+  for (const { error } of taken) if (error) throw error;
+}
+
+/** @throws OptionError OPTION_VALUE */
+function checkBatchSize(batchSize: number): void {
+  if (Number.isInteger(batchSize) && batchSize >= 1) return;
+  throw new OptionError(
+    'OPTION_VALUE',
+    `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
+  );
 }
 
 /**

@@ -120,11 +120,13 @@ export class DecodeSlots {
   }
 }
 
+let shared: DecodeSlots | undefined;
+
 /**
- * Those of this realm: a page and its worker have their own. One slot more than cores: while their decoders
- * are at work, the next file is read.
+ * Those of this realm: a page and its worker have their own. Two slots more than cores: while their decoders
+ * are at work, a file is read, and a picture goes to the GPU.
  */
-export const decodeSlots = new DecodeSlots(
-  Math.min(MOST_AT_ONCE, Math.max(2, globalThis.navigator?.hardwareConcurrency ?? 2) + 1),
-  MOST_BYTES,
-);
+export function decodeSlots(): DecodeSlots {
+  const cores = globalThis.navigator?.hardwareConcurrency ?? 2;
+  return (shared ??= new DecodeSlots(Math.min(MOST_AT_ONCE, Math.max(2, cores) + 2), MOST_BYTES));
+}

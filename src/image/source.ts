@@ -136,7 +136,7 @@ async function decodeBlob(
   name: string,
   { orientation = 'ignore', signal }: SourceOptions,
 ): Promise<DecodedImage> {
-  const slot = await decodeSlots.take(signal);
+  const slot = await decodeSlots().take(signal);
   try {
     const bytes = await bytesOf(blob, name);
     signal?.throwIfAborted();
