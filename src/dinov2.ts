@@ -178,7 +178,7 @@ export class DINOv2 {
   /**
    * Bytes of the buffers that the library holds on this device: the weights of its models, activations (those
    * of the largest input so far, until `dispose()`), a table of positions for each of the last eight input
-   * sizes, features that are alive. Textures of images on their way are not counted.
+   * sizes, features that are alive, images on their way.
    */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;

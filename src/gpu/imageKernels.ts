@@ -3,14 +3,14 @@ import resizeText from '../../shaders/resize.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
 export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_first', [
-  'uniform size',
-  'texture source',
+  'uniform first',
+  'read source',
   'read taps',
   'write between',
 ]);
 
 export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_second', [
-  'uniform size',
+  'uniform second',
   'read between_done',
   'read taps',
   'read levels',

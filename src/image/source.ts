@@ -1,16 +1,14 @@
 /**
- * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management,
- * no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the same). The
- * browser decodes, off the main thread; files that browsers decode otherwise than Python are decoded by this
- * library (decode.ts).
+ * Anything that can be drawn → a decoded picture of 8 bits a channel, as the file holds them: no colour
+ * management, no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the
+ * same). The browser decodes, off the main thread; files that browsers decode otherwise than Python are decoded
+ * by this library (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
-import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../gpu/node.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile, type Canvas } from './decode.js';
-import { liesOnItsSide } from './orientation.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
 export interface RawImage {
@@ -64,33 +62,49 @@ export interface SourceOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An image on the GPU. Whoever holds it destroys the texture. */
-export interface ImageTexture {
-  readonly texture: GPUTexture;
-  /** Of the image as it is turned. */
+/** What the page draws. */
+export type Drawable = ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame;
+
+/** Pixels in memory that have the size they say. */
+export interface RawPixels {
+  readonly data: Uint8Array<ArrayBuffer> | Uint8ClampedArray<ArrayBuffer>;
   readonly width: number;
   readonly height: number;
-  /**
-   * 1 to 8: how the image lies in the texture, as Exif counts it. From 5 on, the texture's sides have changed
-   * places.
-   */
+  readonly channels: 3 | 4;
+}
+
+/** A picture in the memory of the browser or of JavaScript. Whoever holds it closes it. */
+export interface DecodedImage {
+  /** For messages. */
+  readonly name: string;
+  readonly picture: Drawable | RawPixels;
+  /** Of the image as it is stored, ahead of `orientation`, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** 1 to 8: how it is to be turned, as Exif counts it; 1 with the option `orientation: 'ignore'`. */
   readonly orientation: number;
+  /** 1 to 8: how its file wants it turned. */
+  readonly fileOrientation: number;
+  /** The picture is a bitmap of a file's own values, as the file has them: not turned. */
+  readonly isPlain: boolean;
+  /** Where the picture stands on a larger, black image. */
+  readonly canvas?: Canvas | undefined;
+  /** Frees the picture, if it is not the caller's. */
+  close(): void;
 }
 
 /**
- * Puts an image on the GPU.
+ * Decodes an image, or takes the caller's picture as it is.
  *
  * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels
- * of another origin), IMAGE_DECODE (no image that can be decoded here), IMAGE_SIZE (empty, or larger than a
- * texture of this device)
- * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
+ * of another origin), IMAGE_DECODE (no image that can be decoded here), IMAGE_SIZE (data of another size)
  * @throws `signal.reason` after an abort
  */
-export async function toTexture(
+export async function decodeSource(
   gpu: Gpu,
   source: ImageSource,
   { orientation = 'ignore', signal }: SourceOptions = {},
-): Promise<ImageTexture> {
+): Promise<DecodedImage> {
   signal?.throwIfAborted();
   if (orientation !== 'respect' && orientation !== 'ignore') {
     throw new OptionError(
@@ -116,26 +130,37 @@ export async function toTexture(
         signal,
       );
     case 'HTMLImageElement':
-      return ofElement(gpu, source as HTMLImageElement, signal);
+      return ofElement(source as HTMLImageElement, signal);
     case 'ImageBitmap':
-      return ofBitmap(gpu, source as ImageBitmap, kind);
     case 'HTMLCanvasElement':
     case 'OffscreenCanvas': {
       const { width, height } = source as HTMLCanvasElement;
-      return ofDrawable(gpu, source as HTMLCanvasElement, kind, width, height);
+      return taken(source as HTMLCanvasElement, kind, width, height);
     }
     case 'HTMLVideoElement': {
       const { videoWidth, videoHeight } = source as HTMLVideoElement;
-      return ofDrawable(gpu, source as HTMLVideoElement, kind, videoWidth, videoHeight);
+      return taken(source as HTMLVideoElement, kind, videoWidth, videoHeight);
     }
     case 'VideoFrame': {
       const { displayWidth, displayHeight } = source as VideoFrame;
-      return ofDrawable(gpu, source as VideoFrame, kind, displayWidth, displayHeight);
+      return taken(source as VideoFrame, kind, displayWidth, displayHeight);
     }
     default:
-      return ofBytes(gpu, source, kind);
+      return ofBytes(source, kind);
   }
 }
+
+/** A picture that is the caller's, upright. */
+const taken = (picture: Drawable | RawPixels, name: string, width: number, height: number): DecodedImage => ({
+  name,
+  picture,
+  width,
+  height,
+  orientation: 1,
+  fileOrientation: 1,
+  isPlain: false,
+  close: () => undefined,
+});
 
 /**
  * The name of a thing's class. Unlike instanceof it needs no global and knows the things of other windows.
@@ -156,7 +181,7 @@ async function ofUrl(
   source: string | URL,
   orientation: Orientation,
   signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
+): Promise<DecodedImage> {
   const url = String(source);
   if (hasPaths() && !/^(https?|data|blob):/i.test(url))
     return ofBlob(gpu, await readPath(url, signal), url, orientation, signal);
@@ -215,7 +240,7 @@ async function ofBlob(
   name: string,
   orientation: Orientation,
   signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
+): Promise<DecodedImage> {
   const bytes = new Uint8Array(
     await blob.arrayBuffer().catch((cause: unknown) => {
       throw new ImageError(
@@ -226,35 +251,25 @@ async function ofBlob(
     }),
   );
   signal?.throwIfAborted();
-  const {
-    image: decoded,
-    orientation: lies,
-    canvas,
-  } = await decodeFile(bytes, name, blob.type, {
-    mostSide: gpu.device.limits.maxTextureDimension2D,
+  const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
+    mostSide: Infinity,
     losesAlpha: () => bitmapsLoseColours(gpu),
     signal,
   });
-  let image: ImageTexture;
-  if ('data' in decoded) {
-    image = await ofRgba(gpu, decoded.data, name, decoded.width, decoded.height);
-  } else {
-    try {
-      image = await ofDrawable(gpu, decoded, name, decoded.width, decoded.height, canvas);
-    } finally {
-      decoded.close();
-    }
-  }
-  if (orientation === 'ignore' || lies === 1) return image;
-  const [width, height] = liesOnItsSide(lies) ? [image.height, image.width] : [image.width, image.height];
-  return { texture: image.texture, width, height, orientation: lies };
+  return {
+    name,
+    picture: 'data' in image ? { ...image, channels: 4 } : image,
+    width: canvas?.width ?? image.width,
+    height: canvas?.height ?? image.height,
+    orientation: orientation === 'respect' ? decoded.orientation : 1,
+    fileOrientation: decoded.orientation,
+    isPlain: !('data' in image),
+    canvas,
+    close: () => 'data' in image || image.close(),
+  };
 }
 
-async function ofElement(
-  gpu: Gpu,
-  element: HTMLImageElement,
-  signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
+async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefined): Promise<DecodedImage> {
   const name = nameOfUrl(element.currentSrc || element.src) || '<img>';
   if (!element.complete || element.naturalWidth === 0) {
     await element.decode().catch((cause: unknown) => {
@@ -280,68 +295,13 @@ async function ofElement(
       { cause },
     );
   });
-  try {
-    signal?.throwIfAborted();
-    return await ofBitmap(gpu, bitmap, name);
-  } finally {
-    bitmap.close();
-  }
-}
-
-function ofBitmap(gpu: Gpu, bitmap: ImageBitmap, name: string): Promise<ImageTexture> {
-  return ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height).catch((error: unknown) => {
-    if (!(error instanceof ImageError && error.code === 'IMAGE_DECODE')) throw error;
-    // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy content
-    // from external image"); the same file as a Blob is fine. By way of a canvas its values come out rounded
-    // to 8 bits instead of cut: at most 1 of 255 away.
-    return ofDrawable(gpu, onCanvas(bitmap), name, bitmap.width, bitmap.height);
-  });
-}
-
-function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext('2d')?.drawImage(bitmap, 0, 0);
-  return canvas;
-}
-
-async function ofDrawable(
-  gpu: Gpu,
-  source:
-    ImageBitmap | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame,
-  name: string,
-  width: number,
-  height: number,
-  canvas: Canvas = { left: 0, top: 0, width, height },
-): Promise<ImageTexture> {
-  return upload(gpu, name, canvas.width, canvas.height, (texture) => {
-    try {
-      gpu.device.queue.copyExternalImageToTexture(
-        { source },
-        { texture, premultipliedAlpha: false, origin: [canvas.left, canvas.top] },
-        [Math.min(width, canvas.width - canvas.left), Math.min(height, canvas.height - canvas.top)],
-      );
-    } catch (cause) {
-      if (cause instanceof Error && cause.name === 'SecurityError') {
-        const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
-        throw new ImageError(
-          'IMAGE_FETCH',
-          `${name}: expected pixels that this page may read, found some of another origin. ${what}.`,
-          { cause },
-        );
-      }
-      const what =
-        'A video needs its first frame (wait for loadeddata); a bitmap or frame that was closed is gone';
-      throw new ImageError(
-        'IMAGE_DECODE',
-        `${name}: expected something that can be drawn, found nothing to draw (${String(cause)}). ${what}.`,
-        { cause },
-      );
-    }
-  });
+  if (signal?.aborted) bitmap.close();
+  signal?.throwIfAborted();
+  return { ...taken(bitmap, name, bitmap.width, bitmap.height), close: () => bitmap.close() };
 }
 
 /** ImageData and RawImage. */
-async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTexture> {
+function ofBytes(source: unknown, kind: string): DecodedImage {
   const { data, width, height, channels } = (source ?? {}) as Partial<RawImage>;
   const dataKind = kindOf(data);
   if (dataKind !== 'Uint8Array' && dataKind !== 'Uint8ClampedArray') {
@@ -353,7 +313,13 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
     );
   }
   const bytes = data as Uint8Array<ArrayBuffer>;
-  const size = sizeOf('data', width as number, height as number);
+  const size = (width as number) * (height as number);
+  if (!(Number.isInteger(width) && Number.isInteger(height) && size > 0)) {
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `data: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
+    );
+  }
   const perPixel = channels ?? bytes.length / size;
   if ((perPixel !== 3 && perPixel !== 4) || bytes.length !== size * perPixel) {
     const expected =
@@ -365,70 +331,11 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
       `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`,
     );
   }
-  return ofRgba(gpu, perPixel === 4 ? bytes : withAlpha(bytes), 'data', width as number, height as number);
-}
-
-const ofRgba = (
-  gpu: Gpu,
-  data: Uint8Array<ArrayBuffer>,
-  name: string,
-  width: number,
-  height: number,
-): Promise<ImageTexture> =>
-  upload(gpu, name, width, height, (texture) =>
-    gpu.device.queue.writeTexture({ texture }, data, { bytesPerRow: width * 4 }, [width, height]),
-  );
-
-function withAlpha(rgb: Uint8Array): Uint8Array<ArrayBuffer> {
-  const rgba = new Uint8Array((rgb.length / 3) * 4);
-  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
-    rgba[to] = rgb[from]!;
-    rgba[to + 1] = rgb[from + 1]!;
-    rgba[to + 2] = rgb[from + 2]!;
-    rgba[to + 3] = 255;
-  }
-  return rgba;
-}
-
-/** The number of pixels, which is at least 1. */
-function sizeOf(name: string, width: number, height: number): number {
-  if (Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0) return width * height;
-  throw new ImageError(
-    'IMAGE_SIZE',
-    `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
-  );
-}
-
-async function upload(
-  gpu: Gpu,
-  name: string,
-  width: number,
-  height: number,
-  fill: (texture: GPUTexture) => void,
-): Promise<ImageTexture> {
-  sizeOf(name, width, height);
-  const most = gpu.device.limits.maxTextureDimension2D;
-  if (width > most || height > most) {
-    throw new ImageError(
-      'IMAGE_SIZE',
-      `${name}: expected at most ${most} × ${most} pixels on this device, found ${width} × ${height}. Make the image smaller first.`,
-    );
-  }
-  let made: GPUTexture | undefined;
-  try {
-    const texture = await gpu.allocating(() => {
-      made = gpu.device.createTexture({
-        label: `image ${width} × ${height}`,
-        size: [width, height],
-        format: 'rgba8unorm',
-        usage: TextureUsage.TEXTURE_BINDING | TextureUsage.COPY_DST | TextureUsage.RENDER_ATTACHMENT,
-      });
-      fill(made);
-      return made;
-    });
-    return { texture, width, height, orientation: 1 };
-  } catch (error) {
-    made?.destroy();
-    throw error;
-  }
+  const picture: RawPixels = {
+    data: bytes,
+    width: width as number,
+    height: height as number,
+    channels: perPixel,
+  };
+  return taken(picture, 'data', picture.width, picture.height);
 }
