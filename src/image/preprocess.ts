@@ -249,9 +249,20 @@ export class Preprocessor {
       fill(source, strip.begin, strip.end);
       const size = make(
         memory.uniformOf('resize first', [
-          ...[strip.x0, strip.y0, strip.x1, strip.y1, storedColumns - 1, storedRows - 1],
-          ...[along.length, across.taps.begin, along.taps.count, Number(verticalFirst), turn],
-          ...[stride, strip.begin, Number(swap)],
+          strip.x0,
+          strip.y0,
+          strip.x1,
+          strip.y1,
+          storedColumns - 1,
+          storedRows - 1,
+          along.length,
+          across.taps.begin,
+          along.taps.count,
+          Number(verticalFirst),
+          turn,
+          stride,
+          strip.begin,
+          Number(swap),
         ]),
       );
       const encoder = device.createCommandEncoder({ label: 'resize' });
