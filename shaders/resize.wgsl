@@ -5,7 +5,8 @@
 // means that rows and columns change places in everything that is said here, when source is read and when pixels is written.
 // An image may be stored turned or mirrored, as Exif's orientation says: `turn` tells where a pixel of the upright source is stored.
 // The source comes in strips of stored rows: each dispatch of resize_first computes the part of `between` that its strip holds all taps of.
-// One lane per pixel: of between in resize_first, of the output in resize_second.
+// A lane computes FIRST_ROWS pixels of a column of between in resize_first, which share their weights, and a pixel of the output in
+// resize_second.
 //
 //   source   rows of the stored image, `stride` pixels each, 4 bytes a pixel; the fourth is not looked at
 //   taps     (width, 1 + taps) in either pass: the first pixel that is read, then weights with WEIGHT_BITS bits behind the point, 0 where there
@@ -49,6 +50,7 @@ struct SecondPass {
 @group(0) @binding(3) var<storage, read> levels: array<f32>;
 @group(0) @binding(4) var<storage, read_write> pixels: array<f32>;
 
+const FIRST_ROWS = 4u;
 const WEIGHT_BITS = 22u;
 const HALF = 1 << (WEIGHT_BITS - 1u);
 const OUTSIDE = 1u << 24u;
@@ -68,33 +70,39 @@ fn unpack(packed: u32) -> vec3u {
 @compute @workgroup_size(16, 4)
 fn resize_first(@builtin(global_invocation_id) id: vec3u) {
   let x = first.begin.x + id.x;
-  let row = first.begin.y + id.y;
+  let row = first.begin.y + id.y * FIRST_ROWS;
   if (x >= first.end.x || row >= first.end.y) {
     return;
   }
   let at = x * (first.taps + 1u);
-  if (taps[at] < 0) {
-    between[row * first.width + x] = OUTSIDE;
-    return;
-  }
-  var place = vec2u(u32(taps[at]), first.first_row + row);
+  let outside = taps[at] < 0;
+  var place = vec2u(u32(max(taps[at], 0)), first.first_row + row);
   let down = (first.transposed == 1u) != ((first.turn & TURN_TRANSPOSE) != 0u);  // whether taps follow each other from row to row
   if (down) {
     place = place.yx;
   }
   let flipped = (vec2u(first.turn) & vec2u(TURN_FLIP_X, TURN_FLIP_Y)) != vec2u(0u);
   place = select(place, first.last - place, flipped);
-  let delta = select(1u, first.stride, down) * select(1u, 0xffffffffu, select(flipped.x, flipped.y, down));  // wraps round to -1 or -stride
-  var index = (place.y - first.strip_row) * first.stride + place.x;
+  let forward = vec2u(1u, first.stride);
+  let steps = select(forward, vec2u(0u) - forward, flipped);  // to the next pixel in x and in y, modulo 2^32
+  let to_tap = select(steps.x, steps.y, down);
+  let to_row = select(steps.y, steps.x, down);
   let most = arrayLength(&source) - 1u;
-  var sum = vec3i(HALF);
+  var index = (place.y - first.strip_row) * first.stride + place.x;
+  var sums = array<vec3i, FIRST_ROWS>(vec3i(HALF), vec3i(HALF), vec3i(HALF), vec3i(HALF));
   for (var tap = 1u; tap <= first.taps; tap++) {
-    sum += vec3i(unpack(source[min(index, most)])) * taps[at + tap];  // taps of weight 0 may lie outside
-    index += delta;
+    let weight = taps[at + tap];  // 0 where the pixel is not in the strip; a row that is not is not written
+    for (var i = 0u; i < FIRST_ROWS; i++) {
+      sums[i] += vec3i(unpack(source[min(index + i * to_row, most)])) * weight;
+    }
+    index += to_tap;
   }
-  let bytes = to_bytes(sum);
-  let color = select(bytes, bytes.bgr, first.swap == 1u);
-  between[row * first.width + x] = color.r | (color.g << 8u) | (color.b << 16u);
+  for (var i = 0u; i < min(FIRST_ROWS, first.end.y - row); i++) {
+    let bytes = to_bytes(sums[i]);
+    let color = select(bytes, bytes.bgr, first.swap == 1u);
+    let packed = color.r | (color.g << 8u) | (color.b << 16u);
+    between[(row + i) * first.width + x] = select(packed, OUTSIDE, outside);
+  }
 }
 
 @compute @workgroup_size(16, 4)

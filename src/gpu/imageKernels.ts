@@ -17,5 +17,7 @@ export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_s
   'write pixels',
 ]);
 
-/** Columns and rows of pixels in a workgroup of either. */
+/** Columns and rows of lanes in a workgroup of either. */
 export const RESIZE_WORKGROUP = [16, 4] as const;
+/** Rows of `between` that a lane of the first pass computes. */
+export const RESIZE_FIRST_ROWS = 4;

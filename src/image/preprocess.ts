@@ -5,7 +5,7 @@
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
+import { RESIZE_FIRST_ROWS, RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
 import type { Kernel } from '../gpu/kernel.js';
 import type { GpuMemory } from '../gpu/memory.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
@@ -272,7 +272,7 @@ export class Preprocessor {
       pass.setBindGroup(0, pipelines.bind(this.#first, resources));
       pass.dispatchWorkgroups(
         Math.ceil((strip.x1 - strip.x0) / RESIZE_WORKGROUP[0]),
-        Math.ceil((strip.y1 - strip.y0) / RESIZE_WORKGROUP[1]),
+        Math.ceil((strip.y1 - strip.y0) / (RESIZE_WORKGROUP[1] * RESIZE_FIRST_ROWS)),
       );
       pass.end();
       device.queue.submit([encoder.finish()]);
