@@ -184,7 +184,7 @@ export class DINOv2 {
   /**
    * Bytes of the buffers that the library holds on this device: the weights of its models, activations (those
    * of the largest input so far, until `dispose()`), a table of positions for each of the last eight input
-   * sizes, features that are alive. Textures of images on their way are not counted.
+   * sizes, features that are alive, images on their way.
    */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;
@@ -268,10 +268,13 @@ export class DINOv2 {
     checkOptions('embed', options);
     return this.#whileAlive(async () => {
       checkPooling(options.pooling);
+      const first = isBatch(image) ? undefined : this.#prepare(image, options, 0); // with the pixels of this moment
+      first?.catch(() => undefined); // it is awaited in its batch
       const steps = {
         ...this.#steps(options),
         make: (prepared: readonly Prepared[]) => this.#embed(prepared, options),
         stays: () => true, // a list is at hand as a whole
+        ...(first && { prepare: () => first }),
       };
       const vectors: Float32Array<ArrayBuffer>[] = [];
       const how = { batchSize: BATCH_SIZE, full: true, signal: options.signal };
@@ -475,7 +478,8 @@ export class DINOv2 {
     resolvePreprocessing(this.preprocessing, options, this.config.patchSize); // what is wrong with options is told ahead of decoding
     const small =
       thumbnailPx > 0 && source instanceof Blob ? await import('./image/thumbnail.js') : undefined;
-    const decoded = await decodeSource(this.#gpu, source, options);
+    const decoding = decodeSource(this.#gpu, source, options);
+    const decoded = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
     try {
       const thumbnail = small?.thumbnailOf(decoded, source as Blob, thumbnailPx, options.signal);
       return { image: await this.#preprocessor.prepareDecoded(decoded, options), thumbnail };

@@ -116,7 +116,7 @@ export type ImageCode =
   | 'IMAGE_DECODE' // the bytes are not an image that can be decoded here
   | 'IMAGE_TYPE' // not something that can be drawn
   | 'IMAGE_FETCH' // the URL gave no image
-  | 'IMAGE_SIZE' // empty, or too large for the device
+  | 'IMAGE_SIZE' // empty, or too large for memory
   | 'INPUT_SHAPE' // the pixels do not have the stated shape, or the images of a batch differ in size
   | 'INPUT_NOT_FINITE'; // pixels hold NaN or infinity
 

@@ -6,6 +6,7 @@
 //   navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16]
 //                                                                           [--operands f32,f16] [--only
 //                                                                           TEXT] [--assembly]
+//                                                         [--file KERNEL.wgsl --entry NAME]: this one alone
 //
 // FOLDER: as scripts/get-lavapipe.sh fills it (Mesa's drivers for AMD and Intel come with lavapipe). FILE: as
 // get-intel-stub.sh makes it; without it Intel is left out. AMD: navi31 (RDNA 3), navi21 (RDNA 2). Intel: tgl
@@ -27,6 +28,8 @@ const { values: options, positionals } = parseArgs({
     operands: { type: 'string', default: 'f32,f16' },
     only: { type: 'string', default: '' },
     assembly: { type: 'boolean', default: false },
+    file: { type: 'string' },
+    entry: { type: 'string' },
     dump: { type: 'boolean', default: false },
   },
 });
@@ -184,16 +187,30 @@ console.log(
 );
 const seen = new Set();
 const list = (text) => text.split(',');
-const variants = list(options.weights).flatMap((weights) =>
-  list(options.operands).flatMap((operands) =>
-    oneBlock.flatMap((node) =>
-      alternatives(node, { software: false, ...EVERY_TILE, weights, operands }).map(({ variant }) => ({
-        variant,
-        node,
-      })),
-    ),
-  ),
-);
+const single = options.file && {
+  variant: {
+    kernel: {
+      name: options.file,
+      text: readFileSync(options.file, 'utf8'),
+      entryPoint: options.entry,
+      shared: [],
+    },
+    constants: {},
+  },
+  node: { label: '' },
+};
+const variants = single
+  ? [single]
+  : list(options.weights).flatMap((weights) =>
+      list(options.operands).flatMap((operands) =>
+        oneBlock.flatMap((node) =>
+          alternatives(node, { software: false, ...EVERY_TILE, weights, operands }).map(({ variant }) => ({
+            variant,
+            node,
+          })),
+        ),
+      ),
+    );
 for (const { variant, node } of variants) {
   const { entryPoint, name } = variant.kernel;
   const code = assemble(variant, weightHelpers);

@@ -72,6 +72,26 @@ def size_cases() -> list[dict]:
     return cases
 
 
+def pattern(w: int, h: int) -> np.ndarray:
+    """0 and 1, which a PNG of 1 bit a pixel holds in few bytes; test/image/large.ts computes the same."""
+    x, y = np.arange(w, dtype=np.int64)[None, :], np.arange(h, dtype=np.int64)[:, None]
+    return (((x // 48 * 5 + y // 64 * 3 + x * y // 100_003) % 7) < 3).astype(np.uint8)
+
+
+def large_cases() -> list[dict]:
+    """Larger than a texture, along one side or both: noise in memory, and files of 1 bit a pixel."""
+    cases = []
+    for kind, w, h, turns in [("noise", 9000, 300, (1, 6)), ("noise", 300, 9000, (1,)), ("noise", 17000, 60, (1, 5)), ("noise", 60, 17000, (1, 8)),
+                              ("file", 20_000, 60, (1,)), ("file", 60, 20_000, (1,)), ("file", 12_000, 9000, (1,))]:
+        stored = Image.fromarray(noise(f"{w}x{h}", h, w, 3) if kind == "noise" else np.repeat(pattern(w, h)[..., None] * 255, 3, 2))
+        for turn in turns:
+            exif = Image.Exif(); exif[0x0112] = turn
+            buffer = io.BytesIO(); stored.save(buffer, "PNG", exif=exif, compress_level=1)
+            image = ImageOps.exif_transpose(Image.open(buffer)).convert("RGB") if turn > 1 else stored
+            cases.append(dict(kind=kind, width=w, height=h, orientation=turn, sha256=digest(crop(image, 256, 224))))
+    return cases
+
+
 def digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
@@ -204,6 +224,7 @@ if __name__ == "__main__":
     expected["levels"] = np.ascontiguousarray(np.asarray(full(Image.fromarray(ramp))["pixel_values"][0])[:, 0, :])
     save_file(expected, str(FOLDER / "expected.safetensors"))
     save_file(decoder_cases(), str(FOLDER / "png.safetensors"))
+    (FOLDER / "large.json").write_text("[\n" + ",\n".join(json.dumps(c) for c in large_cases()) + "\n]\n")
     cases = size_cases()
     (FOLDER / "cases.json").write_text("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
     print(len(cases), "sizes,", len(expected), "tensors,", sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()), "bytes")

@@ -3,19 +3,21 @@ import resizeText from '../../shaders/resize.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
 export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_first', [
-  'uniform size',
-  'texture source',
+  'uniform first',
+  'read source',
   'read taps',
   'write between',
 ]);
 
 export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_second', [
-  'uniform size',
+  'uniform second',
   'read between_done',
   'read taps',
   'read levels',
   'write pixels',
 ]);
 
-/** Columns and rows of pixels in a workgroup of either. */
+/** Columns and rows of lanes in a workgroup of either. */
 export const RESIZE_WORKGROUP = [16, 4] as const;
+/** Rows of `between` that a lane of the first pass computes. */
+export const RESIZE_FIRST_ROWS = 4;

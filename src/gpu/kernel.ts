@@ -4,7 +4,7 @@
  */
 
 /** How a kernel uses a binding. The number of a binding is its place in `Kernel.bindings`. */
-export type Access = 'uniform' | 'read' | 'write' | 'texture';
+export type Access = 'uniform' | 'read' | 'write';
 
 export interface Binding {
   /** Name of the variable in the shader. */

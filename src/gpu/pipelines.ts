@@ -17,7 +17,6 @@ const bindingLayouts: Readonly<Record<Access, Omit<GPUBindGroupLayoutEntry, 'bin
   uniform: { buffer: { type: 'uniform' } },
   read: { buffer: { type: 'read-only-storage' } },
   write: { buffer: { type: 'storage' } },
-  texture: { texture: { sampleType: 'unfilterable-float' } },
 };
 
 export class PipelineCache {

@@ -2,7 +2,10 @@
  * Which way up: Exif's orientation, read here and done by the first pass of the resize (shaders/resize.wgsl).
  */
 
-const [FLIP_X, FLIP_Y, TRANSPOSE] = [1, 2, 4];
+/** Bits of a turn. */
+const FLIP_X = 1;
+export const TURN_FLIP_Y = 2;
+export const TURN_TRANSPOSE = 4;
 
 /**
  * By orientation (1 to 8; there is no 0): `turn` of shaders/resize.wgsl, from a pixel of the upright image to
@@ -12,12 +15,12 @@ export const TURNS: readonly number[] = [
   0,
   0,
   FLIP_X,
-  FLIP_X | FLIP_Y,
-  FLIP_Y,
-  TRANSPOSE,
-  TRANSPOSE | FLIP_Y,
-  TRANSPOSE | FLIP_X | FLIP_Y,
-  TRANSPOSE | FLIP_X,
+  FLIP_X | TURN_FLIP_Y,
+  TURN_FLIP_Y,
+  TURN_TRANSPOSE,
+  TURN_TRANSPOSE | TURN_FLIP_Y,
+  TURN_TRANSPOSE | FLIP_X | TURN_FLIP_Y,
+  TURN_TRANSPOSE | FLIP_X,
 ];
 
 /** Whether width and height change places in an image of this orientation. */

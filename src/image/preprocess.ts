@@ -5,10 +5,11 @@
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
+import { RESIZE_FIRST_ROWS, RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
 import type { Kernel } from '../gpu/kernel.js';
+import type { GpuMemory } from '../gpu/memory.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
-import { resizeTaps, type Resample } from './coefficients.js';
+import { resizeTaps, type Resample, type Taps } from './coefficients.js';
 import {
   planResize,
   resolvePreprocessing,
@@ -17,15 +18,11 @@ import {
   type ResolvedPreprocessing,
 } from './geometry.js';
 import { levelsOf, type Normalization } from './normalization.js';
-import { TURNS } from './orientation.js';
+import { liesOnItsSide, TURN_FLIP_Y, TURN_TRANSPOSE, TURNS } from './orientation.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
-import {
-  decodeSource,
-  type DecodedImage,
-  type ImageSource,
-  type ImageTexture,
-  type SourceOptions,
-} from './source.js';
+import { decodeSource, type DecodedImage, type ImageSource, type SourceOptions } from './source.js';
+import { planStrips, type Strip } from './strips.js';
+import { openUpload, type Upload } from './upload.js';
 
 /** How an image becomes pixels. */
 export interface PixelOptions extends PreprocessingOptions, SourceOptions {}
@@ -35,6 +32,11 @@ export interface PreprocessorOptions {
   readonly patchSize?: number | undefined;
   /** The checkpoint's. Default: that of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
+  /**
+   * An image goes to the GPU in strips of so many bytes at most, or of a single row that is longer. Default 64
+   * MiB: 16 megapixels are one strip.
+   */
+  readonly stripBytes?: number | undefined;
 }
 
 /** What the model sees, in numbers. */
@@ -46,26 +48,29 @@ export interface Pixels {
   readonly width: number;
 }
 
-/** An image on the GPU, waiting to be written. `Preprocessor.write` uses it up; else call `dispose`. */
+/**
+ * An image on the GPU after the first pass of its resize, waiting for the second: 4 bytes for each of the
+ * output's columns in every source row that it needs. `Preprocessor.write` uses it up; else call `dispose`.
+ */
 export class PreparedImage {
   readonly geometry: Geometry;
   readonly resample: Resample;
   readonly normalization: Normalization;
-  /** 1 to 8: how it lies in its texture. */
-  readonly orientation: number;
-  readonly #texture: GPUTexture;
+  readonly #memory: GpuMemory;
+  readonly #between: GPUBuffer;
   #used = false;
 
   constructor(
     geometry: Geometry,
     { resample, normalization }: Pick<ResolvedPreprocessing, 'resample' | 'normalization'>,
-    { texture, orientation }: ImageTexture,
+    memory: GpuMemory,
+    between: GPUBuffer,
   ) {
     this.geometry = geometry;
     this.resample = resample;
     this.normalization = normalization;
-    this.orientation = orientation;
-    this.#texture = texture;
+    this.#memory = memory;
+    this.#between = between;
   }
 
   /** Of the output, in pixels. */
@@ -82,19 +87,22 @@ export class PreparedImage {
     return 3 * this.height * this.width * Float32Array.BYTES_PER_ELEMENT;
   }
 
-  /** @throws DeviceError DISPOSED, if it was written or disposed before. */
-  get texture(): GPUTexture {
+  /**
+   * What the first pass gave: `between` of shaders/resize.wgsl.
+   * @throws DeviceError DISPOSED, if it was written or disposed before.
+   */
+  get between(): GPUBuffer {
     if (this.#used)
       throw new DeviceError(
         'DISPOSED',
-        'PreparedImage: expected one that still has its texture, found one that was written or disposed. Prepare the image again.',
+        'PreparedImage: expected one that waits to be written, found one that was written or disposed. Prepare the image again.',
       );
-    return this.#texture;
+    return this.#between;
   }
 
   dispose(): void {
     this.#used = true;
-    this.#texture.destroy();
+    this.#memory.destroy(this.#between);
   }
 
   [Symbol.dispose](): void {
@@ -105,13 +113,12 @@ export class PreparedImage {
 /** The taps of one direction on the GPU. */
 interface TapsOnGpu {
   readonly buffer: GPUBuffer;
+  readonly taps: Taps;
   /** Pixels that are made. */
   readonly length: number;
-  readonly count: number;
-  readonly begin: number;
-  readonly end: number;
 }
 
+const STRIP_BYTES = 2 ** 26;
 /** Tables of taps that are kept: two for a video, a few for photographs of some cameras. */
 const KEPT_TAPS = 16;
 /** Tables of levels that are kept: the checkpoint's, and a few of calls with their own normalization. */
@@ -121,6 +128,7 @@ export class Preprocessor {
   readonly #gpu: Gpu;
   readonly #patchSize: number;
   readonly #preprocessing: Preprocessing;
+  readonly #stripBytes: number;
   readonly #first: CompiledKernel;
   readonly #second: CompiledKernel;
   /** Tables on the GPU, in the order of their last use. */
@@ -132,12 +140,14 @@ export class Preprocessor {
     gpu: Gpu,
     patchSize: number,
     preprocessing: Preprocessing,
+    stripBytes: number,
     first: CompiledKernel,
     second: CompiledKernel,
   ) {
     this.#gpu = gpu;
     this.#patchSize = patchSize;
     this.#preprocessing = preprocessing;
+    this.#stripBytes = stripBytes;
     this.#first = first;
     this.#second = second;
   }
@@ -145,56 +155,146 @@ export class Preprocessor {
   /** Compiles the two kernels. No image size is baked into them. */
   static async create(
     gpu: Gpu,
-    { patchSize = 14, preprocessing = DEFAULT_PREPROCESSING }: PreprocessorOptions = {},
+    {
+      patchSize = 14,
+      preprocessing = DEFAULT_PREPROCESSING,
+      stripBytes = STRIP_BYTES,
+    }: PreprocessorOptions = {},
   ): Promise<Preprocessor> {
     const compile = (kernel: Kernel): Promise<CompiledKernel> =>
       gpu.pipelines.compile({ kernel, constants: {} });
     const [first, second] = await Promise.all([compile(resizeFirst), compile(resizeSecond)]);
-    const preprocessor = new Preprocessor(gpu, patchSize, preprocessing, first, second);
+    const preprocessor = new Preprocessor(gpu, patchSize, preprocessing, stripBytes, first, second);
     await gpu.allocating(() => preprocessor.#levelsFor(preprocessing.normalization));
     return preprocessor;
   }
 
   /**
-   * Decodes an image and puts it on the GPU.
+   * Decodes an image, brings it to the GPU and begins its resize there.
    *
    * @param remainder whether the output keeps the part of a patch at its right and at its bottom, as Python's
    *   pixels do; the model does not see it
-   * @throws OptionError if the options do not fit together; ImageError what toTexture throws, and IMAGE_SIZE
-   *   if the output is empty or too large
+   * @throws OptionError if the options do not fit together; ImageError what decodeSource throws, and IMAGE_SIZE
+   *   if the image is empty, or the output empty or too large; DeviceError
    * @throws `signal.reason` after an abort
    */
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
     this.#alive();
-    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // what is wrong with options is told ahead of decoding
-    const decoded = await decodeSource(this.#gpu, source, options);
+    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // refuses options ahead of decoding
+    const decoding = decodeSource(this.#gpu, source, options);
+    const image = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
     try {
-      return await this.prepareDecoded(decoded, options, remainder);
+      return await this.prepareDecoded(image, options, remainder);
     } finally {
-      decoded.close();
+      image.close();
     }
   }
 
-  /** Puts a decoded image on the GPU. The caller closes it afterwards. Throws as `prepare`. */
+  /**
+   * As `prepare`, of a picture that is decoded. Once it resolves the picture is not needed any more. Memory on
+   * the GPU: a strip meanwhile (two where a texture is on the way), and what PreparedImage says.
+   */
   async prepareDecoded(
-    decoded: DecodedImage,
+    image: DecodedImage,
     options: PixelOptions = {},
     remainder = false,
   ): Promise<PreparedImage> {
     this.#alive();
+    options.signal?.throwIfAborted();
     const resolved = resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
-    const image = await decoded.upload();
+    const upload = openUpload(this.#gpu, image);
     try {
-      options.signal?.throwIfAborted();
-      this.#alive();
-      const geometry = planResize(image.width, image.height, resolved, this.#patchSize);
-      return new PreparedImage(
-        remainder ? geometry : wholePatches(geometry, this.#patchSize),
-        resolved,
-        image,
+      const [width, height] = liesOnItsSide(image.orientation)
+        ? [image.height, image.width]
+        : [image.width, image.height];
+      const whole = planResize(width, height, resolved, this.#patchSize);
+      const geometry = remainder ? whole : wholePatches(whole, this.#patchSize);
+      const between = await this.#firstPass(image, upload, geometry, resolved.resample, options.signal);
+      return new PreparedImage(geometry, resolved, this.#gpu.memory, between);
+    } finally {
+      upload.close();
+    }
+  }
+
+  async #firstPass(
+    { width: storedColumns, height: storedRows, orientation }: DecodedImage,
+    { stride, swap, load, fill }: Upload,
+    geometry: Geometry,
+    resample: Resample,
+    signal: AbortSignal | undefined,
+  ): Promise<GPUBuffer> {
+    const { memory, device, pipelines } = this.#gpu;
+    const { verticalFirst } = geometry;
+    const [along, across] = this.#lines(geometry, resample);
+    const turn = TURNS[orientation]!;
+    const rows = across.taps.end - across.taps.begin;
+    const strips = planStrips({
+      storedRows,
+      down: verticalFirst !== ((turn & TURN_TRANSPOSE) !== 0),
+      flipped: (turn & TURN_FLIP_Y) !== 0,
+      taps: along.taps,
+      width: along.length,
+      firstRow: across.taps.begin,
+      rows,
+      mostRows: Math.max(1, Math.floor(this.#stripBytes / (stride * 4))),
+    });
+    const made: GPUBuffer[] = [];
+    const make = (buffer: GPUBuffer): GPUBuffer => {
+      made.push(buffer);
+      return buffer;
+    };
+    let between: GPUBuffer | undefined;
+    const passOf = (strip: Strip): void => {
+      between ??= make(memory.storage('resize between', rows * along.length * 4));
+      const source = make(memory.storage('picture', (strip.end - strip.begin) * stride * 4));
+      fill(source, strip.begin, strip.end);
+      const size = make(
+        memory.uniformOf('resize first', [
+          strip.x0,
+          strip.y0,
+          strip.x1,
+          strip.y1,
+          storedColumns - 1,
+          storedRows - 1,
+          along.length,
+          across.taps.begin,
+          along.taps.count,
+          Number(verticalFirst),
+          turn,
+          stride,
+          strip.begin,
+          Number(swap),
+        ]),
       );
+      const encoder = device.createCommandEncoder({ label: 'resize' });
+      const pass = encoder.beginComputePass({ label: 'resize first' });
+      pass.setPipeline(this.#first.pipeline);
+      const resources = [size, source, along.buffer, between].map((buffer) => ({ buffer }));
+      pass.setBindGroup(0, pipelines.bind(this.#first, resources));
+      pass.dispatchWorkgroups(
+        Math.ceil((strip.x1 - strip.x0) / RESIZE_WORKGROUP[0]),
+        Math.ceil((strip.y1 - strip.y0) / (RESIZE_WORKGROUP[1] * RESIZE_FIRST_ROWS)),
+      );
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      // A buffer that is destroyed after a submit lives until the GPU is done with it.
+      memory.destroy(source);
+      memory.destroy(size);
+    };
+    try {
+      if (load) {
+        for (const strip of strips) {
+          await load(strip.begin, strip.end);
+          signal?.throwIfAborted();
+          this.#alive();
+          await this.#gpu.allocating(() => passOf(strip));
+        }
+      } else await this.#gpu.allocating(() => strips.forEach(passOf)); // at once: a video goes on
+      signal?.throwIfAborted();
+      this.#alive();
+      return between!;
     } catch (error) {
-      image.texture.destroy();
+      for (const buffer of made) memory.destroy(buffer);
       throw error;
     }
   }
@@ -205,7 +305,7 @@ export class Preprocessor {
    */
   write(image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
     this.#alive();
-    const { texture, geometry, resample, orientation, bytes } = image;
+    const { between, geometry, resample, bytes } = image;
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
       throw new ImageError(
         'INPUT_SHAPE',
@@ -213,81 +313,45 @@ export class Preprocessor {
       );
     }
     const { memory, device, pipelines } = this.#gpu;
-    const temporary: GPUBuffer[] = [];
+    const { verticalFirst, fill } = geometry;
+    const [first, second] = this.#lines(geometry, resample);
+    const size = memory.uniformOf('resize second', [
+      first.length,
+      second.length,
+      second.taps.end - second.taps.begin,
+      second.taps.begin,
+      second.taps.count,
+      offset / 4,
+      Number(verticalFirst),
+      fill[0] | (fill[1] << 8) | (fill[2] << 16),
+    ]);
     try {
-      const { verticalFirst } = geometry;
-      const columns = this.#tapsFor(
-        geometry.sourceWidth,
-        geometry.resizedWidth,
-        geometry.left,
-        geometry.width,
-        resample,
+      const encoder = device.createCommandEncoder({ label: 'resize' });
+      const pass = encoder.beginComputePass({ label: 'resize second' });
+      pass.setPipeline(this.#second.pipeline);
+      const resources = [size, between, second.buffer, this.#levelsFor(image.normalization), pixels];
+      pass.setBindGroup(
+        0,
+        pipelines.bind(
+          this.#second,
+          resources.map((buffer) => ({ buffer })),
+        ),
       );
-      const lines = this.#tapsFor(
-        geometry.sourceHeight,
-        geometry.resizedHeight,
-        geometry.top,
-        geometry.height,
-        resample,
+      pass.dispatchWorkgroups(
+        Math.ceil(first.length / RESIZE_WORKGROUP[0]),
+        Math.ceil(second.length / RESIZE_WORKGROUP[1]),
       );
-      const levels = this.#levelsFor(image.normalization);
-      const [first, second] = verticalFirst ? [lines, columns] : [columns, lines];
-      const rows = second.end - second.begin;
-      const size = memory.uniformOf('resize size', [
-        first.length,
-        second.length,
-        rows,
-        second.begin,
-        first.count,
-        second.count,
-        offset / 4,
-        Number(verticalFirst),
-        TURNS[orientation]!,
-        geometry.fill[0] | (geometry.fill[1] << 8) | (geometry.fill[2] << 16),
-      ]);
-      temporary.push(size);
-      const between = memory.storage('resize between', rows * first.length * 4);
-      temporary.push(between);
-
-      const encoder = device.createCommandEncoder({ label: 'pixels' });
-      const pass = encoder.beginComputePass({ label: 'pixels' });
-      const dispatch = (
-        kernel: CompiledKernel,
-        height: number,
-        resources: readonly GPUBindingResource[],
-      ): void => {
-        pass.setPipeline(kernel.pipeline);
-        pass.setBindGroup(0, pipelines.bind(kernel, resources));
-        pass.dispatchWorkgroups(
-          Math.ceil(first.length / RESIZE_WORKGROUP[0]),
-          Math.ceil(height / RESIZE_WORKGROUP[1]),
-        );
-      };
-      dispatch(this.#first, rows, [
-        { buffer: size },
-        texture.createView(),
-        { buffer: first.buffer },
-        { buffer: between },
-      ]);
-      dispatch(this.#second, second.length, [
-        { buffer: size },
-        { buffer: between },
-        { buffer: second.buffer },
-        { buffer: levels },
-        { buffer: pixels },
-      ]);
       pass.end();
       device.queue.submit([encoder.finish()]);
     } finally {
-      // A buffer or texture that is destroyed after a submit lives until the GPU is done with it.
-      for (const buffer of temporary) memory.destroy(buffer);
+      memory.destroy(size);
       image.dispose();
     }
   }
 
   /**
-   * The pixels of several images in one buffer, (batch, 3, height, width), one image after the other: at most
-   * one image's texture is on the GPU. The caller destroys the buffer (`gpu.memory.destroy`).
+   * The pixels of several images in one buffer, (batch, 3, height, width), one image after the other. The
+   * caller destroys the buffer (`gpu.memory.destroy`).
    *
    * @param remainder as for `prepare`
    * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size; what `prepare`
@@ -371,6 +435,14 @@ export class Preprocessor {
       );
   }
 
+  /** The taps of the first pass and of the second. */
+  #lines(geometry: Geometry, resample: Resample): readonly [TapsOnGpu, TapsOnGpu] {
+    const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height } = geometry;
+    const columns = this.#tapsFor(sourceWidth, resizedWidth, left, width, resample);
+    const rows = this.#tapsFor(sourceHeight, resizedHeight, top, height, resample);
+    return geometry.verticalFirst ? [rows, columns] : [columns, rows];
+  }
+
   #tapsFor(
     sourceSize: number,
     resizedSize: number,
@@ -380,9 +452,9 @@ export class Preprocessor {
   ): TapsOnGpu {
     const key = [sourceSize, resizedSize, first, length, resample].join();
     return this.#kept(this.#taps, KEPT_TAPS, key, () => {
-      const { count, table, begin, end } = resizeTaps(sourceSize, resizedSize, first, length, resample);
-      const buffer = this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, table);
-      return { buffer, length, count, begin, end };
+      const taps = resizeTaps(sourceSize, resizedSize, first, length, resample);
+      const buffer = this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, taps.table);
+      return { buffer, taps, length };
     });
   }
 

@@ -1,17 +1,15 @@
 /**
- * Anything that can be drawn → a texture of 8 bits a channel, as the file holds them: no colour management,
- * no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the same). The
- * browser decodes, off the main thread; files that browsers decode otherwise than Python are decoded by this
- * library (decode.ts).
+ * Anything that can be drawn → a decoded picture of 8 bits a channel, as the file holds them: no colour
+ * management, no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the
+ * same). The browser decodes, off the main thread; files that browsers decode otherwise than Python are decoded
+ * by this library (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
-import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../gpu/node.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile, type Canvas } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';
-import { liesOnItsSide } from './orientation.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
 export interface RawImage {
@@ -65,188 +63,109 @@ export interface SourceOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An image on the GPU. Whoever holds it destroys the texture. */
-export interface ImageTexture {
-  readonly texture: GPUTexture;
-  /** Of the image as it is turned. */
+/** What the page draws. */
+export type Drawable = ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame;
+
+/** Pixels in memory that have the size they say. */
+export interface RawPixels {
+  readonly data: Uint8Array<ArrayBuffer> | Uint8ClampedArray<ArrayBuffer>;
   readonly width: number;
   readonly height: number;
-  /**
-   * 1 to 8: how the image lies in the texture, as Exif counts it. From 5 on, the texture's sides have changed
-   * places.
-   */
-  readonly orientation: number;
+  readonly channels: 3 | 4;
 }
 
-/**
- * A picture that is decoded, or at hand, and on no GPU yet. Whoever gets it calls `close`.
- */
+/** A picture in the memory of the browser or of JavaScript. Whoever holds it closes it. */
 export interface DecodedImage {
-  /** A bitmap of a file; undefined for what is put on the GPU as it is. */
-  readonly picture: ImageBitmap | undefined;
-  /** Whether colour management would show other colours than the bitmap has. */
-  readonly hasColorProfile: boolean;
-  /** 1 to 8, as the file says, whatever the option `orientation` is. */
+  /** For messages. */
+  readonly name: string;
+  readonly picture: Drawable | RawPixels;
+  /** Of the image as it is stored, ahead of `orientation`, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** 1 to 8: how it is to be turned, as Exif counts it; 1 with the option `orientation: 'ignore'`. */
+  readonly orientation: number;
+  /** 1 to 8: how its file wants it turned. */
   readonly fileOrientation: number;
-  /** Where the bitmap stands on a larger, black picture. */
-  readonly canvas: Canvas | undefined;
-  /** Puts it on the GPU. */
-  upload(): Promise<ImageTexture>;
-  /** Frees the picture and its place among those that are decoded. Further calls do nothing. */
+  /** The picture is a bitmap of a file's own values, as the file has them: not turned. */
+  readonly isPlain: boolean;
+  /** Whether colour management would show other colours than the picture's values, as in an <img>. */
+  readonly hasColorProfile: boolean;
+  /** Where the picture stands on a larger, black image. */
+  readonly canvas?: Canvas | undefined;
+  /** Frees the picture, if it is not the caller's, and its place among those that are decoded. */
   close(): void;
 }
 
 /**
- * Decodes a file, when its turn has come; other sources are left as they are.
- * @throws as toTexture
- */
-export async function decodeSource(
-  gpu: Gpu,
-  source: ImageSource,
-  options: SourceOptions = {},
-): Promise<DecodedImage> {
-  const { signal } = options;
-  signal?.throwIfAborted();
-  checkOrientation(options.orientation);
-  const kind = kindOf(source);
-  if (kind === 'String' || kind === 'URL') {
-    const { blob, name } = await blobOfUrl(source as string | URL, signal);
-    return decodeBlob(gpu, blob, name, options);
-  }
-  if (kind === 'Blob' || kind === 'File')
-    return decodeBlob(gpu, source as Blob, nameOf(source as Blob), options);
-  if (kind === 'Uint8Array' || kind === 'ArrayBuffer') {
-    // Of a Buffer, a view: it may lie in shared memory, which a Blob does not take.
-    const blob = new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]);
-    return decodeBlob(gpu, blob, 'Image', options);
-  }
-  return {
-    picture: undefined,
-    hasColorProfile: true,
-    fileOrientation: 1,
-    canvas: undefined,
-    upload: () => toTexture(gpu, source, options),
-    close: () => undefined,
-  };
-}
-
-async function decodeBlob(
-  gpu: Gpu,
-  blob: Blob,
-  name: string,
-  { orientation = 'ignore', signal }: SourceOptions,
-): Promise<DecodedImage> {
-  const slot = await decodeSlots().take(signal);
-  try {
-    const bytes = await bytesOf(blob, name);
-    signal?.throwIfAborted();
-    const { readImageHeader } = await import('./imageHeader.js');
-    const { width = 0, height = 0 } = readImageHeader(bytes) ?? {};
-    await slot.claim(width, height, signal);
-    const {
-      image,
-      orientation: lies,
-      canvas,
-      hasColorProfile,
-    } = await decodeFile(bytes, name, blob.type, {
-      mostSide: gpu.device.limits.maxTextureDimension2D,
-      losesAlpha: () => bitmapsLoseColours(gpu),
-      signal,
-    });
-    const picture = 'data' in image ? undefined : image;
-    const upload = async (): Promise<ImageTexture> => {
-      const made =
-        'data' in image
-          ? await ofRgba(gpu, image.data, name, image.width, image.height)
-          : await ofDrawable(gpu, image, name, image.width, image.height, canvas);
-      if (orientation === 'ignore' || lies === 1) return made;
-      const [upright, across] = liesOnItsSide(lies) ? [made.height, made.width] : [made.width, made.height];
-      return { texture: made.texture, width: upright, height: across, orientation: lies };
-    };
-    const close = (): void => {
-      picture?.close();
-      slot.release();
-    };
-    return { picture, hasColorProfile, fileOrientation: lies, canvas, upload, close };
-  } catch (error) {
-    slot.release();
-    throw error;
-  }
-}
-
-async function bytesOf(blob: Blob, name: string): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(
-    await blob.arrayBuffer().catch((cause: unknown) => {
-      throw new ImageError(
-        'IMAGE_FETCH',
-        `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
-        { cause },
-      );
-    }),
-  );
-}
-
-function checkOrientation(orientation: Orientation | undefined): void {
-  if (orientation === undefined || orientation === 'respect' || orientation === 'ignore') return;
-  throw new OptionError(
-    'OPTION_VALUE',
-    `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`,
-  );
-}
-
-/**
- * Puts an image on the GPU.
+ * Decodes an image, or takes the caller's picture as it is: at once, so that pixels are those of the moment of
+ * the call.
  *
  * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels
- * of another origin), IMAGE_DECODE (no image that can be decoded here), IMAGE_SIZE (empty, or larger than a
- * texture of this device)
- * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
+ * of another origin), IMAGE_DECODE (no image that can be decoded here), IMAGE_SIZE (data of another size)
  * @throws `signal.reason` after an abort
  */
-export async function toTexture(
+export function decodeSource(
   gpu: Gpu,
   source: ImageSource,
-  options: SourceOptions = {},
-): Promise<ImageTexture> {
-  const { signal } = options;
+  { orientation = 'ignore', signal }: SourceOptions = {},
+): DecodedImage | Promise<DecodedImage> {
   signal?.throwIfAborted();
-  checkOrientation(options.orientation);
+  if (orientation !== 'respect' && orientation !== 'ignore') {
+    throw new OptionError(
+      'OPTION_VALUE',
+      `orientation: expected 'ignore' or 'respect', found ${JSON.stringify(orientation)}. Use one of these.`,
+    );
+  }
   const kind = kindOf(source);
   switch (kind) {
     case 'String':
     case 'URL':
+      return ofUrl(gpu, source as string | URL, orientation, signal);
     case 'Blob':
     case 'File':
+      return ofBlob(gpu, source as Blob, nameOf(source as Blob), orientation, signal);
     case 'Uint8Array':
-    case 'ArrayBuffer': {
-      const decoded = await decodeSource(gpu, source, options);
-      try {
-        return await decoded.upload();
-      } finally {
-        decoded.close();
-      }
-    }
+    case 'ArrayBuffer': // Of a Buffer, a view: it may lie in shared memory, which a Blob does not take.
+      return ofBlob(
+        gpu,
+        new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]),
+        'Image',
+        orientation,
+        signal,
+      );
     case 'HTMLImageElement':
-      return ofElement(gpu, source as HTMLImageElement, signal);
+      return ofElement(source as HTMLImageElement, signal);
     case 'ImageBitmap':
-      return ofBitmap(gpu, source as ImageBitmap, kind);
     case 'HTMLCanvasElement':
     case 'OffscreenCanvas': {
       const { width, height } = source as HTMLCanvasElement;
-      return ofDrawable(gpu, source as HTMLCanvasElement, kind, width, height);
+      return taken(source as HTMLCanvasElement, kind, width, height);
     }
     case 'HTMLVideoElement': {
       const { videoWidth, videoHeight } = source as HTMLVideoElement;
-      return ofDrawable(gpu, source as HTMLVideoElement, kind, videoWidth, videoHeight);
+      return taken(source as HTMLVideoElement, kind, videoWidth, videoHeight);
     }
     case 'VideoFrame': {
       const { displayWidth, displayHeight } = source as VideoFrame;
-      return ofDrawable(gpu, source as VideoFrame, kind, displayWidth, displayHeight);
+      return taken(source as VideoFrame, kind, displayWidth, displayHeight);
     }
     default:
-      return ofBytes(gpu, source, kind);
+      return ofBytes(source, kind);
   }
 }
+
+/** A picture that is the caller's, upright. */
+const taken = (picture: Drawable | RawPixels, name: string, width: number, height: number): DecodedImage => ({
+  name,
+  picture,
+  width,
+  height,
+  orientation: 1,
+  fileOrientation: 1,
+  isPlain: false,
+  hasColorProfile: true,
+  close: () => undefined,
+});
 
 /**
  * The name of a thing's class. Unlike instanceof it needs no global and knows the things of other windows.
@@ -262,13 +181,15 @@ function nameOfUrl(url: string): string {
   return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
 }
 
-async function blobOfUrl(
+async function ofUrl(
+  gpu: Gpu,
   source: string | URL,
+  orientation: Orientation,
   signal: AbortSignal | undefined,
-): Promise<{ blob: Blob; name: string }> {
+): Promise<DecodedImage> {
   const url = String(source);
   if (hasPaths() && !/^(https?|data|blob):/i.test(url))
-    return { blob: await readPath(url, signal), name: url };
+    return ofBlob(gpu, await readPath(url, signal), url, orientation, signal);
   const name = nameOfUrl(url);
   let blob: Blob;
   try {
@@ -293,7 +214,7 @@ async function blobOfUrl(
       { cause },
     );
   }
-  return { blob, name };
+  return ofBlob(gpu, blob, name, orientation, signal);
 }
 
 /** A file of the machine, in Node: a path, or a URL of `file:`. @throws ImageError IMAGE_FETCH */
@@ -318,11 +239,55 @@ async function readPath(path: string, signal: AbortSignal | undefined): Promise<
   }
 }
 
-async function ofElement(
+async function ofBlob(
   gpu: Gpu,
-  element: HTMLImageElement,
+  blob: Blob,
+  name: string,
+  orientation: Orientation,
   signal: AbortSignal | undefined,
-): Promise<ImageTexture> {
+): Promise<DecodedImage> {
+  const slot = await decodeSlots().take(signal);
+  try {
+    const bytes = new Uint8Array(
+      await blob.arrayBuffer().catch((cause: unknown) => {
+        throw new ImageError(
+          'IMAGE_FETCH',
+          `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
+          { cause },
+        );
+      }),
+    );
+    signal?.throwIfAborted();
+    const { readImageHeader } = await import('./imageHeader.js');
+    const size = readImageHeader(bytes);
+    await slot.claim(size?.width ?? 0, size?.height ?? 0, signal);
+    const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
+      mostSide: Infinity,
+      losesAlpha: () => bitmapsLoseColours(gpu),
+      signal,
+    });
+    return {
+      name,
+      picture: 'data' in image ? { ...image, channels: 4 } : image,
+      width: canvas?.width ?? image.width,
+      height: canvas?.height ?? image.height,
+      orientation: orientation === 'respect' ? decoded.orientation : 1,
+      fileOrientation: decoded.orientation,
+      isPlain: !('data' in image),
+      hasColorProfile: decoded.hasColorProfile,
+      canvas,
+      close: () => {
+        if (!('data' in image)) image.close();
+        slot.release();
+      },
+    };
+  } catch (error) {
+    slot.release();
+    throw error;
+  }
+}
+
+async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefined): Promise<DecodedImage> {
   const name = nameOfUrl(element.currentSrc || element.src) || '<img>';
   if (!element.complete || element.naturalWidth === 0) {
     await element.decode().catch((cause: unknown) => {
@@ -348,68 +313,13 @@ async function ofElement(
       { cause },
     );
   });
-  try {
-    signal?.throwIfAborted();
-    return await ofBitmap(gpu, bitmap, name);
-  } finally {
-    bitmap.close();
-  }
-}
-
-function ofBitmap(gpu: Gpu, bitmap: ImageBitmap, name: string): Promise<ImageTexture> {
-  return ofDrawable(gpu, bitmap, name, bitmap.width, bitmap.height).catch((error: unknown) => {
-    if (!(error instanceof ImageError && error.code === 'IMAGE_DECODE')) throw error;
-    // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy content
-    // from external image"); the same file as a Blob is fine. By way of a canvas its values come out rounded
-    // to 8 bits instead of cut: at most 1 of 255 away.
-    return ofDrawable(gpu, onCanvas(bitmap), name, bitmap.width, bitmap.height);
-  });
-}
-
-function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext('2d')?.drawImage(bitmap, 0, 0);
-  return canvas;
-}
-
-async function ofDrawable(
-  gpu: Gpu,
-  source:
-    ImageBitmap | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame,
-  name: string,
-  width: number,
-  height: number,
-  canvas: Canvas = { left: 0, top: 0, width, height },
-): Promise<ImageTexture> {
-  return upload(gpu, name, canvas.width, canvas.height, (texture) => {
-    try {
-      gpu.device.queue.copyExternalImageToTexture(
-        { source },
-        { texture, premultipliedAlpha: false, origin: [canvas.left, canvas.top] },
-        [Math.min(width, canvas.width - canvas.left), Math.min(height, canvas.height - canvas.top)],
-      );
-    } catch (cause) {
-      if (cause instanceof Error && cause.name === 'SecurityError') {
-        const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
-        throw new ImageError(
-          'IMAGE_FETCH',
-          `${name}: expected pixels that this page may read, found some of another origin. ${what}.`,
-          { cause },
-        );
-      }
-      const what =
-        'A video needs its first frame (wait for loadeddata); a bitmap or frame that was closed is gone';
-      throw new ImageError(
-        'IMAGE_DECODE',
-        `${name}: expected something that can be drawn, found nothing to draw (${String(cause)}). ${what}.`,
-        { cause },
-      );
-    }
-  });
+  if (signal?.aborted) bitmap.close();
+  signal?.throwIfAborted();
+  return { ...taken(bitmap, name, bitmap.width, bitmap.height), close: () => bitmap.close() };
 }
 
 /** ImageData and RawImage. */
-async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTexture> {
+function ofBytes(source: unknown, kind: string): DecodedImage {
   const { data, width, height, channels } = (source ?? {}) as Partial<RawImage>;
   const dataKind = kindOf(data);
   if (dataKind !== 'Uint8Array' && dataKind !== 'Uint8ClampedArray') {
@@ -421,7 +331,13 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
     );
   }
   const bytes = data as Uint8Array<ArrayBuffer>;
-  const size = sizeOf('data', width as number, height as number);
+  const size = (width as number) * (height as number);
+  if (!(Number.isInteger(width) && Number.isInteger(height) && size > 0)) {
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `data: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
+    );
+  }
   const perPixel = channels ?? bytes.length / size;
   if ((perPixel !== 3 && perPixel !== 4) || bytes.length !== size * perPixel) {
     const expected =
@@ -433,70 +349,11 @@ async function ofBytes(gpu: Gpu, source: unknown, kind: string): Promise<ImageTe
       `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`,
     );
   }
-  return ofRgba(gpu, perPixel === 4 ? bytes : withAlpha(bytes), 'data', width as number, height as number);
-}
-
-const ofRgba = (
-  gpu: Gpu,
-  data: Uint8Array<ArrayBuffer>,
-  name: string,
-  width: number,
-  height: number,
-): Promise<ImageTexture> =>
-  upload(gpu, name, width, height, (texture) =>
-    gpu.device.queue.writeTexture({ texture }, data, { bytesPerRow: width * 4 }, [width, height]),
-  );
-
-function withAlpha(rgb: Uint8Array): Uint8Array<ArrayBuffer> {
-  const rgba = new Uint8Array((rgb.length / 3) * 4);
-  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
-    rgba[to] = rgb[from]!;
-    rgba[to + 1] = rgb[from + 1]!;
-    rgba[to + 2] = rgb[from + 2]!;
-    rgba[to + 3] = 255;
-  }
-  return rgba;
-}
-
-/** The number of pixels, which is at least 1. */
-function sizeOf(name: string, width: number, height: number): number {
-  if (Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0) return width * height;
-  throw new ImageError(
-    'IMAGE_SIZE',
-    `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
-  );
-}
-
-async function upload(
-  gpu: Gpu,
-  name: string,
-  width: number,
-  height: number,
-  fill: (texture: GPUTexture) => void,
-): Promise<ImageTexture> {
-  sizeOf(name, width, height);
-  const most = gpu.device.limits.maxTextureDimension2D;
-  if (width > most || height > most) {
-    throw new ImageError(
-      'IMAGE_SIZE',
-      `${name}: expected at most ${most} × ${most} pixels on this device, found ${width} × ${height}. Make the image smaller first.`,
-    );
-  }
-  let made: GPUTexture | undefined;
-  try {
-    const texture = await gpu.allocating(() => {
-      made = gpu.device.createTexture({
-        label: `image ${width} × ${height}`,
-        size: [width, height],
-        format: 'rgba8unorm',
-        usage: TextureUsage.TEXTURE_BINDING | TextureUsage.COPY_DST | TextureUsage.RENDER_ATTACHMENT,
-      });
-      fill(made);
-      return made;
-    });
-    return { texture, width, height, orientation: 1 };
-  } catch (error) {
-    made?.destroy();
-    throw error;
-  }
+  const picture: RawPixels = {
+    data: bytes,
+    width: width as number,
+    height: height as number,
+    channels: perPixel,
+  };
+  return taken(picture, 'data', picture.width, picture.height);
 }

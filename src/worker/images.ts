@@ -129,7 +129,7 @@ const notReadable = (name: string, cause: unknown): ImageError =>
     { cause },
   );
 
-/** Decoded anew, as `toTexture` does it: without colour management and premultiplied alpha. */
+/** Decoded anew, as `decodeSource` does it: without colour management and premultiplied alpha. */
 async function ofElement(element: HTMLImageElement): Promise<HandedImage> {
   const url = element.currentSrc || element.src;
   if (!element.complete || element.naturalWidth === 0) {

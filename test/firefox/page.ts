@@ -22,6 +22,7 @@ import {
   awkwardFilesThatDiffer,
   blobsThatFail,
   filesThatDiffer,
+  largeThatDiffer,
   photographsThatDiffer,
   pngsThatDiffer,
   sizesThatDiffer,
@@ -250,6 +251,7 @@ const pageActions = {
   files: filesThatDiffer,
   photographs: photographsThatDiffer,
   pngs: pngsThatDiffer,
+  large: largeThatDiffer,
   sizes: sizesThatDiffer,
 
   filesInWorker: (): Promise<Differing> => inWorker('files') as Promise<Differing>,

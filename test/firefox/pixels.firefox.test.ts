@@ -50,6 +50,10 @@ test('noise of every size', async () => {
   expect(await page.evaluate(() => globalThis.actions.sizes())).toEqual([]);
 });
 
+test("images larger than a texture: Pillow's pixels", async () => {
+  expect(await page.evaluate(() => globalThis.actions.large())).toEqual([]);
+});
+
 test("awkward files: Pillow's pixels, or an error where Pillow has one", async () => {
   expect(await page.evaluate(() => globalThis.actions.awkward())).toEqual({});
 });

@@ -6,6 +6,7 @@ import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.ts';
 import type { ImageSource } from '../../src/image/source.ts';
 import { awkwardThatDiffer, type Expected } from '../image/awkward.ts';
+import { largeFile, type LargeCase } from '../image/large.ts';
 import { bytesOfPixels, difference, digest, noiseImage, tensorOf, type SizeCase } from '../image/fixtures.ts';
 
 /** How many values differ, and by how much at most; or what was thrown. */
@@ -109,6 +110,21 @@ export const sizesThatDiffer = (): Promise<unknown[]> =>
         (await digest(bytes as Uint8Array<ArrayBuffer>)) !== sha256
       )
         differing.push({ width, height, ...options });
+    }
+    return differing;
+  });
+
+/** Images larger than a texture that are not Pillow's, with what was found. */
+export const largeThatDiffer = (): Promise<unknown[]> =>
+  withPreprocessor(async (read) => {
+    const cases = (await (await fetched('/test/fixtures/pixels/large.json')).json()) as LargeCase[];
+    const differing: unknown[] = [];
+    for (const large of cases) {
+      const found = await read(await largeFile(large), { orientation: 'respect' }).then(
+        ({ bytes }) => digest(bytes as Uint8Array<ArrayBuffer>),
+        String,
+      );
+      if (found !== large.sha256) differing.push({ ...large, found });
     }
     return differing;
   });

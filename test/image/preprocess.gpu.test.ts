@@ -6,6 +6,8 @@ import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
 import { DEFAULT_PREPROCESSING } from '../../src/image/preprocessing.js';
 import type { ImageSource, RawImage } from '../../src/image/source.js';
+import { RESAMPLES } from '../../src/image/coefficients.js';
+import { Random } from '../random.js';
 import { normalize, resize, type Rgb } from '../reference/resize.js';
 import {
   bytesOfPixels,
@@ -19,9 +21,12 @@ import {
   upright,
 } from './fixtures.js';
 import { pngFiles, read, readPng, sizeCases } from './files.js';
+import { largeFile, type LargeCase } from './large.js';
 import { planOf } from './plan.js';
+import largeCasesJson from '../fixtures/pixels/large.json';
 
 const levels = levelsOf(IMAGENET);
+const largeCases = largeCasesJson as LargeCase[];
 let gpu: Gpu;
 let preprocessor: Preprocessor;
 let bytesAtStart: number;
@@ -46,7 +51,7 @@ const codeOf = async (action: () => unknown): Promise<unknown> => {
   }
 };
 const twinOf = (image: Rgb, options: PixelOptions = {}): Float32Array =>
-  normalize(resize(image, planOf(image.width, image.height, options)), levels);
+  normalize(resize(image, planOf(image.width, image.height, options), options.resample), levels);
 
 /** The same image with an alpha channel of noise. */
 function withNoisyAlpha({ data, width, height }: Rgb): RawImage {
@@ -88,15 +93,32 @@ describe('pixels on the GPU', () => {
     expect(differingFloats(pixels.data, twinOf(image, { cropSize: 42 }) as Float32Array)).toBe(0);
   });
 
-  it('of an image as large as a texture may be are those of the twin', async () => {
-    const most = gpu.device.limits.maxTextureDimension2D;
-    for (const [width, height] of [
-      [most, 5],
-      [5, most],
-    ] as const) {
-      const image = noiseImage(width, height);
-      const pixels = await preprocessor.read([image], { resize: 'fit', longestSide: 140 });
-      expect(differingFloats(pixels.data, twinOf(image, { resize: 'fit', longestSide: 140 }))).toBe(0);
+  it.each(largeCases.filter(({ kind }) => kind === 'noise'))(
+    "of $width × $height, larger than a texture, turned by $orientation, are Pillow's",
+    async (large) => {
+      const pixels = await preprocessor.read([await largeFile(large)], { orientation: 'respect' });
+      expect(await digest(bytesOfPixels(pixels.data, levels))).toBe(large.sha256);
+    },
+  );
+
+  it('in strips of a few rows, turned in every way, are those of the twin', async () => {
+    const random = new Random(41);
+    for (let i = 0; i < 48; i++) {
+      const [width, height] = [random.integer(1, 120), random.integer(1, i % 4 === 0 ? 20_000 : 120)];
+      const large: LargeCase = { kind: 'noise', width, height, orientation: (i % 8) + 1, sha256: '' };
+      const options = {
+        orientation: 'respect',
+        resample: random.pick(RESAMPLES),
+        ...random.pick([
+          { resize: 'square', size: 28 },
+          { cropSize: 42, shortestEdge: 30 },
+        ] as const),
+      } as const;
+      const strips = await Preprocessor.create(gpu, { stripBytes: random.integer(1, 30_000) });
+      const pixels = await strips.read([await largeFile(large)], options);
+      strips.dispose();
+      const twin = twinOf(upright(noiseImage(width, height), large.orientation), options);
+      expect(differingFloats(pixels.data, twin), JSON.stringify([large, options])).toBe(0);
     }
   });
 
@@ -252,36 +274,35 @@ describe('memory', () => {
     expect(gpu.memory.bytes - bytes).toBeLessThan(65536);
   });
 
-  it('holds no texture', async () => {
-    const live = new Set<GPUTexture>();
-    const create = gpu.device.createTexture.bind(gpu.device);
-    const spy = vi.spyOn(gpu.device, 'createTexture').mockImplementation((descriptor) => {
-      const texture = create(descriptor);
-      const destroy = texture.destroy.bind(texture);
-      texture.destroy = () => {
-        live.delete(texture);
-        destroy();
-      };
-      live.add(texture);
-      return texture;
+  it('holds no picture, and a strip of it at most meanwhile', async () => {
+    const preparing = await Preprocessor.create(gpu, { stripBytes: 4000 });
+    const options = { cropSize: 14, shortestEdge: 14 };
+    await preparing.read([noiseImage(100, 100)], options);
+    const { bytes } = gpu.memory;
+    let most = 0;
+    const create = gpu.device.createBuffer.bind(gpu.device);
+    vi.spyOn(gpu.device, 'createBuffer').mockImplementation((descriptor) => {
+      most = Math.max(most, gpu.memory.bytes + descriptor.size - bytes);
+      return create(descriptor);
     });
     try {
-      await preprocessor.read([noiseImage(100, 100), noiseImage(50, 60)]);
-      (await preprocessor.prepare(noiseImage(100, 100))).dispose();
-      await codeOf(() => preprocessor.batch([noiseImage(100, 100), noiseImage(100, 50)], { resize: 'fit' }));
-      await codeOf(() => preprocessor.batch([noiseImage(100, 100), { ...noiseImage(100, 50), height: 51 }]));
+      const between = 100 * 14 * 4;
+      const waiting = await preparing.prepare(noiseImage(100, 100), options);
+      expect(gpu.memory.bytes - bytes).toBe(between);
+      waiting.dispose();
+      expect(most).toBeLessThanOrEqual(between + 4000 + 64);
       const controller = new AbortController();
-      const waiting = preprocessor.prepare(noiseImage(20, 20), { signal: controller.signal });
+      const aborted = preparing.prepare(noiseImage(20, 20), { ...options, signal: controller.signal });
       controller.abort();
-      await codeOf(() => waiting);
-      vi.spyOn(gpu.device.queue, 'writeTexture').mockImplementationOnce(() => {
+      await codeOf(() => aborted);
+      vi.spyOn(gpu.device.queue, 'submit').mockImplementationOnce(() => {
         throw new Error('no more');
       });
-      await codeOf(() => preprocessor.prepare(noiseImage(20, 20)));
-      expect(spy).toHaveBeenCalledTimes(7);
-      expect(live.size).toBe(0);
+      await expect(preparing.prepare(noiseImage(100, 100), options)).rejects.toThrow('no more');
+      expect(gpu.memory.bytes).toBeLessThan(bytes + 2000); // the taps of 20 pixels
     } finally {
       vi.restoreAllMocks();
+      preparing.dispose();
     }
   });
 
@@ -303,10 +324,6 @@ describe('memory', () => {
 });
 
 describe('what is refused', () => {
-  const tooWide = (): RawImage => {
-    const width = gpu.device.limits.maxTextureDimension2D + 1;
-    return { data: new Uint8Array(width * 4), width, height: 1 };
-  };
   it.each<[string, () => unknown, string, RegExp]>([
     [
       'null',
@@ -354,12 +371,6 @@ describe('what is refused', () => {
       () => ({ data: new Uint8Array(4), width: 2, height: 2, channels: 1 }),
       'IMAGE_SIZE',
       /expected 4 \(1 channels; 3 or 4 will do\) bytes/,
-    ],
-    [
-      'too wide',
-      tooWide,
-      'IMAGE_SIZE',
-      /expected at most (\d+) × \1 pixels on this device, found \d+ × 1\. Make the image smaller first\./,
     ],
     [
       'a Blob, where nothing can decode it',

@@ -6,6 +6,7 @@ import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
 import type { ImageSource } from '../../src/image/source.js';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import sizeCases from '../fixtures/pixels/cases.json';
+import largeCases from '../fixtures/pixels/large.json';
 import {
   bytesOfPixels,
   difference,
@@ -16,6 +17,7 @@ import {
   tensorOf,
   type SizeCase,
 } from './fixtures.js';
+import { largeFile, type LargeCase } from './large.js';
 
 const levels = levelsOf(IMAGENET);
 /** 42 × 28 pixels come out as they went in. */
@@ -228,6 +230,31 @@ describe('files of all kinds have the bytes of convert("RGB")', () => {
     const data = drawn(new OffscreenCanvas(1, 1), image).getContext('2d')!.getImageData(0, 0, 42, 28);
     for (let i = 3; i < data.data.length; i += 4) data.data[i] = i % 256;
     expect(await differenceTo('rgb.png.rgb', data)).toEqual(exact);
+  });
+});
+
+describe('larger than a texture', () => {
+  it.each((largeCases as LargeCase[]).filter(({ kind }) => kind === 'file'))(
+    "$width × $height: Pillow's pixels",
+    async (large) => {
+      const { data } = await preprocessor.read([await largeFile(large)]);
+      expect(await digest(bytesOfPixels(data, levels))).toBe(large.sha256);
+    },
+  );
+
+  it('a canvas and a bitmap of the page', async () => {
+    const noise = noiseImage(9000, 60);
+    const rgba = new Uint8ClampedArray(9000 * 60 * 4).fill(255);
+    for (let i = 0; i < 9000 * 60; i++) rgba.set(noise.data.subarray(i * 3, i * 3 + 3), i * 4);
+    const canvas = new OffscreenCanvas(9000, 60);
+    canvas.getContext('2d')!.putImageData(new ImageData(rgba, 9000, 60), 0, 0);
+    const options = { resize: 'square', size: 56 } as const;
+    const strips = await Preprocessor.create(gpu, { stripBytes: 1_000_000 });
+    const python = await strips.read([noise], options);
+    for (const source of [canvas, await createImageBitmap(canvas)])
+      for (const each of [preprocessor, strips])
+        expect(differingFloats((await each.read([source], options)).data, python.data)).toBe(0);
+    strips.dispose();
   });
 });
 

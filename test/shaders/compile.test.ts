@@ -94,13 +94,7 @@ describe("WebGPU's default limits", () => {
 
 describe('bindings of the table and of the shader', () => {
   const accessOf = ({ resourceType, access }: VariableInfo): Access =>
-    resourceType === ResourceType.Uniform
-      ? 'uniform'
-      : resourceType === ResourceType.Texture
-        ? 'texture'
-        : access === 'read'
-          ? 'read'
-          : 'write';
+    resourceType === ResourceType.Uniform ? 'uniform' : access === 'read' ? 'read' : 'write';
 
   function declared(variant: KernelVariant): string[] {
     const { resources } = new WgslReflect(forReflection(variant, weightHelpers)).getFunctionInfo(

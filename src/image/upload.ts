@@ -1,0 +1,205 @@
+/**
+ * Rows of a decoded picture → a storage buffer, 4 bytes a pixel, as the file holds them. Pixels in memory and
+ * bitmaps of files are written from JavaScript's memory; what the page draws (canvas, video, a caller's bitmap)
+ * goes by a texture, because only the browser's own copy takes its alpha out and reads what is on the GPU.
+ */
+import { ImageError } from '../errors.js';
+import { TextureUsage } from '../gpu/constants.js';
+import type { Gpu } from '../gpu/device.js';
+import type { DecodedImage, Drawable, RawPixels } from './source.js';
+
+/** A picture whose rows can be brought into a buffer. */
+export interface Upload {
+  /** Pixels of a row in the buffer. */
+  readonly stride: number;
+  /** Whether the bytes of a pixel are blue, green, red. */
+  readonly swap: boolean;
+  /** What `fill` needs of rows [begin, end) and has to be waited for. */
+  readonly load?: (begin: number, end: number) => Promise<void>;
+  /** Brings rows [begin, end) into the buffer, ahead of what is submitted after it. */
+  fill(buffer: GPUBuffer, begin: number, end: number): void;
+  close(): void;
+}
+
+/** How a picture goes to the GPU. @throws ImageError IMAGE_SIZE, if it is empty */
+export function openUpload(gpu: Gpu, image: DecodedImage): Upload {
+  const { picture, name, width, height } = image;
+  if (!(Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0)) {
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
+    );
+  }
+  if ('data' in picture) return ofPixels(gpu, picture);
+  return (
+    (image.isPlain && ofPlainBitmap(gpu, picture as ImageBitmap, image)) || ofDrawable(gpu, picture, image)
+  );
+}
+
+function ofPixels({ device }: Gpu, { data, width, channels }: RawPixels): Upload {
+  return {
+    stride: width,
+    swap: false,
+    fill(buffer, begin, end) {
+      const rows = data.subarray(begin * width * channels, end * width * channels);
+      device.queue.writeBuffer(buffer, 0, channels === 4 ? rows : withAlpha(rows));
+    },
+    close: () => undefined,
+  };
+}
+
+function withAlpha(rgb: RawPixels['data']): Uint8Array<ArrayBuffer> {
+  const rgba = new Uint8Array((rgb.length / 3) * 4);
+  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
+    rgba[to] = rgb[from]!;
+    rgba[to + 1] = rgb[from + 1]!;
+    rgba[to + 2] = rgb[from + 2]!;
+  }
+  return rgba;
+}
+
+/**
+ * A bitmap that the library had decoded from a file, by way of a frame, which gives the bitmap's own bytes.
+ * Undefined where a browser has no frames, or gives others than 8 bits a channel without alpha (Firefox has
+ * multiplied the colours with it).
+ */
+function ofPlainBitmap({ device }: Gpu, bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | undefined {
+  const frame = frameOf(bitmap);
+  if (!frame) return undefined;
+  const { left, top, width: stride } = canvas ?? { left: 0, top: 0, width: bitmap.width };
+  const width = Math.min(bitmap.width, stride - left);
+  let bytes = new Uint8Array(0);
+  return {
+    stride,
+    swap: frame.format === 'BGRX',
+    async load(begin, end) {
+      const size = (end - begin) * stride * 4;
+      if (bytes.length < size) bytes = new Uint8Array(size);
+      if (canvas) bytes.fill(0);
+      const [from, to] = [Math.max(begin, top), Math.min(end, top + bitmap.height)];
+      if (from >= to) return;
+      await frame.copyTo(bytes, {
+        rect: { x: 0, y: from - top, width, height: to - from },
+        layout: [{ offset: ((from - begin) * stride + left) * 4, stride: stride * 4 }],
+      });
+    },
+    fill: (buffer, begin, end) => device.queue.writeBuffer(buffer, 0, bytes, 0, (end - begin) * stride * 4),
+    close: () => frame.close(),
+  };
+}
+
+function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
+  if (typeof VideoFrame !== 'function') return undefined;
+  let frame: VideoFrame | undefined;
+  try {
+    frame = new VideoFrame(bitmap, { timestamp: 0 });
+    const { format, visibleRect } = frame;
+    const isWhole = visibleRect?.width === bitmap.width && visibleRect.height === bitmap.height;
+    if (isWhole && (format === 'RGBX' || format === 'BGRX')) return frame;
+  } catch {
+    // Of another origin, or closed: the texture's copy says what is wrong.
+  }
+  frame?.close();
+  return undefined;
+}
+
+/** Bytes of a row of a texture that is copied to a buffer are a multiple of this. */
+const ROW_BYTES = 256;
+
+function ofDrawable(
+  { device }: Gpu,
+  source: Drawable,
+  { name, width: pictureWidth, height: pictureHeight, canvas }: DecodedImage,
+): Upload {
+  const { left, top, width, height } = canvas ?? {
+    left: 0,
+    top: 0,
+    width: pictureWidth,
+    height: pictureHeight,
+  };
+  const stride = (Math.ceil((width * 4) / ROW_BYTES) * ROW_BYTES) / 4;
+  const most = device.limits.maxTextureDimension2D;
+  let drawn = source;
+  return {
+    stride,
+    swap: false,
+    fill(buffer, begin, end) {
+      const encoder = device.createCommandEncoder({ label: 'picture' });
+      if (canvas) encoder.clearBuffer(buffer);
+      const textures: GPUTexture[] = [];
+      const [right, bottom] = [
+        Math.min(left + pictureWidth, width),
+        Math.min(top + pictureHeight, height, end),
+      ];
+      for (let y = Math.max(begin, top); y < bottom; y += most) {
+        for (let x = left; x < right; x += most) {
+          const size: [number, number] = [Math.min(most, right - x), Math.min(most, bottom - y)];
+          const texture = device.createTexture({
+            label: `picture ${size.join(' × ')}`,
+            size,
+            format: 'rgba8unorm',
+            usage: TextureUsage.COPY_SRC | TextureUsage.COPY_DST | TextureUsage.RENDER_ATTACHMENT,
+          });
+          textures.push(texture);
+          const origin: [number, number] = [x - left, y - top];
+          try {
+            copy(device, drawn, name, origin, texture, size);
+          } catch (error) {
+            if (drawn !== source || !('close' in source && 'width' in source) || !isNotDrawn(error))
+              throw error;
+            // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy
+            // content from external image"); the same file as a Blob is fine. By way of a canvas its values
+            // come out rounded to 8 bits instead of cut: at most 1 of 255 away.
+            drawn = onCanvas(source);
+            copy(device, drawn, name, origin, texture, size);
+          }
+          encoder.copyTextureToBuffer(
+            { texture },
+            { buffer, offset: ((y - begin) * stride + x) * 4, bytesPerRow: stride * 4 },
+            size,
+          );
+        }
+      }
+      device.queue.submit([encoder.finish()]);
+      for (const texture of textures) texture.destroy();
+    },
+    close: () => undefined,
+  };
+}
+
+const isNotDrawn = (error: unknown): boolean => error instanceof ImageError && error.code === 'IMAGE_DECODE';
+
+function onCanvas(bitmap: ImageBitmap): OffscreenCanvas {
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext('2d')?.drawImage(bitmap, 0, 0);
+  return canvas;
+}
+
+function copy(
+  device: GPUDevice,
+  source: Drawable,
+  name: string,
+  origin: [number, number],
+  texture: GPUTexture,
+  size: [number, number],
+): void {
+  try {
+    device.queue.copyExternalImageToTexture({ source, origin }, { texture, premultipliedAlpha: false }, size);
+  } catch (cause) {
+    if (cause instanceof Error && cause.name === 'SecurityError') {
+      const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
+      throw new ImageError(
+        'IMAGE_FETCH',
+        `${name}: expected pixels that this page may read, found some of another origin. ${what}.`,
+        { cause },
+      );
+    }
+    const what =
+      'A video needs its first frame (wait for loadeddata); a bitmap or frame that was closed is gone';
+    throw new ImageError(
+      'IMAGE_DECODE',
+      `${name}: expected something that can be drawn, found nothing to draw (${String(cause)}). ${what}.`,
+      { cause },
+    );
+  }
+}
