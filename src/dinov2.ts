@@ -6,16 +6,15 @@ import { openCheckpoint } from './checkpoint/shards.js';
 import { isUrl, type ByteSource } from './checkpoint/sources.js';
 import { syntheticStream } from './checkpoint/synthetic.js';
 import { isMatrix, parameterBytes, type Weights } from './checkpoint/weightMemory.js';
+import { Embedder } from './embedder.js';
 import { DeviceError, ImageError, OptionError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
 import type { Profile } from './gpu/profile.js';
 import { defaultStore } from './gpu/tuningStore.js';
-import { checkResize, resolvePreprocessing } from './image/geometry.js';
-import type { PixelOptions, Pixels, PreparedImage, Preprocessor } from './image/preprocess.js';
+import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from './image/preprocessing.js';
-import { decodeSource, type ImageSource } from './image/source.js';
-import type { Thumbnail } from './image/thumbnail.js';
+import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
 import { describedBy, readJson } from './load/configFile.js';
 import { loadModel } from './load/load.js';
@@ -43,12 +42,7 @@ import type {
   TuningReport,
 } from './options.js';
 import { ImageClassifier } from './tasks/classifier.js';
-import { inBatches, type BatchSteps, type Taken } from './tasks/batches.js';
-import { embedInBatches, type Embedded, type Embedding } from './tasks/embedAll.js';
-import { checkPooling, normalize, pool } from './tasks/pooling.js';
-
-/** Images in a forward, where nothing else is asked for. */
-const BATCH_SIZE = 8;
+import type { Embedded } from './tasks/embedAll.js';
 
 export class DINOv2 {
   readonly config: DINOv2Config;
@@ -72,6 +66,7 @@ export class DINOv2 {
   readonly #weights: Weights;
   readonly #preprocessor: Preprocessor;
   readonly #forwards: Forwards;
+  readonly #embedder: Embedder;
   #disposed = false;
 
   private constructor(loaded: LoadedModel) {
@@ -85,6 +80,7 @@ export class DINOv2 {
     this.#weights = weights;
     this.#preprocessor = preprocessor;
     this.#forwards = new Forwards(gpu, config, target, weights);
+    this.#embedder = new Embedder(gpu, preprocessor, this.#forwards, config.patchSize, loaded.preprocessing);
     this.classifier = head && new ImageClassifier(this, head.head, head.labels, head.problemType);
   }
 
@@ -222,42 +218,19 @@ export class DINOv2 {
 
   /**
    * Features of images that may differ in size, as with `resize: 'fit'`: those of one size share a forward,
-   * and have the same bits as if each were alone. One group a size, in the order of their first images.
-   * Dispose of the features of every group. Errors as `features`.
+   * and have the same bits as if each were alone. Images are taken in batches of `batchSize`, in their order; a
+   * batch gives one group a size. Dispose of the features of every group. Errors as `features`.
    */
   async featuresBySize(images: readonly ImageSource[], options: BySizeOptions = {}): Promise<FeatureGroup[]> {
     checkOptions('featuresBySize', options);
-    const { batchSize = BATCH_SIZE, signal } = options;
-    checkBatchSize(batchSize);
-    return this.#whileAlive(async () => {
-      const steps = {
-        ...this.#steps(options),
-        make: (prepared: readonly Prepared[]) => this.#groupsOf(prepared, options),
-        discard: disposeGroups,
-      };
-      const groups: FeatureGroup[] = [];
-      try {
-        for await (const { taken, made } of inBatches(images, steps, { batchSize, full: true, signal })) {
-          groups.push(
-            ...made.map(({ indices, features }) => ({
-              indices: indices.map((i) => taken[i]!.index),
-              features,
-            })),
-          );
-          throwFirst(taken);
-        }
-        return groups;
-      } catch (error) {
-        disposeGroups(groups);
-        throw error;
-      }
-    });
+    return this.#whileAlive(() => this.#embedder.groups(images, options));
   }
 
   /**
    * One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of
    * vectors, in its order. With `resize: 'fit'` they may differ in size: those of one size share a forward,
-   * and an image's vector has the same bits as if it were alone.
+   * and an image's vector has the same bits as if it were alone. Arrays are computed in batches of 8, so that
+   * their length costs no memory on the GPU.
    */
   async embed(image: readonly ImageSource[], options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]>;
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
@@ -267,29 +240,17 @@ export class DINOv2 {
   ): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
     checkOptions('embed', options);
     return this.#whileAlive(async () => {
-      checkPooling(options.pooling);
-      const first = isBatch(image) ? undefined : this.#prepare(image, options, 0); // with the pixels of this moment
-      first?.catch(() => undefined); // it is awaited in its batch
-      const steps = {
-        ...this.#steps(options),
-        make: (prepared: readonly Prepared[]) => this.#embed(prepared, options),
-        stays: () => true, // a list is at hand as a whole
-        ...(first && { prepare: () => first }),
-      };
-      const vectors: Float32Array<ArrayBuffer>[] = [];
-      const how = { batchSize: BATCH_SIZE, full: true, signal: options.signal };
-      for await (const { taken, made } of inBatches(isBatch(image) ? image : [image], steps, how)) {
-        throwFirst(taken);
-        vectors.push(...made.map(({ embedding }) => embedding));
-      }
+      const vectors = await this.#embedder.embed(isBatch(image) ? image : [image], options);
       return isBatch(image) ? vectors : vectors[0]!;
     });
   }
 
   /**
-   * Vectors of any number of images, one after the other and in their order; the next images are decoded
-   * while the model is at work. An image that cannot be used gives `{ index, error }` instead of `{ index,
-   * embedding }`, and the rest goes on; what is thrown has ended it all.
+   * Vectors of any number of images, in their order; the next images are decoded, several at the same time,
+   * while the model is at work. At most two batches of images are held. A file or URL may be asked for before
+   * the one ahead of it is decoded; a canvas, video or array that the iterable fills anew is not. An image that
+   * cannot be used gives `{ index, error }` instead of `{ index, embedding }`, and the rest goes on; what is
+   * thrown has ended it all.
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError; the signal's reason; what
    *   the iterable throws
    */
@@ -299,15 +260,7 @@ export class DINOv2 {
   ): AsyncGenerator<Embedded, void, undefined> {
     checkOptions('embedAll', options);
     this.#alive();
-    const { batchSize = BATCH_SIZE, pooling, signal } = options;
-    checkBatchSize(batchSize);
-    checkPooling(pooling);
-    checkResize(options, this.config.patchSize);
-    const steps = {
-      ...this.#steps(options, options.thumbnailPx),
-      make: (prepared: readonly Prepared[]) => this.#embed(prepared, options, options.patches),
-    };
-    yield* embedInBatches(images, steps, batchSize, signal);
+    yield* this.#embedder.embedAll(images, options);
   }
 
   /**
@@ -462,99 +415,6 @@ export class DINOv2 {
     this.dispose();
   }
 
-  /** How images become features, batch by batch, but for what is made of them. */
-  #steps(
-    options: PixelOptions,
-    thumbnailPx = 0,
-  ): Pick<BatchSteps<ImageSource, Prepared, never>, 'prepare' | 'free' | 'stays'> {
-    return {
-      prepare: (image) => this.#prepare(image, options, thumbnailPx),
-      free: ({ image }) => image.dispose(),
-      stays: (image) => typeof image === 'string' || image instanceof URL || image instanceof Blob,
-    };
-  }
-
-  async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
-    resolvePreprocessing(this.preprocessing, options, this.config.patchSize); // what is wrong with options is told ahead of decoding
-    const small =
-      thumbnailPx > 0 && source instanceof Blob ? await import('./image/thumbnail.js') : undefined;
-    const decoding = decodeSource(this.#gpu, source, options);
-    const decoded = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
-    try {
-      const thumbnail = small?.thumbnailOf(decoded, source as Blob, thumbnailPx, options.signal);
-      return { image: await this.#preprocessor.prepareDecoded(decoded, options), thumbnail };
-    } finally {
-      decoded.close();
-    }
-  }
-
-  /** A forward for each size among images that are on the GPU. */
-  async #groupsOf(images: readonly Prepared[], options: ForwardOptions): Promise<FeatureGroup[]> {
-    const groups: FeatureGroup[] = [];
-    try {
-      for (const indices of bySize(images))
-        groups.push({
-          indices,
-          features: await this.#forwardOf(
-            indices.map((index) => images[index]!.image),
-            options,
-          ),
-        });
-      return groups;
-    } catch (error) {
-      disposeGroups(groups);
-      throw error;
-    }
-  }
-
-  /** Vectors of images that are on the GPU, and what was asked for beside them. */
-  async #embed(
-    images: readonly Prepared[],
-    { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
-    withPatches = false,
-  ): Promise<Embedding[]> {
-    const made: Embedding[] = [];
-    for (const indices of bySize(images)) {
-      const features = await this.#forwardOf(
-        indices.map((index) => images[index]!.image),
-        { signal },
-      );
-      try {
-        const { batch, rows, cols, numTokens, numRegisterTokens, embedDim } = features;
-        const clsAlone = pooling === 'cls' && !withPatches; // the others stay on the GPU
-        const tokens = clsAlone ? await features.clsToken() : await features.lastHiddenState();
-        const vectors = pool(
-          { tokens, batch, numTokens: clsAlone ? 1 : numTokens, numRegisterTokens, embedDim },
-          pooling,
-        );
-        for (const [i, index] of indices.entries()) {
-          const first = i * numTokens + 1 + numRegisterTokens;
-          made[index] = {
-            embedding: unit ? normalize(vectors[i]!) : vectors[i]!,
-            ...(withPatches && {
-              patches: { rows, cols, tokens: tokens.slice(first * embedDim, (i + 1) * numTokens * embedDim) },
-            }),
-            ...(images[index]!.thumbnail && { thumbnail: await images[index]!.thumbnail }),
-          };
-        }
-      } finally {
-        features.dispose();
-      }
-    }
-    return made;
-  }
-
-  /** One forward of images of one size that are on the GPU. */
-  #forwardOf(images: readonly PreparedImage[], options: ForwardOptions): Promise<Features> {
-    const { patchSize } = this.config;
-    const { height, width } = images[0]!;
-    return this.#forwards.run(
-      { batch: images.length, rows: height / patchSize, cols: width / patchSize },
-      options,
-      (pixels) => images.forEach((image, i) => this.#preprocessor.write(image, pixels, i * image.bytes)),
-    );
-  }
-
   #alive(): void {
     if (this.#disposed) throw disposed();
   }
@@ -592,40 +452,6 @@ function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSiz
 
 const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
   Array.isArray(image);
-
-/** An image on the GPU that waits for its forward. */
-interface Prepared {
-  readonly image: PreparedImage;
-  readonly thumbnail: Promise<Thumbnail | undefined> | undefined;
-}
-
-/** Indices of images that share a size, group by group. */
-function bySize(images: readonly Prepared[]): number[][] {
-  const groups = new Map<string, number[]>();
-  for (const [index, { image }] of images.entries()) {
-    const size = `${image.height} × ${image.width}`;
-    groups.set(size, [...(groups.get(size) ?? []), index]);
-  }
-  return [...groups.values()];
-}
-
-function disposeGroups(groups: readonly FeatureGroup[]): void {
-  for (const { features } of groups) features.dispose();
-}
-
-/** Where one image that cannot be used is the end of the call. */
-function throwFirst(taken: readonly Taken<unknown>[]): void {
-  for (const { error } of taken) if (error) throw error;
-}
-
-/** @throws OptionError OPTION_VALUE */
-function checkBatchSize(batchSize: number): void {
-  if (Number.isInteger(batchSize) && batchSize >= 1) return;
-  throw new OptionError(
-    'OPTION_VALUE',
-    `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
-  );
-}
 
 /**
  * The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the

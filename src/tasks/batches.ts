@@ -106,7 +106,8 @@ export async function* inBatches<Image, Prepared, Made>(
     try {
       while (!left) {
         signal?.throwIfAborted();
-        const next = await iterator.next();
+        const asked = iterator.next();
+        const next = 'then' in asked ? await asked : asked; // a list's images are taken as they are at the moment of the call
         if (next.done) isDone = true;
         if (next.done || left) break;
         const coming = begin(next.value);
