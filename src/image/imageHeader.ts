@@ -10,6 +10,8 @@ export interface ImageHeader {
   readonly height: number;
   /** Whether colour management shows other colours than the stored ones, taken for sRGB. */
   readonly hasColorProfile: boolean;
+  /** Whether pixels may be transparent, or partly so. */
+  readonly hasAlpha: boolean;
 }
 
 /** Undefined where the format is unknown, or the file too short. Reads no pixels. `bytes` stay as they are. */
@@ -22,7 +24,12 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
     if (/^RIFF[^]{4}WEBP/.test(start)) return ofWebp(view);
     if (start.startsWith('GIF8'))
       // Browsers leave the profile of a GIF alone.
-      return { width: view.getUint16(6, true), height: view.getUint16(8, true), hasColorProfile: false };
+      return {
+        width: view.getUint16(6, true),
+        height: view.getUint16(8, true),
+        hasColorProfile: false,
+        hasAlpha: true,
+      };
     if (start.startsWith('BM')) return ofBmp(view);
     return start.slice(4, 8) === 'ftyp' ? ofIsoMedia(view) : undefined;
   } catch {
@@ -39,7 +46,7 @@ function ofJpeg(view: DataView): ImageHeader {
   for (let at = 2; ;) {
     while (view.getUint8(at) !== 0xff || [0, 0xff].includes(view.getUint8(at + 1))) at += 1; // fill
     const marker = view.getUint8(at + 1);
-    if (marker === 0xda) return { width, height, hasColorProfile };
+    if (marker === 0xda) return { width, height, hasColorProfile, hasAlpha: false };
     // SOF0 to SOF15, without DHT, JPG and DAC
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
       [width, height] = [view.getUint16(at + 7), view.getUint16(at + 5)];
@@ -54,9 +61,11 @@ const SRGB_PRIMARIES = [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000];
 function ofPng(view: DataView): ImageHeader {
   const [width, height] = [view.getUint32(16), view.getUint32(20)];
   const found = new Map<string, boolean>();
+  let hasAlpha = (view.getUint8(25) & 4) !== 0; // of the colour type
   for (let at = 8; ; at += 12 + view.getUint32(at)) {
     const [kind, content] = [text(view, at + 4, 4), at + 8];
     if (kind === 'IDAT') break;
+    if (kind === 'tRNS') hasAlpha = true;
     if (kind === 'cICP') found.set(kind, text(view, content, 4) !== '\x01\x0d\0\x01');
     if (kind === 'iCCP') found.set(kind, true);
     if (kind === 'sRGB') found.set(kind, false);
@@ -73,6 +82,7 @@ function ofPng(view: DataView): ImageHeader {
     width,
     height,
     hasColorProfile: strongest ? found.get(strongest)! : [...found.values()].includes(true),
+    hasAlpha,
   };
 }
 
@@ -80,30 +90,43 @@ function ofWebp(view: DataView): ImageHeader {
   const kind = text(view, 12, 4);
   if (kind === 'VP8L') {
     const bits = view.getUint32(21, true);
-    return { width: 1 + (bits & 0x3fff), height: 1 + ((bits >> 14) & 0x3fff), hasColorProfile: false };
+    return {
+      width: 1 + (bits & 0x3fff),
+      height: 1 + ((bits >> 14) & 0x3fff),
+      hasColorProfile: false,
+      hasAlpha: (bits >>> 28) % 2 === 1,
+    };
   }
   if (kind === 'VP8 ')
     return {
       width: view.getUint16(26, true) & 0x3fff,
       height: view.getUint16(28, true) & 0x3fff,
       hasColorProfile: false,
+      hasAlpha: false,
     };
   return {
     width: 1 + (view.getUint32(24, true) & 0xffffff),
     height: 1 + (view.getUint32(26, true) >>> 8),
     hasColorProfile: (view.getUint8(20) & 0x20) !== 0,
+    hasAlpha: (view.getUint8(20) & 0x10) !== 0,
   };
 }
 
 function ofBmp(view: DataView): ImageHeader {
   const headerBytes = view.getUint32(14, true);
   if (headerBytes < 40)
-    return { width: view.getUint16(18, true), height: view.getUint16(20, true), hasColorProfile: false };
+    return {
+      width: view.getUint16(18, true),
+      height: view.getUint16(20, true),
+      hasColorProfile: false,
+      hasAlpha: false,
+    };
   const space = headerBytes >= 108 ? text(view, 70, 4) : 'BGRs';
   return {
     width: view.getInt32(18, true),
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated, or embedded
+    hasAlpha: view.getUint16(28, true) === 32, // bits of a pixel
   };
 }
 
@@ -129,6 +152,6 @@ function ofIsoMedia(view: DataView): ImageHeader | undefined {
       // Of sRGB, of BT.709 (whose transfer is also called BT.601's), or unspecified.
       if (![1, 2].includes(primaries) || ![1, 2, 6, 13].includes(transfer)) hasColorProfile = true;
     }
-    return { width, height, hasColorProfile };
+    return { width, height, hasColorProfile, hasAlpha: meta.includes(':alpha') }; // of the auxiliary image's type
   }
 }

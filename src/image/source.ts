@@ -88,8 +88,11 @@ export interface DecodedImage {
   readonly fileOrientation: number;
   /** The picture is a bitmap of a file's own values, as the file has them: not turned. */
   readonly isPlain: boolean;
-  /** Whether colour management would show other colours than the picture's values, as in an <img>. */
-  readonly hasColorProfile: boolean;
+  /**
+   * The picture is a bitmap of what an <img> shows of its file, but for the turn: there is no colour profile,
+   * and nothing is transparent.
+   */
+  readonly isAsShown: boolean;
   /** Where the picture stands on a larger, black image. */
   readonly canvas?: Canvas | undefined;
   /** Frees the picture, if it is not the caller's, and its place among those that are decoded. */
@@ -163,7 +166,7 @@ const taken = (picture: Drawable | RawPixels, name: string, width: number, heigh
   orientation: 1,
   fileOrientation: 1,
   isPlain: false,
-  hasColorProfile: true,
+  isAsShown: false,
   close: () => undefined,
 });
 
@@ -259,13 +262,14 @@ async function ofBlob(
     );
     signal?.throwIfAborted();
     const { readImageHeader } = await import('./imageHeader.js');
-    const size = readImageHeader(bytes);
-    await slot.claim(size?.width ?? 0, size?.height ?? 0, signal);
+    const header = readImageHeader(bytes);
+    await slot.claim(header?.width ?? 0, header?.height ?? 0, signal);
     const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
       mostSide: Infinity,
       losesAlpha: () => bitmapsLoseColours(gpu),
       signal,
     });
+    const isBitmap = !('data' in image);
     return {
       name,
       picture: 'data' in image ? { ...image, channels: 4 } : image,
@@ -273,8 +277,8 @@ async function ofBlob(
       height: canvas?.height ?? image.height,
       orientation: orientation === 'respect' ? decoded.orientation : 1,
       fileOrientation: decoded.orientation,
-      isPlain: !('data' in image),
-      hasColorProfile: decoded.hasColorProfile,
+      isPlain: isBitmap,
+      isAsShown: isBitmap && !canvas && header !== undefined && !header.hasColorProfile && !header.hasAlpha,
       canvas,
       close: () => {
         if (!('data' in image)) image.close();

@@ -50,15 +50,14 @@ export async function makeThumbnail(
  * @param file where the picture came from
  */
 export function thumbnailOf(
-  { picture, hasColorProfile, fileOrientation, canvas }: DecodedImage,
+  { picture, isAsShown, fileOrientation }: DecodedImage,
   file: Blob,
   px: number,
   signal?: AbortSignal,
 ): Promise<Thumbnail | undefined> {
-  const isBitmap = typeof ImageBitmap === 'function' && picture instanceof ImageBitmap;
   const made =
-    isBitmap && !hasColorProfile && !canvas && hasCanvas()
-      ? draw(picture, fileOrientation, px)
+    isAsShown && hasCanvas()
+      ? draw(picture as ImageBitmap, fileOrientation, px)
       : makeThumbnail(file, px, signal);
   return made.catch(() => undefined);
 }
@@ -83,9 +82,11 @@ const transformOf = (orientation: number, W: number, H: number): DOMMatrix2DInit
 
 /** Reads the picture before it returns. */
 async function draw(picture: ImageBitmap, orientation: number, px: number): Promise<Thumbnail | undefined> {
-  const scale = Math.min(1, px / Math.max(picture.width, picture.height));
-  const across = Math.max(1, Math.round(picture.width * scale));
-  const down = Math.max(1, Math.round(picture.height * scale));
+  const turned = liesOnItsSide(orientation);
+  const [columns, rows] = [picture.width, picture.height]; // it has none once it is closed
+  const scale = Math.min(1, px / Math.max(columns, rows));
+  const across = Math.max(1, Math.round(columns * scale));
+  const down = Math.max(1, Math.round(rows * scale));
   // A canvas would take the whole picture first: ten times as long, where a processor plays the GPU.
   const small = await createImageBitmap(picture, {
     resizeWidth: across,
@@ -93,7 +94,6 @@ async function draw(picture: ImageBitmap, orientation: number, px: number): Prom
     resizeQuality: 'high',
   });
   try {
-    const turned = liesOnItsSide(orientation);
     const canvas = new OffscreenCanvas(turned ? down : across, turned ? across : down);
     const context = canvas.getContext('2d', { willReadFrequently: true }); // in memory: it is small, and read at once
     if (!context) return undefined;
@@ -103,11 +103,7 @@ async function draw(picture: ImageBitmap, orientation: number, px: number): Prom
     const webp = await canvas.convertToBlob({ type: 'image/webp', quality: 0.82 });
     const blob =
       webp.type === 'image/webp' ? webp : await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.82 });
-    return {
-      blob,
-      width: turned ? picture.height : picture.width,
-      height: turned ? picture.width : picture.height,
-    };
+    return { blob, width: turned ? rows : columns, height: turned ? columns : rows };
   } finally {
     small.close();
   }

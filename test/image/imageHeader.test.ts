@@ -54,10 +54,15 @@ describe('the size', () => {
 
   it('of BMP and GIF', () => {
     const gif = Uint8Array.from([...Buffer.from('GIF89a'), 0x2c, 1, 0xc8, 0, 0, 0, 0]);
-    expect(readImageHeader(gif)).toEqual({ width: 300, height: 200, hasColorProfile: false });
+    expect(readImageHeader(gif)).toEqual({ width: 300, height: 200, hasColorProfile: false, hasAlpha: true });
     const bmp = Buffer.from(fixture('rgb.bmp'));
     const height = bmp.readInt32LE(22);
-    expect(readImageHeader(bmp)).toEqual({ width: bmp.readInt32LE(18), height, hasColorProfile: false });
+    expect(readImageHeader(bmp)).toEqual({
+      width: bmp.readInt32LE(18),
+      height,
+      hasColorProfile: false,
+      hasAlpha: false,
+    });
     bmp.writeInt32LE(-height, 22); // rows from the top
     expect(readImageHeader(bmp)).toMatchObject({ height });
   });
@@ -68,7 +73,7 @@ describe('the size', () => {
     const exif = segment(0xe1, Buffer.concat([Buffer.from('Exif\0\0'), fixture('grey.jpg')]));
     const around = [Buffer.from([0xff, 0xff]), exif, Buffer.from([0xff, 1, 0xff, 0xd0, 7, 7])];
     const file = Buffer.concat([jpeg.subarray(0, 2), ...around, jpeg.subarray(2)]);
-    expect(readImageHeader(file)).toEqual({ width, height, hasColorProfile: false });
+    expect(readImageHeader(file)).toEqual({ width, height, hasColorProfile: false, hasAlpha: false });
   });
 
   it('is not known of other files, and of those that end ahead of it', () => {
@@ -112,7 +117,30 @@ describe('a colour profile', () => {
 
   it('of a photograph of the demo', () => {
     const rocket = readFileSync(new URL('../../demo/photos/rocket.jpg', import.meta.url));
-    expect(readImageHeader(rocket)).toEqual({ width: 640, height: 427, hasColorProfile: true });
+    expect(readImageHeader(rocket)).toEqual({
+      width: 640,
+      height: 427,
+      hasColorProfile: true,
+      hasAlpha: false,
+    });
+  });
+
+  it.each([
+    ['444.jpg', false],
+    ['rgb.png', false],
+    ['grey.png', false],
+    ['palette.png', false],
+    ['rgba.png', true],
+    ['grey-alpha.png', true],
+    ['palette-transparency.png', true],
+    ['lossy.webp', false],
+    ['lossless.webp', false],
+    ['lossy-alpha.webp', true],
+    ['alpha.webp', true],
+    ['444.avif', false],
+    ['rgb.bmp', false],
+  ])('whether %s may be transparent: %s', (name, may) => {
+    expect(readImageHeader(fixture(name))?.hasAlpha).toBe(may);
   });
 
   it('of a PNG: what counts is cICP, then iCCP, then sRGB, then gAMA and cHRM', () => {
