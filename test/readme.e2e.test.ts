@@ -64,6 +64,7 @@ test('a file for each entry point, and small ones that they share, within the si
     'bmp.js',
     'errors.js',
     'gif.js',
+    'imageHeader.js',
     'imagenetLabels.js',
     'index.js',
     'inflate.js',

@@ -29,6 +29,11 @@ export interface DecodedFile {
   readonly orientation: number;
   /** Of an animation's frame that is smaller than its screen. */
   readonly canvas?: Canvas | undefined;
+  /**
+   * Whether the browser's colour management shows other colours than the stored ones, as in an <img>. True
+   * for a file of an unknown format.
+   */
+  readonly hasColorProfile: boolean;
 }
 
 export interface DecodeOptions {
@@ -60,8 +65,21 @@ export async function decodeFile(
   type: string,
   options: DecodeOptions,
 ): Promise<DecodedFile> {
+  const { readImageHeader } = await import('./imageHeader.js');
+  const hasColorProfile = readImageHeader(bytes)?.hasColorProfile ?? true;
+  return { ...(await decodePixels(bytes, name, type, options)), hasColorProfile };
+}
+
+type DecodedPixels = Omit<DecodedFile, 'hasColorProfile'>;
+
+async function decodePixels(
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  type: string,
+  options: DecodeOptions,
+): Promise<DecodedPixels> {
   const found = `${bytes.length} bytes${type && ` of type ${type}`}`;
-  const byBrowser = async ({ pieces, orientation, canvas }: PlainFile): Promise<DecodedFile> => {
+  const byBrowser = async ({ pieces, orientation, canvas }: PlainFile): Promise<DecodedPixels> => {
     if (typeof createImageBitmap !== 'function') throw await noDecoder(bytes, name, found);
     const image = await bitmapOf(new Blob(pieces, { type }), options.signal).catch(async (cause: unknown) => {
       options.signal?.throwIfAborted();
@@ -134,9 +152,9 @@ async function bitmapOf(source: Blob, signal: AbortSignal | undefined): Promise<
 async function ofPng(
   bytes: Uint8Array<ArrayBuffer>,
   name: string,
-  byBrowser: (file: PlainFile) => Promise<DecodedFile>,
+  byBrowser: (file: PlainFile) => Promise<DecodedPixels>,
   { mostSide, losesAlpha, signal }: DecodeOptions,
-): Promise<DecodedFile> {
+): Promise<DecodedPixels> {
   const { decodePng, plainPng } = await import('./png.js');
   const { pieces, orientation, bitDepth, alpha, isWhole } = await plainPng(bytes, name);
   const here = typeof createImageBitmap !== 'function' || bitDepth === 16 || (alpha && (await losesAlpha()));
@@ -150,7 +168,7 @@ async function ofPng(
   return { image: await decodePng(bytes, name, mostSide, signal), orientation };
 }
 
-function close({ image }: DecodedFile): void {
+function close({ image }: DecodedPixels): void {
   if ('close' in image) image.close();
 }
 
