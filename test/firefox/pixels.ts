@@ -132,6 +132,23 @@ export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
     return differing;
   });
 
+/** AVIF with 4:2:0, 4:2:2 and 4:4:4 samples of colour, each 70 × 70. */
+export const avifsThatDiffer = (): Promise<Differing> =>
+  withPreprocessor(async (read) => {
+    const file = await bytesAt('/test/fixtures/images/avif.safetensors');
+    const differing: Differing = {};
+    for (const name of parseSafetensors(file).tensors.keys()) {
+      if (!name.endsWith('.avif')) continue;
+      const { bytes } = await read(new Blob([tensorOf(file, name).bytes]), {
+        resize: 'fit',
+        longestSide: 70,
+      });
+      const away = difference(bytes, tensorOf(file, name.replace(/avif$/, 'rgb')).bytes);
+      if (away.bytes > 0) differing[name] = away;
+    }
+    return differing;
+  });
+
 /**
  * Awkward files, as they lie and upright; in a worker, those that `which` finds by name.
  */
