@@ -6,13 +6,13 @@ import { openCheckpoint } from './checkpoint/shards.js';
 import { isUrl, type ByteSource } from './checkpoint/sources.js';
 import { syntheticStream } from './checkpoint/synthetic.js';
 import { isMatrix, parameterBytes, type Weights } from './checkpoint/weightMemory.js';
+import { Embedder } from './embedder.js';
 import { DeviceError, ImageError, OptionError } from './errors.js';
 import { Forwards, disposed } from './forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
 import type { Profile } from './gpu/profile.js';
 import { defaultStore } from './gpu/tuningStore.js';
-import { checkResize } from './image/geometry.js';
-import type { Preprocessor, PixelOptions, Pixels } from './image/preprocess.js';
+import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
@@ -27,6 +27,7 @@ import { parameterCount, parameters } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
 import { checkOptions } from './optionNames.js';
 import type {
+  BySizeOptions,
   EmbedAllOptions,
   EmbedOptions,
   FeatureGroup,
@@ -41,8 +42,7 @@ import type {
   TuningReport,
 } from './options.js';
 import { ImageClassifier } from './tasks/classifier.js';
-import { embedInBatches, type Embedded } from './tasks/embedAll.js';
-import { checkPooling, normalize, pool } from './tasks/pooling.js';
+import type { Embedded } from './tasks/embedAll.js';
 
 export class DINOv2 {
   readonly config: DINOv2Config;
@@ -66,6 +66,7 @@ export class DINOv2 {
   readonly #weights: Weights;
   readonly #preprocessor: Preprocessor;
   readonly #forwards: Forwards;
+  readonly #embedder: Embedder;
   #disposed = false;
 
   private constructor(loaded: LoadedModel) {
@@ -79,6 +80,7 @@ export class DINOv2 {
     this.#weights = weights;
     this.#preprocessor = preprocessor;
     this.#forwards = new Forwards(gpu, config, target, weights);
+    this.#embedder = new Embedder(gpu, preprocessor, this.#forwards, config.patchSize, loaded.preprocessing);
     this.classifier = head && new ImageClassifier(this, head.head, head.labels, head.problemType);
   }
 
@@ -195,52 +197,34 @@ export class DINOv2 {
   ): Promise<Features> {
     checkOptions('features', options);
     return this.#whileAlive(async () => {
-      const made = await this.#preprocessor.batch(isBatch(image) ? image : [image], options);
-      try {
-        return await this.#forwardOf([made], options);
-      } finally {
-        this.#gpu.memory.destroy(made.buffer);
-      }
+      const images = isBatch(image) ? image : [image];
+      return this.#gpu.task('features', options.signal, async (task) => {
+        const { buffer, batch, height, width } = await this.#preprocessor.batch(task, images, options);
+        const { patchSize } = this.config;
+        return this.#forwards.run(
+          { batch, rows: height / patchSize, cols: width / patchSize },
+          options,
+          (burst, pixels) => burst.copy(buffer, 0, pixels, 0, buffer.size),
+        );
+      });
     });
   }
 
   /**
    * Features of images that may differ in size, as with `resize: 'fit'`: those of one size share a forward,
-   * and have the same bits as if each were alone. One group a size, in the order of their first images.
-   * Dispose of the features of every group. Errors as `features`.
+   * and have the same bits as if each were alone. Images are taken in batches of `batchSize`, in their order; a
+   * batch gives one group a size. Dispose of the features of every group. Errors as `features`.
    */
-  async featuresBySize(
-    images: readonly ImageSource[],
-    options: Omit<FeatureOptions, 'maskedPatches'> = {},
-  ): Promise<FeatureGroup[]> {
+  async featuresBySize(images: readonly ImageSource[], options: BySizeOptions = {}): Promise<FeatureGroup[]> {
     checkOptions('featuresBySize', options);
-    return this.#whileAlive(async () => {
-      const prepared: ImagePixels[] = [];
-      const groups: FeatureGroup[] = [];
-      try {
-        for (const image of images) prepared.push(await this.#preprocessor.batch([image], options));
-        for (const indices of bySize(prepared))
-          groups.push({
-            indices,
-            features: await this.#forwardOf(
-              indices.map((index) => prepared[index]!),
-              options,
-            ),
-          });
-        return groups;
-      } catch (error) {
-        for (const { features } of groups) features.dispose();
-        throw error;
-      } finally {
-        for (const { buffer } of prepared) this.#gpu.memory.destroy(buffer);
-      }
-    });
+    return this.#whileAlive(() => this.#embedder.groups(images, options));
   }
 
   /**
    * One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of
    * vectors, in its order. With `resize: 'fit'` they may differ in size: those of one size share a forward,
-   * and an image's vector has the same bits as if it were alone.
+   * and an image's vector has the same bits as if it were alone. Arrays are computed in batches of 8, so that
+   * their length costs no memory on the GPU.
    */
   async embed(image: readonly ImageSource[], options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]>;
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
@@ -250,23 +234,17 @@ export class DINOv2 {
   ): Promise<Float32Array<ArrayBuffer> | Float32Array<ArrayBuffer>[]> {
     checkOptions('embed', options);
     return this.#whileAlive(async () => {
-      checkPooling(options.pooling);
-      const prepared: ImagePixels[] = [];
-      try {
-        for (const source of isBatch(image) ? image : [image])
-          prepared.push(await this.#preprocessor.batch([source], options));
-        const vectors = await this.#embed(prepared, options);
-        return isBatch(image) ? vectors : vectors[0]!;
-      } finally {
-        for (const { buffer } of prepared) this.#gpu.memory.destroy(buffer);
-      }
+      const vectors = await this.#embedder.embed(isBatch(image) ? image : [image], options);
+      return isBatch(image) ? vectors : vectors[0]!;
     });
   }
 
   /**
-   * Vectors of any number of images, one after the other and in their order; the next images are decoded
-   * while the model is at work. An image that cannot be used gives `{ index, error }` instead of `{ index,
-   * embedding }`, and the rest goes on; what is thrown has ended it all.
+   * Vectors of any number of images, in their order; the next images are decoded, several at the same time,
+   * while the model is at work. At most two batches of images are held. A file or URL may be asked for before
+   * the one ahead of it is decoded; a canvas, video or array that the iterable fills anew is not. An image that
+   * cannot be used gives `{ index, error }` instead of `{ index, embedding }`, and the rest goes on; what is
+   * thrown has ended it all.
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError; the signal's reason; what
    *   the iterable throws
    */
@@ -276,20 +254,7 @@ export class DINOv2 {
   ): AsyncGenerator<Embedded, void, undefined> {
     checkOptions('embedAll', options);
     this.#alive();
-    const { batchSize = 8, pooling, signal } = options;
-    if (!Number.isInteger(batchSize) || batchSize < 1)
-      throw new OptionError(
-        'OPTION_VALUE',
-        `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
-      );
-    checkPooling(pooling);
-    checkResize(options, this.config.patchSize);
-    const steps = {
-      prepare: (image: ImageSource) => this.#preprocessor.batch([image], options),
-      embed: (prepared: readonly ImagePixels[]) => this.#embed(prepared, options),
-      free: ({ buffer }: ImagePixels) => this.#gpu.memory.destroy(buffer),
-    };
-    yield* embedInBatches(images, steps, batchSize, signal);
+    yield* this.#embedder.embedAll(images, options);
   }
 
   /**
@@ -341,9 +306,7 @@ export class DINOv2 {
       grid.rows * patchSize,
       grid.cols * patchSize,
     );
-    return this.#forwards.run(grid, options, (buffer) =>
-      this.#gpu.device.queue.writeBuffer(buffer, 0, cropped),
-    );
+    return this.#forwards.run(grid, options, (burst, buffer) => burst.write(buffer, 0, cropped));
   }
 
   /**
@@ -356,24 +319,26 @@ export class DINOv2 {
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {
-    return this.#whileAlive(async () => {
-      const hash = new Sha256();
-      const text = (line: string): void => hash.update(new TextEncoder().encode(`${line}\n`));
-      text(JSON.stringify(Object.entries(this.config).sort(([a], [b]) => (a < b ? -1 : 1))));
-      text(`matrices ${this.#weights.matrices}`);
-      for (const parameter of parameters(this.config)) {
-        const { name } = parameter;
-        if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may leave the mask's token out
-        text(name);
-        const bytes = parameterBytes(parameter, 'f32');
-        hash.update(
-          name === 'pos_embed'
-            ? new Uint8Array(this.#weights.posEmbed.buffer)
-            : new Uint8Array(await this.#gpu.read(this.#weights.buffers.get(name)!, 0, bytes)),
-        );
-      }
-      return hash.digest();
-    });
+    return this.#whileAlive(() =>
+      this.#gpu.task('fingerprint', undefined, async (task) => {
+        const hash = new Sha256();
+        const text = (line: string): void => hash.update(new TextEncoder().encode(`${line}\n`));
+        text(JSON.stringify(Object.entries(this.config).sort(([a], [b]) => (a < b ? -1 : 1))));
+        text(`matrices ${this.#weights.matrices}`);
+        for (const parameter of parameters(this.config)) {
+          const { name } = parameter;
+          if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may leave the mask's token out
+          text(name);
+          const bytes = parameterBytes(parameter, 'f32');
+          hash.update(
+            name === 'pos_embed'
+              ? new Uint8Array(this.#weights.posEmbed.buffer)
+              : new Uint8Array(await task.read(this.#weights.buffers.get(name)!, 0, bytes)),
+          );
+        }
+        return hash.digest();
+      }),
+    );
   }
 
   /**
@@ -395,16 +360,12 @@ export class DINOv2 {
   async profile(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Profile> {
     checkOptions('profile', options);
     return this.#whileAlive(async () => {
-      const { batch, height, width, buffer } = await this.#preprocessor.batch(
-        isBatch(image) ? image : [image],
-        options,
-      );
-      try {
+      const images = isBatch(image) ? image : [image];
+      return this.#gpu.task('profile', options.signal, async (task) => {
+        const { buffer, batch, height, width } = await this.#preprocessor.batch(task, images, options);
         const grid = { batch, rows: height / this.config.patchSize, cols: width / this.config.patchSize };
-        return await this.#forwards.profile(grid, buffer, options.signal);
-      } finally {
-        this.#gpu.memory.destroy(buffer);
-      }
+        return this.#forwards.profile(grid, buffer, options.signal);
+      });
     });
   }
 
@@ -444,51 +405,6 @@ export class DINOv2 {
     this.dispose();
   }
 
-  /** Vectors of images that are on the GPU: a forward for each size among them. */
-  async #embed(
-    images: readonly ImagePixels[],
-    { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
-  ): Promise<Float32Array<ArrayBuffer>[]> {
-    const vectors: Float32Array<ArrayBuffer>[] = [];
-    for (const indices of bySize(images)) {
-      const features = await this.#forwardOf(
-        indices.map((index) => images[index]!),
-        { signal },
-      );
-      try {
-        const { batch, numTokens, numRegisterTokens, embedDim } = features;
-        const tokens = await features.lastHiddenState();
-        pool({ tokens, batch, numTokens, numRegisterTokens, embedDim }, pooling).forEach((vector, i) => {
-          vectors[indices[i]!] = unit ? normalize(vector) : vector;
-        });
-      } finally {
-        features.dispose();
-      }
-    }
-    return vectors;
-  }
-
-  /** One forward of images of one size that are on the GPU. */
-  #forwardOf(images: readonly ImagePixels[], options: ForwardOptions): Promise<Features> {
-    const { patchSize } = this.config;
-    const { height, width } = images[0]!;
-    const batch = images.reduce((sum, image) => sum + image.batch, 0);
-    return this.#forwards.run(
-      { batch, rows: height / patchSize, cols: width / patchSize },
-      options,
-      (pixels) => {
-        const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
-        let to = 0;
-        for (const image of images) {
-          const bytes = image.batch * 3 * height * width * 4;
-          encoder.copyBufferToBuffer(image.buffer, 0, pixels, to, bytes);
-          to += bytes;
-        }
-        this.#gpu.device.queue.submit([encoder.finish()]);
-      },
-    );
-  }
-
   #alive(): void {
     if (this.#disposed) throw disposed();
   }
@@ -526,24 +442,6 @@ function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSiz
 
 const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
   Array.isArray(image);
-
-/** Pixels of images of one size on the GPU: (batch, 3, height, width). */
-interface ImagePixels {
-  readonly buffer: GPUBuffer;
-  readonly batch: number;
-  readonly height: number;
-  readonly width: number;
-}
-
-/** Indices of images that share a size, group by group. */
-function bySize(images: readonly ImagePixels[]): number[][] {
-  const groups = new Map<string, number[]>();
-  for (const [index, { height, width }] of images.entries()) {
-    const size = `${height} × ${width}`;
-    groups.set(size, [...(groups.get(size) ?? []), index]);
-  }
-  return [...groups.values()];
-}
 
 /**
  * The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the

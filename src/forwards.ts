@@ -8,6 +8,7 @@ import { CheckpointError, DeviceError, OptionError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
 import type { Target } from './gpu/lowering.js';
 import type { Profile } from './gpu/profile.js';
+import type { Burst } from './gpu/task.js';
 import { Program, SlotPool } from './gpu/program.js';
 import { selfTest } from './gpu/selfTest.js';
 import type { Tuning, TuningCase } from './gpu/tuner.js';
@@ -15,6 +16,7 @@ import type { TuningStore } from './gpu/tuningStore.js';
 import { elementCount, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
 import { Features, type Kept } from './model/features.js';
+import type { FinalNorm } from './model/finalNorm.js';
 import { interpolatePosEmbed } from './model/posEmbed.js';
 import { buildForward, countTokens, type Forward, type Grid, type Wanted } from './model/vit.js';
 import type { ForwardOptions, TuningReport } from './options.js';
@@ -53,9 +55,9 @@ export class Forwards {
   run(
     grid: Grid,
     { layers = [], attentions = [], maskedPatches, signal }: ForwardOptions,
-    fill: (pixels: GPUBuffer) => void | Promise<void>,
+    fill: (burst: Burst, pixels: GPUBuffer) => void,
   ): Promise<Features> {
-    const { depth, embedDim, layerNormEps: eps } = this.#config;
+    const { depth, layerNormEps: eps } = this.#config;
     checkLayers('layers', layers, depth);
     checkLayers('attentions', attentions, depth - 1);
     const mask = maskedPatches && this.#maskOf(maskedPatches, grid);
@@ -68,41 +70,27 @@ export class Forwards {
     }
     return this.#exclusive(async () => {
       signal?.throwIfAborted();
-      const { program, forward } = await this.#programFor(grid, {
-        layers,
-        attentions,
-        masked: mask !== undefined,
-      });
-      await fill(this.#pool.get('pixels')!);
-      signal?.throwIfAborted();
-      if (mask) this.#gpu.device.queue.writeBuffer(this.#pool.get('mask')!, 0, mask);
-      const { memory } = this.#gpu;
-      const made: GPUBuffer[] = [];
-      const make = (label: string, bytes: number): GPUBuffer => {
-        const buffer = memory.storage(label, bytes);
-        made.push(buffer);
-        return buffer;
-      };
-      try {
-        const { buffers, norm } = await this.#gpu.allocating(() => ({
-          buffers: new Map(
+      const wanted = { layers, attentions, masked: mask !== undefined };
+      const { program, forward } = await this.#programFor(grid, wanted);
+      return this.#gpu.task('forward', signal, async (task) => {
+        const { buffers, norm } = task.burst((burst) => {
+          fill(burst, this.#pool.get('pixels')!);
+          if (mask) burst.write(this.#pool.get('mask')!, 0, mask);
+          const outputs = new Map(
             forward.graph.outputs.map((output) => [
               output,
-              make(`features ${output.name}`, elementCount(output.shape) * 4),
+              burst.storage(`features ${output.name}`, elementCount(output.shape) * 4),
             ]),
-          ),
-          // The features outlive the model, so they have the norm's parameters of their own.
-          norm:
-            forward.hiddenStates.size > 0
-              ? {
-                  weight: make('features norm.weight', embedDim * 4),
-                  bias: make('features norm.bias', embedDim * 4),
-                  eps,
-                }
-              : undefined,
-        }));
-        if (norm) this.#copyNorm(norm.weight, norm.bias);
-        await program.run((output) => buffers.get(output)!, signal);
+          );
+          return {
+            buffers: outputs,
+            // The features outlive the model, so they have the norm's parameters of their own.
+            norm: forward.hiddenStates.size > 0 ? { ...this.#copyOfNorm(burst), eps } : undefined,
+          };
+        });
+        await task.settled(); // no forward where there is no room for its result
+        await program.run(task, (output) => buffers.get(output)!);
+        task.keepAll();
         const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] =>
           new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
         return new Features(this.#gpu, this.#config, grid, {
@@ -111,19 +99,18 @@ export class Forwards {
           qkv: kept(forward.qkv),
           norm,
         });
-      } catch (error) {
-        for (const buffer of made) memory.destroy(buffer);
-        throw error;
-      }
+      });
     }, signal);
   }
 
-  #copyNorm(weight: GPUBuffer, bias: GPUBuffer): void {
-    const { buffers } = this.#weights;
-    const encoder = this.#gpu.device.createCommandEncoder({ label: 'norm' });
-    encoder.copyBufferToBuffer(buffers.get('norm.weight')!, 0, weight, 0, weight.size);
-    encoder.copyBufferToBuffer(buffers.get('norm.bias')!, 0, bias, 0, bias.size);
-    this.#gpu.device.queue.submit([encoder.finish()]);
+  #copyOfNorm(burst: Burst): Omit<FinalNorm, 'eps'> {
+    const copyOf = (name: string): GPUBuffer => {
+      const original = this.#weights.buffers.get(name)!;
+      const copy = burst.storage(`features ${name}`, original.size);
+      burst.copy(original, 0, copy, 0, original.size);
+      return copy;
+    };
+    return { weight: copyOf('norm.weight'), bias: copyOf('norm.bias') };
   }
 
   /** @throws OptionError OPTION_VALUE, CheckpointError CHECKPOINT_TENSORS */
@@ -157,9 +144,9 @@ export class Forwards {
   profile(grid: Grid, pixels: GPUBuffer, signal?: AbortSignal): Promise<Profile> {
     return this.#exclusive(async () => {
       const { program } = await this.#programFor(grid, {});
-      const encoder = this.#gpu.device.createCommandEncoder({ label: 'pixels' });
-      encoder.copyBufferToBuffer(pixels, 0, this.#pool.get('pixels')!, 0, pixels.size);
-      this.#gpu.device.queue.submit([encoder.finish()]);
+      await this.#gpu.task('profile', signal, (task) =>
+        task.burst((burst) => burst.copy(pixels, 0, this.#pool.get('pixels')!, 0, pixels.size)),
+      );
       const { profileProgram } = await import('./gpu/profiler.js');
       return profileProgram(this.#gpu, program, grid, signal);
     }, signal);
@@ -314,7 +301,7 @@ export class Forwards {
       convention: config.posEmbed,
     });
     table.set(interpolated, embedDim);
-    const positions = await gpu.allocating(() => gpu.memory.storageOf('positions', table));
+    const positions = await gpu.make('positions', (burst) => burst.storageOf('positions', table));
     const fixed = ({ name, kind }: { name: string; kind: string }): GPUBuffer | undefined =>
       kind === 'weight' ? this.#weights.buffers.get(name) : name === 'positions' ? positions : undefined;
     try {

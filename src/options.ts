@@ -172,6 +172,11 @@ export interface FeatureGroup {
   readonly features: Features;
 }
 
+export interface BySizeOptions extends Omit<FeatureOptions, 'maskedPatches'> {
+  /** Images of a group at most. Default: 8. */
+  readonly batchSize?: number | undefined;
+}
+
 export interface EmbedOptions extends PixelOptions {
   /** Default: `cls`. */
   readonly pooling?: Pooling | undefined;
@@ -180,8 +185,18 @@ export interface EmbedOptions extends PixelOptions {
 }
 
 export interface EmbedAllOptions extends EmbedOptions {
-  /** Images in a forward, where they have one size. Default: 8. */
+  /**
+   * Images in a forward at most, where they have one size: a forward takes what is decoded when its turn comes.
+   * Default: 8.
+   */
   readonly batchSize?: number | undefined;
+  /** Whether to give each image's patch tokens too. Default: false. */
+  readonly patches?: boolean | undefined;
+  /**
+   * Longer side of a small picture of each image, in pixels, upright and with its colour profile; 0 for none.
+   * Of files (Blob) only, in browsers. Default: 0.
+   */
+  readonly thumbnailPx?: number | undefined;
 }
 
 /** Normalised pixels: float32 (batch, 3, height, width). */

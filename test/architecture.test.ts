@@ -190,3 +190,12 @@ describe('an import of the library', () => {
 test('no `using` in src: Node 20 and current Safari do not read it, and not every page has a build step that lowers it', () => {
   expect(sources.filter((file) => /^\s*(await )?using /m.test(read(file)))).toEqual([]);
 });
+
+test('only a task allocates, submits and reads on a device', () => {
+  const only =
+    /\.(submit|createBuffer|createTexture|writeBuffer|writeTexture|mapAsync|pushErrorScope|popErrorScope|createCommandEncoder)\(/;
+  const allowed = ['gpu/task.ts', 'gpu/memory.ts', 'gpu/scopes.ts', 'gpu/pollingDelay.ts'];
+  const others = sources.filter((file) => !allowed.some((name) => file.endsWith(name)));
+  expect(others.length).toBeGreaterThan(100);
+  expect(others.filter((file) => only.test(read(file)))).toEqual([]);
+});

@@ -146,6 +146,38 @@ test("the page's own mistakes on its device are not taken for the library's", as
   expect(maxError(await tokens(model), expected)).toBe(0);
 });
 
+test('features that are disposed of while a norm is computed are no zeros', async () => {
+  const features = await model.forward(pixels, { ...size }, { layers: [0] });
+  const norm = features.hiddenState(0, { norm: true });
+  features.dispose();
+  await expect(norm).rejects.toMatchObject({ code: 'DISPOSED' });
+});
+
+test("an error of one model is told to its caller, and to nobody else's", async () => {
+  // Both on the library's own device.
+  using broken = await DINOv2.synthetic(config, { selfTest });
+  using whole = await DINOv2.synthetic(config, { selfTest });
+  const expected = await tokens(whole);
+  const original = broken.device.createBuffer.bind(broken.device);
+  let broke = false;
+  broken.device.createBuffer = (descriptor) => {
+    // The first result, of one of the three, cannot be copied into.
+    if (broke || !descriptor.label?.startsWith('features ')) return original(descriptor);
+    broke = true;
+    return original({ ...descriptor, usage: 0x80 });
+  };
+  try {
+    const outcomes = await Promise.allSettled([tokens(broken), tokens(whole), tokens(whole)]);
+    const reasons = outcomes.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
+    expect(reasons).toMatchObject([{ code: 'DEVICE_FAILED' }]);
+    for (const outcome of outcomes)
+      if (outcome.status === 'fulfilled') expect(maxError(outcome.value, expected)).toBe(0);
+  } finally {
+    broken.device.createBuffer = original;
+  }
+  expect(maxError(await tokens(broken), expected)).toBe(0);
+});
+
 test('dispose() while an image is on its way is told as such', async () => {
   const other = await DINOv2.synthetic(config, { selfTest });
   const running = other.features({

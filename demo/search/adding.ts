@@ -130,25 +130,30 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
   showFailures(failures);
 }
 
-let failuresShown = 0;
+/** Those of the list: a failure of several files is another object with each of them. */
+let failuresShown: IngestFailure[] = [];
 
 function showFailures(failures: readonly IngestFailure[]): void {
-  if (failures.length < failuresShown || failures.length === 0) {
+  if (failures.length < failuresShown.length || failures.length === 0) {
     failuresList.replaceChildren();
-    failuresShown = 0;
+    failuresShown = [];
   }
-  byId('failures', HTMLElement).hidden = failures.length === 0;
+  const files = failures.reduce((sum, { ids }) => sum + (ids?.length ?? 1), 0);
+  byId('failures', HTMLElement).hidden = files === 0;
   setText(
     'failures-count',
-    failures.length === 1
-      ? '1 file could not be added'
-      : `${failures.length.toLocaleString('en')} files could not be added`,
+    files === 1 ? '1 file could not be added' : `${files.toLocaleString('en')} files could not be added`,
   );
-  for (; failuresShown < Math.min(failures.length, MOST_FAILURES_SHOWN); failuresShown++) {
-    const { id, error } = failures[failuresShown]!;
+  for (let at = 0; at < Math.min(failures.length, MOST_FAILURES_SHOWN); at++) {
+    const failure = failures[at]!;
+    if (failuresShown[at] === failure) continue;
+    const { id, ids, error } = failure;
     const item = document.createElement('li');
-    item.append(text('b', id), ': ', error.message);
-    failuresList.append(item);
+    item.append(...(ids ? [] : [text('b', id), ': ']), error.message);
+    const before = failuresList.children.item(at);
+    if (before) before.replaceWith(item);
+    else failuresList.append(item);
+    failuresShown[at] = failure;
   }
 }
 

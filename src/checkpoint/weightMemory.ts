@@ -4,6 +4,7 @@
  */
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
+import type { Task } from '../gpu/task.js';
 import type { Parameter } from './names.js';
 import { packedBytes } from './packing.js';
 
@@ -57,30 +58,25 @@ export class WeightMemory implements Weights {
   ): Promise<WeightMemory> {
     const posEmbed = parameters.find(({ name }) => name === 'pos_embed');
     const memory = new WeightMemory(gpu, new Float32Array(posEmbed ? elementsOf(posEmbed) : 0));
-    try {
-      await gpu.allocating(() => {
-        for (const parameter of parameters) {
-          if (parameter !== posEmbed)
-            memory.buffers.set(
-              parameter.name,
-              gpu.memory.storage(parameter.name, parameterBytes(parameter, storage)),
-            );
-        }
-      });
-      return memory;
-    } catch (error) {
-      memory.destroy();
-      throw error;
-    }
+    const buffers = await gpu.make('weights', (burst) =>
+      parameters
+        .filter((parameter) => parameter !== posEmbed)
+        .map((parameter) => {
+          const bytes = parameterBytes(parameter, storage);
+          return [parameter.name, burst.storage(parameter.name, bytes)] as const;
+        }),
+    );
+    for (const [name, buffer] of buffers) memory.buffers.set(name, buffer);
+    return memory;
   }
 
   /**
    * Packed bytes, which belong at byte `offset` (a multiple of 4) of a parameter; they may be overwritten
    * after the call.
    */
-  write(name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+  write(task: Task, name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
     if (name === 'pos_embed') new Uint8Array(this.posEmbed.buffer).set(bytes, offset);
-    else this.#gpu.device.queue.writeBuffer(this.buffers.get(name)!, offset, bytes);
+    else task.burst((burst) => burst.write(this.buffers.get(name)!, offset, bytes));
   }
 
   destroy(): void {

@@ -4,6 +4,7 @@
  */
 import { CheckpointError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { SETTLE_BYTES, type Task } from '../gpu/task.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from './float.js';
@@ -84,8 +85,18 @@ export function presentParameters(
  * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the
  *   storage cannot hold
  */
-export async function loadWeights(
+export function loadWeights(
   gpu: Gpu,
+  stream: TensorStream,
+  parameters: readonly Parameter[],
+  options: WeightOptions,
+): Promise<WeightMemory> {
+  return gpu.task('weights', options.signal, (task) => loadInto(gpu, task, stream, parameters, options));
+}
+
+async function loadInto(
+  gpu: Gpu,
+  task: Task,
   stream: TensorStream,
   parameters: readonly Parameter[],
   options: WeightOptions,
@@ -97,8 +108,10 @@ export async function loadWeights(
     const { placements } = placeTensors(header, parameters, prefix);
     weights ??= await WeightMemory.create(gpu, presentParameters(stream, parameters, prefix), storage);
     const target = weights;
+    let unsettledBytes = 0;
     const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
-      target.write(name, offset, bytes);
+      target.write(task, name, offset, bytes);
+      unsettledBytes += bytes.length;
       recorder?.write(name, offset, bytes);
     };
     const sinks = new Map<string, Sink>();
@@ -153,6 +166,10 @@ export async function loadWeights(
           piece.passed?.(portion);
           if (recorder) await recorder.mark(packers.every(({ done }) => done));
         }
+        if (unsettledBytes >= SETTLE_BYTES) {
+          await task.settled();
+          unsettledBytes = 0;
+        }
       }
       if (info.begin + offset + bytes.length === info.end) {
         loadedTensors += 1;
@@ -160,7 +177,7 @@ export async function loadWeights(
       }
     }
     signal?.throwIfAborted();
-    gpu.check();
+    await task.settled();
     weights.matrices = originalOf(sample.digest, stream.header.metadata);
     return weights;
   } catch (error) {

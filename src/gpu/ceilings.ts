@@ -27,7 +27,7 @@ export async function measureCeilings(gpu: Gpu, signal?: AbortSignal): Promise<C
 }
 
 async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceilings> {
-  const { memory, pipelines } = gpu;
+  const { pipelines } = gpu;
   const compiled = await Promise.all([
     pipelines.compile({ kernel: multiplyAdd, constants: { ROUNDS, FUSED: 'true' } }),
     pipelines.compile({ kernel: multiplyAdd, constants: { ROUNDS, FUSED: 'false' } }),
@@ -39,18 +39,14 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
   const flops = 2 * lanes * MULTIPLY_ADDS_A_ROUND * ROUNDS;
   const copyBytes = gpu.software ? COPY_BYTES_SOFTWARE : COPY_BYTES;
   const copyGroups = copyBytes / 16 / CEILING_WORKGROUP;
-  const made: GPUBuffer[] = [];
-  const keep = (buffer: GPUBuffer): GPUBuffer => {
-    made.push(buffer);
-    return buffer;
-  };
-  try {
-    const [parameters, sums, source, copied] = await gpu.allocating(() => [
-      keep(memory.storageOf('ceiling parameters', new Float32Array([0.999, 0.001]))), // chains stay near 1
-      keep(memory.storage('ceiling sums', lanes * 4)),
-      keep(memory.storage('ceiling source', copyBytes)),
-      keep(memory.storage('ceiling copy', copyBytes)),
+  return gpu.task('ceilings', signal, async (task) => {
+    const [parameters, sums, source, copied] = task.burst((burst) => [
+      burst.storageOf('ceiling parameters', new Float32Array([0.999, 0.001])), // chains stay near 1
+      burst.storage('ceiling sums', lanes * 4),
+      burst.storage('ceiling source', copyBytes),
+      burst.storage('ceiling copy', copyBytes),
     ]);
+    await task.settled();
     const works = compiled.map((kernel): Work => {
       const buffers = kernel.variant.kernel === copy ? [source!, copied!] : [parameters!, sums!];
       const group = pipelines.bind(
@@ -72,7 +68,5 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
       flopsPerSecond: flops / Math.min(seconds[0]!, seconds[1]!),
       bytesPerSecond: (2 * copyBytes) / seconds[2]!,
     };
-  } finally {
-    for (const buffer of made) memory.destroy(buffer);
-  }
+  });
 }

@@ -1,12 +1,13 @@
 /**
  * The device that kernels run on: acquired once and shared by all models that bring none of their own, or
- * handed in by the caller. After a device is lost almost nothing of WebGPU reports an error (submits are
- * silent, scopes are empty), so everything that is awaited here asks `gpu.check()` before its result is
- * believed.
+ * handed in by the caller. Work on it is a task (task.ts). After a device is lost almost nothing of WebGPU
+ * reports an error (submits are silent, scopes are empty), so a task asks `check()` after whatever it awaits.
  */
 import { DeviceError } from '../errors.js';
 import { GpuMemory } from './memory.js';
 import { PipelineCache } from './pipelines.js';
+import { Task, type Burst } from './task.js';
+import { shortenWaits } from './wait.js';
 
 /** A device with what the library keeps for it: pipelines, byte counters, and whether it is still there. */
 export class Gpu {
@@ -19,13 +20,16 @@ export class Gpu {
    * differently: then the size of the input chooses nothing.
    */
   alternativesAgree = true;
+  /** The first error on the library's own device that no task caught: a fault of the library. */
+  uncaptured: GPUError | undefined;
   readonly memory: GpuMemory;
   readonly pipelines: PipelineCache;
   readonly #owned: boolean;
   #flopsPerSecond: number;
   #users = 0;
   #lost: GPUDeviceLostInfo | undefined;
-  #error: GPUError | undefined;
+  /** Called when the device is lost. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(device: GPUDevice, info: AdapterDescription, owned: boolean) {
     this.device = device;
@@ -36,19 +40,18 @@ export class Gpu {
     this.#flopsPerSecond = info.software ? 5e9 : 5e11;
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
+    shortenWaits(device);
     void device.lost.then((lost) => {
       this.#lost ??= lost;
+      for (const tell of this.#waiting) tell();
     });
-    // On a device of the caller's, errors that nobody caught may be the caller's own: there `watching` asks
-    // for ours.
-    if (owned) {
+    if (owned)
       device.addEventListener('uncapturederror', ({ error }) => {
-        this.#error ??= error;
+        this.uncaptured ??= error;
       });
-    }
   }
 
-  /** @throws DeviceError DEVICE_LOST, or what the device has complained about since the last check. */
+  /** @throws DeviceError DEVICE_LOST */
   check(): void {
     if (this.#lost) {
       const why = this.#lost.message.trim().replace(/\.?$/, '.');
@@ -57,73 +60,77 @@ export class Gpu {
         `The GPU device was lost (${this.#lost.reason}): ${why} Load the model again; reload the page if that fails.`,
       );
     }
-    const error = this.#error;
-    this.#error = undefined;
-    if (error)
-      throw new DeviceError(
-        isMemoryError(error) ? 'DEVICE_MEMORY' : 'DEVICE_FAILED',
-        `The GPU refused an operation: ${error.message}`,
-      );
   }
 
   /**
-   * Runs `submit`, whose errors WebGPU reports later. On the library's own device the next `check` tells
-   * them, and nothing is waited for; on a caller's device they are asked for here.
+   * Runs a piece of work on the device: see Task. What it made is freed when it ends, unless it was kept.
+   *
+   * @param label of the work, for error messages
+   * @throws what `run` throws; DeviceError DEVICE_MEMORY, DEVICE_FAILED, DEVICE_LOST, DISPOSED; the signal's
+   *   reason
    */
-  async watching(submit: () => void): Promise<void> {
-    if (this.#owned) {
-      submit();
-      return;
-    }
-    this.device.pushErrorScope('validation');
-    let verdict: Promise<GPUError | null>;
-    try {
-      submit();
-    } finally {
-      verdict = this.device.popErrorScope();
-      verdict.catch(() => undefined);
-    }
-    const error = await verdict.catch(() => null); // a scope of a lost device rejects: check() has the reason
+  async task<Result>(
+    label: string,
+    signal: AbortSignal | undefined,
+    run: (task: Task) => Result | Promise<Result>,
+  ): Promise<Result> {
     this.check();
-    if (error) throw new DeviceError('DEVICE_FAILED', `The GPU refused an operation: ${error.message}`);
+    signal?.throwIfAborted();
+    const task = new Task(this, label, signal);
+    let failed = true;
+    try {
+      const result = await this.#untilLost(async () => {
+        const value = await run(task);
+        await task.finish();
+        return value;
+      });
+      failed = false;
+      return result;
+    } finally {
+      task.end(failed);
+    }
   }
 
   /**
-   * Runs `allocate`, then waits for the device's verdict on its buffers: a failed allocation is an error
-   * here, not silence later.
+   * Makes buffers that the caller destroys. Resolves when the device has them.
+   *
+   * @throws DeviceError; nothing is left then
    */
-  async allocating<T>(allocate: () => T): Promise<T> {
-    this.check();
-    this.device.pushErrorScope('validation');
-    this.device.pushErrorScope('out-of-memory');
-    let result: T;
-    let settled: Promise<(GPUError | null)[]>;
-    try {
-      result = allocate();
-    } finally {
-      settled = Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
-      settled.catch(() => undefined); // where `allocate` throws, nobody awaits them
-    }
-    const errors = await settled.catch((cause: unknown) => {
-      this.check();
-      throw new DeviceError(
-        'DEVICE_LOST',
-        'The GPU device was lost while memory was allocated. Load the model again.',
-        { cause },
-      );
+  make<Result>(label: string, make: (burst: Burst) => Result): Promise<Result> {
+    return this.task(label, undefined, async (task) => {
+      const made = task.burst(make);
+      await task.settled();
+      task.keepAll();
+      return made;
     });
-    for (const error of errors) {
-      if (!error) continue;
-      const { bytes } = this.memory;
-      if (!isMemoryError(error))
-        throw new DeviceError('DEVICE_FAILED', `The GPU refused an allocation: ${error.message}`);
-      throw new DeviceError(
-        'DEVICE_MEMORY',
-        `The GPU ran out of memory with ${bytes} bytes of this library on it. Use a smaller model, image or batch, or close other pages. (${error.message})`,
-      );
-    }
-    this.check();
-    return result;
+  }
+
+  /** A device that is lost answers nothing any more: nobody waits for it. */
+  #untilLost<Result>(run: () => Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const lost = (): void => {
+        try {
+          this.check();
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      this.#waiting.add(lost);
+      void run()
+        .then(resolve, reject)
+        .finally(() => this.#waiting.delete(lost));
+    });
+  }
+
+  /** What a task throws when the device has refused something of it. */
+  refusal(label: string, error: GPUError): DeviceError {
+    const { bytes } = this.memory;
+    return isMemoryError(error)
+      ? new DeviceError(
+          'DEVICE_MEMORY',
+          `${label}: the GPU ran out of memory with ${bytes} bytes of this library on it. Use a smaller model, image or batch, or close other pages. (${error.message})`,
+        )
+      : new DeviceError('DEVICE_FAILED', `${label}: the GPU refused an operation: ${error.message}`);
   }
 
   /**

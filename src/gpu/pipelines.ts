@@ -5,6 +5,7 @@
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
 import { assemble, kernelName, type Access, type Kernel, type KernelVariant } from './kernel.js';
+import { scoped } from './scopes.js';
 import { weightHelpers } from './weightHelpers.js';
 
 export interface CompiledKernel {
@@ -78,9 +79,7 @@ export class PipelineCache {
     const layout = this.#layoutOf(kernel);
     // What the compiler says is told below, with its lines; the scope keeps it from being reported a second
     // time.
-    this.#device.pushErrorScope('validation');
-    const module = this.#device.createShaderModule({ label, code });
-    void this.#device.popErrorScope().catch(() => null);
+    const { result: module } = scoped(this.#device, () => this.#device.createShaderModule({ label, code }));
     try {
       const pipeline = await this.#device.createComputePipelineAsync({
         label,

@@ -11,6 +11,7 @@ import type { Gpu } from './device.js';
 import { alternatives, lower, type ForwardSize, type Target } from './lowering.js';
 import { kernelName } from './kernel.js';
 import type { CompiledKernel } from './pipelines.js';
+import type { Task } from './task.js';
 
 const F32_BYTES = 4;
 
@@ -34,25 +35,17 @@ export class SlotPool {
 
   /** Makes every slot at least as large as asked. Where that fails, all are what they were. */
   async reserve(wanted: Iterable<readonly [key: number | string, bytes: number]>): Promise<void> {
-    const { memory } = this.#gpu;
-    const grown = new Map<number | string, { buffer: GPUBuffer; bytes: number }>();
-    try {
-      await this.#gpu.allocating(() => {
-        for (const [key, bytes] of wanted) {
-          if ((this.#slots.get(key)?.bytes ?? -1) >= bytes) continue;
-          grown.set(key, {
-            buffer: memory.storage(typeof key === 'number' ? `slot ${key}` : key, bytes),
-            bytes,
-          });
-        }
-      });
-    } catch (error) {
-      for (const { buffer } of grown.values()) memory.destroy(buffer);
-      throw error;
-    }
+    const larger = [...wanted].filter(([key, bytes]) => (this.#slots.get(key)?.bytes ?? -1) < bytes);
+    if (larger.length === 0) return;
+    const grown = await this.#gpu.make('activations', (burst) =>
+      larger.map(([key, bytes]) => {
+        const buffer = burst.storage(typeof key === 'number' ? `slot ${key}` : key, bytes);
+        return [key, { buffer, bytes }] as const;
+      }),
+    );
     for (const [key, slot] of grown) {
       const old = this.#slots.get(key);
-      if (old) memory.destroy(old.buffer);
+      if (old) this.#gpu.memory.destroy(old.buffer);
       this.#slots.set(key, slot);
       this.generation += 1;
     }
@@ -159,8 +152,8 @@ export class Program {
       ...plan.slots.map(({ bytes }, index) => [index, bytes] as const),
       ...inputs.map(({ name, shape }) => [name, elementCount(shape) * F32_BYTES] as const),
     ]);
-    const sizeBuffer = await gpu.allocating(() =>
-      gpu.memory.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]),
+    const sizeBuffer = await gpu.make('forward', (burst) =>
+      burst.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]),
     );
     return new Program(gpu, graph, plan, steps, pool, sizeBuffer, buffers);
   }
@@ -168,43 +161,32 @@ export class Program {
   /**
    * Runs the forward and copies each of the graph's outputs into the buffer that `destination` gives for it.
    * One encoder, one pass, one submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then
-   * several, so that the screen is still drawn meanwhile, and an abort is heeded between them.
+   * several, so that the screen is still drawn meanwhile, and an abort is heeded between them. Two of them are
+   * under way at a time: the GPU has work while the end of the first is noticed and the third is encoded.
    */
-  async run(destination: (output: Value) => GPUBuffer, signal?: AbortSignal): Promise<void> {
-    this.#gpu.check();
-    const { device } = this.#gpu;
+  async run(task: Task, destination: (output: Value) => GPUBuffer): Promise<void> {
     const batches = splitByWork(this.steps, this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000));
     const startMs = performance.now();
+    let previous: Promise<void> | undefined;
     for (const [index, { begin, end }] of batches.entries()) {
-      const verdict = this.#gpu.watching(() => {
-        const encoder = device.createCommandEncoder({ label: 'forward' });
-        const pass = encoder.beginComputePass({ label: 'forward' });
-        this.encode(pass, begin, end);
-        pass.end();
-        if (index === batches.length - 1) {
-          for (const output of this.#graph.outputs) {
-            encoder.copyBufferToBuffer(
-              this.#bufferOf(output),
-              0,
-              destination(output),
-              0,
-              elementCount(output.shape) * F32_BYTES,
-            );
-          }
+      const isLast = index === batches.length - 1;
+      task.burst((burst) => {
+        this.encode(burst.pass(), begin, end);
+        if (!isLast) return;
+        for (const output of this.#graph.outputs) {
+          const bytes = elementCount(output.shape) * F32_BYTES;
+          burst.copy(this.#bufferOf(output), 0, destination(output), 0, bytes);
         }
-        device.queue.submit([encoder.finish()]);
       });
-      await verdict;
-      if (batches.length > 1) {
-        await device.queue.onSubmittedWorkDone();
-        this.#gpu.check();
-        signal?.throwIfAborted();
-      }
+      if (batches.length === 1) return;
+      const done = task.computed(!isLast);
+      done.catch(() => undefined); // nobody awaits it where this run ends before
+      await previous;
+      previous = done;
     }
-    if (batches.length > 1) {
-      const flops = this.steps.reduce((sum, step) => sum + step.flops, 0);
-      this.#gpu.sawThroughput(flops / ((performance.now() - startMs) / 1000));
-    }
+    await previous;
+    const flops = this.steps.reduce((sum, step) => sum + step.flops, 0);
+    this.#gpu.sawThroughput(flops / ((performance.now() - startMs) / 1000));
   }
 
   /**

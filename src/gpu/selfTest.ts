@@ -82,62 +82,37 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target):
   const compiled = await compiling;
   const bytesOf = ({ shape }: Value): number => elementCount(shape) * F32_BYTES;
   const resultBytes = steps.reduce((sum, { node }) => sum + bytesOf(node.output), 0);
-  const made: GPUBuffer[] = [];
-  const keep = (buffer: GPUBuffer): GPUBuffer => {
-    made.push(buffer);
-    return buffer;
-  };
-  try {
-    const { uniforms, inputs, outputs, found } = await gpu.allocating(() => ({
-      uniforms: steps.map(({ size }) =>
-        keep(gpu.memory.uniformOf('self-test size', [size.batch, size.rows, size.cols, size.numTokens])),
-      ),
-      inputs: steps.map(({ node, inputs: values, matrix }) =>
+  await gpu.task('self-test', undefined, async (task) => {
+    const found = task.burst((burst) => {
+      const inputs = steps.map(({ node, inputs: values, matrix }) =>
         node.inputs.map((value, i) => {
           const rows = value.shape[0]!;
-          return keep(
-            gpu.memory.storageOf(
-              `self-test ${value.name}`,
-              value === matrix ? pack(rows, values[i]!.length / rows, values[i]!, storage) : values[i]!,
-            ),
-          );
+          const data =
+            value === matrix ? pack(rows, values[i]!.length / rows, values[i]!, storage) : values[i]!;
+          return burst.storageOf(`self-test ${value.name}`, data);
         }),
-      ),
-      outputs: steps.map(({ node }) =>
-        Array.from({ length: REPEATS }, () =>
-          keep(gpu.memory.storage(`self-test ${node.label}`, bytesOf(node.output))),
-        ),
-      ),
-      found: keep(gpu.memory.storage('self-test results', REPEATS * resultBytes)),
-    }));
-
-    const encoder = gpu.device.createCommandEncoder({ label: 'self-test' });
-    const pass = encoder.beginComputePass({ label: 'self-test' });
-    for (let repeat = 0; repeat < REPEATS; repeat++) {
-      steps.forEach(({ workgroups, size }, i) => {
-        const buffers = [uniforms[i]!, ...inputs[i]!, outputs[i]![repeat]!];
-        pass.setPipeline(compiled[i]!.pipeline);
-        pass.setBindGroup(
-          0,
-          gpu.pipelines.bind(
-            compiled[i]!,
-            buffers.map((buffer) => ({ buffer })),
-          ),
-        );
-        pass.dispatchWorkgroups(...workgroups(size));
-      });
-    }
-    pass.end();
-    let to = 0;
-    for (let repeat = 0; repeat < REPEATS; repeat++) {
-      steps.forEach(({ node: { output } }, i) => {
-        encoder.copyBufferToBuffer(outputs[i]![repeat]!, 0, found, to, bytesOf(output));
-        to += bytesOf(output);
-      });
-    }
-    gpu.device.queue.submit([encoder.finish()]);
-
-    const bytes = await gpu.read(found, 0, REPEATS * resultBytes);
+      );
+      const uniforms = steps.map(({ size }) =>
+        burst.uniformOf('self-test size', [size.batch, size.rows, size.cols, size.numTokens]),
+      );
+      const outputs = Array.from({ length: REPEATS }, () =>
+        steps.map(({ node, workgroups, size }, i) => {
+          const output = burst.storage(`self-test ${node.label}`, bytesOf(node.output));
+          burst.dispatch(compiled[i]!, [uniforms[i]!, ...inputs[i]!, output], workgroups(size));
+          return output;
+        }),
+      );
+      const all = burst.storage('self-test results', REPEATS * resultBytes);
+      let to = 0;
+      for (const each of outputs) {
+        steps.forEach(({ node: { output } }, i) => {
+          burst.copy(each[i]!, 0, all, to, bytesOf(output));
+          to += bytesOf(output);
+        });
+      }
+      return all;
+    });
+    const bytes = await task.read(found, 0, REPEATS * resultBytes);
     const faults = new Map<string, string>();
     let from = 0;
     for (let repeat = 1; repeat <= REPEATS; repeat++) {
@@ -172,9 +147,7 @@ async function run(gpu: Gpu, target: Target, pack: PackMatrix, tested?: Target):
           'This GPU or its driver computes wrong numbers: update the browser and the graphics driver, and please report it with the name of your GPU.',
       );
     }
-  } finally {
-    for (const buffer of made) gpu.memory.destroy(buffer);
-  }
+  });
   return performance.now() - startMs;
 }
 

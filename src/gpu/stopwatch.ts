@@ -3,8 +3,8 @@
  * coarsen it to steps of 65.5 µs, so a pass repeats its work until it takes milliseconds. Without it by the
  * clock of the page, around whole submits.
  */
-import { DeviceError } from '../errors.js';
 import type { Gpu } from './device.js';
+import type { Task } from './task.js';
 
 /** What is timed. */
 export interface Work {
@@ -29,12 +29,14 @@ const LONGEST_SECONDS = 0.1;
 const MAX_REPEATS = 4096;
 /** Who shows zero for this many has no clock, and repeating it further could hold the GPU for seconds. */
 const CLOCKLESS_REPEATS = 256;
+/** After so many rounds a work is measured as it is: its clock tells nothing steady. */
+const MAX_ROUNDS = 32;
 /** How often each work is measured, once its repeats are known; the median counts. */
 const SAMPLES = 3;
 /** Passes whose timestamps share a query set. */
 const MAX_PASSES = 512;
 
-interface Timing {
+export interface Timing {
   readonly work: Work;
   repeats: number;
   /** Of one repeat, in the last measurement; at first a guess. */
@@ -51,48 +53,41 @@ export async function time(
   works: readonly Work[],
   signal?: AbortSignal,
 ): Promise<{ readonly seconds: readonly number[]; readonly timer: Timer }> {
-  if (gpu.device.features.has('timestamp-query')) {
-    const seconds = await timeAll(gpu, works, passSeconds, PASS_SECONDS, signal);
-    // Some drivers give zeros.
-    if (seconds.every((each) => each > 0)) return { seconds, timer: 'timestamp-query' };
-  }
-  return { seconds: await timeAll(gpu, works, submitSeconds, SUBMIT_SECONDS, signal), timer: 'submits' };
+  return gpu.task('timing', signal, async (task) => {
+    if (gpu.device.features.has('timestamp-query')) {
+      const seconds = await timeAll(works, (timings) => passSeconds(gpu, task, timings), PASS_SECONDS);
+      // Some drivers give zeros.
+      if (seconds.every((each) => each > 0)) return { seconds, timer: 'timestamp-query' };
+    }
+    const seconds = await timeAll(works, (timings) => submitSeconds(task, timings), SUBMIT_SECONDS);
+    return { seconds, timer: 'submits' };
+  });
 }
 
-type Measure = (
-  gpu: Gpu,
-  timings: readonly Timing[],
-  signal: AbortSignal | undefined,
-) => Promise<readonly number[]>;
+/** Seconds of each work, repeated as often as it says. */
+export type Measure = (timings: readonly Timing[]) => Promise<readonly number[]>;
 
-/** Raises the repeats of each work until it takes `enough` seconds, then measures. */
-async function timeAll(
-  gpu: Gpu,
-  works: readonly Work[],
-  measure: Measure,
-  enough: number,
-  signal: AbortSignal | undefined,
-): Promise<number[]> {
+/**
+ * Raises the repeats of each work until it takes `enough` seconds, then measures. A clock that rises meanwhile
+ * makes a work shorter than it was: what comes after a first sample counts however short it is.
+ */
+export async function timeAll(works: readonly Work[], measure: Measure, enough: number): Promise<number[]> {
   const timings = works.map((work): Timing => ({ work, repeats: 1, seconds: work.seconds, samples: [] }));
-  await measure(gpu, timings, signal); // warm: clocks rise, drivers compile
-  for (
-    let pending = timings;
-    pending.length > 0;
-    pending = timings.filter(({ samples }) => samples.length < SAMPLES)
-  ) {
-    const taken = await measure(gpu, pending, signal);
+  await measure(timings); // warm: clocks rise, drivers compile
+  for (let round = 1; ; round++) {
+    const pending = timings.filter(({ samples }) => samples.length < SAMPLES);
+    if (pending.length === 0) break;
+    const taken = await measure(pending);
     pending.forEach((timing, i) => {
       const seconds = taken[i]!;
-      if (
-        seconds >= enough ||
-        timing.repeats === MAX_REPEATS ||
-        (seconds === 0 && timing.repeats >= CLOCKLESS_REPEATS)
-      )
+      const isClockless = seconds === 0 && timing.repeats >= CLOCKLESS_REPEATS;
+      const isLong = seconds >= enough || timing.repeats === MAX_REPEATS || isClockless;
+      if (isLong || timing.samples.length > 0 || round >= MAX_ROUNDS)
         timing.samples.push(seconds / timing.repeats);
       // What is long for the clock is long for whoever waits: one measurement more would tell little.
       if (seconds >= 50 * enough && timing.samples.length === 1)
         timing.samples.push(timing.samples[0]!, timing.samples[0]!);
-      if (seconds < enough && timing.samples.length === 0)
+      if (!isLong)
         timing.repeats = Math.min(
           MAX_REPEATS,
           Math.ceil(timing.repeats * Math.min(16, Math.max(1.5, (1.5 * enough) / Math.max(seconds, 1e-9)))),
@@ -104,73 +99,63 @@ async function timeAll(
 }
 
 /** By the GPU's clock: a pass for each work, as many passes in a submit as are short together. */
-async function passSeconds(
-  gpu: Gpu,
-  timings: readonly Timing[],
-  signal: AbortSignal | undefined,
-): Promise<number[]> {
+async function passSeconds(gpu: Gpu, task: Task, timings: readonly Timing[]): Promise<number[]> {
   const taken: number[] = [];
   for (let begin = 0; begin < timings.length; begin += MAX_PASSES)
-    taken.push(...(await passesOf(gpu, timings.slice(begin, begin + MAX_PASSES), signal)));
+    taken.push(...(await passesOf(gpu, task, timings.slice(begin, begin + MAX_PASSES))));
   return taken;
 }
 
-async function passesOf(
-  gpu: Gpu,
-  timings: readonly Timing[],
-  signal: AbortSignal | undefined,
-): Promise<number[]> {
-  const { device, memory } = gpu;
+async function passesOf({ device }: Gpu, task: Task, timings: readonly Timing[]): Promise<number[]> {
   const bytes = timings.length * 2 * BigUint64Array.BYTES_PER_ELEMENT;
-  const querySet = device.createQuerySet({
-    label: 'timestamps',
-    type: 'timestamp',
-    count: timings.length * 2,
-  });
-  let buffer: GPUBuffer | undefined;
+  const { querySet, buffer } = task.burst((burst) => ({
+    querySet: device.createQuerySet({ label: 'timestamps', type: 'timestamp', count: timings.length * 2 }),
+    buffer: burst.queries('timestamps', bytes),
+  }));
   try {
-    buffer = await gpu.allocating(() => memory.queries('timestamps', bytes));
     for (let begin = 0; begin < timings.length;) {
-      const encoder = device.createCommandEncoder({ label: 'stopwatch' });
       let end = begin;
-      for (
-        let seconds = 0;
-        end < timings.length && (end === begin || seconds + total(timings[end]!) <= LONGEST_SECONDS);
-        end++
-      ) {
-        seconds += total(timings[end]!);
-        const pass = encoder.beginComputePass({
-          label: 'stopwatch',
-          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * end, endOfPassWriteIndex: 2 * end + 1 },
-        });
-        encodeRepeats(pass, timings[end]!);
-      }
-      if (end === timings.length) encoder.resolveQuerySet(querySet, 0, timings.length * 2, buffer, 0);
-      await submitted(gpu, encoder, signal);
+      task.burst((burst) => {
+        const encoder = burst.encoder();
+        for (
+          let seconds = 0;
+          end < timings.length && (end === begin || seconds + total(timings[end]!) <= LONGEST_SECONDS);
+          end++
+        ) {
+          seconds += total(timings[end]!);
+          const [beginningOfPassWriteIndex, endOfPassWriteIndex] = [2 * end, 2 * end + 1];
+          const pass = encoder.beginComputePass({
+            label: 'timing',
+            timestampWrites: { querySet, beginningOfPassWriteIndex, endOfPassWriteIndex },
+          });
+          encodeRepeats(pass, timings[end]!);
+          pass.end();
+        }
+        if (end === timings.length) encoder.resolveQuerySet(querySet, 0, timings.length * 2, buffer, 0);
+      });
+      await task.computed();
       begin = end;
     }
-    const stamps = new BigUint64Array(await gpu.read(buffer, 0, bytes));
+    const stamps = new BigUint64Array(await task.read(buffer, 0, bytes));
     // A difference is small enough for a double; a clock that ran backwards counts as zero.
     return timings.map(
       (_, i) => Math.max(0, Number(BigInt.asIntN(64, stamps[2 * i + 1]! - stamps[2 * i]!))) / 1e9,
     );
   } finally {
     querySet.destroy();
-    if (buffer) memory.destroy(buffer);
+    task.burst((burst) => burst.free(buffer));
   }
 }
 
 /** By the page's clock: a submit for each work, less what an empty one takes. */
-async function submitSeconds(
-  gpu: Gpu,
-  timings: readonly Timing[],
-  signal: AbortSignal | undefined,
-): Promise<number[]> {
+async function submitSeconds(task: Task, timings: readonly Timing[]): Promise<number[]> {
   const wall = async (timing?: Timing): Promise<number> => {
-    const encoder = gpu.device.createCommandEncoder({ label: 'stopwatch' });
-    if (timing) encodeRepeats(encoder.beginComputePass({ label: 'stopwatch' }), timing);
     const startMs = performance.now();
-    await submitted(gpu, encoder, signal);
+    task.burst((burst) => {
+      const pass = burst.pass();
+      if (timing) encodeRepeats(pass, timing);
+    });
+    await task.computed();
     return (performance.now() - startMs) / 1000;
   };
   const empty = median([await wall(), await wall(), await wall()]);
@@ -183,25 +168,6 @@ const total = ({ seconds, repeats }: Timing): number => seconds * repeats;
 
 function encodeRepeats(pass: GPUComputePassEncoder, { work, repeats }: Timing): void {
   for (let i = 0; i < repeats; i++) work.encode(pass);
-  pass.end();
-}
-
-async function submitted(
-  gpu: Gpu,
-  encoder: GPUCommandEncoder,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  await gpu.watching(() => gpu.device.queue.submit([encoder.finish()]));
-  await gpu.device.queue.onSubmittedWorkDone().catch((cause: unknown) => {
-    gpu.check();
-    throw new DeviceError(
-      'DEVICE_FAILED',
-      `The GPU did not finish what was timed: ${String(cause)}. Load the model again.`,
-      { cause },
-    );
-  });
-  gpu.check();
-  signal?.throwIfAborted();
 }
 
 export function median(numbers: readonly number[]): number {

@@ -165,30 +165,30 @@ export async function tune(
     candidates(node, allowed).map((dispatch) => ({ node, size, dispatch })),
   );
   const kernels = await Promise.all(entries.map(({ dispatch }) => gpu.pipelines.compile(dispatch.variant)));
-  const made: GPUBuffer[] = [];
-  try {
-    const buffers = await gpu.allocating(() => {
-      const make = (label: string, bytes: number): GPUBuffer => {
-        const buffer = gpu.memory.storage(`tuning ${label}`, bytes);
-        made.push(buffer);
-        return buffer;
-      };
+  return gpu.task('tuning', signal, async (task) => {
+    const buffers = task.burst((burst) => {
       // One buffer for each place among the inputs, as large as the largest that stands there: it holds
       // zeros, which take as long as other numbers.
       const places = Math.max(...cases.map(({ node }) => node.inputs.length));
       const inputs = Array.from({ length: places }, (_, place) =>
-        make(`input ${place}`, Math.max(...cases.map(({ node }) => bytesOf(node.inputs[place])))),
+        burst.storage(
+          `tuning input ${place}`,
+          Math.max(...cases.map(({ node }) => bytesOf(node.inputs[place]))),
+        ),
       );
-      const output = make('output', Math.max(...cases.map(({ node }) => bytesOf(node.output))));
+      const output = burst.storage(
+        'tuning output',
+        Math.max(...cases.map(({ node }) => bytesOf(node.output))),
+      );
       const sizes = new Map(
         cases.map(({ size }) => [
           size,
-          gpu.memory.uniformOf('tuning size', [size.batch, size.rows, size.cols, size.numTokens]),
+          burst.uniformOf('tuning size', [size.batch, size.rows, size.cols, size.numTokens]),
         ]),
       );
-      made.push(...sizes.values());
       return { inputs, output, sizes };
     });
+    await task.settled();
     const works = entries.map(({ node, size, dispatch }, i): Work => {
       const kernel = kernels[i]!;
       const bound = [
@@ -229,9 +229,7 @@ export async function tune(
         )
       ]!.ms;
     return { tuning: best(cases, allowed, msOf), samples, leftOut };
-  } finally {
-    for (const buffer of made) gpu.memory.destroy(buffer);
-  }
+  });
 }
 
 /** The tuning under which the cases take least together. */

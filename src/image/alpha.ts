@@ -2,12 +2,15 @@
  * Colours under transparency. Python drops alpha and keeps the colours; a browser may have multiplied them
  * with it before we see them. Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says.
  */
-import { BufferUsage, MAP_READ, TextureUsage } from '../gpu/constants.js';
+import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 
 /** One pixel, (200, 100, 50) with an alpha of 1 of 255. */
 const NEARLY_TRANSPARENT_PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGM4kWLECAAEtgFg+P6R2QAAAABJRU5ErkJggg==';
+
+/** A row of a texture's copy has a multiple of this. */
+const ROW_BYTES = 256;
 
 const verdicts = new WeakMap<Gpu, Promise<boolean>>();
 
@@ -22,32 +25,32 @@ export function bitmapsLoseColours(gpu: Gpu): Promise<boolean> {
   return verdict;
 }
 
-async function tryBitmap({ device }: Gpu): Promise<boolean> {
+async function tryBitmap(gpu: Gpu): Promise<boolean> {
   const bytes = Uint8Array.from(atob(NEARLY_TRANSPARENT_PNG), (each) => each.charCodeAt(0));
   const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/png' }), {
     premultiplyAlpha: 'none',
   });
-  const texture = device.createTexture({
-    size: [1, 1],
-    format: 'rgba8unorm',
-    usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT,
-  });
-  const buffer = device.createBuffer({ size: 256, usage: BufferUsage.COPY_DST | BufferUsage.MAP_READ });
   try {
-    device.queue.copyExternalImageToTexture(
-      { source: bitmap },
-      { texture, premultipliedAlpha: false },
-      [1, 1],
-    );
-    const encoder = device.createCommandEncoder();
-    encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow: 256 }, [1, 1]);
-    device.queue.submit([encoder.finish()]);
-    await buffer.mapAsync(MAP_READ);
-    const [red, green, blue] = new Uint8Array(buffer.getMappedRange());
-    return red !== 200 || green !== 100 || blue !== 50;
+    return await gpu.task('bitmap with alpha', undefined, async (task) => {
+      const buffer = task.burst((burst) => {
+        const texture = burst.texture({
+          size: [1, 1],
+          format: 'rgba8unorm',
+          usage: TextureUsage.COPY_DST | TextureUsage.COPY_SRC | TextureUsage.RENDER_ATTACHMENT,
+        });
+        const pixel = burst.storage('pixel', ROW_BYTES);
+        gpu.device.queue.copyExternalImageToTexture(
+          { source: bitmap },
+          { texture, premultipliedAlpha: false },
+          [1, 1],
+        );
+        burst.encoder().copyTextureToBuffer({ texture }, { buffer: pixel, bytesPerRow: ROW_BYTES }, [1, 1]);
+        return pixel;
+      });
+      const [red, green, blue] = new Uint8Array(await task.read(buffer, 0, 4));
+      return red !== 200 || green !== 100 || blue !== 50;
+    });
   } finally {
     bitmap.close();
-    texture.destroy();
-    buffer.destroy();
   }
 }

@@ -18,6 +18,8 @@ export type Resample = (typeof RESAMPLES)[number];
 
 /** What each pixel of a resized line is made of. */
 export interface Taps {
+  /** Pixels of the line. */
+  readonly length: number;
   /** Weights of a pixel; where it needs fewer, the last ones are 0. */
   readonly count: number;
   /**
@@ -93,7 +95,7 @@ export function resizeTaps(
   const table = new Int32Array(length * stride);
   for (let i = 0; i < length; i++) table[i * stride] = -1;
   table.set(taps.table, (inside.from - first) * stride);
-  return { ...taps, table };
+  return { ...taps, table, length };
 }
 
 /** One tap a pixel. Pillow adds the step up pixel by pixel, and so its rounding. */
@@ -108,7 +110,7 @@ function nearestTaps(sourceSize: number, resizedSize: number, from: number, to: 
     // A position that rounding has brought past the end stays black.
     table[(i - from) * 2 + 1] = source < sourceSize ? 2 ** WEIGHT_BITS : 0;
   }
-  return { count: 1, table, begin: table[0]!, end: table.at(-2)! + 1 };
+  return { length: to - from, count: 1, table, begin: table[0]!, end: table.at(-2)! + 1 };
 }
 
 function filterTaps(
@@ -148,5 +150,5 @@ function filterTaps(
       table[at + 1 + j] = Math.trunc(weight * 2 ** WEIGHT_BITS + (weight < 0 ? -0.5 : 0.5));
     }
   }
-  return { count, table, begin: beginOf(0), end: endOf(length - 1) };
+  return { length, count, table, begin: beginOf(0), end: endOf(length - 1) };
 }

@@ -5,7 +5,6 @@
  * decode otherwise, and all GIF, are decoded by this library, in Node too.
  */
 import { ImageError } from '../errors.js';
-import { isJpeg, prepareJpeg } from './jpeg.js';
 
 /** Red, green, blue, and an alpha at which nobody looks. */
 export interface Pixels {
@@ -29,6 +28,11 @@ export interface DecodedFile {
   readonly orientation: number;
   /** Of an animation's frame that is smaller than its screen. */
   readonly canvas?: Canvas | undefined;
+  /**
+   * Whether the browser's colour management shows other colours than the stored ones, as in an <img>. True
+   * for a file of an unknown format.
+   */
+  readonly hasColorProfile: boolean;
 }
 
 export interface DecodeOptions {
@@ -60,8 +64,21 @@ export async function decodeFile(
   type: string,
   options: DecodeOptions,
 ): Promise<DecodedFile> {
+  const { readImageHeader } = await import('./imageHeader.js');
+  const hasColorProfile = readImageHeader(bytes)?.hasColorProfile ?? true;
+  return { ...(await decodePixels(bytes, name, type, options)), hasColorProfile };
+}
+
+type DecodedPixels = Omit<DecodedFile, 'hasColorProfile'>;
+
+async function decodePixels(
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  type: string,
+  options: DecodeOptions,
+): Promise<DecodedPixels> {
   const found = `${bytes.length} bytes${type && ` of type ${type}`}`;
-  const byBrowser = async ({ pieces, orientation, canvas }: PlainFile): Promise<DecodedFile> => {
+  const byBrowser = async ({ pieces, orientation, canvas }: PlainFile): Promise<DecodedPixels> => {
     if (typeof createImageBitmap !== 'function') throw await noDecoder(bytes, name, found);
     const image = await bitmapOf(new Blob(pieces, { type }), options.signal).catch(async (cause: unknown) => {
       options.signal?.throwIfAborted();
@@ -69,18 +86,9 @@ export async function decodeFile(
     });
     return { image, orientation, canvas };
   };
-  if (isJpeg(bytes)) {
-    const { orientation, checkScans } = prepareJpeg(bytes, name);
-    const decoding = byBrowser({ pieces: [bytes], orientation });
-    try {
-      checkScans();
-    } catch (error) {
-      await decoding.then(close, () => undefined); // the check tells more
-      throw error;
-    }
-    return decoding;
-  }
   switch (formatOf(bytes)) {
+    case 'JPEG':
+      return ofJpeg(bytes, name, byBrowser, options.signal);
     case 'PNG':
       return ofPng(bytes, name, byBrowser, options);
     case 'GIF': {
@@ -107,10 +115,11 @@ export async function decodeFile(
   }
 }
 
-type Format = 'PNG' | 'GIF' | 'WebP' | 'BMP' | 'AVIF';
+type Format = 'JPEG' | 'PNG' | 'GIF' | 'WebP' | 'BMP' | 'AVIF';
 
 function formatOf(bytes: Uint8Array): Format | undefined {
   const text = String.fromCharCode(...bytes.subarray(0, 12));
+  if (text.startsWith('\xff\xd8\xff')) return 'JPEG';
   if (text.startsWith('\x89PNG\r\n\x1a\n')) return 'PNG';
   if (/^GIF8[79]a/.test(text)) return 'GIF';
   if (/^RIFF[^]{4}WEBP/.test(text)) return 'WebP';
@@ -131,12 +140,37 @@ async function bitmapOf(source: Blob, signal: AbortSignal | undefined): Promise<
   return bitmap;
 }
 
+async function ofJpeg(
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  byBrowser: (file: PlainFile) => Promise<DecodedPixels>,
+  signal: AbortSignal | undefined,
+): Promise<DecodedPixels> {
+  const { EOI, prepareJpeg } = await import('./jpeg.js');
+  const { orientation, checkScans } = prepareJpeg(bytes, name);
+  const decoding = byBrowser({ pieces: [bytes], orientation });
+  const discard = (): Promise<void> => decoding.then(close, () => undefined);
+  let cut: ImageError | undefined;
+  try {
+    cut = checkScans();
+  } catch (error) {
+    await discard(); // the check tells more
+    throw error;
+  }
+  if (!cut) return decoding;
+  await discard();
+  const { endOfBlocks } = await import('./jpegScan.js');
+  const end = await endOfBlocks(bytes, signal);
+  if (end === undefined) throw cut;
+  return byBrowser({ pieces: [bytes.subarray(0, end), Uint8Array.of(0xff, EOI)], orientation });
+}
+
 async function ofPng(
   bytes: Uint8Array<ArrayBuffer>,
   name: string,
-  byBrowser: (file: PlainFile) => Promise<DecodedFile>,
+  byBrowser: (file: PlainFile) => Promise<DecodedPixels>,
   { mostSide, losesAlpha, signal }: DecodeOptions,
-): Promise<DecodedFile> {
+): Promise<DecodedPixels> {
   const { decodePng, plainPng } = await import('./png.js');
   const { pieces, orientation, bitDepth, alpha, isWhole } = await plainPng(bytes, name);
   const here = typeof createImageBitmap !== 'function' || bitDepth === 16 || (alpha && (await losesAlpha()));
@@ -150,7 +184,7 @@ async function ofPng(
   return { image: await decodePng(bytes, name, mostSide, signal), orientation };
 }
 
-function close({ image }: DecodedFile): void {
+function close({ image }: DecodedPixels): void {
   if ('close' in image) image.close();
 }
 

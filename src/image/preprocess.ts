@@ -8,6 +8,7 @@ import type { Gpu } from '../gpu/device.js';
 import { RESIZE_FIRST_ROWS, RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
 import type { Kernel } from '../gpu/kernel.js';
 import type { GpuMemory } from '../gpu/memory.js';
+import type { Burst, Task } from '../gpu/task.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps, type Resample, type Taps } from './coefficients.js';
 import {
@@ -21,7 +22,7 @@ import { levelsOf, type Normalization } from './normalization.js';
 import { liesOnItsSide, TURN_FLIP_Y, TURN_TRANSPOSE, TURNS } from './orientation.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
 import { decodeSource, type DecodedImage, type ImageSource, type SourceOptions } from './source.js';
-import { planStrips, type Strip } from './strips.js';
+import { planStrips } from './strips.js';
 import { openUpload, type Upload } from './upload.js';
 
 /** How an image becomes pixels. */
@@ -105,24 +106,20 @@ export class PreparedImage {
     this.#memory.destroy(this.#between);
   }
 
+  /** As `dispose`, when the burst that reads it has ended. */
+  release(burst: Burst): void {
+    this.#used = true;
+    burst.free(this.#between);
+  }
+
   [Symbol.dispose](): void {
     this.dispose();
   }
 }
 
-/** The taps of one direction on the GPU. */
-interface TapsOnGpu {
-  readonly buffer: GPUBuffer;
-  readonly taps: Taps;
-  /** Pixels that are made. */
-  readonly length: number;
-}
-
 const STRIP_BYTES = 2 ** 26;
 /** Tables of taps that are kept: two for a video, a few for photographs of some cameras. */
 const KEPT_TAPS = 16;
-/** Tables of levels that are kept: the checkpoint's, and a few of calls with their own normalization. */
-const KEPT_LEVELS = 4;
 
 export class Preprocessor {
   readonly #gpu: Gpu;
@@ -131,9 +128,8 @@ export class Preprocessor {
   readonly #stripBytes: number;
   readonly #first: CompiledKernel;
   readonly #second: CompiledKernel;
-  /** Tables on the GPU, in the order of their last use. */
-  readonly #levels = new Map<string, { readonly buffer: GPUBuffer }>();
-  readonly #taps = new Map<string, TapsOnGpu>();
+  /** In the order of their last use. */
+  readonly #taps = new Map<string, Taps>();
   #disposed = false;
 
   private constructor(
@@ -164,9 +160,7 @@ export class Preprocessor {
     const compile = (kernel: Kernel): Promise<CompiledKernel> =>
       gpu.pipelines.compile({ kernel, constants: {} });
     const [first, second] = await Promise.all([compile(resizeFirst), compile(resizeSecond)]);
-    const preprocessor = new Preprocessor(gpu, patchSize, preprocessing, stripBytes, first, second);
-    await gpu.allocating(() => preprocessor.#levelsFor(preprocessing.normalization));
-    return preprocessor;
+    return new Preprocessor(gpu, patchSize, preprocessing, stripBytes, first, second);
   }
 
   /**
@@ -181,7 +175,8 @@ export class Preprocessor {
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
     this.#alive();
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // refuses options ahead of decoding
-    const image = await decodeSource(this.#gpu, source, options);
+    const decoding = decodeSource(this.#gpu, source, options);
+    const image = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
     try {
       return await this.prepareDecoded(image, options, remainder);
     } finally {
@@ -201,7 +196,7 @@ export class Preprocessor {
     this.#alive();
     options.signal?.throwIfAborted();
     const resolved = resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
-    const upload = openUpload(this.#gpu, image);
+    const upload = openUpload(this.#gpu.device, image);
     try {
       const [width, height] = liesOnItsSide(image.orientation)
         ? [image.height, image.width]
@@ -222,204 +217,160 @@ export class Preprocessor {
     resample: Resample,
     signal: AbortSignal | undefined,
   ): Promise<GPUBuffer> {
-    const { memory, device, pipelines } = this.#gpu;
     const { verticalFirst } = geometry;
     const [along, across] = this.#lines(geometry, resample);
     const turn = TURNS[orientation]!;
-    const rows = across.taps.end - across.taps.begin;
+    const rows = across.end - across.begin;
     const strips = planStrips({
       storedRows,
       down: verticalFirst !== ((turn & TURN_TRANSPOSE) !== 0),
       flipped: (turn & TURN_FLIP_Y) !== 0,
-      taps: along.taps,
+      taps: along,
       width: along.length,
-      firstRow: across.taps.begin,
+      firstRow: across.begin,
       rows,
       mostRows: Math.max(1, Math.floor(this.#stripBytes / (stride * 4))),
     });
-    const made: GPUBuffer[] = [];
-    const make = (buffer: GPUBuffer): GPUBuffer => {
-      made.push(buffer);
-      return buffer;
-    };
-    let between: GPUBuffer | undefined;
-    const passOf = (strip: Strip): void => {
-      between ??= make(memory.storage('resize between', rows * along.length * 4));
-      const source = make(memory.storage('picture', (strip.end - strip.begin) * stride * 4));
-      fill(source, strip.begin, strip.end);
-      const size = make(
-        memory.uniformOf('resize first', [
-          strip.x0,
-          strip.y0,
-          strip.x1,
-          strip.y1,
-          storedColumns - 1,
-          storedRows - 1,
-          along.length,
-          across.taps.begin,
-          along.taps.count,
-          Number(verticalFirst),
-          turn,
-          stride,
-          strip.begin,
-          Number(swap),
-        ]),
-      );
-      const encoder = device.createCommandEncoder({ label: 'resize' });
-      const pass = encoder.beginComputePass({ label: 'resize first' });
-      pass.setPipeline(this.#first.pipeline);
-      const resources = [size, source, along.buffer, between].map((buffer) => ({ buffer }));
-      pass.setBindGroup(0, pipelines.bind(this.#first, resources));
-      pass.dispatchWorkgroups(
-        Math.ceil((strip.x1 - strip.x0) / RESIZE_WORKGROUP[0]),
-        Math.ceil((strip.y1 - strip.y0) / (RESIZE_WORKGROUP[1] * RESIZE_FIRST_ROWS)),
-      );
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-      // A buffer that is destroyed after a submit lives until the GPU is done with it.
-      memory.destroy(source);
-      memory.destroy(size);
-    };
-    try {
-      if (load) {
-        for (const strip of strips) {
+    return this.#gpu.task('image', signal, async (task) => {
+      const { taps, between } = task.burst((burst) => ({
+        taps: burst.storageOf('taps', along.table),
+        between: burst.storage('resize between', rows * along.length * 4),
+      }));
+      for (const strip of strips) {
+        // Only what has to be waited for is: a video goes on.
+        if (load) {
           await load(strip.begin, strip.end);
-          signal?.throwIfAborted();
           this.#alive();
-          await this.#gpu.allocating(() => passOf(strip));
         }
-      } else await this.#gpu.allocating(() => strips.forEach(passOf)); // at once: a video goes on
-      signal?.throwIfAborted();
+        task.burst((burst) => {
+          const source = burst.storage('picture', (strip.end - strip.begin) * stride * 4);
+          const size = burst.uniformOf('resize first', [
+            strip.x0,
+            strip.y0,
+            strip.x1,
+            strip.y1,
+            storedColumns - 1,
+            storedRows - 1,
+            along.length,
+            across.begin,
+            along.count,
+            Number(verticalFirst),
+            turn,
+            stride,
+            strip.begin,
+            Number(swap),
+          ]);
+          fill(burst, source, strip.begin, strip.end);
+          burst.dispatch(
+            this.#first,
+            [size, source, taps, between],
+            [
+              Math.ceil((strip.x1 - strip.x0) / RESIZE_WORKGROUP[0]),
+              Math.ceil((strip.y1 - strip.y0) / (RESIZE_WORKGROUP[1] * RESIZE_FIRST_ROWS)),
+            ],
+          );
+          burst.free(source);
+        });
+      }
+      await task.settled();
       this.#alive();
-      return between!;
-    } catch (error) {
-      for (const buffer of made) memory.destroy(buffer);
-      throw error;
-    }
+      return task.keep(between);
+    });
   }
 
   /**
    * Writes an image's pixels, (3, height, width) in float32, into `pixels` from byte `offset` on, and frees
-   * what belongs to the image. Only submits: what is submitted later on this device finds the pixels there.
+   * what belongs to the image.
    */
-  write(image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
+  write(burst: Burst, image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
     this.#alive();
-    const { between, geometry, resample, bytes } = image;
+    const { between, geometry, resample, bytes, normalization } = image;
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
       throw new ImageError(
         'INPUT_SHAPE',
         `Pixels: expected ${bytes} bytes from offset ${offset}, a multiple of 4, found a buffer of ${pixels.size}. Make it (batch, 3, height, width) floats.`,
       );
     }
-    const { memory, device, pipelines } = this.#gpu;
     const { verticalFirst, fill } = geometry;
     const [first, second] = this.#lines(geometry, resample);
-    const size = memory.uniformOf('resize second', [
+    const size = burst.uniformOf('resize second', [
       first.length,
       second.length,
-      second.taps.end - second.taps.begin,
-      second.taps.begin,
-      second.taps.count,
+      second.end - second.begin,
+      second.begin,
+      second.count,
       offset / 4,
       Number(verticalFirst),
       fill[0] | (fill[1] << 8) | (fill[2] << 16),
     ]);
-    try {
-      const encoder = device.createCommandEncoder({ label: 'resize' });
-      const pass = encoder.beginComputePass({ label: 'resize second' });
-      pass.setPipeline(this.#second.pipeline);
-      const resources = [size, between, second.buffer, this.#levelsFor(image.normalization), pixels];
-      pass.setBindGroup(
-        0,
-        pipelines.bind(
-          this.#second,
-          resources.map((buffer) => ({ buffer })),
-        ),
-      );
-      pass.dispatchWorkgroups(
-        Math.ceil(first.length / RESIZE_WORKGROUP[0]),
-        Math.ceil(second.length / RESIZE_WORKGROUP[1]),
-      );
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-    } finally {
-      memory.destroy(size);
-      image.dispose();
-    }
+    const taps = burst.storageOf('taps', second.table);
+    const levels = burst.storageOf('pixel levels', levelsOf(normalization));
+    burst.dispatch(
+      this.#second,
+      [size, between, taps, levels, pixels],
+      [Math.ceil(first.length / RESIZE_WORKGROUP[0]), Math.ceil(second.length / RESIZE_WORKGROUP[1])],
+    );
+    for (const buffer of [size, taps, levels]) burst.free(buffer);
+    image.release(burst);
   }
 
   /**
-   * The pixels of several images in one buffer, (batch, 3, height, width), one image after the other. The
-   * caller destroys the buffer (`gpu.memory.destroy`).
+   * The pixels of several images in one buffer of the task, (batch, 3, height, width), one image after the
+   * other.
    *
    * @param remainder as for `prepare`
    * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size; what `prepare`
    *   throws
    */
   async batch(
+    task: Task,
     sources: readonly ImageSource[],
     options: PixelOptions = {},
     remainder = false,
   ): Promise<{ buffer: GPUBuffer; batch: number; height: number; width: number }> {
-    const { memory } = this.#gpu;
     let made: { buffer: GPUBuffer; batch: number; height: number; width: number } | undefined;
-    try {
-      for (const [index, source] of sources.entries()) {
-        const image = await this.prepare(source, options, remainder);
-        try {
-          const { width, height, bytes } = image;
-          made ??= await this.#gpu.allocating(() => ({
-            buffer: memory.storage('pixels', sources.length * bytes),
-            batch: sources.length,
-            height,
-            width,
-          }));
-          if (made.height !== height || made.width !== width) {
-            const found = `image 0 with ${made.width} × ${made.height} and image ${index} with ${width} × ${height}`;
-            throw new ImageError(
-              'INPUT_SHAPE',
-              `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes a batch of each size.`,
-            );
-          }
-          this.write(image, made.buffer, index * bytes);
-        } finally {
-          image.dispose();
+    for (const [index, source] of sources.entries()) {
+      const image = await this.prepare(source, options, remainder);
+      try {
+        const { width, height, bytes } = image;
+        made ??= {
+          buffer: task.burst((burst) => burst.storage('pixels', sources.length * bytes)),
+          batch: sources.length,
+          height,
+          width,
+        };
+        if (made.height !== height || made.width !== width) {
+          const found = `image 0 with ${made.width} × ${made.height} and image ${index} with ${width} × ${height}`;
+          throw new ImageError(
+            'INPUT_SHAPE',
+            `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes a batch of each size.`,
+          );
         }
+        const { buffer } = made;
+        task.burst((burst) => this.write(burst, image, buffer, index * bytes));
+      } finally {
+        image.dispose();
       }
-      if (!made)
-        throw new ImageError('INPUT_SHAPE', 'Batch: expected at least 1 image, found 0. Hand in an image.');
-      return made;
-    } catch (error) {
-      if (made) memory.destroy(made.buffer);
-      throw error;
     }
+    if (!made)
+      throw new ImageError('INPUT_SHAPE', 'Batch: expected at least 1 image, found 0. Hand in an image.');
+    return made;
   }
 
   /**
    * What Python's image processor gives, in JavaScript's memory, with the remainder of a patch. Throws as
    * `batch` does.
    */
-  async read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
-    const { memory } = this.#gpu;
-    const { buffer, batch, height, width } = await this.batch(sources, options, true);
-    try {
-      const bytes = await memory.read(buffer, 0, batch * 3 * height * width * Float32Array.BYTES_PER_ELEMENT);
-      this.#gpu.check();
+  read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
+    return this.#gpu.task('pixels', options.signal, async (task) => {
+      const { buffer, batch, height, width } = await this.batch(task, sources, options, true);
+      const bytes = await task.read(buffer, 0, batch * 3 * height * width * Float32Array.BYTES_PER_ELEMENT);
       return { data: new Float32Array(bytes), batch, height, width };
-    } catch (error) {
-      this.#gpu.check();
-      throw error;
-    } finally {
-      memory.destroy(buffer);
-    }
+    });
   }
 
   dispose(): void {
     this.#disposed = true;
-    for (const tables of [this.#taps, this.#levels]) {
-      for (const { buffer } of tables.values()) this.#gpu.memory.destroy(buffer);
-      tables.clear();
-    }
   }
 
   [Symbol.dispose](): void {
@@ -435,50 +386,20 @@ export class Preprocessor {
   }
 
   /** The taps of the first pass and of the second. */
-  #lines(geometry: Geometry, resample: Resample): readonly [TapsOnGpu, TapsOnGpu] {
+  #lines(geometry: Geometry, resample: Resample): readonly [Taps, Taps] {
     const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height } = geometry;
     const columns = this.#tapsFor(sourceWidth, resizedWidth, left, width, resample);
     const rows = this.#tapsFor(sourceHeight, resizedHeight, top, height, resample);
     return geometry.verticalFirst ? [rows, columns] : [columns, rows];
   }
 
-  #tapsFor(
-    sourceSize: number,
-    resizedSize: number,
-    first: number,
-    length: number,
-    resample: Resample,
-  ): TapsOnGpu {
+  /** The one that was not used for longest goes. */
+  #tapsFor(sourceSize: number, resizedSize: number, first: number, length: number, resample: Resample): Taps {
     const key = [sourceSize, resizedSize, first, length, resample].join();
-    return this.#kept(this.#taps, KEPT_TAPS, key, () => {
-      const taps = resizeTaps(sourceSize, resizedSize, first, length, resample);
-      const buffer = this.#gpu.memory.storageOf(`taps ${sourceSize} → ${resizedSize}`, taps.table);
-      return { buffer, taps, length };
-    });
-  }
-
-  #levelsFor(normalization: Normalization): GPUBuffer {
-    const { rescaleFactor, mean, std } = normalization;
-    return this.#kept(this.#levels, KEPT_LEVELS, [rescaleFactor, ...mean, ...std].join(), () => ({
-      buffer: this.#gpu.memory.storageOf('pixel levels', levelsOf(normalization)),
-    })).buffer;
-  }
-
-  /** A table that was kept, or a new one; the one that was not used for longest goes. */
-  #kept<T extends { readonly buffer: GPUBuffer }>(
-    tables: Map<string, T>,
-    most: number,
-    key: string,
-    make: () => T,
-  ): T {
-    const table = tables.get(key) ?? make();
-    tables.delete(key);
-    tables.set(key, table);
-    if (tables.size > most) {
-      const [oldest, { buffer }] = tables.entries().next().value!;
-      tables.delete(oldest);
-      this.#gpu.memory.destroy(buffer);
-    }
-    return table;
+    const taps = this.#taps.get(key) ?? resizeTaps(sourceSize, resizedSize, first, length, resample);
+    this.#taps.delete(key);
+    this.#taps.set(key, taps);
+    if (this.#taps.size > KEPT_TAPS) this.#taps.delete(this.#taps.keys().next().value!);
+    return taps;
   }
 }

@@ -9,6 +9,7 @@ import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../gpu/node.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile, type Canvas } from './decode.js';
+import { decodeSlots } from './decodeSlots.js';
 
 /** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
 export interface RawImage {
@@ -87,24 +88,30 @@ export interface DecodedImage {
   readonly fileOrientation: number;
   /** The picture is a bitmap of a file's own values, as the file has them: not turned. */
   readonly isPlain: boolean;
+  /**
+   * The picture is a bitmap of what an <img> shows of its file, but for the turn: there is no colour profile,
+   * and nothing is transparent.
+   */
+  readonly isAsShown: boolean;
   /** Where the picture stands on a larger, black image. */
   readonly canvas?: Canvas | undefined;
-  /** Frees the picture, if it is not the caller's. */
+  /** Frees the picture, if it is not the caller's, and its place among those that are decoded. */
   close(): void;
 }
 
 /**
- * Decodes an image, or takes the caller's picture as it is.
+ * Decodes an image, or takes the caller's picture as it is: at once, so that pixels are those of the moment of
+ * the call.
  *
  * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels
  * of another origin), IMAGE_DECODE (no image that can be decoded here), IMAGE_SIZE (data of another size)
  * @throws `signal.reason` after an abort
  */
-export async function decodeSource(
+export function decodeSource(
   gpu: Gpu,
   source: ImageSource,
   { orientation = 'ignore', signal }: SourceOptions = {},
-): Promise<DecodedImage> {
+): DecodedImage | Promise<DecodedImage> {
   signal?.throwIfAborted();
   if (orientation !== 'respect' && orientation !== 'ignore') {
     throw new OptionError(
@@ -159,6 +166,7 @@ const taken = (picture: Drawable | RawPixels, name: string, width: number, heigh
   orientation: 1,
   fileOrientation: 1,
   isPlain: false,
+  isAsShown: false,
   close: () => undefined,
 });
 
@@ -241,32 +249,46 @@ async function ofBlob(
   orientation: Orientation,
   signal: AbortSignal | undefined,
 ): Promise<DecodedImage> {
-  const bytes = new Uint8Array(
-    await blob.arrayBuffer().catch((cause: unknown) => {
-      throw new ImageError(
-        'IMAGE_FETCH',
-        `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
-        { cause },
-      );
-    }),
-  );
-  signal?.throwIfAborted();
-  const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
-    mostSide: Infinity,
-    losesAlpha: () => bitmapsLoseColours(gpu),
-    signal,
-  });
-  return {
-    name,
-    picture: 'data' in image ? { ...image, channels: 4 } : image,
-    width: canvas?.width ?? image.width,
-    height: canvas?.height ?? image.height,
-    orientation: orientation === 'respect' ? decoded.orientation : 1,
-    fileOrientation: decoded.orientation,
-    isPlain: !('data' in image),
-    canvas,
-    close: () => 'data' in image || image.close(),
-  };
+  const slot = await decodeSlots().take(signal);
+  try {
+    const bytes = new Uint8Array(
+      await blob.arrayBuffer().catch((cause: unknown) => {
+        throw new ImageError(
+          'IMAGE_FETCH',
+          `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
+          { cause },
+        );
+      }),
+    );
+    signal?.throwIfAborted();
+    const { readImageHeader } = await import('./imageHeader.js');
+    const header = readImageHeader(bytes);
+    await slot.claim(header?.width ?? 0, header?.height ?? 0, signal);
+    const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
+      mostSide: Infinity,
+      losesAlpha: () => bitmapsLoseColours(gpu),
+      signal,
+    });
+    const isBitmap = !('data' in image);
+    return {
+      name,
+      picture: 'data' in image ? { ...image, channels: 4 } : image,
+      width: canvas?.width ?? image.width,
+      height: canvas?.height ?? image.height,
+      orientation: orientation === 'respect' ? decoded.orientation : 1,
+      fileOrientation: decoded.orientation,
+      isPlain: isBitmap,
+      isAsShown: isBitmap && !canvas && header !== undefined && !header.hasColorProfile && !header.hasAlpha,
+      canvas,
+      close: () => {
+        if (!('data' in image)) image.close();
+        slot.release();
+      },
+    };
+  } catch (error) {
+    slot.release();
+    throw error;
+  }
 }
 
 async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefined): Promise<DecodedImage> {

@@ -5,7 +5,7 @@
  */
 import { ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
-import type { Gpu } from '../gpu/device.js';
+import type { Burst } from '../gpu/task.js';
 import type { DecodedImage, Drawable, RawPixels } from './source.js';
 
 /** A picture whose rows can be brought into a buffer. */
@@ -16,13 +16,13 @@ export interface Upload {
   readonly swap: boolean;
   /** What `fill` needs of rows [begin, end) and has to be waited for. */
   readonly load?: (begin: number, end: number) => Promise<void>;
-  /** Brings rows [begin, end) into the buffer, ahead of what is submitted after it. */
-  fill(buffer: GPUBuffer, begin: number, end: number): void;
+  /** Brings rows [begin, end) into the buffer, ahead of the burst's dispatches. */
+  fill(burst: Burst, buffer: GPUBuffer, begin: number, end: number): void;
   close(): void;
 }
 
 /** How a picture goes to the GPU. @throws ImageError IMAGE_SIZE, if it is empty */
-export function openUpload(gpu: Gpu, image: DecodedImage): Upload {
+export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
   const { picture, name, width, height } = image;
   if (!(Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0)) {
     throw new ImageError(
@@ -30,19 +30,19 @@ export function openUpload(gpu: Gpu, image: DecodedImage): Upload {
       `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
     );
   }
-  if ('data' in picture) return ofPixels(gpu, picture);
+  if ('data' in picture) return ofPixels(picture);
   return (
-    (image.isPlain && ofPlainBitmap(gpu, picture as ImageBitmap, image)) || ofDrawable(gpu, picture, image)
+    (image.isPlain && ofPlainBitmap(picture as ImageBitmap, image)) || ofDrawable(device, picture, image)
   );
 }
 
-function ofPixels({ device }: Gpu, { data, width, channels }: RawPixels): Upload {
+function ofPixels({ data, width, channels }: RawPixels): Upload {
   return {
     stride: width,
     swap: false,
-    fill(buffer, begin, end) {
+    fill(burst, buffer, begin, end) {
       const rows = data.subarray(begin * width * channels, end * width * channels);
-      device.queue.writeBuffer(buffer, 0, channels === 4 ? rows : withAlpha(rows));
+      burst.write(buffer, 0, channels === 4 ? rows : withAlpha(rows));
     },
     close: () => undefined,
   };
@@ -63,7 +63,7 @@ function withAlpha(rgb: RawPixels['data']): Uint8Array<ArrayBuffer> {
  * Undefined where a browser has no frames, or gives others than 8 bits a channel without alpha (Firefox has
  * multiplied the colours with it).
  */
-function ofPlainBitmap({ device }: Gpu, bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | undefined {
+function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | undefined {
   const frame = frameOf(bitmap);
   if (!frame) return undefined;
   const { left, top, width: stride } = canvas ?? { left: 0, top: 0, width: bitmap.width };
@@ -83,7 +83,7 @@ function ofPlainBitmap({ device }: Gpu, bitmap: ImageBitmap, { canvas }: Decoded
         layout: [{ offset: ((from - begin) * stride + left) * 4, stride: stride * 4 }],
       });
     },
-    fill: (buffer, begin, end) => device.queue.writeBuffer(buffer, 0, bytes, 0, (end - begin) * stride * 4),
+    fill: (burst, buffer, begin, end) => burst.write(buffer, 0, bytes, 0, (end - begin) * stride * 4),
     close: () => frame.close(),
   };
 }
@@ -107,7 +107,7 @@ function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
 const ROW_BYTES = 256;
 
 function ofDrawable(
-  { device }: Gpu,
+  device: GPUDevice,
   source: Drawable,
   { name, width: pictureWidth, height: pictureHeight, canvas }: DecodedImage,
 ): Upload {
@@ -123,10 +123,8 @@ function ofDrawable(
   return {
     stride,
     swap: false,
-    fill(buffer, begin, end) {
-      const encoder = device.createCommandEncoder({ label: 'picture' });
-      if (canvas) encoder.clearBuffer(buffer);
-      const textures: GPUTexture[] = [];
+    fill(burst, buffer, begin, end) {
+      if (canvas) burst.clear(buffer);
       const [right, bottom] = [
         Math.min(left + pictureWidth, width),
         Math.min(top + pictureHeight, height, end),
@@ -134,13 +132,12 @@ function ofDrawable(
       for (let y = Math.max(begin, top); y < bottom; y += most) {
         for (let x = left; x < right; x += most) {
           const size: [number, number] = [Math.min(most, right - x), Math.min(most, bottom - y)];
-          const texture = device.createTexture({
+          const texture = burst.texture({
             label: `picture ${size.join(' × ')}`,
             size,
             format: 'rgba8unorm',
             usage: TextureUsage.COPY_SRC | TextureUsage.COPY_DST | TextureUsage.RENDER_ATTACHMENT,
           });
-          textures.push(texture);
           const origin: [number, number] = [x - left, y - top];
           try {
             copy(device, drawn, name, origin, texture, size);
@@ -153,15 +150,15 @@ function ofDrawable(
             drawn = onCanvas(source);
             copy(device, drawn, name, origin, texture, size);
           }
-          encoder.copyTextureToBuffer(
-            { texture },
-            { buffer, offset: ((y - begin) * stride + x) * 4, bytesPerRow: stride * 4 },
-            size,
-          );
+          burst
+            .encoder()
+            .copyTextureToBuffer(
+              { texture },
+              { buffer, offset: ((y - begin) * stride + x) * 4, bytesPerRow: stride * 4 },
+              size,
+            );
         }
       }
-      device.queue.submit([encoder.finish()]);
-      for (const texture of textures) texture.destroy();
     },
     close: () => undefined,
   };

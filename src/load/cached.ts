@@ -23,6 +23,7 @@ import { MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
 import { mayStartOver, startOver } from '../checkpoint/part.js';
 import type { Candidate } from '../checkpoint/precision.js';
 import { parameterBytes, WeightMemory } from '../checkpoint/weightMemory.js';
+import type { Task } from '../gpu/task.js';
 import type { SourceState } from '../checkpoint/revalidate.js';
 import { readQuantized, RowScales } from '../checkpoint/quantized.js';
 import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
@@ -130,18 +131,17 @@ async function loadKnown(
       const head = new CachedHead(plan);
       const header = wholeHeader(plan);
       const scales = new RowScales(readQuantized(header).scales);
-      const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
-        if (!head.write(name, bytes) && !scales.add(name, offset, bytes)) weights.write(name, offset, bytes);
-      };
-      const found = await replay(
-        folder,
-        known,
-        write,
-        (loadedBytes) => report({ loadedBytes, totalBytes }),
-        signal,
+      const writeWith =
+        (task: Task) =>
+        (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
+          if (!head.write(name, bytes) && !scales.add(name, offset, bytes))
+            weights.write(task, name, offset, bytes);
+        };
+      const told = (loadedBytes: number): void => report({ loadedBytes, totalBytes });
+      const found = await gpu.task('weights', signal, (task) =>
+        replay(folder, known, writeWith(task), told, signal),
       );
       if (found.complete) {
-        gpu.check();
         weights.matrices = originalOf(new MatrixSample(found.sample).digest, header.metadata);
         report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
         return {

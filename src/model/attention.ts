@@ -5,6 +5,7 @@
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { attentionRows, attentionRowsMean } from '../gpu/outputKernels.js';
+import type { Lease } from '../gpu/task.js';
 
 export interface AttentionOptions {
   /**
@@ -43,13 +44,15 @@ const CHUNK_BYTES = 16 * 2 ** 20;
  * Rows of the softmax over all tokens: (heads, queries, numTokens), where one head (or the mean) and one
  * query have no axis of their own.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
- * @throws OptionError OPTION_VALUE for a head, query or image that is not there
+ * @param lease of what owns `qkv`
+ * @throws OptionError OPTION_VALUE for a head, query or image that is not there; DeviceError
  */
 export async function attentionOf(
   gpu: Gpu,
   qkv: GPUBuffer,
   layout: TokenLayout,
   options: AttentionOptions,
+  lease?: Lease,
 ): Promise<Float32Array<ArrayBuffer>> {
   const { embedDim, numTokens } = layout;
   const { head, batchIndex = 0, signal } = options;
@@ -66,43 +69,27 @@ export async function attentionOf(
   const outHeads = meanKernel ? 1 : numHeads;
   const out = new Float32Array(outHeads * count * numTokens);
   const atOnce = Math.max(1, Math.min(count, Math.floor(CHUNK_BYTES / (numHeads * numTokens * F32_BYTES))));
-  const owned: GPUBuffer[] = [];
-  const own = (buffer: GPUBuffer): GPUBuffer => {
-    owned.push(buffer);
-    return buffer;
-  };
-  try {
-    const { size, rows, mean } = await gpu.allocating(() => ({
-      size: own(gpu.memory.uniformOf('attention rows size', [0, 0, 0, 0, 0, 0])),
-      rows: own(gpu.memory.storage('attention rows', numHeads * atOnce * numTokens * F32_BYTES)),
-      mean: meanKernel && own(gpu.memory.storage('attention rows mean', atOnce * numTokens * F32_BYTES)),
+  return gpu.task('attention rows', signal, async (task) => {
+    if (lease) task.use(lease);
+    const { size, rows, mean } = task.burst((burst) => ({
+      size: burst.uniformOf('attention rows size', [0, 0, 0, 0, 0, 0]),
+      rows: burst.storage('attention rows', numHeads * atOnce * numTokens * F32_BYTES),
+      mean: meanKernel && burst.storage('attention rows mean', atOnce * numTokens * F32_BYTES),
     }));
-    const resources = (...buffers: readonly GPUBuffer[]): GPUBindingResource[] =>
-      buffers.map((buffer) => ({ buffer }));
-    const rowsGroup = gpu.pipelines.bind(rowsKernel, resources(size, qkv, rows));
-    const meanGroup = meanKernel && mean && gpu.pipelines.bind(meanKernel, resources(size, rows, mean));
     for (let done = 0; done < count; done += atOnce) {
-      signal?.throwIfAborted();
       const portion = Math.min(atOnce, count - done);
-      gpu.device.queue.writeBuffer(
-        size,
-        0,
-        new Uint32Array([numTokens, portion, numHeads, batchIndex * numTokens, first + done, firstHead]),
-      );
-      const encoder = gpu.device.createCommandEncoder({ label: 'attention rows' });
-      const pass = encoder.beginComputePass({ label: 'attention rows' });
-      pass.setPipeline(rowsKernel.pipeline);
-      pass.setBindGroup(0, rowsGroup);
-      pass.dispatchWorkgroups(portion, numHeads);
-      if (meanKernel && meanGroup) {
-        pass.setPipeline(meanKernel.pipeline);
-        pass.setBindGroup(0, meanGroup);
-        pass.dispatchWorkgroups(Math.ceil(numTokens / 64), portion);
-      }
-      pass.end();
-      gpu.device.queue.submit([encoder.finish()]);
+      task.burst((burst) => {
+        burst.write(
+          size,
+          0,
+          new Uint32Array([numTokens, portion, numHeads, batchIndex * numTokens, first + done, firstHead]),
+        );
+        burst.dispatch(rowsKernel, [size, qkv, rows], [portion, numHeads]);
+        if (meanKernel && mean)
+          burst.dispatch(meanKernel, [size, rows, mean], [Math.ceil(numTokens / 64), portion]);
+      });
       const found = new Float32Array(
-        await gpu.read(mean ?? rows, 0, outHeads * portion * numTokens * F32_BYTES),
+        await task.read(mean ?? rows, 0, outHeads * portion * numTokens * F32_BYTES),
       );
       for (let each = 0; each < outHeads; each++) {
         const from = each * portion * numTokens;
@@ -110,9 +97,7 @@ export async function attentionOf(
       }
     }
     return out;
-  } finally {
-    for (const buffer of owned) gpu.memory.destroy(buffer);
-  }
+  });
 }
 
 /** The tokens that look: they follow each other. */

@@ -1,6 +1,7 @@
 /** What a forward gives. The numbers stay on the GPU until they are asked for. */
-import { DeviceError, OptionError } from '../errors.js';
+import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import { OwnedBuffers, type Task } from '../gpu/task.js';
 import { checkOptions } from '../optionNames.js';
 import { attentionOf, type AttentionOptions } from './attention.js';
 import type { DINOv2Config } from './config.js';
@@ -11,7 +12,7 @@ const F32_BYTES = 4;
 
 // A page that drops its features without dispose() gets the memory back when the garbage collector comes by.
 // The buffers alone are held here.
-const abandoned = new FinalizationRegistry<() => void>((free) => free());
+const abandoned = new FinalizationRegistry<OwnedBuffers>((owned) => owned.dispose());
 
 /** The buffers of a forward, which the features own from now on. */
 export interface Kept {
@@ -68,9 +69,9 @@ export class Features {
   /** 1 + registers + rows · cols. */
   readonly numTokens: number;
   readonly gpu: Gpu;
+  /** For tasks that use the buffers: `dispose()` meanwhile waits for them. */
+  readonly lease: OwnedBuffers;
   readonly #kept: Kept;
-  readonly #free: () => void;
-  #disposed = false;
 
   constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, kept: Kept) {
     this.gpu = gpu;
@@ -91,11 +92,11 @@ export class Features {
       ...(norm ? [norm.weight, norm.bias] : []),
     ];
     gpu.retain();
-    this.#free = () => {
+    this.lease = new OwnedBuffers(() => {
       for (const each of buffers) gpu.memory.destroy(each);
       gpu.release();
-    };
-    abandoned.register(this, this.#free, this);
+    }, 'These features were disposed of. Read what you need before dispose(), or compute them again.');
+    abandoned.register(this, this.lease, this);
   }
 
   /**
@@ -103,17 +104,13 @@ export class Features {
    * do not destroy it.
    */
   get buffer(): GPUBuffer {
-    if (this.#disposed)
-      throw new DeviceError(
-        'DISPOSED',
-        'These features were disposed of. Read what you need before dispose(), or compute them again.',
-      );
+    this.lease.check();
     return this.#kept.lastHiddenState;
   }
 
   /** Float32Array (batch, embedDim): what stands for a whole image. */
   async clsToken(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#tokens(this.buffer, 0, 1);
+    return this.#last(0, 1);
   }
 
   /** Float32Array (batch, embedDim): Hugging Face's `pooler_output`, which is the cls token. */
@@ -123,17 +120,17 @@ export class Features {
 
   /** Float32Array (batch, numRegisterTokens, embedDim); empty for a model without registers. */
   async registerTokens(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#tokens(this.buffer, 1, this.numRegisterTokens);
+    return this.#last(1, this.numRegisterTokens);
   }
 
   /** Float32Array (batch, rows · cols, embedDim). */
   async patchTokens(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#tokens(this.buffer, 1 + this.numRegisterTokens, this.rows * this.cols);
+    return this.#last(1 + this.numRegisterTokens, this.rows * this.cols);
   }
 
   /** Float32Array (batch, numTokens, embedDim): all of them. */
   async lastHiddenState(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#tokens(this.buffer, 0, this.numTokens);
+    return this.#last(0, this.numTokens);
   }
 
   /**
@@ -147,7 +144,7 @@ export class Features {
     const { norm = false } = checkOptions('hiddenState', options);
     expectIndex('hiddenState', 'layer', layer, this.depth);
     this.#expectKept('hiddenState', [layer], norm);
-    return this.#withLayer(layer, norm, (buffer) => this.#tokens(buffer, 0, this.numTokens));
+    return this.#withLayer(layer, norm, (task, buffer) => this.#tokens(task, buffer, 0, this.numTokens));
   }
 
   /**
@@ -176,9 +173,9 @@ export class Features {
     const { numRegisterTokens, rows, cols } = this;
     const found: LayerWithClassToken[] = [];
     for (const layer of layers) {
-      const made = await this.#withLayer(layer, norm, async (buffer): Promise<LayerWithClassToken> => {
-        const patches = await this.#tokens(buffer, 1 + numRegisterTokens, rows * cols);
-        const cls = returnClassToken ? await this.#tokens(buffer, 0, 1) : new Float32Array(0);
+      const made = await this.#withLayer(layer, norm, async (task, buffer): Promise<LayerWithClassToken> => {
+        const patches = await this.#tokens(task, buffer, 1 + numRegisterTokens, rows * cols);
+        const cls = returnClassToken ? await this.#tokens(task, buffer, 0, 1) : new Float32Array(0);
         return [reshape ? this.#channelsFirst(patches) : patches, cls];
       });
       found.push(made);
@@ -199,15 +196,13 @@ export class Features {
     expectIndex('attention', 'block', layer, this.depth - 1);
     const qkv = this.buffer && this.#kept.qkv.get(layer);
     if (!qkv) throw this.#notKept('attention', 'attentions', [layer], this.#kept.qkv);
-    return attentionOf(this.gpu, qkv, this, options);
+    return attentionOf(this.gpu, qkv, this, options, this.lease);
   }
 
   /** Frees the GPU memory. Further calls do nothing. */
   dispose(): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
     abandoned.unregister(this);
-    this.#free();
+    this.lease.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -264,16 +259,29 @@ export class Features {
   }
 
   /** Reads from a layer's buffer; where the norm is asked for, from one that is made for the time being. */
-  async #withLayer<T>(layer: number, norm: boolean, read: (buffer: GPUBuffer) => Promise<T>): Promise<T> {
-    if (this.#isLast(layer, norm)) return read(this.buffer);
-    const buffer = this.buffer && this.#kept.hiddenStates.get(layer)!;
-    if (!norm) return read(buffer);
-    const normed = await applyNorm(this.gpu, this.#kept.norm!, buffer, this, this.embedDim);
-    try {
-      return await read(normed);
-    } finally {
-      this.gpu.memory.destroy(normed);
-    }
+  #withLayer<T>(
+    layer: number,
+    norm: boolean,
+    read: (task: Task, buffer: GPUBuffer) => Promise<T>,
+  ): Promise<T> {
+    return this.gpu.task('hidden state', undefined, async (task) => {
+      task.use(this.lease);
+      if (this.#isLast(layer, norm)) return read(task, this.buffer);
+      const buffer = this.#kept.hiddenStates.get(layer)!;
+      return read(
+        task,
+        norm ? await applyNorm(this.gpu, task, this.#kept.norm!, buffer, this, this.embedDim) : buffer,
+      );
+    });
+  }
+
+  /** Tokens of the last hidden state. */
+  async #last(first: number, count: number): Promise<Float32Array<ArrayBuffer>> {
+    this.lease.check();
+    return this.gpu.task('features', undefined, (task) => {
+      task.use(this.lease);
+      return this.#tokens(task, this.buffer, first, count);
+    });
   }
 
   /** (batch, rows · cols, embedDim) → (batch, embedDim, rows, cols). */
@@ -292,12 +300,17 @@ export class Features {
   }
 
   /** Tokens `first` … of every image. */
-  async #tokens(buffer: GPUBuffer, first: number, count: number): Promise<Float32Array<ArrayBuffer>> {
+  async #tokens(
+    task: Task,
+    buffer: GPUBuffer,
+    first: number,
+    count: number,
+  ): Promise<Float32Array<ArrayBuffer>> {
     const { batch, numTokens, embedDim } = this;
     if (count === 0) return new Float32Array(0);
     if (batch === 1 || count === numTokens)
-      return this.#read(buffer, first, batch === 1 ? count : batch * numTokens);
-    const all = await this.#read(buffer, 0, batch * numTokens);
+      return this.#read(task, buffer, first, batch === 1 ? count : batch * numTokens);
+    const all = await this.#read(task, buffer, 0, batch * numTokens);
     const out = new Float32Array(batch * count * embedDim);
     for (let image = 0; image < batch; image++) {
       const from = (image * numTokens + first) * embedDim;
@@ -306,9 +319,14 @@ export class Features {
     return out;
   }
 
-  async #read(buffer: GPUBuffer, firstRow: number, rows: number): Promise<Float32Array<ArrayBuffer>> {
+  async #read(
+    task: Task,
+    buffer: GPUBuffer,
+    firstRow: number,
+    rows: number,
+  ): Promise<Float32Array<ArrayBuffer>> {
     const bytesPerRow = this.embedDim * F32_BYTES;
-    return new Float32Array(await this.gpu.read(buffer, firstRow * bytesPerRow, rows * bytesPerRow));
+    return new Float32Array(await task.read(buffer, firstRow * bytesPerRow, rows * bytesPerRow));
   }
 }
 

@@ -1,6 +1,7 @@
 /** The model's final norm, applied to hidden states after the forward. */
 import type { Gpu } from '../gpu/device.js';
 import { lower, targetOf, type ForwardSize } from '../gpu/lowering.js';
+import type { Task } from '../gpu/task.js';
 import { GraphBuilder } from '../graph/graph.js';
 
 /** Its parameters on the GPU, (embedDim) each. */
@@ -12,11 +13,11 @@ export interface FinalNorm {
 
 /**
  * The norm of every row of `x`, (batch · numTokens, embedDim), with the forward's own kernel and so with its
- * bits. The caller destroys what it gets.
- * @throws DeviceError
+ * bits. The result is the task's.
  */
 export async function applyNorm(
   gpu: Gpu,
+  task: Task,
   { weight, bias, eps }: FinalNorm,
   x: GPUBuffer,
   size: ForwardSize,
@@ -34,30 +35,10 @@ export async function applyNorm(
   const [node] = graph.build([out]).nodes;
   const { variant, workgroups } = lower(node!, targetOf(gpu, 'f32'), size);
   const kernel = await gpu.pipelines.compile(variant);
-  const made: GPUBuffer[] = [];
-  try {
-    const [uniform, normed] = await gpu.allocating(() => {
-      made.push(gpu.memory.uniformOf('norm size', [size.batch, size.rows, size.cols, size.numTokens]));
-      made.push(gpu.memory.storage('normed hidden state', shape[0]! * embedDim * 4));
-      return made as [GPUBuffer, GPUBuffer];
-    });
-    const encoder = gpu.device.createCommandEncoder({ label: 'norm' });
-    const pass = encoder.beginComputePass({ label: 'norm' });
-    pass.setPipeline(kernel.pipeline);
-    pass.setBindGroup(
-      0,
-      gpu.pipelines.bind(
-        kernel,
-        [uniform, x, weight, bias, normed].map((buffer) => ({ buffer })),
-      ),
-    );
-    pass.dispatchWorkgroups(...workgroups(size));
-    pass.end();
-    gpu.device.queue.submit([encoder.finish()]);
-    gpu.memory.destroy(uniform); // lives until the GPU is done with it
+  return task.burst((burst) => {
+    const uniform = burst.uniformOf('norm size', [size.batch, size.rows, size.cols, size.numTokens]);
+    const normed = burst.storage('normed hidden state', shape[0]! * embedDim * 4);
+    burst.dispatch(kernel, [uniform, x, weight, bias, normed], workgroups(size));
     return normed;
-  } catch (error) {
-    for (const buffer of made) gpu.memory.destroy(buffer);
-    throw error;
-  }
+  });
 }

@@ -49,52 +49,36 @@ export class GpuAssigner implements Assigner {
     const { moves, count } = vectors;
     await this.#rows.update();
     if (vectors.moves !== moves) return undefined;
-    const { device, memory, pipelines } = this.#gpu;
-    const made: GPUBuffer[] = [];
-    const keep = (buffer: GPUBuffer): GPUBuffer => {
-      made.push(buffer);
-      return buffer;
-    };
-    try {
+    const [indices, first, next] = await this.#gpu.task('search centres', signal, async (task) => {
       const bytes = 4 * 4 * this.#rows.quads;
-      const [given, nearest, highest, second] = (await this.#gpu.allocating(() => [
-        keep(memory.storageOf('search centres', this.#packed(centers))),
-        ...['nearest', 'highest', 'second'].map((name) => keep(memory.storage(`search ${name}`, bytes))),
-      ])) as [GPUBuffer, GPUBuffer, GPUBuffer, GPUBuffer];
-      const encoder = device.createCommandEncoder({ label: 'search centres' });
-      const pass = encoder.beginComputePass({ label: 'search centres' });
-      pass.setPipeline(this.#kernel.pipeline);
-      for (const { buffer, firstPanel, panels } of this.#rows.chunks) {
-        const quads = Math.min(panels * PANEL_QUADS, Math.ceil(count / 4) - firstPanel * PANEL_QUADS);
-        if (quads <= 0) break;
-        const size = keep(
-          memory.uniformOf('search centres size', [quads, firstPanel * PANEL_QUADS, centers.length]),
+      const found = task.burst((burst) => {
+        const given = burst.storageOf('search centres', this.#packed(centers));
+        const results = ['nearest', 'highest', 'second'].map((name) =>
+          burst.storage(`search ${name}`, bytes),
         );
-        pass.setBindGroup(
-          0,
-          pipelines.bind(
-            this.#kernel,
-            [size, buffer, given, nearest, highest, second].map((each) => ({ buffer: each })),
-          ),
-        );
-        pass.dispatchWorkgroups(...inLines(Math.ceil(quads / this.#lanes)));
-      }
-      pass.end();
-      await this.#gpu.watching(() => device.queue.submit([encoder.finish()]));
-      const [indices, first, next] = await Promise.all(
-        [nearest, highest, second].map((buffer) => this.#gpu.read(buffer, 0, 4 * count)),
-      );
-      return await this.#settled(
-        centers,
-        new Uint32Array(indices!),
-        new Float32Array(first!),
-        new Float32Array(next!),
-        moves,
-        signal,
-      );
-    } finally {
-      for (const buffer of made) memory.destroy(buffer);
-    }
+        for (const { buffer, firstPanel, panels } of this.#rows.chunks) {
+          const quads = Math.min(panels * PANEL_QUADS, Math.ceil(count / 4) - firstPanel * PANEL_QUADS);
+          if (quads <= 0) break;
+          const size = burst.uniformOf('search centres size', [
+            quads,
+            firstPanel * PANEL_QUADS,
+            centers.length,
+          ]);
+          const lines = inLines(Math.ceil(quads / this.#lanes));
+          burst.dispatch(this.#kernel, [size, buffer, given, ...results], lines);
+        }
+        return results;
+      });
+      return Promise.all(found.map((buffer) => task.read(buffer, 0, 4 * count)));
+    });
+    return this.#settled(
+      centers,
+      new Uint32Array(indices!),
+      new Float32Array(first!),
+      new Float32Array(next!),
+      moves,
+      signal,
+    );
   }
 
   async #settled(

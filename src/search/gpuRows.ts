@@ -4,6 +4,7 @@
  * one is as large as all before it, so that growing copies nothing.
  */
 import type { Gpu } from '../gpu/device.js';
+import { SETTLE_BYTES, type Task } from '../gpu/task.js';
 import type { VectorStorage } from './journal.js';
 import type { VectorTable } from './table.js';
 
@@ -67,12 +68,14 @@ export class GpuRows {
    * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
    */
   async update(): Promise<void> {
-    const update = this.#updates.then(() => this.#update());
+    const update = this.#updates.then(() =>
+      this.#gpu.task('search vectors', undefined, (task) => this.#update(task)),
+    );
     this.#updates = update.catch(() => undefined);
     return update;
   }
 
-  async #update(): Promise<void> {
+  async #update(task: Task): Promise<void> {
     const panelBytes = PANEL_ROWS * this.#rowWords * 4;
     const { maxStorageBufferBindingSize, maxBufferSize } = this.#gpu.device.limits;
     const most =
@@ -87,8 +90,8 @@ export class GpuRows {
         most,
         PANELS_TOGETHER * Math.ceil(Math.max(wanted, this.#panels) / PANELS_TOGETHER),
       );
-      const buffer = await this.#gpu.allocating(() =>
-        this.#gpu.memory.storage(`search vectors ${this.#chunks.length}`, panels * panelBytes),
+      const buffer = await this.#gpu.make('search vectors', (burst) =>
+        burst.storage(`search vectors ${this.#chunks.length}`, panels * panelBytes),
       );
       this.#chunks.push({ buffer, firstPanel: this.#panels, panels });
       this.#panels += panels;
@@ -96,9 +99,9 @@ export class GpuRows {
     const { count } = this.#table;
     const changed = this.#table.takeChanged().filter((row) => row < Math.min(this.#written, count));
     const panels = [...new Set(changed.map((row) => Math.floor(row / PANEL_ROWS)))].sort((a, b) => a - b);
-    for (const panel of panels) this.#write(panel, panel + 1);
+    for (const panel of panels) await this.#write(task, panel, panel + 1);
     if (this.#written < count)
-      this.#write(Math.floor(this.#written / PANEL_ROWS), Math.ceil(count / PANEL_ROWS));
+      await this.#write(task, Math.floor(this.#written / PANEL_ROWS), Math.ceil(count / PANEL_ROWS));
     this.#written = count;
   }
 
@@ -106,8 +109,8 @@ export class GpuRows {
    * Writes panels begin … end - 1. Rows behind the last one keep whatever they were: their scores are not
    * looked at.
    */
-  #write(begin: number, end: number): void {
-    const { queue } = this.#gpu.device;
+  async #write(task: Task, begin: number, end: number): Promise<void> {
+    let writtenBytes = 0;
     const panelWords = PANEL_ROWS * this.#rowWords;
     const atOnce = Math.max(1, Math.floor(WRITE_BYTES / 4 / panelWords));
     for (const { buffer, firstPanel, panels } of this.#chunks) {
@@ -121,7 +124,11 @@ export class GpuRows {
         const last = Math.min(this.#table.count, stop * PANEL_ROWS);
         for (let row = panel * PANEL_ROWS; row < last; row++)
           this.#transpose(row, words, (Math.floor(row / PANEL_ROWS) - panel) * panelWords);
-        queue.writeBuffer(buffer, (panel - firstPanel) * panelWords * 4, words);
+        task.burst((burst) => burst.write(buffer, (panel - firstPanel) * panelWords * 4, words));
+        writtenBytes += words.byteLength;
+        if (writtenBytes < SETTLE_BYTES) continue;
+        await task.settled();
+        writtenBytes = 0;
       }
     }
   }

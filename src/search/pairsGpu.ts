@@ -2,6 +2,7 @@
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { searchPairs } from '../gpu/searchKernels.js';
+import type { Task } from '../gpu/task.js';
 import type { PairFinder } from './duplicates.js';
 import { scoreError } from './errorBound.js';
 import type { Groups } from './groups.js';
@@ -56,36 +57,27 @@ export class GpuPairs implements PairFinder {
   ): Promise<boolean> {
     const { moves, count, largestNorm, dim, storage } = this.#table;
     await this.#rows.update();
-    const { memory, device } = this.#gpu;
     const quads = Math.ceil(count / 4);
-    const made: GPUBuffer[] = [];
-    try {
-      const [labels, found, ...sizes] = await this.#gpu.allocating(() => {
-        const keep = (buffer: GPUBuffer): GPUBuffer => {
-          made.push(buffer);
-          return buffer;
-        };
-        const uniforms = this.#rows.chunks.flatMap(({ panels }, c) =>
+    return this.#gpu.task('search pairs', signal, async (task) => {
+      const { labels, found, sizes } = task.burst((burst) => ({
+        labels: burst.storageOf('search groups', groups.labels()),
+        found: burst.storage('search pairs', 4 + 8 * CAPACITY),
+        sizes: this.#rows.chunks.flatMap(({ panels }, c) =>
           Array.from({ length: Math.ceil((panels * PANEL_QUADS) / (MAX_WORKGROUPS * this.#side)) }, () =>
-            keep(memory.uniformOf(`search pairs ${c}`, [0, 0, 0, 0, 0, 0, 0, 0, 0])),
+            burst.uniformOf(`search pairs ${c}`, [0, 0, 0, 0, 0, 0, 0, 0, 0]),
           ),
-        );
-        return [
-          keep(memory.storage('search groups', 4 * count)),
-          keep(memory.storage('search pairs', 4 + 8 * CAPACITY)),
-          ...uniforms,
-        ] as [GPUBuffer, GPUBuffer, ...GPUBuffer[]];
-      });
+        ),
+      }));
       const lowest =
         threshold - scoreError(dim, storage, largestNorm, largestNorm) - 2 ** -22 * Math.abs(threshold);
       const lowestBits = new Uint32Array(Float32Array.of(Math.max(-3.4e38, lowest)).buffer)[0]!;
-      device.queue.writeBuffer(labels, 0, groups.labels());
       for (const tile of this.#tiles(quads)) {
         if (groups.joins === count - 1) break; // all are one group
         for (;;) {
           signal?.throwIfAborted();
           if (this.#table.moves !== moves) return false;
           const { pairs, complete } = await this.#compare(
+            task,
             tile,
             count,
             quads,
@@ -97,7 +89,7 @@ export class GpuPairs implements PairFinder {
           const before = groups.joins;
           if (!(await onPairs(pairs))) return false;
           const joined = groups.joins > before;
-          if (joined) device.queue.writeBuffer(labels, 0, groups.labels());
+          if (joined) task.burst((burst) => burst.write(labels, 0, groups.labels()));
           if (complete) break;
           // More than there is room for: again, without those that are joined by now. Where that were none,
           // one by one.
@@ -108,9 +100,7 @@ export class GpuPairs implements PairFinder {
         }
       }
       return true;
-    } finally {
-      for (const buffer of made) memory.destroy(buffer);
-    }
+    });
   }
 
   /** In each chunk, as many quads at once as the GPU compares with all others in a tenth of a second. */
@@ -128,6 +118,7 @@ export class GpuPairs implements PairFinder {
   }
 
   async #compare(
+    task: Task,
     tile: Tile,
     count: number,
     quads: number,
@@ -136,47 +127,36 @@ export class GpuPairs implements PairFinder {
     found: GPUBuffer,
     sizes: readonly GPUBuffer[],
   ): Promise<{ pairs: Uint32Array; complete: boolean }> {
-    const { device, pipelines } = this.#gpu;
     const allA = tile.chunk.firstPanel * PANEL_QUADS + tile.first;
-    const encoder = device.createCommandEncoder({ label: 'search pairs' });
-    encoder.clearBuffer(found, 0, 4);
-    const pass = encoder.beginComputePass({ label: 'search pairs' });
-    pass.setPipeline(this.#kernel.pipeline);
-    let dispatches = 0;
-    for (const { buffer, firstPanel, panels } of this.#rows.chunks) {
-      const end = Math.min(panels * PANEL_QUADS, quads - firstPanel * PANEL_QUADS);
-      const most = MAX_WORKGROUPS * this.#side;
-      for (let first = Math.max(0, allA - firstPanel * PANEL_QUADS); first < end; first += most) {
-        const length = Math.min(most, end - first);
-        const size = sizes[dispatches++]!;
-        device.queue.writeBuffer(
-          size,
-          0,
-          Uint32Array.of(
-            count,
-            tile.first,
-            tile.quads,
-            allA,
-            first,
-            length,
-            firstPanel * PANEL_QUADS + first,
-            CAPACITY,
-            lowest,
-          ),
-        );
-        const resources = [size, tile.chunk.buffer, buffer, labels, found].map((each) => ({ buffer: each }));
-        pass.setBindGroup(0, pipelines.bind(this.#kernel, resources));
-        pass.dispatchWorkgroups(Math.ceil(length / this.#side), Math.ceil(tile.quads / this.#side));
+    task.burst((burst) => {
+      burst.clear(found, 0, 4);
+      let dispatches = 0;
+      for (const { buffer, firstPanel, panels } of this.#rows.chunks) {
+        const end = Math.min(panels * PANEL_QUADS, quads - firstPanel * PANEL_QUADS);
+        const most = MAX_WORKGROUPS * this.#side;
+        for (let first = Math.max(0, allA - firstPanel * PANEL_QUADS); first < end; first += most) {
+          const length = Math.min(most, end - first);
+          const size = sizes[dispatches++]!;
+          const begin = firstPanel * PANEL_QUADS + first;
+          burst.write(
+            size,
+            0,
+            Uint32Array.of(count, tile.first, tile.quads, allA, first, length, begin, CAPACITY, lowest),
+          );
+          burst.dispatch(
+            this.#kernel,
+            [size, tile.chunk.buffer, buffer, labels, found],
+            [Math.ceil(length / this.#side), Math.ceil(tile.quads / this.#side)],
+          );
+        }
       }
-    }
-    pass.end();
-    await this.#gpu.watching(() => device.queue.submit([encoder.finish()]));
-    const first = new Uint32Array(await this.#gpu.read(found, 0, 4 + 8 * FEW));
+    });
+    const first = new Uint32Array(await task.read(found, 0, 4 + 8 * FEW));
     const number = Math.min(first[0]!, CAPACITY);
     const pairs = new Uint32Array(2 * number);
     pairs.set(first.subarray(1, 1 + 2 * Math.min(number, FEW)));
     if (number > FEW)
-      pairs.set(new Uint32Array(await this.#gpu.read(found, 4 + 8 * FEW, 8 * (number - FEW))), 2 * FEW);
+      pairs.set(new Uint32Array(await task.read(found, 4 + 8 * FEW, 8 * (number - FEW))), 2 * FEW);
     return { pairs, complete: first[0]! <= CAPACITY };
   }
 

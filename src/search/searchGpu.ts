@@ -20,6 +20,7 @@ import {
   searchScores4,
 } from '../gpu/searchKernels.js';
 import { inLines } from '../gpu/workgroups.js';
+import type { Task } from '../gpu/task.js';
 import { GpuAssigner } from './assignGpu.js';
 import type { Assigner } from './clusters.js';
 import type { PairFinder } from './duplicates.js';
@@ -200,7 +201,9 @@ export class GpuSearch {
       if (vectors.moves !== moves) return undefined;
       const group = queries.slice(begin, begin + QUERIES);
       const scaled = group.map(({ vector }) => scaledQuery(vector));
-      const found = await this.#candidates(scaled, limits, count, vectors.largestNorm, moves);
+      const found = await this.#gpu.task('search', signal, (task) =>
+        this.#candidates(task, scaled, limits, count, vectors.largestNorm, moves),
+      );
       if (!found) return undefined;
       const pace = new Pace();
       for (const [q, { rows, scores }] of found.entries()) {
@@ -246,6 +249,7 @@ export class GpuSearch {
   }
 
   async #candidates(
+    task: Task,
     queries: readonly ScaledQuery[],
     { topK, allowed, threshold }: Limits,
     count: number,
@@ -253,16 +257,12 @@ export class GpuSearch {
     moves: number,
   ): Promise<Candidates[] | undefined> {
     const { dim, storage } = this.#items.vectors;
-    const { device, pipelines } = this.#gpu;
     const scratch = await this.#prepared(queries.length === 1 ? 1 : QUERIES);
     if (this.#items.vectors.moves !== moves) return undefined;
     const { quads: stride } = scratch;
     const block = Math.max(1, Math.min(BLOCK_QUADS, Math.floor(count / (4 * BLOCKS_PER_HIT * topK))));
     const blocks = Math.ceil(Math.ceil(count / 4) / block);
-    const { queue } = device;
-    queue.writeBuffer(scratch.select, 0, Uint32Array.of(count, stride, block, blocks, topK, allowed ? 1 : 0));
     const query = scratch.queries === 1 ? scratch.query : scratch.queries4;
-    queue.writeBuffer(query, 0, this.#packed(queries, scratch.queries));
     const bounds = new Float32Array(2 * QUERIES);
     for (const [q, { norm, scale }] of queries.entries()) {
       const error = scoreError(dim, storage, norm, largestNorm);
@@ -271,89 +271,61 @@ export class GpuSearch {
       const lowest = threshold / scale - error * 1.001;
       bounds[2 * q + 1] = Math.max(-3.4e38, lowest - 2 ** -22 * Math.abs(Math.max(-3.4e38, lowest)));
     }
-    queue.writeBuffer(scratch.limits, 0, bounds);
-    if (allowed) queue.writeBuffer(scratch.allowed, 0, bitsOf(allowed));
-
-    const scoresKernel = scratch.queries === 1 ? this.#kernels.one : this.#kernels.four;
-    const buffers = (...given: readonly GPUBuffer[]): GPUBindingResource[] =>
-      given.map((buffer) => ({ buffer }));
-    const encoder = device.createCommandEncoder({ label: 'search' });
-    encoder.clearBuffer(scratch.counts);
-    const pass = encoder.beginComputePass({ label: 'search' });
-    const dispatch = (
-      kernel: CompiledKernel,
-      resources: GPUBindingResource[],
-      workgroups: readonly [number, number, number],
-    ): void => {
-      pass.setPipeline(kernel.pipeline);
-      pass.setBindGroup(0, pipelines.bind(kernel, resources));
-      pass.dispatchWorkgroups(...workgroups);
-    };
-    const lanes = lanesOf(this.#gpu);
-    for (const [c, { buffer, firstPanel, panels }] of this.#rows.chunks.entries()) {
-      const used = Math.min(panels, Math.ceil(count / 128) * 2 - firstPanel);
-      if (used <= 0) break;
-      queue.writeBuffer(scratch.sizes[c]!, 0, Uint32Array.of(used * 16, firstPanel * 16, stride));
-      const [x, y] = inLines(Math.ceil((used * 16) / (2 * lanes)));
-      dispatch(scoresKernel, buffers(scratch.sizes[c]!, buffer, query, scratch.scores), [x, y, 1]);
-    }
-    const { maxima, floor, collect } = this.#kernels;
-    dispatch(maxima, buffers(scratch.select, scratch.scores, scratch.allowed, scratch.maxima), [
-      Math.ceil(blocks / 16),
-      queries.length,
-      1,
-    ]);
-    dispatch(floor, buffers(scratch.select, scratch.maxima, scratch.limits, scratch.floors), [
-      1,
-      queries.length,
-      1,
-    ]);
-    const [x, z] = inLines(Math.ceil(count / 64));
-    dispatch(
-      collect,
-      buffers(scratch.select, scratch.scores, scratch.allowed, scratch.floors, scratch.counts, scratch.found),
-      [x, queries.length, z],
-    );
-    pass.end();
+    const { one, four, maxima, floor, collect } = this.#kernels;
     // How many candidates there are, and some more than are wanted, come back together: nearly always these
     // are all of them.
     const few = Math.min(topK + MORE_CANDIDATES, count);
-    const results = this.#gpu.memory.storage('search results', 4 * QUERIES + queries.length * 8 * few);
-    try {
-      encoder.copyBufferToBuffer(scratch.counts, 0, results, 0, 4 * QUERIES);
-      for (let q = 0; q < queries.length; q++)
-        encoder.copyBufferToBuffer(
-          scratch.found,
-          q * stride * 32,
-          results,
-          4 * QUERIES + q * 8 * few,
-          8 * few,
+    const results = task.burst((burst) => {
+      burst.write(scratch.select, 0, Uint32Array.of(count, stride, block, blocks, topK, allowed ? 1 : 0));
+      burst.write(query, 0, this.#packed(queries, scratch.queries));
+      burst.write(scratch.limits, 0, bounds);
+      if (allowed) burst.write(scratch.allowed, 0, bitsOf(allowed));
+      burst.clear(scratch.counts);
+      const lanes = lanesOf(this.#gpu);
+      for (const [c, { buffer, firstPanel, panels }] of this.#rows.chunks.entries()) {
+        const used = Math.min(panels, Math.ceil(count / 128) * 2 - firstPanel);
+        if (used <= 0) break;
+        burst.write(scratch.sizes[c]!, 0, Uint32Array.of(used * 16, firstPanel * 16, stride));
+        burst.dispatch(
+          scratch.queries === 1 ? one : four,
+          [scratch.sizes[c]!, buffer, query, scratch.scores],
+          inLines(Math.ceil((used * 16) / (2 * lanes))),
         );
-      await this.#gpu.watching(() => queue.submit([encoder.finish()]));
-      return await this.#collected(scratch, results, queries.length, few);
-    } finally {
-      this.#gpu.memory.destroy(results);
-    }
+      }
+      const { select, scores, allowed: filter, maxima: blockMaxima, limits: margins, floors } = scratch;
+      burst.dispatch(maxima, [select, scores, filter, blockMaxima], [Math.ceil(blocks / 16), queries.length]);
+      burst.dispatch(floor, [select, blockMaxima, margins, floors], [1, queries.length]);
+      const [x, z] = inLines(Math.ceil(count / 64));
+      burst.dispatch(
+        collect,
+        [select, scores, filter, floors, scratch.counts, scratch.found],
+        [x, queries.length, z],
+      );
+      const made = burst.storage('search results', 4 * QUERIES + queries.length * 8 * few);
+      burst.copy(scratch.counts, 0, made, 0, 4 * QUERIES);
+      for (let q = 0; q < queries.length; q++)
+        burst.copy(scratch.found, q * stride * 32, made, 4 * QUERIES + q * 8 * few, 8 * few);
+      return made;
+    });
+    return this.#collected(task, scratch, results, queries.length, few);
   }
 
   async #collected(
+    task: Task,
     { found, quads }: Scratch,
     results: GPUBuffer,
     queries: number,
     few: number,
   ): Promise<Candidates[]> {
     const perQuery = quads * 4 * 8;
-    const words = new Uint32Array(await this.#gpu.read(results, 0, 4 * QUERIES + queries * 8 * few));
+    const words = new Uint32Array(await task.read(results, 0, 4 * QUERIES + queries * 8 * few));
     const pairs: Uint32Array<ArrayBuffer>[] = [];
     for (let q = 0; q < queries; q++) {
       const number = words[q]!;
       const all = new Uint32Array(2 * number);
       all.set(words.subarray(QUERIES + q * 2 * few).subarray(0, 2 * Math.min(few, number)));
       if (number > few)
-        all.set(
-          new Uint32Array(await this.#gpu.read(found, q * perQuery + 8 * few, 8 * (number - few))),
-          2 * few,
-        );
+        all.set(new Uint32Array(await task.read(found, q * perQuery + 8 * few, 8 * (number - few))), 2 * few);
       pairs.push(all);
     }
     return pairs.map((all) => {
@@ -383,60 +355,31 @@ export class GpuSearch {
     if (kept && kept.quads === quads && kept.queries >= queries && kept.sizes.length === chunks.length)
       return { ...kept, queries };
     this.#freeScratch();
-    const { memory } = this.#gpu;
-    const made: GPUBuffer[] = [];
-    const keep = (buffer: GPUBuffer): GPUBuffer => {
-      made.push(buffer);
-      return buffer;
-    };
-    const storage = (name: string, bytes: number): GPUBuffer => keep(memory.storage(`search ${name}`, bytes));
     const rows = 4 * quads;
-    try {
-      this.#scratch = await this.#gpu.allocating(() => ({
-        quads,
-        queries,
-        scores: storage('scores', 4 * rows * queries),
-        maxima: storage('maxima', 4 * rows * queries),
-        allowed: storage('filter', rows / 8),
-        query: keep(
-          memory.uniformOf(
-            'search query',
-            Array.from({ length: numbers }, () => 0),
-          ),
-        ),
-        queries4: storage('queries', 16 * numbers),
-        limits: storage('limits', 8 * QUERIES),
-        floors: storage('floors', 4 * QUERIES),
-        counts: storage('counts', 4 * QUERIES),
-        found: storage('found', 8 * rows * queries),
-        select: keep(memory.uniformOf('search size', [0, 0, 0, 0, 0, 0])),
-        sizes: chunks.map((_, i) => keep(memory.uniformOf(`search chunk ${i}`, [0, 0, 0]))),
-      }));
-      return this.#scratch;
-    } catch (error) {
-      for (const buffer of made) memory.destroy(buffer);
-      throw error;
-    }
+    const made = await this.#gpu.make('search buffers', (burst) => ({
+      scores: burst.storage('search scores', 4 * rows * queries),
+      maxima: burst.storage('search maxima', 4 * rows * queries),
+      allowed: burst.storage('search filter', rows / 8),
+      query: burst.uniformOf(
+        'search query',
+        Array.from({ length: numbers }, () => 0),
+      ),
+      queries4: burst.storage('search queries', 16 * numbers),
+      limits: burst.storage('search limits', 8 * QUERIES),
+      floors: burst.storage('search floors', 4 * QUERIES),
+      counts: burst.storage('search counts', 4 * QUERIES),
+      found: burst.storage('search found', 8 * rows * queries),
+      select: burst.uniformOf('search size', [0, 0, 0, 0, 0, 0]),
+      sizes: chunks.map((_, i) => burst.uniformOf(`search chunk ${i}`, [0, 0, 0])),
+    }));
+    this.#scratch = { quads, queries, ...made };
+    return this.#scratch;
   }
 
   #freeScratch(): void {
     if (!this.#scratch) return;
-    const { scores, maxima, allowed, query, queries4, limits, floors, counts, found, select, sizes } =
-      this.#scratch;
-    for (const buffer of [
-      scores,
-      maxima,
-      allowed,
-      query,
-      queries4,
-      limits,
-      floors,
-      counts,
-      found,
-      select,
-      ...sizes,
-    ])
-      this.#gpu.memory.destroy(buffer);
+    const { quads: _, queries: __, ...buffers } = this.#scratch;
+    for (const buffer of Object.values(buffers).flat()) this.#gpu.memory.destroy(buffer);
     this.#scratch = undefined;
   }
 }

@@ -5,6 +5,7 @@
  */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
+import type { Burst, Lease, Task } from '../gpu/task.js';
 import { inLines } from '../gpu/workgroups.js';
 import * as kernels from '../gpu/pcaKernels.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
@@ -19,6 +20,8 @@ export interface PatchFeatures {
    * row).
    */
   readonly buffer: GPUBuffer;
+  /** Of what owns `buffer`, where it may be disposed of meanwhile. */
+  readonly lease?: Lease | undefined;
   readonly batch: number;
   readonly numTokens: number;
   readonly numRegisterTokens: number;
@@ -95,6 +98,7 @@ export class PatchMatrix {
   /** Patches of all images together, in their order. */
   readonly count: number;
   readonly #gpu: Gpu;
+  readonly #task: Task;
   readonly #embedDim: number;
   readonly #buffers: Buffers;
   readonly #center: readonly Step[];
@@ -103,12 +107,14 @@ export class PatchMatrix {
 
   private constructor(
     gpu: Gpu,
+    task: Task,
     count: number,
     embedDim: number,
     buffers: Buffers,
     compiled: readonly CompiledKernel[],
   ) {
     this.#gpu = gpu;
+    this.#task = task;
     this.count = count;
     this.#embedDim = embedDim;
     this.#buffers = buffers;
@@ -145,36 +151,36 @@ export class PatchMatrix {
   }
 
   /**
-   * Copies the patches of all images into a matrix. All images are of one device and have equal `embedDim`.
+   * Copies the patches of all images into a matrix, whose buffers are the task's. All images are of one device
+   * and have equal `embedDim`.
    */
-  static async create(images: readonly PatchFeatures[]): Promise<PatchMatrix> {
+  static async create(task: Task, images: readonly PatchFeatures[]): Promise<PatchMatrix> {
     const { gpu, embedDim } = images[0]!;
     const constants = { EMBED_DIM: embedDim, NUM_CHUNKS: CHUNKS };
     const { pcaColumnSums, pcaCenter, pcaScores, pcaPartials, pcaProduct, pcaOrthonormalize } = kernels;
     const used = [pcaColumnSums, pcaCenter, pcaScores, pcaPartials, pcaProduct, pcaOrthonormalize];
     const compiled = await Promise.all(used.map((kernel) => gpu.pipelines.compile({ kernel, constants })));
     const count = images.reduce((sum, { batch, rows, cols }) => sum + batch * rows * cols, 0);
-    const owned: GPUBuffer[] = [];
-    try {
-      const buffers = await gpu.allocating(() => {
-        const made: Partial<Record<keyof Buffers, GPUBuffer>> = {};
-        owned.push((made.size = gpu.memory.uniformOf('PCA size', [count, 0, 0])));
-        for (const [name, elements] of Object.entries(bufferSizes(count, embedDim))) {
-          owned.push((made[name as keyof Buffers] = gpu.memory.storage(`PCA ${name}`, elements * F32_BYTES)));
+    task.use(...images.flatMap(({ lease }) => lease ?? []));
+    return task.burst((burst) => {
+      const made: Partial<Record<keyof Buffers, GPUBuffer>> = {
+        size: burst.uniformOf('PCA size', [count, 0, 0]),
+      };
+      for (const [name, elements] of Object.entries(bufferSizes(count, embedDim)))
+        made[name as keyof Buffers] = burst.storage(`PCA ${name}`, elements * F32_BYTES);
+      const buffers = made as Buffers;
+      const tokenBytes = embedDim * F32_BYTES;
+      let to = 0;
+      for (const { buffer, batch, numTokens, numRegisterTokens, rows, cols } of images) {
+        const bytes = rows * cols * tokenBytes;
+        for (let image = 0; image < batch; image++) {
+          const first = image * numTokens + 1 + numRegisterTokens;
+          burst.copy(buffer, first * tokenBytes, buffers.x, to, bytes);
+          to += bytes;
         }
-        return made as Buffers;
-      });
-      const matrix = new PatchMatrix(gpu, count, embedDim, buffers, compiled);
-      matrix.#copy(images);
-      return matrix;
-    } catch (error) {
-      for (const buffer of owned) gpu.memory.destroy(buffer);
-      throw error;
-    }
-  }
-
-  dispose(): void {
-    for (const buffer of Object.values(this.#buffers)) this.#gpu.memory.destroy(buffer);
+      }
+      return new PatchMatrix(gpu, task, count, embedDim, buffers, compiled);
+    });
   }
 
   /**
@@ -183,17 +189,14 @@ export class PatchMatrix {
    * @param chosen 1 or 0 for every patch
    * @param wanted number of components, fewer than BLOCK: the fewer, the sooner they are found
    */
-  async analyse(chosen: Uint32Array<ArrayBuffer>, wanted: number, signal?: AbortSignal): Promise<Analysis> {
-    const { queue } = this.#gpu.device;
+  async analyse(chosen: Uint32Array<ArrayBuffer>, wanted: number): Promise<Analysis> {
     const chosenCount = countOf(chosen);
-    queue.writeBuffer(
-      this.#buffers.size,
-      0,
-      new Uint32Array([this.count, Math.ceil(this.count / CHUNKS), chosenCount]),
-    );
-    queue.writeBuffer(this.#buffers.chosen, 0, chosen);
-    queue.writeBuffer(this.#buffers.vectors, 0, startVectors(this.#embedDim));
-    this.#submit([...this.#center, ...this.#multiply]);
+    const { size, chosen: flags, vectors } = this.#buffers;
+    this.#run([...this.#center, ...this.#multiply], (burst) => {
+      burst.write(size, 0, new Uint32Array([this.count, Math.ceil(this.count / CHUNKS), chosenCount]));
+      burst.write(flags, 0, chosen);
+      burst.write(vectors, 0, startVectors(this.#embedDim));
+    });
 
     const power = [this.#orthonormalize, ...this.#multiply];
     const flops = 4 * BLOCK * this.count * this.#embedDim; // of one step
@@ -204,12 +207,10 @@ export class PatchMatrix {
     let previous = Infinity;
     for (let round = 1; ; round++) {
       for (let done = 0; done < STEPS; done += together) {
-        if (done > 0) await this.#gpu.device.queue.onSubmittedWorkDone();
-        this.#gpu.check();
-        this.#submit(Array.from({ length: Math.min(together, STEPS - done) }, () => power).flat());
+        if (done > 0) await this.#task.computed();
+        this.#run(Array.from({ length: Math.min(together, STEPS - done) }, () => power).flat());
       }
       const results = await this.#results(chosenCount);
-      signal?.throwIfAborted();
       const found = this.#components(results.pairs, results.scores, wanted, chosenCount);
       const error = Math.max(0, ...found.map((component) => component.error));
       // Where more steps do not help, rounding or a spectrum without gaps is the reason, and this is as good
@@ -244,63 +245,34 @@ export class PatchMatrix {
     });
   }
 
-  #copy(images: readonly PatchFeatures[]): void {
-    const { device } = this.#gpu;
-    const encoder = device.createCommandEncoder({ label: 'PCA patches' });
-    const tokenBytes = this.#embedDim * F32_BYTES;
-    let to = 0;
-    for (const { buffer, batch, numTokens, numRegisterTokens, rows, cols } of images) {
-      const bytes = rows * cols * tokenBytes;
-      for (let image = 0; image < batch; image++) {
-        encoder.copyBufferToBuffer(
-          buffer,
-          (image * numTokens + 1 + numRegisterTokens) * tokenBytes,
-          this.#buffers.x,
-          to,
-          bytes,
-        );
-        to += bytes;
+  #run(steps: readonly Step[], before?: (burst: Burst) => void): void {
+    this.#task.burst((burst) => {
+      before?.(burst);
+      const pass = burst.pass();
+      for (const { kernel, group, workgroups } of steps) {
+        pass.setPipeline(kernel.pipeline);
+        pass.setBindGroup(0, group);
+        pass.dispatchWorkgroups(...workgroups);
       }
-    }
-    device.queue.submit([encoder.finish()]);
-  }
-
-  #submit(steps: readonly Step[]): void {
-    const { device } = this.#gpu;
-    const encoder = device.createCommandEncoder({ label: 'PCA' });
-    const pass = encoder.beginComputePass({ label: 'PCA' });
-    for (const { kernel, group, workgroups } of steps) {
-      pass.setPipeline(kernel.pipeline);
-      pass.setBindGroup(0, group);
-      pass.dispatchWorkgroups(...workgroups);
-    }
-    pass.end();
-    device.queue.submit([encoder.finish()]);
+    });
   }
 
   /** Reads back, in one go, what the CPU needs. */
   async #results(
     chosenCount: number,
   ): Promise<{ mean: Float64Array; totalVariance: number; pairs: RitzPairs; scores: Float32Array }> {
-    const { device } = this.#gpu;
     const { results } = this.#buffers;
-    const encoder = device.createCommandEncoder({ label: 'PCA results' });
     const sizes = bufferSizes(this.count, this.#embedDim);
     const at = { vectors: 0, product: 0, scores: 0, mean: 0, squares: 0 };
     let elements = 0;
-    for (const name of Object.keys(at) as (keyof typeof at)[]) {
-      at[name] = elements;
-      encoder.copyBufferToBuffer(
-        this.#buffers[name],
-        0,
-        results,
-        elements * F32_BYTES,
-        sizes[name] * F32_BYTES,
-      );
-      elements += sizes[name];
-    }
-    device.queue.submit([encoder.finish()]);
-    const all = new Float32Array(await this.#gpu.read(results, 0, elements * F32_BYTES));
+    this.#task.burst((burst) => {
+      for (const name of Object.keys(at) as (keyof typeof at)[]) {
+        at[name] = elements;
+        burst.copy(this.#buffers[name], 0, results, elements * F32_BYTES, sizes[name] * F32_BYTES);
+        elements += sizes[name];
+      }
+    });
+    const all = new Float32Array(await this.#task.read(results, 0, elements * F32_BYTES));
     const part = (name: keyof typeof at): Float32Array => all.subarray(at[name], at[name] + sizes[name]);
     const totalVariance = part('squares').reduce((sum, value) => sum + value, 0) / chosenCount;
     if (!Number.isFinite(totalVariance)) {

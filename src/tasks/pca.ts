@@ -106,43 +106,21 @@ export class PCA implements PcaBasis {
       );
     }
     const compiled = await gpu.pipelines.compile({ kernel: pcaColor, constants: { EMBED_DIM: embedDim } });
-    gpu.check();
     const patches = rows * cols;
     const masked = this.foreground && background !== 'colored' ? 1 : 0;
-    const owned: GPUBuffer[] = [];
-    const own = (made: GPUBuffer): GPUBuffer => {
-      owned.push(made);
-      return made;
-    };
-    try {
-      const firstToken = batchIndex * numTokens + 1 + numRegisterTokens;
-      const image = own(
-        gpu.memory.uniformOf('PCA image', [
-          firstToken,
-          patches,
-          background === 'black' ? OPAQUE_BLACK : 0,
-          masked,
-        ]),
-      );
-      const table = own(gpu.memory.storageOf('PCA basis', this.#table));
-      const rgba = own(gpu.memory.storage('PCA colours', patches * F32_BYTES));
-      const group = gpu.pipelines.bind(
-        compiled,
-        [image, buffer, table, rgba].map((each) => ({ buffer: each })),
-      );
-      const encoder = gpu.device.createCommandEncoder({ label: 'PCA colours' });
-      const pass = encoder.beginComputePass({ label: 'PCA colours' });
-      pass.setPipeline(compiled.pipeline);
-      pass.setBindGroup(0, group);
-      pass.dispatchWorkgroups(...inLines(Math.ceil(patches / 16)));
-      pass.end();
-      gpu.device.queue.submit([encoder.finish()]);
-      const pixels = await gpu.read(rgba, 0, patches * F32_BYTES);
-      signal?.throwIfAborted();
-      return new Uint8ClampedArray(pixels);
-    } finally {
-      for (const each of owned) gpu.memory.destroy(each);
-    }
+    const firstToken = batchIndex * numTokens + 1 + numRegisterTokens;
+    const ground = background === 'black' ? OPAQUE_BLACK : 0;
+    return gpu.task('PCA colours', signal, async (task) => {
+      if (features.lease) task.use(features.lease);
+      const rgba = task.burst((burst) => {
+        const image = burst.uniformOf('PCA image', [firstToken, patches, ground, masked]);
+        const table = burst.storageOf('PCA basis', this.#table);
+        const colors = burst.storage('PCA colours', patches * F32_BYTES);
+        burst.dispatch(compiled, [image, buffer, table, colors], inLines(Math.ceil(patches / 16)));
+        return colors;
+      });
+      return new Uint8ClampedArray(await task.read(rgba, 0, patches * F32_BYTES));
+    });
   }
 
   /**

@@ -39,10 +39,10 @@ export async function fitBasis(
 ): Promise<PcaBasis> {
   signal?.throwIfAborted();
   checkImages(images);
-  const patches = await PatchMatrix.create(images);
-  try {
+  return images[0]!.gpu.task('PCA.fit', signal, async (task) => {
+    const patches = await PatchMatrix.create(task, images);
     const everything = new Uint32Array(patches.count).fill(1);
-    const first = await patches.analyse(everything, rule === 'none' ? COMPONENTS : 1, signal);
+    const first = await patches.analyse(everything, rule === 'none' ? COMPONENTS : 1);
     const noise = SMALLEST_SHARE * (dot(first.mean, first.mean) + first.totalVariance);
     if (rule === 'none') return toBasis(first, first.mean, everything, noise, undefined);
 
@@ -56,7 +56,7 @@ export async function fitBasis(
       : everything;
     const found = split && countOf(subject) >= FEWEST_PATCHES;
     const chosen = found ? subject : everything;
-    const second = await patches.analyse(chosen, COMPONENTS, signal);
+    const second = await patches.analyse(chosen, COMPONENTS);
     // The patches were centred already: their mean leads from the first mean to the second, and the threshold
     // moves along with it.
     const mean = first.mean.map((value, i) => value + second.mean[i]!);
@@ -64,9 +64,7 @@ export async function fitBasis(
     const direction = main!.vector.map((value) => split.sign * value);
     const threshold = Math.fround(split.sign * split.threshold - dot(direction, second.mean));
     return toBasis(second, mean, chosen, noise, { direction: new Float32Array(direction), threshold });
-  } finally {
-    patches.dispose();
-  }
+  });
 }
 
 function checkImages(images: readonly PatchFeatures[]): void {

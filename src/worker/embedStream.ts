@@ -72,7 +72,7 @@ export class EmbedStream {
         }
         const { index } = embedded;
         yield 'embedding' in embedded
-          ? { index, embedding: embedded.embedding }
+          ? embedded
           : { index, error: receiveError(embedded.error, this.#signal?.reason, []) as ImageError };
         this.#given = undefined;
         answer?.(true);

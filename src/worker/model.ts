@@ -8,6 +8,7 @@ import type { Preprocessing } from '../image/preprocessing.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config, ModelSize } from '../model/config.js';
 import type {
+  BySizeOptions,
   EmbedAllOptions,
   EmbedOptions,
   FeatureOptions,
@@ -195,10 +196,7 @@ export class DINOv2 {
     );
   }
 
-  async featuresBySize(
-    images: readonly ImageSource[],
-    given: Omit<FeatureOptions, 'maskedPatches'> = {},
-  ): Promise<FeatureGroup[]> {
+  async featuresBySize(images: readonly ImageSource[], given: BySizeOptions = {}): Promise<FeatureGroup[]> {
     const { options, signal } = toSend('featuresBySize', given);
     const { images: sent, transfer } = await this.#send(images, signal);
     const list = Array.isArray(sent) ? sent : [sent];

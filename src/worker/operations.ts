@@ -234,11 +234,10 @@ export const operations: Performers = {
       },
     };
     const images = { [Symbol.asyncIterator]: () => iterator };
-    for await (const { index, embedding, error } of models
-      .get(model)
-      .embedAll(images, { ...options, signal })) {
+    for await (const embedded of models.get(model).embedAll(images, { ...options, signal })) {
+      const { index, embedding, patches, error } = embedded;
       const more = embedding
-        ? await ask('give', { index, embedding }, [embedding.buffer])
+        ? await ask('give', embedded, [embedding.buffer, ...(patches ? [patches.tokens.buffer] : [])])
         : await ask('give', { index, error: sendError(error) });
       if (!more) return;
     }

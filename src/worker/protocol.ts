@@ -9,6 +9,7 @@ import type { DINOv2Config, ModelSize } from '../model/config.js';
 import type { HiddenStateOptions, IntermediateLayerOptions, LayerWithClassToken } from '../model/features.js';
 import type { Dtype } from '../checkpoint/precision.js';
 import type {
+  BySizeOptions,
   EmbedAllOptions,
   EmbedOptions,
   FeatureOptions,
@@ -30,6 +31,7 @@ import type {
   ProblemType,
   ScoreFunction,
 } from '../tasks/classifier.js';
+import type { Embedding } from '../tasks/embedAll.js';
 import type { PcaBasis, PcaJSON } from '../tasks/pcaBasis.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 
@@ -37,7 +39,7 @@ import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
  * Raised with every change of what is below: a page and a worker of two versions do not misunderstand each
  * other.
  */
-export const PROTOCOL = 3;
+export const PROTOCOL = 4;
 
 /** An error on its way. Those of the page are known to it by their place in the list of the call. */
 export type SentError =
@@ -149,8 +151,7 @@ export interface GroupState {
 }
 
 export type SentEmbedded =
-  | { readonly index: number; readonly embedding: Float32Array<ArrayBuffer> }
-  | { readonly index: number; readonly error: SentError };
+  ({ readonly index: number } & Embedding) | { readonly index: number; readonly error: SentError };
 
 type Numbers = Float32Array<ArrayBuffer>;
 interface OfModel<Options> {
@@ -168,7 +169,7 @@ export interface Operations {
   gpuBytes(request: { readonly model: number }): number;
   features(request: OfImages<FeatureOptions>): FeaturesState;
   featuresBySize(
-    request: OfModel<FeatureOptions> & { readonly images: readonly SentImage[] },
+    request: OfModel<BySizeOptions> & { readonly images: readonly SentImage[] },
   ): readonly GroupState[];
   embed(request: OfImages<EmbedOptions>): Numbers | Numbers[];
   embedAll(request: OfModel<EmbedAllOptions>): void;

@@ -27,13 +27,13 @@ it('the kernels compile, and their bindings, usages and workgroups are valid, in
       { data: new Uint8Array(width * height * 4), width, height },
       options,
     );
-    const pixels = gpu.memory.storage('pixels', image.bytes);
-    preprocessor.write(image, pixels);
-    gpu.memory.destroy(pixels);
+    await gpu.task('test', undefined, (task) =>
+      task.burst((burst) => preprocessor.write(burst, image, burst.storage('pixels', image.bytes))),
+    );
   }
   preprocessor.dispose();
   expect(await gpu.device.popErrorScope()).toBeNull();
-  gpu.check();
+  expect(gpu.uncaptured).toBeUndefined();
   expect(gpu.memory.bytes).toBe(0);
   gpu.release();
 });

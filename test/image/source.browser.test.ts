@@ -82,7 +82,7 @@ beforeAll(async () => {
   gpu = await acquireGpu();
   preprocessor = await Preprocessor.create(gpu);
 });
-afterEach(() => gpu.check());
+afterEach(() => expect(gpu.uncaptured).toBeUndefined());
 afterAll(() => {
   preprocessor.dispose();
   expect(gpu.memory.bytes).toBe(0);

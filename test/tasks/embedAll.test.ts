@@ -12,12 +12,13 @@ function recording(log: string[], held: Set<number> = new Set()): EmbedSteps<num
       held.add(image);
       return image;
     },
-    embed: async (prepared) => {
+    make: async (prepared) => {
       log.push(`embed ${prepared.join(' ')}`);
       await new Promise((resolve) => setTimeout(resolve, 5));
       log.push('embedded');
-      return prepared.map((image) => Float32Array.of(image * 10));
+      return prepared.map((image) => ({ embedding: Float32Array.of(image * 10) }));
     },
+    stays: () => true,
     free: (image) => {
       expect(held.delete(image)).toBe(true);
     },
@@ -84,12 +85,12 @@ test('leaving early lets everything go', async () => {
 });
 
 test('an abort, a lost device and a failing iterable are thrown, and nothing is held', async () => {
-  const held = new Set<number>();
+  const held = [new Set<number>(), new Set<number>(), new Set<number>()];
   const controller = new AbortController();
   const run = async (): Promise<void> => {
     for await (const { index } of embedInBatches(
       [1, 2, 3, 4, 5, 6],
-      recording([], held),
+      recording([], held[0]),
       2,
       controller.signal,
     ))
@@ -98,8 +99,8 @@ test('an abort, a lost device and a failing iterable are thrown, and nothing is 
   await expect(run()).rejects.toThrow('enough');
 
   const lost = {
-    ...recording([], held),
-    embed: async () => Promise.reject(new DeviceError('DEVICE_LOST', 'gone')),
+    ...recording([], held[1]),
+    make: async () => Promise.reject(new DeviceError('DEVICE_LOST', 'gone')),
   };
   await expect(collect(embedInBatches([1, 2, 3], lost, 2, undefined))).rejects.toMatchObject({
     code: 'DEVICE_LOST',
@@ -109,11 +110,11 @@ test('an abort, a lost device and a failing iterable are thrown, and nothing is 
     yield 1;
     throw new Error('the disk is gone');
   }
-  await expect(collect(embedInBatches(failing(), recording([], held), 2, undefined))).rejects.toThrow(
+  await expect(collect(embedInBatches(failing(), recording([], held[2]), 2, undefined))).rejects.toThrow(
     'the disk is gone',
   );
   await settled();
-  expect(held.size).toBe(0);
+  expect(held.map(({ size }) => size)).toEqual([0, 0, 0]);
 });
 
 test('an abort does not wait for an iterable that never goes on', async () => {

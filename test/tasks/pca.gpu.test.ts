@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterEach(() => {
   for (const buffer of made.splice(0)) gpu.memory.destroy(buffer);
-  gpu.check();
+  expect(gpu.uncaptured).toBeUndefined();
   expect(gpu.memory.bytes).toBe(0);
   expect(gpu.memory.buffers).toBe(0);
 });
@@ -154,8 +154,9 @@ describe('components', () => {
 
   it("are Jacobi's on what a transformer gives, where neighbouring variances differ by 1 %", async () => {
     const { tokens, count, dim } = reference('small.expected.224x224');
-    const matrix = await PatchMatrix.create([featuresOf(tokens, { rows: 16, cols: 16, embedDim: dim })]);
-    try {
+    const image = featuresOf(tokens, { rows: 16, cols: 16, embedDim: dim });
+    await gpu.task('test', undefined, async (task) => {
+      const matrix = await PatchMatrix.create(task, [image]);
       const { components } = await matrix.analyse(all(count), 3);
       const oracle = jacobi(pcaCenter(tokens, all(count), dim, 1).x, dim); // 256 rows, where the covariance has 384
       components.forEach(({ vector, error }, k) => {
@@ -164,9 +165,7 @@ describe('components', () => {
         // The estimate that decides when to stop is no less than half of the truth (rounding aside).
         expect((error * 180) / Math.PI).toBeGreaterThan(angle / 2 - 1e-4);
       });
-    } finally {
-      matrix.dispose();
-    }
+    });
   });
 
   it('of chosen patches are those of a matrix that has no others', async () => {
@@ -174,8 +173,9 @@ describe('components', () => {
     const patches = powerLaw(rows * cols, dim, 1, 3);
     const random = new Random(4);
     const chosen = Uint32Array.from({ length: rows * cols }, () => random.integer(0, 1));
-    const matrix = await PatchMatrix.create([featuresOf(patches, { rows, cols, embedDim: dim })]);
-    try {
+    const image = featuresOf(patches, { rows, cols, embedDim: dim });
+    await gpu.task('test', undefined, async (task) => {
+      const matrix = await PatchMatrix.create(task, [image]);
       await matrix.analyse(all(rows * cols), 1); // as in a fit: centred once already
       const { components } = await matrix.analyse(chosen, 3);
       const oracle = jacobi(covariance(patches, chosen, dim), dim);
@@ -183,9 +183,7 @@ describe('components', () => {
         expect(angleBetween(vector, oracle.vectors[k]!)).toBeLessThan(ANGLE);
         expect(variance / oracle.values[k]!).toBeCloseTo(1, -Math.log10(VARIANCE));
       });
-    } finally {
-      matrix.dispose();
-    }
+    });
   });
 });
 

@@ -41,9 +41,11 @@ test('DINOv2: all but device, and gpuBytes as a promise', () => {
 });
 
 test('Features: all but buffer and gpu', () => {
-  type Same = Omit<Public<Page.Features>, 'buffer' | 'gpu'>;
+  type Same = Omit<Public<Page.Features>, 'buffer' | 'gpu' | 'lease'>;
   expectTypeOf<Public<InWorker.Features>>().toExtend<Same>();
-  expectTypeOf<Exclude<keyof Page.Features, keyof InWorker.Features>>().toEqualTypeOf<'buffer' | 'gpu'>();
+  expectTypeOf<Exclude<keyof Page.Features, keyof InWorker.Features>>().toEqualTypeOf<
+    'buffer' | 'gpu' | 'lease'
+  >();
 });
 
 test('ImageClassifier and PCA', () => {

@@ -58,6 +58,10 @@ export async function describeImages(
   return each;
 }
 
+/** Whether an error says that an image, or the batch that it was in, does not fit on the GPU. */
+export const isTooLarge = (error: unknown): boolean =>
+  error instanceof DINOv2Error && (error.code === 'DEVICE_LIMIT' || error.code === 'DEVICE_MEMORY');
+
 /**
  * Whether an error says something of an image, not of the model, its device or the options. A batch can be
  * too large where an image is not.

@@ -1,9 +1,11 @@
 /** What callers of an ingest hand in, and what they get of it. */
+import { IndexError } from '../../errors.js';
+import { checkOptions } from '../../optionNames.js';
 import type { DescribeOptions } from './describe.js';
 import type { IngestProgress } from './progress.js';
 
 export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
-  /** Images in a forward, where they have one size; and in a commit. Default 8. */
+  /** Images in a forward at most, where they have one size. Default 8. */
   readonly batchSize?: number | undefined;
   /** Longer side of the small pictures that the index keeps; 0 for none. Default 256. */
   readonly thumbnailPx?: number | undefined;
@@ -38,6 +40,11 @@ export interface FileMetadata {
 /** A file that could not be taken, and why. */
 export interface IngestFailure {
   readonly id: string;
+  /**
+   * All ids, `id` first, where several files are of one format that is not decoded here (HEIC, TIFF): such
+   * files have one failure together.
+   */
+  readonly ids?: readonly string[] | undefined;
   readonly error: Error;
 }
 
@@ -56,3 +63,19 @@ export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>([
   'onProgress',
   'signal',
 ]);
+
+/** @throws OptionError OPTION_VALUE, OPTION_NAME; IndexError INDEX_OPTIONS */
+export function checkIngestOptions(options: IngestOptions): void {
+  checkOptions('ingest', options);
+  const { batchSize = 1, under = '' } = options;
+  if (/^\/|\/(\/|$)/.test(under))
+    throw new IndexError(
+      'INDEX_OPTIONS',
+      `under: expected a name, or several with a slash between, found ${JSON.stringify(under)}.`,
+    );
+  if (!Number.isInteger(batchSize) || batchSize < 1)
+    throw new IndexError(
+      'INDEX_OPTIONS',
+      `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
+    );
+}

@@ -28,8 +28,8 @@ export interface IngestProgress {
   readonly secondsLeft: number | undefined;
 }
 
-/** Batches that the rate is measured over. */
-const WINDOW = 12;
+/** Commits that the rate is measured over. Each has one image at least, and mostly a few. */
+const WINDOW = 32;
 
 /** Counts images over a clock that stands still in pauses. */
 export class Rate {

@@ -4,6 +4,7 @@
  */
 import { isDirectory, isFile, isHandle, type AskableHandle } from './fileSystem.js';
 import { IndexError } from '../../errors.js';
+import { isSameFile } from './known.js';
 import { nameOf, type Root } from './source.js';
 import type { IngestIndex } from './target.js';
 import { folderOf } from './walk.js';
@@ -79,6 +80,14 @@ interface Source {
   mixed: boolean;
 }
 
+/** What an index was made of, this ingest included. */
+export interface Claims {
+  /** What ids of folders begin with, and ids of files. */
+  readonly prefixes: readonly string[];
+  /** Ids of files whose handles say that the index has them from these very files. */
+  readonly same: ReadonlySet<string>;
+}
+
 /**
  * Adds the roots to what the index was made of before. Two folders of one name have the same ids: where their
  * handles tell them apart, the second is refused; where nothing does, nothing may be removed.
@@ -92,7 +101,8 @@ export async function claimFolders(
   roots: readonly Root[],
   under: string | undefined,
   removeMissing: boolean,
-): Promise<readonly string[]> {
+): Promise<Claims> {
+  const same = new Set<string>();
   const sources = new Map((await sourcesOf(index)).map((source) => [source.prefix, source]));
   for (const root of roots) {
     const handle = 'handle' in root ? root.handle : undefined;
@@ -100,12 +110,17 @@ export async function claimFolders(
     if (folder === undefined && !handle) continue;
     const prefix = folder ?? (under ? `${under}/${handle!.name}` : handle!.name);
     const found = sources.get(prefix);
-    const same = found?.handle && handle && (await found.handle.isSameEntry(handle));
+    const isSame = found?.handle && handle && (await found.handle.isSameEntry(handle));
+    if (folder === undefined && handle && under === undefined && index.has(prefix)) {
+      // An item may have come from another file of that name, which it goes on to stand for.
+      if (isSame) same.add(prefix);
+      else if (!isFile(handle) || !(await isFileOf(index, prefix, handle))) continue;
+    }
     const mixed =
       folder !== undefined &&
       under === undefined &&
-      (found ? found.mixed || !same : !handle || [...index.ids()].some((id) => id.startsWith(folder)));
-    if (mixed && found?.handle && handle && !same) {
+      (found ? found.mixed || !isSame : !handle || [...index.ids()].some((id) => id.startsWith(folder)));
+    if (mixed && found?.handle && handle && !isSame) {
       throw new IndexError(
         'INDEX_DUPLICATE_ID',
         `ingest: expected one folder ${JSON.stringify(handle.name)}, found another of that name, with the same ids. Add it under a name of its own (under: 'a name'), or, if it was moved, with under: ''.`,
@@ -127,8 +142,13 @@ export async function claimFolders(
       kept,
       kept.map((source) => ({ ...source, handle: undefined })),
     );
-  return [...sources.keys()];
+  return { prefixes: [...sources.keys()], same };
 }
+
+const isFileOf = async (index: IngestIndex, id: string, handle: FileSystemFileHandle): Promise<boolean> => {
+  const file = await handle.getFile().catch(() => undefined); // that it cannot be read is told when it is its turn
+  return file !== undefined && isSameFile(index, id, file);
+};
 
 async function sourcesOf(index: Pick<IngestIndex, 'getState'>): Promise<Source[]> {
   const kept = await index.getState(FOLDERS);

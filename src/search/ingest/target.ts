@@ -3,9 +3,11 @@
  * have all of it.
  */
 import type { PixelOptions } from '../../image/preprocess.js';
+import type { Thumbnail } from '../../image/thumbnail.js';
+import type { Pooling } from '../../tasks/pooling.js';
 import type { IdentifiedModel } from '../identity.js';
 import type { IndexHeader } from '../journal.js';
-import type { Item, ItemUpdate } from '../options.js';
+import type { Item, ItemUpdate, PatchTokens } from '../options.js';
 
 export interface IngestIndex {
   readonly header: IndexHeader;
@@ -33,7 +35,26 @@ export interface IngestFeatures {
   dispose(): void;
 }
 
+/** What `embedAll` gives of an image. */
+export interface IngestResult {
+  readonly index: number;
+  readonly error?: Error | undefined;
+  readonly embedding?: Float32Array<ArrayBuffer> | undefined;
+  readonly patches?: PatchTokens | undefined;
+  readonly thumbnail?: Thumbnail | undefined;
+}
+
+export interface EmbedFilesOptions extends PixelOptions {
+  readonly pooling?: Pooling | undefined;
+  readonly normalize: false;
+  readonly patches: boolean;
+  readonly thumbnailPx: number;
+  readonly batchSize?: number | undefined;
+}
+
 export interface IngestModel extends IdentifiedModel {
+  /** Decodes each file once. A model without it gets batches of files, and thumbnails are decoded beside it. */
+  embedAll?(images: AsyncIterable<Blob>, options: EmbedFilesOptions): AsyncIterable<IngestResult>;
   featuresBySize(
     images: readonly Blob[],
     options: PixelOptions,

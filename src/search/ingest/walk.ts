@@ -5,7 +5,13 @@ import type { Root } from './source.js';
 /** One thing that the walk came by. */
 export type Found =
   /** A file that may be an image. `read` gives it as it is at that moment. */
-  | { readonly kind: 'image'; readonly id: string; readonly read: () => Promise<File> }
+  | {
+      readonly kind: 'image';
+      readonly id: string;
+      readonly read: () => Promise<File>;
+      /** A file that was given without its folder: nothing but its name tells it from another. */
+      readonly alone?: boolean;
+    }
   /** Something else: a file of another type, or one that a system keeps for itself. */
   | { readonly kind: 'other'; readonly id: string }
   /** A folder that cannot be read. */
@@ -33,8 +39,14 @@ const isImageFile = ({ name, type }: File): boolean =>
 export async function* walk(roots: readonly Root[], under: string): AsyncGenerator<Found, void, undefined> {
   for (const root of roots) {
     if ('file' in root) yield ofFile(root.file, under);
-    else if ('handle' in root) yield* ofHandle(root.handle, joined(under, root.handle.name));
-    else yield* ofEntry(root.entry, joined(under, root.entry.name));
+    else {
+      const found =
+        'handle' in root
+          ? ofHandle(root.handle, joined(under, root.handle.name))
+          : ofEntry(root.entry, joined(under, root.entry.name));
+      const alone = folderOf(root, under) === undefined;
+      for await (const each of found) yield each.kind === 'image' ? { ...each, alone } : each;
+    }
   }
 }
 
@@ -55,7 +67,7 @@ function ofFile(file: File, under: string): Found {
   const id = joined(under, path || file.name);
   const hidden = path.split('/').some((part) => OF_THE_SYSTEM.test(part));
   return isImageFile(file) && !hidden
-    ? { kind: 'image', id, read: () => Promise.resolve(file) }
+    ? { kind: 'image', id, read: () => Promise.resolve(file), alone: path === '' }
     : { kind: 'other', id };
 }
 

@@ -1,0 +1,133 @@
+/** A folder of photographs becomes an index, against decoding them and nothing else. Driven by ingest.mjs. */
+import { DINOv2 as PageModel } from '../src/index.js';
+import { configOf } from '../src/model/config.js';
+import { EmbeddingIndex, ingest } from '../src/search/index.js';
+import { DINOv2 as WorkerModel } from '../src/worker/index.js';
+import { stubLargeGpuWork } from './ingest-stub.js';
+
+export interface Setting {
+  readonly where: 'page' | 'worker';
+  readonly model: 'tiny' | 'small';
+  readonly stub: boolean;
+  readonly thumbnailPx: number;
+  readonly batchSize: number | undefined;
+}
+
+export interface Measured {
+  readonly ms: number;
+  readonly longestTaskMs: number;
+  /** Of bitmaps that were alive at once in the page; those in a worker are not seen. */
+  readonly mostBitmapBytes: number;
+}
+
+let photographs: File[] = [];
+const DECODE: ImageBitmapOptions = {
+  imageOrientation: 'from-image',
+  colorSpaceConversion: 'none',
+  premultiplyAlpha: 'none',
+};
+
+/** Waves and grain: about as many bytes as a camera makes of 12 megapixels. */
+async function takePhotograph(width: number, height: number): Promise<Blob> {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext('2d')!;
+  const grain = new ImageData(256, 256);
+  let seed = 1;
+  for (let i = 0; i < grain.data.length; i++) {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+    grain.data[i] = i % 4 === 3 ? 255 : 118 + (seed >>> 28) + 40 * Math.sin(i / 3000);
+  }
+  const tile = new OffscreenCanvas(256, 256);
+  tile.getContext('2d')!.putImageData(grain, 0, 0);
+  context.fillStyle = context.createPattern(tile, 'repeat')!;
+  context.fillRect(0, 0, width, height);
+  return canvas.convertToBlob({ type: 'image/jpeg', quality: 0.85 });
+}
+
+async function prepare(count: number, base64: string | undefined): Promise<number> {
+  const blob = base64
+    ? new Blob([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))])
+    : await takePhotograph(4032, 3024);
+  photographs = Array.from({ length: count }, (_, i) => new File([blob], `${i}.jpg`, { lastModified: i }));
+  return blob.size;
+}
+
+/** Milliseconds to decode all, so many at once. */
+async function decode(atOnce: number): Promise<number> {
+  const begin = performance.now();
+  let next = 0;
+  const decoder = async (): Promise<void> => {
+    while (next < photographs.length) (await createImageBitmap(photographs[next++]!, DECODE)).close();
+  };
+  await Promise.all(Array.from({ length: atOnce }, decoder));
+  return performance.now() - begin;
+}
+
+let bitmapBytes = 0;
+let mostBitmapBytes = 0;
+function countBitmaps(): void {
+  const create = createImageBitmap;
+  globalThis.createImageBitmap = async (...given: [ImageBitmapSource]) => {
+    const bitmap = await create(...given);
+    const bytes = bitmap.width * bitmap.height * 4;
+    bitmapBytes += bytes;
+    mostBitmapBytes = Math.max(mostBitmapBytes, bitmapBytes);
+    const close = bitmap.close.bind(bitmap);
+    bitmap.close = () => {
+      bitmapBytes -= bytes;
+      close();
+    };
+    return bitmap;
+  };
+}
+
+const models = new Map<string, PageModel | WorkerModel>();
+
+async function modelOf({ where, model, stub }: Setting): Promise<PageModel | WorkerModel> {
+  const key = `${where} ${model} ${stub}`;
+  const config =
+    model === 'small'
+      ? ('small' as const)
+      : { ...configOf('small'), embedDim: 128, depth: 2, numHeads: 2, hiddenFeatures: 512 };
+  const loaded =
+    models.get(key) ??
+    (where === 'page'
+      ? await PageModel.synthetic(config, { selfTest: false })
+      : await WorkerModel.synthetic(config, {
+          selfTest: false,
+          worker: 'own',
+          workerUrl: new URL(`/bench/ingest-worker.ts${stub ? '?stub' : ''}`, location.href),
+        }));
+  models.set(key, loaded);
+  return loaded;
+}
+
+async function measure(setting: Setting): Promise<Measured> {
+  const model = await modelOf(setting);
+  const { batchSize, thumbnailPx } = setting;
+  const look = setting.model === 'tiny' ? { cropSize: 56 } : {}; // 16 patches: a forward of next to nothing
+  const run = async (files: readonly File[]): Promise<number> => {
+    const index = new EmbeddingIndex({ dim: model.config.embedDim, device: 'cpu' });
+    const begin = performance.now();
+    const { added, failures } = await ingest(index, model, files, { thumbnailPx, batchSize, ...look })
+      .finished;
+    if (added !== files.length)
+      throw failures[0]?.error ?? new Error(`${added} of ${files.length} were added`);
+    return performance.now() - begin;
+  };
+  await run(photographs.slice(0, 16)); // programs for each size of a batch
+  mostBitmapBytes = 0;
+  let longestTaskMs = 0;
+  const observer = new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) longestTaskMs = Math.max(longestTaskMs, duration);
+  });
+  observer.observe({ type: 'longtask' });
+  const ms = await run(photographs);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  observer.disconnect();
+  return { ms, longestTaskMs, mostBitmapBytes };
+}
+
+Object.assign(globalThis, {
+  bench: { prepare, decode, measure, stub: stubLargeGpuWork, countBitmaps },
+});

@@ -1,0 +1,229 @@
+/** Images → features and vectors: decoded several at a time, computed in batches. */
+import { OptionError } from './errors.js';
+import type { Forwards } from './forwards.js';
+import type { Gpu } from './gpu/device.js';
+import { checkResize, resolvePreprocessing } from './image/geometry.js';
+import type { PixelOptions, PreparedImage, Preprocessor } from './image/preprocess.js';
+import type { Preprocessing } from './image/preprocessing.js';
+import { decodeSource, type ImageSource } from './image/source.js';
+import type { Thumbnail } from './image/thumbnail.js';
+import type { Features } from './model/features.js';
+import type {
+  BySizeOptions,
+  EmbedAllOptions,
+  EmbedOptions,
+  FeatureGroup,
+  ForwardOptions,
+} from './options.js';
+import { inBatches, type BatchSteps, type Taken } from './tasks/batches.js';
+import { embedInBatches, type Embedded, type Embedding } from './tasks/embedAll.js';
+import { checkPooling, normalize, pool } from './tasks/pooling.js';
+
+/** Images in a forward, where nothing else is asked for. */
+const BATCH_SIZE = 8;
+
+/** What `DINOv2` does with many images. Its methods throw what those of the same names there do. */
+export class Embedder {
+  readonly #gpu: Gpu;
+  readonly #preprocessor: Preprocessor;
+  readonly #forwards: Forwards;
+  readonly #patchSize: number;
+  readonly #preprocessing: Preprocessing;
+
+  constructor(
+    gpu: Gpu,
+    preprocessor: Preprocessor,
+    forwards: Forwards,
+    patchSize: number,
+    preprocessing: Preprocessing,
+  ) {
+    this.#gpu = gpu;
+    this.#preprocessor = preprocessor;
+    this.#forwards = forwards;
+    this.#patchSize = patchSize;
+    this.#preprocessing = preprocessing;
+  }
+
+  /** What `featuresBySize` gives. */
+  async groups(images: readonly ImageSource[], options: BySizeOptions): Promise<FeatureGroup[]> {
+    const { batchSize = BATCH_SIZE, signal } = options;
+    checkBatchSize(batchSize);
+    const steps = {
+      ...this.#steps(options),
+      make: (prepared: readonly Prepared[]) => this.#groupsOf(prepared, options),
+      discard: disposeGroups,
+    };
+    const groups: FeatureGroup[] = [];
+    try {
+      for await (const { taken, made } of inBatches(images, steps, { batchSize, full: true, signal })) {
+        for (const { indices, features } of made)
+          groups.push({ indices: indices.map((i) => taken[i]!.index), features });
+        throwFirst(taken);
+      }
+      return groups;
+    } catch (error) {
+      disposeGroups(groups);
+      throw error;
+    }
+  }
+
+  /** A vector for each image. */
+  async embed(images: readonly ImageSource[], options: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]> {
+    checkPooling(options.pooling);
+    const steps = {
+      ...this.#steps(options),
+      make: (prepared: readonly Prepared[]) => this.#embed(prepared, options),
+      stays: () => true, // all are at hand
+    };
+    const how = { batchSize: BATCH_SIZE, full: true, signal: options.signal };
+    const vectors: Float32Array<ArrayBuffer>[] = [];
+    for await (const { taken, made } of inBatches(images, steps, how)) {
+      throwFirst(taken);
+      vectors.push(...made.map(({ embedding }) => embedding));
+    }
+    return vectors;
+  }
+
+  async *embedAll(
+    images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    options: EmbedAllOptions,
+  ): AsyncGenerator<Embedded, void, undefined> {
+    const { batchSize = BATCH_SIZE, pooling, signal } = options;
+    checkBatchSize(batchSize);
+    checkPooling(pooling);
+    checkResize(options, this.#patchSize);
+    const steps = {
+      ...this.#steps(options, options.thumbnailPx),
+      make: (prepared: readonly Prepared[]) => this.#embed(prepared, options, options.patches),
+    };
+    yield* embedInBatches(images, steps, batchSize, signal);
+  }
+
+  /** How images become features, batch by batch, but for what is made of them. */
+  #steps(
+    options: PixelOptions,
+    thumbnailPx = 0,
+  ): Pick<BatchSteps<ImageSource, Prepared, never>, 'prepare' | 'free' | 'stays'> {
+    return {
+      prepare: (image) => this.#prepare(image, options, thumbnailPx),
+      free: ({ image }) => image.dispose(),
+      stays: (image) => typeof image === 'string' || image instanceof URL || image instanceof Blob,
+    };
+  }
+
+  async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
+    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // what is wrong with options is told ahead of decoding
+    const small =
+      thumbnailPx > 0 && source instanceof Blob ? await import('./image/thumbnail.js') : undefined;
+    const decoding = decodeSource(this.#gpu, source, options);
+    const decoded = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
+    try {
+      const thumbnail = small?.thumbnailOf(decoded, source as Blob, thumbnailPx, options.signal);
+      return { image: await this.#preprocessor.prepareDecoded(decoded, options), thumbnail };
+    } finally {
+      decoded.close();
+    }
+  }
+
+  /** A forward for each size among images that are on the GPU. */
+  async #groupsOf(images: readonly Prepared[], options: ForwardOptions): Promise<FeatureGroup[]> {
+    const groups: FeatureGroup[] = [];
+    try {
+      for (const indices of bySize(images))
+        groups.push({
+          indices,
+          features: await this.#forwardOf(
+            indices.map((index) => images[index]!.image),
+            options,
+          ),
+        });
+      return groups;
+    } catch (error) {
+      disposeGroups(groups);
+      throw error;
+    }
+  }
+
+  /** Vectors of images that are on the GPU, and what was asked for beside them. */
+  async #embed(
+    images: readonly Prepared[],
+    { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,
+    withPatches = false,
+  ): Promise<Embedding[]> {
+    const made: Embedding[] = [];
+    for (const indices of bySize(images)) {
+      const features = await this.#forwardOf(
+        indices.map((index) => images[index]!.image),
+        { signal },
+      );
+      try {
+        const { batch, rows, cols, numTokens, numRegisterTokens, embedDim } = features;
+        const clsAlone = pooling === 'cls' && !withPatches; // the others stay on the GPU
+        const tokens = clsAlone ? await features.clsToken() : await features.lastHiddenState();
+        const vectors = pool(
+          { tokens, batch, numTokens: clsAlone ? 1 : numTokens, numRegisterTokens, embedDim },
+          pooling,
+        );
+        for (const [i, index] of indices.entries()) {
+          const first = i * numTokens + 1 + numRegisterTokens;
+          made[index] = {
+            embedding: unit ? normalize(vectors[i]!) : vectors[i]!,
+            ...(withPatches && {
+              patches: { rows, cols, tokens: tokens.slice(first * embedDim, (i + 1) * numTokens * embedDim) },
+            }),
+            ...(images[index]!.thumbnail && { thumbnail: await images[index]!.thumbnail }),
+          };
+        }
+      } finally {
+        features.dispose();
+      }
+    }
+    return made;
+  }
+
+  /** One forward of images of one size that are on the GPU. */
+  #forwardOf(images: readonly PreparedImage[], options: ForwardOptions): Promise<Features> {
+    const patchSize = this.#patchSize;
+    const { height, width } = images[0]!;
+    return this.#forwards.run(
+      { batch: images.length, rows: height / patchSize, cols: width / patchSize },
+      options,
+      (burst, pixels) =>
+        images.forEach((image, i) => this.#preprocessor.write(burst, image, pixels, i * image.bytes)),
+    );
+  }
+}
+
+/** An image on the GPU that waits for its forward. */
+interface Prepared {
+  readonly image: PreparedImage;
+  readonly thumbnail: Promise<Thumbnail | undefined> | undefined;
+}
+
+/** Indices of images that share a size, group by group. */
+function bySize(images: readonly Prepared[]): number[][] {
+  const groups = new Map<string, number[]>();
+  for (const [index, { image }] of images.entries()) {
+    const size = `${image.height} × ${image.width}`;
+    groups.set(size, [...(groups.get(size) ?? []), index]);
+  }
+  return [...groups.values()];
+}
+
+function disposeGroups(groups: readonly FeatureGroup[]): void {
+  for (const { features } of groups) features.dispose();
+}
+
+/** Where one image that cannot be used is the end of the call. */
+function throwFirst(taken: readonly Taken<unknown>[]): void {
+  for (const { error } of taken) if (error) throw error;
+}
+
+/** @throws OptionError OPTION_VALUE */
+function checkBatchSize(batchSize: number): void {
+  if (Number.isInteger(batchSize) && batchSize >= 1) return;
+  throw new OptionError(
+    'OPTION_VALUE',
+    `batchSize: expected a whole number from 1, found ${String(batchSize)}.`,
+  );
+}

@@ -1,0 +1,157 @@
+/**
+ * What an image file says of itself ahead of its pixels: its size, and whether it has a colour profile. For
+ * decisions ahead of decoding, as how many files are decoded at a time. Nothing is checked here.
+ */
+import { latin1 } from './orientation.js';
+
+export interface ImageHeader {
+  /** Pixels, as the file lies: ahead of any turn. 0 where the header does not tell. */
+  readonly width: number;
+  readonly height: number;
+  /** Whether colour management shows other colours than the stored ones, taken for sRGB. */
+  readonly hasColorProfile: boolean;
+  /** Whether pixels may be transparent, or partly so. */
+  readonly hasAlpha: boolean;
+}
+
+/** Undefined where the format is unknown, or the file too short. Reads no pixels. `bytes` stay as they are. */
+export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
+  try {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const start = latin1(bytes.subarray(0, 32));
+    if (start.startsWith('\xff\xd8\xff')) return ofJpeg(view);
+    if (start.startsWith('\x89PNG')) return ofPng(view);
+    if (/^RIFF[^]{4}WEBP/.test(start)) return ofWebp(view);
+    if (start.startsWith('GIF8'))
+      // Browsers leave the profile of a GIF alone.
+      return {
+        width: view.getUint16(6, true),
+        height: view.getUint16(8, true),
+        hasColorProfile: false,
+        hasAlpha: true,
+      };
+    if (start.startsWith('BM')) return ofBmp(view);
+    return start.slice(4, 8) === 'ftyp' ? ofIsoMedia(view) : undefined;
+  } catch {
+    return undefined; // a read beyond the end (RangeError)
+  }
+}
+
+const text = (view: DataView, at: number, length: number): string =>
+  latin1(new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at)));
+
+/** Segments up to the first scan: FF, marker, length of what follows (2 bytes, themselves counted), content. */
+function ofJpeg(view: DataView): ImageHeader {
+  let [width, height, hasColorProfile] = [0, 0, false];
+  for (let at = 2; ;) {
+    while (view.getUint8(at) !== 0xff || [0, 0xff].includes(view.getUint8(at + 1))) at += 1; // fill
+    const marker = view.getUint8(at + 1);
+    if (marker === 0xda) return { width, height, hasColorProfile, hasAlpha: false };
+    // SOF0 to SOF15, without DHT, JPG and DAC
+    if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
+      [width, height] = [view.getUint16(at + 7), view.getUint16(at + 5)];
+    if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') hasColorProfile = true;
+    at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2); // alone, or a segment
+  }
+}
+
+/** What sRGB has in cHRM, times 100,000: white, red, green, blue. */
+const SRGB_PRIMARIES = [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000];
+
+function ofPng(view: DataView): ImageHeader {
+  const [width, height] = [view.getUint32(16), view.getUint32(20)];
+  const found = new Map<string, boolean>();
+  let hasAlpha = (view.getUint8(25) & 4) !== 0; // of the colour type
+  for (let at = 8; ; at += 12 + view.getUint32(at)) {
+    const [kind, content] = [text(view, at + 4, 4), at + 8];
+    if (kind === 'IDAT') break;
+    if (kind === 'tRNS') hasAlpha = true;
+    if (kind === 'cICP') found.set(kind, text(view, content, 4) !== '\x01\x0d\0\x01');
+    if (kind === 'iCCP') found.set(kind, true);
+    if (kind === 'sRGB') found.set(kind, false);
+    if (kind === 'gAMA') found.set(kind, view.getUint32(content) !== 45455);
+    if (kind === 'cHRM')
+      found.set(
+        kind,
+        SRGB_PRIMARIES.some((value, i) => value !== view.getUint32(content + 4 * i)),
+      );
+  }
+  // The first of these counts alone.
+  const strongest = ['cICP', 'iCCP', 'sRGB'].find((kind) => found.has(kind));
+  return {
+    width,
+    height,
+    hasColorProfile: strongest ? found.get(strongest)! : [...found.values()].includes(true),
+    hasAlpha,
+  };
+}
+
+function ofWebp(view: DataView): ImageHeader {
+  const kind = text(view, 12, 4);
+  if (kind === 'VP8L') {
+    const bits = view.getUint32(21, true);
+    return {
+      width: 1 + (bits & 0x3fff),
+      height: 1 + ((bits >> 14) & 0x3fff),
+      hasColorProfile: false,
+      hasAlpha: (bits >>> 28) % 2 === 1,
+    };
+  }
+  if (kind === 'VP8 ')
+    return {
+      width: view.getUint16(26, true) & 0x3fff,
+      height: view.getUint16(28, true) & 0x3fff,
+      hasColorProfile: false,
+      hasAlpha: false,
+    };
+  return {
+    width: 1 + (view.getUint32(24, true) & 0xffffff),
+    height: 1 + (view.getUint32(26, true) >>> 8),
+    hasColorProfile: (view.getUint8(20) & 0x20) !== 0,
+    hasAlpha: (view.getUint8(20) & 0x10) !== 0,
+  };
+}
+
+function ofBmp(view: DataView): ImageHeader {
+  const headerBytes = view.getUint32(14, true);
+  if (headerBytes < 40)
+    return {
+      width: view.getUint16(18, true),
+      height: view.getUint16(20, true),
+      hasColorProfile: false,
+      hasAlpha: false,
+    };
+  const space = headerBytes >= 108 ? text(view, 70, 4) : 'BGRs';
+  return {
+    width: view.getInt32(18, true),
+    height: Math.abs(view.getInt32(22, true)),
+    hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated, or embedded
+    hasAlpha: view.getUint16(28, true) === 32, // bits of a pixel
+  };
+}
+
+/** AVIF and HEIC. The names of properties are looked for; which picture they belong to is not. */
+function ofIsoMedia(view: DataView): ImageHeader | undefined {
+  for (let at = 0; ; at += view.getUint32(at)) {
+    const size = view.getUint32(at);
+    if (size < 8) return undefined; // to the end of the file, or in 64 bits: no `meta`
+    if (text(view, at + 4, 4) !== 'meta') continue;
+    const meta = text(view, at, size);
+    let [width, height] = [0, 0];
+    // Of a grid each tile has a size too; the largest is the image's.
+    for (let i = meta.indexOf('ispe'); i >= 0; i = meta.indexOf('ispe', i + 4)) {
+      width = Math.max(width, view.getUint32(at + i + 8));
+      height = Math.max(height, view.getUint32(at + i + 12));
+    }
+    let hasColorProfile = false;
+    for (let i = meta.indexOf('colr'); i >= 0; i = meta.indexOf('colr', i + 4)) {
+      const kind = meta.slice(i + 4, i + 8);
+      if (kind === 'prof' || kind === 'rICC') hasColorProfile = true;
+      if (kind !== 'nclx') continue;
+      const [primaries, transfer] = [view.getUint16(at + i + 8), view.getUint16(at + i + 10)];
+      // Of sRGB, of BT.709 (whose transfer is also called BT.601's), or unspecified.
+      if (![1, 2].includes(primaries) || ![1, 2, 6, 13].includes(transfer)) hasColorProfile = true;
+    }
+    return { width, height, hasColorProfile, hasAlpha: meta.includes(':alpha') }; // of the auxiliary image's type
+  }
+}

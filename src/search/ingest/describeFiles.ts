@@ -1,0 +1,64 @@
+/** Files → what an index takes of them, in their order. */
+import { makeThumbnail } from '../../image/thumbnail.js';
+import { describeImages } from './describe.js';
+import type { EmbedFilesOptions, IngestModel, IngestResult } from './target.js';
+
+/** Batches of files that a model without `embedAll` has at once. */
+const IN_FLIGHT = 2;
+
+/**
+ * What `model.embedAll` gives of these files; the same of a model that lacks it, in whole batches.
+ * @throws DeviceError; the signal's reason; what `files` throws
+ */
+export function describeFiles(
+  model: IngestModel,
+  files: AsyncGenerator<File, void, undefined>,
+  options: EmbedFilesOptions & { readonly batchSize: number },
+): AsyncIterable<IngestResult> {
+  return model.embedAll ? model.embedAll(files, options) : inBatches(model, files, options);
+}
+
+async function* inBatches(
+  model: IngestModel,
+  files: AsyncGenerator<File, void, undefined>,
+  options: EmbedFilesOptions & { readonly batchSize: number },
+): AsyncGenerator<IngestResult, void, undefined> {
+  const running: Promise<Omit<IngestResult, 'index'>[]>[] = [];
+  let index = 0;
+  try {
+    for (;;) {
+      const batch: File[] = [];
+      while (batch.length < options.batchSize) {
+        const { done, value } = await files.next();
+        if (done) break;
+        batch.push(value);
+      }
+      if (batch.length === 0 && running.length === 0) return;
+      if (batch.length > 0) {
+        running.push(describeBatch(model, batch, options));
+        running.at(-1)!.catch(() => undefined); // it is awaited in its turn, unless one before it fails
+      }
+      if (running.length >= IN_FLIGHT || batch.length === 0)
+        for (const result of await running.shift()!) yield { index: index++, ...result };
+    }
+  } finally {
+    await Promise.allSettled(running);
+  }
+}
+
+/** A batch of files, each decoded once for its vector and once for its thumbnail. */
+export async function describeBatch(
+  model: IngestModel,
+  files: readonly File[],
+  { thumbnailPx, ...options }: EmbedFilesOptions,
+): Promise<Omit<IngestResult, 'index'>[]> {
+  const [descriptions, thumbnails] = await Promise.all([
+    describeImages(model, files, options),
+    Promise.all(files.map((file) => (thumbnailPx > 0 ? makeThumbnail(file, thumbnailPx) : undefined))),
+  ]);
+  return descriptions.map((description, i) => {
+    if (description instanceof Error) return { error: description };
+    const { vector: embedding, patches } = description;
+    return { embedding, patches, thumbnail: thumbnails[i] };
+  });
+}

@@ -1,0 +1,309 @@
+// Tasks on a device that is played: with a real stack of error scopes, and answers in whatever order the test
+// likes.
+import { describe, expect, it } from 'vitest';
+import { Gpu } from '../../src/gpu/device.js';
+import { OwnedBuffers, type Task } from '../../src/gpu/task.js';
+import { Random } from '../random.js';
+import { codeOf } from './codeOf.js';
+
+type Filter = 'validation' | 'out-of-memory' | 'internal';
+
+class GPUValidationError {
+  readonly message: string;
+  constructor(message: string) {
+    this.message = message;
+  }
+}
+class GPUOutOfMemoryError {
+  readonly message: string;
+  constructor(message: string) {
+    this.message = message;
+  }
+}
+
+/** Answers nothing by itself: `answer` settles one of the promises that wait. */
+class PlayedDevice {
+  readonly limits = {
+    maxStorageBufferBindingSize: 2 ** 27,
+    maxBufferSize: 2 ** 28,
+    maxUniformBufferBindingSize: 65_536,
+  };
+  readonly features = new Set<string>();
+  readonly uncaptured: string[] = [];
+  readonly waiting: (() => void)[] = [];
+  readonly scopes: { readonly filter: Filter; error: object | null }[] = [];
+  readonly buffers = new Set<object>();
+  submits = 0;
+  lose!: () => void;
+  readonly lost = new Promise<{ reason: string; message: string }>((resolve) => {
+    this.lose = () => resolve({ reason: 'unknown', message: 'it is played' });
+  });
+
+  later<T>(make: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.waiting.push(() => {
+        try {
+          resolve(make());
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+    });
+  }
+
+  pushErrorScope(filter: Filter): void {
+    this.scopes.push({ filter, error: null });
+  }
+
+  popErrorScope(): Promise<object | null> {
+    const scope = this.scopes.pop();
+    if (!scope) throw new Error('there is no scope');
+    return this.later(() => scope.error);
+  }
+
+  /** As the device does: to the innermost scope of that kind, or to nobody. */
+  fail(filter: Filter, message: string): void {
+    const scope = this.scopes.findLast((each) => each.filter === filter);
+    const error =
+      filter === 'validation' ? new GPUValidationError(message) : new GPUOutOfMemoryError(message);
+    if (scope) scope.error ??= error;
+    else this.uncaptured.push(message);
+  }
+
+  createBuffer({ label, size }: { label: string; size: number }): object {
+    const buffer = {
+      label,
+      size,
+      destroy: () => this.buffers.delete(buffer),
+      mapAsync: () => this.later(() => undefined),
+      getMappedRange: () => new ArrayBuffer(size),
+    };
+    this.buffers.add(buffer);
+    return buffer;
+  }
+
+  createCommandEncoder(): object {
+    return { copyBufferToBuffer: () => undefined, finish: () => ({}) };
+  }
+
+  readonly queue = {
+    submit: () => void (this.submits += 1),
+    writeBuffer: () => undefined,
+    onSubmittedWorkDone: () => this.later(() => undefined),
+  };
+
+  addEventListener(): void {
+    // Errors that nobody catches are in `uncaptured`.
+  }
+}
+
+const description = {
+  vendor: '',
+  architecture: '',
+  description: 'played',
+  isFallbackAdapter: false,
+  software: false,
+};
+
+function played(): { device: PlayedDevice; gpu: Gpu } {
+  const device = new PlayedDevice();
+  return { device, gpu: new Gpu(device as unknown as GPUDevice, description, false) };
+}
+
+/** Settles what waits, one after the other in an order by chance, until nothing is left; `between` runs between. */
+async function playOut(device: PlayedDevice, random: Random, between?: () => void): Promise<void> {
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  await turn();
+  while (device.waiting.length > 0) {
+    device.waiting.splice(random.integer(0, device.waiting.length - 1), 1)[0]!();
+    await turn();
+    between?.();
+  }
+}
+
+/** Six bursts with a read or a wait behind each; the fourth fails. */
+async function work(
+  task: Task,
+  device: PlayedDevice,
+  filter: Filter | undefined,
+  name: string,
+): Promise<string> {
+  for (let step = 0; step < 6; step++) {
+    const buffer = task.burst((burst) => {
+      const made = burst.storage(`${name} ${step}`, 16);
+      if (step === 3 && filter) device.fail(filter, `of ${name}`);
+      burst.copy(made, 0, made, 0, 4);
+      return made;
+    });
+    if (step % 3 === 0) await task.read(buffer, 0, 4);
+    else if (step % 3 === 1) await task.settled();
+    else await task.computed();
+  }
+  return name;
+}
+
+describe('tasks that run at the same time', () => {
+  it('get their own errors, and the application keeps its own, in 300 orders', async () => {
+    for (let seed = 0; seed < 300; seed++) {
+      const random = new Random(seed);
+      const { device, gpu } = played();
+      const run = (name: string, filter?: Filter): Promise<unknown> =>
+        gpu
+          .task(name, undefined, (task) => work(task, device, filter, name))
+          .catch((error: Error & { code: string }) => `${error.code} ${error.message}`);
+      const results = Promise.all([run('one', 'validation'), run('two', 'out-of-memory'), run('three')]);
+      let ofThePage = 0;
+      await playOut(device, random, () => {
+        expect(device.scopes).toEqual([]); // none stays open while anybody else may run
+        if (random.integer(0, 3) === 0) device.fail('validation', `of the page ${ofThePage++}`);
+      });
+      const [one, two, three] = await results;
+      expect(one).toBe('DEVICE_FAILED one: the GPU refused an operation: of one');
+      expect(two).toMatch(/^DEVICE_MEMORY two: the GPU ran out of memory .*\(of two\)$/);
+      expect(three).toBe('three');
+      expect(device.uncaptured).toEqual(Array.from({ length: ofThePage }, (_, i) => `of the page ${i}`));
+      expect(device.buffers.size).toBe(0);
+    }
+  });
+
+  it('free what they made when they fail, are aborted, or throw', async () => {
+    const random = new Random(1);
+    const { device, gpu } = played();
+    const controller = new AbortController();
+    const aborted = gpu.task('aborted', controller.signal, (task) => work(task, device, undefined, 'a'));
+    const threw = gpu.task('threw', undefined, async (task) => {
+      task.burst((burst) => task.keep(burst.storage('kept', 16)));
+      await task.settled();
+      throw new Error('mine');
+    });
+    const outcomes = Promise.allSettled([aborted, threw]);
+    let turns = 0;
+    await playOut(device, random, () => ++turns === 4 && controller.abort(new Error('enough')));
+    expect((await outcomes).map((each) => String((each as PromiseRejectedResult).reason))).toEqual([
+      'Error: enough',
+      'Error: mine',
+    ]);
+    expect(device.buffers.size).toBe(0);
+    expect(gpu.memory.bytes).toBe(0);
+  });
+
+  it('end when the device is lost, whatever they wait for', async () => {
+    const { device, gpu } = played();
+    const never = gpu.task('waiting', undefined, async (task) => {
+      task.burst((burst) => burst.storage('made', 16));
+      await new Promise(() => undefined);
+    });
+    const outcome = codeOf(never);
+    device.lose();
+    expect(await outcome).toBe('DEVICE_LOST');
+    expect(device.buffers.size).toBe(0);
+    expect(await codeOf(gpu.task('later', undefined, () => 1))).toBe('DEVICE_LOST');
+  });
+});
+
+describe('a burst', () => {
+  it('submits once, or not at all', async () => {
+    const { device, gpu } = played();
+    const done = gpu.task('t', undefined, (task) => {
+      task.burst((burst) => burst.storage('a', 4));
+      expect(device.submits).toBe(0);
+      task.burst((burst) => {
+        const [a, b] = [burst.storage('a', 4), burst.storage('b', 4)];
+        burst.copy(a, 0, b, 0, 4);
+        burst.copy(b, 0, a, 0, 4);
+      });
+      expect(device.submits).toBe(1);
+    });
+    await playOut(device, new Random(2));
+    await done;
+  });
+
+  it('closes its scopes when it throws', async () => {
+    const { device, gpu } = played();
+    const done = gpu.task('t', undefined, (task) => {
+      expect(() =>
+        task.burst(() => {
+          throw new Error('mine');
+        }),
+      ).toThrow('mine');
+      expect(device.scopes).toEqual([]);
+    });
+    await playOut(device, new Random(3));
+    await done;
+  });
+
+  it('of a task that has ended is refused', async () => {
+    const { gpu } = played();
+    let escaped: Task | undefined;
+    await gpu.task('t', undefined, (task) => void (escaped = task));
+    expect(() => escaped!.burst(() => undefined)).toThrow(/^t: the task has ended/);
+  });
+});
+
+describe('what a task keeps', () => {
+  it('is given without a wait, and its first reader is told of its error', async () => {
+    const random = new Random(4);
+    const { device, gpu } = played();
+    const kept = await gpu.task('maker', undefined, (task) =>
+      task.burst((burst) => {
+        device.fail('validation', 'of the maker');
+        return task.keep(burst.storage('kept', 16));
+      }),
+    );
+    expect(device.waiting.length).toBeGreaterThan(0); // nothing was waited for
+    const reading = codeOf(gpu.task('reader', undefined, (task) => task.read(kept, 0, 16)));
+    const using = codeOf(
+      gpu.task('user', undefined, async (task) => {
+        task.burst((burst) => burst.copy(kept, 0, burst.storage('copy', 16), 0, 16));
+        await task.settled();
+      }),
+    );
+    await playOut(device, random);
+    expect(await reading).toBe('DEVICE_FAILED');
+    expect(await using).toBe('DEVICE_FAILED');
+    gpu.memory.destroy(kept);
+    expect(device.buffers.size).toBe(0);
+  });
+
+  it('by `make` is there: an error is thrown, and nothing is left', async () => {
+    const { device, gpu } = played();
+    const made = codeOf(
+      gpu.make('buffers', (burst) => {
+        device.fail('out-of-memory', 'no room');
+        return burst.storage('kept', 16);
+      }),
+    );
+    await playOut(device, new Random(5));
+    expect(await made).toBe('DEVICE_MEMORY');
+    expect(device.buffers.size).toBe(0);
+  });
+});
+
+describe('buffers that are leased', () => {
+  it('live until the task ends; what begins after dispose() is refused', async () => {
+    const random = new Random(6);
+    const { device, gpu } = played();
+    const making = gpu.make('owner', (burst) => burst.storage('owned', 16));
+    await playOut(device, random);
+    const buffer = await making;
+    const owner = new OwnedBuffers(() => gpu.memory.destroy(buffer), 'The owner was disposed of.');
+    const submitted = gpu.task('reader', undefined, (task) => {
+      task.use(owner);
+      return task.read(buffer, 0, 16);
+    });
+    const late = codeOf(
+      gpu.task('late', undefined, async (task) => {
+        task.use(owner);
+        await task.computed();
+        return task.read(buffer, 0, 16);
+      }),
+    );
+    owner.dispose();
+    expect(gpu.memory.bytes).toBeGreaterThan(0);
+    expect(await codeOf(gpu.task('after', undefined, (task) => task.use(owner)))).toBe('DISPOSED');
+    await playOut(device, random);
+    expect(await submitted).toHaveProperty('byteLength', 16);
+    expect(await late).toBe('DISPOSED');
+    expect(gpu.memory.bytes).toBe(0);
+  });
+});

@@ -1,0 +1,97 @@
+// How many pictures are decoded at once, and in which order their turn comes.
+import { expect, test } from 'vitest';
+import { DecodeSlots, type DecodeSlot } from '../../src/image/decodeSlots.ts';
+import { Random } from '../random.ts';
+
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
+const KIB = 1024;
+
+test('slots are given in order, and no more than there are', async () => {
+  const slots = new DecodeSlots(2, KIB);
+  const order: number[] = [];
+  const taken: DecodeSlot[] = [];
+  for (let i = 0; i < 5; i++)
+    void slots.take().then((slot) => {
+      order.push(i);
+      taken.push(slot);
+    });
+  await turn();
+  expect([order, slots.running]).toEqual([[0, 1], 2]);
+  for (let i = 0; i < 5; i++) {
+    await turn();
+    taken[i]!.release();
+    taken[i]!.release(); // counts once
+  }
+  await turn();
+  expect([order, slots.running]).toEqual([[0, 1, 2, 3, 4], 0]);
+});
+
+test('pixels wait for their bytes in order; a picture that is too large for the bound runs alone', async () => {
+  const slots = new DecodeSlots(8, KIB);
+  const order: string[] = [];
+  const open = async (name: string, width: number): Promise<DecodeSlot> => {
+    const slot = await slots.take();
+    void slot.claim(width, 1).then(() => order.push(name));
+    return slot;
+  };
+  const first = await open('half', 128);
+  const large = await open('too large', 1000);
+  const small = await open('small', 1);
+  await turn();
+  expect([order, slots.bytes]).toEqual([['half'], 512]);
+  first.release();
+  await turn();
+  expect([order, slots.bytes]).toEqual([['half', 'too large'], 4000]);
+  large.release();
+  await turn();
+  expect([order, slots.bytes]).toEqual([['half', 'too large', 'small'], 4]);
+  small.release();
+  expect([slots.bytes, slots.running]).toEqual([0, 0]);
+});
+
+test('an abort ends a wait, for a slot and for bytes, and lets those behind go on', async () => {
+  const slots = new DecodeSlots(2, KIB);
+  const held = await slots.take();
+  await held.claim(256, 1);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const second = await slots.take();
+  const claiming = second.claim(1, 1, signal);
+  const taking = slots.take(signal);
+  const behind = slots.take();
+  controller.abort(new Error('enough'));
+  await expect(claiming).rejects.toThrow('enough');
+  await expect(taking).rejects.toThrow('enough');
+  await expect(slots.take(signal)).rejects.toThrow('enough');
+  (await behind).release();
+  held.release();
+  expect([slots.bytes, slots.running]).toEqual([0, 0]);
+});
+
+test('200 random pictures, some aborted: never more than the bound, and all get their turn', async () => {
+  const random = new Random(3);
+  const slots = new DecodeSlots(3, 100 * KIB);
+  let most = 0;
+  let done = 0;
+  await Promise.all(
+    Array.from({ length: 200 }, async () => {
+      const controller = new AbortController();
+      if (random.integer(0, 4) === 0) setTimeout(() => controller.abort(), random.integer(0, 40));
+      try {
+        const slot = await slots.take(controller.signal);
+        const width = random.integer(1, 30_000);
+        await slot.claim(width, 1, controller.signal);
+        if (slots.bytes !== width * 4) most = Math.max(most, slots.bytes);
+        expect(slots.running).toBeLessThanOrEqual(3);
+        await new Promise((resolve) => setTimeout(resolve, random.integer(0, 2)));
+        slot.release();
+      } catch (error) {
+        if (!controller.signal.aborted) throw error;
+      }
+      done += 1;
+    }),
+  );
+  expect(most).toBeGreaterThan(50 * KIB);
+  expect(most).toBeLessThanOrEqual(100 * KIB);
+  expect([done, slots.bytes, slots.running]).toEqual([200, 0, 0]);
+});
