@@ -68,6 +68,8 @@ test('a file for each entry point, and small ones that they share, within the si
     'imagenetLabels.js',
     'index.js',
     'inflate.js',
+    'jpeg.js',
+    'jpegScan.js',
     'otherFiles.js',
     'otherFormats.js',
     'png.js',

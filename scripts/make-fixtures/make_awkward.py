@@ -388,3 +388,20 @@ for name, image, options in (
     image.save(OUT / f"{name}.tif", "TIFF", **options)
     # Out of memory: of a path Pillow 12.3 maps the file, and then does not always turn an uncompressed image.
     Image.open(io.BytesIO((OUT / f"{name}.tif").read_bytes())).convert("RGB").save(OUT / f"{name}.tif.png")
+
+# AVIF with fewer samples of colour than of light, which Firefox decodes otherwise: NAME.avif, and NAME.rgb by Pillow.
+y, x = np.mgrid[0:70, 0:70]
+chequers = ((x // 5 + y // 7) % 2)[..., None]
+sampled = {
+    "chequers": Image.fromarray(np.where(chequers, [255, 0, 0], [0, 0, 255]).astype("u1")),
+    "waves": Image.fromarray(np.stack([128 + 120 * np.sin(x / (15 + c) + y / (17 - c)) for c in range(3)], -1).astype("u1")),
+    "photograph": Image.open(OUT.parents[2] / "demo" / "photos" / "astronaut.png").convert("RGB").crop((190, 60, 260, 130)),
+}
+avif = {}
+for name, image in sampled.items():
+    for sampling in ("4:2:0", "4:2:2", "4:4:4"):
+        data = save(image, "AVIF", quality=80, subsampling=sampling)
+        key = f"{name}-{sampling.replace(':', '')}"
+        avif[f"{key}.avif"] = np.frombuffer(data, "u1")
+        avif[f"{key}.rgb"] = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+save_file(dict(sorted(avif.items())), OUT / "avif.safetensors")

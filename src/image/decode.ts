@@ -5,7 +5,6 @@
  * decode otherwise, and all GIF, are decoded by this library, in Node too.
  */
 import { ImageError } from '../errors.js';
-import { isJpeg, prepareJpeg } from './jpeg.js';
 
 /** Red, green, blue, and an alpha at which nobody looks. */
 export interface Pixels {
@@ -87,18 +86,9 @@ async function decodePixels(
     });
     return { image, orientation, canvas };
   };
-  if (isJpeg(bytes)) {
-    const { orientation, checkScans } = prepareJpeg(bytes, name);
-    const decoding = byBrowser({ pieces: [bytes], orientation });
-    try {
-      checkScans();
-    } catch (error) {
-      await decoding.then(close, () => undefined); // the check tells more
-      throw error;
-    }
-    return decoding;
-  }
   switch (formatOf(bytes)) {
+    case 'JPEG':
+      return ofJpeg(bytes, name, byBrowser, options.signal);
     case 'PNG':
       return ofPng(bytes, name, byBrowser, options);
     case 'GIF': {
@@ -125,10 +115,11 @@ async function decodePixels(
   }
 }
 
-type Format = 'PNG' | 'GIF' | 'WebP' | 'BMP' | 'AVIF';
+type Format = 'JPEG' | 'PNG' | 'GIF' | 'WebP' | 'BMP' | 'AVIF';
 
 function formatOf(bytes: Uint8Array): Format | undefined {
   const text = String.fromCharCode(...bytes.subarray(0, 12));
+  if (text.startsWith('\xff\xd8\xff')) return 'JPEG';
   if (text.startsWith('\x89PNG\r\n\x1a\n')) return 'PNG';
   if (/^GIF8[79]a/.test(text)) return 'GIF';
   if (/^RIFF[^]{4}WEBP/.test(text)) return 'WebP';
@@ -147,6 +138,31 @@ async function bitmapOf(source: Blob, signal: AbortSignal | undefined): Promise<
   if (signal?.aborted) bitmap.close();
   signal?.throwIfAborted();
   return bitmap;
+}
+
+async function ofJpeg(
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  byBrowser: (file: PlainFile) => Promise<DecodedPixels>,
+  signal: AbortSignal | undefined,
+): Promise<DecodedPixels> {
+  const { EOI, prepareJpeg } = await import('./jpeg.js');
+  const { orientation, checkScans } = prepareJpeg(bytes, name);
+  const decoding = byBrowser({ pieces: [bytes], orientation });
+  const discard = (): Promise<void> => decoding.then(close, () => undefined);
+  let cut: ImageError | undefined;
+  try {
+    cut = checkScans();
+  } catch (error) {
+    await discard(); // the check tells more
+    throw error;
+  }
+  if (!cut) return decoding;
+  await discard();
+  const { endOfBlocks } = await import('./jpegScan.js');
+  const end = await endOfBlocks(bytes, signal);
+  if (end === undefined) throw cut;
+  return byBrowser({ pieces: [bytes.subarray(0, end), Uint8Array.of(0xff, EOI)], orientation });
 }
 
 async function ofPng(

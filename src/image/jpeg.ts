@@ -2,14 +2,14 @@
  * JPEG, ahead of the browser's decoder: that the file is whole, and which way it lies. Only markers are looked
  * at. Firefox shows what there is of a file that is cut off or broken, and Chromium and Pillow refuse it.
  */
+import type { ImageError } from '../errors.js';
 import { damaged, endsTooEarly } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp } from './orientation.js';
 
-const [SOI, EOI, SOS, DQT, DHT, DRI, DAC, DNL, COM] = [0xd8, 0xd9, 0xda, 0xdb, 0xc4, 0xdd, 0xcc, 0xdc, 0xfe];
+/** The end of the image. */
+export const EOI = 0xd9;
+const [SOS, DQT, DHT, DRI, DAC, COM] = [0xda, 0xdb, 0xc4, 0xdd, 0xcc, 0xfe];
 const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
-
-export const isJpeg = (bytes: Uint8Array): boolean =>
-  bytes[0] === 0xff && bytes[1] === SOI && bytes[2] === 0xff;
 
 export interface PreparedJpeg {
   /** 1 to 8. */
@@ -17,9 +17,11 @@ export interface PreparedJpeg {
   /**
    * Goes through the compressed data, which takes a few milliseconds: time in which a browser decodes already.
    *
+   * @returns undefined for a whole file. An error to throw for a file without an end marker, unless the data
+   *   of its one scan make every block (jpegScan.ts)
    * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its markers say
    */
-  readonly checkScans: () => void;
+  readonly checkScans: () => ImageError | undefined;
 }
 
 /**
@@ -33,6 +35,12 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
   const exif: Uint8Array[] = [];
   let xmp: Uint8Array | undefined;
   let scans = 0;
+  let restarts = false;
+  let cut = false;
+  const tooEarly = (where: string): ImageError => {
+    cut = true;
+    return endsTooEarly(name, 'JPEG', `at byte ${bytes.length}${where}`);
+  };
   let at = 2;
   /** Goes on behind the next marker; false behind the end marker. */
   const step = (): boolean => {
@@ -40,14 +48,13 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
     at = bytes.indexOf(0xff, at);
     while (at >= 0 && bytes[at + 1] === 0xff) at += 1;
     const marker = at < 0 ? undefined : bytes[at + 1];
-    if (marker === undefined) {
-      const missing = scans > 0 ? 'its end marker (EOI)' : 'image data';
-      throw endsTooEarly(name, 'JPEG', `at byte ${bytes.length} without ${missing}`);
-    }
+    if (marker === undefined) throw tooEarly(` without ${scans > 0 ? 'its end marker (EOI)' : 'image data'}`);
     const begin = at + 2;
     at = begin;
-    if (marker === 0 || marker === 1 || (marker >= 0xd0 && marker <= 0xd7)) return true; // within a scan
+    // Within a scan. Pillow takes TEM (1) nowhere else.
+    if (marker === 0 || (marker >= 0xd0 && marker <= 0xd7) || (marker === 1 && scans > 0)) return true;
     if (marker === EOI && scans > 0) return false;
+    if (scans > 0 && restarts && marker < 0xc0 && isAheadOfRestart(bytes, at)) return true;
     if (
       !hasSegment(marker) ||
       (scans > 0 && marker >= 0xc0 && marker <= 0xcf && marker !== DHT && marker !== DAC)
@@ -55,16 +62,12 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
       throw damaged(name, 'JPEG', `the marker ff${hex(marker)} at byte ${begin - 2}, where none may stand`);
     const length = begin + 2 > bytes.length ? 2 : view.getUint16(begin);
     const end = begin + Math.max(2, length);
-    if (end > bytes.length)
-      throw endsTooEarly(
-        name,
-        'JPEG',
-        `at byte ${bytes.length}, within the segment ff${hex(marker)} of byte ${begin - 2}`,
-      );
+    if (end > bytes.length) throw tooEarly(`, within the segment ff${hex(marker)} of byte ${begin - 2}`);
     const content = bytes.subarray(begin + 2, end);
     if (!isSound(marker, content))
       throw damaged(name, 'JPEG', `a segment ff${hex(marker)} at byte ${begin - 2} with wrong content`);
     if (marker === SOS) scans += 1;
+    if (marker === DRI) restarts = view.getUint16(begin + 2) > 0;
     if (marker === 0xe1 && scans === 0 && latin1(content.subarray(0, 4)) === 'Exif') {
       if (latin1(content.subarray(4, 6)) === '\0\0') exif.push(content.slice(6));
       content.fill(0, 0, 4);
@@ -80,9 +83,22 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
   return {
     orientation: found ?? (xmp && orientationOfXmp(xmp)) ?? 1,
     checkScans: () => {
-      while (step());
+      try {
+        while (step());
+        return undefined;
+      } catch (error) {
+        if (!cut || scans > 1) throw error;
+        return error as ImageError;
+      }
     },
   };
+}
+
+/** Whether the next marker is a restart. libjpeg then skips what stands ahead of it and is no marker. */
+function isAheadOfRestart(bytes: Uint8Array, at: number): boolean {
+  do at = bytes.indexOf(0xff, at) + 1;
+  while (at > 0 && (bytes[at] === 0 || bytes[at] === 0xff));
+  return at > 0 && bytes[at]! >= 0xd0 && bytes[at]! <= 0xd7;
 }
 
 const hex = (byte: number): string => byte.toString(16).padStart(2, '0');
@@ -128,7 +144,13 @@ function isSound(marker: number, content: Uint8Array): boolean {
       }
       return at === content.length;
     }
-    case DNL:
+    case DAC: {
+      // Pairs of a table (16 of each kind) and its value, which is two bounds in the first kind.
+      for (let at = 0; at + 1 < content.length; at += 2)
+        if (content[at]! > 31 || (content[at]! < 16 && (content[at + 1]! & 15) > content[at + 1]! >> 4))
+          return false;
+      return content.length % 2 === 0;
+    }
     default:
       return true;
   }

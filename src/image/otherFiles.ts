@@ -23,6 +23,7 @@ export function whatItIs(bytes: Uint8Array): OtherFile | undefined {
     };
   const text = latin1(bytes.subarray(0, 1024));
   const begins = (...beginnings: string[]): boolean => beginnings.some((each) => text.startsWith(each));
+  if (begins('\xff\xd8\xff')) return ofJpeg(bytes);
   if (text.slice(4, 8) === 'ftyp') return ofIsoMedia(text);
   if (begins('II*\0', 'MM\0*', 'II+\0', 'MM\0+'))
     return { what: 'a TIFF or camera raw file', advice: 'Save it as PNG or JPEG' };
@@ -39,6 +40,24 @@ export function whatItIs(bytes: Uint8Array): OtherFile | undefined {
   if (begins('PK\x03\x04', '\x1f\x8b', 'Rar!', '7z\xbc\xaf'))
     return { what: 'an archive', advice: 'Unpack it, and choose the images in it', never: true };
   return ofText(bytes, text);
+}
+
+/** JPEGs in a coding that browsers do not decode, by the marker of the frame. */
+function ofJpeg(bytes: Uint8Array): OtherFile | undefined {
+  for (let at = 2; at + 4 < bytes.length;) {
+    const marker = bytes[at] === 0xff ? bytes[at + 1]! : 0xda;
+    if (marker === 0xda) return undefined;
+    // SOF0 to SOF15, without DHT, JPG and DAC
+    if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
+      const coding = marker > 0xc8 ? 'arithmetic coding' : marker > 0xc2 ? 'lossless coding' : undefined;
+      const found = coding ?? (bytes[at + 4] === 8 ? undefined : `${bytes[at + 4]} bits a channel`);
+      return found === undefined
+        ? undefined
+        : { what: `a JPEG with ${found}, which browsers do not decode`, advice: 'Save it as PNG' };
+    }
+    at += marker === 0xff ? 1 : 2 + bytes[at + 2]! * 256 + bytes[at + 3]!;
+  }
+  return undefined;
 }
 
 /** MP4 and its relatives, by their brands. */

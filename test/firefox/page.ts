@@ -19,6 +19,7 @@ import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search/index
 import { asGpu, requestDevice } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import {
+  avifsThatDiffer,
   awkwardFilesThatDiffer,
   blobsThatFail,
   filesThatDiffer,
@@ -261,6 +262,7 @@ const pageActions = {
     inWorker(/^camera|^png-rgb-profile|^apng-rgb|^webp-small|^gif-inside|^avif\d|-48\./) as Promise<
       Record<string, string>
     >,
+  avifs: avifsThatDiffer,
   blobsOfParts: blobsThatFail,
 };
 

@@ -5,7 +5,7 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.ts';
 import type { ImageSource } from '../../src/image/source.ts';
-import { awkwardThatDiffer, type Expected } from '../image/awkward.ts';
+import { awkwardThatDiffer, FIXTURES, type Expected } from '../image/awkward.ts';
 import { largeFile, type LargeCase } from '../image/large.ts';
 import { bytesOfPixels, difference, digest, noiseImage, tensorOf, type SizeCase } from '../image/fixtures.ts';
 
@@ -148,22 +148,44 @@ export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
     return differing;
   });
 
+/** AVIF with 4:2:0, 4:2:2 and 4:4:4 samples of colour, each 70 × 70. */
+export const avifsThatDiffer = (): Promise<Differing> =>
+  withPreprocessor(async (read) => {
+    const file = await bytesAt('/test/fixtures/images/avif.safetensors');
+    const differing: Differing = {};
+    for (const name of parseSafetensors(file).tensors.keys()) {
+      if (!name.endsWith('.avif')) continue;
+      const { bytes } = await read(new Blob([tensorOf(file, name).bytes]), {
+        resize: 'fit',
+        longestSide: 70,
+      });
+      const away = difference(bytes, tensorOf(file, name.replace(/avif$/, 'rgb')).bytes);
+      if (away.bytes > 0) differing[name] = away;
+    }
+    return differing;
+  });
+
 /**
  * Awkward files, as they lie and upright; in a worker, those that `which` finds by name.
  */
 export const awkwardFilesThatDiffer = (which?: RegExp): Promise<Record<string, string>> =>
   withPreprocessor(async (read) => {
-    const file = await bytesAt('/test/fixtures/images/awkward.safetensors');
-    const expected = (await (await fetched('/test/fixtures/images/awkward.json')).json()) as Expected;
-    return awkwardThatDiffer(
-      file,
-      expected,
-      async (blob, orientation) => {
-        const { bytes } = await read(blob, { resize: 'fit', longestSide: 42, orientation });
-        return bytes as Uint8Array<ArrayBuffer>;
-      },
-      (name) => which?.test(name) ?? true,
-    );
+    const differing: Record<string, string> = {};
+    for (const fixture of FIXTURES) {
+      const file = await bytesAt(`/test/fixtures/images/${fixture}.safetensors`);
+      const expected = (await (await fetched(`/test/fixtures/images/${fixture}.json`)).json()) as Expected;
+      const found = await awkwardThatDiffer(
+        file,
+        expected,
+        async (blob, orientation) => {
+          const { bytes } = await read(blob, { resize: 'fit', longestSide: 42, orientation });
+          return bytes as Uint8Array<ArrayBuffer>;
+        },
+        (name) => which?.test(name) ?? true,
+      );
+      Object.assign(differing, found);
+    }
+    return differing;
   });
 
 /** Blobs of two parts, the first of 1 to 3 bytes: those that are not read, and why. */

@@ -160,6 +160,14 @@ describe('files that a browser decodes', () => {
 
 describe('other files are named', () => {
   const text = (value: string): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(value, 'latin1'));
+  /** A small JPEG whose frame says that it is of another kind. */
+  const jpegOf = (marker: number, bits: number): Uint8Array<ArrayBuffer> => {
+    const bytes = fixture('grey.jpg');
+    const frame = bytes.findIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xc0);
+    bytes[frame + 1] = marker;
+    bytes[frame + 4] = bits;
+    return bytes;
+  };
   const iso = (brand: string): Uint8Array<ArrayBuffer> =>
     text(`\0\0\0\x18ftyp${brand}\0\0\0\0mif1${brand}more`);
   it.each<[string, Uint8Array<ArrayBuffer>, RegExp]>([
@@ -186,6 +194,9 @@ describe('other files are named', () => {
     ),
     ['a TIFF', text('II*\0\x08\0\0\0'), /found a TIFF or camera raw file/],
     ['a JPEG XL', text('\xff\x0a\0'), /found a JPEG XL image/],
+    ['a JPEG with arithmetic coding', jpegOf(0xc9, 8), /found a JPEG with arithmetic coding, which.*PNG\.$/],
+    ['a lossless JPEG', jpegOf(0xc3, 8), /found a JPEG with lossless coding/],
+    ['a JPEG of 12 bits', jpegOf(0xc1, 12), /found a JPEG with 12 bits a channel/],
     ['noise', Uint8Array.of(1, 2, 3, 4, 200, 255), /found 6 bytes/],
   ])('%s', async (_, bytes, message) => {
     const error: unknown = await decode(bytes, 'a').catch((reason: unknown) => reason);

@@ -1,0 +1,60 @@
+// Which JPEGs without an end marker have all their blocks, to the byte, as Pillow finds it.
+import { describe, expect, it } from 'vitest';
+import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { endOfBlocks } from '../../src/image/jpegScan.js';
+import { prepareJpeg } from '../../src/image/jpeg.js';
+import fixture from '../fixtures/images/ends.json' with { type: 'json' };
+import { read } from './files.js';
+import { tensorOf } from './fixtures.js';
+
+const files = read('test/fixtures/images/ends.safetensors');
+const verdicts: Record<string, string> = fixture.verdicts;
+
+/** Without the end marker and `cut` bytes ahead of it, with `zeros` zeros behind. */
+function openEnded(bytes: Uint8Array, [cut, zeros]: readonly [number, number]): Uint8Array<ArrayBuffer> {
+  const open = new Uint8Array(bytes.length - 2 - cut + zeros);
+  open.set(bytes.subarray(0, bytes.length - 2 - cut));
+  return open;
+}
+
+describe('a JPEG without an end marker', () => {
+  it.each([...parseSafetensors(files).tensors.keys()])('%s: the verdicts of Pillow', async (name) => {
+    const { bytes } = tensorOf(files, name);
+    const found: string[] = [];
+    for (const each of fixture.ends as [number, number][]) {
+      const file = openEnded(bytes, each);
+      expect(prepareJpeg(file, name).checkScans()?.code).toBe('IMAGE_DECODE');
+      const end = await endOfBlocks(file);
+      found.push(end === undefined ? '0' : '1');
+      if (end !== undefined) expect(end).toBeLessThanOrEqual(file.length);
+    }
+    expect(found.join('')).toBe(verdicts[name]);
+    expect(new Set(found).size).toBe(2);
+  });
+
+  it('is refused if it has several scans', async () => {
+    const jpegs = read('test/fixtures/images/jpeg.safetensors');
+    for (const name of ['scans-end-zeros-9.jpg', 'progressive-end-zeros-9.jpg']) {
+      const { bytes } = tensorOf(jpegs, name);
+      const { checkScans } = prepareJpeg(bytes, name);
+      expect(checkScans, name).toThrow(/ends too early/);
+      expect(await endOfBlocks(bytes)).toBeUndefined();
+    }
+  });
+
+  it('stops after an abort', async () => {
+    const controller = new AbortController();
+    const { bytes } = tensorOf(files, '420');
+    // A tall picture of the same data: more blocks than 15 ms are enough for.
+    const frame = bytes.findIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xc0);
+    bytes.fill(0xff, frame + 5, frame + 9);
+    const long = new Uint8Array(bytes.length * 200);
+    for (let at = 0; at < long.length; at += bytes.length - 1000) {
+      const part = at === 0 ? bytes.subarray(0, -2) : bytes.subarray(1000, -2);
+      long.set(part.subarray(0, long.length - at), at);
+    }
+    const found = endOfBlocks(long, controller.signal);
+    controller.abort(new Error('enough'));
+    await expect(found).rejects.toThrow('enough');
+  });
+});
