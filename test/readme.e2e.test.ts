@@ -62,6 +62,7 @@ test('a file for each entry point, and small ones that they share, within the si
   expect(files).toEqual([
     'avif.js',
     'bmp.js',
+    'decodeErrors.js',
     'decodeSlots.js',
     'describeFiles.js',
     'errors.js',
@@ -72,6 +73,7 @@ test('a file for each entry point, and small ones that they share, within the si
     'inflate.js',
     'jpeg.js',
     'jpegScan.js',
+    'orientation.js',
     'otherFiles.js',
     'otherFormats.js',
     'png.js',

@@ -17,7 +17,7 @@ import {
   type IngestReport,
 } from './options.js';
 import { Rate, type Counts, type IngestPhase, type IngestProgress } from './progress.js';
-import { Queue } from './queue.js';
+import { Queue, type Taken } from './queue.js';
 import { rootsOf, type IngestSource, type Root } from './source.js';
 import { claimFolders, keepRun } from './state.js';
 import type { EmbedFilesOptions, IngestIndex, IngestModel, IngestResult } from './target.js';
@@ -30,12 +30,6 @@ const KEEP_EVERY_MS = 2000;
 const TELL_EVERY_MS = 100;
 /** Results that wait for a commit at most, in batches. */
 const MOST_UNCOMMITTED = 4;
-
-/** A file that the model has. */
-interface Taken {
-  readonly id: string;
-  readonly file: File;
-}
 
 /**
  * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came
