@@ -41,7 +41,12 @@ async function takePhotograph(width: number, height: number): Promise<Blob> {
   tile.getContext('2d')!.putImageData(grain, 0, 0);
   context.fillStyle = context.createPattern(tile, 'repeat')!;
   context.fillRect(0, 0, width, height);
-  return canvas.convertToBlob({ type: 'image/jpeg', quality: 0.85 });
+  const drawn = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.85 });
+  // Without the colour profile of sRGB that Chromium writes, and cameras do not: a segment, FF E2.
+  const bytes = new DataView(await drawn.arrayBuffer());
+  let at = 2;
+  while (bytes.getUint16(at) !== 0xffe2) at += 2 + bytes.getUint16(at + 2);
+  return new Blob([drawn.slice(0, at), drawn.slice(at + 2 + bytes.getUint16(at + 2))]);
 }
 
 async function prepare(count: number, base64: string | undefined): Promise<number> {

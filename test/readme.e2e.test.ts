@@ -32,8 +32,8 @@ const MAX_WORKER_THREAD_BYTES = 4_000;
 const MAX_LABELS_BYTES = 12_000;
 /** Reader and writer of safetensors, for those who want nothing else. */
 const MAX_READER_BYTES = 6_000;
-/** What search adds to a page that has the library. */
-const MAX_SEARCH_BYTES = 38_900;
+/** What search adds to a page that has the library. 0.8 of it came with files that are counted and decoded as a stream. */
+const MAX_SEARCH_BYTES = 39_700;
 
 let dist: string;
 beforeAll(async () => {
@@ -62,6 +62,9 @@ test('a file for each entry point, and small ones that they share, within the si
   expect(files).toEqual([
     'avif.js',
     'bmp.js',
+    'decodeErrors.js',
+    'decodeSlots.js',
+    'describeFiles.js',
     'errors.js',
     'gif.js',
     'imageHeader.js',
@@ -70,6 +73,7 @@ test('a file for each entry point, and small ones that they share, within the si
     'inflate.js',
     'jpeg.js',
     'jpegScan.js',
+    'orientation.js',
     'otherFiles.js',
     'otherFormats.js',
     'png.js',
@@ -84,6 +88,7 @@ test('a file for each entry point, and small ones that they share, within the si
     'sentErrors.js',
     'startVectors.js',
     'stopwatch.js',
+    'thumbnail.js',
     'tuner.js',
     'webp.js',
     'worker-thread.js',

@@ -68,10 +68,11 @@ export async function next(): Promise<void> {
     byId('adding', HTMLElement).hidden = true;
     setStatus(summary(report));
     show(report, report.failures);
+    if (report.failures.some(({ id, error }) => isTaken(error) && index.has(id))) showTaken(index, source);
   } catch (error) {
     // With another model, or the same one loaded again, it goes on.
     if (lostBy(error)) waiting.unshift({ source, under });
-    else if (error instanceof IndexError && error.code === 'INDEX_DUPLICATE_ID') showTaken(index, source);
+    else if (isTaken(error)) showTaken(index, source);
     else if (run.progress.phase !== 'aborted')
       showNotice('adding', error, { text: 'Go on', run: () => add(source, under) });
     setStatus(`Stopped: ${summary(run.progress)}`);
@@ -82,20 +83,23 @@ export async function next(): Promise<void> {
   }
 }
 
-/** There is another folder of that name. */
+const isTaken = (error: unknown): boolean =>
+  error instanceof IndexError && error.code === 'INDEX_DUPLICATE_ID';
+
+/** There is another folder, or photograph, of that name. */
 function showTaken(index: EmbeddingIndex, source: IngestSource): void {
   const ids = index.ids();
   let number = 2;
   while (ids.some((id) => id.startsWith(`${number}/`))) number += 1;
   const error = new IndexError(
     'INDEX_DUPLICATE_ID',
-    'The collection has photographs of another folder of this name.',
+    'The collection has photographs of this name, or of another folder of this name.',
   );
   showNotice(
     'adding',
     error,
     { text: 'Keep both', run: () => add(source, String(number)) },
-    { text: 'It is the same folder, moved', run: () => add(source, '') },
+    { text: 'They are the same, moved or changed', run: () => add(source, '') },
   );
 }
 

@@ -1,6 +1,5 @@
 /** Small pictures of photographs, made by the browser: upright, with its colour management. */
 import { decodeSlots } from './decodeSlots.js';
-import { liesOnItsSide } from './orientation.js';
 import type { DecodedImage } from './source.js';
 
 export interface Thumbnail {
@@ -82,7 +81,7 @@ const transformOf = (orientation: number, W: number, H: number): DOMMatrix2DInit
 
 /** Reads the picture before it returns. */
 async function draw(picture: ImageBitmap, orientation: number, px: number): Promise<Thumbnail | undefined> {
-  const turned = liesOnItsSide(orientation);
+  const turned = orientation >= 5; // on its side
   const [columns, rows] = [picture.width, picture.height]; // it has none once it is closed
   const scale = Math.min(1, px / Math.max(columns, rows));
   const across = Math.max(1, Math.round(columns * scale));

@@ -1,4 +1,4 @@
-/** Files → what an index takes of them, in their order. */
+/** Files → what an index takes of them, in their order, by a model without `embedAll`. */
 import { makeThumbnail } from '../../image/thumbnail.js';
 import { describeImages } from './describe.js';
 import type { EmbedFilesOptions, IngestModel, IngestResult } from './target.js';
@@ -7,18 +7,10 @@ import type { EmbedFilesOptions, IngestModel, IngestResult } from './target.js';
 const IN_FLIGHT = 2;
 
 /**
- * What `model.embedAll` gives of these files; the same of a model that lacks it, in whole batches.
+ * What `embedAll` would give of these files, in whole batches.
  * @throws DeviceError; the signal's reason; what `files` throws
  */
-export function describeFiles(
-  model: IngestModel,
-  files: AsyncGenerator<File, void, undefined>,
-  options: EmbedFilesOptions & { readonly batchSize: number },
-): AsyncIterable<IngestResult> {
-  return model.embedAll ? model.embedAll(files, options) : inBatches(model, files, options);
-}
-
-async function* inBatches(
+export async function* describeFiles(
   model: IngestModel,
   files: AsyncGenerator<File, void, undefined>,
   options: EmbedFilesOptions & { readonly batchSize: number },

@@ -4,11 +4,9 @@
  * already, of the same size and date and made with the same options, is passed over: so the same source again
  * goes on where an earlier ingest has ended, however it ended.
  */
-import { makeThumbnail } from '../../image/thumbnail.js';
 import type { Item } from '../options.js';
 import { commitItems } from './commit.js';
 import { isTooLarge } from './describe.js';
-import { describeBatch, describeFiles } from './describeFiles.js';
 import { Failures } from './failures.js';
 import { checkModel, isUnchanged } from './known.js';
 import {
@@ -18,8 +16,8 @@ import {
   type IngestOptions,
   type IngestReport,
 } from './options.js';
-import { Rate, type IngestPhase, type IngestProgress } from './progress.js';
-import { Queue } from './queue.js';
+import { Rate, type Counts, type IngestPhase, type IngestProgress } from './progress.js';
+import { Queue, type Taken } from './queue.js';
 import { rootsOf, type IngestSource, type Root } from './source.js';
 import { claimFolders, keepRun } from './state.js';
 import type { EmbedFilesOptions, IngestIndex, IngestModel, IngestResult } from './target.js';
@@ -32,14 +30,6 @@ const KEEP_EVERY_MS = 2000;
 const TELL_EVERY_MS = 100;
 /** Results that wait for a commit at most, in batches. */
 const MOST_UNCOMMITTED = 4;
-
-type Counts = Record<'images' | 'ignored' | 'unchanged' | 'added' | 'updated' | 'failed' | 'removed', number>;
-
-/** A file that the model has. */
-interface Taken {
-  readonly id: string;
-  readonly file: File;
-}
 
 /**
  * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came
@@ -197,6 +187,7 @@ export class Ingest {
   async #addThumbnail(id: string, file: File): Promise<void> {
     const { thumbnailPx = THUMBNAIL_PX } = this.#options;
     if (thumbnailPx === 0 || (await this.#index.thumbnail(id))) return;
+    const { makeThumbnail } = await import('../../image/thumbnail.js');
     const thumbnail = await makeThumbnail(file, thumbnailPx, this.#controller.signal);
     if (thumbnail) await this.#index.update(id, { thumbnail: thumbnail.blob });
   }
@@ -222,7 +213,7 @@ export class Ingest {
     let isOver = false;
     const describe = async (): Promise<void> => {
       try {
-        for await (const result of describeFiles(this.#model, this.#files(taken), this.#embedOptions())) {
+        for await (const result of await this.#results(taken)) {
           const of = taken.get(result.index)!;
           taken.delete(result.index);
           await this.#receive(of, result, ready);
@@ -251,12 +242,20 @@ export class Ingest {
     } catch (error) {
       if (!isTooLarge(error)) throw error;
       // One image, or the batch that it was in, does not fit on the GPU: each on its own.
+      const { describeBatch } = await import('./describeFiles.js');
       for (const each of taken.values()) {
         const [result] = await describeBatch(this.#model, [each.file], this.#embedOptions());
         await this.#receive(each, result!, ready);
         await this.#commit(ready.splice(0), roots);
       }
     }
+  }
+
+  async #results(taken: Map<number, Taken>): Promise<AsyncIterable<IngestResult>> {
+    const [files, options] = [this.#files(taken), this.#embedOptions()];
+    if (this.#model.embedAll) return this.#model.embedAll(files, options);
+    const { describeFiles } = await import('./describeFiles.js');
+    return describeFiles(this.#model, files, options);
   }
 
   #embedOptions(): EmbedFilesOptions & { readonly batchSize: number } {

@@ -28,6 +28,12 @@ export interface IngestProgress {
   readonly secondsLeft: number | undefined;
 }
 
+/** What is counted, one by one. */
+export type Counts = Record<
+  'images' | 'ignored' | 'unchanged' | 'added' | 'updated' | 'failed' | 'removed',
+  number
+>;
+
 /** Commits that the rate is measured over. Each has one image at least, and mostly a few. */
 const WINDOW = 32;
 

@@ -15,6 +15,12 @@ export interface Waiting {
   readonly alone?: boolean | undefined;
 }
 
+/** A file that the model has. */
+export interface Taken {
+  readonly id: string;
+  readonly file: File;
+}
+
 /** What the queue tells, and asks. */
 export interface QueueEvents {
   readonly onImage: () => void;
