@@ -86,10 +86,11 @@ async function openIn(path, onProgress) {
     return tools.openCheckpoint([{ name: 'model.safetensors', source: join(path, 'model.safetensors') }], {
       onProgress,
     });
-  if (!names.includes('model.safetensors.index.json'))
-    throw new Usage(
-      `${path}: expected model.safetensors or model.safetensors.index.json in it, found neither.`,
-    );
+  if (!names.includes('model.safetensors.index.json')) {
+    const expected = `${path}: expected model.safetensors or model.safetensors.index.json in it, found`;
+    const other = tools.otherFormat(names);
+    throw other ? new Error(`${expected} ${other}`) : new Usage(`${expected} neither.`);
+  }
   const index = tools.parseShardIndex(await readFile(join(path, 'model.safetensors.index.json')));
   return tools.openCheckpoint(
     index.files.map((name) => ({ name, source: join(path, name) })),
