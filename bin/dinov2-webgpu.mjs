@@ -13,7 +13,7 @@ npx dinov2-webgpu inspect FILE|FOLDER [--prefix P]             what a safetensor
 npx dinov2-webgpu synthetic SIZE FOLDER [--registers] [--seed N]   weights by formula: small, base, large, giant
 npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
     [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]
-    PNG and GIF; JPEG, WebP and 8-bit TIFF with the package sharp. Images lie as in their files: Exif's
+    PNG, GIF and BMP; JPEG, WebP and 8-bit TIFF with the package sharp. Images lie as in their files: Exif's
     orientation is ignored, as Pillow ignores it
 What is there is written over with --force alone.`;
 
@@ -86,10 +86,11 @@ async function openIn(path, onProgress) {
     return tools.openCheckpoint([{ name: 'model.safetensors', source: join(path, 'model.safetensors') }], {
       onProgress,
     });
-  if (!names.includes('model.safetensors.index.json'))
-    throw new Usage(
-      `${path}: expected model.safetensors or model.safetensors.index.json in it, found neither.`,
-    );
+  if (!names.includes('model.safetensors.index.json')) {
+    const expected = `${path}: expected model.safetensors or model.safetensors.index.json in it, found`;
+    const other = tools.otherFormat(names);
+    throw other ? new Error(`${expected} ${other}`) : new Usage(`${expected} neither.`);
+  }
   const index = tools.parseShardIndex(await readFile(join(path, 'model.safetensors.index.json')));
   return tools.openCheckpoint(
     index.files.map((name) => ({ name, source: join(path, name) })),
@@ -249,8 +250,8 @@ const isForSharp = (bytes) =>
 const isTiff = (bytes) => bytes[0] === bytes[1] && bytes[0] !== 0xff;
 
 /**
- * JPEG, WebP and TIFF with `sharp`, where it is installed; all else goes to the library, which reads PNG and GIF
- * and says what other files are. As Pillow's `Image.open(file).convert('RGB')`: no colour profile is applied, and
+ * JPEG, WebP and TIFF with `sharp`, where it is installed; all else goes to the library, which reads PNG, GIF and
+ * BMP and says what other files are. As Pillow's `Image.open(file).convert('RGB')`: no colour profile is applied, and
  * of Exif's orientation that of a TIFF alone.
  */
 async function readImage(path) {
@@ -258,7 +259,7 @@ async function readImage(path) {
   if (!isForSharp(bytes)) return new File([bytes], path);
   const { default: sharp } = await import('sharp').catch((cause) => {
     throw new Error(
-      `${path}: expected a PNG or a GIF, found another format. Install the package sharp to read it, or convert it to PNG.`,
+      `${path}: expected a PNG, a GIF or a BMP, found another format. Install the package sharp to read it, or convert it to PNG.`,
       { cause },
     );
   });

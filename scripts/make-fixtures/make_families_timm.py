@@ -68,6 +68,24 @@ if __name__ == "__main__":
     timm("timm-giant-reg4-no-config", ["timm/vit_giant_patch14_reg4_dinov2.lvd142m", "without config.json"], **PACKED, **REG4)
     timm("timm-tipsv2", "timm/vit_base_patch14_reg1_tipsv2.webli", hub_config("vit_base_patch14_reg1_tipsv2", NONE, 70), reg_tokens=1, no_embed_class=True)
 
+    # A SwiGLU of 340, which is no multiple of 8: Hugging Face's config.json cannot say it.
+    narrow = {**PACKED, "mlp_ratio": 5.3125}
+    timm("timm-narrow-swiglu", "a SwiGLU whose width is no multiple of 8", hub_config("vit_giant_patch14_dinov2", IMAGENET, 70, model_args=dict(img_size=70, mlp_ratio=5.3125)), **narrow)
+    # Positions for the patches alone, without registers. 25 of them might as well be those of 4 × 6 patches and a class token: config.json decides.
+    alone = dict(no_embed_class=True)
+    timm("timm-patch-positions", "no_embed_class in model_args of config.json", hub_config("vit_base_patch14_dinov2", IMAGENET, 98, model_args=dict(img_size=70, no_embed_class=True)), **alone)
+    timm("timm-patch-positions-by-size", "no_embed_class that input_size of config.json tells", hub_config("vit_base_patch14_dinov2", IMAGENET, 70), **alone)
+    _, shapes = model_of(**alone)
+    for name, config, words in [
+        ("no-config", None, ["25", "config.json"]),
+        ("wrong", hub_config("vit_base_patch14_dinov2", IMAGENET, 70, model_args=dict(img_size=70, no_embed_class=False)), ["25", "no_embed_class"]),
+        ("other-size", hub_config("vit_base_patch14_dinov2", IMAGENET, 98), ["25"]),
+    ]:
+        put(f"timm-patch-positions-{name}", "positions that nothing tells apart", filled(shapes), config=config, refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=words))
+    _, shapes = model_of()
+    put("timm-patch-positions-contradicted", "no_embed_class of a table that has a class token", filled(shapes), config=hub_config("vit_base_patch14_dinov2", IMAGENET, 70, model_args=dict(img_size=70, no_embed_class=True)),
+        refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["26", "no_embed_class"]))
+
     classes = dict(img_size=70, num_classes=5)
     model, shapes = model_of(**classes, **REG4)
     state, config = filled(shapes), hub_config("vit_base_patch14_reg4_dinov2", IMAGENET, 70, num_classes=5) | {"num_classes": 5, "label_names": [f"kind {i}" for i in range(5)]}

@@ -71,7 +71,7 @@ export function placeTensors(
     if (other !== undefined) problems.add('there twice', `${other.file} and ${file}`);
     held.push({ file, part, parts });
 
-    const { shape, begin } = expected(candidate, parameter, part, parts);
+    const { shape, begin } = expected(candidate, parameter, part, parts, info.shape[1]);
     if (!sameShape(info.shape, shape))
       problems.add('misshapen', `${file}: expected ${shapeText(shape)}, found ${shapeText(info.shape)}`);
     if (!loadable(info)) problems.add(WRONG_DTYPE, `${file}: ${info.dtype}`);
@@ -89,16 +89,23 @@ export function placeTensors(
 const fallbackDialect = ({ family }: Candidate): Dialect =>
   family === 'huggingface' ? 'huggingface' : 'facebookresearch';
 
-/** The shape that a part of a parameter has in the file, and where in the parameter it begins. */
+/**
+ * The shape that a part of a parameter has in the file, and where in the parameter it begins.
+ * @param length of the tensor's second axis
+ */
 function expected(
   { architecture }: Candidate,
   { name, shape }: Parameter,
   part: number,
   parts: number,
+  length: number | undefined,
 ): { readonly shape: readonly number[]; readonly begin: number } {
-  if (name === 'pos_embed' && architecture?.patchPositions) {
+  if (name === 'pos_embed') {
     const [, positions = 0, width = 0] = shape;
-    return { shape: [1, positions - 1, width], begin: width };
+    // timm's `no_embed_class`. Without registers the configuration has decided that (tensorConfig.ts).
+    const alone =
+      architecture?.patchPositions || (architecture?.dialect === 'timm' && length === positions - 1);
+    if (alone) return { shape: [1, positions - 1, width], begin: width };
   }
   const [total = 1, ...rest] = shape;
   const rows = total / parts;

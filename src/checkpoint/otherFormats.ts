@@ -7,14 +7,11 @@ import { release } from './chunks.js';
 import { isUrl, openSource, type SourceOptions } from './sources.js';
 import { resolveUrl } from './url.js';
 
-const save = (load: string): string =>
-  `python -c "import torch, safetensors.torch as s; sd = ${load}; ` +
-  `s.save_file({k: v.clone().contiguous() for k, v in sd.items()}, 'model.safetensors', metadata={'format': 'pt'})"`;
-
 const pickle = (file: string): string =>
-  `${file}, which is in PyTorch's own format: it holds code, and is not read here. Convert it once in Python (pip install torch safetensors): ` +
-  `${save(`torch.load('${file}', map_location='cpu', weights_only=True)`)}. ` +
-  'Then load the folder with model.safetensors and config.json in it.';
+  `${file}, which is in PyTorch's own format: it holds code, and is not read here. Convert it once in Python (pip install torch safetensors), in that folder: ` +
+  `python -c "import torch, safetensors.torch as s; d = torch.load('${file}', map_location='cpu', weights_only=True); ` +
+  "d = d.get('model', d.get('state_dict', d)); s.save_file({k: v.clone().contiguous() for k, v in d.items() if torch.is_tensor(v)}, " +
+  `'model.safetensors', metadata={'format': 'pt'})". Then load the folder with model.safetensors and config.json in it.`;
 
 const reexport =
   'ONNX has lost the names of the weights. Take model.safetensors of the model that it was exported from, or save it in Python: ' +
@@ -37,6 +34,19 @@ const others: readonly (readonly [file: string, says: string])[] = [
   ['onnx/model.onnx', `onnx/model.onnx, which is not read here: ${reexport}`],
   ['model.onnx', `model.onnx, which is not read here: ${reexport}`],
 ];
+
+/**
+ * What a folder has in place of model.safetensors, and what to do about it; undefined where it has nothing
+ * that is known.
+ *
+ * @param names of what lies in the folder
+ */
+export function otherFormat(names: readonly string[]): string | undefined {
+  const known = others.find(([file]) => names.includes(file.split('/')[0]!));
+  if (known) return known[1];
+  const pickled = names.find((name) => /^[\w.-]+\.(bin|pth?|ckpt)$/.test(name));
+  return pickled && pickle(pickled);
+}
 
 /**
  * The error to throw for a folder that lacks model.safetensors: the one that was met, or one that says what

@@ -1,20 +1,268 @@
 /**
- * BMP, ahead of the browser's decoder: that all rows are there. Firefox shows what there is of a file that is
- * cut off; Chromium also refuses one that lacks the last bytes of fill alone, which Pillow reads.
+ * BMP → red, green, blue in 8 bits, as Pillow 12.3 has it: which forms it reads, and how it rounds. Browsers
+ * round the 5 bits of a channel otherwise, blend alpha, and show what there is of a file that is cut off.
  */
-import { endsTooEarly } from './decodeErrors.js';
+import { ImageError } from '../errors.js';
+import type { Pixels } from './decode.js';
+import { damaged, endsTooEarly } from './decodeErrors.js';
 
-/** @throws ImageError IMAGE_DECODE where rows are missing */
-export function plainBmp(bytes: Uint8Array<ArrayBuffer>, name: string): Uint8Array<ArrayBuffer>[] {
+const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
+/** For how long pixels are written in one go. */
+const STRETCH_MS = 10;
+
+/** Places of red, green and blue in a pixel of 32 bits, by the masks (red, green, blue, alpha) of the file. */
+const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
+  'ff0000,ff00,ff,0': [2, 1, 0],
+  'ff000000,ff0000,ff00,0': [3, 2, 1],
+  'ff000000,ff00,ff,0': [3, 1, 0],
+  'ff000000,ff0000,ff00,ff': [3, 2, 1],
+  'ff,ff00,ff0000,ff000000': [0, 1, 2],
+  'ff0000,ff00,ff,ff000000': [2, 1, 0],
+  'ff000000,ff00,ff,ff0000': [3, 1, 0],
+  '0,0,0,0': [2, 1, 0],
+};
+/** Whether green has 6 bits, by the masks of 16 bits. */
+const GREEN_OF_MASKS: Readonly<Record<string, boolean>> = { 'f800,7e0,1f': true, '7c00,3e0,1f': false };
+
+interface Bitmap {
+  readonly width: number;
+  readonly height: number;
+  readonly topDown: boolean;
+  readonly bits: number;
+  readonly compression: number;
+  /** Where the pixels begin. */
+  readonly begin: number;
+  /** Writes red, green and blue of `count` pixels to `data` from `to` on, 4 bytes apart. */
+  readonly writeRow: (data: Uint8Array, to: number, bytes: Uint8Array, from: number, count: number) => void;
+  /** Bits of a pixel as `writeRow` reads it. */
+  readonly readBits: number;
+}
+
+/**
+ * @param mostSide the longest side that may be, px
+ * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (longer than `mostSide`, or than
+ *   memory holds)
+ * @throws `signal.reason` after an abort
+ */
+export async function decodeBmp(
+  bytes: Uint8Array,
+  name: string,
+  mostSide: number,
+  signal?: AbortSignal,
+): Promise<Pixels> {
+  const bitmap = readHeader(bytes, name);
+  const { width, height, bits, compression, begin, readBits } = bitmap;
+  const tooLarge = (expected: string, cause?: unknown): ImageError =>
+    new ImageError(
+      'IMAGE_SIZE',
+      `${name}: expected ${expected}, found ${width} × ${height}. Make the image smaller first.`,
+      { cause },
+    );
+  if (width > mostSide || height > mostSide)
+    throw tooLarge(`at most ${mostSide} × ${mostSide} pixels on this device`);
+  if (width === 0 || height === 0) throw damaged(name, 'BMP', `${width} × ${height} pixels`);
+  let [source, first, stride] = [bytes, begin, Math.floor((width * bits + 31) / 32) * 4];
+  if (compression === RLE8 || compression === RLE4) {
+    source = unpackRuns(bytes, bitmap, name);
+    [first, stride] = [0, width];
+  } else {
+    const rowBytes = Math.ceil((width * readBits) / 8);
+    const needed = begin + stride * (height - 1) + rowBytes;
+    if (rowBytes > stride) throw damaged(name, 'BMP', `${bits} bits a pixel and a palette of grey`);
+    if (needed > bytes.length) throw endsTooEarly(name, 'BMP', `at byte ${bytes.length} of ${needed}`);
+  }
+  let data: Uint8Array<ArrayBuffer>;
+  try {
+    data = new Uint8Array(width * height * 4);
+  } catch (cause) {
+    throw tooLarge('an image that fits in memory', cause);
+  }
+  let pauseAtMs = performance.now() + STRETCH_MS;
+  for (let y = 0; y < height; y++) {
+    const row = bitmap.topDown ? y : height - 1 - y;
+    bitmap.writeRow(data, row * width * 4, source, first + y * stride, width);
+    if (performance.now() < pauseAtMs) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    pauseAtMs = performance.now() + STRETCH_MS;
+  }
+  return { data, width, height };
+}
+
+function readHeader(bytes: Uint8Array, name: string): Bitmap {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const [offset, header] = [view.getUint32(10, true), view.getUint32(14, true)];
-  if (header < 40 || bytes.length < 34) return [bytes]; // OS/2's, which are rare
-  const [width, height] = [view.getInt32(18, true), Math.abs(view.getInt32(22, true))];
-  const [bits, compression] = [view.getUint16(28, true), view.getUint32(30, true)];
-  if (compression !== 0 && compression !== 3) return [bytes]; // packed rows have no length of their own
-  const rowBytes = Math.ceil((width * bits) / 8);
-  const stride = Math.ceil(rowBytes / 4) * 4;
-  const needed = offset + stride * (height - 1) + rowBytes;
-  if (needed > bytes.length) throw endsTooEarly(name, 'BMP', `at byte ${bytes.length} of ${needed}`);
-  return [bytes, new Uint8Array(stride - rowBytes)];
+  const need = (end: number): void => {
+    if (end > bytes.length) throw endsTooEarly(name, 'BMP', `at byte ${bytes.length}, within its header`);
+  };
+  const uint16 = (at: number): number => view.getUint16(at, true);
+  const uint32 = (at: number): number => view.getUint32(at, true);
+  need(18);
+  const headerBytes = uint32(14);
+  if (![12, 40, 52, 56, 64, 108, 124].includes(headerBytes))
+    throw damaged(name, 'BMP', `a header of ${headerBytes} bytes`);
+  let at = 14 + headerBytes;
+  need(at);
+  const os2 = headerBytes === 12;
+  const [width, tall] = os2 ? [uint16(18), uint16(20)] : [uint32(18), uint32(22)];
+  const topDown = !os2 && bytes[25] === 0xff;
+  const bits = uint16(os2 ? 24 : 28);
+  const compression = os2 ? RAW : uint32(30);
+  if (![1, 4, 8, 16, 24, 32].includes(bits)) throw damaged(name, 'BMP', `${bits} bits a pixel`);
+  if (compression > BITFIELDS) throw damaged(name, 'BMP', `the compression ${compression}`);
+  let masks: number[] = [];
+  if (compression === BITFIELDS) {
+    // Behind a header of 40 bytes stand three masks, in a longer one three or four.
+    if (headerBytes === 40) need((at += 12));
+    masks = [54, 58, 62].map(uint32);
+    masks.push(headerBytes >= 56 ? uint32(66) : 0);
+  }
+  // A palette that is all grey counts for none, as in Pillow.
+  const entryBytes = os2 ? 3 : 4;
+  const count = (os2 ? 0 : uint32(46)) || 2 ** bits;
+  let [begin, palette] = [uint32(10), new Uint8Array(0)];
+  if (bits <= 8) {
+    if (begin === 14 + headerBytes) begin += entryBytes * count;
+    if (count > 65_536) throw damaged(name, 'BMP', `a palette of ${count} colours`);
+    palette = Uint8Array.from(bytes.subarray(at, at + entryBytes * count));
+    at += palette.length;
+  }
+  const runs = compression === RLE8 || compression === RLE4;
+  if (runs && bits > 8) throw damaged(name, 'BMP', `runs of pixels of ${bits} bits`);
+  const pixels = pixelsOf({ bits, runs, masks, palette, entryBytes, count }, name);
+  const height = topDown ? 2 ** 32 - tall : tall;
+  return { width, height, topDown, bits, compression, begin: begin || at, ...pixels };
+}
+
+interface Colours {
+  readonly bits: number;
+  /** Whether the pixels are packed by runs, which are unpacked to a byte a pixel. */
+  readonly runs: boolean;
+  /** Of red, green, blue and alpha; none of other compressions than BITFIELDS. */
+  readonly masks: readonly number[];
+  readonly palette: Uint8Array;
+  readonly entryBytes: number;
+  readonly count: number;
+}
+
+/** How a pixel is read. @throws ImageError IMAGE_DECODE */
+function pixelsOf(
+  { bits, runs, masks, palette, entryBytes, count }: Colours,
+  name: string,
+): Pick<Bitmap, 'writeRow' | 'readBits'> {
+  const text = masks.map((mask) => mask.toString(16));
+  const unknown = (): ImageError => damaged(name, 'BMP', `masks of ${text.join(', ')} for ${bits} bits`);
+  if (bits >= 24) {
+    const places = masks.length > 0 && bits === 32 ? BYTES_OF_MASKS[text.join()] : [2, 1, 0];
+    if (!places || (masks.length > 0 && bits === 24 && text.slice(0, 3).join() !== 'ff0000,ff00,ff'))
+      throw unknown();
+    const [red, green, blue] = places as [number, number, number];
+    const step = bits / 8;
+    return {
+      readBits: bits,
+      writeRow(data, to, bytes, from, count) {
+        for (const end = to + 4 * count; to < end; to += 4, from += step) {
+          data[to] = bytes[from + red]!;
+          data[to + 1] = bytes[from + green]!;
+          data[to + 2] = bytes[from + blue]!;
+          data[to + 3] = 255;
+        }
+      },
+    };
+  }
+  if (bits === 16) {
+    const wideGreen = masks.length > 0 ? GREEN_OF_MASKS[text.slice(0, 3).join()] : false;
+    if (wideGreen === undefined) throw unknown();
+    const [redAt, greens] = wideGreen ? [11, 63] : [10, 31];
+    return {
+      readBits: 16,
+      writeRow(data, to, bytes, from, count) {
+        for (const end = to + 4 * count; to < end; to += 4, from += 2) {
+          const pixel = bytes[from]! | (bytes[from + 1]! << 8);
+          data[to] = Math.floor((((pixel >> redAt) & 31) * 255) / 31);
+          data[to + 1] = Math.floor((((pixel >> 5) & greens) * 255) / greens);
+          data[to + 2] = Math.floor(((pixel & 31) * 255) / 31);
+          data[to + 3] = 255;
+        }
+      },
+    };
+  }
+  if (masks.length > 0) throw unknown();
+  const greys = count === 2 ? [0, 255] : Array.from({ length: count }, (_, i) => i & 255);
+  const isGrey = greys.every((grey, i) =>
+    [0, 1, 2].every((channel) => palette[i * entryBytes + channel] === grey),
+  );
+  if (!isGrey && palette.length / entryBytes >= 257)
+    throw damaged(name, 'BMP', `a palette of ${count} colours`);
+  if (runs && isGrey && count === 2) throw damaged(name, 'BMP', 'runs of black and white');
+  const readBits = isGrey && count === 2 ? 1 : isGrey || runs ? 8 : bits;
+  const [perByte, mask] = [8 / readBits, 2 ** readBits - 1];
+  const colours = new Uint8Array(3 * 256);
+  for (let i = 0; i < 256; i++) {
+    const grey = count === 2 ? 255 * i : i;
+    const entry = i * entryBytes;
+    colours.set(isGrey ? [grey, grey, grey] : [2, 1, 0].map((each) => palette[entry + each] ?? 0), 3 * i);
+  }
+  return {
+    readBits,
+    writeRow(data, to, bytes, from, count) {
+      for (let x = 0; x < count; x++, to += 4) {
+        const byte = bytes[from + Math.floor(x / perByte)]!;
+        const colour = 3 * ((byte >> (8 - readBits - (x % perByte) * readBits)) & mask);
+        data[to] = colours[colour]!;
+        data[to + 1] = colours[colour + 1]!;
+        data[to + 2] = colours[colour + 2]!;
+        data[to + 3] = 255;
+      }
+    },
+  };
+}
+
+/**
+ * Unpacks runs to a byte a pixel, row after row. Of a row that is written out beyond its end the rest goes to
+ * the next, as in Pillow.
+ *
+ * @throws ImageError IMAGE_DECODE where there are too few pixels
+ */
+function unpackRuns(
+  bytes: Uint8Array,
+  { width, height, compression, begin }: Bitmap,
+  name: string,
+): Uint8Array {
+  const pixels = new Uint8Array(width * height);
+  const two = compression === RLE4; // pixels a byte
+  let [at, done, x] = [begin, 0, 0];
+  while (done < pixels.length && at + 2 <= bytes.length) {
+    const [count, value] = [bytes[at]!, bytes[at + 1]!];
+    at += 2;
+    if (count > 0) {
+      const length = Math.max(0, Math.min(count, width - x));
+      for (let i = 0; i < length; i++)
+        pixels[done + i] = !two ? value : i % 2 === 0 ? value >> 4 : value & 15;
+      done += length;
+      x += length;
+    } else if (value === 0) {
+      done = Math.ceil(done / width) * width; // the end of the row
+      x = 0;
+    } else if (value === 1) {
+      break; // the end of the image
+    } else if (value === 2) {
+      if (at + 2 > bytes.length) break;
+      done += bytes[at]! + bytes[at + 1]! * width; // right and up
+      at += 2;
+      x = done % width;
+    } else {
+      const length = two ? value >> 1 : value; // bytes. Pillow leaves out the last of an odd number of pixels
+      for (let i = 0; i < length && at + i < bytes.length; i++) {
+        const byte = bytes[at + i]!;
+        if (two) pixels[done++] = byte >> 4;
+        pixels[done++] = two ? byte & 15 : byte;
+      }
+      at += length;
+      x += value;
+      at += at % 2;
+    }
+  }
+  if (done < pixels.length)
+    throw endsTooEarly(name, 'BMP', `its data make ${done} of ${pixels.length} pixels`);
+  return pixels;
 }

@@ -2,7 +2,7 @@
  * The bytes of an image file → pixels as they lie in the file, with Pillow's colours, or an error. The browser
  * decodes what it decodes as Pillow does; what it would turn, blend or animate is taken out first, and files
  * that are cut off or broken are found here, because Firefox shows what there is of them. PNG that browsers
- * decode otherwise, and all GIF, are decoded by this library, in Node too.
+ * decode otherwise, and all GIF and BMP, are decoded by this library, in Node too.
  */
 import { ImageError } from '../errors.js';
 
@@ -100,8 +100,8 @@ async function decodePixels(
       return byBrowser(plainWebp(bytes, name));
     }
     case 'BMP': {
-      const { plainBmp } = await import('./bmp.js');
-      return byBrowser({ pieces: plainBmp(bytes, name), orientation: 1 });
+      const { decodeBmp } = await import('./bmp.js');
+      return { image: await decodeBmp(bytes, name, options.mostSide, options.signal), orientation: 1 };
     }
     case 'AVIF': {
       const { plainAvif } = await import('./avif.js');
@@ -195,10 +195,10 @@ async function noDecoder(bytes: Uint8Array, name: string, found: string): Promis
   const what = other?.what ?? found;
   const advice =
     other?.advice ??
-    'Hand in a PNG or a GIF, or decode the image first, for example with the package sharp, and hand in { data, width, height, channels }';
+    'Hand in a PNG, a GIF or a BMP, or decode the image first, for example with the package sharp, and hand in { data, width, height, channels }';
   return new ImageError(
     'IMAGE_DECODE',
-    `${name}: expected a PNG, a GIF or a browser's image decoder (createImageBitmap), found ${what} and no decoder here. ${advice}.`,
+    `${name}: expected a PNG, a GIF, a BMP or a browser's image decoder (createImageBitmap), found ${what} and no decoder here. ${advice}.`,
   );
 }
 

@@ -23,6 +23,10 @@ export interface ConfigHints {
   readonly numHeads?: number | undefined;
   /** Of the MLP, or of the gate. */
   readonly activation?: 'gelu' | 'silu' | undefined;
+  /** timm's `no_embed_class`: whether the position embeddings are for the patches alone. */
+  readonly patchPositions?: boolean | undefined;
+  /** Side of the square image that the position embeddings are for, px. */
+  readonly imageSize?: number | undefined;
 }
 
 /** What a config.json says: all of the configuration, or what goes with that of the tensors' shapes. */
@@ -72,12 +76,16 @@ function timmHints(json: Json, architecture: string): ConfigHints {
     ['pretrained_cfg.input_size', Array.isArray(cfg['input_size']) ? cfg['input_size'].slice(1) : undefined],
   ] as const)
     if (Array.isArray(size) && size[0] !== size[1]) refuse(what, 'a square', size);
-  const { embed_dim: embedDim, num_heads: numHeads } = args;
+  const { embed_dim: embedDim, num_heads: numHeads, no_embed_class: patchPositions } = args;
+  const inputSize: unknown = cfg['input_size'] ?? json['input_size']; // the older form has no pretrained_cfg
+  const side: unknown = [args['img_size'] ?? inputSize].flat().at(-1);
   return {
     activation: computed[String(activation)],
     writer: "timm's config.json",
     embedDim: typeof embedDim === 'number' ? embedDim : undefined,
     numHeads: typeof numHeads === 'number' ? numHeads : undefined,
+    patchPositions: typeof patchPositions === 'boolean' ? patchPositions : undefined,
+    imageSize: typeof side === 'number' ? side : undefined,
   };
 }
 

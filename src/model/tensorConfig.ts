@@ -12,6 +12,12 @@ import type { ConfigHints } from './configJson.js';
  */
 export const POS_EMBED = 'dinov2-webgpu pos_embed';
 
+/**
+ * In `__metadata__` of a checkpoint that `dinov2-webgpu convert` has written: the width of a SwiGLU that is no
+ * multiple of 8, which Hugging Face's config.json cannot say.
+ */
+export const HIDDEN_FEATURES = 'dinov2-webgpu hidden_features';
+
 /** A configuration, and what of it no file says: sentences. */
 export interface Settled {
   readonly config: DINOv2Config;
@@ -42,7 +48,12 @@ export function configOfCheckpoint(
     : inferConfig(header, given.hints, prefix);
   const chosen = posEmbed ?? (header.metadata.get(POS_EMBED) as PosEmbedConvention | undefined);
   if (chosen === undefined) return settled;
-  const config = { ...settled.config, posEmbed: chosen };
+  const width = header.metadata.get(HIDDEN_FEATURES);
+  const config = {
+    ...settled.config,
+    ...(width === undefined ? {} : { hiddenFeatures: Number(width) }),
+    posEmbed: chosen,
+  };
   checkConfig(config, 'checkpoint');
   return { config, assumed: settled.assumed.filter((sentence) => !sentence.startsWith(POSITIONS)) };
 }
@@ -70,12 +81,8 @@ function inferConfig(header: SafetensorsHeader, hints: ConfigHints | undefined, 
   const found = inspectCheckpoint(header, prefix);
   if (found === undefined)
     throw refusal('expected the shapes of a DINOv2, found too few of its tensors to tell its size');
-  const { embedDim, depth, patchSize, grid, numChannels, numRegisterTokens, ffn, hiddenFeatures } = found;
-  if (!Number.isInteger(grid))
-    throw refusal(
-      `pos_embed: expected positions of a square image and of the class token, found ${1 + Math.round(grid * grid)}`,
-      'Positions of other images, or of register tokens, cannot be computed here.',
-    );
+  const { embedDim, depth, patchSize, numChannels, numRegisterTokens, ffn, hiddenFeatures } = found;
+  const grid = gridOf(found, hints);
   const activation = ffn === 'mlp' ? 'gelu' : 'silu';
   if (hints?.activation !== undefined && hints.activation !== activation)
     throw refusal(
@@ -109,6 +116,31 @@ function inferConfig(header: SafetensorsHeader, hints: ConfigHints | undefined, 
     `${POSITIONS} are brought to other sizes as ${writerOf[found.dialect]} does it: '${posEmbed}'.`,
   );
   return { config, assumed };
+}
+
+/**
+ * Patches along a side of the native image. A square table without registers may be for the patches alone
+ * (timm's `no_embed_class`), or for a class token and an image that is no square: 25 are 5 × 5, or 1 + 4 × 6.
+ * The configuration decides, by that name or by the size of the image.
+ */
+function gridOf(
+  { dialect, grid, patchSize, patchPositions }: Architecture,
+  hints: ConfigHints | undefined,
+): number {
+  const whole = Number.isInteger(grid);
+  const positions = Math.round(grid * grid) + (patchPositions ? 0 : 1);
+  if (whole && (patchPositions || !hints?.patchPositions)) return grid;
+  const side = Math.sqrt(positions);
+  const maybeAlone = !whole && dialect === 'timm' && Number.isInteger(side);
+  const bySize = hints?.imageSize !== undefined && Math.floor(hints.imageSize / patchSize) === side;
+  if (maybeAlone && (hints?.patchPositions ?? bySize)) return side;
+  const setting = `no_embed_class: ${hints?.patchPositions}, as ${hints?.writer} says`;
+  throw refusal(
+    `pos_embed: expected positions of a square image and of the class token, found ${positions}${hints?.patchPositions === undefined ? '' : ` with ${setting}`}`,
+    maybeAlone
+      ? 'If they are for the patches alone, say so with timm\'s config.json: "model_args": {"no_embed_class": true}.'
+      : 'Positions of other images, or of register tokens, cannot be computed here.',
+  );
 }
 
 const writerOf = { huggingface: 'Hugging Face', facebookresearch: 'facebookresearch', timm: 'timm' };

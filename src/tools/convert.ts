@@ -18,14 +18,14 @@ import {
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import { elementsOf, isMatrix } from '../checkpoint/weightMemory.js';
 import { CheckpointError } from '../errors.js';
-import { describedBy, type Described } from '../load/configFile.js';
-import { preprocessingOfText } from '../load/preprocessorFile.js';
+import type { Described } from '../load/configFile.js';
 import { headWidths, settle, withoutHead } from '../load/settle.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
 import { parameters } from '../model/parameters.js';
-import { POS_EMBED } from '../model/tensorConfig.js';
+import { HIDDEN_FEATURES, POS_EMBED } from '../model/tensorConfig.js';
 import { labelsOfConfig, labelsOfMeta } from '../tasks/classLabels.js';
+import { huggingFaceConfig } from './convertedConfig.js';
 
 export type ConvertedDtype = 'fp16' | 'int8';
 
@@ -107,6 +107,9 @@ export async function convertCheckpoint(
         ['format', 'pt'],
         ['converted_to', dtype],
         [POS_EMBED, config.posEmbed],
+        ...(huggingFaceConfig(config) === config
+          ? []
+          : [[HIDDEN_FEATURES, String(config.hiddenFeatures)] as const]),
         [
           MATRICES,
           convertedFrom(samples.after.digest, originalOf(samples.before.digest, stream.header.metadata)),
@@ -157,7 +160,8 @@ function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, glob
 }
 
 /** Where Hugging Face keeps the model beside a classifier. */
-const behindHead = (config: DINOv2Config): string => `${String(configJson(config)['model_type'])}.`;
+const behindHead = (config: DINOv2Config): string =>
+  `${String(configJson(huggingFaceConfig(config))['model_type'])}.`;
 
 function goalOf(parameter: Parameter, prefix: string): Goal {
   let begin = 0;
@@ -349,64 +353,4 @@ export async function labelsOf(
 ): Promise<readonly string[] | undefined> {
   const { shape } = headOf(stream, config, prefix, globalPool);
   return shape && (labelsOfConfig(labels, shape.numClasses) ?? (await labelsOfMeta(shape)));
-}
-
-/**
- * The text of the config.json that describes a converted checkpoint: the original's, where that is Hugging
- * Face's of this model; else one of that form, with what else the original says of images and of what a
- * classifier was trained for.
- * @param original the text of the original's config.json
- * @param labels of the classifier
- */
-export function convertedConfig(
-  config: DINOv2Config,
-  original: string | undefined,
-  labels: readonly string[] | undefined,
-): string {
-  const json = original === undefined ? {} : (JSON.parse(original) as Record<string, unknown>);
-  const isOwn = json['model_type'] === 'dinov2' || json['model_type'] === 'dinov2_with_registers';
-  if (isOwn && (!labels || labelsOfConfig(describedBy(json).labels, labels.length))) return original!;
-  const timms = json['pretrained_cfg'] ?? (json['model_type'] === undefined ? flatOf(json) : undefined);
-  const made = {
-    ...(isOwn ? json : configJson(config)),
-    ...(json['problem_type'] === undefined ? {} : { problem_type: json['problem_type'] }),
-    ...(timms === undefined ? {} : { pretrained_cfg: timms }),
-    ...(labels && {
-      id2label: Object.fromEntries(labels.map((label, index) => [index, label])),
-      label2id: Object.fromEntries(labels.map((label, index) => [label, index])),
-    }),
-  };
-  return `${JSON.stringify(made, undefined, 2)}\n`;
-}
-
-/** The older form of timm's config.json has the fields of `pretrained_cfg` in the file itself. */
-function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined {
-  if (json['architecture'] === undefined) return undefined;
-  const names = ['input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode'];
-  return Object.fromEntries(names.filter((name) => name in json).map((name) => [name, json[name]]));
-}
-
-/**
- * The text of preprocessor_config.json for a converted checkpoint. Its config.json names another model than
- * that of a larger one (Depth Anything), which may be all that says which class the file belongs to.
- * @param text the original's; undefined: there is none
- * @param config the text of the original's config.json
- * @throws ConfigError if it cannot be used
- */
-export function convertedPreprocessor(
-  text: string | undefined,
-  config: string | undefined,
-): string | undefined {
-  const json: unknown = config === undefined ? undefined : JSON.parse(config);
-  const means = (other: unknown): string => {
-    try {
-      return JSON.stringify(preprocessingOfText(text ?? null, other));
-    } catch {
-      return ''; // the class that it would have is not known, or is none of these sizes
-    }
-  };
-  const own = JSON.stringify(preprocessingOfText(text ?? null, json)); // one that cannot be used does not load
-  if (text === undefined || means({}) === own) return text;
-  const named = { ...(JSON.parse(text) as object), image_processor_type: 'DPTImageProcessor' };
-  return `${JSON.stringify(named, undefined, 2)}\n`;
 }

@@ -1,5 +1,6 @@
 /**
- * Awkward files (scripts/make-fixtures/make_awkward.py, make_awkward_jpeg.py), in whatever reads them, against
+ * Awkward files (scripts/make-fixtures/make_awkward.py, make_awkward_jpeg.py, make_awkward_bmp.py), in
+ * whatever reads them, against
  * Pillow. Runs in Node and in a browser.
  */
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
@@ -13,7 +14,7 @@ export type Expected = Record<string, { asItLies: string; upright?: string } | n
 export type Read = (file: Blob, orientation: Orientation) => Promise<Uint8Array<ArrayBuffer>>;
 
 /** The fixtures: NAME.safetensors holds files, NAME.json what Pillow makes of them. */
-export const FIXTURES = ['awkward', 'jpeg'] as const;
+export const FIXTURES = ['awkward', 'jpeg', 'bmp'] as const;
 
 /** JPEGs with arithmetic coding are refused: browsers do not decode them. Pillow does. */
 const ARITHMETIC = /^arithmetic/;

@@ -10,6 +10,7 @@ import { plainPng } from '../../src/image/pngChunks.js';
 import { plainWebp } from '../../src/image/webp.js';
 import { Random } from '../random.js';
 import awkward from '../fixtures/images/awkward.json' with { type: 'json' };
+import bmp from '../fixtures/images/bmp.json' with { type: 'json' };
 import { awkwardThatDiffer } from './awkward.js';
 import { read } from './files.js';
 import { upright } from './fixtures.js';
@@ -27,22 +28,28 @@ async function orientationOf(name: string): Promise<number> {
     : (await plainPng(bytes, name)).orientation;
 }
 
-it("awkward PNG and GIF have Pillow's pixels, or are errors where Pillow has one", async () => {
-  const differing = await awkwardThatDiffer(
-    read('test/fixtures/images/awkward.safetensors'),
-    awkward,
-    async (blob, orientation) => {
-      const bytes = new Uint8Array(await blob.arrayBuffer());
-      const { image, orientation: lies } = await decode(bytes, (blob as File).name);
-      if (!('data' in image)) throw new Error('a bitmap in Node');
-      const rgb = { ...image, data: image.data.filter((_, i) => i % 4 !== 3) };
-      const { data } = orientation === 'respect' ? upright(rgb, lies) : rgb;
-      return data as Uint8Array<ArrayBuffer>;
-    },
-    (name) => /\.(png|gif)$/.test(name),
-  );
-  expect(differing).toEqual({});
-});
+it.each([
+  ['awkward', awkward],
+  ['bmp', bmp],
+] as const)(
+  "%s: PNG, GIF and BMP have Pillow's pixels, or are errors where Pillow has one",
+  async (name, expected) => {
+    const differing = await awkwardThatDiffer(
+      read(`test/fixtures/images/${name}.safetensors`),
+      expected,
+      async (blob, orientation) => {
+        const bytes = new Uint8Array(await blob.arrayBuffer());
+        const { image, orientation: lies } = await decode(bytes, (blob as File).name);
+        if (!('data' in image)) throw new Error('a bitmap in Node');
+        const rgb = { ...image, data: image.data.filter((_, i) => i % 4 !== 3) };
+        const { data } = orientation === 'respect' ? upright(rgb, lies) : rgb;
+        return data as Uint8Array<ArrayBuffer>;
+      },
+      (name) => /\.(png|gif|bmp)$/.test(name),
+    );
+    expect(differing).toEqual({});
+  },
+);
 
 describe('orientation', () => {
   it('turns by whole pixels: eight ways, each its own', () => {

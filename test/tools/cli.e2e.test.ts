@@ -186,6 +186,25 @@ test('convert replaces neither weights nor configuration where one of the two ca
   expect(readdirSync(out).sort()).toEqual(['config.json.part', 'model.safetensors']);
 });
 
+test.each([
+  [
+    'pytorch_model.bin',
+    1,
+    /found pytorch_model\.bin, .*python -c ".*torch\.load\('pytorch_model\.bin'.*save_file/,
+  ],
+  ['dinov2_vits14_pretrain.pth', 1, /torch\.load\('dinov2_vits14_pretrain\.pth'/],
+  ['model.onnx', 1, /found model\.onnx, which is not read here: ONNX has lost/],
+  ['readme.txt', 2, /found neither\./],
+])('convert of a folder with %s alone says what to do', (name, status, message) => {
+  const own = mkdtempSync(join(folder, 'other-'));
+  writeFileSync(join(own, name), 'PK');
+  expect(run('convert', own, '--dtype', 'fp16', '--out', join(own, 'out'))).toMatchObject({
+    status,
+    stderr: expect.stringMatching(message) as string,
+  });
+  expect(readdirSync(own)).toEqual([name]);
+});
+
 test('inspect of a folder whose checkpoint is in several files', () => {
   const several = join(folder, 'several');
   mkdirSync(several);

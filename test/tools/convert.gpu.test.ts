@@ -9,15 +9,11 @@ import {
 } from '../../src/checkpoint/safetensors.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { parseConfig } from '../../src/model/configJson.ts';
-import {
-  convertCheckpoint,
-  convertedConfig,
-  type ConvertedDtype,
-  type ConvertOptions,
-} from '../../src/tools/convert.ts';
+import { convertCheckpoint, type ConvertedDtype, type ConvertOptions } from '../../src/tools/convert.ts';
+import { convertedConfig } from '../../src/tools/convertedConfig.ts';
 import { describedBy } from '../../src/load/configFile.ts';
 import { families, picture, weightsOf } from '../families/fixture.ts';
-import { pixelsOf, requestDevice } from '../gpu/tiny.ts';
+import { bitsOfForward, pixelsOf, requestDevice } from '../gpu/tiny.ts';
 
 const device = await requestDevice();
 afterAll(() => device.destroy());
@@ -192,6 +188,31 @@ test("timm's head on the class token goes along, and gives the same logits; one 
     [...parseSafetensors(await convert(original!, 'fp16', 2 ** 20, averaged)).tensors.keys()].join(),
   ).not.toContain('classifier');
 });
+
+test.each(['timm-narrow-swiglu', 'timm-patch-positions'])(
+  '%s: converts to what loads with and without config.json, and computes the same bits',
+  async (name) => {
+    const family = families.find((each) => each.name === name)!;
+    const { config } = family;
+    const [original] = weightsOf(family);
+    const described = describedBy(config);
+    for (const dtype of ['fp16', 'int8'] as const) {
+      using before = await DINOv2.fromFiles(
+        { weights: original!, config: config! },
+        { device, dtype, selfTest: false },
+      );
+      const expected = await bitsOfForward(before, 56, 98);
+      const weights = await convert(original!, dtype, 10_007, { described });
+      const text = convertedConfig(before.config, JSON.stringify(config), undefined);
+      for (const beside of [text, undefined]) {
+        using after = await DINOv2.fromFiles({ weights, config: beside }, { device, dtype, selfTest: false });
+        expect(after.config).toEqual(before.config);
+        expect(await bitsOfForward(after, 56, 98)).toEqual(expected);
+        expect(await after.fingerprint()).toBe(await before.fingerprint());
+      }
+    }
+  },
+);
 
 test('scales that do not belong are refused', async () => {
   const file = await convert(cases[0]![1], 'int8');

@@ -46,7 +46,7 @@ test('.npy and .safetensors: a row for each image that can be used, named, and a
   for (const told of [
     /broken\.png: /,
     /none\.png: ENOENT/,
-    /cmyk\.jpg: expected a PNG or a GIF, found another format\. Install the package sharp/,
+    /cmyk\.jpg: expected a PNG, a GIF or a BMP, found another format\. Install the package sharp/,
   ])
     expect(npy.stderr).toMatch(told);
   const { values, rows, columns } = decodeNpy(

@@ -78,7 +78,7 @@ test('TIFF, turned as its tag says; what sharp reads otherwise than Pillow is re
     out,
   );
   expect(stderr).toMatch(/grey16\.tif: expected 8 bits a channel in RGB or grey, found ushort in grey16/);
-  expect(stderr).toMatch(/444\.avif: expected a PNG, a GIF or a browser's image decoder/);
+  expect(stderr).toMatch(/444\.avif: expected a PNG, a GIF, a BMP or a browser's image decoder/);
   expect(status).toBe(1);
   const file = new Uint8Array(readFileSync(out));
   const { begin, shape } = parseSafetensors(file).tensors.get('embeddings')!;

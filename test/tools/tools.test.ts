@@ -8,7 +8,8 @@ import {
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import { configOf } from '../../src/model/config.ts';
 import { configJson, parseConfig } from '../../src/model/configJson.ts';
-import { convertCheckpoint, convertedConfig, convertedPreprocessor } from '../../src/tools/convert.ts';
+import { convertCheckpoint } from '../../src/tools/convert.ts';
+import { convertedConfig, convertedPreprocessor } from '../../src/tools/convertedConfig.ts';
 import { timmPreprocessing } from '../../src/image/preprocessing.ts';
 import { describeCheckpoint } from '../../src/tools/inspect.ts';
 import { decodeNpy, encodeNpy } from '../../src/tools/npy.ts';
