@@ -70,6 +70,7 @@ test('a file for each entry point, and small ones that they share, within the si
     'otherFiles.js',
     'otherFormats.js',
     'png.js',
+    'pollingDelay.js',
     'pooling.js',
     'profile.js',
     'profiler.js',

@@ -7,6 +7,7 @@
 import { DeviceError } from '../errors.js';
 import { GpuMemory } from './memory.js';
 import { PipelineCache } from './pipelines.js';
+import { shortenWaits } from './wait.js';
 
 /** A device with what the library keeps for it: pipelines, byte counters, and whether it is still there. */
 export class Gpu {
@@ -36,6 +37,7 @@ export class Gpu {
     this.#flopsPerSecond = info.software ? 5e9 : 5e11;
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
+    shortenWaits(device);
     void device.lost.then((lost) => {
       this.#lost ??= lost;
     });

@@ -5,6 +5,7 @@
  */
 import { DeviceError } from '../errors.js';
 import type { Gpu } from './device.js';
+import { submittedWorkDone } from './wait.js';
 
 /** What is timed. */
 export interface Work {
@@ -192,7 +193,7 @@ async function submitted(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   await gpu.watching(() => gpu.device.queue.submit([encoder.finish()]));
-  await gpu.device.queue.onSubmittedWorkDone().catch((cause: unknown) => {
+  await submittedWorkDone(gpu.device).catch((cause: unknown) => {
     gpu.check();
     throw new DeviceError(
       'DEVICE_FAILED',
