@@ -1,10 +1,22 @@
 /** GPU buffers with labels, limits checked before the device does, and a count of what is alive. */
 import { DeviceError } from '../errors.js';
 import { BufferUsage, MAP_READ } from './constants.js';
+import { waitFor } from './wait.js';
+
+/** A read that was asked for, and its promise. */
+interface Read {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly resolve: (bytes: ArrayBuffer) => void;
+  readonly reject: (reason: unknown) => void;
+}
 
 export class GpuMemory {
   readonly #device: GPUDevice;
   readonly #live = new Map<GPUBuffer, number>();
+  /** Reads whose copies are not submitted yet. */
+  #asked: Read[] = [];
   #bytes = 0;
 
   constructor(device: GPUDevice) {
@@ -71,30 +83,76 @@ export class GpuMemory {
   destroy(buffer: GPUBuffer): void {
     const bytes = this.#live.get(buffer);
     if (bytes === undefined) return;
+    if (this.#asked.some((read) => read.buffer === buffer)) this.#startReads();
     this.#live.delete(buffer);
     this.#bytes -= bytes;
     buffer.destroy();
   }
 
   /**
-   * Copies `bytes` of a buffer back, from byte `offset` (both multiples of 4).
-   * @throws whatever `mapAsync` rejects with; the caller asks `Gpu.check()` for the reason.
+   * Copies `bytes` of a buffer back, from byte `offset` (both multiples of 4). Reads that are asked for in the
+   * same microtask share a submit and a map. The copy is made after that microtask: until the read settles,
+   * write nothing to the buffer. `destroy` may be called at once.
+   * @throws DeviceError DEVICE_LIMIT; whatever `mapAsync` rejects with; a GPUError of the copy. The caller asks
+   *   `Gpu.check()` for the reason.
    */
-  async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
-    const staging = this.#create(
-      `${buffer.label} (read back)`,
-      bytes,
-      BufferUsage.MAP_READ | BufferUsage.COPY_DST,
-      this.#device.limits.maxBufferSize,
-    );
+  read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+    return new Promise((resolve, reject) => {
+      this.#asked.push({ buffer, offset, bytes, resolve, reject });
+      if (this.#asked.length === 1) queueMicrotask(() => this.#startReads());
+    });
+  }
+
+  /** Starts the reads that were asked for, as many together as fit into a buffer. */
+  #startReads(): void {
+    const asked = this.#asked;
+    this.#asked = [];
+    for (let begin = 0; begin < asked.length;) {
+      let end = begin + 1;
+      let total = asked[begin]!.bytes;
+      while (end < asked.length && total + asked[end]!.bytes <= this.#device.limits.maxBufferSize)
+        total += asked[end++]!.bytes;
+      void this.#readTogether(asked.slice(begin, end), total);
+      begin = end;
+    }
+  }
+
+  async #readTogether(reads: readonly Read[], totalBytes: number): Promise<void> {
+    const device = this.#device;
+    let staging: GPUBuffer | undefined;
     try {
-      const encoder = this.#device.createCommandEncoder({ label: 'read back' });
-      encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
-      this.#device.queue.submit([encoder.finish()]);
-      await staging.mapAsync(MAP_READ);
-      return staging.getMappedRange().slice(0, bytes);
+      staging = this.#create(
+        `${reads[0]!.buffer.label} (read back)`,
+        totalBytes,
+        BufferUsage.MAP_READ | BufferUsage.COPY_DST,
+        device.limits.maxBufferSize,
+      );
+      // The callers' error scopes are closed by now. A copy that is refused leaves zeros in the staging buffer,
+      // which must not be taken for results.
+      device.pushErrorScope('validation');
+      let verdict: Promise<GPUError | null>;
+      try {
+        const encoder = device.createCommandEncoder({ label: 'read back' });
+        let at = 0;
+        for (const { buffer, offset, bytes } of reads) {
+          encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
+          at += bytes;
+        }
+        device.queue.submit([encoder.finish()]);
+      } finally {
+        verdict = device.popErrorScope();
+        verdict.catch(() => undefined);
+      }
+      const [error] = await Promise.all([verdict, waitFor(device, staging.mapAsync(MAP_READ))]);
+      if (error)
+        throw new DeviceError('DEVICE_FAILED', `The GPU refused to copy results back: ${error.message}`);
+      const all = staging.getMappedRange();
+      let at = 0;
+      for (const { bytes, resolve } of reads) resolve(all.slice(at, (at += bytes)));
+    } catch (error) {
+      for (const { reject } of reads) reject(error);
     } finally {
-      this.destroy(staging);
+      if (staging) this.destroy(staging);
     }
   }
 
