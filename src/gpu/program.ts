@@ -11,6 +11,7 @@ import type { Gpu } from './device.js';
 import { alternatives, lower, type ForwardSize, type Target } from './lowering.js';
 import { kernelName } from './kernel.js';
 import type { CompiledKernel } from './pipelines.js';
+import { submittedWorkDone } from './wait.js';
 
 const F32_BYTES = 4;
 
@@ -168,20 +169,23 @@ export class Program {
   /**
    * Runs the forward and copies each of the graph's outputs into the buffer that `destination` gives for it.
    * One encoder, one pass, one submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then
-   * several, so that the screen is still drawn meanwhile, and an abort is heeded between them.
+   * several, so that the screen is still drawn meanwhile, and an abort is heeded between them. Two of them are
+   * under way at a time: the GPU has work while the end of the first is noticed and the third is encoded.
    */
   async run(destination: (output: Value) => GPUBuffer, signal?: AbortSignal): Promise<void> {
     this.#gpu.check();
     const { device } = this.#gpu;
     const batches = splitByWork(this.steps, this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000));
     const startMs = performance.now();
+    let previous: Promise<unknown> | undefined;
     for (const [index, { begin, end }] of batches.entries()) {
-      const verdict = this.#gpu.watching(() => {
+      const isLast = index === batches.length - 1;
+      await this.#gpu.watching(() => {
         const encoder = device.createCommandEncoder({ label: 'forward' });
         const pass = encoder.beginComputePass({ label: 'forward' });
         this.encode(pass, begin, end);
         pass.end();
-        if (index === batches.length - 1) {
+        if (isLast) {
           for (const output of this.#graph.outputs) {
             encoder.copyBufferToBuffer(
               this.#bufferOf(output),
@@ -194,17 +198,19 @@ export class Program {
         }
         device.queue.submit([encoder.finish()]);
       });
-      await verdict;
-      if (batches.length > 1) {
-        await device.queue.onSubmittedWorkDone();
-        this.#gpu.check();
-        signal?.throwIfAborted();
-      }
+      if (batches.length === 1) return;
+      const done = submittedWorkDone(device, !isLast);
+      done.catch(() => undefined); // nobody awaits it where this run ends before
+      await previous;
+      this.#gpu.check();
+      signal?.throwIfAborted();
+      previous = done;
     }
-    if (batches.length > 1) {
-      const flops = this.steps.reduce((sum, step) => sum + step.flops, 0);
-      this.#gpu.sawThroughput(flops / ((performance.now() - startMs) / 1000));
-    }
+    await previous;
+    this.#gpu.check();
+    signal?.throwIfAborted();
+    const flops = this.steps.reduce((sum, step) => sum + step.flops, 0);
+    this.#gpu.sawThroughput(flops / ((performance.now() - startMs) / 1000));
   }
 
   /**
