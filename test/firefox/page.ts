@@ -28,6 +28,9 @@ import {
   sizesThatDiffer,
   type Differing,
 } from './pixels.ts';
+import { loadForward, timeReads } from './read.ts';
+
+let forward: Awaited<ReturnType<typeof loadForward>> | undefined;
 
 const pageActions = {
   support: (): Promise<Support> => checkSupport(),
@@ -262,6 +265,13 @@ const pageActions = {
       Record<string, string>
     >,
   blobsOfParts: blobsThatFail,
+
+  /** How long reads and forwards take (read.ts). */
+  reads: timeReads,
+  loadForward: async (): Promise<void> => {
+    forward = await loadForward();
+  },
+  forward: (): Promise<{ ms: number; submits: number }> => forward!.run(),
 };
 
 function inWorker(what: 'files' | RegExp): Promise<unknown> {
