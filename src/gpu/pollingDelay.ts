@@ -16,21 +16,20 @@ interface Rule {
   readonly waits: number;
   /** A round whose median is at least this long shows a delay. */
   readonly delayMs: number;
-  /**
-   * A round begins when nobody has waited for this long, and counts only if nobody begins to wait before it
-   * ends. With 0 it begins as soon as nobody waits, and always counts.
-   */
+  /** A round begins when nobody has waited for this long. It counts only if nobody begins to wait meanwhile. */
   readonly quietMs: number;
+  /** Whether a wait of somebody else that is as long shows a delay too, even in the middle of a round. */
+  readonly anyWait: boolean;
 }
 
 /**
- * Firefox's delay is long, so its rounds begin with the device. Other work may disturb them, but to find a
- * delay that is not there costs no more than some empty submits a wait. In Chrome error scopes that are not
+ * Firefox's delay is long, so its rounds begin with the device, and any wait shows it: where a wait was long
+ * because of its work, some empty submits are all that the mistake costs. In Chrome error scopes that are not
  * needed can make waits longer, so its rounds keep apart from all other work.
  */
 const RULES: Readonly<Record<Nudge, Rule>> = {
-  emptySubmits: { waits: 1, delayMs: 20, quietMs: 0 },
-  errorScopes: { waits: 5, delayMs: 1.8, quietMs: 40 },
+  emptySubmits: { waits: 1, delayMs: 20, quietMs: 0, anyWait: true },
+  errorScopes: { waits: 5, delayMs: 1.8, quietMs: 40, anyWait: false },
 };
 
 /**
@@ -90,7 +89,7 @@ export class PollingDelay {
     void device.lost.then(() => {
       this.#lost = true;
     });
-    if (RULES[nudge].quietMs === 0) void this.#measure();
+    if (RULES[nudge].anyWait) void this.#measure();
   }
 
   /** Whether the browser delays waits; undefined until that is known. */
@@ -103,13 +102,16 @@ export class PollingDelay {
     this.#pending += 1;
     this.#pendingShort += lastsLong ? 0 : 1;
     this.#begun += 1;
-    this.#beganMs = this.#clock.nowMs();
+    const beganMs = this.#clock.nowMs();
+    this.#beganMs = beganMs;
     void this.#nudgeWhilePending();
     try {
       return await answer;
     } finally {
       this.#pending -= 1;
       this.#pendingShort -= lastsLong ? 0 : 1;
+      const { anyWait, delayMs } = RULES[this.#nudge];
+      if (anyWait && !lastsLong && this.#clock.nowMs() - beganMs >= delayMs) this.#found ??= true;
       void this.#measure();
     }
   }
@@ -152,18 +154,16 @@ export class PollingDelay {
   async #measure(): Promise<void> {
     if (this.#measuring || this.#found !== undefined) return;
     this.#measuring = true;
-    const { delayMs, quietMs } = RULES[this.#nudge];
+    const { delayMs, quietMs, anyWait } = RULES[this.#nudge];
     try {
       while (this.#pending === 0 && !this.#lost && this.#found === undefined) {
         const begun = this.#begun;
-        const undisturbed = (): boolean => quietMs === 0 || this.#begun === begun;
+        const undisturbed = (): boolean => this.#begun === begun;
         if (quietMs > 0) await this.#clock.sleep(quietMs);
         if (!undisturbed()) continue;
         const ms = await this.#round(undisturbed);
-        if (!undisturbed()) continue;
-        this.#roundsLeft -= 1;
-        if (ms >= delayMs) this.#found = true;
-        else if (this.#roundsLeft === 0) this.#found = false;
+        if (ms >= delayMs && (anyWait || undisturbed())) this.#found ??= true;
+        else if (undisturbed() && (this.#roundsLeft -= 1) === 0) this.#found = false;
       }
     } catch {
       this.#found = false; // the device is lost

@@ -29,6 +29,9 @@ import {
   sizesThatDiffer,
   type Differing,
 } from './pixels.ts';
+import { loadForward, timeReads } from './read.ts';
+
+let forward: Awaited<ReturnType<typeof loadForward>> | undefined;
 
 const pageActions = {
   support: (): Promise<Support> => checkSupport(),
@@ -264,6 +267,13 @@ const pageActions = {
     >,
   avifs: avifsThatDiffer,
   blobsOfParts: blobsThatFail,
+
+  /** How long reads and forwards take (read.ts). */
+  reads: timeReads,
+  loadForward: async (): Promise<void> => {
+    forward = await loadForward();
+  },
+  forward: (): Promise<{ ms: number; submits: number }> => forward!.run(),
 };
 
 function inWorker(what: 'files' | RegExp): Promise<unknown> {

@@ -78,6 +78,24 @@ test('Firefox: a wait under way when the delay is found is shortened too', async
   expect(await world.until(delay.waitFor(world.work(60), false))).toBeLessThan(65);
 });
 
+test('Firefox: waits that follow each other from the first moment, and disturb every round', async () => {
+  const { world, delay } = start(firefox, 'emptySubmits');
+  await world.until(1);
+  const taken: number[] = [];
+  for (let i = 0; i < 10; i++) taken.push(await world.until(delay.waitFor(world.work(0.5), false)));
+  expect(Math.max(...taken)).toBeGreaterThan(60);
+  expect(taken.slice(2).every((ms) => ms < 2)).toBe(true);
+});
+
+test('Firefox without a delay: rounds that are disturbed do not count', async () => {
+  const browser = { ...withoutDelay, looksAtSubmits: true };
+  const { world, delay } = start(browser, 'emptySubmits');
+  for (let i = 0; i < 10; i++) await world.until(delay.waitFor(world.work(0.5), false));
+  await world.until(1);
+  expect(delay.found).toBe(false);
+  expect(world.emptySubmitsMs).toEqual([]);
+});
+
 test('Firefox: at most one empty submit a millisecond, few in long waits, and none when nobody waits', async () => {
   const { world, delay } = await measured(firefox, 'emptySubmits');
   await world.until(delay.waitFor(world.work(15), false));

@@ -58,7 +58,7 @@ export class World {
       submit: (commands: unknown[]) => {
         if (commands.length > 0) {
           this.kernelsMs.push(this.nowMs);
-          this.work(KERNEL_MS);
+          void this.work(KERNEL_MS);
         } else this.emptySubmitsMs.push(this.nowMs);
         if (this.#browser.looksAtSubmits) this.#look();
       },
@@ -89,9 +89,10 @@ export class World {
     }),
   };
 
-  /** Keeps the GPU busy for `ms` more, and resolves when the browser has noticed the end. */
+  /** A submit that keeps the GPU busy for `ms` more; resolves when the browser has noticed the end. */
   work(ms: number): Promise<void> {
     this.#busyUntilMs = Math.max(this.nowMs, this.#busyUntilMs) + ms;
+    if (this.#browser.looksAtSubmits) this.#look();
     return this.#workDone();
   }
 
