@@ -95,8 +95,10 @@ test('a file for each entry point, and small ones that they share, within the si
     'worker.js',
   ]);
   expect([...closureOf('index.js')].sort()).toEqual([
+    'decodeSlots.js',
     'errors.js',
     'index.js',
+    'orientation.js',
     'pooling.js',
     'profile.js',
     'program.js',
