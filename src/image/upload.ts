@@ -68,7 +68,8 @@ function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | 
   if (!frame) return undefined;
   const { left, top, width: stride } = canvas ?? { left: 0, top: 0, width: bitmap.width };
   const width = Math.min(bitmap.width, stride - left);
-  let bytes = new Uint8Array(0);
+  let bytes = new Uint8Array(spare?.deref() ?? new ArrayBuffer(0));
+  spare = undefined;
   return {
     stride,
     swap: frame.format === 'BGRX',
@@ -84,9 +85,18 @@ function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | 
       });
     },
     fill: (burst, buffer, begin, end) => burst.write(buffer, 0, bytes, 0, (end - begin) * stride * 4),
-    close: () => frame.close(),
+    close() {
+      frame.close();
+      spare = new WeakRef(bytes.buffer);
+    },
   };
 }
+
+/**
+ * Memory of the last upload, until the garbage collector wants it: fresh memory of a photograph takes longer to
+ * be touched for the first time than the copy into it.
+ */
+let spare: WeakRef<ArrayBuffer> | undefined;
 
 function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
   if (typeof VideoFrame !== 'function') return undefined;
