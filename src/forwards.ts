@@ -156,36 +156,39 @@ export class Forwards {
    * Chooses among the kernels that give the same bits by measuring them, for square images of these sizes, or
    * takes what was measured before. Forwards from now on use them.
    */
-  tune(
+  async tune(
     sizesPx: readonly number[],
     store: TuningStore | undefined,
     signal?: AbortSignal,
   ): Promise<TuningReport> {
-    return this.#exclusive(async () => {
-      const startMs = performance.now();
-      const { isTunable, parseTuning, tune, tuningKey, untuned } = await import('./gpu/tuner.js');
-      const target = untuned(this.#target);
-      const cases = sizesPx.flatMap((px) => this.#casesOf(px, isTunable));
-      const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({
-        ...news,
-        ms: performance.now() - startMs,
-      });
-      if (!this.#gpu.alternativesAgree || cases.length === 0)
-        return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
-      const key = tuningKey(this.#gpu, cases, target);
-      const unkept = (cause: unknown): void => void (storeError ??= String(cause)); // a tuning that is not kept is measured again, no more
-      let storeError: string | undefined;
-      const kept = parseTuning(await untilAborted(async () => store?.get(key), signal).catch(unkept)); // the caller's: it may throw at once, or never answer, and forwards wait behind it
-      signal?.throwIfAborted();
+    const startMs = performance.now();
+    const { isTunable, parseTuning, tune, tuningKey, untuned } = await import('./gpu/tuner.js');
+    const target = untuned(this.#target);
+    const cases = sizesPx.flatMap((px) => this.#casesOf(px, isTunable));
+    let storeError: string | undefined;
+    const report = (news: Omit<TuningReport, 'ms'>): TuningReport => ({
+      ...news,
+      ms: performance.now() - startMs,
+    });
+    if (!this.#gpu.alternativesAgree || cases.length === 0)
+      return report({ tuning: undefined, source: 'nothing to choose', samples: [], leftOut: [] });
+    const key = tuningKey(this.#gpu, cases, target);
+    const unkept = (cause: unknown): void => void (storeError ??= String(cause)); // a tuning that is not kept is measured again, no more
+    // The store is the caller's: it may throw, or never answer. No forward waits for it.
+    const kept = parseTuning(await untilAborted(async () => store?.get(key), signal).catch(unkept));
+    signal?.throwIfAborted();
+    const found = await this.#exclusive(async () => {
       if (kept && (await this.#holds(kept, target))) {
         await this.#retarget(kept);
-        return report({ tuning: kept, source: 'kept', samples: [], leftOut: [], storeError });
+        return { tuning: kept, source: 'kept', samples: [], leftOut: [] } as const;
       }
       const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, packMatrix, signal);
       await this.#retarget(tuning);
-      if (store) await untilAborted(async () => store.set(key, tuning), signal).catch(unkept);
-      return report({ tuning, source: 'measured', samples, leftOut, storeError });
+      return { tuning, source: 'measured', samples, leftOut } as const;
     }, signal);
+    if (store && found.source === 'measured')
+      await untilAborted(async () => store.set(key, found.tuning), signal).catch(unkept);
+    return report({ ...found, storeError });
   }
 
   /** The layers of one block that leave something to choose, with their sizes, for one image of px × px. */
@@ -242,6 +245,7 @@ export class Forwards {
    */
   #exclusive<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#disposed) throw disposed();
+    if (signal?.aborted) return Promise.reject(signal.reason as Error); // its event is over: nobody would hear it
     let started = false;
     const result = this.#queue.then(() => {
       signal?.throwIfAborted(); // it was told so already, and has freed what it wanted to use
