@@ -62,6 +62,7 @@ test('a file for each entry point, and small ones that they share, within the si
   expect(files).toEqual([
     'avif.js',
     'bmp.js',
+    'decodeErrors.js',
     'errors.js',
     'gif.js',
     'imageHeader.js',
@@ -69,6 +70,7 @@ test('a file for each entry point, and small ones that they share, within the si
     'index.js',
     'inflate.js',
     'jpeg.js',
+    'jpegCmyk.js',
     'jpegScan.js',
     'otherFiles.js',
     'otherFormats.js',

@@ -147,7 +147,7 @@ async function ofJpeg(
   signal: AbortSignal | undefined,
 ): Promise<DecodedPixels> {
   const { EOI, prepareJpeg } = await import('./jpeg.js');
-  const { orientation, checkScans } = prepareJpeg(bytes, name);
+  const { orientation, channels, checkScans } = prepareJpeg(bytes, name);
   const decoding = byBrowser({ pieces: [bytes], orientation });
   const discard = (): Promise<void> => decoding.then(close, () => undefined);
   let cut: ImageError | undefined;
@@ -157,12 +157,29 @@ async function ofJpeg(
     await discard(); // the check tells more
     throw error;
   }
-  if (!cut) return decoding;
-  await discard();
-  const { endOfBlocks } = await import('./jpegScan.js');
-  const end = await endOfBlocks(bytes, signal);
-  if (end === undefined) throw cut;
-  return byBrowser({ pieces: [bytes.subarray(0, end), Uint8Array.of(0xff, EOI)], orientation });
+  let [decoded, whole] = [decoding, bytes];
+  if (cut) {
+    await discard();
+    const { endOfBlocks } = await import('./jpegScan.js');
+    const end = await endOfBlocks(bytes, signal);
+    if (end === undefined) throw cut;
+    whole = new Uint8Array(end + 2);
+    whole.set(bytes.subarray(0, end));
+    whole.set([0xff, EOI], end);
+    decoded = byBrowser({ pieces: [whole], orientation });
+  }
+  const byTheBrowser = await decoded;
+  if (channels !== 4) return byTheBrowser;
+  try {
+    const { decodeCmyk } = await import('./jpegCmyk.js');
+    const image = await decodeCmyk(whole, name, signal);
+    if (!image) return byTheBrowser;
+    close(byTheBrowser);
+    return { image, orientation };
+  } catch (error) {
+    close(byTheBrowser);
+    throw error;
+  }
 }
 
 async function ofPng(
