@@ -22,7 +22,7 @@ interface Channel {
   readonly known: Int8Array;
 }
 
-const STRETCH_MS = 15;
+const STRETCH_MS = 10;
 
 /**
  * Decodes the file that a browser decodes. Undefined where that has to do: it has other than four channels,

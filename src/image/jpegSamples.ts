@@ -11,7 +11,7 @@ export interface Plane {
   readonly height: number;
 }
 
-const STRETCH_MS = 15;
+const STRETCH_MS = 10;
 
 /** @throws `signal.reason` after an abort */
 export async function samplesOf(

@@ -6,7 +6,7 @@ import { ScanBits } from './jpegBits.js';
 import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
 
 /** For how long codes are read in one go. */
-const STRETCH_MS = 15;
+const STRETCH_MS = 10;
 
 /**
  * Where the data of the scan end, if they make every block without what follows; undefined where Pillow asks
