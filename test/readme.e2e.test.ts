@@ -72,6 +72,7 @@ test('a file for each entry point, and small ones that they share, within the si
     'index.js',
     'inflate.js',
     'jpeg.js',
+    'jpegCmyk.js',
     'jpegScan.js',
     'orientation.js',
     'otherFiles.js',

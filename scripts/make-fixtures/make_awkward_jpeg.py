@@ -183,6 +183,25 @@ bases |= {
 }
 for name, data in bases.items():
     awkward(name, data)
+
+# Cyan, magenta, yellow and black, which the library decodes itself.
+inks = Image.fromarray(picture(channels=4, noise=3), "CMYK")
+for subsampling in range(3):
+    cmyk = save(inks, quality=85, subsampling=subsampling)
+    adobe = cmyk.index(b"Adobe") - 4
+    variants = {
+        "": cmyk,
+        "-ycck": change(cmyk, adobe + 15, lambda _: 2),
+        "-plain": cmyk[:adobe] + cmyk[adobe + 16 :],
+        "-progressive": tool(cmyk, "jpegtran", "-progressive"),
+        "-progressive-restarts": tool(cmyk, "jpegtran", "-progressive", "-restart", "1B"),
+        "-restarts": tool(cmyk, "jpegtran", "-restart", "2B"),
+        "-scans": scans(cmyk, "0;\n1 2;\n3;\n"),
+    }
+    for name, data in variants.items():
+        files[f"cmyk{subsampling}{name}.jpg"] = data
+awkward("cmyk", cmyk)
+del files["cmyk-no-tables.jpg"]  # browsers cut where Pillow rounds, and the library leaves this one to them
 arithmetic = tool(bases["420"], "jpegtran", "-arithmetic")
 files |= {"arithmetic.jpg": arithmetic, "arithmetic-cut.jpg": arithmetic[:-60]}
 

@@ -4,7 +4,7 @@
  */
 import { ImageError } from '../errors.js';
 import type { Pixels } from './decode.js';
-import { damaged, endsTooEarly } from './decodeErrors.js';
+import { checkPixels, damaged, endsTooEarly } from './decodeErrors.js';
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
 /** For how long pixels are written in one go. */
@@ -39,17 +39,11 @@ interface Bitmap {
 }
 
 /**
- * @param mostSide the longest side that may be, px
- * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (longer than `mostSide`, or than
- *   memory holds)
+ * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (more than `checkPixels` allows, or
+ *   than memory holds)
  * @throws `signal.reason` after an abort
  */
-export async function decodeBmp(
-  bytes: Uint8Array,
-  name: string,
-  mostSide: number,
-  signal?: AbortSignal,
-): Promise<Pixels> {
+export async function decodeBmp(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<Pixels> {
   const bitmap = readHeader(bytes, name);
   const { width, height, bits, compression, begin, readBits } = bitmap;
   const tooLarge = (expected: string, cause?: unknown): ImageError =>
@@ -58,8 +52,7 @@ export async function decodeBmp(
       `${name}: expected ${expected}, found ${width} × ${height}. Make the image smaller first.`,
       { cause },
     );
-  if (width > mostSide || height > mostSide)
-    throw tooLarge(`at most ${mostSide} × ${mostSide} pixels on this device`);
+  checkPixels(name, width, height);
   if (width === 0 || height === 0) throw damaged(name, 'BMP', `${width} × ${height} pixels`);
   let [source, first, stride] = [bytes, begin, Math.floor((width * bits + 31) / 32) * 4];
   if (compression === RLE8 || compression === RLE4) {

@@ -5,6 +5,7 @@
  * decode otherwise, and all GIF and BMP, are decoded by this library, in Node too.
  */
 import { ImageError } from '../errors.js';
+import { checkPixels } from './decodeErrors.js';
 
 /** Red, green, blue, and an alpha at which nobody looks. */
 export interface Pixels {
@@ -36,8 +37,6 @@ export interface DecodedFile {
 }
 
 export interface DecodeOptions {
-  /** The longest side that may be. */
-  readonly mostSide: number;
   /** Resolves to whether bitmaps lose the colours under their alpha. */
   readonly losesAlpha: () => Promise<boolean>;
   readonly signal?: AbortSignal | undefined;
@@ -65,7 +64,8 @@ export async function decodeFile(
   options: DecodeOptions,
 ): Promise<DecodedFile> {
   const { readImageHeader } = await import('./imageHeader.js');
-  const hasColorProfile = readImageHeader(bytes)?.hasColorProfile ?? true;
+  const { width = 0, height = 0, hasColorProfile = true } = readImageHeader(bytes) ?? {};
+  checkPixels(name, width, height);
   return { ...(await decodePixels(bytes, name, type, options)), hasColorProfile };
 }
 
@@ -93,7 +93,7 @@ async function decodePixels(
       return ofPng(bytes, name, byBrowser, options);
     case 'GIF': {
       const { decodeGif } = await import('./gif.js');
-      return { image: decodeGif(bytes, name, options.mostSide), orientation: 1 };
+      return { image: decodeGif(bytes, name), orientation: 1 };
     }
     case 'WebP': {
       const { plainWebp } = await import('./webp.js');
@@ -101,7 +101,7 @@ async function decodePixels(
     }
     case 'BMP': {
       const { decodeBmp } = await import('./bmp.js');
-      return { image: await decodeBmp(bytes, name, options.mostSide, options.signal), orientation: 1 };
+      return { image: await decodeBmp(bytes, name, options.signal), orientation: 1 };
     }
     case 'AVIF': {
       const { plainAvif } = await import('./avif.js');
@@ -147,7 +147,7 @@ async function ofJpeg(
   signal: AbortSignal | undefined,
 ): Promise<DecodedPixels> {
   const { EOI, prepareJpeg } = await import('./jpeg.js');
-  const { orientation, checkScans } = prepareJpeg(bytes, name);
+  const { orientation, channels, checkScans } = prepareJpeg(bytes, name);
   const decoding = byBrowser({ pieces: [bytes], orientation });
   const discard = (): Promise<void> => decoding.then(close, () => undefined);
   let cut: ImageError | undefined;
@@ -157,19 +157,36 @@ async function ofJpeg(
     await discard(); // the check tells more
     throw error;
   }
-  if (!cut) return decoding;
-  await discard();
-  const { endOfBlocks } = await import('./jpegScan.js');
-  const end = await endOfBlocks(bytes, signal);
-  if (end === undefined) throw cut;
-  return byBrowser({ pieces: [bytes.subarray(0, end), Uint8Array.of(0xff, EOI)], orientation });
+  let [decoded, whole] = [decoding, bytes];
+  if (cut) {
+    await discard();
+    const { endOfBlocks } = await import('./jpegScan.js');
+    const end = await endOfBlocks(bytes, signal);
+    if (end === undefined) throw cut;
+    whole = new Uint8Array(end + 2);
+    whole.set(bytes.subarray(0, end));
+    whole.set([0xff, EOI], end);
+    decoded = byBrowser({ pieces: [whole], orientation });
+  }
+  const byTheBrowser = await decoded;
+  if (channels !== 4) return byTheBrowser;
+  try {
+    const { decodeCmyk } = await import('./jpegCmyk.js');
+    const image = await decodeCmyk(whole, name, signal);
+    if (!image) return byTheBrowser;
+    close(byTheBrowser);
+    return { image, orientation };
+  } catch (error) {
+    close(byTheBrowser);
+    throw error;
+  }
 }
 
 async function ofPng(
   bytes: Uint8Array<ArrayBuffer>,
   name: string,
   byBrowser: (file: PlainFile) => Promise<DecodedPixels>,
-  { mostSide, losesAlpha, signal }: DecodeOptions,
+  { losesAlpha, signal }: DecodeOptions,
 ): Promise<DecodedPixels> {
   const { decodePng, plainPng } = await import('./png.js');
   const { pieces, orientation, bitDepth, alpha, isWhole } = await plainPng(bytes, name);
@@ -181,7 +198,7 @@ async function ofPng(
     if (fulfilled) close(decoded.value);
     signal?.throwIfAborted();
   }
-  return { image: await decodePng(bytes, name, mostSide, signal), orientation };
+  return { image: await decodePng(bytes, name, signal), orientation };
 }
 
 function close({ image }: DecodedPixels): void {

@@ -14,3 +14,15 @@ export const damaged = (name: string, format: string, what: string): ImageError 
     'IMAGE_DECODE',
     `${name}: expected a ${format} without errors, found ${what}. Copy or download the file again, or save the image anew.`,
   );
+
+/** Pillow refuses larger images as decompression bombs (Image.py: 2 · MAX_IMAGE_PIXELS). */
+const MOST_PIXELS = 178_956_970;
+
+/** @throws ImageError IMAGE_SIZE */
+export function checkPixels(name: string, width: number, height: number): void {
+  if (width * height <= MOST_PIXELS) return;
+  throw new ImageError(
+    'IMAGE_SIZE',
+    `${name}: expected at most ${MOST_PIXELS} pixels, as Pillow does, found ${width} × ${height}. Make the image smaller first.`,
+  );
+}

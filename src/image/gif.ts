@@ -4,7 +4,7 @@
  * transparent, in other ways; Firefox shows what there is of a file that is cut off.
  */
 import { ImageError } from '../errors.js';
-import { damaged, endsTooEarly } from './decodeErrors.js';
+import { checkPixels, damaged, endsTooEarly } from './decodeErrors.js';
 import type { Pixels } from './decode.js';
 
 const MOST_CODES = 4096;
@@ -29,21 +29,16 @@ interface Frame {
 /**
  * Decodes the first frame.
  *
- * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (longer than `mostSide`, or than
- *   memory holds)
+ * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (more than `checkPixels` allows,
+ *   or than memory holds)
  */
-export function decodeGif(bytes: Uint8Array, name: string, mostSide: number): Pixels {
+export function decodeGif(bytes: Uint8Array, name: string): Pixels {
   const frame = readFrame(bytes, name);
   const [width, height] = [
     Math.max(frame.screen[0], frame.left + frame.width),
     Math.max(frame.screen[1], frame.top + frame.height),
   ];
-  if (width > mostSide || height > mostSide) {
-    throw new ImageError(
-      'IMAGE_SIZE',
-      `${name}: expected at most ${mostSide} × ${mostSide} pixels on this device, found ${width} × ${height}. Make the image smaller first.`,
-    );
-  }
+  checkPixels(name, width, height);
   if (frame.width === 0 || frame.height === 0)
     throw damaged(name, 'GIF', `a first frame of ${frame.width} × ${frame.height} pixels`);
   let data: Uint8Array<ArrayBuffer>;

@@ -55,9 +55,6 @@ function ofJpeg(view: DataView): ImageHeader {
   }
 }
 
-/** What sRGB has in cHRM, times 100,000: white, red, green, blue. */
-const SRGB_PRIMARIES = [31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000];
-
 function ofPng(view: DataView): ImageHeader {
   const [width, height] = [view.getUint32(16), view.getUint32(20)];
   const found = new Map<string, boolean>();
@@ -70,20 +67,13 @@ function ofPng(view: DataView): ImageHeader {
     if (kind === 'iCCP') found.set(kind, true);
     if (kind === 'sRGB') found.set(kind, false);
     if (kind === 'gAMA') found.set(kind, view.getUint32(content) !== 45455);
-    if (kind === 'cHRM')
-      found.set(
-        kind,
-        SRGB_PRIMARIES.some((value, i) => value !== view.getUint32(content + 4 * i)),
-      );
+    if (kind === 'cHRM') found.set(kind, true);
   }
-  // The first of these counts alone.
+  // The first of these counts alone. Browsers look at cHRM beside gAMA alone, and then their curve is not sRGB's.
   const strongest = ['cICP', 'iCCP', 'sRGB'].find((kind) => found.has(kind));
-  return {
-    width,
-    height,
-    hasColorProfile: strongest ? found.get(strongest)! : [...found.values()].includes(true),
-    hasAlpha,
-  };
+  const byGamma = found.has('gAMA') && (found.get('gAMA')! || found.has('cHRM'));
+  const hasColorProfile = strongest ? found.get(strongest)! : byGamma;
+  return { width, height, hasColorProfile, hasAlpha };
 }
 
 function ofWebp(view: DataView): ImageHeader {

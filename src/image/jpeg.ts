@@ -14,6 +14,8 @@ const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
 export interface PreparedJpeg {
   /** 1 to 8. */
   readonly orientation: number;
+  /** Channels of a pixel: 4 of one in cyan, magenta, yellow and black. */
+  readonly channels: number;
   /**
    * Goes through the compressed data, which takes a few milliseconds: time in which a browser decodes already.
    *
@@ -35,6 +37,7 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
   const exif: Uint8Array[] = [];
   let xmp: Uint8Array | undefined;
   let scans = 0;
+  let channels = 0;
   let restarts = false;
   let cut = false;
   const tooEarly = (where: string): ImageError => {
@@ -67,6 +70,7 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
     if (!isSound(marker, content))
       throw damaged(name, 'JPEG', `a segment ff${hex(marker)} at byte ${begin - 2} with wrong content`);
     if (marker === SOS) scans += 1;
+    if (marker >= 0xc0 && marker <= 0xc2) channels = content[5]!;
     if (marker === DRI) restarts = view.getUint16(begin + 2) > 0;
     if (marker === 0xe1 && scans === 0 && latin1(content.subarray(0, 4)) === 'Exif') {
       if (latin1(content.subarray(4, 6)) === '\0\0') exif.push(content.slice(6));
@@ -82,6 +86,7 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
   const found = exif.length > 0 ? orientationOf(exif.length === 1 ? exif[0]! : joined(exif)) : undefined;
   return {
     orientation: found ?? (xmp && orientationOfXmp(xmp)) ?? 1,
+    channels,
     checkScans: () => {
       try {
         while (step());

@@ -68,8 +68,11 @@ export class ScanBits {
   #high = 0;
   #low = 0;
   #left = 0;
+  /** Of each component of the scan, the last DC coefficient. */
+  readonly lastDc: Int32Array = new Int32Array(4);
   readonly #bytes: Uint8Array;
   readonly #mark: Mark = { at: 0, high: 0, low: 0, left: 0 };
+  readonly #markedDc = new Int32Array(4);
 
   /** @param at where the data of the scan begin */
   constructor(bytes: Uint8Array, at: number) {
@@ -92,7 +95,12 @@ export class ScanBits {
 
   /** Keeps this place for `back`. */
   keep(): void {
-    Object.assign(this.#mark, { at: this.at, high: this.#high, low: this.#low, left: this.#left });
+    const mark = this.#mark;
+    mark.at = this.at;
+    mark.high = this.#high;
+    mark.low = this.#low;
+    mark.left = this.#left;
+    this.#markedDc.set(this.lastDc);
   }
 
   back(): void {
@@ -100,6 +108,7 @@ export class ScanBits {
     this.#high = this.#mark.high;
     this.#low = this.#mark.low;
     this.#left = this.#mark.left;
+    this.lastDc.set(this.#markedDc);
   }
 
   /** Throws away the bits up to the next whole byte and those fetched ahead, as at a restart. */

@@ -53,7 +53,7 @@ function ofJpeg(bytes: Uint8Array): OtherFile | undefined {
       const found = coding ?? (bytes[at + 4] === 8 ? undefined : `${bytes[at + 4]} bits a channel`);
       return found === undefined
         ? undefined
-        : { what: `a JPEG with ${found}, which browsers do not decode`, advice: 'Save it as PNG' };
+        : { what: `a JPEG with ${found}`, advice: 'Browsers do not decode that: save it as PNG' };
     }
     at += marker === 0xff ? 1 : 2 + bytes[at + 2]! * 256 + bytes[at + 3]!;
   }

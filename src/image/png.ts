@@ -5,7 +5,7 @@
  */
 import { ImageError } from '../errors.js';
 import type { Pixels } from './decode.js';
-import { endsTooEarly } from './decodeErrors.js';
+import { checkPixels, endsTooEarly } from './decodeErrors.js';
 import {
   bitsPerPixel,
   CHANNELS,
@@ -37,26 +37,19 @@ function joined(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayB
  * programs without animations show.
  *
  * @param name of the file, for messages
- * @param mostSide the longest side that may be
- * @throws ImageError IMAGE_DECODE (not a whole PNG), IMAGE_SIZE (longer than `mostSide`, or than memory
- *   holds)
+ * @throws ImageError IMAGE_DECODE (not a whole PNG), IMAGE_SIZE (more than `checkPixels` allows, or than
+ *   memory holds)
  * @throws `signal.reason` after an abort
  */
 export async function decodePng(
   bytes: Uint8Array<ArrayBuffer>,
   name: string,
-  mostSide: number,
   signal?: AbortSignal,
 ): Promise<Pixels> {
   const fail: Fail = failOf(name);
   const { header, palette, pieces } = readChunks(bytes, name, fail);
   const { width, height } = header;
-  if (width > mostSide || height > mostSide) {
-    throw new ImageError(
-      'IMAGE_SIZE',
-      `${name}: expected at most ${mostSide} × ${mostSide} pixels on this device, found ${width} × ${height}. Make the image smaller first.`,
-    );
-  }
+  checkPixels(name, width, height);
   const passes = passesOf(header);
   // Ahead of the memory: a small file may claim any size. Deflate makes 1032 bytes of one at best (258 of two
   // bits).

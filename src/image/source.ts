@@ -265,7 +265,6 @@ async function ofBlob(
     const header = readImageHeader(bytes);
     await slot.claim(header?.width ?? 0, header?.height ?? 0, signal);
     const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
-      mostSide: Infinity,
       losesAlpha: () => bitmapsLoseColours(gpu),
       signal,
     });

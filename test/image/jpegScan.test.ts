@@ -1,11 +1,13 @@
-// Which JPEGs without an end marker have all their blocks, to the byte, as Pillow finds it.
+// JPEG read here: which files without an end marker have all their blocks, and the pixels of CMYK, as in Pillow.
 import { describe, expect, it } from 'vitest';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { decodeCmyk } from '../../src/image/jpegCmyk.js';
 import { endOfBlocks } from '../../src/image/jpegScan.js';
 import { prepareJpeg } from '../../src/image/jpeg.js';
 import fixture from '../fixtures/images/ends.json' with { type: 'json' };
+import jpegs from '../fixtures/images/jpeg.json' with { type: 'json' };
 import { read } from './files.js';
-import { tensorOf } from './fixtures.js';
+import { digest, tensorOf } from './fixtures.js';
 
 const files = read('test/fixtures/images/ends.safetensors');
 const verdicts: Record<string, string> = fixture.verdicts;
@@ -54,6 +56,35 @@ describe('a JPEG without an end marker', () => {
       long.set(part.subarray(0, long.length - at), at);
     }
     const found = endOfBlocks(long, controller.signal);
+    controller.abort(new Error('enough'));
+    await expect(found).rejects.toThrow('enough');
+  });
+});
+
+describe('a JPEG in CMYK', () => {
+  const files = read('test/fixtures/images/jpeg.safetensors');
+  const whole = Object.entries(jpegs).filter(([name]) => /^cmyk\d(-[\w-]+)?\.jpg$/.test(name));
+
+  it.each(whole)("%s: Pillow's pixels", async (name, expected) => {
+    const { data } = (await decodeCmyk(tensorOf(files, name).bytes, name))!;
+    expect(await digest(data.filter((_, i) => i % 4 < 3))).toBe(expected!.asItLies);
+  });
+
+  it('is left to the browser where it has other channels, or lacks scans that libjpeg makes up for', async () => {
+    for (const name of ['444-whole.jpg', 'progressive-whole.jpg', 'arithmetic.jpg'])
+      expect(await decodeCmyk(tensorOf(files, name).bytes, name)).toBeUndefined();
+    const { bytes } = tensorOf(files, 'cmyk0-progressive.jpg');
+    const last = bytes.findLastIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xda);
+    const lacking = new Uint8Array([...bytes.subarray(0, last), 0xff, 0xd9]);
+    expect(await decodeCmyk(lacking, 'cmyk')).toBeUndefined();
+  });
+
+  it('stops after an abort', async () => {
+    const controller = new AbortController();
+    const bytes = new Uint8Array(tensorOf(files, 'cmyk0.jpg').bytes);
+    const frame = bytes.findIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xc0);
+    bytes.set([0x0b, 0xb8, 0x0b, 0xb8], frame + 5); // 3000 × 3000
+    const found = decodeCmyk(bytes, 'cmyk', controller.signal);
     controller.abort(new Error('enough'));
     await expect(found).rejects.toThrow('enough');
   });
