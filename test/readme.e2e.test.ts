@@ -62,7 +62,6 @@ test('a file for each entry point, and small ones that they share, within the si
   expect(files).toEqual([
     'avif.js',
     'bmp.js',
-    'decodeErrors.js',
     'decodeSlots.js',
     'describeFiles.js',
     'errors.js',
