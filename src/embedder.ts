@@ -1,6 +1,6 @@
 /** Images → features and vectors: decoded several at a time, computed in batches. */
-import { OptionError } from './errors.js';
-import type { Forwards } from './forwards.js';
+import { ImageError, OptionError } from './errors.js';
+import { MAX_TOKENS, type Forwards } from './forwards.js';
 import type { Gpu } from './gpu/device.js';
 import { checkResize, resolvePreprocessing } from './image/geometry.js';
 import type { PixelOptions, PreparedImage, Preprocessor } from './image/preprocess.js';
@@ -88,12 +88,17 @@ export class Embedder {
     images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: EmbedAllOptions,
   ): AsyncGenerator<Embedded, void, undefined> {
-    const { batchSize = BATCH_SIZE, pooling, signal } = options;
+    const { batchSize = BATCH_SIZE, pooling, thumbnailPx = 0, signal } = options;
     checkBatchSize(batchSize);
+    if (!Number.isInteger(thumbnailPx) || thumbnailPx < 0)
+      throw new OptionError(
+        'OPTION_VALUE',
+        `thumbnailPx: expected a whole number from 0, found ${String(thumbnailPx)}.`,
+      );
     checkPooling(pooling);
     checkResize(options, this.#patchSize);
     const steps = {
-      ...this.#steps(options, options.thumbnailPx),
+      ...this.#steps(options, thumbnailPx),
       make: (prepared: readonly Prepared[]) => this.#embed(prepared, options, options.patches),
     };
     yield* embedInBatches(images, steps, batchSize, signal);
@@ -119,7 +124,16 @@ export class Embedder {
     const decoded = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
     try {
       const thumbnail = small?.thumbnailOf(decoded, source as Blob, thumbnailPx, options.signal);
-      return { image: await this.#preprocessor.prepareDecoded(decoded, options), thumbnail };
+      const image = await this.#preprocessor.prepareDecoded(decoded, options);
+      const [rows, cols] = [image.height / this.#patchSize, image.width / this.#patchSize];
+      if (!this.#forwards.canHold(rows, cols)) {
+        image.dispose();
+        throw new ImageError(
+          'IMAGE_SIZE',
+          `${decoded.name}: expected an image of at most ${MAX_TOKENS} tokens, found ${rows} × ${cols} patches. Make it smaller, or use resize: 'crop'.`,
+        );
+      }
+      return { image, thumbnail };
     } finally {
       decoded.close();
     }

@@ -1,7 +1,7 @@
 /**
  * The forwards of one model: a program for each input size, buffers that they share, one run after the other.
  */
-import { untilAborted } from './checkpoint/chunks.js';
+import { untilAborted } from './abort.js';
 import { packMatrix } from './checkpoint/packing.js';
 import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, OptionError } from './errors.js';
@@ -28,7 +28,7 @@ import type { ForwardOptions, TuningReport } from './options.js';
 const MAX_PROGRAMS = 8;
 
 /** Tokens of an image at most: one workgroup each along an axis of a dispatch. */
-const MAX_TOKENS = 65_535;
+export const MAX_TOKENS = 65_535;
 
 export class Forwards {
   readonly #gpu: Gpu;
@@ -47,6 +47,11 @@ export class Forwards {
     this.#target = target;
     this.#weights = weights;
     this.#pool = new SlotPool(gpu);
+  }
+
+  /** Whether an image of so many patches can be computed. */
+  canHold(rows: number, cols: number): boolean {
+    return countTokens(this.#config, { batch: 1, rows, cols }) <= MAX_TOKENS;
   }
 
   /**

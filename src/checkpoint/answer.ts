@@ -1,6 +1,7 @@
 /** What a server's answer says: whether it is the file, how long it is, which version of it. */
 import { SourceError } from '../errors.js';
-import { concat, release, untilAborted, type Reader } from './chunks.js';
+import { untilAborted } from '../abort.js';
+import { concat, release, type Reader } from './chunks.js';
 import { nameOf } from './url.js';
 
 export function statusMessage(name: string, { status, statusText, headers }: Response): string {

@@ -179,23 +179,6 @@ export function concat(parts: readonly Uint8Array[], length: number): Uint8Array
   }
   return bytes;
 }
-/**
- * Runs something, and rejects with `signal.reason` as soon as the signal fires, whether or not what runs
- * looks at it.
- */
-export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  signal?.throwIfAborted();
-  let onAbort: (() => void) | undefined;
-  try {
-    return await new Promise<T>((resolve, reject) => {
-      onAbort = () => reject(signal!.reason);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      run().then(resolve, reject);
-    });
-  } finally {
-    signal?.removeEventListener('abort', onAbort!);
-  }
-}
 
 /**
  * Lets something go that is not needed any more. What it answers does not matter, nor whether it ever does.

@@ -11,7 +11,8 @@ import {
   validatorOf,
 } from './answer.js';
 import { BodyReader } from './bodyReader.js';
-import { causeText, release, truncated, untilAborted } from './chunks.js';
+import { untilAborted } from '../abort.js';
+import { causeText, release, truncated } from './chunks.js';
 import { backOffMs, MAX_WAIT_MS, retryAfterMs, wait, type RetryPolicy } from './retry.js';
 
 /** What all requests for one file know together. */

@@ -118,6 +118,8 @@ export class PreparedImage {
 }
 
 const STRIP_BYTES = 2 ** 26;
+/** Pictures up to this size may pile up on the GPU while it is busy. */
+const SMALL_BYTES = 2 ** 22;
 /** Tables of taps that are kept: two for a video, a few for photographs of some cameras. */
 const KEPT_TAPS = 16;
 
@@ -186,7 +188,8 @@ export class Preprocessor {
 
   /**
    * As `prepare`, of a picture that is decoded. Once it resolves the picture is not needed any more. Memory on
-   * the GPU: a strip meanwhile (two where a texture is on the way), and what PreparedImage says.
+   * the GPU meanwhile: of a file a strip, of what the page draws and of pixels in memory the whole picture (twice where
+   * a texture is on the way), and what PreparedImage says.
    */
   async prepareDecoded(
     image: DecodedImage,
@@ -236,9 +239,10 @@ export class Preprocessor {
         taps: burst.storageOf('taps', along.table),
         between: burst.storage('resize between', rows * along.length * 4),
       }));
-      for (const strip of strips) {
+      for (const [index, strip] of strips.entries()) {
         // Only what has to be waited for is: a video goes on.
         if (load) {
+          if (index > 0) await task.computed(true); // so that one strip at a time is on the GPU
           await load(strip.begin, strip.end);
           this.#alive();
         }
@@ -272,7 +276,9 @@ export class Preprocessor {
           burst.free(source);
         });
       }
-      await task.settled();
+      // A photograph is on the GPU until it is resized: only then may the next one be decoded.
+      if (storedRows * stride * 4 > SMALL_BYTES) await task.computed(true);
+      else await task.settled();
       this.#alive();
       return task.keep(between);
     });

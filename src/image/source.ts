@@ -5,6 +5,7 @@
  * by this library (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
+import { untilAborted } from '../abort.js';
 import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../gpu/node.js';
 import { bitmapsLoseColours } from './alpha.js';
@@ -86,8 +87,8 @@ export interface DecodedImage {
   readonly orientation: number;
   /** 1 to 8: how its file wants it turned. */
   readonly fileOrientation: number;
-  /** The picture is a bitmap of a file's own values, as the file has them: not turned. */
-  readonly isPlain: boolean;
+  /** The picture is the library's own, of a file: with the file's values, not turned. */
+  readonly isFile: boolean;
   /**
    * The picture is a bitmap of what an <img> shows of its file, but for the turn: there is no colour profile,
    * and nothing is transparent.
@@ -165,7 +166,7 @@ const taken = (picture: Drawable | RawPixels, name: string, width: number, heigh
   height,
   orientation: 1,
   fileOrientation: 1,
-  isPlain: false,
+  isFile: false,
   isAsShown: false,
   close: () => undefined,
 });
@@ -252,7 +253,8 @@ async function ofBlob(
   const slot = await decodeSlots().take(signal);
   try {
     const bytes = new Uint8Array(
-      await blob.arrayBuffer().catch((cause: unknown) => {
+      await untilAborted(() => blob.arrayBuffer(), signal).catch((cause: unknown) => {
+        signal?.throwIfAborted();
         throw new ImageError(
           'IMAGE_FETCH',
           `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
@@ -276,7 +278,7 @@ async function ofBlob(
       height: canvas?.height ?? image.height,
       orientation: orientation === 'respect' ? decoded.orientation : 1,
       fileOrientation: decoded.orientation,
-      isPlain: isBitmap,
+      isFile: true,
       isAsShown: isBitmap && !canvas && header !== undefined && !header.hasColorProfile && !header.hasAlpha,
       canvas,
       close: () => {
@@ -293,7 +295,8 @@ async function ofBlob(
 async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefined): Promise<DecodedImage> {
   const name = nameOfUrl(element.currentSrc || element.src) || '<img>';
   if (!element.complete || element.naturalWidth === 0) {
-    await element.decode().catch((cause: unknown) => {
+    await untilAborted(() => element.decode(), signal).catch((cause: unknown) => {
+      signal?.throwIfAborted();
       throw new ImageError(
         'IMAGE_DECODE',
         `${name}: expected an <img> with an image, found one that did not load (${String(cause)}). Check its src.`,

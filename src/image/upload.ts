@@ -14,7 +14,10 @@ export interface Upload {
   readonly stride: number;
   /** Whether the bytes of a pixel are blue, green, red. */
   readonly swap: boolean;
-  /** What `fill` needs of rows [begin, end) and has to be waited for. */
+  /**
+   * What `fill` needs of rows [begin, end) and has to be waited for. Absent for what may change: it goes to the
+   * GPU at once, as a whole.
+   */
   readonly load?: (begin: number, end: number) => Promise<void>;
   /** Brings rows [begin, end) into the buffer, ahead of the burst's dispatches. */
   fill(burst: Burst, buffer: GPUBuffer, begin: number, end: number): void;
@@ -30,14 +33,13 @@ export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
       `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
     );
   }
-  if ('data' in picture) return ofPixels(picture);
-  return (
-    (image.isPlain && ofPlainBitmap(picture as ImageBitmap, image)) || ofDrawable(device, picture, image)
-  );
+  if ('data' in picture) return ofPixels(picture, image.isFile);
+  return (image.isFile && ofPlainBitmap(picture as ImageBitmap, image)) || ofDrawable(device, picture, image);
 }
 
-function ofPixels({ data, width, channels }: RawPixels): Upload {
+function ofPixels({ data, width, channels }: RawPixels, isFile: boolean): Upload {
   return {
+    ...(isFile && { load: () => Promise.resolve() }), // the caller's may be filled anew
     stride: width,
     swap: false,
     fill(burst, buffer, begin, end) {
@@ -116,17 +118,18 @@ function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
 /** Bytes of a row of a texture that is copied to a buffer are a multiple of this. */
 const ROW_BYTES = 256;
 
-function ofDrawable(
-  device: GPUDevice,
-  source: Drawable,
-  { name, width: pictureWidth, height: pictureHeight, canvas }: DecodedImage,
-): Upload {
+function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): Upload {
+  const { name, canvas } = image;
   const { left, top, width, height } = canvas ?? {
     left: 0,
     top: 0,
-    width: pictureWidth,
-    height: pictureHeight,
+    width: image.width,
+    height: image.height,
   };
+  // On a larger canvas stands a bitmap of a file, which has a size of its own.
+  const [pictureWidth, pictureHeight] = canvas
+    ? [(source as ImageBitmap).width, (source as ImageBitmap).height]
+    : [width, height];
   const stride = (Math.ceil((width * 4) / ROW_BYTES) * ROW_BYTES) / 4;
   const most = device.limits.maxTextureDimension2D;
   let drawn = source;

@@ -4,6 +4,7 @@
  * already, of the same size and date and made with the same options, is passed over: so the same source again
  * goes on where an earlier ingest has ended, however it ended.
  */
+import { untilAborted } from '../../abort.js';
 import type { Item } from '../options.js';
 import { commitItems } from './commit.js';
 import { isTooLarge } from './describe.js';
@@ -57,6 +58,8 @@ export class Ingest {
   readonly #model: IngestModel;
   readonly #options: IngestOptions;
   readonly #controller = new AbortController();
+  /** Ids that the index did not have when they were looked up. */
+  readonly #newNames = new Set<string>();
   readonly #failures = new Failures();
   readonly #rate = new Rate();
   readonly #counts: Counts = {
@@ -163,7 +166,7 @@ export class Ingest {
         this.#enter(signal.aborted ? 'aborted' : 'failed'); // the walk ends too
         throw error;
       } finally {
-        await walked;
+        await untilAborted(() => walked, signal); // a folder may never answer
       }
       await this.#keep(roots, true);
       this.#enter('done');
@@ -178,6 +181,7 @@ export class Ingest {
 
   /** Whether the index has this file already, with all that belongs to it. */
   async #isDone(id: string, file: File): Promise<boolean> {
+    if (!this.#index.has(id)) this.#newNames.add(id);
     if (!isUnchanged(this.#index, id, file, this.#look)) return false;
     await this.#addThumbnail(id, file);
     return true;
@@ -209,11 +213,12 @@ export class Ingest {
   async #pass(roots: readonly Root[]): Promise<void> {
     const { batchSize = BATCH_SIZE } = this.#options;
     const taken = new Map<number, Taken>();
+    const files = this.#files(taken);
     const ready: Item[] = [];
     let isOver = false;
     const describe = async (): Promise<void> => {
       try {
-        for await (const result of await this.#results(taken)) {
+        for await (const result of await this.#results(files)) {
           const of = taken.get(result.index)!;
           taken.delete(result.index);
           await this.#receive(of, result, ready);
@@ -242,6 +247,8 @@ export class Ingest {
     } catch (error) {
       if (!isTooLarge(error)) throw error;
       // One image, or the batch that it was in, does not fit on the GPU: each on its own.
+      // It may still be opening a file, which belongs to this pass.
+      await untilAborted(() => files.return(undefined), this.#controller.signal);
       const { describeBatch } = await import('./describeFiles.js');
       for (const each of taken.values()) {
         const [result] = await describeBatch(this.#model, [each.file], this.#embedOptions());
@@ -251,8 +258,8 @@ export class Ingest {
     }
   }
 
-  async #results(taken: Map<number, Taken>): Promise<AsyncIterable<IngestResult>> {
-    const [files, options] = [this.#files(taken), this.#embedOptions()];
+  async #results(files: AsyncGenerator<File, void, undefined>): Promise<AsyncIterable<IngestResult>> {
+    const options = this.#embedOptions();
     if (this.#model.embedAll) return this.#model.embedAll(files, options);
     const { describeFiles } = await import('./describeFiles.js');
     return describeFiles(this.#model, files, options);
@@ -317,7 +324,7 @@ export class Ingest {
 
   async #commit(items: readonly Item[], roots: readonly Root[]): Promise<void> {
     this.#controller.signal.throwIfAborted();
-    const { added, updated, refused } = await commitItems(this.#index, items);
+    const { added, updated, refused } = await commitItems(this.#index, items, this.#newNames);
     this.#counts.added += added;
     this.#counts.updated += updated;
     for (const { id, error } of refused) this.#fail(id, error);

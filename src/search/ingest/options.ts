@@ -67,11 +67,16 @@ export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>([
 /** @throws OptionError OPTION_VALUE, OPTION_NAME; IndexError INDEX_OPTIONS */
 export function checkIngestOptions(options: IngestOptions): void {
   checkOptions('ingest', options);
-  const { batchSize = 1, under = '' } = options;
+  const { batchSize = 1, under = '', thumbnailPx = 0 } = options;
   if (/^\/|\/(\/|$)/.test(under))
     throw new IndexError(
       'INDEX_OPTIONS',
       `under: expected a name, or several with a slash between, found ${JSON.stringify(under)}.`,
+    );
+  if (!Number.isInteger(thumbnailPx) || thumbnailPx < 0)
+    throw new IndexError(
+      'INDEX_OPTIONS',
+      `thumbnailPx: expected a whole number from 0, found ${String(thumbnailPx)}.`,
     );
   if (!Number.isInteger(batchSize) || batchSize < 1)
     throw new IndexError(

@@ -4,6 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { DeviceError, ImageError } from '../../../src/errors.js';
 import { EmbeddingIndex, ingest, originalOf, type IngestProgress } from '../../../src/search/index.js';
 import type { EmbedFilesOptions, IngestResult } from '../../../src/search/ingest/target.js';
+import { embedInBatches } from '../../../src/tasks/embedAll.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
 
 vi.stubGlobal('structuredClone', (value: unknown) => value);
@@ -42,6 +43,25 @@ class StreamingModel extends FakeModel {
           };
       this.given += 1;
     }
+  }
+}
+
+/** Asks for the next images while it computes, as DINOv2 does. */
+class AheadModel extends StreamingModel {
+  override async *embedAll(
+    images: AsyncIterable<Blob>,
+    { signal }: EmbedFilesOptions,
+  ): AsyncGenerator<IngestResult, void, undefined> {
+    const steps = {
+      prepare: (image: Blob) => image.text(),
+      make: async (texts: readonly string[]) => {
+        if (texts.includes('huge')) throw new DeviceError('DEVICE_LIMIT', 'too large.');
+        return texts.map((text) => ({ embedding: Float32Array.from(vectorOf(text)) }));
+      },
+      free: () => undefined,
+      stays: () => true,
+    };
+    yield* embedInBatches(images, steps, 2, signal);
   }
 }
 
@@ -255,4 +275,45 @@ describe.each([
     expect(await (await originalOf(index, 'IMG_0001.JPG'))!.text()).toBe('changed'); // not the other's
     expect((await ingest(index, model(), [second]).finished).failed).toBe(1);
   });
+});
+
+test('an image that is too large takes none of those with it that are being opened', async () => {
+  const children = names(12);
+  children['0003.jpg'] = 'huge';
+  const folder = new FakeFolder('F', children);
+  for (const child of folder.children.values()) {
+    const { content } = child as FakeFile;
+    Object.assign(child, { getFile: () => pause(30).then(() => content()) });
+  }
+  const { added, failed, images } = await ingest(make(), new AheadModel(), folder.handle).finished;
+  expect({ added, failed, images }).toEqual({ added: 12, failed: 0, images: 12 }); // alone it fits
+});
+
+test('two ingests at the same time do not overwrite photographs of one name', async () => {
+  const index = make();
+  const reports = await Promise.all(
+    ['apple', 'zebra'].map(
+      (text, i) => ingest(index, new StreamingModel(), [file('IMG_0001.JPG', text, i)]).finished,
+    ),
+  );
+  expect(reports.map(({ added, updated }) => added + updated).sort()).toEqual([0, 1]);
+  expect(reports.flatMap(({ failures }) => failures)).toMatchObject([
+    { id: 'IMG_0001.JPG', error: { code: 'INDEX_DUPLICATE_ID' } },
+  ]);
+});
+
+test('an abort ends an ingest of a folder whose listing never answers', async () => {
+  const folder = new FakeFolder('F', {});
+  Object.assign(folder.handle, {
+    entries: () => ({
+      next: () => new Promise(() => undefined),
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    }),
+  });
+  const run = ingest(make(), new StreamingModel(), folder.handle);
+  await pause(10);
+  run.abort('enough');
+  await expect(run.finished).rejects.toBe('enough');
 });

@@ -1,0 +1,19 @@
+/** Aborts of what does not look at signals. */
+
+/**
+ * Runs something, and rejects with `signal.reason` as soon as the signal fires, whether or not what runs
+ * looks at it.
+ */
+export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  signal?.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  try {
+    return await new Promise<T>((resolve, reject) => {
+      onAbort = () => reject(signal!.reason);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      run().then(resolve, reject);
+    });
+  } finally {
+    signal?.removeEventListener('abort', onAbort!);
+  }
+}
