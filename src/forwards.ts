@@ -2,7 +2,6 @@
  * The forwards of one model: a program for each input size, buffers that they share, one run after the other.
  */
 import { untilAborted } from './checkpoint/chunks.js';
-import { packMatrix } from './checkpoint/packing.js';
 import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, OptionError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
@@ -13,7 +12,7 @@ import { Program, SlotPool } from './gpu/program.js';
 import { selfTest } from './gpu/selfTest.js';
 import type { Tuning, TuningCase } from './gpu/tuner.js';
 import type { TuningStore } from './gpu/tuningStore.js';
-import { elementCount, type Value } from './graph/graph.js';
+import { elementCount, type Node, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
 import { Features, type Kept } from './model/features.js';
 import type { FinalNorm } from './model/finalNorm.js';
@@ -181,7 +180,7 @@ export class Forwards {
         await this.#retarget(kept);
         return report({ tuning: kept, source: 'kept', samples: [], leftOut: [], storeError });
       }
-      const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, packMatrix, signal);
+      const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, signal);
       await this.#retarget(tuning);
       if (store) await untilAborted(async () => store.set(key, tuning), signal).catch(unkept);
       return report({ tuning, source: 'measured', samples, leftOut, storeError });
@@ -205,7 +204,7 @@ export class Forwards {
    */
   async #holds(tuning: Tuning, proven: Target): Promise<boolean> {
     try {
-      await selfTest(this.#gpu, { ...this.#target, ...tuning }, packMatrix, proven);
+      await selfTest(this.#gpu, this.#nodes(), { ...this.#target, ...tuning }, proven);
       return true;
     } catch (error) {
       if (error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))
@@ -214,9 +213,14 @@ export class Forwards {
     }
   }
 
+  /** Those of the smallest forward, whose kernels are those of all sizes. */
+  #nodes(): readonly Node[] {
+    return buildForward(this.#config, { batch: 1, rows: 1, cols: 1 }).graph.nodes;
+  }
+
   async #retarget(tuning: Tuning): Promise<void> {
     const target = { ...this.#target, ...tuning };
-    await Program.warmUp(this.#gpu, buildForward(this.#config, { batch: 1, rows: 1, cols: 1 }).graph, target);
+    await Program.warmUp(this.#gpu, this.#nodes(), target);
     this.#target = target;
     for (const program of this.#programs.values()) void program.then((old) => old.dispose());
     this.#programs.clear();
