@@ -235,56 +235,73 @@ function attention(
   numTokens: number,
   qkv: Float32Array,
 ): Answer['row'] {
-  const weights = new Float64Array(numTokens);
-  const errors = new Float64Array(numTokens);
-  const sums = new Float64Array(HEAD_DIM);
-  const magnitudes = new Float64Array(HEAD_DIM);
   const heads = columns.filter((column) => column % HEAD_DIM === 0);
   return (row, values, allowed) => {
-    const image = row - (row % numTokens);
+    const firstToken = (row - (row % numTokens)) * 3 * width;
     heads.forEach((head, index) => {
-      const part = (token: number, which: number): number => (token * 3 + which) * width + head;
-      const q = part(row, 0);
-      for (let key = 0; key < numTokens; key++) {
-        const k = part(image + key, 1);
-        let [score, magnitude] = [0, 0];
-        for (let d = 0; d < HEAD_DIM; d++) {
-          const product = (qkv[q + d]! * qkv[k + d]!) / 8;
-          score += product;
-          magnitude += Math.abs(product);
-        }
-        weights[key] = score;
-        errors[key] = ROUNDING * magnitude;
-      }
-      const maximum = weights.reduce((most, score) => Math.max(most, score));
-      let total = 0;
-      for (let key = 0; key < numTokens; key++) {
-        errors[key]! += expError((weights[key]! - maximum) * Math.LOG2E);
-        total += weights[key] = Math.exp(weights[key]! - maximum);
-      }
-      sums.fill(0);
-      magnitudes.fill(0);
-      for (let key = 0; key < numTokens; key++) {
-        const v = part(image + key, 2);
-        const weight = (weights[key]! /= total);
-        errors[key]! *= weight;
-        for (let d = 0; d < HEAD_DIM; d++) {
-          const value = weight * qkv[v + d]!;
-          sums[d]! += value;
-          magnitudes[d]! += Math.abs(value);
-        }
-      }
-      for (let d = 0; d < HEAD_DIM; d++) allowed[index * HEAD_DIM + d] = ROUNDING * magnitudes[d]!;
-      // A weight that is off by its error draws the result towards its value by as much.
-      for (let key = 0; key < numTokens; key++) {
-        const v = part(image + key, 2);
-        const error = 1.1 * errors[key]!;
-        for (let d = 0; d < HEAD_DIM; d++)
-          allowed[index * HEAD_DIM + d]! += error * Math.abs(qkv[v + d]! - sums[d]!);
-      }
-      values.set(sums, index * HEAD_DIM);
+      const [from, to] = [index * HEAD_DIM, (index + 1) * HEAD_DIM];
+      const keys = firstToken + width + head;
+      const query = qkv.subarray(row * 3 * width + head);
+      attend(
+        query,
+        qkv.subarray(keys),
+        qkv.subarray(keys + width),
+        3 * width,
+        numTokens,
+        values.subarray(from, to),
+        allowed.subarray(from, to),
+      );
     });
   };
+}
+
+/** The result of one query at one head. Keys and values of consecutive tokens lie `stride` apart. */
+function attend(
+  query: Float32Array,
+  keys: Float32Array,
+  tokenValues: Float32Array,
+  stride: number,
+  numTokens: number,
+  values: Float64Array,
+  allowed: Float64Array,
+): void {
+  const weights = new Float64Array(numTokens);
+  const errors = new Float64Array(numTokens);
+  let maximum = -Infinity;
+  for (let token = 0; token < numTokens; token++) {
+    let [score, magnitude] = [0, 0];
+    for (let d = 0; d < HEAD_DIM; d++) {
+      const product = (query[d]! * keys[token * stride + d]!) / 8;
+      score += product;
+      magnitude += Math.abs(product);
+    }
+    weights[token] = score;
+    errors[token] = ROUNDING * magnitude;
+    maximum = Math.max(maximum, score);
+  }
+  let total = 0;
+  for (let token = 0; token < numTokens; token++) {
+    const distance = weights[token]! - maximum;
+    errors[token]! += expError(distance * Math.LOG2E);
+    weights[token] = Math.exp(distance);
+    total += weights[token]!;
+  }
+  values.fill(0);
+  allowed.fill(0);
+  for (let token = 0; token < numTokens; token++) {
+    const weight = weights[token]! / total;
+    for (let d = 0; d < HEAD_DIM; d++) {
+      const value = weight * tokenValues[token * stride + d]!;
+      values[d]! += value;
+      allowed[d]! += ROUNDING * Math.abs(value);
+    }
+  }
+  // A weight that is off by its error draws the result towards its value by as much.
+  for (let token = 0; token < numTokens; token++) {
+    const error = (1.1 * errors[token]! * weights[token]!) / total;
+    for (let d = 0; d < HEAD_DIM; d++)
+      allowed[d]! += error * Math.abs(tokenValues[token * stride + d]! - values[d]!);
+  }
 }
 
 function layerNorm(
