@@ -100,9 +100,13 @@ export async function build(
   const [{ weights, report }, preprocessor, precision, head] = await all.catch(async (error: unknown) => {
     // One of them failed: what the others make is not left behind.
     givingUp.abort(error);
-    const [late, unused] = await Promise.allSettled([loading, preparing]);
+    const disposing = preparing.then(
+      (unused) => unused.dispose(),
+      () => undefined,
+    );
+    const [late] = await Promise.allSettled([loading]);
     if (late.status === 'fulfilled') late.value.weights.destroy();
-    if (unused.status === 'fulfilled') unused.value.dispose();
+    if (!signal.aborted) await disposing; // its kernels may be long in compiling: an abort does not wait for them
     throw error;
   });
   // Anew: the self-test may have found kernels that round differently, and then the size of the input chooses

@@ -4,9 +4,10 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
 import { targetOf } from '../../src/gpu/lowering.ts';
 import { selfTest } from '../../src/gpu/selfTest.ts';
+import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { full } from '../full.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
-import { everyNode, tiny } from './tiny.ts';
+import { everyNode, nodesOf, tiny } from './tiny.ts';
 
 test('the kernels of this adapter pass, in every storage, and nothing stays on the GPU', async () => {
   const { device, changed } = await wrongDevice([]);
@@ -116,6 +117,38 @@ test.each(full ? rounds : rounds.slice(0, 1))(
     device.destroy();
   },
 );
+
+// A compiler may be wrong about one width alone, and in the last columns alone.
+test.each<[DINOv2Config, string, string, Mistake]>([
+  [
+    tiny,
+    'linear_scale_residual',
+    'blocks.1.mlp.fc2',
+    ['const IN_FEATURES = 256u;', 'const IN_FEATURES = 252u;'],
+  ],
+  [
+    configOf('small'),
+    'linear',
+    'blocks.11.attn.qkv',
+    ['const OUT_FEATURES = 1152u;', 'const OUT_FEATURES = 1148u;'],
+  ],
+  [
+    { ...configOf('giant'), depth: 1 },
+    'linear_swiglu',
+    'blocks.0.mlp.w12',
+    ['const OUT_FEATURES = 8192u;', 'const OUT_FEATURES = 8188u;'],
+  ],
+])('a mistake about the dimensions of a model, %#: found out', async (config, name, label, mistake) => {
+  const { device, changed } = await wrongDevice([mistake]);
+  const gpu = gpuOf(device);
+  const node = nodesOf(config).find((each) => each.label === label)!;
+  await expect(selfTest(gpu, [node], targetOf(gpu, 'f32'))).rejects.toMatchObject({
+    code: 'KERNEL_WRONG',
+    message: expect.stringMatching(new RegExp(`^Self-test of kernel linear\\w*\\.${name} `)),
+  });
+  expect(changed()).toBe(1);
+  device.destroy();
+});
 
 // The kernels of processors whose subgroups have a known size; both software adapters of these tests have
 // them, a GPU has not.
