@@ -12,11 +12,12 @@ import type { Gpu } from './device.js';
 import { kernelName, variantKey } from './kernel.js';
 import { alternatives, type Dispatch, type ForwardSize, type Target } from './lowering.js';
 import { Slices } from './pause.js';
-import type { Bound } from './task.js';
+import type { CompiledKernel } from './pipelines.js';
+import type { Bound, Burst } from './task.js';
 
 const REPEATS = 3;
 /** How long JavaScript works at a time: a page draws between two slices. */
-const SLICE_MS = 4;
+const SLICE_MS = 3;
 /** Columns of a tile of most kernels. */
 const TILE_COLUMNS = 64;
 /** Bindings begin at a multiple of this. */
@@ -142,12 +143,13 @@ async function run(
   knownBits: Map<string, number>,
 ): Promise<Map<string, Verdict>> {
   const slices = new Slices(SLICE_MS);
-  const compiling = Promise.all(
-    canaries.map(({ dispatches }) =>
-      Promise.all(dispatches.map(({ variant }) => gpu.pipelines.compile(variant))),
-    ),
-  );
-  compiling.catch(() => undefined); // awaited below
+  const compiling: Promise<CompiledKernel>[] = [];
+  for (const { variant } of canaries.flatMap(({ dispatches }) => dispatches)) {
+    await slices.rest();
+    const kernel = gpu.pipelines.compile(variant);
+    kernel.catch(() => undefined); // awaited below
+    compiling.push(kernel);
+  }
   const weights = new CanaryMatrix(
     canaries.flatMap(({ node }) => matrixOf(node) ?? []),
     target.weights,
@@ -172,7 +174,8 @@ async function run(
     }
     answers.set(canary, { columns, values, allowed });
   }
-  const compiled = new Map((await compiling).flat().map((kernel) => [variantKey(kernel.variant), kernel]));
+  const kernels = await Promise.all(compiling);
+  const compiled = new Map(kernels.map((kernel) => [variantKey(kernel.variant), kernel]));
 
   let bytes = 0;
   const steps: Step[] = [];
@@ -186,25 +189,25 @@ async function run(
   const faults = new Map<string, string>();
   const differing = new Set<string>();
   await gpu.task('self-test', undefined, async (task) => {
-    const { bound, uniforms, results } = task.burst((burst) => {
-      const matrix = weights.upload(burst);
-      const buffers = new Map<Canary, readonly Bound[]>();
-      for (const [canary, given] of inputs)
-        buffers.set(
-          canary,
-          canary.node.inputs.map((value, i) =>
-            given[i] ? burst.storageOf(`self-test ${value.name}`, given[i]) : matrix(value),
-          ),
+    const matrix = task.burst((burst) => weights.upload(burst));
+    const bound = new Map<Canary, readonly Bound[]>();
+    for (const [canary, given] of inputs) {
+      await slices.rest();
+      const upload = (burst: Burst): readonly Bound[] =>
+        canary.node.inputs.map((value, i) =>
+          given[i] ? burst.storageOf(`self-test ${value.name}`, given[i]) : matrix(value),
         );
-      return {
-        bound: buffers,
-        uniforms: steps.map(({ size: { batch, rows, cols, numTokens } }) =>
-          burst.uniformOf('self-test size', [batch, rows, cols, numTokens]),
-        ),
-        results: burst.storage('self-test results', REPEATS * bytes),
-      };
-    });
-    for (let repeat = 0; repeat < REPEATS; repeat++)
+      bound.set(canary, task.burst(upload));
+    }
+    const { uniforms, results } = task.burst((burst) => ({
+      uniforms: steps.map(({ size: { batch, rows, cols, numTokens } }) =>
+        burst.uniformOf('self-test size', [batch, rows, cols, numTokens]),
+      ),
+      results: burst.storage('self-test results', REPEATS * bytes),
+    }));
+    await task.settled(); // nothing runs where there was no room
+    for (let repeat = 0; repeat < REPEATS; repeat++) {
+      await slices.rest();
       task.burst((burst) =>
         steps.forEach(({ canary, variant, workgroups, size, offset, bytes: own }, i) =>
           burst.dispatch(
@@ -218,6 +221,7 @@ async function run(
           ),
         ),
       );
+    }
     const read = await task.read(results, 0, REPEATS * bytes);
     for (let repeat = 0; repeat < REPEATS; repeat++)
       for (const { canary, variant, size, offset, bytes: own } of steps) {
