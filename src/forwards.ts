@@ -9,7 +9,6 @@ import type { Target } from './gpu/lowering.js';
 import type { Profile } from './gpu/profile.js';
 import type { Burst } from './gpu/task.js';
 import { Program, SlotPool } from './gpu/program.js';
-import { selfTest } from './gpu/selfTest.js';
 import type { Tuning, TuningCase } from './gpu/tuner.js';
 import type { TuningStore } from './gpu/tuningStore.js';
 import { elementCount, type Node, type Value } from './graph/graph.js';
@@ -203,6 +202,7 @@ export class Forwards {
    * every use of theirs.
    */
   async #holds(tuning: Tuning, proven: Target): Promise<boolean> {
+    const { selfTest } = await import('./gpu/selfTest.js');
     try {
       await selfTest(this.#gpu, this.#nodes(), { ...this.#target, ...tuning }, proven);
       return true;

@@ -7,7 +7,6 @@ import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { targetOf } from '../gpu/lowering.js';
 import { Program } from '../gpu/program.js';
-import { selfTest } from '../gpu/selfTest.js';
 import type { Node } from '../graph/graph.js';
 
 /**
@@ -85,10 +84,12 @@ export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean)
   const [likely, ...others] = all;
   const alike = others.every(({ dtype }) => dtype === likely!.dtype);
   const decisions: Promise<Precision>[] = [];
+  const loading = test ? import('../gpu/selfTest.js') : undefined; // now: it is there when the model is known
+  loading?.catch(() => undefined); // told where it is awaited
   return {
     likely: likely!,
     decide(nodes) {
-      const tested = firstThatPasses(gpu, nodes, all, wanted, test);
+      const tested = firstThatPasses(gpu, nodes, all, wanted, loading);
       decisions.push(tested);
       const known = alike ? Promise.resolve(likely!) : tested;
       for (const each of [tested, known]) each.catch(() => undefined); // they are told where they are awaited
@@ -103,17 +104,18 @@ async function firstThatPasses(
   nodes: readonly Node[],
   all: readonly Candidate[],
   wanted: Dtype | 'auto',
-  test: boolean,
+  loading: Promise<typeof import('../gpu/selfTest.js')> | undefined,
 ): Promise<Precision> {
   const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
   const failures: DeviceError[] = [];
   for (const { dtype, storage } of all) {
     const chosen = `${dtype}, stored as ${storage}, ${why}`;
     const target = targetOf(gpu, storage);
-    if (!test) {
+    if (!loading) {
       await Program.warmUp(gpu, nodes, target);
       return { dtype, storage, reason: `${chosen}; the self-test was switched off.` };
     }
+    const { selfTest } = await loading;
     try {
       const ms = await selfTest(gpu, nodes, target);
       const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
