@@ -15,7 +15,8 @@ if (process.send) {
   serve({
     async check({ adapter: name, software, storage, operands }) {
       await (installed ??= installWebGpu(name));
-      const { Gpu, describeAdapter, selfTest, targetOf, packMatrix, EVERY_TILE } = await library();
+      const { Gpu, buildForward, configOf, describeAdapter, selfTest, targetOf, EVERY_TILE } =
+        await library();
       const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
       if (!adapter) throw new Error('no adapter');
       const requiredFeatures = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature));
@@ -26,7 +27,11 @@ if (process.send) {
         { ...describeAdapter(adapter.info), software },
         true,
       );
-      return `right, in ${(await selfTest(gpu, { ...targetOf(gpu, storage), ...EVERY_TILE, operands }, packMatrix)).toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternatives give different bits'} (${adapter.info.description || adapter.info.vendor})`;
+      const nodesOf = (size, options) =>
+        buildForward(configOf(size, options), { batch: 1, rows: 1, cols: 1 }, { masked: true }).graph.nodes;
+      const nodes = [...nodesOf('small'), ...nodesOf('giant', { registers: true })];
+      const ms = await selfTest(gpu, nodes, { ...targetOf(gpu, storage), ...EVERY_TILE, operands });
+      return `right, in ${ms.toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternatives give different bits'} (${adapter.info.description || adapter.info.vendor})`;
     },
   });
 } else {

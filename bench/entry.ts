@@ -2,6 +2,7 @@
 export { DINOv2 } from '../src/dinov2.js';
 export { syntheticTensor } from '../src/checkpoint/synthetic.js';
 export { configOf } from '../src/model/config.js';
+export { buildForward } from '../src/model/vit.js';
 export { describeAdapter, Gpu } from '../src/gpu/device.js';
 export { EVERY_TILE, targetOf } from '../src/gpu/lowering.js';
 export { selfTest } from '../src/gpu/selfTest.js';

@@ -2,7 +2,6 @@
  * The forwards of one model: a program for each input size, buffers that they share, one run after the other.
  */
 import { untilAborted } from './abort.js';
-import { packMatrix } from './checkpoint/packing.js';
 import type { Weights } from './checkpoint/weightMemory.js';
 import { CheckpointError, DeviceError, OptionError } from './errors.js';
 import type { Gpu } from './gpu/device.js';
@@ -10,10 +9,9 @@ import type { Target } from './gpu/lowering.js';
 import type { Profile } from './gpu/profile.js';
 import type { Burst } from './gpu/task.js';
 import { Program, SlotPool } from './gpu/program.js';
-import { selfTest } from './gpu/selfTest.js';
 import type { Tuning, TuningCase } from './gpu/tuner.js';
 import type { TuningStore } from './gpu/tuningStore.js';
-import { elementCount, type Value } from './graph/graph.js';
+import { elementCount, type Node, type Value } from './graph/graph.js';
 import { nativeGrid, type DINOv2Config } from './model/config.js';
 import { Features, type Kept } from './model/features.js';
 import type { FinalNorm } from './model/finalNorm.js';
@@ -187,7 +185,7 @@ export class Forwards {
         await this.#retarget(kept);
         return { tuning: kept, source: 'kept', samples: [], leftOut: [] } as const;
       }
-      const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, packMatrix, signal);
+      const { tuning, samples, leftOut } = await tune(this.#gpu, cases, target, signal);
       await this.#retarget(tuning);
       return { tuning, source: 'measured', samples, leftOut } as const;
     }, signal);
@@ -212,8 +210,9 @@ export class Forwards {
    * every use of theirs.
    */
   async #holds(tuning: Tuning, proven: Target): Promise<boolean> {
+    const { selfTest } = await import('./gpu/selfTest.js');
     try {
-      await selfTest(this.#gpu, { ...this.#target, ...tuning }, packMatrix, proven);
+      await selfTest(this.#gpu, this.#nodes(), { ...this.#target, ...tuning }, proven);
       return true;
     } catch (error) {
       if (error instanceof DeviceError && (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE'))
@@ -222,9 +221,14 @@ export class Forwards {
     }
   }
 
+  /** Those of the smallest forward, whose kernels are those of all sizes. */
+  #nodes(): readonly Node[] {
+    return buildForward(this.#config, { batch: 1, rows: 1, cols: 1 }).graph.nodes;
+  }
+
   async #retarget(tuning: Tuning): Promise<void> {
     const target = { ...this.#target, ...tuning };
-    await Program.warmUp(this.#gpu, buildForward(this.#config, { batch: 1, rows: 1, cols: 1 }).graph, target);
+    await Program.warmUp(this.#gpu, this.#nodes(), target);
     this.#target = target;
     for (const program of this.#programs.values()) void program.then((old) => old.dispose());
     this.#programs.clear();

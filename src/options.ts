@@ -29,8 +29,8 @@ export interface LoadOptions {
    */
   readonly dtype?: 'auto' | Dtype | undefined;
   /**
-   * Tests every kernel against numbers computed here before it is trusted, once a device and dtype, in tenths
-   * of a second. Default: true.
+   * Tests every kernel of the model against numbers computed here before it is trusted, each once a device, in
+   * tenths of a second. Default: true.
    */
   readonly selfTest?: boolean | undefined;
   /**

@@ -101,12 +101,12 @@ export class Program {
   }
 
   /**
-   * Compiles the kernels that a graph needs. None of them depends on the size of the input: any graph of the
-   * model will do.
+   * Compiles the kernels that the nodes of a graph need. None of them depends on the size of the input: any graph
+   * of the model will do.
    */
-  static async warmUp(gpu: Gpu, graph: Graph, target: Target): Promise<void> {
+  static async warmUp(gpu: Gpu, nodes: readonly Node[], target: Target): Promise<void> {
     await Promise.all(
-      graph.nodes.flatMap((node) =>
+      nodes.flatMap((node) =>
         alternatives(node, target).map(({ variant }) => gpu.pipelines.compile(variant)),
       ),
     );

@@ -5,7 +5,6 @@
  */
 import { DeviceError } from '../errors.js';
 import { elementCount, type Node, type Value } from '../graph/graph.js';
-import { canaries } from './canaries.js';
 import type { Gpu } from './device.js';
 import { assemble, kernelName, variantKey, type OperandType } from './kernel.js';
 import { weightHelpers } from './kernels.js';
@@ -19,7 +18,7 @@ import {
   type Target,
 } from './lowering.js';
 import { flopsOf } from './program.js';
-import { selfTest, type PackMatrix } from './selfTest.js';
+import { selfTest } from './selfTest.js';
 import { time, type Work } from './stopwatch.js';
 
 /** What is tuned: see `Target`. The tiles of the last three are compiled only where they are given. */
@@ -127,15 +126,15 @@ export async function tune(
   gpu: Gpu,
   cases: readonly TuningCase[],
   target: Target,
-  pack: PackMatrix,
   signal?: AbortSignal,
 ): Promise<TuningResult> {
   signal?.throwIfAborted();
   // All that may be needed compiles at once: the trials wait for one another, and would wait for one compiler
   // after another.
-  for (const { node } of [...canaries(), ...cases])
+  for (const { node } of cases)
     for (const { variant } of candidates(node, everything(target)))
       gpu.pipelines.compile(variant).catch(() => undefined);
+  const nodes = cases.map(({ node }) => node);
   const leftOut: string[] = [];
   let allowed = target;
   const trials: readonly [what: string, allowing: Partial<Target>][] = [
@@ -148,7 +147,7 @@ export async function tune(
   for (const [what, allowing] of trials) {
     const tried = { ...allowed, ...allowing };
     try {
-      await selfTest(gpu, tried, pack, allowed);
+      await selfTest(gpu, nodes, tried, allowed);
       allowed = tried;
     } catch (error) {
       if (!(

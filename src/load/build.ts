@@ -1,7 +1,8 @@
 /** The parts of a model, made side by side: kernels compile while weights arrive. */
 import { headRecords, type CacheWriter } from '../checkpoint/cacheEntry.js';
+import { untilAborted } from '../abort.js';
 import { watchForHead, type LinearHead } from '../checkpoint/head.js';
-import type { Choice, Precision } from '../checkpoint/precision.js';
+import type { Candidate, Choice, Decision, Precision } from '../checkpoint/precision.js';
 import type { RowScales } from '../checkpoint/quantized.js';
 import type { TensorStream } from '../checkpoint/tensorStream.js';
 import type { WeightMemory, Weights } from '../checkpoint/weightMemory.js';
@@ -9,7 +10,6 @@ import { loadWeights } from '../checkpoint/weights.js';
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernel.js';
 import { targetOf, type Target } from '../gpu/lowering.js';
-import { Program } from '../gpu/program.js';
 import { Preprocessor } from '../image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
@@ -26,6 +26,8 @@ import type { ByteProgress } from './source.js';
 export interface Making {
   readonly gpu: Gpu;
   readonly choice: Choice;
+  /** How the cache stores the weights: what the self-test is expected to choose, or has chosen. */
+  readonly likely: Candidate;
   readonly posEmbed: PosEmbedConvention | undefined;
   /** Behind which to look for the model. */
   readonly prefix: string | undefined;
@@ -63,47 +65,48 @@ export interface Loaded {
   readonly report: Omit<LoadReport, keyof TensorReport>;
 }
 
+/** Compiles the kernels of a model, tries them, and decides by that how its weights are stored. */
+export function decide({ choice }: Making, config: DINOv2Config): Decision {
+  // No kernel depends on the input's size, so the smallest forward names them all. A mask may come later.
+  return choice.decide(buildForward(config, { batch: 1, rows: 1, cols: 1 }, { masked: true }).graph.nodes);
+}
+
 /**
  * A model of this configuration. `load` brings the weights while the kernels compile and are tried, or after
  * that where it depends on it how weights are stored; its signal fires when the caller's does, or when the
  * rest has failed. On any failure nothing is left behind.
  */
 export async function build(
-  { gpu, choice, posEmbed, signal }: Making,
+  { gpu, posEmbed, signal }: Making,
+  { known, tested }: Decision,
   {
     config: found,
     preprocessing = DEFAULT_PREPROCESSING,
     tensors,
     ...described
   }: Described & { readonly config: DINOv2Config; readonly tensors: TensorReport },
-  load: (signal: AbortSignal) => Promise<Loaded>,
+  load: (storage: WeightStorage, signal: AbortSignal) => Promise<Loaded>,
 ): Promise<LoadedModel> {
   const config = posEmbed === undefined ? found : { ...found, posEmbed };
-  const { storage } = await choice.known;
+  const { storage } = await untilAborted(() => known, signal);
   const givingUp = new AbortController();
-  // No kernel depends on the input's size, so the smallest forward names them all.
-  const { graph } = buildForward(config, { batch: 1, rows: 1, cols: 1 });
-  const compile = (weights: WeightStorage): Promise<void> =>
-    Program.warmUp(gpu, graph, targetOf(gpu, weights));
-  const early = compile(storage);
-  early.catch(() => undefined); // told below, unless the self-test has found another way to read the same bytes
-  const testing = choice.tested.then(async (precision) => {
-    await (precision.storage === storage ? early : compile(precision.storage));
-    return precision;
-  });
   const preparing = Preprocessor.create(gpu, { patchSize: config.patchSize, preprocessing });
-  const loading = load(AbortSignal.any([signal, givingUp.signal]));
+  const loading = load(storage, AbortSignal.any([signal, givingUp.signal]));
   const naming = loading.then(({ head }) => named(head, described));
-  const all = Promise.all([loading, preparing, testing, naming]).then((made) => {
+  const all = Promise.all([loading, preparing, untilAborted(() => tested, signal), naming]).then((made) => {
     signal.throwIfAborted();
     return made;
   });
   const [{ weights, report }, preprocessor, precision, head] = await all.catch(async (error: unknown) => {
     // One of them failed: what the others make is not left behind.
     givingUp.abort(error);
-    const [late, unused] = await Promise.allSettled([loading, preparing]);
+    const disposing = preparing.then(
+      (unused) => unused.dispose(),
+      () => undefined,
+    );
+    const [late] = await Promise.allSettled([loading]);
     if (late.status === 'fulfilled') late.value.weights.destroy();
-    if (unused.status === 'fulfilled') unused.value.dispose();
+    if (!signal.aborted) await disposing; // its kernels may be long in compiling: an abort does not wait for them
     throw error;
   });
   // Anew: the self-test may have found kernels that round differently, and then the size of the input chooses
@@ -142,9 +145,10 @@ export interface FillOptions {
 
 /** Weights from a stream, which are written down on the way if there is a writer. */
 export async function fill(
-  { gpu, choice, report }: Making,
+  { gpu, report }: Making,
   stream: TensorStream,
   config: DINOv2Config,
+  storage: WeightStorage,
   signal: AbortSignal,
   { prefix, writer, into, scales, head }: FillOptions,
 ): Promise<Omit<Loaded, 'report'>> {
@@ -158,7 +162,6 @@ export async function fill(
   const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
   try {
-    const { storage } = await choice.known;
     const weights = await loadWeights(gpu, watched.stream, parameters(config), {
       storage,
       prefix,

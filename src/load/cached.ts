@@ -17,6 +17,7 @@ import {
   type CachePlan,
   type SealedPlan,
 } from '../checkpoint/cacheEntry.js';
+import { untilAborted } from '../abort.js';
 import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cacheStore.js';
 import { watchForHead } from '../checkpoint/head.js';
 import { MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
@@ -31,25 +32,37 @@ import { presentParameters, scaleBytes } from '../checkpoint/weights.js';
 import { DeviceError, SourceError } from '../errors.js';
 import type { DINOv2Config } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
-import { build, counting, fill, type LoadedModel, type Making } from './build.js';
+import { build, counting, decide, fill, type LoadedModel, type Making } from './build.js';
 import { describedBy, parseJson } from './configFile.js';
 import { loadFresh, outcome } from './fresh.js';
 import { preprocessingOfText } from './preprocessorFile.js';
 import { headWidths, settle } from './settle.js';
 import type { CacheRequest, Checkpoint, CheckpointSource } from './source.js';
 
-/** Loads from the browser's storage what is there, and keeps what has to be fetched. */
+/** The self-test has chosen another element type than the entry of the cache has: load again, with that one. */
+export class OtherDtype extends Error {
+  readonly chosen: Candidate;
+
+  constructor(chosen: Candidate) {
+    super(`expected weights stored as ${chosen.dtype}`);
+    this.chosen = chosen;
+  }
+}
+
+/**
+ * Loads from the browser's storage what is there, and keeps what has to be fetched.
+ * @throws OtherDtype where `making.likely` is not what the self-test chooses
+ */
 export async function loadCached(
   source: CheckpointSource,
   cache: CacheRequest,
   making: Making,
 ): Promise<LoadedModel> {
-  const { choice, signal } = making;
+  const { likely, signal } = making;
   const store = await openStore(cache.kind);
   if (typeof store === 'string') return loadFresh(source, making, async () => store);
-  const precision = await choice.known;
   const chosen = making.prefix === undefined ? '' : `#prefix=${making.prefix}`; // another model of the same file
-  const key = await cacheKey(cache.folder + chosen, precision.dtype);
+  const key = await cacheKey(cache.folder + chosen, likely.dtype);
   return exclusively(key, signal, async () => {
     const folder = await store.folder(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
     if (typeof folder === 'string') return loadFresh(source, making, async () => folder);
@@ -65,8 +78,9 @@ export async function loadCached(
       return await loadFresh(
         source,
         changed ? { ...making, reload: true } : making,
-        async (checkpoint, config, prefix) => {
+        async (precision, checkpoint, config, prefix) => {
           await leaving;
+          if (precision.dtype !== likely.dtype) throw new OtherDtype(precision);
           return begin(cache, store, folder, precision, checkpoint, config, prefix);
         },
       );
@@ -112,85 +126,92 @@ async function loadKnown(
   asked: string,
 ): Promise<LoadedModel> {
   const { plan } = known;
-  const { gpu, choice, report } = making;
+  const { gpu, report, signal } = making;
   const json = plan.config === null ? undefined : parseJson(plan.config);
   const described = plan.config === null ? {} : describedBy(json);
   const { config, tensors } = settle(wholeHeader(plan), described, making);
   const preprocessing = source.preprocessing ?? preprocessingOfText(plan.preprocessor, json);
-  const { storage } = await choice.known;
+  const decision = decide(making, config);
+  const precision = await untilAborted(() => decision.known, signal);
+  if (precision.dtype !== plan.dtype) throw new OtherDtype(precision);
   const totalBytes = plan.files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
   const totalTensors = plan.files.reduce((sum, { header }) => sum + header.tensors.size, 0);
   const present = new Set(plan.present);
-  return build(making, { ...described, config, tensors, preprocessing }, async (signal) => {
-    const weights = await WeightMemory.create(
-      gpu,
-      parameters(config).filter(({ name }) => present.has(name)),
-      storage,
-    );
-    try {
-      const head = new CachedHead(plan);
-      const header = wholeHeader(plan);
-      const scales = new RowScales(readQuantized(header).scales);
-      const writeWith =
-        (task: Task) =>
-        (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
-          if (!head.write(name, bytes) && !scales.add(name, offset, bytes))
-            weights.write(task, name, offset, bytes);
-        };
-      const told = (loadedBytes: number): void => report({ loadedBytes, totalBytes });
-      const found = await gpu.task('weights', signal, (task) =>
-        replay(folder, known, writeWith(task), told, signal),
+  return build(
+    making,
+    decision,
+    { ...described, config, tensors, preprocessing },
+    async (storage, signal) => {
+      const weights = await WeightMemory.create(
+        gpu,
+        parameters(config).filter(({ name }) => present.has(name)),
+        storage,
       );
-      if (found.complete) {
-        weights.matrices = originalOf(new MatrixSample(found.sample).digest, header.metadata);
-        report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
-        return {
-          weights,
+      try {
+        const head = new CachedHead(plan);
+        const header = wholeHeader(plan);
+        const scales = new RowScales(readQuantized(header).scales);
+        const writeWith =
+          (task: Task) =>
+          (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
+            if (!head.write(name, bytes) && !scales.add(name, offset, bytes))
+              weights.write(task, name, offset, bytes);
+          };
+        const told = (loadedBytes: number): void => report({ loadedBytes, totalBytes });
+        const found = await gpu.task('weights', signal, (task) =>
+          replay(folder, known, writeWith(task), told, signal),
+        );
+        if (found.complete) {
+          weights.matrices = originalOf(new MatrixSample(found.sample).digest, header.metadata);
+          report({ loadedBytes: totalBytes, totalBytes, loadedTensors: totalTensors, totalTensors });
+          return {
+            weights,
+            head: head.head,
+            report: {
+              fetchedBytes: 0,
+              cachedBytes: found.packedBytes,
+              cache: store.kind,
+              cacheReason: `read from the cache${asked}`,
+            },
+          };
+        }
+        const { place } = found;
+        if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: not in the cache`));
+        // What cannot be removed is written over, or breaks the chain of seals: told, and no reason to fail.
+        const untidy = await tidy(folder, found.segments).then(
+          () => '',
+          (error: unknown) =>
+            `; what is left of the interrupted download could not be removed (${String(error)})`,
+        );
+        const { onProgress, fetched } = counting(report);
+        const leaving = folder.leaveTornBlock?.(); // what has ended the download may have been a crash
+        const { stream } = await source
+          .open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } })
+          .finally(() => leaving);
+        const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
+        const loaded = await fill(making, stream, config, storage, signal, {
+          prefix: tensors.prefix,
+          writer,
+          into: weights,
+          scales,
           head: head.head,
+        });
+        const { cache, cacheReason } = outcome(writer);
+        return {
+          ...loaded,
           report: {
-            fetchedBytes: 0,
+            fetchedBytes: fetched() - placeBytes(plan, place),
             cachedBytes: found.packedBytes,
-            cache: store.kind,
-            cacheReason: `read from the cache${asked}`,
+            cache,
+            cacheReason: cacheReason + asked + untidy,
           },
         };
+      } catch (error) {
+        weights.destroy();
+        throw error;
       }
-      const { place } = found;
-      if (!place) throw startOver(new SourceError('SOURCE_CHANGED', `${plan.folder}: not in the cache`));
-      // What cannot be removed is written over, or breaks the chain of seals: told, and no reason to fail.
-      const untidy = await tidy(folder, found.segments).then(
-        () => '',
-        (error: unknown) =>
-          `; what is left of the interrupted download could not be removed (${String(error)})`,
-      );
-      const { onProgress, fetched } = counting(report);
-      const leaving = folder.leaveTornBlock?.(); // what has ended the download may have been a crash
-      const { stream } = await source
-        .open({ ...making, onProgress, resume: { versions: plan.files, place, integrity: plan.integrity } })
-        .finally(() => leaving);
-      const writer = new CacheWriter(store.kind, folder, plan, () => stream.place!(), found);
-      const loaded = await fill(making, stream, config, signal, {
-        prefix: tensors.prefix,
-        writer,
-        into: weights,
-        scales,
-        head: head.head,
-      });
-      const { cache, cacheReason } = outcome(writer);
-      return {
-        ...loaded,
-        report: {
-          fetchedBytes: fetched() - placeBytes(plan, place),
-          cachedBytes: found.packedBytes,
-          cache,
-          cacheReason: cacheReason + asked + untidy,
-        },
-      };
-    } catch (error) {
-      weights.destroy();
-      throw error;
-    }
-  });
+    },
+  );
 }
 
 /** Begins an entry, or says why there can be none. */
@@ -259,6 +280,6 @@ function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<s
  * its page, or led elsewhere.
  */
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
-  if (signal.aborted || error instanceof DeviceError) return true;
+  if (signal.aborted || error instanceof DeviceError || error instanceof OtherDtype) return true;
   return error instanceof SourceError && /FETCH|TRUNCATED|HTML|URL/.test(error.code) && !mayStartOver(error);
 }

@@ -1,13 +1,16 @@
 /** Loads a checkpoint from its source. */
 import type { CacheWriter } from '../checkpoint/cacheEntry.js';
+import { untilAborted } from '../abort.js';
+import type { Candidate } from '../checkpoint/precision.js';
 import type { DINOv2Config } from '../model/config.js';
 import type { LoadReport } from '../options.js';
-import { build, counting, fill, type LoadedModel, type Making } from './build.js';
+import { build, counting, decide, fill, type LoadedModel, type Making } from './build.js';
 import { settle } from './settle.js';
 import type { Checkpoint, CheckpointSource } from './source.js';
 
-/** Makes ready to keep a checkpoint's weights, or says in a sentence why they are not kept. */
+/** Makes ready to keep a checkpoint's weights as they are stored, or says in a sentence why they are not kept. */
 export type Keep = (
+  precision: Candidate,
   checkpoint: Checkpoint,
   config: DINOv2Config,
   prefix: string,
@@ -20,9 +23,11 @@ export async function loadFresh(source: CheckpointSource, making: Making, keep?:
   const { stream } = checkpoint;
   try {
     const { config, tensors } = settle(stream.header, checkpoint, making);
-    const writer = await keep?.(checkpoint, config, tensors.prefix);
-    return await build(making, { ...checkpoint, config, tensors }, async (signal) => {
-      const loaded = await fill(making, stream, config, signal, {
+    const decision = decide(making, config);
+    const precision = await untilAborted(() => decision.known, making.signal);
+    const writer = await keep?.(precision, checkpoint, config, tensors.prefix);
+    return await build(making, decision, { ...checkpoint, config, tensors }, async (storage, signal) => {
+      const loaded = await fill(making, stream, config, storage, signal, {
         prefix: tensors.prefix,
         writer: typeof writer === 'string' ? undefined : writer,
       });

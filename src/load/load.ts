@@ -1,13 +1,13 @@
 /**
  * From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried.
  */
-import { choosePrecision } from '../checkpoint/precision.js';
+import { choosePrecision, type Choice } from '../checkpoint/precision.js';
 import { mayStartOver } from '../checkpoint/part.js';
-import { DeviceError, OptionError } from '../errors.js';
+import { OptionError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import type { LoadOptions, LoadProgress } from '../options.js';
 import type { LoadedModel, Making } from './build.js';
-import { loadCached } from './cached.js';
+import { loadCached, OtherDtype } from './cached.js';
 import { checkPosEmbed } from './configFile.js';
 import { loadFresh } from './fresh.js';
 import type { CheckpointSource } from './source.js';
@@ -16,7 +16,8 @@ import type { CheckpointSource } from './source.js';
 const LOADS = 3;
 
 /**
- * Loads a checkpoint. On any failure, an abort included, nothing is left behind on the GPU.
+ * Loads a checkpoint. On any failure, an abort included, nothing is left behind on the GPU, once a self-test that
+ * is under way has ended; an abort does not wait for that.
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
 export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
@@ -26,11 +27,13 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
   if (prefix !== undefined && typeof prefix !== 'string')
     throw new OptionError('OPTION_VALUE', `prefix: expected a string, found ${typeof prefix}.`);
   const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
-  const choice = choosePrecision(gpu, dtype, selfTest);
   const stopping = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
+  let choice: Choice | undefined;
   try {
-    for (let load = 1; ; load++) {
+    choice = choosePrecision(gpu, dtype, selfTest);
+    let { likely } = choice;
+    for (let load = 1; ;) {
       let progress: LoadProgress = {
         loadedBytes: 0,
         totalBytes: undefined,
@@ -49,6 +52,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       const making: Making = {
         gpu,
         choice,
+        likely,
         posEmbed,
         prefix,
         signal,
@@ -59,18 +63,17 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       try {
         return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
       } catch (error) {
+        if (error instanceof OtherDtype) {
+          likely = error.chosen;
+          continue;
+        }
         if (load === LOADS || !mayStartOver(error) || signal.aborted) throw error;
+        load += 1;
       }
     }
   } catch (error) {
-    const fault = await choice.tested.then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    ); // its buffers go with it
-    gpu.release();
-    throw isRefusal(error) && isRefusal(fault) ? fault : error; // the self-test's words have advice for the caller
+    const released = (choice?.settled() ?? Promise.resolve()).then(() => gpu.release());
+    if (!signal.aborted) await released;
+    throw error;
   }
 }
-
-const isRefusal = (error: unknown): boolean =>
-  error instanceof DeviceError && error.code === 'KERNEL_COMPILE';

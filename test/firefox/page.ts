@@ -1,5 +1,4 @@
 // The half of the Firefox tests that runs in the page: the test calls these by name.
-import { packMatrix } from '../../src/checkpoint/packing.ts';
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import type { OperandType, WeightStorage } from '../../src/gpu/kernel.ts';
@@ -16,7 +15,7 @@ import {
   type Support,
 } from '../../src/index.ts';
 import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search/index.ts';
-import { asGpu, requestDevice } from '../gpu/tiny.ts';
+import { asGpu, everyNode, requestDevice, tiny } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import {
   avifsThatDiffer,
@@ -111,7 +110,7 @@ const pageActions = {
     const device = asGpu(await requestDevice(weights === 'f16' ? ['shader-f16'] : []));
     try {
       const gpu = await acquireGpu(device);
-      await selfTest(gpu, { ...targetOf(gpu, weights), ...EVERY_TILE, operands }, packMatrix);
+      await selfTest(gpu, everyNode(tiny), { ...targetOf(gpu, weights), ...EVERY_TILE, operands });
       return gpu.alternativesAgree;
     } finally {
       device.destroy();

@@ -2,7 +2,9 @@
 import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
 import type { DINOv2 } from '../../src/dinov2.ts';
 import { requestAdapter } from '../../src/gpu/device.ts';
+import type { Node } from '../../src/graph/graph.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
+import { buildForward } from '../../src/model/vit.ts';
 
 export const tiny: DINOv2Config = {
   ...configOf('small'),
@@ -12,6 +14,16 @@ export const tiny: DINOv2Config = {
   hiddenFeatures: 256,
   imageSize: 56,
 };
+
+/** The operations of a model, a mask among them, whose kernels are those of every size of input. */
+export const nodesOf = (config: DINOv2Config): readonly Node[] =>
+  buildForward(config, { batch: 1, rows: 1, cols: 1 }, { masked: true }).graph.nodes;
+
+/** Every operation that there is, with the dimensions of a model: both kinds of MLP, registers and none. */
+export const everyNode = (config: DINOv2Config): readonly Node[] => [
+  ...nodesOf({ ...config, ffn: 'mlp', numRegisterTokens: 0 }),
+  ...nodesOf({ ...config, ffn: 'swiglu', numRegisterTokens: 4 }),
+];
 
 /** A device with WebGPU's default limits, as a caller may bring it. */
 export async function requestDevice(requiredFeatures: GPUFeatureName[] = []): Promise<GPUDevice> {

@@ -1,5 +1,5 @@
 // Awkward files in Chromium: Pillow's pixels, or an error where Pillow has one.
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor } from '../../src/image/preprocess.js';
@@ -34,3 +34,28 @@ it.each(FIXTURES)(
     expect(differing).toEqual({});
   },
 );
+
+it('WebP the same where a browser has no VideoFrame', async () => {
+  vi.stubGlobal('VideoFrame', undefined);
+  try {
+    const file = new Uint8Array(
+      await (await fetch('/test/fixtures/images/awkward.safetensors')).arrayBuffer(),
+    );
+    const expected = (await (await fetch('/test/fixtures/images/awkward.json')).json()) as Expected;
+    let count = 0;
+    const differing = await awkwardThatDiffer(
+      file,
+      expected,
+      async (blob, orientation) => {
+        count += 1;
+        const { data } = await preprocessor.read([blob], { resize: 'fit', longestSide: 42, orientation });
+        return bytesOfPixels(data, levels);
+      },
+      (name) => name.endsWith('.webp'),
+    );
+    expect(differing).toEqual({});
+    expect(count).toBeGreaterThan(10);
+  } finally {
+    vi.unstubAllGlobals();
+  }
+});

@@ -1,5 +1,5 @@
 // Kernels compile, and are tried, while weights arrive: neither waits for the other.
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { Dtype } from '../../src/checkpoint/precision.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu, requestAdapter } from '../../src/gpu/device.ts';
@@ -178,3 +178,46 @@ test(
   },
   PATIENCE_MS,
 );
+
+test(
+  'an abort does not wait for the self-test, and nothing stays on the GPU when that has ended',
+  async () => {
+    const device = await requestDevice();
+    const create = device.createComputePipelineAsync.bind(device);
+    let compile!: () => void;
+    const held = new Promise<void>((resolve) => (compile = resolve));
+    const compiling: Promise<unknown>[] = [];
+    device.createComputePipelineAsync = async (descriptor) => {
+      await held;
+      const pipeline = create(descriptor);
+      compiling.push(pipeline);
+      return pipeline;
+    };
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const onProgress = ({ loadedBytes, totalBytes }: LoadProgress): void => {
+      if (loadedBytes === totalBytes) setTimeout(() => controller.abort(reason), 50);
+    };
+    // No kernel is compiled before the load has ended.
+    const loading = DINOv2.fromPretrained(server.url, { device, onProgress, signal: controller.signal });
+    await expect(loading).rejects.toBe(reason);
+    expect(compiling).toEqual([]);
+    compile();
+    const { memory } = await acquireGpu(device);
+    await vi.waitFor(() => expect(compiling.length).toBeGreaterThan(8), PATIENCE_MS);
+    await Promise.all(compiling);
+    await vi.waitFor(() => expect(memory.buffers).toBe(0), PATIENCE_MS);
+    device.destroy();
+  },
+  PATIENCE_MS,
+);
+
+test('the self-test compiles no kernel that the model has not', async () => {
+  const [tested, untested]: Compiling[] = [
+    { begun: 0, ended: 0 },
+    { begun: 0, ended: 0 },
+  ];
+  await load(tested!, { selfTest: true });
+  await load(untested!);
+  expect(tested).toEqual(untested);
+});

@@ -1,0 +1,62 @@
+// dtype 'auto' and the browser's storage: which element type is kept follows from the self-test, which needs the
+// model's configuration first.
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { Page } from 'playwright';
+import { cached, openVisit, renew, type Site, type Visit } from './browser.ts';
+import { weightsFile } from './server.ts';
+
+let visitor: Visit;
+let site: Site;
+let page: Page;
+beforeAll(async () => {
+  visitor = await openVisit();
+  ({ site, page } = visitor);
+});
+afterAll(() => visitor.close());
+beforeEach(() => renew(visitor));
+
+interface Found {
+  readonly dtype: string;
+  readonly reason: string;
+  readonly fetchedBytes: number;
+}
+
+/** Loads with `auto`; `wrong`: on a device that reads f16 wrongly. */
+const loadAuto = (wrong: boolean): Promise<Found> =>
+  page.evaluate(async (mistaken) => {
+    const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
+    const adapter = await navigator.gpu.requestAdapter();
+    const device = await adapter!.requestDevice();
+    const create = device.createShaderModule.bind(device);
+    if (mistaken)
+      device.createShaderModule = ({ code, ...rest }) =>
+        create({ ...rest, code: code.replaceAll('unpack2x16float(stored.y)', 'unpack2x16float(stored.x)') });
+    const model = await DINOv2.fromPretrained('/weights/', { dtype: 'auto', device });
+    const { dtype, dtypeReason: reason, loaded } = model;
+    model.dispose();
+    device.destroy();
+    return { dtype, reason, fetchedBytes: loaded.fetchedBytes };
+  }, wrong);
+
+test('where f16 is right, fp16 is kept, and read from the cache', async () => {
+  expect(await loadAuto(false)).toMatchObject({ dtype: 'fp16', fetchedBytes: weightsFile.length });
+  site.down = true;
+  expect(await loadAuto(false)).toMatchObject({ dtype: 'fp16', fetchedBytes: 0 });
+});
+
+test('where f16 is wrong, fp32 is fetched and kept, beside an fp16 that was kept before', async () => {
+  await loadAuto(false);
+  expect(await loadAuto(true)).toMatchObject({
+    dtype: 'fp32',
+    fetchedBytes: weightsFile.length,
+    reason: expect.stringContaining('Another way was passed over'),
+  });
+  expect((await cached(page)).map(({ dtype }) => dtype).sort()).toEqual(['fp16', 'fp32']);
+  site.down = true;
+  expect(await loadAuto(true)).toMatchObject({ dtype: 'fp32', fetchedBytes: 0 });
+});
+
+test('where f16 is wrong and nothing is kept, fp32 alone is kept', async () => {
+  expect(await loadAuto(true)).toMatchObject({ dtype: 'fp32', fetchedBytes: weightsFile.length });
+  expect(await cached(page)).toMatchObject([{ dtype: 'fp32', complete: true }]);
+});
