@@ -22,7 +22,7 @@ if (process.send) {
       const requiredFeatures = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature));
       if (storage === 'f16' && !requiredFeatures.includes('shader-f16'))
         return 'the adapter has no shader-f16';
-      const gpu = new Gpu(
+      const gpu = await Gpu.of(
         await adapter.requestDevice({ requiredFeatures }),
         { ...describeAdapter(adapter.info), software },
         true,
