@@ -10,7 +10,7 @@ import { scoped } from './scopes.js';
 import { submittedWorkDone } from './wait.js';
 
 /** Bytes of an upload after which `settled` is worth its wait. */
-export const SETTLE_BYTES = 16 * 2 ** 20;
+export const SETTLE_BYTES: number = 16 * 2 ** 20;
 
 /** Buffers that an object owns, and whether it was disposed of. */
 export interface Lease {

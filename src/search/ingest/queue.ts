@@ -39,7 +39,7 @@ export interface QueueEvents {
 
 export class Queue {
   /** Ids of all images that were found. */
-  readonly seen = new Set<string>();
+  readonly seen: Set<string> = new Set<string>();
   readonly #index: IngestIndex;
   readonly #under: string | undefined;
   readonly #events: QueueEvents;
