@@ -21,11 +21,12 @@ if (process.send) {
       const requiredFeatures = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature));
       if (storage === 'f16' && !requiredFeatures.includes('shader-f16'))
         return 'the adapter has no shader-f16';
-      const gpu = new Gpu(
+      const gpu = await Gpu.of(
         await adapter.requestDevice({ requiredFeatures }),
         { ...describeAdapter(adapter.info), software },
         true,
       );
+      if (software && !gpu.laneKernels) return 'the adapter has no lane kernels';
       return `right, in ${(await selfTest(gpu, { ...targetOf(gpu, storage), ...EVERY_TILE, operands }, packMatrix)).toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternatives give different bits'} (${adapter.info.description || adapter.info.vendor})`;
     },
   });
@@ -54,7 +55,7 @@ if (process.send) {
             return `WRONG: ${error.message.split('\n')[0]}`;
           });
         console.log(
-          `| ${flags} | ${software ? 'processors' : 'GPUs'} | ${storage}${operands === 'f16' ? ' staged as f16' : ''} | ${found} |`,
+          `| ${flags} | ${software ? 'software adapters' : 'GPUs'} | ${storage}${operands === 'f16' ? ' staged as f16' : ''} | ${found} |`,
         );
       }
     }

@@ -1,6 +1,5 @@
 // LayerNorm of every row of x: (x - mean) / sqrt(variance + eps) · weight + bias.
-// Entry point layer_norm: one workgroup of 64 lanes per row; lane l owns columns 4l, 4l + 256, … Entry point layer_norm_direct, for adapters that are
-// processors: one lane per row, no workgroup memory. The variance is the mean of squared distances from the mean (two passes): the
+// One workgroup of 64 lanes per row; lane l owns columns 4l, 4l + 256, … The variance is the mean of squared distances from the mean (two passes): the
 // shorter E[x²] - mean² cancels on tokens with large norms. Accumulates in f32.
 //
 //   x, out        (batch · num_tokens, EMBED_DIM)
@@ -64,29 +63,5 @@ fn layer_norm(
     for (var i = lane; i < VECTORS; i += LANES) {
       out[first + i] = fma((x[first + i] - mean) * scale, weight[i], bias[i]);
     }
-  }
-}
-
-@compute @workgroup_size(4)
-fn layer_norm_direct(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
-  let row = id.y * workgroups.x * 4u + id.x;
-  if (row >= size.batch * size.num_tokens) {
-    return;
-  }
-  let first = row * VECTORS;
-  var sums = vec4f();
-  for (var i = 0u; i < VECTORS; i++) {
-    sums += x[first + i];
-  }
-  let mean = dot(sums, vec4f(1.0)) / f32(EMBED_DIM);
-  var squares = vec4f();
-  for (var i = 0u; i < VECTORS; i++) {
-    let distance = x[first + i] - mean;
-    squares = fma(distance, distance, squares);
-  }
-  let variance = dot(squares, vec4f(1.0)) / f32(EMBED_DIM);
-  let scale = 1.0 / sqrt(variance + EPS);
-  for (var i = 0u; i < VECTORS; i++) {
-    out[first + i] = fma((x[first + i] - mean) * scale, weight[i], bias[i]);
   }
 }

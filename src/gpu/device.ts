@@ -4,6 +4,7 @@
  * reports an error (submits are silent, scopes are empty), so a task asks `check()` after whatever it awaits.
  */
 import { DeviceError } from '../errors.js';
+import type { LaneKernels } from './laneKernels.js';
 import { GpuMemory } from './memory.js';
 import { PipelineCache } from './pipelines.js';
 import { Task, type Burst } from './task.js';
@@ -13,8 +14,8 @@ import { shortenWaits } from './wait.js';
 export class Gpu {
   readonly device: GPUDevice;
   readonly info: AdapterDescription;
-  /** Lanes of every subgroup, on an adapter that is a processor and has kernels for that many. */
-  readonly lanes: 4 | 8 | undefined;
+  /** The kernels for this device's subgroups. Undefined: it runs the tiled kernels. */
+  readonly laneKernels: LaneKernels | undefined;
   /**
    * Kernels that should give the same bits do. The self-test clears it where a driver rounds them
    * differently: then the size of the input chooses nothing.
@@ -31,11 +32,19 @@ export class Gpu {
   /** Called when the device is lost. */
   readonly #waiting = new Set<() => void>();
 
-  constructor(device: GPUDevice, info: AdapterDescription, owned: boolean) {
+  /**
+   * A `Gpu` with the kernels that are for its device.
+   *
+   * @param owned the device is the library's own: the last `release` destroys it
+   */
+  static async of(device: GPUDevice, info: AdapterDescription, owned: boolean): Promise<Gpu> {
+    return new Gpu(device, info, owned, await loadLaneKernels(device, info));
+  }
+
+  constructor(device: GPUDevice, info: AdapterDescription, owned: boolean, laneKernels?: LaneKernels) {
     this.device = device;
     this.info = info;
-    this.lanes =
-      info.software && device.features.has('subgroups') ? subgroupLanes(device.adapterInfo) : undefined;
+    this.laneKernels = laneKernels;
     this.#owned = owned;
     this.#flopsPerSecond = info.software ? 5e9 : 5e11;
     this.memory = new GpuMemory(device);
@@ -203,14 +212,14 @@ export interface AdapterDescription {
   readonly description: string;
   readonly isFallbackAdapter: boolean;
   /**
-   * A processor plays the GPU (SwiftShader, llvmpipe, WARP): right, and slow. Other kernels are fast there,
-   * and submits are kept short.
+   * The adapter runs on the CPU (SwiftShader, llvmpipe, WARP): right, and slow. It gets kernels of its own if
+   * its subgroups have 4 or 8 lanes, and short submits.
    */
   readonly software: boolean;
 }
 
 let shared: Promise<Gpu> | undefined;
-const known = new WeakMap<GPUDevice, Gpu>();
+const known = new WeakMap<GPUDevice, Promise<Gpu>>();
 
 /**
  * The `Gpu` of a device that the caller made, or the library's own (made at the first call). It is retained
@@ -218,8 +227,9 @@ const known = new WeakMap<GPUDevice, Gpu>();
  */
 export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
   if (device) {
-    const gpu = known.get(device) ?? new Gpu(device, describeAdapter(device.adapterInfo), false);
-    known.set(device, gpu);
+    let made = known.get(device);
+    if (!made) known.set(device, (made = Gpu.of(device, describeAdapter(device.adapterInfo), false)));
+    const gpu = await made;
     gpu.check();
     gpu.retain();
     return gpu;
@@ -255,9 +265,9 @@ async function requestOwnGpu(): Promise<Gpu> {
         { cause },
       );
     });
-  const gpu = new Gpu(device, describeAdapter(adapter.info), true);
-  known.set(device, gpu);
-  return gpu;
+  const made = Gpu.of(device, describeAdapter(adapter.info), true);
+  known.set(device, made);
+  return made;
 }
 
 /** @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE or ADAPTER_MISSING, each with what to do. */
@@ -299,11 +309,21 @@ export function describeAdapter(info: GPUAdapterInfo | undefined): AdapterDescri
   return { vendor, architecture, description, isFallbackAdapter, software };
 }
 
-/** How many lanes every subgroup has, if the adapter promises one size and it is 4 or 8. */
-function subgroupLanes({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo): 4 | 8 | undefined {
-  return subgroupMinSize === subgroupMaxSize && (subgroupMinSize === 4 || subgroupMinSize === 8)
-    ? subgroupMinSize
-    : undefined;
+/**
+ * The kernels of a software adapter whose subgroups all have 4 or 8 lanes. Undefined for other devices, and if
+ * their file cannot be loaded: the tiled kernels are right on such an adapter too, and slower.
+ */
+async function loadLaneKernels(
+  { features, adapterInfo }: GPUDevice,
+  { software }: AdapterDescription,
+): Promise<LaneKernels | undefined> {
+  if (!software || !features.has('subgroups')) return undefined;
+  const { subgroupMinSize: lanes, subgroupMaxSize } = adapterInfo;
+  if (lanes !== subgroupMaxSize || (lanes !== 4 && lanes !== 8)) return undefined;
+  return import('./laneKernels.js').then(
+    ({ laneKernels }) => laneKernels[lanes],
+    () => undefined,
+  );
 }
 
 // The classes of GPU errors are globals in browsers alone, so the name decides.

@@ -1,16 +1,11 @@
 /**
- * The table of kernels: every entry point of every shader with its bindings. `lowering.ts` says which one an
- * operation gets.
+ * The kernels of a forward, each with its bindings. `lowering.ts` chooses among them. Those that only software
+ * adapters run are in `laneKernels.ts`.
  */
 import assembleTokensText from '../../shaders/assemble_tokens.wgsl';
 import attentionText from '../../shaders/attention.wgsl';
-import attentionDirectText from '../../shaders/attention_direct.wgsl';
-import attentionLanesText from '../../shaders/attention_lanes.wgsl';
 import layerNormText from '../../shaders/layer_norm.wgsl';
 import linearText from '../../shaders/linear.wgsl';
-import linearDirectText from '../../shaders/linear_direct.wgsl';
-import linearLanes4Text from '../../shaders/linear_lanes4.wgsl';
-import linearLanes8Text from '../../shaders/linear_lanes8.wgsl';
 import linearNarrowText from '../../shaders/linear_narrow.wgsl';
 import linearSmallText from '../../shaders/linear_small.wgsl';
 import patchEmbedText from '../../shaders/patch_embed.wgsl';
@@ -55,14 +50,6 @@ export const layerNorm: Kernel = defineKernel(
   [forwardSize],
 );
 
-export const layerNormDirect: Kernel = defineKernel(
-  'layer_norm',
-  layerNormText,
-  'layer_norm_direct',
-  ['uniform size', 'read x', 'read weight', 'read bias', 'write out'],
-  [forwardSize],
-);
-
 export const attention: Kernel = defineKernel(
   'attention',
   attentionText,
@@ -71,27 +58,11 @@ export const attention: Kernel = defineKernel(
   [forwardSize],
 );
 
-export const attentionDirect: Kernel = defineKernel(
-  'attention_direct',
-  attentionDirectText,
-  'attention',
-  ['uniform size', 'read qkv', 'write out'],
-  [forwardSize],
-);
-
-export const attentionLanes: Kernel = defineKernel(
-  'attention_lanes',
-  attentionLanesText,
-  'attention',
-  ['uniform size', 'read qkv', 'write out'],
-  [forwardSize],
-  { subgroups: true },
-);
-
-/** The four forms of a linear layer, in all ways of computing it. */
+/** What follows the product of a linear layer: one entry point each, in every family of kernels. */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
 
-function linearKernels(
+/** The four forms of a family. Their shaders include `forward_size`, `activation` and `helpers`. */
+export function linearKernels(
   name: string,
   text: string,
   { helpers = [], ...options }: { helpers?: readonly string[]; subgroups?: boolean } = {},
@@ -115,33 +86,21 @@ function linearKernels(
   };
 }
 
-/** Tiles in workgroup memory: for GPUs. */
+/** Tiles of 64 rows × 64 columns in workgroup memory; × 128 columns where LANES_X is 16. */
 export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, {
   helpers: [linearLoad, linearStore],
 });
 
-/** The same for few rows. */
+/** Tiles of 32 × 64. */
 export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels(
   'linear_narrow',
   linearNarrowText,
   { helpers: [linearLoad, linearStore] },
 );
 
-/** The same for fewer still. */
+/** Tiles of 32 × 32. */
 export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels(
   'linear_small',
   linearSmallText,
   { helpers: [linearLoad, linearStore] },
 );
-
-/** Straight from storage: for processors that play a GPU. */
-export const linearDirect: Readonly<Record<LinearForm, Kernel>> = linearKernels(
-  'linear_direct',
-  linearDirectText,
-);
-
-/** Straight from storage, where every subgroup has this many lanes: they fetch for one another. */
-export const linearLanes: Readonly<Record<4 | 8, Readonly<Record<LinearForm, Kernel>>>> = {
-  4: linearKernels('linear_lanes4', linearLanes4Text, { subgroups: true }),
-  8: linearKernels('linear_lanes8', linearLanes8Text, { helpers: [linearStore], subgroups: true }),
-};

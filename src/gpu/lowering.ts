@@ -8,17 +8,19 @@ import type { Node, Operation } from '../graph/graph.js';
 import type { Gpu } from './device.js';
 import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernel.js';
 import * as kernels from './kernels.js';
+import type { LaneKernels } from './laneKernels.js';
 import { maskPatches } from './outputKernels.js';
+import { inLines } from './workgroups.js';
 
 /** What a choice of kernels depends on. */
 export interface Target {
-  /** A processor plays the GPU: no workgroup memory in the heavy kernels. */
-  readonly software: boolean;
   /**
-   * Lanes of every subgroup, where `software` is set, the device has the feature `subgroups`, and there are
-   * kernels for this many.
+   * A software adapter. Linear layers use the wide tile only: it is the fastest one there, and each further
+   * one takes seconds to compile.
    */
-  readonly lanes?: 4 | 8 | undefined;
+  readonly software: boolean;
+  /** Kernels of a software adapter for its subgroups (`Gpu.laneKernels`). Default: the tiled kernels. */
+  readonly laneKernels?: LaneKernels | undefined;
   readonly weights: WeightStorage;
   /** How the tiled kernels stage f16 weights. Default: f32. */
   readonly operands?: OperandType | undefined;
@@ -64,7 +66,7 @@ const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
  * measured.
  */
 export function targetOf(
-  { info, lanes, alternativesAgree }: Pick<Gpu, 'info' | 'lanes' | 'alternativesAgree'>,
+  { info, laneKernels, alternativesAgree }: Pick<Gpu, 'info' | 'laneKernels' | 'alternativesAgree'>,
   weights: WeightStorage,
 ): Target {
   const { software, vendor } = info;
@@ -72,7 +74,7 @@ export function targetOf(
   // everything out.
   return {
     software,
-    lanes,
+    laneKernels,
     weights,
     wantedLanes: alternativesAgree ? (LANES_BY_VENDOR[vendor.toLowerCase()] ?? DEFAULT_LANES) : 0,
   };
@@ -119,9 +121,6 @@ const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numToke
 const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
-/** Workgroups along one axis, of which WebGPU allows this many. */
-const MAX_WORKGROUPS = 65_535;
-
 /** The kernel that a node gets for an input of this size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
@@ -152,11 +151,25 @@ export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize)
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   assertComputable(node);
-  if (target.software) return [only(node, target)];
-  if (isLinear(node)) return tiledLinear(node, target);
-  return node.operation.kind === 'attention'
-    ? tiledAttention(node, node.operation.numHeads, target)
-    : [only(node, target)];
+  const { operation } = node;
+  const { laneKernels } = target;
+  switch (operation.kind) {
+    case 'linear':
+    case 'linearGelu':
+    case 'linearSwiglu':
+    case 'linearScaleResidual': {
+      const form = linearForms[operation.kind];
+      return laneKernels ? [laneLinear(node, form, target, laneKernels)] : tiledLinear(node, form, target);
+    }
+    case 'attention':
+      return laneKernels
+        ? [laneAttention(node, operation.numHeads, laneKernels)]
+        : tiledAttention(node, operation.numHeads, target);
+    case 'layerNorm':
+      return [layerNorm(node, operation.eps, laneKernels)];
+    default:
+      return [only(node, operation, target)];
+  }
 }
 
 /** Channels of a head that the kernels of attention are written for. */
@@ -182,9 +195,12 @@ function assertComputable({ label, operation, inputs, output }: Node): void {
   }
 }
 
-/** What has one kernel on this target. */
-function only(node: Node, target: Target): Dispatch {
-  const { operation, output } = node;
+/** What has one kernel on every target. */
+function only(
+  { output }: Node,
+  operation: Exclude<Operation, { kind: LinearKind | 'attention' | 'layerNorm' }>,
+  target: Target,
+): Dispatch {
   const columns = output.shape[1]!;
   const plain = (kernel: Kernel, constants: KernelVariant['constants']): KernelVariant => ({
     kernel,
@@ -218,67 +234,49 @@ function only(node: Node, target: Target): Dispatch {
         workgroups: ({ batch, numTokens }) => [ceilDiv(columns / 4, 64), numTokens, batch],
       };
     }
-    case 'layerNorm':
-      return {
-        variant: plain(target.software ? kernels.layerNormDirect : kernels.layerNorm, {
-          EMBED_DIM: columns,
-          EPS: `f32(${operation.eps})`,
-        }),
-        workgroups: (size) => {
-          const count = ceilDiv(tokenRows(size), target.software ? 4 : 1);
-          const lines = ceilDiv(count, MAX_WORKGROUPS);
-          return [ceilDiv(count, lines), lines, 1];
-        },
-      };
-    case 'attention':
-      if (target.lanes) {
-        const { lanes } = target;
-        return {
-          variant: plain(kernels.attentionLanes, { EMBED_DIM: columns, LANES: lanes }),
-          workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 2 * lanes), operation.numHeads, batch],
-        };
-      }
-      return {
-        variant: plain(kernels.attentionDirect, { EMBED_DIM: columns }),
-        workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 32), operation.numHeads, batch],
-      };
-    case 'linear':
-    case 'linearGelu':
-    case 'linearSwiglu':
-    case 'linearScaleResidual': {
-      const form = linearForms[operation.kind];
-      if (target.lanes) {
-        // Lanes own one group of 4 columns at 8 rows, or two at 16 (of SwiGLU: one of the gate and one of up,
-        // in both).
-        const [rows, groups] = target.lanes === 8 ? [8, 1] : [16, form === 'linear_swiglu' ? 1 : 2];
-        const { lanes } = target;
-        return {
-          variant: {
-            kernel: kernels.linearLanes[lanes][form],
-            constants: linearConstants(node, target),
-            weights: target.weights,
-          },
-          workgroups: (size) => [ceilDiv(columns, 4 * groups * lanes), ceilDiv(tokenRows(size), rows), 1],
-        };
-      }
-      return {
-        variant: {
-          kernel: kernels.linearDirect[form],
-          constants: linearConstants(node, target),
-          weights: target.weights,
-        },
-        workgroups: (size) => [
-          ceilDiv(columns, form === 'linear_swiglu' ? 64 : 128),
-          ceilDiv(tokenRows(size), 8),
-          1,
-        ],
-      };
-    }
   }
 }
 
-function tiledLinear(node: LinearNode, target: Target): readonly [Dispatch, ...Dispatch[]] {
-  const form = linearForms[node.operation.kind];
+function layerNorm({ output }: Node, eps: number, laneKernels: LaneKernels | undefined): Dispatch {
+  const rowsOfWorkgroup = laneKernels ? 4 : 1;
+  return {
+    variant: {
+      kernel: laneKernels?.layerNorm ?? kernels.layerNorm,
+      constants: { EMBED_DIM: output.shape[1]!, EPS: `f32(${eps})` },
+    },
+    workgroups: (size) => [...inLines(ceilDiv(tokenRows(size), rowsOfWorkgroup)), 1],
+  };
+}
+
+function laneLinear(
+  node: Node,
+  form: kernels.LinearForm,
+  target: Target,
+  { lanes, linear, linearRows, linearGroups }: LaneKernels,
+): Dispatch {
+  const columns = 4 * lanes * linearGroups(form);
+  return {
+    variant: {
+      kernel: linear[form],
+      constants: linearConstants(node, target),
+      weights: target.weights,
+    },
+    workgroups: (size) => [ceilDiv(node.output.shape[1]!, columns), ceilDiv(tokenRows(size), linearRows), 1],
+  };
+}
+
+function laneAttention({ output }: Node, numHeads: number, { lanes, attention }: LaneKernels): Dispatch {
+  return {
+    variant: { kernel: attention, constants: { EMBED_DIM: output.shape[1]!, LANES: lanes } },
+    workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 2 * lanes), numHeads, batch],
+  };
+}
+
+function tiledLinear(
+  node: Node,
+  form: kernels.LinearForm,
+  target: Target,
+): readonly [Dispatch, ...Dispatch[]] {
   const columns = node.output.shape[1]! * (form === 'linear_swiglu' ? 2 : 1);
   const dispatch = (
     family: typeof kernels.linear,
@@ -298,6 +296,7 @@ function tiledLinear(node: LinearNode, target: Target): readonly [Dispatch, ...D
   });
   const { wantedLanes = DEFAULT_LANES, wantedLanesWidest, wantedLanesNarrow } = target;
   const wide = dispatch(kernels.linear, 64, 64, wantedLanes, { LANES_X: 8 });
+  if (target.software) return [wide];
   const smaller = [
     dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow),
     ...(wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)]),
@@ -335,10 +334,6 @@ function linearConstants({ inputs }: Node, { weights }: Target): KernelVariant['
 }
 
 type LinearKind = Extract<Operation['kind'], `linear${string}`>;
-type LinearNode = Node & { readonly operation: { readonly kind: LinearKind } };
-
-const isLinear = (node: Node): node is LinearNode => node.operation.kind in linearForms;
-
 const linearForms: Readonly<Record<LinearKind, kernels.LinearForm>> = {
   linear: 'linear',
   linearGelu: 'linear_gelu',

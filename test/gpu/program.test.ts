@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { laneKernels } from '../../src/gpu/laneKernels.ts';
 import { alternatives, EVERY_TILE, lower, type Target } from '../../src/gpu/lowering.ts';
 import { flopsOf, splitByWork } from '../../src/gpu/program.ts';
 import type { Node } from '../../src/graph/graph.ts';
@@ -84,8 +85,14 @@ test('flopsOf: ViT-S at 224 × 224 takes 12.2 GFlop', () => {
 });
 
 describe('lower', () => {
-  const targets = [true, false].flatMap((software) =>
-    (['f32', 'f16', 'f16-packed'] as const).map((weights) => ({ software, weights })),
+  const families: Omit<Target, 'weights'>[] = [
+    { software: false },
+    { software: true },
+    { software: true, laneKernels: laneKernels[4] },
+    { software: true, laneKernels: laneKernels[8] },
+  ];
+  const targets = families.flatMap((family) =>
+    (['f32', 'f16', 'f16-packed'] as const).map((weights) => ({ ...family, weights })),
   );
   const config = configOf('giant', { registers: true });
 

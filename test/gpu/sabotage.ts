@@ -11,13 +11,10 @@ export interface WrongDevice {
   readonly changed: () => number;
 }
 
-/** A device with shader-f16 (and these features) where the adapter has them, that makes these mistakes. */
-export async function wrongDevice(
-  mistakes: readonly Mistake[],
-  features: readonly GPUFeatureName[] = [],
-): Promise<WrongDevice> {
+/** A device with shader-f16 and subgroups where the adapter has them, that makes these mistakes. */
+export async function wrongDevice(mistakes: readonly Mistake[]): Promise<WrongDevice> {
   const adapter = await requestAdapter();
-  const requiredFeatures = (['shader-f16', ...features] as GPUFeatureName[]).filter((feature) =>
+  const requiredFeatures = (['shader-f16', 'subgroups'] as const).filter((feature) =>
     adapter.features.has(feature),
   );
   const device = await adapter.requestDevice({ label: 'wrong', requiredFeatures });
@@ -33,7 +30,7 @@ export async function wrongDevice(
 }
 
 /** The library's view of a device. `software` chooses the family of kernels; without it, the adapter does. */
-export function gpuOf(device: GPUDevice, software?: boolean): Gpu {
+export function gpuOf(device: GPUDevice, software?: boolean): Promise<Gpu> {
   const info = describeAdapter(device.adapterInfo);
-  return new Gpu(device, { ...info, software: software ?? info.software }, false);
+  return Gpu.of(device, { ...info, software: software ?? info.software }, false);
 }

@@ -10,7 +10,7 @@ const TIMEOUT = { timeout: 300_000 };
 
 test('tiled kernels pass, in every storage', TIMEOUT, async () => {
   const { device } = await wrongDevice([]);
-  const gpu = gpuOf(device, false);
+  const gpu = await gpuOf(device, false);
   const storages: WeightStorage[] = [
     'f32',
     'f16-packed',
@@ -39,7 +39,7 @@ test.each<[WeightStorage, RegExp, Mistake[]]>([
   ],
 ])('%s: tiled kernels that are wrong are found out', TIMEOUT, async (storage, found, mistakes) => {
   const { device } = await wrongDevice(mistakes);
-  const wrong = gpuOf(device, false);
+  const wrong = await gpuOf(device, false);
   await expect(selfTest(wrong, targetOf(wrong, storage), packMatrix)).rejects.toMatchObject({
     code: 'KERNEL_WRONG',
     message: expect.stringMatching(found),
@@ -58,7 +58,7 @@ test(
         'fma(vec4f(x2.y), left2, fma(vec4f(x3.y), left3, ',
       ],
     ]);
-    const gpu = gpuOf(device, false);
+    const gpu = await gpuOf(device, false);
     expect(targetOf(gpu, 'f32').wantedLanes).toBeGreaterThan(0);
     await selfTest(gpu, targetOf(gpu, 'f32'), packMatrix);
     expect(changed()).toBeGreaterThan(0);

@@ -13,9 +13,16 @@ export const tiny: DINOv2Config = {
   imageSize: 56,
 };
 
-/** A device with WebGPU's default limits, as a caller may bring it. */
-export async function requestDevice(requiredFeatures: GPUFeatureName[] = []): Promise<GPUDevice> {
+/**
+ * A device with WebGPU's default limits, as a caller may bring it, and with subgroups where the adapter has
+ * them: without them a software adapter compiles the tiled kernels, which takes up to a minute.
+ */
+export async function requestDevice(features: GPUFeatureName[] = []): Promise<GPUDevice> {
   const adapter = await requestAdapter();
+  const requiredFeatures = [
+    ...features,
+    ...(['subgroups'] as const).filter((feature) => adapter.features.has(feature)),
+  ];
   return adapter.requestDevice({ label: "the caller's", requiredFeatures });
 }
 

@@ -1,5 +1,5 @@
 /**
- * Twin of shaders/linear.wgsl and shaders/linear_direct.wgsl in float64. The weight is the matrix
+ * Linear layers in float64, for every family of shaders/linear*.wgsl. The weight is the matrix
  * (outFeatures, inFeatures), not its panels.
  */
 import { gelu, silu } from './activation.ts';

@@ -2,6 +2,7 @@
 // All kernels of src/gpu/*ernels.ts, whoever wrote them, with the constants that real models give them.
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernel.ts';
+import { laneKernels } from '../../src/gpu/laneKernels.ts';
 import { alternatives, EVERY_TILE } from '../../src/gpu/lowering.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
@@ -55,9 +56,8 @@ export function variants(): KernelVariant[] {
     const { nodes } = buildForward(config, { batch: 1, rows: 2, cols: 3 }).graph;
     for (const target of [
       { software: false, ...EVERY_TILE },
-      { software: true },
-      { software: true, lanes: 4 },
-      { software: true, lanes: 8 },
+      { software: true, laneKernels: laneKernels[4] },
+      { software: true, laneKernels: laneKernels[8] },
     ] as const) {
       for (const weights of storages) {
         for (const operands of ['f32', 'f16'] as const) {

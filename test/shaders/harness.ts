@@ -20,7 +20,7 @@ export async function openGpu(): Promise<Gpu> {
     adapter.features.has(feature),
   );
   const device = await adapter.requestDevice({ label: 'test', requiredFeatures });
-  return new Gpu(device, describeAdapter(adapter.info), false);
+  return Gpu.of(device, describeAdapter(adapter.info), false);
 }
 
 /** The ways to store weights that this device can read. */
@@ -28,13 +28,13 @@ export function storagesOf(gpu: Gpu): WeightStorage[] {
   return gpu.device.features.has('shader-f16') ? ['f32', 'f16-packed', 'f16'] : ['f32', 'f16-packed'];
 }
 
-/**
- * The families of kernels for linear layers and attention that this device can run: tiled, direct, and by the
- * lanes of its subgroups.
- */
+/** The families of kernels that this device can run: tiled, and for the lanes of its subgroups. */
 export function familiesOf(gpu: Gpu): (readonly [family: string, target: Omit<Target, 'weights'>])[] {
-  const lanes = gpu.lanes ? [[`lanes${gpu.lanes}`, { software: true, lanes: gpu.lanes }] as const] : [];
-  return [['tiled', { software: false }], ['direct', { software: true }], ...lanes];
+  const { laneKernels } = gpu;
+  return [
+    ['tiled', { software: false }],
+    ...(laneKernels ? [[`lanes${laneKernels.lanes}`, { software: true, laneKernels }] as const] : []),
+  ];
 }
 
 /** A weight as its kernel reads it: `packed` for the GPU, `values` for the twin. */

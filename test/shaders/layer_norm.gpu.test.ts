@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
+import { laneKernels } from '../../src/gpu/laneKernels.ts';
 import { layerNorm } from '../reference/layer_norm.ts';
 import { bitsOf, nodeOf, openGpu, runNode, tokenRows, type Workgroups } from './harness.ts';
 
@@ -38,7 +39,7 @@ function run(
     ),
   );
   return runNode(gpu, node, {
-    target: { software, weights: 'f32' },
+    target: { software, weights: 'f32', laneKernels: software ? laneKernels[4] : undefined },
     size: tokenRows(batch, numTokens),
     data: { x, weight, bias },
     workgroups,
