@@ -2,7 +2,7 @@
 // mistakes on its device.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2, type DINOv2Config } from '../src/index.ts';
-import { asGpu } from './gpu/tiny.ts';
+import { asGpu, requestDevice } from './gpu/tiny.ts';
 import { maxError } from './parity.ts';
 
 const config: DINOv2Config = {
@@ -27,7 +27,7 @@ const pixels = Float32Array.from({ length: 588 }, (_, i) => Math.sin(i));
 let device: GPUDevice;
 let model: DINOv2;
 beforeAll(async () => {
-  device = await (await navigator.gpu.requestAdapter())!.requestDevice();
+  device = await requestDevice();
   model = await DINOv2.synthetic(config, { device, selfTest });
 });
 afterAll(() => {
@@ -99,7 +99,7 @@ test('an unknown dtype, and a hub id without its owner, are refused', async () =
 });
 
 test('an abort while the last kernels compile leaves no model and no buffer', async () => {
-  const fresh = await (await navigator.gpu.requestAdapter())!.requestDevice();
+  const fresh = await requestDevice();
   const controller = new AbortController();
   const create = fresh.createComputePipelineAsync.bind(fresh);
   // The weights are long there when the pipelines come; the visitor has left meanwhile.
@@ -191,7 +191,7 @@ test('dispose() while an image is on its way is told as such', async () => {
 });
 
 test('a store of tunings that never answers holds nobody up, and what is aborted touches nothing', async () => {
-  const fresh = asGpu(await (await navigator.gpu.requestAdapter())!.requestDevice()); // on a processor there is nothing to tune
+  const fresh = asGpu(await requestDevice()); // on a processor there is nothing to tune
   using tuned = await DINOv2.synthetic(config, { device: fresh, selfTest });
   const errors: string[] = [];
   fresh.addEventListener('uncapturederror', ({ error }) => errors.push(error.message));

@@ -15,8 +15,8 @@ import { inLines } from './workgroups.js';
 /** What a choice of kernels depends on. */
 export interface Target {
   /**
-   * A software adapter. Linear layers use the narrow tile only: llvmpipe compiles the wide one for 25 s a form,
-   * and both more than double the time to the first result.
+   * A software adapter. Linear layers use the wide tile only: it is the fastest one there, and each further
+   * one takes seconds to compile.
    */
   readonly software: boolean;
   /** Kernels of a software adapter for its subgroups (`Gpu.laneKernels`). Default: the tiled kernels. */
@@ -296,10 +296,11 @@ function tiledLinear(
   });
   const { wantedLanes = DEFAULT_LANES, wantedLanesWidest, wantedLanesNarrow } = target;
   const wide = dispatch(kernels.linear, 64, 64, wantedLanes, { LANES_X: 8 });
-  const narrow = dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow);
-  if (target.software) return [narrow];
-  const smaller =
-    wantedLanesNarrow === undefined ? [narrow] : [narrow, dispatch(kernels.linearSmall, 32, 32)];
+  if (target.software) return [wide];
+  const smaller = [
+    dispatch(kernels.linearNarrow, 32, 64, wantedLanesNarrow),
+    ...(wantedLanesNarrow === undefined ? [] : [dispatch(kernels.linearSmall, 32, 32)]),
+  ];
   if (wantedLanesWidest === undefined) return [wide, ...smaller];
   return [
     { ...dispatch(kernels.linear, 64, 128, wantedLanesWidest, { LANES_X: 16 }), lanes: 128 },

@@ -33,7 +33,7 @@ async function kernelsOn(device: GPUDevice, make: typeof Gpu.of = Gpu.of.bind(Gp
 }
 
 const everywhere = ['assemble_tokens', 'patch_embed'];
-const oneTile = ['attention', 'layer_norm', 'linear_narrow'];
+const oneTile = ['attention', 'layer_norm', 'linear'];
 
 test.each<[what: string, architecture: string, subgroups: Subgroups, kernels: string[]]>([
   [

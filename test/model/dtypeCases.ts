@@ -40,11 +40,9 @@ export async function ways(): Promise<Way[]> {
   const add = (dtype: Dtype, storage: string, device: GPUDevice): void =>
     void found.push({ label: `${dtype} (${storage})`, dtype, device, storage });
   const { features } = await requestAdapter();
-  // With subgroups, as the library's own device has: the kernels that a page gets on this adapter.
-  const subgroups: GPUFeatureName[] = features.has('subgroups') ? ['subgroups'] : [];
-  const plain = await requestDevice(subgroups);
+  const plain = await requestDevice();
   add('fp16', 'f16-packed', plain);
-  if (features.has('shader-f16')) add('fp16', 'f16', await requestDevice(['shader-f16', ...subgroups]));
+  if (features.has('shader-f16')) add('fp16', 'f16', await requestDevice(['shader-f16']));
   add('int8', 'int8', plain);
   return found;
 }
