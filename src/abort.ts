@@ -1,4 +1,4 @@
-/** Aborts of what does not look at signals. */
+/** Ends a wait when a signal fires, also where the code that is waited for takes no signal. */
 
 /**
  * Runs something, and rejects with `signal.reason` as soon as the signal fires, whether or not what runs

@@ -104,7 +104,7 @@ export class Embedder {
     yield* embedInBatches(images, steps, batchSize, signal);
   }
 
-  /** How images become features, batch by batch, but for what is made of them. */
+  /** The steps of a batch that all methods share: decode, prepare, free. */
   #steps(
     options: PixelOptions,
     thumbnailPx = 0,
@@ -117,7 +117,7 @@ export class Embedder {
   }
 
   async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
-    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // what is wrong with options is told ahead of decoding
+    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // refuses wrong options before anything is decoded
     const small =
       thumbnailPx > 0 && source instanceof Blob ? await import('./image/thumbnail.js') : undefined;
     const decoding = decodeSource(this.#gpu, source, options);
@@ -158,7 +158,7 @@ export class Embedder {
     }
   }
 
-  /** Vectors of images that are on the GPU, and what was asked for beside them. */
+  /** The vector of each prepared image; also its patches and its thumbnail, if the caller asked for them. */
   async #embed(
     images: readonly Prepared[],
     { pooling = 'cls', normalize: unit = true, signal }: EmbedOptions,

@@ -39,7 +39,7 @@ const others: readonly (readonly [file: string, says: string])[] = [
  * What a folder has in place of model.safetensors, and what to do about it; undefined where it has nothing
  * that is known.
  *
- * @param names of what lies in the folder
+ * @param names of the files in the folder
  */
 export function otherFormat(names: readonly string[]): string | undefined {
   const known = others.find(([file]) => names.includes(file.split('/')[0]!));

@@ -104,7 +104,7 @@ function products(
   const offsets = new Int32Array(inFeatures);
   return (row, values, allowed) => {
     const line = lineOf(row);
-    let count = 0; // of those that are not zero
+    let count = 0; // values that are not zero
     for (let k = 0; k < inFeatures; k++) {
       if (line[k] === 0) continue;
       factors[count] = line[k]!;

@@ -1,4 +1,5 @@
 /** Search on the CPU: every score in float64, the best k kept. */
+import { pause } from '../gpu/pause.js';
 import type { Items } from './items.js';
 import { TopK, type Scored } from './topK.js';
 
@@ -19,29 +20,14 @@ export interface Limits {
 const SLICE_MS = 12;
 const ROWS = 1024;
 
-/**
- * Lets the page do what it has to: a message, which comes at once, where a timeout would wait for
- * milliseconds.
- */
-export function breathe(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(undefined);
-  });
-}
-
-/** Says when a long loop should `breathe`. */
+/** Says when a long loop should `pause`. */
 export class Pace {
   #last = performance.now();
 
   /** @throws the signal's reason */
   async turn(signal: AbortSignal | undefined): Promise<void> {
     if (performance.now() - this.#last < SLICE_MS) return;
-    await breathe();
+    await pause();
     signal?.throwIfAborted();
     this.#last = performance.now();
   }
