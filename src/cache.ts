@@ -47,12 +47,18 @@ async function stores(): Promise<CacheStore[]> {
   return opened.filter((store) => typeof store !== 'string');
 }
 
+/** What an entry says of itself; undefined if it has been removed since it was listed. Writes nothing. */
+async function planOf(store: CacheStore, key: string): ReturnType<typeof readPlan> {
+  const folder = await store.existing(key);
+  return folder && readPlan(folder);
+}
+
 /** The models whose weights are kept for this origin; empty where nothing can be kept. */
 export async function listCached(): Promise<CachedModel[]> {
   const found: CachedModel[] = [];
   for (const store of await stores()) {
     for (const key of await store.keys()) {
-      const known = await readPlan(await store.folder(key));
+      const known = await planOf(store, key);
       if (known)
         found.push({
           id: known.plan.id,
@@ -83,7 +89,7 @@ export async function removeCached(id?: string): Promise<number> {
   for (const store of await stores()) {
     for (const key of await store.keys()) {
       removed += await exclusively(key, undefined, async () => {
-        if (id !== undefined && !belongs((await readPlan(await store.folder(key)))?.plan, id)) return 0;
+        if (id !== undefined && !belongs((await planOf(store, key))?.plan, id)) return 0;
         await store.remove(key);
         return 1;
       });
@@ -106,7 +112,7 @@ export async function checkForUpdate(id: string | URL, options: AskOptions = {})
   const states: SourceState[] = [];
   for (const store of await stores()) {
     for (const key of await store.keys()) {
-      const plan = (await readPlan(await store.folder(key)))?.plan;
+      const plan = (await planOf(store, key))?.plan;
       if (plan && belongs(plan, String(id))) states.push(await askSource(plan, options));
     }
   }

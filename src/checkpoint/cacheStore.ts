@@ -26,8 +26,10 @@ export interface CacheFolder {
 export interface CacheStore {
   readonly kind: 'opfs' | 'cache-api';
   keys(): Promise<string[]>;
-  /** Makes it where it is missing. */
+  /** Makes the folder if it is missing. */
   folder(key: string): Promise<CacheFolder>;
+  /** The folder, if there is one. Writes nothing. */
+  existing(key: string): Promise<CacheFolder | undefined>;
   remove(key: string): Promise<void>;
 }
 
@@ -141,38 +143,44 @@ async function remove(directory: FileSystemDirectoryHandle, name: string, recurs
 }
 
 function fileStore(root: FileSystemDirectoryHandle): CacheStore {
-  const folder = async (key: string): Promise<CacheFolder> => {
-    const directory = await openDirectory(root, key);
-    return {
-      names: () => namesOf(directory),
-      remove: (name) => remove(directory, name, false),
-      leaveTornBlock: () => fillBlock(directory),
-      async read(name) {
-        try {
-          const file = await (await directory.getFileHandle(name)).getFile();
-          return file.size > 0 ? file : undefined; // a writer that died before its first commit leaves an empty one
-        } catch (error) {
-          if (isMissing(error)) return undefined;
-          throw error;
-        }
-      },
-      async write(name, data) {
-        const handle = await directory.getFileHandle(name, { create: true });
-        const writable = await handle.createWritable(); // a copy, which takes the file's place when it is closed
-        try {
-          await writable.write(data);
-          await writable.close();
-        } catch (error) {
-          await writable.abort().catch(() => undefined); // does not hide the first error
-          await remove(directory, name, false).catch(() => undefined); // nor does a lock that is not let go of yet
-          throw error;
-        }
-      },
-    };
+  const folderIn = (directory: FileSystemDirectoryHandle): CacheFolder => ({
+    names: () => namesOf(directory),
+    remove: (name) => remove(directory, name, false),
+    leaveTornBlock: () => fillBlock(directory),
+    async read(name) {
+      try {
+        const file = await (await directory.getFileHandle(name)).getFile();
+        return file.size > 0 ? file : undefined; // a writer that died before its first commit leaves an empty one
+      } catch (error) {
+        if (isMissing(error)) return undefined;
+        throw error;
+      }
+    },
+    async write(name, data) {
+      const handle = await directory.getFileHandle(name, { create: true });
+      const writable = await handle.createWritable(); // a copy, which takes the file's place when it is closed
+      try {
+        await writable.write(data);
+        await writable.close();
+      } catch (error) {
+        await writable.abort().catch(() => undefined); // does not hide the first error
+        await remove(directory, name, false).catch(() => undefined); // nor does a lock that is not let go of yet
+        throw error;
+      }
+    },
+  });
+  const folder = async (key: string): Promise<CacheFolder> => folderIn(await openDirectory(root, key));
+  const existing = async (key: string): Promise<CacheFolder | undefined> => {
+    try {
+      return folderIn(await root.getDirectoryHandle(key));
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
   };
   const keys = async (): Promise<string[]> =>
     (await namesOf(root)).filter((name) => !name.startsWith(FILLER));
-  return { kind: 'opfs', keys, folder, remove: (key) => remove(root, key, true) };
+  return { kind: 'opfs', keys, folder, existing, remove: (key) => remove(root, key, true) };
 }
 
 function responseStore(cache: Cache): CacheStore {
@@ -182,20 +190,20 @@ function responseStore(cache: Cache): CacheStore {
       .map(({ url }) => url)
       .filter((url) => url.startsWith(base))
       .map((url) => url.slice(base.length));
+  const folder = async (key: string): Promise<CacheFolder> => ({
+    names: async () =>
+      (await paths()).filter((path) => path.startsWith(`${key}/`)).map((path) => path.slice(key.length + 1)),
+    read: async (name) => (await cache.match(`${base}${key}/${name}`))?.blob(),
+    write: (name, data) => cache.put(`${base}${key}/${name}`, new Response(data)),
+    remove: async (name) => void (await cache.delete(`${base}${key}/${name}`)),
+  });
   return {
     kind: 'cache-api',
+    folder,
+    existing: folder, // it is a prefix of names, so there is nothing to make
     keys: async () => [...new Set((await paths()).map((path) => path.split('/')[0]!))],
     remove: async (key) => {
       for (const path of await paths()) if (path.startsWith(`${key}/`)) await cache.delete(base + path);
     },
-    folder: async (key) => ({
-      names: async () =>
-        (await paths())
-          .filter((path) => path.startsWith(`${key}/`))
-          .map((path) => path.slice(key.length + 1)),
-      read: async (name) => (await cache.match(`${base}${key}/${name}`))?.blob(),
-      write: (name, data) => cache.put(`${base}${key}/${name}`, new Response(data)),
-      remove: async (name) => void (await cache.delete(`${base}${key}/${name}`)),
-    }),
   };
 }
