@@ -133,10 +133,10 @@ const standIn = '__thread_url'.padEnd(THREAD_URL.length, '_');
 
 const libraryEntries = {
   index: 'src/index.ts',
-  safetensors: 'src/checkpoint/safetensors.ts',
-  worker: 'src/worker/index.ts',
+  safetensors: 'src/safetensors.ts',
+  worker: 'src/worker.ts',
   'worker-thread': 'src/worker/thread.ts',
-  search: 'src/search/index.ts',
+  search: 'src/search.ts',
 };
 
 /** Tests that need minutes run only when asked: `npm run test:full`. */

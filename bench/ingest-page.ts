@@ -1,8 +1,8 @@
 /** A folder of photographs becomes an index, against decoding them and nothing else. Driven by ingest.mjs. */
 import { DINOv2 as PageModel } from '../src/index.js';
 import { configOf } from '../src/model/config.js';
-import { EmbeddingIndex, ingest } from '../src/search/index.js';
-import { DINOv2 as WorkerModel } from '../src/worker/index.js';
+import { EmbeddingIndex, ingest } from '../src/search.js';
+import { DINOv2 as WorkerModel } from '../src/worker.js';
 import { stubLargeGpuWork } from './ingest-stub.js';
 
 export interface Setting {

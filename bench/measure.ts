@@ -2,12 +2,12 @@
  * What the benchmarks measure, the same in Node and in a browser: ceilings, every kernel at the shapes of
  * real models, whole forwards.
  */
-import type { Dtype } from '../src/checkpoint/precision.js';
-import { syntheticTensor } from '../src/checkpoint/synthetic.js';
+import type { Dtype } from '../src/weights/precision.js';
+import { syntheticTensor } from '../src/weights/synthetic.js';
 import { DINOv2 } from '../src/dinov2.js';
 import { acquireGpu } from '../src/gpu/device.js';
-import { measureCeilings, type Ceilings } from '../src/gpu/ceilings.js';
-import type { Profile, Throughput } from '../src/gpu/profile.js';
+import { measureCeilings, type Ceilings } from '../src/gpu/measure/ceilings.js';
+import type { Profile, Throughput } from '../src/gpu/measure/profile.js';
 import { configOf, type ModelSize } from '../src/model/config.js';
 
 export interface BenchOptions {

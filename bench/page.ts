@@ -1,5 +1,5 @@
 /** The benchmark's page: what `npm run bench` measures, in this browser. */
-import type { Dtype } from '../src/checkpoint/precision.js';
+import type { Dtype } from '../src/weights/precision.js';
 import type { ModelSize } from '../src/model/config.js';
 import { measure, toMarkdown, type Report } from './measure.js';
 

@@ -35,7 +35,7 @@ const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
 const device = await adapter.requestDevice({
   requiredLimits: { maxStorageBufferBindingSize, maxBufferSize },
 });
-const { EmbeddingIndex } = await source('src/search/index.ts');
+const { EmbeddingIndex } = await source('src/search.ts');
 
 // Embeddings of photographs lie in clusters: a thousand directions with noise around them.
 let state = 1;

@@ -1,17 +1,17 @@
 /** DINOv2: puts loader, model, image and GPU together. Computes nothing itself. */
-import { huggingFaceTensors } from './checkpoint/names.js';
-import type { Dtype } from './checkpoint/precision.js';
-import { Sha256 } from './checkpoint/sha256.js';
-import { openCheckpoint } from './checkpoint/shards.js';
-import { isUrl, type ByteSource } from './checkpoint/sources.js';
-import { syntheticStream } from './checkpoint/synthetic.js';
-import { isMatrix, parameterBytes, type Weights } from './checkpoint/weightMemory.js';
+import { huggingFaceTensors } from './weights/names.js';
+import type { Dtype } from './weights/precision.js';
+import { Sha256 } from './io/sha256.js';
+import { openCheckpoint } from './safetensors/shards.js';
+import { isUrl, type ByteSource } from './io/sources.js';
+import { syntheticStream } from './weights/synthetic.js';
+import { isMatrix, parameterBytes, type Weights } from './weights/weightMemory.js';
 import { Embedder } from './embedder.js';
 import { DeviceError, ImageError, OptionError } from './errors.js';
-import { Forwards, disposed } from './forwards.js';
+import { Forwards, disposed } from './session/forwards.js';
 import type { AdapterDescription, Gpu } from './gpu/device.js';
-import type { Profile } from './gpu/profile.js';
-import { defaultStore } from './gpu/tuningStore.js';
+import type { Profile } from './gpu/measure/profile.js';
+import { defaultStore } from './gpu/measure/tuningStore.js';
 import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';

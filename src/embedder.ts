@@ -1,6 +1,6 @@
 /** Images → features and vectors: decoded several at a time, computed in batches. */
 import { ImageError, OptionError } from './errors.js';
-import { MAX_TOKENS, type Forwards } from './forwards.js';
+import { MAX_TOKENS, type Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
 import { checkResize, resolvePreprocessing } from './image/geometry.js';
 import type { PixelOptions, PreparedImage, Preprocessor } from './image/preprocess.js';

@@ -15,12 +15,12 @@ export {
   type TuneOptions,
   type TuningReport,
 } from './options.js';
-export { checkForUpdate, listCached, removeCached, type CachedModel } from './cache.js';
-export { type AskOptions, type SourceState } from './checkpoint/revalidate.js';
-export { type CacheKind } from './checkpoint/cacheStore.js';
-export { type RetryOptions } from './checkpoint/retry.js';
-export { type ByteSource } from './checkpoint/sources.js';
-export { type Dtype } from './checkpoint/precision.js';
+export { checkForUpdate, listCached, removeCached, type CachedModel } from './cache/cachedModels.js';
+export { type AskOptions, type SourceState } from './cache/revalidate.js';
+export { type CacheKind } from './storage/store.js';
+export { type RetryOptions } from './io/retry.js';
+export { type ByteSource } from './io/sources.js';
+export { type Dtype } from './weights/precision.js';
 export { type ImageSource, type Orientation, type RawImage } from './image/source.js';
 export { type PixelOptions, type Pixels } from './image/preprocess.js';
 export { type Resize } from './image/geometry.js';
@@ -49,9 +49,9 @@ export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/device.js';
-export { type Tuning, type TuningSample } from './gpu/tuner.js';
-export { type TuningStore } from './gpu/tuningStore.js';
-export { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './gpu/profile.js';
+export { type Tuning, type TuningSample } from './gpu/measure/tuner.js';
+export { type TuningStore } from './gpu/measure/tuningStore.js';
+export { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './gpu/measure/profile.js';
 export {
   CheckpointError,
   ConfigError,
@@ -69,4 +69,4 @@ export {
   type SafetensorsCode,
   type SourceCode,
 } from './errors.js';
-export { parseSafetensors, type SafetensorsHeader, type TensorInfo } from './checkpoint/safetensors.js';
+export { parseSafetensors, type SafetensorsHeader, type TensorInfo } from './safetensors.js';

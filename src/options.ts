@@ -1,12 +1,12 @@
 /** What callers hand to a model: how to load it, what to compute. Types, and nothing else. */
-import type { CacheKind } from './checkpoint/cacheStore.js';
-import type { Dialect } from './checkpoint/dialects.js';
-import type { HubOptions } from './checkpoint/hub.js';
-import type { Dtype } from './checkpoint/precision.js';
-import type { RetryOptions } from './checkpoint/retry.js';
-import type { ByteSource } from './checkpoint/sources.js';
-import type { Tuning, TuningSample } from './gpu/tuner.js';
-import type { TuningStore } from './gpu/tuningStore.js';
+import type { CacheKind } from './storage/store.js';
+import type { Dialect } from './weights/dialects.js';
+import type { HubOptions } from './io/hub.js';
+import type { Dtype } from './weights/precision.js';
+import type { RetryOptions } from './io/retry.js';
+import type { ByteSource } from './io/sources.js';
+import type { Tuning, TuningSample } from './gpu/measure/tuner.js';
+import type { TuningStore } from './gpu/measure/tuningStore.js';
 import type { PixelOptions } from './image/preprocess.js';
 import type { Features } from './model/features.js';
 import type { PosEmbedConvention } from './model/config.js';

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { PNG } from 'pngjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseSafetensors } from '../src/checkpoint/safetensors.ts';
+import { parseSafetensors } from '../src/safetensors.ts';
 import { DINOv2, PCA, type RawImage } from '../src/index.ts';
 import { maxError, referenceFolder } from './parity.ts';
 

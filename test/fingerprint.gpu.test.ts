@@ -1,8 +1,8 @@
 // A fingerprint: of one checkpoint always the same, of another always another.
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
-import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../src/checkpoint/safetensors.ts';
-import { openTensors } from '../src/checkpoint/tensorStream.ts';
+import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../src/safetensors.ts';
+import { openTensors } from '../src/safetensors/tensorStream.ts';
 import { DINOv2 } from '../src/dinov2.ts';
 import { convertCheckpoint, type ConvertedDtype } from '../src/tools/convert.ts';
 import { requestDevice } from './gpu/tiny.ts';

@@ -1,6 +1,6 @@
 // Which names options may have, and what is said of others.
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import type { RetryOptions } from '../src/checkpoint/retry.ts';
+import type { RetryOptions } from '../src/io/retry.ts';
 import { OptionError } from '../src/errors.ts';
 import type { PreprocessingOptions } from '../src/image/preprocessing.ts';
 import type {
@@ -32,8 +32,8 @@ import type {
   IngestOptions,
   OpenOptions,
   SearchOptions,
-} from '../src/search/index.ts';
-import type { WorkerOptions } from '../src/worker/index.ts';
+} from '../src/search.ts';
+import type { WorkerOptions } from '../src/worker.ts';
 
 /** The names of every option of every call. */
 type KeysOf<Options> = Options extends unknown ? keyof Options : never;

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { encodeSafetensors } from '../src/checkpoint/safetensors.ts';
+import { encodeSafetensors } from '../src/safetensors.ts';
 import {
   checkForUpdate,
   cosineSimilarity,
@@ -20,7 +20,7 @@ import {
   type EmbedAllOptions,
   type ImageSource,
 } from '../src/index.ts';
-import { describeImage, EmbeddingIndex, ingest, modelIdentity } from '../src/search/index.ts';
+import { describeImage, EmbeddingIndex, ingest, modelIdentity } from '../src/search.ts';
 
 const tiny = fileURLToPath(new URL('fixtures/reference/tiny-plain/', import.meta.url));
 const photo = fileURLToPath(new URL('../demo/photos/chelsea.png', import.meta.url));

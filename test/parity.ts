@@ -1,6 +1,6 @@
 // The reference vectors of transformers (test/fixtures/reference), read in Node.
 import { readFile } from 'node:fs/promises';
-import { parseSafetensors } from '../src/checkpoint/safetensors.ts';
+import { parseSafetensors } from '../src/safetensors.ts';
 
 export * from './tolerance.ts';
 

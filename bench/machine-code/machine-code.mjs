@@ -173,8 +173,8 @@ const [{ configOf }, { buildForward }, { alternatives, EVERY_TILE }, { assemble 
       'src/model/config.ts',
       'src/model/vit.ts',
       'src/gpu/lowering.ts',
-      'src/gpu/kernel.ts',
-      'src/gpu/kernels.ts',
+      'src/gpu/kernels/kernel.ts',
+      'src/gpu/kernels/kernels.ts',
     ].map(source),
   );
 const { graph } = buildForward(configOf(options.model), { batch: 1, rows: 16, cols: 16 });

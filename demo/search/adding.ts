@@ -11,7 +11,7 @@ import {
   type IngestProgress,
   type IngestSource,
   type UnfinishedIngest,
-} from '../../src/search/index.js';
+} from '../../src/search.js';
 import { byId, setText } from '../dom.js';
 import { dismiss, showNotice } from '../notices.js';
 import { collection, collectionToAdd, usableModel } from './collection.js';

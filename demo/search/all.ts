@@ -1,5 +1,5 @@
 /** The view of all photographs, in the order in which they came: it fills while they are added. */
-import type { EmbeddingIndex, IndexChange } from '../../src/search/index.js';
+import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
 import { byId } from '../dom.js';
 import { tile } from './tiles.js';
 

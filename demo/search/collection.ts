@@ -10,8 +10,8 @@ import {
   modelIdentity,
   type IndexHeader,
   type ModelIdentity,
-} from '../../src/search/index.js';
-import type { DINOv2 } from '../../src/worker/index.js';
+} from '../../src/search.js';
+import type { DINOv2 } from '../../src/worker.js';
 import { byId, setText } from '../dom.js';
 import { megabytes } from '../format.js';
 import { dismiss, showNotice } from '../notices.js';

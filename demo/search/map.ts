@@ -2,7 +2,7 @@
  * All photographs on a plane: near each other where they look alike. Pointer: the nearest one is named, a
  * click opens it. Keyboard: arrows go from one to the next.
  */
-import type { EmbeddingIndex, MapPoint } from '../../src/search/index.js';
+import type { EmbeddingIndex, MapPoint } from '../../src/search.js';
 import { nameOf } from './photos.js';
 import { urlOf } from './pictures.js';
 import { text } from './tiles.js';

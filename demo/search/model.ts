@@ -3,7 +3,7 @@
  * was loaded last comes by itself at the next visit, where that needs no network.
  */
 import { checkSupport, DINOv2Error, listCached } from '../../src/index.js';
-import { DINOv2 } from '../../src/worker/index.js';
+import { DINOv2 } from '../../src/worker.js';
 import { byId } from '../dom.js';
 import { loadModel } from '../engine.js';
 import { setForm, setLoaded, setUnusable } from '../form.js';

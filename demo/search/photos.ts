@@ -1,7 +1,7 @@
 /**
  * How this page looks at photographs. All of a collection are looked at in one way, which its header names.
  */
-import type { FileMetadata } from '../../src/search/index.js';
+import type { FileMetadata } from '../../src/search.js';
 
 /**
  * The whole photograph, upright, its longer side brought to 224 pixels: 16 patches, and as few of the shorter

@@ -1,7 +1,7 @@
 /**
  * Small pictures of the collection, as addresses of this page; each is read once, when it comes into view.
  */
-import type { EmbeddingIndex } from '../../src/search/index.js';
+import type { EmbeddingIndex } from '../../src/search.js';
 
 let source: EmbeddingIndex | undefined;
 const urls = new Map<string, Promise<string | undefined>>();

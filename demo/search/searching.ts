@@ -8,7 +8,7 @@ import {
   type Description,
   type EmbeddingIndex,
   type PatchBox,
-} from '../../src/search/index.js';
+} from '../../src/search.js';
 import { byId, setText } from '../dom.js';
 import { duration } from '../format.js';
 import { Latest } from '../latest.js';

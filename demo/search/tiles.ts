@@ -1,5 +1,5 @@
 /** Photographs in rows: buttons that open them. Names are set as text, whatever they look like. */
-import type { PartHit } from '../../src/search/index.js';
+import type { PartHit } from '../../src/search.js';
 import { fileOf, nameOf } from './photos.js';
 import { picture } from './pictures.js';
 

@@ -1,5 +1,5 @@
 /** What of the collection is on the screen: all of it, duplicates, groups, or the map. */
-import type { EmbeddingIndex, IndexChange } from '../../src/search/index.js';
+import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
 import { byId, chosen, setText } from '../dom.js';
 import { Latest } from '../latest.js';
 import { showNotice } from '../notices.js';

@@ -1,5 +1,5 @@
 /** Ways in: buttons, drops, pastes. A drop is asked what it is for by where it lands. */
-import { droppedFiles, type IngestSource } from '../../src/search/index.js';
+import { droppedFiles, type IngestSource } from '../../src/search.js';
 import { byId } from '../dom.js';
 import { checkpointAmong, type CheckpointFiles } from '../state.js';
 import { showNotice } from '../notices.js';

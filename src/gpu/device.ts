@@ -4,7 +4,7 @@
  * reports an error (submits are silent, scopes are empty), so a task asks `check()` after whatever it awaits.
  */
 import { DeviceError } from '../errors.js';
-import type { LaneKernels } from './laneKernels.js';
+import type { LaneKernels } from './kernels/laneKernels.js';
 import { GpuMemory } from './memory.js';
 import { PipelineCache } from './pipelines.js';
 import { Task, type Burst } from './task.js';
@@ -320,7 +320,7 @@ async function loadLaneKernels(
   if (!software || !features.has('subgroups')) return undefined;
   const { subgroupMinSize: lanes, subgroupMaxSize } = adapterInfo;
   if (lanes !== subgroupMaxSize || (lanes !== 4 && lanes !== 8)) return undefined;
-  return import('./laneKernels.js').then(
+  return import('./kernels/laneKernels.js').then(
     ({ laneKernels }) => laneKernels[lanes],
     () => undefined,
   );

@@ -6,10 +6,10 @@
  */
 import type { Node, Operation } from '../graph/graph.js';
 import type { Gpu } from './device.js';
-import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernel.js';
-import * as kernels from './kernels.js';
-import type { LaneKernels } from './laneKernels.js';
-import { maskPatches } from './outputKernels.js';
+import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernels/kernel.js';
+import * as kernels from './kernels/kernels.js';
+import type { LaneKernels } from './kernels/laneKernels.js';
+import { maskPatches } from './kernels/outputKernels.js';
 import { inLines } from './workgroups.js';
 
 /** What a choice of kernels depends on. */
@@ -99,7 +99,7 @@ export interface Dispatch {
 }
 
 /**
- * Columns of a panel of packed weights, and what the length of its rows is padded to. `checkpoint/packing.ts`
+ * Columns of a panel of packed weights, and what the length of its rows is padded to. `weights/packing.ts`
  * packs them.
  */
 export const PANEL_COLUMNS = 64;

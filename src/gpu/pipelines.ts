@@ -4,9 +4,9 @@
  */
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
-import { assemble, kernelName, type Access, type Kernel, type KernelVariant } from './kernel.js';
+import { assemble, kernelName, type Access, type Kernel, type KernelVariant } from './kernels/kernel.js';
 import { scoped } from './scopes.js';
-import { weightHelpers } from './weightHelpers.js';
+import { weightHelpers } from './kernels/weightHelpers.js';
 
 export interface CompiledKernel {
   readonly variant: KernelVariant;

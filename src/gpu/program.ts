@@ -9,7 +9,7 @@ import { planMemory, type Plan } from '../graph/planner.js';
 import { DINOv2Error } from '../errors.js';
 import type { Gpu } from './device.js';
 import { alternatives, lower, type ForwardSize, type Target } from './lowering.js';
-import { kernelName } from './kernel.js';
+import { kernelName } from './kernels/kernel.js';
 import type { CompiledKernel } from './pipelines.js';
 import type { Task } from './task.js';
 

@@ -5,8 +5,13 @@
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { RESIZE_FIRST_ROWS, RESIZE_WORKGROUP, resizeFirst, resizeSecond } from '../gpu/imageKernels.js';
-import type { Kernel } from '../gpu/kernel.js';
+import {
+  RESIZE_FIRST_ROWS,
+  RESIZE_WORKGROUP,
+  resizeFirst,
+  resizeSecond,
+} from '../gpu/kernels/imageKernels.js';
+import type { Kernel } from '../gpu/kernels/kernel.js';
 import type { GpuMemory } from '../gpu/memory.js';
 import type { Burst, Task } from '../gpu/task.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';

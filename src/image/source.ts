@@ -5,9 +5,9 @@
  * by this library (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
-import { untilAborted } from '../abort.js';
+import { untilAborted } from '../platform/abort.js';
 import type { Gpu } from '../gpu/device.js';
-import { hasPaths, nodeModule } from '../gpu/node.js';
+import { hasPaths, nodeModule } from '../platform/node.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile, type Canvas } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';

@@ -1,14 +1,14 @@
 /** The parts of a model, made side by side: kernels compile while weights arrive. */
-import { headRecords, type CacheWriter } from '../checkpoint/cacheEntry.js';
-import { untilAborted } from '../abort.js';
-import { watchForHead, type LinearHead } from '../checkpoint/head.js';
-import type { Candidate, Choice, Decision, Precision } from '../checkpoint/precision.js';
-import type { RowScales } from '../checkpoint/quantized.js';
-import type { TensorStream } from '../checkpoint/tensorStream.js';
-import type { WeightMemory, Weights } from '../checkpoint/weightMemory.js';
-import { loadWeights } from '../checkpoint/weights.js';
+import { headRecords, type CacheWriter } from '../cache/cacheEntry.js';
+import { untilAborted } from '../platform/abort.js';
+import { watchForHead, type LinearHead } from '../weights/head.js';
+import type { Candidate, Choice, Decision, Precision } from '../weights/precision.js';
+import type { RowScales } from '../weights/quantized.js';
+import type { TensorStream } from '../safetensors/tensorStream.js';
+import type { WeightMemory, Weights } from '../weights/weightMemory.js';
+import { loadWeights } from '../weights/weights.js';
 import type { Gpu } from '../gpu/device.js';
-import type { WeightStorage } from '../gpu/kernel.js';
+import type { WeightStorage } from '../gpu/kernels/kernel.js';
 import { targetOf, type Target } from '../gpu/lowering.js';
 import { Preprocessor } from '../image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';

@@ -2,7 +2,7 @@
  * Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what has to be
  * fetched.
  */
-import { exclusively } from '../cache.js';
+import { exclusively } from '../cache/cachedModels.js';
 import {
   CACHE_FORMAT,
   cacheKey,
@@ -16,19 +16,19 @@ import {
   writePlan,
   type CachePlan,
   type SealedPlan,
-} from '../checkpoint/cacheEntry.js';
-import { untilAborted } from '../abort.js';
-import { openStore, type CacheFolder, type CacheStore } from '../checkpoint/cacheStore.js';
-import { watchForHead } from '../checkpoint/head.js';
-import { MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
-import { mayStartOver, startOver } from '../checkpoint/part.js';
-import type { Candidate } from '../checkpoint/precision.js';
-import { parameterBytes, WeightMemory } from '../checkpoint/weightMemory.js';
+} from '../cache/cacheEntry.js';
+import { untilAborted } from '../platform/abort.js';
+import { openStore, type CacheFolder, type CacheStore } from '../storage/store.js';
+import { watchForHead } from '../weights/head.js';
+import { MatrixSample, originalOf } from '../weights/matrixSample.js';
+import { mayStartOver, startOver } from '../io/part.js';
+import type { Candidate } from '../weights/precision.js';
+import { parameterBytes, WeightMemory } from '../weights/weightMemory.js';
 import type { Task } from '../gpu/task.js';
-import type { SourceState } from '../checkpoint/revalidate.js';
-import { readQuantized, RowScales } from '../checkpoint/quantized.js';
-import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
-import { presentParameters, scaleBytes } from '../checkpoint/weights.js';
+import type { SourceState } from '../cache/revalidate.js';
+import { readQuantized, RowScales } from '../weights/quantized.js';
+import type { SafetensorsHeader } from '../safetensors.js';
+import { presentParameters, scaleBytes } from '../weights/weights.js';
 import { DeviceError, SourceError } from '../errors.js';
 import type { DINOv2Config } from '../model/config.js';
 import { parameters } from '../model/parameters.js';

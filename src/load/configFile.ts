@@ -1,5 +1,5 @@
 /** config.json, and the loader's options that stand in for parts of it. */
-import { readAll, type ByteSource } from '../checkpoint/sources.js';
+import { readAll, type ByteSource } from '../io/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';

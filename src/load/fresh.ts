@@ -1,7 +1,7 @@
 /** Loads a checkpoint from its source. */
-import type { CacheWriter } from '../checkpoint/cacheEntry.js';
-import { untilAborted } from '../abort.js';
-import type { Candidate } from '../checkpoint/precision.js';
+import type { CacheWriter } from '../cache/cacheEntry.js';
+import { untilAborted } from '../platform/abort.js';
+import type { Candidate } from '../weights/precision.js';
 import type { DINOv2Config } from '../model/config.js';
 import type { LoadReport } from '../options.js';
 import { build, counting, decide, fill, type LoadedModel, type Making } from './build.js';

@@ -1,8 +1,8 @@
 /**
  * From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried.
  */
-import { choosePrecision, type Choice } from '../checkpoint/precision.js';
-import { mayStartOver } from '../checkpoint/part.js';
+import { choosePrecision, type Choice } from '../weights/precision.js';
+import { mayStartOver } from '../io/part.js';
 import { OptionError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import type { LoadOptions, LoadProgress } from '../options.js';

@@ -1,5 +1,5 @@
 /** preprocessor_config.json: what it means for a model, and what holds where a checkpoint has none. */
-import { mayStartOver } from '../checkpoint/part.js';
+import { mayStartOver } from '../io/part.js';
 import { SourceError } from '../errors.js';
 import {
   DEFAULT_PREPROCESSING,

@@ -1,13 +1,13 @@
 /** Checkpoints on a server, as sources for the loader. */
-import type { CachePlan } from '../checkpoint/cacheEntry.js';
-import { release } from '../checkpoint/chunks.js';
-import { locate } from '../checkpoint/hub.js';
-import { askSource, type SourceState } from '../checkpoint/revalidate.js';
-import { retryPolicy } from '../checkpoint/retry.js';
-import { checkDigest, parseSha256, sha256 } from '../checkpoint/sha256.js';
-import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../checkpoint/shards.js';
-import { isAbsent, isMissing, isUrl, readAll } from '../checkpoint/sources.js';
-import type { TensorStream } from '../checkpoint/tensorStream.js';
+import type { CachePlan } from '../cache/cacheEntry.js';
+import { release } from '../io/chunks.js';
+import { locate } from '../io/hub.js';
+import { askSource, type SourceState } from '../cache/revalidate.js';
+import { retryPolicy } from '../io/retry.js';
+import { checkDigest, parseSha256, sha256 } from '../io/sha256.js';
+import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../safetensors/shards.js';
+import { isAbsent, isMissing, isUrl, readAll } from '../io/sources.js';
+import type { TensorStream } from '../safetensors/tensorStream.js';
 import { OptionError, SourceError } from '../errors.js';
 import type { PretrainedOptions } from '../options.js';
 import { describedBy, parseJson } from './configFile.js';
@@ -73,7 +73,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
       const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // beside the others: no load is longer for it
       const explained = async (error: unknown): Promise<unknown> => {
         if (!isMissing(error)) return error;
-        return import('../checkpoint/otherFormats.js').then(
+        return import('./otherFormats.js').then(
           ({ explainMissing }) => explainMissing(folder, error as SourceError, common),
           () => error, // without a network there is no advice
         );

@@ -1,8 +1,8 @@
 /** What a checkpoint's header and its config.json say together, before a weight is read. */
-import { placeTensors } from '../checkpoint/names.js';
-import { readQuantized } from '../checkpoint/quantized.js';
-import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
-import type { HeadWidths, LinearHead } from '../checkpoint/head.js';
+import { placeTensors } from '../weights/names.js';
+import { readQuantized } from '../weights/quantized.js';
+import type { SafetensorsHeader } from '../safetensors.js';
+import type { HeadWidths, LinearHead } from '../weights/head.js';
 import type { DINOv2Config } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
 import { configOfCheckpoint, type TensorChoice } from '../model/tensorConfig.js';

@@ -1,9 +1,9 @@
 /** Where a checkpoint comes from, as the loader sees it. */
-import type { CachePlan } from '../checkpoint/cacheEntry.js';
-import type { CacheKind } from '../checkpoint/cacheStore.js';
-import type { SourceState } from '../checkpoint/revalidate.js';
-import type { CheckpointOptions } from '../checkpoint/shards.js';
-import type { TensorStream } from '../checkpoint/tensorStream.js';
+import type { CachePlan } from '../cache/cacheEntry.js';
+import type { CacheKind } from '../storage/store.js';
+import type { SourceState } from '../cache/revalidate.js';
+import type { CheckpointOptions } from '../safetensors/shards.js';
+import type { TensorStream } from '../safetensors/tensorStream.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { LoadProgress } from '../options.js';
 import type { Described } from './configFile.js';

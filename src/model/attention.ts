@@ -4,7 +4,7 @@
  */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { attentionRows, attentionRowsMean } from '../gpu/outputKernels.js';
+import { attentionRows, attentionRowsMean } from '../gpu/kernels/outputKernels.js';
 import type { Lease } from '../gpu/task.js';
 
 export interface AttentionOptions {

@@ -1,7 +1,7 @@
 /** The configuration of a checkpoint, from config.json where there is one, else from its names and shapes. */
-import type { Architecture } from '../checkpoint/architecture.js';
-import { inspectCheckpoint } from '../checkpoint/names.js';
-import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
+import type { Architecture } from '../weights/architecture.js';
+import { inspectCheckpoint } from '../weights/names.js';
+import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError } from '../errors.js';
 import { checkConfig, HEAD_DIM, type DINOv2Config, type PosEmbedConvention } from './config.js';
 import type { ConfigHints } from './configJson.js';

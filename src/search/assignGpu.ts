@@ -4,7 +4,7 @@
  */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
-import { searchAssign } from '../gpu/searchKernels.js';
+import { searchAssign } from '../gpu/kernels/searchKernels.js';
 import { inLines } from '../gpu/workgroups.js';
 import { nearestCenter, type Assigner } from './clusters.js';
 import { F16_FACTOR, scoreError } from './errorBound.js';

@@ -9,9 +9,9 @@
  *
  * A file comes from anywhere: all of it is checked before anything is made of it.
  */
-import { encodeSafetensorsHeader } from '../checkpoint/safetensorsWriter.js';
-import type { SafetensorsHeader, TensorSpec } from '../checkpoint/safetensorsFormat.js';
-import { headerLength, parseSafetensorsHeader } from '../checkpoint/safetensorsReader.js';
+import { encodeSafetensorsHeader } from '../safetensors/writer.js';
+import type { SafetensorsHeader, TensorSpec } from '../safetensors/format.js';
+import { headerLength, parseSafetensorsHeader } from '../safetensors/reader.js';
 import { IndexError, SafetensorsError } from '../errors.js';
 import { encodeNpy, decodeNpy } from '../tools/npy.js';
 import { checkId, headerOf, jsonCopy } from './checks.js';

@@ -1,7 +1,7 @@
 /** Candidates for pairs of near-duplicates on the GPU: all rows in tiles, each against all rows behind it. */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
-import { searchPairs } from '../gpu/searchKernels.js';
+import { searchPairs } from '../gpu/kernels/searchKernels.js';
 import type { Task } from '../gpu/task.js';
 import type { PairFinder } from './duplicates.js';
 import { scoreError } from './errorBound.js';

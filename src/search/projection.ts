@@ -3,8 +3,8 @@
  * Matrix Computations, 4th ed., 10.3) in float64. Each step goes over all vectors once, with four directions
  * together; the covariance matrix is never formed.
  */
-import { dot, signOf, symmetricEigen } from '../tasks/eigen.js';
-import { startVectors } from '../tasks/startVectors.js';
+import { dot, signOf, symmetricEigen } from '../numerics/eigen.js';
+import { startVectors } from '../numerics/startVectors.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 

@@ -1,5 +1,5 @@
 /** Search on the CPU: every score in float64, the best k kept. */
-import { pause } from '../gpu/pause.js';
+import { pause } from '../platform/pause.js';
 import type { Items } from './items.js';
 import { TopK, type Scored } from './topK.js';
 

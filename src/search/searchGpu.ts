@@ -9,7 +9,7 @@
  * are: 200,000 equal vectors are 200,000 candidates, and that search takes as long as one on the CPU.
  */
 import { DeviceError } from '../errors.js';
-import type { Kernel, KernelVariant } from '../gpu/kernel.js';
+import type { Kernel, KernelVariant } from '../gpu/kernels/kernel.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import type { Gpu } from '../gpu/device.js';
 import {
@@ -18,7 +18,7 @@ import {
   searchMaxima,
   searchScores,
   searchScores4,
-} from '../gpu/searchKernels.js';
+} from '../gpu/kernels/searchKernels.js';
 import { inLines } from '../gpu/workgroups.js';
 import type { Task } from '../gpu/task.js';
 import { GpuAssigner } from './assignGpu.js';

@@ -2,7 +2,7 @@
  * Many images, in batches and in their order: files are decoded at the same time, and while the model is at
  * work on a batch, the images of the next ones are decoded.
  */
-import { untilAborted } from '../abort.js';
+import { untilAborted } from '../platform/abort.js';
 import { ImageError } from '../errors.js';
 import { iteratorOf } from './iterate.js';
 

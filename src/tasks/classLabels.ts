@@ -1,5 +1,5 @@
 /** The names of a classifier's classes. */
-import type { HeadShape } from '../checkpoint/head.js';
+import type { HeadShape } from '../weights/head.js';
 import { ConfigError } from '../errors.js';
 
 /**

@@ -1,7 +1,7 @@
 /** Linear classifiers on DINOv2's features: what an image shows, by class. */
-import { readHead, type LinearHead } from '../checkpoint/head.js';
-import type { ByteSource } from '../checkpoint/sources.js';
-import { openTensors } from '../checkpoint/tensorStream.js';
+import { readHead, type LinearHead } from '../weights/head.js';
+import type { ByteSource } from '../io/sources.js';
+import { openTensors } from '../safetensors/tensorStream.js';
 import { CheckpointError, OptionError } from '../errors.js';
 import type { PixelOptions } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';

@@ -7,10 +7,10 @@ import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { Burst, Lease, Task } from '../gpu/task.js';
 import { inLines } from '../gpu/workgroups.js';
-import * as kernels from '../gpu/pcaKernels.js';
+import * as kernels from '../gpu/kernels/pcaKernels.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
-import { dot, ritzPairs, signOf, type RitzPairs } from './eigen.js';
-import { BLOCK, startVectors } from './startVectors.js';
+import { dot, ritzPairs, signOf, type RitzPairs } from '../numerics/eigen.js';
+import { BLOCK, startVectors } from '../numerics/startVectors.js';
 
 /** What a PCA reads of features: `Features` has it. */
 export interface PatchFeatures {

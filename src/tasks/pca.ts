@@ -3,7 +3,7 @@
  * `patchMatrix.ts` the arithmetic.
  */
 import { OptionError } from '../errors.js';
-import { pcaColor } from '../gpu/pcaKernels.js';
+import { pcaColor } from '../gpu/kernels/pcaKernels.js';
 import {
   basisFromJSON,
   basisToJSON,

@@ -7,7 +7,7 @@
  * place of minimum to maximum.
  */
 import { OptionError } from '../errors.js';
-import { dot } from './eigen.js';
+import { dot } from '../numerics/eigen.js';
 import { borderOf, quantile, splitForeground } from './foreground.js';
 import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
 import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';

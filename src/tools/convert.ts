@@ -2,21 +2,21 @@
  * Any checkpoint that loads → the same model in a narrower element type, as a safetensors file with Hugging
  * Face's names. Tensor by tensor, without a GPU.
  */
-import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../checkpoint/float.js';
-import { watchForHead, type LinearHead, type Watched } from '../checkpoint/head.js';
-import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../checkpoint/matrixSample.js';
-import { huggingFaceTensors, placeTensors, type Parameter } from '../checkpoint/names.js';
-import { int8Scale } from '../checkpoint/panelMemory.js';
-import { readQuantized, scaleName } from '../checkpoint/quantized.js';
+import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../numerics/float16.js';
+import { watchForHead, type LinearHead, type Watched } from '../weights/head.js';
+import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../weights/matrixSample.js';
+import { huggingFaceTensors, placeTensors, type Parameter } from '../weights/names.js';
+import { int8Scale } from '../weights/panelMemory.js';
+import { readQuantized, scaleName } from '../weights/quantized.js';
 import {
   dtypeBits,
   encodeSafetensorsHeader,
   type SafetensorsDtype,
   type SafetensorsHeader,
   type TensorSpec,
-} from '../checkpoint/safetensors.js';
-import type { TensorStream } from '../checkpoint/tensorStream.js';
-import { elementsOf, isMatrix } from '../checkpoint/weightMemory.js';
+} from '../safetensors.js';
+import type { TensorStream } from '../safetensors/tensorStream.js';
+import { elementsOf, isMatrix } from '../weights/weightMemory.js';
 import { CheckpointError } from '../errors.js';
 import type { Described } from '../load/configFile.js';
 import { headWidths, settle, withoutHead } from '../load/settle.js';

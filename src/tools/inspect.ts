@@ -1,5 +1,5 @@
 /** What a safetensors file is, in lines for people. */
-import type { SafetensorsHeader } from '../checkpoint/safetensors.js';
+import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError, DINOv2Error } from '../errors.js';
 import type { Described } from '../load/configFile.js';
 import { settle } from '../load/settle.js';

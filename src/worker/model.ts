@@ -1,8 +1,8 @@
 /** DINOv2 in a worker, as a page holds it. Computes nothing: every method is a question to the worker. */
-import type { Dtype } from '../checkpoint/precision.js';
+import type { Dtype } from '../weights/precision.js';
 import { DeviceError } from '../errors.js';
 import type { AdapterDescription } from '../gpu/device.js';
-import { Profile } from '../gpu/profile.js';
+import { Profile } from '../gpu/measure/profile.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { ImageSource } from '../image/source.js';
@@ -21,7 +21,7 @@ import type {
   TuneOptions,
   TuningReport,
 } from '../options.js';
-import type { ByteSource } from '../checkpoint/sources.js';
+import type { ByteSource } from '../io/sources.js';
 import { expectOptions } from '../optionObject.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import { ImageClassifier } from './classifier.js';

@@ -12,7 +12,7 @@ import {
   type Features,
   type ImageSource,
 } from '../index.js';
-import type { ByteSource } from '../checkpoint/sources.js';
+import type { ByteSource } from '../io/sources.js';
 import { checkNames, checkOptions } from '../optionNames.js';
 import type { LoadOptions } from '../options.js';
 import { arrive, leave } from './arrivals.js';

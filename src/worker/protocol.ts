@@ -1,13 +1,13 @@
 /** What a page and its worker say to each other. Types, and the number that both must agree on. */
 import type { AdapterDescription } from '../gpu/device.js';
-import type { ProfileData } from '../gpu/profile.js';
+import type { ProfileData } from '../gpu/measure/profile.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { RawImage } from '../image/source.js';
 import type { AttentionOptions } from '../model/attention.js';
 import type { DINOv2Config, ModelSize } from '../model/config.js';
 import type { HiddenStateOptions, IntermediateLayerOptions, LayerWithClassToken } from '../model/features.js';
-import type { Dtype } from '../checkpoint/precision.js';
+import type { Dtype } from '../weights/precision.js';
 import type {
   BySizeOptions,
   EmbedAllOptions,
@@ -21,8 +21,8 @@ import type {
   TuneOptions,
   TuningReport,
 } from '../options.js';
-import type { CachedModel } from '../cache.js';
-import type { SourceState } from '../checkpoint/revalidate.js';
+import type { CachedModel } from '../cache/cachedModels.js';
+import type { SourceState } from '../cache/revalidate.js';
 import type { Support } from '../support.js';
 import type {
   Classification,

@@ -1,7 +1,7 @@
 /**
  * What a load in the worker needs of the page: streams that cannot be cloned, and a `fetch` of the caller's.
  */
-import type { ByteSource } from '../checkpoint/sources.js';
+import type { ByteSource } from '../io/sources.js';
 import { DeviceError } from '../errors.js';
 import { expectOptions } from '../optionObject.js';
 import { compact, copied } from './images.js';

@@ -1,8 +1,8 @@
 /**
  * What needs no model: asked of the worker all the same, so that a page holds no second copy of the library.
  */
-import type { CachedModel } from '../cache.js';
-import type { SourceState } from '../checkpoint/revalidate.js';
+import type { CachedModel } from '../cache/cachedModels.js';
+import type { SourceState } from '../cache/revalidate.js';
 import { DeviceError } from '../errors.js';
 import type { Support } from '../support.js';
 import { Connection } from './connection.js';

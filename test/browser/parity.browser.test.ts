@@ -1,7 +1,7 @@
 import { commands } from 'vitest/browser';
 import { afterAll, expect, test } from 'vitest';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
+import { parseSafetensors } from '../../src/safetensors.ts';
 import { checkSupport, DINOv2 } from '../../src/index.ts';
 import { FP32_MAX_ERROR, maxError } from '../tolerance.ts';
 import adaptersFolder from 'virtual:adapters-folder';

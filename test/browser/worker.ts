@@ -1,5 +1,5 @@
 // The other end of the worker test: the library, as a page's worker uses it.
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { checkSupport, DINOv2, PCA } from '../../src/index.ts';
 
 addEventListener('message', async ({ data }: MessageEvent<string>) => {

@@ -12,8 +12,8 @@ import {
   type CachePlan,
   type EntryEnd,
   type Replayed,
-} from '../../src/checkpoint/cacheEntry.ts';
-import type { CacheFolder } from '../../src/checkpoint/cacheStore.ts';
+} from '../../src/cache/cacheEntry.ts';
+import type { CacheFolder } from '../../src/storage/store.ts';
 
 type Files = Map<string, Uint8Array<ArrayBuffer>>;
 

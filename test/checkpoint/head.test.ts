@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { f32ToF16 } from '../../src/checkpoint/float.ts';
-import { readHead, watchForHead } from '../../src/checkpoint/head.ts';
-import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
-import { openTensors } from '../../src/checkpoint/tensorStream.ts';
-import { scaleName } from '../../src/checkpoint/quantized.ts';
-import { syntheticStream, syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { f32ToF16 } from '../../src/numerics/float16.ts';
+import { readHead, watchForHead } from '../../src/weights/head.ts';
+import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
+import { openTensors } from '../../src/safetensors/tensorStream.ts';
+import { scaleName } from '../../src/weights/quantized.ts';
+import { syntheticStream, syntheticTensor } from '../../src/weights/synthetic.ts';
 
 const tensors = [
   { name: 'cls_token', shape: [1, 1, 8] },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { locate } from '../../src/checkpoint/hub.js';
+import { locate } from '../../src/io/hub.js';
 import { SourceError } from '../../src/errors.js';
 
 const refused = (run: () => unknown): string => {

@@ -2,8 +2,8 @@ import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { openSource } from '../../src/checkpoint/sources.ts';
-import { openPath } from '../../src/checkpoint/localFile.ts';
+import { openSource } from '../../src/io/sources.ts';
+import { openPath } from '../../src/io/localFile.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'local-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,6 +1,6 @@
 // What is seen of a matrix does not depend on how it comes, and tells it from another.
 import { expect, test } from 'vitest';
-import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../../src/checkpoint/matrixSample.ts';
+import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../../src/weights/matrixSample.ts';
 import { Random } from '../random.ts';
 
 const values = (count: number, seed: number): Float32Array => {

@@ -6,12 +6,8 @@ import {
   placeTensors,
   type Parameter,
   type Placement,
-} from '../../src/checkpoint/names.js';
-import {
-  encodeSafetensorsHeader,
-  parseSafetensors,
-  type SafetensorsDtype,
-} from '../../src/checkpoint/safetensors.js';
+} from '../../src/weights/names.js';
+import { encodeSafetensorsHeader, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.js';
 import { CheckpointError } from '../../src/errors.js';
 import { configOf, type DINOv2Config } from '../../src/model/config.js';
 import { parseConfig } from '../../src/model/configJson.js';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { f32ToF16 } from '../../src/checkpoint/float.ts';
-import { PanelPacker, packedBytes } from '../../src/checkpoint/packing.ts';
-import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import { f32ToF16 } from '../../src/numerics/float16.ts';
+import { PanelPacker, packedBytes } from '../../src/weights/packing.ts';
+import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { Random } from '../random.ts';
 import { packPanels } from '../reference/packing.ts';
 

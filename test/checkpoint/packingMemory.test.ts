@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { PanelPacker } from '../../src/checkpoint/packing.ts';
-import { PackingMemory } from '../../src/checkpoint/panelMemory.ts';
+import { PanelPacker } from '../../src/weights/packing.ts';
+import { PackingMemory } from '../../src/weights/panelMemory.ts';
 import { configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 

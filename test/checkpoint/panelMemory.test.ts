@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { f32ToF16 } from '../../src/checkpoint/float.ts';
-import { bitsOf } from '../../src/checkpoint/turn.ts';
+import { f32ToF16 } from '../../src/numerics/float16.ts';
+import { bitsOf } from '../../src/weights/turn.ts';
 import { Random } from '../random.ts';
 import { packPanels } from '../reference/packing.ts';
 
@@ -17,9 +17,9 @@ async function memoryOf(kind: 'SIMD' | 'JavaScript') {
     };
     vi.stubGlobal('WebAssembly', { Module: refuse, Instance: refuse });
   }
-  const { createSimd } = await import('../../src/checkpoint/simd.ts');
+  const { createSimd } = await import('../../src/weights/simd.ts');
   expect(createSimd() !== undefined).toBe(kind === 'SIMD');
-  const { PackingMemory } = await import('../../src/checkpoint/panelMemory.ts');
+  const { PackingMemory } = await import('../../src/weights/panelMemory.ts');
   return new PackingMemory();
 }
 

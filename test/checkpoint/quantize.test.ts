@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { packMatrix, PanelPacker, packedBytes } from '../../src/checkpoint/packing.ts';
-import { int8Scale } from '../../src/checkpoint/panelMemory.ts';
-import { RowScales } from '../../src/checkpoint/quantized.ts';
+import { packMatrix, PanelPacker, packedBytes } from '../../src/weights/packing.ts';
+import { int8Scale } from '../../src/weights/panelMemory.ts';
+import { RowScales } from '../../src/weights/quantized.ts';
 import { Random } from '../random.ts';
 import { quantize } from '../reference/quantize.ts';
 

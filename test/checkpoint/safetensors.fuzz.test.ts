@@ -5,12 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  SafetensorsError,
-  dtypeBits,
-  inFileOrder,
-  parseSafetensors,
-} from '../../src/checkpoint/safetensors.js';
+import { SafetensorsError, dtypeBits, inFileOrder, parseSafetensors } from '../../src/safetensors.js';
 import { full } from '../full.ts';
 
 const RUNS = full ? 10_000_000 : 150_000;

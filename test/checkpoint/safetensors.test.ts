@@ -11,7 +11,7 @@ import {
   inFileOrder,
   parseSafetensors,
   parseSafetensorsHeader,
-} from '../../src/checkpoint/safetensors.js';
+} from '../../src/safetensors.js';
 
 interface Case {
   readonly name: string;

@@ -6,8 +6,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { MAX_CHUNK_BYTES, concat, openSource, readAll } from '../../src/checkpoint/sources.js';
-import type { ByteSource, ByteStream } from '../../src/checkpoint/sources.js';
+import { MAX_CHUNK_BYTES, concat, openSource, readAll } from '../../src/io/sources.js';
+import type { ByteSource, ByteStream } from '../../src/io/sources.js';
 import { SourceError } from '../../src/errors.js';
 
 /** Bytes that tell where they are. */

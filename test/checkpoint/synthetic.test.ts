@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { huggingFaceTensors } from '../../src/checkpoint/names.js';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
-import { fillSynthetic, syntheticStream, syntheticTensor } from '../../src/checkpoint/synthetic.js';
-import type { ReadProgress, TensorPiece } from '../../src/checkpoint/tensorStream.js';
+import { huggingFaceTensors } from '../../src/weights/names.js';
+import { parseSafetensors } from '../../src/safetensors.js';
+import { fillSynthetic, syntheticStream, syntheticTensor } from '../../src/weights/synthetic.js';
+import type { ReadProgress, TensorPiece } from '../../src/safetensors/tensorStream.js';
 import { configOf } from '../../src/model/config.js';
 import { parseConfig } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';

@@ -7,12 +7,12 @@ import {
   encodeSafetensors,
   encodeSafetensorsHeader,
   parseSafetensors,
-} from '../../src/checkpoint/safetensors.js';
-import type { SafetensorsDtype } from '../../src/checkpoint/safetensors.js';
-import { MAX_CHUNK_BYTES } from '../../src/checkpoint/sources.js';
-import type { ByteSource } from '../../src/checkpoint/sources.js';
-import { openTensors } from '../../src/checkpoint/tensorStream.js';
-import type { ReadProgress, TensorStreamOptions } from '../../src/checkpoint/tensorStream.js';
+} from '../../src/safetensors.js';
+import type { SafetensorsDtype } from '../../src/safetensors.js';
+import { MAX_CHUNK_BYTES } from '../../src/io/sources.js';
+import type { ByteSource } from '../../src/io/sources.js';
+import { openTensors } from '../../src/safetensors/tensorStream.js';
+import type { ReadProgress, TensorStreamOptions } from '../../src/safetensors/tensorStream.js';
 import { DINOv2Error, SafetensorsError, SourceError } from '../../src/errors.js';
 
 function random(seed: number): (n: number) => number {

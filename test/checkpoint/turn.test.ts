@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { allBelow, bitsOf, turn } from '../../src/checkpoint/turn.ts';
+import { allBelow, bitsOf, turn } from '../../src/weights/turn.ts';
 import { Random } from '../random.ts';
 import { packPanels } from '../reference/packing.ts';
 

@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import { f32ToF16 } from '../../src/checkpoint/float.ts';
-import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.ts';
-import { fillSynthetic, syntheticStream } from '../../src/checkpoint/synthetic.ts';
-import type { TensorPiece, TensorStream } from '../../src/checkpoint/tensorStream.ts';
-import { loadWeights } from '../../src/checkpoint/weights.ts';
+import { f32ToF16 } from '../../src/numerics/float16.ts';
+import { huggingFaceTensors, type Parameter } from '../../src/weights/names.ts';
+import { fillSynthetic, syntheticStream } from '../../src/weights/synthetic.ts';
+import type { TensorPiece, TensorStream } from '../../src/safetensors/tensorStream.ts';
+import { loadWeights } from '../../src/weights/weights.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
-import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { requestDevice, tiny } from '../gpu/tiny.ts';
 import { packPanels } from '../reference/packing.ts';

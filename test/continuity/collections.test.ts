@@ -1,6 +1,6 @@
 // Collections that a build of commit 85ff786 has exported are read today, bit for bit.
 import { expect, test } from 'vitest';
-import { EmbeddingIndex } from '../../src/search/index.ts';
+import { EmbeddingIndex } from '../../src/search.ts';
 import { expectContents, type Contents } from './contents.ts';
 import { fixture, indexNames, jsonFixture } from './fixtures.ts';
 

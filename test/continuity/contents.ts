@@ -1,6 +1,6 @@
 /** What is in an index of test/fixtures/continuity, and whether an index of today has it. */
 import { expect } from 'vitest';
-import type { EmbeddingIndex, IndexHeader, PatchTokens } from '../../src/search/index.ts';
+import type { EmbeddingIndex, IndexHeader, PatchTokens } from '../../src/search.ts';
 
 /** `contents` of an index.*.json. */
 export interface Contents {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import type { IdentityOptions, ModelIdentity } from '../../src/search/index.ts';
+import type { IdentityOptions, ModelIdentity } from '../../src/search.ts';
 import type { DINOv2Config, PcaJSON } from '../../src/index.ts';
 
 export const indexNames = ['images', 'extras', 'compacted'] as const;

@@ -1,7 +1,7 @@
 // Indexes that a build of commit 85ff786 has kept in Chromium open today, and go on being used.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/index.ts';
-import { deleteIndex, EmbeddingIndex, ingest, listIndexes, modelIdentity } from '../../src/search/index.ts';
+import { deleteIndex, EmbeddingIndex, ingest, listIndexes, modelIdentity } from '../../src/search.ts';
 import type { OpenOptions } from '../../src/search/options.ts';
 import { bytesOf, expectContents } from './contents.ts';
 import { putDatabase, putFiles, type KeptIndexFile } from './putBack.ts';

@@ -1,7 +1,7 @@
 // Fingerprints, identities and PCA bases that a build of commit 85ff786 has made hold today.
 import { afterAll, expect, test } from 'vitest';
 import { DINOv2, PCA } from '../../src/index.ts';
-import { modelIdentity } from '../../src/search/index.ts';
+import { modelIdentity } from '../../src/search.ts';
 import { requestDevice } from '../gpu/tiny.ts';
 import { jsonFixture, type KeptModels, type KeptPca } from './fixtures.ts';
 

@@ -1,8 +1,8 @@
 // Reads test/fixtures/families: tiny checkpoints of the families in docs/checkpoints.md, as scripts/make-fixtures/families.py keeps them.
 import { readdirSync, readFileSync } from 'node:fs';
-import { f32ToF16 } from '../../src/checkpoint/float.ts';
-import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/checkpoint/safetensors.ts';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { f32ToF16 } from '../../src/numerics/float16.ts';
+import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/safetensors.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import type { RawImage } from '../../src/index.ts';
 
 /** Some tokens of a last hidden state. */

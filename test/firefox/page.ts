@@ -1,9 +1,9 @@
 // The half of the Firefox tests that runs in the page: the test calls these by name.
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
-import type { OperandType, WeightStorage } from '../../src/gpu/kernel.ts';
+import type { OperandType, WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { EVERY_TILE, targetOf } from '../../src/gpu/lowering.ts';
-import { selfTest } from '../../src/gpu/selfTest.ts';
+import { selfTest } from '../../src/gpu/checks/selfTest.ts';
 import {
   checkSupport,
   DINOv2,
@@ -14,7 +14,7 @@ import {
   type LoadReport,
   type Support,
 } from '../../src/index.ts';
-import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search/index.ts';
+import { deleteIndex, EmbeddingIndex, listIndexes } from '../../src/search.ts';
 import { asGpu, everyNode, requestDevice, tiny } from '../gpu/tiny.ts';
 import { checkpointBytes, massiveModel } from '../model/dtypeCases.ts';
 import {

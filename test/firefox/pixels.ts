@@ -1,6 +1,6 @@
 // The half of the Firefox pixel tests that runs in the page, and in a worker: what differs from Python, by
 // name; nothing is left out.
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { parseSafetensors } from '../../src/safetensors.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.ts';

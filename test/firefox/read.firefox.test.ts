@@ -3,7 +3,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { median } from '../../src/gpu/stopwatch.ts';
+import { median } from '../../src/gpu/measure/stopwatch.ts';
 import { openFirefox, type Firefox } from './browser.ts';
 
 /** Forwards that count. A machine that others use wants more of them. */

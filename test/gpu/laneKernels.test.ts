@@ -5,7 +5,7 @@ import { configOf } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
 
 afterEach(() => {
-  vi.doUnmock('../../src/gpu/laneKernels.ts');
+  vi.doUnmock('../../src/gpu/kernels/laneKernels.ts');
   vi.resetModules();
 });
 
@@ -58,7 +58,7 @@ test.each<[what: string, architecture: string, subgroups: Subgroups, kernels: st
 
 test('software whose kernels cannot be loaded gets the tiled ones', async () => {
   vi.resetModules();
-  vi.doMock('../../src/gpu/laneKernels.ts', () => {
+  vi.doMock('../../src/gpu/kernels/laneKernels.ts', () => {
     throw new TypeError('Failed to fetch dynamically imported module');
   });
   const device = await import('../../src/gpu/device.ts');

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
-import { defineKernel, type Kernel } from '../../src/gpu/kernel.ts';
+import { defineKernel, type Kernel } from '../../src/gpu/kernels/kernel.ts';
 import { bitsOfForward, pixelsOf, requestDevice, tiny } from './tiny.ts';
 
 const device = await requestDevice();

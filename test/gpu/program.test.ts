@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { laneKernels } from '../../src/gpu/laneKernels.ts';
+import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
 import { alternatives, EVERY_TILE, lower, type Target } from '../../src/gpu/lowering.ts';
 import { flopsOf, splitByWork } from '../../src/gpu/program.ts';
 import type { Node } from '../../src/graph/graph.ts';

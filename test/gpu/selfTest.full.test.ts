@@ -1,8 +1,8 @@
 // The tiled kernels under the self-test, whatever the adapter: a software one takes a minute to compile them.
 import { expect, test } from 'vitest';
-import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { targetOf } from '../../src/gpu/lowering.ts';
-import { selfTest } from '../../src/gpu/selfTest.ts';
+import { selfTest } from '../../src/gpu/checks/selfTest.ts';
 import { everyNode, tiny } from './tiny.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
-import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { targetOf } from '../../src/gpu/lowering.ts';
-import { selfTest } from '../../src/gpu/selfTest.ts';
+import { selfTest } from '../../src/gpu/checks/selfTest.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { full } from '../full.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';

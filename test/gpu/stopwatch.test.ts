@@ -1,6 +1,6 @@
 // Which repeats are chosen, and when measuring ends, with clocks that the test plays.
 import { expect, it } from 'vitest';
-import { timeAll, type Measure, type Work } from '../../src/gpu/stopwatch.js';
+import { timeAll, type Measure, type Work } from '../../src/gpu/measure/stopwatch.js';
 
 const work: Work = { encode: () => undefined, seconds: 1e-3 };
 const ENOUGH = 0.02;

@@ -1,5 +1,5 @@
 // A model of two small blocks, quick to load on any adapter, on a device of the test's own.
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import type { DINOv2 } from '../../src/dinov2.ts';
 import { requestAdapter } from '../../src/gpu/device.ts';
 import type { Node } from '../../src/graph/graph.ts';

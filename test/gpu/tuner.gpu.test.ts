@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { DINOv2, type TuningStore } from '../../src/index.ts';
-import { parseTuning } from '../../src/gpu/tuner.ts';
+import { parseTuning } from '../../src/gpu/measure/tuner.ts';
 import { asGpu, pixelsOf, requestDevice, tiny } from './tiny.ts';
 
 const bitsOf = (values: Float32Array): Uint32Array =>
@@ -87,7 +87,7 @@ test('an image alone on the narrow tile, and in a batch of 8 on the wide one: th
 
 test('in Node it is kept in a file, whatever stood there', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'tuning-'));
-  const { defaultStore } = await import('../../src/gpu/tuningStore.ts');
+  const { defaultStore } = await import('../../src/gpu/measure/tuningStore.ts');
   const cacheHome = process.env['XDG_CACHE_HOME'];
   process.env['XDG_CACHE_HOME'] = folder;
   try {

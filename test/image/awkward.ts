@@ -3,7 +3,7 @@
  * whatever reads them, against
  * Pillow. Runs in Node and in a browser.
  */
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { parseSafetensors } from '../../src/safetensors.js';
 import type { Orientation } from '../../src/image/source.js';
 import { digest, tensorOf } from './fixtures.js';
 

@@ -1,7 +1,7 @@
 /**
  * What the image tests share: noise by formula, fixtures, and ways to compare. Runs in Node and in a browser.
  */
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { parseSafetensors } from '../../src/safetensors.js';
 import type { Rgb } from '../reference/resize.js';
 
 /** Bytes by formula, as `noise` in scripts/make-fixtures/make_pixels.py. */

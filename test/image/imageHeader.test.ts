@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { decodeFile } from '../../src/image/decode.js';
 import { readImageHeader } from '../../src/image/imageHeader.js';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { parseSafetensors } from '../../src/safetensors.js';
 import { read } from './files.js';
 import { tensorOf } from './fixtures.js';
 

@@ -1,6 +1,6 @@
 // JPEG read here: which files without an end marker have all their blocks, and the pixels of CMYK, as in Pillow.
 import { describe, expect, it } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { parseSafetensors } from '../../src/safetensors.js';
 import { decodeCmyk } from '../../src/image/jpegCmyk.js';
 import { endOfBlocks } from '../../src/image/jpegScan.js';
 import { prepareJpeg } from '../../src/image/jpeg.js';

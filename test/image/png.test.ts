@@ -1,7 +1,7 @@
 // Our PNG decoder: against Pillow, and against files that are no PNG.
 import { crc32, deflateSync } from 'node:zlib';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { parseSafetensors } from '../../src/safetensors.js';
 import { decodePng } from '../../src/image/png.js';
 import { Random } from '../random.js';
 import { read } from './files.js';

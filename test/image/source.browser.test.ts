@@ -4,7 +4,7 @@ import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
 import type { ImageSource } from '../../src/image/source.js';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { parseSafetensors } from '../../src/safetensors.js';
 import sizeCases from '../fixtures/pixels/cases.json';
 import largeCases from '../fixtures/pixels/large.json';
 import {

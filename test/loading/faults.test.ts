@@ -1,12 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import {
-  encodeSafetensors,
-  encodeSafetensorsHeader,
-  parseSafetensors,
-} from '../../src/checkpoint/safetensors.ts';
-import { mayStartOver } from '../../src/checkpoint/part.ts';
+import { encodeSafetensors, encodeSafetensorsHeader, parseSafetensors } from '../../src/safetensors.ts';
+import { mayStartOver } from '../../src/io/part.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
-import { openTensors, type TensorPiece } from '../../src/checkpoint/tensorStream.ts';
+import { openTensors, type TensorPiece } from '../../src/safetensors/tensorStream.ts';
 import { changing, encodedLater, faults } from './faults.ts';
 import { openServer, sha256, weightsFile, type TestServer } from './server.ts';
 

@@ -1,9 +1,9 @@
 // A browser that is killed twenty times while it downloads one model: what it had stored is whole, and little
 // is fetched twice.
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
-import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
-import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
+import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
+import { syntheticStream } from '../../src/weights/synthetic.ts';
 import { configOf, type ModelSize } from '../../src/model/config.ts';
 import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';

@@ -9,7 +9,7 @@ import { caseOf, cosine, photoPath, textOf } from './preprocessors.ts';
 import { weightsFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
-type Worker = typeof import('../../src/worker/index.ts');
+type Worker = typeof import('../../src/worker.ts');
 
 const NAME = 'preprocessor_config.json';
 /** In the page, since a site that is down has none. */

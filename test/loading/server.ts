@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { encodeSafetensors, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
 
 const tiny = fileURLToPath(new URL('../fixtures/reference/tiny-plain', import.meta.url));
 export const configFile: Buffer = readFileSync(join(tiny, 'config.json'));

@@ -1,6 +1,6 @@
 // Kernels compile, and are tried, while weights arrive: neither waits for the other.
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import type { Dtype } from '../../src/checkpoint/precision.ts';
+import type { Dtype } from '../../src/weights/precision.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu, requestAdapter } from '../../src/gpu/device.ts';
 import type { LoadProgress } from '../../src/options.ts';

@@ -2,10 +2,10 @@
 // pages that may not have locks.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
-import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
-import { syntheticStream } from '../../src/checkpoint/synthetic.ts';
-import { openTensors } from '../../src/checkpoint/tensorStream.ts';
+import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
+import { syntheticStream } from '../../src/weights/synthetic.ts';
+import { openTensors } from '../../src/safetensors/tensorStream.ts';
 import { configOf } from '../../src/model/config.ts';
 import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';

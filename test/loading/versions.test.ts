@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
-import { mayStartOver } from '../../src/checkpoint/part.ts';
-import type { TensorPiece, TensorStream } from '../../src/checkpoint/tensorStream.ts';
+import { parseSafetensors } from '../../src/safetensors.ts';
+import { mayStartOver } from '../../src/io/part.ts';
+import type { TensorPiece, TensorStream } from '../../src/safetensors/tensorStream.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
 import type { OpenOptions } from '../../src/load/source.ts';
 import {

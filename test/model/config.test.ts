@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/errors.js';
-import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.js';
-import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { huggingFaceTensors, type Parameter } from '../../src/weights/names.js';
+import { encodeSafetensorsHeader, parseSafetensors } from '../../src/safetensors.js';
 import {
   checkConfig,
   configOf,
@@ -13,7 +13,7 @@ import {
 import { configJson, parseConfig, readConfigFile, type ConfigFile } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';
 import { configOfCheckpoint, POS_EMBED } from '../../src/model/tensorConfig.js';
-import { placeTensors } from '../../src/checkpoint/names.ts';
+import { placeTensors } from '../../src/weights/names.ts';
 
 const fixtures = new URL('../fixtures/reference/', import.meta.url);
 const readJson = (path: string): unknown => JSON.parse(readFileSync(new URL(path, fixtures), 'utf8'));

@@ -1,6 +1,6 @@
 // Configurations by chance, and what a model of them computes beside its float64 twin.
-import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { checkConfig, configOf, HEAD_DIM, type DINOv2Config } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';

@@ -1,9 +1,9 @@
 // Other names and other element types, all the way to features: they must come to what Hugging Face's names
 // in F32 come to.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { f16BitsOfF32Bits } from '../../src/checkpoint/float.ts';
-import type { SafetensorsDtype } from '../../src/checkpoint/safetensors.ts';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { f16BitsOfF32Bits } from '../../src/numerics/float16.ts';
+import type { SafetensorsDtype } from '../../src/safetensors.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2, type DINOv2Config, type LoadOptions, type LoadReport } from '../../src/index.ts';
 import { maxError, minCosine } from '../parity.ts';
 import { facebookresearch, readAll, timm, write, type Named } from './renamed.ts';

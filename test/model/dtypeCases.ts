@@ -1,9 +1,9 @@
 // What the tests of element types share: devices for every way to store weights, checkpoints as bytes, and
 // distances.
-import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
-import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
-import type { Dtype } from '../../src/checkpoint/precision.ts';
+import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
+import type { Dtype } from '../../src/weights/precision.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { requestAdapter } from '../../src/gpu/device.ts';

@@ -1,6 +1,6 @@
 // Element types at the sizes that take minutes on a software adapter, and giant's width.
 import { afterAll, expect, test } from 'vitest';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2, type ModelSize } from '../../src/index.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { configOf } from '../../src/model/config.ts';

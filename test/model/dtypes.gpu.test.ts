@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, describe, expect, test } from 'vitest';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { minCosine, readTensors, referenceFolder } from '../parity.ts';

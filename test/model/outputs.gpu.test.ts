@@ -2,7 +2,7 @@
 // (scripts/make-fixtures/make_outputs.py).
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { huggingFaceTensors } from '../../src/checkpoint/names.ts';
+import { huggingFaceTensors } from '../../src/weights/names.ts';
 import { DINOv2, ImageClassifier, type RawImage } from '../../src/index.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';

@@ -1,8 +1,8 @@
 // What the tests of outputs share: models, masks and fixtures of scripts/make-fixtures/make_outputs.py.
 import { readFile } from 'node:fs/promises';
-import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.ts';
-import { encodeSafetensorsHeader, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { huggingFaceTensors, type Parameter } from '../../src/weights/names.ts';
+import { encodeSafetensorsHeader, parseSafetensors } from '../../src/safetensors.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import {
   DINOv2,
   ImageClassifier,

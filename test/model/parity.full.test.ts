@@ -1,6 +1,6 @@
 // The larger half of the reference vectors: minutes on a software adapter.
 import { afterAll, expect, test } from 'vitest';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2, type ModelSize } from '../../src/index.ts';
 import { FP32_MAX_ERROR, maxError, readTensors } from '../parity.ts';
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 // Small at 224 × 224 is in parity.browser.test.ts, and here in the full run.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.ts';
+import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
 

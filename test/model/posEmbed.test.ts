@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
-import { syntheticTensor } from '../../src/checkpoint/synthetic.js';
+import { parseSafetensors } from '../../src/safetensors.js';
+import { syntheticTensor } from '../../src/weights/synthetic.js';
 import { CheckpointError, OptionError } from '../../src/errors.js';
 import { interpolatePosEmbed } from '../../src/model/posEmbed.js';
 import type { PosEmbedConvention } from '../../src/model/config.js';

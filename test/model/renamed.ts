@@ -1,10 +1,6 @@
 // The tiny models of the reference fixtures, with the names and shapes of other writers.
 import { readFile } from 'node:fs/promises';
-import {
-  encodeSafetensors,
-  parseSafetensors,
-  type SafetensorsDtype,
-} from '../../src/checkpoint/safetensors.ts';
+import { encodeSafetensors, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.ts';
 import { referenceFolder } from '../parity.ts';
 
 export interface Named {

@@ -1,4 +1,4 @@
-/** Twin of src/checkpoint/packing.ts: the panels of a matrix that is there as a whole. */
+/** Twin of src/weights/packing.ts: the panels of a matrix that is there as a whole. */
 
 const PANEL_COLUMNS = 64;
 const PANEL_K = 32;

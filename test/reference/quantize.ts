@@ -1,5 +1,5 @@
 /**
- * Twin of int8 packing in src/checkpoint/packing.ts: a matrix that is there as a whole → its bytes, and the
+ * Twin of int8 packing in src/weights/packing.ts: a matrix that is there as a whole → its bytes, and the
  * numbers that kernels see.
  */
 

@@ -6,7 +6,7 @@ import { checkedVector, encodeVector } from '../../src/search/codec.ts';
 import { duplicateRows } from '../../src/search/duplicates.ts';
 import { Items } from '../../src/search/items.ts';
 import { GpuSearch } from '../../src/search/searchGpu.ts';
-import { EmbeddingIndex, type Metric, type VectorStorage } from '../../src/search/index.ts';
+import { EmbeddingIndex, type Metric, type VectorStorage } from '../../src/search.ts';
 import { Random } from '../random.ts';
 import { openGpu } from '../shaders/harness.ts';
 import { compared, embeddings, idOf } from './reference.ts';

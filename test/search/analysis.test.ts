@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { symmetricEigen } from '../../src/tasks/eigen.ts';
-import { EmbeddingIndex, type IndexOptions } from '../../src/search/index.ts';
+import { symmetricEigen } from '../../src/numerics/eigen.ts';
+import { EmbeddingIndex, type IndexOptions } from '../../src/search.ts';
 import { Random } from '../random.ts';
 import { embeddings, idOf } from './reference.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { EmbeddingIndex, type IndexChange, type IndexOptions } from '../../src/search/index.ts';
+import { EmbeddingIndex, type IndexChange, type IndexOptions } from '../../src/search.ts';
 import { Random } from '../random.ts';
 import { bruteForce, compared, embeddings, idOf, type Row } from './reference.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/checkpoint/safetensors.ts';
-import { EmbeddingIndex, type IndexOptions } from '../../src/search/index.ts';
+import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/safetensors.ts';
+import { EmbeddingIndex, type IndexOptions } from '../../src/search.ts';
 import { Random } from '../random.ts';
 import { embeddings, idOf } from './reference.ts';
 

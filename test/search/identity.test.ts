@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.js';
 import { configOf } from '../../src/model/config.js';
-import { modelIdentity, type IdentityOptions } from '../../src/search/index.js';
+import { modelIdentity, type IdentityOptions } from '../../src/search.js';
 
 const { normalization } = DEFAULT_PREPROCESSING;
 const HALF = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;

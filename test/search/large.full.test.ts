@@ -1,7 +1,7 @@
 // 200,000 vectors: minutes beside other work, so not in every run.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
-import { EmbeddingIndex } from '../../src/search/index.ts';
+import { EmbeddingIndex } from '../../src/search.ts';
 import { Random } from '../random.ts';
 import { openGpu } from '../shaders/harness.ts';
 import { bruteForce, compared, embeddings, idOf } from './reference.ts';

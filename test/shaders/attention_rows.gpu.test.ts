@@ -1,6 +1,9 @@
 import { afterAll, expect, test } from 'vitest';
-import { attentionRows as rowsKernel, attentionRowsMean as meanKernel } from '../../src/gpu/outputKernels.ts';
-import type { Kernel } from '../../src/gpu/kernel.ts';
+import {
+  attentionRows as rowsKernel,
+  attentionRowsMean as meanKernel,
+} from '../../src/gpu/kernels/outputKernels.ts';
+import type { Kernel } from '../../src/gpu/kernels/kernel.ts';
 import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
 import { attentionRows, meanOfHeads, type AttentionRowsSize } from '../reference/attention_rows.ts';
 import { openGpu } from './harness.ts';

@@ -1,8 +1,8 @@
 /// <reference types="vite/client" />
 // All kernels of src/gpu/*ernels.ts, whoever wrote them, with the constants that real models give them.
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernel.ts';
-import { laneKernels } from '../../src/gpu/laneKernels.ts';
+import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernels/kernel.ts';
+import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
 import { alternatives, EVERY_TILE } from '../../src/gpu/lowering.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';

@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest';
-import { CEILING_WORKGROUP, copy, multiplyAdd } from '../../src/gpu/ceilingKernels.ts';
-import type { Kernel, KernelVariant } from '../../src/gpu/kernel.ts';
+import { CEILING_WORKGROUP, copy, multiplyAdd } from '../../src/gpu/kernels/ceilingKernels.ts';
+import type { Kernel, KernelVariant } from '../../src/gpu/kernels/kernel.ts';
 import { Random } from '../random.ts';
 import { multiplyAdd as multiplyAddTwin } from '../reference/ceiling.ts';
 import { bitsOf, openGpu } from './harness.ts';

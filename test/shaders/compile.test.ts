@@ -8,8 +8,8 @@ import {
   type Access,
   type Kernel,
   type KernelVariant,
-} from '../../src/gpu/kernel.ts';
-import { weightHelpers } from '../../src/gpu/kernels.ts';
+} from '../../src/gpu/kernels/kernel.ts';
+import { weightHelpers } from '../../src/gpu/kernels/kernels.ts';
 import { PipelineCache } from '../../src/gpu/pipelines.ts';
 import { forReflection, kernels, labelOf, shaderFiles, shaderText, variants } from './catalogue.ts';
 

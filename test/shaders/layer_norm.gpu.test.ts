@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
-import { laneKernels } from '../../src/gpu/laneKernels.ts';
+import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
 import { layerNorm } from '../reference/layer_norm.ts';
 import { bitsOf, nodeOf, openGpu, runNode, tokenRows, type Workgroups } from './harness.ts';
 

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { EVERY_TILE, type Target } from '../../src/gpu/lowering.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';

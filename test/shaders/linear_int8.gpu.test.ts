@@ -1,6 +1,6 @@
 // int8 weights in the kernels that read weights: against the twins, on the numbers that int8 stands for.
 import { afterAll, expect, test } from 'vitest';
-import { packMatrix } from '../../src/checkpoint/packing.ts';
+import { packMatrix } from '../../src/weights/packing.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { linear, linearScaleResidual } from '../reference/linear.ts';
 import { patchEmbed } from '../reference/patch_embed.ts';

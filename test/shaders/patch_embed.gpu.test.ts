@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import type { WeightStorage } from '../../src/gpu/kernel.ts';
+import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { patchEmbed, type PatchEmbedSize } from '../reference/patch_embed.ts';
 import { bitsOf, nodeOf, openGpu, packWeight, runNode, storagesOf } from './harness.ts';

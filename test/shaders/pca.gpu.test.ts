@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
-import type { Kernel } from '../../src/gpu/kernel.ts';
-import * as kernels from '../../src/gpu/pcaKernels.ts';
+import type { Kernel } from '../../src/gpu/kernels/kernel.ts';
+import * as kernels from '../../src/gpu/kernels/pcaKernels.ts';
 import { inLines } from '../../src/gpu/workgroups.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import * as twins from '../reference/pca.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { detectRaces } from 'wgsl_reflect/wgsl_reflect.module.js';
-import type { Kernel, KernelVariant } from '../../src/gpu/kernel.ts';
-import { weightHelpers } from '../../src/gpu/kernels.ts';
+import type { Kernel, KernelVariant } from '../../src/gpu/kernels/kernel.ts';
+import { weightHelpers } from '../../src/gpu/kernels/kernels.ts';
 import { forReflection, kernels, labelOf } from './catalogue.ts';
 
 /*

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
-import type { Kernel } from '../../src/gpu/kernel.ts';
-import * as kernels from '../../src/gpu/searchKernels.ts';
+import type { Kernel } from '../../src/gpu/kernels/kernel.ts';
+import * as kernels from '../../src/gpu/kernels/searchKernels.ts';
 import { decodeInto, encodedBytes, encodeVector } from '../../src/search/codec.ts';
 import { F16_FACTOR, scoreError } from '../../src/search/errorBound.ts';
 import { wordsOf } from '../../src/search/gpuRows.ts';

@@ -1,8 +1,8 @@
 // A classifier's scores, labels and order, without a model: what it says of given logits.
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import type { HeadModule, LinearHead } from '../../src/checkpoint/head.ts';
-import { encodeSafetensorsHeader } from '../../src/checkpoint/safetensors.ts';
+import type { HeadModule, LinearHead } from '../../src/weights/head.ts';
+import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { configOf } from '../../src/model/config.ts';
 import type { Features } from '../../src/model/features.ts';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dot, ritzPairs, signOf, symmetricEigen } from '../../src/tasks/eigen.ts';
+import { dot, ritzPairs, signOf, symmetricEigen } from '../../src/numerics/eigen.ts';
 import { Random } from '../random.ts';
 import { angleBetween, jacobi } from '../reference/pca.ts';
 

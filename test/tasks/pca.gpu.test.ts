@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { parseSafetensors } from '../../src/safetensors.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
-import { dot } from '../../src/tasks/eigen.ts';
+import { dot } from '../../src/numerics/eigen.ts';
 import { PCA, type PatchFeatures, type PcaJSON } from '../../src/tasks/pca.ts';
 import { PatchMatrix } from '../../src/tasks/patchMatrix.ts';
 import { Random } from '../random.ts';

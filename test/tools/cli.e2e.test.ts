@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { encodeSafetensors, parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
 import { putBuild } from '../builds.ts';
 import { shardsOf } from '../loading/server.ts';
 

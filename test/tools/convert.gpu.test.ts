@@ -1,12 +1,8 @@
 // Converted checkpoints load directly, and compute what the original does in that element type.
 import { readFileSync } from 'node:fs';
 import { afterAll, expect, test } from 'vitest';
-import { openTensors } from '../../src/checkpoint/tensorStream.ts';
-import {
-  encodeSafetensors,
-  parseSafetensors,
-  type SafetensorsDtype,
-} from '../../src/checkpoint/safetensors.ts';
+import { openTensors } from '../../src/safetensors/tensorStream.ts';
+import { encodeSafetensors, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { parseConfig } from '../../src/model/configJson.ts';
 import { convertCheckpoint, type ConvertedDtype, type ConvertOptions } from '../../src/tools/convert.ts';

@@ -3,7 +3,7 @@
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { parseSafetensors } from '../../src/safetensors.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { decodeNpy } from '../../src/tools/npy.ts';
 import { requestDevice } from '../gpu/tiny.ts';

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseSafetensors } from '../../src/checkpoint/safetensors.ts';
+import { parseSafetensors } from '../../src/safetensors.ts';
 import { images, publish, type Published } from './published.ts';
 
 let line: Published;

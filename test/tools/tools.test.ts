@@ -1,11 +1,7 @@
 // What the command line is made of, where no GPU is needed.
 import { expect, test } from 'vitest';
-import {
-  encodeSafetensors,
-  parseSafetensors,
-  type SafetensorsDtype,
-} from '../../src/checkpoint/safetensors.ts';
-import { openTensors } from '../../src/checkpoint/tensorStream.ts';
+import { encodeSafetensors, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.ts';
+import { openTensors } from '../../src/safetensors/tensorStream.ts';
 import { configOf } from '../../src/model/config.ts';
 import { configJson, parseConfig } from '../../src/model/configJson.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';

@@ -2,7 +2,7 @@
 // sources, as the dev server serves them.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DINOv2 as PageDINOv2, type ImageSource } from '../../src/index.ts';
-import { DINOv2 } from '../../src/worker/index.ts';
+import { DINOv2 } from '../../src/worker.ts';
 
 const config = {
   embedDim: 128,

@@ -16,9 +16,9 @@ import { fonts } from '../demo/site.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 export type PageModel = import('../../src/index.ts').DINOv2;
-export type WorkerModel = import('../../src/worker/index.ts').DINOv2;
+export type WorkerModel = import('../../src/worker.ts').DINOv2;
 export type PageLibrary = typeof import('../../src/index.ts');
-export type WorkerLibrary = typeof import('../../src/worker/index.ts');
+export type WorkerLibrary = typeof import('../../src/worker.ts');
 
 /** What a page of this site has. */
 export interface Globals {

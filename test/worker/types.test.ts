@@ -2,7 +2,7 @@
 // it; what differs is listed.
 import { expectTypeOf, test } from 'vitest';
 import type * as Page from '../../src/index.ts';
-import type * as InWorker from '../../src/worker/index.ts';
+import type * as InWorker from '../../src/worker.ts';
 
 /** What a class shows: without its private parts, by which TypeScript tells classes apart. */
 type Public<Thing> = { [Key in keyof Thing]: Thing[Key] };

@@ -4,7 +4,7 @@
  * already, of the same size and date and made with the same options, is passed over: so the same source again
  * goes on where an earlier ingest has ended, however it ended.
  */
-import { untilAborted } from '../../abort.js';
+import { untilAborted } from '../../platform/abort.js';
 import type { Item } from '../options.js';
 import { commitItems } from './commit.js';
 import { isTooLarge } from './describe.js';

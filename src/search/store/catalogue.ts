@@ -1,5 +1,5 @@
 /** Which indexes there are, where each has its files, and how to be rid of one. */
-import { openStore, type CacheFolder, type CacheStore } from '../../checkpoint/cacheStore.js';
+import { openStore, type CacheFolder, type CacheStore } from '../../storage/store.js';
 import { IndexError } from '../../errors.js';
 import type { IndexHeader } from '../journal.js';
 import { exclusively } from './context.js';

@@ -1,5 +1,5 @@
 /** Opens an index that is kept in the browser, or begins one. */
-import { openStore, type CacheKind, type CacheStore } from '../../checkpoint/cacheStore.js';
+import { openStore, type CacheKind, type CacheStore } from '../../storage/store.js';
 import { checkSameIndex, differences } from '../checks.js';
 import type { IndexHeader } from '../journal.js';
 import { checkName, finishDeletion, folderOf, ROOT } from './catalogue.js';

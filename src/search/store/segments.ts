@@ -1,5 +1,5 @@
 /** Segments: files of records, written once. */
-import type { CacheFolder } from '../../checkpoint/cacheStore.js';
+import type { CacheFolder } from '../../storage/store.js';
 import { encodeContents, hasContents, type Contents } from './contents.js';
 import { isQuota, isVanished, quotaError, storageError } from './errors.js';
 import type { ItemRow, SegmentRow, Unsealed } from './rows.js';

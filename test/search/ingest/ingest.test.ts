@@ -18,7 +18,7 @@ import {
   type FileMetadata,
   type IngestOptions,
   type IngestProgress,
-} from '../../../src/search/index.js';
+} from '../../../src/search.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
 
 // Handles are kept by structured clone where there is a store; these are told by their shape and cannot be

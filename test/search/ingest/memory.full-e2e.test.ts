@@ -36,7 +36,7 @@ test(
     const running = page.evaluate(
       async ([count, width, height]) => {
         const { library, search } = globalThis as unknown as Globals & {
-          search: typeof import('../../../src/search/index.ts');
+          search: typeof import('../../../src/search.ts');
         };
         const canvas = new OffscreenCanvas(width, height);
         const context = canvas.getContext('2d')!;

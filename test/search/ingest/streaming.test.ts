@@ -2,7 +2,7 @@
 // not decoded; and files whose names the index has.
 import { describe, expect, test, vi } from 'vitest';
 import { DeviceError, ImageError } from '../../../src/errors.js';
-import { EmbeddingIndex, ingest, originalOf, type IngestProgress } from '../../../src/search/index.js';
+import { EmbeddingIndex, ingest, originalOf, type IngestProgress } from '../../../src/search.js';
 import type { EmbedFilesOptions, IngestResult } from '../../../src/search/ingest/target.js';
 import { embedInBatches } from '../../../src/tasks/embedAll.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
@@ -113,7 +113,7 @@ test('files are not opened to be counted', async () => {
     dim: DIM,
     storage: 'f32',
     device: 'cpu',
-    model: await (await import('../../../src/search/index.js')).modelIdentity(slow),
+    model: await (await import('../../../src/search.js')).modelIdentity(slow),
   });
   const run = ingest(index, Object.assign(slow, { fingerprint }), new FakeFolder('F', tree).handle);
   await vi.waitFor(() => expect(run.progress).toMatchObject({ images: 50, walking: false }));

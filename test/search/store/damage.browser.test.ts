@@ -2,7 +2,7 @@
 // with it.
 import { openDB, type IDBPDatabase } from 'idb';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
-import type { CacheFolder } from '../../../src/checkpoint/cacheStore.ts';
+import type { CacheFolder } from '../../../src/storage/store.ts';
 import { IndexError } from '../../../src/errors.ts';
 import { deleteIndex, folderKey, listIndexes } from '../../../src/search/store/catalogue.ts';
 import type { Context } from '../../../src/search/store/context.ts';

@@ -1,0 +1,356 @@
+/**
+ * What float64 makes of the self-test's inputs, row by row, and how far from it f32 may be. Of wide outputs the
+ * first and the last columns are computed: a whole tile of each.
+ */
+import type { Node } from '../../graph/graph.js';
+import { HEAD_DIM, matrixOf, matrixShape, type CanaryMatrix } from './canaryData.js';
+import { PANEL_COLUMNS, type ForwardSize } from '../lowering.js';
+
+/** What a kernel should give at some columns of its output. */
+export interface Answer {
+  readonly columns: readonly number[];
+  /** Computes one row: `values` and `allowed` have an element for every one of `columns`. */
+  readonly row: (row: number, values: Float64Array, allowed: Float64Array) => void;
+}
+
+/**
+ * What rounding to f32 may make of a sum, in whatever order and fused or not, and of WGSL's less exact
+ * divisions and roots: this times the sum of the magnitudes that were added. So a bound is as tight for a row
+ * of small numbers as for one of huge ones.
+ */
+const ROUNDING = 16 * 2 ** -24;
+/** WGSL's exp and exp2 may be off by 3 + 2 · |x| units in the last place. */
+const expError = (x: number): number => (3 + 2 * Math.abs(x)) * 2 ** -23;
+
+/** The first and the last `width` of `count` columns. */
+const columnsAtEnds = (count: number, width: number): number[] =>
+  Array.from({ length: count }, (_, i) => i).filter((column) => column < width || column >= count - width);
+
+/**
+ * @param inputs of the node, at `size`; none for its matrix
+ * @param tileColumns width of the widest tile that computes it
+ */
+export function answerOf(
+  node: Node,
+  size: ForwardSize,
+  inputs: readonly (Float32Array | undefined)[],
+  weights: CanaryMatrix,
+  tileColumns: number,
+): Answer {
+  const { operation, output } = node;
+  const width = output.shape[1]!;
+  const given = inputs as readonly Float32Array[];
+  const ends = columnsAtEnds(width, tileColumns);
+  const all = columnsAtEnds(width, width);
+  switch (operation.kind) {
+    case 'patchEmbed': {
+      const sums = products(node, weights, given[2]!, ends, patchLine(operation.patchSize, size, given[0]!));
+      return { columns: ends, row: sums };
+    }
+    case 'linear':
+      return { columns: ends, row: products(node, weights, given[2]!, ends, rowLine(node, given[0]!)) };
+    case 'linearGelu': {
+      const sums = products(node, weights, given[2]!, ends, rowLine(node, given[0]!));
+      return { columns: ends, row: gelu(sums) };
+    }
+    case 'linearSwiglu': {
+      const both = [...ends, ...ends.map((column) => width + column)];
+      const sums = products(node, weights, given[2]!, both, rowLine(node, given[0]!));
+      return { columns: ends, row: swiglu(sums, ends.length) };
+    }
+    case 'linearScaleResidual': {
+      const sums = products(node, weights, given[2]!, ends, rowLine(node, given[0]!));
+      return { columns: ends, row: scaleResidual(sums, ends, width, given[3]!, given[4]!) };
+    }
+    case 'attention': {
+      const columns = columnsAtEnds(width, HEAD_DIM);
+      return { columns, row: attention(width, columns, size.numTokens, given[0]!) };
+    }
+    case 'layerNorm':
+      return { columns: all, row: layerNorm(width, operation.eps, given[0]!, given[1]!, given[2]!) };
+    case 'assembleTokens':
+      return { columns: all, row: assembled(width, size, operation.numRegisterTokens, given) };
+    case 'maskPatches': {
+      const [patches, mask, token] = given as readonly [Float32Array, Float32Array, Float32Array];
+      return {
+        columns: all,
+        row: (row, values, allowed) => {
+          allowed.fill(0);
+          values.set(mask[row] === 0 ? patches.subarray(row * width, (row + 1) * width) : token);
+        },
+      };
+    }
+  }
+}
+
+/** Left side of one row of a product. */
+type Line = (row: number) => Float32Array;
+
+/** x · weightᵀ + bias at some columns, which come in groups of four neighbours. */
+function products(
+  node: Node,
+  weights: CanaryMatrix,
+  bias: Float32Array,
+  columns: readonly number[],
+  lineOf: Line,
+): Answer['row'] {
+  const matrix = matrixOf(node)!;
+  const [, inFeatures] = matrixShape(matrix);
+  const { numbers } = weights;
+  const groups = columns
+    .filter((_, i) => i % 4 === 0)
+    .map((column) => ({ column, place: weights.placeOf(matrix, column) }));
+  const factors = new Float64Array(inFeatures);
+  const offsets = new Int32Array(inFeatures);
+  return (row, values, allowed) => {
+    const line = lineOf(row);
+    let count = 0; // values that are not zero
+    for (let k = 0; k < inFeatures; k++) {
+      if (line[k] === 0) continue;
+      factors[count] = line[k]!;
+      offsets[count] = (k * PANEL_COLUMNS) % numbers.length;
+      count += 1;
+    }
+    groups.forEach(({ column, place }, group) => {
+      let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0];
+      let [magnitude0, magnitude1, magnitude2, magnitude3] = [0, 0, 0, 0];
+      for (let i = 0; i < count; i++) {
+        const at = place + offsets[i]!;
+        const from = at < numbers.length ? at : at - numbers.length;
+        const factor = factors[i]!;
+        const product0 = factor * numbers[from]!;
+        const product1 = factor * numbers[from + 1]!;
+        const product2 = factor * numbers[from + 2]!;
+        const product3 = factor * numbers[from + 3]!;
+        sum0 += product0;
+        sum1 += product1;
+        sum2 += product2;
+        sum3 += product3;
+        magnitude0 += Math.abs(product0);
+        magnitude1 += Math.abs(product1);
+        magnitude2 += Math.abs(product2);
+        magnitude3 += Math.abs(product3);
+      }
+      const sums = [sum0, sum1, sum2, sum3];
+      const magnitudes = [magnitude0, magnitude1, magnitude2, magnitude3];
+      for (let i = 0; i < 4; i++) {
+        const scale = weights.scaleOf(column + i);
+        const added = bias[column + i]!;
+        values[4 * group + i] = scale * sums[i]! + added;
+        allowed[4 * group + i] = ROUNDING * (scale * magnitudes[i]! + Math.abs(added));
+      }
+    });
+  };
+}
+
+function rowLine(node: Node, x: Float32Array): Line {
+  const [, inFeatures] = matrixShape(matrixOf(node)!);
+  return (row) => x.subarray(row * inFeatures, (row + 1) * inFeatures);
+}
+
+/** A patch's pixels in the order (3, patchSize, patchSize). */
+function patchLine(patchSize: number, { rows, cols }: ForwardSize, pixels: Float32Array): Line {
+  const line = new Float32Array(3 * patchSize * patchSize);
+  return (patch) => {
+    const within = patch % (rows * cols);
+    const firstRow = Math.floor(within / cols) * patchSize;
+    const firstCol = (within % cols) * patchSize;
+    for (let channel = 0; channel < 3; channel++)
+      for (let y = 0; y < patchSize; y++) {
+        const plane = 3 * Math.floor(patch / (rows * cols)) + channel;
+        const from = (plane * rows * patchSize + firstRow + y) * cols * patchSize + firstCol;
+        line.set(pixels.subarray(from, from + patchSize), (channel * patchSize + y) * patchSize);
+      }
+    return line;
+  };
+}
+
+function scaleResidual(
+  sums: Answer['row'],
+  columns: readonly number[],
+  width: number,
+  gamma: Float32Array,
+  residual: Float32Array,
+): Answer['row'] {
+  return (row, values, allowed) => {
+    sums(row, values, allowed);
+    columns.forEach((column, i) => {
+      const [factor, added] = [gamma[column]!, residual[row * width + column]!];
+      const scaled = factor * values[i]!;
+      values[i] = scaled + added;
+      allowed[i] = Math.abs(factor) * allowed[i]! + ROUNDING * (Math.abs(scaled) + Math.abs(added));
+    });
+  };
+}
+
+/** The slope of gelu is at most 1.13; its own error is a rounding of its result. */
+function gelu(sums: Answer['row']): Answer['row'] {
+  return (row, values, allowed) => {
+    sums(row, values, allowed);
+    for (let i = 0; i < values.length; i++) {
+      const x = values[i]!;
+      values[i] = (x / 2) * (1 + erf(x / Math.SQRT2));
+      allowed[i]! *= 2;
+    }
+  };
+}
+
+/**
+ * To 1e-15, from a series of positive terms: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!! (Abramowitz and Stegun
+ * 7.1.6).
+ */
+function erf(x: number): number {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let term = x;
+  let sum = x;
+  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+}
+
+/** `sums` gives `count` gates, and as many factors behind them. */
+function swiglu(sums: Answer['row'], count: number): Answer['row'] {
+  const both = new Float64Array(2 * count);
+  const errors = new Float64Array(2 * count);
+  return (row, values, allowed) => {
+    sums(row, both, errors);
+    for (let i = 0; i < count; i++) {
+      const [gate, up] = [both[i]!, both[count + i]!];
+      const sigmoid = 1 / (1 + Math.exp(-gate));
+      const silu = gate * sigmoid;
+      values[i] = silu * up;
+      // The slope of silu is at most 1.1.
+      const siluError = 1.1 * errors[i]! + Math.abs(silu) * ((1 - sigmoid) * expError(gate) + ROUNDING);
+      allowed[i] =
+        Math.abs(up) * siluError + Math.abs(silu) * errors[count + i]! + ROUNDING * Math.abs(values[i]!);
+    }
+  };
+}
+
+function attention(
+  width: number,
+  columns: readonly number[],
+  numTokens: number,
+  qkv: Float32Array,
+): Answer['row'] {
+  const heads = columns.filter((column) => column % HEAD_DIM === 0);
+  return (row, values, allowed) => {
+    const firstToken = (row - (row % numTokens)) * 3 * width;
+    heads.forEach((head, index) => {
+      const [from, to] = [index * HEAD_DIM, (index + 1) * HEAD_DIM];
+      const keys = firstToken + width + head;
+      const query = qkv.subarray(row * 3 * width + head);
+      attend(
+        query,
+        qkv.subarray(keys),
+        qkv.subarray(keys + width),
+        3 * width,
+        numTokens,
+        values.subarray(from, to),
+        allowed.subarray(from, to),
+      );
+    });
+  };
+}
+
+/** The result of one query at one head. Keys and values of consecutive tokens lie `stride` apart. */
+function attend(
+  query: Float32Array,
+  keys: Float32Array,
+  tokenValues: Float32Array,
+  stride: number,
+  numTokens: number,
+  values: Float64Array,
+  allowed: Float64Array,
+): void {
+  const weights = new Float64Array(numTokens);
+  const errors = new Float64Array(numTokens);
+  let maximum = -Infinity;
+  for (let token = 0; token < numTokens; token++) {
+    let [score, magnitude] = [0, 0];
+    for (let d = 0; d < HEAD_DIM; d++) {
+      const product = (query[d]! * keys[token * stride + d]!) / 8;
+      score += product;
+      magnitude += Math.abs(product);
+    }
+    weights[token] = score;
+    errors[token] = ROUNDING * magnitude;
+    maximum = Math.max(maximum, score);
+  }
+  let total = 0;
+  for (let token = 0; token < numTokens; token++) {
+    const distance = weights[token]! - maximum;
+    errors[token]! += expError(distance * Math.LOG2E);
+    weights[token] = Math.exp(distance);
+    total += weights[token]!;
+  }
+  values.fill(0);
+  allowed.fill(0);
+  for (let token = 0; token < numTokens; token++) {
+    const weight = weights[token]! / total;
+    for (let d = 0; d < HEAD_DIM; d++) {
+      const value = weight * tokenValues[token * stride + d]!;
+      values[d]! += value;
+      allowed[d]! += ROUNDING * Math.abs(value);
+    }
+  }
+  // A weight that is off by its error draws the result towards its value by as much.
+  for (let token = 0; token < numTokens; token++) {
+    const error = (1.1 * errors[token]! * weights[token]!) / total;
+    for (let d = 0; d < HEAD_DIM; d++)
+      allowed[d]! += error * Math.abs(tokenValues[token * stride + d]! - values[d]!);
+  }
+}
+
+function layerNorm(
+  width: number,
+  eps: number,
+  x: Float32Array,
+  weight: Float32Array,
+  bias: Float32Array,
+): Answer['row'] {
+  return (row, values, allowed) => {
+    const line = x.subarray(row * width, (row + 1) * width);
+    let [mean, magnitude, variance] = [0, 0, 0];
+    for (const value of line) {
+      mean += value / width;
+      magnitude += Math.abs(value) / width;
+    }
+    for (const value of line) variance += (value - mean) ** 2 / width;
+    const scale = 1 / Math.sqrt(variance + eps);
+    const meanError = ROUNDING * magnitude;
+    const relative = ROUNDING + meanError ** 2 / variance;
+    for (let i = 0; i < width; i++) {
+      const normed = (line[i]! - mean) * scale;
+      values[i] = normed * weight[i]! + bias[i]!;
+      allowed[i] =
+        Math.abs(weight[i]!) * (scale * meanError + 2 * relative * Math.abs(normed)) +
+        ROUNDING * Math.abs(bias[i]!);
+    }
+  };
+}
+
+function assembled(
+  width: number,
+  { rows, cols, numTokens }: ForwardSize,
+  numRegisterTokens: number,
+  [patches, cls, positions, registers]: readonly Float32Array[],
+): Answer['row'] {
+  return (row, values, allowed) => {
+    const [image, token] = [Math.floor(row / numTokens), row % numTokens];
+    const patch = token - numRegisterTokens - 1;
+    for (let i = 0; i < width; i++) {
+      if (token > 0 && patch < 0) {
+        values[i] = registers![(token - 1) * width + i]!;
+        allowed[i] = 0;
+        continue;
+      }
+      const content = token === 0 ? cls![i]! : patches![(image * rows * cols + patch) * width + i]!;
+      const position = positions![(token === 0 ? 0 : patch + 1) * width + i]!;
+      values[i] = content + position;
+      allowed[i] = ROUNDING * (Math.abs(content) + Math.abs(position));
+    }
+  };
+}

@@ -1,0 +1,257 @@
+/**
+ * Inputs by formula for the self-test, and one matrix that all layers of a model share. A few values are huge,
+ * so that f16 anywhere but in the storage of weights shows.
+ */
+import { elementCount, type Node, type Value } from '../../graph/graph.js';
+import type { WeightStorage } from '../kernels/kernel.js';
+import { PANEL_COLUMNS, PANEL_K, paddedK, type ForwardSize, type Target } from '../lowering.js';
+import type { Bound, Burst } from '../task.js';
+
+/** Channels of a head. */
+export const HEAD_DIM = 64;
+/** Above 65,504, where f16 ends. */
+const HUGE = 1e5;
+/** A row of tokens that holds something huge. */
+const HUGE_ROW = 5;
+const HUGE_QUERY_ROW = 33;
+
+/** Two images of 3 × 5 patches. */
+const PATCHES = { batch: 2, rows: 3, cols: 5 } as const;
+
+/** Two images of a few tokens, for what does not look at patches. */
+const tokensEach = (numTokens: number): ForwardSize => ({ batch: 2, rows: 1, cols: 1, numTokens });
+
+/**
+ * The input sizes at which a node is tried; the first is the largest, and the others take the first rows of its
+ * inputs. For the tiles of linear layers: 70 rows are full tiles of 64 and 32 rows and a tail of 6, for which no
+ * tile is made; 12 rows are a part of a tile. The kernels of processors have no tail: 22 rows are full groups of
+ * 16 and 8 rows, and a part of one. For attention: 70 keys are a full tile of 64 keys, and a part of one.
+ */
+export function sizesOf({ operation }: Node, { software }: Target): readonly [ForwardSize, ...ForwardSize[]] {
+  switch (operation.kind) {
+    case 'patchEmbed':
+    case 'maskPatches':
+      return [{ ...PATCHES, numTokens: 1 + PATCHES.rows * PATCHES.cols }];
+    case 'assembleTokens':
+      return [{ ...PATCHES, numTokens: 1 + operation.numRegisterTokens + PATCHES.rows * PATCHES.cols }];
+    case 'attention':
+      return [tokensEach(35 * 2)];
+    case 'layerNorm':
+      return [tokensEach(11)];
+    default:
+      return software ? [tokensEach(11)] : [tokensEach(35), tokensEach(6)];
+  }
+}
+
+/** Rows of a node's output. */
+export const rowsOf = ({ operation }: Node, { batch, rows, cols, numTokens }: ForwardSize): number =>
+  batch * (operation.kind === 'patchEmbed' || operation.kind === 'maskPatches' ? rows * cols : numTokens);
+
+/** Length of the pool of random numbers: prime, so that no two rows of an input are alike. */
+const POOL_LENGTH = 65_521;
+let pool: Float32Array | undefined;
+
+/** Fills with numbers from -range to range, always the same (a linear congruential generator, Numerical Recipes). */
+function fillRandom<T extends Float32Array | Int8Array>(values: T, range: number): T {
+  let state = 1;
+  for (let i = 0; i < values.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    values[i] = range * ((state >>> 8) * 2 ** -23 - 1); // the upper 24 bits; an Int8Array rounds towards zero
+  }
+  return values;
+}
+
+/** Numbers in [-1, 1), always the same; another `seed` begins elsewhere in the pool. */
+function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
+  pool ??= fillRandom(new Float32Array(POOL_LENGTH), 1);
+  const values = new Float32Array(count);
+  let from = (seed * 9_973) % POOL_LENGTH;
+  for (let at = 0; at < count; from = 0) {
+    const part = pool.subarray(from, from + count - at);
+    values.set(part, at);
+    at += part.length;
+  }
+  return values;
+}
+
+/**
+ * The inputs of a node at its largest size, in its order; the matrix of a product is `undefined`: see
+ * `CanaryMatrix`. Layers of the same width get the same numbers.
+ */
+export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuffer> | undefined)[] {
+  const { operation, inputs, output } = node;
+  const rows = rowsOf(node, size);
+  const columns = output.shape[1]!;
+  switch (operation.kind) {
+    case 'patchEmbed': {
+      // Most are zero, so that float64 sums take little time; every place of a patch has a number in some patch.
+      const pixels = uniform(3 * rows * operation.patchSize ** 2, 1);
+      for (let i = 0; i < pixels.length; i++) if (i % 11 !== 0) pixels[i] = 0;
+      pixels[pixels.length - 1] = HUGE;
+      return [pixels, undefined, uniform(columns, 2)];
+    }
+    case 'maskPatches': {
+      const mask = Uint32Array.from({ length: rows }, (_, i) => (i % 3 === 1 ? 1 : 0));
+      return [uniform(rows * columns, 3), new Float32Array(mask.buffer), uniform(columns, 4)];
+    }
+    case 'assembleTokens':
+      return [
+        uniform(size.batch * size.rows * size.cols * columns, 3),
+        uniform(columns, 4),
+        uniform((1 + size.rows * size.cols) * columns, 5),
+        ...(operation.numRegisterTokens > 0 ? [uniform(operation.numRegisterTokens * columns, 6)] : []),
+      ];
+    case 'layerNorm': {
+      const x = uniform(rows * columns, 7);
+      // Near the end of the row: every number that is added to it afterwards is rounded as coarsely as it is.
+      x[HUGE_ROW * columns + columns - 9] = HUGE;
+      for (let i = (rows - 1) * columns; i < rows * columns; i++) x[i]! += 1000; // E[x²] - E[x]² would cancel
+      return [x, uniform(columns, 8), uniform(columns, 9)];
+    }
+    case 'attention': {
+      const qkv = uniform(rows * 3 * columns, 10);
+      for (const head of [0, columns - HEAD_DIM]) {
+        // One key gets almost all the weight of this query.
+        for (let d = 0; d < HEAD_DIM; d++) qkv[HUGE_QUERY_ROW * 3 * columns + head + d]! *= 300;
+        qkv[(rows - 1) * 3 * columns + 2 * columns + head + 5] = HUGE; // a value
+      }
+      return [qkv];
+    }
+    default: {
+      const outFeatures = inputs[1]!.shape[0]!;
+      const x = productRows(rows, inputs[1]!.shape[1]!);
+      const bias = uniform(outFeatures, 11);
+      return operation.kind === 'linearScaleResidual'
+        ? [x, undefined, bias, uniform(columns, 12), uniform(rows * columns, 13)]
+        : [x, undefined, bias];
+    }
+  }
+}
+
+/**
+ * Left side of a product. Most rows have 32 numbers, one for each place within a step of PANEL_K, in any of the steps:
+ * float64 sums of them take little time. Every fourth row has one number alone, up to 6: its sums are shorter still,
+ * so that small faults show, those of gelu and silu too. One row of sixteen is full.
+ */
+function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer> {
+  const x = uniform(rows * inFeatures, 14);
+  const numSteps = Math.ceil(inFeatures / PANEL_K);
+  for (let row = 0; row < rows; row++) {
+    if (row % 16 === 1) continue;
+    const line = x.subarray(row * inFeatures, (row + 1) * inFeatures);
+    const numbers = line.slice();
+    line.fill(0);
+    if (row === HUGE_ROW) {
+      line[2] = 0.5;
+      line[inFeatures - 3] = HUGE;
+    } else if (row % 4 === 0) {
+      const alone = row % 8 === 0 ? row % inFeatures : inFeatures - 1 - (row % inFeatures);
+      line[alone] = 6 * numbers[alone]!;
+    } else {
+      for (let place = 0; place < PANEL_K; place++) {
+        const k = ((row * 5 + place * 3) % numSteps) * PANEL_K + place;
+        if (k < inFeatures) line[k] = numbers[k]!;
+      }
+    }
+  }
+  x[rows * inFeatures - 1] = -700;
+  return x;
+}
+
+/** Of a node's inputs, the matrix of its product. */
+export const matrixOf = ({ operation, inputs }: Node): Value | undefined =>
+  operation.kind === 'patchEmbed' || operation.kind.startsWith('linear') ? inputs[1] : undefined;
+
+/** (rows, columns) of a matrix; a convolution's is flattened. */
+export const matrixShape = ({ shape }: Value): readonly [outFeatures: number, inFeatures: number] => [
+  shape[0]!,
+  elementCount(shape) / shape[0]!,
+];
+
+/**
+ * Length of the pattern of weights: four times a prime, so that no step from panel to panel or from row to row
+ * meets the same numbers again.
+ */
+const PATTERN_LENGTH = 4 * 16_381;
+let pattern: Int8Array<ArrayBuffer> | undefined;
+
+const elementsOf = (matrix: Value): number => {
+  const [outFeatures, inFeatures] = matrixShape(matrix);
+  return Math.ceil(outFeatures / PANEL_COLUMNS) * PANEL_COLUMNS * paddedK(inFeatures);
+};
+
+const scaleBytesOf = (matrix: Value): number =>
+  4 * PANEL_COLUMNS * Math.ceil(matrix.shape[0]! / PANEL_COLUMNS);
+
+/**
+ * One packed matrix (see weights/packing.ts) for all layers, as large as the largest: a repeated pattern of
+ * whole numbers n from -127 to 127, times 1 / 128, which every storage holds exactly. A layer's panels are the
+ * end of it. int8: n, and behind the panels a scale for every column, which are powers of two, so that the
+ * products are exact.
+ */
+export class CanaryMatrix {
+  readonly numbers: Int8Array;
+  readonly #storage: WeightStorage;
+  readonly #elements: number;
+  readonly #scaleBytes: number;
+
+  constructor(matrices: readonly Value[], storage: WeightStorage) {
+    pattern ??= fillRandom(new Int8Array(PATTERN_LENGTH), 127.99);
+    this.numbers = pattern;
+    this.#storage = storage;
+    this.#elements = Math.max(0, ...matrices.map(elementsOf));
+    this.#scaleBytes = storage === 'int8' ? Math.max(0, ...matrices.map(scaleBytesOf)) : 0;
+  }
+
+  /** Place in `numbers` of a column's first weight; the next k is 64 places on, and the pattern repeats. */
+  placeOf(matrix: Value, column: number): number {
+    const [, inFeatures] = matrixShape(matrix);
+    const panel = Math.floor(column / PANEL_COLUMNS) * PANEL_COLUMNS * paddedK(inFeatures);
+    return (this.#elements - elementsOf(matrix) + panel + (column % PANEL_COLUMNS)) % PATTERN_LENGTH;
+  }
+
+  /** What the numbers of a column are multiplied by. */
+  scaleOf(column: number): number {
+    return this.#storage === 'int8' ? 2 ** (2 * (column % 3) - 9) : 1 / 128;
+  }
+
+  /** The matrix on the GPU. Resolves a layer's matrix to its part. */
+  upload(burst: Burst): (matrix: Value) => Bound {
+    const packed = packPattern(this.numbers, this.#storage);
+    const bytes = packed.byteLength / PATTERN_LENGTH;
+    const total = this.#elements * bytes;
+    const source = burst.storageOf('self-test pattern', packed);
+    const buffer = burst.storage('self-test matrix', total + this.#scaleBytes);
+    for (let at = 0; at < total; at += packed.byteLength)
+      burst.copy(source, 0, buffer, at, Math.min(packed.byteLength, total - at));
+    if (this.#scaleBytes > 0) {
+      const scales = Float32Array.from({ length: this.#scaleBytes / 4 }, (_, i) => this.scaleOf(i));
+      burst.copy(burst.storageOf('self-test scales', scales), 0, buffer, total, this.#scaleBytes);
+    }
+    return (matrix) => {
+      const size = elementsOf(matrix) * bytes;
+      const scales = this.#scaleBytes > 0 ? scaleBytesOf(matrix) : 0;
+      return { buffer, offset: total - size, size: size + scales };
+    };
+  }
+}
+
+function packPattern(
+  numbers: Int8Array,
+  storage: WeightStorage,
+): Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> {
+  if (storage === 'int8') return new Uint32Array(Int8Array.from(numbers).buffer);
+  const packed = storage === 'f32' ? new Float32Array(numbers.length) : new Uint16Array(numbers.length);
+  for (let i = 0; i < numbers.length; i++)
+    packed[i] = storage === 'f32' ? numbers[i]! / 128 : halfOf128th(numbers[i]!);
+  return packed instanceof Float32Array ? packed : new Uint32Array(packed.buffer);
+}
+
+/** The bits of n / 128 as f16, for n from -127 to 127. */
+function halfOf128th(n: number): number {
+  if (n === 0) return 0;
+  const exponent = 31 - Math.clz32(Math.abs(n));
+  return (
+    (n < 0 ? 0x8000 : 0) | ((exponent - 7 + 15) << 10) | ((Math.abs(n) - 2 ** exponent) << (10 - exponent))
+  );
+}

@@ -1,0 +1,106 @@
+/**
+ * The kernels of a forward, each with its bindings. `lowering.ts` chooses among them. Those that only software
+ * adapters run are in `laneKernels.ts`.
+ */
+import assembleTokensText from '../../../shaders/assemble_tokens.wgsl';
+import attentionText from '../../../shaders/attention.wgsl';
+import layerNormText from '../../../shaders/layer_norm.wgsl';
+import linearText from '../../../shaders/linear.wgsl';
+import linearNarrowText from '../../../shaders/linear_narrow.wgsl';
+import linearSmallText from '../../../shaders/linear_small.wgsl';
+import patchEmbedText from '../../../shaders/patch_embed.wgsl';
+import activation from '../../../shaders/shared/activation.wgsl';
+import forwardSize from '../../../shaders/shared/forward_size.wgsl';
+import linearLoad from '../../../shaders/shared/linear_load.wgsl';
+import linearStore from '../../../shaders/shared/linear_store.wgsl';
+import { defineKernel, type Kernel } from './kernel.js';
+import { weightHelpers } from './weightHelpers.js';
+
+export { weightHelpers };
+
+export const patchEmbed: Kernel = defineKernel(
+  'patch_embed',
+  patchEmbedText,
+  'patch_embed',
+  ['uniform size', 'read pixels', 'read weight', 'read bias', 'write out'],
+  [forwardSize],
+);
+
+export const assembleTokens: Kernel = defineKernel(
+  'assemble_tokens',
+  assembleTokensText,
+  'assemble_tokens',
+  ['uniform size', 'read patches', 'read cls', 'read positions', 'write out_plain'],
+  [forwardSize],
+);
+
+export const assembleTokensRegisters: Kernel = defineKernel(
+  'assemble_tokens',
+  assembleTokensText,
+  'assemble_tokens_registers',
+  ['uniform size', 'read patches', 'read cls', 'read positions', 'read registers', 'write out'],
+  [forwardSize],
+);
+
+export const layerNorm: Kernel = defineKernel(
+  'layer_norm',
+  layerNormText,
+  'layer_norm',
+  ['uniform size', 'read x', 'read weight', 'read bias', 'write out'],
+  [forwardSize],
+);
+
+export const attention: Kernel = defineKernel(
+  'attention',
+  attentionText,
+  'attention',
+  ['uniform size', 'read qkv', 'write out'],
+  [forwardSize],
+);
+
+/** What follows the product of a linear layer: one entry point each, in every family of kernels. */
+export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
+
+/** The four forms of a family. Their shaders include `forward_size`, `activation` and `helpers`. */
+export function linearKernels(
+  name: string,
+  text: string,
+  { helpers = [], ...options }: { helpers?: readonly string[]; subgroups?: boolean } = {},
+): Readonly<Record<LinearForm, Kernel>> {
+  const plain = ['uniform size', 'read x', 'read weight', 'read bias', 'write out'] as const;
+  const scaled = [
+    'uniform size',
+    'read x',
+    'read weight',
+    'read bias',
+    'read gamma',
+    'read residual',
+    'write out_scaled',
+  ] as const;
+  const shared = [forwardSize, activation, ...helpers];
+  return {
+    linear: defineKernel(name, text, 'linear', plain, shared, options),
+    linear_gelu: defineKernel(name, text, 'linear_gelu', plain, shared, options),
+    linear_swiglu: defineKernel(name, text, 'linear_swiglu', plain, shared, options),
+    linear_scale_residual: defineKernel(name, text, 'linear_scale_residual', scaled, shared, options),
+  };
+}
+
+/** Tiles of 64 rows × 64 columns in workgroup memory; × 128 columns where LANES_X is 16. */
+export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, {
+  helpers: [linearLoad, linearStore],
+});
+
+/** Tiles of 32 × 64. */
+export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels(
+  'linear_narrow',
+  linearNarrowText,
+  { helpers: [linearLoad, linearStore] },
+);
+
+/** Tiles of 32 × 32. */
+export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels(
+  'linear_small',
+  linearSmallText,
+  { helpers: [linearLoad, linearStore] },
+);

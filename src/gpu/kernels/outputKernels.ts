@@ -1,0 +1,26 @@
+/** Kernels for what a forward gives on request: masked patches, rows of attention. */
+import attentionRowsText from '../../../shaders/attention_rows.wgsl';
+import maskPatchesText from '../../../shaders/mask_patches.wgsl';
+import forwardSize from '../../../shaders/shared/forward_size.wgsl';
+import { defineKernel, type Kernel } from './kernel.js';
+
+export const maskPatches: Kernel = defineKernel(
+  'mask_patches',
+  maskPatchesText,
+  'mask_patches',
+  ['uniform size', 'read patches', 'read mask', 'read mask_token', 'write out'],
+  [forwardSize],
+);
+
+export const attentionRows: Kernel = defineKernel('attention_rows', attentionRowsText, 'attention_rows', [
+  'uniform size',
+  'read qkv',
+  'write rows',
+]);
+
+export const attentionRowsMean: Kernel = defineKernel(
+  'attention_rows',
+  attentionRowsText,
+  'attention_rows_mean',
+  ['uniform size', 'read head_rows', 'write mean'],
+);

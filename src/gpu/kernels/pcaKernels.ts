@@ -1,0 +1,61 @@
+/** The kernels of `tasks/pca`, each with its bindings. */
+import centerText from '../../../shaders/pca_center.wgsl';
+import colorText from '../../../shaders/pca_color.wgsl';
+import orthonormalizeText from '../../../shaders/pca_orthonormalize.wgsl';
+import powerText from '../../../shaders/pca_power.wgsl';
+import pcaSize from '../../../shaders/shared/pca_size.wgsl';
+import { defineKernel, type Kernel } from './kernel.js';
+
+export const pcaColumnSums: Kernel = defineKernel(
+  'pca_center',
+  centerText,
+  'pca_column_sums',
+  ['uniform size', 'read chosen', 'read x', 'write sums'],
+  [pcaSize],
+);
+
+export const pcaCenter: Kernel = defineKernel(
+  'pca_center',
+  centerText,
+  'pca_center',
+  ['uniform size', 'read chosen', 'read all_sums', 'write x_centered', 'write mean', 'write squares'],
+  [pcaSize],
+);
+
+export const pcaScores: Kernel = defineKernel(
+  'pca_power',
+  powerText,
+  'pca_scores',
+  ['uniform size', 'read x', 'read vectors', 'write scores'],
+  [pcaSize],
+);
+
+export const pcaPartials: Kernel = defineKernel(
+  'pca_power',
+  powerText,
+  'pca_partials',
+  ['uniform size', 'read x', 'read all_scores', 'write partials'],
+  [pcaSize],
+);
+
+export const pcaProduct: Kernel = defineKernel(
+  'pca_power',
+  powerText,
+  'pca_product',
+  ['read all_partials', 'write product'],
+  [pcaSize],
+);
+
+export const pcaOrthonormalize: Kernel = defineKernel(
+  'pca_orthonormalize',
+  orthonormalizeText,
+  'pca_orthonormalize',
+  ['read product', 'write vectors'],
+);
+
+export const pcaColor: Kernel = defineKernel('pca_color', colorText, 'pca_color', [
+  'uniform image',
+  'read x',
+  'read basis',
+  'write rgba',
+]);

@@ -1,0 +1,72 @@
+/** What an adapter does at best: multiply-adds in registers, and a copy. Measured once for a device. */
+import { CEILING_WORKGROUP, copy, multiplyAdd, MULTIPLY_ADDS_A_ROUND } from '../kernels/ceilingKernels.js';
+import type { Gpu } from '../device.js';
+import { time, type Work } from './stopwatch.js';
+
+export interface Ceilings {
+  /** f32 multiply-adds in registers, each counted as two. */
+  readonly flopsPerSecond: number;
+  /** A copy in a shader, bytes read and bytes written together. */
+  readonly bytesPerSecond: number;
+}
+
+/**
+ * A copy's source: with its destination twice this, beyond most caches; every device allows it. Where a
+ * processor copies, less takes long enough.
+ */
+const COPY_BYTES = 64 * 1024 * 1024;
+const COPY_BYTES_SOFTWARE = 16 * 1024 * 1024;
+const ROUNDS = 32;
+const known = new WeakMap<Gpu, Ceilings>();
+
+/** @throws DeviceError; the signal's reason */
+export async function measureCeilings(gpu: Gpu, signal?: AbortSignal): Promise<Ceilings> {
+  const measured = known.get(gpu) ?? (await measure(gpu, signal));
+  known.set(gpu, measured);
+  return measured;
+}
+
+async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceilings> {
+  const { pipelines } = gpu;
+  const compiled = await Promise.all([
+    pipelines.compile({ kernel: multiplyAdd, constants: { ROUNDS, FUSED: 'true' } }),
+    pipelines.compile({ kernel: multiplyAdd, constants: { ROUNDS, FUSED: 'false' } }),
+    pipelines.compile({ kernel: copy, constants: { ROUNDS, FUSED: 'false' } }),
+  ]);
+  // Enough lanes to fill a large GPU many times; a processor has few, and no hurry.
+  const groups = gpu.software ? 64 : 4096;
+  const lanes = groups * CEILING_WORKGROUP;
+  const flops = 2 * lanes * MULTIPLY_ADDS_A_ROUND * ROUNDS;
+  const copyBytes = gpu.software ? COPY_BYTES_SOFTWARE : COPY_BYTES;
+  const copyGroups = copyBytes / 16 / CEILING_WORKGROUP;
+  return gpu.task('ceilings', signal, async (task) => {
+    const [parameters, sums, source, copied] = task.burst((burst) => [
+      burst.storageOf('ceiling parameters', new Float32Array([0.999, 0.001])), // chains stay near 1
+      burst.storage('ceiling sums', lanes * 4),
+      burst.storage('ceiling source', copyBytes),
+      burst.storage('ceiling copy', copyBytes),
+    ]);
+    await task.settled();
+    const works = compiled.map((kernel): Work => {
+      const buffers = kernel.variant.kernel === copy ? [source!, copied!] : [parameters!, sums!];
+      const group = pipelines.bind(
+        kernel,
+        buffers.map((buffer) => ({ buffer })),
+      );
+      const [x, y] = kernel.variant.kernel === copy ? [copyGroups / 256, 256] : [groups, 1];
+      return {
+        seconds: kernel.variant.kernel === copy ? 0.01 : flops / gpu.flopsPerSecond,
+        encode: (pass) => {
+          pass.setPipeline(kernel.pipeline);
+          pass.setBindGroup(0, group);
+          pass.dispatchWorkgroups(x, y);
+        },
+      };
+    });
+    const { seconds } = await time(gpu, works, signal);
+    return {
+      flopsPerSecond: flops / Math.min(seconds[0]!, seconds[1]!),
+      bytesPerSecond: (2 * copyBytes) / seconds[2]!,
+    };
+  });
+}

@@ -1,0 +1,133 @@
+/**
+ * Where a forward's time goes: every dispatch timed on its own, in order, with the buffers and the contents
+ * that it has in the forward, and compared with what the adapter does at best.
+ */
+import { measureCeilings, type Ceilings } from './ceilings.js';
+import type { Gpu } from '../device.js';
+import { kernelName } from '../kernels/kernel.js';
+import { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './profile.js';
+import { splitByWork, SUBMIT_MS, type Program, type ProgramStep } from '../program.js';
+import { time, type Work } from './stopwatch.js';
+
+/**
+ * Times every dispatch of a program whose inputs are filled. Each becomes an entry of the performance
+ * timeline too (`performance.measure`, named `DINOv2 blocks.0.attn.qkv`), laid end to end from the moment of
+ * the call.
+ * @throws DeviceError; the signal's reason
+ */
+export async function profileProgram(
+  gpu: Gpu,
+  program: Program,
+  size: Profile['size'],
+  signal?: AbortSignal,
+): Promise<Profile> {
+  const startMs = performance.now();
+  const ceilings = await measureCeilings(gpu, signal);
+  const { steps } = program;
+  const work = (begin: number, end: number): Work => ({
+    seconds: steps.slice(begin, end).reduce((sum, { flops }) => sum + flops, 0) / gpu.flopsPerSecond,
+    encode: (pass) => program.encode(pass, begin, end),
+  });
+  // Once through, so that every activation holds what it does in a forward; in pieces that keep a screen
+  // alive, as a forward runs.
+  const pieces = splitByWork(steps, gpu.flopsPerSecond * (SUBMIT_MS / 1000)).map(({ begin, end }) =>
+    work(begin, end),
+  );
+  const forward = await time(gpu, pieces, signal);
+  const timed = gpu.device.features.has('timestamp-query')
+    ? steps.map((_, i) => i)
+    : [...firstOfEachKind(steps).values()];
+  const { seconds, timer } = await time(
+    gpu,
+    timed.map((i) => work(i, i + 1)),
+    signal,
+  );
+  const secondsOfKind = new Map(timed.map((step, i) => [kindOf(steps[step]!), seconds[i]!]));
+  const dispatches = steps.map((step, i): DispatchProfile => {
+    const { node, kernel, workgroups, flops, bytes } = step;
+    const ms = 1000 * (timed.length === steps.length ? seconds[i]! : secondsOfKind.get(kindOf(step))!);
+    return {
+      label: node.label,
+      kernel: kernelName(kernel.variant.kernel),
+      workgroups,
+      ...throughput(ms, flops, bytes, ceilings),
+    };
+  });
+  addToTimeline(dispatches, startMs);
+  const forwardMs = 1000 * forward.seconds.reduce((sum, each) => sum + each, 0);
+  return new Profile({
+    adapter: gpu.info,
+    size,
+    timer,
+    ceilings,
+    dispatches,
+    kernels: byKernel(dispatches, ceilings),
+    total: together(dispatches, ceilings),
+    forwardMs,
+  });
+}
+
+/** Dispatches of a kind take the same time: one kernel, one shape. */
+const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string =>
+  JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
+
+function firstOfEachKind(steps: readonly ProgramStep[]): Map<string, number> {
+  const first = new Map<string, number>();
+  steps.forEach((step, i) => {
+    if (!first.has(kindOf(step))) first.set(kindOf(step), i);
+  });
+  return first;
+}
+
+function throughput(
+  ms: number,
+  flops: number,
+  bytes: number,
+  { flopsPerSecond, bytesPerSecond }: Ceilings,
+): Throughput {
+  const share = (1000 * Math.max(flops / flopsPerSecond, bytes / bytesPerSecond)) / ms;
+  return { ms, flops, bytes, gflopsPerSecond: flops / ms / 1e6, gigabytesPerSecond: bytes / ms / 1e6, share };
+}
+
+/** Of several: their sums, and the share of the time that each of them was allowed. */
+function together(parts: readonly Throughput[], ceilings: Ceilings): Throughput {
+  const sum = (of: (part: Throughput) => number): number => parts.reduce((all, part) => all + of(part), 0);
+  const ms = sum((part) => part.ms);
+  return {
+    ...throughput(
+      ms,
+      sum((part) => part.flops),
+      sum((part) => part.bytes),
+      ceilings,
+    ),
+    share: sum((part) => part.share * part.ms) / ms,
+  };
+}
+
+function byKernel(dispatches: readonly DispatchProfile[], ceilings: Ceilings): KernelProfile[] {
+  const groups = new Map<string, DispatchProfile[]>();
+  for (const dispatch of dispatches) {
+    const key = `${dispatch.kernel} ${withoutBlock(dispatch.label)}`;
+    groups.set(key, [...(groups.get(key) ?? []), dispatch]);
+  }
+  const kernels = [...groups.values()].map((group): KernelProfile => {
+    const { kernel, label } = group[0]!;
+    return { kernel, label: withoutBlock(label), dispatches: group.length, ...together(group, ceilings) };
+  });
+  return kernels.sort((a, b) => b.ms - a.ms);
+}
+
+const withoutBlock = (label: string): string => label.replace(/^blocks\.\d+\./, 'blocks.*.');
+
+/** Chrome's performance panel shows them on a track of their own. */
+function addToTimeline(dispatches: readonly DispatchProfile[], startMs: number): void {
+  let start = startMs;
+  for (const { label, ms, kernel, flops, bytes } of dispatches) {
+    performance.measure(`DINOv2 ${label}`, {
+      start,
+      duration: ms,
+      detail: { kernel, flops, bytes, devtools: { dataType: 'track-entry', track: 'DINOv2 kernels' } },
+    });
+    start += ms;
+  }
+}

@@ -1,0 +1,144 @@
+/** What a server's answer says: whether it is the file, how long it is, which version of it. */
+import { SourceError } from '../errors.js';
+import { untilAborted } from '../platform/abort.js';
+import { concat, release, type Reader } from './chunks.js';
+import { nameOf } from './url.js';
+
+export function statusMessage(name: string, { status, statusText, headers }: Response): string {
+  const found = `${name}: expected the file (status 200), found status ${status}${statusText === '' ? '' : ` ${statusText}`}`;
+  switch (status) {
+    case 401:
+    case 403:
+      return (
+        `${found}: the server does not give it to you. The repository may be private, gated or misspelt: pass a fetch that sends an ` +
+        'Authorization header, or download the file and pass it as a File.'
+      );
+    case 404:
+    case 410:
+      return `${found}: there is no such file. Check the address, the name of the repository and the revision.`;
+    case 206:
+      return `${found}: a part of the file, though all of it was asked for. Check what stands between: a service worker or a fetch of your own.`;
+    case 429: {
+      const wait = headers.get('retry-after');
+      return `${found}: too many requests. Try again ${wait !== null && /^\d{1,6}$/.test(wait) ? `in ${wait} seconds` : 'later'}.`;
+    }
+    default:
+      return `${found}. ${status >= 500 ? 'The server failed: try again later.' : 'Check the address.'}`;
+  }
+}
+
+export function isHtml(name: string, found: string): SourceError {
+  return new SourceError(
+    'SOURCE_IS_HTML',
+    `${name}: expected a file, found ${found}. The address leads to a login, an error page or the page of a website: use the address of the file itself.`,
+  );
+}
+
+/** The length of the body, if the headers say it and can be believed. */
+export function announcedBytes(response: Response): number | undefined {
+  const { headers, type } = response;
+  const length = headers.get('content-length') ?? '';
+  if (!/^\d{1,15}$/.test(length)) return undefined;
+  // Content-Length counts compressed bytes, and we are given decompressed ones.
+  if (isCompressed(headers)) return undefined;
+  // From another origin a browser shows us Content-Length, but not Content-Encoding: the length may be that
+  // of compressed bytes.
+  if (type === 'cors' && !headers.has('content-encoding')) return undefined;
+  return Number(length);
+}
+
+/** As far as it is shown. */
+export const isCompressed = (headers: Headers): boolean =>
+  !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
+
+/**
+ * What says that two answers are of the same bytes: a strong ETag, or else Last-Modified. A weak ETag
+ * promises no such thing, but where two differ, so do the files. A date counts seconds: of a file that was
+ * written in the second in which it was sent, another version may follow with the same date.
+ */
+export function validatorOf(headers: Headers): string | undefined {
+  const etag = headers.get('etag')?.trim() ?? '';
+  if (etag.startsWith('"')) return etag;
+  const date = headers.get('last-modified')?.trim();
+  if (date === undefined || Date.parse(headers.get('date') ?? '') - Date.parse(date) < 1000) return undefined;
+  return `${date} ${etag}`.trim();
+}
+
+/** What of a validator If-Range takes: the ETag, or the date alone. */
+export const conditionOf = (validator: string): string => validator.replace(/ W\/.*/, '');
+
+/** `bytes 0-99/1234`; the total is undefined where the server does not know it. */
+export function contentRange(
+  headers: Headers,
+): { begin: number; end: number; totalBytes: number | undefined } | undefined {
+  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/.exec(
+    headers.get('content-range')?.trim() ?? '',
+  );
+  return match
+    ? {
+        begin: Number(match[1]),
+        end: Number(match[2]) + 1,
+        totalBytes: match[3] === '*' ? undefined : Number(match[3]),
+      }
+    : undefined;
+}
+
+/** Statuses after which the same request may succeed. */
+export const isPassing = (status: number): boolean =>
+  status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
+
+/** @throws SourceError SOURCE_URL, SOURCE_IS_HTML */
+export function checkKind(name: string, url: URL, response: Response): void {
+  if (url.protocol === 'https:' && response.url.startsWith('http:')) {
+    const target = nameOf(new URL(response.url));
+    throw new SourceError(
+      'SOURCE_URL',
+      `${name}: expected to stay on https, found a redirect to ${target}. Use an address that stays there.`,
+    );
+  }
+  const type = response.headers.get('content-type') ?? '';
+  if (/^\s*(text\/html|application\/xhtml\+xml)\b/i.test(type))
+    throw isHtml(name, `a page (content-type ${type})`);
+}
+
+/** Enough to tell a page from a safetensors file. */
+const PEEK_BYTES = 16;
+
+/** Reads the first bytes, and returns them with a reader that gives them again. */
+export async function peek(reader: Reader, signal: AbortSignal | undefined): Promise<[Reader, Uint8Array]> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  const lookAhead = async (): Promise<void> => {
+    while (length < PEEK_BYTES) {
+      const bytes = await reader.read();
+      if (bytes === undefined) {
+        return;
+      }
+      length += bytes.length;
+      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // before more is read, which may overwrite it
+    }
+  };
+  try {
+    await untilAborted(lookAhead, signal);
+  } catch (error) {
+    release(reader, error);
+    throw error;
+  }
+  const last = parts.at(-1) ?? new Uint8Array(0); // alone may be long: what stands before it is shorter than PEEK_BYTES
+  const head = parts.slice(0, -1);
+  const headBytes = length - last.length;
+  const start = concat([...head, last.subarray(0, PEEK_BYTES - headBytes)], Math.min(length, PEEK_BYTES));
+  return [
+    { read: async () => parts.shift() ?? reader.read(), cancel: (reason) => reader.cancel(reason) },
+    start,
+  ];
+}
+
+/**
+ * Does it begin with a tag? `<` alone proves nothing: a safetensors file whose header has 60 bytes begins
+ * with it. But a safetensors file has zeros among its first 8 bytes, and a page has none.
+ */
+export function beginsWithTag(start: Uint8Array): boolean {
+  const text = String.fromCharCode(...start).replace(/^\xef\xbb\xbf/, '');
+  return !start.subarray(0, 8).includes(0) && /^\s*<[a-z!?/]/i.test(text);
+}

@@ -1,0 +1,93 @@
+/**
+ * Files of this machine, where there is no page: in Node. Nothing of Node is imported before a path is
+ * opened.
+ */
+import { SourceError } from '../errors.js';
+import { nodeModule } from '../platform/node.js';
+import { causeText, type Reader } from './chunks.js';
+
+/** What is used of node:fs/promises. */
+interface FileSystem {
+  open(path: string | URL): Promise<FileHandle>;
+}
+
+interface FileHandle {
+  stat(): Promise<{ readonly size: number; readonly mtimeMs: number; isFile(): boolean }>;
+  read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>;
+  close(): Promise<void>;
+}
+
+/** Read at once. */
+const READ_BYTES = 2 ** 20;
+
+/** @throws SourceError SOURCE_READ */
+export async function openPath(
+  path: string | URL,
+  from: number,
+): Promise<{ reader: Reader; totalBytes: number }> {
+  const { open } = nodeModule('node:fs/promises') as FileSystem;
+  let file: FileHandle | undefined;
+  const failed = (cause: unknown, found = causeText(cause)): SourceError =>
+    new SourceError('SOURCE_READ', `${String(path)}: expected a file, found ${found}. Check the path.`, {
+      cause,
+    });
+  try {
+    file = await open(path);
+    const stat = await file.stat();
+    if (!stat.isFile()) throw failed(undefined, 'a folder');
+    return { reader: fileReader(file, from, stat.mtimeMs, failed), totalBytes: stat.size - from };
+  } catch (cause) {
+    await file?.close();
+    throw cause instanceof SourceError ? cause : failed(cause);
+  }
+}
+
+/**
+ * A file that is written to meanwhile is an error at its end, whether or not it keeps its length. Two buffers
+ * in turn: one is read into while the other is used. New ones would cost as much again, to be made zeros and
+ * mapped.
+ */
+function fileReader(
+  handle: FileHandle,
+  from: number,
+  mtimeMs: number,
+  failed: (cause: unknown, found?: string) => SourceError,
+): Reader {
+  let position = from;
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => (closing ??= handle.close());
+  const fill = async (buffer: Uint8Array): Promise<Uint8Array> => {
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+    position += bytesRead;
+    return buffer.subarray(0, bytesRead);
+  };
+  let [used, spare] = [new Uint8Array(READ_BYTES), new Uint8Array(READ_BYTES)];
+  let ahead: Promise<Uint8Array> | undefined;
+  return {
+    async read() {
+      if (closing) return undefined;
+      try {
+        const bytes = await (ahead ?? fill(spare));
+        if (closing) return undefined;
+        if (bytes.length > 0) {
+          [used, spare] = [spare, used];
+          ahead = fill(spare);
+          ahead.catch(() => undefined); // it is told when it is asked for
+          return bytes;
+        }
+        if ((await handle.stat()).mtimeMs !== mtimeMs)
+          throw failed(undefined, 'one that was written to while it was read');
+      } catch (cause) {
+        throw cause instanceof SourceError ? cause : failed(cause);
+      }
+      await close();
+      return undefined;
+    },
+    cancel: close,
+  };
+}

@@ -1,0 +1,90 @@
+/**
+ * What a folder without model.safetensors has in its place. Asked only when a load has failed for that
+ * reason, to say what to do.
+ */
+import { SourceError } from '../errors.js';
+import { release } from '../io/chunks.js';
+import { isUrl, openSource, type SourceOptions } from '../io/sources.js';
+import { resolveUrl } from '../io/url.js';
+
+const pickle = (file: string): string =>
+  `${file}, which is in PyTorch's own format: it holds code, and is not read here. Convert it once in Python (pip install torch safetensors), in that folder: ` +
+  `python -c "import torch, safetensors.torch as s; d = torch.load('${file}', map_location='cpu', weights_only=True); ` +
+  "d = d.get('model', d.get('state_dict', d)); s.save_file({k: v.clone().contiguous() for k, v in d.items() if torch.is_tensor(v)}, " +
+  `'model.safetensors', metadata={'format': 'pt'})". Then load the folder with model.safetensors and config.json in it.`;
+
+const reexport =
+  'ONNX has lost the names of the weights. Take model.safetensors of the model that it was exported from, or save it in Python: ' +
+  `python -c "from transformers import AutoModel; AutoModel.from_pretrained('facebook/dinov2-small').save_pretrained('folder')" ` +
+  '(with the id of that model). Then load that folder.';
+
+/** Files to ask for, in this order, and what to say of the first that is there. */
+const others: readonly (readonly [file: string, says: string])[] = [
+  ['pytorch_model.bin', pickle('pytorch_model.bin')],
+  [
+    'pytorch_model.bin.index.json',
+    "pytorch_model.bin.index.json, a checkpoint of several files in PyTorch's own format, which is not read here. Save it in Python: " +
+      `python -c "from transformers import AutoModel; AutoModel.from_pretrained('.').save_pretrained('folder', safe_serialization=True)". Then load that folder.`,
+  ],
+  [
+    'adapter_model.safetensors',
+    'adapter_model.safetensors, an adapter of PEFT, which needs its base model. Merge the two in Python: ' +
+      `PeftModel.from_pretrained(base_model, adapter).merge_and_unload().save_pretrained('folder'). Then load that folder.`,
+  ],
+  ['onnx/model.onnx', `onnx/model.onnx, which is not read here: ${reexport}`],
+  ['model.onnx', `model.onnx, which is not read here: ${reexport}`],
+];
+
+/**
+ * What a folder has in place of model.safetensors, and what to do about it; undefined where it has nothing
+ * that is known.
+ *
+ * @param names of the files in the folder
+ */
+export function otherFormat(names: readonly string[]): string | undefined {
+  const known = others.find(([file]) => names.includes(file.split('/')[0]!));
+  if (known) return known[1];
+  const pickled = names.find((name) => /^[\w.-]+\.(bin|pth?|ckpt)$/.test(name));
+  return pickled && pickle(pickled);
+}
+
+/**
+ * The error to throw for a folder that lacks model.safetensors: the one that was met, or one that says what
+ * the folder has in its place.
+ */
+export async function explainMissing(
+  folder: string,
+  missing: SourceError,
+  { signal, fetch }: Pick<SourceOptions, 'signal' | 'fetch'>,
+): Promise<SourceError> {
+  const ask = (file: string): Promise<boolean> => exists(`${folder}${file}`, { signal, fetch });
+  const [weights, index, ...there] = await Promise.all(
+    ['model.safetensors', 'model.safetensors.index.json', ...others.map(([file]) => file)].map(ask),
+  );
+  signal?.throwIfAborted();
+  const found = others.find((_, i) => there[i]);
+  if (weights || index || !found) return missing;
+  return new SourceError(
+    missing.code,
+    `${folder}: expected model.safetensors or model.safetensors.index.json, found ${found[1]}`,
+    { status: missing.status, cause: missing },
+  );
+}
+
+/** Whether a file is there; no where that cannot be told. */
+async function exists(
+  file: string,
+  { signal, fetch = globalThis.fetch }: Pick<SourceOptions, 'signal' | 'fetch'>,
+): Promise<boolean> {
+  try {
+    if (!isUrl(file)) {
+      await (await openSource(file, { signal })).cancel();
+      return true;
+    }
+    const response = await fetch(resolveUrl(file), { method: 'HEAD', ...(signal && { signal }) });
+    release(response.body, undefined);
+    return response.ok && !/text\/html/i.test(response.headers.get('content-type') ?? '');
+  } catch {
+    return false; // it is asked to give advice, and gives none then
+  }
+}

@@ -1,0 +1,16 @@
+/**
+ * The safetensors format, for those who want nothing else: the published entry `dinov2-webgpu/safetensors`.
+ * No GPU, no fetch.
+ */
+export { SafetensorsError, type SafetensorsCode } from './errors.js';
+export { DEFAULT_MAX_HEADER_BYTES, MAX_HEADER_BYTES, dtypeBits, inFileOrder } from './safetensors/format.js';
+export type {
+  SafetensorsDtype,
+  SafetensorsHeader,
+  SafetensorsHeaderOptions,
+  SafetensorsOptions,
+  TensorInfo,
+  TensorSpec,
+} from './safetensors/format.js';
+export { headerLength, parseSafetensors, parseSafetensorsHeader } from './safetensors/reader.js';
+export { encodeSafetensors, encodeSafetensorsHeader } from './safetensors/writer.js';

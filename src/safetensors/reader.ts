@@ -1,0 +1,267 @@
+/**
+ * A strict reader of the safetensors format (safetensorsWriter.ts writes it):
+ * https://github.com/huggingface/safetensors#format.
+ *
+ *     bytes 0 … 8 N, the length of the header: unsigned, 64 bits, little-endian bytes 8 … 8 + N the header,
+ *     JSON: { "name": { "dtype", "shape", "data_offsets": [begin, end] }, "__metadata__": { … } } the rest
+ *     the tensors: no hole between them, no overlap, nothing behind the last
+ *
+ * It rejects all that the reference (safetensors 0.8.0, Rust) rejects, and also what the format's text
+ * forbids but the reference lets through: duplicate names, unknown fields, a tensor written as an array,
+ * `"__metadata__": null`. JSON.parse cannot do that: it keeps the last of two equal keys, turns 2.0 into 2
+ * and 9007199254740993 into …992, and recurses. So the header has a scanner of its own, which goes over the
+ * text once and never deeper than the format does.
+ *
+ * Names come from the file, and may be `__proto__`: they are keys of a Map, never of an object.
+ */
+import { SafetensorsError } from '../errors.js';
+import { HeaderScanner } from './headerScanner.js';
+import {
+  DEFAULT_MAX_HEADER_BYTES,
+  MAX_HEADER_BYTES,
+  PREFIX_BYTES,
+  REWRITE,
+  asBytes,
+  inFileOrder,
+  quote,
+} from './format.js';
+import type {
+  SafetensorsHeader,
+  SafetensorsHeaderOptions,
+  SafetensorsOptions,
+  TensorInfo,
+} from './format.js';
+
+/**
+ * Reads the header of a whole file and checks all of it against the bytes.
+ *
+ * @param bytes the file; it is neither kept nor changed
+ * @returns where each tensor lies in `bytes`
+ * @throws SafetensorsError whatever is wrong with the bytes; `code` says which rule they break
+ * @throws TypeError if `bytes` holds no bytes; RangeError if an option is out of range
+ */
+export function parseSafetensors(
+  bytes: Uint8Array | ArrayBuffer,
+  options: SafetensorsOptions = {},
+): SafetensorsHeader {
+  const file = asBytes(bytes);
+  return parseSafetensorsHeader(file, { ...options, fileBytes: file.length });
+}
+
+/**
+ * The length of the header's JSON in bytes, from the first 8 bytes of a file: for those who read a stream.
+ * The tensors begin 8 bytes further on.
+ *
+ * @throws SafetensorsError FILE_TOO_SMALL, HEADER_EMPTY, HEADER_TOO_LARGE or HEADER_PAST_EOF. The message
+ * recognises the usual mistakes: a page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
+ */
+export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptions = {}): number {
+  const { fileBytes, name: where = 'safetensors', maxHeaderBytes = DEFAULT_MAX_HEADER_BYTES } = options;
+  if (!Number.isInteger(maxHeaderBytes) || maxHeaderBytes < 1 || maxHeaderBytes > MAX_HEADER_BYTES) {
+    throw new RangeError(
+      `maxHeaderBytes: expected an integer from 1 to ${MAX_HEADER_BYTES}, found ${maxHeaderBytes}.`,
+    );
+  }
+  const available = Math.min(first8.length, fileBytes ?? Infinity);
+  if (available < PREFIX_BYTES) {
+    throw new SafetensorsError(
+      'FILE_TOO_SMALL',
+      `${where}: expected at least ${PREFIX_BYTES} bytes, found ${available}. The file is empty or was cut: download it again.`,
+    );
+  }
+  const low = uint32(first8, 0);
+  const high = uint32(first8, 4);
+  // Inexact from 2^53 on, where all that counts is that it is too large.
+  const length = high * 2 ** 32 + low;
+  if (length === 0) {
+    throw new SafetensorsError(
+      'HEADER_EMPTY',
+      `${where}: expected a header, found one of 0 bytes. ${REWRITE}`,
+    );
+  }
+  // The format's limit, then the file, then our own limit: a header that cannot be there is worse news than
+  // one that is merely long.
+  if (length > MAX_HEADER_BYTES) {
+    throw new SafetensorsError(
+      'HEADER_TOO_LARGE',
+      `${where}: expected a header of at most ${MAX_HEADER_BYTES} bytes, found a length of ${exactLength(first8)}. ${whatElse(first8)}`,
+    );
+  }
+  if (fileBytes !== undefined && PREFIX_BYTES + length > fileBytes) {
+    throw new SafetensorsError(
+      'HEADER_PAST_EOF',
+      `${where}: expected a header of ${length} bytes, found ${fileBytes - PREFIX_BYTES} bytes to the end of the file. ${whatElse(first8)}`,
+    );
+  }
+  if (length > maxHeaderBytes) {
+    throw new SafetensorsError(
+      'HEADER_TOO_LARGE',
+      `${where}: expected a header of at most ${maxHeaderBytes} bytes, found a length of ${length}. ` +
+        `${whatElse(first8, 'A model has a header of some hundred kilobytes: get the file again.')}`,
+    );
+  }
+  return length;
+}
+
+/**
+ * Reads a header that stands alone: for those who read a stream.
+ *
+ * @param headerBytes the first 8 + `headerLength()` bytes of a file; what follows them is not looked at
+ * @throws SafetensorsError whatever is wrong with the header; DATA_TRUNCATED and TRAILING_BYTES only if
+ *   `fileBytes` is given
+ */
+export function parseSafetensorsHeader(
+  headerBytes: Uint8Array | ArrayBuffer,
+  options: SafetensorsHeaderOptions = {},
+): SafetensorsHeader {
+  const bytes = asBytes(headerBytes);
+  const where = options.name ?? 'safetensors';
+  const length = headerLength(bytes, options);
+  const dataBegin = PREFIX_BYTES + length;
+  if (bytes.length < dataBegin) {
+    throw new SafetensorsError(
+      'HEADER_PAST_EOF',
+      `${where}: expected a header of ${length} bytes, found ${bytes.length - PREFIX_BYTES}. ${REWRITE}`,
+    );
+  }
+  const scanner = new HeaderScanner(decode(bytes, dataBegin, where), dataBegin, where);
+  scanner.header();
+  const fileBytes = checkLayout(scanner.tensors, dataBegin, where);
+  if (options.fileBytes !== undefined) {
+    checkFileBytes(scanner.tensors, fileBytes, options.fileBytes, where);
+  }
+  return { tensors: scanner.tensors, metadata: scanner.metadata, dataBegin, fileBytes };
+}
+/**
+ * Checks that the tensors follow one another from `dataBegin` on, in whatever order the header names them.
+ * Returns where they end.
+ */
+function checkLayout(tensors: ReadonlyMap<string, TensorInfo>, dataBegin: number, where: string): number {
+  let at = dataBegin;
+  let previous = 'the header';
+  for (const [name, { begin, end }] of inFileOrder(tensors)) {
+    if (begin !== at) {
+      const [code, what] =
+        begin > at ? (['OFFSETS_HOLE', 'a hole'] as const) : (['OFFSETS_OVERLAP', 'an overlap'] as const);
+      throw new SafetensorsError(
+        code,
+        `${where}: expected ${quote(name)} to begin at byte ${at - dataBegin} of the data, behind ${previous}, found ${begin - dataBegin}: ` +
+          `${what} of ${Math.abs(begin - at)} bytes. ${REWRITE}`,
+      );
+    }
+    at = end;
+    previous = quote(name);
+  }
+  return at;
+}
+
+function checkFileBytes(
+  tensors: ReadonlyMap<string, TensorInfo>,
+  expected: number,
+  found: number,
+  where: string,
+): void {
+  if (found > expected) {
+    throw new SafetensorsError(
+      'TRAILING_BYTES',
+      `${where}: expected ${expected} bytes, found ${found}: ${found - expected} bytes behind the last tensor belong to nothing. ${REWRITE}`,
+    );
+  }
+  if (found < expected) {
+    const cut = inFileOrder(tensors).find(([, { end }]) => end > found)!;
+    throw new SafetensorsError(
+      'DATA_TRUNCATED',
+      `${where}: expected ${expected} bytes, found ${found}: the file ends before tensor ${quote(cut[0])} does. Download it again.`,
+    );
+  }
+}
+
+function uint32(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+function exactLength(first8: Uint8Array): bigint {
+  return (BigInt(uint32(first8, 4)) << 32n) | BigInt(uint32(first8, 0));
+}
+
+/**
+ * Bytes as text, strictly: by default a decoder replaces what is not UTF-8, and swallows a byte order mark.
+ */
+const utf8 = /* @__PURE__ */ new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decode(file: Uint8Array, dataBegin: number, where: string): string {
+  // Browsers do not decode shared memory, which another thread could change meanwhile: take a copy.
+  const json =
+    file.buffer instanceof ArrayBuffer
+      ? file.subarray(PREFIX_BYTES, dataBegin)
+      : file.slice(PREFIX_BYTES, dataBegin);
+  try {
+    return utf8.decode(json);
+  } catch (cause) {
+    throw new SafetensorsError(
+      'HEADER_UTF8',
+      `${where}: expected UTF-8, found something else at byte ${PREFIX_BYTES + notUtf8(json)}. ${REWRITE}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** Where UTF-8 ends: the longest beginning that a decoder takes, found by halving what is left. */
+function notUtf8(bytes: Uint8Array): number {
+  let good = 0;
+  let bad = bytes.length;
+  while (bad - good > 1) {
+    const middle = (good + bad) >>> 1;
+    let start = good;
+    while (start > 0 && (bytes[start]! & 0xc0) === 0x80) {
+      start--; // back to the first byte of a character
+    }
+    try {
+      // A decoder of its own each time: `stream` lets the bytes end inside a character, and keeps what it has
+      // seen of that.
+      new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(start, middle), {
+        stream: true,
+      });
+      good = middle;
+    } catch {
+      bad = middle;
+    }
+  }
+  return good;
+}
+
+/** What a file with an impossible header is, judged by its first 8 bytes, and what to do then. */
+function whatElse(first8: Uint8Array, otherwise = REWRITE): string {
+  const text = String.fromCharCode(...first8.subarray(0, PREFIX_BYTES));
+  const start = text.replace(/^\xef\xbb\xbf/, '').trimStart();
+  if (start.startsWith('<')) {
+    return 'This is a page (HTML or XML), not a safetensors file: the address is wrong, or the server asks for a login.';
+  }
+  if (text === 'version ') {
+    return 'This is a git-lfs pointer, not the file it points to: run "git lfs pull", or download the file itself.';
+  }
+  if (text.startsWith('PK\x03\x04')) {
+    return 'This is a zip archive, as PyTorch writes (.pth, .pt, .bin): convert it with safetensors.torch.save_file.';
+  }
+  if (text.startsWith('\x80') && text.charCodeAt(1) <= 5) {
+    return 'This is a Python pickle, as PyTorch writes (.pth, .pt): convert it with safetensors.torch.save_file.';
+  }
+  if (text.startsWith('GGUF')) {
+    return 'This is a GGUF file, not a safetensors file: download the checkpoint in safetensors form.';
+  }
+  if (text.startsWith('\x89HDF')) {
+    return 'This is an HDF5 file, not a safetensors file: download the checkpoint in safetensors form.';
+  }
+  if (text.startsWith('\x1f\x8b')) {
+    return 'This is a gzip file: decompress it first.';
+  }
+  if (start.startsWith('{')) {
+    return 'This is JSON, perhaps a config.json or an index of shards: load the .safetensors file itself.';
+  }
+  if (/^[\x20-\x7e\s]{8}$/.test(text)) {
+    return `The file begins with the text ${quote(text)}: it is not a safetensors file, but perhaps a server's message.`;
+  }
+  return otherwise;
+}

@@ -1,0 +1,221 @@
+/** A checkpoint in several files, `model.safetensors.index.json` beside them, as one stream of tensors. */
+import { SourceError } from '../errors.js';
+import type { SafetensorsHeader, TensorInfo } from './format.js';
+import { once, type ByteSource } from '../io/sources.js';
+import {
+  openTensors,
+  type Place,
+  type RemoteVersion,
+  type TensorPiece,
+  type TensorStream,
+  type TensorStreamOptions,
+} from './tensorStream.js';
+
+/** DINOv2's largest has one file; a checkpoint of more than this is a mistake or an attack. */
+const MAX_SHARDS = 64;
+/** Files whose headers are asked for at once. */
+const AT_ONCE = 4;
+
+/** What the index says. */
+export interface ShardIndex {
+  /** File names, each once, in the order of their first tensors. */
+  readonly files: readonly string[];
+  /** Name of a tensor → name of its file. */
+  readonly weightMap: ReadonlyMap<string, string>;
+  /** Bytes of all tensors, where it is told. */
+  readonly totalBytes: number | undefined;
+}
+
+const broken = (found: string): SourceError =>
+  new SourceError(
+    'SOURCE_INDEX',
+    `model.safetensors.index.json: ${found}. Get the files again, or save the model as one file.`,
+  );
+
+/** @throws SourceError SOURCE_INDEX if it is no index, or names a file that may not be fetched */
+export function parseShardIndex(bytes: Uint8Array): ShardIndex {
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new SourceError(
+      'SOURCE_INDEX',
+      'model.safetensors.index.json: expected JSON, found something else. Get the file again.',
+      { cause },
+    );
+  }
+  const { weight_map: map, metadata } = (typeof json === 'object' && json !== null ? json : {}) as {
+    weight_map?: unknown;
+    metadata?: { total_size?: unknown } | null;
+  };
+  if (typeof map !== 'object' || map === null || Array.isArray(map))
+    throw broken(`expected an object "weight_map", found ${JSON.stringify(map)?.slice(0, 40) ?? 'none'}`);
+  const weightMap = new Map<string, string>();
+  for (const [tensor, file] of Object.entries(map)) {
+    if (typeof file !== 'string' || !isPlainName(file))
+      throw broken(
+        `expected the name of a .safetensors file in the same folder for ${quote(tensor)}, found ${quote(file)}`,
+      );
+    weightMap.set(tensor, file);
+  }
+  const files = [...new Set(weightMap.values())];
+  if (files.length < 1 || files.length > MAX_SHARDS)
+    throw broken(`expected 1 to ${MAX_SHARDS} files, found ${files.length}`);
+  checkNumbering(files);
+  const size = metadata?.total_size;
+  return { files, weightMap, totalBytes: typeof size === 'number' ? size : undefined };
+}
+
+/** Nothing that leaves the folder, whatever a server makes of it. */
+const isPlainName = (file: string): boolean =>
+  file.length <= 255 && /^[\w-][\w.-]*\.safetensors$/.test(file) && !file.includes('..');
+
+const quote = (value: unknown): string =>
+  JSON.stringify(typeof value === 'string' ? value.slice(0, 100) : value)?.slice(0, 110) ?? 'none';
+
+/** `model-00001-of-00003.safetensors`: where files count themselves, all of them have to be there. */
+function checkNumbering(files: readonly string[]): void {
+  const counted = files.flatMap((file) => {
+    const match = /-(\d+)-of-(\d+)\.safetensors$/.exec(file);
+    return match ? [{ file, k: Number(match[1]), n: Number(match[2]) }] : [];
+  });
+  const wrong = counted.find(({ k, n }) => n !== files.length || k < 1 || k > n);
+  if (wrong)
+    throw broken(`expected ${files.length} files that count themselves so, found ${quote(wrong.file)}`);
+}
+
+/** A file to read, and the hash it should have. */
+export interface ShardFile {
+  readonly source: ByteSource;
+  /** For messages. */
+  readonly name: string;
+  readonly sha256?: string | undefined;
+}
+
+export interface CheckpointOptions extends Omit<TensorStreamOptions, 'sha256' | 'resume'> {
+  /** Of a checkpoint in several files. */
+  readonly index?: ShardIndex | undefined;
+  /** Go on from here: `versions` of all files. */
+  readonly resume?: { readonly versions: readonly RemoteVersion[]; readonly place: Place } | undefined;
+}
+
+/**
+ * Opens a checkpoint of one file or several: all headers first, then the tensors of one file after the other.
+ * @throws SourceError SOURCE_INDEX if index and files contradict each other; what `openTensors` throws
+ */
+export async function openCheckpoint(
+  files: readonly ShardFile[],
+  options: CheckpointOptions = {},
+): Promise<TensorStream> {
+  const { index, resume, onProgress } = options;
+  const first = resume?.place.file ?? 0;
+  const loaded = files.map((_, i) => (i < first ? resume!.versions[i]!.fileBytes : 0));
+  const totals: (number | undefined)[] = files.map((_, i) => resume?.versions[i]?.fileBytes);
+  const open = (i: number): Promise<TensorStream> => {
+    const version = resume?.versions[i];
+    return openTensors(files[i]!.source, {
+      ...options,
+      sha256: files[i]!.sha256,
+      resume: version && i === first ? { version, place: resume.place } : undefined,
+      known: version,
+      onProgress:
+        onProgress &&
+        (({ loadedBytes, totalBytes }) => {
+          loaded[i] = loadedBytes;
+          totals[i] = totalBytes;
+          onProgress({
+            loadedBytes: sum(loaded),
+            totalBytes: totals.every((total) => total !== undefined) ? sum(totals) : undefined,
+          });
+        }),
+    });
+  };
+  if (files.length === 1 && !index) return open(0);
+  const streams: TensorStream[] = [];
+  try {
+    for (let i = first; i < files.length; i += AT_ONCE) {
+      const some = await Promise.allSettled(files.slice(i, i + AT_ONCE).map((_, k) => open(i + k)));
+      for (const each of some) if (each.status === 'fulfilled') streams.push(each.value);
+      for (const each of some) if (each.status === 'rejected') throw each.reason;
+    }
+    const headers = files.map((_, i) =>
+      i < first ? resume!.versions[i]!.header : streams[i - first]!.header,
+    );
+    headers.forEach((header, i) => (totals[i] = header.fileBytes));
+    return merged(files, streams, first, merge(files, headers, index));
+  } catch (error) {
+    for (const stream of streams) void stream.cancel(error).catch(() => undefined); // the first error is the one to tell
+    throw error;
+  }
+}
+
+const sum = (numbers: readonly (number | undefined)[]): number =>
+  numbers.reduce<number>((total, number) => total + (number ?? 0), 0);
+
+/** One header of all; offsets stay those of each tensor's own file. */
+function merge(
+  files: readonly ShardFile[],
+  headers: readonly SafetensorsHeader[],
+  index: ShardIndex | undefined,
+): SafetensorsHeader {
+  const tensors = new Map<string, TensorInfo>();
+  const homes = new Map<string, string>();
+  headers.forEach((header, i) => {
+    const { name } = files[i]!;
+    for (const [tensor, info] of header.tensors) {
+      const other = homes.get(tensor);
+      if (other !== undefined)
+        throw broken(`expected every tensor once, found ${quote(tensor)} in ${other} and in ${name}`);
+      homes.set(tensor, name);
+      tensors.set(tensor, info);
+    }
+  });
+  if (index) {
+    for (const [tensor, file] of index.weightMap)
+      if (homes.get(tensor) !== file)
+        throw broken(`expected ${quote(tensor)} in ${file}, found it in ${homes.get(tensor) ?? 'no file'}`);
+    for (const [tensor, file] of homes)
+      if (!index.weightMap.has(tensor))
+        throw broken(`expected only what it lists, found ${quote(tensor)} in ${file}`);
+    const bytes = headers.reduce((total, header) => total + header.fileBytes - header.dataBegin, 0);
+    if (index.totalBytes !== undefined && index.totalBytes !== bytes)
+      throw broken(`expected tensors of ${index.totalBytes} bytes (total_size), found ${bytes}`);
+  }
+  return {
+    tensors,
+    metadata: headers[0]!.metadata,
+    dataBegin: 0,
+    fileBytes: sum(headers.map(({ fileBytes }) => fileBytes)),
+  };
+}
+
+function merged(
+  files: readonly ShardFile[],
+  streams: readonly TensorStream[],
+  first: number,
+  header: SafetensorsHeader,
+): TensorStream {
+  let current = 0;
+  async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
+    for (; current < streams.length; current++) yield* streams[current]!.pieces;
+  }
+  const cancel = async (reason?: unknown): Promise<void> =>
+    void (await Promise.allSettled(streams.map((stream) => stream.cancel(reason))));
+  const versions = streams.map(({ files: known }) => known?.[0]);
+  return {
+    header,
+    pieces: once(
+      pieces,
+      files
+        .map(({ name }) => name)
+        .join(', ')
+        .slice(0, 100),
+    ),
+    place: () => {
+      const at = Math.min(current, streams.length - 1);
+      return { ...streams[at]!.place!(), file: first + at };
+    },
+    files: versions.every((version) => version !== undefined) ? versions : undefined,
+    cancel,
+  };
+}

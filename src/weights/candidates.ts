@@ -1,0 +1,241 @@
+/**
+ * Which of a file's tensors are the model. Training code and other models store a DINOv2 behind a prefix
+ * (`module.`, `teacher.backbone.`, `vision_encoder.`), beside tensors that belong to other things. Any prefix
+ * will do: the model is where all of its tensors are.
+ */
+import { CheckpointError } from '../errors.js';
+import {
+  architectureOf,
+  dialectOf,
+  isPacked,
+  requiredNames,
+  unpackedName,
+  type Architecture,
+  type Shapes,
+} from './architecture.js';
+import { adapterName, isDinov3, translate, type Family, type Parameter, type Part } from './dialects.js';
+import type { SafetensorsHeader } from '../safetensors.js';
+
+/** Tensors of one family of names, behind one prefix. */
+export interface Candidate {
+  /** Ends with a dot, or is empty. */
+  readonly prefix: string;
+  readonly family: Family;
+  /** By the name in the file, in the file's order. */
+  readonly parts: ReadonlyMap<string, Part>;
+  /** By our names: the tensors of the file that hold a parameter, or parts of it. */
+  readonly holders: ReadonlyMap<string, readonly { readonly file: string; readonly part: Part }[]>;
+  /** Undefined when lengths that an architecture needs are missing. */
+  readonly architecture: Architecture | undefined;
+  /** Whether nothing is missing that its architecture needs. */
+  readonly whole: boolean;
+}
+
+/** The candidates of a file: every prefix behind which there is a block or a class token. */
+export function candidatesOf(header: SafetensorsHeader): Candidate[] {
+  const groups = new Map<string, { prefix: string; family: Family; parts: Map<string, Part> }>();
+  for (const file of header.tensors.keys()) {
+    const found = translate(file);
+    if (!found) continue;
+    const { prefix, family, ...part } = found;
+    const key = `${family} ${prefix}`;
+    const group = groups.get(key) ?? { prefix, family, parts: new Map<string, Part>() };
+    groups.set(key, group);
+    group.parts.set(file, part);
+  }
+  return [...groups.values()]
+    .map(({ prefix, family, parts }) => candidateOf(header, prefix, family, parts))
+    .filter(({ holders }) =>
+      [...holders.keys()].some((name) => name === 'cls_token' || name.startsWith('blocks.')),
+    );
+}
+
+function candidateOf(
+  header: SafetensorsHeader,
+  prefix: string,
+  family: Family,
+  named: ReadonlyMap<string, Part>,
+): Candidate {
+  const shapesOf = (parts: ReadonlyMap<string, Part>): Shapes =>
+    new Map([...parts].map(([file, { parameter }]) => [parameter, header.tensors.get(file)!.shape]));
+  const packed = family === 'original' && isPacked(shapesOf(named));
+  const parts = packed
+    ? new Map(
+        [...named].map(
+          ([file, part]) => [file, { ...part, parameter: unpackedName(part.parameter) }] as const,
+        ),
+      )
+    : named;
+  const holders = new Map<string, { file: string; part: Part }[]>();
+  for (const [file, part] of parts) {
+    const held = holders.get(part.parameter);
+    if (held) held.push({ file, part });
+    else holders.set(part.parameter, [{ file, part }]);
+  }
+  const shapes = shapesOf(parts);
+  const regToken = [...parts.keys()].some((file) => /(^|\.)reg_token$/.test(file));
+  const architecture = architectureOf(shapes, dialectOf(family, shapes, { regToken, packed }), regToken);
+  const candidate = { prefix, family, parts, holders, architecture };
+  return {
+    ...candidate,
+    whole: architecture !== undefined && requiredNames(architecture).every((name) => hasAll(candidate, name)),
+  };
+}
+
+/** Whether all parts of a parameter are there. */
+export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: string): boolean {
+  const held = holders.get(parameter) ?? [];
+  const parts = held[0]?.part.parts;
+  return parts !== undefined && new Set(held.map(({ part }) => part.part)).size >= parts;
+}
+
+export interface ChooseOptions {
+  /** The prefix that the caller has chosen. Default: the one behind which the whole model is. */
+  readonly prefix?: string | undefined;
+  /** The model that is wanted. Default: one of any size. */
+  readonly wanted?: readonly Parameter[] | undefined;
+}
+
+/**
+ * The candidate that is the model. It may lack tensors where no other is whole, so that a message can list
+ * them.
+ * @throws {CheckpointError} CHECKPOINT_NAMING when there is none, when several are whole, or when two
+ *   dialects share a prefix; CHECKPOINT_TENSORS for adapters that are not merged
+ */
+export function chooseCandidate(
+  header: SafetensorsHeader,
+  { prefix, wanted }: ChooseOptions = {},
+): Candidate {
+  const all = candidatesOf(header);
+  const chosen = prefix === undefined ? theWholeOne(header, all, wanted) : behind(all, prefix);
+  if (!chosen?.whole && isDinov3(header.tensors.keys())) throw dinov3();
+  if (chosen === undefined) throw adapterAlone(header) ?? noModel(header);
+  const mixed = all.filter((candidate) => candidate.prefix === chosen.prefix);
+  if (mixed.length > 1) throw several(mixed);
+  const adapter = [...header.tensors.keys()].find(
+    (file) => file.startsWith(chosen.prefix) && adapterName.test(file),
+  );
+  if (adapter !== undefined)
+    throw new CheckpointError(
+      'CHECKPOINT_TENSORS',
+      `checkpoint: expected plain weights, found an adapter that is not merged into them (${adapter}). ` +
+        'Merge it in Python, and save what comes out: model = model.merge_and_unload(); model.save_pretrained("merged").',
+    );
+  return chosen;
+}
+
+function theWholeOne(
+  header: SafetensorsHeader,
+  all: readonly Candidate[],
+  wanted: readonly Parameter[] | undefined,
+): Candidate | undefined {
+  const required = wanted?.filter(({ name }) => name !== 'mask_token');
+  const fitting =
+    required && all.filter((candidate) => required.every(({ name }) => hasAll(candidate, name)));
+  const whole = fitting?.length ? fitting : all.filter((candidate) => candidate.whole);
+  if (whole.length <= 1) return whole[0] ?? theFullest(header, all);
+  // Where a configuration is given, its shapes may tell them apart.
+  const sized = required && whole.filter((candidate) => isOfSize(header, candidate, required));
+  if (sized?.length === 1) return sized[0];
+  throw ambiguous(whole);
+}
+
+function isOfSize(
+  header: SafetensorsHeader,
+  { holders }: Candidate,
+  required: readonly Parameter[],
+): boolean {
+  return required.every(({ name, shape }) => {
+    const held = holders.get(name) ?? [];
+    const elements = held.reduce(
+      (sum, { file }) =>
+        sum + header.tensors.get(file)!.shape.reduce((product, length) => product * length, 1),
+      0,
+    );
+    const expected = shape.reduce((product, length) => product * length, 1);
+    return elements === expected || (name === 'pos_embed' && elements === expected - shape.at(-1)!);
+  });
+}
+
+/** None is whole: the one that lacks least, unless another has a good part of a model too. */
+function theFullest(header: SafetensorsHeader, all: readonly Candidate[]): Candidate | undefined {
+  const [fullest, ...others] = all.toSorted((a, b) => b.parts.size - a.parts.size);
+  if (!fullest) return undefined;
+  const adapter = adapterAlone(header);
+  if (adapter) throw adapter;
+  const rivals = others.filter(({ parts }) => 4 * parts.size >= fullest.parts.size);
+  if (rivals.length > 0) throw several(all.filter((each) => each === fullest || rivals.includes(each)));
+  return fullest;
+}
+
+function behind(all: readonly Candidate[], prefix: string): Candidate {
+  const wanted = prefix === '' || prefix.endsWith('.') ? prefix : `${prefix}.`;
+  const found = all.find((candidate) => candidate.prefix === wanted);
+  if (found) return found;
+  const there = (all.some(({ whole }) => whole) ? all.filter(({ whole }) => whole) : all)
+    .slice(0, 8)
+    .map((candidate) => JSON.stringify(candidate.prefix));
+  throw new CheckpointError(
+    'CHECKPOINT_NAMING',
+    `prefix: expected one behind which the file has a DINOv2, found ${JSON.stringify(prefix)}. ` +
+      (there.length === 0 ? 'This file holds none.' : `The file has one behind ${there.join(', ')}.`),
+  );
+}
+
+function ambiguous(whole: readonly Candidate[]): CheckpointError {
+  const list = whole
+    .slice(0, 8)
+    .map(({ prefix, architecture }) => {
+      const { embedDim, depth } = architecture ?? { embedDim: '?', depth: '?' };
+      return `${JSON.stringify(prefix)} (embed_dim ${embedDim}, ${depth} blocks)`;
+    })
+    .join(' and ');
+  return new CheckpointError(
+    'CHECKPOINT_NAMING',
+    `checkpoint: expected one model, found ${whole.length}: ${list}. ` +
+      `Choose one with the option prefix, such as prefix: ${JSON.stringify(whole.at(-1)!.prefix)}.`,
+  );
+}
+
+function several(candidates: readonly Candidate[]): CheckpointError {
+  const found = candidates.map(
+    ({ family, parts }) =>
+      `${parts.size} of ${family === 'huggingface' ? 'Hugging Face' : 'facebookresearch'} (${[...parts.keys()][0]})`,
+  );
+  return new CheckpointError(
+    'CHECKPOINT_NAMING',
+    `checkpoint: expected names of one dialect and one prefix, found ${found.join(' and ')}. Save the file again from one of them.`,
+  );
+}
+
+/** When a file has an adapter's tensors, and not the layers that they change. */
+function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
+  const names = [...header.tensors.keys()];
+  const adapter = names.find((file) => adapterName.test(file));
+  if (adapter === undefined) return undefined;
+  return new CheckpointError(
+    'CHECKPOINT_TENSORS',
+    `checkpoint: expected a model, found an adapter alone (${adapter}), which needs its base model. ` +
+      'Merge the two in Python, and save what comes out: ' +
+      'PeftModel.from_pretrained(base_model, adapter).merge_and_unload().save_pretrained("merged").',
+  );
+}
+
+function dinov3(): CheckpointError {
+  return new CheckpointError(
+    'CHECKPOINT_NAMING',
+    'checkpoint: expected a DINOv2, found the names of a DINOv3. ' +
+      'It has rotary positions and is another architecture, which cannot be computed here: load a DINOv2.',
+  );
+}
+
+function noModel(header: SafetensorsHeader): CheckpointError {
+  const names = [...header.tensors.keys()];
+  const found =
+    names.length === 0 ? 'no tensors' : `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', …' : ''}`;
+  return new CheckpointError(
+    'CHECKPOINT_NAMING',
+    `checkpoint: expected names of Hugging Face (embeddings.cls_token), facebookresearch or timm (cls_token), found ${found}. ` +
+      'This file holds no DINOv2: take model.safetensors from a repository such as facebook/dinov2-small.',
+  );
+}

@@ -1,0 +1,167 @@
+/** Where every tensor of a checkpoint goes, whatever its names and whatever it holds beside the model. */
+import { architectureOf, sizesDiffer, type Architecture } from './architecture.js';
+import { chooseCandidate, hasAll, type Candidate } from './candidates.js';
+import { changesModel, namesOf, type Dialect, type Parameter } from './dialects.js';
+import { Problems, WRONG_DTYPE } from './problems.js';
+import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
+
+export type { Architecture } from './architecture.js';
+export { huggingFaceTensors, type Dialect, type Parameter } from './dialects.js';
+
+/** A tensor of the file fills a part of a parameter: query, key, value → one qkv. */
+export interface Placement {
+  /** Our name. */
+  readonly parameter: string;
+  /** The parameter's first element that it fills. It fills as many as it has. */
+  readonly begin: number;
+  /** The shape that this tensor has in the file. */
+  readonly shape: readonly number[];
+}
+
+/** What placeTensors found: where every tensor of the file goes. */
+export interface PlacedTensors {
+  /**
+   * By the name in the file, in the file's order. A parameter is whole once all its placements have been
+   * filled; where a placement begins behind the parameter's first element and none fills what is before it,
+   * that is zeros (the class token's position in timm's tables).
+   */
+  readonly placements: ReadonlyMap<string, Placement>;
+  /** Tensors of the file that are no part of the model: heads, decoders, buffers, a second model. */
+  readonly setAside: readonly string[];
+  readonly dialect: Dialect;
+  /** What stands before the names of the model's tensors. */
+  readonly prefix: string;
+}
+
+/**
+ * Says where every tensor of a file belongs, in any dialect, behind any prefix. `mask_token` may be absent:
+ * it has no placement then. Tensors that are no part of the model are set aside.
+ *
+ * @param prefix the one to look behind; default: the one behind which all parameters are
+ * @throws {CheckpointError} CHECKPOINT_NAMING when the file mixes dialects, has none, or has several models;
+ *   CHECKPOINT_TENSORS when tensors are missing, misshapen or there twice, when tensors of the model's own
+ *   are surplus, which would change what it computes, or when an adapter is not merged; CHECKPOINT_DTYPE when
+ *   only element types are wrong (F32, F16, BF16 and F64 can be read). One error lists all of it.
+ */
+export function placeTensors(
+  header: SafetensorsHeader,
+  parameters: readonly Parameter[],
+  prefix?: string,
+): PlacedTensors {
+  const candidate = chooseCandidate(header, { prefix, wanted: parameters });
+  const wanted = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  const placements = new Map<string, Placement>();
+  const setAside: string[] = [];
+  const problems = new Problems();
+
+  const seen = new Map<string, { file: string; part: number; parts: number }[]>(); // by parameter
+  for (const [file, info] of header.tensors) {
+    const found = candidate.parts.get(file);
+    const parameter = found && wanted.get(found.parameter);
+    if (found === undefined || parameter === undefined) {
+      const why = surplus(candidate, file, info, found !== undefined);
+      if (why === undefined) setAside.push(file);
+      else problems.add('surplus', `${file} ${shapeText(info.shape)}${why}`);
+      continue;
+    }
+    const { part, parts } = found;
+    const held = seen.get(parameter.name) ?? [];
+    seen.set(parameter.name, held);
+    const other = held.find((holder) => holder.parts !== parts || holder.part === part);
+    if (other !== undefined) problems.add('there twice', `${other.file} and ${file}`);
+    held.push({ file, part, parts });
+
+    const { shape, begin } = expected(candidate, parameter, part, parts, info.shape[1]);
+    if (!sameShape(info.shape, shape))
+      problems.add('misshapen', `${file}: expected ${shapeText(shape)}, found ${shapeText(info.shape)}`);
+    if (!loadable(info)) problems.add(WRONG_DTYPE, `${file}: ${info.dtype}`);
+    placements.set(file, { parameter: parameter.name, begin, shape });
+  }
+  addMissing(problems, candidate, parameters);
+  const dialect = candidate.architecture?.dialect ?? fallbackDialect(candidate);
+  if (problems.any) {
+    const own = new Map(parameters.map(({ name, shape }) => [name, shape]));
+    throw problems.error(sizesDiffer(candidate.architecture, architectureOf(own, 'facebookresearch')));
+  }
+  return { placements, setAside, dialect, prefix: candidate.prefix };
+}
+
+const fallbackDialect = ({ family }: Candidate): Dialect =>
+  family === 'huggingface' ? 'huggingface' : 'facebookresearch';
+
+/**
+ * The shape that a part of a parameter has in the file, and where in the parameter it begins.
+ * @param length of the tensor's second axis
+ */
+function expected(
+  { architecture }: Candidate,
+  { name, shape }: Parameter,
+  part: number,
+  parts: number,
+  length: number | undefined,
+): { readonly shape: readonly number[]; readonly begin: number } {
+  if (name === 'pos_embed') {
+    const [, positions = 0, width = 0] = shape;
+    // timm's `no_embed_class`. Without registers the configuration has decided that (tensorConfig.ts).
+    const alone =
+      architecture?.patchPositions || (architecture?.dialect === 'timm' && length === positions - 1);
+    if (alone) return { shape: [1, positions - 1, width], begin: width };
+  }
+  const [total = 1, ...rest] = shape;
+  const rows = total / parts;
+  return {
+    shape: [rows, ...rest],
+    begin: part * rows * rest.reduce((product, length) => product * length, 1),
+  };
+}
+
+/** Why a tensor that has no place would change what the model computes, in brackets; undefined if it would not. */
+function surplus(
+  { prefix, family }: Candidate,
+  file: string,
+  { shape, dtype }: TensorInfo,
+  known: boolean,
+): string | undefined {
+  if (!file.startsWith(prefix) || shape.includes(0)) return undefined;
+  if (known) return '';
+  if (/^(I|U|BOOL)/.test(dtype)) return undefined;
+  const why = changesModel(file.slice(prefix.length), family);
+  return why && ` (${why})`;
+}
+
+function addMissing(problems: Problems, candidate: Candidate, parameters: readonly Parameter[]): void {
+  const { holders, parts: files, prefix } = candidate;
+  const dialect = candidate.architecture?.dialect ?? fallbackDialect(candidate);
+  for (const { name, shape } of parameters) {
+    if (hasAll(candidate, name)) continue;
+    const held = holders.get(name) ?? [];
+    if (name === 'mask_token' && held.length === 0) continue; // read by masked pre-training alone, and left out of some files
+    const names = namesOf(name, dialect, files.keys());
+    const parts = held[0]?.part.parts ?? names.length;
+    const [rows = 1, ...rest] = shape;
+    for (let part = 0; part < parts; part++) {
+      if (held.some((holder) => holder.part.part === part && holder.part.parts === parts)) continue;
+      const file = names.length === parts ? names[part] : `${name} (part ${part + 1} of ${parts})`;
+      problems.add('missing', `${prefix}${file} ${shapeText([rows / parts, ...rest])}`);
+    }
+  }
+}
+
+/**
+ * Reads a model's architecture off a file's names and shapes: undefined when a tensor is missing that the
+ * answer needs. Shapes are not checked otherwise: placeTensors does that.
+ * @throws {CheckpointError} when no model can be chosen, as placeTensors
+ */
+export function inspectCheckpoint(header: SafetensorsHeader, prefix?: string): Architecture | undefined {
+  return chooseCandidate(header, { prefix }).architecture;
+}
+
+const loadable = ({ dtype }: TensorInfo): boolean => ['F32', 'F16', 'BF16', 'F64'].includes(dtype);
+
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((length, axis) => length === b[axis]);
+}
+
+function shapeText(shape: readonly number[]): string {
+  return `[${shape.join(', ')}]`;
+}

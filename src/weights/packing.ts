@@ -1,0 +1,146 @@
+/**
+ * The order in which kernels read a linear layer's weight: panels of 64 output columns. Panel p holds, for
+ * every input k, the weights of outputs 64p … 64p + 63 side by side; k is padded with zeros to a multiple of
+ * 32, the last panel with zero columns. A checkpoint has rows of outputs, so a panel is 64 of its rows,
+ * turned. Rows arrive in any order and any portions; a panel leaves when its last value has come. int8: every
+ * row of the matrix is divided by its scale, max |w| / 127, and rounded; the scales (f32, one an output
+ * column) lie behind all panels.
+ */
+import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
+import type { WeightStorage } from '../gpu/kernels/kernel.js';
+import { PackingMemory, type Place } from './panelMemory.js';
+import { allBelow, bitsOf } from './turn.js';
+
+/**
+ * Receives bytes for the GPU: `data` belongs at byte `offset` of the packed weight, and may be overwritten
+ * after the call.
+ */
+export type WriteBytes = (offset: number, data: Uint8Array<ArrayBuffer>) => void;
+
+/** Bytes that a matrix of `rows` outputs × `columns` inputs takes when packed. */
+export function packedBytes(rows: number, columns: number, storage: WeightStorage): number {
+  const scales = storage === 'int8' ? SCALE_BYTES : 0;
+  return (
+    Math.ceil(rows / PANEL_COLUMNS) * PANEL_COLUMNS * (paddedK(columns) * bytesPerElement[storage] + scales)
+  );
+}
+
+/** Bytes of one weight, without its column's scale. */
+export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = {
+  f32: 4,
+  f16: 2,
+  'f16-packed': 2,
+  int8: 1,
+};
+
+/** From here on, the nearest f16 is infinity. */
+const F16_LIMIT = 65_520;
+
+/** No weight may reach this. */
+export const weightLimit = (storage: WeightStorage): number =>
+  bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity;
+
+const SCALE_BYTES = 4;
+
+/**
+ * A whole matrix, row-major → its packed bytes, as u32. For small ones: checkpoints go through `PanelPacker`
+ * piece by piece.
+ */
+export function packMatrix(
+  rows: number,
+  columns: number,
+  values: Float32Array,
+  storage: WeightStorage,
+): Uint32Array<ArrayBuffer> {
+  const bytes = new Uint8Array(packedBytes(rows, columns, storage));
+  new PanelPacker(rows, columns, storage, (offset, data) => bytes.set(data, offset)).add(values, 0);
+  return new Uint32Array(bytes.buffer);
+}
+
+/** A panel some of whose values have come, turned already. */
+interface OpenPanel {
+  readonly place: Place;
+  missing: number;
+}
+
+/** Packs one matrix. */
+export class PanelPacker {
+  readonly #rows: number;
+  readonly #columns: number;
+  readonly #storage: WeightStorage;
+  readonly #write: WriteBytes;
+  readonly #open = new Map<number, OpenPanel>();
+  readonly #memory: PackingMemory;
+  /** Of int8 weights, one a column of the panel. */
+  readonly #scales = new Float32Array(PANEL_COLUMNS);
+
+  constructor(
+    rows: number,
+    columns: number,
+    storage: WeightStorage,
+    write: WriteBytes,
+    memory: PackingMemory = new PackingMemory(),
+  ) {
+    this.#rows = rows;
+    this.#columns = columns;
+    this.#storage = storage;
+    this.#write = write;
+    this.#memory = memory;
+  }
+
+  /** True once every value has arrived and left. */
+  get done(): boolean {
+    return this.#open.size === 0;
+  }
+
+  /**
+   * Takes `values`, which stand in the matrix (row-major) from element `begin` on. False if one of them is
+   * not below `weightLimit`.
+   */
+  add(values: Float32Array, begin: number): boolean {
+    const columns = this.#columns;
+    const perPanel = PANEL_COLUMNS * columns;
+    const limit = weightLimit(this.#storage);
+    let within = true;
+    for (let taken = 0; taken < values.length;) {
+      const at = begin + taken;
+      const index = Math.floor(at / perPanel);
+      const first = at - index * perPanel;
+      const rowsHere = Math.min(PANEL_COLUMNS, this.#rows - index * PANEL_COLUMNS);
+      const bits = bitsOf(
+        values.subarray(taken, taken + Math.min(values.length - taken, rowsHere * columns - first)),
+      );
+      const panel = this.#open.get(index) ?? this.#begin(index, rowsHere);
+      within = allBelow(limit, bits, this.#memory.turn(bits, first, columns, panel.place)) && within;
+      taken += bits.length;
+      panel.missing -= bits.length;
+      if (panel.missing === 0) {
+        this.#leave(index, panel.place);
+        this.#open.delete(index);
+        this.#memory.give(panel.place);
+      }
+    }
+    return within;
+  }
+
+  #begin(index: number, rowsHere: number): OpenPanel {
+    const elements = PANEL_COLUMNS * paddedK(this.#columns);
+    const place = this.#memory.take(elements);
+    place.words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // what its values do not cover
+    const panel = { place, missing: rowsHere * this.#columns };
+    this.#open.set(index, panel);
+    return panel;
+  }
+
+  #leave(index: number, place: Place): void {
+    const elements = PANEL_COLUMNS * paddedK(this.#columns);
+    const width = bytesPerElement[this.#storage];
+    if (width === 2) this.#memory.toF16(place, elements);
+    if (width === 1) this.#memory.toInt8(place, elements, this.#scales);
+    const { buffer, byteOffset } = place.words;
+    this.#write(index * elements * width, new Uint8Array(buffer, byteOffset, elements * width));
+    if (width > 1) return;
+    const panels = Math.ceil(this.#rows / PANEL_COLUMNS);
+    this.#write(panels * elements + index * this.#scales.byteLength, new Uint8Array(this.#scales.buffer));
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Which element type a model's matrices get on this adapter: what was asked for, where the self-test finds
+ * that its kernels compute the right thing.
+ */
+import { DeviceError, OptionError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import type { WeightStorage } from '../gpu/kernels/kernel.js';
+import { targetOf } from '../gpu/lowering.js';
+import { Program } from '../gpu/program.js';
+import type { Node } from '../graph/graph.js';
+
+/**
+ * Element type of a model's matrices. Sums, norms, the softmax and everything between layers are f32 in all
+ * of them.
+ */
+export type Dtype = 'fp32' | 'fp16' | 'int8';
+
+/** An element type, and how it is stored. */
+export interface Candidate {
+  readonly dtype: Dtype;
+  readonly storage: WeightStorage;
+}
+
+/** A decision, and why. */
+export interface Precision extends Candidate {
+  readonly reason: string;
+}
+
+/** What a model gets, known as early as can be, and whether its kernels compute the right thing. */
+export interface Decision {
+  /**
+   * How the bytes of the weights lie, known at once where all candidates have them alike, as f16 and
+   * f16-packed do: the storage is the first one's then, and the self-test may still choose other kernels for
+   * the same bytes. Else with `tested`.
+   */
+  readonly known: Promise<Candidate>;
+  /** Known when the kernels are compiled, and have passed the self-test unless it is switched off. */
+  readonly tested: Promise<Precision>;
+}
+
+/** How a load's element type is chosen. */
+export interface Choice {
+  /** What the model gets unless the self-test finds its kernels wrong. */
+  readonly likely: Candidate;
+  /**
+   * Decides for a model: compiles the kernels of these nodes and runs the self-test, or takes the first candidate
+   * untested where the self-test is switched off.
+   * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should
+   */
+  decide(nodes: readonly Node[]): Decision;
+  /** Resolves when no decision is under way: until then the device is in use. */
+  settled(): Promise<void>;
+}
+
+/** From the best one on: the first that passes the self-test is taken. */
+function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
+  const packed: Candidate = { dtype: 'fp16', storage: 'f16-packed' };
+  const half: Candidate[] = gpu.device.features.has('shader-f16')
+    ? [{ dtype: 'fp16', storage: 'f16' }, packed]
+    : [packed];
+  switch (wanted) {
+    case 'fp32':
+      return [{ dtype: 'fp32', storage: 'f32' }];
+    case 'fp16':
+      return half;
+    case 'int8':
+      return [{ dtype: 'int8', storage: 'int8' }];
+    case 'auto':
+      return [...half, { dtype: 'fp32', storage: 'f32' }];
+    default:
+      throw new OptionError(
+        'OPTION_VALUE',
+        `dtype: expected 'auto', 'fp32', 'fp16' or 'int8', found ${JSON.stringify(wanted)}.`,
+      );
+  }
+}
+
+/**
+ * @param test false: without the self-test
+ * @throws OptionError OPTION_VALUE if there is no such dtype
+ */
+export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Choice {
+  const all = candidates(wanted, gpu);
+  const [likely, ...others] = all;
+  const alike = others.every(({ dtype }) => dtype === likely!.dtype);
+  const decisions: Promise<Precision>[] = [];
+  const loading = test ? import('../gpu/checks/selfTest.js') : undefined; // now: it is there when the model is known
+  loading?.catch(() => undefined); // told where it is awaited
+  return {
+    likely: likely!,
+    decide(nodes) {
+      const tested = firstThatPasses(gpu, nodes, all, wanted, loading);
+      decisions.push(tested);
+      const known = alike ? Promise.resolve(likely!) : tested;
+      for (const each of [tested, known]) each.catch(() => undefined); // they are told where they are awaited
+      return { known, tested };
+    },
+    settled: async () => void (await Promise.allSettled(decisions)),
+  };
+}
+
+async function firstThatPasses(
+  gpu: Gpu,
+  nodes: readonly Node[],
+  all: readonly Candidate[],
+  wanted: Dtype | 'auto',
+  loading: Promise<typeof import('../gpu/checks/selfTest.js')> | undefined,
+): Promise<Precision> {
+  const why = wanted === 'auto' ? "chosen by 'auto'" : 'as asked for';
+  const failures: DeviceError[] = [];
+  for (const { dtype, storage } of all) {
+    const chosen = `${dtype}, stored as ${storage}, ${why}`;
+    const target = targetOf(gpu, storage);
+    if (!loading) {
+      await Program.warmUp(gpu, nodes, target);
+      return { dtype, storage, reason: `${chosen}; the self-test was switched off.` };
+    }
+    const { selfTest } = await loading;
+    try {
+      const ms = await selfTest(gpu, nodes, target);
+      const passedOver = failures.map(({ message }) => ` Another way was passed over: ${message}`);
+      return {
+        dtype,
+        storage,
+        reason: `${chosen}: passed the self-test in ${ms.toFixed(0)} ms.${passedOver.join('')}`,
+      };
+    } catch (error) {
+      if (!(
+        error instanceof DeviceError &&
+        (error.code === 'KERNEL_WRONG' || error.code === 'KERNEL_COMPILE')
+      ))
+        throw error;
+      failures.push(error);
+    }
+  }
+  const last = failures.at(-1)!;
+  const advice = wanted === 'fp16' || wanted === 'int8' ? " Or load the model with dtype: 'auto'." : '';
+  throw new DeviceError(last.code, last.message + advice, { cause: last });
+}

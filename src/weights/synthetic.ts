@@ -1,0 +1,148 @@
+/**
+ * Weights by formula: a checkpoint of full size without a file, for measurements, demos and tests. Every
+ * value is a pure function of the tensor's name on disk (Hugging Face's), its index and a seed, the same bits
+ * in Python (scripts/make-fixtures/formula.py):
+ *
+ *     h = fnv1a(name) ^ seed        x = fmix32(h + (i + 1) · 0x9E3779B9)        u = (x >>> 8) · 2^-24
+ *     value = float32(centre + (2u - 1) · halfWidth)
+ */
+
+import { Slices } from '../platform/pause.js';
+import { encodeSafetensorsHeader, inFileOrder } from '../safetensors.js';
+import type { Parameter } from './names.js';
+import type { ReadProgress, TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
+
+/** How synthetic weights are made. */
+export interface SyntheticOptions {
+  /** Another seed gives other values everywhere: 0 by default. */
+  seed?: number | undefined;
+  /** Bytes of the largest piece, a multiple of 4: 4 MiB by default. */
+  pieceBytes?: number | undefined;
+  signal?: AbortSignal | undefined;
+  /** Called with every piece, as if the bytes had been read; what it throws ends the stream. */
+  onProgress?: ((progress: ReadProgress) => void) | undefined;
+}
+
+const PIECE_BYTES = 4 * 1024 * 1024;
+/** How long values are made without letting the page draw and answer. */
+const BUSY_MS = 12;
+
+/** FNV-1a, 32 bits, of a name's UTF-8 bytes. */
+export function fnv1a(name: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash;
+}
+
+/**
+ * Where a tensor's uniform distribution lies, and how far it reaches to both sides. The first rule that fits
+ * counts.
+ */
+function spread(name: string, shape: readonly number[]): { centre: number; halfWidth: number } {
+  if (name.endsWith('lambda1')) return { centre: 0.3, halfWidth: 0.25 };
+  if (name.endsWith('bias')) return { centre: 0, halfWidth: 0.2 };
+  if (name.includes('norm')) return { centre: 1, halfWidth: 0.3 };
+  if (/(cls_token|mask_token|register_tokens|position_embeddings)$/.test(name))
+    return { centre: 0, halfWidth: 0.5 };
+  if (name.startsWith('pixel_values')) return { centre: 0, halfWidth: 2 };
+  return { centre: 0, halfWidth: Math.sqrt(3 / count(shape.slice(1))) };
+}
+
+/**
+ * Values [begin, begin + out.length) of a tensor, by row-major index.
+ *
+ * @param name the tensor's name on disk; inputs are named `pixel_values.HxW`
+ * @param shape the whole tensor's: its fan-in decides how far the values reach
+ */
+export function fillSynthetic(
+  name: string,
+  shape: readonly number[],
+  begin: number,
+  out: Float32Array,
+  seed = 0,
+): void {
+  const { centre, halfWidth } = spread(name, shape);
+  let state = ((fnv1a(name) ^ seed) + Math.imul(begin, 0x9e3779b9)) | 0;
+  for (let i = 0; i < out.length; i++) {
+    state = (state + 0x9e3779b9) | 0;
+    let x = state;
+    x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+    x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+    x ^= x >>> 16;
+    out[i] = centre + (2 * ((x >>> 8) * 2 ** -24) - 1) * halfWidth;
+  }
+}
+
+/**
+ * A whole tensor by formula, row-major.
+ *
+ * @param out takes the values when given: as long as the shape says
+ * @throws {RangeError} when `out` has another length
+ */
+export function syntheticTensor(
+  name: string,
+  shape: readonly number[],
+  seed = 0,
+  out?: Float32Array,
+): Float32Array {
+  const values = out ?? new Float32Array(count(shape));
+  if (values.length !== count(shape)) {
+    throw new RangeError(
+      `syntheticTensor: expected room for ${count(shape)} values, found ${values.length}.`,
+    );
+  }
+  fillSynthetic(name, shape, 0, values, seed);
+  return values;
+}
+
+/**
+ * A checkpoint by formula, as if it were read from a file: F32 tensors one after the other in the order
+ * given, in pieces that are made when they are asked for, in one buffer: a piece holds until the next is
+ * asked for. It pauses every few milliseconds, so a page stays alive.
+ *
+ * Iterating throws the reason of `signal`, or of `cancel`, once that has happened.
+ *
+ * @param tensors names on disk and shapes: `huggingFaceTensors(parameters(config))`
+ */
+export function syntheticStream(tensors: readonly Parameter[], options: SyntheticOptions = {}): TensorStream {
+  const { seed = 0, pieceBytes = PIECE_BYTES, signal, onProgress } = options;
+  if (!Number.isInteger(pieceBytes / 4) || pieceBytes <= 0) {
+    throw new RangeError(
+      `syntheticStream: expected pieceBytes to be a positive multiple of 4, found ${pieceBytes}.`,
+    );
+  }
+  const specs = tensors.map(({ name, shape }) => [name, { dtype: 'F32', shape }] as const);
+  const { header } = encodeSafetensorsHeader(specs, [['format', 'pt']]);
+  const cancelled = new AbortController();
+
+  async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
+    const largest = [...header.tensors.values()].reduce(
+      (most, { begin, end }) => Math.max(most, end - begin),
+      0,
+    );
+    const buffer = new ArrayBuffer(Math.min(pieceBytes, largest));
+    const slices = new Slices(BUSY_MS);
+    for (const [name, info] of inFileOrder(header.tensors)) {
+      const bytes = info.end - info.begin;
+      for (let offset = 0; offset < bytes; offset += pieceBytes) {
+        signal?.throwIfAborted();
+        cancelled.signal.throwIfAborted();
+        const piece = new Uint8Array(buffer, 0, Math.min(pieceBytes, bytes - offset));
+        fillSynthetic(name, info.shape, offset / 4, new Float32Array(buffer, 0, piece.length / 4), seed);
+        onProgress?.({ loadedBytes: info.begin + offset + piece.length, totalBytes: header.fileBytes });
+        yield { name, info, offset, bytes: piece };
+        await slices.rest();
+      }
+    }
+  }
+
+  return {
+    header,
+    pieces: pieces(),
+    cancel: async (reason?: unknown) => cancelled.abort(reason),
+  };
+}
+
+function count(shape: readonly number[]): number {
+  return shape.reduce((product, length) => product * length, 1);
+}

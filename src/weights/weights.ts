@@ -1,0 +1,282 @@
+/**
+ * Named tensors, as they arrive → weights on the GPU, in the element type and order that the kernels read.
+ * Never the whole file in memory.
+ */
+import { CheckpointError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { SETTLE_BYTES, type Task } from '../gpu/task.js';
+import type { WeightStorage } from '../gpu/kernels/kernel.js';
+import { PANEL_COLUMNS } from '../gpu/lowering.js';
+import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from '../numerics/float16.js';
+import { MatrixSample, originalOf } from './matrixSample.js';
+import { placeTensors, type Parameter } from './names.js';
+import { PanelPacker, weightLimit } from './packing.js';
+import { PackingMemory } from './panelMemory.js';
+import { readQuantized, RowScales } from './quantized.js';
+import { dtypeBits, type TensorInfo } from '../safetensors.js';
+import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
+import { allBelow, bitsOf } from './turn.js';
+import { elementsOf, isMatrix, WeightMemory } from './weightMemory.js';
+
+export interface LoadProgress {
+  /** Tensors of the file that have arrived whole, of all that it has. */
+  readonly loadedTensors: number;
+  readonly totalTensors: number;
+}
+
+/** Keeps what is written, so that it need not be fetched again. */
+export interface Recorder {
+  /** Packed bytes of a parameter, to be copied before this returns. */
+  write(name: string, offset: number, bytes: Uint8Array): void;
+  /**
+   * A moment to put something away; if `resumable`, all that came before the stream's place was written. What
+   * it returns is waited for.
+   */
+  mark(resumable: boolean): Promise<void> | undefined;
+}
+
+export interface WeightOptions {
+  /** How the matrices are stored. Biases, norms, layer scales and tokens are always f32. */
+  readonly storage: WeightStorage;
+  /** What stands before the names of the model's tensors. Default: found out. */
+  readonly prefix?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
+  /** Weights that a part of was loaded before; the stream brings the rest. */
+  readonly into?: WeightMemory | undefined;
+  /** With them, the scales of an int8 checkpoint that came before. */
+  readonly scales?: RowScales | undefined;
+  /** Takes samples of the matrices as they come; with `into`, it has those of what came before. */
+  readonly sample?: MatrixSample | undefined;
+  readonly recorder?: Recorder | undefined;
+}
+
+/** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
+interface Sink {
+  /** False if one of them is not below the limit. */
+  add(values: Float32Array, begin: number): boolean;
+  readonly limit: number;
+  /** Elements of a panel: portions end where panels do, so that there is often a place to go on from. */
+  readonly panel: number;
+}
+
+/**
+ * Bytes of what a checkpoint has to keep beside its packed weights: the scales that its matrices come with.
+ */
+export const scaleBytes = (stream: TensorStream): number =>
+  [...readQuantized(stream.header).scales.values()].reduce((sum, rows) => sum + 4 * rows, 0);
+
+/**
+ * Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as
+ * `loadWeights`
+ */
+export function presentParameters(
+  stream: TensorStream,
+  parameters: readonly Parameter[],
+  prefix?: string,
+): Parameter[] {
+  const { placements } = placeTensors(readQuantized(stream.header).header, parameters, prefix);
+  const present = new Set([...placements.values()].map(({ parameter }) => parameter));
+  return parameters.filter(({ name }) => present.has(name));
+}
+
+/**
+ * Loads every parameter. On any failure, an abort included, no buffer is left behind.
+ * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the
+ *   storage cannot hold
+ */
+export function loadWeights(
+  gpu: Gpu,
+  stream: TensorStream,
+  parameters: readonly Parameter[],
+  options: WeightOptions,
+): Promise<WeightMemory> {
+  return gpu.task('weights', options.signal, (task) => loadInto(gpu, task, stream, parameters, options));
+}
+
+async function loadInto(
+  gpu: Gpu,
+  task: Task,
+  stream: TensorStream,
+  parameters: readonly Parameter[],
+  options: WeightOptions,
+): Promise<WeightMemory> {
+  const { storage, prefix, signal, onTensor, recorder, sample = new MatrixSample() } = options;
+  let weights = options.into;
+  try {
+    const { header, scales } = readQuantized(stream.header);
+    const { placements } = placeTensors(header, parameters, prefix);
+    weights ??= await WeightMemory.create(gpu, presentParameters(stream, parameters, prefix), storage);
+    const target = weights;
+    let unsettledBytes = 0;
+    const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
+      target.write(task, name, offset, bytes);
+      unsettledBytes += bytes.length;
+      recorder?.write(name, offset, bytes);
+    };
+    const sinks = new Map<string, Sink>();
+    const packers: PanelPacker[] = [];
+    const memory = new PackingMemory();
+    for (const parameter of parameters) {
+      const { name, shape } = parameter;
+      if (isMatrix(parameter)) {
+        const columns = perRow(parameter);
+        const packer = new PanelPacker(
+          shape[0]!,
+          columns,
+          storage,
+          (offset, data) => write(name, offset, data),
+          memory,
+        );
+        packers.push(packer);
+        const add = (values: Float32Array, begin: number): boolean => {
+          const within = packer.add(values, begin);
+          sample.add(name, elementsOf(parameter), values, begin);
+          return within;
+        };
+        sinks.set(name, { add, limit: weightLimit(storage), panel: PANEL_COLUMNS * columns });
+      } else {
+        const add = (values: Float32Array, begin: number): boolean => {
+          write(name, begin * 4, asBytes(values));
+          return allBelow(Infinity, bitsOf(values));
+        };
+        sinks.set(name, { add, limit: Infinity, panel: Infinity });
+      }
+    }
+
+    const totalTensors = stream.header.tensors.size;
+    let loadedTensors = 0;
+    const scratch = new Scratch();
+    const rowScales = options.scales ?? new RowScales(scales);
+    for await (const piece of stream.pieces) {
+      signal?.throwIfAborted();
+      const { name, info, offset, bytes } = piece;
+      const placement = placements.get(name);
+      const sink = placement && sinks.get(placement.parameter);
+      const came = rowScales.add(name, offset, bytes);
+      if (came) {
+        if (!allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
+        recorder?.write(name, offset, bytes); // whoever goes on from behind them needs them
+      }
+      if (sink) {
+        const { parameter, begin } = placement;
+        // What stands before the file's first position: timm adds that of the class token to the token.
+        if (parameter === 'pos_embed' && begin > 0 && offset === 0) sink.add(new Float32Array(begin), 0);
+        for (const portion of portions(piece, sink, begin, scratch, rowScales.of(name))) {
+          piece.passed?.(portion);
+          if (recorder) await recorder.mark(packers.every(({ done }) => done));
+        }
+        if (unsettledBytes >= SETTLE_BYTES) {
+          await task.settled();
+          unsettledBytes = 0;
+        }
+      }
+      if (info.begin + offset + bytes.length === info.end) {
+        loadedTensors += 1;
+        onTensor?.({ loadedTensors, totalTensors });
+      }
+    }
+    signal?.throwIfAborted();
+    await task.settled();
+    weights.matrices = originalOf(sample.digest, stream.header.metadata);
+    return weights;
+  } catch (error) {
+    weights?.destroy();
+    await stream.cancel(error).catch(() => undefined); // the first error is the one to tell
+    throw error;
+  }
+}
+
+const perRow = ({ shape }: Parameter): number =>
+  shape.slice(1).reduce((product, extent) => product * extent, 1);
+
+const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
+
+/**
+ * Values are converted and handed on in portions of at most this many, which keeps the scratch at 1 MiB
+ * whatever the tensor.
+ */
+const PORTION_ELEMENTS = 2 ** 18;
+
+/** Room for a portion, made when something has to be converted. */
+class Scratch {
+  #values: Float32Array<ArrayBuffer> | undefined;
+
+  take(elements: number): Float32Array<ArrayBuffer> {
+    return (this.#values ??= new Float32Array(PORTION_ELEMENTS)).subarray(0, elements);
+  }
+}
+
+/**
+ * Hands a piece's values to the sink, and yields the bytes of each portion when that is done. `begin`: of the
+ * tensor, in the parameter.
+ */
+function* portions(
+  { name, info, offset, bytes }: TensorPiece,
+  sink: Sink,
+  begin: number,
+  scratch: Scratch,
+  scales: Float32Array | undefined,
+): Generator<number, void, undefined> {
+  const width = dtypeBits(info.dtype)! / 8;
+  const count = bytes.length / width;
+  const first = offset / width;
+  const aligned = info.dtype === 'F32' && bytes.byteOffset % 4 === 0;
+  for (let done = 0; done < count;) {
+    const at = begin + first + done;
+    const portion = Math.min(
+      PORTION_ELEMENTS,
+      count - done,
+      sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel),
+    );
+    const values = aligned
+      ? new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion)
+      : scratch.take(portion);
+    if (!aligned)
+      convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
+    if (!sink.add(values, at)) throw outOfRange(name, values, first + done, sink.limit);
+    done += portion;
+    yield portion * width;
+  }
+}
+
+/** @param first where the values begin in their tensor, from which follows their row */
+function convert(
+  info: TensorInfo,
+  bytes: Uint8Array,
+  out: Float32Array,
+  first: number,
+  scales: Float32Array | undefined,
+): void {
+  if (info.dtype === 'F32') f32ToF32(bytes, out);
+  else if (info.dtype === 'F16') f16ToF32(bytes, out);
+  else if (info.dtype === 'BF16') bf16ToF32(bytes, out);
+  else if (info.dtype === 'F64') f64ToF32(bytes, out);
+  else {
+    // I8: placeTensors has refused everything else, and what has no scale
+    const integers = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    const columns = info.shape.slice(1).reduce((product, extent) => product * extent, 1);
+    for (let i = 0; i < integers.length; i++)
+      out[i] = integers[i]! * scales![Math.floor((first + i) / columns)]!;
+  }
+}
+
+/**
+ * What to say of the first of `values` that is not below the limit. `begin`: where they stand in their
+ * tensor.
+ */
+function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
+  const at = values.findIndex((value) => !(Math.abs(value) < limit)); // NaN is less than nothing
+  const found = `found ${values[at]} at element ${begin + at}`;
+  if (Number.isFinite(values[at])) {
+    return new CheckpointError(
+      'CHECKPOINT_RANGE',
+      `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Load it with dtype: 'fp32'.`,
+    );
+  }
+  return new CheckpointError(
+    'CHECKPOINT_NOT_FINITE',
+    `${name}: expected finite weights, ${found}. The file is damaged or was written by a training run that diverged; get it again.`,
+  );
+}

@@ -1,0 +1,25 @@
+export { DINOv2, type FeatureGroup, type WorkerLoadOptions } from './worker/model.js';
+export { Features } from './worker/features.js';
+export { ImageClassifier } from './worker/classifier.js';
+export { PCA } from './worker/pca.js';
+export { Profile } from './gpu/measure/profile.js';
+export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/storage.js';
+export { type WorkerOptions } from './worker/start.js';
+export { cosineSimilarity, type Pooling } from './tasks/pooling.js';
+export {
+  CheckpointError,
+  ConfigError,
+  DeviceError,
+  DINOv2Error,
+  ImageError,
+  OptionError,
+  SafetensorsError,
+  SourceError,
+  type CheckpointCode,
+  type ConfigCode,
+  type DeviceCode,
+  type ImageCode,
+  type OptionCode,
+  type SafetensorsCode,
+  type SourceCode,
+} from './errors.js';
