@@ -139,6 +139,13 @@ const libraryEntries = {
   search: 'src/search.ts',
 };
 
+/** Chunks that several entries share get the name of one of their modules; these names say what is in them. */
+const sharedChunks: Record<string, string> = {
+  graph: 'lowering',
+  startVectors: 'gpu',
+  writer: 'safetensors-format',
+};
+
 /** Tests that need minutes run only when asked: `npm run test:full`. */
 const full = process.env['TEST_FULL'] === '1';
 
@@ -179,7 +186,7 @@ export default defineConfig(({ mode }) => {
             // whichever entry it came through.
             rolldownOptions: {
               preserveEntrySignatures: 'allow-extension',
-              output: { minify: true, chunkFileNames: '[name].js' },
+              output: { minify: true, chunkFileNames: ({ name }) => `${sharedChunks[name] ?? name}.js` },
             },
           },
     base: mode === 'demo' ? './' : '/',
