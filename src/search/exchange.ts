@@ -17,50 +17,102 @@ import { encodeNpy, decodeNpy } from '../tools/npy.js';
 import { checkId, headerOf, jsonCopy } from './checks.js';
 import { encodedBytes, encodedFault } from './codec.js';
 import type { Items } from './items.js';
-import type { EncodedPatches, IndexHeader, StoredItem } from './journal.js';
+import type { EncodedPatches, IndexHeader, StoredItem, VectorStorage } from './journal.js';
+import { Slices } from '../platform/pause.js';
 
 const FORMAT = 'dinov2-webgpu/index';
 const VERSION = '1';
 const WHERE = 'import';
 
-/** The whole index in one file; thumbnails stay behind. */
-export function toSafetensors(items: Items, header: IndexHeader): Blob {
+/** A Blob is made of so many bytes at a time: what a Blob holds is not in JavaScript's memory. */
+const CHUNK_BYTES = 4 * 2 ** 20;
+const SLICE_MS = 8;
+
+/** Bytes that are collected for a Blob, a chunk at a time. */
+class BlobWriter {
+  readonly #parts: Blob[] = [];
+  readonly #chunk = new Uint8Array(CHUNK_BYTES);
+  #used = 0;
+
+  add(bytes: Uint8Array<ArrayBuffer>): void {
+    for (let at = 0; at < bytes.length;) {
+      const piece = bytes.subarray(at, at + CHUNK_BYTES - this.#used);
+      this.#chunk.set(piece, this.#used);
+      this.#used += piece.length;
+      at += piece.length;
+      if (this.#used === CHUNK_BYTES) this.#flush();
+    }
+  }
+
+  /** All that was added. */
+  parts(): readonly Blob[] {
+    this.#flush();
+    return this.#parts;
+  }
+
+  #flush(): void {
+    if (this.#used > 0) this.#parts.push(new Blob([this.#chunk.subarray(0, this.#used)]));
+    this.#used = 0;
+  }
+}
+
+/** Encoded vectors, with numbers and scales apart. */
+class VectorWriter {
+  readonly numbers: BlobWriter = new BlobWriter();
+  readonly scales: BlobWriter = new BlobWriter();
+  readonly #numberBytes: number;
+
+  constructor(dim: number, storage: VectorStorage) {
+    this.#numberBytes = storage === 'int8' ? dim : encodedBytes(dim, storage);
+  }
+
+  add(encoded: Uint8Array<ArrayBuffer>): void {
+    this.numbers.add(encoded.subarray(0, this.#numberBytes));
+    this.scales.add(encoded.subarray(this.#numberBytes));
+  }
+}
+
+const DTYPES = { f32: 'F32', f16: 'F16', int8: 'I8' } as const;
+
+/**
+ * The whole index in one file; thumbnails stay behind. It is the index of the moment of the call. Patches are
+ * copied in slices, because they may be gigabytes.
+ */
+export async function toSafetensors(items: Items, header: IndexHeader): Promise<Blob> {
   const { dim, storage, patches: patchStorage } = header;
   const rows = [...items.rowOf.values()];
-  const encoder = new TextEncoder();
-  const list = encoder.encode(JSON.stringify(rows.map((row) => [items.ids[row], items.metadata[row]])));
-  const tensors = new Map<string, { spec: TensorSpec; parts: Uint8Array<ArrayBuffer>[] }>();
+  const list = new TextEncoder().encode(
+    JSON.stringify(rows.map((row) => [items.ids[row], items.metadata[row]])),
+  );
+  const vectors = new VectorWriter(dim, storage);
+  for (const row of rows) vectors.add(items.vectors.encoded(row));
+  const kept = rows.map((row) => items.patches[row]);
+  const tensors = new Map<string, { spec: TensorSpec; parts: readonly BlobPart[] }>();
   const add = (
     name: string,
     dtype: TensorSpec['dtype'],
     shape: readonly number[],
-    parts: Uint8Array<ArrayBuffer>[],
+    parts: readonly BlobPart[],
   ): void => void tensors.set(name, { spec: { dtype, shape }, parts });
-  const { numbers, scales } = split(
-    rows.map((row) => items.vectors.encoded(row)),
-    dim,
-    storage === 'int8',
-  );
-  add('vectors', storage === 'f32' ? 'F32' : storage === 'f16' ? 'F16' : 'I8', [rows.length, dim], numbers);
-  if (storage === 'int8') add('scales', 'F32', [rows.length], scales);
+  add('vectors', DTYPES[storage], [rows.length, dim], vectors.numbers.parts());
+  if (storage === 'int8') add('scales', 'F32', [rows.length], vectors.scales.parts());
   add('items', 'U8', [list.length], [list]);
   if (patchStorage !== 'none') {
-    const grids = Uint32Array.from(
-      rows.flatMap((row) => [items.patches[row]?.rows ?? 0, items.patches[row]?.cols ?? 0]),
-    );
     const size = encodedBytes(dim, patchStorage);
-    const encoded = rows.flatMap((row) => {
-      const data = items.patches[row]?.data;
-      return data
-        ? Array.from({ length: data.length / size }, (_, patch) =>
-            data.subarray(patch * size, (patch + 1) * size),
-          )
-        : [];
-    });
-    const patches = split(encoded, dim, patchStorage === 'int8');
-    add('grids', 'U32', [rows.length, 2], [new Uint8Array(grids.buffer)]);
-    add('patches', patchStorage === 'f16' ? 'F16' : 'I8', [encoded.length, dim], patches.numbers);
-    if (patchStorage === 'int8') add('patch_scales', 'F32', [encoded.length], patches.scales);
+    const patches = new VectorWriter(dim, patchStorage);
+    const grids = new Uint32Array(2 * rows.length);
+    const slices = new Slices(SLICE_MS);
+    let count = 0;
+    for (const [i, each] of kept.entries()) {
+      if (!each) continue;
+      grids.set([each.rows, each.cols], 2 * i);
+      for (let at = 0; at < each.data.length; at += size, count++)
+        patches.add(each.data.subarray(at, at + size));
+      await slices.rest();
+    }
+    add('grids', 'U32', [rows.length, 2], [grids]);
+    add('patches', DTYPES[patchStorage], [count, dim], patches.numbers.parts());
+    if (patchStorage === 'int8') add('patch_scales', 'F32', [count], patches.scales.parts());
   }
   const metadata: [string, string][] = [
     ['format', FORMAT],
@@ -75,19 +127,6 @@ export function toSafetensors(items: Items, header: IndexHeader): Blob {
   return new Blob([written.bytes, ...inOrder.flatMap(([name]) => tensors.get(name)!.parts)], {
     type: 'application/octet-stream',
   });
-}
-
-/** Numbers and scales apart. */
-function split(
-  encoded: readonly Uint8Array<ArrayBuffer>[],
-  dim: number,
-  scaled: boolean,
-): { numbers: Uint8Array<ArrayBuffer>[]; scales: Uint8Array<ArrayBuffer>[] } {
-  if (!scaled) return { numbers: [...encoded], scales: [] };
-  return {
-    numbers: encoded.map((bytes) => bytes.subarray(0, dim)),
-    scales: encoded.map((bytes) => bytes.subarray(dim)),
-  };
 }
 
 /** NumPy's file of the vectors as float32 (count, dim), and the ids as a JSON array in the same order. */

@@ -2,6 +2,7 @@
  * Named files in the browser's storage, in folders: the origin private file system, or the Cache API where
  * that is missing.
  */
+import { storageGlobal } from '../platform/storageGlobal.js';
 
 /** Where packed weights are kept. `auto`: the file system of the origin, else the Cache API, else nowhere. */
 export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
@@ -42,7 +43,7 @@ const NAME = 'dinov2-webgpu';
 export async function openStore(kind: CacheKind, root: string = NAME): Promise<CacheStore | string> {
   if (kind === 'none') return 'switched off';
   const problems: string[] = [];
-  const { crypto, caches } = globalThis;
+  const { crypto } = globalThis;
   const storage = (globalThis.navigator as Navigator | undefined)?.storage as StorageManager | undefined;
   if (!crypto?.subtle) return 'this is no secure page: open it over https, or from localhost';
   if (kind !== 'cache-api') {
@@ -60,7 +61,8 @@ export async function openStore(kind: CacheKind, root: string = NAME): Promise<C
   }
   if (kind !== 'opfs') {
     try {
-      if (caches !== undefined) return responseStore(await caches.open(root));
+      const caches = storageGlobal('caches');
+      if (caches) return responseStore(await caches.open(root));
       problems.push('the Cache API is missing');
     } catch (error) {
       problems.push(`the Cache API failed (${String(error)})`);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/safetensors.ts';
 import { EmbeddingIndex, type IndexOptions } from '../../src/search.ts';
+import { pause } from '../../src/platform/pause.ts';
 import { Random } from '../random.ts';
 import { embeddings, idOf } from './reference.ts';
 
@@ -44,6 +45,33 @@ async function changed(
   change(tensors, metadata);
   return new Blob([encodeSafetensors(tensors, metadata)]);
 }
+
+test('an export of several chunks holds what the index was when it began', async () => {
+  const [width, count, rows, cols] = [400, 300, 5, 8]; // 4.8 MB of patches
+  const random = new Random(2);
+  const index = new EmbeddingIndex({ dim: width, device: 'cpu', patches: 'int8', storage: 'int8' });
+  await index.addMany(
+    embeddings(random, count, width).map((vector, row) => ({
+      id: idOf(row),
+      vector,
+      patches: { rows, cols, tokens: random.uniform(rows * cols * width) },
+    })),
+  );
+  const bytesOf = async (file: Blob): Promise<Buffer> => Buffer.from(await file.arrayBuffer());
+  const expected = await bytesOf(await index.export());
+  const exporting = index.export();
+  await pause(); // it has begun
+  await Promise.all([
+    index.remove(idOf(3)),
+    index.update(idOf(count - 1), { metadata: 'new' }),
+    index.remove(idOf(7)),
+  ]);
+  const file = await exporting;
+  expect(expected.equals(await bytesOf(file))).toBe(true);
+  const copy = await EmbeddingIndex.import(file, { device: 'cpu' });
+  expect(expected.equals(await bytesOf(await copy.export()))).toBe(true);
+  expect(index.size).toBe(count - 2);
+});
 
 describe.each([
   ['f32', 'none'],

@@ -1,6 +1,7 @@
 /**
  * Where tunings are kept from one visit to the next: IndexedDB in a browser and its workers, a file in Node.
  */
+import { storageGlobal } from '../../platform/storageGlobal.js';
 import { nodeModule } from '../../platform/node.js';
 
 /** What `DINOv2.tune` keeps its result in; values are plain data. */
@@ -25,7 +26,7 @@ const nodeProcess = (globalThis as { process?: NodeProcess }).process;
  * Undefined where there is none.
  */
 export function defaultStore(): TuningStore | undefined {
-  if (typeof indexedDB === 'object') return new DatabaseStore();
+  if (storageGlobal('indexedDB')) return new DatabaseStore();
   return nodeProcess?.versions?.node === undefined ? undefined : new FileStore(nodeProcess);
 }
 

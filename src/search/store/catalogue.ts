@@ -1,10 +1,11 @@
 /** Which indexes there are, where each has its files, and how to be rid of one. */
+import { storageGlobal } from '../../platform/storageGlobal.js';
 import { openStore, type CacheFolder, type CacheStore } from '../../storage/store.js';
 import { IndexError } from '../../errors.js';
 import type { IndexHeader } from '../journal.js';
 import { exclusively } from './context.js';
 import { Database, databaseNames, deleteDatabase } from './database.js';
-import { quote, storageError } from './errors.js';
+import { NO_DATABASE, quote, storageError } from './errors.js';
 import { FORMAT, isHeader, ONLY, parseHeader, sealHeader, type HeaderRow } from './rows.js';
 
 /** The folder of the origin's file system, or the cache, that all indexes have their folders in. */
@@ -54,12 +55,14 @@ async function removeFiles(name: string): Promise<void> {
 
 /** The indexes of this origin, by name. @throws IndexError INDEX_STORAGE where the browser does not tell */
 export async function listIndexes(): Promise<KeptIndex[]> {
-  if (typeof indexedDB !== 'object') return [];
-  const names = await databaseNames();
-  if (!names)
+  if (!storageGlobal('indexedDB')) return [];
+  const names = await databaseNames().catch((error: unknown) => String(error));
+  if (typeof names !== 'object')
     throw new IndexError(
       'INDEX_STORAGE',
-      'indexes of this origin: expected indexedDB.databases(), found that this browser lacks it. Open indexes by their names.',
+      names === undefined
+        ? 'The indexes of this origin cannot be listed: this browser has no indexedDB.databases(). Open indexes by their names.'
+        : `The indexes of this origin cannot be listed: this page may not store (${names}). Sandboxed frames and blocked cookies do that.`,
     );
   const found = await Promise.all(names.sort().map(look));
   return found.filter((index) => index !== undefined);
@@ -104,7 +107,7 @@ async function look(name: string): Promise<KeptIndex | undefined> {
 export async function deleteIndex(name: string): Promise<boolean> {
   checkName(name);
   return exclusively(name, undefined, async () => {
-    if (typeof indexedDB !== 'object') throw storageError(name, 'IndexedDB is missing');
+    if (!storageGlobal('indexedDB')) throw storageError(name, NO_DATABASE);
     const database = new Database(name);
     try {
       const header = await database.open(undefined);

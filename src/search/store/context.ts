@@ -30,7 +30,17 @@ export async function exclusively<T>(
 ): Promise<T> {
   const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
   if (!locks) throw storageError(name, 'Web Locks are missing');
-  return locks.request(`dinov2-webgpu search ${name}`, signal ? { signal } : {}, task) as Promise<T>;
+  let begun = false;
+  const begin = (): Promise<T> => {
+    begun = true;
+    return task();
+  };
+  try {
+    return (await locks.request(`dinov2-webgpu search ${name}`, signal ? { signal } : {}, begin)) as T;
+  } catch (error) {
+    if (begun || signal?.aborted === true) throw error;
+    throw storageError(name, `this page may not store (${String(error)})`, error);
+  }
 }
 
 /** @throws IndexError INDEX_DAMAGED */

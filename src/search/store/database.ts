@@ -4,12 +4,14 @@
  */
 import { deleteDB, openDB, type IDBPDatabase, type IDBPTransaction, type StoreNames } from 'idb';
 import { IndexError } from '../../errors.js';
+import { storageGlobal } from '../../platform/storageGlobal.js';
 import {
   closedError,
   goneError,
   isLost,
   isQuota,
   newerError,
+  NO_DATABASE,
   quotaError,
   quote,
   storageError,
@@ -197,7 +199,7 @@ export class Database {
   }
 
   async #connect(beginning: Beginning | undefined): Promise<Connection> {
-    if (typeof indexedDB !== 'object') throw storageError(this.#name, 'IndexedDB is missing');
+    if (!storageGlobal('indexedDB')) throw storageError(this.#name, NO_DATABASE);
     let missing = false;
     let blocked = false;
     let open = true;

@@ -43,6 +43,8 @@ export const storageError = (name: string, problem: string, cause?: unknown): In
     { cause },
   );
 
+export const NO_DATABASE = 'IndexedDB is missing, or this page may not use it';
+
 export const goneError = (name: string): IndexError =>
   new IndexError(
     'INDEX_GONE',

@@ -44,7 +44,7 @@ export async function openJournal(
   signal?.throwIfAborted();
   const storage = (globalThis.navigator as Navigator | undefined)?.storage as
     Partial<StorageManager> | undefined;
-  if (persist) await storage?.persist?.();
+  if (persist) void storage?.persist?.().catch(() => undefined); // Firefox asks the visitor, who may not answer
   return exclusively(name, signal, async () => {
     const database = new Database(name);
     try {

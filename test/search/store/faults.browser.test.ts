@@ -49,6 +49,15 @@ const filesOf = async (): Promise<string[]> => {
 };
 const full = (): DOMException => new DOMException('full', 'QuotaExceededError');
 
+test('an index opens while the visitor has not yet answered whether it may be persistent', async () => {
+  vi.spyOn(navigator.storage, 'persist').mockReturnValue(new Promise(() => undefined));
+  const journal = await openJournal('faulty', header, { persist: true });
+  journals.push(journal);
+  await journal.commit([put('a')]);
+  await journal.close();
+  expect(await kept('faulty')).toEqual({ a: 0 });
+});
+
 describe('nothing to keep an index in', () => {
   test('no IndexedDB, no file system and no Cache API, no locks: said, and nothing is made', async () => {
     const { locks } = navigator;
