@@ -139,12 +139,25 @@ const libraryEntries = {
   search: 'src/search.ts',
 };
 
-/** Chunks that several entries share get the name of one of their modules; these names say what is in them. */
-const sharedChunks: Record<string, string> = {
-  graph: 'lowering',
-  startVectors: 'gpu',
-  writer: 'safetensors-format',
-};
+/**
+ * Files that entries and lazy parts share. A bundler drops whole files that a page does not use, so what can be
+ * used alone is in a file of its own. Names say what is in a file.
+ */
+const sharedChunks = [
+  { name: 'errors', test: /src\/errors\.ts$/ },
+  { name: 'options', test: /src\/option(Names|Object)\.ts$/ },
+  { name: 'classifier', test: /src\/tasks\/classifier\.ts$/ },
+  { name: 'synthetic', test: /src\/weights\/synthetic\.ts$/ },
+  { name: 'cache', test: /src\/cache\// },
+  { name: 'storage', test: /src\/(storage\/|platform\/storageGlobal)/ },
+  { name: 'pooling', test: /src\/tasks\/pooling\.ts$/ },
+  { name: 'support', test: /src\/(support|gpu\/adapter)\.ts$/ },
+  { name: 'safetensors-format', test: /src\/safetensors\/(format|headerScanner|reader|writer)\.ts$/ },
+  {
+    name: 'pca',
+    test: /src\/(tasks\/(pca\w*|patchMatrix|foreground)|gpu\/kernels\/pcaKernels)\.ts$|shaders\/(shared\/)?pca_\w+\.wgsl$/,
+  },
+];
 
 /** Tests that need minutes run only when asked: `npm run test:full`. */
 const full = process.env['TEST_FULL'] === '1';
@@ -186,7 +199,11 @@ export default defineConfig(({ mode }) => {
             // whichever entry it came through.
             rolldownOptions: {
               preserveEntrySignatures: 'allow-extension',
-              output: { minify: true, chunkFileNames: ({ name }) => `${sharedChunks[name] ?? name}.js` },
+              output: {
+                minify: true,
+                chunkFileNames: '[name].js',
+                codeSplitting: { includeDependenciesRecursively: false, groups: sharedChunks },
+              },
             },
           },
     base: mode === 'demo' ? './' : '/',

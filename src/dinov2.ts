@@ -1,31 +1,22 @@
 /** DINOv2: puts loader, model, image and GPU together. Computes nothing itself. */
-import { huggingFaceTensors } from './weights/names.js';
 import type { Dtype } from './weights/precision.js';
-import { Sha256 } from './io/sha256.js';
-import { openCheckpoint } from './safetensors/shards.js';
-import { isUrl, type ByteSource } from './io/sources.js';
-import { syntheticStream } from './weights/synthetic.js';
-import { isMatrix, parameterBytes, type Weights } from './weights/weightMemory.js';
-import { Embedder } from './embedder.js';
-import { DeviceError, ImageError, OptionError } from './errors.js';
-import { Forwards, disposed } from './session/forwards.js';
-import type { AdapterDescription, Gpu } from './gpu/device.js';
+import type { Weights } from './weights/weightMemory.js';
+import type { Embedder } from './embedder.js';
+import { DeviceError, ImageError, modelDisposed, OptionError } from './errors.js';
+import type { Forwards } from './session/forwards.js';
+import type { Gpu } from './gpu/device.js';
+import type { AdapterDescription } from './gpu/adapter.js';
 import type { Profile } from './gpu/measure/profile.js';
-import { defaultStore } from './gpu/measure/tuningStore.js';
 import type { PixelOptions, Pixels, Preprocessor } from './image/preprocess.js';
-import { DEFAULT_PREPROCESSING, type Preprocessing } from './image/preprocessing.js';
+import type { Preprocessing } from './image/preprocessing.js';
 import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
-import { describedBy, readJson } from './load/configFile.js';
-import { loadModel } from './load/load.js';
-import { PREPROCESSOR, preprocessingOf } from './load/preprocessorFile.js';
-import { pretrained } from './load/pretrained.js';
-import type { CheckpointSource } from './load/source.js';
 import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
-import { parameterCount, parameters } from './model/parameters.js';
+import { parameterCount } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
 import { checkOptions } from './optionNames.js';
+import { loadPart } from './platform/part.js';
 import type {
   BySizeOptions,
   EmbedAllOptions,
@@ -41,7 +32,7 @@ import type {
   TuneOptions,
   TuningReport,
 } from './options.js';
-import { ImageClassifier } from './tasks/classifier.js';
+import type { ImageClassifier } from './tasks/classifier.js';
 import type { Embedded } from './tasks/embedAll.js';
 
 export class DINOv2 {
@@ -69,8 +60,12 @@ export class DINOv2 {
   readonly #embedder: Embedder;
   #disposed = false;
 
-  private constructor(loaded: LoadedModel) {
-    const { gpu, config, precision, target, weights, preprocessor, head, report } = loaded;
+  private constructor(
+    engine: Engine,
+    loaded: LoadedModel,
+    classifierOf?: (model: DINOv2) => ImageClassifier,
+  ) {
+    const { gpu, config, precision, target, weights, preprocessor, report } = loaded;
     this.config = config;
     this.preprocessing = loaded.preprocessing;
     this.dtype = precision.dtype;
@@ -79,9 +74,15 @@ export class DINOv2 {
     this.#gpu = gpu;
     this.#weights = weights;
     this.#preprocessor = preprocessor;
-    this.#forwards = new Forwards(gpu, config, target, weights);
-    this.#embedder = new Embedder(gpu, preprocessor, this.#forwards, config.patchSize, loaded.preprocessing);
-    this.classifier = head && new ImageClassifier(this, head.head, head.labels, head.problemType);
+    this.#forwards = new engine.Forwards(gpu, config, target, weights);
+    this.#embedder = new engine.Embedder(
+      gpu,
+      preprocessor,
+      this.#forwards,
+      config.patchSize,
+      loaded.preprocessing,
+    );
+    this.classifier = classifierOf?.(this);
   }
 
   /**
@@ -95,7 +96,8 @@ export class DINOv2 {
    */
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
     checkOptions('fromPretrained', options);
-    return new DINOv2(await loadModel(pretrained(id, options), options));
+    const engine = await loadEngine();
+    return DINOv2.#of(engine, await engine.loadPretrained(id, options));
   }
 
   /**
@@ -105,34 +107,8 @@ export class DINOv2 {
   static async fromFiles(files: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
     checkOptions('fromFiles', files ?? null);
     checkOptions('fromFiles', options);
-    const { config, preprocessor, weights } = files;
-    const sources = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
-    const { signal } = options;
-    const open: CheckpointSource['open'] = async ({ onProgress, reload, whole }) => {
-      const json = config === undefined ? undefined : await readJson('config.json', config, signal);
-      const file = preprocessor && { json: await readJson(PREPROCESSOR, preprocessor, signal) };
-      const preprocessing =
-        preprocessor === null ? DEFAULT_PREPROCESSING : preprocessingOf(file || undefined, json);
-      const described = json === undefined ? {} : describedBy(json);
-      const named = sources.map((source, i) => ({
-        source,
-        name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}`,
-      }));
-      return {
-        ...described,
-        preprocessing,
-        stream: await openCheckpoint(named, { signal, onProgress, reload, whole }),
-      };
-    };
-    return new DINOv2(
-      await loadModel(
-        {
-          open,
-          local: !sources.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file)),
-        },
-        options,
-      ),
-    );
+    const engine = await loadEngine();
+    return DINOv2.#of(engine, await engine.loadFiles(files, options));
   }
 
   /**
@@ -147,20 +123,25 @@ export class DINOv2 {
     const config =
       typeof size === 'string' ? configOf(size, { registers: options.registers ?? false }) : size;
     checkConfig(config, 'synthetic');
-    const { signal } = options;
-    const tensors = huggingFaceTensors(parameters(config));
-    return new DINOv2(
-      await loadModel(
-        {
-          open: async ({ onProgress }) => ({
-            config,
-            stream: syntheticStream(tensors, { signal, onProgress }),
-          }),
-          local: true,
-        },
-        options,
-      ),
-    );
+    const engine = await loadEngine();
+    return DINOv2.#of(engine, await engine.loadSynthetic(config, options));
+  }
+
+  /** Also loads the part of the library that classifies, where the checkpoint has a classifier. */
+  static async #of(engine: Engine, loaded: LoadedModel): Promise<DINOv2> {
+    try {
+      const { head } = loaded;
+      if (!head) return new DINOv2(engine, loaded);
+      const { ImageClassifier: Classifier } = await loadPart(import('./tasks/classifier.js'));
+      return new DINOv2(
+        engine,
+        loaded,
+        (model) => new Classifier(model, head.head, head.labels, head.problemType),
+      );
+    } catch (error) {
+      freeLoaded(loaded);
+      throw error;
+    }
   }
 
   /** What the model runs on. */
@@ -319,26 +300,10 @@ export class DINOv2 {
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {
-    return this.#whileAlive(() =>
-      this.#gpu.task('fingerprint', undefined, async (task) => {
-        const hash = new Sha256();
-        const text = (line: string): void => hash.update(new TextEncoder().encode(`${line}\n`));
-        text(JSON.stringify(Object.entries(this.config).sort(([a], [b]) => (a < b ? -1 : 1))));
-        text(`matrices ${this.#weights.matrices}`);
-        for (const parameter of parameters(this.config)) {
-          const { name } = parameter;
-          if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may leave the mask's token out
-          text(name);
-          const bytes = parameterBytes(parameter, 'f32');
-          hash.update(
-            name === 'pos_embed'
-              ? new Uint8Array(this.#weights.posEmbed.buffer)
-              : new Uint8Array(await task.read(this.#weights.buffers.get(name)!, 0, bytes)),
-          );
-        }
-        return hash.digest();
-      }),
-    );
+    return this.#whileAlive(async () => {
+      const { fingerprintOf } = await loadPart(import('./model/fingerprint.js'));
+      return fingerprintOf(this.#gpu, this.config, this.#weights);
+    });
   }
 
   /**
@@ -376,7 +341,7 @@ export class DINOv2 {
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async tune(options: TuneOptions = {}): Promise<TuningReport> {
-    const { sizesPx = [224, 518], store = defaultStore(), signal } = checkOptions('tune', options);
+    const { sizesPx = [224, 518], store, signal } = checkOptions('tune', options);
     const wrong = sizesPx.find((px) => !Number.isInteger(px) || px < this.config.patchSize);
     if (wrong !== undefined || sizesPx.length === 0) {
       throw new OptionError(
@@ -384,7 +349,14 @@ export class DINOv2 {
         `tune: expected sides of images in whole pixels, from ${this.config.patchSize} on, found ${String(wrong ?? 'none')}.`,
       );
     }
-    return this.#whileAlive(() => this.#forwards.tune(sizesPx, store || undefined, signal));
+    return this.#whileAlive(async () => {
+      const { defaultStore } = await loadPart(import('./gpu/measure/tuningStore.js'));
+      return this.#forwards.tune(
+        sizesPx,
+        (store === undefined ? defaultStore() : store) || undefined,
+        signal,
+      );
+    });
   }
 
   /**
@@ -394,11 +366,9 @@ export class DINOv2 {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    void this.#forwards.dispose().then(() => {
-      this.#preprocessor.dispose();
-      for (const buffer of this.#weights.buffers.values()) this.#gpu.memory.destroy(buffer);
-      this.#gpu.release();
-    });
+    void this.#forwards
+      .dispose()
+      .then(() => freeLoaded({ gpu: this.#gpu, preprocessor: this.#preprocessor, weights: this.#weights }));
   }
 
   [Symbol.dispose](): void {
@@ -406,7 +376,7 @@ export class DINOv2 {
   }
 
   #alive(): void {
-    if (this.#disposed) throw disposed();
+    if (this.#disposed) throw modelDisposed();
   }
 
   /**
@@ -422,6 +392,21 @@ export class DINOv2 {
       throw error;
     }
   }
+}
+
+/** What a model loads and computes with. It starts to download when the first load begins. */
+type Engine = typeof import('./engine.js');
+const loadEngine = (): Promise<Engine> => loadPart(import('./engine.js'));
+
+/** Frees what a load has made. */
+function freeLoaded({
+  gpu,
+  preprocessor,
+  weights,
+}: Pick<LoadedModel, 'gpu' | 'preprocessor' | 'weights'>): void {
+  preprocessor.dispose();
+  for (const buffer of weights.buffers.values()) gpu.memory.destroy(buffer);
+  gpu.release();
 }
 
 /** The patches of a batch of images: whole ones, the remainder is dropped. */

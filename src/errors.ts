@@ -165,6 +165,10 @@ export class DeviceError extends DINOv2Error {
   }
 }
 
+/** What a call of a model gives after `dispose()`. */
+export const modelDisposed = (): DeviceError =>
+  new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
+
 export type IndexCode =
   | 'INDEX_OPTIONS' // an option is out of range, or options do not fit together
   | 'INDEX_ID' // not an id

@@ -35,9 +35,9 @@ export {
   type ClassifierModel,
   type ClassifyOptions,
   type ClassLabels,
-  type ProblemType,
   type ScoreFunction,
 } from './tasks/classifier.js';
+export { type ProblemType } from './tasks/classLabels.js';
 export { type Embedded } from './tasks/embedAll.js';
 export {
   Features,
@@ -48,7 +48,7 @@ export {
 export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
-export { type AdapterDescription } from './gpu/device.js';
+export { type AdapterDescription } from './gpu/adapter.js';
 export { type Tuning, type TuningSample } from './gpu/measure/tuner.js';
 export { type TuningStore } from './gpu/measure/tuningStore.js';
 export { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './gpu/measure/profile.js';

@@ -1,6 +1,6 @@
 /** Asks whether models can run here, before anything is downloaded. */
 import { DeviceError, type DeviceCode } from './errors.js';
-import { describeAdapter, requestAdapter, type AdapterDescription } from './gpu/device.js';
+import { describeAdapter, requestAdapter, type AdapterDescription } from './gpu/adapter.js';
 
 export interface Support {
   /** True if there is an adapter. */

@@ -2,12 +2,11 @@
 // when pasted.
 import { execFileSync } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
 import { chromium, type Browser } from 'playwright';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { chromiumArgs } from '../scripts/software-gpu.mjs';
@@ -18,21 +17,6 @@ import { facebookPreprocessor } from './loading/preprocessors.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
-
-/**
- * A budget, so that growth is a decision. 94.3 kB are there now: without `profile()` and `tune()`, the self-test, the kernels of software
- * adapters and what few image files need. The aim is 60 kB, with the rest behind `import()`.
- */
-const MAX_GZIPPED_BYTES = 97_500;
-/** What a page loads before its worker starts: requests, errors, and the class of profiles. */
-const MAX_WORKER_PAGE_BYTES = 10_800;
-const MAX_WORKER_THREAD_BYTES = 4_000;
-/** What a linear head of Meta's adds: the names of its classes. */
-const MAX_LABELS_BYTES = 12_000;
-/** Reader and writer of safetensors, for those who want nothing else. */
-const MAX_READER_BYTES = 6_000;
-/** What search adds to a page that has the library. 0.8 of it came with files that are counted and decoded as a stream. */
-const MAX_SEARCH_BYTES = 39_700;
 
 let dist: string;
 beforeAll(async () => {
@@ -51,86 +35,14 @@ function closureOf(entry: string, found = new Set<string>()): Set<string> {
     closureOf(name!, found);
   return found;
 }
-const gzipped = (files: Iterable<string>): number =>
-  [...files].reduce((sum, name) => sum + gzipSync(readFileSync(join(dist, name)), { level: 9 }).length, 0);
-
-test('a file for each entry point, and small ones that they share, within the size', () => {
-  const files = readdirSync(dist)
-    .filter((name) => name.endsWith('.js'))
-    .sort();
-  expect(files).toEqual([
-    'avif.js',
-    'bmp.js',
-    'decodeSlots.js',
-    'describeFiles.js',
-    'errors.js',
-    'gif.js',
-    'gpu.js',
-    'imageHeader.js',
-    'imagenetLabels.js',
-    'index.js',
-    'inflate.js',
-    'jpeg.js',
-    'jpegCmyk.js',
-    'jpegScan.js',
-    'kernels.js',
-    'laneKernels.js',
-    'lowering.js',
-    'orientation.js',
-    'otherFiles.js',
-    'otherFormats.js',
-    'png.js',
-    'pollingDelay.js',
-    'pooling.js',
-    'profile.js',
-    'profiler.js',
-    'safetensors-format.js',
-    'safetensors.js',
-    'search.js',
-    'selfTest.js',
-    'sentErrors.js',
-    'stopwatch.js',
-    'thumbnail.js',
-    'tuner.js',
-    'webp.js',
-    'worker-thread.js',
-    'worker.js',
-  ]);
-  expect([...closureOf('index.js')].sort()).toEqual([
-    'decodeSlots.js',
-    'errors.js',
-    'gpu.js',
-    'index.js',
-    'kernels.js',
-    'lowering.js',
-    'orientation.js',
-    'pooling.js',
-    'profile.js',
-    'safetensors-format.js',
-  ]);
-  const bytes = gzipped(closureOf('index.js'));
-  console.log(`the library: ${(bytes / 1000).toFixed(1)} kB gzipped`);
-  expect(bytes).toBeLessThanOrEqual(MAX_GZIPPED_BYTES);
-  expect(gzipped(['imagenetLabels.js'])).toBeLessThanOrEqual(MAX_LABELS_BYTES);
-});
-
 test('search is a file of its own, which the library does not load', () => {
-  const library = closureOf('index.js');
-  expect(library).not.toContain('search.js');
-  const added = [...closureOf('search.js')].filter((name) => !library.has(name));
-  console.log(`search, besides the library: ${(gzipped(added) / 1000).toFixed(1)} kB gzipped`);
-  expect(gzipped(added)).toBeLessThanOrEqual(MAX_SEARCH_BYTES);
+  expect(closureOf('index.js')).not.toContain('search.js');
 });
 
 test('the page of a worker holds no library: its side is small, and the worker imports what a page would', () => {
   const page = closureOf('worker.js');
-  expect([...page].sort()).toEqual(['errors.js', 'pooling.js', 'profile.js', 'sentErrors.js', 'worker.js']);
-  console.log(
-    `the page's side of a worker: ${(gzipped(page) / 1000).toFixed(1)} kB gzipped; the worker's, besides the library: ${(gzipped(['worker-thread.js']) / 1000).toFixed(1)} kB`,
-  );
-  expect(gzipped(page)).toBeLessThanOrEqual(MAX_WORKER_PAGE_BYTES);
+  for (const name of ['index.js', 'engine.js', 'kernels.js']) expect(page).not.toContain(name);
   expect(closureOf('worker-thread.js')).toContain('index.js');
-  expect(gzipped(['worker-thread.js'])).toBeLessThanOrEqual(MAX_WORKER_THREAD_BYTES);
   expect(readFileSync(join(dist, 'worker.js'), 'utf8')).toContain(
     "new Worker(new URL('./worker-thread.js',import.meta.url),{type:",
   ); // as bundlers look for it
@@ -139,7 +51,6 @@ test('the page of a worker holds no library: its side is small, and the worker i
 test('the reader is small, imports the errors and nothing of the model, and loads in plain Node', () => {
   const reader = closureOf('safetensors.js');
   expect([...reader].sort()).toEqual(['errors.js', 'safetensors-format.js', 'safetensors.js']);
-  expect(gzipped(reader)).toBeLessThanOrEqual(MAX_READER_BYTES);
   expect(readFileSync(join(dist, 'safetensors.js'), 'utf8')).not.toMatch(/\bimport\(/);
   const script = `const { parseSafetensors } = await import(${JSON.stringify(join(dist, 'safetensors.js'))});
     const { readFileSync } = await import('node:fs');

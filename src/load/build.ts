@@ -16,8 +16,8 @@ import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
 import { buildForward } from '../model/vit.js';
 import type { LoadProgress, LoadReport } from '../options.js';
-import { labelsOfConfig, labelsOfMeta, type ClassLabels } from '../tasks/classLabels.js';
-import type { ProblemType } from '../tasks/classifier.js';
+import { labelsOfConfig, labelsOfMeta, type ClassLabels, type ProblemType } from '../tasks/classLabels.js';
+
 import type { Described } from './configFile.js';
 import { headWidths, withoutHead, type TensorReport } from './settle.js';
 import type { ByteProgress } from './source.js';

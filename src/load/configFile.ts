@@ -5,7 +5,7 @@ import type { Preprocessing } from '../image/preprocessing.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
 import { readConfigFile, type ConfigHints } from '../model/configJson.js';
 import type { JsonSource } from '../options.js';
-import { isProblemType, type ProblemType } from '../tasks/classifier.js';
+import { isProblemType, type ProblemType } from '../tasks/classLabels.js';
 
 /** @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {

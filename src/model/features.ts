@@ -3,9 +3,10 @@ import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { OwnedBuffers, type Task } from '../gpu/task.js';
 import { checkOptions } from '../optionNames.js';
-import { attentionOf, type AttentionOptions } from './attention.js';
+import { loadPart } from '../platform/part.js';
+import type { AttentionOptions } from './attention.js';
 import type { DINOv2Config } from './config.js';
-import { applyNorm, type FinalNorm } from './finalNorm.js';
+import type { FinalNorm } from './finalNorm.js';
 import { countTokens, type Grid } from './vit.js';
 
 const F32_BYTES = 4;
@@ -196,6 +197,7 @@ export class Features {
     expectIndex('attention', 'block', layer, this.depth - 1);
     const qkv = this.buffer && this.#kept.qkv.get(layer);
     if (!qkv) throw this.#notKept('attention', 'attentions', [layer], this.#kept.qkv);
+    const { attentionOf } = await loadPart(import('./attention.js'));
     return attentionOf(this.gpu, qkv, this, options, this.lease);
   }
 
@@ -268,10 +270,9 @@ export class Features {
       task.use(this.lease);
       if (this.#isLast(layer, norm)) return read(task, this.buffer);
       const buffer = this.#kept.hiddenStates.get(layer)!;
-      return read(
-        task,
-        norm ? await applyNorm(this.gpu, task, this.#kept.norm!, buffer, this, this.embedDim) : buffer,
-      );
+      if (!norm) return read(task, buffer);
+      const { applyNorm } = await loadPart(import('./finalNorm.js'));
+      return read(task, await applyNorm(this.gpu, task, this.#kept.norm!, buffer, this, this.embedDim));
     });
   }
 

@@ -1,6 +1,7 @@
 /** Searches on the GPU where there is one, else on the CPU; the results are the same. */
 import { DeviceError } from '../errors.js';
-import { acquireGpu, type AdapterDescription } from '../gpu/device.js';
+import { acquireGpu } from '../gpu/device.js';
+import { type AdapterDescription } from '../gpu/adapter.js';
 import { finiteNumber, wholeNumber } from './checks.js';
 import type { Items } from './items.js';
 import type { Hit, ItemFilter, SearchBackend, SearchOptions } from './options.js';

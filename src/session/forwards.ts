@@ -3,7 +3,7 @@
  */
 import { untilAborted } from '../platform/abort.js';
 import type { Weights } from '../weights/weightMemory.js';
-import { CheckpointError, DeviceError, OptionError } from '../errors.js';
+import { CheckpointError, DeviceError, modelDisposed, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import type { Target } from '../gpu/lowering.js';
 import type { Profile } from '../gpu/measure/profile.js';
@@ -253,7 +253,7 @@ export class Forwards {
    * heeds it.
    */
   #exclusive<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    if (this.#disposed) throw disposed();
+    if (this.#disposed) throw modelDisposed();
     if (signal?.aborted) return Promise.reject(signal.reason as Error); // its event is over: nobody would hear it
     let started = false;
     const result = this.#queue.then(() => {
@@ -330,10 +330,6 @@ export class Forwards {
     }
   }
 }
-
-/** What is thrown once a model was disposed of. */
-export const disposed = (): DeviceError =>
-  new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
 
 const sortedSet = (values: readonly number[] = []): number[] => [...new Set(values)].sort((a, b) => a - b);
 

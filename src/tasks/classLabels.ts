@@ -1,12 +1,20 @@
 /** The names of a classifier's classes. */
 import type { HeadShape } from '../weights/head.js';
 import { ConfigError } from '../errors.js';
+import { loadPart } from '../platform/part.js';
 
 /**
  * Names of classes: in the order of the classifier's outputs, or by their index as in config.json's
  * `id2label`.
  */
 export type ClassLabels = readonly string[] | Readonly<Record<string, string>>;
+
+/** What a classifier was trained for: `problem_type` of config.json, in transformers' words. */
+export type ProblemType = 'single_label_classification' | 'multi_label_classification' | 'regression';
+
+/** Whether a value is one of transformers' problem types. */
+export const isProblemType = (value: unknown): value is ProblemType =>
+  value === 'single_label_classification' || value === 'multi_label_classification' || value === 'regression';
 
 /** One name for each class. @throws ConfigError CONFIG_FIELD if they are not one for each class */
 export function labelList(labels: ClassLabels | undefined, numClasses: number): readonly string[] {
@@ -56,5 +64,5 @@ export async function labelsOfMeta({
   module,
 }: Pick<HeadShape, 'numClasses' | 'module'>): Promise<readonly string[] | undefined> {
   if (numClasses !== 1000 || (module !== 'linear_head' && module !== '')) return undefined;
-  return (await import('./imagenetLabels.js')).imagenetLabels;
+  return (await loadPart(import('./imagenetLabels.js'))).imagenetLabels;
 }

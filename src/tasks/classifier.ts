@@ -8,7 +8,7 @@ import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
 import type { Features } from '../model/features.js';
 import { checkOptions } from '../optionNames.js';
-import { labelList, labelsOfMeta, type ClassLabels } from './classLabels.js';
+import { labelList, labelsOfMeta, type ClassLabels, isProblemType, type ProblemType } from './classLabels.js';
 
 export { type ClassLabels };
 
@@ -20,9 +20,6 @@ export interface ClassifierModel {
     options?: PixelOptions & { readonly layers?: readonly number[] | undefined },
   ): Promise<readonly { readonly indices: readonly number[]; readonly features: Features }[]>;
 }
-
-/** What a classifier was trained for: `problem_type` of config.json, in transformers' words. */
-export type ProblemType = 'single_label_classification' | 'multi_label_classification' | 'regression';
 
 /** How a score follows from logits: `none` is the logit itself. */
 export type ScoreFunction = 'softmax' | 'sigmoid' | 'none';
@@ -246,10 +243,6 @@ export class ImageClassifier {
     return values.map((logit) => Math.exp(logit - most) / total);
   }
 }
-
-/** Whether a value is one of transformers' problem types. */
-export const isProblemType = (value: unknown): value is ProblemType =>
-  value === 'single_label_classification' || value === 'multi_label_classification' || value === 'regression';
 
 const isList = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
   Array.isArray(image);

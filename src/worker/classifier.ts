@@ -1,12 +1,7 @@
 /** Classifiers that compute in the worker. */
 import type { ImageSource } from '../image/source.js';
-import type {
-  Classification,
-  ClassifierFiles,
-  ClassifyOptions,
-  ProblemType,
-  ScoreFunction,
-} from '../tasks/classifier.js';
+import type { Classification, ClassifierFiles, ClassifyOptions, ScoreFunction } from '../tasks/classifier.js';
+import type { ProblemType } from '../tasks/classLabels.js';
 import { expectOptions } from '../optionObject.js';
 import type { Connection } from './connection.js';
 import { placeOf, type Features } from './features.js';

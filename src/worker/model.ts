@@ -1,7 +1,7 @@
 /** DINOv2 in a worker, as a page holds it. Computes nothing: every method is a question to the worker. */
 import type { Dtype } from '../weights/precision.js';
 import { DeviceError } from '../errors.js';
-import type { AdapterDescription } from '../gpu/device.js';
+import type { AdapterDescription } from '../gpu/adapter.js';
 import { Profile } from '../gpu/measure/profile.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { Preprocessing } from '../image/preprocessing.js';

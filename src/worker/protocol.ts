@@ -1,5 +1,5 @@
 /** What a page and its worker say to each other. Types, and the number that both must agree on. */
-import type { AdapterDescription } from '../gpu/device.js';
+import type { AdapterDescription } from '../gpu/adapter.js';
 import type { ProfileData } from '../gpu/measure/profile.js';
 import type { PixelOptions, Pixels } from '../image/preprocess.js';
 import type { Preprocessing } from '../image/preprocessing.js';
@@ -24,13 +24,8 @@ import type {
 import type { CachedModel } from '../cache/cachedModels.js';
 import type { SourceState } from '../cache/revalidate.js';
 import type { Support } from '../support.js';
-import type {
-  Classification,
-  ClassifierFiles,
-  ClassifyOptions,
-  ProblemType,
-  ScoreFunction,
-} from '../tasks/classifier.js';
+import type { Classification, ClassifierFiles, ClassifyOptions, ScoreFunction } from '../tasks/classifier.js';
+import type { ProblemType } from '../tasks/classLabels.js';
 import type { Embedding } from '../tasks/embedAll.js';
 import type { PcaBasis, PcaJSON } from '../tasks/pcaBasis.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';

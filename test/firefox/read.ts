@@ -1,6 +1,7 @@
 // What read.firefox.test.ts times: in Firefox's page, and in Node on the same driver.
 import { DINOv2 } from '../../src/index.ts';
-import { acquireGpu, requestAdapter } from '../../src/gpu/device.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
+import { requestAdapter } from '../../src/gpu/adapter.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 
 /** Times of 20 reads of 4 bytes one after the other, in ms: with the library, and by a bare `mapAsync`. */

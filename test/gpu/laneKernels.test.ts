@@ -1,5 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { describeAdapter, Gpu } from '../../src/gpu/device.ts';
+import { Gpu } from '../../src/gpu/device.ts';
+import { describeAdapter } from '../../src/gpu/adapter.ts';
 import { alternatives, targetOf } from '../../src/gpu/lowering.ts';
 import { configOf } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';

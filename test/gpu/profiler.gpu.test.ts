@@ -1,6 +1,6 @@
 import { afterAll, expect, test, vi } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
-import { requestAdapter } from '../../src/gpu/device.ts';
+import { requestAdapter } from '../../src/gpu/adapter.ts';
 import { bitsOfForward, requestDevice, tiny } from './tiny.ts';
 
 const adapter = await requestAdapter();

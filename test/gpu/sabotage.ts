@@ -1,6 +1,7 @@
 // Devices whose compiler is wrong: the text of a shader is changed on its way to the driver, as a driver's
 // bug would change what it does.
-import { describeAdapter, Gpu, requestAdapter } from '../../src/gpu/device.ts';
+import { Gpu } from '../../src/gpu/device.ts';
+import { describeAdapter, requestAdapter } from '../../src/gpu/adapter.ts';
 
 /** A text that stands in a shader, and what the compiler takes it for. */
 export type Mistake = readonly [text: string, instead: string];

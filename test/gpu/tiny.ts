@@ -1,7 +1,7 @@
 // A model of two small blocks, quick to load on any adapter, on a device of the test's own.
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import type { DINOv2 } from '../../src/dinov2.ts';
-import { requestAdapter } from '../../src/gpu/device.ts';
+import { requestAdapter } from '../../src/gpu/adapter.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';

@@ -1,7 +1,7 @@
 // The tuner at work, on a device that says that it is a GPU: a software adapter takes a minute and more to
 // compile what it tries there.
 import { afterAll, expect, test } from 'vitest';
-import { requestAdapter } from '../../src/gpu/device.ts';
+import { requestAdapter } from '../../src/gpu/adapter.ts';
 import { DINOv2, type TuningStore } from '../../src/index.ts';
 import { asGpu, bitsOfForward, requestDevice, tiny } from './tiny.ts';
 

@@ -2,7 +2,8 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { Dtype } from '../../src/weights/precision.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
-import { acquireGpu, requestAdapter } from '../../src/gpu/device.ts';
+import { acquireGpu } from '../../src/gpu/device.ts';
+import { requestAdapter } from '../../src/gpu/adapter.ts';
 import type { LoadProgress } from '../../src/options.ts';
 import { full } from '../full.ts';
 import { wrongDevice, type Mistake } from '../gpu/sabotage.ts';

@@ -6,7 +6,7 @@ import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import type { Dtype } from '../../src/weights/precision.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
-import { requestAdapter } from '../../src/gpu/device.ts';
+import { requestAdapter } from '../../src/gpu/adapter.ts';
 import { requestDevice } from '../gpu/tiny.ts';
 import { minCosine } from '../tolerance.ts';
 

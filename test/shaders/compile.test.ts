@@ -1,7 +1,7 @@
 import { create, globals } from 'webgpu';
 import { afterAll, describe, expect, test } from 'vitest';
 import { ResourceType, WgslReflect, type VariableInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
-import { describeAdapter } from '../../src/gpu/device.ts';
+import { describeAdapter } from '../../src/gpu/adapter.ts';
 import {
   assemble,
   defineKernel,

@@ -1,7 +1,8 @@
 // Runs one node of a graph with the kernel that `lower` gives it, between guard words, on whatever adapter
 // test/setup-dawn.ts has found.
 import { PanelPacker, packedBytes } from '../../src/weights/packing.ts';
-import { describeAdapter, Gpu, requestAdapter } from '../../src/gpu/device.ts';
+import { Gpu } from '../../src/gpu/device.ts';
+import { describeAdapter, requestAdapter } from '../../src/gpu/adapter.ts';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { alternatives, lower, type ForwardSize, type Target } from '../../src/gpu/lowering.ts';
 import { elementCount, GraphBuilder, type Node, type Value } from '../../src/graph/graph.ts';

@@ -10,8 +10,8 @@ import {
   type Classification,
   type ClassifierModel,
   type ClassLabels,
-  type ProblemType,
 } from '../../src/tasks/classifier.ts';
+import type { ProblemType } from '../../src/tasks/classLabels.ts';
 import { labelsOfConfig } from '../../src/tasks/classLabels.ts';
 import { imagenetLabels } from '../../src/tasks/imagenetLabels.ts';
 

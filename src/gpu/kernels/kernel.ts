@@ -66,7 +66,10 @@ export type OperandType = 'f32' | 'f16';
  */
 export type WeightStorage = 'f32' | 'f16' | 'f16-packed' | 'int8';
 
-/** Declares a kernel. `bindings` reads like the shader: `uniform size`, `read x`, `write out`. */
+/**
+ * Declares a kernel. `bindings` reads like the shader: `uniform size`, `read x`, `write out`.
+ * @__NO_SIDE_EFFECTS__
+ */
 export function defineKernel(
   name: string,
   text: string,

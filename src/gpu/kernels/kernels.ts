@@ -61,7 +61,10 @@ export const attention: Kernel = defineKernel(
 /** What follows the product of a linear layer: one entry point each, in every family of kernels. */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
 
-/** The four forms of a family. Their shaders include `forward_size`, `activation` and `helpers`. */
+/**
+ * The four forms of a family. Their shaders include `forward_size`, `activation` and `helpers`.
+ * @__NO_SIDE_EFFECTS__
+ */
 export function linearKernels(
   name: string,
   text: string,

@@ -1,6 +1,6 @@
 /** The result of a profile. It imports nothing that computes: the page's side of a worker has it too. */
 import type { Ceilings } from './ceilings.js';
-import type { AdapterDescription } from '../device.js';
+import type { AdapterDescription } from '../adapter.js';
 import type { Timer } from './stopwatch.js';
 
 /** Work and time of a dispatch, or of several together. */

@@ -1,0 +1,60 @@
+/** What a load needs and nothing else does: `DINOv2` imports this file when a model is loaded. */
+import { DEFAULT_PREPROCESSING } from '../image/preprocessing.js';
+import { isUrl, type ByteSource } from '../io/sources.js';
+import type { DINOv2Config } from '../model/config.js';
+import { parameters } from '../model/parameters.js';
+import type { LoadOptions, ModelFiles, PretrainedOptions } from '../options.js';
+import { loadPart } from '../platform/part.js';
+import { openCheckpoint } from '../safetensors/shards.js';
+import type { LoadedModel } from './build.js';
+import { describedBy, readJson } from './configFile.js';
+import { loadModel } from './load.js';
+import { PREPROCESSOR, preprocessingOf } from './preprocessorFile.js';
+import { pretrained } from './pretrained.js';
+import type { CheckpointSource } from './source.js';
+
+/** See `DINOv2.fromPretrained`. */
+export function loadPretrained(id: string | URL, options: PretrainedOptions): Promise<LoadedModel> {
+  return loadModel(pretrained(id, options), options);
+}
+
+/** See `DINOv2.fromFiles`. */
+export function loadFiles(
+  { config, preprocessor, weights }: ModelFiles,
+  options: LoadOptions,
+): Promise<LoadedModel> {
+  const sources = Array.isArray(weights) ? (weights as readonly ByteSource[]) : [weights as ByteSource];
+  const { signal } = options;
+  const open: CheckpointSource['open'] = async ({ onProgress, reload, whole }) => {
+    const json = config === undefined ? undefined : await readJson('config.json', config, signal);
+    const file = preprocessor && { json: await readJson(PREPROCESSOR, preprocessor, signal) };
+    const preprocessing =
+      preprocessor === null ? DEFAULT_PREPROCESSING : preprocessingOf(file || undefined, json);
+    const described = json === undefined ? {} : describedBy(json);
+    const named = sources.map((source, i) => ({
+      source,
+      name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}`,
+    }));
+    return {
+      ...described,
+      preprocessing,
+      stream: await openCheckpoint(named, { signal, onProgress, reload, whole }),
+    };
+  };
+  const local = !sources.some((file) => (typeof file === 'string' || file instanceof URL) && isUrl(file));
+  return loadModel({ open, local }, options);
+}
+
+/** See `DINOv2.synthetic`. */
+export async function loadSynthetic(config: DINOv2Config, options: LoadOptions): Promise<LoadedModel> {
+  const [{ syntheticStream }, { huggingFaceTensors }] = await loadPart(
+    Promise.all([import('../weights/synthetic.js'), import('../weights/names.js')]),
+  );
+  const tensors = huggingFaceTensors(parameters(config));
+  const { signal } = options;
+  const open: CheckpointSource['open'] = async ({ onProgress }) => ({
+    config,
+    stream: syntheticStream(tensors, { signal, onProgress }),
+  });
+  return loadModel({ open, local: true }, options);
+}
