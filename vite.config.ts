@@ -154,6 +154,10 @@ const sharedChunks = [
   { name: 'support', test: /src\/(support|gpu\/adapter)\.ts$/ },
   { name: 'safetensors-format', test: /src\/safetensors\/(format|headerScanner|reader|writer)\.ts$/ },
   {
+    name: 'pca-basis',
+    test: /src\/tasks\/pcaBasis\.ts$/,
+  },
+  {
     name: 'pca',
     test: /src\/(tasks\/(pca\w*|patchMatrix|foreground)|gpu\/kernels\/pcaKernels)\.ts$|shaders\/(shared\/)?pca_\w+\.wgsl$/,
   },
@@ -200,7 +204,7 @@ export default defineConfig(({ mode }) => {
             rolldownOptions: {
               preserveEntrySignatures: 'allow-extension',
               output: {
-                minify: true,
+                minify: 'dce-only',
                 chunkFileNames: '[name].js',
                 codeSplitting: { includeDependenciesRecursively: false, groups: sharedChunks },
               },

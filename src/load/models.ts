@@ -6,6 +6,7 @@ import { parameters } from '../model/parameters.js';
 import type { LoadOptions, ModelFiles, PretrainedOptions } from '../options.js';
 import { loadPart } from '../platform/part.js';
 import { openCheckpoint } from '../safetensors/shards.js';
+import { huggingFaceTensors } from '../weights/names.js';
 import type { LoadedModel } from './build.js';
 import { describedBy, readJson } from './configFile.js';
 import { loadModel } from './load.js';
@@ -47,9 +48,7 @@ export function loadFiles(
 
 /** See `DINOv2.synthetic`. */
 export async function loadSynthetic(config: DINOv2Config, options: LoadOptions): Promise<LoadedModel> {
-  const [{ syntheticStream }, { huggingFaceTensors }] = await loadPart(
-    Promise.all([import('../weights/synthetic.js'), import('../weights/names.js')]),
-  );
+  const { syntheticStream } = await loadPart(import('../weights/synthetic.js'));
   const tensors = huggingFaceTensors(parameters(config));
   const { signal } = options;
   const open: CheckpointSource['open'] = async ({ onProgress }) => ({
