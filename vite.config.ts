@@ -204,6 +204,7 @@ export default defineConfig(({ mode }) => {
             name: 'dawn',
             environment: 'node',
             pool: 'forks', // process.env of a worker thread never reaches the Vulkan loader
+            isolate: false, // one Dawn and its compiled pipelines for many files; test/setup-dawn.ts checks what each leaves
             include: [full ? 'test/**/*.{gpu,full}.test.ts' : 'test/**/*.gpu.test.ts'],
             setupFiles: ['test/setup-dawn.ts'],
             env: { SWIFTSHADER_DIR: swiftShader },

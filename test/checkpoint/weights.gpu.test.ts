@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { f32ToF16 } from '../../src/checkpoint/float.ts';
 import { huggingFaceTensors, type Parameter } from '../../src/checkpoint/names.ts';
 import { fillSynthetic, syntheticStream } from '../../src/checkpoint/synthetic.ts';
@@ -7,12 +7,12 @@ import { loadWeights } from '../../src/checkpoint/weights.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernel.ts';
 import { parameters } from '../../src/model/parameters.ts';
-import { requestDevice, tiny } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
+import { tiny } from '../gpu/tiny.ts';
 import { packPanels } from '../reference/packing.ts';
 
-const device = await requestDevice();
+const device = await sharedDevice();
 const gpu = await acquireGpu(device);
-afterAll(() => device.destroy());
 
 // Query, key and value apart in the file, a SwiGLU whose panels end with columns to spare, registers.
 const config = {

@@ -2,11 +2,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
-import { bitsOfForward, requestDevice, settled } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
+import { bitsOfForward, settled } from '../gpu/tiny.ts';
 import { changing, encodedLater, faults, restless } from './faults.ts';
 import { configFile, openServer, shardsOf, weightsFile, type TestServer } from './server.ts';
 
-const device = await requestDevice();
+const device = await sharedDevice();
 const gpu = await acquireGpu(device);
 let server: TestServer;
 let right: Uint32Array;
@@ -22,10 +23,7 @@ beforeAll(async () => {
   await settled();
   resting = gpu.memory.buffers;
 });
-afterAll(async () => {
-  await server.close();
-  device.destroy();
-});
+afterAll(() => server.close());
 afterEach(() => server.reset());
 
 const load = (options: Parameters<typeof DINOv2.fromPretrained>[1] = {}): Promise<DINOv2> =>

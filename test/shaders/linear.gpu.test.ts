@@ -10,13 +10,13 @@ import {
   bitsOf,
   familiesOf,
   nodeOf,
-  openGpu,
   packWeight,
   runNode,
   storagesOf,
   tokenRows,
   type PackedWeight,
 } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
  * Partial sums stay near 1 and are rounded once a term, so the error of an inner product of `terms` wanders
@@ -86,7 +86,7 @@ const rowCounts = [
   [2, 50],
 ] as const;
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 

@@ -5,7 +5,8 @@ import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '.
 import { linear, linearScaleResidual } from '../reference/linear.ts';
 import { patchEmbed } from '../reference/patch_embed.ts';
 import { quantize } from '../reference/quantize.ts';
-import { familiesOf, nodeOf, openGpu, runNode, tokenRows } from './harness.ts';
+import { familiesOf, nodeOf, runNode, tokenRows } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
  * As for other weights (linear.gpu.test.ts, patch_embed.gpu.test.ts); a weight is rounded once more, when it
@@ -14,7 +15,7 @@ import { familiesOf, nodeOf, openGpu, runNode, tokenRows } from './harness.ts';
 const LINEAR = (terms: number): Tolerance => ({ maxAbs: 3 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
 const PATCH_EMBED = (terms: number): Tolerance => ({ maxAbs: 8 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 

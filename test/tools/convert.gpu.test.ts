@@ -1,6 +1,6 @@
 // Converted checkpoints load directly, and compute what the original does in that element type.
 import { readFileSync } from 'node:fs';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { openTensors } from '../../src/checkpoint/tensorStream.ts';
 import {
   encodeSafetensors,
@@ -13,10 +13,10 @@ import { convertCheckpoint, type ConvertedDtype, type ConvertOptions } from '../
 import { convertedConfig } from '../../src/tools/convertedConfig.ts';
 import { describedBy } from '../../src/load/configFile.ts';
 import { families, picture, weightsOf } from '../families/fixture.ts';
-import { bitsOfForward, pixelsOf, requestDevice } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
+import { bitsOfForward, pixelsOf } from '../gpu/tiny.ts';
 
-const device = await requestDevice();
-afterAll(() => device.destroy());
+const device = await sharedDevice();
 
 /** Chunks of odd lengths, so that pieces end within rows. */
 function streamOf(bytes: Uint8Array, chunk: number): ReadableStream<Uint8Array> {
