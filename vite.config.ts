@@ -194,7 +194,7 @@ export default defineConfig(({ mode }) => {
             name: 'unit',
             environment: 'node',
             include: ['test/**/*.test.ts'],
-            exclude: ['test/**/*.{gpu,full,browser,e2e,full-e2e,firefox}.test.ts'],
+            exclude: ['test/**/*.{gpu,full,browser,full-browser,e2e,full-e2e,firefox}.test.ts'],
             testTimeout: 60_000, // the race detector interprets kernels, once for every barrier
           },
         },
@@ -216,7 +216,7 @@ export default defineConfig(({ mode }) => {
           extends: true,
           test: {
             name: 'browser',
-            include: ['test/**/*.browser.test.ts'],
+            include: [full ? 'test/**/*.{browser,full-browser}.test.ts' : 'test/**/*.browser.test.ts'],
             provide: { full },
             testTimeout: 120_000,
             hookTimeout: 120_000,
@@ -250,7 +250,7 @@ export default defineConfig(({ mode }) => {
             environment: 'node',
             include: [full ? 'test/**/*.{e2e,full-e2e}.test.ts' : 'test/**/*.e2e.test.ts'],
             env: { CHROMIUM_PATH: executablePath },
-            globalSetup: ['test/builds.ts'],
+            globalSetup: ['test/builds.ts', 'test/chromium.ts'],
             testTimeout: 180_000,
             hookTimeout: 180_000,
           },

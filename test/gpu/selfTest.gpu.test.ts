@@ -14,9 +14,9 @@ test('the kernels of this adapter pass, in every storage, and nothing stays on t
   const gpu = await gpuOf(device);
   const storages: WeightStorage[] = [
     'f32',
-    'f16-packed',
     'int8',
-    ...(device.features.has('shader-f16') ? ['f16' as const] : []),
+    ...(full ? ['f16-packed' as const] : []),
+    ...(full && device.features.has('shader-f16') ? ['f16' as const] : []),
   ];
   const report: string[] = [];
   for (const storage of storages)
@@ -212,8 +212,10 @@ describe('a model on a device that computes wrongly', () => {
       code: 'KERNEL_WRONG',
       message: expect.stringMatching(/dtype: 'auto'\.$/),
     });
-    using small = await DINOv2.synthetic(tiny, { device, dtype: 'int8' });
-    expect(small.dtype).toBe('int8');
+    if (full) {
+      using small = await DINOv2.synthetic(tiny, { device, dtype: 'int8' });
+      expect(small.dtype).toBe('int8');
+    }
     device.destroy();
   });
 

@@ -1,7 +1,7 @@
 // One device for all test files of a process, so that each pipeline is compiled once. A file that loses, breaks
 // or fakes its device, or counts what is compiled on it, makes one of its own (`requestDevice`).
 import { acquireGpu, requestAdapter, type Gpu } from '../../src/gpu/device.ts';
-import { requestDevice } from './tiny.ts';
+import { asGpu, requestDevice } from './tiny.ts';
 
 interface Shared {
   readonly device: GPUDevice;
@@ -12,14 +12,14 @@ interface Shared {
 
 const shared = new Map<string, Promise<Shared>>();
 
-async function open(features: readonly GPUFeatureName[]): Promise<Shared> {
+async function open(features: readonly GPUFeatureName[], tiles = false): Promise<Shared> {
   const adapter = await requestAdapter();
   const present = features.filter((feature) => adapter.features.has(feature));
-  const key = present.join();
+  const key = [tiles, ...present].join();
   let opened = shared.get(key);
   if (!opened) {
     opened = (async () => {
-      const device = await requestDevice(present);
+      const device = tiles ? asGpu(await requestDevice(present)) : await requestDevice(present);
       const made: Shared = { device, gpu: await acquireGpu(device), lost: undefined };
       void device.lost.then(({ reason }) => (made.lost = reason));
       return made;
@@ -34,6 +34,9 @@ export const sharedDevice = async (): Promise<GPUDevice> => (await open([])).dev
 
 /** The same as the library sees it, with shader-f16 where the adapter has it. */
 export const sharedGpu = async (): Promise<Gpu> => (await open(['shader-f16'])).gpu;
+
+/** A device that calls itself a GPU and gets a GPU's kernels, which a software adapter compiles for seconds. */
+export const sharedTiles = async (): Promise<GPUDevice> => (await open([], true)).device;
 
 /** Methods that an assignment or vi.spyOn has replaced: they are no longer the prototype's. */
 function replaced(name: string, object: object): string[] {

@@ -12,8 +12,8 @@ const device = await sharedDevice();
 
 // Each compiles kernels of its own, which takes most of the time.
 test('what is not refused is right', { timeout: 120_000 }, async () => {
-  const computed = cases.filter((config) => !refused(config)).slice(0, 5);
-  expect(computed).toHaveLength(5);
+  const computed = cases.filter((config) => !refused(config)).slice(0, 3);
+  expect(computed).toHaveLength(3);
   for (const config of computed)
     expect(await errorOf(config, device), JSON.stringify(config)).toBeLessThanOrEqual(FP32_MAX_ERROR);
 });

@@ -179,7 +179,7 @@ describe.each(families)('linear, %s', (name, family) => {
 test('rows by the hundred: 535 and 1024', async () => {
   const [inFeatures, outFeatures] = shapes[1];
   const layer = randomLayer('linear', inFeatures, outFeatures, 'f16-packed');
-  for (const [name, family] of families) {
+  for (const [name, family] of full ? families : families.slice(0, familiesOf(gpu).length)) {
     for (const rows of [535, 1024]) {
       const x = new Random(rows).uniform(rows * inFeatures);
       const found = await run(layer, 'f16-packed', family, 1, rows, x);
