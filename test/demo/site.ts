@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Browser, Page } from 'playwright';
+import type { Browser, Download, Page } from 'playwright';
 import { preview } from 'vite';
 import { putBuild } from '../builds.ts';
 import { openChromium } from '../chromium.ts';
@@ -118,6 +118,10 @@ export const fileOf = (path: string, type = ''): Dropped => ({
   type,
   bytes: readFileSync(path),
 });
+
+/** The bytes of a download: its path is the shared browser's, and not to be had. */
+export const downloaded = async (download: Download): Promise<Buffer> =>
+  Buffer.concat(await (await download.createReadStream()).toArray());
 
 /** Drops files on the page, or pastes them. */
 export async function give(page: Page, how: 'drop' | 'paste', ...files: Dropped[]): Promise<void> {
