@@ -212,7 +212,7 @@ test('a store of tunings that never answers holds nobody up, and what is aborted
   ];
   const image = { data: new Uint8Array(28 * 28 * 3), width: 28, height: 28 };
   const square = { resize: 'square', size: 28 } as const;
-  expect(await outcomeOf(tuned.features(image, square))).toBe('done');
+  expect(await outcomeOf(tuned.features(image, square).then((features) => features.dispose()))).toBe('done');
   expect(await outcomeOf(tuned.features(image, { ...square, signal: AbortSignal.abort('late') }))).toBe(
     'late',
   );
