@@ -222,7 +222,7 @@ export default defineConfig(({ mode }) => {
             name: 'unit',
             environment: 'node',
             include: ['test/**/*.test.ts'],
-            exclude: ['test/**/*.{gpu,full,browser,e2e,full-e2e,firefox}.test.ts'],
+            exclude: ['test/**/*.{gpu,full,browser,full-browser,e2e,full-e2e,firefox}.test.ts'],
             testTimeout: 60_000, // the race detector interprets kernels, once for every barrier
           },
         },
@@ -232,6 +232,7 @@ export default defineConfig(({ mode }) => {
             name: 'dawn',
             environment: 'node',
             pool: 'forks', // process.env of a worker thread never reaches the Vulkan loader
+            isolate: false, // one Dawn and its compiled pipelines for many files; test/setup-dawn.ts checks what each leaves
             include: [full ? 'test/**/*.{gpu,full}.test.ts' : 'test/**/*.gpu.test.ts'],
             setupFiles: ['test/setup-dawn.ts'],
             env: { SWIFTSHADER_DIR: swiftShader },
@@ -243,7 +244,7 @@ export default defineConfig(({ mode }) => {
           extends: true,
           test: {
             name: 'browser',
-            include: ['test/**/*.browser.test.ts'],
+            include: [full ? 'test/**/*.{browser,full-browser}.test.ts' : 'test/**/*.browser.test.ts'],
             provide: { full },
             testTimeout: 120_000,
             hookTimeout: 120_000,
@@ -277,7 +278,7 @@ export default defineConfig(({ mode }) => {
             environment: 'node',
             include: [full ? 'test/**/*.{e2e,full-e2e}.test.ts' : 'test/**/*.e2e.test.ts'],
             env: { CHROMIUM_PATH: executablePath },
-            globalSetup: ['test/builds.ts'],
+            globalSetup: ['test/builds.ts', 'test/chromium.ts'],
             testTimeout: 180_000,
             hookTimeout: 180_000,
           },

@@ -1,10 +1,10 @@
 // Runs the tests, says on which adapters they ran, and ends on one line: `N passed, N failed`.
 //
-//   node scripts/test.mjs [--full] [--project NAME]… [vitest filters…]
+//   node scripts/test.mjs [--full | --long] [--project NAME]… [vitest filters…]
 //
-// --full also runs the suites that need minutes (test/**/*.full.test.ts). TEST_ADAPTER chooses Dawn's Vulkan
-// driver (test/setup-dawn.ts).
-import { spawnSync } from 'node:child_process';
+// --full also runs the files and variants that need minutes (*.full*.test.ts, test/full.ts), --long those that
+// are too long for each landing. TEST_ADAPTER chooses Dawn's Vulkan driver (test/setup-dawn.ts).
+import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,41 +12,82 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const folder = join(root, 'node_modules', '.cache', 'test');
 const adapters = join(folder, 'adapters');
-const results = join(folder, 'results.json');
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(adapters, { recursive: true });
 
-const args = process.argv.slice(2);
-const full = args.includes('--full');
-const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
-const options = [
-  'run',
-  '--reporter=default',
-  '--reporter=json',
-  `--reporter=${join(root, 'scripts', 'failures-reporter.mjs')}`,
-  `--outputFile.json=${results}`,
-  ...args.filter((arg) => arg !== '--full'),
-];
-const env = { ...process.env, TEST_ADAPTER_FOLDER: adapters, ...(full ? { TEST_FULL: '1' } : {}) };
-const { status } = spawnSync(process.execPath, [vitest, ...options], {
-  cwd: root,
-  stdio: ['ignore', 'inherit', 'inherit'],
-  env,
-});
+const flags = ['--full', '--long'];
+const given = process.argv.slice(2);
+const long = given.includes('--long');
+const full = long || given.includes('--full');
+const filters = given.filter((arg) => !flags.includes(arg));
+
+/**
+ * Everything runs in two Vitests at once. Dawn's computes nearly all the time, in one process whose files share
+ * its pipelines; the other's often wait, for a browser or a timer, so two of its files run at once.
+ */
+const lanes =
+  filters.length > 0
+    ? [{ args: filters }]
+    : [
+        { args: ['--project', 'unit', '--project', 'browser', '--project', 'demo'] },
+        { args: ['--project', 'dawn'], env: { VITEST_MAX_WORKERS: '1' } },
+      ];
+
+/** Runs one Vitest. The first lane's output is shown as it comes, the others' when they have ended. */
+function run({ args, env = {} }, index) {
+  const results = join(folder, `results-${index}.json`);
+  const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
+  const options = [
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--reporter=${join(root, 'scripts', 'failures-reporter.mjs')}`,
+    `--outputFile.json=${results}`,
+    ...args,
+  ];
+  return new Promise((resolve) => {
+    const out = index === 0 ? 'inherit' : 'pipe';
+    const child = spawn(process.execPath, [vitest, ...options], {
+      cwd: root,
+      stdio: ['ignore', out, out],
+      env: {
+        ...process.env,
+        TEST_ADAPTER_FOLDER: adapters,
+        ...(full ? { TEST_FULL: '1' } : {}),
+        ...(long ? { TEST_LONG: '1' } : {}),
+        ...env,
+      },
+    });
+    const held = [];
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => held.push(data));
+    child.on('error', (error) => held.push(Buffer.from(`${String(error)}\n`)));
+    child.on('close', (status) => {
+      const counts = existsSync(results)
+        ? JSON.parse(readFileSync(results, 'utf8'))
+        : { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0 };
+      resolve({
+        output: Buffer.concat(held),
+        passed: counts.numPassedTests,
+        skipped: counts.numPendingTests + counts.numTodoTests,
+        // A file that fails before its first test has no test to count, and a run without tests proves nothing:
+        // both fail.
+        failed: counts.numFailedTests || (status === 0 && counts.numPassedTests > 0 ? 0 : 1),
+      });
+    });
+  });
+}
+
+const ended = await Promise.all(lanes.map(run));
+for (const { output } of ended) process.stdout.write(output);
+const sum = (key) => ended.reduce((total, lane) => total + lane[key], 0);
+const [passed, failed, skipped] = [sum('passed'), sum('failed'), sum('skipped')];
 
 console.log('\nAdapters:');
 const names = readdirSync(adapters).map((file) => readFileSync(join(adapters, file), 'utf8').trim());
 for (const name of new Set(names)) console.log(`  ${name}`);
 if (names.length === 0) console.log('  none: no test of this run used a GPU');
 
-const counts = existsSync(results)
-  ? JSON.parse(readFileSync(results, 'utf8'))
-  : { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0 };
-const skipped = counts.numPendingTests + counts.numTodoTests;
-// A file that fails before its first test has no test to count; the run fails all the same, and must not read
-// as whole.
-const failed = counts.numFailedTests || (status === 0 && counts.numPassedTests > 0 ? 0 : 1);
 if (skipped > 0) console.log(`${skipped} skipped: nothing may be skipped`);
-if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${counts.numPassedTests} ${failed}\n`); // .ci/run adds its runs up
-console.log(`${counts.numPassedTests} passed, ${failed} failed`);
-process.exit(failed > 0 || skipped > 0 ? 1 : 0);
+if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${passed} ${failed}\n`); // .ci/run adds its runs up
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed > 0 || skipped > 0 ? 1 : 0;

@@ -4,6 +4,7 @@ import { PNG } from 'pngjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseSafetensors } from '../src/safetensors.ts';
 import { DINOv2, PCA, type RawImage } from '../src/index.ts';
+import { sharedDevice } from './gpu/sharedDevice.ts';
 import { maxError, referenceFolder } from './parity.ts';
 
 const photo = async (name: string): Promise<RawImage> => {
@@ -21,14 +22,14 @@ const expectedPixels = async (name: string): Promise<Float32Array> => {
   return new Float32Array(bytes.slice(begin, end).buffer);
 };
 
-/** It has tests of its own. */
-const selfTest = false;
+/** The self-test has tests of its own. */
+const options = { device: await sharedDevice(), selfTest: false } as const;
 let model: DINOv2;
 beforeAll(async () => {
   const folder = new URL('tiny-registers/', referenceFolder);
   model = await DINOv2.fromFiles(
     { weights: new Blob([await readFile(new URL('model.safetensors', folder))]) },
-    { selfTest },
+    options,
   );
 });
 afterAll(() => model.dispose());
@@ -142,7 +143,7 @@ test('fp16 weights: every token within a cosine of 0.99999 of fp32', async () =>
   const folder = new URL('tiny-registers/', referenceFolder);
   using half = await DINOv2.fromFiles(
     { weights: new Blob([await readFile(new URL('model.safetensors', folder))]) },
-    { dtype: 'fp16', selfTest },
+    { ...options, dtype: 'fp16' },
   );
   const image = await photo('chelsea');
   using found = await half.features(image);

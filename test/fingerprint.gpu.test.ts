@@ -1,14 +1,13 @@
 // A fingerprint: of one checkpoint always the same, of another always another.
 import { readFileSync } from 'node:fs';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../src/safetensors.ts';
 import { openTensors } from '../src/safetensors/tensorStream.ts';
 import { DINOv2 } from '../src/dinov2.ts';
 import { convertCheckpoint, type ConvertedDtype } from '../src/tools/convert.ts';
-import { requestDevice } from './gpu/tiny.ts';
+import { sharedDevice } from './gpu/sharedDevice.ts';
 
-const device = await requestDevice();
-afterAll(() => device.destroy());
+const device = await sharedDevice();
 
 type Dtype = 'fp32' | 'fp16' | 'int8';
 type Weights = Parameters<typeof DINOv2.fromFiles>[0]['weights'];

@@ -20,11 +20,12 @@ import {
   type EmbedAllOptions,
   type ImageSource,
 } from '../src/index.ts';
+import { sharedDevice } from './gpu/sharedDevice.ts';
 import { describeImage, EmbeddingIndex, ingest, modelIdentity } from '../src/search.ts';
 
 const tiny = fileURLToPath(new URL('fixtures/reference/tiny-plain/', import.meta.url));
 const photo = fileURLToPath(new URL('../demo/photos/chelsea.png', import.meta.url));
-const load = { selfTest: false } as const;
+const load = { device: await sharedDevice(), selfTest: false } as const;
 const folder = mkdtempSync(join(tmpdir(), 'options-'));
 let model: DINOv2;
 beforeAll(async () => {

@@ -4,10 +4,10 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium, type Browser } from 'playwright';
+import type { Browser } from 'playwright';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { chromiumArgs } from '../scripts/software-gpu.mjs';
 import { putBuild } from './builds.ts';
+import { openChromium } from './chromium.ts';
 
 interface Library {
   readonly DINOv2: { fromFiles(files: object, options: object): Promise<unknown> };
@@ -30,7 +30,7 @@ beforeAll(async () => {
     );
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  browser = await chromium.launch({ executablePath: process.env['CHROMIUM_PATH']!, args: chromiumArgs });
+  browser = await openChromium();
 });
 afterAll(async () => {
   await browser?.close();

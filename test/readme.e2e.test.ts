@@ -7,11 +7,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium, type Browser } from 'playwright';
+import type { Browser } from 'playwright';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { chromiumArgs } from '../scripts/software-gpu.mjs';
 import { putBuild } from './builds.ts';
-import { fonts } from './demo/site.ts';
+import { openChromium } from './chromium.ts';
 import { facebookPreprocessor } from './loading/preprocessors.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -94,9 +93,7 @@ test('the page in the README works when pasted', async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   let browser: Browser | undefined;
   try {
-    const executablePath = process.env['CHROMIUM_PATH']!;
-    const env = { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fonts(dist, executablePath) };
-    browser = await chromium.launch({ executablePath, args: chromiumArgs, env });
+    browser = await openChromium();
     const tab = await browser.newPage();
     const complaints: string[] = [];
     tab.on('pageerror', (error) => void complaints.push(String(error)));

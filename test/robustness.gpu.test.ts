@@ -2,7 +2,8 @@
 // mistakes on its device.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2, type DINOv2Config } from '../src/index.ts';
-import { asGpu, requestDevice } from './gpu/tiny.ts';
+import { sharedTiles } from './gpu/sharedDevice.ts';
+import { requestDevice, tiny } from './gpu/tiny.ts';
 import { maxError } from './parity.ts';
 
 const config: DINOv2Config = {
@@ -191,10 +192,11 @@ test('dispose() while an image is on its way is told as such', async () => {
 });
 
 test('a store of tunings that never answers holds nobody up, and what is aborted touches nothing', async () => {
-  const fresh = asGpu(await requestDevice()); // on a processor there is nothing to tune
-  using tuned = await DINOv2.synthetic(config, { device: fresh, selfTest });
+  const tiles = await sharedTiles(); // on a processor there is nothing to tune
+  using tuned = await DINOv2.synthetic(tiny, { device: tiles, selfTest });
   const errors: string[] = [];
-  fresh.addEventListener('uncapturederror', ({ error }) => errors.push(error.message));
+  const note = ({ error }: GPUUncapturedErrorEvent): void => void errors.push(error.message);
+  tiles.addEventListener('uncapturederror', note);
   const never = (): Promise<never> => new Promise(() => undefined);
   const [first, second] = [new AbortController(), new AbortController()];
   const outcomeOf = (promise: Promise<unknown>): Promise<unknown> =>
@@ -210,7 +212,7 @@ test('a store of tunings that never answers holds nobody up, and what is aborted
   ];
   const image = { data: new Uint8Array(28 * 28 * 3), width: 28, height: 28 };
   const square = { resize: 'square', size: 28 } as const;
-  expect(await outcomeOf(tuned.features(image, square))).toBe('done');
+  expect(await outcomeOf(tuned.features(image, square).then((features) => features.dispose()))).toBe('done');
   expect(await outcomeOf(tuned.features(image, { ...square, signal: AbortSignal.abort('late') }))).toBe(
     'late',
   );
@@ -218,6 +220,7 @@ test('a store of tunings that never answers holds nobody up, and what is aborted
   second.abort('enough');
   expect(await Promise.all(waiting)).toEqual(['not for ever', 'enough']);
   await tuned.describe({ height: 28, width: 28 }); // after them
-  await fresh.queue.onSubmittedWorkDone();
+  await tiles.queue.onSubmittedWorkDone();
+  tiles.removeEventListener('uncapturederror', note);
   expect(errors).toEqual([]);
 });

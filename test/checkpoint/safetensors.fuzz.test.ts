@@ -6,9 +6,9 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SafetensorsError, dtypeBits, inFileOrder, parseSafetensors } from '../../src/safetensors.js';
-import { full } from '../full.ts';
+import { full, long } from '../full.ts';
 
-const RUNS = full ? 10_000_000 : 150_000;
+const RUNS = long ? 10_000_000 : full ? 500_000 : 50_000;
 const TIMEOUT_MS = Math.max(60_000, RUNS / 10);
 
 const { stackTraceLimit } = Error;

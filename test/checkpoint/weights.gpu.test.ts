@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { f32ToF16 } from '../../src/numerics/float16.ts';
 import { huggingFaceTensors, type Parameter } from '../../src/weights/names.ts';
 import { fillSynthetic, syntheticStream } from '../../src/weights/synthetic.ts';
@@ -7,12 +7,12 @@ import { loadWeights } from '../../src/weights/weights.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { parameters } from '../../src/model/parameters.ts';
-import { requestDevice, tiny } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
+import { tiny } from '../gpu/tiny.ts';
 import { packPanels } from '../reference/packing.ts';
 
-const device = await requestDevice();
+const device = await sharedDevice();
 const gpu = await acquireGpu(device);
-afterAll(() => device.destroy());
 
 // Query, key and value apart in the file, a SwiGLU whose panels end with columns to spare, registers.
 const config = {

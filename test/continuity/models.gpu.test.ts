@@ -1,12 +1,11 @@
 // Fingerprints, identities and PCA bases that a build of commit 85ff786 has made hold today.
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { DINOv2, PCA } from '../../src/index.ts';
 import { modelIdentity } from '../../src/search.ts';
-import { requestDevice } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { jsonFixture, type KeptModels, type KeptPca } from './fixtures.ts';
 
-const device = await requestDevice();
-afterAll(() => device.destroy());
+const device = await sharedDevice();
 const kept = jsonFixture<KeptModels>('models.json');
 const load = (kind: string): Promise<DINOv2> =>
   DINOv2.fromPretrained(`./test/fixtures/reference/tiny-${kind}`, { device, selfTest: false });

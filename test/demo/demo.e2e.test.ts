@@ -2,7 +2,6 @@
  * The demo as a visitor uses it: the built page, in a real Chromium. The tests of a block share a page and
  * run in order.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
 import type { Page } from 'playwright';
@@ -10,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   colours,
   done,
+  downloaded,
   fileOf,
   give,
   loadTiny,
@@ -184,7 +184,7 @@ describe('the page', () => {
     await page.locator('#save').click();
     const download = await coming;
     expect(download.suggestedFilename()).toBe('pasted-model-safetensors-pca.png');
-    const { width, height, data } = PNG.sync.read(readFileSync(await download.path()));
+    const { width, height, data } = PNG.sync.read(await downloaded(download));
     expect([width, height]).toEqual([896, 896]);
     const [red, green, blue] = await page.evaluate(() => [
       ...document.querySelector<HTMLCanvasElement>('#pca')!.getContext('2d')!.getImageData(5, 3, 1, 1).data,

@@ -3,7 +3,6 @@
  * block share a page and run in order.
  */
 import { AxeBuilder } from '@axe-core/playwright';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -21,7 +20,17 @@ import {
   stripes,
   whole,
 } from './searchSite.js';
-import { give, notice, openSite, PATIENCE_MS, root, type Dropped, type Site, type Watched } from './site.js';
+import {
+  downloaded,
+  give,
+  notice,
+  openSite,
+  PATIENCE_MS,
+  root,
+  type Dropped,
+  type Site,
+  type Watched,
+} from './site.js';
 
 let site: Site;
 beforeAll(async () => void (site = await openSite()));
@@ -210,7 +219,7 @@ describe('the page', () => {
     const before = await found(page, 'rocket.jpg');
     const coming = page.waitForEvent('download');
     await page.locator('#export').click();
-    const bytes = readFileSync(await (await coming).path());
+    const bytes = await downloaded(await coming);
     await page.locator('#delete').click();
     expect(await text(page, 'sure-what')).toMatch(/^4 photographs/);
     await page.locator('#sure-yes').click();

@@ -1,13 +1,13 @@
 /** The built demo on a local address, and a Chromium that looks at it. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium, type Browser, type Page } from 'playwright';
+import type { Browser, Download, Page } from 'playwright';
 import { preview } from 'vite';
-import { chromiumArgs } from '../../scripts/software-gpu.mjs';
 import { putBuild } from '../builds.ts';
+import { openChromium } from '../chromium.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const tiny = join(root, 'test/fixtures/reference/tiny-plain');
@@ -27,7 +27,7 @@ export interface Site {
   close(): Promise<void>;
 }
 
-/** Builds the demo as it is published, serves it, and opens a browser. */
+/** Builds the demo as it is published, serves it, and connects to the browser. */
 export async function openSite(): Promise<Site> {
   const folder = mkdtempSync(join(tmpdir(), 'demo-'));
   const outDir = join(folder, 'site');
@@ -35,12 +35,7 @@ export async function openSite(): Promise<Site> {
   await putBuild('demo', outDir);
   const server = await preview({ ...common, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } });
   const { port } = server.httpServer.address() as AddressInfo;
-  const executablePath = process.env['CHROMIUM_PATH']!;
-  const browser = await chromium.launch({
-    executablePath,
-    args: chromiumArgs,
-    env: { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fonts(folder, executablePath) },
-  });
+  const browser = await openChromium();
   const stop = (): Promise<void> => server.close();
   const close = async (): Promise<void> => {
     await browser.close();
@@ -48,24 +43,6 @@ export async function openSite(): Promise<Site> {
     rmSync(folder, { recursive: true, force: true });
   };
   return { origin: `http://127.0.0.1:${port}`, browser, folder: outDir, stop, close };
-}
-
-/**
- * A Chromium that came as a package finds no fonts on its own, draws no text then, and cannot be measured. It
- * carries some with it.
- */
-export function fonts(folder: string, executablePath: string): string {
-  const file = join(folder, 'fonts.conf');
-  const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')]
-    .map((each) => `<dir>${each}</dir>`)
-    .join('');
-  const cache = join(folder, 'fonts');
-  mkdirSync(cache);
-  writeFileSync(
-    file,
-    `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}<cachedir>${cache}</cachedir></fontconfig>`,
-  );
-  return file;
 }
 
 /** What a page has said and asked for. */
@@ -141,6 +118,10 @@ export const fileOf = (path: string, type = ''): Dropped => ({
   type,
   bytes: readFileSync(path),
 });
+
+/** The bytes of a download: its path is the shared browser's, and not to be had. */
+export const downloaded = async (download: Download): Promise<Buffer> =>
+  Buffer.concat(await (await download.createReadStream()).toArray());
 
 /** Drops files on the page, or pastes them. */
 export async function give(page: Page, how: 'drop' | 'paste', ...files: Dropped[]): Promise<void> {

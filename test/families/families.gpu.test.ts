@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { DINOv2, DINOv2Error } from '../../src/index.ts';
-import { pixelsOf, requestDevice } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
+import { pixelsOf } from '../gpu/tiny.ts';
 import { FP32_MAX_ERROR, maxError } from '../tolerance.ts';
 import { families, namesOf, outputsOf, picture, weightsOf, type Family } from './fixture.ts';
 
-const device = await requestDevice();
-afterAll(() => device.destroy());
+const device = await sharedDevice();
 
 function load(family: Family): Promise<DINOv2> {
   const { config, preprocessor, options } = family;

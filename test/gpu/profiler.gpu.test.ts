@@ -60,21 +60,6 @@ test.each([
   model.dispose();
 });
 
-test('the sum of the dispatches is about the forward', async () => {
-  // Large enough for a dispatch to be more than its launch; other tests may take the processor meanwhile.
-  const model = await DINOv2.synthetic(
-    { ...tiny, embedDim: 192, numHeads: 3, hiddenFeatures: 768 },
-    { device: devices[0], selfTest: false },
-  );
-  const { forwardMs, total } = await model.profile(
-    { data: new Uint8Array(3 * 168 * 168), width: 168, height: 168 },
-    { resize: 'fit', longestSide: 168 },
-  );
-  expect(total.ms / forwardMs).toBeGreaterThan(0.4);
-  expect(total.ms / forwardMs).toBeLessThan(2.5);
-  model.dispose();
-});
-
 test('an abort ends it, and leaves nothing', async () => {
   const model = await DINOv2.synthetic(tiny, { device: devices[0], selfTest: false });
   await model.profile(image, options);

@@ -3,22 +3,19 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { DINOv2, type TuningStore } from '../../src/index.ts';
 import { parseTuning } from '../../src/gpu/measure/tuner.ts';
-import { asGpu, pixelsOf, requestDevice, tiny } from './tiny.ts';
+import { sharedDevice, sharedTiles } from './sharedDevice.ts';
+import { pixelsOf, tiny } from './tiny.ts';
 
 const bitsOf = (values: Float32Array): Uint32Array =>
   new Uint32Array(values.buffer, values.byteOffset, values.length);
 
-const software = await requestDevice();
-/** Of all tests, so that its kernels are compiled once. */
-const device = asGpu(await requestDevice());
-afterAll(() => [software, device].forEach((each) => each.destroy()));
 const sizesPx = [28, 84];
 
 test('on a processor there is nothing to choose', async () => {
-  using model = await DINOv2.synthetic(tiny, { device: software, selfTest: false });
+  using model = await DINOv2.synthetic(tiny, { device: await sharedDevice(), selfTest: false });
   expect(await model.tune({ sizesPx, store: false })).toMatchObject({
     source: 'nothing to choose',
     tuning: undefined,
@@ -60,7 +57,7 @@ test('an image alone on the narrow tile, and in a batch of 8 on the wide one: th
     get: () => Promise.resolve({ wantedLanes: 500, operands: 'f32' }),
     set: () => Promise.reject(new Error('full')),
   };
-  using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
+  using model = await DINOv2.synthetic(tiny, { device: await sharedTiles(), selfTest: false });
   expect(await model.tune({ sizesPx, store: kept })).toMatchObject({
     source: 'kept',
     tuning: { wantedLanes: 500 },

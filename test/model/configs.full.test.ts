@@ -1,11 +1,12 @@
 // As configs.gpu.test.ts, with more configurations and with the kernels of GPUs, which SwiftShader compiles slowly.
 import { afterAll, expect, test } from 'vitest';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { asGpu, requestDevice } from '../gpu/tiny.ts';
 import { FP32_MAX_ERROR } from '../parity.ts';
 import { cases, errorOf, refused } from './configs.ts';
 
-const devices = { software: await requestDevice(), tiles: asGpu(await requestDevice()) };
-afterAll(() => Object.values(devices).forEach((device) => device.destroy()));
+const devices = { software: await sharedDevice(), tiles: asGpu(await requestDevice()) };
+afterAll(() => devices.tiles.destroy());
 
 test.each(['software', 'tiles'] as const)(
   'with kernels for %s: what is not refused is right',

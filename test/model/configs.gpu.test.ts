@@ -1,20 +1,19 @@
 // Configurations by chance: each is refused, or computes what the float64 twin computes.
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { alternatives } from '../../src/gpu/lowering.ts';
 import { configOf } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
-import { requestDevice } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { FP32_MAX_ERROR } from '../parity.ts';
 import { cases, errorOf, refused } from './configs.ts';
 
-const device = await requestDevice();
-afterAll(() => device.destroy());
+const device = await sharedDevice();
 
 // Each compiles kernels of its own, which takes most of the time.
 test('what is not refused is right', { timeout: 120_000 }, async () => {
-  const computed = cases.filter((config) => !refused(config)).slice(0, 5);
-  expect(computed).toHaveLength(5);
+  const computed = cases.filter((config) => !refused(config)).slice(0, 3);
+  expect(computed).toHaveLength(3);
   for (const config of computed)
     expect(await errorOf(config, device), JSON.stringify(config)).toBeLessThanOrEqual(FP32_MAX_ERROR);
 });

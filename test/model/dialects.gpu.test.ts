@@ -1,10 +1,11 @@
 // Other names and other element types, all the way to features: they must come to what Hugging Face's names
 // in F32 come to.
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { f16BitsOfF32Bits } from '../../src/numerics/float16.ts';
 import type { SafetensorsDtype } from '../../src/safetensors.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2, type DINOv2Config, type LoadOptions, type LoadReport } from '../../src/index.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { maxError, minCosine } from '../parity.ts';
 import { facebookresearch, readAll, timm, write, type Named } from './renamed.ts';
 
@@ -15,26 +16,20 @@ async function featuresOf(
   options: LoadOptions = {},
   json?: object,
 ): Promise<{ config: DINOv2Config; loaded: LoadReport; tokens: Float32Array }> {
-  using model = await DINOv2.fromFiles({ weights, config: json }, { selfTest, ...options });
+  using model = await DINOv2.fromFiles({ weights, config: json }, { device, selfTest: false, ...options });
   using features = await model.forward(pixels, { height: 70, width: 70 });
   return { config: model.config, loaded: model.loaded, tokens: await features.lastHiddenState() };
 }
 
-/** It has tests of its own. */
-const selfTest = false;
-
-// One model stays loaded, so that the device and its compiled kernels do.
-let keeper: DINOv2;
+const device = await sharedDevice();
 const tensors = new Map<string, Map<string, Named>>();
 const expected = new Map<string, Float32Array>();
 beforeAll(async () => {
-  keeper = await DINOv2.fromFiles({ weights: write(await readAll('plain')) }, { selfTest });
   for (const kind of ['plain', 'registers', 'swiglu']) {
     tensors.set(kind, await readAll(kind));
     expected.set(kind, (await featuresOf(write(tensors.get(kind)!))).tokens);
   }
 });
-afterAll(() => keeper.dispose());
 
 // 70 × 70 is the native size of these models: the dialects' conventions for positions do not matter there.
 test.each(['plain', 'registers', 'swiglu'])(

@@ -7,7 +7,7 @@ import type { Dtype } from '../../src/weights/precision.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { requestAdapter } from '../../src/gpu/adapter.ts';
-import { requestDevice } from '../gpu/tiny.ts';
+import { sharedDevice, sharedGpu } from '../gpu/sharedDevice.ts';
 import { minCosine } from '../tolerance.ts';
 
 /**
@@ -34,15 +34,18 @@ export interface Way {
   readonly storage: string;
 }
 
+const shared = async ([half]: GPUFeatureName[]): Promise<GPUDevice> =>
+  half ? (await sharedGpu()).device : sharedDevice();
+
 /** int8, f16 packed in u32, and f16 where the adapter has shader-f16. */
-export async function ways(): Promise<Way[]> {
+export async function ways(open = shared): Promise<Way[]> {
   const found: Way[] = [];
   const add = (dtype: Dtype, storage: string, device: GPUDevice): void =>
     void found.push({ label: `${dtype} (${storage})`, dtype, device, storage });
   const { features } = await requestAdapter();
-  const plain = await requestDevice();
+  const plain = await open([]);
   add('fp16', 'f16-packed', plain);
-  if (features.has('shader-f16')) add('fp16', 'f16', await requestDevice(['shader-f16']));
+  if (features.has('shader-f16')) add('fp16', 'f16', await open(['shader-f16']));
   add('int8', 'int8', plain);
   return found;
 }

@@ -6,9 +6,10 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 import { configOf } from '../../src/model/config.ts';
 import { minCosine, readTensors } from '../parity.ts';
 import { minCosineOf, ways } from './dtypeCases.ts';
+import { requestDevice } from '../gpu/tiny.ts';
 
 const report: string[] = [];
-const all = await ways();
+const all = await ways(requestDevice);
 afterAll(() => {
   console.log(report.join('\n'));
   for (const { device } of all) device.destroy();

@@ -4,10 +4,11 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/index.ts';
 import { minCosine } from '../parity.ts';
 import { minCosineOf, ways } from './dtypeCases.ts';
+import { requestDevice } from '../gpu/tiny.ts';
 import { pixelsOf, readOutputs, type Kind } from './outputs.ts';
 
 const report: string[] = [];
-const all = await ways();
+const all = await ways(requestDevice);
 /**
  * fp16 as this adapter stores it by itself, and int8: each loads 1.1 G weights, which takes a processor half
  * a minute.

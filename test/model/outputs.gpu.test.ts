@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/weights/names.ts';
 import { DINOv2, ImageClassifier, type RawImage } from '../../src/index.ts';
 import { parameters } from '../../src/model/parameters.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
 import {
   CLASSES,
@@ -18,15 +19,11 @@ import {
   type Kind,
 } from './outputs.ts';
 
-// Held to the end, so that all models share a device with its pipelines; the self-test has a test of its own.
-const selfTest = false;
-const plain = await DINOv2.synthetic(tinyConfig('plain'), { selfTest });
+/** The self-test has tests of its own. */
+const options = { device: await sharedDevice(), selfTest: false } as const;
 
 const report: string[] = [];
-afterAll(() => {
-  console.log(report.join('\n'));
-  plain.dispose();
-});
+afterAll(() => console.log(report.join('\n')));
 
 describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
   const config = tinyConfig(kind);
@@ -34,7 +31,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
   describe('as transformers', () => {
     let model: DINOv2;
     beforeAll(async () => {
-      model = await loadClassifier(config, kind, { selfTest });
+      model = await loadClassifier(config, kind, options);
     });
     afterAll(() => model.dispose());
 
@@ -126,7 +123,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
     beforeAll(async () => {
       model = await DINOv2.synthetic(config, {
         posEmbed: kind === 'plain' ? 'offset' : 'antialias',
-        selfTest,
+        ...options,
       });
       heads = await headsOf(model);
     });
@@ -153,7 +150,7 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file: every a
       readFile(new URL('config.json', folder), 'utf8'),
       readFile(new URL('model.safetensors', folder)),
     ]);
-    model = await DINOv2.fromFiles({ config, weights: new Uint8Array(weights) }, { selfTest });
+    model = await DINOv2.fromFiles({ config, weights: new Uint8Array(weights) }, options);
   });
   afterAll(() => model.dispose());
 
@@ -194,7 +191,11 @@ describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file: every a
 
 describe('what was not asked for, or is not there', () => {
   const [height, width] = [28, 42];
-  const model = plain;
+  let model: DINOv2;
+  beforeAll(async () => {
+    model = await DINOv2.synthetic(tinyConfig('plain'), options);
+  });
+  afterAll(() => model.dispose());
 
   test('errors say what was kept and what to pass', async () => {
     using features = await model.forward(
@@ -266,7 +267,7 @@ describe('what was not asked for, or is not there', () => {
     const tensors = huggingFaceTensors(parameters(model.config)).filter(
       ({ name }) => !name.endsWith('mask_token'),
     );
-    using without = await DINOv2.fromFiles({ weights: fileOf(tensors) }, { selfTest });
+    using without = await DINOv2.fromFiles({ weights: fileOf(tensors) }, options);
     using features = await without.forward(pixelsOf(height, width, 1), { height, width });
     expect(features.numTokens).toBe(7);
     await expect(
@@ -299,7 +300,7 @@ describe('what was not asked for, or is not there', () => {
       { name: 'linear_head.weight', shape: [CLASSES, 640] },
       { name: 'linear_head.bias', shape: [CLASSES] },
     ];
-    using whole = await DINOv2.fromFiles({ weights: fileOf([...head, ...backbone]) }, { selfTest });
+    using whole = await DINOv2.fromFiles({ weights: fileOf([...head, ...backbone]) }, options);
     expect(whole.config).toMatchObject({ depth: 5, posEmbed: 'offset' });
     expect(whole.classifier).toMatchObject({ blocks: 4, layers: [2, 3, 4], numClasses: CLASSES });
     using features = await whole.forward(
@@ -346,18 +347,17 @@ describe('what was not asked for, or is not there', () => {
   });
 
   test('everything goes back to the GPU, and features outlive the model', async () => {
-    const { device } = model;
-    const own = await DINOv2.synthetic(tinyConfig('registers'), { device, selfTest });
+    const own = await DINOv2.synthetic(tinyConfig('registers'), options);
     const before = own.gpuBytes;
     const pixels = pixelsOf(56, 42, 2);
-    const options = {
+    const asked = {
       layers: [0, 2, 5],
       attentions: [0, 4],
       maskedPatches: new Uint8Array(24).fill(1, 3, 9),
     };
-    using kept = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, options);
+    using kept = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, asked);
     const after = own.gpuBytes;
-    const first = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, options);
+    const first = await own.forward(pixels, { height: 56, width: 42, batch: 2 }, asked);
     const read = async (features: typeof first): Promise<Float32Array[]> => [
       await features.hiddenState(2, { norm: true }),
       await features.attention(4, { query: 'all', head: 'mean', batchIndex: 1 }),

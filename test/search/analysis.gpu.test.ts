@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.ts';
 import { headerOf } from '../../src/search/checks.ts';
 import { clusterRows } from '../../src/search/clusters.ts';
@@ -8,14 +8,14 @@ import { Items } from '../../src/search/items.ts';
 import { GpuSearch } from '../../src/search/searchGpu.ts';
 import { EmbeddingIndex, type Metric, type VectorStorage } from '../../src/search.ts';
 import { Random } from '../random.ts';
-import { openGpu } from '../shaders/harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
+import { requestDevice } from '../gpu/tiny.ts';
 import { compared, embeddings, idOf } from './reference.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
-  gpu = await openGpu();
+  gpu = await sharedGpu();
 });
-afterAll(() => gpu.device.destroy());
 
 function itemsOf(vectors: readonly Float32Array[], storage: VectorStorage, metric: Metric): Items {
   const items = new Items(headerOf({ dim: vectors[0]!.length, storage, metric }));
@@ -148,7 +148,7 @@ test('items that come and go between searches, and while searches wait for one a
 });
 
 test('two searches that fail release their device once', async () => {
-  const other = await acquireGpu((await openGpu()).device);
+  const other = await acquireGpu(await requestDevice());
   const index = new EmbeddingIndex({ dim: 27, device: other.device });
   await index.addMany(
     embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })),
@@ -182,7 +182,7 @@ test('by itself it uses an adapter that is worth it: any but SwiftShader', async
 });
 
 test('a device that is lost: the same hits, on the CPU', async () => {
-  const other = await openGpu();
+  const other = await acquireGpu(await requestDevice());
   const index = new EmbeddingIndex({ dim: 27, device: other.device });
   await index.addMany(
     embeddings(new Random(4), 21_000, 27).map((vector, row) => ({ id: idOf(row), vector })),

@@ -1,16 +1,15 @@
 // 200,000 vectors: minutes beside other work, so not in every run.
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { EmbeddingIndex } from '../../src/search.ts';
 import { Random } from '../random.ts';
-import { openGpu } from '../shaders/harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 import { bruteForce, compared, embeddings, idOf } from './reference.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
-  gpu = await openGpu();
+  gpu = await sharedGpu();
 });
-afterAll(() => gpu.device.destroy());
 
 test.each(['f32', 'f16', 'int8'] as const)(
   '200,000 vectors, %s: as brute force, k 1 to 1,000',

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { checkedVector, encodeVector } from '../../src/search/codec.ts';
 import { headerOf } from '../../src/search/checks.ts';
@@ -7,14 +7,13 @@ import { searchCpu } from '../../src/search/searchCpu.ts';
 import { GpuSearch } from '../../src/search/searchGpu.ts';
 import type { Metric, VectorStorage } from '../../src/search/journal.ts';
 import { Random } from '../random.ts';
-import { openGpu } from '../shaders/harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 import { bruteForce, compared, embeddings, idOf } from './reference.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
-  gpu = await openGpu();
+  gpu = await sharedGpu();
 });
-afterAll(() => gpu.device.destroy());
 
 function itemsOf(vectors: readonly Float32Array[], storage: VectorStorage, metric: Metric): Items {
   const items = new Items(headerOf({ dim: vectors[0]!.length, storage, metric }));

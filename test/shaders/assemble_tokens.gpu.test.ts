@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { Random } from '../random.ts';
 import { assembleTokens } from '../reference/assemble_tokens.ts';
-import { nodeOf, openGpu, runNode } from './harness.ts';
+import { nodeOf, runNode } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 
 // One addition an element at most: the result is exact.
 describe.each([100, 384, 1536])('%i channels', (embedDim) => {

@@ -3,7 +3,8 @@ import { EVERY_TILE, type Target } from '../../src/gpu/lowering.ts';
 import { full } from '../full.ts';
 import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
 import { attention } from '../reference/attention.ts';
-import { bitsOf, familiesOf, nodeOf, openGpu, runNode } from './harness.ts';
+import { bitsOf, familiesOf, nodeOf, runNode } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
  * Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most; a result is a mean
@@ -13,7 +14,7 @@ const ATTENTION: Tolerance = { maxAbs: 2e-6, nmse: 1e-12 };
 /** Where one key, or all of them alike, decide: what is left is the sum of equal weights and one division. */
 const DECIDED: Tolerance = { maxAbs: 1e-6, nmse: 1e-12 };
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 

@@ -6,7 +6,7 @@ import {
 import type { Kernel } from '../../src/gpu/kernels/kernel.ts';
 import { expectClose, Random, WorstDistances, type Tolerance } from '../random.ts';
 import { attentionRows, meanOfHeads, type AttentionRowsSize } from '../reference/attention_rows.ts';
-import { openGpu } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
  * Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most, and no weight is
@@ -14,7 +14,7 @@ import { openGpu } from './harness.ts';
  */
 const ROWS: Tolerance = { maxAbs: 1e-6, nmse: 1e-11 };
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 

@@ -1,12 +1,12 @@
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { CEILING_WORKGROUP, copy, multiplyAdd } from '../../src/gpu/kernels/ceilingKernels.ts';
 import type { Kernel, KernelVariant } from '../../src/gpu/kernels/kernel.ts';
 import { Random } from '../random.ts';
 import { multiplyAdd as multiplyAddTwin } from '../reference/ceiling.ts';
-import { bitsOf, openGpu } from './harness.ts';
+import { bitsOf } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
-const gpu = await openGpu();
-afterAll(() => gpu.device.destroy());
+const gpu = await sharedGpu();
 
 /** Runs a kernel of two bindings, and gives the second with what lies behind it. */
 async function run(

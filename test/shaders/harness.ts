@@ -1,8 +1,7 @@
 // Runs one node of a graph with the kernel that `lower` gives it, between guard words, on whatever adapter
 // test/setup-dawn.ts has found.
 import { PanelPacker, packedBytes } from '../../src/weights/packing.ts';
-import { Gpu } from '../../src/gpu/device.ts';
-import { describeAdapter, requestAdapter } from '../../src/gpu/adapter.ts';
+import type { Gpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { alternatives, lower, type ForwardSize, type Target } from '../../src/gpu/lowering.ts';
 import { elementCount, GraphBuilder, type Node, type Value } from '../../src/graph/graph.ts';
@@ -10,19 +9,6 @@ import { throughF16 } from '../random.ts';
 
 /** What a binding's bytes come from. */
 export type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
-
-/**
- * A device with WebGPU's default limits, which every kernel must stay inside, and with shader-f16 and
- * subgroups where the adapter has them.
- */
-export async function openGpu(): Promise<Gpu> {
-  const adapter = await requestAdapter();
-  const requiredFeatures = (['shader-f16', 'subgroups'] as const).filter((feature) =>
-    adapter.features.has(feature),
-  );
-  const device = await adapter.requestDevice({ label: 'test', requiredFeatures });
-  return Gpu.of(device, describeAdapter(adapter.info), false);
-}
 
 /** The ways to store weights that this device can read. */
 export function storagesOf(gpu: Gpu): WeightStorage[] {

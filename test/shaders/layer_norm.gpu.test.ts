@@ -2,7 +2,8 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
 import { layerNorm } from '../reference/layer_norm.ts';
-import { bitsOf, nodeOf, openGpu, runNode, tokenRows, type Workgroups } from './harness.ts';
+import { bitsOf, nodeOf, runNode, tokenRows, type Workgroups } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 const EPS = 1e-6;
 
@@ -16,7 +17,7 @@ const LAYER_NORM = (largestOverDeviation: number): Tolerance => ({
   nmse: 1e-12,
 });
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
 import { Random } from '../random.ts';
 import { maskPatches } from '../reference/mask_patches.ts';
-import { bitsOf, nodeOf, openGpu, runNode } from './harness.ts';
+import { bitsOf, nodeOf, runNode } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 
 test.each([
   [64, 1, 1, 1],

@@ -2,12 +2,13 @@ import { afterAll, describe, expect, test } from 'vitest';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import { patchEmbed, type PatchEmbedSize } from '../reference/patch_embed.ts';
-import { bitsOf, nodeOf, openGpu, packWeight, runNode, storagesOf } from './harness.ts';
+import { bitsOf, nodeOf, packWeight, runNode, storagesOf } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /** As for linear layers, with pixels in [-2, 2): see linear.gpu.test.ts. */
 const PATCH_EMBED = (terms: number): Tolerance => ({ maxAbs: 8 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
 
-const gpu = await openGpu();
+const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 

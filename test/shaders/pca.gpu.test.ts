@@ -5,7 +5,7 @@ import * as kernels from '../../src/gpu/kernels/pcaKernels.ts';
 import { inLines } from '../../src/gpu/workgroups.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
 import * as twins from '../reference/pca.ts';
-import { openGpu } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
  * A sum of `terms` products of numbers in [-1, 1) wanders off by √terms roundings of partial sums that are
@@ -47,12 +47,11 @@ const GUARD_WORDS = 64;
 let gpu: Gpu;
 const worst = new WorstDistances();
 beforeAll(async () => {
-  gpu = await openGpu();
+  gpu = await sharedGpu();
 });
 afterAll(() => {
   worst.print();
   expect(gpu.memory.bytes).toBe(0);
-  gpu.device.destroy();
 });
 
 type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;

@@ -8,16 +8,13 @@ import { wordsOf } from '../../src/search/gpuRows.ts';
 import type { VectorStorage } from '../../src/search/journal.ts';
 import { Random } from '../random.ts';
 import * as twins from '../reference/search.ts';
-import { openGpu } from './harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 let gpu: Gpu;
 beforeAll(async () => {
-  gpu = await openGpu();
+  gpu = await sharedGpu();
 });
-afterAll(() => {
-  expect(gpu.memory.bytes).toBe(0);
-  gpu.device.destroy();
-});
+afterAll(() => expect(gpu.memory.bytes).toBe(0));
 
 const GUARD = 0xdeadbeef;
 const GUARD_WORDS = 64;

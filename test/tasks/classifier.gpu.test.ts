@@ -1,10 +1,11 @@
 // Classifiers in a checkpoint, from its files to logits, against Python (scripts/make-fixtures/make_heads.py, make_timm_head.py).
 import { readFileSync } from 'node:fs';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/weights/names.ts';
 import { DINOv2, type Classification, type ProblemType } from '../../src/index.ts';
 import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { fileOf, pixelsOf, tinyConfig } from '../model/outputs.ts';
 import { FP32_MAX_ERROR } from '../tolerance.ts';
 
@@ -28,10 +29,7 @@ const backbone = huggingFaceTensors(parameters(config)).map(({ name, shape }) =>
   formula: name,
 }));
 
-// One device, so that kernels compile once.
-const first = await DINOv2.synthetic(config, { selfTest: false });
-const options = { selfTest: false, device: first.device } as const;
-afterAll(() => first.dispose());
+const options = { device: await sharedDevice(), selfTest: false } as const;
 
 test.each(cases)('transformers: $name', async ({ problemType, numClasses, top }) => {
   const id2label = Object.fromEntries(Array.from({ length: numClasses }, (_, i) => [i, `kind ${i}`]));

@@ -1,10 +1,14 @@
 // Images of several sizes: those of one size share a forward, and nobody can tell.
 import { afterAll, expect, test } from 'vitest';
 import { DINOv2, type Embedded, type RawImage } from '../../src/index.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { tinyConfig } from '../model/outputs.ts';
 import { Random } from '../random.ts';
 
-const model = await DINOv2.synthetic(tinyConfig('registers'), { selfTest: false });
+const model = await DINOv2.synthetic(tinyConfig('registers'), {
+  device: await sharedDevice(),
+  selfTest: false,
+});
 afterAll(() => model.dispose());
 
 const random = new Random(5);

@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { parseSafetensors } from '../../src/safetensors.ts';
-import type { Gpu } from '../../src/gpu/device.ts';
+import { acquireGpu, type Gpu } from '../../src/gpu/device.ts';
 import { dot } from '../../src/numerics/eigen.ts';
 import { PCA, type PatchFeatures, type PcaJSON } from '../../src/tasks/pca.ts';
 import { PatchMatrix } from '../../src/tasks/patchMatrix.ts';
 import { Random } from '../random.ts';
 import { angleBetween, covariance, jacobi, pcaCenter } from '../reference/pca.ts';
-import { openGpu } from '../shaders/harness.ts';
+import { sharedGpu } from '../gpu/sharedDevice.ts';
+import { requestDevice } from '../gpu/tiny.ts';
 
 /** Degrees. What the project promises is 0.02; the iteration stops at 0.011. */
 const ANGLE = 0.02;
@@ -19,7 +20,7 @@ const ORTHONORMAL = 1e-6;
 let gpu: Gpu;
 const made: GPUBuffer[] = [];
 beforeAll(async () => {
-  gpu = await openGpu();
+  gpu = await sharedGpu();
 });
 afterEach(() => {
   for (const buffer of made.splice(0)) gpu.memory.destroy(buffer);
@@ -27,7 +28,6 @@ afterEach(() => {
   expect(gpu.memory.bytes).toBe(0);
   expect(gpu.memory.buffers).toBe(0);
 });
-afterAll(() => gpu.device.destroy());
 
 interface Shape {
   readonly rows: number;
@@ -382,7 +382,7 @@ describe('errors', () => {
   it('says what does not fit', async () => {
     await expect(PCA.fit([])).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     await expect(PCA.fit([small(), wider()])).rejects.toMatchObject({ code: 'OPTION_VALUE' });
-    const elsewhere = await openGpu();
+    const elsewhere = await acquireGpu(await requestDevice());
     await expect(PCA.fit([small(), { ...small(), gpu: elsewhere }])).rejects.toMatchObject({
       code: 'OPTION_VALUE',
     });

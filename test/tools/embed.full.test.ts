@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseSafetensors } from '../../src/safetensors.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { decodeNpy } from '../../src/tools/npy.ts';
-import { requestDevice } from '../gpu/tiny.ts';
+import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { caseOf, cosine, photoPath } from '../loading/preprocessors.ts';
 import { images, publish, tiny, type Published } from './published.ts';
 
@@ -15,7 +15,7 @@ beforeAll(async () => void (line = await publish(['webgpu'])));
 afterAll(() => line.remove());
 
 async function ofLibrary(names: readonly string[]): Promise<Float32Array[]> {
-  const device = await requestDevice();
+  const device = await sharedDevice();
   const model = await DINOv2.fromFiles(
     {
       config: readFileSync(join(tiny, 'config.json'), 'utf8'),
@@ -26,7 +26,6 @@ async function ofLibrary(names: readonly string[]): Promise<Float32Array[]> {
   const vectors: Float32Array[] = [];
   for (const name of names) vectors.push(await model.embed(new Blob([readFileSync(join(images, name))])));
   model.dispose();
-  device.destroy();
   return vectors;
 }
 

@@ -8,10 +8,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium, type Browser, type Page } from 'playwright';
-import { chromiumArgs } from '../../scripts/software-gpu.mjs';
+import type { Browser, Page } from 'playwright';
 import { putBuild } from '../builds.ts';
-import { fonts } from '../demo/site.ts';
+import { openChromium } from '../chromium.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -134,9 +133,7 @@ export async function openWorkerSite(): Promise<WorkerSite> {
     }
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const executablePath = process.env['CHROMIUM_PATH']!;
-  const env = { ...(process.env as Record<string, string>), FONTCONFIG_FILE: fonts(outDir, executablePath) };
-  const browser = await chromium.launch({ executablePath, args: chromiumArgs, env });
+  const browser = await openChromium();
   const site: WorkerSite = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     browser,

@@ -1,7 +1,10 @@
-// Chromium is killed a hundred times while it writes to an index.
+// Chromium is killed a hundred times and more while it writes to an index.
 import { afterAll, beforeAll, test } from 'vitest';
+import { long } from '../../full.ts';
 import { openStoreSite, type StoreSite } from './browser.ts';
 import { survive } from './kills.ts';
+
+const KILLS = long ? 300 : 100;
 
 let site: StoreSite;
 beforeAll(async () => {
@@ -9,4 +12,4 @@ beforeAll(async () => {
 });
 afterAll(() => site.close());
 
-test('a hundred kills', { timeout: 900_000 }, () => survive(site, 100, 1));
+test(`${KILLS} kills`, { timeout: 9000 * KILLS }, () => survive(site, KILLS, 1));

@@ -1,11 +1,10 @@
-// A thousand photographs in a worker (100 unless it is the full run): the page never stands still for more
+// A thousand photographs in a worker: the page never stands still for more
 // than 50 ms, and the numbers are those of the page's own model.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { full } from '../full.ts';
 import { openWorkerSite, type Globals, type WorkerSite } from './site.ts';
 
-const PHOTOGRAPHS = full ? 1000 : 100;
+const PHOTOGRAPHS = 1000;
 /**
  * What a visitor notices. Counted is what the page's thread computes in one task, as the browser's trace has
  * it: where a processor plays the GPU, the system stops the page for longer than that to let the GPU's

@@ -1,5 +1,5 @@
 // A download that a kill has ended, which tore the browser's directory as well
-// (test/search/store/torn.e2e.test.ts): what comes of it after that is kept.
+// (test/search/store/torn.full-e2e.test.ts): what comes of it after that is kept.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   cached,

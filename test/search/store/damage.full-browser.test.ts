@@ -1,7 +1,7 @@
 // Bits that flip, files that go, rows that go: all of it is noticed, named, and what is whole is not lost
 // with it.
 import { openDB, type IDBPDatabase } from 'idb';
-import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CacheFolder } from '../../../src/storage/store.ts';
 import { IndexError } from '../../../src/errors.ts';
 import { deleteIndex, folderKey, listIndexes } from '../../../src/search/store/catalogue.ts';
@@ -30,8 +30,7 @@ import type { StoredJournal } from '../../../src/search/store/storedJournal.ts';
 import { Random } from '../../random.ts';
 import { faultOf, header, makeItem, readAll, versionsOf } from './items.ts';
 
-/** Ten thousand in .ci/run. */
-const FLIPS = inject('full') ? 10_000 : 2000;
+const FLIPS = 10_000;
 const NAME = 'damaged';
 const IDS = Array.from({ length: 12 }, (_, i) => `item ${i}`);
 
