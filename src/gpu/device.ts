@@ -50,7 +50,9 @@ export class Gpu {
     this.info = info;
     this.laneKernels = laneKernels;
     this.#owned = owned;
-    this.throughput = new Throughput(info.software ? 5e9 : 5e11);
+    // A software adapter that seems slower shares its processor; more submits would make it slower still, and no
+    // driver resets it.
+    this.throughput = info.software ? new Throughput(5e9, 5e9) : new Throughput(5e11);
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
     shortenWaits(device);

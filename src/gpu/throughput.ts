@@ -10,9 +10,15 @@ export class Throughput {
   /** The largest counts, so the estimate rises with one measurement and falls with `COUNTED` of them. */
   #estimates: readonly number[];
 
-  /** @param guess floating-point operations a second, until something is measured */
-  constructor(guess: number) {
+  readonly #least: number;
+
+  /**
+   * @param guess floating-point operations a second, until something is measured
+   * @param least that the estimate never falls below. Default 0
+   */
+  constructor(guess: number, least = 0) {
     this.#estimates = [guess];
+    this.#least = least;
   }
 
   /** Floating-point operations a second. */
@@ -27,7 +33,7 @@ export class Throughput {
   saw(flops: number, leastMs: number, mostMs: number): void {
     const slowest = (1000 * flops) / Math.max(mostMs, SHORTEST_MS);
     const fastest = leastMs > 0 ? (1000 * flops) / leastMs : Infinity;
-    const seen = Math.max(slowest, Math.min(fastest, this.flopsPerSecond));
+    const seen = Math.max(this.#least, slowest, Math.min(fastest, this.flopsPerSecond));
     this.#estimates = [...this.#estimates, seen].slice(-COUNTED);
   }
 }

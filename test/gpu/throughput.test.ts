@@ -30,6 +30,13 @@ describe('Throughput', () => {
     expect(throughput.flopsPerSecond).toBeCloseTo(5e10, -6);
   });
 
+  test('does not fall below a bound that was given', () => {
+    const throughput = new Throughput(5e9, 5e9);
+    exact(throughput, 3e10);
+    for (let i = 0; i < 3; i++) exact(throughput, 5e8);
+    expect(throughput.flopsPerSecond).toBe(5e9);
+  });
+
   test('one hiccup in every third measurement changes nothing', () => {
     const throughput = new Throughput(5e11);
     exact(throughput, 1e12);
