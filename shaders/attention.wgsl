@@ -36,7 +36,8 @@ var<workgroup> other_tile: array<vec4f, 2u * GROUPS * PITCH>;
 var<workgroup> running: array<vec4f, 2u * LANES>;
 
 @compute @workgroup_size(8, QUERY_GROUPS)
-fn attention(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let lane = local.y * 8u + local.x;
   let last = size.num_tokens - 1u;
   // Row t of this image's queries at this head is qkv[first + t * STRIDE …]; its keys are VECTORS on, its values 2 * VECTORS on.

@@ -20,7 +20,8 @@ const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of l
 const LOWEST = -1e30;               // below every score; infinities are not reliable in WGSL
 
 @compute @workgroup_size(LANES)
-fn attention(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn attention(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let id = size.first_workgroup * vec3u(LANES, 1u, 1u) + global;
   let query = id.x * QUERIES;
   // Row t of this image's queries at this head is qkv[first + t * STRIDE …]; queries past the last one repeat it, and are not stored.
   let first = id.z * size.num_tokens * STRIDE + id.y * HEAD_VECTORS;

@@ -305,7 +305,8 @@ fn store_scaled(row: u32, left: u32, right: u32, a: vec4f, b: vec4f) {
 }
 
 @compute @workgroup_size(LANES)
-fn linear(@builtin(workgroup_id) tile_at: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let tile_at = size.first_workgroup + id;
   let row = tile_at.y * ROWS;
   let left = tile_at.x * 2u * LANES + local.x;
   let right = left + LANES;
@@ -329,7 +330,8 @@ fn linear(@builtin(workgroup_id) tile_at: vec3u, @builtin(local_invocation_id) l
 }
 
 @compute @workgroup_size(LANES)
-fn linear_gelu(@builtin(workgroup_id) tile_at: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear_gelu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let tile_at = size.first_workgroup + id;
   let row = tile_at.y * ROWS;
   let left = tile_at.x * 2u * LANES + local.x;
   let right = left + LANES;
@@ -353,7 +355,8 @@ fn linear_gelu(@builtin(workgroup_id) tile_at: vec3u, @builtin(local_invocation_
 }
 
 @compute @workgroup_size(LANES)
-fn linear_scale_residual(@builtin(workgroup_id) tile_at: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear_scale_residual(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let tile_at = size.first_workgroup + id;
   let row = tile_at.y * ROWS;
   let left = tile_at.x * 2u * LANES + local.x;
   let right = left + LANES;
@@ -377,7 +380,8 @@ fn linear_scale_residual(@builtin(workgroup_id) tile_at: vec3u, @builtin(local_i
 }
 
 @compute @workgroup_size(LANES)
-fn linear_swiglu(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear_swiglu(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let id = size.first_workgroup * vec3u(LANES, 1u, 1u) + global;
   let row = id.y * ROWS;
   let gate = min(id.x, OUT_VECTORS / 2u - 1u);
   let tile = multiply(row, gate, gate + OUT_VECTORS / 2u, lane);

@@ -97,7 +97,8 @@ fn multiply(row: u32, vector: u32, lane: u32) -> Tile {
 }
 
 @compute @workgroup_size(ROWS)
-fn linear(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let id = size.first_workgroup * vec3u(ROWS, 1u, 1u) + global;
   let row = id.y * ROWS;
   let tile = multiply(row, min(id.x, OUT_VECTORS - 1u), lane);
   store(row, id.x, tile.row0);
@@ -111,7 +112,8 @@ fn linear(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation
 }
 
 @compute @workgroup_size(ROWS)
-fn linear_gelu(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear_gelu(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let id = size.first_workgroup * vec3u(ROWS, 1u, 1u) + global;
   let row = id.y * ROWS;
   let tile = multiply(row, min(id.x, OUT_VECTORS - 1u), lane);
   store(row, id.x, gelu(tile.row0));
@@ -125,7 +127,8 @@ fn linear_gelu(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invoc
 }
 
 @compute @workgroup_size(ROWS)
-fn linear_scale_residual(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear_scale_residual(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let id = size.first_workgroup * vec3u(ROWS, 1u, 1u) + global;
   let row = id.y * ROWS;
   let tile = multiply(row, min(id.x, OUT_VECTORS - 1u), lane);
   store_scaled(row, id.x, tile.row0);
@@ -139,7 +142,8 @@ fn linear_scale_residual(@builtin(global_invocation_id) id: vec3u, @builtin(subg
 }
 
 @compute @workgroup_size(ROWS)
-fn linear_swiglu(@builtin(global_invocation_id) id: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn linear_swiglu(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let id = size.first_workgroup * vec3u(ROWS, 1u, 1u) + global;
   let row = id.y * ROWS;
   let vector = min(id.x, OUT_VECTORS / 2u - 1u);
   let gate = multiply(row, vector, lane);

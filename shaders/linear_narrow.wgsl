@@ -107,7 +107,8 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
 }
 
 @compute @workgroup_size(8, 8)
-fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   let left = workgroup.x * PANEL + local.x;
   let right = left + 8u;
@@ -128,7 +129,8 @@ fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id)
 }
 
 @compute @workgroup_size(8, 8)
-fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear_gelu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   let left = workgroup.x * PANEL + local.x;
   let right = left + 8u;
@@ -149,7 +151,8 @@ fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
 }
 
 @compute @workgroup_size(8, 8)
-fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear_scale_residual(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   let left = workgroup.x * PANEL + local.x;
   let right = left + 8u;
@@ -170,7 +173,8 @@ fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local
 }
 
 @compute @workgroup_size(8, 8)
-fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear_swiglu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   let gate = workgroup.x * 8u + local.x;
   let up = gate + OUT_VECTORS / 2u;

@@ -90,7 +90,8 @@ fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
 }
 
 @compute @workgroup_size(8, 8)
-fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   let group = workgroup.x * GROUPS + local.x;
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
@@ -108,7 +109,8 @@ fn linear(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id)
 }
 
 @compute @workgroup_size(8, 8)
-fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear_gelu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   let group = workgroup.x * GROUPS + local.x;
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
@@ -126,7 +128,8 @@ fn linear_gelu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
 }
 
 @compute @workgroup_size(8, 8)
-fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear_scale_residual(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   let group = workgroup.x * GROUPS + local.x;
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
@@ -144,7 +147,8 @@ fn linear_scale_residual(@builtin(workgroup_id) workgroup: vec3u, @builtin(local
 }
 
 @compute @workgroup_size(8, 8)
-fn linear_swiglu(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn linear_swiglu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
   // The tile's first 4 groups are gates, its last 4 the ups that belong to them.
   let gate = workgroup.x * 4u + local.x % 4u;

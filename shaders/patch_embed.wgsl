@@ -31,7 +31,8 @@ fn first_pair(patch_row: u32) -> u32 {
 }
 
 @compute @workgroup_size(16, 4)
-fn patch_embed(@builtin(global_invocation_id) id: vec3u) {
+fn patch_embed(@builtin(global_invocation_id) global: vec3u) {
+  let id = size.first_workgroup * vec3u(16u, 4u, 1u) + global;
   let vector = id.x;
   let patch_row = id.y * 4u;
   let num_rows = size.batch * size.rows * size.cols;

@@ -179,15 +179,26 @@ export class DINOv2 {
     checkOptions('features', options);
     return this.#whileAlive(async () => {
       const images = isBatch(image) ? image : [image];
-      return this.#gpu.task('features', options.signal, async (task) => {
-        const { buffer, batch, height, width } = await this.#preprocessor.batch(task, images, options);
-        const { patchSize } = this.config;
-        return this.#forwards.run(
+      const { patchSize } = this.config;
+      // Kept, so that nothing waits for its verdict: the features carry it.
+      const { buffer, batch, height, width } = await this.#gpu.task(
+        'features',
+        options.signal,
+        async (task) => {
+          const made = await this.#preprocessor.batch(task, images, options);
+          task.keep(made.buffer);
+          return made;
+        },
+      );
+      try {
+        return await this.#forwards.run(
           { batch, rows: height / patchSize, cols: width / patchSize },
           options,
           (burst, pixels) => burst.copy(buffer, 0, pixels, 0, buffer.size),
         );
-      });
+      } finally {
+        this.#gpu.memory.destroy(buffer);
+      }
     });
   }
 

@@ -9,6 +9,7 @@ import type { LaneKernels } from './kernels/laneKernels.js';
 import { GpuMemory } from './memory.js';
 import { PipelineCache } from './pipelines.js';
 import { Task, type Burst } from './task.js';
+import { Throughput } from './throughput.js';
 import { shortenWaits } from './wait.js';
 
 /** A device with what the library keeps for it: pipelines, byte counters, and whether it is still there. */
@@ -26,8 +27,11 @@ export class Gpu {
   uncaptured: GPUError | undefined;
   readonly memory: GpuMemory;
   readonly pipelines: PipelineCache;
+  /** Starts with a cautious guess: a weak integrated GPU. */
+  readonly throughput: Throughput;
+  /** When the last work ended that was measured, by `performance.now`. */
+  measuredUntilMs = 0;
   readonly #owned: boolean;
-  #flopsPerSecond: number;
   #users = 0;
   #lost: GPUDeviceLostInfo | undefined;
   /** Called when the device is lost. */
@@ -47,7 +51,9 @@ export class Gpu {
     this.info = info;
     this.laneKernels = laneKernels;
     this.#owned = owned;
-    this.#flopsPerSecond = info.software ? 5e9 : 5e11;
+    // A software adapter that seems slower shares its processor; more submits would make it slower still, and no
+    // driver resets it.
+    this.throughput = info.software ? new Throughput(5e9, 5e9) : new Throughput(5e11);
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
     shortenWaits(device);
@@ -173,19 +179,9 @@ export class Gpu {
     return this.info.software;
   }
 
-  /**
-   * What the adapter is believed to compute: a cautious guess at first (a weak integrated GPU), raised by
-   * what is measured.
-   */
+  /** What the adapter is believed to compute. */
   get flopsPerSecond(): number {
-    return this.#flopsPerSecond;
-  }
-
-  /**
-   * Only ever raises the estimate: a browser that reports the end of work late makes an adapter look slow.
-   */
-  sawThroughput(flopsPerSecond: number): void {
-    this.#flopsPerSecond = Math.max(this.#flopsPerSecond, flopsPerSecond);
+    return this.throughput.flopsPerSecond;
   }
 
   /** Counts a user of the device. */

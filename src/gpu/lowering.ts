@@ -10,6 +10,7 @@ import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernel
 import * as kernels from './kernels/kernels.js';
 import type { LaneKernels } from './kernels/laneKernels.js';
 import { maskPatches } from './kernels/outputKernels.js';
+import type { Axis, Workgroups } from './submits.js';
 import { inLines } from './workgroups.js';
 
 /** What a choice of kernels depends on. */
@@ -80,7 +81,7 @@ export function targetOf(
   };
 }
 
-/** What a forward runs on; the contents of the uniform `ForwardSize`, in its order. */
+/** What a forward runs on. */
 export interface ForwardSize {
   readonly batch: number;
   readonly rows: number;
@@ -88,10 +89,24 @@ export interface ForwardSize {
   readonly numTokens: number;
 }
 
+/**
+ * Words of the uniform `ForwardSize` of the kernels.
+ * @param first workgroup of the range that is dispatched. Default: the dispatch's own first one
+ */
+export const sizeWords = (
+  { batch, rows, cols, numTokens }: ForwardSize,
+  first: Workgroups = [0, 0, 0],
+): number[] => [batch, rows, cols, numTokens, ...first];
+
 export interface Dispatch {
   readonly variant: KernelVariant;
   /** Workgroups along x, y, z for an input size. */
-  readonly workgroups: (size: ForwardSize) => readonly [number, number, number];
+  readonly workgroups: (size: ForwardSize) => Workgroups;
+  /**
+   * Axes along which the kernel may run in ranges, see `cutIntoRanges`: every workgroup computes what it does in
+   * one dispatch. Default: none.
+   */
+  readonly cuts?: readonly Axis[];
   /** Lanes of a workgroup, where there are alternatives. Default: 64. */
   readonly lanes?: number | undefined;
   /** Lanes that it must keep at work, or the next alternative takes over. Default: 0. */
@@ -116,6 +131,11 @@ const scalesAt = (
   storage === 'int8'
     ? { SCALES_AT: ceilDiv(outFeatures, PANEL_COLUMNS) * (PANEL_COLUMNS / 4) * paddedK(inFeatures) }
     : {};
+
+/** Tiles of rows (y), then of columns (x). */
+const ROWS_THEN_COLUMNS: readonly Axis[] = [1, 0];
+/** Images (z), then tiles of queries (x), then heads (y). */
+const IMAGES_THEN_QUERIES: readonly Axis[] = [2, 0, 1];
 
 const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numTokens;
 const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
@@ -219,6 +239,7 @@ function only(
       return {
         variant: { kernel: kernels.patchEmbed, constants, weights: target.weights },
         workgroups: (size) => [ceilDiv(columns, 64), ceilDiv(patchRows(size), 16), 1],
+        cuts: ROWS_THEN_COLUMNS,
       };
     }
     case 'maskPatches':
@@ -262,6 +283,7 @@ function laneLinear(
       weights: target.weights,
     },
     workgroups: (size) => [ceilDiv(node.output.shape[1]!, columns), ceilDiv(tokenRows(size), linearRows), 1],
+    cuts: ROWS_THEN_COLUMNS,
   };
 }
 
@@ -269,6 +291,7 @@ function laneAttention({ output }: Node, numHeads: number, { lanes, attention }:
   return {
     variant: { kernel: attention, constants: { EMBED_DIM: output.shape[1]!, LANES: lanes } },
     workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 2 * lanes), numHeads, batch],
+    cuts: IMAGES_THEN_QUERIES,
   };
 }
 
@@ -292,6 +315,7 @@ function tiledLinear(
       operands: target.weights === 'f16' ? (target.operands ?? 'f32') : 'f32',
     },
     workgroups: (size) => [ceilDiv(columns, tileColumns), ceilDiv(tokenRows(size), tileRows), 1],
+    cuts: ROWS_THEN_COLUMNS,
     wantedLanes,
   });
   const { wantedLanes = DEFAULT_LANES, wantedLanesWidest, wantedLanesNarrow } = target;
@@ -317,6 +341,7 @@ function tiledAttention(
   const dispatch = (groups: number, wantedLanes?: number): Dispatch => ({
     variant: { kernel: kernels.attention, constants: { EMBED_DIM: output.shape[1]!, QUERY_GROUPS: groups } },
     workgroups: ({ batch, numTokens }) => [ceilDiv(numTokens, 4 * groups), numHeads, batch],
+    cuts: IMAGES_THEN_QUERIES,
     lanes: 8 * groups,
     wantedLanes,
   });

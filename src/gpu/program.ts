@@ -8,12 +8,16 @@ import { elementCount } from '../graph/graph.js';
 import { planMemory, type Plan } from '../graph/planner.js';
 import { DINOv2Error } from '../errors.js';
 import type { Gpu } from './device.js';
-import { alternatives, lower, type ForwardSize, type Target } from './lowering.js';
+import { alternatives, lower, sizeWords, type ForwardSize, type Target } from './lowering.js';
 import { kernelName } from './kernels/kernel.js';
 import type { CompiledKernel } from './pipelines.js';
-import type { Task } from './task.js';
+import { cutIntoRanges, splitByWork, SUBMIT_MS, type Axis, type Workgroups } from './submits.js';
+import type { Burst, Task } from './task.js';
 
 const F32_BYTES = 4;
+
+/** A forward in one submit is measured where it is estimated to take more than this part of SUBMIT_MS. */
+const MEASURED_PART = 8;
 
 /**
  * The shared buffers of one model's programs: the planner's slots by number, and inputs by name. They grow to
@@ -61,14 +65,24 @@ export class SlotPool {
   }
 }
 
-/** One dispatch of a program, as it is printed and profiled. */
+/** One operation of a program, as it is printed and profiled: a dispatch, where the adapter is fast enough. */
 export interface ProgramStep {
   readonly node: Node;
   readonly kernel: CompiledKernel;
-  readonly workgroups: readonly [number, number, number];
+  readonly workgroups: Workgroups;
+  /** See `Dispatch.cuts`. */
+  readonly cuts: readonly Axis[];
   readonly flops: number;
   /** Every input read once and the output written once, weights as they are stored. */
   readonly bytes: number;
+}
+
+/** A dispatch, ready to be encoded: a step of a program, or a range of one. */
+export interface ReadyDispatch {
+  readonly step: ProgramStep;
+  readonly group: GPUBindGroup;
+  readonly workgroups: Workgroups;
+  readonly flops: number;
 }
 
 export class Program {
@@ -77,9 +91,11 @@ export class Program {
   readonly #gpu: Gpu;
   readonly #graph: Graph;
   readonly #pool: SlotPool;
-  readonly #size: GPUBuffer;
+  readonly #size: ForwardSize;
+  readonly #sizeBuffer: GPUBuffer;
   readonly #fixed: ReadonlyMap<Value, GPUBuffer>;
-  #groups: GPUBindGroup[] = [];
+  readonly #flops: number;
+  #whole: readonly ReadyDispatch[] = [];
   #generation = -1;
 
   private constructor(
@@ -88,7 +104,8 @@ export class Program {
     plan: Plan,
     steps: readonly ProgramStep[],
     pool: SlotPool,
-    size: GPUBuffer,
+    size: ForwardSize,
+    sizeBuffer: GPUBuffer,
     fixed: ReadonlyMap<Value, GPUBuffer>,
   ) {
     this.#gpu = gpu;
@@ -97,7 +114,9 @@ export class Program {
     this.steps = steps;
     this.#pool = pool;
     this.#size = size;
+    this.#sizeBuffer = sizeBuffer;
     this.#fixed = fixed;
+    this.#flops = steps.reduce((sum, { flops }) => sum + flops, 0);
   }
 
   /**
@@ -130,12 +149,13 @@ export class Program {
       (value.kind === 'activation' ? undefined : fixed(value))?.size ?? elementCount(value.shape) * F32_BYTES;
     const steps = await Promise.all(
       graph.nodes.map(async (node): Promise<ProgramStep> => {
-        const { variant, workgroups } = lower(node, target, size);
+        const { variant, workgroups, cuts = [] } = lower(node, target, size);
         const bytes = [...node.inputs, node.output].reduce((sum, value) => sum + bytesOf(value), 0);
         return {
           node,
           kernel: await gpu.pipelines.compile(variant),
           workgroups: workgroups(size),
+          cuts,
           flops: flopsOf(node, size),
           bytes,
         };
@@ -152,10 +172,8 @@ export class Program {
       ...plan.slots.map(({ bytes }, index) => [index, bytes] as const),
       ...inputs.map(({ name, shape }) => [name, elementCount(shape) * F32_BYTES] as const),
     ]);
-    const sizeBuffer = await gpu.make('forward', (burst) =>
-      burst.uniformOf('forward size', [size.batch, size.rows, size.cols, size.numTokens]),
-    );
-    return new Program(gpu, graph, plan, steps, pool, sizeBuffer, buffers);
+    const sizeBuffer = await gpu.make('forward', (burst) => burst.uniformOf('forward size', sizeWords(size)));
+    return new Program(gpu, graph, plan, steps, pool, size, sizeBuffer, buffers);
   }
 
   /**
@@ -165,40 +183,82 @@ export class Program {
    * under way at a time: the GPU has work while the end of the first is noticed and the third is encoded.
    */
   async run(task: Task, destination: (output: Value) => GPUBuffer): Promise<void> {
-    const batches = splitByWork(this.steps, this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000));
+    const most = this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000);
     const startMs = performance.now();
-    let previous: Promise<void> | undefined;
-    for (const [index, { begin, end }] of batches.entries()) {
-      const isLast = index === batches.length - 1;
+    const submit = (dispatches: readonly ReadyDispatch[], isLast: boolean): void =>
       task.burst((burst) => {
-        this.encode(burst.pass(), begin, end);
+        this.encode(burst.pass(), dispatches);
         if (!isLast) return;
         for (const output of this.#graph.outputs) {
           const bytes = elementCount(output.shape) * F32_BYTES;
           burst.copy(this.#bufferOf(output), 0, destination(output), 0, bytes);
         }
       });
-      if (batches.length === 1) return;
+    if (this.#flops <= most) {
+      submit(this.whole(), true);
+      // What is short stays short where the adapter gets slower by a factor of MEASURED_PART.
+      if (this.#flops * MEASURED_PART > most) task.measure(this.#flops, startMs, 1);
+      return;
+    }
+    const dispatches = task.burst((burst) => this.cut(burst, most));
+    const submits = splitByWork(dispatches, most);
+    let previous: Promise<void> | undefined;
+    for (const [index, { begin, end }] of submits.entries()) {
+      const isLast = index === submits.length - 1;
+      submit(dispatches.slice(begin, end), isLast);
+      if (isLast) task.measure(this.#flops, startMs, submits.length);
       const done = task.computed(!isLast);
       done.catch(() => undefined); // nobody awaits it where this run ends before
       await previous;
       previous = done;
     }
     await previous;
-    const flops = this.steps.reduce((sum, step) => sum + step.flops, 0);
-    this.#gpu.sawThroughput(flops / ((performance.now() - startMs) / 1000));
+  }
+
+  /** The dispatches of the forward: one for each step. They hold until the pool's buffers change. */
+  whole(): readonly ReadyDispatch[] {
+    if (this.#generation !== this.#pool.generation) {
+      this.#whole = this.steps.map((step) => ({
+        step,
+        group: this.#bind(step, this.#sizeBuffer),
+        workgroups: step.workgroups,
+        flops: step.flops,
+      }));
+      this.#generation = this.#pool.generation;
+    }
+    return this.#whole;
   }
 
   /**
-   * Encodes the dispatches `begin` to `end` - 1. A dispatch reads nothing that it writes, so it may be
-   * encoded again: it gives the same.
+   * The same with each step of more than `most` FLOPs in several dispatches, as far as its kernel can be cut.
+   * They hold until the burst's task ends.
    */
-  encode(pass: GPUComputePassEncoder, begin: number, end: number): void {
-    this.#bind();
-    for (let i = begin; i < end; i++) {
-      const { kernel, workgroups } = this.steps[i]!;
-      pass.setPipeline(kernel.pipeline);
-      pass.setBindGroup(0, this.#groups[i]!);
+  cut(burst: Burst, most: number): ReadyDispatch[] {
+    const sizes = new Map<string, GPUBuffer>();
+    const sizeAt = (first: Workgroups): GPUBuffer => {
+      const key = first.join();
+      let buffer = sizes.get(key);
+      if (!buffer) sizes.set(key, (buffer = burst.uniformOf('range', sizeWords(this.#size, first))));
+      return buffer;
+    };
+    return this.whole().flatMap((dispatch) => {
+      const { step } = dispatch;
+      const ranges = cutIntoRanges(step.workgroups, step.cuts, step.flops, most);
+      if (ranges.length === 1) return [dispatch];
+      return ranges.map(({ first, workgroups, flops }): ReadyDispatch => ({
+        step,
+        group: this.#bind(step, sizeAt(first)),
+        workgroups,
+        flops,
+      }));
+    });
+  }
+
+  /** Encodes dispatches. None reads what it writes, so it may be encoded again: it gives the same. */
+  encode(pass: GPUComputePassEncoder, dispatches: readonly ReadyDispatch[]): void {
+    for (const { step, group, workgroups } of dispatches) {
+      pass.setPipeline(step.kernel.pipeline);
+      pass.setBindGroup(0, group);
       pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
     }
   }
@@ -220,8 +280,8 @@ export class Program {
   }
 
   dispose(): void {
-    this.#gpu.memory.destroy(this.#size);
-    this.#groups = [];
+    this.#gpu.memory.destroy(this.#sizeBuffer);
+    this.#whole = [];
   }
 
   #bufferOf(value: Value): GPUBuffer {
@@ -234,47 +294,13 @@ export class Program {
     return buffer;
   }
 
-  #bind(): void {
-    if (this.#generation === this.#pool.generation) return;
-    this.#groups = this.steps.map(({ node, kernel }) => {
-      const buffers = [
-        this.#size,
-        ...node.inputs.map((value) => this.#bufferOf(value)),
-        this.#bufferOf(node.output),
-      ];
-      return this.#gpu.pipelines.bind(
-        kernel,
-        buffers.map((buffer) => ({ buffer })),
-      );
-    });
-    this.#generation = this.#pool.generation;
+  #bind({ node, kernel }: ProgramStep, size: GPUBuffer): GPUBindGroup {
+    const buffers = [size, ...node.inputs.map((value) => this.#bufferOf(value)), this.#bufferOf(node.output)];
+    return this.#gpu.pipelines.bind(
+      kernel,
+      buffers.map((buffer) => ({ buffer })),
+    );
   }
-}
-
-/**
- * How long a submit may keep the GPU busy. Above this, pages stutter; at two seconds, Windows resets the
- * driver.
- */
-export const SUBMIT_MS = 100;
-
-/** Consecutive steps in batches of at most `flops` each, or of one step where that alone is more. */
-export function splitByWork(
-  steps: readonly { readonly flops: number }[],
-  flops: number,
-): { begin: number; end: number }[] {
-  const batches: { begin: number; end: number }[] = [];
-  let begin = 0;
-  let sum = 0;
-  steps.forEach((step, index) => {
-    if (index > begin && sum + step.flops > flops) {
-      batches.push({ begin, end: index });
-      begin = index;
-      sum = 0;
-    }
-    sum += step.flops;
-  });
-  batches.push({ begin, end: steps.length });
-  return batches;
 }
 
 /**

@@ -267,6 +267,30 @@ export class Task {
     await this.settled();
   }
 
+  /**
+   * Measures what was just submitted, beside everything else: nobody waits for it, and the task may end
+   * meanwhile. Work that was refused is not counted.
+   *
+   * @param flops of the work
+   * @param startMs when its encoding began, by `performance.now`
+   * @param submits that it was cut into, each of which was waited for
+   */
+  measure(flops: number, startMs: number, submits: number): void {
+    const gpu = this.#gpu;
+    const verdicts = [...this.#verdicts];
+    const measured = async (): Promise<void> => {
+      await submittedWorkDone(gpu.device, true);
+      const doneMs = performance.now();
+      const begunMs = Math.max(startMs, gpu.measuredUntilMs); // earlier work that is measured too does not count
+      gpu.measuredUntilMs = doneMs;
+      await submittedWorkDone(gpu.device, true); // how late the browser tells the end of work that has ended
+      const lateMs = performance.now() - doneMs;
+      await Promise.all(verdicts);
+      gpu.throughput.saw(flops, doneMs - begunMs - submits * lateMs, doneMs - startMs);
+    };
+    measured().catch(() => undefined); // the task tells what has failed, a lost device too
+  }
+
   /** The buffer outlives the task, and is the caller's to destroy; it carries the verdict of its making. */
   keep(buffer: GPUBuffer): GPUBuffer {
     this.#made.delete(buffer);

@@ -1,6 +1,6 @@
 /** How many workgroups go where. */
 /** Workgroups along one axis, of which WebGPU allows this many. */
-const MAX_WORKGROUPS = 65_535;
+export const MAX_WORKGROUPS = 65_535;
 
 /** `count` workgroups in one line, or in several where one would be too long. */
 export function inLines(count: number): readonly [number, number] {

@@ -239,7 +239,7 @@ export class Preprocessor {
       rows,
       mostRows: Math.max(1, Math.floor(this.#stripBytes / (stride * 4))),
     });
-    return this.#gpu.task('image', signal, async (task) => {
+    const kept = await this.#gpu.task('image', signal, async (task) => {
       const { taps, between } = task.burst((burst) => ({
         taps: burst.storageOf('taps', along.table),
         between: burst.storage('resize between', rows * along.length * 4),
@@ -283,10 +283,12 @@ export class Preprocessor {
       }
       // A photograph is on the GPU until it is resized: only then may the next one be decoded.
       if (storedRows * stride * 4 > SMALL_BYTES) await task.computed(true);
-      else await task.settled();
-      this.#alive();
+      else if (load) await task.settled(); // a live frame goes on: what is kept carries the verdict
       return task.keep(between);
     });
+    if (this.#disposed) this.#gpu.memory.destroy(kept);
+    this.#alive();
+    return kept;
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The model's final norm, applied to hidden states after the forward. */
 import type { Gpu } from '../gpu/device.js';
-import { lower, targetOf, type ForwardSize } from '../gpu/lowering.js';
+import { lower, sizeWords, targetOf, type ForwardSize } from '../gpu/lowering.js';
 import type { Task } from '../gpu/task.js';
 import { GraphBuilder } from '../graph/graph.js';
 
@@ -36,7 +36,7 @@ export async function applyNorm(
   const { variant, workgroups } = lower(node!, targetOf(gpu, 'f32'), size);
   const kernel = await gpu.pipelines.compile(variant);
   return task.burst((burst) => {
-    const uniform = burst.uniformOf('norm size', [size.batch, size.rows, size.cols, size.numTokens]);
+    const uniform = burst.uniformOf('norm size', sizeWords(size));
     const normed = burst.storage('normed hidden state', shape[0]! * embedDim * 4);
     burst.dispatch(kernel, [uniform, x, weight, bias, normed], workgroups(size));
     return normed;

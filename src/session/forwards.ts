@@ -91,9 +91,8 @@ export class Forwards {
             norm: forward.hiddenStates.size > 0 ? { ...this.#copyOfNorm(burst), eps } : undefined,
           };
         });
-        await task.settled(); // no forward where there is no room for its result
+        task.keepAll(); // if there was no room for them, whoever reads them is told
         await program.run(task, (output) => buffers.get(output)!);
-        task.keepAll();
         const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] =>
           new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
         return new Features(this.#gpu, this.#config, grid, {

@@ -2,6 +2,8 @@ import { afterAll, describe, expect, test, vi } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { defineKernel, type Kernel } from '../../src/gpu/kernels/kernel.ts';
+import { Program } from '../../src/gpu/program.ts';
+import { Random } from '../random.ts';
 import { bitsOfForward, pixelsOf, requestDevice, tiny } from './tiny.ts';
 
 const device = await requestDevice();
@@ -31,6 +33,38 @@ describe('a forward', () => {
     expect(createBindGroup).not.toHaveBeenCalled();
     vi.restoreAllMocks();
     features.dispose();
+  });
+
+  test('of pixels at hand is submitted without a wait for the GPU, and its reader waits for all verdicts', async () => {
+    const image = { data: new Uint8Array(3 * 28 * 28).fill(99), width: 28, height: 28 };
+    const options = { resize: 'fit', longestSide: 28 } as const;
+    const read = async (): Promise<Uint32Array> => {
+      using features = await model.features(image, options);
+      return new Uint32Array((await features.lastHiddenState()).buffer);
+    };
+    const expected = await read();
+    const answers: (() => void)[] = [];
+    const pop = device.popErrorScope.bind(device);
+    const later = <T>(made: Promise<T>): Promise<T> =>
+      new Promise((resolve, reject) => answers.push(() => void made.then(resolve, reject)));
+    const spies = [
+      vi.spyOn(device, 'popErrorScope').mockImplementation(() => later(pop())),
+      vi.spyOn(device.queue, 'onSubmittedWorkDone').mockReturnValue(new Promise(() => undefined)),
+    ];
+    const submit = vi.spyOn(device.queue, 'submit');
+    // Two frames are under way before anything is known of the first.
+    using first = await model.features(image, options);
+    using second = await model.features(image, options);
+    expect(submit.mock.calls.length).toBeGreaterThanOrEqual(4); // pixels and forward, twice
+    let known = false;
+    const reading = Promise.all([first.lastHiddenState(), second.lastHiddenState()]).finally(() => {
+      known = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(known).toBe(false);
+    for (const spy of [...spies, submit]) spy.mockRestore();
+    for (const answer of answers) answer();
+    for (const state of await reading) expect(new Uint32Array(state.buffer)).toEqual(expected);
   });
 
   test('again: the same bits, 20 times, with other sizes between', async () => {
@@ -94,6 +128,27 @@ describe('a forward', () => {
     slow.mockRestore();
     submit.mockRestore();
     expect(new Uint32Array((await features.lastHiddenState()).buffer)).toEqual(whole);
+  });
+
+  test('cut by any throughput, between dispatches and inside them: the same bits, and nothing is left', async () => {
+    const random = new Random(7);
+    const dispatches = 3 + 7 * tiny.depth; // those of an uncut forward
+    let cut = 0;
+    for (let round = 0; round < 12; round++) {
+      const size = [14 * random.integer(1, 8), 14 * random.integer(1, 8), random.integer(1, 3)] as const;
+      const whole = await bitsOfForward(model, ...size);
+      const buffers = gpu.memory.buffers;
+      const slow = vi.spyOn(gpu, 'flopsPerSecond', 'get').mockReturnValue(10 ** random.integer(4, 7));
+      const encode = vi.spyOn(Program.prototype, 'encode');
+      expect(await bitsOfForward(model, ...size), `${size.join(' × ')}`).toEqual(whole);
+      const encoded = encode.mock.calls.reduce((sum, [, some]) => sum + some.length, 0);
+      expect(encoded).toBeGreaterThanOrEqual(dispatches);
+      if (encoded > dispatches) cut += 1;
+      slow.mockRestore();
+      encode.mockRestore();
+      expect(gpu.memory.buffers).toBe(buffers);
+    }
+    expect(cut).toBeGreaterThan(6);
   });
 
   test('its plan is printed: a line for every dispatch, and the bytes', async () => {

@@ -1,79 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
 import { alternatives, EVERY_TILE, lower, type Target } from '../../src/gpu/lowering.ts';
-import { flopsOf, splitByWork } from '../../src/gpu/program.ts';
+import { flopsOf } from '../../src/gpu/program.ts';
 import type { Node } from '../../src/graph/graph.ts';
 import { configOf } from '../../src/model/config.ts';
 import { buildForward, countTokens } from '../../src/model/vit.ts';
-import { Random } from '../random.ts';
-
-const steps = (...flops: number[]): { flops: number }[] => flops.map((each) => ({ flops: each }));
-
-describe('splitByWork', () => {
-  test.each([
-    ['all at once where that is little enough', steps(1, 2, 3), 6, [[0, 3]]],
-    [
-      'cut before the step that would be too much',
-      steps(1, 2, 3),
-      5,
-      [
-        [0, 2],
-        [2, 3],
-      ],
-    ],
-    [
-      'a step that is too much alone stands alone',
-      steps(1, 9, 1),
-      5,
-      [
-        [0, 1],
-        [1, 2],
-        [2, 3],
-      ],
-    ],
-    [
-      'each alone',
-      steps(1, 1, 1),
-      0,
-      [
-        [0, 1],
-        [1, 2],
-        [2, 3],
-      ],
-    ],
-    [
-      'steps without work go along with others',
-      steps(0, 5, 0, 5, 0),
-      5,
-      [
-        [0, 3],
-        [3, 5],
-      ],
-    ],
-    ['no work at all', steps(0, 0), 0, [[0, 2]]],
-    ['one step', steps(7), 1, [[0, 1]]],
-  ] as const)('%s', (_, given, flops, expected) => {
-    expect(splitByWork(given, flops).map(({ begin, end }) => [begin, end])).toEqual(expected);
-  });
-
-  test('random steps: nothing is left out or run twice, no batch is too much unless it is one step', () => {
-    for (let seed = 0; seed < 300; seed++) {
-      const random = new Random(seed);
-      const given = steps(...Array.from({ length: random.integer(1, 60) }, () => random.integer(0, 100)));
-      const most = random.integer(0, 300);
-      const batches = splitByWork(given, most);
-      expect(batches[0]!.begin).toBe(0);
-      expect(batches.at(-1)!.end).toBe(given.length);
-      batches.forEach(({ begin, end }, index) => {
-        expect(end).toBeGreaterThan(begin);
-        if (index > 0) expect(begin).toBe(batches[index - 1]!.end);
-        const work = given.slice(begin, end).filter(({ flops }) => flops > 0);
-        if (work.length > 1)
-          expect(work.reduce((sum, { flops }) => sum + flops, 0)).toBeLessThanOrEqual(most);
-      });
-    }
-  });
-});
 
 test('flopsOf: ViT-S at 224 × 224 takes 12.2 GFlop', () => {
   const config = configOf('small');

@@ -1,6 +1,6 @@
 // Tasks on a device that is played: with a real stack of error scopes, and answers in whatever order the test
 // likes.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Gpu } from '../../src/gpu/device.js';
 import { OwnedBuffers, type Task } from '../../src/gpu/task.js';
 import { Random } from '../random.js';
@@ -166,6 +166,42 @@ describe('tasks that run at the same time', () => {
     }
   });
 
+  it('have two bursts each under way before a verdict is known, and get their own errors', async () => {
+    const filters: readonly (Filter | undefined)[] = [undefined, 'validation', 'out-of-memory'];
+    for (let seed = 0; seed < 200; seed++) {
+      const random = new Random(seed);
+      const { device, gpu } = played();
+      const frame = (name: string, failing: readonly (Filter | undefined)[]): Promise<string> =>
+        gpu
+          .task(name, undefined, (task) => {
+            for (const [i, filter] of failing.entries())
+              task.burst((burst) => {
+                const made = burst.storage(`${name} ${i}`, 16);
+                if (filter) device.fail(filter, `burst ${i} of ${name}`);
+                burst.copy(made, 0, made, 0, 4);
+              });
+            return 'done';
+          })
+          .catch((error: Error & { code: string }) => `${error.code} ${error.message}`);
+      const failing = Array.from({ length: 3 }, () =>
+        [0, 1].map(() => filters[random.integer(0, filters.length - 1)]),
+      );
+      const results = Promise.all(failing.map((each, i) => frame(`frame ${i}`, each)));
+      expect(device.submits).toBe(6); // and nothing was answered yet
+      await playOut(device, random);
+      for (const [i, result] of (await results).entries()) {
+        if (failing[i]!.every((filter) => !filter)) expect(result).toBe('done');
+        else
+          expect(result).toMatch(
+            new RegExp(`^DEVICE_(FAILED|MEMORY) frame ${i}: .*burst [01] of frame ${i}`),
+          );
+      }
+      expect(device.scopes).toEqual([]);
+      expect(device.uncaptured).toEqual([]);
+      expect(device.buffers.size).toBe(0);
+    }
+  });
+
   it('free what they made when they fail, are aborted, or throw', async () => {
     const random = new Random(1);
     const { device, gpu } = played();
@@ -305,5 +341,81 @@ describe('buffers that are leased', () => {
     expect(await submitted).toHaveProperty('byteLength', 16);
     expect(await late).toBe('DISPOSED');
     expect(gpu.memory.bytes).toBe(0);
+  });
+});
+
+describe('work that is measured', () => {
+  /** Moves the clock on by so many ms between two answers of the device. */
+  async function playWith(device: PlayedDevice, answersMs: readonly number[]): Promise<void> {
+    let nowMs = 1000;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    for (const ms of answersMs) {
+      await turn();
+      nowMs += ms;
+      for (const answer of device.waiting.splice(0)) answer();
+    }
+    await turn();
+    clock.mockRestore();
+  }
+
+  function measured(fails: boolean): { device: PlayedDevice; gpu: Gpu; work: () => Promise<unknown> } {
+    const { device, gpu } = played();
+    const work = (): Promise<unknown> =>
+      codeOf(
+        gpu.task('work', undefined, (task) => {
+          task.burst((burst) => {
+            const made = burst.storage('made', 16);
+            if (fails) device.fail('validation', 'refused');
+            burst.copy(made, 0, made, 0, 4);
+          });
+          task.measure(1e12, 1000, 1);
+        }),
+      );
+    return { device, gpu, work };
+  }
+
+  it('raises the estimate, without a wait of the task', async () => {
+    const { device, gpu, work } = measured(false);
+    const ended = work();
+    await playWith(device, [100, 0]); // 10¹² operations in 100 ms, told at once
+    await ended;
+    expect(gpu.flopsPerSecond).toBeCloseTo(1e13, -9);
+  });
+
+  it('does not count where the device refused it', async () => {
+    const { device, gpu, work } = measured(true);
+    const before = gpu.flopsPerSecond;
+    const ended = work();
+    await playWith(device, [1, 0]);
+    expect(await ended).toBe('DEVICE_FAILED');
+    expect(gpu.flopsPerSecond).toBe(before);
+  });
+
+  it('lowers the estimate when it was slow three times, not where its end was told late', async () => {
+    for (const [lateMs, expected] of [
+      [0, 1e11],
+      [9900, 5e11], // the guess
+    ] as const) {
+      const { device, gpu, work } = measured(false);
+      for (let i = 0; i < 3; i++) {
+        gpu.measuredUntilMs = 0; // each begins the clock anew
+        const ended = work();
+        await playWith(device, [10_000, lateMs]);
+        await ended;
+      }
+      expect(gpu.flopsPerSecond).toBeCloseTo(expected, -7);
+    }
+  });
+
+  it('begins where other work that is measured has ended', async () => {
+    const { device, gpu, work } = measured(false);
+    for (let i = 0; i < 3; i++) {
+      gpu.measuredUntilMs = 1000 + 9000; // 9 of the 10 s were the other's
+      const ended = work();
+      await playWith(device, [10_000, 0]);
+      await ended;
+    }
+    expect(gpu.flopsPerSecond).toBeCloseTo(5e11, -7); // between 1e11 and 1e12
   });
 });

@@ -1,5 +1,5 @@
 /// <reference types="vite/client" />
-// All kernels of src/gpu/*ernels.ts, whoever wrote them, with the constants that real models give them.
+// All kernels of src/gpu/kernels/, whoever wrote them, with the constants that real models give them.
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
@@ -7,7 +7,9 @@ import { alternatives, EVERY_TILE } from '../../src/gpu/lowering.ts';
 import { configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { buildForward } from '../../src/model/vit.ts';
 
-const modules = import.meta.glob<Record<string, unknown>>('../../src/gpu/*ernels.ts', { eager: true });
+const modules = import.meta.glob<Record<string, unknown>>('../../src/gpu/kernels/*ernels.ts', {
+  eager: true,
+});
 
 const isKernel = (value: object): value is Kernel =>
   'entryPoint' in value && 'text' in value && 'bindings' in value;
@@ -112,5 +114,5 @@ export function forReflection(
     ...kernel.shared,
     kernel.text,
   ];
-  return parts.join('\n').replaceAll(/\bworkgroup\b(?=\.|: vec3u)/g, 'workgroup_at');
+  return parts.join('\n').replaceAll(/\bworkgroup\b(?=\.|: vec3u| =)/g, 'workgroup_at');
 }

@@ -3,7 +3,9 @@
 import { PanelPacker, packedBytes } from '../../src/weights/packing.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
-import { alternatives, lower, type ForwardSize, type Target } from '../../src/gpu/lowering.ts';
+import { alternatives, lower, sizeWords, type ForwardSize, type Target } from '../../src/gpu/lowering.ts';
+import { flopsOf } from '../../src/gpu/program.ts';
+import { cutIntoRanges, type Range } from '../../src/gpu/submits.ts';
 import { elementCount, GraphBuilder, type Node, type Value } from '../../src/graph/graph.ts';
 import { throughF16 } from '../random.ts';
 
@@ -70,8 +72,14 @@ export interface RunOptions {
   readonly alternative?: number | undefined;
 }
 
+/** Into how many ranges a dispatch is cut, by turns: as many as it has workgroups, where these are few. */
+const CUTS = [2, Infinity, 3, 5, 17];
+const FEW_WORKGROUPS = 200;
+let turn = 0;
+
 /**
- * Runs a node twice into two buffers and gives the first result.
+ * Runs a node twice into two buffers, in one dispatch and cut into ranges as on a slow adapter, and gives the
+ * first result.
  * @throws Error if a word outside of the output was touched, an element was not written, or the two results
  *   differ in a bit
  */
@@ -80,8 +88,11 @@ export async function runNode(
   node: Node,
   { target, size, data, workgroups, alternative }: RunOptions,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const { variant, workgroups: usual } =
-    alternative === undefined ? lower(node, target, size) : alternatives(node, target)[alternative]!;
+  const {
+    variant,
+    workgroups: usual,
+    cuts = [],
+  } = alternative === undefined ? lower(node, target, size) : alternatives(node, target)[alternative]!;
   const compiled = await gpu.pipelines.compile(variant);
   const made: GPUBuffer[] = [];
   const keep = (buffer: GPUBuffer): GPUBuffer => {
@@ -89,7 +100,10 @@ export async function runNode(
     return buffer;
   };
   try {
-    const uniform = keep(gpu.memory.uniformOf('size', [size.batch, size.rows, size.cols, size.numTokens]));
+    const whole: Range = { first: [0, 0, 0], workgroups: workgroups ?? usual(size), flops: 0 };
+    const count = whole.workgroups.reduce((product, each) => product * each);
+    const parts = Math.min(CUTS[turn++ % CUTS.length]!, count <= FEW_WORKGROUPS ? count : 7);
+    const ranges = cutIntoRanges(whole.workgroups, cuts, flopsOf(node, size), flopsOf(node, size) / parts);
     const inputs = node.inputs.map(({ name }) => {
       const values = data[name]!;
       const words = new Uint32Array(values.length + POISON_WORDS).fill(POISON);
@@ -108,13 +122,19 @@ export async function runNode(
     const encoder = gpu.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(compiled.pipeline);
-    for (const output of outputs) {
+    for (const [output, dispatches] of [
+      [outputs[0]!, [whole]],
+      [outputs[1]!, ranges],
+    ] as const) {
       const bound = { buffer: output, offset: 4 * GUARD_WORDS };
-      pass.setBindGroup(
-        0,
-        gpu.pipelines.bind(compiled, [{ buffer: uniform }, ...inputs.map((buffer) => ({ buffer })), bound]),
-      );
-      pass.dispatchWorkgroups(...(workgroups ?? usual(size)));
+      for (const range of dispatches) {
+        const uniform = keep(gpu.memory.uniformOf('size', sizeWords(size, range.first)));
+        pass.setBindGroup(
+          0,
+          gpu.pipelines.bind(compiled, [{ buffer: uniform }, ...inputs.map((buffer) => ({ buffer })), bound]),
+        );
+        pass.dispatchWorkgroups(...range.workgroups);
+      }
     }
     pass.end();
     gpu.device.queue.submit([encoder.finish()]);
@@ -132,7 +152,9 @@ export async function runNode(
         throw new Error(`${entryPoint}: left element ${at} of ${elements} unwritten`);
       }
       if (first![i] !== second![i])
-        throw new Error(`${entryPoint}: gave other bits for element ${at} when run again`);
+        throw new Error(
+          `${entryPoint}: gave other bits for element ${at} when run again in ${ranges.length} ranges`,
+        );
     }
     return new Float32Array(first!.buffer, 4 * GUARD_WORDS, elements).slice();
   } finally {

@@ -14,15 +14,15 @@ import { forReflection, kernels, labelOf } from './catalogue.ts';
 
 interface Case {
   readonly constants: KernelVariant['constants'];
-  /** batch, rows, cols, num_tokens. */
+  /** Of a forward's kernels batch, rows, cols, num_tokens, and the first workgroup (x, y, z) where it is not 0. */
   readonly size: readonly number[];
   /** Elements of every buffer: more than any kernel reads. */
   readonly elements: number;
 }
 
-/** Nine rows, of which a tile is made, and three, of which none is. */
+/** Nine rows or more of a range, of which a tile is made, and three, of which none is. */
 const linearSizes = [
-  [1, 1, 1, 9],
+  [1, 1, 1, 73, 0, 1, 0],
   [1, 1, 1, 3],
 ] as const;
 
@@ -36,6 +36,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     { constants: { EMBED_DIM: 64, QUERY_GROUPS: 4 }, size: [1, 1, 16, 17], elements: 33 * 192 },
     { constants: { EMBED_DIM: 64, QUERY_GROUPS: 8 }, size: [1, 1, 2, 3], elements: 3 * 192 },
     { constants: { EMBED_DIM: 64, QUERY_GROUPS: 8 }, size: [1, 1, 32, 33], elements: 33 * 192 },
+    { constants: { EMBED_DIM: 64, QUERY_GROUPS: 8 }, size: [2, 1, 32, 33, 1, 0, 1], elements: 66 * 192 },
   ],
   attention_rows: [{ constants: { EMBED_DIM: 64 }, size: [66, 1, 1, 0, 0, 0], elements: 66 * 192 }],
   linear: [8, 16].flatMap((LANES_X) =>
@@ -85,7 +86,9 @@ function racesIn(
 ): { races: readonly { message: string }[]; errors: readonly string[] } {
   const buffers = bindings.map(({ access }, binding) => [
     binding,
-    access === 'uniform' ? { uniform: new Uint32Array(size) } : new Float32Array(elements).fill(0.5),
+    access === 'uniform'
+      ? { uniform: Uint32Array.from({ length: 12 }, (_, i) => size[i] ?? 0) }
+      : new Float32Array(elements).fill(0.5),
   ]);
   return detectRaces(code, entryPoint, [1, 1, 1], { 0: Object.fromEntries(buffers) });
 }

@@ -10,7 +10,7 @@ import { answerOf } from './canaryAnswers.js';
 import { CanaryMatrix, inputsOf, matrixOf, rowsOf, sizesOf } from './canaryData.js';
 import type { Gpu } from '../device.js';
 import { kernelName, variantKey } from '../kernels/kernel.js';
-import { alternatives, type Dispatch, type ForwardSize, type Target } from '../lowering.js';
+import { alternatives, sizeWords, type Dispatch, type ForwardSize, type Target } from '../lowering.js';
 import { Slices } from '../../platform/pause.js';
 import type { CompiledKernel } from '../pipelines.js';
 import type { Bound, Burst } from '../task.js';
@@ -200,9 +200,7 @@ async function run(
       bound.set(canary, task.burst(upload));
     }
     const { uniforms, results } = task.burst((burst) => ({
-      uniforms: steps.map(({ size: { batch, rows, cols, numTokens } }) =>
-        burst.uniformOf('self-test size', [batch, rows, cols, numTokens]),
-      ),
+      uniforms: steps.map(({ size }) => burst.uniformOf('self-test size', sizeWords(size))),
       results: burst.storage('self-test results', REPEATS * bytes),
     }));
     await task.settled(); // nothing runs where there was no room

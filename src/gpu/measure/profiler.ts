@@ -6,7 +6,8 @@ import { measureCeilings, type Ceilings } from './ceilings.js';
 import type { Gpu } from '../device.js';
 import { kernelName } from '../kernels/kernel.js';
 import { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './profile.js';
-import { splitByWork, SUBMIT_MS, type Program, type ProgramStep } from '../program.js';
+import type { Program, ProgramStep, ReadyDispatch } from '../program.js';
+import { splitByWork, SUBMIT_MS } from '../submits.js';
 import { time, type Work } from './stopwatch.js';
 
 /**
@@ -15,55 +16,58 @@ import { time, type Work } from './stopwatch.js';
  * the call.
  * @throws DeviceError; the signal's reason
  */
-export async function profileProgram(
+export function profileProgram(
   gpu: Gpu,
   program: Program,
   size: Profile['size'],
   signal?: AbortSignal,
 ): Promise<Profile> {
   const startMs = performance.now();
-  const ceilings = await measureCeilings(gpu, signal);
   const { steps } = program;
-  const work = (begin: number, end: number): Work => ({
-    seconds: steps.slice(begin, end).reduce((sum, { flops }) => sum + flops, 0) / gpu.flopsPerSecond,
-    encode: (pass) => program.encode(pass, begin, end),
+  const work = (dispatches: readonly ReadyDispatch[]): Work => ({
+    seconds: dispatches.reduce((sum, { flops }) => sum + flops, 0) / gpu.flopsPerSecond,
+    encode: (pass) => program.encode(pass, dispatches),
   });
-  // Once through, so that every activation holds what it does in a forward; in pieces that keep a screen
-  // alive, as a forward runs.
-  const pieces = splitByWork(steps, gpu.flopsPerSecond * (SUBMIT_MS / 1000)).map(({ begin, end }) =>
-    work(begin, end),
-  );
-  const forward = await time(gpu, pieces, signal);
-  const timed = gpu.device.features.has('timestamp-query')
-    ? steps.map((_, i) => i)
-    : [...firstOfEachKind(steps).values()];
-  const { seconds, timer } = await time(
-    gpu,
-    timed.map((i) => work(i, i + 1)),
-    signal,
-  );
-  const secondsOfKind = new Map(timed.map((step, i) => [kindOf(steps[step]!), seconds[i]!]));
-  const dispatches = steps.map((step, i): DispatchProfile => {
-    const { node, kernel, workgroups, flops, bytes } = step;
-    const ms = 1000 * (timed.length === steps.length ? seconds[i]! : secondsOfKind.get(kindOf(step))!);
-    return {
-      label: node.label,
-      kernel: kernelName(kernel.variant.kernel),
-      workgroups,
-      ...throughput(ms, flops, bytes, ceilings),
-    };
-  });
-  addToTimeline(dispatches, startMs);
-  const forwardMs = 1000 * forward.seconds.reduce((sum, each) => sum + each, 0);
-  return new Profile({
-    adapter: gpu.info,
-    size,
-    timer,
-    ceilings,
-    dispatches,
-    kernels: byKernel(dispatches, ceilings),
-    total: together(dispatches, ceilings),
-    forwardMs,
+  return gpu.task('profile', signal, async (task) => {
+    const ceilings = await measureCeilings(gpu, signal);
+    // Cut as a forward is, so that a screen stays alive.
+    const most = gpu.flopsPerSecond * (SUBMIT_MS / 1000);
+    const cut = task.burst((burst) => program.cut(burst, most));
+    // Once through, so that every activation holds what it does in a forward.
+    const submits = splitByWork(cut, most).map(({ begin, end }) => work(cut.slice(begin, end)));
+    const forward = await time(gpu, submits, signal);
+    const first = firstOfEachKind(steps);
+    const chosen = new Set(gpu.device.features.has('timestamp-query') ? steps : first.values());
+    const timed = cut.filter(({ step }) => chosen.has(step));
+    const { seconds, timer } = await time(
+      gpu,
+      timed.map((dispatch) => work([dispatch])),
+      signal,
+    );
+    const secondsOf = new Map<ProgramStep, number>();
+    timed.forEach(({ step }, i) => secondsOf.set(step, (secondsOf.get(step) ?? 0) + seconds[i]!));
+    const dispatches = steps.map((step): DispatchProfile => {
+      const { node, kernel, workgroups, flops, bytes } = step;
+      const ms = 1000 * (secondsOf.get(step) ?? secondsOf.get(first.get(kindOf(step))!)!);
+      return {
+        label: node.label,
+        kernel: kernelName(kernel.variant.kernel),
+        workgroups,
+        ...throughput(ms, flops, bytes, ceilings),
+      };
+    });
+    addToTimeline(dispatches, startMs);
+    const forwardMs = 1000 * forward.seconds.reduce((sum, each) => sum + each, 0);
+    return new Profile({
+      adapter: gpu.info,
+      size,
+      timer,
+      ceilings,
+      dispatches,
+      kernels: byKernel(dispatches, ceilings),
+      total: together(dispatches, ceilings),
+      forwardMs,
+    });
   });
 }
 
@@ -71,11 +75,9 @@ export async function profileProgram(
 const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string =>
   JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
 
-function firstOfEachKind(steps: readonly ProgramStep[]): Map<string, number> {
-  const first = new Map<string, number>();
-  steps.forEach((step, i) => {
-    if (!first.has(kindOf(step))) first.set(kindOf(step), i);
-  });
+function firstOfEachKind(steps: readonly ProgramStep[]): Map<string, ProgramStep> {
+  const first = new Map<string, ProgramStep>();
+  for (const step of steps) if (!first.has(kindOf(step))) first.set(kindOf(step), step);
   return first;
 }
 

@@ -13,6 +13,7 @@ import {
   choose,
   EVERY_TILE,
   lanesOf,
+  sizeWords,
   type Dispatch,
   type ForwardSize,
   type Target,
@@ -179,12 +180,7 @@ export async function tune(
         'tuning output',
         Math.max(...cases.map(({ node }) => bytesOf(node.output))),
       );
-      const sizes = new Map(
-        cases.map(({ size }) => [
-          size,
-          burst.uniformOf('tuning size', [size.batch, size.rows, size.cols, size.numTokens]),
-        ]),
-      );
+      const sizes = new Map(cases.map(({ size }) => [size, burst.uniformOf('tuning size', sizeWords(size))]));
       return { inputs, output, sizes };
     });
     await task.settled();
