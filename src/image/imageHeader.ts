@@ -12,7 +12,16 @@ export interface ImageHeader {
   readonly hasColorProfile: boolean;
   /** Whether pixels may be transparent, or partly so. */
   readonly hasAlpha: boolean;
+  /** Bytes that decoding takes for each pixel. Default 4: red, green, blue, alpha. */
+  readonly bytesPerPixel?: number;
 }
+
+/** Bytes of memory that a picture takes while it is decoded; 0 where the header does not tell. */
+export const decodedBytes = (header: ImageHeader | undefined): number =>
+  header ? header.width * header.height * (header.bytesPerPixel ?? 4) : 0;
+
+/** JPEG and GIF: after so many markers or blocks the rest is not looked at, which would take long. */
+const MOST_BLOCKS = 2 ** 16;
 
 /** Undefined where the format is unknown, or the file too short. Reads no pixels. `bytes` stay as they are. */
 export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
@@ -22,14 +31,7 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
     if (start.startsWith('\xff\xd8\xff')) return ofJpeg(view);
     if (start.startsWith('\x89PNG')) return ofPng(view);
     if (/^RIFF[^]{4}WEBP/.test(start)) return ofWebp(view);
-    if (start.startsWith('GIF8'))
-      // Browsers leave the profile of a GIF alone.
-      return {
-        width: view.getUint16(6, true),
-        height: view.getUint16(8, true),
-        hasColorProfile: false,
-        hasAlpha: true,
-      };
+    if (start.startsWith('GIF8')) return ofGif(view);
     if (start.startsWith('BM')) return ofBmp(view);
     return start.slice(4, 8) === 'ftyp' ? ofIsoMedia(view) : undefined;
   } catch {
@@ -41,18 +43,50 @@ const text = (view: DataView, at: number, length: number): string =>
   latin1(new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at)));
 
 /** Segments up to the first scan: FF, marker, length of what follows (2 bytes, themselves counted), content. */
-function ofJpeg(view: DataView): ImageHeader {
-  let [width, height, hasColorProfile] = [0, 0, false];
-  for (let at = 2; ;) {
-    while (view.getUint8(at) !== 0xff || [0, 0xff].includes(view.getUint8(at + 1))) at += 1; // fill
+function ofJpeg(view: DataView): ImageHeader | undefined {
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  let [width, height, channels, hasColorProfile] = [0, 0, 0, false];
+  for (let at = 2, seen = 0; seen < MOST_BLOCKS; seen++) {
+    at = bytes.indexOf(0xff, at);
+    if (at < 0) return undefined;
     const marker = view.getUint8(at + 1);
-    if (marker === 0xda) return { width, height, hasColorProfile, hasAlpha: false };
+    if (marker === 0 || marker === 0xff) {
+      at += 1; // fill, or garbage
+      continue;
+    }
+    if (marker === 0xda) {
+      // Of cyan, magenta, yellow and black there are the browser's pixels and ours, coefficients and samples.
+      const bytesPerPixel = channels === 4 ? 20 : 4;
+      return { width, height, hasColorProfile, hasAlpha: false, bytesPerPixel };
+    }
     // SOF0 to SOF15, without DHT, JPG and DAC
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
-      [width, height] = [view.getUint16(at + 7), view.getUint16(at + 5)];
+      [width, height, channels] = [view.getUint16(at + 7), view.getUint16(at + 5), view.getUint8(at + 9)];
     if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') hasColorProfile = true;
     at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2); // alone, or a segment
   }
+  return undefined;
+}
+
+/** Blocks up to the first frame, which may reach beyond the screen. Browsers leave the profile of a GIF alone. */
+function ofGif(view: DataView): ImageHeader {
+  let [width, height] = [view.getUint16(6, true), view.getUint16(8, true)];
+  const flags = view.getUint8(10);
+  let at = 13 + (flags & 0x80 ? 6 << (flags & 7) : 0);
+  for (let seen = 0; seen < MOST_BLOCKS; seen++) {
+    const kind = view.getUint8(at);
+    if (kind === 0x2c) {
+      width = Math.max(width, view.getUint16(at + 1, true) + view.getUint16(at + 5, true));
+      height = Math.max(height, view.getUint16(at + 3, true) + view.getUint16(at + 7, true));
+      break;
+    }
+    at += 1;
+    if (kind !== 0x21) continue;
+    // An extension: a label, then parts behind their lengths (1 byte each), the last of length 0.
+    for (at += 1; view.getUint8(at) > 0 && seen < MOST_BLOCKS; seen++) at += 1 + view.getUint8(at);
+    at += 1;
+  }
+  return { width, height, hasColorProfile: false, hasAlpha: true, bytesPerPixel: 5 }; // pixels, and their indices
 }
 
 function ofPng(view: DataView): ImageHeader {
@@ -117,6 +151,7 @@ function ofBmp(view: DataView): ImageHeader {
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated, or embedded
     hasAlpha: view.getUint16(28, true) === 32, // bits of a pixel
+    bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4, // runs are unpacked to indices
   };
 }
 

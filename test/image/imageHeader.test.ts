@@ -4,11 +4,15 @@ import { readFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { decodeFile } from '../../src/image/decode.js';
-import { readImageHeader } from '../../src/image/imageHeader.js';
+import { decodedBytes, readImageHeader } from '../../src/image/imageHeader.js';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
 import { read } from './files.js';
 import { tensorOf } from './fixtures.js';
 
+const sizeOf = (name: string): number => {
+  const { width, height } = readImageHeader(fixture(name))!;
+  return width * height;
+};
 const fixture = (name: string): Uint8Array<ArrayBuffer> => read(`test/fixtures/pixels/images/${name}`);
 
 function chunk(kind: string, content: number[] | Uint8Array): Buffer {
@@ -53,8 +57,22 @@ describe('the size', () => {
   });
 
   it('of BMP and GIF', () => {
-    const gif = Uint8Array.from([...Buffer.from('GIF89a'), 0x2c, 1, 0xc8, 0, 0, 0, 0]);
-    expect(readImageHeader(gif)).toEqual({ width: 300, height: 200, hasColorProfile: false, hasAlpha: true });
+    const comment = [0x21, 0xfe, 2, 0x2c, 0x2c, 1, 0x2c, 0];
+    const gif = Buffer.concat([
+      Buffer.from('GIF89a\x2c\x01\xc8\0\0\0\0', 'latin1'),
+      Buffer.from(comment),
+      Buffer.from([0x2c, 10, 0, 20, 0, 0x10, 0, 0x20, 0]),
+    ]);
+    expect(readImageHeader(gif)).toEqual({
+      width: 300,
+      height: 200,
+      hasColorProfile: false,
+      hasAlpha: true,
+      bytesPerPixel: 5,
+    });
+    gif[gif.length - 3] = 4; // a frame that reaches beyond its screen
+    expect(readImageHeader(gif)).toMatchObject({ width: 10 + 1040, height: 200 });
+    expect(decodedBytes(readImageHeader(gif))).toBe(5 * 1050 * 200);
     const bmp = Buffer.from(fixture('rgb.bmp'));
     const height = bmp.readInt32LE(22);
     expect(readImageHeader(bmp)).toEqual({
@@ -62,7 +80,10 @@ describe('the size', () => {
       height,
       hasColorProfile: false,
       hasAlpha: false,
+      bytesPerPixel: 4,
     });
+    bmp.writeUInt32LE(1, 30); // runs
+    expect(readImageHeader(bmp)?.bytesPerPixel).toBe(5);
     bmp.writeInt32LE(-height, 22); // rows from the top
     expect(readImageHeader(bmp)).toMatchObject({ height });
   });
@@ -73,7 +94,42 @@ describe('the size', () => {
     const exif = segment(0xe1, Buffer.concat([Buffer.from('Exif\0\0'), fixture('grey.jpg')]));
     const around = [Buffer.from([0xff, 0xff]), exif, Buffer.from([0xff, 1, 0xff, 0xd0, 7, 7])];
     const file = Buffer.concat([jpeg.subarray(0, 2), ...around, jpeg.subarray(2)]);
-    expect(readImageHeader(file)).toEqual({ width, height, hasColorProfile: false, hasAlpha: false });
+    expect(readImageHeader(file)).toEqual({
+      width,
+      height,
+      hasColorProfile: false,
+      hasAlpha: false,
+      bytesPerPixel: 4,
+    });
+    expect(decodedBytes(readImageHeader(file))).toBe(4 * width * height);
+    expect(decodedBytes(readImageHeader(fixture('cmyk.jpg')))).toBe(20 * sizeOf('cmyk.jpg'));
+    expect(decodedBytes(undefined)).toBe(0);
+  });
+
+  it('of a JPEG of garbage is given up soon', () => {
+    // Bytewise these are 64 million steps.
+    const spentMs = (bytes: Uint8Array): number => {
+      const before = process.cpuUsage();
+      readImageHeader(bytes);
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
+    };
+    for (const [what, garbage] of [
+      ['stuffed bytes', [0xff, 0]],
+      ['fill', [0xff]],
+      ['empty segments', [0xff, 0xe0, 0, 2]],
+      ['lone markers', [0xff, 0xd0]],
+      ['no marker', [7]],
+    ] as const) {
+      const bytes = Buffer.alloc(2 ** 26, Buffer.from(garbage));
+      bytes.set([0xff, 0xd8, 0xff, 0xff]);
+      spentMs(bytes.subarray(0, 2 ** 20)); // the compiler
+      expect(readImageHeader(bytes), what).toBeUndefined();
+      expect(spentMs(bytes), what).toBeLessThan(60);
+    }
+    const gif = Buffer.alloc(2 ** 26);
+    gif.write('GIF89a');
+    expect(spentMs(gif)).toBeLessThan(60);
   });
 
   it('is not known of other files, and of those that end ahead of it', () => {
@@ -122,6 +178,7 @@ describe('a colour profile', () => {
       height: 427,
       hasColorProfile: true,
       hasAlpha: false,
+      bytesPerPixel: 4,
     });
   });
 
@@ -184,8 +241,8 @@ describe('a colour profile', () => {
   it('is told of a decoded file', async () => {
     const decode = (name: string) =>
       decodeFile(fixture(name), name, '', { losesAlpha: () => Promise.resolve(true) });
-    expect(await decode('profile.png')).toMatchObject({ hasColorProfile: true, orientation: 1 });
-    expect(await decode('rgb.png')).toMatchObject({ hasColorProfile: false });
-    expect(await decode('palette.gif')).toMatchObject({ hasColorProfile: false });
+    expect(await decode('profile.png')).toMatchObject({ showsStoredColors: false, orientation: 1 });
+    expect(await decode('rgb.png')).toMatchObject({ showsStoredColors: true });
+    expect(await decode('rgba.png')).toMatchObject({ showsStoredColors: false });
   });
 });
