@@ -2,13 +2,17 @@
  * What an image file says of itself ahead of its pixels: its size, and whether it has a colour profile. For
  * decisions ahead of decoding, as how many files are decoded at a time. Nothing is checked here.
  */
+import { isSrgbProfile } from './iccProfile.js';
 import { latin1 } from './orientation.js';
 
 export interface ImageHeader {
   /** Pixels, as the file lies: ahead of any turn. 0 where the header does not tell. */
   readonly width: number;
   readonly height: number;
-  /** Whether colour management shows other colours than the stored ones, taken for sRGB. */
+  /**
+   * Whether colour management shows other colours than the stored ones, taken for sRGB. True also for a PNG with
+   * the profile of sRGB, which is compressed there.
+   */
   readonly hasColorProfile: boolean;
   /** Whether pixels may be transparent, or partly so. */
   readonly hasAlpha: boolean;
@@ -39,8 +43,11 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
   }
 }
 
-const text = (view: DataView, at: number, length: number): string =>
-  latin1(new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at)));
+const text = (view: DataView, at: number, length: number): string => latin1(bytesOf(view, at, length));
+
+/** As many as there are. @throws RangeError if `at` is beyond the end */
+const bytesOf = (view: DataView, at: number, length: number): Uint8Array =>
+  new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at));
 
 /** Segments up to the first scan: FF, marker, length of what follows (2 bytes, themselves counted), content. */
 function ofJpeg(view: DataView): ImageHeader | undefined {
@@ -62,7 +69,11 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
     // SOF0 to SOF15, without DHT, JPG and DAC
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
       [width, height, channels] = [view.getUint16(at + 7), view.getUint16(at + 5), view.getUint8(at + 9)];
-    if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') hasColorProfile = true;
+    if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') {
+      const isWhole = view.getUint8(at + 17) === 1; // the number of its segments
+      hasColorProfile ||=
+        !isWhole || !isSrgbProfile(bytes.subarray(at + 18, at + 2 + view.getUint16(at + 2)));
+    }
     at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2); // alone, or a segment
   }
   return undefined;
@@ -128,10 +139,12 @@ function ofWebp(view: DataView): ImageHeader {
       hasColorProfile: false,
       hasAlpha: false,
     };
+  const isSrgb = (): boolean =>
+    text(view, 30, 4) === 'ICCP' && isSrgbProfile(bytesOf(view, 38, view.getUint32(34, true)));
   return {
     width: 1 + (view.getUint32(24, true) & 0xffffff),
     height: 1 + (view.getUint32(26, true) >>> 8),
-    hasColorProfile: (view.getUint8(20) & 0x20) !== 0,
+    hasColorProfile: (view.getUint8(20) & 0x20) !== 0 && !isSrgb(),
     hasAlpha: (view.getUint8(20) & 0x10) !== 0,
   };
 }
@@ -171,7 +184,8 @@ function ofIsoMedia(view: DataView): ImageHeader | undefined {
     let hasColorProfile = false;
     for (let i = meta.indexOf('colr'); i >= 0; i = meta.indexOf('colr', i + 4)) {
       const kind = meta.slice(i + 4, i + 8);
-      if (kind === 'prof' || kind === 'rICC') hasColorProfile = true;
+      if (kind === 'prof' || kind === 'rICC')
+        hasColorProfile ||= !isSrgbProfile(bytesOf(view, at + i + 8, view.getUint32(at + i - 4) - 12));
       if (kind !== 'nclx') continue;
       const [primaries, transfer] = [view.getUint16(at + i + 8), view.getUint16(at + i + 10)];
       // Of sRGB, of BT.709 (whose transfer is also called BT.601's), or unspecified.

@@ -6,8 +6,10 @@ import { describe, expect, it } from 'vitest';
 import { decodeFile } from '../../src/image/decode.js';
 import { decodedBytes, readImageHeader } from '../../src/image/imageHeader.js';
 import { parseSafetensors } from '../../src/checkpoint/safetensors.js';
+import { isSrgbProfile } from '../../src/image/iccProfile.js';
 import { read } from './files.js';
 import { tensorOf } from './fixtures.js';
+import { DISPLAY_P3, profileOf, SRGB, withProfile } from './iccProfiles.js';
 
 const sizeOf = (name: string): number => {
   const { width, height } = readImageHeader(fixture(name))!;
@@ -180,6 +182,41 @@ describe('a colour profile', () => {
       hasAlpha: false,
       bytesPerPixel: 4,
     });
+  });
+
+  it.each<[string, boolean, Uint8Array, number?]>([
+    ['sRGB', false, profileOf(SRGB, 'sRGB')],
+    ['sRGB with a curve of 1024 entries', false, profileOf(SRGB, { entries: 1024 })],
+    ['sRGB with a curve of 64 entries, straight between them', false, profileOf(SRGB, { entries: 64 })],
+    ['sRGB with a curve of 8 entries', true, profileOf(SRGB, { entries: 8 })],
+    ['sRGB in two segments', true, profileOf(SRGB, 'sRGB'), 2],
+    ['sRGB with a table of colours', true, profileOf(SRGB, 'sRGB', ['A2B0'])],
+    ['primaries of sRGB with a gamma of 2.2', true, profileOf(SRGB, { gamma: 2.2 })],
+    ['Display P3', true, profileOf(DISPLAY_P3, 'sRGB')],
+    ['nothing', true, new Uint8Array(0)],
+    ['half of sRGB', true, profileOf(SRGB, 'sRGB').subarray(0, 300)],
+  ])('of a JPEG with the profile of %s: %s', (_, has, profile, segments) => {
+    expect(readImageHeader(withProfile(fixture('420.jpg'), profile, segments))?.hasColorProfile).toBe(has);
+  });
+
+  it('as sharp writes it', async () => {
+    for (const [profile, has] of [
+      ['srgb', false],
+      ['p3', true],
+    ] as const) {
+      const picture = sharp(fixture('rgb.png')).withIccProfile(profile);
+      for (const bytes of [await picture.jpeg().toBuffer(), await picture.webp().toBuffer()])
+        expect(readImageHeader(bytes)?.hasColorProfile).toBe(has);
+    }
+  });
+
+  it('of a profile with any byte changed or cut off: no error', () => {
+    const profile = profileOf(SRGB, 'sRGB');
+    for (let i = 0; i < profile.length; i++) {
+      isSrgbProfile(profile.with(i, 255));
+      isSrgbProfile(profile.subarray(0, i));
+    }
+    expect(isSrgbProfile(profile)).toBe(true);
   });
 
   it.each([
