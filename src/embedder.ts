@@ -2,6 +2,7 @@
 import { ImageError, OptionError } from './errors.js';
 import { MAX_TOKENS, type Forwards } from './forwards.js';
 import type { Gpu } from './gpu/device.js';
+import { pause } from './gpu/pause.js';
 import { checkResize, resolvePreprocessing } from './image/geometry.js';
 import type { PreparedImage } from './image/preparedImage.js';
 import type { PixelOptions, Preprocessor } from './image/preprocess.js';
@@ -125,6 +126,7 @@ export class Embedder {
     const decoding = decodeSource(this.#gpu, source, options);
     const decoded = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
     try {
+      if (small) await pause(); // the browser shrinks the picture in this task
       const thumbnail = small?.thumbnailOf(decoded, file!, thumbnailPx, options.signal);
       const image = await this.#preprocessor.prepareDecoded(decoded, options);
       const [rows, cols] = [image.height / this.#patchSize, image.width / this.#patchSize];

@@ -3,7 +3,7 @@
  * at. Firefox shows what there is of a file that is cut off or broken, and Chromium and Pillow refuse it.
  */
 import type { ImageError } from '../errors.js';
-import { Slices } from '../gpu/pause.js';
+import { pause, Slices } from '../gpu/pause.js';
 import { damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp } from './orientation.js';
 
@@ -105,6 +105,7 @@ export async function prepareJpeg(
     orientation: found ?? (xmp && orientationOfXmp(xmp)) ?? 1,
     channels,
     checkScans: async () => {
+      await pause(); // the browser has copied the file in this task
       try {
         await walk(step);
         return undefined;
