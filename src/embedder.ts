@@ -2,11 +2,14 @@
 import { ImageError, OptionError } from './errors.js';
 import { MAX_TOKENS, type Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
+import { pause } from './platform/pause.js';
 import { checkResize, resolvePreprocessing } from './image/geometry.js';
-import type { PixelOptions, PreparedImage, Preprocessor } from './image/preprocess.js';
+import type { PreparedImage } from './image/preparedImage.js';
+import type { PixelOptions, Preprocessor } from './image/preprocess.js';
 import type { Preprocessing } from './image/preprocessing.js';
-import { decodeSource, type ImageSource } from './image/source.js';
+import { decodeSource, keepsItsPixels, type ImageSource } from './image/source.js';
 import type { Thumbnail } from './image/thumbnail.js';
+import { isBlob } from './optionObject.js';
 import type { Features } from './model/features.js';
 import type {
   BySizeOptions,
@@ -112,18 +115,19 @@ export class Embedder {
     return {
       prepare: (image) => this.#prepare(image, options, thumbnailPx),
       free: ({ image }) => image.dispose(),
-      stays: (image) => typeof image === 'string' || image instanceof URL || image instanceof Blob,
+      stays: keepsItsPixels,
     };
   }
 
   async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // refuses wrong options before anything is decoded
-    const small =
-      thumbnailPx > 0 && source instanceof Blob ? await import('./image/thumbnail.js') : undefined;
+    const file = thumbnailPx > 0 && isBlob(source) ? source : undefined;
+    const small = file && (await import('./image/thumbnail.js'));
     const decoding = decodeSource(this.#gpu, source, options);
     const decoded = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
     try {
-      const thumbnail = small?.thumbnailOf(decoded, source as Blob, thumbnailPx, options.signal);
+      if (small) await pause(); // the browser shrinks the picture in this task
+      const thumbnail = small?.thumbnailOf(decoded, file!, thumbnailPx, options.signal);
       const image = await this.#preprocessor.prepareDecoded(decoded, options);
       const [rows, cols] = [image.height / this.#patchSize, image.width / this.#patchSize];
       if (!this.#forwards.canHold(rows, cols)) {

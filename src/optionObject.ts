@@ -18,5 +18,9 @@ export function expectOptions(where: string, options: unknown): void {
 export const wrongKind = (where: string, expected: string, found: unknown): OptionError =>
   new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${kindOf(found)}.`);
 
-/** The name of a value's class. */
-const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+/**
+ * The name of a value's class. Unlike instanceof it needs no global, and knows the things of other windows.
+ */
+export const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+
+export const isBlob = (value: unknown): value is Blob => /^(Blob|File)$/.test(kindOf(value));

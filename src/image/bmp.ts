@@ -3,12 +3,15 @@
  * round the 5 bits of a channel otherwise, blend alpha, and show what there is of a file that is cut off.
  */
 import { ImageError } from '../errors.js';
+import { Slices } from '../platform/pause.js';
 import type { Pixels } from './decode.js';
-import { checkPixels, damaged, endsTooEarly } from './decodeErrors.js';
+import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
-/** For how long pixels are written in one go. */
-const STRETCH_MS = 10;
+/** Pixels that are written in one go, a multiple of 8: rows may be of any length. */
+const PART = 2 ** 16;
+/** Runs after which a pause may come. */
+const STEPS = 4096;
 
 /** Places of red, green and blue in a pixel of 32 bits, by the masks (red, green, blue, alpha) of the file. */
 const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
@@ -54,9 +57,10 @@ export async function decodeBmp(bytes: Uint8Array, name: string, signal?: AbortS
     );
   checkPixels(name, width, height);
   if (width === 0 || height === 0) throw damaged(name, 'BMP', `${width} × ${height} pixels`);
+  const slices = new Slices(SLICE_MS, signal);
   let [source, first, stride] = [bytes, begin, Math.floor((width * bits + 31) / 32) * 4];
   if (compression === RLE8 || compression === RLE4) {
-    source = unpackRuns(bytes, bitmap, name);
+    source = await unpackRuns(bytes, bitmap, name, slices);
     [first, stride] = [0, width];
   } else {
     const rowBytes = Math.ceil((width * readBits) / 8);
@@ -70,14 +74,14 @@ export async function decodeBmp(bytes: Uint8Array, name: string, signal?: AbortS
   } catch (cause) {
     throw tooLarge('an image that fits in memory', cause);
   }
-  let pauseAtMs = performance.now() + STRETCH_MS;
   for (let y = 0; y < height; y++) {
     const row = bitmap.topDown ? y : height - 1 - y;
-    bitmap.writeRow(data, row * width * 4, source, first + y * stride, width);
-    if (performance.now() < pauseAtMs) continue;
-    await new Promise((resolve) => setTimeout(resolve));
-    signal?.throwIfAborted();
-    pauseAtMs = performance.now() + STRETCH_MS;
+    for (let x = 0; x < width; x += PART) {
+      const from = first + y * stride + (x * readBits) / 8;
+      bitmap.writeRow(data, (row * width + x) * 4, source, from, Math.min(PART, width - x));
+      const rest = slices.rest();
+      if (rest) await rest;
+    }
   }
   return { data, width, height };
 }
@@ -216,15 +220,18 @@ function pixelsOf(
  *
  * @throws ImageError IMAGE_DECODE where there are too few pixels
  */
-function unpackRuns(
+async function unpackRuns(
   bytes: Uint8Array,
   { width, height, compression, begin }: Bitmap,
   name: string,
-): Uint8Array {
+  slices: Slices,
+): Promise<Uint8Array> {
   const pixels = new Uint8Array(width * height);
   const two = compression === RLE4; // pixels a byte
   let [at, done, x] = [begin, 0, 0];
-  while (done < pixels.length && at + 2 <= bytes.length) {
+  for (let step = 1; done < pixels.length && at + 2 <= bytes.length; step++) {
+    const rest = step % STEPS === 0 && slices.rest();
+    if (rest) await rest;
     const [count, value] = [bytes[at]!, bytes[at + 1]!];
     at += 2;
     if (count > 0) {

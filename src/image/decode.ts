@@ -30,15 +30,17 @@ export interface DecodedFile {
   /** Of an animation's frame that is smaller than its screen. */
   readonly canvas?: Canvas | undefined;
   /**
-   * Whether the browser's colour management shows other colours than the stored ones, as in an <img>. True
-   * for a file of an unknown format.
+   * Whether an <img> of the file shows the stored colours: there is no colour profile but sRGB's, and nothing
+   * is transparent. False for a file of an unknown format.
    */
-  readonly hasColorProfile: boolean;
+  readonly showsStoredColors: boolean;
 }
 
 export interface DecodeOptions {
   /** Resolves to whether bitmaps lose the colours under their alpha. */
   readonly losesAlpha: () => Promise<boolean>;
+  /** Called ahead of decoding, with the bytes of memory that it will take, and waited for. */
+  readonly claim?: ((bytes: number) => Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -63,13 +65,15 @@ export async function decodeFile(
   type: string,
   options: DecodeOptions,
 ): Promise<DecodedFile> {
-  const { readImageHeader } = await import('./imageHeader.js');
-  const { width = 0, height = 0, hasColorProfile = true } = readImageHeader(bytes) ?? {};
-  checkPixels(name, width, height);
-  return { ...(await decodePixels(bytes, name, type, options)), hasColorProfile };
+  const { decodedBytes, readImageHeader } = await import('./imageHeader.js');
+  const header = readImageHeader(bytes);
+  if (header) checkPixels(name, header.width, header.height);
+  await options.claim?.(decodedBytes(header));
+  const showsStoredColors = header !== undefined && !header.hasColorProfile && !header.hasAlpha;
+  return { ...(await decodePixels(bytes, name, type, options)), showsStoredColors };
 }
 
-type DecodedPixels = Omit<DecodedFile, 'hasColorProfile'>;
+type DecodedPixels = Omit<DecodedFile, 'showsStoredColors'>;
 
 async function decodePixels(
   bytes: Uint8Array<ArrayBuffer>,
@@ -93,7 +97,7 @@ async function decodePixels(
       return ofPng(bytes, name, byBrowser, options);
     case 'GIF': {
       const { decodeGif } = await import('./gif.js');
-      return { image: decodeGif(bytes, name), orientation: 1 };
+      return { image: await decodeGif(bytes, name, options.signal), orientation: 1 };
     }
     case 'WebP': {
       const { plainWebp } = await import('./webp.js');
@@ -147,12 +151,12 @@ async function ofJpeg(
   signal: AbortSignal | undefined,
 ): Promise<DecodedPixels> {
   const { EOI, prepareJpeg } = await import('./jpeg.js');
-  const { orientation, channels, checkScans } = prepareJpeg(bytes, name);
+  const { orientation, channels, checkScans } = await prepareJpeg(bytes, name, signal);
   const decoding = byBrowser({ pieces: [bytes], orientation });
   const discard = (): Promise<void> => decoding.then(close, () => undefined);
   let cut: ImageError | undefined;
   try {
-    cut = checkScans();
+    cut = await checkScans();
   } catch (error) {
     await discard(); // the check tells more
     throw error;
@@ -189,7 +193,7 @@ async function ofPng(
   { losesAlpha, signal }: DecodeOptions,
 ): Promise<DecodedPixels> {
   const { decodePng, plainPng } = await import('./png.js');
-  const { pieces, orientation, bitDepth, alpha, isWhole } = await plainPng(bytes, name);
+  const { pieces, orientation, bitDepth, alpha, isWhole } = await plainPng(bytes, name, signal);
   const here = typeof createImageBitmap !== 'function' || bitDepth === 16 || (alpha && (await losesAlpha()));
   if (!here) {
     const [decoded, whole] = await Promise.allSettled([byBrowser({ pieces, orientation }), isWhole()]);

@@ -1,5 +1,8 @@
-/** The errors of files that cannot be decoded. */
+/** What the decoders of this library share: their errors, and for how long they compute in one go. */
 import { ImageError } from '../errors.js';
+
+/** After so many milliseconds a decoder lets other tasks of the page run. */
+export const SLICE_MS = 10;
 
 /** A file that lacks its end. `where` says what is missing, and at which byte. */
 export const endsTooEarly = (name: string, format: string, where: string): ImageError =>

@@ -3,8 +3,6 @@
  * megapixels is 48 MB, and a folder has thousands of them.
  */
 
-/** Bytes of a decoded pixel: red, green, blue, alpha. */
-const PIXEL_BYTES = 4;
 /** Five photographs of 12 megapixels, or one of 60. */
 const MOST_BYTES = 256 * 2 ** 20;
 /** More than this many decoders gain nothing: the GPU process copies one picture at a time. */
@@ -12,11 +10,12 @@ const MOST_AT_ONCE = 8;
 
 export interface DecodeSlot {
   /**
-   * Waits until the pixels of this picture fit beside those of the others. Call it once, ahead of decoding.
-   * Pixels that are too many for the bound wait until they are alone.
+   * Waits until this picture fits beside the others. Call it once, ahead of decoding. A picture that is too
+   * large for the bound waits until it is alone.
+   * @param bytes of memory that decoding it takes
    * @throws the signal's reason; the slot is free then
    */
-  claim(width: number, height: number, signal?: AbortSignal): Promise<void>;
+  claim(bytes: number, signal?: AbortSignal): Promise<void>;
   /** Call it when the picture is closed. Further calls do nothing. */
   release(): void;
 }
@@ -61,7 +60,23 @@ export class DecodeSlots {
       () => (this.#running += 1),
       signal,
     );
-    let held = 0;
+    return this.#slot();
+  }
+
+  /** A slot with so many bytes, if both are free at this moment. */
+  takeNow(bytes: number): DecodeSlot | undefined {
+    const waiting = this.#forSlot.length + this.#forBytes.length;
+    if (waiting > 0 || this.#running >= this.#mostAtOnce || !this.#fits(bytes)) return undefined;
+    this.#running += 1;
+    this.#bytes += bytes;
+    return this.#slot(bytes);
+  }
+
+  #fits(bytes: number): boolean {
+    return this.#bytes === 0 || this.#bytes + bytes <= this.#mostBytes;
+  }
+
+  #slot(held = 0): DecodeSlot {
     let free = false;
     const release = (): void => {
       if (free) return;
@@ -71,14 +86,13 @@ export class DecodeSlots {
       this.#next(this.#forBytes);
       this.#next(this.#forSlot);
     };
-    const claim = async (width: number, height: number, signalOfClaim?: AbortSignal): Promise<void> => {
-      const bytes = width * height * PIXEL_BYTES;
+    const claim = async (bytes: number, signal?: AbortSignal): Promise<void> => {
       try {
         await this.#turn(
           this.#forBytes,
-          () => this.#bytes === 0 || this.#bytes + bytes <= this.#mostBytes,
+          () => this.#fits(bytes),
           () => (this.#bytes += held = bytes),
-          signalOfClaim,
+          signal,
         );
       } catch (error) {
         release();

@@ -4,10 +4,15 @@
  * transparent, in other ways; Firefox shows what there is of a file that is cut off.
  */
 import { ImageError } from '../errors.js';
-import { checkPixels, damaged, endsTooEarly } from './decodeErrors.js';
+import { Slices } from '../platform/pause.js';
+import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import type { Pixels } from './decode.js';
 
 const MOST_CODES = 4096;
+/** Pixels that are filled in one go. */
+const FILLED_AT_ONCE = 2 ** 20;
+/** Codes after which a pause may come. */
+const STEPS = 1024;
 
 interface Frame {
   readonly left: number;
@@ -31,8 +36,9 @@ interface Frame {
  *
  * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (more than `checkPixels` allows,
  *   or than memory holds)
+ * @throws `signal.reason` after an abort
  */
-export function decodeGif(bytes: Uint8Array, name: string): Pixels {
+export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<Pixels> {
   const frame = readFrame(bytes, name);
   const [width, height] = [
     Math.max(frame.screen[0], frame.left + frame.width),
@@ -51,11 +57,18 @@ export function decodeGif(bytes: Uint8Array, name: string): Pixels {
       { cause },
     );
   }
-  const indices = unpack(bytes, frame, name);
+  const slices = new Slices(SLICE_MS, signal);
+  const indices = await unpack(bytes, frame, name, slices);
   const colours = coloursOf(frame.palette);
   const pixels = new Uint32Array(data.buffer);
-  pixels.fill(colours[frame.transparent]!);
+  for (let at = 0; at < pixels.length; at += FILLED_AT_ONCE) {
+    pixels.fill(colours[frame.transparent]!, at, at + FILLED_AT_ONCE);
+    const rest = slices.rest();
+    if (rest) await rest;
+  }
   for (let y = 0; y < frame.height; y++) {
+    const rest = slices.rest(); // a row has less than 65536 pixels
+    if (rest) await rest;
     const to = (frame.top + y) * width + frame.left;
     const from = y * frame.width;
     for (let x = 0; x < frame.width; x++) pixels[to + x] = colours[indices[from + x]!]!;
@@ -128,7 +141,7 @@ function readFrame(bytes: Uint8Array, name: string): Frame {
 const paletteBytes = (flags: number): number => 6 << (flags & 7);
 
 /** LZW: the indices of a frame, row after row from the top. */
-function unpack(bytes: Uint8Array, frame: Frame, name: string): Uint8Array {
+async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Slices): Promise<Uint8Array> {
   const { width, height, bits } = frame;
   if (bits > 12) throw damaged(name, 'GIF', `codes of ${bits} bits at byte ${frame.dataAt - 1}`);
   const rows = rowOrder(height, frame.interlaced);
@@ -139,7 +152,9 @@ function unpack(bytes: Uint8Array, frame: Frame, name: string): Uint8Array {
   let [at, block, held, count] = [frame.dataAt, 0, 0, 0];
   let [size, next, previous, first] = [bits + 1, clear + 2, -1, 0];
   let [row, column] = [0, 0];
-  while (row < height) {
+  for (let step = 1; row < height; step++) {
+    const rest = step % STEPS === 0 && slices.rest();
+    if (rest) await rest;
     while (count < size) {
       if (block === 0) {
         // A length of 0 ends the data; Pillow looks further.

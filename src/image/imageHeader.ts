@@ -2,17 +2,30 @@
  * What an image file says of itself ahead of its pixels: its size, and whether it has a colour profile. For
  * decisions ahead of decoding, as how many files are decoded at a time. Nothing is checked here.
  */
+import { isSrgbProfile } from './iccProfile.js';
 import { latin1 } from './orientation.js';
 
 export interface ImageHeader {
   /** Pixels, as the file lies: ahead of any turn. 0 where the header does not tell. */
   readonly width: number;
   readonly height: number;
-  /** Whether colour management shows other colours than the stored ones, taken for sRGB. */
+  /**
+   * Whether colour management shows other colours than the stored ones, taken for sRGB. True also for a PNG with
+   * the profile of sRGB, which is compressed there.
+   */
   readonly hasColorProfile: boolean;
   /** Whether pixels may be transparent, or partly so. */
   readonly hasAlpha: boolean;
+  /** Bytes that decoding takes for each pixel. Default 4: red, green, blue, alpha. */
+  readonly bytesPerPixel?: number;
 }
+
+/** Bytes of memory that a picture takes while it is decoded; 0 where the header does not tell. */
+export const decodedBytes = (header: ImageHeader | undefined): number =>
+  header ? header.width * header.height * (header.bytesPerPixel ?? 4) : 0;
+
+/** JPEG and GIF: after so many markers or blocks the rest is not looked at, which would take long. */
+const MOST_BLOCKS = 2 ** 16;
 
 /** Undefined where the format is unknown, or the file too short. Reads no pixels. `bytes` stay as they are. */
 export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
@@ -22,14 +35,7 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
     if (start.startsWith('\xff\xd8\xff')) return ofJpeg(view);
     if (start.startsWith('\x89PNG')) return ofPng(view);
     if (/^RIFF[^]{4}WEBP/.test(start)) return ofWebp(view);
-    if (start.startsWith('GIF8'))
-      // Browsers leave the profile of a GIF alone.
-      return {
-        width: view.getUint16(6, true),
-        height: view.getUint16(8, true),
-        hasColorProfile: false,
-        hasAlpha: true,
-      };
+    if (start.startsWith('GIF8')) return ofGif(view);
     if (start.startsWith('BM')) return ofBmp(view);
     return start.slice(4, 8) === 'ftyp' ? ofIsoMedia(view) : undefined;
   } catch {
@@ -37,22 +43,61 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
   }
 }
 
-const text = (view: DataView, at: number, length: number): string =>
-  latin1(new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at)));
+const text = (view: DataView, at: number, length: number): string => latin1(bytesOf(view, at, length));
+
+/** As many as there are. @throws RangeError if `at` is beyond the end */
+const bytesOf = (view: DataView, at: number, length: number): Uint8Array =>
+  new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at));
 
 /** Segments up to the first scan: FF, marker, length of what follows (2 bytes, themselves counted), content. */
-function ofJpeg(view: DataView): ImageHeader {
-  let [width, height, hasColorProfile] = [0, 0, false];
-  for (let at = 2; ;) {
-    while (view.getUint8(at) !== 0xff || [0, 0xff].includes(view.getUint8(at + 1))) at += 1; // fill
+function ofJpeg(view: DataView): ImageHeader | undefined {
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  let [width, height, channels, hasColorProfile] = [0, 0, 0, false];
+  for (let at = 2, seen = 0; seen < MOST_BLOCKS; seen++) {
+    at = bytes.indexOf(0xff, at);
+    if (at < 0) return undefined;
     const marker = view.getUint8(at + 1);
-    if (marker === 0xda) return { width, height, hasColorProfile, hasAlpha: false };
+    if (marker === 0 || marker === 0xff) {
+      at += 1; // fill, or garbage
+      continue;
+    }
+    if (marker === 0xda) {
+      // Of cyan, magenta, yellow and black there are the browser's pixels and ours, coefficients and samples.
+      const bytesPerPixel = channels === 4 ? 20 : 4;
+      return { width, height, hasColorProfile, hasAlpha: false, bytesPerPixel };
+    }
     // SOF0 to SOF15, without DHT, JPG and DAC
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
-      [width, height] = [view.getUint16(at + 7), view.getUint16(at + 5)];
-    if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') hasColorProfile = true;
+      [width, height, channels] = [view.getUint16(at + 7), view.getUint16(at + 5), view.getUint8(at + 9)];
+    if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') {
+      const isWhole = view.getUint8(at + 17) === 1; // the number of its segments
+      hasColorProfile ||=
+        !isWhole || !isSrgbProfile(bytes.subarray(at + 18, at + 2 + view.getUint16(at + 2)));
+    }
     at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2); // alone, or a segment
   }
+  return undefined;
+}
+
+/** Blocks up to the first frame, which may reach beyond the screen. Browsers leave the profile of a GIF alone. */
+function ofGif(view: DataView): ImageHeader {
+  let [width, height] = [view.getUint16(6, true), view.getUint16(8, true)];
+  const flags = view.getUint8(10);
+  let at = 13 + (flags & 0x80 ? 6 << (flags & 7) : 0);
+  for (let seen = 0; seen < MOST_BLOCKS; seen++) {
+    const kind = view.getUint8(at);
+    if (kind === 0x2c) {
+      width = Math.max(width, view.getUint16(at + 1, true) + view.getUint16(at + 5, true));
+      height = Math.max(height, view.getUint16(at + 3, true) + view.getUint16(at + 7, true));
+      break;
+    }
+    at += 1;
+    if (kind !== 0x21) continue;
+    // An extension: a label, then parts behind their lengths (1 byte each), the last of length 0.
+    for (at += 1; view.getUint8(at) > 0 && seen < MOST_BLOCKS; seen++) at += 1 + view.getUint8(at);
+    at += 1;
+  }
+  return { width, height, hasColorProfile: false, hasAlpha: true, bytesPerPixel: 5 }; // pixels, and their indices
 }
 
 function ofPng(view: DataView): ImageHeader {
@@ -94,10 +139,12 @@ function ofWebp(view: DataView): ImageHeader {
       hasColorProfile: false,
       hasAlpha: false,
     };
+  const isSrgb = (): boolean =>
+    text(view, 30, 4) === 'ICCP' && isSrgbProfile(bytesOf(view, 38, view.getUint32(34, true)));
   return {
     width: 1 + (view.getUint32(24, true) & 0xffffff),
     height: 1 + (view.getUint32(26, true) >>> 8),
-    hasColorProfile: (view.getUint8(20) & 0x20) !== 0,
+    hasColorProfile: (view.getUint8(20) & 0x20) !== 0 && !isSrgb(),
     hasAlpha: (view.getUint8(20) & 0x10) !== 0,
   };
 }
@@ -117,6 +164,7 @@ function ofBmp(view: DataView): ImageHeader {
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated, or embedded
     hasAlpha: view.getUint16(28, true) === 32, // bits of a pixel
+    bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4, // runs are unpacked to indices
   };
 }
 
@@ -136,7 +184,8 @@ function ofIsoMedia(view: DataView): ImageHeader | undefined {
     let hasColorProfile = false;
     for (let i = meta.indexOf('colr'); i >= 0; i = meta.indexOf('colr', i + 4)) {
       const kind = meta.slice(i + 4, i + 8);
-      if (kind === 'prof' || kind === 'rICC') hasColorProfile = true;
+      if (kind === 'prof' || kind === 'rICC')
+        hasColorProfile ||= !isSrgbProfile(bytesOf(view, at + i + 8, view.getUint32(at + i - 4) - 12));
       if (kind !== 'nclx') continue;
       const [primaries, transfer] = [view.getUint16(at + i + 8), view.getUint16(at + i + 10)];
       // Of sRGB, of BT.709 (whose transfer is also called BT.601's), or unspecified.

@@ -2,6 +2,7 @@
  * zlib streams that are broken or end early, which the platform's `DecompressionStream` gives an error for and
  * keeps what it had. Pillow takes what can be had of them. Slow, and for such files alone.
  */
+import type { Slices } from '../platform/pause.js';
 
 /** What a stream gave. */
 export interface Inflated {
@@ -56,8 +57,14 @@ function codesOf(bits: readonly number[]): Codes {
   return { counts, symbols };
 }
 
-/** Inflates the first `most` bytes of a zlib stream. */
-export function inflate(packed: Uint8Array, most: number): Inflated {
+/** Codes and bytes after which a pause may come. */
+const STEPS = 4096;
+
+/**
+ * Inflates the first `most` bytes of a zlib stream, in slices.
+ * @throws what `slices.rest` throws
+ */
+export async function inflate(packed: Uint8Array, most: number, slices: Slices): Promise<Inflated> {
   const bytes = new Uint8Array(most);
   let [at, held, count, length] = [0, 0, 0, 0];
 
@@ -90,7 +97,7 @@ export function inflate(packed: Uint8Array, most: number): Inflated {
   };
   const stored = (): void => {
     [held, count] = [0, 0];
-    const size = take(16);
+    const size = take(16); // below 65536
     if (take(16) !== (~size & 0xffff)) throw new Broken();
     for (let i = 0; i < size; i++) put(take(8));
   };
@@ -116,8 +123,10 @@ export function inflate(packed: Uint8Array, most: number): Inflated {
     if (bits[256] === 0) throw new Broken();
     return [codesOf(bits.slice(0, literals)), codesOf(bits.slice(literals))];
   };
-  const compressed = ([literals, distances]: [Codes, Codes]): void => {
-    for (;;) {
+  const compressed = async ([literals, distances]: [Codes, Codes]): Promise<void> => {
+    for (let step = 1; ; step++) {
+      const rest = step % STEPS === 0 && slices.rest();
+      if (rest) await rest;
       const each = symbol(literals);
       if (each === 256) return;
       if (each < 256) {
@@ -139,16 +148,19 @@ export function inflate(packed: Uint8Array, most: number): Inflated {
     const head = take(8) * 256 + take(8);
     if (head % 31 !== 0 || (head & 0x0f20) !== 0x0800 || head >> 12 > 7) throw new Broken();
     for (let last = 0; last === 0;) {
+      const rest = slices.rest();
+      if (rest) await rest;
       last = take(1);
       const kind = take(2);
       if (kind === 0) stored();
-      else if (kind === 1) compressed(fixed());
-      else if (kind === 2) compressed(dynamic());
+      else if (kind === 1) await compressed(fixed());
+      else if (kind === 2) await compressed(dynamic());
       else throw new Broken();
     }
     [held, count] = [0, 0];
-    if (take(16) !== swapped(adler32(bytes.subarray(0, length)) >>> 16)) throw new Broken();
-    if (take(16) !== swapped(adler32(bytes.subarray(0, length)) & 0xffff)) throw new Broken();
+    const sum = await adler32(bytes.subarray(0, length), slices);
+    if (take(16) !== swapped(sum >>> 16)) throw new Broken();
+    if (take(16) !== swapped(sum & 0xffff)) throw new Broken();
   } catch (error) {
     if (error instanceof Short) end = 'short';
     else if (error instanceof Broken) end = 'broken';
@@ -164,9 +176,11 @@ function fixed(): [Codes, Codes] {
 
 const swapped = (value: number): number => ((value & 255) << 8) | (value >> 8);
 
-function adler32(bytes: Uint8Array): number {
+async function adler32(bytes: Uint8Array, slices: Slices): Promise<number> {
   let [a, b] = [1, 0];
   for (let at = 0; at < bytes.length;) {
+    const rest = slices.rest();
+    if (rest) await rest;
     for (const end = Math.min(bytes.length, at + 3800); at < end; at++) b += a += bytes[at]!;
     a %= 65521;
     b %= 65521;

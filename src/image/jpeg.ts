@@ -3,12 +3,15 @@
  * at. Firefox shows what there is of a file that is cut off or broken, and Chromium and Pillow refuse it.
  */
 import type { ImageError } from '../errors.js';
-import { damaged, endsTooEarly } from './decodeErrors.js';
+import { pause, Slices } from '../platform/pause.js';
+import { damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp } from './orientation.js';
 
 /** The end of the image. */
 export const EOI = 0xd9;
 const [SOS, DQT, DHT, DRI, DAC, COM] = [0xda, 0xdb, 0xc4, 0xdd, 0xcc, 0xfe];
+/** Markers after which a pause may come. */
+const STEPS = 1024;
 const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
 
 export interface PreparedJpeg {
@@ -17,13 +20,14 @@ export interface PreparedJpeg {
   /** Channels of a pixel: 4 of one in cyan, magenta, yellow and black. */
   readonly channels: number;
   /**
-   * Goes through the compressed data, which takes a few milliseconds: time in which a browser decodes already.
+   * Goes through the compressed data, in slices. A browser decodes meanwhile.
    *
    * @returns undefined for a whole file. An error to throw for a file without an end marker, unless the data
    *   of its one scan make every block (jpegScan.ts)
    * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its markers say
+   * @throws `signal.reason` after an abort
    */
-  readonly checkScans: () => ImageError | undefined;
+  readonly checkScans: () => Promise<ImageError | undefined>;
 }
 
 /**
@@ -31,8 +35,13 @@ export interface PreparedJpeg {
  * turns the image.
  *
  * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its markers say
+ * @throws `signal.reason` after an abort
  */
-export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): PreparedJpeg {
+export async function prepareJpeg(
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  signal?: AbortSignal,
+): Promise<PreparedJpeg> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const exif: Uint8Array[] = [];
   let xmp: Uint8Array | undefined;
@@ -81,15 +90,24 @@ export function prepareJpeg(bytes: Uint8Array<ArrayBuffer>, name: string): Prepa
     at = end;
     return true;
   };
-  while (scans === 0) step();
+  /** Goes on from marker to marker while `more` says so. */
+  const walk = async (more: () => boolean): Promise<void> => {
+    const slices = new Slices(SLICE_MS, signal);
+    for (let steps = 1; more(); steps++) {
+      const rest = steps % STEPS === 0 && slices.rest();
+      if (rest) await rest;
+    }
+  };
+  await walk(() => scans === 0 && step());
   // Exif data may go over several segments, as Pillow has it.
   const found = exif.length > 0 ? orientationOf(exif.length === 1 ? exif[0]! : joined(exif)) : undefined;
   return {
     orientation: found ?? (xmp && orientationOfXmp(xmp)) ?? 1,
     channels,
-    checkScans: () => {
+    checkScans: async () => {
+      await pause(); // the browser has copied the file in this task
       try {
-        while (step());
+        await walk(step);
         return undefined;
       } catch (error) {
         if (!cut || scans > 1) throw error;

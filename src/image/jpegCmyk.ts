@@ -4,7 +4,9 @@
  * 1 of 255 away.
  */
 import { ImageError } from '../errors.js';
+import { Slices } from '../platform/pause.js';
 import type { Pixels } from './decode.js';
+import { SLICE_MS } from './decodeErrors.js';
 import { ScanBits } from './jpegBits.js';
 import { JpegSegments, type Component, type Frame } from './jpegFrame.js';
 import { progressiveReader } from './jpegProgressive.js';
@@ -21,8 +23,6 @@ interface Channel {
   /** Of the first ten coefficients, the lowest bit that is known: −1 for none. */
   readonly known: Int8Array;
 }
-
-const STRETCH_MS = 10;
 
 /**
  * Decodes the file that a browser decodes. Undefined where that has to do: it has other than four channels,
@@ -124,7 +124,7 @@ async function pixelsOf(
   const data = new Uint8Array(width * height * 4);
   // Without Adobe's segment the four are as they are; with one, all but 0 is taken for YCCK.
   const ycck = adobeTransform !== undefined && adobeTransform !== 0;
-  let pauseAtMs = performance.now() + STRETCH_MS;
+  const slices = new Slices(SLICE_MS, signal);
   for (let y = 0; y < height; y++) {
     const [first, second, third, black] = rowOf.map((each) => each!(y)) as [
       Uint8Array,
@@ -147,10 +147,8 @@ async function pixelsOf(
       data[to + 2] = light - product(255 - yellow, light);
       data[to + 3] = 255;
     }
-    if (performance.now() < pauseAtMs) continue;
-    await new Promise((resolve) => setTimeout(resolve));
-    signal?.throwIfAborted();
-    pauseAtMs = performance.now() + STRETCH_MS;
+    const rest = slices.rest();
+    if (rest) await rest;
   }
   return { data, width, height };
 }

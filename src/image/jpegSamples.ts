@@ -1,4 +1,6 @@
 /** Coefficients of a JPEG → samples, and samples → those of every pixel, to the bits of libjpeg-turbo. */
+import { Slices } from '../platform/pause.js';
+import { SLICE_MS } from './decodeErrors.js';
 import type { Component } from './jpegFrame.js';
 
 /** Samples of a component, row after row. */
@@ -11,8 +13,6 @@ export interface Plane {
   readonly height: number;
 }
 
-const STRETCH_MS = 10;
-
 /** @throws `signal.reason` after an abort */
 export async function samplesOf(
   { width, height }: Component,
@@ -23,14 +23,12 @@ export async function samplesOf(
 ): Promise<Plane> {
   const stride = 8 * blocksAcross;
   const samples = new Uint8Array(coefficients.length);
-  let pauseAtMs = performance.now() + STRETCH_MS;
+  const slices = new Slices(SLICE_MS, signal);
   for (let at = 0, block = 0; at < coefficients.length; at += 64, block++) {
     const row = Math.floor(block / blocksAcross);
     transform(coefficients, at, quantization, samples, 8 * row * stride + 8 * (block % blocksAcross), stride);
-    if (block % 256 !== 0 || performance.now() < pauseAtMs) continue;
-    await new Promise((resolve) => setTimeout(resolve));
-    signal?.throwIfAborted();
-    pauseAtMs = performance.now() + STRETCH_MS;
+    const rest = block % 256 === 0 && slices.rest();
+    if (rest) await rest;
   }
   return { samples, stride, width, height };
 }

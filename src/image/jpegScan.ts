@@ -2,11 +2,10 @@
  * The scans of a JPEG, code by code: whether the data of the one scan make every block, which decides whether
  * Pillow reads a file without an end marker; and the coefficients of a sequential scan.
  */
+import { Slices } from '../platform/pause.js';
+import { SLICE_MS } from './decodeErrors.js';
 import { ScanBits } from './jpegBits.js';
 import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
-
-/** For how long codes are read in one go. */
-const STRETCH_MS = 10;
 
 /**
  * Where the data of the scan end, if they make every block without what follows; undefined where Pillow asks
@@ -43,7 +42,7 @@ export interface ReadScanOptions {
 }
 
 /**
- * Goes through the MCUs of a scan, in stretches of some milliseconds. False where the file ends first.
+ * Goes through the MCUs of a scan, in slices. False where the file ends first.
  *
  * @throws `signal.reason` after an abort
  */
@@ -69,14 +68,11 @@ export async function readScan(
     return true;
   };
   let [toRestart, nextRestart] = [restartInterval, 0];
-  let pauseAtMs = performance.now() + STRETCH_MS;
+  const slices = new Slices(SLICE_MS, signal);
   for (let row = 0; row < mcusDown; row++) {
     for (let column = 0; column < mcusAcross; column++) {
-      if (column % 256 === 0 && performance.now() > pauseAtMs) {
-        await new Promise((resolve) => setTimeout(resolve));
-        signal?.throwIfAborted();
-        pauseAtMs = performance.now() + STRETCH_MS;
-      }
+      const rest = column % 256 === 0 && slices.rest();
+      if (rest) await rest;
       if (restartInterval > 0 && toRestart === 0) {
         if (!restart(bits, nextRestart)) return false;
         nextRestart = (nextRestart + 1) & 7;

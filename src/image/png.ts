@@ -4,14 +4,16 @@
  * reads), and for Node, which decodes nothing. The platform inflates.
  */
 import { ImageError } from '../errors.js';
+import { Slices } from '../platform/pause.js';
 import type { Pixels } from './decode.js';
-import { checkPixels, endsTooEarly } from './decodeErrors.js';
+import { checkPixels, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import {
   bitsPerPixel,
   CHANNELS,
   failOf,
   GREY,
   inflatedBytes,
+  inflatedStream,
   PALETTE,
   passesOf,
   readChunks,
@@ -47,7 +49,8 @@ export async function decodePng(
   signal?: AbortSignal,
 ): Promise<Pixels> {
   const fail: Fail = failOf(name);
-  const { header, palette, pieces } = readChunks(bytes, name, fail);
+  const slices = new Slices(SLICE_MS, signal);
+  const { header, palette, pieces } = await readChunks(bytes, name, fail, slices);
   const { width, height } = header;
   checkPixels(name, width, height);
   const passes = passesOf(header);
@@ -57,7 +60,7 @@ export async function decodePng(
   if (packed * 1032 < needed) fail(`data that can inflate to ${needed} bytes`, `${packed} bytes`);
   let data: Uint8Array<ArrayBuffer>;
   try {
-    data = new Uint8Array(width * height * 4).fill(255);
+    data = new Uint8Array(width * height * 4);
   } catch (cause) {
     throw new ImageError(
       'IMAGE_SIZE',
@@ -75,17 +78,26 @@ export async function decodePng(
         const filled = fill(row);
         if (!(typeof filled === 'boolean' ? filled : await filled)) return false;
         if (row[0]! > 4) fail('filters 0 to 4', `${row[0]}`);
-        unfilter(row, above, distance);
-        write(row, columns, ((top + y * stepY) * width + left) * 4, stepX * 4);
+        const to = ((top + y * stepY) * width + left) * 4;
+        for (let i = 1; i <= rowBytes; i += PART) {
+          unfilter(row, above, distance, i, Math.min(i + PART, row.length));
+          const rest = slices.rest();
+          if (rest) await rest;
+        }
+        for (let x = 0; x < columns; x += PART) {
+          write(row, x, Math.min(x + PART, columns), to, stepX * 4);
+          const rest = slices.rest();
+          if (rest) await rest;
+        }
         [row, above] = [above, row];
       }
     }
     return true;
   };
-  const reader = new Blob(pieces).stream().pipeThrough(new DecompressionStream('deflate')).getReader();
+  const reader = inflatedStream(pieces, slices).getReader();
   let chunk: Uint8Array = new Uint8Array(0);
   /** Fills `row` with what comes next. What follows the last row is not read. */
-  const next = async (row: Uint8Array): Promise<boolean> => {
+  const nextRow = async (row: Uint8Array): Promise<boolean> => {
     for (let at = 0; at < row.length;) {
       if (chunk.length === 0) {
         signal?.throwIfAborted();
@@ -100,9 +112,9 @@ export async function decodePng(
     }
     return true;
   };
-  /** As `next`, from memory that chunks of any length are read from without a promise. */
+  /** As `nextRow`, without a promise where the row is at hand. */
   const fromChunk = (row: Uint8Array): boolean | Promise<boolean> => {
-    if (chunk.length < row.length) return next(row);
+    if (chunk.length < row.length) return nextRow(row);
     row.set(chunk.subarray(0, row.length));
     chunk = chunk.subarray(row.length);
     return true;
@@ -118,7 +130,7 @@ export async function decodePng(
   // The stream ends early or is broken. Pillow refuses it, unless all rows are there, or the stream ends as it
   // should behind fewer: the others are 0 then.
   const { inflate } = await import('./inflate.js');
-  const { bytes: inflated, length, end } = inflate(joined(pieces, packed), needed);
+  const { bytes: inflated, length, end } = await inflate(joined(pieces, packed), needed, slices);
   if (end === 'broken')
     fail('data that can be inflated', `some that cannot, from byte ${length} of ${needed} on`);
   let rowEnd = 0;
@@ -135,11 +147,15 @@ export async function decodePng(
   });
   return { data, width, height };
 }
-/** Undoes the filter of a row in place; byte 0 of both rows is the filter. */
-function unfilter(row: Uint8Array, above: Uint8Array, distance: number): void {
+
+/** Bytes of a row that are unfiltered, and pixels that are written, in one go: rows may be of any length. */
+const PART = 2 ** 16;
+
+/** Undoes the filter of bytes [begin, end) of a row in place; byte 0 of both rows is the filter. */
+function unfilter(row: Uint8Array, above: Uint8Array, distance: number, begin: number, end: number): void {
   const filter = row[0];
   if (filter === 0) return;
-  for (let i = 1; i < row.length; i++) {
+  for (let i = begin; i < end; i++) {
     const left = i > distance ? row[i - distance]! : 0;
     const up = above[i]!;
     if (filter === 1) row[i]! += left;
@@ -159,12 +175,12 @@ function paeth(left: number, up: number, corner: number): number {
   return toUp <= toCorner ? up : corner;
 }
 
-/** Writes the pixels of a row into `data` from `to` on, `step` bytes apart. */
+/** Writes the pixels [begin, end) of a row into `data`, of which the row begins at `to`, `step` bytes apart. */
 function pixelWriter(
   { bitDepth, colourType }: Header,
   palette: Uint8Array,
   data: Uint8Array,
-): (row: Uint8Array, columns: number, to: number, step: number) => void {
+): (row: Uint8Array, begin: number, end: number, to: number, step: number) => void {
   const channels = CHANNELS[colourType]!;
   const colour = channels < 3 ? 0 : 1; // samples from one to the next
   const largest = 2 ** bitDepth - 1;
@@ -181,9 +197,11 @@ function pixelWriter(
     if (bitDepth === 16) return colourType === GREY ? Math.min(sample, 255) : sample >> 8;
     return (sample * 255) / largest;
   };
-  return (row, columns, to, step) => {
-    for (let x = 0; x < columns; x++, to += step) {
+  return (row, begin, end, to, step) => {
+    to += begin * step;
+    for (let x = begin; x < end; x++, to += step) {
       for (let c = 0; c < 3; c++) data[to + c] = byteOf(sampleOf(row, x * channels + c * colour), c);
+      data[to + 3] = 255;
     }
   };
 }

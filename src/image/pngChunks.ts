@@ -3,7 +3,8 @@
  * whether a browser's decoder can be trusted with the file.
  */
 import { ImageError } from '../errors.js';
-import { endsTooEarly } from './decodeErrors.js';
+import { Slices } from '../platform/pause.js';
+import { endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp, withoutExifName } from './orientation.js';
 
 /** What the file says of itself. */
@@ -122,7 +123,12 @@ export interface Chunks {
  * Reads the chunks as Pillow does: it demands right check sums up to the first IDAT, whole chunks behind the
  * last, and no IEND.
  */
-export function readChunks(bytes: Uint8Array<ArrayBuffer>, name: string, fail: Fail): Chunks {
+export async function readChunks(
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  fail: Fail,
+  slices: Slices,
+): Promise<Chunks> {
   if (!isPng(bytes)) fail('its signature', 'another beginning');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [pieces, sums]: [Uint8Array<ArrayBuffer>[], number[]] = [[], []];
@@ -149,8 +155,11 @@ export function readChunks(bytes: Uint8Array<ArrayBuffer>, name: string, fail: F
     // The sum of a chunk behind the image is not looked at.
     if (!image && kind !== 'IEND' && end + (over ? 0 : 4) > bytes.length)
       throw endsTooEarly(name, 'PNG', `at byte ${bytes.length}, within the chunk ${kind} of byte ${at}`);
-    const rightSum = (): boolean => view.getUint32(end) === crc32(bytes.subarray(at + 4, end));
-    if (!over && !image && kind !== 'IEND' && !rightSum())
+    const rest = slices.rest(); // a file may have any number of chunks
+    if (rest) await rest;
+    const rightSum = async (): Promise<boolean> =>
+      view.getUint32(end) === (await crc32(bytes.subarray(at + 4, end), slices));
+    if (!over && !image && kind !== 'IEND' && !(await rightSum()))
       fail(`the check sum of ${kind}`, `another at byte ${end}`);
     if (!header || (kind === 'IHDR' && !over)) {
       if (header || kind !== 'IHDR' || content.length !== 13)
@@ -175,7 +184,7 @@ export function readChunks(bytes: Uint8Array<ArrayBuffer>, name: string, fail: F
       }
       control = true;
     } else if (kind === 'IEND') {
-      ended = end + 4 <= bytes.length && rightSum();
+      ended = end + 4 <= bytes.length && (await rightSum());
       plain.push(bytes.subarray(at, end + 4));
       break;
     } else if (['eXIf', 'tEXt', 'zTXt', 'iTXt'].includes(kind)) {
@@ -207,37 +216,67 @@ export interface PlainPng {
   readonly isWhole: () => Promise<boolean>;
 }
 
-/** @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its chunks say */
-export async function plainPng(bytes: Uint8Array<ArrayBuffer>, name: string): Promise<PlainPng> {
-  const chunks = readChunks(bytes, name, failOf(name));
+/**
+ * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its chunks say
+ * @throws `signal.reason` after an abort
+ */
+export async function plainPng(
+  bytes: Uint8Array<ArrayBuffer>,
+  name: string,
+  signal?: AbortSignal,
+): Promise<PlainPng> {
+  const slices = new Slices(SLICE_MS, signal);
+  const chunks = await readChunks(bytes, name, failOf(name), slices);
   return {
     pieces: chunks.plain,
     bitDepth: chunks.header.bitDepth,
     alpha: chunks.header.colourType === GREY_ALPHA || chunks.header.colourType === RGBA,
-    orientation: await orientationIn(chunks.words),
-    isWhole: () => isWhole(chunks),
+    orientation: await orientationIn(chunks.words, slices),
+    isWhole: () => isWhole(chunks, slices),
   };
 }
 
-async function isWhole({ header, pieces, sums, ended }: Chunks): Promise<boolean> {
-  if (!ended) return false;
-  let i = 0;
+/**
+ * Bytes that are inflated at once: into 8 MB at most, as deflate has codes of two bits that stand for 258
+ * bytes.
+ */
+const PART_BYTES = 8192;
+
+/**
+ * What the data inflate to. Errors where they cannot be inflated, where a check sum is not that of its piece,
+ * and after an abort.
+ *
+ * @param sums check sums of the pieces. Default: they are not looked at
+ */
+export function inflatedStream(
+  pieces: readonly Uint8Array<ArrayBuffer>[],
+  slices: Slices,
+  sums?: readonly number[],
+): ReadableStream<Uint8Array> {
+  let [i, at] = [0, 0];
   const source = new ReadableStream<Uint8Array<ArrayBuffer>>(
     {
-      // Check sums are made between other tasks: a large file takes long.
-      pull(controller) {
+      async pull(controller) {
+        await slices.rest();
         const piece = pieces[i];
         if (!piece) return controller.close();
-        if (crc32(piece, IDAT_SUM) !== sums[i]) return controller.error(new Error('check sum'));
-        i += 1;
-        controller.enqueue(piece);
+        if (at === 0 && sums && (await crc32(piece, slices, IDAT_SUM)) !== sums[i])
+          throw new Error('check sum');
+        controller.enqueue(piece.subarray(at, at + PART_BYTES));
+        at += PART_BYTES;
+        if (at >= piece.length) [i, at] = [i + 1, 0];
       },
     },
     { highWaterMark: 0 },
   );
+  return source.pipeThrough(new DecompressionStream('deflate'));
+}
+
+async function isWhole({ header, pieces, sums, ended }: Chunks, slices: Slices): Promise<boolean> {
+  if (!ended) return false;
   let length = 0;
   try {
-    const reader = source.pipeThrough(new DecompressionStream('deflate')).getReader();
+    const reader = inflatedStream(pieces, slices, sums).getReader();
     for (let read = await reader.read(); !read.done; read = await reader.read()) length += read.value.length;
   } catch {
     return false; // decodePng says what is wrong
@@ -246,11 +285,11 @@ async function isWhole({ header, pieces, sums, ended }: Chunks): Promise<boolean
 }
 
 /** What eXIf says; else ImageMagick's "Raw profile type exif"; else XMP. */
-async function orientationIn(words: Chunks['words']): Promise<number> {
+async function orientationIn(words: Chunks['words'], slices: Slices): Promise<number> {
   const exif = words.get('eXIf')?.at(-1);
   let found = exif && orientationOf(withoutExifName(exif));
   if (!exif) {
-    const hex = await textOf(words, 'Raw profile type exif');
+    const hex = await textOf(words, 'Raw profile type exif', slices);
     const bytes = hex && hex.split('\n').slice(3).join('').replaceAll(/\s/g, '');
     if (bytes && /^([0-9a-f]{2})+$/i.test(bytes))
       found = orientationOf(
@@ -258,12 +297,12 @@ async function orientationIn(words: Chunks['words']): Promise<number> {
       );
   }
   if (found !== undefined) return found;
-  const xmp = await textOf(words, 'XML:com.adobe.xmp');
+  const xmp = await textOf(words, 'XML:com.adobe.xmp', slices);
   return (xmp && orientationOfXmp(Uint8Array.from(xmp, (each) => each.charCodeAt(0)))) || 1;
 }
 
 /** The last text of this key, a character a byte. */
-async function textOf(words: Chunks['words'], key: string): Promise<string | undefined> {
+async function textOf(words: Chunks['words'], key: string, slices: Slices): Promise<string | undefined> {
   let found: string | undefined;
   for (const kind of ['tEXt', 'zTXt', 'iTXt']) {
     for (const content of words.get(kind) ?? []) {
@@ -280,7 +319,7 @@ async function textOf(words: Chunks['words'], key: string): Promise<string | und
         continue;
       }
       const { inflate } = await import('./inflate.js');
-      const { bytes, length } = inflate(text, MOST_TEXT);
+      const { bytes, length } = await inflate(text, MOST_TEXT, slices);
       found = latin1(bytes.subarray(0, length));
     }
   }
@@ -314,8 +353,21 @@ function readHeader(content: Uint8Array, fail: Fail): Header {
 
 let table: Uint32Array | undefined;
 
+/** Bytes whose sum takes less than a millisecond. */
+const SUM_BYTES = 2 ** 17;
+
 /** As PNG has it: ISO 3309. `from` is the sum of what stands ahead of the bytes. */
-function crc32(bytes: Uint8Array, from = 0): number {
+async function crc32(bytes: Uint8Array, slices: Slices, from = 0): Promise<number> {
+  let sum = from;
+  for (let at = 0; at < bytes.length; at += SUM_BYTES) {
+    sum = crcOf(bytes.subarray(at, at + SUM_BYTES), sum);
+    const rest = slices.rest();
+    if (rest) await rest;
+  }
+  return sum;
+}
+
+function crcOf(bytes: Uint8Array, from: number): number {
   table ??= Uint32Array.from({ length: 256 }, (_, n) => {
     for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
     return n;

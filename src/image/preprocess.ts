@@ -12,19 +12,14 @@ import {
   resizeSecond,
 } from '../gpu/kernels/imageKernels.js';
 import type { Kernel } from '../gpu/kernels/kernel.js';
-import type { GpuMemory } from '../gpu/memory.js';
+import { pause } from '../platform/pause.js';
 import type { Burst, Task } from '../gpu/task.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps, type Resample, type Taps } from './coefficients.js';
-import {
-  planResize,
-  resolvePreprocessing,
-  wholePatches,
-  type Geometry,
-  type ResolvedPreprocessing,
-} from './geometry.js';
-import { levelsOf, type Normalization } from './normalization.js';
+import { planResize, resolvePreprocessing, wholePatches, type Geometry } from './geometry.js';
+import { levelsOf } from './normalization.js';
 import { liesOnItsSide, TURN_FLIP_Y, TURN_TRANSPOSE, TURNS } from './orientation.js';
+import { PreparedImage } from './preparedImage.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
 import { decodeSource, type DecodedImage, type ImageSource, type SourceOptions } from './source.js';
 import { planStrips } from './strips.js';
@@ -39,8 +34,8 @@ export interface PreprocessorOptions {
   /** The checkpoint's. Default: that of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
   /**
-   * An image goes to the GPU in strips of so many bytes at most, or of a single row that is longer. Default 64
-   * MiB: 16 megapixels are one strip.
+   * An image goes to the GPU in strips of so many bytes at most, or of a single row that is longer; four of
+   * them may wait there. Default 16 MiB, which takes a page's thread about 20 ms.
    */
   readonly stripBytes?: number | undefined;
 }
@@ -54,75 +49,9 @@ export interface Pixels {
   readonly width: number;
 }
 
-/**
- * An image on the GPU after the first pass of its resize, waiting for the second: 4 bytes for each of the
- * output's columns in every source row that it needs. `Preprocessor.write` uses it up; else call `dispose`.
- */
-export class PreparedImage {
-  readonly geometry: Geometry;
-  readonly resample: Resample;
-  readonly normalization: Normalization;
-  readonly #memory: GpuMemory;
-  readonly #between: GPUBuffer;
-  #used = false;
-
-  constructor(
-    geometry: Geometry,
-    { resample, normalization }: Pick<ResolvedPreprocessing, 'resample' | 'normalization'>,
-    memory: GpuMemory,
-    between: GPUBuffer,
-  ) {
-    this.geometry = geometry;
-    this.resample = resample;
-    this.normalization = normalization;
-    this.#memory = memory;
-    this.#between = between;
-  }
-
-  /** Of the output, in pixels. */
-  get width(): number {
-    return this.geometry.width;
-  }
-
-  get height(): number {
-    return this.geometry.height;
-  }
-
-  /** Bytes of its pixels, (3, height, width) in float32. */
-  get bytes(): number {
-    return 3 * this.height * this.width * Float32Array.BYTES_PER_ELEMENT;
-  }
-
-  /**
-   * What the first pass gave: `between` of shaders/resize.wgsl.
-   * @throws DeviceError DISPOSED, if it was written or disposed before.
-   */
-  get between(): GPUBuffer {
-    if (this.#used)
-      throw new DeviceError(
-        'DISPOSED',
-        'PreparedImage: expected one that waits to be written, found one that was written or disposed. Prepare the image again.',
-      );
-    return this.#between;
-  }
-
-  dispose(): void {
-    this.#used = true;
-    this.#memory.destroy(this.#between);
-  }
-
-  /** As `dispose`, when the burst that reads it has ended. */
-  release(burst: Burst): void {
-    this.#used = true;
-    burst.free(this.#between);
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-}
-
-const STRIP_BYTES = 2 ** 26;
+const STRIP_BYTES = 2 ** 24;
+/** Strips of a file that are on the GPU at once: it is not waited for after each. */
+const STRIPS_AT_ONCE = 4;
 /** Pictures up to this size may pile up on the GPU while it is busy. */
 const SMALL_BYTES = 2 ** 22;
 /** Tables of taps that are kept: two for a video, a few for photographs of some cameras. */
@@ -193,7 +122,7 @@ export class Preprocessor {
 
   /**
    * As `prepare`, of a picture that is decoded. Once it resolves the picture is not needed any more. Memory on
-   * the GPU meanwhile: of a file a strip, of what the page draws and of pixels in memory the whole picture (twice where
+   * the GPU meanwhile: of a file four strips, of what the page draws and of pixels in memory the whole picture (twice where
    * a texture is on the way), and what PreparedImage says.
    */
   async prepareDecoded(
@@ -229,6 +158,7 @@ export class Preprocessor {
     const [along, across] = this.#lines(geometry, resample);
     const turn = TURNS[orientation]!;
     const rows = across.end - across.begin;
+    const isLarge = storedRows * stride * 4 > SMALL_BYTES;
     const strips = planStrips({
       storedRows,
       down: verticalFirst !== ((turn & TURN_TRANSPOSE) !== 0),
@@ -247,8 +177,12 @@ export class Preprocessor {
       for (const [index, strip] of strips.entries()) {
         // Only what has to be waited for is: a video goes on.
         if (load) {
-          if (index > 0) await task.computed(true); // so that one strip at a time is on the GPU
+          if (index > 0 && index % STRIPS_AT_ONCE === 0) await task.computed(true);
+          // Copying takes the thread as long as uploading: other tasks may come between.
+          if (isLarge) await pause();
           await load(strip.begin, strip.end);
+          if (isLarge) await pause();
+          signal?.throwIfAborted();
           this.#alive();
         }
         task.burst((burst) => {
@@ -282,7 +216,7 @@ export class Preprocessor {
         });
       }
       // A photograph is on the GPU until it is resized: only then may the next one be decoded.
-      if (storedRows * stride * 4 > SMALL_BYTES) await task.computed(true);
+      if (isLarge) await task.computed(true);
       else if (load) await task.settled(); // a live frame goes on: what is kept carries the verdict
       return task.keep(between);
     });

@@ -8,6 +8,7 @@ import { ImageError, OptionError } from '../errors.js';
 import { untilAborted } from '../platform/abort.js';
 import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../platform/node.js';
+import { kindOf } from '../optionObject.js';
 import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile, type Canvas } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';
@@ -171,10 +172,9 @@ const taken = (picture: Drawable | RawPixels, name: string, width: number, heigh
   close: () => undefined,
 });
 
-/**
- * The name of a thing's class. Unlike instanceof it needs no global and knows the things of other windows.
- */
-const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+/** Whether its pixels are those of the call, however late they are decoded: a file, or bytes that are copied. */
+export const keepsItsPixels = (source: ImageSource): boolean =>
+  /^(String|URL|Blob|File|Uint8Array|ArrayBuffer)$/.test(kindOf(source));
 
 const nameOf = (blob: Blob): string =>
   'name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob';
@@ -263,11 +263,9 @@ async function ofBlob(
       }),
     );
     signal?.throwIfAborted();
-    const { readImageHeader } = await import('./imageHeader.js');
-    const header = readImageHeader(bytes);
-    await slot.claim(header?.width ?? 0, header?.height ?? 0, signal);
     const { image, canvas, ...decoded } = await decodeFile(bytes, name, blob.type, {
       losesAlpha: () => bitmapsLoseColours(gpu),
+      claim: (size) => slot.claim(size, signal),
       signal,
     });
     const isBitmap = !('data' in image);
@@ -279,7 +277,7 @@ async function ofBlob(
       orientation: orientation === 'respect' ? decoded.orientation : 1,
       fileOrientation: decoded.orientation,
       isFile: true,
-      isAsShown: isBitmap && !canvas && header !== undefined && !header.hasColorProfile && !header.hasAlpha,
+      isAsShown: isBitmap && !canvas && decoded.showsStoredColors,
       canvas,
       close: () => {
         if (!('data' in image)) image.close();
@@ -305,12 +303,21 @@ async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefi
     });
     signal?.throwIfAborted();
   }
+  const bytes = element.naturalWidth * element.naturalHeight * 4;
+  // Where a slot is free the pixels are those of this moment: an element may show another image by then.
+  let slot = decodeSlots().takeNow(bytes);
+  if (!slot) {
+    slot = await decodeSlots().take(signal);
+    await slot.claim(bytes, signal);
+  }
+  const { release } = slot;
   // Decoded anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels.
   const bitmap = await createImageBitmap(element, {
     imageOrientation: 'from-image',
     colorSpaceConversion: 'none',
     premultiplyAlpha: 'none',
   }).catch((cause: unknown) => {
+    release();
     signal?.throwIfAborted();
     const formats = 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>';
     throw new ImageError(
@@ -319,9 +326,13 @@ async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefi
       { cause },
     );
   });
-  if (signal?.aborted) bitmap.close();
+  const close = (): void => {
+    bitmap.close();
+    release();
+  };
+  if (signal?.aborted) close();
   signal?.throwIfAborted();
-  return { ...taken(bitmap, name, bitmap.width, bitmap.height), close: () => bitmap.close() };
+  return { ...taken(bitmap, name, bitmap.width, bitmap.height), close };
 }
 
 /** ImageData and RawImage. */

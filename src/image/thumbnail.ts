@@ -25,10 +25,9 @@ export async function makeThumbnail(
   if (!hasCanvas()) return undefined;
   const slot = await decodeSlots().take(signal);
   try {
-    const { readImageHeader } = await import('./imageHeader.js');
+    const { decodedBytes, readImageHeader } = await import('./imageHeader.js');
     const begin = await file.slice(0, HEADER_BYTES).arrayBuffer();
-    const { width = 0, height = 0 } = readImageHeader(new Uint8Array(begin)) ?? {};
-    await slot.claim(width, height, signal);
+    await slot.claim(decodedBytes(readImageHeader(new Uint8Array(begin))), signal);
     const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' });
     try {
       return await draw(bitmap, 1, px);

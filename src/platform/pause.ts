@@ -17,17 +17,26 @@ export function pause(): Promise<void> {
 /** Counts the time since the last pause. Work between two calls of `rest` must be short. */
 export class Slices {
   readonly #sliceMs: number;
+  readonly #signal: AbortSignal | undefined;
   #sinceMs = performance.now();
 
-  /** @param sliceMs the time after which `rest` pauses */
-  constructor(sliceMs: number) {
+  /**
+   * @param sliceMs the time after which `rest` pauses
+   * @param signal ends the work at its next pause
+   */
+  constructor(sliceMs: number, signal?: AbortSignal) {
     this.#sliceMs = sliceMs;
+    this.#signal = signal;
   }
 
-  /** A pause to await, where a slice has ended. */
+  /**
+   * A pause to await, where a slice has ended.
+   * @throws `signal.reason` after an abort
+   */
   rest(): Promise<void> | undefined {
     if (performance.now() - this.#sinceMs < this.#sliceMs) return undefined;
     return pause().then(() => {
+      this.#signal?.throwIfAborted();
       this.#sinceMs = performance.now();
     });
   }

@@ -1,5 +1,6 @@
 /** Checks of what comes in from callers: everything is refused before anything is changed. */
 import { IndexError } from '../errors.js';
+import { isBlob } from '../optionObject.js';
 import { checkedVector, decodeInto, encodedBytes, encodeInto, encodeVector } from './codec.js';
 import { modelText, sameModel } from './identity.js';
 import type { EncodedPatches, IndexHeader, ModelIdentity, StoredItem } from './journal.js';
@@ -167,7 +168,7 @@ export function storedItem(
 ): StoredItem {
   checkId(id, where);
   const name = `${where} ${JSON.stringify(id)}`;
-  if (thumbnail !== undefined && !(thumbnail instanceof Blob))
+  if (thumbnail !== undefined && !isBlob(thumbnail))
     throw new IndexError(
       'INDEX_OPTIONS',
       `${name}: expected a thumbnail that is a Blob, found a ${typeof thumbnail}. Use canvas.convertToBlob().`,

@@ -2,8 +2,9 @@
 import { deflateRawSync, deflateSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { plainAvif } from '../../src/image/avif.js';
+import { Slices } from '../../src/platform/pause.js';
 import { decodeFile } from '../../src/image/decode.js';
-import { inflate } from '../../src/image/inflate.js';
+import { inflate, type Inflated } from '../../src/image/inflate.js';
 import { prepareJpeg } from '../../src/image/jpeg.js';
 import { liesOnItsSide, TURNS } from '../../src/image/orientation.js';
 import { plainPng } from '../../src/image/pngChunks.js';
@@ -22,7 +23,7 @@ const fixture = (name: string): Uint8Array<ArrayBuffer> => read(`test/fixtures/p
 /** Orientation of a file of the fixtures, by whatever reads its format. */
 async function orientationOf(name: string): Promise<number> {
   const bytes = fixture(name);
-  if (name.endsWith('.jpg')) return prepareJpeg(bytes, name).orientation;
+  if (name.endsWith('.jpg')) return (await prepareJpeg(bytes, name)).orientation;
   return name.endsWith('.webp')
     ? plainWebp(bytes, name).orientation
     : (await plainPng(bytes, name)).orientation;
@@ -72,7 +73,7 @@ describe('orientation', () => {
   it('is taken out of JPEG, PNG and WebP', async () => {
     const exif = /Exif\0\0|eXIf|EXIF/;
     const jpeg = fixture('exif8.jpg');
-    prepareJpeg(jpeg, 'file');
+    await prepareJpeg(jpeg, 'file');
     expect(Buffer.from(jpeg).toString('latin1')).not.toMatch(exif);
     const { pieces } = await plainPng(fixture('exif6.png'), 'file');
     expect(Buffer.concat(pieces).toString('latin1')).not.toMatch(exif);
@@ -93,10 +94,10 @@ describe('files that a browser decodes', () => {
     expect(Buffer.concat(pieces).includes('tRNS')).toBe(false);
   });
 
-  it('stay as they are otherwise', () => {
+  it('stay as they are otherwise', async () => {
     for (const name of ['444.jpg', 'cmyk.jpg', 'lossless.webp']) {
       const bytes = fixture(name);
-      if (name.endsWith('.jpg')) prepareJpeg(bytes, name).checkScans();
+      if (name.endsWith('.jpg')) await (await prepareJpeg(bytes, name)).checkScans();
       else expect(plainWebp(bytes, name).pieces).toEqual([bytes]);
       expect(Buffer.from(bytes).equals(fixture(name))).toBe(true);
     }
@@ -214,15 +215,17 @@ describe('other files are named', () => {
 });
 
 describe('inflate', () => {
+  const inflated = (packed: Uint8Array, most: number): Promise<Inflated> =>
+    inflate(packed, most, new Slices(10));
   const bytesOf = (length: number, values: number, random: Random): Uint8Array =>
     Uint8Array.from({ length }, () => Math.floor(random.next() * values));
 
-  it('gives what zlib packed, at every level', () => {
+  it('gives what zlib packed, at every level', async () => {
     const random = new Random(3);
     for (let i = 0; i < 120; i++) {
       const bytes = bytesOf(Math.floor(random.next() * 3000), 1 + Math.floor(random.next() * 255), random);
       const packed = new Uint8Array(deflateSync(bytes, { level: i % 10, strategy: i % 5 }));
-      expect(inflate(packed, bytes.length)).toEqual({
+      expect(await inflated(packed, bytes.length)).toEqual({
         bytes: Uint8Array.from(bytes),
         length: bytes.length,
         end: 'whole',
@@ -230,18 +233,18 @@ describe('inflate', () => {
     }
   });
 
-  it('gives what there is of a stream that is cut off, and tells a broken one', () => {
+  it('gives what there is of a stream that is cut off, and tells a broken one', async () => {
     const random = new Random(4);
     const bytes = bytesOf(2000, 9, random);
     const packed = new Uint8Array(deflateSync(bytes));
     for (let length = 0; length < packed.length; length += 3) {
-      const found = inflate(packed.slice(0, length), bytes.length);
+      const found = await inflated(packed.slice(0, length), bytes.length);
       expect(found.end).toBe('short');
       expect(found.bytes.subarray(0, found.length)).toEqual(bytes.subarray(0, found.length));
     }
     packed[packed.length - 1]! ^= 1;
-    expect(inflate(packed, bytes.length).end).toBe('broken');
-    expect(inflate(new Uint8Array(deflateRawSync(bytes)), bytes.length).end).toBe('broken');
-    expect(inflate(Uint8Array.of(0x78, 0x9c, 7), 10).end).toBe('broken');
+    expect((await inflated(packed, bytes.length)).end).toBe('broken');
+    expect((await inflated(new Uint8Array(deflateRawSync(bytes)), bytes.length)).end).toBe('broken');
+    expect((await inflated(Uint8Array.of(0x78, 0x9c, 7), 10)).end).toBe('broken');
   });
 });

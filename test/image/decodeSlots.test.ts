@@ -31,7 +31,7 @@ test('pixels wait for their bytes in order; a picture that is too large for the 
   const order: string[] = [];
   const open = async (name: string, width: number): Promise<DecodeSlot> => {
     const slot = await slots.take();
-    void slot.claim(width, 1).then(() => order.push(name));
+    void slot.claim(4 * width).then(() => order.push(name));
     return slot;
   };
   const first = await open('half', 128);
@@ -49,14 +49,39 @@ test('pixels wait for their bytes in order; a picture that is too large for the 
   expect([slots.bytes, slots.running]).toEqual([0, 0]);
 });
 
+test('a slot is had at once only where one is free and nobody waits', async () => {
+  const slots = new DecodeSlots(2, KIB);
+  const first = slots.takeNow(512)!;
+  expect([slots.running, slots.bytes]).toEqual([1, 512]);
+  expect(slots.takeNow(513)).toBeUndefined();
+  const second = slots.takeNow(512)!;
+  expect(slots.takeNow(0)).toBeUndefined();
+  second.release();
+  const waiting = await slots.take();
+  const claiming = waiting.claim(1024);
+  first.release();
+  first.release();
+  await claiming;
+  waiting.release();
+  expect([slots.bytes, slots.running]).toEqual([0, 0]);
+  const large = slots.takeNow(5000)!; // alone
+  const behind = large && (await slots.take());
+  const pending = behind.claim(1);
+  expect(slots.takeNow(0)).toBeUndefined();
+  large.release();
+  await pending;
+  behind.release();
+  expect([slots.bytes, slots.running]).toEqual([0, 0]);
+});
+
 test('an abort ends a wait, for a slot and for bytes, and lets those behind go on', async () => {
   const slots = new DecodeSlots(2, KIB);
   const held = await slots.take();
-  await held.claim(256, 1);
+  await held.claim(1024);
   const controller = new AbortController();
   const { signal } = controller;
   const second = await slots.take();
-  const claiming = second.claim(1, 1, signal);
+  const claiming = second.claim(4, signal);
   const taking = slots.take(signal);
   const behind = slots.take();
   controller.abort(new Error('enough'));
@@ -80,7 +105,7 @@ test('200 random pictures, some aborted: never more than the bound, and all get 
       try {
         const slot = await slots.take(controller.signal);
         const width = random.integer(1, 30_000);
-        await slot.claim(width, 1, controller.signal);
+        await slot.claim(4 * width, controller.signal);
         if (slots.bytes !== width * 4) most = Math.max(most, slots.bytes);
         expect(slots.running).toBeLessThanOrEqual(3);
         await new Promise((resolve) => setTimeout(resolve, random.integer(0, 2)));

@@ -4,11 +4,17 @@ import { readFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { decodeFile } from '../../src/image/decode.js';
-import { readImageHeader } from '../../src/image/imageHeader.js';
+import { decodedBytes, readImageHeader } from '../../src/image/imageHeader.js';
 import { parseSafetensors } from '../../src/safetensors.js';
+import { isSrgbProfile } from '../../src/image/iccProfile.js';
 import { read } from './files.js';
 import { tensorOf } from './fixtures.js';
+import { DISPLAY_P3, profileOf, SRGB, withProfile } from './iccProfiles.js';
 
+const sizeOf = (name: string): number => {
+  const { width, height } = readImageHeader(fixture(name))!;
+  return width * height;
+};
 const fixture = (name: string): Uint8Array<ArrayBuffer> => read(`test/fixtures/pixels/images/${name}`);
 
 function chunk(kind: string, content: number[] | Uint8Array): Buffer {
@@ -53,8 +59,22 @@ describe('the size', () => {
   });
 
   it('of BMP and GIF', () => {
-    const gif = Uint8Array.from([...Buffer.from('GIF89a'), 0x2c, 1, 0xc8, 0, 0, 0, 0]);
-    expect(readImageHeader(gif)).toEqual({ width: 300, height: 200, hasColorProfile: false, hasAlpha: true });
+    const comment = [0x21, 0xfe, 2, 0x2c, 0x2c, 1, 0x2c, 0];
+    const gif = Buffer.concat([
+      Buffer.from('GIF89a\x2c\x01\xc8\0\0\0\0', 'latin1'),
+      Buffer.from(comment),
+      Buffer.from([0x2c, 10, 0, 20, 0, 0x10, 0, 0x20, 0]),
+    ]);
+    expect(readImageHeader(gif)).toEqual({
+      width: 300,
+      height: 200,
+      hasColorProfile: false,
+      hasAlpha: true,
+      bytesPerPixel: 5,
+    });
+    gif[gif.length - 3] = 4; // a frame that reaches beyond its screen
+    expect(readImageHeader(gif)).toMatchObject({ width: 10 + 1040, height: 200 });
+    expect(decodedBytes(readImageHeader(gif))).toBe(5 * 1050 * 200);
     const bmp = Buffer.from(fixture('rgb.bmp'));
     const height = bmp.readInt32LE(22);
     expect(readImageHeader(bmp)).toEqual({
@@ -62,7 +82,10 @@ describe('the size', () => {
       height,
       hasColorProfile: false,
       hasAlpha: false,
+      bytesPerPixel: 4,
     });
+    bmp.writeUInt32LE(1, 30); // runs
+    expect(readImageHeader(bmp)?.bytesPerPixel).toBe(5);
     bmp.writeInt32LE(-height, 22); // rows from the top
     expect(readImageHeader(bmp)).toMatchObject({ height });
   });
@@ -73,7 +96,42 @@ describe('the size', () => {
     const exif = segment(0xe1, Buffer.concat([Buffer.from('Exif\0\0'), fixture('grey.jpg')]));
     const around = [Buffer.from([0xff, 0xff]), exif, Buffer.from([0xff, 1, 0xff, 0xd0, 7, 7])];
     const file = Buffer.concat([jpeg.subarray(0, 2), ...around, jpeg.subarray(2)]);
-    expect(readImageHeader(file)).toEqual({ width, height, hasColorProfile: false, hasAlpha: false });
+    expect(readImageHeader(file)).toEqual({
+      width,
+      height,
+      hasColorProfile: false,
+      hasAlpha: false,
+      bytesPerPixel: 4,
+    });
+    expect(decodedBytes(readImageHeader(file))).toBe(4 * width * height);
+    expect(decodedBytes(readImageHeader(fixture('cmyk.jpg')))).toBe(20 * sizeOf('cmyk.jpg'));
+    expect(decodedBytes(undefined)).toBe(0);
+  });
+
+  it('of a JPEG of garbage is given up soon', () => {
+    // Bytewise these are 64 million steps.
+    const spentMs = (bytes: Uint8Array): number => {
+      const before = process.cpuUsage();
+      readImageHeader(bytes);
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
+    };
+    for (const [what, garbage] of [
+      ['stuffed bytes', [0xff, 0]],
+      ['fill', [0xff]],
+      ['empty segments', [0xff, 0xe0, 0, 2]],
+      ['lone markers', [0xff, 0xd0]],
+      ['no marker', [7]],
+    ] as const) {
+      const bytes = Buffer.alloc(2 ** 26, Buffer.from(garbage));
+      bytes.set([0xff, 0xd8, 0xff, 0xff]);
+      spentMs(bytes.subarray(0, 2 ** 20)); // the compiler
+      expect(readImageHeader(bytes), what).toBeUndefined();
+      expect(spentMs(bytes), what).toBeLessThan(60);
+    }
+    const gif = Buffer.alloc(2 ** 26);
+    gif.write('GIF89a');
+    expect(spentMs(gif)).toBeLessThan(60);
   });
 
   it('is not known of other files, and of those that end ahead of it', () => {
@@ -122,7 +180,43 @@ describe('a colour profile', () => {
       height: 427,
       hasColorProfile: true,
       hasAlpha: false,
+      bytesPerPixel: 4,
     });
+  });
+
+  it.each<[string, boolean, Uint8Array, number?]>([
+    ['sRGB', false, profileOf(SRGB, 'sRGB')],
+    ['sRGB with a curve of 1024 entries', false, profileOf(SRGB, { entries: 1024 })],
+    ['sRGB with a curve of 64 entries, straight between them', false, profileOf(SRGB, { entries: 64 })],
+    ['sRGB with a curve of 8 entries', true, profileOf(SRGB, { entries: 8 })],
+    ['sRGB in two segments', true, profileOf(SRGB, 'sRGB'), 2],
+    ['sRGB with a table of colours', true, profileOf(SRGB, 'sRGB', ['A2B0'])],
+    ['primaries of sRGB with a gamma of 2.2', true, profileOf(SRGB, { gamma: 2.2 })],
+    ['Display P3', true, profileOf(DISPLAY_P3, 'sRGB')],
+    ['nothing', true, new Uint8Array(0)],
+    ['half of sRGB', true, profileOf(SRGB, 'sRGB').subarray(0, 300)],
+  ])('of a JPEG with the profile of %s: %s', (_, has, profile, segments) => {
+    expect(readImageHeader(withProfile(fixture('420.jpg'), profile, segments))?.hasColorProfile).toBe(has);
+  });
+
+  it('as sharp writes it', async () => {
+    for (const [profile, has] of [
+      ['srgb', false],
+      ['p3', true],
+    ] as const) {
+      const picture = sharp(fixture('rgb.png')).withIccProfile(profile);
+      for (const bytes of [await picture.jpeg().toBuffer(), await picture.webp().toBuffer()])
+        expect(readImageHeader(bytes)?.hasColorProfile).toBe(has);
+    }
+  });
+
+  it('of a profile with any byte changed or cut off: no error', () => {
+    const profile = profileOf(SRGB, 'sRGB');
+    for (let i = 0; i < profile.length; i++) {
+      isSrgbProfile(profile.with(i, 255));
+      isSrgbProfile(profile.subarray(0, i));
+    }
+    expect(isSrgbProfile(profile)).toBe(true);
   });
 
   it.each([
@@ -184,8 +278,8 @@ describe('a colour profile', () => {
   it('is told of a decoded file', async () => {
     const decode = (name: string) =>
       decodeFile(fixture(name), name, '', { losesAlpha: () => Promise.resolve(true) });
-    expect(await decode('profile.png')).toMatchObject({ hasColorProfile: true, orientation: 1 });
-    expect(await decode('rgb.png')).toMatchObject({ hasColorProfile: false });
-    expect(await decode('palette.gif')).toMatchObject({ hasColorProfile: false });
+    expect(await decode('profile.png')).toMatchObject({ showsStoredColors: false, orientation: 1 });
+    expect(await decode('rgb.png')).toMatchObject({ showsStoredColors: true });
+    expect(await decode('rgba.png')).toMatchObject({ showsStoredColors: false });
   });
 });

@@ -25,7 +25,7 @@ describe('a JPEG without an end marker', () => {
     const found: string[] = [];
     for (const each of fixture.ends as [number, number][]) {
       const file = openEnded(bytes, each);
-      expect(prepareJpeg(file, name).checkScans()?.code).toBe('IMAGE_DECODE');
+      expect((await (await prepareJpeg(file, name)).checkScans())?.code).toBe('IMAGE_DECODE');
       const end = await endOfBlocks(file);
       found.push(end === undefined ? '0' : '1');
       if (end !== undefined) expect(end).toBeLessThanOrEqual(file.length);
@@ -38,8 +38,8 @@ describe('a JPEG without an end marker', () => {
     const jpegs = read('test/fixtures/images/jpeg.safetensors');
     for (const name of ['scans-end-zeros-9.jpg', 'progressive-end-zeros-9.jpg']) {
       const { bytes } = tensorOf(jpegs, name);
-      const { checkScans } = prepareJpeg(bytes, name);
-      expect(checkScans, name).toThrow(/ends too early/);
+      const { checkScans } = await prepareJpeg(bytes, name);
+      await expect(checkScans(), name).rejects.toThrow(/ends too early/);
       expect(await endOfBlocks(bytes)).toBeUndefined();
     }
   });

@@ -5,6 +5,7 @@ import { decodeSlots } from '../../src/image/decodeSlots.ts';
 import { thumbnailOf, type Thumbnail } from '../../src/image/thumbnail.ts';
 import { decodeSource } from '../../src/image/source.ts';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.ts';
+import { DISPLAY_P3, profileOf, SRGB, withProfile } from './iccProfiles.ts';
 import { configOf } from '../../src/model/config.ts';
 
 const images = import.meta.glob('../fixtures/pixels/images/*', {
@@ -113,6 +114,116 @@ test('a photograph without a colour profile is decoded once, whatever its orient
   expect(await decodesOf('exif6.jpg')).toBe(1);
   expect(await decodesOf('rgb.png')).toBe(1);
   expect(await decodesOf('profile.jpg')).toBe(2);
+});
+
+describe('a photograph of its own', () => {
+  /** Saturated colours, which a wide gamut makes others of. */
+  async function photograph(profile: Uint8Array): Promise<Blob> {
+    const canvas = new OffscreenCanvas(320, 240);
+    const context = canvas.getContext('2d')!;
+    for (const [i, colour] of ['red', 'lime', 'blue', 'orange', 'teal', 'white'].entries()) {
+      const wash = context.createLinearGradient(0, 0, 320, 240);
+      wash.addColorStop(0, colour);
+      wash.addColorStop(1, 'rgb(40 50 60)');
+      context.fillStyle = wash;
+      context.fillRect((i % 3) * 107, Math.floor(i / 3) * 120, 107, 120);
+    }
+    const jpeg = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.95 });
+    return new Blob([withProfile(new Uint8Array(await jpeg.arrayBuffer()), profile)]);
+  }
+  const decodesBy = async (blob: Blob): Promise<{ found: Shown; decodes: number }> => {
+    withoutLoss();
+    const decoded = vi.spyOn(globalThis, 'createImageBitmap');
+    const { blob: small } = (await thumbnailBy(blob, 64))!;
+    const decodes = decoded.mock.calls.filter(([source]) => (source as unknown) instanceof Blob).length;
+    return { found: shown(await createImageBitmap(small)), decodes };
+  };
+
+  test('in Display P3 keeps its colours: those of a decode of its own', async () => {
+    const blob = await photograph(profileOf(DISPLAY_P3, 'sRGB'));
+    const wanted = (await expected(blob, 64))!;
+    // That the profile counts here: without it these are other colours.
+    const unmanaged = (await expected(await photograph(profileOf(SRGB, 'sRGB')), 64))!;
+    expect(largestDifference(unmanaged, wanted)).toBeGreaterThan(20);
+    const { found, decodes } = await decodesBy(blob);
+    expect(largestDifference(found, wanted)).toBeLessThanOrEqual(MOST_DIFFERENCE);
+    expect(decodes).toBe(2);
+  });
+
+  test.each([
+    ['the curve as a formula', profileOf(SRGB, 'sRGB')],
+    ['the curve in 1024 entries', profileOf(SRGB, { entries: 1024 })],
+  ])('in sRGB by its profile, %s, is decoded once', async (_, profile) => {
+    const blob = await photograph(profile);
+    const wanted = (await expected(blob, 64))!;
+    const { found, decodes } = await decodesBy(blob);
+    expect(largestDifference(found, wanted)).toBeLessThanOrEqual(MOST_DIFFERENCE);
+    expect(decodes).toBe(1);
+  });
+});
+
+test('files of another window are decoded side by side, and have thumbnails', async () => {
+  const frame = document.createElement('iframe');
+  document.body.append(frame);
+  const { File: Foreign } = frame.contentWindow as unknown as typeof globalThis;
+  const blob = await blobOf(urls.find((url) => nameOf(url) === '444.jpg')!);
+  const files = Array.from({ length: 3 }, (_, i) => new Foreign([blob], `${i}.jpg`));
+  expect(files[0]).not.toBeInstanceOf(Blob);
+  const model = await DINOv2.synthetic(
+    { ...configOf('small'), embedDim: 128, depth: 2, numHeads: 2, hiddenFeatures: 512 },
+    { selfTest: false },
+  );
+  let asked = 0;
+  let askedAtFirstDecode = 0;
+  const create = createImageBitmap;
+  vi.spyOn(globalThis, 'createImageBitmap').mockImplementation(async (...given: unknown[]) => {
+    if (given[0] instanceof Blob) await new Promise((resolve) => setTimeout(resolve, 20)); // of a file
+    askedAtFirstDecode ||= asked;
+    return Reflect.apply(create, globalThis, given) as Promise<ImageBitmap>;
+  });
+  function* counted(): Generator<File> {
+    for (const file of files) {
+      asked += 1;
+      yield file;
+    }
+  }
+  let results = 0;
+  for await (const { embedding, thumbnail, error } of model.embedAll(counted(), {
+    thumbnailPx: PX,
+    cropSize: 56,
+  })) {
+    expect([error, embedding?.length]).toEqual([undefined, 128]);
+    expect(thumbnail).toBeDefined();
+    results += 1;
+  }
+  expect([results, askedAtFirstDecode]).toEqual([3, 3]);
+  model.dispose();
+  frame.remove();
+});
+
+test('an <img> counts among what is decoded, and waits its turn', async () => {
+  const image = Object.assign(new Image(), { src: urls.find((url) => nameOf(url) === '444.jpg')! });
+  await image.decode();
+  const slots = decodeSlots();
+  const decoding = decodeSource(gpu, image);
+  expect([slots.running, slots.bytes]).toEqual([1, 4 * image.naturalWidth * image.naturalHeight]);
+  const decoded = await decoding;
+  decoded.close();
+  expect(slots.running).toBe(0);
+  const held: { release(): void }[] = [];
+  for (let slot = slots.takeNow(0); slot; slot = slots.takeNow(0)) held.push(slot);
+  const controller = new AbortController();
+  const aborted = Promise.resolve(decodeSource(gpu, image, { signal: controller.signal }));
+  const waiting = Promise.resolve(decodeSource(gpu, image));
+  controller.abort(new Error('enough'));
+  await expect(aborted).rejects.toThrow('enough');
+  expect(await Promise.race([waiting, new Promise((resolve) => setTimeout(resolve, 50, 'waits'))])).toBe(
+    'waits',
+  );
+  for (const slot of held) slot.release();
+  (await waiting).close();
+  image.src = 'data:image/png;base64,AAAA';
+  await expect(Promise.resolve(decodeSource(gpu, image))).rejects.toMatchObject({ code: 'IMAGE_DECODE' });
 });
 
 test('embedAll gives them beside vectors and patches, with the bits of embed', async () => {

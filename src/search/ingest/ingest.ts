@@ -9,7 +9,7 @@ import type { Item } from '../options.js';
 import { commitItems } from './commit.js';
 import { isTooLarge } from './describe.js';
 import { Failures } from './failures.js';
-import { checkModel, isUnchanged } from './known.js';
+import { checkModel, isUnchanged, missingIds } from './known.js';
 import {
   checkIngestOptions,
   type FileMetadata,
@@ -36,6 +36,8 @@ const MOST_UNCOMMITTED = 4;
  * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came
  * without a folder; behind `under`, if that is given. An index with patches gets them from the same forward
  * as the vector.
+ *
+ * @throws OptionError if the source or the options are of another kind; IndexError INDEX_OPTIONS
  */
 export function ingest(
   index: IngestIndex,
@@ -86,12 +88,15 @@ export class Ingest {
     this.#model = model;
     this.#options = options;
     checkIngestOptions(options);
+    const roots = rootsOf(source);
     const { signal } = options;
+    const own = this.#controller.signal;
     this.#queue = new Queue(index, options.under, {
       onImage: () => this.#countOne('images'),
       onIgnored: () => this.#countOne('ignored'),
       onUnchanged: () => this.#countOne('unchanged'),
       onFailure: (id, error, counts) => {
+        if (own.aborted && error === own.reason) return; // the abort, not the image
         if (counts) this.#fail(id, error);
         else this.#failures.add(id, error);
       },
@@ -106,7 +111,7 @@ export class Ingest {
     const abort = (): void => this.abort(signal?.reason);
     if (signal?.aborted) this.#controller.abort(signal.reason);
     signal?.addEventListener('abort', abort);
-    this.finished = this.#run(source).finally(() => signal?.removeEventListener('abort', abort));
+    this.finished = this.#run(roots).finally(() => signal?.removeEventListener('abort', abort));
     this.finished.catch(() => undefined); // whoever wants to know awaits it
   }
 
@@ -147,10 +152,10 @@ export class Ingest {
     this.#notify();
   }
 
-  async #run(source: IngestSource): Promise<IngestReport> {
+  async #run(given: readonly Root[] | Promise<readonly Root[]>): Promise<IngestReport> {
     const { signal } = this.#controller;
     try {
-      const roots = await rootsOf(source);
+      const roots = await given;
       const walked = this.#queue.walk(roots);
       try {
         this.#look = await checkModel(this.#index, this.#model, this.#options);
@@ -334,23 +339,12 @@ export class Ingest {
     if (performance.now() - this.#keptMs > KEEP_EVERY_MS) await this.#keep(roots, false);
   }
 
-  /**
-   * @param known what ids of folders begin with, and ids of files: those of a folder within that came from
-   *   elsewhere are not this one's
-   */
+  /** @param known what ids of folders begin with, and ids of files */
   async #removeMissing(roots: readonly Root[], known: readonly string[]): Promise<void> {
     // A folder that could not be read says nothing of what is in it.
     if (this.#failures.list.some(({ id }) => !this.#queue.seen.has(id))) return;
-    const own = new Set(roots.flatMap((root) => folderOf(root, this.#options.under ?? '') ?? []));
-    const folders = [...own].map((folder) => ({
-      folder,
-      others: known.filter((prefix) => prefix.startsWith(folder) && !own.has(prefix)),
-    }));
-    const isOwn = (id: string): boolean =>
-      folders.some(
-        ({ folder, others }) => id.startsWith(folder) && !others.some((other) => id.startsWith(other)),
-      );
-    const gone = [...this.#index.ids()].filter((id) => !this.#queue.seen.has(id) && isOwn(id));
+    const folders = roots.flatMap((root) => folderOf(root, this.#options.under ?? '') ?? []);
+    const gone = missingIds(this.#index, folders, known, this.#queue.seen);
     if (gone.length > 0) this.#counts.removed += await this.#index.remove(gone);
   }
 

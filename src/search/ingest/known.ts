@@ -55,3 +55,26 @@ export async function checkModel(
     `ingest: expected what the index was made with, ${modelText(wanted)}, found ${modelText(found)}. Use that model and those options, or another index.`,
   );
 }
+
+/**
+ * Ids of an index that lie in these folders and were not seen there.
+ * @param known what ids of folders begin with, and ids of files: those of a folder within that came from
+ *   elsewhere are not this one's
+ */
+export function missingIds(
+  index: Pick<IngestIndex, 'ids'>,
+  folders: readonly string[],
+  known: readonly string[],
+  seen: ReadonlySet<string>,
+): string[] {
+  const own = new Set(folders);
+  const withOthers = [...own].map((folder) => ({
+    folder,
+    others: known.filter((prefix) => prefix.startsWith(folder) && !own.has(prefix)),
+  }));
+  const isOwn = (id: string): boolean =>
+    withOthers.some(
+      ({ folder, others }) => id.startsWith(folder) && !others.some((other) => id.startsWith(other)),
+    );
+  return [...index.ids()].filter((id) => !seen.has(id) && isOwn(id));
+}

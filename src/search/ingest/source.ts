@@ -2,6 +2,7 @@
  * What can be ingested: files, handles, and what was dropped. All of them become roots, from which the walk
  * starts.
  */
+import { kindOf, wrongKind } from '../../optionObject.js';
 import { isHandle, type DroppedItem } from './fileSystem.js';
 
 /** Where a walk starts. */
@@ -19,7 +20,7 @@ export class DroppedFiles {
 
 /** A `File` of `<input webkitdirectory>` knows its path; any other one's path is its name. */
 export type IngestSource =
-  FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
+  File | FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
 
 /**
  * Takes files and folders out of a drop. Call it in the handler of the event, before anything is awaited: the
@@ -44,12 +45,18 @@ function take(item: DroppedItem): Promise<Root | undefined> {
   );
 }
 
-export async function rootsOf(source: IngestSource): Promise<readonly Root[]> {
+/** @throws OptionError OPTION_VALUE for what is no file, folder or drop, nor a list of files and folders */
+export function rootsOf(source: IngestSource): readonly Root[] | Promise<readonly Root[]> {
   if (source instanceof DroppedFiles) return source.roots;
-  if (isHandle(source)) return [{ handle: source }];
-  return Array.from(source as ArrayLike<File | FileSystemHandle>, (each): Root =>
-    isHandle(each) ? { handle: each } : { file: each },
-  );
+  const expected = 'a file, a folder, a drop (droppedFiles), or a list of files and folders';
+  const isOne = isHandle(source) || kindOf(source) === 'File';
+  const isList = typeof source === 'object' && source && (Symbol.iterator in source || 'length' in source);
+  if (!isOne && (!isList || ArrayBuffer.isView(source))) throw wrongKind('ingest', expected, source);
+  return Array.from(isOne ? [source] : (source as ArrayLike<unknown>), (each): Root => {
+    if (isHandle(each)) return { handle: each };
+    if (kindOf(each) !== 'File') throw wrongKind('ingest', `${expected}, all with names`, each);
+    return { file: each as File };
+  });
 }
 
 /** What a person calls a root: its name. */

@@ -99,6 +99,42 @@ describe('what is taken', () => {
     expect(ignored).toBe(1);
   });
 
+  test('a single file; what is no file, folder or list of them is refused', async () => {
+    const index = make();
+    expect(await ingest(index, model, file('a.jpg', 'aa')).finished).toMatchObject({ images: 1, added: 1 });
+    expect(index.ids()).toEqual(['a.jpg']);
+    const elsewhere = {
+      [Symbol.toStringTag]: 'File',
+      name: 'b.jpg',
+      type: '',
+      size: 2,
+      lastModified: 1,
+      text: () => Promise.resolve('bb'),
+    };
+    const { images } = await ingest(index, model, [elsewhere as unknown as File]).finished; // of another window
+    expect(images).toBe(1);
+    for (const [source, found] of [
+      [7, 'Number'],
+      ['a.jpg', 'String'],
+      [null, 'Null'],
+      [undefined, 'Undefined'],
+      [{}, 'Object'],
+      [new Blob(['aa']), 'Blob'],
+      [new Uint8Array(4), 'Uint8Array'],
+      [[file('c.jpg', 'cc'), 7], 'Number'],
+      [['a.jpg'], 'String'],
+      [[new Blob(['aa'])], 'Blob'],
+    ] as const)
+      expect(() => ingest(index, model, source as unknown as File[])).toThrow(
+        expect.objectContaining({
+          code: 'OPTION_VALUE',
+          message: expect.stringMatching(`^ingest: expected a file, .*found ${found}\\.$`) as string,
+        }),
+      );
+    for (const none of [[], new Set<File>(), { length: 0 }])
+      expect(await ingest(index, model, none).finished).toMatchObject({ phase: 'done', images: 0 });
+  });
+
   test('what the caller adds to the metadata', async () => {
     const index = make();
     await ingest(index, model, [file('y.png', 'yy')], {
@@ -314,7 +350,10 @@ describe('two folders of one name', () => {
       const index = make();
       const first = camera();
       if (when === 'after') await ingest(index, model, first.handle).finished;
-      await ingest(index, model, dropped(phone())).finished;
+      // An image of the same path takes the place of the other folder's.
+      expect(await ingest(index, model, dropped(phone())).finished).toMatchObject(
+        when === 'after' ? { added: 1, updated: 1 } : { added: 2, updated: 0 },
+      );
       if (when === 'before') await ingest(index, model, first.handle).finished;
       for (const source of [first.handle, dropped(phone())]) {
         await expect(ingest(index, model, source, { removeMissing: true }).finished).rejects.toMatchObject({
@@ -450,6 +489,29 @@ describe('what cannot be taken', () => {
 });
 
 describe('on its way', () => {
+  test('an abort while a small picture is made for an image that is there is no failure of the image', async () => {
+    const index = make();
+    const files = [file('a.jpg', 'aa'), file('b.jpg', 'bb')];
+    await ingest(index, model, files).finished;
+    const reason = new Error('enough');
+    const controller = new AbortController();
+    vi.stubGlobal('OffscreenCanvas', class {});
+    vi.stubGlobal('createImageBitmap', () => {
+      controller.abort(reason);
+      return Promise.reject(new Error('closed'));
+    });
+    try {
+      const run = ingest(index, model, files, { signal: controller.signal });
+      await expect(run.finished).rejects.toBe(reason);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(run.failures).toEqual([]);
+      expect(run.progress).toMatchObject({ phase: 'aborted', failed: 0 });
+    } finally {
+      vi.unstubAllGlobals();
+      vi.stubGlobal('structuredClone', (value: unknown) => value);
+    }
+  });
+
   test('it pauses between batches, keeps what was under way, and goes on', async () => {
     const index = make();
     const told: IngestProgress[] = [];

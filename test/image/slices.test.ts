@@ -1,0 +1,51 @@
+// Decoders of this library let other tasks run meanwhile, and stop there after an abort.
+import { expect, it } from 'vitest';
+import { decodeFile } from '../../src/image/decode.js';
+import { decodeCmyk } from '../../src/image/jpegCmyk.js';
+import { bmpOf, cmykOf, gifOf, pngOf, runsBmpOf, wavesAt } from './largeFiles.js';
+
+const flat = (): void => undefined;
+const decode = (bytes: Buffer, signal?: AbortSignal) =>
+  decodeFile(new Uint8Array(bytes), 'file', '', { losesAlpha: () => Promise.resolve(true), signal });
+
+it.each<[string, () => Buffer, (bytes: Buffer, signal?: AbortSignal) => Promise<unknown>]>([
+  ['PNG', () => pngOf(1000, 800, 8, wavesAt), decode],
+  ['PNG of a single row', () => pngOf(1_000_000, 1, 8, wavesAt), decode],
+  ['PNG in 16 bits, of one colour', () => pngOf(1000, 800, 16, flat), decode],
+  ['PNG that is cut off', () => pngOf(600, 400, 8, wavesAt).subarray(0, -40), decode],
+  ['GIF', () => gifOf(1600, 1200), decode],
+  ['GIF with a small frame on a large screen', () => screenOf(gifOf(100, 100)), decode],
+  ['BMP', () => bmpOf(2000, 1500, wavesAt), decode],
+  ['BMP of a single row', () => bmpOf(4_000_000, 1, wavesAt), decode],
+  ['BMP in runs', () => runsBmpOf(2000, 1500), decode],
+  ['JPEG in CMYK', () => cmykOf(1200, 800), (bytes, signal) => decodeCmyk(bytes, 'file', signal)],
+])('%s', async (_, make, decodeIt) => {
+  const bytes = make();
+  await decodeIt(bytes).catch(() => undefined); // the compiler is at rest
+  let over = false;
+  let longestMs = 0;
+  let turns = 0;
+  const watch = (lastMs: number): void => {
+    const now = performance.now();
+    longestMs = Math.max(longestMs, now - lastMs);
+    turns += 1;
+    if (!over) setImmediate(watch, now);
+  };
+  setImmediate(watch, performance.now());
+  await decodeIt(bytes).catch(() => undefined);
+  over = true;
+  expect(turns).toBeGreaterThan(2);
+
+  const reason = new Error('enough');
+  const controller = new AbortController();
+  const decoding = decodeIt(bytes, controller.signal);
+  setImmediate(() => controller.abort(reason));
+  await expect(decoding).rejects.toBe(reason);
+});
+
+/** The same frame on a screen of 12000 × 12000 pixels. */
+function screenOf(gif: Buffer): Buffer {
+  gif.writeUInt16LE(12_000, 6);
+  gif.writeUInt16LE(12_000, 8);
+  return gif;
+}
