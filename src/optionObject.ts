@@ -19,4 +19,4 @@ export const wrongKind = (where: string, expected: string, found: unknown): Opti
   new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${kindOf(found)}.`);
 
 /** The name of a value's class. */
-const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+export const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
