@@ -72,7 +72,9 @@ const SCRIPTS: Record<string, string> = {
   // The real one, in which the next buffer cannot be freed once it is told so.
   '/failing-dispose.js': `
     const { destroy } = GPUBuffer.prototype;
-    new BroadcastChannel('failing').onmessage = () => {
+    const channel = new BroadcastChannel('failing');
+    channel.onmessage = () => {
+      channel.postMessage(typeof document);
       GPUBuffer.prototype.destroy = () => { GPUBuffer.prototype.destroy = destroy; throw new Error('sabotaged'); };
     };
     await import('/dist/worker-thread.js');`,
