@@ -27,7 +27,8 @@ export { type Resize } from './image/geometry.js';
 export { type Normalization } from './image/normalization.js';
 export { type CropRule, type Preprocessing, type Resample, type ResizeRule } from './image/preprocessing.js';
 export { PCA, type PcaDrawOptions, type PcaFitOptions, type PcaJSON } from './tasks/pca.js';
-export { cosineSimilarity, type Pooling } from './tasks/pooling.js';
+export { cosineSimilarity } from './tasks/cosineSimilarity.js';
+export { type Pooling } from './tasks/pooling.js';
 export {
   ImageClassifier,
   type Classification,

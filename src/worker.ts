@@ -3,9 +3,10 @@ export { Features } from './worker/features.js';
 export { ImageClassifier } from './worker/classifier.js';
 export { PCA } from './worker/pca.js';
 export { Profile } from './gpu/measure/profile.js';
-export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/storage.js';
+export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/functions.js';
 export { type WorkerOptions } from './worker/start.js';
-export { cosineSimilarity, type Pooling } from './tasks/pooling.js';
+export { cosineSimilarity } from './tasks/cosineSimilarity.js';
+export { type Pooling } from './tasks/pooling.js';
 export {
   CheckpointError,
   ConfigError,

@@ -1,10 +1,10 @@
 /** Which URLs may be fetched, and what messages call them. */
 import { SourceError } from '../errors.js';
+import { baseUrl } from '../platform/baseUrl.js';
 
 /** @throws SourceError SOURCE_URL */
 export function resolveUrl(source: string | URL): URL {
-  // A page has a document; a worker only a location, which for a worker made from a Blob is no base.
-  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  const base = baseUrl();
   let url: URL;
   try {
     url = new URL(source, base);

@@ -9,6 +9,7 @@ import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from
 import { isAbsent, isMissing, isUrl, readAll } from '../io/sources.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import { OptionError, SourceError } from '../errors.js';
+import { baseUrl } from '../platform/baseUrl.js';
 import type { PretrainedOptions } from '../options.js';
 import { describedBy, parseJson } from './configFile.js';
 import { adviseOn, givenPreprocessing, PREPROCESSOR, preprocessingOfText } from './preprocessorFile.js';
@@ -143,8 +144,7 @@ async function readPreprocessor(
 }
 
 /** What the cache is keyed by must not depend on the page. */
-const absolute = (folder: string): string =>
-  new URL(folder, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+const absolute = (folder: string): string => new URL(folder, baseUrl()).href;
 
 function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<string, string>> {
   if (integrity === undefined) return {};

@@ -4,6 +4,7 @@
  */
 import { untilAborted } from '../platform/abort.js';
 import { ImageError } from '../errors.js';
+import { wrongKind } from '../optionObject.js';
 import { iteratorOf } from './iterate.js';
 
 /** How images become results. */
@@ -64,6 +65,12 @@ export async function* inBatches<Image, Prepared, Made>(
   { batchSize, full, signal }: BatchOptions,
 ): AsyncGenerator<Batch<Prepared, Made>, void, undefined> {
   const iterator = iteratorOf(images);
+  if (!iterator)
+    throw wrongKind(
+      'embedAll',
+      'an array of images, or another iterable (for one image use embed())',
+      images,
+    );
   const mostHeld = Math.max(MOST_RUNNING * batchSize, LEAST_AHEAD);
   const queue: Coming<Prepared>[] = [];
   const running: {

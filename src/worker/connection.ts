@@ -1,138 +1,89 @@
 /** The page's end of a worker: calls, what the worker asks back during them, and how the worker ends. */
 import { DeviceError } from '../errors.js';
+import { baseUrl } from '../platform/baseUrl.js';
+import { Call } from './call.js';
+import { free, Handle } from './handles.js';
 import { discard } from './images.js';
-import {
-  PROTOCOL,
-  type FromWorker,
-  type Handed,
-  type Operation,
-  type PageServices,
-  type Reply,
-  type Request,
-  type ToWorker,
-} from './protocol.js';
-import { receiveError, textOf } from './sentErrors.js';
+import { PROTOCOL, type FromWorker, type ToWorker } from './protocol.js';
+import { receiveError } from './receiveError.js';
+import { classOf, receive } from './remote.js';
 import { notStarted, start, type WorkerOptions } from './start.js';
-import { disposalsOf, type Disposal } from './unwanted.js';
 
 /** A worker without objects and calls is kept for so long: starting one takes a tenth of a second. */
 const IDLE_MS = 1000;
-
-interface Call {
-  readonly operation: Operation;
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: unknown) => void;
-  readonly services: PageServices;
-  readonly signal: AbortSignal | undefined;
-  readonly holding: readonly object[];
-  /** Errors of the page that the worker was told of. */
-  readonly errors: unknown[];
-  /** The one that ended the call, which the worker may have finished by then. */
-  thrown?: { readonly error: unknown };
-}
-
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
-  readonly services?: PageServices;
-  readonly transfer?: Transferable[];
-  /**
-   * What the worker uses for it, which is not forgotten before it has answered, though the page may hold it
-   * no more.
-   */
-  readonly holding?: readonly object[];
-}
+/** A worker that has said nothing by then is taken for another script: files as small as ours are there long before. */
+const START_MS = 60_000;
 
 /** By the URL of the worker's file. */
 const shared = new Map<string, Connection>();
 
-/** Of the options in a request, whatever stands behind the names. */
-function optionNamesOf(request: object): string[] {
-  const { options, how } = request as { options?: object; how?: { options: object } };
-  return Object.keys(options ?? how?.options ?? {});
-}
-
 export class Connection {
   readonly #worker: Worker;
-  readonly #onEnd: () => void;
+  /** In `shared`; absent for a worker of one model. */
+  readonly #key: string | undefined;
   readonly #calls = new Map<number, Call>();
+  /** Functions of the page that are running for the worker. */
+  readonly #asks = new Map<number, { readonly call: Call; readonly abort: AbortController }>();
   readonly #closing = new AbortController();
   /** What waits for the worker to be ready. */
   #waiting: (() => void)[] | undefined = [];
-  #nextId = 1;
+  readonly #starting: ReturnType<typeof setTimeout>;
+  #lastCall = 0;
+  #lastAsk = 0;
   #objects = 0;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #ended: DeviceError | undefined;
 
-  private constructor(workerUrl: string | URL | undefined, onEnd: () => void) {
-    this.#onEnd = onEnd;
+  private constructor(workerUrl: string | URL | undefined, key?: string) {
     this.#worker = start(workerUrl);
+    this.#key = key;
+    if (key !== undefined) shared.set(key, this);
+    this.#starting = setTimeout(() => this.#fail(notStarted('a script that said nothing in 60 s')), START_MS);
     this.#worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
     this.#worker.addEventListener('messageerror', () =>
-      this.#fail(
-        new DeviceError(
-          'WORKER_LOST',
-          'A message of the worker could not be read. Load the model again; use a current browser if it happens again.',
-        ),
-      ),
+      this.#lose('A message of the worker could not be read.'),
     );
-    this.#worker.addEventListener('error', (event) => {
-      const { message = '' } = event;
+    this.#worker.addEventListener('error', ({ message, error }) => {
       if (this.#waiting)
         this.#fail(notStarted(message || 'a file that is missing, is no module, or may not be run'));
-      else
-        this.#fail(
-          new DeviceError(
-            'WORKER_LOST',
-            `The worker failed: ${message || 'without a message'}. Load the model again.`,
-            { cause: event.error as unknown },
-          ),
-        );
+      else this.#lose(`The worker failed: ${message || 'without a message'}.`, error);
     });
     this.#settle();
   }
 
   /** @throws DeviceError WORKER_LOST */
   static open({ workerUrl, worker = 'shared' }: WorkerOptions): Connection {
-    if (worker === 'own') return new Connection(workerUrl, () => undefined);
+    if (worker === 'own') return new Connection(workerUrl);
     const key = String(workerUrl ?? '');
-    const known = shared.get(key);
-    if (known) return known;
-    const made: Connection = new Connection(workerUrl, () => {
-      if (shared.get(key) === made) shared.delete(key);
-    });
-    shared.set(key, made);
-    return made;
+    return shared.get(key) ?? new Connection(workerUrl, key);
   }
 
-  /** Counts an object that lives in the worker. */
-  retain(): void {
-    clearTimeout(this.#idle);
-    this.#objects += 1;
-  }
-
-  /** The last one ends the worker. */
-  release(): void {
-    this.#objects -= 1;
+  /** Counts objects for which the worker must live: with the last one it ends. */
+  count(more: 1 | -1): void {
+    this.#objects += more;
     this.#settle();
   }
 
+  /** Frees an object in the worker. Nothing is answered: it cannot fail. */
+  dispose(id: number): void {
+    if (!this.#ended) this.#whenReady(() => this.#post({ kind: 'dispose', id }));
+  }
+
   /**
-   * Does what is asked in the worker. @throws what it threw there; DeviceError WORKER_LOST, WORKER_OPTION;
-   * the signal's reason
+   * Calls a method in the worker.
+   * @param target stands for an object, a class or a PCA
+   * @throws what it threw there; DeviceError WORKER_LOST, WORKER_OPTION; the signal's reason
    */
-  call<Name extends Operation>(
-    operation: Name,
-    request: Request<Name>,
-    { signal, services = {}, transfer = [], holding = [] }: CallOptions = {},
-  ): Promise<Reply<Name>> {
-    const id = this.#nextId++;
+  call(call: Call, target: unknown, method: string, args: readonly unknown[]): Promise<unknown> {
+    const id = ++this.#lastCall;
+    const { signal, transfer } = call;
     const answered = new Promise<unknown>((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#ended) throw this.#ended;
       clearTimeout(this.#idle);
       const abort = (): void => {
-        if (this.#waiting)
-          this.#calls.get(id)?.reject(signal?.reason); // the worker knows nothing of it yet, and may never start
+        // A worker that is not ready knows nothing of the call, and may never be.
+        if (this.#waiting) call.reject(signal?.reason);
         else this.#post({ kind: 'abort', id });
       };
       const forget = (): void => {
@@ -140,44 +91,34 @@ export class Connection {
         this.#calls.delete(id);
         this.#settle();
       };
-      this.#calls.set(id, {
-        operation,
-        resolve: (value) => {
-          forget();
-          resolve(value);
-        },
-        reject: (error) => {
-          forget();
-          reject(error);
-        },
-        services,
-        signal,
-        holding,
-        errors: [],
-      });
+      call.resolve = (value) => {
+        forget();
+        resolve(value);
+      };
+      call.reject = (error) => {
+        forget();
+        for (const release of call.releases) release(error);
+        for (const ask of this.#asks.values()) if (ask.call === call) ask.abort.abort(error);
+        reject(error);
+      };
+      this.#calls.set(id, call);
       signal?.addEventListener('abort', abort, { once: true });
       this.#whenReady(() => {
         if (!this.#calls.has(id)) return;
         try {
-          this.#post({ kind: 'call', id, operation, request }, transfer);
+          this.#post({ kind: 'call', id, target, method, args, base: baseUrl() }, transfer);
         } catch (cause) {
-          const text = `${operation}: expected values that can be sent to a worker, found one that cannot (${String(cause)}). Leave it out, or use the entry dinov2-webgpu.`;
-          const reject = (error: unknown): void => this.#calls.get(id)?.reject(error);
           // A name that no call knows is the error to tell, whatever stands behind it.
-          this.call('checkNames', { where: operation, names: optionNamesOf(request) }).then(
-            () => reject(new DeviceError('WORKER_OPTION', text, { cause })),
-            reject,
+          const check = new Call(call.where, this);
+          this.call(check, classOf('functions'), 'checkNames', [call.where, call.optionNames]).then(
+            () => call.reject(unsendable(call.where, cause)),
+            call.reject,
           );
         }
       });
-    }) as Promise<Reply<Name>>;
+    });
     answered.catch(() => discard(transfer)); // what has gone is closed here already
     return answered;
-  }
-
-  /** Tells, and waits for nothing: for what cannot fail. */
-  tell({ operation, request }: Disposal): void {
-    if (!this.#ended) this.#whenReady(() => this.#post({ kind: 'call', id: 0, operation, request }));
   }
 
   #whenReady(task: () => void): void {
@@ -190,84 +131,94 @@ export class Connection {
   }
 
   #receive(message: FromWorker): void {
+    if (this.#waiting && (message as Partial<FromWorker> | undefined)?.kind !== 'ready')
+      return this.#fail(notStarted('another script'));
     switch (message.kind) {
       case 'ready':
-        this.#begin(message.protocol, message.lock);
-        break;
+        return this.#begin(message.protocol, message.lock);
       case 'result':
-        this.#settleCall(message.id, message.value);
-        break;
+        return this.#settleCall(message.id, message.value);
       case 'failure': {
         const call = this.#calls.get(message.id);
-        call?.reject(
-          call.thrown ? call.thrown.error : receiveError(message.error, call.signal?.reason, call.errors),
-        );
-        break;
+        return call?.reject(call.thrown ? call.thrown.error : receiveError(message.error, call));
       }
-      default:
-        void this.#answer(message);
+      case 'ask':
+        return void this.#answer(message);
+      case 'drop':
+        return this.#asks.get(message.id)?.abort.abort();
+      case 'unread':
+        return this.#post({
+          kind: 'check',
+          lastCall: this.#lastCall,
+          lastAsk: this.#lastAsk,
+          asks: [...this.#asks.keys()],
+        });
+      case 'known':
+        for (const [id, call] of this.#calls)
+          if (id <= message.lastCall && !message.calls.includes(id))
+            call.reject(unsendable(call.where, 'the worker could not read it'));
     }
   }
 
   /**
-   * What the page has ended does not go on as if nothing had been, only because the worker was faster: a
+   * A call that the page has ended does not go on as if nothing had been, only because the worker was faster: a
    * model would be left that nobody asks for.
    */
-  #settleCall(id: number, value: unknown): void {
+  #settleCall(id: number, sent: unknown): void {
     const call = this.#calls.get(id);
     if (!call) return;
-    const { operation, signal, thrown } = call;
-    const disposals = thrown || signal?.aborted ? disposalsOf(operation, value) : [];
-    for (const disposal of disposals) this.tell(disposal);
+    const { value, made } = receive(sent, call);
+    const { thrown, signal } = call;
+    const unwanted = thrown || signal?.aborted ? made : [];
+    for (const each of unwanted) free(Handle.placeOf(each));
     if (thrown) call.reject(thrown.error);
-    else if (disposals.length > 0) call.reject(signal?.reason);
+    else if (unwanted.length > 0) call.reject(signal?.reason);
     else call.resolve(value); // an abort of what is all there already came too late, as in the page
   }
 
   #begin(protocol: number, lock: string | undefined): void {
+    clearTimeout(this.#starting);
     if (protocol !== PROTOCOL)
       return this.#fail(
-        notStarted(
-          `one of another version of this library (protocol ${String(protocol)}, and not ${PROTOCOL})`,
-        ),
+        notStarted(`one of another version (protocol ${String(protocol)}, and not ${PROTOCOL})`),
       );
     // A worker that the browser ends, for want of memory say, tells nobody; but its locks are free.
-    if (lock !== undefined) {
-      const ended = (): void =>
-        this.#fail(
-          new DeviceError(
-            'WORKER_LOST',
-            'The worker has ended: the browser may have run out of memory. Load the model again.',
-          ),
-        );
-      navigator.locks.request(lock, { signal: this.#closing.signal }, ended).catch(() => undefined); // it was ended here
-    }
+    if (lock !== undefined)
+      navigator.locks
+        .request(lock, { signal: this.#closing.signal }, () =>
+          this.#lose('The worker has ended: the browser may have run out of memory.'),
+        )
+        .catch(() => undefined); // it was ended here
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
     for (const task of waiting) task();
   }
 
-  /** What the worker asks of the page. */
-  async #answer({ id, call: of, service, request }: Extract<FromWorker, { kind: 'ask' }>): Promise<void> {
+  /** Runs a function of the page for the worker. A call that has ended waits for no answer. */
+  async #answer({ id, call: of, run, args }: Extract<FromWorker, { kind: 'ask' }>): Promise<void> {
     const call = this.#calls.get(of);
-    if (call?.thrown && service === 'progress') return; // it was on its way
+    const isTold = id === 0;
+    if (!isTold) this.#lastAsk = id;
+    if (!call || (isTold && call.thrown)) return; // it was on its way
+    const abort = new AbortController();
+    if (!isTold) this.#asks.set(id, { call, abort });
     try {
-      const serve = call?.services[service] as ((request: unknown) => Promise<Handed<unknown>>) | undefined;
-      const { value, transfer } = (await serve?.(request)) ?? { value: undefined, transfer: [] };
-      if (this.#ended || id === 0) discard(transfer);
-      else this.#post({ kind: 'answer', id, value }, transfer);
-    } catch (error) {
-      if (!call || this.#ended) return;
-      const index = call.errors.push(error) - 1;
-      const { name, message } =
-        error instanceof Error
-          ? { name: textOf(error.name), message: textOf(error.message) }
-          : { name: 'Error', message: textOf(error) };
-      if (id === 0) {
-        call.thrown ??= { error };
-        this.#post({ kind: 'abort', id: of, index }); // nobody waits for an answer: the call ends
-      } else this.#post({ kind: 'refusal', id, call: of, index, name, message });
+      const answer = (await call.functions[run]!(abort.signal, ...(args as never[]))) ?? { value: undefined };
+      if (this.#ended) discard(answer.transfer);
+      else if (!isTold) this.#post({ kind: 'answer', id, value: answer.value }, answer.transfer);
+    } catch (thrown) {
+      if (this.#ended) return;
+      const error = call.describe(thrown);
+      if (!isTold) return this.#post({ kind: 'refusal', id, error });
+      call.thrown ??= { error: thrown };
+      this.#post({ kind: 'abort', id: of, error }); // nobody waits for an answer: the call ends
+    } finally {
+      this.#asks.delete(id);
     }
+  }
+
+  #lose(what: string, cause?: unknown): void {
+    this.#fail(new DeviceError('WORKER_LOST', `${what} Load the model again.`, { cause }));
   }
 
   /** Ends the worker, and rejects everything that waits. */
@@ -281,9 +232,10 @@ export class Connection {
     this.#ended = error;
     this.#waiting = [];
     clearTimeout(this.#idle);
+    clearTimeout(this.#starting);
     this.#closing.abort();
     this.#worker.terminate();
-    this.#onEnd();
+    if (this.#key !== undefined) shared.delete(this.#key);
   }
 
   #settle(): void {
@@ -294,10 +246,17 @@ export class Connection {
         this.#end(
           new DeviceError(
             'DISPOSED',
-            'The worker of this object has ended, as all of its models and features were disposed of. Load the model again.',
+            'All models and features of this worker were disposed of. Load the model again.',
           ),
         ),
       IDLE_MS,
     );
   }
 }
+
+export const unsendable = (where: string, cause: unknown): DeviceError =>
+  new DeviceError(
+    'WORKER_OPTION',
+    `${where}: expected what can be sent to a worker, found what cannot (${String(cause)}). Leave it out, or use the entry dinov2-webgpu.`,
+    { cause },
+  );

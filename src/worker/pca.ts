@@ -2,72 +2,61 @@
 import { OptionError } from '../errors.js';
 import type { PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 import { basisFromJSON, basisToJSON, drawPixels, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
-import { placeOf, type Features } from './features.js';
-import { toSend } from './requests.js';
+import { Call, expectPlace, handles, options } from './call.js';
+import type { Features } from './features.js';
+import { KIND } from './protocol.js';
+import { classes, classOf } from './remote.js';
+
+const ofFeatures = handles('Features');
 
 /**
  * What `PCA` of 'dinov2-webgpu' is: the same plain data, fitted and applied in the worker that has the
  * features.
  */
 export class PCA implements PcaBasis {
-  readonly embedDim: number;
-  readonly mean: Float32Array<ArrayBuffer>;
-  readonly components: Float32Array<ArrayBuffer>;
-  readonly explainedVariance: Float32Array<ArrayBuffer>;
-  readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
-  readonly low: Float32Array<ArrayBuffer>;
-  readonly high: Float32Array<ArrayBuffer>;
-  readonly foreground: PcaBasis['foreground'];
-  /** What goes along with each picture that is asked for: a hundredth of the picture's own work. */
-  #sent: PcaJSON | undefined;
+  declare readonly embedDim: number;
+  declare readonly mean: Float32Array<ArrayBuffer>;
+  declare readonly components: Float32Array<ArrayBuffer>;
+  declare readonly explainedVariance: Float32Array<ArrayBuffer>;
+  declare readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
+  declare readonly low: Float32Array<ArrayBuffer>;
+  declare readonly high: Float32Array<ArrayBuffer>;
+  declare readonly foreground: PcaBasis['foreground'];
+  /** Goes along with each picture that is asked for: a hundredth of the picture's own work. */
+  #json: PcaJSON | undefined;
 
-  private constructor(basis: PcaBasis) {
-    this.embedDim = basis.embedDim;
-    this.mean = basis.mean;
-    this.components = basis.components;
-    this.explainedVariance = basis.explainedVariance;
-    this.explainedVarianceRatio = basis.explainedVarianceRatio;
-    this.low = basis.low;
-    this.high = basis.high;
-    this.foreground = basis.foreground;
+  private constructor(basis: object) {
+    Object.assign(this, basis);
+  }
+
+  static {
+    const made: unknown = PCA;
+    classes['PCA'] = made as (typeof classes)[string];
   }
 
   /** All features must be in one worker. @throws OptionError OPTION_VALUE; ImageError INPUT_NOT_FINITE */
   static async fit(features: Features | readonly Features[], given: PcaFitOptions = {}): Promise<PCA> {
-    const { options, signal } = toSend('PCA.fit', given);
-    const list = isList(features) ? [...features] : [features];
-    const places = list.map((each) => placeOf('PCA.fit', each));
-    const [first] = places;
+    const [first] = [features].flat();
     if (!first)
       throw new OptionError(
         'OPTION_VALUE',
         'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
       );
-    if (places.some(({ connection }) => connection !== first.connection)) {
-      throw new OptionError(
-        'OPTION_VALUE',
-        'PCA.fit: expected features in one worker, found two. Compute all of them with one model.',
-      );
-    }
-    return new PCA(
-      await first.connection.call(
-        'fitPca',
-        { features: places.map(({ id }) => id), options },
-        { signal, holding: list },
-      ),
-    );
+    const { connection } = expectPlace('PCA.fit', 'Features', first);
+    const packs = [ofFeatures, options];
+    return (await new Call('PCA.fit', connection).send(classOf('PCA'), 'fit', packs, [
+      features,
+      given,
+    ])) as PCA;
   }
 
   /** RGBA, (rows, cols, 4). Errors as in 'dinov2-webgpu'. */
   async rgb(features: Features, given: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
-    const { options, signal } = toSend('PCA.rgb', given);
-    const { connection, id } = placeOf('PCA', features);
-    this.#sent ??= this.toJSON();
-    return connection.call(
-      'pcaColours',
-      { pca: this.#sent, features: id, options },
-      { signal, holding: [features] },
-    );
+    const { connection } = expectPlace('PCA.rgb', 'Features', features);
+    const target = { [KIND]: 'PCA', json: (this.#json ??= this.toJSON()) };
+    const packs = [ofFeatures, options];
+    const rgba = await new Call('PCA.rgb', connection).send(target, 'rgb', packs, [features, given]);
+    return rgba as Uint8ClampedArray<ArrayBuffer>;
   }
 
   /**
@@ -77,9 +66,9 @@ export class PCA implements PcaBasis {
   async draw(
     features: Features,
     canvas: HTMLCanvasElement | OffscreenCanvas,
-    options: PcaDrawOptions = {},
+    given: PcaDrawOptions = {},
   ): Promise<void> {
-    await drawPixels(canvas, features, () => this.rgb(features, options));
+    await drawPixels(canvas, features, () => this.rgb(features, given));
   }
 
   toJSON(): PcaJSON {
@@ -91,6 +80,3 @@ export class PCA implements PcaBasis {
     return new PCA(basisFromJSON(json));
   }
 }
-
-const isList = (features: Features | readonly Features[]): features is readonly Features[] =>
-  Array.isArray(features);

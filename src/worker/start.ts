@@ -18,12 +18,6 @@ export interface WorkerOptions {
 
 /** @throws DeviceError WORKER_LOST */
 export function start(workerUrl: string | URL | undefined): Worker {
-  if (typeof Worker !== 'function') {
-    throw new DeviceError(
-      'WORKER_LOST',
-      'There are no workers here (Worker is absent). Use the entry dinov2-webgpu, which needs none.',
-    );
-  }
   try {
     // In this form Vite, webpack and plain modules find the file; see vite.config.ts.
     return workerUrl === undefined
@@ -38,7 +32,7 @@ export function notStarted(found: string, cause?: unknown): DeviceError {
   return new DeviceError(
     'WORKER_LOST',
     `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. Serve it with index.js and the files beside it, ` +
-      'allow it in the Content-Security-Policy (worker-src), or say where it is (workerUrl).',
+      'allow it in the Content-Security-Policy (worker-src), or say where it is (workerUrl). The entry dinov2-webgpu needs no worker.',
     { cause },
   );
 }

@@ -1,114 +1,83 @@
-/** The worker: has the models, and does what the page asks. It imports what a page would. */
-import { DeviceError } from '../errors.js';
-import { operations, type Context } from './operations.js';
-import {
-  PROTOCOL,
-  type FromWorker,
-  type Operation,
-  type Service,
-  type Services,
-  type ToWorker,
-} from './protocol.js';
-import { PageAbort, PageError, sendError } from './sentErrors.js';
+/** The worker: has the models, and runs what the page calls. It imports what a page would. */
+import { DeviceError } from '../index.js';
+import { setBaseUrl } from '../platform/baseUrl.js';
+import { dispose, sendResult } from './objects.js';
+import { PROTOCOL, type CallMessage, type ToWorker } from './protocol.js';
+import { asked, post, RunningCall } from './running.js';
+import { PageAbort, PageError, sendError } from './sendError.js';
 
 /** Calls under way, by the page's numbers. */
-const calls = new Map<number, AbortController>();
-/** What the page was asked. */
-const asked = new Map<
-  number,
-  { readonly resolve: (value: unknown) => void; readonly reject: (error: unknown) => void }
->();
-let nextAsked = 1;
+const calls = new Map<number, RunningCall>();
 
-/** The worker's own `postMessage`, whose type is a page's here. */
-const scope = globalThis as { postMessage(message: FromWorker, transfer: Transferable[]): void };
-const post = (message: FromWorker, transfer: Transferable[] = []): void =>
-  scope.postMessage(message, transfer);
-
-function contextOf(call: number, signal: AbortSignal): Context {
-  return {
-    signal,
-    ask: <Name extends Service>(
-      service: Name,
-      request: Parameters<Services[Name]>[0],
-      transfer?: Transferable[],
-    ) =>
-      new Promise<unknown>((resolve, reject) => {
-        const id = nextAsked++;
-        asked.set(id, { resolve, reject });
-        post({ kind: 'ask', id, call, service, request }, transfer);
-      }) as Promise<ReturnType<Services[Name]>>,
-    tell: (service, request) => post({ kind: 'ask', id: 0, call, service, request }),
-  };
-}
-
-async function run(id: number, operation: Operation, request: unknown): Promise<void> {
-  const abort = new AbortController();
-  if (id !== 0) calls.set(id, abort);
+async function run({ id, target, method, args, base }: CallMessage): Promise<void> {
+  const call = new RunningCall(id);
+  calls.set(id, call);
   try {
-    const perform = operations[operation] as (request: unknown, context: Context) => unknown;
-    const value = await perform(request, contextOf(id, abort.signal));
-    if (id !== 0) post({ kind: 'result', id, value }, [...buffersOf(value)]);
+    setBaseUrl(base);
+    const given = call.receive(args) as unknown[]; // first: its images are closed, whatever follows
+    const object = call.receive(target) as object;
+    const member = Reflect.get(object, method) as unknown;
+    const result: unknown = await (typeof member === 'function'
+      ? Reflect.apply(member, object, given)
+      : member);
+    const transfer = new Set<Transferable>();
+    const value = isStream(result) ? await giveAll(call, result) : sendResult(result, transfer);
+    post({ kind: 'result', id, value }, transfer);
   } catch (error) {
-    if (id !== 0) post({ kind: 'failure', id, error: sendError(error) });
-    else reportError(error); // the page hears of it by the worker's error event
+    post({ kind: 'failure', id, error: sendError(error) });
   } finally {
     calls.delete(id);
+    call.end();
   }
 }
 
-/** The memory of all arrays of a result: it goes to the page, and nobody here has a use for it. */
-function buffersOf(value: unknown, found = new Set<ArrayBuffer>()): Set<ArrayBuffer> {
-  if (ArrayBuffer.isView(value)) {
-    if (value.buffer instanceof ArrayBuffer) found.add(value.buffer);
-  } else if (Array.isArray(value)) {
-    for (const each of value) buffersOf(each, found);
-  } else if (typeof value === 'object' && value !== null) {
-    for (const each of Object.values(value)) buffersOf(each, found);
+const isStream = (result: unknown): result is AsyncIterable<unknown> =>
+  typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
+
+/** Results one after the other, each when the page wants it: its first function takes them, and says whether to go on. */
+async function giveAll(call: RunningCall, results: AsyncIterable<unknown>): Promise<void> {
+  for await (const each of results) {
+    const transfer = new Set<Transferable>();
+    if (!(await call.ask(0, [sendResult(each, transfer)], transfer))) return;
   }
-  return found;
 }
 
 addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
   switch (data.kind) {
     case 'call':
-      void run(data.id, data.operation, data.request);
-      break;
+      return void run(data);
     case 'abort':
-      calls
-        .get(data.id)
-        ?.abort(
-          data.index === undefined
-            ? new PageAbort()
-            : new PageError(data.index, 'Error', 'The page ended the call.'),
-        );
-      break;
+      return calls.get(data.id)?.abort(data.error ? new PageError(data.error) : new PageAbort());
+    case 'dispose':
+      try {
+        return dispose(data.id);
+      } catch (error) {
+        return console.error(error); // nobody waits for an answer, and the other models go on
+      }
     case 'answer':
       asked.get(data.id)?.resolve(data.value);
-      asked.delete(data.id);
-      break;
+      return void asked.delete(data.id);
     case 'refusal':
-      asked.get(data.id)?.reject(new PageError(data.index, data.name, data.message));
-      asked.delete(data.id);
-      break;
-    default:
-      throw new DeviceError(
-        'WORKER_LOST',
-        `The worker was sent a message that it does not know: ${JSON.stringify(data)}. Serve all files of one version of the library.`,
-      );
+      asked.get(data.id)?.reject(new PageError(data.error));
+      return void asked.delete(data.id);
+    case 'check':
+      for (const [id, { reject }] of asked)
+        if (id <= data.lastAsk && !data.asks.includes(id)) {
+          reject(unreadable());
+          asked.delete(id);
+        }
+      return post({ kind: 'known', lastCall: data.lastCall, calls: [...calls.keys()] });
   }
 });
 
-/**
- * Whoever sent it waits for an answer, and nothing tells who that is: the page hears of it by the worker's
- * error event.
- */
-addEventListener('messageerror', () => {
-  throw new DeviceError(
-    'WORKER_LOST',
-    'A message of the page could not be read. Leave out options that the library does not know.',
+const unreadable = (): DeviceError =>
+  new DeviceError(
+    'WORKER_OPTION',
+    'An answer of the page to its worker could not be read: of a fetch, a stream, a store or an iterable of images. Use the entry dinov2-webgpu.',
   );
-});
+
+/** Nothing tells what was in the message: the page finds out which call or answer it was. */
+addEventListener('messageerror', () => post({ kind: 'unread' }));
 
 const ready = (lock?: string): void => post({ kind: 'ready', protocol: PROTOCOL, lock });
 const locks = navigator.locks as LockManager | undefined; // pages that are not secure lack them

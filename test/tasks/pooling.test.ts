@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { cosineSimilarity, normalize, pool } from '../../src/tasks/pooling.ts';
+import { cosineSimilarity } from '../../src/tasks/cosineSimilarity.ts';
+import { normalize, pool } from '../../src/tasks/pooling.ts';
 
 // Two images of 4 tokens (cls, one register, two patches), 2 channels.
 const features = {

@@ -67,6 +67,16 @@ const SCRIPTS: Record<string, string> = {
     "new BroadcastChannel('ending').onmessage = () => close(); await import('/dist/worker-thread.js');",
   '/other-version.js': "postMessage({ kind: 'ready', protocol: 0 });",
   '/never-ready.js': '',
+  '/another.js': "postMessage('Hello'); export const answer = 42;",
+  // The real one, in which the next buffer cannot be freed once it is told so.
+  '/failing-dispose.js': `
+    const { destroy } = GPUBuffer.prototype;
+    const channel = new BroadcastChannel('failing');
+    channel.onmessage = () => {
+      channel.postMessage(typeof document);
+      GPUBuffer.prototype.destroy = () => { GPUBuffer.prototype.destroy = destroy; throw new Error('sabotaged'); };
+    };
+    await import('/dist/worker-thread.js');`,
   '/no-locks.js':
     "LockManager.prototype.request = async () => { throw new DOMException('denied', 'SecurityError'); }; await import('/dist/worker-thread.js');",
   // The real one, which tells how many of the bitmaps that were sent to it are open still, and how many

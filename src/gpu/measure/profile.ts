@@ -64,29 +64,16 @@ export class Profile {
    */
   declare readonly forwardMs: number;
 
-  constructor(data: ProfileData) {
+  readonly #table: string;
+
+  /** @param table what `toString` gives: made with the profile, so that a page that shows none has no code for it */
+  constructor(data: ProfileData, table: string) {
     Object.assign(this, data);
+    this.#table = table;
   }
 
   /** A table in Markdown, one line a kernel. */
   toString(): string {
-    const { ceilings, kernels, total, timer, forwardMs } = this;
-    const line = (
-      name: string,
-      count: number,
-      { ms, gflopsPerSecond, gigabytesPerSecond, share }: Throughput,
-    ): string =>
-      `| ${[name, count, ms.toFixed(3), percent(ms / total.ms), gflopsPerSecond.toFixed(1), gigabytesPerSecond.toFixed(1), percent(share)].join(' | ')} |`;
-    return [
-      '| kernel | dispatches | ms | of the forward | GFLOP/s | GB/s | of the ceiling |',
-      '|---|---|---|---|---|---|---|',
-      ...kernels.map((kernel) => line(`${kernel.label} (${kernel.kernel})`, kernel.dispatches, kernel)),
-      line('sum', this.dispatches.length, total),
-      '',
-      `The forward in one piece: ${forwardMs.toFixed(3)} ms. Ceilings: ${(ceilings.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s f32, ${(ceilings.bytesPerSecond / 1e9).toFixed(1)} GB/s.` +
-        (timer === 'submits' ? ' Timed around submits: the device has no timestamp-query.' : ''),
-    ].join('\n');
+    return this.#table;
   }
 }
-
-const percent = (part: number): string => `${(100 * part).toFixed(1)} %`;

@@ -5,7 +5,14 @@
 import { measureCeilings, type Ceilings } from './ceilings.js';
 import type { Gpu } from '../device.js';
 import { kernelName } from '../kernels/kernel.js';
-import { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './profile.js';
+import {
+  Profile,
+  type DispatchProfile,
+  type KernelProfile,
+  type ProfileData,
+  type Throughput,
+} from './profile.js';
+import { profileTable } from './profileTable.js';
 import type { Program, ProgramStep, ReadyDispatch } from '../program.js';
 import { splitByWork, SUBMIT_MS } from '../submits.js';
 import { time, type Work } from './stopwatch.js';
@@ -58,7 +65,7 @@ export function profileProgram(
     });
     addToTimeline(dispatches, startMs);
     const forwardMs = 1000 * forward.seconds.reduce((sum, each) => sum + each, 0);
-    return new Profile({
+    const profile: ProfileData = {
       adapter: gpu.info,
       size,
       timer,
@@ -67,7 +74,8 @@ export function profileProgram(
       kernels: byKernel(dispatches, ceilings),
       total: together(dispatches, ceilings),
       forwardMs,
-    });
+    };
+    return new Profile(profile, profileTable(profile));
   });
 }
 
