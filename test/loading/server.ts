@@ -6,29 +6,15 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
+import { padded } from './padded.ts';
 
 const tiny = fileURLToPath(new URL('../fixtures/reference/tiny-plain', import.meta.url));
 export const configFile: Buffer = readFileSync(join(tiny, 'config.json'));
 export const weightsFile: Buffer = readFileSync(join(tiny, 'model.safetensors'));
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-const PADDING_BYTES = 2 ** 23;
-
-/**
- * The same checkpoint with 8 MiB of something else in its middle, which is set aside: of three blocks of the cache,
- * with the model's tensors in the first and the last.
- */
-export const largeFile: Buffer = (() => {
-  const { tensors } = parseSafetensors(weightsFile);
-  const list = [...tensors].map(
-    ([name, { dtype, shape, begin, end }]) =>
-      [name, { dtype, shape, data: weightsFile.subarray(begin, end) }] as const,
-  );
-  const data = Uint8Array.from({ length: PADDING_BYTES }, (_, i) => (i * 2_654_435_761) >>> 24);
-  const padding = ['padding', { dtype: 'F32', shape: [PADDING_BYTES / 4], data }] as const;
-  const middle = list.length >> 1;
-  return Buffer.from(encodeSafetensors([...list.slice(0, middle), padding, ...list.slice(middle)]));
-})();
+/** The same checkpoint in three blocks of the cache. */
+export const largeFile: Buffer = Buffer.from(padded(weightsFile));
 
 export const largeFiles = (): Map<string, Uint8Array> =>
   new Map<string, Uint8Array>([
