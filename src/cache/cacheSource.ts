@@ -8,6 +8,8 @@ import { BLOCK_BYTES, blockName, readSealed, type CachedFile, type CacheEntry } 
 
 /** Room for a block at first: of many files, each has its header read before the first goes on. */
 const FIRST_BYTES = 2 ** 19;
+/** Blocks that are read and checked while one is used: most of a read is waiting. */
+const BLOCKS_AHEAD = 2;
 
 export class CacheSource implements OwnSource {
   readonly name: string;
@@ -85,21 +87,22 @@ export class CacheSource implements OwnSource {
     const { counts } = this.#entry;
     const blocks = this.#kept ? Math.ceil(this.#kept.fileBytes / BLOCK_BYTES) : Infinity;
     const has = (block: number): boolean => block < blocks && there.has(blockName(this.name, block));
-    const take = async (block: number): Promise<Uint8Array | undefined> =>
-      has(block) ? this.#readBlock(block) : undefined;
+    const reading = new Map<number, Promise<Uint8Array | undefined>>();
     const whole = this.#kept !== undefined && Array.from({ length: blocks }, (_, k) => k).every(has);
     let hash = this.#sha256 === undefined || whole ? undefined : new Sha256();
-    let next = take(0);
     for (let block = 0; block < blocks;) {
-      const bytes = await next;
+      for (let ahead = block; ahead <= block + BLOCKS_AHEAD; ahead++)
+        if (has(ahead) && !reading.has(ahead)) reading.set(ahead, this.#readBlock(ahead));
+      const bytes = await reading.get(block);
+      reading.delete(block);
       if (bytes) {
-        next = take(block + 1); // while this one is used
         hash?.update(bytes);
         counts.cachedBytes += bytes.length;
         yield bytes;
         block += 1;
         continue;
       }
+      reading.clear(); // the last block may be among them, and is not to be had after this
       if (this.#sha256 !== undefined && this.#kept) {
         there.delete(await this.#unmark(blocks));
         hash ??= await this.#hashUpTo(block);
@@ -120,7 +123,6 @@ export class CacheSource implements OwnSource {
       }
       await this.#flush();
       block = end;
-      next = take(block);
     }
   }
 

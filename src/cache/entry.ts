@@ -9,7 +9,7 @@
  * from something else is a hole, which is fetched again; nothing marks the end.
  */
 import { SourceError } from '../errors.js';
-import { isMissing } from '../io/sources.js';
+import { concat, isMissing } from '../io/sources.js';
 import type { LoadReport } from '../options.js';
 import type { CacheFolder, CacheStore } from '../storage/store.js';
 import { CacheSource } from './cacheSource.js';
@@ -56,13 +56,15 @@ export const blockName = (file: string, block: number): string => `${file}-${blo
 const MANIFEST = 'manifest';
 const SEAL_BYTES = 32;
 
-const digest = async (bytes: Bytes | ArrayBuffer): Promise<Bytes> =>
+const digest = async (bytes: Bytes): Promise<Bytes> =>
   new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
 const encode = (value: unknown): Bytes => new TextEncoder().encode(JSON.stringify(value));
 
 /** @param place where the bytes belong */
-const sealOf = async (place: unknown, bytes: Bytes): Promise<Bytes> =>
-  digest(await new Blob([await digest(bytes), encode(place)]).arrayBuffer());
+const sealOf = async (place: unknown, bytes: Bytes): Promise<Bytes> => {
+  const [hash, text] = [await digest(bytes), encode(place)];
+  return digest(concat([hash, text], hash.length + text.length));
+};
 
 /** The bytes of a file that belongs to `place`; undefined for one that does not, or cannot be read. */
 export async function readSealed(
@@ -263,8 +265,11 @@ export class CacheEntry {
   }
 
   #writeManifest(): Promise<void> {
+    const { id, folder, integrity } = this.#identity;
     const manifest: Manifest = {
-      ...this.#identity,
+      id,
+      folder,
+      integrity,
       format: CACHE_FORMAT,
       nonce: this.nonce,
       texts: this.#texts,
