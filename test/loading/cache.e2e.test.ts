@@ -310,6 +310,24 @@ describe('two tabs', () => {
   });
 });
 
+test('listing, asking and removing write nothing', async () => {
+  const kept = await page.evaluate(async () => {
+    const { library } = globalThis as unknown as { library: typeof import('../../src/index.ts') };
+    const root = await navigator.storage.getDirectory();
+    await root.removeEntry('dinov2-webgpu', { recursive: true }).catch(() => undefined);
+    await caches.delete('dinov2-webgpu');
+    const said = [
+      await library.listCached(),
+      await library.checkForUpdate('a/b'),
+      await library.removeCached(),
+    ];
+    const names: string[] = await caches.keys();
+    for await (const name of root.keys()) names.push(name);
+    return { said, names };
+  });
+  expect(kept).toEqual({ said: [[], 'unknown', 0], names: [] });
+});
+
 test('a page that may store nothing runs from memory, and says why', async () => {
   await page.evaluate(() => {
     const here = globalThis as { whole?: () => void };
