@@ -1,17 +1,16 @@
-/** What of models is kept in the browser: who may use it when, what there is, and how to be rid of it. */
+/** The weight cache: locking, listing and removal. */
 import { openStore, type CacheStore } from '../storage/store.js';
-import { readPlan, type CachePlan } from './cacheEntry.js';
+import { namesOf, readManifest, weightsBytes, type Manifest } from './entry.js';
 import { checkOptions } from '../optionNames.js';
 import { askSource, type AskOptions, type SourceState } from './revalidate.js';
 
-/** Packed weights in the browser's storage. */
+/** A checkpoint in the browser's storage: its own files, for every element type. */
 export interface CachedModel {
   /** As `fromPretrained` was told. */
   readonly id: string;
   /** The folder that it came from, with the revision. */
   readonly url: string;
-  readonly dtype: string;
-  /** Of the packed weights, when all are there. */
+  /** Of its weights files, when all is there. */
   readonly bytes: number;
   /** False for a download that was interrupted: the next load goes on with it. */
   readonly complete: boolean;
@@ -38,7 +37,7 @@ export async function exclusively<T>(
     return (await locks.request(`dinov2-webgpu ${key}`, signal ? { signal } : {}, begin)) as T;
   } catch (error) {
     if (begun || signal?.aborted === true) throw error;
-    return task(); // a page that may not have locks (sandboxed, or on its way out) loads all the same; who writes beside it breaks the chain of seals
+    return task(); // a page that may not have locks (sandboxed, or on its way out) loads all the same; what another writes beside it has other seals
   }
 }
 
@@ -48,26 +47,25 @@ async function stores(): Promise<CacheStore[]> {
 }
 
 /** What an entry says of itself; undefined if it has been removed since it was listed. Writes nothing. */
-async function planOf(store: CacheStore, key: string): ReturnType<typeof readPlan> {
-  const folder = await store.existing(key);
-  return folder && readPlan(folder);
-}
+const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | undefined> =>
+  readManifest(await store.existing(key));
 
-/** The models whose weights are kept for this origin; empty where nothing can be kept. */
+/** The models that are kept for this origin; empty where nothing can be kept. Writes nothing. */
 export async function listCached(): Promise<CachedModel[]> {
   const found: CachedModel[] = [];
   for (const store of await stores()) {
     for (const key of await store.keys()) {
-      const known = await planOf(store, key);
-      if (known)
-        found.push({
-          id: known.plan.id,
-          url: known.plan.folder,
-          dtype: known.plan.dtype,
-          bytes: known.plan.packedBytes,
-          complete: known.complete,
-          store: store.kind,
-        });
+      const folder = await store.existing(key);
+      const manifest = await readManifest(folder);
+      if (!manifest) continue;
+      const there = new Set(await folder!.names());
+      found.push({
+        id: manifest.id,
+        url: manifest.folder,
+        bytes: weightsBytes(manifest),
+        complete: namesOf(manifest).every((name) => there.has(name)),
+        store: store.kind,
+      });
     }
   }
   return found;
@@ -77,19 +75,22 @@ export async function listCached(): Promise<CachedModel[]> {
  * By what `fromPretrained` was told, or by the folder that it stands for: several may have loaded the one
  * entry.
  */
-const belongs = (plan: CachePlan | undefined, id: string): boolean => plan?.id === id || plan?.folder === id;
+const belongs = (manifest: Manifest | undefined, id: string): boolean =>
+  manifest?.id === id || manifest?.folder === id;
 
 /**
- * Frees what is kept of the model with this id (or `url`, as `listCached` gives it), in every element type;
- * of all models, and whatever else is there, without an id. Waits for loads of it that are under way.
- * Resolves to how many.
+ * Frees what is kept of the model with this id (or `url`, as `listCached` gives it); of all models, and whatever
+ * else is there, without an id. Waits for loads of what it removes. Resolves to how many.
  */
 export async function removeCached(id?: string): Promise<number> {
   let removed = 0;
   for (const store of await stores()) {
+    const isMeant = async (key: string): Promise<boolean> =>
+      id === undefined || belongs(await manifestOf(store, key), id);
     for (const key of await store.keys()) {
+      if (!(await isMeant(key))) continue;
       removed += await exclusively(key, undefined, async () => {
-        if (id !== undefined && !belongs((await planOf(store, key))?.plan, id)) return 0;
+        if (!(await isMeant(key))) return 0; // it may be another by now
         await store.remove(key);
         return 1;
       });
@@ -112,8 +113,8 @@ export async function checkForUpdate(id: string | URL, options: AskOptions = {})
   const states: SourceState[] = [];
   for (const store of await stores()) {
     for (const key of await store.keys()) {
-      const plan = (await planOf(store, key))?.plan;
-      if (plan && belongs(plan, String(id))) states.push(await askSource(plan, options));
+      const manifest = await manifestOf(store, key);
+      if (manifest && belongs(manifest, String(id))) states.push(await askSource(manifest, options));
     }
   }
   if (states.includes('changed')) return 'changed';

@@ -1,13 +1,12 @@
 /**
- * Whether the files that an entry of the cache came from are still the same on their server: one byte of
- * each, and all of config.json and preprocessor_config.json.
+ * Whether the files of an entry of the cache are still the same on their server. Asks for one byte of each weights
+ * file, and for all of the small ones.
  */
 import { SourceError } from '../errors.js';
 import { announcedBytes, contentRange, statusMessage, validatorOf } from '../io/answer.js';
-import type { CachePlan } from './cacheEntry.js';
+import type { CachedFile, Manifest } from './entry.js';
 import { causeText, release } from '../io/chunks.js';
 import { isMissing, readAll } from '../io/sources.js';
-import type { RemoteVersion } from '../safetensors/tensorStream.js';
 import { nameOf, resolveUrl } from '../io/url.js';
 
 /** `unknown`: the server says nothing that tells versions apart. */
@@ -20,28 +19,26 @@ export interface AskOptions {
 
 /** A server that does not answer for so long counts as out of reach. */
 const ANSWER_MS = 10_000;
+/** Of an index. */
+const MAX_TEXT_BYTES = 2 ** 24;
 
 /**
  * @throws SourceError if the server cannot be asked, or has no such file any more; `signal.reason` after an
  *   abort
  */
 export async function askSource(
-  { files, folder, config, preprocessor }: CachePlan,
+  { files, folder, texts }: Manifest,
   { signal, fetch }: AskOptions,
 ): Promise<SourceState> {
   const patience = AbortSignal.timeout(ANSWER_MS);
   const options = { fetch, signal: signal ? AbortSignal.any([signal, patience]) : patience };
   const asking = [
-    askFile(`${folder}config.json`, options, () =>
-      sameText(`${folder}config.json`, config, options, config === null),
+    ...Object.entries(texts).map(([name, text]) =>
+      askFile(folder + name, options, () => sameText(folder + name, text, options)),
     ),
-    askFile(`${folder}preprocessor_config.json`, options, () =>
-      sameText(`${folder}preprocessor_config.json`, preprocessor, options, true),
+    ...files.map((file) =>
+      askFile(folder + file.name, options, () => sameVersion(folder + file.name, file, options)),
     ),
-    ...files.map((file) => {
-      const url = folder + file.url.slice(file.url.lastIndexOf('/') + 1); // it may have been written as seen from another page
-      return askFile(url, options, () => sameVersion(url, file, options));
-    }),
   ];
   const states = await Promise.all(asking).catch((error: unknown) => {
     signal?.throwIfAborted();
@@ -69,17 +66,15 @@ async function askFile(
   }
 }
 
-/**
- * @param text null: there was no such file
- * @param optional whether a file that is gone is a change, and no error
- */
-async function sameText(
-  url: string,
-  text: string | null,
-  options: AskOptions,
-  optional = false,
-): Promise<SourceState> {
-  const reading = readAll(url, { ...options, reload: true, retry: { attempts: 1 } });
+/** @param text null: there was no such file */
+async function sameText(url: string, text: string | null, options: AskOptions): Promise<SourceState> {
+  const optional = text === null || url.endsWith('/preprocessor_config.json'); // that it is gone is a change, and no error
+  const reading = readAll(url, {
+    ...options,
+    reload: true,
+    retry: { attempts: 1 },
+    maxBytes: MAX_TEXT_BYTES,
+  });
   const found = await reading.then(
     (bytes) => new TextDecoder().decode(bytes),
     (error: unknown) => {
@@ -96,7 +91,7 @@ async function sameText(
  */
 async function sameVersion(
   url: string,
-  { fileBytes, validator }: RemoteVersion,
+  { fileBytes, validator }: CachedFile,
   { signal, fetch = globalThis.fetch }: AskOptions,
 ): Promise<SourceState> {
   const address = resolveUrl(url);

@@ -153,6 +153,7 @@ async function ofJpeg(
   const { EOI, prepareJpeg } = await import('./jpeg.js');
   const { orientation, channels, checkScans } = await prepareJpeg(bytes, name, signal);
   const decoding = byBrowser({ pieces: [bytes], orientation });
+  decoding.catch(() => undefined); // it may fail while the scans are checked, and is awaited below
   const discard = (): Promise<void> => decoding.then(close, () => undefined);
   let cut: ImageError | undefined;
   try {

@@ -29,7 +29,7 @@ const HANDED_ON_BYTES = 2 ** 18;
 
 /** @throws SourceError SOURCE_FETCH, SOURCE_IS_HTML, SOURCE_CHANGED; `signal.reason` */
 export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStream> {
-  const { signal, fetch = globalThis.fetch, from = 0, whole = false } = options;
+  const { signal, fetch = globalThis.fetch, from = 0, to, whole = false } = options;
   const name = nameOf(url);
   const ending = new AbortController();
   const file: RemoteFile = {
@@ -56,7 +56,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
       ),
     );
   }
-  const reader = new Download(file, from, ending);
+  const reader = new Download(file, from, to, ending);
   const [peeked, start] = await peek(reader, signal);
   if (from === 0 && beginsWithTag(start)) {
     const error = isHtml(
@@ -68,7 +68,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
   }
   return new Chunks(
     name,
-    file.totalBytes === undefined ? undefined : file.totalBytes - from,
+    file.totalBytes === undefined ? undefined : (to ?? file.totalBytes) - from,
     peeked,
     signal,
     () => file.validator,
@@ -82,26 +82,29 @@ class Download implements Reader {
   readonly #parts: (Part | Prefetched)[] = [];
   /** Of parts that have been handed on. */
   readonly #spare: ArrayBuffer[] = [];
+  /** Undefined: the end of the file. */
+  readonly #to: number | undefined;
   #next: number;
   #partBytes = SMALLEST_PART_BYTES;
   #ended = false;
 
-  constructor(file: RemoteFile, from: number, ending: AbortController) {
+  constructor(file: RemoteFile, from: number, to: number | undefined, ending: AbortController) {
     this.#file = file;
     this.#ending = ending;
-    this.#next = from + SMALLEST_PART_BYTES;
+    this.#to = to;
+    this.#next = Math.min(from + SMALLEST_PART_BYTES, to ?? Infinity);
     this.#parts.push(new Part(file, from, file.ranges ? this.#next : undefined));
   }
 
   async read(): Promise<Uint8Array | undefined> {
     while (!this.#ended) {
       this.#askAhead();
-      const part = this.#parts[0] ?? this.#ask(undefined);
+      const part = this.#parts[0] ?? this.#ask(this.#to);
       const bytes = await part.read();
       if (bytes !== undefined) return bytes;
       const { begin, at, end } = part;
       this.#parts.shift();
-      this.#ended = end === undefined || at === this.#file.totalBytes || at === begin;
+      this.#ended = end === undefined || at === (this.#to ?? this.#file.totalBytes) || at === begin;
       if (part instanceof Prefetched) {
         this.#adapt(part.ms);
         this.#spare.push(part.buffer);
@@ -126,8 +129,9 @@ class Download implements Reader {
   #askAhead(): void {
     const { ranges, totalBytes, answered } = this.#file;
     if (!ranges || totalBytes === undefined || !answered) return; // the first answer shows what the server can do
-    while (this.#parts.length < PARTS_AT_ONCE && this.#next < totalBytes) {
-      const end = Math.min(this.#next + this.#partBytes, totalBytes);
+    const last = this.#to ?? totalBytes;
+    while (this.#parts.length < PARTS_AT_ONCE && this.#next < last) {
+      const end = Math.min(this.#next + this.#partBytes, last);
       const spare = this.#spare.pop();
       const buffer =
         spare && spare.byteLength >= end - this.#next ? spare : new ArrayBuffer(end - this.#next);

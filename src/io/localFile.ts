@@ -26,10 +26,7 @@ interface FileHandle {
 const READ_BYTES = 2 ** 20;
 
 /** @throws SourceError SOURCE_READ */
-export async function openPath(
-  path: string | URL,
-  from: number,
-): Promise<{ reader: Reader; totalBytes: number }> {
+export async function openPath(path: string | URL): Promise<{ reader: Reader; totalBytes: number }> {
   const { open } = nodeModule('node:fs/promises') as FileSystem;
   let file: FileHandle | undefined;
   const failed = (cause: unknown, found = causeText(cause)): SourceError =>
@@ -40,7 +37,7 @@ export async function openPath(
     file = await open(path);
     const stat = await file.stat();
     if (!stat.isFile()) throw failed(undefined, 'a folder');
-    return { reader: fileReader(file, from, stat.mtimeMs, failed), totalBytes: stat.size - from };
+    return { reader: fileReader(file, stat.mtimeMs, failed), totalBytes: stat.size };
   } catch (cause) {
     await file?.close();
     throw cause instanceof SourceError ? cause : failed(cause);
@@ -54,11 +51,10 @@ export async function openPath(
  */
 function fileReader(
   handle: FileHandle,
-  from: number,
   mtimeMs: number,
   failed: (cause: unknown, found?: string) => SourceError,
 ): Reader {
-  let position = from;
+  let position = 0;
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => (closing ??= handle.close());
   const fill = async (buffer: Uint8Array): Promise<Uint8Array> => {

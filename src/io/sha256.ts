@@ -1,16 +1,7 @@
 /**
- * SHA-256 of bytes that arrive in portions (FIPS 180-4): crypto.subtle wants them all at once. Its state can
- * be kept and gone on from, so that an interrupted download is still checked as a whole.
+ * SHA-256 of bytes that arrive in portions (FIPS 180-4): crypto.subtle wants them all at once.
  */
 import { SourceError } from '../errors.js';
-
-/** Plain data, between two portions. */
-export interface Sha256State {
-  readonly words: readonly number[];
-  /** The bytes behind the last whole block. */
-  readonly rest: readonly number[];
-  readonly length: number;
-}
 
 /** Cube roots of the first 64 primes, square roots of the first 8: 32 bits of their fractions. */
 let constants: { readonly round: Int32Array; readonly start: readonly number[] } | undefined;
@@ -31,22 +22,12 @@ export class Sha256 {
   readonly #rest = new Uint8Array(64);
   readonly #schedule = new Int32Array(64);
   readonly #round: Int32Array;
-  #length: number;
+  #length = 0;
 
-  constructor(state?: Sha256State) {
+  constructor() {
     constants ??= makeConstants();
     this.#round = constants.round;
-    this.#words = Int32Array.from(state?.words ?? constants.start);
-    this.#length = state?.length ?? 0;
-    if (state) this.#rest.set(state.rest);
-  }
-
-  get state(): Sha256State {
-    return {
-      words: [...this.#words],
-      rest: [...this.#rest.subarray(0, this.#length % 64)],
-      length: this.#length,
-    };
+    this.#words = Int32Array.from(constants.start);
   }
 
   update(bytes: Uint8Array): void {

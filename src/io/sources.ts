@@ -21,6 +21,11 @@ export { MAX_CHUNK_BYTES, concat, once, type ByteStream } from './chunks.js';
 export type ByteSource =
   string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
 
+/** Something that opens itself: the cache. */
+export interface OwnSource {
+  open(options: SourceOptions): Promise<ByteStream>;
+}
+
 const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String(source));
 
 /** Whether a string means a URL here, and not a path. */
@@ -43,6 +48,8 @@ export interface SourceOptions {
   readonly reload?: boolean | undefined;
   /** Begin here, and not at the first byte: for URLs of which `known` was seen before. */
   readonly from?: number | undefined;
+  /** End before this byte. Default: the end of the file. */
+  readonly to?: number | undefined;
   /** The version of the file that `from` belongs to. Another one is SOURCE_CHANGED. */
   readonly known?: { readonly validator: string | undefined; readonly fileBytes: number } | undefined;
   /** In one answer, not in parts: for small files. */
@@ -59,14 +66,17 @@ export interface SourceOptions {
  * @throws `signal.reason` after an abort
  * @throws TypeError if `source` is none of these things
  */
-export async function openSource(source: ByteSource, options: SourceOptions = {}): Promise<ByteStream> {
+export async function openSource(
+  source: ByteSource | OwnSource,
+  options: SourceOptions = {},
+): Promise<ByteStream> {
   const { signal } = options;
   signal?.throwIfAborted();
+  if (typeof source === 'object' && source !== null && 'open' in source) return source.open(options);
   if (typeof source === 'string' || source instanceof URL) {
     if (isUrl(source)) return openUrl(resolveUrl(source), options);
     const { reader, totalBytes } = await openPath(
       source instanceof URL || !source.startsWith('file:') ? source : new URL(source),
-      options.from ?? 0,
     );
     return new Chunks(String(source), totalBytes, reader, signal);
   }

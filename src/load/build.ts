@@ -1,9 +1,7 @@
 /** The parts of a model, made side by side: kernels compile while weights arrive. */
-import { headRecords, type CacheWriter } from '../cache/cacheEntry.js';
 import { untilAborted } from '../platform/abort.js';
 import { watchForHead, type LinearHead } from '../weights/head.js';
-import type { Candidate, Choice, Decision, Precision } from '../weights/precision.js';
-import type { RowScales } from '../weights/quantized.js';
+import type { Choice, Decision, Precision } from '../weights/precision.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import type { WeightMemory, Weights } from '../weights/weightMemory.js';
 import { loadWeights } from '../weights/weights.js';
@@ -26,8 +24,6 @@ import type { ByteProgress } from './source.js';
 export interface Making {
   readonly gpu: Gpu;
   readonly choice: Choice;
-  /** How the cache stores the weights: what the self-test is expected to choose, or has chosen. */
-  readonly likely: Candidate;
   readonly posEmbed: PosEmbedConvention | undefined;
   /** Behind which to look for the model. */
   readonly prefix: string | undefined;
@@ -133,50 +129,22 @@ async function named(
   return { head, labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)), problemType };
 }
 
-export interface FillOptions {
-  /** What stands before the names of the model's tensors. */
-  readonly prefix: string;
-  readonly writer?: CacheWriter | undefined;
-  /** Weights and head of which a part was there before. */
-  readonly into?: WeightMemory | undefined;
-  readonly scales?: RowScales | undefined;
-  readonly head?: LinearHead | undefined;
-}
-
-/** Weights from a stream, which are written down on the way if there is a writer. */
+/** Weights and a classifier from a stream. `prefix`: before the names of the model's tensors. */
 export async function fill(
   { gpu, report }: Making,
   stream: TensorStream,
   config: DINOv2Config,
   storage: WeightStorage,
   signal: AbortSignal,
-  { prefix, writer, into, scales, head }: FillOptions,
+  prefix: string,
 ): Promise<Omit<Loaded, 'report'>> {
-  const onHead = ({ weight, bias }: LinearHead): void => {
-    writer?.write(headRecords.weight, 0, new Uint8Array(weight.buffer));
-    writer?.write(headRecords.bias, 0, new Uint8Array(bias.buffer));
-    if (writer) writer.hold = false;
-  };
-  const watched = watchForHead(stream, headWidths(config), onHead, prefix);
-  if (writer && watched.shape && !head) writer.hold = true; // until it is there: whoever goes on does not see it again
+  const watched = watchForHead(stream, headWidths(config), prefix);
   const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
   try {
-    const weights = await loadWeights(gpu, watched.stream, parameters(config), {
-      storage,
-      prefix,
-      signal,
-      onTensor: report,
-      recorder: writer,
-      into,
-      scales,
-      sample: writer?.sample,
-    });
-    await writer?.finish();
-    return { weights, head: head ?? watched.head() };
-  } catch (error) {
-    await writer?.stop();
-    throw error;
+    const options = { storage, prefix, signal, onTensor: report };
+    const weights = await loadWeights(gpu, watched.stream, parameters(config), options);
+    return { weights, head: watched.head() };
   } finally {
     signal.removeEventListener('abort', stop);
   }

@@ -7,9 +7,9 @@ import { OptionError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import type { LoadOptions, LoadProgress } from '../options.js';
 import type { LoadedModel, Making } from './build.js';
-import { loadCached, OtherDtype } from './cached.js';
+import { loadCached } from './cached.js';
 import { checkPosEmbed } from './configFile.js';
-import { loadFresh } from './fresh.js';
+import { loadFrom } from './fresh.js';
 import type { CheckpointSource } from './source.js';
 
 /** Loads from the start, in all, where the file changes on the way or cannot be gone on with. */
@@ -32,8 +32,7 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
   let choice: Choice | undefined;
   try {
     choice = choosePrecision(gpu, dtype, selfTest);
-    let { likely } = choice;
-    for (let load = 1; ;) {
+    for (let load = 1; ; load++) {
       let progress: LoadProgress = {
         loadedBytes: 0,
         totalBytes: undefined,
@@ -52,7 +51,6 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       const making: Making = {
         gpu,
         choice,
-        likely,
         posEmbed,
         prefix,
         signal,
@@ -61,14 +59,11 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         whole: load === LOADS,
       };
       try {
-        return await (source.cache ? loadCached(source, source.cache, making) : loadFresh(source, making));
+        return await (source.cache
+          ? loadCached(source, source.cache, making)
+          : loadFrom(source, making, 'the source is no checkpoint on a server'));
       } catch (error) {
-        if (error instanceof OtherDtype) {
-          likely = error.chosen;
-          continue;
-        }
         if (load === LOADS || !mayStartOver(error) || signal.aborted) throw error;
-        load += 1;
       }
     }
   } catch (error) {

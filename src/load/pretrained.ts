@@ -1,5 +1,5 @@
 /** Checkpoints on a server, as sources for the loader. */
-import type { CachePlan } from '../cache/cacheEntry.js';
+import type { Manifest } from '../cache/entry.js';
 import { release } from '../io/chunks.js';
 import { locate } from '../io/hub.js';
 import { askSource, type SourceState } from '../cache/revalidate.js';
@@ -13,7 +13,7 @@ import { baseUrl } from '../platform/baseUrl.js';
 import type { PretrainedOptions } from '../options.js';
 import { describedBy, parseJson } from './configFile.js';
 import { adviseOn, givenPreprocessing, PREPROCESSOR, preprocessingOfText } from './preprocessorFile.js';
-import type { CheckpointSource, SmallFiles } from './source.js';
+import type { CheckpointSource } from './source.js';
 
 const WEIGHTS = 'model.safetensors';
 const CONFIG = 'config.json';
@@ -36,7 +36,7 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || integrity[WEIGHTS] !== undefined;
   const ask =
     options.revalidate === true && !fixed
-      ? (plan: CachePlan): Promise<SourceState> => askSource(plan, { signal, fetch })
+      ? (manifest: Manifest): Promise<SourceState> => askSource(manifest, { signal, fetch })
       : undefined;
   return {
     cache: isUrl(folder)
@@ -51,26 +51,22 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
       : undefined,
     local: !isUrl(folder),
     preprocessing: given,
-    async open({ onProgress, reload, whole, resume }) {
+    async open({ onProgress, reload, whole, entry }) {
       const common = { signal, fetch, retry, reload, whole };
-      const wanted = resume?.integrity ?? integrity; // what a download began with is checked to its end
-      const fileOf = (name: string): ShardFile => ({
-        name,
-        source: `${folder}${name}`,
-        sha256: wanted[name],
-      });
-      if (resume) {
-        // By their names: as URLs they may have been written as seen from another page.
-        const files = resume.versions.map(({ url }) => fileOf(url.slice(url.lastIndexOf('/') + 1)));
-        return { stream: await openCheckpoint(files, { ...common, onProgress, resume }) };
-      }
+      const wanted = { ...integrity, ...entry?.kept?.integrity }; // what a download began with is checked to its end
+      const fileOf = (name: string): ShardFile => {
+        const [url, hash] = [`${folder}${name}`, wanted[name]];
+        return entry ? { name, source: entry.source(name, url, hash) } : { name, source: url, sha256: hash };
+      };
       const ending = new AbortController();
       const small = { ...common, signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal };
-      const readSmall = async (name: string, maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> => {
+      const fetchSmall = async (name: string, maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> => {
         const bytes = await readAll(`${folder}${name}`, { ...small, maxBytes });
         if (wanted[name] !== undefined) checkDigest(name, wanted[name], sha256(bytes));
         return bytes;
       };
+      const readSmall = async (name: string, maxBytes?: number): Promise<Uint8Array> =>
+        entry ? entry.text(name, () => fetchSmall(name, maxBytes)) : fetchSmall(name, maxBytes);
       const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // beside the others: no load is longer for it
       const explained = async (error: unknown): Promise<unknown> => {
         if (!isMissing(error)) return error;
@@ -118,11 +114,11 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
             'SOURCE_INTEGRITY',
             `integrity: expected hashes of what is read, found one of ${unread}. Name these: ${names.join(', ').slice(0, 200)}.`,
           );
-        const texts: SmallFiles | string =
+        const unkept =
           unreadable === undefined
-            ? { config, preprocessor: text }
+            ? undefined
             : `${PREPROCESSOR} could not be read, so that nothing would tell whether it changes: ${String(unreadable)}`;
-        return { ...described, preprocessing: given ?? preprocessingOfText(text, json), texts, stream };
+        return { ...described, preprocessing: given ?? preprocessingOfText(text, json), unkept, stream };
       } catch (error) {
         ending.abort(error);
         if (stream) release(stream, error);

@@ -1,25 +1,16 @@
 /** Where a checkpoint comes from, as the loader sees it. */
-import type { CachePlan } from '../cache/cacheEntry.js';
+import type { CacheEntry, CacheIdentity, Manifest } from '../cache/entry.js';
 import type { CacheKind } from '../storage/store.js';
 import type { SourceState } from '../cache/revalidate.js';
-import type { CheckpointOptions } from '../safetensors/shards.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { LoadProgress } from '../options.js';
 import type { Described } from './configFile.js';
 
-/** The texts of a checkpoint's small files, as they are kept for the next time. */
-export interface SmallFiles {
-  /** config.json; null: the checkpoint has none. */
-  readonly config: string | null;
-  /** preprocessor_config.json; null: the checkpoint has none. */
-  readonly preprocessor: string | null;
-}
-
 /** A checkpoint about to be read. Where it brings no configuration, its tensors' shapes give it. */
 export interface Checkpoint extends Described {
-  /** What is kept beside the weights; undefined, or in a sentence why there is nothing: then no weights are kept. */
-  readonly texts?: SmallFiles | string | undefined;
+  /** In a sentence why it is not to be kept, where there is a reason. */
+  readonly unkept?: string | undefined;
   readonly stream: TensorStream;
 }
 
@@ -31,8 +22,8 @@ export interface OpenOptions {
   readonly reload: boolean;
   /** In one answer: what came in parts was of several versions. */
   readonly whole: boolean;
-  /** Go on from here; what config.json says is known then. */
-  readonly resume?: (NonNullable<CheckpointOptions['resume']> & Pick<CachePlan, 'integrity'>) | undefined;
+  /** Read through this. */
+  readonly entry?: CacheEntry | undefined;
 }
 
 /** Where a checkpoint comes from. */
@@ -42,21 +33,15 @@ export interface CheckpointSource {
   open(options: OpenOptions): Promise<Checkpoint>;
   /** At hand already: nothing is fetched. */
   readonly local?: boolean | undefined;
-  /** How its packed weights are kept in the browser; undefined: they are not. */
+  /** How it is kept in the browser; undefined: it is not. */
   readonly cache?: CacheRequest | undefined;
 }
 
 /** What to keep, and under which name. */
-export interface CacheRequest {
+export interface CacheRequest extends CacheIdentity {
   readonly kind: CacheKind;
   /** Ask the browser to spare the origin's storage when it runs out of room. */
   readonly persist: boolean;
   /** Asks whether what is kept has changed at its source; undefined: it is used without a question. */
-  readonly ask?: ((plan: CachePlan) => Promise<SourceState>) | undefined;
-  /** As the caller wrote it. */
-  readonly id: string;
-  /** The URL of the folder. */
-  readonly folder: string;
-  /** SHA-256 that were asked for, by file name. */
-  readonly integrity: Readonly<Record<string, string>>;
+  readonly ask?: ((manifest: Manifest) => Promise<SourceState>) | undefined;
 }

@@ -1,11 +1,9 @@
 /** A checkpoint in several files, `model.safetensors.index.json` beside them, as one stream of tensors. */
 import { SourceError } from '../errors.js';
 import type { SafetensorsHeader, TensorInfo } from './format.js';
-import { once, type ByteSource } from '../io/sources.js';
+import { once, type ByteSource, type OwnSource } from '../io/sources.js';
 import {
   openTensors,
-  type Place,
-  type RemoteVersion,
   type TensorPiece,
   type TensorStream,
   type TensorStreamOptions,
@@ -86,17 +84,15 @@ function checkNumbering(files: readonly string[]): void {
 
 /** A file to read, and the hash it should have. */
 export interface ShardFile {
-  readonly source: ByteSource;
+  readonly source: ByteSource | OwnSource;
   /** For messages. */
   readonly name: string;
   readonly sha256?: string | undefined;
 }
 
-export interface CheckpointOptions extends Omit<TensorStreamOptions, 'sha256' | 'resume'> {
+export interface CheckpointOptions extends Omit<TensorStreamOptions, 'sha256'> {
   /** Of a checkpoint in several files. */
   readonly index?: ShardIndex | undefined;
-  /** Go on from here: `versions` of all files. */
-  readonly resume?: { readonly versions: readonly RemoteVersion[]; readonly place: Place } | undefined;
 }
 
 /**
@@ -107,17 +103,13 @@ export async function openCheckpoint(
   files: readonly ShardFile[],
   options: CheckpointOptions = {},
 ): Promise<TensorStream> {
-  const { index, resume, onProgress } = options;
-  const first = resume?.place.file ?? 0;
-  const loaded = files.map((_, i) => (i < first ? resume!.versions[i]!.fileBytes : 0));
-  const totals: (number | undefined)[] = files.map((_, i) => resume?.versions[i]?.fileBytes);
-  const open = (i: number): Promise<TensorStream> => {
-    const version = resume?.versions[i];
-    return openTensors(files[i]!.source, {
+  const { index, onProgress } = options;
+  const loaded = files.map(() => 0);
+  const totals: (number | undefined)[] = files.map(() => undefined);
+  const open = (i: number): Promise<TensorStream> =>
+    openTensors(files[i]!.source, {
       ...options,
       sha256: files[i]!.sha256,
-      resume: version && i === first ? { version, place: resume.place } : undefined,
-      known: version,
       onProgress:
         onProgress &&
         (({ loadedBytes, totalBytes }) => {
@@ -129,20 +121,17 @@ export async function openCheckpoint(
           });
         }),
     });
-  };
   if (files.length === 1 && !index) return open(0);
   const streams: TensorStream[] = [];
   try {
-    for (let i = first; i < files.length; i += AT_ONCE) {
+    for (let i = 0; i < files.length; i += AT_ONCE) {
       const some = await Promise.allSettled(files.slice(i, i + AT_ONCE).map((_, k) => open(i + k)));
       for (const each of some) if (each.status === 'fulfilled') streams.push(each.value);
       for (const each of some) if (each.status === 'rejected') throw each.reason;
     }
-    const headers = files.map((_, i) =>
-      i < first ? resume!.versions[i]!.header : streams[i - first]!.header,
-    );
+    const headers = streams.map(({ header }) => header);
     headers.forEach((header, i) => (totals[i] = header.fileBytes));
-    return merged(files, streams, first, merge(files, headers, index));
+    return merged(files, streams, merge(files, headers, index));
   } catch (error) {
     for (const stream of streams) void stream.cancel(error).catch(() => undefined); // the first error is the one to tell
     throw error;
@@ -192,30 +181,13 @@ function merge(
 function merged(
   files: readonly ShardFile[],
   streams: readonly TensorStream[],
-  first: number,
   header: SafetensorsHeader,
 ): TensorStream {
-  let current = 0;
   async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
-    for (; current < streams.length; current++) yield* streams[current]!.pieces;
+    for (const stream of streams) yield* stream.pieces;
   }
   const cancel = async (reason?: unknown): Promise<void> =>
     void (await Promise.allSettled(streams.map((stream) => stream.cancel(reason))));
-  const versions = streams.map(({ files: known }) => known?.[0]);
-  return {
-    header,
-    pieces: once(
-      pieces,
-      files
-        .map(({ name }) => name)
-        .join(', ')
-        .slice(0, 100),
-    ),
-    place: () => {
-      const at = Math.min(current, streams.length - 1);
-      return { ...streams[at]!.place!(), file: first + at };
-    },
-    files: versions.every((version) => version !== undefined) ? versions : undefined,
-    cancel,
-  };
+  const names = files.map(({ name }) => name).join(', ');
+  return { header, pieces: once(pieces, names.slice(0, 100)), cancel };
 }

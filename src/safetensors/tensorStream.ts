@@ -12,9 +12,9 @@ import {
   type TensorInfo,
 } from './format.js';
 import { headerLength, parseSafetensorsHeader } from './reader.js';
-import { checkDigest, Sha256, type Sha256State } from '../io/sha256.js';
+import { checkDigest, Sha256 } from '../io/sha256.js';
 import { once, openSource } from '../io/sources.js';
-import type { ByteSource, ByteStream, SourceOptions } from '../io/sources.js';
+import type { ByteSource, ByteStream, OwnSource, SourceOptions } from '../io/sources.js';
 
 /** A part of one tensor. */
 export interface TensorPiece {
@@ -28,29 +28,6 @@ export interface TensorPiece {
    * asked for: then the memory is used again.
    */
   readonly bytes: Uint8Array;
-  /**
-   * Tells that so many more bytes of the piece have been used: what `place()` then counts. At the latest, the
-   * next piece tells it.
-   */
-  passed?(bytes: number): void;
-}
-
-/** How far a checkpoint has been used: a load can go on from here. Plain data. */
-export interface Place {
-  /** Of the checkpoint's files, from 0. */
-  readonly file: number;
-  /** The next byte of that file. */
-  readonly position: number;
-  /** Of the bytes of that file before it, where they are hashed. */
-  readonly hash: Sha256State | undefined;
-}
-
-/** One file of a checkpoint, as a server has it. */
-export interface RemoteVersion {
-  readonly url: string;
-  readonly fileBytes: number;
-  readonly validator: string | undefined;
-  readonly header: SafetensorsHeader;
 }
 
 /** A file of tensors that is being read. */
@@ -66,10 +43,6 @@ export interface TensorStream {
    * TRAILING_BYTES if they go on behind the last, and with all that a ByteStream rejects with.
    */
   readonly pieces: AsyncIterable<TensorPiece>;
-  /** See `Place`; of streams that can be gone on with. */
-  place?(): Place;
-  /** The files that are read, where they come from URLs. */
-  readonly files?: readonly RemoteVersion[] | undefined;
   /** Lets the source go. A read that is under way rejects with `reason`. */
   cancel(reason?: unknown): Promise<void>;
 }
@@ -91,8 +64,6 @@ export interface TensorStreamOptions extends SourceOptions {
    * piece.
    */
   readonly sha256?: string | undefined;
-  /** Go on from here with the rest of a file that was begun before. */
-  readonly resume?: { readonly version: RemoteVersion; readonly place: Place } | undefined;
 }
 
 /** A shorter run of bytes is gathered with those that follow: a piece costs an upload, whatever its size. */
@@ -109,35 +80,19 @@ const GATHERED_BYTES = 2 ** 20;
  * @throws `signal.reason` after an abort
  */
 export async function openTensors(
-  source: ByteSource,
+  source: ByteSource | OwnSource,
   options: TensorStreamOptions = {},
 ): Promise<TensorStream> {
-  const { resume, sha256 } = options;
-  const begun = resume && { from: resume.place.position, known: resume.version };
-  const nothingLeft = resume && resume.place.position >= resume.version.fileBytes;
-  const stream = await openSource(nothingLeft ? new Uint8Array(0) : source, {
-    ...options,
-    ...begun,
-    pinned: sha256 !== undefined,
-  });
+  const { sha256 } = options;
+  const stream = await openSource(source, { ...options, pinned: sha256 !== undefined });
   try {
     const input = new Input(stream, options);
-    const hash = sha256 === undefined ? undefined : new Sha256(resume?.place.hash);
-    const header = resume
-      ? resume.version.header
-      : await readHeader(input, stream, options.maxHeaderBytes, hash);
+    const hash = sha256 === undefined ? undefined : new Sha256();
+    const header = await readHeader(input, stream, options.maxHeaderBytes, hash);
     input.totalBytes = header.fileBytes;
-    input.loadedBytes += resume?.place.position ?? 0;
-    const progress = new Progress(resume?.place.position ?? header.dataBegin, hash);
-    const url = typeof source === 'string' ? source : source instanceof URL ? source.href : undefined;
     return {
       header,
-      pieces: once(() => readPieces(input, header, stream, progress, sha256), stream.name),
-      place: () => ({ file: 0, position: progress.position, hash: hash?.state }),
-      files:
-        url === undefined
-          ? undefined
-          : [{ url, fileBytes: header.fileBytes, validator: stream.validator, header }],
+      pieces: once(() => readPieces(input, header, stream, sha256, hash), stream.name),
       cancel: async (reason) => {
         input.cancelled = true;
         await stream.cancel(reason);
@@ -146,22 +101,6 @@ export async function openTensors(
   } catch (error) {
     void stream.cancel(error);
     throw error;
-  }
-}
-
-/** What has been used of a file, and its hash. */
-class Progress {
-  position: number;
-  readonly hash: Sha256 | undefined;
-
-  constructor(position: number, hash: Sha256 | undefined) {
-    this.position = position;
-    this.hash = hash;
-  }
-
-  pass(bytes: Uint8Array): void {
-    this.hash?.update(bytes);
-    this.position += bytes.length;
   }
 }
 
@@ -246,15 +185,15 @@ async function* readPieces(
   input: Input,
   header: SafetensorsHeader,
   stream: ByteStream,
-  progress: Progress,
   sha256: string | undefined,
+  hash: Sha256 | undefined,
 ): AsyncGenerator<TensorPiece, void, void> {
   try {
     let staging: Uint8Array | undefined;
     for (const [name, info] of inFileOrder(header.tensors)) {
       const length = info.end - info.begin;
       const { align, grain } = elementBytes(info.dtype);
-      for (let offset = Math.min(Math.max(progress.position - info.begin, 0), length); offset < length;) {
+      for (let offset = 0; offset < length;) {
         if (input.rest.length === 0 && !(await input.next())) {
           throw endedEarly(stream.name, header, name, info, offset);
         }
@@ -277,15 +216,8 @@ async function* readPieces(
           }
           bytes = target;
         }
-        let passed = 0;
-        yield {
-          name,
-          info,
-          offset,
-          bytes,
-          passed: (count) => progress.pass(bytes.subarray(passed, (passed += count))),
-        };
-        progress.pass(bytes.subarray(passed));
+        hash?.update(bytes);
+        yield { name, info, offset, bytes };
         offset += bytes.length;
         input.dropIfStopped();
       }
@@ -297,7 +229,7 @@ async function* readPieces(
           'its writer is faulty: download it again, or save it again with the safetensors library.',
       );
     }
-    checkDigest(stream.name, sha256, progress.hash?.digest());
+    checkDigest(stream.name, sha256, hash?.digest());
   } finally {
     void stream.cancel(); // after an error, or when the loop was left; after the end it does nothing
   }

@@ -4,7 +4,7 @@
  */
 import { storageGlobal } from '../platform/storageGlobal.js';
 
-/** Where packed weights are kept. `auto`: the file system of the origin, else the Cache API, else nowhere. */
+/** Where checkpoints are kept. `auto`: the file system of the origin, else the Cache API, else nowhere. */
 export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
 
 /** The files of one entry. A file is there whole or not at all. */
@@ -27,8 +27,8 @@ export interface CacheFolder {
 export interface CacheStore {
   readonly kind: 'opfs' | 'cache-api';
   keys(): Promise<string[]>;
-  /** Makes the folder if it is missing. */
-  folder(key: string): Promise<CacheFolder>;
+  /** Makes the folder if it is missing; with `clear`, not in a torn block (`leaveTornBlock`). */
+  folder(key: string, clear?: boolean): Promise<CacheFolder>;
   /** The folder, if there is one. Writes nothing. */
   existing(key: string): Promise<CacheFolder | undefined>;
   remove(key: string): Promise<void>;
@@ -37,7 +37,7 @@ export interface CacheStore {
 const NAME = 'dinov2-webgpu';
 
 /**
- * The store, or in a sentence why there is none.
+ * The store, or in a sentence why there is none. Writes nothing: the root is made with its first folder.
  * @param root the folder, or the cache, that holds everything: what is kept of models, unless told otherwise
  */
 export async function openStore(kind: CacheKind, root: string = NAME): Promise<CacheStore | string> {
@@ -52,7 +52,9 @@ export async function openStore(kind: CacheKind, root: string = NAME): Promise<C
         typeof storage?.getDirectory === 'function' &&
         typeof FileSystemFileHandle.prototype.createWritable === 'function'
       ) {
-        return fileStore(await openDirectory(await storage.getDirectory(), root));
+        const origin = await storage.getDirectory();
+        await existingDirectory(origin, root);
+        return fileStore(origin, root);
       }
       problems.push('the origin private file system is missing');
     } catch (error) {
@@ -62,7 +64,10 @@ export async function openStore(kind: CacheKind, root: string = NAME): Promise<C
   if (kind !== 'opfs') {
     try {
       const caches = storageGlobal('caches');
-      if (caches) return responseStore(await caches.open(root));
+      if (caches) {
+        await caches.has(root);
+        return responseStore(root);
+      }
       problems.push('the Cache API is missing');
     } catch (error) {
       problems.push(`the Cache API failed (${String(error)})`);
@@ -109,20 +114,34 @@ function fillBlock(directory: FileSystemDirectoryHandle): Promise<void> {
   return (filling ??= fill());
 }
 
-/**
- * Makes it where it is missing, and then not in a torn block: with the record of a folder all that is in it
- * would go.
- */
-async function openDirectory(
+async function existingDirectory(
   parent: FileSystemDirectoryHandle,
   name: string,
-): Promise<FileSystemDirectoryHandle> {
+): Promise<FileSystemDirectoryHandle | undefined> {
   try {
     return await parent.getDirectoryHandle(name);
   } catch (error) {
-    if (!isMissing(error)) throw error;
+    if (isMissing(error)) return undefined;
+    throw error;
   }
-  await fillBlock(parent);
+}
+
+/**
+ * The folder, which is made where it is missing.
+ * @param clear not in a torn block: with the record of a folder all that is in it would go. The block is filled from
+ *   within the new folder, which is then made again behind it.
+ */
+async function makeDirectory(
+  parent: FileSystemDirectoryHandle,
+  name: string,
+  clear: boolean,
+): Promise<FileSystemDirectoryHandle> {
+  const found = await existingDirectory(parent, name);
+  if (found) return found;
+  const made = await parent.getDirectoryHandle(name, { create: true });
+  if (!clear) return made;
+  await fillBlock(made);
+  await parent.removeEntry(name).catch(() => undefined); // another page may have put something into it
   return parent.getDirectoryHandle(name, { create: true });
 }
 
@@ -144,7 +163,7 @@ async function remove(directory: FileSystemDirectoryHandle, name: string, recurs
   }
 }
 
-function fileStore(root: FileSystemDirectoryHandle): CacheStore {
+function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore {
   const folderIn = (directory: FileSystemDirectoryHandle): CacheFolder => ({
     names: () => namesOf(directory),
     remove: (name) => remove(directory, name, false),
@@ -171,33 +190,48 @@ function fileStore(root: FileSystemDirectoryHandle): CacheStore {
       }
     },
   });
-  const folder = async (key: string): Promise<CacheFolder> => folderIn(await openDirectory(root, key));
-  const existing = async (key: string): Promise<CacheFolder | undefined> => {
-    try {
-      return folderIn(await root.getDirectoryHandle(key));
-    } catch (error) {
-      if (isMissing(error)) return undefined;
-      throw error;
-    }
+  const root = (): Promise<FileSystemDirectoryHandle | undefined> => existingDirectory(origin, name);
+  const make = async (key: string, clear: boolean): Promise<CacheFolder> =>
+    folderIn(await makeDirectory(await makeDirectory(origin, name, clear), key, clear));
+  return {
+    kind: 'opfs',
+    async keys() {
+      const directory = await root();
+      return directory ? (await namesOf(directory)).filter((key) => !key.startsWith(FILLER)) : [];
+    },
+    folder: (key, clear = false) =>
+      make(key, clear).catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+        return make(key, clear); // another page has made the root again meanwhile
+      }),
+    async existing(key) {
+      const directory = await root();
+      const found = directory && (await existingDirectory(directory, key));
+      return found && folderIn(found);
+    },
+    async remove(key) {
+      const directory = await root();
+      if (directory) await remove(directory, key, true);
+    },
   };
-  const keys = async (): Promise<string[]> =>
-    (await namesOf(root)).filter((name) => !name.startsWith(FILLER));
-  return { kind: 'opfs', keys, folder, existing, remove: (key) => remove(root, key, true) };
 }
 
-function responseStore(cache: Cache): CacheStore {
+function responseStore(root: string): CacheStore {
   const base = `https://${NAME}.invalid/`; // never fetched: the name is reserved (RFC 2606)
+  /** Undefined where there is none: to open it would make it. */
+  const existing = async (): Promise<Cache | undefined> =>
+    (await caches.has(root)) ? caches.open(root) : undefined;
   const paths = async (): Promise<string[]> =>
-    (await cache.keys())
+    ((await (await existing())?.keys()) ?? [])
       .map(({ url }) => url)
       .filter((url) => url.startsWith(base))
       .map((url) => url.slice(base.length));
   const folder = async (key: string): Promise<CacheFolder> => ({
     names: async () =>
       (await paths()).filter((path) => path.startsWith(`${key}/`)).map((path) => path.slice(key.length + 1)),
-    read: async (name) => (await cache.match(`${base}${key}/${name}`))?.blob(),
-    write: (name, data) => cache.put(`${base}${key}/${name}`, new Response(data)),
-    remove: async (name) => void (await cache.delete(`${base}${key}/${name}`)),
+    read: async (name) => (await (await existing())?.match(`${base}${key}/${name}`))?.blob(),
+    write: async (name, data) => (await caches.open(root)).put(`${base}${key}/${name}`, new Response(data)),
+    remove: async (name) => void (await (await existing())?.delete(`${base}${key}/${name}`)),
   });
   return {
     kind: 'cache-api',
@@ -205,7 +239,8 @@ function responseStore(cache: Cache): CacheStore {
     existing: folder, // it is a prefix of names, so there is nothing to make
     keys: async () => [...new Set((await paths()).map((path) => path.split('/')[0]!))],
     remove: async (key) => {
-      for (const path of await paths()) if (path.startsWith(`${key}/`)) await cache.delete(base + path);
+      for (const path of await paths())
+        if (path.startsWith(`${key}/`)) await (await existing())?.delete(base + path);
     },
   };
 }

@@ -153,7 +153,7 @@ export async function convertCheckpoint(
 
 /** The classifier that loading takes. timm's `head` of another pooling than the class token is none. */
 function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, globalPool: unknown): Watched {
-  const watched = watchForHead(stream, headWidths(config), undefined, prefix);
+  const watched = watchForHead(stream, headWidths(config), prefix);
   return watched.shape?.module === 'head' && (globalPool ?? 'token') !== 'token'
     ? { stream, shape: undefined, head: () => undefined }
     : watched;

@@ -69,7 +69,6 @@ export interface Watched {
  * Reads a model's head while the model is loaded: hand on `stream` to whoever loads the model; when that is
  * done, `head()` is what went by. It is undefined where the file has no head, more than one, or one that is
  * not of a form that DINOv2 has (another width, several layers, no bias).
- * @param onHead called with the head when all of it is there, before its last piece is handed on
  * @param prefix what stands before the names of the model's tensors, such as `module.dinov2.`: a head is
  *   looked for at the same place (`module.classifier.weight`), so of two models in a file each has its own
  * @throws CheckpointError CHECKPOINT_DTYPE if the head is neither of floats nor int8 with scales
@@ -77,7 +76,6 @@ export interface Watched {
 export function watchForHead(
   stream: TensorStream,
   widths: HeadWidths,
-  onHead?: (head: LinearHead) => void,
   prefix = '',
 ): Watched {
   const { header, scales } = readQuantized(stream.header);
@@ -88,7 +86,7 @@ export function watchForHead(
   const collector = new Collector(found, scales);
   async function* pieces(): AsyncGenerator<TensorPiece, void, undefined> {
     for await (const piece of stream.pieces) {
-      if (collector.add(piece)) onHead?.(collector.head);
+      collector.add(piece);
       yield piece;
     }
   }
@@ -192,7 +190,6 @@ class Collector {
   readonly head: LinearHead;
   readonly #targets: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
   readonly #scales: RowScales;
-  #missing: number;
 
   /** @param scales of all int8 matrices of the file: readQuantized */
   constructor(
@@ -214,7 +211,6 @@ class Collector {
       module,
       names: [weightName, biasName],
     };
-    this.#missing = this.head.weight.length + numClasses;
     this.#targets = new Map([
       [weightName, this.head.weight],
       [biasName, this.head.bias],
@@ -223,11 +219,10 @@ class Collector {
     this.#scales = new RowScales(new Map([...scales].filter(([name]) => name === own)));
   }
 
-  /** True for the piece that makes the head whole. */
-  add({ name, info, offset, bytes }: TensorPiece): boolean {
+  add({ name, info, offset, bytes }: TensorPiece): void {
     this.#scales.add(name, offset, bytes);
     const target = this.#targets.get(name);
-    if (!target) return false;
+    if (!target) return;
     const begin = (offset * 8) / dtypeBits(info.dtype)!;
     const scales = this.#scales.of(name);
     const end =
@@ -241,8 +236,6 @@ class Collector {
         'CHECKPOINT_NOT_FINITE',
         `${name}: expected finite weights, found ${target[begin + bad]} at element ${begin + bad}. The file is damaged; get it again.`,
       );
-    this.#missing -= end - begin;
-    return this.#missing === 0;
   }
 }
 

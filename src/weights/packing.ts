@@ -88,11 +88,6 @@ export class PanelPacker {
     this.#memory = memory;
   }
 
-  /** True once every value has arrived and left. */
-  get done(): boolean {
-    return this.#open.size === 0;
-  }
-
   /**
    * Takes `values`, which stand in the matrix (row-major) from element `begin` on. False if one of them is
    * not below `weightLimit`.

@@ -40,8 +40,6 @@ export interface Decision {
 
 /** How a load's element type is chosen. */
 export interface Choice {
-  /** What the model gets unless the self-test finds its kernels wrong. */
-  readonly likely: Candidate;
   /**
    * Decides for a model: compiles the kernels of these nodes and runs the self-test, or takes the first candidate
    * untested where the self-test is switched off.
@@ -87,7 +85,6 @@ export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean)
   const loading = test ? import('../gpu/checks/selfTest.js') : undefined; // now: it is there when the model is known
   loading?.catch(() => undefined); // told where it is awaited
   return {
-    likely: likely!,
     decide(nodes) {
       const tested = firstThatPasses(gpu, nodes, all, wanted, loading);
       decisions.push(tested);

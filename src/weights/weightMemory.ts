@@ -1,6 +1,5 @@
 /**
- * Where a model's weights live: buffers on the GPU, position embeddings here. Filled by packed bytes, from a
- * checkpoint or from the cache.
+ * Where a model's weights live: buffers on the GPU, position embeddings here. Filled by packed bytes.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';

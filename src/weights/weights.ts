@@ -6,7 +6,6 @@ import { CheckpointError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { SETTLE_BYTES, type Task } from '../gpu/task.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
-import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from '../numerics/float16.js';
 import { MatrixSample, originalOf } from './matrixSample.js';
 import { placeTensors, type Parameter } from './names.js';
@@ -24,17 +23,6 @@ export interface LoadProgress {
   readonly totalTensors: number;
 }
 
-/** Keeps what is written, so that it need not be fetched again. */
-export interface Recorder {
-  /** Packed bytes of a parameter, to be copied before this returns. */
-  write(name: string, offset: number, bytes: Uint8Array): void;
-  /**
-   * A moment to put something away; if `resumable`, all that came before the stream's place was written. What
-   * it returns is waited for.
-   */
-  mark(resumable: boolean): Promise<void> | undefined;
-}
-
 export interface WeightOptions {
   /** How the matrices are stored. Biases, norms, layer scales and tokens are always f32. */
   readonly storage: WeightStorage;
@@ -42,13 +30,6 @@ export interface WeightOptions {
   readonly prefix?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
-  /** Weights that a part of was loaded before; the stream brings the rest. */
-  readonly into?: WeightMemory | undefined;
-  /** With them, the scales of an int8 checkpoint that came before. */
-  readonly scales?: RowScales | undefined;
-  /** Takes samples of the matrices as they come; with `into`, it has those of what came before. */
-  readonly sample?: MatrixSample | undefined;
-  readonly recorder?: Recorder | undefined;
 }
 
 /** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
@@ -56,28 +37,6 @@ interface Sink {
   /** False if one of them is not below the limit. */
   add(values: Float32Array, begin: number): boolean;
   readonly limit: number;
-  /** Elements of a panel: portions end where panels do, so that there is often a place to go on from. */
-  readonly panel: number;
-}
-
-/**
- * Bytes of what a checkpoint has to keep beside its packed weights: the scales that its matrices come with.
- */
-export const scaleBytes = (stream: TensorStream): number =>
-  [...readQuantized(stream.header).scales.values()].reduce((sum, rows) => sum + 4 * rows, 0);
-
-/**
- * Which parameters a checkpoint has: all, but perhaps the mask token. @throws CheckpointError as
- * `loadWeights`
- */
-export function presentParameters(
-  stream: TensorStream,
-  parameters: readonly Parameter[],
-  prefix?: string,
-): Parameter[] {
-  const { placements } = placeTensors(readQuantized(stream.header).header, parameters, prefix);
-  const present = new Set([...placements.values()].map(({ parameter }) => parameter));
-  return parameters.filter(({ name }) => present.has(name));
 }
 
 /**
@@ -101,21 +60,24 @@ async function loadInto(
   parameters: readonly Parameter[],
   options: WeightOptions,
 ): Promise<WeightMemory> {
-  const { storage, prefix, signal, onTensor, recorder, sample = new MatrixSample() } = options;
-  let weights = options.into;
+  const { storage, prefix, signal, onTensor } = options;
+  const sample = new MatrixSample();
+  let weights: WeightMemory | undefined;
   try {
     const { header, scales } = readQuantized(stream.header);
     const { placements } = placeTensors(header, parameters, prefix);
-    weights ??= await WeightMemory.create(gpu, presentParameters(stream, parameters, prefix), storage);
-    const target = weights;
+    const present = new Set([...placements.values()].map(({ parameter }) => parameter)); // all, but perhaps the mask token
+    const target = (weights = await WeightMemory.create(
+      gpu,
+      parameters.filter(({ name }) => present.has(name)),
+      storage,
+    ));
     let unsettledBytes = 0;
     const write = (name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
       target.write(task, name, offset, bytes);
       unsettledBytes += bytes.length;
-      recorder?.write(name, offset, bytes);
     };
     const sinks = new Map<string, Sink>();
-    const packers: PanelPacker[] = [];
     const memory = new PackingMemory();
     for (const parameter of parameters) {
       const { name, shape } = parameter;
@@ -128,44 +90,37 @@ async function loadInto(
           (offset, data) => write(name, offset, data),
           memory,
         );
-        packers.push(packer);
         const add = (values: Float32Array, begin: number): boolean => {
           const within = packer.add(values, begin);
           sample.add(name, elementsOf(parameter), values, begin);
           return within;
         };
-        sinks.set(name, { add, limit: weightLimit(storage), panel: PANEL_COLUMNS * columns });
+        sinks.set(name, { add, limit: weightLimit(storage) });
       } else {
         const add = (values: Float32Array, begin: number): boolean => {
           write(name, begin * 4, asBytes(values));
           return allBelow(Infinity, bitsOf(values));
         };
-        sinks.set(name, { add, limit: Infinity, panel: Infinity });
+        sinks.set(name, { add, limit: Infinity });
       }
     }
 
     const totalTensors = stream.header.tensors.size;
     let loadedTensors = 0;
     const scratch = new Scratch();
-    const rowScales = options.scales ?? new RowScales(scales);
+    const rowScales = new RowScales(scales);
     for await (const piece of stream.pieces) {
       signal?.throwIfAborted();
       const { name, info, offset, bytes } = piece;
       const placement = placements.get(name);
       const sink = placement && sinks.get(placement.parameter);
       const came = rowScales.add(name, offset, bytes);
-      if (came) {
-        if (!allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
-        recorder?.write(name, offset, bytes); // whoever goes on from behind them needs them
-      }
+      if (came && !allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
       if (sink) {
         const { parameter, begin } = placement;
         // What stands before the file's first position: timm adds that of the class token to the token.
         if (parameter === 'pos_embed' && begin > 0 && offset === 0) sink.add(new Float32Array(begin), 0);
-        for (const portion of portions(piece, sink, begin, scratch, rowScales.of(name))) {
-          piece.passed?.(portion);
-          if (recorder) await recorder.mark(packers.every(({ done }) => done));
-        }
+        addPiece(piece, sink, begin, scratch, rowScales.of(name));
         if (unsettledBytes >= SETTLE_BYTES) {
           await task.settled();
           unsettledBytes = 0;
@@ -208,28 +163,21 @@ class Scratch {
   }
 }
 
-/**
- * Hands a piece's values to the sink, and yields the bytes of each portion when that is done. `begin`: of the
- * tensor, in the parameter.
- */
-function* portions(
+/** Hands a piece's values to the sink. `begin`: of the tensor, in the parameter. */
+function addPiece(
   { name, info, offset, bytes }: TensorPiece,
   sink: Sink,
   begin: number,
   scratch: Scratch,
   scales: Float32Array | undefined,
-): Generator<number, void, undefined> {
+): void {
   const width = dtypeBits(info.dtype)! / 8;
   const count = bytes.length / width;
   const first = offset / width;
   const aligned = info.dtype === 'F32' && bytes.byteOffset % 4 === 0;
   for (let done = 0; done < count;) {
     const at = begin + first + done;
-    const portion = Math.min(
-      PORTION_ELEMENTS,
-      count - done,
-      sink.panel === Infinity ? Infinity : sink.panel - (at % sink.panel),
-    );
+    const portion = Math.min(PORTION_ELEMENTS, count - done);
     const values = aligned
       ? new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion)
       : scratch.take(portion);
@@ -237,7 +185,6 @@ function* portions(
       convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
     if (!sink.add(values, at)) throw outOfRange(name, values, first + done, sink.limit);
     done += portion;
-    yield portion * width;
   }
 }
 

@@ -1,223 +1,284 @@
-// An entry of the cache: what was written comes back, and no byte of any of its files can be another without
-// being noticed.
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+// An entry of the cache: what was written comes back, and no bit of any of its files can be another without being
+// noticed.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { BLOCK_BYTES, cacheKey, readManifest, readSealed, CacheEntry } from '../../src/cache/entry.ts';
+import { mayStartOver } from '../../src/io/part.ts';
+import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
+import { memoryStore, readThrough, type MemoryStore, type ReadThrough } from '../loading/memoryStore.ts';
 import {
-  CACHE_FORMAT,
-  CacheWriter,
-  NOTHING,
-  readPlan,
-  replay,
-  tidy,
-  writePlan,
-  type CachePlan,
-  type EntryEnd,
-  type Replayed,
-} from '../../src/cache/cacheEntry.ts';
-import type { CacheFolder } from '../../src/storage/store.ts';
+  answer,
+  configFile,
+  largeFile,
+  largeFiles,
+  openServer,
+  sha256,
+  type TestServer,
+} from '../loading/server.ts';
 
-type Files = Map<string, Uint8Array<ArrayBuffer>>;
+const WEIGHTS = 'model.safetensors';
+const BLOCKS = Math.ceil(largeFile.length / BLOCK_BYTES);
 
-const bytesOf = async (blob: Blob): Promise<Uint8Array<ArrayBuffer>> =>
-  new Uint8Array(await blob.arrayBuffer());
-
-const folderOf = (files: Files): CacheFolder => ({
-  names: async () => [...files.keys()],
-  read: async (name) => (files.has(name) ? new Blob([files.get(name)!]) : undefined),
-  write: async (name, data) => void files.set(name, await bytesOf(data)),
-  remove: async (name) => void files.delete(name),
+let server: TestServer;
+let store: MemoryStore;
+let key: string;
+beforeAll(async () => {
+  server = await openServer();
+  key = await cacheKey(server.url);
 });
+afterAll(() => server.close());
+beforeEach(() => {
+  store = memoryStore();
+  server.files = largeFiles();
+});
+afterEach(() => server.reset());
 
-const SOURCE_STEP = 2 ** 20;
-const wanted = Uint8Array.from({ length: 240 }, (_, i) => i + 1);
-const head = Uint8Array.from({ length: 32 }, (_, i) => 255 - i);
-const plan: CachePlan = {
-  format: CACHE_FORMAT,
-  id: 'a/b',
-  folder: 'https://example.org/',
-  dtype: 'fp32',
-  config: '{"layer_norm_eps": 1e-06}',
-  preprocessor: null,
-  files: [
-    {
-      url: 'https://example.org/model.safetensors',
-      fileBytes: 8 * SOURCE_STEP,
-      validator: '"one"',
-      header: {
-        tensors: new Map(),
-        metadata: new Map([['__proto__', 'x']]),
-        dataBegin: 8,
-        fileBytes: 8 * SOURCE_STEP,
-      },
-    },
-  ],
-  integrity: {},
-  present: ['w'],
-  head: {
-    numClasses: 2,
-    inFeatures: 3,
-    module: 'classifier',
-    names: ['classifier.weight', 'classifier.bias'],
-  },
-  packedBytes: wanted.length + head.length,
-};
-
-/** Writes the values from `at` on, cut into segments of these lengths; what is committed has all of them. */
-async function write(files: Files, cuts: readonly number[], end: EntryEnd, at = 0): Promise<CacheWriter> {
-  let position = at;
-  const writer = new CacheWriter(
-    'opfs',
-    folderOf(files),
-    plan,
-    () => ({ file: 0, position, hash: undefined }),
-    end,
+const tensorsOf = (file: Uint8Array): Map<string, string> =>
+  new Map(
+    [...parseSafetensors(file).tensors].map(([name, { begin, end }]) => [
+      name,
+      sha256(file.subarray(begin, end)),
+    ]),
   );
-  if (at === 0) writer.write('head.weight', 0, head);
-  let { segments } = end;
-  for (const length of cuts) {
-    writer.write('w', at, wanted.subarray(at, at + length));
-    at += length;
-    position += SOURCE_STEP;
-    await writer.mark(true);
-    const name = String(segments++);
-    await vi.waitFor(() => expect(files.has(name)).toBe(true), { interval: 1, timeout: 30_000 });
-    await new Promise((resolve) => setTimeout(resolve));
-  }
-  return writer;
+const right = tensorsOf(largeFile);
+
+const load = (options?: Parameters<typeof readThrough>[2], until?: number): Promise<ReadThrough> =>
+  readThrough(store, server.url, options, until);
+const files = (): Map<string, Uint8Array<ArrayBuffer>> => store.folders.get(key)!;
+const flip = (name: string, bit: number): void => {
+  files().get(name)![bit >> 3]! ^= 1 << (bit & 7);
+};
+/** A load that must be right, and what it fetched of the weights. */
+async function fetched(options?: Parameters<typeof readThrough>[2]): Promise<number> {
+  const { error, tensors, entry } = await load(options);
+  expect(error).toBeUndefined();
+  expect(tensors).toEqual(right);
+  expect(entry.failure).toBeUndefined();
+  expect(entry.counts.fetchedBytes + entry.counts.cachedBytes).toBe(largeFile.length);
+  return entry.counts.fetchedBytes;
 }
 
-const read = async (files: Files): Promise<(Replayed & { values: Uint8Array }) | undefined> => {
-  const folder = folderOf(files);
-  const known = await readPlan(folder);
-  if (!known) return undefined;
-  const values = new Uint8Array(wanted.length);
-  const found = await replay(
-    folder,
-    known,
-    (name, offset, bytes) => (name === 'w' ? values.set(bytes, offset) : undefined),
-    () => undefined,
-    undefined,
-  );
-  return { ...found, values };
-};
-
-const flipped = (files: Files, name: string, at: number, mask: number): Files => {
-  const bytes = files.get(name)!.slice();
-  bytes[at]! ^= mask;
-  return new Map([...files, [name, bytes]]);
-};
-
-let files: Files;
-beforeEach(async () => {
-  files = new Map();
-  const seal = await writePlan(folderOf(files), plan);
-  const writer = await write(files, [80, 80, 80], { ...NOTHING, seal });
-  await writer.finish();
-  expect(writer.failure).toBeUndefined();
-});
-
-test('what was written comes back, with the plan', async () => {
-  expect([...files.keys()]).toEqual(['plan', '0', '1', '2', '3', 'complete']);
-  expect(await read(files)).toMatchObject({ complete: true, segments: 4, packedBytes: 272, values: wanted });
-  expect((await readPlan(folderOf(files)))!.plan).toEqual(plan);
+test('the file itself comes back, and nobody is asked for it', async () => {
+  expect(await fetched()).toBe(largeFile.length);
+  const names = Array.from({ length: BLOCKS }, (_, block) => `${WEIGHTS}-${block}`);
+  expect([...files().keys()]).toEqual(['manifest', ...names]);
+  expect(Buffer.concat(names.map((name) => files().get(name)!.subarray(32))).equals(largeFile)).toBe(true);
+  server.asked.length = 0;
+  expect(await fetched()).toBe(0);
+  expect(server.asked).toEqual([]);
 });
 
 describe('damage', () => {
-  test('no byte of the plan can be another', async () => {
-    for (let at = 0; at < files.get('plan')!.length; at++)
-      for (const mask of [1, 4, 128])
-        expect(await readPlan(folderOf(flipped(files, 'plan', at, mask))), `byte ${at}`).toBeUndefined();
-  });
-
-  test('no byte of `complete` can be another, and it cannot be shorter or longer', async () => {
-    const complete = files.get('complete')!;
-    const damaged = Array.from(complete, (_, at) =>
-      [1, 4, 128].map((mask) => flipped(files, 'complete', at, mask)),
-    ).flat();
-    for (const length of [0, 1, complete.length - 1, complete.length + 1]) {
-      const other = new Uint8Array(length);
-      other.set(complete.subarray(0, length));
-      damaged.push(new Map([...files, ['complete', other]]));
-    }
-    damaged.push(new Map([...files, ['complete', new TextEncoder().encode('{"segments":2}')]]));
-    for (const each of damaged) expect(await read(each)).toMatchObject({ complete: false, segments: 4 });
-  });
-
-  test('no byte of a segment can be another', async () => {
-    const { length } = files.get('1')!;
-    for (let at = 0; at < length; at++)
-      expect(await read(flipped(files, '1', at, 2)), `byte ${at}`).toMatchObject({
-        complete: false,
-        segments: 1,
-        packedBytes: 112,
-      });
-  });
-
-  test('no segment can be missing, or stand for another', async () => {
-    for (const name of ['0', '1', '2', '3']) {
-      const without = new Map(files);
-      without.delete(name);
-      expect(await read(without)).toMatchObject({ complete: false, segments: Number(name) });
-      for (const other of ['0', '1', '2', '3']) {
-        if (other !== name)
-          expect(await read(new Map([...files, [name, files.get(other)!]]))).toMatchObject({
-            complete: false,
-            segments: Number(name),
-          });
+  test('no bit of a block or of the manifest can be another', async () => {
+    const small = encodeSafetensors([
+      ['w', { dtype: 'U8', shape: [900], data: new Uint8Array(900).fill(7) }],
+    ]);
+    server.files = new Map<string, Uint8Array>([
+      ['config.json', configFile],
+      [WEIGHTS, small],
+    ]);
+    const { entry } = await load();
+    const folder = (await store.existing(key))!;
+    const place = [entry.nonce, WEIGHTS, `"${sha256(small).slice(0, 16)}"`, 0];
+    expect(await readSealed(folder, `${WEIGHTS}-0`, place)).toEqual(small);
+    let bits = 0;
+    for (const [name, bytes] of files()) {
+      for (let bit = 0; bit < 8 * bytes.length; bit++, bits++) {
+        flip(name, bit);
+        const found =
+          name === 'manifest' ? await readManifest(folder) : await readSealed(folder, name, place);
+        expect(found, `${name}, bit ${bit}`).toBeUndefined();
+        flip(name, bit);
       }
     }
+    expect(bits).toBeGreaterThan(10_000);
+    expect((await load()).entry.counts.fetchedBytes).toBe(0);
   });
 
-  test('segments of another plan are not read', async () => {
-    const other: Files = new Map();
-    await writePlan(folderOf(other), { ...plan, id: 'c/d' });
-    expect(await read(new Map([...files, ['plan', other.get('plan')!]]))).toMatchObject({
-      complete: false,
-      place: undefined,
-      segments: 0,
-    });
+  test.each([0, 1, BLOCKS - 1])('block %i: that block alone is fetched', async (block) => {
+    await fetched();
+    const bytes = block < BLOCKS - 1 ? BLOCK_BYTES : largeFile.length % BLOCK_BYTES;
+    flip(`${WEIGHTS}-${block}`, 12_345);
+    expect(await fetched()).toBe(bytes);
+    files().delete(`${WEIGHTS}-${block}`);
+    expect(await fetched()).toBe(bytes);
+    files().set(`${WEIGHTS}-${block}`, new Uint8Array(5));
+    expect(await fetched()).toBe(bytes);
+    expect(await fetched()).toBe(0);
+  });
+
+  test('a server without ranges sends the file again, of which the block is taken', async () => {
+    await fetched();
+    flip(`${WEIGHTS}-1`, 99);
+    server.fault = ({ name, bytes, response }) => {
+      if (name !== WEIGHTS) return false;
+      response
+        .writeHead(200, { etag: `"${sha256(bytes).slice(0, 16)}"`, 'content-length': bytes.length })
+        .end(bytes);
+      return true;
+    };
+    expect(await fetched()).toBe(BLOCK_BYTES);
+    expect(await fetched()).toBe(0);
+  });
+
+  test('a block does not stand for another, nor one of another entry', async () => {
+    await fetched();
+    const [first, second] = [0, 1].map((block) => files().get(`${WEIGHTS}-${block}`)!);
+    files().set(`${WEIGHTS}-1`, first!);
+    expect(await fetched()).toBe(BLOCK_BYTES);
+    store = memoryStore();
+    await fetched(); // the same file and version, under another manifest
+    files().set(`${WEIGHTS}-1`, second!);
+    expect(await fetched()).toBe(BLOCK_BYTES);
   });
 
   test('what cannot be read is not there', async () => {
-    const broken = (bad: string): CacheFolder => ({
-      ...folderOf(files),
-      read: (name) =>
-        name === bad
-          ? Promise.reject(new DOMException('broken', 'NotReadableError'))
-          : folderOf(files).read(name),
-    });
-    expect(await readPlan(broken('plan'))).toBeUndefined();
-    const known = (await readPlan(broken('complete')))!;
-    expect(known.complete).toBe(false);
-    expect(
-      await replay(
-        broken('complete'),
-        known,
-        () => undefined,
-        () => undefined,
-        undefined,
-      ),
-    ).toMatchObject({ complete: false, segments: 4 });
+    await fetched();
+    const broken = (name: string): Promise<never> =>
+      Promise.reject(new DOMException(`${name} is broken`, 'NotReadableError'));
+    store.broken = { names: () => broken('names') };
+    const { tensors, entry } = await load();
+    expect(tensors).toEqual(right);
+    expect(entry.counts.fetchedBytes).toBe(largeFile.length);
+    store.broken = { read: broken };
+    expect((await load()).tensors).toEqual(right);
   });
 });
 
-test('a stale segment that could not be removed is not put behind others, cut elsewhere', async () => {
-  files.set('1', new Uint8Array(3)); // damaged: all from there on is written again
-  const found = (await read(files))!;
-  expect(found).toMatchObject({ complete: false, segments: 1 });
-  const stuck: CacheFolder = {
-    ...folderOf(files),
-    remove: () => Promise.reject(new DOMException('in use', 'NoModificationAllowedError')),
+describe('a download that was interrupted', () => {
+  test('is gone on with from any place: at most one block comes twice', async () => {
+    for (const until of [300_000, 4_500_000, 8_000_000, largeFile.length - 100_000]) {
+      store = memoryStore();
+      const { error, entry } = await load({}, until);
+      expect(error).toMatchObject({ message: 'far enough' });
+      const rest = await fetched();
+      expect(entry.counts.fetchedBytes + rest - largeFile.length, `${until}`).toBeLessThanOrEqual(
+        BLOCK_BYTES,
+      );
+      if (until > BLOCK_BYTES + 2 ** 19) expect(rest).toBeLessThan(largeFile.length);
+      expect(await fetched()).toBe(0);
+    }
+  });
+
+  test('starts over where another version is there by now', async () => {
+    await load({}, 6_000_000);
+    const other = Buffer.from(largeFile);
+    other[largeFile.length - 100]! ^= 1;
+    server.files.set(WEIGHTS, other);
+    const { error } = await load();
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
+    expect(mayStartOver(error)).toBe(true);
+  });
+
+  /** Says of the weights what is given here, and nothing else of their version. */
+  const tells = (headers: Record<string, string>): void => {
+    server.fault = ({ name, bytes, range, response }) => {
+      if (name !== WEIGHTS) return false;
+      const [begin, end] = range ?? [0, bytes.length];
+      const ranged = { 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` };
+      response
+        .writeHead(range ? 206 : 200, { 'content-length': end - begin, ...(range ? ranged : {}), ...headers })
+        .end(bytes.subarray(begin, end));
+      return true;
+    };
   };
-  await expect(tidy(stuck, found.segments)).rejects.toThrow('in use');
-  await write(files, [100], found, 80); // and killed: 2, 3 and `complete` are of the cut before, which leaves out nothing from 160 on
-  expect(await read(files)).toMatchObject({ complete: false, segments: 2, packedBytes: 212 });
+
+  test.each([{}, { etag: 'W/"weak"' }])(
+    'has no manifest where %j is all that is known of the version',
+    async (told) => {
+      tells(told);
+      await load({}, 9_000_000);
+      expect(files().size).toBeGreaterThan(1);
+      expect(files().has('manifest')).toBe(false);
+      expect(await fetched()).toBe(largeFile.length);
+      expect(await fetched()).toBe(0);
+      flip(`${WEIGHTS}-1`, 99); // and nothing tells whether the rest belongs to what is there
+      const { error } = await load();
+      expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
+      expect(mayStartOver(error)).toBe(true);
+    },
+  );
+
+  test('is gone on with where a hash will tell', async () => {
+    tells({});
+    const integrity = sha256(largeFile);
+    await load({ integrity }, 9_000_000);
+    expect(await fetched({ integrity })).toBeLessThan(largeFile.length - BLOCK_BYTES);
+    expect(await fetched({ integrity })).toBe(0);
+  });
+
+  test('keeps its number of files', async () => {
+    const { length } = largeFile;
+    server.fault = (asked) => {
+      if (asked.name !== WEIGHTS) return false;
+      answer(asked, { etag: '"one"' });
+      return true;
+    };
+    await load({}, 6_000_000);
+    files().set('model.safetensors-0.crswap', new Uint8Array(3)); // of a writer that was killed
+    files().set(`${WEIGHTS}-99`, new Uint8Array(40));
+    expect(await fetched()).toBeLessThan(length);
+    expect(files().size).toBe(1 + BLOCKS);
+  });
 });
 
-test('a plan is not committed with less than it says', async () => {
-  const short: Files = new Map();
-  const seal = await writePlan(folderOf(short), plan);
-  const writer = await write(short, [80, 80], { ...NOTHING, seal });
-  await writer.finish();
-  expect(writer.failure).toMatchObject({ message: 'expected 272 bytes, found 192' });
-  expect(short.size).toBe(0);
+describe('integrity', () => {
+  const integrity = sha256(largeFile);
+
+  test('the last block is there only when all was checked', async () => {
+    await load({ integrity }, largeFile.length - 100_000);
+    expect(files().has(`${WEIGHTS}-${BLOCKS - 1}`)).toBe(false);
+    const other = Buffer.from(largeFile);
+    other[largeFile.length - 100]! ^= 1;
+    server.files.set(WEIGHTS, other);
+    server.fault = (asked) =>
+      asked.name === WEIGHTS && (answer(asked, { etag: `"${integrity.slice(0, 16)}"` }), true); // and says that nothing has changed
+    expect((await load()).error).toMatchObject({ code: 'SOURCE_INTEGRITY' });
+    expect(files().has(`${WEIGHTS}-${BLOCKS - 1}`)).toBe(false);
+  });
+
+  test('a block that is fetched again is checked with the others', async () => {
+    expect(await fetched({ integrity })).toBe(largeFile.length);
+    flip(`${WEIGHTS}-1`, 99);
+    // The last block stands for the check, so it comes again as well.
+    expect(await fetched({ integrity })).toBe(largeFile.length - BLOCK_BYTES);
+    flip(`${WEIGHTS}-1`, 99);
+    const other = Buffer.from(largeFile);
+    other[BLOCK_BYTES + 5]! ^= 1;
+    server.files.set(WEIGHTS, other);
+    server.fault = (asked) =>
+      asked.name === WEIGHTS && (answer(asked, { etag: `"${integrity.slice(0, 16)}"` }), true);
+    expect((await load({ integrity })).error).toMatchObject({ code: 'SOURCE_INTEGRITY' });
+  });
+});
+
+test('a storage that fails fails no load, and nothing of the entry stays', async () => {
+  let written = 0;
+  store.broken = {
+    write: async (name, data) => {
+      if (++written > 2) throw new DOMException('full', 'QuotaExceededError');
+      files().set(name, new Uint8Array(await data.arrayBuffer()));
+    },
+  };
+  const { error, tensors, entry } = await load();
+  expect(error).toBeUndefined();
+  expect(tensors).toEqual(right);
+  expect(entry.report).toMatchObject({
+    cache: 'none',
+    cacheReason: 'writing to the cache failed: QuotaExceededError: full',
+  });
+  expect(store.folders.size).toBe(0);
+});
+
+test('entries of older formats go before room is asked for; those of newer ones stay', async () => {
+  for (const name of ['v4-a', 'v1-b', 'v6-c', 'notes']) await store.folder(name);
+  await load();
+  expect([...store.folders.keys()].sort()).toEqual(['notes', key, 'v6-c'].sort());
+});
+
+test('what is not to be kept is not written', async () => {
+  const entry = new CacheEntry(store, key, undefined, { id: '', folder: server.url, integrity: {} });
+  await entry.begin('for a reason', false);
+  await entry.finish();
+  expect(store.folders.size).toBe(0);
+  expect(entry.report).toMatchObject({ cache: 'none', cacheReason: 'for a reason' });
 });

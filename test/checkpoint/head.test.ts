@@ -70,9 +70,9 @@ test.each([
     ...both('base_model.model.classifier.original_module'),
     ...both('teacher.dino_head'),
   ];
-  const { shape } = watchForHead(beside([...others, ...both(layer)]), widths, undefined, prefix);
+  const { shape } = watchForHead(beside([...others, ...both(layer)]), widths, prefix);
   expect(shape).toEqual({ numClasses: 6, inFeatures: 16, module, names: both(layer) });
-  expect(watchForHead(beside(others), widths, undefined, prefix).shape).toBeUndefined();
+  expect(watchForHead(beside(others), widths, prefix).shape).toBeUndefined();
 });
 
 test('of two models in a file each has its own head', () => {
@@ -81,14 +81,14 @@ test('of two models in a file each has its own head', () => {
     ...both(`${who}.classifier`),
   ]);
   for (const who of ['student', 'teacher'])
-    expect(watchForHead(beside(names), widths, undefined, `${who}.dinov2.`).shape?.names).toEqual(
+    expect(watchForHead(beside(names), widths, `${who}.dinov2.`).shape?.names).toEqual(
       both(`${who}.classifier`),
     );
 });
 
 test("a model's own head is one on the class token where its names are timm's, and no other pooling is", () => {
   const shapeOf = (names: readonly string[], width: number, prefix = ''): unknown =>
-    watchForHead(beside(names, width), widths, undefined, prefix).shape;
+    watchForHead(beside(names, width), widths, prefix).shape;
   const timm = ['cls_token', 'blocks.0.norm1.weight', ...both('head')];
   expect(shapeOf(timm, 8)).toMatchObject({ numClasses: 6, inFeatures: 8, module: 'head' });
   expect(

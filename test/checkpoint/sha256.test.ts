@@ -15,30 +15,18 @@ describe('Sha256', () => {
     }
   });
 
-  test('does so in any portions, and when its state has been through JSON between them', () => {
+  test('does so in any portions', () => {
     const random = new Random(7);
     for (let run = 0; run < 50; run++) {
       const bytes = randomBytes(Math.floor(random.next() * 3000));
-      let hash = new Sha256();
+      const hash = new Sha256();
       for (let at = 0; at < bytes.length;) {
         const length = Math.floor(random.next() * 150);
         hash.update(bytes.subarray(at, at + length));
         at += length;
-        if (random.next() < 0.3) hash = new Sha256(JSON.parse(JSON.stringify(hash.state)));
       }
       expect(hash.digest()).toBe(wanted(bytes));
     }
-  });
-
-  test('counts beyond 2^32 bits', () => {
-    const { words } = new Sha256().state;
-    const padding = new Uint8Array(64);
-    padding[0] = 0x80;
-    new DataView(padding.buffer).setBigUint64(56, 2n ** 38n); // 2^35 bytes
-    const block = new Sha256();
-    block.update(padding);
-    const expected = block.state.words.map((word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
-    expect(new Sha256({ words, rest: [], length: 2 ** 35 }).digest()).toBe(expected);
   });
 
   test('is written in two ways', () => {

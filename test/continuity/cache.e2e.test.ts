@@ -113,10 +113,10 @@ describe.each(['opfs', 'cache-api'] as const)('in %s', (cache) => {
       if (cachedBytes === 0) expect(fetchedBytes).toBe(weights.length);
       else expect(fetchedBytes).toBeLessThan(name === 'complete' ? 1 : weights.length / 2);
       expect(await cached(page)).toMatchObject([
-        { id: '/weights/', url: `${URL_THEN}weights/`, dtype: 'fp32', complete: true, store: cache },
+        { id: '/weights/', url: `${URL_THEN}weights/`, bytes: weights.length, complete: true, store: cache },
       ]);
       expect([...(await entries()).values()]).toEqual([
-        expect.arrayContaining(['0', '1', 'complete', 'plan']) as string[],
+        expect.arrayContaining(['manifest', 'model.safetensors-0']) as string[],
       ]);
       site.down = true;
       expect(await load(page, { cache })).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });

@@ -11,7 +11,7 @@ import { chromium, type BrowserContext, type Page } from 'playwright';
 import { expect } from 'vitest';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
 import { putBuild } from '../builds.ts';
-import { answer, plainFiles } from './server.ts';
+import { answer, largeFiles } from './server.ts';
 
 /** So that what is asked for is what the library asks for. */
 export const noStore = (): Record<string, string> => ({ 'cache-control': 'no-store' });
@@ -45,7 +45,7 @@ export async function openSite(): Promise<Site> {
   await putBuild('library', outDir);
   const site: Site = {
     url: '',
-    files: plainFiles(),
+    files: largeFiles(),
     sentBytes: 0,
     asked: [],
     etag: '"one"',
@@ -203,7 +203,7 @@ export async function openVisit(): Promise<Visit> {
 export async function renew({ page, site }: Visit): Promise<void> {
   await removeCached(page);
   Object.assign(site, {
-    files: plainFiles(),
+    files: largeFiles(),
     asked: [],
     down: false,
     page: false,
@@ -338,7 +338,7 @@ export function load(
 
 /**
  * Begins a load, and stops it in the middle: for each of `stops` the server sends as much of the file, until
- * so many segments of it are kept, and the chunk after that ends the load, by its signal or by what
+ * so many blocks of it are kept, and the chunk after that ends the load, by its signal or by what
  * onProgress throws. So it is in the middle on any machine, and what is kept is a matter of `stops` alone.
  */
 export async function interrupt(
@@ -374,22 +374,22 @@ export async function interrupt(
   );
   for (const [i, stop] of stops.entries()) {
     site.limit = stop;
-    await expect.poll(() => segmentsKept(page)).toBeGreaterThan(i);
+    await expect.poll(() => blocksKept(page)).toBeGreaterThan(i);
   }
   await page.evaluate(() => void ((globalThis as unknown as Page_).enough = true));
   site.limit = Infinity;
   expect(await page.evaluate(() => (globalThis as unknown as Page_).interrupted)).toBe('its own error');
 }
 
-/** How many segments of entries are written, in either store. */
-async function segmentsKept(page: Page): Promise<number> {
+/** How many blocks of entries are written, in either store. */
+async function blocksKept(page: Page): Promise<number> {
   const responses = await page.evaluate(async () =>
     (await (await caches.open('dinov2-webgpu')).keys()).map(({ url }) => url),
   );
   return [
     ...responses,
     ...(await storedFiles(page)).filter(([, bytes]) => bytes > 0).map(([path]) => path),
-  ].filter((path) => /\/\d+$/.test(path)).length;
+  ].filter((path) => /\.safetensors-\d+$/.test(path)).length;
 }
 
 export const cached = (page: Page): Promise<Awaited<ReturnType<Library['listCached']>>> =>

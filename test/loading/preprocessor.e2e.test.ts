@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.ts';
 import { cached, interrupt, openVisit, renew, type Site, type Visit } from './browser.ts';
 import { caseOf, cosine, photoPath, textOf } from './preprocessors.ts';
-import { weightsFile } from './server.ts';
+import { largeFile } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
 type Worker = typeof import('../../src/worker.ts');
@@ -128,18 +128,18 @@ test('a file that cannot be read fails the load, and nothing is kept; where the 
   expect(await cached(page)).toEqual([]);
   const given = await look({ preprocessor: null });
   expectLike(given, 'default');
-  expect(given.loaded).toMatchObject({ cache: 'none', fetchedBytes: weightsFile.length });
+  expect(given.loaded).toMatchObject({ cache: 'none', fetchedBytes: largeFile.length });
   expect(given.loaded.cacheReason).toMatch(/^preprocessor_config\.json could not be read/);
   expect(await cached(page)).toEqual([]);
 });
 
 test('a download that was interrupted goes on with the file it began with', async () => {
   site.files.set(NAME, bytesOf(textOf('half')));
-  await interrupt(page, site, [1_200_000]);
+  await interrupt(page, site, [6_000_000]);
   site.files.set(NAME, bytesOf(textOf('bilinear')));
   site.asked = [];
   const { loaded, ...seen } = await look();
-  expect(loaded.fetchedBytes).toBeLessThan(weightsFile.length);
+  expect(loaded.fetchedBytes).toBeLessThan(largeFile.length);
   expectLike({ loaded, ...seen }, 'half');
   expect(site.asked.filter((line) => !line.startsWith('model.safetensors'))).toEqual([]);
   expect(await check()).toBe('changed');
@@ -153,7 +153,7 @@ test('a file that comes, changes or goes is noticed, by checkForUpdate and by a 
   expectLike(await look(), 'default'); // nobody is asked
   const added = await look({ revalidate: true });
   expectLike(added, 'half');
-  expect(added.loaded.fetchedBytes).toBe(weightsFile.length);
+  expect(added.loaded.fetchedBytes).toBe(largeFile.length);
   expect(await check()).toBe('current');
   site.files.set(NAME, bytesOf(textOf('bilinear')));
   expect(await check()).toBe('changed');
@@ -165,38 +165,20 @@ test('a file that comes, changes or goes is noticed, by checkForUpdate and by a 
   expect(await cached(page)).toHaveLength(1);
 });
 
-describe('an entry of the format before, which knows nothing of the file', () => {
-  /** Makes of the entry that is kept what format 3 was: its plan had no text of the file. */
-  const makeOld = (): Promise<string[]> =>
+describe('an entry of the format before, which held packed weights', () => {
+  /** What is left of one; and the entry of today goes. */
+  const makeOld = (): Promise<void> =>
     page.evaluate(async () => {
       const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
-      const digest = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> =>
-        new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-      const keys: string[] = [];
-      for await (const key of root.keys()) keys.push(key);
-      for (const key of keys.filter((each) => each.startsWith('v4-'))) {
-        const from = await root.getDirectoryHandle(key);
-        const to = await root.getDirectoryHandle(key.replace('v4-', 'v3-'), { create: true });
-        for await (const [name, handle] of from.entries()) {
-          let bytes = new Uint8Array(await (await (handle as FileSystemFileHandle).getFile()).arrayBuffer());
-          if (name === 'plan') {
-            const { preprocessor: _, ...plan } = JSON.parse(new TextDecoder().decode(bytes.subarray(32))) as {
-              preprocessor: unknown;
-            };
-            const rest = new TextEncoder().encode(JSON.stringify({ ...plan, format: 3 }));
-            const both = new Uint8Array(64);
-            both.set(await digest(rest), 32);
-            bytes = new Uint8Array(32 + rest.length);
-            bytes.set(await digest(both));
-            bytes.set(rest, 32);
-          }
-          const writable = await (await to.getFileHandle(name, { create: true })).createWritable();
-          await writable.write(bytes);
-          await writable.close();
-        }
-        await root.removeEntry(key, { recursive: true });
+      const names: string[] = [];
+      for await (const key of root.keys()) names.push(key);
+      for (const key of names) await root.removeEntry(key, { recursive: true });
+      const old = await root.getDirectoryHandle(`v4-${'0'.repeat(32)}`, { create: true });
+      for (const name of ['plan', '0', 'complete']) {
+        const writable = await (await old.getFileHandle(name, { create: true })).createWritable();
+        await writable.write(new Uint8Array(1000));
+        await writable.close();
       }
-      return keys;
     });
   const keys = (): Promise<string[]> =>
     page.evaluate(async () => {
@@ -209,14 +191,14 @@ describe('an entry of the format before, which knows nothing of the file', () =>
   test('is not listed, and replaced by the next load', async () => {
     await look();
     await makeOld();
-    expect(await keys()).toEqual(['v3']);
+    expect(await keys()).toEqual(['v4']);
     expect(await cached(page)).toEqual([]);
     expect(await check()).toBe('unknown');
     site.files.set(NAME, bytesOf(textOf('half')));
     const seen = await look();
     expectLike(seen, 'half');
-    expect(seen.loaded).toMatchObject({ fetchedBytes: weightsFile.length, cache: 'opfs' });
-    expect(await keys()).toEqual(['v4']);
+    expect(seen.loaded).toMatchObject({ fetchedBytes: largeFile.length, cache: 'opfs' });
+    expect(await keys()).toEqual(['v5']);
     expect(await cached(page)).toMatchObject([{ id: '/weights/', complete: true }]);
   });
 
@@ -231,10 +213,10 @@ describe('an entry of the format before, which knows nothing of the file', () =>
       StorageManager.prototype.estimate = async function () {
         const root = await (await this.getDirectory()).getDirectoryHandle('dinov2-webgpu');
         let old = 0;
-        for await (const key of root.keys()) old += Number(key.startsWith('v3-'));
+        for await (const key of root.keys()) old += Number(key.startsWith('v4-'));
         return { quota: 1.5 * bytes, usage: old * bytes };
       };
-    }, weightsFile.length);
+    }, largeFile.length);
     try {
       expect((await look()).loaded).toMatchObject({ cache: 'opfs', cacheReason: 'kept for the next time' });
     } finally {
@@ -244,7 +226,7 @@ describe('an entry of the format before, which knows nothing of the file', () =>
         ).estimate;
       });
     }
-    expect(await keys()).toEqual(['v4']);
+    expect(await keys()).toEqual(['v5']);
   });
 
   test('is removed by removeCached without an id', async () => {

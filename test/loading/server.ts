@@ -6,11 +6,21 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
+import { padded } from './padded.ts';
 
 const tiny = fileURLToPath(new URL('../fixtures/reference/tiny-plain', import.meta.url));
 export const configFile: Buffer = readFileSync(join(tiny, 'config.json'));
 export const weightsFile: Buffer = readFileSync(join(tiny, 'model.safetensors'));
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** The same checkpoint in three blocks of the cache. */
+export const largeFile: Buffer = Buffer.from(padded(weightsFile));
+
+export const largeFiles = (): Map<string, Uint8Array> =>
+  new Map<string, Uint8Array>([
+    ['config.json', configFile],
+    ['model.safetensors', largeFile],
+  ]);
 
 /** The checkpoint in `count` files with their index. */
 export function shardsOf(count: number): Map<string, Uint8Array> {

@@ -1,5 +1,6 @@
 // A download that a kill has ended, which tore the browser's directory as well
-// (test/search/store/torn.full-e2e.test.ts): what comes of it after that is kept.
+// (test/search/store/torn.full-e2e.test.ts): what comes of it after that may be gone at the next start, and is fetched
+// again. The model is right in any case.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   cached,
@@ -15,6 +16,7 @@ import {
   type Profile,
   type Site,
 } from './browser.ts';
+import { largeFile } from './server.ts';
 
 let lives: Lives;
 let site: Site;
@@ -25,9 +27,28 @@ beforeAll(async () => {
 });
 afterAll(() => lives.close());
 
-test('the rest of a download, and the next start reads all of it from where it is kept', async () => {
+/**
+ * What is written drops out at every start while its record lies in the torn block of the log, which has 32 KiB: so
+ * this may last some starts. Each fetches what is missing, and is right.
+ */
+async function expectRight(hash: number): Promise<void> {
+  let dropped = 0;
+  for (let start = 1; start <= 2; start++) {
+    const { context, page } = await visit(profile, site);
+    const again = await load(page, { cache: 'opfs' });
+    expect(again.hash).toBe(hash);
+    expect(again.loaded.cache).toBe('opfs');
+    expect(again.loaded.fetchedBytes + again.loaded.cachedBytes).toBe(largeFile.length);
+    expect(await cached(page)).toMatchObject([{ complete: true }]);
+    dropped += droppedBytes(profile.folder);
+    await context.close();
+  }
+  expect(dropped).toBeGreaterThan(0); // else this is about nothing
+}
+
+test('the rest of a download', async () => {
   let { context, page } = await visit(profile, site);
-  await interrupt(page, site, [1_600_000], { cache: 'opfs' });
+  await interrupt(page, site, [6_000_000], { cache: 'opfs' });
   await context.close();
 
   const wentOn = tear(profile, TORN['in what it holds']);
@@ -37,14 +58,7 @@ test('the rest of a download, and the next start reads all of it from where it i
   expect(loaded.fetchedBytes).toBeGreaterThan(0);
   await context.close();
   expect(wentOn()).toBe(true);
-
-  ({ context, page } = await visit(profile, site));
-  expect(await cached(page)).toMatchObject([{ complete: true }]);
-  expect(droppedBytes(profile.folder)).toBeGreaterThan(0); // of what was written before the download went on
-  const again = await load(page, { cache: 'opfs' });
-  expect(again.hash).toBe(hash);
-  expect(again.loaded).toMatchObject({ fetchedBytes: 0, cache: 'opfs' });
-  await context.close();
+  await expectRight(hash);
 });
 
 test('a first download, whose folder is new', async () => {
@@ -58,11 +72,5 @@ test('a first download, whose folder is new', async () => {
   expect(loaded).toMatchObject({ cache: 'opfs', cachedBytes: 0 });
   await context.close();
   expect(wentOn()).toBe(true);
-
-  ({ context, page } = await visit(profile, site));
-  const again = await load(page, { cache: 'opfs' });
-  expect(droppedBytes(profile.folder)).toBeGreaterThan(0);
-  expect(again.hash).toBe(hash);
-  expect(again.loaded).toMatchObject({ fetchedBytes: 0, cache: 'opfs' });
-  await context.close();
+  await expectRight(hash);
 });

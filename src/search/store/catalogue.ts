@@ -42,7 +42,7 @@ export async function folderKey(name: string): Promise<string> {
 }
 
 export const folderOf = async (store: CacheStore, name: string): Promise<CacheFolder> =>
-  store.folder(await folderKey(name));
+  store.folder(await folderKey(name), true);
 
 /** Removes the files of an index, wherever they are. */
 async function removeFiles(name: string): Promise<void> {

@@ -1,0 +1,184 @@
+/** A weights file of an entry of the cache: read from its blocks, and from the network where one is missing. */
+import { SourceError } from '../errors.js';
+import { Chunks, type ByteStream } from '../io/chunks.js';
+import { startOver } from '../io/part.js';
+import { checkDigest, Sha256 } from '../io/sha256.js';
+import { openSource, type OwnSource, type SourceOptions } from '../io/sources.js';
+import { BLOCK_BYTES, blockName, readSealed, type CachedFile, type CacheEntry } from './entry.js';
+
+/** Room for a block at first: of many files, each has its header read before the first goes on. */
+const FIRST_BYTES = 2 ** 19;
+/** Blocks that are read and checked while one is used: most of a read is waiting. */
+const BLOCKS_AHEAD = 2;
+
+export class CacheSource implements OwnSource {
+  readonly name: string;
+  /** Undefined until it is known. */
+  fileBytes: number | undefined;
+  validator: string | undefined;
+  readonly #entry: CacheEntry;
+  readonly #url: string;
+  readonly #sha256: string | undefined;
+  readonly #kept: CachedFile | undefined;
+  /** The block that is being filled from the network. */
+  #buffer = new Uint8Array(0);
+  #filled = 0;
+  #block = 0;
+
+  /** @param sha256 of the whole file. Its last block is kept only when that is right, and so stands for it. */
+  constructor(entry: CacheEntry, name: string, url: string, sha256: string | undefined) {
+    this.#entry = entry;
+    this.name = name;
+    this.#url = url;
+    this.#sha256 = sha256;
+    this.#kept = entry.kept?.files.find((file) => file.name === name);
+    this.fileBytes = this.#kept?.fileBytes;
+    this.validator = this.#kept?.validator;
+  }
+
+  /** Whether a later load can go on with it. */
+  get resumable(): boolean {
+    return this.fileBytes !== undefined && (this.validator ?? this.#sha256) !== undefined;
+  }
+
+  async open(options: SourceOptions): Promise<ByteStream> {
+    const entry = this.#entry;
+    const kept = this.#kept;
+    if (entry.kept && !kept) throw entry.absent(this.name);
+    let network: ByteStream | undefined;
+    let stopped: { readonly reason: unknown } | undefined;
+    const ask = async (from: number, to: number | undefined): Promise<ByteStream> => {
+      network = await openSource(this.#url, {
+        ...options,
+        pinned: this.#sha256 !== undefined,
+        ...(kept && { from, to, known: kept }),
+      });
+      if (stopped) await network.cancel(stopped.reason);
+      return network;
+    };
+    if (!kept) {
+      const { totalBytes, validator } = await ask(0, undefined);
+      this.fileBytes = totalBytes;
+      this.validator = validator;
+    }
+    const bytes = this.#read(await entry.names(), kept ? ask : async () => network!);
+    entry.opened(this);
+    const reader = {
+      read: async () => (await bytes.next()).value ?? undefined,
+      cancel: async (reason: unknown) => {
+        stopped = { reason };
+        await network?.cancel(reason);
+      },
+    };
+    return new Chunks(
+      network?.name ?? this.#url,
+      this.fileBytes,
+      reader,
+      options.signal,
+      () => this.validator,
+    );
+  }
+
+  /** @param there names of blocks that seem to be there */
+  async *#read(
+    there: Set<string>,
+    ask: (from: number, to: number | undefined) => Promise<ByteStream>,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const { counts } = this.#entry;
+    const blocks = this.#kept ? Math.ceil(this.#kept.fileBytes / BLOCK_BYTES) : Infinity;
+    const has = (block: number): boolean => block < blocks && there.has(blockName(this.name, block));
+    const reading = new Map<number, Promise<Uint8Array | undefined>>();
+    const whole = this.#kept !== undefined && Array.from({ length: blocks }, (_, k) => k).every(has);
+    let hash = this.#sha256 === undefined || whole ? undefined : new Sha256();
+    for (let block = 0; block < blocks;) {
+      for (let ahead = block; ahead <= block + BLOCKS_AHEAD; ahead++)
+        if (has(ahead) && !reading.has(ahead)) reading.set(ahead, this.#readBlock(ahead));
+      const bytes = await reading.get(block);
+      reading.delete(block);
+      if (bytes) {
+        hash?.update(bytes);
+        counts.cachedBytes += bytes.length;
+        yield bytes;
+        block += 1;
+        continue;
+      }
+      reading.clear(); // the last block may be among them, and is not to be had after this
+      if (this.#sha256 !== undefined && this.#kept) {
+        there.delete(await this.#unmark(blocks));
+        hash ??= await this.#hashUpTo(block);
+      }
+      let end = this.#kept ? block + 1 : blocks;
+      while (end < blocks && !has(end)) end += 1;
+      this.#block = block;
+      const stream = await ask(block * BLOCK_BYTES, end < blocks ? end * BLOCK_BYTES : undefined);
+      for await (const chunk of stream.chunks) {
+        hash?.update(chunk);
+        counts.fetchedBytes += chunk.length;
+        await this.#add(chunk);
+        yield chunk;
+      }
+      if (end >= blocks) {
+        checkDigest(stream.name, this.#sha256, hash?.digest());
+        this.fileBytes ??= this.#block * BLOCK_BYTES + this.#filled;
+      }
+      await this.#flush();
+      block = end;
+    }
+  }
+
+  #place(block: number): unknown {
+    return [this.#entry.nonce, this.name, this.validator, block];
+  }
+
+  #readBlock(block: number): Promise<Uint8Array | undefined> {
+    return readSealed(this.#entry.folder, blockName(this.name, block), this.#place(block));
+  }
+
+  /** Removes the last block, which would stand for a file that was checked. Returns its name. */
+  async #unmark(blocks: number): Promise<string> {
+    const name = blockName(this.name, blocks - 1);
+    await this.#entry.folder!.remove(name).catch((error: unknown) => void (this.#entry.failure ??= error));
+    return name;
+  }
+
+  async #hashUpTo(end: number): Promise<Sha256> {
+    const hash = new Sha256();
+    for (let block = 0; block < end; block++) {
+      const bytes = await this.#readBlock(block);
+      if (!bytes)
+        throw startOver(new SourceError('SOURCE_CHANGED', `${this.name}: the cache changed. Load it again.`));
+      hash.update(bytes);
+    }
+    return hash;
+  }
+
+  /** Copies bytes from the network. A block that is full is written before more comes: so one at most is lost. */
+  async #add(bytes: Uint8Array): Promise<void> {
+    if (this.#entry.failure !== undefined) return;
+    for (let at = 0; at < bytes.length;) {
+      if (this.#filled === BLOCK_BYTES) await this.#flush();
+      const part = bytes.subarray(at, at + BLOCK_BYTES - this.#filled);
+      this.#reserve(this.#filled + part.length);
+      this.#buffer.set(part, this.#filled);
+      this.#filled += part.length;
+      at += part.length;
+    }
+  }
+
+  #reserve(bytes: number): void {
+    if (bytes <= this.#buffer.length) return;
+    const larger = new Uint8Array(
+      Math.min(BLOCK_BYTES, Math.max(bytes, 2 * this.#buffer.length, FIRST_BYTES)),
+    );
+    larger.set(this.#buffer.subarray(0, this.#filled));
+    this.#buffer = larger;
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#filled === 0) return;
+    const [block, bytes] = [this.#block, this.#buffer.subarray(0, this.#filled)];
+    this.#filled = 0;
+    this.#block += 1;
+    await this.#entry.write(blockName(this.name, block), this.#place(block), bytes);
+  }
+}
