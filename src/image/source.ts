@@ -173,8 +173,13 @@ const taken = (picture: Drawable | RawPixels, name: string, width: number, heigh
 });
 
 /** Whether its pixels are those of the call, however late they are decoded: a file, or bytes that are copied. */
-export const keepsItsPixels = (source: ImageSource): boolean =>
-  /^(String|URL|Blob|File|Uint8Array|ArrayBuffer)$/.test(kindOf(source));
+export function keepsItsPixels(source: ImageSource): boolean {
+  try {
+    return /^(String|URL|Blob|File|Uint8Array|ArrayBuffer)$/.test(kindOf(source));
+  } catch {
+    return true; // an image that has failed in the page of this worker throws here, and again when it is decoded
+  }
+}
 
 const nameOf = (blob: Blob): string =>
   'name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob';

@@ -4,7 +4,7 @@ import { Call, expectPlace, files, handles, images, options } from './call.js';
 import type { Features } from './features.js';
 import { Handle, keepOwner } from './handles.js';
 import type { DINOv2 } from './model.js';
-import { classes, classOf, remote, type RemoteClass } from './remote.js';
+import { classOf, remote, type RemoteClass } from './remote.js';
 
 interface ClassifierApi extends Omit<PageClassifier, 'logits'> {
   /** Logits (numClasses) of every image of a batch. Errors as in 'dinov2-webgpu'. */
@@ -36,4 +36,3 @@ export class ImageClassifier extends RemoteClassifier {
     return made as ImageClassifier;
   }
 }
-classes['ImageClassifier'] = ImageClassifier;

@@ -167,7 +167,13 @@ export class Connection {
   #settleCall(id: number, sent: unknown): void {
     const call = this.#calls.get(id);
     if (!call) return;
-    const { value, made } = receive(sent, call);
+    let received: ReturnType<typeof receive>;
+    try {
+      received = receive(sent, call);
+    } catch (error) {
+      return call.reject(error);
+    }
+    const { value, made } = received;
     const { thrown, signal } = call;
     const unwanted = thrown || signal?.aborted ? made : [];
     for (const each of unwanted) free(Handle.placeOf(each));

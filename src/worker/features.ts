@@ -2,7 +2,7 @@
 import type { Features as PageFeatures } from '../model/features.js';
 import { options, value } from './call.js';
 import { OwnedHandle } from './handles.js';
-import { classes, remote, type RemoteClass } from './remote.js';
+import { remote, type RemoteClass } from './remote.js';
 
 type FeaturesApi = Omit<PageFeatures, 'buffer' | 'gpu' | 'lease'>;
 
@@ -22,4 +22,3 @@ const RemoteFeatures: RemoteClass<FeaturesApi> = remote<FeaturesApi>(OwnedHandle
  * answer comes without a copy. `buffer` and `gpu` are not there, as a page cannot use a worker's.
  */
 export class Features extends RemoteFeatures {}
-classes['Features'] = Features;

@@ -4,15 +4,12 @@
 import type { CachedModel } from '../cache/cachedModels.js';
 import type { SourceState } from '../cache/revalidate.js';
 import type { DeviceError } from '../errors.js';
-import { Profile } from '../gpu/measure/profile.js';
 import { expectOptions } from '../optionObject.js';
 import type { Support } from '../support.js';
 import { Call, options, value, type Pack } from './call.js';
 import { Connection } from './connection.js';
-import { classes, classOf } from './remote.js';
+import { classOf } from './remote.js';
 import type { WorkerOptions } from './start.js';
-
-classes['Profile'] = Profile;
 
 /** Calls a function with the options last. */
 async function run(name: string, packs: Pack[], args: unknown[], given: WorkerOptions): Promise<unknown> {

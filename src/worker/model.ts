@@ -1,5 +1,6 @@
 /** DINOv2 in a worker, as a page holds it. Computes nothing: every method is a question to the worker. */
 import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
+import { Profile } from '../gpu/measure/profile.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config, ModelSize } from '../model/config.js';
 import { expectOptions } from '../optionObject.js';
@@ -15,10 +16,10 @@ import type {
 } from '../options.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import { Call, files, images, options, pixels, value, type Pack } from './call.js';
-import type { ImageClassifier } from './classifier.js';
+import { ImageClassifier } from './classifier.js';
 import { Connection, unsendable } from './connection.js';
 import { embedAll } from './embedAll.js';
-import type { Features } from './features.js';
+import { Features } from './features.js';
 import { OwnedHandle } from './handles.js';
 import { ask, classes, classOf, remote, type RemoteClass } from './remote.js';
 import type { WorkerOptions } from './start.js';
@@ -108,7 +109,8 @@ export class DINOv2 extends RemoteModel {
     return embedAll(this, sources, given);
   }
 }
-classes['DINOv2'] = DINOv2;
+// Here, and not beside each class: a bundler drops a file whose exports a page does not use.
+Object.assign(classes, { DINOv2, Features, ImageClassifier, Profile });
 
 async function load(
   method: string,
