@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { chromiumPath } from './software-gpu.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const folder = join(root, 'node_modules', '.cache', 'test');
@@ -77,6 +78,7 @@ function run({ args, env = {} }, index) {
   });
 }
 
+await chromiumPath(); // unpacked once, before two Vitests ask for it
 const ended = await Promise.all(lanes.map(run));
 for (const { output } of ended) process.stdout.write(output);
 const sum = (key) => ended.reduce((total, lane) => total + lane[key], 0);
