@@ -206,7 +206,11 @@ export default defineConfig(({ mode }) => {
               output: {
                 minify: 'dce-only',
                 chunkFileNames: '[name].js',
-                codeSplitting: { includeDependenciesRecursively: false, groups: sharedChunks },
+                // The command line's part is one file: it stands beside the library, and must overwrite none of its files.
+                codeSplitting: mode !== 'tools' && {
+                  includeDependenciesRecursively: false,
+                  groups: sharedChunks,
+                },
               },
             },
           },
