@@ -29,17 +29,25 @@ interface Run {
   readonly projects: readonly string[];
   /** Parts of paths; none: everything of the projects. */
   readonly filters: readonly string[];
+  /** Parts of paths that are left out. */
+  readonly excluded: readonly string[];
 }
 
 /** What a command line of scripts/test.mjs, or of an npm script that ends in it, selects. */
 function runOf(command: string): Run {
   const words = command.split(/\s+/).filter((word) => word !== '' && word !== '--');
   const projects = words.flatMap((word, i) => (word === '--project' ? [words[i + 1]!] : []));
-  const filters = words.filter((word, i) => !word.startsWith('--') && words[i - 1] !== '--project');
-  return { projects, filters };
+  const excluded = words.flatMap((word, i) =>
+    word === '--exclude' ? [words[i + 1]!.replace(/^'\*\*\/(.*)'$/, '$1')] : [],
+  );
+  const filters = words.filter(
+    (word, i) => !word.startsWith('--') && !['--project', '--exclude'].includes(words[i - 1]!),
+  );
+  return { projects, filters, excluded };
 }
 
-const selects = ({ projects, filters }: Run, path: string): boolean =>
+const selects = ({ projects, filters, excluded }: Run, path: string): boolean =>
+  !excluded.some((part) => path.includes(part)) &&
   (projects.length === 0 || projects.includes(projectOf(path))) &&
   (filters.length === 0 || filters.some((filter) => path.includes(filter)));
 
@@ -71,10 +79,10 @@ test.each(files.filter((path) => asks(path, 'long')))('%s is in npm run test:lon
 });
 
 test('every filter of a step finds a file of its project', () => {
-  for (const { projects, filters } of [...steps, longRun])
-    for (const filter of filters)
+  for (const { projects, filters, excluded } of [...steps, longRun])
+    for (const filter of [...filters, ...excluded])
       expect(
-        files.some((path) => selects({ projects, filters: [filter] }, path)),
+        files.some((path) => selects({ projects, filters: [filter], excluded: [] }, path)),
         `${projects.join()} ${filter}`,
       ).toBe(true);
 });
