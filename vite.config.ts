@@ -269,7 +269,7 @@ export default defineConfig(({ mode }) => {
                   name: 'firefox',
                   environment: 'node' as const,
                   include: ['test/**/*.firefox.test.ts'],
-                  testTimeout: 300_000,
+                  testTimeout: 120_000, // the longest takes 60 s where another program has one of two cores
                   hookTimeout: 120_000,
                 },
               },
