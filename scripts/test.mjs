@@ -2,8 +2,8 @@
 //
 //   node scripts/test.mjs [--full | --long] [--project NAME]… [vitest filters…]
 //
-// --full also runs the files and variants that need minutes (*.full*.test.ts, test/full.ts), --long those that
-// are too long for each landing. TEST_ADAPTER chooses Dawn's Vulkan driver (test/setup-dawn.ts).
+// --full adds the full tier: files named *.full*.test.ts, and variants that test/full.ts turns on. They take minutes.
+// --long adds the long tier as well. TEST_ADAPTER chooses Dawn's Vulkan driver (test/setup-dawn.ts).
 import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';

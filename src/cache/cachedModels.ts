@@ -79,8 +79,9 @@ const belongs = (manifest: Manifest | undefined, id: string): boolean =>
   manifest?.id === id || manifest?.folder === id;
 
 /**
- * Frees what is kept of the model with this id (or `url`, as `listCached` gives it); of all models, and whatever
- * else is there, without an id. Waits for loads of what it removes. Resolves to how many.
+ * Deletes the cached files of one model, or of all models. Waits for loads of the models that it deletes.
+ * @param id the id or `url` of a model, as `listCached` gives it. Default: all models
+ * @returns how many models were deleted
  */
 export async function removeCached(id?: string): Promise<number> {
   let removed = 0;

@@ -15,7 +15,7 @@ import type { CacheFolder, CacheStore } from '../storage/store.js';
 import { CacheSource } from './cacheSource.js';
 
 /** Entries of another format are not read. 1 to 4 held packed weights. */
-export const CACHE_FORMAT = 5;
+const CACHE_FORMAT = 5;
 export const BLOCK_BYTES: number = 2 ** 22;
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -28,7 +28,7 @@ export interface CachedFile {
   readonly validator: string | undefined;
 }
 
-/** What a source is called, and what is asked of it. */
+/** Identifies an entry: the model's id and folder, and the hashes that the caller demands. */
 export interface CacheIdentity {
   /** As `fromPretrained` was told: an id of the hub, or the URL of a folder. */
   readonly id: string;
@@ -158,7 +158,10 @@ export class CacheEntry {
     this.#begun = kept !== undefined;
   }
 
-  /** What `read` brings, or what is kept of it. @throws SourceError with status 404 for a file that is known not to be there */
+  /**
+   * The bytes of a small file: from the cache if they are there, else from `read`.
+   * @throws SourceError with status 404 if the cache says that the source has no such file
+   */
   async text(name: string, read: () => Promise<Bytes>): Promise<Bytes> {
     const known = this.kept?.texts[name];
     if (typeof known === 'string') return new TextEncoder().encode(known);

@@ -1,4 +1,4 @@
-/** The adapter: whether there is one, and what it says of itself. */
+/** Requests a WebGPU adapter, and describes it as plain data. */
 import { DeviceError } from '../errors.js';
 
 /** What is known of an adapter, as plain data. */

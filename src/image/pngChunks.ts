@@ -19,7 +19,7 @@ export interface Header {
 export const GREY = 0;
 const RGB = 2;
 export const PALETTE = 3;
-export const GREY_ALPHA = 4;
+const GREY_ALPHA = 4;
 export const RGBA = 6;
 export const CHANNELS: Record<number, number> = {
   [GREY]: 1,
@@ -94,14 +94,8 @@ export function passesOf(header: Header): Pass[] {
 export const inflatedBytes = (passes: readonly Pass[]): number =>
   passes.reduce((sum, { rows, rowBytes }) => sum + rows * (1 + rowBytes), 0);
 
-export const isPng = (bytes: Uint8Array): boolean =>
+const isPng = (bytes: Uint8Array): boolean =>
   [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, i) => bytes[i] === byte);
-
-/** What a PNG's first bytes tell; undefined where they are not a PNG's. */
-export const pngKind = (
-  bytes: Uint8Array,
-): { readonly bitDepth: number; readonly alpha: boolean } | undefined =>
-  isPng(bytes) ? { bitDepth: bytes[24]!, alpha: bytes[25] === GREY_ALPHA || bytes[25] === RGBA } : undefined;
 
 /** Chunks of a PNG, and what they say. */
 export interface Chunks {
