@@ -145,9 +145,15 @@ async function makeDirectory(
   return parent.getDirectoryHandle(name, { create: true });
 }
 
+/** Empty for a directory that has been removed, before or while it is listed. */
 async function namesOf(directory: FileSystemDirectoryHandle): Promise<string[]> {
   const names: string[] = [];
-  for await (const name of directory.keys()) names.push(name);
+  try {
+    for await (const name of directory.keys()) names.push(name);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
   return names;
 }
 
