@@ -1,8 +1,8 @@
-/** DINOv2: puts loader, model, image and GPU together. Computes nothing itself. */
+/** The class `DINOv2`: connects the loader, the preprocessing, the forward and the tasks. */
 import type { Dtype } from './weights/precision.js';
 import type { Weights } from './weights/weightMemory.js';
 import type { Embedder } from './embedder.js';
-import { DeviceError, ImageError, modelDisposed, OptionError } from './errors.js';
+import { DeviceError, modelDisposed, OptionError } from './errors.js';
 import type { Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
 import type { AdapterDescription } from './gpu/adapter.js';
@@ -13,8 +13,8 @@ import type { ImageSource } from './image/source.js';
 import type { LoadedModel } from './load/build.js';
 import { checkConfig, configOf, type DINOv2Config, type ModelSize } from './model/config.js';
 import type { Features } from './model/features.js';
+import { croppedPixels, gridOf } from './model/normalizedPixels.js';
 import { parameterCount } from './model/parameters.js';
-import type { Grid } from './model/vit.js';
 import { checkOptions } from './optionNames.js';
 import { loadPart } from './platform/part.js';
 import type {
@@ -35,22 +35,35 @@ import type {
 import type { ImageClassifier } from './tasks/classifier.js';
 import type { Embedded } from './tasks/embedAll.js';
 
+/**
+ * A DINOv2 vision transformer on the GPU. Make one with `fromPretrained`, `fromFiles` or `synthetic`, and call
+ * `dispose()` when you no longer need it.
+ * @example
+ * ```js
+ * const model = await DINOv2.fromPretrained('facebook/dinov2-small');
+ * const features = await model.features(file); // a File, Blob, URL, <img>, <canvas>, <video>, …
+ * const tokens = await features.patchTokens(); // Float32Array (batch, rows · cols, embedDim)
+ * features.dispose();
+ * model.dispose();
+ * ```
+ */
 export class DINOv2 {
+  /** The configuration: depth, widths, patch size, registers. */
   readonly config: DINOv2Config;
-  /** How the matrices are stored: what `auto` has become. */
+  /** How matrices are stored on the GPU. For the option `auto`, the type that was chosen. */
   readonly dtype: Dtype;
-  /** Why, in a sentence: the self-test's result, and what it made the loader pass over. */
+  /** The reason for `dtype`, as a sentence: the result of the self-test, and kernels that it rejected. */
   readonly dtypeReason: string;
-  /** How the weights came: from the network or the cache, and what is kept. */
+  /** A report of the load: bytes from the network and the cache, tensor names, assumptions. */
   readonly loaded: LoadReport;
   /**
-   * What is done to an image before the model sees it, where a call's options do not say otherwise; `source` says
-   * which of the checkpoint's files it comes from.
+   * The default preprocessing of this model's images. Options of a call override it. `source` names the file of
+   * the checkpoint that defines it.
    */
   readonly preprocessing: Preprocessing;
   /**
-   * The checkpoint's own linear classifier (Hugging Face's `Dinov2ForImageClassification`, facebookresearch's
-   * `linear_head`, timm's `head`), where it has one.
+   * The checkpoint's linear classifier, or undefined if it has none. Read from Hugging Face's
+   * `Dinov2ForImageClassification`, facebookresearch's `linear_head`, and timm's `head`.
    */
   readonly classifier: ImageClassifier | undefined;
   readonly #gpu: Gpu;
@@ -86,13 +99,23 @@ export class DINOv2 {
   }
 
   /**
-   * Loads a checkpoint by its id on the Hugging Face hub (`facebook/dinov2-small`), or from a folder's URL
-   * that holds config.json and model.safetensors, or model.safetensors.index.json and the files that it
-   * names; in Node also from a folder of the machine (`./folder`). Where there is no config.json, the tensors
-   * say what the model is, and `loaded.assumed` what they cannot say. The folder's preprocessor_config.json, where
-   * there is one, says how images become pixels. Weights go to the GPU as they arrive; in browsers they are kept,
-   * see `cache`.
-   * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
+   * Loads a checkpoint from the Hugging Face hub or from a folder. Weights stream to the GPU as they arrive.
+   * Browsers keep the files for the next load, see the option `cache`.
+   *
+   * A folder holds model.safetensors, or model.safetensors.index.json and its shards. config.json and
+   * preprocessor_config.json are optional: without config.json, the configuration is derived from the tensors and
+   * `loaded.assumed` lists the assumptions.
+   * @param id an id on the hub such as `facebook/dinov2-small`, or the URL of a folder; in Node also a path
+   *   (`./folder`)
+   * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError, OptionError; the signal's
+   *   reason
+   * @example
+   * ```js
+   * const model = await DINOv2.fromPretrained('facebook/dinov2-base', {
+   *   dtype: 'auto',
+   *   onProgress: ({ loadedBytes, totalBytes }) => console.log(loadedBytes, totalBytes),
+   * });
+   * ```
    */
   static async fromPretrained(id: string | URL, options: PretrainedOptions = {}): Promise<DINOv2> {
     checkOptions('fromPretrained', options);
@@ -101,8 +124,12 @@ export class DINOv2 {
   }
 
   /**
-   * Loads a checkpoint from files: a dropped `File`, a `FileSystemFileHandle`, bytes, a stream, a URL; in
-   * Node a path. Errors as `fromPretrained`.
+   * Loads a checkpoint from files: `File`, `FileSystemFileHandle`, bytes, stream or URL; in Node also a path.
+   * @throws the errors of `fromPretrained`
+   * @example
+   * ```js
+   * const model = await DINOv2.fromFiles({ config: configFile, weights: safetensorsFile });
+   * ```
    */
   static async fromFiles(files: ModelFiles, options: LoadOptions = {}): Promise<DINOv2> {
     checkOptions('fromFiles', files ?? null);
@@ -112,8 +139,14 @@ export class DINOv2 {
   }
 
   /**
-   * A model of a published size with weights by formula (test/fixtures/reference/README.md): nothing is
-   * downloaded, and it costs what the real one costs. Its features mean nothing.
+   * Makes a model of a published size with untrained weights, without a download. It takes the time and memory of
+   * the trained model, so it serves for tests and benchmarks. Its features carry no meaning.
+   * @param size a published size, or a configuration of your own
+   * @throws ConfigError, DeviceError, OptionError; the signal's reason
+   * @example
+   * ```js
+   * const model = await DINOv2.synthetic('small', { registers: true });
+   * ```
    */
   static async synthetic(
     size: ModelSize | DINOv2Config,
@@ -127,7 +160,7 @@ export class DINOv2 {
     return DINOv2.#of(engine, await engine.loadSynthetic(config, options));
   }
 
-  /** Also loads the part of the library that classifies, where the checkpoint has a classifier. */
+  /** Makes the model. Imports the classifier's module only if the checkpoint has a classifier. */
   static async #of(engine: Engine, loaded: LoadedModel): Promise<DINOv2> {
     try {
       const { head } = loaded;
@@ -144,33 +177,40 @@ export class DINOv2 {
     }
   }
 
-  /** What the model runs on. */
+  /** The adapter that the model runs on. */
   get adapter(): AdapterDescription {
     return this.#gpu.info;
   }
 
+  /** The device that the model runs on. */
   get device(): GPUDevice {
     return this.#gpu.device;
   }
 
-  /** Numbers in the model. */
+  /** Number of parameters of the model. */
   get parameterCount(): number {
     return parameterCount(this.config);
   }
 
   /**
-   * Bytes of the buffers that the library holds on this device: the weights of its models, activations (those
-   * of the largest input so far, until `dispose()`), a table of positions for each of the last eight input
-   * sizes, features that are alive, images on their way.
+   * Bytes of all buffers that the library holds on this device: weights and activations of its models, features
+   * that are not disposed, images in preparation. Activations stay allocated for the largest input so far.
    */
   get gpuBytes(): number {
     return this.#gpu.memory.bytes;
   }
 
   /**
-   * Features of one image, or of a batch of images that have one size once they are resized.
+   * Computes the features of an image, or of several images as one batch.
+   * @param image an image or an array of images. All images of a batch must have the same size after resizing
    * @throws ImageError if an image cannot be fetched, decoded or used; OptionError OPTION_VALUE, OPTION_NAME;
    *   DeviceError
+   * @example
+   * ```js
+   * const features = await model.features(file, { resize: 'fit', longestSide: 518 });
+   * console.log(features.rows, features.cols); // patches from top to bottom, and from left to right
+   * features.dispose();
+   * ```
    */
   async features(
     image: ImageSource | readonly ImageSource[],
@@ -180,7 +220,7 @@ export class DINOv2 {
     return this.#whileAlive(async () => {
       const images = isBatch(image) ? image : [image];
       const { patchSize } = this.config;
-      // Kept, so that nothing waits for its verdict: the features carry it.
+      // The buffer is kept, so the task ends without waiting for the GPU. The features report its errors.
       const { buffer, batch, height, width } = await this.#gpu.task(
         'features',
         options.signal,
@@ -203,9 +243,17 @@ export class DINOv2 {
   }
 
   /**
-   * Features of images that may differ in size, as with `resize: 'fit'`: those of one size share a forward,
-   * and have the same bits as if each were alone. Images are taken in batches of `batchSize`, in their order; a
-   * batch gives one group a size. Dispose of the features of every group. Errors as `features`.
+   * Computes the features of images that may differ in size, as with `resize: 'fit'`. Images of the same size share
+   * a forward, and each has the same bits as if it were computed alone. Images are processed in order, `batchSize`
+   * at a time; each batch gives one group for each size in it.
+   * @throws the errors of `features`
+   * @example
+   * ```js
+   * for (const { indices, features } of await model.featuresBySize(files, { resize: 'fit' })) {
+   *   console.log(indices, await features.clsToken()); // (indices.length, embedDim)
+   *   features.dispose();
+   * }
+   * ```
    */
   async featuresBySize(images: readonly ImageSource[], options: BySizeOptions = {}): Promise<FeatureGroup[]> {
     checkOptions('featuresBySize', options);
@@ -213,10 +261,16 @@ export class DINOv2 {
   }
 
   /**
-   * One vector for an image (embedDim, or 2 · embedDim for `cls+mean`); an array of images gives an array of
-   * vectors, in its order. With `resize: 'fit'` they may differ in size: those of one size share a forward,
-   * and an image's vector has the same bits as if it were alone. Arrays are computed in batches of 8, so that
-   * their length costs no memory on the GPU.
+   * Computes one vector for an image, or an array of vectors for an array of images.
+   *
+   * A vector has embedDim values, or 2 · embedDim for the pooling `cls+mean`. Its length is 1 by default. Images of
+   * an array may differ in size. They are computed in batches of 8, and a batch does not change the bits of a vector.
+   * @throws the errors of `features`
+   * @example
+   * ```js
+   * const [a, b] = await model.embed([fileA, fileB]);
+   * console.log(cosineSimilarity(a, b));
+   * ```
    */
   async embed(image: readonly ImageSource[], options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]>;
   async embed(image: ImageSource, options?: EmbedOptions): Promise<Float32Array<ArrayBuffer>>;
@@ -232,13 +286,20 @@ export class DINOv2 {
   }
 
   /**
-   * Vectors of any number of images, in their order; the next images are decoded, several at the same time,
-   * while the model is at work. At most two batches of images are held. A file or URL may be asked for before
-   * the one ahead of it is decoded; a canvas, video or array that the iterable fills anew is not. An image that
-   * cannot be used gives `{ index, error }` instead of `{ index, embedding }`, and the rest goes on; what is
-   * thrown has ended it all.
-   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError; the signal's reason; what
-   *   the iterable throws
+   * Computes the vectors of any number of images, in order. Decodes the next images while the GPU computes, and holds
+   * at most two batches of images in memory.
+   *
+   * An image that cannot be used gives `{ index, error }` instead of `{ index, embedding }`; the iteration continues.
+   * Several files and URLs are requested from the iterable ahead of time. Canvases, videos and arrays are not, so the
+   * iterable may reuse them.
+   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError; the signal's reason; an error of the iterable
+   * @example
+   * ```js
+   * for await (const { index, embedding, error } of model.embedAll(files)) {
+   *   if (error) console.warn(files[index].name, error.message);
+   *   else vectors.set(files[index].name, embedding);
+   * }
+   * ```
    */
   async *embedAll(
     images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
@@ -250,8 +311,9 @@ export class DINOv2 {
   }
 
   /**
-   * What the model sees of an image, or of a batch: normalised pixels, with the same bits as Hugging Face's
-   * BitImageProcessor on Pillow.
+   * Prepares images without running the model: normalised pixels, float32 (batch, 3, height, width). The bits are
+   * those of Hugging Face's BitImageProcessor with Pillow.
+   * @throws ImageError; OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async pixels(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
     checkOptions('pixels', options);
@@ -259,10 +321,10 @@ export class DINOv2 {
   }
 
   /**
-   * The forward of pixels that are normalised already.
-   * @param pixels float32 (batch, 3, height, width), row-major, each colour (value / 255 - mean) / std. Where
-   *   a side is no multiple of the patch size, the remainder on the right and at the bottom is dropped, as in
-   *   Hugging Face's model.
+   * Runs the model on pixels that are already normalised.
+   * @param pixels float32 (batch, 3, height, width), row-major, each value (v / 255 - mean) / std. If a side is not
+   *   a multiple of the patch size, the remainder on the right or at the bottom is ignored, as in Hugging Face's
+   *   model.
    * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE for the pixels; OptionError OPTION_VALUE, OPTION_NAME for
    *   `size` and `options`; DeviceError
    */
@@ -270,44 +332,19 @@ export class DINOv2 {
     checkOptions('forward', size ?? null);
     checkOptions('forward', options);
     const { patchSize } = this.config;
-    const { height, width, batch = 1 } = size;
     const grid = gridOf('forward', size, patchSize);
-    if (!(pixels instanceof Float32Array)) {
-      throw new ImageError(
-        'INPUT_SHAPE',
-        `forward: expected a Float32Array of normalised pixels, found ${Object.prototype.toString.call(pixels)}. Convert it, or hand the image to features().`,
-      );
-    }
-    if (pixels.length !== batch * 3 * height * width) {
-      throw new ImageError(
-        'INPUT_SHAPE',
-        `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}. Pixels are (batch, 3, height, width).`,
-      );
-    }
-    const bad = pixels.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0)
-      throw new ImageError(
-        'INPUT_NOT_FINITE',
-        `forward: expected finite pixels, found ${pixels[bad]} at index ${bad}. Check the normalisation.`,
-      );
-    const cropped = cropToPatches(
-      pixels,
-      batch * 3,
-      height,
-      width,
-      grid.rows * patchSize,
-      grid.cols * patchSize,
-    );
+    const cropped = croppedPixels(pixels, size, grid, patchSize);
     return this.#forwards.run(grid, options, (burst, buffer) => burst.write(buffer, 0, cropped));
   }
 
   /**
-   * SHA-256 (hexadecimal) of the configuration, of the parameters that are float32 in every `dtype`, and of a
-   * sample of the matrices' values as the checkpoint has them: the same for one checkpoint in every `dtype`
-   * and wherever it came from, and for what `dinov2-webgpu convert` makes of it; another for one that was
-   * trained further, be it by an adapter that was merged into a few matrices. Of each matrix up to 2,048
-   * values are looked at: an edit of a handful of weights may go unseen. For those who keep what a model
-   * made, and must not mix models.
+   * Identifies the weights: a SHA-256 in hexadecimal digits. Store it beside vectors, to never compare vectors of
+   * different models.
+   *
+   * It is the same for a checkpoint in every `dtype`, from every source, and for the files that
+   * `dinov2-webgpu convert` makes of it. It differs after further training, also of a few matrices. It covers the
+   * configuration, all vectors of parameters, and up to 2,048 values of each matrix, so an edit of a handful of
+   * weights can go unnoticed.
    * @throws DeviceError
    */
   async fingerprint(): Promise<string> {
@@ -318,8 +355,9 @@ export class DINOv2 {
   }
 
   /**
-   * The plan of a forward, one line a dispatch, and the bytes that sharing buffers saves. Default size: 224 ×
-   * 224, one image.
+   * Describes a forward as text: one line for each dispatch, and the memory of its buffers.
+   * @param size default: one image of 224 × 224
+   * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async describe(size: PixelSize = { height: 224, width: 224 }): Promise<string> {
     checkOptions('describe', size);
@@ -328,10 +366,10 @@ export class DINOv2 {
   }
 
   /**
-   * Where the time of a forward of this image, or batch, goes: every kernel's time, GFLOP/s, GB/s and share
-   * of what this adapter does at best, which is measured too. On a GPU it takes about a second, on a
-   * processor several forwards. Each dispatch is a `performance.measure` entry as well.
-   * @throws as `features`
+   * Measures each kernel of a forward: time, GFLOP/s, GB/s, and the share of the adapter's measured maximum. Takes
+   * about a second on a GPU, and the time of several forwards on a software adapter. Each dispatch also becomes a
+   * `performance.measure` entry.
+   * @throws the errors of `features`
    */
   async profile(image: ImageSource | readonly ImageSource[], options: PixelOptions = {}): Promise<Profile> {
     checkOptions('profile', options);
@@ -346,9 +384,9 @@ export class DINOv2 {
   }
 
   /**
-   * Chooses the fastest kernels for this model on this adapter, among those that give the same bits, by
-   * measuring them: in a second or two on a GPU, at once where it was done before. On a processor there is
-   * nothing to choose. Features stay what they are, bit for bit.
+   * Measures equivalent kernels on this adapter and selects the fastest. All of them give the same bits, so results
+   * do not change. Takes a second or two on a GPU; a stored result of an earlier visit is used at once. A software
+   * adapter has nothing to choose from.
    * @throws OptionError OPTION_VALUE, OPTION_NAME; DeviceError
    */
   async tune(options: TuneOptions = {}): Promise<TuningReport> {
@@ -370,10 +408,7 @@ export class DINOv2 {
     });
   }
 
-  /**
-   * Frees what the model holds on the GPU. Features that it gave stay valid until they are disposed of
-   * themselves.
-   */
+  /** Frees the GPU memory of the model. Features that it computed stay valid until they are disposed. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -382,6 +417,7 @@ export class DINOv2 {
       .then(() => freeLoaded({ gpu: this.#gpu, preprocessor: this.#preprocessor, weights: this.#weights }));
   }
 
+  /** The same as `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
@@ -390,10 +426,7 @@ export class DINOv2 {
     if (this.#disposed) throw modelDisposed();
   }
 
-  /**
-   * Runs what outlasts an await; where the model is disposed of meanwhile, that is the error, whatever fell
-   * first.
-   */
+  /** Runs an asynchronous call. If the model is disposed meanwhile, the error is DISPOSED, whatever failed first. */
   async #whileAlive<T>(task: () => Promise<T>): Promise<T> {
     this.#alive();
     try {
@@ -405,11 +438,11 @@ export class DINOv2 {
   }
 }
 
-/** What a model loads and computes with. It starts to download when the first load begins. */
+/** The code that loads and computes. The first load starts its download. */
 type Engine = typeof import('./engine.js');
 const loadEngine = (): Promise<Engine> => loadPart(import('./engine.js'));
 
-/** Frees what a load has made. */
+/** Frees the GPU memory of a loaded model. */
 function freeLoaded({
   gpu,
   preprocessor,
@@ -420,44 +453,5 @@ function freeLoaded({
   gpu.release();
 }
 
-/** The patches of a batch of images: whole ones, the remainder is dropped. */
-function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
-  if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {
-    throw new OptionError(
-      'OPTION_VALUE',
-      `${where}: expected whole numbers of pixels and images from 1, found height ${height}, width ${width}, batch ${batch}.`,
-    );
-  }
-  const grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };
-  if (grid.rows >= 1 && grid.cols >= 1) return grid;
-  throw new OptionError(
-    'OPTION_VALUE',
-    `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`,
-  );
-}
-
 const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
   Array.isArray(image);
-
-/**
- * The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the
- * forward waits for its turn.
- */
-function cropToPatches(
-  pixels: Float32Array,
-  planes: number,
-  height: number,
-  width: number,
-  rows: number,
-  cols: number,
-): Float32Array<ArrayBuffer> {
-  if (rows === height && cols === width) return Float32Array.from(pixels);
-  const out = new Float32Array(planes * rows * cols);
-  for (let plane = 0; plane < planes; plane++) {
-    for (let row = 0; row < rows; row++) {
-      const from = (plane * height + row) * width;
-      out.set(pixels.subarray(from, from + cols), (plane * rows + row) * cols);
-    }
-  }
-  return out;
-}

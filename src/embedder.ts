@@ -1,4 +1,4 @@
-/** Images → features and vectors: decoded several at a time, computed in batches. */
+/** Features and vectors of many images: decodes several images at a time, computes them in batches. */
 import { ImageError, OptionError } from './errors.js';
 import { MAX_TOKENS, type Forwards } from './session/forwards.js';
 import type { Gpu } from './gpu/device.js';
@@ -22,10 +22,10 @@ import { inBatches, type BatchSteps, type Taken } from './tasks/batches.js';
 import { embedInBatches, type Embedded, type Embedding } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
 
-/** Images in a forward, where nothing else is asked for. */
+/** Default number of images in a forward. */
 const BATCH_SIZE = 8;
 
-/** What `DINOv2` does with many images. Its methods throw what those of the same names there do. */
+/** Implements the methods of `DINOv2` that take many images. */
 export class Embedder {
   readonly #gpu: Gpu;
   readonly #preprocessor: Preprocessor;
@@ -47,7 +47,7 @@ export class Embedder {
     this.#preprocessing = preprocessing;
   }
 
-  /** What `featuresBySize` gives. */
+  /** Implements `DINOv2.featuresBySize`. */
   async groups(images: readonly ImageSource[], options: BySizeOptions): Promise<FeatureGroup[]> {
     const { batchSize = BATCH_SIZE, signal } = options;
     checkBatchSize(batchSize);
@@ -70,13 +70,13 @@ export class Embedder {
     }
   }
 
-  /** A vector for each image. */
+  /** Implements `DINOv2.embed` for an array. */
   async embed(images: readonly ImageSource[], options: EmbedOptions): Promise<Float32Array<ArrayBuffer>[]> {
     checkPooling(options.pooling);
     const steps = {
       ...this.#steps(options),
       make: (prepared: readonly Prepared[]) => this.#embed(prepared, options),
-      stays: () => true, // all are at hand
+      stays: () => true, // the array does not change
     };
     const how = { batchSize: BATCH_SIZE, full: true, signal: options.signal };
     const vectors: Float32Array<ArrayBuffer>[] = [];
@@ -87,6 +87,7 @@ export class Embedder {
     return vectors;
   }
 
+  /** Implements `DINOv2.embedAll`. */
   async *embedAll(
     images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
     options: EmbedAllOptions,
@@ -107,7 +108,7 @@ export class Embedder {
     yield* embedInBatches(images, steps, batchSize, signal);
   }
 
-  /** The steps of a batch that all methods share: decode, prepare, free. */
+  /** The steps of a batch that all methods share. */
   #steps(
     options: PixelOptions,
     thumbnailPx = 0,
@@ -120,13 +121,13 @@ export class Embedder {
   }
 
   async #prepare(source: ImageSource, options: PixelOptions, thumbnailPx: number): Promise<Prepared> {
-    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // refuses wrong options before anything is decoded
+    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // throws for wrong options before the image is decoded
     const file = thumbnailPx > 0 && isBlob(source) ? source : undefined;
     const small = file && (await import('./image/thumbnail.js'));
     const decoding = decodeSource(this.#gpu, source, options);
-    const decoded = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
+    const decoded = 'then' in decoding ? await decoding : decoding; // an image that needs no decoding is uploaded without an await
     try {
-      if (small) await pause(); // the browser shrinks the picture in this task
+      if (small) await pause(); // the browser makes the thumbnail within one task of the event loop
       const thumbnail = small?.thumbnailOf(decoded, file!, thumbnailPx, options.signal);
       const image = await this.#preprocessor.prepareDecoded(decoded, options);
       const [rows, cols] = [image.height / this.#patchSize, image.width / this.#patchSize];
@@ -143,7 +144,7 @@ export class Embedder {
     }
   }
 
-  /** A forward for each size among images that are on the GPU. */
+  /** Runs a forward for each size among the prepared images. */
   async #groupsOf(images: readonly Prepared[], options: ForwardOptions): Promise<FeatureGroup[]> {
     const groups: FeatureGroup[] = [];
     try {
@@ -176,7 +177,7 @@ export class Embedder {
       );
       try {
         const { batch, rows, cols, numTokens, numRegisterTokens, embedDim } = features;
-        const clsAlone = pooling === 'cls' && !withPatches; // the others stay on the GPU
+        const clsAlone = pooling === 'cls' && !withPatches; // then no other token is read from the GPU
         const tokens = clsAlone ? await features.clsToken() : await features.lastHiddenState();
         const vectors = pool(
           { tokens, batch, numTokens: clsAlone ? 1 : numTokens, numRegisterTokens, embedDim },
@@ -199,7 +200,7 @@ export class Embedder {
     return made;
   }
 
-  /** One forward of images of one size that are on the GPU. */
+  /** Runs a forward of prepared images, all of the same size. */
   #forwardOf(images: readonly PreparedImage[], options: ForwardOptions): Promise<Features> {
     const patchSize = this.#patchSize;
     const { height, width } = images[0]!;
@@ -212,13 +213,13 @@ export class Embedder {
   }
 }
 
-/** An image on the GPU that waits for its forward. */
+/** An image that is decoded and on the GPU. */
 interface Prepared {
   readonly image: PreparedImage;
   readonly thumbnail: Promise<Thumbnail | undefined> | undefined;
 }
 
-/** Indices of images that share a size, group by group. */
+/** Groups images by size: arrays of their indices. */
 function bySize(images: readonly Prepared[]): number[][] {
   const groups = new Map<string, number[]>();
   for (const [index, { image }] of images.entries()) {
@@ -232,7 +233,7 @@ function disposeGroups(groups: readonly FeatureGroup[]): void {
   for (const { features } of groups) features.dispose();
 }
 
-/** Where one image that cannot be used is the end of the call. */
+/** Throws the error of the first image that could not be used. */
 function throwFirst(taken: readonly Taken<unknown>[]): void {
   for (const { error } of taken) if (error) throw error;
 }

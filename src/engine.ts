@@ -1,4 +1,4 @@
-/** What a model loads and computes with. `DINOv2` imports this file when a model is loaded. */
+/** The code that loads and computes. `DINOv2` imports this module when the first model is loaded. */
 export { Embedder } from './embedder.js';
 export { loadFiles, loadPretrained, loadSynthetic } from './load/models.js';
 export { Forwards } from './session/forwards.js';

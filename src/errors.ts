@@ -1,16 +1,13 @@
 /**
- * Every error class and every code. The texts stand where an error is thrown, beside the numbers that they
- * print; their form is `<where>: expected …, found …. <what to do next>.`
+ * All error classes and codes. Messages are written where an error is thrown, in the form
+ * `<where>: expected …, found …. <what to do>.`
  */
 
-/**
- * What all errors of this library have in common: a `code` that programs can test, and a message that people
- * can act on.
- */
+/** The base of all errors of this library. `code` is for programs, `message` for people. */
 export class DINOv2Error extends Error {
-  /** Of the class, as it is written here: minifiers change the class's own. */
+  /** The name of the class. It is a constant, because minifiers rename classes. */
   override readonly name: string = 'DINOv2Error';
-  /** Stable, upper-case: test this, never the message. */
+  /** Identifies the error. Codes stay the same between versions; messages do not. */
   readonly code: string;
 
   constructor(code: string, message: string, options?: ErrorOptions) {
@@ -19,7 +16,7 @@ export class DINOv2Error extends Error {
   }
 }
 
-/** How a safetensors file can break the format. */
+/** Codes of `SafetensorsError`: the ways in which a file can break the format. */
 export type SafetensorsCode =
   | 'FILE_TOO_SMALL'
   | 'HEADER_EMPTY'
@@ -55,22 +52,35 @@ export class SafetensorsError extends DINOv2Error {
   }
 }
 
+/**
+ * Codes of `SourceError`.
+ *
+ * - `SOURCE_FETCH`: the network failed, or the server answered with an error status
+ * - `SOURCE_IS_HTML`: the server sent a web page instead of a file
+ * - `SOURCE_TRUNCATED`: fewer bytes arrived than were announced
+ * - `SOURCE_TOO_LONG`: more bytes arrived than were announced
+ * - `SOURCE_CHANGED`: the file changed while it was read
+ * - `SOURCE_INTEGRITY`: the SHA-256 differs from the expected one
+ * - `SOURCE_INDEX`: model.safetensors.index.json and the shards do not fit together
+ * - `SOURCE_URL`: the text is not a URL that can be fetched
+ * - `SOURCE_READ`: reading a File, Blob or stream failed
+ */
 export type SourceCode =
-  | 'SOURCE_FETCH' // the network failed, or the server answered with an error status
-  | 'SOURCE_IS_HTML' // a page came where a file was expected
-  | 'SOURCE_TRUNCATED' // fewer bytes than announced
-  | 'SOURCE_TOO_LONG' // more bytes than announced
-  | 'SOURCE_CHANGED' // the file became another one while it was read
-  | 'SOURCE_INTEGRITY' // the SHA-256 is not the one that was asked for
-  | 'SOURCE_INDEX' // the index of a checkpoint in several files, and those files, do not fit together
-  | 'SOURCE_URL' // not a URL that may be fetched
-  | 'SOURCE_READ'; // a File, Blob or stream failed while it was read
+  | 'SOURCE_FETCH'
+  | 'SOURCE_IS_HTML'
+  | 'SOURCE_TRUNCATED'
+  | 'SOURCE_TOO_LONG'
+  | 'SOURCE_CHANGED'
+  | 'SOURCE_INTEGRITY'
+  | 'SOURCE_INDEX'
+  | 'SOURCE_URL'
+  | 'SOURCE_READ';
 
-/** The bytes did not arrive. */
+/** A file could not be read: the network, the server or the storage failed. */
 export class SourceError extends DINOv2Error {
   override readonly name = 'SourceError';
   declare readonly code: SourceCode;
-  /** Of HTTP, where a server answered with an error. */
+  /** The HTTP status, if a server answered with an error. */
   readonly status: number | undefined;
   constructor(
     code: SourceCode,
@@ -82,14 +92,23 @@ export class SourceError extends DINOv2Error {
   }
 }
 
+/**
+ * Codes of `CheckpointError`.
+ *
+ * - `CHECKPOINT_TENSORS`: tensors are missing or have the wrong shape; the message lists them
+ * - `CHECKPOINT_DTYPE`: the element type of a tensor cannot be loaded
+ * - `CHECKPOINT_NAMING`: the tensor names follow no known convention, or several models are in one file
+ * - `CHECKPOINT_NOT_FINITE`: a weight is NaN or infinite
+ * - `CHECKPOINT_RANGE`: a weight is too large for the requested element type
+ */
 export type CheckpointCode =
-  | 'CHECKPOINT_TENSORS' // tensors are missing, surplus or misshapen: the message lists all of them
-  | 'CHECKPOINT_DTYPE' // a tensor's element type cannot be loaded
-  | 'CHECKPOINT_NAMING' // both dialects of names in one file, or neither
-  | 'CHECKPOINT_NOT_FINITE' // a weight is NaN or infinite
-  | 'CHECKPOINT_RANGE'; // a weight is too large for the element type that was asked for
+  | 'CHECKPOINT_TENSORS'
+  | 'CHECKPOINT_DTYPE'
+  | 'CHECKPOINT_NAMING'
+  | 'CHECKPOINT_NOT_FINITE'
+  | 'CHECKPOINT_RANGE';
 
-/** A valid safetensors file, but not this model. */
+/** The safetensors file is valid, but it is not a checkpoint of this model. */
 export class CheckpointError extends DINOv2Error {
   override readonly name = 'CheckpointError';
   declare readonly code: CheckpointCode;
@@ -98,12 +117,16 @@ export class CheckpointError extends DINOv2Error {
   }
 }
 
-export type ConfigCode =
-  | 'CONFIG_JSON' // not JSON
-  | 'CONFIG_FIELD' // a field is absent, of the wrong type or out of range
-  | 'CONFIG_UNSUPPORTED'; // a model of another family, or a setting that no DINOv2 has
+/**
+ * Codes of `ConfigError`.
+ *
+ * - `CONFIG_JSON`: the file is not valid JSON
+ * - `CONFIG_FIELD`: a field is missing, has the wrong type, or is out of range
+ * - `CONFIG_UNSUPPORTED`: the model is not a DINOv2, or has a setting that the library cannot compute
+ */
+export type ConfigCode = 'CONFIG_JSON' | 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED';
 
-/** config.json does not describe a DINOv2. */
+/** config.json does not describe a DINOv2 that the library can compute. */
 export class ConfigError extends DINOv2Error {
   override readonly name = 'ConfigError';
   declare readonly code: ConfigCode;
@@ -112,15 +135,20 @@ export class ConfigError extends DINOv2Error {
   }
 }
 
+/**
+ * Codes of `ImageError`.
+ *
+ * - `IMAGE_DECODE`: the bytes are not an image that can be decoded here
+ * - `IMAGE_TYPE`: the value is not an image source
+ * - `IMAGE_FETCH`: the URL gave no image
+ * - `IMAGE_SIZE`: the image is empty, or too large for memory
+ * - `INPUT_SHAPE`: the pixels do not have the stated shape, or the images of a batch differ in size
+ * - `INPUT_NOT_FINITE`: pixels are NaN or infinite
+ */
 export type ImageCode =
-  | 'IMAGE_DECODE' // the bytes are not an image that can be decoded here
-  | 'IMAGE_TYPE' // not something that can be drawn
-  | 'IMAGE_FETCH' // the URL gave no image
-  | 'IMAGE_SIZE' // empty, or too large for memory
-  | 'INPUT_SHAPE' // the pixels do not have the stated shape, or the images of a batch differ in size
-  | 'INPUT_NOT_FINITE'; // pixels hold NaN or infinity
+  'IMAGE_DECODE' | 'IMAGE_TYPE' | 'IMAGE_FETCH' | 'IMAGE_SIZE' | 'INPUT_SHAPE' | 'INPUT_NOT_FINITE';
 
-/** The image cannot be used. */
+/** An image, or an array of pixels, cannot be used. */
 export class ImageError extends DINOv2Error {
   override readonly name = 'ImageError';
   declare readonly code: ImageCode;
@@ -129,11 +157,15 @@ export class ImageError extends DINOv2Error {
   }
 }
 
-export type OptionCode =
-  | 'OPTION_VALUE' // an option, or another argument, has a value that the call cannot use
-  | 'OPTION_NAME'; // no call of the library has an option of this name
+/**
+ * Codes of `OptionError`.
+ *
+ * - `OPTION_VALUE`: an option or argument has a value that the call cannot use
+ * - `OPTION_NAME`: no call of the library has an option of this name
+ */
+export type OptionCode = 'OPTION_VALUE' | 'OPTION_NAME';
 
-/** A call was given an option or argument that it cannot use. */
+/** An option or argument cannot be used. */
 export class OptionError extends DINOv2Error {
   override readonly name = 'OptionError';
   declare readonly code: OptionCode;
@@ -142,21 +174,37 @@ export class OptionError extends DINOv2Error {
   }
 }
 
+/**
+ * Codes of `DeviceError`.
+ *
+ * - `WEBGPU_MISSING`: `navigator.gpu` does not exist
+ * - `WEBGPU_INSECURE`: the page is not a secure context (https or localhost)
+ * - `ADAPTER_MISSING`: WebGPU exists, but offers no adapter
+ * - `DEVICE_FAILED`: `requestDevice` failed
+ * - `DEVICE_LOST`: the device was lost
+ * - `DEVICE_LIMIT`: a buffer or texture would exceed a limit of the device
+ * - `DEVICE_MEMORY`: the GPU ran out of memory
+ * - `KERNEL_COMPILE`: a shader or pipeline did not compile
+ * - `KERNEL_WRONG`: a kernel computes wrong values on this adapter
+ * - `DISPOSED`: the object was used after `dispose()`
+ * - `WORKER_LOST`: the worker did not start, or ended
+ * - `WORKER_OPTION`: an option cannot be sent to a worker
+ */
 export type DeviceCode =
-  | 'WEBGPU_MISSING' // no navigator.gpu here
-  | 'WEBGPU_INSECURE' // the page is not a secure context
-  | 'ADAPTER_MISSING' // WebGPU is there, but no adapter
-  | 'DEVICE_FAILED' // requestDevice was refused
-  | 'DEVICE_LOST' // the device is gone
-  | 'DEVICE_LIMIT' // something is larger than the device allows
-  | 'DEVICE_MEMORY' // an allocation failed
-  | 'KERNEL_COMPILE' // a shader or a pipeline was refused
-  | 'KERNEL_WRONG' // a kernel computes wrong values on this adapter
-  | 'DISPOSED' // used after dispose()
-  | 'WORKER_LOST' // the worker with the models did not start, or is gone
-  | 'WORKER_OPTION'; // an option that cannot be sent to a worker
+  | 'WEBGPU_MISSING'
+  | 'WEBGPU_INSECURE'
+  | 'ADAPTER_MISSING'
+  | 'DEVICE_FAILED'
+  | 'DEVICE_LOST'
+  | 'DEVICE_LIMIT'
+  | 'DEVICE_MEMORY'
+  | 'KERNEL_COMPILE'
+  | 'KERNEL_WRONG'
+  | 'DISPOSED'
+  | 'WORKER_LOST'
+  | 'WORKER_OPTION';
 
-/** The GPU cannot do it. */
+/** The GPU, or the worker that uses it, failed or is missing. */
 export class DeviceError extends DINOv2Error {
   override readonly name = 'DeviceError';
   declare readonly code: DeviceCode;
@@ -165,40 +213,61 @@ export class DeviceError extends DINOv2Error {
   }
 }
 
-/** What a call of a model gives after `dispose()`. */
+/** The error of every call of a model after `dispose()`. */
 export const modelDisposed = (): DeviceError =>
-  new DeviceError('DISPOSED', 'This model was disposed of. Load it again.');
+  new DeviceError('DISPOSED', 'The model is disposed. Load it again.');
 
+/**
+ * Codes of `IndexError`.
+ *
+ * - `INDEX_OPTIONS`: an option is out of range, or options contradict each other
+ * - `INDEX_ID`: the value is not an id
+ * - `INDEX_VECTOR`: a vector has the wrong length, is zero or not finite, or is too large for its storage type
+ * - `INDEX_METADATA`: the metadata is not a JSON value
+ * - `INDEX_PATCHES`: the patches do not fit the index, or the index stores none
+ * - `INDEX_DUPLICATE_ID`: the index already has an item with this id
+ * - `INDEX_UNKNOWN_ID`: the index has no item with this id
+ * - `INDEX_MODEL`: the vectors are from another model or another preprocessing
+ * - `INDEX_HEADER`: the dimension, metric or storage type differs
+ * - `INDEX_NEWER`: the index was written by a newer version of the library
+ * - `INDEX_FILE`: the file is not an index, or is damaged
+ * - `INDEX_NAME`: the value cannot be the name of an index
+ * - `INDEX_STORAGE`: the browser offers no storage, or the storage failed
+ * - `INDEX_QUOTA`: the storage is full; the change was not made
+ * - `INDEX_DAMAGED`: stored data is damaged; `items` lists the items that are lost
+ * - `INDEX_GONE`: the index was deleted or evicted while it was open
+ * - `INDEX_BLOCKED`: another page has the index open and does not release it
+ * - `INDEX_DISPOSED`: the index was used after `dispose()`
+ */
 export type IndexCode =
-  | 'INDEX_OPTIONS' // an option is out of range, or options do not fit together
-  | 'INDEX_ID' // not an id
-  | 'INDEX_VECTOR' // a vector of another length, of length zero, not finite, or too large for its storage
-  | 'INDEX_METADATA' // not a JSON value
-  | 'INDEX_PATCHES' // patches do not fit the index, or the index keeps none
-  | 'INDEX_DUPLICATE_ID' // the id is there already
-  | 'INDEX_UNKNOWN_ID' // no item has this id
-  | 'INDEX_MODEL' // made by another model, or with other preprocessing
-  | 'INDEX_HEADER' // another dim, metric or storage
-  | 'INDEX_NEWER' // written by a newer version of the library
-  | 'INDEX_FILE' // a file that is not an index, or a broken one
-  | 'INDEX_NAME' // not a name under which an index can be kept
-  | 'INDEX_STORAGE' // nothing can be kept here, or the storage failed
-  | 'INDEX_QUOTA' // the storage is full; nothing of the change was made
-  | 'INDEX_DAMAGED' // what is kept is not what was written: `items` says of which
-  | 'INDEX_GONE' // deleted or evicted while it was open
-  | 'INDEX_BLOCKED' // another page holds the index and does not let go
-  | 'INDEX_DISPOSED'; // used after dispose()
+  | 'INDEX_OPTIONS'
+  | 'INDEX_ID'
+  | 'INDEX_VECTOR'
+  | 'INDEX_METADATA'
+  | 'INDEX_PATCHES'
+  | 'INDEX_DUPLICATE_ID'
+  | 'INDEX_UNKNOWN_ID'
+  | 'INDEX_MODEL'
+  | 'INDEX_HEADER'
+  | 'INDEX_NEWER'
+  | 'INDEX_FILE'
+  | 'INDEX_NAME'
+  | 'INDEX_STORAGE'
+  | 'INDEX_QUOTA'
+  | 'INDEX_DAMAGED'
+  | 'INDEX_GONE'
+  | 'INDEX_BLOCKED'
+  | 'INDEX_DISPOSED';
 
-/** An index of embeddings cannot take, give or open what was asked. */
+/** A call of the search index failed. */
 export class IndexError extends DINOv2Error {
   override readonly name = 'IndexError';
   declare readonly code: IndexCode;
-  /** Of INDEX_DAMAGED: ids of the items that are lost, as far as they can be told. */
+  /** For INDEX_DAMAGED: the ids of lost items, as far as they are known. Otherwise empty. */
   readonly items: readonly string[];
-  /**
-   * Of INDEX_QUOTA: bytes that were to be written, and bytes that the browser says are left (a guess of its).
-   */
+  /** For INDEX_QUOTA: the number of bytes to write. */
   readonly need: number | undefined;
+  /** For INDEX_QUOTA: the number of free bytes, as the browser estimates it. */
   readonly have: number | undefined;
   constructor(
     code: IndexCode,

@@ -1,11 +1,11 @@
 /**
- * The names of all options of all calls. A name that is not among them is a mistake; a name that another call
- * knows is passed over, so that one object of options can be shared by several calls.
+ * Checks the names of options. A name that no call has is an error. A name that only another call has is ignored, so
+ * that several calls can share one object of options.
  */
 import { OptionError } from './errors.js';
 import { expectOptions } from './optionObject.js';
 
-/** A test of types proves that these are the keys of all option types. */
+/** All option names. A type test checks that the list equals the keys of all option types. */
 export const OPTION_NAMES = [
   // loading
   'attempts',
@@ -34,7 +34,7 @@ export const OPTION_NAMES = [
   'weights',
   'worker',
   'workerUrl',
-  // images and what is computed of them
+  // images and features
   'attentions',
   'background',
   'batch',
@@ -83,8 +83,8 @@ export const OPTION_NAMES = [
 ] as const;
 
 /**
- * Refuses options that are no object, and names that no call knows. Only own enumerable names count: what a
- * class instance inherits is not looked at.
+ * Throws for options that are not an object, and for unknown names. Only own enumerable properties count, so the
+ * options may be an instance of a class.
  * @param where the call, for messages
  * @returns `options`
  * @throws OptionError OPTION_VALUE, OPTION_NAME
@@ -102,18 +102,18 @@ export function checkNames(where: string, names: readonly string[]): void {
   const near = nearest(unknown);
   throw new OptionError(
     'OPTION_NAME',
-    `${where}: unknown option ${JSON.stringify(unknown.slice(0, 80))}. ${near === undefined ? 'No call has an option of this name: leave it out.' : `Did you mean ${JSON.stringify(near)}?`}`,
+    `${where}: unknown option ${JSON.stringify(unknown.slice(0, 80))}. ${near === undefined ? 'No call has an option of this name. Remove it.' : `Did you mean ${JSON.stringify(near)}?`}`,
   );
 }
 
-/** Without case and separators: Python's `crop_size` is `cropSize`. */
+/** Ignores case and separators, so that Python's `crop_size` suggests `cropSize`. */
 const plain = (name: string): string =>
   name
     .slice(0, 80)
     .toLowerCase()
     .replaceAll(/[^a-z0-9]/g, '');
 
-/** The known name with the fewest edits, if they are few: at most a third of the letters. */
+/** The option name with the smallest edit distance, if it is at most a third of the length of `name`. */
 function nearest(name: string): string | undefined {
   const given = plain(name);
   let best: string | undefined;
@@ -125,7 +125,7 @@ function nearest(name: string): string | undefined {
   return best;
 }
 
-/** Letters that are put in, left out or replaced, and neighbours that have changed places. */
+/** Edit distance with insertion, deletion, replacement and transposition of neighbours (Damerau-Levenshtein). */
 function editDistance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let i = 1; i <= a.length; i++) {

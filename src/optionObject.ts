@@ -1,9 +1,9 @@
-/** Options are an object: the part of the check that the page side of the worker needs, without the names. */
+/** Checks that options are an object. Separate from optionNames.ts, because the worker's page side needs no names. */
 import { OptionError } from './errors.js';
 
 /**
- * Refuses options that are no object. Class instances are allowed; arrays, strings, files and signals are not:
- * their content would be ignored without a word.
+ * Throws for options that are not an object. Instances of classes are allowed. Arrays, strings, files and signals are
+ * not: their content would be ignored silently.
  * @param where the call, for messages
  * @throws OptionError OPTION_VALUE
  */
@@ -14,13 +14,12 @@ export function expectOptions(where: string, options: unknown): void {
   if (signal && !signal.throwIfAborted) throw wrongKind(where, 'signal to be an AbortSignal', signal);
 }
 
-/** An argument of another class than expected. */
+/** The error for an argument of the wrong class. */
 export const wrongKind = (where: string, expected: string, found: unknown): OptionError =>
   new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${kindOf(found)}.`);
 
-/**
- * The name of a value's class. Unlike instanceof it needs no global, and knows the things of other windows.
- */
+/** The name of a value's class. Unlike instanceof, it works without the global class and for objects of other windows. */
 export const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
+/** Whether the value is a Blob or File, of this window or another. */
 export const isBlob = (value: unknown): value is Blob => /^(Blob|File)$/.test(kindOf(value));

@@ -1,4 +1,4 @@
-/** What callers hand to a model: how to load it, what to compute. Types, and nothing else. */
+/** The option types of loading and of computing. */
 import type { CacheKind } from './storage/store.js';
 import type { Dialect } from './weights/dialects.js';
 import type { HubOptions } from './io/hub.js';
@@ -12,226 +12,224 @@ import type { Features } from './model/features.js';
 import type { PosEmbedConvention } from './model/config.js';
 import type { Pooling } from './tasks/pooling.js';
 
-/** What a load has done so far. */
+export type { PixelSize } from './model/normalizedPixels.js';
+
+/** The state of a load, as `onProgress` gets it. */
 export interface LoadProgress {
+  /** Bytes of the weights files that have been read. */
   readonly loadedBytes: number;
-  /** Undefined where the source does not say how long it is. */
+  /** Bytes of all weights files. Undefined if the source does not announce its length. */
   readonly totalBytes: number | undefined;
+  /** Tensors that are on the GPU. */
   readonly loadedTensors: number;
+  /** Tensors of the model. */
   readonly totalTensors: number;
 }
 
+/** Options of every load. */
 export interface LoadOptions {
   /**
-   * How matrices are stored on the GPU: `fp32`; `fp16`, half the memory; `int8`, a quarter; `auto`, fp16
-   * where the self-test holds on this adapter, else fp32. Sums and everything between layers are f32 in all
-   * of them. Default: `fp32`, Python's numbers.
+   * How matrices are stored on the GPU. `fp32`: the numbers of Python. `fp16`: half the memory. `int8`: a
+   * quarter of it. `auto`: fp16 if the self-test finds it exact enough on this adapter, else fp32. Activations
+   * and sums are float32 in every case. Default: `fp32`.
    */
   readonly dtype?: 'auto' | Dtype | undefined;
   /**
-   * Tests every kernel of the model against numbers computed here before it is trusted, each once a device, in
-   * tenths of a second. Default: true.
+   * Runs the model's kernels on small inputs before the first use and compares the results with float64 on the
+   * CPU. Takes tenths of a second, once for each device. Default: true.
    */
   readonly selfTest?: boolean | undefined;
   /**
-   * How position embeddings are brought to another grid. Default: as the checkpoint's dialect has it, Hugging
-   * Face's or facebookresearch's own. For facebookresearch's numbers from Hugging Face's files without
-   * registers: `offset`.
+   * How position embeddings are resampled for another grid of patches. Default: as the Python code that belongs
+   * to the checkpoint's tensor names does it (Hugging Face, facebookresearch or timm). Use `offset` to get the
+   * numbers of facebookresearch from a Hugging Face checkpoint without registers.
    */
   readonly posEmbed?: PosEmbedConvention | undefined;
   /**
-   * What stands before the names of the model's tensors in the file, such as `teacher.backbone.`: chooses one
-   * of several models in one file. Default: the prefix behind which the whole model is found; several such
-   * models are an error that names their prefixes.
+   * The prefix of the model's tensor names in the file, such as `teacher.backbone.`. Needed only for a file that
+   * holds several models: the error for such a file lists their prefixes. Default: the prefix is detected.
    */
   readonly prefix?: string | undefined;
   /**
-   * A device of the caller's; it is neither lost track of nor destroyed here. Default: one that all models of
-   * the page share.
+   * The device to compute on. The library never destroys a device that it is given. Request it with the features
+   * `shader-f16` and `subgroups` if the adapter has them. Default: one device that all models of the page share.
    */
   readonly device?: GPUDevice | undefined;
-  /** Stops the load; the promise rejects with the signal's reason, and nothing stays behind on the GPU. */
+  /** Stops the load. The promise rejects with the signal's reason, and all GPU memory of the load is freed. */
   readonly signal?: AbortSignal | undefined;
-  /** What it throws ends the load, as the signal does: the promise rejects with it. */
+  /** Called as the load proceeds. If it throws, the load stops and the promise rejects with that error. */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
-/** How a model's weights came. */
+/** A report of a finished load: the source of the weights, the cache, and how the file was read. */
 export interface LoadReport {
-  /** From the network, without what was fetched twice; of files and of weights by formula, 0. */
+  /** Bytes of weights from the network. A byte that was fetched twice counts once. 0 for files and `synthetic`. */
   readonly fetchedBytes: number;
-  /** Packed bytes that were read from the cache. */
+  /** Bytes of weights from the cache. */
   readonly cachedBytes: number;
-  /** Where they are kept for the next time. */
+  /** The storage that keeps the checkpoint for the next load. */
   readonly cache: 'opfs' | 'cache-api' | 'none';
-  /** Why, in words. */
+  /** The reason for the value of `cache`, as a sentence. */
   readonly cacheReason: string;
-  /** Whose names the checkpoint's tensors have. */
+  /** The naming convention of the checkpoint's tensors. */
   readonly dialect: Dialect;
-  /** What stands before those names, such as `module.`; empty where nothing does. */
+  /** The prefix of the model's tensor names, such as `module.`; '' if there is none. */
   readonly prefix: string;
   /**
-   * Names of tensors in the file that are no part of the model and were not loaded: heads other than
-   * `classifier`, decoders, a second model, buffers. PyTorch calls them unexpected keys.
+   * Names of tensors in the file that do not belong to the model and were not loaded: other heads, decoders,
+   * a second model, buffers. PyTorch calls them unexpected keys.
    */
   readonly setAside: readonly string[];
   /**
-   * What no file says and was assumed, in sentences, such as how wide the heads are. Empty where config.json
-   * says everything.
+   * Assumptions about facts that no file of the checkpoint states, as sentences. Example: the number of heads of
+   * a checkpoint without config.json. Empty if config.json states everything.
    */
   readonly assumed: readonly string[];
 }
 
+/** Options of `DINOv2.fromPretrained`. */
 export interface PretrainedOptions extends LoadOptions, HubOptions {
   /**
-   * Where the packed weights are kept, so that the next load reads no byte from the network: `opfs`, the
-   * browser's file system for the origin; `cache-api`; `none`; or `auto`, the first of the two that is there.
-   * In Node nothing is kept. Default: `auto`.
+   * The storage that keeps the checkpoint's files, so that the next load needs no network. `opfs`: the origin
+   * private file system. `cache-api`: the Cache API. `auto`: the first of the two that the browser offers.
+   * `none`: no cache. Node has no cache yet. Default: `auto`.
    */
   readonly cache?: CacheKind | undefined;
   /**
-   * Asks the server first whether what is kept is still what it has (see `checkForUpdate`), and fetches it
-   * again where it is not. Where there is no answer, what is kept is used. A `revision` that is a full commit
-   * is not asked for, nor a model.safetensors that `integrity` was given for: it cannot change. Default:
-   * false, so that a second start reads no byte from the network.
+   * Asks the server whether the cached files are current, and downloads them again if they are not. If the
+   * server does not answer, the cached files are used. Files that cannot change are not checked: those of a
+   * `revision` that is a full commit hash, and those with an `integrity` hash. Default: false, so that a second
+   * load makes no request.
    */
   readonly revalidate?: boolean | undefined;
   /**
-   * Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack); some ask
-   * the visitor. Default: false.
+   * Calls `navigator.storage.persist()`, so that the browser does not evict the cached files when the disk is
+   * full. Some browsers ask the visitor. Has no effect in a worker. Default: false.
    */
   readonly persist?: boolean | undefined;
   /**
-   * SHA-256 of model.safetensors, in hexadecimal digits or as `sha256-` and base64; or by file name, of the
-   * files of a checkpoint in several, of its index, of config.json and preprocessor_config.json. One that belongs
-   * to no file that is read is an error.
+   * Expected SHA-256 of model.safetensors, as hexadecimal digits or as `sha256-` and Base64. An object gives the
+   * hashes of several files by name: shards, model.safetensors.index.json, config.json,
+   * preprocessor_config.json. A name of a file that is not read is an error. Default: no check.
    */
   readonly integrity?: string | Readonly<Record<string, string>> | undefined;
   /**
-   * Stands in for the checkpoint's preprocessor_config.json: an object of its form, or null for the preprocessing
-   * of facebook/dinov2 (`image_mean` and `image_std` of ImageNet, the shorter edge to 256, the central 224 × 224,
-   * bicubic). For checkpoints whose file names an image processor that is not understood, or whose server fails
-   * when it is asked for the file. Default: what the file says; where there is none, what timm's `pretrained_cfg`
-   * in config.json says; where that is missing too, the preprocessing of facebook/dinov2.
+   * Replaces the checkpoint's preprocessor_config.json: an object of the same form. null stands for the
+   * preprocessing of facebook/dinov2: mean and deviation of ImageNet, the shorter edge resized to 256 pixels by
+   * bicubic interpolation, the central 224 × 224 pixels. Default: preprocessor_config.json; without this file,
+   * timm's `pretrained_cfg` in config.json; without both, the preprocessing of facebook/dinov2.
    */
   readonly preprocessor?: object | null | undefined;
-  /** How often and how patiently a request is tried again. */
+  /** Number of attempts of a request, and the delays between them. */
   readonly retry?: RetryOptions | undefined;
 }
 
 /**
- * A JSON file: its object, its text, or what holds the file. A string that begins with a brace is the text;
- * another one is a URL, in Node a path.
+ * A JSON file: the parsed object, the text, the bytes, a file, or a URL. A string that begins with `{` is text; any
+ * other string is a URL, or in Node a path.
  */
 export type JsonSource = object | string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer;
 
-/** A checkpoint that is at hand already. */
+/** The files of a checkpoint, for `DINOv2.fromFiles`. */
 export interface ModelFiles {
-  /**
-   * config.json: its object, its text, or a file of it (a URL, in Node a path). Without it the configuration
-   * is read from the tensors' names and shapes.
-   */
+  /** config.json. Without it, the configuration is derived from the names and shapes of the tensors. */
   readonly config?: JsonSource | undefined;
   /**
-   * preprocessor_config.json, in the same forms: how images become pixels. Without it, what timm's
-   * `pretrained_cfg` in config.json says, else the preprocessing of facebook/dinov2; with null, that in any case.
+   * preprocessor_config.json: how an image becomes pixels. Without it, timm's `pretrained_cfg` in config.json
+   * applies, or else the preprocessing of facebook/dinov2. null selects the latter.
    */
   readonly preprocessor?: JsonSource | null | undefined;
-  /** The safetensors file; or all files of a checkpoint in several, in any order. */
+  /** The safetensors file, or all shards of a checkpoint, in any order. */
   readonly weights: ByteSource | readonly ByteSource[];
 }
 
+/** Options of a forward: which intermediate results the features keep. */
 export interface ForwardOptions {
   /**
-   * Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`.
-   * Default: none.
+   * Hidden states to keep for `features.hiddenState()`: 0 is the input of the first block, `i` the output of the
+   * i-th block, up to `depth`. Counts as Hugging Face's `hidden_states` does. Default: none.
    */
   readonly layers?: readonly number[] | undefined;
   /**
-   * Blocks whose attention can be asked for: 0 to `depth` - 1, as in Hugging Face's `attentions`. Default:
-   * none.
+   * Blocks to keep queries and keys of, for `features.attention()`: 0 to `depth` - 1, as in Hugging Face's
+   * `attentions`. Default: none.
    */
   readonly attentions?: readonly number[] | undefined;
   /**
-   * `bool_masked_pos`: for every patch of every image, (batch, rows · cols), whether the mask token stands in
-   * for it. Needs a checkpoint with a mask token, which all published ones are.
+   * Patches to replace by the mask token: (batch, rows · cols), `bool_masked_pos` in Python. The checkpoint must
+   * have a mask token; all published ones do. Default: none.
    */
   readonly maskedPatches?: readonly boolean[] | Uint8Array | undefined;
+  /** Stops the call. Its promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How an image becomes pixels, and what to keep of the forward. */
+/** Options of `features`: how an image becomes pixels, and which intermediate results to keep. */
 export interface FeatureOptions extends PixelOptions, ForwardOptions {}
 
-/**
- * Features of those images of a list that have one size: the `i`-th of the batch is image `indices[i]` of the
- * list.
- */
+/** The features of those images of a list that have the same size in pixels, as one batch. */
 export interface FeatureGroup {
+  /** Image `i` of the batch is image `indices[i]` of the list. */
   readonly indices: readonly number[];
+  /** The features of the batch. Dispose of them. */
   readonly features: Features;
 }
 
+/** Options of `featuresBySize`. */
 export interface BySizeOptions extends Omit<FeatureOptions, 'maskedPatches'> {
-  /** Images of a group at most. Default: 8. */
+  /** Maximum number of images in a forward. Default: 8. */
   readonly batchSize?: number | undefined;
 }
 
+/** Options of `embed`. */
 export interface EmbedOptions extends PixelOptions {
-  /** Default: `cls`. */
+  /** How tokens become one vector. Default: `cls`. */
   readonly pooling?: Pooling | undefined;
-  /** Scale to length 1, so that a dot product is a cosine. Default: true. */
+  /** Scales each vector to length 1, so that the dot product of two vectors is their cosine. Default: true. */
   readonly normalize?: boolean | undefined;
 }
 
+/** Options of `embedAll`. */
 export interface EmbedAllOptions extends EmbedOptions {
-  /**
-   * Images in a forward at most, where they have one size: a forward takes what is decoded when its turn comes.
-   * Default: 8.
-   */
+  /** Maximum number of images in a forward. A forward takes the images that are decoded by then. Default: 8. */
   readonly batchSize?: number | undefined;
-  /** Whether to give each image's patch tokens too. Default: false. */
+  /** Adds the patch tokens of each image to its result. Default: false. */
   readonly patches?: boolean | undefined;
   /**
-   * Longer side of a small picture of each image, in pixels, upright and with its colour profile; 0 for none.
-   * Of files (Blob) only, in browsers. Default: 0.
+   * Adds a thumbnail to each result: its longer side in pixels. 0 makes no thumbnail. Only for files (Blob), and
+   * only in browsers. Default: 0.
    */
   readonly thumbnailPx?: number | undefined;
 }
 
-/** Normalised pixels: float32 (batch, 3, height, width). */
-export interface PixelSize {
-  readonly height: number;
-  readonly width: number;
-  /** Default: 1. */
-  readonly batch?: number | undefined;
-}
-
+/** Options of `tune`. */
 export interface TuneOptions {
-  /** Sides of the square images to be fast for, in pixels. Default: 224 and 518. */
+  /** Sides of the square images to measure, in pixels. Default: 224 and 518. */
   readonly sizesPx?: readonly number[] | undefined;
   /**
-   * Where the result is kept. Default: IndexedDB, or in Node a file in the user's cache folder. `false`:
-   * nowhere.
+   * Where the result is stored for the next visit; `false` stores nothing. Default: IndexedDB, or in Node a file
+   * in the user's cache folder.
    */
   readonly store?: TuningStore | false | undefined;
+  /** Stops the measurement. The promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What `DINOv2.tune` found. */
+/** The result of `DINOv2.tune`. */
 export interface TuningReport {
-  /** Undefined where there was nothing to choose. */
+  /** The chosen kernels. Undefined if the adapter has only one kernel for each operation. */
   readonly tuning: Tuning | undefined;
   /**
-   * `kept`: measured on an earlier visit, with this adapter and these kernels. `nothing to choose`: each
-   * layer has one kernel on this adapter.
+   * `measured`: by this call. `kept`: on an earlier visit, with the same adapter and kernels.
+   * `nothing to choose`: the adapter has only one kernel for each operation.
    */
   readonly source: 'measured' | 'kept' | 'nothing to choose';
+  /** All measurements. */
   readonly samples: readonly TuningSample[];
-  /** Kernels that were left out, and why. */
+  /** Kernels that were not measured, with the reasons. */
   readonly leftOut: readonly string[];
-  /** Why the result could not be read or kept, where that is so: the next call measures again. */
+  /** Why the store failed, if it did. The next call measures again. */
   readonly storeError?: string | undefined;
-  /** What the call took, in milliseconds. */
+  /** Duration of the call, in milliseconds. */
   readonly ms: number;
 }

@@ -1,7 +1,4 @@
-/**
- * The safetensors format, for those who want nothing else: the published entry `dinov2-webgpu/safetensors`.
- * No GPU, no fetch.
- */
+/** The entry `dinov2-webgpu/safetensors`: reads and writes the safetensors format, without GPU and network. */
 export { SafetensorsError, type SafetensorsCode } from './errors.js';
 export { DEFAULT_MAX_HEADER_BYTES, MAX_HEADER_BYTES, dtypeBits, inFileOrder } from './safetensors/format.js';
 export type {

@@ -1,24 +1,38 @@
-/** Asks whether models can run here, before anything is downloaded. */
+/** Checks whether the browser can run a model, before anything is downloaded. */
 import { DeviceError, type DeviceCode } from './errors.js';
 import { describeAdapter, requestAdapter, type AdapterDescription } from './gpu/adapter.js';
 
+/** The result of `checkSupport`. */
 export interface Support {
-  /** True if there is an adapter. */
+  /** True if WebGPU offers an adapter. */
   readonly ok: boolean;
-  /** What is missing, and what to do: a sentence for the visitor. */
+  /** If not `ok`: what is missing and what to do, as a sentence for the visitor. */
   readonly reason?: string;
+  /** If not `ok`: the code of the error. Undefined if WebGPU failed in an unknown way. */
   readonly code?: DeviceCode;
+  /** If `ok`: the adapter. */
   readonly adapter?: AdapterDescription;
-  /** Optional features that the adapter has, such as `shader-f16`. */
+  /** If `ok`: the optional features of the adapter, such as `shader-f16`. */
   readonly features?: readonly string[];
+  /** If `ok`: limits of the adapter that bound the size of models and images. */
   readonly limits?: {
+    /** Largest buffer, in bytes. */
     readonly maxBufferSize: number;
+    /** Largest storage buffer that a shader can use, in bytes. */
     readonly maxStorageBufferBindingSize: number;
+    /** Longest side of a texture, in pixels. */
     readonly maxTextureDimension2D: number;
   };
 }
 
-/** Never throws and downloads nothing; a device is not made. */
+/**
+ * Checks whether a model can run here. Requests an adapter, but no device; downloads nothing; never throws.
+ * @example
+ * ```js
+ * const { ok, reason } = await checkSupport();
+ * if (!ok) document.body.textContent = reason;
+ * ```
+ */
 export async function checkSupport(): Promise<Support> {
   try {
     const { info, features, limits } = await requestAdapter();

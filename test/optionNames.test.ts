@@ -110,7 +110,7 @@ describe('a name that no call knows', () => {
     const { code, message } = failure({ [given]: undefined });
     expect(code).toBe('OPTION_NAME');
     expect(message).toMatch(
-      /^features: unknown option ".*"\. No call has an option of this name: leave it out\.$/,
+      /^features: unknown option ".*"\. No call has an option of this name\. Remove it\.$/,
     );
     expect(message.length).toBeLessThan(200);
   });

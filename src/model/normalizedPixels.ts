@@ -1,0 +1,78 @@
+/** Checks of normalised pixels that a caller hands to `forward`, and their size in patches. */
+import { ImageError, OptionError } from '../errors.js';
+import type { Grid } from './vit.js';
+
+/** The size of normalised pixels, float32 (batch, 3, height, width). */
+export interface PixelSize {
+  /** Height in pixels. */
+  readonly height: number;
+  /** Width in pixels. */
+  readonly width: number;
+  /** Number of images. Default: 1. */
+  readonly batch?: number | undefined;
+}
+
+/**
+ * The grid of whole patches of a batch of images. A remainder on the right and at the bottom does not count.
+ * @param where the call, for messages
+ * @throws OptionError OPTION_VALUE for a size that is not whole, or less than one patch
+ */
+export function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSize: number): Grid {
+  if (![height, width, batch].every((extent) => Number.isInteger(extent) && extent > 0)) {
+    throw new OptionError(
+      'OPTION_VALUE',
+      `${where}: expected whole numbers of pixels and images from 1, found height ${height}, width ${width}, batch ${batch}.`,
+    );
+  }
+  const grid = { batch, rows: Math.floor(height / patchSize), cols: Math.floor(width / patchSize) };
+  if (grid.rows >= 1 && grid.cols >= 1) return grid;
+  throw new OptionError(
+    'OPTION_VALUE',
+    `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`,
+  );
+}
+
+/**
+ * A copy of the pixels, cropped to whole patches. It is a copy even if nothing is cropped, because the caller may
+ * refill its array before the forward starts.
+ * @param pixels float32 (batch, 3, height, width)
+ * @returns float32 (batch, 3, rows · patchSize, cols · patchSize)
+ * @throws ImageError INPUT_SHAPE, INPUT_NOT_FINITE
+ */
+export function croppedPixels(
+  pixels: Float32Array,
+  { height, width, batch = 1 }: PixelSize,
+  grid: Grid,
+  patchSize: number,
+): Float32Array<ArrayBuffer> {
+  if (!(pixels instanceof Float32Array)) {
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `forward: expected a Float32Array of normalised pixels, found ${Object.prototype.toString.call(pixels)}. Convert it, or pass the image to features().`,
+    );
+  }
+  if (pixels.length !== batch * 3 * height * width) {
+    throw new ImageError(
+      'INPUT_SHAPE',
+      `forward: expected ${batch} × 3 × ${height} × ${width} = ${batch * 3 * height * width} values, found ${pixels.length}. Pixels are (batch, 3, height, width).`,
+    );
+  }
+  const bad = pixels.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) {
+    throw new ImageError(
+      'INPUT_NOT_FINITE',
+      `forward: expected finite pixels, found ${pixels[bad]} at index ${bad}. Check the normalisation.`,
+    );
+  }
+  const [rows, cols] = [grid.rows * patchSize, grid.cols * patchSize];
+  if (rows === height && cols === width) return Float32Array.from(pixels);
+  const planes = batch * 3;
+  const cropped = new Float32Array(planes * rows * cols);
+  for (let plane = 0; plane < planes; plane++) {
+    for (let row = 0; row < rows; row++) {
+      const from = (plane * height + row) * width;
+      cropped.set(pixels.subarray(from, from + cols), (plane * rows + row) * cols);
+    }
+  }
+  return cropped;
+}
