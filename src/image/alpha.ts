@@ -1,20 +1,23 @@
 /**
- * Colours under transparency. Python drops alpha and keeps the colours; a browser may have multiplied them
- * with it before we see them. Firefox 153 does so to every ImageBitmap, whatever `premultiplyAlpha` says.
+ * Detects browsers that premultiply the colours of an ImageBitmap by its alpha. Python drops alpha and keeps
+ * the stored colours. Firefox 153 premultiplies every ImageBitmap, even with `premultiplyAlpha: 'none'`.
  */
 import { TextureUsage } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 
-/** One pixel, (200, 100, 50) with an alpha of 1 of 255. */
+/** A PNG of one pixel: colour (200, 100, 50), alpha 1 of 255. */
 const NEARLY_TRANSPARENT_PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGM4kWLECAAEtgFg+P6R2QAAAABJRU5ErkJggg==';
 
-/** A row of a texture's copy has a multiple of this. */
+/** WebGPU requires `bytesPerRow` of a texture-to-buffer copy to be a multiple of this. */
 const ROW_BYTES = 256;
 
 const verdicts = new WeakMap<Gpu, Promise<boolean>>();
 
-/** Whether colours under transparency are gone from a bitmap when it reaches the GPU. Tried once a device. */
+/**
+ * Resolves to true if a bitmap with alpha loses its stored colours on the way to the GPU. Tested once per
+ * device.
+ */
 export function bitmapsLoseColours(gpu: Gpu): Promise<boolean> {
   let verdict = verdicts.get(gpu);
   if (!verdict) {

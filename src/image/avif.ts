@@ -1,45 +1,47 @@
 /**
- * AVIF, ahead of the browser's decoder. Its turns (`irot`, `imir`) are taken out, and told as Exif's
- * orientation, as Pillow has it: browsers turn by them and by nothing else. Its alpha is taken out, with which
- * Firefox multiplies the colours of every bitmap.
+ * Prepares an AVIF for the browser's decoder. The rotation and mirroring properties (`irot`, `imir`) are
+ * removed, because browsers apply them; their values are returned as an Exif orientation, as in Pillow. The
+ * alpha image is disconnected, because Firefox premultiplies the colours of every bitmap by its alpha.
  */
 import { latin1 } from './orientation.js';
 
+/** An AVIF without rotation, mirroring and alpha. */
 export interface PlainAvif {
+  /** The file for the browser's decoder, in consecutive pieces. */
   readonly pieces: Uint8Array<ArrayBuffer>[];
-  /** 1 to 8. */
+  /** Exif orientation, 1 to 8. */
   readonly orientation: number;
 }
 
+/** A box of an ISO media file: offsets of its first byte, of its content and of its end. */
 interface Box {
   readonly kind: string;
-  /** Where the box and its content begin, and where it ends. */
   readonly at: number;
   readonly begin: number;
   readonly end: number;
 }
 
-/** Boxes of an unknown or broken form are left to the decoder. */
+/** Edits `bytes` in place. A box of unknown or broken form stays as it is: the browser's decoder judges it. */
 export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const all = boxesIn(view, 0, bytes.length);
   const meta = all.find(({ kind }) => kind === 'meta');
   if (!meta) return { pieces: [bytes], orientation: 1 };
-  const parts = boxesIn(view, meta.begin + 4, meta.end);
-  const part = (kind: string): Box | undefined => parts.find((box) => box.kind === kind);
-  const pitm = part('pitm');
+  const metaBoxes = boxesIn(view, meta.begin + 4, meta.end);
+  const metaBox = (kind: string): Box | undefined => metaBoxes.find((box) => box.kind === kind);
+  const pitm = metaBox('pitm');
   const primary =
     pitm && (bytes[pitm.begin] === 0 ? view.getUint16(pitm.begin + 4) : view.getUint32(pitm.begin + 4));
-  const properties = part('iprp');
-  const orientation = properties ? takeTurns(view, properties, primary) : 1;
-  const references = part('iref');
+  const properties = metaBox('iprp');
+  const orientation = properties ? removeRotation(view, properties, primary) : 1;
+  const references = metaBox('iref');
   if (references) {
     const kinds = boxesIn(view, references.begin + 4, references.end);
     const alpha = kinds.filter(({ kind }) => kind === 'auxl');
-    // Colours that were multiplied by the one who saved them need their alpha.
+    // A file with `prem` stores premultiplied colours: the decoder needs alpha to undo that.
     if (alpha.length > 0 && !kinds.some(({ kind }) => kind === 'prem')) {
-      for (const { at } of alpha) bytes[at + 4] = 0x58; // a name that nobody knows
-      // Of an animation the picture that stands for it, which is its first frame, without the tracks.
+      for (const { at } of alpha) bytes[at + 4] = 0x58; // 'Xuxl', a type that decoders ignore
+      // An animation becomes a still: its primary image is the first frame, and the tracks are hidden.
       const [brand, movie] = [all[0]!, all.find(({ kind }) => kind === 'moov')];
       if (movie && brand.kind === 'ftyp' && latin1(bytes.subarray(8, 12)) === 'avis') {
         for (let at = brand.begin; at + 4 <= brand.end; at += 4) {
@@ -67,14 +69,14 @@ function boxesIn(view: DataView, from: number, to: number): Box[] {
   return boxes;
 }
 
-/** Cuts the turns off from all pictures in the file, and gives the orientation of the first. */
-function takeTurns(view: DataView, properties: Box, primary: number | undefined): number {
-  const parts = boxesIn(view, properties.begin, properties.end);
-  const container = parts.find(({ kind }) => kind === 'ipco');
+/** Detaches `irot` and `imir` from every item of the file. Returns the orientation of the primary item. */
+function removeRotation(view: DataView, properties: Box, primary: number | undefined): number {
+  const propertyBoxes = boxesIn(view, properties.begin, properties.end);
+  const container = propertyBoxes.find(({ kind }) => kind === 'ipco');
   if (!container) return 1;
   const known = boxesIn(view, container.begin, container.end);
   let [angle, axis]: [number, number | undefined] = [0, undefined];
-  for (const { begin, end } of parts.filter(({ kind }) => kind === 'ipma')) {
+  for (const { begin, end } of propertyBoxes.filter(({ kind }) => kind === 'ipma')) {
     const [wideItems, wideIndices] = [view.getUint8(begin) > 0, (view.getUint8(begin + 3) & 1) === 1];
     let at = begin + 8;
     for (let items = view.getUint32(begin + 4); items > 0 && at + (wideItems ? 5 : 3) <= end; items--) {
@@ -87,7 +89,7 @@ function takeTurns(view: DataView, properties: Box, primary: number | undefined)
           const value = view.getUint8(property.begin);
           if (item === primary && property.kind === 'irot') angle = value & 3;
           if (item === primary && property.kind === 'imir') axis = value & 1;
-          // 0: no property.
+          // Index 0 means "no property".
           if (wideIndices) view.setUint16(at, 0);
           else view.setUint8(at, 0);
         }
@@ -95,7 +97,7 @@ function takeTurns(view: DataView, properties: Box, primary: number | undefined)
       }
     }
   }
-  // By quarters of a turn to the left: without a mirror, with one of top and bottom, of left and right.
+  // Row: counterclockwise rotation by 0, 90, 180, 270 degrees. Column: no mirror, top-bottom, left-right.
   return [
     [1, 4, 2],
     [8, 5, 7],

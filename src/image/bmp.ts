@@ -1,6 +1,6 @@
 /**
- * BMP → red, green, blue in 8 bits, as Pillow 12.3 has it: which forms it reads, and how it rounds. Browsers
- * round the 5 bits of a channel otherwise, blend alpha, and show what there is of a file that is cut off.
+ * BMP decoder with 8-bit RGB output. Follows Pillow 12.3 in the variants that it reads and in rounding.
+ * Browsers round 5-bit channels differently, blend alpha, and show the readable part of a truncated file.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -8,12 +8,12 @@ import type { Pixels } from './decode.js';
 import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];
-/** Pixels that are written in one go, a multiple of 8: rows may be of any length. */
-const PART = 2 ** 16;
-/** Runs after which a pause may come. */
-const STEPS = 4096;
+/** Pixels written between two checks of the time slice. A multiple of 8, as a byte may hold 8 pixels. */
+const PIXELS_PER_STEP = 2 ** 16;
+/** Runs unpacked between two checks of the time slice. */
+const RUNS_PER_STEP = 4096;
 
-/** Places of red, green and blue in a pixel of 32 bits, by the masks (red, green, blue, alpha) of the file. */
+/** Byte offsets of red, green and blue in a 32-bit pixel, by the file's masks (red, green, blue, alpha). */
 const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
   'ff0000,ff00,ff,0': [2, 1, 0],
   'ff000000,ff0000,ff00,0': [3, 2, 1],
@@ -24,7 +24,7 @@ const BYTES_OF_MASKS: Readonly<Record<string, readonly number[]>> = {
   'ff000000,ff00,ff,ff0000': [3, 1, 0],
   '0,0,0,0': [2, 1, 0],
 };
-/** Whether green has 6 bits, by the masks of 16 bits. */
+/** For 16-bit pixels, by the masks (red, green, blue): true if green has 6 bits, false if 5. */
 const GREEN_OF_MASKS: Readonly<Record<string, boolean>> = { 'f800,7e0,1f': true, '7c00,3e0,1f': false };
 
 interface Bitmap {
@@ -33,28 +33,24 @@ interface Bitmap {
   readonly topDown: boolean;
   readonly bits: number;
   readonly compression: number;
-  /** Where the pixels begin. */
+  /** Offset of the first pixel in the file. */
   readonly begin: number;
-  /** Writes red, green and blue of `count` pixels to `data` from `to` on, 4 bytes apart. */
+  /** Decodes `count` pixels of `bytes` from offset `from` and writes them to `data` from offset `to`, as RGBA. */
   readonly writeRow: (data: Uint8Array, to: number, bytes: Uint8Array, from: number, count: number) => void;
-  /** Bits of a pixel as `writeRow` reads it. */
+  /** Bits per pixel in the input of `writeRow`. */
   readonly readBits: number;
 }
 
 /**
- * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (more than `checkPixels` allows, or
- *   than memory holds)
+ * Decodes a BMP.
+ *
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file; IMAGE_SIZE, if the image has more pixels than
+ *   `checkPixels` allows or than memory holds
  * @throws `signal.reason` after an abort
  */
 export async function decodeBmp(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<Pixels> {
   const bitmap = readHeader(bytes, name);
   const { width, height, bits, compression, begin, readBits } = bitmap;
-  const tooLarge = (expected: string, cause?: unknown): ImageError =>
-    new ImageError(
-      'IMAGE_SIZE',
-      `${name}: expected ${expected}, found ${width} × ${height}. Make the image smaller first.`,
-      { cause },
-    );
   checkPixels(name, width, height);
   if (width === 0 || height === 0) throw damaged(name, 'BMP', `${width} × ${height} pixels`);
   const slices = new Slices(SLICE_MS, signal);
@@ -72,13 +68,17 @@ export async function decodeBmp(bytes: Uint8Array, name: string, signal?: AbortS
   try {
     data = new Uint8Array(width * height * 4);
   } catch (cause) {
-    throw tooLarge('an image that fits in memory', cause);
+    throw new ImageError(
+      'IMAGE_SIZE',
+      `${name}: not enough memory for ${width} × ${height} pixels. Make the image smaller first.`,
+      { cause },
+    );
   }
   for (let y = 0; y < height; y++) {
     const row = bitmap.topDown ? y : height - 1 - y;
-    for (let x = 0; x < width; x += PART) {
+    for (let x = 0; x < width; x += PIXELS_PER_STEP) {
       const from = first + y * stride + (x * readBits) / 8;
-      bitmap.writeRow(data, (row * width + x) * 4, source, from, Math.min(PART, width - x));
+      bitmap.writeRow(data, (row * width + x) * 4, source, from, Math.min(PIXELS_PER_STEP, width - x));
       const rest = slices.rest();
       if (rest) await rest;
     }
@@ -108,12 +108,11 @@ function readHeader(bytes: Uint8Array, name: string): Bitmap {
   if (compression > BITFIELDS) throw damaged(name, 'BMP', `the compression ${compression}`);
   let masks: number[] = [];
   if (compression === BITFIELDS) {
-    // Behind a header of 40 bytes stand three masks, in a longer one three or four.
+    // Three masks follow a header of 40 bytes. A longer header contains three or four masks.
     if (headerBytes === 40) need((at += 12));
     masks = [54, 58, 62].map(uint32);
     masks.push(headerBytes >= 56 ? uint32(66) : 0);
   }
-  // A palette that is all grey counts for none, as in Pillow.
   const entryBytes = os2 ? 3 : 4;
   const count = (os2 ? 0 : uint32(46)) || 2 ** bits;
   let [begin, palette] = [uint32(10), new Uint8Array(0)];
@@ -132,16 +131,16 @@ function readHeader(bytes: Uint8Array, name: string): Bitmap {
 
 interface Colours {
   readonly bits: number;
-  /** Whether the pixels are packed by runs, which are unpacked to a byte a pixel. */
+  /** True for RLE4 and RLE8: `unpackRuns` produces one byte per pixel. */
   readonly runs: boolean;
-  /** Of red, green, blue and alpha; none of other compressions than BITFIELDS. */
+  /** Bit masks of red, green, blue and alpha. Empty unless the compression is BITFIELDS. */
   readonly masks: readonly number[];
   readonly palette: Uint8Array;
   readonly entryBytes: number;
   readonly count: number;
 }
 
-/** How a pixel is read. @throws ImageError IMAGE_DECODE */
+/** Chooses the pixel decoder for the file's pixel format. @throws ImageError IMAGE_DECODE */
 function pixelsOf(
   { bits, runs, masks, palette, entryBytes, count }: Colours,
   name: string,
@@ -149,10 +148,10 @@ function pixelsOf(
   const text = masks.map((mask) => mask.toString(16));
   const unknown = (): ImageError => damaged(name, 'BMP', `masks of ${text.join(', ')} for ${bits} bits`);
   if (bits >= 24) {
-    const places = masks.length > 0 && bits === 32 ? BYTES_OF_MASKS[text.join()] : [2, 1, 0];
-    if (!places || (masks.length > 0 && bits === 24 && text.slice(0, 3).join() !== 'ff0000,ff00,ff'))
+    const offsets = masks.length > 0 && bits === 32 ? BYTES_OF_MASKS[text.join()] : [2, 1, 0];
+    if (!offsets || (masks.length > 0 && bits === 24 && text.slice(0, 3).join() !== 'ff0000,ff00,ff'))
       throw unknown();
-    const [red, green, blue] = places as [number, number, number];
+    const [red, green, blue] = offsets as [number, number, number];
     const step = bits / 8;
     return {
       readBits: bits,
@@ -184,6 +183,7 @@ function pixelsOf(
     };
   }
   if (masks.length > 0) throw unknown();
+  // Pillow ignores a palette that holds the grey ramp: each index is then the grey value itself.
   const greys = count === 2 ? [0, 255] : Array.from({ length: count }, (_, i) => i & 255);
   const isGrey = greys.every((grey, i) =>
     [0, 1, 2].every((channel) => palette[i * entryBytes + channel] === grey),
@@ -215,10 +215,10 @@ function pixelsOf(
 }
 
 /**
- * Unpacks runs to a byte a pixel, row after row. Of a row that is written out beyond its end the rest goes to
- * the next, as in Pillow.
+ * Unpacks run-length encoding to one byte per pixel, row by row. Literal pixels that exceed a row continue in
+ * the next row, as in Pillow.
  *
- * @throws ImageError IMAGE_DECODE where there are too few pixels
+ * @throws ImageError IMAGE_DECODE, if the data hold too few pixels
  */
 async function unpackRuns(
   bytes: Uint8Array,
@@ -227,10 +227,10 @@ async function unpackRuns(
   slices: Slices,
 ): Promise<Uint8Array> {
   const pixels = new Uint8Array(width * height);
-  const two = compression === RLE4; // pixels a byte
+  const two = compression === RLE4; // a byte holds two pixels
   let [at, done, x] = [begin, 0, 0];
   for (let step = 1; done < pixels.length && at + 2 <= bytes.length; step++) {
-    const rest = step % STEPS === 0 && slices.rest();
+    const rest = step % RUNS_PER_STEP === 0 && slices.rest();
     if (rest) await rest;
     const [count, value] = [bytes[at]!, bytes[at + 1]!];
     at += 2;
@@ -247,11 +247,11 @@ async function unpackRuns(
       break; // the end of the image
     } else if (value === 2) {
       if (at + 2 > bytes.length) break;
-      done += bytes[at]! + bytes[at + 1]! * width; // right and up
+      done += bytes[at]! + bytes[at + 1]! * width; // skips pixels to the right, and rows up
       at += 2;
       x = done % width;
     } else {
-      const length = two ? value >> 1 : value; // bytes. Pillow leaves out the last of an odd number of pixels
+      const length = two ? value >> 1 : value; // bytes; Pillow drops the last pixel of an odd number
       for (let i = 0; i < length && at + i < bytes.length; i++) {
         const byte = bytes[at + i]!;
         if (two) pixels[done++] = byte >> 4;
@@ -263,6 +263,6 @@ async function unpackRuns(
     }
   }
   if (done < pixels.length)
-    throw endsTooEarly(name, 'BMP', `its data make ${done} of ${pixels.length} pixels`);
+    throw endsTooEarly(name, 'BMP', `its data hold ${done} of ${pixels.length} pixels`);
   return pixels;
 }

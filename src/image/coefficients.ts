@@ -1,44 +1,45 @@
 /**
- * The weights of Pillow's resize, bit for bit: float64 at first, in Pillow's order of operations, then whole
- * numbers with 22 bits behind the point (python-pillow/Pillow, src/libImaging/Resample.c: filters,
- * precompute_coeffs, normalize_coeffs_8bpc; Geometry.c: ImagingScaleAffine for `nearest`).
+ * The filter weights of Pillow's resize, bit for bit. They are computed in float64 in Pillow's order of
+ * operations, then rounded to fixed point with 22 fractional bits. Source: python-pillow/Pillow,
+ * src/libImaging/Resample.c (filters, precompute_coeffs, normalize_coeffs_8bpc) and Geometry.c
+ * (ImagingScaleAffine, for `nearest`).
  */
 
 /**
- * Bits behind the point of a weight. A sum of 8-bit values times weights stays in 32 bits:
- * test/image/coefficients.test.ts.
+ * Fractional bits of a weight. A weighted sum of 8-bit values fits in 32 bits, which
+ * test/image/coefficients.test.ts proves.
  */
 export const WEIGHT_BITS = 22;
 
-/** Pillow's resampling filters, each at its number there. */
+/** Pillow's resampling filters. The index of a name is Pillow's number for the filter. */
 export const RESAMPLES = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'] as const;
 
-/** One of Pillow's resampling filters. */
+/** Name of one of Pillow's resampling filters. */
 export type Resample = (typeof RESAMPLES)[number];
 
-/** What each pixel of a resized line is made of. */
+/** For each pixel of a resized line, the source pixels that it reads and their weights. */
 export interface Taps {
-  /** Pixels of the line. */
+  /** Number of pixels in the line. */
   readonly length: number;
-  /** Weights of a pixel; where it needs fewer, the last ones are 0. */
+  /** Weights per pixel. A pixel that needs fewer has zeros at the end. */
   readonly count: number;
   /**
-   * For every pixel: the first source pixel that it reads, then `count` weights. The first is -1 for a pixel
-   * outside the resized line.
+   * For every pixel: the index of the first source pixel that it reads, then `count` weights. The index is -1
+   * for a pixel outside the resized line.
    */
   readonly table: Int32Array<ArrayBuffer>;
-  /** The source pixels [begin, end) are all that is read. */
+  /** Only source pixels in [begin, end) are read. */
   readonly begin: number;
   readonly end: number;
 }
 
 interface Filter {
-  /** How far it reaches to both sides of its centre. */
+  /** Radius: the weight is 0 at a larger distance from the centre. */
   readonly support: number;
   readonly weight: (x: number) => number;
 }
 
-/** Keys's cubic with a = -1/2. */
+/** Keys' cubic convolution kernel with a = -1/2. */
 function cubic(x: number): number {
   const a = -0.5;
   const d = Math.abs(x);
@@ -47,7 +48,7 @@ function cubic(x: number): number {
   return 0;
 }
 
-/** Pillow writes the two factors as C floats. */
+/** Pillow's C code has the two factors as single-precision floats. */
 const HAMMING = [Math.fround(0.54), Math.fround(0.46)] as const;
 
 function hamming(x: number): number {
@@ -73,9 +74,9 @@ const FILTERS: Readonly<Record<Exclude<Resample, 'nearest'>, Filter>> = {
 };
 
 /**
- * The taps of pixels [first, first + length) of a line of `sourceSize` pixels that is resized to
- * `resizedSize`. The range may begin below 0 and end past the resized line, where a crop is padded; at least
- * one of its pixels lies inside.
+ * Computes the taps of pixels [first, first + length) of a line that is resized from `sourceSize` to
+ * `resizedSize` pixels. For a padded crop the range may begin below 0 and end past the resized line. At least
+ * one pixel of the range must lie inside.
  */
 export function resizeTaps(
   sourceSize: number,
@@ -85,7 +86,7 @@ export function resizeTaps(
   resample: Resample,
 ): Taps {
   const inside = { from: Math.max(first, 0), to: Math.min(first + length, resizedSize) };
-  // Pillow copies a side that keeps its length.
+  // Pillow copies a line whose length does not change.
   const taps =
     sourceSize === resizedSize || resample === 'nearest'
       ? nearestTaps(sourceSize, resizedSize, inside.from, inside.to)
@@ -98,7 +99,7 @@ export function resizeTaps(
   return { ...taps, table, length };
 }
 
-/** One tap a pixel. Pillow adds the step up pixel by pixel, and so its rounding. */
+/** One tap per pixel. Pillow accumulates the step pixel by pixel, so its rounding errors are reproduced here. */
 function nearestTaps(sourceSize: number, resizedSize: number, from: number, to: number): Taps {
   const step = sourceSize / resizedSize;
   const table = new Int32Array((to - from) * 2);
@@ -107,7 +108,7 @@ function nearestTaps(sourceSize: number, resizedSize: number, from: number, to: 
     if (i < from) continue;
     const source = Math.trunc(at);
     table[(i - from) * 2] = Math.min(source, sourceSize - 1);
-    // A position that rounding has brought past the end stays black.
+    // If rounding moves a position past the end, the pixel is black.
     table[(i - from) * 2 + 1] = source < sourceSize ? 2 ** WEIGHT_BITS : 0;
   }
   return { length: to - from, count: 1, table, begin: table[0]!, end: table.at(-2)! + 1 };

@@ -1,20 +1,21 @@
 /**
- * The bytes of an image file → pixels as they lie in the file, with Pillow's colours, or an error. The browser
- * decodes what it decodes as Pillow does; what it would turn, blend or animate is taken out first, and files
- * that are cut off or broken are found here, because Firefox shows what there is of them. PNG that browsers
- * decode otherwise, and all GIF and BMP, are decoded by this library, in Node too.
+ * Decodes the bytes of an image file to the pixels that Pillow gives, not rotated, or throws an error. The
+ * browser's decoder is used where its pixels equal Pillow's, after everything that makes it rotate, blend or
+ * animate is removed from the file. Truncated and broken files are detected here, because Firefox shows their
+ * readable part. This library itself decodes all GIF and BMP files, the PNG files that browsers decode
+ * differently, and every PNG in Node.
  */
 import { ImageError } from '../errors.js';
 import { checkPixels } from './decodeErrors.js';
 
-/** Red, green, blue, and an alpha at which nobody looks. */
+/** Decoded pixels in RGBA, rows from the top without gaps. Alpha is unused. */
 export interface Pixels {
   readonly data: Uint8Array<ArrayBuffer>;
   readonly width: number;
   readonly height: number;
 }
 
-/** Where a picture stands on a larger, black one. */
+/** A larger black image, and the position of a picture on it. Sizes and offsets in pixels. */
 export interface Canvas {
   readonly left: number;
   readonly top: number;
@@ -22,29 +23,30 @@ export interface Canvas {
   readonly height: number;
 }
 
+/** A decoded image file. */
 export interface DecodedFile {
-  /** Whoever gets a bitmap closes it. */
+  /** The pixels. The caller closes a bitmap. */
   readonly image: ImageBitmap | Pixels;
-  /** 1 to 8: how the image lies, as Exif counts it. */
+  /** Exif orientation of the image, 1 to 8. */
   readonly orientation: number;
-  /** Of an animation's frame that is smaller than its screen. */
+  /** Set for an animation frame that is smaller than its canvas. */
   readonly canvas?: Canvas | undefined;
   /**
-   * Whether an <img> of the file shows the stored colours: there is no colour profile but sRGB's, and nothing
-   * is transparent. False for a file of an unknown format.
+   * True if an <img> of the file shows the stored colours: the file has no colour profile except sRGB, and no
+   * alpha. False for a file of an unknown format.
    */
   readonly showsStoredColors: boolean;
 }
 
 export interface DecodeOptions {
-  /** Resolves to whether bitmaps lose the colours under their alpha. */
+  /** Resolves to true if a bitmap with alpha loses its stored colours. */
   readonly losesAlpha: () => Promise<boolean>;
-  /** Called ahead of decoding, with the bytes of memory that it will take, and waited for. */
+  /** Called and awaited before decoding, with the bytes of memory that decoding takes. */
   readonly claim?: ((bytes: number) => Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A file for the browser's decoder. */
+/** A file prepared for the browser's decoder. */
 interface PlainFile {
   readonly pieces: Uint8Array<ArrayBuffer>[];
   readonly orientation: number;
@@ -52,10 +54,10 @@ interface PlainFile {
 }
 
 /**
- * Decodes a file. `bytes` are the caller's no more: names of metadata in them are overwritten.
+ * Decodes an image file. Takes ownership of `bytes` and overwrites the names of metadata in them.
  *
  * @param name of the file, for messages
- * @param type as the server or the system calls it, for messages
+ * @param type MIME type reported by the server or the system, for messages
  * @throws ImageError IMAGE_DECODE, IMAGE_SIZE
  * @throws `signal.reason` after an abort
  */
@@ -82,7 +84,7 @@ async function decodePixels(
   options: DecodeOptions,
 ): Promise<DecodedPixels> {
   const found = `${bytes.length} bytes${type && ` of type ${type}`}`;
-  const byBrowser = async ({ pieces, orientation, canvas }: PlainFile): Promise<DecodedPixels> => {
+  const decodeInBrowser = async ({ pieces, orientation, canvas }: PlainFile): Promise<DecodedPixels> => {
     if (typeof createImageBitmap !== 'function') throw await noDecoder(bytes, name, found);
     const image = await bitmapOf(new Blob(pieces, { type }), options.signal).catch(async (cause: unknown) => {
       options.signal?.throwIfAborted();
@@ -92,16 +94,16 @@ async function decodePixels(
   };
   switch (formatOf(bytes)) {
     case 'JPEG':
-      return ofJpeg(bytes, name, byBrowser, options.signal);
+      return decodeJpeg(bytes, name, decodeInBrowser, options.signal);
     case 'PNG':
-      return ofPng(bytes, name, byBrowser, options);
+      return decodePngFile(bytes, name, decodeInBrowser, options);
     case 'GIF': {
       const { decodeGif } = await import('./gif.js');
       return { image: await decodeGif(bytes, name, options.signal), orientation: 1 };
     }
     case 'WebP': {
       const { plainWebp } = await import('./webp.js');
-      return byBrowser(plainWebp(bytes, name));
+      return decodeInBrowser(plainWebp(bytes, name));
     }
     case 'BMP': {
       const { decodeBmp } = await import('./bmp.js');
@@ -109,12 +111,12 @@ async function decodePixels(
     }
     case 'AVIF': {
       const { plainAvif } = await import('./avif.js');
-      return byBrowser(plainAvif(bytes));
+      return decodeInBrowser(plainAvif(bytes));
     }
     default: {
-      const { refuseOther } = await import('./otherFiles.js');
-      refuseOther(bytes, name);
-      return byBrowser({ pieces: [bytes], orientation: 1 });
+      const { refuseNonImage } = await import('./otherFiles.js');
+      refuseNonImage(bytes, name);
+      return decodeInBrowser({ pieces: [bytes], orientation: 1 });
     }
   }
 }
@@ -132,7 +134,7 @@ function formatOf(bytes: Uint8Array): Format | undefined {
   return undefined;
 }
 
-/** Decodes as the page's colour management and premultiplied alpha have not touched the pixels. */
+/** Decodes without colour management and without premultiplied alpha. */
 async function bitmapOf(source: Blob, signal: AbortSignal | undefined): Promise<ImageBitmap> {
   const bitmap = await createImageBitmap(source, {
     imageOrientation: 'from-image',
@@ -144,23 +146,23 @@ async function bitmapOf(source: Blob, signal: AbortSignal | undefined): Promise<
   return bitmap;
 }
 
-async function ofJpeg(
+async function decodeJpeg(
   bytes: Uint8Array<ArrayBuffer>,
   name: string,
-  byBrowser: (file: PlainFile) => Promise<DecodedPixels>,
+  decodeInBrowser: (file: PlainFile) => Promise<DecodedPixels>,
   signal: AbortSignal | undefined,
 ): Promise<DecodedPixels> {
   const { EOI, prepareJpeg } = await import('./jpeg.js');
   const { orientation, channels, checkScans } = await prepareJpeg(bytes, name, signal);
-  const decoding = byBrowser({ pieces: [bytes], orientation });
-  decoding.catch(() => undefined); // it may fail while the scans are checked, and is awaited below
+  const decoding = decodeInBrowser({ pieces: [bytes], orientation });
+  decoding.catch(() => undefined); // awaited below; decoding may fail while the scans are checked
   const discard = (): Promise<void> => decoding.then(close, () => undefined);
   let cut: ImageError | undefined;
   try {
     cut = await checkScans();
   } catch (error) {
-    await discard(); // the check tells more
-    throw error;
+    await discard();
+    throw error; // more precise than the browser's error
   }
   let [decoded, whole] = [decoding, bytes];
   if (cut) {
@@ -171,33 +173,34 @@ async function ofJpeg(
     whole = new Uint8Array(end + 2);
     whole.set(bytes.subarray(0, end));
     whole.set([0xff, EOI], end);
-    decoded = byBrowser({ pieces: [whole], orientation });
+    decoded = decodeInBrowser({ pieces: [whole], orientation });
   }
-  const byTheBrowser = await decoded;
-  if (channels !== 4) return byTheBrowser;
+  const fromBrowser = await decoded;
+  if (channels !== 4) return fromBrowser;
   try {
     const { decodeCmyk } = await import('./jpegCmyk.js');
     const image = await decodeCmyk(whole, name, signal);
-    if (!image) return byTheBrowser;
-    close(byTheBrowser);
+    if (!image) return fromBrowser;
+    close(fromBrowser);
     return { image, orientation };
   } catch (error) {
-    close(byTheBrowser);
+    close(fromBrowser);
     throw error;
   }
 }
 
-async function ofPng(
+async function decodePngFile(
   bytes: Uint8Array<ArrayBuffer>,
   name: string,
-  byBrowser: (file: PlainFile) => Promise<DecodedPixels>,
+  decodeInBrowser: (file: PlainFile) => Promise<DecodedPixels>,
   { losesAlpha, signal }: DecodeOptions,
 ): Promise<DecodedPixels> {
   const { decodePng, plainPng } = await import('./png.js');
   const { pieces, orientation, bitDepth, alpha, isWhole } = await plainPng(bytes, name, signal);
-  const here = typeof createImageBitmap !== 'function' || bitDepth === 16 || (alpha && (await losesAlpha()));
-  if (!here) {
-    const [decoded, whole] = await Promise.allSettled([byBrowser({ pieces, orientation }), isWhole()]);
+  const needsOurs =
+    typeof createImageBitmap !== 'function' || bitDepth === 16 || (alpha && (await losesAlpha()));
+  if (!needsOurs) {
+    const [decoded, whole] = await Promise.allSettled([decodeInBrowser({ pieces, orientation }), isWhole()]);
     const fulfilled = decoded.status === 'fulfilled';
     if (fulfilled && whole.status === 'fulfilled' && whole.value) return decoded.value;
     if (fulfilled) close(decoded.value);
@@ -210,17 +213,17 @@ function close({ image }: DecodedPixels): void {
   if ('close' in image) image.close();
 }
 
-/** Where there is no browser. */
+/** The error for a file that needs a browser's decoder, outside a browser. */
 async function noDecoder(bytes: Uint8Array, name: string, found: string): Promise<ImageError> {
-  const { whatItIs } = await import('./otherFiles.js');
-  const other = whatItIs(bytes);
+  const { identifyFile } = await import('./otherFiles.js');
+  const other = identifyFile(bytes);
   const what = other?.what ?? found;
   const advice =
     other?.advice ??
-    'Hand in a PNG, a GIF or a BMP, or decode the image first, for example with the package sharp, and hand in { data, width, height, channels }';
+    'Pass a PNG, a GIF or a BMP, or decode the image first, for example with the package sharp, and pass { data, width, height, channels }';
   return new ImageError(
     'IMAGE_DECODE',
-    `${name}: expected a PNG, a GIF, a BMP or a browser's image decoder (createImageBitmap), found ${what} and no decoder here. ${advice}.`,
+    `${name}: expected a PNG, a GIF or a BMP, because this runtime has no image decoder (createImageBitmap), found ${what}. ${advice}.`,
   );
 }
 
@@ -230,11 +233,11 @@ async function notDecoded(
   found: string,
   cause: unknown,
 ): Promise<ImageError> {
-  const { whatItIs } = await import('./otherFiles.js');
-  const { what, advice } = whatItIs(bytes) ?? {};
+  const { identifyFile } = await import('./otherFiles.js');
+  const { what, advice } = identifyFile(bytes) ?? {};
   return new ImageError(
     'IMAGE_DECODE',
-    `${name}: expected an image, found ${what ?? found} that cannot be decoded here (${String(cause)}). ${advice ?? 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>'}.`,
+    `${name}: expected an image, found ${what ?? found}, which this browser cannot decode (${String(cause)}). ${advice ?? 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>'}.`,
     { cause },
   );
 }

@@ -1,36 +1,37 @@
 /**
- * Bounds how many pictures are decoded at once, and how many bytes of pixels they take: a photograph of 12
- * megapixels is 48 MB, and a folder has thousands of them.
+ * Limits how many images are decoded at once, and the memory of their pixels. A photograph of 12 megapixels
+ * takes 48 MB, and a folder may hold thousands.
  */
 
-/** Five photographs of 12 megapixels, or one of 60. */
+/** Memory for decoded pixels: five photographs of 12 megapixels, or one of 60. */
 const MOST_BYTES = 256 * 2 ** 20;
-/** More than this many decoders gain nothing: the GPU process copies one picture at a time. */
+/** More decoders than this do not help: the GPU process copies one image at a time. */
 const MOST_AT_ONCE = 8;
 
+/** The permission to decode one image. */
 export interface DecodeSlot {
   /**
-   * Waits until this picture fits beside the others. Call it once, ahead of decoding. A picture that is too
-   * large for the bound waits until it is alone.
-   * @param bytes of memory that decoding it takes
-   * @throws the signal's reason; the slot is free then
+   * Waits until the decoded image fits into the memory limit. Call once, before decoding. An image larger than
+   * the limit waits until no other image is decoded.
+   * @param bytes of memory that decoding takes
+   * @throws the signal's reason; the slot is then released
    */
   claim(bytes: number, signal?: AbortSignal): Promise<void>;
-  /** Call it when the picture is closed. Further calls do nothing. */
+  /** Call when the image is closed. Further calls do nothing. */
   release(): void;
 }
 
-interface Waiting {
+interface Waiter {
   readonly fits: () => boolean;
   readonly start: () => void;
 }
 
-/** Who comes first is served first, for a slot and for bytes. */
+/** Two first-in, first-out queues: one for slots, one for bytes. */
 export class DecodeSlots {
   readonly #mostAtOnce: number;
   readonly #mostBytes: number;
-  readonly #forSlot: Waiting[] = [];
-  readonly #forBytes: Waiting[] = [];
+  readonly #forSlot: Waiter[] = [];
+  readonly #forBytes: Waiter[] = [];
   #running = 0;
   #bytes = 0;
 
@@ -39,22 +40,22 @@ export class DecodeSlots {
     this.#mostBytes = mostBytes;
   }
 
-  /** Slots that are taken. */
+  /** Number of slots in use. */
   get running(): number {
     return this.#running;
   }
 
-  /** Bytes of pixels that are claimed. */
+  /** Bytes of pixels that are claimed at present. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * Waits for a slot. Take it ahead of reading the file.
+   * Waits for a slot. Call before reading the file.
    * @throws the signal's reason
    */
   async take(signal?: AbortSignal): Promise<DecodeSlot> {
-    await this.#turn(
+    await this.#enqueue(
       this.#forSlot,
       () => this.#running < this.#mostAtOnce,
       () => (this.#running += 1),
@@ -63,7 +64,7 @@ export class DecodeSlots {
     return this.#slot();
   }
 
-  /** A slot with so many bytes, if both are free at this moment. */
+  /** A slot with `bytes` claimed, or undefined if the slot or the bytes are not free at once. */
   takeNow(bytes: number): DecodeSlot | undefined {
     const waiting = this.#forSlot.length + this.#forBytes.length;
     if (waiting > 0 || this.#running >= this.#mostAtOnce || !this.#fits(bytes)) return undefined;
@@ -88,7 +89,7 @@ export class DecodeSlots {
     };
     const claim = async (bytes: number, signal?: AbortSignal): Promise<void> => {
       try {
-        await this.#turn(
+        await this.#enqueue(
           this.#forBytes,
           () => this.#fits(bytes),
           () => (this.#bytes += held = bytes),
@@ -102,8 +103,8 @@ export class DecodeSlots {
     return { claim, release };
   }
 
-  #turn(
-    queue: Waiting[],
+  #enqueue(
+    queue: Waiter[],
     fits: () => boolean,
     begin: () => void,
     signal: AbortSignal | undefined,
@@ -111,11 +112,11 @@ export class DecodeSlots {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const abort = (): void => {
-        queue.splice(queue.indexOf(waiting), 1);
+        queue.splice(queue.indexOf(waiter), 1);
         reject(signal!.reason as Error);
-        this.#next(queue); // who waits behind may need less
+        this.#next(queue); // the following waiter may need fewer bytes
       };
-      const waiting: Waiting = {
+      const waiter: Waiter = {
         fits,
         start: () => {
           signal?.removeEventListener('abort', abort);
@@ -124,12 +125,12 @@ export class DecodeSlots {
         },
       };
       signal?.addEventListener('abort', abort, { once: true });
-      queue.push(waiting);
+      queue.push(waiter);
       this.#next(queue);
     });
   }
 
-  #next(queue: Waiting[]): void {
+  #next(queue: Waiter[]): void {
     while (queue[0]?.fits()) queue.shift()!.start();
   }
 }
@@ -137,8 +138,8 @@ export class DecodeSlots {
 let shared: DecodeSlots | undefined;
 
 /**
- * Those of this realm: a page and its worker have their own. Two slots more than cores: while their decoders
- * are at work, a file is read, and a picture goes to the GPU.
+ * The decode slots of this realm; a page and its worker have separate ones. There are two more slots than
+ * cores: while the cores decode, one more file is read and one more image goes to the GPU.
  */
 export function decodeSlots(): DecodeSlots {
   const cores = globalThis.navigator?.hardwareConcurrency ?? 2;

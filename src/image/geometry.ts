@@ -1,48 +1,50 @@
-/** Which pixels the model sees: sizes and offsets, in whole numbers, before anything is resized. */
+/** Plans a resize: validates the options and computes resized size, crop size and crop offsets in pixels. */
 import { ImageError, OptionError } from '../errors.js';
 import { RESAMPLES } from './coefficients.js';
 import { isUsable, type Normalization } from './normalization.js';
 import type { Preprocessing, PreprocessingOptions, ResizeRule } from './preprocessing.js';
 
 /**
- * How an image is brought to the model's size. `crop`: the shorter edge to `shortestEdge`, then the central
- * square of `cropSize`. `fit`: the whole image with its aspect ratio, the longer side to `longestSide`, both
- * sides to the nearest multiple of the patch size. `square`: the whole image, both sides to `size`; the aspect
- * ratio is not kept.
+ * How an image is resized for the model. `crop`: the shorter edge to `shortestEdge`, then the central square
+ * of `cropSize`. `fit`: the whole image with its aspect ratio, the longer side to `longestSide`, both sides
+ * rounded to the nearest multiple of the patch size. `square`: the whole image, both sides to `size`; the
+ * aspect ratio is not kept.
  */
 export type Resize = 'crop' | 'fit' | 'square';
 
+/** Size options of a call. They replace parts of the checkpoint's preprocessing. */
 export interface ResizeOptions {
   /**
-   * Default: as the checkpoint's `model.preprocessing` says, which is 'crop' for most. `cropSize` or
-   * `shortestEdge` alone means 'crop'.
+   * How the image is resized. Default: the rule in `model.preprocessing`, which is 'crop' for most checkpoints.
+   * `cropSize` or `shortestEdge` without `resize` implies 'crop'.
    */
   readonly resize?: Resize | undefined;
   /**
-   * For 'crop', `crop_size` in Python: side of the square that is kept, in pixels. Where the resized image is
-   * smaller, it is padded with black. Where it is no multiple of the patch size, the model does not see the
-   * remainder at the right and at the bottom. Default: the checkpoint's where it crops, else 224.
+   * For 'crop': side of the central square in pixels (`crop_size` in Python). A smaller resized image is padded
+   * with black. If the side is not a multiple of the patch size, the model ignores the remainder at the right
+   * and at the bottom. Default: the checkpoint's crop size, or 224 if the checkpoint does not crop.
    */
   readonly cropSize?: number | undefined;
   /**
-   * For 'crop', `size.shortest_edge` in Python, in pixels. Default: the checkpoint's where it crops, in its
-   * ratio for another `cropSize`; else in the ratio 256 : 224 to the crop.
+   * For 'crop': length of the shorter edge in pixels (`size.shortest_edge` in Python). Default: the
+   * checkpoint's, scaled in proportion if `cropSize` differs from the checkpoint's crop. If the checkpoint does
+   * not crop: 256/224 of the crop size.
    */
   readonly shortestEdge?: number | undefined;
   /**
-   * For 'fit': the longer side in pixels, to be rounded to a multiple of the patch size. Default 518, the size
-   * that DINOv2 was last trained at.
+   * For 'fit': length of the longer side in pixels, rounded to a multiple of the patch size. Default 518, the
+   * size in the last phase of DINOv2's training.
    */
   readonly longestSide?: number | undefined;
   /**
-   * For 'square', `size.height` and `size.width` in Python: both sides, in pixels. Where it is no multiple of
-   * the patch size, the model does not see the remainder at the right and at the bottom. Default: the
-   * checkpoint's where it resizes to a square without a crop, else 224.
+   * For 'square': both sides in pixels (`size.height` and `size.width` in Python). If the size is not a multiple
+   * of the patch size, the model ignores the remainder at the right and at the bottom. Default: the
+   * checkpoint's if it resizes to a square without a crop, else 224.
    */
   readonly size?: number | undefined;
 }
 
-/** Which sizes belong to which `resize`. */
+/** The size options that each `resize` accepts. */
 const SIZES = {
   crop: ['cropSize', 'shortestEdge'],
   fit: ['longestSide'],
@@ -50,9 +52,9 @@ const SIZES = {
 } as const satisfies Record<Resize, readonly (keyof ResizeOptions)[]>;
 
 /**
- * The source is resized to `resizedWidth` × `resizedHeight`; of that, `width` × `height` pixels from (`left`,
- * `top`) are the output. What lies outside the resized image, as where `left` is negative, has the colour
- * `fill`.
+ * A planned resize. The source is resized to `resizedWidth` × `resizedHeight`. The output is the rectangle of
+ * `width` × `height` pixels at (`left`, `top`) of the resized image. Output pixels outside the resized image
+ * (`left` or `top` may be negative) have the colour `fill`.
  */
 export interface Geometry {
   readonly sourceWidth: number;
@@ -65,8 +67,8 @@ export interface Geometry {
   readonly height: number;
   readonly fill: readonly [number, number, number];
   /**
-   * Pillow's choice for images over 100 times as tall as wide that become shorter (Image.resize): it shows,
-   * as each pass rounds.
+   * True if the vertical pass comes first. Pillow's Image.resize does so for an image more than 100 times as
+   * tall as wide that becomes shorter. The order changes pixels, because each pass rounds.
    */
   readonly verticalFirst: boolean;
 }
@@ -76,32 +78,31 @@ const SHORTEST_EDGE = 256;
 const LONGEST_SIDE = 518;
 const SQUARE = 224;
 const BLACK = [0, 0, 0] as const;
-/**
- * Beyond any use, and small enough for every number of workgroups, texel and float to be counted in 32 bits.
- */
+/** Largest side in pixels. Keeps all counts of workgroups, texels and floats within 32 bits. */
 export const MAX_SIDE = 32768;
 
-/** A preprocessing after a call's options: `longestSide` is the rule of `resize: 'fit'`. */
+/** A preprocessing with a call's options applied. `longestSide` is the rule of `resize: 'fit'`. */
 export interface ResolvedPreprocessing extends Omit<Preprocessing, 'resize'> {
   readonly resize: ResizeRule | { readonly longestSide: number } | undefined;
 }
 
 /**
- * Checks the options alone, before an image is decoded for them.
+ * Checks the options on their own, so that bad options fail before an image is decoded.
  *
- * @throws OptionError OPTION_VALUE: an unknown `resize` or `resample`; a size that is no whole number in its
- *   range, or belongs to another `resize`; a normalization without three finite numbers a field
+ * @throws OptionError OPTION_VALUE, if `resize` or `resample` is unknown, if a size is not a whole number in its
+ *   range or does not belong to `resize`, or if a field of `normalization` is not finite; OPTION_NAME, if
+ *   `normalization` has an unknown field
  */
 export function checkResize(options: PreprocessingOptions, patchSize: number): void {
   const { resize = 'crop', resample, normalization } = options;
   if (!Object.hasOwn(SIZES, resize))
-    refuse('resize', `'crop', 'fit' or 'square'`, resize, `Use 'crop' for what most checkpoints do.`);
+    refuse('resize', `'crop', 'fit' or 'square'`, resize, `Most checkpoints use 'crop'.`);
   for (const [owner, names] of Object.entries(SIZES)) {
     const stray = names.find((name) => owner !== resize && options[name] !== undefined);
     if (stray)
       throw new OptionError(
         'OPTION_VALUE',
-        `${stray}: expected with resize: '${owner}' alone, found it with '${resize}'. Leave it out, or give ${SIZES[resize].join(' and ')}.`,
+        `${stray}: expected resize: '${owner}', found resize: '${resize}'. Leave ${stray} out, or use ${SIZES[resize].join(' and ')} instead.`,
       );
   }
   for (const name of Object.values(SIZES).flat()) {
@@ -121,7 +122,7 @@ function checkNormalization(normalization: Partial<Normalization>): void {
       'normalization',
       'an object',
       normalization,
-      'Give { mean, std, rescaleFactor }, or some of them.',
+      'Pass { mean, std, rescaleFactor }, or some of them.',
     );
   const { mean, std, rescaleFactor, ...others } = normalization;
   const [stray] = Object.keys(others);
@@ -132,10 +133,10 @@ function checkNormalization(normalization: Partial<Normalization>): void {
     );
   for (const [name, value] of Object.entries({ mean, std })) {
     if (value !== undefined && !(Array.isArray(value) && value.length === 3 && value.every(Number.isFinite)))
-      refuse(`normalization.${name}`, 'three finite numbers', value, 'Give red, green and blue.');
+      refuse(`normalization.${name}`, 'three finite numbers', value, 'Pass values for red, green and blue.');
   }
   if (rescaleFactor !== undefined && !(Number.isFinite(rescaleFactor) && rescaleFactor > 0))
-    refuse('normalization.rescaleFactor', 'a number above 0', rescaleFactor, 'Most models have 1 / 255.');
+    refuse('normalization.rescaleFactor', 'a number above 0', rescaleFactor, 'Most models use 1 / 255.');
 }
 
 function refuse(name: string, expected: string, found: unknown, advice: string): never {
@@ -144,9 +145,9 @@ function refuse(name: string, expected: string, found: unknown, advice: string):
 }
 
 /**
- * What a call does: the checkpoint's preprocessing with the call's options in place of parts of it.
+ * Merges the checkpoint's preprocessing with a call's options. The options take precedence.
  *
- * @throws OptionError as checkResize, and where the normalization gives values that no float32 holds
+ * @throws OptionError as `checkResize`, and if the normalization gives values that are not finite in float32
  */
 export function resolvePreprocessing(
   checkpoint: Preprocessing,
@@ -197,10 +198,10 @@ function edgeOf(rule: ResizeRule): number {
 }
 
 /**
- * Where the output of a source of this size comes from.
+ * Computes the geometry for a source image of the given size.
  *
- * @throws ImageError IMAGE_SIZE, if a side of the source is no whole number from 1, or if a side of the output
- *   would be 0 or more than 32768
+ * @throws ImageError IMAGE_SIZE, if a side of the source is not a whole number from 1, or if a side of the
+ *   output would be 0 or more than 32768
  */
 export function planResize(
   sourceWidth: number,
@@ -245,9 +246,9 @@ export function planResize(
 }
 
 /**
- * Without the remainder of a patch at the right and at the bottom, which the patch embedding does not see.
+ * Cuts the output to whole patches. The patch embedding ignores a remainder at the right and at the bottom.
  *
- * @throws ImageError IMAGE_SIZE, if no patch is left
+ * @throws ImageError IMAGE_SIZE, if the output is smaller than one patch
  */
 export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
   const { width, height } = geometry;
@@ -261,8 +262,9 @@ export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
 }
 
 /**
- * The start of the central crop; negative where the crop is larger. transformers' `center_crop` rounds down;
- * torchvision's, which timm uses, rounds halves to even, and pads the smaller half ahead of the image.
+ * Offset of the central crop; negative if the crop is larger than the image. `center_crop` of transformers
+ * rounds down. torchvision's, which timm uses, rounds halves to even, and puts the smaller half of the padding
+ * before the image.
  */
 function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   const half = (resized - crop) / 2;
@@ -270,7 +272,7 @@ function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   return half < 0 ? Math.ceil(half) + 0 : roundHalfEven(half);
 }
 
-/** [height, width], with the arithmetic of Python, step by step. */
+/** The resized [height, width]. Follows the Python code step by step, as each step may round. */
 function resizedSize(
   height: number,
   width: number,
@@ -313,14 +315,14 @@ function resizedSize(
   return [toMultiple(down * height), toMultiple(across * width)];
 }
 
-/** transformers: get_resize_output_image_size; torchvision: _compute_resized_output_size. */
+/** Source: transformers' get_resize_output_image_size, torchvision's _compute_resized_output_size. */
 function toShortestEdge(height: number, width: number, edge: number): readonly [number, number] {
   return width <= height
     ? [Math.floor((edge * height) / width), edge]
     : [edge, Math.floor((edge * width) / height)];
 }
 
-/** transformers: get_size_with_aspect_ratio. */
+/** Source: transformers' get_size_with_aspect_ratio. */
 function toBothEdges(
   height: number,
   width: number,
@@ -337,7 +339,7 @@ function toBothEdges(
     : [edge, Math.floor((raw * width) / height)];
 }
 
-/** Python's `round`: halves go to the even neighbour. */
+/** Python's `round`: rounds halves to the even neighbour. */
 export function roundHalfEven(value: number): number {
   const below = Math.floor(value);
   const rest = value - below;

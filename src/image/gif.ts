@@ -1,7 +1,7 @@
 /**
- * GIF → red, green, blue in 8 bits: the first frame on its screen, as Pillow's
- * `Image.open(file).convert('RGB')` has it. Browsers colour what the frame leaves free, and what is
- * transparent, in other ways; Firefox shows what there is of a file that is cut off.
+ * GIF decoder with 8-bit RGB output: the first frame on its screen, with the pixels of Pillow's
+ * `Image.open(file).convert('RGB')`. Browsers give other colours to transparent pixels and to the area around
+ * the frame. Firefox shows the readable part of a truncated file.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -9,10 +9,10 @@ import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js'
 import type { Pixels } from './decode.js';
 
 const MOST_CODES = 4096;
-/** Pixels that are filled in one go. */
-const FILLED_AT_ONCE = 2 ** 20;
-/** Codes after which a pause may come. */
-const STEPS = 1024;
+/** Pixels filled between two checks of the time slice. */
+const PIXELS_PER_STEP = 2 ** 20;
+/** LZW codes read between two checks of the time slice. */
+const CODES_PER_STEP = 1024;
 
 interface Frame {
   readonly left: number;
@@ -20,22 +20,22 @@ interface Frame {
   readonly width: number;
   readonly height: number;
   readonly interlaced: boolean;
-  /** Undefined: grey, the index itself. */
+  /** RGB triples. Undefined: each index is its own grey value. */
   readonly palette: Uint8Array | undefined;
-  /** The index that is transparent: the screen is filled with it. */
+  /** Index of the transparent colour. Pillow fills the screen with its colour. */
   readonly transparent: number;
-  /** Bits of the first codes, less one. */
+  /** Minimum LZW code size; the first codes have one bit more. */
   readonly bits: number;
-  /** Where the blocks of the compressed data begin. */
+  /** Offset of the first block of compressed data. */
   readonly dataAt: number;
   readonly screen: readonly [width: number, height: number];
 }
 
 /**
- * Decodes the first frame.
+ * Decodes the first frame of a GIF.
  *
- * @throws ImageError IMAGE_DECODE where Pillow refuses the file, IMAGE_SIZE (more than `checkPixels` allows,
- *   or than memory holds)
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file; IMAGE_SIZE, if the image has more pixels than
+ *   `checkPixels` allows or than memory holds
  * @throws `signal.reason` after an abort
  */
 export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortSignal): Promise<Pixels> {
@@ -53,7 +53,7 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
   } catch (cause) {
     throw new ImageError(
       'IMAGE_SIZE',
-      `${name}: expected memory for ${width} × ${height} pixels, found too little. Make the image smaller first.`,
+      `${name}: not enough memory for ${width} × ${height} pixels. Make the image smaller first.`,
       { cause },
     );
   }
@@ -61,13 +61,13 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
   const indices = await unpack(bytes, frame, name, slices);
   const colours = coloursOf(frame.palette);
   const pixels = new Uint32Array(data.buffer);
-  for (let at = 0; at < pixels.length; at += FILLED_AT_ONCE) {
-    pixels.fill(colours[frame.transparent]!, at, at + FILLED_AT_ONCE);
+  for (let at = 0; at < pixels.length; at += PIXELS_PER_STEP) {
+    pixels.fill(colours[frame.transparent]!, at, at + PIXELS_PER_STEP);
     const rest = slices.rest();
     if (rest) await rest;
   }
   for (let y = 0; y < frame.height; y++) {
-    const rest = slices.rest(); // a row has less than 65536 pixels
+    const rest = slices.rest(); // once per row: a row has fewer than 65536 pixels
     if (rest) await rest;
     const to = (frame.top + y) * width + frame.left;
     const from = y * frame.width;
@@ -76,7 +76,7 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
   return { data, width, height };
 }
 
-/** 256 pixels as they lie in memory. Pillow has black beyond a palette's end. */
+/** The pixel of every index, as a word in memory order. An index beyond the palette is black, as in Pillow. */
 function coloursOf(palette: Uint8Array | undefined): Uint32Array {
   const bytes = new Uint8Array(1024);
   for (let i = 0; i < 256; i++) {
@@ -88,14 +88,14 @@ function coloursOf(palette: Uint8Array | undefined): Uint32Array {
   return new Uint32Array(bytes.buffer);
 }
 
-/** Blocks up to the data of the first frame. */
+/** Reads the blocks up to the data of the first frame. */
 function readFrame(bytes: Uint8Array, name: string): Frame {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const need = (end: number): void => {
     if (end > bytes.length)
-      throw endsTooEarly(name, 'GIF', `at byte ${bytes.length}, ahead of its first frame`);
+      throw endsTooEarly(name, 'GIF', `at byte ${bytes.length}, before its first frame`);
   };
-  /** A table of colours; undefined where each is the grey of its number, which Pillow takes for none. */
+  /** Reads a colour table. Undefined for a grey ramp, which Pillow ignores. */
   const paletteAt = (at: number, flags: number): Uint8Array | undefined => {
     need(at + paletteBytes(flags));
     const palette = bytes.subarray(at, at + paletteBytes(flags));
@@ -109,9 +109,9 @@ function readFrame(bytes: Uint8Array, name: string): Frame {
   for (let at = 13 + (flags & 0x80 ? paletteBytes(flags) : 0); ;) {
     need(at + 1);
     const kind = bytes[at++];
-    if (kind === 0x3b) throw damaged(name, 'GIF', `its end at byte ${at - 1}, ahead of a first frame`);
+    if (kind === 0x3b) throw damaged(name, 'GIF', `its trailer at byte ${at - 1} before any frame`);
     if (kind === 0x21) {
-      // An extension: a label, then parts behind their lengths (1 byte each), the last of length 0.
+      // An extension: a label, then blocks, each after its length (1 byte). A length of 0 ends the extension.
       need(at + 2);
       if (bytes[at] === 0xf9 && bytes[at + 1]! >= 4 && bytes[at + 2]! & 1) transparent = bytes[at + 5] ?? 0;
       for (at += 1; bytes[at]!; at += 1 + bytes[at]!) need(at + 1);
@@ -140,7 +140,7 @@ function readFrame(bytes: Uint8Array, name: string): Frame {
 
 const paletteBytes = (flags: number): number => 6 << (flags & 7);
 
-/** LZW: the indices of a frame, row after row from the top. */
+/** Unpacks the LZW data of a frame to indices, rows from the top. */
 async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Slices): Promise<Uint8Array> {
   const { width, height, bits } = frame;
   if (bits > 12) throw damaged(name, 'GIF', `codes of ${bits} bits at byte ${frame.dataAt - 1}`);
@@ -153,11 +153,11 @@ async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Sli
   let [size, next, previous, first] = [bits + 1, clear + 2, -1, 0];
   let [row, column] = [0, 0];
   for (let step = 1; row < height; step++) {
-    const rest = step % STEPS === 0 && slices.rest();
+    const rest = step % CODES_PER_STEP === 0 && slices.rest();
     if (rest) await rest;
     while (count < size) {
       if (block === 0) {
-        // A length of 0 ends the data; Pillow looks further.
+        // A block of length 0 should end the data, but Pillow goes on to the next block.
         if (at >= bytes.length || at + 1 + bytes[at]! > bytes.length)
           throw endsTooEarly(name, 'GIF', `at byte ${bytes.length}, with ${row} of ${height} rows`);
         block = bytes[at++]!;
@@ -176,16 +176,16 @@ async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Sli
     }
     if (code === end)
       throw endsTooEarly(name, 'GIF', `its data end at byte ${at}, with ${row} of ${height} rows`);
-    let length = 0; // of `text`, which is filled from its end
+    let length = 0; // bytes in `text`, which is filled from its end
     if (code > (previous < 0 ? clear : next) || code >= MOST_CODES)
-      throw damaged(name, 'GIF', `a code that stands for nothing at byte ${at}`);
+      throw damaged(name, 'GIF', `an undefined LZW code at byte ${at}`);
     let each = code;
     if (previous >= 0 && code === next) {
       text[MOST_CODES - ++length] = first;
       each = previous;
     }
     for (; each >= clear; each = before[each]!) {
-      if (length >= MOST_CODES - 1) throw damaged(name, 'GIF', `codes without an end at byte ${at}`);
+      if (length >= MOST_CODES - 1) throw damaged(name, 'GIF', `an endless chain of LZW codes at byte ${at}`);
       text[MOST_CODES - ++length] = last[each]!;
     }
     text[MOST_CODES - ++length] = first = each;
@@ -207,7 +207,7 @@ async function unpack(bytes: Uint8Array, frame: Frame, name: string, slices: Sli
   return indices;
 }
 
-/** Rows in the order in which they come. */
+/** Row numbers in the order in which the file stores them. */
 function rowOrder(height: number, interlaced: boolean): number[] {
   const rows: number[] = [];
   for (const [first, step] of interlaced

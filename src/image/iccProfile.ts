@@ -1,17 +1,20 @@
-/** ICC profiles: whether one describes sRGB, so that colour management leaves the stored colours as they are. */
+/** Recognizes ICC profiles that describe sRGB. Colour management does not change the colours of such a file. */
 import { latin1 } from './orientation.js';
 
-/** Red, green and blue of sRGB in XYZ, adapted to D50, as profiles have them. */
+/** XYZ of sRGB's red, green and blue, adapted to D50 as in ICC profiles. */
 const SRGB_XYZ = [
   [0.43607, 0.22249, 0.01392],
   [0.38515, 0.71687, 0.09708],
   [0.14307, 0.06061, 0.7141],
 ] as const;
 const XYZ_TOLERANCE = 0.001;
-/** Of 255, after the way through the profile's curve and back through that of sRGB. */
+/** Largest error, in units of 1/255, after decoding by the profile's curve and encoding by sRGB's. */
 const CURVE_TOLERANCE = 0.75;
 
-/** Told by its numbers, not its name. False for what cannot be read, and for profiles with tables of colours. */
+/**
+ * True if the profile's numbers (not its name) are those of sRGB. False for an unreadable profile and for a
+ * profile with colour lookup tables.
+ */
 export function isSrgbProfile(bytes: Uint8Array): boolean {
   try {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -21,7 +24,7 @@ export function isSrgbProfile(bytes: Uint8Array): boolean {
     for (let i = 0; i < Math.min(100, view.getUint32(128)); i++)
       tags.set(text(132 + 12 * i), view.getUint32(136 + 12 * i));
     if ([...tags.keys()].some((name) => /^(A2B|D2B|cicp)/.test(name))) return false;
-    /** Where a tag's numbers begin: behind its type, and 4 bytes of 0. */
+    /** Offset of a tag's numbers, which follow its type (4 bytes) and 4 zero bytes. */
     const contentOf = (name: string): number => (tags.get(name) ?? Infinity) + 8;
     return SRGB_XYZ.every((xyz, i) => {
       const colour = 'rgb'[i]!;
@@ -30,13 +33,13 @@ export function isSrgbProfile(bytes: Uint8Array): boolean {
       return isPoint && isSrgbCurve(curveAt(view, curve, text(curve - 8)));
     });
   } catch {
-    return false; // a read beyond the end (RangeError)
+    return false; // a read past the end (RangeError)
   }
 }
 
 const fixed = (view: DataView, at: number): number => view.getInt32(at) / 65536;
 
-/** From stored values (0 to 1) to light; NaN for a kind of curve that sRGB does not have. */
+/** The profile's curve from stored values (0 to 1) to linear light. NaN for a curve type that sRGB never uses. */
 function curveAt(view: DataView, at: number, kind: string): (value: number) => number {
   if (kind === 'curv' && view.getUint32(at) > 1) {
     const last = view.getUint32(at) - 1;

@@ -1,33 +1,38 @@
 /**
- * What an image file says of itself ahead of its pixels: its size, and whether it has a colour profile. For
- * decisions ahead of decoding, as how many files are decoded at a time. Nothing is checked here.
+ * Reads size, colour profile and alpha from an image file's header, before the file is decoded. Used to decide,
+ * for example, how many files are decoded at once. The header is not validated.
  */
 import { isSrgbProfile } from './iccProfile.js';
 import { latin1 } from './orientation.js';
 
+/** Facts from a file's header. */
 export interface ImageHeader {
-  /** Pixels, as the file lies: ahead of any turn. 0 where the header does not tell. */
+  /** Stored size in pixels, before any rotation. 0 if the header does not contain it. */
   readonly width: number;
   readonly height: number;
   /**
-   * Whether colour management shows other colours than the stored ones, taken for sRGB. True also for a PNG with
-   * the profile of sRGB, which is compressed there.
+   * True if colour management may change the stored colours. Also true for any PNG with an embedded ICC profile,
+   * even sRGB, because the profile is compressed and not examined.
    */
   readonly hasColorProfile: boolean;
-  /** Whether pixels may be transparent, or partly so. */
+  /** True if pixels may be transparent or translucent. */
   readonly hasAlpha: boolean;
-  /** Bytes that decoding takes for each pixel. Default 4: red, green, blue, alpha. */
+  /** Memory that decoding takes per pixel. Default 4: red, green, blue, alpha. */
   readonly bytesPerPixel?: number;
 }
 
-/** Bytes of memory that a picture takes while it is decoded; 0 where the header does not tell. */
+/** Memory in bytes that decoding the image takes; 0 if the size is unknown. */
 export const decodedBytes = (header: ImageHeader | undefined): number =>
   header ? header.width * header.height * (header.bytesPerPixel ?? 4) : 0;
 
-/** JPEG and GIF: after so many markers or blocks the rest is not looked at, which would take long. */
+/** Limit on the JPEG markers or GIF blocks that are read, so that reading a header stays fast. */
 const MOST_BLOCKS = 2 ** 16;
 
-/** Undefined where the format is unknown, or the file too short. Reads no pixels. `bytes` stay as they are. */
+/**
+ * Reads the header of an image file. Undefined if the format is unknown or `bytes` are too short.
+ *
+ * @param bytes the beginning of the file, which is not modified
+ */
 export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
   try {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -39,17 +44,17 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
     if (start.startsWith('BM')) return ofBmp(view);
     return start.slice(4, 8) === 'ftyp' ? ofIsoMedia(view) : undefined;
   } catch {
-    return undefined; // a read beyond the end (RangeError)
+    return undefined; // a read past the end (RangeError)
   }
 }
 
 const text = (view: DataView, at: number, length: number): string => latin1(bytesOf(view, at, length));
 
-/** As many as there are. @throws RangeError if `at` is beyond the end */
+/** Up to `length` bytes, fewer at the end of the file. @throws RangeError, if `at` is past the end */
 const bytesOf = (view: DataView, at: number, length: number): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at));
 
-/** Segments up to the first scan: FF, marker, length of what follows (2 bytes, themselves counted), content. */
+/** Reads segments up to the first scan. A segment: FF, marker, length (2 bytes, itself included), content. */
 function ofJpeg(view: DataView): ImageHeader | undefined {
   const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   let [width, height, channels, hasColorProfile] = [0, 0, 0, false];
@@ -58,11 +63,11 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
     if (at < 0) return undefined;
     const marker = view.getUint8(at + 1);
     if (marker === 0 || marker === 0xff) {
-      at += 1; // fill, or garbage
+      at += 1; // a fill byte, or garbage
       continue;
     }
     if (marker === 0xda) {
-      // Of cyan, magenta, yellow and black there are the browser's pixels and ours, coefficients and samples.
+      // CMYK takes the browser's pixels (4), our pixels (4), coefficients of 2 bytes (8) and samples (4).
       const bytesPerPixel = channels === 4 ? 20 : 4;
       return { width, height, hasColorProfile, hasAlpha: false, bytesPerPixel };
     }
@@ -70,16 +75,16 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
       [width, height, channels] = [view.getUint16(at + 7), view.getUint16(at + 5), view.getUint8(at + 9)];
     if (marker === 0xe2 && text(view, at + 4, 12) === 'ICC_PROFILE\0') {
-      const isWhole = view.getUint8(at + 17) === 1; // the number of its segments
+      const isWhole = view.getUint8(at + 17) === 1; // the profile is in a single segment
       hasColorProfile ||=
         !isWhole || !isSrgbProfile(bytes.subarray(at + 18, at + 2 + view.getUint16(at + 2)));
     }
-    at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2); // alone, or a segment
+    at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2); // a bare marker, or a segment
   }
   return undefined;
 }
 
-/** Blocks up to the first frame, which may reach beyond the screen. Browsers leave the profile of a GIF alone. */
+/** Reads blocks up to the first frame, which may exceed the screen. Browsers ignore the profile of a GIF. */
 function ofGif(view: DataView): ImageHeader {
   let [width, height] = [view.getUint16(6, true), view.getUint16(8, true)];
   const flags = view.getUint8(10);
@@ -93,17 +98,17 @@ function ofGif(view: DataView): ImageHeader {
     }
     at += 1;
     if (kind !== 0x21) continue;
-    // An extension: a label, then parts behind their lengths (1 byte each), the last of length 0.
+    // An extension: a label, then blocks, each after its length (1 byte). A length of 0 ends the extension.
     for (at += 1; view.getUint8(at) > 0 && seen < MOST_BLOCKS; seen++) at += 1 + view.getUint8(at);
     at += 1;
   }
-  return { width, height, hasColorProfile: false, hasAlpha: true, bytesPerPixel: 5 }; // pixels, and their indices
+  return { width, height, hasColorProfile: false, hasAlpha: true, bytesPerPixel: 5 }; // pixel and index
 }
 
 function ofPng(view: DataView): ImageHeader {
   const [width, height] = [view.getUint32(16), view.getUint32(20)];
   const found = new Map<string, boolean>();
-  let hasAlpha = (view.getUint8(25) & 4) !== 0; // of the colour type
+  let hasAlpha = (view.getUint8(25) & 4) !== 0; // the alpha bit of the colour type
   for (let at = 8; ; at += 12 + view.getUint32(at)) {
     const [kind, content] = [text(view, at + 4, 4), at + 8];
     if (kind === 'IDAT') break;
@@ -114,7 +119,8 @@ function ofPng(view: DataView): ImageHeader {
     if (kind === 'gAMA') found.set(kind, view.getUint32(content) !== 45455);
     if (kind === 'cHRM') found.set(kind, true);
   }
-  // The first of these counts alone. Browsers look at cHRM beside gAMA alone, and then their curve is not sRGB's.
+  // Only the first chunk of this list counts. Browsers use cHRM only together with gAMA; the curve is then a
+  // pure power, which differs from sRGB's.
   const strongest = ['cICP', 'iCCP', 'sRGB'].find((kind) => found.has(kind));
   const byGamma = found.has('gAMA') && (found.get('gAMA')! || found.has('cHRM'));
   const hasColorProfile = strongest ? found.get(strongest)! : byGamma;
@@ -163,20 +169,20 @@ function ofBmp(view: DataView): ImageHeader {
     width: view.getInt32(18, true),
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated, or embedded
-    hasAlpha: view.getUint16(28, true) === 32, // bits of a pixel
-    bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4, // runs are unpacked to indices
+    hasAlpha: view.getUint16(28, true) === 32, // bits per pixel
+    bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4, // run-length encoding also needs an index per pixel
   };
 }
 
-/** AVIF and HEIC. The names of properties are looked for; which picture they belong to is not. */
+/** AVIF and HEIC. Searches `meta` for property names, without checking which item a property belongs to. */
 function ofIsoMedia(view: DataView): ImageHeader | undefined {
   for (let at = 0; ; at += view.getUint32(at)) {
     const size = view.getUint32(at);
-    if (size < 8) return undefined; // to the end of the file, or in 64 bits: no `meta`
+    if (size < 8) return undefined; // a size of 0 or 1 (to the end, or 64-bit) means media data, not `meta`
     if (text(view, at + 4, 4) !== 'meta') continue;
     const meta = text(view, at, size);
     let [width, height] = [0, 0];
-    // Of a grid each tile has a size too; the largest is the image's.
+    // The tiles of a grid have sizes too. The largest size is the image's.
     for (let i = meta.indexOf('ispe'); i >= 0; i = meta.indexOf('ispe', i + 4)) {
       width = Math.max(width, view.getUint32(at + i + 8));
       height = Math.max(height, view.getUint32(at + i + 12));
@@ -188,9 +194,9 @@ function ofIsoMedia(view: DataView): ImageHeader | undefined {
         hasColorProfile ||= !isSrgbProfile(bytesOf(view, at + i + 8, view.getUint32(at + i - 4) - 12));
       if (kind !== 'nclx') continue;
       const [primaries, transfer] = [view.getUint16(at + i + 8), view.getUint16(at + i + 10)];
-      // Of sRGB, of BT.709 (whose transfer is also called BT.601's), or unspecified.
+      // Accepted as sRGB: primaries 1 (BT.709) or unspecified; transfer sRGB, BT.709, BT.601 or unspecified.
       if (![1, 2].includes(primaries) || ![1, 2, 6, 13].includes(transfer)) hasColorProfile = true;
     }
-    return { width, height, hasColorProfile, hasAlpha: meta.includes(':alpha') }; // of the auxiliary image's type
+    return { width, height, hasColorProfile, hasAlpha: meta.includes(':alpha') }; // the type of an auxiliary alpha image
   }
 }

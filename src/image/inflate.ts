@@ -1,22 +1,27 @@
 /**
- * zlib streams that are broken or end early, which the platform's `DecompressionStream` gives an error for and
- * keeps what it had. Pillow takes what can be had of them. Slow, and for such files alone.
+ * A zlib decoder that returns the readable part of a broken or truncated stream, as Pillow does. The platform's
+ * `DecompressionStream` only throws an error for such a stream. Slow, so used for such streams alone.
  */
 import type { Slices } from '../platform/pause.js';
 
-/** What a stream gave. */
+/** Result of `inflate`. */
 export interface Inflated {
-  /** As many bytes as were asked for, 0 from `length` on. */
+  /** The requested number of bytes, zeros from index `length` on. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** How many bytes came out of the stream. */
+  /** Number of bytes that the stream gave. */
   readonly length: number;
-  /** `whole`: ended as it should. `broken`: contradicts the format. `short`: more input would be needed. */
+  /**
+   * `whole`: the stream is valid up to its end or up to the requested number of bytes. `broken`: the stream
+   * contradicts the format. `short`: the input ends before the stream does.
+   */
   readonly end: 'whole' | 'broken' | 'short';
 }
 
+/** The input has ended. */
 class Short extends Error {}
+/** The stream contradicts the format. */
 class Broken extends Error {}
-/** All bytes that were asked for are there. */
+/** The requested number of bytes has been produced. */
 class Full extends Error {}
 
 const LENGTHS = [
@@ -30,10 +35,11 @@ const DISTANCES = [
 ];
 const ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
+/** A canonical Huffman code. */
 interface Codes {
-  /** How many codes have each number of bits. */
+  /** Number of codes, by code length in bits. */
   readonly counts: Uint16Array;
-  /** Symbols in the order of their codes. */
+  /** Symbols sorted by code. */
   readonly symbols: Uint16Array;
 }
 
@@ -44,7 +50,7 @@ function codesOf(bits: readonly number[]): Codes {
   counts[0] = 0;
   let left = 1;
   for (let i = 1; i < 16; i++) if ((left = left * 2 - counts[i]!) < 0) throw new Broken();
-  // Incomplete codes: zlib allows a single one of one bit, and none at all.
+  // zlib refuses incomplete codes, except an empty code and a single code of one bit.
   if (left > 0 && used > 0 && !(used === 1 && counts[1] === 1)) throw new Broken();
   const starts = new Uint16Array(17);
   for (let i = 1; i < 16; i++) starts[i + 1] = starts[i]! + counts[i]!;
@@ -57,26 +63,26 @@ function codesOf(bits: readonly number[]): Codes {
   return { counts, symbols };
 }
 
-/** Codes and bytes after which a pause may come. */
-const STEPS = 4096;
+/** Symbols decoded between two checks of the time slice. */
+const SYMBOLS_PER_STEP = 4096;
 
 /**
- * Inflates the first `most` bytes of a zlib stream, in slices.
+ * Inflates the first `most` bytes of a zlib stream, in time slices.
  * @throws what `slices.rest` throws
  */
 export async function inflate(packed: Uint8Array, most: number, slices: Slices): Promise<Inflated> {
   const bytes = new Uint8Array(most);
   let [at, held, count, length] = [0, 0, 0, 0];
 
-  const take = (wanted: number): number => {
-    while (count < wanted) {
+  const take = (bitCount: number): number => {
+    while (count < bitCount) {
       if (at >= packed.length) throw new Short();
       held |= packed[at++]! << count;
       count += 8;
     }
-    const value = held & ((1 << wanted) - 1);
-    held >>>= wanted;
-    count -= wanted;
+    const value = held & ((1 << bitCount) - 1);
+    held >>>= bitCount;
+    count -= bitCount;
     return value;
   };
   const symbol = ({ counts, symbols }: Codes): number => {
@@ -125,7 +131,7 @@ export async function inflate(packed: Uint8Array, most: number, slices: Slices):
   };
   const compressed = async ([literals, distances]: [Codes, Codes]): Promise<void> => {
     for (let step = 1; ; step++) {
-      const rest = step % STEPS === 0 && slices.rest();
+      const rest = step % SYMBOLS_PER_STEP === 0 && slices.rest();
       if (rest) await rest;
       const each = symbol(literals);
       if (each === 256) return;

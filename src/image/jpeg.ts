@@ -1,40 +1,42 @@
 /**
- * JPEG, ahead of the browser's decoder: that the file is whole, and which way it lies. Only markers are looked
- * at. Firefox shows what there is of a file that is cut off or broken, and Chromium and Pillow refuse it.
+ * Prepares a JPEG for the browser's decoder: reads its orientation and checks that the file is complete. Only
+ * markers are examined. Chromium and Pillow refuse a truncated or broken file, but Firefox shows its readable
+ * part.
  */
 import type { ImageError } from '../errors.js';
 import { pause, Slices } from '../platform/pause.js';
 import { damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp } from './orientation.js';
 
-/** The end of the image. */
+/** Marker: end of image. */
 export const EOI = 0xd9;
 const [SOS, DQT, DHT, DRI, DAC, COM] = [0xda, 0xdb, 0xc4, 0xdd, 0xcc, 0xfe];
-/** Markers after which a pause may come. */
-const STEPS = 1024;
+/** Markers read between two checks of the time slice. */
+const MARKERS_PER_STEP = 1024;
 const XMP_NAME = 'http://ns.adobe.com/xap/1.0/\0';
 
+/** Facts about a JPEG, and a check of its compressed data. */
 export interface PreparedJpeg {
-  /** 1 to 8. */
+  /** Exif orientation, 1 to 8. */
   readonly orientation: number;
-  /** Channels of a pixel: 4 of one in cyan, magenta, yellow and black. */
+  /** Channels per pixel; 4 for CMYK. */
   readonly channels: number;
   /**
-   * Goes through the compressed data, in slices. A browser decodes meanwhile.
+   * Checks the compressed data in time slices, while the browser decodes the file.
    *
-   * @returns undefined for a whole file. An error to throw for a file without an end marker, unless the data
-   *   of its one scan make every block (jpegScan.ts)
-   * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its markers say
+   * @returns undefined for a complete file. For a file of one scan without an end marker: the error to throw,
+   *   unless the scan's data contain every block (see jpegScan.ts)
+   * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its markers
    * @throws `signal.reason` after an abort
    */
   readonly checkScans: () => Promise<ImageError | undefined>;
 }
 
 /**
- * Reads a JPEG up to its compressed data, and blanks the name of its Exif data in place, so that no browser
- * turns the image.
+ * Reads a JPEG up to its compressed data. Erases the name of the Exif data in place, so that no browser rotates
+ * the image.
  *
- * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its markers say
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its markers
  * @throws `signal.reason` after an abort
  */
 export async function prepareJpeg(
@@ -54,16 +56,16 @@ export async function prepareJpeg(
     return endsTooEarly(name, 'JPEG', `at byte ${bytes.length}${where}`);
   };
   let at = 2;
-  /** Goes on behind the next marker; false behind the end marker. */
+  /** Reads the next marker and its segment. False after the end marker. */
   const step = (): boolean => {
-    // From here to the next marker: nothing, bytes of fill, or the compressed data of a scan.
+    // Fill bytes or the compressed data of a scan may precede the next marker.
     at = bytes.indexOf(0xff, at);
     while (at >= 0 && bytes[at + 1] === 0xff) at += 1;
     const marker = at < 0 ? undefined : bytes[at + 1];
     if (marker === undefined) throw tooEarly(` without ${scans > 0 ? 'its end marker (EOI)' : 'image data'}`);
     const begin = at + 2;
     at = begin;
-    // Within a scan. Pillow takes TEM (1) nowhere else.
+    // Markers within a scan: a stuffed FF, RST0 to RST7, and TEM (1), which Pillow accepts only there.
     if (marker === 0 || (marker >= 0xd0 && marker <= 0xd7) || (marker === 1 && scans > 0)) return true;
     if (marker === EOI && scans > 0) return false;
     if (scans > 0 && restarts && marker < 0xc0 && isAheadOfRestart(bytes, at)) return true;
@@ -71,13 +73,13 @@ export async function prepareJpeg(
       !hasSegment(marker) ||
       (scans > 0 && marker >= 0xc0 && marker <= 0xcf && marker !== DHT && marker !== DAC)
     )
-      throw damaged(name, 'JPEG', `the marker ff${hex(marker)} at byte ${begin - 2}, where none may stand`);
+      throw damaged(name, 'JPEG', `a misplaced marker ff${hex(marker)} at byte ${begin - 2}`);
     const length = begin + 2 > bytes.length ? 2 : view.getUint16(begin);
     const end = begin + Math.max(2, length);
     if (end > bytes.length) throw tooEarly(`, within the segment ff${hex(marker)} of byte ${begin - 2}`);
     const content = bytes.subarray(begin + 2, end);
     if (!isSound(marker, content))
-      throw damaged(name, 'JPEG', `a segment ff${hex(marker)} at byte ${begin - 2} with wrong content`);
+      throw damaged(name, 'JPEG', `a segment ff${hex(marker)} with invalid content at byte ${begin - 2}`);
     if (marker === SOS) scans += 1;
     if (marker >= 0xc0 && marker <= 0xc2) channels = content[5]!;
     if (marker === DRI) restarts = view.getUint16(begin + 2) > 0;
@@ -90,24 +92,24 @@ export async function prepareJpeg(
     at = end;
     return true;
   };
-  /** Goes on from marker to marker while `more` says so. */
-  const walk = async (more: () => boolean): Promise<void> => {
+  /** Calls `next` in time slices until it returns false. */
+  const repeat = async (next: () => boolean): Promise<void> => {
     const slices = new Slices(SLICE_MS, signal);
-    for (let steps = 1; more(); steps++) {
-      const rest = steps % STEPS === 0 && slices.rest();
+    for (let steps = 1; next(); steps++) {
+      const rest = steps % MARKERS_PER_STEP === 0 && slices.rest();
       if (rest) await rest;
     }
   };
-  await walk(() => scans === 0 && step());
-  // Exif data may go over several segments, as Pillow has it.
+  await repeat(() => scans === 0 && step());
+  // Exif data may span several segments, which Pillow joins.
   const found = exif.length > 0 ? orientationOf(exif.length === 1 ? exif[0]! : joined(exif)) : undefined;
   return {
     orientation: found ?? (xmp && orientationOfXmp(xmp)) ?? 1,
     channels,
     checkScans: async () => {
-      await pause(); // the browser has copied the file in this task
+      await pause(); // in the current task the browser has copied the file, which takes long enough
       try {
-        await walk(step);
+        await repeat(step);
         return undefined;
       } catch (error) {
         if (!cut || scans > 1) throw error;
@@ -117,7 +119,7 @@ export async function prepareJpeg(
   };
 }
 
-/** Whether the next marker is a restart. libjpeg then skips what stands ahead of it and is no marker. */
+/** True if the next valid marker is a restart. libjpeg skips invalid bytes before a restart marker. */
 function isAheadOfRestart(bytes: Uint8Array, at: number): boolean {
   do at = bytes.indexOf(0xff, at) + 1;
   while (at > 0 && (bytes[at] === 0 || bytes[at] === 0xff));
@@ -136,14 +138,14 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-/** Whether libjpeg reads on behind this marker: tables, frames, scans, applications' data, comments. */
+/** True for markers with a segment that libjpeg accepts: tables, frames, scans, application data, comments. */
 const hasSegment = (marker: number): boolean =>
   (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc8) ||
   (marker >= SOS && marker <= DRI) ||
   (marker >= 0xe0 && marker <= 0xef) ||
   marker === COM;
 
-/** Whether a segment of tables or of a scan holds what libjpeg demands of it. */
+/** Validates the content of a table or scan segment as libjpeg does. */
 function isSound(marker: number, content: Uint8Array): boolean {
   switch (marker) {
     case SOS:
@@ -168,7 +170,7 @@ function isSound(marker: number, content: Uint8Array): boolean {
       return at === content.length;
     }
     case DAC: {
-      // Pairs of a table (16 of each kind) and its value, which is two bounds in the first kind.
+      // Pairs of table number and value. Tables 0 to 15 (DC) hold two bounds in 4 bits each, the low bound last.
       for (let at = 0; at + 1 < content.length; at += 2)
         if (content[at]! > 31 || (content[at]! < 16 && (content[at + 1]! & 15) > content[at + 1]! >> 4))
           return false;

@@ -1,122 +1,130 @@
 /**
- * The bits of a JPEG's scan, read as libjpeg-turbo 3.1 reads them on a 64-bit machine: which bytes it fetches
- * when. That decides which files without an end marker Pillow reads. libjpeg-turbo suspends where it wants
- * more bytes than there are, even if the bits at hand would do.
+ * Reads the bits of a JPEG scan as libjpeg-turbo 3.1 does on a 64-bit machine, including when it fetches which
+ * bytes. libjpeg-turbo suspends if it tries to fetch a byte past the input, even if it holds enough bits. So the
+ * order of fetches decides which files without an end marker Pillow reads.
  */
 
-/** Pillow hands the file to libjpeg in blocks of this size. */
+/** Pillow passes the file to libjpeg in blocks of this size. */
 const FEED_BYTES = 65_536;
-/** To how many bits the slow path fills up, at least. */
+/** The slow path fills the bit buffer until it holds at least this many bits. */
 const FILLED_BITS = 57;
-/** Bits of a code that are looked up at once. */
-const LOOKED_UP = 8;
+/** Codes up to this many bits are decoded by one table lookup. */
+const LOOKUP_BITS = 8;
 
+/** A Huffman table in the form of libjpeg's derived tables. */
 export interface HuffmanTable {
-  /** By the next 8 bits: length of the code × 256 + its value; 9 × 256 where it is longer. */
+  /** By the next 8 bits: code length × 256 + value; 9 × 256 if the code is longer than 8 bits. */
   readonly lookup: Uint16Array;
-  /** By length: the largest code, −1 where there is none; a sentinel at 17. */
+  /** By code length: the largest code, −1 if there is none. Index 17 holds a sentinel. */
   readonly largest: Int32Array;
-  /** By length: from a code to the place of its value. */
+  /** By code length: add it to a code to get the index of the code's value. */
   readonly offset: Int32Array;
   readonly values: Uint8Array;
 }
 
-/** @returns undefined where libjpeg refuses the table. `counts`: of codes, by length less 1. */
+/**
+ * Builds a Huffman table.
+ *
+ * @param counts number of codes, by code length − 1
+ * @returns undefined, if libjpeg refuses the table
+ */
 export function huffmanTable(
   counts: Uint8Array,
   values: Uint8Array,
   isDc: boolean,
 ): HuffmanTable | undefined {
-  const lookup = new Uint16Array(1 << LOOKED_UP).fill((LOOKED_UP + 1) << 8);
+  const lookup = new Uint16Array(1 << LOOKUP_BITS).fill((LOOKUP_BITS + 1) << 8);
   const [largest, offset] = [new Int32Array(18).fill(-1), new Int32Array(18)];
   largest[17] = 0xfffff;
   if (isDc && values.some((value) => value > 15)) return undefined;
-  let [code, place] = [0, 0];
+  let [code, index] = [0, 0];
   for (let length = 1; length <= 16; length++, code <<= 1) {
     const count = counts[length - 1]!;
     if (count === 0) continue;
-    offset[length] = place - code;
-    for (let i = 0; i < count; i++, code++, place++) {
-      if (length > LOOKED_UP) continue;
-      const from = code << (LOOKED_UP - length);
-      lookup.fill((length << 8) | values[place]!, from, from + (1 << (LOOKED_UP - length)));
+    offset[length] = index - code;
+    for (let i = 0; i < count; i++, code++, index++) {
+      if (length > LOOKUP_BITS) continue;
+      const from = code << (LOOKUP_BITS - length);
+      lookup.fill((length << 8) | values[index]!, from, from + (1 << (LOOKUP_BITS - length)));
     }
     largest[length] = code - 1;
-    if (code >= 1 << length) return undefined; // no code is all ones
+    if (code >= 1 << length) return undefined; // a code of only ones is not allowed
   }
   return { lookup, largest, offset, values };
 }
 
-/** What is kept to read an MCU again. */
-interface Mark {
+/** A saved position of the bit reader. */
+interface SavedBits {
   at: number;
   high: number;
   low: number;
   left: number;
 }
 
+/** The bit reader of a scan. */
 export class ScanBits {
-  /** The byte that is fetched next. */
+  /** Offset of the byte that is fetched next. */
   at: number;
-  /** The marker that was met and waits to be read; 0: none. Nothing is fetched beyond it. */
+  /** The marker that was found and not yet handled; 0 if none. No byte after the marker is fetched. */
   marker = 0;
-  /** Whether zeros stand in for data that a marker has cut short. */
+  /** True if a marker came too early, so that zero bits replace the missing data. */
   insufficient = false;
-  /** Where the bytes end that Pillow has handed over. */
+  /** End of the bytes that Pillow has passed to libjpeg so far. */
   #limit: number;
-  // 64 bits, of which the lowest `left` are still to be read.
+  // A bit buffer of 64 bits. The lowest `left` bits are unread.
   #high = 0;
   #low = 0;
   #left = 0;
-  /** Of each component of the scan, the last DC coefficient. */
+  /** The last DC coefficient of each component of the scan. */
   readonly lastDc: Int32Array = new Int32Array(4);
   readonly #bytes: Uint8Array;
-  readonly #mark: Mark = { at: 0, high: 0, low: 0, left: 0 };
-  readonly #markedDc = new Int32Array(4);
+  readonly #saved: SavedBits = { at: 0, high: 0, low: 0, left: 0 };
+  readonly #savedDc = new Int32Array(4);
 
-  /** @param at where the data of the scan begin */
+  /** @param at offset of the scan's data */
   constructor(bytes: Uint8Array, at: number) {
     this.#bytes = bytes;
     this.at = at;
     this.#limit = Math.min(bytes.length, Math.ceil((at + 1) / FEED_BYTES) * FEED_BYTES);
   }
 
-  /** Pillow reads on. False at the end of the file. */
+  /** Makes the next block of the file available, as if Pillow read it. False at the end of the file. */
   more(): boolean {
     if (this.#limit >= this.#bytes.length) return false;
     this.#limit = Math.min(this.#bytes.length, this.#limit + FEED_BYTES);
     return true;
   }
 
-  /** How many bytes are at hand. */
-  get atHand(): number {
+  /** Number of available bytes that are not fetched yet. */
+  get available(): number {
     return this.#limit - this.at;
   }
 
-  /** Keeps this place for `back`. */
-  keep(): void {
-    const mark = this.#mark;
-    mark.at = this.at;
-    mark.high = this.#high;
-    mark.low = this.#low;
-    mark.left = this.#left;
-    this.#markedDc.set(this.lastDc);
+  /** Saves the position for `restore`. */
+  save(): void {
+    const saved = this.#saved;
+    saved.at = this.at;
+    saved.high = this.#high;
+    saved.low = this.#low;
+    saved.left = this.#left;
+    this.#savedDc.set(this.lastDc);
   }
 
-  back(): void {
-    this.at = this.#mark.at;
-    this.#high = this.#mark.high;
-    this.#low = this.#mark.low;
-    this.#left = this.#mark.left;
-    this.lastDc.set(this.#markedDc);
+  /** Returns to the position of the last `save`. */
+  restore(): void {
+    this.at = this.#saved.at;
+    this.#high = this.#saved.high;
+    this.#low = this.#saved.low;
+    this.#left = this.#saved.left;
+    this.lastDc.set(this.#savedDc);
   }
 
-  /** Throws away the bits up to the next whole byte and those fetched ahead, as at a restart. */
+  /** Empties the bit buffer, as at a restart. */
   discard(): void {
     this.#left = 0;
   }
 
-  /** Goes behind the next marker, which is then `marker`. False where the file ends first. */
+  /** Moves past the next marker and sets `marker`. False if the file ends first. */
   nextMarker(): boolean {
     const bytes = this.#bytes;
     for (let at = this.at; ;) {
@@ -133,45 +141,46 @@ export class ScanBits {
   }
 
   /**
-   * The next `count` bits (1 to 16) as a number, −1 where the bytes end. `fast` is libjpeg's path without
-   * checks, for the middle of a file: it never ends, but may meet a marker.
+   * Reads `count` bits (1 to 16) as an unsigned number; −1 if the available bytes end. `fast` selects libjpeg's
+   * path without bounds checks, for positions far from the end. That path never returns −1, but may find a
+   * marker.
    */
   receive(count: number, fast: boolean): number {
     if (fast) this.#fillFast();
     else if (this.#left < count && !this.#fill(count)) return -1;
     this.#left -= count;
-    return this.#from(this.#left) & ((1 << count) - 1);
+    return this.#bitsAbove(this.#left) & ((1 << count) - 1);
   }
 
-  /** The next value by `table`; −1 where the bytes end. A code that stands for nothing gives 0. */
+  /** Decodes the next value with `table`; −1 if the available bytes end. An undefined code gives 0. */
   symbol(table: HuffmanTable, fast: boolean): number {
     let length = 1;
     if (fast) this.#fillFast();
-    else if (this.#left < LOOKED_UP && !this.#fill(0)) return -1;
-    if (this.#left >= LOOKED_UP) {
-      const entry = table.lookup[this.#from(this.#left - LOOKED_UP) & 0xff]!;
+    else if (this.#left < LOOKUP_BITS && !this.#fill(0)) return -1;
+    if (this.#left >= LOOKUP_BITS) {
+      const entry = table.lookup[this.#bitsAbove(this.#left - LOOKUP_BITS) & 0xff]!;
       length = entry >> 8;
-      if (length <= LOOKED_UP) {
+      if (length <= LOOKUP_BITS) {
         this.#left -= length;
         return entry & 0xff;
       }
     }
     if (this.#left < length && !this.#fill(length)) return -1;
     this.#left -= length;
-    let code = this.#from(this.#left) & ((1 << length) - 1);
+    let code = this.#bitsAbove(this.#left) & ((1 << length) - 1);
     while (code > table.largest[length]!) {
       if (this.#left < 1 && !this.#fill(1)) return -1;
       this.#left -= 1;
-      code = (code << 1) | (this.#from(this.#left) & 1);
+      code = (code << 1) | (this.#bitsAbove(this.#left) & 1);
       length += 1;
     }
     return length > 16 ? 0 : (table.values[code + table.offset[length]!] ?? 0);
   }
 
-  /** The bits from the `place`-th of the lowest on: 32 of them at most. */
-  #from(place: number): number {
-    if (place >= 32) return this.#high >>> (place - 32);
-    return place === 0 ? this.#low : (this.#high << (32 - place)) | (this.#low >>> place);
+  /** The 32 bits of the bit buffer that start at bit `index`, counted from the lowest. */
+  #bitsAbove(index: number): number {
+    if (index >= 32) return this.#high >>> (index - 32);
+    return index === 0 ? this.#low : (this.#high << (32 - index)) | (this.#low >>> index);
   }
 
   #push(byte: number): void {
@@ -180,7 +189,7 @@ export class ScanBits {
     this.#left += 8;
   }
 
-  /** False where the bytes at hand end: everything is then to be read again, with more. */
+  /** Fills the bit buffer. False if the available bytes end; then the caller restores, gets more and retries. */
   #fill(needed: number): boolean {
     const bytes = this.#bytes;
     while (this.marker === 0 && this.#left < FILLED_BITS) {

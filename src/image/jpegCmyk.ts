@@ -1,7 +1,7 @@
 /**
- * JPEG in cyan, magenta, yellow and black → red, green, blue, as Pillow 12.3 has it: libjpeg-turbo's transform
- * and interpolation, then Pillow's rounding. Browsers cut where Pillow rounds, so that half of the values are
- * 1 of 255 away.
+ * Decoder for CMYK JPEGs with 8-bit RGB output, exact to Pillow 12.3: libjpeg-turbo's inverse transform and
+ * upsampling, then Pillow's rounding. Browsers truncate where Pillow rounds, so half of their values differ by
+ * 1 of 255.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -13,23 +13,24 @@ import { progressiveReader } from './jpegProgressive.js';
 import { readBlock, readScan, type ReadBlock } from './jpegScan.js';
 import { samplesOf, upsampled, type Plane } from './jpegSamples.js';
 
-/** Coefficients of a component, and the quantization table at its first scan. */
+/** The coefficients of a component. */
 interface Channel {
   readonly component: Component;
-  /** Blocks across, those beyond the image's edge included. */
+  /** Blocks per row, including blocks past the image's edge. */
   readonly blocksAcross: number;
   readonly coefficients: Int16Array;
+  /** The quantization table that was current at the component's first scan. */
   quantization?: Uint16Array | undefined;
-  /** Of the first ten coefficients, the lowest bit that is known: −1 for none. */
+  /** For each of the first ten coefficients: the lowest bit that the scans gave, or −1 if no scan has come. */
   readonly known: Int8Array;
 }
 
 /**
- * Decodes the file that a browser decodes. Undefined where that has to do: it has other than four channels,
- * its coding is arithmetic, or it is progressive and lacks scans, which libjpeg smooths.
+ * Decodes a CMYK JPEG. Undefined if the caller must use the browser's pixels: the file does not have four
+ * channels, uses arithmetic coding, or is progressive with missing scans, which libjpeg smooths.
  *
  * @param name of the file, for messages
- * @throws ImageError IMAGE_SIZE (larger than memory holds)
+ * @throws ImageError IMAGE_SIZE, if the image is too large for memory
  * @throws `signal.reason` after an abort
  */
 export async function decodeCmyk(
@@ -43,7 +44,7 @@ export async function decodeCmyk(
     if (!(cause instanceof RangeError)) throw cause;
     throw new ImageError(
       'IMAGE_SIZE',
-      `${name}: expected memory for the pixels of a JPEG in CMYK, found too little. Make the image smaller first.`,
+      `${name}: not enough memory for the pixels of this CMYK JPEG. Make the image smaller first.`,
       { cause },
     );
   }
@@ -89,14 +90,14 @@ async function decode(bytes: Uint8Array, signal: AbortSignal | undefined): Promi
     at = bits.marker === 0 ? bits.at : bits.at - 2;
   }
   if (!frame || channels.length !== 4) return undefined;
-  // libjpeg smooths a progressive image of which it knows all DC coefficients and not all others.
+  // libjpeg smooths a progressive image that has all DC coefficients but lacks some of the others.
   const smooths =
     frame.progressive &&
     channels.every(({ known, quantization }) => quantization && known[0]! >= 0) &&
     channels.some(({ known }) => known.some((bit, k) => k > 0 && bit !== 0));
   if (smooths) return undefined;
   const planes: Plane[] = [];
-  const zeros = new Uint16Array(64); // of a component that no scan has
+  const zeros = new Uint16Array(64); // for a component without a scan
   for (const { component, blocksAcross, coefficients, quantization = zeros } of channels)
     planes.push(await samplesOf(component, blocksAcross, coefficients, quantization, signal));
   return pixelsOf(frame, planes, segments.adobeTransform, signal);
@@ -112,7 +113,7 @@ function channelOf(component: Component, { mcusAcross, mcusDown }: Frame): Chann
   };
 }
 
-/** Undefined where samplings do not divide each other, which libjpeg refuses. */
+/** Undefined if the sampling factors do not divide each other, which libjpeg refuses. */
 async function pixelsOf(
   { width, height, mostAcross, mostDown, components }: Frame,
   planes: readonly Plane[],
@@ -122,7 +123,7 @@ async function pixelsOf(
   const rowOf = planes.map((plane, i) => upsampled(plane, components[i]!, mostAcross, mostDown));
   if (rowOf.includes(undefined)) return undefined;
   const data = new Uint8Array(width * height * 4);
-  // Without Adobe's segment the four are as they are; with one, all but 0 is taken for YCCK.
+  // Without an Adobe segment, or with transform 0, the channels are CMYK. Any other transform means YCCK.
   const ycck = adobeTransform !== undefined && adobeTransform !== 0;
   const slices = new Slices(SLICE_MS, signal);
   for (let y = 0; y < height; y++) {
@@ -140,7 +141,7 @@ async function pixelsOf(
         magenta = clamped(255 - (luma + ((-22554 * blue - 46802 * red + 32768) >> 16)));
         yellow = clamped(255 - (luma + ((116130 * blue + 32768) >> 16)));
       }
-      // Files hold 255 less the ink.
+      // Files store 255 − ink.
       const light = black[x]!;
       data[to] = light - product(255 - cyan, light);
       data[to + 1] = light - product(255 - magenta, light);
@@ -155,7 +156,7 @@ async function pixelsOf(
 
 const clamped = (value: number): number => Math.max(0, Math.min(255, value));
 
-/** a · b / 255, rounded. */
+/** a · b / 255, rounded as in Pillow. */
 function product(a: number, b: number): number {
   const whole = a * b + 128;
   return ((whole >> 8) + whole) >> 8;

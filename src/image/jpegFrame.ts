@@ -1,26 +1,28 @@
-/** The segments of a JPEG, read for its scans: frame, tables, and what each scan holds. */
+/** Parses a JPEG's segments: the frame, the tables, and the header of each scan. */
 import { huffmanTable, type HuffmanTable } from './jpegBits.js';
 
+/** A colour component of the frame. An MCU is the unit of an interleaved scan: some blocks of each component. */
 export interface Component {
   readonly id: number;
-  /** Sampling: blocks of an MCU, across and down. */
+  /** Sampling factors: blocks per MCU, horizontally and vertically. */
   readonly across: number;
   readonly down: number;
-  /** Number of its quantization table. */
+  /** Index of the quantization table. */
   readonly quantization: number;
-  /** Samples of the component, and blocks that hold some. */
+  /** Size of the component in samples, and in blocks that contain samples. */
   readonly width: number;
   readonly height: number;
   readonly blocksAcross: number;
   readonly blocksDown: number;
 }
 
+/** The frame header. Width and height in pixels. */
 export interface Frame {
   readonly width: number;
   readonly height: number;
   readonly progressive: boolean;
   readonly components: readonly Component[];
-  /** The largest sampling. */
+  /** The largest sampling factors of all components. */
   readonly mostAcross: number;
   readonly mostDown: number;
   readonly mcusAcross: number;
@@ -30,26 +32,27 @@ export interface Frame {
 /** A block of an MCU. */
 export interface ScanBlock {
   readonly component: Component;
-  /** Place of the component in the scan. */
+  /** Index of the component in the scan. */
   readonly place: number;
-  /** Place of the block in the MCU. */
+  /** Position of the block among its component's blocks of the MCU. */
   readonly x: number;
   readonly y: number;
-  /** Missing where the file has none: a scan may do without it. */
+  /** Huffman tables. Undefined if the file lacks the table; not every scan needs both. */
   readonly dc: HuffmanTable | undefined;
   readonly ac: HuffmanTable | undefined;
 }
 
+/** The header of a scan. */
 export interface Scan {
-  /** Where its data begin. */
+  /** Offset of the scan's data. */
   readonly begin: number;
   readonly components: readonly Component[];
   readonly blocks: readonly ScanBlock[];
   readonly mcusAcross: number;
   readonly mcusDown: number;
-  /** MCUs from restart to restart; 0: none. */
+  /** MCUs between two restart markers; 0 if there are none. */
   readonly restartInterval: number;
-  /** Coefficients of the scan (Ss, Se), and their bits (Ah, Al). */
+  /** First and last coefficient of the scan (Ss, Se), and the bit positions (Ah, Al). */
   readonly from: number;
   readonly to: number;
   readonly high: number;
@@ -60,7 +63,7 @@ const [SOF0, SOF2, DHT, SOI, EOI, SOS, DQT, DRI, APP14] = [
   0xc0, 0xc2, 0xc4, 0xd8, 0xd9, 0xda, 0xdb, 0xdd, 0xee,
 ];
 
-/** In zigzag order; beyond the 64th for data that are damaged, as libjpeg has it. */
+/** Zigzag index → row-major index. As in libjpeg, 16 more entries catch the indices of damaged data. */
 export const NATURAL_ORDER: Uint8Array = zigzag();
 
 function zigzag(): Uint8Array {
@@ -77,13 +80,13 @@ function zigzag(): Uint8Array {
   return order;
 }
 
-/** Reads from scan to scan. The segments must be whole (jpeg.ts has checked that). */
+/** Reads one scan header after the other. The segments must be complete, which jpeg.ts checks. */
 export class JpegSegments {
-  /** Undefined ahead of it, and for frames that are not sequential or progressive with Huffman codes. */
+  /** Undefined before the frame header, and for codings other than sequential or progressive Huffman. */
   frame: Frame | undefined;
-  /** Quantization tables in natural order. */
+  /** Quantization tables in row-major order. */
   readonly quantization: (Uint16Array | undefined)[] = [];
-  /** The transform that Adobe's segment names. */
+  /** Colour transform from the Adobe segment. Undefined without such a segment. */
   adobeTransform: number | undefined;
   readonly #bytes: Uint8Array;
   readonly #dc: (HuffmanTable | undefined)[] = [];
@@ -94,7 +97,7 @@ export class JpegSegments {
     this.#bytes = bytes;
   }
 
-  /** The next scan from `at` on; undefined at the end, and for what libjpeg refuses. */
+  /** The next scan after offset `at`. Undefined at the end of the file, and if libjpeg refuses the scan. */
   nextScan(at: number): Scan | undefined {
     const bytes = this.#bytes;
     for (;;) {
@@ -102,7 +105,7 @@ export class JpegSegments {
       while (at >= 0 && bytes[at] === 0xff) at += 1;
       const marker = at < 0 ? undefined : bytes[at++];
       if (marker === undefined || marker === EOI) return undefined;
-      if (marker < SOF0 || (marker >= 0xd0 && marker <= SOI)) continue; // without content
+      if (marker < SOF0 || (marker >= 0xd0 && marker <= SOI)) continue; // a marker without a segment
       const end = at + bytes[at]! * 256 + bytes[at + 1]!;
       const content = bytes.subarray(at + 2, end);
       if (marker >= SOF0 && marker <= SOF2) this.frame = frameOf(content, marker === SOF2);
@@ -150,7 +153,7 @@ export class JpegSegments {
       components.push(component);
       const tables = header[2 + 2 * place]!;
       const [dc, ac] = [this.#dc[tables >> 4], this.#ac[tables & 15]];
-      // A component alone comes block by block, whatever its sampling.
+      // An MCU of a single-component scan is one block, regardless of sampling.
       const [across, down] = count === 1 ? [1, 1] : [component.across, component.down];
       for (let y = 0; y < down; y++)
         for (let x = 0; x < across; x++) blocks.push({ component, place, x, y, dc, ac });

@@ -1,17 +1,23 @@
-/** Blocks of the scans of a progressive JPEG, as libjpeg reads them. */
+/** Reads the blocks of a progressive JPEG's scans, as libjpeg does. */
 import type { ScanBits } from './jpegBits.js';
 import { NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
 import { extended } from './jpegScan.js';
 
+/** Decodes the blocks of one scan. */
 export interface ProgressiveReader {
-  /** Adds to a block, whose coefficients begin at `at`; false where the file ends. */
+  /** Adds the scan's bits to the block at offset `at` of `coefficients`. False if the file ends. */
   readonly read: (block: ScanBlock, coefficients: Int16Array, at: number) => boolean;
+  /** Must be called at each restart marker. */
   readonly onRestart: () => void;
-  /** Whether blocks are read also where data are missing. */
+  /** True if blocks must be read even if their data are missing. */
   readonly always: boolean;
 }
 
-/** Undefined for a scan that is none of a progressive JPEG. All bytes must be at hand. */
+/**
+ * Creates the reader of a progressive scan. All bytes must be available in `bits`.
+ *
+ * @returns undefined, if the scan header is invalid for a progressive JPEG
+ */
 export function progressiveReader(
   bits: ScanBits,
   { components, blocks, from, to, high, low }: Scan,
@@ -42,10 +48,10 @@ export function progressiveReader(
           };
     return { read, onRestart: () => undefined, always: high > 0 };
   }
-  /** Blocks to come that have no more coefficients in this scan. */
+  /** Number of following blocks without further coefficients in this scan (EOBRUN). */
   let emptyBlocks = 0;
   const onRestart = (): void => void (emptyBlocks = 0);
-  /** The run of empty blocks that a code begins; −1 where the file ends. */
+  /** Reads the length of a run of empty blocks; −1 if the file ends. */
   const runOf = (size: number): number => {
     const rest = size > 0 ? bits.receive(size, false) : 0;
     return rest < 0 ? -1 : (1 << size) + rest;
@@ -76,7 +82,7 @@ export function progressiveReader(
     };
     return { read, onRestart, always: false };
   }
-  /** Adds a bit to a coefficient that is not zero; false where the file ends. */
+  /** Reads one more bit of a nonzero coefficient. False if the file ends. */
   const refine = (coefficients: Int16Array, place: number): boolean => {
     const bit = bits.receive(1, false);
     const value = coefficients[place]!;

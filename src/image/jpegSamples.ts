@@ -1,19 +1,19 @@
-/** Coefficients of a JPEG → samples, and samples → those of every pixel, to the bits of libjpeg-turbo. */
+/** JPEG inverse transform and chroma upsampling, bit for bit as in libjpeg-turbo. */
 import { Slices } from '../platform/pause.js';
 import { SLICE_MS } from './decodeErrors.js';
 import type { Component } from './jpegFrame.js';
 
-/** Samples of a component, row after row. */
+/** The samples of a component, in rows. */
 export interface Plane {
   readonly samples: Uint8Array;
-  /** From a row to the next. */
+  /** Samples from the start of a row to the start of the next. */
   readonly stride: number;
-  /** Those of the image. */
+  /** Size of the component in samples, without the padding of edge blocks. */
   readonly width: number;
   readonly height: number;
 }
 
-/** @throws `signal.reason` after an abort */
+/** Transforms the coefficients of a component to samples. @throws `signal.reason` after an abort */
 export async function samplesOf(
   { width, height }: Component,
   blocksAcross: number,
@@ -34,14 +34,14 @@ export async function samplesOf(
 }
 
 const work = new Int32Array(64);
-/** Sines and cosines with 13 bits behind the point, as libjpeg's `jidctint.c` names them. */
+/** Constants of libjpeg's `jidctint.c`, in fixed point with 13 fractional bits. The name gives the value × 1000. */
 const [F298, F390, F541, F765, F899, F1175, F1501, F1847, F1961, F2053, F2562, F3072] = [
   2446, 3196, 4433, 6270, 7373, 9633, 12299, 15137, 16069, 16819, 20995, 25172,
 ] as const;
 
 /**
- * The accurate inverse cosine transform in whole numbers (JDCT_ISLOW): columns, then rows. Where damaged data
- * make numbers beyond 16 bits, as libjpeg-turbo's SIMD code on x86 has it.
+ * The accurate integer inverse DCT (JDCT_ISLOW) of one block: columns, then rows. For damaged data that exceed
+ * 16 bits, overflow and saturation follow libjpeg-turbo's SIMD code on x86.
  */
 function transform(
   coefficients: Int16Array,
@@ -79,7 +79,7 @@ const wrapped = (value: number): number => (value << 16) >> 16;
 
 const out = new Int32Array(8);
 
-/** Eight values into `out`, without the last `shift` bits, rounded. */
+/** A one-dimensional inverse DCT of eight values into `out`, shifted right by `shift` bits with rounding. */
 function pass(
   v0: number,
   v1: number,
@@ -115,8 +115,8 @@ function pass(
 }
 
 /**
- * Gives the samples of a row of pixels, which hold until the next is asked for. Undefined where the samplings
- * do not divide each other.
+ * Returns a function that gives the samples of pixel row `y`. The returned array is valid until the next call.
+ * Undefined if the sampling factors do not divide each other.
  */
 export function upsampled(
   { samples, stride, width, height }: Plane,
@@ -126,14 +126,14 @@ export function upsampled(
 ): ((y: number) => Uint8Array) | undefined {
   const [timesAcross, timesDown] = [mostAcross / across, mostDown / down];
   if (!Number.isInteger(timesAcross) || !Number.isInteger(timesDown)) return undefined;
-  /** A row of the component; beyond the image its last or first. */
+  /** Row `y` of the component, clamped to the first and last row. */
   const rowAt = (y: number): Uint8Array => {
     const at = Math.max(0, Math.min(height - 1, y)) * stride;
     return samples.subarray(at, at + stride);
   };
   const row = new Uint8Array(stride * timesAcross);
   if (timesAcross === 1 && timesDown === 1) return rowAt;
-  // Between two samples: three parts of the nearer, one of the farther.
+  // libjpeg's "fancy" upsampling: 3/4 of the nearer sample, 1/4 of the farther.
   const between = timesDown === 2 ? new Int32Array(stride) : undefined;
   if (timesAcross === 1 && between)
     return (y) => {

@@ -1,6 +1,6 @@
 /**
- * The scans of a JPEG, code by code: whether the data of the one scan make every block, which decides whether
- * Pillow reads a file without an end marker; and the coefficients of a sequential scan.
+ * Reads the scans of a JPEG code by code. `endOfBlocks` finds out if a single scan contains every block, because
+ * Pillow then reads a file without an end marker. `readScan` and `readBlock` decode a scan's coefficients.
  */
 import { Slices } from '../platform/pause.js';
 import { SLICE_MS } from './decodeErrors.js';
@@ -8,8 +8,9 @@ import { ScanBits } from './jpegBits.js';
 import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
 
 /**
- * Where the data of the scan end, if they make every block without what follows; undefined where Pillow asks
- * for more, and for frames of other kinds. The segments up to the scan must be whole.
+ * Offset at which the data of the first scan end, if they contain every block. Undefined if libjpeg would need
+ * more bytes, and for frames that are not sequential with all components in one scan. The segments before the
+ * scan must be complete.
  *
  * @throws `signal.reason` after an abort
  */
@@ -27,22 +28,23 @@ export async function endOfBlocks(bytes: Uint8Array, signal?: AbortSignal): Prom
 }
 
 /**
- * Reads a block of the MCU at this column and row; false where the bytes at hand end. `fast`: on libjpeg's
- * path without checks.
+ * Reads one block of the MCU at `column` and `row`. False if the available bytes end. `fast` selects libjpeg's
+ * path without bounds checks.
  */
 export type ReadBlock = (block: ScanBlock, column: number, row: number, fast: boolean) => boolean;
 
 export interface ReadScanOptions {
-  /** Whether there is no fast path, as in progressive scans. Default false. */
+  /** Disables the fast path, which progressive scans do not have. Default false. */
   readonly slow?: boolean;
-  /** Whether blocks are read also where data are missing. Default false. */
+  /** Reads blocks even if their data are missing. Default false. */
   readonly always?: boolean;
+  /** Called at each restart marker. */
   readonly onRestart?: () => void;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Goes through the MCUs of a scan, in slices. False where the file ends first.
+ * Reads all MCUs of a scan in time slices. False if the file ends first.
  *
  * @throws `signal.reason` after an abort
  */
@@ -53,16 +55,16 @@ export async function readScan(
   { slow = false, always = false, onRestart, signal }: ReadScanOptions = {},
 ): Promise<boolean> {
   const readMcu = (column: number, row: number): boolean => {
-    bits.keep();
-    if (!slow && restartInterval === 0 && bits.atHand >= 512 * blocks.length && bits.marker === 0) {
+    bits.save();
+    if (!slow && restartInterval === 0 && bits.available >= 512 * blocks.length && bits.marker === 0) {
       for (const block of blocks) read(block, column, row, true);
       if (bits.marker === 0) return true;
       bits.marker = 0;
-      bits.back();
+      bits.restore();
     }
     for (const block of blocks) {
       if (read(block, column, row, false)) continue;
-      bits.back();
+      bits.restore();
       return false;
     }
     return true;
@@ -87,10 +89,10 @@ export async function readScan(
 }
 
 /**
- * Reads a block of a sequential scan; false where the bytes at hand end.
+ * Reads one block of a sequential scan. False if the available bytes end.
  *
- * @param coefficients gets the block from `to` on, in natural order, where there was zero. Default: nothing
- *   is kept
+ * @param coefficients receives the block at offset `to`, in row-major order; must hold zeros there. Default: the
+ *   coefficients are discarded
  */
 export function readBlock(
   bits: ScanBits,
@@ -110,7 +112,7 @@ export function readBlock(
   for (let k = 1; k < 64; k++) {
     const symbol = bits.symbol(ac!, fast);
     if (symbol < 0) return false;
-    k += symbol >> 4; // zeros
+    k += symbol >> 4; // number of zero coefficients
     const length = symbol & 15;
     if (length > 0) {
       const value = bits.receive(length, fast);
@@ -123,21 +125,25 @@ export function readBlock(
   return true;
 }
 
-/** A number of so many bits, of which the lower half stands for negative ones. */
+/** Decodes a JPEG magnitude of `length` bits: values in the lower half of the range are negative. */
 export const extended = (value: number, length: number): number =>
   length > 0 && value < 1 << (length - 1) ? value - (1 << length) + 1 : value;
 
-/** Goes behind the next restart marker, or stays ahead of another; false where the file ends first. */
-function restart(bits: ScanBits, wanted: number): boolean {
+/**
+ * Resynchronizes at a restart marker, as libjpeg's jpeg_resync_to_restart does. False if the file ends first.
+ *
+ * @param expected number of the next restart marker, 0 to 7
+ */
+function restart(bits: ScanBits, expected: number): boolean {
   bits.discard();
   bits.lastDc.fill(0);
   if (bits.marker === 0 && !bits.nextMarker()) return false;
   for (;;) {
     const { marker } = bits;
-    const away = marker >= 0xd0 && marker <= 0xd7 ? (marker - wanted) & 7 : undefined;
-    // One of the next two, or no restart at all: the data up to it are missing.
+    const away = marker >= 0xd0 && marker <= 0xd7 ? (marker - expected) & 7 : undefined;
+    // One of the next two restart markers, or another marker: the data up to this marker are missing.
     if (away === 1 || away === 2 || (away === undefined && marker >= 0xc0)) return true;
-    // One of the last two, or nothing known: skipped.
+    // One of the last two restart markers, or an invalid marker: skipped.
     if (away === undefined || away === 6 || away === 7) {
       if (!bits.nextMarker()) return false;
       continue;

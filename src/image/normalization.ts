@@ -1,17 +1,16 @@
-/**
- * What the model sees in place of an 8-bit value: Python's rescale and normalize, to the last bit of a
- * float32.
- */
+/** Converts 8-bit values to the model's input: Python's rescale and normalize, bit for bit in float32. */
 
+/** Maps an 8-bit value to the model's input: `(value * rescaleFactor - mean) / std`, per channel. */
 export interface Normalization {
-  /** `rescale_factor`. */
+  /** `rescale_factor` in Python. */
   readonly rescaleFactor: number;
-  /** `image_mean` and `image_std`: red, green, blue. */
+  /** `image_mean` in Python: red, green, blue. */
   readonly mean: readonly [number, number, number];
+  /** `image_std` in Python: red, green, blue. */
   readonly std: readonly [number, number, number];
 }
 
-/** preprocessor_config.json of facebook/dinov2: ImageNet's mean and standard deviation. */
+/** Values in preprocessor_config.json of facebook/dinov2: ImageNet's mean and standard deviation. */
 export const IMAGENET: Normalization = {
   rescaleFactor: 0.00392156862745098,
   mean: [0.485, 0.456, 0.406],
@@ -19,9 +18,9 @@ export const IMAGENET: Normalization = {
 };
 
 /**
- * The float32 of every 8-bit value: (3, 256). transformers/image_transforms.py multiplies in float64 and
- * rounds to float32 (`rescale`), then subtracts and divides in float32 (`normalize`); rounding float64's
- * difference and quotient of float32 gives the same bits.
+ * The model's input for every 8-bit value: (3, 256) in float32. transformers/image_transforms.py multiplies in
+ * float64 and rounds to float32 (`rescale`), then subtracts and divides in float32 (`normalize`). Subtracting
+ * and dividing float32 values in float64, then rounding to float32, gives the same bits.
  */
 export function levelsOf({ rescaleFactor, mean, std }: Normalization): Float32Array<ArrayBuffer> {
   const levels = new Float32Array(3 * 256);
@@ -35,9 +34,6 @@ export function levelsOf({ rescaleFactor, mean, std }: Normalization): Float32Ar
   return levels;
 }
 
-/**
- * Whether every level is finite: false for a standard deviation that is 0 in float32, and where a quotient is
- * too large for a float32.
- */
+/** True if every level is finite. False if `std` is 0 in float32, or if a quotient overflows float32. */
 export const isUsable = (normalization: Normalization): boolean =>
   levelsOf(normalization).every(Number.isFinite);

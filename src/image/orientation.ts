@@ -1,15 +1,13 @@
-/**
- * Which way up: Exif's orientation, read here and done by the first pass of the resize (shaders/resize.wgsl).
- */
+/** Reads the Exif orientation of an image. The first pass of the resize (shaders/resize.wgsl) applies it. */
 
-/** Bits of a turn. */
+/** Bits of `turn` in shaders/resize.wgsl. */
 const FLIP_X = 1;
 export const TURN_FLIP_Y = 2;
 export const TURN_TRANSPOSE = 4;
 
 /**
- * By orientation (1 to 8; there is no 0): `turn` of shaders/resize.wgsl, from a pixel of the upright image to
- * where the file has it.
+ * `turn` of shaders/resize.wgsl, by orientation (1 to 8; index 0 is unused). Maps the position of a pixel in the
+ * upright image to its position in the file.
  */
 export const TURNS: readonly number[] = [
   0,
@@ -23,10 +21,10 @@ export const TURNS: readonly number[] = [
   TURN_TRANSPOSE | FLIP_X,
 ];
 
-/** Whether width and height change places in an image of this orientation. */
-export const liesOnItsSide = (orientation: number): boolean => orientation >= 5;
+/** True if the upright image has the stored width as its height and the stored height as its width. */
+export const swapsSides = (orientation: number): boolean => orientation >= 5;
 
-/** Bytes of one value of a TIFF type. Pillow takes no number from BYTE, ASCII and UNDEFINED (1, 2, 7). */
+/** Size in bytes of each numeric TIFF type. Pillow does not read numbers from BYTE, ASCII and UNDEFINED (1, 2, 7). */
 const NUMBER_BYTES: Record<number, number> = {
   3: 2,
   4: 4,
@@ -41,8 +39,10 @@ const NUMBER_BYTES: Record<number, number> = {
 };
 
 /**
- * Tag 274 of the first directory of a TIFF, as Pillow reads it: the first value, of any type of number; of
- * several tags the last. 1 where the value is none of 1 to 8, undefined where there is no such tag.
+ * Reads the orientation (tag 274) from the first directory of a TIFF, as Pillow does: the first value, of any
+ * numeric type. If the tag is repeated, the last one counts.
+ *
+ * @returns 1 to 8; 1 for an invalid value; undefined without the tag
  */
 export function orientationOf(tiff: Uint8Array): number | undefined {
   const view = new DataView(tiff.buffer, tiff.byteOffset, tiff.byteLength);
@@ -54,7 +54,8 @@ export function orientationOf(tiff: Uint8Array): number | undefined {
   if (directory + 2 > tiff.length) return undefined;
   const entries = view.getUint16(directory, little);
   let found: number | undefined;
-  // An entry: tag (2 bytes), type (2), count (4), then the values, or where they lie if they take over 4 bytes.
+  // An entry: tag (2 bytes), type (2), count (4), values (4). Values longer than 4 bytes are stored elsewhere;
+  // the entry then holds their offset.
   for (let at = directory + 2, i = 0; i < entries && at + 12 <= tiff.length; i++, at += 12) {
     if (view.getUint16(at, little) !== 274) continue;
     const type = view.getUint16(at + 2, little);
@@ -91,19 +92,19 @@ function numberAt(view: DataView, at: number, type: number, little: boolean): nu
   }
 }
 
-/** What XMP says, which counts where Exif says nothing. */
+/** Reads the orientation from XMP metadata. Used if Exif contains none. Undefined without the property. */
 export function orientationOfXmp(xmp: Uint8Array): number | undefined {
   const [, digit] = /tiff:Orientation(?:="|>)([0-9])/.exec(latin1(xmp)) ?? [];
   if (digit === undefined) return undefined;
   return digit >= '1' && digit <= '8' ? Number(digit) : 1;
 }
 
-/** Exif data as they stand in a file, with or without the name that a JPEG puts ahead of them. */
+/** Strips the prefix `Exif\0\0`, which JPEGs have and other files may have. */
 export function withoutExifName(bytes: Uint8Array): Uint8Array {
   return latin1(bytes.subarray(0, 6)) === 'Exif\0\0' ? bytes.subarray(6) : bytes;
 }
 
-/** Bytes as characters of the same number. `TextDecoder`'s latin1 is windows-1252, which differs. */
+/** Converts each byte to the character of that code. `TextDecoder('latin1')` is windows-1252 and differs. */
 export function latin1(bytes: Uint8Array): string {
   let text = '';
   for (let at = 0; at < bytes.length; at += 8192)

@@ -1,20 +1,21 @@
-/** Files that are not images, or none that browsers decode: what they are, for messages. */
+/** Identifies files that are not images, or not decodable by browsers, for error messages. */
 import { ImageError } from '../errors.js';
 import { latin1 } from './orientation.js';
 
+/** Description of an identified file. */
 export interface OtherFile {
-  /** With its article: `an HEIC photograph`. */
+  /** The kind of file with an article: `an HEIC photograph`. */
   readonly what: string;
-  /** What to do about it; a sentence without its full stop. */
+  /** A sentence without full stop that says what to do. */
   readonly advice: string;
-  /** Whether no image processor of Python reads it, so that no browser is to decode it either. */
+  /** True if Pillow does not read such files, so they are refused even if the browser could decode them. */
   readonly never?: boolean;
 }
 
 const IMAGE = 'Choose an image: JPEG, PNG, WebP, AVIF, GIF or BMP';
 
-/** What a file is by its first bytes; undefined where they tell nothing. */
-export function whatItIs(bytes: Uint8Array): OtherFile | undefined {
+/** Identifies a file by its first bytes. Undefined if the bytes are not recognized. */
+export function identifyFile(bytes: Uint8Array): OtherFile | undefined {
   if (bytes.length === 0)
     return {
       what: 'an empty file (0 bytes)',
@@ -34,15 +35,15 @@ export function whatItIs(bytes: Uint8Array): OtherFile | undefined {
   if (begins('%PDF-')) return { what: 'a PDF document', advice: 'Save its pages as PNG', never: true };
   if (begins('%!PS', '\xc5\xd0\xd3\xc6')) return { what: 'a PostScript file', advice: 'Save it as PNG' };
   if (begins('\x1aE\xdf\xa3', 'OggS', 'FLV\x01', '\0\0\x01\xba') || /^RIFF[^]{4}AVI /.test(text))
-    return { what: 'a video', advice: 'Hand in a <video> element or a VideoFrame of it', never: true };
+    return { what: 'a video', advice: 'Pass a <video> element or a VideoFrame of it', never: true };
   if (begins('ID3') || /^RIFF[^]{4}WAVE/.test(text))
     return { what: 'a sound file', advice: IMAGE, never: true };
   if (begins('PK\x03\x04', '\x1f\x8b', 'Rar!', '7z\xbc\xaf'))
-    return { what: 'an archive', advice: 'Unpack it, and choose the images in it', never: true };
+    return { what: 'an archive', advice: 'Unpack it and choose the images in it', never: true };
   return ofText(bytes, text);
 }
 
-/** JPEGs in a coding that browsers do not decode, by the marker of the frame. */
+/** Recognizes a JPEG coding that browsers do not decode, by the frame marker. */
 function ofJpeg(bytes: Uint8Array): OtherFile | undefined {
   for (let at = 2; at + 4 < bytes.length;) {
     const marker = bytes[at] === 0xff ? bytes[at + 1]! : 0xda;
@@ -53,25 +54,25 @@ function ofJpeg(bytes: Uint8Array): OtherFile | undefined {
       const found = coding ?? (bytes[at + 4] === 8 ? undefined : `${bytes[at + 4]} bits a channel`);
       return found === undefined
         ? undefined
-        : { what: `a JPEG with ${found}`, advice: 'Browsers do not decode that: save it as PNG' };
+        : { what: `a JPEG with ${found}`, advice: 'Browsers do not decode such JPEGs: save it as PNG' };
     }
     at += marker === 0xff ? 1 : 2 + bytes[at + 2]! * 256 + bytes[at + 3]!;
   }
   return undefined;
 }
 
-/** MP4 and its relatives, by their brands. */
+/** Recognizes ISO media files (HEIC, raw, video) by their brands. */
 function ofIsoMedia(text: string): OtherFile | undefined {
   const brands = text.slice(8, 8 + Math.min(64, text.charCodeAt(3) || 16));
   if (/^avi[fs]/.test(brands)) return undefined;
   if (/hei[cxms]|hev[cxms]|^mif1|^msf1/.test(brands.slice(0, 4)) || /hei[cx]/.test(brands))
     return {
-      what: 'an HEIC photograph, as iPhones save them,',
+      what: 'an HEIC photograph (an iPhone format)',
       advice:
         'Convert it to JPEG first, or set the camera to save JPEG (iPhone: Settings, Camera, Formats, Most Compatible)',
     };
   if (/^cr[x3] /.test(brands)) return { what: 'a camera raw file', advice: 'Save it as PNG or JPEG' };
-  return { what: 'a video', advice: 'Hand in a <video> element or a VideoFrame of it', never: true };
+  return { what: 'a video', advice: 'Pass a <video> element or a VideoFrame of it', never: true };
 }
 
 function ofText(bytes: Uint8Array, head: string): OtherFile | undefined {
@@ -82,14 +83,18 @@ function ofText(bytes: Uint8Array, head: string): OtherFile | undefined {
   if (/^<svg[\s>]|^<(\?xml|!--|!DOCTYPE svg)[^]*<svg[\s>]/i.test(text) || /^<!DOCTYPE svg/i.test(text))
     return {
       what: 'an SVG drawing, which has no pixels of its own',
-      advice: 'Draw it on a canvas of the size that you want and hand that in, or save it as PNG',
+      advice: 'Draw it on a canvas of the desired size and pass the canvas, or save it as PNG',
       never: true,
     };
   if (/^<(!doctype html|html|head|body|title)\b/i.test(text))
-    return { what: 'an HTML page', advice: 'Check the address: a server answered with a page', never: true };
+    return {
+      what: 'an HTML page',
+      advice: 'Check the address: the server answered with a page',
+      never: true,
+    };
   if (text.startsWith('version https://git-lfs'))
     return {
-      what: 'a pointer of Git LFS instead of the file',
+      what: 'a Git LFS pointer instead of the file',
       advice: 'Fetch the file itself (git lfs pull)',
       never: true,
     };
@@ -112,12 +117,12 @@ function isUtf8(bytes: Uint8Array, whole: number): boolean {
 }
 
 /**
- * Refuses what Pillow does not read, whatever a browser would make of it.
+ * Refuses a file that Pillow does not read, even if the browser could decode it.
  *
  * @throws ImageError IMAGE_DECODE
  */
-export function refuseOther(bytes: Uint8Array, name: string): void {
-  const other = whatItIs(bytes);
+export function refuseNonImage(bytes: Uint8Array, name: string): void {
+  const other = identifyFile(bytes);
   if (other?.never)
     throw new ImageError('IMAGE_DECODE', `${name}: expected an image, found ${other.what}. ${other.advice}.`);
 }

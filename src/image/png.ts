@@ -1,7 +1,7 @@
 /**
- * PNG → red, green, blue in 8 bits, with the colours of Pillow's `Image.open(file).convert('RGB')`. For what
- * a browser decodes otherwise (16 bits a channel; colours under transparency; damaged files that Pillow
- * reads), and for Node, which decodes nothing. The platform inflates.
+ * PNG decoder with 8-bit RGB output, exact to Pillow's `Image.open(file).convert('RGB')`. Used in Node, and for
+ * files that browsers decode differently: 16 bits per channel, colours under transparency, and damaged files that
+ * Pillow reads. The platform's `DecompressionStream` inflates the data.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -34,13 +34,12 @@ function joined(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayB
 }
 
 /**
- * Decodes a PNG. Grey in 16 bits is cut to 255, as `convert('RGB')` does it in Pillow 12.3 (most such files
- * become white); of other kinds of 16 bits it keeps the high byte. Of an animation it is the image that
- * programs without animations show.
+ * Decodes a PNG. As in Pillow 12.3, 16-bit grey values are clamped to 255 (most such images become white), and
+ * other 16-bit values keep their high byte. An animation gives its default image.
  *
  * @param name of the file, for messages
- * @throws ImageError IMAGE_DECODE (not a whole PNG), IMAGE_SIZE (more than `checkPixels` allows, or than
- *   memory holds)
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file; IMAGE_SIZE, if the image has more pixels than
+ *   `checkPixels` allows or than memory holds
  * @throws `signal.reason` after an abort
  */
 export async function decodePng(
@@ -54,8 +53,8 @@ export async function decodePng(
   const { width, height } = header;
   checkPixels(name, width, height);
   const passes = passesOf(header);
-  // Ahead of the memory: a small file may claim any size. Deflate makes 1032 bytes of one at best (258 of two
-  // bits).
+  // Checked before allocating, because a small file may claim any size. Deflate expands by at most 1032: a code
+  // of two bits can stand for 258 bytes.
   const [packed, needed] = [pieces.reduce((sum, piece) => sum + piece.length, 0), inflatedBytes(passes)];
   if (packed * 1032 < needed) fail(`data that can inflate to ${needed} bytes`, `${packed} bytes`);
   let data: Uint8Array<ArrayBuffer>;
@@ -64,28 +63,28 @@ export async function decodePng(
   } catch (cause) {
     throw new ImageError(
       'IMAGE_SIZE',
-      `${name}: expected memory for ${width} × ${height} pixels, found too little. Make the image smaller first.`,
+      `${name}: not enough memory for ${width} × ${height} pixels. Make the image smaller first.`,
       { cause },
     );
   }
   const write = pixelWriter(header, palette, data);
-  const distance = Math.max(1, bitsPerPixel(header) / 8); // to the byte that filters take for the one to the left
-  /** Makes the rows of what `fill` gives; false where that ended early. */
+  const distance = Math.max(1, bitsPerPixel(header) / 8); // to the byte of the pixel to the left
+  /** Decodes all rows. `fill` provides the bytes of a row; false if `fill` returns false. */
   const rowsOf = async (fill: (row: Uint8Array) => boolean | Promise<boolean>): Promise<boolean> => {
     for (const { left, top, stepX, stepY, columns, rows, rowBytes } of passes) {
       let [row, above] = [new Uint8Array(1 + rowBytes), new Uint8Array(1 + rowBytes)];
       for (let y = 0; y < rows; y++) {
-        const filled = fill(row);
+        const filled = fill(row); // awaited only if a promise: a row is often shorter than a chunk
         if (!(typeof filled === 'boolean' ? filled : await filled)) return false;
         if (row[0]! > 4) fail('filters 0 to 4', `${row[0]}`);
         const to = ((top + y * stepY) * width + left) * 4;
-        for (let i = 1; i <= rowBytes; i += PART) {
-          unfilter(row, above, distance, i, Math.min(i + PART, row.length));
+        for (let i = 1; i <= rowBytes; i += PER_STEP) {
+          unfilter(row, above, distance, i, Math.min(i + PER_STEP, row.length));
           const rest = slices.rest();
           if (rest) await rest;
         }
-        for (let x = 0; x < columns; x += PART) {
-          write(row, x, Math.min(x + PART, columns), to, stepX * 4);
+        for (let x = 0; x < columns; x += PER_STEP) {
+          write(row, x, Math.min(x + PER_STEP, columns), to, stepX * 4);
           const rest = slices.rest();
           if (rest) await rest;
         }
@@ -96,12 +95,12 @@ export async function decodePng(
   };
   const reader = inflatedStream(pieces, slices).getReader();
   let chunk: Uint8Array = new Uint8Array(0);
-  /** Fills `row` with what comes next. What follows the last row is not read. */
+  /** Fills `row` with the next inflated bytes. False if the stream ends or fails first. */
   const nextRow = async (row: Uint8Array): Promise<boolean> => {
     for (let at = 0; at < row.length;) {
       if (chunk.length === 0) {
         signal?.throwIfAborted();
-        const read = await reader.read().catch(() => undefined); // inflate() finds out what there is
+        const read = await reader.read().catch(() => undefined); // inflate() below recovers what it can
         if (!read || read.done) return false;
         chunk = read.value;
       }
@@ -112,7 +111,7 @@ export async function decodePng(
     }
     return true;
   };
-  /** As `nextRow`, without a promise where the row is at hand. */
+  /** As `nextRow`, but without a promise if the chunk holds the whole row. */
   const fromChunk = (row: Uint8Array): boolean | Promise<boolean> => {
     if (chunk.length < row.length) return nextRow(row);
     row.set(chunk.subarray(0, row.length));
@@ -120,19 +119,18 @@ export async function decodePng(
     return true;
   };
   try {
-    // What follows the last row is an error where it is one to Pillow: a wrong check sum, say.
+    // The stream's end may still fail, for example at its checksum. inflate() then decides as Pillow does.
     if ((await rowsOf(fromChunk)) && (chunk.length > 0 || (await reader.read().catch(() => undefined))))
       return { data, width, height };
   } finally {
-    await reader.cancel().catch(() => undefined); // it has failed already, or nobody asks for the rest
+    await reader.cancel().catch(() => undefined); // the stream may have failed already
   }
   signal?.throwIfAborted();
-  // The stream ends early or is broken. Pillow refuses it, unless all rows are there, or the stream ends as it
-  // should behind fewer: the others are 0 then.
+  // The stream is truncated or broken. Pillow refuses it, with two exceptions: all rows are present; or the
+  // stream is valid but ends after fewer complete rows, which leaves the other rows 0.
   const { inflate } = await import('./inflate.js');
   const { bytes: inflated, length, end } = await inflate(joined(pieces, packed), needed, slices);
-  if (end === 'broken')
-    fail('data that can be inflated', `some that cannot, from byte ${length} of ${needed} on`);
+  if (end === 'broken') fail('valid compressed data', `an error after ${length} of ${needed} bytes`);
   let rowEnd = 0;
   for (const { rows, rowBytes } of passes)
     rowEnd += (1 + rowBytes) * Math.min(rows, Math.floor((length - rowEnd) / (1 + rowBytes)));
@@ -148,10 +146,10 @@ export async function decodePng(
   return { data, width, height };
 }
 
-/** Bytes of a row that are unfiltered, and pixels that are written, in one go: rows may be of any length. */
-const PART = 2 ** 16;
+/** Bytes unfiltered, or pixels written, between two checks of the time slice. */
+const PER_STEP = 2 ** 16;
 
-/** Undoes the filter of bytes [begin, end) of a row in place; byte 0 of both rows is the filter. */
+/** Undoes the filter of bytes [begin, end) of a row in place. Byte 0 of both rows is the filter type. */
 function unfilter(row: Uint8Array, above: Uint8Array, distance: number, begin: number, end: number): void {
   const filter = row[0];
   if (filter === 0) return;
@@ -175,23 +173,26 @@ function paeth(left: number, up: number, corner: number): number {
   return toUp <= toCorner ? up : corner;
 }
 
-/** Writes the pixels [begin, end) of a row into `data`, of which the row begins at `to`, `step` bytes apart. */
+/**
+ * Returns a function that writes pixels [begin, end) of a row into `data`. Pixel 0 of the row goes to offset
+ * `to`; consecutive pixels are `step` bytes apart.
+ */
 function pixelWriter(
   { bitDepth, colourType }: Header,
   palette: Uint8Array,
   data: Uint8Array,
 ): (row: Uint8Array, begin: number, end: number, to: number, step: number) => void {
   const channels = CHANNELS[colourType]!;
-  const colour = channels < 3 ? 0 : 1; // samples from one to the next
+  const colour = channels < 3 ? 0 : 1; // distance in samples from red to green to blue
   const largest = 2 ** bitDepth - 1;
-  /** Sample i of a row, which may share its byte with others. */
+  /** Sample i of a row. A byte may hold several samples. */
   const sampleOf = (row: Uint8Array, i: number): number => {
     if (bitDepth === 8) return row[1 + i]!;
     if (bitDepth === 16) return row[1 + 2 * i]! * 256 + row[2 + 2 * i]!;
     const bit = i * bitDepth;
     return (row[1 + (bit >> 3)]! >> (8 - bitDepth - (bit & 7))) & largest;
   };
-  /** As Pillow has it: black beyond a palette, 16 bits of grey cut to 255, of other kinds the high byte. */
+  /** Pillow's conversions: black for an index beyond the palette, 16-bit grey clamped, other 16 bits >> 8. */
   const byteOf = (sample: number, c: number): number => {
     if (colourType === PALETTE) return palette[sample * 3 + c] ?? 0;
     if (bitDepth === 16) return colourType === GREY ? Math.min(sample, 255) : sample >> 8;

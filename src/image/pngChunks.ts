@@ -1,13 +1,13 @@
 /**
- * The chunks of a PNG, read as Pillow reads them: what is needed for the pixels, which way the image lies, and
- * whether a browser's decoder can be trusted with the file.
+ * Reads the chunks of a PNG as Pillow does, and prepares the file for a browser's decoder: pixel data only,
+ * orientation, and a check that the file is complete.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
 import { endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp, withoutExifName } from './orientation.js';
 
-/** What the file says of itself. */
+/** The chunk IHDR. */
 export interface Header {
   readonly width: number;
   readonly height: number;
@@ -21,6 +21,7 @@ const RGB = 2;
 export const PALETTE = 3;
 const GREY_ALPHA = 4;
 export const RGBA = 6;
+/** Samples per pixel, by colour type. */
 export const CHANNELS: Record<number, number> = {
   [GREY]: 1,
   [RGB]: 3,
@@ -28,7 +29,7 @@ export const CHANNELS: Record<number, number> = {
   [GREY_ALPHA]: 2,
   [RGBA]: 4,
 };
-/** 1 and 2 bits and so on, each its own bit. */
+/** Allowed bit depths, by colour type: the sum of all allowed values (1, 2, 4, 8, 16). */
 const BIT_DEPTHS: Record<number, number> = {
   [GREY]: 31,
   [RGB]: 24,
@@ -37,6 +38,7 @@ const BIT_DEPTHS: Record<number, number> = {
   [RGBA]: 24,
 };
 
+/** Throws the error for a PNG that Pillow refuses. */
 export type Fail = (expected: string, found: string) => never;
 
 export const failOf =
@@ -44,14 +46,14 @@ export const failOf =
   (expected, found) => {
     throw new ImageError(
       'IMAGE_DECODE',
-      `${name}: expected a PNG with ${expected}, found ${found}. Save the image anew.`,
+      `${name}: expected a PNG with ${expected}, found ${found}. Save the image again.`,
     );
   };
 
-/** Pillow reads no longer text out of a PNG. */
+/** Pillow's limit on the size of a text chunk. */
 const MOST_TEXT = 2 ** 20;
 
-/** Adam7: the first column and row of each pass, and its steps. */
+/** Adam7 interlacing: first column, first row, column step and row step of each pass. */
 const ADAM7 = [
   [0, 0, 8, 8],
   [4, 0, 8, 8],
@@ -63,6 +65,7 @@ const ADAM7 = [
 ] as const;
 const WHOLE = [[0, 0, 1, 1]] as const;
 
+/** An interlace pass: its first pixel, steps in pixels, size in pixels, and bytes per row without the filter. */
 export interface Pass {
   readonly left: number;
   readonly top: number;
@@ -90,32 +93,32 @@ export function passesOf(header: Header): Pass[] {
     .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * bitsPerPixel(header)) / 8) }));
 }
 
-/** Of all rows, each with the byte of its filter. */
+/** Size of the inflated image data: all rows, each with its filter byte. */
 export const inflatedBytes = (passes: readonly Pass[]): number =>
   passes.reduce((sum, { rows, rowBytes }) => sum + rows * (1 + rowBytes), 0);
 
 const isPng = (bytes: Uint8Array): boolean =>
   [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, i) => bytes[i] === byte);
 
-/** Chunks of a PNG, and what they say. */
+/** The parsed chunks of a PNG. */
 export interface Chunks {
   readonly header: Header;
   readonly palette: Uint8Array;
   /** Contents of the IDAT chunks. */
   readonly pieces: Uint8Array<ArrayBuffer>[];
-  /** Check sums of the IDAT chunks, as the file has them. */
-  readonly sums: number[];
-  /** Contents of what may tell the orientation, by name. */
-  readonly words: Map<string, Uint8Array<ArrayBuffer>[]>;
-  /** The critical chunks, whole and with the signature: all that the pixels need. */
+  /** Stored checksums of the IDAT chunks. −1 for a chunk that the file's end cuts off. */
+  readonly checksums: number[];
+  /** Contents of the chunks that may hold the orientation, by chunk name. */
+  readonly metadata: Map<string, Uint8Array<ArrayBuffer>[]>;
+  /** The signature and the complete critical chunks: a PNG with nothing but pixels. */
   readonly plain: Uint8Array<ArrayBuffer>[];
-  /** Whether it ends with IEND, as it should. */
+  /** True if the file ends with a valid IEND. */
   readonly ended: boolean;
 }
 
 /**
- * Reads the chunks as Pillow does: it demands right check sums up to the first IDAT, whole chunks behind the
- * last, and no IEND.
+ * Reads the chunks as Pillow does. Pillow requires valid checksums before the first IDAT and complete chunks
+ * after the last IDAT, but no IEND.
  */
 export async function readChunks(
   bytes: Uint8Array<ArrayBuffer>,
@@ -123,30 +126,30 @@ export async function readChunks(
   fail: Fail,
   slices: Slices,
 ): Promise<Chunks> {
-  if (!isPng(bytes)) fail('its signature', 'another beginning');
+  if (!isPng(bytes)) fail('a valid signature', 'other bytes');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const [pieces, sums]: [Uint8Array<ArrayBuffer>[], number[]] = [[], []];
-  const words = new Map<string, Uint8Array<ArrayBuffer>[]>();
+  const [pieces, checksums]: [Uint8Array<ArrayBuffer>[], number[]] = [[], []];
+  const metadata = new Map<string, Uint8Array<ArrayBuffer>[]>();
   const plain = [bytes.subarray(0, 8)];
   let header: Header | undefined;
   let palette = new Uint8Array(0);
   let ended = false;
   let frames = 0;
-  let control = false; // whether the image itself is a frame of the animation
-  let over = false; // whether the run of IDAT chunks is
+  let control = false; // true if the default image is a frame of the animation
+  let over = false; // true after the last IDAT of the consecutive IDAT chunks
   for (let at = 8; !ended;) {
     const kind = latin1(bytes.subarray(at + 4, at + 8));
     if (!/^\w{4}$/.test(kind)) {
-      if (pieces.length > 0) break; // what follows the image is not looked at
+      if (pieces.length > 0) break; // garbage after the image data is ignored
       if (at + 8 <= bytes.length)
-        fail('chunks with names of letters', `${JSON.stringify(kind)} at byte ${at}`);
+        fail('chunk names of four letters', `${JSON.stringify(kind)} at byte ${at}`);
       throw endsTooEarly(name, 'PNG', `at byte ${bytes.length} without image data (IDAT)`);
     }
     const end = at + 8 + view.getUint32(at);
     const content = bytes.subarray(at + 8, end);
     const image = kind === 'IDAT' && !over;
     if (pieces.length > 0 && !image) over = true;
-    // The sum of a chunk behind the image is not looked at.
+    // The checksum of a chunk after the image data is not read, so it may be missing.
     if (!image && kind !== 'IEND' && end + (over ? 0 : 4) > bytes.length)
       throw endsTooEarly(name, 'PNG', `at byte ${bytes.length}, within the chunk ${kind} of byte ${at}`);
     const rest = slices.rest(); // a file may have any number of chunks
@@ -154,10 +157,10 @@ export async function readChunks(
     const rightSum = async (): Promise<boolean> =>
       view.getUint32(end) === (await crc32(bytes.subarray(at + 4, end), slices));
     if (!over && !image && kind !== 'IEND' && !(await rightSum()))
-      fail(`the check sum of ${kind}`, `another at byte ${end}`);
+      fail(`a valid checksum of ${kind}`, `a wrong checksum at byte ${end}`);
     if (!header || (kind === 'IHDR' && !over)) {
       if (header || kind !== 'IHDR' || content.length !== 13)
-        fail('one IHDR of 13 bytes, the first of all', `${kind} of ${content.length}`);
+        fail('one IHDR of 13 bytes as the first chunk', `${kind} of ${content.length} bytes`);
       header = readHeader(content, fail);
       plain.push(bytes.subarray(at, end + 4));
     } else if (kind === 'PLTE' && !over) {
@@ -165,13 +168,13 @@ export async function readChunks(
       if (header.colourType === PALETTE) plain.push(bytes.subarray(at, end + 4));
     } else if (image) {
       pieces.push(content);
-      sums.push(end + 4 > bytes.length ? -1 : view.getUint32(end));
+      checksums.push(end + 4 > bytes.length ? -1 : view.getUint32(end));
       plain.push(bytes.subarray(at, end + 4));
     } else if (kind === 'acTL' && !over && content.length >= 8) {
       frames = view.getUint32(at + 8);
     } else if (kind === 'fcTL') {
       if (over && frames + (control ? 0 : 1) > 1) {
-        // The first frame of an animation is over, and Pillow reads no further.
+        // This fcTL begins the animation's second frame. Pillow stops reading before the chunk.
         ended = true;
         plain.push(END);
         break;
@@ -182,36 +185,42 @@ export async function readChunks(
       plain.push(bytes.subarray(at, end + 4));
       break;
     } else if (['eXIf', 'tEXt', 'zTXt', 'iTXt'].includes(kind)) {
-      words.set(kind, [...(words.get(kind) ?? []), content]);
+      metadata.set(kind, [...(metadata.get(kind) ?? []), content]);
     }
     at = end + 4;
   }
   if (header!.colourType === PALETTE && (palette.length === 0 || palette.length % 3 !== 0))
-    fail('a palette', `${palette.length} bytes of it`);
-  return { header: header!, palette, pieces, sums, words, plain, ended };
+    fail('a palette of whole RGB triples', `${palette.length} bytes`);
+  return { header: header!, palette, pieces, checksums, metadata, plain, ended };
 }
 
-/** The chunk IEND. */
+/** A complete IEND chunk. */
 const END = Uint8Array.of(0, 0, 0, 0, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82);
 
-/** A PNG for a browser's decoder: what to decode, and whether the file is as it should be. */
+/** A PNG prepared for a browser's decoder. */
 export interface PlainPng {
-  /** The pixels' chunks alone: no browser turns, blends, colours or animates them. */
+  /**
+   * The file for the decoder, in consecutive pieces. Only pixel chunks are left, so that no browser rotates,
+   * blends, colour-manages or animates the image.
+   */
   readonly pieces: Uint8Array<ArrayBuffer>[];
-  /** 1 to 8. */
+  /** Exif orientation, 1 to 8. */
   readonly orientation: number;
+  /** Bits per sample. */
   readonly bitDepth: number;
-  /** Whether it has a channel of alpha. */
+  /** True if the image has an alpha channel. */
   readonly alpha: boolean;
   /**
-   * Resolves to whether every check sum is right and the data are whole. Of other files browsers show what
-   * there is, or nothing, and `decodePng` has the right pixels or the error.
+   * Resolves to true if every checksum is valid and the data are complete. A browser shows the readable part of
+   * any other file, or nothing; `decodePng` then gives Pillow's pixels or the error.
    */
   readonly isWhole: () => Promise<boolean>;
 }
 
 /**
- * @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its chunks say
+ * Prepares a PNG for a browser's decoder.
+ *
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its chunks
  * @throws `signal.reason` after an abort
  */
 export async function plainPng(
@@ -225,27 +234,24 @@ export async function plainPng(
     pieces: chunks.plain,
     bitDepth: chunks.header.bitDepth,
     alpha: chunks.header.colourType === GREY_ALPHA || chunks.header.colourType === RGBA,
-    orientation: await orientationIn(chunks.words, slices),
+    orientation: await orientationIn(chunks.metadata, slices),
     isWhole: () => isWhole(chunks, slices),
   };
 }
 
-/**
- * Bytes that are inflated at once: into 8 MB at most, as deflate has codes of two bits that stand for 258
- * bytes.
- */
+/** Compressed bytes per step. They inflate to at most 8 MB, as deflate expands by at most 1032. */
 const PART_BYTES = 8192;
 
 /**
- * What the data inflate to. Errors where they cannot be inflated, where a check sum is not that of its piece,
- * and after an abort.
+ * Inflates image data. The stream fails if the data are invalid, if a piece does not match its checksum, and
+ * after an abort.
  *
- * @param sums check sums of the pieces. Default: they are not looked at
+ * @param checksums of the pieces. Default: checksums are not verified
  */
 export function inflatedStream(
   pieces: readonly Uint8Array<ArrayBuffer>[],
   slices: Slices,
-  sums?: readonly number[],
+  checksums?: readonly number[],
 ): ReadableStream<Uint8Array> {
   let [i, at] = [0, 0];
   const source = new ReadableStream<Uint8Array<ArrayBuffer>>(
@@ -254,8 +260,8 @@ export function inflatedStream(
         await slices.rest();
         const piece = pieces[i];
         if (!piece) return controller.close();
-        if (at === 0 && sums && (await crc32(piece, slices, IDAT_SUM)) !== sums[i])
-          throw new Error('check sum');
+        if (at === 0 && checksums && (await crc32(piece, slices, IDAT_CRC)) !== checksums[i])
+          throw new Error('checksum');
         controller.enqueue(piece.subarray(at, at + PART_BYTES));
         at += PART_BYTES;
         if (at >= piece.length) [i, at] = [i + 1, 0];
@@ -266,24 +272,24 @@ export function inflatedStream(
   return source.pipeThrough(new DecompressionStream('deflate'));
 }
 
-async function isWhole({ header, pieces, sums, ended }: Chunks, slices: Slices): Promise<boolean> {
+async function isWhole({ header, pieces, checksums, ended }: Chunks, slices: Slices): Promise<boolean> {
   if (!ended) return false;
   let length = 0;
   try {
-    const reader = inflatedStream(pieces, slices, sums).getReader();
+    const reader = inflatedStream(pieces, slices, checksums).getReader();
     for (let read = await reader.read(); !read.done; read = await reader.read()) length += read.value.length;
   } catch {
-    return false; // decodePng says what is wrong
+    return false; // decodePng reports the error
   }
   return length === inflatedBytes(passesOf(header));
 }
 
-/** What eXIf says; else ImageMagick's "Raw profile type exif"; else XMP. */
-async function orientationIn(words: Chunks['words'], slices: Slices): Promise<number> {
-  const exif = words.get('eXIf')?.at(-1);
+/** Reads the orientation from eXIf, else from ImageMagick's "Raw profile type exif", else from XMP. */
+async function orientationIn(metadata: Chunks['metadata'], slices: Slices): Promise<number> {
+  const exif = metadata.get('eXIf')?.at(-1);
   let found = exif && orientationOf(withoutExifName(exif));
   if (!exif) {
-    const hex = await textOf(words, 'Raw profile type exif', slices);
+    const hex = await textOf(metadata, 'Raw profile type exif', slices);
     const bytes = hex && hex.split('\n').slice(3).join('').replaceAll(/\s/g, '');
     if (bytes && /^([0-9a-f]{2})+$/i.test(bytes))
       found = orientationOf(
@@ -291,18 +297,22 @@ async function orientationIn(words: Chunks['words'], slices: Slices): Promise<nu
       );
   }
   if (found !== undefined) return found;
-  const xmp = await textOf(words, 'XML:com.adobe.xmp', slices);
+  const xmp = await textOf(metadata, 'XML:com.adobe.xmp', slices);
   return (xmp && orientationOfXmp(Uint8Array.from(xmp, (each) => each.charCodeAt(0)))) || 1;
 }
 
-/** The last text of this key, a character a byte. */
-async function textOf(words: Chunks['words'], key: string, slices: Slices): Promise<string | undefined> {
+/** The last text with this key, one character per byte. */
+async function textOf(
+  metadata: Chunks['metadata'],
+  key: string,
+  slices: Slices,
+): Promise<string | undefined> {
   let found: string | undefined;
   for (const kind of ['tEXt', 'zTXt', 'iTXt']) {
-    for (const content of words.get(kind) ?? []) {
+    for (const content of metadata.get(kind) ?? []) {
       if (latin1(content.subarray(0, key.length + 1)) !== `${key}\0`) continue;
       let [text, packed] = [content.subarray(key.length + 1), kind === 'zTXt'];
-      if (packed) text = text.subarray(1); // how it is packed: there is one way
+      if (packed) text = text.subarray(1); // skips the compression method, which is always 0
       if (kind === 'iTXt') {
         packed = text[0] !== 0;
         const language = text.indexOf(0, 2);
@@ -340,21 +350,21 @@ function readHeader(content: Uint8Array, fail: Fail): Header {
     filter !== 0 ||
     interlace > 1
   ) {
-    fail('a header that the specification allows', `${width} × ${height} pixels, then ${rest.join(', ')}`);
+    fail('a valid IHDR', `${width} × ${height} pixels, then the bytes ${rest.join(', ')}`);
   }
   return { width, height, bitDepth, colourType, interlaced: interlace === 1 };
 }
 
 let table: Uint32Array | undefined;
 
-/** Bytes whose sum takes less than a millisecond. */
-const SUM_BYTES = 2 ** 17;
+/** Bytes checksummed between two checks of the time slice; less than a millisecond of work. */
+const CRC_BYTES = 2 ** 17;
 
-/** As PNG has it: ISO 3309. `from` is the sum of what stands ahead of the bytes. */
+/** PNG's CRC-32 (ISO 3309). `from` is the CRC of the preceding bytes. */
 async function crc32(bytes: Uint8Array, slices: Slices, from = 0): Promise<number> {
   let sum = from;
-  for (let at = 0; at < bytes.length; at += SUM_BYTES) {
-    sum = crcOf(bytes.subarray(at, at + SUM_BYTES), sum);
+  for (let at = 0; at < bytes.length; at += CRC_BYTES) {
+    sum = crcOf(bytes.subarray(at, at + CRC_BYTES), sum);
     const rest = slices.rest();
     if (rest) await rest;
   }
@@ -371,5 +381,5 @@ function crcOf(bytes: Uint8Array, from: number): number {
   return ~crc >>> 0;
 }
 
-/** Of the four letters IDAT. */
-const IDAT_SUM = 0x35af061e;
+/** CRC of the four bytes `IDAT`. */
+const IDAT_CRC = 0x35af061e;

@@ -1,4 +1,4 @@
-/** What an image is between the two passes of its resize. */
+/** An image on the GPU between the two passes of its resize. */
 import { DeviceError } from '../errors.js';
 import type { GpuMemory } from '../gpu/memory.js';
 import type { Burst } from '../gpu/task.js';
@@ -7,8 +7,8 @@ import type { Geometry, ResolvedPreprocessing } from './geometry.js';
 import type { Normalization } from './normalization.js';
 
 /**
- * An image on the GPU after the first pass of its resize, waiting for the second: 4 bytes for each of the
- * output's columns in every source row that it needs. `Preprocessor.write` uses it up; else call `dispose`.
+ * An image after the first pass of its resize. Holds 4 bytes for each output column of each source row that the
+ * second pass reads. `Preprocessor.write` runs the second pass and releases the buffer; otherwise call `dispose`.
  */
 export class PreparedImage {
   readonly geometry: Geometry;
@@ -31,39 +31,41 @@ export class PreparedImage {
     this.#between = between;
   }
 
-  /** Of the output, in pixels. */
+  /** Width of the output in pixels. */
   get width(): number {
     return this.geometry.width;
   }
 
+  /** Height of the output in pixels. */
   get height(): number {
     return this.geometry.height;
   }
 
-  /** Bytes of its pixels, (3, height, width) in float32. */
+  /** Size of the output in bytes: (3, height, width) in float32. */
   get bytes(): number {
     return 3 * this.height * this.width * Float32Array.BYTES_PER_ELEMENT;
   }
 
   /**
-   * What the first pass gave: `between` of shaders/resize.wgsl.
-   * @throws DeviceError DISPOSED, if it was written or disposed before.
+   * Output of the first pass: `between` of shaders/resize.wgsl.
+   * @throws DeviceError DISPOSED, if the image was written or disposed before
    */
   get between(): GPUBuffer {
     if (this.#used)
       throw new DeviceError(
         'DISPOSED',
-        'PreparedImage: expected one that waits to be written, found one that was written or disposed. Prepare the image again.',
+        'PreparedImage: this image was already written or disposed. Prepare the image again.',
       );
     return this.#between;
   }
 
+  /** Destroys the buffer at once. */
   dispose(): void {
     this.#used = true;
     this.#memory.destroy(this.#between);
   }
 
-  /** As `dispose`, when the burst that reads it has ended. */
+  /** Destroys the buffer when `burst`, which reads it, has ended. */
   release(burst: Burst): void {
     this.#used = true;
     burst.free(this.#between);

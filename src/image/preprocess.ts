@@ -18,7 +18,7 @@ import type { CompiledKernel } from '../gpu/pipelines.js';
 import { resizeTaps, type Resample, type Taps } from './coefficients.js';
 import { planResize, resolvePreprocessing, wholePatches, type Geometry } from './geometry.js';
 import { levelsOf } from './normalization.js';
-import { liesOnItsSide, TURN_FLIP_Y, TURN_TRANSPOSE, TURNS } from './orientation.js';
+import { swapsSides, TURN_FLIP_Y, TURN_TRANSPOSE, TURNS } from './orientation.js';
 import { PreparedImage } from './preparedImage.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing, type PreprocessingOptions } from './preprocessing.js';
 import { decodeSource, type DecodedImage, type ImageSource, type SourceOptions } from './source.js';
@@ -135,7 +135,7 @@ export class Preprocessor {
     const resolved = resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
     const upload = openUpload(this.#gpu.device, image);
     try {
-      const [width, height] = liesOnItsSide(image.orientation)
+      const [width, height] = swapsSides(image.orientation)
         ? [image.height, image.width]
         : [image.width, image.height];
       const whole = planResize(width, height, resolved, this.#patchSize);

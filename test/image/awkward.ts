@@ -48,4 +48,6 @@ export async function awkwardThatDiffer(
 const isRefusal = (error: unknown, name: string): boolean =>
   error instanceof Error &&
   (error as { code?: string }).code === 'IMAGE_DECODE' &&
-  new RegExp(`^${name}: expected .*, found .*\\. [A-Z].*\\.$`).test(error.message);
+  new RegExp(`^${name}: (expected .*, found .*|the .* file ends too early: .*)\\. [A-Z].*\\.$`).test(
+    error.message,
+  );

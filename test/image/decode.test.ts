@@ -6,7 +6,7 @@ import { Slices } from '../../src/platform/pause.js';
 import { decodeFile } from '../../src/image/decode.js';
 import { inflate, type Inflated } from '../../src/image/inflate.js';
 import { prepareJpeg } from '../../src/image/jpeg.js';
-import { liesOnItsSide, TURNS } from '../../src/image/orientation.js';
+import { swapsSides, TURNS } from '../../src/image/orientation.js';
 import { plainPng } from '../../src/image/pngChunks.js';
 import { plainWebp } from '../../src/image/webp.js';
 import { Random } from '../random.js';
@@ -55,7 +55,7 @@ it.each([
 describe('orientation', () => {
   it('turns by whole pixels: eight ways, each its own', () => {
     expect(new Set(TURNS.slice(1)).size).toBe(8);
-    expect([1, 2, 3, 4, 5, 6, 7, 8].filter(liesOnItsSide)).toEqual([5, 6, 7, 8]);
+    expect([1, 2, 3, 4, 5, 6, 7, 8].filter(swapsSides)).toEqual([5, 6, 7, 8]);
   });
 
   it.each([
@@ -147,7 +147,7 @@ describe('files that a browser decodes', () => {
       return bytes.slice(0, bytes.length * 0.8);
     };
     expect(await messageOf(half('444.jpg'))).toMatch(
-      /^a: expected a whole JPEG, found that the file ends too early: at byte \d+ without its end marker \(EOI\)\. Copy or download/,
+      /^a: the JPEG file ends too early: at byte \d+ without its end marker \(EOI\)\. Copy or download/,
     );
     expect(await messageOf(half('rgb.png'))).toMatch(
       /ends too early: its data inflate to \d+ of 3556 bytes\./,
@@ -187,7 +187,7 @@ describe('other files are named', () => {
     ['an SVG behind its declaration', text('\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a -->\n<svg>'), /SVG/],
     ['a page', text('\n<!doctype html><title>404</title>'), /found an HTML page\. Check the address/],
     ['a PDF', text('%PDF-1.7\n%\xe2'), /found a PDF document/],
-    ['an MP4', iso('isom'), /found a video\. Hand in a <video>/],
+    ['an MP4', iso('isom'), /found a video\. Pass a <video>/],
     ['a QuickTime film', iso('qt  '), /found a video/],
     ['a WebM', text('\x1aE\xdf\xa3\x01\0\0\0'), /found a video/],
     ['an archive', text('PK\x03\x04\x14\0'), /found an archive/],
@@ -202,7 +202,7 @@ describe('other files are named', () => {
     ),
     ['a TIFF', text('II*\0\x08\0\0\0'), /found a TIFF or camera raw file/],
     ['a JPEG XL', text('\xff\x0a\0'), /found a JPEG XL image/],
-    ['a JPEG with arithmetic coding', jpegOf(0xc9, 8), /found a JPEG with arithmetic coding .*PNG\.$/],
+    ['a JPEG with arithmetic coding', jpegOf(0xc9, 8), /found a JPEG with arithmetic coding\. .*PNG\.$/],
     ['a lossless JPEG', jpegOf(0xc3, 8), /found a JPEG with lossless coding/],
     ['a JPEG of 12 bits', jpegOf(0xc1, 12), /found a JPEG with 12 bits a channel/],
     ['noise', Uint8Array.of(1, 2, 3, 4, 200, 255), /found 6 bytes/],

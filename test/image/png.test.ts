@@ -132,26 +132,30 @@ describe('what is no PNG', () => {
   afterEach(() => vi.unstubAllGlobals());
 
   it.each<[string, Uint8Array<ArrayBuffer>, RegExp]>([
-    ['nothing', new Uint8Array(0), /its signature, found another beginning/],
+    ['nothing', new Uint8Array(0), /a valid signature, found other bytes/],
     ['the signature alone', pngOf(), /ends too early: at byte 8 without image data \(IDAT\)/],
-    ['no IHDR', pngOf(data(0, 1, 2), end), /one IHDR of 13 bytes, the first of all, found IDAT of/],
+    ['no IHDR', pngOf(data(0, 1, 2), end), /one IHDR of 13 bytes as the first chunk, found IDAT of/],
     ['two', pngOf(grey2, grey2, data(0, 1, 2), end), /one IHDR/],
     ['a short IHDR', pngOf(['IHDR', new Uint8Array(12)], end), /found IHDR of 12/],
     [
       'no width',
       pngOf(header(0, 1, 8, 0), end),
-      /a header that the specification allows, found 0 × 1 pixels, then 8, 0, 0, 0, 0/,
+      /a valid IHDR, found 0 × 1 pixels, then the bytes 8, 0, 0, 0, 0/,
     ],
-    ['3 bits', pngOf(header(1, 1, 3, 0), end), /found 1 × 1 pixels, then 3, 0, 0, 0, 0/],
-    ['colour type 5', pngOf(header(1, 1, 8, 5), end), /then 8, 5, 0, 0, 0/],
-    ['palette in 16 bits', pngOf(header(1, 1, 16, 3), end), /then 16, 3, 0, 0, 0/],
-    ['another compression', pngOf(header(1, 1, 8, 0, [1, 0, 0]), end), /then 8, 0, 1, 0, 0/],
-    ['interlace 2', pngOf(header(1, 1, 8, 0, [0, 0, 2]), end), /then 8, 0, 0, 0, 2/],
-    ['no palette', pngOf(header(1, 1, 8, 3), data(0, 0), end), /a palette, found 0 bytes of it/],
+    ['3 bits', pngOf(header(1, 1, 3, 0), end), /found 1 × 1 pixels, then the bytes 3, 0, 0, 0, 0/],
+    ['colour type 5', pngOf(header(1, 1, 8, 5), end), /then the bytes 8, 5, 0, 0, 0/],
+    ['palette in 16 bits', pngOf(header(1, 1, 16, 3), end), /then the bytes 16, 3, 0, 0, 0/],
+    ['another compression', pngOf(header(1, 1, 8, 0, [1, 0, 0]), end), /then the bytes 8, 0, 1, 0, 0/],
+    ['interlace 2', pngOf(header(1, 1, 8, 0, [0, 0, 2]), end), /then the bytes 8, 0, 0, 0, 2/],
+    [
+      'no palette',
+      pngOf(header(1, 1, 8, 3), data(0, 0), end),
+      /a palette of whole RGB triples, found 0 bytes/,
+    ],
     [
       'half a colour',
       pngOf(header(1, 1, 8, 3), ['PLTE', new Uint8Array(4)], data(0, 0), end),
-      /found 4 bytes of it/,
+      /found 4 bytes\./,
     ],
     ['no IDAT', pngOf(grey2, end), /data that can inflate to 3 bytes, found 0 bytes/],
     ['half a row', pngOf(header(2, 2, 8, 0), data(0, 1, 2, 0), end), /inflate to 4 of 6 bytes/],
@@ -159,7 +163,7 @@ describe('what is no PNG', () => {
     [
       'no deflate',
       pngOf(grey2, ['IDAT', Uint8Array.of(1, 2, 3, 4)], end),
-      /data that can be inflated, found some that cannot/,
+      /valid compressed data, found an error after 0 of 3 bytes/,
     ],
     [
       'more pixels than its bytes can make',
@@ -171,7 +175,7 @@ describe('what is no PNG', () => {
       name: 'ImageError',
       code: 'IMAGE_DECODE',
       message: expect.stringMatching(
-        /^file\.png: expected a (PNG with .*\. Save the image anew|whole PNG, .*\. Copy or download the file again)\.$/,
+        /^file\.png: (expected a PNG with .*\. Save the image again|the PNG file ends too early: .*\. Copy or download the file again)\.$/,
       ) as string,
     });
     await expect(decode(bytes)).rejects.toThrow(message);
@@ -181,7 +185,7 @@ describe('what is no PNG', () => {
     await expect(decode(pngOf(header(89_478_486, 2, 8, 0), end))).rejects.toMatchObject({
       code: 'IMAGE_SIZE',
       message:
-        'file.png: expected at most 178956970 pixels, as Pillow does, found 89478486 × 2. Make the image smaller first.',
+        "file.png: expected at most 178956970 pixels (Pillow's limit), found 89478486 × 2. Make the image smaller first.",
     });
     await expect(decode(pngOf(header(4_294_967_295, 4_294_967_295, 16, 6), end))).rejects.toMatchObject({
       code: 'IMAGE_SIZE',
@@ -208,7 +212,7 @@ describe('what is no PNG', () => {
     await expect(refused).rejects.toMatchObject({
       name: 'ImageError',
       code: 'IMAGE_SIZE',
-      message: 'file.png: expected memory for 4 × 2 pixels, found too little. Make the image smaller first.',
+      message: 'file.png: not enough memory for 4 × 2 pixels. Make the image smaller first.',
     });
   });
 

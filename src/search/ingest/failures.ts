@@ -25,8 +25,7 @@ export class Failures {
     }
     const { at, ids } = known;
     ids.push(id);
-    const what = format.what.replace(/,$/, '');
-    const message = `${ids.length} files, the first of them ${ids[0]}: expected images that can be decoded here, found in each ${what}. ${format.advice}.`;
+    const message = `${ids.length} files, the first of them ${ids[0]}: expected images that can be decoded here, found in each ${format.what}. ${format.advice}.`;
     this.list[at] = { id: ids[0]!, ids, error: new ImageError('IMAGE_DECODE', message, { cause: error }) };
   }
 }
@@ -38,8 +37,8 @@ async function formatOf(
 ): Promise<{ readonly what: string; readonly advice: string } | undefined> {
   if (!(error instanceof ImageError) || error.code !== 'IMAGE_DECODE') return undefined;
   try {
-    const { whatItIs } = await import('../../image/otherFiles.js');
-    const found = whatItIs(new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer()));
+    const { identifyFile } = await import('../../image/otherFiles.js');
+    const found = identifyFile(new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer()));
     return found?.never ? undefined : found;
   } catch {
     return undefined; // the file can no longer be read: its own error tells enough
