@@ -4,9 +4,10 @@
  * task that made it, on a caller's device too, and to nobody else.
  */
 import { DeviceError } from '../errors.js';
-import type { Gpu } from './device.js';
-import type { CompiledKernel } from './pipelines.js';
+import type { GpuMemory } from './memory.js';
+import type { CompiledKernel, PipelineCache } from './pipelines.js';
 import { scoped } from './scopes.js';
+import type { Throughput } from './throughput.js';
 import { submittedWorkDone } from './wait.js';
 
 /** Bytes of an upload after which `settled` is worth its wait. */
@@ -67,12 +68,24 @@ export class OwnedBuffers implements Lease {
   }
 }
 
+/** The part of `Gpu` that tasks use. */
+export interface TaskGpu {
+  readonly device: GPUDevice;
+  readonly memory: GpuMemory;
+  readonly pipelines: PipelineCache;
+  readonly throughput: Throughput;
+  measuredUntilMs: number;
+  check(): void;
+  refusal(label: string, error: GPUError): DeviceError;
+  read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer>;
+}
+
 /** What may be bound: a buffer, or a part of one. */
 export type Bound = GPUBuffer | GPUBufferBinding;
 
 /** What a synchronous stretch of a task can do. It submits once, at its end, if it has encoded anything. */
 export class Burst {
-  readonly #gpu: Gpu;
+  readonly #gpu: TaskGpu;
   readonly #label: string;
   readonly #made: Set<GPUBuffer>;
   /** Buffers whose verdict is not known yet, and which this burst uses. */
@@ -82,7 +95,7 @@ export class Burst {
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
 
-  constructor(gpu: Gpu, label: string, made: Set<GPUBuffer>, touch: (buffer: GPUBuffer) => void) {
+  constructor(gpu: TaskGpu, label: string, made: Set<GPUBuffer>, touch: (buffer: GPUBuffer) => void) {
     this.#gpu = gpu;
     this.#label = label;
     this.#made = made;
@@ -196,7 +209,7 @@ const pending = new WeakMap<GPUBuffer, Promise<void>>();
 
 export class Task {
   readonly signal: AbortSignal | undefined;
-  readonly #gpu: Gpu;
+  readonly #gpu: TaskGpu;
   readonly #label: string;
   readonly #made = new Set<GPUBuffer>();
   readonly #kept: GPUBuffer[] = [];
@@ -205,7 +218,7 @@ export class Task {
   readonly #verdicts = new Set<Promise<void>>();
   #ended = false;
 
-  constructor(gpu: Gpu, label: string, signal: AbortSignal | undefined) {
+  constructor(gpu: TaskGpu, label: string, signal: AbortSignal | undefined) {
     this.#gpu = gpu;
     this.#label = label;
     this.signal = signal;
