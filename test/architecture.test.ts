@@ -54,6 +54,26 @@ function violation(file: string, target: string): string | undefined {
   return `${file} imports ${target}`;
 }
 
+/** A cycle of imports among files: its files in order, the first one again at the end. */
+function cycleAmong(files: readonly string[]): string[] | undefined {
+  const finished = new Set<string>();
+  const visit = (file: string, path: readonly string[]): string[] | undefined => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
+    if (finished.has(file)) return undefined;
+    for (const target of importsOf(file).filter((each) => files.includes(each))) {
+      const cycle = visit(target, [...path, file]);
+      if (cycle) return cycle;
+    }
+    finished.add(file);
+    return undefined;
+  };
+  for (const file of files) {
+    const cycle = visit(file, []);
+    if (cycle) return cycle;
+  }
+  return undefined;
+}
+
 describe('src/', () => {
   test('every file belongs to a part, and every part has a file', () => {
     expect(sources.length).toBeGreaterThan(20);
@@ -66,6 +86,13 @@ describe('src/', () => {
       .filter(([, target]) => target.startsWith('src/'));
     expect(within.length).toBeGreaterThan(40);
     expect(within.flatMap(([file, target]) => violation(file, target) ?? [])).toEqual([]);
+  });
+
+  // Imports of types count too: neither of two files that import each other can be read alone.
+  test.each(['gpu', 'graph', 'session'])('%s/ has no import cycle', (part) => {
+    const files = sources.filter((file) => partOf(file) === part);
+    expect(files.length).toBeGreaterThan(1);
+    expect(cycleAmong(files)).toBeUndefined();
   });
 
   test('an upward import would be noticed', () => {

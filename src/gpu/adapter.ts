@@ -1,32 +1,40 @@
 /** Requests a WebGPU adapter, and describes it as plain data. */
 import { DeviceError } from '../errors.js';
 
-/** What is known of an adapter, as plain data. */
+/** Describes a WebGPU adapter: the values of `GPUAdapterInfo`, and whether the adapter runs on the CPU. */
 export interface AdapterDescription {
+  /** `GPUAdapterInfo.vendor`, such as `nvidia`. Empty if the browser does not tell. */
   readonly vendor: string;
+  /** `GPUAdapterInfo.architecture`, such as `turing`. Empty if the browser does not tell. */
   readonly architecture: string;
+  /** `GPUAdapterInfo.description`. Empty if the browser does not tell. */
   readonly description: string;
+  /** `GPUAdapterInfo.isFallbackAdapter`. */
   readonly isFallbackAdapter: boolean;
   /**
-   * The adapter runs on the CPU (SwiftShader, llvmpipe, WARP): right, and slow. It gets kernels of its own if
-   * its subgroups have 4 or 8 lanes, and short submits.
+   * True if the adapter emulates a GPU on the CPU (SwiftShader, llvmpipe, WARP). Results are correct but slow.
+   * Such an adapter gets short submits, and special kernels if its subgroups have 4 or 8 lanes.
    */
   readonly software: boolean;
 }
 
-/** @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE or ADAPTER_MISSING, each with what to do. */
+/**
+ * Requests the high-performance adapter.
+ *
+ * @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE, ADAPTER_MISSING
+ */
 export async function requestAdapter(): Promise<GPUAdapter> {
   const gpu = (globalThis.navigator as Navigator | undefined)?.gpu as GPU | undefined;
   if (!gpu) {
     if (globalThis.isSecureContext === false) {
       throw new DeviceError(
         'WEBGPU_INSECURE',
-        'WebGPU needs a secure page. Open it over https, or from localhost.',
+        'WebGPU needs a secure page. Open the page over https, or from localhost.',
       );
     }
     throw new DeviceError(
       'WEBGPU_MISSING',
-      'There is no WebGPU here (navigator.gpu is absent). Use a current Chrome, Edge, Safari or Firefox; in Node, the package `webgpu`.',
+      'WebGPU is not available (navigator.gpu is missing). Use a current version of Chrome, Edge, Safari or Firefox. In Node, install the package `webgpu`.',
     );
   }
   const adapter = await gpu
@@ -34,17 +42,18 @@ export async function requestAdapter(): Promise<GPUAdapter> {
     .catch((cause: unknown) => {
       throw new DeviceError(
         'ADAPTER_MISSING',
-        `WebGPU failed when it was asked for a GPU: ${String(cause)}. Restart the browser; update it or the graphics driver if it happens again.`,
+        `The browser failed to provide a GPU adapter: ${String(cause)}. Restart the browser. If the error persists, update the browser and the graphics driver.`,
         { cause },
       );
     });
   if (adapter) return adapter;
   throw new DeviceError(
     'ADAPTER_MISSING',
-    'WebGPU is here, but offers no GPU. Turn on hardware acceleration in the browser, update the graphics driver, and restart the browser: it may also have blocked the GPU after crashes.',
+    'WebGPU is available, but found no GPU adapter. Turn on hardware acceleration in the browser, update the graphics driver, and restart the browser. After several GPU crashes, browsers block the GPU until they are restarted.',
   );
 }
 
+/** Describes an adapter from its `GPUAdapterInfo`, which old browsers lack. */
 export function describeAdapter(info: GPUAdapterInfo | undefined): AdapterDescription {
   const { vendor = '', architecture = '', description = '', isFallbackAdapter = false } = info ?? {};
   const software =

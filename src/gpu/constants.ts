@@ -1,8 +1,10 @@
 /**
- * Numbers of the WebGPU specification. Browsers have them as globals, Node does not; with these the library
- * needs no globals. (https://www.w3.org/TR/webgpu/#buffer-usage, #typedefdef-gpumapmodeflags,
- * #typedefdef-gputextureusageflags, #typedefdef-gpushaderstageflags)
+ * Flags of the WebGPU specification. Browsers define them as globals; Node does not.
+ * (https://www.w3.org/TR/webgpu/#buffer-usage, #typedefdef-gpumapmodeflags, #typedefdef-gputextureusageflags,
+ * #typedefdef-gpushaderstageflags)
  */
+
+/** `GPUBufferUsage`. */
 export const BufferUsage = {
   MAP_READ: 0x0001,
   COPY_SRC: 0x0004,
@@ -12,6 +14,7 @@ export const BufferUsage = {
   QUERY_RESOLVE: 0x0200,
 } as const;
 
+/** `GPUTextureUsage`. */
 export const TextureUsage = {
   COPY_SRC: 0x01,
   COPY_DST: 0x02,
@@ -19,6 +22,8 @@ export const TextureUsage = {
   RENDER_ATTACHMENT: 0x10,
 } as const;
 
+/** `GPUMapMode.READ`. */
 export const MAP_READ = 0x0001;
 
+/** `GPUShaderStage.COMPUTE`. */
 export const SHADER_STAGE_COMPUTE = 0x4;

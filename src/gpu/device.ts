@@ -1,7 +1,7 @@
 /**
- * The device that kernels run on: acquired once and shared by all models that bring none of their own, or
- * handed in by the caller. Work on it is a task (task.ts). After a device is lost almost nothing of WebGPU
- * reports an error (submits are silent, scopes are empty), so a task asks `check()` after whatever it awaits.
+ * Acquires the GPU device: the caller's, or one that all models of the page share. All work on it is done by tasks
+ * (task.ts). After a device is lost, WebGPU reports almost no errors: submits are ignored and error scopes stay
+ * empty. So a task calls `check()` after everything that it awaits.
  */
 import { describeAdapter, requestAdapter, type AdapterDescription } from './adapter.js';
 import { DeviceError } from '../errors.js';
@@ -9,38 +9,42 @@ import type { LaneKernels } from './kernels/laneKernels.js';
 import { GpuMemory } from './memory.js';
 import { PipelineCache } from './pipelines.js';
 import { Task, type Burst } from './task.js';
-import { Throughput } from './throughput.js';
+import { ThroughputEstimate } from './throughput.js';
 import { shortenWaits } from './wait.js';
 
-/** A device with what the library keeps for it: pipelines, byte counters, and whether it is still there. */
+/** A device with the library's state for it: buffers, pipelines, the throughput estimate, and whether it was lost. */
 export class Gpu {
+  /** The WebGPU device. */
   readonly device: GPUDevice;
+  /** The adapter of the device. */
   readonly info: AdapterDescription;
-  /** The kernels for this device's subgroups. Undefined: it runs the tiled kernels. */
+  /** Kernels for the size of this device's subgroups. Undefined: use the tiled kernels. */
   readonly laneKernels: LaneKernels | undefined;
   /**
-   * Kernels that should give the same bits do. The self-test clears it where a driver rounds them
-   * differently: then the size of the input chooses nothing.
+   * True if all kernels of an operation give the same bits. The self-test sets it to false if a driver rounds them
+   * differently; then each operation has one kernel for all input sizes.
    */
   alternativesAgree = true;
-  /** The first error on the library's own device that no task caught: a fault of the library. */
+  /** The first error on the library's own device that no task caught, which is a bug of the library. */
   uncaptured: GPUError | undefined;
+  /** The library's buffers on the device. */
   readonly memory: GpuMemory;
+  /** The compiled kernels. */
   readonly pipelines: PipelineCache;
-  /** Starts with a cautious guess: a weak integrated GPU. */
-  readonly throughput: Throughput;
-  /** When the last work ended that was measured, by `performance.now`. */
+  /** Estimate of the floating-point operations per second. The first guess is that of a weak integrated GPU. */
+  readonly throughput: ThroughputEstimate;
+  /** When the last measured work ended, by `performance.now`. */
   measuredUntilMs = 0;
   readonly #owned: boolean;
   #users = 0;
   #lost: GPUDeviceLostInfo | undefined;
   /** Called when the device is lost. */
-  readonly #waiting = new Set<() => void>();
+  readonly #lostListeners = new Set<() => void>();
 
   /**
-   * A `Gpu` with the kernels that are for its device.
+   * Makes the `Gpu` of a device, with the kernels for its subgroups.
    *
-   * @param owned the device is the library's own: the last `release` destroys it
+   * @param owned true if the library made the device. The last `release` then destroys it
    */
   static async of(device: GPUDevice, info: AdapterDescription, owned: boolean): Promise<Gpu> {
     return new Gpu(device, info, owned, await loadLaneKernels(device, info));
@@ -51,15 +55,15 @@ export class Gpu {
     this.info = info;
     this.laneKernels = laneKernels;
     this.#owned = owned;
-    // A software adapter that seems slower shares its processor; more submits would make it slower still, and no
-    // driver resets it.
-    this.throughput = info.software ? new Throughput(5e9, 5e9) : new Throughput(5e11);
+    // The estimate has a lower bound on software adapters. One that seems slower shares its CPU with other work:
+    // more submits would slow it further, and no driver resets it after a long submit.
+    this.throughput = info.software ? new ThroughputEstimate(5e9, 5e9) : new ThroughputEstimate(5e11);
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
     shortenWaits(device);
     void device.lost.then((lost) => {
       this.#lost ??= lost;
-      for (const tell of this.#waiting) tell();
+      for (const listener of this.#lostListeners) listener();
     });
     if (owned)
       device.addEventListener('uncapturederror', ({ error }) => {
@@ -67,7 +71,7 @@ export class Gpu {
       });
   }
 
-  /** @throws DeviceError DEVICE_LOST */
+  /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void {
     if (this.#lost) {
       const why = this.#lost.message.trim().replace(/\.?$/, '.');
@@ -79,9 +83,9 @@ export class Gpu {
   }
 
   /**
-   * Runs a piece of work on the device: see Task. What it made is freed when it ends, unless it was kept.
+   * Runs work on the device; see `Task`. When the task ends, its buffers are destroyed, except those it kept.
    *
-   * @param label of the work, for error messages
+   * @param label name of the work in error messages
    * @throws what `run` throws; DeviceError DEVICE_MEMORY, DEVICE_FAILED, DEVICE_LOST, DISPOSED; the signal's
    *   reason
    */
@@ -108,9 +112,9 @@ export class Gpu {
   }
 
   /**
-   * Makes buffers that the caller destroys. Resolves when the device has them.
+   * Creates buffers, which the caller destroys. Resolves when the device has allocated them.
    *
-   * @throws DeviceError; nothing is left then
+   * @throws DeviceError, after destroying all of them
    */
   make<Result>(label: string, make: (burst: Burst) => Result): Promise<Result> {
     return this.task(label, undefined, async (task) => {
@@ -121,7 +125,7 @@ export class Gpu {
     });
   }
 
-  /** A device that is lost answers nothing any more: nobody waits for it. */
+  /** Runs `run`, but rejects as soon as the device is lost, because promises of a lost device may never settle. */
   #untilLost<Result>(run: () => Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
       const lost = (): void => {
@@ -131,28 +135,28 @@ export class Gpu {
           reject(error as Error);
         }
       };
-      this.#waiting.add(lost);
+      this.#lostListeners.add(lost);
       void run()
         .then(resolve, reject)
-        .finally(() => this.#waiting.delete(lost));
+        .finally(() => this.#lostListeners.delete(lost));
     });
   }
 
-  /** What a task throws when the device has refused something of it. */
+  /** Converts an error that a task's error scope caught into the error that the task throws. */
   refusal(label: string, error: GPUError): DeviceError {
     const { bytes } = this.memory;
     return isMemoryError(error)
       ? new DeviceError(
           'DEVICE_MEMORY',
-          `${label}: the GPU ran out of memory with ${bytes} bytes of this library on it. Use a smaller model, image or batch, or close other pages. (${error.message})`,
+          `${label}: the GPU ran out of memory while this library used ${bytes} bytes. Use a smaller model, image or batch, or close other pages. (${error.message})`,
         )
-      : new DeviceError('DEVICE_FAILED', `${label}: the GPU refused an operation: ${error.message}`);
+      : new DeviceError('DEVICE_FAILED', `${label}: the GPU rejected an operation: ${error.message}`);
   }
 
   /**
-   * Copies bytes back from a buffer (`offset` and `bytes` multiples of 4).
-   * @throws DeviceError DEVICE_LOST if the device went meanwhile: reading back is where a lost device is
-   *   noticed
+   * Reads bytes of a buffer. `offset` and `bytes` are multiples of 4.
+   *
+   * @throws DeviceError DEVICE_LOST if the device was lost meanwhile; DEVICE_FAILED, DEVICE_LIMIT
    */
   async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     this.check();
@@ -168,7 +172,7 @@ export class Gpu {
         ? cause
         : new DeviceError(
             'DEVICE_FAILED',
-            `${buffer.label}: could not be read back (${String(cause)}). Load the model again.`,
+            `${buffer.label}: the buffer could not be read back (${String(cause)}). Load the model again.`,
             { cause },
           );
     }
@@ -179,24 +183,24 @@ export class Gpu {
     return this.info.software;
   }
 
-  /** What the adapter is believed to compute. */
+  /** Estimate of the adapter's floating-point operations per second. */
   get flopsPerSecond(): number {
     return this.throughput.flopsPerSecond;
   }
 
-  /** Counts a user of the device. */
+  /** Adds a user of the device. Call `release` once for each call. */
   retain(): void {
     this.#users += 1;
   }
 
-  /** Takes back a `retain`; the last one destroys the device, if it is the library's own. */
+  /** Removes a user of the device. When the last one is removed, the library's own device is destroyed. */
   release(): void {
     this.#users -= 1;
     if (this.#users > 0 || !this.#owned) return;
-    // Known at once: `lost` resolves later, and nobody may acquire this device meanwhile.
+    // `device.lost` resolves later. Until then, `acquireGpu` must not hand out this device.
     this.#lost ??= {
       reason: 'destroyed',
-      message: 'the last model that used it was disposed of',
+      message: 'the last model on it was disposed of',
     } as GPUDeviceLostInfo;
     this.device.destroy();
   }
@@ -206,8 +210,10 @@ let shared: Promise<Gpu> | undefined;
 const known = new WeakMap<GPUDevice, Promise<Gpu>>();
 
 /**
- * The `Gpu` of a device that the caller made, or the library's own (made at the first call). It is retained
- * already: `release` it in the end.
+ * Returns the `Gpu` of the caller's device, or of the shared device, which the first call makes. The result is
+ * retained: call `release` when it is no longer used.
+ *
+ * @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE, ADAPTER_MISSING, DEVICE_FAILED, DEVICE_LOST
  */
 export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
   if (device) {
@@ -226,7 +232,7 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
       gpu.retain();
       return gpu;
     } catch (error) {
-      // A lost device is replaced by a new one, once; any other failure is the caller's to see.
+      // A lost device is replaced by a new one, but only once. Any other error is thrown.
       if (shared === attempt) shared = undefined;
       if (!again || !(error instanceof DeviceError && error.code === 'DEVICE_LOST')) throw error;
     }
@@ -236,7 +242,7 @@ export async function acquireGpu(device?: GPUDevice): Promise<Gpu> {
 async function requestOwnGpu(): Promise<Gpu> {
   const adapter = await requestAdapter();
   const has = (feature: GPUFeatureName): boolean => adapter.features.has(feature);
-  // Kernels stay inside WebGPU's default limits; what is asked for beyond them is memory, for large inputs.
+  // Kernels stay inside WebGPU's default limits. Only large inputs need these higher limits.
   const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = adapter.limits;
   const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D };
   const requiredFeatures = (['shader-f16', 'subgroups', 'timestamp-query'] as const).filter(has);
@@ -245,7 +251,7 @@ async function requestOwnGpu(): Promise<Gpu> {
     .catch((cause: unknown) => {
       throw new DeviceError(
         'DEVICE_FAILED',
-        `The GPU adapter gave no device: ${String(cause)}. Reload the page; update the browser or the graphics driver if it happens again.`,
+        `The GPU adapter failed to provide a device: ${String(cause)}. Reload the page. If the error persists, update the browser and the graphics driver.`,
         { cause },
       );
     });
@@ -255,8 +261,8 @@ async function requestOwnGpu(): Promise<Gpu> {
 }
 
 /**
- * The kernels of a software adapter whose subgroups all have 4 or 8 lanes. Undefined for other devices, and if
- * their file cannot be loaded: the tiled kernels are right on such an adapter too, and slower.
+ * Loads the kernels for a software adapter whose subgroups all have 4 or 8 lanes. Returns undefined for other
+ * devices, and if the file fails to load: the tiled kernels are correct on such an adapter too, but slower.
  */
 async function loadLaneKernels(
   { features, adapterInfo }: GPUDevice,
@@ -271,5 +277,5 @@ async function loadLaneKernels(
   );
 }
 
-// The classes of GPU errors are globals in browsers alone, so the name decides.
+// Node has no global GPUOutOfMemoryError, so `instanceof` cannot be used.
 const isMemoryError = (error: GPUError): boolean => error.constructor.name === 'GPUOutOfMemoryError';

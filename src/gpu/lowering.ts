@@ -4,6 +4,7 @@
  * when the model is loaded. So an image alone and the same image in a batch get the same bits, and a new size
  * compiles nothing.
  */
+import { HEAD_DIM } from '../graph/constants.js';
 import type { Node, Operation } from '../graph/graph.js';
 import type { Gpu } from './device.js';
 import type { Kernel, KernelVariant, OperandType, WeightStorage } from './kernels/kernel.js';
@@ -191,9 +192,6 @@ export function alternatives(node: Node, target: Target): readonly [Dispatch, ..
       return [only(node, operation, target)];
   }
 }
-
-/** Channels of a head that the kernels of attention are written for. */
-const HEAD_DIM = 64;
 
 /**
  * What the kernels take for granted of shapes, and do not check: with other ones they read and write past the

@@ -1,11 +1,11 @@
-/** GPU buffers with labels, limits checked before the device does, and a count of what is alive. */
+/** Creates labelled GPU buffers, checks their size, counts their bytes, and reads them back. */
 import { DeviceError } from '../errors.js';
 import { BufferUsage, MAP_READ } from './constants.js';
 import { scoped } from './scopes.js';
 import { waitFor } from './wait.js';
 
-/** A read that was asked for, and its promise. */
-interface Read {
+/** A read whose copy is not submitted yet. */
+interface PendingRead {
   readonly buffer: GPUBuffer;
   readonly offset: number;
   readonly bytes: number;
@@ -13,30 +13,32 @@ interface Read {
   readonly reject: (reason: unknown) => void;
 }
 
+/** The buffers of a device that this library created. */
 export class GpuMemory {
   readonly #device: GPUDevice;
   readonly #live = new Map<GPUBuffer, number>();
-  /** Reads whose copies are not submitted yet. */
-  #asked: Read[] = [];
+  #pendingReads: PendingRead[] = [];
   #bytes = 0;
 
   constructor(device: GPUDevice) {
     this.#device = device;
   }
 
-  /** Bytes of all buffers that this library holds on the device. */
+  /** Total bytes of this library's buffers on the device. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Number of buffers that this library holds on the device. */
+  /** Number of this library's buffers on the device. */
   get buffers(): number {
     return this.#live.size;
   }
 
   /**
-   * A buffer for shaders to read and write; it can be filled and copied from. `bytes` is rounded up to 4, and
-   * is at least 4.
+   * Creates a storage buffer, which can also be written to and copied from.
+   *
+   * @param bytes rounded up to a multiple of 4, at least 4
+   * @throws DeviceError DEVICE_LIMIT
    */
   storage(label: string, bytes: number): GPUBuffer {
     return this.#create(
@@ -47,7 +49,7 @@ export class GpuMemory {
     );
   }
 
-  /** A storage buffer that holds `data`. */
+  /** Creates a storage buffer that holds `data`. @throws DeviceError DEVICE_LIMIT */
   storageOf(
     label: string,
     data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>,
@@ -57,7 +59,7 @@ export class GpuMemory {
     return buffer;
   }
 
-  /** A uniform buffer that holds `words` (unsigned integers). */
+  /** Creates a uniform buffer that holds `words` (u32). @throws DeviceError DEVICE_LIMIT */
   uniformOf(label: string, words: readonly number[]): GPUBuffer {
     const data = new Uint32Array(Math.ceil(words.length / 4) * 4);
     data.set(words);
@@ -71,7 +73,7 @@ export class GpuMemory {
     return buffer;
   }
 
-  /** A buffer that the results of queries are written to, to be read back. */
+  /** Creates a buffer that query results are resolved into. @throws DeviceError DEVICE_LIMIT */
   queries(label: string, bytes: number): GPUBuffer {
     return this.#create(
       label,
@@ -81,44 +83,46 @@ export class GpuMemory {
     );
   }
 
+  /** Destroys a buffer that this object created. Reads requested before are still completed. */
   destroy(buffer: GPUBuffer): void {
     const bytes = this.#live.get(buffer);
     if (bytes === undefined) return;
-    if (this.#asked.some((read) => read.buffer === buffer)) this.#startReads();
+    if (this.#pendingReads.some((read) => read.buffer === buffer)) this.#startReads();
     this.#live.delete(buffer);
     this.#bytes -= bytes;
     buffer.destroy();
   }
 
   /**
-   * Copies `bytes` of a buffer back, from byte `offset` (both multiples of 4). Reads that are asked for in the
-   * same microtask share a submit and a map. The copy is made after that microtask: until the read settles,
-   * write nothing to the buffer. `destroy` may be called at once.
-   * @throws DeviceError DEVICE_LIMIT; whatever `mapAsync` rejects with; a GPUError of the copy. The caller asks
-   *   `Gpu.check()` for the reason.
+   * Reads `bytes` of a buffer from byte `offset`, both multiples of 4. Reads requested in the same microtask share
+   * one submit and one mapped buffer. The copy is submitted after that microtask, so do not write to the buffer
+   * until the read settles. Destroying the buffer right away is allowed.
+   *
+   * @throws DeviceError DEVICE_LIMIT, DEVICE_FAILED; whatever `mapAsync` rejects with. If the device was lost,
+   *   `Gpu.check()` throws the reason
    */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     return new Promise((resolve, reject) => {
-      this.#asked.push({ buffer, offset, bytes, resolve, reject });
-      if (this.#asked.length === 1) queueMicrotask(() => this.#startReads());
+      this.#pendingReads.push({ buffer, offset, bytes, resolve, reject });
+      if (this.#pendingReads.length === 1) queueMicrotask(() => this.#startReads());
     });
   }
 
-  /** Starts the reads that were asked for, as many together as fit into a buffer. */
+  /** Starts all pending reads, in groups that each fit into one buffer. */
   #startReads(): void {
-    const asked = this.#asked;
-    this.#asked = [];
-    for (let begin = 0; begin < asked.length;) {
+    const reads = this.#pendingReads;
+    this.#pendingReads = [];
+    for (let begin = 0; begin < reads.length;) {
       let end = begin + 1;
-      let total = asked[begin]!.bytes;
-      while (end < asked.length && total + asked[end]!.bytes <= this.#device.limits.maxBufferSize)
-        total += asked[end++]!.bytes;
-      void this.#readTogether(asked.slice(begin, end), total);
+      let total = reads[begin]!.bytes;
+      while (end < reads.length && total + reads[end]!.bytes <= this.#device.limits.maxBufferSize)
+        total += reads[end++]!.bytes;
+      void this.#readTogether(reads.slice(begin, end), total);
       begin = end;
     }
   }
 
-  async #readTogether(reads: readonly Read[], totalBytes: number): Promise<void> {
+  async #readTogether(reads: readonly PendingRead[], totalBytes: number): Promise<void> {
     const device = this.#device;
     let staging: GPUBuffer | undefined;
     try {
@@ -129,7 +133,7 @@ export class GpuMemory {
         device.limits.maxBufferSize,
       );
       const target = staging;
-      // A copy that is refused leaves zeros in the staging buffer, which must not be taken for results.
+      // A copy that fails leaves zeros in the staging buffer. The error scope keeps them from passing as results.
       const { verdict } = scoped(device, () => {
         const encoder = device.createCommandEncoder({ label: 'read back' });
         let at = 0;
@@ -141,7 +145,7 @@ export class GpuMemory {
       });
       const [error] = await Promise.all([verdict, waitFor(device, staging.mapAsync(MAP_READ))]);
       if (error)
-        throw new DeviceError('DEVICE_FAILED', `The GPU refused to copy results back: ${error.message}`);
+        throw new DeviceError('DEVICE_FAILED', `The GPU failed to copy results back: ${error.message}`);
       const all = staging.getMappedRange();
       let at = 0;
       for (const { bytes, resolve } of reads) resolve(all.slice(at, (at += bytes)));
@@ -158,7 +162,7 @@ export class GpuMemory {
     if (size > most) {
       throw new DeviceError(
         'DEVICE_LIMIT',
-        `${label}: needs a buffer of ${size} bytes, and this device allows ${most}. Use a smaller image, batch or model.`,
+        `${label}: needs a buffer of ${size} bytes, but this device allows at most ${most}. Use a smaller image, batch or model.`,
       );
     }
     const buffer = this.#device.createBuffer({ label, size, usage });

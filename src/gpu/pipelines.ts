@@ -1,6 +1,6 @@
 /**
- * Compiles kernels, each variant once, and turns what a compiler says into an error that names the kernel,
- * the line and the adapter.
+ * Compiles kernels, each variant once. A compiler's error becomes a DeviceError that names the kernel, the line and
+ * the adapter.
  */
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
@@ -8,9 +8,13 @@ import { assemble, kernelName, type Access, type Kernel, type KernelVariant } fr
 import { scoped } from './scopes.js';
 import { weightHelpers } from './kernels/weightHelpers.js';
 
+/** A compiled kernel variant. */
 export interface CompiledKernel {
+  /** The kernel with its constants. */
   readonly variant: KernelVariant;
+  /** The compute pipeline. */
   readonly pipeline: GPUComputePipeline;
+  /** Layout of the pipeline's only bind group. */
   readonly layout: GPUBindGroupLayout;
 }
 
@@ -20,9 +24,10 @@ const bindingLayouts: Readonly<Record<Access, Omit<GPUBindGroupLayoutEntry, 'bin
   write: { buffer: { type: 'storage' } },
 };
 
+/** The compiled kernels of a device. */
 export class PipelineCache {
   readonly #device: GPUDevice;
-  /** The adapter's name, for messages. */
+  /** The adapter's name for error messages. */
   readonly adapter: string;
   readonly #compiled = new Map<string, Promise<CompiledKernel>>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
@@ -36,14 +41,16 @@ export class PipelineCache {
       [info.vendor, info.architecture, info.description].filter(Boolean).join(' ') || 'unnamed adapter';
   }
 
-  /** Number of pipelines that were compiled: a new image size must not raise it. */
+  /** Number of compiled pipelines. A new image size must not increase it. */
   get size(): number {
     return this.#compiled.size;
   }
 
   /**
-   * The pipeline of a variant, compiled at the first call. A failure is not remembered, so that it may be
-   * tried again.
+   * Returns the pipeline of a variant, which the first call compiles. A failure is not cached, so a later call
+   * tries again.
+   *
+   * @throws DeviceError KERNEL_COMPILE
    */
   compile(variant: KernelVariant): Promise<CompiledKernel> {
     const code = assemble(variant, weightHelpers);
@@ -57,7 +64,12 @@ export class PipelineCache {
     return compiled;
   }
 
-  /** The bind group of a compiled kernel: `resources` in the order of its bindings. */
+  /**
+   * Creates a bind group for a compiled kernel.
+   *
+   * @param resources one for each binding of the kernel, in the same order
+   * @throws DeviceError KERNEL_COMPILE if their number is wrong
+   */
   bind({ variant, layout }: CompiledKernel, resources: readonly GPUBindingResource[]): GPUBindGroup {
     const { kernel } = variant;
     if (resources.length !== kernel.bindings.length) {
@@ -77,8 +89,7 @@ export class PipelineCache {
     const { kernel } = variant;
     const label = kernelName(kernel);
     const layout = this.#layoutOf(kernel);
-    // What the compiler says is told below, with its lines; the scope keeps it from being reported a second
-    // time.
+    // The scope keeps the browser from reporting the compiler's messages a second time: the error below has them.
     const { result: module } = scoped(this.#device, () => this.#device.createShaderModule({ label, code }));
     try {
       const pipeline = await this.#device.createComputePipelineAsync({
@@ -99,13 +110,13 @@ export class PipelineCache {
       const why = details.length > 0 ? details.join('\n') : `  ${String(cause)}`;
       throw new DeviceError(
         'KERNEL_COMPILE',
-        `Kernel ${label} was refused on ${this.adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`,
+        `Kernel ${label} does not compile on ${this.adapter}:\n${why}\nPlease report this with the name of your GPU and browser.`,
         { cause },
       );
     }
   }
 
-  /** Explicit layouts, shared by kernels whose bindings are alike. */
+  /** The bind group layout of a kernel. Kernels with the same kinds of bindings share one. */
   #layoutOf(kernel: Kernel): GPUBindGroupLayout {
     const key = kernel.bindings.map(({ access }) => access).join();
     let layout = this.#layouts.get(key);

@@ -4,6 +4,7 @@
  * settled. The promise is still the browser's own, so no result is taken early. Loaded by wait.ts in the
  * browsers that have such a call.
  */
+import { BufferUsage } from './constants.js';
 
 /**
  * Calls that make a browser look for finished work: empty submits in Firefox, pairs of `pushErrorScope` and
@@ -54,7 +55,6 @@ const LONGEST_INTERVAL_MS = 100;
  */
 const SHORT_KERNEL =
   '@group(0) @binding(0) var<storage, read_write> x: f32; @compute @workgroup_size(1) fn main() { var y = x; for (var i = 0; i < 8000; i++) { y = y * 0.999 + 0.5; } x = y; }';
-const STORAGE = 0x80;
 
 /** The clock and the timers, which tests replace. */
 export interface Clock {
@@ -203,7 +203,7 @@ async function shortKernel(device: GPUDevice): Promise<ShortKernel> {
     layout: 'auto',
     compute: { module: device.createShaderModule({ label, code: SHORT_KERNEL }) },
   });
-  const buffer = device.createBuffer({ label, size: 4, usage: STORAGE });
+  const buffer = device.createBuffer({ label, size: 4, usage: BufferUsage.STORAGE });
   const group = device.createBindGroup({
     label,
     layout: pipeline.getBindGroupLayout(0),

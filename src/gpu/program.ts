@@ -3,8 +3,8 @@
  * encodes and submits. The programs of a model share its slots (`SlotPool`), so that a second image size
  * costs bind groups, not memory.
  */
-import type { Graph, Node, Value } from '../graph/graph.js';
-import { elementCount } from '../graph/graph.js';
+import { F32_BYTES } from '../graph/constants.js';
+import { elementCount, type Graph, type Node, type Value } from '../graph/graph.js';
 import { planMemory, type Plan } from '../graph/planner.js';
 import { DINOv2Error } from '../errors.js';
 import type { Gpu } from './device.js';
@@ -13,8 +13,6 @@ import { kernelName } from './kernels/kernel.js';
 import type { CompiledKernel } from './pipelines.js';
 import { cutIntoRanges, splitByWork, SUBMIT_MS, type Axis, type Workgroups } from './submits.js';
 import type { Burst, Task } from './task.js';
-
-const F32_BYTES = 4;
 
 /** A forward in one submit is measured where it is estimated to take more than this part of SUBMIT_MS. */
 const MEASURED_PART = 8;

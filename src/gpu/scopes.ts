@@ -1,12 +1,12 @@
-/** Error scopes around a synchronous stretch: WebGPU tells the errors of a device later, to whose scope was open. */
+/** Runs synchronous code inside WebGPU error scopes. */
 
 const FILTERS = ['validation', 'out-of-memory', 'internal'] as const;
 
 /**
- * Runs `run` with a scope of each kind open, and closes them before it returns: no other code on the device
- * meets them.
+ * Runs `run` with an error scope of each kind open. All scopes are closed before this function returns, so errors
+ * of other code on the device do not end up in them.
  *
- * @returns what `run` returns, and the first error of the stretch, or null; null too where the device was lost
+ * @returns the result of `run`, and a promise of the first error; null if there was none or the device was lost
  * @throws what `run` throws
  */
 export function scoped<Result>(

@@ -1,25 +1,27 @@
 /**
- * The one way to allocate, dispatch, submit and read on a device. A task is a piece of work with a name; each
- * of its synchronous stretches (a burst) stands in error scopes of its own, so that an error is told to the
- * task that made it, on a caller's device too, and to nobody else.
+ * Tasks: the only way to allocate, dispatch, submit and read on a device. A task is a named piece of asynchronous
+ * work. It uses the device in bursts, which are synchronous and run inside error scopes of their own. So each GPU
+ * error is reported to the task that caused it and to no other code, on a caller's device too.
  */
 import { DeviceError } from '../errors.js';
-import type { Gpu } from './device.js';
-import type { CompiledKernel } from './pipelines.js';
+import type { GpuMemory } from './memory.js';
+import type { CompiledKernel, PipelineCache } from './pipelines.js';
 import { scoped } from './scopes.js';
+import type { ThroughputEstimate } from './throughput.js';
 import { submittedWorkDone } from './wait.js';
 
-/** Bytes of an upload after which `settled` is worth its wait. */
+/** An upload awaits `Task.settled` after each block of this many bytes. */
 export const SETTLE_BYTES: number = 16 * 2 ** 20;
 
-/** Buffers that an object owns, and whether it was disposed of. */
+/** The buffers of an object with `dispose()`. A task that uses them keeps them alive. */
 export interface Lease {
   /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
   hold(): () => void;
+  /** True after the owner's `dispose()`. */
   readonly disposed: boolean;
 }
 
-/** The buffers of something with `dispose()`: they are freed when it was called and no task uses them. */
+/** Buffers that are freed once their owner was disposed of and no task holds them. */
 export class OwnedBuffers implements Lease {
   readonly #free: () => void;
   readonly #message: string;
@@ -28,22 +30,24 @@ export class OwnedBuffers implements Lease {
 
   /**
    * @param free frees the buffers; called once
-   * @param message of the error that tells of a use after `dispose()`
+   * @param message message of the error for a use after `dispose()`
    */
   constructor(free: () => void, message: string) {
     this.#free = free;
     this.#message = message;
   }
 
+  /** True after `dispose()`. */
   get disposed(): boolean {
     return this.#disposed;
   }
 
-  /** @throws DeviceError DISPOSED */
+  /** Throws after `dispose()`. @throws DeviceError DISPOSED */
   check(): void {
     if (this.#disposed) throw new DeviceError('DISPOSED', this.#message);
   }
 
+  /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
   hold(): () => void {
     this.check();
     this.#holders += 1;
@@ -56,6 +60,7 @@ export class OwnedBuffers implements Lease {
     };
   }
 
+  /** Refuses further holds, and frees the buffers when nothing holds them. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -67,34 +72,46 @@ export class OwnedBuffers implements Lease {
   }
 }
 
-/** What may be bound: a buffer, or a part of one. */
+/** The part of `Gpu` that tasks use. Declared here so that task.ts and device.ts do not import each other. */
+export interface TaskGpu {
+  readonly device: GPUDevice;
+  readonly memory: GpuMemory;
+  readonly pipelines: PipelineCache;
+  readonly throughput: ThroughputEstimate;
+  measuredUntilMs: number;
+  check(): void;
+  refusal(label: string, error: GPUError): DeviceError;
+  read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer>;
+}
+
+/** A buffer to bind, or a part of one. */
 export type Bound = GPUBuffer | GPUBufferBinding;
 
-/** What a synchronous stretch of a task can do. It submits once, at its end, if it has encoded anything. */
+/** The GPU operations of one burst of a task. The commands that it encodes are submitted together at its end. */
 export class Burst {
-  readonly #gpu: Gpu;
+  readonly #gpu: TaskGpu;
   readonly #label: string;
   readonly #made: Set<GPUBuffer>;
-  /** Buffers whose verdict is not known yet, and which this burst uses. */
+  /** Called with every buffer that this burst uses, so that the task learns if creating the buffer failed. */
   readonly #touch: (buffer: GPUBuffer) => void;
   readonly #freed: GPUBuffer[] = [];
   readonly #textures: GPUTexture[] = [];
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
 
-  constructor(gpu: Gpu, label: string, made: Set<GPUBuffer>, touch: (buffer: GPUBuffer) => void) {
+  constructor(gpu: TaskGpu, label: string, made: Set<GPUBuffer>, touch: (buffer: GPUBuffer) => void) {
     this.#gpu = gpu;
     this.#label = label;
     this.#made = made;
     this.#touch = touch;
   }
 
-  /** A storage buffer of `bytes`, the task's until it ends. @throws DeviceError DEVICE_LIMIT */
+  /** Creates a storage buffer, which is destroyed when the task ends. @throws DeviceError DEVICE_LIMIT */
   storage(label: string, bytes: number): GPUBuffer {
     return this.#own(this.#gpu.memory.storage(label, bytes));
   }
 
-  /** A storage buffer that holds `data`. */
+  /** Creates a storage buffer that holds `data`. @throws DeviceError DEVICE_LIMIT */
   storageOf(
     label: string,
     data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>,
@@ -102,23 +119,23 @@ export class Burst {
     return this.#own(this.#gpu.memory.storageOf(label, data));
   }
 
-  /** A uniform buffer that holds `words` (unsigned integers). */
+  /** Creates a uniform buffer that holds `words` (u32). @throws DeviceError DEVICE_LIMIT */
   uniformOf(label: string, words: readonly number[]): GPUBuffer {
     return this.#own(this.#gpu.memory.uniformOf(label, words));
   }
 
-  /** A buffer for the results of queries. */
+  /** Creates a buffer that query results are resolved into. @throws DeviceError DEVICE_LIMIT */
   queries(label: string, bytes: number): GPUBuffer {
     return this.#own(this.#gpu.memory.queries(label, bytes));
   }
 
-  /** Writes ahead of everything that this burst encodes. */
+  /** Writes data to a buffer. The write takes place before all commands of this burst. */
   write(buffer: GPUBuffer, offset: number, data: GPUAllowSharedBufferSource, from = 0, size?: number): void {
     this.#touch(buffer);
     this.#gpu.device.queue.writeBuffer(buffer, offset, data, from, size);
   }
 
-  /** One dispatch; `buffers` in the order of the kernel's bindings. */
+  /** Encodes one dispatch. `buffers` are in the order of the kernel's bindings. */
   dispatch(
     kernel: CompiledKernel,
     buffers: readonly Bound[],
@@ -135,48 +152,49 @@ export class Burst {
     pass.dispatchWorkgroups(...workgroups);
   }
 
-  /** The compute pass, for bind groups that were made before. */
+  /** The burst's compute pass, for dispatches with existing bind groups. */
   pass(): GPUComputePassEncoder {
     return (this.#pass ??= this.encoder().beginComputePass({ label: this.#label }));
   }
 
-  /** A texture that is gone when the burst has ended. */
+  /** Creates a texture, which is destroyed at the end of the burst. */
   texture(descriptor: GPUTextureDescriptor): GPUTexture {
     const texture = this.#gpu.device.createTexture(descriptor);
     this.#textures.push(texture);
     return texture;
   }
 
+  /** Encodes a copy between buffers. Offsets and `bytes` are multiples of 4. */
   copy(from: GPUBuffer, fromOffset: number, to: GPUBuffer, toOffset: number, bytes: number): void {
     this.#touch(from);
     this.#touch(to);
     this.encoder().copyBufferToBuffer(from, fromOffset, to, toOffset, bytes);
   }
 
-  /** Zeros from byte `offset` on; default: all of the buffer. */
+  /** Encodes zeros for a part of a buffer. Default: the whole buffer. */
   clear(buffer: GPUBuffer, offset = 0, bytes?: number): void {
     this.encoder().clearBuffer(buffer, offset, bytes);
   }
 
-  /** The encoder outside of a pass, for what has no method here. */
+  /** The burst's command encoder, outside of a pass. For commands that have no method here. */
   encoder(): GPUCommandEncoder {
     this.#pass?.end();
     this.#pass = undefined;
     return (this.#encoder ??= this.#gpu.device.createCommandEncoder({ label: this.#label }));
   }
 
-  /** Frees a buffer when the burst has ended; what was submitted still finds it. */
+  /** Destroys a buffer of the task at the end of the burst. Submitted commands may still use it. */
   free(buffer: GPUBuffer): void {
     this.#freed.push(buffer);
   }
 
-  /** Submits what was encoded. Called by the task alone. */
+  /** Submits the encoded commands. Only the task calls this. */
   end(): void {
     this.#pass?.end();
     if (this.#encoder) this.#gpu.device.queue.submit([this.#encoder.finish()]);
   }
 
-  /** Frees what was given up; the GPU keeps it until it is done. Called by the task alone. */
+  /** Destroys the burst's textures and freed buffers. Only the task calls this. */
   clean(): void {
     for (const texture of this.#textures) texture.destroy();
     for (const buffer of this.#freed) {
@@ -191,32 +209,37 @@ export class Burst {
   }
 }
 
-/** Verdicts of buffers that a task has kept before its device had spoken. */
+/**
+ * Verdicts of buffers that outlived their task before it was known whether their task had failed. A verdict is a
+ * promise that rejects with the first GPU error.
+ */
 const pending = new WeakMap<GPUBuffer, Promise<void>>();
 
+/** A named piece of asynchronous work on a device. `Gpu.task` makes one. */
 export class Task {
+  /** Aborts the task: its next burst, read or wait throws the signal's reason. */
   readonly signal: AbortSignal | undefined;
-  readonly #gpu: Gpu;
+  readonly #gpu: TaskGpu;
   readonly #label: string;
   readonly #made = new Set<GPUBuffer>();
   readonly #kept: GPUBuffer[] = [];
   readonly #leases = new Map<Lease, () => void>();
-  /** Of bursts that nobody has waited for. */
+  /** Verdicts of bursts that were not awaited yet. */
   readonly #verdicts = new Set<Promise<void>>();
   #ended = false;
 
-  constructor(gpu: Gpu, label: string, signal: AbortSignal | undefined) {
+  constructor(gpu: TaskGpu, label: string, signal: AbortSignal | undefined) {
     this.#gpu = gpu;
     this.#label = label;
     this.signal = signal;
   }
 
   /**
-   * A synchronous stretch: opens error scopes, runs, submits at most once, closes the scopes. Does not wait:
-   * the verdict is joined by the next `read` or `settled`, or carried by what is kept.
+   * Runs a burst: opens error scopes, calls `run`, submits at most once, closes the scopes. Does not wait for the
+   * GPU. An error is thrown by the next `read` or `settled`, or by the first task that uses a kept buffer.
    */
   burst<Result>(run: (burst: Burst) => Result): Result {
-    this.#continues();
+    this.#checkActive();
     this.#checkLeases();
     const burst = new Burst(this.#gpu, this.#label, this.#made, (buffer) => this.#join(pending.get(buffer)));
     return this.#scoped(() => {
@@ -230,29 +253,33 @@ export class Task {
     });
   }
 
-  /** Copies bytes back (`offset` and `bytes` multiples of 4), once all bursts before are known to be right. */
+  /**
+   * Reads bytes of a buffer, and waits until all earlier bursts are known to have no errors. `offset` and `bytes`
+   * are multiples of 4.
+   */
   async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
-    this.#continues();
+    this.#checkActive();
     this.#checkLeases();
     this.#join(pending.get(buffer));
     const reading = this.#gpu.read(buffer, offset, bytes);
-    reading.catch(() => undefined); // a verdict says more
+    reading.catch(() => undefined); // if a burst failed, `settled` throws the more precise error
     await this.settled();
     const result = await reading;
-    this.#continues();
+    this.#checkActive();
     return result;
   }
 
-  /** Waits for the device's word on all bursts so far. @throws DeviceError */
+  /** Waits until it is known whether any burst so far had an error. @throws DeviceError */
   async settled(): Promise<void> {
     const verdicts = [...this.#verdicts];
     await Promise.all(verdicts);
     for (const each of verdicts) this.#verdicts.delete(each);
-    this.#continues();
+    this.#checkActive();
   }
 
   /**
-   * Waits until everything that was submitted so far is computed.
+   * Waits until the GPU has finished everything submitted so far.
+   *
    * @param lastsLong see `waitFor` in wait.ts
    */
   async computed(lastsLong = false): Promise<void> {
@@ -260,7 +287,7 @@ export class Task {
       this.#gpu.check();
       throw new DeviceError(
         'DEVICE_FAILED',
-        `${this.#label}: the GPU did not finish (${String(cause)}). Load the model again.`,
+        `${this.#label}: the GPU did not finish its work (${String(cause)}). Load the model again.`,
         { cause },
       );
     });
@@ -268,12 +295,12 @@ export class Task {
   }
 
   /**
-   * Measures what was just submitted, beside everything else: nobody waits for it, and the task may end
-   * meanwhile. Work that was refused is not counted.
+   * Measures how long the work takes that was just submitted, and records it in the throughput estimate. Nothing
+   * waits for the measurement, and the task may end before it. Work with an error is not recorded.
    *
-   * @param flops of the work
-   * @param startMs when its encoding began, by `performance.now`
-   * @param submits that it was cut into, each of which was waited for
+   * @param flops floating-point operations of the work
+   * @param startMs when encoding began, by `performance.now`
+   * @param submits number of submits of the work, each of which was awaited
    */
   measure(flops: number, startMs: number, submits: number): void {
     const gpu = this.#gpu;
@@ -281,53 +308,60 @@ export class Task {
     const measured = async (): Promise<void> => {
       await submittedWorkDone(gpu.device, true);
       const doneMs = performance.now();
-      const begunMs = Math.max(startMs, gpu.measuredUntilMs); // earlier work that is measured too does not count
+      const begunMs = Math.max(startMs, gpu.measuredUntilMs); // excludes the time of earlier measured work
       gpu.measuredUntilMs = doneMs;
-      await submittedWorkDone(gpu.device, true); // how late the browser tells the end of work that has ended
+      await submittedWorkDone(gpu.device, true); // the GPU is idle: this is the browser's own delay
       const lateMs = performance.now() - doneMs;
       await Promise.all(verdicts);
-      gpu.throughput.saw(flops, doneMs - begunMs - submits * lateMs, doneMs - startMs);
+      gpu.throughput.record(flops, doneMs - begunMs - submits * lateMs, doneMs - startMs);
     };
-    measured().catch(() => undefined); // the task tells what has failed, a lost device too
+    measured().catch(() => undefined); // the task itself reports errors and a lost device
   }
 
-  /** The buffer outlives the task, and is the caller's to destroy; it carries the verdict of its making. */
+  /**
+   * Keeps a buffer beyond the end of the task; the caller destroys it. If a burst of this task failed, the next
+   * task that uses the buffer throws the error.
+   */
   keep(buffer: GPUBuffer): GPUBuffer {
     this.#made.delete(buffer);
     this.#kept.push(buffer);
     return buffer;
   }
 
-  /** Keeps all that was made so far. */
+  /** Keeps all buffers that the task has created so far. */
   keepAll(): void {
     for (const buffer of this.#made) this.keep(buffer);
   }
 
   /**
-   * Uses the buffers of something that may be disposed of meanwhile: they live until the task ends. A burst or
-   * read that begins after that rejects with DISPOSED.
+   * Holds the buffers of leases until the task ends, even if their owners are disposed of. After such a disposal,
+   * the task's next burst or read throws DISPOSED.
+   *
    * @throws DeviceError DISPOSED
    */
   use(...leases: readonly Lease[]): void {
     for (const lease of leases) if (!this.#leases.has(lease)) this.#leases.set(lease, lease.hold());
   }
 
-  /** Ends the task well. Called by `Gpu.task` alone. */
+  /**
+   * Waits for the last verdicts, except if buffers are kept: these carry the verdicts to the next task. Only
+   * `Gpu.task` calls this.
+   */
   async finish(): Promise<void> {
-    this.#continues();
+    this.#checkActive();
     const verdicts = [...this.#verdicts];
     if (verdicts.length === 0) return;
     const all = Promise.all(verdicts).then(() => undefined);
     if (this.#kept.length === 0) return all;
-    all.catch(() => undefined); // who reads what was kept is told
+    all.catch(() => undefined); // the next task that uses a kept buffer throws the error
     for (const buffer of this.#kept) {
       pending.set(buffer, all);
       const forget = (): void => void (pending.get(buffer) === all && pending.delete(buffer));
-      all.then(forget, () => undefined); // a failure stays with the buffer
+      all.then(forget, () => undefined); // an error stays with the buffer
     }
   }
 
-  /** Frees what the task made, and lets go of what it used. */
+  /** Destroys the task's buffers and releases its leases. Only `Gpu.task` calls this. */
   end(failed: boolean): void {
     this.#ended = true;
     for (const buffer of this.#made) this.#gpu.memory.destroy(buffer);
@@ -348,12 +382,12 @@ export class Task {
 
   #join(verdict: Promise<void> | undefined): void {
     if (!verdict || this.#verdicts.has(verdict)) return;
-    verdict.catch(() => undefined); // it is told to whoever joins it
+    verdict.catch(() => undefined); // the task awaits it later
     this.#verdicts.add(verdict);
   }
 
-  /** @throws the reason why the task cannot go on */
-  #continues(): void {
+  /** Throws if the device was lost, the task was aborted, or the task has ended. */
+  #checkActive(): void {
     this.#gpu.check();
     this.signal?.throwIfAborted();
     if (this.#ended)
@@ -363,13 +397,13 @@ export class Task {
       );
   }
 
-  /** What was submitted before a `dispose()` gives right numbers; nothing is submitted after it. */
+  /** Throws if the owner of a lease was disposed of. Work submitted before the disposal is still correct. */
   #checkLeases(): void {
     for (const lease of this.#leases.keys())
       if (lease.disposed)
         throw new DeviceError(
           'DISPOSED',
-          `${this.#label}: what it used was disposed of meanwhile. Dispose of it later, or compute it again.`,
+          `${this.#label}: features or another object in use were disposed of before this work had finished. Dispose of them later, or compute them again.`,
         );
   }
 }

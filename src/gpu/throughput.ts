@@ -1,36 +1,40 @@
-/** The estimate of what an adapter computes in a second, by which forwards are cut into submits. */
+/** Estimates how fast an adapter computes. The estimate decides how a forward is cut into submits. */
 
-/** Measurements that count. A single slow one, behind other work of the page, changes nothing. */
+/** Number of recent measurements that are used. One slow measurement, behind other work of the page, has no effect. */
 const COUNTED = 3;
 
-/** Clocks of browsers are coarse: what seems to take less counts as this. */
+/** Browsers coarsen their clocks, so shorter times are counted as this long. */
 const SHORTEST_MS = 5;
 
-export class Throughput {
-  /** The largest counts, so the estimate rises with one measurement and falls with `COUNTED` of them. */
+/** An estimate of an adapter's floating-point operations per second, updated from measured forwards. */
+export class ThroughputEstimate {
+  /**
+   * Recent measurements, of which the largest is used: the estimate rises after one measurement and falls after
+   * COUNTED of them.
+   */
   #estimates: readonly number[];
 
   readonly #least: number;
 
   /**
-   * @param guess floating-point operations a second, until something is measured
-   * @param least that the estimate never falls below. Default 0
+   * @param guess floating-point operations per second, used until the first measurement
+   * @param least lower bound of the estimate. Default: 0
    */
   constructor(guess: number, least = 0) {
     this.#estimates = [guess];
     this.#least = least;
   }
 
-  /** Floating-point operations a second. */
+  /** The current estimate, in floating-point operations per second. */
   get flopsPerSecond(): number {
     return Math.max(...this.#estimates);
   }
 
   /**
-   * Some work took between `leastMs` and `mostMs`: a browser may tell late that it has ended. An estimate
-   * between the two stays as it is.
+   * Records that work of `flops` operations took between `leastMs` and `mostMs`. The time is not known exactly,
+   * because a browser may report the end of GPU work late. An estimate inside these bounds does not change.
    */
-  saw(flops: number, leastMs: number, mostMs: number): void {
+  record(flops: number, leastMs: number, mostMs: number): void {
     const slowest = (1000 * flops) / Math.max(mostMs, SHORTEST_MS);
     const fastest = leastMs > 0 ? (1000 * flops) / leastMs : Infinity;
     const seen = Math.max(this.#least, slowest, Math.min(fastest, this.flopsPerSecond));

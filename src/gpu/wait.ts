@@ -1,44 +1,45 @@
 /**
- * Waiting for the GPU. Some browsers look for finished work on a timer, so a promise of the GPU resolves late:
- * up to 100 ms in Firefox, about 2 ms in Chrome on some systems. All waits of the library go through `waitFor`,
- * which shortens them there (pollingDelay.ts).
+ * Waits for the GPU. Some browsers poll for finished GPU work on a timer, so WebGPU's promises resolve late: up to
+ * 100 ms in Firefox, about 2 ms in Chrome on some systems. All waits of the library go through `waitFor`, which
+ * shortens that delay (pollingDelay.ts).
  */
 import type { Nudge, PollingDelay } from './pollingDelay.js';
 
 const delays = new WeakMap<GPUDevice, PollingDelay>();
 
 /**
- * Prepares short waits on a device, once. The browser's delay is measured beside other work: nothing waits for
- * the measurement, and waits take as long as the browser lets them until it has ended.
+ * Starts to measure the browser's polling delay on a device. Call it once for each device. Nothing waits for the
+ * measurement; waits are not shortened until it has ended.
  */
 export function shortenWaits(device: GPUDevice): void {
   const nudge = nudgeOf(globalThis.navigator?.userAgent ?? '', device.adapterInfo?.vendor ?? '');
   if (!nudge) return;
   import('./pollingDelay.js').then(
     ({ PollingDelay }) => delays.set(device, new PollingDelay(device, nudge)),
-    () => undefined, // without this file, waits are right and long
+    () => undefined, // without this file, waits are longer but results are the same
   );
 }
 
 /**
- * Settles as `answer` does, a promise of `mapAsync` or `onSubmittedWorkDone` of this device.
- * @param lastsLong the wait takes tens of milliseconds, and a few more are no matter: the processor is then
- *   left to others
+ * Waits for `answer`, a promise of the device's `mapAsync` or `onSubmittedWorkDone`, and returns its result.
+ *
+ * @param lastsLong the wait takes tens of milliseconds, so polling is less frequent and uses less CPU time
  */
 export function waitFor<T>(device: GPUDevice, answer: Promise<T>, lastsLong = false): Promise<T> {
   return delays.get(device)?.waitFor(answer, lastsLong) ?? answer;
 }
 
 /**
- * Resolves when the GPU has done all that was submitted so far.
+ * Resolves when the GPU has finished everything submitted so far.
+ *
  * @param lastsLong see `waitFor`
  */
 export const submittedWorkDone = (device: GPUDevice, lastsLong = false): Promise<undefined> =>
   waitFor(device, device.queue.onSubmittedWorkDone(), lastsLong);
 
 /**
- * What makes a browser look for finished work at once. Apple's GPUs have no delay in Chrome, and error scopes
- * make waits longer there; Safari and Node have no delay at all.
+ * The call that makes this browser poll for finished work, or undefined if there is no delay to avoid. Safari and
+ * Node have no delay. Chrome has none on Apple GPUs, where error scopes would make waits longer.
  */
 export function nudgeOf(userAgent: string, vendor: string): Nudge | undefined {
   if (vendor === 'apple') return undefined;

@@ -1,8 +1,12 @@
-/** How many workgroups go where. */
-/** Workgroups along one axis, of which WebGPU allows this many. */
+/** Limits and shapes of dispatches. */
+
+/** Largest number of workgroups along one axis of a dispatch: WebGPU's default limit. */
 export const MAX_WORKGROUPS = 65_535;
 
-/** `count` workgroups in one line, or in several where one would be too long. */
+/**
+ * Arranges at least `count` workgroups along x and y: one line along x, or several lines if one would exceed
+ * MAX_WORKGROUPS. The last line may have workgroups beyond `count`.
+ */
 export function inLines(count: number): readonly [number, number] {
   const lines = Math.ceil(count / MAX_WORKGROUPS);
   return [Math.ceil(count / lines), lines];

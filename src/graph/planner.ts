@@ -6,6 +6,7 @@
  * Whole buffers, not one arena: a dispatch may not bind one buffer as `read` and as `read_write`, even where
  * the ranges are disjoint.
  */
+import { F32_BYTES } from './constants.js';
 import { elementCount, type Graph, type Value } from './graph.js';
 
 export interface Slot {
@@ -33,8 +34,6 @@ interface Lifetime {
   readonly first: number;
   last: number;
 }
-
-const F32_BYTES = 4;
 
 /**
  * Assigns slots. Pure: equal graphs give equal plans.

@@ -6,6 +6,7 @@ import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { attentionRows, attentionRowsMean } from '../gpu/kernels/outputKernels.js';
 import type { Lease } from '../gpu/task.js';
+import { F32_BYTES } from '../graph/constants.js';
 
 export interface AttentionOptions {
   /**
@@ -36,7 +37,6 @@ export interface TokenLayout {
   readonly numTokens: number;
 }
 
-const F32_BYTES = 4;
 /** Rows that are computed in one go: about half a GFLOP, which keeps a submit short on any adapter. */
 const CHUNK_BYTES = 16 * 2 ** 20;
 

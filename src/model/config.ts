@@ -1,5 +1,6 @@
 /** What a DINOv2 is: its configuration, the four published sizes, and what can be computed at all. */
 import { ConfigError } from '../errors.js';
+import { HEAD_DIM } from '../graph/constants.js';
 
 /** The published sizes: ViT-S, ViT-B, ViT-L and ViT-g. */
 export type ModelSize = 'small' | 'base' | 'large' | 'giant';
@@ -37,7 +38,6 @@ export interface DINOv2Config {
   readonly posEmbed: PosEmbedConvention;
 }
 
-export const HEAD_DIM = 64;
 const sizes: Readonly<Record<ModelSize, { embedDim: number; depth: number; ffn: 'mlp' | 'swiglu' }>> = {
   small: { embedDim: 384, depth: 12, ffn: 'mlp' },
   base: { embedDim: 768, depth: 12, ffn: 'mlp' },

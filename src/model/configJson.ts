@@ -3,15 +3,8 @@
  * `Dinov2WithRegistersConfig` in transformers.
  */
 import { ConfigError } from '../errors.js';
-import {
-  checkConfig,
-  epsRange,
-  HEAD_DIM,
-  hiddenFeaturesOf,
-  limits,
-  show,
-  type DINOv2Config,
-} from './config.js';
+import { HEAD_DIM } from '../graph/constants.js';
+import { checkConfig, epsRange, hiddenFeaturesOf, limits, show, type DINOv2Config } from './config.js';
 import { Fields } from './configFields.js';
 
 /** What a config.json says where most of the configuration has to be read off the tensors. */

@@ -2,14 +2,13 @@
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { OwnedBuffers, type Task } from '../gpu/task.js';
+import { F32_BYTES } from '../graph/constants.js';
 import { checkOptions } from '../optionNames.js';
 import { loadPart } from '../platform/part.js';
 import type { AttentionOptions } from './attention.js';
 import type { DINOv2Config } from './config.js';
 import type { FinalNorm } from './finalNorm.js';
 import { countTokens, type Grid } from './vit.js';
-
-const F32_BYTES = 4;
 
 // A page that drops its features without dispose() gets the memory back when the garbage collector comes by.
 // The buffers alone are held here.

@@ -3,7 +3,8 @@ import type { Architecture } from '../weights/architecture.js';
 import { inspectCheckpoint } from '../weights/names.js';
 import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError } from '../errors.js';
-import { checkConfig, HEAD_DIM, type DINOv2Config, type PosEmbedConvention } from './config.js';
+import { HEAD_DIM } from '../graph/constants.js';
+import { checkConfig, type DINOv2Config, type PosEmbedConvention } from './config.js';
 import type { ConfigHints } from './configJson.js';
 
 /**

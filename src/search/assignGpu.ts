@@ -8,11 +8,10 @@ import { searchAssign } from '../gpu/kernels/searchKernels.js';
 import { inLines } from '../gpu/workgroups.js';
 import { nearestCenter, type Assigner } from './clusters.js';
 import { F16_FACTOR, scoreError } from './errorBound.js';
-import { valuesPerWord, type GpuRows } from './gpuRows.js';
+import { PANEL_QUADS, valuesPerWord, type GpuRows } from './gpuRows.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
-const PANEL_QUADS = 16;
 /** Unit vectors in f32 are longer than 1 by less than this. */
 const CENTER_NORM = 1.001;
 

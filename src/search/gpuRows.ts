@@ -9,6 +9,8 @@ import type { VectorStorage } from './journal.js';
 import type { VectorTable } from './table.js';
 
 const PANEL_ROWS = 64;
+/** A kernel scores four rows of a panel at once: a quad. */
+export const PANEL_QUADS: number = PANEL_ROWS / 4;
 /** Lanes work at two panels. */
 const PANELS_TOGETHER = 2;
 const LARGEST_CHUNK_BYTES = 128 << 20;
@@ -51,7 +53,7 @@ export class GpuRows {
 
   /** Quads of four rows there is room for: what a buffer of scores has to hold. */
   get quads(): number {
-    return this.#panels * (PANEL_ROWS / 4);
+    return this.#panels * PANEL_QUADS;
   }
 
   get chunks(): readonly Chunk[] {

@@ -2,21 +2,19 @@
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { searchPairs } from '../gpu/kernels/searchKernels.js';
+import { SUBMIT_MS } from '../gpu/submits.js';
 import type { Task } from '../gpu/task.js';
+import { MAX_WORKGROUPS } from '../gpu/workgroups.js';
 import type { PairFinder } from './duplicates.js';
 import { scoreError } from './errorBound.js';
 import type { Groups } from './groups.js';
-import { valuesPerWord, type Chunk, type GpuRows } from './gpuRows.js';
+import { PANEL_QUADS, valuesPerWord, type Chunk, type GpuRows } from './gpuRows.js';
 import type { VectorTable } from './table.js';
 
 /** Pairs of a tile there is room for. */
 const CAPACITY = 1 << 19;
 /** Pairs that come back with their number. */
 const FEW = 2048;
-/** How long a tile may keep the GPU busy. */
-const TILE_SECONDS = 0.1;
-const MAX_WORKGROUPS = 65_535;
-const PANEL_QUADS = 16;
 
 interface Tile {
   readonly chunk: Chunk;
@@ -108,7 +106,7 @@ export class GpuPairs implements PairFinder {
     const flops = 2 * 16 * quads * this.#table.dim;
     const most = Math.max(
       PANEL_QUADS,
-      Math.min(MAX_WORKGROUPS, Math.floor((this.#gpu.flopsPerSecond * TILE_SECONDS) / flops)),
+      Math.min(MAX_WORKGROUPS, Math.floor((this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000)) / flops)),
     );
     for (const chunk of this.#rows.chunks) {
       const used = Math.min(chunk.panels * PANEL_QUADS, quads - chunk.firstPanel * PANEL_QUADS);

@@ -9,6 +9,8 @@ import type { Burst, Lease, Task } from '../gpu/task.js';
 import { inLines } from '../gpu/workgroups.js';
 import * as kernels from '../gpu/kernels/pcaKernels.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
+import { SUBMIT_MS } from '../gpu/submits.js';
+import { F32_BYTES } from '../graph/constants.js';
 import { dot, ritzPairs, signOf, type RitzPairs } from '../numerics/eigen.js';
 import { BLOCK, startVectors } from '../numerics/startVectors.js';
 
@@ -51,7 +53,6 @@ export interface Component {
   readonly error: number;
 }
 
-const F32_BYTES = 4;
 /** Parts of the patches that are summed apart from each other. */
 export const CHUNKS = 16;
 /** Steps between two looks at the result, and how often it is looked at. */
@@ -64,8 +65,6 @@ const ROUNDS = 8;
 const TOLERANCE = 2e-4;
 /** A component with a smaller share of the first one's variance is rounding of f32. */
 const SMALLEST_RATIO = 1e-6;
-/** How long a submit may keep the GPU busy. */
-const SUBMIT_SECONDS = 0.1;
 export const countOf = (chosen: Uint32Array): number => chosen.reduce((sum, value) => sum + value, 0);
 
 /** What can be dispatched. */
@@ -202,7 +201,7 @@ export class PatchMatrix {
     const flops = 4 * BLOCK * this.count * this.#embedDim; // of one step
     const together = Math.max(
       1,
-      Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * SUBMIT_SECONDS) / flops)),
+      Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000)) / flops)),
     );
     let previous = Infinity;
     for (let round = 1; ; round++) {

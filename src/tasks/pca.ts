@@ -14,6 +14,7 @@ import {
 } from './pcaBasis.js';
 import { fitBasis, type ForegroundRule } from './pcaFit.js';
 import { inLines } from '../gpu/workgroups.js';
+import { F32_BYTES } from '../graph/constants.js';
 import { checkOptions } from '../optionNames.js';
 import type { PatchFeatures } from './patchMatrix.js';
 
@@ -36,7 +37,6 @@ export interface PcaDrawOptions {
   readonly signal?: AbortSignal;
 }
 
-const F32_BYTES = 4;
 const OPAQUE_BLACK = 0xff000000;
 
 /**

@@ -112,7 +112,7 @@ describe('what the library holds on the GPU', () => {
     const attempt = (): unknown => gpu.memory.storage('activations', most + 4);
     expect(attempt).toThrow(expect.objectContaining({ code: 'DEVICE_LIMIT' }));
     expect(attempt).toThrow(
-      `activations: needs a buffer of ${most + 4} bytes, and this device allows ${most}`,
+      `activations: needs a buffer of ${most + 4} bytes, but this device allows at most ${most}`,
     );
     expect(counters()).toEqual(nothing);
   });

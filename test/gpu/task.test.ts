@@ -158,7 +158,7 @@ describe('tasks that run at the same time', () => {
         if (random.integer(0, 3) === 0) device.fail('validation', `of the page ${ofThePage++}`);
       });
       const [one, two, three] = await results;
-      expect(one).toBe('DEVICE_FAILED one: the GPU refused an operation: of one');
+      expect(one).toBe('DEVICE_FAILED one: the GPU rejected an operation: of one');
       expect(two).toMatch(/^DEVICE_MEMORY two: the GPU ran out of memory .*\(of two\)$/);
       expect(three).toBe('three');
       expect(device.uncaptured).toEqual(Array.from({ length: ofThePage }, (_, i) => `of the page ${i}`));

@@ -1,21 +1,21 @@
 import { describe, expect, test } from 'vitest';
-import { Throughput } from '../../src/gpu/throughput.ts';
+import { ThroughputEstimate } from '../../src/gpu/throughput.ts';
 import { Random } from '../random.ts';
 
 /** A measurement with an exact clock, of so many floating-point operations a second. */
-const exact = (throughput: Throughput, flopsPerSecond: number, ms = 40): void =>
-  throughput.saw((flopsPerSecond * ms) / 1000, ms, ms);
+const exact = (throughput: ThroughputEstimate, flopsPerSecond: number, ms = 40): void =>
+  throughput.record((flopsPerSecond * ms) / 1000, ms, ms);
 
-describe('Throughput', () => {
+describe('ThroughputEstimate', () => {
   test('is the guess until something is measured, and rises at once', () => {
-    const throughput = new Throughput(5e11);
+    const throughput = new ThroughputEstimate(5e11);
     expect(throughput.flopsPerSecond).toBe(5e11);
     exact(throughput, 3e12);
     expect(throughput.flopsPerSecond).toBeCloseTo(3e12, -6);
   });
 
   test('falls to the best of three slow measurements, not from one or two', () => {
-    const throughput = new Throughput(5e11);
+    const throughput = new ThroughputEstimate(5e11);
     exact(throughput, 3e12);
     exact(throughput, 1e11);
     exact(throughput, 2e11);
@@ -25,20 +25,20 @@ describe('Throughput', () => {
   });
 
   test('of a weak adapter falls below the guess', () => {
-    const throughput = new Throughput(5e11);
+    const throughput = new ThroughputEstimate(5e11);
     for (let i = 0; i < 3; i++) exact(throughput, 5e10);
     expect(throughput.flopsPerSecond).toBeCloseTo(5e10, -6);
   });
 
   test('does not fall below a bound that was given', () => {
-    const throughput = new Throughput(5e9, 5e9);
+    const throughput = new ThroughputEstimate(5e9, 5e9);
     exact(throughput, 3e10);
     for (let i = 0; i < 3; i++) exact(throughput, 5e8);
     expect(throughput.flopsPerSecond).toBe(5e9);
   });
 
   test('one hiccup in every third measurement changes nothing', () => {
-    const throughput = new Throughput(5e11);
+    const throughput = new ThroughputEstimate(5e11);
     exact(throughput, 1e12);
     for (let i = 0; i < 60; i++) {
       exact(throughput, i % 3 === 0 ? 1e10 : 1e12);
@@ -47,28 +47,28 @@ describe('Throughput', () => {
   });
 
   test('does not fall where the browser tells a second late that work has ended', () => {
-    const throughput = new Throughput(5e11);
+    const throughput = new ThroughputEstimate(5e11);
     exact(throughput, 1e12);
-    for (let i = 0; i < 10; i++) throughput.saw(4e10, 40 - 1000, 1040);
+    for (let i = 0; i < 10; i++) throughput.record(4e10, 40 - 1000, 1040);
     expect(throughput.flopsPerSecond).toBeCloseTo(1e12, -6);
   });
 
   test('is finite where the clock stands still', () => {
-    const throughput = new Throughput(5e11);
-    throughput.saw(1e10, 0, 0);
+    const throughput = new ThroughputEstimate(5e11);
+    throughput.record(1e10, 0, 0);
     expect(throughput.flopsPerSecond).toBe(2e12);
   });
 
   test('random clocks: the estimate comes to lie in what was measured', () => {
     for (let seed = 0; seed < 300; seed++) {
       const random = new Random(seed);
-      const throughput = new Throughput(10 ** random.integer(9, 13));
+      const throughput = new ThroughputEstimate(10 ** random.integer(9, 13));
       const real = 10 ** random.integer(9, 13);
       let [lowest, highest] = [Infinity, 0];
       for (let i = 0; i < 3; i++) {
         const ms = random.integer(10, 500);
         const lateMs = random.integer(0, ms - 1);
-        throughput.saw((real * ms) / 1000, ms - lateMs, ms + lateMs);
+        throughput.record((real * ms) / 1000, ms - lateMs, ms + lateMs);
         lowest = Math.min(lowest, (real * ms) / (ms + lateMs));
         highest = Math.max(highest, (real * ms) / (ms - lateMs));
       }

@@ -92,7 +92,7 @@ describe('reads', () => {
     a.destroy();
     await expect(gpu.read(a, 0, 16)).rejects.toMatchObject({
       code: 'DEVICE_FAILED',
-      message: expect.stringContaining('refused to copy results back') as unknown,
+      message: expect.stringContaining('failed to copy results back') as unknown,
     });
     memory.destroy(a);
     expect(memory.buffers).toBe(0);
@@ -127,7 +127,7 @@ describe('a forward in several submits', () => {
     const model = await DINOv2.synthetic(tiny, { device, selfTest: false });
     const whole = await bitsOfForward(model, 42, 42);
     let features!: Awaited<ReturnType<typeof model.forward>>;
-    const saw = vi.spyOn(gpu.throughput, 'saw');
+    const saw = vi.spyOn(gpu.throughput, 'record');
     const counts = await underWay(async () => {
       features = await model.forward(pixelsOf(42, 42), { height: 42, width: 42 });
       await vi.waitFor(() => expect(saw).toHaveBeenCalledTimes(1)); // nobody waits for it

@@ -2,7 +2,8 @@
 import { huggingFaceTensors } from '../../src/weights/names.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
-import { checkConfig, configOf, HEAD_DIM, type DINOv2Config } from '../../src/model/config.ts';
+import { HEAD_DIM } from '../../src/graph/constants.ts';
+import { checkConfig, configOf, type DINOv2Config } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { maxError } from '../parity.ts';
 import { Random } from '../random.ts';

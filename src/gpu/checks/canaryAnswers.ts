@@ -2,8 +2,9 @@
  * What float64 makes of the self-test's inputs, row by row, and how far from it f32 may be. Of wide outputs the
  * first and the last columns are computed: a whole tile of each.
  */
+import { HEAD_DIM } from '../../graph/constants.js';
 import type { Node } from '../../graph/graph.js';
-import { HEAD_DIM, matrixOf, matrixShape, type CanaryMatrix } from './canaryData.js';
+import { matrixOf, matrixShape, type CanaryMatrix } from './canaryData.js';
 import { PANEL_COLUMNS, type ForwardSize } from '../lowering.js';
 
 /** What a kernel should give at some columns of its output. */

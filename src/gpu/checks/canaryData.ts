@@ -2,13 +2,12 @@
  * Inputs by formula for the self-test, and one matrix that all layers of a model share. A few values are huge,
  * so that f16 anywhere but in the storage of weights shows.
  */
+import { HEAD_DIM } from '../../graph/constants.js';
 import { elementCount, type Node, type Value } from '../../graph/graph.js';
 import type { WeightStorage } from '../kernels/kernel.js';
 import { PANEL_COLUMNS, PANEL_K, paddedK, type ForwardSize, type Target } from '../lowering.js';
 import type { Bound, Burst } from '../task.js';
 
-/** Channels of a head. */
-export const HEAD_DIM = 64;
 /** Above 65,504, where f16 ends. */
 const HUGE = 1e5;
 /** A row of tokens that holds something huge. */

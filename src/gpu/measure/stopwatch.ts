@@ -4,6 +4,7 @@
  * clock of the page, around whole submits.
  */
 import type { Gpu } from '../device.js';
+import { SUBMIT_MS } from '../submits.js';
 import type { Task } from '../task.js';
 
 /** What is timed. */
@@ -24,8 +25,6 @@ export type Timer = 'timestamp-query' | 'submits';
 const PASS_SECONDS = 0.002;
 /** The same for the page's clock, in which a submit and its end cost about half a millisecond. */
 const SUBMIT_SECONDS = 0.02;
-/** Submits are kept to this, as forwards are. */
-const LONGEST_SECONDS = 0.1;
 const MAX_REPEATS = 4096;
 /** Who shows zero for this many has no clock, and repeating it further could hold the GPU for seconds. */
 const CLOCKLESS_REPEATS = 256;
@@ -119,7 +118,7 @@ async function passesOf({ device }: Gpu, task: Task, timings: readonly Timing[])
         const encoder = burst.encoder();
         for (
           let seconds = 0;
-          end < timings.length && (end === begin || seconds + total(timings[end]!) <= LONGEST_SECONDS);
+          end < timings.length && (end === begin || seconds + total(timings[end]!) <= SUBMIT_MS / 1000);
           end++
         ) {
           seconds += total(timings[end]!);

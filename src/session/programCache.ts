@@ -1,0 +1,119 @@
+/** The compiled programs of one model, one for each input size and set of outputs. */
+import type { Gpu } from '../gpu/device.js';
+import type { Target } from '../gpu/lowering.js';
+import { Program, SlotPool } from '../gpu/program.js';
+import { nativeGrid, type DINOv2Config } from '../model/config.js';
+import { interpolatePosEmbed } from '../model/posEmbed.js';
+import { buildForward, countTokens, type Forward, type Grid, type Wanted } from '../model/vit.js';
+import type { Weights } from '../weights/weightMemory.js';
+
+/** Number of programs in the cache. Each holds a table of positions and bind groups; they share activations. */
+const MAX_PROGRAMS = 8;
+
+/** A program with the graph that it was made from. */
+export interface CachedProgram {
+  readonly program: Program;
+  readonly forward: Forward;
+  dispose(): void;
+}
+
+/** Makes programs when they are first used, and disposes of the least recently used ones. */
+export class ProgramCache {
+  /** Buffers that all programs of the model share: inputs and activations. */
+  readonly pool: SlotPool;
+  readonly #gpu: Gpu;
+  readonly #config: DINOv2Config;
+  #target: Target;
+  readonly #weights: Weights;
+  /** By key, in the order of last use. */
+  readonly #programs = new Map<string, Promise<CachedProgram>>();
+
+  constructor(gpu: Gpu, config: DINOv2Config, target: Target, weights: Weights) {
+    this.#gpu = gpu;
+    this.#config = config;
+    this.#target = target;
+    this.#weights = weights;
+    this.pool = new SlotPool(gpu);
+  }
+
+  /** What kernels are chosen by. */
+  get target(): Target {
+    return this.#target;
+  }
+
+  /** Sets the target of later programs, and disposes of all programs of the old target. */
+  setTarget(target: Target): void {
+    this.#target = target;
+    for (const program of this.#programs.values()) void program.then((old) => old.dispose());
+    this.#programs.clear();
+  }
+
+  /** The program for an input size and a set of outputs. */
+  get(grid: Grid, outputs: Wanted = {}): Promise<CachedProgram> {
+    const key = JSON.stringify([
+      grid.batch,
+      grid.rows,
+      grid.cols,
+      sortedSet(outputs.layers),
+      sortedSet(outputs.attentions),
+      outputs.masked === true,
+    ]);
+    const cached = this.#programs.get(key);
+    const loading = cached ?? this.#make(grid, outputs);
+    this.#programs.delete(key);
+    this.#programs.set(key, loading);
+    if (!cached) {
+      loading.catch(() => this.#programs.delete(key));
+      const [oldest, program] = this.#programs.entries().next().value!;
+      if (this.#programs.size > MAX_PROGRAMS) {
+        this.#programs.delete(oldest);
+        void program.then((old) => old.dispose());
+      }
+    }
+    return loading;
+  }
+
+  /** Frees the programs and the shared buffers. No forward may run. */
+  async dispose(): Promise<void> {
+    await Promise.all(
+      [...this.#programs.values()].map(async (loading) => (await loading.catch(() => undefined))?.dispose()),
+    );
+    this.#programs.clear();
+    this.pool.dispose();
+  }
+
+  async #make(grid: Grid, outputs: Wanted): Promise<CachedProgram> {
+    const gpu = this.#gpu;
+    const config = this.#config;
+    const forward = buildForward(config, grid, outputs);
+    const size = { ...grid, numTokens: countTokens(config, grid) };
+    const table = this.#positionTable(grid);
+    const positions = await gpu.make('positions', (burst) => burst.storageOf('positions', table));
+    const fixed = ({ name, kind }: { name: string; kind: string }): GPUBuffer | undefined =>
+      kind === 'weight' ? this.#weights.buffers.get(name) : name === 'positions' ? positions : undefined;
+    try {
+      const program = await Program.create(gpu, forward.graph, this.#target, size, this.pool, fixed);
+      const dispose = (): void => {
+        program.dispose();
+        gpu.memory.destroy(positions);
+      };
+      return { program, forward, dispose };
+    } catch (error) {
+      gpu.memory.destroy(positions);
+      throw error;
+    }
+  }
+
+  /** Position embeddings at an input size, (1 + rows · cols, embedDim): the cls token's first, then one a patch. */
+  #positionTable({ rows, cols }: Grid): Float32Array<ArrayBuffer> {
+    const { posEmbed } = this.#weights;
+    const { embedDim, posEmbed: convention } = this.#config;
+    const table = new Float32Array((1 + rows * cols) * embedDim);
+    table.set(posEmbed.subarray(0, embedDim));
+    const size = { embedDim, nativeGrid: nativeGrid(this.#config), rows, cols, convention };
+    table.set(interpolatePosEmbed(posEmbed, size), embedDim);
+    return table;
+  }
+}
+
+const sortedSet = (values: readonly number[] = []): number[] => [...new Set(values)].sort((a, b) => a - b);
