@@ -1,6 +1,10 @@
-export { DINOv2, type FeatureGroup, type WorkerLoadOptions } from './worker/model.js';
-export { Features } from './worker/features.js';
-export { ImageClassifier } from './worker/classifier.js';
+export {
+  DINOv2,
+  Features,
+  ImageClassifier,
+  type FeatureGroup,
+  type WorkerLoadOptions,
+} from './worker/classes.js';
 export { PCA } from './worker/pca.js';
 export { Profile } from './gpu/measure/profile.js';
 export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/functions.js';

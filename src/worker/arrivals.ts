@@ -1,58 +1,52 @@
-/** Images that have arrived in the worker. */
+/** Receives images in the worker. */
 import { ImageError, type ImageSource } from '../index.js';
 import type { SentImage } from './protocol.js';
 import { PageError } from './sendError.js';
 
-/** What the library can use; or what makes it say, in its own words, why there is nothing to use. */
+/** Returns an image that the library can use; or an object for which the library throws the error of the page's image. */
 export function arrive(sent: SentImage): ImageSource {
   if (sent.name === undefined) return sent.image as ImageSource;
   const { error, failed, width, height } = sent;
   const cause = error && new PageError(error);
   const isEmpty = width === 0 || height === 0;
-  // An empty one is refused for its size, and an <img> without a file for that.
+  // The library has its own errors for empty images, and for an <img> whose file did not load.
   const isNamed = !cause || failed === 'load' || (isEmpty && failed !== 'decode');
   return (isNamed ? unusable(sent, cause) : failing(sent, cause)) as ImageSource;
 }
 
-/** Closes a bitmap or frame: it was made for the call. */
-export function leave(image: unknown): void {
-  if (
-    (typeof ImageBitmap === 'function' && image instanceof ImageBitmap) ||
-    (typeof VideoFrame === 'function' && image instanceof VideoFrame)
-  )
-    image.close();
-}
+/** Closes a bitmap or frame, which was made for the call. */
+export const close = (image: unknown): void => (image as Partial<ImageBitmap> | undefined)?.close?.();
 
-/** Fails where the library first looks at it, as the image has failed in the page. */
+/** An object that throws an ImageError when the library asks for its class. */
 function failing({ name = '', url = '', failed }: SentImage, cause: PageError): object {
   const plain = url.startsWith('data:') ? `${url.slice(0, 60)}…` : url.replace(/[?#].*$/s, '');
   const shown = name === 'HTMLImageElement' ? plain || '<img>' : name;
-  const reason =
+  const error =
     failed === 'origin'
       ? new ImageError(
           'IMAGE_FETCH',
-          `${shown}: expected pixels that this page may read, found some of another origin. Serve it with CORS headers and load it with crossorigin='anonymous'.`,
+          `${shown}: expected pixels that this page may read, found some of another origin. Serve the image with CORS headers and load it with crossorigin='anonymous'.`,
           { cause },
         )
       : failed === 'decode'
         ? new ImageError(
             'IMAGE_DECODE',
-            `${shown}: expected an image, found an <img> that cannot be decoded (${String(cause)}). Use PNG, JPEG, WebP, or hand in the file.`,
+            `${shown}: expected an image, found an <img> that cannot be decoded (${String(cause)}). Use PNG, JPEG or WebP, or pass the file.`,
             { cause },
           )
         : new ImageError(
             'IMAGE_TYPE',
-            `Image: expected something that can be sent to a worker, found an error (${String(cause)}). Hand in the file.`,
+            `Image: cannot be sent to a worker (${String(cause)}). Pass the file.`,
             { cause },
           );
   return {
     get [Symbol.toStringTag](): string {
-      throw reason;
+      throw error;
     },
   };
 }
 
-/** Stands in for a thing of the page without pixels: of its class, as far as the library looks. */
+/** An object without pixels. To the library it has the class and the size of the page's object. */
 function unusable(
   { name, url = '', width = 0, height = 0 }: SentImage,
   cause: PageError | undefined,
@@ -67,9 +61,6 @@ function unusable(
     displayHeight: height,
     complete: false,
     src: url,
-    currentSrc: url,
-    decode: async () => {
-      throw cause ?? new Error('There is no image.');
-    },
+    decode: () => Promise.reject(cause),
   };
 }

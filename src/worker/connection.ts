@@ -1,31 +1,30 @@
-/** The page's end of a worker: calls, what the worker asks back during them, and how the worker ends. */
+/** The page's connection to a worker: calls, the worker's questions during them, and the worker's end. */
 import { DeviceError } from '../errors.js';
 import { baseUrl } from '../platform/baseUrl.js';
 import { Call } from './call.js';
 import { free, Handle } from './handles.js';
 import { discard } from './images.js';
 import { PROTOCOL, type FromWorker, type ToWorker } from './protocol.js';
-import { receiveError } from './receiveError.js';
 import { classOf, receive } from './remote.js';
 import { notStarted, start, type WorkerOptions } from './start.js';
 
-/** A worker without objects and calls is kept for so long: starting one takes a tenth of a second. */
+/** An unused worker ends after this time. Starting another takes about 0.1 s. */
 const IDLE_MS = 1000;
-/** A worker that has said nothing by then is taken for another script: files as small as ours are there long before. */
+/** A worker that sends no message in this time is assumed to be another script. */
 const START_MS = 60_000;
 
-/** By the URL of the worker's file. */
+/** Connections that several models use, by `workerUrl`. */
 const shared = new Map<string, Connection>();
 
 export class Connection {
   readonly #worker: Worker;
-  /** In `shared`; absent for a worker of one model. */
+  /** The key in `shared`; undefined for a worker of one model. */
   readonly #key: string | undefined;
   readonly #calls = new Map<number, Call>();
   /** Functions of the page that are running for the worker. */
   readonly #asks = new Map<number, { readonly call: Call; readonly abort: AbortController }>();
   readonly #closing = new AbortController();
-  /** What waits for the worker to be ready. */
+  /** Tasks that wait until the worker is ready. Undefined once it is. */
   #waiting: (() => void)[] | undefined = [];
   readonly #starting: ReturnType<typeof setTimeout>;
   #lastCall = 0;
@@ -58,21 +57,21 @@ export class Connection {
     return shared.get(key) ?? new Connection(workerUrl, key);
   }
 
-  /** Counts objects for which the worker must live: with the last one it ends. */
+  /** Counts the objects that keep the worker alive. */
   count(more: 1 | -1): void {
     this.#objects += more;
     this.#settle();
   }
 
-  /** Frees an object in the worker. Nothing is answered: it cannot fail. */
+  /** Frees an object in the worker, which sends no reply. */
   dispose(id: number): void {
     if (!this.#ended) this.#whenReady(() => this.#post({ kind: 'dispose', id }));
   }
 
   /**
    * Calls a method in the worker.
-   * @param target stands for an object, a class or a PCA
-   * @throws what it threw there; DeviceError WORKER_LOST, WORKER_OPTION; the signal's reason
+   * @param target a stand-in for an object, a class or a PCA
+   * @throws the method's errors; DeviceError WORKER_LOST, WORKER_OPTION; the signal's reason
    */
   call(call: Call, target: unknown, method: string, args: readonly unknown[]): Promise<unknown> {
     const id = ++this.#lastCall;
@@ -82,9 +81,9 @@ export class Connection {
       if (this.#ended) throw this.#ended;
       clearTimeout(this.#idle);
       const abort = (): void => {
-        // A worker that is not ready knows nothing of the call, and may never be.
+        // A worker that is not ready has not received the call, and may never become ready.
         if (this.#waiting) call.reject(signal?.reason);
-        else this.#post({ kind: 'abort', id });
+        else this.#post({ kind: 'abort', id, error: call.describe(signal?.reason) });
       };
       const forget = (): void => {
         signal?.removeEventListener('abort', abort);
@@ -108,7 +107,7 @@ export class Connection {
         try {
           this.#post({ kind: 'call', id, target, method, args, base: baseUrl() }, transfer);
         } catch (cause) {
-          // A name that no call knows is the error to tell, whatever stands behind it.
+          // If an option's name is wrong, that is the better error.
           const check = new Call(call.where, this);
           this.call(check, classOf('functions'), 'checkNames', [call.where, call.optionNames]).then(
             () => call.reject(unsendable(call.where, cause)),
@@ -117,7 +116,7 @@ export class Connection {
         }
       });
     });
-    answered.catch(() => discard(transfer)); // what has gone is closed here already
+    answered.catch(() => discard(transfer)); // without effect on bitmaps that were transferred
     return answered;
   }
 
@@ -140,7 +139,7 @@ export class Connection {
         return this.#settleCall(message.id, message.value);
       case 'failure': {
         const call = this.#calls.get(message.id);
-        return call?.reject(call.thrown ? call.thrown.error : receiveError(message.error, call));
+        return call?.reject(call.thrown ? call.thrown.error : receive(message.error, call).value);
       }
       case 'ask':
         return void this.#answer(message);
@@ -160,10 +159,7 @@ export class Connection {
     }
   }
 
-  /**
-   * A call that the page has ended does not go on as if nothing had been, only because the worker was faster: a
-   * model would be left that nobody asks for.
-   */
+  /** Ends a call with its result. If the page has ended the call meanwhile, objects in the result are freed. */
   #settleCall(id: number, sent: unknown): void {
     const call = this.#calls.get(id);
     if (!call) return;
@@ -176,10 +172,10 @@ export class Connection {
     const { value, made } = received;
     const { thrown, signal } = call;
     const unwanted = thrown || signal?.aborted ? made : [];
-    for (const each of unwanted) free(Handle.placeOf(each));
+    for (const each of unwanted) free(Handle.objectOf(each));
     if (thrown) call.reject(thrown.error);
     else if (unwanted.length > 0) call.reject(signal?.reason);
-    else call.resolve(value); // an abort of what is all there already came too late, as in the page
+    else call.resolve(value); // an abort was too late, as it is in the page's library
   }
 
   #begin(protocol: number, lock: string | undefined): void {
@@ -188,36 +184,36 @@ export class Connection {
       return this.#fail(
         notStarted(`one of another version (protocol ${String(protocol)}, and not ${PROTOCOL})`),
       );
-    // A worker that the browser ends, for want of memory say, tells nobody; but its locks are free.
+    // No event reports that the browser ended a worker, for instance for lack of memory; but its lock becomes free.
     if (lock !== undefined)
       navigator.locks
         .request(lock, { signal: this.#closing.signal }, () =>
           this.#lose('The worker has ended: the browser may have run out of memory.'),
         )
-        .catch(() => undefined); // it was ended here
+        .catch(() => undefined); // aborted by #end
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
     for (const task of waiting) task();
   }
 
-  /** Runs a function of the page for the worker. A call that has ended waits for no answer. */
+  /** Runs a function of the page for the worker. Errors of a one-way function end its call. */
   async #answer({ id, call: of, run, args }: Extract<FromWorker, { kind: 'ask' }>): Promise<void> {
     const call = this.#calls.get(of);
-    const isTold = id === 0;
-    if (!isTold) this.#lastAsk = id;
-    if (!call || (isTold && call.thrown)) return; // it was on its way
+    const isOneWay = id === 0;
+    if (!isOneWay) this.#lastAsk = id;
+    if (!call || (isOneWay && call.thrown)) return; // sent before the call ended
     const abort = new AbortController();
-    if (!isTold) this.#asks.set(id, { call, abort });
+    if (!isOneWay) this.#asks.set(id, { call, abort });
     try {
       const answer = (await call.functions[run]!(abort.signal, ...(args as never[]))) ?? { value: undefined };
       if (this.#ended) discard(answer.transfer);
-      else if (!isTold) this.#post({ kind: 'answer', id, value: answer.value }, answer.transfer);
+      else if (!isOneWay) this.#post({ kind: 'answer', id, value: answer.value }, answer.transfer);
     } catch (thrown) {
       if (this.#ended) return;
       const error = call.describe(thrown);
-      if (!isTold) return this.#post({ kind: 'refusal', id, error });
+      if (!isOneWay) return this.#post({ kind: 'refusal', id, error });
       call.thrown ??= { error: thrown };
-      this.#post({ kind: 'abort', id: of, error }); // nobody waits for an answer: the call ends
+      this.#post({ kind: 'abort', id: of, error });
     } finally {
       this.#asks.delete(id);
     }
@@ -227,7 +223,7 @@ export class Connection {
     this.#fail(new DeviceError('WORKER_LOST', `${what} Load the model again.`, { cause }));
   }
 
-  /** Ends the worker, and rejects everything that waits. */
+  /** Ends the worker, and rejects all calls. */
   #fail(error: DeviceError): void {
     if (this.#ended) return;
     this.#end(error);
@@ -263,6 +259,6 @@ export class Connection {
 export const unsendable = (where: string, cause: unknown): DeviceError =>
   new DeviceError(
     'WORKER_OPTION',
-    `${where}: expected what can be sent to a worker, found what cannot (${String(cause)}). Leave it out, or use the entry dinov2-webgpu.`,
+    `${where}: an argument cannot be sent to a worker (${String(cause)}). Leave it out, or use the entry dinov2-webgpu.`,
     { cause },
   );

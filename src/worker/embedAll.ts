@@ -1,18 +1,18 @@
-/** The page's side of `embedAll`: images go one way and results the other, each when it is asked for. */
+/** The page's side of `embedAll`: images travel one way and results the other, each on request. */
 import type { ImageSource } from '../image/source.js';
+import { kindOf } from '../optionObject.js';
 import type { EmbedAllOptions } from '../options.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import { iteratorOf } from '../tasks/iterate.js';
-import { kindOf } from '../optionObject.js';
-import { Call, options, type Handed } from './call.js';
+import { Call, options } from './call.js';
 import { Handle } from './handles.js';
 import { sendImage } from './images.js';
 import { KIND } from './protocol.js';
 import { receive } from './remote.js';
 
-interface Given {
+interface Arrival {
   readonly embedded: Embedded;
-  /** Whether the next one is wanted. */
+  /** Tells the worker whether to compute the next result. */
   readonly answer: (more: boolean) => void;
 }
 
@@ -21,62 +21,53 @@ export async function* embedAll(
   images: Iterable<ImageSource> | AsyncIterable<ImageSource>,
   settings: EmbedAllOptions,
 ): AsyncGenerator<Embedded, void, undefined> {
-  const call = new Call('embedAll', Handle.placeOf(model)!.connection);
+  const call = new Call('embedAll', Handle.objectOf(model)!.connection);
   let iterator: Iterator<ImageSource> | AsyncIterator<ImageSource> | undefined;
   let isOver = false;
-  const state: {
-    given?: Given | undefined;
-    /** How the call has ended. */
-    ended?: Promise<unknown>;
-    wake?: () => void;
-  } = {};
-  const close = async (): Promise<void> => {
+  const stop = async (): Promise<void> => {
     if (isOver) return;
     isOver = true;
-    // The results were left early, and have no place for an error.
-    await (async () => iterator?.return?.())().catch(() => undefined);
+    await (async () => iterator?.return?.())().catch(() => undefined); // nothing waits for this error
   };
-  // The first function takes the results; see `giveAll` in thread.ts.
-  call.expose(
-    (_, result: unknown) =>
-      new Promise<Handed>((resolve) => {
-        const embedded = receive(result, call).value as Embedded;
-        state.given = { embedded, answer: (value) => resolve({ value }) };
-        state.wake?.();
-      }),
-  );
-  const next = call.expose(async () => {
+  const next = async (): Promise<{ value: unknown; transfer: Transferable[] } | undefined> => {
     if (isOver) return undefined;
     const { done, value: image } = await iterator!.next();
     isOver ||= done === true;
     if (done) return undefined;
     const transfer: Transferable[] = [];
     return { value: await sendImage(image, call, transfer), transfer };
-  });
-  /** Last: an iterable is not opened where options are wrong. */
+  };
+  let arrive!: (arrival: Arrival) => void;
+  const arrives = (): Promise<Arrival> => new Promise((resolve) => (arrive = resolve));
+  let arriving = arrives();
+  // The worker delivers results to the first function; see `deliver` in thread.ts.
+  call.expose(
+    (_, result: unknown) =>
+      new Promise((resolve) =>
+        arrive({
+          embedded: receive(result, call).value as Embedded,
+          answer: (value) => resolve({ value }),
+        }),
+      ),
+  );
+  /** Packed after the options: if those are wrong, the iterable is not opened. */
   const source = (): unknown => {
     iterator = iteratorOf(images);
     return iterator
-      ? { [KIND]: 'iterable', next, leave: call.expose(close) }
-      : { [KIND]: 'image', name: kindOf(images) }; // the worker refuses what has this name
+      ? { [KIND]: 'iterable', next: call.expose(next), stop: call.expose(stop) }
+      : { [KIND]: 'image', name: kindOf(images) }; // the worker refuses this, naming the class
   };
   const running = call.send(model, 'embedAll', [source, options], [images, settings]);
-  const end = (): void => {
-    state.ended = running;
-    state.wake?.();
-  };
-  running.then(end, end);
+  running.catch(() => undefined); // reported by the race
+  let arrival: Arrival | undefined;
   try {
-    for (;;) {
-      if (!state.given && !state.ended) await new Promise<void>((resolve) => (state.wake = resolve));
-      const { given } = state;
-      if (!given) return void (await state.ended);
-      yield given.embedded;
-      state.given = undefined;
-      given.answer(true);
+    while ((arrival = (await Promise.race([arriving, running])) as Arrival | undefined)) {
+      yield arrival.embedded;
+      arriving = arrives();
+      arrival.answer(true);
     }
   } finally {
-    state.given?.answer(false);
-    void close(); // at once, and where no worker is there to say so
+    arrival?.answer(false);
+    void stop(); // the worker may be unable to request this
   }
 }

@@ -1,44 +1,45 @@
-/** Objects of the page that stand for objects in the worker. */
+/** Handles: objects of the page that represent objects in the worker. */
 import type { Connection } from './connection.js';
 import type { ObjectKind } from './protocol.js';
 
-/** Where the object is that a handle stands for. */
-export interface Place {
+/** Identifies the object in the worker that a handle represents. */
+export interface RemoteObject {
   readonly connection: Connection;
   readonly kind: ObjectKind;
-  /** The worker's number of it. */
+  /** The worker's number for the object. */
   readonly id: number;
   freed?: true;
 }
 
-/** A page that drops handles without dispose() gets the memory back when the garbage collector comes by. */
-const abandoned = new FinalizationRegistry<Place>((place) => free(place));
+/** Frees the worker's object if the page drops a handle without `dispose()`. */
+const abandoned = new FinalizationRegistry<RemoteObject>((object) => free(object));
 
-/** Objects that are used through another, which must not be collected before. */
+/** Keeps the value from garbage collection for as long as the key is in use. */
 const owners = new WeakMap<object, object>();
+export const keepOwner = (part: object, owner: object): void => void owners.set(part, owner);
 
-/** The base of the page's classes: the state of the object in the worker as it was made, and its place. */
+/** Base of the page's classes. Copies the state of the worker's object, which never changes. */
 export class Handle {
-  readonly #place: Place;
+  readonly #object: RemoteObject;
 
-  constructor(state: object, place: Place) {
+  constructor(state: object, object: RemoteObject) {
     Object.assign(this, state);
     for (const part of Object.values(state)) if (part instanceof Handle) keepOwner(part, this);
-    this.#place = place;
-    if (holdsWorker(place)) place.connection.count(1);
-    abandoned.register(this, place);
+    this.#object = object;
+    if (holdsWorker(object)) object.connection.count(1);
+    abandoned.register(this, object);
   }
 
   /** Undefined for anything but a handle. */
-  static placeOf(value: unknown): Place | undefined {
-    return typeof value === 'object' && value !== null && #place in value ? value.#place : undefined;
+  static objectOf(value: unknown): RemoteObject | undefined {
+    return typeof value === 'object' && value !== null && #object in value ? value.#object : undefined;
   }
 }
 
-/** What has an end of its own: `using` ends it with a block. */
+/** Base of the classes that own memory in the worker. */
 export class OwnedHandle extends Handle {
   dispose(): void {
-    free(Handle.placeOf(this));
+    free(Handle.objectOf(this));
   }
 
   [Symbol.dispose](): void {
@@ -46,16 +47,13 @@ export class OwnedHandle extends Handle {
   }
 }
 
-/** Keeps `owner` from being collected as long as `part` is in use. */
-export const keepOwner = (part: object, owner: object): void => void owners.set(part, owner);
-
 /** Frees the object in the worker. Further calls do nothing. */
-export function free(place: Place | undefined): void {
-  if (!place || place.freed) return;
-  place.freed = true;
-  place.connection.dispose(place.id);
-  if (holdsWorker(place)) place.connection.count(-1);
+export function free(object: RemoteObject | undefined): void {
+  if (!object || object.freed) return;
+  object.freed = true;
+  object.connection.dispose(object.id);
+  if (holdsWorker(object)) object.connection.count(-1);
 }
 
-/** A classifier is a part of its model, and has no end of its own. */
-const holdsWorker = ({ kind }: Place): boolean => kind !== 'ImageClassifier';
+/** A classifier belongs to its model, and does not keep the worker alive. */
+const holdsWorker = ({ kind }: RemoteObject): boolean => kind !== 'ImageClassifier';

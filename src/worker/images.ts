@@ -1,7 +1,6 @@
 /**
- * Images on their way to the worker, with the pixels that they have here. Files and URLs are sent as they are,
- * pixels in memory as a copy; what belongs to the page (<img>, <canvas>, <video>) becomes a bitmap or frame
- * of what it shows at the time of the call. What is wrong with an image is said in the worker.
+ * Sends images with the pixels that they have at the time of the call. Files and URLs are sent unchanged, pixels in
+ * memory as a copy. An <img>, <canvas> or <video> becomes an ImageBitmap or VideoFrame. The worker reports errors.
  */
 import type { ImageSource, RawImage } from '../image/source.js';
 import { kindOf } from '../optionObject.js';
@@ -9,23 +8,24 @@ import { baseUrl } from '../platform/baseUrl.js';
 import type { Call } from './call.js';
 import { KIND, type SentImage } from './protocol.js';
 
-type Transfer = Transferable[];
-
 const usable = (image: unknown): SentImage => ({ [KIND]: 'image', image });
 
 /**
- * Never rejects: an image that cannot be used is an error in the worker, as it is where the model runs in the
- * page.
- * @param transfer gets what goes without a copy
+ * Never rejects: an unusable image becomes an error in the worker, where the library reports it as it does in a page.
+ * @param transfer receives what is transferred with the image
  */
-export async function sendImage(source: ImageSource, call: Call, transfer: Transfer): Promise<SentImage> {
+export async function sendImage(
+  source: ImageSource,
+  call: Call,
+  transfer: Transferable[],
+): Promise<SentImage> {
   const name = kindOf(source);
   let failed: SentImage['failed'];
   const handOver = (made: ImageBitmap | VideoFrame): SentImage => {
     transfer.push(made);
     return usable(made);
   };
-  /** Takes pixels of the page, if the page may read them. */
+  /** Sends a bitmap or frame that was made for the call. Fails if the page may not read its pixels. */
   const take = (made: ImageBitmap | VideoFrame): SentImage => {
     failed = 'origin';
     try {
@@ -51,7 +51,7 @@ export async function sendImage(source: ImageSource, call: Call, transfer: Trans
         return usable(source);
       case 'ImageBitmap':
         failed = 'origin';
-        return handOver(structuredClone(source as ImageBitmap)); // the caller's stays open
+        return handOver(structuredClone(source as ImageBitmap)); // the caller keeps its own
       case 'VideoFrame':
         return take((source as VideoFrame).clone());
       case 'HTMLImageElement': {
@@ -60,7 +60,7 @@ export async function sendImage(source: ImageSource, call: Call, transfer: Trans
           failed = 'load';
           await element.decode();
         }
-        failed = 'decode'; // anew, as the library does it: without colour management and premultiplied alpha
+        failed = 'decode'; // again, as the library does: without colour management and premultiplied alpha
         return take(
           await createImageBitmap(element, {
             imageOrientation: 'from-image',
@@ -69,7 +69,7 @@ export async function sendImage(source: ImageSource, call: Call, transfer: Trans
           }),
         );
       }
-      case 'HTMLVideoElement': // a frame has the colours that a video has on its way to the GPU
+      case 'HTMLVideoElement': // a frame keeps the colours that the GPU would receive from the video
         return take(new VideoFrame(source as HTMLVideoElement));
       case 'HTMLCanvasElement':
       case 'OffscreenCanvas':
@@ -78,10 +78,10 @@ export async function sendImage(source: ImageSource, call: Call, transfer: Trans
         const { data, width, height, channels } = (source ?? {}) as Partial<RawImage>;
         if (!ArrayBuffer.isView(data)) return { [KIND]: 'image', name };
         const isImageData = name === 'ImageData';
-        // The library refuses other numbers itself.
+        // The library itself refuses other element types.
         if (!/^Uint8(Clamped)?Array$/.test(kindOf(data)))
           return usable(isImageData ? source : { data, width, height, channels });
-        // As they are now: the caller may refill its memory before the message goes.
+        // A copy now: the caller may refill its memory before the message is sent.
         const own = withOwn(copied(data as Uint8Array));
         return usable({ data: own, width, height, channels: isImageData ? 4 : channels });
       }
@@ -101,20 +101,20 @@ export async function sendImage(source: ImageSource, call: Call, transfer: Trans
   }
 }
 
-/** A worker would resolve it against its own file. */
+/** Resolves a URL against the page: the worker would resolve it against its own file. */
 function absolute(url: string): string {
   try {
     return new URL(url, baseUrl()).href;
   } catch {
-    return url; // fetching it is an error there, with its name
+    return url; // the worker reports the error, with the URL
   }
 }
 
-/** Closes what was made for a call that does not take place. */
+/** Closes bitmaps and frames of a message that is not sent. */
 export function discard(transfer: readonly Transferable[] = []): void {
   for (const each of transfer) if ('close' in each) each.close();
 }
 
-/** A copy with memory of its own. The `slice` of a `Buffer` copies nothing, and its memory would go with the message. */
+/** Copies a view. `Buffer.prototype.slice` copies nothing, and a transfer would detach the caller's memory. */
 export const copied = <Values extends { slice(): unknown }>(values: Values): ReturnType<Values['slice']> =>
   Reflect.apply(Uint8Array.prototype.slice as CallableFunction, values, []) as ReturnType<Values['slice']>;

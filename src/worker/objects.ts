@@ -1,4 +1,4 @@
-/** Objects of the library that a page has handles of, and how results leave the worker. */
+/** The worker's objects that the page has handles of, and how results are sent. */
 import {
   checkForUpdate,
   checkSupport,
@@ -15,7 +15,7 @@ import { checkNames, checkOptions } from '../optionNames.js';
 import { convert, KIND, type ObjectKind, type SentResult } from './protocol.js';
 import { sendError } from './sendError.js';
 
-/** What a call's target can be, besides an object: classes, and functions. */
+/** Targets of calls besides objects: classes, and functions without a class. */
 export const classes: Readonly<Record<string, object>> = {
   DINOv2,
   ImageClassifier,
@@ -23,54 +23,34 @@ export const classes: Readonly<Record<string, object>> = {
   functions: {
     checkSupport: () => checkSupport(),
     checkForUpdate,
-    listCached(options: object) {
-      checkOptions('listCached', options);
-      return listCached();
-    },
-    removeCached(id: string | undefined, options: object) {
-      checkOptions('removeCached', options);
-      return removeCached(id);
-    },
-    /** For options that could not be sent: throws as the call would have. */
+    listCached: (options: object) => (checkOptions('listCached', options), listCached()),
+    removeCached: (id: string | undefined, options: object) => (
+      checkOptions('removeCached', options),
+      removeCached(id)
+    ),
+    /** Reports a wrong name among options that could not be sent. */
     checkNames,
   },
 };
 
-/** The state that is sent with an object, for getters that answer at once. */
-const MODEL = [
-  'config',
-  'dtype',
-  'dtypeReason',
-  'loaded',
-  'preprocessing',
-  'adapter',
-  'parameterCount',
-  'classifier',
-] as const satisfies readonly (keyof DINOv2)[];
-const FEATURES = [
-  'batch',
-  'rows',
-  'cols',
-  'embedDim',
-  'numHeads',
-  'depth',
-  'numRegisterTokens',
-  'numTokens',
-] as const satisfies readonly (keyof Features)[];
-const CLASSIFIER = [
-  'labels',
-  'numClasses',
-  'blocks',
-  'problemType',
-  'scoreFunction',
-  'layers',
-] as const satisfies readonly (keyof ImageClassifier)[];
-
-const DISPOSED: Readonly<Record<ObjectKind, string>> = {
-  DINOv2: 'This model was disposed of. Load it again.',
-  Features: 'These features were disposed of. Read what you need before dispose(), or compute them again.',
-  ImageClassifier: 'The model of this classifier was disposed of. Load it again.',
-};
+/** Classes whose objects stay here, and the properties that the page gets with a handle. */
+const KEPT = {
+  DINOv2: [
+    DINOv2,
+    ['config', 'dtype', 'dtypeReason', 'loaded', 'preprocessing', 'adapter', 'parameterCount', 'classifier'],
+    'This model was disposed of. Load it again.',
+  ],
+  Features: [
+    Features,
+    ['batch', 'rows', 'cols', 'embedDim', 'numHeads', 'depth', 'numRegisterTokens', 'numTokens'],
+    'These features were disposed of. Read what you need before dispose(), or compute them again.',
+  ],
+  ImageClassifier: [
+    ImageClassifier,
+    ['labels', 'numClasses', 'blocks', 'problemType', 'scoreFunction', 'layers'],
+    'The model of this classifier was disposed of. Load it again.',
+  ],
+} as const satisfies Record<ObjectKind, readonly [unknown, readonly string[], string]>;
 
 const objects = new Map<number, object>();
 let lastId = 0;
@@ -78,7 +58,7 @@ let lastId = 0;
 /** @throws DeviceError DISPOSED */
 export function objectOf(id: number, kind: ObjectKind): object {
   const object = objects.get(id);
-  if (!object) throw new DeviceError('DISPOSED', DISPOSED[kind]);
+  if (!object) throw new DeviceError('DISPOSED', KEPT[kind][2]);
   return object;
 }
 
@@ -89,31 +69,24 @@ export function dispose(id: number): void {
 }
 
 /**
- * A result as it is sent: objects that stay here as their numbers and state, errors by their class.
- * @param transfer gets the memory of all arrays: it goes to the page, and nobody here has a use for it
+ * Replaces objects in a result with stand-ins.
+ * @param transfer receives the buffers of all arrays, which the worker does not use any more
  */
 export function sendResult(result: unknown, transfer: Set<Transferable>): unknown {
-  const send = (value: unknown): unknown => convert(value, special);
   const state = (object: object, names: readonly string[]): object =>
-    send(Object.fromEntries(names.map((name) => [name, Reflect.get(object, name) as unknown]))) as object;
-  const kept = (kind: ObjectKind, object: object, names: readonly string[]): SentResult => {
-    objects.set(++lastId, object);
-    return { [KIND]: kind, id: lastId, state: state(object, names) };
-  };
-  const plain = (kind: 'PCA' | 'Profile', object: object): SentResult => ({
-    [KIND]: kind,
-    state: state(object, Object.keys(object)),
-    text: String(object),
-  });
-  const special = (each: object): unknown => {
+    Object.fromEntries(names.map((name) => [name, convert(Reflect.get(object, name), stand)]));
+  const stand = (each: object): unknown => {
     if (ArrayBuffer.isView(each) && each.buffer instanceof ArrayBuffer) transfer.add(each.buffer);
-    if (each instanceof DINOv2) return kept('DINOv2', each, MODEL);
-    if (each instanceof Features) return kept('Features', each, FEATURES);
-    if (each instanceof ImageClassifier) return kept('ImageClassifier', each, CLASSIFIER);
-    if (each instanceof PCA) return plain('PCA', each);
-    if (each instanceof Profile) return plain('Profile', each);
-    if (each instanceof Error) return { [KIND]: 'error', error: sendError(each) };
-    return each;
+    for (const [kind, [Class, names]] of Object.entries(KEPT))
+      if (each instanceof Class) {
+        objects.set(++lastId, each);
+        return { [KIND]: kind as ObjectKind, id: lastId, state: state(each, names) } satisfies SentResult;
+      }
+    if (each instanceof PCA || each instanceof Profile) {
+      const kind = each instanceof PCA ? 'PCA' : 'Profile';
+      return { [KIND]: kind, state: state(each, Object.keys(each)), text: String(each) } satisfies SentResult;
+    }
+    return each instanceof Error ? sendError(each) : each;
   };
-  return send(result);
+  return convert(result, stand);
 }

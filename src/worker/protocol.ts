@@ -1,126 +1,114 @@
-/** The messages between a page and its worker. */
+/** The messages between a page and its worker, and the stand-ins in them for values that cannot be cloned. */
 import type { PcaJSON } from '../tasks/pcaBasis.js';
 
-/** Raised with every change of the messages, so that a page and a worker of two versions refuse each other. */
-export const PROTOCOL = 5;
+/** Raise with every change of the messages: a page and a worker of different versions then refuse each other. */
+export const PROTOCOL = 6;
 
-/**
- * The key that marks an object as a stand-in for a value that cannot be cloned, or not with its class. The
- * value under it says what the object stands for.
- */
+/** The key that marks an object as a stand-in. The value under the key is the kind of the stand-in. */
 export const KIND = 'dinov2-webgpu';
 
 /** Classes whose objects stay in the worker. */
 export type ObjectKind = 'DINOv2' | 'Features' | 'ImageClassifier';
 
-/** An error of the page, on its way to the worker. */
+/** An error of the page, described for the worker. */
 export interface PageErrorData {
-  /** In the call's list of errors, where the page keeps the error itself. */
+  /** Index in the call's list of errors, where the page keeps the error itself. */
   readonly index: number;
   readonly name: string;
   readonly message: string;
 }
 
-/** An error on its way to the page. */
-export type SentError =
-  /** The reason of the caller's signal. */
-  | { readonly from: 'abort' }
-  /** An error of the page, by its index in the call's list. */
-  | { readonly from: 'page'; readonly index: number }
-  | { readonly from: 'value'; readonly value: unknown }
-  | {
-      readonly from: 'worker';
-      /** Name of the class to make it of. */
-      readonly kind: string;
-      readonly name: string;
-      readonly code: string | undefined;
-      readonly status: number | undefined;
-      readonly message: string;
-      readonly stack: string | undefined;
-      readonly cause: SentError | undefined;
-    };
+/** An error of the worker, described for the page. */
+export interface SentError {
+  readonly [KIND]: 'error';
+  /** Name of the class to construct. */
+  readonly of: string;
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly code: string | undefined;
+  readonly status: number | undefined;
+  /** Another stand-in, or a value that was thrown. */
+  readonly cause: unknown;
+}
 
 /** An image on its way to the worker. */
 export interface SentImage {
   readonly [KIND]: 'image';
-  /** What the library can use, or refuses itself. Bitmaps and frames were made for the call: they are closed after it. */
+  /** The pixels, file or URL. A bitmap or frame was made for the call: the worker closes it after the call. */
   readonly image?: unknown;
-  /** Of one that cannot be used: its class. */
+  /** If the image cannot be sent: its class. */
   readonly name?: string;
   readonly url?: string | undefined;
   readonly width?: number | undefined;
   readonly height?: number | undefined;
-  /** Why it cannot be used. */
   readonly error?: PageErrorData;
-  /** Which step has failed. `load`: the file of an <img> did not arrive. `origin`: the page may not read the pixels. */
+  /** The step that failed. `load`: the file of an <img>. `origin`: the page may not read the pixels. */
   readonly failed?: 'load' | 'decode' | 'origin' | undefined;
 }
 
-/** A stream that the page reads when it is asked to. */
-export interface SentStream {
-  readonly [KIND]: 'stream';
-  readonly read: number;
+/** A stream or iterable that the page reads on request. `next` and `stop` number functions of the call. */
+export interface SentIterator {
+  readonly [KIND]: 'stream' | 'iterable';
+  readonly next: number;
   readonly stop: number;
 }
 
-/**
- * Stand-ins in the arguments of a call, and in the page's answers. Functions are numbers: the position in the
- * call's list of functions.
- */
+/** Stand-ins in the arguments of a call and in the page's answers. `run` numbers a function of the call. */
 export type SentValue =
   | { readonly [KIND]: 'handle'; readonly of: ObjectKind; readonly id: number }
-  /** A class of the library, for its static methods; or `functions`, for what belongs to no class. */
+  /** A class of the library, for its static methods; or `functions`, for functions without a class. */
   | { readonly [KIND]: 'class'; readonly name: string }
   | { readonly [KIND]: 'PCA'; readonly json: PcaJSON }
-  /** Options of the call, without its signal. */
+  /** Options without their signal: the worker adds the signal of the call. */
   | { readonly [KIND]: 'options'; readonly options: object }
-  /** `told`: nobody waits for its result, and what it throws ends the call. */
-  | { readonly [KIND]: 'function'; readonly run: number; readonly told: boolean }
+  /** `oneWay`: the worker does not wait for the result. An error of the function ends the call. */
+  | { readonly [KIND]: 'function'; readonly run: number; readonly oneWay: boolean }
   | { readonly [KIND]: 'fetch'; readonly run: number }
-  | SentStream
-  | { readonly [KIND]: 'iterable'; readonly next: number; readonly leave: number }
+  | SentIterator
   | SentImage;
 
-/** Stand-ins in the result of a call. */
+/** Stand-ins in results and errors of a call. */
 export type SentResult =
   | { readonly [KIND]: ObjectKind; readonly id: number; readonly state: object }
   | { readonly [KIND]: 'PCA' | 'Profile'; readonly state: object; readonly text: string }
-  | { readonly [KIND]: 'error'; readonly error: SentError };
+  /** An error of the page that comes back, by its index in the call's list. */
+  | { readonly [KIND]: 'thrown'; readonly index: number }
+  | SentError;
 
-/** What the page's `fetch` has given. */
+/** A `Response` of the page's `fetch`. */
 export interface SentResponse {
   readonly status: number;
   readonly statusText: string;
   readonly headers: readonly (readonly [string, string])[];
   readonly url: string;
   readonly type: string;
-  readonly body: SentStream | null;
+  readonly body: SentIterator | null;
 }
 
 export interface CallMessage {
   readonly kind: 'call';
   readonly id: number;
-  /** A stand-in: of an object, a class, or a PCA. */
+  /** A stand-in for an object, a class or a PCA. */
   readonly target: unknown;
-  /** The name of a method or getter of the target. */
+  /** Name of a method or getter of the target. */
   readonly method: string;
   readonly args: readonly unknown[];
-  /** What relative URLs are resolved against. */
+  /** The page's base URL, for relative URLs in the arguments. */
   readonly base: string | undefined;
 }
 
-/** From the page. */
+/** Messages from the page. `id` is the number of a call, of an object (`dispose`) or of an `ask` (`answer`, `refusal`). */
 export type ToWorker =
   | CallMessage
-  /** `error`: an error of the page that is the reason; without it the caller's signal was aborted. */
-  | { readonly kind: 'abort'; readonly id: number; readonly error?: PageErrorData }
+  /** `error`: the reason of the caller's signal, or the error of a one-way function. */
+  | { readonly kind: 'abort'; readonly id: number; readonly error: PageErrorData }
   | { readonly kind: 'dispose'; readonly id: number }
-  /** Of an `ask`. */
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'refusal'; readonly id: number; readonly error: PageErrorData }
   /**
-   * The answer to `unread`. Messages keep their order, so the worker has everything by now that was sent before
-   * and could be read: calls up to `lastCall`, and answers to all asks up to `lastAsk` that are not in `asks`.
+   * The reply to `unread`. Messages keep their order: the worker has received every readable message that was sent
+   * before this one, namely calls up to `lastCall`, and answers to all asks up to `lastAsk` that are not in `asks`.
    */
   | {
       readonly kind: 'check';
@@ -129,13 +117,13 @@ export type ToWorker =
       readonly asks: readonly number[];
     };
 
-/** From the worker. */
+/** Messages from the worker. */
 export type FromWorker =
-  /** The first message. `lock`: the name of a lock that the worker holds as long as it lives. */
+  /** The first message. `lock`: name of a lock that the worker holds for its whole life. */
   | { readonly kind: 'ready'; readonly protocol: number; readonly lock: string | undefined }
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
-  | { readonly kind: 'failure'; readonly id: number; readonly error: SentError }
-  /** Runs a function of the page. `id` 0: without an answer. */
+  | { readonly kind: 'failure'; readonly id: number; readonly error: unknown }
+  /** Runs a function of the page. `id` 0: one-way. */
   | {
       readonly kind: 'ask';
       readonly id: number;
@@ -143,17 +131,16 @@ export type FromWorker =
       readonly run: number;
       readonly args: readonly unknown[];
     }
-  /** The worker needs the answer to an `ask` no more. */
+  /** The worker no longer needs the answer to an `ask`. */
   | { readonly kind: 'drop'; readonly id: number }
-  /** A message of the page could not be read. */
+  /** A message of the page could not be deserialized. */
   | { readonly kind: 'unread' }
-  /** The answer to `check`: the calls that the worker is working on. */
+  /** The reply to `check`: the calls that are running. */
   | { readonly kind: 'known'; readonly lastCall: number; readonly calls: readonly number[] };
 
 /**
- * A copy in which stand-ins have taken the place of special values, or the reverse: arrays and plain objects are
- * walked through, and everything else is left as it is.
- * @param change gives what is to stand there, or the object itself
+ * Copies a value and replaces objects in it. Arrays and plain objects are searched; all else is kept.
+ * @param change returns the replacement, or the object itself
  */
 export function convert(value: unknown, change: (value: object) => unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
@@ -162,4 +149,13 @@ export function convert(value: unknown, change: (value: object) => unknown): unk
   if (Array.isArray(value)) return value.map((each: unknown) => convert(each, change));
   if (Object.getPrototypeOf(value) !== Object.prototype) return value;
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, convert(each, change)]));
+}
+
+/** The text of any thrown value. */
+export function textOf(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
 }

@@ -1,15 +1,21 @@
-/** Classes of the page whose methods run in the worker, and how their objects arrive. */
+/** Makes classes whose methods run in the worker, and receives results from there. */
+import {
+  CheckpointError,
+  ConfigError,
+  DeviceError,
+  DINOv2Error,
+  ImageError,
+  OptionError,
+  SafetensorsError,
+  SourceError,
+} from '../errors.js';
 import { Call, type Pack } from './call.js';
-import { Handle, type Place } from './handles.js';
-import { convert, KIND, type SentResult } from './protocol.js';
-import { receiveError } from './receiveError.js';
+import { Handle, type RemoteObject } from './handles.js';
+import { convert, KIND, type SentError, type SentResult } from './protocol.js';
 
 type Method = (...args: never[]) => unknown;
 
-/**
- * How the arguments of each method travel. A method that is not listed does not exist in the page, and none is
- * there by accident: each method of `Api` must be listed.
- */
+/** How the arguments of each method are sent. Every method of `Api` must be listed: a new one is a decision. */
 export type Methods<Api> = {
   readonly [
     Name in Exclude<keyof Api, 'dispose' | symbol> as Api[Name] extends Method ? Name : never
@@ -17,9 +23,9 @@ export type Methods<Api> = {
 };
 
 /** A class whose objects have the state and methods of `Api`. */
-export type RemoteClass<Api> = new (state: object, place: Place) => Handle & Api;
+export type RemoteClass<Api> = new (state: object, object: RemoteObject) => Handle & Api;
 
-/** A class with these methods. The state of an object comes with the result that gives it. */
+/** Makes a class with these methods. */
 export function remote<Api>(Base: typeof Handle, methods: Methods<Api>): RemoteClass<Api> {
   class Remote extends Base {}
   for (const [name, packs] of Object.entries<readonly Pack[]>(methods)) {
@@ -32,33 +38,59 @@ export function remote<Api>(Base: typeof Handle, methods: Methods<Api>): RemoteC
   return made as RemoteClass<Api>;
 }
 
-/** Calls a method, or a getter, of the object that a handle stands for. */
+/** Calls a method, or reads a getter, of the object that a handle represents. */
 export function ask(
   handle: Handle,
   method: string,
   packs?: readonly Pack[],
   args?: readonly unknown[],
 ): Promise<unknown> {
-  return new Call(method, Handle.placeOf(handle)!.connection).send(handle, method, packs, args);
+  return new Call(method, Handle.objectOf(handle)!.connection).send(handle, method, packs, args);
 }
 
-/** Stands for a class of the library in a call of a static method; or for its `functions`. */
+/** The target of a call of a static method, or of one of the worker's `functions`. */
 export const classOf = (name: string): object => ({ [KIND]: 'class', name });
 
-/** Makes objects of the page's classes, by the name of the class: from their state, and where or what else they are. */
+/** The page's classes by name. An entry constructs an object from its state and a `RemoteObject` or a text. */
 export const classes: Record<string, new (state: never, more: never) => object> = {};
 
-/** A result of the worker with the page's objects in it, which are listed too. */
+/** Error classes by a name that no minifier changes. */
+const ERRORS: Readonly<Record<string, unknown>> = {
+  DINOv2Error,
+  SafetensorsError,
+  SourceError,
+  CheckpointError,
+  ConfigError,
+  ImageError,
+  OptionError,
+  DeviceError,
+};
+
+/** Replaces the stand-ins in a result or error. `made` lists the objects that were constructed. */
 export function receive(result: unknown, call: Call): { value: unknown; made: readonly object[] } {
   const made: object[] = [];
   const change = (each: object): unknown => {
     if (!(KIND in each)) return each;
     const sent = each as SentResult;
-    if (sent[KIND] === 'error') return receiveError(sent.error, call);
+    if (sent[KIND] === 'thrown') return call.errors[sent.index];
+    if (sent[KIND] === 'error') return toError(sent, convert(sent.cause, change));
     const more = 'id' in sent ? { connection: call.connection, kind: sent[KIND], id: sent.id } : sent.text;
     const object = new classes[sent[KIND]]!(convert(sent.state, change) as never, more as never);
     made.push(object);
     return object;
   };
   return { value: convert(result, change), made };
+}
+
+type OurError = new (code: string, message: string, options: object) => DINOv2Error;
+
+function toError({ of, name, message, stack, code = '', status }: SentError, cause: unknown): Error {
+  if (of === 'DOMException') return new DOMException(message, name);
+  const options = cause === undefined ? {} : { cause };
+  const Ours = ERRORS[of] as OurError | undefined;
+  const BuiltIn = Reflect.get(globalThis, of) as ErrorConstructor;
+  const error: Error = Ours ? new Ours(code, message, { ...options, status }) : new BuiltIn(message, options);
+  if (stack !== undefined) error.stack = stack;
+  if (error.name !== name) error.name = name;
+  return error;
 }

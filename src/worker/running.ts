@@ -1,29 +1,29 @@
-/** A call that the worker is working on: its arguments, and what it asks of the page. */
+/** A call that the worker runs: its arguments, and the functions of the page that it may use. */
 import { PCA, type ImageSource } from '../index.js';
 import { untilAborted } from '../platform/abort.js';
-import { arrive, leave } from './arrivals.js';
+import { arrive, close } from './arrivals.js';
 import { classes, objectOf } from './objects.js';
 import {
   convert,
   KIND,
   type FromWorker,
+  type SentIterator,
   type SentResponse,
-  type SentStream,
   type SentValue,
 } from './protocol.js';
 
-/** The worker's own `postMessage`, whose type is a page's here. */
 const scope = globalThis as { postMessage(message: FromWorker, transfer: Transferable[]): void };
+/** The worker's `postMessage`, whose type TypeScript takes for a page's. */
 export const post = (message: FromWorker, transfer: Iterable<Transferable> = []): void =>
   scope.postMessage(message, [...transfer]);
 
-interface Asked {
+interface Ask {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** What the page was asked, by number. */
-export const asked: Map<number, Asked> = new Map();
+/** Functions of the page whose result the worker waits for, by number. */
+export const asks: Map<number, Ask> = new Map();
 let lastAsk = 0;
 
 export class RunningCall {
@@ -36,42 +36,37 @@ export class RunningCall {
     this.id = id;
   }
 
-  /** Follows the caller's signal. */
-  get signal(): AbortSignal {
-    return this.#abort.signal;
-  }
-
   abort(reason: unknown): void {
     this.#abort.abort(reason);
   }
 
-  /** Closes the images. */
+  /** Closes the call's images. */
   end(): void {
-    this.#images.forEach(leave);
+    this.#images.forEach(close);
   }
 
-  /** Runs a function of the page. Gives its answer as it was sent. */
-  ask(run: number, args: readonly unknown[], transfer?: Iterable<Transferable>): Promise<unknown> {
-    return this.#ask(run, args, transfer).answer;
-  }
-
-  #ask(
+  /**
+   * Runs a function of the page, and resolves to its result as it was sent.
+   * @param signal aborts the function's own signal
+   */
+  ask(
     run: number,
     args: readonly unknown[],
-    transfer?: Iterable<Transferable>,
-  ): { readonly id: number; readonly answer: Promise<unknown> } {
+    { transfer, signal }: { transfer?: Iterable<Transferable>; signal?: AbortSignal } = {},
+  ): Promise<unknown> {
     const id = ++lastAsk;
-    const answer = new Promise<unknown>((resolve, reject) => asked.set(id, { resolve, reject }));
+    const answer = new Promise<unknown>((resolve, reject) => asks.set(id, { resolve, reject }));
     post({ kind: 'ask', id, call: this.id, run, args }, transfer);
-    return { id, answer };
+    signal?.addEventListener('abort', () => post({ kind: 'drop', id }), { once: true });
+    return answer;
   }
 
-  /** Runs a function of the page, and does not wait. */
-  tell(run: number, args: readonly unknown[]): void {
+  /** Runs a function of the page without waiting for it. */
+  #tell(run: number, args: readonly unknown[] = []): void {
     post({ kind: 'ask', id: 0, call: this.id, run, args });
   }
 
-  /** What was sent, with the values in it for which something else stood. */
+  /** Replaces the stand-ins in a value of the page. */
   receive(sent: unknown): unknown {
     return convert(sent, (each) => (KIND in each ? this.#value(each as SentValue) : each));
   }
@@ -85,13 +80,9 @@ export class RunningCall {
       case 'PCA':
         return PCA.fromJSON(sent.json);
       case 'options':
-        return { ...(this.receive(sent.options) as object), signal: this.signal };
-      case 'function': {
-        const { run, told } = sent;
-        return told
-          ? (...args: unknown[]) => this.tell(run, args)
-          : (...args: unknown[]) => this.ask(run, args);
-      }
+        return { ...(this.receive(sent.options) as object), signal: this.#abort.signal };
+      case 'function':
+        return (...args: unknown[]) => (sent.oneWay ? this.#tell(sent.run, args) : this.ask(sent.run, args));
       case 'fetch':
         return this.#fetch(sent.run);
       case 'stream':
@@ -107,71 +98,66 @@ export class RunningCall {
   }
 
   /**
-   * A stream that the page reads, piece by piece, as this one is read. An abort fails it at once.
-   * @param own a signal for the stream alone: at an abort of the call the page lets go by itself
+   * A stream whose pieces the page reads one by one. It fails when the signal fires.
+   * @param own a signal for this stream only; when the call is aborted, the page cancels its streams itself
    */
-  #stream({ read, stop }: SentStream, own?: AbortSignal): ReadableStream<Uint8Array> {
-    const signal = own ?? this.signal;
+  #stream({ next, stop }: SentIterator, own?: AbortSignal): ReadableStream<Uint8Array> {
+    const signal = own ?? this.#abort.signal;
     return new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
           const fail = (): void => {
-            if (own) this.tell(stop, []);
+            if (own) this.#tell(stop);
             controller.error(signal.reason);
           };
           if (signal.aborted) fail();
           else signal.addEventListener('abort', fail, { once: true });
         },
         pull: async (controller) => {
-          const piece = (await this.ask(read, [])) as Uint8Array<ArrayBuffer> | undefined;
-          if (signal.aborted) return; // it has failed
+          const piece = (await this.ask(next, [])) as Uint8Array<ArrayBuffer> | undefined;
+          if (signal.aborted) return; // the stream has failed
           if (piece) controller.enqueue(piece);
           else controller.close();
         },
-        cancel: () => this.tell(stop, []),
+        cancel: () => this.#tell(stop),
       },
       { highWaterMark: 0 },
     );
   }
 
-  /** A `fetch` that is the page's: for headers of authorisation, or a cache of its own. */
+  /** A `fetch` that runs the page's. */
   #fetch(run: number): typeof fetch {
-    return async (input, { headers, cache, signal: given } = {}) => {
-      const signal = given ?? this.signal;
-      signal.throwIfAborted();
+    return async (input, { headers, cache, signal } = {}) => {
+      const own = signal ?? this.#abort.signal;
       const url = input instanceof Request ? input.url : String(input);
       const init = { headers: [...new Headers(headers)], ...(cache ? { cache } : {}) };
-      const { id, answer } = this.#ask(run, [url, init]);
-      signal.addEventListener('abort', () => post({ kind: 'drop', id }), { once: true });
-      const response = async (): Promise<Response> => {
-        const sent = (await answer) as SentResponse;
-        return toResponse(sent, sent.body ? this.#stream(sent.body, signal) : null);
-      };
-      return untilAborted(response, signal);
+      return untilAborted(async () => {
+        const sent = (await this.ask(run, [url, init], { signal: own })) as SentResponse;
+        return toResponse(sent, sent.body && this.#stream(sent.body, own));
+      }, own);
     };
   }
 
-  #iterable({ next, leave: stop }: { next: number; leave: number }): AsyncIterable<ImageSource> {
+  #iterable({ next, stop }: SentIterator): AsyncIterable<ImageSource> {
     let present: unknown;
     let isLeft = false;
-    // The next is asked for once this one is on the GPU.
-    const leavePresent = (): void => {
+    const closePresent = (): void => {
       this.#images.delete(present);
-      leave(present);
+      close(present);
       present = undefined;
     };
     const iterator: AsyncIterator<ImageSource, undefined> = {
       next: async () => {
-        leavePresent();
+        closePresent(); // the library asks for the next image when this one is on the GPU
         present = this.receive(await this.ask(next, []));
         if (present !== undefined && !isLeft) return { done: false, value: present as ImageSource };
-        leavePresent(); // it was on its way when the loop was left
+        closePresent(); // the image was on its way when the loop ended
         return { done: true, value: undefined };
       },
       return: async () => {
         isLeft = true;
-        leavePresent();
-        this.tell(stop, []);
+        closePresent();
+        this.#tell(stop);
         return { done: true, value: undefined };
       },
     };
@@ -184,12 +170,9 @@ function toResponse(
   body: ReadableStream<Uint8Array> | null,
 ): Response {
   if (status < 200 || status > 599)
-    throw new TypeError(`the page's fetch gave an answer that may not be read (${type}, status ${status})`);
-  const response = new Response(body, {
-    status,
-    statusText,
-    headers: headers.map(([name, value]): [string, string] => [name, value]),
-  });
-  // An answer that is made here has neither.
+    throw new TypeError(`The response of the page's fetch cannot be read (type ${type}, status ${status}).`);
+  const pairs = headers.map(([name, value]): [string, string] => [name, value]);
+  const response = new Response(body, { status, statusText, headers: pairs });
+  // A constructed response has neither.
   return Object.defineProperties(response, { url: { value: url }, type: { value: type } });
 }

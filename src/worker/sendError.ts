@@ -1,11 +1,11 @@
-/** Errors that leave the worker. */
+/** Describes errors of the worker for the page. */
 import { DINOv2Error, SourceError } from '../index.js';
-import type { PageErrorData, SentError } from './protocol.js';
+import { KIND, textOf, type PageErrorData, type SentResult } from './protocol.js';
 
-const BUILT_IN = { Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError } as const;
+const BUILT_IN = ['EvalError', 'RangeError', 'ReferenceError', 'SyntaxError', 'TypeError', 'URIError'];
 const MAX_CAUSES = 8;
 
-/** Stands in the worker for an error of the page, which keeps the error itself. */
+/** Represents an error of the page in the worker. The page keeps the error itself. */
 export class PageError extends Error {
   readonly index: number;
   constructor({ index, name, message }: PageErrorData) {
@@ -15,39 +15,32 @@ export class PageError extends Error {
   }
 }
 
-/** The reason of a signal in the worker that follows the caller's signal. */
-export class PageAbort extends Error {
-  override readonly name = 'AbortError';
-}
-
-export function sendError(error: unknown, maxCauses: number = MAX_CAUSES): SentError {
-  if (error instanceof PageAbort) return { from: 'abort' };
-  if (error instanceof PageError) return { from: 'page', index: error.index };
-  const isException = typeof DOMException === 'function' && error instanceof DOMException;
-  if (!(error instanceof Error) && !isException) return { from: 'value', value: plain(error) };
+/** Returns a stand-in, or a copy of a thrown value that is not an error. */
+export function sendError(error: unknown, maxCauses: number = MAX_CAUSES): unknown {
+  if (error instanceof PageError) return { [KIND]: 'thrown', index: error.index } satisfies SentResult;
+  const isException = error instanceof DOMException;
+  if (!(error instanceof Error) && !isException) return cloneable(error);
   const { name, message, stack, cause } = error;
-  const builtIn = Object.entries(BUILT_IN).findLast(([, ErrorClass]) => error instanceof ErrorClass)?.[0];
+  const isOurs = error instanceof DINOv2Error;
+  const builtIn = BUILT_IN.find(
+    (each) => error instanceof (Reflect.get(globalThis, each) as ErrorConstructor),
+  );
   return {
-    from: 'worker',
-    kind: isException ? 'DOMException' : error instanceof DINOv2Error ? name : (builtIn ?? 'Error'),
+    [KIND]: 'error',
+    of: isException ? 'DOMException' : isOurs ? name : (builtIn ?? 'Error'),
     name,
-    code: error instanceof DINOv2Error ? error.code : undefined,
-    status: error instanceof SourceError ? error.status : undefined,
     message,
     stack,
+    code: isOurs ? error.code : undefined,
+    status: error instanceof SourceError ? error.status : undefined,
     cause: cause === undefined || maxCauses === 0 ? undefined : sendError(cause, maxCauses - 1),
-  };
+  } satisfies SentResult;
 }
 
-/** What somebody threw that is no error. */
-function plain(value: unknown): unknown {
+function cloneable(value: unknown): unknown {
   try {
     return structuredClone(value);
   } catch {
-    try {
-      return String(value);
-    } catch {
-      return Object.prototype.toString.call(value);
-    }
+    return textOf(value);
   }
 }

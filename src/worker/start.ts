@@ -1,17 +1,16 @@
 /** Starts the worker. */
 import { DeviceError } from '../errors.js';
 
-/** Where the worker's file is, where bundlers and servers cannot know. */
+/** Which worker a call uses. */
 export interface WorkerOptions {
   /**
-   * URL of `worker-thread.js`, for pages whose policy or bundler wants it elsewhere. It must be of the page's
-   * own origin, and `index.js` and what that imports must lie beside it. Default: beside the file that the
-   * page has imported.
+   * URL of `worker-thread.js`, on the page's own origin, with `index.js` and the files that it imports in the same
+   * folder. Default: the folder of the imported library file.
    */
   readonly workerUrl?: string | URL | undefined;
   /**
-   * `shared`: all models of the page are in one worker, on one device. `own`: this one has a worker for
-   * itself. Default: `shared`.
+   * `shared`: the page's models share one worker and its device. `own`: the model gets a worker of its own.
+   * Default: `shared`.
    */
   readonly worker?: 'shared' | 'own' | undefined;
 }
@@ -19,7 +18,7 @@ export interface WorkerOptions {
 /** @throws DeviceError WORKER_LOST */
 export function start(workerUrl: string | URL | undefined): Worker {
   try {
-    // In this form Vite, webpack and plain modules find the file; see vite.config.ts.
+    // Vite, webpack and browsers recognise this form; see vite.config.ts.
     return workerUrl === undefined
       ? new Worker(new URL('./thread.ts', import.meta.url), { type: 'module', name: 'dinov2-webgpu' })
       : new Worker(workerUrl, { type: 'module', name: 'dinov2-webgpu' });
@@ -31,8 +30,8 @@ export function start(workerUrl: string | URL | undefined): Worker {
 export function notStarted(found: string, cause?: unknown): DeviceError {
   return new DeviceError(
     'WORKER_LOST',
-    `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. Serve it with index.js and the files beside it, ` +
-      'allow it in the Content-Security-Policy (worker-src), or say where it is (workerUrl). The entry dinov2-webgpu needs no worker.',
+    `The worker could not be started: expected worker-thread.js from this page's origin, found ${found}. Serve it in one folder with index.js and the other files of the library, ` +
+      'allow it in the Content-Security-Policy (worker-src), or set workerUrl. The entry dinov2-webgpu needs no worker.',
     { cause },
   );
 }

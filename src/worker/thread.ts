@@ -1,12 +1,12 @@
-/** The worker: has the models, and runs what the page calls. It imports what a page would. */
+/** The worker: holds the models, and runs the page's calls on the library's public entry. */
 import { DeviceError } from '../index.js';
 import { setBaseUrl } from '../platform/baseUrl.js';
 import { dispose, sendResult } from './objects.js';
 import { PROTOCOL, type CallMessage, type ToWorker } from './protocol.js';
-import { asked, post, RunningCall } from './running.js';
-import { PageAbort, PageError, sendError } from './sendError.js';
+import { asks, post, RunningCall } from './running.js';
+import { PageError, sendError } from './sendError.js';
 
-/** Calls under way, by the page's numbers. */
+/** Running calls, by the page's numbers. */
 const calls = new Map<number, RunningCall>();
 
 async function run({ id, target, method, args, base }: CallMessage): Promise<void> {
@@ -14,14 +14,14 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
   calls.set(id, call);
   try {
     setBaseUrl(base);
-    const given = call.receive(args) as unknown[]; // first: its images are closed, whatever follows
+    const given = call.receive(args) as unknown[]; // before the target, which may throw: images must be closed
     const object = call.receive(target) as object;
     const member = Reflect.get(object, method) as unknown;
     const result: unknown = await (typeof member === 'function'
       ? Reflect.apply(member, object, given)
       : member);
     const transfer = new Set<Transferable>();
-    const value = isStream(result) ? await giveAll(call, result) : sendResult(result, transfer);
+    const value = isStream(result) ? await deliver(call, result) : sendResult(result, transfer);
     post({ kind: 'result', id, value }, transfer);
   } catch (error) {
     post({ kind: 'failure', id, error: sendError(error) });
@@ -34,11 +34,11 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
 const isStream = (result: unknown): result is AsyncIterable<unknown> =>
   typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
 
-/** Results one after the other, each when the page wants it: its first function takes them, and says whether to go on. */
-async function giveAll(call: RunningCall, results: AsyncIterable<unknown>): Promise<void> {
+/** Passes results one by one to the page's first function, which resolves to whether the page wants the next one. */
+async function deliver(call: RunningCall, results: AsyncIterable<unknown>): Promise<void> {
   for await (const each of results) {
     const transfer = new Set<Transferable>();
-    if (!(await call.ask(0, [sendResult(each, transfer)], transfer))) return;
+    if (!(await call.ask(0, [sendResult(each, transfer)], { transfer }))) return;
   }
 }
 
@@ -47,24 +47,24 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
     case 'call':
       return void run(data);
     case 'abort':
-      return calls.get(data.id)?.abort(data.error ? new PageError(data.error) : new PageAbort());
+      return calls.get(data.id)?.abort(new PageError(data.error));
     case 'dispose':
       try {
         return dispose(data.id);
       } catch (error) {
-        return console.error(error); // nobody waits for an answer, and the other models go on
+        return console.error(error); // the page waits for no reply, and other models continue
       }
     case 'answer':
-      asked.get(data.id)?.resolve(data.value);
-      return void asked.delete(data.id);
+      asks.get(data.id)?.resolve(data.value);
+      return void asks.delete(data.id);
     case 'refusal':
-      asked.get(data.id)?.reject(new PageError(data.error));
-      return void asked.delete(data.id);
+      asks.get(data.id)?.reject(new PageError(data.error));
+      return void asks.delete(data.id);
     case 'check':
-      for (const [id, { reject }] of asked)
+      for (const [id, { reject }] of asks)
         if (id <= data.lastAsk && !data.asks.includes(id)) {
           reject(unreadable());
-          asked.delete(id);
+          asks.delete(id);
         }
       return post({ kind: 'known', lastCall: data.lastCall, calls: [...calls.keys()] });
   }
@@ -73,21 +73,22 @@ addEventListener('message', ({ data }: MessageEvent<ToWorker>) => {
 const unreadable = (): DeviceError =>
   new DeviceError(
     'WORKER_OPTION',
-    'An answer of the page to its worker could not be read: of a fetch, a stream, a store or an iterable of images. Use the entry dinov2-webgpu.',
+    'The worker could not read an answer of the page: of a fetch, a stream, a tuning store or an iterable of images. Use the entry dinov2-webgpu.',
   );
 
-/** Nothing tells what was in the message: the page finds out which call or answer it was. */
+/** The event does not say which message failed: the page finds out. */
 addEventListener('messageerror', () => post({ kind: 'unread' }));
 
 const ready = (lock?: string): void => post({ kind: 'ready', protocol: PROTOCOL, lock });
-const locks = navigator.locks as LockManager | undefined; // pages that are not secure lack them
+const locks = navigator.locks as LockManager | undefined; // missing in insecure contexts
 if (locks) {
   const name = `dinov2-webgpu worker ${crypto.randomUUID()}`;
   const held = locks.request(name, () => {
     ready(name);
-    return new Promise(() => undefined); // until the worker ends
+    return new Promise(() => undefined); // held until the worker ends
   });
-  held.catch(() => ready()); // a page that may not have locks (its visitor refuses storage, say) hears less of the end, and works all the same
+  // Locks may be forbidden, for instance with site data blocked. The page then notices fewer kinds of worker death.
+  held.catch(() => ready());
 } else {
   ready();
 }

@@ -1,0 +1,172 @@
+/** The page's classes. They compute nothing: every method is a call to the worker. */
+import type { DINOv2 as PageDINOv2 } from '../dinov2.js';
+import { Profile } from '../gpu/measure/profile.js';
+import type { ImageSource } from '../image/source.js';
+import type { Features as PageFeatures } from '../model/features.js';
+import { expectOptions } from '../optionObject.js';
+import type {
+  EmbedAllOptions,
+  FeatureGroup as PageFeatureGroup,
+  LoadOptions,
+  PretrainedOptions,
+} from '../options.js';
+import type { ClassifierModel, ImageClassifier as PageClassifier } from '../tasks/classifier.js';
+import type { Embedded } from '../tasks/embedAll.js';
+import type { PCA as PagePCA } from '../tasks/pca.js';
+import type { PatchFeatures } from '../tasks/patchMatrix.js';
+import { Call, expectObject, files, handles, images, options, pixels, value, type Pack } from './call.js';
+import { Connection, unsendable } from './connection.js';
+import { embedAll } from './embedAll.js';
+import { Handle, keepOwner, OwnedHandle } from './handles.js';
+import type { PCA } from './pca.js';
+import { ask, classes, classOf, remote } from './remote.js';
+import type { WorkerOptions } from './start.js';
+
+/** Options of a load in a worker: `LoadOptions` without a device, which cannot be sent to a worker. */
+export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> &
+  WorkerOptions & { readonly device?: undefined };
+
+/** Features of the images of a list that have one size. */
+export interface FeatureGroup {
+  /** Positions of the images in the list. */
+  readonly indices: readonly number[];
+  /** The images' features, as one batch. */
+  readonly features: Features;
+}
+
+/** A type of the page's library with the worker's classes in place of the page's. */
+type Swap<Type> =
+  Type extends Promise<infer Value>
+    ? Promise<Swap<Value>>
+    : Type extends PagePCA
+      ? PCA
+      : Type extends PageClassifier
+        ? ImageClassifier
+        : Type extends ClassifierModel
+          ? DINOv2
+          : Type extends PatchFeatures
+            ? Features
+            : Type extends readonly PatchFeatures[]
+              ? readonly Features[]
+              : Type extends PageFeatureGroup[]
+                ? FeatureGroup[]
+                : Type;
+
+/** These members of a class, with their documentation, and with the worker's classes in place of the page's. */
+export type Moved<Class, Names extends keyof Class> = {
+  readonly [Name in keyof Pick<Class, Names>]: Class[Name] extends (...args: infer Args) => infer Result
+    ? (...args: { [Index in keyof Args]: Swap<Args[Index]> }) => Swap<Result>
+    : Swap<Class[Name]>;
+};
+
+/** The type of a public class: for `instanceof`. Only the library constructs objects. */
+export type PublicClass<Api> = abstract new (...args: never) => Api;
+
+/** Static methods that load a model, with the options of a load in a worker. */
+type Loaders = {
+  readonly [
+    Name in keyof Pick<typeof PageDINOv2, 'fromPretrained' | 'fromFiles' | 'synthetic'>
+  ]: (typeof PageDINOv2)[Name] extends (from: infer From, options?: infer Options) => unknown
+    ? (from: From, options?: WorkerLoadOptions<Options & LoadOptions>) => Promise<DINOv2>
+    : never;
+};
+
+/** Features in the worker: `Features` of 'dinov2-webgpu' without `buffer` and `gpu`. */
+export interface Features extends Omit<PageFeatures, 'buffer' | 'gpu' | 'lease'> {}
+/** Features in the worker. A model's methods return them. */
+export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
+  clsToken: [],
+  poolerOutput: [],
+  registerTokens: [],
+  patchTokens: [],
+  lastHiddenState: [],
+  hiddenState: [value, options],
+  getIntermediateLayers: [value, options],
+  attention: [value, options],
+});
+
+/** A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. It does not keep the worker alive. */
+export interface ImageClassifier extends Omit<PageClassifier, 'logits'>, Moved<PageClassifier, 'logits'> {}
+/** A classifier in the worker. Use `model.classifier` or `ImageClassifier.fromFiles`. */
+export const ImageClassifier: PublicClass<ImageClassifier> & Moved<typeof PageClassifier, 'fromFiles'> =
+  Object.assign(
+    remote<ImageClassifier>(Handle, {
+      classify: [images, options],
+      logits: [handles('Features')],
+    }),
+    {
+      async fromFiles(model: DINOv2, given: object, settings: object = {}): Promise<ImageClassifier> {
+        const where = 'ImageClassifier.fromFiles';
+        const call = new Call(where, expectObject(where, 'DINOv2', model).connection);
+        const packs = [handles('DINOv2'), files, options];
+        const args = [model, given, settings];
+        const made = (await call.send(
+          classOf('ImageClassifier'),
+          'fromFiles',
+          packs,
+          args,
+        )) as ImageClassifier;
+        keepOwner(made, model);
+        return made;
+      },
+    },
+  );
+
+/**
+ * A model in a worker: `DINOv2` of 'dinov2-webgpu' without `device`, with `gpuBytes` as a promise, and with features
+ * that have neither `buffer` nor `gpu`. The worker ends one second after its last model and features.
+ */
+export interface DINOv2
+  extends
+    Omit<PageDINOv2, 'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward'>,
+    Moved<PageDINOv2, 'classifier' | 'features' | 'featuresBySize' | 'forward'> {
+  /** Bytes of the buffers that the library holds on the worker's device. @throws DeviceError DISPOSED */
+  readonly gpuBytes: Promise<number>;
+}
+class RemoteModel extends remote<Omit<DINOv2, 'gpuBytes' | 'embedAll'>>(OwnedHandle, {
+  features: [images, options],
+  featuresBySize: [images, options],
+  embed: [images, options],
+  pixels: [images, options],
+  profile: [images, options],
+  forward: [pixels, value, options],
+  fingerprint: [],
+  describe: [value],
+  tune: [options],
+}) {
+  get gpuBytes(): Promise<number> {
+    return ask(this, 'gpuBytes') as Promise<number>;
+  }
+
+  embedAll(
+    sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+    given: EmbedAllOptions = {},
+  ): AsyncGenerator<Embedded, void, undefined> {
+    return embedAll(this, sources, given);
+  }
+}
+
+const load =
+  <Name extends keyof Loaders>(method: Name, pack: Pack): Loaders[Name] =>
+  async (from: unknown, given: WorkerLoadOptions<PretrainedOptions> = {}) => {
+    expectOptions(method, given);
+    if (given.device !== undefined) throw unsendable('device', 'the worker creates its own GPUDevice');
+    given.signal?.throwIfAborted();
+    // Workers cannot request persistence. The load does not wait: the answer changes nothing, and may be the visitor's.
+    if (given.persist === true && given.cache !== 'none')
+      void (globalThis.navigator?.storage as Partial<StorageManager> | undefined)
+        ?.persist?.()
+        .catch(() => undefined);
+    const call = new Call(method, Connection.open(given));
+    return (await call.send(classOf('DINOv2'), method, [pack, options], [from, given])) as DINOv2;
+  };
+
+/** A model in a worker. Load it with one of the static methods. */
+export const DINOv2: PublicClass<DINOv2> & Loaders = Object.assign(RemoteModel, {
+  fromPretrained: load('fromPretrained', value),
+  fromFiles: load('fromFiles', files),
+  synthetic: load('synthetic', value),
+});
+
+// One statement for all classes: a bundler drops a module whose exports a page does not use.
+Object.assign(classes, { DINOv2, Features, ImageClassifier, Profile });
