@@ -1,6 +1,6 @@
 /** What callers hand to a model: how to load it, what to compute. Types, and nothing else. */
 import type { CacheKind } from './storage/store.js';
-import type { Dialect } from './weights/dialects.js';
+import type { Dialect } from './weights/huggingFace.js';
 import type { HubOptions } from './io/hub.js';
 import type { Dtype } from './weights/precision.js';
 import type { RetryOptions } from './io/retry.js';

@@ -1,5 +1,5 @@
 // Configurations by chance, and what a model of them computes beside its float64 twin.
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { checkConfig, configOf, HEAD_DIM, type DINOv2Config } from '../../src/model/config.ts';
