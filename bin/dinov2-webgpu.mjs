@@ -161,7 +161,7 @@ async function convert([input, ...rest], { dtype, out, prefix, force }) {
   const stream = await openIn(input, ({ loadedBytes, totalBytes }) =>
     bar(loadedBytes, totalBytes ?? Infinity),
   );
-  const { config, tensors } = tools.settle(stream.header, described, { prefix });
+  const { config, tensors } = tools.settleAny(stream.header, described, { prefix });
   const labels = await tools.labelsOf(stream, config, tensors.prefix, described);
   const configText = tools.convertedConfig(config, original, labels);
   const texts = [[join(out, 'config.json'), configText]];
@@ -178,7 +178,7 @@ async function convert([input, ...rest], { dtype, out, prefix, force }) {
     await file.sync();
     const written = await tools.openCheckpoint([{ name: path, source: resolve(partOf(path)) }]);
     await written.cancel();
-    tools.settle(written.header, describe(configText)); // what has been written loads
+    tools.settleAny(written.header, describe(configText)); // what has been written loads
     for (const [to, text] of changed) await writeText(to, text);
   });
   const { header, setAside, assumed } = converted;

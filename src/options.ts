@@ -1,6 +1,6 @@
 /** The option types of loading and of computing. */
 import type { CacheKind } from './storage/store.js';
-import type { Dialect } from './weights/dialects.js';
+import type { Dialect } from './weights/huggingFace.js';
 import type { HubOptions } from './io/hub.js';
 import type { Dtype } from './weights/precision.js';
 import type { RetryOptions } from './io/retry.js';

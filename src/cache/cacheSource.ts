@@ -2,7 +2,8 @@
 import { SourceError } from '../errors.js';
 import { Chunks, type ByteStream } from '../io/chunks.js';
 import { startOver } from '../io/part.js';
-import { checkDigest, Sha256 } from '../io/sha256.js';
+import { checkDigest, startSha256 } from '../io/integrity.js';
+import type { Sha256 } from '../io/sha256.js';
 import { openSource, type OwnSource, type SourceOptions } from '../io/sources.js';
 import { BLOCK_BYTES, blockName, readSealed, type CachedFile, type CacheEntry } from './entry.js';
 
@@ -89,7 +90,7 @@ export class CacheSource implements OwnSource {
     const has = (block: number): boolean => block < blocks && there.has(blockName(this.name, block));
     const reading = new Map<number, Promise<Uint8Array | undefined>>();
     const whole = this.#kept !== undefined && Array.from({ length: blocks }, (_, k) => k).every(has);
-    let hash = this.#sha256 === undefined || whole ? undefined : new Sha256();
+    let hash = this.#sha256 === undefined || whole ? undefined : await startSha256();
     for (let block = 0; block < blocks;) {
       for (let ahead = block; ahead <= block + BLOCKS_AHEAD; ahead++)
         if (has(ahead) && !reading.has(ahead)) reading.set(ahead, this.#readBlock(ahead));
@@ -142,7 +143,7 @@ export class CacheSource implements OwnSource {
   }
 
   async #hashUpTo(end: number): Promise<Sha256> {
-    const hash = new Sha256();
+    const hash = await startSha256();
     for (let block = 0; block < end; block++) {
       const bytes = await this.#readBlock(block);
       if (!bytes)

@@ -10,6 +10,7 @@
  */
 import { SourceError } from '../errors.js';
 import { concat, isMissing } from '../io/sources.js';
+import { hexOf } from '../numerics/hex.js';
 import type { LoadReport } from '../options.js';
 import type { CacheFolder, CacheStore } from '../storage/store.js';
 import { CacheSource } from './cacheSource.js';
@@ -92,7 +93,7 @@ async function writeSealed(folder: CacheFolder, name: string, place: unknown, by
 /** The name of an entry's folder. */
 export async function cacheKey(folder: string): Promise<string> {
   const hash = await digest(encode(folder));
-  return `v${CACHE_FORMAT}-${Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  return `v${CACHE_FORMAT}-${hexOf(hash.subarray(0, 16))}`;
 }
 
 /** Undefined where there is none that is whole. Writes nothing. */

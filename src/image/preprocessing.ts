@@ -4,7 +4,6 @@ import type { ResizeOptions } from './geometry.js';
 import { IMAGENET, type Normalization } from './normalization.js';
 
 export type { Resample } from './coefficients.js';
-export { parsePreprocessorConfig, timmPreprocessing } from './preprocessorConfig.js';
 
 /** The size that an image is resized to, in pixels. */
 export type ResizeRule =

@@ -1,8 +1,6 @@
 /**
  * SHA-256 of bytes that arrive in portions (FIPS 180-4): crypto.subtle wants them all at once.
  */
-import { SourceError } from '../errors.js';
-
 /** Cube roots of the first 64 primes, square roots of the first 8: 32 bits of their fractions. */
 let constants: { readonly round: Int32Array; readonly start: readonly number[] } | undefined;
 
@@ -204,25 +202,4 @@ export function sha256(bytes: Uint8Array): string {
   const hash = new Sha256();
   hash.update(bytes);
   return hash.digest();
-}
-
-/** @throws SourceError SOURCE_INTEGRITY unless both are the same, or both undefined: nothing was asked for */
-export function checkDigest(name: string, wanted: string | undefined, found: string | undefined): void {
-  if (found === wanted) return;
-  throw new SourceError(
-    'SOURCE_INTEGRITY',
-    `${name}: expected the SHA-256 ${wanted}, found ${found}. It is not the file that was asked for: check the hash, or get the file from its origin.`,
-  );
-}
-
-/**
- * What a caller writes: 64 hexadecimal digits, as the hub shows, or `sha256-` and base64, as in HTML's
- * `integrity`. Undefined if it is neither.
- */
-export function parseSha256(text: string): string | undefined {
-  if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase();
-  const base64 = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(text)?.[1];
-  return (
-    base64 && Array.from(atob(base64), (char) => char.charCodeAt(0).toString(16).padStart(2, '0')).join('')
-  );
 }

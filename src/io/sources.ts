@@ -5,10 +5,9 @@
  */
 import { SourceError } from '../errors.js';
 import { hasPaths } from '../platform/node.js';
-import { Chunks, concat, type ByteStream } from './chunks.js';
+import { loadPart } from '../platform/part.js';
+import { concat, type ByteStream } from './chunks.js';
 import { openUrl } from './http.js';
-import { openPath } from './localFile.js';
-import { blobReader, describe, memoryReader, streamReader } from './readers.js';
 import type { RetryOptions } from './retry.js';
 import { resolveUrl } from './url.js';
 
@@ -73,43 +72,10 @@ export async function openSource(
   const { signal } = options;
   signal?.throwIfAborted();
   if (typeof source === 'object' && source !== null && 'open' in source) return source.open(options);
-  if (typeof source === 'string' || source instanceof URL) {
-    if (isUrl(source)) return openUrl(resolveUrl(source), options);
-    const { reader, totalBytes } = await openPath(
-      source instanceof URL || !source.startsWith('file:') ? source : new URL(source),
-    );
-    return new Chunks(String(source), totalBytes, reader, signal);
-  }
-  if (isFileHandle(source)) return openSource(await source.getFile(), options);
-  if (source instanceof Blob) {
-    const name =
-      'name' in source && typeof source.name === 'string' && source.name !== '' ? source.name : 'Blob';
-    return new Chunks(name, source.size, blobReader(source, name), signal);
-  }
-  if (source instanceof ReadableStream) {
-    if (source.locked) {
-      throw new SourceError(
-        'SOURCE_READ',
-        'ReadableStream: expected a stream that nobody reads, found one that is locked. A stream can be read once: open a new one.',
-      );
-    }
-    return new Chunks('ReadableStream', undefined, streamReader(source, 'ReadableStream'), signal);
-  }
-  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
-    const bytes =
-      source instanceof ArrayBuffer
-        ? new Uint8Array(source)
-        : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
-    return new Chunks('bytes', bytes.length, memoryReader(bytes), signal);
-  }
-  throw new TypeError(
-    `source: expected a URL, a Blob or File, a FileSystemFileHandle, a Uint8Array, an ArrayBuffer or a ReadableStream, found ${describe(source)}.`,
-  );
-}
-
-/** By what it can do: the class is missing in Node, and is another one in a frame. */
-function isFileHandle(source: object): source is FileSystemFileHandle {
-  return 'kind' in source && source.kind === 'file' && 'getFile' in source;
+  if ((typeof source === 'string' || source instanceof URL) && isUrl(source))
+    return openUrl(resolveUrl(source), options);
+  const { openLocal } = await loadPart(import('./localSources.js'));
+  return openLocal(source, signal);
 }
 
 /** Whether an error says for certain that a file is not there: by 404 or 410, on a disk by ENOENT. */

@@ -1,6 +1,7 @@
 /** The parts of a model, made side by side: kernels compile while weights arrive. */
 import { untilAborted } from '../platform/abort.js';
-import { watchForHead, type LinearHead } from '../weights/head.js';
+import { loadPart } from '../platform/part.js';
+import type { LinearHead } from '../weights/head.js';
 import type { Choice, Decision, Precision } from '../weights/precision.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import type { WeightMemory, Weights } from '../weights/weightMemory.js';
@@ -11,13 +12,12 @@ import { targetOf, type Target } from '../gpu/lowering.js';
 import { Preprocessor } from '../image/preprocess.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
-import { parameters } from '../model/parameters.js';
 import { buildForward } from '../model/vit.js';
 import type { LoadProgress, LoadReport } from '../options.js';
-import { labelsOfConfig, labelsOfMeta, type ClassLabels, type ProblemType } from '../tasks/classLabels.js';
+import type { ClassLabels, ProblemType } from '../tasks/classLabels.js';
 
 import type { Described } from './configFile.js';
-import { headWidths, withoutHead, type TensorReport } from './settle.js';
+import { withoutHead, type Settled, type TensorReport } from './settle.js';
 import type { ByteProgress } from './source.js';
 
 /** What a load has from its caller. */
@@ -88,7 +88,11 @@ export async function build(
   const givingUp = new AbortController();
   const preparing = Preprocessor.create(gpu, { patchSize: config.patchSize, preprocessing });
   const loading = load(storage, AbortSignal.any([signal, givingUp.signal]));
-  const naming = loading.then(({ head }) => named(head, described));
+  const naming = loading.then(async ({ head }) => {
+    if (!head) return undefined;
+    const { namedHead } = await loadPart(import('./anyCheckpoint.js'));
+    return namedHead(head, described);
+  });
   const all = Promise.all([loading, preparing, untilAborted(() => tested, signal), naming]).then((made) => {
     signal.throwIfAborted();
     return made;
@@ -120,31 +124,21 @@ export async function build(
   };
 }
 
-/** A head with what config.json says of it. timm's `head` of another pooling than the class token is not taken. */
-async function named(
-  head: LinearHead | undefined,
-  { labels, problemType, globalPool = 'token' }: Described,
-): Promise<NamedHead | undefined> {
-  if (!head || (head.module === 'head' && globalPool !== 'token')) return undefined;
-  return { head, labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)), problemType };
-}
-
-/** Weights and a classifier from a stream. `prefix`: before the names of the model's tensors. */
+/** Weights and a classifier from a stream. */
 export async function fill(
   { gpu, report }: Making,
   stream: TensorStream,
-  config: DINOv2Config,
+  { layout, watch }: Settled,
   storage: WeightStorage,
   signal: AbortSignal,
-  prefix: string,
 ): Promise<Omit<Loaded, 'report'>> {
-  const watched = watchForHead(stream, headWidths(config), prefix);
+  const watched = watch?.(stream);
   const stop = (): void => void stream.cancel(signal.reason).catch(() => undefined);
   signal.addEventListener('abort', stop, { once: true });
   try {
-    const options = { storage, prefix, signal, onTensor: report };
-    const weights = await loadWeights(gpu, watched.stream, parameters(config), options);
-    return { weights, head: watched.head() };
+    const options = { storage, signal, onTensor: report };
+    const weights = await loadWeights(gpu, watched?.stream ?? stream, layout, options);
+    return { weights, head: watched?.head() };
   } finally {
     signal.removeEventListener('abort', stop);
   }

@@ -19,12 +19,13 @@ export async function loadFrom(
   const checkpoint = await source.open({ ...making, onProgress, entry });
   const { stream, unkept } = checkpoint;
   try {
-    const { config, tensors } = settle(stream.header, checkpoint, making);
+    const settled = await settle(stream.header, checkpoint, making);
+    const { config, tensors } = settled;
     const decision = decide(making, config);
     await untilAborted(() => decision.known, making.signal);
     await entry?.begin(unkept, source.cache?.persist ?? false);
     return await build(making, decision, { ...checkpoint, config, tensors }, async (storage, signal) => {
-      const loaded = await fill(making, stream, config, storage, signal, tensors.prefix);
+      const loaded = await fill(making, stream, settled, storage, signal);
       await entry?.finish();
       const fetchedBytes = source.local ? 0 : fetched();
       const report = { fetchedBytes, cachedBytes: 0, cache: 'none', cacheReason: String(cache) } as const;

@@ -5,18 +5,18 @@ import type { DINOv2Config } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
 import type { LoadOptions, ModelFiles, PretrainedOptions } from '../options.js';
 import { loadPart } from '../platform/part.js';
-import { openCheckpoint } from '../safetensors/shards.js';
-import { huggingFaceTensors } from '../weights/names.js';
+import { openCheckpoint } from '../safetensors/checkpoint.js';
+import { huggingFaceTensors } from '../weights/huggingFace.js';
 import type { LoadedModel } from './build.js';
 import { describedBy, readJson } from './configFile.js';
 import { loadModel } from './load.js';
-import { PREPROCESSOR, preprocessingOf } from './preprocessorFile.js';
+import { givenPreprocessing, PREPROCESSOR, preprocessingOf } from './preprocessorFile.js';
 import { pretrained } from './pretrained.js';
 import type { CheckpointSource } from './source.js';
 
 /** See `DINOv2.fromPretrained`. */
-export function loadPretrained(id: string | URL, options: PretrainedOptions): Promise<LoadedModel> {
-  return loadModel(pretrained(id, options), options);
+export async function loadPretrained(id: string | URL, options: PretrainedOptions): Promise<LoadedModel> {
+  return loadModel(pretrained(id, options, await givenPreprocessing(options.preprocessor)), options);
 }
 
 /** See `DINOv2.fromFiles`. */
@@ -30,7 +30,7 @@ export function loadFiles(
     const json = config === undefined ? undefined : await readJson('config.json', config, signal);
     const file = preprocessor && { json: await readJson(PREPROCESSOR, preprocessor, signal) };
     const preprocessing =
-      preprocessor === null ? DEFAULT_PREPROCESSING : preprocessingOf(file || undefined, json);
+      preprocessor === null ? DEFAULT_PREPROCESSING : await preprocessingOf(file || undefined, json);
     const described = json === undefined ? {} : describedBy(json);
     const named = sources.map((source, i) => ({
       source,

@@ -1,42 +1,71 @@
 /** preprocessor_config.json: what it means for a model, and what holds where a checkpoint has none. */
 import { mayStartOver } from '../io/part.js';
 import { SourceError } from '../errors.js';
-import {
-  DEFAULT_PREPROCESSING,
-  parsePreprocessorConfig,
-  timmPreprocessing,
-  type Preprocessing,
-} from '../image/preprocessing.js';
+import { IMAGENET } from '../image/normalization.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
+import { loadPart } from '../platform/part.js';
 import { parseJson } from './configFile.js';
 
 export const PREPROCESSOR = 'preprocessor_config.json';
 
 /**
- * What a checkpoint says of images.
- * @param file the value of preprocessor_config.json; undefined: the checkpoint has none
- * @param config the value of config.json, which holds timm's preprocessing; undefined: there is none
- * @throws ConfigError
+ * preprocessor_config.json of facebook/dinov2-small, -base, -large and -giant, in the order of keys that
+ * `save_pretrained` writes. It is the common case, and needs no parser.
  */
-export function preprocessingOf(
-  file: { readonly json: unknown } | undefined,
-  config: unknown,
-): Preprocessing {
-  const { model_type: modelType } = (config ?? {}) as { readonly model_type?: unknown };
-  if (file) return parsePreprocessorConfig(file.json, typeof modelType === 'string' ? modelType : undefined);
-  return timmPreprocessing(config) ?? DEFAULT_PREPROCESSING;
-}
-
-/** The same of a text; null: the checkpoint has no preprocessor_config.json. @throws ConfigError */
-export const preprocessingOfText = (text: string | null, config: unknown): Preprocessing =>
-  preprocessingOf(text === null ? undefined : { json: parseJson(text, PREPROCESSOR) }, config);
+const FACEBOOK = JSON.stringify({
+  crop_size: { height: 224, width: 224 },
+  do_center_crop: true,
+  do_convert_rgb: true,
+  do_normalize: true,
+  do_rescale: true,
+  do_resize: true,
+  image_mean: IMAGENET.mean,
+  image_processor_type: 'BitImageProcessor',
+  image_std: IMAGENET.std,
+  resample: 3,
+  rescale_factor: IMAGENET.rescaleFactor,
+  size: { shortest_edge: 256 },
+});
 
 /**
- * What a caller gives in place of the file; undefined: nothing. Null stands for the default.
+ * The preprocessing that a checkpoint's files describe.
+ * @param file the value of preprocessor_config.json; undefined: the checkpoint has none
+ * @param config the value of config.json, which holds timm's preprocessing; undefined: the checkpoint has none
  * @throws ConfigError
  */
-export function givenPreprocessing(given: object | null | undefined): Preprocessing | undefined {
+export async function preprocessingOf(
+  file: { readonly json: unknown } | undefined,
+  config: unknown,
+): Promise<Preprocessing> {
+  if (!file && !hasTimmFields(config)) return DEFAULT_PREPROCESSING;
+  const { anyPreprocessing } = await loadPart(import('./anyPreprocessor.js'));
+  return anyPreprocessing(file, config);
+}
+
+/** Whether a config.json may hold timm's preprocessing. */
+const hasTimmFields = (config: unknown): boolean =>
+  typeof config === 'object' && config !== null && ('pretrained_cfg' in config || 'architecture' in config);
+
+/**
+ * The preprocessing of a checkpoint whose preprocessor_config.json is this text; null: it has none.
+ * @throws ConfigError
+ */
+export async function preprocessingOfText(text: string | null, config: unknown): Promise<Preprocessing> {
+  if (text === null) return preprocessingOf(undefined, config);
+  const json = parseJson(text, PREPROCESSOR);
+  if (JSON.stringify(json) === FACEBOOK) return { ...DEFAULT_PREPROCESSING, source: PREPROCESSOR };
+  return preprocessingOf({ json }, config);
+}
+
+/**
+ * The preprocessing that a caller gives instead of the file. Null stands for the default; undefined: none given.
+ * @throws ConfigError
+ */
+export async function givenPreprocessing(
+  given: object | null | undefined,
+): Promise<Preprocessing | undefined> {
   if (given === undefined) return undefined;
-  return given === null ? DEFAULT_PREPROCESSING : parsePreprocessorConfig(given);
+  return given === null ? DEFAULT_PREPROCESSING : preprocessingOf({ json: given }, undefined);
 }
 
 /**

@@ -2,17 +2,20 @@
 import type { Manifest } from '../cache/entry.js';
 import { release } from '../io/chunks.js';
 import { locate } from '../io/hub.js';
-import { askSource, type SourceState } from '../cache/revalidate.js';
+import type { SourceState } from '../cache/revalidate.js';
 import { retryPolicy } from '../io/retry.js';
-import { checkDigest, parseSha256, sha256 } from '../io/sha256.js';
-import { openCheckpoint, parseShardIndex, type ShardFile, type ShardIndex } from '../safetensors/shards.js';
+import { checkDigest, parseSha256, startSha256 } from '../io/integrity.js';
+import { openCheckpoint, type CheckpointFile } from '../safetensors/checkpoint.js';
+import type { ShardIndex } from '../safetensors/shards.js';
 import { isAbsent, isMissing, isUrl, readAll } from '../io/sources.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import { OptionError, SourceError } from '../errors.js';
+import type { Preprocessing } from '../image/preprocessing.js';
 import { baseUrl } from '../platform/baseUrl.js';
+import { loadPart } from '../platform/part.js';
 import type { PretrainedOptions } from '../options.js';
 import { describedBy, parseJson } from './configFile.js';
-import { adviseOn, givenPreprocessing, PREPROCESSOR, preprocessingOfText } from './preprocessorFile.js';
+import { adviseOn, PREPROCESSOR, preprocessingOfText } from './preprocessorFile.js';
 import type { CheckpointSource } from './source.js';
 
 const WEIGHTS = 'model.safetensors';
@@ -21,11 +24,18 @@ const INDEX = `${WEIGHTS}.index.json`;
 /** Of an index: giant's would have 100 kB. */
 const MAX_INDEX_BYTES = 2 ** 24;
 
-/** @throws SourceError SOURCE_URL; OptionError OPTION_VALUE, OPTION_NAME */
-export function pretrained(id: string | URL, options: PretrainedOptions): CheckpointSource {
+/**
+ * A checkpoint on a server, or in Node in a folder.
+ * @param preprocessing the preprocessing that the caller gives; undefined: the checkpoint's own
+ * @throws SourceError SOURCE_URL; OptionError OPTION_VALUE, OPTION_NAME
+ */
+export function pretrained(
+  id: string | URL,
+  options: PretrainedOptions,
+  preprocessing?: Preprocessing,
+): CheckpointSource {
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
-  const given = givenPreprocessing(options.preprocessor);
   const { signal, fetch, retry, cache = 'auto' } = options;
   retryPolicy(retry); // now: where everything is in the cache, no request would look at it
   if (!['auto', 'opfs', 'cache-api', 'none'].includes(cache))
@@ -36,7 +46,10 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
   const fixed = /^[0-9a-f]{40}$/.test(options.revision ?? '') || integrity[WEIGHTS] !== undefined;
   const ask =
     options.revalidate === true && !fixed
-      ? (manifest: Manifest): Promise<SourceState> => askSource(manifest, { signal, fetch })
+      ? async (manifest: Manifest): Promise<SourceState> => {
+          const { askSource } = await loadPart(import('../cache/revalidate.js'));
+          return askSource(manifest, { signal, fetch });
+        }
       : undefined;
   return {
     cache: isUrl(folder)
@@ -50,11 +63,11 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
         }
       : undefined,
     local: !isUrl(folder),
-    preprocessing: given,
+    preprocessing,
     async open({ onProgress, reload, whole, entry }) {
       const common = { signal, fetch, retry, reload, whole };
       const wanted = { ...integrity, ...entry?.kept?.integrity }; // what a download began with is checked to its end
-      const fileOf = (name: string): ShardFile => {
+      const fileOf = (name: string): CheckpointFile => {
         const [url, hash] = [`${folder}${name}`, wanted[name]];
         return entry ? { name, source: entry.source(name, url, hash) } : { name, source: url, sha256: hash };
       };
@@ -62,7 +75,11 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
       const small = { ...common, signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal };
       const fetchSmall = async (name: string, maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> => {
         const bytes = await readAll(`${folder}${name}`, { ...small, maxBytes });
-        if (wanted[name] !== undefined) checkDigest(name, wanted[name], sha256(bytes));
+        if (wanted[name] !== undefined) {
+          const hash = await startSha256();
+          hash.update(bytes);
+          checkDigest(name, wanted[name], hash.digest());
+        }
         return bytes;
       };
       const readSmall = async (name: string, maxBytes?: number): Promise<Uint8Array> =>
@@ -98,13 +115,14 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
           const index = await readSmall(INDEX, MAX_INDEX_BYTES).catch(async (error: unknown) => {
             throw isMissing(error) ? await explained(noConfig ?? missing) : error;
           });
+          const { parseShardIndex } = await loadPart(import('../safetensors/shards.js'));
           const parsed = parseShardIndex(index);
           stream = await openAll(parsed.files, parsed);
           names = [INDEX, ...parsed.files];
         }
         const preprocessor = await reading;
         const unreadable = 'error' in preprocessor ? preprocessor.error : undefined;
-        if (unreadable !== undefined && (!given || wanted[PREPROCESSOR] !== undefined))
+        if (unreadable !== undefined && (!preprocessing || wanted[PREPROCESSOR] !== undefined))
           throw adviseOn(unreadable);
         const text = 'text' in preprocessor ? preprocessor.text : null;
         names.push(...(config === null ? [] : [CONFIG]), ...(text === null ? [] : [PREPROCESSOR]));
@@ -118,7 +136,12 @@ export function pretrained(id: string | URL, options: PretrainedOptions): Checkp
           unreadable === undefined
             ? undefined
             : `${PREPROCESSOR} could not be read, so that nothing would tell whether it changes: ${String(unreadable)}`;
-        return { ...described, preprocessing: given ?? preprocessingOfText(text, json), unkept, stream };
+        return {
+          ...described,
+          preprocessing: preprocessing ?? (await preprocessingOfText(text, json)),
+          unkept,
+          stream,
+        };
       } catch (error) {
         ending.abort(error);
         if (stream) release(stream, error);

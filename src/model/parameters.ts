@@ -1,6 +1,6 @@
 /** Every parameter of a DINOv2, by facebookresearch's names, in the order of the forward. */
 
-import type { Parameter } from '../weights/names.js';
+import type { Parameter } from '../weights/huggingFace.js';
 import { nativeGrid, type DINOv2Config } from './config.js';
 
 /**

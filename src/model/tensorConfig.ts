@@ -5,33 +5,8 @@ import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
 import { checkConfig, type DINOv2Config, type PosEmbedConvention } from './config.js';
+import { POSITIONS, withChoices, type SettledConfig, type TensorChoice } from './checkpointConfig.js';
 import type { ConfigHints } from './configJson.js';
-
-/**
- * In `__metadata__` of a checkpoint that `dinov2-webgpu convert` has written: the convention of its position
- * embeddings, which neither Hugging Face's names nor its config.json can say in full.
- */
-export const POS_EMBED = 'dinov2-webgpu pos_embed';
-
-/**
- * In `__metadata__` of a checkpoint that `dinov2-webgpu convert` has written: the width of a SwiGLU that is no
- * multiple of 8, which Hugging Face's config.json cannot say.
- */
-export const HIDDEN_FEATURES = 'dinov2-webgpu hidden_features';
-
-/** A configuration, and what of it no file says: sentences. */
-export interface Settled {
-  readonly config: DINOv2Config;
-  readonly assumed: readonly string[];
-}
-
-/** What a caller chooses. */
-export interface TensorChoice {
-  /** Behind which to look for the model. Default: the one behind which all of it is. */
-  readonly prefix?: string | undefined;
-  /** In place of the checkpoint's own. */
-  readonly posEmbed?: PosEmbedConvention | undefined;
-}
 
 /**
  * The configuration of a checkpoint.
@@ -42,21 +17,12 @@ export interface TensorChoice {
 export function configOfCheckpoint(
   header: SafetensorsHeader,
   given: { readonly config?: DINOv2Config | undefined; readonly hints?: ConfigHints | undefined } = {},
-  { prefix, posEmbed }: TensorChoice = {},
-): Settled {
+  choice: TensorChoice = {},
+): SettledConfig {
   const settled = given.config
     ? { config: given.config, assumed: [] }
-    : inferConfig(header, given.hints, prefix);
-  const chosen = posEmbed ?? (header.metadata.get(POS_EMBED) as PosEmbedConvention | undefined);
-  if (chosen === undefined) return settled;
-  const width = header.metadata.get(HIDDEN_FEATURES);
-  const config = {
-    ...settled.config,
-    ...(width === undefined ? {} : { hiddenFeatures: Number(width) }),
-    posEmbed: chosen,
-  };
-  checkConfig(config, 'checkpoint');
-  return { config, assumed: settled.assumed.filter((sentence) => !sentence.startsWith(POSITIONS)) };
+    : inferConfig(header, given.hints, choice.prefix);
+  return withChoices(settled, header, choice);
 }
 
 /**
@@ -71,14 +37,16 @@ const otherHeads: Readonly<Record<number, string>> = {
 };
 const WIDEST_SURE = 1536;
 
-const POSITIONS = 'Position embeddings';
-
 /**
  * Reads the configuration off a checkpoint's names and shapes. What shapes cannot say takes the published
  * values: heads of 64, eps 1e-6. The convention of the position embeddings follows the names: Hugging Face's
  * plain (with registers: antialias), facebookresearch's offset (with registers: antialias), timm's antialias.
  */
-function inferConfig(header: SafetensorsHeader, hints: ConfigHints | undefined, prefix?: string): Settled {
+function inferConfig(
+  header: SafetensorsHeader,
+  hints: ConfigHints | undefined,
+  prefix?: string,
+): SettledConfig {
   const found = inspectCheckpoint(header, prefix);
   if (found === undefined)
     throw refusal('expected the shapes of a DINOv2, found too few of its tensors to tell its size');

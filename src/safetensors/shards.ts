@@ -1,13 +1,9 @@
 /** A checkpoint in several files, `model.safetensors.index.json` beside them, as one stream of tensors. */
 import { SourceError } from '../errors.js';
 import type { SafetensorsHeader, TensorInfo } from './format.js';
-import { once, type ByteSource, type OwnSource } from '../io/sources.js';
-import {
-  openTensors,
-  type TensorPiece,
-  type TensorStream,
-  type TensorStreamOptions,
-} from './tensorStream.js';
+import { once } from '../io/sources.js';
+import type { CheckpointFile, CheckpointOptions } from './checkpoint.js';
+import { openTensors, type TensorPiece, type TensorStream } from './tensorStream.js';
 
 /** DINOv2's largest has one file; a checkpoint of more than this is a mistake or an attack. */
 const MAX_SHARDS = 64;
@@ -82,25 +78,12 @@ function checkNumbering(files: readonly string[]): void {
     throw broken(`expected ${files.length} files that count themselves so, found ${quote(wrong.file)}`);
 }
 
-/** A file to read, and the hash it should have. */
-export interface ShardFile {
-  readonly source: ByteSource | OwnSource;
-  /** For messages. */
-  readonly name: string;
-  readonly sha256?: string | undefined;
-}
-
-export interface CheckpointOptions extends Omit<TensorStreamOptions, 'sha256'> {
-  /** Of a checkpoint in several files. */
-  readonly index?: ShardIndex | undefined;
-}
-
 /**
- * Opens a checkpoint of one file or several: all headers first, then the tensors of one file after the other.
+ * Opens a checkpoint of several files: all headers first, then the tensors of one file after the other.
  * @throws SourceError SOURCE_INDEX if index and files contradict each other; what `openTensors` throws
  */
-export async function openCheckpoint(
-  files: readonly ShardFile[],
+export async function openShards(
+  files: readonly CheckpointFile[],
   options: CheckpointOptions = {},
 ): Promise<TensorStream> {
   const { index, onProgress } = options;
@@ -121,7 +104,6 @@ export async function openCheckpoint(
           });
         }),
     });
-  if (files.length === 1 && !index) return open(0);
   const streams: TensorStream[] = [];
   try {
     for (let i = 0; i < files.length; i += AT_ONCE) {
@@ -143,7 +125,7 @@ const sum = (numbers: readonly (number | undefined)[]): number =>
 
 /** One header of all; offsets stay those of each tensor's own file. */
 function merge(
-  files: readonly ShardFile[],
+  files: readonly CheckpointFile[],
   headers: readonly SafetensorsHeader[],
   index: ShardIndex | undefined,
 ): SafetensorsHeader {
@@ -179,7 +161,7 @@ function merge(
 }
 
 function merged(
-  files: readonly ShardFile[],
+  files: readonly CheckpointFile[],
   streams: readonly TensorStream[],
   header: SafetensorsHeader,
 ): TensorStream {

@@ -12,7 +12,8 @@ import {
   type TensorInfo,
 } from './format.js';
 import { headerLength, parseSafetensorsHeader } from './reader.js';
-import { checkDigest, Sha256 } from '../io/sha256.js';
+import { checkDigest, startSha256 } from '../io/integrity.js';
+import type { Sha256 } from '../io/sha256.js';
 import { once, openSource } from '../io/sources.js';
 import type { ByteSource, ByteStream, OwnSource, SourceOptions } from '../io/sources.js';
 
@@ -87,7 +88,7 @@ export async function openTensors(
   const stream = await openSource(source, { ...options, pinned: sha256 !== undefined });
   try {
     const input = new Input(stream, options);
-    const hash = sha256 === undefined ? undefined : new Sha256();
+    const hash = sha256 === undefined ? undefined : await startSha256();
     const header = await readHeader(input, stream, options.maxHeaderBytes, hash);
     input.totalBytes = header.fileBytes;
     return {

@@ -1,13 +1,13 @@
 /** Linear classifiers on DINOv2's features: what an image shows, by class. */
-import { readHead, type LinearHead } from '../weights/head.js';
+import type { LinearHead } from '../weights/head.js';
 import type { ByteSource } from '../io/sources.js';
-import { openTensors } from '../safetensors/tensorStream.js';
 import { CheckpointError, OptionError } from '../errors.js';
 import type { PixelOptions } from '../image/preprocess.js';
 import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
 import type { Features } from '../model/features.js';
 import { checkOptions } from '../optionNames.js';
+import { loadPart } from '../platform/part.js';
 import { labelList, labelsOfMeta, type ClassLabels, isProblemType, type ProblemType } from './classLabels.js';
 
 export { type ClassLabels };
@@ -136,7 +136,8 @@ export class ImageClassifier {
         'OPTION_VALUE',
         `problemType: expected 'single_label_classification', 'multi_label_classification' or 'regression', found ${JSON.stringify(problemType)}.`,
       );
-    const head = await readHead(await openTensors(weights, options));
+    const { readHeadFile } = await loadPart(import('../weights/headFile.js'));
+    const head = await readHeadFile(weights, options);
     return new ImageClassifier(model, head, labels ?? (await labelsOfMeta(head)), problemType);
   }
 

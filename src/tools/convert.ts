@@ -5,7 +5,7 @@
 import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../numerics/float16.js';
 import { watchForHead, type LinearHead, type Watched } from '../weights/head.js';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../weights/matrixSample.js';
-import { huggingFaceTensors, placeTensors, type Parameter } from '../weights/names.js';
+import { huggingFaceTensors, type Parameter } from '../weights/huggingFace.js';
 import { int8Scale } from '../weights/panelMemory.js';
 import { readQuantized, scaleName } from '../weights/quantized.js';
 import {
@@ -19,11 +19,11 @@ import type { TensorStream } from '../safetensors/tensorStream.js';
 import { elementsOf, isMatrix } from '../weights/weightMemory.js';
 import { CheckpointError } from '../errors.js';
 import type { Described } from '../load/configFile.js';
-import { headWidths, settle, withoutHead } from '../load/settle.js';
+import { headWidths, settleAny } from '../load/anyCheckpoint.js';
+import { withoutHead } from '../load/settle.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
-import { parameters } from '../model/parameters.js';
-import { HIDDEN_FEATURES, POS_EMBED } from '../model/tensorConfig.js';
+import { HIDDEN_FEATURES, POS_EMBED } from '../model/checkpointConfig.js';
 import { labelsOfConfig, labelsOfMeta } from '../tasks/classLabels.js';
 import { huggingFaceConfig } from './convertedConfig.js';
 
@@ -88,9 +88,8 @@ export async function convertCheckpoint(
       'CHECKPOINT_DTYPE',
       `${scaled}: expected a checkpoint in F32, F16, BF16 or F64, found one that is int8 already. Convert the original checkpoint.`,
     );
-  const { config, tensors } = settle(stream.header, described, { prefix });
-  const wanted = parameters(config);
-  const { placements } = placeTensors(stream.header, wanted, prefix);
+  const { config, tensors, layout } = settleAny(stream.header, described, { prefix });
+  const { parameters: wanted, placements } = layout;
   const head = headOf(stream, config, tensors.prefix, described.globalPool);
   const present = new Set([...placements.values()].map(({ parameter }) => parameter));
   const goals = new Map(

@@ -1,6 +1,8 @@
 /** The small files that belong to a converted checkpoint: config.json and preprocessor_config.json. */
 import { describedBy } from '../load/configFile.js';
-import { preprocessingOfText } from '../load/preprocessorFile.js';
+import { anyPreprocessing } from '../load/anyPreprocessor.js';
+import { parseJson } from '../load/configFile.js';
+import { PREPROCESSOR } from '../load/preprocessorFile.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
 import { labelsOfConfig } from '../tasks/classLabels.js';
@@ -62,14 +64,18 @@ export function convertedPreprocessor(
   config: string | undefined,
 ): string | undefined {
   const json: unknown = config === undefined ? undefined : JSON.parse(config);
+  const meaning = (other: unknown): string =>
+    JSON.stringify(
+      anyPreprocessing(text === undefined ? undefined : { json: parseJson(text, PREPROCESSOR) }, other),
+    );
   const means = (other: unknown): string => {
     try {
-      return JSON.stringify(preprocessingOfText(text ?? null, other));
+      return meaning(other);
     } catch {
       return ''; // the class that it would have is not known, or is none of these sizes
     }
   };
-  const own = JSON.stringify(preprocessingOfText(text ?? null, json)); // one that cannot be used does not load
+  const own = meaning(json); // one that cannot be used does not load
   if (text === undefined || means({}) === own) return text;
   const named = { ...(JSON.parse(text) as object), image_processor_type: 'DPTImageProcessor' };
   return `${JSON.stringify(named, undefined, 2)}\n`;

@@ -2,16 +2,17 @@
  * What the command line needs of the library, beyond what pages need: built as `dist/tools.js`, no entry
  * point of the package.
  */
-export { openCheckpoint, parseShardIndex } from '../safetensors/shards.js';
+export { openCheckpoint } from '../safetensors/checkpoint.js';
+export { parseShardIndex } from '../safetensors/shards.js';
 export { readAll } from '../io/sources.js';
 export { encodeSafetensors, encodeSafetensorsHeader } from '../safetensors.js';
 export { syntheticStream } from '../weights/synthetic.js';
-export { huggingFaceTensors } from '../weights/names.js';
+export { huggingFaceTensors } from '../weights/huggingFace.js';
 export { configOf } from '../model/config.js';
 export { configJson } from '../model/configJson.js';
 export { parameters } from '../model/parameters.js';
 export { describedBy } from '../load/configFile.js';
-export { settle } from '../load/settle.js';
+export { settleAny } from '../load/anyCheckpoint.js';
 export { otherFormat } from '../load/otherFormats.js';
 export { convertCheckpoint, labelsOf } from './convert.js';
 export { convertedConfig, convertedPreprocessor } from './convertedConfig.js';

@@ -2,7 +2,7 @@
 import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError, DINOv2Error } from '../errors.js';
 import type { Described } from '../load/configFile.js';
-import { settle } from '../load/settle.js';
+import { settleAny } from '../load/anyCheckpoint.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
 
@@ -42,7 +42,7 @@ export function describeCheckpoint(
   for (const [key, value] of header.metadata)
     lines.push(`metadata    ${JSON.stringify(key)}: ${JSON.stringify(value.slice(0, 200))}`);
   try {
-    const { config, tensors } = settle(header, described, { prefix });
+    const { config, tensors } = settleAny(header, described, { prefix });
     const { dialect, setAside, assumed } = tensors;
     lines.push(`dialect     ${dialect}${tensors.prefix && `, behind ${JSON.stringify(tensors.prefix)}`}`);
     lines.push(

@@ -1,5 +1,6 @@
 /** What names and shapes alone say about a model. */
-import { type Dialect, type Family } from './dialects.js';
+import type { Family } from './dialects.js';
+import type { Dialect } from './huggingFace.js';
 
 /** What names and shapes alone say about a model. */
 export interface Architecture {

@@ -13,7 +13,8 @@ import {
   type Architecture,
   type Shapes,
 } from './architecture.js';
-import { adapterName, isDinov3, translate, type Family, type Parameter, type Part } from './dialects.js';
+import { adapterName, isDinov3, translate, type Family, type Part } from './dialects.js';
+import type { Parameter } from './huggingFace.js';
 import type { SafetensorsHeader } from '../safetensors.js';
 
 /** Tensors of one family of names, behind one prefix. */

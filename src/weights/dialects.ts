@@ -1,5 +1,5 @@
 /**
- * The names that tensors of a DINOv2 have in checkpoints. All tables of names are in this file.
+ * The names of the tensors of a DINOv2 in checkpoints of any dialect. Hugging Face's table is in huggingFace.ts.
  *
  * Our own names are facebookresearch's (`blocks.0.attn.qkv.weight`). timm uses the same names with a few
  * exceptions (`reg_token`, the SwiGLU as `mlp.fc1` and `mlp.fc2`). Hugging Face has two spellings: the one on
@@ -7,15 +7,7 @@
  * (`….attention.q_proj.weight`; its conversion_mapping.py, "Dinov2Model"). Both split query, key and value;
  * the second also splits a SwiGLU's `weights_in` into `gate_proj` and `up_proj`.
  */
-
-/** One tensor of the model: our name, and the shape that PyTorch gives it. */
-export interface Parameter {
-  readonly name: string;
-  readonly shape: readonly number[];
-}
-
-/** Who wrote the names of a checkpoint. */
-export type Dialect = 'huggingface' | 'facebookresearch' | 'timm';
+import { huggingFaceInside, huggingFaceNames, huggingFaceOutside, type Dialect } from './huggingFace.js';
 
 /** Names that can be told apart one by one: facebookresearch and timm share most of theirs. */
 export type Family = 'huggingface' | 'original';
@@ -33,35 +25,6 @@ export interface Translated extends Part {
   /** What stands before the name that the model's code gives: `teacher.backbone.`, or nothing. */
   readonly prefix: string;
 }
-
-/** Hugging Face ↔ ours, outside the blocks. */
-const huggingFaceOutside: readonly (readonly [theirs: string, ours: string])[] = [
-  ['embeddings.cls_token', 'cls_token'],
-  ['embeddings.mask_token', 'mask_token'],
-  ['embeddings.register_tokens', 'register_tokens'],
-  ['embeddings.position_embeddings', 'pos_embed'],
-  ['embeddings.patch_embeddings.projection.weight', 'patch_embed.proj.weight'],
-  ['embeddings.patch_embeddings.projection.bias', 'patch_embed.proj.bias'],
-  ['layernorm.weight', 'norm.weight'],
-  ['layernorm.bias', 'norm.bias'],
-];
-
-/**
- * Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub: several on the left are
- * parts, in this order.
- */
-const huggingFaceInside: readonly (readonly [theirs: readonly string[], ours: string])[] = [
-  [['norm1'], 'norm1'],
-  [['attention.attention.query', 'attention.attention.key', 'attention.attention.value'], 'attn.qkv'],
-  [['attention.output.dense'], 'attn.proj'],
-  [['layer_scale1.lambda1'], 'ls1.gamma'],
-  [['norm2'], 'norm2'],
-  [['mlp.fc1'], 'mlp.fc1'],
-  [['mlp.fc2'], 'mlp.fc2'],
-  [['mlp.weights_in'], 'mlp.w12'],
-  [['mlp.weights_out'], 'mlp.w3'],
-  [['layer_scale2.lambda1'], 'ls2.gamma'],
-];
 
 /** The same in the spelling of transformers 5: read, never written. */
 const huggingFaceInside5: typeof huggingFaceInside = [
@@ -84,13 +47,11 @@ const originalInside = new Map([
 ]);
 
 const fromOutside = new Map(huggingFaceOutside);
-const toOutside = new Map(huggingFaceOutside.map(([theirs, ours]) => [ours, theirs]));
 const fromInside = new Map(
   [...huggingFaceInside, ...huggingFaceInside5].flatMap(([theirs, ours]) =>
     theirs.map((name, part) => [name, { ours, part, parts: theirs.length }] as const),
   ),
 );
-const toInside = new Map(huggingFaceInside.map(([theirs, ours]) => [ours, theirs]));
 const toInside5 = new Map(
   [...huggingFaceInside, ...huggingFaceInside5].map(([theirs, ours]) => [ours, theirs]),
 );
@@ -196,24 +157,7 @@ export function namesOf(parameter: string, dialect: Dialect, like: Iterable<stri
   if (dialect === 'facebookresearch') return [parameter];
   if (dialect === 'timm')
     return [timmNames.reduce((name, [ours, timms]) => name.replace(ours, timms), parameter)];
-  const inside = [...like].some((name) => spelling5.test(name)) ? toInside5 : toInside;
-  const block = /^blocks\.(\d+)\.(.+?)(\.weight|\.bias)?$/.exec(parameter);
-  if (block === null) return [toOutside.get(parameter) ?? parameter];
-  const [, index, ours = '', suffix = ''] = block;
-  return (inside.get(ours) ?? [ours]).map((theirs) => `encoder.layer.${index}.${theirs}${suffix}`);
-}
-
-/**
- * The tensors of a Hugging Face file that holds these parameters: names and shapes as `save_pretrained`
- * writes them, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of placeTensors.
- */
-export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[] {
-  return parameters
-    .flatMap(({ name, shape: [rows = 1, ...rest] }) => {
-      const names = namesOf(name, 'huggingface');
-      return names.map((theirs) => ({ name: theirs, shape: [rows / names.length, ...rest] }));
-    })
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  return huggingFaceNames(parameter, [...like].some((name) => spelling5.test(name)) ? toInside5 : undefined);
 }
 
 /**

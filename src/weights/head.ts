@@ -4,7 +4,7 @@
  */
 import { CheckpointError } from '../errors.js';
 import { bf16ToF32, f16ToF32, f32ToF32 } from '../numerics/float16.js';
-import { readQuantized, RowScales, scaleName } from './quantized.js';
+import { readQuantized, RowScales, scaleName, type Quantized } from './quantized.js';
 import { dtypeBits, type SafetensorsDtype, type SafetensorsHeader, type TensorInfo } from '../safetensors.js';
 import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 
@@ -71,14 +71,15 @@ export interface Watched {
  * not of a form that DINOv2 has (another width, several layers, no bias).
  * @param prefix what stands before the names of the model's tensors, such as `module.dinov2.`: a head is
  *   looked for at the same place (`module.classifier.weight`), so of two models in a file each has its own
+ * @param quantized the stream's header, if it was read before
  * @throws CheckpointError CHECKPOINT_DTYPE if the head is neither of floats nor int8 with scales
  */
 export function watchForHead(
   stream: TensorStream,
   widths: HeadWidths,
   prefix = '',
+  { header, scales }: Quantized = readQuantized(stream.header),
 ): Watched {
-  const { header, scales } = readQuantized(stream.header);
   const outer = prefix.replace(BACKBONE, '$1');
   const found = locate(header, (name) => match(BESIDE, outer, name) ?? match(WITHIN, prefix, name));
   if (!found || !isLinear(found) || !fits(found, widths, header, prefix))

@@ -1,37 +1,19 @@
 /** Where every tensor of a checkpoint goes, whatever its names and whatever it holds beside the model. */
 import { architectureOf, sizesDiffer, type Architecture } from './architecture.js';
 import { chooseCandidate, hasAll, type Candidate } from './candidates.js';
-import { changesModel, namesOf, type Dialect, type Parameter } from './dialects.js';
+import { changesModel, namesOf } from './dialects.js';
+import {
+  isLoadable,
+  sameShape,
+  type Dialect,
+  type Parameter,
+  type PlacedTensors,
+  type Placement,
+} from './huggingFace.js';
 import { Problems, WRONG_DTYPE } from './problems.js';
 import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 
 export type { Architecture } from './architecture.js';
-export { huggingFaceTensors, type Dialect, type Parameter } from './dialects.js';
-
-/** A tensor of the file fills a part of a parameter: query, key, value → one qkv. */
-export interface Placement {
-  /** Our name. */
-  readonly parameter: string;
-  /** The parameter's first element that it fills. It fills as many as it has. */
-  readonly begin: number;
-  /** The shape that this tensor has in the file. */
-  readonly shape: readonly number[];
-}
-
-/** What placeTensors found: where every tensor of the file goes. */
-export interface PlacedTensors {
-  /**
-   * By the name in the file, in the file's order. A parameter is whole once all its placements have been
-   * filled; where a placement begins behind the parameter's first element and none fills what is before it,
-   * that is zeros (the class token's position in timm's tables).
-   */
-  readonly placements: ReadonlyMap<string, Placement>;
-  /** Tensors of the file that are no part of the model: heads, decoders, buffers, a second model. */
-  readonly setAside: readonly string[];
-  readonly dialect: Dialect;
-  /** What stands before the names of the model's tensors. */
-  readonly prefix: string;
-}
 
 /**
  * Says where every tensor of a file belongs, in any dialect, behind any prefix. `mask_token` may be absent:
@@ -74,7 +56,7 @@ export function placeTensors(
     const { shape, begin } = expected(candidate, parameter, part, parts, info.shape[1]);
     if (!sameShape(info.shape, shape))
       problems.add('misshapen', `${file}: expected ${shapeText(shape)}, found ${shapeText(info.shape)}`);
-    if (!loadable(info)) problems.add(WRONG_DTYPE, `${file}: ${info.dtype}`);
+    if (!isLoadable(info.dtype)) problems.add(WRONG_DTYPE, `${file}: ${info.dtype}`);
     placements.set(file, { parameter: parameter.name, begin, shape });
   }
   addMissing(problems, candidate, parameters);
@@ -154,12 +136,6 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
  */
 export function inspectCheckpoint(header: SafetensorsHeader, prefix?: string): Architecture | undefined {
   return chooseCandidate(header, { prefix }).architecture;
-}
-
-const loadable = ({ dtype }: TensorInfo): boolean => ['F32', 'F16', 'BF16', 'F64'].includes(dtype);
-
-function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((length, axis) => length === b[axis]);
 }
 
 function shapeText(shape: readonly number[]): string {

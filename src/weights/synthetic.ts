@@ -9,7 +9,7 @@
 
 import { Slices } from '../platform/pause.js';
 import { encodeSafetensorsHeader, inFileOrder } from '../safetensors.js';
-import type { Parameter } from './names.js';
+import type { Parameter } from './huggingFace.js';
 import type { ReadProgress, TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 
 /** How synthetic weights are made. */

@@ -4,7 +4,7 @@
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
 import type { Task } from '../gpu/task.js';
-import type { Parameter } from './names.js';
+import type { Parameter } from './huggingFace.js';
 import { packedBytes } from './packing.js';
 
 /** A model's weights. The owner destroys the buffers. */

@@ -8,10 +8,10 @@ import { SETTLE_BYTES, type Task } from '../gpu/task.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
 import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from '../numerics/float16.js';
 import { MatrixSample, originalOf } from './matrixSample.js';
-import { placeTensors, type Parameter } from './names.js';
+import type { Parameter, PlacedTensors } from './huggingFace.js';
 import { PanelPacker, weightLimit } from './packing.js';
 import { PackingMemory } from './panelMemory.js';
-import { readQuantized, RowScales } from './quantized.js';
+import type { RowScales } from './quantized.js';
 import { dtypeBits, type TensorInfo } from '../safetensors.js';
 import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 import { allBelow, bitsOf } from './turn.js';
@@ -26,10 +26,17 @@ export interface LoadProgress {
 export interface WeightOptions {
   /** How the matrices are stored. Biases, norms, layer scales and tokens are always f32. */
   readonly storage: WeightStorage;
-  /** What stands before the names of the model's tensors. Default: found out. */
-  readonly prefix?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onTensor?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/** The tensors of a checkpoint: which parameter each of them fills. */
+export interface WeightLayout {
+  /** Every parameter of the model. The mask token may have no placement. */
+  readonly parameters: readonly Parameter[];
+  readonly placements: PlacedTensors['placements'];
+  /** Collects the scales of int8 matrices. Undefined if the checkpoint has none. */
+  readonly rowScales?: RowScales | undefined;
 }
 
 /** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
@@ -41,31 +48,28 @@ interface Sink {
 
 /**
  * Loads every parameter. On any failure, an abort included, no buffer is left behind.
- * @throws CheckpointError if tensors are missing, surplus, misshapen, or hold NaN, infinity or what the
- *   storage cannot hold
+ * @throws CheckpointError if a tensor holds NaN, infinity or a value that the storage cannot hold
  */
 export function loadWeights(
   gpu: Gpu,
   stream: TensorStream,
-  parameters: readonly Parameter[],
+  layout: WeightLayout,
   options: WeightOptions,
 ): Promise<WeightMemory> {
-  return gpu.task('weights', options.signal, (task) => loadInto(gpu, task, stream, parameters, options));
+  return gpu.task('weights', options.signal, (task) => loadInto(gpu, task, stream, layout, options));
 }
 
 async function loadInto(
   gpu: Gpu,
   task: Task,
   stream: TensorStream,
-  parameters: readonly Parameter[],
+  { parameters, placements, rowScales }: WeightLayout,
   options: WeightOptions,
 ): Promise<WeightMemory> {
-  const { storage, prefix, signal, onTensor } = options;
+  const { storage, signal, onTensor } = options;
   const sample = new MatrixSample();
   let weights: WeightMemory | undefined;
   try {
-    const { header, scales } = readQuantized(stream.header);
-    const { placements } = placeTensors(header, parameters, prefix);
     const present = new Set([...placements.values()].map(({ parameter }) => parameter)); // all, but perhaps the mask token
     const target = (weights = await WeightMemory.create(
       gpu,
@@ -108,19 +112,18 @@ async function loadInto(
     const totalTensors = stream.header.tensors.size;
     let loadedTensors = 0;
     const scratch = new Scratch();
-    const rowScales = new RowScales(scales);
     for await (const piece of stream.pieces) {
       signal?.throwIfAborted();
       const { name, info, offset, bytes } = piece;
       const placement = placements.get(name);
       const sink = placement && sinks.get(placement.parameter);
-      const came = rowScales.add(name, offset, bytes);
+      const came = rowScales?.add(name, offset, bytes);
       if (came && !allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
       if (sink) {
         const { parameter, begin } = placement;
         // What stands before the file's first position: timm adds that of the class token to the token.
         if (parameter === 'pos_embed' && begin > 0 && offset === 0) sink.add(new Float32Array(begin), 0);
-        addPiece(piece, sink, begin, scratch, rowScales.of(name));
+        addPiece(piece, sink, begin, scratch, rowScales?.of(name));
         if (unsettledBytes >= SETTLE_BYTES) {
           await task.settled();
           unsettledBytes = 0;

@@ -1,12 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import {
-  huggingFaceTensors,
-  inspectCheckpoint,
-  placeTensors,
-  type Parameter,
-  type Placement,
-} from '../../src/weights/names.js';
+import { inspectCheckpoint, placeTensors } from '../../src/weights/names.js';
+import { huggingFaceTensors, type Parameter, type Placement } from '../../src/weights/huggingFace.js';
 import { encodeSafetensorsHeader, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.js';
 import { CheckpointError } from '../../src/errors.js';
 import { configOf, type DINOv2Config } from '../../src/model/config.js';

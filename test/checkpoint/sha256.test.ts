@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { Sha256, parseSha256 } from '../../src/io/sha256.ts';
+import { parseSha256 } from '../../src/io/integrity.ts';
+import { Sha256 } from '../../src/io/sha256.ts';
 import { Random } from '../random.ts';
 
 const wanted = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { encodeSafetensors } from '../../src/safetensors.ts';
-import { openCheckpoint, parseShardIndex } from '../../src/safetensors/shards.ts';
+import { openCheckpoint } from '../../src/safetensors/checkpoint.ts';
+import { parseShardIndex } from '../../src/safetensors/shards.ts';
 
 const parse = (json: unknown): ReturnType<typeof parseShardIndex> =>
   parseShardIndex(new TextEncoder().encode(typeof json === 'string' ? json : JSON.stringify(json)));

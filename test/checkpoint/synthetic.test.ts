@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { huggingFaceTensors } from '../../src/weights/names.js';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.js';
 import { parseSafetensors } from '../../src/safetensors.js';
 import { fillSynthetic, syntheticStream, syntheticTensor } from '../../src/weights/synthetic.js';
 import type { ReadProgress, TensorPiece } from '../../src/safetensors/tensorStream.js';

@@ -1,10 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { roundHalfEven, wholePatches } from '../../src/image/geometry.js';
-import {
-  parsePreprocessorConfig,
-  timmPreprocessing,
-  type PreprocessingOptions,
-} from '../../src/image/preprocessing.js';
+import type { PreprocessingOptions } from '../../src/image/preprocessing.js';
+import { parsePreprocessorConfig, timmPreprocessing } from '../../src/image/preprocessorConfig.js';
 import { planOf as plan, resolve } from './plan.js';
 
 const codeOf = (action: () => unknown): unknown => {

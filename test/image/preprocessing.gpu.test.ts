@@ -3,12 +3,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
 import { levelsOf } from '../../src/image/normalization.js';
 import { Preprocessor, type PixelOptions } from '../../src/image/preprocess.js';
-import {
-  DEFAULT_PREPROCESSING,
-  parsePreprocessorConfig,
-  timmPreprocessing,
-  type Preprocessing,
-} from '../../src/image/preprocessing.js';
+import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.js';
+import { parsePreprocessorConfig, timmPreprocessing } from '../../src/image/preprocessorConfig.js';
 import { normalize, resize } from '../reference/resize.js';
 import { differingFloats, noiseImage } from './fixtures.js';
 import { planOf, resolve } from './plan.js';

@@ -3,11 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import {
   DEFAULT_PREPROCESSING,
-  parsePreprocessorConfig,
   preprocessingText,
-  timmPreprocessing,
   type Preprocessing,
 } from '../../src/image/preprocessing.js';
+import { parsePreprocessorConfig, timmPreprocessing } from '../../src/image/preprocessorConfig.js';
 import { planResize } from '../../src/image/geometry.js';
 import { normalize, resize, sums } from '../reference/resize.js';
 import { differingFloats, floatsOf, noiseImage } from './fixtures.js';

@@ -1,9 +1,6 @@
 /** Python's pixels for many a configuration: scripts/make-fixtures/make_preprocessing.py, make_timm_preprocessing.py. */
-import {
-  parsePreprocessorConfig,
-  timmPreprocessing,
-  type Preprocessing,
-} from '../../src/image/preprocessing.js';
+import type { Preprocessing } from '../../src/image/preprocessing.js';
+import { parsePreprocessorConfig, timmPreprocessing } from '../../src/image/preprocessorConfig.js';
 import { digest } from './fixtures.js';
 import { read } from './files.js';
 

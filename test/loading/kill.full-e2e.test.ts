@@ -3,7 +3,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { BLOCK_BYTES } from '../../src/cache/entry.ts';
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { syntheticStream } from '../../src/weights/synthetic.ts';
 import { configOf, type ModelSize } from '../../src/model/config.ts';

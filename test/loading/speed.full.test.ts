@@ -4,7 +4,8 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
+import { placeTensors } from '../../src/weights/names.ts';
 import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { syntheticStream } from '../../src/weights/synthetic.ts';
 import { openTensors } from '../../src/safetensors/tensorStream.ts';
@@ -58,7 +59,9 @@ test('not many times as long', { timeout: 600_000 }, async () => {
     for (const buffer of buffers) gpu.memory.destroy(buffer);
   };
   const load = async (): Promise<void> => {
-    const weights = await loadWeights(gpu, await openTensors(path), wanted, { storage: 'f32' });
+    const stream = await openTensors(path);
+    const { placements } = placeTensors(stream.header, wanted);
+    const weights = await loadWeights(gpu, stream, { parameters: wanted, placements }, { storage: 'f32' });
     await queue.onSubmittedWorkDone();
     weights.destroy();
   };

@@ -2,7 +2,7 @@
 // pages that may not have locks.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { syntheticStream } from '../../src/weights/synthetic.ts';
 import { openTensors } from '../../src/safetensors/tensorStream.ts';

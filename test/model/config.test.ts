@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/errors.js';
-import { huggingFaceTensors, type Parameter } from '../../src/weights/names.js';
+import { huggingFaceTensors, type Parameter } from '../../src/weights/huggingFace.js';
 import { encodeSafetensorsHeader, parseSafetensors } from '../../src/safetensors.js';
 import {
   checkConfig,
@@ -12,7 +12,8 @@ import {
 } from '../../src/model/config.js';
 import { configJson, parseConfig, readConfigFile, type ConfigFile } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';
-import { configOfCheckpoint, POS_EMBED } from '../../src/model/tensorConfig.js';
+import { POS_EMBED } from '../../src/model/checkpointConfig.js';
+import { configOfCheckpoint } from '../../src/model/tensorConfig.js';
 import { placeTensors } from '../../src/weights/names.ts';
 
 const fixtures = new URL('../fixtures/reference/', import.meta.url);

@@ -1,5 +1,5 @@
 // Configurations by chance, and what a model of them computes beside its float64 twin.
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { HEAD_DIM } from '../../src/graph/constants.ts';

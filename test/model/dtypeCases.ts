@@ -1,6 +1,6 @@
 // What the tests of element types share: devices for every way to store weights, checkpoints as bytes, and
 // distances.
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import type { Dtype } from '../../src/weights/precision.ts';

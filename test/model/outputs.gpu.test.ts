@@ -2,7 +2,7 @@
 // (scripts/make-fixtures/make_outputs.py).
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { DINOv2, ImageClassifier, type RawImage } from '../../src/index.ts';
 import { parameters } from '../../src/model/parameters.ts';
 import { sharedDevice } from '../gpu/sharedDevice.ts';

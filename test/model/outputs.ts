@@ -1,6 +1,6 @@
 // What the tests of outputs share: models, masks and fixtures of scripts/make-fixtures/make_outputs.py.
 import { readFile } from 'node:fs/promises';
-import { huggingFaceTensors, type Parameter } from '../../src/weights/names.ts';
+import { huggingFaceTensors, type Parameter } from '../../src/weights/huggingFace.ts';
 import { encodeSafetensorsHeader, parseSafetensors } from '../../src/safetensors.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import {

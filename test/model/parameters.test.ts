@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { huggingFaceTensors } from '../../src/weights/names.js';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.js';
 import { configOf, type ModelSize } from '../../src/model/config.js';
 import { parameterCount, parameters } from '../../src/model/parameters.js';
 

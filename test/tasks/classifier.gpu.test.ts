@@ -1,7 +1,7 @@
 // Classifiers in a checkpoint, from its files to logits, against Python (scripts/make-fixtures/make_heads.py, make_timm_head.py).
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { huggingFaceTensors } from '../../src/weights/names.ts';
+import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { DINOv2, type Classification, type ProblemType } from '../../src/index.ts';
 import { configJson } from '../../src/model/configJson.ts';
 import { parameters } from '../../src/model/parameters.ts';

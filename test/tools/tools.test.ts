@@ -6,7 +6,7 @@ import { configOf } from '../../src/model/config.ts';
 import { configJson, parseConfig } from '../../src/model/configJson.ts';
 import { convertCheckpoint } from '../../src/tools/convert.ts';
 import { convertedConfig, convertedPreprocessor } from '../../src/tools/convertedConfig.ts';
-import { timmPreprocessing } from '../../src/image/preprocessing.ts';
+import { timmPreprocessing } from '../../src/image/preprocessorConfig.ts';
 import { describeCheckpoint } from '../../src/tools/inspect.ts';
 import { decodeNpy, encodeNpy } from '../../src/tools/npy.ts';
 

@@ -1,0 +1,31 @@
+/** The SHA-256 hashes that a caller demands: reading, computing and comparing them. */
+import { SourceError } from '../errors.js';
+import { hexOf } from '../numerics/hex.js';
+import { loadPart } from '../platform/part.js';
+import type { Sha256 } from './sha256.js';
+
+/** Starts a hash of bytes that arrive in portions. @throws SourceError SOURCE_FETCH if its code does not arrive */
+export async function startSha256(): Promise<Sha256> {
+  const { Sha256: Hash } = await loadPart(import('./sha256.js'));
+  return new Hash();
+}
+
+/** @throws SourceError SOURCE_INTEGRITY unless both are equal. Both are undefined if the caller demands no hash. */
+export function checkDigest(name: string, expected: string | undefined, found: string | undefined): void {
+  if (found === expected) return;
+  throw new SourceError(
+    'SOURCE_INTEGRITY',
+    `${name}: expected the SHA-256 ${expected}, found ${found}. The file is not the one that was requested: check the hash, or get the file from its origin.`,
+  );
+}
+
+/**
+ * Reads a hash as callers write it: 64 hexadecimal digits, as the hub shows it, or `sha256-` and base64, as in
+ * HTML's `integrity`.
+ * @returns 64 lower-case hexadecimal digits; undefined for any other text
+ */
+export function parseSha256(text: string): string | undefined {
+  if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase();
+  const base64 = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(text)?.[1];
+  return base64 && hexOf(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)));
+}

@@ -1,0 +1,52 @@
+/**
+ * Settles checkpoints of any dialect, prefix or element type, with or without a config.json or a classifier.
+ * Loaded only for a checkpoint that is not exactly what Hugging Face's own files are, see settle.ts.
+ */
+import type { DINOv2Config } from '../model/config.js';
+import type { TensorChoice } from '../model/checkpointConfig.js';
+import { parameters } from '../model/parameters.js';
+import { configOfCheckpoint } from '../model/tensorConfig.js';
+import type { SafetensorsHeader } from '../safetensors.js';
+import { labelsOfConfig, labelsOfMeta } from '../tasks/classLabels.js';
+import { watchForHead, type HeadWidths, type LinearHead } from '../weights/head.js';
+import { placeTensors } from '../weights/names.js';
+import { readQuantized, RowScales } from '../weights/quantized.js';
+import type { NamedHead } from './build.js';
+import type { Described } from './configFile.js';
+import type { Settled } from './settle.js';
+
+/** Settles a checkpoint, see `settle`. @throws ConfigError, CheckpointError */
+export function settleAny(
+  header: SafetensorsHeader,
+  described: Pick<Described, 'config' | 'hints'>,
+  choice: TensorChoice = {},
+): Settled {
+  const quantized = readQuantized(header);
+  const { config, assumed } = configOfCheckpoint(quantized.header, described, choice);
+  const wanted = parameters(config);
+  const { placements, dialect, prefix, setAside } = placeTensors(quantized.header, wanted, choice.prefix);
+  const rowScales = quantized.scales.size > 0 ? new RowScales(quantized.scales) : undefined;
+  return {
+    config,
+    tensors: { dialect, prefix, setAside, assumed },
+    layout: { parameters: wanted, placements, rowScales },
+    watch: (stream) => watchForHead(stream, headWidths(config), prefix, quantized),
+  };
+}
+
+/** The widths that a classifier of this model may have. */
+export const headWidths = ({ embedDim, depth }: DINOv2Config): HeadWidths => ({
+  token: embedDim,
+  pooled: depth < 4 ? [2 * embedDim] : [2 * embedDim, 5 * embedDim],
+});
+
+/**
+ * A head with what config.json says of it. Undefined for timm's `head` of another pooling than the class token.
+ */
+export async function namedHead(
+  head: LinearHead,
+  { labels, problemType, globalPool = 'token' }: Described,
+): Promise<NamedHead | undefined> {
+  if (head.module === 'head' && globalPool !== 'token') return undefined;
+  return { head, labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)), problemType };
+}

@@ -1,0 +1,13 @@
+/** Reads any preprocessor_config.json. Loaded only for a file that is not the one of facebook/dinov2. */
+import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessing.js';
+import { parsePreprocessorConfig, timmPreprocessing } from '../image/preprocessorConfig.js';
+
+/** The preprocessing that a checkpoint's files describe, see `preprocessingOf`. @throws ConfigError */
+export function anyPreprocessing(
+  file: { readonly json: unknown } | undefined,
+  config: unknown,
+): Preprocessing {
+  const { model_type: modelType } = (config ?? {}) as { readonly model_type?: unknown };
+  if (file) return parsePreprocessorConfig(file.json, typeof modelType === 'string' ? modelType : undefined);
+  return timmPreprocessing(config) ?? DEFAULT_PREPROCESSING;
+}

@@ -1,0 +1,12 @@
+/** Reads a linear classifier from a file of its own. `ImageClassifier.fromFiles` imports this file. */
+import type { ByteSource } from '../io/sources.js';
+import { openTensors } from '../safetensors/tensorStream.js';
+import { readHead, type LinearHead } from './head.js';
+
+/** @throws CheckpointError if the file holds no linear classifier; SourceError, SafetensorsError */
+export async function readHeadFile(
+  weights: ByteSource,
+  options: { readonly signal?: AbortSignal | undefined },
+): Promise<LinearHead> {
+  return readHead(await openTensors(weights, options));
+}

@@ -1,0 +1,136 @@
+/**
+ * Hugging Face's names of a DINOv2's tensors, and the placement of a checkpoint that has exactly these. Most
+ * loads need nothing else; names.ts places every other checkpoint.
+ */
+import type { SafetensorsHeader } from '../safetensors.js';
+
+/** One tensor of the model: our name, and the shape that PyTorch gives it. */
+export interface Parameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** The code base whose names a checkpoint has. */
+export type Dialect = 'huggingface' | 'facebookresearch' | 'timm';
+
+/** Where a tensor of the file goes: a whole parameter or a part of one (query, key and value fill one qkv). */
+export interface Placement {
+  /** Our name. */
+  readonly parameter: string;
+  /** Index of the first element of the parameter that the tensor fills. */
+  readonly begin: number;
+  /** Shape of the tensor in the file. */
+  readonly shape: readonly number[];
+}
+
+/** Where every tensor of a file goes. */
+export interface PlacedTensors {
+  /**
+   * Placements by the name in the file, in the file's order. A parameter is complete once all its placements
+   * have been filled. If the first placement of a parameter begins after element 0, the elements before it are
+   * zeros (the class token's position in timm's tables).
+   */
+  readonly placements: ReadonlyMap<string, Placement>;
+  /** Tensors of the file that are no part of the model: heads, decoders, buffers, a second model. */
+  readonly setAside: readonly string[];
+  readonly dialect: Dialect;
+  /** Prefix of the names of the model's tensors; empty, or ends with a dot. */
+  readonly prefix: string;
+}
+
+/** Hugging Face ↔ ours, outside the blocks. */
+export const huggingFaceOutside: readonly (readonly [theirs: string, ours: string])[] = [
+  ['embeddings.cls_token', 'cls_token'],
+  ['embeddings.mask_token', 'mask_token'],
+  ['embeddings.register_tokens', 'register_tokens'],
+  ['embeddings.position_embeddings', 'pos_embed'],
+  ['embeddings.patch_embeddings.projection.weight', 'patch_embed.proj.weight'],
+  ['embeddings.patch_embeddings.projection.bias', 'patch_embed.proj.bias'],
+  ['layernorm.weight', 'norm.weight'],
+  ['layernorm.bias', 'norm.bias'],
+];
+
+/**
+ * Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub: several on the left are
+ * parts, in this order.
+ */
+export const huggingFaceInside: readonly (readonly [theirs: readonly string[], ours: string])[] = [
+  [['norm1'], 'norm1'],
+  [['attention.attention.query', 'attention.attention.key', 'attention.attention.value'], 'attn.qkv'],
+  [['attention.output.dense'], 'attn.proj'],
+  [['layer_scale1.lambda1'], 'ls1.gamma'],
+  [['norm2'], 'norm2'],
+  [['mlp.fc1'], 'mlp.fc1'],
+  [['mlp.fc2'], 'mlp.fc2'],
+  [['mlp.weights_in'], 'mlp.w12'],
+  [['mlp.weights_out'], 'mlp.w3'],
+  [['layer_scale2.lambda1'], 'ls2.gamma'],
+];
+
+const toOutside = new Map(huggingFaceOutside.map(([theirs, ours]) => [ours, theirs]));
+const toInside = new Map(huggingFaceInside.map(([theirs, ours]) => [ours, theirs]));
+
+/**
+ * The tensors that hold a parameter, in Hugging Face's names: several, in this order, if it is split.
+ * @param inside names inside a block, by ours. Default: the spelling on the hub
+ */
+export function huggingFaceNames(
+  parameter: string,
+  inside: ReadonlyMap<string, readonly string[]> = toInside,
+): readonly string[] {
+  const block = /^blocks\.(\d+)\.(.+?)(\.weight|\.bias)?$/.exec(parameter);
+  if (block === null) return [toOutside.get(parameter) ?? parameter];
+  const [, index, ours = '', suffix = ''] = block;
+  return (inside.get(ours) ?? [ours]).map((theirs) => `encoder.layer.${index}.${theirs}${suffix}`);
+}
+
+/** The tensors of a Hugging Face file that holds these parameters, with their placements. */
+function huggingFacePlacements(parameters: readonly Parameter[]): [name: string, placement: Placement][] {
+  return parameters.flatMap(({ name: parameter, shape: [rows = 1, ...rest] }) => {
+    const names = huggingFaceNames(parameter);
+    const shape = [rows / names.length, ...rest];
+    const elements = shape.reduce((product, length) => product * length, 1);
+    return names.map((theirs, part): [string, Placement] => [
+      theirs,
+      { parameter, begin: part * elements, shape },
+    ]);
+  });
+}
+
+/**
+ * The tensors of a Hugging Face file that holds these parameters: names and shapes as `save_pretrained`
+ * writes them, in its order (by name: layer 0, 1, 10, 11, 2, …). The inverse of placeTensors.
+ */
+export function huggingFaceTensors(parameters: readonly Parameter[]): Parameter[] {
+  return huggingFacePlacements(parameters)
+    .map(([name, { shape }]) => ({ name, shape }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Element types of tensors that can be loaded. An I8 matrix with scales counts as F32, see quantized.ts. */
+export const isLoadable = (dtype: string): boolean => ['F32', 'F16', 'BF16', 'F64'].includes(dtype);
+
+/** Whether two shapes are the same. */
+export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((length, axis) => length === b[axis]);
+
+/**
+ * Places a file that holds these parameters in Hugging Face's names, without a prefix, and nothing else.
+ * `mask_token` may be absent. The result is that of placeTensors.
+ * @returns undefined for any other file, sound or not
+ */
+export function placeHuggingFace(
+  { tensors }: SafetensorsHeader,
+  parameters: readonly Parameter[],
+): PlacedTensors | undefined {
+  const expected = new Map(huggingFacePlacements(parameters));
+  const placements = new Map<string, Placement>();
+  for (const [name, { dtype, shape }] of tensors) {
+    const placement = expected.get(name);
+    if (!placement || !isLoadable(dtype) || !sameShape(shape, placement.shape)) return undefined;
+    placements.set(name, placement);
+    expected.delete(name);
+  }
+  for (const { parameter } of expected.values()) if (parameter !== 'mask_token') return undefined;
+  return { placements, setAside: [], dialect: 'huggingface', prefix: '' };
+}
