@@ -42,10 +42,9 @@ export async function dropDamaged(
     return seals.segment({ ...row, size, removals, first: Math.min(row.first, first) });
   });
   const last =
-    Math.max(
-      before?.last ?? 0,
-      ...rows.removals.map(({ sequence }) => sequence),
-      items.at(-1)?.sequence ?? 0,
+    rows.removals.reduce(
+      (largest, { sequence }) => Math.max(largest, sequence), // Math.max(...) throws for 125,000 arguments
+      Math.max(before?.last ?? 0, items.at(-1)?.sequence ?? 0),
     ) + 1;
   const state = seals.state({
     generation: (before?.generation ?? 0) + 1,
