@@ -257,8 +257,10 @@ export class StoredJournal implements Journal {
       ? [...this.#known.keys()].filter((id) => !kept.has(id))
       : removals.map(({ id }) => id).filter((id) => this.#known.has(id) && !kept.has(id));
     const fresh = items.filter(({ sequence }) => sequence > this.#seen);
-    const changes: Change[] = gone.map((remove) => ({ remove }));
-    if (this.#watchers.size > 0) changes.push(...(await this.#readAll(fresh)));
+    const changes: Change[] = [
+      ...gone.map((remove) => ({ remove })),
+      ...(this.#watchers.size > 0 ? await this.#readAll(fresh) : []),
+    ];
     for (const id of gone) this.#known.delete(id);
     for (const { id, sequence } of fresh) this.#known.set(id, sequence);
     this.#seen = state.last;
