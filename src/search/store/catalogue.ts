@@ -13,7 +13,7 @@ export const ROOT = 'dinov2-webgpu-search';
 const NAME_CHARACTERS = 200;
 
 /** An index that is kept in this browser, for this origin. */
-export interface KeptIndex {
+export interface StoredIndex {
   readonly name: string;
   /** `newer`: of a later version of the library. `damaged`: opening it tells more. */
   readonly condition: 'good' | 'newer' | 'damaged';
@@ -54,7 +54,7 @@ async function removeFiles(name: string): Promise<void> {
 }
 
 /** The indexes of this origin, by name. @throws IndexError INDEX_STORAGE where the browser does not tell */
-export async function listIndexes(): Promise<KeptIndex[]> {
+export async function listIndexes(): Promise<StoredIndex[]> {
   if (!storageGlobal('indexedDB')) return [];
   const names = await databaseNames().catch((error: unknown) => String(error));
   if (typeof names !== 'object')
@@ -69,7 +69,7 @@ export async function listIndexes(): Promise<KeptIndex[]> {
 }
 
 /** Undefined where there is none, or one whose deletion was interrupted. */
-async function look(name: string): Promise<KeptIndex | undefined> {
+async function look(name: string): Promise<StoredIndex | undefined> {
   const database = new Database(name);
   const known = { name, header: undefined, items: undefined, bytes: undefined };
   try {
