@@ -1,4 +1,4 @@
-/** Similarity search, for those who want it: the published entry `dinov2-webgpu/search`. */
+/** The public entry `dinov2-webgpu/search`: exact similarity search over image embeddings. */
 export {
   DeviceError,
   IndexError,
@@ -8,7 +8,7 @@ export {
   type OptionCode,
 } from './errors.js';
 export { EmbeddingIndex } from './search/embeddingIndex.js';
-export { deleteIndex, listIndexes, type KeptIndex } from './search/store/catalogue.js';
+export { deleteIndex, listIndexes, type StoredIndex } from './search/store/catalogue.js';
 export { modelIdentity, type IdentityOptions } from './search/identity.js';
 export type {
   Change,

@@ -1,5 +1,6 @@
-/** What an index computes beside searches: by part, duplicates, clusters, the map. */
+/** `Analysis`: the computations of an index. It checks options and runs each on the GPU or the CPU. */
 import { finiteNumber, wholeNumber } from './checks.js';
+import { checkedVector } from './codec.js';
 import { clusterRows } from './clusters.js';
 import { duplicateRows } from './duplicates.js';
 import type { Items } from './items.js';
@@ -8,16 +9,18 @@ import type {
   ClusterOptions,
   Clusters,
   DuplicateOptions,
+  Hit,
+  ItemFilter,
   MapPoint,
   PartHit,
   PartQuery,
   SearchOptions,
 } from './options.js';
-import { partOf, searchParts } from './parts.js';
+import { regionQuery, searchParts } from './parts.js';
 import { projectRows } from './projection.js';
 import type { Searcher } from './searcher.js';
 
-/** Products that the CPU has done before a GPU has compiled its kernels. */
+/** Number of products that the CPU computes faster than a GPU compiles its kernels. */
 const FEW_PRODUCTS = 1 << 26;
 const MAX_CLUSTERS = 4096;
 
@@ -32,6 +35,35 @@ export class Analysis {
     this.#searcher = searcher;
   }
 
+  /** Searches for one query or for a list of queries. */
+  async search(
+    query: ArrayLike<number> | readonly ArrayLike<number>[],
+    options: SearchOptions,
+  ): Promise<Hit[] | Hit[][]> {
+    if (isList(query)) {
+      const queries = query.map((each, i) => ({
+        vector: checkedVector(each, this.#header, `search, query ${i}`),
+      }));
+      return this.#searcher.search(queries, options);
+    }
+    const [hits] = await this.#searcher.search(
+      [{ vector: checkedVector(query, this.#header, 'search') }],
+      options,
+    );
+    return hits!;
+  }
+
+  /** Searches for the vector of the item `id`, without the item itself. */
+  async neighbours(
+    id: string,
+    vector: Float32Array<ArrayBuffer>,
+    { filter, ...options }: SearchOptions,
+  ): Promise<Hit[]> {
+    const allowed: ItemFilter = (other, metadata) => other !== id && (!filter || filter(other, metadata));
+    const [hits] = await this.#searcher.search([{ vector }], { ...options, filter: allowed });
+    return hits!;
+  }
+
   async searchByPart(
     query: PartQuery,
     { topK = 10, filter, threshold = -Infinity, signal }: SearchOptions,
@@ -39,12 +71,12 @@ export class Analysis {
     wholeNumber('searchByPart', 'topK', topK, 1);
     if (threshold !== -Infinity) finiteNumber('searchByPart', 'threshold', threshold);
     signal?.throwIfAborted();
-    const part = partOf(query, this.#header);
+    const region = regionQuery(query, this.#header);
     const onCpu = (whole: boolean) =>
       searchParts(
         this.#items,
         this.#header,
-        part,
+        region,
         topK,
         this.#searcher.allowed(filter),
         threshold,
@@ -76,13 +108,18 @@ export class Analysis {
     );
   }
 
-  /** Groups of rows as groups of ids; in each group, and of the groups, what came first stands first. */
+  /**
+   * Turns groups of rows into groups of ids. Groups, and the ids in a group, are in the order in which items
+   * were added.
+   */
   #inOrder(groups: readonly (readonly number[])[]): string[][] {
     const { ids, rowOf } = this.#items;
     const order = new Map([...rowOf.keys()].map((id, i) => [id, i]));
-    const place = (id: string): number => order.get(id)!;
-    const named = groups.map((rows) => rows.map((row) => ids[row]!).sort((a, b) => place(a) - place(b)));
-    return named.sort((a, b) => place(a[0]!) - place(b[0]!));
+    const position = (id: string): number => order.get(id)!;
+    const named = groups.map((rows) =>
+      rows.map((row) => ids[row]!).sort((a, b) => position(a) - position(b)),
+    );
+    return named.sort((a, b) => position(a[0]!) - position(b[0]!));
   }
 
   async clusters(k: number, { seed = 0, maxIterations = 50, signal }: ClusterOptions): Promise<Clusters> {
@@ -108,11 +145,15 @@ export class Analysis {
       true,
       () => onCpu(false),
       onCpu,
-      (places) => {
-        // Items that came while it was computed have no place yet.
-        const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < places.length);
-        return placed.map(([id, row]) => ({ id, x: places[2 * row]!, y: places[2 * row + 1]! }));
+      (points) => {
+        // Items that were added during the computation have no point yet.
+        const placed = [...this.#items.rowOf].filter(([, row]) => 2 * row < points.length);
+        return placed.map(([id, row]) => ({ id, x: points[2 * row]!, y: points[2 * row + 1]! }));
       },
     );
   }
 }
+
+const isList = (
+  query: ArrayLike<number> | readonly ArrayLike<number>[],
+): query is readonly ArrayLike<number>[] => Array.isArray(query) && typeof query[0] !== 'number';

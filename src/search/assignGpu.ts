@@ -1,18 +1,18 @@
 /**
- * The centre with the highest score for every row, on the GPU; where two are as close as f32's error, in
- * float64 on the host.
+ * `GpuAssigner`: finds the nearest cluster centre of every row on the GPU. If the two best scores differ by
+ * less than the error of f32, the host decides in float64.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { searchAssign } from '../gpu/kernels/searchKernels.js';
 import { inLines } from '../gpu/workgroups.js';
 import { nearestCenter, type Assigner } from './clusters.js';
-import { F16_FACTOR, scoreError } from './errorBound.js';
+import { scoreError } from './errorBound.js';
 import { PANEL_QUADS, valuesPerWord, type GpuRows } from './gpuRows.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
-/** Unit vectors in f32 are longer than 1 by less than this. */
+/** Upper bound of the length of a unit vector in f32. */
 const CENTER_NORM = 1.001;
 
 export class GpuAssigner implements Assigner {
@@ -51,7 +51,7 @@ export class GpuAssigner implements Assigner {
     const [indices, first, next] = await this.#gpu.task('search centres', signal, async (task) => {
       const bytes = 4 * 4 * this.#rows.quads;
       const found = task.burst((burst) => {
-        const given = burst.storageOf('search centres', this.#packed(centers));
+        const centerBuffer = burst.storageOf('search centres', this.#rows.interleaved(centers, 4));
         const results = ['nearest', 'highest', 'second'].map((name) =>
           burst.storage(`search ${name}`, bytes),
         );
@@ -64,13 +64,13 @@ export class GpuAssigner implements Assigner {
             centers.length,
           ]);
           const lines = inLines(Math.ceil(quads / this.#lanes));
-          burst.dispatch(this.#kernel, [size, buffer, given, ...results], lines);
+          burst.dispatch(this.#kernel, [size, buffer, centerBuffer, ...results], lines);
         }
         return results;
       });
       return Promise.all(found.map((buffer) => task.read(buffer, 0, 4 * count)));
     });
-    return this.#settled(
+    return this.#decided(
       centers,
       new Uint32Array(indices!),
       new Float32Array(first!),
@@ -80,7 +80,8 @@ export class GpuAssigner implements Assigner {
     );
   }
 
-  async #settled(
+  /** Decides the rows whose two best centres are too close for f32. */
+  async #decided(
     centers: readonly Float32Array<ArrayBuffer>[],
     nearest: Uint32Array,
     highest: Float32Array,
@@ -101,18 +102,5 @@ export class GpuAssigner implements Assigner {
         nearest[row] = nearestCenter(this.#items, row, queries);
     }
     return nearest;
-  }
-
-  /** Four centres beside each other, number by number. */
-  #packed(centers: readonly Float32Array<ArrayBuffer>[]): Float32Array<ArrayBuffer> {
-    const { storage, dim } = this.#items.vectors;
-    const factor = storage === 'f16' ? F16_FACTOR : 1;
-    const numbers = this.#rows.words * valuesPerWord(storage);
-    const packed = new Float32Array(4 * numbers * Math.ceil(centers.length / 4));
-    for (const [c, center] of centers.entries()) {
-      for (let i = 0; i < dim; i++)
-        packed[(Math.floor(c / 4) * numbers + i) * 4 + (c % 4)] = center[i]! * factor;
-    }
-    return packed;
   }
 }

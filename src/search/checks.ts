@@ -1,16 +1,16 @@
-/** Checks of what comes in from callers: everything is refused before anything is changed. */
+/** Checks and encodes the arguments of callers, before anything is changed. */
 import { IndexError } from '../errors.js';
 import { isBlob } from '../optionObject.js';
 import { checkedVector, decodeInto, encodedBytes, encodeInto, encodeVector } from './codec.js';
 import { modelText, sameModel } from './identity.js';
 import type { EncodedPatches, IndexHeader, ModelIdentity, StoredItem } from './journal.js';
-import type { IndexOptions, Item, PatchTokens } from './options.js';
+import type { IndexOptions, Item, ItemUpdate, PatchTokens } from './options.js';
 
 const MAX_ID_LENGTH = 1024;
 const MAX_DIM = 16_384;
 const MAX_GRID = 4096;
 
-/** @throws IndexError INDEX_OPTIONS */
+/** Header of a new index, with defaults filled in. @throws IndexError INDEX_OPTIONS */
 export function headerOf({
   dim,
   metric = 'cosine',
@@ -46,13 +46,13 @@ function checkModel(model: ModelIdentity): void {
     if (typeof model[name] !== 'string') {
       throw new IndexError(
         'INDEX_OPTIONS',
-        `EmbeddingIndex: expected a model with the strings id, fingerprint and preprocessing, found ${name} ${JSON.stringify(model[name])}. modelIdentity() makes one.`,
+        `EmbeddingIndex: expected a model with the strings id, fingerprint and preprocessing, found ${name} ${JSON.stringify(model[name])}. Use the result of modelIdentity().`,
       );
     }
   }
 }
 
-/** @throws IndexError INDEX_OPTIONS */
+/** Requires a whole number from `least` to `most`. @throws IndexError INDEX_OPTIONS */
 export function wholeNumber(
   where: string,
   name: string,
@@ -68,7 +68,7 @@ export function wholeNumber(
   );
 }
 
-/** @throws IndexError INDEX_OPTIONS */
+/** Requires a finite number. @throws IndexError INDEX_OPTIONS */
 export function finiteNumber(where: string, name: string, value: number): void {
   if (typeof value !== 'number' || !Number.isFinite(value))
     throw new IndexError(
@@ -77,10 +77,10 @@ export function finiteNumber(where: string, name: string, value: number): void {
     );
 }
 
-/** @throws IndexError INDEX_ID */
+/** Requires a string of 1 to 1,024 characters. @throws IndexError INDEX_ID */
 export function checkId(id: unknown, where: string): asserts id is string {
   if (typeof id === 'string' && id.length > 0 && id.length <= MAX_ID_LENGTH) return;
-  const found = typeof id === 'string' ? `${id.length}` : `a value of type ${typeof id}`;
+  const found = typeof id === 'string' ? `${id.length} characters` : `a value of type ${typeof id}`;
   throw new IndexError(
     'INDEX_ID',
     `${where}: expected an id that is a string of 1 to ${MAX_ID_LENGTH} characters, found ${found}. Use a path, a name or a number as a string.`,
@@ -88,7 +88,7 @@ export function checkId(id: unknown, where: string): asserts id is string {
 }
 
 /**
- * A copy as JSON keeps it, that nobody changes afterwards; null for undefined.
+ * A frozen copy of a JSON value; null for undefined.
  * @throws IndexError INDEX_METADATA
  */
 export function jsonCopy(metadata: unknown, where: string): unknown {
@@ -103,7 +103,7 @@ export function jsonCopy(metadata: unknown, where: string): unknown {
   if (text === undefined) {
     throw new IndexError(
       'INDEX_METADATA',
-      `${where}: expected metadata that JSON can write, found ${cause ? String(cause) : `a ${typeof metadata}`}. Keep plain objects, arrays, strings and numbers.`,
+      `${where}: expected metadata that JSON can represent, found ${cause ? String(cause) : `a ${typeof metadata}`}. Use plain objects, arrays, strings and numbers.`,
       { cause },
     );
   }
@@ -111,28 +111,28 @@ export function jsonCopy(metadata: unknown, where: string): unknown {
 }
 
 /**
- * Patch tokens with each patch scaled to length 1, encoded.
+ * Encodes patch tokens, each scaled to length 1.
  * @throws IndexError INDEX_PATCHES
  */
 export function encodedPatches(
-  given: PatchTokens,
+  patchTokens: PatchTokens,
   { dim, patches: storage }: IndexHeader,
   where: string,
 ): EncodedPatches {
   if (storage === 'none')
     throw new IndexError(
       'INDEX_PATCHES',
-      `${where}: expected no patches, because this index keeps none, found some. Make it with patches: 'f16' or 'int8'.`,
+      `${where}: this index does not store patches. Make it with patches: 'f16' or 'int8', or leave the patches out.`,
     );
-  const { rows, cols } = checkPatches(given, dim, where);
+  const { rows, cols } = checkPatches(patchTokens, dim, where);
   const size = encodedBytes(dim, storage);
   const data = new Uint8Array(rows * cols * size);
   for (let patch = 0; patch < rows * cols; patch++)
-    encodeInto(unitPatch(given, patch, dim, where), storage, data, patch * size, where);
+    encodeInto(unitPatch(patchTokens, patch, dim, where), storage, data, patch * size, where);
   return { rows, cols, data };
 }
 
-/** @throws IndexError INDEX_PATCHES if the tokens are not rows × cols × dim */
+/** Requires rows × cols × dim numbers. @throws IndexError INDEX_PATCHES */
 export function checkPatches(
   { rows, cols, tokens }: PatchTokens,
   dim: number,
@@ -142,11 +142,11 @@ export function checkPatches(
   if (grid && tokens instanceof Float32Array && tokens.length === rows * cols * dim) return { rows, cols };
   throw new IndexError(
     'INDEX_PATCHES',
-    `${where}: expected a Float32Array of rows · cols · ${dim} patch tokens, found ${String(rows)} × ${String(cols)} and ${String((tokens as Float32Array | undefined)?.length)} numbers. Hand in features.rows, features.cols and await features.patchTokens() of one image.`,
+    `${where}: expected a Float32Array of rows · cols · ${dim} patch tokens, found ${String(rows)} × ${String(cols)} and ${String((tokens as Float32Array | undefined)?.length)} numbers. Pass features.rows, features.cols and await features.patchTokens() of one image.`,
   );
 }
 
-/** One patch as a vector of length 1. */
+/** Vector of one patch, scaled to length 1. */
 export function unitPatch(
   { tokens }: PatchTokens,
   patch: number,
@@ -160,7 +160,30 @@ export function unitPatch(
   );
 }
 
-/** An item as it is stored. */
+/**
+ * Checks and encodes the fields of an item that an update contains.
+ * @throws IndexError INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES
+ */
+export function storedFields(
+  update: ItemUpdate,
+  header: IndexHeader,
+  where: string,
+): Partial<Omit<StoredItem, 'id'>> {
+  const { vector, metadata, patches, thumbnail } = update;
+  return {
+    ...(vector !== undefined && {
+      vector: encodeVector(checkedVector(vector, header, where), header.storage, where),
+    }),
+    ...('metadata' in update && { metadata: jsonCopy(metadata, where) }),
+    ...(patches && { patches: encodedPatches(patches, header, where) }),
+    ...(thumbnail && { thumbnail }),
+  };
+}
+
+/**
+ * Checks and encodes an item.
+ * @throws IndexError INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES, INDEX_OPTIONS
+ */
 export function storedItem(
   { id, vector, metadata, patches, thumbnail }: Item,
   header: IndexHeader,
@@ -171,7 +194,7 @@ export function storedItem(
   if (thumbnail !== undefined && !isBlob(thumbnail))
     throw new IndexError(
       'INDEX_OPTIONS',
-      `${name}: expected a thumbnail that is a Blob, found a ${typeof thumbnail}. Use canvas.convertToBlob().`,
+      `${name}: expected the thumbnail to be a Blob, found a ${typeof thumbnail}. Use canvas.convertToBlob().`,
     );
   return {
     id,
@@ -182,7 +205,7 @@ export function storedItem(
   };
 }
 
-/** The vectors of encoded patches, (rows · cols, dim). */
+/** Decodes patches into `out`, (rows · cols, dim). */
 export function decodedPatches(
   { rows, cols, data }: EncodedPatches,
   dim: number,
@@ -201,20 +224,25 @@ export function decodedPatches(
 
 const FIELDS = ['dim', 'metric', 'storage', 'patches'] as const;
 
-/**
- * In what two indexes differ that must not where they share vectors. What a model is called does not count.
- */
+/** Names of the header fields that differ and whose difference makes vectors incomparable. */
 export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [
   ...(sameModel(a.model, b.model) ? [] : (['model'] as const)),
   ...FIELDS.filter((name) => a[name] !== b[name]),
 ];
 
 /**
- * @param where for messages, as is `advice`
+ * Requires that two indexes can share vectors.
+ * @param where name of the caller, for messages
+ * @param advice what to do next, for messages
  * @throws IndexError INDEX_MODEL, INDEX_HEADER
  */
-export function checkSameIndex(found: IndexHeader, wanted: IndexHeader, where: string, advice: string): void {
-  const fields = differences(found, wanted);
+export function checkSameIndex(
+  found: IndexHeader,
+  expected: IndexHeader,
+  where: string,
+  advice: string,
+): void {
+  const fields = differences(found, expected);
   if (fields.length === 0) return;
   const isModel = fields[0] === 'model';
   const list = (header: IndexHeader): string =>
@@ -223,6 +251,6 @@ export function checkSameIndex(found: IndexHeader, wanted: IndexHeader, where: s
       : fields.map((name) => `${name} ${String(header[name])}`).join(', ');
   throw new IndexError(
     isModel ? 'INDEX_MODEL' : 'INDEX_HEADER',
-    `${where}: expected ${list(wanted)}, found ${list(found)}.${isModel ? ' Vectors of two models, or of two kinds of preprocessing, cannot be compared.' : ''} ${advice}`,
+    `${where}: expected ${list(expected)}, found ${list(found)}.${isModel ? ' Vectors of two models, or of two kinds of preprocessing, cannot be compared.' : ''} ${advice}`,
   );
 }

@@ -1,29 +1,39 @@
 /**
- * Spherical k-means: clusters of directions. The start is k-means++ on a sample, from a seed; then every item
- * goes to the centre with the highest score, and every centre to the mean direction of its items, until
- * nobody moves. All of it is decided in float64, in the order in which the items came, so that GPU and CPU
- * give the same clusters.
+ * `clusterRows`: spherical k-means, which clusters vectors by direction. The start centres are chosen by
+ * k-means++ on a sample, from a seed. Then every row is assigned to the centre with the highest score, and
+ * every centre moves to the mean direction of its rows, until no assignment changes. All decisions are made
+ * in float64 and in the order in which items were added, so that GPU and CPU give the same clusters.
  */
-import { ROUNDS_PER_SAMPLE, SAMPLE, unitRow } from './sample.js';
+import { ROWS_PER_CLUSTER, SAMPLE, unitRow } from './sample.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
-/** Says, for every row, which centre has the highest score: exactly, the first of equal ones. */
+/** Assigns every row to its nearest centre. */
 export interface Assigner {
-  /** @param centers unit vectors. Undefined: a row was moved */
+  /**
+   * Index of the centre with the highest exact score for every row; among equal scores, the first centre.
+   * Undefined if a row moved.
+   * @param centers unit vectors
+   */
   assign(
     centers: readonly Float32Array<ArrayBuffer>[],
     signal: AbortSignal | undefined,
   ): Promise<Uint32Array | undefined>;
 }
 
+/** Clusters of rows. */
 export interface RowClusters {
-  /** Rows of each cluster, nearest to its centre first. */
+  /** Rows of each cluster, nearest to its centre first. The largest cluster comes first. */
   readonly rows: readonly (readonly number[])[];
+  /** Unit vectors, in the order of `rows`. */
   readonly centers: readonly Float32Array<ArrayBuffer>[];
 }
 
-/** Undefined if a row was moved meanwhile. */
+/**
+ * Clusters of the rows; undefined if a row moved during the computation.
+ * @param assigner assigns rows on the GPU; without it, the CPU does
+ * @param whole run without yielding, so that no row can move
+ */
 export async function clusterRows(
   items: Items,
   k: number,
@@ -80,14 +90,14 @@ export async function clusterRows(
   return { rows: filled.map(({ rows }) => rows), centers: filled.map(({ center }) => center) };
 }
 
-/** Of length 1; undefined for zeros. */
+/** The sum scaled to length 1; undefined if it is zero. */
 function normalized(sum: Float64Array): Float32Array<ArrayBuffer> | undefined {
   let squares = 0;
   for (let i = 0; i < sum.length; i++) squares += sum[i]! ** 2;
   return squares > 0 ? Float32Array.from(sum, (value) => value / Math.sqrt(squares)) : undefined;
 }
 
-/** The highest score's centre for one row: in float64, the first of equal ones. */
+/** The centre with the highest score for one row, in float64; among equal scores, the first centre. */
 export function nearestCenter(items: Items, row: number, queries: readonly Float64Array[]): number {
   let [best, highest] = [0, -Infinity];
   for (let c = 0; c < queries.length; c++) {
@@ -123,8 +133,9 @@ async function assignRows(
 }
 
 /**
- * k-means++ (Arthur and Vassilvitskii, 2007) on a sample: each next centre is an item, the likelier the
- * further it is from the centres there are.
+ * Chooses start centres by k-means++ (Arthur and Vassilvitskii, 2007) on a sample of the rows: each next
+ * centre is a row drawn with a probability proportional to its squared distance from the centres chosen so
+ * far. Undefined if a row moved.
  */
 async function startCenters(
   items: Items,
@@ -136,7 +147,7 @@ async function startCenters(
   const { vectors } = items;
   const random = randomNumbers(seed);
   const left = [...order];
-  const size = Math.min(left.length, Math.max(SAMPLE, ROUNDS_PER_SAMPLE * k));
+  const size = Math.min(left.length, Math.max(SAMPLE, ROWS_PER_CLUSTER * k));
   for (let i = 0; i < size; i++) {
     const j = i + Math.floor(random() * (left.length - i));
     [left[i], left[j]] = [left[j]!, left[i]!];
@@ -160,8 +171,8 @@ async function startCenters(
     if (!(await turn())) return undefined;
     if (centers.length === k) break;
     let target = random() * sum;
-    chosen = distances.findLastIndex((distance) => distance > 0); // where rounding leaves a rest
-    if (chosen < 0) break; // fewer directions than clusters
+    chosen = distances.findLastIndex((distance) => distance > 0); // the last candidate, in case rounding leaves a rest of `target`
+    if (chosen < 0) break; // the sample has fewer distinct directions than `k`
     for (let i = 0; i < size; i++) {
       target -= distances[i]!;
       if (target < 0 && distances[i]! > 0) {
@@ -173,7 +184,7 @@ async function startCenters(
   return centers;
 }
 
-/** mulberry32: a seed gives the same numbers everywhere. */
+/** The mulberry32 generator: a seed gives the same numbers on every machine. */
 function randomNumbers(seed: number): () => number {
   let state = seed | 0;
   return () => {

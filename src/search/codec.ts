@@ -1,12 +1,12 @@
 /**
- * Vectors as they are stored. The encoded vector is the truth: a score is the float64 dot product of the
- * query and what `decode` gives.
+ * Encodes and decodes vectors. A score is the float64 dot product of a query and a decoded vector. Encoded
+ * vectors are little-endian, as is every machine that runs WebGPU:
  *
- *   f32 4 · dim bytes f16 2 · dim bytes; numbers below the smallest normal one (2^-14) become zero, so that
- *   GPUs that flush them agree int8 dim bytes (whole numbers from -127 to 127), then an f32 scale; a number
- *   is the f32 that is nearest to whole number · scale
- *
- * Little-endian, as on every machine that runs WebGPU.
+ *   f32   4 · dim bytes
+ *   f16   2 · dim bytes. Numbers below the smallest normal one (2^-14) become zero, because some GPUs
+ *         flush them
+ *   int8  dim bytes, whole numbers from -127 to 127, then an f32 scale. A decoded number is the f32
+ *         nearest to whole number · scale
  */
 import { f16ToF32, f32ToF16 } from '../numerics/float16.js';
 import { IndexError } from '../errors.js';
@@ -22,7 +22,7 @@ export function encodedBytes(dim: number, storage: VectorStorage): number {
 
 let f16Values: Float32Array<ArrayBuffer> | undefined;
 
-/** The number that each of the 65,536 patterns of f16 stands for. */
+/** The value of each of the 65,536 bit patterns of f16. */
 export function f16Numbers(): Float32Array<ArrayBuffer> {
   if (!f16Values) {
     f16Values = new Float32Array(65536);
@@ -31,15 +31,15 @@ export function f16Numbers(): Float32Array<ArrayBuffer> {
   return f16Values;
 }
 
-/** A score of length-1 vectors is a cosine; `dot` takes vectors as they are. */
+/** The properties of an index that determine which vectors it takes. */
 export interface VectorRules {
   readonly dim: number;
   readonly metric: Metric;
 }
 
 /**
- * A vector as it is compared: f32, of length 1 for `cosine`.
- * @param where what to call it in a message
+ * Checks a vector and converts it to float32, scaled to length 1 for the metric `cosine`.
+ * @param where name of the caller, for messages
  * @throws IndexError INDEX_VECTOR
  */
 export function checkedVector(
@@ -61,7 +61,7 @@ export function checkedVector(
     if (!(Math.abs(value) <= 3.4028234663852886e38)) {
       throw new IndexError(
         'INDEX_VECTOR',
-        `${where}: expected finite numbers, found ${String(value)} at index ${i}. Look for it in the image or the weights.`,
+        `${where}: expected finite numbers, found ${String(value)} at index ${i}. Check the image and the weights for such numbers.`,
       );
     }
     squares += value * value;
@@ -71,7 +71,7 @@ export function checkedVector(
   if (!(squares > 0))
     throw new IndexError(
       'INDEX_VECTOR',
-      `${where}: expected a vector with a direction, found zeros. Leave the item out.`,
+      `${where}: expected a vector that is not all zeros, which has no direction to compare. Leave the item out.`,
     );
   const norm = Math.sqrt(squares);
   for (let i = 0; i < dim; i++) values[i] = vector[i]! / norm;
@@ -79,7 +79,7 @@ export function checkedVector(
 }
 
 /**
- * Encodes a vector that `checkedVector` gave.
+ * Encodes a vector that `checkedVector` returned.
  * @throws IndexError INDEX_VECTOR if a number is too large for f16
  */
 export function encodeVector(
@@ -92,7 +92,10 @@ export function encodeVector(
   return bytes;
 }
 
-/** The same, into `bytes` from `at` on. */
+/**
+ * Encodes a vector into `bytes`, beginning at byte `at`.
+ * @throws IndexError INDEX_VECTOR if a number is too large for f16
+ */
 export function encodeInto(
   values: Float32Array<ArrayBuffer>,
   storage: VectorStorage,
@@ -127,7 +130,7 @@ export function encodeInto(
   }
 }
 
-/** Decodes `dim` numbers that were encoded at `at` of `bytes`. */
+/** Decodes the vector that begins at byte `at` into `out`. */
 export function decodeInto(
   bytes: Uint8Array<ArrayBuffer>,
   at: number,
@@ -146,8 +149,8 @@ export function decodeInto(
 }
 
 /**
- * Says what is wrong with an encoded vector that comes from outside (a file, a store): undefined if nothing
- * is. A vector that this library encodes is finite, has no subnormal f16, and for `cosine` a length near 1.
+ * Describes the fault of an encoded vector from a file or a store; undefined if the vector is valid. A vector
+ * that this library encodes is finite, has no subnormal f16, and has a length near 1 for the metric `cosine`.
  */
 export function encodedFault(
   bytes: Uint8Array<ArrayBuffer>,
@@ -164,11 +167,10 @@ export function encodedFault(
   if (storage === 'f16') {
     for (let i = 0; i < dim; i++)
       if (values[i] !== 0 && Math.abs(values[i]!) < 2 ** -14)
-        return `${values[i]}, which f16 here keeps as zero, at index ${i}`;
+        return `${values[i]} at index ${i}, which this format stores as zero`;
   }
   if (storage === 'int8' && bytes.subarray(0, dim).includes(0x80)) return 'the whole number -128';
-  // What rounding and flushing may change of a length: half a step, or the smallest normal number, in every
-  // direction.
+  // Rounding moves each component by at most half a step, flushing by at most the smallest normal number.
   const step =
     storage === 'int8'
       ? new DataView(bytes.buffer, bytes.byteOffset + dim, 4).getFloat32(0, true) / 2

@@ -1,18 +1,21 @@
 /**
- * Near-duplicates: items are in one group if a chain of pairs leads from one to the other, each pair with a
- * score from a threshold on. Every pair is compared, or joined already by others. A GPU names candidates with
- * a proven margin (`pairsGpu.ts`); the verdict is float64's, here.
+ * `duplicateRows`: groups of near-duplicates. Two items are in one group if a chain of pairs connects them
+ * whose scores all reach the threshold. Every pair is compared, except pairs that are already in one group.
+ * The GPU only proposes candidate pairs, with a proven margin (`pairsGpu.ts`); the decision is made here in
+ * float64.
  */
 import { Groups } from './groups.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 import type { VectorTable } from './table.js';
 
-/** Names pairs (a, b), a < b, whose score may reach the threshold, and whose groups differ. */
+/** Proposes pairs of rows (a, b), a < b, that may reach the threshold and are not yet in one group. */
 export interface PairFinder {
   /**
-   * Calls `onPairs` with pairs until all rows have been compared; `labels` tells what is joined by now.
-   * False: a row was moved, begin again.
+   * Calls `onPairs` with candidates until all rows have been compared.
+   * @param groups the groups joined so far
+   * @param onPairs decides the candidates; false: a row has moved
+   * @returns false if a row has moved and the search must start over
    * @throws DeviceError; the signal's reason
    */
   find(
@@ -23,7 +26,11 @@ export interface PairFinder {
   ): Promise<boolean>;
 }
 
-/** Groups of rows; undefined if a row was moved meanwhile. */
+/**
+ * Groups of two or more rows; undefined if a row moved during the computation.
+ * @param finder proposes candidates; without it, all pairs are scored on the CPU
+ * @param whole run without yielding, so that no row can move
+ */
 export async function duplicateRows(
   items: Items,
   threshold: number,
@@ -60,7 +67,7 @@ export async function duplicateRows(
   }
   const scores = new Float64Array(1024);
   for (let a = 0; a < count; a++) {
-    if (groups.joins === count - 1) break; // all are one group
+    if (groups.joins === count - 1) break; // all rows are in one group
     const query = Float64Array.from(vectors.decode(a));
     for (let begin = a + 1; begin < count; begin += 1024) {
       const end = Math.min(count, begin + 1024);
@@ -73,8 +80,8 @@ export async function duplicateRows(
 }
 
 /**
- * Vectors of the same bytes need no comparison, however many they are. Only if such a pair reaches the
- * threshold: short vectors do not.
+ * Joins rows with identical bytes up front, so that many copies of one vector do not make many pairs. Joins
+ * them only if their score reaches the threshold, which short vectors of an index with metric `dot` may not.
  */
 function joinEqual(vectors: VectorTable, groups: Groups, count: number, threshold: number): void {
   const firstOf = new Map<number, number[]>();

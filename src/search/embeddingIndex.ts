@@ -1,12 +1,13 @@
-/** EmbeddingIndex: puts items, search and store together. Computes nothing itself. */
+/** `EmbeddingIndex`: the public class of the search entry. It connects items, search and storage. */
 import { IndexError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import { Analysis } from './analysis.js';
-import { checkSameIndex, encodedPatches, headerOf, jsonCopy, storedItem } from './checks.js';
-import { checkedVector, encodeVector } from './codec.js';
+import { ChangeQueue } from './changeQueue.js';
+import { checkSameIndex, headerOf, storedFields } from './checks.js';
 import { fromNpy, fromSafetensors, toNpy, toSafetensors } from './exchange.js';
 import { Items } from './items.js';
-import type { Change, IndexHeader, IndexUsage, Journal, StoredItem } from './journal.js';
+import type { IndexHeader, IndexUsage, Journal } from './journal.js';
+import { MemoryJournal } from './memoryJournal.js';
 import type {
   ClusterOptions,
   Clusters,
@@ -16,7 +17,6 @@ import type {
   IndexOptions,
   Item,
   ItemExtras,
-  ItemFilter,
   ItemUpdate,
   MapPoint,
   OpenOptions,
@@ -29,62 +29,54 @@ import { Searcher } from './searcher.js';
 import { openJournal } from './store/openJournal.js';
 
 /**
- * Vectors of images by id, in memory, with exact search among them: the hits and scores are those of
- * comparing every vector in float64, on the GPU as on the CPU, equal scores in the order of their ids. `new
- * EmbeddingIndex` forgets everything with the page; `EmbeddingIndex.open` keeps it in the browser.
+ * An index of image embeddings with exact similarity search. Hits and scores equal those of comparing every
+ * vector in float64, on the GPU and on the CPU. Equal scores are sorted by id.
  *
- * Changes are made one after the other, in the order of the calls; each is durable, and seen by searches,
- * when its promise resolves.
+ * `new EmbeddingIndex` makes an index in memory. `EmbeddingIndex.open` stores the index in the browser; all
+ * vectors are in memory too.
+ *
+ * Changes are made one after the other, in the order of the calls. When the promise of a change resolves, the
+ * change is durable and searches see it.
  */
 export class EmbeddingIndex {
+  /** Properties that are fixed for the life of the index: dim, metric, storage, patches, model. */
   readonly header: IndexHeader;
   readonly #items: Items;
   readonly #searcher: Searcher;
   readonly #analysis: Analysis;
-  readonly #journal: Journal | undefined;
-  /** What a journal would keep beside the items. */
-  readonly #states = new Map<string, unknown>();
-  readonly #thumbnails = new Map<string, Blob>();
-  readonly #listeners = new Set<(change: IndexChange) => void>();
-  #stopWatching: (() => void) | undefined;
-  /** The last change that was asked for. */
-  #changes: Promise<unknown> = Promise.resolve();
+  readonly #journal: Journal;
+  readonly #changes: ChangeQueue;
+
   #disposed = false;
 
   /**
-   * An index in memory.
-   * @param journal what keeps it, whose items it then begins with (`EmbeddingIndex.open` has one)
+   * Makes an index in memory.
+   * @param journal used by `EmbeddingIndex.open`: the storage of the index
    * @throws IndexError INDEX_OPTIONS
    */
   constructor(options: IndexOptions, journal?: Journal) {
     checkOptions('EmbeddingIndex', options ?? null);
     this.header = journal?.header ?? headerOf(options);
     this.#items = new Items(this.header);
-    this.#journal = journal;
+    this.#journal = journal ?? new MemoryJournal(this.header, () => this.size);
+    this.#changes = new ChangeQueue(this.#items, this.#journal, () => this.#checkOpen());
     this.#searcher = new Searcher(this.#items, options.device);
     this.#analysis = new Analysis(this.#items, this.header, this.#searcher);
   }
 
   /**
-   * Opens the index of this name that is kept in the browser, or begins one. Everything is read into memory.
-   * @throws IndexError INDEX_MODEL, INDEX_HEADER if another index is kept under the name; INDEX_NEWER,
-   *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md)
+   * Opens the index of this name that is stored in the browser, or creates an empty one. Reads all items into
+   * memory, except thumbnails.
+   * @param name 1 to 200 characters
+   * @throws IndexError INDEX_MODEL, INDEX_HEADER if the stored index differs from the options; INDEX_NEWER,
+   *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md); the signal's reason
    */
-  static async open(name: string, given: OpenOptions): Promise<EmbeddingIndex> {
-    const { persist, signal, repair, ...options } = checkOptions('EmbeddingIndex.open', given ?? null);
+  static async open(name: string, openOptions: OpenOptions): Promise<EmbeddingIndex> {
+    const { persist, signal, repair, ...options } = checkOptions('EmbeddingIndex.open', openOptions ?? null);
     const journal = await openJournal(name, headerOf(options), { persist, signal, repair });
     const index = new EmbeddingIndex(options, journal);
     try {
-      // Changes of other tabs that arrive while the items are read come after them.
-      const early: (readonly Change[])[] = [];
-      let ready = false;
-      index.#stopWatching = journal.watch(
-        (changes) => void (ready ? index.#apply(changes, true) : early.push(changes)),
-      );
-      for await (const item of journal.items(signal))
-        index.#items.apply({ put: { ...item, metadata: jsonCopy(item.metadata, 'open') } });
-      for (const changes of early) index.#apply(changes, true);
-      ready = true;
+      await index.#changes.load(signal);
       return index;
     } catch (error) {
       index.dispose();
@@ -92,39 +84,41 @@ export class EmbeddingIndex {
     }
   }
 
-  /** Ids of damaged items that `open` has dropped, as `repair: 'drop'` asks it to. */
+  /** Ids of the damaged items that `open` left out because of `repair: 'drop'`. */
   get dropped(): readonly string[] {
-    return this.#journal?.dropped ?? [];
+    return this.#journal.dropped;
   }
 
   /**
-   * Whether the browser had lost a part of what was kept, and `open` has made it anew: all items are there;
-   * thumbnails and what `setState` kept are not.
+   * True if the browser lost part of the stored index and `open` rebuilt it. All items are present;
+   * thumbnails and the values of `setState` are lost.
    */
   get restored(): boolean {
-    return this.#journal?.restored ?? false;
+    return this.#journal.restored;
   }
 
+  /** Number of items. */
   get size(): number {
     return this.#items.vectors.count;
   }
 
-  /** Where searches run, and why there: the CPU until the first search. */
+  /** Where searches run, and why. Reports the CPU until a search has used the GPU. */
   get backend(): SearchBackend {
     return this.#searcher.backend;
   }
 
+  /** True if the index has an item with this id. */
   has(id: string): boolean {
     return this.#items.rowOf.has(id);
   }
 
-  /** In the order in which the items came. */
+  /** All ids, in the order in which the items were added. */
   ids(): string[] {
     return [...this.#items.rowOf.keys()];
   }
 
   /**
-   * What was handed in with the item, as JSON keeps it (frozen); null if nothing was.
+   * The metadata of an item, a frozen copy; null if it has none.
    * @throws IndexError INDEX_UNKNOWN_ID
    */
   metadata(id: string): unknown {
@@ -132,59 +126,51 @@ export class EmbeddingIndex {
   }
 
   /**
-   * The vector as it is stored, and compared: (dim).
+   * The stored vector of an item (dim), decoded to float32.
    * @throws IndexError INDEX_UNKNOWN_ID
    */
   vector(id: string): Float32Array<ArrayBuffer> {
     return this.#items.vectors.decode(this.#row(id, 'vector'));
   }
 
-  /** The picture that was handed in with the item, if one was. */
+  /** The thumbnail of an item, or undefined if it has none. */
   async thumbnail(id: string): Promise<Blob | undefined> {
-    this.#alive();
-    if (!this.has(id)) return undefined;
-    return this.#journal ? this.#journal.thumbnail(id) : this.#thumbnails.get(id);
+    this.#checkOpen();
+    return this.has(id) ? this.#journal.thumbnail(id) : undefined;
   }
 
   /**
-   * Adds an item.
+   * Adds one item. Nothing is added if it throws.
    * @param vector (dim)
-   * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES: nothing is
-   *   added; or what the store throws
+   * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES; INDEX_QUOTA
+   *   and other errors of the store
    */
   add(id: string, vector: ArrayLike<number>, metadata?: unknown, extras: ItemExtras = {}): Promise<void> {
-    return this.#add('add', () => [{ id, vector, metadata, ...extras }]);
+    return this.#changes.add('add', () => [{ id, vector, metadata, ...extras }]);
   }
 
-  /** Adds items, all of them or, where one is refused, none. Errors as `add`. */
+  /** Adds several items in one change: all of them, or none if one is refused. Throws the errors of `add`. */
   addMany(items: Iterable<Item>): Promise<void> {
-    return this.#add('addMany', () => items);
+    return this.#changes.add('addMany', () => items);
   }
 
   /**
-   * Replaces what is given of an item and keeps the rest.
-   * @throws IndexError INDEX_UNKNOWN_ID, and as `add`
+   * Replaces the fields of an item that `update` contains, and keeps the others.
+   * @throws IndexError INDEX_UNKNOWN_ID, and the errors of `add`
    */
   async update(id: string, update: ItemUpdate): Promise<void> {
     const where = `update ${JSON.stringify(id)}`;
-    const { vector, metadata, patches, thumbnail } = update;
-    const given: Partial<StoredItem> = {
-      // now: the caller may go on with its arrays
-      ...(vector !== undefined && {
-        vector: encodeVector(checkedVector(vector, this.header, where), this.header.storage, where),
-      }),
-      ...('metadata' in update && { metadata: jsonCopy(metadata, where) }),
-      ...(patches && { patches: encodedPatches(patches, this.header, where) }),
-      ...(thumbnail && { thumbnail }),
-    };
-    return this.#change(async () => [{ put: { ...this.#items.stored(this.#row(id, 'update')), ...given } }]);
+    const changed = storedFields(update, this.header, where); // before any await: the caller may reuse its arrays
+    return this.#changes.run(async () => [
+      { put: { ...this.#items.stored(this.#row(id, 'update')), ...changed } },
+    ]);
   }
 
-  /** Removes the items that are there, and says how many were. */
+  /** Removes items and returns how many existed. Unknown ids are ignored. */
   async remove(ids: string | Iterable<string>): Promise<number> {
     const list = typeof ids === 'string' ? [ids] : [...ids];
     let removed = 0;
-    await this.#change(async () => {
+    await this.#changes.run(async () => {
       const present = [...new Set(list)].filter((id) => this.has(id));
       removed = present.length;
       return present.map((id) => ({ remove: id }));
@@ -193,139 +179,126 @@ export class EmbeddingIndex {
   }
 
   /**
-   * The items whose vectors are nearest to a query, best first, equal scores in the order of their ids; a
-   * list of queries, which share one pass over the vectors, gives a list of results.
+   * Finds the items with the highest scores, best first. Equal scores are sorted by id. A list of queries
+   * reads the vectors once.
    * @throws IndexError INDEX_VECTOR, INDEX_OPTIONS; the signal's reason
    */
   search(query: ArrayLike<number>, options?: SearchOptions): Promise<Hit[]>;
+  /** Searches for several queries. Returns one list of hits for each. */
   search(queries: readonly ArrayLike<number>[], options?: SearchOptions): Promise<Hit[][]>;
   async search(
     query: ArrayLike<number> | readonly ArrayLike<number>[],
     options: SearchOptions = {},
   ): Promise<Hit[] | Hit[][]> {
     checkOptions('search', options);
-    this.#alive();
-    if (isList(query)) {
-      const queries = query.map((each, i) => ({
-        vector: checkedVector(each, this.header, `search, query ${i}`),
-      }));
-      return this.#searcher.search(queries, options);
-    }
-    const [hits] = await this.#searcher.search(
-      [{ vector: checkedVector(query, this.header, 'search') }],
-      options,
-    );
-    return hits!;
+    this.#checkOpen();
+    return this.#analysis.search(query, options);
   }
 
   /**
-   * The images of which some part looks like a region of another image, best first, and where: searches the
-   * patches of all items that have them.
+   * Finds the images that contain a region similar to a region of the query image, best first. Only items
+   * with patches are searched. Runs on the CPU.
    * @throws IndexError INDEX_PATCHES, INDEX_OPTIONS; the signal's reason
    */
   async searchByPart(query: PartQuery, options: SearchOptions = {}): Promise<PartHit[]> {
     checkOptions('searchByPart', options);
-    this.#alive();
+    this.#checkOpen();
     return this.#analysis.searchByPart(query, options);
   }
 
   /**
-   * What is nearest to an item, without the item itself. Its vector is taken as it is stored.
+   * Finds the items that are most similar to a stored item, without the item itself.
    * @throws IndexError INDEX_UNKNOWN_ID, INDEX_OPTIONS; the signal's reason
    */
   async neighbours(id: string, options: SearchOptions = {}): Promise<Hit[]> {
-    const { filter, ...others } = checkOptions('neighbours', options);
-    const vector = this.vector(id);
-    const allowed: ItemFilter = (other, metadata) => other !== id && (!filter || filter(other, metadata));
-    const [hits] = await this.#searcher.search([{ vector }], { ...others, filter: allowed });
-    return hits!;
+    checkOptions('neighbours', options);
+    return this.#analysis.neighbours(id, this.vector(id), options);
   }
 
   /**
-   * Groups of near-duplicates: a chain of pairs leads from any item of a group to any other, each pair with
-   * at least the threshold's score. In each group, and of the groups, the item that came first stands first.
-   * All pairs are compared.
+   * Finds groups of near-duplicates. All pairs of items are compared; two items are in one group if a chain
+   * of pairs with at least the threshold's score connects them. Groups, and the ids in a group, are in the
+   * order in which items were added.
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async duplicates(options: DuplicateOptions = {}): Promise<string[][]> {
     checkOptions('duplicates', options);
-    this.#alive();
+    this.#checkOpen();
     return this.#analysis.duplicates(options);
   }
 
   /**
-   * At most k clusters of items that look alike: spherical k-means, the same for the same items and seed, on
-   * GPU and CPU.
+   * Groups the items into at most `k` clusters (1 to 4,096) by spherical k-means. The result depends on the
+   * items and the seed alone, not on the GPU.
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async clusters(k: number, options: ClusterOptions = {}): Promise<Clusters> {
     checkOptions('clusters', options);
-    this.#alive();
+    this.#checkOpen();
     return this.#analysis.clusters(k, options);
   }
 
   /**
-   * Every item's place in the plane of the first two principal components of the vectors, in the order in
-   * which the items came.
+   * Projects every vector onto the first two principal components. Returns one point per item, in the order
+   * in which items were added. @throws the signal's reason
    */
   async map(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<MapPoint[]> {
     const { signal } = checkOptions('map', options);
-    this.#alive();
+    this.#checkOpen();
     return this.#analysis.map(signal);
   }
 
   /**
-   * Everything but the thumbnails in one safetensors file (docs/search.md has its form). Changes that are
-   * under way come first.
+   * Exports the index as one safetensors file, without thumbnails (format: docs/search.md). Waits for running
+   * changes.
    */
   async export(): Promise<Blob> {
-    await this.#changes;
-    this.#alive();
+    await this.#changes.settled;
+    this.#checkOpen();
     return toSafetensors(this.#items, this.header);
   }
 
-  /** The vectors as NumPy's file of float32, (count, dim), and the ids as a JSON array, in one order. */
+  /**
+   * Exports the vectors as a NumPy file, float32 (count, dim), and the ids as a JSON array in the same order.
+   * Waits for running changes.
+   */
   async exportNpy(): Promise<{ npy: Blob; ids: Blob }> {
-    await this.#changes;
-    this.#alive();
+    await this.#changes.settled;
+    this.#checkOpen();
     return toNpy(this.#items);
   }
 
   /**
-   * Adds the items of an exported file, all of them or none.
-   * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID for a file that is
-   *   damaged or of another kind; INDEX_HEADER, INDEX_MODEL for an index that is another one;
-   *   INDEX_DUPLICATE_ID
+   * Adds the items of a file that `export` wrote, all of them or none.
+   * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID if the file is damaged
+   *   or not an index; INDEX_HEADER, INDEX_MODEL if its vectors do not fit this index; INDEX_DUPLICATE_ID
    */
   async importFrom(file: Blob): Promise<void> {
-    this.#alive();
+    this.#checkOpen();
     const { header, items } = await fromSafetensors(file);
     checkSameIndex(header, this.header, 'import', ADVICE);
-    return this.#change(async () => {
-      const there = items.find(({ id }) => this.has(id));
-      if (there)
-        throw new IndexError(
-          'INDEX_DUPLICATE_ID',
-          `importFrom: expected ids that are not there yet, found ${JSON.stringify(there.id)}. Remove those items first, or import into a new index.`,
-        );
-      return items.map((item) => ({ put: item }));
-    });
+    return this.#changes.addStored(
+      'importFrom',
+      items,
+      'Remove that item first, or import into a new index.',
+    );
   }
 
   /**
-   * Adds vectors of NumPy, float32 (count, dim), and their ids, a JSON array of strings in the same order;
-   * all of them or none. What made them is not in such a file: see to it that it was this index's model.
+   * Adds the vectors of a NumPy file, float32 (count, dim), under the ids of a JSON array of strings in the
+   * same order; all of them or none. The file does not name a model, so make sure that this index's model
+   * made the vectors.
    * @throws IndexError INDEX_FILE, INDEX_HEADER, INDEX_VECTOR, INDEX_ID, INDEX_DUPLICATE_ID
    */
   async importNpy(npy: Blob, ids: Blob): Promise<void> {
-    this.#alive();
+    this.#checkOpen();
     return this.addMany(await fromNpy(npy, ids, this.header));
   }
 
   /**
-   * An index in memory with the items of an exported file.
-   * @param options what differs from the defaults of the file: `device`, and `model` if it has to be that one
-   * @throws as `importFrom`
+   * Makes an index in memory from a file that `export` wrote.
+   * @param options `device`, and `model` to refuse a file of another model
+   * @throws IndexError as `importFrom`
    */
   static async import(
     file: Blob,
@@ -339,146 +312,86 @@ export class EmbeddingIndex {
     return index;
   }
 
-  /** What was kept under this key by `setState`. */
+  /** The value that `setState` stored under this key, or undefined. */
   async getState(key: string): Promise<unknown> {
-    this.#alive();
-    return this.#journal ? this.#journal.getState(key) : this.#states.get(key);
+    this.#checkOpen();
+    return this.#journal.getState(key);
   }
 
   /**
-   * Keeps a small record beside the items, such as how far an import has come: whatever `structuredClone` can
-   * copy.
+   * Stores a small value beside the items, such as the progress of an import. The value may be anything that
+   * `structuredClone` copies; undefined deletes the key.
    */
   async setState(key: string, value: unknown): Promise<void> {
-    this.#alive();
-    if (this.#journal) await this.#journal.setState(key, value);
-    else this.#states.set(key, structuredClone(value));
+    this.#checkOpen();
+    await this.#journal.setState(key, value);
   }
 
   /**
-   * What the index takes in the browser's storage; nothing, where it is in memory alone. @throws what the
-   * store throws
+   * Storage that the index occupies in the browser; 0 bytes for an index in memory.
+   * @throws IndexError INDEX_STORAGE, INDEX_DAMAGED, INDEX_GONE
    */
   async usage(): Promise<IndexUsage> {
-    this.#alive();
-    return this.#journal?.usage() ?? { items: this.size, bytes: 0, wastedBytes: 0 };
+    this.#checkOpen();
+    return this.#journal.usage();
   }
 
   /**
-   * Frees the room of items that were replaced or removed, now and all of it: the store does so by itself
-   * where it is much. @throws INDEX_QUOTA and what else the store throws: nothing was changed
+   * Frees the storage of all replaced and removed items now. The store does this by itself once enough has
+   * accumulated. Nothing is changed if it throws.
+   * @throws IndexError INDEX_QUOTA and other errors of the store
    */
   async compact(): Promise<void> {
-    this.#alive();
-    await this.#journal?.compact();
+    this.#checkOpen();
+    await this.#journal.compact();
   }
 
-  /** Calls back after every change, also those of other tabs. Returns how to stop. */
+  /**
+   * Calls `callback` after every change, including changes of other tabs. Returns a function that removes the
+   * callback.
+   * @throws IndexError INDEX_OPTIONS if `event` is not 'change'
+   */
   on(event: 'change', callback: (change: IndexChange) => void): () => void {
     if (event !== 'change')
       throw new IndexError(
         'INDEX_OPTIONS',
         `on: expected the event 'change', found ${JSON.stringify(event)}.`,
       );
-    this.#listeners.add(callback);
-    return () => void this.#listeners.delete(callback);
+    return this.#changes.listen(callback);
   }
 
-  /** Ends the use of the index: what is kept stays. Changes that are under way are finished first. */
+  /**
+   * Closes the index and frees its GPU memory. A stored index stays in the browser. A change that is being
+   * made is finished; changes that wait are rejected.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#stopWatching?.();
-    this.#listeners.clear();
+    this.#changes.close();
     this.#searcher.dispose();
-    void this.#changes.finally(() => this.#journal?.close());
+    void this.#changes.settled.then(() => this.#journal.close());
   }
 
+  /** Calls `dispose`, for `using` declarations. */
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  #alive(): void {
+  #checkOpen(): void {
     if (this.#disposed)
-      throw new IndexError(
-        'INDEX_DISPOSED',
-        'EmbeddingIndex: expected one that is in use, found one that was disposed of. Open it again.',
-      );
+      throw new IndexError('INDEX_DISPOSED', 'EmbeddingIndex: the index is disposed. Open it again.');
   }
 
   #row(id: string, where: string): number {
-    this.#alive();
+    this.#checkOpen();
     const row = this.#items.rowOf.get(id);
     if (row === undefined)
       throw new IndexError(
         'INDEX_UNKNOWN_ID',
-        `${where}: expected the id of one of ${this.size} items, found ${JSON.stringify(id)}. has() tells which are there.`,
+        `${where}: expected the id of one of ${this.size} items, found ${JSON.stringify(id)}. Check with has(id) first.`,
       );
     return row;
   }
-
-  /**
-   * Runs after all changes that were asked for before: `prepare` sees what they left, and says what is to be
-   * done or throws.
-   */
-  #change(prepare: () => Promise<readonly Change[]>): Promise<void> {
-    const change = this.#changes.then(async () => {
-      this.#alive();
-      let changes: readonly Change[] = [];
-      // Of a kept index, it sees what other tabs have left too.
-      const make = async (): Promise<readonly Change[]> => (changes = await prepare());
-      await (this.#journal ? this.#journal.commit(make) : make());
-      if (changes.length > 0) this.#apply(changes, false);
-    });
-    this.#changes = change.catch(() => undefined); // the caller has the error; the next change does not depend on this one
-    return change;
-  }
-
-  /** All of them are encoded before this returns: the caller may go on with its arrays. */
-  async #add(where: string, items: () => Iterable<Item>): Promise<void> {
-    const added = [...items()].map((item) => storedItem(item, this.header, where));
-    return this.#change(async () => {
-      const seen = new Set<string>();
-      for (const { id } of added) {
-        if (this.has(id) || seen.has(id))
-          throw new IndexError(
-            'INDEX_DUPLICATE_ID',
-            `${where}: expected ids that are not there yet, found ${JSON.stringify(id)}. Use update(), or another id.`,
-          );
-        seen.add(id);
-      }
-      return added.map((put) => ({ put }));
-    });
-  }
-
-  #apply(changes: readonly Change[], elsewhere: boolean): void {
-    const put = new Set<string>();
-    const removed = new Set<string>();
-    for (const change of changes) {
-      this.#items.apply(change);
-      const id = 'put' in change ? change.put.id : change.remove;
-      ('put' in change ? removed : put).delete(id);
-      ('put' in change ? put : removed).add(id);
-      if (this.#journal) continue;
-      if ('remove' in change) this.#thumbnails.delete(id);
-      else if (change.put.thumbnail) this.#thumbnails.set(id, change.put.thumbnail);
-    }
-    const told: IndexChange = { put: [...put], removed: [...removed], elsewhere };
-    for (const listener of this.#listeners) {
-      try {
-        listener(told);
-      } catch (error) {
-        // The change is made all the same; a listener's error is reported as one of an event's listener is.
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    }
-  }
 }
 
-/** Where an import does not belong. */
 const ADVICE = 'Import it into an index of its own, or embed the images again.';
-const isList = (
-  query: ArrayLike<number> | readonly ArrayLike<number>[],
-): query is readonly ArrayLike<number>[] => Array.isArray(query) && typeof query[0] !== 'number';

@@ -1,28 +1,35 @@
 /**
- * How far a score that a GPU computes in f32 may be from the exact one.
+ * `scoreError`: bounds the rounding error of a score that a GPU computes in f32.
  *
- * WGSL lets an addition or a product be either of the two f32 that enclose the exact value (so each is off by
- * 2^-23 of itself at most), and lets a compiler add in any order, fuse, and flush subnormal numbers to zero.
- * For any order, |computed - exact| ≤ γ(n) · Σ |query_i · vector_i| with γ(n) = n·u / (1 - n·u), u = 2^-23
- * and n the most roundings that one product goes through (Higham, Accuracy and Stability of Numerical
- * Algorithms, 3.1); the sum of magnitudes is no more than the product of the lengths. Decoding is exact for
- * f32 and f16 (no stored f16 is subnormal, and the shift of its exponent is undone by a factor 2^112 in the
- * query). int8 adds the rounding of number · scale, here and there.
+ * WGSL allows the result of an addition or a product to be either of the two f32 values around the exact
+ * result, which is a relative error of at most u = 2^-23. A compiler may also reorder sums, fuse operations
+ * and flush subnormal numbers to zero. For any order of summation, |computed - exact| ≤ γ(n) · Σ |query_i ·
+ * vector_i| with γ(n) = n·u / (1 - n·u), where n is the largest number of roundings that one product goes
+ * through (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). By Cauchy-Schwarz the sum is at most
+ * the product of the two lengths.
+ *
+ * Decoding adds no error for f32 and f16: a stored f16 is never subnormal, and the kernel's shift of its
+ * exponent is undone by the factor 2^112 in the query. int8 adds the rounding of number · scale, on the GPU
+ * and on the host.
  */
 import type { VectorStorage } from './journal.js';
 
-/** What makes up for the exponent that decoding f16 leaves as it is. */
+/**
+ * Factor in the query that corrects the exponent of f16 numbers, which the kernel decodes by a shift alone.
+ */
 export const F16_FACTOR: number = 2 ** 112;
 
 const UNIT = 2 ** -23;
 const SMALLEST_NORMAL = 2 ** -126;
 
-/** A query scaled by a power of two, which is exact, so that its largest number is from 0.5 to 1. */
+/**
+ * A query scaled by a power of two, so that its largest number is between 0.5 and 1. The scaling is exact.
+ */
 export interface ScaledQuery {
   readonly values: Float32Array<ArrayBuffer>;
-  /** What scores are to be multiplied by. */
+  /** Factor that turns a score of the scaled query into a score of the query. */
   readonly scale: number;
-  /** Of the scaled query. */
+  /** Length of the scaled query. */
   readonly norm: number;
 }
 
@@ -37,7 +44,8 @@ export function scaledQuery(vector: Float32Array<ArrayBuffer>): ScaledQuery {
 }
 
 /**
- * The bound on |f32 score - exact score| for queries of at most this length and vectors of at most that one.
+ * Upper bound of |f32 score - exact score| for a query of length `queryNorm` or less and a vector of length
+ * `vectorNorm` or less.
  */
 export function scoreError(
   dim: number,
@@ -47,8 +55,8 @@ export function scoreError(
 ): number {
   const roundings = dim + (storage === 'int8' ? 8 : 2);
   const gamma = (roundings * UNIT) / (1 - roundings * UNIT);
-  // Numbers, products and sums below the smallest normal f32 may count as zero: four a term, with factors up
-  // to either length.
+  // Values below the smallest normal f32 may be flushed to zero: up to four values per term, each multiplied
+  // by at most one of the lengths.
   const flushed = 4 * dim * SMALLEST_NORMAL * (1 + queryNorm + vectorNorm);
   return gamma * queryNorm * vectorNorm + flushed;
 }

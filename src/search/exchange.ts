@@ -1,13 +1,17 @@
 /**
- * An index as a file: safetensors, which Python and everything else reads.
+ * Exports and imports an index as a safetensors file or as NumPy files.
  *
- *   __metadata__ format 'dinov2-webgpu/index', version '1', and the header as JSON (dim, metric, storage,
- *   patches, model) vectors (count, dim): F32, F16 or I8, as they are stored scales (count), F32: int8 alone
- *   items U8, UTF-8: a JSON array of [id, metadata], in the order of the vectors grids (count, 2), U32: rows
- *   and columns of patches, 0 where an item has none; where the index keeps patches patches (patches of all
- *   items, dim), F16 or I8; patch_scales with I8
+ *   __metadata__  format 'dinov2-webgpu/index', version '1', index: the header as JSON (dim, metric,
+ *                 storage, patches, model)
+ *   vectors       (count, dim): F32, F16 or I8, as stored
+ *   scales        (count) F32, for int8 only
+ *   items         U8: a JSON array of [id, metadata] in UTF-8, in the order of the vectors
+ *   grids         (count, 2) U32, if the index stores patches: rows and columns of patches, 0 if an
+ *                 item has none
+ *   patches       (patches of all items, dim): F16 or I8
+ *   patch_scales  (patches of all items) F32, for int8 only
  *
- * A file comes from anywhere: all of it is checked before anything is made of it.
+ * An imported file can come from anywhere, so all of it is checked before it is used.
  */
 import { encodeSafetensorsHeader } from '../safetensors/writer.js';
 import type { SafetensorsHeader, TensorSpec } from '../safetensors/format.js';
@@ -24,11 +28,11 @@ const FORMAT = 'dinov2-webgpu/index';
 const VERSION = '1';
 const WHERE = 'import';
 
-/** A Blob is made of so many bytes at a time: what a Blob holds is not in JavaScript's memory. */
+/** Size of the pieces that a Blob is made of. Only one piece at a time is in JavaScript memory. */
 const CHUNK_BYTES = 4 * 2 ** 20;
 const SLICE_MS = 8;
 
-/** Bytes that are collected for a Blob, a chunk at a time. */
+/** Collects bytes for a Blob, one chunk at a time. */
 class BlobWriter {
   readonly #parts: Blob[] = [];
   readonly #chunk = new Uint8Array(CHUNK_BYTES);
@@ -44,7 +48,7 @@ class BlobWriter {
     }
   }
 
-  /** All that was added. */
+  /** All bytes added so far. */
   parts(): readonly Blob[] {
     this.#flush();
     return this.#parts;
@@ -56,7 +60,7 @@ class BlobWriter {
   }
 }
 
-/** Encoded vectors, with numbers and scales apart. */
+/** Collects encoded vectors, split into numbers and scales. */
 class VectorWriter {
   readonly numbers: BlobWriter = new BlobWriter();
   readonly scales: BlobWriter = new BlobWriter();
@@ -75,8 +79,8 @@ class VectorWriter {
 const DTYPES = { f32: 'F32', f16: 'F16', int8: 'I8' } as const;
 
 /**
- * The whole index in one file; thumbnails stay behind. It is the index of the moment of the call. Patches are
- * copied in slices, because they may be gigabytes.
+ * Exports an index as one file, without thumbnails. The file contains the state at the moment of the call.
+ * Patches are copied in slices with pauses, because they may be gigabytes.
  */
 export async function toSafetensors(items: Items, header: IndexHeader): Promise<Blob> {
   const { dim, storage, patches: patchStorage } = header;
@@ -86,7 +90,7 @@ export async function toSafetensors(items: Items, header: IndexHeader): Promise<
   );
   const vectors = new VectorWriter(dim, storage);
   for (const row of rows) vectors.add(items.vectors.encoded(row));
-  const kept = rows.map((row) => items.patches[row]);
+  const rowPatches = rows.map((row) => items.patches[row]);
   const tensors = new Map<string, { spec: TensorSpec; parts: readonly BlobPart[] }>();
   const add = (
     name: string,
@@ -103,7 +107,7 @@ export async function toSafetensors(items: Items, header: IndexHeader): Promise<
     const grids = new Uint32Array(2 * rows.length);
     const slices = new Slices(SLICE_MS);
     let count = 0;
-    for (const [i, each] of kept.entries()) {
+    for (const [i, each] of rowPatches.entries()) {
       if (!each) continue;
       grids.set([each.rows, each.cols], 2 * i);
       for (let at = 0; at < each.data.length; at += size, count++)
@@ -129,7 +133,9 @@ export async function toSafetensors(items: Items, header: IndexHeader): Promise<
   });
 }
 
-/** NumPy's file of the vectors as float32 (count, dim), and the ids as a JSON array in the same order. */
+/**
+ * Exports the vectors as a NumPy file, float32 (count, dim), and the ids as a JSON array in the same order.
+ */
 export function toNpy(items: Items): { npy: Blob; ids: Blob } {
   const { dim } = items.vectors;
   const rows = [...items.rowOf];
@@ -143,7 +149,7 @@ export function toNpy(items: Items): { npy: Blob; ids: Blob } {
 }
 
 /**
- * Reads what `toNpy` wrote, or NumPy: float32 (count, dim), and as many ids.
+ * Reads vectors from a NumPy file, float32 (count, dim), and their ids from a JSON array.
  * @throws IndexError INDEX_FILE, INDEX_HEADER
  */
 export async function fromNpy(
@@ -166,12 +172,12 @@ export async function fromNpy(
   if (columns !== dim)
     throw new IndexError(
       'INDEX_HEADER',
-      `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import them into an index of their own.`,
+      `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import them into an index with that dim.`,
     );
   if (!Array.isArray(names) || names.length !== rows || !names.every((id) => typeof id === 'string')) {
     throw new IndexError(
       'INDEX_FILE',
-      `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Write one beside the .npy file.`,
+      `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Save the ids as such a file.`,
     );
   }
   return names.map((id: string, i) => ({ id, vector: values.subarray(i * dim, (i + 1) * dim) }));
@@ -181,19 +187,19 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // what is no JSON is no array either, and refused as such
+    return undefined; // the caller refuses anything that is not an array
   }
 }
 
 const fileError = (expected: string, found: string, cause?: unknown): IndexError =>
   new IndexError(
     'INDEX_FILE',
-    `${WHERE}: expected ${expected}, found ${found}. The file is damaged or no exported index: export it again.`,
+    `${WHERE}: expected ${expected}, found ${found}. The file is damaged or is not an exported index. Export it again.`,
     { cause },
   );
 
 /**
- * Reads a file that `toSafetensors` wrote, or another that keeps to its form.
+ * Reads a file that `toSafetensors` wrote, or another file in that format.
  * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID, INDEX_DUPLICATE_ID
  */
 export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader; items: StoredItem[] }> {
@@ -242,7 +248,7 @@ export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader
     if (fault)
       throw new IndexError(
         'INDEX_VECTOR',
-        `${WHERE} ${JSON.stringify(id)}: expected a vector as an index stores it, found ${fault}. Export it again.`,
+        `${WHERE} ${JSON.stringify(id)}: expected a valid encoded vector, found ${fault}. Export it again.`,
       );
     const patches = patchesOf?.(i);
     return { id, vector, metadata, ...(patches && { patches }) };
@@ -271,7 +277,7 @@ function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
     if (/^[1-9]\d{0,8}$/.test(version ?? ''))
       throw new IndexError(
         'INDEX_NEWER',
-        `${WHERE}: expected version ${VERSION} of the format, found ${version}. Use a newer version of the library.`,
+        `${WHERE}: expected version ${VERSION} of the format, found ${version}. A newer version of the library wrote the file. Update the library.`,
       );
     throw fileError(`version ${VERSION}`, JSON.stringify(version?.slice(0, 80) ?? 'none'));
   }
@@ -284,7 +290,7 @@ function indexHeader(metadata: ReadonlyMap<string, string>): IndexHeader {
   if (typeof header !== 'object' || header === null)
     throw fileError('the header of an index', JSON.stringify(header));
   try {
-    // Written out: a default must not fill in what the file does not say.
+    // The fallbacks are invalid on purpose: a missing field must not get a default.
     return headerOf({
       dim: header.dim ?? 0,
       metric: header.metric ?? ('' as 'dot'),
@@ -315,14 +321,14 @@ function itemList(bytes: Uint8Array<ArrayBuffer>, count: number): [string, unkno
     if (seen.has(id))
       throw new IndexError(
         'INDEX_DUPLICATE_ID',
-        `${WHERE}: expected ids that differ, found ${JSON.stringify(id)} twice. Export it again.`,
+        `${WHERE}: expected unique ids, found ${JSON.stringify(id)} twice. Export it again.`,
       );
     seen.add(id);
     return [id, jsonCopy(metadata, WHERE)];
   });
 }
 
-/** Encoded vectors, their scales put back behind them. */
+/** Returns a function that joins the numbers and the scale of a vector to its encoded form. */
 function joined(
   numbers: Uint8Array<ArrayBuffer>,
   scales: Uint8Array<ArrayBuffer> | undefined,
@@ -338,6 +344,7 @@ function joined(
   };
 }
 
+/** Returns a function that reads the patches of an item. @throws IndexError INDEX_PATCHES */
 async function patchReader(
   grids: Uint32Array,
   { dim, patches: storage }: IndexHeader,
@@ -373,7 +380,7 @@ async function patchReader(
       if (fault)
         throw new IndexError(
           'INDEX_PATCHES',
-          `${WHERE}, item ${i}, patch ${patch}: expected a patch as an index stores it, found ${fault}. Export it again.`,
+          `${WHERE}, item ${i}, patch ${patch}: expected a valid encoded patch, found ${fault}. Export it again.`,
         );
       data.set(encoded, patch * size);
     }

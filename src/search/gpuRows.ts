@@ -1,32 +1,37 @@
 /**
- * The copy of a table's vectors on the GPU, in the order of shared/search_rows.wgsl: panels of 64 rows, word
- * by word of four rows at once. The copy lies in several buffers, none larger than a binding may be; a new
- * one is as large as all before it, so that growing copies nothing.
+ * `GpuRows`: the copy of a table's vectors on the GPU, in the layout of shared/search_rows.wgsl: panels of 64
+ * rows, and in a panel one word of four rows at a time. The copy consists of several buffers (chunks),
+ * because a binding has a maximum size. A new chunk is as large as all chunks before it, so that growing
+ * copies nothing.
  */
 import type { Gpu } from '../gpu/device.js';
 import { SETTLE_BYTES, type Task } from '../gpu/task.js';
+import { F16_FACTOR } from './errorBound.js';
 import type { VectorStorage } from './journal.js';
 import type { VectorTable } from './table.js';
 
 const PANEL_ROWS = 64;
-/** A kernel scores four rows of a panel at once: a quad. */
+/** Quads in a panel. A kernel scores a quad of four rows at once. */
 export const PANEL_QUADS: number = PANEL_ROWS / 4;
-/** Lanes work at two panels. */
+/** The kernels process panels in pairs, so every chunk has an even number of them. */
 const PANELS_TOGETHER = 2;
 const LARGEST_CHUNK_BYTES = 128 << 20;
-/** Bytes that are turned round and written at once. */
+/** Number of bytes that one write transposes and uploads. */
 const WRITE_BYTES = 4 << 20;
 
-/** Numbers in a word. */
+/** Number of vector components in a 32-bit word. */
 export const valuesPerWord = (storage: VectorStorage): 1 | 2 | 4 =>
   storage === 'f32' ? 1 : storage === 'f16' ? 2 : 4;
 
-/** Words of a row that hold numbers: a multiple of 2, and whole vectors of four numbers. */
+/**
+ * Number of words per row that hold components: a multiple of 2, and of 4 for f32, as the kernels read them.
+ */
 export function wordsOf(dim: number, storage: VectorStorage): number {
   const together = storage === 'f32' ? 4 : 2;
   return together * Math.ceil(dim / valuesPerWord(storage) / together);
 }
 
+/** One buffer of the copy. */
 export interface Chunk {
   readonly buffer: GPUBuffer;
   readonly firstPanel: number;
@@ -36,12 +41,15 @@ export interface Chunk {
 export class GpuRows {
   readonly #gpu: Gpu;
   readonly #table: VectorTable;
+  /** Words per row that hold components. */
   readonly words: number;
+  /** Words per row, including the scale of int8. */
   readonly #rowWords: number;
   readonly #chunks: Chunk[] = [];
   #panels = 0;
-  /** One at a time. */
+  /** The last update; updates run one at a time. */
   #updates: Promise<unknown> = Promise.resolve();
+  /** Number of rows that have been uploaded. */
   #written = 0;
 
   constructor(gpu: Gpu, table: VectorTable) {
@@ -51,7 +59,7 @@ export class GpuRows {
     this.#rowWords = this.words + (table.storage === 'int8' ? 1 : 0);
   }
 
-  /** Quads of four rows there is room for: what a buffer of scores has to hold. */
+  /** Capacity in quads of four rows. A buffer of scores needs this size. */
   get quads(): number {
     return this.#panels * PANEL_QUADS;
   }
@@ -66,7 +74,23 @@ export class GpuRows {
   }
 
   /**
-   * Writes what has changed in the table since the last call.
+   * Queries or centres in the layout that the kernels read: groups of `width` vectors, interleaved by
+   * dimension.
+   */
+  interleaved(vectors: readonly Float32Array<ArrayBuffer>[], width: number): Float32Array<ArrayBuffer> {
+    const { dim, storage } = this.#table;
+    const factor = storage === 'f16' ? F16_FACTOR : 1;
+    const numbers = this.words * valuesPerWord(storage);
+    const interleaved = new Float32Array(width * numbers * Math.ceil(vectors.length / width));
+    for (const [v, vector] of vectors.entries()) {
+      const begin = Math.floor(v / width) * numbers;
+      for (let i = 0; i < dim; i++) interleaved[(begin + i) * width + (v % width)] = vector[i]! * factor;
+    }
+    return interleaved;
+  }
+
+  /**
+   * Uploads the rows that changed since the last call.
    * @throws DeviceError DEVICE_MEMORY, DEVICE_LOST
    */
   async update(): Promise<void> {
@@ -87,10 +111,10 @@ export class GpuRows {
           PANELS_TOGETHER,
       ) * PANELS_TOGETHER;
     while (this.#panels * PANEL_ROWS < this.#table.count) {
-      const wanted = Math.ceil(this.#table.count / PANEL_ROWS) - this.#panels;
+      const missing = Math.ceil(this.#table.count / PANEL_ROWS) - this.#panels;
       const panels = Math.min(
         most,
-        PANELS_TOGETHER * Math.ceil(Math.max(wanted, this.#panels) / PANELS_TOGETHER),
+        PANELS_TOGETHER * Math.ceil(Math.max(missing, this.#panels) / PANELS_TOGETHER),
       );
       const buffer = await this.#gpu.make('search vectors', (burst) =>
         burst.storage(`search vectors ${this.#chunks.length}`, panels * panelBytes),
@@ -107,10 +131,7 @@ export class GpuRows {
     this.#written = count;
   }
 
-  /**
-   * Writes panels begin … end - 1. Rows behind the last one keep whatever they were: their scores are not
-   * looked at.
-   */
+  /** Uploads panels begin … end - 1. Rows after the last one are undefined; their scores are never read. */
   async #write(task: Task, begin: number, end: number): Promise<void> {
     let writtenBytes = 0;
     const panelWords = PANEL_ROWS * this.#rowWords;
@@ -135,6 +156,7 @@ export class GpuRows {
     }
   }
 
+  /** Writes a row into `words` in the layout of its panel. */
   #transpose(row: number, words: Uint32Array<ArrayBuffer>, panelBegin: number): void {
     const { numbers, begin, scale } = this.#table.view(row);
     const { dim } = this.#table;

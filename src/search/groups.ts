@@ -1,4 +1,4 @@
-/** Groups of rows that are joined by pairs (union-find). */
+/** `Groups`: disjoint sets of rows, joined by pairs (union-find). */
 export class Groups {
   readonly #parent: Uint32Array<ArrayBuffer>;
   #joins = 0;
@@ -7,7 +7,7 @@ export class Groups {
     this.#parent = Uint32Array.from({ length: count }, (_, row) => row);
   }
 
-  /** The row that stands for a row's group. */
+  /** The representative of a row's group: its lowest row. */
   find(row: number): number {
     const parent = this.#parent;
     while (parent[row] !== row) {
@@ -17,11 +17,12 @@ export class Groups {
     return row;
   }
 
-  /** How often two groups have become one. */
+  /** Number of joins that merged two groups. */
   get joins(): number {
     return this.#joins;
   }
 
+  /** Merges the groups of two rows. */
   join(a: number, b: number): void {
     const [from, to] = [this.find(a), this.find(b)];
     if (from === to) return;
@@ -29,12 +30,12 @@ export class Groups {
     this.#joins += 1;
   }
 
-  /** For each row the row that stands for its group. */
+  /** The representative of each row's group. */
   labels(): Uint32Array<ArrayBuffer> {
     return this.#parent.map((_, row) => this.find(row));
   }
 
-  /** Groups of two rows and more. */
+  /** All groups with two or more rows. */
   rows(): number[][] {
     const groups = new Map<number, number[]>();
     for (let row = 0; row < this.#parent.length; row++) {

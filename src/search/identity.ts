@@ -1,4 +1,7 @@
-/** What made an index's vectors, so that those of another model are never compared with them. */
+/**
+ * `modelIdentity`: names the model and preprocessing of an index, so that vectors of two models are never
+ * compared.
+ */
 import type { DINOv2 } from '../dinov2.js';
 import { IMAGENET } from '../image/normalization.js';
 import type { PixelOptions } from '../image/preprocess.js';
@@ -13,19 +16,21 @@ import { IndexError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import type { ModelIdentity } from './journal.js';
 
+/** Options of `modelIdentity`: those that `embed` gets. */
 export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
-  /** What to call the model in messages. Default: its width and depth. */
+  /** Name of the model for messages. Default: `dinov2-` with its width, depth and patch size. */
   readonly id?: string;
-  /** As handed to `embed`. Default `cls`. */
+  /** How tokens become the vector, as passed to `embed`. Default `cls`. */
   readonly pooling?: Pooling;
 }
 
-/** What an identity is made of. A model without `preprocessing` has the default's, that of facebook/dinov2. */
+/** The parts of a model that its identity is computed from. */
 export interface IdentifiedModel extends Pick<DINOv2, 'config' | 'fingerprint'> {
+  /** The model's own preprocessing. Default: that of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
 }
 
-/** Options that change vectors; the others that a shared object of options may have are passed over. */
+/** Options that change vectors. All others in an options object are ignored. */
 const CHANGES_VECTORS: ReadonlySet<string> = new Set<
   keyof PreprocessingOptions | 'orientation' | 'pooling' | 'normalize' | 'preprocessing'
 >([
@@ -39,13 +44,13 @@ const CHANGES_VECTORS: ReadonlySet<string> = new Set<
   'orientation',
   'pooling',
   'normalize',
-  'preprocessing', // of the model
+  'preprocessing',
 ]);
 
 /**
- * The identity of a model together with what is done to images: the model's own preprocessing, and the options
- * that `embed` and `features` get, which are to be handed in. Equal for the same checkpoint in every `dtype`, as
- * `fingerprint` is.
+ * Computes the identity of a model with its preprocessing and the options that `embed` and `features` get.
+ * Pass the same options here. The identity is the same for one checkpoint in every `dtype`, as `fingerprint`
+ * is.
  * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is neither a JSON value nor undefined
  */
 export async function modelIdentity(
@@ -54,7 +59,7 @@ export async function modelIdentity(
 ): Promise<ModelIdentity> {
   const { id } = checkOptions('modelIdentity', options);
   const { embedDim, depth, patchSize } = model.config;
-  const preprocessing = lookText(model, options); // first: it costs nothing, and may throw
+  const preprocessing = lookText(model, options); // before the fingerprint: cheap, and may throw
   return {
     id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
     fingerprint: await model.fingerprint(),
@@ -62,11 +67,11 @@ export async function modelIdentity(
   };
 }
 
-/** What becomes of an image when nothing is said of it: the text of the default preprocessing without options. */
+/** The text that `lookText` returns for the default preprocessing without options. */
 export const DEFAULT_LOOK = 'pooling cls, resize crop';
 
 /**
- * What a model with these options makes of an image, as a text: equal texts stand for equal pixels and pooling.
+ * Describes preprocessing and pooling as a text. Equal texts stand for equal pixels and equal pooling.
  * @throws IndexError INDEX_OPTIONS
  */
 export function lookText(
@@ -84,7 +89,7 @@ export function lookText(
     normalization: { ...preprocessing.normalization, ...defined(normalization) },
   };
   const settings: Readonly<Record<string, unknown>> = {
-    ...(ofFile === usual && { resize: 'crop' }), // else the text of the preprocessing says it
+    ...(ofFile === usual && { resize: 'crop' }), // otherwise the text of the preprocessing contains it
     ...others,
     pooling,
     preprocessing: preprocessingText(applied) || undefined,
@@ -99,7 +104,9 @@ export function lookText(
 const defined = <Value extends object>(value: Value | undefined): Partial<Value> =>
   Object.fromEntries(Object.entries(value ?? {}).filter(([, each]) => each !== undefined)) as Partial<Value>;
 
-/** One text for one value, whatever the order of an object's names. @throws IndexError INDEX_OPTIONS */
+/**
+ * Serializes an option value. The order of an object's keys does not matter. @throws IndexError INDEX_OPTIONS
+ */
 function textOf(name: string, value: unknown): string {
   if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
     return String(value);
@@ -112,19 +119,19 @@ function textOf(name: string, value: unknown): string {
       .join(' ')}}`;
   throw new IndexError(
     'INDEX_OPTIONS',
-    `modelIdentity: expected ${name} to be a text, a number, a boolean, or a list or plain object of these, found ${value === null ? 'null' : `a ${typeof value}`}. Leave out what does not change pixels.`,
+    `modelIdentity: expected ${name} to be a text, a number, a boolean, or a list or plain object of these, found ${value === null ? 'null' : `a ${typeof value}`}. Pass only options that change pixels.`,
   );
 }
 
-/** Whether vectors of one may be compared with those of the other. What they are called does not count. */
+/** True if vectors of the two models can be compared. The `id` is ignored. */
 export function sameModel(a: ModelIdentity | undefined, b: ModelIdentity | undefined): boolean {
   return a?.fingerprint === b?.fingerprint && preprocessingOf(a) === preprocessingOf(b);
 }
 
-/** Identities that were made before the option was passed over begin with it. */
+/** Identities of older versions begin with the batch size, which does not change vectors. */
 const preprocessingOf = (model: ModelIdentity | undefined): string | undefined =>
   model?.preprocessing.replace(/^batchSize \d+, /, '');
 
-/** For messages. */
+/** Describes a model in an error message. */
 export const modelText = (model: ModelIdentity | undefined): string =>
   model ? `${model.id} (${model.fingerprint.slice(0, 12)}; ${model.preprocessing})` : 'no model';

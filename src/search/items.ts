@@ -1,14 +1,14 @@
-/** What an index holds in memory: for each item its id, vector, metadata and patches, by row. */
+/** `Items`: the items of an index in memory. A row holds one item: id, vector, metadata and patches. */
 import type { Change, EncodedPatches, IndexHeader, StoredItem } from './journal.js';
 import { VectorTable } from './table.js';
 
 export class Items {
   readonly vectors: VectorTable;
-  /** By row, as are metadata and patches. */
+  /** Id of each row. `metadata` and `patches` are by row too. */
   readonly ids: string[] = [];
   readonly metadata: unknown[] = [];
   readonly patches: (EncodedPatches | undefined)[] = [];
-  /** In the order in which the items came. */
+  /** Row of each id, in the order in which the items were added. */
   readonly rowOf: Map<string, number> = new Map();
 
   constructor({ dim, storage }: IndexHeader) {
@@ -20,7 +20,7 @@ export class Items {
     else this.#put(change.put);
   }
 
-  /** An item as it would be stored, without its thumbnail. */
+  /** The item of a row, without its thumbnail. */
   stored(row: number): StoredItem {
     const patches = this.patches[row];
     return {

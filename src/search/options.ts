@@ -1,153 +1,187 @@
-/** What callers of an index hand in and get back: types only. */
+/** Option and result types of `EmbeddingIndex`. */
 import type { Metric, ModelIdentity, PatchStorage, VectorStorage } from './journal.js';
 
+/** Options of a new `EmbeddingIndex`. All but `device` are fixed for the life of the index. */
 export interface IndexOptions {
-  /** Numbers in a vector: the model's `embedDim` (twice that for the pooling `cls+mean`). */
+  /** Length of a vector, 1 to 16,384: the model's `embedDim` (twice that for the pooling `cls+mean`). */
   readonly dim: number;
   /**
-   * `cosine` (default): vectors are scaled to length 1 when they come in, and queries too. `dot`: they are
-   * taken as they are.
+   * How vectors are compared. `cosine` (default) scales vectors and queries to length 1. `dot` leaves them
+   * unscaled.
    */
   readonly metric?: Metric;
-  /** How vectors are stored. Default `f16`: half of f32; `int8`: a quarter, with a scale for each vector. */
+  /**
+   * Number format of the stored vectors. `f16` (default) takes half the bytes of `f32`; `int8` takes a
+   * quarter and has one scale per vector.
+   */
   readonly storage?: VectorStorage;
-  /** Whether patch vectors are kept beside each vector, for `searchByPart`, and how. Default `none`. */
+  /**
+   * Number format of the patch vectors that `searchByPart` needs, or `none` (default) to store no patches.
+   */
   readonly patches?: PatchStorage;
   /**
-   * What made the vectors (`modelIdentity`). An index that is kept, or a file, that names another model is
-   * refused.
+   * The model and preprocessing that made the vectors, from `modelIdentity`. A stored index or an imported
+   * file of another model is refused.
    */
   readonly model?: ModelIdentity | undefined;
   /**
-   * Where to search: a device of the caller's (`model.device`), or `cpu`. Default: the library's own device,
-   * at the first search; the CPU where there is none.
+   * Where searches run: a `GPUDevice` of the caller (such as `model.device`) or `cpu`. Default: a device of
+   * the library, requested at the first search, or the CPU if no GPU is available.
    */
   readonly device?: GPUDevice | 'cpu' | undefined;
 }
 
+/** Options of `EmbeddingIndex.open`. */
 export interface OpenOptions extends IndexOptions {
-  /** Asks the browser not to evict what is kept. */
+  /** Asks the browser not to evict the index (`navigator.storage.persist()`). Default false. */
   readonly persist?: boolean;
+  /** Aborts the opening, also while it waits for another tab. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * `drop`: where something that is kept is damaged, goes on with the items that are whole; `dropped` has the
-   * ids of the others. Default: an error that names them.
+   * `drop` opens a damaged index with its intact items and lists the ids of the others in `dropped`. Default:
+   * a damaged index throws INDEX_DAMAGED with those ids.
    */
   readonly repair?: 'drop' | undefined;
 }
 
-/**
- * Patch tokens of an image as `Features.patchTokens()` gives them: (rows · cols, dim), row by row from the
- * top left.
- */
+/** Patch tokens of one image, as `Features.patchTokens()` returns them. */
 export interface PatchTokens {
+  /** Number of patch rows. */
   readonly rows: number;
+  /** Number of patches in a row. */
   readonly cols: number;
+  /** (rows · cols, dim), row by row from the top left. */
   readonly tokens: Float32Array;
 }
 
-/** What stands beside a vector. */
+/** Optional data of an item besides its vector and metadata. */
 export interface ItemExtras {
+  /** Patch tokens for `searchByPart`. The index needs the option `patches`. */
   readonly patches?: PatchTokens | undefined;
+  /** A small picture of the image. `thumbnail(id)` returns it. */
   readonly thumbnail?: Blob | undefined;
 }
 
+/** An item to add to an index. */
 export interface Item extends ItemExtras {
-  /** 1 to 1,024 characters. */
+  /** Unique name of the item, 1 to 1,024 characters. */
   readonly id: string;
-  /** (dim) */
+  /** The embedding, (dim). */
   readonly vector: ArrayLike<number>;
-  /** A JSON value; kept as JSON keeps it. Default null. */
+  /** Any JSON value, stored as `JSON.stringify` writes it. Default null. */
   readonly metadata?: unknown;
 }
 
-/** What is given replaces what was kept; what is absent stays. */
+/** New values for an existing item. Absent fields keep their old value. */
 export type ItemUpdate = Partial<Omit<Item, 'id'>>;
 
 /**
- * Which items may be found. Called once an item and search; an index with other items calls it in another
- * order.
+ * Returns true for items that a search may return. Called once per item and search, in an order that is not
+ * defined.
  */
 export type ItemFilter = (id: string, metadata: unknown) => boolean;
 
+/** Options of `search`, `searchByPart` and `neighbours`. */
 export interface SearchOptions {
-  /** How many items to find. Default 10. */
+  /** Maximum number of results. Default 10. */
   readonly topK?: number;
+  /** Restricts the results to items for which this function returns true. Default: all items. */
   readonly filter?: ItemFilter | undefined;
-  /** Only items with this score or a higher one. */
+  /** Minimum score of a result. Default: no minimum. */
   readonly threshold?: number | undefined;
+  /** Aborts the search. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An item that was found. */
+/** A search result. */
 export interface Hit {
+  /** Id of the item. */
   readonly id: string;
   /**
-   * Dot product of the query and the vector as it is stored, in float64; for `cosine` their cosine, -1 to 1.
+   * Dot product of the query and the stored vector, in float64. For the metric `cosine` this is the cosine,
+   * -1 to 1.
    */
   readonly score: number;
+  /** Metadata of the item; null if it has none. */
   readonly metadata: unknown;
 }
 
-/** A rectangle of patches. */
+/** A rectangle of patches. All members count patches, not pixels. */
 export interface PatchBox {
+  /** Index of the topmost row. */
   readonly row: number;
+  /** Index of the leftmost column. */
   readonly col: number;
+  /** Height. */
   readonly rows: number;
+  /** Width. */
   readonly cols: number;
 }
 
+/** The query of `searchByPart`: the patch tokens of an image, and the region to look for. */
 export interface PartQuery extends PatchTokens {
-  /** The part that is looked for. Default: all of it. */
+  /** The region to look for. Default: the whole image. */
   readonly region?: PatchBox | undefined;
 }
 
-/** An image that was found by a part of it. */
+/** A result of `searchByPart`. */
 export interface PartHit extends Hit {
-  /** Where in it, in patches. */
+  /** The best-matching window of this image. */
   readonly box: PatchBox;
-  /** How many patches the image has. */
+  /** Size of the whole image in patches. */
   readonly grid: { readonly rows: number; readonly cols: number };
 }
 
+/** Options of `duplicates`. */
 export interface DuplicateOptions {
-  /** Items of a pair have at least this score. Default 0.95. */
+  /** Minimum score of a pair of near-duplicates. Default 0.95. */
   readonly threshold?: number;
+  /** Aborts the comparison. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Options of `clusters`. */
 export interface ClusterOptions {
-  /** The same seed gives the same clusters. Default 0. */
+  /** Seed of the start centres, 0 to 2³² - 1. The same seed and items give the same clusters. Default 0. */
   readonly seed?: number;
-  /** Default 50. */
+  /** Maximum number of k-means iterations. Default 50. */
   readonly maxIterations?: number;
+  /** Aborts the clustering. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The result of `clusters`, largest cluster first. Clusters without items are left out. */
 export interface Clusters {
-  /** Ids of each cluster, those nearest to its centre first; the largest cluster first. */
+  /** Item ids of each cluster, nearest to its centre first. */
   readonly ids: readonly (readonly string[])[];
-  /** Unit vectors, in the same order. */
+  /** Centre of each cluster, a vector (dim) of length 1, in the order of `ids`. */
   readonly centroids: readonly Float32Array<ArrayBuffer>[];
 }
 
-/** An item's place on the map. */
+/** Position of an item on the map. */
 export interface MapPoint {
+  /** Id of the item. */
   readonly id: string;
+  /** First principal component. */
   readonly x: number;
+  /** Second principal component. */
   readonly y: number;
 }
 
-/** What an index tells its listeners: items that came, changed or went, here or in another tab. */
+/** A change of an index, as listeners of `on('change')` receive it. */
 export interface IndexChange {
+  /** Ids of items that were added or updated. */
   readonly put: readonly string[];
+  /** Ids of items that were removed. */
   readonly removed: readonly string[];
-  /** Another tab made the change. */
+  /** True if another tab made the change. */
   readonly elsewhere: boolean;
 }
 
-/** Where searches run, and why there. */
+/** Where searches run, and why. */
 export interface SearchBackend {
+  /** The processor that computes searches. */
   readonly kind: 'gpu' | 'cpu';
+  /** A sentence for people: the adapter's name, or why the GPU is not used. */
   readonly reason: string;
 }

@@ -1,4 +1,7 @@
-/** Candidates for pairs of near-duplicates on the GPU: all rows in tiles, each against all rows behind it. */
+/**
+ * `GpuPairs`: finds candidate pairs of near-duplicates on the GPU. Compares the rows in tiles, each tile with
+ * itself and all later rows.
+ */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
 import { searchPairs } from '../gpu/kernels/searchKernels.js';
@@ -11,15 +14,16 @@ import type { Groups } from './groups.js';
 import { PANEL_QUADS, valuesPerWord, type Chunk, type GpuRows } from './gpuRows.js';
 import type { VectorTable } from './table.js';
 
-/** Pairs of a tile there is room for. */
+/** Maximum number of pairs that one tile can report. */
 const CAPACITY = 1 << 19;
-/** Pairs that come back with their number. */
+/** Number of pairs that are read together with their count. */
 const FEW = 2048;
 
 interface Tile {
   readonly chunk: Chunk;
-  /** First quad in the chunk, and how many. */
+  /** First quad (4 rows) of the tile within the chunk. */
   readonly first: number;
+  /** Number of quads. */
   readonly quads: number;
 }
 
@@ -70,7 +74,7 @@ export class GpuPairs implements PairFinder {
         threshold - scoreError(dim, storage, largestNorm, largestNorm) - 2 ** -22 * Math.abs(threshold);
       const lowestBits = new Uint32Array(Float32Array.of(Math.max(-3.4e38, lowest)).buffer)[0]!;
       for (const tile of this.#tiles(quads)) {
-        if (groups.joins === count - 1) break; // all are one group
+        if (groups.joins === count - 1) break; // all rows are in one group
         for (;;) {
           signal?.throwIfAborted();
           if (this.#table.moves !== moves) return false;
@@ -89,8 +93,8 @@ export class GpuPairs implements PairFinder {
           const joined = groups.joins > before;
           if (joined) task.burst((burst) => burst.write(labels, 0, groups.labels()));
           if (complete) break;
-          // More than there is room for: again, without those that are joined by now. Where that were none,
-          // one by one.
+          // The tile had more pairs than the buffer holds. Compare it again: pairs that are in one group by
+          // now are skipped. If no group was joined, go through all pairs of the tile on the CPU.
           if (!joined) {
             if (!(await this.#everyPair(tile, count, onPairs))) return false;
             break;
@@ -101,7 +105,10 @@ export class GpuPairs implements PairFinder {
     });
   }
 
-  /** In each chunk, as many quads at once as the GPU compares with all others in a tenth of a second. */
+  /**
+   * Splits the rows into tiles. A tile has as many quads as the GPU can compare with all rows in
+   * SUBMIT_MS.
+   */
   *#tiles(quads: number): Generator<Tile> {
     const flops = 2 * 16 * quads * this.#table.dim;
     const most = Math.max(

@@ -1,7 +1,7 @@
 /**
- * Search by a part of an image: the query is the mean direction of the patches of a region; an image's score
- * is that of its best window, the mean of the window's scores with the query. Windows have the region's size
- * and some sizes about it, at every place where they fit.
+ * `searchParts`: search by a region of an image. The query is the mean direction of the region's patches. The
+ * score of an image is its best window: the mean score of the window's patches with the query. Windows have
+ * the region's size and four sizes around it, at every position in the image.
  */
 import { IndexError } from '../errors.js';
 import { checkPatches, decodedPatches, unitPatch } from './checks.js';
@@ -12,23 +12,26 @@ import type { PartQuery, PatchBox } from './options.js';
 import { Pace } from './searchCpu.js';
 import { TopK, type Scored } from './topK.js';
 
-/** Sides of windows, as shares of the region's. */
+/** Window sides as multiples of the region's sides. */
 const SCALES = [0.5, Math.SQRT1_2, 1, Math.SQRT2, 2];
 
-export interface Part {
-  /** Of length 1. */
+/** The region that is searched for. */
+export interface RegionQuery {
+  /** Mean direction of its patches, of length 1. */
   readonly vector: Float32Array<ArrayBuffer>;
+  /** Height in patches. */
   readonly rows: number;
+  /** Width in patches. */
   readonly cols: number;
 }
 
-/** @throws IndexError INDEX_PATCHES if the index has no patches, or the region is not inside of them */
-export function partOf(query: PartQuery, { dim, patches }: IndexHeader): Part {
+/** @throws IndexError INDEX_PATCHES if the index stores no patches, or the region lies outside of the image */
+export function regionQuery(query: PartQuery, { dim, patches }: IndexHeader): RegionQuery {
   const where = 'searchByPart';
   if (patches === 'none')
     throw new IndexError(
       'INDEX_PATCHES',
-      `${where}: expected an index with patches, found one that keeps none. Make it with patches: 'f16' or 'int8'.`,
+      `${where}: this index does not store patches. Make it with patches: 'f16' or 'int8'.`,
     );
   const { rows, cols } = checkPatches(query, dim, where);
   const region = query.region ?? { row: 0, col: 0, rows, cols };
@@ -44,7 +47,7 @@ export function partOf(query: PartQuery, { dim, patches }: IndexHeader): Part {
   ) {
     throw new IndexError(
       'INDEX_PATCHES',
-      `${where}: expected a region inside of ${rows} × ${cols} patches, found ${region.rows} × ${region.cols} at (${region.row}, ${region.col}). Regions are counted in patches, from the top left.`,
+      `${where}: expected a region within ${rows} × ${cols} patches, found ${region.rows} × ${region.cols} at (${region.row}, ${region.col}). Give the region in patches, not pixels, counted from the top left.`,
     );
   }
   const sum = new Float64Array(dim);
@@ -61,15 +64,20 @@ export function partOf(query: PartQuery, { dim, patches }: IndexHeader): Part {
   };
 }
 
+/** A scored row and its best window. */
 export interface PartScored extends Scored {
   readonly box: PatchBox;
 }
 
-/** The best rows that have patches; undefined if a row was moved meanwhile. */
+/**
+ * The best rows among those with patches; undefined if a row moved during the search.
+ * @param whole run without yielding, so that no row can move
+ * @throws the signal's reason
+ */
 export async function searchParts(
   items: Items,
   { dim, patches: storage }: IndexHeader,
-  part: Part,
+  region: RegionQuery,
   topK: number,
   allowed: Uint8Array | undefined,
   threshold: number,
@@ -79,7 +87,7 @@ export async function searchParts(
   const { vectors, patches, ids } = items;
   const { moves, count } = vectors;
   if (storage === 'none') return [];
-  const query = Float64Array.from(part.vector);
+  const query = Float64Array.from(region.vector);
   const best = new TopK(topK, ids);
   const boxes = new Map<number, PatchBox>();
   const pace = new Pace();
@@ -94,7 +102,7 @@ export async function searchParts(
       patchScores(decoded, query, grid.rows * grid.cols),
       grid.rows,
       grid.cols,
-      part,
+      region,
     );
     if (score >= threshold) {
       best.offer(row, score);
@@ -107,6 +115,7 @@ export async function searchParts(
   return best.sorted().map((scored) => ({ ...scored, box: boxes.get(scored.row)! }));
 }
 
+/** Score of every patch: its dot product with the query. */
 function patchScores(tokens: Float32Array, query: Float64Array, count: number): Float64Array {
   const dim = query.length;
   const scores = new Float64Array(count);
@@ -122,16 +131,16 @@ function patchScores(tokens: Float32Array, query: Float64Array, count: number): 
 }
 
 /**
- * The window with the highest mean; of equal ones the one of the size that comes first, then the topmost,
- * then the leftmost.
+ * The window with the highest mean score. Among equal means, the first in the order of window size, row and
+ * column.
  */
 function bestWindow(
   scores: Float64Array,
   rows: number,
   cols: number,
-  part: Part,
+  region: RegionQuery,
 ): { score: number; box: PatchBox } {
-  // sums[r][c]: of all patches above row r and left of column c
+  // sums[r][c] is the sum of all patch scores above row r and left of column c.
   const wide = cols + 1;
   const sums = new Float64Array((rows + 1) * wide);
   for (let r = 0; r < rows; r++) {
@@ -140,7 +149,7 @@ function bestWindow(
         scores[r * cols + c]! + sums[r * wide + c + 1]! + sums[(r + 1) * wide + c]! - sums[r * wide + c]!;
   }
   let best = { score: -Infinity, box: { row: 0, col: 0, rows, cols } };
-  for (const [height, width] of windowSizes(part, rows, cols)) {
+  for (const [height, width] of windowSizes(region, rows, cols)) {
     for (let row = 0; row + height <= rows; row++) {
       for (let col = 0; col + width <= cols; col++) {
         const top = row * wide + col;
@@ -154,13 +163,13 @@ function bestWindow(
   return best;
 }
 
-/** Sizes of windows, each once: the region's own first. None is larger than the image. */
-function windowSizes(part: Part, rows: number, cols: number): [number, number][] {
+/** Distinct window sizes, the region's own first. No size exceeds the image. */
+function windowSizes(region: RegionQuery, rows: number, cols: number): [number, number][] {
   const sizes = new Map<string, [number, number]>();
   for (const scale of [1, ...SCALES]) {
     const size: [number, number] = [
-      Math.min(rows, Math.max(1, Math.round(part.rows * scale))),
-      Math.min(cols, Math.max(1, Math.round(part.cols * scale))),
+      Math.min(rows, Math.max(1, Math.round(region.rows * scale))),
+      Math.min(cols, Math.max(1, Math.round(region.cols * scale))),
     ];
     sizes.set(size.join(' × '), size);
   }

@@ -1,22 +1,28 @@
 /**
- * The items on a plane: their first two principal components, by a block Krylov method (Golub and Van Loan,
- * Matrix Computations, 4th ed., 10.3) in float64. Each step goes over all vectors once, with four directions
- * together; the covariance matrix is never formed.
+ * `projectRows`: the first two principal components of the vectors, by a block Krylov method (Golub and Van
+ * Loan, Matrix Computations, 4th ed., 10.3) in float64. Each step reads all vectors once and multiplies four
+ * directions; the covariance matrix is never formed.
  */
 import { dot, signOf, symmetricEigen } from '../numerics/eigen.js';
 import { startVectors } from '../numerics/startVectors.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
-/** Directions that are multiplied in one pass. */
+/** Number of directions that one pass multiplies. */
 const BLOCK = 4;
 const MAX_PASSES = 24;
-/** A component is found when its residual is this share of the larger eigenvalue. */
+/** A component has converged when its residual is below this fraction of the largest eigenvalue. */
 const TOLERANCE = 1e-7;
-/** What is left of a vector beside those before it is rounding if it is shorter than this share. */
+/**
+ * A vector depends on the basis if less than this fraction of its length is left after orthogonalization: the
+ * rest is rounding.
+ */
 const DEPENDENT = 1e-10;
 
-/** x and y of every row, (count, 2); undefined if a row was moved meanwhile. */
+/**
+ * Coordinates of every row, (count, 2); undefined if a row moved during the computation.
+ * @param whole run without yielding, so that no row can move
+ */
 export async function projectRows(
   items: Items,
   signal: AbortSignal | undefined,
@@ -26,7 +32,7 @@ export async function projectRows(
   const { dim, count, moves } = vectors;
   const pace = new Pace();
   const row32 = new Float32Array(dim);
-  /** Goes over all rows; false if one was moved. */
+  /** Visits all rows. Returns false if a row moved. */
   const pass = async (visit: (values: Float32Array, row: number) => void): Promise<boolean> => {
     for (let row = 0; row < count; row++) {
       if (row % 128 === 0 && !whole) {
@@ -47,8 +53,8 @@ export async function projectRows(
   });
   if (!meanPass) return undefined;
   for (let i = 0; i < dim; i++) mean[i] = mean[i]! / count;
-  const places = new Float64Array(2 * count);
-  if (squares === 0) return places;
+  const points = new Float64Array(2 * count);
+  if (squares === 0) return points;
 
   const basis: Float64Array[] = [];
   const products: Float64Array[] = [];
@@ -89,15 +95,15 @@ export async function projectRows(
     for (const [k, vector] of signed.entries()) {
       let sum = 0;
       for (let i = 0; i < dim; i++) sum += (values[i]! - mean[i]!) * vector[i]!;
-      places[2 * row + k] = sum;
+      points[2 * row + k] = sum;
     }
   });
-  return placed ? places : undefined;
+  return placed ? points : undefined;
 }
 
 /**
- * What is left of a vector beside an orthonormal basis, of length 1; undefined if that is rounding. Twice is
- * enough (Kahan and Parlett).
+ * Orthogonalizes a vector against an orthonormal basis and scales it to length 1; undefined if the vector
+ * depends on the basis. Two rounds of Gram-Schmidt are enough (Kahan and Parlett).
  */
 function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Float64Array | undefined {
   const length = Math.sqrt(dot(vector, vector));
@@ -113,6 +119,7 @@ function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Floa
   return rest > DEPENDENT ? left.map((value) => value / rest) : undefined;
 }
 
+/** Linear combination of vectors. */
 function combined(shares: Float64Array, vectors: readonly Float64Array[]): Float64Array {
   const sum = new Float64Array(vectors[0]!.length);
   for (const [k, vector] of vectors.entries())
@@ -120,7 +127,7 @@ function combined(shares: Float64Array, vectors: readonly Float64Array[]): Float
   return sum;
 }
 
-/** The covariance matrix times each of up to four vectors. */
+/** Multiplies the covariance matrix by up to four vectors in one pass. */
 async function covarianceTimes(
   directions: readonly Float64Array[],
   mean: Float64Array,

@@ -1,10 +1,12 @@
-/** How many items stand for all of them where a start is looked for, and one row as a direction. */
+/** The sample that k-means starts from, and rows as unit vectors. */
 import type { VectorTable } from './table.js';
 
+/** Minimum number of rows in the sample. */
 export const SAMPLE = 4096;
-export const ROUNDS_PER_SAMPLE = 8;
+/** Minimum number of rows in the sample per cluster. */
+export const ROWS_PER_CLUSTER = 8;
 
-/** A row scaled to length 1 (a row of zeros stays one), into `out`. */
+/** Decodes a row into `out`, scaled to length 1. A row of zeros stays zero. */
 export function unitRow(
   vectors: VectorTable,
   row: number,

@@ -1,30 +1,33 @@
-/** Search on the CPU: every score in float64, the best k kept. */
+/** `searchCpu`: search on the CPU, with every score in float64. */
 import { pause } from '../platform/pause.js';
 import type { Items } from './items.js';
 import { TopK, type Scored } from './topK.js';
 
-/** What is searched for. */
+/** A query. */
 export interface Query {
-  /** f32 numbers, of length 1 for `cosine`. */
+  /** The query vector (dim), of length 1 for the metric `cosine`. */
   readonly vector: Float32Array<ArrayBuffer>;
 }
 
+/** Restrictions on the results of a search. */
 export interface Limits {
+  /** Maximum number of results. */
   readonly topK: number;
-  /** 1 for rows that may be found; undefined: all may. */
+  /** 1 for each row that the filter allows; undefined allows all rows. */
   readonly allowed: Uint8Array | undefined;
+  /** Minimum score. */
   readonly threshold: number;
 }
 
-/** Milliseconds after which the page gets its turn. */
+/** Time after which a loop yields to the event loop. */
 const SLICE_MS = 12;
 const ROWS = 1024;
 
-/** Says when a long loop should `pause`. */
+/** Yields to the event loop in regular intervals during a long loop. */
 export class Pace {
   #last = performance.now();
 
-  /** @throws the signal's reason */
+  /** Yields if the interval has passed. */
   async turn(signal: AbortSignal | undefined): Promise<void> {
     if (performance.now() - this.#last < SLICE_MS) return;
     await pause();
@@ -34,9 +37,9 @@ export class Pace {
 }
 
 /**
- * The best of the rows that are there now, for each query; undefined if a row was moved meanwhile, and the
- * search is to be done again.
- * @param whole do it in one go, whatever it takes
+ * The best rows for each query; undefined if a row moved during the search, which must then start over.
+ * @param whole run without yielding, so that no row can move
+ * @throws the signal's reason
  */
 export async function searchCpu(
   items: Items,

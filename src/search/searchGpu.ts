@@ -1,12 +1,13 @@
 /**
- * Search on the GPU: scores in f32 that stay there, a floor below which no row can be among the best, and the
- * rows from that floor on, which the host scores again in float64. Which rows are found depends on nothing
- * that f32 rounds: see `errorBound.ts`.
+ * `GpuSearch`: exact search on the GPU. The GPU computes scores in f32 and keeps them, finds a floor below
+ * which no row can be among the best, and returns the rows from that floor on. The host scores these
+ * candidates again in float64, so the result does not depend on the rounding of f32.
  *
- * Let e be the bound on a score's error, and t the k-th largest maximum of blocks of computed scores. k rows
- * have computed scores of t or more, so exact ones of t - e or more; a row among the exact best k has t - e
- * at least, and a computed score of t - 2e at least. All rows from there on are collected, however many they
- * are: 200,000 equal vectors are 200,000 candidates, and that search takes as long as one on the CPU.
+ * Let e be the error bound of a score (`errorBound.ts`) and t the k-th largest maximum of blocks of computed
+ * scores. At least k rows have computed scores of t or more, hence exact scores of t - e or more. So each of
+ * the exact best k has an exact score of at least t - e, and a computed score of at least t - 2e. All rows
+ * with such a score are candidates, however many there are: with 200,000 equal vectors all rows are
+ * candidates, and the search takes as long as on the CPU.
  */
 import { DeviceError } from '../errors.js';
 import type { Kernel, KernelVariant } from '../gpu/kernels/kernel.js';
@@ -24,28 +25,26 @@ import type { Task } from '../gpu/task.js';
 import { GpuAssigner } from './assignGpu.js';
 import type { Assigner } from './clusters.js';
 import type { PairFinder } from './duplicates.js';
-import { F16_FACTOR, scaledQuery, scoreError, type ScaledQuery } from './errorBound.js';
+import { scaledQuery, scoreError, type ScaledQuery } from './errorBound.js';
 import { GpuRows, valuesPerWord } from './gpuRows.js';
 import type { Items } from './items.js';
 import { GpuPairs } from './pairsGpu.js';
 import { Pace, type Limits, type Query } from './searchCpu.js';
 import { TopK, type Scored } from './topK.js';
 
-/** Queries that share a pass over the vectors. */
+/** Number of queries that share one pass over the vectors. */
 const QUERIES = 4;
-/**
- * Quads of rows whose largest score stands for them; fewer where there would be few blocks for the k that is
- * wanted.
- */
+/** Quads (4 rows) per block at most; fewer, so that each result has BLOCKS_PER_HIT blocks. */
 const BLOCK_QUADS = 16;
 const BLOCKS_PER_HIT = 4;
-/** Of a floor: what they say is less than what the margin is for. */
+/** Number of low bits of a floor that are ignored. Their value is smaller than the margin. */
 const IGNORED_BITS = 8;
-/** Candidates that are read back beside their number, at once, more than k. */
+/** Number of candidates, beyond k, that are read together with their count. */
 const MORE_CANDIDATES = 512;
-/** Beyond this, sums may leave f32. */
+/** Limit of a sum's size: a larger sum may overflow f32. */
 const LARGEST_SUM = 1e37;
 
+/** The compiled kernels: scores of one query and of four, block maxima, floor, collection of candidates. */
 interface Kernels {
   readonly one: CompiledKernel;
   readonly four: CompiledKernel;
@@ -54,7 +53,7 @@ interface Kernels {
   readonly collect: CompiledKernel;
 }
 
-/** Buffers for a search among so many rows; kept from one to the next. */
+/** Buffers of a search for a given number of rows. Later searches reuse them. */
 interface Scratch {
   readonly quads: number;
   readonly queries: number;
@@ -71,9 +70,9 @@ interface Scratch {
   readonly sizes: readonly GPUBuffer[];
 }
 
+/** Candidate rows of one query, and their f32 scores with the scaled query. */
 interface Candidates {
   readonly rows: Uint32Array;
-  /** As computed in f32, of the scaled query. */
   readonly scores: Float32Array;
 }
 
@@ -84,8 +83,9 @@ export class GpuSearch {
   readonly #rows: GpuRows;
   readonly #kernels: Kernels;
   #scratch: Scratch | undefined;
-  /** The buffers are used by one search at a time. */
+  /** The last search; searches run one at a time because they share buffers. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** Settles when all pair searches and cluster assignments have ended. */
   #users: Promise<unknown> = Promise.resolve();
 
   private constructor(gpu: Gpu, items: Items, rows: GpuRows, kernels: Kernels) {
@@ -116,32 +116,35 @@ export class GpuSearch {
   }
 
   /**
-   * Finds pairs for `duplicates`; undefined where f32 has no room for the scores. Compiled when first asked
-   * for.
+   * A pair finder for `duplicates`; undefined if scores could overflow f32. Its kernels are compiled on the
+   * first call.
    */
   async pairs(): Promise<PairFinder | undefined> {
     const { vectors } = this.#items;
     if (vectors.largestNorm ** 2 * vectors.dim >= LARGEST_SUM) return undefined;
     const pairs = await GpuPairs.create(this.#gpu, vectors, this.#rows);
-    return { find: (...given) => this.#using(() => pairs.find(...given)) };
+    return { find: (...args) => this.#using(() => pairs.find(...args)) };
   }
 
-  /** Assigns rows for `clusters`, likewise. */
+  /** An assigner for `clusters`; undefined if scores could overflow f32. */
   async assigner(): Promise<Assigner | undefined> {
     const { vectors } = this.#items;
     if (vectors.largestNorm * vectors.dim >= LARGEST_SUM) return undefined;
     const assigner = await GpuAssigner.create(this.#gpu, this.#items, this.#rows);
-    return { assign: (...given) => this.#using(() => assigner.assign(...given)) };
+    return { assign: (...args) => this.#using(() => assigner.assign(...args)) };
   }
 
-  /** Keeps the buffers until this is done. */
+  /** Prevents `dispose` from freeing the buffers before `run` has ended. */
   #using<T>(run: () => Promise<T>): Promise<T> {
     const running = run();
     this.#users = Promise.allSettled([this.#users, running]);
     return running;
   }
 
-  /** Frees everything when what runs has ended. Each of several searches that fail may call it. */
+  /**
+   * Frees all buffers once running computations have ended. May be called several times: each of several
+   * failing searches does.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -152,14 +155,17 @@ export class GpuSearch {
     });
   }
 
-  /** Whether f32 has room for the scores of these queries. */
+  /**
+   * True if the GPU can search for these queries: scores cannot overflow f32, and a buffer can hold all
+   * candidates.
+   */
   canHold(queries: readonly Query[]): boolean {
     const { dim, largestNorm } = this.#items.vectors;
     const largest = queries.reduce(
       (most, { vector }) => vector.reduce((sum, value) => Math.max(sum, Math.abs(value)), most),
       0,
     );
-    // Room for candidates, with buffers that have grown to twice the rows.
+    // Size of the candidate buffer, whose capacity may be twice the number of rows.
     const bytes = 8 * QUERIES * 2 * this.#items.vectors.count;
     return (
       largestNorm * dim < LARGEST_SUM &&
@@ -169,9 +175,9 @@ export class GpuSearch {
   }
 
   /**
-   * The best of the rows that there are at the call, for each query; undefined if a row was moved since, and
-   * the search is to be done again.
-   * @throws DeviceError, KERNEL_WRONG if a score is further from the exact one than f32 can explain; the
+   * The best of the rows that exist at the call, for each query; undefined if a row moved since, and the
+   * search must start over.
+   * @throws DeviceError KERNEL_WRONG if a score differs from the exact one by more than the bound; the
    *   signal's reason
    */
   async search(
@@ -180,7 +186,8 @@ export class GpuSearch {
     signal: AbortSignal | undefined,
   ): Promise<Scored[][] | undefined> {
     const before = this.#turn;
-    const { count, moves } = this.#items.vectors; // what the filter was asked about; rows that are added from now on are not searched
+    // The filter was evaluated for these rows, so rows that are added later are not searched.
+    const { count, moves } = this.#items.vectors;
     const run = before.then(() => this.#search(queries, limits, count, moves, signal));
     this.#turn = run.catch(() => undefined);
     return run;
@@ -215,7 +222,7 @@ export class GpuSearch {
     return results;
   }
 
-  /** Scores candidates exactly, and keeps the best. */
+  /** Scores the candidates in float64 and keeps the best. */
   async #exact(
     { vector }: Query,
     { scale, norm }: ScaledQuery,
@@ -248,6 +255,7 @@ export class GpuSearch {
     return best.sorted();
   }
 
+  /** Runs the kernels and reads the candidates; undefined if a row moved. */
   async #candidates(
     task: Task,
     queries: readonly ScaledQuery[],
@@ -266,18 +274,19 @@ export class GpuSearch {
     const bounds = new Float32Array(2 * QUERIES);
     for (const [q, { norm, scale }] of queries.entries()) {
       const error = scoreError(dim, storage, norm, largestNorm);
-      // Rounded away from the rows that are wanted, and the floor's own subtraction is rounded too.
+      // The factor and the last term cover the rounding of these bounds, and of the subtraction in the
+      // kernel.
       bounds[2 * q] = 2 * error * 1.001 + 2 ** -22 * norm * largestNorm;
       const lowest = threshold / scale - error * 1.001;
       bounds[2 * q + 1] = Math.max(-3.4e38, lowest - 2 ** -22 * Math.abs(Math.max(-3.4e38, lowest)));
     }
     const { one, four, maxima, floor, collect } = this.#kernels;
-    // How many candidates there are, and some more than are wanted, come back together: nearly always these
-    // are all of them.
+    // The counts and the first candidates are read in one go, which nearly always is all of them.
     const few = Math.min(topK + MORE_CANDIDATES, count);
     const results = task.burst((burst) => {
       burst.write(scratch.select, 0, Uint32Array.of(count, stride, block, blocks, topK, allowed ? 1 : 0));
-      burst.write(query, 0, this.#packed(queries, scratch.queries));
+      const vectors = queries.map(({ values }) => values);
+      burst.write(query, 0, this.#rows.interleaved(vectors, scratch.queries));
       burst.write(scratch.limits, 0, bounds);
       if (allowed) burst.write(scratch.allowed, 0, bitsOf(allowed));
       burst.clear(scratch.counts);
@@ -310,6 +319,7 @@ export class GpuSearch {
     return this.#collected(task, scratch, results, queries.length, few);
   }
 
+  /** Reads the candidates. A second read follows for a query with more than `few`. */
   async #collected(
     task: Task,
     { found, quads }: Scratch,
@@ -338,22 +348,13 @@ export class GpuSearch {
     });
   }
 
-  /** The numbers of the queries as search_scores reads them. */
-  #packed(queries: readonly ScaledQuery[], width: number): Float32Array<ArrayBuffer> {
-    const { storage, dim } = this.#items.vectors;
-    const factor = storage === 'f16' ? F16_FACTOR : 1;
-    const packed = new Float32Array(this.#rows.words * valuesPerWord(storage) * width);
-    for (const [q, { values }] of queries.entries())
-      for (let i = 0; i < dim; i++) packed[i * width + q] = values[i]! * factor;
-    return packed;
-  }
-
+  /** The buffers of a search, made anew if the rows have outgrown them. */
   async #prepared(queries: number): Promise<Scratch> {
     const { quads, chunks, words } = this.#rows;
     const numbers = words * valuesPerWord(this.#items.vectors.storage);
-    const kept = this.#scratch;
-    if (kept && kept.quads === quads && kept.queries >= queries && kept.sizes.length === chunks.length)
-      return { ...kept, queries };
+    const scratch = this.#scratch;
+    if (scratch?.quads === quads && scratch.queries >= queries && scratch.sizes.length === chunks.length)
+      return { ...scratch, queries };
     this.#freeScratch();
     const rows = 4 * quads;
     const made = await this.#gpu.make('search buffers', (burst) => ({
@@ -385,12 +386,12 @@ export class GpuSearch {
 }
 
 /**
- * Of a workgroup of search_scores: 8 or 16 make no sure difference on SwiftShader (207 and 225 ms for
- * prototypes, on a busy machine); 64 are a guess for GPUs, of which none was at hand.
+ * Workgroup size of search_scores. On SwiftShader, 8 and 16 lanes show no clear difference (207 and 225 ms
+ * for prototypes, on a busy machine). 64 is a guess for GPUs, which we could not measure.
  */
 const lanesOf = ({ software }: Gpu): number => (software ? 8 : 64);
 
-/** A bit for each flag, 32 in a word, the first in the lowest. */
+/** Packs flags into bits, 32 per word, the first in the lowest bit. */
 function bitsOf(flags: Uint8Array): Uint32Array<ArrayBuffer> {
   const bits = new Uint32Array(Math.ceil(flags.length / 32));
   for (let i = 0; i < flags.length; i++) if (flags[i] === 1) bits[i >>> 5] = bits[i >>> 5]! | (1 << (i & 31));

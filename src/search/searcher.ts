@@ -1,4 +1,6 @@
-/** Searches on the GPU where there is one, else on the CPU; the results are the same. */
+/**
+ * `Searcher`: runs searches on the GPU if one is available, otherwise on the CPU. The results are the same.
+ */
 import { DeviceError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import { type AdapterDescription } from '../gpu/adapter.js';
@@ -10,15 +12,15 @@ import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
 
 /**
- * Not every software adapter is slower than JavaScript: 100,000 × 384 in f16 cost 253 ms of processor time on
- * SwiftShader, 136 without it, 35 on llvmpipe (bench/RESULTS.md). The results are the same everywhere.
+ * SwiftShader is slower than JavaScript; other software adapters may be faster. 100,000 × 384 in f16 took 253
+ * ms of CPU time on SwiftShader, 136 ms in JavaScript and 35 ms on llvmpipe (bench/RESULTS.md).
  */
 const isSwiftShader = ({ vendor, architecture, description }: AdapterDescription): boolean =>
   /swiftshader/i.test(`${vendor} ${architecture} ${description}`);
 
-/** How often a search is begun again because rows were moved under it, before it is done in one go. */
+/** Number of attempts at a search during which rows moved, before it runs in one go without yielding. */
 const ATTEMPTS = 3;
-/** Products of a search that the CPU has done before a GPU has answered. */
+/** Number of products that the CPU computes before a GPU could answer. */
 const FEW_PRODUCTS = 1 << 19;
 
 export class Searcher {
@@ -31,7 +33,7 @@ export class Searcher {
   constructor(items: Items, device: GPUDevice | 'cpu' | undefined) {
     this.#items = items;
     this.#device = device;
-    if (device === 'cpu') this.#stayOnCpu("It was asked for by device: 'cpu'.");
+    if (device === 'cpu') this.#stayOnCpu("The option device: 'cpu' was set.");
   }
 
   get backend(): SearchBackend {
@@ -39,10 +41,11 @@ export class Searcher {
   }
 
   /**
-   * Runs a computation on the GPU, or where there is none on the CPU, until no row was moved under it; after
-   * a few attempts in one go.
-   * @param few it is not worth a GPU
-   * @param finish makes ids of rows, at once: a tick later a row may be another item's
+   * Runs a computation on the GPU or the CPU, and repeats it until no row moved while it ran. After ATTEMPTS
+   * attempts it runs on the CPU without yielding.
+   * @param few the computation is too small for a GPU to be worth it
+   * @param finish turns rows into ids. Runs synchronously, because a row may belong to another item a tick
+   *   later
    */
   async steady<T, R>(
     few: boolean,
@@ -59,7 +62,7 @@ export class Searcher {
     }
   }
 
-  /** @throws IndexError INDEX_OPTIONS; the signal's reason */
+  /** Searches for each query. @throws IndexError INDEX_OPTIONS; the signal's reason */
   async search(
     queries: readonly Query[],
     { topK = 10, filter, threshold, signal }: SearchOptions,
@@ -80,12 +83,13 @@ export class Searcher {
     );
   }
 
-  /** For every row, whether a filter lets it be found. */
+  /** Evaluates a filter for every row: 1 if the row may be found. */
   allowed(filter: ItemFilter | undefined): Uint8Array | undefined {
     const { ids, metadata } = this.#items;
     return filter && Uint8Array.from(ids, (id, row) => (filter(id, metadata[row]) ? 1 : 0));
   }
 
+  /** The search result for a row. */
   hit({ row, score }: Scored): Hit {
     return { id: this.#items.ids[row]!, score, metadata: this.#items.metadata[row] };
   }
@@ -97,8 +101,8 @@ export class Searcher {
   }
 
   /**
-   * A GPU that fails is given up: undefined, and all is done again without it. What the signal throws is
-   * thrown.
+   * Runs a computation on the GPU. If the GPU fails, later searches run on the CPU and the result is
+   * undefined, so the caller repeats it there. The signal's reason is thrown.
    */
   async #onGpu<T>(gpu: GpuSearch, run: (gpu: GpuSearch) => Promise<T | undefined>): Promise<T | undefined> {
     try {
@@ -106,8 +110,8 @@ export class Searcher {
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       gpu.dispose();
-      if ((await this.#gpu) !== gpu) return undefined; // another search has failed before, and seen to it
-      // A device of the library's own that is lost is replaced, at the next search.
+      if ((await this.#gpu) !== gpu) return undefined; // another failed search has handled this already
+      // A lost device of the library is replaced at the next search.
       if (error.code === 'DEVICE_LOST' && this.#device === undefined) this.#gpu = undefined;
       else this.#stayOnCpu(error.message);
       return undefined;
@@ -125,7 +129,7 @@ export class Searcher {
       if (this.#device === undefined && isSwiftShader(gpu.info)) {
         gpu.release();
         this.#stayOnCpu(
-          'SwiftShader plays the GPU on this processor, which takes twice as long as the processor does without it.',
+          'The GPU is SwiftShader, which emulates it on the CPU and is slower than searching on the CPU directly.',
         );
         return undefined;
       }

@@ -1,21 +1,21 @@
-/** The vectors of an index in memory: the truth, of which a GPU holds a copy. */
+/**
+ * `VectorTable`: the encoded vectors of an index in memory, one per row. The GPU holds a copy (`gpuRows.ts`).
+ */
 import { decodeInto, encodedBytes, f16Numbers } from './codec.js';
 import type { VectorStorage } from './journal.js';
 
-/** Bytes of a block of rows: memory grows by so much, and no row is ever moved when it grows. */
+/** Size of a block of rows. Memory grows by whole blocks, so growing never copies a row. */
 const BLOCK_BYTES = 1 << 20;
 
 interface Block {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /**
-   * The numbers of all rows of the block, one row after the other: the same memory where rows have no scale.
-   */
+  /** The numbers of all rows of the block, row after row. A view of `bytes`. */
   readonly numbers: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Int8Array<ArrayBuffer>;
-  /** int8: of each row. */
+  /** int8 storage: scale of each row. */
   readonly scales: Float32Array<ArrayBuffer> | undefined;
 }
 
-/** Rows without gaps: where a row is removed, the last one takes its place. */
+/** A table of rows without gaps: when a row is removed, the last row moves into its place. */
 export class VectorTable {
   readonly dim: number;
   readonly storage: VectorStorage;
@@ -25,11 +25,11 @@ export class VectorTable {
   #moves = 0;
   #largestNorm = 0;
   /**
-   * Rows that there were at the last `takeChanged`, and were written again since: also by appending where
-   * rows had been removed.
+   * Rows that existed at the last `takeChanged` and have been written since. Appending can write such a row
+   * too, if rows were removed in between.
    */
   readonly #changed = new Set<number>();
-  /** How many rows there were then. */
+  /** Number of rows at the last `takeChanged`. */
   #taken = 0;
 
   constructor(dim: number, storage: VectorStorage) {
@@ -43,18 +43,19 @@ export class VectorTable {
   }
 
   /**
-   * Grows whenever a row that was there has changed its place or its vector: what was computed of rows before
-   * is then of no use.
+   * Counter that increases when an existing row changes its vector or its position. A computation that spans
+   * an increase has mixed two states and must start over.
    */
   get moves(): number {
     return this.#moves;
   }
 
-  /** No row is longer. Never shrinks. */
+  /** Upper bound of the rows' lengths. Does not shrink when rows are removed. */
   get largestNorm(): number {
     return this.#largestNorm;
   }
 
+  /** Adds a row at the end and returns its number. */
   append(encoded: Uint8Array<ArrayBuffer>): number {
     const row = this.#count;
     if (row % this.rowsPerBlock === 0 && row / this.rowsPerBlock === this.#blocks.length)
@@ -71,7 +72,7 @@ export class VectorTable {
     this.#changed.add(row);
   }
 
-  /** Removes a row; the last row is now at its place (unless it was the last one itself). */
+  /** Removes a row. The last row moves into its place. */
   remove(row: number): void {
     this.#moves += 1;
     const last = this.#count - 1;
@@ -84,7 +85,7 @@ export class VectorTable {
     if (last % this.rowsPerBlock === 0) this.#blocks.length = last / this.rowsPerBlock;
   }
 
-  /** Rows written again since the last call, of those that there still are. */
+  /** Existing rows that were written since the last call. */
   takeChanged(): number[] {
     const rows = [...this.#changed];
     this.#changed.clear();
@@ -92,7 +93,7 @@ export class VectorTable {
     return rows;
   }
 
-  /** A copy of a row's bytes. */
+  /** A copy of the encoded vector of a row. */
   encoded(row: number): Uint8Array<ArrayBuffer> {
     const { bytes, numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
     const at = row % this.rowsPerBlock;
@@ -105,7 +106,7 @@ export class VectorTable {
     return encoded;
   }
 
-  /** The numbers of a row that a dot product with it counts. */
+  /** Decodes the vector of a row into `out`. */
   decode(
     row: number,
     out: Float32Array<ArrayBuffer> = new Float32Array(this.dim),
@@ -125,14 +126,17 @@ export class VectorTable {
     return out;
   }
 
-  /** A row's memory as it is stored, for those who copy many: `begin` counts numbers. Without the scale. */
+  /**
+   * The stored numbers of a row, without copying: the row begins at index `begin` of `numbers`. `scale` is 1
+   * unless the storage is int8.
+   */
   view(row: number): { numbers: Block['numbers']; begin: number; scale: number } {
     const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
     const at = row % this.rowsPerBlock;
     return { numbers, begin: at * this.dim, scale: scales ? scales[at]! : 1 };
   }
 
-  /** Score of one row: products added up in float64, in their order. */
+  /** Score of one row: its dot product with `query`, summed in float64 in the order of the dimensions. */
   score(query: Float64Array, row: number): number {
     const { numbers, scales } = this.#blocks[Math.floor(row / this.rowsPerBlock)]!;
     const at = row % this.rowsPerBlock;
@@ -151,8 +155,8 @@ export class VectorTable {
   }
 
   /**
-   * Scores of rows begin … end - 1, each as `score` gives it, to out[0 …). Four rows at once: a sum that
-   * waits for nothing but itself takes twice as long.
+   * Writes the scores of rows begin … end - 1 to `out`, from index 0. Each equals that of `score`. Computes
+   * four rows at once, because one running sum stalls on its own latency (half the speed).
    */
   scores(query: Float64Array, begin: number, end: number, out: Float64Array): void {
     const { dim, rowsPerBlock } = this;

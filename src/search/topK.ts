@@ -1,8 +1,9 @@
 /**
- * The best k of many scores: higher ones first, equal ones by id (by UTF-16 code units, as JavaScript
- * compares strings).
+ * `TopK`: collects the best k of many scored rows. Higher scores come first; equal scores are sorted by id
+ * (by UTF-16 code units, as JavaScript compares strings).
  */
 
+/** A row and its score. */
 export interface Scored {
   readonly row: number;
   readonly score: number;
@@ -11,16 +12,17 @@ export interface Scored {
 export class TopK {
   readonly #k: number;
   readonly #ids: readonly string[];
-  /** A heap whose root is the worst of those kept. */
+  /** A binary heap of at most k rows. Its root is the worst of them. */
   readonly #rows: number[] = [];
   readonly #scores: number[] = [];
 
-  /** @param ids of the rows */
+  /** @param ids id of each row */
   constructor(k: number, ids: readonly string[]) {
     this.#k = k;
     this.#ids = ids;
   }
 
+  /** Takes a row into the result if it is among the best k so far. */
   offer(row: number, score: number): void {
     const [rows, scores] = [this.#rows, this.#scores];
     let at = rows.length;
@@ -55,7 +57,7 @@ export class TopK {
     scores[at] = score;
   }
 
-  /** The best first. */
+  /** The collected rows, best first. */
   sorted(): Scored[] {
     const kept = this.#rows.map((row, i) => ({ row, score: this.#scores[i]! }));
     return kept.sort((a, b) => (this.#isWorse(a.row, a.score, b.row, b.score) ? 1 : -1));

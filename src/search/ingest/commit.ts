@@ -1,27 +1,68 @@
-/** Items → an index. */
+/** `commitItems`: adds embedded images to the index. */
 import { IndexError } from '../../errors.js';
 import type { Item } from '../options.js';
-import type { IngestIndex } from './target.js';
+import type { FileMetadata, IngestOptions } from './options.js';
+import type { IngestIndex, IngestResult } from './target.js';
 
-/** What became of items. */
-export interface Committed {
+/** An image and its opened file. */
+export interface ImageFile {
+  readonly id: string;
+  readonly file: File;
+}
+
+/** What the model computed for an image. */
+interface EmbeddedImage extends Pick<IngestResult, 'patches' | 'thumbnail'> {
+  readonly vector: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * The item of an embedded image.
+ * @param look the preprocessing as a text, if it is to be stored with the item
+ */
+export function itemOf(
+  { id, file }: ImageFile,
+  { vector, patches, thumbnail }: EmbeddedImage,
+  metadata: IngestOptions['metadata'],
+  look: string | undefined,
+): Item {
+  const { size, lastModified } = file;
+  const fileMetadata: FileMetadata = {
+    size,
+    lastModified,
+    ...(thumbnail && { width: thumbnail.width, height: thumbnail.height }),
+    ...(look !== undefined && { look }),
+  };
+  return {
+    id,
+    vector,
+    patches,
+    metadata: { ...metadata?.(id, file), file: fileMetadata },
+    thumbnail: thumbnail?.blob,
+  };
+}
+
+/** The outcome of a commit. */
+export interface CommitResult {
+  /** Number of new items. */
   added: number;
+  /** Number of updated items. */
   updated: number;
-  /** Items that the index refuses. */
+  /** Items that the index refused, and why. */
   readonly refused: { readonly id: string; readonly error: IndexError }[];
 }
 
 /**
- * New items all at once, or one by one where one of them is refused; then those that are there already.
- * @param newNames ids that the index did not have when they were looked up
- * @throws IndexError, or an error of the storage, that is of no item
+ * Adds the new items in one commit, or one by one if the index refuses one of them. Then updates the items
+ * that exist.
+ * @param newNames ids that were not in the index when they were looked up
+ * @throws IndexError, or an error of the storage, unless it concerns a single item
  */
 export async function commitItems(
   index: IngestIndex,
   all: readonly Item[],
   newNames: ReadonlySet<string>,
-): Promise<Committed> {
-  const done: Committed = { added: 0, updated: 0, refused: [] };
+): Promise<CommitResult> {
+  const done: CommitResult = { added: 0, updated: 0, refused: [] };
   const items = all.filter((item) => !refuseTaken(index, item, newNames, done));
   const fresh = items.filter(({ id }) => !index.has(id));
   try {
@@ -35,23 +76,23 @@ export async function commitItems(
   return done;
 }
 
-/** Another ingest may have taken the name meanwhile, for another photograph. */
+/** Refuses an item whose id another ingest has used for another photograph in the meantime. */
 function refuseTaken(
   index: IngestIndex,
   { id, metadata }: Item,
   newNames: ReadonlySet<string>,
-  { refused }: Committed,
+  { refused }: CommitResult,
 ): boolean {
   if (!newNames.has(id) || !index.has(id)) return false;
   const fileOf = (value: unknown): unknown => (value as { file?: unknown } | undefined)?.file;
   const there = fileOf(index.metadata(id));
   if (there === undefined || JSON.stringify(there) === JSON.stringify(fileOf(metadata))) return false;
-  const message = `${id}: expected a name that the index does not have, found that another ingest has taken it for another photograph. Give this one a name of its own (under: 'a name').`;
+  const message = `${id}: another ingest has just added a different photograph with this name. Set a prefix for this one (under: 'a name').`;
   refused.push({ id, error: new IndexError('INDEX_DUPLICATE_ID', message) });
   return true;
 }
 
-async function put(index: IngestIndex, item: Item, done: Committed): Promise<void> {
+async function put(index: IngestIndex, item: Item, done: CommitResult): Promise<void> {
   const { id, ...changes } = item;
   const there = index.has(id);
   try {
@@ -60,7 +101,7 @@ async function put(index: IngestIndex, item: Item, done: Committed): Promise<voi
     done[there ? 'updated' : 'added'] += 1;
   } catch (error) {
     if (!isOfAnItem(error)) throw error;
-    // Another tab has put it, or taken it away, in the moment between.
+    // Another tab has added or removed the item in the meantime: try again.
     if (index.has(id) !== there) return put(index, item, done);
     done.refused.push({ id, error });
   }

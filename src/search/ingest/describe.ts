@@ -1,4 +1,4 @@
-/** Images → their vectors, and their patches where those are asked for: one forward for both. */
+/** `describeImage`: computes the vector and the patch tokens of an image in one forward. */
 import { DINOv2Error } from '../../errors.js';
 import type { PixelOptions } from '../../image/preprocess.js';
 import { checkOptions } from '../../optionNames.js';
@@ -6,22 +6,26 @@ import { checkPooling, pool, type Pooling } from '../../tasks/pooling.js';
 import type { PatchTokens } from '../options.js';
 import type { IngestFeatures, IngestModel } from './target.js';
 
+/** Options of `describeImage`: those of `embed`, and `patches`. */
 export interface DescribeOptions extends PixelOptions {
   /** How tokens become the vector. Default `cls`. */
   readonly pooling?: Pooling | undefined;
-  /** Whether to give the patches too. Default false. */
+  /** True to return patch tokens too. Default false. */
   readonly patches?: boolean | undefined;
 }
 
-/** What an index can take, or be asked with. */
+/** Vector and patches of an image, ready to be added to an index or searched for. */
 export interface Description {
+  /** The pooled embedding, (dim). Not normalized. */
   readonly vector: Float32Array<ArrayBuffer>;
+  /** Patch tokens, if the option `patches` is set. */
   readonly patches?: PatchTokens | undefined;
 }
 
 /**
- * @throws ImageError if the image cannot be used, or the options do not fit together; DeviceError; the
- *   signal's reason
+ * Computes the vector of an image, and its patch tokens if asked to.
+ * @throws ImageError if the image cannot be used; OptionError if the options do not fit together;
+ *   DeviceError; the signal's reason
  */
 export async function describeImage(
   model: IngestModel,
@@ -35,8 +39,8 @@ export async function describeImage(
 }
 
 /**
- * Descriptions of images that may differ in size, in their order. An image that cannot be used gives its
- * error and the others go on; whatever else fails is thrown.
+ * Computes the vectors of images that may differ in size, in their order. An image that cannot be used yields
+ * its error, and the others are still computed; any other error is thrown.
  * @throws OptionError OPTION_VALUE if the options do not fit together; DeviceError; the signal's reason
  */
 export async function describeImages(
@@ -52,19 +56,19 @@ export async function describeImages(
     if (!isOfTheImage(error, images.length)) throw error;
     if (images.length === 1) return [error];
   }
-  // One of them cannot be used, and nothing says which: each on its own.
+  // One image of the batch cannot be used, but the error does not say which. Try each image alone.
   const each: (Description | Error)[] = [];
   for (const image of images) each.push(...(await describeImages(model, [image], options)));
   return each;
 }
 
-/** Whether an error says that an image, or the batch that it was in, does not fit on the GPU. */
+/** True if an error says that an image or its batch does not fit on the GPU. */
 export const isTooLarge = (error: unknown): boolean =>
   error instanceof DINOv2Error && (error.code === 'DEVICE_LIMIT' || error.code === 'DEVICE_MEMORY');
 
 /**
- * Whether an error says something of an image, not of the model, its device or the options. A batch can be
- * too large where an image is not.
+ * True if an error concerns an image and not the model, the device or the options. DEVICE_MEMORY concerns a
+ * batch of several images only: each image alone may fit.
  */
 function isOfTheImage(error: unknown, images: number): error is Error {
   if (error instanceof DOMException)

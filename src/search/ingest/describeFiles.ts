@@ -1,14 +1,14 @@
-/** Files → what an index takes of them, in their order, by a model without `embedAll`. */
+/** `describeFiles`: embeds files in batches, for a model that has no `embedAll`. */
 import { makeThumbnail } from '../../image/thumbnail.js';
 import { describeImages } from './describe.js';
 import type { EmbedFilesOptions, IngestModel, IngestResult } from './target.js';
 
-/** Batches of files that a model without `embedAll` has at once. */
+/** Number of batches that run at the same time. */
 const IN_FLIGHT = 2;
 
 /**
- * What `embedAll` would give of these files, in whole batches.
- * @throws DeviceError; the signal's reason; what `files` throws
+ * Yields the results that `embedAll` would yield for these files, in their order.
+ * @throws DeviceError; the signal's reason; errors of `files`
  */
 export async function* describeFiles(
   model: IngestModel,
@@ -28,7 +28,7 @@ export async function* describeFiles(
       if (batch.length === 0 && running.length === 0) return;
       if (batch.length > 0) {
         running.push(describeBatch(model, batch, options));
-        running.at(-1)!.catch(() => undefined); // it is awaited in its turn, unless one before it fails
+        running.at(-1)!.catch(() => undefined); // awaited below, unless an earlier batch fails
       }
       if (running.length >= IN_FLIGHT || batch.length === 0)
         for (const result of await running.shift()!) yield { index: index++, ...result };
@@ -38,7 +38,7 @@ export async function* describeFiles(
   }
 }
 
-/** A batch of files, each decoded once for its vector and once for its thumbnail. */
+/** Embeds a batch of files. Each is decoded twice: for its vector and for its thumbnail. */
 export async function describeBatch(
   model: IngestModel,
   files: readonly File[],

@@ -1,20 +1,27 @@
-/** Files that could not be taken. Those of one format that is not decoded here are told of together. */
+/**
+ * `Failures`: the list of files that could not be ingested. Files of one format that this browser does not
+ * decode share one failure.
+ */
 import { ImageError } from '../../errors.js';
 import type { IngestFailure } from './options.js';
 
-/** Bytes by which a format is known. */
+/** Number of bytes that identify a format. */
 const HEADER_BYTES = 1024;
 
 export class Failures {
   readonly list: IngestFailure[] = [];
-  /** By format: where its failure stands in the list, and the ids of its files. */
+  /** For each undecodable format: the index of its failure in `list`, and the ids of its files. */
   readonly #formats = new Map<string, { readonly at: number; readonly ids: string[] }>();
 
+  /** Adds the failure of one file. */
   add(id: string, error: unknown): void {
     this.list.push({ id, error: error instanceof Error ? error : new Error(String(error)) });
   }
 
-  /** @param file that is no image that can be used */
+  /**
+   * Adds the failure of an image that could not be decoded or embedded. Joins the failure of its format, if
+   * it has one.
+   */
   async addFile(id: string, error: Error, file: Blob): Promise<void> {
     const format = await formatOf(file, error);
     if (!format) return this.add(id, error);
@@ -25,12 +32,12 @@ export class Failures {
     }
     const { at, ids } = known;
     ids.push(id);
-    const message = `${ids.length} files, the first of them ${ids[0]}: expected images that can be decoded here, found in each ${format.what}. ${format.advice}.`;
+    const message = `${ids.length} files, the first of them ${ids[0]}: this browser cannot decode them. Each is ${format.what}. ${format.advice}.`;
     this.list[at] = { id: ids[0]!, ids, error: new ImageError('IMAGE_DECODE', message, { cause: error }) };
   }
 }
 
-/** What a file is, where that is a format of photographs that is not decoded here. */
+/** Describes the format of a file if photographs come in it and this browser does not decode it. */
 async function formatOf(
   file: Blob,
   error: Error,
@@ -41,6 +48,6 @@ async function formatOf(
     const found = identifyFile(new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer()));
     return found?.never ? undefined : found;
   } catch {
-    return undefined; // the file can no longer be read: its own error tells enough
+    return undefined; // the file can no longer be read; `error` reports that
   }
 }

@@ -1,10 +1,10 @@
-/** Parts of the File System Access API that Chromium has and that TypeScript's types of the DOM leave out. */
+/** Types of the File System Access API that Chromium has and TypeScript's DOM types lack. */
 
 export type PermissionMode = 'read' | 'readwrite';
 
 /**
- * A handle with its permissions: `prompt` after every start of the browser, until the visitor is asked again,
- * which takes a click.
+ * A handle with its permission methods. After a restart of the browser the permission is `prompt` until the
+ * visitor grants it again, which takes a click.
  */
 export type AskableHandle = FileSystemHandle & {
   queryPermission?(descriptor: { mode: PermissionMode }): Promise<PermissionState>;
@@ -17,6 +17,6 @@ export const isDirectory = (handle: FileSystemHandle): handle is FileSystemDirec
   handle.kind === 'directory';
 export const isFile = (handle: FileSystemHandle): handle is FileSystemFileHandle => handle.kind === 'file';
 
-/** Told by its shape, not its class: handles of other windows are handles too. */
+/** Tested by shape and not by class, because a handle can come from another window. */
 export const isHandle = (value: unknown): value is FileSystemHandle =>
   typeof value === 'object' && value !== null && 'kind' in value && 'isSameEntry' in value;

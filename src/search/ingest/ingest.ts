@@ -1,43 +1,44 @@
 /**
- * Photographs → an index. Files are counted as folders are walked, then read, decoded and computed in their
- * order, several at the same time; what is done is in the index, for good, before it is counted. What is there
- * already, of the same size and date and made with the same options, is passed over: so the same source again
- * goes on where an earlier ingest has ended, however it ended.
+ * `ingest`: adds photographs to an index. Files are counted while folders are walked, then read, decoded and
+ * embedded in order, several at a time. An image is counted as done once it is durable in the index. Images
+ * that are in the index already, with the same size, date and options, are skipped; so ingesting the same
+ * source again resumes an earlier ingest, however it ended.
  */
 import { untilAborted } from '../../platform/abort.js';
 import type { Item } from '../options.js';
-import { commitItems } from './commit.js';
+import { commitItems, itemOf, type ImageFile } from './commit.js';
 import { isTooLarge } from './describe.js';
 import { Failures } from './failures.js';
 import { checkModel, isUnchanged, missingIds } from './known.js';
 import {
+  BATCH_SIZE,
   checkIngestOptions,
-  type FileMetadata,
+  embedOptions,
+  THUMBNAIL_PX,
   type IngestFailure,
   type IngestOptions,
   type IngestReport,
 } from './options.js';
 import { Rate, type Counts, type IngestPhase, type IngestProgress } from './progress.js';
-import { Queue, type Taken } from './queue.js';
+import { Queue } from './queue.js';
 import { rootsOf, type IngestSource, type Root } from './source.js';
-import { claimFolders, keepRun } from './state.js';
+import { claimFolders, recordRun } from './state.js';
 import type { EmbedFilesOptions, IngestIndex, IngestModel, IngestResult } from './target.js';
 import { folderOf } from './walk.js';
 
-const BATCH_SIZE = 8;
-const THUMBNAIL_PX = 256;
-/** Where an ingest stands is written down so often, beside the commits themselves. */
-const KEEP_EVERY_MS = 2000;
-const TELL_EVERY_MS = 100;
-/** Results that wait for a commit at most, in batches. */
+/** Minimum time between two writes of the ingest's position, besides commits of images. */
+const RECORD_EVERY_MS = 2000;
+/** Minimum time between two calls of `onProgress`. */
+const REPORT_EVERY_MS = 100;
+/** Maximum number of results that wait for a commit, in batches. */
 const MOST_UNCOMMITTED = 4;
 
 /**
- * Begins to ingest. The id of an image is its path: `folder/name.jpg`, or `name.jpg` of a file that came
- * without a folder; behind `under`, if that is given. An index with patches gets them from the same forward
- * as the vector.
+ * Starts to add the images of files and folders to an index.
  *
- * @throws OptionError if the source or the options are of another kind; IndexError INDEX_OPTIONS
+ * The id of an image is its path: `folder/name.jpg`, or `name.jpg` for a file without a folder. The option
+ * `under` adds a prefix. An index that stores patches gets them from the same forward as the vector.
+ * @throws OptionError if the source or an option has the wrong type; IndexError INDEX_OPTIONS
  */
 export function ingest(
   index: IngestIndex,
@@ -48,19 +49,22 @@ export function ingest(
   return new Ingest(index, model, source, options);
 }
 
+/** A running ingest: its progress, and how to pause, resume and abort it. */
 export class Ingest {
   /**
-   * Resolves when all images were dealt with; those that cannot be used are among `failures`, and the others
-   * went on. Rejects with what has ended it: the signal's reason, DeviceError, IndexError, an error of the
-   * storage. What was committed stays. Of another folder of a name that the index has (INDEX_DUPLICATE_ID),
-   * nothing is taken.
+   * Resolves when all images have been processed. Images that cannot be used are listed in `failures` and do
+   * not stop the others.
+   *
+   * Rejects with the error that ended the ingest: the signal's reason, a DeviceError, an IndexError or an
+   * error of the storage. Images that were committed before stay in the index. If the index has another
+   * folder of the same name, it rejects with INDEX_DUPLICATE_ID and adds nothing.
    */
   readonly finished: Promise<IngestReport>;
   readonly #index: IngestIndex;
   readonly #model: IngestModel;
   readonly #options: IngestOptions;
   readonly #controller = new AbortController();
-  /** Ids that the index did not have when they were looked up. */
+  /** Ids that were not in the index when they were looked up. */
   readonly #newNames = new Set<string>();
   readonly #failures = new Failures();
   readonly #rate = new Rate();
@@ -74,15 +78,16 @@ export class Ingest {
     removed: 0,
   };
   readonly #queue: Queue;
-  /** What becomes of pixels, where the index's header does not say it and it is not the default. */
+  /** The preprocessing as a text, if it is to be stored with each item (see `checkModel`). */
   #look: string | undefined;
   #phase: IngestPhase = 'running';
-  /** Resolved when something has changed that a loop may wait for. */
+  /** Resolves `#changed`, for which loops wait. */
   #wake: () => void = () => undefined;
   #changed = new Promise<void>((resolve) => (this.#wake = resolve));
-  #toldMs = -Infinity;
-  #keptMs = -Infinity;
+  #reportedMs = -Infinity;
+  #recordedMs = -Infinity;
 
+  /** Use `ingest` instead. */
   constructor(index: IngestIndex, model: IngestModel, source: IngestSource, options: IngestOptions) {
     this.#index = index;
     this.#model = model;
@@ -96,7 +101,7 @@ export class Ingest {
       onIgnored: () => this.#countOne('ignored'),
       onUnchanged: () => this.#countOne('unchanged'),
       onFailure: (id, error, counts) => {
-        if (own.aborted && error === own.reason) return; // the abort, not the image
+        if (own.aborted && error === own.reason) return; // the file failed because the ingest was aborted
         if (counts) this.#fail(id, error);
         else this.#failures.add(id, error);
       },
@@ -112,9 +117,10 @@ export class Ingest {
     if (signal?.aborted) this.#controller.abort(signal.reason);
     signal?.addEventListener('abort', abort);
     this.finished = this.#run(roots).finally(() => signal?.removeEventListener('abort', abort));
-    this.finished.catch(() => undefined); // whoever wants to know awaits it
+    this.finished.catch(() => undefined); // prevents an unhandled rejection if the caller does not await it
   }
 
+  /** Counts and speed at this moment. */
   get progress(): IngestProgress {
     const { images, unchanged, added, updated, failed } = this.#counts;
     const { perSecond } = this.#rate;
@@ -129,51 +135,53 @@ export class Ingest {
     };
   }
 
+  /** Files that could not be ingested so far. */
   get failures(): readonly IngestFailure[] {
     return this.#failures.list;
   }
 
-  /** No further batch begins; those under way are finished and kept. */
+  /** Pauses the ingest. Running batches are finished and committed. */
   pause(): void {
     if (this.#phase !== 'running') return;
     this.#enter('paused');
     this.#rate.stop();
   }
 
+  /** Continues after `pause`. */
   resume(): void {
     if (this.#phase !== 'paused') return;
     this.#rate.start();
     this.#enter('running');
   }
 
-  /** Ends it: `finished` rejects with the reason. What was committed stays. */
+  /** Aborts the ingest: `finished` rejects with the reason. Committed images stay in the index. */
   abort(reason?: unknown): void {
     this.#controller.abort(reason);
     this.#notify();
   }
 
-  async #run(given: readonly Root[] | Promise<readonly Root[]>): Promise<IngestReport> {
+  async #run(source: readonly Root[] | Promise<readonly Root[]>): Promise<IngestReport> {
     const { signal } = this.#controller;
     try {
-      const roots = await given;
+      const roots = await source;
       const walked = this.#queue.walk(roots);
       try {
         this.#look = await checkModel(this.#index, this.#model, this.#options);
         signal.throwIfAborted();
         const { under, removeMissing = false } = this.#options;
         const claims = await claimFolders(this.#index, roots, under, removeMissing);
-        await this.#keep(roots, false);
+        await this.#recordRun(roots, false);
         const lookedUp = this.#queue.lookUp(claims);
         await this.#work(roots);
         await lookedUp;
         if (removeMissing) await this.#removeMissing(roots, claims.prefixes);
       } catch (error) {
-        this.#enter(signal.aborted ? 'aborted' : 'failed'); // the walk ends too
+        this.#enter(signal.aborted ? 'aborted' : 'failed'); // this also ends the walk
         throw error;
       } finally {
-        await untilAborted(() => walked, signal); // a folder may never answer
+        await untilAborted(() => walked, signal); // do not wait for a folder that never answers
       }
-      await this.#keep(roots, true);
+      await this.#recordRun(roots, true);
       this.#enter('done');
       return { ...this.progress, failures: this.#failures.list };
     } catch (error) {
@@ -184,7 +192,7 @@ export class Ingest {
     }
   }
 
-  /** Whether the index has this file already, with all that belongs to it. */
+  /** True if the index has this file and its thumbnail. Adds a missing thumbnail. */
   async #isDone(id: string, file: File): Promise<boolean> {
     if (!this.#index.has(id)) this.#newNames.add(id);
     if (!isUnchanged(this.#index, id, file, this.#look)) return false;
@@ -192,7 +200,7 @@ export class Ingest {
     return true;
   }
 
-  /** An index that was imported has no small pictures: they come when its files do. */
+  /** Adds the thumbnail of an unchanged file. An imported index has no thumbnails. */
   async #addThumbnail(id: string, file: File): Promise<void> {
     const { thumbnailPx = THUMBNAIL_PX } = this.#options;
     if (thumbnailPx === 0 || (await this.#index.thumbnail(id))) return;
@@ -201,11 +209,14 @@ export class Ingest {
     if (thumbnail) await this.#index.update(id, { thumbnail: thumbnail.blob });
   }
 
-  /** Until all is done: a pass is ended by a pause, or by an image that is too large. */
+  /**
+   * Runs passes until all images are done. A pause ends a pass, and so does an image that is too large for
+   * the GPU.
+   */
   async #work(roots: readonly Root[]): Promise<void> {
     for (;;) {
       await this.#pass(roots);
-      if (this.#phase === 'paused') await this.#keep(roots, false);
+      if (this.#phase === 'paused') await this.#recordRun(roots, false);
       while (this.#phase === 'paused' && !this.#controller.signal.aborted) await this.#changed;
       this.#controller.signal.throwIfAborted();
       if (this.#queue.hasMore) continue;
@@ -214,19 +225,19 @@ export class Ingest {
     }
   }
 
-  /** Describes what waits, in order, and commits what is described: beside one another. */
+  /** Embeds waiting images in order and commits finished ones at the same time. */
   async #pass(roots: readonly Root[]): Promise<void> {
     const { batchSize = BATCH_SIZE } = this.#options;
-    const taken = new Map<number, Taken>();
-    const files = this.#files(taken);
+    const inProgress = new Map<number, ImageFile>();
+    const files = this.#files(inProgress);
     const ready: Item[] = [];
     let isOver = false;
     const describe = async (): Promise<void> => {
       try {
         for await (const result of await this.#results(files)) {
-          const of = taken.get(result.index)!;
-          taken.delete(result.index);
-          await this.#receive(of, result, ready);
+          const image = inProgress.get(result.index)!;
+          inProgress.delete(result.index);
+          await this.#receive(image, result, ready);
           while (ready.length >= MOST_UNCOMMITTED * batchSize && !this.#isOver) await this.#changed;
           if (this.#isOver) return;
         }
@@ -236,14 +247,14 @@ export class Ingest {
       }
     };
     const described = describe();
-    described.catch(() => undefined); // it is awaited below, unless a commit fails first
+    described.catch(() => undefined); // awaited below, unless a commit fails first
     try {
       while (!isOver || ready.length > 0) {
         if (ready.length > 0) await this.#commit(ready.splice(0), roots);
         else await this.#changed;
       }
     } catch (error) {
-      this.#enter(this.#controller.signal.aborted ? 'aborted' : 'failed'); // no further image is described
+      this.#enter(this.#controller.signal.aborted ? 'aborted' : 'failed'); // stops the embedding of further images
       await described.catch(() => undefined);
       throw error;
     }
@@ -251,11 +262,11 @@ export class Ingest {
       await described;
     } catch (error) {
       if (!isTooLarge(error)) throw error;
-      // One image, or the batch that it was in, does not fit on the GPU: each on its own.
-      // It may still be opening a file, which belongs to this pass.
+      // An image, or its batch, does not fit on the GPU. Embed the images of this pass one by one. First end
+      // `files`, which may still be opening a file.
       await untilAborted(() => files.return(undefined), this.#controller.signal);
       const { describeBatch } = await import('./describeFiles.js');
-      for (const each of taken.values()) {
+      for (const each of inProgress.values()) {
         const [result] = await describeBatch(this.#model, [each.file], this.#embedOptions());
         await this.#receive(each, result!, ready);
         await this.#commit(ready.splice(0), roots);
@@ -271,22 +282,12 @@ export class Ingest {
   }
 
   #embedOptions(): EmbedFilesOptions & { readonly batchSize: number } {
-    const {
-      batchSize = BATCH_SIZE,
-      thumbnailPx = THUMBNAIL_PX,
-      metadata: _,
-      under: __,
-      removeMissing: ___,
-      onProgress: ____,
-      ...pixels
-    } = this.#options;
     const patches = this.#index.header.patches !== 'none';
-    const { signal } = this.#controller;
-    return { ...pixels, batchSize, thumbnailPx, patches, normalize: false, signal };
+    return { ...embedOptions(this.#options), patches, signal: this.#controller.signal };
   }
 
-  /** Files for the model, until there are no more, or a pause. */
-  async *#files(taken: Map<number, Taken>): AsyncGenerator<File, void, undefined> {
+  /** Opens files for the model until there are no more, or until a pause. */
+  async *#files(inProgress: Map<number, ImageFile>): AsyncGenerator<File, void, undefined> {
     for (let index = 0; ;) {
       while (this.#queue.hasMore && this.#queue.isEmpty && this.#phase === 'running') await this.#changed;
       if (this.#phase !== 'running' || this.#controller.signal.aborted) return;
@@ -299,31 +300,18 @@ export class Ingest {
         this.#fail(image.id, error);
         continue;
       }
-      taken.set(index++, { id: image.id, file });
+      inProgress.set(index++, { id: image.id, file });
       yield file;
     }
   }
 
-  async #receive({ id, file }: Taken, result: Omit<IngestResult, 'index'>, ready: Item[]): Promise<void> {
-    const { error, embedding, patches, thumbnail } = result;
+  async #receive(image: ImageFile, result: Omit<IngestResult, 'index'>, ready: Item[]): Promise<void> {
+    const { error, embedding } = result;
     if (!embedding) {
-      await this.#failures.addFile(id, error!, file);
+      await this.#failures.addFile(image.id, error!, image.file);
       return this.#countOne('failed');
     }
-    const { size, lastModified } = file;
-    const about: FileMetadata = {
-      size,
-      lastModified,
-      ...(thumbnail && { width: thumbnail.width, height: thumbnail.height }),
-      ...(this.#look !== undefined && { look: this.#look }),
-    };
-    ready.push({
-      id,
-      vector: embedding,
-      patches,
-      metadata: { ...this.#options.metadata?.(id, file), file: about },
-      thumbnail: thumbnail?.blob,
-    });
+    ready.push(itemOf(image, { ...result, vector: embedding }, this.#options.metadata, this.#look));
     this.#notify();
   }
 
@@ -335,13 +323,16 @@ export class Ingest {
     for (const { id, error } of refused) this.#fail(id, error);
     this.#rate.count(items.length);
     this.#notify();
-    this.#tell();
-    if (performance.now() - this.#keptMs > KEEP_EVERY_MS) await this.#keep(roots, false);
+    this.#report();
+    if (performance.now() - this.#recordedMs > RECORD_EVERY_MS) await this.#recordRun(roots, false);
   }
 
-  /** @param known what ids of folders begin with, and ids of files */
+  /**
+   * Removes the items whose files are gone.
+   * @param known id prefixes of all folders and files that the index was made from
+   */
   async #removeMissing(roots: readonly Root[], known: readonly string[]): Promise<void> {
-    // A folder that could not be read says nothing of what is in it.
+    // If a folder could not be read, its files may still exist.
     if (this.#failures.list.some(({ id }) => !this.#queue.seen.has(id))) return;
     const folders = roots.flatMap((root) => folderOf(root, this.#options.under ?? '') ?? []);
     const gone = missingIds(this.#index, folders, known, this.#queue.seen);
@@ -355,25 +346,27 @@ export class Ingest {
 
   #countOne(what: keyof Counts): void {
     this.#counts[what] += 1;
-    this.#tell();
+    this.#report();
   }
 
-  /** Whether an error or an abort has ended it. */
+  /** True once an error or an abort has ended the ingest. */
   get #isOver(): boolean {
     return this.#controller.signal.aborted || this.#phase === 'failed';
   }
 
-  async #keep(roots: readonly Root[], done: boolean): Promise<void> {
+  /** Stores the position of the ingest, for `unfinishedIngest`. */
+  async #recordRun(roots: readonly Root[], done: boolean): Promise<void> {
     const { images, unchanged, added, updated, failed } = this.#counts;
-    await keepRun(this.#index, roots, {
+    await recordRun(this.#index, roots, {
       under: this.#options.under,
       images,
       finished: unchanged + added + updated + failed,
       done,
     });
-    this.#keptMs = performance.now();
+    this.#recordedMs = performance.now();
   }
 
+  /** Wakes all loops that wait for a change. */
   #notify(): void {
     const wake = this.#wake;
     this.#changed = new Promise((resolve) => (this.#wake = resolve));
@@ -382,19 +375,19 @@ export class Ingest {
 
   #enter(phase: IngestPhase): void {
     this.#phase = phase;
-    this.#toldMs = -Infinity;
-    this.#notify(); // first: whoever sleeps is woken, whatever onProgress throws
+    this.#reportedMs = -Infinity;
+    this.#notify(); // first, so that loops wake even if onProgress throws
     try {
-      this.#tell();
+      this.#report();
     } catch (error) {
-      if (phase !== 'failed' && phase !== 'aborted') throw error; // by then what has ended it is the error
+      if (phase !== 'failed' && phase !== 'aborted') throw error; // the error that ended the ingest is more important
     }
   }
 
-  #tell(): void {
+  #report(): void {
     const now = performance.now();
-    if (now - this.#toldMs < TELL_EVERY_MS) return;
-    this.#toldMs = now;
+    if (now - this.#reportedMs < REPORT_EVERY_MS) return;
+    this.#reportedMs = now;
     this.#options.onProgress?.(this.progress);
   }
 }

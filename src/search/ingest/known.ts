@@ -1,4 +1,4 @@
-/** What an index knows: of a file by its id, and of the model that made its vectors. */
+/** Compares files and models with what the index already contains. */
 import { IndexError } from '../../errors.js';
 import {
   DEFAULT_LOOK,
@@ -11,55 +11,65 @@ import {
 import { OWN_OPTIONS, type FileMetadata, type IngestOptions } from './options.js';
 import type { IngestIndex, IngestModel } from './target.js';
 
-type Known = Pick<IngestIndex, 'has' | 'metadata' | 'header'>;
+type IndexContents = Pick<IngestIndex, 'has' | 'metadata' | 'header'>;
 
-const fileOf = (index: Known, id: string): Partial<FileMetadata> | undefined => {
+const fileOf = (index: IndexContents, id: string): Partial<FileMetadata> | undefined => {
   const metadata = index.has(id) ? index.metadata(id) : undefined;
   return typeof metadata === 'object' && metadata !== null && 'file' in metadata
     ? ((metadata.file as Partial<FileMetadata> | null) ?? undefined)
     : undefined;
 };
 
-/** Whether an index has this very file, by its size and date. */
-export function isSameFile(index: Known, id: string, { size, lastModified }: File): boolean {
+/** True if the index has this file under this id. Files are compared by size and date. */
+export function isSameFile(index: IndexContents, id: string, { size, lastModified }: File): boolean {
   const file = fileOf(index, id);
   return file?.size === size && file.lastModified === lastModified;
 }
 
-/** Whether an index has this very file, and made of it what `look` says. */
-export const isUnchanged = (index: Known, id: string, file: File, look: string | undefined): boolean =>
+/**
+ * True if the index has this file and embedded it with the same preprocessing. The header's model answers for
+ * the preprocessing if the index has one; otherwise `look` is compared.
+ */
+export const isUnchanged = (
+  index: IndexContents,
+  id: string,
+  file: File,
+  look: string | undefined,
+): boolean =>
   isSameFile(index, id, file) && (index.header.model !== undefined || fileOf(index, id)?.look === look);
 
 /**
- * What becomes of pixels, where the index's header does not say it and it is not the default.
- * @throws IndexError INDEX_MODEL, where the index says what makes its vectors, and this is something else
+ * Checks that the model and the options fit the index.
+ * @returns the preprocessing as a text, if the index has no model and the preprocessing is not the default
+ * @throws IndexError INDEX_MODEL if another model, or other options, made the vectors of the index
  */
 export async function checkModel(
-  { header: { model: wanted } }: Known,
+  { header: { model: indexModel } }: IndexContents,
   model: IngestModel,
   options: IngestOptions,
 ): Promise<string | undefined> {
-  const given = Object.entries(options).filter(([name]) => !OWN_OPTIONS.has(name));
-  if (!wanted) {
+  const modelOptions = Object.entries(options).filter(([name]) => !OWN_OPTIONS.has(name));
+  if (!indexModel) {
     const text = lookText(
       model,
-      Object.fromEntries(given.filter(([, value]) => value !== undefined)) as IdentityOptions,
+      Object.fromEntries(modelOptions.filter(([, value]) => value !== undefined)) as IdentityOptions,
     );
     return text === DEFAULT_LOOK ? undefined : text;
   }
-  const look: IdentityOptions = Object.fromEntries(given);
+  const look: IdentityOptions = Object.fromEntries(modelOptions);
   const found = await modelIdentity(model, look);
-  if (sameModel(found, wanted)) return undefined;
+  if (sameModel(found, indexModel)) return undefined;
   throw new IndexError(
     'INDEX_MODEL',
-    `ingest: expected what the index was made with, ${modelText(wanted)}, found ${modelText(found)}. Use that model and those options, or another index.`,
+    `ingest: expected the model and options that the index was made with, ${modelText(indexModel)}, found ${modelText(found)}. Use that model and those options, or another index.`,
   );
 }
 
 /**
- * Ids of an index that lie in these folders and were not seen there.
- * @param known what ids of folders begin with, and ids of files: those of a folder within that came from
- *   elsewhere are not this one's
+ * Ids of the index that belong to these folders and were not seen there.
+ * @param folders id prefixes of the ingested folders
+ * @param known id prefixes of all folders and files that the index was made from. Items of another known
+ *   folder within one of `folders` are not counted as missing
  */
 export function missingIds(
   index: Pick<IngestIndex, 'ids'>,

@@ -1,59 +1,67 @@
-/** What callers of an ingest hand in, and what they get of it. */
+/** Option and result types of `ingest`. */
 import { IndexError } from '../../errors.js';
 import { checkOptions } from '../../optionNames.js';
 import type { DescribeOptions } from './describe.js';
 import type { IngestProgress } from './progress.js';
+import type { EmbedFilesOptions } from './target.js';
 
+/** Options of `ingest`, including those of `embed` that change pixels and pooling. */
 export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
-  /** Images in a forward at most, where they have one size. Default 8. */
+  /** Maximum number of images of one size that the model computes together. Default 8. */
   readonly batchSize?: number | undefined;
-  /** Longer side of the small pictures that the index keeps; 0 for none. Default 256. */
+  /** Longer side of the stored thumbnails in pixels; 0 stores none. Default 256. */
   readonly thumbnailPx?: number | undefined;
   /**
-   * What ids begin with, before a slash: two folders of one name need it, since theirs would be the same.
-   * Where it is given, '' too, the caller vouches that ids that begin so are those of this folder, so that
-   * one that was moved takes the place of what it was.
+   * Prefix of the ids (`under/folder/name.jpg`). Needed if two folders have the same name. Setting it, even
+   * to '', declares that all ids with this prefix belong to this folder, so that a folder that was moved
+   * updates its items. Default: no prefix, and no such declaration.
    */
   readonly under?: string | undefined;
-  /** Removes items of the folders that are ingested whose files are no longer there. Default false. */
+  /** Removes items of the ingested folders whose files no longer exist. Default false. */
   readonly removeMissing?: boolean | undefined;
-  /** What else to keep of an image, beside `file`: an object of JSON values. */
+  /** Returns metadata to store beside `file`: an object of JSON values. */
   readonly metadata?: ((id: string, file: File) => Record<string, unknown>) | undefined;
+  /** Called as the ingest proceeds, at most ten times a second, and when `phase` changes. */
   readonly onProgress?: ((progress: IngestProgress) => void) | undefined;
 }
 
-/** What an index keeps of a file, as `metadata.file`: by it a file that has changed is known. */
+/** What the index stores about a file, as `metadata.file`. Size and date show whether a file has changed. */
 export interface FileMetadata {
+  /** Size in bytes. */
   readonly size: number;
-  /** Milliseconds since 1970. */
+  /** Date of the last change, in milliseconds since 1970. */
   readonly lastModified: number;
-  /** Of the image, upright, in pixels, where the browser could decode it. */
+  /** Width of the upright image in pixels, if the browser could decode it. */
   readonly width?: number;
+  /** Height of the upright image in pixels. */
   readonly height?: number;
   /**
-   * What became of its pixels: the preprocessing and the options, as `ModelIdentity.preprocessing` has them. Kept
-   * by an index without `model`, whose header does not say it, and only where it is not the default.
+   * Preprocessing and options in the form of `ModelIdentity.preprocessing`. Only stored if the index has no
+   * `model` and the preprocessing is not the default.
    */
   readonly look?: string;
 }
 
-/** A file that could not be taken, and why. */
+/** A file that could not be ingested, and why. */
 export interface IngestFailure {
+  /** Id of the file. */
   readonly id: string;
   /**
-   * All ids, `id` first, where several files are of one format that is not decoded here (HEIC, TIFF): such
-   * files have one failure together.
+   * Ids of all files, `id` first, if several files have a format that this browser does not decode (HEIC,
+   * TIFF). Such files share one failure.
    */
   readonly ids?: readonly string[] | undefined;
+  /** Why the file could not be ingested. */
   readonly error: Error;
 }
 
-/** What came of an ingest. */
+/** The result of an ingest. */
 export interface IngestReport extends IngestProgress {
+  /** Files that could not be ingested. */
   readonly failures: readonly IngestFailure[];
 }
 
-/** Options that change nothing of what the model sees or gives. */
+/** Options of the ingest itself, which do not change the vectors. */
 export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>([
   'batchSize',
   'thumbnailPx',
@@ -64,14 +72,33 @@ export const OWN_OPTIONS: ReadonlySet<string> = new Set<keyof IngestOptions>([
   'signal',
 ]);
 
-/** @throws OptionError OPTION_VALUE, OPTION_NAME; IndexError INDEX_OPTIONS */
+export const BATCH_SIZE = 8;
+export const THUMBNAIL_PX = 256;
+
+/** The options of an ingest that are passed to the model, with defaults filled in. */
+export function embedOptions(
+  options: IngestOptions,
+): Omit<EmbedFilesOptions, 'patches'> & { readonly batchSize: number } {
+  const {
+    batchSize = BATCH_SIZE,
+    thumbnailPx = THUMBNAIL_PX,
+    metadata: _,
+    under: __,
+    removeMissing: ___,
+    onProgress: ____,
+    ...pixels
+  } = options;
+  return { ...pixels, batchSize, thumbnailPx, normalize: false };
+}
+
+/** Checks the options of `ingest`. @throws OptionError OPTION_VALUE, OPTION_NAME; IndexError INDEX_OPTIONS */
 export function checkIngestOptions(options: IngestOptions): void {
   checkOptions('ingest', options);
   const { batchSize = 1, under = '', thumbnailPx = 0 } = options;
   if (/^\/|\/(\/|$)/.test(under))
     throw new IndexError(
       'INDEX_OPTIONS',
-      `under: expected a name, or several with a slash between, found ${JSON.stringify(under)}.`,
+      `under: expected a name, or names separated by slashes, found ${JSON.stringify(under)}.`,
     );
   if (!Number.isInteger(thumbnailPx) || thumbnailPx < 0)
     throw new IndexError(

@@ -1,43 +1,47 @@
-/** How far an ingest is, and when it will be done. */
+/** Progress of an ingest: phase, counts, speed, remaining time. */
 
 /**
- * `paused`: what was under way is kept. `failed` and `aborted`: so is all that was done; the same source
- * again goes on from there.
+ * Phase of an ingest. After `failed` and `aborted`, all committed images stay in the index, and ingesting the
+ * same source again resumes.
  */
 export type IngestPhase = 'running' | 'paused' | 'done' | 'failed' | 'aborted';
 
+/** Counts and speed of an ingest. */
 export interface IngestProgress {
+  /** Current phase. */
   readonly phase: IngestPhase;
-  /** Folders are still being walked: `images` grows. */
+  /** True while folders are being walked, so that `images` still grows. */
   readonly walking: boolean;
-  /** Images that were found so far. */
+  /** Images found so far. */
   readonly images: number;
-  /** Files that are no images. */
+  /** Files that are not images. */
   readonly ignored: number;
-  /** In the index already, of the same size and date. */
+  /** Images that were in the index already, with the same size and date. */
   readonly unchanged: number;
+  /** New images. */
   readonly added: number;
-  /** In the index before, and changed since. */
+  /** Images that were in the index and have changed. */
   readonly updated: number;
+  /** Images that could not be ingested. */
   readonly failed: number;
-  /** Gone from the folder, and so from the index. */
+  /** Items that were removed because their files are gone (`removeMissing`). */
   readonly removed: number;
-  /** Images a second, over the last ones. */
+  /** Images per second, over the last 32 commits. Undefined before the first commit. */
   readonly perSecond: number | undefined;
-  /** Undefined while folders are walked, and before the first images are done. */
+  /** Estimated remaining time. Undefined while folders are walked and before the first commit. */
   readonly secondsLeft: number | undefined;
 }
 
-/** What is counted, one by one. */
+/** The counters of an ingest. */
 export type Counts = Record<
   'images' | 'ignored' | 'unchanged' | 'added' | 'updated' | 'failed' | 'removed',
   number
 >;
 
-/** Commits that the rate is measured over. Each has one image at least, and mostly a few. */
+/** Number of commits over which the speed is measured. */
 const WINDOW = 32;
 
-/** Counts images over a clock that stands still in pauses. */
+/** `Rate`: measures images per second. The clock stops during pauses. */
 export class Rate {
   #stoppedMs = 0;
   #stoppedAt: number | undefined;

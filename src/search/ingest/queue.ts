@@ -1,53 +1,51 @@
-/** From files and folders to the images that an index lacks: found, counted, and looked up in their order. */
+/** `Queue`: walks files and folders, counts the images, and looks up which of them the index lacks. */
 import { IndexError } from '../../errors.js';
 import { isSameFile } from './known.js';
 import type { Root } from './source.js';
-import type { Claims } from './state.js';
+import type { KnownSources } from './state.js';
 import type { IngestIndex } from './target.js';
 import { walk } from './walk.js';
 
 const MOST_ID_LENGTH = 1024;
 
-/** An image that waits for its turn. */
-export interface Waiting {
+/** An image that has been found and not yet embedded. */
+export interface QueuedImage {
   readonly id: string;
   readonly read: () => Promise<File>;
   readonly alone?: boolean | undefined;
 }
 
-/** A file that the model has. */
-export interface Taken {
-  readonly id: string;
-  readonly file: File;
-}
-
-/** What the queue tells, and asks. */
+/** Callbacks of the queue. */
 export interface QueueEvents {
+  /** An image was found. */
   readonly onImage: () => void;
+  /** A file that is not an image was found. */
   readonly onIgnored: () => void;
+  /** The index has the image already. */
   readonly onUnchanged: () => void;
-  /** @param counts whether it is an image that was counted */
+  /** @param counts true if the failure is that of an image, which `onImage` has reported */
   readonly onFailure: (id: string, error: unknown, counts: boolean) => void;
-  /** Whether the index has this very file already, and nothing is to be done. */
+  /** True if the index has this file already and nothing is left to do. */
   readonly isDone: (id: string, file: File) => Promise<boolean>;
-  /** Resolves when there is no pause; to false if all has ended. */
+  /** Waits while the ingest is paused. Resolves to false if the ingest has ended. */
   readonly goOn: () => Promise<boolean>;
-  /** Something was found, or looked at: loops that wait may go on. */
+  /** Wakes the loops that wait for a new image. */
   readonly onChange: () => void;
+  /** Resolves at the next `onChange`. */
   readonly untilChange: () => Promise<void>;
 }
 
 export class Queue {
-  /** Ids of all images that were found. */
+  /** Ids of all images found so far. */
   readonly seen: Set<string> = new Set<string>();
   readonly #index: IngestIndex;
   readonly #under: string | undefined;
   readonly #events: QueueEvents;
-  /** Images that were found; the first `#lookedAt` of them were looked up in the index. */
-  readonly #found: (Waiting | undefined)[] = [];
+  /** Images found so far. The first `#lookedAt` of them have been looked up in the index. */
+  readonly #found: (QueuedImage | undefined)[] = [];
   #lookedAt = 0;
-  /** Images that the index lacks; the first `#taken` of them were taken. */
-  readonly #lacking: (Waiting | undefined)[] = [];
+  /** Images that the index lacks. The first `#taken` of them have been taken. */
+  readonly #lacking: (QueuedImage | undefined)[] = [];
   #taken = 0;
   #walking = true;
   #looking = true;
@@ -59,33 +57,34 @@ export class Queue {
     this.#events = events;
   }
 
-  /** Folders are still being walked. */
+  /** True while folders are being walked. */
   get walking(): boolean {
     return this.#walking;
   }
 
-  /** Whether `take` may give another image, now or later. */
+  /** True if `take` may return another image, now or later. */
   get hasMore(): boolean {
     return this.#looking || this.#taken < this.#lacking.length;
   }
 
-  /** Whether the next image is yet to come. */
+  /** True if no image is ready for `take` now. */
   get isEmpty(): boolean {
     return this.#taken === this.#lacking.length;
   }
 
-  take(): Waiting | undefined {
+  /** The next image that the index lacks; undefined if none is ready. */
+  take(): QueuedImage | undefined {
     const image = this.#lacking[this.#taken];
     if (image) this.#lacking[this.#taken++] = undefined;
     return image;
   }
 
-  /** @throws what has ended the walk, which is of no file or folder */
+  /** Throws the error that ended the walk, if any. Errors of single files are failures instead. */
   throwFailure(): void {
     if (this.#failure) throw this.#failure.error;
   }
 
-  /** Finds and counts images: no file is opened. Never rejects. */
+  /** Finds and counts images without opening files. Never rejects. */
   async walk(roots: readonly Root[]): Promise<void> {
     const { onIgnored, onFailure, goOn } = this.#events;
     try {
@@ -102,31 +101,31 @@ export class Queue {
     }
   }
 
-  /** No further image is found. */
+  /** Ends the walk: no further images follow. */
   end(): void {
     this.#walking = false;
     this.#events.onChange();
   }
 
-  #count(image: Waiting): void {
+  #count(image: QueuedImage): void {
     const { id } = image;
     const { onImage, onFailure, onChange } = this.#events;
     onImage();
     if (this.seen.has(id)) {
-      const message = `${id}: expected one file of that path, found another one in the same ingest. Ingest them as parts of a folder, or rename one.`;
+      const message = `${id}: found a second file with this path in the same ingest. Ingest both as parts of their folders, or rename one.`;
       return onFailure(id, new IndexError('INDEX_DUPLICATE_ID', message), true);
     }
     this.seen.add(id);
     if (id.length > MOST_ID_LENGTH) {
-      const message = `${id.slice(0, 60)}…: expected a path of at most ${MOST_ID_LENGTH} characters, found ${id.length}. Move the file to a folder nearer to the top.`;
+      const message = `${id.slice(0, 60)}…: expected a path of at most ${MOST_ID_LENGTH} characters, found ${id.length}. Move the file to a shorter path.`;
       return onFailure(id, new IndexError('INDEX_ID', message), true);
     }
     this.#found.push(image);
     onChange();
   }
 
-  /** Looks up images as they are found, by size and date of their files. Never rejects. */
-  async lookUp(claims: Claims): Promise<void> {
+  /** Looks up images in the index as they are found, by size and date of their files. Never rejects. */
+  async lookUp(claims: KnownSources): Promise<void> {
     const { goOn, untilChange, onChange } = this.#events;
     try {
       while (await goOn()) {
@@ -145,7 +144,7 @@ export class Queue {
     }
   }
 
-  async #lookAt(image: Waiting, claims: Claims): Promise<void> {
+  async #lookAt(image: QueuedImage, claims: KnownSources): Promise<void> {
     const { id, read } = image;
     const { isDone, onUnchanged, onFailure, onChange } = this.#events;
     try {
@@ -157,7 +156,7 @@ export class Queue {
         }
         throw new IndexError(
           'INDEX_DUPLICATE_ID',
-          `${id}: expected a file that the index does not have, found one of the same name, and nothing that tells whether it is another photograph. Ingest its folder, or give it a name of its own (under: 'a name'); if it is the same photograph, changed, use under: ''.`,
+          `${id}: the index already has another file with this name. If this is a different photograph, ingest its folder or set a prefix (under: 'a name'). If it is a newer version of the same photograph, set under: ''.`,
         );
       }
     } catch (error) {
@@ -167,10 +166,11 @@ export class Queue {
   }
 
   /**
-   * Whether the index has another file of this name, for all that is known: cameras call thousands of
-   * photographs IMG_0001.JPG, and only a folder or a handle tells that one of them has changed.
+   * True if the index has a file with this name and it may be another photograph. Cameras call thousands of
+   * photographs IMG_0001.JPG; only a folder or a handle shows that a file is a changed version of the old
+   * one.
    */
-  #isAnother({ id, alone }: Waiting, file: File, { same }: Claims): boolean {
+  #isAnother({ id, alone }: QueuedImage, file: File, { same }: KnownSources): boolean {
     return (
       alone === true &&
       this.#under === undefined &&

@@ -1,40 +1,42 @@
-/**
- * What can be ingested: files, handles, and what was dropped. All of them become roots, from which the walk
- * starts.
- */
+/** Sources of an ingest: files, handles and drops. All become roots, where the walk starts. */
 import { kindOf, wrongKind } from '../../optionObject.js';
 import { isHandle, type DroppedItem } from './fileSystem.js';
 
-/** Where a walk starts. */
+/** A file or folder where the walk starts. */
 export type Root =
   { readonly file: File } | { readonly handle: FileSystemHandle } | { readonly entry: FileSystemEntry };
 
-/** Files and folders that were dropped on a page. */
+/** Files and folders that were dropped on a page. `droppedFiles` makes it. */
 export class DroppedFiles {
+  /** The dropped files and folders. */
   readonly roots: Promise<readonly Root[]>;
 
+  /** @param roots made by `droppedFiles` */
   constructor(roots: Promise<readonly Root[]>) {
     this.roots = roots;
   }
 }
 
-/** A `File` of `<input webkitdirectory>` knows its path; any other one's path is its name. */
+/**
+ * What `ingest` accepts. The id of a `File` is its path if it comes from `<input webkitdirectory>`, otherwise
+ * its name.
+ */
 export type IngestSource =
   File | FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
 
 /**
- * Takes files and folders out of a drop. Call it in the handler of the event, before anything is awaited: the
- * browser lets go of the items afterwards. Where it gives handles (Chromium), an ingest of them can go on
- * after a reload.
+ * Reads the files and folders of a drop. Call it in the event handler, before any `await`: the browser clears
+ * the items afterwards. In browsers that provide handles (Chromium), an ingest of the drop can resume after a
+ * reload.
  */
 export function droppedFiles(items: DataTransferItemList): DroppedFiles {
-  const taken = [...items].filter(({ kind }) => kind === 'file').map(take);
-  return new DroppedFiles(Promise.all(taken).then((roots) => roots.filter((root) => root !== undefined)));
+  const roots = [...items].filter(({ kind }) => kind === 'file').map(rootOf);
+  return new DroppedFiles(Promise.all(roots).then((all) => all.filter((root) => root !== undefined)));
 }
 
-function take(item: DroppedItem): Promise<Root | undefined> {
-  // All three are asked for now. The handle may be refused (a page that is not secure) or be none (an item
-  // that a script has made).
+function rootOf(item: DroppedItem): Promise<Root | undefined> {
+  // All three must be called before the event handler returns. The handle may be refused (insecure page) or
+  // null (an item made by a script).
   const file = item.getAsFile();
   const entry = item.webkitGetAsEntry();
   const handle = item.getAsFileSystemHandle?.() ?? Promise.resolve(null);
@@ -45,7 +47,10 @@ function take(item: DroppedItem): Promise<Root | undefined> {
   );
 }
 
-/** @throws OptionError OPTION_VALUE for what is no file, folder or drop, nor a list of files and folders */
+/**
+ * The roots of a source. @throws OptionError OPTION_VALUE if it is neither a file, a folder, a drop, nor a
+ * list of files and folders
+ */
 export function rootsOf(source: IngestSource): readonly Root[] | Promise<readonly Root[]> {
   if (source instanceof DroppedFiles) return source.roots;
   const expected = 'a file, a folder, a drop (droppedFiles), or a list of files and folders';
@@ -59,6 +64,6 @@ export function rootsOf(source: IngestSource): readonly Root[] | Promise<readonl
   });
 }
 
-/** What a person calls a root: its name. */
+/** File or folder name of a root. */
 export const nameOf = (root: Root): string =>
   'file' in root ? root.file.name : 'handle' in root ? root.handle.name : root.entry.name;

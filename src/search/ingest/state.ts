@@ -1,6 +1,5 @@
 /**
- * What an index remembers of its ingests: which folders it was made of, and whether the last ingest came to
- * its end.
+ * The records of ingests that an index stores: the folders it was made from, and how far the last ingest got.
  */
 import { isDirectory, isFile, isHandle, type AskableHandle } from './fileSystem.js';
 import { IndexError } from '../../errors.js';
@@ -12,19 +11,20 @@ import { folderOf } from './walk.js';
 const RUN = 'ingest';
 const FOLDERS = 'ingest folders';
 
-/** An ingest that a reload, a crash or an error has ended. */
+/** An ingest that a reload, a crash or an error has interrupted. */
 export interface UnfinishedIngest {
-  /** Names of the files and folders that it was given; of more than a hundred, the first ones. */
+  /** Names of its files and folders, at most a hundred. */
   readonly names: readonly string[];
   /**
-   * Their handles, where the browser gave them: `askAgain(handles)` on a click, then `ingest(index, model,
-   * handles)`. Else they must be dropped again.
+   * Their handles, if the browser provided any. On a click, call `askAgain(handles)`, then `ingest(index,
+   * model, handles)`. Without handles, the visitor must choose the files again.
    */
   readonly handles: readonly FileSystemHandle[] | undefined;
-  /** As the option was: to be given again. */
+  /** The option `under` of the ingest. Pass it again. */
   readonly under: string | undefined;
-  /** Images that were found, and those of them that were dealt with. */
+  /** Number of images that were found. */
   readonly images: number;
+  /** Number of images that were processed. */
   readonly finished: number;
 }
 
@@ -32,7 +32,7 @@ const MOST_NAMES = 100;
 
 type Run = UnfinishedIngest & { readonly done: boolean };
 
-/** Undefined where the last ingest came to its end, or none was begun. */
+/** The last ingest, if it was interrupted; undefined if it was completed or never started. */
 export async function unfinishedIngest(
   index: Pick<IngestIndex, 'getState'>,
 ): Promise<UnfinishedIngest | undefined> {
@@ -42,7 +42,7 @@ export async function unfinishedIngest(
   return { names, handles, under, images, finished };
 }
 
-/** Forgets the ingest that did not come to its end. */
+/** Deletes the record of an interrupted ingest. */
 export async function forgetIngest(index: Pick<IngestIndex, 'setState'>): Promise<void> {
   await index.setState(RUN, undefined);
 }
@@ -55,7 +55,8 @@ const isRun = (value: unknown): value is Run =>
   Array.isArray(value.names) &&
   'handles' in value;
 
-export async function keepRun(
+/** Stores how far an ingest has got. */
+export async function recordRun(
   index: IngestIndex,
   roots: readonly Root[],
   counts: { under: string | undefined; images: number; finished: number; done: boolean },
@@ -70,38 +71,38 @@ export async function keepRun(
   );
 }
 
-/** A folder, or a file, that an index was made of. */
+/** A folder or file that the index was made from. */
 interface Source {
-  /** Its items' ids begin with this, or are it. */
+  /** Prefix of the ids of a folder's items, or the id of a file. */
   readonly prefix: string;
-  /** Where the browser gave one. */
+  /** Its handle, if the browser provided one. */
   handle: FileSystemHandle | undefined;
-  /** Nothing tells whether all items whose ids begin so came from this folder. */
+  /** True if items with this prefix may have come from another folder. */
   mixed: boolean;
 }
 
-/** What an index was made of, this ingest included. */
-export interface Claims {
-  /** What ids of folders begin with, and ids of files. */
+/** The folders and files that the index was made from, including this ingest. */
+export interface KnownSources {
+  /** Id prefixes of folders, and ids of files. */
   readonly prefixes: readonly string[];
-  /** Ids of files whose handles say that the index has them from these very files. */
+  /** Ids of files whose handles show that the index has these files. */
   readonly same: ReadonlySet<string>;
 }
 
 /**
- * Adds the roots to what the index was made of before. Two folders of one name have the same ids: where their
- * handles tell them apart, the second is refused; where nothing does, nothing may be removed.
- * @param under undefined: the caller says nothing of which folder it is. Else it vouches that ids that begin
- *   so are this folder's
- * @throws IndexError INDEX_DUPLICATE_ID for another folder of that name; INDEX_OPTIONS where `removeMissing`
- *   might remove another folder's items
+ * Records the roots as sources of the index. Two folders of one name would have the same ids. If their
+ * handles show that they differ, the second is refused. If nothing shows it, `removeMissing` is refused.
+ * @param under the option; if defined, the caller declares that all ids with this prefix belong to this
+ *   folder
+ * @throws IndexError INDEX_DUPLICATE_ID for another folder of a known name; INDEX_OPTIONS if `removeMissing`
+ *   could remove items of another folder
  */
 export async function claimFolders(
   index: IngestIndex,
   roots: readonly Root[],
   under: string | undefined,
   removeMissing: boolean,
-): Promise<Claims> {
+): Promise<KnownSources> {
   const same = new Set<string>();
   const sources = new Map((await sourcesOf(index)).map((source) => [source.prefix, source]));
   for (const root of roots) {
@@ -112,7 +113,7 @@ export async function claimFolders(
     const found = sources.get(prefix);
     const isSame = found?.handle && handle && (await found.handle.isSameEntry(handle));
     if (folder === undefined && handle && under === undefined && index.has(prefix)) {
-      // An item may have come from another file of that name, which it goes on to stand for.
+      // If the item came from another file of this name, that file remains the recorded source.
       if (isSame) same.add(prefix);
       else if (!isFile(handle) || !(await isFileOf(index, prefix, handle))) continue;
     }
@@ -123,37 +124,37 @@ export async function claimFolders(
     if (mixed && found?.handle && handle && !isSame) {
       throw new IndexError(
         'INDEX_DUPLICATE_ID',
-        `ingest: expected one folder ${JSON.stringify(handle.name)}, found another of that name, with the same ids. Add it under a name of its own (under: 'a name'), or, if it was moved, with under: ''.`,
+        `ingest: the index already has a different folder ${JSON.stringify(handle.name)}, whose items would have the same ids. Set a prefix for this one (under: 'a name'). If it is the same folder and was moved, set under: ''.`,
       );
     }
     if (mixed && removeMissing) {
       throw new IndexError(
         'INDEX_OPTIONS',
-        `removeMissing: expected a folder whose items are known, found ${JSON.stringify(prefix)}: without a handle, or with items from elsewhere. Add it under a name of its own, or, if all that begins so is this folder's, with under: ''.`,
+        `removeMissing: cannot tell which items came from ${JSON.stringify(prefix)}: the browser provides no handle for it, or items of another folder have this prefix. Set a prefix (under: 'a name'). If all ids with this prefix belong to this folder, set under: ''.`,
       );
     }
     sources.set(prefix, { prefix, handle: handle ?? found?.handle, mixed });
   }
-  const kept = [...sources.values()];
-  if (kept.length > 0)
+  const all = [...sources.values()];
+  if (all.length > 0)
     await setWithHandles(
       index,
       FOLDERS,
-      kept,
-      kept.map((source) => ({ ...source, handle: undefined })),
+      all,
+      all.map((source) => ({ ...source, handle: undefined })),
     );
   return { prefixes: [...sources.keys()], same };
 }
 
 const isFileOf = async (index: IngestIndex, id: string, handle: FileSystemFileHandle): Promise<boolean> => {
-  const file = await handle.getFile().catch(() => undefined); // that it cannot be read is told when it is its turn
+  const file = await handle.getFile().catch(() => undefined); // an unreadable file is reported when it is ingested
   return file !== undefined && isSameFile(index, id, file);
 };
 
 async function sourcesOf(index: Pick<IngestIndex, 'getState'>): Promise<Source[]> {
-  const kept = await index.getState(FOLDERS);
-  return Array.isArray(kept)
-    ? (kept as Partial<Source>[]).flatMap(({ prefix, handle, mixed }) =>
+  const stored = await index.getState(FOLDERS);
+  return Array.isArray(stored)
+    ? (stored as Partial<Source>[]).flatMap(({ prefix, handle, mixed }) =>
         typeof prefix === 'string'
           ? [{ prefix, handle: isHandle(handle) ? handle : undefined, mixed: mixed !== false }]
           : [],
@@ -161,7 +162,7 @@ async function sourcesOf(index: Pick<IngestIndex, 'getState'>): Promise<Source[]
     : [];
 }
 
-/** Not every store can keep handles; then they are asked for again. */
+/** Stores a value with handles, or without them if the store cannot clone handles. */
 async function setWithHandles(
   index: Pick<IngestIndex, 'setState'>,
   key: string,
@@ -177,14 +178,14 @@ async function setWithHandles(
   }
 }
 
-/** Handles of the files and folders that an index was made of, where the browser gave any. */
+/** Handles of the files and folders that the index was made from, if the browser provided any. */
 export async function foldersOf(index: Pick<IngestIndex, 'getState'>): Promise<FileSystemHandle[]> {
   return (await sourcesOf(index)).flatMap(({ handle }) => handle ?? []);
 }
 
 /**
- * Asks the visitor for leave to read these. After a reload browsers want that, and want it in the handler of
- * a click.
+ * Asks the visitor for permission to read these files and folders. Browsers require this after a reload. Call
+ * it in the handler of a click. Returns false if permission is denied.
  */
 export async function askAgain(handles: readonly FileSystemHandle[]): Promise<boolean> {
   for (const handle of handles as readonly AskableHandle[]) {
@@ -198,8 +199,8 @@ const mayRead = async (handle: AskableHandle): Promise<boolean> =>
   !handle.queryPermission || (await handle.queryPermission({ mode: 'read' })) === 'granted';
 
 /**
- * The file behind an id, if one of the index's folders is known and may be read without asking; else
- * undefined. It may have changed since it was ingested.
+ * The original file of an item, if the folder's handle is known and readable without asking; otherwise
+ * undefined. The file may have changed since it was ingested.
  */
 export async function originalOf(
   index: Pick<IngestIndex, 'getState'>,
@@ -213,7 +214,7 @@ export async function originalOf(
   return undefined;
 }
 
-/** @param path from a folder to a file within; '' for a file itself */
+/** @param path path from the folder to the file; '' if the root is the file itself */
 async function fileIn(root: FileSystemHandle, path: string): Promise<File | undefined> {
   try {
     if (isFile(root)) return path === '' ? await root.getFile() : undefined;
@@ -224,8 +225,8 @@ async function fileIn(root: FileSystemHandle, path: string): Promise<File | unde
     for (const part of parts) folder = await folder.getDirectoryHandle(part);
     return await (await folder.getFileHandle(name)).getFile();
   } catch (error) {
-    // Gone, renamed, or no longer to be read: another folder may have it. (TypeError: a part that is no file
-    // name.)
+    // The file is gone, renamed or no longer readable; another folder may have it. (TypeError: a path segment
+    // that is not a valid file name.)
     if (error instanceof DOMException || error instanceof TypeError) return undefined;
     throw error;
   }

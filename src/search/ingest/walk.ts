@@ -1,42 +1,46 @@
-/** From files and folders to the images in them, each with the path that is its id. */
+/** `walk`: lists the images in files and folders. The path of an image is its id. */
 import { isDirectory, isFile } from './fileSystem.js';
 import type { Root } from './source.js';
 
-/** One thing that the walk came by. */
-export type Found =
-  /** A file that may be an image. `read` gives it as it is at that moment. */
+/** A file or folder that the walk found. */
+export type WalkEntry =
+  /** A file that may be an image. `read` returns its current contents. */
   | {
       readonly kind: 'image';
       readonly id: string;
       readonly read: () => Promise<File>;
-      /** A file that was given without its folder: nothing but its name tells it from another. */
+      /** True for a file that was passed without its folder: its name alone identifies it. */
       readonly alone?: boolean;
     }
-  /** Something else: a file of another type, or one that a system keeps for itself. */
+  /** A file of another type, or a file of the operating system. */
   | { readonly kind: 'other'; readonly id: string }
-  /** A folder that cannot be read. */
+  /** A folder that could not be read. */
   | { readonly kind: 'failure'; readonly id: string; readonly error: unknown };
 
 /**
- * What browsers can decode, and what people take for photographs and browsers may not decode: that is then
- * said of each file.
+ * Extensions of image files, including formats that browsers may not decode (HEIC, TIFF). Such a file then
+ * appears among the failures.
  */
 const IMAGE_NAME = /\.(jpe?g|jpe|jfif|pjp|pjpeg|png|apng|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
-/** What systems and programs leave in folders: `._photo.jpg` is no photograph. */
+/** Names of files that operating systems and programs leave in folders, such as `._photo.jpg`. */
 const OF_THE_SYSTEM = /^(\.|__MACOSX$|@eaDir$|Thumbs\.db$|desktop\.ini$)/i;
 
 const isImageName = (name: string): boolean => IMAGE_NAME.test(name) && !OF_THE_SYSTEM.test(name);
 /**
- * A file that somebody names is taken by its type too: a picture that is pasted has a name without an ending.
+ * True for an image that the caller passes as a file. Its type counts too, because the name of a pasted
+ * picture may have no extension.
  */
 const isImageFile = ({ name, type }: File): boolean =>
   (isImageName(name) || type.startsWith('image/')) && !OF_THE_SYSTEM.test(name);
 
 /**
- * Folders are walked in the order of their names, so that the same folder gives the same order everywhere.
- * @param under what ids begin with, before a slash; '' for nothing
+ * Walks folders in the order of their names, so that a folder gives the same order everywhere.
+ * @param under prefix of the ids, without the slash; '' for none
  */
-export async function* walk(roots: readonly Root[], under: string): AsyncGenerator<Found, void, undefined> {
+export async function* walk(
+  roots: readonly Root[],
+  under: string,
+): AsyncGenerator<WalkEntry, void, undefined> {
   for (const root of roots) {
     if ('file' in root) yield ofFile(root.file, under);
     else {
@@ -50,10 +54,7 @@ export async function* walk(roots: readonly Root[], under: string): AsyncGenerat
   }
 }
 
-/**
- * Ids of what lies in a root that is a folder, or a file that knows its folder, begin with this; undefined
- * for another file.
- */
+/** Id prefix of a folder, or of a file that knows its folder; undefined for any other file. */
 export function folderOf(root: Root, under: string): string | undefined {
   const within = (path: string): string => (path === '' ? '' : `${path}/`);
   if ('handle' in root) return isDirectory(root.handle) ? within(joined(under, root.handle.name)) : undefined;
@@ -62,8 +63,8 @@ export function folderOf(root: Root, under: string): string | undefined {
   return rest.length > 0 ? within(joined(under, folder!)) : undefined;
 }
 
-function ofFile(file: File, under: string): Found {
-  const path = file.webkitRelativePath || ''; // Node's files have none
+function ofFile(file: File, under: string): WalkEntry {
+  const path = file.webkitRelativePath || ''; // undefined in Node
   const id = joined(under, path || file.name);
   const hidden = path.split('/').some((part) => OF_THE_SYSTEM.test(part));
   return isImageFile(file) && !hidden
@@ -74,7 +75,7 @@ function ofFile(file: File, under: string): Found {
 const joined = (path: string, name: string): string =>
   path === '' || name === '' ? path + name : `${path}/${name}`;
 
-async function* ofHandle(handle: FileSystemHandle, path: string): AsyncGenerator<Found, void, undefined> {
+async function* ofHandle(handle: FileSystemHandle, path: string): AsyncGenerator<WalkEntry, void, undefined> {
   if (isFile(handle)) {
     yield isImageName(handle.name)
       ? { kind: 'image', id: path, read: () => handle.getFile() }
@@ -95,7 +96,7 @@ async function* ofHandle(handle: FileSystemHandle, path: string): AsyncGenerator
   }
 }
 
-async function* ofEntry(entry: FileSystemEntry, path: string): AsyncGenerator<Found, void, undefined> {
+async function* ofEntry(entry: FileSystemEntry, path: string): AsyncGenerator<WalkEntry, void, undefined> {
   if (entry.isFile) {
     const read = (): Promise<File> =>
       new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
@@ -115,7 +116,7 @@ async function* ofEntry(entry: FileSystemEntry, path: string): AsyncGenerator<Fo
   }
 }
 
-/** A reader gives at most a hundred at a time, and none at the end. */
+/** All entries of a folder. `readEntries` returns at most a hundred per call, and none at the end. */
 async function entriesOf(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();
   const all: FileSystemEntry[] = [];

@@ -1,4 +1,4 @@
-/** Which indexes there are, where each has its files, and how to be rid of one. */
+/** `listIndexes` and `deleteIndex`: the stored indexes of this origin. */
 import { storageGlobal } from '../../platform/storageGlobal.js';
 import { openStore, type CacheFolder, type CacheStore } from '../../storage/store.js';
 import { IndexError } from '../../errors.js';
@@ -8,22 +8,29 @@ import { Database, databaseNames, deleteDatabase } from './database.js';
 import { NO_DATABASE, quote, storageError } from './errors.js';
 import { FORMAT, isHeader, ONLY, parseHeader, sealHeader, type HeaderRow } from './rows.js';
 
-/** The folder of the origin's file system, or the cache, that all indexes have their folders in. */
+/** Folder in the origin's file system, or cache, that contains the folders of all indexes. */
 export const ROOT = 'dinov2-webgpu-search';
+/** Maximum length of an index name. */
 const NAME_CHARACTERS = 200;
 
-/** An index that is kept in this browser, for this origin. */
-export interface KeptIndex {
+/** An index that is stored in this browser for this origin. */
+export interface StoredIndex {
+  /** Name of the index. */
   readonly name: string;
-  /** `newer`: of a later version of the library. `damaged`: opening it tells more. */
+  /**
+   * `good`; `newer`: a newer version of the library wrote the index; `damaged`: opening the index reports
+   * what is wrong.
+   */
   readonly condition: 'good' | 'newer' | 'damaged';
-  /** Where the condition is good. */
+  /** Header of the index, if its condition is good. */
   readonly header: IndexHeader | undefined;
+  /** Number of items, if the condition is good. */
   readonly items: number | undefined;
-  /** Of the files with vectors. */
+  /** Bytes of the files with vectors, if the condition is good. */
   readonly bytes: number | undefined;
 }
 
+/** Requires a valid index name. @throws IndexError INDEX_NAME */
 export function checkName(name: string): void {
   if (typeof name === 'string' && name.length > 0 && name.length <= NAME_CHARACTERS && name.isWellFormed())
     return;
@@ -35,16 +42,17 @@ export function checkName(name: string): void {
   );
 }
 
-/** Any name is good for a folder: what it is called is a hash. */
+/** Name of an index's folder: a hash, so that any index name is possible. */
 export async function folderKey(name: string): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(name)));
   return Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+/** The folder of an index. */
 export const folderOf = async (store: CacheStore, name: string): Promise<CacheFolder> =>
   store.folder(await folderKey(name), true);
 
-/** Removes the files of an index, wherever they are. */
+/** Removes the files of an index from both kinds of storage. */
 async function removeFiles(name: string): Promise<void> {
   const key = await folderKey(name);
   for (const kind of ['opfs', 'cache-api'] as const) {
@@ -53,8 +61,11 @@ async function removeFiles(name: string): Promise<void> {
   }
 }
 
-/** The indexes of this origin, by name. @throws IndexError INDEX_STORAGE where the browser does not tell */
-export async function listIndexes(): Promise<KeptIndex[]> {
+/**
+ * Lists the indexes that are stored for this origin, sorted by name. @throws IndexError INDEX_STORAGE if the
+ * browser cannot list them
+ */
+export async function listIndexes(): Promise<StoredIndex[]> {
   if (!storageGlobal('indexedDB')) return [];
   const names = await databaseNames().catch((error: unknown) => String(error));
   if (typeof names !== 'object')
@@ -62,14 +73,14 @@ export async function listIndexes(): Promise<KeptIndex[]> {
       'INDEX_STORAGE',
       names === undefined
         ? 'The indexes of this origin cannot be listed: this browser has no indexedDB.databases(). Open indexes by their names.'
-        : `The indexes of this origin cannot be listed: this page may not store (${names}). Sandboxed frames and blocked cookies do that.`,
+        : `The indexes of this origin cannot be listed: this page may not use its storage (${names}). Check that the page is not in a sandboxed frame and that cookies are allowed.`,
     );
-  const found = await Promise.all(names.sort().map(look));
+  const found = await Promise.all(names.sort().map(describe));
   return found.filter((index) => index !== undefined);
 }
 
-/** Undefined where there is none, or one whose deletion was interrupted. */
-async function look(name: string): Promise<KeptIndex | undefined> {
+/** Describes an index; undefined if it does not exist or its deletion was interrupted. */
+async function describe(name: string): Promise<StoredIndex | undefined> {
   const database = new Database(name);
   const known = { name, header: undefined, items: undefined, bytes: undefined };
   try {
@@ -99,10 +110,11 @@ async function look(name: string): Promise<KeptIndex | undefined> {
 }
 
 /**
- * Deletes an index and all that belongs to it, one of a newer format or a damaged one too. Tabs that have it
- * open find it gone.
- * @returns false if there is none of this name
- * @throws IndexError INDEX_NAME, INDEX_BLOCKED (it is gone once the other page is closed), INDEX_STORAGE
+ * Deletes an index and everything that belongs to it. Also deletes an index that is damaged or has a newer
+ * format. Tabs that have the index open get INDEX_GONE at their next call.
+ * @returns false if no index has this name
+ * @throws IndexError INDEX_NAME, INDEX_STORAGE; INDEX_BLOCKED if another page holds the index open, which is
+ *   then deleted once that page is closed
  */
 export async function deleteIndex(name: string): Promise<boolean> {
   checkName(name);
@@ -111,7 +123,7 @@ export async function deleteIndex(name: string): Promise<boolean> {
     const database = new Database(name);
     try {
       const header = await database.open(undefined);
-      // From here on it is deleted, whatever happens before its files are gone.
+      // From here on the index counts as deleted, even if the page dies before its files are removed.
       if (isHeader(header))
         await database.write(
           ['header'],
@@ -136,7 +148,7 @@ export async function deleteIndex(name: string): Promise<boolean> {
 
 const marked = (row: HeaderRow): HeaderRow => sealHeader({ ...row, deleting: true });
 
-/** What an interrupted `deleteIndex` has left. With the lock. */
+/** Completes an interrupted `deleteIndex`. The caller holds the lock. */
 export async function finishDeletion(name: string): Promise<void> {
   const database = new Database(name);
   try {

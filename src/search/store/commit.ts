@@ -1,18 +1,18 @@
 /**
- * Changes → segments, and then one transaction: that is the commit. Before it nothing is changed; what was
- * written for it is nobody's.
+ * `applyChanges`: makes a commit. It writes new segments, then runs one transaction, which is the commit.
+ * Before the transaction nothing is changed; files written for it belong to no commit yet.
  */
 import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
 import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
-import { told, wait, type Writing } from './database.js';
+import { ignoreRejection, wait, type Writing } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
 import {
   addSeal,
   ONLY,
   recordBytes,
-  takeSeal,
+  subtractSeal,
   thumbnailChecksum,
   type ItemRow,
   type RemovalRow,
@@ -23,27 +23,31 @@ import {
 } from './rows.js';
 import { Packer, segmentRow, type NewSegment } from './segments.js';
 
-/** An item, ready to be written. */
+/** An item that is ready to be written. */
 interface PreparedItem {
   readonly item: StoredItem;
   readonly metadata: string | undefined;
   readonly checksum: number;
   readonly thumbnail: ThumbnailRow | undefined;
-  /** Removed before in the same commit: nothing of what was kept stays. */
+  /**
+   * True if the same commit removed the item before: nothing of the old item, such as its thumbnail, is kept.
+   */
   readonly anew: boolean;
 }
 
-/** By id, in the order of the last change of each; undefined: removed. */
+/**
+ * The changes of a commit by id, in the order of the last change of each id. Undefined: the item is removed.
+ */
 export type Prepared = ReadonlyMap<string, PreparedItem | undefined>;
 
-/** What follows from the changes alone. */
+/** Combines the changes of each id, and computes checksums. */
 export async function prepare(changes: readonly Change[]): Promise<Prepared> {
   const prepared = new Map<string, PreparedItem | undefined>();
   for (const change of changes) {
     const id = 'put' in change ? change.put.id : change.remove;
     const before = prepared.get(id);
     const anew = prepared.has(id) && (!before || before.anew);
-    prepared.delete(id); // and set again: behind those that came before
+    prepared.delete(id); // so that `set` appends it at the end
     prepared.set(id, 'put' in change ? await prepareItem(change.put, anew, before?.thumbnail) : undefined);
   }
   return prepared;
@@ -67,8 +71,9 @@ async function prepareItem(
 const thumbnailBytes = ({ thumbnail }: PreparedItem): number => thumbnail?.bytes.byteLength ?? 0;
 
 /**
- * Makes the changes, on disk when it resolves. The caller has the lock, and `state` is the last commit.
- * @param known where each id stands; changed accordingly
+ * Commits changes. They are on disk when the promise resolves. The caller holds the lock, and `state` is that
+ * of the last commit.
+ * @param known sequence of each id; updated by the commit
  * @returns the sequence of the last change
  */
 export async function applyChanges(
@@ -78,7 +83,8 @@ export async function applyChanges(
   prepared: Prepared,
 ): Promise<number> {
   const { database, files, seals, header } = context;
-  const changes = [...prepared].filter(([id, item]) => item !== undefined || known.has(id)); // what is not there needs no removing
+  // An item that does not exist need not be removed.
+  const changes = [...prepared].filter(([id, item]) => item !== undefined || known.has(id));
   if (changes.length === 0) return state.last;
   const replaced = await readReplaced(
     context,
@@ -107,25 +113,28 @@ export async function applyChanges(
     writeSegments(context, added, need, () =>
       database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
         const current = await transaction.objectStore('state').get(ONLY);
-        if (current?.token === token) return []; // an earlier try was made, and its answer lost: files that it left unused go at the next opening
+        // An earlier attempt was committed and only its answer was lost. Files that it made unused are
+        // removed at the next opening.
+        if (current?.token === token) return [];
         if (current?.token !== state.token) throw overtakenError(context.name);
         const segments = await countSegments(context, transaction, added, replaced);
-        for (const row of replaced.values()) told(transaction.objectStore('items').delete(row.sequence));
-        for (const row of items) told(transaction.objectStore('items').put(row));
-        for (const row of removals) told(transaction.objectStore('removals').put(row));
+        for (const row of replaced.values())
+          ignoreRejection(transaction.objectStore('items').delete(row.sequence));
+        for (const row of items) ignoreRejection(transaction.objectStore('items').put(row));
+        for (const row of removals) ignoreRejection(transaction.objectStore('removals').put(row));
         for (const row of segments)
-          told(
+          ignoreRejection(
             isNeeded(row)
               ? transaction.objectStore('segments').put(seals.segment(row))
               : transaction.objectStore('segments').delete(row.name),
           );
         const thumbnails = transaction.objectStore('thumbnails');
         for (const [id, change] of changes) {
-          if (change?.thumbnail) told(thumbnails.put(change.thumbnail, id));
-          else if (!change || change.anew) told(thumbnails.delete(id));
+          if (change?.thumbnail) ignoreRejection(thumbnails.put(change.thumbnail, id));
+          else if (!change || change.anew) ignoreRejection(thumbnails.delete(id));
         }
         const sealed = [...items, ...removals].reduce((sum, { seal }) => addSeal(sum, seal), state.sum);
-        told(
+        ignoreRejection(
           transaction.objectStore('state').put(
             seals.state({
               generation: state.generation + 1,
@@ -134,7 +143,7 @@ export async function applyChanges(
               token,
               items: state.items + items.length - replaced.size,
               removals: state.removals + removals.length,
-              sum: [...replaced.values()].reduce((sum, { seal }) => takeSeal(sum, seal), sealed),
+              sum: [...replaced.values()].reduce((sum, { seal }) => subtractSeal(sum, seal), sealed),
             }),
             ONLY,
           ),
@@ -147,7 +156,9 @@ export async function applyChanges(
     unused = await write(packer.segments);
   } catch (error) {
     if (items.length > 0) throw error;
-    unused = await withoutRoom(error, () => write([])); // removing makes room, and must not need any: the database alone tells of it
+    // A removal must succeed without free space, so it is repeated without a new file. Only the database
+    // records it then.
+    unused = await withoutRoom(error, () => write([]));
   }
   await files.remove(unused);
   changes.forEach(([id, item], i) => (item ? known.set(id, state.last + 1 + i) : known.delete(id)));
@@ -155,8 +166,8 @@ export async function applyChanges(
 }
 
 /**
- * What needs no room, after an attempt that has found none. Files that were just removed, of a filled block
- * say, are counted for a moment still: the database refuses even this then.
+ * Repeats a write that needs no space after the storage was full. The browser may count files that were just
+ * removed for a moment longer, and refuse even this write.
  */
 async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = ROOM_TRIES): Promise<T> {
   if (tries === 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
@@ -171,18 +182,18 @@ const ROOM_WAIT_MS = 100;
 
 const isNeeded = ({ items, removals }: Unsealed<SegmentRow>): boolean => items > 0 || removals > 0;
 
-/** Rows of items that are replaced or removed. */
+/** Reads the rows of the items that are replaced or removed. @throws IndexError INDEX_DAMAGED */
 async function readReplaced(
   { database, seals, name }: Context,
   ids: readonly string[],
   known: ReadonlyMap<string, number>,
   state: StateRow,
 ): Promise<Map<string, ItemRow>> {
-  const wanted = ids.flatMap((id) => known.get(id) ?? []);
-  if (wanted.length === 0) return new Map();
+  const sequences = ids.flatMap((id) => known.get(id) ?? []);
+  if (sequences.length === 0) return new Map();
   const rows = await database.run(async (db) => {
     const { store } = db.transaction('items');
-    return Promise.all(wanted.map((sequence) => store.get(sequence)));
+    return Promise.all(sequences.map((sequence) => store.get(sequence)));
   });
   const found = new Map(rows.flatMap((row) => (row && seals.isItem(row) ? [[row.id, row] as const] : [])));
   const damaged = ids.filter((id) => known.has(id) && !found.has(id));
@@ -190,7 +201,7 @@ async function readReplaced(
   return found;
 }
 
-/** Rows of the new segments, and of those that the replaced items were in. */
+/** Rows of the new segments, and of the segments with replaced items. */
 async function countSegments(
   { name }: Context,
   transaction: Writing,
@@ -202,7 +213,7 @@ async function countSegments(
   );
   for (const item of replaced.values()) {
     const row = rows.get(item.segment) ?? (await transaction.objectStore('segments').get(item.segment));
-    if (!row) throw damagedError(name, [], ['the record of a file missing'], 0);
+    if (!row) throw damagedError(name, [], ['the record of a file is missing'], 0);
     rows.set(row.name, { ...row, items: row.items - 1, liveBytes: row.liveBytes - recordBytes(item) });
   }
   return [...rows.values()];
@@ -211,14 +222,14 @@ async function countSegments(
 function rowOf(
   { item, metadata, checksum, thumbnail, anew }: PreparedItem,
   sequence: number,
-  place: { readonly segment: string; readonly offset: number },
+  position: { readonly segment: string; readonly offset: number },
   replaced: ItemRow | undefined,
 ): Unsealed<ItemRow> {
   const { id, vector, patches } = item;
   return {
     sequence,
     id,
-    ...place,
+    ...position,
     metadata,
     checksum,
     vectorBytes: vector.length,

@@ -1,39 +1,45 @@
 /**
- * Single adds make a file each, and what is replaced leaves holes. Files are merged when there are many of
- * about one size, so that a record is copied a few times in all, and when most of one is not in use. A merge
- * commits like any change: new file, one transaction, and then the old files go.
+ * Compaction: merges segments. Each commit makes a file, and replaced items leave unused records in theirs.
+ * Files are merged if there are many of a similar size, so that each record is copied only a few times in
+ * total, or if less than half of a file is in use. A merge commits like any change: it writes a new file and
+ * one transaction, then removes the old files.
  */
 import { checkState, exclusively, writeSegments, type Context } from './context.js';
 import { decodeContents } from './contents.js';
-import { told } from './database.js';
+import { ignoreRejection } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
 import {
   addSeal,
   ONLY,
   readRecord,
   recordBytes,
-  takeSeal,
+  subtractSeal,
   type ItemRow,
   type RemovalRow,
   type SegmentRow,
 } from './rows.js';
 import { Packer, SEGMENT_BYTES, segmentRow } from './segments.js';
 
-/** So many files of one size class are merged. */
+/** Number of files of one size class that triggers a merge. */
 const MANY = 16;
-/** The smallest class is below this, and each of the others up to 16 times as large as the one before. */
+/**
+ * Upper limit of the smallest size class. The limit of each further class is 16 times that of the one before.
+ */
 const SMALL_BYTES = 2 ** 12;
-/** Files this large stay as they are while they are in use. */
+/** Files of this size or more are not merged for being small. */
 const LARGE_BYTES = SEGMENT_BYTES / 2;
 /**
- * So many removals are kept one by one for tabs that do not know of them yet; tabs that are further behind
- * compare everything.
+ * Number of removals that the database keeps for tabs that have not seen them yet. A tab that is further
+ * behind compares all items.
  */
 const REMOVALS = 1024;
 
 const sizeClass = (bytes: number): number => Math.max(0, Math.ceil(Math.log2(bytes / SMALL_BYTES) / 4));
 
-/** Groups of files that become one file each. */
+/**
+ * Chooses groups of files. Each group is merged into one file.
+ * @param everything true to free all unused space, false to merge only if it is worth it
+ */
 export function chooseMerges(segments: readonly SegmentRow[], everything: boolean): SegmentRow[][] {
   const chosen = segments.filter((row) =>
     everything ? row.liveBytes < row.bytes || row.bytes < LARGE_BYTES : 2 * row.liveBytes < row.bytes,
@@ -58,13 +64,15 @@ export function chooseMerges(segments: readonly SegmentRow[], everything: boolea
   return groups.filter((group) => group.length > 1 || group[0]!.liveBytes < group[0]!.bytes);
 }
 
-export const compact = (context: Context): Promise<void> => compactThose(context, true);
-export const compactWhereWorthIt = (context: Context): Promise<void> => compactThose(context, false);
+/** Frees all unused space. */
+export const compact = (context: Context): Promise<void> => mergeChosen(context, true);
+/** Merges files if enough space is unused or many files are small. */
+export const compactWhereWorthIt = (context: Context): Promise<void> => mergeChosen(context, false);
 
-async function compactThose(context: Context, everything: boolean): Promise<void> {
+async function mergeChosen(context: Context, everything: boolean): Promise<void> {
   const { name, database } = context;
   const groups = chooseMerges(await database.run((db) => db.getAll('segments')), everything);
-  // The lock is taken for each: others may write in between.
+  // The lock is taken for each group, so that other tabs can write in between.
   for (const group of groups)
     await exclusively(name, undefined, () =>
       merge(
@@ -80,7 +88,7 @@ async function compactThose(context: Context, everything: boolean): Promise<void
     );
 }
 
-/** Merges files into one. Those that another tab has merged meanwhile are passed over. */
+/** Merges files into one. Files that another tab has merged in the meantime are skipped. */
 async function merge(context: Context, names: readonly string[]): Promise<void> {
   const { name, database, files, seals, header } = context;
   const { state, segments, others, items } = await database.run(async (db) => {
@@ -107,7 +115,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
   });
   if (segments.length === 0) return;
   if (items.length !== segments.reduce((sum, row) => sum + row.items, 0))
-    throw damagedError(name, [], ['items missing of some files'], state.items);
+    throw damagedError(name, [], ['the items of some files are missing'], state.items);
   const packer = new Packer(state.last);
   const moved: ItemRow[] = [];
   const damaged: string[] = [];
@@ -122,7 +130,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
         }),
       );
   }
-  // A removal is told of as long as an older file may have the item.
+  // A removal is kept as long as an older file may contain the item.
   const removals = new Map<number, RemovalRow>();
   for (const row of segments) {
     const bytes = await files.read(row.name);
@@ -131,14 +139,14 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
       throw damagedError(
         name,
         damaged,
-        ['a file that does not say what is in it'],
+        ['the contents list of a file is damaged'],
         state.items - damaged.length,
       );
     for (const removal of contents.removals)
       if (others.some(({ first }) => first < removal.sequence)) removals.set(removal.sequence, removal);
   }
   files.forget();
-  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length); // and the files stay as they are
+  if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length); // the old files stay
   const token = crypto.randomUUID();
   const need = packer.finish({
     header,
@@ -153,23 +161,26 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
       if (current?.token === token) return;
       if (current?.token !== state.token) throw overtakenError(name);
       const sum = moved.reduce(
-        (total, row, i) => addSeal(takeSeal(total, items[i]!.seal), row.seal),
+        (total, row, i) => addSeal(subtractSeal(total, items[i]!.seal), row.seal),
         state.sum,
       );
-      for (const row of moved) told(transaction.objectStore('items').put(row));
-      for (const row of segments) told(transaction.objectStore('segments').delete(row.name));
+      for (const row of moved) ignoreRejection(transaction.objectStore('items').put(row));
+      for (const row of segments) ignoreRejection(transaction.objectStore('segments').delete(row.name));
       for (const segment of packer.segments)
-        told(transaction.objectStore('segments').put(seals.segment(segmentRow(segment))));
-      told(
+        ignoreRejection(transaction.objectStore('segments').put(seals.segment(segmentRow(segment))));
+      ignoreRejection(
         transaction
           .objectStore('state')
           .put(seals.state({ ...state, generation: state.generation + 1, sum, token }), ONLY),
       );
     }),
   );
-  await files.remove(segments.map((row) => row.name)); // in the order of their names, which is that of their age: what tells of a removal goes after what has the item
+  // Removed in the order of their names, oldest first: a file with a removal must outlive the file with the
+  // item.
+  await files.remove(segments.map((row) => row.name));
 }
 
+/** Drops all but the newest removals. */
 async function forgetRemovals(context: Context): Promise<void> {
   const { database, seals } = context;
   const token = crypto.randomUUID();
@@ -179,9 +190,9 @@ async function forgetRemovals(context: Context): Promise<void> {
     const removals = transaction.objectStore('removals');
     const old = (await removals.getAll()).slice(0, -REMOVALS);
     const floor = old.at(-1)!.sequence;
-    told(removals.delete(IDBKeyRange.upperBound(floor)));
-    const sum = old.reduce((total, row) => takeSeal(total, row.seal), state.sum);
-    told(
+    ignoreRejection(removals.delete(IDBKeyRange.upperBound(floor)));
+    const sum = old.reduce((total, row) => subtractSeal(total, row.seal), state.sum);
+    ignoreRejection(
       transaction.objectStore('state').put(
         seals.state({
           ...state,

@@ -1,4 +1,7 @@
-/** What the parts of the store share about one open index. */
+/**
+ * `Context`: the state that the modules of the store share about one open index, and the functions that need
+ * all of it.
+ */
 import type { Database } from './database.js';
 import { IndexError } from '../../errors.js';
 import { damagedError, storageError } from './errors.js';
@@ -6,23 +9,28 @@ import { readRecord, type ItemRow, type Seals, type StateRow } from './rows.js';
 import type { NewSegment, SegmentFiles } from './segments.js';
 import type { StoredItem } from '../journal.js';
 
+/** An open index. */
 export interface Context {
   readonly name: string;
   readonly database: Database;
   readonly files: SegmentFiles;
   readonly seals: Seals;
-  /** As its row has it. */
+  /** The header as its row stores it (JSON). */
   readonly header: string;
-  /** By chance: this tab among those that write. */
+  /** Random id of this tab, which names it as a writer. */
   readonly tab: string;
-  /** Whether this tab has removed what it could not finish. */
+  /** True if this tab has left no files of a failed commit behind. */
   clean: boolean;
 }
 
-/** Of the records: the tab that has last written files. */
+/** Key in `records`: id of the tab that was the last to write files. */
 const WRITER = 'store: writer';
 
-/** Runs `task` while no other tab writes to the index of this name. Ends with the page, however that ends. */
+/**
+ * Runs `task` under the index's Web Lock, so that no other tab writes at the same time. The browser releases
+ * the lock if the page dies.
+ * @throws IndexError INDEX_STORAGE if the page may not use locks; the signal's reason
+ */
 export async function exclusively<T>(
   name: string,
   signal: AbortSignal | undefined,
@@ -39,21 +47,21 @@ export async function exclusively<T>(
     return (await locks.request(`dinov2-webgpu search ${name}`, signal ? { signal } : {}, begin)) as T;
   } catch (error) {
     if (begun || signal?.aborted === true) throw error;
-    throw storageError(name, `this page may not store (${String(error)})`, error);
+    throw storageError(name, `this page may not use its storage (${String(error)})`, error);
   }
 }
 
-/** @throws IndexError INDEX_DAMAGED */
+/** Requires the record of the last commit to be intact. @throws IndexError INDEX_DAMAGED */
 export function checkState({ name, seals }: Context, state: StateRow | undefined): StateRow {
   if (seals.isState(state)) return state;
   throw damagedError(name, [], ['the record of the last commit is damaged'], 0);
 }
 
 /**
- * An item with its bytes. Another tab may have moved them into another file since the row was read: then the
- * row is read again.
- * @returns undefined if the item was replaced or removed since; 'damaged' if its bytes are not those that
- *   were written
+ * Reads an item and its record. If another tab has moved the record to another file since the row was read,
+ * the row is read again.
+ * @returns undefined if the item has been replaced or removed since; 'damaged' if the record differs from
+ *   what was written
  */
 export async function readItem(
   { database, files, seals }: Context,
@@ -70,11 +78,12 @@ export async function readItem(
 }
 
 /**
- * Before a tab writes files: if another one has done so since, it may have died between its files and their
- * transaction. These go now. They say that they follow the same commit as this tab's will, and should the
- * database be lost, nothing would tell which of the two was made.
+ * Makes this tab the writer of files. If another tab wrote last, that tab may have died after writing its
+ * files and before their transaction, so unknown files are deleted here. Otherwise they would name the same
+ * preceding commit as the files that this tab is about to write, and a rebuild of the database could not tell
+ * which of the two was committed.
  */
-async function takePen(context: Context): Promise<void> {
+async function claimWriter(context: Context): Promise<void> {
   const { name, database, files, tab } = context;
   if (context.clean && (await database.run((db) => db.get('records', WRITER))) === tab) return;
   const known = await database.run((db) => db.getAllKeys('segments'));
@@ -91,7 +100,9 @@ async function takePen(context: Context): Promise<void> {
 }
 
 /**
- * Writes files, and then the transaction that makes them part of the index. @param need bytes of all of it
+ * Writes files, then runs the transaction that makes them part of the index. Deletes the files if the
+ * transaction fails.
+ * @param need bytes of the whole commit, for the message of INDEX_QUOTA
  */
 export async function writeSegments<T>(
   context: Context,
@@ -100,14 +111,14 @@ export async function writeSegments<T>(
   transaction: () => Promise<T>,
 ): Promise<T> {
   const { files } = context;
-  if (segments.length > 0) await takePen(context);
+  if (segments.length > 0) await claimWriter(context);
   try {
     await files.write(segments, need);
     return await transaction();
   } catch (error) {
     context.clean = false;
-    // Where the answer alone was lost, the transaction may be in, and the files in use. What is nobody's goes
-    // at the next opening.
+    // After INDEX_STORAGE the transaction may have been committed and only its answer lost, so the files may
+    // be in use. Unused ones are deleted at the next opening.
     if (!(error instanceof IndexError && error.code === 'INDEX_STORAGE'))
       await files.remove(segments.map(({ name }) => name));
     throw error;

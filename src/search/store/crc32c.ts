@@ -1,14 +1,14 @@
 /**
- * CRC-32C (Castagnoli; RFC 3720, B.4), which LevelDB, ext4 and iSCSI use for the same purpose: it notices
- * every change of up to 32 neighbouring bits, and any other but for one in 4·10⁹. It guards against storage
- * that decays, not against people who mean harm.
+ * `crc32c`: the checksum CRC-32C (Castagnoli; RFC 3720, B.4), which LevelDB, ext4 and iSCSI use for the same
+ * purpose. It detects every change of up to 32 neighbouring bits, and misses one in 4·10⁹ of the others. It
+ * protects against decaying storage, not against attackers.
  */
 
-/** Of the reversed polynomial. */
+/** The polynomial, bits reversed. */
 const POLYNOMIAL = 0x82f63b78;
 let tables: Int32Array | undefined;
 
-/** Eight tables of 256, so that eight bytes are taken at once (slicing-by-8). */
+/** Eight tables of 256 entries, to process eight bytes at once (slicing-by-8). */
 function makeTables(): Int32Array {
   const made = new Int32Array(8 * 256);
   for (let i = 0; i < 256; i++) {
@@ -21,7 +21,8 @@ function makeTables(): Int32Array {
 }
 
 /**
- * @param before of the bytes that come before these, where a text or a file is taken in parts
+ * CRC-32C of bytes.
+ * @param before checksum of the preceding bytes, if the data comes in parts
  * @returns 32 bits, unsigned
  */
 export function crc32c(bytes: Uint8Array, before = 0): number {

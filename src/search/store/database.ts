@@ -1,6 +1,6 @@
 /**
- * An index's database, through `idb`: opened again where the browser has closed it, closed where another page
- * needs that.
+ * `Database`: the IndexedDB database of an index, through `idb`. It reconnects if the browser closes the
+ * connection, and closes the connection if another page needs that.
  */
 import { deleteDB, openDB, type IDBPDatabase, type IDBPTransaction, type StoreNames } from 'idb';
 import { IndexError } from '../../errors.js';
@@ -28,24 +28,26 @@ import {
 
 export type Connection = IDBPDatabase<Schema>;
 type Stores = StoreNames<Schema>[];
+/** A read-write transaction. */
 export type Writing = IDBPTransaction<Schema, Stores, 'readwrite'>;
 
 const PREFIX = 'dinov2-webgpu-search/';
-/** A connection that is lost is opened again so often. */
+/** Number of attempts to reopen a lost connection. */
 const REOPENINGS = 3;
 const REOPENING_MS = 100;
 /**
- * What another page has to let go of, it lets go of at once; a database that opens later than this does not
- * open.
+ * Time after which a database that another page holds open counts as blocked. Pages with this library close
+ * their connection at once.
  */
 const BLOCKED_MS = 5_000;
+/** Time after which an opening that hangs counts as failed. */
 const OPENING_MS = 30_000;
 
 export const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * Names of all indexes that have a database, this library's or a newer one's; undefined where the browser
- * does not tell.
+ * Names of all indexes that have a database, including those of newer versions; undefined if the browser
+ * cannot list databases.
  */
 export async function databaseNames(): Promise<string[] | undefined> {
   const found = await (indexedDB as Partial<IDBFactory>).databases?.();
@@ -53,8 +55,8 @@ export async function databaseNames(): Promise<string[] | undefined> {
 }
 
 /**
- * Rejects what does not end within `ms`: the browser cannot be made to give up, so what comes later is undone
- * by `late`.
+ * Rejects with `error()` if `work` takes longer than `ms`. `work` cannot be cancelled, so `late` undoes its
+ * result.
  */
 function within<T>(
   ms: number,
@@ -65,7 +67,7 @@ function within<T>(
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(error());
-      work.then(late, () => undefined); // told already
+      work.then(late, () => undefined); // the error was already reported
     }, ms);
     work.finally(() => clearTimeout(timer)).then(resolve, reject);
   });
@@ -74,10 +76,10 @@ function within<T>(
 const blockedError = (name: string): IndexError =>
   new IndexError(
     'INDEX_BLOCKED',
-    `index ${quote(name)}: expected other pages to let go of it, found one that holds it: with an older version of the library, or stopped in mid-work. Close the other tabs of this site, and try again.`,
+    `index ${quote(name)}: another page holds it open, with an older version of the library or because it hangs. Close the other tabs of this site, and try again.`,
   );
 
-/** Resolves when the database is gone. */
+/** Deletes the database of an index. Resolves when it is deleted. @throws IndexError INDEX_BLOCKED */
 export async function deleteDatabase(name: string): Promise<void> {
   const { promise: waiting, reject: blocked } = Promise.withResolvers<never>();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -91,8 +93,8 @@ export async function deleteDatabase(name: string): Promise<void> {
   }
 }
 
-/** What a new database begins with; without it a database that is missing is not made. */
-export interface Beginning {
+/** The first rows of a new database. */
+export interface InitialRows {
   readonly header: HeaderRow;
   readonly state: StateRow;
   readonly items: readonly ItemRow[];
@@ -110,12 +112,15 @@ export class Database {
   }
 
   /**
-   * What the index is. Afterwards the database is this index's, and no other of the same name. @throws
-   * IndexError INDEX_NEWER, INDEX_GONE, INDEX_STORAGE, INDEX_QUOTA, INDEX_BLOCKED
+   * Opens the database and returns the header. From then on, reconnecting fails if the database belongs to
+   * another index of the same name.
+   * @param initialRows contents of a new database. Undefined: a missing database is not created, but
+   *   INDEX_GONE
+   * @throws IndexError INDEX_NEWER, INDEX_GONE, INDEX_STORAGE, INDEX_QUOTA, INDEX_BLOCKED
    */
-  async open(beginning: Beginning | undefined): Promise<HeaderRow | undefined> {
+  async open(initialRows: InitialRows | undefined): Promise<HeaderRow | undefined> {
     const header = await this.#retrying(
-      () => (this.#connection ??= this.#connect(beginning)),
+      () => (this.#connection ??= this.#connect(initialRows)),
       (db) => db.get('header', ONLY),
     );
     this.#identity = header?.identity;
@@ -123,16 +128,17 @@ export class Database {
   }
 
   /**
-   * Runs `task`, again where the connection was lost meanwhile: what it writes must be recognisable as
-   * written already.
+   * Runs `task`, and repeats it if the connection is lost meanwhile. A task that writes must recognise that
+   * an earlier attempt has succeeded.
    */
   run<T>(task: (db: Connection) => Promise<T>): Promise<T> {
     return this.#retrying(() => (this.#connection ??= this.#connectAgain()), task);
   }
 
   /**
-   * One transaction on disk when it resolves, or nothing of it. @param need bytes that it brings, for the
-   * message where there is no room
+   * Runs one transaction. It is on disk when the promise resolves; nothing of it is made when the promise
+   * rejects.
+   * @param need bytes of the change, for the message of INDEX_QUOTA
    */
   write<T>(stores: Stores, need: number, task: (transaction: Writing) => Promise<T>): Promise<T> {
     return this.run(async (db) => {
@@ -149,7 +155,8 @@ export class Database {
       } catch (thrown) {
         abort(transaction);
         const { error: reason } = (await failure) ?? { error: thrown };
-        const error = isQuota(reason) || isLost(thrown) ? reason : thrown; // a request says AbortError, the transaction says why
+        // The error of a request may only be an AbortError; the error of the transaction is the reason.
+        const error = isQuota(reason) || isLost(thrown) ? reason : thrown;
         throw isQuota(error) ? await quotaError(this.#name, need, error) : error;
       }
     });
@@ -187,7 +194,7 @@ export class Database {
     connection?.then(
       (db) => db.close(),
       () => undefined,
-    ); // one that was never there needs no closing
+    ); // a failed connection needs no closing
   }
 
   async #connectAgain(): Promise<Connection> {
@@ -198,7 +205,7 @@ export class Database {
     throw goneError(this.#name);
   }
 
-  async #connect(beginning: Beginning | undefined): Promise<Connection> {
+  async #connect(initialRows: InitialRows | undefined): Promise<Connection> {
     if (!storageGlobal('indexedDB')) throw storageError(this.#name, NO_DATABASE);
     let missing = false;
     let blocked = false;
@@ -209,9 +216,9 @@ export class Database {
     const opening = async (): Promise<Connection> =>
       openDB<Schema>(PREFIX + this.#name, FORMAT, {
         upgrade: (db, _from, _to, transaction) => {
-          if (beginning) return void make(db, transaction, beginning);
+          if (initialRows) return void make(db, transaction, initialRows);
           missing = true;
-          transaction.done.catch(() => undefined); // the opening fails with it
+          transaction.done.catch(() => undefined); // the error of `openDB` reports the abort
           transaction.abort();
         },
         blocked: () => (blocked = true),
@@ -245,25 +252,25 @@ export class Database {
 function make(
   db: Connection,
   transaction: IDBPTransaction<Schema, Stores, 'versionchange'>,
-  { header, state, items, segments }: Beginning,
+  { header, state, items, segments }: InitialRows,
 ): void {
   db.createObjectStore('items', { keyPath: 'sequence' });
   db.createObjectStore('removals', { keyPath: 'sequence' });
   db.createObjectStore('segments', { keyPath: 'name' });
   for (const name of ['header', 'state', 'thumbnails', 'records'] as const) db.createObjectStore(name);
-  told(transaction.objectStore('header').put(header, ONLY));
-  told(transaction.objectStore('state').put(state, ONLY));
-  for (const row of items) told(transaction.objectStore('items').put(row));
-  for (const row of segments) told(transaction.objectStore('segments').put(row));
+  ignoreRejection(transaction.objectStore('header').put(header, ONLY));
+  ignoreRejection(transaction.objectStore('state').put(state, ONLY));
+  for (const row of items) ignoreRejection(transaction.objectStore('items').put(row));
+  for (const row of segments) ignoreRejection(transaction.objectStore('segments').put(row));
 }
 
-/** A request within a transaction, whose failure the transaction tells. */
-export const told = (request: Promise<unknown>): void => void request.catch(() => undefined);
+/** Ignores the rejection of a request in a transaction, because the transaction reports the error. */
+export const ignoreRejection = (request: Promise<unknown>): void => void request.catch(() => undefined);
 
 function abort(transaction: Writing): void {
   try {
     transaction.abort();
   } catch {
-    // it has ended already
+    // The transaction has already ended.
   }
 }

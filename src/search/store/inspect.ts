@@ -1,4 +1,4 @@
-/** Whether an index is as it was written. */
+/** Checks an index for damage: rows, files and thumbnails. */
 import { readItem, type Context } from './context.js';
 import type { Connection } from './database.js';
 import {
@@ -14,7 +14,7 @@ import {
   type Unsealed,
 } from './rows.js';
 
-/** What one transaction saw. */
+/** The rows of the database, read in one transaction. */
 export interface Rows {
   readonly state: StateRow | undefined;
   readonly items: readonly ItemRow[];
@@ -22,20 +22,22 @@ export interface Rows {
   readonly segments: readonly SegmentRow[];
 }
 
-/** What is wrong, and what is not. */
+/** The result of a check. */
 export interface Damage {
+  /** Rows of the intact items. */
   readonly whole: readonly ItemRow[];
-  /** Ids of the others, as far as they can be told. */
+  /** Ids of the damaged items, as far as they are readable. */
   readonly items: readonly string[];
-  /** What else there is to say. */
+  /** Descriptions of other damage. */
   readonly notes: readonly string[];
 }
 
 export const isDamaged = ({ items, notes }: Damage): boolean => items.length > 0 || notes.length > 0;
 
-/** Rows that are asked for at once: a message between processes each. */
+/** Number of rows per request. Each request is a message between processes. */
 const BATCH = 4096;
 
+/** Reads all rows in one transaction. */
 export async function readRows(db: Connection): Promise<Rows> {
   const transaction = db.transaction(['state', 'items', 'removals', 'segments']);
   const all = async <Row extends { readonly sequence: number }>(
@@ -55,7 +57,7 @@ export async function readRows(db: Connection): Promise<Rows> {
   return { state, items, removals, segments: await transaction.objectStore('segments').getAll() };
 }
 
-/** What follows for the segments from the items. */
+/** Segment rows computed from the items that the segments contain. */
 export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<SegmentRow>> {
   const found = new Map<string, Unsealed<SegmentRow>>();
   for (const row of items) {
@@ -82,10 +84,7 @@ export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<Segm
   return found;
 }
 
-/**
- * Every row of the database against its seal, and all of them together against the last commit and the
- * segments.
- */
+/** Checks every row against its checksum, and all rows together against the last commit and the segments. */
 export function inspectRows({ state, items, removals, segments }: Rows, seals: Seals): Damage {
   const notes: string[] = [];
   const damaged: string[] = [];
@@ -106,11 +105,11 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
     notes.push(`${state.items} items were written, and ${items.length} are in the database`);
   else if (damaged.length === 0 && broken === 0 && (sum !== state.sum || removals.length !== state.removals))
     notes.push('rows of the database are not those of the last commit');
-  const wanted = segmentsOf(whole);
+  const computed = segmentsOf(whole);
   const wrong =
     segments.filter((row) => {
-      const found = wanted.get(row.name);
-      wanted.delete(row.name);
+      const found = computed.get(row.name);
+      computed.delete(row.name);
       if (!seals.isSegment(row)) return true;
       if (!found) return damaged.length === 0 && (row.items > 0 || row.removals === 0);
       return (
@@ -120,23 +119,24 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
           found.first < row.first ||
           found.last > row.last)
       );
-    }).length + (damaged.length === 0 ? wanted.size : 0);
+    }).length + (damaged.length === 0 ? computed.size : 0);
   if (wrong > 0) notes.push(`the records of ${wrong} files are damaged`);
   return { whole, items: damaged, notes };
 }
 
-/** Of files that were read: what is missing at their end, or too much, where it is no item's. */
+/** Checks the sizes and contents lists of the files that were read. Such damage need not concern an item. */
 export function inspectSizes({ files }: Context, segments: readonly SegmentRow[]): string[] {
   return segments.flatMap(({ name, size }) => {
-    const end = files.endOf(name); // one that is missing was told with its items; one that was moved meanwhile, with what was read of it
+    // A file that was not read is missing, which is reported with its items, or was moved by another tab.
+    const end = files.endOf(name);
     if (!end || (end.size === size && end.whole)) return [];
     return end.size === size
-      ? ['the end of a file damaged, which says what is in it']
+      ? ['the contents list of a file is damaged']
       : [`a file of ${end.size} bytes where ${size} were written`];
   });
 }
 
-/** The bytes of all items, and the files that they are in. */
+/** Checks the records of all items, and the files that contain them. */
 export async function inspectFiles(
   context: Context,
   segments: readonly SegmentRow[],
@@ -154,7 +154,10 @@ export async function inspectFiles(
   return { whole, items, notes };
 }
 
-/** Items are not lost with their thumbnails: `whole` has their rows without those that are damaged. */
+/**
+ * Checks the thumbnails. A damaged thumbnail does not damage its item: in the result, `whole` has the item's
+ * row without the thumbnail.
+ */
 export async function inspectThumbnails(
   { database, seals }: Context,
   { whole, items, notes }: Damage,

@@ -1,4 +1,4 @@
-/** Opens an index that is kept in the browser, or begins one. */
+/** `openJournal`: opens a stored index or creates one, checks it, and repairs it if asked to. */
 import { openStore, type CacheKind, type CacheStore } from '../../storage/store.js';
 import { checkSameIndex, differences } from '../checks.js';
 import type { IndexHeader } from '../journal.js';
@@ -13,24 +13,24 @@ import { FORMAT, headerText, isHeader, parseHeader, sealHeader, Seals, type Head
 import { SegmentFiles } from './segments.js';
 import { StoredJournal } from './storedJournal.js';
 
+/** Options of `openJournal`. */
 export interface JournalOptions {
   /**
-   * Asks the browser not to evict what is kept (`navigator.storage.persist()`, which workers lack). Default:
+   * Asks the browser not to evict the index (`navigator.storage.persist()`, which workers lack). Default
    * false.
    */
   readonly persist?: boolean | undefined;
   /** Ends the wait for other tabs. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * `drop`: where something is damaged, goes on with the items that are whole; `dropped` of the journal names
-   * the others. Default: an error that names them.
+   * `drop` opens a damaged index with its intact items; `dropped` of the journal lists the others. Default:
+   * INDEX_DAMAGED with their ids.
    */
   readonly repair?: 'drop' | undefined;
 }
 
 /**
- * The journal of the index `name`, which begins empty where there is none. One writer at a time: waits while
- * another tab writes.
+ * Opens the journal of the index `name`, or creates an empty index. Waits while another tab writes.
  * @param name 1 to 200 characters
  * @throws IndexError INDEX_NAME, INDEX_MODEL, INDEX_HEADER, INDEX_NEWER, INDEX_DAMAGED, INDEX_QUOTA,
  *   INDEX_STORAGE, INDEX_BLOCKED
@@ -44,7 +44,7 @@ export async function openJournal(
   signal?.throwIfAborted();
   const storage = (globalThis.navigator as Navigator | undefined)?.storage as
     Partial<StorageManager> | undefined;
-  if (persist) void storage?.persist?.().catch(() => undefined); // Firefox asks the visitor, who may not answer
+  if (persist) void storage?.persist?.().catch(() => undefined); // not awaited: Firefox asks the visitor, who may never answer
   return exclusively(name, signal, async () => {
     const database = new Database(name);
     try {
@@ -65,19 +65,19 @@ async function storeOf(name: string, kind: CacheKind): Promise<CacheStore> {
   return store;
 }
 
-/** With the lock. */
+/** Opens the index. The caller holds the lock. */
 async function openExclusively(
   name: string,
   header: IndexHeader,
   database: Database,
   repair: 'drop' | undefined,
 ): Promise<StoredJournal> {
-  const wanted = headerText(header);
+  const callerHeader = headerText(header);
   const preferred = await storeOf(name, 'auto');
   await finishDeletion(name);
-  const begin: HeaderRow = sealHeader({
+  const newHeader: HeaderRow = sealHeader({
     format: FORMAT,
-    header: wanted,
+    header: callerHeader,
     store: preferred.kind,
     identity: crypto.randomUUID(),
     deleting: false,
@@ -85,11 +85,11 @@ async function openExclusively(
   const restored = await restoreLost(
     name,
     new SegmentFiles(name, await folderOf(preferred, name)),
-    begin,
+    newHeader,
     header,
     repair,
   );
-  const state = new Seals(wanted).state({
+  const state = new Seals(callerHeader).state({
     generation: 0,
     last: 0,
     floor: 0,
@@ -98,7 +98,7 @@ async function openExclusively(
     sum: 0,
     token: crypto.randomUUID(),
   });
-  const found = await database.open(restored ?? { header: begin, state, items: [], segments: [] });
+  const found = await database.open(restored ?? { header: newHeader, state, items: [], segments: [] });
   const readable = isHeader(found);
   if (readable) checkHeader(name, found, header);
   else if (!repair)
@@ -108,12 +108,12 @@ async function openExclusively(
       ? preferred
       : await storeOf(name, readable ? found.store : 'auto');
   const files = new SegmentFiles(name, await folderOf(store, name));
-  // Its own words: what the model is called there may be something else, and the seals are made with it.
+  // The stored text, not the caller's: the model's name may differ, and the seals depend on the text.
   const text = readable
     ? found.header
     : ((await readContents(files, await files.names())).found.find(
         ({ contents }) => differences(parseHeader(contents.header), header).length === 0,
-      )?.contents.header ?? wanted);
+      )?.contents.header ?? callerHeader);
   const seals = new Seals(text);
   const context: Context = {
     name,
@@ -126,66 +126,69 @@ async function openExclusively(
   };
   const rows = await database.run(readRows);
   let damage = inspectRows(rows, seals);
-  if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that all of it is told at once
+  if (isDamaged(damage) || repair) damage = await inspectFiles(context, rows.segments, damage); // so that one error reports all damage
   if (repair) damage = await inspectThumbnails(context, damage);
   const damaged = isDamaged(damage) || !readable;
   if (damaged && !repair) throw damagedError(name, damage.items, damage.notes, damage.whole.length);
-  const kept = damaged
+  const intact = damaged
     ? await dropDamaged(
         context,
-        readable ? found : sealHeader({ ...begin, header: text, store: store.kind }),
+        readable ? found : sealHeader({ ...newHeader, header: text, store: store.kind }),
         rows,
         damage,
       )
     : { state: rows.state!, items: rows.items, segments: rows.segments };
-  if (!readable) await database.open(undefined); // from now on it is the index with this header
+  if (!readable) await database.open(undefined); // reconnecting then expects the new header
   context.files.forget();
-  await context.files.tidy(new Set(kept.segments.map((segment) => segment.name)));
+  await context.files.tidy(new Set(intact.segments.map((segment) => segment.name)));
   return new StoredJournal(context, {
     header: parseHeader(text),
-    ...kept,
+    ...intact,
     dropped: damaged ? damage.items : [],
     restored: restored !== undefined,
   });
 }
 
 /**
- * Files without a database: the browser has lost it. It is made anew out of what the files say is in them.
+ * Rebuilds the database from the files if the browser has lost it; undefined if the database exists or no
+ * file has contents.
  */
 async function restoreLost(
   name: string,
   files: SegmentFiles,
-  begin: HeaderRow,
+  newHeader: HeaderRow,
   header: IndexHeader,
   repair: 'drop' | undefined,
 ): Promise<Restored | undefined> {
   const names = await databaseNames();
   if (!names || names.includes(name)) return undefined;
   const { found, unreadable } = await readContents(files, await files.names());
-  for (const { contents } of found) checkHeader(name, { ...begin, header: contents.header }, header);
-  const text = found[0]?.contents.header ?? begin.header;
-  const restored = restore(sealHeader({ ...begin, header: text }), new Seals(text), found, unreadable);
+  for (const { contents } of found) checkHeader(name, { ...newHeader, header: contents.header }, header);
+  const text = found[0]?.contents.header ?? newHeader.header;
+  const restored = restore(sealHeader({ ...newHeader, header: text }), new Seals(text), found, unreadable);
   if (unreadable.length > 0 && !repair)
     throw damagedError(
       name,
       [],
       [
-        `its database gone, and ${unreadable.length} files that do not say what is in them (a repair may bring back older versions of their items)`,
+        `its database gone, and ${unreadable.length} files whose contents list is damaged (a repair may bring back older versions of their items)`,
       ],
       restored.items.length,
     );
   return found.length > 0 ? restored : undefined;
 }
 
-/** @throws IndexError INDEX_NEWER, INDEX_MODEL, INDEX_HEADER */
-export function checkHeader(name: string, row: HeaderRow, wanted: IndexHeader): void {
+/**
+ * Requires a stored header to match the caller's. @throws IndexError INDEX_NEWER, INDEX_MODEL, INDEX_HEADER
+ */
+export function checkHeader(name: string, row: HeaderRow, expected: IndexHeader): void {
   if (row.format > FORMAT) throw newerError(name, `format ${row.format}`);
   const found = parseHeader(row.header);
   if (found.format > FORMAT) throw newerError(name, `format ${String(found.format)}`);
   checkSameIndex(
     found,
-    wanted,
+    expected,
     `index ${quote(name)}`,
-    'Open it as it was made, take another name, or delete it (deleteIndex) first.',
+    'Open it with the options that it was made with, choose another name, or delete it first (deleteIndex).',
   );
 }

@@ -1,13 +1,13 @@
-/** Goes on with what is whole, where the caller has asked for that. */
+/** `dropDamaged`: rewrites the database of a damaged index with its intact items. */
 import type { Context } from './context.js';
-import { told } from './database.js';
+import { ignoreRejection } from './database.js';
 import { segmentsOf, type Damage, type Rows } from './inspect.js';
 import { readContents } from './restore.js';
 import { addSeal, ONLY, type HeaderRow, type SegmentRow, type StateRow } from './rows.js';
 
 /**
- * The database anew, from the items that are whole. Tabs that have the index open compare everything with it.
- * The caller has the lock.
+ * Rewrites the database with the intact items. Other tabs that have the index open then compare all of their
+ * items. The caller holds the lock.
  */
 export async function dropDamaged(
   context: Context,
@@ -19,8 +19,7 @@ export async function dropDamaged(
   const items = damage.whole;
   const { found } = await readContents(files, await files.names());
   const live = segmentsOf(items);
-  // Files that tell of removals stay, whether an item is in them or not; those of a commit that was never
-  // made do not.
+  // Keep files with removals, even without intact items. Skip files of a commit that was never made.
   const before = seals.isState(rows.state) ? rows.state : undefined;
   for (const { name, contents } of found) {
     const first = contents.removals[0]?.sequence;
@@ -60,14 +59,17 @@ export async function dropDamaged(
     0,
     async (transaction) => {
       const thumbnails = transaction.objectStore('thumbnails');
-      const wanted = new Set(items.flatMap(({ id, thumbnail }) => (thumbnail === undefined ? [] : [id])));
-      for (const id of await thumbnails.getAllKeys()) if (!wanted.has(id)) told(thumbnails.delete(id));
+      const withThumbnail = new Set(
+        items.flatMap(({ id, thumbnail }) => (thumbnail === undefined ? [] : [id])),
+      );
+      for (const id of await thumbnails.getAllKeys())
+        if (!withThumbnail.has(id)) ignoreRejection(thumbnails.delete(id));
       for (const name of ['items', 'removals', 'segments'] as const)
-        told(transaction.objectStore(name).clear());
-      for (const row of items) told(transaction.objectStore('items').put(row));
-      for (const row of segments) told(transaction.objectStore('segments').put(row));
-      told(transaction.objectStore('state').put(state, ONLY));
-      told(transaction.objectStore('header').put(header, ONLY));
+        ignoreRejection(transaction.objectStore(name).clear());
+      for (const row of items) ignoreRejection(transaction.objectStore('items').put(row));
+      for (const row of segments) ignoreRejection(transaction.objectStore('segments').put(row));
+      ignoreRejection(transaction.objectStore('state').put(state, ONLY));
+      ignoreRejection(transaction.objectStore('header').put(header, ONLY));
     },
   );
   return { state, items, segments };

@@ -1,34 +1,36 @@
-/** A database anew, out of the segments, where the browser has lost it. */
+/** Rebuilds a lost database from the segments. */
 import { decodeContents, type Contents } from './contents.js';
-import type { Beginning } from './database.js';
+import type { InitialRows } from './database.js';
 import { segmentsOf } from './inspect.js';
 import { addSeal, type HeaderRow, type ItemRow, type SegmentRow, type Seals } from './rows.js';
 import { sequenceOfName, type SegmentFiles } from './segments.js';
 
-export interface Restored extends Beginning {
-  /** Files that do not say what is in them. */
+/** The contents of a rebuilt database. */
+export interface Restored extends InitialRows {
+  /** Files whose contents list is damaged. */
   readonly unreadable: readonly string[];
 }
 
-interface Found {
+/** A segment that was read. */
+interface SegmentContents {
   readonly name: string;
   readonly size: number;
   readonly contents: Contents;
 }
 
-/** The last of them. */
+/** The highest sequence in a segment. */
 const sequenceOf = ({ items, removals }: Contents): number =>
   [...items, ...removals].reduce((last, { sequence }) => Math.max(last, sequence), 0);
 
 /**
- * What the files say of themselves. A file that was opened for writing when the browser died is empty, and
- * named after the last commit: it is none.
+ * Reads the contents lists of segments. An empty file whose name follows the last commit is ignored: the
+ * browser died before it was written.
  */
 export async function readContents(
   files: SegmentFiles,
   names: readonly string[],
-): Promise<{ found: Found[]; unreadable: string[] }> {
-  const found: Found[] = [];
+): Promise<{ found: SegmentContents[]; unreadable: string[] }> {
+  const found: SegmentContents[] = [];
   const unreadable: { name: string; empty: boolean }[] = [];
   for (const name of names) {
     const bytes = await files.read(name);
@@ -47,13 +49,14 @@ export async function readContents(
 }
 
 /**
- * Of each id, its last change counts. A commit that was interrupted counts where all of its files are there:
- * it was not acknowledged, and it is whole. Thumbnails and records of callers were in the database alone.
+ * Computes the rows of a database from the segments. The last change of each id counts. An interrupted commit
+ * counts if all of its files exist: it is complete, although it was not acknowledged. Thumbnails and states
+ * are lost, because only the database contained them.
  */
 export function restore(
   header: HeaderRow,
   seals: Seals,
-  all: readonly Found[],
+  all: readonly SegmentContents[],
   unreadable: readonly string[],
 ): Restored {
   const settled = Math.max(0, ...all.map(({ contents }) => contents.settled));

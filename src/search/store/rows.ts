@@ -1,98 +1,120 @@
 /**
- * What lies where. In IndexedDB, one database an index:
+ * The rows of the database and their checksums.
  *
- *     meta header: what the index is. state: the last commit, and a sum over all rows items by sequence, the
- *     order in which items were put: id, metadata, and where in which segment the vector lies removals by
- *     sequence: ids that were removed, for tabs that do not know yet segments by name: what of each file is
- *     in use thumbnails by id records by key: what callers keep beside the items
+ * Each index has one IndexedDB database with these object stores:
  *
- * In the file system of the origin, one folder an index: segments, files that are written once and never
- * changed. A record is an encoded vector, and the encoded patches behind it; records stand one behind the
- * other, and behind them a copy of their rows. A record is what its row says it is: length and checksum stand
- * in the row, and the row is sealed with a checksum of its own.
+ *   header      what the index is
+ *   state       the last commit, and a sum over all rows
+ *   items       by sequence (the order in which items were put): id, metadata, and where the record is
+ *   removals    by sequence: ids that were removed, for tabs that have not seen the removal yet
+ *   segments    by name: how much of each file is in use
+ *   thumbnails  by id
+ *   records     by key: values of `setState`
+ *
+ * Each index also has one folder with segments: files that are written once and never changed. A segment
+ * contains records one after the other, then a copy of their rows (`contents.ts`). A record is an encoded
+ * vector followed by the encoded patches. Its row contains its length and its checksum. `seal` is the
+ * checksum of the row itself.
  */
 import type { DBSchema } from 'idb';
 import type { IndexHeader, StoredItem } from '../journal.js';
 import { crc32c } from './crc32c.js';
 
-/** Of all that is described above; the version of the database. */
+/** Version of the storage format, and of the database. */
 export const FORMAT = 1;
 
-/** In the header's row; what else it says is in its text. */
+/** The header of the index and where its files are. */
 export interface HeaderRow {
   readonly format: number;
   /**
-   * The IndexHeader as JSON. Its checksum goes into every other seal: rows of one index are none of another.
+   * The `IndexHeader` as JSON. Its checksum is the start value of all other seals, so that a row of one index
+   * is not valid in another.
    */
   readonly header: string;
+  /** The storage that contains the segments. */
   readonly store: 'opfs' | 'cache-api';
-  /** Tells this index from one that had the same name before. */
+  /** Random id, different from that of an earlier index of the same name. */
   readonly identity: string;
-  /** What is left to do of a deletion that was interrupted. */
+  /** True once `deleteIndex` has begun. */
   readonly deleting: boolean;
   readonly seal: number;
 }
 
+/** The state after the last commit. */
 export interface StateRow {
-  /** Counts commits, compactions among them. */
+  /** Number of commits, including compactions. */
   readonly generation: number;
-  /** The sequence of the last change. */
+  /** Sequence of the last change. */
   readonly last: number;
-  /** Removals up to this sequence are no longer kept one by one. */
+  /** Removals up to this sequence are no longer in `removals`. */
   readonly floor: number;
+  /** Number of rows in `items`. */
   readonly items: number;
+  /** Number of rows in `removals`. */
   readonly removals: number;
-  /** Of the seals of items and removals, modulo 2^32: no row can be absent or old unnoticed. */
+  /**
+   * Sum of the seals of all items and removals, modulo 2^32. It detects rows that are missing or outdated.
+   */
   readonly sum: number;
-  /** By chance: whether a commit whose answer was lost is in. */
+  /** Random id of the commit, by which a repeated transaction recognises that it was already committed. */
   readonly token: string;
   readonly seal: number;
 }
 
+/** An item. */
 export interface ItemRow {
   readonly sequence: number;
   readonly id: string;
+  /** Name of the segment with its record. */
   readonly segment: string;
+  /** First byte of the record in the segment. */
   readonly offset: number;
   readonly vectorBytes: number;
   readonly patches: { readonly rows: number; readonly cols: number; readonly bytes: number } | undefined;
-  /** Of the record. */
+  /** CRC-32C of the record. */
   readonly checksum: number;
-  /** As JSON. */
+  /** Metadata as JSON. */
   readonly metadata: string | undefined;
-  /** Its checksum. */
+  /** CRC-32C of the thumbnail; undefined if the item has none. */
   readonly thumbnail: number | undefined;
   readonly seal: number;
 }
 
+/** The removal of an item. */
 export interface RemovalRow {
   readonly sequence: number;
   readonly id: string;
   readonly seal: number;
 }
 
+/** A segment, and how much of it is in use. */
 export interface SegmentRow {
   readonly name: string;
-  /** Of the records in it. */
+  /** Bytes of all its records. */
   readonly bytes: number;
-  /** Of the file: behind the records it says what they are (contents.ts). */
+  /** Bytes of the file, including the contents list. */
   readonly size: number;
-  /** Items whose records are in it, and their bytes: the rest was replaced or removed. */
+  /** Number of records in use. The others were replaced or removed. */
   readonly items: number;
+  /** Bytes of the records in use. */
   readonly liveBytes: number;
-  /** Removals that it tells of: a file that does is kept without any item. */
+  /** Number of removals in its contents list. A file with removals is kept even without records in use. */
   readonly removals: number;
-  /** Between these sequences, both included, are the items in it; others may be too. */
+  /** No record in use has a lower sequence. Items of other segments may lie between `first` and `last`. */
   readonly first: number;
+  /** No record in use has a higher sequence. */
   readonly last: number;
   readonly seal: number;
 }
 
+/** A thumbnail. */
 export interface ThumbnailRow {
+  /** Media type. */
   readonly type: string;
   readonly bytes: ArrayBuffer;
 }
 
+/** The object stores. */
 export interface Schema extends DBSchema {
   header: { key: string; value: HeaderRow };
   state: { key: string; value: StateRow };
@@ -103,21 +125,25 @@ export interface Schema extends DBSchema {
   records: { key: string; value: unknown };
 }
 
-/** The one key in `header`, and in `state`. */
+/** The only key in `header` and in `state`. */
 export const ONLY = 'only';
 
 const utf8 = new TextEncoder();
-/** JSON escapes lone surrogates, which UTF-8 would make equal. */
+/**
+ * Checksum of fields. They are written as JSON, which escapes lone surrogates; UTF-8 alone would make all of
+ * them equal.
+ */
 const checksumOf = (fields: readonly unknown[], before: number): number =>
   crc32c(utf8.encode(JSON.stringify(fields)), before);
 
+/** A row before its checksum is added. */
 export type Unsealed<Row> = Omit<Row, 'seal'>;
 
-/** Seals rows of one index. */
+/** Adds and checks the checksums (`seal`) of rows of one index. */
 export class Seals {
   readonly #salt: number;
 
-  /** @param header as its row has it */
+  /** @param header the header as its row stores it */
   constructor(header: string) {
     this.#salt = crc32c(utf8.encode(header));
   }
@@ -218,14 +244,16 @@ const headerFields = ({ format, header, store, identity, deleting }: Unsealed<He
   deleting,
 ];
 
+/** Adds the checksum to a header row. */
 export const sealHeader = (row: Unsealed<HeaderRow>): HeaderRow => ({
   ...row,
   seal: checksumOf(headerFields(row), 0),
 });
+/** True if the checksum of a header row is right. */
 export const isHeader = (row: HeaderRow | undefined): row is HeaderRow =>
   row !== undefined && checksumOf(headerFields(row), 0) === row.seal;
 
-/** The header as its row has it: fields in one order, whatever the caller's. */
+/** The header as its row stores it: JSON with the fields in a fixed order. */
 export function headerText({ format, dim, metric, storage, patches, model }: IndexHeader): string {
   return JSON.stringify({
     format,
@@ -237,29 +265,33 @@ export function headerText({ format, dim, metric, storage, patches, model }: Ind
   });
 }
 
+/** Reads the text of `headerText`. */
 export function parseHeader(text: string): IndexHeader {
   const { model, ...rest } = JSON.parse(text) as IndexHeader;
   return { ...rest, model };
 }
 
-/** Sums of seals, modulo 2^32. */
+/** Adds a seal to a sum, modulo 2^32. */
 export const addSeal = (sum: number, seal: number): number => (sum + seal) % 2 ** 32;
-export const takeSeal = (sum: number, seal: number): number => (sum - seal + 2 ** 32) % 2 ** 32;
+/** Subtracts a seal from a sum, modulo 2^32. */
+export const subtractSeal = (sum: number, seal: number): number => (sum - seal + 2 ** 32) % 2 ** 32;
 
+/** Bytes of an item's record. */
 export const recordBytes = ({ vectorBytes, patches }: Pick<ItemRow, 'vectorBytes' | 'patches'>): number =>
   vectorBytes + (patches?.bytes ?? 0);
+/** CRC-32C of a thumbnail. */
 export const thumbnailChecksum = ({ type, bytes }: ThumbnailRow): number =>
   crc32c(new Uint8Array(bytes), crc32c(utf8.encode(type)));
 
 /**
- * An item out of its row and its record.
- * @returns undefined where the record is not the one that was written
+ * Makes an item from its row and its record.
+ * @returns undefined if the record does not match its checksum
  */
 export function readRecord(row: ItemRow, segment: Uint8Array<ArrayBuffer>): StoredItem | undefined {
   const { offset, vectorBytes, patches } = row;
   const end = offset + recordBytes(row);
   if (end > segment.length || crc32c(segment.subarray(offset, end)) !== row.checksum) return undefined;
-  const vector = segment.slice(offset, offset + vectorBytes); // a copy: the segment shall go
+  const vector = segment.slice(offset, offset + vectorBytes); // a copy, so that the segment can be freed
   const data = patches && {
     rows: patches.rows,
     cols: patches.cols,

@@ -1,4 +1,7 @@
-/** Segments: files of records, written once. */
+/**
+ * Segments: files of records that are written once and never changed. `Packer` lays out new segments;
+ * `SegmentFiles` reads, writes and removes them.
+ */
 import type { CacheFolder } from '../../storage/store.js';
 import { encodeContents, hasContents, type Contents } from './contents.js';
 import { isQuota, isVanished, quotaError, storageError } from './errors.js';
@@ -7,38 +10,47 @@ import type { ItemRow, SegmentRow, Unsealed } from './rows.js';
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * A commit that has more is written as several files, each of which fits into memory easily when it is read.
+ * Maximum size of the records in a segment. A larger commit is split into several files, so that reading one
+ * needs little memory.
  */
 export const SEGMENT_BYTES: number = 2 ** 24;
 /**
- * Of segments that were read and may be needed again: items stand in the order of their sequence, which after
- * a compaction is not that of the files.
+ * Size of the cache of segments that were read. Items are read in the order of their sequence, which differs
+ * from the order of the files after a compaction.
  */
 const KEPT_BYTES = 2 ** 26;
 
-/** A file that is to be written. */
+/** A segment that is to be written. */
 export interface NewSegment {
   readonly name: string;
+  /** Its contents: records, then the contents list (`contents.ts`). */
   readonly parts: Bytes[];
+  /** Bytes of the records. */
   bytes: number;
+  /** Bytes of the file. */
   size: number;
+  /** Number of records. */
   items: number;
+  /** Number of removals in the contents list. */
   removals: number;
-  /** Sequences of the first item and the last. */
+  /** Sequence of the first item. */
   readonly first: number;
+  /** Sequence of the last item. */
   last: number;
 }
 
-/** Of a file's name: a sequence that no commit had when it was made. */
+/** The sequence in a segment's name: one more than that of the last commit when the segment was made. */
 export const sequenceOfName = (name: string): number => Number.parseInt(name, 10);
 
-/** What was seen of the end of a file. */
+/** The state of a segment's contents list when the file was read. */
 export interface SegmentEnd {
+  /** Bytes of the file. */
   readonly size: number;
-  /** Whether what it says of its contents is what was written. */
+  /** True if the contents list is intact. */
   readonly whole: boolean;
 }
 
+/** The database row of a new segment. */
 export const segmentRow = ({
   name,
   bytes,
@@ -58,20 +70,20 @@ export const segmentRow = ({
   last,
 });
 
-/** Says where records go, one behind the other. */
+/** Assigns records to segments, one after the other. */
 export class Packer {
   readonly segments: NewSegment[] = [];
   readonly #after: number;
 
   /**
-   * @param after the sequence of the last commit: names tell it, so that a file that was never written is
-   *   known from one that was emptied
+   * @param after sequence of the last commit. Segment names contain it, so that an empty file that was never
+   *   completed can be told from a committed segment that lost its contents
    */
   constructor(after: number) {
     this.#after = after;
   }
 
-  /** @param sequence of the item; larger than that of the one before */
+  /** Adds a record. @param sequence sequence of the item, larger than that of the previous record */
   add(sequence: number, parts: readonly Bytes[]): { readonly segment: string; readonly offset: number } {
     const bytes = parts.reduce((sum, { length }) => sum + length, 0);
     let segment = this.segments.at(-1);
@@ -84,23 +96,26 @@ export class Packer {
     return { segment: segment.name, offset };
   }
 
-  /** Says at the end of each segment what is in it. Nothing can be added afterwards. @returns bytes of all */
+  /**
+   * Appends the contents list to each segment. Nothing can be added afterwards. @returns bytes of all
+   * segments
+   */
   finish(contents: Omit<Contents, 'parts'>): number {
     const { items, removals } = contents;
     if (this.segments.length === 0 && removals.length > 0) this.#begin(removals[0]!.sequence);
     const own = new Map<string, ItemRow[]>(this.segments.map(({ name }) => [name, []]));
     for (const row of items) own.get(row.segment)!.push(row);
     for (const segment of this.segments) {
-      const told = segment === this.segments.at(-1) ? removals : [];
+      const listed = segment === this.segments.at(-1) ? removals : [];
       const end = encodeContents({
         ...contents,
         parts: this.segments.length,
         items: own.get(segment.name)!,
-        removals: told,
+        removals: listed,
       });
       segment.parts.push(end);
       segment.size = segment.bytes + end.length;
-      segment.removals = told.length;
+      segment.removals = listed.length;
     }
     return this.segments.reduce((sum, { size }) => sum + size, 0);
   }
@@ -121,14 +136,15 @@ export class Packer {
   }
 }
 
-/** Never a name that was there before, whatever a crash has left. */
+/** A segment name that has never been used: files of a crashed commit may still exist. */
 const newName = (sequence: number): string =>
   `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
 
+/** The segments of one index in its folder. */
 export class SegmentFiles {
   readonly #name: string;
   readonly #folder: CacheFolder;
-  /** The longest unused first. */
+  /** Cache of segments, least recently used first. */
   readonly #read = new Map<string, Bytes>();
   #readBytes = 0;
   readonly #ends = new Map<string, SegmentEnd>();
@@ -138,7 +154,7 @@ export class SegmentFiles {
     this.#folder = folder;
   }
 
-  /** The whole file; undefined if it is not there. */
+  /** Reads a segment; undefined if the file does not exist. */
   async read(name: string): Promise<Bytes | undefined> {
     let bytes = this.#read.get(name);
     if (bytes) this.#read.delete(name);
@@ -157,19 +173,19 @@ export class SegmentFiles {
     return bytes;
   }
 
-  /** Of a file that was read. */
+  /** Size and state of a segment that was read. */
   endOf(name: string): SegmentEnd | undefined {
     return this.#ends.get(name);
   }
 
-  /** Forgets what was read. */
+  /** Clears the cache. */
   forget(): void {
     this.#ends.clear();
     this.#read.clear();
     this.#readBytes = 0;
   }
 
-  /** All of them, or none. @param need bytes of the whole commit */
+  /** Writes segments, all or none. @param need bytes of the whole commit, for the message of INDEX_QUOTA */
   async write(segments: readonly NewSegment[], need: number): Promise<void> {
     try {
       for (const { name, parts } of segments) await this.#folder.write(name, new Blob(parts));
@@ -181,7 +197,10 @@ export class SegmentFiles {
     }
   }
 
-  /** What cannot be removed now is nobody's, and goes when the index is opened the next time. */
+  /**
+   * Removes files. A file that cannot be removed now belongs to no commit and is removed when the index is
+   * next opened.
+   */
   async remove(names: readonly string[]): Promise<void> {
     for (const name of names) {
       const bytes = this.#read.get(name);
@@ -191,17 +210,17 @@ export class SegmentFiles {
     }
   }
 
-  /** Of all files, swap files left out. */
+  /** Names of all files, without the swap files of Chromium. */
   async names(): Promise<string[]> {
     return (await this.#folder.names()).filter((name) => !name.endsWith('.crswap')).sort();
   }
 
-  /** Removes what no commit knows: segments of one that was interrupted, and swap files. */
+  /** Removes all files that no commit contains: segments of interrupted commits, and swap files. */
   async tidy(known: ReadonlySet<string>): Promise<void> {
     await this.remove((await this.#folder.names()).filter((name) => !known.has(name)));
   }
 
-  /** See CacheFolder. */
+  /** See `CacheFolder.leaveTornBlock`. */
   async leaveTornBlock(): Promise<void> {
     await this.#folder.leaveTornBlock?.();
   }
@@ -211,7 +230,7 @@ export class SegmentFiles {
       const file = await this.#folder.read(name);
       return file && new Uint8Array(await file.arrayBuffer());
     } catch (error) {
-      if (isVanished(error)) return undefined; // another tab has removed it while it was read
+      if (isVanished(error)) return undefined; // another tab removed the file while it was being read
       throw storageError(this.#name, `a file could not be read (${String(error)})`, error);
     }
   }

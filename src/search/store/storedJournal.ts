@@ -1,4 +1,7 @@
-/** A journal in the browser's storage. `openJournal` makes it; docs/search-store.md says how it works. */
+/**
+ * `StoredJournal`: the journal of an index in the browser's storage. `openJournal` makes it;
+ * docs/search-store.md describes how it works.
+ */
 import { IndexError } from '../../errors.js';
 import type { Change, Changes, IndexHeader, IndexUsage, Journal, StoredItem } from '../journal.js';
 import { checkState, exclusively, readItem, type Context } from './context.js';
@@ -8,18 +11,18 @@ import { closedError, damagedError, isQuota, quote } from './errors.js';
 import { inspectSizes, readRows } from './inspect.js';
 import { ONLY, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow } from './rows.js';
 
-/** After so many commits it is looked whether files should be merged. */
-const COMMITS_BETWEEN_LOOKS = 8;
+/** Number of commits between two checks whether files should be merged. */
+const COMMITS_BETWEEN_CHECKS = 8;
 
-/** What was found when the index was opened. */
-export interface Opened {
+/** The state of the index when it was opened. */
+export interface OpenedIndex {
   readonly header: IndexHeader;
   readonly state: StateRow;
   readonly items: readonly ItemRow[];
   readonly segments: readonly SegmentRow[];
-  /** Ids of damaged items that were dropped, as `repair` asked for. */
+  /** Ids of damaged items that `repair: 'drop'` left out. */
   readonly dropped: readonly string[];
-  /** Whether the database was lost, and made anew out of the files. */
+  /** True if the database was lost and rebuilt from the files. */
   readonly restored: boolean;
 }
 
@@ -27,29 +30,29 @@ type OnChanges = (changes: readonly Change[]) => void;
 
 export class StoredJournal implements Journal {
   readonly header: IndexHeader;
-  /** Ids of damaged items that were dropped when the index was opened with `repair: 'drop'`. */
+  /** Ids of damaged items that opening with `repair: 'drop'` left out. */
   readonly dropped: readonly string[];
   /**
-   * Whether the browser had lost the database when the index was opened: all items are there, thumbnails and
-   * records beside the items are not.
+   * True if the browser had lost the database and opening rebuilt it. All items are present; thumbnails and
+   * the values of `setState` are lost.
    */
   readonly restored: boolean;
   readonly #context: Context;
-  /** Where each id stands: complete, up to the sequence `seen`. */
+  /** Sequence of each id, up to the commit `#seen`. */
   readonly #known: Map<string, number>;
   #seen: number;
-  /** What `items` is to give. */
-  #opened: Pick<Opened, 'items' | 'segments'> | undefined;
+  /** The rows that `items` will read. */
+  #opened: Pick<OpenedIndex, 'items' | 'segments'> | undefined;
   #reading = false;
   readonly #watchers = new Set<OnChanges>();
   readonly #channel: BroadcastChannel;
-  /** The last of what this tab does with the index, one after the other. */
+  /** The last task of this tab; tasks run one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #commits = 0;
   #listening = false;
   #closed = false;
 
-  constructor(context: Context, { header, state, items, segments, dropped, restored }: Opened) {
+  constructor(context: Context, { header, state, items, segments, dropped, restored }: OpenedIndex) {
     this.#context = context;
     this.header = header;
     this.dropped = dropped;
@@ -61,7 +64,7 @@ export class StoredJournal implements Journal {
     this.#channel.onmessage = () => this.#listen();
   }
 
-  /** @throws IndexError INDEX_DAMAGED, behind everything that is whole */
+  /** Yields all items. @throws IndexError INDEX_DAMAGED, after all intact items */
   async *items(signal?: AbortSignal): AsyncIterable<StoredItem> {
     this.#check();
     const { items, segments } = this.#opened ?? (await this.#context.database.run(readRows));
@@ -75,7 +78,7 @@ export class StoredJournal implements Journal {
         this.#check();
         const item = await readItem(this.#context, row);
         if (item === 'damaged') damaged.push(row.id);
-        else if (item) yield item; // else it was replaced or removed meanwhile, which the watchers hear
+        else if (item) yield item; // otherwise it was replaced or removed meanwhile, which the watchers receive
       }
       const notes = inspectSizes(this.#context, segments);
       if (damaged.length > 0 || notes.length > 0)
@@ -88,26 +91,27 @@ export class StoredJournal implements Journal {
   }
 
   /**
-   * @param changes or what makes them, called when this tab knows all that others have committed and nobody
-   *   else can: what it throws, `commit` rejects with
+   * Commits changes under the lock.
+   * @param changes the changes, or a function that returns them. It is called when this tab has all commits
+   *   of other tabs and no tab can make another. If it throws, `commit` rejects with that error
    * @throws IndexError INDEX_QUOTA, INDEX_STORAGE, INDEX_GONE, INDEX_DAMAGED, INDEX_DISPOSED: nothing was
    *   changed
    */
   commit(changes: Changes): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#enqueue(async () => {
       const changed = await exclusively(this.#context.name, undefined, async () => {
-        const state = await this.#takeOver();
+        const state = await this.#catchUp();
         const prepared = await prepare(typeof changes === 'function' ? await changes() : changes);
         this.#seen = await applyChanges(this.#context, state, this.#known, prepared);
         return this.#seen !== state.last;
       });
       if (!changed) return;
-      this.#tell();
-      if (++this.#commits % COMMITS_BETWEEN_LOOKS === 0) this.#compactLater();
+      this.#notifyTabs();
+      if (++this.#commits % COMMITS_BETWEEN_CHECKS === 0) this.#compactLater();
     });
   }
 
-  /** @throws IndexError INDEX_DAMAGED */
+  /** The thumbnail of an item. @throws IndexError INDEX_DAMAGED */
   async thumbnail(id: string): Promise<Blob | undefined> {
     this.#check();
     const { name, database, seals } = this.#context;
@@ -120,14 +124,14 @@ export class StoredJournal implements Journal {
         thumbnail: await transaction.objectStore('thumbnails').get(id),
       };
     });
-    if (!row) return undefined; // another tab has removed or replaced it
+    if (!row) return undefined; // another tab removed or replaced the item
     if (!seals.isItem(row)) throw damagedError(name, [id], [], this.#known.size - 1);
     if (row.thumbnail === undefined) return undefined;
     if (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail)
       return new Blob([thumbnail.bytes], { type: thumbnail.type });
     throw new IndexError(
       'INDEX_DAMAGED',
-      `index ${quote(name)}: expected the thumbnail of ${quote(id)} as it was written, found ${thumbnail ? 'another' : 'none'}. The item itself is whole: give it a new thumbnail (update), or open the index with repair: 'drop'.`,
+      `index ${quote(name)}: the thumbnail of ${quote(id)} is ${thumbnail ? 'damaged' : 'missing'}. The item itself is intact. Give it a new thumbnail (update), or open the index with repair: 'drop'.`,
       { items: [id] },
     );
   }
@@ -144,7 +148,10 @@ export class StoredJournal implements Journal {
     return this.#context.database.run((db) => db.get('records', key));
   }
 
-  /** @throws IndexError INDEX_QUOTA; DOMException DataCloneError, if the value cannot be cloned */
+  /**
+   * Stores a value beside the items. @throws IndexError INDEX_QUOTA; DOMException DataCloneError if the value
+   * cannot be cloned
+   */
   async setState(key: string, value: unknown): Promise<void> {
     this.#check();
     await this.#context.database.write(['records'], 0, async (transaction) => {
@@ -153,9 +160,9 @@ export class StoredJournal implements Journal {
     });
   }
 
-  /** Merges small files, and writes anew those of which little is in use. @throws as `commit` */
+  /** Merges small files and rewrites files with unused records. @throws IndexError as `commit` */
   compact(): Promise<void> {
-    return this.#inTurn(() => compact(this.#context));
+    return this.#enqueue(() => compact(this.#context));
   }
 
   async usage(): Promise<IndexUsage> {
@@ -176,13 +183,13 @@ export class StoredJournal implements Journal {
     };
   }
 
-  /** Waits for what was begun. */
+  /** Finishes running tasks and closes the database. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#channel.close();
     this.#watchers.clear();
-    await this.#queue.catch(() => undefined); // whoever asked for it was told
+    await this.#queue.catch(() => undefined); // the caller of the task receives its error
     this.#context.database.close();
     this.#context.files.forget();
   }
@@ -191,52 +198,53 @@ export class StoredJournal implements Journal {
     if (this.#closed) throw closedError(this.#context.name);
   }
 
-  async #inTurn<T>(task: () => Promise<T>): Promise<T> {
+  async #enqueue<T>(task: () => Promise<T>): Promise<T> {
     this.#check();
     const before = this.#queue;
-    const turn = (async () => {
-      await before.catch(() => undefined); // its own caller was told
+    const result = (async () => {
+      await before.catch(() => undefined); // the caller of that task receives its error
       return task();
     })();
-    this.#queue = turn;
-    return turn;
+    this.#queue = result;
+    return result;
   }
 
-  #tell(): void {
+  #notifyTabs(): void {
     if (!this.#closed) this.#channel.postMessage(this.#seen);
   }
 
   /**
-   * Another tab may have committed. Not while `items` is read: what it gives would come behind what is newer.
+   * Catches up with commits of other tabs in the background. Waits while `items` is being read, because its
+   * older items must come first.
    */
   #listen(): void {
     if (this.#closed || this.#reading || this.#listening || this.#watchers.size === 0) return;
     this.#listening = true;
-    const takeOver = (): Promise<StateRow> => {
-      this.#listening = false; // what is committed from now on comes with a message of its own
-      return this.#takeOver();
+    const catchUp = (): Promise<StateRow> => {
+      this.#listening = false; // later commits send a message of their own
+      return this.#catchUp();
     };
-    this.#inTurn(takeOver).catch((error: unknown) => {
-      if (!this.#closed) reportError(error); // nobody waits for it; the next commit meets it again
+    this.#enqueue(catchUp).catch((error: unknown) => {
+      if (!this.#closed) reportError(error); // no caller to reject; the next commit fails with the same error
     });
   }
 
   #compactLater(): void {
-    this.#inTurn(() => compactWhereWorthIt(this.#context)).catch((error: unknown) => {
+    this.#enqueue(() => compactWhereWorthIt(this.#context)).catch((error: unknown) => {
       if (!this.#closed && !(error instanceof IndexError && error.code === 'INDEX_QUOTA') && !isQuota(error))
-        reportError(error); // without room it waits for better times
+        reportError(error); // a full storage only postpones the compaction
     });
   }
 
-  /** Tells the watchers what others have committed since. */
-  async #takeOver(): Promise<StateRow> {
+  /** Reads the commits of other tabs since the last call, and passes them to the watchers. */
+  async #catchUp(): Promise<StateRow> {
     const context = this.#context;
     const { database, seals, name } = context;
     const found = await database.run(async (db) => {
       const transaction = db.transaction(['state', 'items', 'removals']);
       const state = checkState(context, await transaction.objectStore('state').get(ONLY));
       if (state.last === this.#seen) return { state, items: [], removals: [], whole: false };
-      const whole = state.floor > this.#seen; // removals since are no longer kept one by one
+      const whole = state.floor > this.#seen; // the removals since then are no longer in the database
       const range = IDBKeyRange.lowerBound(whole ? 0 : this.#seen, true);
       return {
         state,
@@ -252,10 +260,10 @@ export class StoredJournal implements Journal {
       ...removals.filter((row) => !seals.isRemoval(row)),
     ].map(({ id }) => String(id));
     if (damaged.length > 0) throw damagedError(name, damaged, [], state.items - damaged.length);
-    const kept = new Set(items.map(({ id }) => id));
+    const present = new Set(items.map(({ id }) => id));
     const gone = whole
-      ? [...this.#known.keys()].filter((id) => !kept.has(id))
-      : removals.map(({ id }) => id).filter((id) => this.#known.has(id) && !kept.has(id));
+      ? [...this.#known.keys()].filter((id) => !present.has(id))
+      : removals.map(({ id }) => id).filter((id) => this.#known.has(id) && !present.has(id));
     const fresh = items.filter(({ sequence }) => sequence > this.#seen);
     const changes: Change[] = [
       ...gone.map((remove) => ({ remove })),

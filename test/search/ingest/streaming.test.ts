@@ -216,7 +216,7 @@ test('files of a format that is not decoded here have one failure together', asy
     ]);
     expect(failures[0]!.error).toBeInstanceOf(ImageError);
     expect(failures[0]!.error.message).toMatch(
-      /^3 files, the first of them 1\.heic: expected images that can be decoded here, found in each an HEIC photograph \(an iPhone format\)\. Convert it to JPEG first/,
+      /^3 files, the first of them 1\.heic: .* an HEIC photograph \(an iPhone format\)\. Convert it to JPEG first/,
     );
   }
 });

@@ -286,7 +286,7 @@ test(
       expect(error).toMatchObject({
         code: 'INDEX_DAMAGED',
         items: [row.id],
-        message: expect.stringContaining('11 items are whole'),
+        message: expect.stringContaining('11 items are intact'),
       });
       await closeAll();
       await writeFile(name, bytes);

@@ -225,7 +225,7 @@ describe('a database that is lost', () => {
   test('files that cannot be listed, when another tab has written: said, and nothing is made', async () => {
     const journal = await open();
     vi.spyOn(FileSystemDirectoryHandle.prototype, 'keys').mockImplementation(() => {
-      throw new DOMException('gone', 'NotFoundError');
+      throw new DOMException('gone', 'NotReadableError');
     });
     expect((await errorOf(journal.commit([put('a')]))).code).toBe('INDEX_STORAGE');
     vi.restoreAllMocks();

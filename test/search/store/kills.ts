@@ -65,7 +65,7 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
       const found = await look(false).catch((error: unknown) => {
         if (!lost && droppedBytes(profile.folder) === 0) throw error;
         expect(String(error), `after ${life} kills`).toMatch(
-          /IndexError: index "killed": expected what was written, found/,
+          /IndexError: index "killed": the stored index is damaged/,
         );
         complete = false;
         losses += 1;

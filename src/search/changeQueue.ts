@@ -1,0 +1,125 @@
+/** `ChangeQueue`: makes the changes of an index one after the other and reports them to listeners. */
+import { IndexError } from '../errors.js';
+import { jsonCopy, storedItem } from './checks.js';
+import type { Items } from './items.js';
+import type { Change, Journal, StoredItem } from './journal.js';
+import type { IndexChange, Item } from './options.js';
+
+export class ChangeQueue {
+  readonly #items: Items;
+  readonly #journal: Journal;
+  readonly #checkOpen: () => void;
+  readonly #listeners = new Set<(change: IndexChange) => void>();
+  #last: Promise<unknown> = Promise.resolve();
+  #stopWatching: (() => void) | undefined;
+
+  /** @param checkOpen throws if the index is disposed */
+  constructor(items: Items, journal: Journal, checkOpen: () => void) {
+    this.#items = items;
+    this.#journal = journal;
+    this.#checkOpen = checkOpen;
+  }
+
+  /** Resolves when all changes requested so far have been made or have failed. */
+  get settled(): Promise<unknown> {
+    return this.#last;
+  }
+
+  /**
+   * Makes one change after all earlier ones: durable first, then in memory.
+   * @param prepare returns the change. It sees the items as all earlier changes left them, including changes of
+   *   other tabs. If it throws, nothing is changed.
+   */
+  run(prepare: () => Promise<readonly Change[]>): Promise<void> {
+    const change = this.#last.then(async () => {
+      this.#checkOpen();
+      let changes: readonly Change[] = [];
+      await this.#journal.commit(async () => (changes = await prepare()));
+      if (changes.length > 0) this.#apply(changes, false);
+    });
+    this.#last = change.catch(() => undefined); // the caller receives the error; later changes do not depend on it
+    return change;
+  }
+
+  /**
+   * Adds items, all or none. The items are encoded before the first `await`, so the caller may reuse its arrays.
+   * @param where name of the calling function for error messages
+   * @throws IndexError INDEX_DUPLICATE_ID, and the errors of `storedItem`
+   */
+  async add(where: string, items: () => Iterable<Item>): Promise<void> {
+    const stored = [...items()].map((item) => storedItem(item, this.#journal.header, where));
+    return this.addStored(where, stored, 'Use update(), or another id.');
+  }
+
+  /**
+   * Adds encoded items, all or none.
+   * @param advice what to do if an id is in use, for the error message
+   * @throws IndexError INDEX_DUPLICATE_ID
+   */
+  addStored(where: string, items: readonly StoredItem[], advice: string): Promise<void> {
+    return this.run(async () => {
+      const seen = new Set<string>();
+      for (const { id } of items) {
+        if (this.#items.rowOf.has(id) || seen.has(id))
+          throw new IndexError(
+            'INDEX_DUPLICATE_ID',
+            `${where}: the id ${JSON.stringify(id)} is already in use. ${advice}`,
+          );
+        seen.add(id);
+      }
+      return items.map((put) => ({ put }));
+    });
+  }
+
+  /** Reads all stored items into memory. From then on, changes of other tabs are applied too. */
+  async load(signal: AbortSignal | undefined): Promise<void> {
+    // Changes of other tabs can arrive while the items are read. They are newer, so they are applied last.
+    const early: (readonly Change[])[] = [];
+    let ready = false;
+    this.#stopWatching = this.#journal.watch(
+      (changes) => void (ready ? this.#apply(changes, true) : early.push(changes)),
+    );
+    for await (const item of this.#journal.items(signal))
+      this.#items.apply({ put: { ...item, metadata: jsonCopy(item.metadata, 'open') } });
+    for (const changes of early) this.#apply(changes, true);
+    ready = true;
+  }
+
+  /**
+   * Applies changes that are durable to the items in memory, and calls the listeners.
+   * @param elsewhere true if another tab made the changes
+   */
+  #apply(changes: readonly Change[], elsewhere: boolean): void {
+    const put = new Set<string>();
+    const removed = new Set<string>();
+    for (const change of changes) {
+      this.#items.apply(change);
+      const id = 'put' in change ? change.put.id : change.remove;
+      ('put' in change ? removed : put).delete(id);
+      ('put' in change ? put : removed).add(id);
+    }
+    const event: IndexChange = { put: [...put], removed: [...removed], elsewhere };
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        // The change is already made, so a listener's error must not reject it. Report it as uncaught instead.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  /** Calls `listener` after every change. Returns a function that removes the listener. */
+  listen(listener: (change: IndexChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Removes the listeners and no longer applies changes of other tabs. */
+  close(): void {
+    this.#stopWatching?.();
+    this.#listeners.clear();
+  }
+}
