@@ -5,7 +5,7 @@ import type { SafetensorsHeader } from '../safetensors.js';
 import type { HeadWidths, LinearHead } from '../weights/head.js';
 import type { DINOv2Config } from '../model/config.js';
 import { parameters } from '../model/parameters.js';
-import { configOfCheckpoint, type TensorChoice } from '../model/tensorConfig.js';
+import { configOfCheckpoint, type ConfigOverrides } from '../model/tensorConfig.js';
 import type { LoadReport } from '../options.js';
 import type { Described } from './configFile.js';
 
@@ -20,7 +20,7 @@ export type TensorReport = Pick<LoadReport, 'dialect' | 'prefix' | 'setAside' | 
 export function settle(
   source: SafetensorsHeader,
   described: Pick<Described, 'config' | 'hints'>,
-  choice: TensorChoice = {},
+  choice: ConfigOverrides = {},
 ): { readonly config: DINOv2Config; readonly tensors: TensorReport } {
   const { header } = readQuantized(source);
   const { config, assumed } = configOfCheckpoint(header, described, choice);

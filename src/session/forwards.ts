@@ -13,10 +13,10 @@ import type { Tuning, TuningCase } from '../gpu/measure/tuner.js';
 import type { TuningStore } from '../gpu/measure/tuningStore.js';
 import { elementCount, type Node, type Value } from '../graph/graph.js';
 import { nativeGrid, type DINOv2Config } from '../model/config.js';
-import { Features, type Kept } from '../model/features.js';
+import { Features, type ForwardBuffers } from '../model/features.js';
 import type { FinalNorm } from '../model/finalNorm.js';
 import { interpolatePosEmbed } from '../model/posEmbed.js';
-import { buildForward, countTokens, type Forward, type Grid, type Wanted } from '../model/vit.js';
+import { buildForward, countTokens, type Forward, type Grid, type ForwardVariant } from '../model/vit.js';
 import type { ForwardOptions, TuningReport } from '../options.js';
 
 /**
@@ -93,7 +93,7 @@ export class Forwards {
         });
         task.keepAll(); // if there was no room for them, whoever reads them is told
         await program.run(task, (output) => buffers.get(output)!);
-        const kept = (values: ReadonlyMap<number, Value>): Kept['qkv'] =>
+        const kept = (values: ReadonlyMap<number, Value>): ForwardBuffers['qkv'] =>
           new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
         return new Features(this.#gpu, this.#config, grid, {
           lastHiddenState: buffers.get(forward.lastHiddenState)!,
@@ -273,7 +273,7 @@ export class Forwards {
     });
   }
 
-  #programFor(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
+  #programFor(grid: Grid, wanted: ForwardVariant): Promise<LoadedProgram> {
     const key = JSON.stringify([
       grid.batch,
       grid.rows,
@@ -297,7 +297,7 @@ export class Forwards {
     return loading;
   }
 
-  async #makeProgram(grid: Grid, wanted: Wanted): Promise<LoadedProgram> {
+  async #makeProgram(grid: Grid, wanted: ForwardVariant): Promise<LoadedProgram> {
     const gpu = this.#gpu;
     const config = this.#config;
     const { embedDim } = config;
