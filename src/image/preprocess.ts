@@ -1,7 +1,7 @@
 /**
  * Resizes, crops and normalizes images on the GPU, bit for bit as the checkpoint's image processor does with
- * Pillow. Two steps: `prepare` decodes, uploads and runs the first resize pass; `write` runs the second pass. So
- * the caller knows the output size before it allocates a buffer for the batch.
+ * Pillow. Two steps: `prepare` decodes, uploads and runs the first resize pass; `write` runs the second pass.
+ * So the caller knows the output size before it allocates a buffer for the batch.
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -34,8 +34,9 @@ export interface PreprocessorOptions {
   /** The checkpoint's preprocessing. Default: that of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
   /**
-   * Maximum size of a strip in bytes; a single longer row is also allowed. An image is uploaded strip by strip,
-   * with at most four strips on the GPU. Default 16 MiB, which occupies a page's thread for about 20 ms.
+   * Maximum size of a strip in bytes; a single longer row is also allowed. An image is uploaded strip by
+   * strip, with at most four strips on the GPU. Default 16 MiB, which occupies a page's thread for about 20
+   * ms.
    */
   readonly stripBytes?: number | undefined;
 }
@@ -106,10 +107,10 @@ export class Preprocessor {
   /**
    * Decodes an image, uploads it and runs the first pass of its resize.
    *
-   * @param remainder true to keep the incomplete patches at the right and bottom, which Python's pixels include
-   *   and the model ignores
-   * @throws OptionError, if the options contradict each other; ImageError, as `decodeSource`, and IMAGE_SIZE, if
-   *   the image or the output is empty or too large; DeviceError
+   * @param remainder true to keep the incomplete patches at the right and bottom, which Python's pixels
+   *   include and the model ignores
+   * @throws OptionError, if the options contradict each other; ImageError, as `decodeSource`, and IMAGE_SIZE,
+   *   if the image or the output is empty or too large; DeviceError
    * @throws `signal.reason` after an abort
    */
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
@@ -125,9 +126,9 @@ export class Preprocessor {
   }
 
   /**
-   * As `prepare`, for a decoded image. The caller may close the image when the promise resolves. GPU memory in
-   * the meantime, besides that of `PreparedImage`: four strips for a file; the whole image for pixels in memory;
-   * twice the image for a canvas, video or bitmap, which is uploaded through a texture.
+   * As `prepare`, for a decoded image. The caller may close the image when the promise resolves. GPU memory
+   * in the meantime, besides that of `PreparedImage`: four strips for a file; the whole image for pixels in
+   * memory; twice the image for a canvas, video or bitmap, which is uploaded through a texture.
    */
   async prepareDecoded(
     image: DecodedImage,

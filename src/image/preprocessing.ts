@@ -17,8 +17,8 @@ export type ResizeRule =
   /** The smallest size that covers this one (timm only). The aspect ratio is kept. */
   | { readonly minHeight: number; readonly minWidth: number }
   /**
-   * `DPTImageProcessor`: this size, with each side rounded to a multiple of `multipleOf`. With `keepAspectRatio`,
-   * both sides are first scaled by the factor that is nearer to 1.
+   * `DPTImageProcessor`: this size, with each side rounded to a multiple of `multipleOf`. With
+   * `keepAspectRatio`, both sides are first scaled by the factor that is nearer to 1.
    */
   | {
       readonly height: number;
@@ -53,8 +53,8 @@ export interface Preprocessing {
   /** Rescale factor, mean and standard deviation. */
   readonly normalization: Normalization;
   /**
-   * Which implementation's rounding of sizes and crop offsets is followed: the image processors of transformers,
-   * or timm's `create_transform`.
+   * Which implementation's rounding of sizes and crop offsets is followed: the image processors of
+   * transformers, or timm's `create_transform`.
    */
   readonly convention: 'transformers' | 'timm';
 }
@@ -70,8 +70,9 @@ export const DEFAULT_PREPROCESSING: Preprocessing = {
 };
 
 /**
- * Describes everything in a preprocessing that changes pixels, for comparing model identities. Two preprocessings
- * with equal pixels have equal texts, whatever their `source`. The default preprocessing has an empty text.
+ * Describes everything in a preprocessing that changes pixels, for comparing model identities. Two
+ * preprocessings with equal pixels have equal texts, whatever their `source`. The default preprocessing has
+ * an empty text.
  */
 export function preprocessingText(preprocessing: Preprocessing): string {
   const text = textOf(preprocessing);

@@ -1,6 +1,6 @@
 /**
- * Parses preprocessor_config.json and timm's `pretrained_cfg`. Follows the Pillow backend of transformers 5.18,
- * and `create_transform(**resolve_data_config(pretrained_cfg=…))` of timm 1.0.29.
+ * Parses preprocessor_config.json and timm's `pretrained_cfg`. Follows the Pillow backend of transformers
+ * 5.18, and `create_transform(**resolve_data_config(pretrained_cfg=…))` of timm 1.0.29.
  */
 import { ConfigError } from '../errors.js';
 import { RESAMPLES, type Resample } from './coefficients.js';
@@ -61,8 +61,8 @@ const SIZE_KEYS = [
  * images are always decoded to RGB, and Python without the conversion gives the same pixels or fails.
  *
  * @param modelType `model_type` of config.json, which selects the class if the file does not
- * @throws ConfigError CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, if the class or a step is not
- *   supported; CONFIG_FIELD, if a field has the wrong type or is out of range
+ * @throws ConfigError CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, if the class or a step is
+ *   not supported; CONFIG_FIELD, if a field has the wrong type or is out of range
  */
 export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Preprocessing {
   const file = objectOf('preprocessor_config.json', json);
@@ -155,7 +155,8 @@ const isSide = (value: unknown): boolean =>
 
 /**
  * Converts a parsed config.json of timm: `pretrained_cfg`, or in the older form the file itself. Fields for
- * training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as timm does by default.
+ * training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as timm does by
+ * default.
  *
  * @returns undefined, if the file is not timm's
  * @throws ConfigError CONFIG_FIELD or CONFIG_UNSUPPORTED
@@ -198,7 +199,8 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   const crop = { height, width };
   switch (fields.value('crop_mode')) {
     case 'center':
-      // For a non-square crop timm uses its own resize with that class's default filter, not the checkpoint's.
+      // For a non-square crop timm uses its own resize with that class's default filter, not the
+      // checkpoint's.
       return scaledHeight === scaledWidth
         ? { ...common, resize: { shortestEdge: scaledHeight }, crop, resample: interpolation }
         : {
@@ -296,7 +298,10 @@ class Fields {
     );
   }
 
-  /** A filter by its number in Pillow. Of names only `bilinear` is valid: Python resizes bilinearly for any name. */
+  /**
+   * A filter by its number in Pillow. Of names only `bilinear` is valid: Python resizes bilinearly for any
+   * name.
+   */
   resample(): Resample {
     const value = this.#json['resample'];
     if (typeof value === 'string') {

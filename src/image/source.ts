@@ -1,8 +1,8 @@
 /**
- * Decodes any image source to 8 bits per channel. Colours are those stored in the file, without colour management
- * and without premultiplied alpha. Alpha is dropped later, not blended, as by `Image.convert('RGB')` in Python.
- * The browser decodes off the main thread. This library decodes the files that browsers decode differently from
- * Python (decode.ts).
+ * Decodes any image source to 8 bits per channel. Colours are those stored in the file, without colour
+ * management and without premultiplied alpha. Alpha is dropped later, not blended, as by
+ * `Image.convert('RGB')` in Python. The browser decodes off the main thread. This library decodes the files
+ * that browsers decode differently from Python (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
 import { untilAborted } from '../platform/abort.js';
@@ -22,16 +22,16 @@ export interface RawImage {
   /** Height in pixels. */
   readonly height: number;
   /**
-   * 3: red, green, blue. 4: red, green, blue and an alpha, which is ignored. Default: derived from the length of
-   * `data`.
+   * 3: red, green, blue. 4: red, green, blue and an alpha, which is ignored. Default: derived from the length
+   * of `data`.
    */
   readonly channels?: 3 | 4 | undefined;
 }
 
 /**
- * Sources of an image. A string is a URL; URLs of other origins need CORS. In Node, a string that is not an http,
- * https, data, blob or file URL is a path. Bytes (also a `Buffer`) are the content of an image file. Pixels in
- * memory are a `RawImage`.
+ * Sources of an image. A string is a URL; URLs of other origins need CORS. In Node, a string that is not an
+ * http, https, data, blob or file URL is a path. Bytes (also a `Buffer`) are the content of an image file.
+ * Pixels in memory are a `RawImage`.
  *
  * For Python's numbers, pass the file (Blob, URL) or the <img>: both are decoded without colour management. A
  * bitmap, canvas or frame holds the browser's colours. For a photograph with a colour profile those differ
@@ -55,14 +55,16 @@ export type ImageSource =
 
 /**
  * How the Exif orientation of a file is treated. `ignore`: pixels as stored, like `PIL.Image.open` in Python.
- * `respect`: rotated upright, like `transformers.image_utils.load_image`; the right choice for photographs that
- * people look at. Elements, canvases and bitmaps are used as shown in both cases.
+ * `respect`: rotated upright, like `transformers.image_utils.load_image`; the right choice for photographs
+ * that people look at. Elements, canvases and bitmaps are used as shown in both cases.
  */
 export type Orientation = 'respect' | 'ignore';
 
 /** Options for decoding an image source. */
 export interface SourceOptions {
-  /** Treatment of the Exif orientation of a file (Blob, URL, bytes). Default 'ignore', like `PIL.Image.open`. */
+  /**
+   * Treatment of the Exif orientation of a file (Blob, URL, bytes). Default 'ignore', like `PIL.Image.open`.
+   */
   readonly orientation?: Orientation | undefined;
   /** Aborts the call: the promise rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
@@ -91,7 +93,9 @@ export interface DecodedImage {
   readonly orientation: number;
   /** Exif orientation in the file, 1 to 8, whatever the option. */
   readonly fileOrientation: number;
-  /** True if this library decoded the picture from a file. It then has the stored values and is not rotated. */
+  /**
+   * True if this library decoded the picture from a file. It then has the stored values and is not rotated.
+   */
   readonly isFile: boolean;
   /**
    * True if the picture is a bitmap with the colours that an <img> of the file shows: the file has no colour
@@ -105,11 +109,12 @@ export interface DecodedImage {
 }
 
 /**
- * Decodes an image source. A picture of the caller (canvas, video, bitmap, pixels) is returned synchronously, so
- * that its pixels are those at the time of the call.
+ * Decodes an image source. A picture of the caller (canvas, video, bitmap, pixels) is returned synchronously,
+ * so that its pixels are those at the time of the call.
  *
  * @throws ImageError IMAGE_TYPE, if `source` is not an image source; IMAGE_FETCH, if the file cannot be read;
- *   IMAGE_DECODE, if the file cannot be decoded; IMAGE_SIZE, if the length of pixel data does not match the size
+ *   IMAGE_DECODE, if the file cannot be decoded; IMAGE_SIZE, if the length of pixel data does not match the
+ *   size
  * @throws `signal.reason` after an abort
  */
 export function decodeSource(
@@ -234,7 +239,13 @@ async function decodeUrl(
   return decodeBlob(gpu, blob, name, orientation, signal);
 }
 
-/** Reads a local file in Node, by path or `file:` URL. @throws ImageError IMAGE_FETCH */
+/**
+
+ * Reads a local file in Node, by path or `file:` URL.
+
+ * @throws ImageError IMAGE_FETCH
+
+ */
 async function readPath(path: string, signal: AbortSignal | undefined): Promise<Blob> {
   const { readFile } = nodeModule('node:fs/promises') as {
     readFile(path: string | URL, options: { signal?: AbortSignal }): Promise<Uint8Array<ArrayBuffer>>;

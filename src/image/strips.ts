@@ -1,6 +1,6 @@
 /**
- * Splits the rows of a stored image into strips for the first pass of the resize. Strips bound the GPU memory of
- * an image of any size, and images may be larger than a texture.
+ * Splits the rows of a stored image into strips for the first pass of the resize. Strips bound the GPU memory
+ * of an image of any size, and images may be larger than a texture.
  */
 import type { Taps } from './coefficients.js';
 
@@ -31,8 +31,8 @@ export interface StripPlan {
   /** Columns of `between`. */
   readonly width: number;
   /**
-   * Rows [firstRow, firstRow + rows) of the upright image that `between` holds; columns if the second pass runs
-   * along rows.
+   * Rows [firstRow, firstRow + rows) of the upright image that `between` holds; columns if the second pass
+   * runs along rows.
    */
   readonly firstRow: number;
   readonly rows: number;
@@ -41,8 +41,8 @@ export interface StripPlan {
 }
 
 /**
- * Plans the strips that cover all of `between`, in ascending or descending order of stored rows. A strip exceeds
- * `mostRows` only if a single pixel needs more rows.
+ * Plans the strips that cover all of `between`, in ascending or descending order of stored rows. A strip
+ * exceeds `mostRows` only if a single pixel needs more rows.
  */
 export function planStrips(plan: StripPlan): Strip[] {
   return plan.down ? stripsOfColumns(plan) : stripsOfRows(plan);

@@ -7,8 +7,9 @@ import type { DecodedImage } from './source.js';
 export interface Thumbnail {
   /** The thumbnail's file, WebP or JPEG. */
   readonly blob: Blob;
-  /** Size of the upright original in pixels. */
+  /** Width of the upright original in pixels. */
   readonly width: number;
+  /** Height of the upright original in pixels. */
   readonly height: number;
 }
 
@@ -16,8 +17,9 @@ export interface Thumbnail {
 const HEADER_BYTES = 2 ** 18;
 
 /**
- * Makes a thumbnail that fits into `px` × `px`: WebP, or JPEG if the browser cannot encode WebP. Undefined outside
- * a browser, and if the browser cannot decode the file (this library reads some PNG files that browsers do not).
+ * Makes a thumbnail that fits into `px` × `px`: WebP, or JPEG if the browser cannot encode WebP. Undefined
+ * outside a browser, and if the browser cannot decode the file (this library reads some PNG files that
+ * browsers do not).
  */
 export async function makeThumbnail(
   file: Blob,
@@ -45,8 +47,8 @@ export async function makeThumbnail(
 }
 
 /**
- * Makes a thumbnail from a decoded picture if its colours are those of an <img>; otherwise decodes `file` again.
- * Reads the picture synchronously, so the caller may close it after the call. Never rejects.
+ * Makes a thumbnail from a decoded picture if its colours are those of an <img>; otherwise decodes `file`
+ * again. Reads the picture synchronously, so the caller may close it after the call. Never rejects.
  * @param file the source of the picture
  */
 export function thumbnailOf(
@@ -95,7 +97,8 @@ async function draw(picture: ImageBitmap, orientation: number, px: number): Prom
   });
   try {
     const canvas = new OffscreenCanvas(turned ? down : across, turned ? across : down);
-    const context = canvas.getContext('2d', { willReadFrequently: true }); // keeps the small canvas in CPU memory
+    // Keeps the small canvas in CPU memory.
+    const context = canvas.getContext('2d', { willReadFrequently: true });
     if (!context) return undefined;
     context.imageSmoothingQuality = 'high'; // for browsers that ignore `resizeWidth`
     context.setTransform(transformOf(orientation, canvas.width, canvas.height));

@@ -1,7 +1,7 @@
 /**
- * Uploads rows of a decoded picture to a storage buffer, 4 bytes per pixel. Pixels in memory and bitmaps of files
- * are written from JavaScript's memory. A canvas, a video or the caller's bitmap is copied to a texture first: only
- * the browser's own copy can undo premultiplied alpha and read pictures that are on the GPU.
+ * Uploads rows of a decoded picture to a storage buffer, 4 bytes per pixel. Pixels in memory and bitmaps of
+ * files are written from JavaScript's memory. A canvas, a video or the caller's bitmap is copied to a texture
+ * first: only the browser's own copy can undo premultiplied alpha and read pictures that are on the GPU.
  */
 import { ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
@@ -24,7 +24,13 @@ export interface Upload {
   close(): void;
 }
 
-/** Chooses the way in which a picture is uploaded. @throws ImageError IMAGE_SIZE, if the picture is empty */
+/**
+
+ * Chooses the way in which a picture is uploaded.
+
+ * @throws ImageError IMAGE_SIZE, if the picture is empty
+
+ */
 export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
   const { picture, name, width, height } = image;
   if (!(Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0)) {
@@ -61,8 +67,9 @@ function withAlpha(rgb: RawPixels['data']): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Uploads a file's bitmap through a VideoFrame, which gives the bitmap's own bytes. Undefined if the browser has no
- * VideoFrame, or if the frame's format is not 8 bits per channel without alpha (with alpha, Firefox premultiplies).
+ * Uploads a file's bitmap through a VideoFrame, which gives the bitmap's own bytes. Undefined if the browser
+ * has no VideoFrame, or if the frame's format is not 8 bits per channel without alpha (with alpha, Firefox
+ * premultiplies).
  */
 function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | undefined {
   const frame = frameOf(bitmap);
@@ -94,8 +101,8 @@ function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | 
 }
 
 /**
- * Memory of the last upload, reused by the next one. The first access to newly allocated memory would take longer
- * than the copy. Weak, so that the garbage collector may reclaim the memory.
+ * Memory of the last upload, reused by the next one. The first access to newly allocated memory would take
+ * longer than the copy. Weak, so that the garbage collector may reclaim the memory.
  */
 let spare: WeakRef<ArrayBuffer> | undefined;
 
@@ -156,9 +163,9 @@ function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): U
           } catch (error) {
             if (drawn !== source || !('close' in source && 'width' in source) || !isNotDrawn(error))
               throw error;
-            // Chromium 147 cannot copy a bitmap of an <img> with more than 8 bits per channel ("Failed to copy
-            // content from external image"). The same file as a Blob works. A canvas rounds the values to 8 bits
-            // instead of truncating them: a difference of at most 1 of 255.
+            // Chromium 147 cannot copy a bitmap of an <img> with more than 8 bits per channel ("Failed to
+            // copy content from external image"). The same file as a Blob works. A canvas rounds the values
+            // to 8 bits instead of truncating them: a difference of at most 1 of 255.
             drawn = onCanvas(source);
             copy(device, drawn, name, origin, texture, size);
           }

@@ -1,7 +1,7 @@
 /**
- * Prepares a WebP for the browser's decoder: checks that the file is complete, reads its orientation, and extracts
- * the first frame of an animation as a still. Alpha is removed, because Firefox premultiplies the colours of every
- * bitmap, and both browsers premultiply those of an animation.
+ * Prepares a WebP for the browser's decoder: checks that the file is complete, reads its orientation, and
+ * extracts the first frame of an animation as a still. Alpha is removed, because Firefox premultiplies the
+ * colours of every bitmap, and both browsers premultiply those of an animation.
  */
 import type { Canvas } from './decode.js';
 import { damaged, endsTooEarly } from './decodeErrors.js';
@@ -19,7 +19,10 @@ export interface PlainWebp {
 
 const [ALPHA, ANIMATION] = [0x10, 0x02];
 
-/** Edits `bytes` in place. @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its chunks */
+/**
+ * Prepares a WebP for the browser's decoder. Edits `bytes` in place.
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its chunks
+ */
 export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWebp {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = bytes.length < 8 ? Infinity : 8 + view.getUint32(4, true);

@@ -1,6 +1,6 @@
 /**
- * Recomputes attention rows of selected queries from the queries and keys that a forward has stored. The GPU never
- * holds a matrix of tokens × tokens.
+ * Recomputes attention rows of selected queries from the queries and keys that a forward has stored. The GPU
+ * never holds a matrix of tokens × tokens.
  */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -10,8 +10,8 @@ import type { Lease } from '../gpu/task.js';
 /** Options of `Features.attention`. */
 export interface AttentionOptions {
   /**
-   * The query tokens: the cls token, the patch at a row and column of the grid, a register (counted from 0), or
-   * all tokens in the order cls, registers, patches. Default: `cls`.
+   * The query tokens: the cls token, the patch at a row and column of the grid, a register (counted from 0),
+   * or all tokens in the order cls, registers, patches. Default: `cls`.
    */
   readonly query?:
     | 'cls'
@@ -43,8 +43,8 @@ const F32_BYTES = 4;
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
- * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). A single head (or the mean)
- * drops the first axis, a single query the second.
+ * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). A single head (or the
+ * mean) drops the first axis, a single query the second.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
  * @param lease of the owner of `qkv`
  * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError

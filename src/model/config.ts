@@ -1,4 +1,6 @@
-/** The configuration of a DINOv2: its type, the four published sizes, and the limits of what can be computed. */
+/**
+ * The configuration of a DINOv2: its type, the four published sizes, and the limits of what can be computed.
+ */
 import { ConfigError } from '../errors.js';
 
 /** The published sizes: ViT-S, ViT-B, ViT-L and ViT-g. */
@@ -88,7 +90,10 @@ export function configOf(size: ModelSize, options: { registers?: boolean } = {})
   };
 }
 
-/** Patches along a side of the native image. The stored position embeddings cover nativeGrid × nativeGrid patches. */
+/**
+ * Patches along a side of the native image. The stored position embeddings cover nativeGrid × nativeGrid
+ * patches.
+ */
 export function nativeGrid(config: Pick<DINOv2Config, 'imageSize' | 'patchSize'>): number {
   return Math.floor(config.imageSize / config.patchSize);
 }

@@ -1,6 +1,6 @@
 /**
- * Reads config.json in Hugging Face's and timm's forms, and writes it in Hugging Face's. Defaults are those of
- * `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
+ * Reads config.json in Hugging Face's and timm's forms, and writes it in Hugging Face's. Defaults are those
+ * of `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
  */
 import { ConfigError } from '../errors.js';
 import {
@@ -38,8 +38,8 @@ export type ConfigFile =
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's, which names an architecture whose
- * numbers are in timm's code.
+ * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's, which names an architecture
+ * whose numbers are in timm's code.
  * @throws {ConfigError} CONFIG_JSON, CONFIG_UNSUPPORTED, CONFIG_FIELD
  */
 export function readConfigFile(json: unknown): ConfigFile {
@@ -114,7 +114,13 @@ function nestedIn(json: Json, depth = 3): [key: string, config: Json][] {
   });
 }
 
-/** Finds the object that describes the DINOv2. @throws {ConfigError} CONFIG_UNSUPPORTED */
+/**
+
+ * Finds the object that describes the DINOv2.
+
+ * @throws {ConfigError} CONFIG_UNSUPPORTED
+
+ */
 function dinov2In(json: Json): Json {
   if (isDinov2(json)) return json;
   const [nested, ...others] = nestedIn(json);
@@ -136,14 +142,14 @@ function dinov2In(json: Json): Json {
 }
 
 /**
- * Reads a parsed Hugging Face config.json with `model_type` dinov2 or dinov2_with_registers. Accepts that of a bare
- * model, of a model with a head (`Dinov2ForImageClassification`, …), and of a larger model that nests it
- * (`backbone_config` of Depth Anything). Absent fields take the defaults of transformers. Fields that do not affect
- * inference are ignored.
+ * Reads a parsed Hugging Face config.json with `model_type` dinov2 or dinov2_with_registers. Accepts that of
+ * a bare model, of a model with a head (`Dinov2ForImageClassification`, …), and of a larger model that nests
+ * it (`backbone_config` of Depth Anything). Absent fields take the defaults of transformers. Fields that do
+ * not affect inference are ignored.
  *
  * @throws {ConfigError} CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, for another model or an
- *   unsupported setting; CONFIG_FIELD, if a field has the wrong type or is out of range. One message lists all
- *   invalid fields.
+ *   unsupported setting; CONFIG_FIELD, if a field has the wrong type or is out of range. One message lists
+ *   all invalid fields.
  */
 export function parseConfig(json: unknown): DINOv2Config {
   const object = dinov2In(asObject(json));
@@ -196,9 +202,9 @@ export function parseConfig(json: unknown): DINOv2Config {
 }
 
 /**
- * Writes a configuration as a Hugging Face config.json; the inverse of `parseConfig`. Hugging Face has no field for
- * facebookresearch's `offset` convention, nor for `plain` with registers. A weights file stores those in its
- * metadata (`POS_EMBED` in tensorConfig.ts).
+ * Writes a configuration as a Hugging Face config.json; the inverse of `parseConfig`. Hugging Face has no
+ * field for facebookresearch's `offset` convention, nor for `plain` with registers. A weights file stores
+ * those in its metadata (`POS_EMBED` in tensorConfig.ts).
  */
 export function configJson(config: DINOv2Config): Record<string, unknown> {
   // In Hugging Face, `with_registers` also selects antialias, and the number of registers may be 0.
@@ -223,8 +229,8 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 
 /**
  * The `mlp_ratio` that gives `hiddenFeatures`, 4 in practice.
- * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio does: Hugging Face rounds a SwiGLU's width up to a multiple
- *   of 8
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio does: Hugging Face rounds a SwiGLU's width up to a
+ *   multiple of 8
  */
 function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
   const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;

@@ -11,7 +11,8 @@ import { countTokens, type Grid } from './vit.js';
 
 const F32_BYTES = 4;
 
-// Frees the buffers of features that are garbage-collected without dispose(). Holds the buffers, not the features.
+// Frees the buffers of features that are garbage-collected without dispose(). Holds the buffers, not the
+// features.
 const abandoned = new FinalizationRegistry<OwnedBuffers>((owned) => owned.dispose());
 
 /** The output buffers of a forward. `Features` takes ownership. */
@@ -35,7 +36,10 @@ export interface HiddenStateOptions {
   readonly norm?: boolean | undefined;
 }
 
-/** Options of `Features.getIntermediateLayers`: the parameters of facebookresearch's `get_intermediate_layers`. */
+/**
+ * Options of `Features.getIntermediateLayers`: the parameters of facebookresearch's
+ * `get_intermediate_layers`.
+ */
 export interface IntermediateLayerOptions {
   /** Returns (batch, embedDim, rows, cols) instead of (batch, rows · cols, embedDim). Default: false. */
   readonly reshape?: boolean | undefined;
@@ -52,9 +56,9 @@ export type LayerWithClassToken = readonly [
 ];
 
 /**
- * Features of one batch of images. Tokens are in the order cls, registers, patches. Patches are in rows from the
- * top left. Values are after the final norm unless stated otherwise. `dispose()` frees the GPU memory; a `using`
- * declaration calls it at the end of the block.
+ * Features of one batch of images. Tokens are in the order cls, registers, patches. Patches are in rows from
+ * the top left. Values are after the final norm unless stated otherwise. `dispose()` frees the GPU memory; a
+ * `using` declaration calls it at the end of the block.
  */
 export class Features {
   /** Number of images in the batch. */
@@ -107,8 +111,8 @@ export class Features {
   }
 
   /**
-   * The last hidden state on the GPU: f32 (batch, numTokens, embedDim). The features own the buffer; do not destroy
-   * it.
+   * The last hidden state on the GPU: f32 (batch, numTokens, embedDim). The features own the buffer; do not
+   * destroy it.
    * @throws DeviceError DISPOSED, after `dispose()`
    */
   get buffer(): GPUBuffer {
@@ -142,11 +146,12 @@ export class Features {
   }
 
   /**
-   * Reads a hidden state: (batch, numTokens, embedDim), indexed as Hugging Face's `hidden_states`. Layer 0 is the
-   * input of the first block; layer `i` is the output of the `i`-th block. Values are before the final norm, unless
-   * `norm` is set. The last layer with `norm` is the last hidden state, which is always available.
-   * @throws OptionError OPTION_VALUE, if the layer does not exist, or if the forward did not store it: pass `{
-   *   layers: [layer] }` to the forward
+   * Reads a hidden state: (batch, numTokens, embedDim), indexed as Hugging Face's `hidden_states`. Layer 0 is
+   * the input of the first block; layer `i` is the output of the `i`-th block. Values are before the final
+   * norm, unless `norm` is set. The last layer with `norm` is the last hidden state, which is always
+   * available.
+   * @throws OptionError OPTION_VALUE, if the layer does not exist, or if the forward did not store it: pass
+   *   `{ layers: [layer] }` to the forward
    */
   async hiddenState(layer: number, options: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     const { norm = false } = checkOptions('hiddenState', options);
@@ -156,9 +161,9 @@ export class Features {
   }
 
   /**
-   * Reads the patch tokens of several blocks, in the order of the blocks: (batch, rows · cols, embedDim) each. This
-   * is `get_intermediate_layers` of facebookresearch/dinov2. The forward must have stored the blocks: index `i` here,
-   * counted from 0, is `i + 1` in the forward's `layers`.
+   * Reads the patch tokens of several blocks, in the order of the blocks: (batch, rows · cols, embedDim)
+   * each. This is `get_intermediate_layers` of facebookresearch/dinov2. The forward must have stored the
+   * blocks: index `i` here, counted from 0, is `i + 1` in the forward's `layers`.
    * @param n number of last blocks, or indices of blocks from 0. Default: 1
    * @throws OptionError OPTION_VALUE, if a block does not exist or was not stored
    */
@@ -196,12 +201,12 @@ export class Features {
   }
 
   /**
-   * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`. Each row is the
-   * attention of one query token: a softmax over all tokens (cls, registers, patches) that sums to 1. The shape is
-   * (heads, queries, numTokens). A single head (or the mean over heads) drops the first axis, a single query the
-   * second: `{ head: 0, query: 'cls' }` gives (numTokens).
-   * @throws OptionError OPTION_VALUE, if the forward did not store the block (pass `{ attentions: [layer] }` to the
-   *   forward), or if a head or query is out of range
+   * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`. Each row is
+   * the attention of one query token: a softmax over all tokens (cls, registers, patches) that sums to 1. The
+   * shape is (heads, queries, numTokens). A single head (or the mean over heads) drops the first axis, a
+   * single query the second: `{ head: 0, query: 'cls' }` gives (numTokens).
+   * @throws OptionError OPTION_VALUE, if the forward did not store the block (pass `{ attentions: [layer] }`
+   *   to the forward), or if a head or query is out of range
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     checkOptions('attention', options);
@@ -223,7 +228,9 @@ export class Features {
     this.dispose();
   }
 
-  /** Sorted block indices. facebookresearch treats a list as a set, so results are in the order of the blocks. */
+  /**
+   * Sorted block indices. facebookresearch treats a list as a set, so results are in the order of the blocks.
+   */
   #blocks(n: number | readonly number[]): number[] {
     const { depth } = this;
     const count = typeof n === 'number' ? n : n.length;

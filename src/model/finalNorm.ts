@@ -12,8 +12,8 @@ export interface FinalNorm {
 }
 
 /**
- * Normalizes every row of `x`, (batch · numTokens, embedDim). Uses the forward's own kernel, so the bits equal those
- * of a norm within the forward. The task owns the result.
+ * Normalizes every row of `x`, (batch · numTokens, embedDim). Uses the forward's own kernel, so the bits
+ * equal those of a norm within the forward. The task owns the result.
  */
 export async function applyNorm(
   gpu: Gpu,

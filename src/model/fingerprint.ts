@@ -5,7 +5,9 @@ import { isMatrix, parameterBytes, type Weights } from '../weights/weightMemory.
 import type { DINOv2Config } from './config.js';
 import { parameters } from './parameters.js';
 
-/** Hashes the configuration, the element type and all parameters except matrices. See `DINOv2.fingerprint`. */
+/**
+ * Hashes the configuration, the element type and all parameters except matrices. See `DINOv2.fingerprint`.
+ */
 export function fingerprintOf(gpu: Gpu, config: DINOv2Config, weights: Weights): Promise<string> {
   return gpu.task('fingerprint', undefined, async (task) => {
     const hash = new Sha256();

@@ -4,8 +4,9 @@ import type { Parameter } from '../weights/names.js';
 import { nativeGrid, type DINOv2Config } from './config.js';
 
 /**
- * All parameters of a model with their PyTorch shapes: a linear layer's weight is (out, in). `attn.qkv` stacks the
- * rows of query, key and value. `mlp.w12` stacks the half that goes through SiLU and the half that it multiplies.
+ * All parameters of a model with their PyTorch shapes: a linear layer's weight is (out, in). `attn.qkv`
+ * stacks the rows of query, key and value. `mlp.w12` stacks the half that goes through SiLU and the half that
+ * it multiplies.
  */
 export function parameters(config: DINOv2Config): Parameter[] {
   const { embedDim, depth, patchSize, numChannels, numRegisterTokens, ffn, hiddenFeatures } = config;

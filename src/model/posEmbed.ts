@@ -1,9 +1,11 @@
 /**
- * Interpolates position embeddings for another grid than the native one, as PyTorch's bicubic `F.interpolate`.
+ * Interpolates position embeddings for another grid than the native one, as PyTorch's bicubic
+ * `F.interpolate`.
  *
- * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75 and 4 taps;
- * taps past the border read the border. With antialias (`_upsample_bicubic2d_aa`): Keys' kernel with a = -0.5,
- * stretched by the scale if the grid shrinks; taps past the border are dropped and the weights normalized to sum 1.
+ * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75 and 4
+ * taps; taps past the border read the border. With antialias (`_upsample_bicubic2d_aa`): Keys' kernel with a
+ * = -0.5, stretched by the scale if the grid shrinks; taps past the border are dropped and the weights
+ * normalized to sum 1.
  */
 
 import { CheckpointError, OptionError } from '../errors.js';
@@ -19,7 +21,10 @@ export interface InterpolatePosEmbedOptions {
   convention: PosEmbedConvention;
 }
 
-/** Filter of one axis: output i is the sum of weights[k] · input[indices[k]] for k in [first[i], first[i + 1]). */
+/**
+ * Filter of one axis: output i is the sum of weights[k] · input[indices[k]] for k in [first[i], first[i +
+ * 1]).
+ */
 interface Taps {
   readonly first: Int32Array;
   readonly indices: Int32Array;
@@ -29,15 +34,17 @@ interface Taps {
 /**
  * Interpolates position embeddings for a grid of rows × cols patches.
  *
- * For the native grid, every convention gives a copy: transformers and facebookresearch skip the interpolation for
- * the native image. For 518 × 520 pixels, whose grid is native too, transformers interpolates, but its filters hit
- * every position exactly. Sums and coordinates are float64, within 1e-7 of PyTorch in float64. PyTorch in float32
- * also rounds the coordinates: that changes white noise in [-1, 1] by up to 8e-6, and depends on whether the build
- * fuses multiply and add.
+ * For the native grid, every convention gives a copy: transformers and facebookresearch skip the
+ * interpolation for the native image. For 518 × 520 pixels, whose grid is native too, transformers
+ * interpolates, but its filters hit every position exactly. Sums and coordinates are float64, within 1e-7 of
+ * PyTorch in float64. PyTorch in float32 also rounds the coordinates: that changes white noise in [-1, 1] by
+ * up to 8e-6, and depends on whether the build fuses multiply and add.
  *
- * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the row of the cls token, then the patches by rows
+ * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the row of the cls token, then the patches by
+ *   rows
  * @returns (rows · cols, embed_dim): patches only. The row of the cls token is the first of `posEmbed`
- * @throws {CheckpointError} CHECKPOINT_TENSORS, if the length of `posEmbed` does not match embedDim and nativeGrid
+ * @throws {CheckpointError} CHECKPOINT_TENSORS, if the length of `posEmbed` does not match embedDim and
+ *   nativeGrid
  * @throws {OptionError} OPTION_VALUE, if rows or cols is not a positive integer
  */
 export function interpolatePosEmbed(
@@ -64,7 +71,8 @@ export function interpolatePosEmbed(
   const vertical = tapsOf(nativeGrid, rows, convention);
   const horizontal = rows === cols ? vertical : tapsOf(nativeGrid, cols, convention);
   const out = new Float32Array(rows * cols * embedDim);
-  const strip = new Float64Array(nativeGrid * embedDim); // an output row before horizontal filtering: (nativeGrid, embed_dim)
+  // An output row before horizontal filtering: (nativeGrid, embed_dim).
+  const strip = new Float64Array(nativeGrid * embedDim);
   const sum = new Float64Array(embedDim);
   for (let row = 0; row < rows; row++) {
     strip.fill(0);

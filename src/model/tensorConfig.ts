@@ -13,8 +13,8 @@ import type { ConfigHints } from './configJson.js';
 export const POS_EMBED = 'dinov2-webgpu pos_embed';
 
 /**
- * Key in `__metadata__` of a checkpoint written by `dinov2-webgpu convert`: the width of a SwiGLU. Hugging Face's
- * config.json can express only multiples of 8.
+ * Key in `__metadata__` of a checkpoint written by `dinov2-webgpu convert`: the width of a SwiGLU. Hugging
+ * Face's config.json can express only multiples of 8.
  */
 export const HIDDEN_FEATURES = 'dinov2-webgpu hidden_features';
 
@@ -59,9 +59,9 @@ export function configOfCheckpoint(
 }
 
 /**
- * Values of embedDim at which public vision transformers have heads that are not 64 wide: 1152 (72, SoViT-400M),
- * 1280 (80, ViT-H: Virchow), 1408 (88, ViT-g). Models wider than DINOv2's giant also have other heads (128: Web-SSL
- * from 2688 on; 104: ViT-bigG).
+ * Values of embedDim at which public vision transformers have heads that are not 64 wide: 1152 (72,
+ * SoViT-400M), 1280 (80, ViT-H: Virchow), 1408 (88, ViT-g). Models wider than DINOv2's giant also have other
+ * heads (128: Web-SSL from 2688 on; 104: ViT-bigG).
  */
 const otherHeads: Readonly<Record<number, string>> = {
   1152: 'heads of 72, as in SoViT-400M',
@@ -74,9 +74,10 @@ const WIDEST_SURE = 1536;
 const INTERPOLATED = 'Position embeddings are interpolated';
 
 /**
- * Infers the configuration from a checkpoint's names and shapes. Values that shapes do not determine are those of
- * published models: heads 64 wide, eps 1e-6. The names determine the convention of the position embeddings: Hugging
- * Face `plain`, facebookresearch `offset` (both `antialias` with registers), timm `antialias`.
+ * Infers the configuration from a checkpoint's names and shapes. Values that shapes do not determine are
+ * those of published models: heads 64 wide, eps 1e-6. The names determine the convention of the position
+ * embeddings: Hugging Face `plain`, facebookresearch `offset` (both `antialias` with registers), timm
+ * `antialias`.
  */
 function inferConfig(
   header: SafetensorsHeader,
@@ -124,9 +125,9 @@ function inferConfig(
 }
 
 /**
- * Patches along a side of the native image. A table with a square number of rows is ambiguous without registers:
- * either patches only (timm's `no_embed_class`), or a class token and a non-square image. For example, 25 rows are
- * 5 × 5 or 1 + 4 × 6. `no_embed_class` or the image size in config.json decides.
+ * Patches along a side of the native image. A table with a square number of rows is ambiguous without
+ * registers: either patches only (timm's `no_embed_class`), or a class token and a non-square image. For
+ * example, 25 rows are 5 × 5 or 1 + 4 × 6. `no_embed_class` or the image size in config.json decides.
  */
 function gridOf(
   { dialect, grid, patchSize, patchPositions }: Architecture,

@@ -1,6 +1,6 @@
 /**
- * Processes many images in batches and in order. Images are decoded in parallel, and images of the next batches are
- * decoded while the model computes a batch.
+ * Processes many images in batches and in order. Images are decoded in parallel, and images of the next
+ * batches are decoded while the model computes a batch.
  */
 import { untilAborted } from '../platform/abort.js';
 import { ImageError } from '../errors.js';
@@ -17,8 +17,9 @@ export interface BatchSteps<Image, Prepared, Results> {
   /** Frees results that the caller never received. */
   discard?(results: Results): void;
   /**
-   * True if an image cannot change, such as a file. The next image may then be requested before this one is prepared.
-   * The caller may reuse a canvas or an array for the next image, so such an image is prepared first.
+   * True if an image cannot change, such as a file. The next image may then be requested before this one is
+   * prepared. The caller may reuse a canvas or an array for the next image, so such an image is prepared
+   * first.
    */
   isStable(image: Image): boolean;
 }
@@ -56,9 +57,10 @@ interface PendingItem<Prepared> {
 }
 
 /**
- * Yields the batches of `images` in order. An ImageError concerns one image and does not stop the others. Any other
- * error (device, iterable, abort) is thrown after the results of the preceding images. At most two batches of images
- * are in progress, or 8 images if that is more. Leaving the loop early releases them and closes the iterable.
+ * Yields the batches of `images` in order. An ImageError concerns one image and does not stop the others. Any
+ * other error (device, iterable, abort) is thrown after the results of the preceding images. At most two
+ * batches of images are in progress, or 8 images if that is more. Leaving the loop early releases them and
+ * closes the iterable.
  */
 export async function* inBatches<Image, Prepared, Results>(
   images: Iterable<Image> | AsyncIterable<Image>,
@@ -116,7 +118,8 @@ export async function* inBatches<Image, Prepared, Results>(
       while (!left) {
         signal?.throwIfAborted();
         const promised = iterator.next();
-        const next = 'then' in promised ? await promised : promised; // no await: a list's first image is read during the call
+        // Awaits only a promise, so that a list's first image is read during the call.
+        const next = 'then' in promised ? await promised : promised;
         if (next.done) isDone = true;
         if (next.done || left) break;
         const pending = begin(next.value);
@@ -139,7 +142,8 @@ export async function* inBatches<Image, Prepared, Results>(
     const most = Math.min(settled, batchSize);
     const isLast = settled < queue.length ? queue[settled]!.failure !== undefined : ended;
     if (full) return most === batchSize || isLast ? most : 0;
-    return most === 0 ? 0 : 2 ** Math.floor(Math.log2(most)); // powers of two: each batch size needs its own program and buffers
+    // Only powers of two, because each batch size needs its own program and buffers.
+    return most === 0 ? 0 : 2 ** Math.floor(Math.log2(most));
   };
   const start = (items: readonly BatchItem<Prepared>[]): void => {
     const prepared = items.flatMap((each) => (each.error ? [] : [each.prepared]));
@@ -193,6 +197,7 @@ export async function* inBatches<Image, Prepared, Results>(
         ({ results }) => discard?.(results),
         () => undefined,
       );
-    if (!isDone) void (async () => iterator.return?.())().catch(() => undefined); // the error that ended the loop is more important
+    // The error that ended the loop is more important.
+    if (!isDone) void (async () => iterator.return?.())().catch(() => undefined);
   }
 }

@@ -34,14 +34,14 @@ export interface ClassifierFiles {
    */
   readonly weights: ByteSource;
   /**
-   * Class names. Default: ImageNet's names, as in Meta's models on the hub, for a head of 1,000 classes with the
-   * tensor names of Meta's published heads (`linear_head.…`, or bare `weight` and `bias`). For any other head
-   * `LABEL_0`, `LABEL_1`, …
+   * Class names. Default: ImageNet's names, as in Meta's models on the hub, for a head of 1,000 classes with
+   * the tensor names of Meta's published heads (`linear_head.…`, or bare `weight` and `bias`). For any other
+   * head `LABEL_0`, `LABEL_1`, …
    */
   readonly labels?: ClassLabels | undefined;
   /**
-   * The task that the classifier was trained for, which determines its score function. Default: a single label;
-   * for a classifier with one output, the score is a sigmoid.
+   * The task that the classifier was trained for, which determines its score function. Default: a single
+   * label; for a classifier with one output, the score is a sigmoid.
    */
   readonly problemType?: ProblemType | undefined;
 }
@@ -59,8 +59,8 @@ export interface Classification {
   /** Index of the class, from 0. */
   readonly index: number;
   /**
-   * The score, by the classifier's `scoreFunction`. `softmax`: 0 to 1, with a sum of 1 over all classes. `sigmoid`:
-   * 0 to 1, independent of other classes. `none`: the logit, which is the value of a regression.
+   * The score, by the classifier's `scoreFunction`. `softmax`: 0 to 1, with a sum of 1 over all classes.
+   * `sigmoid`: 0 to 1, independent of other classes. `none`: the logit, which is the value of a regression.
    */
   readonly score: number;
   /** The classifier's output before the score function. */
@@ -88,7 +88,8 @@ export class ImageClassifier {
   readonly problemType: ProblemType | undefined;
   /**
    * The function from logits to scores, as in transformers' image-classification pipeline: `sigmoid` for
-   * `multi_label_classification` and for a single class, else `softmax`. Unlike there, `none` for `regression`.
+   * `multi_label_classification` and for a single class, else `softmax`. Unlike there, `none` for
+   * `regression`.
    */
   readonly scoreFunction: ScoreFunction;
   readonly #model: ClassifierModel;
@@ -126,9 +127,9 @@ export class ImageClassifier {
 
   /**
    * Loads a classifier from its own file, such as a facebookresearch head saved as safetensors.
-   * @throws CheckpointError, if the file contains no linear classifier for this model; ConfigError CONFIG_FIELD, if
-   *   the number of labels differs from the number of classes; OptionError, if `problemType` is invalid;
-   *   SourceError; SafetensorsError
+   * @throws CheckpointError, if the file contains no linear classifier for this model; ConfigError
+   *   CONFIG_FIELD, if the number of labels differs from the number of classes; OptionError, if `problemType`
+   *   is invalid; SourceError; SafetensorsError
    */
   static async fromFiles(
     model: ClassifierModel,
@@ -146,15 +147,18 @@ export class ImageClassifier {
     return new ImageClassifier(model, head, labels ?? (await labelsOfMeta(head)), problemType);
   }
 
-  /** Hidden states that `logits` reads. Pass this list as the option `layers` to `features()` or `forward()`. */
+  /**
+   * Hidden states that `logits` reads. Pass this list as the option `layers` to `features()` or `forward()`.
+   */
   get layers(): readonly number[] {
     const { depth } = this.#model.config;
     return this.blocks === 1 ? [] : [depth - 3, depth - 2, depth - 1];
   }
 
   /**
-   * Classifies images. For one image, returns the classes with the highest scores, the highest first. For an array
-   * of images, returns one such list per image, in order; images may differ in size with `resize: 'fit'`.
+   * Classifies images. For one image, returns the classes with the highest scores, the highest first. For an
+   * array of images, returns one such list per image, in order; images may differ in size after the
+   * resize.
    * @throws as `DINOv2.features`; CheckpointError CHECKPOINT_NOT_FINITE, if a logit overflows float32
    */
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
@@ -184,7 +188,8 @@ export class ImageClassifier {
 
   /**
    * Computes the logits (numClasses) of every image of a batch.
-   * @throws OptionError OPTION_VALUE, if the features belong to another model or lack the hidden states in `layers`
+   * @throws OptionError OPTION_VALUE, if the features belong to another model or lack the hidden states in
+   *   `layers`
    */
   async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
     const { embedDim, depth } = this.#model.config;

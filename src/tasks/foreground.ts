@@ -1,4 +1,6 @@
-/** Finds the patches of the subject: a threshold on the first principal component, and a rule for the side. */
+/**
+ * Finds the patches of the subject: a threshold on the first principal component, and a rule for the side.
+ */
 
 /** Sorts values and clamps them to the 1st and the 99th percentile. */
 function clipped(values: Float64Array): Float64Array {
@@ -9,9 +11,10 @@ function clipped(values: Float64Array): Float64Array {
 }
 
 /**
- * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the threshold that maximizes the variance between the two classes. All
- * values are candidates, so the result does not depend on histogram bins. Values are first clamped to the 1st and
- * 99th percentile, so that a few outliers do not form a class. (Large models have patches with extreme features.)
+ * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the threshold that maximizes the variance between the two
+ * classes. All values are candidates, so the result does not depend on histogram bins. Values are first
+ * clamped to the 1st and 99th percentile, so that a few outliers do not form a class. (Large models have
+ * patches with extreme features.)
  * @returns undefined, if all values are equal
  */
 export function otsuThreshold(values: Float64Array): number | undefined {
@@ -65,8 +68,8 @@ const SMALLEST_SHARE = 0.02;
 const SMALLEST_CLIPPED_VARIANCE = 0.5;
 
 /**
- * Splits patches by score. The foreground is the side with fewer border patches, as the subject of a photograph is
- * usually inside. If both sides have equally many, the foreground is the smaller side.
+ * Splits patches by score. The foreground is the side with fewer border patches, as the subject of a
+ * photograph is usually inside. If both sides have equally many, the foreground is the smaller side.
  * @param border 1 for a patch at the border of its image, else 0
  * @param inverted true to select the other side, for a subject that fills the border
  * @returns undefined, if the scores do not separate into two sides

@@ -1,7 +1,7 @@
 /**
- * Principal component analysis of patch tokens on the GPU. The patches stay there: block power iteration with eight
- * vectors runs on the GPU. Only small results are read back (the vectors, their products, eight scores per patch),
- * and finished in float64 on the CPU.
+ * Principal component analysis of patch tokens on the GPU. The patches stay there: block power iteration with
+ * eight vectors runs on the GPU. Only small results are read back (the vectors, their products, eight scores
+ * per patch), and finished in float64 on the CPU.
  */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -16,7 +16,9 @@ import { BLOCK, startVectors } from '../numerics/startVectors.js';
 export interface PatchFeatures {
   /** The GPU on which the features are. */
   readonly gpu: Gpu;
-  /** f32 (batch, numTokens, embedDim) on the GPU. Tokens: cls, registers, patches (rows · cols, row by row). */
+  /**
+   * f32 (batch, numTokens, embedDim) on the GPU. Tokens: cls, registers, patches (rows · cols, row by row).
+   */
   readonly buffer: GPUBuffer;
   /** Lease of the buffer's owner, needed if the owner may be disposed during the call. */
   readonly lease?: Lease | undefined;
@@ -62,7 +64,10 @@ export const CHUNKS = 16;
 const STEPS = 10;
 /** Maximum number of rounds. */
 const ROUNDS = 8;
-/** Accepted angular error of a component in radians (0.011°). f32 rounding limits the accuracy of small components. */
+/**
+ * Accepted angular error of a component in radians (0.011°). f32 rounding limits the accuracy of small
+ * components.
+ */
 const TOLERANCE = 2e-4;
 /** Smallest variance of a component relative to the first. Anything smaller is f32 rounding noise. */
 const SMALLEST_RATIO = 1e-6;
@@ -154,8 +159,8 @@ export class PatchMatrix {
   }
 
   /**
-   * Copies the patches of all images into a matrix. The task owns the buffers. All images must be on one device and
-   * have equal `embedDim`.
+   * Copies the patches of all images into a matrix. The task owns the buffers. All images must be on one
+   * device and have equal `embedDim`.
    */
   static async create(task: Task, images: readonly PatchFeatures[]): Promise<PatchMatrix> {
     const { gpu, embedDim } = images[0]!;
@@ -187,8 +192,8 @@ export class PatchMatrix {
   }
 
   /**
-   * Finds the directions of largest variance of the selected patches. Changes the matrix: selected patches are
-   * centred on their mean, the others become zero.
+   * Finds the directions of largest variance of the selected patches. Changes the matrix: selected patches
+   * are centred on their mean, the others become zero.
    * @param chosen mask: 1 for a selected patch, else 0
    * @param numComponents number of components, less than BLOCK. Fewer components converge sooner
    */

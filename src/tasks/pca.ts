@@ -1,6 +1,6 @@
 /**
- * PCA pictures of DINOv2 features: patches with similar features get similar colours. See `pcaFit.ts` for the method
- * and `patchMatrix.ts` for the arithmetic.
+ * PCA pictures of DINOv2 features: patches with similar features get similar colours. See `pcaFit.ts` for the
+ * method and `patchMatrix.ts` for the arithmetic.
  */
 import { OptionError } from '../errors.js';
 import { pcaColor } from '../gpu/kernels/pcaKernels.js';
@@ -41,16 +41,18 @@ const F32_BYTES = 4;
 const OPAQUE_BLACK = 0xff000000;
 
 /**
- * A fitted PCA basis. The basis is immutable: fit it once and use it for every frame of a video, or for many images,
- * so that similar parts keep similar colours. It is plain data without GPU memory, so it needs no `dispose()` and
- * survives the loss of a device.
+ * A fitted PCA basis. The basis is immutable: fit it once and use it for every frame of a video, or for many
+ * images, so that similar parts keep similar colours. It is plain data without GPU memory, so it needs no
+ * `dispose()` and survives the loss of a device.
  */
 export class PCA implements PcaBasis {
   /** Length of a token's vector. */
   readonly embedDim: number;
   /** Mean of the patches to which the components were fitted: (embedDim). */
   readonly mean: Float32Array<ArrayBuffer>;
-  /** Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros. */
+  /**
+   * Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros.
+   */
   readonly components: Float32Array<ArrayBuffer>;
   /** Variance of the patches along each component, divided by their number − 1 as in scikit-learn: (3). */
   readonly explainedVariance: Float32Array<ArrayBuffer>;
@@ -60,7 +62,9 @@ export class PCA implements PcaBasis {
   readonly low: Float32Array<ArrayBuffer>;
   /** Scores that map to colour value 255: (3). */
   readonly high: Float32Array<ArrayBuffer>;
-  /** Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground. */
+  /**
+   * Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground.
+   */
   readonly foreground: PcaBasis['foreground'];
   /** The kernel's input. */
   readonly #table: Float32Array<ArrayBuffer>;
@@ -78,11 +82,11 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Fits one basis to all patches of one or several batches of features, by the method of the DINOv2 paper (see
-   * `pcaFit.ts`). If no subject can be separated from the background (for example if one side would have less than
-   * 2 % of the patches), all patches count as foreground, and `foreground` is undefined.
-   * @throws OptionError OPTION_VALUE, if there are no features or if they belong to several models; ImageError
-   *   INPUT_NOT_FINITE, if the features contain NaN or infinity
+   * Fits one basis to all patches of one or several batches of features, by the method of the DINOv2 paper
+   * (see `pcaFit.ts`). If no subject can be separated from the background (for example if one side would have
+   * less than 2 % of the patches), all patches count as foreground, and `foreground` is undefined.
+   * @throws OptionError OPTION_VALUE, if there are no features or if they belong to several models;
+   *   ImageError INPUT_NOT_FINITE, if the features contain NaN or infinity
    */
   static async fit(
     features: PatchFeatures | readonly PatchFeatures[],
@@ -94,10 +98,10 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Computes the picture of one image, one pixel per patch: RGBA, (rows, cols, 4). The result suits
+   * Computes the picture of one image, one pixel per patch: RGBA, (rows, cols, 4). Use it as
    * `new ImageData(pixels, cols, rows)`.
-   * @throws OptionError OPTION_VALUE, if the features have another `embedDim` than the basis, or if `batchIndex` is
-   *   out of range
+   * @throws OptionError OPTION_VALUE, if the features have another `embedDim` than the basis, or if
+   *   `batchIndex` is out of range
    */
   async rgb(features: PatchFeatures, options: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
     const { batchIndex = 0, background = 'black', signal } = checkOptions('PCA.rgb', options);
@@ -134,8 +138,8 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Draws the picture of one image. Sets the canvas size to cols × rows, one pixel per patch. Scale the canvas with
-   * CSS: `width`, `aspect-ratio`, and `image-rendering: pixelated` for sharp squares.
+   * Draws the picture of one image. Sets the canvas size to cols × rows, one pixel per patch. Scale the
+   * canvas with CSS: `width`, `aspect-ratio`, and `image-rendering: pixelated` for sharp squares.
    * @throws as `rgb`; ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'
    */
   async draw(
@@ -147,7 +151,9 @@ export class PCA implements PcaBasis {
     await drawPixels(canvas, features, () => this.rgb(features, options));
   }
 
-  /** Converts the basis to JSON data without loss: `fromJSON` restores a basis that draws identical pictures. */
+  /**
+   * Converts the basis to JSON data without loss: `fromJSON` restores a basis that draws identical pictures.
+   */
   toJSON(): PcaJSON {
     return basisToJSON(this);
   }
@@ -161,7 +167,9 @@ export class PCA implements PcaBasis {
   }
 }
 
-/** The input of shaders/pca_color.wgsl: mean, foreground direction, three components, scale (4), shift (4). */
+/**
+ * The input of shaders/pca_color.wgsl: mean, foreground direction, three components, scale (4), shift (4).
+ */
 function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis): Float32Array<ArrayBuffer> {
   const table = new Float32Array((2 + COMPONENTS) * embedDim + 8);
   table.set(mean, 0);

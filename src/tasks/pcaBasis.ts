@@ -1,6 +1,6 @@
 /**
- * The data of a fitted PCA and its JSON form. Does not depend on GPU code, so that a page whose models are in a worker
- * can use it.
+ * The data of a fitted PCA and its JSON form. Does not depend on GPU code, so that a page whose models are in
+ * a worker can use it.
  */
 import { ImageError, OptionError } from '../errors.js';
 
@@ -10,7 +10,9 @@ export interface PcaBasis {
   readonly embedDim: number;
   /** Mean of the patches to which the components were fitted: (embedDim). */
   readonly mean: Float32Array<ArrayBuffer>;
-  /** Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros. */
+  /**
+   * Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros.
+   */
   readonly components: Float32Array<ArrayBuffer>;
   /** Variance of the patches along each component, divided by their number − 1 as in scikit-learn: (3). */
   readonly explainedVariance: Float32Array<ArrayBuffer>;
@@ -20,7 +22,9 @@ export interface PcaBasis {
   readonly low: Float32Array<ArrayBuffer>;
   /** Scores that map to colour value 255: (3). */
   readonly high: Float32Array<ArrayBuffer>;
-  /** Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground. */
+  /**
+   * Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground.
+   */
   readonly foreground:
     { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
 }
@@ -71,7 +75,10 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
   };
 }
 
-/** Restores a basis from the data of `basisToJSON`. @throws OptionError OPTION_VALUE, if the data are invalid */
+/**
+ * Restores a basis from the data of `basisToJSON`.
+ * @throws OptionError OPTION_VALUE, if the data are invalid
+ */
 export function basisFromJSON(json: PcaJSON): PcaBasis {
   const { format, version, embedDim, foreground } = json;
   if (format !== 'dinov2-webgpu/pca' || version !== 1) {

@@ -1,9 +1,9 @@
 /**
- * Fits a PCA basis to patches, by the method of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1 and 9).
- * The first component of a PCA of all patches separates subject and background. The first three components of a
- * second PCA, of the subject's patches only, become red, green and blue. Choices that the paper makes by eye follow
- * rules here: Otsu's threshold; the subject is the side with fewer patches at the images' borders; each colour spans
- * the 1st to the 99th percentile instead of minimum to maximum.
+ * Fits a PCA basis to patches, by the method of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1
+ * and 9). The first component of a PCA of all patches separates subject and background. The first three
+ * components of a second PCA, of the subject's patches only, become red, green and blue. Choices that the
+ * paper makes by eye follow rules here: Otsu's threshold; the subject is the side with fewer patches at the
+ * images' borders; each colour spans the 1st to the 99th percentile instead of minimum to maximum.
  */
 import { OptionError } from '../errors.js';
 import { dot } from '../numerics/eigen.js';
@@ -12,12 +12,15 @@ import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
 import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
 
 /**
- * The selection of foreground patches. `auto`: the method of the DINOv2 paper. `inverted`: the other side of the split,
- * for a subject that fills the border. `none`: no split; one PCA of all patches.
+ * The selection of foreground patches. `auto`: the method of the DINOv2 paper. `inverted`: the other side of
+ * the split, for a subject that fills the border. `none`: no split; one PCA of all patches.
  */
 export type ForegroundRule = 'auto' | 'inverted' | 'none';
 
-/** Share of the patches whose scores are clipped at either end, so that a few patches do not use up the contrast. */
+/**
+ * Share of the patches whose scores are clipped at either end, so that a few patches do not use up the
+ * contrast.
+ */
 const CLIP = 0.01;
 /** Variance below this share of the patches' mean square is rounding noise and gives no component. */
 const SMALLEST_SHARE = 1e-10;
@@ -50,7 +53,8 @@ export async function fitBasis(
     const hasSubject = split && countOf(subject) >= FEWEST_PATCHES;
     const chosen = hasSubject ? subject : everything;
     const second = await patches.analyse(chosen, COMPONENTS);
-    // The second analysis saw centred patches, so its mean is relative to the first mean. The threshold shifts too.
+    // The second analysis saw centred patches, so its mean is relative to the first mean. The threshold
+    // shifts too.
     const mean = first.mean.map((value, i) => value + second.mean[i]!);
     if (!hasSubject) return toBasis(second, mean, chosen, noise, undefined);
     const direction = main!.vector.map((value) => split.sign * value);

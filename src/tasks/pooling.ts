@@ -13,7 +13,13 @@ export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
 
 const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
 
-/** Checks the option before a forward runs. @throws OptionError OPTION_VALUE */
+/**
+
+ * Checks the option before a forward runs.
+
+ * @throws OptionError OPTION_VALUE
+
+ */
 export function checkPooling(pooling: Pooling | undefined): void {
   if (pooling === undefined || poolings.includes(pooling)) return;
   throw new OptionError(
