@@ -18,7 +18,7 @@ import type {
   FeatureGroup,
   ForwardOptions,
 } from './options.js';
-import { inBatches, type BatchSteps, type Taken } from './tasks/batches.js';
+import { inBatches, type BatchSteps, type BatchItem } from './tasks/batches.js';
 import { embedInBatches, type Embedded, type Embedding } from './tasks/embedAll.js';
 import { checkPooling, normalize, pool } from './tasks/pooling.js';
 
@@ -53,15 +53,15 @@ export class Embedder {
     checkBatchSize(batchSize);
     const steps = {
       ...this.#steps(options),
-      make: (prepared: readonly Prepared[]) => this.#groupsOf(prepared, options),
+      compute: (prepared: readonly Prepared[]) => this.#groupsOf(prepared, options),
       discard: disposeGroups,
     };
     const groups: FeatureGroup[] = [];
     try {
-      for await (const { taken, made } of inBatches(images, steps, { batchSize, full: true, signal })) {
-        for (const { indices, features } of made)
-          groups.push({ indices: indices.map((i) => taken[i]!.index), features });
-        throwFirst(taken);
+      for await (const { items, results } of inBatches(images, steps, { batchSize, full: true, signal })) {
+        for (const { indices, features } of results)
+          groups.push({ indices: indices.map((i) => items[i]!.index), features });
+        throwFirst(items);
       }
       return groups;
     } catch (error) {
@@ -75,14 +75,14 @@ export class Embedder {
     checkPooling(options.pooling);
     const steps = {
       ...this.#steps(options),
-      make: (prepared: readonly Prepared[]) => this.#embed(prepared, options),
-      stays: () => true, // the array does not change
+      compute: (prepared: readonly Prepared[]) => this.#embed(prepared, options),
+      isStable: () => true, // the array does not change
     };
     const how = { batchSize: BATCH_SIZE, full: true, signal: options.signal };
     const vectors: Float32Array<ArrayBuffer>[] = [];
-    for await (const { taken, made } of inBatches(images, steps, how)) {
-      throwFirst(taken);
-      vectors.push(...made.map(({ embedding }) => embedding));
+    for await (const { items, results } of inBatches(images, steps, how)) {
+      throwFirst(items);
+      vectors.push(...results.map(({ embedding }) => embedding));
     }
     return vectors;
   }
@@ -103,7 +103,7 @@ export class Embedder {
     checkResize(options, this.#patchSize);
     const steps = {
       ...this.#steps(options, thumbnailPx),
-      make: (prepared: readonly Prepared[]) => this.#embed(prepared, options, options.patches),
+      compute: (prepared: readonly Prepared[]) => this.#embed(prepared, options, options.patches),
     };
     yield* embedInBatches(images, steps, batchSize, signal);
   }
@@ -112,11 +112,11 @@ export class Embedder {
   #steps(
     options: PixelOptions,
     thumbnailPx = 0,
-  ): Pick<BatchSteps<ImageSource, Prepared, never>, 'prepare' | 'free' | 'stays'> {
+  ): Pick<BatchSteps<ImageSource, Prepared, never>, 'prepare' | 'release' | 'isStable'> {
     return {
       prepare: (image) => this.#prepare(image, options, thumbnailPx),
-      free: ({ image }) => image.dispose(),
-      stays: keepsItsPixels,
+      release: ({ image }) => image.dispose(),
+      isStable: keepsItsPixels,
     };
   }
 
@@ -234,8 +234,8 @@ function disposeGroups(groups: readonly FeatureGroup[]): void {
 }
 
 /** Throws the error of the first image that could not be used. */
-function throwFirst(taken: readonly Taken<unknown>[]): void {
-  for (const { error } of taken) if (error) throw error;
+function throwFirst(items: readonly BatchItem<unknown>[]): void {
+  for (const { error } of items) if (error) throw error;
 }
 
 /** @throws OptionError OPTION_VALUE */

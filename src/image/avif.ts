@@ -21,7 +21,10 @@ interface Box {
   readonly end: number;
 }
 
-/** Edits `bytes` in place. A box of unknown or broken form stays as it is: the browser's decoder judges it. */
+/**
+ * Prepares an AVIF for the browser's decoder. Edits `bytes` in place. A box of unknown or broken form is not
+ * changed: the browser's decoder handles it.
+ */
 export function plainAvif(bytes: Uint8Array<ArrayBuffer>): PlainAvif {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const all = boxesIn(view, 0, bytes.length);

@@ -35,7 +35,9 @@ interface Bitmap {
   readonly compression: number;
   /** Offset of the first pixel in the file. */
   readonly begin: number;
-  /** Decodes `count` pixels of `bytes` from offset `from` and writes them to `data` from offset `to`, as RGBA. */
+  /**
+   * Decodes `count` pixels of `bytes` from offset `from` and writes them to `data` from offset `to`, as RGBA.
+   */
   readonly writeRow: (data: Uint8Array, to: number, bytes: Uint8Array, from: number, count: number) => void;
   /** Bits per pixel in the input of `writeRow`. */
   readonly readBits: number;
@@ -140,7 +142,13 @@ interface Colours {
   readonly count: number;
 }
 
-/** Chooses the pixel decoder for the file's pixel format. @throws ImageError IMAGE_DECODE */
+/**
+
+ * Chooses the pixel decoder for the file's pixel format.
+
+ * @throws ImageError IMAGE_DECODE
+
+ */
 function pixelsOf(
   { bits, runs, masks, palette, entryBytes, count }: Colours,
   name: string,

@@ -99,7 +99,9 @@ export function resizeTaps(
   return { ...taps, table, length };
 }
 
-/** One tap per pixel. Pillow accumulates the step pixel by pixel, so its rounding errors are reproduced here. */
+/**
+ * One tap per pixel. Pillow accumulates the step pixel by pixel, so its rounding errors are reproduced here.
+ */
 function nearestTaps(sourceSize: number, resizedSize: number, from: number, to: number): Taps {
   const step = sourceSize / resizedSize;
   const table = new Int32Array((to - from) * 2);

@@ -21,7 +21,13 @@ export const damaged = (name: string, format: string, what: string): ImageError 
 /** Pillow refuses larger images as decompression bombs (Image.py: 2 · MAX_IMAGE_PIXELS). */
 const MOST_PIXELS = 178_956_970;
 
-/** Refuses an image with more pixels than Pillow accepts. @throws ImageError IMAGE_SIZE */
+/**
+
+ * Refuses an image with more pixels than Pillow accepts.
+
+ * @throws ImageError IMAGE_SIZE
+
+ */
 export function checkPixels(name: string, width: number, height: number): void {
   if (width * height <= MOST_PIXELS) return;
   throw new ImageError(

@@ -11,8 +11,8 @@ const MOST_AT_ONCE = 8;
 /** The permission to decode one image. */
 export interface DecodeSlot {
   /**
-   * Waits until the decoded image fits into the memory limit. Call once, before decoding. An image larger than
-   * the limit waits until no other image is decoded.
+   * Waits until the decoded image fits into the memory limit. Call once, before decoding. An image larger
+   * than the limit waits until no other image is decoded.
    * @param bytes of memory that decoding takes
    * @throws the signal's reason; the slot is then released
    */

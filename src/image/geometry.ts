@@ -15,20 +15,20 @@ export type Resize = 'crop' | 'fit' | 'square';
 /** Size options of a call. They replace parts of the checkpoint's preprocessing. */
 export interface ResizeOptions {
   /**
-   * How the image is resized. Default: the rule in `model.preprocessing`, which is 'crop' for most checkpoints.
-   * `cropSize` or `shortestEdge` without `resize` implies 'crop'.
+   * How the image is resized. Default: the rule in `model.preprocessing`, which is 'crop' for most
+   * checkpoints. `cropSize` or `shortestEdge` without `resize` implies 'crop'.
    */
   readonly resize?: Resize | undefined;
   /**
-   * For 'crop': side of the central square in pixels (`crop_size` in Python). A smaller resized image is padded
-   * with black. If the side is not a multiple of the patch size, the model ignores the remainder at the right
-   * and at the bottom. Default: the checkpoint's crop size, or 224 if the checkpoint does not crop.
+   * For 'crop': side of the central square in pixels (`crop_size` in Python). A smaller resized image is
+   * padded with black. If the side is not a multiple of the patch size, the model ignores the remainder at
+   * the right and at the bottom. Default: the checkpoint's crop size, or 224 if the checkpoint does not crop.
    */
   readonly cropSize?: number | undefined;
   /**
    * For 'crop': length of the shorter edge in pixels (`size.shortest_edge` in Python). Default: the
-   * checkpoint's, scaled in proportion if `cropSize` differs from the checkpoint's crop. If the checkpoint does
-   * not crop: 256/224 of the crop size.
+   * checkpoint's, scaled in proportion if `cropSize` differs from the checkpoint's crop. If the checkpoint
+   * does not crop: 256/224 of the crop size.
    */
   readonly shortestEdge?: number | undefined;
   /**
@@ -37,8 +37,8 @@ export interface ResizeOptions {
    */
   readonly longestSide?: number | undefined;
   /**
-   * For 'square': both sides in pixels (`size.height` and `size.width` in Python). If the size is not a multiple
-   * of the patch size, the model ignores the remainder at the right and at the bottom. Default: the
+   * For 'square': both sides in pixels (`size.height` and `size.width` in Python). If the size is not a
+   * multiple of the patch size, the model ignores the remainder at the right and at the bottom. Default: the
    * checkpoint's if it resizes to a square without a crop, else 224.
    */
   readonly size?: number | undefined;
@@ -89,8 +89,8 @@ export interface ResolvedPreprocessing extends Omit<Preprocessing, 'resize'> {
 /**
  * Checks the options on their own, so that bad options fail before an image is decoded.
  *
- * @throws OptionError OPTION_VALUE, if `resize` or `resample` is unknown, if a size is not a whole number in its
- *   range or does not belong to `resize`, or if a field of `normalization` is not finite; OPTION_NAME, if
+ * @throws OptionError OPTION_VALUE, if `resize` or `resample` is unknown, if a size is not a whole number in
+ *   its range or does not belong to `resize`, or if a field of `normalization` is not finite; OPTION_NAME, if
  *   `normalization` has an unknown field
  */
 export function checkResize(options: PreprocessingOptions, patchSize: number): void {
@@ -263,8 +263,8 @@ export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
 
 /**
  * Offset of the central crop; negative if the crop is larger than the image. `center_crop` of transformers
- * rounds down. torchvision's, which timm uses, rounds halves to even, and puts the smaller half of the padding
- * before the image.
+ * rounds down. torchvision's, which timm uses, rounds halves to even, and puts the smaller half of the
+ * padding before the image.
  */
 function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   const half = (resized - crop) / 2;

@@ -76,7 +76,9 @@ export async function decodeGif(bytes: Uint8Array, name: string, signal?: AbortS
   return { data, width, height };
 }
 
-/** The pixel of every index, as a word in memory order. An index beyond the palette is black, as in Pillow. */
+/**
+ * The pixel of every index, as a word in memory order. An index beyond the palette is black, as in Pillow.
+ */
 function coloursOf(palette: Uint8Array | undefined): Uint32Array {
   const bytes = new Uint8Array(1024);
   for (let i = 0; i < 256; i++) {

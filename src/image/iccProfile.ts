@@ -1,4 +1,6 @@
-/** Recognizes ICC profiles that describe sRGB. Colour management does not change the colours of such a file. */
+/**
+ * Recognizes ICC profiles that describe sRGB. Colour management does not change the colours of such a file.
+ */
 import { latin1 } from './orientation.js';
 
 /** XYZ of sRGB's red, green and blue, adapted to D50 as in ICC profiles. */
@@ -39,7 +41,9 @@ export function isSrgbProfile(bytes: Uint8Array): boolean {
 
 const fixed = (view: DataView, at: number): number => view.getInt32(at) / 65536;
 
-/** The profile's curve from stored values (0 to 1) to linear light. NaN for a curve type that sRGB never uses. */
+/**
+ * The profile's curve from stored values (0 to 1) to linear light. NaN for a curve type that sRGB never uses.
+ */
 function curveAt(view: DataView, at: number, kind: string): (value: number) => number {
   if (kind === 'curv' && view.getUint32(at) > 1) {
     const last = view.getUint32(at) - 1;

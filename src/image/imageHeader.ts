@@ -1,6 +1,6 @@
 /**
- * Reads size, colour profile and alpha from an image file's header, before the file is decoded. Used to decide,
- * for example, how many files are decoded at once. The header is not validated.
+ * Reads size, colour profile and alpha from an image file's header, before the file is decoded. Used to
+ * decide, for example, how many files are decoded at once. The header is not validated.
  */
 import { isSrgbProfile } from './iccProfile.js';
 import { latin1 } from './orientation.js';
@@ -11,8 +11,8 @@ export interface ImageHeader {
   readonly width: number;
   readonly height: number;
   /**
-   * True if colour management may change the stored colours. Also true for any PNG with an embedded ICC profile,
-   * even sRGB, because the profile is compressed and not examined.
+   * True if colour management may change the stored colours. Also true for any PNG with an embedded ICC
+   * profile, even sRGB, because the profile is compressed and not examined.
    */
   readonly hasColorProfile: boolean;
   /** True if pixels may be transparent or translucent. */
@@ -50,7 +50,13 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
 
 const text = (view: DataView, at: number, length: number): string => latin1(bytesOf(view, at, length));
 
-/** Up to `length` bytes, fewer at the end of the file. @throws RangeError, if `at` is past the end */
+/**
+
+ * Up to `length` bytes, fewer at the end of the file.
+
+ * @throws RangeError, if `at` is past the end
+
+ */
 const bytesOf = (view: DataView, at: number, length: number): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset + at, Math.min(length, view.byteLength - at));
 
@@ -79,7 +85,8 @@ function ofJpeg(view: DataView): ImageHeader | undefined {
       hasColorProfile ||=
         !isWhole || !isSrgbProfile(bytes.subarray(at + 18, at + 2 + view.getUint16(at + 2)));
     }
-    at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2); // a bare marker, or a segment
+    // Skips a bare marker (2 bytes), or a marker and its segment.
+    at += marker === 1 || (marker >= 0xd0 && marker <= 0xd8) ? 2 : 2 + view.getUint16(at + 2);
   }
   return undefined;
 }
@@ -170,7 +177,8 @@ function ofBmp(view: DataView): ImageHeader {
     height: Math.abs(view.getInt32(22, true)),
     hasColorProfile: space === '\0\0\0\0' || space === 'DEBM', // calibrated, or embedded
     hasAlpha: view.getUint16(28, true) === 32, // bits per pixel
-    bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4, // run-length encoding also needs an index per pixel
+    // Run-length encoding also needs an index per pixel.
+    bytesPerPixel: [1, 2].includes(view.getUint32(30, true)) ? 5 : 4,
   };
 }
 
@@ -197,6 +205,7 @@ function ofIsoMedia(view: DataView): ImageHeader | undefined {
       // Accepted as sRGB: primaries 1 (BT.709) or unspecified; transfer sRGB, BT.709, BT.601 or unspecified.
       if (![1, 2].includes(primaries) || ![1, 2, 6, 13].includes(transfer)) hasColorProfile = true;
     }
-    return { width, height, hasColorProfile, hasAlpha: meta.includes(':alpha') }; // the type of an auxiliary alpha image
+    // `:alpha` ends the type of an auxiliary alpha image.
+    return { width, height, hasColorProfile, hasAlpha: meta.includes(':alpha') };
   }
 }

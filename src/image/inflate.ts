@@ -1,6 +1,7 @@
 /**
- * A zlib decoder that returns the readable part of a broken or truncated stream, as Pillow does. The platform's
- * `DecompressionStream` only throws an error for such a stream. Slow, so used for such streams alone.
+ * A zlib decoder that returns the readable part of a broken or truncated stream, as Pillow does. The
+ * platform's `DecompressionStream` only throws an error for such a stream. Slow, so used for such streams
+ * alone.
  */
 import type { Slices } from '../platform/pause.js';
 

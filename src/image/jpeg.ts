@@ -33,8 +33,8 @@ export interface PreparedJpeg {
 }
 
 /**
- * Reads a JPEG up to its compressed data. Erases the name of the Exif data in place, so that no browser rotates
- * the image.
+ * Reads a JPEG up to its compressed data. Erases the name of the Exif data in place, so that no browser
+ * rotates the image.
  *
  * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its markers
  * @throws `signal.reason` after an abort
@@ -138,7 +138,9 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   return all;
 }
 
-/** True for markers with a segment that libjpeg accepts: tables, frames, scans, application data, comments. */
+/**
+ * True for markers with a segment that libjpeg accepts: tables, frames, scans, application data, comments.
+ */
 const hasSegment = (marker: number): boolean =>
   (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc8) ||
   (marker >= SOS && marker <= DRI) ||
@@ -170,7 +172,8 @@ function isSound(marker: number, content: Uint8Array): boolean {
       return at === content.length;
     }
     case DAC: {
-      // Pairs of table number and value. Tables 0 to 15 (DC) hold two bounds in 4 bits each, the low bound last.
+      // Pairs of table number and value. Tables 0 to 15 (DC) hold two bounds in 4 bits each, the low bound
+      // last.
       for (let at = 0; at + 1 < content.length; at += 2)
         if (content[at]! > 31 || (content[at]! < 16 && (content[at + 1]! & 15) > content[at + 1]! >> 4))
           return false;

@@ -1,7 +1,7 @@
 /**
- * Reads the bits of a JPEG scan as libjpeg-turbo 3.1 does on a 64-bit machine, including when it fetches which
- * bytes. libjpeg-turbo suspends if it tries to fetch a byte past the input, even if it holds enough bits. So the
- * order of fetches decides which files without an end marker Pillow reads.
+ * Reads the bits of a JPEG scan as libjpeg-turbo 3.1 does on a 64-bit machine, including when it fetches
+ * which bytes. libjpeg-turbo suspends if it tries to fetch a byte past the input, even if it holds enough
+ * bits. So the order of fetches decides which files without an end marker Pillow reads.
  */
 
 /** Pillow passes the file to libjpeg in blocks of this size. */
@@ -141,9 +141,9 @@ export class ScanBits {
   }
 
   /**
-   * Reads `count` bits (1 to 16) as an unsigned number; −1 if the available bytes end. `fast` selects libjpeg's
-   * path without bounds checks, for positions far from the end. That path never returns −1, but may find a
-   * marker.
+   * Reads `count` bits (1 to 16) as an unsigned number; −1 if the available bytes end. `fast` selects
+   * libjpeg's path without bounds checks, for positions far from the end. That path never returns −1, but may
+   * find a marker.
    */
   receive(count: number, fast: boolean): number {
     if (fast) this.#fillFast();
@@ -189,7 +189,9 @@ export class ScanBits {
     this.#left += 8;
   }
 
-  /** Fills the bit buffer. False if the available bytes end; then the caller restores, gets more and retries. */
+  /**
+   * Fills the bit buffer. False if the available bytes end; then the caller restores, gets more and retries.
+   */
   #fill(needed: number): boolean {
     const bytes = this.#bytes;
     while (this.marker === 0 && this.#left < FILLED_BITS) {

@@ -1,7 +1,7 @@
 /**
  * Decoder for CMYK JPEGs with 8-bit RGB output, exact to Pillow 12.3: libjpeg-turbo's inverse transform and
- * upsampling, then Pillow's rounding. Browsers truncate where Pillow rounds, so half of their values differ by
- * 1 of 255.
+ * upsampling, then Pillow's rounding. Browsers truncate where Pillow rounds, so half of their values differ
+ * by 1 of 255.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -21,7 +21,9 @@ interface Channel {
   readonly coefficients: Int16Array;
   /** The quantization table that was current at the component's first scan. */
   quantization?: Uint16Array | undefined;
-  /** For each of the first ten coefficients: the lowest bit that the scans gave, or −1 if no scan has come. */
+  /**
+   * For each of the first ten coefficients: the lowest bit that the scans gave, or −1 if no scan has come.
+   */
   readonly known: Int8Array;
 }
 

@@ -1,7 +1,9 @@
 /** Parses a JPEG's segments: the frame, the tables, and the header of each scan. */
 import { huffmanTable, type HuffmanTable } from './jpegBits.js';
 
-/** A colour component of the frame. An MCU is the unit of an interleaved scan: some blocks of each component. */
+/**
+ * A colour component of the frame. An MCU is the unit of an interleaved scan: some blocks of each component.
+ */
 export interface Component {
   readonly id: number;
   /** Sampling factors: blocks per MCU, horizontally and vertically. */

@@ -13,7 +13,13 @@ export interface Plane {
   readonly height: number;
 }
 
-/** Transforms the coefficients of a component to samples. @throws `signal.reason` after an abort */
+/**
+
+ * Transforms the coefficients of a component to samples.
+
+ * @throws `signal.reason` after an abort
+
+ */
 export async function samplesOf(
   { width, height }: Component,
   blocksAcross: number,
@@ -34,14 +40,17 @@ export async function samplesOf(
 }
 
 const work = new Int32Array(64);
-/** Constants of libjpeg's `jidctint.c`, in fixed point with 13 fractional bits. The name gives the value × 1000. */
+/**
+ * Constants of libjpeg's `jidctint.c`, in fixed point with 13 fractional bits. Each name is the
+ * constant × 1000.
+ */
 const [F298, F390, F541, F765, F899, F1175, F1501, F1847, F1961, F2053, F2562, F3072] = [
   2446, 3196, 4433, 6270, 7373, 9633, 12299, 15137, 16069, 16819, 20995, 25172,
 ] as const;
 
 /**
- * The accurate integer inverse DCT (JDCT_ISLOW) of one block: columns, then rows. For damaged data that exceed
- * 16 bits, overflow and saturation follow libjpeg-turbo's SIMD code on x86.
+ * The accurate integer inverse DCT (JDCT_ISLOW) of one block: columns, then rows. For damaged data that
+ * exceed 16 bits, overflow and saturation follow libjpeg-turbo's SIMD code on x86.
  */
 function transform(
   coefficients: Int16Array,
@@ -115,8 +124,8 @@ function pass(
 }
 
 /**
- * Returns a function that gives the samples of pixel row `y`. The returned array is valid until the next call.
- * Undefined if the sampling factors do not divide each other.
+ * Returns a function that gives the samples of pixel row `y`. The returned array is valid until the next
+ * call. Undefined if the sampling factors do not divide each other.
  */
 export function upsampled(
   { samples, stride, width, height }: Plane,

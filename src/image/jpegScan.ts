@@ -1,6 +1,7 @@
 /**
- * Reads the scans of a JPEG code by code. `endOfBlocks` finds out if a single scan contains every block, because
- * Pillow then reads a file without an end marker. `readScan` and `readBlock` decode a scan's coefficients.
+ * Reads the scans of a JPEG code by code. `endOfBlocks` finds out if a single scan contains every block,
+ * because Pillow then reads a file without an end marker. `readScan` and `readBlock` decode a scan's
+ * coefficients.
  */
 import { Slices } from '../platform/pause.js';
 import { SLICE_MS } from './decodeErrors.js';
@@ -8,9 +9,9 @@ import { ScanBits } from './jpegBits.js';
 import { JpegSegments, NATURAL_ORDER, type Scan, type ScanBlock } from './jpegFrame.js';
 
 /**
- * Offset at which the data of the first scan end, if they contain every block. Undefined if libjpeg would need
- * more bytes, and for frames that are not sequential with all components in one scan. The segments before the
- * scan must be complete.
+ * Offset at which the data of the first scan end, if they contain every block. Undefined if libjpeg would
+ * need more bytes, and for frames that are not sequential with all components in one scan. The segments
+ * before the scan must be complete.
  *
  * @throws `signal.reason` after an abort
  */
@@ -28,8 +29,8 @@ export async function endOfBlocks(bytes: Uint8Array, signal?: AbortSignal): Prom
 }
 
 /**
- * Reads one block of the MCU at `column` and `row`. False if the available bytes end. `fast` selects libjpeg's
- * path without bounds checks.
+ * Reads one block of the MCU at `column` and `row`. False if the available bytes end. `fast` selects
+ * libjpeg's path without bounds checks.
  */
 export type ReadBlock = (block: ScanBlock, column: number, row: number, fast: boolean) => boolean;
 
@@ -91,8 +92,8 @@ export async function readScan(
 /**
  * Reads one block of a sequential scan. False if the available bytes end.
  *
- * @param coefficients receives the block at offset `to`, in row-major order; must hold zeros there. Default: the
- *   coefficients are discarded
+ * @param coefficients receives the block at offset `to`, in row-major order; must hold zeros there. Default:
+ *   the coefficients are discarded
  */
 export function readBlock(
   bits: ScanBits,

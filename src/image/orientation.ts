@@ -6,8 +6,8 @@ export const TURN_FLIP_Y = 2;
 export const TURN_TRANSPOSE = 4;
 
 /**
- * `turn` of shaders/resize.wgsl, by orientation (1 to 8; index 0 is unused). Maps the position of a pixel in the
- * upright image to its position in the file.
+ * `turn` of shaders/resize.wgsl, by orientation (1 to 8; index 0 is unused). Maps the position of a pixel in
+ * the upright image to its position in the file.
  */
 export const TURNS: readonly number[] = [
   0,
@@ -24,7 +24,10 @@ export const TURNS: readonly number[] = [
 /** True if the upright image has the stored width as its height and the stored height as its width. */
 export const swapsSides = (orientation: number): boolean => orientation >= 5;
 
-/** Size in bytes of each numeric TIFF type. Pillow does not read numbers from BYTE, ASCII and UNDEFINED (1, 2, 7). */
+/**
+ * Size in bytes of each numeric TIFF type. Pillow does not read numbers from BYTE, ASCII and UNDEFINED (1, 2,
+ * 7).
+ */
 const NUMBER_BYTES: Record<number, number> = {
   3: 2,
   4: 4,
@@ -54,8 +57,8 @@ export function orientationOf(tiff: Uint8Array): number | undefined {
   if (directory + 2 > tiff.length) return undefined;
   const entries = view.getUint16(directory, little);
   let found: number | undefined;
-  // An entry: tag (2 bytes), type (2), count (4), values (4). Values longer than 4 bytes are stored elsewhere;
-  // the entry then holds their offset.
+  // An entry: tag (2 bytes), type (2), count (4), values (4). Values longer than 4 bytes are stored
+  // elsewhere; the entry then holds their offset.
   for (let at = directory + 2, i = 0; i < entries && at + 12 <= tiff.length; i++, at += 12) {
     if (view.getUint16(at, little) !== 274) continue;
     const type = view.getUint16(at + 2, little);

@@ -1,7 +1,7 @@
 /**
- * PNG decoder with 8-bit RGB output, exact to Pillow's `Image.open(file).convert('RGB')`. Used in Node, and for
- * files that browsers decode differently: 16 bits per channel, colours under transparency, and damaged files that
- * Pillow reads. The platform's `DecompressionStream` inflates the data.
+ * PNG decoder with 8-bit RGB output, exact to Pillow's `Image.open(file).convert('RGB')`. Used in Node, and
+ * for files that browsers decode differently: 16 bits per channel, colours under transparency, and damaged
+ * files that Pillow reads. The platform's `DecompressionStream` inflates the data.
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
@@ -34,8 +34,8 @@ function joined(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayB
 }
 
 /**
- * Decodes a PNG. As in Pillow 12.3, 16-bit grey values are clamped to 255 (most such images become white), and
- * other 16-bit values keep their high byte. An animation gives its default image.
+ * Decodes a PNG. As in Pillow 12.3, 16-bit grey values are clamped to 255 (most such images become white),
+ * and other 16-bit values keep their high byte. An animation gives its default image.
  *
  * @param name of the file, for messages
  * @throws ImageError IMAGE_DECODE, if Pillow refuses the file; IMAGE_SIZE, if the image has more pixels than
@@ -53,8 +53,8 @@ export async function decodePng(
   const { width, height } = header;
   checkPixels(name, width, height);
   const passes = passesOf(header);
-  // Checked before allocating, because a small file may claim any size. Deflate expands by at most 1032: a code
-  // of two bits can stand for 258 bytes.
+  // Checked before allocating, because a small file may claim any size. Deflate expands by at most 1032: a
+  // code of two bits can stand for 258 bytes.
   const [packed, needed] = [pieces.reduce((sum, piece) => sum + piece.length, 0), inflatedBytes(passes)];
   if (packed * 1032 < needed) fail(`data that can inflate to ${needed} bytes`, `${packed} bytes`);
   let data: Uint8Array<ArrayBuffer>;

@@ -65,7 +65,9 @@ const ADAM7 = [
 ] as const;
 const WHOLE = [[0, 0, 1, 1]] as const;
 
-/** An interlace pass: its first pixel, steps in pixels, size in pixels, and bytes per row without the filter. */
+/**
+ * An interlace pass: its first pixel, steps in pixels, size in pixels, and bytes per row without the filter.
+ */
 export interface Pass {
   readonly left: number;
   readonly top: number;
@@ -211,8 +213,8 @@ export interface PlainPng {
   /** True if the image has an alpha channel. */
   readonly alpha: boolean;
   /**
-   * Resolves to true if every checksum is valid and the data are complete. A browser shows the readable part of
-   * any other file, or nothing; `decodePng` then gives Pillow's pixels or the error.
+   * Resolves to true if every checksum is valid and the data are complete. A browser shows the readable part
+   * of any other file, or nothing; `decodePng` then gives Pillow's pixels or the error.
    */
   readonly isWhole: () => Promise<boolean>;
 }

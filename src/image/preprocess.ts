@@ -1,7 +1,7 @@
 /**
- * An image → what the model sees: resized, cropped and normalised on the GPU with the same bits as the
- * checkpoint's image processor has on Pillow. In two steps, so that the caller knows sizes before it makes a
- * buffer for a batch: `prepare` decodes and uploads, `write` computes.
+ * Resizes, crops and normalizes images on the GPU, bit for bit as the checkpoint's image processor does with
+ * Pillow. Two steps: `prepare` decodes, uploads and runs the first resize pass; `write` runs the second pass.
+ * So the caller knows the output size before it allocates a buffer for the batch.
  */
 import { DeviceError, ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -25,38 +25,43 @@ import { decodeSource, type DecodedImage, type ImageSource, type SourceOptions }
 import { planStrips } from './strips.js';
 import { openUpload, type Upload } from './upload.js';
 
-/** How an image becomes pixels. */
+/** Options for decoding and preprocessing an image. */
 export interface PixelOptions extends PreprocessingOptions, SourceOptions {}
 
 export interface PreprocessorOptions {
   /** Side of a patch in pixels. Default 14. */
   readonly patchSize?: number | undefined;
-  /** The checkpoint's. Default: that of facebook/dinov2. */
+  /** The checkpoint's preprocessing. Default: that of facebook/dinov2. */
   readonly preprocessing?: Preprocessing | undefined;
   /**
-   * An image goes to the GPU in strips of so many bytes at most, or of a single row that is longer; four of
-   * them may wait there. Default 16 MiB, which takes a page's thread about 20 ms.
+   * Maximum size of a strip in bytes; a single longer row is also allowed. An image is uploaded strip by
+   * strip, with at most four strips on the GPU. Default 16 MiB, which occupies a page's thread for about 20
+   * ms.
    */
   readonly stripBytes?: number | undefined;
 }
 
-/** What the model sees, in numbers. */
+/** Preprocessed images: the model's input. */
 export interface Pixels {
-  /** (batch, 3, height, width), normalised. */
+  /** Normalized values, (batch, 3, height, width). */
   readonly data: Float32Array<ArrayBuffer>;
+  /** Number of images. */
   readonly batch: number;
+  /** Height of each image in pixels. */
   readonly height: number;
+  /** Width of each image in pixels. */
   readonly width: number;
 }
 
 const STRIP_BYTES = 2 ** 24;
-/** Strips of a file that are on the GPU at once: it is not waited for after each. */
+/** Strips of a file that may be on the GPU before the upload waits for it. */
 const STRIPS_AT_ONCE = 4;
-/** Pictures up to this size may pile up on the GPU while it is busy. */
+/** Images up to this size are uploaded without waiting for the GPU. */
 const SMALL_BYTES = 2 ** 22;
-/** Tables of taps that are kept: two for a video, a few for photographs of some cameras. */
-const KEPT_TAPS = 16;
+/** Number of cached tap tables. A video needs two, photographs of a few cameras a few more. */
+const CACHED_TAPS = 16;
 
+/** The preprocessing pipeline of one model. */
 export class Preprocessor {
   readonly #gpu: Gpu;
   readonly #patchSize: number;
@@ -64,7 +69,7 @@ export class Preprocessor {
   readonly #stripBytes: number;
   readonly #first: CompiledKernel;
   readonly #second: CompiledKernel;
-  /** In the order of their last use. */
+  /** Cached tap tables, the least recently used first. */
   readonly #taps = new Map<string, Taps>();
   #disposed = false;
 
@@ -84,7 +89,7 @@ export class Preprocessor {
     this.#second = second;
   }
 
-  /** Compiles the two kernels. No image size is baked into them. */
+  /** Compiles the two kernels, which serve every image size. */
   static async create(
     gpu: Gpu,
     {
@@ -100,19 +105,19 @@ export class Preprocessor {
   }
 
   /**
-   * Decodes an image, brings it to the GPU and begins its resize there.
+   * Decodes an image, uploads it and runs the first pass of its resize.
    *
-   * @param remainder whether the output keeps the part of a patch at its right and at its bottom, as Python's
-   *   pixels do; the model does not see it
-   * @throws OptionError if the options do not fit together; ImageError what decodeSource throws, and IMAGE_SIZE
-   *   if the image is empty, or the output empty or too large; DeviceError
+   * @param remainder true to keep the incomplete patches at the right and bottom, which Python's pixels
+   *   include and the model ignores
+   * @throws OptionError, if the options contradict each other; ImageError, as `decodeSource`, and IMAGE_SIZE,
+   *   if the image or the output is empty or too large; DeviceError
    * @throws `signal.reason` after an abort
    */
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
     this.#alive();
-    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // refuses options ahead of decoding
+    resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // bad options fail before decoding
     const decoding = decodeSource(this.#gpu, source, options);
-    const image = 'then' in decoding ? await decoding : decoding; // what is at hand goes to the GPU at once
+    const image = 'then' in decoding ? await decoding : decoding; // no await: a live frame must not change
     try {
       return await this.prepareDecoded(image, options, remainder);
     } finally {
@@ -121,9 +126,9 @@ export class Preprocessor {
   }
 
   /**
-   * As `prepare`, of a picture that is decoded. Once it resolves the picture is not needed any more. Memory on
-   * the GPU meanwhile: of a file four strips, of what the page draws and of pixels in memory the whole picture (twice where
-   * a texture is on the way), and what PreparedImage says.
+   * As `prepare`, for a decoded image. The caller may close the image when the promise resolves. GPU memory
+   * in the meantime, besides that of `PreparedImage`: four strips for a file; the whole image for pixels in
+   * memory; twice the image for a canvas, video or bitmap, which is uploaded through a texture.
    */
   async prepareDecoded(
     image: DecodedImage,
@@ -169,16 +174,16 @@ export class Preprocessor {
       rows,
       mostRows: Math.max(1, Math.floor(this.#stripBytes / (stride * 4))),
     });
-    const kept = await this.#gpu.task('image', signal, async (task) => {
+    const result = await this.#gpu.task('image', signal, async (task) => {
       const { taps, between } = task.burst((burst) => ({
         taps: burst.storageOf('taps', along.table),
         between: burst.storage('resize between', rows * along.length * 4),
       }));
       for (const [index, strip] of strips.entries()) {
-        // Only what has to be waited for is: a video goes on.
+        // Live sources have no `load`. They must be copied without waiting, because a video goes on playing.
         if (load) {
           if (index > 0 && index % STRIPS_AT_ONCE === 0) await task.computed(true);
-          // Copying takes the thread as long as uploading: other tasks may come between.
+          // Copying a strip takes as long as uploading it, so other tasks may run before and after.
           if (isLarge) await pause();
           await load(strip.begin, strip.end);
           if (isLarge) await pause();
@@ -215,19 +220,19 @@ export class Preprocessor {
           burst.free(source);
         });
       }
-      // A photograph is on the GPU until it is resized: only then may the next one be decoded.
+      // A large image occupies GPU memory until it is resized. Waiting bounds the number of such images.
       if (isLarge) await task.computed(true);
-      else if (load) await task.settled(); // a live frame goes on: what is kept carries the verdict
+      else if (load) await task.settled(); // for a live frame, the kept buffer carries the GPU's errors
       return task.keep(between);
     });
-    if (this.#disposed) this.#gpu.memory.destroy(kept);
+    if (this.#disposed) this.#gpu.memory.destroy(result);
     this.#alive();
-    return kept;
+    return result;
   }
 
   /**
-   * Writes an image's pixels, (3, height, width) in float32, into `pixels` from byte `offset` on, and frees
-   * what belongs to the image.
+   * Runs the second pass of the resize. Writes the image's pixels, (3, height, width) in float32, to `pixels`
+   * from byte `offset` on, and releases the image.
    */
   write(burst: Burst, image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
     this.#alive();
@@ -235,7 +240,7 @@ export class Preprocessor {
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
       throw new ImageError(
         'INPUT_SHAPE',
-        `Pixels: expected ${bytes} bytes from offset ${offset}, a multiple of 4, found a buffer of ${pixels.size}. Make it (batch, 3, height, width) floats.`,
+        `Pixels: expected ${bytes} bytes from offset ${offset}, which must be a multiple of 4, found a buffer of ${pixels.size} bytes. Allocate (batch, 3, height, width) floats.`,
       );
     }
     const { verticalFirst, fill } = geometry;
@@ -262,12 +267,10 @@ export class Preprocessor {
   }
 
   /**
-   * The pixels of several images in one buffer of the task, (batch, 3, height, width), one image after the
-   * other.
+   * Preprocesses several images, one after the other, into one buffer of the task: (batch, 3, height, width).
    *
    * @param remainder as for `prepare`
-   * @throws ImageError INPUT_SHAPE if there is no image, or if their outputs differ in size; what `prepare`
-   *   throws
+   * @throws ImageError INPUT_SHAPE, if there is no image or if output sizes differ; and as `prepare`
    */
   async batch(
     task: Task,
@@ -275,38 +278,39 @@ export class Preprocessor {
     options: PixelOptions = {},
     remainder = false,
   ): Promise<{ buffer: GPUBuffer; batch: number; height: number; width: number }> {
-    let made: { buffer: GPUBuffer; batch: number; height: number; width: number } | undefined;
+    let result: { buffer: GPUBuffer; batch: number; height: number; width: number } | undefined;
     for (const [index, source] of sources.entries()) {
       const image = await this.prepare(source, options, remainder);
       try {
         const { width, height, bytes } = image;
-        made ??= {
+        result ??= {
           buffer: task.burst((burst) => burst.storage('pixels', sources.length * bytes)),
           batch: sources.length,
           height,
           width,
         };
-        if (made.height !== height || made.width !== width) {
-          const found = `image 0 with ${made.width} × ${made.height} and image ${index} with ${width} × ${height}`;
+        if (result.height !== height || result.width !== width) {
+          const found = `image 0 with ${result.width} × ${result.height} and image ${index} with ${width} × ${height}`;
           throw new ImageError(
             'INPUT_SHAPE',
-            `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes a batch of each size.`,
+            `Batch: expected images of one size after resizing, found ${found}. Use resize: 'crop', or featuresBySize(), which makes one batch per size.`,
           );
         }
-        const { buffer } = made;
+        const { buffer } = result;
         task.burst((burst) => this.write(burst, image, buffer, index * bytes));
       } finally {
         image.dispose();
       }
     }
-    if (!made)
-      throw new ImageError('INPUT_SHAPE', 'Batch: expected at least 1 image, found 0. Hand in an image.');
-    return made;
+    if (!result)
+      throw new ImageError('INPUT_SHAPE', 'Batch: expected at least 1 image, found 0. Pass an image.');
+    return result;
   }
 
   /**
-   * What Python's image processor gives, in JavaScript's memory, with the remainder of a patch. Throws as
-   * `batch` does.
+   * Preprocesses images and reads the pixels back, including incomplete patches: the output of Python's image
+   * processor.
+   * @throws as `batch`
    */
   read(sources: readonly ImageSource[], options: PixelOptions = {}): Promise<Pixels> {
     return this.#gpu.task('pixels', options.signal, async (task) => {
@@ -326,13 +330,10 @@ export class Preprocessor {
 
   #alive(): void {
     if (this.#disposed)
-      throw new DeviceError(
-        'DISPOSED',
-        'Preprocessor: expected one in use, found one after dispose(). Load the model again.',
-      );
+      throw new DeviceError('DISPOSED', 'The preprocessor is disposed. Load the model again.');
   }
 
-  /** The taps of the first pass and of the second. */
+  /** The taps of the first pass and of the second pass. */
   #lines(geometry: Geometry, resample: Resample): readonly [Taps, Taps] {
     const { sourceWidth, sourceHeight, resizedWidth, resizedHeight, left, top, width, height } = geometry;
     const columns = this.#tapsFor(sourceWidth, resizedWidth, left, width, resample);
@@ -340,13 +341,13 @@ export class Preprocessor {
     return geometry.verticalFirst ? [rows, columns] : [columns, rows];
   }
 
-  /** The one that was not used for longest goes. */
+  /** Taps from the cache, or computed. Evicts the least recently used entry. */
   #tapsFor(sourceSize: number, resizedSize: number, first: number, length: number, resample: Resample): Taps {
     const key = [sourceSize, resizedSize, first, length, resample].join();
     const taps = this.#taps.get(key) ?? resizeTaps(sourceSize, resizedSize, first, length, resample);
     this.#taps.delete(key);
     this.#taps.set(key, taps);
-    if (this.#taps.size > KEPT_TAPS) this.#taps.delete(this.#taps.keys().next().value!);
+    if (this.#taps.size > CACHED_TAPS) this.#taps.delete(this.#taps.keys().next().value!);
     return taps;
   }
 }

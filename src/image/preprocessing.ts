@@ -1,23 +1,23 @@
-/** How an image becomes pixels, as a checkpoint says it: resize, crop, resampling filter and normalisation. */
+/** A checkpoint's preprocessing: resize, crop, resampling filter and normalization. */
 import type { Resample } from './coefficients.js';
 import type { ResizeOptions } from './geometry.js';
 import { IMAGENET, type Normalization } from './normalization.js';
 
 export type { Resample } from './coefficients.js';
 
-/** The size that an image is resized to, in pixels. */
+/** The rule that gives the size of the resized image. Lengths are in pixels. */
 export type ResizeRule =
-  /** The shorter edge to this length; the aspect ratio is kept, and the longer edge has at most `longestEdge`. */
+  /** The shorter edge has this length, the longer edge at most `longestEdge`. The aspect ratio is kept. */
   | { readonly shortestEdge: number; readonly longestEdge?: number | undefined }
-  /** Exactly this size; the aspect ratio is not kept. */
+  /** Exactly this size. The aspect ratio is not kept. */
   | { readonly height: number; readonly width: number }
-  /** The largest size that fits into this one, with the aspect ratio kept. */
+  /** The largest size that fits into this one. The aspect ratio is kept. */
   | { readonly maxHeight: number; readonly maxWidth: number }
-  /** timm alone: the smallest size that covers this one, with the aspect ratio kept. */
+  /** The smallest size that covers this one (timm only). The aspect ratio is kept. */
   | { readonly minHeight: number; readonly minWidth: number }
   /**
-   * `DPTImageProcessor`: towards this size, each side rounded to a multiple; with `keepAspectRatio` both sides
-   * are scaled by the factor that is nearer to 1.
+   * `DPTImageProcessor`: this size, with each side rounded to a multiple of `multipleOf`. With
+   * `keepAspectRatio`, both sides are first scaled by the factor that is nearer to 1.
    */
   | {
       readonly height: number;
@@ -26,35 +26,39 @@ export type ResizeRule =
       readonly keepAspectRatio: boolean;
     };
 
-/** The size of the central crop. A side that is larger than the resized image is padded. */
+/** The central crop. If a side is larger than the resized image, the image is padded. */
 export interface CropRule {
+  /** Height of the crop in pixels. */
   readonly height: number;
+  /** Width of the crop in pixels. */
   readonly width: number;
-  /** The colour of the padding: red, green and blue from 0 to 255. Default black. */
+  /** Colour of the padding: red, green and blue from 0 to 255. Default black. */
   readonly fill?: readonly [number, number, number] | undefined;
 }
 
-/** What is done to an image before the model sees it. */
+/** The preprocessing that turns an image into the model's input. */
 export interface Preprocessing {
   /**
-   * Where these values come from: the checkpoint's `preprocessor_config.json`; its `config.json` (timm's
-   * `pretrained_cfg`); `default`, those of facebook/dinov2, where the checkpoint has neither.
+   * Origin of the values: the checkpoint's `preprocessor_config.json`; the checkpoint's `config.json` (timm's
+   * `pretrained_cfg`); or `default`, the values of facebook/dinov2 for a checkpoint without either.
    */
   readonly source: 'preprocessor_config.json' | 'config.json' | 'default';
-  /** Undefined: the image keeps its size. */
+  /** The resize. Undefined: the image keeps its size. */
   readonly resize: ResizeRule | undefined;
-  /** Undefined: no crop. */
+  /** The central crop. Undefined: no crop. */
   readonly crop: CropRule | undefined;
+  /** Resampling filter of the resize. */
   readonly resample: Resample;
+  /** Rescale factor, mean and standard deviation. */
   readonly normalization: Normalization;
   /**
-   * Whose rounding of sizes and crop offsets is followed: the image processors of transformers, or timm's
-   * `create_transform`.
+   * Which implementation's rounding of sizes and crop offsets is followed: the image processors of
+   * transformers, or timm's `create_transform`.
    */
   readonly convention: 'transformers' | 'timm';
 }
 
-/** preprocessor_config.json of facebook/dinov2-small, -base, -large and -giant. */
+/** Values in preprocessor_config.json of facebook/dinov2-small, -base, -large and -giant. */
 export const DEFAULT_PREPROCESSING: Preprocessing = {
   source: 'default',
   resize: { shortestEdge: 256 },
@@ -65,8 +69,9 @@ export const DEFAULT_PREPROCESSING: Preprocessing = {
 };
 
 /**
- * A text of everything in a preprocessing that changes pixels, for identities: equal for equal pixels,
- * wherever the values came from. The default's is empty.
+ * Describes everything in a preprocessing that changes pixels, for comparing model identities. Two
+ * preprocessings with equal pixels have equal texts, whatever their `source`. The default preprocessing has
+ * an empty text.
  */
 export function preprocessingText(preprocessing: Preprocessing): string {
   const text = textOf(preprocessing);
@@ -97,10 +102,10 @@ function resizeText(rule: ResizeRule): string {
   return `${size} multiple ${rule.multipleOf}${rule.keepAspectRatio ? ' aspect' : ''}`;
 }
 
-/** The options of a call that replace parts of a checkpoint's preprocessing. */
+/** Options of a call that replace parts of the checkpoint's preprocessing. */
 export interface PreprocessingOptions extends ResizeOptions {
-  /** Mean, standard deviation and rescale factor; what is left out is the checkpoint's. */
+  /** Mean, standard deviation and rescale factor. Absent fields: the checkpoint's values. */
   readonly normalization?: Partial<Normalization> | undefined;
-  /** The resampling filter. Default: the checkpoint's. */
+  /** Resampling filter. Default: the checkpoint's. */
   readonly resample?: Resample | undefined;
 }

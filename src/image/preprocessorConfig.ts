@@ -1,6 +1,6 @@
 /**
- * Reads preprocessor_config.json as the Pillow backend of transformers 5.18 does, and timm's `pretrained_cfg`
- * as `create_transform(**resolve_data_config(pretrained_cfg=…))` of timm 1.0.29 does.
+ * Parses preprocessor_config.json and timm's `pretrained_cfg`. Follows the Pillow backend of transformers
+ * 5.18, and `create_transform(**resolve_data_config(pretrained_cfg=…))` of timm 1.0.29.
  */
 import { ConfigError } from '../errors.js';
 import { RESAMPLES, type Resample } from './coefficients.js';
@@ -24,7 +24,7 @@ const CLIP = {
 };
 const HALF = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
 
-/** What each class does where the file says nothing: its class attributes. All resize, rescale and normalise. */
+/** Class attributes of each image processor: the defaults for absent fields. `BASE` holds the common ones. */
 const PROCESSORS: Readonly<Record<string, Json>> = {
   BitImageProcessor: CLIP,
   CLIPImageProcessor: CLIP,
@@ -45,7 +45,7 @@ const BASE = {
   default_to_square: true,
 };
 
-/** Keys of a size, in the combinations that transformers takes. */
+/** The combinations of keys of a size that transformers accepts. */
 const SIZE_KEYS = [
   'height,width',
   'shortest_edge',
@@ -56,14 +56,13 @@ const SIZE_KEYS = [
 ];
 
 /**
- * The preprocessing that a parsed preprocessor_config.json describes. An absent field takes the default of
- * the class. A field that is null switches its step off, or is an error where the step needs it, as in
- * Python. `do_convert_rgb` needs no look: images are always decoded to RGB, and without it Python gives the
- * same for RGB images and fails for others.
+ * Converts a parsed preprocessor_config.json. An absent field takes the default of the class. As in Python, a
+ * null field switches its step off, or is an error if the step needs the field. `do_convert_rgb` is ignored:
+ * images are always decoded to RGB, and Python without the conversion gives the same pixels or fails.
  *
- * @param modelType `model_type` of config.json, which names the class where the file does not
- * @throws ConfigError CONFIG_JSON, if it is no object; CONFIG_UNSUPPORTED, if its class or a step is not
- *   supported; CONFIG_FIELD, if a field has the wrong type or is out of range
+ * @param modelType `model_type` of config.json, which selects the class if the file does not
+ * @throws ConfigError CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, if the class or a step is
+ *   not supported; CONFIG_FIELD, if a field has the wrong type or is out of range
  */
 export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Preprocessing {
   const file = objectOf('preprocessor_config.json', json);
@@ -82,7 +81,7 @@ export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Pr
   const square = fields.has('use_square_size') && type === 'CLIPImageProcessor';
   const size =
     square && fields.flag('use_square_size')
-      ? { height: 224, width: 224 } // not the file's size: KOSMOS-2 counts on it
+      ? { height: 224, width: 224 } // as in transformers, where KOSMOS-2 relies on this fixed size
       : fields.size('size', fields.flag('default_to_square'));
   const cropSize = fields.size('crop_size', true);
   const crops = fields.flag('do_center_crop') && !isDpt;
@@ -104,7 +103,7 @@ export function parsePreprocessorConfig(json: unknown, modelType = 'dinov2'): Pr
   };
 }
 
-/** The class that AutoImageProcessor takes, without the ending that names its backend. */
+/** Name of the class that AutoImageProcessor selects, without the suffix of its backend. */
 function processorOf(file: Json, modelType: string): string {
   const { image_processor_type: named, feature_extractor_type: legacy } = file;
   const custom = (file['auto_map'] ?? {}) as Json;
@@ -119,8 +118,8 @@ function processorOf(file: Json, modelType: string): string {
   throw new ConfigError(
     'CONFIG_UNSUPPORTED',
     `preprocessor_config.json: image_processor_type: expected one of ${Object.keys(PROCESSORS).join(', ')}, found ${show(found)}. ` +
-      "Load with the option preprocessor: { image_processor_type: 'BitImageProcessor', size: …, crop_size: …, resample: …, image_mean: …, image_std: … } " +
-      'and the values of this checkpoint, or with preprocessor: null for those of facebook/dinov2.',
+      "Pass the checkpoint's values in the option preprocessor: { image_processor_type: 'BitImageProcessor', size: …, crop_size: …, resample: …, image_mean: …, image_std: … }, " +
+      'or pass preprocessor: null to use the values of facebook/dinov2.',
   );
 }
 
@@ -149,15 +148,15 @@ function resizeRule(
   );
 }
 
-/** timm's interpolations for evaluation. `random` is for training. */
+/** True for timm's interpolations in evaluation. timm's `random` is for training only. */
 const isResample = (value: unknown): value is Resample => RESAMPLES.includes(value as Resample);
 const isSide = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
 
 /**
- * The preprocessing that a parsed config.json of timm describes: its `pretrained_cfg`, or the file itself in
- * the older form without one. Fields for training and for a larger test size (`test_input_size`,
- * `test_crop_pct`) are not looked at, as timm does unless it is asked to.
+ * Converts a parsed config.json of timm: `pretrained_cfg`, or in the older form the file itself. Fields for
+ * training and for a larger test size (`test_input_size`, `test_crop_pct`) are ignored, as timm does by
+ * default.
  *
  * @returns undefined, if the file is not timm's
  * @throws ConfigError CONFIG_FIELD or CONFIG_UNSUPPORTED
@@ -168,15 +167,15 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   const isFlat = typeof file['architecture'] === 'string' && file['model_type'] === undefined;
   const found = file['pretrained_cfg'] ?? (isFlat ? file : undefined);
   if (found === undefined) return undefined;
-  // timm takes what is null for absent.
-  const given = Object.entries(objectOf('config.json: pretrained_cfg', found));
+  // timm treats null as absent.
+  const entries = Object.entries(objectOf('config.json: pretrained_cfg', found));
   const fields = new Fields('config.json: pretrained_cfg', {
     input_size: [3, 224, 224],
     mean: IMAGENET_MEAN,
     std: IMAGENET_STD,
     interpolation: 'bicubic',
     crop_mode: 'center',
-    ...Object.fromEntries(given.filter(([, value]) => value !== null && value !== undefined)),
+    ...Object.fromEntries(entries.filter(([, value]) => value !== null && value !== undefined)),
   });
   const inputSize = fields.value('input_size');
   if (!Array.isArray(inputSize) || inputSize.length !== 3 || inputSize[0] !== 3 || !inputSize.every(isSide))
@@ -195,20 +194,31 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
       : fields.number('crop_pct', 'a number above 0', (value) => value > 0);
   const [scaledHeight, scaledWidth] = [Math.floor(height / cropPct), Math.floor(width / cropPct)];
   if (!isSide(scaledHeight) || !isSide(scaledWidth))
-    return fields.refuse('crop_pct', `a share that resizes to sides from 1 to ${MAX_SIDE}`);
-  const made = { source: 'config.json', normalization, convention: 'timm' } as const;
+    return fields.refuse('crop_pct', `a fraction that resizes to sides from 1 to ${MAX_SIDE}`);
+  const common = { source: 'config.json', normalization, convention: 'timm' } as const;
   const crop = { height, width };
   switch (fields.value('crop_mode')) {
     case 'center':
-      // For a crop that is no square, timm's own resize takes its default filter, not the checkpoint's.
+      // For a non-square crop timm uses its own resize with that class's default filter, not the
+      // checkpoint's.
       return scaledHeight === scaledWidth
-        ? { ...made, resize: { shortestEdge: scaledHeight }, crop, resample: interpolation }
-        : { ...made, resize: { minHeight: scaledHeight, minWidth: scaledWidth }, crop, resample: 'bilinear' };
+        ? { ...common, resize: { shortestEdge: scaledHeight }, crop, resample: interpolation }
+        : {
+            ...common,
+            resize: { minHeight: scaledHeight, minWidth: scaledWidth },
+            crop,
+            resample: 'bilinear',
+          };
     case 'squash':
-      return { ...made, resize: { height: scaledHeight, width: scaledWidth }, crop, resample: interpolation };
+      return {
+        ...common,
+        resize: { height: scaledHeight, width: scaledWidth },
+        crop,
+        resample: interpolation,
+      };
     case 'border':
       return {
-        ...made,
+        ...common,
         resize: { maxHeight: scaledHeight, maxWidth: scaledWidth },
         crop: { ...crop, fill: byteTriple(normalization.mean) },
         resample: interpolation,
@@ -218,7 +228,7 @@ export function timmPreprocessing(configJson: unknown): Preprocessing | undefine
   }
 }
 
-/** `round(255 * v)` of Python, which rounds halves to even; Pillow cuts colours to 0 … 255. */
+/** Python's `round(255 * v)`, which rounds halves to even. Pillow clamps colours to 0 … 255. */
 function byteTriple([red, green, blue]: Triple): Triple {
   const byte = (value: number): number => Math.min(255, Math.max(0, roundHalfEven(255 * value)));
   return [byte(red), byte(green), byte(blue)];
@@ -229,7 +239,7 @@ function objectOf(where: string, json: unknown): Json {
   throw new ConfigError('CONFIG_JSON', `${where}: expected an object, found ${show(json)}.`);
 }
 
-/** Fields of a JSON object, each checked when it is asked for. */
+/** Typed access to the fields of a JSON object. Each method checks its field. */
 class Fields {
   readonly #where: string;
   readonly #json: Json;
@@ -247,7 +257,7 @@ class Fields {
     return (this.#json[name] ?? null) !== null;
   }
 
-  /** True or false; null and absent are false. */
+  /** A boolean. Null and absent are false. */
   flag(name: string): boolean {
     const value = this.#json[name] ?? false;
     return typeof value === 'boolean' ? value : this.refuse(name, 'true or false');
@@ -260,7 +270,7 @@ class Fields {
       : this.refuse(name, expected);
   }
 
-  /** Three finite numbers; one number stands for all three. */
+  /** Three finite numbers. With `takesOne`, a single number stands for all three. */
   triple(name: string, takesOne = true): Triple {
     const value = this.#json[name];
     const three = takesOne && typeof value === 'number' ? [value, value, value] : value;
@@ -269,7 +279,7 @@ class Fields {
       : this.refuse(name, `three finite numbers${takesOne ? ', or one for all channels' : ''}`);
   }
 
-  /** A size with the keys of transformers; undefined, if it is null or absent. */
+  /** A size with the keys of transformers. Undefined, if the field is null or absent. */
   size(name: string, square: boolean): Readonly<Record<string, number>> | undefined {
     const value = this.#json[name] ?? undefined;
     if (value === undefined) return undefined;
@@ -277,9 +287,9 @@ class Fields {
       return square ? { height: value, width: value } : { shortest_edge: value };
     if (Array.isArray(value) && value.length === 2 && value.every(isSide))
       return { height: value[0] as number, width: value[1] as number };
-    const given = typeof value === 'object' && !Array.isArray(value) ? Object.entries(value) : [];
-    const keys = given.map(([key]) => key).sort();
-    const sides = given.filter(([, side]) => side !== null);
+    const entries = typeof value === 'object' && !Array.isArray(value) ? Object.entries(value) : [];
+    const keys = entries.map(([key]) => key).sort();
+    const sides = entries.filter(([, side]) => side !== null);
     if (SIZE_KEYS.includes(keys.join()) && sides.every(([, side]) => isSide(side)))
       return Object.fromEntries(sides as [string, number][]);
     return this.refuse(
@@ -288,7 +298,10 @@ class Fields {
     );
   }
 
-  /** The filter's number in Pillow. A name is refused, but for the one that it means in Python. */
+  /**
+   * A filter by its number in Pillow. Of names only `bilinear` is valid: Python resizes bilinearly for any
+   * name.
+   */
   resample(): Resample {
     const value = this.#json['resample'];
     if (typeof value === 'string') {
@@ -327,7 +340,7 @@ class Fields {
   }
 }
 
-const ADVICE = 'Correct the file, or load with the option preprocessor, which takes its place.';
+const ADVICE = 'Correct the file, or replace it with the option preprocessor.';
 
 const oneOf = (values: readonly string[]): string => values.map((value) => `"${value}"`).join(', ');
 const show = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));

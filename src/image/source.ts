@@ -1,8 +1,8 @@
 /**
- * Anything that can be drawn → a decoded picture of 8 bits a channel, as the file holds them: no colour
- * management, no premultiplied alpha, and alpha is dropped later, not blended (`Image.convert('RGB')` does the
- * same). The browser decodes, off the main thread; files that browsers decode otherwise than Python are decoded
- * by this library (decode.ts).
+ * Decodes any image source to 8 bits per channel. Colours are those stored in the file, without colour
+ * management and without premultiplied alpha. Alpha is dropped later, not blended, as by
+ * `Image.convert('RGB')` in Python. The browser decodes off the main thread. This library decodes the files
+ * that browsers decode differently from Python (decode.ts).
  */
 import { ImageError, OptionError } from '../errors.js';
 import { untilAborted } from '../platform/abort.js';
@@ -13,27 +13,30 @@ import { bitmapsLoseColours } from './alpha.js';
 import { decodeFile, type Canvas } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';
 
-/** Pixels in memory: rows from the top, without gaps. For Node, tests, and whoever decodes on their own. */
+/** Decoded pixels in memory, for example from a decoder in Node. */
 export interface RawImage {
+  /** Pixels in rows from the top, without gaps between rows. */
   readonly data: Uint8Array | Uint8ClampedArray;
+  /** Width in pixels. */
   readonly width: number;
+  /** Height in pixels. */
   readonly height: number;
   /**
-   * 4: red, green, blue and an alpha that is not looked at. 3: the same without alpha. Default: what the
-   * length of `data` says.
+   * 3: red, green, blue. 4: red, green, blue and an alpha, which is ignored. Default: derived from the length
+   * of `data`.
    */
   readonly channels?: 3 | 4 | undefined;
 }
 
 /**
- * What an image can come from. Strings are URLs; those of other origins need CORS. In Node, strings that are no
- * URL of http, https, data or blob are paths, and URLs of `file:` work. Bytes (a `Buffer` too) are those of an
- * image file; pixels in memory are a `RawImage`.
+ * Sources of an image. A string is a URL; URLs of other origins need CORS. In Node, a string that is not an
+ * http, https, data, blob or file URL is a path. Bytes (also a `Buffer`) are the content of an image file.
+ * Pixels in memory are a `RawImage`.
  *
- * For Python's numbers hand in the file (Blob, URL) or the <img>: they are decoded without colour management.
- * A bitmap, canvas or frame holds what the browser has made of the file; of a photograph with a colour
- * profile that is another image (demo/photos/rocket.jpg: 130,792 of 150,528 values differ, by up to 29 of
- * 255), unless the bitmap was made with `colorSpaceConversion: 'none'`.
+ * For Python's numbers, pass the file (Blob, URL) or the <img>: both are decoded without colour management. A
+ * bitmap, canvas or frame holds the browser's colours. For a photograph with a colour profile those differ
+ * (demo/photos/rocket.jpg: 130,792 of 150,528 values, by up to 29 of 255), unless the bitmap was created with
+ * `colorSpaceConversion: 'none'`.
  */
 export type ImageSource =
   | ImageBitmap
@@ -51,24 +54,26 @@ export type ImageSource =
   | RawImage;
 
 /**
- * How a file is turned. `ignore`: as the pixels lie in the file, which is what an image processor makes of
- * `PIL.Image.open`. `respect`: upright, as the Exif data of the file say, which is what
- * `transformers.image_utils.load_image` gives; for photographs that people take and look at. Elements,
- * canvases and bitmaps are what they show, either way.
+ * How the Exif orientation of a file is treated. `ignore`: pixels as stored, like `PIL.Image.open` in Python.
+ * `respect`: rotated upright, like `transformers.image_utils.load_image`; the right choice for photographs
+ * that people look at. Elements, canvases and bitmaps are used as shown in both cases.
  */
 export type Orientation = 'respect' | 'ignore';
 
+/** Options for decoding an image source. */
 export interface SourceOptions {
-  /** Of files: Blob and URL. Default 'ignore', as `PIL.Image.open` has it. */
+  /**
+   * Treatment of the Exif orientation of a file (Blob, URL, bytes). Default 'ignore', like `PIL.Image.open`.
+   */
   readonly orientation?: Orientation | undefined;
-  /** Stops the loading: the promise rejects with `signal.reason`. */
+  /** Aborts the call: the promise rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What the page draws. */
+/** Sources that the GPU copies through a texture. */
 export type Drawable = ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLVideoElement | VideoFrame;
 
-/** Pixels in memory that have the size they say. */
+/** Pixels in memory whose `data` have been checked against `width`, `height` and `channels`. */
 export interface RawPixels {
   readonly data: Uint8Array<ArrayBuffer> | Uint8ClampedArray<ArrayBuffer>;
   readonly width: number;
@@ -76,37 +81,40 @@ export interface RawPixels {
   readonly channels: 3 | 4;
 }
 
-/** A picture in the memory of the browser or of JavaScript. Whoever holds it closes it. */
+/** A decoded image in memory. The owner must call `close`. */
 export interface DecodedImage {
-  /** For messages. */
+  /** Name for messages. */
   readonly name: string;
   readonly picture: Drawable | RawPixels;
-  /** Of the image as it is stored, ahead of `orientation`, in pixels. */
+  /** Stored size in pixels, before `orientation` is applied. */
   readonly width: number;
   readonly height: number;
-  /** 1 to 8: how it is to be turned, as Exif counts it; 1 with the option `orientation: 'ignore'`. */
+  /** Exif orientation to apply, 1 to 8. It is 1 with the option `orientation: 'ignore'`. */
   readonly orientation: number;
-  /** 1 to 8: how its file wants it turned. */
+  /** Exif orientation in the file, 1 to 8, whatever the option. */
   readonly fileOrientation: number;
-  /** The picture is the library's own, of a file: with the file's values, not turned. */
+  /**
+   * True if this library decoded the picture from a file. It then has the stored values and is not rotated.
+   */
   readonly isFile: boolean;
   /**
-   * The picture is a bitmap of what an <img> shows of its file, but for the turn: there is no colour profile,
-   * and nothing is transparent.
+   * True if the picture is a bitmap with the colours that an <img> of the file shows: the file has no colour
+   * profile and no alpha. Only the rotation may differ.
    */
   readonly isAsShown: boolean;
-  /** Where the picture stands on a larger, black image. */
+  /** Set if the picture is part of a larger black image. */
   readonly canvas?: Canvas | undefined;
-  /** Frees the picture, if it is not the caller's, and its place among those that are decoded. */
+  /** Frees the picture, unless it belongs to the caller, and releases its decode slot. */
   close(): void;
 }
 
 /**
- * Decodes an image, or takes the caller's picture as it is: at once, so that pixels are those of the moment of
- * the call.
+ * Decodes an image source. A picture of the caller (canvas, video, bitmap, pixels) is returned synchronously,
+ * so that its pixels are those at the time of the call.
  *
- * @throws ImageError IMAGE_TYPE (nothing that can be drawn), IMAGE_FETCH (no image from that URL, or pixels
- * of another origin), IMAGE_DECODE (no image that can be decoded here), IMAGE_SIZE (data of another size)
+ * @throws ImageError IMAGE_TYPE, if `source` is not an image source; IMAGE_FETCH, if the file cannot be read;
+ *   IMAGE_DECODE, if the file cannot be decoded; IMAGE_SIZE, if the length of pixel data does not match the
+ *   size
  * @throws `signal.reason` after an abort
  */
 export function decodeSource(
@@ -125,13 +133,13 @@ export function decodeSource(
   switch (kind) {
     case 'String':
     case 'URL':
-      return ofUrl(gpu, source as string | URL, orientation, signal);
+      return decodeUrl(gpu, source as string | URL, orientation, signal);
     case 'Blob':
     case 'File':
-      return ofBlob(gpu, source as Blob, nameOf(source as Blob), orientation, signal);
+      return decodeBlob(gpu, source as Blob, nameOf(source as Blob), orientation, signal);
     case 'Uint8Array':
-    case 'ArrayBuffer': // Of a Buffer, a view: it may lie in shared memory, which a Blob does not take.
-      return ofBlob(
+    case 'ArrayBuffer': // copied, because the bytes may be in shared memory, which Blob does not accept
+      return decodeBlob(
         gpu,
         new Blob([new Uint8Array(source as Uint8Array | ArrayBuffer)]),
         'Image',
@@ -139,28 +147,33 @@ export function decodeSource(
         signal,
       );
     case 'HTMLImageElement':
-      return ofElement(source as HTMLImageElement, signal);
+      return decodeElement(source as HTMLImageElement, signal);
     case 'ImageBitmap':
     case 'HTMLCanvasElement':
     case 'OffscreenCanvas': {
       const { width, height } = source as HTMLCanvasElement;
-      return taken(source as HTMLCanvasElement, kind, width, height);
+      return callersPicture(source as HTMLCanvasElement, kind, width, height);
     }
     case 'HTMLVideoElement': {
       const { videoWidth, videoHeight } = source as HTMLVideoElement;
-      return taken(source as HTMLVideoElement, kind, videoWidth, videoHeight);
+      return callersPicture(source as HTMLVideoElement, kind, videoWidth, videoHeight);
     }
     case 'VideoFrame': {
       const { displayWidth, displayHeight } = source as VideoFrame;
-      return taken(source as VideoFrame, kind, displayWidth, displayHeight);
+      return callersPicture(source as VideoFrame, kind, displayWidth, displayHeight);
     }
     default:
-      return ofBytes(source, kind);
+      return wrapPixels(source, kind);
   }
 }
 
-/** A picture that is the caller's, upright. */
-const taken = (picture: Drawable | RawPixels, name: string, width: number, height: number): DecodedImage => ({
+/** Wraps a picture that belongs to the caller. */
+const callersPicture = (
+  picture: Drawable | RawPixels,
+  name: string,
+  width: number,
+  height: number,
+): DecodedImage => ({
   name,
   picture,
   width,
@@ -172,25 +185,25 @@ const taken = (picture: Drawable | RawPixels, name: string, width: number, heigh
   close: () => undefined,
 });
 
-/** Whether its pixels are those of the call, however late they are decoded: a file, or bytes that are copied. */
+/** True if the source cannot change after the call: a file, or bytes, which are copied. */
 export function keepsItsPixels(source: ImageSource): boolean {
   try {
     return /^(String|URL|Blob|File|Uint8Array|ArrayBuffer)$/.test(kindOf(source));
   } catch {
-    return true; // an image that has failed in the page of this worker throws here, and again when it is decoded
+    return true; // an <img> that failed in the worker's page throws here, and again when it is decoded
   }
 }
 
 const nameOf = (blob: Blob): string =>
   'name' in blob && typeof blob.name === 'string' && blob.name !== '' ? blob.name : 'Blob';
 
-/** For messages: without query and fragment, which may hold secrets, and not at any length. */
+/** Shortens a URL for messages. Query and fragment are removed, because they may contain secrets. */
 function nameOfUrl(url: string): string {
   const plain = url.startsWith('data:') ? url : url.replace(/[?#].*$/s, '');
   return plain.length > 120 ? `${plain.slice(0, 117)}…` : plain;
 }
 
-async function ofUrl(
+async function decodeUrl(
   gpu: Gpu,
   source: string | URL,
   orientation: Orientation,
@@ -198,7 +211,7 @@ async function ofUrl(
 ): Promise<DecodedImage> {
   const url = String(source);
   if (hasPaths() && !/^(https?|data|blob):/i.test(url))
-    return ofBlob(gpu, await readPath(url, signal), url, orientation, signal);
+    return decodeBlob(gpu, await readPath(url, signal), url, orientation, signal);
   const name = nameOfUrl(url);
   let blob: Blob;
   try {
@@ -216,17 +229,23 @@ async function ofUrl(
     if (cause instanceof ImageError) throw cause;
     const what = hasPaths()
       ? 'Check the URL and the network'
-      : 'Check the URL, the network, and that a server of another origin allows this page to read it (CORS)';
+      : 'Check the URL and the network. A server of another origin must allow this page to read the image (CORS)';
     throw new ImageError(
       'IMAGE_FETCH',
-      `${name}: expected an image, found no answer that may be read (${String(cause)}). ${what}.`,
+      `${name}: expected an image, found no readable response (${String(cause)}). ${what}.`,
       { cause },
     );
   }
-  return ofBlob(gpu, blob, name, orientation, signal);
+  return decodeBlob(gpu, blob, name, orientation, signal);
 }
 
-/** A file of the machine, in Node: a path, or a URL of `file:`. @throws ImageError IMAGE_FETCH */
+/**
+
+ * Reads a local file in Node, by path or `file:` URL.
+
+ * @throws ImageError IMAGE_FETCH
+
+ */
 async function readPath(path: string, signal: AbortSignal | undefined): Promise<Blob> {
   const { readFile } = nodeModule('node:fs/promises') as {
     readFile(path: string | URL, options: { signal?: AbortSignal }): Promise<Uint8Array<ArrayBuffer>>;
@@ -242,13 +261,13 @@ async function readPath(path: string, signal: AbortSignal | undefined): Promise<
       code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'a folder' : `no access (${String(cause)})`;
     throw new ImageError(
       'IMAGE_FETCH',
-      `${path}: expected an image file, found ${found}. Check the path; a relative one counts from the folder in which the program was started.`,
+      `${path}: expected an image file, found ${found}. Check the path. A relative path starts at the program's working directory.`,
       { cause },
     );
   }
 }
 
-async function ofBlob(
+async function decodeBlob(
   gpu: Gpu,
   blob: Blob,
   name: string,
@@ -262,7 +281,7 @@ async function ofBlob(
         signal?.throwIfAborted();
         throw new ImageError(
           'IMAGE_FETCH',
-          `${name}: expected a file that can be read, found one that cannot (${String(cause)}). Choose the file again.`,
+          `${name}: the file cannot be read (${String(cause)}). Choose the file again.`,
           { cause },
         );
       }),
@@ -295,28 +314,31 @@ async function ofBlob(
   }
 }
 
-async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefined): Promise<DecodedImage> {
+async function decodeElement(
+  element: HTMLImageElement,
+  signal: AbortSignal | undefined,
+): Promise<DecodedImage> {
   const name = nameOfUrl(element.currentSrc || element.src) || '<img>';
   if (!element.complete || element.naturalWidth === 0) {
     await untilAborted(() => element.decode(), signal).catch((cause: unknown) => {
       signal?.throwIfAborted();
       throw new ImageError(
         'IMAGE_DECODE',
-        `${name}: expected an <img> with an image, found one that did not load (${String(cause)}). Check its src.`,
+        `${name}: the image of this <img> did not load (${String(cause)}). Check its src.`,
         { cause },
       );
     });
     signal?.throwIfAborted();
   }
   const bytes = element.naturalWidth * element.naturalHeight * 4;
-  // Where a slot is free the pixels are those of this moment: an element may show another image by then.
+  // Takes a free slot synchronously: during a wait, the page could show another image in the element.
   let slot = decodeSlots().takeNow(bytes);
   if (!slot) {
     slot = await decodeSlots().take(signal);
     await slot.claim(bytes, signal);
   }
   const { release } = slot;
-  // Decoded anew, so that neither the page's colour management nor premultiplied alpha has touched the pixels.
+  // Decodes again, without colour management and without premultiplied alpha.
   const bitmap = await createImageBitmap(element, {
     imageOrientation: 'from-image',
     colorSpaceConversion: 'none',
@@ -327,7 +349,7 @@ async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefi
     const formats = 'Use PNG, JPEG, WebP, or another format that this browser shows in an <img>';
     throw new ImageError(
       'IMAGE_DECODE',
-      `${name}: expected an image, found <img> that cannot be decoded (${String(cause)}). ${formats}.`,
+      `${name}: the image of this <img> cannot be decoded (${String(cause)}). ${formats}.`,
       { cause },
     );
   });
@@ -337,11 +359,11 @@ async function ofElement(element: HTMLImageElement, signal: AbortSignal | undefi
   };
   if (signal?.aborted) close();
   signal?.throwIfAborted();
-  return { ...taken(bitmap, name, bitmap.width, bitmap.height), close };
+  return { ...callersPicture(bitmap, name, bitmap.width, bitmap.height), close };
 }
 
-/** ImageData and RawImage. */
-function ofBytes(source: unknown, kind: string): DecodedImage {
+/** Checks and wraps an ImageData or RawImage. */
+function wrapPixels(source: unknown, kind: string): DecodedImage {
   const { data, width, height, channels } = (source ?? {}) as Partial<RawImage>;
   const dataKind = kindOf(data);
   if (dataKind !== 'Uint8Array' && dataKind !== 'Uint8ClampedArray') {
@@ -349,7 +371,7 @@ function ofBytes(source: unknown, kind: string): DecodedImage {
       'an image, canvas, video, frame, Blob, URL, the bytes of a file, ImageData, or { data, width, height } with 8 bits a channel';
     throw new ImageError(
       'IMAGE_TYPE',
-      `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data in ${dataKind}`}. Hand in one of these.`,
+      `Image: expected ${expected}, found ${data === undefined ? kind : `${kind} with data of type ${dataKind}`}. Pass one of these.`,
     );
   }
   const bytes = data as Uint8Array<ArrayBuffer>;
@@ -357,18 +379,18 @@ function ofBytes(source: unknown, kind: string): DecodedImage {
   if (!(Number.isInteger(width) && Number.isInteger(height) && size > 0)) {
     throw new ImageError(
       'IMAGE_SIZE',
-      `data: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
+      `Image data: expected at least 1 × 1 pixels, found ${width} × ${height}. Pass the width and height of the data in pixels.`,
     );
   }
   const perPixel = channels ?? bytes.length / size;
   if ((perPixel !== 3 && perPixel !== 4) || bytes.length !== size * perPixel) {
     const expected =
       channels === undefined
-        ? `${size * 3} or ${size * 4}`
-        : `${size * channels} (${channels} channels; 3 or 4 will do)`;
+        ? `${size * 3} or ${size * 4} bytes for ${width} × ${height} pixels`
+        : `${size * channels} bytes for ${width} × ${height} pixels of ${channels} channels (3 or 4)`;
     throw new ImageError(
       'IMAGE_SIZE',
-      `Image data: expected ${expected} bytes for ${width} × ${height} pixels, found ${bytes.length}. Give rows without gaps.`,
+      `Image data: expected ${expected}, found ${bytes.length}. Pass rows without gaps.`,
     );
   }
   const picture: RawPixels = {
@@ -377,5 +399,5 @@ function ofBytes(source: unknown, kind: string): DecodedImage {
     height: height as number,
     channels: perPixel,
   };
-  return taken(picture, 'data', picture.width, picture.height);
+  return callersPicture(picture, 'data', picture.width, picture.height);
 }

@@ -1,10 +1,13 @@
 /**
- * Which rows of a stored image the first pass of the resize reads, and in which strips they go to the GPU: an
- * image of any size takes a bounded amount of memory there, and no side is limited by that of a texture.
+ * Splits the rows of a stored image into strips for the first pass of the resize. Strips bound the GPU memory
+ * of an image of any size, and images may be larger than a texture.
  */
 import type { Taps } from './coefficients.js';
 
-/** Rows [begin, end) of the stored image, and the part of `between` that they are enough for. */
+/**
+ * Rows [begin, end) of the stored image, and the rectangle of the first pass's output (`between` in
+ * shaders/resize.wgsl) that can be computed from these rows.
+ */
 export interface Strip {
   readonly begin: number;
   readonly end: number;
@@ -15,33 +18,37 @@ export interface Strip {
   readonly y1: number;
 }
 
+/** Input of `planStrips`. */
 export interface StripPlan {
-  /** Rows of the stored image. */
+  /** Number of rows of the stored image. */
   readonly storedRows: number;
-  /** Whether the taps of a pixel follow each other from stored row to stored row, not along one. */
+  /** True if the taps of a pixel run across stored rows, false if they run along one stored row. */
   readonly down: boolean;
-  /** Whether the first stored row belongs to the last row of the upright image. */
+  /** True if the first stored row is the last row of the upright image. */
   readonly flipped: boolean;
-  /** Of the first pass. */
+  /** Taps of the first pass. */
   readonly taps: Taps;
   /** Columns of `between`. */
   readonly width: number;
-  /** Upright rows (columns, where the second pass goes along rows) that `between` holds: [firstRow, firstRow + rows). */
+  /**
+   * Rows [firstRow, firstRow + rows) of the upright image that `between` holds; columns if the second pass
+   * runs along rows.
+   */
   readonly firstRow: number;
   readonly rows: number;
-  /** Stored rows of a strip at most, at least 1. */
+  /** Maximum number of stored rows in a strip, from 1. */
   readonly mostRows: number;
 }
 
 /**
- * Strips that give all of `between`, in the order of the stored rows or its reverse. A strip is longer than
- * `mostRows` only where a single pixel needs more rows.
+ * Plans the strips that cover all of `between`, in ascending or descending order of stored rows. A strip
+ * exceeds `mostRows` only if a single pixel needs more rows.
  */
 export function planStrips(plan: StripPlan): Strip[] {
   return plan.down ? stripsOfColumns(plan) : stripsOfRows(plan);
 }
 
-/** Taps lie along stored rows: each stored row gives a row of `between`. */
+/** For taps along stored rows: each stored row gives one row of `between`. */
 function stripsOfRows({ storedRows, flipped, width, firstRow, rows, mostRows }: StripPlan): Strip[] {
   const first = flipped ? storedRows - firstRow - rows : firstRow;
   const strips: Strip[] = [];
@@ -53,7 +60,7 @@ function stripsOfRows({ storedRows, flipped, width, firstRow, rows, mostRows }: 
   return strips;
 }
 
-/** Taps lie across stored rows: a strip gives the columns of `between` whose taps it holds; strips overlap. */
+/** For taps across stored rows: a strip gives the columns whose taps it contains, so strips overlap. */
 function stripsOfColumns({ storedRows, flipped, taps, width, rows, mostRows }: StripPlan): Strip[] {
   const strips: Strip[] = [];
   const stride = taps.count + 1;
@@ -63,12 +70,12 @@ function stripsOfColumns({ storedRows, flipped, taps, width, rows, mostRows }: S
     let x1 = x0;
     for (; x1 < width; x1++) {
       const begin = taps.table[x1 * stride]!;
-      if (begin < 0) continue; // outside the resized image: reads nothing
+      if (begin < 0) continue; // outside the resized image: no taps
       const [low, high] = [Math.min(from, begin), Math.max(to, Math.min(begin + taps.count, taps.end))];
       if (high - low > mostRows && to > 0) break;
       [from, to] = [low, high];
     }
-    if (to === 0) [from, to] = [taps.begin, taps.begin + 1]; // nothing but padding: any row will do
+    if (to === 0) [from, to] = [taps.begin, taps.begin + 1]; // only padding: any row will do
     const [begin, end] = flipped ? [storedRows - to, storedRows - from] : [from, to];
     strips.push({ begin, end, x0, x1, y0: 0, y1: rows });
     x0 = x1;

@@ -1,21 +1,25 @@
-/** Small pictures of photographs, made by the browser: upright, with its colour management. */
+/** Makes thumbnails with the browser's decoder: upright and colour-managed. */
 import { decodeSlots } from './decodeSlots.js';
+import { swapsSides } from './orientation.js';
 import type { DecodedImage } from './source.js';
 
+/** A thumbnail. */
 export interface Thumbnail {
+  /** The thumbnail's file, WebP or JPEG. */
   readonly blob: Blob;
-  /** Of the photograph, upright, in pixels. */
+  /** Width of the upright original in pixels. */
   readonly width: number;
+  /** Height of the upright original in pixels. */
   readonly height: number;
 }
 
-/** Enough of a file for its size, unless its metadata are longer. */
+/** The beginning of a file that contains its size, unless its metadata are longer. */
 const HEADER_BYTES = 2 ** 18;
 
 /**
- * A picture that fits into `px` × `px`, as WebP, or as JPEG where the browser writes no WebP. Undefined where
- * the browser cannot decode the file (the library reads some PNG that browsers do not), or where there is no
- * browser.
+ * Makes a thumbnail that fits into `px` × `px`: WebP, or JPEG if the browser cannot encode WebP. Undefined
+ * outside a browser, and if the browser cannot decode the file (this library reads some PNG files that
+ * browsers do not).
  */
 export async function makeThumbnail(
   file: Blob,
@@ -36,16 +40,16 @@ export async function makeThumbnail(
     }
   } catch {
     signal?.throwIfAborted();
-    return undefined; // not readable, or not decoded: who decodes the image itself says so
+    return undefined; // decoding the image for the model reports the error
   } finally {
     slot.release();
   }
 }
 
 /**
- * The same of a picture that is decoded already, where that gives the same colours; else the file is decoded
- * once more. Draws before it returns: the picture may be closed then. Never rejects.
- * @param file where the picture came from
+ * Makes a thumbnail from a decoded picture if its colours are those of an <img>; otherwise decodes `file`
+ * again. Reads the picture synchronously, so the caller may close it after the call. Never rejects.
+ * @param file the source of the picture
  */
 export function thumbnailOf(
   { picture, isAsShown, fileOrientation }: DecodedImage,
@@ -53,17 +57,17 @@ export function thumbnailOf(
   px: number,
   signal?: AbortSignal,
 ): Promise<Thumbnail | undefined> {
-  const made =
+  const thumbnail =
     isAsShown && hasCanvas()
       ? draw(picture as ImageBitmap, fileOrientation, px)
       : makeThumbnail(file, px, signal);
-  return made.catch(() => undefined);
+  return thumbnail.catch(() => undefined);
 }
 
 const hasCanvas = (): boolean =>
   typeof createImageBitmap === 'function' && typeof OffscreenCanvas === 'function';
 
-/** By Exif's orientation: from the stored picture to the upright one of W × H pixels, as a canvas has it. */
+/** Canvas transform for an Exif orientation, from the stored picture to an upright one of W × H pixels. */
 const transformOf = (orientation: number, W: number, H: number): DOMMatrix2DInit => {
   const [a, b, c, d, e, f] = [
     [1, 0, 0, 1, 0, 0],
@@ -78,14 +82,14 @@ const transformOf = (orientation: number, W: number, H: number): DOMMatrix2DInit
   return { a, b, c, d, e, f };
 };
 
-/** Reads the picture before it returns. */
+/** Draws the thumbnail. Reads `picture` synchronously. */
 async function draw(picture: ImageBitmap, orientation: number, px: number): Promise<Thumbnail | undefined> {
-  const turned = orientation >= 5; // on its side
-  const [columns, rows] = [picture.width, picture.height]; // it has none once it is closed
+  const turned = swapsSides(orientation);
+  const [columns, rows] = [picture.width, picture.height]; // read now: a closed bitmap has size 0
   const scale = Math.min(1, px / Math.max(columns, rows));
   const across = Math.max(1, Math.round(columns * scale));
   const down = Math.max(1, Math.round(rows * scale));
-  // A canvas would take the whole picture first: ten times as long, where a processor plays the GPU.
+  // Drawing the picture on a canvas would copy all of it first, ten times as slow on a software GPU.
   const small = await createImageBitmap(picture, {
     resizeWidth: across,
     resizeHeight: down,
@@ -93,9 +97,10 @@ async function draw(picture: ImageBitmap, orientation: number, px: number): Prom
   });
   try {
     const canvas = new OffscreenCanvas(turned ? down : across, turned ? across : down);
-    const context = canvas.getContext('2d', { willReadFrequently: true }); // in memory: it is small, and read at once
+    // Keeps the small canvas in CPU memory.
+    const context = canvas.getContext('2d', { willReadFrequently: true });
     if (!context) return undefined;
-    context.imageSmoothingQuality = 'high'; // where a browser gives a bitmap as large as it was
+    context.imageSmoothingQuality = 'high'; // for browsers that ignore `resizeWidth`
     context.setTransform(transformOf(orientation, canvas.width, canvas.height));
     context.drawImage(small, 0, 0, across, down);
     const webp = await canvas.convertToBlob({ type: 'image/webp', quality: 0.82 });

@@ -1,30 +1,36 @@
 /**
- * Rows of a decoded picture → a storage buffer, 4 bytes a pixel, as the file holds them. Pixels in memory and
- * bitmaps of files are written from JavaScript's memory; what the page draws (canvas, video, a caller's bitmap)
- * goes by a texture, because only the browser's own copy takes its alpha out and reads what is on the GPU.
+ * Uploads rows of a decoded picture to a storage buffer, 4 bytes per pixel. Pixels in memory and bitmaps of
+ * files are written from JavaScript's memory. A canvas, a video or the caller's bitmap is copied to a texture
+ * first: only the browser's own copy can undo premultiplied alpha and read pictures that are on the GPU.
  */
 import { ImageError } from '../errors.js';
 import { TextureUsage } from '../gpu/constants.js';
 import type { Burst } from '../gpu/task.js';
 import type { DecodedImage, Drawable, RawPixels } from './source.js';
 
-/** A picture whose rows can be brought into a buffer. */
+/** A picture that can be uploaded by rows. */
 export interface Upload {
-  /** Pixels of a row in the buffer. */
+  /** Row length in the buffer, in pixels. */
   readonly stride: number;
-  /** Whether the bytes of a pixel are blue, green, red. */
+  /** True if a pixel's bytes are in the order blue, green, red. */
   readonly swap: boolean;
   /**
-   * What `fill` needs of rows [begin, end) and has to be waited for. Absent for what may change: it goes to the
-   * GPU at once, as a whole.
+   * Prepares rows [begin, end) for `fill`. Absent for a picture that may change: all its rows are uploaded
+   * synchronously.
    */
   readonly load?: (begin: number, end: number) => Promise<void>;
-  /** Brings rows [begin, end) into the buffer, ahead of the burst's dispatches. */
+  /** Copies rows [begin, end) to the buffer, before the burst's dispatches. */
   fill(burst: Burst, buffer: GPUBuffer, begin: number, end: number): void;
   close(): void;
 }
 
-/** How a picture goes to the GPU. @throws ImageError IMAGE_SIZE, if it is empty */
+/**
+
+ * Chooses the way in which a picture is uploaded.
+
+ * @throws ImageError IMAGE_SIZE, if the picture is empty
+
+ */
 export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
   const { picture, name, width, height } = image;
   if (!(Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0)) {
@@ -39,7 +45,7 @@ export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
 
 function ofPixels({ data, width, channels }: RawPixels, isFile: boolean): Upload {
   return {
-    ...(isFile && { load: () => Promise.resolve() }), // the caller's may be filled anew
+    ...(isFile && { load: () => Promise.resolve() }), // absent for the caller's pixels, which may change
     stride: width,
     swap: false,
     fill(burst, buffer, begin, end) {
@@ -61,9 +67,9 @@ function withAlpha(rgb: RawPixels['data']): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * A bitmap that the library had decoded from a file, by way of a frame, which gives the bitmap's own bytes.
- * Undefined where a browser has no frames, or gives others than 8 bits a channel without alpha (Firefox has
- * multiplied the colours with it).
+ * Uploads a file's bitmap through a VideoFrame, which gives the bitmap's own bytes. Undefined if the browser
+ * has no VideoFrame, or if the frame's format is not 8 bits per channel without alpha (with alpha, Firefox
+ * premultiplies).
  */
 function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | undefined {
   const frame = frameOf(bitmap);
@@ -95,8 +101,8 @@ function ofPlainBitmap(bitmap: ImageBitmap, { canvas }: DecodedImage): Upload | 
 }
 
 /**
- * Memory of the last upload, until the garbage collector wants it: fresh memory of a photograph takes longer to
- * be touched for the first time than the copy into it.
+ * Memory of the last upload, reused by the next one. The first access to newly allocated memory would take
+ * longer than the copy. Weak, so that the garbage collector may reclaim the memory.
  */
 let spare: WeakRef<ArrayBuffer> | undefined;
 
@@ -109,13 +115,13 @@ function frameOf(bitmap: ImageBitmap): VideoFrame | undefined {
     const isWhole = visibleRect?.width === bitmap.width && visibleRect.height === bitmap.height;
     if (isWhole && (format === 'RGBX' || format === 'BGRX')) return frame;
   } catch {
-    // Of another origin, or closed: the texture's copy says what is wrong.
+    // A closed bitmap, or one of another origin. The copy to a texture reports the error.
   }
   frame?.close();
   return undefined;
 }
 
-/** Bytes of a row of a texture that is copied to a buffer are a multiple of this. */
+/** WebGPU requires `bytesPerRow` of a texture-to-buffer copy to be a multiple of this. */
 const ROW_BYTES = 256;
 
 function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): Upload {
@@ -126,7 +132,7 @@ function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): U
     width: image.width,
     height: image.height,
   };
-  // On a larger canvas stands a bitmap of a file, which has a size of its own.
+  // With a canvas, the source is a file's bitmap, smaller than the image.
   const [pictureWidth, pictureHeight] = canvas
     ? [(source as ImageBitmap).width, (source as ImageBitmap).height]
     : [width, height];
@@ -157,9 +163,9 @@ function ofDrawable(device: GPUDevice, source: Drawable, image: DecodedImage): U
           } catch (error) {
             if (drawn !== source || !('close' in source && 'width' in source) || !isNotDrawn(error))
               throw error;
-            // Chromium 147 copies no bitmap with over 8 bits a channel that an <img> gave ("Failed to copy
-            // content from external image"); the same file as a Blob is fine. By way of a canvas its values
-            // come out rounded to 8 bits instead of cut: at most 1 of 255 away.
+            // Chromium 147 cannot copy a bitmap of an <img> with more than 8 bits per channel ("Failed to
+            // copy content from external image"). The same file as a Blob works. A canvas rounds the values
+            // to 8 bits instead of truncating them: a difference of at most 1 of 255.
             drawn = onCanvas(source);
             copy(device, drawn, name, origin, texture, size);
           }
@@ -200,15 +206,14 @@ function copy(
       const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
       throw new ImageError(
         'IMAGE_FETCH',
-        `${name}: expected pixels that this page may read, found some of another origin. ${what}.`,
+        `${name}: this page may not read pixels of another origin. ${what}.`,
         { cause },
       );
     }
-    const what =
-      'A video needs its first frame (wait for loadeddata); a bitmap or frame that was closed is gone';
+    const what = 'For a video, wait for loadeddata. Do not close a bitmap or frame before the call ends';
     throw new ImageError(
       'IMAGE_DECODE',
-      `${name}: expected something that can be drawn, found nothing to draw (${String(cause)}). ${what}.`,
+      `${name}: there is no picture to read (${String(cause)}). ${what}.`,
       { cause },
     );
   }

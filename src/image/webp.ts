@@ -1,28 +1,32 @@
 /**
- * WebP, ahead of the browser's decoder: that the file is whole, which way it lies, and of an animation the
- * first frame as a picture of its own. Alpha is taken out: Firefox multiplies the colours of every bitmap with
- * it, and both browsers those of an animation.
+ * Prepares a WebP for the browser's decoder: checks that the file is complete, reads its orientation, and
+ * extracts the first frame of an animation as a still. Alpha is removed, because Firefox premultiplies the
+ * colours of every bitmap, and both browsers premultiply those of an animation.
  */
 import type { Canvas } from './decode.js';
 import { damaged, endsTooEarly } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp, withoutExifName } from './orientation.js';
 
+/** A still WebP without alpha. */
 export interface PlainWebp {
+  /** The file for the browser's decoder, in consecutive pieces. */
   readonly pieces: Uint8Array<ArrayBuffer>[];
-  /** 1 to 8. */
+  /** Exif orientation, 1 to 8. */
   readonly orientation: number;
-  /** Of a frame. */
+  /** Position of an animation's frame on its canvas. */
   readonly canvas?: Canvas;
 }
 
 const [ALPHA, ANIMATION] = [0x10, 0x02];
 
-/** @throws ImageError IMAGE_DECODE where Pillow refuses the file for what its chunks say */
+/**
+ * Prepares a WebP for the browser's decoder. Edits `bytes` in place.
+ * @throws ImageError IMAGE_DECODE, if Pillow refuses the file because of its chunks
+ */
 export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWebp {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = bytes.length < 8 ? Infinity : 8 + view.getUint32(4, true);
-  if (size > bytes.length)
-    throw endsTooEarly(name, 'WebP', `at byte ${bytes.length}, where its header says ${size}`);
+  if (size > bytes.length) throw endsTooEarly(name, 'WebP', `at byte ${bytes.length} of ${size}`);
   let [exif, xmp, canvas]: [number | undefined, number | undefined, Canvas | undefined] = [
     undefined,
     undefined,
@@ -30,7 +34,7 @@ export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWe
   ];
   let animated = false;
   let frame: PlainWebp | undefined;
-  // Chunks: name (4 bytes), length of the content (4), content, filled up to an even length.
+  // A chunk: name (4 bytes), length of the content (4), content, padding to an even length.
   for (let at = 12; at + 8 <= size;) {
     const kind = latin1(bytes.subarray(at, at + 4));
     const [begin, length] = [at + 8, view.getUint32(at + 4, true)];
@@ -49,10 +53,10 @@ export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWe
     } else if (kind === 'VP8L') {
       withoutAlpha(content);
     } else if (kind === 'ANMF' && animated && canvas) {
-      const each = frameOf(content, canvas, name); // one that is broken counts, wherever it stands
+      const each = frameOf(content, canvas, name); // every frame is checked: Pillow refuses a broken one
       frame ??= each;
     }
-    if (kind === 'EXIF' || kind === 'ALPH') bytes[at] = 0x58; // a name that nobody knows
+    if (kind === 'EXIF' || kind === 'ALPH') bytes[at] = 0x58; // 'X…', a name that decoders ignore
     at = end;
   }
   if (animated && !frame) throw damaged(name, 'WebP', 'an animation without a frame');
@@ -62,12 +66,12 @@ export function plainWebp(bytes: Uint8Array<ArrayBuffer>, name: string): PlainWe
 const uint24 = (bytes: Uint8Array, at: number): number =>
   bytes[at]! + bytes[at + 1]! * 256 + bytes[at + 2]! * 65536;
 
-/** Clears the flag in the header of a lossless picture, whose colours stay. */
+/** Clears the alpha flag of a lossless picture. The stored colours do not change. */
 function withoutAlpha(content: Uint8Array): void {
   if (content.length > 4) content[4]! &= ~ALPHA;
 }
 
-/** A frame of an animation (`content` of its chunk) as a picture of its own. */
+/** Converts an animation's frame to a still. `content` is that of the frame's chunk. */
 function frameOf(content: Uint8Array<ArrayBuffer>, { width, height }: Canvas, name: string): PlainWebp {
   const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
   const [left, top] = [2 * uint24(content, 0), 2 * uint24(content, 3)];

@@ -1,6 +1,6 @@
 /**
- * Attention of chosen queries, recomputed from the queries and keys that a forward has kept: no matrix of
- * tokens × tokens is stored on the GPU.
+ * Recomputes attention rows of selected queries from the queries and keys that a forward has stored. The GPU
+ * never holds a matrix of tokens × tokens.
  */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -8,10 +8,11 @@ import { attentionRows, attentionRowsMean } from '../gpu/kernels/outputKernels.j
 import type { Lease } from '../gpu/task.js';
 import { F32_BYTES } from '../graph/constants.js';
 
+/** Options of `Features.attention`. */
 export interface AttentionOptions {
   /**
-   * Which tokens look: the cls token, the patch at a row and column of the grid, a register (from 0), or
-   * every token in its order (cls, registers, patches). Default: `cls`.
+   * The query tokens: the cls token, the patch at a row and column of the grid, a register (counted from 0),
+   * or all tokens in the order cls, registers, patches. Default: `cls`.
    */
   readonly query?:
     | 'cls'
@@ -19,14 +20,15 @@ export interface AttentionOptions {
     | { readonly row: number; readonly col: number }
     | { readonly register: number }
     | undefined;
-  /** One head, or the mean of all. Default: every head, one after the other. */
+  /** One head, counted from 0, or the mean over all heads. Default: all heads. */
   readonly head?: number | 'mean' | undefined;
-  /** Which image of a batch. Default: 0. */
+  /** Index of the image in the batch. Default: 0. */
   readonly batchIndex?: number | undefined;
+  /** Aborts the call: the promise rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Where tokens are in a batch of features: `Features` has it. */
+/** The positions of tokens in a batch of features. `Features` implements it. */
 export interface TokenLayout {
   readonly batch: number;
   readonly rows: number;
@@ -37,15 +39,15 @@ export interface TokenLayout {
   readonly numTokens: number;
 }
 
-/** Rows that are computed in one go: about half a GFLOP, which keeps a submit short on any adapter. */
+/** Size of the rows computed per submit: about half a GFLOP, which keeps a submit short on any adapter. */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
 /**
- * Rows of the softmax over all tokens: (heads, queries, numTokens), where one head (or the mean) and one
- * query have no axis of their own.
+ * Computes attention rows, each a softmax over all tokens: (heads, queries, numTokens). A single head (or the
+ * mean) drops the first axis, a single query the second.
  * @param qkv (batch · numTokens, 3 · embedDim) on the GPU
- * @param lease of what owns `qkv`
- * @throws OptionError OPTION_VALUE for a head, query or image that is not there; DeviceError
+ * @param lease of the owner of `qkv`
+ * @throws OptionError OPTION_VALUE, if a head, query or image is out of range; DeviceError
  */
 export async function attentionOf(
   gpu: Gpu,
@@ -100,7 +102,7 @@ export async function attentionOf(
   });
 }
 
-/** The tokens that look: they follow each other. */
+/** Indices of the query tokens, which are consecutive. */
 function queriesOf(
   { rows, cols, numTokens, numRegisterTokens }: TokenLayout,
   query: NonNullable<AttentionOptions['query']>,
@@ -125,6 +127,6 @@ function queriesOf(
 function inRange(name: string, value: number, count: number, or = ''): void {
   if (Number.isInteger(value) && value >= 0 && value < count) return;
   const expected =
-    count === 0 ? 'none, as this model has no registers' : `a whole number from 0 to ${count - 1}${or}`;
+    count === 0 ? 'no register, as this model has none' : `a whole number from 0 to ${count - 1}${or}`;
   throw new OptionError('OPTION_VALUE', `attention: ${name}: expected ${expected}, found ${String(value)}.`);
 }

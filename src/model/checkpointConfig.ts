@@ -14,8 +14,8 @@ export const POS_EMBED = 'dinov2-webgpu pos_embed';
  */
 export const HIDDEN_FEATURES = 'dinov2-webgpu hidden_features';
 
-/** Begin of the sentence in `assumed` about position embeddings. */
-export const POSITIONS = 'Position embeddings';
+/** Beginning of the sentence in `assumed` that an explicit convention of the position embeddings replaces. */
+export const INTERPOLATED = 'Position embeddings are interpolated';
 
 /** A configuration, and a sentence for each part of it that no file states. */
 export interface SettledConfig {
@@ -49,5 +49,5 @@ export function withChoices(
     posEmbed: chosen,
   };
   checkConfig(config, 'checkpoint');
-  return { config, assumed: settled.assumed.filter((sentence) => !sentence.startsWith(POSITIONS)) };
+  return { config, assumed: settled.assumed.filter((sentence) => !sentence.startsWith(INTERPOLATED)) };
 }

@@ -1,4 +1,6 @@
-/** What a DINOv2 is: its configuration, the four published sizes, and what can be computed at all. */
+/**
+ * The configuration of a DINOv2: its type, the four published sizes, and the limits of what can be computed.
+ */
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
 
@@ -6,35 +8,38 @@ import { HEAD_DIM } from '../graph/constants.js';
 export type ModelSize = 'small' | 'base' | 'large' | 'giant';
 
 /**
- * How position embeddings are brought to another grid (all bicubic, see posEmbed.ts):
+ * How position embeddings are interpolated for another grid. All conventions are bicubic (see posEmbed.ts):
  * - `plain`: Hugging Face `dinov2`, no antialias;
  * - `antialias`: Hugging Face `dinov2_with_registers`, and facebookresearch's `_reg` models;
  * - `offset`: facebookresearch without registers, whose scale factor is (rows + 0.1) / native.
  */
 export type PosEmbedConvention = 'plain' | 'antialias' | 'offset';
 
-/** Everything that decides the shapes and the arithmetic of a model. */
+/** The values that determine the shapes and the arithmetic of a model. */
 export interface DINOv2Config {
-  /** Length of a token's vector: 384, 768, 1024, 1536. */
+  /** Length of a token's vector: 384, 768, 1024 or 1536 in published models. */
   readonly embedDim: number;
   /** Number of blocks. */
   readonly depth: number;
+  /** Number of attention heads. */
   readonly numHeads: number;
   /** embedDim / numHeads: 64 in every DINOv2. */
   readonly headDim: number;
   /** Side of a patch in pixels. */
   readonly patchSize: number;
-  /** Side of the square image, in pixels, that the position embeddings were stored for: 518. */
+  /** Side in pixels of the square image to which the stored position embeddings belong: 518. */
   readonly imageSize: number;
   /** Channels of the input: 3. */
   readonly numChannels: number;
-  /** Tokens between the cls token and the patches: 0 or 4. */
+  /** Number of register tokens, which stand between the cls token and the patches: 0 or 4. */
   readonly numRegisterTokens: number;
-  /** `mlp`: fc1, GELU, fc2. `swiglu`: w12, SiLU of the first half times the second, w3. */
+  /** `mlp`: fc1, GELU, fc2. `swiglu`: w12, SiLU of the first half times the second half, w3. */
   readonly ffn: 'mlp' | 'swiglu';
-  /** Rows of fc1, or columns of w3 (SwiGLU: after the gate, so w12 has twice as many rows). */
+  /** Width of the hidden layer: rows of fc1, or columns of w3. A SwiGLU's w12 has twice as many rows. */
   readonly hiddenFeatures: number;
+  /** Epsilon of every LayerNorm: 1e-6. */
   readonly layerNormEps: number;
+  /** Interpolation of the position embeddings. */
   readonly posEmbed: PosEmbedConvention;
 }
 
@@ -45,10 +50,7 @@ const sizes: Readonly<Record<ModelSize, { embedDim: number; depth: number; ffn: 
   giant: { embedDim: 1536, depth: 40, ffn: 'swiglu' },
 };
 
-/**
- * Largest values that are taken for a model at all: three times ViT-g, so that a damaged file never asks for
- * terabytes.
- */
+/** Largest accepted values: three times those of ViT-g, so that a damaged file cannot request terabytes. */
 export const limits = {
   embedDim: 4608,
   depth: 120,
@@ -59,8 +61,9 @@ export const limits = {
 };
 
 /**
- * The configuration of a published model, as Hugging Face has it (patch 14, native image 518); 4 registers
- * when asked.
+ * The configuration of a published model in Hugging Face's form: patch size 14, native image size 518.
+ *
+ * @param options `registers`: true for the variant with 4 registers. Default false
  */
 export function configOf(size: ModelSize, options: { registers?: boolean } = {}): DINOv2Config {
   if (!Object.hasOwn(sizes, size)) {
@@ -88,30 +91,26 @@ export function configOf(size: ModelSize, options: { registers?: boolean } = {})
 }
 
 /**
- * Patches along each side of the native image: the position embeddings stand for nativeGrid × nativeGrid
+ * Patches along a side of the native image. The stored position embeddings cover nativeGrid × nativeGrid
  * patches.
  */
 export function nativeGrid(config: Pick<DINOv2Config, 'imageSize' | 'patchSize'>): number {
   return Math.floor(config.imageSize / config.patchSize);
 }
 
-/**
- * Width of the hidden layer; SwiGLU takes two thirds of it, rounded up to a multiple of 8
- * (`Dinov2SwiGLUFFN`).
- */
+/** Width of the hidden layer. A SwiGLU takes 2/3 of it, rounded up to a multiple of 8 (`Dinov2SwiGLUFFN`). */
 export function hiddenFeaturesOf(embedDim: number, mlpRatio: number, ffn: 'mlp' | 'swiglu'): number {
   const hidden = Math.trunc(embedDim * mlpRatio);
   return ffn === 'mlp' ? hidden : Math.trunc((Math.trunc((hidden * 2) / 3) + 7) / 8) * 8;
 }
 
-/** The least `layer_norm_eps`, and the largest. */
+/** Smallest and largest accepted `layer_norm_eps`. */
 export const epsRange: readonly [number, number] = [1e-12, 1e-2];
 
 /**
- * Checks every number that the kernels rely on: what passes is computed correctly, what does not would be
- * computed wrongly without a word.
- * @param where what the message begins with, such as `config.json`
- * @throws ConfigError CONFIG_UNSUPPORTED, with all that is wrong in one message
+ * Checks every value that the kernels rely on. An unchecked invalid value would give wrong results silently.
+ * @param where beginning of the message, such as `config.json`
+ * @throws ConfigError CONFIG_UNSUPPORTED, with all invalid values in one message
  */
 export function checkConfig(config: DINOv2Config, where = 'configuration'): void {
   const wrong: string[] = [];
@@ -135,11 +134,7 @@ export function checkConfig(config: DINOv2Config, where = 'configuration'): void
   };
   const { embedDim, numHeads, hiddenFeatures, layerNormEps } = config;
   const wide = integer('embedDim', HEAD_DIM, limits.embedDim, HEAD_DIM);
-  check(
-    'headDim',
-    config.headDim === HEAD_DIM,
-    `${HEAD_DIM}, which is the only width of a head that is computed`,
-  );
+  check('headDim', config.headDim === HEAD_DIM, `${HEAD_DIM}, the only supported head width`);
   if (wide)
     check(
       'numHeads',
@@ -160,7 +155,7 @@ export function checkConfig(config: DINOv2Config, where = 'configuration'): void
       hiddenFeatures >= 4 &&
       hiddenFeatures <= most &&
       hiddenFeatures % 4 === 0,
-    `${hidden} (width of the MLP, or of the SwiGLU behind its gate)`,
+    `${hidden} (width of the MLP, or of the SwiGLU after its gate)`,
   );
   const [least, largest] = epsRange;
   check(
@@ -176,11 +171,11 @@ export function checkConfig(config: DINOv2Config, where = 'configuration'): void
   if (wrong.length === 0) return;
   throw new ConfigError(
     'CONFIG_UNSUPPORTED',
-    `${where}: ${wrong.join('; ')}. A model of this form cannot be computed here.`,
+    `${where}: ${wrong.join('; ')}. A model of this form is not supported.`,
   );
 }
 
-/** A value as an error message shows it: JSON, cut short. */
+/** Formats a value for an error message: JSON, at most 60 characters. */
 export function show(value: unknown): string {
   if (value === undefined) return 'nothing';
   const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));

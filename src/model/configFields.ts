@@ -1,10 +1,8 @@
-/** Reads the fields of a config.json. */
+/** Reads and checks the fields of a config.json. */
 import { ConfigError } from '../errors.js';
 import { show } from './config.js';
 
-/**
- * Reads fields one after the other and keeps what is wrong with them, so that one error can list all of it.
- */
+/** Reads fields and collects the errors, so that `throwRefused` can report all of them in one message. */
 export class Fields {
   readonly #json: Readonly<Record<string, unknown>>;
   readonly #refused: { code: 'CONFIG_FIELD' | 'CONFIG_UNSUPPORTED'; field: string; text: string }[] = [];
@@ -21,11 +19,12 @@ export class Fields {
     this.#refused.push({ code, field, text: `${field}: expected ${expected}, found ${found}` });
   }
 
-  /** Whether none of these fields has been refused. */
+  /** True if none of these fields has been refused. */
   sound(...fields: string[]): boolean {
     return !this.#refused.some(({ field }) => fields.includes(field));
   }
 
+  /** A number from `least` to `most`; `absent` if the field is missing or refused. */
   number(field: string, absent: number, least: number, most: number, integer = false): number {
     const value = this.value(field);
     if (value === undefined) return absent;
@@ -52,12 +51,12 @@ export class Fields {
     return absent;
   }
 
-  /** A length that Hugging Face writes as one number or as [height, width]; only squares exist. */
+  /** A side length, written as one number or as [height, width]. Only squares are supported. */
   side(field: string, absent: number, least: number, most: number): number {
     const value = this.value(field);
     if (value === undefined) {
       if (absent >= least) return absent;
-      this.refuse('CONFIG_FIELD', field, `at least ${least}`, `nothing, which means ${absent}`);
+      this.refuse('CONFIG_FIELD', field, `at least ${least}`, `nothing (default ${absent})`);
       return absent;
     }
     const [height, width] =
@@ -74,13 +73,14 @@ export class Fields {
     return absent;
   }
 
-  /** A setting that has one value in every DINOv2, which is also the default. */
+  /** Refuses any other value of a setting that is the same in every DINOv2. */
   only(field: string, expected: number | boolean | string): void {
     const value = this.value(field);
     if (value !== undefined && value !== expected)
       this.refuse('CONFIG_UNSUPPORTED', field, show(expected), show(value));
   }
 
+  /** @throws ConfigError, if a field has been refused */
   throwRefused(): void {
     if (this.#refused.length === 0) return;
     const code = this.#refused.some((refused) => refused.code === 'CONFIG_FIELD')
@@ -89,8 +89,8 @@ export class Fields {
     const list = this.#refused.map(({ text }) => text).join('; ');
     const next =
       code === 'CONFIG_FIELD'
-        ? 'Correct the file, or take it again from the repository of the weights.'
-        : 'A model with this setting cannot be computed here: no published DINOv2 has it.';
+        ? 'Correct the file, or download it again from the repository of the weights.'
+        : 'A model with this setting is not supported: no published DINOv2 has it.';
     throw new ConfigError(code, `config.json: ${list}. ${next}`);
   }
 }

@@ -1,28 +1,29 @@
 /**
- * config.json, as Hugging Face and timm write it. Defaults are those of `Dinov2Config` and
- * `Dinov2WithRegistersConfig` in transformers.
+ * Reads config.json in Hugging Face's and timm's forms, and writes it in Hugging Face's. Defaults are those
+ * of `Dinov2Config` and `Dinov2WithRegistersConfig` in transformers.
  */
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
 import { checkConfig, epsRange, hiddenFeaturesOf, limits, show, type DINOv2Config } from './config.js';
 import { Fields } from './configFields.js';
 
-/** What a config.json says where most of the configuration has to be read off the tensors. */
+/** The parts of a configuration in a config.json that leaves the rest to the tensors' names and shapes. */
 export interface ConfigHints {
-  /** Who wrote it, for messages. */
+  /** Name of the file's origin, for messages. */
   readonly writer: string;
-  /** Where the file says them. */
+  /** Undefined if the file does not contain it. */
   readonly embedDim?: number | undefined;
+  /** Undefined if the file does not contain it. */
   readonly numHeads?: number | undefined;
-  /** Of the MLP, or of the gate. */
+  /** Activation of the MLP, or of the SwiGLU's gate. */
   readonly activation?: 'gelu' | 'silu' | undefined;
-  /** timm's `no_embed_class`: whether the position embeddings are for the patches alone. */
+  /** timm's `no_embed_class`: true if the position embeddings do not include the cls token. */
   readonly patchPositions?: boolean | undefined;
-  /** Side of the square image that the position embeddings are for, px. */
+  /** Side in pixels of the square image to which the position embeddings belong. */
   readonly imageSize?: number | undefined;
 }
 
-/** What a config.json says: all of the configuration, or what goes with that of the tensors' shapes. */
+/** Content of a config.json: a complete configuration, or hints that complement the tensors' shapes. */
 export type ConfigFile =
   | { readonly config: DINOv2Config; readonly hints?: undefined }
   | { readonly config?: undefined; readonly hints: ConfigHints };
@@ -30,8 +31,8 @@ export type ConfigFile =
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Reads a config.json, already parsed: Hugging Face's (see `parseConfig`), or timm's, which names an
- * architecture and leaves its numbers to timm's code.
+ * Reads a parsed config.json: Hugging Face's (see `parseConfig`), or timm's, which names an architecture
+ * whose numbers are in timm's code.
  * @throws {ConfigError} CONFIG_JSON, CONFIG_UNSUPPORTED, CONFIG_FIELD
  */
 export function readConfigFile(json: unknown): ConfigFile {
@@ -41,25 +42,25 @@ export function readConfigFile(json: unknown): ConfigFile {
   const { backbone } = object;
   if (typeof backbone === 'string' && /dinov2/i.test(backbone) && nestedIn(object).length === 0)
     return {
-      hints: { writer: `config.json, which names its backbone (${backbone}) and does not describe it,` },
+      hints: { writer: `config.json (backbone: ${backbone})` },
     };
   return { config: parseConfig(json) };
 }
 
-/** Activations that timm knows by these names, and that are the exact GELU, or SiLU. */
+/** timm's names of the supported activations: the exact GELU, and SiLU. */
 const computed: Readonly<Record<string, 'gelu' | 'silu'>> = { gelu: 'gelu', silu: 'silu', swish: 'silu' };
 
-/** @throws {ConfigError} CONFIG_UNSUPPORTED for arguments that change what a model computes */
+/** @throws {ConfigError} CONFIG_UNSUPPORTED, for arguments that change the arithmetic of the model */
 function timmHints(json: Json, architecture: string): ConfigHints {
   const args = isObject(json['model_args']) ? json['model_args'] : {};
   const refuse = (what: string, expected: string, found: unknown): never => {
     throw new ConfigError(
       'CONFIG_UNSUPPORTED',
-      `config.json: ${what}: expected ${expected}, found ${show(found)}. A model with this setting cannot be computed here: no published DINOv2 has it.`,
+      `config.json: ${what}: expected ${expected}, found ${show(found)}. A model with this setting is not supported: no published DINOv2 has it.`,
     );
   };
   if (/quickgelu|gelutanh|gelu_tanh/.test(architecture))
-    refuse('architecture', 'one with the exact GELU', architecture);
+    refuse('architecture', 'an architecture with the exact GELU', architecture);
   const activation = args['act_layer'];
   if (activation !== undefined && activation !== null && !Object.hasOwn(computed, String(activation)))
     refuse('model_args.act_layer', '"gelu" or "silu"', activation);
@@ -89,14 +90,14 @@ function asObject(json: unknown): Json {
   if (isObject(json)) return json;
   throw new ConfigError(
     'CONFIG_JSON',
-    `config.json: expected an object, found ${show(json)}. Give the config.json that lies beside model.safetensors, parsed.`,
+    `config.json: expected an object, found ${show(json)}. Pass the parsed config.json of the repository that holds the weights.`,
   );
 }
 
 const isDinov2 = ({ model_type: type }: Json): boolean =>
   type === 'dinov2' || type === 'dinov2_with_registers';
 
-/** Configurations of a DINOv2 inside that of a larger model, with their keys. */
+/** Finds DINOv2 configurations nested in a larger model's configuration, with their key paths. */
 function nestedIn(json: Json, depth = 3): [key: string, config: Json][] {
   return Object.entries(json).flatMap(([key, value]) => {
     if (!isObject(value)) return [];
@@ -106,7 +107,13 @@ function nestedIn(json: Json, depth = 3): [key: string, config: Json][] {
   });
 }
 
-/** The object that describes the DINOv2. @throws {ConfigError} CONFIG_UNSUPPORTED */
+/**
+
+ * Finds the object that describes the DINOv2.
+
+ * @throws {ConfigError} CONFIG_UNSUPPORTED
+
+ */
 function dinov2In(json: Json): Json {
   if (isDinov2(json)) return json;
   const [nested, ...others] = nestedIn(json);
@@ -120,22 +127,22 @@ function dinov2In(json: Json): Json {
     'CONFIG_UNSUPPORTED',
     `config.json: model_type: expected "dinov2" or "dinov2_with_registers", found ${found}. ` +
       (/dinov3/i.test(found)
-        ? 'DINOv3 has rotary positions and is another architecture, which cannot be computed here: load a DINOv2.'
+        ? 'DINOv3 is another architecture, with rotary positions, and is not supported. Load a DINOv2.'
         : nested === undefined
-          ? 'Only DINOv2 can be loaded: give the config.json of a repository such as facebook/dinov2-small.'
-          : 'Give the one of them that describes the model.'),
+          ? 'Only DINOv2 is supported. Use the config.json of a repository such as facebook/dinov2-small.'
+          : 'Pass only the nested object that describes the model.'),
   );
 }
 
 /**
- * Reads a Hugging Face config.json, already parsed: `model_type` dinov2 or dinov2_with_registers, of the bare
- * model, of one with a head (`Dinov2ForImageClassification`, …), or of a larger model that has it nested
- * (`backbone_config` of Depth Anything). Fields that are absent take the defaults of transformers; fields
- * that do not change inference are not looked at.
+ * Reads a parsed Hugging Face config.json with `model_type` dinov2 or dinov2_with_registers. Accepts that of
+ * a bare model, of a model with a head (`Dinov2ForImageClassification`, …), and of a larger model that nests
+ * it (`backbone_config` of Depth Anything). Absent fields take the defaults of transformers. Fields that do
+ * not affect inference are ignored.
  *
- * @throws {ConfigError} CONFIG_JSON when it is no object; CONFIG_UNSUPPORTED for another model, or a setting
- *   that cannot be computed; CONFIG_FIELD when a field has the wrong type or is out of range. All offending
- *   fields are in one message.
+ * @throws {ConfigError} CONFIG_JSON, if `json` is not an object; CONFIG_UNSUPPORTED, for another model or an
+ *   unsupported setting; CONFIG_FIELD, if a field has the wrong type or is out of range. One message lists
+ *   all invalid fields.
  */
 export function parseConfig(json: unknown): DINOv2Config {
   const object = dinov2In(asObject(json));
@@ -149,13 +156,13 @@ export function parseConfig(json: unknown): DINOv2Config {
   const imageSize = fields.side('image_size', 224, patchSize, limits.imageSize);
   const mlpRatio = fields.number('mlp_ratio', 4, 1e-4, limits.mlpRatio);
   const layerNormEps = fields.number('layer_norm_eps', 1e-6, ...epsRange);
-  const swiglu = fields.value('use_swiglu_ffn') !== null && fields.boolean('use_swiglu_ffn', false); // null: older versions of transformers take it for false
+  const swiglu = fields.value('use_swiglu_ffn') !== null && fields.boolean('use_swiglu_ffn', false); // older versions of transformers treat null as false
   const numRegisterTokens = registers
     ? fields.integer('num_register_tokens', 4, 0, limits.numRegisterTokens)
     : 0;
   fields.only('num_channels', 3);
   fields.only('qkv_bias', true);
-  if (swiglu === false) fields.only('hidden_act', 'gelu'); // a SwiGLU does not read it
+  if (swiglu === false) fields.only('hidden_act', 'gelu'); // a SwiGLU ignores hidden_act
   if (fields.sound('hidden_size', 'num_attention_heads') && embedDim !== numHeads * HEAD_DIM) {
     const expected =
       embedDim % HEAD_DIM === 0 ? `hidden_size / ${HEAD_DIM} = ${embedDim / HEAD_DIM}` : 'hidden_size / 64';
@@ -188,12 +195,12 @@ export function parseConfig(json: unknown): DINOv2Config {
 }
 
 /**
- * The config.json that describes this configuration to Hugging Face: what parseConfig reads, written back.
- * It has no field for facebookresearch's `offset` convention, nor for `plain` with registers: a file of
- * weights says that in its metadata (`POS_EMBED` in tensorConfig.ts).
+ * Writes a configuration as a Hugging Face config.json; the inverse of `parseConfig`. Hugging Face has no
+ * field for facebookresearch's `offset` convention, nor for `plain` with registers. A weights file stores
+ * those in its metadata (`POS_EMBED` in tensorConfig.ts).
  */
 export function configJson(config: DINOv2Config): Record<string, unknown> {
-  // What Hugging Face calls a model with registers is also one with antialias, and may have none of them.
+  // In Hugging Face, `with_registers` also selects antialias, and the number of registers may be 0.
   const registers = config.numRegisterTokens > 0 || config.posEmbed === 'antialias';
   return {
     architectures: [registers ? 'Dinov2WithRegistersModel' : 'Dinov2Model'],
@@ -214,18 +221,19 @@ export function configJson(config: DINOv2Config): Record<string, unknown> {
 }
 
 /**
- * The ratio that gives this hidden width, 4 in practice.
- * @throws {ConfigError} CONFIG_UNSUPPORTED where none does: Hugging Face rounds a SwiGLU's up to multiples of 8
+ * The `mlp_ratio` that gives `hiddenFeatures`, 4 in practice.
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if no ratio does: Hugging Face rounds a SwiGLU's width up to a
+ *   multiple of 8
  */
 function mlpRatio({ embedDim, hiddenFeatures, ffn }: DINOv2Config): number {
   const exact = (ffn === 'mlp' ? hiddenFeatures : (hiddenFeatures * 3) / 2) / embedDim;
-  // Half a column more, where the ratio is rounded down so that a column would be lost.
+  // The third candidate adds half a column, for a ratio whose rounding would lose a column.
   const ratio = [Math.round(exact), exact, exact + 0.5 / embedDim].find(
     (each) => hiddenFeaturesOf(embedDim, each, ffn) === hiddenFeatures,
   );
   if (ratio !== undefined) return ratio;
   throw new ConfigError(
     'CONFIG_UNSUPPORTED',
-    `hiddenFeatures: expected a multiple of 8 for a SwiGLU, found ${hiddenFeatures}. Hugging Face's config.json cannot say this width.`,
+    `hiddenFeatures: expected a multiple of 8 for a SwiGLU, found ${hiddenFeatures}. Hugging Face's config.json cannot express this width.`,
   );
 }

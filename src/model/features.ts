@@ -1,4 +1,4 @@
-/** What a forward gives. The numbers stay on the GPU until they are asked for. */
+/** The result of a forward. Values stay on the GPU until a method reads them. */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { OwnedBuffers, type Task } from '../gpu/task.js';
@@ -10,70 +10,80 @@ import type { DINOv2Config } from './config.js';
 import type { FinalNorm } from './finalNorm.js';
 import { countTokens, type Grid } from './vit.js';
 
-// A page that drops its features without dispose() gets the memory back when the garbage collector comes by.
-// The buffers alone are held here.
+// Frees the buffers of features that are garbage-collected without dispose(). Holds the buffers, not the
+// features.
 const abandoned = new FinalizationRegistry<OwnedBuffers>((owned) => owned.dispose());
 
-/** The buffers of a forward, which the features own from now on. */
-export interface Kept {
+/** The output buffers of a forward. `Features` takes ownership. */
+export interface ForwardBuffers {
   /** (batch · numTokens, embedDim), after the final norm. */
   readonly lastHiddenState: GPUBuffer;
-  /** By layer, before the final norm. */
+  /** By layer: (batch · numTokens, embedDim), before the final norm. */
   readonly hiddenStates: ReadonlyMap<number, GPUBuffer>;
   /** By block: (batch · numTokens, 3 · embedDim). */
   readonly qkv: ReadonlyMap<number, GPUBuffer>;
-  /** Where hidden states are kept. */
+  /** Parameters of the final norm. Undefined if no hidden states are stored. */
   readonly norm: FinalNorm | undefined;
 }
 
+/** Options of `Features.hiddenState`. */
 export interface HiddenStateOptions {
   /**
-   * After the model's final norm, as the last hidden state is. Default: false, as in Hugging Face's
+   * Applies the model's final norm, as in the last hidden state. Default: false, as in Hugging Face's
    * `hidden_states`.
    */
   readonly norm?: boolean | undefined;
 }
 
-/** The parameters of facebookresearch's `get_intermediate_layers`, with its defaults. */
+/**
+ * Options of `Features.getIntermediateLayers`: the parameters of facebookresearch's
+ * `get_intermediate_layers`.
+ */
 export interface IntermediateLayerOptions {
-  /** (batch, embedDim, rows, cols) instead of (batch, rows · cols, embedDim). Default: false. */
+  /** Returns (batch, embedDim, rows, cols) instead of (batch, rows · cols, embedDim). Default: false. */
   readonly reshape?: boolean | undefined;
-  /** Give the cls tokens too. Default: false. */
+  /** Also returns the cls tokens. Default: false. */
   readonly returnClassToken?: boolean | undefined;
-  /** After the model's final norm. Default: true. */
+  /** Applies the model's final norm. Default: true. */
   readonly norm?: boolean | undefined;
 }
 
-/** A layer's patches, and its cls tokens (batch, embedDim). */
+/** The patch tokens of a layer and its cls tokens (batch, embedDim). */
 export type LayerWithClassToken = readonly [
   patchTokens: Float32Array<ArrayBuffer>,
   clsToken: Float32Array<ArrayBuffer>,
 ];
 
 /**
- * Features of one batch. Tokens are in the order cls, registers, patches; patches run row by row from the top
- * left. All are after the final norm unless said otherwise. `dispose()` frees the GPU memory; `using` does it
- * at the end of a block.
+ * Features of one batch of images. Tokens are in the order cls, registers, patches. Patches are in rows from
+ * the top left. Values are after the final norm unless stated otherwise. `dispose()` frees the GPU memory; a
+ * `using` declaration calls it at the end of the block.
  */
 export class Features {
-  /** Images in the batch. */
+  /** Number of images in the batch. */
   readonly batch: number;
-  /** Patches from top to bottom, and from left to right. */
+  /** Number of patch rows in an image. */
   readonly rows: number;
+  /** Number of patch columns in an image. */
   readonly cols: number;
+  /** Length of a token's vector. */
   readonly embedDim: number;
+  /** Number of attention heads of the model. */
   readonly numHeads: number;
-  /** Blocks of the model. */
+  /** Number of blocks of the model. */
   readonly depth: number;
+  /** Number of register tokens: 0 for a model without registers. */
   readonly numRegisterTokens: number;
-  /** 1 + registers + rows · cols. */
+  /** Tokens per image: 1 + numRegisterTokens + rows · cols. */
   readonly numTokens: number;
+  /** The GPU on which the features are. */
   readonly gpu: Gpu;
-  /** For tasks that use the buffers: `dispose()` meanwhile waits for them. */
+  /** Lease for tasks that use the buffers: `dispose()` takes effect when these tasks have ended. */
   readonly lease: OwnedBuffers;
-  readonly #kept: Kept;
+  readonly #buffers: ForwardBuffers;
 
-  constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, kept: Kept) {
+  /** Called by the model, which provides features through `DINOv2.features` and `DINOv2.forward`. */
+  constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, forwardBuffers: ForwardBuffers) {
     this.gpu = gpu;
     this.batch = grid.batch;
     this.rows = grid.rows;
@@ -83,8 +93,8 @@ export class Features {
     this.depth = config.depth;
     this.numRegisterTokens = config.numRegisterTokens;
     this.numTokens = countTokens(config, grid);
-    this.#kept = kept;
-    const { lastHiddenState, hiddenStates, qkv, norm } = kept;
+    this.#buffers = forwardBuffers;
+    const { lastHiddenState, hiddenStates, qkv, norm } = forwardBuffers;
     const buffers = [
       lastHiddenState,
       ...hiddenStates.values(),
@@ -95,64 +105,66 @@ export class Features {
     this.lease = new OwnedBuffers(() => {
       for (const each of buffers) gpu.memory.destroy(each);
       gpu.release();
-    }, 'These features were disposed of. Read what you need before dispose(), or compute them again.');
+    }, 'These features are disposed. Read values before dispose(), or compute the features again.');
     abandoned.register(this, this.lease, this);
   }
 
   /**
-   * The last hidden state on the GPU: f32 (batch, numTokens, embedDim). It is the features' own: read it, and
-   * do not destroy it.
+   * The last hidden state on the GPU: f32 (batch, numTokens, embedDim). The features own the buffer; do not
+   * destroy it.
+   * @throws DeviceError DISPOSED, after `dispose()`
    */
   get buffer(): GPUBuffer {
     this.lease.check();
-    return this.#kept.lastHiddenState;
+    return this.#buffers.lastHiddenState;
   }
 
-  /** Float32Array (batch, embedDim): what stands for a whole image. */
+  /** Reads the cls token, which represents the whole image: (batch, embedDim). */
   async clsToken(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#last(0, 1);
+    return this.#readTokens(0, 1);
   }
 
-  /** Float32Array (batch, embedDim): Hugging Face's `pooler_output`, which is the cls token. */
+  /** Reads Hugging Face's `pooler_output`, which is the cls token: (batch, embedDim). */
   poolerOutput(): Promise<Float32Array<ArrayBuffer>> {
     return this.clsToken();
   }
 
-  /** Float32Array (batch, numRegisterTokens, embedDim); empty for a model without registers. */
+  /** Reads the register tokens: (batch, numRegisterTokens, embedDim). Empty for a model without registers. */
   async registerTokens(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#last(1, this.numRegisterTokens);
+    return this.#readTokens(1, this.numRegisterTokens);
   }
 
-  /** Float32Array (batch, rows · cols, embedDim). */
+  /** Reads the patch tokens: (batch, rows · cols, embedDim). */
   async patchTokens(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#last(1 + this.numRegisterTokens, this.rows * this.cols);
+    return this.#readTokens(1 + this.numRegisterTokens, this.rows * this.cols);
   }
 
-  /** Float32Array (batch, numTokens, embedDim): all of them. */
+  /** Reads all tokens after the final norm: (batch, numTokens, embedDim). */
   async lastHiddenState(): Promise<Float32Array<ArrayBuffer>> {
-    return this.#last(0, this.numTokens);
+    return this.#readTokens(0, this.numTokens);
   }
 
   /**
-   * Float32Array (batch, numTokens, embedDim): what leaves block `layer`, counted from 1 (0: what enters the
-   * first one), as in Hugging Face's `hidden_states`; before the final norm, or after it (the last layer's is
-   * the last hidden state then, and always there).
-   * @throws OptionError OPTION_VALUE if there is no such layer, or if the forward was not asked to keep it (`{
-   *   layers: [layer] }`)
+   * Reads a hidden state: (batch, numTokens, embedDim), indexed as Hugging Face's `hidden_states`. Layer 0 is
+   * the input of the first block; layer `i` is the output of the `i`-th block. Values are before the final
+   * norm, unless `norm` is set. The last layer with `norm` is the last hidden state, which is always
+   * available.
+   * @throws OptionError OPTION_VALUE, if the layer does not exist, or if the forward did not store it: pass
+   *   `{ layers: [layer] }` to the forward
    */
   async hiddenState(layer: number, options: HiddenStateOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     const { norm = false } = checkOptions('hiddenState', options);
     expectIndex('hiddenState', 'layer', layer, this.depth);
-    this.#expectKept('hiddenState', [layer], norm);
+    this.#checkStored('hiddenState', [layer], norm);
     return this.#withLayer(layer, norm, (task, buffer) => this.#tokens(task, buffer, 0, this.numTokens));
   }
 
   /**
-   * `get_intermediate_layers` of facebookresearch/dinov2: the patches of some blocks, (batch, rows · cols,
-   * embedDim) each, in the order of the blocks. The forward must have kept them: block `i` of this list,
-   * counted from 0, is `i + 1` in `layers`.
-   * @param n how many of the last blocks, or the indices of blocks from 0
-   * @throws OptionError OPTION_VALUE for a block that is not there or was not kept
+   * Reads the patch tokens of several blocks, in the order of the blocks: (batch, rows · cols, embedDim)
+   * each. This is `get_intermediate_layers` of facebookresearch/dinov2. The forward must have stored the
+   * blocks: index `i` here, counted from 0, is `i + 1` in the forward's `layers`.
+   * @param n number of last blocks, or indices of blocks from 0. Default: 1
+   * @throws OptionError OPTION_VALUE, if a block does not exist or was not stored
    */
   async getIntermediateLayers(
     n: number | readonly number[],
@@ -169,33 +181,37 @@ export class Features {
     checkOptions('getIntermediateLayers', options);
     const { reshape = false, returnClassToken = false, norm = true } = options;
     const layers = this.#blocks(n).map((block) => block + 1);
-    this.#expectKept('getIntermediateLayers', layers, norm);
+    this.#checkStored('getIntermediateLayers', layers, norm);
     const { numRegisterTokens, rows, cols } = this;
-    const found: LayerWithClassToken[] = [];
+    const results: LayerWithClassToken[] = [];
     for (const layer of layers) {
-      const made = await this.#withLayer(layer, norm, async (task, buffer): Promise<LayerWithClassToken> => {
-        const patches = await this.#tokens(task, buffer, 1 + numRegisterTokens, rows * cols);
-        const cls = returnClassToken ? await this.#tokens(task, buffer, 0, 1) : new Float32Array(0);
-        return [reshape ? this.#channelsFirst(patches) : patches, cls];
-      });
-      found.push(made);
+      const result = await this.#withLayer(
+        layer,
+        norm,
+        async (task, buffer): Promise<LayerWithClassToken> => {
+          const patches = await this.#tokens(task, buffer, 1 + numRegisterTokens, rows * cols);
+          const cls = returnClassToken ? await this.#tokens(task, buffer, 0, 1) : new Float32Array(0);
+          return [reshape ? this.#channelsFirst(patches) : patches, cls];
+        },
+      );
+      results.push(result);
     }
-    return returnClassToken ? found : found.map(([patches]) => patches);
+    return returnClassToken ? results : results.map(([patches]) => patches);
   }
 
   /**
-   * Where a token looks: rows of the attention of block `layer`, counted from 0 as in Hugging Face's
-   * `attentions`, recomputed from that block's queries and keys. Each row is a softmax over all tokens (cls,
-   * registers, patches) and sums to 1. Float32Array of (heads, queries, numTokens); one head, or the mean of
-   * heads, and one query have no axis of their own: (numTokens) for `{ head: 0, query: 'cls' }`.
-   * @throws OptionError OPTION_VALUE if the forward was not asked to keep it (`{ attentions: [layer] }`), or
-   *   for a head or query that is not there
+   * Computes attention rows of block `layer`, counted from 0 as in Hugging Face's `attentions`. Each row is
+   * the attention of one query token: a softmax over all tokens (cls, registers, patches) that sums to 1. The
+   * shape is (heads, queries, numTokens). A single head (or the mean over heads) drops the first axis, a
+   * single query the second: `{ head: 0, query: 'cls' }` gives (numTokens).
+   * @throws OptionError OPTION_VALUE, if the forward did not store the block (pass `{ attentions: [layer] }`
+   *   to the forward), or if a head or query is out of range
    */
   async attention(layer: number, options: AttentionOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     checkOptions('attention', options);
     expectIndex('attention', 'block', layer, this.depth - 1);
-    const qkv = this.buffer && this.#kept.qkv.get(layer);
-    if (!qkv) throw this.#notKept('attention', 'attentions', [layer], this.#kept.qkv);
+    const qkv = this.buffer && this.#buffers.qkv.get(layer);
+    if (!qkv) throw this.#notStored('attention', 'attentions', [layer], this.#buffers.qkv);
     const { attentionOf } = await loadPart(import('./attention.js'));
     return attentionOf(this.gpu, qkv, this, options, this.lease);
   }
@@ -206,11 +222,14 @@ export class Features {
     this.lease.dispose();
   }
 
+  /** Calls `dispose()`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  /** facebookresearch takes a list as a set: what it gives is in the order of the blocks. */
+  /**
+   * Sorted block indices. facebookresearch treats a list as a set, so results are in the order of the blocks.
+   */
   #blocks(n: number | readonly number[]): number[] {
     const { depth } = this;
     const count = typeof n === 'number' ? n : n.length;
@@ -233,33 +252,33 @@ export class Features {
     );
   }
 
-  /** Whether a layer is the last hidden state, which is always there. */
+  /** True if the layer is the last hidden state, which is always stored. */
   #isLast(layer: number, norm: boolean): boolean {
     return norm && layer === this.depth;
   }
 
-  #expectKept(where: string, layers: readonly number[], norm: boolean): void {
-    const { hiddenStates } = this.buffer && this.#kept;
-    const wanted = layers.filter((layer) => !this.#isLast(layer, norm));
-    if (!wanted.every((layer) => hiddenStates.has(layer)))
-      throw this.#notKept(where, 'layers', wanted, hiddenStates);
+  #checkStored(where: string, layers: readonly number[], norm: boolean): void {
+    const { hiddenStates } = this.buffer && this.#buffers;
+    const needed = layers.filter((layer) => !this.#isLast(layer, norm));
+    if (!needed.every((layer) => hiddenStates.has(layer)))
+      throw this.#notStored(where, 'layers', needed, hiddenStates);
   }
 
-  #notKept(
+  #notStored(
     where: string,
     option: 'layers' | 'attentions',
-    wanted: readonly number[],
-    kept: ReadonlyMap<number, GPUBuffer>,
+    needed: readonly number[],
+    stored: ReadonlyMap<number, GPUBuffer>,
   ): OptionError {
-    const all = [...kept.keys()].join(', ') || 'none';
-    const found = wanted.filter((layer) => !kept.has(layer)).join(', ');
+    const all = [...stored.keys()].join(', ') || 'none';
+    const missing = needed.filter((layer) => !stored.has(layer)).join(', ');
     return new OptionError(
       'OPTION_VALUE',
-      `${where}: expected ${option} that were kept (${all}), found ${found}. Pass { ${option}: [${wanted.join(', ')}] } to features() or forward().`,
+      `${where}: the forward did not store ${option} ${missing} (stored: ${all}). Pass { ${option}: [${needed.join(', ')}] } to features() or forward().`,
     );
   }
 
-  /** Reads from a layer's buffer; where the norm is asked for, from one that is made for the time being. */
+  /** Calls `read` with a layer's buffer, or with a temporary normalized copy if `norm` is set. */
   #withLayer<T>(
     layer: number,
     norm: boolean,
@@ -268,15 +287,15 @@ export class Features {
     return this.gpu.task('hidden state', undefined, async (task) => {
       task.use(this.lease);
       if (this.#isLast(layer, norm)) return read(task, this.buffer);
-      const buffer = this.#kept.hiddenStates.get(layer)!;
+      const buffer = this.#buffers.hiddenStates.get(layer)!;
       if (!norm) return read(task, buffer);
       const { applyNorm } = await loadPart(import('./finalNorm.js'));
-      return read(task, await applyNorm(this.gpu, task, this.#kept.norm!, buffer, this, this.embedDim));
+      return read(task, await applyNorm(this.gpu, task, this.#buffers.norm!, buffer, this, this.embedDim));
     });
   }
 
-  /** Tokens of the last hidden state. */
-  async #last(first: number, count: number): Promise<Float32Array<ArrayBuffer>> {
+  /** Reads tokens [first, first + count) of the last hidden state. */
+  async #readTokens(first: number, count: number): Promise<Float32Array<ArrayBuffer>> {
     this.lease.check();
     return this.gpu.task('features', undefined, (task) => {
       task.use(this.lease);
@@ -299,7 +318,7 @@ export class Features {
     return out;
   }
 
-  /** Tokens `first` … of every image. */
+  /** Reads tokens [first, first + count) of every image. */
   async #tokens(
     task: Task,
     buffer: GPUBuffer,
@@ -330,7 +349,7 @@ export class Features {
   }
 }
 
-/** What the model does not have cannot be kept: the error says so, and not what to pass. */
+/** Checks an index against the model. Comes before `#checkStored`, whose advice would not help here. */
 function expectIndex(where: string, what: string, index: number, last: number): void {
   if (Number.isInteger(index) && index >= 0 && index <= last) return;
   throw new OptionError(

@@ -1,11 +1,13 @@
-/** What tells one checkpoint from another, in every element type. */
+/** The fingerprint of loaded weights: a SHA-256 that identifies a checkpoint. */
 import type { Gpu } from '../gpu/device.js';
 import { Sha256 } from '../io/sha256.js';
 import { isMatrix, parameterBytes, type Weights } from '../weights/weightMemory.js';
 import type { DINOv2Config } from './config.js';
 import { parameters } from './parameters.js';
 
-/** See `DINOv2.fingerprint`. */
+/**
+ * Hashes the configuration, the element type and all parameters except matrices. See `DINOv2.fingerprint`.
+ */
 export function fingerprintOf(gpu: Gpu, config: DINOv2Config, weights: Weights): Promise<string> {
   return gpu.task('fingerprint', undefined, async (task) => {
     const hash = new Sha256();
@@ -14,7 +16,7 @@ export function fingerprintOf(gpu: Gpu, config: DINOv2Config, weights: Weights):
     text(`matrices ${weights.matrices}`);
     for (const parameter of parameters(config)) {
       const { name } = parameter;
-      if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may leave the mask's token out
+      if (isMatrix(parameter) || name === 'mask_token') continue; // a checkpoint may lack mask_token
       text(name);
       const bytes = parameterBytes(parameter, 'f32');
       hash.update(

@@ -1,11 +1,11 @@
-/** Every parameter of a DINOv2, by facebookresearch's names, in the order of the forward. */
+/** The list of a DINOv2's parameters, with facebookresearch's names, in the order of the forward. */
 
 import type { Parameter } from '../weights/huggingFace.js';
 import { nativeGrid, type DINOv2Config } from './config.js';
 
 /**
- * All parameters of a model with their shapes, as PyTorch has them: a linear layer's weight is (out, in).
- * `attn.qkv` packs query, key and value by rows; `mlp.w12` the half that SiLU is taken of, then the half that
+ * All parameters of a model with their PyTorch shapes: a linear layer's weight is (out, in). `attn.qkv`
+ * stacks the rows of query, key and value. `mlp.w12` stacks the half that goes through SiLU and the half that
  * it multiplies.
  */
 export function parameters(config: DINOv2Config): Parameter[] {
@@ -42,7 +42,7 @@ export function parameters(config: DINOv2Config): Parameter[] {
   return list;
 }
 
-/** How many numbers a model holds: 22,056,576 for ViT-S. */
+/** Total number of elements in all parameters: 22,056,576 for ViT-S. */
 export function parameterCount(config: DINOv2Config): number {
   return parameters(config).reduce(
     (sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1),

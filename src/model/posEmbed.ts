@@ -1,10 +1,11 @@
 /**
- * Position embeddings for another grid than the native one, as PyTorch's bicubic `F.interpolate` computes
- * them.
+ * Interpolates position embeddings for another grid than the native one, as PyTorch's bicubic
+ * `F.interpolate`.
  *
- * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75, 4 taps,
- * those beyond the border read the border. With antialias (`_upsample_bicubic2d_aa`): a = -0.5, stretched by
- * the scale when the grid shrinks, taps beyond the border left out and the rest made to sum to 1.
+ * Both filters are separable. Without antialias (`upsample_bicubic2d`): Keys' kernel with a = -0.75 and 4
+ * taps; taps past the border read the border. With antialias (`_upsample_bicubic2d_aa`): Keys' kernel with a
+ * = -0.5, stretched by the scale if the grid shrinks; taps past the border are dropped and the weights
+ * normalized to sum 1.
  */
 
 import { CheckpointError, OptionError } from '../errors.js';
@@ -12,16 +13,16 @@ import type { PosEmbedConvention } from './config.js';
 
 export interface InterpolatePosEmbedOptions {
   embedDim: number;
-  /** Patches along a side of the grid that the table was stored for. */
+  /** Patches along a side of the stored grid. */
   nativeGrid: number;
-  /** The grid asked for. */
+  /** Size of the new grid in patches. */
   rows: number;
   cols: number;
   convention: PosEmbedConvention;
 }
 
 /**
- * One axis: output i is the sum of weights[k] · input[begin[i] + k - first[i]], k in [first[i], first[i +
+ * Filter of one axis: output i is the sum of weights[k] · input[indices[k]] for k in [first[i], first[i +
  * 1]).
  */
 interface Taps {
@@ -31,18 +32,20 @@ interface Taps {
 }
 
 /**
- * Position embeddings for a grid of rows × cols patches.
+ * Interpolates position embeddings for a grid of rows × cols patches.
  *
- * On the native grid it is a copy, in every convention: transformers and facebookresearch skip the
- * interpolation for the native image alone; where transformers does not (518 × 520 pixels, whose grid is
- * native too) its filters hit every position exactly. Sums and coordinates are float64: within 1e-7 of
- * PyTorch in float64. PyTorch in float32 rounds the coordinates too, which makes up to 8e-6 for white noise
- * in [-1, 1], and depends on whether its build fuses multiply and add.
+ * For the native grid, every convention gives a copy: transformers and facebookresearch skip the
+ * interpolation for the native image. For 518 × 520 pixels, whose grid is native too, transformers
+ * interpolates, but its filters hit every position exactly. Sums and coordinates are float64, within 1e-7 of
+ * PyTorch in float64. PyTorch in float32 also rounds the coordinates: that changes white noise in [-1, 1] by
+ * up to 8e-6, and depends on whether the build fuses multiply and add.
  *
- * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the cls token's, then the patches' by rows
- * @returns (rows · cols, embed_dim): the patches' alone; the cls token's is posEmbed's first row
- * @throws {CheckpointError} CHECKPOINT_TENSORS when posEmbed is not as long as embedDim and nativeGrid say
- * @throws {OptionError} OPTION_VALUE when rows or cols is no positive integer
+ * @param posEmbed (1 + nativeGrid · nativeGrid, embed_dim): the row of the cls token, then the patches by
+ *   rows
+ * @returns (rows · cols, embed_dim): patches only. The row of the cls token is the first of `posEmbed`
+ * @throws {CheckpointError} CHECKPOINT_TENSORS, if the length of `posEmbed` does not match embedDim and
+ *   nativeGrid
+ * @throws {OptionError} OPTION_VALUE, if rows or cols is not a positive integer
  */
 export function interpolatePosEmbed(
   posEmbed: Float32Array,
@@ -54,13 +57,13 @@ export function interpolatePosEmbed(
     throw new CheckpointError(
       'CHECKPOINT_TENSORS',
       `interpolatePosEmbed: expected ${expected} values ((1 + ${nativeGrid} × ${nativeGrid}) × ${embedDim}), found ${posEmbed.length}. ` +
-        'Take pos_embed of a model with this configuration.',
+        'Use the pos_embed of a model with this configuration.',
     );
   }
   if (!Number.isInteger(rows) || !Number.isInteger(cols) || rows < 1 || cols < 1) {
     throw new OptionError(
       'OPTION_VALUE',
-      `interpolatePosEmbed: expected a grid of at least 1 × 1 patches, found ${rows} × ${cols}. Make the image at least one patch large.`,
+      `interpolatePosEmbed: expected a grid of at least 1 × 1 patches, found ${rows} × ${cols}. Use an image of at least one patch.`,
     );
   }
   if (rows === nativeGrid && cols === nativeGrid) return posEmbed.slice(embedDim);
@@ -68,7 +71,8 @@ export function interpolatePosEmbed(
   const vertical = tapsOf(nativeGrid, rows, convention);
   const horizontal = rows === cols ? vertical : tapsOf(nativeGrid, cols, convention);
   const out = new Float32Array(rows * cols * embedDim);
-  const strip = new Float64Array(nativeGrid * embedDim); // one output row, still native across: (nativeGrid, embed_dim)
+  // An output row before horizontal filtering: (nativeGrid, embed_dim).
+  const strip = new Float64Array(nativeGrid * embedDim);
   const sum = new Float64Array(embedDim);
   for (let row = 0; row < rows; row++) {
     strip.fill(0);
@@ -90,12 +94,12 @@ export function interpolatePosEmbed(
   return out;
 }
 
-/** The taps of every output along one axis of `size` inputs and `outSize` outputs. */
+/** Computes the taps of one axis with `size` inputs and `outSize` outputs. */
 function tapsOf(size: number, outSize: number, convention: PosEmbedConvention): Taps {
   const first = new Int32Array(outSize + 1);
   const indices: number[] = [];
   const weights: number[] = [];
-  // facebookresearch gives the scale factor (outSize + 0.1) / size, "to avoid floating point error in the
+  // facebookresearch passes the scale factor (outSize + 0.1) / size, "to avoid floating point error in the
   // interpolation".
   const scale = size / (convention === 'offset' ? outSize + 0.1 : outSize);
   for (let i = 0; i < outSize; i++) {

@@ -1,34 +1,34 @@
-/** The configuration of a checkpoint, from config.json where there is one, else from its names and shapes. */
+/** Determines a checkpoint's configuration from its config.json, or from its tensors' names and shapes. */
 import type { Architecture } from '../weights/architecture.js';
 import { inspectCheckpoint } from '../weights/names.js';
 import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError } from '../errors.js';
 import { HEAD_DIM } from '../graph/constants.js';
 import { checkConfig, type DINOv2Config, type PosEmbedConvention } from './config.js';
-import { POSITIONS, withChoices, type SettledConfig, type TensorChoice } from './checkpointConfig.js';
+import { INTERPOLATED, withChoices, type SettledConfig, type TensorChoice } from './checkpointConfig.js';
 import type { ConfigHints } from './configJson.js';
 
 /**
- * The configuration of a checkpoint.
- * @param given what its config.json says; nothing where there is none
- * @throws {ConfigError} CONFIG_UNSUPPORTED when shapes do not tell it, or it cannot be computed
- * @throws {CheckpointError} when no model can be chosen
+ * Determines the configuration of a checkpoint.
+ * @param file the content of its config.json. Default: the checkpoint has none
+ * @throws {ConfigError} CONFIG_UNSUPPORTED, if the shapes are ambiguous or the configuration is not supported
+ * @throws {CheckpointError} if the checkpoint contains no model, or several
  */
 export function configOfCheckpoint(
   header: SafetensorsHeader,
-  given: { readonly config?: DINOv2Config | undefined; readonly hints?: ConfigHints | undefined } = {},
+  file: { readonly config?: DINOv2Config | undefined; readonly hints?: ConfigHints | undefined } = {},
   choice: TensorChoice = {},
 ): SettledConfig {
-  const settled = given.config
-    ? { config: given.config, assumed: [] }
-    : inferConfig(header, given.hints, choice.prefix);
+  const settled = file.config
+    ? { config: file.config, assumed: [] }
+    : inferConfig(header, file.hints, choice.prefix);
   return withChoices(settled, header, choice);
 }
 
 /**
- * Widths at which public vision transformers have heads of another width than 64: 1152 (72, SoViT-400M),
- * 1280 (80, ViT-H: Virchow), 1408 (88, ViT-g), and everything wider than DINOv2's giant (128: Web-SSL from
- * 2688 on; 104: ViT-bigG).
+ * Values of embedDim at which public vision transformers have heads that are not 64 wide: 1152 (72,
+ * SoViT-400M), 1280 (80, ViT-H: Virchow), 1408 (88, ViT-g). Models wider than DINOv2's giant also have other
+ * heads (128: Web-SSL from 2688 on; 104: ViT-bigG).
  */
 const otherHeads: Readonly<Record<number, string>> = {
   1152: 'heads of 72, as in SoViT-400M',
@@ -38,9 +38,10 @@ const otherHeads: Readonly<Record<number, string>> = {
 const WIDEST_SURE = 1536;
 
 /**
- * Reads the configuration off a checkpoint's names and shapes. What shapes cannot say takes the published
- * values: heads of 64, eps 1e-6. The convention of the position embeddings follows the names: Hugging Face's
- * plain (with registers: antialias), facebookresearch's offset (with registers: antialias), timm's antialias.
+ * Infers the configuration from a checkpoint's names and shapes. Values that shapes do not determine are
+ * those of published models: heads 64 wide, eps 1e-6. The names determine the convention of the position
+ * embeddings: Hugging Face `plain`, facebookresearch `offset` (both `antialias` with registers), timm
+ * `antialias`.
  */
 function inferConfig(
   header: SafetensorsHeader,
@@ -49,14 +50,14 @@ function inferConfig(
 ): SettledConfig {
   const found = inspectCheckpoint(header, prefix);
   if (found === undefined)
-    throw refusal('expected the shapes of a DINOv2, found too few of its tensors to tell its size');
+    throw refusal('expected the tensors of a DINOv2, found too few of them to determine its size');
   const { embedDim, depth, patchSize, numChannels, numRegisterTokens, ffn, hiddenFeatures } = found;
   const grid = gridOf(found, hints);
   const activation = ffn === 'mlp' ? 'gelu' : 'silu';
   if (hints?.activation !== undefined && hints.activation !== activation)
     throw refusal(
-      `act_layer: expected ${activation}, which is what ${ffn === 'mlp' ? 'an MLP' : 'the gate of a SwiGLU'} of DINOv2 has, found ${hints.activation} in ${hints.writer}`,
-      'A model with this setting cannot be computed here.',
+      `act_layer: expected ${activation}, the activation of ${ffn === 'mlp' ? "DINOv2's MLP" : "DINOv2's SwiGLU"}, found ${hints.activation} in ${hints.writer}`,
+      'A model with this setting is not supported.',
     );
   const assumed: string[] = [];
   const numHeads = headsOf(embedDim, hints, assumed);
@@ -77,20 +78,20 @@ function inferConfig(
   };
   checkConfig(config, hints ? 'config.json and shapes of the tensors' : 'shapes of the tensors');
   assumed.push(
-    `Positions belong to a square image: ${grid} × ${grid} patches.`,
+    `Position embeddings belong to a square image: ${grid} × ${grid} patches.`,
     'The eps of LayerNorm is 1e-6.',
     ...(hints?.activation
       ? []
       : [ffn === 'mlp' ? 'The activation of the MLP is the exact GELU.' : 'The gate of the SwiGLU is SiLU.']),
-    `${POSITIONS} are brought to other sizes as ${writerOf[found.dialect]} does it: '${posEmbed}'.`,
+    `${INTERPOLATED} for other sizes as in ${writerOf[found.dialect]}: '${posEmbed}'.`,
   );
   return { config, assumed };
 }
 
 /**
- * Patches along a side of the native image. A square table without registers may be for the patches alone
- * (timm's `no_embed_class`), or for a class token and an image that is no square: 25 are 5 × 5, or 1 + 4 × 6.
- * The configuration decides, by that name or by the size of the image.
+ * Patches along a side of the native image. A table with a square number of rows is ambiguous without
+ * registers: either patches only (timm's `no_embed_class`), or a class token and a non-square image. For
+ * example, 25 rows are 5 × 5 or 1 + 4 × 6. `no_embed_class` or the image size in config.json decides.
  */
 function gridOf(
   { dialect, grid, patchSize, patchPositions }: Architecture,
@@ -105,10 +106,10 @@ function gridOf(
   if (maybeAlone && (hints?.patchPositions ?? bySize)) return side;
   const setting = `no_embed_class: ${hints?.patchPositions}, as ${hints?.writer} says`;
   throw refusal(
-    `pos_embed: expected positions of a square image and of the class token, found ${positions}${hints?.patchPositions === undefined ? '' : ` with ${setting}`}`,
+    `pos_embed: expected rows for the class token and a square image, found ${positions} rows${hints?.patchPositions === undefined ? '' : ` with ${setting}`}`,
     maybeAlone
-      ? 'If they are for the patches alone, say so with timm\'s config.json: "model_args": {"no_embed_class": true}.'
-      : 'Positions of other images, or of register tokens, cannot be computed here.',
+      ? 'If the table has rows for patches only, add "model_args": {"no_embed_class": true} to timm\'s config.json.'
+      : 'Tables for other images, or with rows for register tokens, are not supported.',
   );
 }
 
@@ -123,18 +124,18 @@ function headsOf(embedDim: number, hints: ConfigHints | undefined, assumed: stri
   const { writer, numHeads } = hints ?? {};
   if (hints?.embedDim !== undefined && hints.embedDim !== embedDim)
     throw refusal(`embed_dim: expected ${hints.embedDim}, as ${writer} says, found tensors of ${embedDim}`);
-  if (numHeads !== undefined) return numHeads; // checked with all else
+  if (numHeads !== undefined) return numHeads; // checkConfig validates it
   const other = otherHeads[embedDim] ?? (embedDim > WIDEST_SURE ? 'heads of 128' : undefined);
   if (other !== undefined)
     throw refusal(
-      `num_heads: no file says it, and at a width of ${embedDim} there are public models with ${other}, which cannot be computed here`,
-      `If this one has heads of ${HEAD_DIM}, say so with a config.json of Hugging Face's form (model_type, hidden_size, num_attention_heads, …).`,
+      `num_heads: unknown; public models of width ${embedDim} have ${other}, which are not supported`,
+      `If this model has heads of ${HEAD_DIM}, add a config.json in Hugging Face's form (model_type, hidden_size, num_attention_heads, …).`,
     );
-  assumed.push(`Heads are ${HEAD_DIM} wide: there are ${embedDim / HEAD_DIM} of them.`);
+  assumed.push(`The model has ${embedDim / HEAD_DIM} heads of width ${HEAD_DIM}.`);
   return embedDim / HEAD_DIM;
 }
 
 const refusal = (
-  found: string,
-  next = 'Give the config.json that belongs to it, if it is a DINOv2.',
-): ConfigError => new ConfigError('CONFIG_UNSUPPORTED', `checkpoint: ${found}. ${next}`);
+  problem: string,
+  next = 'If the checkpoint is a DINOv2, add its config.json.',
+): ConfigError => new ConfigError('CONFIG_UNSUPPORTED', `checkpoint: ${problem}. ${next}`);

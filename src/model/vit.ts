@@ -1,49 +1,51 @@
 /**
- * DINOv2's forward as a graph. Reads like `DinoVisionTransformer.forward_features` and `Block.forward` of
+ * Builds DINOv2's forward as a graph. Follows `DinoVisionTransformer.forward_features` and `Block.forward` of
  * facebookresearch/dinov2 (dinov2/models/vision_transformer.py, dinov2/layers/block.py).
  */
 import { GraphBuilder, type Graph, type Value } from '../graph/graph.js';
 import type { DINOv2Config } from './config.js';
 
-/** The part of an input's size that shapes a forward. */
+/** The size of a batch in patches, which determines the shapes of a forward. */
 export interface Grid {
-  /** Images in the batch. */
+  /** Number of images. */
   readonly batch: number;
-  /** Patches from top to bottom of an image, and from left to right. */
+  /** Patch rows of an image. */
   readonly rows: number;
+  /** Patch columns of an image. */
   readonly cols: number;
 }
 
-/** What a forward is to give beside its last hidden state. */
-export interface Wanted {
-  /** Hidden states to keep: 0 is what enters the first block, `i` what leaves the i-th, up to `depth`. */
+/** Variants of a forward: additional outputs, and masking. */
+export interface ForwardVariant {
+  /** Hidden states to store: 0 is the input of the first block, `i` the output of the i-th, up to `depth`. */
   readonly layers?: readonly number[] | undefined;
-  /** Blocks, 0 to `depth` - 1, whose queries and keys to keep, for their attention. */
+  /** Blocks, 0 to `depth` - 1, whose queries and keys are stored, for `Features.attention`. */
   readonly attentions?: readonly number[] | undefined;
-  /** Some patches are masked: the graph has an input `mask` then, (batch · rows · cols) of u32. */
+  /** True if patches are masked. The graph then has an input `mask`: (batch · rows · cols) of u32. */
   readonly masked?: boolean | undefined;
 }
 
+/** The graph of a forward and its outputs. */
 export interface Forward {
   readonly graph: Graph;
   /** (batch · numTokens, embedDim), after the final norm. */
   readonly lastHiddenState: Value;
-  /** Layer → (batch · numTokens, embedDim) before the final norm. Only those that were asked for. */
+  /** Requested layer → (batch · numTokens, embedDim), before the final norm. */
   readonly hiddenStates: ReadonlyMap<number, Value>;
-  /** Block → (batch · numTokens, 3 · embedDim): queries, keys, values. Only those that were asked for. */
+  /** Requested block → (batch · numTokens, 3 · embedDim): queries, keys, values. */
   readonly qkv: ReadonlyMap<number, Value>;
 }
 
-/** cls, registers and patches of one image. */
+/** Tokens of one image: cls, registers and patches. */
 export function countTokens(config: DINOv2Config, { rows, cols }: Grid): number {
   return 1 + config.numRegisterTokens + rows * cols;
 }
 
-/** The forward for one input size. */
+/** Builds the forward for one input size. */
 export function buildForward(
   config: DINOv2Config,
   grid: Grid,
-  { layers = [], attentions = [], masked = false }: Wanted = {},
+  { layers = [], attentions = [], masked = false }: ForwardVariant = {},
 ): Forward {
   const { embedDim, depth, patchSize, numRegisterTokens, layerNormEps } = config;
   const { batch, rows, cols } = grid;
@@ -85,9 +87,9 @@ export function buildForward(
   for (let layer = 0; layer <= depth; layer++) {
     if (layers.includes(layer)) hiddenStates.set(layer, x);
     if (layer === depth) break;
-    const made = block(graph, config, `blocks.${layer}`, x);
-    if (attentions.includes(layer)) qkv.set(layer, made.qkv);
-    x = made.x;
+    const output = block(graph, config, `blocks.${layer}`, x);
+    if (attentions.includes(layer)) qkv.set(layer, output.qkv);
+    x = output.x;
   }
   const lastHiddenState = norm('norm', x);
   return {
@@ -98,7 +100,7 @@ export function buildForward(
   };
 }
 
-/** x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))): seven dispatches. */
+/** A block in seven operations: x + ls1(attn(norm1(x))), then x + ls2(mlp(norm2(x))). */
 function block(
   graph: GraphBuilder,
   { embedDim, numHeads, hiddenFeatures, ffn, layerNormEps }: DINOv2Config,

@@ -10,7 +10,7 @@ import { MAX_WORKGROUPS } from '../gpu/workgroups.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { elementCount, type Value } from '../graph/graph.js';
 import type { DINOv2Config } from '../model/config.js';
-import { Features, type Kept } from '../model/features.js';
+import { Features, type ForwardBuffers } from '../model/features.js';
 import type { FinalNorm } from '../model/finalNorm.js';
 import { countTokens, type Grid } from '../model/vit.js';
 import type { ForwardOptions, TuningReport } from '../options.js';
@@ -85,7 +85,7 @@ export class Forwards {
         });
         task.keepAll(); // a failed allocation is reported by the first read of the features
         await program.run(task, (output) => buffers.get(output)!);
-        const buffersOf = (values: ReadonlyMap<number, Value>): Kept['qkv'] =>
+        const buffersOf = (values: ReadonlyMap<number, Value>): ForwardBuffers['qkv'] =>
           new Map([...values].map(([layer, value]) => [layer, buffers.get(value)!]));
         return new Features(this.#gpu, this.#config, grid, {
           lastHiddenState: buffers.get(forward.lastHiddenState)!,

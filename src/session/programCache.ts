@@ -4,7 +4,7 @@ import type { Target } from '../gpu/lowering.js';
 import { Program, SlotPool } from '../gpu/program.js';
 import { nativeGrid, type DINOv2Config } from '../model/config.js';
 import { interpolatePosEmbed } from '../model/posEmbed.js';
-import { buildForward, countTokens, type Forward, type Grid, type Wanted } from '../model/vit.js';
+import { buildForward, countTokens, type Forward, type Grid, type ForwardVariant } from '../model/vit.js';
 import type { Weights } from '../weights/weightMemory.js';
 
 /** Number of programs in the cache. Each holds a table of positions and bind groups; they share activations. */
@@ -49,7 +49,7 @@ export class ProgramCache {
   }
 
   /** The program for an input size and a set of outputs. */
-  get(grid: Grid, outputs: Wanted = {}): Promise<CachedProgram> {
+  get(grid: Grid, outputs: ForwardVariant = {}): Promise<CachedProgram> {
     const key = JSON.stringify([
       grid.batch,
       grid.rows,
@@ -82,7 +82,7 @@ export class ProgramCache {
     this.pool.dispose();
   }
 
-  async #make(grid: Grid, outputs: Wanted): Promise<CachedProgram> {
+  async #make(grid: Grid, outputs: ForwardVariant): Promise<CachedProgram> {
     const gpu = this.#gpu;
     const config = this.#config;
     const forward = buildForward(config, grid, outputs);

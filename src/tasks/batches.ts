@@ -1,69 +1,72 @@
 /**
- * Many images, in batches and in their order: files are decoded at the same time, and while the model is at
- * work on a batch, the images of the next ones are decoded.
+ * Processes many images in batches and in order. Images are decoded in parallel, and images of the next
+ * batches are decoded while the model computes a batch.
  */
 import { untilAborted } from '../platform/abort.js';
 import { ImageError } from '../errors.js';
 import { wrongKind } from '../optionObject.js';
 import { iteratorOf } from './iterate.js';
 
-/** How images become results. */
-export interface BatchSteps<Image, Prepared, Made> {
+/** The steps from images to results. */
+export interface BatchSteps<Image, Prepared, Results> {
   prepare(image: Image): Promise<Prepared>;
-  /** Results of these, in one batch. */
-  make(prepared: readonly Prepared[]): Promise<Made>;
-  /** Called once for every prepared image: after `make`, or where that never came. */
-  free(prepared: Prepared): void;
-  /** Frees results that nobody takes. */
-  discard?(made: Made): void;
+  /** Computes the results of one batch. */
+  compute(prepared: readonly Prepared[]): Promise<Results>;
+  /** Called once for every prepared image: after `compute`, or when the loop ends before `compute`. */
+  release(prepared: Prepared): void;
+  /** Frees results that the caller never received. */
+  discard?(results: Results): void;
   /**
-   * Whether an image stays as it is, as a file does. The next one is asked for before such an image is
-   * prepared. A canvas or an array may be filled anew by then: those are prepared first.
+   * True if an image cannot change, such as a file. The next image may then be requested before this one is
+   * prepared. The caller may reuse a canvas or an array for the next image, so such an image is prepared
+   * first.
    */
-  stays(image: Image): boolean;
+  isStable(image: Image): boolean;
 }
 
 export interface BatchOptions {
   readonly batchSize: number;
-  /** Whether a batch waits until it is full. Else it takes what is prepared when its turn comes. */
+  /** True to wait until a batch is full. False to start a batch with the images that are prepared. */
   readonly full: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An image of a batch. `index` counts the images from 0. */
-export type Taken<Prepared> =
+/** An image of a batch, or the error of an image that cannot be used. `index` counts all images from 0. */
+export type BatchItem<Prepared> =
   | { readonly index: number; readonly prepared: Prepared; readonly error?: undefined }
   | { readonly index: number; readonly error: ImageError };
 
-export interface Batch<Prepared, Made> {
-  readonly taken: readonly Taken<Prepared>[];
-  /** Of those without an error, in their order. */
-  readonly made: Made;
+export interface Batch<Prepared, Results> {
+  readonly items: readonly BatchItem<Prepared>[];
+  /** Results of the items without an error, in order. */
+  readonly results: Results;
 }
 
-/** Batches that the model has at once: while one is read back, the GPU computes the next. */
+/** Batches that run at the same time: while one is read back, the GPU computes the next. */
 const MOST_RUNNING = 2;
-/** Images that are held at least, where batches are small: enough to keep all decoders at work. */
+/** Minimum number of images in progress, for small batches: enough to keep all decoders busy. */
 const LEAST_AHEAD = 8;
 
-interface Coming<Prepared> {
+interface PendingItem<Prepared> {
   readonly index: number;
   readonly done: Promise<void>;
-  taken?: Taken<Prepared>;
-  /** An error that is not the image's: it ends all. */
+  /** Set when the image is prepared or refused. */
+  item?: BatchItem<Prepared>;
+  /** Set for an error that is not an ImageError. Such an error ends the loop. */
   failure?: { readonly error: unknown };
 }
 
 /**
- * An image that cannot be used (ImageError) does not stop the others; whatever else fails (the device, the
- * iterable, an abort) is thrown after the results ahead of it. At most two batches of images are held, or 8
- * images if that is more. Leaving the loop early frees them and closes the iterable.
+ * Yields the batches of `images` in order. An ImageError concerns one image and does not stop the others. Any
+ * other error (device, iterable, abort) is thrown after the results of the preceding images. At most two
+ * batches of images are in progress, or 8 images if that is more. Leaving the loop early releases them and
+ * closes the iterable.
  */
-export async function* inBatches<Image, Prepared, Made>(
+export async function* inBatches<Image, Prepared, Results>(
   images: Iterable<Image> | AsyncIterable<Image>,
-  { prepare, make, free, discard, stays }: BatchSteps<Image, Prepared, Made>,
+  { prepare, compute, release, discard, isStable }: BatchSteps<Image, Prepared, Results>,
   { batchSize, full, signal }: BatchOptions,
-): AsyncGenerator<Batch<Prepared, Made>, void, undefined> {
+): AsyncGenerator<Batch<Prepared, Results>, void, undefined> {
   const iterator = iteratorOf(images);
   if (!iterator)
     throw wrongKind(
@@ -71,19 +74,20 @@ export async function* inBatches<Image, Prepared, Made>(
       'an array of images, or another iterable (for one image use embed())',
       images,
     );
-  const mostHeld = Math.max(MOST_RUNNING * batchSize, LEAST_AHEAD);
-  const queue: Coming<Prepared>[] = [];
+  const mostInProgress = Math.max(MOST_RUNNING * batchSize, LEAST_AHEAD);
+  const queue: PendingItem<Prepared>[] = [];
   const running: {
     readonly size: number;
-    readonly batch: Promise<Batch<Prepared, Made>>;
+    readonly batch: Promise<Batch<Prepared, Results>>;
     settled: boolean;
   }[] = [];
   let count = 0;
-  let given = 0;
-  /** The iterable has no more. */
+  let yielded = 0;
+  /** True if the iterable is exhausted. */
   let isDone = false;
-  /** No further image comes, for whatever reason. */
+  /** True if no further image comes, for whatever reason. */
   let ended = false;
+  /** True if the consumer has left the loop. */
   let left = false;
   let iterableFailure: { readonly error: unknown } | undefined;
   let wake: () => void = () => undefined;
@@ -94,34 +98,35 @@ export async function* inBatches<Image, Prepared, Made>(
     before();
   };
 
-  const begin = (image: Image): Coming<Prepared> => {
+  const begin = (image: Image): PendingItem<Prepared> => {
     const index = count++;
-    const coming: Coming<Prepared> = {
+    const pending: PendingItem<Prepared> = {
       index,
       done: prepare(image).then(
-        (prepared) => void (coming.taken = { index, prepared }),
+        (prepared) => void (pending.item = { index, prepared }),
         (error: unknown) => {
-          if (error instanceof ImageError) coming.taken = { index, error };
-          else coming.failure = { error };
+          if (error instanceof ImageError) pending.item = { index, error };
+          else pending.failure = { error };
         },
       ),
     };
-    void coming.done.then(notify);
-    return coming;
+    void pending.done.then(notify);
+    return pending;
   };
   const pull = async (): Promise<void> => {
     try {
       while (!left) {
         signal?.throwIfAborted();
-        const asked = iterator.next();
-        const next = 'then' in asked ? await asked : asked; // a list's images are taken as they are at the moment of the call
+        const promised = iterator.next();
+        // Awaits only a promise, so that a list's first image is read during the call.
+        const next = 'then' in promised ? await promised : promised;
         if (next.done) isDone = true;
         if (next.done || left) break;
-        const coming = begin(next.value);
-        queue.push(coming);
-        if (!stays(next.value)) await coming.done;
-        if (coming.failure) break;
-        while (!left && count - given >= mostHeld) await change;
+        const pending = begin(next.value);
+        queue.push(pending);
+        if (!isStable(next.value)) await pending.done;
+        if (pending.failure) break;
+        while (!left && count - yielded >= mostInProgress) await change;
       }
     } catch (error) {
       iterableFailure = { error };
@@ -130,28 +135,29 @@ export async function* inBatches<Image, Prepared, Made>(
       notify();
     }
   };
-  /** How many images the next batch has; 0: it is too early. */
+  /** Size of the next batch; 0 if it must not start yet. */
   const ready = (): number => {
-    let settled = queue.findIndex(({ taken }) => !taken);
+    let settled = queue.findIndex(({ item }) => !item);
     if (settled < 0) settled = queue.length;
     const most = Math.min(settled, batchSize);
     const isLast = settled < queue.length ? queue[settled]!.failure !== undefined : ended;
     if (full) return most === batchSize || isLast ? most : 0;
-    return most === 0 ? 0 : 2 ** Math.floor(Math.log2(most)); // few sizes: each has a program and buffers of its own
+    // Only powers of two, because each batch size needs its own program and buffers.
+    return most === 0 ? 0 : 2 ** Math.floor(Math.log2(most));
   };
-  const start = (taken: readonly Taken<Prepared>[]): void => {
-    const prepared = taken.flatMap((each) => (each.error ? [] : [each.prepared]));
-    const run = async (): Promise<Batch<Prepared, Made>> => {
+  const start = (items: readonly BatchItem<Prepared>[]): void => {
+    const prepared = items.flatMap((each) => (each.error ? [] : [each.prepared]));
+    const run = async (): Promise<Batch<Prepared, Results>> => {
       try {
-        return { taken, made: await make(prepared) };
+        return { items, results: await compute(prepared) };
       } finally {
-        for (const each of prepared) free(each);
+        for (const each of prepared) release(each);
         entry.settled = true;
         notify();
       }
     };
-    const entry = { size: taken.length, batch: Promise.resolve().then(run), settled: false };
-    entry.batch.catch(() => undefined); // it is awaited in its turn, or never
+    const entry = { size: items.length, batch: Promise.resolve().then(run), settled: false };
+    entry.batch.catch(() => undefined); // awaited later, or never
     running.push(entry);
   };
 
@@ -161,7 +167,7 @@ export async function* inBatches<Image, Prepared, Made>(
       signal?.throwIfAborted();
       const size = running.length < MOST_RUNNING ? ready() : 0;
       if (size > 0) {
-        start(queue.splice(0, size).map(({ taken }) => taken!));
+        start(queue.splice(0, size).map(({ item }) => item!));
         continue;
       }
       const [first] = running;
@@ -169,7 +175,7 @@ export async function* inBatches<Image, Prepared, Made>(
         running.shift();
         const batch = await first.batch;
         yield batch;
-        given += first.size;
+        yielded += first.size;
         notify();
         continue;
       }
@@ -178,19 +184,20 @@ export async function* inBatches<Image, Prepared, Made>(
         if (failure) throw failure.error;
         if (!queue[0] && ended) return;
       }
-      await untilAborted(() => change, signal); // an abort does not wait for an iterable that may never go on
+      await untilAborted(() => change, signal); // an abort must not wait for an iterable that hangs
     }
   } finally {
-    // Whoever leaves early does not wait for an image that is still being decoded.
+    // Leaving the loop does not wait for images that are still being decoded.
     left = true;
     notify();
-    for (const coming of queue)
-      void coming.done.then(() => coming.taken && !coming.taken.error && free(coming.taken.prepared));
+    for (const pending of queue)
+      void pending.done.then(() => pending.item && !pending.item.error && release(pending.item.prepared));
     for (const { batch } of running)
       void batch.then(
-        ({ made }) => discard?.(made),
+        ({ results }) => discard?.(results),
         () => undefined,
       );
-    if (!isDone) void (async () => iterator.return?.())().catch(() => undefined); // no place for its error: what has ended the loop is told
+    // The error that ended the loop is more important.
+    if (!isDone) void (async () => iterator.return?.())().catch(() => undefined);
   }
 }

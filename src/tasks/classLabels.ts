@@ -1,22 +1,25 @@
-/** The names of a classifier's classes. */
+/** Class names of classifiers: from the caller, from config.json, or ImageNet's. */
 import type { HeadShape } from '../weights/head.js';
 import { ConfigError } from '../errors.js';
 import { loadPart } from '../platform/part.js';
 
 /**
- * Names of classes: in the order of the classifier's outputs, or by their index as in config.json's
- * `id2label`.
+ * Class names, as a list in the order of the classifier's outputs, or by index as `id2label` in config.json.
  */
 export type ClassLabels = readonly string[] | Readonly<Record<string, string>>;
 
-/** What a classifier was trained for: `problem_type` of config.json, in transformers' words. */
+/** The task that a classifier was trained for: `problem_type` of config.json, with transformers' values. */
 export type ProblemType = 'single_label_classification' | 'multi_label_classification' | 'regression';
 
-/** Whether a value is one of transformers' problem types. */
+/** True if `value` is one of transformers' problem types. */
 export const isProblemType = (value: unknown): value is ProblemType =>
   value === 'single_label_classification' || value === 'multi_label_classification' || value === 'regression';
 
-/** One name for each class. @throws ConfigError CONFIG_FIELD if they are not one for each class */
+/**
+ * Lists one name per class.
+ * @throws ConfigError CONFIG_FIELD, if `labels` do not have exactly one name
+ *   per class
+ */
 export function labelList(labels: ClassLabels | undefined, numClasses: number): readonly string[] {
   if (labels === undefined) return Array.from({ length: numClasses }, (_, i) => `LABEL_${i}`);
   const list = Array.isArray(labels)
@@ -28,16 +31,15 @@ export function labelList(labels: ClassLabels | undefined, numClasses: number): 
   if (list.length !== numClasses || !list.every((label): label is string => typeof label === 'string')) {
     throw new ConfigError(
       'CONFIG_FIELD',
-      `labels: expected ${numClasses} names, one for each class from 0 to ${numClasses - 1}, found ${list.filter((label) => typeof label === 'string').length}. Give the list that belongs to this classifier.`,
+      `labels: expected ${numClasses} names, one for each class from 0 to ${numClasses - 1}, found ${list.filter((label) => typeof label === 'string').length}. Pass the list that belongs to this classifier.`,
     );
   }
   return list;
 }
 
 /**
- * The names that config.json gives to a classifier's classes: `id2label`, or timm's `label_names`. Undefined
- * unless there is exactly one for each class: a list of another length belongs to another classifier, and
- * would name some class wrongly.
+ * Class names from config.json: `id2label`, or timm's `label_names`. Undefined unless there is exactly one
+ * name per class: a list of another length belongs to another classifier and would give wrong names.
  */
 export function labelsOfConfig(
   labels: Readonly<Record<string, unknown>> | undefined,
@@ -55,9 +57,9 @@ export function labelsOfConfig(
 }
 
 /**
- * ImageNet's names for the linear heads that Meta publishes, which say nothing of their classes. They are told
- * by their form: 1,000 classes, as `linear_head` beside a backbone or as a bare `weight` and `bias`. Other
- * heads of 1,000 classes may be of other data sets.
+ * ImageNet's class names for Meta's published linear heads, which contain no names. Such a head is recognized
+ * by its form: 1,000 classes, named `linear_head` beside a backbone, or a bare `weight` and `bias`. Undefined
+ * for any other head: its 1,000 classes may belong to another data set.
  */
 export async function labelsOfMeta({
   numClasses,

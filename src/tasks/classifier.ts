@@ -1,4 +1,4 @@
-/** Linear classifiers on DINOv2's features: what an image shows, by class. */
+/** Linear classifiers on DINOv2's features. */
 import type { LinearHead } from '../weights/head.js';
 import type { ByteSource } from '../io/sources.js';
 import { CheckpointError, OptionError } from '../errors.js';
@@ -12,19 +12,21 @@ import { labelList, labelsOfMeta, type ClassLabels, isProblemType, type ProblemT
 
 export { type ClassLabels };
 
-/** What a classifier needs of a model: `DINOv2` has it. */
+/** The part of a model that a classifier uses. `DINOv2` implements it. */
 export interface ClassifierModel {
+  /** The model's configuration. */
   readonly config: DINOv2Config;
+  /** Computes features in one batch per image size. `layers` are the hidden states to store. */
   featuresBySize(
     images: readonly ImageSource[],
     options?: PixelOptions & { readonly layers?: readonly number[] | undefined },
   ): Promise<readonly { readonly indices: readonly number[]; readonly features: Features }[]>;
 }
 
-/** How a score follows from logits: `none` is the logit itself. */
+/** The function from logits to scores. `none`: the score is the logit. */
 export type ScoreFunction = 'softmax' | 'sigmoid' | 'none';
 
-/** A classifier of its own. */
+/** The input of `ImageClassifier.fromFiles`. */
 export interface ClassifierFiles {
   /**
    * A safetensors file with `linear.weight` and `linear.bias` (or `linear_head.…`, `classifier.…`, or the
@@ -32,63 +34,68 @@ export interface ClassifierFiles {
    */
   readonly weights: ByteSource;
   /**
-   * Default: ImageNet's own, in the words of Meta's models on the hub, for a head of 1,000 classes that is named
-   * as Meta's published ones are (`linear_head.…`, or the bare names); for others `LABEL_0`, `LABEL_1`, …
+   * Class names. Default: ImageNet's names, as in Meta's models on the hub, for a head of 1,000 classes with
+   * the tensor names of Meta's published heads (`linear_head.…`, or bare `weight` and `bias`). For any other
+   * head `LABEL_0`, `LABEL_1`, …
    */
   readonly labels?: ClassLabels | undefined;
   /**
-   * What the classifier was trained for; it decides what a score is. Default: one class of several; with a
-   * single output, yes or no.
+   * The task that the classifier was trained for, which determines its score function. Default: a single
+   * label; for a classifier with one output, the score is a sigmoid.
    */
   readonly problemType?: ProblemType | undefined;
 }
 
+/** Options of `ImageClassifier.classify`. */
 export interface ClassifyOptions extends PixelOptions {
-  /** How many classes to give, those of the highest scores. Default: 5. */
+  /** Number of classes to return, those with the highest scores. Default: 5. */
   readonly topK?: number | undefined;
 }
 
-/** What a classifier says of an image for one class. */
+/** Result of a classifier for one image and one class. */
 export interface Classification {
+  /** Name of the class. */
   readonly label: string;
-  /** Of the class, from 0. */
+  /** Index of the class, from 0. */
   readonly index: number;
   /**
-   * What the classifier's `scoreFunction` makes of the logit. `softmax`: 0 to 1, all classes together 1.
-   * `sigmoid`: 0 to 1, each class for itself. `none`: the logit, which is a regression's value.
+   * The score, by the classifier's `scoreFunction`. `softmax`: 0 to 1, with a sum of 1 over all classes.
+   * `sigmoid`: 0 to 1, independent of other classes. `none`: the logit, which is the value of a regression.
    */
   readonly score: number;
+  /** The classifier's output before the score function. */
   readonly logit: number;
 }
 
 /**
- * A linear classifier on DINOv2's features, all after the final norm. Its input is one of these:
+ * A linear classifier on DINOv2's features. Its input is one of these, after the final norm:
  *
  * - concat(cls, mean of the patches): Hugging Face's `Dinov2ForImageClassification` and facebookresearch's
  *   1-layer head (dinov2/hub/classifiers.py)
- * - concat(cls of the last four blocks, mean of the patches of the last): facebookresearch's 4-layer head
+ * - concat(cls of the last four blocks, mean of the last block's patches): facebookresearch's 4-layer head
  * - cls: `head` of a timm model
  *
- * It owns nothing on the GPU: logits are float64 sums on the CPU, a few million products.
+ * A classifier owns no GPU memory. Logits are float64 sums on the CPU, a few million products.
  */
 export class ImageClassifier {
-  /** Names of the classes, by index. */
+  /** Class names, by index. */
   readonly labels: readonly string[];
+  /** Number of classes. */
   readonly numClasses: number;
-  /** Blocks that it reads: 1 or 4. */
+  /** Number of last blocks whose output the classifier reads: 1 or 4. */
   readonly blocks: 1 | 4;
-  /** As config.json or the option says; undefined where neither does. */
+  /** The task, from config.json or the option. Undefined if neither contains it. */
   readonly problemType: ProblemType | undefined;
   /**
-   * How scores are made, as transformers' image-classification pipeline does it: `sigmoid` for several labels
-   * at a time (`multi_label_classification`) and for a single class, else `softmax`. For a `regression` it is
-   * `none`.
+   * The function from logits to scores, as in transformers' image-classification pipeline: `sigmoid` for
+   * `multi_label_classification` and for a single class, else `softmax`. Unlike there, `none` for
+   * `regression`.
    */
   readonly scoreFunction: ScoreFunction;
   readonly #model: ClassifierModel;
   readonly #head: LinearHead;
 
-  /** Use `model.classifier` or `ImageClassifier.fromFiles`. */
+  /** Internal: use `model.classifier` or `ImageClassifier.fromFiles`. */
   constructor(
     model: ClassifierModel,
     head: LinearHead,
@@ -101,7 +108,7 @@ export class ImageClassifier {
     if ((blocks !== 1 && blocks !== 4) || depth < blocks) {
       throw new CheckpointError(
         'CHECKPOINT_TENSORS',
-        `classifier: expected ${2 * embedDim} features (1 layer) or ${5 * embedDim} (4 layers) for a model of embed_dim ${embedDim}, found ${head.inFeatures}. Take the head that was trained on this model.`,
+        `classifier: expected ${2 * embedDim} features (1 layer) or ${5 * embedDim} (4 layers) for a model of embed_dim ${embedDim}, found ${head.inFeatures}. Use a head that was trained on this model.`,
       );
     }
     this.#model = model;
@@ -119,10 +126,10 @@ export class ImageClassifier {
   }
 
   /**
-   * A classifier from a file of its own, such as facebookresearch's heads saved as safetensors.
-   * @throws CheckpointError if it holds no linear classifier for this model; ConfigError CONFIG_FIELD if the
-   *   labels are not as many as the classes; OptionError if `problemType` is none; SourceError,
-   *   SafetensorsError
+   * Loads a classifier from its own file, such as a facebookresearch head saved as safetensors.
+   * @throws CheckpointError, if the file contains no linear classifier for this model; ConfigError
+   *   CONFIG_FIELD, if the number of labels differs from the number of classes; OptionError, if `problemType`
+   *   is invalid; SourceError; SafetensorsError
    */
   static async fromFiles(
     model: ClassifierModel,
@@ -141,16 +148,19 @@ export class ImageClassifier {
     return new ImageClassifier(model, head, labels ?? (await labelsOfMeta(head)), problemType);
   }
 
-  /** What `logits` needs to be kept of a forward: pass it to `features()` or `forward()`. */
+  /**
+   * Hidden states that `logits` reads. Pass this list as the option `layers` to `features()` or `forward()`.
+   */
   get layers(): readonly number[] {
     const { depth } = this.#model.config;
     return this.blocks === 1 ? [] : [depth - 3, depth - 2, depth - 1];
   }
 
   /**
-   * The classes of the highest scores of an image, the highest first; of an array of images, an array of such
-   * lists, in its order. With `resize: 'fit'` they may differ in size. Errors as `features()`; CheckpointError
-   * CHECKPOINT_NOT_FINITE if a logit is beyond float32.
+   * Classifies images. For one image, returns the classes with the highest scores, the highest first. For an
+   * array of images, returns one such list per image, in order; images may differ in size after the
+   * resize.
+   * @throws as `DINOv2.features`; CheckpointError CHECKPOINT_NOT_FINITE, if a logit overflows float32
    */
   async classify(image: readonly ImageSource[], options?: ClassifyOptions): Promise<Classification[][]>;
   async classify(image: ImageSource, options?: ClassifyOptions): Promise<Classification[]>;
@@ -166,20 +176,20 @@ export class ImageClassifier {
       layers: this.layers,
     });
     try {
-      const found: Classification[][] = [];
+      const results: Classification[][] = [];
       for (const { indices, features } of groups) {
         for (const [i, logits] of (await this.logits(features)).entries())
-          found[indices[i]!] = this.#highest(logits, topK);
+          results[indices[i]!] = this.#highest(logits, topK);
       }
-      return isList(image) ? found : found[0]!;
+      return isList(image) ? results : results[0]!;
     } finally {
       for (const { features } of groups) features.dispose();
     }
   }
 
   /**
-   * Logits (numClasses) of every image of a batch.
-   * @throws OptionError OPTION_VALUE if the features are of another model, or lack the hidden states of
+   * Computes the logits (numClasses) of every image of a batch.
+   * @throws OptionError OPTION_VALUE, if the features belong to another model or lack the hidden states in
    *   `layers`
    */
   async logits(features: Features): Promise<Float32Array<ArrayBuffer>[]> {
@@ -219,7 +229,7 @@ export class ImageClassifier {
 
   #highest(logits: Float32Array, topK: number): Classification[] {
     const scores = this.#scores(logits);
-    // A score never falls where a logit rises. Logits tell classes apart whose scores are both rounded to 1.
+    // Sorted by logit: scores have the same order, but several may round to the same value, such as 1.
     const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]!);
     return order.slice(0, topK).map((index) => ({
       label: this.labels[index]!,
@@ -234,7 +244,7 @@ export class ImageClassifier {
     if (wrong >= 0)
       throw new CheckpointError(
         'CHECKPOINT_NOT_FINITE',
-        `classifier: expected finite logits, found ${logits[wrong]} for class ${wrong}. The weights of the model or of the classifier are too large for float32; get the files again.`,
+        `classifier: expected finite logits, found ${logits[wrong]} for class ${wrong}. The weights of the model or of the classifier are too large for float32. Download the files again.`,
       );
     const values = Float64Array.from(logits);
     if (this.scoreFunction === 'none') return values;

@@ -1,12 +1,15 @@
-/** How alike two vectors are. */
+/** Cosine similarity of two vectors. */
 import { OptionError } from '../errors.js';
 
-/** Cosine of the angle between two vectors of one length, -1 to 1. */
+/**
+ * The cosine of the angle between two vectors, -1 to 1. It is 0 if a vector is all zeros.
+ * @throws OptionError OPTION_VALUE, if the vectors differ in length
+ */
 export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length)
     throw new OptionError(
       'OPTION_VALUE',
-      `cosineSimilarity: expected two vectors of one length, found ${a.length} and ${b.length}. They come from different models.`,
+      `cosineSimilarity: expected two vectors of equal length, found ${a.length} and ${b.length}. Compare vectors of one model.`,
     );
   let [dot, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {

@@ -1,6 +1,8 @@
-/** Which patches show the subject: a threshold on the first principal component, and a rule for the side. */
+/**
+ * Finds the patches of the subject: a threshold on the first principal component, and a rule for the side.
+ */
 
-/** Sorted values; those beyond the 1st and the 99th percentile are moved there. */
+/** Sorts values and clamps them to the 1st and the 99th percentile. */
 function clipped(values: Float64Array): Float64Array {
   const sorted = values.slice().sort();
   const low = quantile(sorted, 0.01);
@@ -9,11 +11,11 @@ function clipped(values: Float64Array): Float64Array {
 }
 
 /**
- * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the one between two values that puts the most variance between
- * the two classes. Taken over all values and not a histogram, so it does not depend on bins. Values beyond
- * the 1st and 99th percentile count as if they were there: a few outliers (large models have patches with
- * extreme features) are no class of their own.
- * @returns undefined if all values are equal
+ * Otsu's threshold (IEEE Trans. SMC 9 (1979)): the threshold that maximizes the variance between the two
+ * classes. All values are candidates, so the result does not depend on histogram bins. Values are first
+ * clamped to the 1st and 99th percentile, so that a few outliers do not form a class. (Large models have
+ * patches with extreme features.)
+ * @returns undefined, if all values are equal
  */
 export function otsuThreshold(values: Float64Array): number | undefined {
   const sorted = clipped(values);
@@ -42,9 +44,7 @@ function variance(values: Float64Array): number {
   return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
 }
 
-/**
- * The value below which a share `q` (0 … 1) of sorted values lies, interpolated linearly: numpy's default.
- */
+/** The quantile `q` (0 … 1) of sorted values, with linear interpolation as in numpy's default. */
 export function quantile(sorted: ArrayLike<number>, q: number): number {
   const at = q * (sorted.length - 1);
   const i = Math.floor(at);
@@ -53,28 +53,26 @@ export function quantile(sorted: ArrayLike<number>, q: number): number {
   return low + (high - low) * (at - i);
 }
 
-/** Patches are foreground where `sign · (score - threshold)` > 0. */
+/** A split of patches by score. A patch is foreground if `sign · (score - threshold)` > 0. */
 export interface Split {
   readonly sign: 1 | -1;
   readonly threshold: number;
 }
 
-/**
- * A split that leaves less than this share of the patches on one side separates no subject from a background.
- */
+/** A split with a smaller share of the patches on one side does not separate a subject from a background. */
 const SMALLEST_SHARE = 0.02;
 /**
- * Nor does one whose scores lose more than the rest of their variance when outliers are clipped: it shows the
- * outliers, not a subject.
+ * Share of the variance that must remain after clamping outliers. A split with less shows the outliers, not a
+ * subject.
  */
 const SMALLEST_CLIPPED_VARIANCE = 0.5;
 
 /**
- * Splits patches by their scores. The side that holds fewer of the images' border patches is the foreground,
- * as photographs have their subject inside; if both hold as many, the smaller side is.
+ * Splits patches by score. The foreground is the side with fewer border patches, as the subject of a
+ * photograph is usually inside. If both sides have equally many, the foreground is the smaller side.
  * @param border 1 for a patch at the border of its image, else 0
- * @param inverted take the other side: for pictures whose subject fills the border
- * @returns undefined if there are no two sides worth the name
+ * @param inverted true to select the other side, for a subject that fills the border
+ * @returns undefined, if the scores do not separate into two sides
  */
 export function splitForeground(
   scores: Float64Array,
@@ -100,7 +98,7 @@ export function splitForeground(
   return { sign: subjectAbove !== inverted ? 1 : -1, threshold };
 }
 
-/** 1 for the patches at the border of a grid, row by row. */
+/** Marks the border patches of a grid with 1, others with 0, row by row. */
 export function borderOf(rows: number, cols: number): Uint8Array {
   const border = new Uint8Array(rows * cols);
   for (let row = 0; row < rows; row++) {

@@ -1,8 +1,8 @@
-/** Takes the images of a call one after the other. */
+/** Gets the iterator of a call's images. */
 
 /**
- * The iterator of a list or stream of images. Undefined for anything else, such as a single image: a string would
- * give its letters, and bytes would give numbers.
+ * The iterator of a list or stream of images. Undefined for anything else, in particular for a single image
+ * given as a string (which would iterate over characters) or as bytes (which would iterate over numbers).
  */
 export function iteratorOf<Image>(
   images: Iterable<Image> | AsyncIterable<Image>,

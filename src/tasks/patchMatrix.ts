@@ -1,7 +1,7 @@
 /**
- * Principal components of patches that are on the GPU. They stay there: a block of eight vectors is iterated
- * on them, and what comes back is small (the vectors, their products, eight scores a patch) and is brought to
- * its final form in float64 here.
+ * Principal component analysis of patch tokens on the GPU. The patches stay there: block power iteration with
+ * eight vectors runs on the GPU. Only small results are read back (the vectors, their products, eight scores
+ * per patch), and finished in float64 on the CPU.
  */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -14,67 +14,75 @@ import { F32_BYTES } from '../graph/constants.js';
 import { dot, ritzPairs, signOf, type RitzPairs } from '../numerics/eigen.js';
 import { BLOCK, startVectors } from '../numerics/startVectors.js';
 
-/** What a PCA reads of features: `Features` has it. */
+/** The part of features that a PCA reads. `Features` implements it. */
 export interface PatchFeatures {
+  /** The GPU on which the features are. */
   readonly gpu: Gpu;
   /**
-   * f32 (batch, numTokens, embedDim) on the GPU, in the order cls, registers, patches (rows · cols, row by
-   * row).
+   * f32 (batch, numTokens, embedDim) on the GPU. Tokens: cls, registers, patches (rows · cols, row by row).
    */
   readonly buffer: GPUBuffer;
-  /** Of what owns `buffer`, where it may be disposed of meanwhile. */
+  /** Lease of the buffer's owner, needed if the owner may be disposed during the call. */
   readonly lease?: Lease | undefined;
+  /** Number of images. */
   readonly batch: number;
+  /** Tokens per image. */
   readonly numTokens: number;
+  /** Register tokens per image. */
   readonly numRegisterTokens: number;
+  /** Patch rows of an image. */
   readonly rows: number;
+  /** Patch columns of an image. */
   readonly cols: number;
+  /** Length of a token's vector. */
   readonly embedDim: number;
 }
 
-/** The principal components of some of the patches; the largest variance first. */
+/** Principal components of the selected patches, the largest variance first. */
 export interface Analysis {
-  /** (embedDim): of those patches, as they were in the matrix before. */
+  /** Mean of the selected patches before centring: (embedDim). */
   readonly mean: Float64Array;
-  /** Of all channels together (divided by the number of patches). */
+  /** Variance of all channels together, divided by the number of patches. */
   readonly totalVariance: number;
-  /** As many as were asked for, or fewer where the patches have fewer directions. */
+  /** The requested number of components, or fewer if the patches span fewer directions. */
   readonly components: readonly Component[];
 }
 
 export interface Component {
-  /** Divided by the number of patches. */
+  /** Variance along the vector, divided by the number of patches. */
   readonly variance: number;
-  /** (embedDim), of length 1. */
+  /** Unit vector (embedDim). */
   readonly vector: Float64Array;
-  /** Of every patch in the matrix; without meaning for those that were not chosen. */
+  /** Score of every patch in the matrix. Meaningless for patches that were not selected. */
   readonly scores: Float64Array;
-  /** Radians by which the vector may still be off, as far as the iteration goes. */
+  /** Estimated angular error of the vector in radians, from the convergence of the iteration. */
   readonly error: number;
 }
 
-/** Parts of the patches that are summed apart from each other. */
+/** Number of groups of patches with separate partial sums. */
 export const CHUNKS = 16;
-/** Steps between two looks at the result, and how often it is looked at. */
+/** Iterations per round. After each round the result is read back and checked. */
 const STEPS = 10;
+/** Maximum number of rounds. */
 const ROUNDS = 8;
 /**
- * Radians by which a component may still be off: 0.011°. Rounding to f32 allows no less where the third
- * variance is small.
+ * Accepted angular error of a component in radians (0.011°). f32 rounding limits the accuracy of small
+ * components.
  */
 const TOLERANCE = 2e-4;
-/** A component with a smaller share of the first one's variance is rounding of f32. */
+/** Smallest variance of a component relative to the first. Anything smaller is f32 rounding noise. */
 const SMALLEST_RATIO = 1e-6;
-export const countOf = (chosen: Uint32Array): number => chosen.reduce((sum, value) => sum + value, 0);
+/** Number of ones in a mask. */
+export const countOf = (mask: Uint32Array): number => mask.reduce((sum, value) => sum + value, 0);
 
-/** What can be dispatched. */
+/** A prepared dispatch. */
 interface Step {
   readonly kernel: CompiledKernel;
   readonly group: GPUBindGroup;
   readonly workgroups: readonly [number, number];
 }
 
-/** Elements (of four bytes) of every buffer but `size`. */
+/** Length of each buffer in elements of four bytes, except `size`. */
 function bufferSizes(count: number, dim: number) {
   return {
     x: count * dim,
@@ -92,9 +100,9 @@ function bufferSizes(count: number, dim: number) {
 
 type Buffers = Readonly<Record<keyof ReturnType<typeof bufferSizes> | 'size', GPUBuffer>>;
 
-/** The patches of all images, one a row, in a matrix on the GPU, with what their analysis needs there. */
+/** A matrix of patches on the GPU, one patch per row, with the buffers and kernels of its analysis. */
 export class PatchMatrix {
-  /** Patches of all images together, in their order. */
+  /** Total number of patches of all images. */
   readonly count: number;
   readonly #gpu: Gpu;
   readonly #task: Task;
@@ -150,24 +158,24 @@ export class PatchMatrix {
   }
 
   /**
-   * Copies the patches of all images into a matrix, whose buffers are the task's. All images are of one device
-   * and have equal `embedDim`.
+   * Copies the patches of all images into a matrix. The task owns the buffers. All images must be on one
+   * device and have equal `embedDim`.
    */
   static async create(task: Task, images: readonly PatchFeatures[]): Promise<PatchMatrix> {
     const { gpu, embedDim } = images[0]!;
     const constants = { EMBED_DIM: embedDim, NUM_CHUNKS: CHUNKS };
     const { pcaColumnSums, pcaCenter, pcaScores, pcaPartials, pcaProduct, pcaOrthonormalize } = kernels;
-    const used = [pcaColumnSums, pcaCenter, pcaScores, pcaPartials, pcaProduct, pcaOrthonormalize];
-    const compiled = await Promise.all(used.map((kernel) => gpu.pipelines.compile({ kernel, constants })));
+    const all = [pcaColumnSums, pcaCenter, pcaScores, pcaPartials, pcaProduct, pcaOrthonormalize];
+    const compiled = await Promise.all(all.map((kernel) => gpu.pipelines.compile({ kernel, constants })));
     const count = images.reduce((sum, { batch, rows, cols }) => sum + batch * rows * cols, 0);
     task.use(...images.flatMap(({ lease }) => lease ?? []));
     return task.burst((burst) => {
-      const made: Partial<Record<keyof Buffers, GPUBuffer>> = {
+      const partial: Partial<Record<keyof Buffers, GPUBuffer>> = {
         size: burst.uniformOf('PCA size', [count, 0, 0]),
       };
       for (const [name, elements] of Object.entries(bufferSizes(count, embedDim)))
-        made[name as keyof Buffers] = burst.storage(`PCA ${name}`, elements * F32_BYTES);
-      const buffers = made as Buffers;
+        partial[name as keyof Buffers] = burst.storage(`PCA ${name}`, elements * F32_BYTES);
+      const buffers = partial as Buffers;
       const tokenBytes = embedDim * F32_BYTES;
       let to = 0;
       for (const { buffer, batch, numTokens, numRegisterTokens, rows, cols } of images) {
@@ -183,12 +191,12 @@ export class PatchMatrix {
   }
 
   /**
-   * Centres the chosen patches about their mean, makes the others zero, and finds the directions of most
-   * variance.
-   * @param chosen 1 or 0 for every patch
-   * @param wanted number of components, fewer than BLOCK: the fewer, the sooner they are found
+   * Finds the directions of largest variance of the selected patches. Changes the matrix: selected patches
+   * are centred on their mean, the others become zero.
+   * @param chosen mask: 1 for a selected patch, else 0
+   * @param numComponents number of components, less than BLOCK. Fewer components converge sooner
    */
-  async analyse(chosen: Uint32Array<ArrayBuffer>, wanted: number): Promise<Analysis> {
+  async analyse(chosen: Uint32Array<ArrayBuffer>, numComponents: number): Promise<Analysis> {
     const chosenCount = countOf(chosen);
     const { size, chosen: flags, vectors } = this.#buffers;
     this.#run([...this.#center, ...this.#multiply], (burst) => {
@@ -198,7 +206,7 @@ export class PatchMatrix {
     });
 
     const power = [this.#orthonormalize, ...this.#multiply];
-    const flops = 4 * BLOCK * this.count * this.#embedDim; // of one step
+    const flops = 4 * BLOCK * this.count * this.#embedDim; // per step
     const together = Math.max(
       1,
       Math.min(STEPS, Math.floor((this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000)) / flops)),
@@ -210,12 +218,11 @@ export class PatchMatrix {
         this.#run(Array.from({ length: Math.min(together, STEPS - done) }, () => power).flat());
       }
       const results = await this.#results(chosenCount);
-      const found = this.#components(results.pairs, results.scores, wanted, chosenCount);
-      const error = Math.max(0, ...found.map((component) => component.error));
-      // Where more steps do not help, rounding or a spectrum without gaps is the reason, and this is as good
-      // as it gets.
+      const components = this.#components(results.pairs, results.scores, numComponents, chosenCount);
+      const error = Math.max(0, ...components.map((component) => component.error));
+      // If a round hardly reduces the error, rounding or equal variances prevent further convergence.
       if (error <= TOLERANCE || error > 0.9 * previous || round === ROUNDS) {
-        return { mean: results.mean, totalVariance: results.totalVariance, components: found };
+        return { mean: results.mean, totalVariance: results.totalVariance, components };
       }
       previous = error;
     }
@@ -224,10 +231,10 @@ export class PatchMatrix {
   #components(
     { values, vectors, shares, errors }: RitzPairs,
     scores: Float32Array,
-    wanted: number,
+    numComponents: number,
     chosenCount: number,
   ): Component[] {
-    const significant = [...values.subarray(0, wanted)].filter(
+    const significant = [...values.subarray(0, numComponents)].filter(
       (value) => value > SMALLEST_RATIO * values[0]!,
     );
     return significant.map((value, k) => {
@@ -256,7 +263,7 @@ export class PatchMatrix {
     });
   }
 
-  /** Reads back, in one go, what the CPU needs. */
+  /** Reads back all results in a single read. */
   async #results(
     chosenCount: number,
   ): Promise<{ mean: Float64Array; totalVariance: number; pairs: RitzPairs; scores: Float32Array }> {
@@ -277,7 +284,7 @@ export class PatchMatrix {
     if (!Number.isFinite(totalVariance)) {
       throw new ImageError(
         'INPUT_NOT_FINITE',
-        'PCA.fit: expected finite features, found NaN or infinity among the patches. Look for it in the pixels or the weights that they come from.',
+        'PCA.fit: expected finite features, found NaN or infinity among the patches. Check the pixels and the weights for NaN and infinity.',
       );
     }
     const pairs = ritzPairs(part('vectors'), part('product'), BLOCK, this.#embedDim);

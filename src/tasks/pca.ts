@@ -1,6 +1,6 @@
 /**
- * The colourful picture of DINOv2: patches that mean alike get like colours. `pcaFit.ts` has the recipe,
- * `patchMatrix.ts` the arithmetic.
+ * PCA pictures of DINOv2 features: patches with similar features get similar colours. See `pcaFit.ts` for the
+ * method and `patchMatrix.ts` for the arithmetic.
  */
 import { OptionError } from '../errors.js';
 import { pcaColor } from '../gpu/kernels/pcaKernels.js';
@@ -20,40 +20,53 @@ import type { PatchFeatures } from './patchMatrix.js';
 
 export type { ForegroundRule, PatchFeatures, PcaBasis, PcaJSON };
 
+/** Options of `PCA.fit`. */
 export interface PcaFitOptions {
-  /** Default `auto`. */
+  /** Selection of the foreground. Default `auto`. */
   readonly foreground?: ForegroundRule;
+  /** Aborts the call: the promise rejects with `signal.reason`. */
   readonly signal?: AbortSignal;
 }
 
+/** Options of `PCA.rgb` and `PCA.draw`. */
 export interface PcaDrawOptions {
-  /** Which image of a batch. Default 0. */
+  /** Index of the image in the batch. Default 0. */
   readonly batchIndex?: number;
-  /**
-   * What patches get that are not foreground: black (default), transparent black, or their colour like the
-   * others.
-   */
+  /** Colour of background patches: black (default), transparent black, or coloured like the foreground. */
   readonly background?: 'black' | 'transparent' | 'colored';
+  /** Aborts the call: the promise rejects with `signal.reason`. */
   readonly signal?: AbortSignal;
 }
 
 const OPAQUE_BLACK = 0xff000000;
 
 /**
- * A fitted basis. It never changes: fit it once and use it for every frame of a video, or for many images,
- * and like parts keep like colours. It is plain data and owns nothing on the GPU, so it needs no `dispose()`
- * and outlives a lost device.
+ * A fitted PCA basis. The basis is immutable: fit it once and use it for every frame of a video, or for many
+ * images, so that similar parts keep similar colours. It is plain data without GPU memory, so it needs no
+ * `dispose()` and survives the loss of a device.
  */
 export class PCA implements PcaBasis {
+  /** Length of a token's vector. */
   readonly embedDim: number;
+  /** Mean of the patches to which the components were fitted: (embedDim). */
   readonly mean: Float32Array<ArrayBuffer>;
+  /**
+   * Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros.
+   */
   readonly components: Float32Array<ArrayBuffer>;
+  /** Variance of the patches along each component, divided by their number − 1 as in scikit-learn: (3). */
   readonly explainedVariance: Float32Array<ArrayBuffer>;
+  /** Share of each component in the variance of all channels together: (3). */
   readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
+  /** Scores that map to colour value 0: (3). */
   readonly low: Float32Array<ArrayBuffer>;
+  /** Scores that map to colour value 255: (3). */
   readonly high: Float32Array<ArrayBuffer>;
+  /**
+   * Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground.
+   */
   readonly foreground: PcaBasis['foreground'];
-  /** What the kernel reads. */
+  /** The kernel's input. */
   readonly #table: Float32Array<ArrayBuffer>;
 
   private constructor(basis: PcaBasis) {
@@ -69,11 +82,11 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Fits one basis to all patches of one or several images (every image of a batch counts), by the recipe of
-   * the DINOv2 paper; see `pcaFit.ts`. Where nothing can be told from the background (one side would hold
+   * Fits one basis to all patches of one or several batches of features, by the method of the DINOv2 paper
+   * (see `pcaFit.ts`). If no subject can be separated from the background (for example if one side would have
    * less than 2 % of the patches), all patches count as foreground, and `foreground` is undefined.
-   * @throws OptionError OPTION_VALUE if there are no features, or they are of several models; ImageError
-   *   INPUT_NOT_FINITE if they hold NaN or infinity
+   * @throws OptionError OPTION_VALUE, if there are no features or if they belong to several models;
+   *   ImageError INPUT_NOT_FINITE, if the features contain NaN or infinity
    */
   static async fit(
     features: PatchFeatures | readonly PatchFeatures[],
@@ -85,9 +98,10 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * The picture of one image: RGBA, (rows, cols, 4), as `new ImageData(pixels, cols, rows)` takes it.
-   * @throws OptionError OPTION_VALUE if the features are not of the model that the basis was fitted for, or the
-   *   batch has no such image
+   * Computes the picture of one image, one pixel per patch: RGBA, (rows, cols, 4). Use it as
+   * `new ImageData(pixels, cols, rows)`.
+   * @throws OptionError OPTION_VALUE, if the features have another `embedDim` than the basis, or if
+   *   `batchIndex` is out of range
    */
   async rgb(features: PatchFeatures, options: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
     const { batchIndex = 0, background = 'black', signal } = checkOptions('PCA.rgb', options);
@@ -96,7 +110,7 @@ export class PCA implements PcaBasis {
     if (embedDim !== this.embedDim) {
       throw new OptionError(
         'OPTION_VALUE',
-        `PCA: expected features with the ${this.embedDim} channels that it was fitted to, found ${embedDim}. Fit one basis for each model.`,
+        `PCA: expected features with ${this.embedDim} channels, as in the fit, found ${embedDim}. Fit one basis per model.`,
       );
     }
     if (!Number.isInteger(batchIndex) || batchIndex < 0 || batchIndex >= batch) {
@@ -124,10 +138,9 @@ export class PCA implements PcaBasis {
   }
 
   /**
-   * Draws the picture of one image. The canvas becomes cols × rows pixels large, one a patch; how large it is
-   * on the page, and whether smooth or in squares, is for CSS to say (`width`, `aspect-ratio`,
-   * `image-rendering: pixelated`).
-   * @throws ImageError IMAGE_TYPE if the canvas has a context other than '2d' already
+   * Draws the picture of one image. Sets the canvas size to cols × rows, one pixel per patch. Scale the
+   * canvas with CSS: `width`, `aspect-ratio`, and `image-rendering: pixelated` for sharp squares.
+   * @throws as `rgb`; ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'
    */
   async draw(
     features: PatchFeatures,
@@ -138,21 +151,25 @@ export class PCA implements PcaBasis {
     await drawPixels(canvas, features, () => this.rgb(features, options));
   }
 
-  /** Plain data that `JSON.stringify` keeps exactly: a picture drawn after `fromJSON` has the same bits. */
+  /**
+   * Converts the basis to JSON data without loss: `fromJSON` restores a basis that draws identical pictures.
+   */
   toJSON(): PcaJSON {
     return basisToJSON(this);
   }
 
   /**
-   * The basis that `toJSON` described.
-   * @throws OptionError OPTION_VALUE if it is something else
+   * Restores a basis from the data of `toJSON`.
+   * @throws OptionError OPTION_VALUE, if the data are invalid
    */
   static fromJSON(json: PcaJSON): PCA {
     return new PCA(basisFromJSON(json));
   }
 }
 
-/** mean, direction of the mask, three components, scale (4), shift (4): see shaders/pca_color.wgsl. */
+/**
+ * The input of shaders/pca_color.wgsl: mean, foreground direction, three components, scale (4), shift (4).
+ */
 function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis): Float32Array<ArrayBuffer> {
   const table = new Float32Array((2 + COMPONENTS) * embedDim + 8);
   table.set(mean, 0);
@@ -164,7 +181,7 @@ function tableOf({ embedDim, mean, components, low, high, foreground }: PcaBasis
   shift[0] = -(foreground?.threshold ?? 0);
   for (let k = 0; k < COMPONENTS; k++) {
     const range = high[k]! - low[k]!;
-    // Without a range there is nothing to tell apart: the channel is half way up everywhere.
+    // Without a range, the channel is 0.5 everywhere.
     scale[k + 1] = range > 0 ? 1 / range : 0;
     shift[k + 1] = range > 0 ? -low[k]! / range : 0.5;
   }

@@ -1,52 +1,62 @@
 /**
- * What a fitted PCA consists of: plain data, which JSON keeps. Names nothing of the GPU, so that a page can
- * hold it whose models are in a worker.
+ * The data of a fitted PCA and its JSON form. Does not depend on GPU code, so that a page whose models are in
+ * a worker can use it.
  */
 import { ImageError, OptionError } from '../errors.js';
 
-/** Everything that a picture needs. Plain data. */
+/** The plain data of a fitted PCA. */
 export interface PcaBasis {
+  /** Length of a token's vector. */
   readonly embedDim: number;
-  /** (embedDim): of the patches that the components were fitted to. */
+  /** Mean of the patches to which the components were fitted: (embedDim). */
   readonly mean: Float32Array<ArrayBuffer>;
   /**
-   * (3, embedDim): orthonormal, the largest variance first; a row of zeros where the patches have fewer
-   * directions.
+   * Orthonormal components, the largest variance first: (3, embedDim). A missing component is a row of zeros.
    */
   readonly components: Float32Array<ArrayBuffer>;
-  /**
-   * (3): variance of the patches along each component (divided by their number less one, as scikit-learn
-   * does).
-   */
+  /** Variance of the patches along each component, divided by their number − 1 as in scikit-learn: (3). */
   readonly explainedVariance: Float32Array<ArrayBuffer>;
-  /** (3): the same as a share of the variance of all channels together. */
+  /** Share of each component in the variance of all channels together: (3). */
   readonly explainedVarianceRatio: Float32Array<ArrayBuffer>;
-  /** (3): the scores that become 0 and 255. */
+  /** Scores that map to colour value 0: (3). */
   readonly low: Float32Array<ArrayBuffer>;
+  /** Scores that map to colour value 255: (3). */
   readonly high: Float32Array<ArrayBuffer>;
-  /** A patch x is foreground where (x - mean) · direction > threshold. Absent: all patches are. */
+  /**
+   * Rule for foreground patches: (x - mean) · direction > threshold. Undefined: all patches are foreground.
+   */
   readonly foreground:
     { readonly direction: Float32Array<ArrayBuffer>; readonly threshold: number } | undefined;
 }
 
-/** Red, green, blue. */
+/** Number of components: red, green, blue. */
 export const COMPONENTS = 3;
 
-/** What `toJSON` gives and `fromJSON` takes: about 25 kB for each 384 channels. */
+/** A PCA basis as JSON data: the result of `PCA.toJSON`. About 25 kB per 384 channels. */
 export interface PcaJSON {
+  /** Identifies the format. */
   readonly format: 'dinov2-webgpu/pca';
+  /** Version of the format. */
   readonly version: 1;
+  /** See `PCA.embedDim`. */
   readonly embedDim: number;
+  /** See `PCA.mean`: (embedDim). */
   readonly mean: readonly number[];
+  /** See `PCA.components`: (3, embedDim). */
   readonly components: readonly number[];
+  /** See `PCA.explainedVariance`: (3). */
   readonly explainedVariance: readonly number[];
+  /** See `PCA.explainedVarianceRatio`: (3). */
   readonly explainedVarianceRatio: readonly number[];
+  /** See `PCA.low`: (3). */
   readonly low: readonly number[];
+  /** See `PCA.high`: (3). */
   readonly high: readonly number[];
+  /** See `PCA.foreground`. Null: all patches are foreground. */
   readonly foreground: { readonly direction: readonly number[]; readonly threshold: number } | null;
 }
 
-/** Plain data that `JSON.stringify` keeps exactly. */
+/** Converts a basis to JSON data without loss. */
 export function basisToJSON(basis: PcaBasis): PcaJSON {
   const { embedDim, foreground } = basis;
   return {
@@ -65,7 +75,10 @@ export function basisToJSON(basis: PcaBasis): PcaJSON {
   };
 }
 
-/** @throws OptionError OPTION_VALUE if it is not what `basisToJSON` gives */
+/**
+ * Restores a basis from the data of `basisToJSON`.
+ * @throws OptionError OPTION_VALUE, if the data are invalid
+ */
 export function basisFromJSON(json: PcaJSON): PcaBasis {
   const { format, version, embedDim, foreground } = json;
   if (format !== 'dinov2-webgpu/pca' || version !== 1) {
@@ -106,14 +119,14 @@ export function basisFromJSON(json: PcaJSON): PcaBasis {
   };
 }
 
-/** Nine digits tell every f32 from its neighbours. */
+/** Nine digits identify every f32. */
 const shortest = (values: Float32Array): number[] =>
   Array.from(values, (value) => Number(value.toPrecision(9)));
 
 /**
- * Puts a picture of cols × rows pixels on a canvas, which takes its size.
- * @param pixels asked for once the canvas is known to be one that can be drawn on: (rows, cols, 4)
- * @throws ImageError IMAGE_TYPE if the canvas has a context other than '2d' already
+ * Draws a picture on a canvas and sets the canvas size to cols × rows.
+ * @param pixels computes RGBA, (rows, cols, 4). Called only if the canvas has a '2d' context
+ * @throws ImageError IMAGE_TYPE, if the canvas already has a context other than '2d'
  */
 export async function drawPixels(
   canvas: HTMLCanvasElement | OffscreenCanvas,
@@ -125,10 +138,10 @@ export async function drawPixels(
   if (!context)
     throw new ImageError(
       'IMAGE_TYPE',
-      "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.",
+      "PCA.draw: expected a canvas without a context or with a '2d' context, found another context. Pass a new canvas.",
     );
   const data = await pixels();
-  // Setting either clears a canvas, even to the size that it has.
+  // Setting a canvas's size clears the canvas, even if the size is the same.
   if (canvas.width !== cols) canvas.width = cols;
   if (canvas.height !== rows) canvas.height = rows;
   context.putImageData(new ImageData(data, cols, rows), 0, 0);

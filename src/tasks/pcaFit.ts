@@ -1,10 +1,9 @@
 /**
- * From patches to what a picture needs. The recipe is that of the DINOv2 paper (Oquab et al., arXiv
- * 2304.07193, figures 1 and 9): a first PCA of all patches, whose first component separates subject and
- * background; a second one of the subject's patches alone; its first three components are red, green and
- * blue. What the paper does by eye is done by rule here: the threshold is Otsu's, the subject's side is the
- * one with fewer patches at the images' borders, and each colour spans the 1st to the 99th percentile in
- * place of minimum to maximum.
+ * Fits a PCA basis to patches, by the method of the DINOv2 paper (Oquab et al., arXiv 2304.07193, figures 1
+ * and 9). The first component of a PCA of all patches separates subject and background. The first three
+ * components of a second PCA, of the subject's patches only, become red, green and blue. Choices that the
+ * paper makes by eye follow rules here: Otsu's threshold; the subject is the side with fewer patches at the
+ * images' borders; each colour spans the 1st to the 99th percentile instead of minimum to maximum.
  */
 import { OptionError } from '../errors.js';
 import { dot } from '../numerics/eigen.js';
@@ -13,22 +12,19 @@ import { COMPONENTS, type PcaBasis } from './pcaBasis.js';
 import { countOf, PatchMatrix, type Analysis, type PatchFeatures } from './patchMatrix.js';
 
 /**
- * What is foreground. `auto`: the recipe; `inverted`: the other side of the split, for a subject that fills
- * the border; `none`: no split, one PCA of all patches.
+ * The selection of foreground patches. `auto`: the method of the DINOv2 paper. `inverted`: the other side of
+ * the split, for a subject that fills the border. `none`: no split; one PCA of all patches.
  */
 export type ForegroundRule = 'auto' | 'inverted' | 'none';
 
 /**
- * Scores beyond this share of the patches at either end are clipped, so that a few patches do not take all
- * the contrast.
+ * Share of the patches whose scores are clipped at either end, so that a few patches do not use up the
+ * contrast.
  */
 const CLIP = 0.01;
-/**
- * Variance below this share of the patches' mean square is rounding: features that are equal but for it have
- * no components.
- */
+/** Variance below this share of the patches' mean square is rounding noise and gives no component. */
 const SMALLEST_SHARE = 1e-10;
-/** Three components take four patches. */
+/** Three components need at least four patches. */
 const FEWEST_PATCHES = COMPONENTS + 1;
 
 /** Fits one basis to the patches of all images. */
@@ -54,13 +50,13 @@ export async function fitBasis(
     const subject = split
       ? Uint32Array.from(main!.scores, (score) => (split.sign * (score - split.threshold) > 0 ? 1 : 0))
       : everything;
-    const found = split && countOf(subject) >= FEWEST_PATCHES;
-    const chosen = found ? subject : everything;
+    const hasSubject = split && countOf(subject) >= FEWEST_PATCHES;
+    const chosen = hasSubject ? subject : everything;
     const second = await patches.analyse(chosen, COMPONENTS);
-    // The patches were centred already: their mean leads from the first mean to the second, and the threshold
-    // moves along with it.
+    // The second analysis saw centred patches, so its mean is relative to the first mean. The threshold
+    // shifts too.
     const mean = first.mean.map((value, i) => value + second.mean[i]!);
-    if (!found) return toBasis(second, mean, chosen, noise, undefined);
+    if (!hasSubject) return toBasis(second, mean, chosen, noise, undefined);
     const direction = main!.vector.map((value) => split.sign * value);
     const threshold = Math.fround(split.sign * split.threshold - dot(direction, second.mean));
     return toBasis(second, mean, chosen, noise, { direction: new Float32Array(direction), threshold });
@@ -72,19 +68,19 @@ function checkImages(images: readonly PatchFeatures[]): void {
   if (!first)
     throw new OptionError(
       'OPTION_VALUE',
-      'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
+      'PCA.fit: expected features of at least one image, found none. Pass the result of model.features(), or an array of such results.',
     );
   for (const { gpu, embedDim } of images) {
     if (embedDim !== first.embedDim) {
       throw new OptionError(
         'OPTION_VALUE',
-        `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis for each model.`,
+        `PCA.fit: expected features of one model, found ${first.embedDim} and ${embedDim} channels. Fit one basis per model.`,
       );
     }
     if (gpu !== first.gpu)
       throw new OptionError(
         'OPTION_VALUE',
-        'PCA.fit: expected features on one device, found two. Compute all of them with one model.',
+        'PCA.fit: expected features on one device, found features on two. Compute all features with one model.',
       );
   }
 }
@@ -103,7 +99,7 @@ function bordersOf(images: readonly PatchFeatures[]): Uint8Array {
 }
 
 function toBasis(
-  { components: found, totalVariance }: Analysis,
+  { components: analysed, totalVariance }: Analysis,
   mean: Float64Array,
   chosen: Uint32Array,
   noise: number,
@@ -116,7 +112,7 @@ function toBasis(
   const explainedVarianceRatio = new Float32Array(COMPONENTS);
   const low = new Float32Array(COMPONENTS);
   const high = new Float32Array(COMPONENTS);
-  found
+  analysed
     .filter(({ variance }) => variance > noise)
     .forEach(({ variance, vector, scores }, k) => {
       components.set(vector, k * embedDim);

@@ -1,18 +1,25 @@
-/** One vector for a whole image, from its tokens. */
+/** Pools the tokens of an image into one vector. */
 import { OptionError } from '../errors.js';
 
 /**
- * - `cls`: the cls token, what DINOv2's own k-NN evaluation uses;
+ * The way in which the tokens of an image become one vector:
+ * - `cls`: the cls token, as in DINOv2's own k-NN evaluation;
  * - `mean`: the mean of the patch tokens;
- * - `cls+mean`: both, one after the other (2 · embedDim), what the linear classifiers read;
- * - `gem`: generalised mean of the patch tokens, (mean of max(x, 1e-6)³)^(1/3) (Radenović et al., arXiv
+ * - `cls+mean`: both concatenated (2 · embedDim), the input of the linear classifiers;
+ * - `gem`: the generalized mean of the patch tokens, (mean of max(x, 1e-6)³)^(1/3) (Radenović et al., arXiv
  *   1711.02512).
  */
 export type Pooling = 'cls' | 'mean' | 'cls+mean' | 'gem';
 
 const poolings: readonly Pooling[] = ['cls', 'mean', 'cls+mean', 'gem'];
 
-/** @throws OptionError OPTION_VALUE, before a forward is spent on it */
+/**
+
+ * Checks the option before a forward runs.
+
+ * @throws OptionError OPTION_VALUE
+
+ */
 export function checkPooling(pooling: Pooling | undefined): void {
   if (pooling === undefined || poolings.includes(pooling)) return;
   throw new OptionError(
@@ -24,7 +31,7 @@ export function checkPooling(pooling: Pooling | undefined): void {
 const GEM_POWER = 3;
 const GEM_LEAST = 1e-6;
 
-/** What `pool` reads: the last hidden state (batch, numTokens, embedDim) and where the patches are in it. */
+/** The input of `pool`: the last hidden state (batch, numTokens, embedDim) and its layout. */
 export interface PooledTokens {
   readonly tokens: Float32Array;
   readonly batch: number;
@@ -33,7 +40,7 @@ export interface PooledTokens {
   readonly embedDim: number;
 }
 
-/** One vector an image. Sums are taken in float64, in the order of the tokens. */
+/** Pools each image's tokens into one vector. Sums are in float64, in the order of the tokens. */
 export function pool(features: PooledTokens, pooling: Pooling): Float32Array<ArrayBuffer>[] {
   checkPooling(pooling);
   const { tokens, batch, numTokens, numRegisterTokens, embedDim } = features;
@@ -59,7 +66,7 @@ export function pool(features: PooledTokens, pooling: Pooling): Float32Array<Arr
   });
 }
 
-/** Scales a vector to length 1, in place; a vector of zeros stays what it is. */
+/** Scales a vector to length 1 in place. A vector of zeros does not change. */
 export function normalize(vector: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
   const length = Math.hypot(...vector);
   if (length > 0) for (let i = 0; i < vector.length; i++) vector[i] = vector[i]! / length;

@@ -152,9 +152,7 @@ describe('files that a browser decodes', () => {
     expect(await messageOf(half('rgb.png'))).toMatch(
       /ends too early: its data inflate to \d+ of 3556 bytes\./,
     );
-    expect(await messageOf(half('lossy.webp'))).toMatch(
-      /ends too early: at byte \d+, where its header says \d+\./,
-    );
+    expect(await messageOf(half('lossy.webp'))).toMatch(/ends too early: at byte \d+ of \d+\./);
     expect(await messageOf(half('palette.gif'))).toMatch(
       /ends too early: at byte \d+, with \d+ of 28 rows\./,
     );

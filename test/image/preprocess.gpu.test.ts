@@ -336,7 +336,7 @@ describe('what is refused', () => {
       'null',
       () => null,
       'IMAGE_TYPE',
-      /^Image: expected an image, canvas, .* found Null\. Hand in one of these\.$/,
+      /^Image: expected an image, canvas, .* found Null\. Pass one of these\.$/,
     ],
     ['undefined', () => undefined, 'IMAGE_TYPE', /found Undefined/],
     ['a number', () => 5, 'IMAGE_TYPE', /found Number/],
@@ -346,7 +346,7 @@ describe('what is refused', () => {
       'floats',
       () => ({ data: new Float32Array(12), width: 2, height: 2 }),
       'IMAGE_TYPE',
-      /found Object with data in Float32Array/,
+      /found Object with data of type Float32Array/,
     ],
     ['no size', () => ({ data: new Uint8Array(12) }), 'IMAGE_SIZE', /found undefined × undefined/],
     [
@@ -371,13 +371,13 @@ describe('what is refused', () => {
       'another number of channels',
       () => ({ data: new Uint8Array(16), width: 2, height: 2, channels: 3 }),
       'IMAGE_SIZE',
-      /expected 12 \(3 channels; 3 or 4 will do\) bytes/,
+      /expected 12 bytes for 2 × 2 pixels of 3 channels/,
     ],
     [
       'grey',
       () => ({ data: new Uint8Array(4), width: 2, height: 2, channels: 1 }),
       'IMAGE_SIZE',
-      /expected 4 \(1 channels; 3 or 4 will do\) bytes/,
+      /expected 4 bytes for 2 × 2 pixels of 1 channels \(3 or 4\)/,
     ],
     [
       'a Blob, where nothing can decode it',
@@ -389,7 +389,7 @@ describe('what is refused', () => {
       'a URL that leads nowhere',
       () => 'http://127.0.0.1:9/image.png?token=1',
       'IMAGE_FETCH',
-      /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no answer/,
+      /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no readable response/,
     ],
   ])('%s', async (_, make, code, message) => {
     const { bytes } = gpu.memory;

@@ -103,7 +103,7 @@ describe('parsePreprocessorConfig', () => {
     [
       { image_processor_type: 'SiglipImageProcessorFast' },
       'CONFIG_UNSUPPORTED',
-      /expected one of BitImageProcessor, .*, found "SiglipImageProcessorFast"\. Load with the option preprocessor: \{/,
+      /expected one of BitImageProcessor, .*, found "SiglipImageProcessorFast"\. Pass the checkpoint's values in the option preprocessor: \{/,
     ],
     [
       { image_processor_type: undefined, auto_map: { AutoImageProcessor: 'own.OwnProcessor' } },
@@ -153,7 +153,7 @@ describe('timmPreprocessing', () => {
     [{ input_size: [1, 224, 224] }, /input_size: expected \[3, height, width\]/],
     [{ input_size: 224 }, /input_size: /],
     [{ crop_pct: -1 }, /crop_pct: expected a number above 0/],
-    [{ crop_pct: 1000 }, /crop_pct: expected a share/],
+    [{ crop_pct: 1000 }, /crop_pct: expected a fraction/],
     [{ mean: 0.5 }, /mean: expected three finite numbers, found 0\.5/],
     [{ std: [0, 0, 0] }, /finite float32/],
   ])('refuses %j', (fields, message) => {

@@ -364,19 +364,14 @@ describe('what is refused', () => {
       'an <img> without an image',
       () => new Image(),
       'IMAGE_DECODE',
-      /^<img>: expected an <img> with an image/,
+      /^<img>: the image of this <img> did not load/,
     ],
-    [
-      'a broken <img>',
-      brokenImage,
-      'IMAGE_DECODE',
-      /expected an <img> with an image, found one that did not load/,
-    ],
+    ['a broken <img>', brokenImage, 'IMAGE_DECODE', /the image of this <img> did not load/],
     [
       'an <img> of another origin',
       otherOrigin,
       'IMAGE_FETCH',
-      /expected pixels that this page may read, found some of another origin.*crossorigin/,
+      /this page may not read pixels of another origin.*crossorigin/,
     ],
     [
       'a closed bitmap',

@@ -187,7 +187,7 @@ describe('parseConfig', () => {
     expect(configError('CONFIG_FIELD', () => parseConfig(json)).message).toBe(
       'config.json: hidden_size: expected an integer from 64 to 4608, found -1; ' +
         'layer_norm_eps: expected a number from 1e-12 to 0.01, found "small"; ' +
-        'num_channels: expected 3, found 1. Correct the file, or take it again from the repository of the weights.',
+        'num_channels: expected 3, found 1. Correct the file, or download it again from the repository of the weights.',
     );
   });
 
@@ -288,7 +288,7 @@ describe('configOfCheckpoint', () => {
       /^CHECKPOINT_NAMING .*holds no DINOv2/,
     );
     expect(refused(reshaped('pos_embed', [1, 1 + 28 * 49, 384]))).toMatch(
-      /^CONFIG_UNSUPPORTED .*positions of a square image and of the class token, found 1373/,
+      /^CONFIG_UNSUPPORTED .*rows for the class token and a square image, found 1373 rows/,
     );
     expect(refused(reshaped('cls_token', [1, 1, 192 + 1]))).toMatch(
       /^CONFIG_UNSUPPORTED .*embedDim: .* found 193/,
@@ -321,11 +321,11 @@ describe('configOfCheckpoint', () => {
   it('assumes in words what no file says', () => {
     const { assumed } = configOfCheckpoint(headerOf(parameters(configOf('small'))));
     expect(assumed).toEqual([
-      'Heads are 64 wide: there are 6 of them.',
-      'Positions belong to a square image: 37 × 37 patches.',
+      'The model has 6 heads of width 64.',
+      'Position embeddings belong to a square image: 37 × 37 patches.',
       'The eps of LayerNorm is 1e-6.',
       'The activation of the MLP is the exact GELU.',
-      "Position embeddings are brought to other sizes as facebookresearch does it: 'offset'.",
+      "Position embeddings are interpolated for other sizes as in facebookresearch: 'offset'.",
     ]);
     const header = headerOf(parameters(configOf('small')));
     expect(configOfCheckpoint(header, {}, { posEmbed: 'plain' })).toEqual({
@@ -346,7 +346,7 @@ describe('configOfCheckpoint', () => {
       const config = { ...configOf('base'), embedDim, numHeads: embedDim / 64, hiddenFeatures: 4 * embedDim };
       const header = headerOf(parameters(config));
       expect(configError('CONFIG_UNSUPPORTED', () => configOfCheckpoint(header)).message).toMatch(
-        /num_heads: no file says it, .* public models with heads of \d+.*num_attention_heads/,
+        /num_heads: unknown; public models of width \d+ have heads of \d+.*num_attention_heads/,
       );
       expect(configOfCheckpoint(header, { config }).config).toBe(config);
       const hints = { writer: "timm's config.json", numHeads: embedDim / 64 };

@@ -76,7 +76,7 @@ test.each(['plain', 'registers', 'swiglu'])("tiny-%s in timm's names: the same b
   expect(maxError(tokens, expected.get(kind)!)).toBe(0);
   expect(config.posEmbed).toBe('antialias');
   expect(loaded).toMatchObject({ dialect: 'timm', prefix: '', setAside: [] });
-  expect(loaded.assumed).toContain('Heads are 64 wide: there are 2 of them.');
+  expect(loaded.assumed).toContain('The model has 2 heads of width 64.');
   const json = { architecture: 'vit_small_patch14_dinov2', num_features: 128, pretrained_cfg: {} };
   expect((await featuresOf(file, {}, json)).tokens).toEqual(tokens);
 });

@@ -204,13 +204,13 @@ describe('what was not asked for, or is not there', () => {
       { layers: [2], attentions: [1] },
     );
     await expect(features.hiddenState(3)).rejects.toThrow(
-      /layers that were kept \(2\), found 3\. Pass \{ layers: \[3\] \}/,
+      /did not store layers 3 \(stored: 2\)\. Pass \{ layers: \[3\] \}/,
     );
     await expect(features.getIntermediateLayers(2)).rejects.toThrow(
-      /kept \(2\), found 4\. Pass \{ layers: \[4\] \}/,
+      /did not store layers 4 \(stored: 2\)\. Pass \{ layers: \[4\] \}/,
     );
     await expect(features.getIntermediateLayers([0, 1], { norm: false })).rejects.toThrow(
-      /found 1\. Pass \{ layers: \[1, 2\] \}/,
+      /store layers 1 \(stored: 2\)\. Pass \{ layers: \[1, 2\] \}/,
     );
     for (const layer of [-1, 6, 1.5])
       await expect(features.hiddenState(layer)).rejects.toThrow(
@@ -221,7 +221,7 @@ describe('what was not asked for, or is not there', () => {
         `attention: expected a block from 0 to 4, found ${block}.`,
       );
     await expect(features.attention(0)).rejects.toThrow(
-      /attentions that were kept \(1\), found 0\. Pass \{ attentions: \[0\] \}/,
+      /did not store attentions 0 \(stored: 1\)\. Pass \{ attentions: \[0\] \}/,
     );
     // The last one is there without being asked for.
     expect(await features.hiddenState(5, { norm: true })).toEqual(await features.lastHiddenState());

@@ -19,7 +19,7 @@ class Course {
   readonly sizes: number[] = [];
   steps(how: Partial<BatchSteps<number, number, number[]>> = {}): BatchSteps<number, number, number[]> {
     return {
-      stays: () => true,
+      isStable: () => true,
       prepare: async (image) => {
         this.mostPreparing = Math.max(this.mostPreparing, ++this.preparing);
         await pause(Math.abs(image) % 3);
@@ -28,14 +28,14 @@ class Course {
         this.mostHeld = Math.max(this.mostHeld, ++this.held);
         return image;
       },
-      make: async (prepared) => {
+      compute: async (prepared) => {
         this.sizes.push(prepared.length);
         this.mostMakes = Math.max(this.mostMakes, ++this.makes);
         await pause(2);
         this.makes -= 1;
         return [...prepared];
       },
-      free: () => void (this.held -= 1),
+      release: () => void (this.held -= 1),
       discard: () => void (this.discarded += 1),
       ...how,
     };
@@ -48,13 +48,13 @@ async function collect(
   options: BatchOptions,
 ): Promise<number[]> {
   const all: number[] = [];
-  for await (const { taken, made } of inBatches(images, steps, options)) {
+  for await (const { items, results } of inBatches(images, steps, options)) {
     let used = 0;
-    for (const { index, error } of taken) {
+    for (const { index, error } of items) {
       expect(index).toBe(all.length);
-      all.push(error ? -1 : made[used++]!);
+      all.push(error ? -1 : results[used++]!);
     }
-    expect(used).toBe(made.length);
+    expect(used).toBe(results.length);
   }
   return all;
 }
@@ -81,7 +81,7 @@ test('an image that may change is prepared before the next one is asked for', as
   }
   const plain = course.steps();
   const steps = course.steps({
-    stays: () => false,
+    isStable: () => false,
     prepare: async (image) => {
       const prepared = await plain.prepare(image);
       log.push(`prepared ${image}`);
@@ -117,8 +117,8 @@ test('nothing more is asked for than two batches ahead of who takes the results'
   }
   const course = new Course();
   let got = 0;
-  for await (const { taken } of inBatches(endless(), course.steps(), { batchSize: 8, full: true })) {
-    got += taken.length;
+  for await (const { items } of inBatches(endless(), course.steps(), { batchSize: 8, full: true })) {
+    got += items.length;
     await pause(20);
     expect(asked).toBeLessThanOrEqual(got + 16);
     if (got >= 32) break;
@@ -146,7 +146,8 @@ test('an error that is not of an image comes after the results ahead of it', asy
   });
   const got: number[] = [];
   const run = async (): Promise<void> => {
-    for await (const { made } of inBatches(upTo(12), steps, { batchSize: 2, full: true })) got.push(...made);
+    for await (const { results } of inBatches(upTo(12), steps, { batchSize: 2, full: true }))
+      got.push(...results);
   };
   await expect(run()).rejects.toMatchObject({ code: 'DEVICE_LOST' });
   expect(got).toEqual(upTo(5));
@@ -163,7 +164,7 @@ test('random lists, with images that cannot be used: all are given once, in orde
     );
     const course = new Course();
     const options = { batchSize: random.integer(1, 9), full: random.integer(0, 1) === 0 };
-    const steps = course.steps({ stays: () => random.integer(0, 2) > 0 });
+    const steps = course.steps({ isStable: () => random.integer(0, 2) > 0 });
     expect(await collect(images, steps, options)).toEqual(images.map((image) => Math.max(image, -1)));
     expect(course.held).toBe(0);
   }

@@ -12,14 +12,14 @@ function recording(log: string[], held: Set<number> = new Set()): EmbedSteps<num
       held.add(image);
       return image;
     },
-    make: async (prepared) => {
+    compute: async (prepared) => {
       log.push(`embed ${prepared.join(' ')}`);
       await new Promise((resolve) => setTimeout(resolve, 5));
       log.push('embedded');
       return prepared.map((image) => ({ embedding: Float32Array.of(image * 10) }));
     },
-    stays: () => true,
-    free: (image) => {
+    isStable: () => true,
+    release: (image) => {
       expect(held.delete(image)).toBe(true);
     },
   };
@@ -100,7 +100,7 @@ test('an abort, a lost device and a failing iterable are thrown, and nothing is 
 
   const lost = {
     ...recording([], held[1]),
-    make: async () => Promise.reject(new DeviceError('DEVICE_LOST', 'gone')),
+    compute: async () => Promise.reject(new DeviceError('DEVICE_LOST', 'gone')),
   };
   await expect(collect(embedInBatches([1, 2, 3], lost, 2, undefined))).rejects.toMatchObject({
     code: 'DEVICE_LOST',

@@ -57,5 +57,5 @@ test('normalize gives length 1, and leaves zeros', () => {
 test('cosineSimilarity', () => {
   expect(cosineSimilarity([1, 2], [2, 4])).toBeCloseTo(1, 12);
   expect(cosineSimilarity([1, 0], [0, 5])).toBe(0);
-  expect(() => cosineSimilarity([1], [1, 2])).toThrow(/one length, found 1 and 2/);
+  expect(() => cosineSimilarity([1], [1, 2])).toThrow(/equal length, found 1 and 2/);
 });

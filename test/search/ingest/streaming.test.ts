@@ -54,12 +54,12 @@ class AheadModel extends StreamingModel {
   ): AsyncGenerator<IngestResult, void, undefined> {
     const steps = {
       prepare: (image: Blob) => image.text(),
-      make: async (texts: readonly string[]) => {
+      compute: async (texts: readonly string[]) => {
         if (texts.includes('huge')) throw new DeviceError('DEVICE_LIMIT', 'too large.');
         return texts.map((text) => ({ embedding: Float32Array.from(vectorOf(text)) }));
       },
-      free: () => undefined,
-      stays: () => true,
+      release: () => undefined,
+      isStable: () => true,
     };
     yield* embedInBatches(images, steps, 2, signal);
   }
