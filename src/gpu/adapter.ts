@@ -12,8 +12,8 @@ export interface AdapterDescription {
   /** `GPUAdapterInfo.isFallbackAdapter`. */
   readonly isFallbackAdapter: boolean;
   /**
-   * True if the adapter emulates a GPU on the CPU (SwiftShader, llvmpipe, WARP). Results are correct but slow.
-   * Such an adapter gets short submits, and special kernels if its subgroups have 4 or 8 lanes.
+   * True if the adapter emulates a GPU on the CPU (SwiftShader, llvmpipe, WARP). Results are correct but
+   * slow. Such an adapter gets short submits, and special kernels if its subgroups have 4 or 8 lanes.
    */
   readonly software: boolean;
 }

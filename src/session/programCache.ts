@@ -7,7 +7,9 @@ import { interpolatePosEmbed } from '../model/posEmbed.js';
 import { buildForward, countTokens, type Forward, type Grid, type Wanted } from '../model/vit.js';
 import type { Weights } from '../weights/weightMemory.js';
 
-/** Number of programs in the cache. Each holds a table of positions and bind groups; they share activations. */
+/**
+ * Number of programs in the cache. Each holds a table of positions and bind groups; they share activations.
+ */
 const MAX_PROGRAMS = 8;
 
 /** A program with the graph that it was made from. */
@@ -104,7 +106,10 @@ export class ProgramCache {
     }
   }
 
-  /** Position embeddings at an input size, (1 + rows · cols, embedDim): the cls token's first, then one a patch. */
+  /**
+   * Position embeddings at an input size, (1 + rows · cols, embedDim): the cls token's first, then one a
+   * patch.
+   */
   #positionTable({ rows, cols }: Grid): Float32Array<ArrayBuffer> {
     const { posEmbed } = this.#weights;
     const { embedDim, posEmbed: convention } = this.#config;

@@ -173,7 +173,7 @@ test(
     );
     expect(leftOut[2]).toMatch(/^wantedLanesAttention: Self-test of kernel attention/);
     expect(leftOut.slice(3).join()).toMatch(
-      half ? /^weights staged as f16: Self-test of kernel linear/ : /^$/,
+      half ? /^f16 weights in workgroup memory: Self-test of kernel linear/ : /^$/,
     );
     device.destroy();
   },
