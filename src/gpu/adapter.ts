@@ -3,11 +3,11 @@ import { DeviceError } from '../errors.js';
 
 /** Describes a WebGPU adapter: the values of `GPUAdapterInfo`, and whether the adapter runs on the CPU. */
 export interface AdapterDescription {
-  /** `GPUAdapterInfo.vendor`, such as `nvidia`. Empty if the browser does not tell. */
+  /** `GPUAdapterInfo.vendor`, such as `nvidia`. Empty if the browser hides it. */
   readonly vendor: string;
-  /** `GPUAdapterInfo.architecture`, such as `turing`. Empty if the browser does not tell. */
+  /** `GPUAdapterInfo.architecture`, such as `turing`. Empty if the browser hides it. */
   readonly architecture: string;
-  /** `GPUAdapterInfo.description`. Empty if the browser does not tell. */
+  /** `GPUAdapterInfo.description`. Empty if the browser hides it. */
   readonly description: string;
   /** `GPUAdapterInfo.isFallbackAdapter`. */
   readonly isFallbackAdapter: boolean;

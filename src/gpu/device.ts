@@ -88,7 +88,8 @@ export class Gpu {
   }
 
   /**
-   * Runs work on the device; see `Task`. When the task ends, its buffers are destroyed, except those it kept.
+   * Runs work on the device; see `Task`. When the task ends, its buffers are destroyed, except kept ones
+   * (`Task.keep`).
    *
    * @param label name of the work in error messages
    * @throws what `run` throws; DeviceError DEVICE_MEMORY, DEVICE_FAILED, DEVICE_LOST, DISPOSED; the signal's

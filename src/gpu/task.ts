@@ -17,13 +17,21 @@ export const SETTLE_BYTES: number = 16 * 2 ** 20;
 
 /** The part of `Gpu` that tasks use. Declared here so that task.ts and device.ts do not import each other. */
 export interface TaskGpu {
+  /** The WebGPU device. */
   readonly device: GPUDevice;
+  /** The library's buffers on the device. */
   readonly memory: GpuMemory;
+  /** The compiled kernels. */
   readonly pipelines: PipelineCache;
+  /** Estimate of the floating-point operations per second. */
   readonly throughput: ThroughputEstimate;
+  /** When the last measured work ended, by `performance.now`. */
   measuredUntilMs: number;
+  /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void;
+  /** Converts an error of an error scope into the error that the task throws. */
   refusal(label: string, error: GPUError): DeviceError;
+  /** Reads bytes of a buffer. @throws DeviceError */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer>;
 }
 

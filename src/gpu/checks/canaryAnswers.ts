@@ -44,39 +44,45 @@ export function answerOf(
 ): Answer {
   const { operation, output } = node;
   const width = output.shape[1]!;
-  const given = inputs as readonly Float32Array[];
+  const tensors = inputs as readonly Float32Array[];
   const ends = columnsAtEnds(width, tileColumns);
   const all = columnsAtEnds(width, width);
   switch (operation.kind) {
     case 'patchEmbed': {
-      const sums = products(node, weights, given[2]!, ends, patchLine(operation.patchSize, size, given[0]!));
+      const sums = products(
+        node,
+        weights,
+        tensors[2]!,
+        ends,
+        patchLine(operation.patchSize, size, tensors[0]!),
+      );
       return { columns: ends, row: sums };
     }
     case 'linear':
-      return { columns: ends, row: products(node, weights, given[2]!, ends, rowLine(node, given[0]!)) };
+      return { columns: ends, row: products(node, weights, tensors[2]!, ends, rowLine(node, tensors[0]!)) };
     case 'linearGelu': {
-      const sums = products(node, weights, given[2]!, ends, rowLine(node, given[0]!));
+      const sums = products(node, weights, tensors[2]!, ends, rowLine(node, tensors[0]!));
       return { columns: ends, row: gelu(sums) };
     }
     case 'linearSwiglu': {
       const both = [...ends, ...ends.map((column) => width + column)];
-      const sums = products(node, weights, given[2]!, both, rowLine(node, given[0]!));
+      const sums = products(node, weights, tensors[2]!, both, rowLine(node, tensors[0]!));
       return { columns: ends, row: swiglu(sums, ends.length) };
     }
     case 'linearScaleResidual': {
-      const sums = products(node, weights, given[2]!, ends, rowLine(node, given[0]!));
-      return { columns: ends, row: scaleResidual(sums, ends, width, given[3]!, given[4]!) };
+      const sums = products(node, weights, tensors[2]!, ends, rowLine(node, tensors[0]!));
+      return { columns: ends, row: scaleResidual(sums, ends, width, tensors[3]!, tensors[4]!) };
     }
     case 'attention': {
       const columns = columnsAtEnds(width, HEAD_DIM);
-      return { columns, row: attention(width, columns, size.numTokens, given[0]!) };
+      return { columns, row: attention(width, columns, size.numTokens, tensors[0]!) };
     }
     case 'layerNorm':
-      return { columns: all, row: layerNorm(width, operation.eps, given[0]!, given[1]!, given[2]!) };
+      return { columns: all, row: layerNorm(width, operation.eps, tensors[0]!, tensors[1]!, tensors[2]!) };
     case 'assembleTokens':
-      return { columns: all, row: assembled(width, size, operation.numRegisterTokens, given) };
+      return { columns: all, row: assembled(width, size, operation.numRegisterTokens, tensors) };
     case 'maskPatches': {
-      const [patches, mask, token] = given as readonly [Float32Array, Float32Array, Float32Array];
+      const [patches, mask, token] = tensors as readonly [Float32Array, Float32Array, Float32Array];
       return {
         columns: all,
         row: (row, values, allowed) => {

@@ -113,7 +113,8 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
       // The huge value is near the end of the row, so that few values are added to the huge sum and rounded
       // coarsely.
       x[HUGE_ROW * columns + columns - 9] = HUGE;
-      for (let i = (rows - 1) * columns; i < rows * columns; i++) x[i]! += 1000; // a variance computed as E[x²] - E[x]² would lose its digits
+      // A large mean, with which a variance computed as E[x²] - E[x]² would lose its digits.
+      for (let i = (rows - 1) * columns; i < rows * columns; i++) x[i]! += 1000;
       return [x, uniform(columns, 8), uniform(columns, 9)];
     }
     case 'attention': {

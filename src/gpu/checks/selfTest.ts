@@ -168,10 +168,10 @@ async function run(
   for (const canary of canaries) {
     await slices.rest();
     const [size] = sizesOf(canary.node, target);
-    const given = inputsOf(canary.node, size);
-    inputs.set(canary, given);
+    const tensors = inputsOf(canary.node, size);
+    inputs.set(canary, tensors);
     const widest = Math.max(TILE_COLUMNS, ...canary.dispatches.map(({ lanes = 0 }) => lanes));
-    const { columns, row } = answerOf(canary.node, size, given, weights, widest);
+    const { columns, row } = answerOf(canary.node, size, tensors, weights, widest);
     const rows = rowsOf(canary.node, size);
     const values = new Float64Array(rows * columns.length);
     const allowed = new Float64Array(rows * columns.length);
@@ -199,11 +199,11 @@ async function run(
   await gpu.task('self-test', undefined, async (task) => {
     const matrix = task.burst((burst) => weights.upload(burst));
     const bound = new Map<Canary, readonly Bound[]>();
-    for (const [canary, given] of inputs) {
+    for (const [canary, tensors] of inputs) {
       await slices.rest();
       const upload = (burst: Burst): readonly Bound[] =>
         canary.node.inputs.map((value, i) =>
-          given[i] ? burst.storageOf(`self-test ${value.name}`, given[i]) : matrix(value),
+          tensors[i] ? burst.storageOf(`self-test ${value.name}`, tensors[i]) : matrix(value),
         );
       bound.set(canary, task.burst(upload));
     }
