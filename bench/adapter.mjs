@@ -1,17 +1,17 @@
-// Which GPU the benchmarks run on, in Node on Dawn.
+// Selects the GPU adapter of the benchmarks in Node (Dawn).
 import { create, globals } from 'webgpu';
 import { chromiumPath, useSwiftShader, useVulkanDriver, vulkanFolder } from '../scripts/software-gpu.mjs';
 
 /**
- * Toggles of Dawn that a stock browser does not have, and that ONNX Runtime's native engine turns on for
- * itself (webgpu_context.cc): no clamping of indices, no validation. What they gain is printed in columns of
- * its own.
+ * Dawn's toggles for "tuned" flags: no clamping of indices, no validation. A browser does not set them, but
+ * ONNX Runtime's native engine does (webgpu_context.cc). Results with these toggles are printed in separate
+ * columns.
  */
 export const TUNED = 'disable_robustness,skip_validation';
 
 /**
- * Makes every Vulkan program of this process use one driver. Call it before the first of them is loaded.
- * @param adapter `any` (what the system has), `swiftshader`, or the path of a Vulkan driver's ICD file
+ * Makes all Vulkan libraries of this process use one driver. Call it before the first one is loaded.
+ * @param adapter `any` (the system's default), `swiftshader`, or the path of a Vulkan driver's ICD file
  */
 export async function useAdapter(adapter) {
   if (adapter === 'any') return;
@@ -19,13 +19,14 @@ export async function useAdapter(adapter) {
     useSwiftShader(vulkanFolder(await chromiumPath()));
     return;
   }
-  // A system without a Vulkan loader borrows Chromium's; one that has neither hears of it from Dawn.
+  // A system without a Vulkan loader uses Chromium's. If there is none either, Dawn reports the error.
   const folder = process.env.BENCH_LIBRARY ? undefined : vulkanFolder(await chromiumPath());
   useVulkanDriver(adapter, folder && `${folder}/libvulkan.so.1`);
 }
 
 /**
- * Gives this process `navigator.gpu`. @param toggles of Dawn, separated by commas; none: as a stock browser
+ * Defines `navigator.gpu` in this process.
+ * @param toggles Dawn's toggles, separated by commas. Without any, Dawn behaves as in a browser
  */
 export async function installWebGpu(adapter, toggles = process.env.DAWN_FEATURES) {
   await useAdapter(adapter);

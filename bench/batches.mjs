@@ -1,10 +1,11 @@
-// Images a second for batches of 1 to 32 images: what the default size of a batch follows from.
+// Measures images per second for batches of 1 to 32 images. The default batch size is based on these figures.
 //
 //   node bench/batches.mjs [--adapter any | swiftshader | FILE] [--model small] [--px 224] [--sizes 1,2,4,8,16,32]
 //   [--runs 3]
 //
-// Prints Markdown; the fastest of the runs counts. A run is a forward with the vectors as arrays. Processor time is
-// that of this process: where a processor plays the GPU, and other programs share it, it tells more than the clock.
+// Prints Markdown, with the fastest of the runs. A run is a forward that reads its vectors back. CPU time is
+// that of this process. On a software adapter, CPU time is more reliable than wall time, because other
+// programs share the CPU.
 import { parseArgs } from 'node:util';
 import { installWebGpu } from './adapter.mjs';
 import { library } from './load-source.mjs';
@@ -23,7 +24,7 @@ const { DINOv2 } = await library();
 const model = await DINOv2.synthetic(values.model);
 const px = Number(values.px);
 console.log(`\n${values.model} at ${px}, ${model.adapter.description}\n`);
-console.log('| batch | ms | images a second | processor time an image, ms |\n|---|---|---|---|');
+console.log('| batch | ms | images per second | CPU time per image, ms |\n|---|---|---|---|');
 for (const batch of values.sizes.split(',').map(Number)) {
   const pixels = new Float32Array(batch * 3 * px * px).fill(0.5);
   let best = Infinity;
@@ -34,7 +35,7 @@ for (const batch of values.sizes.split(',').map(Number)) {
     const features = await model.forward(pixels, { batch, height: px, width: px });
     await features.clsToken();
     features.dispose();
-    if (run === 0) continue; // it makes the program
+    if (run === 0) continue; // a warm-up, which compiles the program
     best = Math.min(best, performance.now() - begin);
     const { user, system } = process.cpuUsage(before);
     leastCpuMs = Math.min(leastCpuMs, (user + system) / 1000);

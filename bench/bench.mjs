@@ -1,14 +1,13 @@
-// Measures this adapter and the library on it, in Node on Dawn: two ceilings, every kernel at the shapes of
-// the models, whole forwards.
+// Measures this adapter and the library in Node (Dawn): two ceilings, every kernel at the models' shapes, and
+// whole forwards.
 //
-//   npm run bench -- [--quick] [--adapter any | swiftshader | DRIVER.json] [--model small,base,large] [--px
-//   224,518] [--dtype fp32]
-//                    [--flags stock,tuned] [--seconds 30] [--no-kernels] [--json FILE]
+//   npm run bench -- [--quick] [--adapter any | swiftshader | DRIVER.json] [--model small,base,large]
+//                    [--px 224,518] [--dtype fp32] [--flags stock,tuned] [--seconds 30] [--no-kernels] [--json FILE]
 //
-// Prints Markdown. Stock flags: Dawn as a browser has it; tuned: without bounds checks and validation
-// (bench/adapter.mjs). Each in a process of its own. --seconds bounds the forwards of a model at one size:
-// those that would take longer are not run, and estimated from one block. --quick: ViT-S at 224 alone, stock
-// flags, 10 seconds. Progress goes to stderr.
+// Prints Markdown; progress goes to stderr. With stock flags, Dawn behaves as in a browser; with tuned flags,
+// it does no bounds checks and no validation (bench/adapter.mjs). Each set of flags runs in its own process.
+// --seconds limits the forwards of a model at one size: forwards that would take longer are not run, but
+// estimated from one block. --quick measures ViT-S at 224 with stock flags, for 10 seconds.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

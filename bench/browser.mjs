@@ -1,4 +1,4 @@
-// A server for the benchmarks' pages, and a browser to open them in.
+// Serves the benchmarks' pages, and opens them in a browser.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -9,9 +9,10 @@ import { plainShaders, webAssembly } from '../scripts/text-plugins.mjs';
 import { root } from './load-source.mjs';
 
 /**
- * @param gpu `swiftshader`: the software GPU that Chromium brings; `any`: the machine's own, for which
- *   --enable-unsafe-webgpu is all that is asked
- * @returns the page, its address, and what closes both
+ * Opens a page of this repository in Chromium.
+ * @param path the page's path from the repository's root
+ * @param gpu `swiftshader`: Chromium's software adapter; `any`: the machine's GPU
+ * @returns the page, its URL, and a function that closes the browser and the server
  */
 export async function openPage(path, gpu) {
   const server = await createServer({
@@ -54,7 +55,7 @@ export async function openPage(path, gpu) {
   };
 }
 
-/** A Chromium that came as a package ends where it finds no fonts; it carries some with it. */
+/** A fontconfig file with Chromium's own fonts. Packaged Chromium exits if the system has no fonts. */
 function fonts(folder, executablePath) {
   const file = join(folder, 'fonts.conf');
   const folders = ['/usr/share/fonts', join(dirname(executablePath), 'fonts')]

@@ -1,5 +1,5 @@
-// node bench/bundle.mjs FILE: the library as the benchmarks see it (bench/entry.ts), in one file that needs
-// nothing but Node.
+// node bench/bundle.mjs FILE: bundles bench/entry.ts, the library's parts that the benchmarks use, into one
+// file.
 import { basename, dirname, resolve } from 'node:path';
 import { build } from 'vite';
 import { plainShaders, webAssembly } from '../scripts/text-plugins.mjs';

@@ -1,7 +1,9 @@
-// node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json] Every kernel of a forward, in all
-// families and every way to store and stage weights, those too that only model.tune() may choose, against
-// float64 on this adapter (the library's self-test), and the same with Dawn's tuned flags. Exit code 1 if one
-// is wrong. What fails is said, and the rest goes on in a new process.
+// Checks every kernel of a forward against float64 on this adapter (the library's self-test): all families,
+// every weight storage, also kernels that only model.tune() uses; with Dawn's stock and tuned flags.
+//
+//   node bench/check-kernels.mjs [--adapter any | swiftshader | DRIVER.json] [--flags stock,tuned]
+//
+// Exit code 1 if a kernel is wrong. After a failure, the other checks run in a new process.
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { installWebGpu, TUNED } from './adapter.mjs';
@@ -31,7 +33,7 @@ if (process.send) {
         buildForward(configOf(size, options), { batch: 1, rows: 1, cols: 1 }, { masked: true }).graph.nodes;
       const nodes = [...nodesOf('small'), ...nodesOf('giant', { registers: true })];
       const ms = await selfTest(gpu, nodes, { ...targetOf(gpu, storage), ...EVERY_TILE, operands });
-      return `right, in ${ms.toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternatives give different bits'} (${adapter.info.description || adapter.info.vendor})`;
+      return `correct, in ${ms.toFixed(0)} ms${gpu.alternativesAgree ? '' : ', but alternative kernels give different bits'} (${adapter.info.description || adapter.info.vendor})`;
     },
   });
 } else {
@@ -50,16 +52,16 @@ if (process.send) {
       for (const [storage, operands] of software
         ? STORAGES.map((each) => [each, 'f32'])
         : [...STORAGES.map((each) => [each, 'f32']), ['f16', 'f16']]) {
-        const found = await child
+        const outcome = await child
           .call('check', { adapter: values.adapter, software, storage, operands })
           .catch((error) => {
             process.exitCode = 1;
-            child.end(); // a driver that failed is not trusted with the next one
+            child.end(); // after a failure, the driver may be in a bad state
             child = start();
             return `WRONG: ${error.message.split('\n')[0]}`;
           });
         console.log(
-          `| ${flags} | ${software ? 'processors' : 'GPUs'} | ${storage}${operands === 'f16' ? ' staged as f16' : ''} | ${found} |`,
+          `| ${flags} | ${software ? 'software adapters' : 'GPUs'} | ${storage}${operands === 'f16' ? ', f16 in workgroup memory' : ''} | ${outcome} |`,
         );
       }
     }

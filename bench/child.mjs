@@ -1,15 +1,21 @@
-// A benchmark's child process: what it measures has a process, a Dawn and a driver of its own, and waits
-// while the others are measured.
+// Runs each contender of a benchmark in a child process with its own Dawn and driver. A child waits while
+// others are measured.
 import { fork } from 'node:child_process';
 
-/** In the parent. `await child.call('time', { runs: 3 })` runs the child's method of that name. */
+/**
+ * The parent's side of a child process. `await child.call('time', { runs: 3 })` runs the child's method
+ * `time`.
+ */
 export class Child {
   #process;
   #waiting = new Map();
   #calls = 0;
   #over;
 
-  /** @param file the child's module @param env variables on top of this process's */
+  /**
+   * @param file the child's module
+   * @param env environment variables in addition to those of this process
+   */
   constructor(file, env = {}) {
     this.#process = fork(file, { env: { ...process.env, ...env }, serialization: 'advanced' });
     this.#process.on('message', ({ id, value, error }) => {
@@ -34,11 +40,11 @@ export class Child {
   }
 
   end() {
-    this.#process.kill('SIGKILL'); // drivers may take long to go, and hold nothing of value
+    this.#process.kill('SIGKILL'); // some drivers take long to exit normally
   }
 }
 
-/** In the child: answers calls with `methods`, one after the other. */
+/** The child's side: runs the methods that the parent calls, one at a time. */
 export function serve(methods) {
   let queue = Promise.resolve();
   process.on('message', ({ id, method, argument }) => {
@@ -54,8 +60,8 @@ export function serve(methods) {
 }
 
 /**
- * Times `run` again and again: wall milliseconds, and milliseconds of all processors, which a busy machine
- * disturbs less.
+ * Times `run` several times: wall time, and CPU time of all threads, in milliseconds. CPU time depends less
+ * on other programs.
  */
 export async function timed(run, runs) {
   const wallMs = [];

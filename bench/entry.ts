@@ -1,4 +1,4 @@
-/** What the benchmarks use of the library, part of it not exported by the package. */
+/** The library's parts that the benchmarks use. The package does not export all of them. */
 export { DINOv2 } from '../src/dinov2.js';
 export { syntheticTensor } from '../src/weights/synthetic.js';
 export { configOf } from '../src/model/config.js';

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# One session on a machine with a GPU: is every kernel right there, how fast are they, how fast are the peers.
-# Leaves a table.
+# Runs all checks and benchmarks on a machine with a GPU: the correctness of every kernel, its speed, and the
+# peers'.
 #
 #   gpu-session.sh [--quick] [--adapter any | DRIVER.json] [--models small,base,large] [--px 224,518]
 #   [--dtypes fp32,fp16] [--seconds 10] FOLDER
 #
-# From what pack-for-gpu-machine.sh made (it unpacks itself into $BENCH_HOME, default /tmp/dinov2-bench; no
-# network, no Node needed), or from a checkout. FOLDER gets session.md, and the figures as JSON. A step that
-# fails is noted there, and the next one runs. The exit code counts them.
+# Runs from a checkout, or from the folder that pack-for-gpu-machine.sh made. The latter needs neither a
+# network nor Node, and is unpacked into $BENCH_HOME (default: /tmp/dinov2-bench). The results are
+# FOLDER/session.md, and JSON files. After a failed step, which session.md names, the next step runs. The exit
+# code is the number of failed steps.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 adapter=any models=small,base,large px=224,518 dtypes=fp32,fp16 seconds=10 runs=50
@@ -45,7 +46,7 @@ step() { # title, command …
   printf '\n## %s\n\n' "$title" >>"$out/session.md"
   if ! "$@" >>"$out/session.md" 2>"$out/stderr.log"; then
     failed=$((failed + 1))
-    printf '\nFAILED (or a contender did): `%s`\n' "$*" >>"$out/session.md"
+    printf '\nFAILED (the step or one of its contenders): `%s`\n' "$*" >>"$out/session.md"
   fi
   if [ -s "$out/stderr.log" ]; then printf '\n## %s\n' "$title" >>"$out/log.txt"; cat "$out/stderr.log" >>"$out/log.txt"; fi
   rm -f "$out/stderr.log"

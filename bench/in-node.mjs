@@ -1,4 +1,4 @@
-// Child process: measures in Node on Dawn, with the toggles in DAWN_FEATURES.
+// Child process of bench.mjs: measures in Node (Dawn), with the toggles in DAWN_FEATURES.
 import { installWebGpu } from './adapter.mjs';
 import { serve } from './child.mjs';
 import { library } from './load-source.mjs';

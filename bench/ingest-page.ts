@@ -1,4 +1,6 @@
-/** A folder of photographs becomes an index, against decoding them and nothing else. Driven by ingest.mjs. */
+/**
+ * The page of ingest.mjs: times how a folder of photographs is indexed, and how the files alone are decoded.
+ */
 import { DINOv2 as PageModel } from '../src/index.js';
 import { configOf } from '../src/model/config.js';
 import { EmbeddingIndex, ingest } from '../src/search.js';
@@ -16,7 +18,7 @@ export interface Setting {
 export interface Measured {
   readonly ms: number;
   readonly longestTaskMs: number;
-  /** Of bitmaps that were alive at once in the page; those in a worker are not seen. */
+  /** Largest total size of the page's open bitmaps. Bitmaps in a worker are not counted. */
   readonly mostBitmapBytes: number;
 }
 
@@ -27,7 +29,7 @@ const DECODE: ImageBitmapOptions = {
   premultiplyAlpha: 'none',
 };
 
-/** Waves and grain: about as many bytes as a camera makes of 12 megapixels. */
+/** Makes a JPEG of waves and grain, about as large as a camera's file of 12 megapixels. */
 async function takePhotograph(width: number, height: number): Promise<Blob> {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext('2d')!;
@@ -42,7 +44,7 @@ async function takePhotograph(width: number, height: number): Promise<Blob> {
   context.fillStyle = context.createPattern(tile, 'repeat')!;
   context.fillRect(0, 0, width, height);
   const drawn = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.85 });
-  // Without the colour profile of sRGB that Chromium writes, and cameras do not: a segment, FF E2.
+  // Removes the sRGB colour profile (segment FF E2), which Chromium writes but cameras do not.
   const bytes = new DataView(await drawn.arrayBuffer());
   let at = 2;
   while (bytes.getUint16(at) !== 0xffe2) at += 2 + bytes.getUint16(at + 2);
@@ -57,7 +59,7 @@ async function prepare(count: number, base64: string | undefined): Promise<numbe
   return blob.size;
 }
 
-/** Milliseconds to decode all, so many at once. */
+/** Decodes all photographs, `atOnce` at a time. Resolves to milliseconds. */
 async function decode(atOnce: number): Promise<number> {
   const begin = performance.now();
   let next = 0;
@@ -107,11 +109,11 @@ async function modelOf({ where, model, stub }: Setting): Promise<PageModel | Wor
   return loaded;
 }
 
-/** Milliseconds. */
+/** Indexes `files`. Resolves to milliseconds. */
 async function run(setting: Setting, files: readonly File[]): Promise<number> {
   const model = await modelOf(setting);
   const { batchSize, thumbnailPx } = setting;
-  const look = setting.model === 'tiny' ? { cropSize: 56 } : {}; // 16 patches: a forward of next to nothing
+  const look = setting.model === 'tiny' ? { cropSize: 56 } : {}; // 16 patches, so that a forward takes almost no time
   const index = new EmbeddingIndex({ dim: model.config.embedDim, device: 'cpu' });
   const begin = performance.now();
   const { added, failures } = await ingest(index, model, files, { thumbnailPx, batchSize, ...look }).finished;
@@ -119,7 +121,7 @@ async function run(setting: Setting, files: readonly File[]): Promise<number> {
   return performance.now() - begin;
 }
 
-/** Makes the model, and programs for each size of a batch. */
+/** Loads the model and makes its programs for all batch sizes. */
 const warm = (setting: Setting): Promise<number> => run(setting, photographs.slice(0, 16));
 
 async function measure(setting: Setting): Promise<Measured> {
@@ -131,7 +133,7 @@ async function measure(setting: Setting): Promise<Measured> {
   observer.observe({ type: 'longtask' });
   const ms = await run(setting, photographs);
   if (setting.stub && setting.where === 'page' && stubbed.passes === 0)
-    throw new Error('expected passes of photographs to be stubbed, found none: see ingest-stub.ts');
+    throw new Error('no GPU pass was stubbed: the library has renamed its passes. Update ingest-stub.ts.');
   await new Promise((resolve) => setTimeout(resolve, 200));
   observer.disconnect();
   return { ms, longestTaskMs, mostBitmapBytes };

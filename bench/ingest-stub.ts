@@ -1,11 +1,11 @@
 /**
- * What a GPU does with whole photographs does nothing: the copy of a bitmap on its way there, the upload, and
- * the passes that resize it. Where a processor plays the GPU these take longer than decoding, and hide what
- * the rest costs.
+ * Replaces the GPU work on whole photographs by nothing: copying a bitmap, uploading it, and resizing it. On
+ * a software adapter, this work takes longer than decoding, so the cost of the other steps could not be
+ * measured.
  */
 const LARGE_BYTES = 4_000_000;
 
-/** Passes of photographs that did nothing: none, if the library calls them by another name. */
+/** Number of GPU passes that were stubbed. 0 means that the library has renamed its passes. */
 export const stubbed: { passes: number } = { passes: 0 };
 
 export function stubLargeGpuWork(): void {

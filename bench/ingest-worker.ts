@@ -1,8 +1,8 @@
-/** The library's worker, with the large work of the GPU stubbed where the address says so. */
+/** The library's worker. With `?stub` in its URL, the large GPU work is stubbed. */
 import { stubLargeGpuWork } from './ingest-stub.js';
 
 if (new URL(location.href).searchParams.has('stub')) stubLargeGpuWork();
-/** Messages that arrive while the library is loaded wait: it listens when it is there. */
+/** Messages that arrive before the library has loaded. They are dispatched again afterwards. */
 const early: MessageEvent[] = [];
 const keep = (event: MessageEvent): void => void early.push(event);
 addEventListener('message', keep);

@@ -1,12 +1,12 @@
-// A folder of photographs of 12 megapixels becomes an index: how fast, against decoding the same files and
-// nothing else, as many at once as is fastest.
+// Measures how fast a folder of 12-megapixel photographs is indexed, compared with decoding the same files
+// alone, as many at a time as is fastest (the bound).
 //
 //   node bench/ingest.mjs [--gpu swiftshader | any] [--count 24] [--model tiny | small] [--where page,worker]
 //   [--thumbnails 0,256] [--batch 8] [--runs 3] [--photo FILE.jpg] [--no-stub]
 //
-// What the GPU does with whole photographs is stubbed unless --no-stub says otherwise: where a processor plays
-// the GPU it takes longer than all the rest. The fastest of the runs counts. Processor time is that of all
-// processes of the browser together: on a machine that is busy with other programs it tells more than the clock.
+// The GPU work on whole photographs is stubbed, unless --no-stub is given: on a software adapter, it takes
+// longer than all other steps. The fastest of the runs is printed. CPU time is the sum over all processes of
+// the browser. On a busy machine, CPU time is more reliable than wall time.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openPage } from './browser.mjs';
@@ -34,7 +34,7 @@ try {
     [count, values.photo && readFileSync(values.photo).toString('base64')],
   );
   const session = await page.context().browser().newBrowserCDPSession();
-  /** Of all processes, from their start on. */
+  /** CPU time of all the browser's processes since their start. */
   const processorMs = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
     return 1000 * processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0);
@@ -81,10 +81,10 @@ try {
   const bound = Math.min(...decoding.map(([name]) => best.get(name).ms));
   const cpuBound = Math.min(...decoding.map(([name]) => best.get(name).cpuMs));
   console.log(
-    `\n${count} photographs of 4032 × 3024, ${(bytes / 1e6).toFixed(1)} MB each; ${values.model}; ${stub ? 'large work of the GPU stubbed' : 'nothing stubbed'}\n`,
+    `\n${count} photographs of 4032 × 3024, ${(bytes / 1e6).toFixed(1)} MB each; ${values.model}; ${stub ? 'large GPU work stubbed' : 'nothing stubbed'}\n`,
   );
   console.log(
-    '| | s | photographs a second | of the bound | processor time a photograph, ms | of the bound | longest task of the page, ms | bitmaps at once, MB |',
+    '| | s | photographs per second | of the bound | CPU time per photograph, ms | of the bound | longest task of the page, ms | open bitmaps, MB |',
   );
   console.log('|---|---|---|---|---|---|---|---|');
   for (const [name, { ms, cpuMs, longestTaskMs, mostBitmapBytes }] of best)

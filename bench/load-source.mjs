@@ -1,6 +1,6 @@
-// Loads modules of src/ into Node as they are, without a build: for the benchmarks, which look at what the
-// package does not export. With BENCH_LIBRARY, the path of bench/entry.ts as one built file, nothing is
-// compiled: for machines that have Node alone.
+// Loads modules of src/ into Node without a build, because the benchmarks use parts that the package does not
+// export. BENCH_LIBRARY may hold the path of a bundle of bench/entry.ts (bundle.mjs). The bundle is then used
+// instead, and nothing but Node is needed.
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -8,9 +8,7 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 let server;
 
-/**
- * The exports of a module of the repository, by its path from the root: `await source('src/model/vit.ts')`.
- */
+/** The exports of a module, by its path from the repository's root: `await source('src/model/vit.ts')`. */
 export async function source(path) {
   const { createServer } = await import('vite');
   const { plainShaders, webAssembly } = await import('../scripts/text-plugins.mjs');
@@ -26,7 +24,7 @@ export async function source(path) {
   return server.ssrLoadModule(`/${path}`);
 }
 
-/** The library as the benchmarks see it: bench/entry.ts. */
+/** The exports of bench/entry.ts. */
 export const library = () =>
   process.env.BENCH_LIBRARY
     ? import(pathToFileURL(process.env.BENCH_LIBRARY).href)

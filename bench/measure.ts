@@ -1,6 +1,5 @@
 /**
- * What the benchmarks measure, the same in Node and in a browser: ceilings, every kernel at the shapes of
- * real models, whole forwards.
+ * Measures ceilings, every kernel at the shapes of real models, and whole forwards, in Node and in browsers.
  */
 import type { Dtype } from '../src/weights/precision.js';
 import { syntheticTensor } from '../src/weights/synthetic.js';
@@ -15,13 +14,13 @@ export interface BenchOptions {
   readonly px: readonly number[];
   readonly dtypes: readonly Dtype[];
   /**
-   * Time for a model's whole forwards at one size. Where five forwards would take longer, they are left out,
-   * and the estimate is told.
+   * Time for a model's whole forwards at one size. If five forwards would take longer, they are not run, and
+   * an estimate is reported.
    */
   readonly seconds: number;
   /**
-   * Kernels one by one. Default: true; else whole forwards alone, which then have no estimate and are always
-   * run.
+   * Whether to time each kernel. Without these times, forwards have no estimate and are always run. Default:
+   * true.
    */
   readonly kernels?: boolean;
 }
@@ -39,18 +38,18 @@ export interface ForwardRow {
   readonly model: ModelSize;
   readonly px: number;
   readonly dtype: Dtype;
-  /** From the kernels of one block, milliseconds. */
+  /** Estimate from the kernels of one block, in milliseconds. */
   readonly estimatedMs: number | undefined;
-  /** Absent where the estimate forbade it. */
+  /** Absent if the estimate was too long. */
   readonly measured?: {
     readonly loadMs: number;
     readonly firstMs: number;
-    /** Until the GPU has finished. */
+    /** Time until the GPU has finished. */
     readonly withoutReadback: Times;
-    /** Until the last hidden state is an array. */
+    /** Time until the last hidden state is an array. */
     readonly withReadback: Times;
     readonly gflopsPerSecond: number;
-    /** Of the measured ceiling of multiply-adds, with readback. */
+    /** Share of the measured ceiling of multiply-adds, with readback. */
     readonly share: number;
     readonly gpuMegabytes: number;
   };
@@ -75,13 +74,13 @@ export interface Report {
 const MIN_RUNS = 3;
 const MAX_RUNS = 50;
 
-/** @param tell hears what is being measured */
+/** @param tell called with a text about what is being measured */
 export async function measure(
   options: BenchOptions,
   where: string,
   tell: (news: string) => void,
 ): Promise<Report> {
-  const gpu = await acquireGpu(); // held, so that models share the device and its ceilings
+  const gpu = await acquireGpu(); // retained, so that all models share one device and its ceilings
   try {
     tell('ceilings');
     const ceilings = await measureCeilings(gpu);
@@ -128,7 +127,7 @@ export async function measure(
   }
 }
 
-/** A model of one block has every kernel of the whole one, at its shapes. */
+/** Profiles a model with one block, which has every kernel of the whole model at the same shapes. */
 async function profileOneBlock(size: ModelSize, px: number, dtype: Dtype): Promise<Profile> {
   const model = await DINOv2.synthetic({ ...configOf(size), depth: 1 }, { dtype });
   try {
@@ -223,7 +222,7 @@ function timesOf(ms: readonly number[]): Times {
   return { medianMs, fastestMs: sorted[0]!, runs: sorted.length };
 }
 
-/** Reports of one machine, side by side by what they are called: `stock`, `tuned`. Markdown. */
+/** Formats reports of one machine as Markdown tables, with columns for each report (`stock`, `tuned`). */
 export function toMarkdown(reports: ReadonlyMap<string, Report>): string {
   const names = [...reports.keys()];
   const first = [...reports.values()][0]!;
@@ -329,6 +328,6 @@ export function toMarkdown(reports: ReadonlyMap<string, Report>): string {
 }
 
 const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
-/** Three digits that count. */
+/** Formats a number with three significant digits. */
 const digits = (value: number): string =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(value >= 1 ? 2 : 3);

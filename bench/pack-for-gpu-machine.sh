@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Packs what a Linux x64 machine with a GPU, and without a network or Node, needs to measure this library and
-# its peers.
+# Packs the benchmarks for a Linux x64 machine that has a GPU but neither a network nor Node.
 #
-#   bench/pack-for-gpu-machine.sh FOLDER [arguments of make_onnx.py: --model small,base,large --px 224,518
-#   --dtype fp32,fp16]
+#   bench/pack-for-gpu-machine.sh FOLDER [--model small,base,large] [--px 224,518] [--dtype fp32,fp16]
 #
-# FOLDER (about 50 MB) gets Node, Dawn, ONNX Runtime's WebGPU engine, the Vulkan loader, the benchmarks with
-# the library in one file, the peers' graphs (weights are by formula, and made there), and gpu-session.sh,
-# which runs all of it there. Needs bench/peers installed (npm ci --ignore-scripts) and, as PYTHON, a Python
-# with torch, transformers, onnx and onnxscript.
+# The options are passed to make_onnx.py. FOLDER (about 50 MB) gets Node, Dawn, ONNX Runtime's WebGPU engine,
+# the Vulkan loader, the benchmarks with the library in one file, the peers' graphs without weights (which are
+# computed on the machine by a formula), and gpu-session.sh, which runs everything. Needs bench/peers to be
+# installed (npm ci --ignore-scripts), and a Python with torch, transformers, onnx and onnxscript in the
+# variable PYTHON.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 out=${1:?a folder to fill}; shift
@@ -24,7 +23,7 @@ cp "$root/scripts/software-gpu.mjs" "$app/scripts/"
 mkdir -p "$app/scripts/make-fixtures" && cp "$root/scripts/make-fixtures/formula.py" "$app/scripts/make-fixtures/"
 echo '{"type": "module"}' >"$app/package.json"
 
-# Dawn and ONNX Runtime, for this platform alone.
+# Dawn and ONNX Runtime, for this platform only.
 mkdir -p "$app/node_modules/webgpu/dist"
 cp "$root"/node_modules/webgpu/{package.json,index.js} "$app/node_modules/webgpu/"
 cp -r "$root/node_modules/webgpu/dist/linux-x64" "$app/node_modules/webgpu/dist/"
@@ -35,7 +34,7 @@ mkdir -p "$app/node_modules/onnxruntime-node/bin/$napi/linux"
 cp -r "$peers/onnxruntime-node/bin/$napi/linux/x64" "$app/node_modules/onnxruntime-node/bin/$napi/linux/"
 cp -r "$peers/onnxruntime-common" "$app/node_modules/"
 
-# The library as the benchmarks see it, in one file.
+# The library's parts that the benchmarks use, in one file.
 (cd "$root" && node bench/bundle.mjs "$app/bench/library.mjs")
 
 "${PYTHON:-python3}" "$root/bench/peers/make_onnx.py" "$app/bench/peers/models" "$@"

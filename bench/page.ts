@@ -1,4 +1,4 @@
-/** The benchmark's page: what `npm run bench` measures, in this browser. */
+/** The benchmark's page: the measurements of `npm run bench` in a browser. */
 import type { Dtype } from '../src/weights/precision.js';
 import type { ModelSize } from '../src/model/config.js';
 import { measure, toMarkdown, type Report } from './measure.js';
@@ -69,7 +69,7 @@ async function copy(what: string, text: string): Promise<void> {
   }
 }
 
-/** A paragraph of Markdown, or a table. */
+/** Converts a paragraph or table of Markdown to an element. */
 function elementOf(markdown: string): HTMLElement {
   if (!markdown.startsWith('|')) {
     const paragraph = document.createElement('p');

@@ -1,5 +1,4 @@
-// Kernels that read bytes and do nothing with them: what any search on this adapter takes at least. Several
-// ways; the fastest counts.
+// Kernels that only read bytes. The fastest one is a lower bound for the time of a search on this adapter.
 
 export const READERS = [
   { name: 'words, 16 lanes', type: 'u32', width: 1, lanes: 16, turns: 48 },
@@ -9,8 +8,8 @@ export const READERS = [
 ];
 
 /**
- * Four reads a turn, lanes beside each other; a word of every lane is written, so that nothing can be left
- * out.
+ * Each iteration reads four values, next to those of the neighbouring lanes. Each lane writes one word, so
+ * that the compiler cannot remove the reads.
  */
 const shader = ({ type, width, lanes, turns }) => `
 @group(0) @binding(0) var<storage, read> x: array<${type}>;
@@ -30,7 +29,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   out[group * ${lanes}u + local.x] = ${width === 1 ? 'sum' : 'sum.x ^ sum.y ^ sum.z ^ sum.w'};
 }`;
 
-/** Runs reader i over `words` words, whole groups of them, until the GPU has finished. */
+/** Returns a function that runs reader i over at least `words` words and waits until the GPU has finished. */
 export async function readSetup(device, words) {
   const all = READERS.map((reader) => ({
     ...reader,

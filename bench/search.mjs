@@ -1,13 +1,14 @@
-// npm run bench:search: exact search on the GPU, against a kernel that only reads the same bytes, a plain
-// JavaScript loop, and hnswlib in WASM.
+// Compares exact search on the GPU with a kernel that only reads the same bytes, a plain JavaScript loop, and
+// hnswlib in WASM.
 //
-//   --adapter any | swiftshader | FILE the Vulkan driver (bench/README.md) --count 100000 --dim 384 --storage
-//   f16 --k 10 --runs 7 --hnsw 20000 vectors that hnswlib gets, whose build takes long; 0: without it (npm ci
-//   --ignore-scripts in bench/peers/search)
+//   npm run bench:search -- [--adapter any | swiftshader | FILE] [--count 100000] [--dim 384] [--storage f16] [--k 10]
+//                           [--runs 7] [--hnsw 20000]
 //
-// Prints Markdown. Contenders take turns; the fastest of the runs counts, of wall time and of the process's
-// processor time (in Node the driver's threads are in it) each for itself. Before any time is printed, what
-// they find is compared.
+// --adapter: the Vulkan driver (bench/README.md). --hnsw: number of vectors for hnswlib, whose build is slow;
+// 0 leaves hnswlib out. It is installed with npm ci --ignore-scripts in bench/peers/search.
+//
+// Prints Markdown. Contenders take turns. The fastest run is printed, separately for wall time and for CPU
+// time, which includes the driver's threads. All contenders must find the same items, or no time is printed.
 import { parseArgs } from 'node:util';
 import { installWebGpu } from './adapter.mjs';
 import { source } from './load-source.mjs';
@@ -37,7 +38,7 @@ const device = await adapter.requestDevice({
 });
 const { EmbeddingIndex } = await source('src/search.ts');
 
-// Embeddings of photographs lie in clusters: a thousand directions with noise around them.
+// Like embeddings of photographs, the vectors form clusters: a thousand directions with noise.
 let state = 1;
 const random = () => {
   state = (state + 0x6d2b79f5) | 0;
@@ -57,7 +58,7 @@ const onCpu = new EmbeddingIndex({ ...options, device: 'cpu' });
 const items = vectors.map((vector, i) => ({ id: `${i}`, vector }));
 for (const index of [onGpu, onCpu]) await index.addMany(items);
 
-// The plain loop: float32 vectors of length 1, one after the other, the best kept by a sort of all scores.
+// The plain loop: dot products with float32 vectors of length 1, then a sort of all scores.
 const flat = new Float32Array(count * dim);
 for (let row = 0; row < count; row++) {
   const norm = Math.hypot(...vectors[row]);
@@ -85,10 +86,11 @@ const query = unit(queries[0]);
 const ids = (hits) => hits.map(({ id }) => id);
 const exact = ids(await onCpu.search(query, { topK: k }));
 if (ids(await onGpu.search(query, { topK: k })).join() !== exact.join())
-  throw new Error('GPU and CPU find other items: no times.');
+  throw new Error('GPU and CPU found different items, so no time is printed.');
 if (onGpu.backend.kind !== 'gpu') throw new Error(`the search is not on the GPU: ${onGpu.backend.reason}`);
 const near = plainLoop(query).filter((id) => exact.includes(id)).length;
-if (near < 0.8 * k) throw new Error(`the plain loop finds ${near} of ${k}: no times.`); // its vectors are not rounded
+// The loop's vectors are not rounded to the storage's type, so a few other items are allowed.
+if (near < 0.8 * k) throw new Error(`the plain loop found ${near} of ${k} items, so no time is printed.`);
 
 const contenders = new Map([
   ...READERS.map(({ name }, i) => [`only reading: ${name}`, () => readers(i)]),
@@ -106,7 +108,7 @@ for (let run = 0; run < runs + 1; run++) {
     await contender();
     const wall = performance.now() - begin;
     const { user, system } = process.cpuUsage(before);
-    if (run === 0) continue; // warm
+    if (run === 0) continue; // a warm-up
     const best = fastest.get(name) ?? { wall: Infinity, cpu: Infinity };
     fastest.set(name, { wall: Math.min(best.wall, wall), cpu: Math.min(best.cpu, (user + system) / 1000) });
   }
@@ -126,7 +128,7 @@ for (const [name, { wall, cpu }] of fastest)
   );
 
 if (hnswCount > 0) {
-  // The package is made for pages: it looks for a window, and finds one.
+  // The package is for pages and needs these globals.
   Object.assign(globalThis, {
     window: globalThis,
     document: { currentScript: null },
@@ -136,7 +138,7 @@ if (hnswCount > 0) {
     (log) =>
     (...given) =>
       given.length === 1 && Array.isArray(given[0]) ? undefined : log(...given)
-  )(console.log); // it lists its exports
+  )(console.log); // hides the list of exports that the package prints
   const { loadHnswlib } = await import(
     new URL('peers/search/node_modules/hnswlib-wasm/dist/hnswlib.js', import.meta.url).href
   );

@@ -1,8 +1,9 @@
-"""Times DINOv2 in PyTorch, Hugging Face's model with weights by formula: one image, warm, with readback.
+"""Times Hugging Face's DINOv2 in PyTorch: one image, warm, with readback. The weights are computed by a formula.
 
     python bench/torch_peer.py [--model small,base,large] [--px 224,518] [--dtype fp32,fp16] [--seconds 5]
 
-fp32 twice where there is CUDA: without TF32, which computes what we do, and with it. Attention is PyTorch's own (sdpa).
+With CUDA, fp32 is measured twice: without TF32, which has the precision of this library, and with it. Attention is
+PyTorch's own (sdpa).
 """
 import argparse, sys, time
 from pathlib import Path

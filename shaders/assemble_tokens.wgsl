@@ -1,13 +1,14 @@
-// Puts an image's sequence together: [cls + positions[0], registers (without positions), patches + positions[1…]].
+// Assembles the tokens of each image:
+// [cls + positions[0], registers (without positions), patches + positions[1…]].
 // One lane per four channels of a token.
 //
 //   patches    (batch · rows · cols, EMBED_DIM)
 //   cls        (EMBED_DIM)
-//   positions  (1 + rows · cols, EMBED_DIM), interpolated to this grid already
-//   registers  (NUM_REGISTER_TOKENS, EMBED_DIM); entry point assemble_tokens_registers alone
+//   positions  (1 + rows · cols, EMBED_DIM), already interpolated to this grid
+//   registers  (NUM_REGISTER_TOKENS, EMBED_DIM); only for entry point assemble_tokens_registers
 //   out        (batch · num_tokens, EMBED_DIM)
 //
-// From outside: EMBED_DIM, NUM_REGISTER_TOKENS.
+// Constants: EMBED_DIM, NUM_REGISTER_TOKENS. Workgroups: (ceil(EMBED_DIM / 256), num_tokens, batch).
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> patches: array<vec4f>;
@@ -15,12 +16,13 @@
 @group(0) @binding(3) var<storage, read> positions: array<vec4f>;
 @group(0) @binding(4) var<storage, read> registers: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-// The same, where there are no registers to bind.
+// `out` of assemble_tokens, which has no registers.
 @group(0) @binding(4) var<storage, read_write> out_plain: array<vec4f>;
 
 const VECTORS = EMBED_DIM / 4u;
 
-// cls or patch token `token` (counted without registers) of an image, channels 4 · vector ….
+// The cls token or a patch token with its position, channels 4 · vector to 4 · vector + 3. `token` is counted
+// without registers.
 fn placed_token(image: u32, token: u32, vector: u32) -> vec4f {
   let position = positions[token * VECTORS + vector];
   if (token == 0u) {

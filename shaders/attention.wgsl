@@ -1,15 +1,23 @@
-// Multi-head attention of every image with itself: softmax(q · kᵀ / √64) · v, with the softmax taken online; no matrix of scores is stored.
-// (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and Gimelshein, arXiv 1805.02867.)
-// One workgroup of 8 × QUERY_GROUPS lanes per 4 · QUERY_GROUPS queries of one head of one image; keys come in tiles of 64. A lane owns 4 queries × 8 keys
-// of the scores and 4 queries × 8 channels of the result. Maximum, sum and result are f32. Workgroup memory: 16 KiB is all that WebGPU promises; therefore
-// queries and keys come in two halves of their channels (the queries anew for every tile), and weights and values in two halves of the keys.
-// QUERY_GROUPS is 8, or 4 for few queries: the more workgroups, the more often keys and values are staged. A query's sums are the same, so the bits are. 16 groups
-// would need 21 KiB.
+// Multi-head attention within each image: softmax(q · kᵀ / √64) · v, with an online softmax, so that no
+// matrix of scores is stored. (Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov and
+// Gimelshein, arXiv 1805.02867.)
+//
+// One workgroup of 8 × QUERY_GROUPS lanes per 4 · QUERY_GROUPS queries of one head of one image. It processes
+// the keys in tiles of 64. A lane computes 4 queries × 8 keys of the scores, and 4 queries × 8 channels of
+// the result. Maximum, sum and result are f32.
+//
+// WebGPU guarantees 16 KiB of workgroup memory. Therefore queries and keys are staged in two halves of their
+// channels (the queries again for every tile), and softmax weights and values in two halves of the keys.
+//
+// QUERY_GROUPS is 8, or 4 if there are few queries: then there are more workgroups, and keys and values are
+// staged more often. The sums of a query are the same with both, so the bits are too. 16 groups would need 21
+// KiB.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)
 //
-// From outside: EMBED_DIM; QUERY_GROUPS, a power of two. Dispatch: (ceil(num_tokens / (4 · QUERY_GROUPS)), heads, batch).
+// Constants: EMBED_DIM; QUERY_GROUPS, a power of two.
+// Workgroups: (ceil(num_tokens / (4 · QUERY_GROUPS)), heads, batch).
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -19,20 +27,21 @@ const VECTORS = EMBED_DIM / 4u;
 const STRIDE = 3u * VECTORS;        // vectors of a token in qkv
 const LANES = 8u * QUERY_GROUPS;
 const GROUPS = 16u;                 // groups of 4 keys in a tile, and of 4 channels in a head
-const PITCH = 17u;                  // half of the 32 that are staged at a time, and one more, so that lanes side by side read from different banks
-const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of log2, so that exp2 serves
-const MASKED = -1e30;               // a score that no key has; infinities are not reliable in WGSL
+const PITCH = 17u;                  // 32 staged steps / 2, plus 1 to avoid bank conflicts
+const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of log2, so that exp2 can be used
+const MASKED = -1e30;               // score of a missing key; infinities are not reliable in WGSL
 
-// As in linear.wgsl, two steps of a product lie side by side in time: (step % 2 · groups + group) · PITCH + step / 2. By turns:
-//   shared_tile   step: a channel of the half        group: queries 4 · group …, times SCALE
-//   shared_tile   step: a key of the half            group: p = exp2(score - maximum) of queries 4 · group …
-//   other_tile    step: a channel of the half        group: keys 4 · group …
-//   other_tile    step: a key of the half            group: channels 4 · group … of its value
+// As in linear.wgsl, a loop iteration processes two steps of a product, and a step is stored at
+// (step % 2 · groups + group) · PITCH + step / 2. The arrays hold in turn:
+//   shared_tile   step: a channel of the half        group: queries 4 · group to 4 · group + 3, times SCALE
+//   shared_tile   step: a key of the half            group: p = exp2(score - maximum) of these queries
+//   other_tile    step: a channel of the half        group: keys 4 · group to 4 · group + 3
+//   other_tile    step: a key of the half            group: channels 4 · group to 4 · group + 3 of its value
 //   shared_tile[lane.x * QUERY_GROUPS + lane.y]      partial maxima, or sums, of queries 4 · lane.y …
 var<workgroup> shared_tile: array<vec4f, 2u * QUERY_GROUPS * PITCH>;
 var<workgroup> other_tile: array<vec4f, 2u * GROUPS * PITCH>;
-// A lane's own between tiles, out of the way of the products, which need all registers: the maximum of its four queries over all keys so far, and
-// (LANES on) the sum of the four over the lane's own keys.
+// Values that a lane keeps between tiles: the maxima of its four queries over all keys so far, and from LANES
+// the sums of the four over the lane's own keys. They are here because the products need all registers.
 var<workgroup> running: array<vec4f, 2u * LANES>;
 
 @compute @workgroup_size(8, QUERY_GROUPS)
@@ -40,7 +49,8 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
   let workgroup = size.first_workgroup + id;
   let lane = local.y * 8u + local.x;
   let last = size.num_tokens - 1u;
-  // Row t of this image's queries at this head is qkv[first + t * STRIDE …]; its keys are VECTORS on, its values 2 * VECTORS on.
+  // Token t of this image and head: its query begins at qkv[first + t * STRIDE], its key VECTORS after that,
+  // and its value 2 * VECTORS after that.
   let first = workgroup.z * size.num_tokens * STRIDE + workgroup.y * GROUPS;
   let query = workgroup.x * (4u * QUERY_GROUPS) + local.y * 4u;  // the first of the lane's four
   let at_query = local.y * PITCH;
@@ -60,7 +70,8 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
 
   let num_tiles = (size.num_tokens + 63u) / 64u;
   for (var tile = 0u; tile < num_tiles; tile++) {
-    // Scores of the four queries with keys 4 · local.x … (0 to 3) and 32 + 4 · local.x … (4 to 7).
+    // Scores of the four queries: score0 to score3 with keys 4 · local.x …, score4 to score7 with keys
+    // 32 + 4 · local.x ….
     var score0 = vec4f();
     var score1 = vec4f();
     var score2 = vec4f();
@@ -72,7 +83,7 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
     for (var half = 0u; half < 2u; half++) {
       let from_q = first + half * 8u + local.x;
       let from_k = from_q + VECTORS;
-      workgroupBarrier();  // everybody is done with what the memory held
+      workgroupBarrier();  // no lane reads the previous contents any more
       let a0 = SCALE * qkv[from_q + min(query, last) * STRIDE];
       let a1 = SCALE * qkv[from_q + min(query + 1u, last) * STRIDE];
       let a2 = SCALE * qkv[from_q + min(query + 2u, last) * STRIDE];
@@ -166,7 +177,8 @@ fn attention(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) loc
       shared_tile[to + 1u] = select(score6, score2, first_half);
       shared_tile[QUERY_GROUPS * PITCH + to + 1u] = select(score7, score3, first_half);
       for (var part = 0u; part < 8u / QUERY_GROUPS; part++) {
-        // Never true, which compilers cannot know: they would have all 16 loads under way at once, and registers for them only by spilling (Intel).
+        // The condition is never true, but the compiler does not know that. Without the branch, Intel's
+        // compiler issues all 16 loads at once and spills registers.
         if (QUERY_GROUPS < 8u && part > size.num_tokens) {
           break;
         }

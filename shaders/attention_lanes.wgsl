@@ -1,12 +1,16 @@
-// Multi-head attention of every image with itself, as attention.wgsl computes it. For processors that play a GPU in subgroups of LANES lanes
-// (llvmpipe 8, SwiftShader 4). One lane has 2 queries of one head. The lanes of a workgroup take the keys in groups of LANES: each fetches the key and
-// the value of one token, and hands them to the others, because such processors gather a vector one word at a time. Queries and results stand in named
-// vectors; what spills stays in the first cache.
+// Multi-head attention within each image, as in attention.wgsl, for software adapters with subgroups of LANES
+// lanes (llvmpipe 8, SwiftShader 4).
+//
+// Each lane computes 2 queries of one head. The lanes of a workgroup process the keys in groups of LANES:
+// each lane reads the key and the value of one token and shuffles them to the others. That saves reads,
+// because these adapters gather a vector one word at a time. Queries and results are separate variables, not
+// arrays; those that spill stay in the L1 cache.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)
 //
-// From outside: EMBED_DIM, LANES (the size of every subgroup). Dispatch: (ceil(num_tokens / (2 · LANES)), heads, batch).
+// Constants: EMBED_DIM, LANES (the size of every subgroup).
+// Workgroups: (ceil(num_tokens / (2 · LANES)), heads, batch).
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -15,15 +19,16 @@
 const VECTORS = EMBED_DIM / 4u;
 const STRIDE = 3u * VECTORS;        // vectors of a token in qkv
 const HEAD_VECTORS = 16u;           // 64 channels
-const QUERIES = 2u;                 // of a lane
-const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of log2, so that exp2 serves
-const LOWEST = -1e30;               // below every score; infinities are not reliable in WGSL
+const QUERIES = 2u;                 // queries per lane
+const SCALE = 0.18033688011112042;  // log2(e) / √64: scores are in units of log2, so that exp2 can be used
+const LOWEST = -1e30;               // less than every score; infinities are not reliable in WGSL
 
 @compute @workgroup_size(LANES)
 fn attention(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let id = size.first_workgroup * vec3u(LANES, 1u, 1u) + global;
   let query = id.x * QUERIES;
-  // Row t of this image's queries at this head is qkv[first + t * STRIDE …]; queries past the last one repeat it, and are not stored.
+  // The query of token t of this image and head begins at qkv[first + t * STRIDE]. Queries beyond the last
+  // one repeat it and are not stored.
   let first = id.z * size.num_tokens * STRIDE + id.y * HEAD_VECTORS;
   let last = size.num_tokens - 1u;
   let row0 = first + min(query, last) * STRIDE;
@@ -92,10 +97,10 @@ fn attention(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_inv
   var o1_13 = vec4f();
   var o1_14 = vec4f();
   var o1_15 = vec4f();
-  var maximum = vec2f(LOWEST);  // of the two queries
+  var maximum = vec2f(LOWEST);  // one for each of the two queries
   var sum = vec2f();
   for (var token = 0u; token < size.num_tokens; token += LANES) {
-    // Lanes past the last token fetch it again; nobody asks them for it.
+    // Lanes beyond the last token read it again, but no lane uses their copies.
     let key = first + VECTORS + min(token + lane, last) * STRIDE;
     let value = key + VECTORS;
     let k0 = qkv[key];

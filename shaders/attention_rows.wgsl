@@ -1,39 +1,41 @@
-// Rows of an attention matrix, softmax(q · kᵀ / √64) over all tokens of one image, for some queries in a row and some heads in a row: recomputed
-// from the queries and keys of a forward, which stores no such matrix.
-// Entry point attention_rows: one workgroup of 64 lanes per row; lane l owns keys l, l + 64, … Entry point attention_rows_mean: the mean of the
-// heads' rows, one lane per key.
+// Rows of the attention matrix of one image, softmax(q · kᵀ / √64), for consecutive queries and consecutive
+// heads. They are recomputed from the queries and keys of a forward, because a forward stores no attention
+// matrix.
+//
+// Entry point attention_rows: one workgroup of 64 lanes per row; lane l computes keys l, l + 64, …
+// Entry point attention_rows_mean: the mean over the heads; one lane per key.
 //
 //   qkv   (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   rows  (num_heads, num_queries, num_tokens)
 //   mean  (num_queries, num_tokens)
 //
-// From outside: EMBED_DIM. Dispatch: (num_queries, num_heads) and (ceil(num_tokens / 64), num_queries).
+// Constants: EMBED_DIM. Workgroups: (num_queries, num_heads) and (ceil(num_tokens / 64), num_queries).
 
 struct AttentionRows {
-  num_tokens: u32,   // of one image
+  num_tokens: u32,   // tokens of one image
   num_queries: u32,
   num_heads: u32,
-  first_token: u32,  // of the image, in qkv
-  first_query: u32,  // in the image
+  first_token: u32,  // the image's first token in qkv
+  first_query: u32,  // index in the image
   first_head: u32,
 }
 
 @group(0) @binding(0) var<uniform> size: AttentionRows;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> rows: array<f32>;
-// Of attention_rows_mean alone.
+// attention_rows_mean
 @group(0) @binding(1) var<storage, read> head_rows: array<f32>;
 @group(0) @binding(2) var<storage, read_write> mean: array<f32>;
 
 const LANES = 64u;
 const VECTORS = EMBED_DIM / 4u;
 const HEAD_VECTORS = 16u;              // 64 channels
-const SCALE = 0.18033688011112042;     // log2(e) / √64: scores are in units of log2, so that exp2 serves
-const LOWEST = -1e30;                  // below every score; infinities are not reliable in WGSL
+const SCALE = 0.18033688011112042;     // log2(e) / √64: scores are in units of log2, so that exp2 can be used
+const LOWEST = -1e30;                  // less than every score; infinities are not reliable in WGSL
 
 var<workgroup> partials: array<f32, LANES>;
 
-// The largest, or the sum, of every lane's value, the same bits in every lane. Called by all lanes.
+// The maximum or the sum of all lanes' values, with the same bits in every lane. All lanes must call it.
 fn workgroup_all(lane: u32, value: f32, largest: bool) -> f32 {
   partials[lane] = value;
   workgroupBarrier();
@@ -46,7 +48,7 @@ fn workgroup_all(lane: u32, value: f32, largest: bool) -> f32 {
     workgroupBarrier();
   }
   let all = partials[0];
-  workgroupBarrier();  // nobody writes the next values before everybody has read this one
+  workgroupBarrier();  // every lane has read the result before the next call writes to `partials`
   return all;
 }
 

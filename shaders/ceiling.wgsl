@@ -1,13 +1,16 @@
-// What an adapter does at best, which kernels are measured against: multiply-adds that stay in registers, and a copy that does nothing else.
+// The best rates of an adapter, with which other kernels are compared: multiply-adds in registers, and a
+// copy.
 //
-//   multiply_add: one lane per eight chains of multiply-adds, which depend on nothing but themselves; 8 · ROUNDS steps each.
+//   multiply_add: each lane computes eight independent chains of multiply-adds of 8 · ROUNDS steps each.
 //     parameters  (2): the factor and the addend of every step
 //     sums        (64 · workgroups): the sum of a lane's chains
-//   copy: one lane per vector.
+//   copy: one lane per vec4.
 //     source      (64 · workgroups)
 //     copied      (64 · workgroups)
 //
-// From outside: ROUNDS, FUSED (whether a step is `fma` or a product and a sum: which is the faster depends on the driver). Dispatch: any (x, y).
+// Constants: ROUNDS; FUSED (true: a step is `fma`; false: a product and a sum. The faster one depends on the
+// driver).
+// Workgroups: any (x, y).
 
 @group(0) @binding(0) var<storage, read> parameters: array<f32>;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
@@ -27,7 +30,7 @@ fn multiply_add(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
   let at = (group.y * groups.x + group.x) * 64u + lane;
   let factor = vec4f(parameters[0]);
   let addend = vec4f(parameters[1]);
-  // Chains differ from each other and from lane to lane: a compiler that sees equal ones may keep one.
+  // All chains of all lanes have different values, because a compiler may merge equal chains.
   let first = f32(at % 64u) * 0.001;
   var a = vec4f(first) + vec4f(0.1, 0.2, 0.3, 0.4);
   var b = vec4f(first) + vec4f(0.5, 0.6, 0.7, 0.8);

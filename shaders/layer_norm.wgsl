@@ -1,11 +1,12 @@
-// LayerNorm of every row of x: (x - mean) / sqrt(variance + eps) · weight + bias.
-// One workgroup of 64 lanes per row; lane l owns columns 4l, 4l + 256, … The variance is the mean of squared distances from the mean (two passes): the
-// shorter E[x²] - mean² cancels on tokens with large norms. Accumulates in f32.
+// LayerNorm of every row of x: (x - mean) / sqrt(variance + eps) · weight + bias. One workgroup of 64 lanes
+// per row; lane l processes columns 4l …, 4l + 256 …, and so on. Sums are f32. The variance is the mean of
+// squared distances from the mean, in two passes: E[x²] - mean² would lose its digits on tokens with large
+// norms.
 //
 //   x, out        (batch · num_tokens, EMBED_DIM)
 //   weight, bias  (EMBED_DIM)
 //
-// From outside: EMBED_DIM (a multiple of 4), EPS (f32).
+// Constants: EMBED_DIM (a multiple of 4), EPS (f32). Workgroups: (x, y) with x · y >= batch · num_tokens.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -18,7 +19,7 @@ const VECTORS = EMBED_DIM / 4u;
 
 var<workgroup> partial_sums: array<f32, LANES>;
 
-// The sum of every lane's value, the same bits in every lane. Called by all lanes.
+// The sum of all lanes' values, with the same bits in every lane. All lanes must call it.
 fn workgroup_sum(lane: u32, value: f32) -> f32 {
   partial_sums[lane] = value;
   workgroupBarrier();
@@ -29,7 +30,7 @@ fn workgroup_sum(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
   }
   let sum = partial_sums[0];
-  workgroupBarrier();  // nobody writes the next sum before everybody has read this one
+  workgroupBarrier();  // every lane has read the result before the next call writes to `partial_sums`
   return sum;
 }
 
@@ -40,7 +41,8 @@ fn layer_norm(
   @builtin(local_invocation_id) local: vec3u,
 ) {
   let lane = local.x;
-  // Rows beyond 65,535 run along y. The last line of workgroups may hang over: it computes the last row again and stores nothing.
+  // More than 65,535 rows are dispatched in several lines along y. The last line may have workgroups beyond
+  // the last row: they compute that row again and store nothing.
   let row = workgroup.y * workgroups.x + workgroup.x;
   let num_rows = size.batch * size.num_tokens;
   let first = min(row, num_rows - 1u) * VECTORS;

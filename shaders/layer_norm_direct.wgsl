@@ -1,9 +1,10 @@
-// LayerNorm of every row of x, as layer_norm.wgsl computes it, for software adapters: one lane per row, no workgroup memory, no barrier.
+// LayerNorm of every row of x, as in layer_norm.wgsl, for software adapters: one lane per row, without
+// workgroup memory and barriers.
 //
 //   x, out        (batch · num_tokens, EMBED_DIM)
 //   weight, bias  (EMBED_DIM)
 //
-// From outside: EMBED_DIM (a multiple of 4), EPS (f32). Dispatch: (x, y, 1) with 4 · x · y >= batch · num_tokens.
+// Constants: EMBED_DIM (a multiple of 4), EPS (f32). Workgroups: (x, y) with 4 · x · y >= batch · num_tokens.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;

@@ -1,16 +1,23 @@
-// out = x · weightᵀ + bias, with what follows it in a block. For GPUs: both operands are staged in workgroup memory, the product in registers.
-// One workgroup of LANES_X × 8 lanes per 64 rows × 8 · LANES_X columns of the product; a lane owns 8 rows × 8 columns, in groups of 4: rows 4 · local.y … and
-// 32 + 4 · local.y …, columns `left` and `right`, half a tile apart (SwiGLU: gate and up). The inner products advance by 16. LANES_X is 8, or 16, so that x is read half
-// as often.
-// linear_narrow.wgsl is the same for few rows. Both add the products of an element one by one in the order of k: the same bits.
-// Where no more than eight rows are left there is no tile: each lane sums one of them (is_tail, tail_row). linear_narrow.wgsl and linear_small.wgsl do so, too.
+// A linear layer for GPUs: x · weightᵀ + bias, followed by the operation of the entry point. Both operands
+// are staged in workgroup memory, and the product is kept in registers.
+//
+// One workgroup of LANES_X × 8 lanes per 64 rows × 8 · LANES_X columns. A lane computes 8 rows × 8 columns in
+// groups of 4: rows 4 · local.y … and 32 + 4 · local.y …, and the column groups `left` and `right`, which are
+// half a tile apart (SwiGLU: gate and up). A step of the outer loop processes 16 values of k. LANES_X is 8,
+// or 16, with which x is read half as often.
+//
+// linear_narrow.wgsl and linear_small.wgsl have smaller tiles, for few rows. All three add the products of an
+// element in the order of k, so the bits are the same. All three sum a remainder of at most 8 rows without a
+// tile (is_tail, tail_row).
 //
 //   x              (batch · num_tokens, IN_FEATURES)
-//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), zeros where IN_FEATURES ends
+//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
+//                  with zeros beyond IN_FEATURES
 //   bias, gamma    (OUT_FEATURES)
 //   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
 //
-// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 16), LANES_X; the type Operand4, in which weights are staged.
+// Constants: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 16), LANES_X; the type
+// Operand4 of staged weights.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -27,18 +34,20 @@ const OUT_VECTORS = OUT_FEATURES / 4u;
 const PANEL = 16u;      // vectors in a row of a panel
 const TILE_ROWS = 64u;
 const TILE_K = 16u;
-const GROUPS = 16u;     // groups of 4 rows in a tile; COLUMN_GROUPS: of 4 columns
+const GROUPS = 16u;     // groups of 4 rows in a tile; COLUMN_GROUPS: groups of 4 columns
 const COLUMN_GROUPS = 2u * LANES_X;
-const PITCH = 9u;       // TILE_K / 2, and one more, so that lanes side by side read from different banks
+const PITCH = 9u;       // TILE_K / 2, plus 1 to avoid bank conflicts
 
-// The inner loop takes two k a turn, `even` and `odd`. Everything that it reads lies at a constant distance from one of two places that move by
-// one vector a turn: (parity · GROUPS + group) · PITCH + turn. GPUs spend an instruction on every other way to say where.
-//   tile_x       rows 4 · group … 4 · group + 3 at k = 2 · turn + parity
-//   tile_weight  columns 4 · group … at that k
+// An iteration of the inner loop (`turn`) processes two values of k, `even` and `odd`. Both arrays are indexed by
+// (parity · GROUPS + group) · PITCH + turn. So everything that an iteration reads is at a constant distance from
+// one of two indices that increase by one per iteration. Any other index would cost an instruction.
+//   tile_x       rows 4 · group to 4 · group + 3 at k = 2 · turn + parity
+//   tile_weight  columns 4 · group to 4 · group + 3 at that k
 var<workgroup> tile_x: array<vec4f, 2u * GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 2u * COLUMN_GROUPS * PITCH>;
 
-// Rows 0 … 3 are 4 · local.y … of the tile, rows 4 … 7 those 32 below; columns `left` and `right` of the lane, without bias.
+// A lane's part of the product without bias, columns `left` and `right`. Rows 0 to 3 are rows 4 · local.y …
+// of the tile; rows 4 to 7 are 32 rows below them.
 struct Tile {
   left0: vec4f,
   left1: vec4f,
@@ -58,10 +67,11 @@ struct Tile {
   right7: vec4f,
 }
 
-// `first` is the tile's first row; `stored_group` the group of four columns that this lane carries from the weight to workgroup memory (its place
-// there: lane % COLUMN_GROUPS).
+// Computes a tile. `first` is the tile's first row. `stored_group` is the group of four columns that this
+// lane copies from `weight` to workgroup memory, where its index is lane % COLUMN_GROUPS.
 fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
-  // Both are below that anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
+  // The remainders change nothing, but Tint then knows the ranges of these values and does not clamp every
+  // index below.
   let lane_x = local.x % LANES_X;
   let lane_y = local.y % 8u;
   let lane = lane_y * LANES_X + lane_x;
@@ -74,7 +84,8 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
 
   var tile: Tile;
   for (var step = select(0u, IN_PADDED / TILE_K, is_tail(first)); step < IN_PADDED / TILE_K; step++) {
-    // A lane stages 4 k of one group of rows, of which there are 16 (the first 64 lanes do); and the weights of one group of columns at every fourth k.
+    // Each of the first 64 lanes stages 4 values of k for one of the 16 groups of rows. Each lane stages the
+    // weights of one group of columns for every fourth k.
     if (LANES_X == 8u || lane < 64u) {
       let quarter = lane % 4u;
       let row_group = lane / 4u;
@@ -104,8 +115,9 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
       let odd_right = vec4f(tile_weight[(COLUMN_GROUPS + LANES_X) * PITCH + at_weight + turn]);
       let odd4 = tile_x[(GROUPS + 8u) * PITCH + at_x + turn];
       let even4 = tile_x[8u * PITCH + at_x + turn];
-      // Even and odd of one sum together: what lies between them would need a register of its own in Mesa's compiler for Intel. Of some 150 orders of all this, this
-      // one has it wait least on Arc.
+      // The even and the odd product of a sum are added one right after the other: Mesa's compiler for Intel
+      // would need an extra register otherwise. Of about 150 orders of these lines, this one has the fewest
+      // waits on Arc.
       tile.right0 = fma(vec4f(odd0.x), odd_right, fma(vec4f(even0.x), even_right, tile.right0));
       tile.left0 = fma(vec4f(odd0.x), odd_left, fma(vec4f(even0.x), even_left, tile.left0));
       tile.right1 = fma(vec4f(odd0.y), odd_right, fma(vec4f(even0.y), even_right, tile.right1));
@@ -224,7 +236,7 @@ fn linear_swiglu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id)
   let first = workgroup.y * TILE_ROWS;
   let gate = workgroup.x * LANES_X + local.x;
   let up = gate + OUT_VECTORS / 2u;
-  // The tile's first half are gates, its second the ups that belong to them.
+  // The first half of the tile's columns are gates, the second half are the corresponding `up` values.
   let stored = (local.y * LANES_X + local.x) % COLUMN_GROUPS;
   let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * LANES_X + stored - LANES_X, workgroup.x * LANES_X + stored, stored < LANES_X), local);
   let bias_gate = bias[min(gate, OUT_VECTORS - 1u)];

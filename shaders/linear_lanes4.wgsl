@@ -1,13 +1,14 @@
-// out = x · weightᵀ + bias, with what follows it in a block. For processors that play a GPU in subgroups of 4 lanes (SwiftShader): the 4 lanes
-// of a workgroup have the same 16 rows; each fetches four of them, and hands them to the others. One lane has 16 rows × 8 columns of the product,
-// in named vectors. The columns are two groups of 4, `left` and `right`; they lie LANES groups, or (SwiGLU) as far apart as gate and up.
+// A linear layer for software adapters with subgroups of 4 lanes (SwiftShader). See linear_lanes8.wgsl. The 4
+// lanes of a workgroup compute the same 16 rows; each lane reads four of them and shuffles them to the
+// others. A lane computes 16 rows × 8 columns: two groups of 4 columns, `left` and `right`, LANES groups
+// apart (SwiGLU: gate and up).
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES)
 //   bias, gamma    (OUT_FEATURES)
 //   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
 //
-// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED.
+// Constants: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -23,9 +24,9 @@ const IN_VECTORS = IN_FEATURES / 4u;
 const OUT_VECTORS = OUT_FEATURES / 4u;
 const PANEL = 16u;  // vectors in a row of a panel
 const LANES = 4u;
-const ROWS = 16u;   // rows of a lane
+const ROWS = 16u;   // rows per lane
 
-// The product's rows row … row + 15, columns 4 · left … and 4 · right …, bias included.
+// A lane's part of the product with bias: rows row to row + 15, columns 4 · left … and 4 · right ….
 struct Tile {
   left0: vec4f,
   left1: vec4f,
@@ -61,14 +62,14 @@ struct Tile {
   right15: vec4f,
 }
 
-// Index of the first row of a panel, at the column group.
+// Index in `weight` of a column group's first row.
 fn first_weight(group: u32) -> u32 {
   return (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
 }
 
-// Called by all lanes, each with columns of its own.
+// All lanes of a subgroup must call it, each with its own columns.
 fn multiply(row: u32, left: u32, right: u32, lane: u32) -> Tile {
-  // Rows past the last one compute the last one again; they are not stored.
+  // Rows beyond the last one repeat it and are not stored.
   let last = size.batch * size.num_tokens - 1u;
   let row_at0 = min(row + lane, last) * IN_VECTORS;
   let row_at1 = min(row + 4u + lane, last) * IN_VECTORS;
@@ -239,7 +240,7 @@ fn multiply(row: u32, left: u32, right: u32, lane: u32) -> Tile {
     from_left += 4u * PANEL;
     from_right += 4u * PANEL;
   }
-  // Last, so that a huge bias does not cost the sum its last bits.
+  // The bias is added last, so that the sum does not lose digits to a large bias.
   tile.left0 += bias[left];
   tile.right0 += bias[right];
   tile.left1 += bias[left];

@@ -1,14 +1,18 @@
-// out = x · weightᵀ + bias, with what follows it in a block. For processors that play a GPU in subgroups of 8 lanes (llvmpipe): a vector of 8
-// lanes is gathered there one word at a time, and a word from another lane costs one instruction. So the 8 lanes of a workgroup have the same 8
-// rows: each fetches one of them, and hands it to the others. One lane has 8 rows × 4 columns of the product, in named vectors.
-// What is fetched in a step is fetched before its sums: a gather is full of branches, and the sums are to be one straight line between.
+// A linear layer for software adapters with subgroups of 8 lanes (llvmpipe): x · weightᵀ + bias, followed by
+// the operation of the entry point.
+//
+// On these adapters, a gather of 8 lanes reads one word at a time, but a shuffle of a word is one
+// instruction. So the 8 lanes of a workgroup compute the same 8 rows: each lane reads one row of x and
+// shuffles it to the others. A lane computes 8 rows × 4 columns, in separate variables, not an array. All
+// reads of an iteration come before its sums: a gather compiles to many branches, and the sums should be code
+// without branches.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
 //   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES)
 //   bias, gamma    (OUT_FEATURES)
 //   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
 //
-// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED.
+// Constants: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -23,9 +27,9 @@
 const IN_VECTORS = IN_FEATURES / 4u;
 const OUT_VECTORS = OUT_FEATURES / 4u;
 const PANEL = 16u;  // vectors in a row of a panel
-const ROWS = 8u;    // rows of a lane, and lanes of a subgroup
+const ROWS = 8u;    // rows per lane, and lanes per subgroup
 
-// The product's rows row … row + 7, columns 4 · vector …, bias included.
+// A lane's part of the product with bias: rows row to row + 7, columns 4 · vector to 4 · vector + 3.
 struct Tile {
   row0: vec4f,
   row1: vec4f,
@@ -37,9 +41,9 @@ struct Tile {
   row7: vec4f,
 }
 
-// Called by all lanes, each with a column vector of its own.
+// All lanes of a subgroup must call it, each with its own `vector`.
 fn multiply(row: u32, vector: u32, lane: u32) -> Tile {
-  // Rows past the last one compute the last one again; they are not stored.
+  // Rows beyond the last one repeat it and are not stored.
   let row_at = min(row + lane, size.batch * size.num_tokens - 1u) * IN_VECTORS;
   let scale = scale4(vector);
   var at = (vector / PANEL) * IN_PADDED * PANEL + vector % PANEL;
@@ -84,7 +88,7 @@ fn multiply(row: u32, vector: u32, lane: u32) -> Tile {
     tile.row7 = fma(vec4f(subgroupShuffle(mine.w, 7u)), w3, tile.row7);
     at += 4u * PANEL;
   }
-  // Last, so that a huge bias does not cost the sum its last bits.
+  // The bias is added last, so that the sum does not lose digits to a large bias.
   tile.row0 += bias[vector];
   tile.row1 += bias[vector];
   tile.row2 += bias[vector];

@@ -1,14 +1,18 @@
-// out = x · weightᵀ + bias, with what follows it in a block, for few rows: linear.wgsl with half its tile, so that twice as many workgroups share the work.
-// One workgroup of 8 × 8 lanes per 32 rows × 64 columns of the product; a lane owns 4 rows × 8 columns, in groups of 4: rows 4 · local.y …, columns
-// `left` and `right`, 32 apart in the tile (SwiGLU: gate and up). The inner products advance by 32.
-// Both add the products of an element one by one in the order of k: the same bits.
+// A linear layer for GPUs and few rows: linear.wgsl with half its tile, so that there are twice as many
+// workgroups. Both add the products of an element in the order of k, so the bits are the same.
+//
+// One workgroup of 8 × 8 lanes per 32 rows × 64 columns. A lane computes 4 rows × 8 columns in groups of 4:
+// rows 4 · local.y …, and the column groups `left` and `right`, which are 32 columns apart in the tile
+// (SwiGLU: gate and up). A step of the outer loop processes 32 values of k.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
-//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), zeros where IN_FEATURES ends
+//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
+//                  with zeros beyond IN_FEATURES
 //   bias, gamma    (OUT_FEATURES)
 //   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
 //
-// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 32); the type Operand4, in which weights are staged.
+// Constants: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 32); the type Operand4 of
+// staged weights.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -27,13 +31,14 @@ const TILE_ROWS = 32u;
 const TILE_K = 32u;
 const ROW_GROUPS = 8u;      // groups of 4 rows in a tile
 const COLUMN_GROUPS = 16u;  // groups of 4 columns
-const PITCH = 9u;           // TILE_K / 4, and one more, so that lanes side by side read from different banks
+const PITCH = 9u;           // TILE_K / 4, plus 1 to avoid bank conflicts
 
-// As in linear.wgsl, but four k a turn: (k % 4 · groups + group) · PITCH + k / 4.
+// As in linear.wgsl, but an iteration processes four values of k, and both arrays are indexed by
+// (k % 4 · groups + group) · PITCH + k / 4.
 var<workgroup> tile_x: array<vec4f, 4u * ROW_GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 4u * COLUMN_GROUPS * PITCH>;
 
-// Rows 4 · local.y … of the tile, columns `left` and `right` of the lane, without bias.
+// A lane's part of the product without bias: rows 4 · local.y … of the tile, columns `left` and `right`.
 struct Tile {
   left0: vec4f,
   left1: vec4f,
@@ -45,10 +50,11 @@ struct Tile {
   right3: vec4f,
 }
 
-// `first` is the tile's first row; `stored_group` the group of four columns that this lane carries from the weight to workgroup memory (its place
-// there: lane % 16).
+// Computes a tile. `first` is the tile's first row. `stored_group` is the group of four columns that this
+// lane copies from `weight` to workgroup memory, where its index is lane % 16.
 fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
-  // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
+  // The remainders change nothing, but Tint then knows the ranges of these values and does not clamp every
+  // index below.
   let lane_x = local.x % 8u;
   let lane_y = local.y % 8u;
   let lane = lane_y * 8u + lane_x;
@@ -61,7 +67,8 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
 
   var tile: Tile;
   for (var step = select(0u, IN_PADDED / TILE_K, is_tail(first)); step < IN_PADDED / TILE_K; step++) {
-    // A lane stages 4 k of one group of rows, of which there are 8; and the weights of one group of columns at every fourth k.
+    // Each lane stages 4 values of k for one of the 8 groups of rows, and the weights of one group of columns
+    // for every fourth k.
     let row = first + lane_y * 4u;
     let vector = step * (TILE_K / 4u) + lane_x;
     let x0 = load_x(min(row, last), vector);
@@ -79,7 +86,8 @@ fn multiply(first: u32, stored_group: u32, local: vec3u) -> Tile {
     }
     workgroupBarrier();
     for (var turn = 0u; turn < TILE_K / 4u; turn++) {
-      // Weights first: then the first sum needs nearly all that is on its way, and AMD's compiler waits once for most of it.
+      // The weights are loaded first, so that the first sum needs nearly all loads: AMD's compiler then waits
+      // once for most of them.
       let left0 = vec4f(tile_weight[at_weight + turn]);
       let right0 = vec4f(tile_weight[8u * PITCH + at_weight + turn]);
       let left1 = vec4f(tile_weight[COLUMN_GROUPS * PITCH + at_weight + turn]);
@@ -178,7 +186,7 @@ fn linear_swiglu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id)
   let first = workgroup.y * TILE_ROWS;
   let gate = workgroup.x * 8u + local.x;
   let up = gate + OUT_VECTORS / 2u;
-  // The tile's first 8 groups are gates, its last 8 the ups that belong to them.
+  // The first 8 column groups of the tile are gates, the last 8 are the corresponding `up` values.
   let stored = (local.y * 8u + local.x) % PANEL;
   let tile = multiply(first, select(OUT_VECTORS / 2u + workgroup.x * 8u + stored - 8u, workgroup.x * 8u + stored, stored < 8u), local);
   let bias_gate = bias[min(gate, OUT_VECTORS - 1u)];

@@ -1,13 +1,17 @@
-// out = x · weightᵀ + bias, with what follows it in a block, for fewer rows still: half of linear_narrow.wgsl's tile.
-// One workgroup of 8 × 8 lanes per 32 rows × 32 columns of the product; a lane owns 4 rows × 4 columns, rows 4 · local.y …. The inner products advance by 32.
-// All add the products of an element one by one in the order of k: the same bits.
+// A linear layer for GPUs and very few rows, with half the tile of linear_narrow.wgsl. All three tiled
+// kernels add the products of an element in the order of k, so the bits are the same.
+//
+// One workgroup of 8 × 8 lanes per 32 rows × 32 columns. A lane computes 4 rows × 4 columns, rows 4 · local.y
+// …. A step of the outer loop processes 32 values of k.
 //
 //   x              (batch · num_tokens, IN_FEATURES)
-//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), zeros where IN_FEATURES ends
+//   weight         panels (ceil(OUT_FEATURES / 64), IN_PADDED, 64) of the matrix (OUT_FEATURES, IN_FEATURES), padded
+//                  with zeros beyond IN_FEATURES
 //   bias, gamma    (OUT_FEATURES)
 //   residual, out  (batch · num_tokens, OUT_FEATURES); SwiGLU: out has OUT_FEATURES / 2 columns
 //
-// From outside: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 32); the type Operand4, in which weights are staged.
+// Constants: IN_FEATURES, OUT_FEATURES (multiples of 4), IN_PADDED (a multiple of 32); the type Operand4 of
+// staged weights.
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -25,13 +29,14 @@ const PANEL = 16u;      // vectors in a row of a panel
 const TILE_ROWS = 32u;
 const TILE_K = 32u;
 const GROUPS = 8u;      // groups of 4 rows, and of 4 columns, in a tile
-const PITCH = 9u;       // TILE_K / 4, and one more, so that lanes side by side read from different banks
+const PITCH = 9u;       // TILE_K / 4, plus 1 to avoid bank conflicts
 
-// As in linear_narrow.wgsl, four k a turn: (k % 4 · GROUPS + group) · PITCH + k / 4.
+// As in linear_narrow.wgsl, an iteration processes four values of k, and both arrays are indexed by
+// (k % 4 · GROUPS + group) · PITCH + k / 4.
 var<workgroup> tile_x: array<vec4f, 4u * GROUPS * PITCH>;
 var<workgroup> tile_weight: array<Operand4, 4u * GROUPS * PITCH>;
 
-// Rows 4 · local.y … of the tile, columns 4 · local.x …, without bias.
+// A lane's part of the product without bias: rows 4 · local.y … of the tile, columns 4 · local.x ….
 struct Tile {
   row0: vec4f,
   row1: vec4f,
@@ -39,9 +44,11 @@ struct Tile {
   row3: vec4f,
 }
 
-// `first` is the tile's first row; `column_group` the lane's group of four columns, which it carries from the weight to workgroup memory too.
+// Computes a tile. `first` is the tile's first row. `column_group` is the lane's group of four columns, which
+// it also copies from `weight` to workgroup memory.
 fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
-  // Both are below 8 anyway. Tint believes the remainder, but nothing of a parameter, and would clamp every index below.
+  // The remainders change nothing, but Tint then knows the ranges of these values and does not clamp every
+  // index below.
   let lane_x = local.x % 8u;
   let lane_y = local.y % 8u;
   let last = size.batch * size.num_tokens - 1u;
@@ -53,7 +60,8 @@ fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
 
   var tile: Tile;
   for (var step = 0u; step < IN_PADDED / TILE_K; step++) {
-    // A lane stages 4 k of one group of rows, and the weights of one group of columns at every eighth k.
+    // Each lane stages 4 values of k for one group of rows, and the weights of one group of columns for every
+    // eighth k.
     let row = first + lane_y * 4u;
     let vector = step * (TILE_K / 4u) + lane_x;
     let x0 = load_x(min(row, last), vector);
@@ -70,7 +78,7 @@ fn multiply(first: u32, column_group: u32, local: vec3u) -> Tile {
     }
     workgroupBarrier();
     for (var turn = 0u; turn < TILE_K / 4u; turn++) {
-      // Weights first, as in linear_narrow.wgsl.
+      // The weights are loaded first, for the reason given in linear_narrow.wgsl.
       let weight0 = vec4f(tile_weight[at_weight + turn]);
       let weight1 = vec4f(tile_weight[GROUPS * PITCH + at_weight + turn]);
       let weight2 = vec4f(tile_weight[2u * GROUPS * PITCH + at_weight + turn]);
@@ -150,7 +158,7 @@ fn linear_scale_residual(@builtin(workgroup_id) id: vec3u, @builtin(local_invoca
 fn linear_swiglu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let workgroup = size.first_workgroup + id;
   let first = workgroup.y * TILE_ROWS;
-  // The tile's first 4 groups are gates, its last 4 the ups that belong to them.
+  // The first 4 column groups of the tile are gates, the last 4 are the corresponding `up` values.
   let gate = workgroup.x * 4u + local.x % 4u;
   let group = select(OUT_VECTORS / 2u + gate, gate, local.x < 4u);
   let bias_here = bias[min(group, OUT_VECTORS - 1u)];
@@ -161,7 +169,8 @@ fn linear_swiglu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id)
   } else {
     tile = multiply(first, group, local);
   }
-  // A lane has gates or ups of four rows; from workgroup memory, which is free now, it gets both of two rows.
+  // A lane has either the gate or the `up` values of four rows. It exchanges them through workgroup memory,
+  // which is no longer in use, and then has both for two rows.
   let to = local.y * (4u * GROUPS) + local.x;
   tile_x[to] = tile.row0 + bias_here;
   tile_x[to + GROUPS] = tile.row1 + bias_here;

@@ -1,12 +1,12 @@
-// The mask token in place of the embeddings of masked patches (bool_masked_pos), before positions are added.
+// Replaces the embeddings of masked patches by the mask token (bool_masked_pos), before positions are added.
 // One lane per four channels of a patch.
 //
 //   patches     (batch · rows · cols, EMBED_DIM)
-//   mask        (batch · rows · cols), 0 where the patch stays
+//   mask        (batch · rows · cols); 0: the patch is not masked
 //   mask_token  (EMBED_DIM)
 //   out         (batch · rows · cols, EMBED_DIM)
 //
-// From outside: EMBED_DIM. Dispatch: (ceil(EMBED_DIM / 256), rows · cols, batch).
+// Constants: EMBED_DIM. Workgroups: (ceil(EMBED_DIM / 256), rows · cols, batch).
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> patches: array<vec4f>;

@@ -1,13 +1,15 @@
-// The patch embedding: a convolution of PATCH_SIZE × PATCH_SIZE with that stride, as a product of every patch's pixels with a matrix. The
-// patches are read from the image itself; no im2col buffer is made.
-// One lane per 4 patches × 4 channels; the weight is read in the order (3, PATCH_SIZE, PATCH_SIZE), which is that of its rows.
+// The patch embedding: a convolution of PATCH_SIZE × PATCH_SIZE with the same stride, computed as the product
+// of each patch's pixels with a matrix. The pixels are read from the image, without an im2col buffer. One
+// lane per 4 patches × 4 channels. The order of the sum is (3, PATCH_SIZE, PATCH_SIZE), as in the weight's
+// rows.
 //
 //   pixels  (batch, 3, rows · PATCH_SIZE, cols · PATCH_SIZE), normalised
 //   weight  panels (EMBED_DIM / 64, IN_PADDED, 64) of the matrix (EMBED_DIM, IN_FEATURES), IN_FEATURES = 3 · PATCH_SIZE²
 //   bias    (EMBED_DIM)
 //   out     (batch · rows · cols, EMBED_DIM)
 //
-// From outside: EMBED_DIM, PATCH_SIZE (even), IN_PADDED.
+// Constants: EMBED_DIM, PATCH_SIZE (even), IN_PADDED.
+// Workgroups: (ceil(EMBED_DIM / 64), ceil(batch · rows · cols / 16)).
 
 @group(0) @binding(0) var<uniform> size: ForwardSize;
 @group(0) @binding(1) var<storage, read> pixels: array<vec2f>;
@@ -19,7 +21,7 @@ const VECTORS = EMBED_DIM / 4u;
 const PAIRS = PATCH_SIZE / 2u;
 const PANEL = 16u;  // vectors in a row of a panel
 
-// Index of the first pair of pixels of a patch; patches past the last one read the last one again.
+// Index of the first pair of pixels of a patch. Patches beyond the last one repeat it.
 fn first_pair(patch_row: u32) -> u32 {
   let num_patches = size.rows * size.cols;
   let clamped = min(patch_row, size.batch * num_patches - 1u);

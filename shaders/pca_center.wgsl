@@ -1,14 +1,14 @@
-// Centres the chosen patches of x: their mean is subtracted from them; every other patch becomes zero. Two dispatches: sums of the columns in
-// chunks of patches, then the rest. Chunks are added up in their order, so the same input has the same bits.
-// One lane per four channels of a chunk.
+// Centres the chosen patches of x: subtracts their mean from them, and sets all other patches to zero. Two
+// dispatches: pca_column_sums sums each channel over chunks of patches, and pca_center does the rest. Chunks
+// are added in order, so equal inputs give equal bits. One lane per four channels of a chunk.
 //
 //   x        (num_patches, EMBED_DIM), changed in place by pca_center
 //   chosen   (num_patches): 1 or 0
-//   sums     (NUM_CHUNKS, EMBED_DIM): of the chosen patches of each chunk
+//   sums     (NUM_CHUNKS, EMBED_DIM): sums over the chosen patches of each chunk
 //   mean     (EMBED_DIM)
-//   squares  (NUM_CHUNKS, EMBED_DIM): sums of the squares of what pca_center wrote
+//   squares  (NUM_CHUNKS, EMBED_DIM): sums of the squared centred values of each chunk
 //
-// From outside: EMBED_DIM (a multiple of 4), NUM_CHUNKS. Dispatch: (ceil(EMBED_DIM / 256), NUM_CHUNKS).
+// Constants: EMBED_DIM (a multiple of 4), NUM_CHUNKS. Workgroups: (ceil(EMBED_DIM / 256), NUM_CHUNKS).
 
 @group(0) @binding(0) var<uniform> size: PcaSize;
 @group(0) @binding(1) var<storage, read> chosen: array<u32>;

@@ -1,18 +1,20 @@
-// The colour of every patch of an image: (x - mean) along four directions, scaled and shifted. The first says whether the patch is foreground,
-// the others are red, green and blue.
-// One lane per patch.
+// The colour of every patch of an image: the components of (x - mean) along four directions, scaled and
+// shifted. The first one decides whether the patch is foreground; the others are red, green and blue. One
+// lane per patch.
 //
-//   x      (tokens, EMBED_DIM); the image's patches are the num_patches tokens from first_token on
-//   basis  5 rows of EMBED_DIM: mean, direction of the mask, three components; then scale and shift, four values each, in the order mask, r, g, b
-//   rgba   (num_patches): r, g, b, a of 8 bits each, r in the lowest
+//   x      (tokens, EMBED_DIM); the image's patches are num_patches tokens from first_token
+//   basis  5 rows of EMBED_DIM: mean, direction of the mask, three components; then scale and shift, four values each,
+//          in the order mask, r, g, b
+//   rgba   (num_patches): r, g, b, a of 8 bits each, r in the lowest byte
 //
-// From outside: EMBED_DIM (a multiple of 4). Dispatch: ceil(num_patches / 16) workgroups, in lines along y beyond 65,535.
+// Constants: EMBED_DIM (a multiple of 4). Workgroups: ceil(num_patches / 16), in several lines along y if
+// there are more than 65,535.
 
 struct PcaImage {
   first_token: u32,
   num_patches: u32,
-  background: u32,  // the colour of what is not foreground
-  masked: u32,      // 0: all patches are coloured
+  background: u32,  // colour of patches that are not foreground
+  masked: u32,      // 0: all patches count as foreground
 }
 
 @group(0) @binding(0) var<uniform> image: PcaImage;

@@ -1,15 +1,17 @@
-// Eight orthonormal vectors that span what eight given ones span: the Cholesky factor of their Gram matrix, inverted, times them
-// ("CholeskyQR": Stathopoulos and Wu, SIAM J. Sci. Comput. 23 (2002), section 2). The first k span what the first k spanned, as in Gram-Schmidt.
-// One workgroup of 8 × 8 lanes: each owns an entry of the Gram matrix, then every 64th vec4 of the result.
+// Orthonormalises eight vectors by CholeskyQR: multiplies them by the inverse Cholesky factor of their Gram
+// matrix (Stathopoulos and Wu, SIAM J. Sci. Comput. 23 (2002), section 2). The first k results span the same
+// space as the first k inputs, as with Gram-Schmidt. One workgroup of 8 × 8 lanes: each lane computes one
+// entry of the Gram matrix, then every 64th vec4 of the result.
 //
-// f32 does not tell a vector from its predecessors where less than DEPENDENT of its square is left: the pivot is then held at that share. Such
-// a vector comes out shorter than 1, but finite and mostly new, and is a vector like the others some steps later; if the data has fewer than
-// eight directions, it stays short. A vector of zeros stays one.
+// A vector may depend on its predecessors up to rounding: orthogonalising it leaves less than DEPENDENT of
+// its squared length, which f32 cannot resolve. The squared pivot is then set to DEPENDENT of the squared
+// length. The result is shorter than 1, but finite and mostly a new direction, and gets length 1 after a few
+// iterations. If the data has fewer than eight directions, it stays short. A zero vector stays zero.
 //
-//   product  (8, EMBED_DIM)
-//   vectors  (8, EMBED_DIM)
+//   product  (8, EMBED_DIM): the given vectors
+//   vectors  (8, EMBED_DIM): the result
 //
-// From outside: EMBED_DIM (a multiple of 4). Dispatch: 1.
+// Constants: EMBED_DIM (a multiple of 4). Workgroups: 1.
 
 @group(0) @binding(0) var<storage, read> product: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> vectors: array<vec4f>;
@@ -17,12 +19,12 @@
 const VECTORS = EMBED_DIM / 4u;
 const DEPENDENT = 1e-6;
 
-// The Gram matrix; below its diagonal, later, the Cholesky factor.
+// The Gram matrix. The Cholesky factor replaces its lower triangle.
 var<workgroup> gram: array<f32, 64>;
-// inverse[j * 8 + k]: the share of given vector j in new vector k; zero where j > k.
+// inverse[j * 8 + k]: factor of given vector j in new vector k; zero if j > k.
 var<workgroup> inverse: array<f32, 64>;
 
-// Row k of the inverse factor, once the rows above it are known.
+// Computes row k of the Cholesky factor and column k of `inverse`. Earlier rows must be finished.
 fn factor_row(k: u32) {
   for (var j = 0u; j < k; j++) {
     var value = gram[k * 8u + j];

@@ -1,5 +1,6 @@
-// One step of the power iteration with a block of eight vectors, without forming the covariance: product = xᵀ · (x · vectors). That is
-// 16 products for every element of x, where the covariance takes EMBED_DIM of them before its first step.
+// One step of the power iteration with a block of eight vectors: product = xᵀ · (x · vectors). The covariance
+// matrix is not formed: it would take EMBED_DIM multiplications for every element of x, while a step takes
+// 16.
 //
 //   x         (num_patches, EMBED_DIM), centred
 //   vectors   (8, EMBED_DIM)
@@ -7,7 +8,7 @@
 //   partials  (NUM_CHUNKS, 8, EMBED_DIM): the product over the patches of each chunk
 //   product   (8, EMBED_DIM)
 //
-// From outside: EMBED_DIM (a multiple of 4), NUM_CHUNKS.
+// Constants: EMBED_DIM (a multiple of 4), NUM_CHUNKS.
 
 @group(0) @binding(0) var<uniform> size: PcaSize;
 // pca_scores
@@ -27,8 +28,9 @@ fn four_scores(value: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
   return vec4f(dot(value, a), dot(value, b), dot(value, c), dot(value, d));
 }
 
-// scores = x · vectorsᵀ. One lane per two patches: no lane waits for another, which costs processors that play a GPU more than the sums do.
-// Dispatch: ceil(num_patches / 32) workgroups, in lines along y beyond 65,535.
+// scores = x · vectorsᵀ. One lane per two patches, without barriers, which are slower than the sums on
+// software adapters. Workgroups: ceil(num_patches / 32), in several lines along y if there are more than
+// 65,535.
 @compute @workgroup_size(16)
 fn pca_scores(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -70,7 +72,8 @@ fn pca_scores(
   }
 }
 
-// partials = xᵀ · scores, chunk by chunk. One lane per four channels of a chunk. Dispatch: (ceil(EMBED_DIM / 256), NUM_CHUNKS).
+// partials = xᵀ · scores for each chunk. One lane per four channels of a chunk.
+// Workgroups: (ceil(EMBED_DIM / 256), NUM_CHUNKS).
 @compute @workgroup_size(64)
 fn pca_partials(@builtin(global_invocation_id) id: vec3u) {
   let vector = id.x;
@@ -110,7 +113,8 @@ fn pca_partials(@builtin(global_invocation_id) id: vec3u) {
   partials[to + 7u * VECTORS] = sum7;
 }
 
-// product = the sum of the partials, in their order. One lane per four channels of a vector. Dispatch: ceil(8 · EMBED_DIM / 256).
+// product = the sum of the partials in order. One lane per four channels of a vector.
+// Workgroups: ceil(8 · EMBED_DIM / 256).
 @compute @workgroup_size(64)
 fn pca_product(@builtin(global_invocation_id) id: vec3u) {
   let at = id.x;

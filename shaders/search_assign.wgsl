@@ -1,17 +1,20 @@
-// For every stored vector, which of some centres has the highest score, that score, and the second highest: where the two are close, the host
-// decides. One lane per quad (four rows), four centres at a time; no lane waits for another.
+// Finds the nearest centre of each stored vector: the centre with the highest score, that score, and the
+// second highest score. If the two scores are close, the host computes them again in float64. One lane per
+// quad (four rows), four centres at a time, without barriers.
 //
 //   rows      (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
-//   centers   (ceil(num_centers / 4), VALUES · WORDS) numbers of four centres. Of f16: times 2^112. Those behind the last centre are not looked at
-//   nearest   quads; those from size.first on are written
-//   highest   quads of scores
-//   second    quads of scores
+//   centers   (ceil(num_centers / 4), VALUES · WORDS): numbers of four centres, for f16 times 2^112. Padding after the
+//             last centre is ignored
+//   nearest   quads of centre indices, written from size.first
+//   highest   quads of scores, written from size.first
+//   second    quads of scores, written from size.first
 //
-// From outside: VALUES, WORDS, WORKGROUP. Dispatch: ceil(quads / WORKGROUP) workgroups, in lines along y beyond 65,535.
+// Constants: VALUES, WORDS, WORKGROUP. Workgroups: ceil(quads / WORKGROUP), in several lines along y if there
+// are more than 65,535.
 
 struct AssignSize {
   quads: u32,
-  // Where the first of them belongs in the results.
+  // Index of the first quad in the results.
   first: u32,
   num_centers: u32,
 }

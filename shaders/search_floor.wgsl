@@ -1,13 +1,16 @@
-// The score from which on a row may be among a query's best: the k-th largest of the maxima of blocks, which k rows at least reach, less a margin
-// that covers the rounding; but not below the lowest score that is wanted at all.
-// One workgroup per query. The order of the k-th largest is found bit by bit, from the top: a bit is set if enough maxima reach what it then is.
+// Computes a lower bound (`floor`) of the scores of a query's k best rows: the k-th largest maximum of a
+// block, which at least k rows reach, minus a margin for rounding. The floor is at least the query's minimum
+// score.
 //
-//   maxima  (queries, blocks): search_maxima
-//   limits  (queries): the margin, and the lowest score that is wanted
+// One workgroup per query. The order of the k-th largest maximum is found bit by bit, from the highest bit: a
+// bit is set if at least k maxima are still as large as the resulting order.
+//
+//   maxima  (queries, blocks): result of search_maxima
+//   limits  (queries): the margin, and the minimum score
 //   floors  (queries)
 //
-// From outside: IGNORED_BITS, the lowest bits of an order, which are not looked at: with 8 the floor is lower by 2^-15 of itself at most.
-// Dispatch: (1, queries).
+// Constants: IGNORED_BITS, the number of low bits of an order that are left 0. With 8, the floor is lower by
+// at most 2^-15 of its value. Workgroups: (1, queries).
 
 @group(0) @binding(0) var<uniform> size: SelectSize;
 @group(0) @binding(1) var<storage, read> maxima: array<u32>;
@@ -39,7 +42,7 @@ fn search_floor(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
   }
   if (local.x == 0u) {
     let limit = limits[workgroup.y];
-    // Order 0: there are fewer than k, and all are wanted.
+    // Order 0: fewer than k blocks have a row that may be found, so the margin's floor does not apply.
     floors[workgroup.y] = max(select(score_of(order) - limit.x, -3.4e38, order == 0u), limit.y);
   }
 }

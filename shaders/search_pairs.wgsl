@@ -1,26 +1,28 @@
-// Which pairs of stored vectors may have a score from a floor on: all pairs of a tile of rows with all rows behind them.
-// One lane per quad of the tile and quad of the others: 16 scores in registers. Pairs are appended in any order; those that are joined already are not.
+// Finds pairs of stored vectors whose score is at least `lowest`: rows of a tile (a) with rows that come
+// later (b). One lane per quad of a and quad of b: 16 scores in registers. Pairs are appended in any order.
+// Pairs of rows that are already in one group are left out.
 //
-//   rows_a, rows_b  (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl. The tile's chunk, and the others'
-//   labels          (count): the group of each row; pairs of one group are left out
-//   found           [0] is the number of pairs, zero before; then pairs, as many as there is room for
+//   rows_a, rows_b  (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
+//   labels          (count): the group of each row
+//   found           [0]: number of pairs, initially 0; then up to `capacity` pairs of row indices
 //
-// From outside: VALUES, WORDS, SIDE (a workgroup has SIDE × SIDE lanes). Dispatch: (ceil(quads of b / SIDE), ceil(quads of the tile / SIDE)).
+// Constants: VALUES, WORDS, SIDE (a workgroup has SIDE × SIDE lanes).
+// Workgroups: (ceil(quads_b / SIDE), ceil(quads_a / SIDE)).
 
 struct PairsSize {
-  // Rows there are.
+  // Number of rows.
   count: u32,
-  // Of the tile: its first quad in rows_a, how many, and the first one among all rows.
+  // The tile: its first quad in rows_a, number of quads, index of the first quad among those of all rows.
   first_a: u32,
   quads_a: u32,
   all_a: u32,
-  // Of the others, likewise.
+  // The same for the rows of b.
   first_b: u32,
   quads_b: u32,
   all_b: u32,
-  // Pairs there is room for.
+  // Largest number of pairs that `found` can hold.
   capacity: u32,
-  // Bits of the score from which on a pair is named.
+  // Minimum score of a pair, as the bits of an f32.
   lowest: u32,
 }
 
@@ -37,7 +39,8 @@ struct Scores {
   d: vec4f,
 }
 
-// What decoding f16 leaves out of the exponents of both factors: each is 2^-112 of the number.
+// Decoding f16 gives 2^-112 of a number (shared/search_rows.wgsl). Both factors of a product are corrected by
+// 2^112.
 const FACTOR = select(vec4f(1.0), vec4f(5192296858534827628530496329220096.0), VALUES == 2u);
 
 fn add(x: vec4f, others: vec4f, scores: Scores) -> Scores {
@@ -77,7 +80,7 @@ fn search_pairs(@builtin(global_invocation_id) id: vec3u) {
   }
   let row_a = 4u * (size.all_a + id.y);
   let row_b = 4u * (size.all_b + id.x);
-  // Below the diagonal, where the pairs have been named already.
+  // All pairs of these quads are below the diagonal: another lane finds them.
   if (row_b + 3u <= row_a) {
     return;
   }

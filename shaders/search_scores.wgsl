@@ -1,20 +1,20 @@
-// Dot products of stored vectors with one query, or with four. One pass over the vectors: each word is read once.
-// One lane per two quads (four rows each), in panels beside each other; no lane waits for another.
+// Dot products of stored vectors with one query, or with four. Each word of the vectors is read once. One
+// lane per two quads (of four rows) in neighbouring panels, without barriers.
 //
 //   rows     (panels, ROW_WORDS, 16) quads of words: shared/search_rows.wgsl
-//   query    search_scores: (VALUES · WORDS) numbers, as a uniform, which processors read faster; search_scores4: the same of four queries, a vec4 for
-//            each number. Of f16: times 2^112
-//   scores   (queries, stride) quads; those from size.first on are written
+//   query    (VALUES · WORDS) numbers, for f16 times 2^112. A uniform, which software adapters read faster
+//   query4   (VALUES · WORDS) vec4 with the numbers of four queries (search_scores4)
+//   scores   (queries, stride) quads, written from size.first
 //
-// From outside: VALUES, WORDS, WORKGROUP (8 on processors that play a GPU, 64 on GPUs).
-// Dispatch: ceil(quads / (2 · WORKGROUP)) workgroups, in lines along y beyond 65,535.
+// Constants: VALUES, WORDS, WORKGROUP (8 on software adapters, 64 on GPUs).
+// Workgroups: ceil(quads / (2 · WORKGROUP)), in several lines along y if there are more than 65,535.
 
 struct SearchSize {
-  // In `rows`: a multiple of 32.
+  // Number of quads in `rows`, a multiple of 32.
   quads: u32,
-  // Where the first of them belongs in `scores`.
+  // Index of their first quad in `scores`.
   first: u32,
-  // Quads of a query in `scores`.
+  // Quads per query in `scores`.
   stride: u32,
 }
 
@@ -33,7 +33,7 @@ struct Sums4 {
   d: vec4f,
 }
 
-// Two words beside each other, and the numbers of the query that belong to them: two, four or eight.
+// Adds the products of two consecutive words with the query's numbers for them: two, four or eight.
 fn multiply(left: vec4u, right: vec4u, q0: vec4f, q1: vec4f, start: vec4f) -> vec4f {
   var sum = fma(number0(left), vec4f(q0.x), start);
   if (VALUES == 1u) {
@@ -68,7 +68,7 @@ fn multiply4(words: vec4u, number: u32, start: Sums4) -> Sums4 {
   return sums;
 }
 
-// The scales of int8's rows; 1 for the others.
+// The scales of int8 rows; 1 for f32 and f16.
 fn scales(at: u32) -> vec4f {
   if (VALUES == 4u) {
     return bitcast<vec4f>(rows[at]);
@@ -76,7 +76,7 @@ fn scales(at: u32) -> vec4f {
   return vec4f(1.0);
 }
 
-// The quad of a lane's first panel; its second is 16 further on.
+// The first of a lane's two quads. The second one is PANEL_QUADS further.
 fn first_quad(lane: u32) -> u32 {
   return lane / PANEL_QUADS * (2u * PANEL_QUADS) + lane % PANEL_QUADS;
 }

@@ -1,17 +1,16 @@
-// Which rows may be among a query's best, so that the scores stay on the GPU: two dispatches behind search_scores, with search_floor between them.
-// Every score is off by some rounding; the host knows how much at most, and compares what is collected here again, exactly.
+// Selects the rows that may be among a query's best, so that not all scores have to be read back.
+// search_maxima runs after search_scores, then search_floor, then search_collect. Scores have rounding errors
+// with a known bound: the host computes the scores of the selected rows again in float64.
 //
-//   search_maxima   the largest score of each block of rows, as a number whose order is that of the scores
-//   search_collect  all rows from the floor on, in any order
+//   search_maxima   the largest score of each block of rows, as an integer in the order of scores (order_of)
+//   search_collect  all rows with a score of at least the floor, in any order
 //
 //   scores   (queries, stride) quads
-//   allowed  a bit for each row: 1 if it may be found; read if size.filtered is not 0
-//   maxima   (queries, blocks): 0 where no row of a block may be found
-//   floors   (queries): search_floor
-//   counts   (queries): rows found, zeros before
+//   allowed  one bit per row: 1 if the row may be found. Read only if size.filtered is not 0
+//   maxima   (queries, blocks); 0 if no row of a block may be found
+//   floors   (queries): result of search_floor
+//   counts   (queries): number of rows found, initially 0
 //   found    (queries, 4 · stride): row, and the bits of its score
-//
-// From outside: nothing.
 
 @group(0) @binding(0) var<uniform> size: SelectSize;
 // search_maxima, search_collect
@@ -24,7 +23,7 @@
 @group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read_write> found: array<vec2u>;
 
-// Of a quad's four rows, those that there are and that may be found.
+// True for the rows of a quad that exist and that may be found.
 fn may_be_found(quad: u32) -> vec4<bool> {
   let row = quad * 4u;
   var bits = 0xfu;
@@ -35,7 +34,7 @@ fn may_be_found(quad: u32) -> vec4<bool> {
   return flags & (vec4u(row, row + 1u, row + 2u, row + 3u) < vec4u(size.count));
 }
 
-// One lane per block. Dispatch: (ceil(blocks / 16), queries).
+// One lane per block. Workgroups: (ceil(blocks / 16), queries).
 @compute @workgroup_size(16)
 fn search_maxima(@builtin(global_invocation_id) id: vec3u) {
   let at = id.x;
@@ -56,7 +55,8 @@ fn collect(query: u32, row: u32, score: f32) {
   found[query * size.stride * 4u + at] = vec2u(row, bitcast<u32>(score));
 }
 
-// One lane per quad. Dispatch: (ceil(count / 64), queries), in layers along z beyond 65,535.
+// One lane per quad. Workgroups: (ceil(count / 64), queries), in several layers along z if there are more
+// than 65,535.
 @compute @workgroup_size(16)
 fn search_collect(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -70,7 +70,7 @@ fn search_collect(
   }
   let score = scores[query * size.stride + quad];
   let wanted = (score >= vec4f(floors[query])) & may_be_found(quad);
-  // For nearly all of them that is all.
+  // Most quads end here.
   if (!any(wanted)) {
     return;
   }

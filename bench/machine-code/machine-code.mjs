@@ -1,16 +1,15 @@
-// What GPUs' own compilers make of the kernels, on a machine that has no GPU: Tint (inside Dawn) makes
-// SPIR-V, Mesa's compilers for AMD and Intel make machine code for GPUs that are only named. Prints a table:
-// registers, spills, occupancy, and what the densest loop of each kernel is made of.
+// Compiles the kernels to machine code for GPUs that the machine does not have: Tint (in Dawn) compiles WGSL
+// to SPIR-V, and Mesa compiles SPIR-V for AMD and Intel GPUs. Prints a table with registers, spills,
+// occupancy, and the instructions of each kernel's densest loop.
 //
-//   LAVAPIPE=FOLDER [INTEL_STUB=FILE] node bench/machine-code/machine-code.mjs [--family
-//   navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16]
-//                                                                           [--operands f32,f16] [--only
-//                                                                           TEXT] [--assembly]
-//                                                         [--file KERNEL.wgsl --entry NAME]: this one alone
+//   LAVAPIPE=FOLDER [INTEL_STUB=FILE] node bench/machine-code/machine-code.mjs
+//     [--family navi31,navi21,tgl,dg2,lnl] [--model small] [--weights f32,f16] [--operands f32,f16] [--only TEXT]
+//     [--assembly] [--file KERNEL.wgsl --entry NAME]
 //
-// FOLDER: as scripts/get-lavapipe.sh fills it (Mesa's drivers for AMD and Intel come with lavapipe). FILE: as
-// get-intel-stub.sh makes it; without it Intel is left out. AMD: navi31 (RDNA 3), navi21 (RDNA 2). Intel: tgl
-// (Xe-LP), dg2 (Arc), lnl (Xe2). Debian: `apt-get install spirv-tools libvulkan-dev gcc`.
+// FOLDER: the folder that scripts/get-lavapipe.sh filled; it contains Mesa's drivers for AMD and Intel too.
+// FILE: the result of get-intel-stub.sh; without it, Intel is left out. AMD: navi31 (RDNA 3), navi21 (RDNA
+// 2). Intel: tgl (Xe-LP), dg2 (Arc), lnl (Xe2). --file compiles only this kernel. Debian: `apt-get install
+// spirv-tools libvulkan-dev gcc`.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -36,7 +35,9 @@ const { values: options, positionals } = parseArgs({
 
 if (options.dump) await dump(positionals[0], positionals[1]);
 
-/** The second process: its environment selects lavapipe, and Dawn prints the SPIR-V to standard output. */
+/**
+ * Runs in a second process, whose environment selects lavapipe. Dawn prints the SPIR-V to standard output.
+ */
 async function dump(file, entryPoint) {
   const { create, globals } = await import('webgpu');
   Object.assign(globalThis, globals);
@@ -48,7 +49,7 @@ async function dump(file, entryPoint) {
   const module = device.createShaderModule({ code: readFileSync(file, 'utf8') });
   device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint } });
   await device.queue.onSubmittedWorkDone();
-  process.exit(gpu ? 0 : 1); // the object must live until here
+  process.exit(gpu ? 0 : 1); // uses `gpu`, so that it is not garbage-collected earlier
 }
 
 const lavapipe = resolve(process.env.LAVAPIPE ?? 'lavapipe');
@@ -74,7 +75,7 @@ for (const driver of ['radeon', 'intel']) {
 /** Tint's SPIR-V for one entry point, as text. */
 function spirvOf(code, entryPoint) {
   writeFileSync(at('kernel.wgsl'), code);
-  const log = openSync(at('dawn.log'), 'w'); // a file, not a pipe: what Dawn prints last must not be lost when the process ends
+  const log = openSync(at('dawn.log'), 'w'); // a file, because a pipe may lose the last output when the process exits
   spawnSync(process.execPath, [fileURLToPath(import.meta.url), '--dump', at('kernel.wgsl'), entryPoint], {
     env: { ...environment, VK_DRIVER_FILES: join(lavapipe, 'lavapipe.json') },
     stdio: ['ignore', log, log],
@@ -106,8 +107,8 @@ const intel = {
 };
 
 /**
- * The loop with the largest share of multiply-adds. A loop is a jump to a label that stands above it. RDNA
- * 3's dual instructions count twice.
+ * Finds the loop with the largest share of multiply-adds. A loop is a jump to an earlier label. Dual
+ * instructions of RDNA 3 count twice.
  */
 function densestLoop(assembly, jump, kinds) {
   const lines = assembly.split('\n').map((line) => line.trim().replace(/^\([^)]*\)\s*/, ''));
@@ -133,7 +134,7 @@ function densestLoop(assembly, jump, kinds) {
   return best;
 }
 
-/** One row of the table: what `family`'s compiler makes of the SPIR-V in kernel.spv. */
+/** Compiles kernel.spv for a GPU family. Returns the cells of its row in the table. */
 function compileFor(family, entryPoint) {
   const isAmd = /^(navi|vega|gfx)/.test(family);
   if (!isAmd && !process.env.INTEL_STUB) return 'left out: INTEL_STUB is not set';
@@ -221,7 +222,7 @@ for (const { variant, node } of variants) {
   if (seen.has(entryPoint + code) || !label.includes(options.only)) continue;
   seen.add(entryPoint + code);
   const spirv = spirvOf(code, entryPoint);
-  // Debian 12's assembler is older than this execution mode; it changes nothing for the loop
+  // Debian 12's assembler does not know this execution mode, which does not affect the loops.
   writeFileSync(
     at('kernel.spvasm'),
     spirv

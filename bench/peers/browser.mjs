@@ -1,14 +1,15 @@
-// In the page that chromium.mjs opens: this library and onnxruntime-web (WebGPU), turn by turn on the page's
-// adapter.
+// The page of chromium.mjs: runs this library and onnxruntime-web (WebGPU) in turn on the page's adapter.
 import * as ort from './node_modules/onnxruntime-web/dist/ort.webgpu.min.mjs';
 import { DINOv2, syntheticTensor } from '../entry.ts';
 import { compare } from './compare.mjs';
 
 ort.env.wasm.wasmPaths = new URL('node_modules/onnxruntime-web/dist/', location.href).href;
-ort.env.wasm.numThreads = 1; // what runs on the GPU needs no threads
+ort.env.wasm.numThreads = 1; // work on the GPU needs no threads
 
 /**
- * @returns adapter, and for every contender its times in ms or its error; peers with their distance from ours
+ * Measures all contenders.
+ * @returns the adapter, and for every contender its times in ms, or its error; for peers also the difference
+ *   of their output from ours
  */
 window.measure = async ({ size, px, dtype, names, runs, seconds }) => {
   const pixels = syntheticTensor(`pixel_values.${px}x${px}`, [1, 3, px, px]);

@@ -1,11 +1,11 @@
-// Ours against onnxruntime-web's WebGPU engine, in one page of Chromium, on one adapter, turn by turn: warm,
-// one image, the result read back.
+// Compares this library with onnxruntime-web's WebGPU engine, in turn in one page of Chromium on one adapter:
+// one image, warm, with readback.
 //
 //   node bench/peers/chromium.mjs [--gpu swiftshader | any] [--model small] [--px 224] [--dtype fp32] [--form
 //   plain,fused] [--runs 9] [--seconds 60] [--json FILE]
 //
-// CHROMIUM_PATH chooses the browser. As node.mjs: where outputs disagree there is no ratio, and the exit code
-// is 1.
+// CHROMIUM_PATH selects the browser. As in node.mjs, if outputs disagree, no ratio is printed, and the exit
+// code is 1.
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openPage } from '../browser.mjs';
@@ -56,7 +56,7 @@ console.log(
   `${new Date().toISOString().slice(0, 10)}, ${results[0].adapter}, ${results[0].browser}: one image, warm, with readback\n`,
 );
 console.log(
-  '| model | px | dtype | engine | runs | median ms | fastest ms | max abs error | smallest cosine | ours is as many times as fast: median, fastest |',
+  '| model | px | dtype | engine | runs | median ms | fastest ms | max abs error | smallest cosine | speed-up of ours: median, fastest |',
 );
 console.log('|---|---|---|---|---|---|---|---|---|---|');
 for (const { size, px, dtype, contenders } of results) {

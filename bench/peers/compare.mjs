@@ -1,6 +1,6 @@
-// Whether two engines compute the same. Runs in Node and in pages.
+// Compares the outputs of two engines, in Node and in pages.
 
-/** How far two outputs are apart: the largest difference, and the smallest cosine of a token. */
+/** The largest absolute difference of two outputs, and the smallest cosine of a token. */
 export function compare(a, b, embedDim) {
   if (a.length !== b.length)
     throw new Error(`Outputs of ${a.length} and ${b.length} values cannot be compared.`);
@@ -12,7 +12,7 @@ export function compare(a, b, embedDim) {
       bb = 0;
     for (let i = token; i < token + embedDim; i++) {
       const error = Math.abs(a[i] - b[i]);
-      if (!(error <= maxAbsError)) maxAbsError = error; // NaN too
+      if (!(error <= maxAbsError)) maxAbsError = error; // also if NaN
       ab += a[i] * b[i];
       aa += a[i] * a[i];
       bb += b[i] * b[i];
@@ -24,9 +24,9 @@ export function compare(a, b, embedDim) {
 }
 
 /**
- * Whether the peer computes what we do; no ratio is printed where it does not. In fp32 both are some 1e-5
- * from float64. In fp16 the peer computes in f16 from end to end, and we round the matrices alone: the bound
- * is one for "the same model", not for equal numbers.
+ * Whether the peer computes the same as this library. If not, no ratio is printed. In fp32, both differ from
+ * float64 by about 1e-5. In fp16, the peer computes everything in f16, while this library rounds only the
+ * matrices: the bound shows that the model is the same, not that the numbers are.
  */
 export const agrees = ({ maxAbsError, minCosine }, dtype) =>
   dtype === 'fp32' ? maxAbsError <= 1e-3 : minCosine >= 0.99;

@@ -1,13 +1,13 @@
-"""Writes DINOv2 as ONNX for the benchmarks, without its weights: those are by formula, and export.mjs fills them in from the names noted here.
+"""Writes DINOv2 as ONNX graphs without weights, for the benchmarks. models.mjs computes the weights by a formula.
 
     python make_onnx.py FOLDER [--model small,base,large] [--px 224,518] [--dtype fp32,fp16] [--form plain,fused]
 
-The graph is what torch's exporter makes of Hugging Face's Dinov2Model (scripts/make-fixtures/requirements.txt, and onnx, onnxscript).
-`plain`: attention as matrix products and a softmax, as models on the hub have it. `fused`: each attention is one MultiHeadAttention,
-ONNX Runtime's own operator, for which its WebGPU engine has flash attention. The faster one is the peer.
+The graphs are exported by torch from Hugging Face's Dinov2Model (needs scripts/make-fixtures/requirements.txt, and onnx
+and onnxscript). `plain`: attention is matrix products and a softmax, as in models on the hub. `fused`: attention is the
+operator MultiHeadAttention of ONNX Runtime, for which its WebGPU engine has flash attention. The faster form is the peer.
 
-For each graph FOLDER gets NAME.onnx, whose initializers point into NAME.bin, and NAME.json: what lies where in NAME.bin. Equal arguments
-give equal files.
+For each graph, FOLDER gets NAME.onnx, whose initializers refer to NAME.bin, and NAME.json, the layout of NAME.bin. Equal
+arguments give equal files.
 """
 import argparse, hashlib, json, os, sys, tempfile
 from pathlib import Path
@@ -27,7 +27,7 @@ INLINE_BYTES = 256  # smaller initializers (shapes, scalars) stay in the graph
 
 
 def multi_head_attention(module, query, key, value, attention_mask, scaling, **_):
-    """Queries, keys and values (batch, heads, tokens, head_dim) → (batch, tokens, heads, head_dim), by ONNX Runtime's operator."""
+    """Attention by ONNX Runtime's operator: (batch, heads, tokens, head_dim) each → (batch, tokens, heads, head_dim)."""
     batch, heads, tokens, dim = query.shape
     flat = [t.transpose(1, 2).reshape(batch, tokens, heads * dim) for t in (query, key, value)]
     out = torch.onnx.ops.symbolic("com.microsoft::MultiHeadAttention", flat, {"num_heads": heads, "scale": float(scaling)}, dtype=query.dtype, shape=flat[0].shape, version=1)
@@ -35,7 +35,7 @@ def multi_head_attention(module, query, key, value, attention_mask, scaling, **_
 
 
 def products(module, query, key, value, attention_mask, scaling, **_):
-    """The same as two matrix products and a softmax. (transformers' own `eager` adds a mask of zeros when it is exported.)"""
+    """Attention as two matrix products and a softmax. (The export of transformers' `eager` adds a mask of zeros.)"""
     weights = torch.softmax(query @ key.transpose(2, 3) * scaling, dim=-1)
     return (weights @ value).transpose(1, 2), None
 
@@ -46,7 +46,7 @@ for form, function in FORMS.items():
 
 
 class LastHiddenState(torch.nn.Module):
-    """float32 in, float32 out, whatever the weights are."""
+    """The model with float32 input and output, for any type of weights."""
 
     def __init__(self, model):
         super().__init__()
@@ -58,7 +58,7 @@ class LastHiddenState(torch.nn.Module):
 
 
 def build(size, attention, half):
-    """The model with tensors by formula, and the formula's names and shapes (those of the file on disk)."""
+    """The model with weights computed by a formula, and the names and shapes of its tensors."""
     width, layers, heads = SIZES[size]
     config = Dinov2Config(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, image_size=518, patch_size=14)
     with tempfile.TemporaryDirectory() as folder, torch.device("cpu"):
@@ -75,7 +75,7 @@ def digest(array):
 
 
 def recipes(shapes, half):
-    """Digest of a tensor's bytes → how to make it. The exporter transposes matrices, and folds nothing else into them."""
+    """How to make each tensor, by the digest of its bytes. The exporter transposes matrices and changes nothing else."""
     made = {}
     for name, shape in shapes.items():
         value = tensor(name, shape)
@@ -103,7 +103,7 @@ def export(folder, size, px, dtype, form):
             continue
         recipe = known.get(digest(values))
         if recipe is None:
-            raise SystemExit(f"{name}: {initializer.name} {list(values.shape)} is no tensor of the formula, nor one transposed. The exporter has changed: look what it folds.")
+            raise SystemExit(f"{name}: {initializer.name} {list(values.shape)} is neither a tensor of the formula nor a transposed one. The exporter has changed: check which constants it folds.")
         entries.append({**recipe, "offset": offset, "bytes": values.nbytes})
         initializer.ClearField("raw_data")
         initializer.data_location = onnx.TensorProto.EXTERNAL

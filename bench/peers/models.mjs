@@ -1,4 +1,4 @@
-// The peers' models: graphs that make_onnx.py writes, and weights by formula, which are filled in here.
+// Prepares the peers' models: graphs from make_onnx.py, and weights, which are computed here by a formula.
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,9 +7,10 @@ import { fileURLToPath } from 'node:url';
 export const modelsFolder = process.env.PEER_MODELS ?? fileURLToPath(new URL('models', import.meta.url));
 
 /**
- * A model's graph, with its weights beside it.
+ * Writes a model's weights beside its graph, unless they are there.
  * @param library `syntheticTensor` and `f32ToF16` of the library
- * @returns `onnx` and `bin`: paths; `binName`: what the graph calls the weights' file
+ * @returns `onnx` and `bin`: paths of the graph and the weights; `binName`: name of the weights' file in the
+ *   graph
  */
 export async function prepareModel(name, { syntheticTensor, f32ToF16 }) {
   const onnx = join(modelsFolder, `${name}.onnx`);

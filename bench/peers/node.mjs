@@ -1,13 +1,12 @@
-// Ours against ONNX Runtime's WebGPU engine, in Node, on one adapter, turn by turn: warm, one image, the
-// result read back.
+// Compares this library with ONNX Runtime's WebGPU engine, in turn in Node on one adapter: one image, warm,
+// with readback.
 //
-//   node bench/peers/node.mjs [--adapter any | swiftshader | DRIVER.json] [--model small] [--px 224] [--dtype
-//   fp32] [--form plain,fused]
-//                             [--flags stock,tuned] [--runs 9] [--seconds 60] [--json FILE]
+//   node bench/peers/node.mjs [--adapter any | swiftshader | DRIVER.json] [--model small] [--px 224] [--dtype fp32]
+//                             [--form plain,fused] [--flags stock,tuned] [--runs 9] [--seconds 60] [--json FILE]
 //
-// Each has a process of its own; both wait while the other works. First their outputs are compared: where
-// they disagree no ratio is printed, and the exit code is 1. Runs end after --runs rounds, or after the round
-// in which --seconds have passed; three rounds at least.
+// Each contender has its own process, which waits while the others run. Their outputs are compared first: if
+// they disagree, no ratio is printed, and the exit code is 1. There are --runs rounds, fewer if --seconds
+// have passed, and at least three.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -123,7 +122,7 @@ console.log(
   `\n${new Date().toISOString().slice(0, 10)}, ${rows.find(({ adapter }) => adapter)?.adapter ?? 'no adapter'}: one image, warm, with readback\n`,
 );
 console.log(
-  '| model | px | dtype | engine | runs | median ms | fastest ms | CPU ms | max abs error | smallest cosine | times as fast as it: median, fastest, CPU time |',
+  '| model | px | dtype | engine | runs | median ms | fastest ms | CPU ms | max abs error | smallest cosine | speed-up of ours: median, fastest, CPU time |',
 );
 console.log('|---|---|---|---|---|---|---|---|---|---|---|');
 for (const row of rows) {

@@ -1,4 +1,5 @@
-// Child process: ONNX Runtime's own WebGPU engine (C++ on Dawn), as the package onnxruntime-node brings it.
+// Child process of node.mjs: ONNX Runtime's native WebGPU engine (C++ on Dawn), from the package
+// onnxruntime-node.
 import { createRequire } from 'node:module';
 import { useAdapter } from '../adapter.mjs';
 import { serve, timed } from '../child.mjs';

@@ -1,4 +1,4 @@
-// Child process: this library, in Node on Dawn.
+// Child process of node.mjs: this library in Node (Dawn).
 import { installWebGpu } from '../adapter.mjs';
 import { serve, timed } from '../child.mjs';
 import { library } from '../load-source.mjs';

@@ -1,19 +1,23 @@
-// What the tiles of linear.wgsl, linear_narrow.wgsl and linear_small.wgsl are filled from, and what stands for the last tile where it would hold few rows.
+// Loads the input of linear.wgsl, linear_narrow.wgsl and linear_small.wgsl, and computes the last few rows,
+// for which these kernels use no tile.
 
-// Four values of a row from column 4 · vector on; zeros where the row has ended.
+// Four values of a row, from column 4 · vector. Zeros beyond the end of the row.
 fn load_x(row: u32, vector: u32) -> vec4f {
   let value = x[row * IN_VECTORS + min(vector, IN_VECTORS - 1u)];
   return select(vec4f(), value, vector < IN_VECTORS);
 }
 
-// True where no more rows are left from `first` on than a workgroup has lanes along y: 257 rows are 256 and one, 261 are 256 and five. There a workgroup makes no tile:
-// each lane sums one row, first + local.y, at its columns.
+// True if at most 8 rows remain from `first`. Such a remainder is summed one row per lane instead of as a
+// tile: each lane computes row first + local.y at its columns. Images of 224 × 224 have 257 tokens (256 + 1),
+// or 261 with registers (256 + 5).
 fn is_tail(first: u32) -> bool {
   return size.batch * size.num_tokens - first <= 8u;
 }
 
-// In a tail: a row of the product at four columns, without bias, straight from storage, the products added one by one in the order of k as in the tiles. Elsewhere:
-// `tile`, for which the loop has no turn. With a branch around the tile's loop and this one, Intel's compiler waits more often in the former.
+// If `tail` is true: one row of the product at four columns, without bias, read straight from storage. The
+// products are added in the order of k, as in the tiles, so the bits are the same. If `tail` is false:
+// returns `tile`, and the loop does not run. A branch around the tile's loop and this loop would cost time:
+// Intel's compiler would then wait more often in the tile's loop.
 fn tail_row(tail: bool, row: u32, column_group: u32, tile: vec4f) -> vec4f {
   let source = min(row, size.batch * size.num_tokens - 1u);
   let group = min(column_group, OUT_VECTORS - 1u);

@@ -1,17 +1,22 @@
-// Stored vectors as they lie on the GPU: 64 rows are a panel, 4 rows a quad; a panel holds word k of all of its quads, then word k + 1. So lanes
-// beside each other read vectors beside each other, and a lane gets the same word of four rows at once.
+// Layout of stored vectors (rows) on the GPU. A panel has 64 rows, a quad has 4 rows. A panel stores word 0
+// of all its quads, then word 1 of all its quads, and so on. So neighbouring lanes read neighbouring vectors,
+// and one read gives a lane the same word of four rows.
 //
-// A word holds VALUES numbers: 1 (f32), 2 (f16) or 4 (int8). Behind the words of int8 lies one more, the rows' scales.
-// From outside: VALUES, WORDS (of a row, without the scale; a multiple of 2, and 4 numbers or a multiple).
+// A word holds VALUES numbers: 1 (f32), 2 (f16) or 4 (int8). For int8, one more word with the rows' scales
+// follows.
+//
+// Constants: VALUES; WORDS (words of a row without the scale: an even number, and together a multiple of 4
+// numbers).
 
 const PANEL_QUADS = 16u;
 const ROW_WORDS = WORDS + VALUES / 4u;
 
-// f16 loses its exponent's bias on the way to f32 here, which is the quickest on every adapter: what comes out is 2^-112 of the number, exactly,
-// because no number that is stored is subnormal. The other factor makes up for it.
+// f16 is converted to f32 by shifting its bits without adjusting the exponent, which is the fastest way on
+// every adapter. The result is the number times 2^-112, exactly, because no stored number is subnormal. The
+// other factor of a product is multiplied by 2^112.
 const F16_BITS = vec4i(-1879056384); // 0x8fffe000
 
-// The i-th number of a word, of four rows. Only those below VALUES mean anything.
+// Number i of a word, for four rows. Only numbers below VALUES are defined.
 fn number0(words: vec4u) -> vec4f {
   if (VALUES == 1u) {
     return bitcast<vec4f>(words);

@@ -1,21 +1,24 @@
-// What the kernels that select share: how much there is, and numbers whose order is that of scores.
+// Declarations shared by search_select.wgsl and search_floor.wgsl: the sizes, and integers in the order of
+// scores.
 
 struct SelectSize {
-  // Rows there are.
+  // Number of rows.
   count: u32,
-  // Quads of a query in `scores`.
+  // Quads per query in `scores`.
   stride: u32,
-  // Quads of a block, and blocks.
+  // Quads per block.
   block_quads: u32,
+  // Number of blocks.
   blocks: u32,
-  // The k of the k-th largest.
+  // k, the number of best rows to be found.
   wanted: u32,
+  // 1 if `allowed` excludes rows, else 0.
   filtered: u32,
 }
 
 const SIGN = 0x80000000u;
 
-// Larger scores have larger orders, and none has order 0.
+// Maps scores to integers in the same order. No score has order 0.
 fn order_of(score: vec4f) -> vec4u {
   let bits = bitcast<vec4u>(score);
   return select(bits | vec4u(SIGN), ~bits, (bits & vec4u(SIGN)) != vec4u());

@@ -3,17 +3,17 @@ import { DeviceError } from '../errors.js';
 
 /** Describes a WebGPU adapter: the values of `GPUAdapterInfo`, and whether the adapter runs on the CPU. */
 export interface AdapterDescription {
-  /** `GPUAdapterInfo.vendor`, such as `nvidia`. Empty if the browser does not tell. */
+  /** `GPUAdapterInfo.vendor`, such as `nvidia`. Empty if the browser hides it. */
   readonly vendor: string;
-  /** `GPUAdapterInfo.architecture`, such as `turing`. Empty if the browser does not tell. */
+  /** `GPUAdapterInfo.architecture`, such as `turing`. Empty if the browser hides it. */
   readonly architecture: string;
-  /** `GPUAdapterInfo.description`. Empty if the browser does not tell. */
+  /** `GPUAdapterInfo.description`. Empty if the browser hides it. */
   readonly description: string;
   /** `GPUAdapterInfo.isFallbackAdapter`. */
   readonly isFallbackAdapter: boolean;
   /**
-   * True if the adapter emulates a GPU on the CPU (SwiftShader, llvmpipe, WARP). Results are correct but slow.
-   * Such an adapter gets short submits, and special kernels if its subgroups have 4 or 8 lanes.
+   * True if the adapter emulates a GPU on the CPU (SwiftShader, llvmpipe, WARP). Results are correct but
+   * slow. Such an adapter gets short submits, and special kernels if its subgroups have 4 or 8 lanes.
    */
   readonly software: boolean;
 }

@@ -1,7 +1,7 @@
 /**
- * Acquires the GPU device: the caller's, or one that all models of the page share. All work on it is done by tasks
- * (task.ts). After a device is lost, WebGPU reports almost no errors: submits are ignored and error scopes stay
- * empty. So a task calls `check()` after everything that it awaits.
+ * Acquires the GPU device: the caller's, or one that all models of the page share. All work on it is done by
+ * tasks (task.ts). After a device is lost, WebGPU reports almost no errors: submits are ignored and error
+ * scopes stay empty. So a task calls `check()` after everything that it awaits.
  */
 import { describeAdapter, requestAdapter, type AdapterDescription } from './adapter.js';
 import { DeviceError } from '../errors.js';
@@ -12,7 +12,10 @@ import { Task, type Burst } from './task.js';
 import { ThroughputEstimate } from './throughput.js';
 import { shortenWaits } from './wait.js';
 
-/** A device with the library's state for it: buffers, pipelines, the throughput estimate, and whether it was lost. */
+/**
+ * A device with the library's state for it: buffers, pipelines, the throughput estimate, and whether it was
+ * lost.
+ */
 export class Gpu {
   /** The WebGPU device. */
   readonly device: GPUDevice;
@@ -21,8 +24,8 @@ export class Gpu {
   /** Kernels for the size of this device's subgroups. Undefined: use the tiled kernels. */
   readonly laneKernels: LaneKernels | undefined;
   /**
-   * True if all kernels of an operation give the same bits. The self-test sets it to false if a driver rounds them
-   * differently; then each operation has one kernel for all input sizes.
+   * True if all kernels of an operation give the same bits. The self-test sets it to false if a driver rounds
+   * them differently; then each operation has one kernel for all input sizes.
    */
   alternativesAgree = true;
   /** The first error on the library's own device that no task caught, which is a bug of the library. */
@@ -31,7 +34,9 @@ export class Gpu {
   readonly memory: GpuMemory;
   /** The compiled kernels. */
   readonly pipelines: PipelineCache;
-  /** Estimate of the floating-point operations per second. The first guess is that of a weak integrated GPU. */
+  /**
+   * Estimate of the floating-point operations per second. The first guess is that of a weak integrated GPU.
+   */
   readonly throughput: ThroughputEstimate;
   /** When the last measured work ended, by `performance.now`. */
   measuredUntilMs = 0;
@@ -55,8 +60,8 @@ export class Gpu {
     this.info = info;
     this.laneKernels = laneKernels;
     this.#owned = owned;
-    // The estimate has a lower bound on software adapters. One that seems slower shares its CPU with other work:
-    // more submits would slow it further, and no driver resets it after a long submit.
+    // The estimate has a lower bound on software adapters. One that seems slower shares its CPU with other
+    // work: more submits would slow it further, and no driver resets it after a long submit.
     this.throughput = info.software ? new ThroughputEstimate(5e9, 5e9) : new ThroughputEstimate(5e11);
     this.memory = new GpuMemory(device);
     this.pipelines = new PipelineCache(device, info);
@@ -83,7 +88,8 @@ export class Gpu {
   }
 
   /**
-   * Runs work on the device; see `Task`. When the task ends, its buffers are destroyed, except those it kept.
+   * Runs work on the device; see `Task`. When the task ends, its buffers are destroyed, except kept ones
+   * (`Task.keep`).
    *
    * @param label name of the work in error messages
    * @throws what `run` throws; DeviceError DEVICE_MEMORY, DEVICE_FAILED, DEVICE_LOST, DISPOSED; the signal's
@@ -125,7 +131,10 @@ export class Gpu {
     });
   }
 
-  /** Runs `run`, but rejects as soon as the device is lost, because promises of a lost device may never settle. */
+  /**
+   * Runs `run`, but rejects as soon as the device is lost, because promises of a lost device may never
+   * settle.
+   */
   #untilLost<Result>(run: () => Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
       const lost = (): void => {
@@ -210,8 +219,8 @@ let shared: Promise<Gpu> | undefined;
 const known = new WeakMap<GPUDevice, Promise<Gpu>>();
 
 /**
- * Returns the `Gpu` of the caller's device, or of the shared device, which the first call makes. The result is
- * retained: call `release` when it is no longer used.
+ * Returns the `Gpu` of the caller's device, or of the shared device, which the first call makes. The result
+ * is retained: call `release` when it is no longer used.
  *
  * @throws DeviceError WEBGPU_MISSING, WEBGPU_INSECURE, ADAPTER_MISSING, DEVICE_FAILED, DEVICE_LOST
  */

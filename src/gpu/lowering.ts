@@ -1,7 +1,7 @@
 /**
- * Which kernel carries an operation out, with which constants, on how many workgroups. Model and adapter
- * decide; the size of the input only among alternatives that give the same bits, all of which are compiled
- * when the model is loaded. So an image alone and the same image in a batch get the same bits, and a new size
+ * Chooses a kernel for each operation, with its constants and its number of workgroups. The choice depends on
+ * the model and the adapter. The input size only chooses among kernels that give the same bits, all of which
+ * are compiled when the model is loaded. So an image gets the same bits alone and in a batch, and a new size
  * compiles nothing.
  */
 import { HEAD_DIM } from '../graph/constants.js';
@@ -14,66 +14,67 @@ import { maskPatches } from './kernels/outputKernels.js';
 import type { Axis, Workgroups } from './submits.js';
 import { inLines } from './workgroups.js';
 
-/** What a choice of kernels depends on. */
+/** Properties of adapter, weights and tuning that decide which kernels are used. */
 export interface Target {
   /**
-   * A software adapter. Linear layers use the wide tile only: it is the fastest one there, and each further
-   * one takes seconds to compile.
+   * True for a software adapter. Linear layers then use the wide tile only: it is the fastest one there, and
+   * each further tile takes seconds to compile.
    */
   readonly software: boolean;
-  /** Kernels of a software adapter for its subgroups (`Gpu.laneKernels`). Default: the tiled kernels. */
+  /** Kernels for a software adapter's subgroups (`Gpu.laneKernels`). Default: the tiled kernels. */
   readonly laneKernels?: LaneKernels | undefined;
+  /** How the matrices are stored. */
   readonly weights: WeightStorage;
-  /** How the tiled kernels stage f16 weights. Default: f32. */
+  /** Element type of f16 weights in workgroup memory (tiled kernels). Default: f32. */
   readonly operands?: OperandType | undefined;
   /**
-   * Lanes that this GPU wants at work at once; the wide tile of a linear layer gives way to the narrow one
-   * where it leaves it with fewer. Default: what a middling GPU wants.
+   * Minimum number of active lanes that keep this GPU busy. A linear layer uses the narrow tile if the wide
+   * one would launch fewer. Default: a value for an average GPU.
    */
   readonly wantedLanes?: number | undefined;
   /**
-   * With fewer lanes than this at work, a linear layer's widest tile gives way to the wide one. Default:
-   * there is no widest one, and none is compiled.
+   * A linear layer uses the widest tile if it launches at least this many lanes, else the wide one. Default:
+   * the widest tile is neither compiled nor used.
    */
   readonly wantedLanesWidest?: number | undefined;
   /**
-   * With fewer lanes than this at work, a linear layer's narrow tile gives way to the small one. Default:
-   * there is no small one, and none is compiled.
+   * A linear layer uses the small tile if the narrow one would launch fewer lanes than this. Default: the
+   * small tile is neither compiled nor used.
    */
   readonly wantedLanesNarrow?: number | undefined;
-  /** The same for attention: 32 queries a workgroup give way to 16. */
+  /**
+   * Attention uses 16 queries per workgroup if 32 would launch fewer lanes than this. Default: the kernel
+   * with 16 queries is neither compiled nor used.
+   */
   readonly wantedLanesAttention?: number | undefined;
 }
 
 /**
- * A target with this has every kernel that gives the same bits, and uses none but those that it had. For
- * those who try them all.
+ * Spread into a target to compile every kernel with the same bits without selecting it. The self-test and the
+ * tuner use it.
  */
 export const EVERY_TILE: Readonly<
   Record<'wantedLanesWidest' | 'wantedLanesNarrow' | 'wantedLanesAttention', number>
 > = { wantedLanesWidest: Infinity, wantedLanesNarrow: 0, wantedLanesAttention: 0 };
 
-/** Lanes that keep a middling GPU busy: some ten multiprocessors with 512 lanes each. */
+/** Default of `wantedLanes`: an average GPU with about ten multiprocessors of 512 lanes each. */
 const DEFAULT_LANES = 5120;
 
 /**
- * The same where the vendor says more. Intel's GPUs in browsers are small, and their compiler makes much more
- * of the large tile (75 to 78 % of its inner loop are multiply-adds, 62 to 71 % of the narrow one's:
- * bench/RESULTS.md). Neither number was measured on a GPU yet; every choice gives the same bits.
+ * `wantedLanes` by vendor. Intel GPUs have few lanes, and Intel's compiler produces better code for the wide
+ * tile than for the narrow one: 75 to 78 % of the instructions in its inner loop are multiply-adds, against
+ * 62 to 71 % (bench/RESULTS.md). The value has not been measured on a GPU yet. Every choice gives the same
+ * bits.
  */
 const LANES_BY_VENDOR: Readonly<Record<string, number>> = { intel: 1500 };
 
-/**
- * What the kernels are chosen for on an adapter, with weights stored like this, until `tuner.ts` has
- * measured.
- */
+/** The target of an adapter and a weight storage, before tuning. */
 export function targetOf(
   { info, laneKernels, alternativesAgree }: Pick<Gpu, 'info' | 'laneKernels' | 'alternativesAgree'>,
   weights: WeightStorage,
 ): Target {
   const { software, vendor } = info;
-  // None are wanted where kernels that stand for each other give different bits: the first one carries
-  // everything out.
+  // If alternative kernels give different bits, 0 lanes suffice, so the first kernel is used for every size.
   return {
     software,
     laneKernels,
@@ -82,48 +83,54 @@ export function targetOf(
   };
 }
 
-/** What a forward runs on. */
+/** Size of a forward's input. */
 export interface ForwardSize {
+  /** Images. */
   readonly batch: number;
+  /** Rows of patches of an image. */
   readonly rows: number;
+  /** Columns of patches of an image. */
   readonly cols: number;
+  /** Tokens of an image: cls, registers and patches. */
   readonly numTokens: number;
 }
 
 /**
- * Words of the uniform `ForwardSize` of the kernels.
- * @param first workgroup of the range that is dispatched. Default: the dispatch's own first one
+ * Words of the uniform `ForwardSize` that the kernels read.
+ *
+ * @param first first workgroup of a range of a dispatch. Default: 0, 0, 0
  */
 export const sizeWords = (
   { batch, rows, cols, numTokens }: ForwardSize,
   first: Workgroups = [0, 0, 0],
 ): number[] => [batch, rows, cols, numTokens, ...first];
 
+/** A kernel variant that can compute an operation. */
 export interface Dispatch {
+  /** The kernel with its constants. */
   readonly variant: KernelVariant;
   /** Workgroups along x, y, z for an input size. */
   readonly workgroups: (size: ForwardSize) => Workgroups;
   /**
-   * Axes along which the kernel may run in ranges, see `cutIntoRanges`: every workgroup computes what it does in
-   * one dispatch. Default: none.
+   * Axes along which the dispatch can be cut into ranges without changing a bit; see `cutIntoRanges`.
+   * Default: none.
    */
   readonly cuts?: readonly Axis[];
-  /** Lanes of a workgroup, where there are alternatives. Default: 64. */
+  /** Lanes of a workgroup, if the operation has several kernels. Default: 64. */
   readonly lanes?: number | undefined;
-  /** Lanes that it must keep at work, or the next alternative takes over. Default: 0. */
+  /** Minimum number of active lanes. With fewer, the next alternative is used. Default: 0. */
   readonly wantedLanes?: number | undefined;
 }
 
-/**
- * Columns of a panel of packed weights, and what the length of its rows is padded to. `weights/packing.ts`
- * packs them.
- */
+/** Output columns of a panel of packed weights (`weights/packing.ts`). */
 export const PANEL_COLUMNS = 64;
+/** The number of input features of a panel is padded to a multiple of this. */
 export const PANEL_K = 32;
 
+/** Input features including the padding. */
 export const paddedK = (inFeatures: number): number => Math.ceil(inFeatures / PANEL_K) * PANEL_K;
 
-/** Where the scales of int8 weights begin, in u32: behind the panels. */
+/** The constant that says where the scales of int8 weights begin: after the panels, counted in u32. */
 const scalesAt = (
   storage: WeightStorage,
   outFeatures: number,
@@ -133,16 +140,16 @@ const scalesAt = (
     ? { SCALES_AT: ceilDiv(outFeatures, PANEL_COLUMNS) * (PANEL_COLUMNS / 4) * paddedK(inFeatures) }
     : {};
 
-/** Tiles of rows (y), then of columns (x). */
+/** Cut along tiles of rows (y) first, then along tiles of columns (x). */
 const ROWS_THEN_COLUMNS: readonly Axis[] = [1, 0];
-/** Images (z), then tiles of queries (x), then heads (y). */
+/** Cut along images (z) first, then along tiles of queries (x), then along heads (y). */
 const IMAGES_THEN_QUERIES: readonly Axis[] = [2, 0, 1];
 
 const tokenRows = ({ batch, numTokens }: ForwardSize): number => batch * numTokens;
 const patchRows = ({ batch, rows, cols }: ForwardSize): number => batch * rows * cols;
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
-/** The kernel that a node gets for an input of this size. */
+/** The kernel of a node for an input size. */
 export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   const dispatches = alternatives(node, target);
   return dispatches[
@@ -153,22 +160,20 @@ export function lower(node: Node, target: Target, size: ForwardSize): Dispatch {
   ]!;
 }
 
-/**
- * Which of several alternatives: the first that keeps as many lanes at work as are wanted of it, or the last.
- */
+/** Index of the first alternative that launches at least its wanted number of lanes, or of the last one. */
 export function choose(lanes: readonly number[], wanted: readonly (number | undefined)[]): number {
-  const found = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));
-  return found < 0 ? lanes.length - 1 : found;
+  const index = lanes.findIndex((count, i) => count >= (wanted[i] ?? 0));
+  return index < 0 ? lanes.length - 1 : index;
 }
 
-/** How many lanes one of several alternatives keeps at work. */
+/** Number of lanes that a dispatch launches. */
 export const lanesOf = ({ workgroups, lanes = 64 }: Dispatch, size: ForwardSize): number =>
   lanes * workgroups(size).reduce((product, count) => product * count);
 
 /**
- * The kernels that may carry a node out, the most economical one first: each does less for a lane, or for a
- * workgroup, than the one before, so that more of them share the work. All give the same bits. Their bindings
- * are the uniform size, the node's inputs in their order, and its output.
+ * The kernels that can compute a node, all with the same bits. The most efficient one comes first; each
+ * further one does less work per workgroup, so it launches more lanes. Their bindings are the uniform size,
+ * the node's inputs in order, and its output.
  */
 export function alternatives(node: Node, target: Target): readonly [Dispatch, ...Dispatch[]] {
   assertComputable(node);
@@ -189,32 +194,36 @@ export function alternatives(node: Node, target: Target): readonly [Dispatch, ..
     case 'layerNorm':
       return [layerNorm(node, operation.eps, laneKernels)];
     default:
-      return [only(node, operation, target)];
+      return [singleKernel(node, operation, target)];
   }
 }
 
 /**
- * What the kernels take for granted of shapes, and do not check: with other ones they read and write past the
- * ends of rows. `checkConfig` refuses such models before anything is loaded.
+ * Asserts what the kernels assume of shapes. With other shapes, they would read and write past the ends of
+ * rows. `checkConfig` refuses such models before anything is loaded.
  */
 function assertComputable({ label, operation, inputs, output }: Node): void {
   const columns = output.shape[1]!;
   const holds = (condition: boolean, expected: string, found: number): void => {
     if (!condition) throw new Error(`${label}: expected ${expected}, found ${found}`);
   };
-  holds(columns % 4 === 0, 'columns in groups of 4', columns);
+  holds(columns % 4 === 0, 'a number of columns that is a multiple of 4', columns);
   if (operation.kind === 'patchEmbed')
-    holds(operation.patchSize % 2 === 0, 'patches of an even side', operation.patchSize);
+    holds(operation.patchSize % 2 === 0, 'an even patch size', operation.patchSize);
   if (operation.kind === 'attention')
-    holds(columns === operation.numHeads * HEAD_DIM, `heads of ${HEAD_DIM}`, columns / operation.numHeads);
+    holds(
+      columns === operation.numHeads * HEAD_DIM,
+      `heads of width ${HEAD_DIM}`,
+      columns / operation.numHeads,
+    );
   if (operation.kind in linearForms) {
     const inFeatures = inputs[1]!.shape[1]!;
-    holds(inFeatures % 4 === 0, 'a multiple of 4 as width of the input', inFeatures);
+    holds(inFeatures % 4 === 0, 'a number of input features that is a multiple of 4', inFeatures);
   }
 }
 
-/** What has one kernel on every target. */
-function only(
+/** The kernel of an operation that has only one on every target. */
+function singleKernel(
   { output }: Node,
   operation: Exclude<Operation, { kind: LinearKind | 'attention' | 'layerNorm' }>,
   target: Target,

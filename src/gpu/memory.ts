@@ -94,12 +94,12 @@ export class GpuMemory {
   }
 
   /**
-   * Reads `bytes` of a buffer from byte `offset`, both multiples of 4. Reads requested in the same microtask share
-   * one submit and one mapped buffer. The copy is submitted after that microtask, so do not write to the buffer
-   * until the read settles. Destroying the buffer right away is allowed.
+   * Reads `bytes` of a buffer from byte `offset`, both multiples of 4. Reads requested in the same microtask
+   * share one submit and one mapped buffer. The copy is submitted after that microtask, so do not write to
+   * the buffer until the read settles. Destroying the buffer right away is allowed.
    *
-   * @throws DeviceError DEVICE_LIMIT, DEVICE_FAILED; whatever `mapAsync` rejects with. If the device was lost,
-   *   `Gpu.check()` throws the reason
+   * @throws DeviceError DEVICE_LIMIT, DEVICE_FAILED; whatever `mapAsync` rejects with. If the device was
+   *   lost, `Gpu.check()` throws the reason
    */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     return new Promise((resolve, reject) => {
@@ -133,7 +133,8 @@ export class GpuMemory {
         device.limits.maxBufferSize,
       );
       const target = staging;
-      // A copy that fails leaves zeros in the staging buffer. The error scope keeps them from passing as results.
+      // A copy that fails leaves zeros in the staging buffer. The error scope keeps them from passing as
+      // results.
       const { verdict } = scoped(device, () => {
         const encoder = device.createCommandEncoder({ label: 'read back' });
         let at = 0;

@@ -1,6 +1,6 @@
 /**
- * Compiles kernels, each variant once. A compiler's error becomes a DeviceError that names the kernel, the line and
- * the adapter.
+ * Compiles kernels, each variant once. A compiler's error becomes a DeviceError that names the kernel, the
+ * line and the adapter.
  */
 import { DeviceError } from '../errors.js';
 import { SHADER_STAGE_COMPUTE } from './constants.js';
@@ -47,8 +47,8 @@ export class PipelineCache {
   }
 
   /**
-   * Returns the pipeline of a variant, which the first call compiles. A failure is not cached, so a later call
-   * tries again.
+   * Returns the pipeline of a variant, which the first call compiles. A failure is not cached, so a later
+   * call tries again.
    *
    * @throws DeviceError KERNEL_COMPILE
    */
@@ -89,7 +89,8 @@ export class PipelineCache {
     const { kernel } = variant;
     const label = kernelName(kernel);
     const layout = this.#layoutOf(kernel);
-    // The scope keeps the browser from reporting the compiler's messages a second time: the error below has them.
+    // The scope keeps the browser from reporting the compiler's messages a second time: the error below has
+    // them.
     const { result: module } = scoped(this.#device, () => this.#device.createShaderModule({ label, code }));
     try {
       const pipeline = await this.#device.createComputePipelineAsync({

@@ -1,32 +1,36 @@
 /**
- * The delay with which a browser notices that the GPU has finished: measured once a device, and avoided where
- * there is one. Certain calls make the browser look at once; they are repeated until what is waited for has
- * settled. The promise is still the browser's own, so no result is taken early. Loaded by wait.ts in the
- * browsers that have such a call.
+ * Measures and avoids a browser's polling delay: the time between the end of GPU work and the moment when the
+ * browser resolves the promise for it. Certain calls make a browser poll at once. If a device has a delay,
+ * these calls are repeated during each wait. The promise is still the browser's own, so no result is used too
+ * early. wait.ts loads this file in browsers that have such a call.
  */
 import { BufferUsage } from './constants.js';
 
 /**
- * Calls that make a browser look for finished work: empty submits in Firefox, pairs of `pushErrorScope` and
- * `popErrorScope` in Chrome.
+ * A call that makes a browser poll for finished GPU work: an empty submit in Firefox, or a pair of
+ * `pushErrorScope` and `popErrorScope` in Chrome.
  */
 export type Nudge = 'emptySubmits' | 'errorScopes';
 
+/** How a browser's delay is measured: in rounds of several waits each. */
 interface Rule {
-  /** Waits in a row that make a round; their median counts. */
+  /** Number of consecutive waits in a round. The round's result is their median. */
   readonly waits: number;
-  /** A round whose median is at least this long shows a delay. */
+  /** A round with at least this result proves that there is a delay. */
   readonly delayMs: number;
-  /** A round begins when nobody has waited for this long. It counts only if nobody begins to wait meanwhile. */
+  /**
+   * A round starts after this time without other waits. The round is discarded if another wait starts
+   * meanwhile.
+   */
   readonly quietMs: number;
-  /** Whether a wait of somebody else that is as long shows a delay too, even in the middle of a round. */
+  /** Whether any other wait of at least `delayMs` also proves a delay. */
   readonly anyWait: boolean;
 }
 
 /**
- * Firefox's delay is long, so its rounds begin with the device, and any wait shows it: where a wait was long
- * because of its work, some empty submits are all that the mistake costs. In Chrome error scopes that are not
- * needed can make waits longer, so its rounds keep apart from all other work.
+ * Firefox's delay is long, so measuring starts with the device, and any long wait proves the delay. If such a
+ * wait was long because of its work, the mistake costs only a few empty submits. In Chrome, unnecessary error
+ * scopes can make waits longer, so its rounds do not overlap with other work.
  */
 const RULES: Readonly<Record<Nudge, Rule>> = {
   emptySubmits: { waits: 1, delayMs: 20, quietMs: 0, anyWait: true },
@@ -34,50 +38,56 @@ const RULES: Readonly<Record<Nudge, Rule>> = {
 };
 
 /**
- * Rounds without a delay after which there is none; one with a delay is enough. Chrome sometimes answers a few
- * waits at once that it would delay at other times.
+ * After this many rounds without a delay, the device has none. A single round with a delay proves it. Several
+ * rounds are needed because Chrome sometimes resolves a few waits at once that it usually delays.
  */
 const ROUNDS = 4;
 
-/** A wait is nudged at full pace for this long. In what takes longer, Chrome's delay is less than a tenth. */
+/**
+ * For this long, a wait makes calls at full rate. In longer waits, Chrome's delay of 2 ms is less than a
+ * tenth.
+ */
 const EAGER_MS = 20;
-/** Firefox gets at most one empty submit in this time: more of them would only fill its queue. */
+/** Shortest interval between empty submits in Firefox. More of them would only fill its queue. */
 const SUBMIT_INTERVAL_MS = 1;
-/** Later, the interval is this part of the time waited, and at least the shortest timer of browsers. */
+/** After EAGER_MS, the interval between empty submits is this part of the time waited so far. */
 const LATER_PART = 1 / 20;
+/** The shortest timer of browsers. */
 const SHORTEST_TIMER_MS = 4;
-/** Nothing is gained by submits that come less often than Firefox's own timer. */
+/** Firefox's own polling interval. Empty submits at longer intervals would gain nothing. */
 const LONGEST_INTERVAL_MS = 100;
 
 /**
- * Takes about 0.1 ms on any GPU, as its steps depend on each other. Chrome delays only what is not finished at
- * its first look.
+ * A kernel that takes about 0.1 ms on any GPU, because each step depends on the one before. Chrome only
+ * delays work that has not finished when it first polls.
  */
 const SHORT_KERNEL =
   '@group(0) @binding(0) var<storage, read_write> x: f32; @compute @workgroup_size(1) fn main() { var y = x; for (var i = 0; i < 8000; i++) { y = y * 0.999 + 0.5; } x = y; }';
 
-/** The clock and the timers, which tests replace. */
+/** The clock and the timers. Tests replace them. */
 export interface Clock {
+  /** The current time. */
   readonly nowMs: () => number;
+  /** Resolves after `ms`. */
   readonly sleep: (ms: number) => Promise<void>;
-  /** Resolves in the next task: sooner than any timer, and other tasks of the page come between. */
+  /** Resolves in the next task of the event loop, which is sooner than any timer. */
   readonly nextTask: () => Promise<void>;
 }
 
+/** Measures the polling delay of one device, and shortens waits if there is one. */
 export class PollingDelay {
   readonly #device: GPUDevice;
   readonly #nudge: Nudge;
   readonly #clock: Clock;
-  /** Whether the browser delays waits; undefined until that is known. */
-  #found: boolean | undefined;
+  #hasDelay: boolean | undefined;
   #roundsLeft = ROUNDS;
   #measuring = false;
   #nudging = false;
   #lost = false;
-  /** Waits under way, and those of them that should be short. */
+  /** Number of current waits, and of those among them that should be short. */
   #pending = 0;
   #pendingShort = 0;
-  /** Waits so far, and when the last one began. */
+  /** Number of waits so far, and when the last one began. */
   #begun = 0;
   #beganMs = 0;
   #kernel: ShortKernel | undefined;
@@ -92,12 +102,12 @@ export class PollingDelay {
     if (RULES[nudge].anyWait) void this.#measure();
   }
 
-  /** Whether the browser delays waits; undefined until that is known. */
-  get found(): boolean | undefined {
-    return this.#found;
+  /** Whether the browser delays waits on this device. Undefined until that is known. */
+  get hasDelay(): boolean | undefined {
+    return this.#hasDelay;
   }
 
-  /** See `waitFor` in wait.ts. */
+  /** Waits for a promise of the device; see `waitFor` in wait.ts. */
   async waitFor<T>(answer: Promise<T>, lastsLong: boolean): Promise<T> {
     this.#pending += 1;
     this.#pendingShort += lastsLong ? 0 : 1;
@@ -111,18 +121,18 @@ export class PollingDelay {
       this.#pending -= 1;
       this.#pendingShort -= lastsLong ? 0 : 1;
       const { anyWait, delayMs } = RULES[this.#nudge];
-      if (anyWait && !lastsLong && this.#clock.nowMs() - beganMs >= delayMs) this.#found ??= true;
+      if (anyWait && !lastsLong && this.#clock.nowMs() - beganMs >= delayMs) this.#hasDelay ??= true;
       void this.#measure();
     }
   }
 
   async #nudgeWhilePending(): Promise<void> {
-    if (this.#found !== true || this.#nudging) return;
+    if (this.#hasDelay !== true || this.#nudging) return;
     this.#nudging = true;
     try {
       await (this.#nudge === 'emptySubmits' ? this.#submitNothing() : this.#openScopes());
     } catch {
-      // A device that is lost takes no calls. Whoever waits learns it from the promise.
+      // The device is lost. The promise that is waited for reports that.
     } finally {
       this.#nudging = false;
     }
@@ -145,36 +155,36 @@ export class PollingDelay {
 
   async #openScopes(): Promise<void> {
     while (this.#pendingShort > 0 && !this.#lost && this.#clock.nowMs() - this.#beganMs < EAGER_MS) {
-      this.#device.pushErrorScope('validation'); // closed in the same task: it catches nobody's errors
+      this.#device.pushErrorScope('validation'); // popped in the same task, so it catches no errors of other code
       await this.#device.popErrorScope();
     }
   }
 
-  /** Goes on with the measurement while nobody waits. */
+  /** Measures, or continues to measure, until another wait begins. */
   async #measure(): Promise<void> {
-    if (this.#measuring || this.#found !== undefined) return;
+    if (this.#measuring || this.#hasDelay !== undefined) return;
     this.#measuring = true;
     const { delayMs, quietMs, anyWait } = RULES[this.#nudge];
     try {
-      while (this.#pending === 0 && !this.#lost && this.#found === undefined) {
+      while (this.#pending === 0 && !this.#lost && this.#hasDelay === undefined) {
         const begun = this.#begun;
         const undisturbed = (): boolean => this.#begun === begun;
         if (quietMs > 0) await this.#clock.sleep(quietMs);
         if (!undisturbed()) continue;
         const ms = await this.#round(undisturbed);
-        if (ms >= delayMs && (anyWait || undisturbed())) this.#found ??= true;
-        else if (undisturbed() && (this.#roundsLeft -= 1) === 0) this.#found = false;
+        if (ms >= delayMs && (anyWait || undisturbed())) this.#hasDelay ??= true;
+        else if (undisturbed() && (this.#roundsLeft -= 1) === 0) this.#hasDelay = false;
       }
     } catch {
-      this.#found = false; // the device is lost
+      this.#hasDelay = false; // the device is lost
     } finally {
       this.#measuring = false;
     }
-    if (this.#found !== undefined) this.#kernel?.buffer.destroy();
+    if (this.#hasDelay !== undefined) this.#kernel?.buffer.destroy();
     if (this.#pending > 0) void this.#nudgeWhilePending();
   }
 
-  /** The median of some waits, in ms. */
+  /** Runs one round. Resolves to the median of its waits, in ms. */
   async #round(undisturbed: () => boolean): Promise<number> {
     const { queue } = this.#device;
     const { waits } = RULES[this.#nudge];

@@ -1,7 +1,7 @@
 /**
- * A graph, ready to run at one input size: pipelines, bind groups and buffers are made once; a run only
- * encodes and submits. The programs of a model share its slots (`SlotPool`), so that a second image size
- * costs bind groups, not memory.
+ * A program: a graph with compiled kernels, buffers and bind groups for one input size. A run only encodes
+ * and submits. The programs of a model share their activation buffers (`SlotPool`), so a second image size
+ * needs new bind groups but hardly any memory.
  */
 import { F32_BYTES } from '../graph/constants.js';
 import { elementCount, type Graph, type Node, type Value } from '../graph/graph.js';
@@ -14,30 +14,35 @@ import type { CompiledKernel } from './pipelines.js';
 import { cutIntoRanges, splitByWork, SUBMIT_MS, type Axis, type Workgroups } from './submits.js';
 import type { Burst, Task } from './task.js';
 
-/** A forward in one submit is measured where it is estimated to take more than this part of SUBMIT_MS. */
+/** A forward in one submit is measured if its estimate is longer than SUBMIT_MS / MEASURED_PART. */
 const MEASURED_PART = 8;
 
 /**
- * The shared buffers of one model's programs: the planner's slots by number, and inputs by name. They grow to
- * the largest program's needs; whoever holds bind groups watches `generation`.
+ * The buffers that one model's programs share: the planner's slots by number, and inputs by name. They grow
+ * to the size that the largest program needs.
  */
 export class SlotPool {
   readonly #gpu: Gpu;
   readonly #slots = new Map<number | string, { buffer: GPUBuffer; bytes: number }>();
-  /** Changes whenever a buffer was replaced. */
+  /** Increases when a buffer is replaced. Bind groups made before are then invalid. */
   generation = 0;
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
   }
 
+  /** Total bytes of the buffers. */
   get bytes(): number {
     return [...this.#slots.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Makes every slot at least as large as asked. Where that fails, all are what they were. */
-  async reserve(wanted: Iterable<readonly [key: number | string, bytes: number]>): Promise<void> {
-    const larger = [...wanted].filter(([key, bytes]) => (this.#slots.get(key)?.bytes ?? -1) < bytes);
+  /**
+   * Makes every slot at least as large as required. If an allocation fails, no slot changes.
+   *
+   * @throws DeviceError DEVICE_MEMORY, DEVICE_LIMIT
+   */
+  async reserve(required: Iterable<readonly [key: number | string, bytes: number]>): Promise<void> {
+    const larger = [...required].filter(([key, bytes]) => (this.#slots.get(key)?.bytes ?? -1) < bytes);
     if (larger.length === 0) return;
     const grown = await this.#gpu.make('activations', (burst) =>
       larger.map(([key, bytes]) => {
@@ -53,29 +58,34 @@ export class SlotPool {
     }
   }
 
+  /** The buffer of a slot, by number, or of an input, by name. */
   get(key: number | string): GPUBuffer | undefined {
     return this.#slots.get(key)?.buffer;
   }
 
+  /** Destroys all buffers. */
   dispose(): void {
     for (const { buffer } of this.#slots.values()) this.#gpu.memory.destroy(buffer);
     this.#slots.clear();
   }
 }
 
-/** One operation of a program, as it is printed and profiled: a dispatch, where the adapter is fast enough. */
+/** One operation of a program. It is one dispatch, or several on a slow adapter. */
 export interface ProgramStep {
   readonly node: Node;
   readonly kernel: CompiledKernel;
+  /** Workgroups of the whole operation. */
   readonly workgroups: Workgroups;
   /** See `Dispatch.cuts`. */
   readonly cuts: readonly Axis[];
   readonly flops: number;
-  /** Every input read once and the output written once, weights as they are stored. */
+  /**
+   * Bytes moved if every input is read once and the output is written once. Weights count as they are stored.
+   */
   readonly bytes: number;
 }
 
-/** A dispatch, ready to be encoded: a step of a program, or a range of one. */
+/** A dispatch with its bind group: a whole step of a program, or a range of one. */
 export interface ReadyDispatch {
   readonly step: ProgramStep;
   readonly group: GPUBindGroup;
@@ -83,8 +93,11 @@ export interface ReadyDispatch {
   readonly flops: number;
 }
 
+/** A graph that is ready to run at one input size. */
 export class Program {
+  /** Which activation uses which slot. */
   readonly plan: Plan;
+  /** The operations in the order in which they run. */
   readonly steps: readonly ProgramStep[];
   readonly #gpu: Gpu;
   readonly #graph: Graph;
@@ -118,8 +131,10 @@ export class Program {
   }
 
   /**
-   * Compiles the kernels that the nodes of a graph need. None of them depends on the size of the input: any graph
-   * of the model will do.
+   * Compiles the kernels of a graph's nodes. They do not depend on the input size, so the nodes may be those
+   * of any size.
+   *
+   * @throws DeviceError KERNEL_COMPILE, DEVICE_LOST
    */
   static async warmUp(gpu: Gpu, nodes: readonly Node[], target: Target): Promise<void> {
     await Promise.all(
@@ -131,8 +146,11 @@ export class Program {
   }
 
   /**
-   * @param fixed the caller's own buffer for an input or weight of the graph; an input that it has none for
-   *   gets a slot of its name, to be filled before every run
+   * Compiles a graph's kernels and allocates its buffers.
+   *
+   * @param fixed returns the caller's buffer for an input or weight. An input without one gets a slot in the
+   *   pool under its name, which the caller fills before each run
+   * @throws DeviceError
    */
   static async create(
     gpu: Gpu,
@@ -175,10 +193,12 @@ export class Program {
   }
 
   /**
-   * Runs the forward and copies each of the graph's outputs into the buffer that `destination` gives for it.
-   * One encoder, one pass, one submit, unless that would keep the GPU busy for longer than SUBMIT_MS: then
-   * several, so that the screen is still drawn meanwhile, and an abort is heeded between them. Two of them are
-   * under way at a time: the GPU has work while the end of the first is noticed and the third is encoded.
+   * Runs the forward and copies each output of the graph into the buffer that `destination` returns for it.
+   * The forward is one submit. If that would keep the GPU busy for longer than SUBMIT_MS, it is several: the
+   * screen is drawn between them, and an abort takes effect there. Two submits are queued at a time, so that
+   * the GPU has work while the browser reports the end of the first and the third is encoded.
+   *
+   * @throws DeviceError; the signal's reason
    */
   async run(task: Task, destination: (output: Value) => GPUBuffer): Promise<void> {
     const most = this.#gpu.flopsPerSecond * (SUBMIT_MS / 1000);
@@ -194,7 +214,8 @@ export class Program {
       });
     if (this.#flops <= most) {
       submit(this.whole(), true);
-      // What is short stays short where the adapter gets slower by a factor of MEASURED_PART.
+      // A shorter forward fits into SUBMIT_MS even if the adapter becomes slower by a factor of
+      // MEASURED_PART.
       if (this.#flops * MEASURED_PART > most) task.measure(this.#flops, startMs, 1);
       return;
     }
@@ -206,14 +227,14 @@ export class Program {
       submit(dispatches.slice(begin, end), isLast);
       if (isLast) task.measure(this.#flops, startMs, submits.length);
       const done = task.computed(!isLast);
-      done.catch(() => undefined); // nobody awaits it where this run ends before
+      done.catch(() => undefined); // not awaited if a burst throws first
       await previous;
       previous = done;
     }
     await previous;
   }
 
-  /** The dispatches of the forward: one for each step. They hold until the pool's buffers change. */
+  /** One dispatch for each step. They are valid until the pool's buffers change. */
   whole(): readonly ReadyDispatch[] {
     if (this.#generation !== this.#pool.generation) {
       this.#whole = this.steps.map((step) => ({
@@ -228,8 +249,8 @@ export class Program {
   }
 
   /**
-   * The same with each step of more than `most` FLOPs in several dispatches, as far as its kernel can be cut.
-   * They hold until the burst's task ends.
+   * The dispatches of all steps, where each step of more than `most` FLOPs is cut into several if its kernel
+   * allows. They are valid until the burst's task ends.
    */
   cut(burst: Burst, most: number): ReadyDispatch[] {
     const sizes = new Map<string, GPUBuffer>();
@@ -252,7 +273,7 @@ export class Program {
     });
   }
 
-  /** Encodes dispatches. None reads what it writes, so it may be encoded again: it gives the same. */
+  /** Encodes dispatches. No dispatch reads its own output, so repeating one gives the same result. */
   encode(pass: GPUComputePassEncoder, dispatches: readonly ReadyDispatch[]): void {
     for (const { step, group, workgroups } of dispatches) {
       pass.setPipeline(step.kernel.pipeline);
@@ -261,7 +282,7 @@ export class Program {
     }
   }
 
-  /** One line a dispatch, and the bytes with and without sharing. */
+  /** Describes the program: one line for each step, and the activation bytes with and without sharing. */
   describe(): string {
     const name = (value: Value): string =>
       `${value.name} (${value.shape.join(', ')})${value.kind === 'activation' ? ` @${this.plan.slotOf.get(value)}` : ''}`;
@@ -277,6 +298,7 @@ export class Program {
     return [...lines, summary].join('\n');
   }
 
+  /** Destroys the program's own buffer. The pool and the caller's buffers stay. */
   dispose(): void {
     this.#gpu.memory.destroy(this.#sizeBuffer);
     this.#whole = [];
@@ -287,7 +309,7 @@ export class Program {
     if (!buffer)
       throw new DINOv2Error(
         'GRAPH_SHAPE',
-        `${value.name}: has no buffer. This is a bug in the model's graph.`,
+        `${value.name}: this value has no buffer. This is a bug in the model's graph.`,
       );
     return buffer;
   }
@@ -302,8 +324,8 @@ export class Program {
 }
 
 /**
- * Multiplications and additions of a node's matrix products, each counted as one. What is not a product
- * counts nothing.
+ * Floating-point operations of a node's matrix products: multiplications and additions count one each. Other
+ * operations count 0.
  */
 export function flopsOf({ operation, inputs, output }: Node, { numTokens }: ForwardSize): number {
   switch (operation.kind) {

@@ -3,10 +3,11 @@
 const FILTERS = ['validation', 'out-of-memory', 'internal'] as const;
 
 /**
- * Runs `run` with an error scope of each kind open. All scopes are closed before this function returns, so errors
- * of other code on the device do not end up in them.
+ * Runs `run` with an error scope of each kind open. All scopes are closed before this function returns, so
+ * errors of other code on the device do not end up in them.
  *
- * @returns the result of `run`, and a promise of the first error; null if there was none or the device was lost
+ * @returns the result of `run`, and a promise of the first error; null if there was none or the device was
+ *   lost
  * @throws what `run` throws
  */
 export function scoped<Result>(

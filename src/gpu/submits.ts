@@ -1,34 +1,38 @@
 /**
- * How a forward is cut where an adapter is slow: dispatches into ranges of their workgroups, and all of them
- * into submits.
+ * Cuts a forward into short submits on a slow adapter: a long dispatch into ranges of its workgroups, and the
+ * list of dispatches into submits.
  */
 import { MAX_WORKGROUPS } from './workgroups.js';
 
 /**
- * How long a submit may keep the GPU busy. Above this, pages stutter; at two seconds, Windows resets the
- * driver.
+ * Longest time that a submit may keep the GPU busy. Longer submits make pages stutter, and after two seconds
+ * Windows resets the driver.
  */
 export const SUBMIT_MS = 100;
 
-/** Along x, y and z. */
+/** Number of workgroups along x, y and z. */
 export type Workgroups = readonly [number, number, number];
 
-/** An axis of workgroups: x, y or z. */
+/** Index of an axis: x, y or z. */
 export type Axis = 0 | 1 | 2;
 
-/** A part of a dispatch's workgroups: a block of them. */
+/** A block of a dispatch's workgroups. */
 export interface Range {
+  /** First workgroup of the block. */
   readonly first: Workgroups;
+  /** Size of the block. */
   readonly workgroups: Workgroups;
+  /** Floating-point operations of the block. */
   readonly flops: number;
 }
 
 /**
- * Cuts a dispatch of `flops` into ranges of about the same size with at most `most` each, and of no more workgroups
- * along a cut axis than WebGPU allows. Where one workgroup alone is more, it is a range.
+ * Cuts a dispatch into ranges of about the same size. Each range has at most `most` FLOPs, unless a single
+ * workgroup has more, and at most MAX_WORKGROUPS along the axes in `axes`.
  *
- * @param axes along which it may be cut. The first one is cut; the next one only where a single step along the
- *   first is too much
+ * @param axes axes along which the dispatch may be cut. A later axis is used only if one step along the
+ *   earlier ones has too many FLOPs
+ * @param flops floating-point operations of the whole dispatch
  */
 export function cutIntoRanges(
   workgroups: Workgroups,
@@ -38,7 +42,7 @@ export function cutIntoRanges(
 ): Range[] {
   const [axis, ...others] = axes;
   const count = axis === undefined ? 1 : workgroups[axis];
-  // The margin is for rounding: a range of a range is as large as it was made.
+  // The margin allows for rounding, so that a range of exactly `most` FLOPs is not cut again.
   if (axis === undefined || (flops <= most * (1 + 1e-9) && count <= MAX_WORKGROUPS))
     return [{ first: [0, 0, 0], workgroups, flops }];
   const each = flops / count;
@@ -55,7 +59,10 @@ export function cutIntoRanges(
   return ranges;
 }
 
-/** Consecutive steps in batches of at most `flops` each, or of one step where that alone is more. */
+/**
+ * Groups consecutive steps into submits of at most `flops` each. A step with more FLOPs gets a submit of its
+ * own.
+ */
 export function splitByWork(
   steps: readonly { readonly flops: number }[],
   flops: number,

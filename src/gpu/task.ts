@@ -1,9 +1,11 @@
 /**
- * Tasks: the only way to allocate, dispatch, submit and read on a device. A task is a named piece of asynchronous
- * work. It uses the device in bursts, which are synchronous and run inside error scopes of their own. So each GPU
- * error is reported to the task that caused it and to no other code, on a caller's device too.
+ * Tasks: the only way to allocate, dispatch, submit and read on a device. A task is a named piece of
+ * asynchronous work. It uses the device in bursts, which are synchronous and run inside error scopes of their
+ * own. So each GPU error is reported to the task that caused it and to no other code, on a caller's device
+ * too.
  */
 import { DeviceError } from '../errors.js';
+import type { Lease } from './lease.js';
 import type { GpuMemory } from './memory.js';
 import type { CompiledKernel, PipelineCache } from './pipelines.js';
 import { scoped } from './scopes.js';
@@ -13,81 +15,32 @@ import { submittedWorkDone } from './wait.js';
 /** An upload awaits `Task.settled` after each block of this many bytes. */
 export const SETTLE_BYTES: number = 16 * 2 ** 20;
 
-/** The buffers of an object with `dispose()`. A task that uses them keeps them alive. */
-export interface Lease {
-  /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
-  hold(): () => void;
-  /** True after the owner's `dispose()`. */
-  readonly disposed: boolean;
-}
-
-/** Buffers that are freed once their owner was disposed of and no task holds them. */
-export class OwnedBuffers implements Lease {
-  readonly #free: () => void;
-  readonly #message: string;
-  #holders = 0;
-  #disposed = false;
-
-  /**
-   * @param free frees the buffers; called once
-   * @param message message of the error for a use after `dispose()`
-   */
-  constructor(free: () => void, message: string) {
-    this.#free = free;
-    this.#message = message;
-  }
-
-  /** True after `dispose()`. */
-  get disposed(): boolean {
-    return this.#disposed;
-  }
-
-  /** Throws after `dispose()`. @throws DeviceError DISPOSED */
-  check(): void {
-    if (this.#disposed) throw new DeviceError('DISPOSED', this.#message);
-  }
-
-  /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
-  hold(): () => void {
-    this.check();
-    this.#holders += 1;
-    let held = true;
-    return () => {
-      if (!held) return;
-      held = false;
-      this.#holders -= 1;
-      this.#freeIfUnused();
-    };
-  }
-
-  /** Refuses further holds, and frees the buffers when nothing holds them. */
-  dispose(): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    this.#freeIfUnused();
-  }
-
-  #freeIfUnused(): void {
-    if (this.#disposed && this.#holders === 0) this.#free();
-  }
-}
-
 /** The part of `Gpu` that tasks use. Declared here so that task.ts and device.ts do not import each other. */
 export interface TaskGpu {
+  /** The WebGPU device. */
   readonly device: GPUDevice;
+  /** The library's buffers on the device. */
   readonly memory: GpuMemory;
+  /** The compiled kernels. */
   readonly pipelines: PipelineCache;
+  /** Estimate of the floating-point operations per second. */
   readonly throughput: ThroughputEstimate;
+  /** When the last measured work ended, by `performance.now`. */
   measuredUntilMs: number;
+  /** Throws if the device was lost. @throws DeviceError DEVICE_LOST */
   check(): void;
+  /** Converts an error of an error scope into the error that the task throws. */
   refusal(label: string, error: GPUError): DeviceError;
+  /** Reads bytes of a buffer. @throws DeviceError */
   read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer>;
 }
 
 /** A buffer to bind, or a part of one. */
 export type Bound = GPUBuffer | GPUBufferBinding;
 
-/** The GPU operations of one burst of a task. The commands that it encodes are submitted together at its end. */
+/**
+ * The GPU operations of one burst of a task. The commands that it encodes are submitted together at its end.
+ */
 export class Burst {
   readonly #gpu: TaskGpu;
   readonly #label: string;
@@ -210,8 +163,8 @@ export class Burst {
 }
 
 /**
- * Verdicts of buffers that outlived their task before it was known whether their task had failed. A verdict is a
- * promise that rejects with the first GPU error.
+ * Verdicts of buffers that outlived their task before it was known whether their task had failed. A verdict
+ * is a promise that rejects with the first GPU error.
  */
 const pending = new WeakMap<GPUBuffer, Promise<void>>();
 
@@ -235,8 +188,9 @@ export class Task {
   }
 
   /**
-   * Runs a burst: opens error scopes, calls `run`, submits at most once, closes the scopes. Does not wait for the
-   * GPU. An error is thrown by the next `read` or `settled`, or by the first task that uses a kept buffer.
+   * Runs a burst: opens error scopes, calls `run`, submits at most once, closes the scopes. Does not wait for
+   * the GPU. An error is thrown by the next `read` or `settled`, or by the first task that uses a kept
+   * buffer.
    */
   burst<Result>(run: (burst: Burst) => Result): Result {
     this.#checkActive();
@@ -254,8 +208,8 @@ export class Task {
   }
 
   /**
-   * Reads bytes of a buffer, and waits until all earlier bursts are known to have no errors. `offset` and `bytes`
-   * are multiples of 4.
+   * Reads bytes of a buffer, and waits until all earlier bursts are known to have no errors. `offset` and
+   * `bytes` are multiples of 4.
    */
   async read(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     this.#checkActive();
@@ -295,8 +249,8 @@ export class Task {
   }
 
   /**
-   * Measures how long the work takes that was just submitted, and records it in the throughput estimate. Nothing
-   * waits for the measurement, and the task may end before it. Work with an error is not recorded.
+   * Measures how long the work takes that was just submitted, and records it in the throughput estimate.
+   * Nothing waits for the measurement, and the task may end before it. Work with an error is not recorded.
    *
    * @param flops floating-point operations of the work
    * @param startMs when encoding began, by `performance.now`
@@ -319,8 +273,8 @@ export class Task {
   }
 
   /**
-   * Keeps a buffer beyond the end of the task; the caller destroys it. If a burst of this task failed, the next
-   * task that uses the buffer throws the error.
+   * Keeps a buffer beyond the end of the task; the caller destroys it. If a burst of this task failed, the
+   * next task that uses the buffer throws the error.
    */
   keep(buffer: GPUBuffer): GPUBuffer {
     this.#made.delete(buffer);
@@ -334,8 +288,8 @@ export class Task {
   }
 
   /**
-   * Holds the buffers of leases until the task ends, even if their owners are disposed of. After such a disposal,
-   * the task's next burst or read throws DISPOSED.
+   * Holds the buffers of leases until the task ends, even if their owners are disposed of. After such a
+   * disposal, the task's next burst or read throws DISPOSED.
    *
    * @throws DeviceError DISPOSED
    */

@@ -1,6 +1,9 @@
 /** Estimates how fast an adapter computes. The estimate decides how a forward is cut into submits. */
 
-/** Number of recent measurements that are used. One slow measurement, behind other work of the page, has no effect. */
+/**
+ * Number of recent measurements that are used. One slow measurement, behind other work of the page, has no
+ * effect.
+ */
 const COUNTED = 3;
 
 /** Browsers coarsen their clocks, so shorter times are counted as this long. */
@@ -9,8 +12,8 @@ const SHORTEST_MS = 5;
 /** An estimate of an adapter's floating-point operations per second, updated from measured forwards. */
 export class ThroughputEstimate {
   /**
-   * Recent measurements, of which the largest is used: the estimate rises after one measurement and falls after
-   * COUNTED of them.
+   * Recent measurements, of which the largest is used: the estimate rises after one measurement and falls
+   * after COUNTED of them.
    */
   #estimates: readonly number[];
 
@@ -31,8 +34,9 @@ export class ThroughputEstimate {
   }
 
   /**
-   * Records that work of `flops` operations took between `leastMs` and `mostMs`. The time is not known exactly,
-   * because a browser may report the end of GPU work late. An estimate inside these bounds does not change.
+   * Records that work of `flops` operations took between `leastMs` and `mostMs`. The time is not known
+   * exactly, because a browser may report the end of GPU work late. An estimate inside these bounds does not
+   * change.
    */
   record(flops: number, leastMs: number, mostMs: number): void {
     const slowest = (1000 * flops) / Math.max(mostMs, SHORTEST_MS);

@@ -1,15 +1,15 @@
 /**
- * Waits for the GPU. Some browsers poll for finished GPU work on a timer, so WebGPU's promises resolve late: up to
- * 100 ms in Firefox, about 2 ms in Chrome on some systems. All waits of the library go through `waitFor`, which
- * shortens that delay (pollingDelay.ts).
+ * Waits for the GPU. Some browsers poll for finished GPU work on a timer, so WebGPU's promises resolve late:
+ * up to 100 ms in Firefox, about 2 ms in Chrome on some systems. All waits of the library go through
+ * `waitFor`, which shortens that delay (pollingDelay.ts).
  */
 import type { Nudge, PollingDelay } from './pollingDelay.js';
 
 const delays = new WeakMap<GPUDevice, PollingDelay>();
 
 /**
- * Starts to measure the browser's polling delay on a device. Call it once for each device. Nothing waits for the
- * measurement; waits are not shortened until it has ended.
+ * Starts to measure the browser's polling delay on a device. Call it once for each device. Nothing waits for
+ * the measurement; waits are not shortened until it has ended.
  */
 export function shortenWaits(device: GPUDevice): void {
   const nudge = nudgeOf(globalThis.navigator?.userAgent ?? '', device.adapterInfo?.vendor ?? '');
@@ -38,8 +38,8 @@ export const submittedWorkDone = (device: GPUDevice, lastsLong = false): Promise
   waitFor(device, device.queue.onSubmittedWorkDone(), lastsLong);
 
 /**
- * The call that makes this browser poll for finished work, or undefined if there is no delay to avoid. Safari and
- * Node have no delay. Chrome has none on Apple GPUs, where error scopes would make waits longer.
+ * The call that makes this browser poll for finished work, or undefined if there is no delay to avoid. Safari
+ * and Node have no delay. Chrome has none on Apple GPUs, where error scopes would make waits longer.
  */
 export function nudgeOf(userAgent: string, vendor: string): Nudge | undefined {
   if (vendor === 'apple') return undefined;

@@ -1,25 +1,27 @@
 /**
- * A forward as plain data: values (tensors with a name and a shape) and nodes (operations with their inputs
- * and one output), in the order in which they run. Nothing here knows a GPU; `planner.ts` gives the values
- * memory, `gpu/program.ts` carries the nodes out.
+ * A forward as plain data: values (tensors with a name and a shape), and nodes (operations with inputs and
+ * one output) in the order in which they run. `planner.ts` assigns memory to the values, and `gpu/program.ts`
+ * runs the nodes.
  */
 import { DINOv2Error } from '../errors.js';
 
+/** Sizes of a tensor's axes, the outermost first. */
 export type Shape = readonly number[];
 
-/**
- * Where the bytes of a value come from: the caller, the checkpoint, or a node of the graph. All activations
- * are f32.
- */
+/** Where a value comes from: the caller, the checkpoint, or a node of the graph. All activations are f32. */
 export type ValueKind = 'input' | 'weight' | 'activation';
 
+/** A tensor. */
 export interface Value {
+  /** Unique in its graph. */
   readonly name: string;
+  /** Sizes of the axes. */
   readonly shape: Shape;
+  /** Where the tensor comes from. */
   readonly kind: ValueKind;
 }
 
-/** What a node computes. Shapes are written (rows, columns); `gpu/lowering.ts` says which kernels do it. */
+/** What a node computes. Shapes are (rows, columns). `gpu/lowering.ts` chooses the kernels. */
 export type Operation =
   /**
    * pixels (batch, 3, H, W) → patch embeddings (batch · rows · cols, embed_dim). Inputs: pixels, weight,
@@ -27,13 +29,13 @@ export type Operation =
    */
   | { readonly kind: 'patchEmbed'; readonly patchSize: number }
   /**
-   * The mask token in place of masked patches. Inputs: patches, mask (batch · rows · cols words, 0 or not),
-   * mask_token.
+   * Replaces masked patches by the mask token. Inputs: patches, mask (batch · rows · cols words; not 0:
+   * masked), mask_token.
    */
   | { readonly kind: 'maskPatches' }
   /**
-   * cls + registers + patches, with positions → tokens (batch · numTokens, embed_dim). Inputs: patches, cls,
-   * positions, registers?.
+   * Joins cls, registers and patches with their positions → tokens (batch · numTokens, embed_dim). Inputs:
+   * patches, cls, positions, and registers if there are any.
    */
   | { readonly kind: 'assembleTokens'; readonly numRegisterTokens: number }
   /** Normalises every row. Inputs: x, weight, bias. */
@@ -42,37 +44,52 @@ export type Operation =
   | { readonly kind: 'linear' }
   /** gelu(x · weightᵀ + bias), the exact GELU. Inputs: x, weight, bias. */
   | { readonly kind: 'linearGelu' }
-  /** silu(gate) · up, where gate and up are the halves of x · weightᵀ + bias. Inputs: x, weight, bias. */
+  /** silu(gate) · up, where gate and up are the two halves of x · weightᵀ + bias. Inputs: x, weight, bias. */
   | { readonly kind: 'linearSwiglu' }
   /** residual + gamma · (x · weightᵀ + bias). Inputs: x, weight, bias, gamma, residual. */
   | { readonly kind: 'linearScaleResidual' }
-  /** Multi-head attention of every image with itself. Input: qkv (batch · numTokens, 3 · embed_dim). */
+  /** Multi-head attention within each image. Input: qkv (batch · numTokens, 3 · embed_dim). */
   | { readonly kind: 'attention'; readonly numHeads: number };
 
+/** An operation with its inputs and its output. */
 export interface Node {
+  /** Name for messages and profiles, such as `blocks.0.attn.qkv`. */
   readonly label: string;
+  /** What the node computes. */
   readonly operation: Operation;
+  /** Inputs in the order that `Operation` documents. */
   readonly inputs: readonly Value[];
+  /** The result. */
   readonly output: Value;
 }
 
+/** A forward. */
 export interface Graph {
+  /** The operations in the order in which they run. */
   readonly nodes: readonly Node[];
-  /** Values that must still hold their contents when the last node has run. */
+  /** Values that are still needed after the last node. */
   readonly outputs: readonly Value[];
 }
 
+/** Number of elements of a tensor. */
 export const elementCount = (shape: Shape): number => shape.reduce((product, extent) => product * extent, 1);
 
-/** Collects nodes in the order in which they run. Every method checks the shapes that it is given. */
+/**
+ * Builds a graph. Nodes run in the order in which they are added. Each method checks the shapes of its
+ * arguments.
+ *
+ * @throws DINOv2Error GRAPH_SHAPE
+ */
 export class GraphBuilder {
   readonly #nodes: Node[] = [];
   readonly #names = new Set<string>();
 
+  /** Adds a tensor that the caller provides for each run. */
   input(name: string, shape: Shape): Value {
     return this.#value(name, shape, 'input');
   }
 
+  /** Adds a tensor of the checkpoint. */
   weight(name: string, shape: Shape): Value {
     return this.#value(name, shape, 'weight');
   }
@@ -85,7 +102,7 @@ export class GraphBuilder {
     expect(
       Number.isInteger(rows) && Number.isInteger(cols),
       name,
-      `an image of whole patches of ${patchSize}`,
+      `height and width that are multiples of ${patchSize}`,
       describe(pixels),
     );
     expectShape(name, bias, [embedDim!]);
@@ -163,7 +180,7 @@ export class GraphBuilder {
     return this.#node(name, { kind: 'attention', numHeads }, [qkv], [rows!, columns! / 3]);
   }
 
-  /** The graph as data. `outputs` are kept alive to its end. */
+  /** Returns the graph. `outputs` keep their memory until its end. */
   build(outputs: readonly Value[]): Graph {
     return { nodes: [...this.#nodes], outputs };
   }
@@ -175,7 +192,7 @@ export class GraphBuilder {
   }
 
   #value(name: string, shape: Shape, kind: ValueKind): Value {
-    expect(!this.#names.has(name), name, 'a name that is not taken', 'it used twice');
+    expect(!this.#names.has(name), name, 'a unique name', 'a second value with this name');
     this.#names.add(name);
     return { name, shape, kind };
   }

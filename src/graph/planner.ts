@@ -1,51 +1,54 @@
 /**
- * Gives every activation of a graph one of a few shared buffers ("slots"), so that no two values that are
- * alive at the same time share one. Greedy by size, after Pisarchyk and Lee, "Efficient Memory Management for
- * Deep Neural Net Inference" (arXiv 2001.03288), section 5.2.
+ * Plans memory: assigns each activation of a graph to one of a few shared buffers ("slots"). Two values that
+ * are needed at the same time never share a slot. The algorithm is greedy by size: Pisarchyk and Lee,
+ * "Efficient Memory Management for Deep Neural Net Inference" (arXiv 2001.03288), section 5.2.
  *
- * Whole buffers, not one arena: a dispatch may not bind one buffer as `read` and as `read_write`, even where
- * the ranges are disjoint.
+ * Slots are whole buffers, not ranges of one buffer, because a dispatch may not bind the same buffer as
+ * `read` and as `read_write`, even if the ranges are disjoint.
  */
 import { F32_BYTES } from './constants.js';
 import { elementCount, type Graph, type Value } from './graph.js';
 
+/** A buffer that several activations share. */
 export interface Slot {
-  /** Size of the largest value that it ever holds. */
+  /** Size of the largest activation in the slot. */
   readonly bytes: number;
 }
 
+/** The assignment of a graph's activations to slots. */
 export interface Plan {
+  /** All slots. */
   readonly slots: readonly Slot[];
-  /** Index into `slots` for every activation. */
+  /** Index into `slots` of every activation. */
   readonly slotOf: ReadonlyMap<Value, number>;
-  /** What the activations would take with a buffer each. */
+  /** Total bytes if each activation had a buffer of its own. */
   readonly unsharedBytes: number;
-  /** What the slots take. */
+  /** Total bytes of the slots. */
   readonly plannedBytes: number;
 }
 
 interface Lifetime {
   readonly value: Value;
   readonly bytes: number;
-  /**
-   * Index of the node that writes the value, and of the last one that reads it. Both ends belong to the
-   * lifetime.
-   */
+  /** Index of the node that writes the value. */
   readonly first: number;
+  /** Index of the last node that reads the value; Infinity for an output of the graph. */
   last: number;
 }
 
 /**
- * Assigns slots. Pure: equal graphs give equal plans.
- * With `share: false` every value gets a buffer of its own, which tells a planner's bug from a kernel's.
+ * Assigns slots. Equal graphs give equal plans.
+ *
+ * @param share false gives each value a slot of its own. A wrong result that then disappears is a bug of the
+ *   planner, not of a kernel. Default: true
  */
 export function planMemory(graph: Graph, { share = true }: { share?: boolean } = {}): Plan {
   const lifetimes = lifetimesOf(graph);
   const slots: { bytes: number; users: Lifetime[] }[] = [];
   const slotOf = new Map<Value, number>();
 
-  // The largest first: whatever comes later fits into a slot that is there, if its lifetime does. The sort is
-  // stable.
+  // In descending order of size, every later value fits into every existing slot. The sort is stable, so
+  // equal graphs give equal plans.
   for (const lifetime of [...lifetimes].sort((a, b) => b.bytes - a.bytes)) {
     const free = (slot: { users: Lifetime[] }): boolean =>
       slot.users.every((user) => user.last < lifetime.first || lifetime.last < user.first);

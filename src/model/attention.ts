@@ -5,7 +5,7 @@
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { attentionRows, attentionRowsMean } from '../gpu/kernels/outputKernels.js';
-import type { Lease } from '../gpu/task.js';
+import type { Lease } from '../gpu/lease.js';
 import { F32_BYTES } from '../graph/constants.js';
 
 /** Options of `Features.attention`. */

@@ -1,7 +1,8 @@
 /** The result of a forward. Values stay on the GPU until a method reads them. */
 import { OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { OwnedBuffers, type Task } from '../gpu/task.js';
+import { OwnedBuffers } from '../gpu/lease.js';
+import type { Task } from '../gpu/task.js';
 import { F32_BYTES } from '../graph/constants.js';
 import { checkOptions } from '../optionNames.js';
 import { loadPart } from '../platform/part.js';

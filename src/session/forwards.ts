@@ -17,7 +17,7 @@ import type { ForwardOptions, TuningReport } from '../options.js';
 import { ProgramCache } from './programCache.js';
 import { JobQueue } from './queue.js';
 
-/** Largest number of tokens of an image: kernels use one workgroup a token along an axis of a dispatch. */
+/** Largest number of tokens of an image: some kernels use one workgroup per token along an axis. */
 export const MAX_TOKENS: number = MAX_WORKGROUPS;
 
 /** Runs the forwards of one model. */
@@ -128,7 +128,7 @@ export class Forwards {
     return Uint32Array.from(maskedPatches, Number);
   }
 
-  /** The plan of a forward as text, one line a dispatch. */
+  /** The plan of a forward as text, one line per dispatch. */
   async describe(grid: Grid): Promise<string> {
     const { program } = await this.#queue.run(() => this.#programs.get(grid));
     return program.describe();

@@ -7,7 +7,10 @@ import { interpolatePosEmbed } from '../model/posEmbed.js';
 import { buildForward, countTokens, type Forward, type Grid, type ForwardVariant } from '../model/vit.js';
 import type { Weights } from '../weights/weightMemory.js';
 
-/** Number of programs in the cache. Each holds a table of positions and bind groups; they share activations. */
+/**
+ * Largest number of programs in the cache. Each one has its own table of positions and bind groups. All share
+ * their activations.
+ */
 const MAX_PROGRAMS = 8;
 
 /** A program with the graph that it was made from. */
@@ -36,7 +39,7 @@ export class ProgramCache {
     this.pool = new SlotPool(gpu);
   }
 
-  /** What kernels are chosen by. */
+  /** The target, which decides which kernels are used. */
   get target(): Target {
     return this.#target;
   }
@@ -104,7 +107,10 @@ export class ProgramCache {
     }
   }
 
-  /** Position embeddings at an input size, (1 + rows · cols, embedDim): the cls token's first, then one a patch. */
+  /**
+   * Position embeddings at an input size, (1 + rows · cols, embedDim): one for the cls token, then
+   * one for each patch.
+   */
   #positionTable({ rows, cols }: Grid): Float32Array<ArrayBuffer> {
     const { posEmbed } = this.#weights;
     const { embedDim, posEmbed: convention } = this.#config;

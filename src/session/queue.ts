@@ -17,7 +17,7 @@ export class JobQueue {
     if (signal?.aborted) return Promise.reject(signal.reason as Error); // its abort event will not fire again
     let started = false;
     const result = this.#last.then(() => {
-      signal?.throwIfAborted(); // the caller has been told, and may have freed what the job would use
+      signal?.throwIfAborted(); // the caller's promise has been rejected already
       started = true;
       return job();
     });

@@ -22,8 +22,8 @@ import type { ProgramCache } from './programCache.js';
 import type { JobQueue } from './queue.js';
 
 /**
- * Chooses the fastest of the kernels that give the same bits, for square images of these sizes. Later forwards
- * use them.
+ * Chooses the fastest of the kernels that give the same bits, for square images of these sizes. Later
+ * forwards use them.
  *
  * @param store where an earlier result is looked up and a new one stored
  * @throws DeviceError; the signal's reason
@@ -45,7 +45,8 @@ export async function tuneForwards(
   // A store that fails costs a measurement, so its errors are reported instead of thrown.
   let storeError: string | undefined;
   const storeFailed = (cause: unknown): void => void (storeError ??= String(cause));
-  // The store is the caller's and may never answer, so it is asked outside of the queue: no forward waits for it.
+  // The store is the caller's and may never answer, so it is asked outside of the queue: no forward waits for
+  // it.
   const stored = parseTuning(await untilAborted(async () => store?.get(key), signal).catch(storeFailed));
   signal?.throwIfAborted();
   const result = await queue.run(async () => {

@@ -5,7 +5,8 @@
  */
 import { ImageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import type { Burst, Lease, Task } from '../gpu/task.js';
+import type { Lease } from '../gpu/lease.js';
+import type { Burst, Task } from '../gpu/task.js';
 import { inLines } from '../gpu/workgroups.js';
 import * as kernels from '../gpu/kernels/pcaKernels.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';

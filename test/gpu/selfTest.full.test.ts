@@ -26,7 +26,7 @@ test('tiled kernels pass, in every storage', TIMEOUT, async () => {
 test.each<[WeightStorage, RegExp, Mistake[]]>([
   [
     'f32',
-    /linear\.linear_gelu .*Wrong too: linear_narrow\.linear_gelu, linear\.linear_swiglu, linear_narrow\.linear_swiglu\. /,
+    /linear\.linear_gelu .*Also wrong: linear_narrow\.linear_gelu, linear\.linear_swiglu, linear_narrow\.linear_swiglu\. /,
     [
       ['0.7978842258453369', '0.7979'],
       ['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }'],
@@ -34,7 +34,7 @@ test.each<[WeightStorage, RegExp, Mistake[]]>([
   ],
   [
     'int8',
-    /patch_embed with int8 .*Wrong too: linear, linear_narrow\.linear, .*linear_narrow\.linear_scale_residual/,
+    /patch_embed with int8 .*Also wrong: linear, linear_narrow\.linear, .*linear_narrow\.linear_scale_residual/,
     [['SCALES_AT + 4u * group', 'SCALES_AT + 4u * group + 4u']],
   ],
 ])('%s: tiled kernels that are wrong are found out', TIMEOUT, async (storage, found, mistakes) => {

@@ -123,7 +123,7 @@ test.each(full ? rounds : rounds.slice(0, 1))(
     expect(error!.message).toMatch(
       /^Self-test of kernel [\w.]+.*, run 1 of 3: expected -?[\d.e+-]+ ± [\d.e-]+ at row \d+, column \d+, found .+ on .+\. .*This GPU/,
     );
-    const [, first, others = ''] = error!.message.match(/kernel ([\w.]+).*?(?:Wrong too: (.*?)\. |$)/)!;
+    const [, first, others = ''] = error!.message.match(/kernel ([\w.]+).*?(?:Also wrong: (.*?)\. |$)/)!;
     expect(
       [first!, ...others.split(', ').filter(Boolean)]
         .map((name) => name.split('.').at(-1)!.replace('_direct', ''))
@@ -185,7 +185,7 @@ test('lanes that hand on the wrong thing are found out', async () => {
     );
     expect(error!.message).toMatch(
       new RegExp(
-        `kernel linear_lanes${gpu.laneKernels.lanes}\\.linear with f32 weights, run 1 .*Wrong too: .*attention_lanes\\.attention`,
+        `kernel linear_lanes${gpu.laneKernels.lanes}\\.linear with f32 weights, run 1 .*Also wrong: .*attention_lanes\\.attention`,
       ),
     );
   }

@@ -2,7 +2,8 @@
 // likes.
 import { describe, expect, it, vi } from 'vitest';
 import { Gpu } from '../../src/gpu/device.js';
-import { OwnedBuffers, type Task } from '../../src/gpu/task.js';
+import { OwnedBuffers } from '../../src/gpu/lease.js';
+import type { Task } from '../../src/gpu/task.js';
 import { Random } from '../random.js';
 import { codeOf } from './codeOf.js';
 

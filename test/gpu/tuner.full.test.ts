@@ -169,11 +169,11 @@ test(
     expect(samples.every(({ operands }) => operands === 'f32')).toBe(true);
     expect(leftOut[0]).toMatch(/^wantedLanesWidest: Self-test of kernel linear(\.\w+)? with/);
     expect(leftOut[1]).toMatch(
-      /^wantedLanesNarrow: Self-test of kernel linear_small\.\w+: expected the bits of the kernel that it stands for/,
+      /^wantedLanesNarrow: Self-test of kernel linear_small\.\w+: expected the same bits as another kernel/,
     );
     expect(leftOut[2]).toMatch(/^wantedLanesAttention: Self-test of kernel attention/);
     expect(leftOut.slice(3).join()).toMatch(
-      half ? /^weights staged as f16: Self-test of kernel linear/ : /^$/,
+      half ? /^f16 weights in workgroup memory: Self-test of kernel linear/ : /^$/,
     );
     device.destroy();
   },

@@ -59,9 +59,9 @@ test('which call makes which browser look', () => {
 
 test('Firefox: the delay is found with the first look of the browser, and waits end soon after their work', async () => {
   const { world, delay } = start(firefox, 'emptySubmits');
-  expect(delay.found).toBeUndefined();
+  expect(delay.hasDelay).toBeUndefined();
   await world.until(101);
-  expect(delay.found).toBe(true);
+  expect(delay.hasDelay).toBe(true);
   const taken = await waits({ world, delay }, WORK_MS);
   for (const [i, ms] of taken.entries()) {
     expect(ms).toBeGreaterThanOrEqual(WORK_MS[i]! - 1e-6);
@@ -92,7 +92,7 @@ test('Firefox without a delay: rounds that are disturbed do not count', async ()
   const { world, delay } = start(browser, 'emptySubmits');
   for (let i = 0; i < 10; i++) await world.until(delay.waitFor(world.work(0.5), false));
   await world.until(1);
-  expect(delay.found).toBe(false);
+  expect(delay.hasDelay).toBe(false);
   expect(world.emptySubmitsMs).toEqual([]);
 });
 
@@ -125,7 +125,7 @@ test('Firefox: a wait that is known to be long is not spun for', async () => {
 test('Firefox without a delay: four looks, and no empty submit', async () => {
   const { world, delay } = start(withoutDelay, 'emptySubmits');
   await world.until(10);
-  expect(delay.found).toBe(false);
+  expect(delay.hasDelay).toBe(false);
   expect(await waits({ world, delay }, WORK_MS)).toEqual(WORK_MS.map((ms) => expect.closeTo(ms, 6)));
   expect(world.emptySubmitsMs).toEqual([]);
 });
@@ -137,7 +137,7 @@ test('Chrome: the delay is found when nobody waits, and waits end soon after the
   await world.until(delay.waitFor(world.work(1), false));
   const overMs = world.nowMs;
   await world.until(100);
-  expect(delay.found).toBe(true);
+  expect(delay.hasDelay).toBe(true);
   expect(world.kernelsMs[0]! - overMs).toBeGreaterThanOrEqual(40);
   expect(world.scopes).toBe(0);
   const taken = await waits({ world, delay }, WORK_MS);
@@ -160,7 +160,7 @@ test('Chrome: no error scopes after 20 ms, nor for a wait that is known to be lo
 
 test('Chrome without a delay: four rounds, and no error scope', async () => {
   const { world, delay } = await measured(withoutDelay, 'errorScopes');
-  expect(delay.found).toBe(false);
+  expect(delay.hasDelay).toBe(false);
   expect(world.kernelsMs).toHaveLength(20);
   expect(await waits({ world, delay }, WORK_MS)).toEqual(WORK_MS.map((ms) => expect.closeTo(ms, 6)));
   expect(world.scopes).toBe(0);
@@ -175,9 +175,9 @@ test('Chrome: a round in which somebody waits does not count', async () => {
     await world.until(40.15);
   }
   expect(world.kernelsMs.length).toBeGreaterThan(0);
-  expect(delay.found).toBeUndefined();
+  expect(delay.hasDelay).toBeUndefined();
   await world.until(1000);
-  expect(delay.found).toBe(false);
+  expect(delay.hasDelay).toBe(false);
 });
 
 test('a device that is lost, or a promise that never settles: the calls end', async () => {

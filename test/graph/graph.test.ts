@@ -124,7 +124,7 @@ describe('GraphBuilder', () => {
           g.weight('w', [8, 3, 14, 14]),
           g.weight('b', [8]),
         ),
-      /^proj: expected an image of whole patches of 14, found pixels \(1, 3, 14, 20\)/,
+      /^proj: expected height and width that are multiples of 14, found pixels \(1, 3, 14, 20\)/,
     ],
     [
       'positions of another grid',
@@ -154,7 +154,7 @@ describe('GraphBuilder', () => {
     [
       'a name twice',
       (g) => [g.input('x', [1, 4]), g.input('x', [1, 4])],
-      /^x: expected a name that is not taken, found it used twice/,
+      /^x: expected a unique name, found a second value with this name/,
     ],
   ];
   test.each(cases)('refuses %s', (_, build, message) => {

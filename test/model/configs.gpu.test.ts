@@ -28,7 +28,7 @@ test('what is refused is refused before anything is loaded, and by the kernels t
     const { graph } = buildForward(config, { batch: 1, rows: 1, cols: 1 });
     for (const software of [true, false])
       expect(() => graph.nodes.map((node) => alternatives(node, { software, weights: 'f32' }))).toThrow(
-        /expected (patches of an even side|columns in groups of 4|a multiple of 4)/,
+        /expected (an even patch size|a number of (columns|input features) that is a multiple of 4)/,
       );
   }
 });

@@ -383,7 +383,7 @@ describe('the same as in the page', () => {
     expect(found.keys[1]).toContain('adapter');
     expect(found.sum).toBeCloseTo(1, 9);
     expect(found.table).toMatch(/^\| kernel \| dispatches \| ms \|/);
-    expect(found.table).toMatch(/blocks\.\*\.attn\.qkv.*\n[^]*The forward in one piece: \d/);
+    expect(found.table).toMatch(/blocks\.\*\.attn\.qkv.*\n[^]*The whole forward: \d/);
   });
 
   test('support, and what is kept', async () => {

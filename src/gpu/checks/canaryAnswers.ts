@@ -1,26 +1,28 @@
 /**
- * What float64 makes of the self-test's inputs, row by row, and how far from it f32 may be. Of wide outputs the
- * first and the last columns are computed: a whole tile of each.
+ * Computes in float64 what kernels should give for the self-test's inputs, row by row, and the largest
+ * allowed error of f32. For a wide output, only the columns of the first and the last tile are computed.
  */
 import { HEAD_DIM } from '../../graph/constants.js';
 import type { Node } from '../../graph/graph.js';
 import { matrixOf, matrixShape, type CanaryMatrix } from './canaryData.js';
 import { PANEL_COLUMNS, type ForwardSize } from '../lowering.js';
 
-/** What a kernel should give at some columns of its output. */
+/** The expected output of a kernel at some columns. */
 export interface Answer {
   readonly columns: readonly number[];
-  /** Computes one row: `values` and `allowed` have an element for every one of `columns`. */
+  /**
+   * Computes one row: the expected values, and the allowed absolute errors. Both arrays have one element for
+   * each of `columns`.
+   */
   readonly row: (row: number, values: Float64Array, allowed: Float64Array) => void;
 }
 
 /**
- * What rounding to f32 may make of a sum, in whatever order and fused or not, and of WGSL's less exact
- * divisions and roots: this times the sum of the magnitudes that were added. So a bound is as tight for a row
- * of small numbers as for one of huge ones.
+ * Allowed error of a sum, relative to the sum of the magnitudes of its terms. It covers f32 rounding in any
+ * order of summation, with and without fused multiply-adds, and WGSL's less accurate divisions and roots.
  */
 const ROUNDING = 16 * 2 ** -24;
-/** WGSL's exp and exp2 may be off by 3 + 2 · |x| units in the last place. */
+/** Allowed relative error of WGSL's exp and exp2: 3 + 2 · |x| units in the last place. */
 const expError = (x: number): number => (3 + 2 * Math.abs(x)) * 2 ** -23;
 
 /** The first and the last `width` of `count` columns. */
@@ -28,8 +30,10 @@ const columnsAtEnds = (count: number, width: number): number[] =>
   Array.from({ length: count }, (_, i) => i).filter((column) => column < width || column >= count - width);
 
 /**
- * @param inputs of the node, at `size`; none for its matrix
- * @param tileColumns width of the widest tile that computes it
+ * The expected output of a node.
+ *
+ * @param inputs the node's inputs at `size`; undefined for its weight matrix
+ * @param tileColumns width of the widest tile among the node's kernels
  */
 export function answerOf(
   node: Node,
@@ -40,39 +44,45 @@ export function answerOf(
 ): Answer {
   const { operation, output } = node;
   const width = output.shape[1]!;
-  const given = inputs as readonly Float32Array[];
+  const tensors = inputs as readonly Float32Array[];
   const ends = columnsAtEnds(width, tileColumns);
   const all = columnsAtEnds(width, width);
   switch (operation.kind) {
     case 'patchEmbed': {
-      const sums = products(node, weights, given[2]!, ends, patchLine(operation.patchSize, size, given[0]!));
+      const sums = products(
+        node,
+        weights,
+        tensors[2]!,
+        ends,
+        patchLine(operation.patchSize, size, tensors[0]!),
+      );
       return { columns: ends, row: sums };
     }
     case 'linear':
-      return { columns: ends, row: products(node, weights, given[2]!, ends, rowLine(node, given[0]!)) };
+      return { columns: ends, row: products(node, weights, tensors[2]!, ends, rowLine(node, tensors[0]!)) };
     case 'linearGelu': {
-      const sums = products(node, weights, given[2]!, ends, rowLine(node, given[0]!));
+      const sums = products(node, weights, tensors[2]!, ends, rowLine(node, tensors[0]!));
       return { columns: ends, row: gelu(sums) };
     }
     case 'linearSwiglu': {
       const both = [...ends, ...ends.map((column) => width + column)];
-      const sums = products(node, weights, given[2]!, both, rowLine(node, given[0]!));
+      const sums = products(node, weights, tensors[2]!, both, rowLine(node, tensors[0]!));
       return { columns: ends, row: swiglu(sums, ends.length) };
     }
     case 'linearScaleResidual': {
-      const sums = products(node, weights, given[2]!, ends, rowLine(node, given[0]!));
-      return { columns: ends, row: scaleResidual(sums, ends, width, given[3]!, given[4]!) };
+      const sums = products(node, weights, tensors[2]!, ends, rowLine(node, tensors[0]!));
+      return { columns: ends, row: scaleResidual(sums, ends, width, tensors[3]!, tensors[4]!) };
     }
     case 'attention': {
       const columns = columnsAtEnds(width, HEAD_DIM);
-      return { columns, row: attention(width, columns, size.numTokens, given[0]!) };
+      return { columns, row: attention(width, columns, size.numTokens, tensors[0]!) };
     }
     case 'layerNorm':
-      return { columns: all, row: layerNorm(width, operation.eps, given[0]!, given[1]!, given[2]!) };
+      return { columns: all, row: layerNorm(width, operation.eps, tensors[0]!, tensors[1]!, tensors[2]!) };
     case 'assembleTokens':
-      return { columns: all, row: assembled(width, size, operation.numRegisterTokens, given) };
+      return { columns: all, row: assembled(width, size, operation.numRegisterTokens, tensors) };
     case 'maskPatches': {
-      const [patches, mask, token] = given as readonly [Float32Array, Float32Array, Float32Array];
+      const [patches, mask, token] = tensors as readonly [Float32Array, Float32Array, Float32Array];
       return {
         columns: all,
         row: (row, values, allowed) => {
@@ -84,10 +94,10 @@ export function answerOf(
   }
 }
 
-/** Left side of one row of a product. */
+/** Returns the left side of one row of a product. */
 type Line = (row: number) => Float32Array;
 
-/** x · weightᵀ + bias at some columns, which come in groups of four neighbours. */
+/** x · weightᵀ + bias at some columns, which must come in groups of four neighbours. */
 function products(
   node: Node,
   weights: CanaryMatrix,
@@ -100,7 +110,7 @@ function products(
   const { numbers } = weights;
   const groups = columns
     .filter((_, i) => i % 4 === 0)
-    .map((column) => ({ column, place: weights.placeOf(matrix, column) }));
+    .map((column) => ({ column, first: weights.indexOf(matrix, column) }));
   const factors = new Float64Array(inFeatures);
   const offsets = new Int32Array(inFeatures);
   return (row, values, allowed) => {
@@ -112,11 +122,11 @@ function products(
       offsets[count] = (k * PANEL_COLUMNS) % numbers.length;
       count += 1;
     }
-    groups.forEach(({ column, place }, group) => {
+    groups.forEach(({ column, first }, group) => {
       let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0];
       let [magnitude0, magnitude1, magnitude2, magnitude3] = [0, 0, 0, 0];
       for (let i = 0; i < count; i++) {
-        const at = place + offsets[i]!;
+        const at = first + offsets[i]!;
         const from = at < numbers.length ? at : at - numbers.length;
         const factor = factors[i]!;
         const product0 = factor * numbers[from]!;
@@ -184,7 +194,10 @@ function scaleResidual(
   };
 }
 
-/** The slope of gelu is at most 1.13; its own error is a rounding of its result. */
+/**
+ * The slope of gelu is at most 1.13, so doubling the error of its argument covers the error of gelu itself
+ * too.
+ */
 function gelu(sums: Answer['row']): Answer['row'] {
   return (row, values, allowed) => {
     sums(row, values, allowed);
@@ -197,8 +210,8 @@ function gelu(sums: Answer['row']): Answer['row'] {
 }
 
 /**
- * To 1e-15, from a series of positive terms: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!! (Abramowitz and Stegun
- * 7.1.6).
+ * The error function to 1e-15: 2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!!, a series whose terms have the same
+ * sign (Abramowitz and Stegun 7.1.6).
  */
 function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x);
@@ -211,7 +224,7 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
-/** `sums` gives `count` gates, and as many factors behind them. */
+/** silu(gate) · up. `sums` computes `count` gates, followed by as many values of `up`. */
 function swiglu(sums: Answer['row'], count: number): Answer['row'] {
   const both = new Float64Array(2 * count);
   const errors = new Float64Array(2 * count);
@@ -256,7 +269,7 @@ function attention(
   };
 }
 
-/** The result of one query at one head. Keys and values of consecutive tokens lie `stride` apart. */
+/** Attention of one query in one head. Keys and values of consecutive tokens are `stride` elements apart. */
 function attend(
   query: Float32Array,
   keys: Float32Array,
@@ -297,7 +310,7 @@ function attend(
       allowed[d]! += ROUNDING * Math.abs(value);
     }
   }
-  // A weight that is off by its error draws the result towards its value by as much.
+  // The error of a weight moves the result towards that token's value.
   for (let token = 0; token < numTokens; token++) {
     const error = (1.1 * errors[token]! * weights[token]!) / total;
     for (let d = 0; d < HEAD_DIM; d++)

@@ -1,6 +1,6 @@
 /**
- * Inputs by formula for the self-test, and one matrix that all layers of a model share. A few values are huge,
- * so that f16 anywhere but in the storage of weights shows.
+ * Inputs of the self-test, computed by formula, and one weight matrix that all layers share. A few values are
+ * beyond the range of f16, so that a kernel fails the test if it uses f16 for anything but stored weights.
  */
 import { HEAD_DIM } from '../../graph/constants.js';
 import { elementCount, type Node, type Value } from '../../graph/graph.js';
@@ -8,23 +8,27 @@ import type { WeightStorage } from '../kernels/kernel.js';
 import { PANEL_COLUMNS, PANEL_K, paddedK, type ForwardSize, type Target } from '../lowering.js';
 import type { Bound, Burst } from '../task.js';
 
-/** Above 65,504, where f16 ends. */
+/** Larger than 65,504, the largest f16. */
 const HUGE = 1e5;
-/** A row of tokens that holds something huge. */
+/** Row of tokens that contains HUGE. */
 const HUGE_ROW = 5;
+/** Row of the query with large logits. */
 const HUGE_QUERY_ROW = 33;
 
 /** Two images of 3 × 5 patches. */
 const PATCHES = { batch: 2, rows: 3, cols: 5 } as const;
 
-/** Two images of a few tokens, for what does not look at patches. */
+/** Two images of a few tokens, for operations that do not read the number of patches. */
 const tokensEach = (numTokens: number): ForwardSize => ({ batch: 2, rows: 1, cols: 1, numTokens });
 
 /**
- * The input sizes at which a node is tried; the first is the largest, and the others take the first rows of its
- * inputs. For the tiles of linear layers: 70 rows are full tiles of 64 and 32 rows and a tail of 6, for which no
- * tile is made; 12 rows are a part of a tile. The kernels of processors have no tail: 22 rows are full groups of
- * 16 and 8 rows, and a part of one. For attention: 70 keys are a full tile of 64 keys, and a part of one.
+ * The input sizes at which a node is tested. The first is the largest; the others use the first rows of its
+ * inputs.
+ *
+ * The tiled linear layers get 70 rows (full tiles of 64 or 32 rows, and a tail of 6 rows that is summed
+ * without a tile) and 12 rows (a partial tile). The linear layers of software adapters have no tail: 22 rows
+ * are full groups of 16 or 8 rows, and a partial one. Attention gets 70 keys: a full tile of 64 keys, and a
+ * partial one.
  */
 export function sizesOf({ operation }: Node, { software }: Target): readonly [ForwardSize, ...ForwardSize[]] {
   switch (operation.kind) {
@@ -46,11 +50,14 @@ export function sizesOf({ operation }: Node, { software }: Target): readonly [Fo
 export const rowsOf = ({ operation }: Node, { batch, rows, cols, numTokens }: ForwardSize): number =>
   batch * (operation.kind === 'patchEmbed' || operation.kind === 'maskPatches' ? rows * cols : numTokens);
 
-/** Length of the pool of random numbers: prime, so that no two rows of an input are alike. */
+/** Length of the pool of random numbers. It is prime, so that no two rows of an input are equal. */
 const POOL_LENGTH = 65_521;
 let pool: Float32Array | undefined;
 
-/** Fills with numbers from -range to range, always the same (a linear congruential generator, Numerical Recipes). */
+/**
+ * Fills an array with random numbers from -range to range, the same in each run (a linear congruential
+ * generator from Numerical Recipes).
+ */
 function fillRandom<T extends Float32Array | Int8Array>(values: T, range: number): T {
   let state = 1;
   for (let i = 0; i < values.length; i++) {
@@ -60,7 +67,7 @@ function fillRandom<T extends Float32Array | Int8Array>(values: T, range: number
   return values;
 }
 
-/** Numbers in [-1, 1), always the same; another `seed` begins elsewhere in the pool. */
+/** Random numbers in [-1, 1), the same in each run. `seed` selects where in the pool they begin. */
 function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
   pool ??= fillRandom(new Float32Array(POOL_LENGTH), 1);
   const values = new Float32Array(count);
@@ -74,8 +81,8 @@ function uniform(count: number, seed: number): Float32Array<ArrayBuffer> {
 }
 
 /**
- * The inputs of a node at its largest size, in its order; the matrix of a product is `undefined`: see
- * `CanaryMatrix`. Layers of the same width get the same numbers.
+ * The inputs of a node at its largest size, in the node's order. The weight matrix of a product is
+ * `undefined`; see `CanaryMatrix`. Layers of the same width get the same numbers.
  */
 export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuffer> | undefined)[] {
   const { operation, inputs, output } = node;
@@ -83,7 +90,8 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
   const columns = output.shape[1]!;
   switch (operation.kind) {
     case 'patchEmbed': {
-      // Most are zero, so that float64 sums take little time; every place of a patch has a number in some patch.
+      // Most pixels are zero, so that float64 sums are quick. Each position of a patch is not zero in some
+      // patch.
       const pixels = uniform(3 * rows * operation.patchSize ** 2, 1);
       for (let i = 0; i < pixels.length; i++) if (i % 11 !== 0) pixels[i] = 0;
       pixels[pixels.length - 1] = HUGE;
@@ -102,15 +110,17 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
       ];
     case 'layerNorm': {
       const x = uniform(rows * columns, 7);
-      // Near the end of the row: every number that is added to it afterwards is rounded as coarsely as it is.
+      // The huge value is near the end of the row, so that few values are added to the huge sum and rounded
+      // coarsely.
       x[HUGE_ROW * columns + columns - 9] = HUGE;
-      for (let i = (rows - 1) * columns; i < rows * columns; i++) x[i]! += 1000; // E[x²] - E[x]² would cancel
+      // A large mean, with which a variance computed as E[x²] - E[x]² would lose its digits.
+      for (let i = (rows - 1) * columns; i < rows * columns; i++) x[i]! += 1000;
       return [x, uniform(columns, 8), uniform(columns, 9)];
     }
     case 'attention': {
       const qkv = uniform(rows * 3 * columns, 10);
       for (const head of [0, columns - HEAD_DIM]) {
-        // One key gets almost all the weight of this query.
+        // Large logits, so that one key dominates the softmax of this query.
         for (let d = 0; d < HEAD_DIM; d++) qkv[HUGE_QUERY_ROW * 3 * columns + head + d]! *= 300;
         qkv[(rows - 1) * 3 * columns + 2 * columns + head + 5] = HUGE; // a value
       }
@@ -128,13 +138,14 @@ export function inputsOf(node: Node, size: ForwardSize): (Float32Array<ArrayBuff
 }
 
 /**
- * Left side of a product. Most rows have 32 numbers, one for each place within a step of PANEL_K, in any of the steps:
- * float64 sums of them take little time. Every fourth row has one number alone, up to 6: its sums are shorter still,
- * so that small faults show, those of gelu and silu too. One row of sixteen is full.
+ * Left side of a product. Most rows have 32 values that are not zero, one at each position of a block of
+ * PANEL_K input features, each in another block: float64 sums of them are quick. Every fourth row has a
+ * single value, up to 6, so that its error bound is tight enough to show small faults, of gelu and silu too.
+ * One row of sixteen has no zeros.
  */
 function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer> {
   const x = uniform(rows * inFeatures, 14);
-  const numSteps = Math.ceil(inFeatures / PANEL_K);
+  const numBlocks = Math.ceil(inFeatures / PANEL_K);
   for (let row = 0; row < rows; row++) {
     if (row % 16 === 1) continue;
     const line = x.subarray(row * inFeatures, (row + 1) * inFeatures);
@@ -147,8 +158,8 @@ function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer
       const alone = row % 8 === 0 ? row % inFeatures : inFeatures - 1 - (row % inFeatures);
       line[alone] = 6 * numbers[alone]!;
     } else {
-      for (let place = 0; place < PANEL_K; place++) {
-        const k = ((row * 5 + place * 3) % numSteps) * PANEL_K + place;
+      for (let i = 0; i < PANEL_K; i++) {
+        const k = ((row * 5 + i * 3) % numBlocks) * PANEL_K + i;
         if (k < inFeatures) line[k] = numbers[k]!;
       }
     }
@@ -157,19 +168,19 @@ function productRows(rows: number, inFeatures: number): Float32Array<ArrayBuffer
   return x;
 }
 
-/** Of a node's inputs, the matrix of its product. */
+/** The weight matrix of a node that computes a product. */
 export const matrixOf = ({ operation, inputs }: Node): Value | undefined =>
   operation.kind === 'patchEmbed' || operation.kind.startsWith('linear') ? inputs[1] : undefined;
 
-/** (rows, columns) of a matrix; a convolution's is flattened. */
+/** Rows and columns of a weight matrix. That of a convolution is flattened. */
 export const matrixShape = ({ shape }: Value): readonly [outFeatures: number, inFeatures: number] => [
   shape[0]!,
   elementCount(shape) / shape[0]!,
 ];
 
 /**
- * Length of the pattern of weights: four times a prime, so that no step from panel to panel or from row to row
- * meets the same numbers again.
+ * Length of the pattern of weights. It is four times a prime, so that panels and rows, whose lengths are
+ * multiples of 32, do not begin with the same numbers.
  */
 const PATTERN_LENGTH = 4 * 16_381;
 let pattern: Int8Array<ArrayBuffer> | undefined;
@@ -183,12 +194,13 @@ const scaleBytesOf = (matrix: Value): number =>
   4 * PANEL_COLUMNS * Math.ceil(matrix.shape[0]! / PANEL_COLUMNS);
 
 /**
- * One packed matrix (see weights/packing.ts) for all layers, as large as the largest: a repeated pattern of
- * whole numbers n from -127 to 127, times 1 / 128, which every storage holds exactly. A layer's panels are the
- * end of it. int8: n, and behind the panels a scale for every column, which are powers of two, so that the
- * products are exact.
+ * One packed matrix (see weights/packing.ts) that all layers share. It is as large as the largest layer's
+ * matrix; a smaller layer uses its end. Its weights are a repeated pattern of integers n from -127 to 127,
+ * divided by 128, which every storage represents exactly. For int8, n is stored, followed by a scale for each
+ * column. The scales are powers of two, so that the products are exact.
  */
 export class CanaryMatrix {
+  /** The pattern. */
   readonly numbers: Int8Array;
   readonly #storage: WeightStorage;
   readonly #elements: number;
@@ -202,19 +214,22 @@ export class CanaryMatrix {
     this.#scaleBytes = storage === 'int8' ? Math.max(0, ...matrices.map(scaleBytesOf)) : 0;
   }
 
-  /** Place in `numbers` of a column's first weight; the next k is 64 places on, and the pattern repeats. */
-  placeOf(matrix: Value, column: number): number {
+  /**
+   * Index in `numbers` of a column's first weight. The next k is 64 further; after the end, the pattern
+   * repeats.
+   */
+  indexOf(matrix: Value, column: number): number {
     const [, inFeatures] = matrixShape(matrix);
     const panel = Math.floor(column / PANEL_COLUMNS) * PANEL_COLUMNS * paddedK(inFeatures);
     return (this.#elements - elementsOf(matrix) + panel + (column % PANEL_COLUMNS)) % PATTERN_LENGTH;
   }
 
-  /** What the numbers of a column are multiplied by. */
+  /** The factor of a column's numbers. */
   scaleOf(column: number): number {
     return this.#storage === 'int8' ? 2 ** (2 * (column % 3) - 9) : 1 / 128;
   }
 
-  /** The matrix on the GPU. Resolves a layer's matrix to its part. */
+  /** Uploads the matrix. Returns a function that gives the part of the buffer for a layer's matrix. */
   upload(burst: Burst): (matrix: Value) => Bound {
     const packed = packPattern(this.numbers, this.#storage);
     const bytes = packed.byteLength / PATTERN_LENGTH;

@@ -1,8 +1,8 @@
 /**
- * Do a model's kernels compute what they should on this very adapter? The pipelines of the model itself, with its
- * constants, run three times on few rows of inputs by formula (canaryData.ts) and are compared with sums in
- * float64 (canaryAnswers.ts). A driver that compiles a shader and computes nonsense with it becomes an error here,
- * instead of features that look like features.
+ * The self-test: checks that a model's kernels compute correctly on this adapter. The model's own pipelines
+ * run three times on a few rows of inputs (canaryData.ts), and their outputs are compared with float64
+ * results (canaryAnswers.ts). So a driver that compiles a shader wrongly causes an error, instead of features
+ * that are silently wrong.
  */
 import { DeviceError } from '../../errors.js';
 import type { Node } from '../../graph/graph.js';
@@ -15,40 +15,44 @@ import { Slices } from '../../platform/pause.js';
 import type { CompiledKernel } from '../pipelines.js';
 import type { Bound, Burst } from '../task.js';
 
+/** Number of runs of each kernel. */
 const REPEATS = 3;
-/** How long JavaScript works at a time: a page draws between two slices. */
+/** Longest time that JavaScript works without a pause. A page can draw in the pauses. */
 const SLICE_MS = 3;
-/** Columns of a tile of most kernels. */
+/** Width of the tiles of most kernels. */
 const TILE_COLUMNS = 64;
-/** Bindings begin at a multiple of this. */
+/** Offsets of bindings are multiples of this: WebGPU's default limit. */
 const ALIGNMENT = 256;
 
-/** What was found of a kernel. */
+/** The test result of a kernel variant. */
 interface Verdict {
   readonly name: string;
-  /** What it computed wrongly, in a sentence. */
+  /** Describes the wrong output. Undefined if the output was correct. */
   readonly fault: string | undefined;
-  /** Its bits are not those of the first kernel that was tried at its node. */
+  /** True if the bits differ from those of the first kernel that was tested for the same node. */
   readonly differs: boolean;
 }
 
-/** What is known of a device. */
-interface Known {
-  /** By variant. */
+/** The test results of a device. */
+interface DeviceResults {
+  /** By `variantKey`. */
   readonly verdicts: Map<string, Promise<Verdict>>;
-  /** Bits of the first kernel that was tried at a node, as a hash: by `nodeKey`. */
+  /**
+   * Hash of the output of the first kernel that was tested for a node. By `nodeKey`, and by `nodeKey` and
+   * rows.
+   */
   readonly bits: Map<string, number>;
 }
 
-const known = new WeakMap<Gpu, Known>();
+const resultsOf = new WeakMap<Gpu, DeviceResults>();
 
-/** What a node computes with how many columns, whatever its place in the model. */
+/** A string that is equal for nodes with the same operation and shapes, at any position in the model. */
 const nodeKey = ({ operation, inputs, output }: Node, { weights }: Target): string => {
   const shape = inputs[1]?.shape;
   return JSON.stringify([operation, output.shape[1], shape, weights]);
 };
 
-/** A node, and its kernels to be tried. */
+/** A node, and its kernels that are to be tested. */
 interface Canary {
   readonly key: string;
   readonly node: Node;
@@ -56,13 +60,15 @@ interface Canary {
 }
 
 /**
- * Tests the kernels that a target gives to these nodes, each once a device; after that the first verdict holds.
- * Resolves to the milliseconds that it took.
- * @param nodes of any input size
- * @param tested a target whose kernels are not to be tested; one of each node is run all the same, if the node's bits
- *   are not known: those of the others must be the same
- * @throws DeviceError KERNEL_WRONG: which kernel, which element, what was expected and found; or KERNEL_COMPILE,
- *   DEVICE_LOST, …
+ * Tests the kernels of nodes on a target. Each kernel is tested once per device; later calls use the same
+ * result.
+ *
+ * @param nodes the nodes of a graph of any input size
+ * @param tested a target whose kernels are already verified. They are skipped, except one per node, which
+ *   serves as the bitwise reference
+ * @returns the milliseconds that the test took
+ * @throws DeviceError KERNEL_WRONG, which names the kernel and a wrong element; KERNEL_COMPILE, DEVICE_LOST,
+ *   …
  */
 export async function selfTest(
   gpu: Gpu,
@@ -71,56 +77,58 @@ export async function selfTest(
   tested?: Target,
 ): Promise<number> {
   const startMs = performance.now();
-  let onDevice = known.get(gpu);
-  if (!onDevice) known.set(gpu, (onDevice = { verdicts: new Map(), bits: new Map() }));
-  const { verdicts, bits } = onDevice;
-  const wanted = new Set<string>();
+  let results = resultsOf.get(gpu);
+  if (!results) resultsOf.set(gpu, (results = { verdicts: new Map(), bits: new Map() }));
+  const { verdicts, bits } = results;
+  const required = new Set<string>();
   const canaries: Canary[] = [];
   for (const [key, node] of new Map(nodes.map((each) => [nodeKey(each, target), each]))) {
-    const before = new Set(tested && alternatives(node, tested).map(({ variant }) => variantKey(variant)));
+    const verified = new Set(tested && alternatives(node, tested).map(({ variant }) => variantKey(variant)));
     const all = alternatives(node, target);
-    const news = all.filter(({ variant }) => !before.has(variantKey(variant)));
-    for (const { variant } of news) wanted.add(variantKey(variant));
-    const untried = news.filter(({ variant }) => !verdicts.has(variantKey(variant)));
-    if (untried.length === 0) continue;
-    const reference = bits.has(key) ? [] : all.filter((dispatch) => !news.includes(dispatch)).slice(0, 1);
-    canaries.push({ key, node, dispatches: [...reference, ...untried] });
+    const unverified = all.filter(({ variant }) => !verified.has(variantKey(variant)));
+    for (const { variant } of unverified) required.add(variantKey(variant));
+    const untested = unverified.filter(({ variant }) => !verdicts.has(variantKey(variant)));
+    if (untested.length === 0) continue;
+    const reference = bits.has(key)
+      ? []
+      : all.filter((dispatch) => !unverified.includes(dispatch)).slice(0, 1);
+    canaries.push({ key, node, dispatches: [...reference, ...untested] });
   }
   if (canaries.length > 0) {
     const running = run(gpu, canaries, target, bits);
     for (const { variant } of canaries.flatMap(({ dispatches }) => dispatches)) {
       const key = variantKey(variant);
-      wanted.add(key);
-      const verdict = running.then((found) => found.get(key)!);
+      required.add(key);
+      const verdict = running.then((finished) => finished.get(key)!);
       verdicts.set(key, verdict);
-      // What is wrong stays wrong; what merely failed (memory, a lost device, a compiler) may be tried again.
+      // Wrong output is a verdict and is remembered. An error (out of memory, lost device, compiler) is not.
       verdict.catch(() => verdicts.delete(key));
     }
   }
-  const found = await Promise.all([...wanted].map((key) => verdicts.get(key)!));
-  const staged = target.operands === 'f16' ? ' with weights staged as f16' : '';
+  const outcomes = await Promise.all([...required].map((key) => verdicts.get(key)!));
+  const operands = target.operands === 'f16' ? ' with f16 weights in workgroup memory' : '';
   const faults = new Map<string, string>();
-  for (const { name, fault, differs } of found) {
+  for (const { name, fault, differs } of outcomes) {
     if (fault !== undefined && !faults.has(name)) faults.set(name, fault);
     if (fault !== undefined || !differs) continue;
-    if (!tested && !staged) gpu.alternativesAgree = false;
+    if (!tested && !operands) gpu.alternativesAgree = false;
     else if (!faults.has(name))
       faults.set(
         name,
-        `kernel ${name}${staged}: expected the bits of the kernel that it stands for, found others`,
+        `kernel ${name}${operands}: expected the same bits as another kernel of this operation, found others`,
       );
   }
   const [first, ...others] = [...faults];
   if (first)
     throw new DeviceError(
       'KERNEL_WRONG',
-      `Self-test of ${first[1]} on ${gpu.pipelines.adapter}. ${others.length > 0 ? `Wrong too: ${others.map(([name]) => name).join(', ')}. ` : ''}` +
-        'This GPU or its driver computes wrong numbers: update the browser and the graphics driver, and please report it with the name of your GPU.',
+      `Self-test of ${first[1]} on ${gpu.pipelines.adapter}. ${others.length > 0 ? `Also wrong: ${others.map(([name]) => name).join(', ')}. ` : ''}` +
+        'This GPU or its driver computes wrong numbers. Update the browser and the graphics driver. If the error persists, please report it with the name of your GPU.',
     );
   return performance.now() - startMs;
 }
 
-/** A kernel at one size of input, and where its output lies among the results. */
+/** A kernel at one input size, and the position of its output in the results. */
 interface Step extends Dispatch {
   readonly canary: Canary;
   readonly size: ForwardSize;
@@ -128,14 +136,14 @@ interface Step extends Dispatch {
   readonly bytes: number;
 }
 
-/** The answers of a node's canary: a row of each for every row of its largest size. */
+/** The expected output of a canary at its largest size, (rows, columns.length), and the allowed errors. */
 interface Answers {
   readonly columns: readonly number[];
   readonly values: Float64Array;
   readonly allowed: Float64Array;
 }
 
-/** Runs kernels on their canaries. Resolves to the verdicts by variant. */
+/** Runs and checks the kernels of canaries. Resolves to the verdicts by `variantKey`. */
 async function run(
   gpu: Gpu,
   canaries: readonly Canary[],
@@ -147,23 +155,23 @@ async function run(
   for (const { variant } of canaries.flatMap(({ dispatches }) => dispatches)) {
     await slices.rest();
     const kernel = gpu.pipelines.compile(variant);
-    kernel.catch(() => undefined); // awaited below
+    kernel.catch(() => undefined); // awaited below, where an error is thrown
     compiling.push(kernel);
   }
   const weights = new CanaryMatrix(
     canaries.flatMap(({ node }) => matrixOf(node) ?? []),
     target.weights,
   );
-  // While the browser compiles.
+  // The browser compiles while the inputs and the expected outputs are computed.
   const inputs = new Map<Canary, readonly (Float32Array<ArrayBuffer> | undefined)[]>();
   const answers = new Map<Canary, Answers>();
   for (const canary of canaries) {
     await slices.rest();
     const [size] = sizesOf(canary.node, target);
-    const given = inputsOf(canary.node, size);
-    inputs.set(canary, given);
+    const tensors = inputsOf(canary.node, size);
+    inputs.set(canary, tensors);
     const widest = Math.max(TILE_COLUMNS, ...canary.dispatches.map(({ lanes = 0 }) => lanes));
-    const { columns, row } = answerOf(canary.node, size, given, weights, widest);
+    const { columns, row } = answerOf(canary.node, size, tensors, weights, widest);
     const rows = rowsOf(canary.node, size);
     const values = new Float64Array(rows * columns.length);
     const allowed = new Float64Array(rows * columns.length);
@@ -191,11 +199,11 @@ async function run(
   await gpu.task('self-test', undefined, async (task) => {
     const matrix = task.burst((burst) => weights.upload(burst));
     const bound = new Map<Canary, readonly Bound[]>();
-    for (const [canary, given] of inputs) {
+    for (const [canary, tensors] of inputs) {
       await slices.rest();
       const upload = (burst: Burst): readonly Bound[] =>
         canary.node.inputs.map((value, i) =>
-          given[i] ? burst.storageOf(`self-test ${value.name}`, given[i]) : matrix(value),
+          tensors[i] ? burst.storageOf(`self-test ${value.name}`, tensors[i]) : matrix(value),
         );
       bound.set(canary, task.burst(upload));
     }
@@ -203,7 +211,7 @@ async function run(
       uniforms: steps.map(({ size }) => burst.uniformOf('self-test size', sizeWords(size))),
       results: burst.storage('self-test results', REPEATS * bytes),
     }));
-    await task.settled(); // nothing runs where there was no room
+    await task.settled(); // throws if an allocation failed
     for (let repeat = 0; repeat < REPEATS; repeat++) {
       await slices.rest();
       task.burst((burst) =>
@@ -250,7 +258,7 @@ async function run(
   );
 }
 
-/** FNV-1a of the bits of numbers, a word at a time. */
+/** FNV-1a hash of the bits of numbers, one word at a time. */
 function hashOf(values: Float32Array): number {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   let hash = 0x811c9dc5;
@@ -258,22 +266,22 @@ function hashOf(values: Float32Array): number {
   return hash;
 }
 
-/** The first element that is not what it should be, or not what it was in the first run. */
+/** Describes the first element that is wrong, or that differs from the first run. */
 function findFault(
-  found: Float32Array,
-  first: Float32Array,
+  output: Float32Array,
+  firstRun: Float32Array,
   { columns, values, allowed }: Answers,
   width: number,
 ): string | undefined {
   const count = columns.length;
-  for (let at = 0; at < (found.length / width) * count; at++) {
+  for (let at = 0; at < (output.length / width) * count; at++) {
     const [row, column] = [Math.floor(at / count), columns[at % count]!];
-    const value = found[row * width + column]!;
-    if (Math.abs(value - values[at]!) <= allowed[at]!) continue; // NaN is not
+    const value = output[row * width + column]!;
+    if (Math.abs(value - values[at]!) <= allowed[at]!) continue; // false for NaN
     return `expected ${values[at]!.toPrecision(7)} ± ${allowed[at]!.toExponential(0)} at row ${row}, column ${column}, found ${value}`;
   }
-  for (let at = 0; at < found.length; at++)
-    if (found[at] !== first[at])
-      return `expected ${first[at]} again at row ${Math.floor(at / width)}, column ${at % width}, found ${found[at]}`;
+  for (let at = 0; at < output.length; at++)
+    if (output[at] !== firstRun[at])
+      return `expected ${firstRun[at]} as in the first run at row ${Math.floor(at / width)}, column ${at % width}, found ${output[at]}`;
   return undefined;
 }

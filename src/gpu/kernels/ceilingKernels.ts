@@ -1,15 +1,17 @@
-/** The two kernels that measure an adapter. */
+/** Kernels that measure how fast an adapter can be at best. */
 import ceilingText from '../../../shaders/ceiling.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
+/** Multiply-adds in registers. */
 export const multiplyAdd: Kernel = defineKernel('ceiling', ceilingText, 'multiply_add', [
   'read parameters',
   'write sums',
 ]);
 
+/** Copies a buffer. */
 export const copy: Kernel = defineKernel('ceiling', ceilingText, 'copy', ['read source', 'write copied']);
 
-/** Lanes of a workgroup of either. */
+/** Lanes of a workgroup of `multiplyAdd` and `copy`. */
 export const CEILING_WORKGROUP = 64;
-/** Multiply-adds of a lane of `multiplyAdd` in each of its rounds: eight chains of eight steps. */
+/** Multiply-adds of one lane of `multiplyAdd` per round: eight chains of eight steps. */
 export const MULTIPLY_ADDS_A_ROUND = 64;

@@ -1,7 +1,8 @@
-/** The two kernels that make pixels of an image. No size is baked into them. */
+/** Kernels that resize an image into normalised pixels. They serve images of all sizes. */
 import resizeText from '../../../shaders/resize.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
+/** First pass: resizes along one axis to 8 bits. */
 export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_first', [
   'uniform first',
   'read source',
@@ -9,6 +10,7 @@ export const resizeFirst: Kernel = defineKernel('resize', resizeText, 'resize_fi
   'write between',
 ]);
 
+/** Second pass: resizes along the other axis, crops and normalises. */
 export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_second', [
   'uniform second',
   'read between_done',
@@ -17,7 +19,7 @@ export const resizeSecond: Kernel = defineKernel('resize', resizeText, 'resize_s
   'write pixels',
 ]);
 
-/** Columns and rows of lanes in a workgroup of either. */
+/** Columns and rows of lanes in a workgroup of both kernels. */
 export const RESIZE_WORKGROUP = [16, 4] as const;
-/** Rows of `between` that a lane of the first pass computes. */
+/** Rows of `between` that one lane of the first pass computes. */
 export const RESIZE_FIRST_ROWS = 4;

@@ -1,73 +1,78 @@
-/**
- * What a kernel is to the host: its shader, its entry point, its bindings; and how text and constants become
- * one module.
- */
+/** Declares kernels, and assembles the text of a WGSL module from a kernel, its helpers and its constants. */
 
-/** How a kernel uses a binding. The number of a binding is its place in `Kernel.bindings`. */
+/** How a kernel uses a binding. */
 export type Access = 'uniform' | 'read' | 'write';
 
+/** A binding of a kernel. */
 export interface Binding {
   /** Name of the variable in the shader. */
   readonly name: string;
+  /** How the kernel uses the binding. */
   readonly access: Access;
 }
 
-/** A shader's entry point with its bindings. */
+/** An entry point of a shader with its bindings. */
 export interface Kernel {
   /** Name of the file in shaders/, without .wgsl. */
   readonly name: string;
+  /** Text of that file. */
   readonly text: string;
+  /** Name of the entry point. */
   readonly entryPoint: string;
+  /** Bindings of group 0 in the order of their numbers. */
   readonly bindings: readonly Binding[];
-  /** Helper files of shaders/shared that it calls. */
+  /** Texts of the helper files in shaders/shared that the kernel calls. */
   readonly shared: readonly string[];
-  /** It calls subgroup functions: the device needs the feature `subgroups`. */
+  /** True if the kernel calls subgroup functions, so that the device needs the feature `subgroups`. */
   readonly subgroups: boolean;
 }
 
-/** `layer_norm`, `linear_narrow.linear_gelu`: how a kernel is called in messages and tables. */
+/** Name of a kernel in messages and tables, such as `layer_norm` or `linear_narrow.linear_gelu`. */
 export const kernelName = ({ name, entryPoint }: Pick<Kernel, 'name' | 'entryPoint'>): string =>
   name === entryPoint ? name : `${name}.${entryPoint}`;
 
-/** A kernel with everything that is decided before it is compiled. */
+/** A kernel with the constants and element types that it is compiled with. */
 export interface KernelVariant {
+  /** The kernel. */
   readonly kernel: Kernel;
-  /**
-   * Names that the shader expects from outside: model dimensions and tile sizes, as u32 unless the value is
-   * written otherwise.
-   */
+  /** Values of the shader's constants by name: model dimensions and tile sizes. A number is a u32. */
   readonly constants: Readonly<Record<string, number | string>>;
   /**
-   * How weights are stored; decides which helper defines the type `Weights4`. Absent where a kernel reads no
+   * How the weights are stored, which selects the helper that defines `Weights4`. Absent if there are no
    * weights.
    */
   readonly weights?: WeightStorage;
   /**
-   * The element type of `Operand4`, in which a tiled kernel stages weights in workgroup memory. Absent where
-   * a kernel stages none.
+   * Element type of weights in workgroup memory, which defines `Operand4`. Absent if the kernel puts no
+   * weights there.
    */
   readonly operands?: OperandType | undefined;
 }
 
-/** What tells variants of the same library apart. */
+/** A string that differs for different variants. */
 export const variantKey = ({ kernel, ...rest }: KernelVariant): string =>
   JSON.stringify([kernelName(kernel), rest.constants, rest.weights, rest.operands]);
 
 /**
- * f16 (needs shader-f16, and weights that are f16 already, so that nothing is rounded) takes half the
- * workgroup memory, and is turned to f32 at every use.
+ * Element type of weights in workgroup memory. `f16` takes half the memory and is converted to f32 at every
+ * use. It needs the feature `shader-f16`, and is only used for weights that are stored as f16, so nothing is
+ * rounded.
  */
 export type OperandType = 'f32' | 'f16';
 
 /**
- * Element type of weights on the GPU. `f32`; `f16` (needs shader-f16); `f16-packed`: two f16 in a u32,
- * unpacked with `unpack2x16float`, which every adapter has; `int8`: four whole numbers in a u32, with an f32
- * scale for every output column.
+ * How weights are stored on the GPU:
+ * - `f32`;
+ * - `f16`, which needs the feature `shader-f16`;
+ * - `f16-packed`: two f16 in a u32, unpacked with `unpack2x16float`, which every adapter supports;
+ * - `int8`: four integers in a u32, with an f32 scale for every output column.
  */
 export type WeightStorage = 'f32' | 'f16' | 'f16-packed' | 'int8';
 
 /**
- * Declares a kernel. `bindings` reads like the shader: `uniform size`, `read x`, `write out`.
+ * Declares a kernel.
+ *
+ * @param bindings access and name of each binding, such as `uniform size`, `read x`, `write out`
  * @__NO_SIDE_EFFECTS__
  */
 export function defineKernel(
@@ -86,9 +91,9 @@ export function defineKernel(
 }
 
 /**
- * The module's text: the `enable` line (or an empty one), the kernel, its helpers, the constants.
- * Concatenation only; module scope has no order in WGSL, so the kernel comes first and a compiler's line
- * number less one is the line in the kernel's file.
+ * Concatenates the text of a module: the `enable` line (or an empty line), the kernel, its helpers, the
+ * constants. Declarations at module scope may come in any order in WGSL, so the kernel can come first: the
+ * line number in a compiler's message minus one is the line in the kernel's file.
  */
 export function assemble(
   { kernel, constants, weights, operands }: KernelVariant,

@@ -1,6 +1,6 @@
 /**
- * The kernels of a forward, each with its bindings. `lowering.ts` chooses among them. Those that only software
- * adapters run are in `laneKernels.ts`.
+ * The kernels of a forward. `lowering.ts` chooses among them. Kernels for software adapters only are in
+ * `laneKernels.ts`.
  */
 import assembleTokensText from '../../../shaders/assemble_tokens.wgsl';
 import attentionText from '../../../shaders/attention.wgsl';
@@ -18,6 +18,7 @@ import { weightHelpers } from './weightHelpers.js';
 
 export { weightHelpers };
 
+/** Patch embedding. */
 export const patchEmbed: Kernel = defineKernel(
   'patch_embed',
   patchEmbedText,
@@ -26,6 +27,7 @@ export const patchEmbed: Kernel = defineKernel(
   [forwardSize],
 );
 
+/** Cls token and patches with position embeddings, for a model without registers. */
 export const assembleTokens: Kernel = defineKernel(
   'assemble_tokens',
   assembleTokensText,
@@ -34,6 +36,7 @@ export const assembleTokens: Kernel = defineKernel(
   [forwardSize],
 );
 
+/** Cls token, registers and patches with position embeddings. */
 export const assembleTokensRegisters: Kernel = defineKernel(
   'assemble_tokens',
   assembleTokensText,
@@ -42,6 +45,7 @@ export const assembleTokensRegisters: Kernel = defineKernel(
   [forwardSize],
 );
 
+/** Layer normalisation of every row. */
 export const layerNorm: Kernel = defineKernel(
   'layer_norm',
   layerNormText,
@@ -50,6 +54,7 @@ export const layerNorm: Kernel = defineKernel(
   [forwardSize],
 );
 
+/** Multi-head attention within each image. */
 export const attention: Kernel = defineKernel(
   'attention',
   attentionText,
@@ -58,11 +63,15 @@ export const attention: Kernel = defineKernel(
   [forwardSize],
 );
 
-/** What follows the product of a linear layer: one entry point each, in every family of kernels. */
+/**
+ * What a linear layer computes after its matrix product. Each form is an entry point of every linear shader.
+ */
 export type LinearForm = 'linear' | 'linear_gelu' | 'linear_swiglu' | 'linear_scale_residual';
 
 /**
- * The four forms of a family. Their shaders include `forward_size`, `activation` and `helpers`.
+ * Declares the four forms of a linear shader.
+ *
+ * @param helpers texts that the shader needs besides `forward_size` and `activation`
  * @__NO_SIDE_EFFECTS__
  */
 export function linearKernels(
@@ -89,19 +98,19 @@ export function linearKernels(
   };
 }
 
-/** Tiles of 64 rows × 64 columns in workgroup memory; × 128 columns where LANES_X is 16. */
+/** The wide tile: 64 rows × 64 columns per workgroup, or 64 × 128 (the widest tile) with LANES_X = 16. */
 export const linear: Readonly<Record<LinearForm, Kernel>> = linearKernels('linear', linearText, {
   helpers: [linearLoad, linearStore],
 });
 
-/** Tiles of 32 × 64. */
+/** The narrow tile: 32 rows × 64 columns per workgroup. */
 export const linearNarrow: Readonly<Record<LinearForm, Kernel>> = linearKernels(
   'linear_narrow',
   linearNarrowText,
   { helpers: [linearLoad, linearStore] },
 );
 
-/** Tiles of 32 × 32. */
+/** The small tile: 32 rows × 32 columns per workgroup. */
 export const linearSmall: Readonly<Record<LinearForm, Kernel>> = linearKernels(
   'linear_small',
   linearSmallText,

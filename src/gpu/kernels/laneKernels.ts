@@ -1,6 +1,6 @@
 /**
- * Kernels for software adapters whose subgroups all have 4 lanes (SwiftShader) or 8 (llvmpipe). No GPU runs
- * them, so `device.ts` loads this file when it meets such an adapter.
+ * Kernels for software adapters whose subgroups all have 4 lanes (SwiftShader) or 8 lanes (llvmpipe).
+ * `device.ts` imports this file on such an adapter only.
  */
 import attentionText from '../../../shaders/attention_lanes.wgsl';
 import layerNormText from '../../../shaders/layer_norm_direct.wgsl';
@@ -11,16 +11,19 @@ import linearStore from '../../../shaders/shared/linear_store.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 import { linearKernels, type LinearForm } from './kernels.js';
 
-/** The kernels for one size of subgroups. */
+/** The kernels for one subgroup size. */
 export interface LaneKernels {
   /** Lanes of every subgroup. */
   readonly lanes: 4 | 8;
+  /** Layer normalisation. */
   readonly layerNorm: Kernel;
+  /** Attention. */
   readonly attention: Kernel;
+  /** Linear layers. */
   readonly linear: Readonly<Record<LinearForm, Kernel>>;
-  /** Rows that a workgroup of a linear layer computes. */
+  /** Rows of the output that a workgroup of a linear layer computes. */
   readonly linearRows: number;
-  /** Groups of 4 columns that a lane of a linear layer computes. SwiGLU: columns of the gate. */
+  /** Groups of 4 columns that a lane of a linear layer computes. For SwiGLU: columns of the gate. */
   readonly linearGroups: (form: LinearForm) => 1 | 2;
 }
 
@@ -41,6 +44,7 @@ const attention = defineKernel(
   { subgroups: true },
 );
 
+/** By subgroup size. */
 export const laneKernels: Readonly<Record<4 | 8, LaneKernels>> = {
   4: {
     lanes: 4,

@@ -1,9 +1,10 @@
-/** Kernels for what a forward gives on request: masked patches, rows of attention. */
+/** Kernels for optional inputs and outputs of a forward: masked patches, rows of attention. */
 import attentionRowsText from '../../../shaders/attention_rows.wgsl';
 import maskPatchesText from '../../../shaders/mask_patches.wgsl';
 import forwardSize from '../../../shaders/shared/forward_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
+/** Replaces masked patches by the mask token. */
 export const maskPatches: Kernel = defineKernel(
   'mask_patches',
   maskPatchesText,
@@ -12,12 +13,14 @@ export const maskPatches: Kernel = defineKernel(
   [forwardSize],
 );
 
+/** Rows of the attention matrix: the softmax of some queries. */
 export const attentionRows: Kernel = defineKernel('attention_rows', attentionRowsText, 'attention_rows', [
   'uniform size',
   'read qkv',
   'write rows',
 ]);
 
+/** Mean of such rows over all heads. */
 export const attentionRowsMean: Kernel = defineKernel(
   'attention_rows',
   attentionRowsText,

@@ -1,4 +1,4 @@
-/** The kernels of `tasks/pca`, each with its bindings. */
+/** The kernels of `tasks/pca`. */
 import centerText from '../../../shaders/pca_center.wgsl';
 import colorText from '../../../shaders/pca_color.wgsl';
 import orthonormalizeText from '../../../shaders/pca_orthonormalize.wgsl';
@@ -6,6 +6,7 @@ import powerText from '../../../shaders/pca_power.wgsl';
 import pcaSize from '../../../shaders/shared/pca_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
+/** Sums of each channel over the chosen patches, chunk by chunk. */
 export const pcaColumnSums: Kernel = defineKernel(
   'pca_center',
   centerText,
@@ -14,6 +15,7 @@ export const pcaColumnSums: Kernel = defineKernel(
   [pcaSize],
 );
 
+/** Subtracts the mean from the chosen patches, and sets the others to zero. */
 export const pcaCenter: Kernel = defineKernel(
   'pca_center',
   centerText,
@@ -22,6 +24,7 @@ export const pcaCenter: Kernel = defineKernel(
   [pcaSize],
 );
 
+/** First step of an iteration: x · vectors. */
 export const pcaScores: Kernel = defineKernel(
   'pca_power',
   powerText,
@@ -30,6 +33,7 @@ export const pcaScores: Kernel = defineKernel(
   [pcaSize],
 );
 
+/** Second step: xᵀ · scores, chunk by chunk. */
 export const pcaPartials: Kernel = defineKernel(
   'pca_power',
   powerText,
@@ -38,6 +42,7 @@ export const pcaPartials: Kernel = defineKernel(
   [pcaSize],
 );
 
+/** Third step: the sum over the chunks. */
 export const pcaProduct: Kernel = defineKernel(
   'pca_power',
   powerText,
@@ -46,6 +51,7 @@ export const pcaProduct: Kernel = defineKernel(
   [pcaSize],
 );
 
+/** Fourth step: orthonormal vectors that span the same space as the product. */
 export const pcaOrthonormalize: Kernel = defineKernel(
   'pca_orthonormalize',
   orthonormalizeText,
@@ -53,6 +59,7 @@ export const pcaOrthonormalize: Kernel = defineKernel(
   ['read product', 'write vectors'],
 );
 
+/** The colour of every patch. */
 export const pcaColor: Kernel = defineKernel('pca_color', colorText, 'pca_color', [
   'uniform image',
   'read x',

@@ -1,4 +1,4 @@
-/** The kernels of `search/`, each with its bindings. */
+/** The kernels of `search/`. */
 import assignText from '../../../shaders/search_assign.wgsl';
 import floorText from '../../../shaders/search_floor.wgsl';
 import pairsText from '../../../shaders/search_pairs.wgsl';
@@ -8,6 +8,7 @@ import searchRows from '../../../shaders/shared/search_rows.wgsl';
 import searchSize from '../../../shaders/shared/search_size.wgsl';
 import { defineKernel, type Kernel } from './kernel.js';
 
+/** Dot products of all rows with one query. */
 export const searchScores: Kernel = defineKernel(
   'search_scores',
   scoresText,
@@ -16,6 +17,7 @@ export const searchScores: Kernel = defineKernel(
   [searchRows],
 );
 
+/** Dot products of all rows with four queries. */
 export const searchScores4: Kernel = defineKernel(
   'search_scores',
   scoresText,
@@ -24,6 +26,7 @@ export const searchScores4: Kernel = defineKernel(
   [searchRows],
 );
 
+/** The largest score of each block of rows. */
 export const searchMaxima: Kernel = defineKernel(
   'search_select',
   selectText,
@@ -32,6 +35,7 @@ export const searchMaxima: Kernel = defineKernel(
   [searchSize],
 );
 
+/** A lower bound of the scores of a query's best rows. */
 export const searchFloor: Kernel = defineKernel(
   'search_floor',
   floorText,
@@ -40,6 +44,7 @@ export const searchFloor: Kernel = defineKernel(
   [searchSize],
 );
 
+/** All rows with a score of at least that bound. */
 export const searchCollect: Kernel = defineKernel(
   'search_select',
   selectText,
@@ -48,6 +53,7 @@ export const searchCollect: Kernel = defineKernel(
   [searchSize],
 );
 
+/** Pairs of rows that may have a score above a threshold. */
 export const searchPairs: Kernel = defineKernel(
   'search_pairs',
   pairsText,
@@ -56,6 +62,7 @@ export const searchPairs: Kernel = defineKernel(
   [searchRows],
 );
 
+/** The nearest centre of each row. */
 export const searchAssign: Kernel = defineKernel(
   'search_assign',
   assignText,

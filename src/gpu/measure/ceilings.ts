@@ -1,25 +1,31 @@
-/** What an adapter does at best: multiply-adds in registers, and a copy. Measured once for a device. */
+/** Measures the best rates of an adapter: multiply-adds in registers, and bytes of a copy. */
 import { CEILING_WORKGROUP, copy, multiplyAdd, MULTIPLY_ADDS_A_ROUND } from '../kernels/ceilingKernels.js';
 import type { Gpu } from '../device.js';
 import { time, type Work } from './stopwatch.js';
 
+/** The best rates that this adapter reaches in a simple kernel. */
 export interface Ceilings {
-  /** f32 multiply-adds in registers, each counted as two. */
+  /** Floating-point operations per second: f32 multiply-adds in registers, each counted as two. */
   readonly flopsPerSecond: number;
-  /** A copy in a shader, bytes read and bytes written together. */
+  /** Bytes per second of a copy in a shader, bytes read plus bytes written. */
   readonly bytesPerSecond: number;
 }
 
 /**
- * A copy's source: with its destination twice this, beyond most caches; every device allows it. Where a
- * processor copies, less takes long enough.
+ * Size of the copy's source. Source and destination together exceed most caches, and every device allows
+ * them.
  */
 const COPY_BYTES = 64 * 1024 * 1024;
+/** The same on a software adapter, where a smaller copy takes long enough to be timed. */
 const COPY_BYTES_SOFTWARE = 16 * 1024 * 1024;
 const ROUNDS = 32;
 const known = new WeakMap<Gpu, Ceilings>();
 
-/** @throws DeviceError; the signal's reason */
+/**
+ * Measures the ceilings of a device. Later calls return the first result.
+ *
+ * @throws DeviceError; the signal's reason
+ */
 export async function measureCeilings(gpu: Gpu, signal?: AbortSignal): Promise<Ceilings> {
   const measured = known.get(gpu) ?? (await measure(gpu, signal));
   known.set(gpu, measured);
@@ -33,7 +39,7 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
     pipelines.compile({ kernel: multiplyAdd, constants: { ROUNDS, FUSED: 'false' } }),
     pipelines.compile({ kernel: copy, constants: { ROUNDS, FUSED: 'false' } }),
   ]);
-  // Enough lanes to fill a large GPU many times; a processor has few, and no hurry.
+  // On a GPU, enough lanes to fill a large one many times. On a software adapter, few lanes take long enough.
   const groups = gpu.software ? 64 : 4096;
   const lanes = groups * CEILING_WORKGROUP;
   const flops = 2 * lanes * MULTIPLY_ADDS_A_ROUND * ROUNDS;
@@ -41,7 +47,7 @@ async function measure(gpu: Gpu, signal: AbortSignal | undefined): Promise<Ceili
   const copyGroups = copyBytes / 16 / CEILING_WORKGROUP;
   return gpu.task('ceilings', signal, async (task) => {
     const [parameters, sums, source, copied] = task.burst((burst) => [
-      burst.storageOf('ceiling parameters', new Float32Array([0.999, 0.001])), // chains stay near 1
+      burst.storageOf('ceiling parameters', new Float32Array([0.999, 0.001])), // values that keep each chain near 1
       burst.storage('ceiling sums', lanes * 4),
       burst.storage('ceiling source', copyBytes),
       burst.storage('ceiling copy', copyBytes),

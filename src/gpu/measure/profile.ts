@@ -1,78 +1,90 @@
-/** The result of a profile. It imports nothing that computes: the page's side of a worker has it too. */
+/**
+ * The result of `DINOv2.profile`. This file imports types only, because the page's side of a worker uses it
+ * too.
+ */
 import type { Ceilings } from './ceilings.js';
 import type { AdapterDescription } from '../adapter.js';
 import type { Timer } from './stopwatch.js';
 
-/** Work and time of a dispatch, or of several together. */
+/** Work and time of one dispatch, or of several dispatches together. */
 export interface Throughput {
-  /** Milliseconds on the GPU. */
+  /** Time on the GPU in milliseconds. */
   readonly ms: number;
-  /** Multiplications and additions of matrix products; what is not a product counts nothing. */
+  /** Floating-point operations of matrix products. Other operations count 0. */
   readonly flops: number;
-  /** What must be moved: every input read once, the output written once. */
+  /** Bytes to be moved if every input is read once and the output is written once. */
   readonly bytes: number;
-  /** flops / ms, in 10⁹ a second. */
+  /** `flops` per second, in units of 10⁹. */
   readonly gflopsPerSecond: number;
-  /** bytes / ms, in 10⁹ a second. */
+  /** `bytes` per second, in units of 10⁹. */
   readonly gigabytesPerSecond: number;
   /**
-   * The time that the measured ceilings allow, of the time taken: 1 is as fast as this adapter can. Caches
-   * may make it more where little is computed.
+   * Shortest time that the measured ceilings allow, divided by the time taken: 1 is as fast as this adapter
+   * can be. Caches can make the value larger than 1 if there is little to compute.
    */
   readonly share: number;
 }
 
 /** One dispatch of the forward. */
 export interface DispatchProfile extends Throughput {
-  /** What it computes: `blocks.0.attn.qkv`. */
+  /** Layer that the dispatch computes, such as `blocks.0.attn.qkv`. */
   readonly label: string;
-  /** Shader and entry point. */
+  /** Shader and entry point, such as `linear.linear_gelu`. */
   readonly kernel: string;
+  /** Workgroups along x, y and z. */
   readonly workgroups: readonly [number, number, number];
 }
 
 /** All dispatches of one kernel at one shape. */
 export interface KernelProfile extends Throughput {
+  /** Shader and entry point, such as `linear.linear_gelu`. */
   readonly kernel: string;
-  /** What they compute, block by block: `blocks.*.attn.qkv`. */
+  /** Layer that the dispatches compute in each block, such as `blocks.*.attn.qkv`. */
   readonly label: string;
+  /** Number of dispatches. */
   readonly dispatches: number;
 }
 
-/** A profile's data, without its methods: what is left of one that crossed from a worker. */
+/** The data of a `Profile` without its methods. A worker sends it to the page. */
 export type ProfileData = Omit<Profile, 'toString'>;
 
-/** What `DINOv2.profile` gives: plain data, and a table of it. */
+/** Times of a forward, as `DINOv2.profile` measures them: plain data, and a table as text. */
 export class Profile {
+  /** The adapter that was measured. */
   declare readonly adapter: AdapterDescription;
-  /** Images, and rows and columns of patches. */
+  /** Number of images, and rows and columns of patches of each image. */
   declare readonly size: { readonly batch: number; readonly rows: number; readonly cols: number };
   /**
-   * `submits`: the device was made without `timestamp-query`, so one dispatch of each kind was timed by the
-   * clock of the page.
+   * Which clock was used. With `submits`, the device has no `timestamp-query`, so one dispatch of each kind
+   * was timed with the page's clock.
    */
   declare readonly timer: Timer;
+  /** Best rates of the adapter, measured before the forward. */
   declare readonly ceilings: Ceilings;
+  /** All dispatches in the order in which they run. */
   declare readonly dispatches: readonly DispatchProfile[];
-  /** The same by kernel, the slowest first. */
+  /** The dispatches grouped by kernel and layer, the slowest group first. */
   declare readonly kernels: readonly KernelProfile[];
   /** Sum of the dispatches. */
   declare readonly total: Throughput;
   /**
-   * The forward in one piece, milliseconds on the GPU. Less than the sum where dispatches overlap or find
-   * their inputs in a cache.
+   * Time of the whole forward in milliseconds on the GPU. It is less than the sum of the dispatches if
+   * dispatches overlap or find their inputs in a cache.
    */
   declare readonly forwardMs: number;
 
   readonly #table: string;
 
-  /** @param table what `toString` gives: made with the profile, so that a page that shows none has no code for it */
+  /**
+   * @param table the text that `toString` returns. The caller formats it, so that the page's side of a worker
+   *   needs no code for that
+   */
   constructor(data: ProfileData, table: string) {
     Object.assign(this, data);
     this.#table = table;
   }
 
-  /** A table in Markdown, one line a kernel. */
+  /** Returns the profile as a Markdown table with one row for each kernel. */
   toString(): string {
     return this.#table;
   }

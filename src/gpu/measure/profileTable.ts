@@ -1,7 +1,7 @@
-/** A profile as a table. */
+/** Formats a profile as a table. */
 import type { ProfileData, Throughput } from './profile.js';
 
-/** A table in Markdown, one line a kernel. */
+/** Returns a Markdown table with one row for each kernel. */
 export function profileTable(profile: ProfileData): string {
   const { ceilings, kernels, total, timer, forwardMs } = profile;
   const line = (
@@ -16,8 +16,8 @@ export function profileTable(profile: ProfileData): string {
     ...kernels.map((kernel) => line(`${kernel.label} (${kernel.kernel})`, kernel.dispatches, kernel)),
     line('sum', profile.dispatches.length, total),
     '',
-    `The forward in one piece: ${forwardMs.toFixed(3)} ms. Ceilings: ${(ceilings.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s f32, ${(ceilings.bytesPerSecond / 1e9).toFixed(1)} GB/s.` +
-      (timer === 'submits' ? ' Timed around submits: the device has no timestamp-query.' : ''),
+    `The whole forward: ${forwardMs.toFixed(3)} ms. Ceilings: ${(ceilings.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s f32, ${(ceilings.bytesPerSecond / 1e9).toFixed(1)} GB/s.` +
+      (timer === 'submits' ? ' Timed with the clock of the page: the device has no timestamp-query.' : ''),
   ].join('\n');
 }
 

@@ -1,6 +1,6 @@
 /**
- * Where a forward's time goes: every dispatch timed on its own, in order, with the buffers and the contents
- * that it has in the forward, and compared with what the adapter does at best.
+ * Profiles a forward: times each dispatch on its own, with the inputs that it has in the forward, and
+ * compares the time with the adapter's ceilings.
  */
 import { measureCeilings, type Ceilings } from './ceilings.js';
 import type { Gpu } from '../device.js';
@@ -18,9 +18,10 @@ import { splitByWork, SUBMIT_MS } from '../submits.js';
 import { time, type Work } from './stopwatch.js';
 
 /**
- * Times every dispatch of a program whose inputs are filled. Each becomes an entry of the performance
- * timeline too (`performance.measure`, named `DINOv2 blocks.0.attn.qkv`), laid end to end from the moment of
- * the call.
+ * Times every dispatch of a program whose inputs are filled. Also adds an entry to the performance timeline
+ * for each dispatch (`performance.measure`, named `DINOv2 blocks.0.attn.qkv`), one after the other from the
+ * start of the call.
+ *
  * @throws DeviceError; the signal's reason
  */
 export function profileProgram(
@@ -37,10 +38,10 @@ export function profileProgram(
   });
   return gpu.task('profile', signal, async (task) => {
     const ceilings = await measureCeilings(gpu, signal);
-    // Cut as a forward is, so that a screen stays alive.
+    // Cut like a forward, so that pages do not stutter.
     const most = gpu.flopsPerSecond * (SUBMIT_MS / 1000);
     const cut = task.burst((burst) => program.cut(burst, most));
-    // Once through, so that every activation holds what it does in a forward.
+    // The whole forward runs first, so that each activation has the contents that the dispatches read.
     const submits = splitByWork(cut, most).map(({ begin, end }) => work(cut.slice(begin, end)));
     const forward = await time(gpu, submits, signal);
     const first = firstOfEachKind(steps);
@@ -79,7 +80,7 @@ export function profileProgram(
   });
 }
 
-/** Dispatches of a kind take the same time: one kernel, one shape. */
+/** Dispatches with the same kernel and the same shape are of one kind and take the same time. */
 const kindOf = ({ kernel, workgroups, bytes }: ProgramStep): string =>
   JSON.stringify([kernelName(kernel.variant.kernel), kernel.variant.constants, workgroups, bytes]);
 
@@ -99,7 +100,7 @@ function throughput(
   return { ms, flops, bytes, gflopsPerSecond: flops / ms / 1e6, gigabytesPerSecond: bytes / ms / 1e6, share };
 }
 
-/** Of several: their sums, and the share of the time that each of them was allowed. */
+/** Sums of several dispatches. The share is their mean, weighted by time. */
 function together(parts: readonly Throughput[], ceilings: Ceilings): Throughput {
   const sum = (of: (part: Throughput) => number): number => parts.reduce((all, part) => all + of(part), 0);
   const ms = sum((part) => part.ms);
@@ -129,7 +130,10 @@ function byKernel(dispatches: readonly DispatchProfile[], ceilings: Ceilings): K
 
 const withoutBlock = (label: string): string => label.replace(/^blocks\.\d+\./, 'blocks.*.');
 
-/** Chrome's performance panel shows them on a track of their own. */
+/**
+ * Adds the dispatches to the performance timeline. Chrome's performance panel shows them on a track of their
+ * own.
+ */
 function addToTimeline(dispatches: readonly DispatchProfile[], startMs: number): void {
   let start = startMs;
   for (const { label, ms, kernel, flops, bytes } of dispatches) {

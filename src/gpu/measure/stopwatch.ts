@@ -1,50 +1,59 @@
 /**
- * Times work on the GPU. With `timestamp-query` by the GPU's own clock, at the ends of a pass; browsers
- * coarsen it to steps of 65.5 µs, so a pass repeats its work until it takes milliseconds. Without it by the
- * clock of the page, around whole submits.
+ * Times work on the GPU. With the feature `timestamp-query`, the GPU's own clock is read at both ends of a
+ * pass. Browsers round that clock to steps of 65.5 µs, so a pass repeats its work until it takes
+ * milliseconds. Without the feature, the page's clock is read around whole submits.
  */
 import type { Gpu } from '../device.js';
 import { SUBMIT_MS } from '../submits.js';
 import type { Task } from '../task.js';
 
-/** What is timed. */
+/** Work to be timed. */
 export interface Work {
-  /**
-   * Encodes the work once. It is called several times in a pass, so the work must not depend on what it wrote
-   * itself.
-   */
+  /** Encodes the work once. A pass calls it several times, so the work must not read its own output. */
   readonly encode: (pass: GPUComputePassEncoder) => void;
-  /** A guess of its length until it is measured: submits stay short. */
+  /** Estimated time, which keeps submits short until the work is measured. */
   readonly seconds: number;
 }
 
-/** Which clock was read: the GPU's, or the page's around submits, which also counts what a submit costs. */
+/**
+ * Which clock was read: the GPU's (`timestamp-query`), or the page's around submits (`submits`), which
+ * includes a part of the cost of a submit.
+ */
 export type Timer = 'timestamp-query' | 'submits';
 
-/** A pass is repeated until it takes this long: 30 steps of the coarsened clock. */
+/** With the GPU's clock, the repeats of a work must take this long: 30 steps of the rounded clock. */
 const PASS_SECONDS = 0.002;
-/** The same for the page's clock, in which a submit and its end cost about half a millisecond. */
+/** The same with the page's clock, where a submit and its end take about half a millisecond. */
 const SUBMIT_SECONDS = 0.02;
+/** Largest number of repeats of a work. */
 const MAX_REPEATS = 4096;
-/** Who shows zero for this many has no clock, and repeating it further could hold the GPU for seconds. */
+/**
+ * If this many repeats still measure zero, the timer does not work. More repeats could block the GPU for
+ * seconds.
+ */
 const CLOCKLESS_REPEATS = 256;
-/** After so many rounds a work is measured as it is: its clock tells nothing steady. */
+/** After this many rounds, every result is accepted, because the times do not become steady. */
 const MAX_ROUNDS = 32;
-/** How often each work is measured, once its repeats are known; the median counts. */
+/** Number of measurements of each work after its repeats are known. The result is their median. */
 const SAMPLES = 3;
-/** Passes whose timestamps share a query set. */
+/** Largest number of passes whose timestamps share a query set. */
 const MAX_PASSES = 512;
 
+/** A work, and its measurements so far. */
 export interface Timing {
   readonly work: Work;
+  /** How often a measurement repeats the work. */
   repeats: number;
-  /** Of one repeat, in the last measurement; at first a guess. */
+  /** Time of one repeat in the last measurement; an estimate before the first. */
   seconds: number;
+  /** Results of measurements that were long enough, in seconds for one repeat. */
   readonly samples: number[];
 }
 
 /**
- * Seconds of each work, in the order given.
+ * Measures the time of each work.
+ *
+ * @returns seconds of each work, in the same order, and the clock that was used
  * @throws DeviceError; the signal's reason
  */
 export async function time(
@@ -55,7 +64,7 @@ export async function time(
   return gpu.task('timing', signal, async (task) => {
     if (gpu.device.features.has('timestamp-query')) {
       const seconds = await timeAll(works, (timings) => passSeconds(gpu, task, timings), PASS_SECONDS);
-      // Some drivers give zeros.
+      // Some drivers report zeros; the page's clock is used then.
       if (seconds.every((each) => each > 0)) return { seconds, timer: 'timestamp-query' };
     }
     const seconds = await timeAll(works, (timings) => submitSeconds(task, timings), SUBMIT_SECONDS);
@@ -63,16 +72,17 @@ export async function time(
   });
 }
 
-/** Seconds of each work, repeated as often as it says. */
+/** Runs each work `repeats` times. Resolves to the seconds that the repeats took together. */
 export type Measure = (timings: readonly Timing[]) => Promise<readonly number[]>;
 
 /**
- * Raises the repeats of each work until it takes `enough` seconds, then measures. A clock that rises meanwhile
- * makes a work shorter than it was: what comes after a first sample counts however short it is.
+ * Increases the repeats of each work until they take `enough` seconds, then takes SAMPLES measurements. After
+ * the first sample, shorter times are accepted too: the GPU's clock rate may rise, so that the same repeats
+ * take less time.
  */
 export async function timeAll(works: readonly Work[], measure: Measure, enough: number): Promise<number[]> {
   const timings = works.map((work): Timing => ({ work, repeats: 1, seconds: work.seconds, samples: [] }));
-  await measure(timings); // warm: clocks rise, drivers compile
+  await measure(timings); // a warm-up: clock rates rise, drivers compile
   for (let round = 1; ; round++) {
     const pending = timings.filter(({ samples }) => samples.length < SAMPLES);
     if (pending.length === 0) break;
@@ -83,7 +93,7 @@ export async function timeAll(works: readonly Work[], measure: Measure, enough: 
       const isLong = seconds >= enough || timing.repeats === MAX_REPEATS || isClockless;
       if (isLong || timing.samples.length > 0 || round >= MAX_ROUNDS)
         timing.samples.push(seconds / timing.repeats);
-      // What is long for the clock is long for whoever waits: one measurement more would tell little.
+      // One measurement of a very long work is precise enough, and more would take too much time.
       if (seconds >= 50 * enough && timing.samples.length === 1)
         timing.samples.push(timing.samples[0]!, timing.samples[0]!);
       if (!isLong)
@@ -97,7 +107,9 @@ export async function timeAll(works: readonly Work[], measure: Measure, enough: 
   return timings.map(({ samples }) => median(samples));
 }
 
-/** By the GPU's clock: a pass for each work, as many passes in a submit as are short together. */
+/**
+ * Measures with the GPU's clock: one pass for each work, and as many passes in a submit as SUBMIT_MS allows.
+ */
 async function passSeconds(gpu: Gpu, task: Task, timings: readonly Timing[]): Promise<number[]> {
   const taken: number[] = [];
   for (let begin = 0; begin < timings.length; begin += MAX_PASSES)
@@ -136,7 +148,7 @@ async function passesOf({ device }: Gpu, task: Task, timings: readonly Timing[])
       begin = end;
     }
     const stamps = new BigUint64Array(await task.read(buffer, 0, bytes));
-    // A difference is small enough for a double; a clock that ran backwards counts as zero.
+    // The difference of two timestamps fits into a double. It counts as zero if the clock ran backwards.
     return timings.map(
       (_, i) => Math.max(0, Number(BigInt.asIntN(64, stamps[2 * i + 1]! - stamps[2 * i]!))) / 1e9,
     );
@@ -146,7 +158,7 @@ async function passesOf({ device }: Gpu, task: Task, timings: readonly Timing[])
   }
 }
 
-/** By the page's clock: a submit for each work, less what an empty one takes. */
+/** Measures with the page's clock: one submit for each work, minus the time of an empty submit. */
 async function submitSeconds(task: Task, timings: readonly Timing[]): Promise<number[]> {
   const wall = async (timing?: Timing): Promise<number> => {
     const startMs = performance.now();
@@ -169,6 +181,7 @@ function encodeRepeats(pass: GPUComputePassEncoder, { work, repeats }: Timing): 
   for (let i = 0; i < repeats; i++) work.encode(pass);
 }
 
+/** The median; of an even number of values, the mean of the two in the middle. */
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

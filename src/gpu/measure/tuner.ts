@@ -1,7 +1,7 @@
 /**
- * Of the kernels that give the same bits, which are fastest on this very adapter? Measures them at the shapes
- * of a model. No choice changes a result. What a model is loaded with has passed the self-test then (unless
- * that was switched off); what is new here passes it before it may win.
+ * Tunes a model: measures which of the kernels with the same bits are fastest on this adapter, at the model's
+ * shapes. No choice changes a result. Kernels that a load does not compile must pass the self-test before the
+ * tuner may choose them.
  */
 import { DeviceError } from '../../errors.js';
 import { elementCount, type Node, type Value } from '../../graph/graph.js';
@@ -22,32 +22,42 @@ import { flopsOf } from '../program.js';
 import { selfTest } from '../checks/selfTest.js';
 import { time, type Work } from './stopwatch.js';
 
-/** What is tuned: see `Target`. The tiles of the last three are compiled only where they are given. */
+/** The result of tuning. Each property is a minimum number of active lanes, or an element type. */
 export interface Tuning {
+  /** A linear layer uses the narrow tile if the wide one would launch fewer lanes than this. */
   readonly wantedLanes: number;
+  /** Element type of f16 weights in workgroup memory. */
   readonly operands: OperandType;
+  /**
+   * A linear layer uses the widest tile if it launches at least this many lanes. Undefined: it is never used.
+   */
   readonly wantedLanesWidest: number | undefined;
+  /**
+   * A linear layer uses the small tile if the narrow one would launch fewer lanes. Undefined: it is never
+   * used.
+   */
   readonly wantedLanesNarrow: number | undefined;
+  /** Attention uses 16 queries per workgroup if 32 would launch fewer lanes. Undefined: it always uses 32. */
   readonly wantedLanesAttention: number | undefined;
 }
 
-/** A tuning that was kept; undefined where it is none, whoever wrote it. */
-export function parseTuning(kept: unknown): Tuning | undefined {
-  const { wantedLanes, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = (kept ??
+/** Checks a tuning from a store. Returns undefined if the value is not a tuning. */
+export function parseTuning(stored: unknown): Tuning | undefined {
+  const { wantedLanes, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention } = (stored ??
     {}) as Partial<Tuning>;
   const isCount = (value: unknown): boolean => typeof value === 'number' && value >= 0;
-  const known =
+  const isTuning =
     isCount(wantedLanes) &&
     [wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention].every(
       (value) => value === undefined || isCount(value),
     ) &&
     (operands === 'f32' || operands === 'f16');
-  return known
+  return isTuning
     ? { wantedLanes: wantedLanes!, operands, wantedLanesWidest, wantedLanesNarrow, wantedLanesAttention }
     : undefined;
 }
 
-/** A target as it was before any tuning. */
+/** A target without its tuning. */
 export const untuned = (target: Target): Target => ({
   ...target,
   operands: undefined,
@@ -56,16 +66,19 @@ export const untuned = (target: Target): Target => ({
   wantedLanesAttention: undefined,
 });
 
-/** One kernel at one shape. */
+/** The measured time of one kernel at one shape. */
 export interface TuningSample {
-  /** What it computes: `blocks.0.attn.qkv`. */
+  /** Layer that the kernel computes, such as `blocks.0.attn.qkv`. */
   readonly label: string;
-  /** Rows of the product: tokens of all images. */
+  /** Rows of the layer's input: tokens of all images. */
   readonly rows: number;
+  /** Shader and entry point, such as `linear.linear`. */
   readonly kernel: string;
-  /** On how many it ran: tells apart the tiles of one kernel. */
+  /** Number of workgroups, which differs between tiles of one kernel. */
   readonly workgroups: number;
+  /** Element type of weights in workgroup memory. */
   readonly operands: OperandType;
+  /** Time in milliseconds. */
   readonly ms: number;
 }
 
@@ -75,35 +88,40 @@ export interface TuningCase {
   readonly size: ForwardSize;
 }
 
+/** A tuning with its measurements. */
 export interface TuningResult {
   readonly tuning: Tuning;
   readonly samples: readonly TuningSample[];
-  /** Kernels that were left out, and why. */
+  /** Kernels that failed the self-test or did not compile, each with its error. */
   readonly leftOut: readonly string[];
 }
 
-/** True where a target leaves something to choose at this node. */
+/** Whether a node has more than one kernel on a target. */
 export const isTunable = (node: Node, target: Target): boolean =>
-  candidates(node, everything(target)).length > 1;
+  candidates(node, everyKernel(target)).length > 1;
 
-/** A target that allows all that may be measured. */
-const everything = (target: Target): Target => ({ ...target, ...EVERY_TILE, operands: staged(target) });
+/** A target with every kernel that may be measured. */
+const everyKernel = (target: Target): Target => ({
+  ...target,
+  ...EVERY_TILE,
+  operands: smallestOperands(target),
+});
 
-/** The other way to stage weights, or the only one. */
-const staged = ({ weights }: Target): OperandType => (weights === 'f16' ? 'f16' : 'f32');
+/** The smallest element type that weights can have in workgroup memory: f16 needs weights stored as f16. */
+const smallestOperands = ({ weights }: Target): OperandType => (weights === 'f16' ? 'f16' : 'f32');
 
-/** The ways to stage weights that a target allows. */
+/** The element types to be measured: both, if the target's `operands` is f16. */
 const operandTypes = ({ operands }: Target): readonly OperandType[] =>
   operands === 'f16' ? ['f32', 'f16'] : ['f32'];
 
 /**
- * What names a tuning: the adapter, and every kernel with its constants, so that none outlives a change of
- * either.
+ * The key of a stored tuning: the adapter, the text of every kernel with its constants, and the sizes. A
+ * stored tuning is not found again after any of them has changed.
  */
 export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target): string {
   const { vendor, architecture, description } = gpu.info;
   const codes = cases.flatMap(({ node }) =>
-    candidates(node, everything(target)).map(
+    candidates(node, everyKernel(target)).map(
       ({ variant }) => variant.kernel.entryPoint + assemble(variant, weightHelpers),
     ),
   );
@@ -119,8 +137,10 @@ export function tuningKey(gpu: Gpu, cases: readonly TuningCase[], target: Target
 }
 
 /**
- * Measures every candidate at every case; on a GPU in a second or so.
- * @param target as it is without a tuning
+ * Measures every kernel at every case, and chooses the tuning with the shortest total time. Takes about a
+ * second on a GPU.
+ *
+ * @param target without a tuning
  * @throws DeviceError; the signal's reason
  */
 export async function tune(
@@ -130,10 +150,9 @@ export async function tune(
   signal?: AbortSignal,
 ): Promise<TuningResult> {
   signal?.throwIfAborted();
-  // All that may be needed compiles at once: the trials wait for one another, and would wait for one compiler
-  // after another.
+  // All kernels start to compile here, in parallel. The trials below run one after the other.
   for (const { node } of cases)
-    for (const { variant } of candidates(node, everything(target)))
+    for (const { variant } of candidates(node, everyKernel(target)))
       gpu.pipelines.compile(variant).catch(() => undefined);
   const nodes = cases.map(({ node }) => node);
   const leftOut: string[] = [];
@@ -143,7 +162,7 @@ export async function tune(
       name,
       { [name]: wanted },
     ]),
-    ['weights staged as f16', { operands: staged(target) }],
+    ['f16 weights in workgroup memory', { operands: smallestOperands(target) }],
   ];
   for (const [what, allowing] of trials) {
     const tried = { ...allowed, ...allowing };
@@ -167,13 +186,13 @@ export async function tune(
   const kernels = await Promise.all(entries.map(({ dispatch }) => gpu.pipelines.compile(dispatch.variant)));
   return gpu.task('tuning', signal, async (task) => {
     const buffers = task.burst((burst) => {
-      // One buffer for each place among the inputs, as large as the largest that stands there: it holds
-      // zeros, which take as long as other numbers.
-      const places = Math.max(...cases.map(({ node }) => node.inputs.length));
-      const inputs = Array.from({ length: places }, (_, place) =>
+      // All cases share one buffer for each input position. The buffers hold zeros, which take as long to
+      // compute with as other numbers.
+      const inputCount = Math.max(...cases.map(({ node }) => node.inputs.length));
+      const inputs = Array.from({ length: inputCount }, (_, index) =>
         burst.storage(
-          `tuning input ${place}`,
-          Math.max(...cases.map(({ node }) => bytesOf(node.inputs[place]))),
+          `tuning input ${index}`,
+          Math.max(...cases.map(({ node }) => bytesOf(node.inputs[index]))),
         ),
       );
       const output = burst.storage(
@@ -227,7 +246,7 @@ export async function tune(
   });
 }
 
-/** The tuning under which the cases take least together. */
+/** The tuning with the shortest total time of all cases. */
 function best(
   cases: readonly TuningCase[],
   allowed: Target,
@@ -244,7 +263,7 @@ function best(
     ),
   }));
   const { operands, wanted, used } = byOperands.reduce((a, b) => (b.ms < a.ms ? b : a));
-  const wide = allowed.wantedLanesWidest === undefined ? 0 : 1; // its place
+  const wide = allowed.wantedLanesWidest === undefined ? 0 : 1; // index of the wide tile among the alternatives
   return {
     operands,
     wantedLanes: wanted[wide] ?? 0,
@@ -255,8 +274,11 @@ function best(
 }
 
 /**
- * Under which numbers of wanted lanes cases with as many alternatives each take least: of those that make a
- * difference, all are tried. And which alternatives are used then.
+ * Finds the wanted lanes of each alternative with the shortest total time, by trying all values that make a
+ * difference. All cases must have the same number of alternatives.
+ *
+ * @returns the wanted lanes of all alternatives but the last, the total time, and the indices of the
+ *   alternatives used
  */
 function bestLanes(
   cases: readonly TuningCase[],
@@ -284,20 +306,22 @@ function bestLanes(
   return { wanted, ms, used: new Set(measured.map(({ lanes }) => choose(lanes, wanted))) };
 }
 
-/** The kernels that may carry a node out, however they stage weights, each once. */
+/** The kernels that can compute a node with any element type in workgroup memory, each kernel once. */
 function candidates(node: Node, allowed: Target): Dispatch[] {
   const all = operandTypes(allowed).flatMap((operands) => alternatives(node, { ...allowed, operands }));
   return [...new Map(all.map((dispatch) => [variantKey(dispatch.variant), dispatch])).values()];
 }
 
-/** f32, which no stored weight exceeds but for the padding of its panels: 64 columns and 32 rows at most. */
+/**
+ * Upper bound of the bytes of a value: f32, and for a weight the padding of its panels (64 columns, 32 rows).
+ */
 function bytesOf(value: Value | undefined): number {
   if (!value) return 0;
   const [rows = 1, columns = 1] = value.shape;
   return value.kind === 'weight' ? 4 * (rows + 64) * (columns + 32) : 4 * elementCount(value.shape);
 }
 
-/** Two 32-bit FNV-1a hashes of a text, in hexadecimal. */
+/** Hash of a text: two 32-bit FNV-1a hashes with different seeds, in hexadecimal. */
 function hash(text: string): string {
   return [0x811c9dc5, 0x01234567]
     .map((seed) => {

@@ -1,18 +1,18 @@
-/**
- * Where tunings are kept from one visit to the next: IndexedDB in a browser and its workers, a file in Node.
- */
+/** Stores tunings between visits: in IndexedDB in browsers and workers, in a file in Node. */
 import { storageGlobal } from '../../platform/storageGlobal.js';
 import { nodeModule } from '../../platform/node.js';
 
-/** What `DINOv2.tune` keeps its result in; values are plain data. */
+/** A store for the results of `DINOv2.tune`. */
 export interface TuningStore {
+  /** Returns the value that was stored under `key`, or undefined. */
   get(key: string): Promise<unknown>;
+  /** Stores a value, which is plain data that JSON can represent. */
   set(key: string, value: unknown): Promise<void>;
 }
 
 const NAME = 'dinov2-webgpu-tuning';
 
-/** What is used of Node's `process`. */
+/** The properties of Node's `process` that this file uses. */
 interface NodeProcess {
   readonly pid: number;
   readonly versions: { readonly node?: string };
@@ -22,14 +22,15 @@ interface NodeProcess {
 const nodeProcess = (globalThis as { process?: NodeProcess }).process;
 
 /**
- * The store of this place: of the page's origin, or of the user (`$XDG_CACHE_HOME`, else `~/.cache`).
- * Undefined where there is none.
+ * The default store: an IndexedDB database of the page's origin, or in Node a file of the user (in
+ * `$XDG_CACHE_HOME`, else in `~/.cache`). Undefined if neither is available.
  */
 export function defaultStore(): TuningStore | undefined {
   if (storageGlobal('indexedDB')) return new DatabaseStore();
   return nodeProcess?.versions?.node === undefined ? undefined : new FileStore(nodeProcess);
 }
 
+/** An IndexedDB database. */
 class DatabaseStore implements TuningStore {
   get(key: string): Promise<unknown> {
     return this.#with('readonly', (store) => store.get(key));
@@ -57,7 +58,10 @@ const done = (request: IDBRequest): Promise<unknown> =>
     request.onerror = () => reject(request.error as Error);
   });
 
-/** A file of JSON: key → value. Written beside and moved into place, so that nobody reads a half of it. */
+/**
+ * A JSON file with one object of keys and values. It is written to a temporary file and then renamed, so that
+ * no reader sees a half-written file.
+ */
 class FileStore implements TuningStore {
   readonly #process: NodeProcess;
 
@@ -71,33 +75,33 @@ class FileStore implements TuningStore {
 
   async set(key: string, value: unknown): Promise<void> {
     const { mkdir, rename, writeFile } = files();
-    const { folder, path } = this.#place();
+    const { folder, path } = this.#location();
     const all = { ...(await this.#read()), [key]: value };
     await mkdir(folder, { recursive: true });
-    const beside = `${path}.${this.#process.pid}`;
-    await writeFile(beside, JSON.stringify(all, null, 1));
-    await rename(beside, path);
+    const temporary = `${path}.${this.#process.pid}`;
+    await writeFile(temporary, JSON.stringify(all, null, 1));
+    await rename(temporary, path);
   }
 
-  #place(): { folder: string; path: string } {
+  #location(): { folder: string; path: string } {
     const { XDG_CACHE_HOME, HOME, USERPROFILE } = this.#process.env;
     const folder = `${XDG_CACHE_HOME ?? `${HOME ?? USERPROFILE ?? '.'}/.cache`}/dinov2-webgpu`;
     return { folder, path: `${folder}/tuning.json` };
   }
 
-  /** What is there; nothing, if there is no file or it holds something else. */
+  /** The file's object. Empty if the file is missing or holds anything else. */
   async #read(): Promise<Record<string, unknown>> {
     const { readFile } = files();
     try {
-      const found = JSON.parse(await readFile(this.#place().path, 'utf8')) as unknown;
-      return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : {};
+      const content = JSON.parse(await readFile(this.#location().path, 'utf8')) as unknown;
+      return typeof content === 'object' && content !== null ? (content as Record<string, unknown>) : {};
     } catch {
       return {};
     }
   }
 }
 
-/** What is used of node:fs/promises. */
+/** The functions of node:fs/promises that this file uses. */
 interface Files {
   mkdir(path: string, options: { recursive: boolean }): Promise<unknown>;
   readFile(path: string, encoding: 'utf8'): Promise<string>;

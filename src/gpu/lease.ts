@@ -1,0 +1,61 @@
+/** Keeps buffers with an owner alive while tasks use them. */
+import { DeviceError } from '../errors.js';
+
+/** The buffers of an object with `dispose()`. A task that uses them keeps them alive. */
+export interface Lease {
+  /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
+  hold(): () => void;
+  /** True after the owner's `dispose()`. */
+  readonly disposed: boolean;
+}
+
+/** Buffers that are freed once their owner was disposed of and no task holds them. */
+export class OwnedBuffers implements Lease {
+  readonly #free: () => void;
+  readonly #message: string;
+  #holders = 0;
+  #disposed = false;
+
+  /**
+   * @param free frees the buffers; called once
+   * @param message message of the error for a use after `dispose()`
+   */
+  constructor(free: () => void, message: string) {
+    this.#free = free;
+    this.#message = message;
+  }
+
+  /** True after `dispose()`. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** Throws after `dispose()`. @throws DeviceError DISPOSED */
+  check(): void {
+    if (this.#disposed) throw new DeviceError('DISPOSED', this.#message);
+  }
+
+  /** Keeps the buffers alive until the returned function is called. @throws DeviceError DISPOSED */
+  hold(): () => void {
+    this.check();
+    this.#holders += 1;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#holders -= 1;
+      this.#freeIfUnused();
+    };
+  }
+
+  /** Refuses further holds, and frees the buffers when nothing holds them. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#freeIfUnused();
+  }
+
+  #freeIfUnused(): void {
+    if (this.#disposed && this.#holders === 0) this.#free();
+  }
+}
