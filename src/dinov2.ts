@@ -16,6 +16,7 @@ import type { Features } from './model/features.js';
 import { parameterCount } from './model/parameters.js';
 import type { Grid } from './model/vit.js';
 import { checkOptions } from './optionNames.js';
+import { isBatch } from './optionObject.js';
 import { loadPart } from './platform/part.js';
 import type {
   BySizeOptions,
@@ -435,9 +436,6 @@ function gridOf(where: string, { height, width, batch = 1 }: PixelSize, patchSiz
     `${where}: expected at least one patch of ${patchSize} × ${patchSize}, found an image of ${height} × ${width}. Enlarge it.`,
   );
 }
-
-const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
-  Array.isArray(image);
 
 /**
  * The top left rows × cols of every plane. A copy in any case: the caller may refill its array while the

@@ -24,3 +24,7 @@ export const wrongKind = (where: string, expected: string, found: unknown): Opti
 export const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 export const isBlob = (value: unknown): value is Blob => /^(Blob|File)$/.test(kindOf(value));
+
+/** Whether a call was given several images. */
+export const isBatch = <Image>(images: Image | readonly Image[]): images is readonly Image[] =>
+  Array.isArray(images);

@@ -1,5 +1,6 @@
 /** What the browser's storage throws, as errors that say what to do. */
 import { IndexError } from '../../errors.js';
+import { quote } from '../../safetensors/format.js';
 
 const nameOf = (error: unknown): string => (error instanceof Error ? error.name : ''); // DOMException is one
 
@@ -90,4 +91,4 @@ export function damagedError(
   );
 }
 
-export const quote = (text: string): string => JSON.stringify(text);
+export { quote };
