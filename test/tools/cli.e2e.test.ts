@@ -98,7 +98,7 @@ test('convert takes what loads: wrapped, without config.json; what it writes has
   expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))).toMatchObject({ model_type: 'dinov2' });
   expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).tensors.size).toBe(43);
   expect(run('inspect', own).stdout).toMatch(
-    /dialect +huggingface, behind "module\."[^]*set aside +"ema\.norm"/,
+    /dialect +huggingface, prefix "module\."[^]*set aside +"ema\.norm"/,
   );
 });
 
@@ -109,7 +109,7 @@ test('convert asks which of two models is meant, and refuses what does not load'
     status: 1,
     stderr: expect.stringMatching(/CHECKPOINT_NAMING.*"student\." .*"teacher\."/) as string,
   });
-  expect(run('inspect', own).stdout).toMatch(/none that loads: .*"teacher\."/);
+  expect(run('inspect', own).stdout).toMatch(/does not load: .*"teacher\."/);
   expect(existsSync(out)).toBe(false);
   expect(run('convert', own, '--dtype', 'fp16', '--out', out, '--prefix', 'teacher').status).toBe(0);
 
