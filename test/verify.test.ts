@@ -125,7 +125,11 @@ const refusals: [string, () => string[], RegExp][] = [
     () => ['--image', '/nowhere/cats.png', 'facebook/dinov2-base'],
     /the image \/nowhere\/cats\.png cannot be read: ENOENT.*Nothing was compared/,
   ],
-  ['a JPEG', () => ['--image', pathOf('../demo/photos/rocket.jpg'), 'facebook/dinov2-base'], /it is not a PNG/],
+  [
+    'a JPEG',
+    () => ['--image', pathOf('../demo/photos/rocket.jpg'), 'facebook/dinov2-base'],
+    /it is not a PNG/,
+  ],
   [
     'no file of numbers',
     () => ['--expected', '/nowhere/numbers.json', id],
