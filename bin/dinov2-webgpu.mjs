@@ -1,23 +1,11 @@
 #!/usr/bin/env node
-// The command line: checkpoints converted, looked at, made by formula; vectors of images. Only `embed` needs
-// a GPU, and the package `webgpu`.
+// The command line: converts, inspects and generates checkpoints, and embeds images. Only `embed` needs a GPU.
 import { rmSync } from 'node:fs';
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-
-const USAGE = `npx dinov2-webgpu convert IN --dtype fp16|int8 --out FOLDER [--prefix P]
-    a checkpoint in a narrower element type, with Hugging Face's names; IN is a file or a folder, with config.json or without
-    --prefix: what stands before the names of the model's tensors, where a file has several models (teacher.backbone)
-npx dinov2-webgpu inspect FILE|FOLDER [--prefix P]             what a safetensors file is
-npx dinov2-webgpu synthetic SIZE FOLDER [--registers] [--seed N]   weights by formula: small, base, large, giant
-npx dinov2-webgpu embed IMAGES… --out FILE.npy|FILE.safetensors
-    [--model ID|FOLDER] [--dtype fp32|fp16|int8|auto] [--pooling cls|mean|cls+mean|gem] [--no-normalize] [--batch 8]
-    PNG, GIF and BMP; JPEG, WebP and 8-bit TIFF with the package sharp. Images lie as in their files: Exif's
-    orientation is ignored, as Pillow ignores it
-What is there is written over with --force alone.`;
-
-class Usage extends Error {}
+import { readImage } from './images.mjs';
+import { UsageError, usageOf } from './usage.mjs';
 
 const tools = await import('../dist/tools.js').catch((cause) => {
   if (cause?.code === 'ERR_MODULE_NOT_FOUND')
@@ -30,8 +18,8 @@ const partOf = (path) => `${path}.part`;
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /**
- * Writes a file under another name, and gives it its own when it is whole. Whoever ends the process, by
- * Ctrl-C say, finds nothing of it.
+ * Writes a file under a temporary name, and renames it when it is complete. An interrupt (Ctrl-C) leaves no partial
+ * file.
  */
 async function writing(path, write) {
   await mkdir(dirname(path), { recursive: true });
@@ -39,9 +27,9 @@ async function writing(path, write) {
   let file;
   const ended = (signal) => {
     rmSync(part, { force: true });
-    process.kill(process.pid, signal); // which nobody listens to any more
+    process.kill(process.pid, signal); // `once` has removed this listener
   };
-  for (const signal of ENDING) process.once(signal, ended); // before there is something to leave behind
+  for (const signal of ENDING) process.once(signal, ended); // before the file exists
   try {
     file = await open(part, 'w');
     await write(file);
@@ -56,7 +44,6 @@ async function writing(path, write) {
   }
 }
 
-/** A small file that belongs to another: written when that is whole, and before it has its name. */
 const writeText = (path, text) => writing(path, (file) => writeAll(file, Buffer.from(text), 0));
 
 async function writeAll(file, bytes, position) {
@@ -64,7 +51,7 @@ async function writeAll(file, bytes, position) {
     done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
 }
 
-/** Progress on one line of a terminal, on stderr; nothing where that is a file. */
+/** Shows progress on stderr, if that is a terminal. */
 function progressBar(label) {
   let last = 0;
   return (done, total) => {
@@ -77,7 +64,7 @@ function progressBar(label) {
   };
 }
 
-/** The tensors of a file, or of a folder with one file or several. */
+/** Opens a checkpoint: a file, or a folder with one file or several. */
 async function openIn(path, onProgress) {
   const folder = (await stat(path)).isDirectory();
   if (!folder) return tools.openCheckpoint([{ name: path, source: path }], { onProgress });
@@ -89,7 +76,7 @@ async function openIn(path, onProgress) {
   if (!names.includes('model.safetensors.index.json')) {
     const expected = `${path}: expected model.safetensors or model.safetensors.index.json in it, found`;
     const other = tools.otherFormat(names);
-    throw other ? new Error(`${expected} ${other}`) : new Usage(`${expected} neither.`);
+    throw other ? new Error(`${expected} ${other}`) : new UsageError(`${expected} neither.`);
   }
   const index = tools.parseShardIndex(await readFile(join(path, 'model.safetensors.index.json')));
   return tools.openCheckpoint(
@@ -98,16 +85,16 @@ async function openIn(path, onProgress) {
   );
 }
 
-/** The text of a file that belongs to a checkpoint; undefined where there is none. */
+/** Reads a text file of the checkpoint's folder; undefined if it is missing. */
 async function textBeside(path, name) {
   const folder = (await stat(path)).isDirectory() ? path : dirname(path);
   return readFile(join(folder, name), 'utf8').catch((error) => {
-    if (error.code !== 'ENOENT') throw error; // one that is there and cannot be read is not to be guessed
+    if (error.code !== 'ENOENT') throw error; // an unreadable file must not be taken for a missing one
     return undefined;
   });
 }
 
-/** What a config.json says; nothing where there is none. */
+/** Parses a config.json; returns an empty description if there is none. */
 function describe(text) {
   if (text === undefined) return {};
   let json;
@@ -119,18 +106,18 @@ function describe(text) {
   return tools.describedBy(json);
 }
 
-/** What is read is not to be written over, by whatever names and links the two are called. */
+/** Refuses outputs that would overwrite an input, also through a link. */
 async function checkApart(command, inputs, outputs) {
-  const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // missing: then it is no other's name
+  const real = (paths) => Promise.all(paths.map((path) => realpath(path).catch(() => undefined))); // a missing file is no input
   const taken = await real(inputs);
   const same = (await real(outputs)).findIndex((path) => path !== undefined && taken.includes(path));
   if (same >= 0)
-    throw new Usage(
-      `${command}: expected --out to be another place than what is read, found ${outputs[same]}, which would be written over. Give a place of its own.`,
+    throw new UsageError(
+      `${command}: --out would overwrite an input: ${outputs[same]}. Choose another path.`,
     );
 }
 
-/** What is there already, and was not made to be lost. */
+/** Refuses to overwrite files without --force. */
 async function checkFree(command, outputs, force) {
   for (const path of force ? [] : outputs) {
     const there = await lstat(path).catch((error) => {
@@ -138,21 +125,20 @@ async function checkFree(command, outputs, force) {
       return undefined;
     });
     if (there)
-      throw new Usage(
-        `${command}: expected no ${path} yet, found one, which would be written over. Give another place, or --force.`,
+      throw new UsageError(
+        `${command}: ${path} exists already. Choose another path, or overwrite it with --force.`,
       );
   }
 }
 
 async function convert([input, ...rest], { dtype, out, prefix, force }) {
   if (!input || rest.length > 0 || !['fp16', 'int8'].includes(dtype) || !out)
-    throw new Usage('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
+    throw new UsageError('convert: expected one checkpoint, --dtype fp16 or int8, and --out FOLDER.');
   const path = join(out, 'model.safetensors');
   await checkApart('convert', [input, join(input, 'model.safetensors')], [out, path, partOf(path)]);
   await checkFree('convert', [path], force);
   const original = await textBeside(input, 'config.json');
   const described = describe(original);
-  // It says what images are for this model.
   const preprocessor = tools.convertedPreprocessor(
     await textBeside(input, 'preprocessor_config.json'),
     original,
@@ -178,22 +164,22 @@ async function convert([input, ...rest], { dtype, out, prefix, force }) {
     await file.sync();
     const written = await tools.openCheckpoint([{ name: path, source: resolve(partOf(path)) }]);
     await written.cancel();
-    tools.settleAny(written.header, describe(configText)); // what has been written loads
+    tools.settleAny(written.header, describe(configText)); // throws unless the new file loads
     for (const [to, text] of changed) await writeText(to, text);
   });
   const { header, setAside, assumed } = converted;
   for (const sentence of assumed) console.error(`assumed: ${sentence}`);
   if (setAside.length > 0)
     console.error(
-      `left out, because they are no part of the model: ${setAside.slice(0, 8).join(', ')}${setAside.length > 8 ? ` and ${setAside.length - 8} more` : ''}`,
+      `left out (not part of the model): ${setAside.slice(0, 8).join(', ')}${setAside.length > 8 ? ` and ${setAside.length - 8} more` : ''}`,
     );
   console.log(
-    `${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes, where there were ${stream.header.fileBytes}`,
+    `${path}: ${header.tensors.size} tensors, ${header.fileBytes} bytes (original: ${stream.header.fileBytes})`,
   );
 }
 
 async function inspect([path, ...rest], { prefix }) {
-  if (!path || rest.length > 0) throw new Usage('inspect: expected one file.');
+  if (!path || rest.length > 0) throw new UsageError('inspect: expected one file.');
   const stream = await openIn(path);
   await stream.cancel();
   let described = {};
@@ -212,7 +198,7 @@ async function synthetic([size, folder, ...rest], { registers, seed = '0', force
     rest.length > 0 ||
     !/^\d{1,9}$/.test(seed)
   )
-    throw new Usage(
+    throw new UsageError(
       'synthetic: expected small, base, large or giant, a folder, and a whole number as --seed.',
     );
   const path = join(folder, 'model.safetensors');
@@ -235,56 +221,13 @@ async function synthetic([size, folder, ...rest], { registers, seed = '0', force
 async function openGpu() {
   const webgpu = await import('webgpu').catch((cause) => {
     throw new Error(
-      'embed: expected the package webgpu, which brings a GPU to Node, found none. Install it beside this one: npm install webgpu',
+      'embed: the package webgpu is missing, which gives Node access to the GPU. Install it: npm install webgpu',
       { cause },
     );
   });
   const gpu = webgpu.create([]);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
-  return gpu; // to be held on to: Dawn ends with it
-}
-
-/** JPEG, WebP and TIFF, by their first bytes: what `sharp` decodes to the bits that Pillow has. */
-const isForSharp = (bytes) =>
-  /^(\xff\xd8\xff|RIFF[^]{4}WEBP|II\*\0|MM\0\*)/.test(bytes.toString('latin1', 0, 12));
-const isTiff = (bytes) => bytes[0] === bytes[1] && bytes[0] !== 0xff;
-
-/**
- * JPEG, WebP and TIFF with `sharp`, where it is installed; all else goes to the library, which reads PNG, GIF and
- * BMP and says what other files are. As Pillow's `Image.open(file).convert('RGB')`: no colour profile is applied, and
- * of Exif's orientation that of a TIFF alone.
- */
-async function readImage(path) {
-  const bytes = await readFile(path);
-  if (!isForSharp(bytes)) return new File([bytes], path);
-  const { default: sharp } = await import('sharp').catch((cause) => {
-    throw new Error(
-      `${path}: expected a PNG, a GIF or a BMP, found another format. Install the package sharp to read it, or convert it to PNG.`,
-      { cause },
-    );
-  });
-  const image = sharp(bytes, { ignoreIcc: true });
-  const { space, depth } = await image.metadata();
-  if (space === 'cmyk')
-    throw new Error(
-      `${path}: expected an image in RGB or grey, found CMYK, which has no agreed numbers in RGB. Convert it to RGB.`,
-    );
-  if (depth !== 'uchar' || (space !== 'srgb' && space !== 'b-w'))
-    throw new Error(
-      `${path}: expected 8 bits a channel in RGB or grey, found ${depth} in ${space}, which Python reads in another way. Convert it to an 8-bit PNG.`,
-    );
-  const { data, info } = await (isTiff(bytes) ? image.autoOrient() : image)
-    .removeAlpha()
-    .toColourspace('srgb')
-    .raw()
-    .toBuffer({ resolveWithObject: true });
-  const rgba = new Uint8ClampedArray(info.width * info.height * 4).fill(255);
-  for (let i = 0, from = 0; i < rgba.length; i += 4, from += info.channels)
-    rgba.set(
-      [data[from], data[from + (info.channels > 1 ? 1 : 0)], data[from + (info.channels > 2 ? 2 : 0)]],
-      i,
-    );
-  return { data: rgba, width: info.width, height: info.height };
+  return gpu; // Dawn ends when this object is collected
 }
 
 async function embed(
@@ -301,20 +244,20 @@ async function embed(
 ) {
   const format = extname(out ?? '');
   if (images.length === 0 || !['.npy', '.safetensors'].includes(format))
-    throw new Usage('embed: expected images, and --out FILE.npy or FILE.safetensors.');
+    throw new UsageError('embed: expected images, and --out FILE.npy or FILE.safetensors.');
   const among = (name, value, values) => {
     if (!values.includes(value))
-      throw new Usage(`embed: expected --${name} to be ${values.join(', ')}, found ${value}.`);
+      throw new UsageError(`embed: expected --${name} to be ${values.join(', ')}, found ${value}.`);
   };
   among('dtype', dtype, ['fp32', 'fp16', 'int8', 'auto']);
   among('pooling', pooling, ['cls', 'mean', 'cls+mean', 'gem']);
   if (!/^[1-9]\d{0,3}$/.test(batch))
-    throw new Usage(`embed: expected --batch to be a whole number from 1, found ${batch}.`);
-  const namesPath = `${out}.txt`; // a .npy has no room for names: each has a line there
+    throw new UsageError(`embed: expected --batch to be a whole number from 1, found ${batch}.`);
+  const namesPath = `${out}.txt`; // one name a line: a .npy cannot hold names
   const broken = images.find((path) => format === '.npy' && /[\r\n]/.test(path));
   if (broken !== undefined)
-    throw new Usage(
-      `embed: expected names of one line each, found ${JSON.stringify(broken)}. Write a .safetensors file.`,
+    throw new UsageError(
+      `embed: expected image names without line breaks, found ${JSON.stringify(broken)}. Write a .safetensors file.`,
     );
   const outputs = format === '.npy' ? [out, namesPath] : [out];
   await checkApart(
@@ -325,7 +268,7 @@ async function embed(
   await checkFree('embed', outputs, force);
   const gpu = await openGpu();
   const { DINOv2 } = await import('../dist/index.js');
-  const here = (await stat(id).catch(() => undefined))?.isDirectory(); // as in Python, a folder goes before an id of the hub, which it may look like
+  const here = (await stat(id).catch(() => undefined))?.isDirectory(); // as in Python, an existing folder takes precedence over an id on the hub
   const loading = progressBar('model ');
   const model = await DINOv2.fromPretrained(here ? resolve(id) : id, {
     dtype,
@@ -385,12 +328,14 @@ async function embed(
 }
 
 const commands = { convert, inspect, synthetic, embed };
+const command = process.argv.slice(2).find((argument) => !argument.startsWith('-'));
 try {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     allowNegative: true,
     options: {
       help: { type: 'boolean', short: 'h' },
+      version: { type: 'boolean' },
       out: { type: 'string', short: 'o' },
       dtype: { type: 'string' },
       registers: { type: 'boolean' },
@@ -404,13 +349,17 @@ try {
     },
   });
   const [name, ...rest] = positionals;
-  if (values.help) console.log(USAGE);
+  if (values.help) console.log(usageOf(name));
+  else if (values.version)
+    console.log(JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')).version);
   else if (!Object.hasOwn(commands, name ?? ''))
-    throw new Usage(`expected ${Object.keys(commands).join(', ')}, found ${name ?? 'nothing'}.`);
+    throw new UsageError(
+      `expected one of the commands ${Object.keys(commands).join(', ')}, found ${name ?? 'none'}.`,
+    );
   else await commands[name](rest, values);
 } catch (error) {
-  if (error instanceof Usage || error?.code?.startsWith?.('ERR_PARSE_ARGS')) {
-    console.error(`${error.message}\n\n${USAGE}`);
+  if (error instanceof UsageError || error?.code?.startsWith?.('ERR_PARSE_ARGS')) {
+    console.error(`${usageOf(command)}\n\n${error.message}`);
     process.exitCode = 2;
   } else {
     const message = error?.message ?? String(error);

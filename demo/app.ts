@@ -1,7 +1,4 @@
-/**
- * What happens: models come and go, pictures are taken, features are computed and drawn. One of each at a
- * time, and the newest wins.
- */
+/** The page's state and actions: loads a model, takes a picture, computes and draws features. The newest request wins. */
 import { DINOv2, DINOv2Error, type Features } from '../src/index.js';
 import { gridOf, inputText } from './crop.js';
 import { byId, choose, chosen, setText } from './dom.js';
@@ -27,17 +24,14 @@ const decodes = new Latest();
 const runs = new Latest();
 let loaded: Loaded | undefined;
 let picture: Picture | undefined;
-/** Features on the GPU, and what they were made of. */
+/** The features on the screen, and what they were computed from. */
 let shown: { features: Features; loaded: Loaded; picture: Picture; input: InputSize } | undefined;
-/** Grids that the model has run before. */
+/** Grids for which the model has run a forward. */
 let warm = new Set<string>();
 
 const foreground = byId('foreground', HTMLInputElement);
 const input = (): InputSize => (chosen('input') === 'crop' ? 'crop' : (Number(chosen('input')) as InputSize));
-/**
- * A forward that is quicker than this runs a few times more at once, so that the figure on the page is a warm
- * one.
- */
+/** A first forward that takes less than this is repeated at once, so that the page shows the time of a warm one. */
 const QUICK_MS = 400;
 
 export const currentModel = (): Loaded | undefined => loaded;
@@ -55,10 +49,10 @@ export async function load(choice: ModelChoice): Promise<void> {
     );
     if (next) become(next);
     else if (loads.busy)
-      return; // a newer load has the screen
+      return; // a newer load is shown
     else
       view.setStatus(
-        `Cancelled. ${loaded ? `${modelName(loaded.choice)} is still here.` : 'No model is loaded.'}`,
+        `Cancelled. ${loaded ? `${modelName(loaded.choice)} is still loaded.` : 'No model is loaded.'}`,
       );
   } catch (error) {
     view.setStatus('The model could not be loaded.');
@@ -74,7 +68,7 @@ export function cancelLoad(): void {
   loads.abort();
 }
 
-/** The model before stays until the new one is there, so a load that fails takes nothing away. */
+/** Replaces the model. The previous one is kept until then, so that a failed load loses nothing. */
 function become(next: Loaded): void {
   const before = loaded;
   loaded = next;
@@ -93,7 +87,7 @@ function become(next: Loaded): void {
   void show();
 }
 
-/** The device is gone, and with it everything on it. */
+/** Resets the page after the GPU device was lost. */
 function lose(error: unknown): void {
   const choice = loaded?.choice ?? firstChoice;
   loaded?.model.dispose();
@@ -109,7 +103,7 @@ function lose(error: unknown): void {
   showNotice('model', error, { text: 'Load the model again', run: () => void load(choice) });
 }
 
-/** Takes a picture, if it is one, and shows it. `choice` is its radio among the samples. */
+/** Reads a picture and shows it. `choice` is the value of its radio button among the samples. */
 export async function take(choice: string, read: () => Promise<{ blob: Blob; name: string }>): Promise<void> {
   try {
     const next = await decodes.start(async (signal) => {
@@ -132,7 +126,7 @@ export async function take(choice: string, read: () => Promise<{ blob: Blob; nam
   await show();
 }
 
-/** Features and colours of the picture, by the model that is there. */
+/** Draws the picture and, if a model is loaded, its features. */
 export async function show(): Promise<void> {
   if (!picture) return;
   const [now, size] = [picture, input()];
@@ -164,12 +158,12 @@ export async function show(): Promise<void> {
   }
 }
 
-/** Makes `shown` what was asked for. True if that was a first run, and a quick one. */
+/** Updates `shown` for this model, picture and size. Returns whether this was a quick first run. */
 async function compute(by: Loaded, now: Picture, size: InputSize, signal: AbortSignal): Promise<boolean> {
   if (shown?.loaded === by && shown.picture === now && shown.input === size) return false;
   view.setStatus(`Computing the features of ${now.name}.`);
   setEmpty('');
-  setBusy(true); // the photograph stands there meanwhile, and the features fade in over it
+  setBusy(true); // the photograph is visible meanwhile, and the features fade in over it
   const { features, forwardMs } = await run(by.model, now, size, signal);
   shown?.features.dispose();
   shown = { features, loaded: by, picture: now, input: size };
@@ -194,17 +188,17 @@ function present({ rows, cols }: Features, name: string, noForeground: boolean):
   setText(
     'pca-caption',
     noForeground
-      ? `${grid}; no foreground stands out, so all are coloured`
+      ? `${grid}; no foreground was found, so all are coloured`
       : `${grid}, principal components as red, green, blue`,
   );
   view.setStatus(`Done: ${grid} of ${name}, coloured by their features.`);
 }
 
-/** Runs the forward that is on the screen again, for its time alone. */
+/** Repeats the forward on the screen to measure its time. */
 export async function measure(): Promise<void> {
   if (!shown) return;
   const { loaded: by, picture: now, input: size } = shown;
-  view.setStatus('Timing the forward.');
+  view.setStatus('Measuring the forward.');
   try {
     await runs.start((signal) => timeAgain(by, now, size, signal));
   } catch (error) {
@@ -217,6 +211,6 @@ async function timeAgain(by: Loaded, now: Picture, size: InputSize, signal: Abor
   const { ms, runs: count } = await warmMs(by.model, now, size, signal);
   view.showForward(ms, count > 1 ? `median of ${count}` : 'warm');
   view.setStatus(
-    `Done: ${count === 1 ? 'one run' : `${count} runs`}, timed from the decoded picture to the class token read back.`,
+    `Done: ${count === 1 ? 'one run' : `${count} runs`}, measured from the decoded picture to reading the class token.`,
   );
 }

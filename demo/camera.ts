@@ -1,4 +1,4 @@
-/** One still from the camera. The tracks stop as soon as the dialog closes, however it closes. */
+/** Takes a still from the camera. Every way to close the dialog also stops the camera. */
 import { byId } from './dom.js';
 import { dismiss, showNotice } from './notices.js';
 
@@ -20,7 +20,10 @@ export function startCamera(onStill: (still: Blob) => void): void {
       // `mediaDevices` is absent on pages that are not secure.
       const devices = navigator.mediaDevices as MediaDevices | undefined;
       if (!devices)
-        throw new DOMException('This page has no camera: it needs https, or localhost.', 'NotSupportedError');
+        throw new DOMException(
+          'This page may not use the camera: open it with https, or from localhost.',
+          'NotSupportedError',
+        );
       dismiss('camera');
       dialog.showModal();
       const got = await devices.getUserMedia({
@@ -28,7 +31,7 @@ export function startCamera(onStill: (still: Blob) => void): void {
         audio: false,
       });
       stream = got;
-      if (!dialog.open) return stop(); // closed while the browser asked
+      if (!dialog.open) return stop(); // closed while the browser asked for permission
       video.srcObject = got;
       await video.play();
       take.disabled = false;
@@ -40,7 +43,7 @@ export function startCamera(onStill: (still: Blob) => void): void {
         'camera',
         isDenied(error)
           ? new DOMException(
-              'It was not allowed. Allow it in the address bar of the browser, or use a file.',
+              'The browser denied access. Allow the camera in the address bar, or use a file.',
               'NotAllowedError',
             )
           : error,
@@ -56,7 +59,7 @@ export function startCamera(onStill: (still: Blob) => void): void {
     dialog.close();
     const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, 'image/png'));
     if (blob) onStill(blob);
-    else showNotice('camera', new Error('The browser made no picture of the video.'));
+    else showNotice('camera', new Error('The browser could not encode the still.'));
   };
 
   byId('camera', HTMLButtonElement).addEventListener('click', () => void open());

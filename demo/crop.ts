@@ -1,7 +1,4 @@
-/**
- * Which part of a picture the model saw, in the picture's own pixels: src/image/geometry.ts the other way
- * round.
- */
+/** Computes the part of a picture that the model sees, in the picture's own pixels: the inverse of geometry.ts. */
 import type { Preprocessing, ResizeRule } from '../src/index.js';
 import type { InputSize } from './state.js';
 
@@ -14,12 +11,12 @@ export interface Crop {
 
 type Sizes = Pick<Preprocessing, 'resize' | 'crop'>;
 
-/** Of facebook/dinov2: what stands there before a model is loaded. */
+/** The preprocessing of facebook/dinov2: used before a model is loaded. */
 const USUAL: Sizes = { resize: { shortestEdge: 256 }, crop: { height: 224, width: 224 } };
 
 /**
- * What the model sees of a picture; where it is given more than the picture, this reaches beyond its edges. An input
- * of a given longest side keeps all of it.
+ * Returns the crop that the model sees. It extends beyond the edges of a picture that the preprocessing pads. For an
+ * input with a given longest side it is the whole picture.
  */
 export function cropOf(width: number, height: number, input: InputSize, sizes: Sizes = USUAL): Crop {
   if (input !== 'crop') return { left: 0, top: 0, width, height };
@@ -34,7 +31,7 @@ export function cropOf(width: number, height: number, input: InputSize, sizes: S
   };
 }
 
-/** Patches of an input, before any features are there. */
+/** Returns the number of patches of an input before its features exist. */
 export function gridOf(
   width: number,
   height: number,
@@ -52,12 +49,12 @@ export function gridOf(
   return { rows: patches(height), cols: patches(width) };
 }
 
-/** What the checkpoint's own input is, in a few words. */
+/** Describes the checkpoint's own input in a few words. */
 export function inputText({ resize, crop }: Sizes): string {
   if (crop) return `the central ${crop.width} × ${crop.height}`;
   if (resize && 'width' in resize && !('multipleOf' in resize))
-    return `all of it, ${resize.width} × ${resize.height}`;
-  return 'all of it';
+    return `the whole picture, ${resize.width} × ${resize.height}`;
+  return 'the whole picture';
 }
 
 function resizedSize(width: number, height: number, rule: ResizeRule | undefined): [number, number] {

@@ -1,4 +1,4 @@
-/** The elements of index.html, by id: one that is missing, or of another kind, is an error at once. */
+/** Returns an element by id. Throws if it is missing or of another class. */
 export function byId<T extends Element>(id: string, type: new () => T): T {
   const found = document.getElementById(id);
   if (found instanceof type) return found;
@@ -7,17 +7,17 @@ export function byId<T extends Element>(id: string, type: new () => T): T {
   );
 }
 
-/** A text goes in as text, never as markup. */
+/** Sets the text of an element. Markup in it has no effect. */
 export function setText(id: string, text: string): void {
   byId(id, HTMLElement).textContent = text;
 }
 
-/** The value of the radio that is on. */
+/** Returns the value of the checked radio button of this name. */
 export function chosen(name: string): string {
   return document.querySelector<HTMLInputElement>(`input[name="${name}"]:checked`)?.value ?? '';
 }
 
-/** Turns a radio on, or all of a name off where none has that value. */
+/** Checks the radio button of this name and value. Without one, unchecks all of this name. */
 export function choose(name: string, value: string): void {
   for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`))
     input.checked = input.value === value;

@@ -1,4 +1,4 @@
-/** All that the page asks of the library: load, features, their colours, their time. */
+/** The page's calls of the library: loading, features, their colours, and timing. */
 import {
   ImageError,
   PCA,
@@ -11,7 +11,7 @@ import {
 } from '../src/index.js';
 import { hubId, type InputSize, type Loaded, type ModelChoice, type Picture } from './state.js';
 
-/** The library's class of models: of the page, or of its worker. */
+/** The library's class `DINOv2`, of the page or of its worker. */
 export interface ModelClass<Model> {
   fromPretrained(id: string, options: Options): Promise<Model>;
   fromFiles(files: ModelFiles, options: Options): Promise<Model>;
@@ -28,7 +28,7 @@ export async function loadModel<Model extends { dispose(): void }>(
   const startMs = performance.now();
   const model = await open(from, choice, { dtype: choice.dtype, signal, onProgress });
   if (signal.aborted) {
-    model.dispose(); // it came in the moment of the abort
+    model.dispose(); // the load ended just before the abort
     throw signal.reason;
   }
   return { model, choice, loadMs: performance.now() - startMs };
@@ -49,9 +49,8 @@ function open<Model>(from: ModelClass<Model>, choice: ModelChoice, options: Opti
 }
 
 /**
- * A picture as the page shows it and as the model is given it: decoded once, as the library decodes a file
- * with `orientation: 'respect'` (upright, without colour management). A file that cannot be decoded goes to
- * the model all the same, whose error says what is wrong.
+ * Decodes a picture once, for the page and for the model: upright and without colour management, as the library does
+ * with `orientation: 'respect'`. For a file that the browser cannot decode, throws the library's error.
  */
 export async function decode(blob: Blob, model: DINOv2 | undefined): Promise<ImageBitmap> {
   try {
@@ -75,10 +74,7 @@ export interface Run {
   readonly forwardMs: number;
 }
 
-/**
- * From the decoded picture to features that are done: upload, resize, forward, and one small vector read
- * back.
- */
+/** Computes features of a decoded picture. The time includes upload, resize, forward, and reading one small vector. */
 export async function run(
   model: DINOv2,
   { bitmap }: Picture,
@@ -103,7 +99,7 @@ export async function run(
 const WARM_RUNS = 7;
 const WARM_BUDGET_MS = 2500;
 
-/** The median time of a forward that was run before: of seven, or of as many as the budget allows. */
+/** Returns the median time of up to seven forwards, within a time budget. */
 export async function warmMs(
   model: DINOv2,
   picture: Picture,
@@ -121,7 +117,7 @@ export async function warmMs(
   return { ms: times[times.length >> 1]!, runs: times.length };
 }
 
-/** Draws features as colours, one canvas pixel a patch; true if a foreground was asked for and found. */
+/** Draws features as colours, one canvas pixel per patch. Returns whether a foreground was requested and found. */
 export async function paint(
   features: Features,
   foreground: boolean,

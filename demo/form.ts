@@ -1,6 +1,4 @@
-/**
- * The form that chooses a model. Nothing loads until its button is pressed, whose text says what that costs.
- */
+/** The form for choosing a model. Only its button starts a load, and names the size of the download. */
 import { byId, choose, chosen, setText } from './dom.js';
 import { megabytes } from './format.js';
 import {
@@ -32,14 +30,14 @@ function read(): ModelChoice {
   };
 }
 
-/** What the form says now, with another file. */
+/** Returns the form's current choice with these files. */
 export const choiceOfFiles = (checkpoint: CheckpointFiles): ModelChoice => ({
   ...read(),
   weights: 'file',
   ...checkpoint,
 });
 
-/** Brings the form to a choice. */
+/** Sets the form to a choice. */
 export function setForm(choice: ModelChoice): void {
   choose('size', choice.size);
   choose('weights', choice.weights);
@@ -50,14 +48,14 @@ export function setForm(choice: ModelChoice): void {
   refresh();
 }
 
-/** Tells the form what is loaded and what is loading. */
+/** Sets which model is loaded and which is loading. */
 export function setLoaded(loaded: ModelChoice | undefined, loading: ModelChoice | undefined): void {
   current = loaded;
   coming = loading;
   refresh();
 }
 
-/** There is no WebGPU: choices can be looked at, and that is all. */
+/** Disables loading, because WebGPU is missing. */
 export function setUnusable(): void {
   usable = false;
   refresh();
@@ -76,7 +74,7 @@ function refresh(): void {
 
 function wording(choice: ModelChoice): readonly [text: string, enabled: boolean] {
   if (coming && sameChoice(choice, coming)) return ['Loading…', false];
-  if (current && sameChoice(choice, current)) return ['This one is loaded', false];
+  if (current && sameChoice(choice, current)) return ['This model is loaded', false];
   if (choice.weights === 'file')
     return choice.file ? [`Load ${choice.file.name}`, true] : ['Choose a file first', false];
   const name = modelName(choice);

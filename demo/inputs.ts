@@ -1,4 +1,4 @@
-/** Ways in for pictures and files: samples, a file dialog, a drop, a paste. */
+/** Inputs for pictures and weights: samples, file dialogs, drop and paste. */
 import { byId, choose } from './dom.js';
 import { checkpointAmong, type CheckpointFiles } from './state.js';
 
@@ -12,17 +12,17 @@ const ownImage = byId('own-image', HTMLImageElement);
 let ownBlob: Blob | undefined;
 let ownName = '';
 
-/** The samples are images of the page, so a click asks the browser's cache and not the network. */
+/** Reads a sample. The page shows the samples, so they come from the browser's cache. */
 export async function sample(name: string): Promise<{ blob: Blob; name: string }> {
   if (name === 'own' && ownBlob) return { blob: ownBlob, name: ownName };
   const image = document.querySelector<HTMLImageElement>(`input[name="sample"][value="${name}"] + img`);
-  if (!image) throw new Error(`No sample is called ${name}.`);
+  if (!image) throw new Error(`There is no sample ${name}.`);
   const response = await fetch(image.src, { cache: 'force-cache' });
   if (!response.ok) throw new Error(`${image.alt}: the server answered ${response.status}.`);
   return { blob: await response.blob(), name };
 }
 
-/** Puts the visitor's picture beside the samples, once it is known to be one. */
+/** Adds the visitor's picture to the samples. Called once the picture is decoded. */
 export function keepOwn(blob: Blob, name: string): void {
   URL.revokeObjectURL(ownImage.src);
   ownImage.src = URL.createObjectURL(blob);
@@ -37,7 +37,7 @@ export function startInputs({ onPicture, onWeights }: Inputs): void {
   const take = (files: readonly File[]): void => {
     const checkpoint = checkpointAmong(files);
     const pictures = files.filter(({ name }) => !/\.(json|safetensors)$/i.test(name));
-    const picture = pictures[0] ?? (checkpoint ? undefined : files[0]); // of JSON it is said that it is no image
+    const picture = pictures[0] ?? (checkpoint ? undefined : files[0]); // a lone JSON file is shown as an error
     if (checkpoint) onWeights(checkpoint);
     if (picture) onPicture(picture, picture.name);
   };
@@ -47,7 +47,7 @@ export function startInputs({ onPicture, onWeights }: Inputs): void {
     byId(`choose-${what}`, HTMLButtonElement).addEventListener('click', () => input.click());
     input.addEventListener('change', () => {
       take([...(input.files ?? [])]);
-      input.value = ''; // the same file may be chosen again
+      input.value = ''; // so that choosing the same file again is a change
     });
   }
 

@@ -1,26 +1,25 @@
 /**
- * One task at a time, and the newest wins: starting one aborts the one before, waits until that has let go of
- * what it held, and runs. Two loads, or two forwards of clicks in quick succession, so never stand side by
- * side.
+ * Runs one task at a time. Starting a task aborts the previous one, and waits until that has ended, so that two loads
+ * or two forwards never overlap.
  */
 export class Latest {
   #controller: AbortController | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
-  /** True while a task runs that nothing has replaced. */
+  /** True while a task runs and is not aborted. */
   get busy(): boolean {
     return this.#controller !== undefined;
   }
 
-  /** Aborts what runs. Whoever awaits it hears at once, even where the task itself takes a while to stop. */
+  /** Aborts the running task. Its `start` resolves at once, even if the task takes a while to stop. */
   abort(): void {
     this.#controller?.abort();
     this.#controller = undefined;
   }
 
   /**
-   * What the task gives; undefined if it was aborted or replaced. A task that succeeds after its abort cleans
-   * up on its own.
+   * Runs a task. Returns its result, or undefined if it was aborted or replaced. A task that succeeds after its abort
+   * must free its result itself.
    */
   async start<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
     this.abort();
@@ -43,7 +42,7 @@ export class Latest {
       if (signal.aborted) return undefined;
       throw error;
     } finally {
-      running.catch(() => undefined); // an abort's own rejection is nobody's news
+      running.catch(() => undefined); // after an abort nothing handles this rejection
       if (this.#controller === controller) this.#controller = undefined;
     }
   }

@@ -1,4 +1,4 @@
-/** The page's controls, each with what it does. */
+/** Connects the page's controls with their actions, and starts the page. */
 import { checkSupport } from '../src/index.js';
 import { cancelLoad, currentModel, currentPicture, load, measure, show, take } from './app.js';
 import { startCamera } from './camera.js';
@@ -50,10 +50,10 @@ async function save(): Promise<void> {
 async function copy(): Promise<void> {
   try {
     await navigator.clipboard.writeText(byId('code', HTMLElement).textContent ?? '');
-    setStatus('The code is in the clipboard.');
+    setStatus('The code was copied.');
   } catch {
     getSelection()?.selectAllChildren(byId('code', HTMLElement));
-    setStatus('The browser keeps the clipboard closed; the code is selected, so copy it with the keyboard.');
+    setStatus('The browser denied access to the clipboard. The code is selected: copy it with the keyboard.');
   }
 }
 

@@ -1,7 +1,4 @@
-/**
- * What went wrong, in words: the error's own message and code, and what can be done about it. One notice a
- * topic; it stays until dismissed.
- */
+/** Shows errors with their message, code and possible actions. Each topic has one notice, which stays until dismissed. */
 import { DINOv2Error } from '../src/index.js';
 import { button, byId } from './dom.js';
 
@@ -30,12 +27,12 @@ const titles: Readonly<Record<Topic, string>> = {
   adding: 'Photographs could not be added.',
   search: 'The search failed.',
   collection: 'The collection cannot be used.',
-  damaged: 'A part of the collection was lost.',
+  damaged: 'Part of the collection was lost.',
   other: 'The collection was made by another model.',
   page: 'Something went wrong.',
 };
 
-/** Takes a topic's notice away: what it was about has succeeded since. */
+/** Removes a topic's notice. */
 export function dismiss(topic: Topic): void {
   document.querySelector(`[data-topic="${topic}"]`)?.remove();
 }
@@ -63,7 +60,7 @@ export function showNotice(topic: Topic, error: unknown, ...actions: readonly Ac
   byId('notices', HTMLElement).append(notice);
 }
 
-/** Whatever nobody caught is shown too. */
+/** Shows uncaught errors as notices. */
 export function startNotices(): void {
   addEventListener('error', ({ error, message }) => showNotice('page', error ?? message));
   addEventListener('unhandledrejection', ({ reason }) => showNotice('page', reason));

@@ -1,11 +1,11 @@
-/** The two pictures: the photograph in the crop that the model saw, and its features over it. */
+/** Draws the two pictures: the photograph, cropped as for the model, and its features over it. */
 import type { Preprocessing } from '../src/index.js';
 import { byId } from './dom.js';
 import { cropOf } from './crop.js';
 import type { InputSize, Picture } from './state.js';
 
 const PATCH_PX = 14;
-/** Canvas pixels that the photograph is drawn with, at most, along a side. */
+/** The most canvas pixels per side of the photograph. */
 const MOST_PX = 1036;
 
 const photo = byId('photo', HTMLCanvasElement);
@@ -15,9 +15,7 @@ const pcaFrame = byId('pca-frame', HTMLElement);
 const opacity = byId('opacity', HTMLInputElement);
 const opacityValue = byId('opacity-value', HTMLOutputElement);
 
-/**
- * Draws the photograph, on the left and beneath the features: `rows` × `cols` patches have its proportions.
- */
+/** Draws the photograph on the left and beneath the features, in the proportions of `rows` × `cols` patches. */
 export function drawPhoto(
   { bitmap, name }: Picture,
   input: InputSize,
@@ -46,7 +44,7 @@ export function setBusy(busy: boolean): void {
   pcaFrame.setAttribute('aria-busy', String(busy));
 }
 
-/** Says what stands in place of features; an empty text means that they are there. */
+/** Shows a text in place of the features. An empty text shows the features. */
 export function setEmpty(text: string): void {
   byId('pca-empty', HTMLElement).textContent = text;
   for (const canvas of [pcaCanvas, under]) canvas.hidden = text !== '';
@@ -74,11 +72,11 @@ export function startPictures(): void {
   }
 }
 
-/** Frames the patch at a point of one picture in both of them. */
+/** Outlines the patch under the pointer in both pictures. */
 function markPatch(frame: HTMLElement, clientX: number, clientY: number): void {
   const { width: cols, height: rows } = pcaCanvas;
   const { left, top, width: side } = frame.getBoundingClientRect();
-  // The picture is as large as fits into the square, in the middle of it.
+  // The picture fills the square frame in one direction, and is centred in the other.
   const patch = side / Math.max(rows, cols);
   const [marginX, marginY] = [(side - cols * patch) / 2, (side - rows * patch) / 2];
   const [col, row] = [
@@ -94,7 +92,7 @@ function markPatch(frame: HTMLElement, clientX: number, clientY: number): void {
   }
 }
 
-/** What the right picture shows, as a PNG of at least 896 pixels along its longer side. */
+/** Encodes the right picture as a PNG of at least 896 pixels along its longer side. */
 export async function toPng(): Promise<Blob> {
   const { width: cols, height: rows } = pcaCanvas;
   const scale = PATCH_PX * Math.max(1, Math.ceil(896 / (Math.max(rows, cols) * PATCH_PX)));
@@ -109,7 +107,7 @@ export async function toPng(): Promise<Blob> {
   context.drawImage(pcaCanvas, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve, reject) => {
     canvas.toBlob(
-      (blob) => (blob ? resolve(blob) : reject(new Error('The browser made no PNG of the canvas.'))),
+      (blob) => (blob ? resolve(blob) : reject(new Error('The browser could not encode the canvas as PNG.'))),
       'image/png',
     );
   });

@@ -1,4 +1,4 @@
-/** The program that gives the picture on the screen. */
+/** Returns the code that computes the picture on the screen. */
 import { hubId, type InputSize, type ModelChoice } from './state.js';
 
 export function snippet(choice: ModelChoice, input: InputSize, foreground: boolean): string {
@@ -8,7 +8,7 @@ export function snippet(choice: ModelChoice, input: InputSize, foreground: boole
     `import { DINOv2, PCA } from 'dinov2-webgpu';`,
     ``,
     `const model = await ${loadCall(choice, dtype)};`,
-    `using features = await model.features(image, { ${resize}orientation: 'respect' });   // upright. image: a Blob, <img>, canvas, video, URL …`,
+    `using features = await model.features(image, { ${resize}orientation: 'respect' });   // image: a Blob, <img>, canvas, video, URL …`,
     `const pca = await PCA.fit(features, { foreground: '${foreground ? 'auto' : 'none'}' });`,
     `await pca.draw(features, canvas);`,
   ].join('\n');

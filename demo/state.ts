@@ -1,4 +1,4 @@
-/** What a visitor can choose, as plain data. */
+/** The visitor's choices, as plain data. */
 import type { DINOv2 } from '../src/index.js';
 
 export type Size = 'small' | 'base' | 'large';
@@ -9,7 +9,7 @@ export interface ModelChoice {
   readonly registers: boolean;
   readonly weights: WeightsFrom;
   readonly dtype: 'fp32' | 'fp16';
-  /** For `file`: the weights, and config.json and preprocessor_config.json where they were given too. */
+  /** For `file`: the weights and, if given, config.json and preprocessor_config.json. */
   readonly file?: File | undefined;
   readonly config?: File | undefined;
   readonly preprocessor?: File | undefined;
@@ -18,7 +18,7 @@ export interface ModelChoice {
 /** A checkpoint's files. */
 export type CheckpointFiles = Pick<ModelChoice, 'config' | 'preprocessor'> & { readonly file: File };
 
-/** The checkpoint among files that a visitor gives; undefined where there are no weights. */
+/** Finds a checkpoint among the visitor's files; undefined without weights. */
 export function checkpointAmong(files: readonly File[]): CheckpointFiles | undefined {
   const file = files.find(({ name }) => /\.safetensors$/i.test(name));
   if (!file) return undefined;
@@ -27,21 +27,18 @@ export function checkpointAmong(files: readonly File[]): CheckpointFiles | undef
   return { file, preprocessor, config: texts.find((each) => each !== preprocessor) };
 }
 
-/**
- * `crop`: as the checkpoint's preprocessing says, a central crop for most. A number: the whole picture, its longest
- * side that long.
- */
+/** `crop`: the checkpoint's own preprocessing, usually a central crop. A number: the whole picture, with this longest side. */
 export type InputSize = 'crop' | 224 | 322 | 448 | 518;
 
-/** A picture that was decoded: the model and the page see the same pixels. */
+/** A decoded picture. The model and the page use the same pixels. */
 export interface Picture {
   readonly name: string;
   readonly bitmap: ImageBitmap;
-  /** Its radio: the name of a sample, or `own`. */
+  /** The value of its radio button: the name of a sample, or `own`. */
   readonly choice: string;
 }
 
-/** A model on the GPU, in the page or in a worker, and how it got there. */
+/** A model on the GPU, in the page or in a worker, with the choice and the time of its load. */
 export interface Loaded<Model = DINOv2> {
   readonly model: Model;
   readonly choice: ModelChoice;
@@ -56,7 +53,7 @@ export const firstChoice: ModelChoice = {
 };
 
 const letters: Readonly<Record<Size, string>> = { small: 'S', base: 'B', large: 'L' };
-/** Bytes of model.safetensors on the hub, to three digits. */
+/** Bytes of model.safetensors on the hub, rounded to three digits. */
 const hubBytes: Readonly<Record<Size, number>> = { small: 88.2e6, base: 346e6, large: 1.22e9 };
 
 export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
@@ -66,17 +63,17 @@ export const sameChoice = (a: ModelChoice, b: ModelChoice): boolean =>
     ? a.file === b.file && a.config === b.config && a.preprocessor === b.preprocessor
     : a.size === b.size && a.registers === b.registers);
 
-/** The id on the Hugging Face hub. */
+/** Returns the model's id on the Hugging Face hub. */
 export const hubId = ({ size, registers }: ModelChoice): string =>
   `facebook/dinov2-${registers ? 'with-registers-' : ''}${size}`;
 
 export const downloadBytes = ({ size }: ModelChoice): number => hubBytes[size];
 
-/** `ViT-S`, or the file's name. */
+/** Returns a name such as `ViT-S`, or the file's name. */
 export const modelName = ({ size, registers, weights, file }: ModelChoice): string =>
   weights === 'file' ? (file?.name ?? 'a file') : `ViT-${letters[size]}${registers ? ' with registers' : ''}`;
 
-/** Where the weights come from, in a few words. */
+/** Describes the origin of the weights in a few words. */
 export function weightsName(choice: ModelChoice): string {
   if (choice.weights === 'hub') return hubId(choice);
   return choice.weights === 'file' ? (choice.file?.name ?? 'a file') : 'synthetic, not trained';

@@ -1,7 +1,7 @@
 /**
- * The service worker of both pages: with the network off they are there as they were built. It keeps the
- * files of one build, and nothing else: weights are kept by the library, photographs by nobody. The build
- * (vite.config.ts) makes a file of its own of it, and puts the version and the list of files in front.
+ * The service worker of both pages: it serves the files of one build when the network is off. It caches no weights,
+ * which the library caches itself, and no photographs. The build (vite.config.ts) emits it as a file of its own, and
+ * puts VERSION and FILES in front.
  */
 interface Extendable extends Event {
   waitUntil(task: Promise<unknown>): void;
@@ -10,7 +10,7 @@ interface Fetching extends Extendable {
   readonly request: Request;
   respondWith(answer: Promise<Response>): void;
 }
-/** What TypeScript's types of a page leave out. */
+/** A service worker's globals, which TypeScript's types for pages lack. */
 interface Scope {
   readonly location: Location;
   readonly clients: { claim(): Promise<void> };
@@ -20,9 +20,9 @@ interface Scope {
   addEventListener(type: 'message', listener: (event: MessageEvent) => void): void;
 }
 
-/** Of the files of a build: another build, another version. */
+/** A hash of the build's files. */
 declare const VERSION: string;
-/** Relative to this file; a page is the folder that it lies in. */
+/** Paths relative to this file. A page is listed as its folder. */
 declare const FILES: readonly string[];
 
 const scope = globalThis as object as Scope;
@@ -31,13 +31,13 @@ const cacheName = PREFIX + VERSION;
 
 const urls = new Set(FILES.map((file) => new URL(file, scope.location.href).href));
 
-/** What a request asks for, among the files of the build. */
+/** The URL under which the build's file for a request is cached. */
 function fileOf({ url }: Request): string {
   const { origin, pathname } = new URL(url);
   return origin + pathname.replace(/\/index\.html$/, '/');
 }
 
-/** All files or none: a version that is not whole never takes over. */
+/** Caches all files. If one fails, deletes the cache, so that an incomplete version is never used. */
 async function install(): Promise<void> {
   const cache = await caches.open(cacheName);
   try {
@@ -51,14 +51,14 @@ async function install(): Promise<void> {
 async function keep(cache: Cache, url: string): Promise<void> {
   const response = await fetch(url, { cache: 'no-cache' });
   if (!response.ok) throw new Error(`${url}: the server answered ${response.status}.`);
-  // A redirected answer may not be given to a navigation: its body and type in one of its own.
+  // A navigation rejects a redirected response, so its body and headers go into a new one.
   const { status, headers } = response;
   await cache.put(url, response.redirected ? new Response(response.body, { status, headers }) : response);
 }
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(cacheName);
-  // A browser that evicts the cache may leave the worker: then the network has it, if there is one.
+  // The browser may evict the cache and keep the worker. Then use the network.
   return (await cache.match(fileOf(request), { ignoreVary: true })) ?? fetch(request);
 }
 
@@ -74,8 +74,7 @@ scope.addEventListener('fetch', (event) => {
   if (event.request.method === 'GET' && urls.has(fileOf(event.request)))
     event.respondWith(answer(event.request));
 });
-// A new version waits until the visitor asks for it, or until no page is open: two versions never share a
-// page.
+// A new version waits until the visitor requests it or no page is open: a page never mixes two versions.
 scope.addEventListener('message', ({ data }) => void (data === 'take over' && scope.skipWaiting()));
 
 export {};

@@ -1,4 +1,4 @@
-/** Light or dark: as the system says, until the visitor says otherwise. */
+/** Light or dark colours: the system's setting, unless the visitor chooses. */
 import { byId } from './dom.js';
 
 const KEY = 'theme';
@@ -23,7 +23,7 @@ export function startTheme(): void {
     try {
       localStorage.setItem(KEY, root.dataset['theme']);
     } catch {
-      // a browser that keeps nothing for this page keeps no theme either
+      // without storage the choice lasts until the page is closed
     }
   });
 }

@@ -1,4 +1,4 @@
-/** Figures and texts around the pictures. */
+/** Shows figures and texts around the pictures. */
 import type { DINOv2, Features, LoadProgress, Support } from '../src/index.js';
 import { byId, setText } from './dom.js';
 import { duration, megabytes, millions } from './format.js';
@@ -35,11 +35,11 @@ export function showProgress({ loadedBytes, totalBytes, loadedTensors, totalTens
   );
 }
 
-/** After a load, and after one that failed. */
+/** Hides the progress bar, after any outcome of a load. */
 export function hideLoading(loaded: Pick<Loaded, 'choice'> | undefined): void {
   loading.hidden = true;
   untrained.hidden = loaded?.choice.weights !== 'synthetic';
-  if (loaded) setText('load-trained', `Load the trained ones (${megabytes(downloadBytes(loaded.choice))})`);
+  if (loaded) setText('load-trained', `Load trained weights (${megabytes(downloadBytes(loaded.choice))})`);
 }
 
 export function showModel({ model, choice, loadMs }: Loaded): void {
@@ -63,8 +63,7 @@ export function showUnsupported({ reason, code }: Support): void {
 }
 
 export function showAdapter({ vendor, architecture, description, software }: DINOv2['adapter']): void {
-  const name =
-    description || [vendor, architecture].filter((part) => part !== '').join(' ') || 'one without a name';
+  const name = description || [vendor, architecture].filter((part) => part !== '').join(' ') || 'unnamed';
   setText('adapter', software ? `${name} (software)` : name);
   byId('slow', HTMLElement).hidden = !software;
 }
@@ -75,7 +74,7 @@ export function showGrid({ rows, cols, numTokens, numRegisterTokens }: Features)
   byId('tokens', HTMLElement).title = `1 class token, ${numRegisterTokens} registers, ${rows * cols} patches`;
 }
 
-/** Whether there is a picture of features that can be saved and timed. */
+/** Enables the buttons that save and time the features. */
 export function setResult(there: boolean): void {
   for (const id of ['save', 'measure']) byId(id, HTMLButtonElement).disabled = !there;
 }

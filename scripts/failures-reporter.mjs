@@ -1,10 +1,10 @@
-// A Vitest reporter that writes down what failed, by name and message, into the file TEST_FAILURES: of a long
-// log its end is what is kept, and .ci/run says there again what this file holds. An error outside any test
-// (an unhandled rejection) is a failure too.
+// A Vitest reporter that writes the names and messages of failures to the file TEST_FAILURES. .ci/run prints that file
+// at the end of its log, because only the end of a long log is kept. An error outside any test, such as an unhandled
+// rejection, is a failure too.
 import { appendFileSync } from 'node:fs';
 import { stripVTControlCharacters } from 'node:util';
 
-const LINES = 24; // a message, where, and what was expected and found
+const LINES = 24; // the message, its location and the difference
 const COLUMNS = 300;
 
 export default class FailuresReporter {

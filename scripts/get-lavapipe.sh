@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Unpacks Mesa 25's software Vulkan driver (lavapipe) into FOLDER and prints the driver's file, for
-# TEST_ADAPTER. Debian 12 and apt; as root. It has shader-f16, which SwiftShader lacks; Debian 12's own
-# lavapipe (Mesa 22.3) is refused by Dawn.
+# Unpacks Mesa 25's software Vulkan driver (lavapipe) into FOLDER and prints the path of its driver file, for
+# TEST_ADAPTER. Needs Debian 12, apt and root. Lavapipe has shader-f16, which SwiftShader lacks. Dawn refuses
+# Debian 12's own lavapipe (Mesa 22.3).
 #
 #   export TEST_ADAPTER=$(scripts/get-lavapipe.sh FOLDER) LD_LIBRARY_PATH=FOLDER/root/usr/lib/x86_64-linux-gnu
 set -euo pipefail
@@ -10,7 +10,7 @@ mkdir -p "$folder" && folder=$(cd "$folder" && pwd)
 driver="$folder/lavapipe.json"
 if [ ! -s "$driver" ]; then
   mkdir -p "$folder/lists/partial" "$folder/debs" "$folder/root"
-  # What the driver itself needs (libllvm15, libvulkan1 …) comes with the distribution's own package of it.
+  # The distribution's own package brings the libraries that the driver needs (libllvm15, libvulkan1 …).
   if ! dpkg -s mesa-vulkan-drivers libvulkan1 >/dev/null 2>&1; then
     apt-get -qq update >&2
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y mesa-vulkan-drivers libvulkan1 >&2

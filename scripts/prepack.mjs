@@ -1,6 +1,6 @@
-// Runs before `npm pack` and `npm publish`: the package has what was built now, of the sources that are there.
-// Installs the locked packages where they are missing, builds, and fails if a file that package.json promises
-// is not there. It prints to stderr, since `npm pack --json` prints its result to stdout.
+// Runs before `npm pack` and `npm publish`, so that the package is built from the current sources. Installs missing
+// packages, builds, and fails if a file that package.json names is missing. Prints to stderr, because
+// `npm pack --json` prints its result to stdout.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { missingFiles, existsIn } from './published-files.mjs';

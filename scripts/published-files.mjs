@@ -1,8 +1,8 @@
-// Which files package.json promises to those who install the package, and which of them are not there.
+// Lists the files that package.json refers to, and finds missing ones.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What bin/ imports: nothing in package.json names it. */
+/** bin/ imports this file. package.json does not name it. */
 const TOOLS = 'dist/tools.js';
 
 const pathsIn = (value) => {
@@ -10,7 +10,7 @@ const pathsIn = (value) => {
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(pathsIn) : [];
 };
 
-/** Entry points, types, commands and modules with side effects: paths within the package, each once. */
+/** Entry points, types, commands and modules with side effects, as paths within the package. */
 export function promisedFiles({ main, module, types, bin, exports, sideEffects }) {
   const named = pathsIn([main, module, types, bin, exports, sideEffects]).map((path) =>
     path.replace(/^\.\//, ''),
@@ -19,10 +19,10 @@ export function promisedFiles({ main, module, types, bin, exports, sideEffects }
 }
 
 /**
- * Promised files that are not there.
- * @param exists whether a file of the package is there, by its path within the package
+ * Returns the promised files that are missing.
+ * @param exists whether the package has a file, by its path within the package
  */
 export const missingFiles = (manifest, exists) => promisedFiles(manifest).filter((path) => !exists(path));
 
-/** Whether files are there in a folder. */
+/** Returns an `exists` for a folder. */
 export const existsIn = (folder) => (path) => existsSync(join(folder, path));

@@ -1,5 +1,5 @@
-// Finds (or unpacks) a Chromium with WebGPU and a software Vulkan for dawn.node. No apt, no download:
-// @sparticuz/chromium carries both.
+// Finds or unpacks a Chromium with WebGPU, and a software Vulkan driver for dawn.node. Needs neither apt nor a
+// download: the package @sparticuz/chromium contains both.
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ const cache = join(root, 'node_modules', '.cache', 'chromium');
 async function unpack() {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new Error(
-      `The browser that comes along runs on Linux x64, and this is ${process.platform} ${process.arch}: install Chrome, or set CHROMIUM_PATH.`,
+      `The browser in node_modules needs Linux x64, and this is ${process.platform} ${process.arch}. Install Chrome, or set CHROMIUM_PATH.`,
     );
   }
   mkdirSync(cache, { recursive: true });
@@ -29,8 +29,7 @@ async function unpack() {
 }
 
 /**
- * Path of a Chromium: $CHROMIUM_PATH, then the system's, then Playwright's, then the one inside
- * @sparticuz/chromium.
+ * Returns the path of a Chromium: of $CHROMIUM_PATH, the system, Playwright or @sparticuz/chromium, in this order.
  */
 export async function chromiumPath() {
   const { CHROMIUM_PATH } = process.env;
@@ -41,7 +40,7 @@ export async function chromiumPath() {
   return candidates.find((path) => path && existsSync(path)) ?? unpack();
 }
 
-/** Folder with libvulkan.so.1 + vk_swiftshader_icd.json next to a Chromium. */
+/** Returns a folder beside a Chromium with libvulkan.so.1 and vk_swiftshader_icd.json. */
 export function vulkanFolder(chromium) {
   return ['/usr/lib/chromium', dirname(chromium), '/opt/google/chrome', cache].find((dir) =>
     existsSync(join(dir, 'vk_swiftshader_icd.json')),
@@ -49,8 +48,8 @@ export function vulkanFolder(chromium) {
 }
 
 /**
- * Makes dawn.node use one Vulkan driver (its ICD file) and, where the system has none, one loader. Call
- * before `create()` of the webgpu package.
+ * Makes dawn.node use this Vulkan driver (an ICD file) and, if given, this Vulkan loader. Call before `create()` of the
+ * webgpu package.
  */
 export function useVulkanDriver(icd, loader) {
   process.env.VK_DRIVER_FILES = icd;
@@ -61,21 +60,20 @@ export function useVulkanDriver(icd, loader) {
   try {
     process.dlopen({ exports: {} }, loader, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
   } catch {
-    // Node refuses a library which is not an addon after it was loaded; RTLD_NODELETE keeps it, so Dawn finds
-    // it by its soname.
+    // Node throws because the library is no addon, but has loaded it. RTLD_NODELETE keeps it loaded, and Dawn finds it
+    // by its soname.
   }
 }
 
-/** SwiftShader and the loader that lie beside a Chromium. */
+/** Makes dawn.node use SwiftShader and the Vulkan loader of a folder. */
 export function useSwiftShader(folder) {
   useVulkanDriver(join(folder, 'vk_swiftshader_icd.json'), join(folder, 'libvulkan.so.1'));
 }
 
 /**
- * While anything is under way dawn.node asks for it again with every turn of the event loop, and keeps a core
- * busy with that, which a software driver's compiler needs. The first questions of a wait are asked at once,
- * for what takes microseconds; those after them once in a millisecond. Dawn's callbacks are the ones that are
- * no JavaScript.
+ * Makes dawn.node poll less often. It polls in every turn of the event loop, and so takes a core from the software
+ * driver's compiler. With this, the first 50 polls of a wait run at once, for work that takes microseconds, and later
+ * ones once per millisecond. Dawn's callbacks are recognised as native code.
  */
 export function pollLessOften() {
   const AT_ONCE = 50;

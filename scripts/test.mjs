@@ -1,8 +1,8 @@
-// Runs the tests, says on which adapters they ran, and ends on one line: `N passed, N failed`.
+// Runs the tests, lists the adapters that they used, and ends with the line `N passed, N failed`.
 //
 //   node scripts/test.mjs [--full | --long] [--project NAME]… [vitest filters…]
 //
-// --full adds the full tier: files named *.full*.test.ts, and variants that test/full.ts turns on. They take minutes.
+// --full adds the full tier, which takes minutes: files named *.full*.test.ts, and variants by test/full.ts.
 // --long adds the long tier as well. TEST_ADAPTER chooses Dawn's Vulkan driver (test/setup-dawn.ts).
 import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -23,8 +23,8 @@ const full = long || given.includes('--full');
 const filters = given.filter((arg) => !flags.includes(arg));
 
 /**
- * Everything runs in two Vitests at once. Dawn's computes nearly all the time, in one process whose files share
- * its pipelines; the other's often wait, for a browser or a timer, so two of its files run at once.
+ * Two Vitest processes run at the same time. Tests on Dawn compute nearly all the time, and share pipelines in one
+ * worker. The other tests often wait for a browser or a timer, so two of their files run at once.
  */
 const lanes =
   filters.length > 0
@@ -34,7 +34,7 @@ const lanes =
         { args: ['--project', 'dawn'], env: { VITEST_MAX_WORKERS: '1' } },
       ];
 
-/** Runs one Vitest. The first lane's output is shown as it comes, the others' when they have ended. */
+/** Runs Vitest for a lane. The first lane's output is shown at once, the others' when they have ended. */
 function run({ args, env = {} }, index) {
   const results = join(folder, `results-${index}.json`);
   const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
@@ -70,15 +70,15 @@ function run({ args, env = {} }, index) {
         output: Buffer.concat(held),
         passed: counts.numPassedTests,
         skipped: counts.numPendingTests + counts.numTodoTests,
-        // A file that fails before its first test has no test to count, and a run without tests proves nothing:
-        // both fail.
+        // A file that fails before its first test counts no failed test, and a run without tests proves nothing: both
+        // are failures.
         failed: counts.numFailedTests || (status === 0 && counts.numPassedTests > 0 ? 0 : 1),
       });
     });
   });
 }
 
-await chromiumPath(); // unpacked once, before two Vitests ask for it
+await chromiumPath(); // unpacks the browser, if necessary, before two processes do
 const ended = await Promise.all(lanes.map(run));
 for (const { output } of ended) process.stdout.write(output);
 const sum = (key) => ended.reduce((total, lane) => total + lane[key], 0);
@@ -89,7 +89,7 @@ const names = readdirSync(adapters).map((file) => readFileSync(join(adapters, fi
 for (const name of new Set(names)) console.log(`  ${name}`);
 if (names.length === 0) console.log('  none: no test of this run used a GPU');
 
-if (skipped > 0) console.log(`${skipped} skipped: nothing may be skipped`);
-if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${passed} ${failed}\n`); // .ci/run adds its runs up
+if (skipped > 0) console.log(`${skipped} skipped: no test may be skipped`);
+if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${passed} ${failed}\n`); // .ci/run adds up the counts of its runs
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 || skipped > 0 ? 1 : 0;

@@ -1,9 +1,9 @@
-// Vite plugins for what the library imports beside TypeScript, as the tests and benchmarks want it: the
-// builds that are published strip the shaders' comments instead.
+// Vite plugins that load shaders and WebAssembly text for tests and benchmarks. Published builds also strip the
+// shaders' comments.
 import { readFile } from 'node:fs/promises';
 import wabt from 'wabt';
 
-/** Shaders as they are written, so that the line numbers of a compiler are true. */
+/** Loads shaders unchanged, so that a compiler's line numbers are right. */
 export const plainShaders = {
   name: 'plain-shaders',
   /** @type {'pre'} */
@@ -13,7 +13,7 @@ export const plainShaders = {
     id.endsWith('.wgsl') ? `export default ${JSON.stringify(await readFile(id, 'utf8'))}` : undefined,
 };
 
-/** WebAssembly's text becomes its binary, in Base64. */
+/** Compiles WebAssembly text (.wat) to its binary, in Base64. */
 export const webAssembly = {
   name: 'web-assembly',
   /** @type {'pre'} */

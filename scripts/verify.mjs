@@ -1,24 +1,24 @@
-// npm run verify -- facebook/dinov2-base Loads real weights from the Hugging Face hub on Dawn in Node, and
-// compares with the numbers that Hugging Face's own tests publish for them. Without a name it does so for
-// every checkpoint that has such numbers. It compiles the sources on the way, so no build is needed.
+// npm run verify -- [OPTIONS] [ID…]
 //
-//   --base-url URL a mirror of the hub --image FILE a PNG; the default is 000000039769.png of transformers'
-//   tests, which is what was published for --expected FILE numbers of your own Python for one checkpoint,
-//   such as one that you fine-tuned: a JSON object with
-//                       last_hidden_state the first channels of the first tokens of the image, as `hidden[0,
-//                       :4, :8].tolist()` gives them label the likeliest class, for checkpoints with a
-//                       classifier; one of the two must be there atol, rtol how far a number may be away:
-//                       atol + rtol * |expected|; 1e-4 and 1e-5 by default posEmbed 'plain', 'antialias' or
-//                       'offset', where it is not the checkpoint's own (LoadOptions) pixels how the image was
-//                       turned and resized (PixelOptions). The default is { "orientation": "ignore",
-//                       "resize": "crop" },
-//                                           as Image.open and BitImageProcessor do it; "respect" is for
-//                                           numbers of an image that load_image has read
-//                       source              where the numbers come from, for the table
-//                     scripts/make-fixtures/make_verify.py writes such a file.
+// Loads real weights from the Hugging Face hub on Dawn in Node, and compares features with numbers that Hugging Face's
+// own tests publish. Without an ID, verifies every checkpoint that has published numbers. Compiles the sources itself:
+// no build is needed.
 //
-// Exit code 0: all that was asked for holds. 1: something differs. 2: something could not be compared (no
-// network, no GPU, nothing published, no numbers that can be read), and nothing differs.
+//   --base-url URL    a mirror of the hub
+//   --image FILE      a PNG. Default: 000000039769.png of transformers' tests, the image of the published numbers
+//   --expected FILE   numbers of your own for one checkpoint, for instance a fine-tuned one: a JSON object with
+//     last_hidden_state   the first channels of the first tokens, as `hidden[0, :4, :8].tolist()` prints them
+//     label               the most likely class, for checkpoints with a classifier; one of the two is required
+//     atol, rtol          tolerance: atol + rtol * |expected|; default 1e-4 and 1e-5
+//     posEmbed            'plain', 'antialias' or 'offset', if not the checkpoint's own (LoadOptions)
+//     pixels              how the image was turned and resized (PixelOptions). Default { "orientation": "ignore",
+//                         "resize": "crop" }, as Image.open and BitImageProcessor do. Use "respect" for numbers of an
+//                         image that was read with load_image
+//     source              where the numbers come from, for the table
+//   scripts/make-fixtures/make_verify.py writes such a file.
+//
+// Exit code 0: everything matches. 1: something differs. 2: nothing differs, but something could not be compared (no
+// network, no GPU, no published numbers, unreadable numbers).
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -26,13 +26,11 @@ import { createServer } from 'vite';
 import { chromiumPath, pollLessOften, useSwiftShader, vulkanFolder } from './software-gpu.mjs';
 import { plainShaders, webAssembly } from './text-plugins.mjs';
 
-/** The cats of COCO val2017, 640 × 480. */
+/** Two cats, of COCO val2017, 640 × 480. */
 const IMAGE =
   'https://raw.githubusercontent.com/huggingface/transformers/v4.35.2/tests/fixtures/tests_samples/COCO/000000039769.png';
 
-/**
- * In the form of a file for --expected; `last_hidden_state` is compared as torch.testing.assert_close does.
- */
+/** Published numbers, in the form of an --expected file. Compared as by torch.testing.assert_close. */
 const PUBLISHED = {
   'facebook/dinov2-base': {
     source: 'transformers 4.35.2, tests/models/dinov2/test_modeling_dinov2.py',
@@ -43,8 +41,8 @@ const PUBLISHED = {
     ],
     atol: 1e-4,
     rtol: 1e-5,
-    // That version interpolated positions as facebookresearch does; later ones do not (and publish the same
-    // numbers still).
+    // transformers 4.35.2 interpolated positions as facebookresearch does. Later versions do not, but still publish
+    // these numbers.
     posEmbed: 'offset',
   },
   'facebook/dinov2-with-registers-base': {
@@ -54,9 +52,8 @@ const PUBLISHED = {
       [-1.4736, -0.8866, 0.3005],
       [0.072, -0.2406, -1.5943],
     ],
-    // Published for the pixels of torchvision's resize, the default by then, of which one byte in some
-    // hundred differs from Pillow's. A wrong convention of positions, or any other mistake of the model,
-    // makes tenths.
+    // Published for pixels of torchvision's resize, in which about one byte in a hundred differs from Pillow's. A wrong
+    // interpolation of positions, or another error of the model, would differ by tenths.
     atol: 5e-3,
     rtol: 0,
     posEmbed: 'antialias',
@@ -74,7 +71,7 @@ const { values, positionals } = parseArgs({
 const ids = positionals.length > 0 ? positionals : Object.keys(PUBLISHED);
 const baseUrl = values['base-url'];
 
-/** What kept something from being compared: no verdict on the library. */
+/** The comparison could not run. This says nothing about the library. */
 class CouldNotRun extends Error {}
 
 async function readImage() {
@@ -88,23 +85,22 @@ async function readImage() {
     } else {
       bytes = await readFile(from);
     }
-    if (bytes.subarray(1, 4).toString('latin1') !== 'PNG')
-      throw new Error('it is no PNG, the one format that is decoded without a browser');
+    if (bytes.subarray(1, 4).toString('latin1') !== 'PNG') throw new Error('it is not a PNG');
     return new Blob([bytes]);
   } catch (error) {
     throw new CouldNotRun(
-      `the image ${from} is not to be had: ${[error.message, error.cause?.message].filter(Boolean).join(', ')}`,
+      `the image ${from} cannot be read: ${[error.message, error.cause?.message].filter(Boolean).join(', ')}`,
     );
   }
 }
 
-/** What to compare with, by id: a file's numbers, or those published. */
+/** Returns the expected numbers by checkpoint id: those of a file, or the published ones. */
 async function readExpected() {
   const file = values.expected;
   if (file === undefined) return PUBLISHED;
   if (ids.length !== 1 || positionals.length !== 1)
     throw new CouldNotRun(
-      `--expected ${file} is for one checkpoint: name it, as in npm run verify -- --expected ${file} owner/name`,
+      `--expected ${file} needs exactly one checkpoint id, as in npm run verify -- --expected ${file} owner/name`,
     );
   let given;
   try {
@@ -119,7 +115,7 @@ async function readExpected() {
     rows.length > 0 &&
     rows.every((row) => Array.isArray(row) && row.length > 0 && row.every(isNumber));
   if (tokens === undefined && label === undefined)
-    throw new CouldNotRun(`${file} holds nothing to compare: expected last_hidden_state or label`);
+    throw new CouldNotRun(`${file}: expected last_hidden_state or label, found neither`);
   if (tokens !== undefined && !areTokens(tokens))
     throw new CouldNotRun(
       `last_hidden_state in ${file}: expected a list of tokens, each a list of finite numbers (hidden[0, :4, :8].tolist())`,
@@ -134,7 +130,7 @@ async function readExpected() {
   return { [ids[0]]: { ...rest, last_hidden_state: tokens, label, atol, rtol, source } };
 }
 
-/** Dawn on a real GPU, else on the SwiftShader that the tests use. */
+/** Sets up Dawn on a real GPU, or else on the SwiftShader of the tests. */
 async function findGpu() {
   try {
     const { create, globals } = await import('webgpu');
@@ -147,10 +143,10 @@ async function findGpu() {
       gpu = create([]);
       adapter = await gpu.requestAdapter().catch(() => null);
     }
-    if (!adapter) throw new Error('it offers no adapter');
+    if (!adapter) throw new Error('no adapter');
     Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
   } catch (error) {
-    throw new CouldNotRun(`there is no WebGPU in Node here: ${error.message}`);
+    throw new CouldNotRun(`WebGPU is not available in Node: ${error.message}`);
   }
 }
 
@@ -167,11 +163,11 @@ function libraryServer() {
   });
 }
 
-/** One checkpoint: lines of a table, [what, expected, found, distance, holds]. */
+/** Verifies one checkpoint. Returns rows of a table: [what, expected, found, distance, holds]. */
 async function verify({ DINOv2 }, id, wanted, image) {
   if (!wanted)
     throw new CouldNotRun(
-      `nothing is published for it; there are numbers for ${Object.keys(PUBLISHED).join(', ')}. For others give --expected FILE`,
+      `no published numbers: they exist for ${Object.keys(PUBLISHED).join(', ')}. For other checkpoints use --expected FILE`,
     );
   const { last_hidden_state: tokens = [], label, atol, rtol, posEmbed, pixels } = wanted;
   let shown = 0;
@@ -184,7 +180,7 @@ async function verify({ DINOv2 }, id, wanted, image) {
   };
   const model = await DINOv2.fromPretrained(id, { baseUrl, posEmbed, onProgress }).catch((error) => {
     throw error.name === 'SourceError'
-      ? new CouldNotRun(`its files did not arrive: ${error.message}`)
+      ? new CouldNotRun(`its files could not be loaded: ${error.message}`)
       : error;
   });
   try {
@@ -194,10 +190,10 @@ async function verify({ DINOv2 }, id, wanted, image) {
     );
     const rows = [];
     if (label !== undefined) {
-      if (!model.classifier) throw new Error('the checkpoint has no classifier that is understood');
+      if (!model.classifier) throw new Error('the checkpoint has no classifier that this library can load');
       const [best] = await model.classifier.classify(image, { ...pixels, topK: 1 });
       rows.push([
-        'likeliest class',
+        'most likely class',
         label,
         best.label,
         `score ${best.score.toFixed(3)}`,
@@ -212,7 +208,7 @@ async function verify({ DINOv2 }, id, wanted, image) {
     const widest = Math.max(...tokens.map((token) => token.length));
     if (tokens.length > numTokens || widest > embedDim)
       throw new Error(
-        `last_hidden_state: expected at most ${numTokens} tokens of ${embedDim} channels, which is what this image gives, found ${tokens.length} of ${widest}`,
+        `last_hidden_state: expected at most ${numTokens} tokens of ${embedDim} channels, the size for this image, found ${tokens.length} of ${widest}`,
       );
     for (const [row, token] of tokens.entries()) {
       for (const [column, expected] of token.entries()) {

@@ -16,6 +16,7 @@ import type { Features } from './model/features.js';
 import { croppedPixels, gridOf } from './model/normalizedPixels.js';
 import { parameterCount } from './model/parameters.js';
 import { checkOptions } from './optionNames.js';
+import { isBatch } from './optionObject.js';
 import { loadPart } from './platform/part.js';
 import type {
   BySizeOptions,
@@ -452,6 +453,3 @@ function freeLoaded({
   for (const buffer of weights.buffers.values()) gpu.memory.destroy(buffer);
   gpu.release();
 }
-
-const isBatch = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
-  Array.isArray(image);

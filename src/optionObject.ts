@@ -23,3 +23,7 @@ export const kindOf = (value: unknown): string => Object.prototype.toString.call
 
 /** Whether the value is a Blob or File, of this window or another. */
 export const isBlob = (value: unknown): value is Blob => /^(Blob|File)$/.test(kindOf(value));
+
+/** Whether a call was given several images. */
+export const isBatch = <Image>(images: Image | readonly Image[]): images is readonly Image[] =>
+  Array.isArray(images);

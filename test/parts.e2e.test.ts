@@ -55,7 +55,9 @@ test('a file that does not arrive is a SourceError that says what to do', async 
   expect(await load()).toEqual({
     code: 'SOURCE_FETCH',
     isSource: true,
-    message: expect.stringMatching(/^A file of the library did not arrive .*engine\.js.*reload the page/),
+    message: expect.stringMatching(
+      /^A file of the library could not be loaded .*engine\.js.*reload the page/,
+    ),
   });
   await page.unroute('**/engine.js');
   await page.reload(); // Chromium keeps a failed import for the life of the page

@@ -111,7 +111,7 @@ if (full) {
         expectedFile,
         'someone/else',
       );
-      expect(stderr).toMatch(/someone\/else: could not be compared: its files did not arrive: .*404/);
+      expect(stderr).toMatch(/someone\/else: could not be compared: its files could not be loaded: .*404/);
       expect(stdout).toMatch(/could not run +someone\/else/);
       expect(status).toBe(2);
     },
@@ -123,9 +123,13 @@ const refusals: [string, () => string[], RegExp][] = [
   [
     'no image',
     () => ['--image', '/nowhere/cats.png', 'facebook/dinov2-base'],
-    /the image \/nowhere\/cats\.png is not to be had: ENOENT.*Nothing was compared/,
+    /the image \/nowhere\/cats\.png cannot be read: ENOENT.*Nothing was compared/,
   ],
-  ['a JPEG', () => ['--image', pathOf('../demo/photos/rocket.jpg'), 'facebook/dinov2-base'], /it is no PNG/],
+  [
+    'a JPEG',
+    () => ['--image', pathOf('../demo/photos/rocket.jpg'), 'facebook/dinov2-base'],
+    /it is not a PNG/,
+  ],
   [
     'no file of numbers',
     () => ['--expected', '/nowhere/numbers.json', id],
@@ -135,7 +139,7 @@ const refusals: [string, () => string[], RegExp][] = [
   [
     'nothing to compare',
     () => ['--expected', written('empty.json', {}), id],
-    /holds nothing to compare: expected last_hidden_state or label/,
+    /expected last_hidden_state or label, found neither/,
   ],
   [
     'numbers in another form',
@@ -152,8 +156,8 @@ const refusals: [string, () => string[], RegExp][] = [
     () => ['--expected', written('bound.json', { label: 'x', atol: -1 }), id],
     /expected numbers from 0, found -1/,
   ],
-  ['two checkpoints', () => ['--expected', expectedFile, id, id], /is for one checkpoint/],
-  ['none', () => ['--expected', expectedFile], /is for one checkpoint/],
+  ['two checkpoints', () => ['--expected', expectedFile, id, id], /needs exactly one checkpoint id/],
+  ['none', () => ['--expected', expectedFile], /needs exactly one checkpoint id/],
 ];
 // Each is a process of its own.
 test.each(full ? refusals : refusals.slice(0, 2))('%s: exit 2, and it says so', async (_, args, message) => {

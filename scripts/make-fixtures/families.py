@@ -1,7 +1,7 @@
-"""What make_families.py and make_families_timm.py share: tensors of a file by formula, and the form in which a family's fixture is kept.
+"""Shared by make_families.py and make_families_timm.py: tensors of a file by formula, and the format of a family's fixture.
 
 A fixture is `NAME.json`, which lists the files of a repository (names, shapes and element types of the tensors; config.json;
-preprocessor_config.json) and says what a load has to give, and `NAME.safetensors`, the outputs of Python. test/families/fixture.ts reads both.
+preprocessor_config.json) and the expected result of a load, and `NAME.safetensors`, the outputs of Python. test/families/fixture.ts reads both.
 """
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ NAMES = {kind: name for name, kind in TYPES.items()}
 _interpolate = F.interpolate
 F.interpolate = lambda x, **how: _interpolate(x.double(), **how)
 
-# The formula knows Hugging Face's names. Of other dialects it takes the name of the same meaning.
+# The formula uses Hugging Face's names. Names of other dialects are mapped to them.
 RENAMED = [(".gamma", ".lambda1"), (".scale_factor", ".lambda1"), ("pos_embed", "position_embeddings"), ("reg_token", "register_tokens")]
 
 
 def by_formula(name: str, shape, kind: torch.dtype = torch.float32) -> torch.Tensor:
-    """A tensor of a file: float32 by formula, cast. F64 is made a little smaller than a float32, which the nearest float32 undoes. I64 counts."""
+    """A tensor of a file: float32 by formula, cast. F64 values are slightly below a float32, to which they round. I64 counts."""
     shape = tuple(shape)
     if kind == torch.int64: return torch.arange(int(np.prod(shape))).reshape(shape)
     for theirs, ours in RENAMED:
@@ -42,7 +42,7 @@ def pixels(h: int, w: int) -> torch.Tensor:
 
 
 def picture(h: int, w: int):
-    """An image of integers alone: test/families/fixture.ts makes the same."""
+    """An image from integer arithmetic only: test/families/fixture.ts computes the same."""
     from PIL import Image
     y, x = np.mgrid[0:h, 0:w].astype(np.int64)
     planes = [(x * (3 + c) + y * (5 - c) + ((x * y) >> 4) + (((x * 7919 + y * 104729 + c * 1299709) >> 3) & 31)) & 255 for c in range(3)]

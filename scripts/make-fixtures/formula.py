@@ -1,5 +1,5 @@
 """Tensors by formula: pure functions of name, shape and seed. test/fixtures/reference/README.md states the formula,
-src/checkpoint/synthetic.ts computes the same bits."""
+src/weights/synthetic.ts computes the same bits."""
 import numpy as np
 
 

@@ -1,8 +1,8 @@
-"""Awkward image files, as cameras, broken downloads and animations make them, and what Pillow makes of each.
+"""Unusual image files (of cameras, broken downloads and animations), with Pillow's result for each.
 
-Writes test/fixtures/images/awkward.safetensors (the files, as bytes) and awkward.json: by name the SHA-256 (16
-digits) of the bytes of `convert('RGB')`, as the image lies and turned upright, or null where Pillow refuses the file.
-NAME.tif and NAME.tif.png: a TIFF, and what Pillow makes of it. All are 42 × 28 pixels, or 28 × 42 when they are turned.
+Writes test/fixtures/images/awkward.safetensors (the files, as bytes) and awkward.json: for each name the SHA-256 (16
+digits) of the bytes of `convert('RGB')`, as stored and rotated upright, or null if Pillow refuses the file.
+NAME.tif and NAME.tif.png: a TIFF, and Pillow's pixels. All are 42 × 28 pixels, or 28 × 42 if rotated.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def save(image, kind, **options):
 
 
 def cut(name, ending, data, last=(1, 2, 3, 4, 8, 12)):
-    """Whole, cut at eighths, and without the last bytes."""
+    """Complete, cut at eighths, and without the last bytes."""
     files[f"{name}.{ending}"] = data
     for i in range(1, 8):
         files[f"{name}-{i}8.{ending}"] = data[: len(data) * i // 8]
@@ -50,7 +50,7 @@ def cut(name, ending, data, last=(1, 2, 3, 4, 8, 12)):
 
 
 def flip(name, ending, data, begin, count=10):
-    """Bits that fell over, and bytes that are missing, behind `begin`."""
+    """Variants with flipped bits and missing bytes after `begin`."""
     for i in range(count):
         broken = bytearray(data)
         broken[dice.randrange(begin, len(data) - 2)] ^= 1 << dice.randrange(8)
@@ -61,7 +61,7 @@ def flip(name, ending, data, begin, count=10):
 
 
 def tiff(kind, values, count=1, little=False):
-    """A directory with an orientation alone."""
+    """An Exif directory with only an orientation."""
     e = "<" if little else ">"
     entry = struct.pack(e + "HHI", 274, kind, count) + (values + bytes(4))[:4] if len(values) <= 4 else None
     if entry is None:
@@ -90,7 +90,7 @@ def segment(marker, content):
 
 
 def camera(content, ahead=b"", data=bare):
-    """Exif data directly behind SOI, as cameras write them."""
+    """Exif data directly after SOI, as cameras write it."""
     return data[:2] + ahead + segment(0xE1, content) + data[2:]
 
 
@@ -386,10 +386,10 @@ for name, image, options in (
     ("grey16", Image.fromarray((np.arange(W * H).reshape(H, W) * 50).astype("u2")), {}),
 ):
     image.save(OUT / f"{name}.tif", "TIFF", **options)
-    # Out of memory: of a path Pillow 12.3 maps the file, and then does not always turn an uncompressed image.
+    # From memory: Pillow 12.3 maps a file given by path, and then does not always rotate an uncompressed image.
     Image.open(io.BytesIO((OUT / f"{name}.tif").read_bytes())).convert("RGB").save(OUT / f"{name}.tif.png")
 
-# AVIF with fewer samples of colour than of light, which Firefox decodes otherwise: NAME.avif, and NAME.rgb by Pillow.
+# AVIF with chroma subsampling, which Firefox decodes differently: NAME.avif, and NAME.rgb by Pillow.
 y, x = np.mgrid[0:70, 0:70]
 chequers = ((x // 5 + y // 7) % 2)[..., None]
 sampled = {

@@ -1,8 +1,8 @@
-"""Awkward JPEGs: cut, damaged, without an end marker, with segments where none should be, in many a coding.
+"""Unusual JPEGs in many codings: truncated, damaged, without an end marker, with misplaced segments.
 
-Writes test/fixtures/images/jpeg.safetensors and jpeg.json, in the form of make_awkward.py. All are 42 × 28 pixels.
-ends.safetensors and ends.json: larger JPEGs, and whether Pillow reads them without their last bytes: a digit (1: it
-does) for each pair of ENDS. Needs jpegtran and cjpeg (libjpeg-turbo) on the path.
+Writes test/fixtures/images/jpeg.safetensors and jpeg.json, in the format of make_awkward.py. All are 42 × 28 pixels.
+ends.safetensors and ends.json: larger JPEGs, and whether Pillow reads them without their last bytes: one digit for each
+pair of ENDS, 1 if it does. Needs jpegtran and cjpeg (libjpeg-turbo) on the path.
 """
 
 import hashlib
@@ -122,7 +122,7 @@ def awkward(name, data):
         "within-eoi": insert(data, within[12], marker(EOI)),
         "within-fill": insert(data, within[13], b"\xff\xff\0"),
         "within-segment": insert(data, within[14], segment(0xE5, b"abc")),
-        # Segments where none should be.
+        # Misplaced segments.
         "behind-comment": insert(data, end, segment(COM, b"x")),
         "behind-tables": insert(data, end, (tables or [b""])[0]),
         "behind-quantization": insert(data, end, quantization[0]),
@@ -184,7 +184,7 @@ bases |= {
 for name, data in bases.items():
     awkward(name, data)
 
-# Cyan, magenta, yellow and black, which the library decodes itself.
+# CMYK, which the library decodes itself.
 inks = Image.fromarray(picture(channels=4, noise=3), "CMYK")
 for subsampling in range(3):
     cmyk = save(inks, quality=85, subsampling=subsampling)
@@ -201,7 +201,7 @@ for subsampling in range(3):
     for name, data in variants.items():
         files[f"cmyk{subsampling}{name}.jpg"] = data
 awkward("cmyk", cmyk)
-del files["cmyk-no-tables.jpg"]  # browsers cut where Pillow rounds, and the library leaves this one to them
+del files["cmyk-no-tables.jpg"]  # browsers truncate where Pillow rounds, and the library does not decode this kind itself
 arithmetic = tool(bases["420"], "jpegtran", "-arithmetic")
 files |= {"arithmetic.jpg": arithmetic, "arithmetic-cut.jpg": arithmetic[:-60]}
 
@@ -220,7 +220,7 @@ expected = {name: look(data) for name, data in sorted(files.items())}
 save_file({name: np.frombuffer(files[name], "u1") for name in sorted(files)}, OUT / "jpeg.safetensors")
 print(len(files), sum(map(len, files.values())), sum(each is None for each in expected.values()))
 
-# How many bytes are cut off ahead of the end marker, and how many zeros follow.
+# Bytes removed before the end marker, and zeros appended.
 ENDS = [(cut, zeros) for cut in (0, 1, 2, 3, 5) for zeros in range(12)]
 ends = {
     "small": bases["420"],

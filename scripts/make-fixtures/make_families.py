@@ -1,4 +1,4 @@
-"""Writes test/fixtures/families but for timm's (make_families_timm.py): one tiny checkpoint for each family of docs/checkpoints.md that transformers
+"""Writes test/fixtures/families, except for timm's (make_families_timm.py): one tiny checkpoint for each family of docs/checkpoints.md that transformers
 or facebookresearch's code can run. Structure, names, types and configurations are those of the real repository; sizes are tiny; weights are by
 formula and are not stored. Outputs are computed in float64 by the class of transformers that the repository names, or, of files with
 facebookresearch's names, by make_outputs.FacebookResearch (no registers) and Dinov2WithRegistersModel (registers: the two agree there).
@@ -64,7 +64,7 @@ def processor(config: dict, kind=BitImageProcessorPil):
 
 
 def seen(config: dict) -> dict:
-    """What `model.preprocessing` says of such a file."""
+    """The expected `model.preprocessing` for such a file."""
     return dict(source="preprocessor_config.json", normalization=dict(mean=config["image_mean"], std=config["image_std"]))
 
 
@@ -90,7 +90,7 @@ PARTS = [f"attention.attention.{part}" for part in ("query", "key", "value")]
 
 
 def facebook_shapes(shapes: dict) -> dict:
-    """Names and shapes of facebookresearch's from Hugging Face's."""
+    """Facebookresearch's names and shapes from Hugging Face's."""
     out = {}
     for name, shape in shapes.items():
         if any(part in name for part in PARTS[1:]): continue
@@ -128,14 +128,14 @@ def facebook_forward(kind, config: dict, state: dict):
 
 
 def facebook(name, example, kind, prefix="", extras=None, rename=lambda name: name, kind_of="F32", options=None, expect=None, refused=None, native=70, chunks=None, note=None, **more):
-    """A file with facebookresearch's names behind a prefix, beside other tensors, without config.json."""
+    """A file with facebookresearch's names after a prefix, and other tensors, without config.json."""
     shapes, config = made(kind, image_size=native, **more)
     state = filled(facebook_shapes(shapes), kind_of, prefix)
     if chunks: state = {re.sub(r"blocks\.(\d+)\.", lambda m: f"blocks.{int(m[1]) // chunks}.{m[1]}.", k): by_formula(re.sub(r"blocks\.(\d+)\.", lambda m: f"blocks.{int(m[1]) // chunks}.{m[1]}.", k), v.shape) for k, v in state.items()}
     bare = {re.sub(r"blocks\.\d+\.(\d+)\.", r"blocks.\1.", k.removeprefix(prefix)): v for k, v in state.items()}
     registers = config.get("num_register_tokens", 0)
     aside = list(extras or {})
-    # Extra tensors stand on both sides of the model's, as in a state_dict of the whole.
+    # Extra tensors before and after the model's, as in a state_dict of the whole network.
     first, rest = aside[: len(aside) // 2], aside[len(aside) // 2:]
     state = {k: extras[k] for k in first} | state | {k: extras[k] for k in rest}
     put(name, example, state, registers=registers, native=native, options=options, refused=refused, note=note,
@@ -177,7 +177,7 @@ if __name__ == "__main__":
     simple("one-register", "a training run of one's own with one register", REGISTERS, num_register_tokens=1)
     simple("no-mask-token", "a model saved with use_mask_token: false", PLAIN, use_mask_token=False)
 
-    # Hibou: the names of Dinov2WithRegisters by code of its own repository, whose config.json was not seen.
+    # Hibou: names of Dinov2WithRegisters, according to its repository's code. Its config.json was not available.
     shapes, config = made(REGISTERS)
     state, wanted = filled(shapes), bit([0.7068, 0.5755, 0.722], [0.195, 0.2316, 0.1816], 70)
     put("hibou", ["histai/hibou-b", "histai/hibou-L", "without config.json"], state, preprocessor=wanted, registers=4, native=70, forward=last_of(loaded(REGISTERS[0], config, state)),
@@ -210,7 +210,7 @@ if __name__ == "__main__":
         state = filled(shapes)
         backbone = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
         rest = [k for k in state if not k.startswith("backbone.")]
-        # The feature map that the depth model itself takes last has to be that of the bare backbone, or this would test another model.
+        # The depth model's last feature map must equal the bare backbone's; otherwise this would test another model.
         whole, bare = loaded(type(model), config, state).backbone, loaded(Dinov2Model, config["backbone_config"], backbone)
         with torch.no_grad():
             x = by_formula("pixel_values.42x98", (1, 3, 42, 98)).double()

@@ -1,4 +1,4 @@
-"""Writes timm's part of test/fixtures/families: make_families.py for the rest. Structure, names and config.json are those of the real repository, with
+"""Writes timm's part of test/fixtures/families; make_families.py writes the rest. Structure, names and config.json are those of the real repository, with
 timm's own VisionTransformer and the arguments of the real model; sizes are tiny; weights are by formula. Outputs are `forward_features` in float64;
 pixels are those of timm's `create_transform` for the `pretrained_cfg` of config.json.
 """

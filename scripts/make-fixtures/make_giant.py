@@ -1,7 +1,7 @@
-"""Writes test/fixtures/outputs/hf.giant-*: the last hidden state of ViT-g whole (SwiGLU, 40 blocks, 1.1 G parameters) by `transformers`, float64.
+"""Writes test/fixtures/outputs/hf.giant-*: the last hidden state of a complete ViT-g (SwiGLU, 40 blocks, 1.1 G parameters) by `transformers`, float64.
 
-Its weights would be 9 GB in float64, so its blocks are computed one after the other, each filled by formula when its turn comes: 1 GB in all. Before
-that, a tiny model with SwiGLU is computed both ways, block by block and as `from_pretrained` loads it, and must have the same bits.
+Its weights would take 9 GB in float64, so blocks are computed one by one, each filled by formula just before, in 1 GB. To check this method,
+a tiny model with SwiGLU is first computed both ways, block by block and by `from_pretrained`, and must give the same bits.
 """
 import os, tempfile
 from pathlib import Path
@@ -28,7 +28,7 @@ def on_disk(name: str, shape) -> torch.Tensor:
 
 
 def by_formula(name: str, shape) -> torch.Tensor:
-    """A parameter by its name in transformers 5, which renames and splits what the file holds (conversion_mapping.py, "Dinov2Model")."""
+    """A parameter by its name in transformers 5, which renames and splits the file's tensors (conversion_mapping.py, "Dinov2Model")."""
     for new, old in (("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"), ("o_proj", "output.dense")):
         name = name.replace(f"attention.{new}", f"attention.{old}")
     name = name.replace("mlp.down_proj", "mlp.weights_out")

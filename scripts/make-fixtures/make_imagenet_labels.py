@@ -10,7 +10,7 @@ from pathlib import Path
 COLUMNS = 108
 OUT = Path(__file__).parents[2] / "src/tasks/imagenetLabels.ts"
 
-info = Path(str(distribution("timm").locate_file("timm/data/_info")))  # read without an import of timm, which wants torch
+info = Path(str(distribution("timm").locate_file("timm/data/_info")))  # does not import timm, which needs torch
 words = dict(line.split("\t") for line in (info / "imagenet_synset_to_lemma.txt").read_text().splitlines())
 labels = [words[synset] for synset in (info / "imagenet_synsets.txt").read_text().split()]
 assert len(labels) == 1000 and labels[0] == "tench, Tinca tinca"

@@ -1,11 +1,11 @@
-"""Writes test/fixtures/outputs: everything that the original gives beside the last hidden state, from two sources.
+"""Writes test/fixtures/outputs: all outputs of the original besides the last hidden state, from two sources.
 
 hf.*  Hugging Face `transformers`: hidden states with and without the final norm, attentions, bool_masked_pos, pooling, Dinov2ForImageClassification
 fb.*  facebookresearch's code path, written out below: position embeddings with the offset, masks, get_intermediate_layers, 1- and 4-layer heads
 
 All in float64 (interpolation included), stored as float32. Weights, inputs and masks by formula (formula.py), so no weights are stored. Of large
-tensors some rows are: `tokens` are cls, the token after it, the one in the middle and the last (of 12 x 8 patches and more: 8 tokens, evenly); of
-small, base and large at most sizes every seventh channel of these (`thin`), so that every layer can be there.
+tensors some rows are stored: `tokens` are cls, the next token, the middle one and the last (from 12 x 8 patches on: 8 tokens, evenly spaced); of
+small, base and large at most sizes every seventh channel of these (`thin`), so that all layers fit.
 """
 import math, os, tempfile
 from pathlib import Path
@@ -48,19 +48,19 @@ def pixels(h: int, w: int, batch: int) -> torch.Tensor:
 
 
 def mask(h: int, w: int, batch: int) -> torch.Tensor:
-    """(batch, patches) of booleans: two patches in five, or so."""
+    """A mask (batch, patches) of booleans: about two patches in five."""
     count = (h // 14) * (w // 14)
     return torch.from_numpy(hash_uniform(f"mask.{h}x{w}", batch * count) < 0.4).reshape(batch, count)
 
 
 def chosen(tokens: int) -> list[int]:
-    """The tokens of which rows are stored."""
+    """The tokens whose rows are stored."""
     if tokens < 97: return sorted({0, min(1, tokens - 1), tokens // 2, tokens - 1})
     return sorted({i * (tokens - 1) // 7 for i in range(8)})
 
 
 def thin(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """Every seventh channel: seven has no divisor in common with the kernels' tiles, so every column of a tile comes by."""
+    """Every seventh channel: 7 is coprime to the kernels' tile sizes, so every column of a tile is covered."""
     return x.index_select(dim, torch.arange(0, x.shape[dim], COLUMN_STEP))
 
 
@@ -149,7 +149,7 @@ class FacebookResearch:
         return x + self.t[f"{at}.layer_scale2.lambda1"] * self.linear(f"{at}.mlp.fc2", y)
 
     def blocks(self, x, masks=None):
-        """What leaves each block. The last input is remembered, as the original's functions are called with it one after the other."""
+        """The output of each block. Remembers the last input, because the original's functions are called with it repeatedly."""
         if self.known is None or self.known[0] is not x or self.known[1] is not masks:
             outputs, y = [], self.prepare_tokens_with_masks(x, masks)
             for i in range(self.depth): outputs.append(y := self.block(i, y))
@@ -213,7 +213,7 @@ def facebook_thin(model: FacebookResearch, h: int, w: int, batch: int, which: st
 
 
 def sizes(name: str) -> list[tuple[int, int, int]]:
-    """Six for small, base and large; those of more tokens where they cost less."""
+    """Six sizes for small, base and large; larger ones for the cheaper models."""
     few, many = (70, 42, 3 if name == "small" else 1), (112, 112, 1) if name == "large" else (224, 224, 1)
     return [(98, 154, 1), few, (14, 182, 1), (70, 70, 3), (126, 42, 1), many]
 

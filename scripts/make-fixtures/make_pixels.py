@@ -1,6 +1,6 @@
-"""Writes test/fixtures/pixels: what Pillow and Hugging Face's BitImageProcessor (Pillow backend) make of awkward images.
+"""Writes test/fixtures/pixels: pixels of unusual images by Pillow and by Hugging Face's BitImageProcessor (Pillow backend).
 
-images/*             small images of every kind, 42 x 28 (width x height) where the name says nothing else
+images/*             small images of every kind, 42 x 28 (width x height) unless the name says otherwise
 expected.safetensors NAME.rgb: `Image.open(NAME).convert("RGB")`; NAME.upright: the same after `ImageOps.exif_transpose`; levels: the processor's
                      float32 of every 8-bit value, (3, 256)
 png.safetensors      PNG of every colour type, bit depth and interlacing, every filter among its rows: NAME.png, the file; NAME.rgb as above
@@ -17,7 +17,7 @@ from formula import hash_uniform
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "pixels"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 W, H = 42, 28
-PROFILE = Image.open(FOLDER.parents[2] / "demo" / "photos" / "rocket.jpg").info["icc_profile"]  # another colour space than sRGB
+PROFILE = Image.open(FOLDER.parents[2] / "demo" / "photos" / "rocket.jpg").info["icc_profile"]  # not sRGB
 
 
 def noise(name: str, *shape: int) -> np.ndarray:
@@ -73,13 +73,13 @@ def size_cases() -> list[dict]:
 
 
 def pattern(w: int, h: int) -> np.ndarray:
-    """0 and 1, which a PNG of 1 bit a pixel holds in few bytes; test/image/large.ts computes the same."""
+    """0 and 1, which compress well in a PNG of 1 bit per pixel; test/image/large.ts computes the same."""
     x, y = np.arange(w, dtype=np.int64)[None, :], np.arange(h, dtype=np.int64)[:, None]
     return (((x // 48 * 5 + y // 64 * 3 + x * y // 100_003) % 7) < 3).astype(np.uint8)
 
 
 def large_cases() -> list[dict]:
-    """Larger than a texture, along one side or both: noise in memory, and files of 1 bit a pixel."""
+    """Images larger than a texture along one side or both: noise in memory, and files of 1 bit per pixel."""
     cases = []
     for kind, w, h, turns in [("noise", 9000, 300, (1, 6)), ("noise", 300, 9000, (1,)), ("noise", 17000, 60, (1, 5)), ("noise", 60, 17000, (1, 8)),
                               ("file", 20_000, 60, (1,)), ("file", 60, 20_000, (1,)), ("file", 12_000, 9000, (1,))]:
@@ -100,7 +100,7 @@ ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def filtered(rows: np.ndarray, distance: int) -> bytes:
-    """Rows of packed bytes, each behind its filter: 0 to 4, one after the other."""
+    """Filters rows of packed bytes, with filters 0 to 4 in turn."""
     out, above = b"", np.zeros(rows.shape[1], np.int64)
     for y, row in enumerate(rows.astype(np.int64)):
         left, corner = (np.concatenate([np.zeros(distance, np.int64), r])[: len(r)] for r in (row, above))
@@ -114,7 +114,7 @@ def filtered(rows: np.ndarray, distance: int) -> bytes:
 
 
 def png(samples: np.ndarray, colour_type: int, bits: int, palette: bytes = b"", interlaced: bool = False, extra: tuple = ()) -> bytes:
-    """(height, width, channels) as a PNG. Pillow writes neither 16 bits a channel in colour, nor interlaced files, nor filters of choice."""
+    """(height, width, channels) as a PNG. Pillow cannot write colour with 16 bits per channel, interlaced files, or chosen filters."""
     h, w, channels = samples.shape
     data = b""
     for left, top, step_x, step_y in ADAM7 if interlaced else [(0, 0, 1, 1)]:
@@ -137,7 +137,7 @@ def png_of(name: str, h: int, w: int, colour_type: int, bits: int, **kw) -> byte
     """Noise in all bits."""
     raw = noise(name, h, w, CHANNELS[colour_type], 2).astype(np.int64)
     samples = (raw[..., 0] * 256 + raw[..., 1]) >> (16 - bits)
-    if colour_type == 0 and bits == 16: samples[:, : (w + 1) // 2] >>= 8  # half of it in the range that Pillow does not cut
+    if colour_type == 0 and bits == 16: samples[:, : (w + 1) // 2] >>= 8  # half of the values are in the range that Pillow does not clip
     return png(samples, colour_type, bits, noise(f"{name}.palette", 3 << bits).tobytes() if colour_type == 3 else b"", **kw)
 
 

@@ -1,7 +1,7 @@
-"""Writes test/fixtures/posembed: what PyTorch's `F.interpolate` makes of a table of position embeddings, in float64, stored as float32.
+"""Writes test/fixtures/posembed: position embeddings, interpolated by PyTorch's `F.interpolate` in float64, stored as float32.
 
 The table is `embeddings.position_embeddings` of shape [1, 1 + n * n, 8] by formula (formula.py), so it is not stored. Every file holds
-`plain`, `antialias` and `offset`, [rows * cols, 8] each. Prints how far PyTorch's own float32 is from it.
+`plain`, `antialias` and `offset`, [rows * cols, 8] each. Prints the error of PyTorch's own float32.
 """
 from pathlib import Path
 import torch

@@ -1,4 +1,4 @@
-"""Writes test/fixtures/reference: what Hugging Face `transformers` computes (README.md: how to install it).
+"""Writes test/fixtures/reference: outputs of Hugging Face `transformers` (README.md says how to install it).
 
 Every weight and every input is a pure function of (tensor name, shape, seed), so a full ViT-L checkpoint needs no file:
 test/fixtures/reference/README.md states the formula, formula.py computes it. The forward runs in float64 and is stored as float32.

@@ -1,6 +1,6 @@
-"""Writes test/fixtures/preprocessing/timm.json: what timm's create_transform(**resolve_data_config(pretrained_cfg=…)) makes of noise (PIL images).
+"""Writes test/fixtures/preprocessing/timm.json: pixels of noise (PIL images) by timm's create_transform(**resolve_data_config(pretrained_cfg=…)).
 
-Needs timm and torchvision (`pip install --no-deps`); where torchvision's own kernels do not load, the stub below is enough: nothing here uses them.
+Needs timm and torchvision (`pip install --no-deps`); if torchvision's own kernels do not load, the stub below suffices: nothing here uses them.
 
 configs  pretrained_cfg
 cases    [config, width, height, output height, output width, first 16 digits of the SHA-256 of the float32 (3, height, width)]

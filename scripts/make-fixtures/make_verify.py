@@ -1,6 +1,6 @@
-"""Writes test/fixtures/verify/expected.json: what `npm run verify -- --expected FILE owner/name` compares with, made as you would for a
-checkpoint of your own: its folder (or its id on the hub) and a PNG are all that it needs. `Image.open` does not turn the image as Exif says,
-and neither does verify unless the file's `pixels` ask for it.
+"""Writes test/fixtures/verify/expected.json: expected numbers for `npm run verify -- --expected FILE owner/name`. For a checkpoint
+of your own, pass its folder (or its id on the hub) and a PNG. `Image.open` ignores Exif orientation, and so does verify unless the file's
+`pixels` say otherwise.
 
     python make_verify.py [CHECKPOINT [IMAGE [FILE]]]
 """

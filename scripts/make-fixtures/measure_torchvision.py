@@ -1,6 +1,6 @@
-"""Prints how far torchvision's resize, which transformers' default backend uses where torchvision is installed, is from Pillow's: docs/parity.md.
+"""Prints the difference between torchvision's resize, which transformers uses by default if torchvision is installed, and Pillow's, for docs/parity.md.
 
-Needs torchvision (`pip install --no-deps`); where its own kernels do not load, the stub below is enough: nothing here uses them.
+Needs torchvision (`pip install --no-deps`); if its own kernels do not load, the stub below suffices: nothing here uses them.
 """
 from pathlib import Path
 import numpy as np, torch

@@ -13,7 +13,8 @@ import {
 import { BodyReader } from './bodyReader.js';
 import { untilAborted } from '../platform/abort.js';
 import { causeText, release, truncated } from './chunks.js';
-import { backOffMs, MAX_WAIT_MS, retryAfterMs, wait, type RetryPolicy } from './retry.js';
+import { backOffMs, MAX_WAIT_MS, retryAfterMs, type RetryPolicy } from './retry.js';
+import { wait } from '../platform/pause.js';
 
 /** What all requests for one file know together. */
 export interface RemoteFile {

@@ -1,9 +1,4 @@
-/** Ends a wait when a signal fires, also where the code that is waited for takes no signal. */
-
-/**
- * Runs something, and rejects with `signal.reason` as soon as the signal fires, whether or not what runs
- * looks at it.
- */
+/** Runs a function, and rejects with `signal.reason` as soon as the signal fires, even if the function ignores it. */
 export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   signal?.throwIfAborted();
   let onAbort: (() => void) | undefined;

@@ -1,15 +1,15 @@
-/** What relative URLs are resolved against. */
+/** The base of relative URLs. */
 
-let given: string | undefined;
+let baseOfPage: string | undefined;
 
-/** Sets the base URL. For a worker of the library, which resolves as its page does, not as its own file. */
+/** Sets the base URL. The library's worker sets its page's, because its own location is that of its file. */
 export function setBaseUrl(url: string | undefined): void {
-  given = url;
+  baseOfPage = url;
 }
 
 /**
- * The base URL: the one that was set, else the page's, else that of the worker's file. Undefined in Node. A worker
- * that was made from a Blob has a location that no relative URL can be resolved against.
+ * The URL that was set, else the page's base URL, else the worker's location; undefined in Node. The location of a
+ * worker made from a Blob cannot be a base.
  */
 export const baseUrl = (): string | undefined =>
-  given ?? globalThis.document?.baseURI ?? globalThis.location?.href;
+  baseOfPage ?? globalThis.document?.baseURI ?? globalThis.location?.href;

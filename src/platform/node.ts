@@ -1,12 +1,12 @@
-/** What Node has built in, without an `import` of it, which bundlers for pages would try to follow. */
+/** Access to Node without `import`, which bundlers for pages would follow. */
 
-/** @param name `node:fs/promises`, … Only to be called where there is a Node: 20.16 or later. */
+/** Returns a built-in module, such as `node:fs/promises`. Needs Node 20.16; undefined in a page. */
 export function nodeModule(name: string): unknown {
   const { process } = globalThis as { process?: { getBuiltinModule(name: string): unknown } };
   return process?.getBuiltinModule(name);
 }
 
-/** Whether strings mean paths of this machine: in Node, where there is no page to count URLs from. */
+/** Whether strings are file paths: in Node, unless a page is emulated, whose URL is then the base of relative URLs. */
 export function hasPaths(): boolean {
   const { process, document, location } = globalThis as {
     process?: { versions?: { node?: string } };

@@ -1,9 +1,9 @@
-/** Parts of the library that are files of their own, loaded when they are first used. */
+/** Loads parts of the library that are separate files, on first use. */
 import { SourceError } from '../errors.js';
 
 /**
- * Waits for `import('./part.js')`. Chromium keeps a failed import for the life of the page, so the advice is to reload.
- * @throws SourceError SOURCE_FETCH if the file does not come, or cannot be run
+ * Waits for `import('./part.js')`. Chromium never retries a failed import, so the advice is to reload.
+ * @throws SourceError SOURCE_FETCH if the file cannot be fetched or run
  */
 export async function loadPart<T>(loading: Promise<T>): Promise<T> {
   try {
@@ -11,7 +11,7 @@ export async function loadPart<T>(loading: Promise<T>): Promise<T> {
   } catch (cause) {
     throw new SourceError(
       'SOURCE_FETCH',
-      `A file of the library did not arrive (${String(cause)}). Check the network and reload the page; whoever serves it, serve all files of one version of dinov2-webgpu side by side.`,
+      `A file of the library could not be loaded (${String(cause)}). Check the network and reload the page. The server must have all files of one version of dinov2-webgpu in one folder.`,
       { cause },
     );
   }

@@ -1,6 +1,6 @@
 /** A checkpoint in several files, `model.safetensors.index.json` beside them, as one stream of tensors. */
 import { SourceError } from '../errors.js';
-import type { SafetensorsHeader, TensorInfo } from './format.js';
+import { quote, type SafetensorsHeader, type TensorInfo } from './format.js';
 import { once } from '../io/sources.js';
 import type { CheckpointFile, CheckpointOptions } from './checkpoint.js';
 import { openTensors, type TensorPiece, type TensorStream } from './tensorStream.js';
@@ -48,7 +48,7 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   for (const [tensor, file] of Object.entries(map)) {
     if (typeof file !== 'string' || !isPlainName(file))
       throw broken(
-        `expected the name of a .safetensors file in the same folder for ${quote(tensor)}, found ${quote(file)}`,
+        `expected the name of a .safetensors file in the same folder for ${quote(tensor)}, found ${shown(file)}`,
       );
     weightMap.set(tensor, file);
   }
@@ -64,8 +64,8 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
 const isPlainName = (file: string): boolean =>
   file.length <= 255 && /^[\w-][\w.-]*\.safetensors$/.test(file) && !file.includes('..');
 
-const quote = (value: unknown): string =>
-  JSON.stringify(typeof value === 'string' ? value.slice(0, 100) : value)?.slice(0, 110) ?? 'none';
+const shown = (value: unknown): string =>
+  typeof value === 'string' ? quote(value) : (JSON.stringify(value)?.slice(0, 110) ?? 'none');
 
 /** `model-00001-of-00003.safetensors`: where files count themselves, all of them have to be there. */
 function checkNumbering(files: readonly string[]): void {

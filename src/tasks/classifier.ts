@@ -7,6 +7,7 @@ import type { ImageSource } from '../image/source.js';
 import type { DINOv2Config } from '../model/config.js';
 import type { Features } from '../model/features.js';
 import { checkOptions } from '../optionNames.js';
+import { isBatch } from '../optionObject.js';
 import { loadPart } from '../platform/part.js';
 import { labelList, labelsOfMeta, type ClassLabels, isProblemType, type ProblemType } from './classLabels.js';
 
@@ -171,7 +172,7 @@ export class ImageClassifier {
     const { topK = 5, ...others } = checkOptions('classify', options);
     if (!Number.isInteger(topK) || topK < 1)
       throw new OptionError('OPTION_VALUE', `topK: expected a whole number from 1, found ${String(topK)}.`);
-    const groups = await this.#model.featuresBySize(isList(image) ? image : [image], {
+    const groups = await this.#model.featuresBySize(isBatch(image) ? image : [image], {
       ...others,
       layers: this.layers,
     });
@@ -181,7 +182,7 @@ export class ImageClassifier {
         for (const [i, logits] of (await this.logits(features)).entries())
           results[indices[i]!] = this.#highest(logits, topK);
       }
-      return isList(image) ? results : results[0]!;
+      return isBatch(image) ? results : results[0]!;
     } finally {
       for (const { features } of groups) features.dispose();
     }
@@ -254,6 +255,3 @@ export class ImageClassifier {
     return values.map((logit) => Math.exp(logit - most) / total);
   }
 }
-
-const isList = (image: ImageSource | readonly ImageSource[]): image is readonly ImageSource[] =>
-  Array.isArray(image);

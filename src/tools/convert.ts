@@ -1,7 +1,4 @@
-/**
- * Any checkpoint that loads → the same model in a narrower element type, as a safetensors file with Hugging
- * Face's names. Tensor by tensor, without a GPU.
- */
+/** Converts a checkpoint to narrower weights with Hugging Face's tensor names: tensor by tensor, without a GPU. */
 import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../numerics/float16.js';
 import { watchForHead, type LinearHead, type Watched } from '../weights/head.js';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../weights/matrixSample.js';
@@ -29,38 +26,39 @@ import { huggingFaceConfig } from './convertedConfig.js';
 
 export type ConvertedDtype = 'fp16' | 'int8';
 
-/** Writes bytes of the new file, at any position of it. They may change after the promise has resolved. */
+/** Writes bytes at a position of the new file. The caller may reuse `bytes` once the promise has resolved. */
 export type WriteAt = (position: number, bytes: Uint8Array) => Promise<void>;
 
 export interface ConvertOptions {
-  /** What the checkpoint's config.json says. Default: nothing, as where there is none. */
+  /** The checkpoint's config.json, parsed. Default: none. */
   readonly described?: Pick<Described, 'config' | 'hints' | 'globalPool'> | undefined;
-  /** What stands before the names of the model's tensors. Default: found out. */
+  /** Prefix of the model's tensor names. Default: detected. */
   readonly prefix?: string | undefined;
 }
 
 export interface Converted {
-  /** Of the new file. */
+  /** The header of the new file. */
   readonly header: SafetensorsHeader;
   readonly config: DINOv2Config;
-  /** Tensors of the original that are no part of the model, and are not in the new file. */
+  /** Tensors of the original that do not belong to the model, and are not in the new file. */
   readonly setAside: readonly string[];
+  /** Sentences on what the checkpoint does not say, see `LoadReport.assumed`. */
   readonly assumed: readonly string[];
 }
 
-/** From here on, the nearest f16 is infinity. */
+/** Values from here on round to infinity in f16. */
 const F16_LIMIT = 65_520;
 
-/** A tensor of the new file, which holds a part of a parameter. */
+/** A tensor of the new file. It holds a range of a parameter's elements. */
 interface Target {
   readonly name: string;
-  /** Its first element, in the parameter. */
+  /** Index of the first element within the parameter. */
   readonly begin: number;
   readonly elements: number;
 }
 
-/** A parameter, and the tensors of the new file that hold it, in their order. */
-interface Goal {
+/** A parameter, and the tensors of the new file that hold it, in order. */
+interface ConvertedParameter {
   readonly parameter: Parameter;
   readonly columns: number;
   readonly targets: readonly Target[];
@@ -69,12 +67,12 @@ interface Goal {
 const count = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
 
 /**
- * Converts a checkpoint: matrices to F16, or to I8 with one F32 scale a row (`NAME_scale`: quantized.ts); all
- * else to F32. A linear classifier is kept, as F16 with an F32 bias; other tensors that are no part of the
- * model are left out. The file's metadata says what the matrices were, so that it has the fingerprint of the
- * original, and how its positions are brought to other sizes.
- * @throws what loading this checkpoint throws; CheckpointError CHECKPOINT_DTYPE for one that is int8 already,
- *   CHECKPOINT_RANGE for weights that are too large for F16
+ * Converts a checkpoint: matrices to F16, or to I8 with one F32 scale per row (`NAME_scale`, see quantized.ts); all
+ * else to F32. A linear classifier is kept, with F16 weights and an F32 bias; other tensors outside the model are
+ * dropped. The metadata of the new file records a digest of the original matrices, which keeps the model's
+ * fingerprint, and how positions are interpolated.
+ * @throws the errors of loading this checkpoint; CheckpointError CHECKPOINT_DTYPE if it is int8 already,
+ *   CHECKPOINT_RANGE if weights are too large for F16
  */
 export async function convertCheckpoint(
   stream: TensorStream,
@@ -86,7 +84,7 @@ export async function convertCheckpoint(
   if (scaled !== undefined)
     throw new CheckpointError(
       'CHECKPOINT_DTYPE',
-      `${scaled}: expected a checkpoint in F32, F16, BF16 or F64, found one that is int8 already. Convert the original checkpoint.`,
+      `${scaled}: expected a checkpoint in F32, F16, BF16 or F64, found int8. Convert the original checkpoint.`,
     );
   const { config, tensors, layout } = settleAny(stream.header, described, { prefix });
   const { parameters: wanted, placements } = layout;
@@ -95,7 +93,7 @@ export async function convertCheckpoint(
   const goals = new Map(
     wanted
       .filter(({ name }) => present.has(name))
-      .map((parameter) => [parameter.name, goalOf(parameter, head.shape ? behindHead(config) : '')]),
+      .map((parameter) => [parameter.name, goalOf(parameter, head.shape ? prefixBesideHead(config) : '')]),
   );
   const samples = { before: new MatrixSample(), after: new MatrixSample() };
   const encode = (): ReturnType<typeof encodeSafetensorsHeader> =>
@@ -115,7 +113,7 @@ export async function convertCheckpoint(
         ],
       ]),
     );
-  const { header } = encode(); // digests are of one length: so are headers
+  const { header } = encode(); // the final header has the same length: only the digest will differ
   let rows: Rows | undefined;
   for await (const { name, info, offset, bytes } of head.stream.pieces) {
     const placement = placements.get(name);
@@ -150,7 +148,7 @@ export async function convertCheckpoint(
   };
 }
 
-/** The classifier that loading takes. timm's `head` of another pooling than the class token is none. */
+/** Captures the classifier that loading would use. timm's `head` is ignored unless it pools by the class token. */
 function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, globalPool: unknown): Watched {
   const watched = watchForHead(stream, headWidths(config), prefix);
   return watched.shape?.module === 'head' && (globalPool ?? 'token') !== 'token'
@@ -158,11 +156,11 @@ function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, glob
     : watched;
 }
 
-/** Where Hugging Face keeps the model beside a classifier. */
-const behindHead = (config: DINOv2Config): string =>
+/** Hugging Face's prefix of the model's tensor names in a file with a classifier. */
+const prefixBesideHead = (config: DINOv2Config): string =>
   `${String(configJson(huggingFaceConfig(config))['model_type'])}.`;
 
-function goalOf(parameter: Parameter, prefix: string): Goal {
+function goalOf(parameter: Parameter, prefix: string): ConvertedParameter {
   let begin = 0;
   const targets = huggingFaceTensors([parameter])
     .map(({ name, shape }) => ({ name: prefix + name, elements: count(shape) }))
@@ -174,12 +172,12 @@ function goalOf(parameter: Parameter, prefix: string): Goal {
   return { parameter, columns: count(parameter.shape.slice(1)), targets };
 }
 
-/** Query, key and value have this order in qkv, and another by their names. */
+/** Position in qkv: query, key, value. The names sort differently. */
 const order = (name: string): number =>
   ['query', 'key', 'value'].findIndex((part) => name.includes(`.attention.${part}.`));
 
 function specsOf(
-  goals: readonly Goal[],
+  goals: readonly ConvertedParameter[],
   dtype: ConvertedDtype,
   head: Pick<LinearHead, 'numClasses' | 'inFeatures'> | undefined,
   { embedDim }: DINOv2Config,
@@ -196,7 +194,7 @@ function specsOf(
   }
   if (head) {
     const { numClasses, inFeatures } = head;
-    const columns = Math.max(inFeatures, 2 * embedDim); // a head on the class token does not look at the mean
+    const columns = Math.max(inFeatures, 2 * embedDim); // Hugging Face's head also reads the patches' mean
     specs.push(['classifier.weight', { dtype: 'F16', shape: [numClasses, columns] }]);
     specs.push(['classifier.bias', { dtype: 'F32', shape: [numClasses] }]);
   }
@@ -207,13 +205,13 @@ function convert(dtype: SafetensorsDtype, bytes: Uint8Array, values: Float32Arra
   if (dtype === 'F32') f32ToF32(bytes, values);
   else if (dtype === 'F16') f16ToF32(bytes, values);
   else if (dtype === 'BF16') bf16ToF32(bytes, values);
-  else f64ToF32(bytes, values); // placeTensors has refused all others
+  else f64ToF32(bytes, values); // placeTensors has refused other types
 }
 
-/** Writes values that stand in the parameter from element `begin` on, in the types that the header says. */
+/** Writes the values of a parameter from element `begin` on, in the types of the header. */
 async function writeRange(
   header: SafetensorsHeader,
-  { parameter, targets }: Goal,
+  { parameter, targets }: ConvertedParameter,
   values: Float32Array,
   begin: number,
   write: WriteAt,
@@ -237,15 +235,15 @@ async function writeRange(
   }
 }
 
-/** Rounds a tensor to int8 row by row, as its values come. */
+/** Rounds a tensor to int8 row by row, as its values arrive. */
 class Rows {
-  readonly #goal: Goal;
+  readonly #goal: ConvertedParameter;
   readonly #row: Float32Array;
   #filled = 0;
-  /** The next row, in the parameter. */
+  /** Index of the next row within the parameter. */
   #next: number;
 
-  constructor(goal: Goal, begin: number) {
+  constructor(goal: ConvertedParameter, begin: number) {
     this.#goal = goal;
     this.#row = new Float32Array(goal.columns);
     this.#next = begin / goal.columns;
@@ -272,7 +270,7 @@ class Rows {
       this.#row.forEach((value, column) => {
         const at = row * columns + column;
         integers[at] = Math.round(value / (scale || 1));
-        rounded[at] = integers[at] * scale; // as loading reads it, without -0
+        rounded[at] = integers[at] * scale; // the value that loading will compute, without -0
       });
       this.#filled = 0;
       row++;
@@ -307,8 +305,8 @@ class Rows {
 }
 
 /**
- * Classifiers are read on the CPU, which takes no int8. One on the class token alone gets weights of 0 for the
- * mean of the patches, which Hugging Face's reads too.
+ * Writes the classifier as F16: classifiers run on the CPU, which does not read int8. A classifier on the class token
+ * alone gets zero weights for the patches' mean, which Hugging Face's classifier reads too.
  */
 async function writeHead(
   header: SafetensorsHeader,
@@ -335,15 +333,15 @@ function checkValues(name: string, values: Float32Array, begin: number, limit: n
   if (Number.isFinite(values[at]))
     throw new CheckpointError(
       'CHECKPOINT_RANGE',
-      `${name}: expected weights below ${limit}, which is where fp16 ends, ${found}. Keep this checkpoint in fp32, or convert it to int8.`,
+      `${name}: expected weights below ${limit}, the range of fp16, ${found}. Keep this checkpoint in fp32, or convert it to int8.`,
     );
   throw new CheckpointError(
     'CHECKPOINT_NOT_FINITE',
-    `${name}: expected finite weights, ${found}. The file is damaged; get it again.`,
+    `${name}: expected finite weights, ${found}. The file is damaged: download it again.`,
   );
 }
 
-/** The names of the classes of the classifier that a checkpoint has; undefined where nothing tells them. */
+/** Returns the class names of a checkpoint's classifier; undefined if they are unknown, or if it has none. */
 export async function labelsOf(
   stream: TensorStream,
   config: DINOv2Config,

@@ -1,4 +1,4 @@
-/** The small files that belong to a converted checkpoint: config.json and preprocessor_config.json. */
+/** Makes config.json and preprocessor_config.json of a converted checkpoint. */
 import { describedBy } from '../load/configFile.js';
 import { anyPreprocessing } from '../load/anyPreprocessor.js';
 import { parseJson } from '../load/configFile.js';
@@ -8,8 +8,8 @@ import { configJson } from '../model/configJson.js';
 import { labelsOfConfig } from '../tasks/classLabels.js';
 
 /**
- * What Hugging Face's config.json can say of a configuration: there, the width of a SwiGLU is a multiple of 8.
- * The file's metadata say the width itself.
+ * Returns the nearest configuration that Hugging Face's config.json can express: with a SwiGLU width that is a
+ * multiple of 8. The safetensors metadata record the exact width.
  */
 export function huggingFaceConfig(config: DINOv2Config): DINOv2Config {
   const { ffn, hiddenFeatures } = config;
@@ -18,11 +18,10 @@ export function huggingFaceConfig(config: DINOv2Config): DINOv2Config {
 }
 
 /**
- * The text of the config.json that describes a converted checkpoint: the original's, where that is Hugging
- * Face's of this model; else one of that form, with what else the original says of images and of what a
- * classifier was trained for.
- * @param original the text of the original's config.json
- * @param labels of the classifier
+ * Returns the text of the converted checkpoint's config.json. Hugging Face's own file for this model is kept. From any
+ * other file, one of that form is made, with the original's image settings and problem type.
+ * @param original the text of the original config.json
+ * @param labels the classifier's class names
  */
 export function convertedConfig(
   config: DINOv2Config,
@@ -45,7 +44,7 @@ export function convertedConfig(
   return `${JSON.stringify(made, undefined, 2)}\n`;
 }
 
-/** The older form of timm's config.json has the fields of `pretrained_cfg` in the file itself. */
+/** Older config.json files of timm have the fields of `pretrained_cfg` at the top level. */
 function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> | undefined {
   if (json['architecture'] === undefined) return undefined;
   const names = ['input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode'];
@@ -53,11 +52,11 @@ function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string
 }
 
 /**
- * The text of preprocessor_config.json for a converted checkpoint. Its config.json names another model than
- * that of a larger one (Depth Anything), which may be all that says which class the file belongs to.
- * @param text the original's; undefined: there is none
- * @param config the text of the original's config.json
- * @throws ConfigError if it cannot be used
+ * Returns the text of the converted checkpoint's preprocessor_config.json. If the image processor's class followed
+ * only from the original config.json (as with Depth Anything), which the conversion replaces, the class is added.
+ * @param text the text of the original file; undefined if there is none
+ * @param config the text of the original config.json
+ * @throws ConfigError if the file cannot be used
  */
 export function convertedPreprocessor(
   text: string | undefined,
@@ -72,10 +71,10 @@ export function convertedPreprocessor(
     try {
       return meaning(other);
     } catch {
-      return ''; // the class that it would have is not known, or is none of these sizes
+      return ''; // the class is unknown, or does not support these sizes
     }
   };
-  const own = meaning(json); // one that cannot be used does not load
+  const own = meaning(json); // throws if the file cannot be used
   if (text === undefined || means({}) === own) return text;
   const named = { ...(JSON.parse(text) as object), image_processor_type: 'DPTImageProcessor' };
   return `${JSON.stringify(named, undefined, 2)}\n`;

@@ -1,7 +1,4 @@
-/**
- * What the command line needs of the library, beyond what pages need: built as `dist/tools.js`, no entry
- * point of the package.
- */
+/** Functions for the command line only: built as `dist/tools.js`, which is not an entry point of the package. */
 export { openCheckpoint } from '../safetensors/checkpoint.js';
 export { parseShardIndex } from '../safetensors/shards.js';
 export { readAll } from '../io/sources.js';

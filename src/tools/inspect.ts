@@ -1,4 +1,4 @@
-/** What a safetensors file is, in lines for people. */
+/** Describes a checkpoint as text. */
 import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError, DINOv2Error } from '../errors.js';
 import type { Described } from '../load/configFile.js';
@@ -6,7 +6,7 @@ import { settleAny } from '../load/anyCheckpoint.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';
 
-/** As Hugging Face would write it, or why that cannot be. */
+/** The configuration as Hugging Face's config.json, or why that cannot express it. */
 function configText(config: DINOv2Config): string {
   try {
     return JSON.stringify(configJson(config));
@@ -17,9 +17,9 @@ function configText(config: DINOv2Config): string {
 }
 
 /**
- * Header, dialect, configuration, tensors. Never throws for a valid header: of what cannot be loaded it says
- * why.
- * @param described what its config.json says
+ * Returns lines on the header, the naming dialect, the configuration and the tensors. Never throws for a valid header:
+ * the text says why a checkpoint does not load.
+ * @param described the checkpoint's config.json, parsed
  */
 export function describeCheckpoint(
   header: SafetensorsHeader,
@@ -33,7 +33,7 @@ export function describeCheckpoint(
     entry.elements += shape.reduce((product, extent) => product * extent, 1);
     byDtype.set(dtype, entry);
   }
-  const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0); // of several files, dataBegin says nothing
+  const tensorBytes = [...header.tensors.values()].reduce((sum, { begin, end }) => sum + end - begin, 0); // not from dataBegin, which a checkpoint of several files lacks
   const lines = [
     `file        ${header.fileBytes} bytes, of which header ${header.fileBytes - tensorBytes}; ${header.tensors.size} tensors`,
   ];
@@ -44,7 +44,7 @@ export function describeCheckpoint(
   try {
     const { config, tensors } = settleAny(header, described, { prefix });
     const { dialect, setAside, assumed } = tensors;
-    lines.push(`dialect     ${dialect}${tensors.prefix && `, behind ${JSON.stringify(tensors.prefix)}`}`);
+    lines.push(`dialect     ${dialect}${tensors.prefix && `, prefix ${JSON.stringify(tensors.prefix)}`}`);
     lines.push(
       `model       embed_dim ${config.embedDim}, ${config.depth} blocks, ${config.numHeads} heads, ${config.ffn}, ${config.numRegisterTokens} register tokens, patches of ${config.patchSize}, native ${config.imageSize} × ${config.imageSize}`,
     );
@@ -53,7 +53,7 @@ export function describeCheckpoint(
     for (const name of setAside) lines.push(`set aside   ${JSON.stringify(name)}`);
   } catch (error) {
     if (!(error instanceof DINOv2Error)) throw error;
-    lines.push(`model       none that loads: ${error.message}`);
+    lines.push(`model       does not load: ${error.message}`);
   }
   lines.push('tensors');
   for (const [name, { dtype, shape }] of header.tensors)

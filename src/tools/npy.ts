@@ -1,5 +1,5 @@
 /**
- * NumPy's file format, version 1.0, for float32 in rows:
+ * Encodes float32 rows as a .npy file, version 1.0:
  * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
  */
 export function encodeNpy(values: Float32Array, rows: number, columns: number): Uint8Array<ArrayBuffer> {
@@ -14,8 +14,8 @@ export function encodeNpy(values: Float32Array, rows: number, columns: number): 
 }
 
 /**
- * Reads such a file: float32 in rows, little-endian, nothing else.
- * @throws RangeError that says what is not so
+ * Decodes a .npy file of little-endian float32 with two dimensions in C order.
+ * @throws RangeError for any other file
  */
 export function decodeNpy(file: Uint8Array<ArrayBuffer>): {
   values: Float32Array<ArrayBuffer>;
@@ -24,7 +24,7 @@ export function decodeNpy(file: Uint8Array<ArrayBuffer>): {
 } {
   const magic = [0x93, ...new TextEncoder().encode('NUMPY')];
   if (file.length < 12 || magic.some((byte, i) => file[i] !== byte))
-    throw new RangeError('expected a file of numpy.save, found other bytes');
+    throw new RangeError('expected a file written by numpy.save, found other bytes');
   const major = file[6]!;
   if (major !== 1 && major !== 2)
     throw new RangeError(`expected version 1 or 2 of the format, found ${major}`);
@@ -42,7 +42,7 @@ export function decodeNpy(file: Uint8Array<ArrayBuffer>): {
   const [rows, columns] = [Number(shape[1]), Number(shape[2])];
   if (file.length - end !== rows * columns * 4)
     throw new RangeError(
-      `expected ${rows} × ${columns} × 4 = ${rows * columns * 4} bytes behind the header, found ${file.length - end}`,
+      `expected ${rows} × ${columns} × 4 = ${rows * columns * 4} bytes after the header, found ${file.length - end}`,
     );
   return { values: new Float32Array(file.slice(end).buffer), rows, columns };
 }

@@ -2,6 +2,7 @@
  * Where panels wait for their values, and the passes over them: by SIMD where it may run (simd.wat), in
  * JavaScript otherwise. The same bits.
  */
+import { DeviceError } from '../errors.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 import { f32ToF16 } from '../numerics/float16.js';
 import { createSimd } from './simd.js';
@@ -38,16 +39,28 @@ export class PackingMemory {
   /** Bytes of WebAssembly's memory that are given out; values are staged in the first. */
   #end = 4 * STAGED;
 
-  /** At least so many words, a multiple of 8; they hold anything. */
+  /**
+   * Returns uninitialised memory of at least `elements` words, a multiple of 8.
+   * @throws DeviceError DEVICE_MEMORY
+   */
   take(elements: number): Place {
     const index = this.#free.findIndex(({ words }) => words.length >= elements);
     if (index >= 0) return this.#free.splice(index, 1)[0]!;
     if (!this.#simd) return { words: new Int32Array(elements), at: 0 };
     const { memory } = this.#simd;
     const at = this.#end;
-    this.#end += 4 * elements;
-    const missing = this.#end - memory.buffer.byteLength;
-    if (missing > 0) memory.grow(Math.ceil(missing / PAGE_BYTES));
+    const end = at + 4 * elements;
+    const missing = end - memory.buffer.byteLength;
+    try {
+      if (missing > 0) memory.grow(Math.ceil(missing / PAGE_BYTES));
+    } catch (cause) {
+      throw new DeviceError(
+        'DEVICE_MEMORY',
+        `Loading needs ${missing} more bytes of memory to pack weights, and the browser has none left. Close other tabs, or load a smaller model.`,
+        { cause },
+      );
+    }
+    this.#end = end;
     return {
       at,
       get words() {

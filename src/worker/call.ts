@@ -3,7 +3,7 @@ import { OptionError } from '../errors.js';
 import type { Tuning } from '../gpu/measure/tuner.js';
 import type { TuningStore } from '../gpu/measure/tuningStore.js';
 import type { ImageSource } from '../image/source.js';
-import { expectOptions } from '../optionObject.js';
+import { expectOptions, isBatch } from '../optionObject.js';
 import type { Connection } from './connection.js';
 import { Handle, type RemoteObject } from './handles.js';
 import { copied, sendImage } from './images.js';
@@ -131,9 +131,9 @@ export function files(given: object, call: Call): object {
 
 /** Sends one image or several. */
 export const images = (given: ImageSource | readonly ImageSource[], call: Call): Promise<unknown> =>
-  Array.isArray(given)
-    ? Promise.all(given.map((each: ImageSource) => sendImage(each, call, call.transfer)))
-    : sendImage(given as ImageSource, call, call.transfer);
+  isBatch(given)
+    ? Promise.all(given.map((each) => sendImage(each, call, call.transfer)))
+    : sendImage(given, call, call.transfer);
 
 /** Sends a copy of pixels: the caller may refill its array. The worker refuses other types. */
 export function pixels(given: Float32Array<ArrayBuffer>, call: Call): unknown {

@@ -24,7 +24,10 @@ import type { WorkerOptions } from './start.js';
 
 /** Options of a load in a worker: `LoadOptions` without a device, which cannot be sent to a worker. */
 export type WorkerLoadOptions<Options extends LoadOptions = LoadOptions> = Omit<Options, 'device'> &
-  WorkerOptions & { readonly device?: undefined };
+  WorkerOptions & {
+    /** Not available: a worker creates its own device. */
+    readonly device?: undefined;
+  };
 
 /** Features of the images of a list that have one size. */
 export interface FeatureGroup {
@@ -72,7 +75,7 @@ type Loaders = {
 };
 
 /** Features in the worker: `Features` of 'dinov2-webgpu' without `buffer` and `gpu`. */
-export interface Features extends Omit<PageFeatures, 'buffer' | 'gpu' | 'lease'> {}
+export interface Features extends Handle, Omit<PageFeatures, 'buffer' | 'gpu' | 'lease'> {}
 /** Features in the worker. A model's methods return them. */
 export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
   clsToken: [],
@@ -86,7 +89,8 @@ export const Features: PublicClass<Features> = remote<Features>(OwnedHandle, {
 });
 
 /** A classifier in the worker: `ImageClassifier` of 'dinov2-webgpu'. It does not keep the worker alive. */
-export interface ImageClassifier extends Omit<PageClassifier, 'logits'>, Moved<PageClassifier, 'logits'> {}
+export interface ImageClassifier
+  extends Handle, Omit<PageClassifier, 'logits'>, Moved<PageClassifier, 'logits'> {}
 /** A classifier in the worker. Use `model.classifier` or `ImageClassifier.fromFiles`. */
 export const ImageClassifier: PublicClass<ImageClassifier> & Moved<typeof PageClassifier, 'fromFiles'> =
   Object.assign(
@@ -118,6 +122,7 @@ export const ImageClassifier: PublicClass<ImageClassifier> & Moved<typeof PageCl
  */
 export interface DINOv2
   extends
+    Handle,
     Omit<PageDINOv2, 'device' | 'gpuBytes' | 'classifier' | 'features' | 'featuresBySize' | 'forward'>,
     Moved<PageDINOv2, 'classifier' | 'features' | 'featuresBySize' | 'forward'> {
   /** Bytes of the buffers that the library holds on the worker's device. @throws DeviceError DISPOSED */

@@ -136,11 +136,8 @@ export class Connection {
       case 'ready':
         return this.#begin(message.protocol, message.lock);
       case 'result':
-        return this.#settleCall(message.id, message.value);
-      case 'failure': {
-        const call = this.#calls.get(message.id);
-        return call?.reject(call.thrown ? call.thrown.error : receive(message.error, call).value);
-      }
+      case 'failure':
+        return this.#settleCall(message);
       case 'ask':
         return void this.#answer(message);
       case 'drop':
@@ -159,23 +156,17 @@ export class Connection {
     }
   }
 
-  /** Ends a call with its result. If the page has ended the call meanwhile, objects in the result are freed. */
-  #settleCall(id: number, sent: unknown): void {
+  /** Ends a call. If the page has ended the call meanwhile, the objects in the result are freed. */
+  #settleCall({ kind, id, value: sent }: Extract<FromWorker, { kind: 'result' | 'failure' }>): void {
     const call = this.#calls.get(id);
     if (!call) return;
-    let received: ReturnType<typeof receive>;
-    try {
-      received = receive(sent, call);
-    } catch (error) {
-      return call.reject(error);
-    }
-    const { value, made } = received;
     const { thrown, signal } = call;
-    const unwanted = thrown || signal?.aborted ? made : [];
-    for (const each of unwanted) free(Handle.objectOf(each));
-    if (thrown) call.reject(thrown.error);
-    else if (unwanted.length > 0) call.reject(signal?.reason);
-    else call.resolve(value); // an abort was too late, as it is in the page's library
+    const { value, made } = receive(sent, call);
+    const isUnwanted = thrown || (signal?.aborted && made.length > 0);
+    if (isUnwanted) for (const each of made) free(Handle.objectOf(each));
+    if (isUnwanted) call.reject(thrown ? thrown.error : signal?.reason);
+    else if (kind === 'failure') call.reject(value);
+    else call.resolve(value); // if the signal was aborted, it was too late, as it is in the page's library
   }
 
   #begin(protocol: number, lock: string | undefined): void {
@@ -190,7 +181,7 @@ export class Connection {
         .request(lock, { signal: this.#closing.signal }, () =>
           this.#lose('The worker has ended: the browser may have run out of memory.'),
         )
-        .catch(() => undefined); // aborted by #end
+        .catch(() => undefined); // aborted by #fail
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
     for (const task of waiting) task();
@@ -226,11 +217,6 @@ export class Connection {
   /** Ends the worker, and rejects all calls. */
   #fail(error: DeviceError): void {
     if (this.#ended) return;
-    this.#end(error);
-    for (const call of this.#calls.values()) call.reject(error);
-  }
-
-  #end(error: DeviceError): void {
     this.#ended = error;
     this.#waiting = [];
     clearTimeout(this.#idle);
@@ -238,23 +224,21 @@ export class Connection {
     this.#closing.abort();
     this.#worker.terminate();
     if (this.#key !== undefined) shared.delete(this.#key);
+    for (const call of this.#calls.values()) call.reject(error);
   }
 
   #settle(): void {
     clearTimeout(this.#idle);
     if (this.#ended || this.#objects > 0 || this.#calls.size > 0) return;
-    this.#idle = setTimeout(
-      () =>
-        this.#end(
-          new DeviceError(
-            'DISPOSED',
-            'All models and features of this worker were disposed of. Load the model again.',
-          ),
-        ),
-      IDLE_MS,
-    );
+    this.#idle = setTimeout(() => this.#fail(unused()), IDLE_MS);
   }
 }
+
+const unused = (): DeviceError =>
+  new DeviceError(
+    'DISPOSED',
+    'All models and features of this worker were disposed of. Load the model again.',
+  );
 
 export const unsendable = (where: string, cause: unknown): DeviceError =>
   new DeviceError(

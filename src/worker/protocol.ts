@@ -102,41 +102,29 @@ export interface CallMessage {
 export type ToWorker =
   | CallMessage
   /** `error`: the reason of the caller's signal, or the error of a one-way function. */
-  | { readonly kind: 'abort'; readonly id: number; readonly error: PageErrorData }
-  | { readonly kind: 'dispose'; readonly id: number }
-  | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
-  | { readonly kind: 'refusal'; readonly id: number; readonly error: PageErrorData }
+  | Readonly<{ kind: 'abort'; id: number; error: PageErrorData }>
+  | Readonly<{ kind: 'dispose'; id: number }>
+  | Readonly<{ kind: 'answer'; id: number; value: unknown }>
+  | Readonly<{ kind: 'refusal'; id: number; error: PageErrorData }>
   /**
    * The reply to `unread`. Messages keep their order: the worker has received every readable message that was sent
    * before this one, namely calls up to `lastCall`, and answers to all asks up to `lastAsk` that are not in `asks`.
    */
-  | {
-      readonly kind: 'check';
-      readonly lastCall: number;
-      readonly lastAsk: number;
-      readonly asks: readonly number[];
-    };
+  | Readonly<{ kind: 'check'; lastCall: number; lastAsk: number; asks: readonly number[] }>;
 
 /** Messages from the worker. */
 export type FromWorker =
   /** The first message. `lock`: name of a lock that the worker holds for its whole life. */
-  | { readonly kind: 'ready'; readonly protocol: number; readonly lock: string | undefined }
-  | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
-  | { readonly kind: 'failure'; readonly id: number; readonly error: unknown }
+  | Readonly<{ kind: 'ready'; protocol: number; lock: string | undefined }>
+  | Readonly<{ kind: 'result' | 'failure'; id: number; value: unknown }>
   /** Runs a function of the page. `id` 0: one-way. */
-  | {
-      readonly kind: 'ask';
-      readonly id: number;
-      readonly call: number;
-      readonly run: number;
-      readonly args: readonly unknown[];
-    }
+  | Readonly<{ kind: 'ask'; id: number; call: number; run: number; args: readonly unknown[] }>
   /** The worker no longer needs the answer to an `ask`. */
-  | { readonly kind: 'drop'; readonly id: number }
+  | Readonly<{ kind: 'drop'; id: number }>
   /** A message of the page could not be deserialized. */
-  | { readonly kind: 'unread' }
+  | Readonly<{ kind: 'unread' }>
   /** The reply to `check`: the calls that are running. */
-  | { readonly kind: 'known'; readonly lastCall: number; readonly calls: readonly number[] };
+  | Readonly<{ kind: 'known'; lastCall: number; calls: readonly number[] }>;
 
 /**
  * Copies a value and replaces objects in it. Arrays and plain objects are searched; all else is kept.

@@ -24,7 +24,7 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
     const value = isStream(result) ? await deliver(call, result) : sendResult(result, transfer);
     post({ kind: 'result', id, value }, transfer);
   } catch (error) {
-    post({ kind: 'failure', id, error: sendError(error) });
+    post({ kind: 'failure', id, value: sendError(error) });
   } finally {
     calls.delete(id);
     call.end();

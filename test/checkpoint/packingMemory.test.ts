@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { PanelPacker } from '../../src/weights/packing.ts';
 import { PackingMemory } from '../../src/weights/panelMemory.ts';
 import { configOf } from '../../src/model/config.ts';
@@ -29,4 +29,18 @@ test.each(['f32', 'f16', 'int8'] as const)('the packers of ViT-L share their mem
     0,
   );
   expect(grown - handedIn).toBeLessThan(MAX_BYTES);
+});
+
+test('memory that cannot grow is an error with a code, and later requests that fit succeed', () => {
+  const memory = new PackingMemory();
+  const grow = vi.spyOn(WebAssembly.Memory.prototype, 'grow').mockImplementation(() => {
+    throw new RangeError('maximum memory size exceeded');
+  });
+  const take = (): unknown => memory.take(2 ** 22);
+  expect(take).toThrow(expect.objectContaining({ code: 'DEVICE_MEMORY' }) as Error);
+  grow.mockRestore();
+  const first = memory.take(64).words;
+  first.fill(7);
+  expect([...first].every((word) => word === 7)).toBe(true);
+  expect(memory.take(2 ** 22).words).toHaveLength(2 ** 22);
 });

@@ -97,7 +97,7 @@ describe('the page', () => {
     expect(await text(page, 'load')).toBe('Load ViT-S with registers, synthetic');
     expect(await text(page, 'running-weights')).toMatch(/^model\.safetensors/); // nothing loads before the button is pressed
     await page.locator('input[value="file"]').check();
-    expect(await text(page, 'load')).toBe('This one is loaded');
+    expect(await text(page, 'load')).toBe('This model is loaded');
   });
 
   it('shows the last of many quick clicks', async () => {

@@ -177,7 +177,7 @@ describe('the camera', () => {
     });
     await page.locator('#camera').click();
     await notice(page, 'camera').waitFor();
-    expect(await notice(page, 'camera').innerText()).toMatch(/NotAllowedError[^]*Allow it/);
+    expect(await notice(page, 'camera').innerText()).toMatch(/NotAllowedError[^]*Allow the camera/);
     expect(await page.locator('#camera-dialog').isVisible()).toBe(false);
   });
 

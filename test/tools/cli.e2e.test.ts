@@ -23,11 +23,13 @@ import { putBuild } from '../builds.ts';
 import { shardsOf } from '../loading/server.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'cli-'));
-  cpSync(join(root, 'bin'), join(folder, 'bin'), { recursive: true });
+  for (const name of ['bin', 'package.json'])
+    cpSync(join(root, name), join(folder, name), { recursive: true });
   for (const mode of ['library', 'tools'] as const) await putBuild(mode, join(folder, 'dist'));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -90,13 +92,13 @@ test('convert takes what loads: wrapped, without config.json; what it writes has
   writeFileSync(join(own, 'preprocessor_config.json'), '{"image_mean":[0.5,0.5,0.5]}');
   expect(run('convert', join(own, 'model.safetensors'), '--dtype', 'fp16', '--out', out)).toMatchObject({
     status: 0,
-    stderr: expect.stringMatching(/assumed: Heads are 64 wide[^]*left out, .*: ema\.norm/) as string,
+    stderr: expect.stringMatching(/assumed: Heads are 64 wide[^]*left out .*: ema\.norm/) as string,
   });
   expect(readdirSync(out).sort()).toEqual(['config.json', 'model.safetensors', 'preprocessor_config.json']);
   expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))).toMatchObject({ model_type: 'dinov2' });
   expect(parseSafetensors(readFileSync(join(out, 'model.safetensors'))).tensors.size).toBe(43);
   expect(run('inspect', own).stdout).toMatch(
-    /dialect +huggingface, behind "module\."[^]*set aside +"ema\.norm"/,
+    /dialect +huggingface, prefix "module\."[^]*set aside +"ema\.norm"/,
   );
 });
 
@@ -107,7 +109,7 @@ test('convert asks which of two models is meant, and refuses what does not load'
     status: 1,
     stderr: expect.stringMatching(/CHECKPOINT_NAMING.*"student\." .*"teacher\."/) as string,
   });
-  expect(run('inspect', own).stdout).toMatch(/none that loads: .*"teacher\."/);
+  expect(run('inspect', own).stdout).toMatch(/does not load: .*"teacher\."/);
   expect(existsSync(out)).toBe(false);
   expect(run('convert', own, '--dtype', 'fp16', '--out', out, '--prefix', 'teacher').status).toBe(0);
 
@@ -144,7 +146,7 @@ test('convert does not write over what it reads, whatever that is called', () =>
   ] as const) {
     expect(run('convert', input, '--dtype', 'fp16', '--out', out), `${input} ${out}`).toMatchObject({
       status: 2,
-      stderr: expect.stringMatching(/convert: expected --out to be another place.*written over/) as string,
+      stderr: expect.stringMatching(/convert: --out would overwrite an input/) as string,
     });
     expect(readFileSync(file).equals(before)).toBe(true);
     expect(existsSync(`${file}.part`)).toBe(false);
@@ -159,7 +161,7 @@ test('convert does not begin its new file in what it reads', () => {
   const before = readFileSync(part);
   expect(run('convert', part, '--dtype', 'fp16', '--out', out)).toMatchObject({
     status: 2,
-    stderr: expect.stringMatching(/written over/) as string,
+    stderr: expect.stringMatching(/would overwrite an input/) as string,
   });
   expect(readFileSync(part).equals(before)).toBe(true);
 });
@@ -233,9 +235,7 @@ test.each(['model.safetensors', 'config.json'])(
     ]) {
       expect(run(...args)).toMatchObject({
         status: 2,
-        stderr: expect.stringMatching(
-          /expected no .* yet, found one, which would be written over\. .* --force/,
-        ) as string,
+        stderr: expect.stringMatching(/ exists already\. .* --force/) as string,
       });
       expect(readdirSync(out)).toEqual([name]);
       expect(readFileSync(join(out, name), 'utf8')).toBe('what was there');
@@ -285,7 +285,7 @@ test("embed writes over a file with --force alone, the names' too", () => {
     const args = ['embed', 'x.png', '--out', there.replace('.txt', '')];
     expect(run(...args)).toMatchObject({
       status: 2,
-      stderr: expect.stringMatching(/embed: expected no .* yet.*--force/) as string,
+      stderr: expect.stringMatching(/embed: .* exists already.*--force/) as string,
     });
     expect(run(...args, '--force')).toMatchObject({
       status: 1,
@@ -315,7 +315,7 @@ test('embed writes over nothing that it reads', () => {
   ] as const) {
     expect(run('embed', image, '--out', out, '--model', model)).toMatchObject({
       status: 2,
-      stderr: expect.stringMatching(/embed: expected --out to be another place.*written over/) as string,
+      stderr: expect.stringMatching(/embed: --out would overwrite an input/) as string,
     });
   }
 });
@@ -336,6 +336,28 @@ test.each([
 ])('%j: usage', (args) => {
   expect(run(...args)).toMatchObject({
     status: 2,
-    stderr: expect.stringMatching(/npx dinov2-webgpu convert IN/) as string,
+    stderr: expect.stringMatching(/^Usage: npx dinov2-webgpu [^]*\n\n.+\n$/) as string,
   });
+});
+
+test('a mistake shows the usage of its command, and the message last', () => {
+  const { stderr } = run('inspect');
+  expect(stderr).toMatch(/^Usage: npx dinov2-webgpu inspect IN/);
+  expect(stderr).toMatch(/\n\ninspect: expected one file\.\n$/);
+  expect(run('embed', '--nope').stderr).toMatch(/^Usage: npx dinov2-webgpu embed IMAGES[^]*'--nope'.*\n$/);
+});
+
+test('--help is an overview, or the help of a command; --version is that of the package', () => {
+  expect(run('--help')).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/^Usage: npx dinov2-webgpu COMMAND/) as string,
+  });
+  for (const command of ['convert', 'inspect', 'synthetic', 'embed'])
+    expect(run(command, '--help')).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(
+        new RegExp(`^Usage: npx dinov2-webgpu ${command} [^]*\\nExample: npx dinov2-webgpu ${command} `),
+      ) as string,
+    });
+  expect(run('--version')).toMatchObject({ status: 0, stdout: `${version}\n` });
 });

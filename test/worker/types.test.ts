@@ -73,6 +73,12 @@ test('options of a load: all but a device', () => {
   >();
 });
 
+test('objects of the page entry are of other types', () => {
+  expectTypeOf<Page.Features>().not.toExtend<InWorker.Features>();
+  expectTypeOf<Page.DINOv2>().not.toExtend<InWorker.DINOv2>();
+  expectTypeOf<InWorker.Features>().not.toExtend<Page.Features>();
+});
+
 test('what the page entry exports and this does not', () => {
   expectTypeOf<Exclude<keyof typeof Page, keyof typeof InWorker>>().toEqualTypeOf<'parseSafetensors'>();
 });

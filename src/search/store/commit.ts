@@ -6,7 +6,7 @@ import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
 import { writeSegments, type Context } from './context.js';
 import { crc32c } from './crc32c.js';
-import { ignoreRejection, wait, type Writing } from './database.js';
+import { ignoreRejection, type Writing } from './database.js';
 import { damagedError, overtakenError } from './errors.js';
 import {
   addSeal,
@@ -22,6 +22,7 @@ import {
   type Unsealed,
 } from './rows.js';
 import { Packer, segmentRow, type NewSegment } from './segments.js';
+import { wait } from '../../platform/pause.js';
 
 /** An item that is ready to be written. */
 interface PreparedItem {

@@ -25,6 +25,7 @@ import {
   type SegmentRow,
   type StateRow,
 } from './rows.js';
+import { wait } from '../../platform/pause.js';
 
 export type Connection = IDBPDatabase<Schema>;
 type Stores = StoreNames<Schema>[];
@@ -42,8 +43,6 @@ const REOPENING_MS = 100;
 const BLOCKED_MS = 5_000;
 /** Time after which an opening that hangs counts as failed. */
 const OPENING_MS = 30_000;
-
-export const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * Names of all indexes that have a database, including those of newer versions; undefined if the browser

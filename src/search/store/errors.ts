@@ -1,5 +1,6 @@
 /** Recognises errors of the browser's storage and turns them into `IndexError`s. */
 import { IndexError } from '../../errors.js';
+import { quote } from '../../safetensors/format.js';
 
 const nameOf = (error: unknown): string => (error instanceof Error ? error.name : ''); // DOMException is one
 
@@ -92,4 +93,4 @@ export function damagedError(
   );
 }
 
-export const quote = (text: string): string => JSON.stringify(text);
+export { quote };
