@@ -45,6 +45,9 @@ const sizes: Readonly<Record<ModelSize, { embedDim: number; depth: number; ffn: 
   giant: { embedDim: 1536, depth: 40, ffn: 'swiglu' },
 };
 
+/** The names of the published sizes. */
+export const MODEL_SIZES = Object.keys(sizes) as readonly ModelSize[];
+
 /**
  * Largest values that are taken for a model at all: three times ViT-g, so that a damaged file never asks for
  * terabytes.

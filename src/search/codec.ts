@@ -8,7 +8,8 @@
  *
  * Little-endian, as on every machine that runs WebGPU.
  */
-import { f16ToF32, f32ToF16 } from '../numerics/float16.js';
+import { f32ToF16 } from '../numerics/float16.js';
+import { f16ToF32 } from '../numerics/toFloat32.js';
 import { IndexError } from '../errors.js';
 import type { Metric, VectorStorage } from './journal.js';
 

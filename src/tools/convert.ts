@@ -2,7 +2,9 @@
  * Any checkpoint that loads → the same model in a narrower element type, as a safetensors file with Hugging
  * Face's names. Tensor by tensor, without a GPU.
  */
-import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../numerics/float16.js';
+import { F16_LIMIT, f32ToF16 } from '../numerics/float16.js';
+import { f16ToF32 } from '../numerics/toFloat32.js';
+import { floatDecoders } from '../weights/elements.js';
 import { watchForHead, type LinearHead, type Watched } from '../weights/head.js';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../weights/matrixSample.js';
 import { huggingFaceTensors, type Parameter } from '../weights/huggingFace.js';
@@ -11,7 +13,6 @@ import { readQuantized, scaleName } from '../weights/quantized.js';
 import {
   dtypeBits,
   encodeSafetensorsHeader,
-  type SafetensorsDtype,
   type SafetensorsHeader,
   type TensorSpec,
 } from '../safetensors.js';
@@ -47,9 +48,6 @@ export interface Converted {
   readonly setAside: readonly string[];
   readonly assumed: readonly string[];
 }
-
-/** From here on, the nearest f16 is infinity. */
-const F16_LIMIT = 65_520;
 
 /** A tensor of the new file, which holds a part of a parameter. */
 interface Target {
@@ -123,7 +121,7 @@ export async function convertCheckpoint(
     if (!goal) continue;
     const width = dtypeBits(info.dtype)! / 8;
     const values = new Float32Array(bytes.length / width);
-    convert(info.dtype, bytes, values);
+    floatDecoders.get(info.dtype)!(bytes, values);
     const first = offset / width;
     const begin = placement.begin + first;
     const matrix = isMatrix(goal.parameter);
@@ -201,13 +199,6 @@ function specsOf(
     specs.push(['classifier.bias', { dtype: 'F32', shape: [numClasses] }]);
   }
   return new Map(specs.sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-function convert(dtype: SafetensorsDtype, bytes: Uint8Array, values: Float32Array): void {
-  if (dtype === 'F32') f32ToF32(bytes, values);
-  else if (dtype === 'F16') f16ToF32(bytes, values);
-  else if (dtype === 'BF16') bf16ToF32(bytes, values);
-  else f64ToF32(bytes, values); // placeTensors has refused all others
 }
 
 /** Writes values that stand in the parameter from element `begin` on, in the types that the header says. */

@@ -1,5 +1,5 @@
 /** The small files that belong to a converted checkpoint: config.json and preprocessor_config.json. */
-import { describedBy } from '../load/configFile.js';
+import { describedBy } from '../load/anyConfig.js';
 import { anyPreprocessing } from '../load/anyPreprocessor.js';
 import { parseJson } from '../load/configFile.js';
 import { PREPROCESSOR } from '../load/preprocessorFile.js';
