@@ -1,4 +1,5 @@
 /** What the parts of the store share about one open index. */
+import { withLock } from '../../storage/lock.js';
 import type { Database } from './database.js';
 import { IndexError } from '../../errors.js';
 import { damagedError, storageError } from './errors.js';
@@ -23,25 +24,16 @@ export interface Context {
 const WRITER = 'store: writer';
 
 /** Runs `task` while no other tab writes to the index of this name. Ends with the page, however that ends. */
-export async function exclusively<T>(
+export const exclusively = <T>(
   name: string,
   signal: AbortSignal | undefined,
   task: () => Promise<T>,
-): Promise<T> {
-  const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
-  if (!locks) throw storageError(name, 'Web Locks are missing');
-  let begun = false;
-  const begin = (): Promise<T> => {
-    begun = true;
-    return task();
-  };
-  try {
-    return (await locks.request(`dinov2-webgpu search ${name}`, signal ? { signal } : {}, begin)) as T;
-  } catch (error) {
-    if (begun || signal?.aborted === true) throw error;
-    throw storageError(name, `this page may not store (${String(error)})`, error);
-  }
-}
+): Promise<T> =>
+  withLock(`dinov2-webgpu search ${name}`, signal, task, (cause) => {
+    throw cause === undefined
+      ? storageError(name, 'Web Locks are missing')
+      : storageError(name, `this page may not store (${String(cause)})`, cause);
+  });
 
 /** @throws IndexError INDEX_DAMAGED */
 export function checkState({ name, seals }: Context, state: StateRow | undefined): StateRow {
