@@ -1,5 +1,6 @@
 // Seeded random numbers, and the comparison of whole tensors that reports the worst element.
-import { f16ToF32, f32ToF16 } from '../src/numerics/float16.ts';
+import { f32ToF16 } from '../src/numerics/float16.ts';
+import { f16ToF32 } from '../src/numerics/toFloat32.ts';
 
 /** mulberry32: a seed gives the same numbers everywhere. */
 export class Random {

@@ -1,4 +1,5 @@
 /** The weight cache: locking, listing and removal. */
+import { withLock } from '../storage/lock.js';
 import { openStore, type CacheStore } from '../storage/store.js';
 import { namesOf, readManifest, weightsBytes, type Manifest } from './entry.js';
 import { checkOptions } from '../optionNames.js';
@@ -18,28 +19,15 @@ export interface CachedModel {
 }
 
 /**
- * Runs `task` while nobody else, in this page or another, works on the entry: two pages that load one model
- * download it once. Ends with the page, however that ends.
+ * Runs `task` while no other page works on the entry, so that two pages that load one model download it once.
+ * A page that cannot use locks runs `task` all the same: blocks that another page writes meanwhile have other
+ * checksums.
  */
-export async function exclusively<T>(
+export const exclusively = <T>(
   key: string,
   signal: AbortSignal | undefined,
   task: () => Promise<T>,
-): Promise<T> {
-  const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
-  if (!locks) return task();
-  let begun = false;
-  const begin = (): Promise<T> => {
-    begun = true;
-    return task();
-  };
-  try {
-    return (await locks.request(`dinov2-webgpu ${key}`, signal ? { signal } : {}, begin)) as T;
-  } catch (error) {
-    if (begun || signal?.aborted === true) throw error;
-    return task(); // a page that may not have locks (sandboxed, or on its way out) loads all the same; what another writes beside it has other seals
-  }
-}
+): Promise<T> => withLock(`dinov2-webgpu ${key}`, signal, task, task);
 
 async function stores(): Promise<CacheStore[]> {
   const opened = await Promise.all([openStore('opfs'), openStore('cache-api')]);

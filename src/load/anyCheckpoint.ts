@@ -7,7 +7,7 @@ import type { TensorChoice } from '../model/checkpointConfig.js';
 import { parameters } from '../model/parameters.js';
 import { configOfCheckpoint } from '../model/tensorConfig.js';
 import type { SafetensorsHeader } from '../safetensors.js';
-import { labelsOfConfig, labelsOfMeta } from '../tasks/classLabels.js';
+import { isProblemType, labelsOfConfig, labelsOfMeta } from '../tasks/classLabels.js';
 import { watchForHead, type HeadWidths, type LinearHead } from '../weights/head.js';
 import { placeTensors } from '../weights/names.js';
 import { readQuantized, RowScales } from '../weights/quantized.js';
@@ -48,5 +48,9 @@ export async function namedHead(
   { labels, problemType, globalPool = 'token' }: Described,
 ): Promise<NamedHead | undefined> {
   if (head.module === 'head' && globalPool !== 'token') return undefined;
-  return { head, labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)), problemType };
+  return {
+    head,
+    labels: labelsOfConfig(labels, head.numClasses) ?? (await labelsOfMeta(head)),
+    problemType: isProblemType(problemType) ? problemType : undefined, // transformers takes any other value for none
+  };
 }

@@ -3,9 +3,10 @@ import { readAll, type ByteSource } from '../io/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
-import { readConfigFile, type ConfigHints } from '../model/configJson.js';
+import type { ConfigFile, ConfigHints } from '../model/configJson.js';
+import { publishedConfig } from '../model/publishedConfig.js';
 import type { JsonSource } from '../options.js';
-import { isProblemType, type ProblemType } from '../tasks/classLabels.js';
+import { loadPart } from '../platform/part.js';
 
 /** @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
@@ -36,8 +37,8 @@ export interface Described {
   readonly hints?: ConfigHints | undefined;
   /** Names of a classifier's classes by index: `id2label`, or timm's `label_names`. */
   readonly labels?: Readonly<Record<string, unknown>> | undefined;
-  /** `problem_type`; transformers takes any other text for none. */
-  readonly problemType?: ProblemType | undefined;
+  /** `problem_type`, unchecked. */
+  readonly problemType?: unknown;
   /** What timm's `head` reads: `global_pool`. */
   readonly globalPool?: unknown;
   /** What is done to images. Default: DEFAULT_PREPROCESSING. */
@@ -69,15 +70,25 @@ const isFile = (source: JsonSource): source is Exclude<ByteSource, ReadableStrea
   ArrayBuffer.isView(source) ||
   (typeof source === 'object' && source !== null && 'getFile' in source);
 
-/** @throws ConfigError */
-export function describedBy(json: unknown): Described {
-  const file = readConfigFile(json);
+/**
+ * Reads a parsed config.json. That of a published model needs no parser.
+ * @throws ConfigError
+ */
+export async function describe(json: unknown): Promise<Described> {
+  const config = publishedConfig(json);
+  if (config) return withClassifier({ config }, json);
+  const { describedBy } = await loadPart(import('./anyConfig.js'));
+  return describedBy(json);
+}
+
+/** Adds what a config.json says of a classifier. */
+export function withClassifier(file: ConfigFile, json: unknown): Described {
   const { id2label, label_names, problem_type, global_pool } = json as Readonly<Record<string, unknown>>;
   const labels = [id2label, label_names].find((names) => typeof names === 'object' && names !== null);
   return {
     ...file,
     ...(labels ? { labels: labels as Readonly<Record<string, unknown>> } : {}),
-    ...(isProblemType(problem_type) ? { problemType: problem_type } : {}),
+    ...(problem_type == null ? {} : { problemType: problem_type }),
     ...(global_pool == null ? {} : { globalPool: global_pool }),
   };
 }

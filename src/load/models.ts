@@ -8,7 +8,7 @@ import { loadPart } from '../platform/part.js';
 import { openCheckpoint } from '../safetensors/checkpoint.js';
 import { huggingFaceTensors } from '../weights/huggingFace.js';
 import type { LoadedModel } from './build.js';
-import { describedBy, readJson } from './configFile.js';
+import { describe, readJson } from './configFile.js';
 import { loadModel } from './load.js';
 import { givenPreprocessing, PREPROCESSOR, preprocessingOf } from './preprocessorFile.js';
 import { pretrained } from './pretrained.js';
@@ -31,7 +31,7 @@ export function loadFiles(
     const file = preprocessor && { json: await readJson(PREPROCESSOR, preprocessor, signal) };
     const preprocessing =
       preprocessor === null ? DEFAULT_PREPROCESSING : await preprocessingOf(file || undefined, json);
-    const described = json === undefined ? {} : describedBy(json);
+    const described = json === undefined ? {} : await describe(json);
     const named = sources.map((source, i) => ({
       source,
       name: source instanceof Blob && 'name' in source ? String(source.name) : `file ${i + 1}`,

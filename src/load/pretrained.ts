@@ -14,7 +14,7 @@ import type { Preprocessing } from '../image/preprocessing.js';
 import { baseUrl } from '../platform/baseUrl.js';
 import { loadPart } from '../platform/part.js';
 import type { PretrainedOptions } from '../options.js';
-import { describedBy, parseJson } from './configFile.js';
+import { describe, parseJson } from './configFile.js';
 import { adviseOn, PREPROCESSOR, preprocessingOfText } from './preprocessorFile.js';
 import type { CheckpointSource } from './source.js';
 
@@ -104,7 +104,7 @@ export function pretrained(
           },
         );
         const json = config === null ? undefined : parseJson(config);
-        const described = config === null ? {} : describedBy(json);
+        const described = config === null ? {} : await describe(json);
         const openAll = (names: readonly string[], index?: ShardIndex): Promise<TensorStream> =>
           openCheckpoint(names.map(fileOf), { ...common, onProgress, index });
         let names = [WEIGHTS];

@@ -50,6 +50,9 @@ const sizes: Readonly<Record<ModelSize, { embedDim: number; depth: number; ffn: 
   giant: { embedDim: 1536, depth: 40, ffn: 'swiglu' },
 };
 
+/** The names of the published sizes. */
+export const MODEL_SIZES = Object.keys(sizes) as readonly ModelSize[];
+
 /** Largest accepted values: three times those of ViT-g, so that a damaged file cannot request terabytes. */
 export const limits = {
   embedDim: 4608,

@@ -1,3 +1,6 @@
+/** Start vectors of block power iteration. */
+import { fmix32 } from './hash.js';
+
 /**
  * Vectors that are iterated: more than are wanted, because the error of the third shrinks by its eigenvalue
  * over the ninth a step.
@@ -9,10 +12,8 @@ export const BLOCK = 8;
  * finaliser of their index).
  */
 export function startVectors(embedDim: number): Float32Array<ArrayBuffer> {
-  return Float32Array.from({ length: BLOCK * embedDim }, (_, i) => {
-    let h = Math.imul(i + 1, 0x9e3779b9);
-    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-    return ((h ^ (h >>> 16)) >>> 8) * 2 ** -23 - 1;
-  });
+  return Float32Array.from(
+    { length: BLOCK * embedDim },
+    (_, i) => (fmix32(Math.imul(i + 1, 0x9e3779b9)) >>> 8) * 2 ** -23 - 1,
+  );
 }

@@ -11,9 +11,10 @@ import {
   type SafetensorsHeader,
   type TensorInfo,
 } from './format.js';
-import { headerLength, parseSafetensorsHeader } from './reader.js';
+import { plainHeaderLength, readPlainHeader } from './plainHeader.js';
 import { checkDigest, startSha256 } from '../io/integrity.js';
 import type { Sha256 } from '../io/sha256.js';
+import { loadPart } from '../platform/part.js';
 import { once, openSource } from '../io/sources.js';
 import type { ByteSource, ByteStream, OwnSource, SourceOptions } from '../io/sources.js';
 
@@ -172,12 +173,17 @@ async function readHeader(
   hash: Sha256 | undefined,
 ): Promise<SafetensorsHeader> {
   const options = { name: stream.name, fileBytes: stream.totalBytes, maxHeaderBytes };
+  const strict = (): Promise<typeof import('./reader.js')> => loadPart(import('./reader.js'));
   const first8 = new Uint8Array(8);
-  const found = await input.fill(first8, 0);
-  const head = new Uint8Array(8 + headerLength(first8.subarray(0, found), options));
+  const found = first8.subarray(0, await input.fill(first8, 0));
+  const length = maxHeaderBytes === undefined ? plainHeaderLength(found, stream.totalBytes) : undefined;
+  const head = new Uint8Array(8 + (length ?? (await strict()).headerLength(found, options)));
   head.set(first8);
   const filled = await input.fill(head, 8);
   hash?.update(head);
+  const plain = filled < head.length ? undefined : readPlainHeader(head, stream.totalBytes);
+  if (plain) return plain;
+  const { parseSafetensorsHeader } = await strict();
   // If the source ended inside the header, its size is known by now, and the reader says the rest.
   return parseSafetensorsHeader(head, filled < head.length ? { ...options, fileBytes: filled } : options);
 }

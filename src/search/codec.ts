@@ -8,7 +8,8 @@
  *   int8  dim bytes, whole numbers from -127 to 127, then an f32 scale. A decoded number is the f32
  *         nearest to whole number · scale
  */
-import { f16ToF32, f32ToF16 } from '../numerics/float16.js';
+import { f32ToF16 } from '../numerics/float16.js';
+import { f16ToF32 } from '../numerics/toFloat32.js';
 import { IndexError } from '../errors.js';
 import type { Metric, VectorStorage } from './journal.js';
 

@@ -1,5 +1,7 @@
 /** Converts a checkpoint to narrower weights with Hugging Face's tensor names: tensor by tensor, without a GPU. */
-import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../numerics/float16.js';
+import { F16_LIMIT, f32ToF16 } from '../numerics/float16.js';
+import { f16ToF32 } from '../numerics/toFloat32.js';
+import { floatDecoders } from '../weights/elements.js';
 import { watchForHead, type LinearHead, type Watched } from '../weights/head.js';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../weights/matrixSample.js';
 import { huggingFaceTensors, type Parameter } from '../weights/huggingFace.js';
@@ -8,7 +10,6 @@ import { readQuantized, scaleName } from '../weights/quantized.js';
 import {
   dtypeBits,
   encodeSafetensorsHeader,
-  type SafetensorsDtype,
   type SafetensorsHeader,
   type TensorSpec,
 } from '../safetensors.js';
@@ -45,9 +46,6 @@ export interface Converted {
   /** Sentences on what the checkpoint does not say, see `LoadReport.assumed`. */
   readonly assumed: readonly string[];
 }
-
-/** Values from here on round to infinity in f16. */
-const F16_LIMIT = 65_520;
 
 /** A tensor of the new file. It holds a range of a parameter's elements. */
 interface Target {
@@ -121,7 +119,7 @@ export async function convertCheckpoint(
     if (!goal) continue;
     const width = dtypeBits(info.dtype)! / 8;
     const values = new Float32Array(bytes.length / width);
-    convert(info.dtype, bytes, values);
+    floatDecoders.get(info.dtype)!(bytes, values);
     const first = offset / width;
     const begin = placement.begin + first;
     const matrix = isMatrix(goal.parameter);
@@ -199,13 +197,6 @@ function specsOf(
     specs.push(['classifier.bias', { dtype: 'F32', shape: [numClasses] }]);
   }
   return new Map(specs.sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-function convert(dtype: SafetensorsDtype, bytes: Uint8Array, values: Float32Array): void {
-  if (dtype === 'F32') f32ToF32(bytes, values);
-  else if (dtype === 'F16') f16ToF32(bytes, values);
-  else if (dtype === 'BF16') bf16ToF32(bytes, values);
-  else f64ToF32(bytes, values); // placeTensors has refused other types
 }
 
 /** Writes the values of a parameter from element `begin` on, in the types of the header. */

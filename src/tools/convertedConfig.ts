@@ -1,5 +1,5 @@
 /** Makes config.json and preprocessor_config.json of a converted checkpoint. */
-import { describedBy } from '../load/configFile.js';
+import { describedBy } from '../load/anyConfig.js';
 import { anyPreprocessing } from '../load/anyPreprocessor.js';
 import { parseJson } from '../load/configFile.js';
 import { PREPROCESSOR } from '../load/preprocessorFile.js';

@@ -8,7 +8,7 @@ export { huggingFaceTensors } from '../weights/huggingFace.js';
 export { configOf } from '../model/config.js';
 export { configJson } from '../model/configJson.js';
 export { parameters } from '../model/parameters.js';
-export { describedBy } from '../load/configFile.js';
+export { describedBy } from '../load/anyConfig.js';
 export { settleAny } from '../load/anyCheckpoint.js';
 export { otherFormat } from '../load/otherFormats.js';
 export { convertCheckpoint, labelsOf } from './convert.js';

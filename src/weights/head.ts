@@ -3,9 +3,9 @@
  * JavaScript's memory: 3 MB for ViT-S, 12 for ViT-g.
  */
 import { CheckpointError } from '../errors.js';
-import { bf16ToF32, f16ToF32, f32ToF32 } from '../numerics/float16.js';
+import { decodeInt8, floatDecoders } from './elements.js';
 import { readQuantized, RowScales, scaleName, type Quantized } from './quantized.js';
-import { dtypeBits, type SafetensorsDtype, type SafetensorsHeader, type TensorInfo } from '../safetensors.js';
+import { dtypeBits, type SafetensorsHeader, type TensorInfo } from '../safetensors.js';
 import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 
 /**
@@ -197,7 +197,7 @@ class Collector {
     { module, weightName, biasName, weight: { shape, dtype }, bias }: Located,
     scales: ReadonlyMap<string, number>,
   ) {
-    const wrong = [dtype, bias.dtype].find((each) => !decoders.has(each));
+    const wrong = [dtype, bias.dtype].find((each) => !floatDecoders.has(each));
     if (wrong !== undefined)
       throw new CheckpointError(
         'CHECKPOINT_DTYPE',
@@ -229,8 +229,8 @@ class Collector {
     const end =
       begin +
       (scales
-        ? scaled(bytes, scales, this.head.inFeatures, target, begin)
-        : decoders.get(info.dtype)!(bytes, target, begin));
+        ? decodeInt8(bytes, scales, this.head.inFeatures, begin, target, begin)
+        : floatDecoders.get(info.dtype)!(bytes, target, begin));
     const bad = target.subarray(begin, end).findIndex((value) => !Number.isFinite(value));
     if (bad >= 0)
       throw new CheckpointError(
@@ -238,33 +238,4 @@ class Collector {
         `${name}: expected finite weights, found ${target[begin + bad]} at element ${begin + bad}. The file is damaged; get it again.`,
       );
   }
-}
-
-type Decode = (bytes: Uint8Array, out: Float32Array, begin: number) => number;
-
-const decoders: ReadonlyMap<SafetensorsDtype, Decode> = new Map([
-  ['F32', f32ToF32],
-  ['F16', f16ToF32],
-  ['BF16', bf16ToF32],
-  ['F64', f64ToF32],
-] as [SafetensorsDtype, Decode][]);
-
-/** Rounds as PyTorch's cast does. The bytes of a piece are aligned to its elements. */
-function f64ToF32(bytes: Uint8Array, out: Float32Array, begin: number): number {
-  const values = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8);
-  out.set(values, begin);
-  return values.length;
-}
-
-/** int8 · scale of its row. */
-function scaled(
-  bytes: Uint8Array,
-  scales: Float32Array,
-  columns: number,
-  out: Float32Array,
-  begin: number,
-): number {
-  const integers = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-  integers.forEach((value, i) => (out[begin + i] = value * scales[Math.floor((begin + i) / columns)]!));
-  return integers.length;
 }

@@ -6,7 +6,7 @@
  * against forgers.
  */
 import { bitsOf } from './turn.js';
-import { fnv1a } from './synthetic.js';
+import { fmix32, fnv1a } from '../numerics/hash.js';
 
 /**
  * A matrix is cut into as many runs of equal length, at most, and one value of each is looked at, at a place
@@ -15,13 +15,6 @@ import { fnv1a } from './synthetic.js';
 const RUNS = 2048;
 
 export type SampleState = readonly [number, number];
-
-/** The finisher of MurmurHash3. */
-function mix(x: number): number {
-  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return x ^ (x >>> 16);
-}
 
 export class MatrixSample {
   #a: number;
@@ -41,12 +34,12 @@ export class MatrixSample {
     const seed = fnv1a(name);
     const length = Math.ceil(elements / RUNS);
     for (let run = Math.floor(begin / length); run * length < begin + bits.length; run++) {
-      const key = mix(seed + Math.imul(run, 0x9e3779b9));
+      const key = fmix32(seed + Math.imul(run, 0x9e3779b9));
       const at = run * length + Math.floor((key >>> 0) * 2 ** -32 * length) - begin;
       if (at < 0 || at >= bits.length) continue; // of the pieces before and behind, or (of the last run) of none
-      const a = mix(key ^ bits[at]!);
+      const a = fmix32(key ^ bits[at]!);
       this.#a = (this.#a + a) | 0;
-      this.#b = (this.#b + mix(a + key)) | 0;
+      this.#b = (this.#b + fmix32(a + key)) | 0;
     }
   }
 

@@ -8,6 +8,7 @@
  */
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
+import { F16_LIMIT } from '../numerics/float16.js';
 import { PackingMemory, type Place } from './panelMemory.js';
 import { allBelow, bitsOf } from './turn.js';
 
@@ -32,9 +33,6 @@ export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = {
   'f16-packed': 2,
   int8: 1,
 };
-
-/** From here on, the nearest f16 is infinity. */
-const F16_LIMIT = 65_520;
 
 /** No weight may reach this. */
 export const weightLimit = (storage: WeightStorage): number =>

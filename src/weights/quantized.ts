@@ -6,7 +6,7 @@
  * int8.
  */
 import { CheckpointError } from '../errors.js';
-import { f32ToF32 } from '../numerics/float16.js';
+import { f32ToF32 } from '../numerics/toFloat32.js';
 import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 
 const SUFFIX = '_scale';

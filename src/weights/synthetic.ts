@@ -7,6 +7,7 @@
  *     value = float32(centre + (2u - 1) · halfWidth)
  */
 
+import { fmix32, fnv1a } from '../numerics/hash.js';
 import { Slices } from '../platform/pause.js';
 import { encodeSafetensorsHeader, inFileOrder } from '../safetensors.js';
 import type { Parameter } from './huggingFace.js';
@@ -26,13 +27,6 @@ export interface SyntheticOptions {
 const PIECE_BYTES = 4 * 1024 * 1024;
 /** How long values are made without letting the page draw and answer. */
 const BUSY_MS = 12;
-
-/** FNV-1a, 32 bits, of a name's UTF-8 bytes. */
-export function fnv1a(name: string): number {
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
-  return hash;
-}
 
 /**
  * Where a tensor's uniform distribution lies, and how far it reaches to both sides. The first rule that fits
@@ -65,11 +59,7 @@ export function fillSynthetic(
   let state = ((fnv1a(name) ^ seed) + Math.imul(begin, 0x9e3779b9)) | 0;
   for (let i = 0; i < out.length; i++) {
     state = (state + 0x9e3779b9) | 0;
-    let x = state;
-    x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-    x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-    x ^= x >>> 16;
-    out[i] = centre + (2 * ((x >>> 8) * 2 ** -24) - 1) * halfWidth;
+    out[i] = centre + (2 * ((fmix32(state) >>> 8) * 2 ** -24) - 1) * halfWidth;
   }
 }
 

@@ -6,13 +6,13 @@ import { CheckpointError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { SETTLE_BYTES, type Task } from '../gpu/task.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
-import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from '../numerics/float16.js';
+import { loadPart } from '../platform/part.js';
 import { MatrixSample, originalOf } from './matrixSample.js';
 import type { Parameter, PlacedTensors } from './huggingFace.js';
 import { PanelPacker, weightLimit } from './packing.js';
 import { PackingMemory } from './panelMemory.js';
 import type { RowScales } from './quantized.js';
-import { dtypeBits, type TensorInfo } from '../safetensors.js';
+import { dtypeBits } from '../safetensors.js';
 import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 import { allBelow, bitsOf } from './turn.js';
 import { elementsOf, isMatrix, WeightMemory } from './weightMemory.js';
@@ -38,6 +38,8 @@ export interface WeightLayout {
   /** Collects the scales of int8 matrices. Undefined if the checkpoint has none. */
   readonly rowScales?: RowScales | undefined;
 }
+
+type Elements = typeof import('./elements.js');
 
 /** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
 interface Sink {
@@ -109,6 +111,8 @@ async function loadInto(
       }
     }
 
+    const isPlain = [...stream.header.tensors.values()].every(({ dtype }) => dtype === 'F32');
+    const elements = isPlain ? undefined : await loadPart(import('./elements.js'));
     const totalTensors = stream.header.tensors.size;
     let loadedTensors = 0;
     const scratch = new Scratch();
@@ -123,7 +127,7 @@ async function loadInto(
         const { parameter, begin } = placement;
         // What stands before the file's first position: timm adds that of the class token to the token.
         if (parameter === 'pos_embed' && begin > 0 && offset === 0) sink.add(new Float32Array(begin), 0);
-        addPiece(piece, sink, begin, scratch, rowScales?.of(name));
+        addPiece(piece, sink, begin, scratch, elements, rowScales?.of(name));
         if (unsettledBytes >= SETTLE_BYTES) {
           await task.settled();
           unsettledBytes = 0;
@@ -145,7 +149,8 @@ async function loadInto(
   }
 }
 
-const perRow = ({ shape }: Parameter): number =>
+/** Elements of a row: of all axes behind the first. */
+const perRow = ({ shape }: { readonly shape: readonly number[] }): number =>
   shape.slice(1).reduce((product, extent) => product * extent, 1);
 
 const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> =>
@@ -166,49 +171,37 @@ class Scratch {
   }
 }
 
-/** Hands a piece's values to the sink. `begin`: of the tensor, in the parameter. */
+/**
+ * Passes the values of a piece to the sink.
+ * @param begin index of the tensor's first element in the parameter
+ * @param elements decoders of the element types; undefined if all tensors are F32
+ * @param scales the tensor's, if it is int8
+ */
 function addPiece(
   { name, info, offset, bytes }: TensorPiece,
   sink: Sink,
   begin: number,
   scratch: Scratch,
+  elements: Elements | undefined,
   scales: Float32Array | undefined,
 ): void {
   const width = dtypeBits(info.dtype)! / 8;
   const count = bytes.length / width;
   const first = offset / width;
-  const aligned = info.dtype === 'F32' && bytes.byteOffset % 4 === 0;
   for (let done = 0; done < count;) {
     const at = begin + first + done;
     const portion = Math.min(PORTION_ELEMENTS, count - done);
-    const values = aligned
-      ? new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion)
-      : scratch.take(portion);
-    if (!aligned)
-      convert(info, bytes.subarray(done * width, (done + portion) * width), values, first + done, scales);
+    let values: Float32Array;
+    if (!elements || info.dtype === 'F32')
+      values = new Float32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset + done * 4, portion); // pieces are aligned
+    else {
+      values = scratch.take(portion);
+      const encoded = bytes.subarray(done * width, (done + portion) * width);
+      if (scales) elements.decodeInt8(encoded, scales, perRow(info), first + done, values);
+      else elements.floatDecoders.get(info.dtype)!(encoded, values);
+    }
     if (!sink.add(values, at)) throw outOfRange(name, values, first + done, sink.limit);
     done += portion;
-  }
-}
-
-/** @param first where the values begin in their tensor, from which follows their row */
-function convert(
-  info: TensorInfo,
-  bytes: Uint8Array,
-  out: Float32Array,
-  first: number,
-  scales: Float32Array | undefined,
-): void {
-  if (info.dtype === 'F32') f32ToF32(bytes, out);
-  else if (info.dtype === 'F16') f16ToF32(bytes, out);
-  else if (info.dtype === 'BF16') bf16ToF32(bytes, out);
-  else if (info.dtype === 'F64') f64ToF32(bytes, out);
-  else {
-    // I8: placeTensors has refused everything else, and what has no scale
-    const integers = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-    const columns = info.shape.slice(1).reduce((product, extent) => product * extent, 1);
-    for (let i = 0; i < integers.length; i++)
-      out[i] = integers[i]! * scales![Math.floor((first + i) / columns)]!;
   }
 }
 

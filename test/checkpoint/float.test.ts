@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { bf16ToF32, f16ToF32, f32ToF16, f32ToF32, f64ToF32 } from '../../src/numerics/float16.js';
+import { f32ToF16 } from '../../src/numerics/float16.js';
+import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from '../../src/numerics/toFloat32.js';
 
 const all16 = Uint16Array.from({ length: 65536 }, (_, i) => i);
 

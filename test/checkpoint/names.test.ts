@@ -1,7 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { inspectCheckpoint, placeTensors } from '../../src/weights/names.js';
-import { huggingFaceTensors, type Parameter, type Placement } from '../../src/weights/huggingFace.js';
+import {
+  huggingFaceTensors,
+  placeHuggingFace,
+  type Parameter,
+  type Placement,
+} from '../../src/weights/huggingFace.js';
 import { encodeSafetensorsHeader, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.js';
 import { CheckpointError } from '../../src/errors.js';
 import { configOf, type DINOv2Config } from '../../src/model/config.js';
@@ -618,6 +623,35 @@ describe('a DINOv3', () => {
   it('is not what another vision transformer with such gammas is called', () => {
     const beit = ['cls_token', 'pos_embed', 'blocks.0.gamma_1', 'blocks.0.norm1.weight'];
     expect(() => placeTensors(headerOf(beit.map(block)), parameters(tiny))).toThrow(/^(?![^]*DINOv3)/);
+  });
+});
+
+describe('placeHuggingFace', () => {
+  it.each([tiny, tinySwiglu, tinyRegisters, configOf('small'), configOf('giant', { registers: true })])(
+    'places what placeTensors places, in the order of the file',
+    (config) => {
+      const wanted = parameters(config);
+      const tensors = huggingFaceTensors(wanted);
+      for (const list of [tensors, tensors.toReversed(), tensors.filter(({ name }) => !/mask/.test(name))]) {
+        const placed = placeHuggingFace(headerOf(list), wanted);
+        expect(placed).toEqual(placeTensors(headerOf(list), wanted));
+        expect([...placed!.placements.keys()]).toEqual(list.map(({ name }) => name));
+      }
+    },
+  );
+
+  it('leaves every other file to placeTensors', () => {
+    const wanted = parameters(tiny);
+    const tensors = huggingFaceTensors(wanted);
+    const others = [
+      wanted,
+      tensors.slice(1),
+      [...tensors, { name: 'classifier.weight', shape: [2, 256] }],
+      tensors.map(({ name, shape }) => ({ name: `dinov2.${name}`, shape })),
+      tensors.map(({ name, shape }, i) => ({ name, shape: i === 3 ? [...shape, 1] : shape })),
+      tensors.map((tensor, i) => (i === 3 ? { ...tensor, dtype: 'I8' as const } : tensor)),
+    ];
+    for (const other of others) expect(placeHuggingFace(headerOf(other), wanted)).toBeUndefined();
   });
 });
 

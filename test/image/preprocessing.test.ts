@@ -1,4 +1,5 @@
 // What checkpoints say of preprocessing: read, and carried out by the CPU twin, against Python.
+import { preprocessingOfText } from '../../src/load/preprocessorFile.js';
 import { describe, expect, it } from 'vitest';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import {
@@ -130,6 +131,27 @@ describe('parsePreprocessorConfig', () => {
   it("takes DPT's class for a depth model whose file names none", () => {
     expect(parsePreprocessorConfig({}, 'depth_anything').resize).toEqual({ height: 384, width: 384 });
     expect(parsePreprocessorConfig({}).resize).toEqual({ shortestEdge: 224 });
+  });
+});
+
+describe('preprocessingOfText', () => {
+  it("reads facebook's file as the parser does, in whatever order and spacing its fields are", async () => {
+    const expected = parsePreprocessorConfig(facebook);
+    const reversed = Object.fromEntries(Object.entries(facebook).toReversed());
+    for (const text of [
+      JSON.stringify(facebook),
+      JSON.stringify(facebook, undefined, 2),
+      JSON.stringify(reversed),
+    ])
+      expect(await preprocessingOfText(text, {})).toEqual(expected);
+    const larger = { ...facebook, size: { shortest_edge: 518 } };
+    expect(await preprocessingOfText(JSON.stringify(larger), {})).toEqual(parsePreprocessorConfig(larger));
+  });
+
+  it('without a file, takes the default or what timm says', async () => {
+    expect(await preprocessingOfText(null, { model_type: 'dinov2' })).toBe(DEFAULT_PREPROCESSING);
+    const timm = { architecture: 'vit', pretrained_cfg: { crop_pct: 1 } };
+    expect(await preprocessingOfText(null, timm)).toEqual(timmPreprocessing(timm));
   });
 });
 

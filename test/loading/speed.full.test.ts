@@ -15,7 +15,7 @@ import { configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 
 /**
- * A guard. The aim is 1.5, the figure 1.33 on lavapipe and 1.5 to 1.75 on SwiftShader (docs/loading.md says
+ * A guard. The aim is 1.5, the figure 1.33 on lavapipe and 1.5 to 1.75 on SwiftShader (docs/internals/loading.md says
  * what the rest is); other work on the machine has raised it to 1.9.
  */
 const MAX_RATIO = 2.5;

@@ -12,6 +12,7 @@ import {
 } from '../../src/model/config.js';
 import { configJson, parseConfig, readConfigFile, type ConfigFile } from '../../src/model/configJson.js';
 import { parameters } from '../../src/model/parameters.js';
+import { publishedConfig } from '../../src/model/publishedConfig.js';
 import { POS_EMBED } from '../../src/model/checkpointConfig.js';
 import { configOfCheckpoint } from '../../src/model/tensorConfig.js';
 import { placeTensors } from '../../src/weights/names.ts';
@@ -247,6 +248,26 @@ describe('nativeGrid', () => {
 
 const inferConfig = (...args: Parameters<typeof configOfCheckpoint>): DINOv2Config =>
   configOfCheckpoint(...args).config;
+
+describe('publishedConfig', () => {
+  it.each(sizes.flatMap((size) => [false, true].map((registers) => ({ size, registers }))))(
+    'reads the file of $size, registers: $registers, as parseConfig does',
+    ({ size, registers }) => {
+      const json = configJson(configOf(size, { registers }));
+      expect(publishedConfig({ ...json, layerscale_value: 1 })).toEqual(parseConfig(json));
+      for (const field of Object.keys(json).filter((name) => name !== 'architectures')) {
+        const { [field]: value, ...without } = json;
+        expect(publishedConfig(without), field).toBeUndefined();
+        expect(publishedConfig({ ...json, [field]: [value] }), field).toBeUndefined();
+      }
+    },
+  );
+
+  it('knows no other file', () => {
+    for (const json of [null, [], 'dinov2', {}, { ...configJson(configOf('small')), backbone: 'dinov2' }])
+      expect(publishedConfig(json)).toBeUndefined();
+  });
+});
 
 describe('configOfCheckpoint', () => {
   it.each(['plain', 'registers', 'swiglu'])("agrees with transformers' config.json: tiny-%s", (kind) => {

@@ -7,7 +7,7 @@ import { DINOv2 } from '../../src/dinov2.ts';
 import { parseConfig } from '../../src/model/configJson.ts';
 import { convertCheckpoint, type ConvertedDtype, type ConvertOptions } from '../../src/tools/convert.ts';
 import { convertedConfig } from '../../src/tools/convertedConfig.ts';
-import { describedBy } from '../../src/load/configFile.ts';
+import { describedBy } from '../../src/load/anyConfig.ts';
 import { families, picture, weightsOf } from '../families/fixture.ts';
 import { full } from '../full.ts';
 import { sharedDevice } from '../gpu/sharedDevice.ts';

@@ -2,6 +2,7 @@
  * `Context`: the state that the modules of the store share about one open index, and the functions that need
  * all of it.
  */
+import { withLock } from '../../storage/lock.js';
 import type { Database } from './database.js';
 import { IndexError } from '../../errors.js';
 import { damagedError, storageError } from './errors.js';
@@ -31,25 +32,16 @@ const WRITER = 'store: writer';
  * the lock if the page dies.
  * @throws IndexError INDEX_STORAGE if the page may not use locks; the signal's reason
  */
-export async function exclusively<T>(
+export const exclusively = <T>(
   name: string,
   signal: AbortSignal | undefined,
   task: () => Promise<T>,
-): Promise<T> {
-  const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
-  if (!locks) throw storageError(name, 'Web Locks are missing');
-  let begun = false;
-  const begin = (): Promise<T> => {
-    begun = true;
-    return task();
-  };
-  try {
-    return (await locks.request(`dinov2-webgpu search ${name}`, signal ? { signal } : {}, begin)) as T;
-  } catch (error) {
-    if (begun || signal?.aborted === true) throw error;
-    throw storageError(name, `this page may not use its storage (${String(error)})`, error);
-  }
-}
+): Promise<T> =>
+  withLock(`dinov2-webgpu search ${name}`, signal, task, (cause) => {
+    throw cause === undefined
+      ? storageError(name, 'Web Locks are missing')
+      : storageError(name, `this page may not use its storage (${String(cause)})`, cause);
+  });
 
 /** Requires the record of the last commit to be intact. @throws IndexError INDEX_DAMAGED */
 export function checkState({ name, seals }: Context, state: StateRow | undefined): StateRow {

@@ -1,0 +1,88 @@
+/** Vite configuration of the published library and of the command line's part. */
+import type { BuildEnvironmentOptions, Plugin } from 'vite';
+
+const libraryEntries = {
+  index: 'src/index.ts',
+  safetensors: 'src/safetensors.ts',
+  worker: 'src/worker.ts',
+  'worker-thread': 'src/worker/thread.ts',
+  search: 'src/search.ts',
+};
+
+/**
+ * Names of the files that entries and lazy parts share. A module that can be used without its neighbours has a
+ * file of its own, because bundlers drop and split whole files. `index.js` only re-exports: with a definition in
+ * it, bundlers would load every file that it re-exports from, also lazy ones.
+ */
+const sharedChunks = [
+  { name: 'errors', test: /src\/errors\.ts$/ },
+  { name: 'options', test: /src\/option(Names|Object)\.ts$/ },
+  { name: 'dinov2', test: /src\/(dinov2|graph\/graph|model\/(config|features|parameters|vit))\.ts$/ },
+  { name: 'classifier', test: /src\/tasks\/classifier\.ts$/ },
+  { name: 'synthetic', test: /src\/weights\/synthetic\.ts$/ },
+  { name: 'cache', test: /src\/cache\/(?!revalidate)/ },
+  { name: 'revalidate', test: /src\/cache\/revalidate\.ts$/ },
+  { name: 'storage', test: /src\/(storage\/|platform\/storageGlobal)/ },
+  { name: 'pooling', test: /src\/tasks\/pooling\.ts$/ },
+  { name: 'support', test: /src\/(support|gpu\/adapter)\.ts$/ },
+  { name: 'safetensors-format', test: /src\/safetensors\/format\.ts$/ },
+  { name: 'safetensors-reader', test: /src\/safetensors\/(headerScanner|reader)\.ts$/ },
+  { name: 'safetensors-writer', test: /src\/safetensors\/writer\.ts$/ },
+  {
+    name: 'pca-basis',
+    test: /src\/tasks\/pcaBasis\.ts$/,
+  },
+  {
+    name: 'pca',
+    test: /src\/(tasks\/(pca\w*|patchMatrix|foreground)|gpu\/kernels\/pcaKernels)\.ts$|shaders\/(shared\/)?pca_\w+\.wgsl$/,
+  },
+];
+
+/**
+ * Build options of the library, or with `tools` of the command line's part. That part is one file beside the
+ * library and must overwrite none of its files.
+ */
+export const libraryBuild = (tools: boolean): BuildEnvironmentOptions => ({
+  target: 'es2023',
+  sourcemap: !tools,
+  emptyOutDir: !tools,
+  lib: { entry: tools ? { tools: 'src/tools/index.ts' } : libraryEntries, formats: ['es'] },
+  // Entries share files, so that an error class is the same class whichever entry exports it.
+  rolldownOptions: {
+    preserveEntrySignatures: 'allow-extension',
+    output: {
+      minify: 'dce-only',
+      chunkFileNames: '[name].js',
+      codeSplitting: !tools && { includeDependenciesRecursively: false, groups: sharedChunks },
+    },
+  },
+});
+
+/** The form of a worker's URL that bundlers and plain modules understand. */
+const THREAD_URL = "new URL('./worker-thread.js',import.meta.url)";
+/** Stands for THREAD_URL until the bundle is written. It has the same length, so that source maps stay true. */
+const PLACEHOLDER = '__thread_url'.padEnd(THREAD_URL.length, '_');
+const SOURCE_URL = "new URL('./thread.ts', import.meta.url)";
+
+/**
+ * Points the page side of the worker to the built worker file. Vite would instead bundle everything that the
+ * worker imports into one more file, a second copy of the library. Fails the build if there is no URL to replace.
+ */
+export const threadUrl: Plugin = {
+  name: 'thread-url',
+  enforce: 'pre',
+  transform(code, id) {
+    if (!id.endsWith('/src/worker/start.ts')) return undefined;
+    if (!code.includes(SOURCE_URL)) this.error(`src/worker/start.ts: expected ${SOURCE_URL}, found none.`);
+    return { code: code.replace(SOURCE_URL, PLACEHOLDER), map: null };
+  },
+  generateBundle(_, bundle) {
+    let replaced = 0;
+    for (const chunk of Object.values(bundle)) {
+      if (chunk.type !== 'chunk' || !chunk.code.includes(PLACEHOLDER)) continue;
+      chunk.code = chunk.code.replaceAll(PLACEHOLDER, THREAD_URL);
+      replaced += 1;
+    }
+    if (replaced === 0) this.error(`The bundle: expected ${PLACEHOLDER} in a file, found it in none.`);
+  },
+};

@@ -1,0 +1,98 @@
+/** Vitest configuration: the projects of the test suite. */
+import { playwright } from '@vitest/browser-playwright';
+import { availableParallelism } from 'node:os';
+import type { ViteUserConfig } from 'vitest/config';
+import { chromiumArgs, chromiumPath, vulkanFolder } from '../software-gpu.mjs';
+
+const executablePath = process.env['VITEST'] === undefined ? '' : await chromiumPath();
+const swiftShader = executablePath === '' ? '' : (vulkanFolder(executablePath) ?? '');
+
+/** Whether tests that need minutes run too: `npm run test:full`. */
+const full = process.env['TEST_FULL'] === '1';
+/** Whether tests in Firefox run too: `npm run test:firefox`. `npm test` does not install Firefox. */
+const firefox = process.env['TEST_FIREFOX'] === '1';
+
+/** Gives browser tests, which have no environment, the folder for the names of their adapters. */
+export const adaptersFolder = {
+  name: 'adapters-folder',
+  resolveId: (id: string) => (id === 'virtual:adapters-folder' ? `\0${id}` : undefined),
+  load: (id: string) =>
+    id === '\0virtual:adapters-folder'
+      ? `export default ${JSON.stringify(process.env['TEST_ADAPTER_FOLDER'] ?? '')}`
+      : undefined,
+};
+
+export const tests: NonNullable<ViteUserConfig['test']> = {
+  reporters: ['default'],
+  expect: { poll: { timeout: 30_000 } }, // a second is not enough on a machine that is busy with a compiler
+  maxWorkers: Math.max(2, availableParallelism() - 1), // two on two cores: compilers of shaders use one each
+  projects: [
+    {
+      extends: true,
+      test: {
+        name: 'unit',
+        environment: 'node',
+        include: ['test/**/*.test.ts'],
+        exclude: ['test/**/*.{gpu,full,browser,full-browser,e2e,full-e2e,firefox}.test.ts'],
+        testTimeout: 60_000, // the race detector interprets kernels, once for every barrier
+      },
+    },
+    {
+      extends: true,
+      test: {
+        name: 'dawn',
+        environment: 'node',
+        pool: 'forks', // process.env of a worker thread never reaches the Vulkan loader
+        isolate: false, // one Dawn and its compiled pipelines for many files; test/setup-dawn.ts checks what each leaves
+        include: [full ? 'test/**/*.{gpu,full}.test.ts' : 'test/**/*.gpu.test.ts'],
+        setupFiles: ['test/setup-dawn.ts'],
+        env: { SWIFTSHADER_DIR: swiftShader },
+        testTimeout: 600_000, // lavapipe compiles for seconds, and two files at once share two cores
+        hookTimeout: 600_000,
+      },
+    },
+    {
+      extends: true,
+      test: {
+        name: 'browser',
+        include: [full ? 'test/**/*.{browser,full-browser}.test.ts' : 'test/**/*.browser.test.ts'],
+        provide: { full },
+        testTimeout: 120_000,
+        hookTimeout: 120_000,
+        browser: {
+          enabled: true,
+          headless: true,
+          screenshotFailures: false,
+          provider: playwright({ launchOptions: { executablePath, args: chromiumArgs } }),
+          instances: [{ browser: 'chromium' }],
+        },
+      },
+    },
+    ...(firefox
+      ? [
+          {
+            extends: true as const,
+            test: {
+              name: 'firefox',
+              environment: 'node' as const,
+              include: ['test/**/*.firefox.test.ts'],
+              testTimeout: 120_000, // the longest takes 60 s where another program has one of two cores
+              hookTimeout: 120_000,
+            },
+          },
+        ]
+      : []),
+    {
+      extends: true,
+      test: {
+        name: 'demo',
+        environment: 'node',
+        include: [full ? 'test/**/*.{e2e,full-e2e}.test.ts' : 'test/**/*.e2e.test.ts'],
+        env: { CHROMIUM_PATH: executablePath },
+        globalSetup: ['test/builds.ts', 'test/chromium.ts'],
+        testTimeout: 180_000,
+        hookTimeout: 180_000,
+      },
+    },
+  ],
+};

@@ -1,0 +1,29 @@
+/** Web Locks: one page of the origin at a time. */
+
+/**
+ * Runs `task` while no other page or worker of the origin holds the lock. The browser releases the lock when the
+ * page ends, however that happens.
+ * @param unavailable called instead of `task` if this page cannot use locks: the browser has none (`cause` is
+ *   undefined), or refuses them, as in a sandboxed frame
+ * @throws what `task` or `unavailable` throws; the signal's reason
+ */
+export async function withLock<T>(
+  name: string,
+  signal: AbortSignal | undefined,
+  task: () => Promise<T>,
+  unavailable: (cause: unknown) => T | Promise<T>,
+): Promise<T> {
+  const locks = (globalThis.navigator as Navigator | undefined)?.locks as LockManager | undefined;
+  if (!locks) return unavailable(undefined);
+  let begun = false;
+  const begin = (): Promise<T> => {
+    begun = true;
+    return task();
+  };
+  try {
+    return (await locks.request(name, signal ? { signal } : {}, begin)) as T;
+  } catch (error) {
+    if (begun || signal?.aborted === true) throw error;
+    return unavailable(error);
+  }
+}
