@@ -9,7 +9,7 @@ let visitor: Visit;
 let site: Site;
 let page: Page;
 beforeAll(async () => {
-  visitor = await openVisit();
+  visitor = await openVisit('shared');
   ({ site, page } = visitor);
 });
 afterAll(() => visitor.close());

@@ -33,7 +33,7 @@ let visitor: Visit;
 let site: Site;
 let page: Page;
 beforeAll(async () => {
-  visitor = await openVisit();
+  visitor = await openVisit('shared');
   ({ site, page } = visitor);
 });
 afterAll(() => visitor.close());
