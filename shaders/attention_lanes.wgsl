@@ -3,8 +3,9 @@
 //
 // Each lane computes 2 queries of one head. The lanes of a workgroup process the keys in groups of LANES:
 // each lane reads the key and the value of one token and shuffles them to the others. That saves reads,
-// because these adapters gather a vector one word at a time. Queries and results are separate variables, not
-// arrays; those that spill stay in the L1 cache.
+// because these adapters gather a vector one word at a time. Within the loop over the keys, queries and results
+// are separate variables, not arrays; those that spill stay in the L1 cache. Outside of that loop they are
+// arrays: a loop over an array compiles in half the time of 64 statements.
 //
 //   qkv  (batch · num_tokens, 3 · EMBED_DIM): queries, keys, values; head h has channels 64h … 64h + 63 of each
 //   out  (batch · num_tokens, EMBED_DIM)
@@ -33,38 +34,44 @@ fn attention(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_inv
   let last = size.num_tokens - 1u;
   let row0 = first + min(query, last) * STRIDE;
   let row1 = first + min(query + 1u, last) * STRIDE;
-  let q0_0 = SCALE * qkv[row0];
-  let q0_1 = SCALE * qkv[row0 + 1u];
-  let q0_2 = SCALE * qkv[row0 + 2u];
-  let q0_3 = SCALE * qkv[row0 + 3u];
-  let q0_4 = SCALE * qkv[row0 + 4u];
-  let q0_5 = SCALE * qkv[row0 + 5u];
-  let q0_6 = SCALE * qkv[row0 + 6u];
-  let q0_7 = SCALE * qkv[row0 + 7u];
-  let q0_8 = SCALE * qkv[row0 + 8u];
-  let q0_9 = SCALE * qkv[row0 + 9u];
-  let q0_10 = SCALE * qkv[row0 + 10u];
-  let q0_11 = SCALE * qkv[row0 + 11u];
-  let q0_12 = SCALE * qkv[row0 + 12u];
-  let q0_13 = SCALE * qkv[row0 + 13u];
-  let q0_14 = SCALE * qkv[row0 + 14u];
-  let q0_15 = SCALE * qkv[row0 + 15u];
-  let q1_0 = SCALE * qkv[row1];
-  let q1_1 = SCALE * qkv[row1 + 1u];
-  let q1_2 = SCALE * qkv[row1 + 2u];
-  let q1_3 = SCALE * qkv[row1 + 3u];
-  let q1_4 = SCALE * qkv[row1 + 4u];
-  let q1_5 = SCALE * qkv[row1 + 5u];
-  let q1_6 = SCALE * qkv[row1 + 6u];
-  let q1_7 = SCALE * qkv[row1 + 7u];
-  let q1_8 = SCALE * qkv[row1 + 8u];
-  let q1_9 = SCALE * qkv[row1 + 9u];
-  let q1_10 = SCALE * qkv[row1 + 10u];
-  let q1_11 = SCALE * qkv[row1 + 11u];
-  let q1_12 = SCALE * qkv[row1 + 12u];
-  let q1_13 = SCALE * qkv[row1 + 13u];
-  let q1_14 = SCALE * qkv[row1 + 14u];
-  let q1_15 = SCALE * qkv[row1 + 15u];
+  var queries0: array<vec4f, HEAD_VECTORS>;
+  var queries1: array<vec4f, HEAD_VECTORS>;
+  for (var i = 0u; i < HEAD_VECTORS; i++) {
+    queries0[i] = SCALE * qkv[row0 + i];
+    queries1[i] = SCALE * qkv[row1 + i];
+  }
+  let q0_0 = queries0[0];
+  let q0_1 = queries0[1];
+  let q0_2 = queries0[2];
+  let q0_3 = queries0[3];
+  let q0_4 = queries0[4];
+  let q0_5 = queries0[5];
+  let q0_6 = queries0[6];
+  let q0_7 = queries0[7];
+  let q0_8 = queries0[8];
+  let q0_9 = queries0[9];
+  let q0_10 = queries0[10];
+  let q0_11 = queries0[11];
+  let q0_12 = queries0[12];
+  let q0_13 = queries0[13];
+  let q0_14 = queries0[14];
+  let q0_15 = queries0[15];
+  let q1_0 = queries1[0];
+  let q1_1 = queries1[1];
+  let q1_2 = queries1[2];
+  let q1_3 = queries1[3];
+  let q1_4 = queries1[4];
+  let q1_5 = queries1[5];
+  let q1_6 = queries1[6];
+  let q1_7 = queries1[7];
+  let q1_8 = queries1[8];
+  let q1_9 = queries1[9];
+  let q1_10 = queries1[10];
+  let q1_11 = queries1[11];
+  let q1_12 = queries1[12];
+  let q1_13 = queries1[13];
+  let q1_14 = queries1[14];
+  let q1_15 = queries1[15];
   var o0_0 = vec4f();
   var o0_1 = vec4f();
   var o0_2 = vec4f();
@@ -246,40 +253,20 @@ fn attention(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup_inv
 
   let scale = 1.0 / sum;
   let to = (id.z * size.num_tokens + query) * VECTORS + id.y * HEAD_VECTORS;
-  if (query <= last) {
-    out[to] = o0_0 * scale.x;
-    out[to + 1u] = o0_1 * scale.x;
-    out[to + 2u] = o0_2 * scale.x;
-    out[to + 3u] = o0_3 * scale.x;
-    out[to + 4u] = o0_4 * scale.x;
-    out[to + 5u] = o0_5 * scale.x;
-    out[to + 6u] = o0_6 * scale.x;
-    out[to + 7u] = o0_7 * scale.x;
-    out[to + 8u] = o0_8 * scale.x;
-    out[to + 9u] = o0_9 * scale.x;
-    out[to + 10u] = o0_10 * scale.x;
-    out[to + 11u] = o0_11 * scale.x;
-    out[to + 12u] = o0_12 * scale.x;
-    out[to + 13u] = o0_13 * scale.x;
-    out[to + 14u] = o0_14 * scale.x;
-    out[to + 15u] = o0_15 * scale.x;
-  }
-  if (query + 1u <= last) {
-    out[to + VECTORS] = o1_0 * scale.y;
-    out[to + VECTORS + 1u] = o1_1 * scale.y;
-    out[to + VECTORS + 2u] = o1_2 * scale.y;
-    out[to + VECTORS + 3u] = o1_3 * scale.y;
-    out[to + VECTORS + 4u] = o1_4 * scale.y;
-    out[to + VECTORS + 5u] = o1_5 * scale.y;
-    out[to + VECTORS + 6u] = o1_6 * scale.y;
-    out[to + VECTORS + 7u] = o1_7 * scale.y;
-    out[to + VECTORS + 8u] = o1_8 * scale.y;
-    out[to + VECTORS + 9u] = o1_9 * scale.y;
-    out[to + VECTORS + 10u] = o1_10 * scale.y;
-    out[to + VECTORS + 11u] = o1_11 * scale.y;
-    out[to + VECTORS + 12u] = o1_12 * scale.y;
-    out[to + VECTORS + 13u] = o1_13 * scale.y;
-    out[to + VECTORS + 14u] = o1_14 * scale.y;
-    out[to + VECTORS + 15u] = o1_15 * scale.y;
+  var results0 = array<vec4f, HEAD_VECTORS>(
+    o0_0, o0_1, o0_2, o0_3, o0_4, o0_5, o0_6, o0_7,
+    o0_8, o0_9, o0_10, o0_11, o0_12, o0_13, o0_14, o0_15,
+  );
+  var results1 = array<vec4f, HEAD_VECTORS>(
+    o1_0, o1_1, o1_2, o1_3, o1_4, o1_5, o1_6, o1_7,
+    o1_8, o1_9, o1_10, o1_11, o1_12, o1_13, o1_14, o1_15,
+  );
+  for (var i = 0u; i < HEAD_VECTORS; i++) {
+    if (query <= last) {
+      out[to + i] = results0[i] * scale.x;
+    }
+    if (query + 1u <= last) {
+      out[to + VECTORS + i] = results1[i] * scale.y;
+    }
   }
 }

@@ -26,7 +26,7 @@ const PANEL = 16u;  // vectors in a row of a panel
 const LANES = 4u;
 const ROWS = 16u;   // rows per lane
 
-// A lane's part of the product with bias: rows row to row + 15, columns 4 · left … and 4 · right ….
+// The sums of a lane. They are separate variables, because SwiftShader keeps arrays in memory.
 struct Tile {
   left0: vec4f,
   left1: vec4f,
@@ -62,13 +62,21 @@ struct Tile {
   right15: vec4f,
 }
 
+// A lane's part of the product with bias: rows row to row + 15, columns 4 · left … and 4 · right ….
+// Arrays, so that the code after the product is one loop over the rows: 16 copies of that code take SwiftShader
+// four times as long to compile as the product itself.
+struct Product {
+  left: array<vec4f, ROWS>,
+  right: array<vec4f, ROWS>,
+}
+
 // Index in `weight` of a column group's first row.
 fn first_weight(group: u32) -> u32 {
   return (group / PANEL) * IN_PADDED * PANEL + group % PANEL;
 }
 
 // All lanes of a subgroup must call it, each with its own columns.
-fn multiply(row: u32, left: u32, right: u32, lane: u32) -> Tile {
+fn multiply(row: u32, left: u32, right: u32, lane: u32) -> Product {
   // Rows beyond the last one repeat it and are not stored.
   let last = size.batch * size.num_tokens - 1u;
   let row_at0 = min(row + lane, last) * IN_VECTORS;
@@ -241,39 +249,22 @@ fn multiply(row: u32, left: u32, right: u32, lane: u32) -> Tile {
     from_right += 4u * PANEL;
   }
   // The bias is added last, so that the sum does not lose digits to a large bias.
-  tile.left0 += bias[left];
-  tile.right0 += bias[right];
-  tile.left1 += bias[left];
-  tile.right1 += bias[right];
-  tile.left2 += bias[left];
-  tile.right2 += bias[right];
-  tile.left3 += bias[left];
-  tile.right3 += bias[right];
-  tile.left4 += bias[left];
-  tile.right4 += bias[right];
-  tile.left5 += bias[left];
-  tile.right5 += bias[right];
-  tile.left6 += bias[left];
-  tile.right6 += bias[right];
-  tile.left7 += bias[left];
-  tile.right7 += bias[right];
-  tile.left8 += bias[left];
-  tile.right8 += bias[right];
-  tile.left9 += bias[left];
-  tile.right9 += bias[right];
-  tile.left10 += bias[left];
-  tile.right10 += bias[right];
-  tile.left11 += bias[left];
-  tile.right11 += bias[right];
-  tile.left12 += bias[left];
-  tile.right12 += bias[right];
-  tile.left13 += bias[left];
-  tile.right13 += bias[right];
-  tile.left14 += bias[left];
-  tile.right14 += bias[right];
-  tile.left15 += bias[left];
-  tile.right15 += bias[right];
-  return tile;
+  let bias_left = bias[left];
+  let bias_right = bias[right];
+  return Product(
+    array<vec4f, ROWS>(
+      tile.left0 + bias_left, tile.left1 + bias_left, tile.left2 + bias_left, tile.left3 + bias_left,
+      tile.left4 + bias_left, tile.left5 + bias_left, tile.left6 + bias_left, tile.left7 + bias_left,
+      tile.left8 + bias_left, tile.left9 + bias_left, tile.left10 + bias_left, tile.left11 + bias_left,
+      tile.left12 + bias_left, tile.left13 + bias_left, tile.left14 + bias_left, tile.left15 + bias_left,
+    ),
+    array<vec4f, ROWS>(
+      tile.right0 + bias_right, tile.right1 + bias_right, tile.right2 + bias_right, tile.right3 + bias_right,
+      tile.right4 + bias_right, tile.right5 + bias_right, tile.right6 + bias_right, tile.right7 + bias_right,
+      tile.right8 + bias_right, tile.right9 + bias_right, tile.right10 + bias_right, tile.right11 + bias_right,
+      tile.right12 + bias_right, tile.right13 + bias_right, tile.right14 + bias_right, tile.right15 + bias_right,
+    ),
+  );
 }
 
 fn store(row: u32, left: u32, right: u32, a: vec4f, b: vec4f) {
@@ -311,23 +302,10 @@ fn linear(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) local:
   let row = tile_at.y * ROWS;
   let left = tile_at.x * 2u * LANES + local.x;
   let right = left + LANES;
-  let tile = multiply(row, min(left, OUT_VECTORS - 1u), min(right, OUT_VECTORS - 1u), lane);
-  store(row, left, right, tile.left0, tile.right0);
-  store(row + 1u, left, right, tile.left1, tile.right1);
-  store(row + 2u, left, right, tile.left2, tile.right2);
-  store(row + 3u, left, right, tile.left3, tile.right3);
-  store(row + 4u, left, right, tile.left4, tile.right4);
-  store(row + 5u, left, right, tile.left5, tile.right5);
-  store(row + 6u, left, right, tile.left6, tile.right6);
-  store(row + 7u, left, right, tile.left7, tile.right7);
-  store(row + 8u, left, right, tile.left8, tile.right8);
-  store(row + 9u, left, right, tile.left9, tile.right9);
-  store(row + 10u, left, right, tile.left10, tile.right10);
-  store(row + 11u, left, right, tile.left11, tile.right11);
-  store(row + 12u, left, right, tile.left12, tile.right12);
-  store(row + 13u, left, right, tile.left13, tile.right13);
-  store(row + 14u, left, right, tile.left14, tile.right14);
-  store(row + 15u, left, right, tile.left15, tile.right15);
+  var product = multiply(row, min(left, OUT_VECTORS - 1u), min(right, OUT_VECTORS - 1u), lane);
+  for (var i = 0u; i < ROWS; i++) {
+    store(row + i, left, right, product.left[i], product.right[i]);
+  }
 }
 
 @compute @workgroup_size(LANES)
@@ -336,23 +314,10 @@ fn linear_gelu(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_id) l
   let row = tile_at.y * ROWS;
   let left = tile_at.x * 2u * LANES + local.x;
   let right = left + LANES;
-  let tile = multiply(row, min(left, OUT_VECTORS - 1u), min(right, OUT_VECTORS - 1u), lane);
-  store(row, left, right, gelu(tile.left0), gelu(tile.right0));
-  store(row + 1u, left, right, gelu(tile.left1), gelu(tile.right1));
-  store(row + 2u, left, right, gelu(tile.left2), gelu(tile.right2));
-  store(row + 3u, left, right, gelu(tile.left3), gelu(tile.right3));
-  store(row + 4u, left, right, gelu(tile.left4), gelu(tile.right4));
-  store(row + 5u, left, right, gelu(tile.left5), gelu(tile.right5));
-  store(row + 6u, left, right, gelu(tile.left6), gelu(tile.right6));
-  store(row + 7u, left, right, gelu(tile.left7), gelu(tile.right7));
-  store(row + 8u, left, right, gelu(tile.left8), gelu(tile.right8));
-  store(row + 9u, left, right, gelu(tile.left9), gelu(tile.right9));
-  store(row + 10u, left, right, gelu(tile.left10), gelu(tile.right10));
-  store(row + 11u, left, right, gelu(tile.left11), gelu(tile.right11));
-  store(row + 12u, left, right, gelu(tile.left12), gelu(tile.right12));
-  store(row + 13u, left, right, gelu(tile.left13), gelu(tile.right13));
-  store(row + 14u, left, right, gelu(tile.left14), gelu(tile.right14));
-  store(row + 15u, left, right, gelu(tile.left15), gelu(tile.right15));
+  var product = multiply(row, min(left, OUT_VECTORS - 1u), min(right, OUT_VECTORS - 1u), lane);
+  for (var i = 0u; i < ROWS; i++) {
+    store(row + i, left, right, gelu(product.left[i]), gelu(product.right[i]));
+  }
 }
 
 @compute @workgroup_size(LANES)
@@ -361,23 +326,10 @@ fn linear_scale_residual(@builtin(workgroup_id) id: vec3u, @builtin(local_invoca
   let row = tile_at.y * ROWS;
   let left = tile_at.x * 2u * LANES + local.x;
   let right = left + LANES;
-  let tile = multiply(row, min(left, OUT_VECTORS - 1u), min(right, OUT_VECTORS - 1u), lane);
-  store_scaled(row, left, right, tile.left0, tile.right0);
-  store_scaled(row + 1u, left, right, tile.left1, tile.right1);
-  store_scaled(row + 2u, left, right, tile.left2, tile.right2);
-  store_scaled(row + 3u, left, right, tile.left3, tile.right3);
-  store_scaled(row + 4u, left, right, tile.left4, tile.right4);
-  store_scaled(row + 5u, left, right, tile.left5, tile.right5);
-  store_scaled(row + 6u, left, right, tile.left6, tile.right6);
-  store_scaled(row + 7u, left, right, tile.left7, tile.right7);
-  store_scaled(row + 8u, left, right, tile.left8, tile.right8);
-  store_scaled(row + 9u, left, right, tile.left9, tile.right9);
-  store_scaled(row + 10u, left, right, tile.left10, tile.right10);
-  store_scaled(row + 11u, left, right, tile.left11, tile.right11);
-  store_scaled(row + 12u, left, right, tile.left12, tile.right12);
-  store_scaled(row + 13u, left, right, tile.left13, tile.right13);
-  store_scaled(row + 14u, left, right, tile.left14, tile.right14);
-  store_scaled(row + 15u, left, right, tile.left15, tile.right15);
+  var product = multiply(row, min(left, OUT_VECTORS - 1u), min(right, OUT_VECTORS - 1u), lane);
+  for (var i = 0u; i < ROWS; i++) {
+    store_scaled(row + i, left, right, product.left[i], product.right[i]);
+  }
 }
 
 @compute @workgroup_size(LANES)
@@ -385,21 +337,8 @@ fn linear_swiglu(@builtin(global_invocation_id) global: vec3u, @builtin(subgroup
   let id = size.first_workgroup * vec3u(LANES, 1u, 1u) + global;
   let row = id.y * ROWS;
   let gate = min(id.x, OUT_VECTORS / 2u - 1u);
-  let tile = multiply(row, gate, gate + OUT_VECTORS / 2u, lane);
-  store_gated(row, id.x, tile.left0, tile.right0);
-  store_gated(row + 1u, id.x, tile.left1, tile.right1);
-  store_gated(row + 2u, id.x, tile.left2, tile.right2);
-  store_gated(row + 3u, id.x, tile.left3, tile.right3);
-  store_gated(row + 4u, id.x, tile.left4, tile.right4);
-  store_gated(row + 5u, id.x, tile.left5, tile.right5);
-  store_gated(row + 6u, id.x, tile.left6, tile.right6);
-  store_gated(row + 7u, id.x, tile.left7, tile.right7);
-  store_gated(row + 8u, id.x, tile.left8, tile.right8);
-  store_gated(row + 9u, id.x, tile.left9, tile.right9);
-  store_gated(row + 10u, id.x, tile.left10, tile.right10);
-  store_gated(row + 11u, id.x, tile.left11, tile.right11);
-  store_gated(row + 12u, id.x, tile.left12, tile.right12);
-  store_gated(row + 13u, id.x, tile.left13, tile.right13);
-  store_gated(row + 14u, id.x, tile.left14, tile.right14);
-  store_gated(row + 15u, id.x, tile.left15, tile.right15);
+  var product = multiply(row, gate, gate + OUT_VECTORS / 2u, lane);
+  for (var i = 0u; i < ROWS; i++) {
+    store_gated(row + i, id.x, product.left[i], product.right[i]);
+  }
 }

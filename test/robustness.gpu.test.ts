@@ -2,6 +2,7 @@
 // mistakes on its device.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2, type DINOv2Config } from '../src/index.ts';
+import { full } from './full.ts';
 import { sharedTiles } from './gpu/sharedDevice.ts';
 import { requestDevice, tiny } from './gpu/tiny.ts';
 import { maxError } from './parity.ts';
@@ -206,9 +207,18 @@ test('a store of tunings that never answers holds nobody up, and what is aborted
     );
   const waiting = [
     outcomeOf(tuned.tune({ sizesPx: [28], signal: first.signal, store: { get: never, set: never } })),
-    outcomeOf(
-      tuned.tune({ sizesPx: [28], signal: second.signal, store: { get: async () => undefined, set: never } }),
-    ),
+    // It measures every tile first, and a software adapter compiles each for a second.
+    ...(full
+      ? [
+          outcomeOf(
+            tuned.tune({
+              sizesPx: [28],
+              signal: second.signal,
+              store: { get: async () => undefined, set: never },
+            }),
+          ),
+        ]
+      : []),
   ];
   const image = { data: new Uint8Array(28 * 28 * 3), width: 28, height: 28 };
   const square = { resize: 'square', size: 28 } as const;
@@ -218,7 +228,7 @@ test('a store of tunings that never answers holds nobody up, and what is aborted
   );
   first.abort('not for ever');
   second.abort('enough');
-  expect(await Promise.all(waiting)).toEqual(['not for ever', 'enough']);
+  expect(await Promise.all(waiting)).toEqual(['not for ever', 'enough'].slice(0, waiting.length));
   await tuned.describe({ height: 28, width: 28 }); // after them
   await tiles.queue.onSubmittedWorkDone();
   tiles.removeEventListener('uncapturederror', note);

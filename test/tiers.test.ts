@@ -57,9 +57,10 @@ const steps = [...read('.ci/run').matchAll(/^.*\bnpm run --silent test:full\b(.*
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
 const longRun = runOf(scripts['test:long']!.replace('node scripts/test.mjs --long', ''));
 
-/** Whether a file names one of test/full.ts's tiers. */
+/** Whether a file has variants of a tier: it imports test/full.ts or, in a browser, injects its value. */
 const asks = (path: string, tier: 'full' | 'long'): boolean =>
-  new RegExp(`import \\{[^}]*\\b${tier}\\b[^}]*\\} from '[./]*/full\\.[jt]s'`).test(read(path));
+  new RegExp(`import \\{[^}]*\\b${tier}\\b[^}]*\\} from '[./]*/full\\.[jt]s'`).test(read(path)) ||
+  (projectOf(path) === 'browser' && read(path).includes(`inject('${tier}')`));
 
 const fullFiles = files.filter(
   (path) => /\.full(-\w+)?\.test\.ts$/.test(path) || asks(path, 'full') || asks(path, 'long'),

@@ -32,6 +32,8 @@ export const tests: NonNullable<ViteUserConfig['test']> = {
       test: {
         name: 'unit',
         environment: 'node',
+        isolate: false, // a process for each file takes a third of the time; test/setup-unit.ts checks what each leaves
+        setupFiles: ['test/setup-unit.ts'],
         include: ['test/**/*.test.ts'],
         exclude: ['test/**/*.{gpu,full,browser,full-browser,e2e,full-e2e,firefox}.test.ts'],
         testTimeout: 60_000, // the race detector interprets kernels, once for every barrier

@@ -9,7 +9,7 @@ let visitor: Visit;
 let site: Site;
 let page: Page;
 beforeAll(async () => {
-  visitor = await openVisit();
+  visitor = await openVisit('shared');
   ({ site, page } = visitor);
 });
 afterAll(() => visitor.close());
@@ -39,15 +39,10 @@ const loadAuto = (wrong: boolean): Promise<Found> =>
     return { dtype, reason, fetchedBytes: loaded.fetchedBytes };
   }, wrong);
 
-test('where f16 is right, fp16 is kept, and read from the cache', async () => {
+test('fp16 is loaded where f16 is right, then read from the cache; where f16 is wrong, fp32 comes from the same entry', async () => {
   expect(await loadAuto(false)).toMatchObject({ dtype: 'fp16', fetchedBytes: largeFile.length });
   site.down = true;
   expect(await loadAuto(false)).toMatchObject({ dtype: 'fp16', fetchedBytes: 0 });
-});
-
-test('where f16 is wrong, fp32 comes from the same entry', async () => {
-  await loadAuto(false);
-  site.down = true;
   expect(await loadAuto(true)).toMatchObject({
     dtype: 'fp32',
     fetchedBytes: 0,

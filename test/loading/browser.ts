@@ -11,6 +11,7 @@ import { chromium, type BrowserContext, type Page } from 'playwright';
 import { expect } from 'vitest';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
 import { putBuild } from '../builds.ts';
+import { openChromium } from '../chromium.ts';
 import { answer, largeFiles } from './server.ts';
 
 /** So that what is asked for is what the library asks for. */
@@ -189,7 +190,22 @@ export interface Visit extends Visitor {
   close(): Promise<void>;
 }
 
-export async function openVisit(): Promise<Visit> {
+/**
+ * In a Chromium with a profile on disk or, for files whose subject is not what the browser keeps, in a context of
+ * the one that all files share, which stores in memory.
+ */
+export async function openVisit(where: 'profile' | 'shared' = 'profile'): Promise<Visit> {
+  if (where === 'shared') {
+    const [site, browser] = await Promise.all([openSite(), openChromium()]);
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await open(page, site);
+    const close = async (): Promise<void> => {
+      await browser.close();
+      await site.close();
+    };
+    return { context, page, site, close };
+  }
   const { site, profile, close: end } = await openLives();
   const visitor = await visit(profile, site);
   const close = async (): Promise<void> => {

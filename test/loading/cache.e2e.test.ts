@@ -209,37 +209,42 @@ describe('the entry', () => {
     expect(await edit('manifest', { find: '1e-06', put: '1e-02' })).toBe(1);
     const anew = { hash: right, loaded: { fetchedBytes: largeFile.length, cachedBytes: 0 } };
     expect(await load(page)).toMatchObject(anew);
-    for (const flip of [0, 31, 32, 40, 400]) {
+    // test/checkpoint/cacheEntry.test.ts changes every bit.
+    for (const flip of full ? [0, 31, 32, 40, 400] : [40]) {
       await edit('manifest', { flip });
       expect(await load(page), `byte ${flip}`).toMatchObject(anew);
     }
   });
 
-  test.each([
+  const damages = [
     ['model.safetensors-1', 'flip'],
-    ['model.safetensors-1', 'remove'],
     ['model.safetensors-0', 'shorten'],
-    ['model.safetensors-0', 'flip'],
     ['model.safetensors-2', 'remove'],
-    ['manifest', 'flip'],
     ['manifest', 'remove'],
-  ] as const)('%s: %s, is noticed before anything is computed with it', async (name, how) => {
-    await load(page);
-    expect((await storedFiles(page)).map(([path]) => path.split('/').at(-1))).toEqual(
-      expect.arrayContaining(['manifest', ...[0, 1, 2].map((block) => `model.safetensors-${block}`)]),
-    );
-    await change(name, how);
-    const { hash, loaded } = await load(page);
-    expect(hash).toBe(right);
-    expect(loaded.cache).toBe('opfs');
-    expect(loaded.fetchedBytes).toBe(
-      name === 'manifest'
-        ? largeFile.length
-        : Math.min(BLOCK_BYTES, largeFile.length - 2 * BLOCK_BYTES * Number(name.endsWith('2'))),
-    );
-    site.down = true;
-    expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
-  });
+    ['manifest', 'flip'],
+    ['model.safetensors-0', 'flip'],
+    ['model.safetensors-1', 'remove'],
+  ] as const;
+  test.each(full ? damages : damages.slice(0, 4))(
+    '%s: %s, is noticed before anything is computed with it',
+    async (name, how) => {
+      await load(page);
+      expect((await storedFiles(page)).map(([path]) => path.split('/').at(-1))).toEqual(
+        expect.arrayContaining(['manifest', ...[0, 1, 2].map((block) => `model.safetensors-${block}`)]),
+      );
+      await change(name, how);
+      const { hash, loaded } = await load(page);
+      expect(hash).toBe(right);
+      expect(loaded.cache).toBe('opfs');
+      expect(loaded.fetchedBytes).toBe(
+        name === 'manifest'
+          ? largeFile.length
+          : Math.min(BLOCK_BYTES, largeFile.length - 2 * BLOCK_BYTES * Number(name.endsWith('2'))),
+      );
+      site.down = true;
+      expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
+    },
+  );
 
   test('is not begun where it cannot fit, and leaves nothing where the disk is full in the middle', async () => {
     const session = await visitor.context.newCDPSession(page);

@@ -35,7 +35,7 @@ let tells: () => Record<string, string>;
 let asked: string[];
 let right: number;
 beforeAll(async () => {
-  visitor = await openVisit();
+  visitor = await openVisit('shared');
   ({ page } = visitor);
   right = (await load(page, { cache: 'none' })).hash;
   host = createServer((request: IncomingMessage, response) => {

@@ -20,7 +20,7 @@ let visitor: Visit;
 let site: Site;
 let page: Page;
 beforeAll(async () => {
-  visitor = await openVisit();
+  visitor = await openVisit('shared');
   ({ site, page } = visitor);
   const script =
     "import * as worker from '/dist/worker.js'; import * as page from '/dist/index.js'; Object.assign(globalThis, { worker, page });";

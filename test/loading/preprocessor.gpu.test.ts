@@ -49,9 +49,16 @@ async function look(loading: Promise<DINOv2>): Promise<Seen> {
   }
 }
 
+/** What a model would make of any image: enough where its vector is compared elsewhere, and without a forward. */
+async function preprocessingOf(loading: Promise<DINOv2>): Promise<Preprocessing> {
+  using model = await loading;
+  return model.preprocessing;
+}
+
 const options = { selfTest: false, retry: { attempts: 2, delayMs: 5 } } as const;
-const fromServer = (more: PretrainedOptions = {}, id = server.url): Promise<Seen> =>
-  look(DINOv2.fromPretrained(id, { ...options, device, ...more }));
+const pretrained = (more: PretrainedOptions = {}, id = server.url): Promise<DINOv2> =>
+  DINOv2.fromPretrained(id, { ...options, device, ...more });
+const fromServer = (more?: PretrainedOptions, id?: string): Promise<Seen> => look(pretrained(more, id));
 const fromFiles = (files: Partial<ModelFiles>): Promise<Seen> =>
   look(DINOv2.fromFiles({ config: configJson, weights: weightsFile, ...files }, { selfTest: false, device }));
 const errorOf = (loading: Promise<unknown>): Promise<Error & { code: string }> =>
@@ -61,6 +68,13 @@ const errorOf = (loading: Promise<unknown>): Promise<Error & { code: string }> =
     },
     (error: unknown) => error as Error & { code: string },
   );
+
+/** What the case `half` says, whose vector is Python's. */
+const half: Preprocessing = {
+  ...DEFAULT_PREPROCESSING,
+  source: NAME,
+  normalization: { ...DEFAULT_PREPROCESSING.normalization, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
+};
 
 describe("Python's vector", () => {
   test.each(full ? preprocessorCases : preprocessorCases.slice(0, 3))(
@@ -97,15 +111,7 @@ describe("Python's vector", () => {
       await fromFiles({ preprocessor, config: undefined }),
     ];
     for (const { vector, preprocessing } of found) {
-      expect(preprocessing).toEqual({
-        ...DEFAULT_PREPROCESSING,
-        source: NAME,
-        normalization: {
-          ...DEFAULT_PREPROCESSING.normalization,
-          mean: [0.5, 0.5, 0.5],
-          std: [0.5, 0.5, 0.5],
-        },
-      });
+      expect(preprocessing).toEqual(half);
       expect(1 - cosine(vector, cls)).toBeLessThan(1e-6);
     }
   });
@@ -153,7 +159,7 @@ describe('a checkpoint without the file', () => {
     isDefault(await fromServer({ preprocessor: null }));
     isDefault(await fromFiles({ config, preprocessor: null }));
     server.files.set(NAME, bytesOf(textOf('half')));
-    expect((await fromServer()).preprocessing.source).toBe(NAME);
+    expect((await preprocessingOf(pretrained())).source).toBe(NAME);
   });
 });
 
@@ -194,9 +200,8 @@ describe('a file that is there and cannot be read', () => {
     });
     // What the caller gives stands in for it, and null does.
     server.fault = ({ name, response }) => name === NAME && !!response.writeHead(status).end(body);
-    expect((await fromServer({ preprocessor: null })).preprocessing).toEqual(DEFAULT_PREPROCESSING);
-    const { vector } = await fromServer({ preprocessor: caseOf('half').preprocessor });
-    expect(1 - cosine(vector, caseOf('half').cls)).toBeLessThan(1e-6);
+    expect(await preprocessingOf(pretrained({ preprocessor: null }))).toEqual(DEFAULT_PREPROCESSING);
+    expect(await preprocessingOf(pretrained({ preprocessor: caseOf('half').preprocessor }))).toEqual(half);
   });
 
   test('a connection that breaks, and a folder of its name on the machine', async () => {
@@ -223,7 +228,7 @@ describe('a file that is there and cannot be read', () => {
     const integrity = { [NAME]: sha256(file) };
     expect(await errorOf(fromServer({ integrity }))).toMatchObject({ code: 'SOURCE_INTEGRITY' });
     server.files.set(NAME, file);
-    expect((await fromServer({ integrity })).preprocessing.source).toBe(NAME);
+    expect((await preprocessingOf(pretrained({ integrity }))).source).toBe(NAME);
     server.files.set(NAME, bytesOf(`${textOf('half')} `));
     for (const preprocessor of [undefined, null])
       expect(await errorOf(fromServer({ integrity, preprocessor }))).toMatchObject({
@@ -241,7 +246,7 @@ test('the file is asked for beside the others: it is held back until the weights
     if (name === NAME) await weightsAsked;
     return false;
   };
-  expect((await fromServer()).preprocessing.source).toBe(NAME);
+  expect((await preprocessingOf(pretrained())).source).toBe(NAME);
   expect(server.asked.slice(0, 2).sort()).toEqual(['config.json whole', `${NAME} whole`]);
 });
 
