@@ -156,7 +156,7 @@ test('accepted: no options, options of other calls, and inherited or non-enumera
   class Look {
     readonly cropSize = 224;
     get helper(): number {
-      throw new Error('nobody asks');
+      throw new Error('the getter was called');
     }
     inherited(): void {}
   }

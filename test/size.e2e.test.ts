@@ -65,7 +65,7 @@ const use = (names: string, entry: string): string =>
 const tell = (what: string, bytes: number): void =>
   console.log(`${what}: ${(bytes / 1000).toFixed(1)} kB gzipped`);
 
-/** Size budgets, slightly above the current sizes: growth must be decided, not happen. */
+/** Size budgets, slightly above the current sizes: growth has to be a decision. */
 describe('evaluated by an import', () => {
   test.each([
     ['DINOv2', 'index', 31_000],

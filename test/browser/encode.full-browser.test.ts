@@ -4,7 +4,7 @@ import { Program, SlotPool } from '../../src/gpu/program.ts';
 import { configOf } from '../../src/model/config.ts';
 import { buildForward, countTokens } from '../../src/model/vit.ts';
 
-// Largest CPU time for encoding one forward. Beyond this, a fast GPU would wait for JavaScript.
+// Largest time in ms for encoding one forward. Beyond this, a fast GPU would wait for JavaScript.
 const ENCODE_MS = 0.5;
 
 const gpu = await acquireGpu();

@@ -149,7 +149,8 @@ describe('a folder', () => {
   it('shows the original photograph instead of the thumbnail if its folder is readable', async () => {
     await page.locator('#view .tiles button', { hasText: '07.png' }).click();
     await found(page, '07.png');
-    await expect.poll(() => showsOriginal(page, '07.png'), PATIENCE).toBe(true); // The Content-Security-Policy does not allow the page to fetch the blob to compare its bytes.
+    // Compares blob URLs: the Content-Security-Policy does not allow the page to fetch a blob's bytes.
+    await expect.poll(() => showsOriginal(page, '07.png'), PATIENCE).toBe(true);
   });
 
   it('with the name of an existing folder replaces nothing, and is added beside it if the visitor chooses so', async () => {

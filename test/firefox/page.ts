@@ -90,8 +90,8 @@ const pageActions = {
   },
 
   /**
-   * Last hidden state of a tiny model (56 × 98, batch 2), computed with the kernels for real GPUs. Only this
-   * test compiles them with naga.
+   * Last hidden state of a tiny model (56 × 98, batch 2), computed with the kernels for real GPUs.
+   * Software adapters otherwise get other kernels, so naga would not compile these.
    */
   async asOnGpu(kind: string): Promise<number[]> {
     const device = asGpu(await requestDevice());

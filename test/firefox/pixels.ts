@@ -62,7 +62,8 @@ export const filesThatDiffer = (kind: SourceKind): Promise<Differing> =>
     const differing: Differing = {};
     for (const tensor of parseSafetensors(expected).tensors.keys()) {
       const [, name, way] = /^(.*)\.(rgb|upright)$/.exec(tensor) ?? [];
-      if (name === undefined || (kind === 'element' && way === 'rgb' && name.startsWith('exif'))) continue; // an <img> always applies the orientation
+      // An <img> always applies the orientation.
+      if (name === undefined || (kind === 'element' && way === 'rgb' && name.startsWith('exif'))) continue;
       const { bytes, shape } = tensorOf(expected, tensor);
       const [height, width] = shape as [number, number];
       const asIs = Math.max(width, height) === 42; // at this size 'fit' does not resize

@@ -26,7 +26,8 @@ const loadAuto = (wrong: boolean): Promise<Found> =>
   page.evaluate(async (mistaken) => {
     const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
     const adapter = await navigator.gpu.requestAdapter();
-    const requiredFeatures = (['subgroups'] as const).filter((feature) => adapter!.features.has(feature)); // Without subgroups, SwiftShader compiles ten times longer.
+    // Without subgroups, SwiftShader gets kernels that take ten times longer to compile.
+    const requiredFeatures = (['subgroups'] as const).filter((feature) => adapter!.features.has(feature));
     const device = await adapter!.requestDevice({ requiredFeatures });
     const create = device.createShaderModule.bind(device);
     if (mistaken)

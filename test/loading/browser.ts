@@ -266,9 +266,9 @@ export function droppedBytes(folder: string): number {
 
 /** Log records cut off by a kill: checksum (4 bytes), length (2), type (1), and a part of the payload. */
 export const TORN = {
-  'in its head': [0x12, 0x34, 0x56],
-  'in what it holds': [0x12, 0x34, 0x56, 0x78, 200, 0, 1, ...Array.from({ length: 50 }, () => 0x61)],
-  'after most of a long one': [
+  'in its header': [0x12, 0x34, 0x56],
+  'in its payload': [0x12, 0x34, 0x56, 0x78, 200, 0, 1, ...Array.from({ length: 50 }, () => 0x61)],
+  'late in a long payload': [
     0x12,
     0x34,
     0x56,

@@ -98,7 +98,7 @@ describe('network and server faults', () => {
   });
 
   test.each([
-    ['a total that the server does not know', {}],
+    ['an unknown total in Content-Range', {}],
     ['a Content-Range that another origin does not expose', { fetch: hiding }],
     ['the same, and an empty part instead of 416', { fetch: hiding, empty: true }],
   ] as const)(
@@ -136,7 +136,7 @@ describe('network and server faults', () => {
   test('a truncated part is requested again from its next byte', async () => {
     server.fault = (asked) =>
       asked.count === 0 &&
-      (faults.find(({ name }) => name === 'the first part breaks off')!.fault!(asked) as boolean);
+      (faults.find(({ name }) => name === 'the first part is truncated')!.fault!(asked) as boolean);
     await read({}).catch(() => undefined);
     expect(server.asked.some((line) => line.includes(' bytes=1000-'))).toBe(true);
   });
@@ -151,7 +151,7 @@ describe('network and server faults', () => {
     expect(mayStartOver(error)).toBe(true);
   });
 
-  test.each(['ranges of the compressed bytes', 'a weak ETag: all in one answer'])(
+  test.each(['ranges of the compressed bytes', 'a weak ETag: the whole file in one response'])(
     'requesting the whole file because ranges are unusable does not count as a retry: %s',
     async (name) => {
       server.fault = faults.find((each) => each.name === name)!.fault!;

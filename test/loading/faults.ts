@@ -98,15 +98,15 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'the first part breaks off',
+    name: 'the first part is truncated',
     fault: ofWeights((asked) => (asked.count === 0 ? cut(asked, 1000) : good(asked))),
   },
   {
-    name: 'a later part breaks off',
+    name: 'a later part is truncated',
     fault: ofWeights((asked) => (asked.count === 2 ? cut(asked, 300_000) : good(asked))),
   },
   {
-    name: 'every third answer breaks off after 100 kB',
+    name: 'every third response is truncated after 100 kB',
     fault: ofWeights((asked) => (asked.count % 3 === 2 ? cut(asked, 100_000) : good(asked))),
   },
   {
@@ -116,7 +116,7 @@ export const faults: readonly FaultCase[] = [
     ),
   },
   {
-    name: 'the connection is reset before an answer',
+    name: 'the connection is reset before a response',
     fault: ofWeights((asked) => {
       if (asked.count > 1) return good(asked);
       asked.response.destroy();
@@ -125,7 +125,7 @@ export const faults: readonly FaultCase[] = [
     error: ['SOURCE_FETCH', /expected an answer.*It was tried 2 times/],
   },
   {
-    name: 'the connection of a later part is reset before an answer',
+    name: 'the connection of a later part is reset before a response',
     fault: ofWeights((asked) => {
       if (asked.count !== 1) return good(asked);
       asked.response.destroy();
@@ -159,7 +159,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'silence in mid-body',
+    name: 'a stall in the middle of a body',
     stallMs: 300,
     fault: ofWeights((asked) => {
       if (asked.count !== 1) return good(asked);
@@ -175,7 +175,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'parts shorter than asked for',
+    name: 'parts shorter than requested',
     fault: ofWeights((asked) =>
       good({
         ...asked,
@@ -196,7 +196,7 @@ export const faults: readonly FaultCase[] = [
     ),
   },
   {
-    name: 'a part that brings more than it says, once',
+    name: 'a part with more bytes than announced, once',
     fault: ofWeights((asked) => (asked.count === 1 ? tooMuch(asked) : good(asked))),
   },
   {
@@ -225,7 +225,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'a date in place of an ETag',
+    name: 'a date instead of an ETag',
     fault: ofWeights((asked) => {
       asked.response.setHeader('last-modified', 'Wed, 01 Jan 2025 00:00:00 GMT');
       const [begin, end] = asked.range!;
@@ -239,7 +239,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'a weak ETag: all in one answer',
+    name: 'a weak ETag: the whole file in one response',
     fault: ofWeights((asked) =>
       asked.range
         ? with206(asked, {
@@ -250,11 +250,11 @@ export const faults: readonly FaultCase[] = [
     ),
   },
   {
-    name: '200 to a later range, of the same version',
+    name: 'status 200 for a later range of the same version',
     fault: ofWeights((asked) => (asked.count === 2 ? whole(asked, { etag: '"one"' }) : good(asked))),
   },
   {
-    name: 'a total that the server does not know',
+    name: 'an unknown total in Content-Range',
     fault: ofWeights((asked) => {
       const [begin, end] = asked.range!;
       if (begin >= asked.bytes.length) return refuse(416)(asked);

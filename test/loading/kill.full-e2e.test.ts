@@ -75,7 +75,8 @@ const storedBlocks = (page: Page): Promise<{ whole: number[]; torn: string[] }> 
         const place = new TextEncoder().encode(
           JSON.stringify([nonce, list[0]!.name, list[0]!.validator, block]),
         );
-        const seal = await digest(new Uint8Array([...(await digest(bytes.subarray(32))), ...place])); // the checksum of src/cache/entry.ts
+        // The same checksum as in src/cache/entry.ts.
+        const seal = await digest(new Uint8Array([...(await digest(bytes.subarray(32))), ...place]));
         if (seal.every((byte, k) => byte === bytes[k])) found.whole.push(block);
         else found.torn.push(name);
       }

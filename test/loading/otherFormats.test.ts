@@ -108,7 +108,7 @@ test('a config.json that is forbidden, or missing although a hash was given, is 
 
 test('a successful load requests no files of other formats', async () => {
   server.fault = (asked) => {
-    if (asked.request.method === 'HEAD') throw new Error('asked for more');
+    if (asked.request.method === 'HEAD') throw new Error('unexpected HEAD request');
     if (!server.files.has(asked.name)) return false;
     answer(asked);
     return true;

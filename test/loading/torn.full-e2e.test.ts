@@ -51,7 +51,7 @@ test('the directory is torn before a download resumes', async () => {
   await interrupt(page, site, [6_000_000], { cache: 'opfs' });
   await context.close();
 
-  const wentOn = tear(profile, TORN['in what it holds']);
+  const wentOn = tear(profile, TORN['in its payload']);
   ({ context, page } = await visit(profile, site));
   const { hash, loaded } = await load(page, { cache: 'opfs' });
   expect(loaded.cachedBytes).toBeGreaterThan(0);
@@ -66,7 +66,7 @@ test('the directory is torn before a first download', async () => {
   await removeCached(page);
   await context.close();
 
-  const wentOn = tear(profile, TORN['in its head']);
+  const wentOn = tear(profile, TORN['in its header']);
   ({ context, page } = await visit(profile, site));
   const { hash, loaded } = await load(page, { cache: 'opfs' });
   expect(loaded).toMatchObject({ cache: 'opfs', cachedBytes: 0 });

@@ -195,7 +195,8 @@ test('a search during a change reports the ids that match the compared vectors',
       { id: 'last', vector: [0, 1] },
     ]);
     const removing = index.remove('first');
-    for (let i = 0; i < settle; i++) await undefined; // varies how the change and the steps of the search interleave
+    // Varies how the change and the steps of the search interleave.
+    for (let i = 0; i < settle; i++) await undefined;
     const hits = await index.search([0, 1]);
     await removing;
     const scores = new Map(hits.map(({ id, score }) => [id, score]));

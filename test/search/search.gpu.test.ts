@@ -47,8 +47,8 @@ async function expectExact(
   }
 }
 
-// One dim for each storage, because each dim and storage compiles another pipeline. Most rows do not fill a
-// whole number of words.
+// One dim for each storage, because each combination compiles another pipeline. In the first three cases, a row
+// does not fill its last word or pair of words.
 describe.each([
   ['f32', 5, 'dot'],
   ['f16', 27, 'cosine'],

@@ -214,7 +214,7 @@ test.each(['timm-narrow-swiglu', 'timm-patch-positions'])(
   },
 );
 
-test('scales of an unknown tensor are refused', async () => {
+test('a scale tensor with an unknown name is refused', async () => {
   const file = await convert(cases[0]![1], 'int8');
   const text = Buffer.from(file).toString('latin1');
   const at = text.indexOf('weight_scale","dtype"') < 0 ? text.indexOf('weight_scale":{') : -1;

@@ -41,7 +41,8 @@ export async function publish(packages: readonly string[]): Promise<Published> {
   for (const name of packages)
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   cpSync(tiny, join(folder, 'models/tiny'), { recursive: true });
-  const loaders = [process.env['SWIFTSHADER_DIR'], process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':'); // libraries that this process loaded by path
+  // Folders of the GPU libraries that this process loaded by path; the child process finds them here.
+  const loaders = [process.env['SWIFTSHADER_DIR'], process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':');
   return {
     folder,
     embed: (...args) =>

@@ -162,7 +162,8 @@ describe('the same as in the page', () => {
       const { worker } = globalThis as unknown as Globals;
       const bytes = new Uint8Array(await (await fetch('/weights/model.safetensors')).arrayBuffer());
       const config = await (await fetch('/weights/config.json')).text();
-      const keeper = await worker.DINOv2.fromFiles({ config, weights: bytes }, { selfTest: false }); // keeps the worker and its compiled pipelines
+      // Keeps the worker and its compiled pipelines.
+      const keeper = await worker.DINOv2.fromFiles({ config, weights: bytes }, { selfTest: false });
       const vectors: string[] = [];
       const pixels = Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.cos(i));
       const padded = new Uint8Array(bytes.length + 9);

@@ -522,7 +522,8 @@ test('files are checked when a lost database is rebuilt', async () => {
   await expect(openJournal(NAME, { ...header, model: undefined })).rejects.toMatchObject({
     code: 'INDEX_MODEL',
   });
-  const [name, bytes] = [...(await files())].sort(([a], [b]) => (a < b ? -1 : 1))[0]!; // not the newest: an empty newest file looks like a file that was never written
+  // Not the newest file: an empty newest file looks like one that was never written.
+  const [name, bytes] = [...(await files())].sort(([a], [b]) => (a < b ? -1 : 1))[0]!;
   const flipped = bytes.slice();
   flipped[flipped.length - 20]! ^= 1;
   await writeFile(name, flipped);

@@ -138,7 +138,7 @@ test(
 );
 
 test(
-  'twenty exceeded quotas: nothing is lost, the index opens, and the error is INDEX_QUOTA',
+  'twenty storage quotas: a commit succeeds or fails with INDEX_QUOTA, nothing is lost, and the index opens',
   { timeout: 180_000 },
   async () => {
     const page = await openPage(context, site);

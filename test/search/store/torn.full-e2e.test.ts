@@ -72,7 +72,7 @@ test('an index created after the torn record survives too', async () => {
         void (await (await navigator.storage.getDirectory()).getFileHandle('other', { create: true })),
     ),
   );
-  const wentOn = tear(profile, TORN['in its head']);
+  const wentOn = tear(profile, TORN['in its header']);
   await live(profile, (page) => put(page, ['a', 'b', 'c']));
   expect(wentOn()).toBe(true);
   const found = await live(profile, async (page) => ({
