@@ -14,14 +14,11 @@ function filesIn(folder: string): string[] {
 
 const read = (file: string): string => readFileSync(join(root, file), 'utf8');
 
-/**
- * Code without comments, roughly: what is in strings may go too, which only matters to those who write `//`
- * there.
- */
+/** Removes comments from code. Approximate: the pattern also truncates a string that contains ` //`. */
 const withoutComments = (code: string): string =>
   code.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/(^|\s)\/\/.*$/gm, '');
 
-/** What a file imports, types included: paths from the root, or names of packages. */
+/** The imports of a file, type imports included: paths from the repository root, or package names. */
 function importsOf(file: string): string[] {
   const found = [
     ...withoutComments(read(file)).matchAll(/(?:\bfrom\s*|(?<!')\bimport\s*\(?\s*|new URL\(\s*)'([^']+)'/g),
@@ -34,19 +31,19 @@ function importsOf(file: string): string[] {
 }
 
 /**
- * Parts of src/ from the top down, as ARCHITECTURE.md draws them; those between two arrows stand side by side
- * and do not know each other.
+ * The parts of src/ from top to bottom, read from ARCHITECTURE.md. Parts within one tier must not import each
+ * other.
  */
 const tiers = (/Imports go downward only: ([^;]*);/.exec(read('ARCHITECTURE.md'))?.[1] ?? '')
   .split('→')
   .map((tier) => [...tier.matchAll(/`(\w+)`/g)].map(([, part]) => part!));
 
 const tierOf = (part: string): number => tiers.findIndex((tier) => tier.includes(part));
-/** A folder or file of src/, without `.ts`. */
+/** The part a source file belongs to: its folder or file name directly under src/, without `.ts`. */
 const partOf = (file: string): string => file.split('/')[1]!.replace(/\.ts$/, '');
 const sources = filesIn('src').filter((file) => !file.endsWith('.d.ts'));
 
-/** Says what is wrong with an import of `target` by `file`, both within src/. */
+/** Describes the import of `target` by `file` (both within src/) if the tiers forbid it. */
 function violation(file: string, target: string): string | undefined {
   const [from, to] = [partOf(file), partOf(target)];
   const [above, below] = [tierOf(from), tierOf(to)];
@@ -54,7 +51,9 @@ function violation(file: string, target: string): string | undefined {
   return `${file} imports ${target}`;
 }
 
-/** A cycle of imports among files: its files in order, the first one again at the end. */
+/**
+ * Finds an import cycle among files and returns its files in order, with the first one repeated at the end.
+ */
 function cycleAmong(files: readonly string[]): string[] | undefined {
   const finished = new Set<string>();
   const visit = (file: string, path: readonly string[]): string[] | undefined => {
@@ -88,14 +87,14 @@ describe('src/', () => {
     expect(within.flatMap(([file, target]) => violation(file, target) ?? [])).toEqual([]);
   });
 
-  // Imports of types count too: neither of two files that import each other can be read alone.
+  // Type imports count too: two files that import each other cannot be understood separately.
   test.each(['gpu', 'graph', 'session'])('%s/ has no import cycle', (part) => {
     const files = sources.filter((file) => partOf(file) === part);
     expect(files.length).toBeGreaterThan(1);
     expect(cycleAmong(files)).toBeUndefined();
   });
 
-  test('an upward import would be noticed', () => {
+  test('the check detects an upward import', () => {
     expect(violation('src/graph/graph.ts', 'src/gpu/device.ts')).toBeDefined();
     expect(violation('src/weights/packing.ts', 'src/model/config.ts')).toBeDefined();
     expect(violation('src/image/geometry.ts', 'src/weights/names.ts')).toBeDefined();
@@ -104,7 +103,7 @@ describe('src/', () => {
     expect(violation('src/model/config.ts', 'src/weights/names.ts')).toBeUndefined();
   });
 
-  test('nothing but shaders is imported from elsewhere, and one package in one place', () => {
+  test('src/ imports only itself and shaders; only search/store/ imports a package, idb', () => {
     const outside = sources.flatMap((file) =>
       importsOf(file)
         .filter((target) => !target.startsWith('src/'))
@@ -115,7 +114,7 @@ describe('src/', () => {
     expect(others.filter(({ file }) => !file.startsWith('src/search/store/'))).toEqual([]);
   });
 
-  test('shaders are known to gpu/ alone', () => {
+  test('only gpu/ imports shaders', () => {
     const users = sources.filter((file) => importsOf(file).some((target) => target.startsWith('shaders/')));
     expect(users.filter((file) => partOf(file) !== 'gpu')).toEqual([]);
   });
@@ -126,7 +125,7 @@ describe('src/', () => {
     expect(files.filter((file) => /\bGPU[A-Z]\w*/.test(withoutComments(read(file))))).toEqual([]);
   });
 
-  test('types are not switched off', () => {
+  test('no `any`, double assertion or suppression comment', () => {
     const inCode = /\bas any\b|: any\b|<any>|\bas unknown as\b/;
     const inComments = /@ts-(ignore|nocheck|expect-error)|(eslint|oxlint)-disable/;
     expect(
@@ -134,13 +133,16 @@ describe('src/', () => {
     ).toEqual([]);
   });
 
-  test.each(['index', 'worker', 'search', 'safetensors'])('%s.ts exports, and nothing else', (entry) => {
-    const code = withoutComments(read(`src/${entry}.ts`));
-    expect(code.replaceAll(/export\s+(type\s+)?\{[^}]*\}\s*from\s*'[^']+';/g, '').trim()).toBe('');
-  });
+  test.each(['index', 'worker', 'search', 'safetensors'])(
+    '%s.ts contains only export statements',
+    (entry) => {
+      const code = withoutComments(read(`src/${entry}.ts`));
+      expect(code.replaceAll(/export\s+(type\s+)?\{[^}]*\}\s*from\s*'[^']+';/g, '').trim()).toBe('');
+    },
+  );
 });
 
-test('the demo imports what is published, and nothing else of src/', () => {
+test('the demo imports only the public entries of src/', () => {
   const imports = filesIn('demo').flatMap((file) =>
     importsOf(file).filter((target) => target.startsWith('src/')),
   );
@@ -149,7 +151,7 @@ test('the demo imports what is published, and nothing else of src/', () => {
   ).toEqual([]);
 });
 
-test('package.json has no runtime dependency: what is built in is named in THIRD-PARTY.md; webgpu is for Node, and optional', () => {
+test('package.json has no runtime dependency, THIRD-PARTY.md names the bundled idb, and webgpu is an optional peer', () => {
   const {
     dependencies = {},
     peerDependencies = {},
@@ -181,7 +183,7 @@ describe('an import of the library', () => {
   ];
   afterEach(() => vi.unstubAllGlobals());
 
-  test('touches no GPU, no page, no network, and leaves nothing behind', async () => {
+  test('reads no GPU, page or network global and adds no global', async () => {
     const kept = forbidden.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)] as const);
     const touched: string[] = [];
     for (const [name] of kept) {
@@ -205,18 +207,18 @@ describe('an import of the library', () => {
     }
   });
 
-  test('works where there is no WebGPU: checkSupport says so', async () => {
+  test('works without WebGPU: checkSupport reports WEBGPU_MISSING', async () => {
     vi.stubGlobal('navigator', {});
     const { checkSupport } = await import('../src/index.ts');
     await expect(checkSupport()).resolves.toMatchObject({ ok: false, code: 'WEBGPU_MISSING' });
   });
 });
 
-test('no `using` in src: Node 20 and current Safari do not read it, and not every page has a build step that lowers it', () => {
+test('no `using` in src: Node 20 and current Safari cannot parse it, and not every page has a build step that compiles it', () => {
   expect(sources.filter((file) => /^\s*(await )?using /m.test(read(file)))).toEqual([]);
 });
 
-test('only a task allocates, submits and reads on a device', () => {
+test('only the task, memory, scopes and polling files call allocating, submitting or mapping GPU methods', () => {
   const only =
     /\.(submit|createBuffer|createTexture|writeBuffer|writeTexture|mapAsync|pushErrorScope|popErrorScope|createCommandEncoder)\(/;
   const allowed = ['gpu/task.ts', 'gpu/memory.ts', 'gpu/scopes.ts', 'gpu/pollingDelay.ts'];

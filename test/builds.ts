@@ -1,5 +1,6 @@
 /**
- * Builds that the files of a run share: the first that wants one makes it, and each has a copy of its own.
+ * Builds shared by the test files of one run: the first file that needs a build makes it, and every file gets
+ * a copy.
  */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,23 +12,26 @@ import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** Where the builds of this run are: for the demo's project. */
+    /** Folder of this run's builds, for the `demo` project. */
     readonly builds: string;
-    /** test/full.ts, for the browser's, whose files have no environment. */
+    /** The `full` flag of test/full.ts, for browser tests, which cannot read environment variables. */
     readonly full: boolean;
   }
 }
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Vitest's, before the first file of the project; what it gives is called after the last. */
+/**
+ * Vitest's global setup, called before the first file of the project. Vitest calls the returned function
+ * after the last file.
+ */
 export function setup({ provide }: TestProject): () => void {
   const folder = mkdtempSync(join(tmpdir(), 'builds-'));
   provide('builds', folder);
   return () => rmSync(folder, { recursive: true, force: true });
 }
 
-/** Puts what `vite build --mode …` makes into a folder, beside what is there. */
+/** Copies the output of `vite build --mode …` into a folder and leaves the folder's other files in place. */
 export async function putBuild(mode: 'library' | 'tools' | 'demo', into: string): Promise<void> {
   const folder = join(inject('builds'), mode);
   const outDir = join(folder, 'out');
@@ -49,7 +53,9 @@ export async function putBuild(mode: 'library' | 'tools' | 'demo', into: string)
   }
   while (!existsSync(done)) {
     if (existsSync(failed))
-      throw new Error(`vite build --mode ${mode} failed: the file of tests that began it says why`);
+      throw new Error(
+        `vite build --mode ${mode} failed: see the error in the test file that started the build`,
+      );
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   cpSync(outDir, into, { recursive: true });

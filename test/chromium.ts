@@ -1,6 +1,7 @@
 /**
- * One Chromium for all files that need no profile on disk: each has contexts of its own, with storage of their
- * own. A file that closes, kills or starves its browser starts one (test/loading/browser.ts).
+ * One Chromium shared by all test files that need no profile on disk. Each file opens its own contexts, with
+ * separate storage. A test file that closes, kills or starves its browser starts its own
+ * (test/loading/browser.ts).
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,12 +13,15 @@ import { chromiumArgs } from '../scripts/software-gpu.mjs';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** Where the Chromium of this run answers: for the demo's project. */
+    /** WebSocket endpoint of this run's Chromium, for the `demo` project. */
     readonly chromium: string;
   }
 }
 
-/** Vitest's, before the first file of the project; what it gives is called after the last. */
+/**
+ * Vitest's global setup, called before the first file of the project. Vitest calls the returned function
+ * after the last file.
+ */
 export async function setup({ provide, config }: TestProject): Promise<() => Promise<void>> {
   const folder = mkdtempSync(join(tmpdir(), 'chromium-'));
   const executablePath = String(config.env['CHROMIUM_PATH']);
@@ -33,12 +37,12 @@ export async function setup({ provide, config }: TestProject): Promise<() => Pro
   };
 }
 
-/** The Chromium of this run. To close it closes the caller's contexts alone. */
+/** Connects to this run's Chromium. Closing the returned browser closes only the caller's contexts. */
 export const openChromium = (): Promise<Browser> => chromium.connect(inject('chromium'));
 
 /**
- * A Chromium that came as a package finds no fonts on its own, draws no text then, and cannot be measured. It
- * carries some with it.
+ * Writes a fontconfig file that names the fonts shipped with Chromium. A packaged Chromium finds no fonts by
+ * default and then draws no text.
  */
 function fonts(folder: string, executablePath: string): string {
   const file = join(folder, 'fonts.conf');

@@ -1,4 +1,4 @@
-// The whole way: an image in, features out, on Dawn in Node.
+// End to end on Dawn in Node: from an image to its features.
 import { readFile } from 'node:fs/promises';
 import { PNG } from 'pngjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -22,7 +22,7 @@ const expectedPixels = async (name: string): Promise<Float32Array> => {
   return new Float32Array(bytes.slice(begin, end).buffer);
 };
 
-/** The self-test has tests of its own. */
+/** The self-test is off because it has its own tests. */
 const options = { device: await sharedDevice(), selfTest: false } as const;
 let model: DINOv2;
 beforeAll(async () => {
@@ -34,7 +34,7 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-test('a checkpoint without config.json names its own configuration', () => {
+test('a checkpoint without config.json gets its configuration from its tensors', () => {
   expect(model.config).toMatchObject({
     embedDim: 128,
     depth: 2,
@@ -46,14 +46,14 @@ test('a checkpoint without config.json names its own configuration', () => {
 });
 
 describe('features of a photograph', () => {
-  test('are those of the pixels that Python makes of it, to the last bit', async () => {
+  test('equal those of the pixels that Python computes, bit for bit', async () => {
     using found = await model.features(await photo('chelsea'));
     using expected = await model.forward(await expectedPixels('chelsea'), { height: 224, width: 224 });
     expect(found).toMatchObject({ batch: 1, rows: 16, cols: 16, numTokens: 261, embedDim: 128 });
     expect(maxError(await found.lastHiddenState(), await expected.lastHiddenState())).toBe(0);
   });
 
-  test('are the same bits in a batch, and split into cls, registers and patches', async () => {
+  test('are bit-identical in a batch and split into cls, register and patch tokens', async () => {
     const images = [await photo('chelsea'), await photo('coffee')];
     using both = await model.features(images);
     const all = await both.lastHiddenState();
@@ -72,18 +72,18 @@ describe('features of a photograph', () => {
     expect(maxError((await both.patchTokens()).subarray(0, 128), all.subarray(5 * 128, 6 * 128))).toBe(0);
   });
 
-  test("'fit' keeps the aspect", async () => {
+  test("'fit' keeps the aspect ratio", async () => {
     using features = await model.features(await photo('chelsea'), { resize: 'fit', longestSide: 140 }); // 451 × 300
     expect(features).toMatchObject({ rows: 7, cols: 10, numTokens: 1 + 4 + 70 });
   });
 
-  test('pixels() are what the model sees', async () => {
+  test('pixels() returns the pixels that the model receives', async () => {
     const { data, batch, height, width } = await model.pixels(await photo('coffee'));
     expect([batch, height, width]).toEqual([1, 224, 224]);
     expect(maxError(data, await expectedPixels('coffee'))).toBe(0);
   });
 
-  test('embed() gives unit vectors, one an image', async () => {
+  test('embed() returns one unit vector per image', async () => {
     const vectors = await model.embed([await photo('chelsea'), await photo('coffee')]);
     expect(vectors.map((vector) => vector.length)).toEqual([128, 128]);
     for (const vector of vectors) expect(Math.hypot(...vector)).toBeCloseTo(1, 6);
@@ -91,7 +91,7 @@ describe('features of a photograph', () => {
     expect(alone.length).toBe(256);
   });
 
-  test('become a picture', async () => {
+  test('can be drawn as a PCA picture', async () => {
     using features = await model.features(await photo('chelsea'));
     const pca = await PCA.fit(features);
     const rgba = await pca.rgb(features);
@@ -100,7 +100,7 @@ describe('features of a photograph', () => {
   });
 });
 
-describe('refusals', () => {
+describe('invalid input', () => {
   test.each([
     [
       'too few pixels',
@@ -108,7 +108,7 @@ describe('refusals', () => {
       /expected 1 × 3 × 14 × 14 = 588 values, found 5/,
     ],
     [
-      'no whole patch',
+      'a height that is no multiple of the patch size',
       () => model.forward(new Float32Array(3 * 13 * 14), { height: 13, width: 14 }),
       /at least one patch of 14 × 14/,
     ],
@@ -118,7 +118,7 @@ describe('refusals', () => {
       /finite pixels, found NaN at index 0/,
     ],
     [
-      'a layer that is not there',
+      'a layer out of range',
       () => model.forward(new Float32Array(588), { height: 14, width: 14 }, { layers: [3] }),
       /from 0 to 2, found 3/,
     ],
@@ -126,7 +126,7 @@ describe('refusals', () => {
     await expect(Promise.resolve().then(run)).rejects.toThrow(message);
   });
 
-  test('a hidden state that was not kept, and features after dispose()', async () => {
+  test('a hidden state that was not requested, and features after dispose()', async () => {
     const features = await model.forward(new Float32Array(588), { height: 14, width: 14 }, { layers: [1] });
     await features.hiddenState(1);
     await expect(Promise.resolve().then(() => features.hiddenState(2))).rejects.toThrow(

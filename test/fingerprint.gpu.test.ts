@@ -1,4 +1,4 @@
-// A fingerprint: of one checkpoint always the same, of another always another.
+// The model fingerprint: equal for equal checkpoints in any form, different for different checkpoints.
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../src/safetensors.ts';
@@ -51,7 +51,7 @@ async function convert(
 const right = await fingerprint(original);
 
 test.each(['fp32', 'fp16', 'int8'] as const)(
-  'one checkpoint has one in %s, whatever the pieces, the files and the order of tensors',
+  '%s: the same for any chunking, sharding and tensor order of one checkpoint',
   async (dtype) => {
     expect(await fingerprint(original, dtype)).toBe(right);
     let at = 0;
@@ -73,7 +73,7 @@ test.each(['fp32', 'fp16', 'int8'] as const)(
   },
 );
 
-test('in the names of facebookresearch, where query, key and value are one, it is the same', async () => {
+test('the same for facebookresearch tensor names, with query, key and value in one tensor', async () => {
   const tensors = tensorsOf(original);
   const ours: Tensors = new Map();
   const spelled: [RegExp, string][] = [
@@ -118,7 +118,7 @@ test('in the names of facebookresearch, where query, key and value are one, it i
   for (const each of [model, plain]) each.dispose();
 });
 
-test('an adapter merged into one matrix makes another model, in every type', async () => {
+test('different after an adapter is merged into one matrix, in every dtype', async () => {
   const tensors = tensorsOf(original);
   const values = new Float32Array(
     tensors.get('encoder.layer.1.attention.attention.query.weight')!.data.buffer,
@@ -137,26 +137,28 @@ test('an adapter merged into one matrix makes another model, in every type', asy
   expect(new Set(others).size).toBe(1);
 });
 
-describe('converted', () => {
-  test.each(['fp16', 'int8'] as const)('to %s it is the same model, however it is loaded', async (dtype) => {
-    const file = await convert(original, dtype);
-    for (const loaded of ['fp32', 'fp16', 'int8'] as const)
-      expect(await fingerprint(file, loaded)).toBe(right);
-  });
+describe('the fingerprint of a converted checkpoint', () => {
+  test.each(['fp16', 'int8'] as const)(
+    '%s: equals the fingerprint of the original, for every dtype it is loaded in',
+    async (dtype) => {
+      const file = await convert(original, dtype);
+      for (const loaded of ['fp32', 'fp16', 'int8'] as const)
+        expect(await fingerprint(file, loaded)).toBe(right);
+    },
+  );
 
-  test('to fp16 and then to int8, it still is', async () => {
+  test('fp16, then int8: equals the fingerprint of the original', async () => {
     expect(await fingerprint(await convert(await convert(original, 'fp16'), 'int8'))).toBe(right);
   });
 
   test.each(['fp16', 'int8'] as const)(
-    'to %s and changed afterwards, it is another, whatever its metadata says',
+    '%s with weights changed afterwards: differs, with or without the stored metadata',
     async (dtype) => {
       const file = await convert(original, dtype);
       const tensors = tensorsOf(file);
       const { data } = tensors.get('encoder.layer.0.mlp.fc1.weight')!;
       for (let i = 0; i < data.length; i++) data[i]! ^= 1;
       expect(await fingerprint(encodeSafetensors(tensors, parseSafetensors(file).metadata))).not.toBe(right);
-      // And without what it says, it is what it is.
       expect(await fingerprint(encodeSafetensors(tensorsOf(file)))).not.toBe(right);
     },
   );

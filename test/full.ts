@@ -1,4 +1,7 @@
-/** What takes minutes: `npm run test:full`, which .ci/run calls step by step. */
+/** True in the full tier, which takes minutes: `npm run test:full`. `.ci/run` runs it step by step. */
 export const full = process.env['TEST_FULL'] === '1';
-/** What is too long for each landing: `npm run test:long`. It runs the full variants too. */
+/**
+ * True in the long tier, which is too slow for `.ci/run`: `npm run test:long`. The long tier includes the
+ * full one.
+ */
 export const long = process.env['TEST_LONG'] === '1';

@@ -1,4 +1,4 @@
-// Which names options may have, and what is said of others.
+// Option names: which names are accepted, and the error messages for the rest.
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import type { RetryOptions } from '../src/io/retry.ts';
 import { OptionError } from '../src/errors.ts';
@@ -35,7 +35,7 @@ import type {
 } from '../src/search.ts';
 import type { WorkerOptions } from '../src/worker.ts';
 
-/** The names of every option of every call. */
+/** Union of the option names of all calls. */
 type KeysOf<Options> = Options extends unknown ? keyof Options : never;
 type AllNames = KeysOf<
   | LoadOptions
@@ -58,7 +58,7 @@ type AllNames = KeysOf<
   | PcaDrawOptions
   | AskOptions
   | WorkerOptions
-  // An index takes the header of another one as its options.
+  // The EmbeddingIndex constructor accepts the header of another index as options.
   | IndexHeader
   | OpenOptions
   | SearchOptions
@@ -69,8 +69,8 @@ type AllNames = KeysOf<
   | IngestOptions
 >;
 
-test('the list is that of the keys of all option types', () => {
-  // `prefix` and `preprocessor` are options of a load.
+test('OPTION_NAMES equals the keys of all option types', () => {
+  // `prefix` and `preprocessor` are options of loading functions.
   expectTypeOf<(typeof OPTION_NAMES)[number]>().toEqualTypeOf<AllNames | 'prefix' | 'preprocessor'>();
 });
 
@@ -84,7 +84,7 @@ const failure = (options: unknown): OptionError => {
   throw new Error('nothing was thrown');
 };
 
-describe('a name that no call knows', () => {
+describe('an unknown option name', () => {
   test.each([
     ['cropsize', 'cropSize'],
     ['crop_size', 'cropSize'],
@@ -106,22 +106,25 @@ describe('a name that no call knows', () => {
     expect(message).toBe(`features: unknown option ${JSON.stringify(given)}. Did you mean "${meant}"?`);
   });
 
-  test.each(['interpolation', 'x', '', '0', '%%%', 'é'.repeat(1000)])('%s is like none', (given) => {
-    const { code, message } = failure({ [given]: undefined });
-    expect(code).toBe('OPTION_NAME');
-    expect(message).toMatch(
-      /^features: unknown option ".*"\. No call has an option of this name\. Remove it\.$/,
-    );
-    expect(message.length).toBeLessThan(200);
-  });
+  test.each(['interpolation', 'x', '', '0', '%%%', 'é'.repeat(1000)])(
+    '%s resembles no option: the message suggests none',
+    (given) => {
+      const { code, message } = failure({ [given]: undefined });
+      expect(code).toBe('OPTION_NAME');
+      expect(message).toMatch(
+        /^features: unknown option ".*"\. No call has an option of this name\. Remove it\.$/,
+      );
+      expect(message.length).toBeLessThan(200);
+    },
+  );
 
-  test('of an object the prototype', () => {
+  test('__proto__ and constructor are unknown names too', () => {
     expect(failure(JSON.parse('{"__proto__": 1}')).code).toBe('OPTION_NAME');
     expect(failure({ constructor: 1 }).code).toBe('OPTION_NAME');
   });
 });
 
-describe('no object of options', () => {
+describe('options that are not a plain object', () => {
   test.each([
     [null, 'null'],
     ['fit', 'String'],
@@ -141,7 +144,7 @@ describe('no object of options', () => {
     );
   });
 
-  test('a controller in place of its signal', () => {
+  test('an AbortController instead of its signal', () => {
     expect(failure({ signal: new AbortController() })).toMatchObject({
       code: 'OPTION_VALUE',
       message: expect.stringContaining('expected signal to be an AbortSignal, found AbortController.'),
@@ -149,11 +152,11 @@ describe('no object of options', () => {
   });
 });
 
-test('what passes: nothing, what another call knows, and what is inherited or hidden', () => {
+test('accepted: no options, options of other calls, and inherited or non-enumerable properties; getters are not read', () => {
   class Look {
     readonly cropSize = 224;
     get helper(): number {
-      throw new Error('nobody asks');
+      throw new Error('the getter was called');
     }
     inherited(): void {}
   }

@@ -1,4 +1,4 @@
-// Options that no call can use, and files of the machine as images, configurations and weights, in Node.
+// Invalid options of every call, and local files as images, configurations and weights, in Node.
 import { readFile } from 'node:fs/promises';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -49,7 +49,7 @@ const size = { resize: 'square', size: 28 } as const;
 const pixels = new Float32Array(588);
 const patch = { height: 14, width: 14 };
 
-/** Every call that takes options. */
+/** Every call of a model that takes options. */
 const calls: [string, (options: never) => unknown][] = [
   ['fromPretrained', (options) => DINOv2.fromPretrained(tiny, options)],
   ['fromFiles', (options) => DINOv2.fromFiles({ weights: join(tiny, 'model.safetensors') }, options)],
@@ -81,7 +81,7 @@ const calls: [string, (options: never) => unknown][] = [
 ];
 const index = (): EmbeddingIndex => new EmbeddingIndex({ dim: 2, device: 'cpu' });
 
-describe('names and values', () => {
+describe('option names and values', () => {
   test.each(calls)('%s', async (where, call) => {
     const misspelt = await thrown(() => call({ cropsize: 224 } as never));
     expect(misspelt).toBeInstanceOf(OptionError);
@@ -95,7 +95,7 @@ describe('names and values', () => {
     }
   });
 
-  test('of what features, PCA and classifiers can be asked', async () => {
+  test('of features, PCA and classifiers', async () => {
     using features = await model.features(image, size);
     const pca = await PCA.fit(features);
     const weights = encodeSafetensors([
@@ -151,14 +151,14 @@ describe('names and values', () => {
     expect(error.message).toContain(name);
   });
 
-  test('a wrong name within retry', async () => {
+  test('an unknown name within retry', async () => {
     const retry = { atempts: 3 } as object;
     expect((await thrown(() => DINOv2.fromPretrained(tiny, { ...load, retry }))).message).toBe(
       'retry: unknown option "atempts". Did you mean "attempts"?',
     );
   });
 
-  test('pixels that are wrong are no options', async () => {
+  test('wrong pixels are an ImageError, a wrong size is an OptionError', async () => {
     const wrong: [ImageError['code'], Float32Array][] = [
       ['INPUT_SHAPE', new Float32Array(5)],
       ['INPUT_SHAPE', [1] as never],
@@ -173,7 +173,7 @@ describe('names and values', () => {
       expect((await thrown(() => model.forward(pixels, given as never))).code).toBe('OPTION_VALUE');
   });
 
-  test('one object of options is shared by all calls', async () => {
+  test('one options object works with all calls', async () => {
     const look = { ...size, pooling: 'cls', batchSize: 2, topK: 3, threshold: 0.1, layers: [1] } as const;
     const vector = await model.embed(image, look);
     using features = await model.features(image, look);
@@ -185,7 +185,7 @@ describe('names and values', () => {
   test.each<[string, EmbedAllOptions]>([
     ['orientation', { orientation: 'up' as never }],
     ['pooling', { pooling: 'max' as never }],
-  ])('a wrong %s ends embedAll and ingest: it is no fault of an image', async (_, options) => {
+  ])('a wrong %s ends embedAll and ingest instead of failing each image', async (_, options) => {
     const error = await thrown(async () => {
       for await (const each of model.embedAll([photo, photo], options)) expect(each).toBeUndefined();
     });
@@ -202,7 +202,7 @@ describe('names and values', () => {
     ['bytes', new Uint8Array(4)],
     ['one image', image],
     ['nothing', undefined],
-  ])('embedAll takes no %s for a list of images', async (_, images) => {
+  ])('embedAll refuses %s instead of a list of images', async (_, images) => {
     const error = await thrown(() => model.embedAll(images as ImageSource[]).next());
     expect(error).toBeInstanceOf(OptionError);
     expect(error.message).toContain('for one image use embed()');
@@ -212,7 +212,7 @@ describe('names and values', () => {
 const floats = (count: number): Uint8Array =>
   new Uint8Array(Float32Array.from({ length: count }, (_, i) => Math.sin(i)).buffer);
 
-describe('files of the machine', () => {
+describe('local files', () => {
   test('images: paths, URLs, and the bytes of a file', async () => {
     const bytes = await readFile(photo);
     const expected = await model.embed(new Blob([bytes]), size);
@@ -238,13 +238,13 @@ describe('files of the machine', () => {
     expect(all).toEqual(sources.map(() => expected));
   });
 
-  test('images: names with signs that URLs know', async () => {
+  test('images: names with characters that are special in URLs', async () => {
     const path = join(folder, 'a b#1?.50%.png');
     writeFileSync(path, await readFile(photo));
     expect(await model.embed(path, size)).toEqual(await model.embed(pathToFileURL(path), size));
   });
 
-  test('images: http, data and blob are URLs still', async () => {
+  test('images: http, data and blob URLs', async () => {
     const bytes = await readFile(photo);
     const server = createServer((_, response) => response.end(bytes)).listen(0, '127.0.0.1');
     await new Promise((resolve) => server.once('listening', resolve));
@@ -266,7 +266,7 @@ describe('files of the machine', () => {
     expect(gone.message).not.toContain('CORS');
   });
 
-  test('images that are not there, or are none', async () => {
+  test('missing files, and files that are no images', async () => {
     const text = join(folder, 'text.png');
     writeFileSync(text, 'no image');
     const jpeg = join(folder, 'photo.jpg');
@@ -299,7 +299,7 @@ describe('files of the machine', () => {
     expect(results).toEqual(['a vector', 'IMAGE_FETCH', 'a vector']);
   });
 
-  test('an abort ends the reading of a file with its reason', async () => {
+  test('aborting while a file is read rejects with the abort reason', async () => {
     const controller = new AbortController();
     const running = model.embed(photo, { signal: controller.signal });
     controller.abort(new Error('enough'));
@@ -332,7 +332,7 @@ describe('files of the machine', () => {
     }
   });
 
-  test('a configuration that is not there, or is none', async () => {
+  test('a missing configuration, and invalid ones', async () => {
     const weights = join(tiny, 'model.safetensors');
     const missing = await thrown(() => DINOv2.fromFiles({ config: './not/there.json', weights }, load));
     expect(missing).toBeInstanceOf(SourceError);
@@ -343,7 +343,7 @@ describe('files of the machine', () => {
       );
   });
 
-  test("a classifier's file", async () => {
+  test("a classifier's weights as a path, URL and bytes", async () => {
     const path = join(folder, 'head.safetensors');
     writeFileSync(
       path,

@@ -1,4 +1,4 @@
-// The reference vectors of transformers (test/fixtures/reference), read in Node.
+// Reads the reference vectors computed with transformers (test/fixtures/reference) in Node.
 import { readFile } from 'node:fs/promises';
 import { parseSafetensors } from '../src/safetensors.ts';
 

@@ -1,4 +1,4 @@
-/** Parts of the library that are files of their own, and do not arrive. */
+/** Lazily loaded chunks of the library that fail to download. */
 import { readFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -38,7 +38,7 @@ afterAll(async () => {
   rmSync(dist, { recursive: true, force: true });
 });
 
-test('a file that does not arrive is a SourceError that says what to do', async () => {
+test('a chunk that cannot be fetched is a SourceError that says what to do', async () => {
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   await page.waitForFunction(() => 'library' in globalThis);
@@ -60,7 +60,7 @@ test('a file that does not arrive is a SourceError that says what to do', async 
     ),
   });
   await page.unroute('**/engine.js');
-  await page.reload(); // Chromium keeps a failed import for the life of the page
+  await page.reload(); // Chromium caches a failed import until the page is reloaded.
   await page.waitForFunction(() => 'library' in globalThis);
   expect(await load()).toMatchObject({ code: 'FILE_TOO_SMALL' });
 });

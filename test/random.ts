@@ -1,8 +1,8 @@
-// Seeded random numbers, and the comparison of whole tensors that reports the worst element.
+// Seeded random numbers, and a comparison of whole tensors that reports the worst element.
 import { f32ToF16 } from '../src/numerics/float16.ts';
 import { f16ToF32 } from '../src/numerics/toFloat32.ts';
 
-/** mulberry32: a seed gives the same numbers everywhere. */
+/** The mulberry32 generator: one seed gives the same numbers on every platform. */
 export class Random {
   #state: number;
 
@@ -18,7 +18,7 @@ export class Random {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** A whole number from `least` to `most`, both included. */
+  /** A uniform integer from `least` to `most`, both included. */
   integer(least: number, most: number): number {
     return least + Math.floor(this.next() * (most - least + 1));
   }
@@ -42,7 +42,7 @@ export class Random {
   }
 }
 
-/** The nearest numbers that f16 has: what a kernel sees of weights that are stored as f16. */
+/** Rounds values to f16 and back: the values a kernel reads from weights stored as f16. */
 export function throughF16(values: Float32Array): Float32Array<ArrayBuffer> {
   const halves = new Uint16Array(values.length);
   f32ToF16(values, halves);
@@ -51,24 +51,24 @@ export function throughF16(values: Float32Array): Float32Array<ArrayBuffer> {
   return out;
 }
 
-/** Half a unit in the last place of a float32 near 1: what one rounding costs. */
+/** Half a unit in the last place of a float32 near 1: the largest relative error of one rounding. */
 export const ROUNDING: number = 2 ** -24;
 
 export interface Tolerance {
-  /** Largest distance of an element. */
+  /** Largest absolute difference of two elements. */
   readonly maxAbs: number;
-  /** Sum of squared distances over sum of squares. */
+  /** Sum of squared differences over the sum of squares of the expected values. */
   readonly nmse: number;
 }
 
 export interface Distance extends Tolerance {
-  /** The worst element. */
+  /** Index of the element with the largest difference. */
   readonly index: number;
 }
 
 /**
- * How far `found` is from `expected`, over all elements. NaN in either makes the distance NaN, and that
- * element the worst.
+ * The distance between `found` and `expected` over all elements. A NaN in either array makes the distance NaN
+ * and that element the worst.
  */
 export function distance(found: ArrayLike<number>, expected: ArrayLike<number>): Distance {
   if (found.length !== expected.length)
@@ -85,7 +85,7 @@ export function distance(found: ArrayLike<number>, expected: ArrayLike<number>):
   return { maxAbs, index, nmse: errors === 0 ? 0 : errors / squares };
 }
 
-/** The worst distances of a file's tests by name, with what was allowed there: `print` them in `afterAll`. */
+/** Collects the worst distance of each named test with its tolerance. Call `print` in `afterAll`. */
 export class WorstDistances {
   readonly #worst = new Map<string, { far: Distance; tolerance: Tolerance }>();
 
@@ -104,7 +104,10 @@ export class WorstDistances {
   }
 }
 
-/** @throws Error naming the worst element, unless `found` is within `tolerance` of `expected` */
+/**
+ * Checks that `found` is within `tolerance` of `expected`.
+ * @throws Error naming the worst element if it is not
+ */
 export function expectClose(
   where: string,
   found: ArrayLike<number>,

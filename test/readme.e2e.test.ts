@@ -1,5 +1,5 @@
-// The package as it is published: its size, what importing it does, and the README's page, which must work
-// when pasted.
+// The published package: its size, the side effects of importing it, and the README's example page, which
+// must work when pasted.
 import { execFileSync } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(dist, { recursive: true, force: true }));
 
-/** A file and all that it imports. */
+/** A built file and everything it imports, directly or indirectly. */
 function closureOf(entry: string, found = new Set<string>()): Set<string> {
   if (found.has(entry)) return found;
   found.add(entry);
@@ -34,20 +34,20 @@ function closureOf(entry: string, found = new Set<string>()): Set<string> {
     closureOf(name!, found);
   return found;
 }
-test('search is a file of its own, which the library does not load', () => {
+test('search is a separate file that the main entry does not import', () => {
   expect(closureOf('index.js')).not.toContain('search.js');
 });
 
-test('the page of a worker holds no library: its side is small, and the worker imports what a page would', () => {
+test('the page side of the worker imports no engine code; the worker thread imports the library', () => {
   const page = closureOf('worker.js');
   for (const name of ['index.js', 'engine.js', 'kernels.js', 'pca.js']) expect(page).not.toContain(name);
   expect(closureOf('worker-thread.js')).toContain('index.js');
   expect(readFileSync(join(dist, 'worker.js'), 'utf8')).toMatch(
     /new Worker\(new URL\('\.\/worker-thread\.js',import\.meta\.url\), ?\{\s*type:/,
-  ); // as bundlers look for it
+  ); // the exact form that bundlers recognize
 });
 
-test('the reader is small, imports the errors and nothing of the model, and loads in plain Node', () => {
+test('the safetensors entry imports only errors.js and the format, and loads in plain Node', () => {
   const reader = closureOf('safetensors.js');
   expect([...reader].sort()).toEqual([
     'errors.js',
@@ -66,7 +66,7 @@ test('the reader is small, imports the errors and nothing of the model, and load
   ).toBe('43');
 });
 
-test('one class of each error, whichever entry it came through', () => {
+test('all entries share the same error classes', () => {
   const script = `const [a, b, c] = await Promise.all(${JSON.stringify(['index.js', 'safetensors.js', 'worker.js'].map((name) => join(dist, name)))}.map((file) => import(file)));
     let error;
     try { b.parseSafetensors(new Uint8Array(2)); } catch (thrown) { error = thrown; }
@@ -76,7 +76,7 @@ test('one class of each error, whichever entry it came through', () => {
   ).toBe('true true true SafetensorsError');
 });
 
-test('an import of the library does nothing where there is no GPU', () => {
+test('importing the library without WebGPU adds no global', () => {
   const script = `const before = Object.keys(globalThis).length;
     const library = await import(${JSON.stringify(join(dist, 'index.js'))});
     await import(${JSON.stringify(join(dist, 'worker.js'))});
@@ -104,7 +104,7 @@ test('the page in the README works when pasted', async () => {
     const tab = await browser.newPage();
     const complaints: string[] = [];
     tab.on('pageerror', (error) => void complaints.push(String(error)));
-    // The hub, as far as this page asks for it: a tiny model under the small one's name.
+    // Serves a tiny checkpoint in place of the facebook/dinov2-small files that the README's page downloads.
     await tab.route('https://huggingface.co/facebook/dinov2-small/resolve/main/*', (route) => {
       const name = new URL(route.request().url()).pathname.split('/').at(-1)!;
       return route.fulfill({

@@ -1,5 +1,5 @@
-// What goes wrong around a forward: wrong input, a change of mind, memory that is not there, a page's own
-// mistakes on its device.
+// Failures around a forward: wrong input, aborts, failed allocations, and the page's own errors on the shared
+// device.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2, type DINOv2Config } from '../src/index.ts';
 import { full } from './full.ts';
@@ -21,7 +21,7 @@ const config: DINOv2Config = {
   layerNormEps: 1e-6,
   posEmbed: 'plain',
 };
-/** It has tests of its own. */
+/** The self-test is off because it has its own tests. */
 const selfTest = false;
 const size = { height: 14, width: 14 };
 const pixels = Float32Array.from({ length: 588 }, (_, i) => Math.sin(i));
@@ -47,13 +47,13 @@ describe('forward', () => {
     ['bytes', new Uint8Array(588)],
     ['doubles', new Float64Array(588)],
     ['a plain array', Array.from({ length: 588 }, () => 0)],
-  ])('takes no %s for floats', async (_, wrong) => {
+  ])('refuses %s instead of a Float32Array', async (_, wrong) => {
     await expect(model.forward(wrong as unknown as Float32Array, size)).rejects.toMatchObject({
       code: 'INPUT_SHAPE',
     });
   });
 
-  test('has read its pixels when it returns: the caller may refill the array', async () => {
+  test('copies its pixels before it returns, so the caller may reuse the array', async () => {
     const expected = await tokens(model);
     const mine = pixels.slice();
     const running = model.forward(mine, size);
@@ -71,7 +71,7 @@ describe('forward', () => {
     await expect(model.describe(wrong)).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 
-  test('gives up its place in the queue at an abort, before its turn', async () => {
+  test('an aborted forward leaves the queue before it runs', async () => {
     const controller = new AbortController();
     const first = model.forward(new Float32Array(3 * 140 * 140), { height: 140, width: 140 });
     let ended = false;
@@ -83,7 +83,7 @@ describe('forward', () => {
     (await first).dispose();
   });
 
-  test('more tokens than a dispatch has places are refused with numbers', async () => {
+  test('refuses more tokens than the dispatch limit, and names the limit', async () => {
     const wide = { height: 14 * 300, width: 14 * 300 };
     await expect(model.forward(new Float32Array(3 * wide.height * wide.width), wide)).rejects.toMatchObject({
       code: 'DEVICE_LIMIT',
@@ -104,7 +104,7 @@ test('an abort while the last kernels compile leaves no model and no buffer', as
   const fresh = await requestDevice();
   const controller = new AbortController();
   const create = fresh.createComputePipelineAsync.bind(fresh);
-  // The weights are long there when the pipelines come; the visitor has left meanwhile.
+  // The abort comes after the weights are uploaded, while pipelines still compile.
   fresh.createComputePipelineAsync = async (descriptor) => {
     const pipeline = await create(descriptor);
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -123,10 +123,10 @@ test('an abort while the last kernels compile leaves no model and no buffer', as
   expect(later.gpuBytes).toBe(bytes);
 });
 
-test('a failed allocation is told, and the model goes on as it was', async () => {
+test('a failed allocation rejects, and the model keeps working', async () => {
   const expected = await tokens(model);
   const create = device.createBuffer.bind(device);
-  // A buffer that the device cannot make is an error reported later, not an exception.
+  // WebGPU reports a buffer that it cannot create asynchronously, not as an exception.
   device.createBuffer = (descriptor) =>
     create(/^slot|pixels/.test(descriptor.label ?? '') ? { ...descriptor, usage: 0 } : descriptor);
   try {
@@ -141,29 +141,29 @@ test('a failed allocation is told, and the model goes on as it was', async () =>
   expect(larger.numTokens).toBe(626);
 });
 
-test("the page's own mistakes on its device are not taken for the library's", async () => {
+test("errors that the page causes on its device do not fail the library's calls", async () => {
   const expected = await tokens(model);
   device.createBuffer({ size: 16, usage: 0 });
   await device.queue.onSubmittedWorkDone();
   expect(maxError(await tokens(model), expected)).toBe(0);
 });
 
-test('features that are disposed of while a norm is computed are no zeros', async () => {
+test('disposing of features while a norm is computed rejects instead of returning zeros', async () => {
   const features = await model.forward(pixels, { ...size }, { layers: [0] });
   const norm = features.hiddenState(0, { norm: true });
   features.dispose();
   await expect(norm).rejects.toMatchObject({ code: 'DISPOSED' });
 });
 
-test("an error of one model is told to its caller, and to nobody else's", async () => {
-  // Both on the library's own device.
+test("a GPU error of one model rejects only that model's call", async () => {
+  // Both models run on the library's own device.
   using broken = await DINOv2.synthetic(config, { selfTest });
   using whole = await DINOv2.synthetic(config, { selfTest });
   const expected = await tokens(whole);
   const original = broken.device.createBuffer.bind(broken.device);
   let broke = false;
   broken.device.createBuffer = (descriptor) => {
-    // The first result, of one of the three, cannot be copied into.
+    // Breaks one result buffer: without COPY_DST, the copy into it fails.
     if (broke || !descriptor.label?.startsWith('features ')) return original(descriptor);
     broke = true;
     return original({ ...descriptor, usage: 0x80 });
@@ -180,7 +180,7 @@ test("an error of one model is told to its caller, and to nobody else's", async 
   expect(maxError(await tokens(broken), expected)).toBe(0);
 });
 
-test('dispose() while an image is on its way is told as such', async () => {
+test('dispose() while an image is processed rejects with DISPOSED', async () => {
   const other = await DINOv2.synthetic(config, { selfTest });
   const running = other.features({
     data: new Uint8Array(300 * 300 * 3),
@@ -192,8 +192,8 @@ test('dispose() while an image is on its way is told as such', async () => {
   await expect(running).rejects.toMatchObject({ code: 'DISPOSED' });
 });
 
-test('a store of tunings that never answers holds nobody up, and what is aborted touches nothing', async () => {
-  const tiles = await sharedTiles(); // on a processor there is nothing to tune
+test('a tuning store that never answers blocks no other call, and aborted tunings cause no GPU error', async () => {
+  const tiles = await sharedTiles(); // A software adapter has nothing to tune; this device has tiled kernels.
   using tuned = await DINOv2.synthetic(tiny, { device: tiles, selfTest });
   const errors: string[] = [];
   const note = ({ error }: GPUUncapturedErrorEvent): void => void errors.push(error.message);
@@ -229,7 +229,7 @@ test('a store of tunings that never answers holds nobody up, and what is aborted
   first.abort('not for ever');
   second.abort('enough');
   expect(await Promise.all(waiting)).toEqual(['not for ever', 'enough'].slice(0, waiting.length));
-  await tuned.describe({ height: 28, width: 28 }); // after them
+  await tuned.describe({ height: 28, width: 28 }); // runs after the aborted tunings
   await tiles.queue.onSubmittedWorkDone();
   tiles.removeEventListener('uncapturederror', note);
   expect(errors).toEqual([]);

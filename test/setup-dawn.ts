@@ -1,6 +1,6 @@
-// Gives Node a `navigator.gpu`: Dawn on the adapter named by TEST_ADAPTER, else on a real GPU, else on
-// SwiftShader. No adapter: the run fails. Vitest runs this before every file; the files of a process share one
-// Dawn, and each is checked for what it leaves to the next.
+// Provides `navigator.gpu` in Node: Dawn on the adapter named by TEST_ADAPTER, else on a real GPU, else on
+// SwiftShader. Without an adapter the run fails. Vitest runs this file before every test file. The test files
+// of a process share one Dawn, so each file is checked for resources it leaves behind.
 import { writeFileSync } from 'node:fs';
 import { afterAll, expect } from 'vitest';
 import { create, globals } from 'webgpu';
@@ -17,14 +17,14 @@ afterAll(async () => {
     left.push('a global is replaced');
   for (const name of new Set([...Object.keys(environment), ...Object.keys(process.env)]))
     if (environment[name] !== process.env[name]) left.push(`process.env.${name} is changed`);
-  expect(left, 'what this file leaves to the next').toEqual([]);
+  expect(left, 'resources and globals that this test file leaves behind').toEqual([]);
 });
 
 async function openDawn(): Promise<void> {
   Object.assign(globalThis, globals);
   pollLessOften();
 
-  const wanted = process.env['TEST_ADAPTER'] ?? 'any'; // any | swiftshader | the path of a Vulkan driver's ICD file
+  const wanted = process.env['TEST_ADAPTER'] ?? 'any'; // any | swiftshader | path of a Vulkan driver's ICD file
   const features = process.env['DAWN_FEATURES'];
   const options = features ? [`enable-dawn-features=${features}`] : [];
   const swiftShader = process.env['SWIFTSHADER_DIR'] ?? '';
@@ -39,9 +39,7 @@ async function openDawn(): Promise<void> {
     adapter = await gpu.requestAdapter().catch(() => null);
   }
   if (!adapter)
-    throw new Error(
-      `No WebGPU adapter for TEST_ADAPTER=${wanted}: these tests cannot run, and do not pass without one.`,
-    );
+    throw new Error(`No WebGPU adapter for TEST_ADAPTER=${wanted}: these tests fail without an adapter.`);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
 
   const folder = process.env['TEST_ADAPTER_FOLDER'];

@@ -1,4 +1,4 @@
-/** What a page downloads, measured as its bundler leaves it: minified, gzipped, without what it does not use. */
+/** Download sizes of pages that use the library: bundled with tree shaking, minified and gzipped. */
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'size-'));
   await putBuild('library', join(folder, 'dist'));
   copyFileSync(
-    fileURLToPath(new URL('../package.json', import.meta.url)), // it says which files have side effects
+    fileURLToPath(new URL('../package.json', import.meta.url)), // lists the files with side effects, for tree shaking
     join(folder, 'package.json'),
   );
 });
@@ -26,7 +26,7 @@ interface Chunk {
   readonly imports: readonly string[];
 }
 
-/** The chunks of a page with this script. */
+/** Bundles a page with this script and returns its chunks by file name. */
 async function bundle(script: string): Promise<ReadonlyMap<string, Chunk>> {
   const input = join(folder, 'page.js');
   writeFileSync(input, script);
@@ -46,7 +46,7 @@ async function bundle(script: string): Promise<ReadonlyMap<string, Chunk>> {
   );
 }
 
-/** Gzipped bytes of the entry, of lazy chunks of these names, and of all that they import. */
+/** Gzipped bytes of the entry, of the lazy chunks with these names, and of everything these import. */
 function bytesOf(chunks: ReadonlyMap<string, Chunk>, lazy: readonly string[] = []): number {
   const found = new Set<string>();
   const add = (file: string): void => {
@@ -65,7 +65,7 @@ const use = (names: string, entry: string): string =>
 const tell = (what: string, bytes: number): void =>
   console.log(`${what}: ${(bytes / 1000).toFixed(1)} kB gzipped`);
 
-/** Budgets, so that growth is a decision; each a little above what is there. */
+/** Size budgets, slightly above the current sizes: growth has to be a decision. */
 describe('evaluated by an import', () => {
   test.each([
     ['DINOv2', 'index', 11_000],
@@ -92,7 +92,7 @@ test('downloaded until the first features of a JPEG', async () => {
   expect(bytes).toBeLessThanOrEqual(FIRST_FEATURES_BYTES);
 });
 
-test('the names of ImageNet’s classes come when a classifier has them', async () => {
+test('the ImageNet class names are a separate lazy chunk', async () => {
   const chunks = await bundle(use('DINOv2', 'index'));
   expect(bytesOf(chunks, ['imagenetLabels']) - bytesOf(chunks)).toBeLessThanOrEqual(12_000);
 });

@@ -1,5 +1,5 @@
-// What `npm test` leaves out must run elsewhere: every file and variant of the full and the long tier is in a step
-// of .ci/run or in `npm run test:long`.
+// Checks that the test files and variants that `npm test` skips run elsewhere: each one of the full and the
+// long tier must be in a step of .ci/run or in `npm run test:long`.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -10,7 +10,7 @@ const files = readdirSync(`${root}/test`, { recursive: true, encoding: 'utf8' })
   .map((path) => `test/${path.replaceAll('\\', '/')}`)
   .filter((path) => path.endsWith('.test.ts'));
 
-/** The Vitest project of a file, by the end of its name: vite.config.ts. */
+/** The Vitest project of a test file, derived from its suffix as in vite.config.ts. */
 function projectOf(path: string): string {
   const kind = /\.([a-z0-9-]+)\.test\.ts$/.exec(path)?.[1] ?? '';
   const projects: Record<string, string> = {
@@ -27,13 +27,13 @@ function projectOf(path: string): string {
 
 interface Run {
   readonly projects: readonly string[];
-  /** Parts of paths; none: everything of the projects. */
+  /** Substrings of paths to run. An empty list runs everything in the projects. */
   readonly filters: readonly string[];
-  /** Parts of paths that are left out. */
+  /** Substrings of paths to exclude. */
   readonly excluded: readonly string[];
 }
 
-/** What a command line of scripts/test.mjs, or of an npm script that ends in it, selects. */
+/** What a command line of scripts/test.mjs, or of an npm script that calls it, selects. */
 function runOf(command: string): Run {
   const words = command.split(/\s+/).filter((word) => word !== '' && word !== '--');
   const projects = words.flatMap((word, i) => (word === '--project' ? [words[i + 1]!] : []));
@@ -79,7 +79,7 @@ test.each(files.filter((path) => asks(path, 'long')))('%s is in npm run test:lon
   expect(selects(longRun, path)).toBe(true);
 });
 
-test('every filter of a step finds a file of its project', () => {
+test('every filter of a step matches a file of its project', () => {
   for (const { projects, filters, excluded } of [...steps, longRun])
     for (const filter of [...filters, ...excluded])
       expect(

@@ -1,10 +1,13 @@
-// Distances between what was found and what was expected, and how large they may be. No Node and no browser
-// in here.
+// Distances between found and expected values, and the tolerances for them. Runs in Node and in browsers, so
+// it uses the APIs of neither.
 
-/** float32 on a CPU is 6e-6 away from the float64 reference; a GPU may round in another order. */
+/**
+ * Largest allowed absolute error of fp32 features against float64. A CPU in float32 reaches 6e-6; a GPU may
+ * sum in another order.
+ */
 export const FP32_MAX_ERROR = 2e-5;
 
-/** Largest distance. NaN anywhere makes it NaN. */
+/** Largest absolute difference. A NaN in either array makes it NaN. */
 export function maxError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (found.length !== expected.length)
     throw new Error(`expected ${expected.length} values, found ${found.length}`);
@@ -17,7 +20,7 @@ export function maxError(found: ArrayLike<number>, expected: ArrayLike<number>):
   return worst;
 }
 
-/** Smallest cosine of two rows of `columns` numbers. NaN, or a row of zeros, anywhere makes it NaN. */
+/** Smallest cosine between corresponding rows of `columns` numbers. A NaN or a row of zeros makes it NaN. */
 export function minCosine(found: ArrayLike<number>, expected: ArrayLike<number>, columns: number): number {
   let smallest = 1;
   for (let row = 0; row < expected.length; row += columns) {

@@ -1,5 +1,5 @@
-// npm run verify, end to end: the script, Dawn, and a server with the hub's paths that holds a tiny
-// checkpoint.
+// End-to-end test of `npm run verify`: the script runs on Dawn against a local server that serves a tiny
+// checkpoint under the Hub's paths.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
@@ -21,7 +21,7 @@ let hub: readonly string[];
 let folder: string;
 const asked: string[] = [];
 
-/** A run that needs a GPU compiles every kernel of the model: 13 s of a processor that plays one. */
+/** Each run compiles every kernel of the model, which takes 13 s on a software adapter. */
 const TIMEOUT_MS = 300_000;
 
 beforeAll(async () => {
@@ -40,7 +40,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** Not spawnSync: the server answers from this process. */
+/** Runs scripts/verify.mjs. Asynchronous, because the script downloads from a server in this process. */
 function verify(
   ...args: readonly string[]
 ): Promise<{ status: number | null; stdout: string; stderr: string }> {
@@ -63,7 +63,7 @@ function written(name: string, content: unknown): string {
 }
 
 test(
-  "right numbers, from transformers' own run of the checkpoint: exit 0, and a table",
+  'numbers computed with transformers: exit 0, and a table',
   async () => {
     const { status, stdout, stderr } = await verify(...hub, ...image, '--expected', expectedFile, id);
     expect(stderr).not.toMatch(/could not|failed/);
@@ -79,10 +79,10 @@ test(
   TIMEOUT_MS,
 );
 
-// In the full run alone, as the next one: each starts Vite and Dawn.
+// Only in the full tier: each of these two tests starts Vite and Dawn.
 if (full) {
   test(
-    'one number that is wrong by 3e-4: exit 1, and which one',
+    'one number that is wrong by 3e-4: exit 1, and the table names it',
     async () => {
       const tokens = python.last_hidden_state.map((token) => [...token]);
       tokens[2]![1]! += 3e-4;
@@ -102,7 +102,7 @@ if (full) {
   );
 
   test(
-    'nothing could be fetched: exit 2, and it says so',
+    'a checkpoint that cannot be fetched: exit 2, and a message',
     async () => {
       const { status, stdout, stderr } = await verify(
         ...hub,
@@ -121,7 +121,7 @@ if (full) {
 
 const refusals: [string, () => string[], RegExp][] = [
   [
-    'no image',
+    'a missing image',
     () => ['--image', '/nowhere/cats.png', 'facebook/dinov2-base'],
     /the image \/nowhere\/cats\.png cannot be read: ENOENT.*Nothing was compared/,
   ],
@@ -131,7 +131,7 @@ const refusals: [string, () => string[], RegExp][] = [
     /it is not a PNG/,
   ],
   [
-    'no file of numbers',
+    'a missing file of expected numbers',
     () => ['--expected', '/nowhere/numbers.json', id],
     /the numbers in \/nowhere\/numbers\.json cannot be read: ENOENT/,
   ],
@@ -159,7 +159,7 @@ const refusals: [string, () => string[], RegExp][] = [
   ['two checkpoints', () => ['--expected', expectedFile, id, id], /needs exactly one checkpoint id/],
   ['none', () => ['--expected', expectedFile], /needs exactly one checkpoint id/],
 ];
-// Each is a process of its own.
+// Each refusal starts a process, so the short tier runs only two.
 test.each(full ? refusals : refusals.slice(0, 2))('%s: exit 2, and it says so', async (_, args, message) => {
   const { status, stdout, stderr } = await verify(...args());
   expect(stderr).toMatch(/^verify could not run: /);

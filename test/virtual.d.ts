@@ -1,5 +1,8 @@
 declare module 'virtual:adapters-folder' {
-  /** Where a browser test writes the name of its adapter, for the summary; empty outside scripts/test.mjs. */
+  /**
+   * Folder in which a browser test writes its adapter's name for the summary; empty if not run by
+   * scripts/test.mjs.
+   */
   const folder: string;
   export default folder;
 }

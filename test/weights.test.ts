@@ -3,7 +3,7 @@ import { configOf, type ModelSize } from '../src/model/config.ts';
 import { parameterCount } from '../src/model/parameters.ts';
 import manifest from '../weights/manifest.json' with { type: 'json' };
 
-test('the manifest names every published model with the size that its configuration gives', () => {
+test('the manifest lists every published model with the size that its configuration implies', () => {
   for (const registers of [false, true]) {
     for (const size of ['small', 'base', 'large', 'giant'] satisfies ModelSize[]) {
       const id = `facebook/dinov2-${registers ? 'with-registers-' : ''}${size}`;
@@ -21,7 +21,7 @@ test('the manifest names every published model with the size that its configurat
   }
 });
 
-test('with the ImageNet classifier each has as many more as the head has numbers', () => {
+test('a model with the ImageNet classifier has the parameters of the head in addition', () => {
   const heads = manifest.checkpoints.filter(({ id }) => id.endsWith('-imagenet1k-1-layer'));
   expect(heads).toHaveLength(8);
   for (const { id, parameters, downloadBytes, classifier } of heads) {

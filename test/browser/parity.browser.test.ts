@@ -6,7 +6,6 @@ import { checkSupport, DINOv2 } from '../../src/index.ts';
 import { FP32_MAX_ERROR, maxError } from '../tolerance.ts';
 import adaptersFolder from 'virtual:adapters-folder';
 
-// Vite serves the repository at its root.
 const reference = (path: string): URL => new URL(`/test/fixtures/reference/${path}`, location.origin);
 
 const fetchBytes = async (path: string): Promise<Uint8Array> => {
@@ -24,7 +23,7 @@ async function expectedOf(path: string): Promise<(name: string) => Float32Array>
   };
 }
 
-test('there is an adapter', async () => {
+test('an adapter is available', async () => {
   const { ok, adapter, features, reason } = await checkSupport();
   expect(reason).toBeUndefined();
   expect(ok).toBe(true);
@@ -36,7 +35,7 @@ test('there is an adapter', async () => {
     );
 });
 
-/** Held to the end, so that all share a device with its pipelines, and its one self-test. */
+/** Kept until the end, so that all tests share one device with its compiled pipelines and one self-test. */
 const models: DINOv2[] = [];
 afterAll(() => {
   for (const model of models) model.dispose();
@@ -68,7 +67,7 @@ test.each(['plain', 'registers', 'swiglu'])(
   },
 );
 
-test('in a worker: support, a forward, and its picture on a canvas', async () => {
+test('in a worker: checkSupport, a forward, and a PCA picture on a canvas', async () => {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
   try {
     const answer = await new Promise<{ ok: boolean; cls: Float32Array; distinct: number; error?: string }>(
@@ -90,7 +89,7 @@ test('in a worker: support, a forward, and its picture on a canvas', async () =>
   }
 });
 
-test('small at 224 × 224, weights by formula', async () => {
+test('ViT-S with synthetic weights at 224 × 224', async () => {
   using model = await DINOv2.synthetic('small');
   const expected = await expectedOf('small.expected.224x224.safetensors');
   const startMs = performance.now();

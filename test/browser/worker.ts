@@ -1,4 +1,4 @@
-// The other end of the worker test: the library, as a page's worker uses it.
+// Worker side of the worker test in parity.browser.test.ts.
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { checkSupport, DINOv2, PCA } from '../../src/index.ts';
 

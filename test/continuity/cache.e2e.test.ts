@@ -1,5 +1,5 @@
-// Entries of the weight cache that a build of commit 85ff786 has written: a load of today uses them or
-// replaces them, and gives the same bits either way.
+// Weight cache entries written by a build of commit 85ff786. A load must either use or replace each entry,
+// and gives the same bits either way.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { chromiumArgs } from '../../scripts/software-gpu.mjs';
@@ -18,7 +18,7 @@ import {
 import { configFile } from '../loading/server.ts';
 import { jsonFixture, keptEntry, keptWeights, type KeptEntry, type KeptModels } from './fixtures.ts';
 
-/** Where the earlier build found the checkpoint: the address is part of the entry. */
+/** URL of the checkpoint when the entries were written. The URL is part of an entry. */
 const URL_THEN = 'http://continuity.localhost/';
 const weights = keptWeights();
 const { continuity: fingerprint } = jsonFixture<KeptModels>('models.json');
@@ -61,7 +61,7 @@ beforeEach(begin);
 
 type Store = 'opfs' | 'cache-api';
 
-/** Puts an entry into the browser's storage, without the library. */
+/** Writes an entry into the browser's storage without using the library. */
 const put = ({ key, files }: KeptEntry, store: Store): Promise<void> =>
   page.evaluate(
     async ([folder, list, kind]) => {
@@ -85,7 +85,7 @@ const put = ({ key, files }: KeptEntry, store: Store): Promise<void> =>
     [key, files.map(([name, bytes]) => [name, bytes.toString('base64')] as const), store] as const,
   );
 
-/** The folders of entries in both stores, and the names of their files. */
+/** Entry folders in both stores, with the names of their files. */
 async function entries(): Promise<Map<string, string[]>> {
   const responses = await page.evaluate(async () =>
     (await (await caches.open('dinov2-webgpu')).keys()).map(({ url }) => url.split('/').slice(-2).join('/')),
@@ -101,14 +101,14 @@ async function entries(): Promise<Map<string, string[]>> {
 
 describe.each(['opfs', 'cache-api'] as const)('in %s', (cache) => {
   test.each(['complete', 'interrupted'] as const)(
-    '%s: used or replaced; one whole entry is there afterwards',
+    '%s entry: used or replaced, and afterwards there is one complete entry',
     async (name) => {
       await put(keptEntry(name), cache);
       const { site } = visit;
       const first = await load(page, { cache });
       expect([first.hash, first.fingerprint]).toEqual([right, fingerprint]);
       expect(first.loaded.cache).toBe(cache);
-      // Nothing is made up of two entries: all of it was fetched, or the rest of what the entry had.
+      // A load must not mix two entries: it fetches the whole file, or only what the old entry lacks.
       const { fetchedBytes, cachedBytes } = first.loaded;
       if (cachedBytes === 0) expect(fetchedBytes).toBe(weights.length);
       else expect(fetchedBytes).toBeLessThan(name === 'complete' ? 1 : weights.length / 2);
@@ -123,7 +123,7 @@ describe.each(['opfs', 'cache-api'] as const)('in %s', (cache) => {
     },
   );
 
-  test('offline: used, or an error of the network, and then replaced', async () => {
+  test('offline: used, or a network error and replaced by the next load', async () => {
     await put(keptEntry('complete'), cache);
     visit.site.down = true;
     const found = await load(page, { cache }).then(
@@ -137,7 +137,7 @@ describe.each(['opfs', 'cache-api'] as const)('in %s', (cache) => {
     expect(await cached(page)).toMatchObject([{ complete: true }]);
   });
 
-  test('removed by removeCached, like any other', async () => {
+  test('removed by removeCached', async () => {
     await put(keptEntry('complete'), cache);
     await put({ ...keptEntry('interrupted'), key: `v3-${'0'.repeat(32)}` }, cache);
     expect(await removeCached(page)).toBe(2);

@@ -1,10 +1,10 @@
-// Collections that a build of commit 85ff786 has exported are read today, bit for bit.
+// Collections exported by a build of commit 85ff786 are imported bit for bit.
 import { expect, test } from 'vitest';
 import { EmbeddingIndex } from '../../src/search.ts';
 import { expectContents, type Contents } from './contents.ts';
 import { fixture, indexNames, jsonFixture } from './fixtures.ts';
 
-test.each(indexNames)('%s: imported, searched, added to, exported again', async (name) => {
+test.each(indexNames)('%s: import, search, add, export and merge', async (name) => {
   const file = new Blob([fixture(`collection.${name}.safetensors`)]);
   const { contents } = jsonFixture<{ contents: Contents }>(`index.${name}.json`);
   const { model, dim } = contents.header;

@@ -1,8 +1,8 @@
-/** What is in an index of test/fixtures/continuity, and whether an index of today has it. */
+/** Expected contents of the indexes in test/fixtures/continuity, and a check that an index has them. */
 import { expect } from 'vitest';
 import type { EmbeddingIndex, IndexHeader, PatchTokens } from '../../src/search.ts';
 
-/** `contents` of an index.*.json. */
+/** The `contents` field of an index.*.json fixture. */
 export interface Contents {
   readonly header: IndexHeader;
   /** `vector` and the thumbnail's bytes are base64. */
@@ -14,11 +14,11 @@ export interface Contents {
   }[];
   readonly query: readonly number[];
   readonly hits: readonly (readonly [id: string, score: number])[];
-  /** What `searchByPart(partQuery)` found. */
+  /** Results of `searchByPart(partQuery)`. */
   readonly parts: readonly (readonly [id: string, score: number, box: unknown])[];
 }
 
-/** The query of `parts`, by formula. */
+/** The query patches for `parts`, computed by a formula. */
 export const partQuery = (dim: number): PatchTokens => ({
   rows: 2,
   cols: 3,
@@ -28,7 +28,7 @@ export const partQuery = (dim: number): PatchTokens => ({
 export const bytesOf = (base64: string): Uint8Array<ArrayBuffer> =>
   Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 
-/** All ids in their order, metadata, the bits of the vectors, hits and scores. */
+/** Checks header, ids in order, metadata, vectors bit for bit, and search results with their scores. */
 export async function expectContents(
   index: EmbeddingIndex,
   { header, items, query, hits, parts }: Contents,

@@ -1,4 +1,4 @@
-/** What a build of commit 85ff786 has kept: test/fixtures/continuity, as Node reads it. */
+/** Reads test/fixtures/continuity in Node: data written by a build of commit 85ff786. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
@@ -11,27 +11,27 @@ export const fixture = (name: string): Buffer<ArrayBuffer> =>
   readFileSync(fileURLToPath(new URL(`../fixtures/continuity/${name}`, import.meta.url)));
 export const jsonFixture = <T>(name: string): T => JSON.parse(fixture(name).toString()) as T;
 
-/** models.json: fingerprints, and the identity of tiny-plain for some sets of options. */
+/** models.json: fingerprints, and the identities of tiny-plain for several sets of options. */
 export interface KeptModels {
   readonly config: DINOv2Config;
   readonly synthetic: string;
   readonly plain: string;
   readonly registers: string;
   readonly swiglu: string;
-  /** Of the checkpoint that the cache entries are of. */
+  /** Fingerprint of the checkpoint in the cache entries. */
   readonly continuity: string;
   readonly identities: readonly { readonly options: IdentityOptions; readonly identity: ModelIdentity }[];
 }
 
-/** pca.json: bases, and the picture that each made of one forward of tiny-registers. */
+/** pca.json: PCA bases, and the picture of each for one forward of tiny-registers. */
 export interface KeptPca {
   readonly height: number;
   readonly width: number;
-  /** `rgba`: base64. */
+  /** `rgba` is base64. */
   readonly pictures: readonly { readonly json: PcaJSON; readonly rgba: string }[];
 }
 
-/** An entry of the weight cache: its folder's name, and its files. */
+/** A weight cache entry: its folder name and its files. */
 export interface KeptEntry {
   readonly key: string;
   readonly files: readonly (readonly [name: string, bytes: Buffer])[];
@@ -44,5 +44,5 @@ export function keptEntry(name: 'complete' | 'interrupted'): KeptEntry {
   return { key, files: list.map(([file, length]) => [file, bytes.subarray(at, (at += length))]) };
 }
 
-/** The checkpoint that the cache entries are of. */
+/** The checkpoint file in the cache entries. */
 export const keptWeights = (): Buffer => gunzipSync(fixture('model.safetensors.gz'));

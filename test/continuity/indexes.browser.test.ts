@@ -1,4 +1,4 @@
-// Indexes that a build of commit 85ff786 has kept in Chromium open today, and go on being used.
+// Indexes stored in Chromium by a build of commit 85ff786 can be opened, searched and changed.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/index.ts';
 import { deleteIndex, EmbeddingIndex, ingest, listIndexes, modelIdentity } from '../../src/search.ts';
@@ -30,7 +30,7 @@ describe.each(Object.entries(files))('%s', (_, file) => {
   const { name, contents, database } = file;
   const { dim, storage, patches } = contents.header;
 
-  test('is listed, opens, is searched, changed, and opens again', async () => {
+  test('can be listed, opened, searched, changed and reopened', async () => {
     await putFiles(file.files);
     await putDatabase(database);
     expect(await listIndexes()).toMatchObject([
@@ -58,7 +58,7 @@ describe.each(Object.entries(files))('%s', (_, file) => {
     expect([again.header.storage, again.header.patches, again.restored]).toEqual([storage, patches, false]);
   });
 
-  test('another model is refused, and changes nothing', async () => {
+  test('opening with another model is refused and leaves the index unchanged', async () => {
     await putFiles(file.files);
     await putDatabase(database);
     const model = { id: 'other', fingerprint: 'f'.repeat(64), preprocessing: 'pooling cls, resize crop' };
@@ -69,9 +69,9 @@ describe.each(Object.entries(files))('%s', (_, file) => {
     await expectContents(index, contents);
   });
 
-  // Where there is a file system, it alone is looked at then.
+  // Only OPFS is searched for segment files of a lost database.
   if (file.files.store === 'opfs')
-    test('its database lost, it is made anew out of its files', async () => {
+    test('is rebuilt from its files after the database is lost', async () => {
       await putFiles(file.files);
       using index = await EmbeddingIndex.open(name, optionsOf(file));
       expect(index.restored).toBe(true);
@@ -79,7 +79,7 @@ describe.each(Object.entries(files))('%s', (_, file) => {
     });
 });
 
-test('what callers have put beside an index is there', async () => {
+test('the state that a caller stored with an index can be read', async () => {
   const file = files['extras']!;
   await putFiles(file.files);
   await putDatabase(file.database);
@@ -87,7 +87,7 @@ test('what callers have put beside an index is there', async () => {
   expect(await index.getState('place')).toEqual({ at: 7, names: ['x'] });
 });
 
-describe('with the model of today', () => {
+describe('with a loaded model', () => {
   let model: DINOv2;
   beforeAll(async () => {
     const folder = new URL('/test/fixtures/reference/tiny-plain/', location.origin);
@@ -95,7 +95,7 @@ describe('with the model of today', () => {
   });
   afterAll(() => model.dispose());
 
-  test('an index opens by its identity, and an ingest finds its images unchanged', async () => {
+  test('an index opens with the identity of its model, and an ingest finds its images unchanged', async () => {
     const file = files['images']!;
     await putFiles(file.files);
     await putDatabase(file.database);
@@ -112,7 +112,7 @@ describe('with the model of today', () => {
     );
     const report = await ingest(index, model, images, { thumbnailPx: 16 }).finished;
     expect(report).toMatchObject({ images: 4, unchanged: 3, added: 1, updated: 0, failed: 0 });
-    // An image described today lies where the earlier build has put it.
+    // An image embedded now must match the vector that the earlier build stored.
     const [best] = await index.search(await model.embed(images[0]!), { topK: 1 });
     expect(best!.id).toBe('rgb.png');
     expect(best!.score).toBeGreaterThan(0.9999);

@@ -1,4 +1,4 @@
-// Fingerprints, identities and PCA bases that a build of commit 85ff786 has made hold today.
+// Fingerprints, identities and PCA bases made by a build of commit 85ff786 are still valid.
 import { expect, test } from 'vitest';
 import { DINOv2, PCA } from '../../src/index.ts';
 import { modelIdentity } from '../../src/search.ts';
@@ -18,19 +18,19 @@ test.each(['plain', 'registers', 'swiglu'] as const)(
   },
 );
 
-test('so is that of a configuration with weights by formula', async () => {
+test('the fingerprint of a model with synthetic weights is the same', async () => {
   using model = await DINOv2.synthetic(kept.config, { device, selfTest: false });
   expect(await model.fingerprint()).toBe(kept.synthetic);
 });
 
-test('the identity is the same text for every set of options', async () => {
+test('the identity is the same for every set of options', async () => {
   using model = await load('plain');
   expect(kept.identities.length).toBeGreaterThan(5);
   for (const { options, identity } of kept.identities)
     expect(await modelIdentity(model, options)).toEqual(identity);
 });
 
-test('a PCA basis is read, written as it was, and draws the same picture', async () => {
+test('a stored PCA basis is read, written unchanged, and draws the same picture', async () => {
   const { height, width, pictures } = jsonFixture<KeptPca>('pca.json');
   using model = await load('registers');
   const pixels = Float32Array.from(
@@ -44,7 +44,7 @@ test('a PCA basis is read, written as it was, and draws the same picture', async
     const right = Buffer.from(rgba, 'base64');
     const found = await pca.rgb(features);
     expect(found.length).toBe(right.length);
-    // Features of another adapter differ in their last bits, which may move a colour over a rounding edge.
+    // Features from another adapter differ in their last bits, which can change a rounded colour by one.
     const worst = found.reduce((most, value, i) => Math.max(most, Math.abs(value - right[i]!)), 0);
     expect(worst).toBeLessThanOrEqual(1);
   }

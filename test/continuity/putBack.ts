@@ -1,7 +1,7 @@
-/** Puts an index of test/fixtures/continuity back into a browser's storage, without the library. */
+/** Writes an index of test/fixtures/continuity into a browser's storage without using the library. */
 import { bytesOf, type Contents } from './contents.ts';
 
-/** An index.*.json: everything that the browser had of an index. */
+/** An index.*.json fixture: all stored data of one index. */
 export interface KeptIndexFile {
   readonly name: string;
   readonly contents: Contents;
@@ -14,7 +14,7 @@ export interface KeptIndexFile {
       readonly rows: readonly (readonly [key: string | number, value: unknown])[];
     }[];
   };
-  /** Segments, as base64, in their folder: of the origin's file system, or of the Cache API. */
+  /** Segment files as base64, and their folder in OPFS or the Cache API. */
   readonly files: {
     readonly store: 'opfs' | 'cache-api';
     readonly folder: string;
@@ -47,7 +47,7 @@ async function responseWriter(folder: string): Promise<Write> {
   return (name, bytes) => cache.put(`https://dinov2-webgpu.invalid/${folder}/${name}`, new Response(bytes));
 }
 
-/** JSON as the script wrote it → the value that IndexedDB had. */
+/** Converts a value from the fixture's JSON back to the value stored in IndexedDB. */
 function restored(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(restored);
   if (typeof value !== 'object' || value === null) return value;

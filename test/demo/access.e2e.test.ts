@@ -1,6 +1,6 @@
 /**
- * The page for everyone: axe finds nothing in light or dark, 320 pixels are enough, and without WebGPU it
- * says what is missing.
+ * Accessibility of the demo: no axe violations in light or dark mode, no overflow at 320 pixels, and a clear
+ * message without WebGPU.
  */
 import { AxeBuilder } from '@axe-core/playwright';
 import type { Page } from 'playwright';
@@ -31,17 +31,17 @@ describe('with a model', () => {
   });
   afterAll(() => page.context().close());
 
-  it.each(['light', 'dark'] as const)('axe finds nothing in %s', async (colorScheme) => {
+  it.each(['light', 'dark'] as const)('has no axe violations in %s mode', async (colorScheme) => {
     await page.emulateMedia({ colorScheme });
     expect(await violations(page)).toEqual([]);
   });
 
-  it.each([320, 375, 768, 900, 1280, 2560])('fits into %i pixels', async (width) => {
+  it.each([320, 375, 768, 900, 1280, 2560])('fits into a width of %i pixels', async (width) => {
     await page.setViewportSize({ width, height: 800 });
     expect(await overflow(page)).toBe(0);
   });
 
-  it('moves nothing for who asked for that', async () => {
+  it('runs no animation under prefers-reduced-motion', async () => {
     await page.emulateMedia({ reducedMotion: 'reduce' });
     const moving = await page.evaluate(
       () => document.getAnimations().filter(({ playState }) => playState === 'running').length,
@@ -60,7 +60,7 @@ describe('without WebGPU', () => {
   });
   afterAll(() => page.context().close());
 
-  it('says what is missing and what to do', async () => {
+  it('reports what is missing and what to do', async () => {
     expect(await page.locator('#unsupported').innerText()).toMatch(/WebGPU[^]*Chrome[^]*WEBGPU_MISSING/);
     expect(await page.locator('#load').isDisabled()).toBe(true);
     expect(await page.locator('#loading').isVisible()).toBe(false);
@@ -74,20 +74,20 @@ describe('without WebGPU', () => {
     await expect.poll(async () => (await colours(page, 'photo')).text).not.toBe(coffee.text);
   });
 
-  it('says so once more when weights are dropped', async () => {
+  it('reports it again when weights are dropped', async () => {
     await give(page, 'drop', { name: 'any.safetensors', bytes: new Uint8Array(64) });
     await notice(page, 'model').waitFor();
     expect(await notice(page, 'model').innerText()).toMatch(/WEBGPU_MISSING/);
   });
 
-  it('is as clean for axe, and as narrow', async () => {
+  it('has no axe violations and fits into 320 pixels', async () => {
     expect(await violations(page)).toEqual([]);
     await page.setViewportSize({ width: 320, height: 640 });
     expect(await overflow(page)).toBe(0);
   });
 
-  // Here, where a reload does not load a model anew.
-  it('is light or dark as the visitor says, and remembers', async () => {
+  // This test needs a page that does not load a model again after a reload.
+  it('switches between light and dark, and remembers the choice', async () => {
     await page.emulateMedia({ colorScheme: 'light' });
     const background = (): Promise<string> =>
       page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);

@@ -1,4 +1,4 @@
-/** What the demo shows as the model's crop is what the library crops. */
+/** The crop shown in the demo equals the crop that the library computes. */
 import { describe, expect, it } from 'vitest';
 import { cropOf, gridOf } from '../../demo/crop.js';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.js';
@@ -29,7 +29,7 @@ const own: [string, Preprocessing][] = [
 ]);
 
 describe("a checkpoint's own preprocessing", () => {
-  it.each(own)('%s, as the library has it', (_, preprocessing) => {
+  it.each(own)('%s: the same crop and grid as in the library', (_, preprocessing) => {
     for (const [width, height] of [
       [512, 512],
       [451, 300],

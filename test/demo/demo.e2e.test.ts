@@ -1,6 +1,6 @@
 /**
- * The demo as a visitor uses it: the built page, in a real Chromium. The tests of a block share a page and
- * run in order.
+ * The built demo in a real Chromium, used as by a visitor. The tests of a block share one page and run in
+ * order.
  */
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
@@ -39,14 +39,14 @@ describe('the page', () => {
   });
   afterAll(() => page.context().close());
 
-  it('starts on its own, with weights that it says are not trained', async () => {
+  it('loads a model at once, and labels its weights as untrained', async () => {
     await done(page, 'coffee');
     expect(await page.locator('#untrained').innerText()).toMatch(/not trained/);
     expect(await text(page, 'running')).toMatch(/^ViT-S: 22\.1 M parameters/);
     expect(await text(page, 'adapter')).not.toBe('–');
     expect(await text(page, 'grid')).toBe('16 × 16');
     expect(await text(page, 'tokens')).toBe('257');
-    await expect.poll(async () => Number(await text(page, 'dispatches'))).toBeGreaterThan(12); // the plan comes behind the picture
+    await expect.poll(async () => Number(await text(page, 'dispatches'))).toBeGreaterThan(12); // the plan appears after the picture
     expect(await text(page, 'forward')).toMatch(/\d (ms|s)$/);
     expect(await text(page, 'memory')).toMatch(/MB$/);
     expect(await text(page, 'load-time')).toMatch(/\d (ms|s)$/);
@@ -54,14 +54,14 @@ describe('the page', () => {
     expect(await page.locator('#code').textContent()).toContain("DINOv2.synthetic('small')");
   });
 
-  it('draws features that are not flat, and the photograph', async () => {
+  it('draws varied features, and the photograph', async () => {
     const pca = await colours(page, 'pca');
     expect([pca.width, pca.height]).toEqual([16, 16]);
     expect(pca.distinct).toBeGreaterThan(100);
     expect((await colours(page, 'photo')).distinct).toBeGreaterThan(1000);
   });
 
-  it('loads weights from a file that is dropped', async () => {
+  it('loads weights from a dropped file', async () => {
     const before = await colours(page, 'pca');
     await loadTiny(page);
     expect(await text(page, 'running')).toMatch(/^From the file: \d+ thousand parameters/);
@@ -71,7 +71,7 @@ describe('the page', () => {
     expect(after.text).not.toBe(before.text);
   });
 
-  it('gives another photograph another picture, and the same one the same', async () => {
+  it('draws another picture for another photograph, and the same picture for the same one', async () => {
     const coffee = await colours(page, 'pca');
     await page.locator('input[value="chelsea"]').check();
     await done(page, 'chelsea');
@@ -81,7 +81,7 @@ describe('the page', () => {
     expect((await colours(page, 'pca')).text).toBe(coffee.text);
   });
 
-  it('is walked by keyboard: arrows through the samples, space on a box', async () => {
+  it('works with the keyboard: arrows through the samples, space on a checkbox', async () => {
     await page.locator('input[value="coffee"]').focus();
     await page.keyboard.press('ArrowRight');
     await done(page, 'chelsea');
@@ -95,12 +95,12 @@ describe('the page', () => {
     );
     await page.keyboard.press('Space');
     expect(await text(page, 'load')).toBe('Load ViT-S with registers, synthetic');
-    expect(await text(page, 'running-weights')).toMatch(/^model\.safetensors/); // nothing loads before the button is pressed
+    expect(await text(page, 'running-weights')).toMatch(/^model\.safetensors/); // choosing a model does not load it
     await page.locator('input[value="file"]').check();
     expect(await text(page, 'load')).toBe('This model is loaded');
   });
 
-  it('shows the last of many quick clicks', async () => {
+  it('shows the last sample after many quick clicks', async () => {
     await page.evaluate(() => {
       for (const value of ['rocket', 'coffee', 'astronaut', 'chelsea', 'rocket', 'coffee'])
         document.querySelector<HTMLInputElement>(`input[value="${value}"]`)!.click();
@@ -114,7 +114,7 @@ describe('the page', () => {
     expect((await colours(page, 'pca')).text).toBe(fast.text);
   });
 
-  it('takes a picture that is dropped, and one that is pasted', async () => {
+  it('accepts a dropped picture and a pasted one', async () => {
     await give(page, 'drop', { ...fileOf(join(photos, 'rocket.jpg'), 'image/jpeg'), name: 'mine.jpg' });
     await done(page, 'mine.jpg');
     expect(await page.locator('#own').isVisible()).toBe(true);
@@ -124,9 +124,9 @@ describe('the page', () => {
     await done(page, 'pasted.png');
   });
 
-  it('takes whole pictures of other sizes', async () => {
+  it('shows uncropped pictures of other sizes', async () => {
     await page.locator('input[name="input"][value="224"]').check();
-    await page.locator('#grid', { hasText: '11 × 16' }).waitFor(); // 600 × 400: 224 × 149.3, to the nearest patch
+    await page.locator('#grid', { hasText: '11 × 16' }).waitFor(); // 600 × 400 scales to 224 × 149.3, rounded to whole patches
     await done(page);
     const { width, height } = await colours(page, 'pca');
     expect([width, height]).toEqual([16, 11]);
@@ -137,7 +137,7 @@ describe('the page', () => {
     await done(page);
   });
 
-  it('shows the foreground alone, crisp or smooth, over the photograph', async () => {
+  it('overlays the foreground on the photograph, crisp or smooth', async () => {
     const all = await colours(page, 'pca');
     await page.locator('#foreground').check();
     await page.waitForFunction(() => document.querySelector('#code')!.textContent!.includes("'auto'"));
@@ -199,7 +199,7 @@ describe('the page', () => {
     expect(await text(page, 'forward')).toMatch(/\d (ms|s)$/);
   });
 
-  it('says why a broken picture cannot be used, and goes on', async () => {
+  it('reports why a broken picture cannot be used, and keeps working', async () => {
     const before = await colours(page, 'pca');
     await give(page, 'drop', {
       name: '<img src=x onerror=alert(1)>.png',
@@ -217,7 +217,7 @@ describe('the page', () => {
     await done(page, 'astronaut');
   });
 
-  it('says what is wrong with broken weights, and keeps the model', async () => {
+  it('reports what is wrong with broken weights, and keeps the model', async () => {
     const { bytes } = fileOf(join(tiny, 'model.safetensors'));
     await give(page, 'drop', { name: 'cut.safetensors', bytes: bytes.subarray(0, 200_000) });
     await notice(page, 'model').waitFor();
@@ -231,7 +231,7 @@ describe('the page', () => {
     expect((await colours(page, 'pca')).distinct).toBeGreaterThan(100);
   });
 
-  it('has asked no other address, and not complained', () => {
+  it('makes no request to another origin, and logs no error', () => {
     expect(
       watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:')),
     ).toEqual([]);

@@ -1,6 +1,6 @@
 /**
- * File names that are markup, code, paths, or nothing that a name should be. Each would raise `alert`, or
- * load `x`, if it were taken for more than text.
+ * File names that contain markup, code, paths or control characters. If the page treated one as more than
+ * text, the name would call `alert` or request `x`.
  */
 export const hostileNames: readonly string[] = [
   '<img src=x onerror=alert(1)>.jpg',

@@ -1,6 +1,6 @@
 /**
- * Weights from the hub, and everything that can go wrong on the way: no answer, a wrong one, a change of
- * mind, a GPU that is lost.
+ * Weights from the Hub in the demo, and failures: no response, a wrong response, cancellation, and a lost
+ * GPU.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ import {
 } from './site.js';
 
 let site: Site;
-/** One for all tests, in their order. */
+/** One page for all tests of this file, which run in order. */
 let watched: Watched;
 let page: Page;
 let answer: (route: Route) => Promise<void> = (route) => route.abort();
@@ -50,8 +50,8 @@ async function chooseTrained(page: Page): Promise<void> {
   await page.locator('#load').click();
 }
 
-describe('weights from the hub', () => {
-  it('are not asked for before the button is pressed, which says what they weigh', async () => {
+describe('weights from the Hub', () => {
+  it('are not requested before the button is pressed; the button shows their size', async () => {
     await page.locator('input[value="hub"]').check();
     expect(await text(page, 'load')).toBe('Download ViT-S (88 MB)');
     await page.locator('input[value="base"]').check();
@@ -64,13 +64,13 @@ describe('weights from the hub', () => {
     const waiting: Route[] = [];
     answer = async (route) => {
       if (route.request().url().endsWith('config.json')) await fulfill(route);
-      else waiting.push(route); // and no answer comes
+      else waiting.push(route); // never respond
     };
     await chooseTrained(page);
     await page.locator('#loading').waitFor();
     await expect.poll(() => waiting.length).toBe(1);
-    // In the page's own time, from its click on: where the system stops the page, or this test, no step is
-    // counted.
+    // Measures in the page, from its click on. Counting timer ticks leaves out time in which the system
+    // suspends the page or this test.
     await page.evaluate(() => {
       const loading = document.querySelector<HTMLElement>('#loading')!;
       const begin = (): void => {
@@ -95,7 +95,7 @@ describe('weights from the hub', () => {
     expect(await page.locator('input[value="file"]').isChecked()).toBe(true);
   });
 
-  it('that are not there say so', async () => {
+  it('that are missing: the page reports the error', async () => {
     answer = (route) =>
       route.fulfill({ status: 404, headers: { 'access-control-allow-origin': '*' }, body: 'Not found' });
     await chooseTrained(page);
@@ -103,7 +103,7 @@ describe('weights from the hub', () => {
     expect(await notice(page, 'model').innerText()).toMatch(/SOURCE_FETCH[^]*404/);
   });
 
-  it('without a network say so, and can be tried again', async () => {
+  it('without a network: the page reports the error and offers another try', async () => {
     answer = (route) => route.abort('internetdisconnected');
     await notice(page, 'model').getByRole('button', { name: 'Try again' }).click();
     await expect
@@ -115,10 +115,10 @@ describe('weights from the hub', () => {
       .toMatch(/SOURCE_FETCH/);
     expect(await notice(page, 'model').innerText()).not.toMatch(/404/);
     await page.locator('input[value="rocket"]').check();
-    await done(page, 'rocket'); // the model before is still there
+    await done(page, 'rocket'); // the previous model still works
   });
 
-  it('come with their progress, and are called trained', async () => {
+  it('load with a progress display, and are labelled as trained', async () => {
     await page.evaluate(() => {
       const bytes = document.querySelector('#loading-bytes')!;
       new MutationObserver(() =>
@@ -147,7 +147,7 @@ describe('weights from the hub', () => {
     );
   });
 
-  it('asked the hub for them, and nobody else', () => {
+  it('came from the Hub; no other origin was requested', () => {
     expect(
       watched.requests.filter(
         (url) => !/^blob:|^https:\/\/huggingface\.co\//.test(url) && !url.startsWith(site.origin),
@@ -167,10 +167,10 @@ describe('weights from the hub', () => {
   };
 });
 
-// The Chromium of these tests has no camera, so the browser's part is played here: a refusal, and a stream of
+// The Chromium of these tests has no camera. The tests replace getUserMedia by a refusal and by the stream of
 // a canvas.
 describe('the camera', () => {
-  it('says that it was not allowed', async () => {
+  it('reports that the permission was denied', async () => {
     await page.evaluate(() => {
       MediaDevices.prototype.getUserMedia = () =>
         Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
@@ -181,7 +181,7 @@ describe('the camera', () => {
     expect(await page.locator('#camera-dialog').isVisible()).toBe(false);
   });
 
-  it('gives a still, and is switched off after it', async () => {
+  it('takes a picture, and is then switched off', async () => {
     await page.evaluate(() => {
       const canvas = document.createElement('canvas');
       canvas.width = 320;
@@ -210,8 +210,8 @@ describe('the camera', () => {
   });
 });
 
-describe('a GPU that is lost', () => {
-  it('is said, and the model can be loaded again', async () => {
+describe('a lost GPU', () => {
+  it('is reported, and the model can be loaded again', async () => {
     await loadTiny(page);
     const before = await colours(page, 'pca');
     await page.evaluate(() => (globalThis as { device?: GPUDevice }).device!.destroy());

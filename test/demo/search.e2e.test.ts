@@ -1,6 +1,6 @@
 /**
- * The search page as a visitor uses it: the built page, in a real Chromium, with a tiny model. The tests of a
- * block share a page and run in order.
+ * The built search page in a real Chromium with a tiny model, used as by a visitor. The tests of a block
+ * share one page and run in order.
  */
 import { AxeBuilder } from '@axe-core/playwright';
 import { join } from 'node:path';
@@ -36,7 +36,7 @@ let site: Site;
 beforeAll(async () => void (site = await openSite()));
 afterAll(() => site?.close());
 
-/** What takes a forward takes seconds where a processor plays the GPU. */
+/** Options of waits for a forward, which takes seconds on a software adapter. */
 const PATIENCE = { timeout: PATIENCE_MS };
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
 const open = (page: Page, name: string): Promise<void> =>
@@ -65,7 +65,7 @@ describe('the page', () => {
   });
   afterAll(() => page.context().close());
 
-  it('begins empty, says what it does and what a model weighs, and has asked for nothing', async () => {
+  it('starts empty, shows the model size, and makes no external request', async () => {
     expect(await page.locator('#empty').isVisible()).toBe(true);
     expect(await page.locator('.top').innerText()).toMatch(/Nothing leaves this machine/);
     expect(await text(page, 'load')).toBe('Download ViT-S (88 MB)');
@@ -75,7 +75,7 @@ describe('the page', () => {
     ).toEqual([]);
   });
 
-  it('lets photographs wait for a model, then adds them; what is none is listed with its reason', async () => {
+  it('queues photographs until a model is loaded, then adds them, and lists a broken file with its error', async () => {
     await give(page, 'drop', ...photographs, {
       name: 'broken.jpg',
       type: 'image/jpeg',
@@ -96,7 +96,7 @@ describe('the page', () => {
     await expect.poll(() => text(page, 'kept'), PATIENCE).toMatch(/kB/);
   });
 
-  it('finds what looks like one of them, and, for a photograph that is pasted, the one that it was cropped from', async () => {
+  it('finds similar photographs, and the original of a pasted crop', async () => {
     await open(page, 'coffee.jpg');
     const likeCoffee = await found(page, 'coffee.jpg');
     expect(likeCoffee).toHaveLength(3);
@@ -111,7 +111,7 @@ describe('the page', () => {
     expect(await text(page, 'query-caption')).toMatch(/not in the collection/);
   });
 
-  it('finds a part that is drawn, where it is; by keyboard too; and lets go of it', async () => {
+  it('searches by a box drawn with the mouse or the keyboard, and clears the box', async () => {
     await open(page, 'astronaut.jpg');
     await found(page, 'astronaut.jpg');
     await page.locator('#query-image').evaluate((image: HTMLImageElement) => image.decode());
@@ -139,14 +139,14 @@ describe('the page', () => {
     await page.waitForFunction(() => document.querySelectorAll('#results .box').length === 0);
   });
 
-  it('finds a part of a photograph in the very photograph, at its place', async () => {
+  it('finds a part of a photograph at the same place in the same photograph', async () => {
     await page.locator('#query-close').click();
     await give(page, 'paste', { ...photographs[0]!, name: 'the same.jpg' });
     await found(page, 'the same.jpg');
     const image = page.locator('#query-image');
     await image.evaluate((each: HTMLImageElement) => each.decode());
     const { x, y, width, height } = (await page.locator('#query-box').boundingBox())!;
-    await page.mouse.move(x + 0.5 * width, y + 0.25 * height); // one patch of 16 × 16
+    await page.mouse.move(x + 0.5 * width, y + 0.25 * height); // a box of one patch in the grid of 16 × 16
     await page.mouse.down();
     await page.mouse.move(x + 0.5625 * width, y + 0.3125 * height, { steps: 3 });
     await page.mouse.up();
@@ -160,11 +160,11 @@ describe('the page', () => {
     await page.locator('#query-close').click();
   });
 
-  it('passes over what is there, and looks again at what has changed', async () => {
+  it('skips photographs that are already in the collection, and updates changed ones', async () => {
     await give(page, 'drop', ...photographs);
     expect(await added(page)).toMatch(
       /^0 photographs added, .*4 failed|^0 photographs added, 4 there already/,
-    ); // scripts give every drop the date of now, and no handle that tells them from others of these names
+    ); // Dropped test files have the current date and no file handle, so the page may not recognize them.
     await give(page, 'drop', { ...photographs[1]!, name: 'coffee.jpg' });
     const same = page.getByRole('button', { name: 'They are the same, moved or changed' });
     await expect.poll(() => text(page, 'status'), PATIENCE).toMatch(/, 1 failed/);
@@ -176,7 +176,7 @@ describe('the page', () => {
     await page.locator('#query-close').click();
   });
 
-  it('shows duplicates, groups and a map, which is walked by keyboard', async () => {
+  it('shows duplicates, groups and a map that works with the keyboard', async () => {
     await page.locator('input[value="duplicates"]').check();
     await page.locator('#threshold').fill('0.995');
     await expect.poll(() => text(page, 'status'), PATIENCE).toBe('1 group of duplicates');
@@ -196,7 +196,7 @@ describe('the page', () => {
   });
 
   it.each(['light', 'dark'] as const)(
-    'axe finds nothing in %s, and 360 pixels are enough',
+    'has no axe violations in %s mode, and fits into 360 pixels',
     async (colorScheme) => {
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
       if (!(await page.locator('#failures').getAttribute('open')))
@@ -214,7 +214,7 @@ describe('the page', () => {
     },
   );
 
-  it('exports, deletes all after asking, and takes the export back', async () => {
+  it('exports, deletes everything after a confirmation, and imports the export', async () => {
     await open(page, 'rocket.jpg');
     const before = await found(page, 'rocket.jpg');
     const coming = page.waitForEvent('download');
@@ -231,7 +231,7 @@ describe('the page', () => {
     expect(await found(page, 'rocket.jpg')).toEqual(before);
   });
 
-  it('has the collection after a reload, and searches it without a model', async () => {
+  it('keeps the collection after a reload, and searches it without a model', async () => {
     await page.reload();
     await ready(page);
     expect(await text(page, 'running')).toBe('none');
@@ -241,7 +241,7 @@ describe('the page', () => {
     expect(await text(page, 'query-help')).toMatch(/load the model/);
   });
 
-  it('says so when another model is loaded, and does not mix them', async () => {
+  it('reports another model, and does not mix the vectors of both', async () => {
     await loadTiny(page, join(root, 'test/fixtures/reference/tiny-registers'));
     await notice(page, 'other').waitFor();
     expect(await notice(page, 'other').innerText()).toMatch(/INDEX_MODEL/);
@@ -253,7 +253,7 @@ describe('the page', () => {
     expect(await notice(page, 'other').count()).toBe(0);
   });
 
-  it('complained of nothing, and asked nobody else for anything', () => {
+  it('logs no error, and makes no request to another origin', () => {
     expect(watched.complaints).toEqual([]);
     expect(
       watched.requests.filter((url) => !url.startsWith(site.origin) && !url.startsWith('blob:')),
@@ -261,8 +261,8 @@ describe('the page', () => {
   });
 });
 
-describe('names of files', () => {
-  it('are text, whatever they look like: thirty of them, 0 executions', async () => {
+describe('file names', () => {
+  it('are shown as text: thirty hostile names execute nothing', async () => {
     const { page, complaints, requests } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
         globalThis.alert = () =>
@@ -308,10 +308,10 @@ describe('names of files', () => {
   });
 });
 
-describe('a folder that was moved', () => {
-  it('is another of the same name until the visitor says what it is; then what is there stays, and its photographs are found where they are now', async () => {
-    // The browser's dialog is played: what it gives are folders of the origin's own file system, which have
-    // handles as any other.
+describe('a moved folder', () => {
+  it('counts as another folder of the same name until the visitor confirms it; then its photographs stay and are read from the new place', async () => {
+    // Replaces the browser's folder dialog: it returns folders of the origin's private file system, whose
+    // handles work like any other.
     const { page, complaints } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
         const folderIn = async (place: string): Promise<FileSystemDirectoryHandle> =>
@@ -363,13 +363,13 @@ describe('a folder that was moved', () => {
     expect((await shown(page)).sort()).toEqual(['a.png', 'b.png', 'c.png', 'd.png']);
     await expect.poll(() => text(page, 'count'), PATIENCE).toBe('4');
 
-    // The photographs themselves, and not their small pictures.
+    // The opened photograph shows the original file, not its thumbnail.
     await open(page, 'b.png');
     await found(page, 'b.png');
     await expect.poll(() => showsOriginal(page, 'b.png'), PATIENCE).toBe(true);
     await page.locator('#query-close').click();
 
-    // From now on this is the folder.
+    // The page now recognizes the folder at its new place.
     await page.locator('#add-folder').click();
     await expect.poll(() => text(page, 'status'), PATIENCE).toBe('0 photographs added, 4 there already.');
     expect(await taken.count()).toBe(0);

@@ -1,4 +1,4 @@
-/** The search page after a reload, after an update, and with the network off. */
+/** The search page after a reload, after an update, and offline. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
@@ -23,23 +23,23 @@ let site: Site;
 beforeAll(async () => void (site = await openSite()));
 afterAll(() => site?.close());
 
-/** What takes a forward takes seconds where a processor plays the GPU. */
+/** Options of waits for a forward, which takes seconds on a software adapter. */
 const PATIENCE = { timeout: PATIENCE_MS };
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
 
 const working = (page: Page): Promise<unknown> =>
   page.waitForFunction(async () => (await navigator.serviceWorker.ready).active?.state === 'activated');
 
-/** In the page: how many files the model gets. */
+/** Runs in the page and limits how many files the model receives. */
 interface Gate {
-  /** Reads of files since `holdAfter`: one when a file is looked up, and one when the model takes it. */
+  /** File reads since `holdAfter`: one when a file is looked up, and one when the model takes it. */
   reads: number;
   holdAfter(files: number): void;
   letGo(): void;
 }
 /**
- * In the page: of how many photographs it is written down that they were dealt with; undefined where nothing
- * is written down of an ingest.
+ * Runs in the page. The number of photographs that the stored ingest record counts as finished; undefined
+ * without a record.
  */
 const kept = (): Promise<number | undefined> =>
   new Promise((resolve, reject) => {
@@ -64,16 +64,16 @@ describe('a folder', () => {
   const names = Array.from({ length: 36 }, (_, i) => `${String(i).padStart(2, '0')}.png`);
   let page: Page;
   beforeAll(async () => {
-    // The browser's dialog is played: what it gives is a folder of the origin's own file system, which has
-    // handles as any other.
+    // Replaces the browser's folder dialog: it returns a folder of the origin's private file system, whose
+    // handles work like any other.
     ({ page } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => {
         Object.assign(globalThis, {
           showDirectoryPicker: async () =>
             (await navigator.storage.getDirectory()).getDirectoryHandle('Holiday', { create: true }),
         });
-        // The model takes so many files, and the next one waits: else on a fast machine all would be added
-        // before a click on Pause arrives.
+        // After this many files, the next read waits. Otherwise a fast machine would add all files before the
+        // click on Pause.
         let free = Infinity;
         let held: (() => void)[] = [];
         const readNames = new Set<string>();
@@ -119,11 +119,11 @@ describe('a folder', () => {
   });
   afterAll(() => page.context().close());
 
-  it('can be paused, goes on after a reload where it was, and is whole in the end', async () => {
+  it('can be paused, resumes after a reload, and is complete in the end', async () => {
     const [before, images] = [21, names.length];
     await holdAfter(page, before - 1);
     await page.locator('#add-folder').click();
-    await expect.poll(() => reads(page), PATIENCE).toBe(images + before); // the last one waits
+    await expect.poll(() => reads(page), PATIENCE).toBe(images + before); // the last read is waiting
     await page.locator('#pause').click();
     await page.locator('#adding-what', { hasText: 'Paused' }).waitFor();
     await letGo(page);
@@ -131,7 +131,7 @@ describe('a folder', () => {
     await expect.poll(standing, PATIENCE).toBe(before);
     await expect.poll(() => page.evaluate(kept), PATIENCE).toBe(before);
     await page.waitForTimeout(700);
-    expect(await standing()).toBe(before); // nothing goes on
+    expect(await standing()).toBe(before); // the ingest stays paused
 
     await page.reload();
     await ready(page);
@@ -146,13 +146,14 @@ describe('a folder', () => {
     expect(await page.locator('#unfinished').isVisible()).toBe(false);
   });
 
-  it('shows the photograph itself, not the small picture, where its folder may be read', async () => {
+  it('shows the original photograph instead of the thumbnail if its folder is readable', async () => {
     await page.locator('#view .tiles button', { hasText: '07.png' }).click();
     await found(page, '07.png');
-    await expect.poll(() => showsOriginal(page, '07.png'), PATIENCE).toBe(true); // the page may not fetch what the file is, by its own policy
+    // Compares blob URLs: the Content-Security-Policy does not allow the page to fetch a blob's bytes.
+    await expect.poll(() => showsOriginal(page, '07.png'), PATIENCE).toBe(true);
   });
 
-  it('of a name that is there takes nothing of the other, and is kept beside it where the visitor says so', async () => {
+  it('with the name of an existing folder replaces nothing, and is added beside it if the visitor chooses so', async () => {
     await loadTiny(page);
     await page.evaluate(async () => {
       const files = await navigator.storage.getDirectory();
@@ -177,11 +178,11 @@ describe('a folder', () => {
     await page.locator('#pause').click();
     await page.locator('#adding-what', { hasText: 'Paused' }).waitFor();
     await letGo(page);
-    await expect.poll(() => text(page, 'count'), PATIENCE).toBe(String(36 + 1)); // what was under way is in
+    await expect.poll(() => text(page, 'count'), PATIENCE).toBe(String(36 + 1)); // the photograph in progress was added
     expect((await shown(page)).slice(0, 36).sort()).toEqual(names);
   });
 
-  it('that was not finished can be forgotten, without a model', async () => {
+  it('with an unfinished ingest can be forgotten without a model', async () => {
     await page.reload();
     await ready(page);
     await page.locator('#unfinished').waitFor();
@@ -197,11 +198,11 @@ describe('a folder', () => {
   });
 });
 
-describe('a new version', () => {
-  it('is offered, takes over when asked, and leaves nothing of the one before', async () => {
+describe('a new version of the page', () => {
+  it('is offered, takes over on request, and leaves no cache of the old version', async () => {
     const { page } = await openSearch(site);
     await working(page);
-    await page.reload(); // the first visit is not served by the worker
+    await page.reload(); // the service worker does not control the first visit
     await ready(page);
     expect(await page.locator('#fresh').isVisible()).toBe(false);
     const [before] = await page.evaluate(() => caches.keys());
@@ -224,9 +225,9 @@ describe('a new version', () => {
   });
 });
 
-// The last one: the server is stopped in it.
-describe('the network off, after the first visit', () => {
-  it('the page comes, with its model; photographs are dropped, and found by a crop of them', async () => {
+// This test must run last, because it stops the server.
+describe('offline, after the first visit', () => {
+  it('the page and its model load; dropped photographs are added, and found by a crop', async () => {
     const { page } = await openSearch(site);
     const context = page.context();
     const asked: string[] = [];
@@ -241,7 +242,7 @@ describe('the network off, after the first visit', () => {
         body: file === 'preprocessor_config.json' ? facebookPreprocessor : readFileSync(join(tiny, file)),
       });
     });
-    await page.locator('#load').click(); // the hub's ViT-S, played by the tiny model
+    await page.locator('#load').click(); // the tiny model is served in place of ViT-S
     await page.locator('#running', { hasText: 'facebook/dinov2-small' }).waitFor();
     expect(asked.sort()).toEqual(
       ['config.json', 'model.safetensors', 'preprocessor_config.json'].map(
@@ -274,7 +275,7 @@ describe('the network off, after the first visit', () => {
       await give(page, 'paste', query);
       expect((await found(page, query.name))[0]).toBe(query.name.replace('-cropped', ''));
     }
-    await page.goto(`${site.origin}/demo/`); // its neighbour is there too
+    await page.goto(`${site.origin}/demo/`); // the other demo page works offline too
     expect(await page.locator('h1').innerText()).toBe('DINOv2 on WebGPU');
     expect(asked).toEqual([]);
     await context.close();

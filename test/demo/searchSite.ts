@@ -1,4 +1,4 @@
-/** The search page: how a visitor's photographs get there, and what comes up. */
+/** Helpers for tests of the search page: adding photographs, and reading the results. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright';
@@ -6,19 +6,19 @@ import { fileOf, give, openPage, root, tiny, type Dropped, type Site, type Watch
 
 export const samples = ['astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg'] as const;
 
-/** Opens the page, and in it nothing. */
+/** Opens the search page and waits until it is ready. */
 export async function openSearch(site: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
   const watched = await openPage(site, prepare, 'demo/search/');
   await ready(watched.page);
   return watched;
 }
 
-/** The page has opened what is kept, and loads nothing. */
+/** Waits until the page has opened the stored collection and is not busy. */
 export async function ready(page: Page): Promise<void> {
   await page.waitForFunction(() => document.querySelector('#main')!.getAttribute('aria-busy') === 'false');
 }
 
-/** The tiny model, from a file. */
+/** Loads the tiny model from a dropped file. */
 export async function loadTiny(page: Page, folder = tiny): Promise<void> {
   await give(page, 'drop', fileOf(join(folder, 'model.safetensors')));
   await page.locator('#running', { hasText: 'model.safetensors' }).waitFor();
@@ -28,7 +28,7 @@ export async function loadTiny(page: Page, folder = tiny): Promise<void> {
 export interface Variant {
   readonly of: (typeof samples)[number];
   readonly name: string;
-  /** What is kept of the photograph, in shares of its sides. Default: all. */
+  /** The part of the photograph to keep, as fractions of its sides. Default: all. */
   readonly crop?: {
     readonly left: number;
     readonly top: number;
@@ -37,7 +37,7 @@ export interface Variant {
   };
 }
 
-/** Photographs made of the samples by the browser: cropped, smaller, as JPEG. */
+/** Makes JPEGs from the sample photographs in the browser: cropped, and scaled to at most 240 pixels. */
 export async function make(page: Page, variants: readonly Variant[]): Promise<Dropped[]> {
   const asked = variants.map(({ of, crop = { left: 0, top: 0, width: 1, height: 1 } }) => ({
     base64: readFileSync(join(root, 'demo/photos', of)).toString('base64'),
@@ -82,14 +82,14 @@ export async function make(page: Page, variants: readonly Variant[]): Promise<Dr
 }
 
 export const whole: readonly Variant[] = samples.map((of) => ({ of, name: of.replace(/\.\w+$/, '.jpg') }));
-/** A little less of each side. */
+/** The sample photographs with a little cut from each side. */
 export const cropped: readonly Variant[] = samples.map((of) => ({
   of,
   name: of.replace(/\.\w+$/, '-cropped.jpg'),
   crop: { left: 0.06, top: 0.05, width: 0.9, height: 0.88 },
 }));
 
-/** Stripes of 64 × 4 pixels: 16 patches in one row, the cheapest photograph that is one. */
+/** Images of 64 × 4 pixels with stripes: one row of 16 patches, which makes a forward cheap. */
 export async function stripes(page: Page, names: readonly string[]): Promise<Dropped[]> {
   const made = await page.evaluate(async (count) => {
     const out: string[] = [];
@@ -116,9 +116,9 @@ export async function stripes(page: Page, names: readonly string[]): Promise<Dro
   }));
 }
 
-/** Waits until photographs are in, and gives what the page says of them. */
+/** Waits until photographs are added, and returns the page's status. */
 export async function added(page: Page): Promise<string> {
-  // At once, as what happens next may have another status.
+  // Reads the status in the same step as the wait, because later events replace it.
   const status = await page.waitForFunction(() => {
     const { textContent } = document.querySelector('#status')!;
     return (
@@ -128,7 +128,7 @@ export async function added(page: Page): Promise<string> {
   return (await status.jsonValue()) as string;
 }
 
-/** Names of what was found, best first, once that is there. */
+/** Waits for search results and returns their names, best first. */
 export async function found(page: Page, about: string): Promise<string[]> {
   await page.waitForFunction(
     (text) =>
@@ -141,7 +141,7 @@ export async function found(page: Page, about: string): Promise<string[]> {
 
 export const shown = (page: Page): Promise<string[]> => page.locator('#view .tiles .name').allTextContents();
 
-/** Whether the opened photograph is its file itself, and not the small picture, which its tile has. */
+/** True if the opened photograph is shown from another blob than the thumbnail in its tile. */
 export function showsOriginal(page: Page, name: string): Promise<boolean> {
   return page.evaluate((text) => {
     const tile = [...document.querySelectorAll('#view .tiles button')]

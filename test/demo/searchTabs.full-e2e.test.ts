@@ -1,4 +1,4 @@
-/** The search page in eight tabs at once, and where what it keeps is missing or damaged. */
+/** The search page in eight tabs at once, and with missing or damaged storage. */
 import type { BrowserContext, Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { added, found, loadTiny, openSearch, ready, stripes } from './searchSite.js';
@@ -8,11 +8,11 @@ let site: Site;
 beforeAll(async () => void (site = await openSite()));
 afterAll(() => site?.close());
 
-/** What takes a forward takes seconds where a processor plays the GPU. */
+/** Options of waits for a forward, which takes seconds on a software adapter. */
 const PATIENCE = { timeout: PATIENCE_MS };
 const text = (page: Page, id: string): Promise<string> => page.locator(`#${id}`).innerText();
 
-/** Another tab of the same browser. */
+/** Opens the search page in another tab of the same browser. */
 async function openTab(context: BrowserContext, prepare?: (page: Page) => Promise<unknown>): Promise<Page> {
   const page = await context.newPage();
   page.setDefaultTimeout(120_000);
@@ -23,7 +23,7 @@ async function openTab(context: BrowserContext, prepare?: (page: Page) => Promis
 }
 
 describe('eight tabs at once', () => {
-  it('have one collection: what one adds or removes, all have', async () => {
+  it('share one collection: additions and removals appear in every tab', async () => {
     const { page: first } = await openSearch(site);
     const context = first.context();
     const others = await Promise.all(Array.from({ length: 7 }, () => openTab(context)));
@@ -42,7 +42,7 @@ describe('eight tabs at once', () => {
       [first, ...others].map(async (tab) => expect.poll(() => text(tab, 'count'), PATIENCE).toBe('4')),
     );
 
-    // A ninth, in which there is no WebGPU: what is there is searched all the same.
+    // A ninth tab without WebGPU can still search the collection.
     const without = await openTab(context, (fresh) =>
       fresh.addInitScript(() => void Reflect.deleteProperty(Navigator.prototype, 'gpu')),
     );
@@ -60,8 +60,8 @@ describe('eight tabs at once', () => {
   });
 });
 
-describe('what can be wrong', () => {
-  it('no storage: it says so, and works until the page is closed', async () => {
+describe('storage problems', () => {
+  it('no storage: the page reports it, and works until it is closed', async () => {
     const { page } = await openSearch(site, (fresh) =>
       fresh.addInitScript(() => Object.defineProperty(globalThis, 'indexedDB', { value: undefined })),
     );
@@ -74,7 +74,7 @@ describe('what can be wrong', () => {
     await page.context().close();
   });
 
-  it('damage: it is told, nothing is deleted without being asked, then what is whole is kept, or it begins anew', async () => {
+  it('damage: the page reports it, deletes nothing without confirmation, then keeps the intact items or starts over', async () => {
     const { page } = await openSearch(site);
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
@@ -121,7 +121,7 @@ describe('what can be wrong', () => {
     await told();
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['c.png'])));
-    await notice(page, 'adding').waitFor(); // not written over
+    await notice(page, 'adding').waitFor(); // the damaged collection is not overwritten
     await notice(page, 'collection').getByRole('button', { name: 'Delete' }).click();
     await page.locator('#empty').waitFor();
     await give(page, 'drop', ...(await stripes(page, ['c.png'])));

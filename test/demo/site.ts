@@ -1,4 +1,4 @@
-/** The built demo on a local address, and a Chromium that looks at it. */
+/** Serves the built demo locally, and opens its pages in Chromium. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,22 +12,22 @@ import { openChromium } from '../chromium.ts';
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const tiny = join(root, 'test/fixtures/reference/tiny-plain');
 /**
- * A forward of ViT-S takes 3 to 10 s where a processor plays the GPU, and other tests may run beside this
- * one.
+ * Timeout of a wait for a model. A forward of ViT-S takes 3 to 10 s on a software adapter, and other tests
+ * may run in parallel.
  */
 export const PATIENCE_MS = 120_000;
 
 export interface Site {
   readonly origin: string;
   readonly browser: Browser;
-  /** What was built. */
+  /** Folder of the built demo. */
   readonly folder: string;
-  /** Stops the server: from then on only what browsers have kept is there. */
+  /** Stops the server. Afterwards only files that the browser has cached are available. */
   stop(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Builds the demo as it is published, serves it, and connects to the browser. */
+/** Builds the demo for publication, serves it, and connects to the browser. */
 export async function openSite(): Promise<Site> {
   const folder = mkdtempSync(join(tmpdir(), 'demo-'));
   const outDir = join(folder, 'site');
@@ -45,7 +45,7 @@ export async function openSite(): Promise<Site> {
   return { origin: `http://127.0.0.1:${port}`, browser, folder: outDir, stop, close };
 }
 
-/** What a page has said and asked for. */
+/** A page with its logged errors and warnings, and the URLs that it requested. */
 export interface Watched {
   readonly page: Page;
   readonly complaints: string[];
@@ -73,7 +73,7 @@ export async function openPage(
   return { page, complaints, requests };
 }
 
-/** Waits until features of a picture are on the screen. */
+/** Waits until the page shows the features of a picture. */
 export async function done(page: Page, about = ''): Promise<void> {
   const waiting = page.waitForFunction(
     (text) =>
@@ -87,10 +87,7 @@ export async function done(page: Page, about = ''): Promise<void> {
   });
 }
 
-/**
- * The colours of a canvas: a short text that differs where pictures do, and how many different ones there
- * are.
- */
+/** Describes a canvas: a text with its size and a hash of its pixels, and the number of distinct colours. */
 export function colours(
   page: Page,
   id: string,
@@ -119,7 +116,7 @@ export const fileOf = (path: string, type = ''): Dropped => ({
   bytes: readFileSync(path),
 });
 
-/** The bytes of a download: its path is the shared browser's, and not to be had. */
+/** Bytes of a download. Its file belongs to the shared browser, so its path is not available here. */
 export const downloaded = async (download: Download): Promise<Buffer> =>
   Buffer.concat(await (await download.createReadStream()).toArray());
 
@@ -148,7 +145,7 @@ export async function give(page: Page, how: 'drop' | 'paste', ...files: Dropped[
   );
 }
 
-/** Loads the tiny model, whose forward takes a fraction of a second anywhere. */
+/** Loads the tiny model, whose forward takes a fraction of a second on any adapter. */
 export async function loadTiny(page: Page): Promise<void> {
   await page.waitForFunction(
     () => !/^(Starting|Loading)/.test(document.querySelector('#status')!.textContent!),
@@ -159,9 +156,8 @@ export async function loadTiny(page: Page): Promise<void> {
 }
 
 /**
- * A page with the tiny model alone. The one that it starts with gets no device, and a visitor who has none of
- * it drops another: where a processor plays the GPU, that one would compile, test and run ViT-S for 25 s
- * first.
+ * Opens a page with only the tiny model. The page's first device request fails, so it does not load its
+ * default ViT-S, which would take 25 s on a software adapter to compile, test and run.
  */
 export async function openTiny(site: Site, prepare?: (page: Page) => Promise<unknown>): Promise<Watched> {
   const watched = await openPage(site, async (page) => {

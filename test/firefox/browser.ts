@@ -1,4 +1,4 @@
-// Firefox over WebDriver BiDi, on the page that holds what the tests run.
+// Starts Firefox through WebDriver BiDi and opens the page with the test actions (page.ts).
 import { existsSync } from 'node:fs';
 import puppeteer, { type Page } from 'puppeteer-core';
 import { createServer } from 'vite';
@@ -16,8 +16,7 @@ export interface Firefox {
 }
 
 export async function openFirefox(): Promise<Firefox> {
-  if (!executablePath)
-    throw new Error('No Firefox: set FIREFOX_PATH. These tests cannot run, and do not pass without one.');
+  if (!executablePath) throw new Error('No Firefox: set FIREFOX_PATH. These tests fail without Firefox.');
   const server = await createServer({
     configFile: 'vite.config.ts',
     server: { port: 0, host: '127.0.0.1', hmr: false, watch: null },

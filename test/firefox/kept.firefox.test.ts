@@ -1,4 +1,4 @@
-// What is kept in a second browser engine: weights, and an index. Run by `npm run test:firefox`.
+// Stored weights and indexes in Firefox. Run with `npm run test:firefox`.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openFirefox, type Firefox } from './browser.ts';
 
@@ -9,7 +9,7 @@ beforeAll(async () => {
 afterAll(() => firefox?.close());
 
 test.each(['opfs', 'cache-api'] as const)(
-  'weights in %s: a second start without a network gives the same bits; an interrupted download is gone on with',
+  'weights in %s: a second start without a network gives the same bits; an interrupted download resumes',
   async (cache) => {
     const { bits, loaded, asked, listed, left, weightsBytes } = await firefox.page.evaluate(
       (kind) => globalThis.actions.kept(kind),
@@ -29,7 +29,7 @@ test.each(['opfs', 'cache-api'] as const)(
   },
 );
 
-test('an index is the same when it is opened anew, and gone when it is deleted', async () => {
+test('an index is the same after it is reopened, and gone after it is deleted', async () => {
   const { before, after, size, names, left } = await firefox.page.evaluate(() => globalThis.actions.index());
   expect(before).toHaveLength(10);
   expect((before as [string, number][])[0]).toEqual(['item 7', expect.closeTo(1, 3)]);

@@ -1,4 +1,4 @@
-// The half of the Firefox tests that runs in the page: the test calls these by name.
+// Page side of the Firefox tests: actions that the tests call by name.
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import type { OperandType, WeightStorage } from '../../src/gpu/kernels/kernel.ts';
@@ -33,7 +33,7 @@ import { loadForward, timeReads } from './read.ts';
 
 let forward: Awaited<ReturnType<typeof loadForward>> | undefined;
 
-/** A part of a file, as a server with ranges sends it. */
+/** Answers a request for a file as a server with range support does. */
 function answer(file: Uint8Array<ArrayBuffer>, init: RequestInit | undefined): Response {
   const [, begin, end] = /bytes=(\d+)-(\d*)/.exec(new Headers(init?.headers).get('range') ?? '') ?? [];
   const [from, to] = [Number(begin ?? 0), end ? Math.min(Number(end) + 1, file.length) : file.length];
@@ -44,7 +44,7 @@ function answer(file: Uint8Array<ArrayBuffer>, init: RequestInit | undefined): R
 const pageActions = {
   support: (): Promise<Support> => checkSupport(),
 
-  /** The last hidden state of a tiny model at 56 × 98, batch 2. */
+  /** Last hidden state of a tiny model at 56 × 98, batch 2. */
   async tiny(kind: string): Promise<number[]> {
     using model = await DINOv2.fromPretrained(
       new URL(`/test/fixtures/reference/tiny-${kind}/`, location.origin),
@@ -57,11 +57,11 @@ const pageActions = {
     return [...(await features.lastHiddenState())];
   },
 
-  /** The last hidden state of ViT-S at 224 × 224, and how long a warm forward took. */
+  /** Last hidden state of ViT-S at 224 × 224, and the time of a warm forward. */
   async small(): Promise<{ values: number[]; ms: number }> {
     using model = await DINOv2.synthetic('small');
     const pixels = syntheticTensor('pixel_values.224x224', [1, 3, 224, 224]);
-    using first = await model.forward(pixels, { height: 224, width: 224 }); // drivers compile at the first run
+    using first = await model.forward(pixels, { height: 224, width: 224 }); // warm-up: drivers compile at the first run
     await first.clsToken();
     const startMs = performance.now();
     using features = await model.forward(pixels, { height: 224, width: 224 });
@@ -70,8 +70,8 @@ const pageActions = {
   },
 
   /**
-   * The last hidden state of a tiny model (56 × 98, batch 2) or of ViT-S (224 × 224) in another element type,
-   * and why it is that one.
+   * Last hidden state of a tiny model (56 × 98, batch 2) or of ViT-S (224 × 224) in the given dtype, and the
+   * reason for the chosen dtype.
    */
   async stored(
     kind: string,
@@ -90,8 +90,8 @@ const pageActions = {
   },
 
   /**
-   * The last hidden state of a tiny model (56 × 98, batch 2) from the kernels that GPUs get, which naga
-   * compiles nowhere else here.
+   * Last hidden state of a tiny model (56 × 98, batch 2), computed with the kernels for real GPUs.
+   * Software adapters otherwise get other kernels, so naga would not compile these.
    */
   async asOnGpu(kind: string): Promise<number[]> {
     const device = asGpu(await requestDevice());
@@ -112,8 +112,9 @@ const pageActions = {
   },
 
   /**
-   * The self-test of every tile of them, which throws where one is wrong. Resolves to whether all that stand
-   * for each other gave the same bits.
+   * Runs the self-test for every tile of the kernels for real GPUs. Returns whether all interchangeable
+   * kernels give the same bits.
+   * @throws DeviceError if a kernel is wrong
    */
   async everyTile(weights: WeightStorage, operands: OperandType): Promise<boolean> {
     const device = asGpu(await requestDevice(weights === 'f16' ? ['shader-f16'] : []));
@@ -127,8 +128,8 @@ const pageActions = {
   },
 
   /**
-   * The last hidden state of a tiny model (56 × 98, batch 2) on a device without shader-f16: f16 packed in
-   * u32.
+   * Last hidden state of a tiny model (56 × 98, batch 2) on a device without shader-f16, where f16 weights
+   * are packed into u32.
    */
   async packed(kind: string): Promise<{ values: number[]; reason: string }> {
     const device = await requestDevice();
@@ -149,8 +150,8 @@ const pageActions = {
   },
 
   /**
-   * What leaves the last block of a tiny model with massive activations (56 × 98, batch 2), and the last
-   * hidden state.
+   * Output of the last block and last hidden state of a tiny model with massive activations (56 × 98, batch
+   * 2).
    */
   async massive(
     kind: 'plain' | 'registers' | 'swiglu',
@@ -167,8 +168,8 @@ const pageActions = {
   },
 
   /**
-   * A tiny model loaded twice with what is kept between, the second time without a network; and once more
-   * after a download that was cut off.
+   * Loads a tiny model from the network, again from the cache without a network, and once more after an
+   * interrupted download.
    */
   async kept(cache: 'opfs' | 'cache-api'): Promise<{
     bits: number[][];
@@ -233,7 +234,7 @@ const pageActions = {
     return result;
   },
 
-  /** An index that is kept, opened anew: ids and scores of a search in it, before and after. */
+  /** Stores an index and reopens it. Returns the hits of one search before and after. */
   async index(): Promise<{ before: unknown; after: unknown; size: number; names: string[]; left: string[] }> {
     const name = `firefox ${Math.random()}`;
     const dim = 64;
@@ -263,7 +264,7 @@ const pageActions = {
     return { ...found, names, left: await namesOf() };
   },
 
-  /** What differs from Python, by name (pixels.ts). */
+  /** Pixels that differ from Python's, by file name (pixels.ts). */
   files: filesThatDiffer,
   photographs: photographsThatDiffer,
   pngs: pngsThatDiffer,
@@ -272,7 +273,7 @@ const pageActions = {
 
   filesInWorker: (): Promise<Differing> => inWorker('files') as Promise<Differing>,
   awkward: (): Promise<Record<string, string>> => awkwardFilesThatDiffer(),
-  /** Camera JPEGs and one file of each other kind. */
+  /** Camera JPEGs, and one file of each other kind. */
   awkwardInWorker: (): Promise<Record<string, string>> =>
     inWorker(/^camera|^png-rgb-profile|^apng-rgb|^webp-small|^gif-inside|^avif\d|-48\./) as Promise<
       Record<string, string>
@@ -280,7 +281,7 @@ const pageActions = {
   avifs: avifsThatDiffer,
   blobsOfParts: blobsThatFail,
 
-  /** How long reads and forwards take (read.ts). */
+  /** Times of reads and forwards (read.ts). */
   reads: timeReads,
   loadForward: async (): Promise<void> => {
     forward = await loadForward();

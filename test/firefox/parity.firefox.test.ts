@@ -1,5 +1,5 @@
-// A second browser engine, and a second WGSL compiler (naga): the library as it is, in Firefox over WebDriver
-// BiDi. Run by `npm run test:firefox`.
+// Parity in Firefox, a second browser engine with its own WGSL compiler (naga), driven through WebDriver
+// BiDi. Run with `npm run test:firefox`.
 import { writeFileSync } from 'node:fs';
 import type { Page } from 'puppeteer-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => firefox?.close());
 
-test('there is an adapter', async () => {
+test('an adapter is available', async () => {
   const { ok, reason, adapter, features } = await page.evaluate(() => globalThis.actions.support());
   expect(reason).toBeUndefined();
   expect(ok).toBe(true);
@@ -42,7 +42,7 @@ test.each(['plain', 'registers', 'swiglu'])('tiny-%s at 56 × 98, batch 2', asyn
 });
 
 test.each(['plain', 'registers', 'swiglu'])(
-  'tiny-%s at 56 × 98, batch 2, with the kernels that GPUs get',
+  'tiny-%s at 56 × 98, batch 2, with the kernels for real GPUs',
   async (kind) => {
     const expected = (await readTensors(`tiny-${kind}/expected.56x98.b2.safetensors`)).get(
       'last_hidden_state',
@@ -52,7 +52,7 @@ test.each(['plain', 'registers', 'swiglu'])(
   },
 );
 
-// naga translates f16 for the driver, too, where the adapter has it, and every tile that tune() may choose.
+// Covers naga's translation of native f16, where the adapter has it, and every tile that tune() may choose.
 test.each([
   ['f32', 'f32'],
   ['f16-packed', 'f32'],
@@ -60,7 +60,7 @@ test.each([
   ['f16', 'f32'],
   ['f16', 'f16'],
 ] as const)(
-  'every tile of the kernels that GPUs get, %s weights staged as %s: right, and the same bits',
+  'every tile of the kernels for real GPUs, %s weights staged as %s: correct and bit-identical',
   async (weights, operands) => {
     expect(await page.evaluate((...how) => globalThis.actions.everyTile(...how), weights, operands)).toBe(
       true,
@@ -68,7 +68,7 @@ test.each([
   },
 );
 
-test('small at 224 × 224, weights by formula', async () => {
+test('ViT-S with synthetic weights at 224 × 224', async () => {
   const expected = (await readTensors('small.expected.224x224.safetensors')).get('last_hidden_state')!.values;
   const { values, ms } = await page.evaluate(() => globalThis.actions.small());
   console.log(`Firefox: small 224 × 224 in ${ms.toFixed(0)} ms`);
@@ -79,7 +79,7 @@ test.each(
   (['auto', 'fp16', 'int8'] as const).flatMap((dtype) =>
     (['plain', 'registers', 'swiglu', 'small'] as const).map((kind) => [kind, dtype] as const),
   ),
-)('%s in %s: the direction of every token', async (kind, dtype) => {
+)('%s in %s: the cosine of every token', async (kind, dtype) => {
   const [path, columns] =
     kind === 'small'
       ? ['small.expected.224x224.safetensors', 384]
@@ -96,7 +96,7 @@ test.each(
 });
 
 test.each(['plain', 'registers', 'swiglu'])(
-  '%s in fp16 on a device without shader-f16, packed in u32: the direction of every token',
+  '%s in fp16 on a device without shader-f16, packed in u32: the cosine of every token',
   async (kind) => {
     const expected = (await readTensors(`tiny-${kind}/expected.56x98.b2.safetensors`)).get(
       'last_hidden_state',
@@ -114,7 +114,7 @@ test.each(
     (['plain', 'registers', 'swiglu'] as const).map((kind) => [kind, dtype] as const),
   ),
 )(
-  '%s with massive activations, %s: the residual stream and the direction of every token, of its quiet channels too',
+  '%s with massive activations, %s: the residual stream, and the cosine of every token with and without the massive channels',
   async (kind, dtype) => {
     const expected = await readTensors(`../massive/${kind}.expected.56x98.b2.safetensors`);
     const found = await page.evaluate((name, type) => globalThis.actions.massive(name, type), kind, dtype);

@@ -1,4 +1,4 @@
-// Every file and size of the pixel fixtures in Firefox.
+// Pixels of every image fixture in Firefox, compared with Pillow.
 import type { Page } from 'puppeteer-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openFirefox, type Firefox } from './browser.ts';
@@ -12,11 +12,11 @@ beforeAll(async () => {
 });
 afterAll(() => firefox?.close());
 
-/** Firefox 153 makes other colours of an AVIF that has fewer samples of colour: the table in docs/parity.md. */
+/** Firefox 153 upsamples the chroma of an AVIF differently from Pillow; see the table in docs/parity.md. */
 const avif = { '420.avif.rgb': { bytes: expect.any(Number) as number, most: 8 } };
 
 test.each(['Blob', 'URL'] as const)(
-  "every file, as %s: Pillow's bytes, as it lies and upright",
+  "every file, as %s: Pillow's bytes, with and without its Exif orientation",
   async (kind) => {
     expect(await page.evaluate((each) => globalThis.actions.files(each), kind)).toEqual(avif);
   },
@@ -26,7 +26,7 @@ test('every file in a worker', async () => {
   expect(await page.evaluate(() => globalThis.actions.filesInWorker())).toEqual(avif);
 });
 
-test('every file as <img>: those with transparency or 16 bits are what Firefox has made of them, and WebP is not turned', async () => {
+test('every file as <img>: only files with transparency, 16 bits, AVIF or rotated WebP may differ', async () => {
   const found = await page.evaluate(() => globalThis.actions.files('element'));
   expect(
     Object.keys(found).filter((name) => !/alpha|rgba|transparency|16|\.avif|exif\d\.webp/.test(name)),
@@ -46,7 +46,7 @@ test('PNG of every colour type, bit depth and interlacing', async () => {
   expect(await page.evaluate(() => globalThis.actions.pngs())).toEqual({});
 });
 
-test('noise of every size', async () => {
+test('noise images of every size', async () => {
   expect(await page.evaluate(() => globalThis.actions.sizes())).toEqual([]);
 });
 
@@ -54,7 +54,7 @@ test("images larger than a texture: Pillow's pixels", async () => {
   expect(await page.evaluate(() => globalThis.actions.large())).toEqual([]);
 });
 
-test("awkward files: Pillow's pixels, or an error where Pillow has one", async () => {
+test("awkward files: Pillow's pixels, or an error where Pillow raises one", async () => {
   expect(await page.evaluate(() => globalThis.actions.awkward())).toEqual({});
 });
 
@@ -62,7 +62,7 @@ test('awkward files in a worker', async () => {
   expect(await page.evaluate(() => globalThis.actions.awkwardInWorker())).toEqual({});
 });
 
-test('AVIF with fewer samples of colour: as far from Pillow as docs/parity.md says', async () => {
+test('AVIF with subsampled chroma: the differences listed in docs/parity.md', async () => {
   const found = await page.evaluate(() => globalThis.actions.avifs());
   const most = Object.fromEntries(
     Object.entries(found).map(([name, away]) => [name, typeof away === 'string' ? away : away.most]),
@@ -77,6 +77,6 @@ test('AVIF with fewer samples of colour: as far from Pillow as docs/parity.md sa
   });
 });
 
-test('Blobs of several parts', async () => {
+test('Blobs made of several parts', async () => {
   expect(await page.evaluate(() => globalThis.actions.blobsOfParts())).toEqual([]);
 });

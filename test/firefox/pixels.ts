@@ -1,5 +1,5 @@
-// The half of the Firefox pixel tests that runs in the page, and in a worker: what differs from Python, by
-// name; nothing is left out.
+// Image comparisons of the Firefox tests, run in the page and in a worker. Each function returns the
+// differences from Python by name and skips no file.
 import { parseSafetensors } from '../../src/safetensors.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.ts';
@@ -9,7 +9,7 @@ import { awkwardThatDiffer, FIXTURES, type Expected } from '../image/awkward.ts'
 import { largeFile, type LargeCase } from '../image/large.ts';
 import { bytesOfPixels, difference, digest, noiseImage, tensorOf, type SizeCase } from '../image/fixtures.ts';
 
-/** How many values differ, and by how much at most; or what was thrown. */
+/** For each file, the number of differing values and the largest difference, or the error. */
 export type Differing = Record<string, { bytes: number; most: number } | string>;
 
 const levels = levelsOf(IMAGENET);
@@ -22,7 +22,7 @@ const bytesAt = async (path: string): Promise<Uint8Array<ArrayBuffer>> =>
   new Uint8Array(await (await fetched(path)).arrayBuffer());
 const imagePath = (name: string): string => `/test/fixtures/pixels/images/${name}`;
 
-/** What a file is handed in as. */
+/** The forms in which a file is passed to the library. */
 const sources = {
   Blob: async (path: string): Promise<ImageSource> => (await fetched(path)).blob(),
   URL: async (path: string): Promise<ImageSource> => new URL(path, location.origin),
@@ -55,17 +55,18 @@ async function withPreprocessor<T>(
   }
 }
 
-/** Every file of the fixtures: as it lies in its file (`NAME.rgb`) and upright (`NAME.upright`). */
+/** Every fixture file, without (`NAME.rgb`) and with (`NAME.upright`) its Exif orientation applied. */
 export const filesThatDiffer = (kind: SourceKind): Promise<Differing> =>
   withPreprocessor(async (read) => {
     const expected = await bytesAt('/test/fixtures/pixels/expected.safetensors');
     const differing: Differing = {};
     for (const tensor of parseSafetensors(expected).tensors.keys()) {
       const [, name, way] = /^(.*)\.(rgb|upright)$/.exec(tensor) ?? [];
-      if (name === undefined || (kind === 'element' && way === 'rgb' && name.startsWith('exif'))) continue; // an element is what it shows
+      // An <img> always applies the orientation.
+      if (name === undefined || (kind === 'element' && way === 'rgb' && name.startsWith('exif'))) continue;
       const { bytes, shape } = tensorOf(expected, tensor);
       const [height, width] = shape as [number, number];
-      const asIs = Math.max(width, height) === 42; // 'fit' leaves every pixel as it is
+      const asIs = Math.max(width, height) === 42; // at this size 'fit' does not resize
       const options: PixelOptions = {
         ...(asIs ? { resize: 'fit', longestSide: 42 } : { resize: 'square', size: 56 }),
         orientation: way === 'upright' ? 'respect' : 'ignore',
@@ -83,7 +84,6 @@ export const filesThatDiffer = (kind: SourceKind): Promise<Differing> =>
     return differing;
   });
 
-/** PNG of every colour type, bit depth and interlacing. */
 export const pngsThatDiffer = (): Promise<Differing> =>
   withPreprocessor(async (read) => {
     const file = await bytesAt('/test/fixtures/pixels/png.safetensors');
@@ -98,7 +98,7 @@ export const pngsThatDiffer = (): Promise<Differing> =>
     return differing;
   });
 
-/** Noise of every size in cases.json. */
+/** Noise images of every size in cases.json. */
 export const sizesThatDiffer = (): Promise<unknown[]> =>
   withPreprocessor(async (read) => {
     const cases = (await (await fetched('/test/fixtures/pixels/cases.json')).json()) as SizeCase[];
@@ -114,7 +114,7 @@ export const sizesThatDiffer = (): Promise<unknown[]> =>
     return differing;
   });
 
-/** Images larger than a texture that are not Pillow's, with what was found. */
+/** Images larger than a texture: the cases that differ from Pillow, with the result. */
 export const largeThatDiffer = (): Promise<unknown[]> =>
   withPreprocessor(async (read) => {
     const cases = (await (await fetched('/test/fixtures/pixels/large.json')).json()) as LargeCase[];
@@ -129,7 +129,7 @@ export const largeThatDiffer = (): Promise<unknown[]> =>
     return differing;
   });
 
-/** In how many of 150,528 floats the pixels of photographs differ. */
+/** The number of differing floats (of 150,528) for each photograph. */
 export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
   withPreprocessor(async (read) => {
     const differing: Differing = {};
@@ -148,7 +148,7 @@ export const photographsThatDiffer = (kind: SourceKind): Promise<Differing> =>
     return differing;
   });
 
-/** AVIF with 4:2:0, 4:2:2 and 4:4:4 samples of colour, each 70 × 70. */
+/** AVIF files with 4:2:0, 4:2:2 and 4:4:4 chroma, each 70 × 70. */
 export const avifsThatDiffer = (): Promise<Differing> =>
   withPreprocessor(async (read) => {
     const file = await bytesAt('/test/fixtures/images/avif.safetensors');
@@ -166,7 +166,7 @@ export const avifsThatDiffer = (): Promise<Differing> =>
   });
 
 /**
- * Awkward files, as they lie and upright; in a worker, those that `which` finds by name.
+ * Awkward files, with and without their orientation applied. `which` selects files by name; by default all.
  */
 export const awkwardFilesThatDiffer = (which?: RegExp): Promise<Record<string, string>> =>
   withPreprocessor(async (read) => {
@@ -188,7 +188,7 @@ export const awkwardFilesThatDiffer = (which?: RegExp): Promise<Record<string, s
     return differing;
   });
 
-/** Blobs of two parts, the first of 1 to 3 bytes: those that are not read, and why. */
+/** Blobs of two parts, the first of 1 to 3 bytes. Returns an error for each Blob that cannot be read. */
 export const blobsThatFail = (): Promise<string[]> =>
   withPreprocessor(async (read) => {
     const failed: string[] = [];

@@ -1,4 +1,4 @@
-// The same in a worker, where there is no <img>.
+// Runs the image comparisons of pixels.ts in a worker, where there is no <img>.
 import { awkwardFilesThatDiffer, filesThatDiffer } from './pixels.ts';
 
 addEventListener('message', async ({ data }: MessageEvent<RegExp | 'files'>) => {

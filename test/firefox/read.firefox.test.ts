@@ -1,4 +1,4 @@
-// How long the library waits for results in Firefox. Run by `npm run test:firefox`.
+// Times of reading results back in Firefox. Run with `npm run test:firefox`.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { median } from '../../src/gpu/measure/stopwatch.ts';
 import { openFirefox, type Firefox } from './browser.ts';
 
-/** Forwards that count. A machine that others use wants more of them. */
+/** Number of timed forwards. A busy machine needs more. */
 const RUNS = Number(process.env['TEST_FORWARDS'] ?? 3);
 
 let firefox: Firefox;
@@ -21,8 +21,9 @@ test('a read of four bytes takes at most 10 ms', async () => {
   expect(median(ours)).toBeLessThanOrEqual(10);
 });
 
-// Printed for bench/RESULTS.md and not asserted, as a busy machine disturbs either. They take turns.
-test('a warm forward of ViT-S, beside the same in Node on the same driver', async () => {
+// Prints times for bench/RESULTS.md. They are not asserted, because other processes disturb them; Firefox and
+// Node alternate so that both are disturbed alike.
+test('a warm forward of ViT-S in Firefox, and in Node on the same driver', async () => {
   const { page, version } = firefox;
   const node = fork(fileURLToPath(new URL('read.node.mjs', import.meta.url)));
   const answer = async (): Promise<unknown> =>
@@ -42,15 +43,16 @@ test('a warm forward of ViT-S, beside the same in Node on the same driver', asyn
       inNode.push(((await answer()) as { ms: number }).ms);
       inFirefox.push(await page.evaluate(() => globalThis.actions.forward()));
     }
-    // Drivers compile at the first run, and the library learns from it how much to submit at a time.
+    // Skip two runs: drivers compile in the first, and the library learns from it how much to put into a
+    // submit.
     const nodeMs = inNode.slice(2);
     const firefoxMs = inFirefox.slice(2).map(({ ms }) => ms);
     console.log(
       `${version}: ViT-S at 224 takes ${Math.min(...firefoxMs)} ms (median ${median(firefoxMs)}) in ${inFirefox.at(-1)!.submits} submits; ` +
         `in Node on ${adapter} ${Math.min(...nodeMs).toFixed(0)} ms (median ${median(nodeMs).toFixed(0)})`,
     );
-    expect(inFirefox.at(-1)!.submits).toBeGreaterThan(1); // else it would not say how long waits between them are
+    expect(inFirefox.at(-1)!.submits).toBeGreaterThan(1); // several submits, so that the time includes waits between submits
   } finally {
-    node.kill('SIGKILL'); // drivers may take long to go
+    node.kill('SIGKILL'); // drivers can take long to shut down
   }
 });

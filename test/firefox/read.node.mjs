@@ -1,9 +1,10 @@
-// Child process of read.firefox.test.ts: a forward in Node for every message, in Dawn on TEST_ADAPTER.
+// Child process of read.firefox.test.ts: runs one forward in Node, on Dawn with TEST_ADAPTER, for every
+// message.
 import { installWebGpu } from '../../bench/adapter.mjs';
 import { source } from '../../bench/load-source.mjs';
 import { pollLessOften } from '../../scripts/software-gpu.mjs';
 
-pollLessOften(); // Dawn's polling would take a core from the driver
+pollLessOften(); // Dawn's busy polling would take a core from the driver
 await installWebGpu(process.env.TEST_ADAPTER ?? 'any');
 const { loadForward } = await source('test/firefox/read.ts');
 const { run } = await loadForward();

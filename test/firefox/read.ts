@@ -1,10 +1,10 @@
-// What read.firefox.test.ts times: in Firefox's page, and in Node on the same driver.
+// Timing functions of read.firefox.test.ts, run in Firefox and in Node on the same driver.
 import { DINOv2 } from '../../src/index.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { requestAdapter } from '../../src/gpu/adapter.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 
-/** Times of 20 reads of 4 bytes one after the other, in ms: with the library, and by a bare `mapAsync`. */
+/** Milliseconds of successive 4-byte reads: with the library (20), and with a bare `mapAsync` (5). */
 export async function timeReads(): Promise<{ ours: number[]; bare: number[] }> {
   const device = await (await requestAdapter()).requestDevice();
   try {
@@ -29,8 +29,8 @@ export async function timeReads(): Promise<{ ours: number[]; bare: number[] }> {
 }
 
 /**
- * ViT-S on a device without optional features, so that Node and Firefox run the same kernels. `run` is one
- * forward at 224 × 224 with its result read back: how long it took, and its submits that were not empty.
+ * Loads ViT-S on a device without optional features, so that Node and Firefox run the same kernels. `run`
+ * times one forward at 224 × 224 including its read-back, and counts its non-empty submits.
  */
 export async function loadForward(): Promise<{
   run: () => Promise<{ ms: number; submits: number }>;

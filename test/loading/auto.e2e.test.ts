@@ -1,5 +1,5 @@
-// dtype 'auto' and the browser's storage: which element type is kept follows from the self-test, which needs the
-// model's configuration first.
+// dtype 'auto' with a browser cache. The self-test chooses the dtype, and the cached file serves every
+// choice.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { cached, openVisit, renew, type Site, type Visit } from './browser.ts';
@@ -21,12 +21,13 @@ interface Found {
   readonly fetchedBytes: number;
 }
 
-/** Loads with `auto`; `wrong`: on a device that reads f16 wrongly. */
+/** Loads a model with dtype 'auto'. With `wrong`, the device returns wrong values for f16 weights. */
 const loadAuto = (wrong: boolean): Promise<Found> =>
   page.evaluate(async (mistaken) => {
     const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
     const adapter = await navigator.gpu.requestAdapter();
-    const requiredFeatures = (['subgroups'] as const).filter((feature) => adapter!.features.has(feature)); // without them, SwiftShader gets kernels that it compiles for ten times as long
+    // Without subgroups, SwiftShader gets kernels that take ten times longer to compile.
+    const requiredFeatures = (['subgroups'] as const).filter((feature) => adapter!.features.has(feature));
     const device = await adapter!.requestDevice({ requiredFeatures });
     const create = device.createShaderModule.bind(device);
     if (mistaken)
@@ -51,7 +52,7 @@ test('fp16 is loaded where f16 is right, then read from the cache; where f16 is 
   expect(await cached(page)).toHaveLength(1);
 });
 
-test('where f16 is wrong and nothing is kept, the file is fetched once', async () => {
+test('f16 is wrong and nothing is cached: the file is downloaded once', async () => {
   expect(await loadAuto(true)).toMatchObject({ dtype: 'fp32', fetchedBytes: largeFile.length });
   expect(await cached(page)).toMatchObject([{ complete: true }]);
 });

@@ -1,5 +1,6 @@
 /**
- * A real Chromium that loads models from a local server, with a profile on disk: what it stores outlives it.
+ * A real Chromium that loads models from a local server. Its profile is on disk, so stored data outlives the
+ * browser process.
  */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -14,33 +15,36 @@ import { putBuild } from '../builds.ts';
 import { openChromium } from '../chromium.ts';
 import { answer, largeFiles } from './server.ts';
 
-/** So that what is asked for is what the library asks for. */
+/**
+ * Response headers that keep files out of Chromium's HTTP cache, so that the server sees every request of the
+ * library.
+ */
 export const noStore = (): Record<string, string> => ({ 'cache-control': 'no-store' });
 
 export interface Site {
   readonly url: string;
   files: Map<string, Uint8Array>;
-  /** Bytes of bodies that were handed to the network. */
+  /** Body bytes passed to the network so far. */
   sentBytes: number;
   asked: string[];
   etag: string;
-  /** Of every answer with a file. */
+  /** Extra headers for each response that carries a file. */
   headers: (name: string) => Record<string, string>;
-  /** Bytes a second of one answer; 0: as fast as it goes. */
+  /** Bytes per second of each response. 0 means unlimited. */
   bytesPerSecond: number;
   /**
-   * Nothing of a file from this byte on is sent before this is raised: so a load is in the middle for as long
-   * as a test wants.
+   * The server sends no byte of a file from this offset on until the test raises the limit. This keeps a load
+   * in progress for as long as the test needs.
    */
   limit: number;
-  /** Answers nothing but the page while true. */
+  /** While true, the server answers only the page and the library's files. */
   down: boolean;
-  /** Answers with a page whatever is asked for. */
+  /** While true, the server answers every request for a file with a web page. */
   page: boolean;
   close(): Promise<void>;
 }
 
-/** The built library, an empty page, and a checkpoint under /weights/. */
+/** Serves the built library, an empty page, and a checkpoint under /weights/. */
 export async function openSite(): Promise<Site> {
   const outDir = mkdtempSync(join(tmpdir(), 'dist-'));
   await putBuild('library', outDir);
@@ -63,7 +67,7 @@ export async function openSite(): Promise<Site> {
       return void response
         .writeHead(200, {
           'content-type': 'text/javascript',
-          'cross-origin-embedder-policy': 'require-corp', // as the page, which starts a worker from here
+          'cross-origin-embedder-policy': 'require-corp', // the worker script needs the same policy as the page
         })
         .end(readFileSync(join(outDir, path.slice(6))));
     if (!path.startsWith('/weights/')) {
@@ -136,9 +140,9 @@ export function makeProfile(): Profile {
 }
 
 /**
- * A Chromium with this profile. After a kill it crashes at its start now and then (SIGSEGV before any page,
- * once in some 2,000 starts), as a visitor's would, who starts it again: that is told, and done three times
- * at most.
+ * Starts Chromium with this profile. After a kill, Chromium occasionally crashes at startup (SIGSEGV before
+ * any page, about once in 2,000 starts). A user would start it again, so this function logs the crash and
+ * tries up to three times.
  */
 export async function launch({ folder }: Profile, args: readonly string[]): Promise<BrowserContext> {
   for (let attempt = 1; ; attempt++) {
@@ -166,7 +170,10 @@ export async function visit(profile: Profile, site: Site): Promise<Visitor> {
   return { context, page };
 }
 
-/** A site, and a profile that outlives its browsers: for what one of them leaves to the next. */
+/**
+ * A site, and a profile for several successive browsers: for tests of the data that one browser leaves to the
+ * next.
+ */
 export interface Lives {
   readonly site: Site;
   readonly profile: Profile;
@@ -177,14 +184,14 @@ export async function openLives(): Promise<Lives> {
   const site = await openSite();
   const profile = makeProfile();
   const close = async (): Promise<void> => {
-    kill(profile); // what a failed test has left
+    kill(profile); // a browser that a failed test left running
     await site.close();
     profile.remove();
   };
   return { site, profile, close };
 }
 
-/** A site and its visitor, for all tests of a file. */
+/** A site with one browser and page, shared by all tests of a file. */
 export interface Visit extends Visitor {
   readonly site: Site;
   close(): Promise<void>;
@@ -215,7 +222,7 @@ export async function openVisit(where: 'profile' | 'shared' = 'profile'): Promis
   return { ...visitor, site, close };
 }
 
-/** Nothing is kept, and the site does all right: what each test begins with. */
+/** Resets the state before each test: empties the cache and restores the server's default behaviour. */
 export async function renew({ page, site }: Visit): Promise<void> {
   await removeCached(page);
   Object.assign(site, {
@@ -236,7 +243,10 @@ export async function open(page: Page, site: Site): Promise<void> {
   await page.waitForFunction(() => 'library' in globalThis);
 }
 
-/** Ends a browser as a crash does, with all its processes, which name their profile. */
+/**
+ * Kills all processes of a browser, as in a crash. The processes are found by the profile folder in their
+ * arguments.
+ */
 export function kill({ folder }: Profile): void {
   const pids = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8', maxBuffer: 2 ** 26 })
     .split('\n')
@@ -246,16 +256,16 @@ export function kill({ folder }: Profile): void {
     try {
       process.kill(pid, 'SIGKILL');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // it went with another
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // already gone
     }
   }
 }
 
 /**
- * What Chromium has dropped of its directory at this start, as its own log says; files are gone then that
- * were written. The directory is a LevelDB, which goes on with its log behind a record that a kill has torn,
- * and at the next start drops what follows that record in its block of 32 KiB (seen once in 150 to 500
- * kills).
+ * Bytes that Chromium dropped from its file directory at this start, read from its own log. Files recorded in
+ * those bytes are lost. The directory is a LevelDB: after a record torn by a kill, Chromium appends to the
+ * same log; at the next start it drops everything after the torn record within its 32 KiB block. Seen once in
+ * 150 to 500 kills.
  */
 export function droppedBytes(folder: string): number {
   const root = join(folder, 'Default', 'File System');
@@ -270,14 +280,11 @@ export function droppedBytes(folder: string): number {
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
-/**
- * Records as a kill leaves them, at the end of the log: checksum (4 bytes), length (2), kind (1), and a part
- * of what they held.
- */
+/** Log records cut off by a kill: checksum (4 bytes), length (2), type (1), and a part of the payload. */
 export const TORN = {
-  'in its head': [0x12, 0x34, 0x56],
-  'in what it holds': [0x12, 0x34, 0x56, 0x78, 200, 0, 1, ...Array.from({ length: 50 }, () => 0x61)],
-  'after most of a long one': [
+  'in its header': [0x12, 0x34, 0x56],
+  'in its payload': [0x12, 0x34, 0x56, 0x78, 200, 0, 1, ...Array.from({ length: 50 }, () => 0x61)],
+  'late in a long payload': [
     0x12,
     0x34,
     0x56,
@@ -290,8 +297,8 @@ export const TORN = {
 } as const;
 
 /**
- * Makes for certain what droppedBytes tells of: a torn record at the end of the log, between two lives.
- * Returns whether the log went on behind it.
+ * Appends a torn record to the log while the browser is closed, which forces the data loss that
+ * `droppedBytes` counts. The returned function reports whether Chromium has appended to the log since.
  */
 export function tear({ folder }: Profile, record: readonly number[]): () => boolean {
   const root = join(folder, 'Default', 'File System');
@@ -309,13 +316,14 @@ interface Page_ {
   readonly library: Library;
   progress: number;
   first?: unknown;
-  /** Whether a load is to be stopped at its next chunk, and what became of it. */
+  /** If true, the running load is stopped at its next chunk; `interrupted` holds the outcome. */
   enough: boolean;
   interrupted: Promise<string>;
 }
 
 /**
- * Loads the checkpoint of the site; the numbers of a forward and the fingerprint as one hash, and the report.
+ * Loads the checkpoint of the site. Returns the load report and one hash over the fingerprint and the output
+ * of a forward.
  */
 export function load(
   page: Page,
@@ -340,7 +348,7 @@ export function load(
     const fingerprint = await model.fingerprint();
     const { loaded } = model;
     if (here.first) model.dispose();
-    else here.first = model; // with the last model goes the device, and what was compiled for it
+    else here.first = model; // keep one model: disposing of the last one destroys the device and its pipelines
     return {
       hash: [...words, ...new TextEncoder().encode(fingerprint)].reduce(
         (sum, word) => (Math.imul(sum, 31) + word) >>> 0,
@@ -353,9 +361,9 @@ export function load(
 }
 
 /**
- * Begins a load, and stops it in the middle: for each of `stops` the server sends as much of the file, until
- * so many blocks of it are kept, and the chunk after that ends the load, by its signal or by what
- * onProgress throws. So it is in the middle on any machine, and what is kept is a matter of `stops` alone.
+ * Starts a load and stops it midway. For each offset in `stops`, the server sends the file up to that offset
+ * and waits until one more block is cached. Then the next chunk ends the load, by an abort or by an error
+ * thrown in onProgress. The cached blocks therefore depend only on `stops`, not on the machine's speed.
  */
 export async function interrupt(
   page: Page,
@@ -397,7 +405,7 @@ export async function interrupt(
   expect(await page.evaluate(() => (globalThis as unknown as Page_).interrupted)).toBe('its own error');
 }
 
-/** How many blocks of entries are written, in either store. */
+/** Number of non-empty cached blocks, in OPFS and the Cache API together. */
 async function blocksKept(page: Page): Promise<number> {
   const responses = await page.evaluate(async () =>
     (await (await caches.open('dinov2-webgpu')).keys()).map(({ url }) => url),
@@ -415,7 +423,7 @@ export const removeCached = (page: Page, id?: string): Promise<number> =>
 export const progressOf = (page: Page): Promise<number> =>
   page.evaluate(() => (globalThis as unknown as Page_).progress);
 
-/** Names and sizes of all files of the origin's file system. */
+/** Paths and sizes of all files in the origin's private file system. */
 export function storedFiles(page: Page): Promise<[string, number][]> {
   return page.evaluate(async () => {
     const found: [string, number][] = [];

@@ -1,4 +1,4 @@
-// What the browser keeps of a model: whole or not at all, read without a network, checked, and given back.
+// The weight cache in a browser: complete entries, offline starts, resumed downloads, integrity and removal.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { BLOCK_BYTES } from '../../src/cache/entry.ts';
@@ -30,8 +30,8 @@ beforeAll(async () => {
 afterAll(() => visitor.close());
 beforeEach(() => renew(visitor));
 
-describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('kept in %s', (cache) => {
-  /** A load takes what was kept, and fetches the rest alone. */
+describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('cached in %s', (cache) => {
+  /** Loads again and expects cached blocks to be reused and only the rest to be fetched. */
   const goesOn = async (): Promise<void> => {
     const { hash, loaded } = await load(page, { cache });
     expect(hash).toBe(right);
@@ -39,7 +39,7 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect(loaded.fetchedBytes).toBeLessThan(largeFile.length - 4_000_000);
   };
 
-  test('a second start asks the network for nothing, and gives the same bits', async () => {
+  test('a second start makes no request and gives the same bits', async () => {
     const first = await load(page, { cache });
     expect(first).toMatchObject({
       hash: right,
@@ -56,7 +56,7 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect(site.asked).toEqual([]);
   });
 
-  test('what was interrupted is gone on with, and the rest alone is fetched', async () => {
+  test('an interrupted download resumes and fetches only the rest', async () => {
     await interrupt(page, site, [6_000_000], { cache });
     expect(await cached(page)).toMatchObject([{ complete: false }]);
     await goesOn();
@@ -64,10 +64,10 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     expect(await cached(page)).toMatchObject([{ complete: true }]);
   });
 
-  test('what a throwing onProgress ends fails with its error, and is gone on with', async () => {
+  test('a load ended by an error in onProgress rejects with that error, and the next load resumes', async () => {
     await interrupt(page, site, [6_000_000], { cache }, 'throw');
     expect(await cached(page)).toMatchObject([{ complete: false }]);
-    // Now while what is kept is read.
+    // The same while the cached blocks are read.
     const found = await page.evaluate(async (kind) => {
       const { DINOv2 } = (globalThis as unknown as { library: typeof import('../../src/index.ts') }).library;
       const mine = new TypeError('the page made a mistake');
@@ -84,7 +84,7 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     await goesOn();
   });
 
-  test('a file that has changed since is fetched from its start', async () => {
+  test('a file that changed since the interruption is fetched from its start', async () => {
     await interrupt(page, site, [6_000_000], { cache });
     site.etag = '"two"';
     expect(await load(page, { cache })).toMatchObject({
@@ -94,7 +94,7 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     Object.assign(site, { etag: '"one"' });
   });
 
-  test('one entry serves every element type; what is removed is gone', async () => {
+  test('one entry serves every dtype; a removed entry is gone', async () => {
     const { fingerprint } = await load(page, { cache });
     site.down = true;
     for (const dtype of ['fp16', 'int8']) {
@@ -110,7 +110,7 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
     await expect(load(page, { cache })).rejects.toThrow(/SourceError|expected an answer/);
   });
 
-  test('a checkpoint in several files is kept like one', async () => {
+  test('a checkpoint in several files is cached', async () => {
     site.files = new Map<string, Uint8Array>([['config.json', configFile], ...shardsOf(3)]);
     expect((await load(page, { cache })).hash).toBe(right);
     site.down = true;
@@ -118,10 +118,10 @@ describe.each(full ? (['opfs', 'cache-api'] as const) : (['opfs'] as const))('ke
   });
 });
 
-describe('what a checkpoint is called', () => {
+describe('tensor names and prefixes', () => {
   const encode = (value: object): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 
-  test("timm's names: the same bits and the same report from the cache, and after an interruption", async () => {
+  test('timm names: the same bits and the same report from the cache and after an interruption', async () => {
     const tensors = timm(facebookresearch(await readAll('registers')));
     const weights = write(
       new Map([...tensors, ['ema.steps', { shape: [2 ** 21], values: new Float32Array(2 ** 21).fill(7) }]]),
@@ -144,7 +144,7 @@ describe('what a checkpoint is called', () => {
     }
   });
 
-  test('of two models in one file both come from what is kept of it', async () => {
+  test('two models in one file are both loaded from one cache entry', async () => {
     const tensors = await readAll('plain');
     const both = [...tensors].flatMap(([name, { shape, values }]) => [
       [`student.${name}`, { shape, values: values.map((value) => 2 * value) }] as const,
@@ -166,7 +166,7 @@ describe('what a checkpoint is called', () => {
   });
 });
 
-describe('the entry', () => {
+describe('the cache entry', () => {
   const change = (name: string, how: 'flip' | 'remove' | 'shorten'): Promise<void> =>
     page.evaluate(
       async ([file, what]) => {
@@ -204,7 +204,7 @@ describe('the entry', () => {
       [name, change] as const,
     );
 
-  test('manifest: another epsilon in it is noticed, and all is fetched anew', async () => {
+  test('a change in the manifest is detected, and everything is fetched again', async () => {
     await load(page);
     expect(await edit('manifest', { find: '1e-06', put: '1e-02' })).toBe(1);
     const anew = { hash: right, loaded: { fetchedBytes: largeFile.length, cachedBytes: 0 } };
@@ -246,7 +246,7 @@ describe('the entry', () => {
     },
   );
 
-  test('is not begun where it cannot fit, and leaves nothing where the disk is full in the middle', async () => {
+  test('is not written if it cannot fit, and is removed if the disk fills midway', async () => {
     const session = await visitor.context.newCDPSession(page);
     const origin = site.url.replace(/\/$/, '');
     try {
@@ -262,12 +262,12 @@ describe('the entry', () => {
         expect((await storedFiles(page)).filter(([, bytes]) => bytes > 0)).toEqual([]);
       }
     } finally {
-      await session.send('Storage.overrideQuotaForOrigin', { origin }); // else the tests behind this one fail with it
+      await session.send('Storage.overrideQuotaForOrigin', { origin }); // remove the quota, or the following tests fail
     }
     expect((await load(page)).loaded.cache).toBe('opfs');
   });
 
-  test("of what is no file of the hub's is never made: a page, a damaged file, another hash", async () => {
+  test('is not written for a web page or for a file with the wrong hash', async () => {
     site.files.set('model.safetensors', new TextEncoder().encode('<!doctype html><title>Log in</title>'));
     await expect(load(page)).rejects.toThrow(/SOURCE_IS_HTML|expected a file/);
     site.files.set('model.safetensors', largeFile);
@@ -278,7 +278,7 @@ describe('the entry', () => {
     expect((await load(page, { integrity: sha256(largeFile) })).loaded.fetchedBytes).toBe(0);
   });
 
-  test('that was not checked is fetched again when a hash is asked for', async () => {
+  test('written without a hash check is fetched again if the caller gives a hash', async () => {
     await load(page);
     expect((await load(page, { integrity: sha256(largeFile) })).loaded.fetchedBytes).toBe(largeFile.length);
   });
@@ -291,7 +291,7 @@ describe('two tabs', () => {
     await open(other, site);
   });
 
-  test('load one model: one of them downloads it', async () => {
+  test('load the same model: only one of them downloads it', async () => {
     site.asked = [];
     site.bytesPerSecond = 8_000_000;
     const results = await Promise.all([load(page), load(other)]);
@@ -303,7 +303,7 @@ describe('two tabs', () => {
     expect(site.asked.filter((line) => line.startsWith('config'))).toHaveLength(1);
   });
 
-  test('one that is closed in mid-download hands over to the one that waits', async () => {
+  test('when the downloading tab is closed, the waiting tab continues', async () => {
     site.limit = 1_000_000;
     const ended = load(other).catch(() => 'gone');
     await expect.poll(() => site.asked.length, { timeout: 30_000 }).toBeGreaterThan(3);
@@ -315,7 +315,7 @@ describe('two tabs', () => {
   });
 });
 
-test('listing, asking and removing write nothing', async () => {
+test('listCached, checkForUpdate and removeCached write nothing', async () => {
   const kept = await page.evaluate(async () => {
     const { library } = globalThis as unknown as { library: typeof import('../../src/index.ts') };
     const root = await navigator.storage.getDirectory();
@@ -333,7 +333,7 @@ test('listing, asking and removing write nothing', async () => {
   expect(kept).toEqual({ said: [[], 'unknown', 0], names: [] });
 });
 
-test('a page that may store nothing runs from memory, and says why', async () => {
+test('without permission to store, the model runs from memory and the report says why', async () => {
   await page.evaluate(() => {
     const here = globalThis as { whole?: () => void };
     const { getDirectory } = StorageManager.prototype;
@@ -357,8 +357,8 @@ test('a page that may store nothing runs from memory, and says why', async () =>
   });
 });
 
-test('a worker keeps too, asked for persistence which it cannot ask for, and a browser without estimates', async () => {
-  // One worker, whose first model keeps its device and what was compiled there.
+test('a worker caches too, with `persist` set (unavailable there), and without storage estimates', async () => {
+  // One worker for all loads. Its first model stays alive to keep the device and its pipelines.
   const inWorker = (without = ''): Promise<unknown> =>
     page.evaluate(
       async ([origin, method]) => {
@@ -404,8 +404,8 @@ test('a worker keeps too, asked for persistence which it cannot ask for, and a b
   await page.evaluate(() => (globalThis as { inWorker?: Worker }).inWorker!.terminate());
 });
 
-describe('a storage that breaks later fails no load', () => {
-  /** Lets a method of the file system fail for what is named so. */
+describe('storage that fails after the entry was written does not fail the load', () => {
+  /** Makes a file-system method fail for names that match `pattern`. */
   const broken = (which: 'folder' | 'read' | 'all', pattern: string): Promise<void> =>
     page.evaluate(
       ([what, source]) => {

@@ -1,4 +1,4 @@
-// The same troubles, up to the model: right numbers or an error, and nothing left on the GPU.
+// The faults of faults.ts up to the loaded model: correct numbers or an error, and no buffer left on the GPU.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
@@ -62,12 +62,12 @@ describe('a model from a server', () => {
     expect(gpu.memory.buffers).toBe(resting);
   });
 
-  test('whose file changes on the way is loaded from its start again', async () => {
+  test('restarts from the beginning if the file changes during the download', async () => {
     server.fault = changing(({ count }) => count < 2);
     expect((await loadsRight()).fetchedBytes).toBe(weightsFile.length);
   });
 
-  test('whose parts are never of one version, as of mirrors that count on their own, is loaded in one answer at last', async () => {
+  test('loads in one response if every part has a different ETag, as behind unsynchronized mirrors', async () => {
     server.fault = changing(() => true);
     expect((await loadsRight()).fetchedBytes).toBe(weightsFile.length);
     expect(server.asked).toContain('model.safetensors whole');
@@ -81,18 +81,18 @@ describe('a model from a server', () => {
     expect(server.asked).toContain('model.safetensors whole');
   });
 
-  test.each(encodedLater)('whose file goes on %s, is loaded from its start again', async (_, fault) => {
+  test.each(encodedLater)('restarts from the beginning if the file continues %s', async (_, fault) => {
     server.fault = fault;
     await loadsRight();
   });
 
-  test('whose file never stays the same is given up', async () => {
+  test('gives up if the file changes with every request', async () => {
     server.fault = restless;
     await expect(load()).rejects.toMatchObject({ code: 'SOURCE_CHANGED' });
     expect(gpu.memory.buffers).toBe(resting);
   });
 
-  test('an abort at any moment leaves nothing', async () => {
+  test('an abort at any request leaves no buffer', async () => {
     for (let at = 0; at < 6; at++) {
       server.reset();
       const controller = new AbortController();
@@ -109,7 +109,7 @@ describe('a model from a server', () => {
     }
   });
 
-  test('in Node nothing is kept, and the report says so', async () => {
+  test('in Node nothing is cached, and the report says so', async () => {
     expect(await loadsRight()).toMatchObject({
       cache: 'none',
       cachedBytes: 0,
@@ -118,8 +118,8 @@ describe('a model from a server', () => {
   });
 });
 
-describe('files', () => {
-  test('several of them, in any order', async () => {
+describe('local files', () => {
+  test('several shards, in any order', async () => {
     const shards = [...shardsOf(4)]
       .filter(([name]) => name.endsWith('.safetensors'))
       .map(([name, bytes]) => new File([bytes as Uint8Array<ArrayBuffer>], name));
@@ -131,7 +131,7 @@ describe('files', () => {
     model.dispose();
   });
 
-  test('a shard that is given twice', async () => {
+  test('a shard given twice', async () => {
     const shards = [...shardsOf(2).values()].slice(0, 2);
     await expect(
       DINOv2.fromFiles(
@@ -145,7 +145,7 @@ describe('files', () => {
     await expect.poll(() => gpu.memory.buffers).toBe(resting);
   });
 
-  test('a folder of the machine', async () => {
+  test('a local folder', async () => {
     const model = await DINOv2.fromPretrained('./test/fixtures/reference/tiny-plain', {
       device,
       selfTest: false,
@@ -156,7 +156,7 @@ describe('files', () => {
   });
 });
 
-test('on the GPU a model takes at most 1.05 × its packed weights', async () => {
+test('a model takes at most 1.05 × its packed weights on the GPU', async () => {
   const packed = { fp32: 88.2e6, fp16: 44.1e6, int8: 22.1e6 };
   for (const dtype of full ? (['fp32', 'int8'] as const) : (['int8'] as const)) {
     const before = gpu.memory.bytes;

@@ -11,7 +11,10 @@ beforeAll(async () => void (server = await openServer()));
 afterAll(() => server.close());
 afterEach(() => server.reset());
 
-/** As a browser shows an answer of another origin that does not expose its Content-Range. */
+/**
+ * Fetches without a visible Content-Range, as a browser does for another origin that does not expose the
+ * header.
+ */
 const hiding: typeof fetch = async (input, init) => {
   const response = await fetch(input, init);
   const headers = new Headers(response.headers);
@@ -28,7 +31,7 @@ const expected = new Map(
   ]),
 );
 
-/** Reads a checkpoint to its end, and gives each tensor's hash. */
+/** Reads a checkpoint to its end and returns the hash of each tensor. */
 async function read(options: Parameters<typeof pretrained>[1] = {}): Promise<Map<string, string>> {
   const source = pretrained(server.url, { retry: { attempts: 4, delayMs: 5 }, ...options });
   const { stream } = await source.open({ onProgress: () => undefined, reload: false, whole: false });
@@ -38,7 +41,7 @@ async function read(options: Parameters<typeof pretrained>[1] = {}): Promise<Map
   return new Map([...parts].map(([name, list]) => [name, sha256(Buffer.concat(list))]));
 }
 
-describe('between a server and its file', () => {
+describe('network and server faults', () => {
   test.each(faults)('$name', async ({ fault, files, integrity, stallMs, error }) => {
     if (fault) server.fault = fault;
     if (files) server.files = files();
@@ -58,7 +61,7 @@ describe('between a server and its file', () => {
     }
   });
 
-  test('403 for everything is told of the weights', async () => {
+  test('403 for everything: the error names the weights file', async () => {
     server.fault = ({ name, response }) => name.startsWith('model') && !!response.writeHead(403).end();
     await expect(read()).rejects.toMatchObject({
       code: 'SOURCE_FETCH',
@@ -67,9 +70,9 @@ describe('between a server and its file', () => {
     });
   });
 
-  test('they are more than 25 kinds', () => expect(faults.length).toBeGreaterThan(25));
+  test('the list covers more than 25 faults', () => expect(faults.length).toBeGreaterThan(25));
 
-  test('parts are asked for while others are on their way, and no byte twice', async () => {
+  test('three parts download in parallel, and no byte is requested twice', async () => {
     const { bytes, header } = encodeSafetensorsHeader([['cls_token', { dtype: 'U8', shape: [8_000_000] }]]);
     server.files.set('model.safetensors', Buffer.concat([bytes, new Uint8Array(8_000_000)]));
     let under = 0;
@@ -81,12 +84,12 @@ describe('between a server and its file', () => {
       most = Math.max(most, ++under);
       response.on('close', () => under--);
       if (under === 3) three();
-      if (count > 0) await together; // the first comes alone: it shows what the server can do
+      if (count > 0) await together; // The first request is sent alone, to learn whether the server supports ranges.
       return false;
     };
     await read();
     expect(most).toBe(3);
-    // Three at once may arrive in any order.
+    // Parallel requests may arrive in any order.
     const ranges = server.asked
       .flatMap((line) => /bytes=(\d+)-(\d+)/.exec(line)?.slice(1).map(Number) ?? [])
       .sort((a, b) => a - b);
@@ -95,11 +98,11 @@ describe('between a server and its file', () => {
   });
 
   test.each([
-    ['a total that the server does not know', {}],
-    ['a Content-Range that another origin keeps to itself', { fetch: hiding }],
-    ['the same, and an empty part in place of 416', { fetch: hiding, empty: true }],
+    ['an unknown total in Content-Range', {}],
+    ['a Content-Range that another origin does not expose', { fetch: hiding }],
+    ['the same, and an empty part instead of 416', { fetch: hiding, empty: true }],
   ] as const)(
-    'a file shorter than the first part, with %s, comes in few requests',
+    'a file shorter than the first part, with %s, needs few requests',
     async (_, { fetch: custom, empty }: { fetch?: typeof fetch; empty?: boolean }) => {
       const small = encodeSafetensors([
         [
@@ -130,15 +133,15 @@ describe('between a server and its file', () => {
     },
   );
 
-  test('what broke off is asked for from its next byte', async () => {
+  test('a truncated part is requested again from its next byte', async () => {
     server.fault = (asked) =>
       asked.count === 0 &&
-      (faults.find(({ name }) => name === 'the first part breaks off')!.fault!(asked) as boolean);
+      (faults.find(({ name }) => name === 'the first part is truncated')!.fault!(asked) as boolean);
     await read({}).catch(() => undefined);
     expect(server.asked.some((line) => line.includes(' bytes=1000-'))).toBe(true);
   });
 
-  test('a file that changes on the way is an error after which a load starts over', async () => {
+  test('a file that changes during the download is an error after which the load may start over', async () => {
     server.fault = changing(({ count }) => count < 2);
     const error = await read().then(
       () => undefined,
@@ -148,28 +151,31 @@ describe('between a server and its file', () => {
     expect(mayStartOver(error)).toBe(true);
   });
 
-  test.each(['parts of what is compressed', 'a weak ETag: all in one answer'])(
-    'asking for all of it, where parts are of no use, is no second try: %s',
+  test.each(['ranges of the compressed bytes', 'a weak ETag: the whole file in one response'])(
+    'requesting the whole file because ranges are unusable does not count as a retry: %s',
     async (name) => {
       server.fault = faults.find((each) => each.name === name)!.fault!;
       expect(await read({ retry: { attempts: 1 } })).toEqual(expected);
     },
   );
 
-  test.each(encodedLater)('what goes on %s, is never taken for bytes of the file', async (_, fault) => {
-    server.fault = fault;
-    const error = await read().then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    );
-    expect(error).toMatchObject({
-      code: 'SOURCE_CHANGED',
-      message: expect.stringMatching(/found a Content-Encoding: the file changed/) as string,
-    });
-    expect(mayStartOver(error)).toBe(true);
-  });
+  test.each(encodedLater)(
+    'bytes that continue %s are not accepted as bytes of the file',
+    async (_, fault) => {
+      server.fault = fault;
+      const error = await read().then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      expect(error).toMatchObject({
+        code: 'SOURCE_CHANGED',
+        message: expect.stringMatching(/found a Content-Encoding: the file changed/) as string,
+      });
+      expect(mayStartOver(error)).toBe(true);
+    },
+  );
 
-  test('an abort ends all requests, at any moment', async () => {
+  test('an abort ends all requests, whenever it comes', async () => {
     for (const after of [0, 1, 2, 3]) {
       server.reset();
       const controller = new AbortController();
@@ -184,14 +190,14 @@ describe('between a server and its file', () => {
         );
         if (name !== 'model.safetensors' || count < after) return false;
         setTimeout(() => controller.abort(reason), 10);
-        return true; // and no answer comes
+        return true; // never respond
       };
       await expect(read({ signal: controller.signal })).rejects.toBe(reason);
       await Promise.all(closed);
     }
   });
 
-  test('an abort ends the wait before another try', async () => {
+  test('an abort ends the wait before a retry', async () => {
     const controller = new AbortController();
     server.fault = ({ name, response }) =>
       name === 'model.safetensors' &&

@@ -1,4 +1,4 @@
-/** What goes wrong between a server and a page, kind by kind, and how it has to end. */
+/** Faults between a server and a page, with the expected outcome of each. */
 import { gzipSync } from 'node:zlib';
 import { answer, configFile, sha256, shardsOf, weightsFile, type Asked, type Fault } from './server.ts';
 
@@ -8,11 +8,14 @@ export interface FaultCase {
   readonly files?: () => Map<string, Uint8Array>;
   readonly integrity?: string;
   readonly stallMs?: number;
-  /** The code of the error, and what its message says; undefined: the right bytes. */
+  /**
+   * The expected error: its code and a pattern of its message. Undefined means the load must succeed with
+   * correct bytes.
+   */
   readonly error?: readonly [code: string, text: RegExp];
 }
 
-/** A fault of the weights alone. */
+/** Applies a fault only to the weights file. */
 const ofWeights =
   (fault: Fault): Fault =>
   (asked) =>
@@ -29,14 +32,14 @@ const whole = ({ bytes, response }: Asked, headers: Record<string, string> = {})
   response.writeHead(200, { 'content-length': bytes.length, ...headers }).end(bytes);
   return true;
 };
-/** A thousand bytes that were asked for, and five thousand others. */
+/** Announces 1,000 bytes of the requested range but sends 5,000 more. */
 const tooMuch = (asked: Asked): true =>
   with206(
     asked,
     { 'content-range': `bytes ${asked.range![0]}-${asked.range![0] + 999}/${asked.bytes.length}` },
     Buffer.concat([asked.bytes.subarray(asked.range![0], asked.range![0] + 1000), Buffer.alloc(5000, 7)]),
   );
-/** Sends the headers of a good answer, and a part of the body. */
+/** Sends the headers of a correct response but only `keep` bytes of the body. */
 const cut = (
   { bytes, range, response }: Asked,
   keep: number,
@@ -82,7 +85,7 @@ const longer = (): Map<string, Uint8Array> =>
   ]);
 
 export const faults: readonly FaultCase[] = [
-  { name: 'none: several ranges at once' },
+  { name: 'none: parallel ranges' },
   {
     name: 'a server without ranges answers 200',
     fault: ofWeights((asked) => whole(asked, { etag: '"one"' })),
@@ -95,25 +98,25 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'the first part breaks off',
+    name: 'the first part is truncated',
     fault: ofWeights((asked) => (asked.count === 0 ? cut(asked, 1000) : good(asked))),
   },
   {
-    name: 'a later part breaks off',
+    name: 'a later part is truncated',
     fault: ofWeights((asked) => (asked.count === 2 ? cut(asked, 300_000) : good(asked))),
   },
   {
-    name: 'every third answer breaks off after 100 kB',
+    name: 'every third response is truncated after 100 kB',
     fault: ofWeights((asked) => (asked.count % 3 === 2 ? cut(asked, 100_000) : good(asked))),
   },
   {
-    name: 'a part breaks off where there are no ranges: what is known goes by again',
+    name: 'a truncated response without ranges: the known bytes are sent again',
     fault: ofWeights((asked) =>
       asked.count === 0 ? cut({ ...asked, range: undefined }, 700_000) : whole(asked, { etag: '"one"' }),
     ),
   },
   {
-    name: 'the connection is reset before an answer',
+    name: 'the connection is reset before a response',
     fault: ofWeights((asked) => {
       if (asked.count > 1) return good(asked);
       asked.response.destroy();
@@ -122,7 +125,7 @@ export const faults: readonly FaultCase[] = [
     error: ['SOURCE_FETCH', /expected an answer.*It was tried 2 times/],
   },
   {
-    name: 'the connection of a later part is reset before an answer',
+    name: 'the connection of a later part is reset before a response',
     fault: ofWeights((asked) => {
       if (asked.count !== 1) return good(asked);
       asked.response.destroy();
@@ -156,7 +159,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'silence in mid-body',
+    name: 'a stall in the middle of a body',
     stallMs: 300,
     fault: ofWeights((asked) => {
       if (asked.count !== 1) return good(asked);
@@ -172,7 +175,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'parts shorter than asked for',
+    name: 'parts shorter than requested',
     fault: ofWeights((asked) =>
       good({
         ...asked,
@@ -193,7 +196,7 @@ export const faults: readonly FaultCase[] = [
     ),
   },
   {
-    name: 'a part that brings more than it says, once',
+    name: 'a part with more bytes than announced, once',
     fault: ofWeights((asked) => (asked.count === 1 ? tooMuch(asked) : good(asked))),
   },
   {
@@ -209,7 +212,7 @@ export const faults: readonly FaultCase[] = [
     ),
   },
   {
-    name: 'parts of what is compressed',
+    name: 'ranges of the compressed bytes',
     fault: ofWeights((asked) => {
       if (!asked.range) return whole(asked, { etag: '"one"' });
       const packed = gzipSync(asked.bytes, { level: 1 });
@@ -222,7 +225,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'a date in place of an ETag',
+    name: 'a date instead of an ETag',
     fault: ofWeights((asked) => {
       asked.response.setHeader('last-modified', 'Wed, 01 Jan 2025 00:00:00 GMT');
       const [begin, end] = asked.range!;
@@ -236,7 +239,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'a weak ETag: all in one answer',
+    name: 'a weak ETag: the whole file in one response',
     fault: ofWeights((asked) =>
       asked.range
         ? with206(asked, {
@@ -247,11 +250,11 @@ export const faults: readonly FaultCase[] = [
     ),
   },
   {
-    name: '200 to a later range, of the same version',
+    name: 'status 200 for a later range of the same version',
     fault: ofWeights((asked) => (asked.count === 2 ? whole(asked, { etag: '"one"' }) : good(asked))),
   },
   {
-    name: 'a total that the server does not know',
+    name: 'an unknown total in Content-Range',
     fault: ofWeights((asked) => {
       const [begin, end] = asked.range!;
       if (begin >= asked.bytes.length) return refuse(416)(asked);
@@ -259,7 +262,7 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'gzip, with the length of what is compressed',
+    name: 'gzip, with the length of the compressed bytes',
     fault: ofWeights(({ bytes, response }) => {
       const packed = gzipSync(bytes, { level: 1 });
       response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': packed.length }).end(packed);
@@ -276,12 +279,12 @@ export const faults: readonly FaultCase[] = [
   },
   { name: 'several files', files: files() },
   {
-    name: 'several files, of a bucket that answers 403 for what is not there',
+    name: 'several files, in a bucket that answers 403 for missing files',
     files: files(),
     fault: ofWeights(refuse(403)),
   },
   {
-    name: 'several files, of a server that sends a page for what is not there',
+    name: 'several files, on a server that answers a web page for missing files',
     files: files(),
     fault: ofWeights(({ response }) => {
       response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html>');
@@ -289,16 +292,16 @@ export const faults: readonly FaultCase[] = [
     }),
   },
   {
-    name: 'several files, of which one breaks off',
+    name: 'several files, one of them truncated once',
     files: files(),
     fault: (asked) =>
       asked.name.startsWith('model-00002') &&
       asked.count === 1 &&
       cut(asked, 50_000, { etag: `"${sha256(asked.bytes).slice(0, 16)}"` }),
   },
-  { name: 'a SHA-256 that is right', integrity: sha256(weightsFile) },
+  { name: 'a correct SHA-256', integrity: sha256(weightsFile) },
   {
-    name: 'a SHA-256 that is right, and no way to tell versions apart',
+    name: 'a correct SHA-256 without ETag or Last-Modified',
     integrity: sha256(weightsFile),
     fault: ofWeights((asked) => {
       const [begin, end] = asked.range ?? [0, asked.bytes.length];
@@ -312,9 +315,9 @@ export const faults: readonly FaultCase[] = [
       return true;
     }),
   },
-  // What has to fail.
+  // Faults that must fail the load.
   {
-    name: 'a SHA-256 of something else',
+    name: 'the SHA-256 of another file',
     integrity: 'ab'.repeat(32),
     error: ['SOURCE_INTEGRITY', /expected the SHA-256 abab/],
   },
@@ -324,7 +327,7 @@ export const faults: readonly FaultCase[] = [
     error: ['SOURCE_FETCH', /status 404.*there is no such file/],
   },
   {
-    name: 'a page',
+    name: 'a web page',
     fault: ofWeights(({ response }) => {
       response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html>');
       return true;
@@ -332,7 +335,7 @@ export const faults: readonly FaultCase[] = [
     error: ['SOURCE_IS_HTML', /content-type text\/html/],
   },
   {
-    name: 'a page that does not say so',
+    name: 'a web page without its content type',
     fault: ofWeights(({ response }) => {
       response.writeHead(200).end('<!doctype html><title>Log in</title>');
       return true;
@@ -340,22 +343,22 @@ export const faults: readonly FaultCase[] = [
     error: ['SOURCE_IS_HTML', /it begins with/],
   },
   {
-    name: '500 for ever',
+    name: '500 for every request',
     fault: ofWeights(refuse(500)),
     error: ['SOURCE_FETCH', /status 500.*It was tried 4 times/],
   },
   {
-    name: 'Retry-After of an hour',
+    name: 'Retry-After: one hour',
     fault: ofWeights(refuse(429, { 'retry-after': '3600' })),
     error: ['SOURCE_FETCH', /Try again in 3600 seconds/],
   },
   {
-    name: 'a body that always breaks off',
+    name: 'a body that is always truncated',
     fault: ofWeights((asked) => cut(asked, 0)),
     error: ['SOURCE_TRUNCATED', /it ended early.*It was tried 4 times/],
   },
   {
-    name: 'parts that always bring more than they say',
+    name: 'parts that always carry more bytes than announced',
     fault: ofWeights(tooMuch),
     error: [
       'SOURCE_FETCH',
@@ -363,13 +366,13 @@ export const faults: readonly FaultCase[] = [
     ],
   },
   {
-    name: 'no way to tell versions apart, and a break',
+    name: 'a truncated body without ETag or Last-Modified',
     fault: ofWeights((asked) => cut({ ...asked, range: undefined }, 700_000, {})),
     error: ['SOURCE_TRUNCATED', /it ended early/],
   },
-  { name: 'bytes behind the last tensor', files: longer, error: ['TRAILING_BYTES', /belong to nothing/] },
+  { name: 'bytes after the last tensor', files: longer, error: ['TRAILING_BYTES', /belong to nothing/] },
   {
-    name: 'a file that ends before its header says',
+    name: 'a file shorter than its header says',
     files: () =>
       new Map<string, Uint8Array>([
         ['config.json', configFile],
@@ -378,33 +381,33 @@ export const faults: readonly FaultCase[] = [
     error: ['DATA_TRUNCATED', /the file ends before tensor/],
   },
   {
-    name: 'a file of several that is missing',
+    name: 'several files, one missing',
     files: files(['model-00002-of-00003.safetensors', undefined]),
     error: ['SOURCE_FETCH', /model-00002-of-00003\.safetensors: expected the file.*404/],
   },
   {
-    name: 'a file of several that is a page',
+    name: 'several files, one a web page',
     files: files(['model-00003-of-00003.safetensors', Buffer.from('<!doctype html><p>Sign in')]),
     error: ['SOURCE_IS_HTML', /model-00003/],
   },
   {
-    name: 'a file of several that is damaged',
+    name: 'several files, one damaged',
     files: files(['model-00001-of-00003.safetensors', weightsFile.subarray(2)]),
     error: ['HEADER_TOO_LARGE', /model-00001/],
   },
   {
-    name: 'an index that leads elsewhere',
+    name: 'an index that names a file outside the folder',
     files: files(indexOf({ cls_token: '../secret.safetensors' })),
     error: ['SOURCE_INDEX', /in the same folder/],
   },
   {
-    name: 'an index that is none',
+    name: 'an index that is not JSON',
     files: files(['model.safetensors.index.json', Buffer.from('{"weight_map": [')]),
     error: ['SOURCE_INDEX', /expected JSON/],
   },
 ];
 
-/** Versions of the file that take turns. */
+/** Serves the file with a different ETag for each request that `changes` selects. */
 export const changing = (changes: (asked: Asked) => boolean): Fault =>
   ofWeights((asked) => {
     const etag = changes(asked) ? `"v${asked.count}"` : '"last"';
@@ -417,12 +420,9 @@ const later = (fault: (asked: Asked & { readonly range: readonly [number, number
   ofWeights((asked) =>
     asked.range && asked.range[0] > 0 ? fault({ ...asked, range: asked.range }) : good(asked),
   );
-/**
- * What is not the beginning comes encoded, though nothing else of it says that it is another version, and the
- * beginning came as the file is.
- */
+/** The first part is correct; every later part has a Content-Encoding, under the same ETag. */
 export const encodedLater: readonly (readonly [name: string, fault: Fault])[] = [
-  // As a proxy does that compresses each answer on its way: fetch takes that off again.
+  // A proxy that compresses each response. fetch decompresses it.
   [
     'in gzip, part by part',
     later((asked) => {
@@ -434,8 +434,7 @@ export const encodedLater: readonly (readonly [name: string, fault: Fault])[] = 
       );
     }),
   ],
-  // An encoding that fetch does not know: what comes is handed on as it is, here other bytes, and fewer of
-  // them. What is missing is asked for again.
+  // An encoding that fetch does not know, so it passes the body on unchanged: wrong bytes, and fewer of them.
   [
     'in another encoding, part by part',
     later((asked) => {
@@ -456,7 +455,7 @@ export const encodedLater: readonly (readonly [name: string, fault: Fault])[] = 
   ],
 ];
 
-/** Another version in every answer, and none of them whole. */
+/** A different ETag in every response, and every response truncated. */
 export const restless: Fault = ofWeights((asked) =>
   cut({ ...asked, range: undefined }, 700_000, { etag: `"v${asked.count}"` }),
 );

@@ -1,5 +1,5 @@
-// Weights on another origin than the page, as weights/README.md says to host them: its own line for nginx
-// decides the headers. In Chromium.
+// Weights on another origin than the page, in Chromium. The server sends the headers of the nginx line in
+// weights/README.md.
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,7 +11,7 @@ import { answer, plainFiles, shardsOf, weightsFile } from './server.ts';
 interface Header {
   readonly name: string;
   readonly value: string;
-  /** nginx sends the others with answers that went well, and with no 404 or 416. */
+  /** True for nginx's `always`: without it, nginx omits the header from 404 and 416 responses. */
   readonly always: boolean;
 }
 
@@ -64,7 +64,10 @@ beforeEach(async () => {
   [files, headers, tells, asked] = [plainFiles(), advised, () => ({}), []];
 });
 
-/** Another port is another origin; and each time another folder, as the browser keeps what is immutable. */
+/**
+ * A new folder for each load, because the browser keeps immutable responses. Another port makes the host
+ * another origin.
+ */
 let folder = 0;
 const fromHost = (options: Record<string, unknown> = {}): ReturnType<typeof load> =>
   page.evaluate(
@@ -98,14 +101,14 @@ const fromHost = (options: Record<string, unknown> = {}): ReturnType<typeof load
 
 const ofWeights = (): string[] => asked.filter((each) => each.includes(' model.safetensors '));
 
-test('as advised: parts at once, and no question before them', async () => {
+test('with the recommended headers: parallel parts, no preflight', async () => {
   expect(advised.map(({ name }) => name)).toEqual([
     'Access-Control-Allow-Origin',
     'Access-Control-Expose-Headers',
     'Cache-Control',
   ]);
   expect(await fromHost()).toMatchObject({ hash: right, loaded: { fetchedBytes: weightsFile.length } });
-  // The first alone, and then three at once, which may arrive in any order.
+  // The first part is requested alone, then three in parallel, which may arrive in any order.
   const ranges = ['0-524287', '524288-1048575', '1048576-1572863', '1572864-1909559'].map(
     (range) => `GET model.safetensors bytes=${range}`,
   );
@@ -113,39 +116,39 @@ test('as advised: parts at once, and no question before them', async () => {
   expect(ofWeights().sort()).toEqual(ranges.sort());
 });
 
-test('as advised, in several files: the 404 for the one file can be read', async () => {
+test('with the recommended headers and several files: the 404 of model.safetensors is readable', async () => {
   files = new Map([...plainFiles(), ...shardsOf(3)]);
   files.delete('model.safetensors');
   expect((await fromHost()).hash).toBe(right);
 });
 
-test('what is not exposed is not needed', async () => {
+test('loads without exposed headers', async () => {
   headers = [
     ...advised.filter(({ name }) => name === 'Access-Control-Allow-Origin'),
     { name: 'Cache-Control', value: 'no-store', always: true },
-  ]; // Chromium's cache would complete what it has
-  expect((await fromHost()).hash).toBe(right); // neither ETag nor date: one answer
+  ]; // no-store, or Chromium's HTTP cache would complete a partial response
+  expect((await fromHost()).hash).toBe(right); // neither ETag nor date: the whole file in one response
   expect(ofWeights()).toEqual(['GET model.safetensors bytes=0-524287', 'GET model.safetensors whole']);
   asked = [];
   tells = () => ({ 'last-modified': 'Wed, 01 Jan 2025 00:00:00 GMT' });
-  expect((await fromHost()).hash).toBe(right); // the date is seen, the length is not
+  expect((await fromHost()).hash).toBe(right); // the date is visible, the length is not
   expect(ofWeights()).toEqual([
     'GET model.safetensors bytes=0-524287',
     'GET model.safetensors bytes=524288-',
   ]);
 });
 
-test('parts of several versions are noticed without If-Range, which another origin would have to permit; in one answer it loads', async () => {
+test('mixed versions are detected without If-Range, which would need a preflight; the whole file then loads in one response', async () => {
   headers = advised.map((header) =>
     header.name === 'Cache-Control' ? { ...header, value: 'no-store' } : header,
   );
   tells = () => ({ etag: `"${asked.length}"` });
   expect((await fromHost()).hash).toBe(right);
   expect(ofWeights().length).toBeGreaterThan(4);
-  expect(ofWeights()).toContain('GET model.safetensors whole'); // the last, but for parts of the load before that come late
+  expect(ofWeights()).toContain('GET model.safetensors whole'); // late parts of the first attempt may follow this request
 });
 
-test('without permission there is an error that says so', async () => {
+test('without CORS headers the error says so', async () => {
   headers = [];
   await expect(fromHost()).rejects.toThrow(/does not allow other pages to read it \(CORS\)/);
 });

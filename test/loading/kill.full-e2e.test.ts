@@ -1,5 +1,5 @@
-// A browser that is killed twenty times while it downloads one model: what it had stored is whole, and one block at
-// most is fetched twice, but for what the browser itself lost of its directory.
+// Kills the browser twenty times during one download. Stored blocks must be intact, and at most one block may
+// be fetched twice, unless the browser itself lost part of its file directory.
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { BLOCK_BYTES } from '../../src/cache/entry.ts';
@@ -33,7 +33,7 @@ beforeAll(async () => {
   ({ site, profile } = lives);
 });
 afterEach(() => {
-  Object.assign(site, { bytesPerSecond: 0, limit: Infinity }); // a test that fails leaves nothing to the next
+  Object.assign(site, { bytesPerSecond: 0, limit: Infinity }); // reset after a failed test
 });
 afterAll(() => lives.close());
 
@@ -49,7 +49,7 @@ async function checkpoint(size: ModelSize): Promise<Map<string, Uint8Array>> {
   ]);
 }
 
-/** The blocks that are there: by number those whose seal is right, by name the others. */
+/** Stored blocks: the numbers of those with a correct checksum, and the file names of the rest. */
 const storedBlocks = (page: Page): Promise<{ whole: number[]; torn: string[] }> =>
   page.evaluate(async () => {
     const found = { whole: [] as number[], torn: [] as string[] };
@@ -64,18 +64,19 @@ const storedBlocks = (page: Page): Promise<{ whole: number[]; torn: string[] }> 
           new Uint8Array(await (await (handle as FileSystemFileHandle).getFile()).arrayBuffer()),
         );
       const manifest = files.get('manifest');
-      if (!manifest || manifest.length === 0) continue; // the browser lost it, with all that it stood for
+      if (!manifest || manifest.length === 0) continue; // the browser lost the manifest, so the entry's blocks do not count
       const { nonce, files: list } = JSON.parse(new TextDecoder().decode(manifest.subarray(32))) as {
         nonce: string;
         files: { name: string; validator: string }[];
       };
       for (const [name, bytes] of files) {
         const block = Number(/\.safetensors-(\d+)$/.exec(name)?.[1] ?? NaN);
-        if (Number.isNaN(block) || bytes.length === 0) continue; // empty: made, and killed before it was written
+        if (Number.isNaN(block) || bytes.length === 0) continue; // created, but killed before it was written
         const place = new TextEncoder().encode(
           JSON.stringify([nonce, list[0]!.name, list[0]!.validator, block]),
         );
-        const seal = await digest(new Uint8Array([...(await digest(bytes.subarray(32))), ...place])); // as entry.ts has it
+        // The same checksum as in src/cache/entry.ts.
+        const seal = await digest(new Uint8Array([...(await digest(bytes.subarray(32))), ...place]));
         if (seal.every((byte, k) => byte === bytes[k])) found.whole.push(block);
         else found.torn.push(name);
       }
@@ -90,7 +91,7 @@ test('twenty kills', { timeout: 900_000 }, async () => {
   let reached = 0;
   let drops = 0;
   const worst = { page: 0, browser: 0 };
-  /** Of what the page had, what is not there any more. */
+  /** Counts the bytes that the page had before the kill and that are now missing. */
   const look = async (page: Page): Promise<void> => {
     const { whole, torn } = await storedBlocks(page);
     expect(torn).toEqual([]);
@@ -107,7 +108,7 @@ test('twenty kills', { timeout: 900_000 }, async () => {
     if (i > 1) await look(page);
     site.bytesPerSecond = 3_000_000;
     const goal = (total * i) / (KILLS + 1);
-    site.limit = (total * (i + 0.5)) / (KILLS + 1); // however late the kill comes, it comes in the middle
+    site.limit = (total * (i + 0.5)) / (KILLS + 1); // the load cannot finish before the kill
     const ended = load(page).then(
       () => 'loaded',
       () => 'killed',
@@ -116,13 +117,13 @@ test('twenty kills', { timeout: 900_000 }, async () => {
     reached = await progressOf(page);
     kill(profile);
     expect(await ended).toBe('killed');
-    await context.close().catch(() => undefined); // there is nobody left
+    await context.close().catch(() => undefined); // its processes are gone already
   }
   Object.assign(site, { bytesPerSecond: 0, limit: Infinity });
   const { context, page } = await visit(profile, site);
   await look(page);
   console.log(
-    `killed ${KILLS} times: at most ${worst.page} bytes that the page had were lost; ${drops} times the browser dropped a part of its log, and with it at most ${worst.browser}`,
+    `killed ${KILLS} times: at most ${worst.page} bytes that the page had were lost; ${drops} times the browser dropped part of its log and lost at most ${worst.browser} bytes`,
   );
   expect(worst.page).toBeLessThanOrEqual(BLOCK_BYTES);
   const { hash, loaded } = await load(page);
@@ -133,7 +134,7 @@ test('twenty kills', { timeout: 900_000 }, async () => {
   await context.close();
 });
 
-test('the heap of a page that loads ViT-B grows by 32 MiB at most', { timeout: 900_000 }, async () => {
+test('the heap of a page that loads ViT-B grows by at most 32 MiB', { timeout: 900_000 }, async () => {
   site.files = await checkpoint('base');
   const fresh = makeProfile();
   const { context, page } = await visit(fresh, site);

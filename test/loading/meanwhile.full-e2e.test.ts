@@ -1,5 +1,5 @@
-// What happens to the cache while a model loads, in Chromium: listing, removing, storage that is short,
-// questions that nobody answers.
+// Changes to the cache while a model loads, in Chromium: listing, removal, low storage, and a permission
+// prompt that the user ignores.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import {
@@ -43,16 +43,16 @@ const folders = (): Promise<string[]> =>
 const underWay = (): Promise<void> =>
   expect.poll(() => progressOf(page), { timeout: 30_000 }).toBeGreaterThan(600_000);
 
-describe.each(['opfs', 'cache-api'] as const)('while a model loads, kept in %s', (cache) => {
+describe.each(['opfs', 'cache-api'] as const)('while a model loads, cached in %s', (cache) => {
   beforeEach(() => page.evaluate(() => Object.assign(globalThis, { progress: 0 })));
 
-  test('it is listed as incomplete, and removed when it is there', async () => {
+  test('the entry is listed as incomplete, and removed once the load ends', async () => {
     site.limit = 1_000_000;
     const loading = load(page, { cache });
     await underWay();
     expect(await cached(page)).toMatchObject([{ id: '/weights/', complete: false, store: cache }]);
     const removing = removeCached(page, '/weights/');
-    expect(await removeCached(page, 'another/model')).toBe(0); // which waits for no load of this one
+    expect(await removeCached(page, 'another/model')).toBe(0); // does not wait for the load of /weights/
     site.limit = Infinity;
     expect((await loading).hash).toBe(right);
     expect(await removing).toBe(1);
@@ -60,7 +60,7 @@ describe.each(['opfs', 'cache-api'] as const)('while a model loads, kept in %s',
     expect(await storedFiles(page)).toEqual([]);
   });
 
-  test('in another tab the same', async () => {
+  test('another tab lists and removes the entry the same way', async () => {
     const other = await visitor.context.newPage();
     await open(other, site);
     site.limit = 1_000_000;
@@ -75,7 +75,7 @@ describe.each(['opfs', 'cache-api'] as const)('while a model loads, kept in %s',
     await other.close();
   });
 
-  test('without locks it may be removed under the load, which goes on, and nothing wrong is left', async () => {
+  test('without locks the entry may be removed during the load; the load continues, and later loads are right', async () => {
     await page.evaluate(() => {
       LockManager.prototype.request = () =>
         Promise.reject(new DOMException('no locks here', 'SecurityError'));
@@ -93,7 +93,7 @@ describe.each(['opfs', 'cache-api'] as const)('while a model loads, kept in %s',
 });
 
 describe.each(['opfs', 'cache-api'] as const)('storage in %s', (cache) => {
-  test('that is full in the middle: the load goes on from memory, and nothing stays', async () => {
+  test('that fills midway: the load continues from memory, and the entry is removed', async () => {
     const session = await visitor.context.newCDPSession(page);
     const origin = site.url.replace(/\/$/, '');
     await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 6_000_000 });
@@ -101,7 +101,7 @@ describe.each(['opfs', 'cache-api'] as const)('storage in %s', (cache) => {
       Object.defineProperty(StorageManager.prototype, 'estimate', {
         value: async () => ({}),
         configurable: true,
-      }); // which would have it not begun
+      }); // with estimates, the library would not start writing
     });
     expect(await load(page, { cache })).toMatchObject({
       hash: right,
@@ -116,8 +116,8 @@ describe.each(['opfs', 'cache-api'] as const)('storage in %s', (cache) => {
 
 describe('an abort', () => {
   /**
-   * Aborts when progress is told for the n-th time, or, for 0, when it waits for a lock; what then holds and
-   * waits for locks, and what is on the GPU.
+   * Aborts a load at the n-th progress report or, for 0, while the load waits for a lock. Returns the
+   * outcome, the number of locks held and pending, and the GPU memory afterwards.
    */
   const aborted = (tab: Page, nth: number): Promise<{ found: string; locks: number; gpuBytes: number }> =>
     tab.evaluate(async (times) => {
@@ -147,7 +147,7 @@ describe('an abort', () => {
       return { found, locks: [...held, ...pending].filter(isOurs).length, gpuBytes: here.first.gpuBytes };
     }, nth);
 
-  test('while it is read from the cache leaves the entry whole, and nothing else', async () => {
+  test('while the cache is read keeps the entry, and leaves no lock and no buffer', async () => {
     await load(page);
     const gpuBytes = await page.evaluate(
       () => (globalThis as unknown as { first: { gpuBytes: number } }).first.gpuBytes,
@@ -157,11 +157,11 @@ describe('an abort', () => {
     expect(await load(page)).toMatchObject({ hash: right, loaded: { fetchedBytes: 0 } });
   });
 
-  test('ends the wait for another tab', async () => {
+  test('ends the wait for the lock of another tab', async () => {
     const other = await visitor.context.newPage();
     await open(other, site);
-    await load(page, { cache: 'none' }); // so that a model holds the device
-    site.limit = 1_000_000; // the other tab goes on for ever: only the abort ends the wait
+    await load(page, { cache: 'none' }); // this model keeps the device alive
+    site.limit = 1_000_000; // the other tab never finishes, so only the abort can end the wait
     const asked = site.asked.length;
     const loading = load(other).then(
       () => 'loaded',
@@ -175,7 +175,7 @@ describe('an abort', () => {
   });
 });
 
-test('what two have loaded by different names is removed, and asked for, by the folder', async () => {
+test('an entry loaded by a relative URL is checked and removed by the absolute URL of its folder', async () => {
   await load(page);
   const folder = `${site.url}weights/`;
   expect(
@@ -188,7 +188,7 @@ test('what two have loaded by different names is removed, and asked for, by the 
   expect(await cached(page)).toEqual([]);
 });
 
-test('what is removed while it is listed does not come back as an empty folder', async () => {
+test('listing an entry while it is removed does not recreate an empty folder', async () => {
   for (let i = 0; i < 20; i++) {
     await load(page);
     await page.evaluate(async () => {
@@ -203,7 +203,7 @@ test('what is removed while it is listed does not come back as an empty folder',
 describe('storage', () => {
   afterEach(() => open(page, site));
 
-  test('that has room for one version alone keeps the new one', async () => {
+  test('with room for only one version keeps the new one', async () => {
     await load(page);
     await page.evaluate(() => {
       StorageManager.prototype.estimate = async function () {
@@ -226,7 +226,7 @@ describe('storage', () => {
     expect((await load(page)).hash).toBe(changed.hash);
   });
 
-  test('that asks the visitor, who does not answer, holds up no load', async () => {
+  test('with an unanswered permission prompt does not delay the load', async () => {
     await page.evaluate(() => {
       StorageManager.prototype.persist = () => new Promise(() => undefined);
     });
@@ -238,10 +238,10 @@ describe('storage', () => {
   });
 });
 
-// At the end: Chromium's file system for the origin stays broken for the page after that (InvalidStateError),
-// which is told and fails no load.
+// These tests run last: after them, Chromium's file system for the origin stays broken for the page
+// (InvalidStateError). The library reports that without failing a load.
 test.each(['cache-api', 'opfs'] as const)(
-  '%s is cleared by the visitor in mid-load: that load goes on, and the next are right',
+  'the user clears %s during a load: the load continues, and the next loads are right',
   async (cache) => {
     const session = await visitor.context.newCDPSession(page);
     site.limit = 1_000_000;

@@ -1,4 +1,6 @@
-/** A store of the cache in memory, and loads of bytes through it, without a model. */
+/**
+ * An in-memory cache store, and a function that reads checkpoints through the cache without building a model.
+ */
 import { CacheEntry, cacheKey, readManifest } from '../../src/cache/entry.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
 import type { CacheFolder, CacheStore } from '../../src/storage/store.ts';
@@ -7,9 +9,9 @@ import { sha256 } from './server.ts';
 type Files = Map<string, Uint8Array<ArrayBuffer>>;
 
 export interface MemoryStore extends CacheStore {
-  /** By key, then by name. */
+  /** Files by entry key, then by file name. */
   readonly folders: Map<string, Files>;
-  /** In place of the folders' own methods. */
+  /** Methods that replace those of every folder, to simulate failures. */
   broken: Partial<CacheFolder>;
 }
 
@@ -38,15 +40,15 @@ export function memoryStore(): MemoryStore {
 }
 
 export interface ReadThrough {
-  /** Of every tensor that was read, by name. */
+  /** SHA-256 of every tensor that was read, by tensor name. */
   readonly tensors: Map<string, string>;
   readonly entry: CacheEntry;
   readonly error: unknown;
 }
 
 /**
- * Reads a folder of a server through the cache, as a load does.
- * @param until end it at the piece that lies behind so many bytes, as an abort does
+ * Reads a server's folder through the cache, as a load does.
+ * @param until stop, as an abort does, at the first piece after this many bytes
  */
 export async function readThrough(
   store: CacheStore,

@@ -1,4 +1,5 @@
-// Folders without model.safetensors say what they have in its place, and how to convert it.
+// Folders without model.safetensors: the error names the weight files of other formats and how to convert
+// them.
 import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,7 +42,7 @@ const advice: readonly [file: string, message: RegExp][] = [
   ['adapter_model.safetensors', /needs its base model.*merge_and_unload\(\)/],
 ];
 
-test.each(advice)('a repository with %s alone', async (file, message) => {
+test.each(advice)('a repository with only %s', async (file, message) => {
   for (const config of [true, false]) {
     server.files = new Map([[file, new Uint8Array(4)]]);
     if (config) server.files.set('config.json', configFile);
@@ -52,7 +53,7 @@ test.each(advice)('a repository with %s alone', async (file, message) => {
   }
 });
 
-test.each(advice)('a folder of this machine with %s alone', async (file, message) => {
+test.each(advice)('a local folder with only %s', async (file, message) => {
   const folder = mkdtempSync(join(tmpdir(), 'formats-'));
   try {
     mkdirSync(join(folder, 'onnx'));
@@ -64,7 +65,7 @@ test.each(advice)('a folder of this machine with %s alone', async (file, message
   }
 });
 
-test('a site that answers every address with its page has none of them', async () => {
+test('a site that answers every URL with a web page has none of these files', async () => {
   server.files = new Map([['config.json', configFile]]);
   server.fault = ({ name, response }) => {
     if (name === 'config.json') return false;
@@ -74,12 +75,12 @@ test('a site that answers every address with its page has none of them', async (
   expect((await refusal(server.url)).code).toBe('SOURCE_IS_HTML');
 });
 
-test('nothing in its place: the error is that of the missing file', async () => {
+test('no other format either: the error is that of the missing file', async () => {
   server.files = new Map([['config.json', configFile]]);
   expect((await refusal(server.url)).message).toMatch(/model\.safetensors: .*404.*no such file/);
 });
 
-test('where the weights are there and config.json is not, the tensors say what the model is', async () => {
+test('weights without config.json: the configuration comes from the tensors', async () => {
   server.files = new Map<string, Uint8Array>([
     ['model.safetensors', weightsFile],
     ['pytorch_model.bin', new Uint8Array(4)],
@@ -91,7 +92,7 @@ test('where the weights are there and config.json is not, the tensors say what t
   await stream.cancel();
 });
 
-test('a config.json that may be there, or that a hash was given for, is not passed over', async () => {
+test('a config.json that is forbidden, or missing although a hash was given, is an error', async () => {
   server.files = new Map<string, Uint8Array>([['model.safetensors', weightsFile]]);
   server.fault = ({ name, response }) => {
     if (name !== 'config.json') return false;
@@ -105,9 +106,9 @@ test('a config.json that may be there, or that a hash was given for, is not pass
   });
 });
 
-test('a load that succeeds asks for nothing else', async () => {
+test('a successful load requests no files of other formats', async () => {
   server.fault = (asked) => {
-    if (asked.request.method === 'HEAD') throw new Error('asked for more');
+    if (asked.request.method === 'HEAD') throw new Error('unexpected HEAD request');
     if (!server.files.has(asked.name)) return false;
     answer(asked);
     return true;

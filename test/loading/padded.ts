@@ -3,8 +3,8 @@ import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
 const PADDING_BYTES = 2 ** 23;
 
 /**
- * A small checkpoint with 8 MiB of something else in its middle, which is set aside: of three blocks of the cache,
- * with the model's tensors in the first and the last.
+ * Inserts an unrelated 8 MiB tensor in the middle of a small checkpoint. The file then fills three cache
+ * blocks, with the model's tensors in the first and the last.
  */
 export function padded(file: Uint8Array): Uint8Array<ArrayBuffer> {
   const list = [...parseSafetensors(file).tensors].map(

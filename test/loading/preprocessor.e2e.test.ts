@@ -1,5 +1,5 @@
-// preprocessor_config.json in a browser: kept with the weights, or that there is none; noticed when it changes;
-// and the same in a worker.
+// preprocessor_config.json in a browser: the cache stores the file or its absence, detects changes, and
+// workers behave the same.
 import { readFileSync } from 'node:fs';
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -12,7 +12,7 @@ type Library = typeof import('../../src/index.ts');
 type Worker = typeof import('../../src/worker.ts');
 
 const NAME = 'preprocessor_config.json';
-/** In the page, since a site that is down has none. */
+/** The photograph as base64, passed into the page so that it needs no server. */
 const photo = readFileSync(photoPath).toString('base64');
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -36,7 +36,7 @@ interface Seen {
   readonly loaded: { readonly fetchedBytes: number; readonly cache: string; readonly cacheReason: string };
 }
 
-/** Loads in the page or in its worker, and looks at the photograph. */
+/** Loads a model in the page or in a worker, and embeds the photograph. */
 const look = (
   options: Record<string, unknown> = {},
   where: 'page' | 'worker' = 'page',
@@ -62,7 +62,7 @@ const look = (
       const { preprocessing, loaded } = model;
       here.kept ??= {};
       if (here.kept[place]) model.dispose();
-      else here.kept[place] = model; // with the last model goes the device, and what was compiled for it
+      else here.kept[place] = model; // keep one model: disposing of the last one destroys the device and its pipelines
       return { preprocessing, loaded, vector: [...vector] };
     },
     [options, where, files, photo] as const,
@@ -79,7 +79,7 @@ const expectLike = ({ vector }: Seen, name: string): void =>
   expect(1 - cosine(vector, caseOf(name).cls)).toBeLessThan(1e-6);
 
 describe('a start without a network', () => {
-  test.each(['half', 'bilinear', 'no crop'])('has what was kept: %s', async (name) => {
+  test.each(['half', 'bilinear', 'no crop'])('uses the cached file: %s', async (name) => {
     site.files.set(NAME, bytesOf(textOf(name)));
     const first = await look();
     expectLike(first, name);
@@ -93,7 +93,7 @@ describe('a start without a network', () => {
     });
   });
 
-  test("knows that there is no file, and timm's values of config.json", async () => {
+  test('knows that the file is absent, and keeps the timm values of config.json', async () => {
     expectLike(await look(), 'default');
     Object.assign(site, { down: true, asked: [] });
     const bare = await look();
@@ -111,7 +111,7 @@ describe('a start without a network', () => {
     expect(await look()).toMatchObject({ preprocessing: timm.preprocessing, vector: timm.vector });
   });
 
-  test('takes what the caller gives in place of the file, for this load alone', async () => {
+  test('uses the value of the caller instead of the file, for this load only', async () => {
     site.files.set(NAME, bytesOf(textOf('half')));
     await look();
     site.down = true;
@@ -121,8 +121,8 @@ describe('a start without a network', () => {
   });
 });
 
-test('a file that cannot be read fails the load, and nothing is kept; where the caller stands in for it, neither', async () => {
-  site.headers = (name) => (name === NAME ? { 'content-encoding': 'br' } : {}); // which it is not
+test('an unreadable file fails the load; nothing is cached, even if the caller replaces the file', async () => {
+  site.headers = (name) => (name === NAME ? { 'content-encoding': 'br' } : {}); // the body is not Brotli
   site.files.set(NAME, bytesOf(textOf('half')));
   await expect(look()).rejects.toThrow(new RegExp(`SOURCE_|${NAME.replace('.', '\\.')}`));
   expect(await cached(page)).toEqual([]);
@@ -133,7 +133,7 @@ test('a file that cannot be read fails the load, and nothing is kept; where the 
   expect(await cached(page)).toEqual([]);
 });
 
-test('a download that was interrupted goes on with the file it began with', async () => {
+test('a resumed download uses the file of its first attempt', async () => {
   site.files.set(NAME, bytesOf(textOf('half')));
   await interrupt(page, site, [6_000_000]);
   site.files.set(NAME, bytesOf(textOf('bilinear')));
@@ -145,12 +145,12 @@ test('a download that was interrupted goes on with the file it began with', asyn
   expect(await check()).toBe('changed');
 });
 
-test('a file that comes, changes or goes is noticed, by checkForUpdate and by a start with revalidate', async () => {
+test('an added, changed or removed file is detected by checkForUpdate and by a load with revalidate', async () => {
   await look();
   expect(await check()).toBe('current');
   site.files.set(NAME, bytesOf(textOf('half')));
   expect(await check()).toBe('changed');
-  expectLike(await look(), 'default'); // nobody is asked
+  expectLike(await look(), 'default'); // makes no request
   const added = await look({ revalidate: true });
   expectLike(added, 'half');
   expect(added.loaded.fetchedBytes).toBe(largeFile.length);
@@ -165,8 +165,8 @@ test('a file that comes, changes or goes is noticed, by checkForUpdate and by a 
   expect(await cached(page)).toHaveLength(1);
 });
 
-describe('an entry of the format before, which held packed weights', () => {
-  /** What is left of one; and the entry of today goes. */
+describe('an entry of the previous format (v4), which held packed weights', () => {
+  /** Replaces all entries by one of the previous format. */
   const makeOld = (): Promise<void> =>
     page.evaluate(async () => {
       const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu');
@@ -188,7 +188,7 @@ describe('an entry of the format before, which held packed weights', () => {
       return found.filter((key) => key.startsWith('v'));
     });
 
-  test('is not listed, and replaced by the next load', async () => {
+  test('is not listed, and is replaced by the next load', async () => {
     await look();
     await makeOld();
     expect(await keys()).toEqual(['v4']);
@@ -202,10 +202,10 @@ describe('an entry of the format before, which held packed weights', () => {
     expect(await cached(page)).toMatchObject([{ id: '/weights/', complete: true }]);
   });
 
-  test('takes no room from what replaces it', async () => {
+  test('does not count against the room for its replacement', async () => {
     await look();
     await makeOld();
-    // The browser has room for one of them.
+    // The browser has room for one of the two entries.
     await page.evaluate((bytes) => {
       const here = globalThis as { estimate?: StorageManager['estimate'] };
       const { estimate } = StorageManager.prototype;
@@ -239,7 +239,7 @@ describe('an entry of the format before, which held packed weights', () => {
   });
 });
 
-test('a worker has the same preprocessing, and the same vectors, from everywhere', async () => {
+test('a worker has the same preprocessing and vectors, from the network, the cache and files', async () => {
   site.files.set(NAME, bytesOf(textOf('half')));
   const config = Buffer.from(site.files.get('config.json')!).toString();
   const inPage = await look();

@@ -1,5 +1,5 @@
-// preprocessor_config.json decides what the pixels are, wherever a checkpoint comes from: against Python's class
-// tokens; and what happens where it is absent, or cannot be read.
+// preprocessor_config.json determines the pixels for every kind of source, compared with class tokens
+// computed in Python. Also: a missing file, and an unreadable one.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ interface Seen {
   readonly sizes: readonly [number, number];
 }
 
-/** What a model makes of the photograph. */
+/** Preprocesses and embeds the photograph with a model. */
 async function look(loading: Promise<DINOv2>): Promise<Seen> {
   const model = await loading;
   try {
@@ -69,14 +69,14 @@ const errorOf = (loading: Promise<unknown>): Promise<Error & { code: string }> =
     (error: unknown) => error as Error & { code: string },
   );
 
-/** What the case `half` says, whose vector is Python's. */
+/** The preprocessing of the case `half`. Its expected vector comes from Python. */
 const half: Preprocessing = {
   ...DEFAULT_PREPROCESSING,
   source: NAME,
   normalization: { ...DEFAULT_PREPROCESSING.normalization, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
 };
 
-describe("Python's vector", () => {
+describe("the class token equals Python's", () => {
   test.each(full ? preprocessorCases : preprocessorCases.slice(0, 3))(
     '$name',
     async ({ preprocessor, cls, pixels }) => {
@@ -88,7 +88,7 @@ describe("Python's vector", () => {
     },
   );
 
-  test('from the hub, from a folder of the machine, and from files in every form', async () => {
+  test('from the Hub, from a local folder, and from files in every form', async () => {
     const { preprocessor, cls } = caseOf('half');
     const text = textOf('half');
     server.fault = ({ name, request, response }) => {
@@ -128,13 +128,13 @@ describe('a checkpoint without the file', () => {
     ['410', 410, {}, ''],
     ['403, of a bucket that may not be listed', 403, { 'content-type': 'application/xml' }, '<Error/>'],
     ['a web page', 200, { 'content-type': 'text/html' }, '<!doctype html><title>app</title>'],
-    ['a web page that is not called one', 200, {}, '<!doctype html><title>app</title>'],
+    ['a web page without its content type', 200, {}, '<!doctype html><title>app</title>'],
   ] as const)('%s: the default', async (_, status, headers, body) => {
     server.fault = ({ name, response }) => name === NAME && !!response.writeHead(status, headers).end(body);
     isDefault(await fromServer());
   });
 
-  test('a folder of the machine, and files: the default', async () => {
+  test('a local folder, and files: the default', async () => {
     const bare = join(folder, 'bare');
     mkdirSync(bare);
     for (const [file, bytes] of server.files) writeFileSync(join(bare, file), bytes);
@@ -144,7 +144,7 @@ describe('a checkpoint without the file', () => {
     isDefault(await fromFiles({ preprocessor: null }));
   });
 
-  test("timm's config.json says it; the file goes before, and null before both", async () => {
+  test("timm's config.json applies; the file overrides it, and null overrides both", async () => {
     const cfg = { input_size: [3, 98, 98], mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25], crop_pct: 1 };
     const config = { ...configJson, pretrained_cfg: cfg };
     server.files.set('config.json', bytesOf(config));
@@ -163,48 +163,36 @@ describe('a checkpoint without the file', () => {
   });
 });
 
-describe('a file that is there and cannot be read', () => {
+describe('a file that exists but cannot be used', () => {
   test.each([
-    [
-      'a status of failure',
-      500,
-      '',
-      'SOURCE_FETCH',
-      /preprocessor_config\.json.*status 500.*preprocessor: null/,
-    ],
+    ['status 500', 500, '', 'SOURCE_FETCH', /preprocessor_config\.json.*status 500.*preprocessor: null/],
     ['401', 401, '', 'SOURCE_FETCH', /preprocessor_config\.json.*status 401/],
-    ['no JSON', 200, '{"size": ', 'CONFIG_JSON', /^preprocessor_config\.json: expected JSON/],
-    ['nothing', 200, '', 'CONFIG_JSON', /^preprocessor_config\.json: expected JSON/],
+    ['truncated JSON', 200, '{"size": ', 'CONFIG_JSON', /^preprocessor_config\.json: expected JSON/],
+    ['an empty file', 200, '', 'CONFIG_JSON', /^preprocessor_config\.json: expected JSON/],
     ['no object', 200, 'null', 'CONFIG_JSON', /^preprocessor_config\.json: expected an object/],
     ['a list', 200, '[1]', 'CONFIG_JSON', /^preprocessor_config\.json: expected an object/],
     ['a wrong value', 200, '{"image_mean": ["a"]}', 'CONFIG_FIELD', /preprocessor_config\.json.*image_mean/],
     [
-      'a class that is not understood',
+      'an unsupported processor class',
       200,
       '{"image_processor_type": "SamImageProcessor"}',
       'CONFIG_UNSUPPORTED',
       /SamImageProcessor.*preprocessor: \{/,
     ],
-    [
-      'far more than such a file has',
-      200,
-      ' '.repeat(2 ** 20 + 1),
-      'SOURCE_TOO_LONG',
-      /preprocessor_config\.json/,
-    ],
+    ['a file that is too long', 200, ' '.repeat(2 ** 20 + 1), 'SOURCE_TOO_LONG', /preprocessor_config\.json/],
   ] as const)('fails the load: %s', async (_, status, body, code, message) => {
     server.fault = ({ name, response }) => name === NAME && !!response.writeHead(status).end(body);
     expect(await errorOf(fromServer())).toMatchObject({
       code,
       message: expect.stringMatching(message) as string,
     });
-    // What the caller gives stands in for it, and null does.
+    // The caller's preprocessor replaces the file, and null replaces it with the default.
     server.fault = ({ name, response }) => name === NAME && !!response.writeHead(status).end(body);
     expect(await preprocessingOf(pretrained({ preprocessor: null }))).toEqual(DEFAULT_PREPROCESSING);
     expect(await preprocessingOf(pretrained({ preprocessor: caseOf('half').preprocessor }))).toEqual(half);
   });
 
-  test('a connection that breaks, and a folder of its name on the machine', async () => {
+  test('a broken connection, and a local folder named like the file', async () => {
     server.fault = ({ name, response }) => name === NAME && !!response.destroy();
     expect(await errorOf(fromServer())).toMatchObject({ code: 'SOURCE_FETCH' });
     const odd = join(folder, 'odd');
@@ -213,7 +201,7 @@ describe('a file that is there and cannot be read', () => {
     expect(await errorOf(fromServer({}, odd))).toMatchObject({ code: 'SOURCE_READ' });
   });
 
-  test('what the caller gives must be of its form, before anything is asked for', async () => {
+  test('an invalid value from the caller is refused before any request', async () => {
     const wrong = { image_processor_type: 'SamImageProcessor' };
     expect(await errorOf(fromServer({ preprocessor: wrong }))).toMatchObject({ code: 'CONFIG_UNSUPPORTED' });
     expect(server.asked).toEqual([]);
@@ -223,7 +211,7 @@ describe('a file that is there and cannot be read', () => {
     });
   });
 
-  test('a hash of it is checked, and one of a file that is absent belongs to nothing', async () => {
+  test('its hash is checked; a hash for a missing or unused file is an error', async () => {
     const file = bytesOf(textOf('half'));
     const integrity = { [NAME]: sha256(file) };
     expect(await errorOf(fromServer({ integrity }))).toMatchObject({ code: 'SOURCE_INTEGRITY' });
@@ -237,7 +225,7 @@ describe('a file that is there and cannot be read', () => {
   });
 });
 
-test('the file is asked for beside the others: it is held back until the weights are asked for', async () => {
+test('the file downloads in parallel: its response is held back until the weights are requested', async () => {
   let asked!: () => void;
   const weightsAsked = new Promise<void>((resolve) => (asked = resolve));
   server.files.set(NAME, bytesOf(textOf('half')));
@@ -250,13 +238,13 @@ test('the file is asked for beside the others: it is held back until the weights
   expect(server.asked.slice(0, 2).sort()).toEqual(['config.json whole', `${NAME} whole`]);
 });
 
-test('a load that fails for another reason lets the request go', async () => {
+test('a load that fails for another reason cancels the request', async () => {
   let closed!: () => void;
   const ended = new Promise<void>((resolve) => (closed = resolve));
   server.fault = ({ name, request, response }) => {
     if (name === 'config.json') return !!response.writeHead(403).end();
     if (name === NAME) request.once('close', closed);
-    return name === NAME; // and never answers
+    return name === NAME; // never responds
   };
   expect(await errorOf(fromServer())).toMatchObject({
     code: 'SOURCE_FETCH',

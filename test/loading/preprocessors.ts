@@ -1,4 +1,7 @@
-/** Checkpoints that differ in their preprocessor_config.json alone, and what Python computes with them. */
+/**
+ * Checkpoints that differ only in preprocessor_config.json, and the class tokens that Python computes with
+ * them.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,9 +11,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 export interface PreprocessorCase {
   readonly name: string;
   readonly preprocessor: Readonly<Record<string, unknown>>;
-  /** Height and width of what the model is given. */
+  /** Height and width of the model's input. */
   readonly pixels: readonly [number, number];
-  /** The class token of the photograph, of length 1. */
+  /** Class token of the photograph, scaled to length 1. */
   readonly cls: readonly number[];
 }
 

@@ -1,4 +1,4 @@
-/** A server that holds a checkpoint and misbehaves as told. */
+/** An HTTP server with a checkpoint and configurable faults. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -13,7 +13,7 @@ export const configFile: Buffer = readFileSync(join(tiny, 'config.json'));
 export const weightsFile: Buffer = readFileSync(join(tiny, 'model.safetensors'));
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** The same checkpoint in three blocks of the cache. */
+/** The same checkpoint, padded to three cache blocks. */
 export const largeFile: Buffer = Buffer.from(padded(weightsFile));
 
 export const largeFiles = (): Map<string, Uint8Array> =>
@@ -22,7 +22,7 @@ export const largeFiles = (): Map<string, Uint8Array> =>
     ['model.safetensors', largeFile],
   ]);
 
-/** The checkpoint in `count` files with their index. */
+/** The checkpoint in `count` shards with their index. */
 export function shardsOf(count: number): Map<string, Uint8Array> {
   const { tensors } = parseSafetensors(weightsFile);
   const names = [...tensors.keys()];
@@ -55,23 +55,23 @@ export function shardsOf(count: number): Map<string, Uint8Array> {
 export interface Asked {
   readonly name: string;
   readonly bytes: Uint8Array;
-  /** How many requests for this file came before. */
+  /** Number of earlier requests for this file. */
   readonly count: number;
   readonly range: readonly [begin: number, end: number] | undefined;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
 }
 
-/** Answers a request, and says true, or leaves it to the server. */
+/** Answers a request and returns true, or returns false to let the server answer. */
 export type Fault = (asked: Asked) => boolean | Promise<boolean>;
 
 export interface TestServer {
   readonly url: string;
   files: Map<string, Uint8Array>;
   fault: Fault;
-  /** What was asked for: `model.safetensors bytes=0-99`. */
+  /** Log of requests, for example `model.safetensors bytes=0-99`. */
   readonly asked: string[];
-  /** Body bytes that were sent. */
+  /** Body bytes sent so far. */
   sentBytes: number;
   reset(): void;
   close(): Promise<void>;
@@ -83,7 +83,7 @@ export const plainFiles = (): Map<string, Uint8Array> =>
     ['model.safetensors', weightsFile],
   ]);
 
-/** Answers as a good server does: ranges, a strong ETag, If-Range. */
+/** Answers correctly: with ranges, a strong ETag and If-Range. */
 export function answer(
   { bytes, range, request, response }: Asked,
   headers: Record<string, string> = {},

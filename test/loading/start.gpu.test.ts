@@ -1,4 +1,4 @@
-// Kernels compile, and are tried, while weights arrive: neither waits for the other.
+// Kernels compile and are tested while weights download; neither waits for the other.
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { Dtype } from '../../src/weights/precision.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
@@ -15,7 +15,7 @@ beforeAll(async () => void (server = await openServer()));
 afterAll(() => server.close());
 afterEach(() => server.reset());
 
-/** How long one may wait for the other where it should not: then the test fails, and does not hang. */
+/** Timeout of a wait that should not occur, so that a wrong order fails the test instead of blocking it. */
 const PATIENCE_MS = 120_000;
 
 interface Compiling {
@@ -24,7 +24,7 @@ interface Compiling {
 }
 
 interface Watch {
-  /** Around each pipeline. */
+  /** Called before and after each pipeline is compiled. */
   readonly before?: () => Promise<void>;
   readonly after?: () => void;
   readonly onProgress?: (progress: LoadProgress) => void;
@@ -32,10 +32,10 @@ interface Watch {
   readonly dtype?: Dtype;
 }
 
-/** f16 is stored in a second way where the adapter has this. */
+/** True if the adapter has shader-f16, which adds a second storage format for f16 weights. */
 const half = (await requestAdapter()).features.has('shader-f16');
 
-/** Loads on a device on which nothing has been compiled. */
+/** Loads on a new device without compiled pipelines. */
 async function load(
   compiling: Compiling,
   { before, after, onProgress, selfTest = false, dtype }: Watch = {},
@@ -67,7 +67,7 @@ async function load(
   }
 }
 
-/** What a load without the self-test compiles, and what its model computes. */
+/** Pipelines that a load without the self-test compiles. `bits` is the output of its model. */
 const reference: Compiling = { begun: 0, ended: 0 };
 let bits: Uint32Array;
 beforeAll(async () => {
@@ -75,7 +75,7 @@ beforeAll(async () => {
   expect(reference.ended).toBeGreaterThan(5);
 });
 
-test('every kernel is compiled while the last bytes of the weights are on their way', async () => {
+test('every kernel compiles before the last bytes of the weights arrive', async () => {
   const compiling: Compiling = { begun: 0, ended: 0 };
   let compiled!: () => void;
   const all = new Promise<void>((resolve) => (compiled = resolve));
@@ -104,7 +104,7 @@ test('every kernel is compiled while the last bytes of the weights are on their 
 });
 
 test.each<Dtype>(full ? ['fp32', 'fp16', 'int8'] : ['fp32'])(
-  '%s: the weights are used to their last byte while kernels compile, and the self-test compiles no others',
+  '%s: the weights are consumed completely while kernels compile, and the self-test compiles no additional kernels',
   async (dtype) => {
     let arrived!: () => void;
     const all = new Promise<void>((resolve) => (arrived = resolve));
@@ -117,7 +117,7 @@ test.each<Dtype>(full ? ['fp32', 'fp16', 'int8'] : ['fp32'])(
   PATIENCE_MS,
 );
 
-// Without shader-f16 there is one way to store f16, and no other to fall back on.
+// Without shader-f16, f16 weights have only one storage format and no fallback.
 const halves: [string, Mistake[], RegExp][] = [
   [
     'wrong',
@@ -127,7 +127,7 @@ const halves: [string, Mistake[], RegExp][] = [
   ['refused by the compiler', [['enable f16;', 'enable nothing;']], /does not compile on/],
 ];
 test.each(half ? halves : [])(
-  'where kernels that read f16 as such are %s, the same bytes are read in the other way: a stream is enough',
+  'if kernels with native f16 are %s, the weights already read from a stream are used in packed format',
   async (_, mistakes, why) => {
     const { device, changed } = await wrongDevice(mistakes);
     const config = JSON.parse(configFile.toString()) as object;
@@ -153,7 +153,7 @@ test.each(half ? halves : [])(
 );
 
 test(
-  'what the self-test finds wrong ends a load that is under way: nothing more is waited for, and nothing stays on the GPU',
+  'a failed self-test ends a load during the download and frees its GPU memory',
   async () => {
     let given = 0;
     const closed = new Promise<void>((resolve) => {
@@ -168,7 +168,7 @@ test(
             'content-range': `bytes ${begin}-${end - 1}/${bytes.length}`,
           })
           .write(bytes.subarray(begin, end - 1000));
-        given += 1; // the rest never comes
+        given += 1; // the rest is never sent
         return true;
       };
     });
@@ -188,7 +188,7 @@ test(
 );
 
 test(
-  'an abort does not wait for the self-test, and nothing stays on the GPU when that has ended',
+  'an abort does not wait for the self-test, and GPU memory is freed once the self-test ends',
   async () => {
     const device = await requestDevice();
     const create = device.createComputePipelineAsync.bind(device);
@@ -206,7 +206,7 @@ test(
     const onProgress = ({ loadedBytes, totalBytes }: LoadProgress): void => {
       if (loadedBytes === totalBytes) setTimeout(() => controller.abort(reason), 50);
     };
-    // No kernel is compiled before the load has ended.
+    // The test lets no kernel compile before the load has ended.
     const loading = DINOv2.fromPretrained(server.url, { device, onProgress, signal: controller.signal });
     await expect(loading).rejects.toBe(reason);
     expect(compiling).toEqual([]);

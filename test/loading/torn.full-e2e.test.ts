@@ -1,6 +1,6 @@
-// A download that a kill has ended, which tore the browser's directory as well
-// (test/search/store/torn.full-e2e.test.ts): what comes of it after that may be gone at the next start, and is fetched
-// again. The model is right in any case.
+// A download interrupted by a kill that also tore the browser's file directory (see
+// test/search/store/torn.full-e2e.test.ts). Blocks written afterwards may be missing at the next start and
+// are fetched again. The model is always right.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   cached,
@@ -28,8 +28,8 @@ beforeAll(async () => {
 afterAll(() => lives.close());
 
 /**
- * What is written drops out at every start while its record lies in the torn block of the log, which has 32 KiB: so
- * this may last some starts. Each fetches what is missing, and is right.
+ * Loads twice and expects correct results. While new records lie in the torn 32 KiB block of the log, every
+ * start drops them, so several starts may have to fetch missing blocks again.
  */
 async function expectRight(hash: number): Promise<void> {
   let dropped = 0;
@@ -43,15 +43,15 @@ async function expectRight(hash: number): Promise<void> {
     dropped += droppedBytes(profile.folder);
     await context.close();
   }
-  expect(dropped).toBeGreaterThan(0); // else this is about nothing
+  expect(dropped).toBeGreaterThan(0); // otherwise the test did not exercise the data loss
 }
 
-test('the rest of a download', async () => {
+test('the directory is torn before a download resumes', async () => {
   let { context, page } = await visit(profile, site);
   await interrupt(page, site, [6_000_000], { cache: 'opfs' });
   await context.close();
 
-  const wentOn = tear(profile, TORN['in what it holds']);
+  const wentOn = tear(profile, TORN['in its payload']);
   ({ context, page } = await visit(profile, site));
   const { hash, loaded } = await load(page, { cache: 'opfs' });
   expect(loaded.cachedBytes).toBeGreaterThan(0);
@@ -61,12 +61,12 @@ test('the rest of a download', async () => {
   await expectRight(hash);
 });
 
-test('a first download, whose folder is new', async () => {
+test('the directory is torn before a first download', async () => {
   let { context, page } = await visit(profile, site);
   await removeCached(page);
   await context.close();
 
-  const wentOn = tear(profile, TORN['in its head']);
+  const wentOn = tear(profile, TORN['in its header']);
   ({ context, page } = await visit(profile, site));
   const { hash, loaded } = await load(page, { cache: 'opfs' });
   expect(loaded).toMatchObject({ cache: 'opfs', cachedBytes: 0 });

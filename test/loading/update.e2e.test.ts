@@ -1,5 +1,5 @@
-// What is kept, and a source that has changed since; downloads of int8 checkpoints that were interrupted;
-// pages that may not have locks.
+// A cached checkpoint whose source has changed since, interrupted downloads of int8 checkpoints, and pages
+// without locks.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
@@ -26,7 +26,7 @@ import { largeFile, largeFiles, sha256 } from './server.ts';
 
 type Library = typeof import('../../src/index.ts');
 
-/** A byte of the model, in the last block of its file. */
+/** Offset of a weight byte in the last block of the file. */
 const LATE = largeFile.length - 400_000;
 
 let visitor: Visit;
@@ -47,8 +47,8 @@ const check = (): Promise<string> =>
   );
 
 describe('a source that changes', () => {
-  test('is asked by checkForUpdate, for a byte of its file and its configuration', async () => {
-    expect(await check()).toBe('unknown'); // nothing is kept
+  test('is detected by checkForUpdate, which requests one byte of the weights and the configuration', async () => {
+    expect(await check()).toBe('unknown'); // nothing is cached
     await load(page);
     site.asked = [];
     expect(await check()).toBe('current');
@@ -66,15 +66,15 @@ describe('a source that changes', () => {
     site.files.set('config.json', Buffer.concat([site.files.get('config.json')!, Buffer.from('\n')]));
     expect(await check()).toBe('changed');
     site.files.delete('model.safetensors');
-    expect(await check()).toBe('SOURCE_FETCH'); // gone is no newer version
+    expect(await check()).toBe('SOURCE_FETCH'); // a missing file is not a newer version
     site.down = true;
     expect(await check()).toBe('SOURCE_FETCH');
-    expect(await cached(page)).toMatchObject([{ complete: true }]); // asking changes nothing
+    expect(await cached(page)).toMatchObject([{ complete: true }]); // the check leaves the cache unchanged
   });
 
-  test('is not put together with the configuration of before, whatever the browser guesses that it may keep', async () => {
-    // As nginx answers: no Cache-Control, and a browser believes it for a tenth of its age. Of the large file
-    // it has nothing any more.
+  test('is not combined with an older config.json from the HTTP cache', async () => {
+    // config.json has no Cache-Control, as nginx sends it by default: a browser then reuses it for a tenth of
+    // its age. The weights are not in the HTTP cache.
     site.headers = (name) =>
       name === 'config.json' ? { 'last-modified': 'Wed, 01 Jan 2020 00:00:00 GMT' } : noStore();
     const { hash } = await load(page);
@@ -94,13 +94,13 @@ describe('a source that changes', () => {
     expect((await load(page, { cache: 'none' })).hash).toBe(changed.hash);
   });
 
-  test('without a validator, the server cannot tell', async () => {
+  test('without a strong validator the result is unknown', async () => {
     site.etag = 'W/"weak"';
     await load(page, { integrity: sha256(largeFile) });
     expect(await check()).toBe('unknown');
   });
 
-  test('is noticed by a start with revalidate, and by no other', async () => {
+  test('is detected only by a load with revalidate', async () => {
     const { hash } = await load(page);
     site.etag = '"two"';
     site.asked = [];
@@ -121,7 +121,7 @@ describe('a source that changes', () => {
     expect(await check()).toBe('current');
   });
 
-  test('offline, what is kept is used', async () => {
+  test('offline, the cached checkpoint is used', async () => {
     const { hash } = await load(page);
     site.down = true;
     const { hash: found, loaded } = await load(page, { revalidate: true });
@@ -134,7 +134,7 @@ describe('a source that changes', () => {
     });
   });
 
-  test('what was given a hash is not asked for', async () => {
+  test('a checkpoint with a given hash is not revalidated', async () => {
     const integrity = sha256(largeFile);
     await load(page, { integrity });
     site.asked = [];
@@ -143,7 +143,7 @@ describe('a source that changes', () => {
   });
 });
 
-describe('a download that was interrupted, and its file changed since', () => {
+describe('an interrupted download whose file changed since', () => {
   const other = Buffer.from(largeFile);
   other[LATE]! ^= 64;
 
@@ -152,16 +152,16 @@ describe('a download that was interrupted, and its file changed since', () => {
     site.files.set('model.safetensors', other);
   };
 
-  test('is fetched from its start where the server does not tell versions apart', async () => {
+  test('is fetched from its start if the server sends only a weak ETag', async () => {
     site.etag = 'W/"weak"';
     await interrupted();
-    expect(await cached(page)).toEqual([]); // its manifest comes last
+    expect(await cached(page)).toEqual([]); // the manifest is written last
     const again = await load(page);
     expect(again.loaded).toMatchObject({ fetchedBytes: largeFile.length, cachedBytes: 0 });
     expect(again.hash).toBe((await load(page, { cache: 'none' })).hash);
   });
 
-  test('is kept where a page comes in its place, as of a network that wants a login', async () => {
+  test('is kept if a login page arrives instead of the file', async () => {
     await interrupted();
     expect(await cached(page)).toMatchObject([{ complete: false }]);
     site.files = largeFiles();
@@ -173,14 +173,14 @@ describe('a download that was interrupted, and its file changed since', () => {
     expect(again.hash).toBe((await load(page, { cache: 'none' })).hash);
   });
 
-  test('is checked against the hash that it began with, and not taken for checked', async () => {
-    await interrupted({ integrity: sha256(largeFile) }); // and the server goes on telling the same version
+  test('is checked against the hash given at its start', async () => {
+    await interrupted({ integrity: sha256(largeFile) }); // the server keeps sending the old ETag
     await expect(load(page)).rejects.toThrow(/expected the SHA-256/);
     expect(await cached(page)).toEqual([]);
   });
 });
 
-test('a hash of the configuration alone says nothing of the weights: they are asked for', async () => {
+test('a hash of config.json alone does not skip revalidation of the weights', async () => {
   const integrity = { 'config.json': sha256(site.files.get('config.json')!) };
   const { hash } = await load(page, { integrity });
   const other = Buffer.from(largeFile);
@@ -190,7 +190,7 @@ test('a hash of the configuration alone says nothing of the weights: they are as
   expect((await load(page, { integrity, revalidate: true })).hash).not.toBe(hash);
 });
 
-/** As wide as ViT-S, with five of its blocks: several blocks of the cache. */
+/** An int8 checkpoint of ViT-S's width with five blocks. It fills several blocks of the cache. */
 async function int8Small(): Promise<Map<string, Uint8Array>> {
   const config = { ...configOf('small'), depth: 5 };
   const { header, pieces } = syntheticStream(huggingFaceTensors(parameters(config)));
@@ -211,7 +211,7 @@ async function int8Small(): Promise<Map<string, Uint8Array>> {
   ]);
 }
 
-test('an interrupted download of an int8 checkpoint is gone on with, scales and all', async () => {
+test('an interrupted download of an int8 checkpoint resumes, including its scales', async () => {
   site.files = await int8Small();
   const total = site.files.get('model.safetensors')!.length;
   const { hash } = await load(page, { cache: 'none', dtype: 'int8' });
@@ -223,7 +223,7 @@ test('an interrupted download of an int8 checkpoint is gone on with, scales and 
   expect(await load(page, { dtype: 'int8' })).toMatchObject({ hash, loaded: { fetchedBytes: 0 } });
 });
 
-test('a page that may not have locks loads and keeps', async () => {
+test('a page without access to locks loads and caches', async () => {
   await page.evaluate(() => {
     LockManager.prototype.request = () => Promise.reject(new DOMException('no locks here', 'SecurityError'));
   });

@@ -1,5 +1,5 @@
-// What is put together is of one version of a file, and what was given a hash is checked: across parts,
-// across starts.
+// Parts of one file are combined only if they have the same version, and hashes are checked, within one load
+// and across loads.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ beforeAll(async () => void (server = await openServer()));
 afterAll(() => server.close());
 afterEach(() => server.reset());
 
-/** The weights with another number in their last third. */
+/** The weights file with one byte changed in its last third. */
 const otherFile = Buffer.from(weightsFile);
 otherFile[1_800_000]! ^= 1;
 
@@ -44,7 +44,7 @@ async function drain(stream: TensorStream): Promise<void> {
   for await (const piece of stream.pieces as AsyncIterable<TensorPiece>) void piece;
 }
 
-/** A server with ranges that does not tell versions apart but by what `headers` say. */
+/** A server with ranges whose only version information is the given headers. */
 const tells =
   (headers: (asked: Parameters<Fault>[0]) => Record<string, string>): Fault =>
   (asked) => {
@@ -67,7 +67,7 @@ const failed = (reading: Promise<unknown>): Promise<unknown> =>
     (thrown: unknown) => thrown,
   );
 
-describe('gone on with from any place, every byte is right', () => {
+describe('a load interrupted at any offset resumes with correct bytes', () => {
   test.each([
     ['three files', 3, false],
     ['three files, checked', 3, true],
@@ -89,7 +89,7 @@ describe('gone on with from any place, every byte is right', () => {
       const { entry, error, tensors } = await readThrough(store, server.url, { integrity });
       expect(error).toBeUndefined();
       expect(tensors).toEqual(right);
-      if (until > 1_500_000) expect(entry.counts.cachedBytes).toBeGreaterThan(500_000); // a file is a block here
+      if (until > 1_500_000) expect(entry.counts.cachedBytes).toBeGreaterThan(500_000); // each file is smaller than a block
       server.asked.length = 0;
       expect((await readThrough(store, server.url, { integrity })).tensors).toEqual(right);
       expect(server.asked).toEqual([]);
@@ -97,10 +97,10 @@ describe('gone on with from any place, every byte is right', () => {
   });
 });
 
-describe('a date that stands for a version', () => {
+describe('Last-Modified as the version', () => {
   const LATER = { date: 'Wed, 01 Jan 2025 01:00:00 GMT', 'last-modified': 'Wed, 01 Jan 2025 00:00:00 GMT' };
 
-  test('is not believed against weak ETags that differ', async () => {
+  test('is not trusted if weak ETags differ', async () => {
     server.fault = tells(({ count }) => ({ ...LATER, etag: `W/"${count < 2 ? 'one' : 'two'}"` }));
     expect(await failed(open().then(({ stream }) => drain(stream)))).toMatchObject({
       code: 'SOURCE_CHANGED',
@@ -111,7 +111,7 @@ describe('a date that stands for a version', () => {
     expect(server.asked.length).toBeGreaterThan(3);
   });
 
-  test('is not believed within its own second', async () => {
+  test('is not trusted if the response has the same date', async () => {
     server.fault = tells(() => ({ date: LATER.date, 'last-modified': LATER.date }));
     await drain((await open()).stream);
     expect(server.asked.filter((line) => line.startsWith('model.'))).toEqual([
@@ -129,10 +129,10 @@ describe('integrity', () => {
   };
 
   test.each([
-    ['of one file, where there are several', 3, hash],
-    ['of a name that is no file of it', 1, { 'model.safetensor': hash }],
-    ['of one file more', 1, { 'model.safetensors': hash, 'model-00001-of-00002.safetensors': hash }],
-  ] as const)('that is not used is an error: %s', async (_, files, integrity) => {
+    ['of one file for a checkpoint of several', 3, hash],
+    ['for a name that is not one of its files', 1, { 'model.safetensor': hash }],
+    ['for an additional file', 1, { 'model.safetensors': hash, 'model-00001-of-00002.safetensors': hash }],
+  ] as const)('an unused hash is an error: %s', async (_, files, integrity) => {
     if (files > 1) inShards();
     expect(await failed(open({ integrity }).then(({ stream }) => drain(stream)))).toMatchObject({
       code: 'SOURCE_INTEGRITY',
@@ -140,7 +140,7 @@ describe('integrity', () => {
     });
   });
 
-  test('of config.json and of the index is checked too', async () => {
+  test('hashes of config.json and of the index are checked', async () => {
     await drain((await open({ integrity: { 'config.json': sha256(configFile) } })).stream);
     expect(await failed(open({ integrity: { 'config.json': hash } }))).toMatchObject({
       code: 'SOURCE_INTEGRITY',
@@ -153,7 +153,7 @@ describe('integrity', () => {
   });
 });
 
-test('a folder of the machine may hold a checkpoint in several files', async () => {
+test('a local folder may contain a checkpoint in several files', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'shards-'));
   try {
     writeFileSync(join(folder, 'config.json'), configFile);
@@ -176,7 +176,7 @@ test('a folder of the machine may hold a checkpoint in several files', async () 
   }
 });
 
-test('a revision, which a folder cannot have, is not passed over', () => {
+test('a revision for a folder URL is an error', () => {
   expect(() => pretrained('https://example.org/models/small/', { revision: 'v2' })).toThrow(
     expect.objectContaining({
       code: 'SOURCE_URL',

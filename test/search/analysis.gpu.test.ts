@@ -35,7 +35,7 @@ test.each([
   ['f16', 27, 'cosine'],
   ['int8', 38, 'cosine'],
 ] as const)(
-  '%s × %i, %s: duplicates and clusters on the GPU are those of the CPU',
+  '%s × %i, %s: the GPU finds the same duplicates and clusters as the CPU',
   async (storage, dim, metric) => {
     for (const count of [1, 130, 900]) {
       const items = itemsOf(embeddings(new Random(count), count, dim), storage, metric);
@@ -55,7 +55,7 @@ test.each([
   },
 );
 
-test('more pairs than there is room for', async () => {
+test('duplicates: more pairs than the GPU buffer holds', async () => {
   // 1,200 vectors within 1e-4 of each other: 719,400 pairs.
   const random = new Random(2);
   const one = random.uniform(27);
@@ -71,7 +71,7 @@ test('more pairs than there is room for', async () => {
   search.dispose();
 });
 
-test('EmbeddingIndex on a device: the same hits as on the CPU, and the reason for where it searches', async () => {
+test('EmbeddingIndex on a device: the same hits as on the CPU, and a backend that is reported', async () => {
   const dim = 27;
   const vectors = embeddings(new Random(4), 21_000, dim);
   const options = { dim, storage: 'f16' } as const;
@@ -101,7 +101,7 @@ test('EmbeddingIndex on a device: the same hits as on the CPU, and the reason fo
   onGpu.dispose();
 });
 
-test('items that come and go between searches, and while searches wait for one another', async () => {
+test('items are added and removed between searches, and while searches are queued', async () => {
   const dim = 27;
   const count = 21_000;
   const random = new Random(6);
@@ -115,8 +115,8 @@ test('items that come and go between searches, and while searches wait for one a
   await index.search(vectors[0]!);
   expect(index.backend.kind).toBe('gpu');
   for (let i = 0; i < 10; i++) {
-    // In the place of a row that the GPU knows, and behind all of them.
-    // As many as before, in turn with one more.
+    // Adds rows at indexes that the GPU already holds and beyond them. Alternately keeps the number of items
+    // and increases it by one.
     const rows = [0, 1, 2].slice(0, 2 + (i % 2)).map((more) => count + 3 * i + more);
     for (const each of [index, onCpu]) {
       await each.remove([idOf(i), idOf(count - 1 - i)]);
@@ -129,7 +129,7 @@ test('items that come and go between searches, and while searches wait for one a
     }
   }
   expect(index.backend.kind).toBe('gpu');
-  // A filter is asked about the items of its own search, though their rows change while others are at work.
+  // The filter of a search must see the items of that search, even if rows change while earlier searches run.
   const even = (id: string): boolean => Number(id.replaceAll(/\D/g, '')) % 2 === 0;
   const searches = [11, 12, 13, 14].map((row) =>
     index.search(vectors[row + 100]!, { topK: 50, filter: even }),
@@ -161,11 +161,11 @@ test('two searches that fail release their device once', async () => {
   await Promise.all([index.search(query), index.search(query), index.search(query)]);
   index.dispose();
   await expect.poll(() => released.mock.calls.length).toBeGreaterThan(0);
-  await new Promise((resolve) => setTimeout(resolve, 20)); // for a second one
+  await new Promise((resolve) => setTimeout(resolve, 20)); // leaves time for a second release
   expect(released).toHaveBeenCalledTimes(1);
 });
 
-test('by itself it uses an adapter that is worth it: any but SwiftShader', async () => {
+test('without a device option it uses any adapter except SwiftShader', async () => {
   const dim = 27;
   const index = new EmbeddingIndex({ dim });
   await index.addMany(
@@ -181,7 +181,7 @@ test('by itself it uses an adapter that is worth it: any but SwiftShader', async
   index.dispose();
 });
 
-test('a device that is lost: the same hits, on the CPU', async () => {
+test('a lost device: the same hits, from the CPU', async () => {
   const other = await acquireGpu(await requestDevice());
   const index = new EmbeddingIndex({ dim: 27, device: other.device });
   await index.addMany(
@@ -196,6 +196,6 @@ test('a device that is lost: the same hits, on the CPU', async () => {
   expect(index.backend).toMatchObject({ kind: 'cpu', reason: expect.stringContaining('lost') });
 });
 
-test('what they hold on the GPU is given back', async () => {
+test('GPU memory is freed', async () => {
   await expect.poll(() => gpu.memory.bytes).toBe(0);
 });

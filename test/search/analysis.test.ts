@@ -12,7 +12,7 @@ async function filled(options: IndexOptions, vectors: readonly Float32Array[]): 
 
 const dot = (a: Float32Array, b: Float32Array): number => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 
-/** Groups by all pairs, joined until nothing changes. */
+/** Groups ids by comparing all pairs until no group changes. */
 function groupsByForce(index: EmbeddingIndex, threshold: number): string[][] {
   const ids = index.ids();
   const vectors = ids.map((id) => index.vector(id));
@@ -34,10 +34,10 @@ function groupsByForce(index: EmbeddingIndex, threshold: number): string[][] {
 
 describe('duplicates', () => {
   test.each([0.5, 0.9, 0.999])(
-    'threshold %f: the groups of all pairs, in the order in which the items came',
+    'threshold %f: the groups found by comparing all pairs, in insertion order',
     async (threshold) => {
       const index = await filled({ dim: 12 }, embeddings(new Random(3), 150, 12));
-      await index.remove(idOf(7)); // its place is taken by the last one, whose order stays
+      await index.remove(idOf(7)); // the last row moves into the gap, but keeps its place in the order
       expect(await index.duplicates({ threshold })).toEqual(groupsByForce(index, threshold));
     },
   );
@@ -51,14 +51,14 @@ describe('duplicates', () => {
     expect(await index.duplicates()).toEqual([index.ids()]);
   });
 
-  test('a threshold that is no number is refused; an empty index has none', async () => {
+  test('a NaN threshold is refused; an empty index has no duplicates', async () => {
     const index = await filled({ dim: 8 }, []);
     await expect(index.duplicates({ threshold: NaN })).rejects.toMatchObject({ code: 'INDEX_OPTIONS' });
     expect(await index.duplicates()).toEqual([]);
   });
 });
 
-test('neighbours: what search finds, without the item', async () => {
+test('neighbours: the same as search, without the item itself', async () => {
   const index = await filled({ dim: 12 }, embeddings(new Random(3), 150, 12));
   const id = idOf(20);
   const hits = await index.neighbours(id, { topK: 5 });
@@ -78,7 +78,7 @@ describe('clusters', () => {
     centers[row % 4]!.map((value) => value + 0.05 * (2 * random.next() - 1)),
   );
 
-  test('finds those that are there; the same for the same seed', async () => {
+  test('finds the clusters of the data; the same for the same seed', async () => {
     const index = await filled({ dim: 24 }, vectors);
     const found = await index.clusters(4);
     expect(found.ids.map((ids) => [...ids].sort())).toEqual(
@@ -94,7 +94,7 @@ describe('clusters', () => {
     }
   });
 
-  test('every item is in the cluster whose centre is nearest, and every centre is the mean direction of its items', async () => {
+  test('every item is in the cluster with the nearest centre, and every centre is the mean direction of its items', async () => {
     const index = await filled({ dim: 24, storage: 'f32' }, embeddings(new Random(6), 300, 24));
     const { ids, centroids } = await index.clusters(7, { seed: 3, maxIterations: 200 });
     expect(ids.flat().sort()).toEqual(index.ids().sort());
@@ -110,7 +110,7 @@ describe('clusters', () => {
     }
   });
 
-  test('no more clusters than there are directions; nonsense is refused', async () => {
+  test('no more clusters than distinct directions; k = 0 is refused', async () => {
     const index = await filled({ dim: 2, metric: 'dot' }, [
       Float32Array.of(1, 0),
       Float32Array.of(3, 0),
@@ -162,7 +162,7 @@ describe('map', () => {
     },
   );
 
-  test('one vector, equal vectors, none', async () => {
+  test('one vector, equal vectors, no vectors', async () => {
     expect(await (await filled({ dim: 4 }, [])).map()).toEqual([]);
     for (const count of [1, 5]) {
       const points = await (
@@ -182,14 +182,14 @@ describe('searchByPart', () => {
   const image = (rows: number, cols: number) => ({ rows, cols, tokens: random.uniform(rows * cols * dim) });
 
   test.each(['f16', 'int8'] as const)(
-    '%s: finds the image that a region was cut from, and where',
+    '%s: finds the image a region was cut from, and its position',
     async (patches) => {
       const index = new EmbeddingIndex({ dim, patches, device: 'cpu' });
       const images = [image(8, 9), image(8, 8), image(5, 12), image(8, 8)];
       for (const [i, each] of images.entries())
         await index.add(`${i}`, random.uniform(dim), { i }, { patches: each });
       await index.add('without', random.uniform(dim));
-      // Part of image 2, seen at another place of another grid.
+      // The query contains a part of image 2, at another position in another grid.
       const query = image(6, 6);
       for (let r = 0; r < 2; r++) {
         for (let c = 0; c < 3; c++)
@@ -203,7 +203,7 @@ describe('searchByPart', () => {
       const [first] = hits;
       expect(first).toMatchObject({ id: '2', metadata: { i: 2 }, grid: { rows: 5, cols: 12 } });
       const { row, col, rows, cols } = first!.box;
-      expect(row >= 1 && col >= 7 && row + rows <= 3 && col + cols <= 10).toBe(true); // inside of where it came from, if not all of it
+      expect(row >= 1 && col >= 7 && row + rows <= 3 && col + cols <= 10).toBe(true); // the box lies within the original region
       expect(
         await index.searchByPart(
           { ...query, region: { row: 3, col: 2, rows: 2, cols: 3 } },
@@ -214,7 +214,7 @@ describe('searchByPart', () => {
     },
   );
 
-  test('a window of one value everywhere scores that value', async () => {
+  test('an image of equal patches scores the value of one patch', async () => {
     const index = new EmbeddingIndex({ dim: 2, patches: 'f16', device: 'cpu' });
     const tokens = Float32Array.from({ length: 2 * 12 }, (_, i) => (i % 2 === 0 ? 1 : 0));
     await index.add('a', [1, 0], null, { patches: { rows: 3, cols: 4, tokens } });
@@ -234,7 +234,7 @@ describe('searchByPart', () => {
     ).rejects.toMatchObject({ code: 'INDEX_PATCHES' });
   });
 
-  test('an index without patches says so', async () => {
+  test('an index without patches throws INDEX_PATCHES', async () => {
     const index = new EmbeddingIndex({ dim: 2, device: 'cpu' });
     await expect(
       index.searchByPart({ rows: 1, cols: 1, tokens: Float32Array.of(1, 1) }),

@@ -12,7 +12,7 @@ async function filled(options: IndexOptions, count: number, seed = 1): Promise<E
   return index;
 }
 
-describe.each(['f32', 'f16', 'int8'] as const)('%s: top-k is that of a float64 brute force', (storage) => {
+describe.each(['f32', 'f16', 'int8'] as const)('%s: top-k equals a float64 brute force', (storage) => {
   test.each([
     [1, 1, 'cosine'],
     [5, 3, 'dot'],
@@ -34,7 +34,7 @@ describe.each(['f32', 'f16', 'int8'] as const)('%s: top-k is that of a float64 b
   });
 });
 
-test('a row is found by itself, with its metadata; threshold and filter hold', async () => {
+test('a vector finds its own item, with its metadata; threshold and filter apply', async () => {
   const index = await filled({ dim: 24 }, 500);
   const id = idOf(77);
   const [best] = await index.search(index.vector(id), { topK: 1 });
@@ -50,7 +50,7 @@ test('a row is found by itself, with its metadata; threshold and filter hold', a
   expect(even.length).toBe(250);
 });
 
-test('changes: update, remove, add again; what was removed is not found', async () => {
+test('update, remove, add again: removed items are not found', async () => {
   const index = await filled({ dim: 8 }, 100);
   const changes: IndexChange[] = [];
   const stop = index.on('change', (change) => void changes.push(change));
@@ -78,7 +78,7 @@ test('changes: update, remove, add again; what was removed is not found', async 
   ]);
 });
 
-test('calls that are not awaited are carried out in their order', async () => {
+test('calls that are not awaited run in order', async () => {
   const index = new EmbeddingIndex({ dim: 2, device: 'cpu' });
   const all = [
     index.add('a', [1, 0]),
@@ -97,7 +97,7 @@ test('calls that are not awaited are carried out in their order', async () => {
   expect([...index.vector('a')]).toEqual([0, 1]);
 });
 
-test('a row that moves during a search does not spoil it', async () => {
+test('a search is correct although a row moves meanwhile', async () => {
   const index = await filled({ dim: 64 }, 4000);
   const query = new Random(5).uniform(64);
   const searching = index.search(query, { topK: 4000 });
@@ -108,7 +108,7 @@ test('a row that moves during a search does not spoil it', async () => {
   );
 });
 
-describe('refused, and nothing is changed', () => {
+describe('refused calls leave the index unchanged', () => {
   const index = new EmbeddingIndex({ dim: 3, device: 'cpu' });
   const cyclic: Record<string, unknown> = {};
   cyclic['self'] = cyclic;
@@ -119,7 +119,7 @@ describe('refused, and nothing is changed', () => {
     ['INDEX_VECTOR', 'infinity', () => index.add('a', [0, Infinity, 0])],
     ['INDEX_ID', 'an empty id', () => index.add('', [1, 2, 3])],
     ['INDEX_ID', 'a long id', () => index.add('x'.repeat(1025), [1, 2, 3])],
-    ['INDEX_METADATA', 'a circle', () => index.add('a', [1, 2, 3], cyclic)],
+    ['INDEX_METADATA', 'a cyclic object', () => index.add('a', [1, 2, 3], cyclic)],
     ['INDEX_METADATA', 'a function', () => index.add('a', [1, 2, 3], () => 1)],
     ['INDEX_METADATA', 'a bigint', () => index.add('a', [1, 2, 3], { n: 1n })],
     [
@@ -128,7 +128,7 @@ describe('refused, and nothing is changed', () => {
       () =>
         index.add('a', [1, 2, 3], null, { patches: { rows: 1, cols: 1, tokens: Float32Array.of(1, 2, 3) } }),
     ],
-    ['INDEX_UNKNOWN_ID', 'an update of nothing', () => index.update('a', { metadata: 1 })],
+    ['INDEX_UNKNOWN_ID', 'an update of a missing item', () => index.update('a', { metadata: 1 })],
     [
       'INDEX_DUPLICATE_ID',
       'twice in one call',
@@ -150,20 +150,20 @@ describe('refused, and nothing is changed', () => {
     expect(index.size).toBe(0);
   });
 
-  test('f16 has no place for 1e6', async () => {
+  test('1e6 is out of range for f16', async () => {
     const dot = new EmbeddingIndex({ dim: 1, metric: 'dot', device: 'cpu' });
     await expect(dot.add('a', [1e6])).rejects.toMatchObject({ code: 'INDEX_VECTOR' });
   });
 });
 
-test('after dispose() everything says so', async () => {
+test('after dispose() every call throws INDEX_DISPOSED', async () => {
   const index = await filled({ dim: 4 }, 3);
   index.dispose();
   await expect(index.search([1, 2, 3, 4])).rejects.toMatchObject({ code: 'INDEX_DISPOSED' });
   await expect(index.add('new', [1, 2, 3, 4])).rejects.toMatchObject({ code: 'INDEX_DISPOSED' });
 });
 
-test('metadata is kept as JSON keeps it, and cannot be changed from outside', async () => {
+test('metadata is stored as JSON, and cannot be changed from outside', async () => {
   const index = new EmbeddingIndex({ dim: 1, device: 'cpu' });
   const given = {
     name: '<img onerror=x>',
@@ -186,7 +186,7 @@ test('metadata is kept as JSON keeps it, and cannot be changed from outside', as
   expect(await index.getState('where')).toEqual({ file: 7 });
 });
 
-test('a search beside a change names the items whose vectors it has compared', async () => {
+test('a search during a change reports the ids that match the compared vectors', async () => {
   for (const settle of [0, 1, 2, 3, 4, 5, 6, 7, 8]) {
     const index = new EmbeddingIndex({ dim: 2, storage: 'f32', device: 'cpu' });
     await index.addMany([
@@ -195,7 +195,8 @@ test('a search beside a change names the items whose vectors it has compared', a
       { id: 'last', vector: [0, 1] },
     ]);
     const removing = index.remove('first');
-    for (let i = 0; i < settle; i++) await undefined; // the change is made at one of these ticks, and the search is at another of its own each time
+    // Varies how the change and the steps of the search interleave.
+    for (let i = 0; i < settle; i++) await undefined;
     const hits = await index.search([0, 1]);
     await removing;
     const scores = new Map(hits.map(({ id, score }) => [id, score]));
@@ -206,7 +207,7 @@ test('a search beside a change names the items whose vectors it has compared', a
   }
 });
 
-test('vectors and metadata are those of the call, whatever the caller does with its arrays afterwards', async () => {
+test('vectors and metadata are copied at the call: later changes by the caller have no effect', async () => {
   const index = new EmbeddingIndex({ dim: 2, storage: 'f32', device: 'cpu' });
   const vector = new Float32Array(2);
   const metadata = { turn: 0 };

@@ -28,7 +28,7 @@ async function filled(options: Partial<IndexOptions> = {}, count = 30): Promise<
 
 type Tensors = Map<string, TensorSpec & { data: Uint8Array<ArrayBuffer> }>;
 
-/** A file taken apart, changed, and put together again. */
+/** Parses a file, applies a change, and encodes it again. */
 async function changed(
   file: Blob,
   change: (tensors: Tensors, metadata: Map<string, string>) => void,
@@ -46,7 +46,7 @@ async function changed(
   return new Blob([encodeSafetensors(tensors, metadata)]);
 }
 
-test('an export of several chunks holds what the index was when it began', async () => {
+test('an export in several chunks holds the index as it was at the start', async () => {
   const [width, count, rows, cols] = [400, 300, 5, 8]; // 4.8 MB of patches
   const random = new Random(2);
   const index = new EmbeddingIndex({ dim: width, device: 'cpu', patches: 'int8', storage: 'int8' });
@@ -60,7 +60,7 @@ test('an export of several chunks holds what the index was when it began', async
   const bytesOf = async (file: Blob): Promise<Buffer> => Buffer.from(await file.arrayBuffer());
   const expected = await bytesOf(await index.export());
   const exporting = index.export();
-  await pause(); // it has begun
+  await pause(); // the export has started
   await Promise.all([
     index.remove(idOf(3)),
     index.update(idOf(count - 1), { metadata: 'new' }),
@@ -78,7 +78,7 @@ describe.each([
   ['f16', 'f16'],
   ['int8', 'int8'],
 ] as const)('%s with patches %s', (storage, patches) => {
-  test('what is exported and imported is the same index', async () => {
+  test('an exported and imported index is the same', async () => {
     const index = await filled({ storage, patches, model });
     await index.remove(idOf(4));
     const file = await index.export();
@@ -98,12 +98,12 @@ describe.each([
     }
   });
 
-  test('an empty one too', async () => {
+  test('an empty index too', async () => {
     const copy = await EmbeddingIndex.import(await (await filled({ storage, patches }, 0)).export());
     expect(copy.size).toBe(0);
   });
 
-  test('every byte that is cut off or added is noticed', async () => {
+  test('truncated and extended files are refused', async () => {
     const bytes = new Uint8Array(
       await (await (await filled({ storage, patches }, 3)).export()).arrayBuffer(),
     );
@@ -119,7 +119,7 @@ describe.each([
   });
 });
 
-describe('refused', () => {
+describe('invalid files are refused', () => {
   const setHeader = (values: object) => (_: Tensors, metadata: Map<string, string>) =>
     void metadata.set('index', JSON.stringify({ ...JSON.parse(metadata.get('index')!), ...values }));
   const setItems = (text: string) => (tensors: Tensors) => {
@@ -132,38 +132,38 @@ describe('refused', () => {
     ['INDEX_FILE', 'another format', (_, metadata) => void metadata.set('format', 'other')],
     ['INDEX_FILE', 'no format', (_, metadata) => void metadata.delete('format')],
     ['INDEX_NEWER', 'a newer version', (_, metadata) => void metadata.set('version', '2')],
-    ['INDEX_FILE', 'a version that is none', (_, metadata) => void metadata.set('version', 'x')],
-    ['INDEX_FILE', 'a header that is no JSON', (_, metadata) => void metadata.set('index', '{')],
+    ['INDEX_FILE', 'a version that is no number', (_, metadata) => void metadata.set('version', 'x')],
+    ['INDEX_FILE', 'a header that is not JSON', (_, metadata) => void metadata.set('index', '{')],
     ['INDEX_FILE', 'a header that is null', (_, metadata) => void metadata.set('index', 'null')],
     ['INDEX_FILE', 'another dim', setHeader({ dim: 11 })],
     ['INDEX_FILE', 'an impossible dim', setHeader({ dim: 1e9 })],
     ['INDEX_FILE', 'an unknown storage', setHeader({ storage: 'f8' })],
     ['INDEX_FILE', 'another storage', setHeader({ storage: 'f16' })],
-    ['INDEX_FILE', 'patches that are not there', setHeader({ patches: 'f16' })],
+    ['INDEX_FILE', 'missing patches', setHeader({ patches: 'f16' })],
     ['INDEX_FILE', 'a model that is a number', setHeader({ model: { id: 1 } })],
     [
       'INDEX_FILE',
-      'one tensor more',
+      'an additional tensor',
       (tensors) => void tensors.set('more', { dtype: 'U8', shape: [1], data: Uint8Array.of(1) }),
     ],
-    ['INDEX_FILE', 'one tensor less', (tensors) => void tensors.delete('items')],
+    ['INDEX_FILE', 'a missing tensor', (tensors) => void tensors.delete('items')],
     [
       'INDEX_FILE',
-      'count × dim that is not the shape',
+      'vectors of the wrong shape',
       (tensors) => void tensors.set('vectors', { ...tensors.get('vectors')!, shape: [dim, 30] }),
     ],
-    ['INDEX_FILE', 'items that are no JSON', setItems('[')],
-    ['INDEX_FILE', 'items that are no list', setItems('{}')],
+    ['INDEX_FILE', 'items that are not JSON', setItems('[')],
+    ['INDEX_FILE', 'items that are not a list', setItems('{}')],
     [
       'INDEX_FILE',
-      'an item that is no pair',
+      'an item that is not a pair',
       setItems(JSON.stringify(Array.from({ length: 30 }, () => 'a'))),
     ],
     ['INDEX_FILE', 'too few items', ids(['a'])],
     ['INDEX_ID', 'an id that is a number', ids(Array.from({ length: 30 }, (_, i) => i))],
     [
       'INDEX_DUPLICATE_ID',
-      'an id twice',
+      'a duplicate id',
       ids(Array.from({ length: 30 }, (_, i) => (i === 29 ? '0' : `${i}`))),
     ],
     [
@@ -178,7 +178,7 @@ describe('refused', () => {
     ],
     [
       'INDEX_VECTOR',
-      'a cosine vector that has not length 1',
+      'a cosine vector whose length is not 1',
       (tensors) => void new Float32Array(tensors.get('vectors')!.data.buffer).fill(1, 10, 20),
     ],
   ])('%s: %s', async (code, _, change) => {
@@ -186,13 +186,13 @@ describe('refused', () => {
     await expect(EmbeddingIndex.import(file)).rejects.toMatchObject({ name: 'IndexError', code });
   });
 
-  test('what is no safetensors file', async () => {
+  test('a file that is not safetensors', async () => {
     for (const text of ['', '<!doctype html><title>no</title>', 'PK\x03\x04and more']) {
       await expect(EmbeddingIndex.import(new Blob([text]))).rejects.toMatchObject({ code: 'INDEX_FILE' });
     }
   });
 
-  test('grids that promise more patches than there are', async () => {
+  test('grids with more patches than the file has', async () => {
     for (const side of [1, 3, 5000, 2 ** 31]) {
       const file = await changed(
         await (await filled({ patches: 'f16' })).export(),
@@ -202,7 +202,7 @@ describe('refused', () => {
     }
   });
 
-  test('another model, other preprocessing, another kind of index, ids that are there; and nothing is changed', async () => {
+  test('another model, preprocessing or kind of index, and existing ids: refused without a change', async () => {
     const file = await (await filled({ model })).export();
     await expect(
       EmbeddingIndex.import(file, { model: { ...model, fingerprint: 'other' } }),
@@ -228,7 +228,7 @@ describe('refused', () => {
     expect(index.size).toBe(30);
   });
 
-  test('a flipped bit anywhere is an error or another index, and never anything else', async () => {
+  test('a flipped bit gives an IndexError or a valid index, never another error', async () => {
     const bytes = new Uint8Array(
       await (await (await filled({ storage: 'int8', patches: 'int8' }, 4)).export()).arrayBuffer(),
     );
@@ -242,7 +242,7 @@ describe('refused', () => {
   });
 });
 
-test('.npy: the vectors as float32, and the ids beside them', async () => {
+test('.npy export: the vectors as float32, and the ids as JSON', async () => {
   const index = await filled({ storage: 'int8' });
   const { npy, ids } = await index.exportNpy();
   const bytes = new Uint8Array(await npy.arrayBuffer());
@@ -255,10 +255,10 @@ test('.npy: the vectors as float32, and the ids beside them', async () => {
   names.forEach((id, i) => expect(values.slice(i * dim, (i + 1) * dim)).toEqual(index.vector(id)));
 });
 
-describe('.npy read', () => {
+describe('.npy import', () => {
   const json = (ids: unknown): Blob => new Blob([JSON.stringify(ids)]);
 
-  test('what was written comes back, and so does what NumPy writes', async () => {
+  test('reads its own export, and a file written by NumPy', async () => {
     const index = await filled({ storage: 'f32', metric: 'dot' });
     const { npy, ids } = await index.exportNpy();
     const copy = new EmbeddingIndex({ dim, storage: 'f32', metric: 'dot', device: 'cpu' });
@@ -266,7 +266,7 @@ describe('.npy read', () => {
     expect(copy.ids()).toEqual(index.ids());
     for (const id of index.ids()) expect(copy.vector(id)).toEqual(index.vector(id));
     await expect(copy.importNpy(npy, ids)).rejects.toMatchObject({ code: 'INDEX_DUPLICATE_ID' });
-    // numpy.save(…, numpy.float32([[1, 2]])), NumPy 2
+    // Written by NumPy 2: numpy.save(…, numpy.float32([[1, 2]])).
     const numpy = Uint8Array.from(
       `\x93NUMPY\x01\x00v\x00${"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }".padEnd(117)}\n\0\0\x80\x3f\0\0\0\x40`,
       (character) => character.charCodeAt(0),
@@ -276,7 +276,7 @@ describe('.npy read', () => {
     expect([...small.vector('a')]).toEqual([1, 2]);
   });
 
-  test('what is something else is refused, and nothing is added', async () => {
+  test('other files are refused, and nothing is added', async () => {
     const good = await filled({ storage: 'f32' }, 3);
     const { npy, ids } = await good.exportNpy();
     const bytes = new Uint8Array(await npy.arrayBuffer());

@@ -1,5 +1,5 @@
-// The text of what is done to images: for facebook/dinov2's preprocessing it stays what it was, so that indexes
-// of before stay usable; and two ways to look that give other pixels never have one text.
+// The text that identifies preprocessing. For facebook/dinov2's defaults it must stay the same, so that
+// existing indexes remain usable. Settings that give different pixels must never have the same text.
 import { describe, expect, test } from 'vitest';
 import { DEFAULT_PREPROCESSING, type Preprocessing } from '../../src/image/preprocessing.js';
 import { configOf } from '../../src/model/config.js';
@@ -32,7 +32,7 @@ const textOf = async (
   return (await modelIdentity(model, options as IdentityOptions)).preprocessing;
 };
 
-describe('the text of before', () => {
+describe('the text for default preprocessing is unchanged', () => {
   test.each<[Record<string, unknown>, string]>([
     [{}, 'pooling cls, resize crop'],
     [{ id: 'my model' }, 'pooling cls, resize crop'],
@@ -46,17 +46,17 @@ describe('the text of before', () => {
   ])('%j', async (options, text) => {
     expect(await textOf(undefined, options)).toBe(text);
     expect(await textOf(DEFAULT_PREPROCESSING, options)).toBe(text);
-    // Where the values came from changes no pixel.
+    // The source of the values does not affect pixels.
     expect(await textOf({ ...DEFAULT_PREPROCESSING, source: 'preprocessor_config.json' }, options)).toBe(
       text,
     );
-    // Nor do options that say what is done anyway.
+    // Options that repeat the default do not affect pixels either.
     expect(await textOf(undefined, { ...options, resample: 'bicubic', normalization })).toBe(text);
     expect(await textOf(half, { ...options, normalization })).toBe(text);
   });
 });
 
-test('options of a call and values of a file count by what they make together', async () => {
+test('the text depends on the combination of options and file, not on which of them sets a value', async () => {
   expect(await textOf(undefined, { normalization: HALF })).toBe(await textOf(half));
   expect(await textOf(half, { normalization: HALF })).toBe(await textOf(half));
   expect(await textOf(undefined, { normalization: { std: HALF.std, mean: HALF.mean } })).toBe(
@@ -70,7 +70,7 @@ test('options of a call and values of a file count by what they make together', 
   expect(await textOf(square)).toMatch(/^pooling cls, preprocessing resize 448×448; .*/);
 });
 
-test('other pixels have another text', async () => {
+test('different pixels have different texts', async () => {
   const looks: [Preprocessing, Record<string, unknown>][] = [
     [DEFAULT_PREPROCESSING, {}],
     [DEFAULT_PREPROCESSING, { resize: 'square' }],
@@ -84,7 +84,7 @@ test('other pixels have another text', async () => {
     [half, { cropSize: 448 }],
     [square, {}],
     [square, { resize: 'crop' }],
-    [square, { resize: 'square' }], // 448 × 448 here, 224 × 224 of the default
+    [square, { resize: 'square' }], // 448 × 448 for this model, 224 × 224 by default
     [timm, {}],
     [{ ...timm, crop: { height: 224, width: 448 } }, {}],
     [{ ...square, resize: undefined }, {}],
@@ -93,7 +93,7 @@ test('other pixels have another text', async () => {
   expect(new Set(texts).size).toBe(texts.length);
 });
 
-test('a normalization has one text, whatever the order of its names; what is no value is refused', async () => {
+test('a normalization has one text for any order of its keys; unsupported values are refused', async () => {
   const mean = [0.5, 0.5, 0.5];
   const std = [0.25, 0.25, 0.25];
   const one = await textOf(undefined, { normalization: { mean, std, rescaleFactor: undefined } });

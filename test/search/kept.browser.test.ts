@@ -1,4 +1,4 @@
-// What EmbeddingIndex says of the browser's storage, in Chromium.
+// Storage usage and loss as reported by EmbeddingIndex, in Chromium.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { EmbeddingIndex } from '../../src/search/embeddingIndex.ts';
 import { deleteIndex } from '../../src/search/store/catalogue.ts';
@@ -13,7 +13,7 @@ const forget = async (): Promise<void> => void (await deleteIndex(NAME));
 beforeEach(forget);
 afterEach(forget);
 
-test('what is replaced is counted, and compact frees it', async () => {
+test('replaced data is counted as wasted, and compact frees it', async () => {
   const index = await open();
   for (let i = 0; i < 4; i++) await index.add(`item ${i}`, vector(i));
   await index.addMany(Array.from({ length: 4 }, (_, i) => ({ id: `more ${i}`, vector: vector(10 + i) })));
@@ -32,7 +32,7 @@ test('what is replaced is counted, and compact frees it', async () => {
   expect(again.vector('more 0')[0]).toBeCloseTo(vector(20)[0]! / Math.hypot(...vector(20)), 6);
 });
 
-test('a database that was lost is told', async () => {
+test('an index whose database was lost reports `restored`', async () => {
   const first = await open();
   await first.add('a', vector(1), undefined, { thumbnail: new Blob(['picture'], { type: 'image/webp' }) });
   await first.setState('key', 1);
@@ -50,7 +50,7 @@ test('a database that was lost is told', async () => {
   expect(await again.getState('key')).toBeUndefined();
 });
 
-test('an index in memory takes nothing of it', async () => {
+test('an index in memory uses no storage', async () => {
   const index = new EmbeddingIndex({ dim: DIM, device: 'cpu' });
   await index.add('a', vector(1));
   await index.compact();

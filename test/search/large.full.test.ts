@@ -1,4 +1,4 @@
-// 200,000 vectors: minutes beside other work, so not in every run.
+// Searches of 200,000 vectors. Only in the full tier, because they can take minutes.
 import { beforeAll, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { EmbeddingIndex } from '../../src/search.ts';
@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 
 test.each(['f32', 'f16', 'int8'] as const)(
-  '200,000 vectors, %s: as brute force, k 1 to 1,000',
+  '200,000 vectors, %s: top-k equals brute force for k from 1 to 1,000',
   async (storage) => {
     const dim = 24;
     const random = new Random(1);
@@ -29,7 +29,7 @@ test.each(['f32', 'f16', 'int8'] as const)(
   },
 );
 
-test('200,000 equal vectors: the first ids', async () => {
+test('200,000 equal vectors: hits in the order of ids', async () => {
   const one = new Random(2).uniform(24);
   const index = new EmbeddingIndex({ dim: 24, device: gpu.device });
   await index.addMany(Array.from({ length: 200_000 }, (_, row) => ({ id: idOf(row), vector: one })));
@@ -41,7 +41,7 @@ test('200,000 equal vectors: the first ids', async () => {
 });
 
 test('rows in more than one buffer', async () => {
-  // Rows that come in three steps lie in three buffers.
+  // Rows added in three steps lie in three buffers.
   const dim = 128;
   const random = new Random(3);
   const index = new EmbeddingIndex({ dim, storage: 'f32', device: gpu.device });

@@ -1,4 +1,4 @@
-// Brute force in float64, written to be read: what every search has to give.
+// Brute-force search in float64, the reference for every search.
 import { Random } from '../random.ts';
 
 export interface Found {
@@ -8,11 +8,11 @@ export interface Found {
 
 export interface Row {
   readonly id: string;
-  /** As it is stored, decoded. */
+  /** The stored vector, decoded. */
   readonly vector: Float32Array;
 }
 
-/** The query as it is compared: float32, of length 1 for `cosine`. */
+/** The query as the index compares it: in float32, and scaled to length 1 for `cosine`. */
 export function compared(query: ArrayLike<number>, metric: 'cosine' | 'dot'): Float32Array {
   const norm =
     metric === 'dot' ? 1 : Math.sqrt(Array.from(query).reduce((sum, value) => sum + value * value, 0));
@@ -36,7 +36,7 @@ export function bruteForce(
     .slice(0, topK);
 }
 
-/** Vectors that look like embeddings: a few directions with noise around them, some equal, some nearly. */
+/** Vectors like embeddings: a few directions with noise around them, some equal and some nearly equal. */
 export function embeddings(random: Random, count: number, dim: number): Float32Array[] {
   const centers = Array.from({ length: 1 + Math.floor(count / 50) }, () => random.uniform(dim));
   const made: Float32Array[] = [];
@@ -52,5 +52,5 @@ export function embeddings(random: Random, count: number, dim: number): Float32A
   return made;
 }
 
-/** Ids whose order is not that of the rows. */
+/** An id for each row. Sorting by id gives another order than sorting by row. */
 export const idOf = (row: number): string => `${(row * 7919) % 1_000_003}.jpg`;

@@ -29,7 +29,7 @@ function put(items: Items, id: string, vector: Float32Array, storage: VectorStor
 const rowsOf = (items: Items) => items.ids.map((id, row) => ({ id, vector: items.vectors.decode(row) }));
 const NO_LIMITS = { allowed: undefined, threshold: -Infinity };
 
-/** What the GPU finds, as ids and scores; the same as the CPU finds it, and as brute force does. */
+/** Checks that ids and scores from the GPU equal those of the CPU and of brute force. */
 async function expectExact(
   search: GpuSearch,
   items: Items,
@@ -47,7 +47,8 @@ async function expectExact(
   }
 }
 
-// One dim for each storage: every other one is another pipeline. They fill no word, no pair of words.
+// One dim for each storage, because each combination compiles another pipeline. In the first three cases, a row
+// does not fill its last word or pair of words.
 describe.each([
   ['f32', 5, 'dot'],
   ['f16', 27, 'cosine'],
@@ -55,7 +56,7 @@ describe.each([
   ['f16', 16, 'dot'],
 ] as const)('%s × %i, %s', (storage, dim, metric) => {
   test.each([1, 2, 63, 64, 65, 128, 129, 1000, 20_011])(
-    '%i vectors: as brute force in float64',
+    '%i vectors: equal to brute force in float64',
     async (count) => {
       const random = new Random(count);
       const items = itemsOf(embeddings(random, count, dim), storage, metric);
@@ -92,7 +93,7 @@ describe.each([
   });
 });
 
-test('rows that come, change and go between searches', async () => {
+test('rows are added, changed and removed between searches', async () => {
   const [dim, storage, metric] = [27, 'f16', 'cosine'] as const;
   const random = new Random(3);
   const items = itemsOf(embeddings(random, 200, dim), storage, metric);
@@ -115,21 +116,21 @@ test('rows that come, change and go between searches', async () => {
   search.dispose();
 });
 
-test('a row that moves while the GPU searches: the search says so', async () => {
+test('a row moves while the GPU searches: the search returns undefined', async () => {
   const random = new Random(4);
   const items = itemsOf(embeddings(random, 500, 27), 'f16', 'cosine');
   const search = await GpuSearch.create(gpu, items);
   gpu.retain();
   const query = { vector: compared(random.uniform(27), 'cosine') as Float32Array<ArrayBuffer> };
   const running = search.search([query], { ...NO_LIMITS, topK: 5 }, undefined);
-  for (let i = 0; i < 4; i++) await Promise.resolve(); // the search has begun
+  for (let i = 0; i < 4; i++) await Promise.resolve(); // the search is running
   items.apply({ remove: items.ids[0]! });
   expect(await running).toBeUndefined();
   expect(await search.search([query], { ...NO_LIMITS, topK: 5 }, undefined)).toHaveLength(1);
   search.dispose();
 });
 
-test('equal vectors, all of them: the first ids', async () => {
+test('all vectors equal: hits in the order of ids', async () => {
   const one = new Random(1).uniform(16);
   const items = itemsOf(
     Array.from({ length: 5000 }, () => one),
@@ -143,7 +144,7 @@ test('equal vectors, all of them: the first ids', async () => {
   search.dispose();
 });
 
-test('numbers near the ends of f32', async () => {
+test('values near the limits of f32', async () => {
   const random = new Random(8);
   const vectors = embeddings(random, 300, 5).map(
     (vector, row) => vector.map((value) => value * 10 ** ((row % 60) - 38)) as Float32Array,
@@ -156,6 +157,6 @@ test('numbers near the ends of f32', async () => {
   search.dispose();
 });
 
-test('what a search holds on the GPU is given back', async () => {
+test('the GPU memory of a search is freed', async () => {
   await expect.poll(() => gpu.memory.bytes).toBe(0);
 });

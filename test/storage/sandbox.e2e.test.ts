@@ -1,4 +1,4 @@
-/** A page that may not store: in a sandboxed frame, every use of storage throws. */
+/** A page without storage: in a sandboxed frame, every storage API throws. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,7 +11,7 @@ import { openChromium } from '../chromium.ts';
 import { tiny } from '../demo/site.ts';
 import { facebookPreprocessor } from '../loading/preprocessors.ts';
 
-/** What the frame does, and tells the page. */
+/** Script of the frame. It runs the library and posts the results to the page. */
 const script = `
   const told = {};
   const code = async (task) => { try { await task(); return 'no error'; } catch (error) { return error.code ?? String(error); } };
@@ -67,7 +67,7 @@ afterAll(async () => {
   rmSync(dist, { recursive: true, force: true });
 });
 
-test('in a sandboxed frame a model loads without a cache and says why; an index says INDEX_STORAGE', async () => {
+test('in a sandboxed frame a model loads without a cache and reports why; an index fails with INDEX_STORAGE', async () => {
   const page = await browser.newPage();
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   await page.goto(url);

@@ -1,4 +1,4 @@
-// The command line as it is published: bin/ beside dist/.
+// The published command line: bin/ with dist/.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -49,7 +49,7 @@ test('inspect', () => {
   );
 });
 
-test('convert writes a checkpoint with its config.json, and nothing when it fails', () => {
+test('convert writes a checkpoint with its config.json, and writes nothing if it fails', () => {
   const out = join(folder, 'int8');
   expect(run('convert', tiny, '--dtype', 'int8', '--out', out).status).toBe(0);
   expect(readFileSync(join(out, 'config.json'), 'utf8')).toBe(
@@ -67,7 +67,7 @@ test('convert writes a checkpoint with its config.json, and nothing when it fail
   expect(existsSync(join(folder, 'twice/model.safetensors'))).toBe(false);
 });
 
-/** A file beside no config.json, with other names. */
+/** Writes a checkpoint with renamed tensors and without config.json. */
 function renamed(folderName: string, rename: (name: string) => readonly string[]): string {
   const bytes = new Uint8Array(readFileSync(join(tiny, 'model.safetensors')));
   const own = join(folder, folderName);
@@ -83,7 +83,7 @@ function renamed(folderName: string, rename: (name: string) => readonly string[]
   return own;
 }
 
-test('convert takes what loads: wrapped, without config.json; what it writes has the names of the hub', () => {
+test('convert reads prefixed tensor names without config.json, and writes the names of the Hub', () => {
   const out = join(folder, 'unwrapped');
   const own = renamed('wrapped', (name) => [
     `module.${name}`,
@@ -102,7 +102,7 @@ test('convert takes what loads: wrapped, without config.json; what it writes has
   );
 });
 
-test('convert asks which of two models is meant, and refuses what does not load', () => {
+test('convert needs --prefix for a file with two models, and refuses checkpoints that do not load', () => {
   const own = renamed('two', (name) => [`student.${name}`, `teacher.${name}`]);
   const out = join(folder, 'one');
   expect(run('convert', own, '--dtype', 'fp16', '--out', out)).toMatchObject({
@@ -128,7 +128,7 @@ test('convert asks which of two models is meant, and refuses what does not load'
   expect(existsSync(join(folder, 'none'))).toBe(false);
 });
 
-test('convert does not write over what it reads, whatever that is called', () => {
+test('convert never overwrites its input, also through links and other spellings of the path', () => {
   const own = join(folder, 'own');
   cpSync(tiny, own, { recursive: true });
   symlinkSync(own, join(folder, 'link'));
@@ -153,7 +153,7 @@ test('convert does not write over what it reads, whatever that is called', () =>
   }
 });
 
-test('convert does not begin its new file in what it reads', () => {
+test('convert refuses an input that is its own temporary file', () => {
   const out = join(folder, 'half');
   cpSync(tiny, out, { recursive: true });
   const part = join(out, 'model.safetensors.part');
@@ -166,7 +166,7 @@ test('convert does not begin its new file in what it reads', () => {
   expect(readFileSync(part).equals(before)).toBe(true);
 });
 
-test('convert guesses no config.json where there is one that cannot be read', () => {
+test('convert does not replace an unreadable config.json by a guess', () => {
   const own = join(folder, 'unreadable');
   cpSync(tiny, own, { recursive: true });
   rmSync(join(own, 'config.json'));
@@ -179,7 +179,7 @@ test('convert guesses no config.json where there is one that cannot be read', ()
   expect(existsSync(out)).toBe(false);
 });
 
-test('convert replaces neither weights nor configuration where one of the two cannot be written', () => {
+test('convert replaces neither weights nor configuration if one of the two cannot be written', () => {
   const out = join(folder, 'blocked');
   mkdirSync(join(out, 'config.json.part'), { recursive: true });
   writeFileSync(join(out, 'model.safetensors'), 'what was there');
@@ -197,7 +197,7 @@ test.each([
   ['dinov2_vits14_pretrain.pth', 1, /torch\.load\('dinov2_vits14_pretrain\.pth'/],
   ['model.onnx', 1, /found model\.onnx, which is not read here: ONNX has lost/],
   ['readme.txt', 2, /found neither\./],
-])('convert of a folder with %s alone says what to do', (name, status, message) => {
+])('convert of a folder with only %s says what to do', (name, status, message) => {
   const own = mkdtempSync(join(folder, 'other-'));
   writeFileSync(join(own, name), 'PK');
   expect(run('convert', own, '--dtype', 'fp16', '--out', join(own, 'out'))).toMatchObject({
@@ -207,7 +207,7 @@ test.each([
   expect(readdirSync(own)).toEqual([name]);
 });
 
-test('inspect of a folder whose checkpoint is in several files', () => {
+test('inspect of a checkpoint in several files', () => {
   const several = join(folder, 'several');
   mkdirSync(several);
   for (const [name, bytes] of shardsOf(3)) writeFileSync(join(several, name), bytes);
@@ -224,7 +224,7 @@ test('synthetic', () => {
 });
 
 test.each(['model.safetensors', 'config.json'])(
-  'convert and synthetic write over a %s with --force alone',
+  'convert and synthetic overwrite a %s only with --force',
   (name) => {
     const out = join(folder, `there ${name}`);
     mkdirSync(out);
@@ -248,7 +248,7 @@ test.each(['model.safetensors', 'config.json'])(
   },
 );
 
-test('convert beside what it reads takes the config.json that is there', () => {
+test('convert into the folder of its input uses the config.json there', () => {
   const out = join(folder, 'beside');
   mkdirSync(out);
   cpSync(join(tiny, 'config.json'), join(out, 'config.json'));
@@ -258,7 +258,7 @@ test('convert beside what it reads takes the config.json that is there', () => {
 });
 
 test.each(['SIGINT', 'SIGTERM'] as const)(
-  '%s in mid-write leaves what was there, and nothing else',
+  '%s during a write leaves the old file and nothing else',
   async (signal) => {
     const out = join(folder, signal);
     mkdirSync(out);
@@ -269,7 +269,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
       { stdio: 'ignore' },
     );
     const ended = once(child, 'exit');
-    const part = join(out, 'model.safetensors.part'); // of 4.5 GB in the end
+    const part = join(out, 'model.safetensors.part'); // 4.5 GB when complete
     while (child.exitCode === null && !(existsSync(part) && statSync(part).size > 0))
       await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill(signal);
@@ -279,7 +279,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
   },
 );
 
-test("embed writes over a file with --force alone, the names' too", () => {
+test('embed overwrites its output files only with --force', () => {
   for (const there of ['one.npy', 'two.npy.txt', 'three.safetensors']) {
     writeFileSync(join(folder, there), 'what was there');
     const args = ['embed', 'x.png', '--out', there.replace('.txt', '')];
@@ -290,19 +290,19 @@ test("embed writes over a file with --force alone, the names' too", () => {
     expect(run(...args, '--force')).toMatchObject({
       status: 1,
       stderr: expect.stringMatching(/npm install webgpu/) as string,
-    }); // which comes next
+    }); // the next check
     expect(readFileSync(join(folder, there), 'utf8')).toBe('what was there');
   }
 });
 
-test('embed says what is missing where webgpu is', () => {
+test('without the package webgpu, embed says to install it', () => {
   expect(run('embed', 'x.png', '--out', 'x.npy')).toMatchObject({
     status: 1,
     stderr: expect.stringMatching(/npm install webgpu/) as string,
   });
 });
 
-test('embed writes over nothing that it reads', () => {
+test('embed never overwrites its input', () => {
   const image = join(folder, 'image.png');
   const own = join(folder, 'embedded');
   cpSync(tiny, own, { recursive: true });

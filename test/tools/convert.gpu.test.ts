@@ -1,4 +1,4 @@
-// Converted checkpoints load directly, and compute what the original does in that element type.
+// Converted checkpoints load directly and compute the same as the original in the same dtype.
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { openTensors } from '../../src/safetensors/tensorStream.ts';
@@ -15,7 +15,7 @@ import { bitsOfForward, pixelsOf } from '../gpu/tiny.ts';
 
 const device = await sharedDevice();
 
-/** Chunks of odd lengths, so that pieces end within rows. */
+/** Streams bytes in chunks of odd lengths, so that chunks end within rows. */
 function streamOf(bytes: Uint8Array, chunk: number): ReadableStream<Uint8Array> {
   let at = 0;
   return new ReadableStream({
@@ -57,31 +57,31 @@ const cases = ['tiny-plain', 'tiny-registers', 'tiny-swiglu'].map(
   (name) => [name, readFileSync(`test/fixtures/reference/${name}/model.safetensors`)] as const,
 );
 
-test.each(cases)('%s: fp16, to the last bit', async (_, original) => {
+test.each(cases)('%s: fp16, bit for bit', async (_, original) => {
   const file = await convert(original, 'fp16');
   expect(file.length).toBeLessThan(0.55 * original.length);
   expect(await tokens(file, 'fp16')).toEqual(await tokens(original, 'fp16'));
 });
 
-test.each(cases)('%s: int8, to the last bit', async (_, original) => {
+test.each(cases)('%s: int8, bit for bit', async (_, original) => {
   const file = await convert(original, 'int8');
   expect(file.length).toBeLessThan(0.32 * original.length);
   const expected = await tokens(original, 'int8');
   expect(await tokens(file, 'int8')).toEqual(expected);
-  // And in f32 it is what the integers and scales say: as near as int8 was.
+  // Loaded as fp32, the file gives the values of its integers and scales: close to the int8 result.
   const wide = await tokens(file, 'fp32');
   expect(wide.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]!)), 0)).toBeLessThan(
     2e-5,
   );
 });
 
-test('however the file comes in pieces', async () => {
+test('the chunking of the input does not matter', async () => {
   const [, original] = cases[0]!;
   for (const dtype of full ? (['fp16', 'int8'] as const) : (['int8'] as const))
     expect(await convert(original, dtype, 100_003)).toEqual(await convert(original, dtype));
 });
 
-/** A checkpoint with other names, and in another element type. */
+/** Rewrites a checkpoint with other tensor names and another dtype. */
 function rewritten(
   original: Uint8Array,
   rename: (name: string) => string,
@@ -97,32 +97,35 @@ function rewritten(
   );
 }
 
-test.each(['fp16', 'int8'] as const)('whatever loads, to the same bytes of weights: %s', async (dtype) => {
-  const original = cases[2]![1];
-  const plain = await convert(original, dtype);
-  const { tensors } = parseSafetensors(plain);
-  const wrapped = rewritten(original, (name) => `module.${name}`);
-  const doubles = rewritten(
-    original,
-    (name) => name,
-    (values) => Float64Array.from(values),
-    'F64',
-  );
-  for (const [variant, chunk] of [
-    [wrapped, 100_003],
-    [doubles, 99_991],
-  ] as const) {
-    const file = await convert(variant, dtype, chunk);
-    const again = parseSafetensors(file).tensors;
-    expect([...again.keys()]).toEqual([...tensors.keys()]);
-    for (const [name, { begin, end }] of tensors) {
-      const other = again.get(name)!;
-      expect(Buffer.compare(file.slice(other.begin, other.end), plain.slice(begin, end)), name).toBe(0);
+test.each(['fp16', 'int8'] as const)(
+  'prefixed names and float64 convert to the same weight bytes: %s',
+  async (dtype) => {
+    const original = cases[2]![1];
+    const plain = await convert(original, dtype);
+    const { tensors } = parseSafetensors(plain);
+    const wrapped = rewritten(original, (name) => `module.${name}`);
+    const doubles = rewritten(
+      original,
+      (name) => name,
+      (values) => Float64Array.from(values),
+      'F64',
+    );
+    for (const [variant, chunk] of [
+      [wrapped, 100_003],
+      [doubles, 99_991],
+    ] as const) {
+      const file = await convert(variant, dtype, chunk);
+      const again = parseSafetensors(file).tensors;
+      expect([...again.keys()]).toEqual([...tensors.keys()]);
+      for (const [name, { begin, end }] of tensors) {
+        const other = again.get(name)!;
+        expect(Buffer.compare(file.slice(other.begin, other.end), plain.slice(begin, end)), name).toBe(0);
+      }
     }
-  }
-});
+  },
+);
 
-test('the convention of positions survives, with registers behind it or none', async () => {
+test('the position embedding convention survives the conversion, with and without config.json', async () => {
   const facebook = readFileSync('test/fixtures/reference/tiny-plain/model.safetensors');
   for (const posEmbed of ['offset', 'antialias', 'plain'] as const) {
     const described = {
@@ -142,7 +145,7 @@ test('the convention of positions survives, with registers behind it or none', a
   }
 });
 
-test('a classifier goes along, behind which the model has the name that Hugging Face gives it', async () => {
+test('a classifier is converted too, and the model keeps its Hugging Face prefix', async () => {
   const original = new Uint8Array(cases[1]![1]);
   const values = Float32Array.from({ length: 3 * 256 }, (_, i) => (i % 17) / 16);
   const weights = encodeSafetensors([
@@ -163,7 +166,7 @@ test('a classifier goes along, behind which the model has the name that Hugging 
   expect(model.classifier?.numClasses).toBe(3);
 });
 
-test("timm's head on the class token goes along, and gives the same logits; one of another pooling does not", async () => {
+test("timm's head on the class token is converted and gives the same logits; a head on average pooling is left out", async () => {
   const family = families.find(({ name }) => name === 'timm-classifier')!;
   const [original] = weightsOf(family);
   const { config } = family;
@@ -187,7 +190,7 @@ test("timm's head on the class token goes along, and gives the same logits; one 
 });
 
 test.each(['timm-narrow-swiglu', 'timm-patch-positions'])(
-  '%s: converts to what loads with and without config.json, and computes the same bits',
+  '%s: the converted file loads with and without config.json and computes the same bits',
   async (name) => {
     const family = families.find((each) => each.name === name)!;
     const { config } = family;
@@ -211,7 +214,7 @@ test.each(['timm-narrow-swiglu', 'timm-patch-positions'])(
   },
 );
 
-test('scales that do not belong are refused', async () => {
+test('a scale tensor with an unknown name is refused', async () => {
   const file = await convert(cases[0]![1], 'int8');
   const text = Buffer.from(file).toString('latin1');
   const at = text.indexOf('weight_scale","dtype"') < 0 ? text.indexOf('weight_scale":{') : -1;

@@ -1,5 +1,5 @@
-// `embed` as it is published, on the adapter of these tests: the same numbers as the library's, the names
-// beside them, and what could not be used.
+// The published `embed` command on the adapter of these tests: vectors equal to the library's, their names,
+// and errors for unusable images.
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -29,7 +29,7 @@ async function ofLibrary(names: readonly string[]): Promise<Float32Array[]> {
   return vectors;
 }
 
-test('.npy and .safetensors: a row for each image that can be used, named, and a word for each that cannot', async () => {
+test('.npy and .safetensors: a named row for each usable image, and a message for each other', async () => {
   const broken = join(line.folder, 'broken.png');
   writeFileSync(broken, readFileSync(join(images, 'rgb.png')).subarray(0, 300));
   const good = ['rgb.png', 'grey.png', 'rgb16.png'];
@@ -70,7 +70,7 @@ test('.npy and .safetensors: a row for each image that can be used, named, and a
   expect(new Float32Array(new Uint8Array(file.subarray(begin, end)).buffer)).toEqual(values);
 });
 
-test("the model's own preprocessor_config.json decides, as in Python", () => {
+test('the preprocessor_config.json of the model applies, as in Python', () => {
   for (const name of ['half', 'no crop']) {
     const { preprocessor, cls } = caseOf(name);
     const model = join(line.folder, 'models', name.replace(' ', '-'));
@@ -88,7 +88,7 @@ test("the model's own preprocessor_config.json decides, as in Python", () => {
   }
 });
 
-test('where no image can be used, nothing is written, and what was there stays', () => {
+test('without a usable image nothing is written, and an existing file stays', () => {
   const out = join(line.folder, 'before.npy');
   writeFileSync(out, 'what was there');
   expect(line.embed(join(line.folder, 'none.png'), '--out', out, '--force')).toMatchObject({

@@ -1,5 +1,5 @@
-// What `embed` reads with sharp has the bits that Pillow reads, where the command line says so; CMYK is
-// refused.
+// Images that `embed` decodes with sharp have the same bits as with Pillow. Formats that would differ are
+// refused, for example CMYK.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
@@ -14,7 +14,7 @@ afterAll(() => line.remove());
 const pillow = readFileSync(join(images, '../expected.safetensors'));
 const { tensors } = parseSafetensors(pillow);
 
-/** Of what Pillow reads in an image of the fixtures. */
+/** Writes the pixels that Pillow reads from an image fixture as a PNG. */
 function asPng(name: string): string {
   const {
     shape: [height, width],
@@ -28,7 +28,7 @@ function asPng(name: string): string {
   return path;
 }
 
-test('JPEG, WebP and GIF, grey, progressive, turned, with a profile or transparency', () => {
+test('JPEG, WebP and GIF: grey, progressive, rotated, with a profile or transparency', () => {
   const names = [
     '420.jpg',
     '444.jpg',
@@ -66,7 +66,7 @@ test('JPEG, WebP and GIF, grey, progressive, turned, with a profile or transpare
   names.forEach((name, i) => expect.soft(row(2 * i), name).toEqual(row(2 * i + 1)));
 });
 
-test('TIFF, turned as its tag says; what sharp reads otherwise than Pillow is refused', () => {
+test('TIFF, rotated by its tag; formats that sharp reads differently from Pillow are refused', () => {
   const awkward = join(images, '../../images');
   const names = ['rgb.tif', 'palette.tif', 'alpha.tif', 'turned6.tif', 'turned7.tif'];
   const out = join(line.folder, 'tiff.safetensors');

@@ -1,5 +1,5 @@
-// `npm pack` never makes a package without what was built. The package itself is packed and checked by
-// `npm run check`; here its package.json and its scripts are, with builds that take no time.
+// `npm pack` never makes a package without its build. These tests run package.json and its scripts with a
+// trivial build; `npm run check` packs and checks the real package.
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -28,18 +28,18 @@ const put = (path: string, text: string): void => {
 interface Packing {
   readonly status: number | null;
   readonly stderr: string;
-  /** Of the package's files; undefined where there is no package. */
+  /** Paths of the package's files. Undefined if no package was made. */
   readonly paths: string[] | undefined;
 }
 
-/** Packs a checkout that has no dist/, whose build makes these files. */
+/** Packs a checkout without dist/, with a build that writes the files `made`. */
 function pack(made: readonly string[], { installed = true } = {}): Packing {
   for (const path of ['bin', 'weights', 'THIRD-PARTY.md', 'scripts/install.mjs'])
     cpSync(join(root, path), join(folder, path), { recursive: true });
   for (const path of ['scripts/prepack.mjs', 'scripts/published-files.mjs'])
     cpSync(join(root, path), join(folder, path));
   const scripts = { ...manifest.scripts, build: 'node build.mjs' };
-  const devDependencies = installed ? {} : { pngjs: '7.0.0' }; // which the lock file does not know
+  const devDependencies = installed ? {} : { pngjs: '7.0.0' }; // missing in the lock file
   put('package.json', JSON.stringify({ ...manifest, devDependencies, peerDependencies: {}, scripts }));
   const body = `for (const path of ${JSON.stringify(made)}) { mkdirSync(dirname(path), { recursive: true }); writeFileSync(path, 'made'); }`;
   put(
@@ -59,21 +59,21 @@ function pack(made: readonly string[], { installed = true } = {}): Packing {
   return { status, stderr, paths: files.map(({ path }) => path) };
 }
 
-test('without dist/, packing builds it, and everything that package.json names is in the package', () => {
+test('without dist/, packing builds it, and the package contains every file that package.json names', () => {
   const { status, paths } = pack(promised.filter((path) => path.startsWith('dist/')));
   expect(status).toBe(0);
   expect(paths).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts', 'dist/tools.js']));
   expect(paths).toEqual(expect.arrayContaining(promised));
 });
 
-test('where the build leaves a file out, packing fails and names it', () => {
+test('if the build leaves a file out, packing fails and names the file', () => {
   const made = promised.filter((path) => path.startsWith('dist/') && path !== 'dist/search.js');
   const { status, stderr, paths } = pack(made);
   expect([status === 0, paths]).toEqual([false, undefined]);
   expect(stderr).toMatch(/did not make: dist\/search\.js\. Nothing was packed\./);
 });
 
-test('without packages that can be installed, packing fails and says what to do', () => {
+test('if packages cannot be installed, packing fails and says what to do', () => {
   const { status, stderr, paths } = pack([], { installed: false });
   expect([status === 0, paths]).toEqual([false, undefined]);
   expect(stderr).toMatch(/prepack: installing the packages failed .* Run `npm ci`/);

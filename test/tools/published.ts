@@ -1,6 +1,5 @@
 /**
- * The command line as it is published: bin/ beside dist/, with some of the packages that it may find, in a
- * folder of its own.
+ * The published command line in a temporary folder: bin/ and dist/, with selected packages in node_modules.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
@@ -16,7 +15,7 @@ export const images: string = join(root, 'test/fixtures/pixels/images');
 export interface Published {
   readonly folder: string;
   /**
-   * With the smallest model of the fixtures, by a name that could be one of the hub's, on the adapter of
+   * Runs `embed` with the smallest fixture model, under a name that could be a Hub id, on the adapter of
    * these tests.
    */
   embed(...args: string[]): {
@@ -42,7 +41,8 @@ export async function publish(packages: readonly string[]): Promise<Published> {
   for (const name of packages)
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   cpSync(tiny, join(folder, 'models/tiny'), { recursive: true });
-  const loaders = [process.env['SWIFTSHADER_DIR'], process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':'); // what this process has loaded by hand
+  // Folders of the GPU libraries that this process loaded by path; the child process finds them here.
+  const loaders = [process.env['SWIFTSHADER_DIR'], process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':');
   return {
     folder,
     embed: (...args) =>

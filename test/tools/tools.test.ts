@@ -1,4 +1,4 @@
-// What the command line is made of, where no GPU is needed.
+// Parts of the command line that need no GPU.
 import { expect, test } from 'vitest';
 import { encodeSafetensors, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.ts';
 import { openTensors } from '../../src/safetensors/tensorStream.ts';
@@ -24,9 +24,9 @@ const integers = tensor('x.weight', 'I8', [2, 2], Int8Array.of(1, 2, 3, 4));
 const scales = tensor('x.weight_scale', 'F32', [2], Float32Array.of(5, 6));
 
 test.each([
-  ['what is no DINOv2', [matrix], 'CHECKPOINT_NAMING'],
+  ['a file that is no DINOv2', [matrix], 'CHECKPOINT_NAMING'],
   ['integers without scales', [integers], 'CHECKPOINT_NAMING'],
-  ['what is int8 already', [integers, scales], 'CHECKPOINT_DTYPE'],
+  ['an int8 checkpoint', [integers, scales], 'CHECKPOINT_DTYPE'],
 ] as const)('%s is not converted', async (_, tensors, code) => {
   let written = 0;
   await expect(
@@ -35,14 +35,14 @@ test.each([
   expect(written).toBe(0);
 });
 
-test('a matrix of int8 whose scales do not fit is described all the same', () => {
+test('an int8 matrix with unsuitable scales is still described', () => {
   const file = encodeSafetensors([integers, tensor('x.weight_scale', 'F16', [2], new Uint16Array(2))]);
   expect(describeCheckpoint(parseSafetensors(file))).toMatch(
     /2 tensors[^]*model +does not load: x\.weight_scale: expected F32 \[2\]/,
   );
 });
 
-test('the config.json of a converted checkpoint: the original, or one of that form', () => {
+test('the config.json of a converted checkpoint: the original, or one converted to the Hugging Face form', () => {
   const config = configOf('small');
   const own = JSON.stringify(configJson(config));
   expect(convertedConfig(config, own, undefined)).toBe(own);
@@ -69,7 +69,7 @@ test('the config.json of a converted checkpoint: the original, or one of that fo
   expect(read(convertedConfig(config, own, ['a', 'b']))).toMatchObject({ id2label: { 0: 'a', 1: 'b' } });
 });
 
-test('preprocessor_config.json of a converted checkpoint: the original, with its class where config.json named it', () => {
+test('preprocessor_config.json of a converted checkpoint: the original, with the processor class added if it follows from config.json', () => {
   const size = JSON.stringify({ size: { height: 98, width: 98 }, ensure_multiple_of: 14 });
   const nested = JSON.stringify({ model_type: 'depth_anything' });
   expect(convertedPreprocessor(size, undefined)).toBeDefined();
@@ -85,7 +85,7 @@ test('preprocessor_config.json of a converted checkpoint: the original, with its
   );
 });
 
-test('of a header of several files, what is no tensor is counted', () => {
+test('the header size of a checkpoint in several files is reported', () => {
   const header = parseSafetensors(encodeSafetensors([matrix]));
   expect(describeCheckpoint({ ...header, dataBegin: 0 })).toContain(`of which header ${header.dataBegin};`);
 });

@@ -1,4 +1,4 @@
-// What relative URLs are resolved against, in a page, in a worker and in Node.
+// The base of relative URLs in a page, in a worker and in Node.
 import { afterEach, expect, test, vi } from 'vitest';
 import { resolveUrl } from '../../src/io/url.ts';
 import { baseUrl, setBaseUrl } from '../../src/platform/baseUrl.ts';
@@ -8,7 +8,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-test('the URL that was set comes first, then the page, then the file of the worker', () => {
+test('the base URL is the one that was set, else the page, else the script of the worker', () => {
   expect(baseUrl()).toBeUndefined();
   vi.stubGlobal('location', { href: 'https://example.org/worker.js' });
   expect(resolveUrl('weights/').href).toBe('https://example.org/weights/');

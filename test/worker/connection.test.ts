@@ -1,4 +1,4 @@
-// The page's end of a worker, with a worker that says what the test wants.
+// The page side of the worker connection, tested with a fake worker.
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { checkForUpdate, listCached } from '../../src/worker.ts';
 import { PROTOCOL } from '../../src/worker/protocol.ts';
@@ -8,7 +8,7 @@ interface Message {
   readonly id: number;
 }
 
-/** The last one that was started. */
+/** The worker that was started last. */
 let fake: FakeWorker;
 class FakeWorker extends EventTarget {
   readonly posted: Message[] = [];
@@ -36,7 +36,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** How a promise has settled; undefined: not yet. */
+/** Records how a promise settles. `outcome` is missing while it is pending. */
 function watch(promise: Promise<unknown>): { outcome?: unknown } {
   const seen: { outcome?: unknown } = {};
   promise.then(
@@ -49,8 +49,8 @@ const turn = (): Promise<unknown> => vi.advanceTimersByTimeAsync(0);
 const lost = (message: RegExp): unknown =>
   expect.objectContaining({ code: 'WORKER_LOST', message: expect.stringMatching(message) as string });
 
-describe('a worker that is another script', () => {
-  test('says nothing: an error after 60 s, and not before', async () => {
+describe('a worker script that is not worker-thread.js', () => {
+  test('sends nothing: an error after 60 s, and not before', async () => {
     const seen = watch(listCached({ worker: 'own' }));
     await vi.advanceTimersByTimeAsync(59_900);
     expect(seen).toEqual({});
@@ -62,7 +62,7 @@ describe('a worker that is another script', () => {
   });
 
   test.each([['Hello'], [undefined], [{ kind: 'result', id: 1, value: [] }], [{ data: 1 }]])(
-    'says %j before it is ready: an error at once',
+    'sends %j before it is ready: an error at once',
     async (data) => {
       const seen = watch(listCached({ worker: 'own' }));
       fake.say(data);
@@ -72,7 +72,7 @@ describe('a worker that is another script', () => {
     },
   );
 
-  test('a slow one is waited for, and has no deadline once it is ready', async () => {
+  test('a slow worker is waited for, and has no deadline once it is ready', async () => {
     const seen = watch(listCached({ worker: 'own' }));
     await vi.advanceTimersByTimeAsync(50_000);
     fake.say({ kind: 'ready', protocol: PROTOCOL, lock: undefined });
@@ -83,8 +83,8 @@ describe('a worker that is another script', () => {
   });
 });
 
-describe('a message that the worker could not read', () => {
-  test('fails the calls that the worker does not know, and no other', async () => {
+describe('a message that the worker could not deserialize', () => {
+  test('fails only the calls that the worker does not know', async () => {
     const calls = [watch(listCached()), watch(checkForUpdate('a')), watch(checkForUpdate('b'))];
     fake.say({ kind: 'ready', protocol: PROTOCOL, lock: undefined });
     await turn();
@@ -92,7 +92,7 @@ describe('a message that the worker could not read', () => {
     fake.say({ kind: 'unread' });
     expect(fake.posted.at(-1)).toEqual({ kind: 'check', lastCall: third, lastAsk: 0, asks: [] });
     const later = watch(checkForUpdate('c'));
-    fake.say({ kind: 'result', id: first, value: ['a model'] }); // was on its way
+    fake.say({ kind: 'result', id: first, value: ['a model'] }); // sent before the worker received the check
     fake.say({ kind: 'known', lastCall: third, calls: [third] });
     await turn();
     expect(calls[0]!.outcome).toEqual(['a model']);
@@ -105,11 +105,11 @@ describe('a message that the worker could not read', () => {
     expect(fake.isEnded).toBe(false);
   });
 
-  test('the worker is told which of its questions are being answered', async () => {
+  test('the page tells the worker which of its requests are being answered', async () => {
     const call = watch(listCached({ worker: 'own' }));
     fake.say({ kind: 'ready', protocol: PROTOCOL, lock: undefined });
     await turn();
-    fake.say({ kind: 'ask', id: 7, call: 99, run: 0, args: [] }); // of a call that has ended
+    fake.say({ kind: 'ask', id: 7, call: 99, run: 0, args: [] }); // belongs to a call that has ended
     fake.say({ kind: 'unread' });
     expect(fake.posted.at(-1)).toMatchObject({ kind: 'check', lastAsk: 7, asks: [] });
     expect(call).toEqual({});

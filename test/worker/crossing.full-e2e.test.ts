@@ -1,13 +1,10 @@
-// What the page and its worker owe each other when one of them ends, fails or gives up in the middle: an end
-// of every promise, and of all that was lent.
+// Failures and aborts across the page and its worker: every promise must settle, and every lent resource must
+// be released.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { openWorkerSite, type Globals, type PageModel, type WorkerModel, type WorkerSite } from './site.ts';
 
-/**
- * What a promise has become within a minute: its value, the code or the text of its error, or that it is
- * nothing yet.
- */
+/** The outcome of a promise within a minute: its value, the code or text of its error, or 'never settled'. */
 type Within = (promise: Promise<unknown>) => Promise<unknown>;
 type TestGlobals = Globals & { readonly within: Within };
 
@@ -29,7 +26,7 @@ beforeAll(async () => {
         new Promise((resolve) => setTimeout(resolve, 60_000, 'never settled')),
       ]);
     const { library, worker } = globalThis as unknown as Globals;
-    // One of each side stays, and with it what was compiled.
+    // One model on each side stays loaded, to keep its device and compiled pipelines.
     const keepers = [
       await library.DINOv2.fromPretrained('/weights/', { selfTest: false }),
       await worker.DINOv2.fromPretrained('/weights/', { selfTest: false }),
@@ -51,7 +48,7 @@ test('an abort does not wait for a worker that does not start', async () => {
   expect(found).toBe('enough');
 });
 
-test('a worker that may not have locks starts all the same', async () => {
+test('a worker without access to locks still starts', async () => {
   const found = await page.evaluate(() => {
     const { worker, within } = globalThis as unknown as TestGlobals;
     return within(worker.listCached({ workerUrl: '/no-locks.js' }).then(() => 'listed'));
@@ -59,7 +56,7 @@ test('a worker that may not have locks starts all the same', async () => {
   expect(found).toBe('listed');
 });
 
-test('a stream is let go at an abort and at an error, and stays as it was where nobody came to read it: as in the page', async () => {
+test('a stream is cancelled after an abort or an error, and stays unlocked if it was never read, as without a worker', async () => {
   const found = await page.evaluate(async () => {
     const { worker, library, within } = globalThis as unknown as TestGlobals;
     const bytes = new Uint8Array(await (await fetch('/weights/model.safetensors')).arrayBuffer());
@@ -123,7 +120,7 @@ test('a stream is let go at an abort and at an error, and stays as it was where 
   expect(found[1]).toEqual(found[0]);
 });
 
-test('a worker that ends lets go what it had of the page: requests, answers, streams, iterables', async () => {
+test('when a worker ends, the page cancels its requests, response bodies, streams and iterables', async () => {
   const found = await page.evaluate(async () => {
     const { worker, within } = globalThis as unknown as TestGlobals;
     const config = await (await fetch('/weights/config.json')).text();
@@ -131,7 +128,7 @@ test('a worker that ends lets go what it had of the page: requests, answers, str
     const model = await worker.DINOv2.fromPretrained('/weights/', options);
     const log: string[] = [];
     const begun = new Set<string>();
-    /** Of a request, or of whoever reads, who gets nothing. */
+    /** Starts a request or read that never completes. */
     const begin = (what: string): Promise<never> => {
       begun.add(what);
       return new Promise(() => undefined);
@@ -176,12 +173,12 @@ test('a worker that ends lets go what it had of the page: requests, answers, str
     model.dispose();
     return { results: [...new Set(results)], log: log.sort() };
   });
-  // config.json and preprocessor_config.json are asked for at once.
+  // config.json and preprocessor_config.json are requested in parallel.
   const log = ['answer', 'iterable', 'request', 'request', 'stream'];
   expect(found).toEqual({ results: ['WORKER_LOST'], log });
 });
 
-test('no load waits for what the browser, or the visitor, says to persist()', async () => {
+test('no load waits for the answer to persist()', async () => {
   const found = await page.evaluate(async () => {
     const { worker, within } = globalThis as unknown as TestGlobals;
     const { persist } = StorageManager.prototype;
@@ -205,7 +202,7 @@ test('no load waits for what the browser, or the visitor, says to persist()', as
   expect(found).toEqual(['loaded', 'loaded']);
 });
 
-test('bitmaps of a journey are closed: sent, not sent, and on their way when the loop was left; classifiers of nobody are freed', async () => {
+test('ImageBitmap copies are closed, also those unsent or in transit when the loop ends; unreferenced classifiers are freed', async () => {
   const session = await page.context().newCDPSession(page);
   const found = await page.evaluate(async () => {
     const { worker, within } = globalThis as unknown as TestGlobals;
@@ -222,7 +219,7 @@ test('bitmaps of a journey are closed: sent, not sent, and on their way when the
     });
     const options = { resize: 'square', size: 56 } as const;
     await model.embed(await createImageBitmap(new ImageData(56, 56)), options);
-    // An abort while another image of the list is decoded.
+    // Aborts while another image of the list is being decoded.
     const canvas = Object.assign(document.createElement('canvas'), { width: 56, height: 56 });
     canvas.getContext('2d');
     const slow = Object.assign(new Image(), {
@@ -270,7 +267,7 @@ test('bitmaps of a journey are closed: sent, not sent, and on their way when the
   await page.evaluate(() => (globalThis as unknown as { held: WorkerModel }).held.dispose());
 });
 
-test('a thing without words that an iterable throws comes back', async () => {
+test('an iterable can throw an object without a prototype, and the caller gets the same object', async () => {
   const found = await page.evaluate(async () => {
     const { worker, within } = globalThis as unknown as TestGlobals;
     const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
@@ -293,7 +290,7 @@ test('a thing without words that an iterable throws comes back', async () => {
   expect(found).toBe(true);
 });
 
-test('a worker file that is another module is an error, at once or after a minute', async () => {
+test('a worker script that is another module is an error, at once or after a minute', async () => {
   const other = await page.context().newPage();
   await other.clock.install();
   await other.goto(`${site.url}/`);
@@ -326,19 +323,19 @@ test('a worker file that is another module is an error, at once or after a minut
   await other.close();
 });
 
-test('a message that the worker cannot read fails its own call, and nothing else', async () => {
+test('a message that the worker cannot deserialize fails only its own call', async () => {
   const found = await page.evaluate(async () => {
     const { worker, within } = globalThis as unknown as TestGlobals;
     const certificate = await RTCPeerConnection.generateCertificate({
       name: 'ECDSA',
       namedCurve: 'P-256',
-    } as EcKeyGenParams); // can be sent, and is not known in workers
+    } as EcKeyGenParams); // can be posted, but workers cannot deserialize it
     const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false, worker: 'own' });
     const before = model.embed(Array.from({ length: 16 }, () => new ImageData(224, 224)));
     const unreadable = within(model.embed(new ImageData(56, 56), { certificate } as object));
     const after = model.embed([new ImageData(56, 56)]);
     const results = [(await before).length, await unreadable, (await after).length];
-    // An answer of the page: of the iterable that has the images.
+    // Now the same for a response of the page, here an image of the iterable.
     const { postMessage } = Worker.prototype;
     let answers = 0;
     Worker.prototype.postMessage = function (this: Worker, message: unknown, transfer?: unknown): void {
@@ -361,7 +358,7 @@ test('a message that the worker cannot read fails its own call, and nothing else
   expect(found).toEqual([16, 'WORKER_OPTION', 1, 'WORKER_OPTION', 4, 128]);
 });
 
-test('what fails when it is disposed of is told, and the other models go on; the worker has no document', async () => {
+test('an error during dispose() is logged, and other models keep working; the worker defines no document', async () => {
   const told: string[] = [];
   const listen = (message: { text(): string }): void => void told.push(message.text());
   page.on('console', listen);
@@ -380,12 +377,13 @@ test('what fails when it is disposed of is told, and the other models go on; the
     return { length, documentType };
   });
   page.off('console', listen);
-  // Relative URLs count from the page, without a document that other code of the worker could take for one.
+  // Relative URLs resolve against the page. The worker defines no `document` for that, because other code
+  // could mistake the worker for a page.
   expect(found).toEqual({ length: 64, documentType: 'undefined' });
   expect(told.join('\n')).toMatch(/sabotaged/);
 });
 
-test('a model that is forgotten comes back with the garbage collector, and not before what was asked of it is answered', async () => {
+test('an unreferenced model is freed after garbage collection, but not before its running calls end', async () => {
   const session = await page.context().newCDPSession(page);
   await page.evaluate(async () => {
     const { worker } = globalThis as unknown as Globals;
@@ -415,7 +413,7 @@ test('a model that is forgotten comes back with the garbage collector, and not b
   await page.evaluate(() => (globalThis as unknown as { held: WorkerModel }).held.dispose());
 });
 
-test('pixels are those of the moment of the call: what the caller makes of them afterwards is another image', async () => {
+test('pixels are copied at the call: later changes by the caller have no effect', async () => {
   const found = await page.evaluate(async () => {
     const { library, worker } = globalThis as unknown as Globals;
     const results: boolean[] = [];
@@ -439,7 +437,7 @@ test('pixels are those of the moment of the call: what the caller makes of them 
   expect(found).toEqual([true, true, true, true]);
 });
 
-test("pixels whose slice() copies nothing, as a Buffer has it, stay the caller's: twice in one list, and again", async () => {
+test("pixels whose slice() does not copy, like a Buffer's, remain usable by the caller: twice in one list, and again", async () => {
   const found = await page.evaluate(async () => {
     const { worker } = globalThis as unknown as Globals;
     class Shared extends Uint8Array {
@@ -460,6 +458,6 @@ test("pixels whose slice() copies nothing, as a Buffer has it, stay the caller's
   expect(found).toEqual({ bytes: 56 * 56 * 4, same: true });
 });
 
-test('nothing was rejected that nobody heard', () => {
+test('there was no unhandled rejection', () => {
   expect(unhandled).toEqual([]);
 });

@@ -1,18 +1,18 @@
-// A thousand photographs in a worker: the page never stands still for more
-// than 50 ms, and the numbers are those of the page's own model.
+// Embeds a thousand photographs in a worker. No task of the page may exceed 50 ms, and the vectors equal
+// those of a model in the page.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { openWorkerSite, type Globals, type WorkerSite } from './site.ts';
 
 const PHOTOGRAPHS = 1000;
 /**
- * What a visitor notices. Counted is what the page's thread computes in one task, as the browser's trace has
- * it: where a processor plays the GPU, the system stops the page for longer than that to let the GPU's
- * threads and other programs have its core. Those gaps are printed.
+ * The longest task of the page that a visitor does not notice. Tasks are measured in CPU time of the page's
+ * main thread, from the browser's trace. On a software adapter, the system suspends the page for longer to
+ * run the GPU's threads; those gaps are only printed.
  */
 const LONGEST_TASK_MS = 50;
 
-/** Of Chromium's trace; times in µs, `tdur` of the thread's own clock. */
+/** An event of Chromium's trace. Times are in µs; `tdur` is CPU time of the thread. */
 interface TraceEvent {
   readonly name: string;
   readonly cat: string;
@@ -32,7 +32,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 test(
-  `${PHOTOGRAPHS} photographs: no task of the page takes 50 ms, and no bit differs`,
+  `${PHOTOGRAPHS} photographs: no task of the page takes over 50 ms, and no bit differs`,
   { timeout: 600_000 },
   async () => {
     await site.browser.startTracing(page, {
@@ -59,7 +59,7 @@ test(
         );
       inPage.dispose();
 
-      // The model in the page has left garbage: collecting it is no part of what is measured.
+      // Waits for the garbage collection of the model in the page, which is not part of the measurement.
       await new Promise((resolve) => setTimeout(resolve, 1000));
       performance.mark('load');
       const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
@@ -92,7 +92,7 @@ test(
         }
       }
       let rounds = 0;
-      // Again where a fast machine is done before the gaps say anything.
+      // Repeats on a fast machine until there are enough gaps to evaluate.
       for (; rounds === 0 || gaps.length <= 100; rounds++) {
         let inRound = 0;
         for await (const { index, embedding, error } of model.embedAll(images(), options)) {
@@ -110,8 +110,9 @@ test(
       await new Promise((resolve) => setTimeout(resolve, 300));
       tasks.push(...observer.takeRecords().map(({ duration }) => duration));
       model.dispose();
-      // That the measure works: what decoding on the page's thread would be. The clock alone would go on
-      // where the system stops the page; a step of it (0.1 ms) that was seen is time of the thread's own.
+      // Checks the measurement with a long task, like decoding on the page's thread. It counts steps of the
+      // clock (0.1 ms) that the thread saw, because the clock also advances while the system suspends the
+      // page.
       await new Promise<void>((resolve) =>
         setTimeout(() => {
           const until = performance.now() + 500;
@@ -123,7 +124,7 @@ test(
           resolve();
         }),
       );
-      await new Promise((resolve) => setTimeout(resolve, 100)); // a task is in the trace when it has ended
+      await new Promise((resolve) => setTimeout(resolve, 100)); // let the task end, or the trace lacks it
       gaps.sort((a, b) => b - a);
       return {
         different,
@@ -159,10 +160,10 @@ test(
         `by the clock ${found.tasks.length} tasks of over 50 ms (${found.tasks.slice(0, 9).join(', ')}), longest gaps of ${found.ticks} ticks ${found.longestGaps.join(', ')} ms`,
     );
     expect(found).toMatchObject({ different: 0, results: PHOTOGRAPHS * found.rounds });
-    expect(found.furthest).toBeLessThanOrEqual(3 * 16); // two batches are prepared, and one is handed out
+    expect(found.furthest).toBeLessThanOrEqual(3 * 16); // two batches in preparation, one being consumed
     expect(found.ticks).toBeGreaterThan(100);
     expect(embedding.length).toBeGreaterThan(PHOTOGRAPHS);
-    expect(longest(after)).toBeGreaterThan(LONGEST_TASK_MS); // the measure works
+    expect(longest(after)).toBeGreaterThan(LONGEST_TASK_MS); // the long task was detected
     expect(longest(loading)).toBeLessThanOrEqual(LONGEST_TASK_MS);
     expect(longest(embedding)).toBeLessThanOrEqual(LONGEST_TASK_MS);
   },

@@ -1,5 +1,5 @@
-// Everything that a page can hand in has the same pixels on the worker's GPU as on the page's own: from
-// sources, as the dev server serves them.
+// Every kind of image source has the same pixels in a worker as in the page. The dev server serves the
+// library's sources.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DINOv2 as PageDINOv2, type ImageSource } from '../../src/index.ts';
 import { DINOv2 } from '../../src/worker.ts';
@@ -37,7 +37,7 @@ async function loaded(blob: Blob): Promise<HTMLImageElement> {
   await image.decode();
   return image;
 }
-/** Every colour under every alpha, which a canvas stores multiplied with it. */
+/** Many combinations of colour and alpha. A canvas stores them premultiplied. */
 function alphas(): ImageData {
   const image = new ImageData(42, 28);
   for (let i = 0; i < image.data.length; i++) image.data[i] = i % 4 === 3 ? (i * 7) % 256 : (i * 31) % 256;
@@ -58,7 +58,7 @@ async function same(source: ImageSource): Promise<void> {
   expect([second.width, second.height]).toEqual([first.width, first.height]);
   expect(second.data).toEqual(first.data);
   expect(new Set(first.data).size).toBeGreaterThan(8);
-  expect((await inWorker.pixels(source, options)).data).toEqual(first.data); // what was sent is still the caller's
+  expect((await inWorker.pixels(source, options)).data).toEqual(first.data); // the source is still usable after it was sent
 }
 
 describe('a photograph', () => {
@@ -69,7 +69,7 @@ describe('a photograph', () => {
     URL: () => new URL('/demo/photos/rocket.jpg', location.href),
     'blob: URL': (blob) => URL.createObjectURL(blob),
     ImageBitmap: (blob) => createImageBitmap(blob),
-    'ImageBitmap as the file has it': (blob) =>
+    'ImageBitmap without conversion': (blob) =>
       createImageBitmap(blob, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }),
     HTMLImageElement: loaded,
     'HTMLImageElement that is still loading': (blob) =>
@@ -81,11 +81,11 @@ describe('a photograph', () => {
   );
 });
 
-describe('every colour under every alpha', () => {
+describe('colours with alpha', () => {
   const kinds: Record<string, () => ImageSource | Promise<ImageSource>> = {
     ImageData: alphas,
     RawImage: () => ({ data: alphas().data, width: 42, height: 28 }),
-    'RawImage that is a part of a larger memory': () => ({
+    'RawImage that views a part of a larger buffer': () => ({
       data: new Uint8Array(new ArrayBuffer(42 * 28 * 3 + 1000), 500, 42 * 28 * 3).map(
         (_, i) => (i * 13) % 256,
       ),
@@ -94,14 +94,15 @@ describe('every colour under every alpha', () => {
       channels: 3,
     }),
     HTMLCanvasElement: () => drawn(document.createElement('canvas')),
-    'HTMLCanvasElement in memory': () =>
+    'HTMLCanvasElement in CPU memory': () =>
       drawn(document.createElement('canvas'), { willReadFrequently: true }),
     'HTMLCanvasElement without alpha': () => drawn(document.createElement('canvas'), { alpha: false }),
     OffscreenCanvas: () => drawn(new OffscreenCanvas(1, 1)),
     'HTMLCanvasElement in Display P3': () =>
       drawn(document.createElement('canvas'), { colorSpace: 'display-p3' }),
     ImageBitmap: () => createImageBitmap(alphas()),
-    'ImageBitmap, not multiplied': () => createImageBitmap(alphas(), { premultiplyAlpha: 'none' }),
+    'ImageBitmap without premultiplied alpha': () =>
+      createImageBitmap(alphas(), { premultiplyAlpha: 'none' }),
   };
   it.each(Object.keys(kinds))('as %s', async (kind) => same(await kinds[kind]!()));
 });
@@ -132,7 +133,7 @@ describe('as <img>', () => {
   });
 });
 
-it('a video is read as it plays', async () => {
+it('a playing video', async () => {
   const canvas = drawn(document.createElement('canvas'), { alpha: false });
   const video = document.createElement('video');
   video.srcObject = canvas.captureStream(30);

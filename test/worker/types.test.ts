@@ -1,12 +1,14 @@
-// The worker's API is the page's: what a program does with one, it can do with the other. The compiler checks
-// it; what differs is listed.
+// Compile-time check that the worker entry has the same API as the main entry. The tests list the
+// differences.
 import { expectTypeOf, test } from 'vitest';
 import type * as Page from '../../src/index.ts';
 import type * as InWorker from '../../src/worker.ts';
 
-/** What a class shows: without its private parts, by which TypeScript tells classes apart. */
+/**
+ * The public members of a class, without the private ones that make TypeScript treat classes as different.
+ */
 type Public<Thing> = { [Key in keyof Thing]: Thing[Key] };
-/** A type of the page's entry with the worker's handles in it. */
+/** Replaces a type of the main entry by the worker's handle for it. */
 type Swap<Type> = Type extends Page.Features
   ? InWorker.Features
   : Type extends Page.ImageClassifier
@@ -24,7 +26,7 @@ type Swap<Type> = Type extends Page.Features
               : Type extends Page.FeatureGroup[]
                 ? InWorker.FeatureGroup[]
                 : Type;
-/** Methods with the same parameters, and the results that the worker has for them. */
+/** Members with the same parameters, and results replaced by the worker's handles. */
 type Swapped<Thing> = {
   [Key in keyof Thing]: Thing[Key] extends (...given: infer Given) => infer Result
     ? (...given: Given) => Swap<Result>
@@ -79,6 +81,6 @@ test('objects of the page entry are of other types', () => {
   expectTypeOf<InWorker.Features>().not.toExtend<Page.Features>();
 });
 
-test('what the page entry exports and this does not', () => {
+test('exports of the main entry that the worker entry lacks', () => {
   expectTypeOf<Exclude<keyof typeof Page, keyof typeof InWorker>>().toEqualTypeOf<'parseSafetensors'>();
 });

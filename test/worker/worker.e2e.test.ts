@@ -1,4 +1,5 @@
-// The library in a worker, as it is published: the same numbers, the same errors, and an end.
+// The published library in a worker: the same numbers and errors as in the page, aborts, and the worker's
+// lifetime.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { full } from '../full.ts';
@@ -11,20 +12,19 @@ beforeAll(async () => {
   page = await site.open();
 });
 afterAll(() => site.close());
-/** The page's own model would hold the device between tests, and a worker its second of grace. */
+/** Gives the page's model and the worker time to release their devices between tests. */
 afterEach(async () => {
   site.held = Promise.resolve();
   await page.waitForTimeout(50);
 });
 
-/** How many workers the page has. */
+/** Number of workers of the page. */
 const workers = (): number => page.workers().length;
 const noWorkers = async (): Promise<void> => expect.poll(workers).toBe(0);
 
 /**
- * A model of each side stays loaded through the tests of what they compute and throw, and with it their
- * devices and what was compiled there: where a processor plays the GPU, that takes 5 s a device. Gives what
- * the page's makes of a photograph.
+ * Loads a model on each side and keeps both through the following tests, with their devices and compiled
+ * pipelines: on a software adapter, each device takes 5 s. Returns the page model's vector of a photograph.
  */
 const keep = (): Promise<number[]> =>
   page.evaluate(async () => {
@@ -41,7 +41,7 @@ let rocket: number[];
 describe('the same as in the page', () => {
   beforeAll(async () => void (rocket = await keep()));
 
-  test('a model with all it gives, bit for bit', async () => {
+  test('all results of a model, bit for bit', async () => {
     const { different, compared } = await page.evaluate(async () => {
       const { library, worker } = globalThis as unknown as Globals;
       const blob = await (await fetch('/photos/chelsea.png')).blob();
@@ -55,8 +55,7 @@ describe('the same as in the page', () => {
       }: Globals['library'] | Globals['worker']): Promise<Record<string, unknown>> => {
         const model = await DINOv2.fromPretrained('/weights/', { selfTest: false });
         const { config, dtype, dtypeReason, adapter, parameterCount } = model;
-        // Both entries have the same methods; what differs in type is the class of what goes from one to the
-        // next.
+        // Both entries have the same methods. Only the classes of their intermediate results differ in type.
         const plain = model as unknown as PageModel;
         const features = await plain.features(blob, options);
         const forwarded = await plain.forward(
@@ -163,7 +162,8 @@ describe('the same as in the page', () => {
       const { worker } = globalThis as unknown as Globals;
       const bytes = new Uint8Array(await (await fetch('/weights/model.safetensors')).arrayBuffer());
       const config = await (await fetch('/weights/config.json')).text();
-      const keeper = await worker.DINOv2.fromFiles({ config, weights: bytes }, { selfTest: false }); // of the worker, with what was compiled there
+      // Keeps the worker and its compiled pipelines.
+      const keeper = await worker.DINOv2.fromFiles({ config, weights: bytes }, { selfTest: false });
       const vectors: string[] = [];
       const pixels = Float32Array.from({ length: 3 * 28 * 28 }, (_, i) => Math.cos(i));
       const padded = new Uint8Array(bytes.length + 9);
@@ -203,7 +203,7 @@ describe('the same as in the page', () => {
     expect(found).toEqual({ distinct: 1, depth: 1, stillThere: 1909560, progressed: true });
   });
 
-  test("a fetch of the page's: its headers, its errors, and its abort", async () => {
+  test('a fetch function of the page: its headers, errors and abort', async () => {
     const found = await page.evaluate(async () => {
       const { worker } = globalThis as unknown as Globals;
       const asked: string[] = [];
@@ -332,7 +332,7 @@ describe('the same as in the page', () => {
     expect(found.found).toContain('"label":"');
   });
 
-  test("ImageNet's names of a linear head of Meta's", async () => {
+  test("a linear head of Meta has ImageNet's class names", async () => {
     const labels = await page.evaluate(async () => {
       const { worker } = globalThis as unknown as Globals;
       const json = JSON.stringify({
@@ -354,7 +354,7 @@ describe('the same as in the page', () => {
     expect(labels[999]).toBe('toilet tissue, toilet paper, bathroom tissue');
   });
 
-  test('a profile is of the class that both entries export, with its table', async () => {
+  test('a profile has the class that both entries export, with its table', async () => {
     const found = await page.evaluate(async () => {
       const { library, worker } = globalThis as unknown as Globals;
       const blob = await (await fetch('/photos/coffee.png')).blob();
@@ -386,7 +386,7 @@ describe('the same as in the page', () => {
     expect(found.table).toMatch(/blocks\.\*\.attn\.qkv.*\n[^]*The whole forward: \d/);
   });
 
-  test('support, and what is kept', async () => {
+  test('checkSupport and the cache functions', async () => {
     const found = await page.evaluate(async () => {
       const { library, worker } = globalThis as unknown as Globals;
       await library.removeCached();
@@ -409,7 +409,7 @@ describe('the same as in the page', () => {
 });
 
 describe('errors', () => {
-  test('are of the same classes, with code, message and cause', async () => {
+  test('have the same class, code, message and cause', async () => {
     const found = await page.evaluate(async () => {
       const { library, worker } = globalThis as unknown as Globals;
       const describe = (error: unknown): unknown => {
@@ -511,7 +511,7 @@ describe('errors', () => {
     expect(found[0]).not.toContain('nothing was thrown');
   });
 
-  test('of what cannot reach a worker', async () => {
+  test('for values that cannot be sent to a worker', async () => {
     const found = await page.evaluate(async () => {
       const { library, worker } = globalThis as unknown as Globals;
       const model = await worker.DINOv2.fromPretrained('/weights/', { selfTest: false });
@@ -559,9 +559,9 @@ describe('errors', () => {
     ]);
   });
 
-  /** The page is told of the last piece, and is busy until the worker has long been done. */
+  /** The page handles the progress of the last piece and stays busy until the worker is long finished. */
   test.each(full ? ['thrown', 'an abort'] : ['thrown'])(
-    '%s by the page while the result is on its way: rejected, called no more, and nothing left',
+    '%s by the page while the result is in transit: the load rejects, makes no more calls, and leaves nothing on the GPU',
     async (how) => {
       const found = await page.evaluate(async (what) => {
         const { worker } = globalThis as unknown as Globals;
@@ -598,8 +598,8 @@ describe('errors', () => {
 });
 
 describe('aborts', () => {
-  test('in the middle of a load, and of many images', async () => {
-    // The weights do not come before the load has ended: it can only be the abort that ends it.
+  test('in the middle of a load, and of embedAll', async () => {
+    // The server holds the weights back until the load has ended, so only the abort can end it.
     let send!: () => void;
     site.held = new Promise((resolve) => (send = resolve));
     const isAsked = (): boolean => site.asked.some((path) => path.endsWith('/model.safetensors'));
@@ -660,7 +660,7 @@ describe('aborts', () => {
       } catch (error) {
         thrown = error;
       }
-      for await (const _ of model.embedAll(images(), { batchSize: 2, resize: 'square', size: 56 })) break; // left early
+      for await (const _ of model.embedAll(images(), { batchSize: 2, resize: 'square', size: 56 })) break; // leave the loop early
       const whole = await model.embed(new ImageData(56, 56), { resize: 'square', size: 56 });
       await new Promise((resolve) => setTimeout(resolve, 200));
       const bytes = await model.gpuBytes;
@@ -687,7 +687,7 @@ describe('aborts', () => {
 });
 
 describe('the worker', () => {
-  test('ends where nothing is left of what was loaded there', async () => {
+  test('ends when all its objects are disposed of', async () => {
     await expect.poll(workers).toBe(1);
     await page.evaluate(() =>
       (globalThis as unknown as { keepers: { dispose(): void }[] }).keepers.forEach((each) => each.dispose()),
@@ -695,7 +695,7 @@ describe('the worker', () => {
     await noWorkers();
   });
 
-  test('is one for all models, or one for each; ends with the last object; what is disposed of is free', async () => {
+  test('is shared by all models or owned by one, ends with the last object, and frees disposed objects', async () => {
     const found = await page.evaluate(async () => {
       const { worker } = globalThis as unknown as Globals;
       const load = (options = {}): Promise<WorkerModel> =>
@@ -724,7 +724,7 @@ describe('the worker', () => {
       const kept = await first!.features(new ImageData(56, 56), { resize: 'square', size: 56 });
       first!.dispose();
       await new Promise((resolve) => setTimeout(resolve, 2000));
-      const cls = (await kept.clsToken()).length; // features outlive their model, and hold the worker
+      const cls = (await kept.clsToken()).length; // features outlive their model and keep the worker running
       kept.dispose();
       return { freed: withFeatures - without, cls };
     });
@@ -739,14 +739,14 @@ describe('the worker', () => {
     ).toBe('DISPOSED');
   });
 
-  // Each loads two models and computes; one is enough for npm test, .ci/run has them all.
+  // Each case loads two models and computes. `npm test` runs one case, .ci/run runs all.
   const sabotages: readonly (readonly [string, string, RegExp])[] = [
     ['throw', 'WORKER_LOST', /^The worker failed: .*sabotaged/],
     ['end', 'WORKER_LOST', /^The worker has ended/],
     ['lose the device', 'DEVICE_LOST', /^The GPU device was lost/],
   ];
   test.each(full ? sabotages : sabotages.slice(1, 2))(
-    'that is told to %s rejects all that waits, and the next load works',
+    'that is told to %s: all pending calls reject, and the next load works',
     async (what, code, message) => {
       const found = await page.evaluate(async (order) => {
         const { worker } = globalThis as unknown as Globals;
@@ -795,7 +795,7 @@ describe('the worker', () => {
     },
   );
 
-  test('that does not start says so', async () => {
+  test('that cannot start: the error says why', async () => {
     const found = await page.evaluate(async () => {
       const { worker } = globalThis as unknown as Globals;
       const errors: unknown[] = [];
@@ -825,15 +825,15 @@ describe('the worker', () => {
 });
 
 describe('a Content-Security-Policy', () => {
-  test("of 'self' is enough, with the file beside the library or where workerUrl says", async () => {
+  test("of 'self' is enough, for the worker script beside the library and at workerUrl", async () => {
     const strict = await site.open('/strict/');
     const complaints: string[] = [];
     strict.on('console', (message) => {
       const isAbsent = message.location().url.endsWith('/preprocessor_config.json');
       if (message.type() === 'error' && !isAbsent) complaints.push(message.text());
     });
-    // Each compiles everything anew; the one beside the library is what all other tests load, and .ci/run has
-    // both.
+    // Each worker script compiles everything again. All other tests use the one beside the library, so only
+    // .ci/run tests both.
     for (const workerUrl of full ? [undefined, '/copy/worker-thread.js'] : ['/copy/worker-thread.js']) {
       const cls = await strict.evaluate(async (url) => {
         const { worker } = globalThis as unknown as Globals;
@@ -850,13 +850,13 @@ describe('a Content-Security-Policy', () => {
     await strict.context().close();
   });
 
-  test('that forbids WebAssembly costs time, not a bit of the result', async () => {
+  test('that forbids WebAssembly gives the same bits, only slower', async () => {
     const results = new Map<string, { cls: number[]; complaints: string[] }>();
     for (const folder of full ? ['/strict/', '/strict-but-wasm/'] : ['/strict/']) {
       const strict = await site.open(folder);
       const complaints: string[] = [];
       strict.on('console', (message) => {
-        // The browser reports that there is no preprocessor_config.json, which is no fault.
+        // The browser logs the missing preprocessor_config.json, which is not an error here.
         const isAbsent = message.location().url.endsWith('/preprocessor_config.json');
         if (message.type() === 'error' && !isAbsent) complaints.push(message.text());
       });
@@ -878,7 +878,7 @@ describe('a Content-Security-Policy', () => {
     expect(forbidden.cls).toEqual(rocket);
   });
 
-  test('without workers is an error that says what to allow', async () => {
+  test('that forbids workers is an error that says what to allow', async () => {
     const page2 = await site.open('/no-workers/');
     const error = await page2.evaluate(async () =>
       (globalThis as unknown as Globals).worker.DINOv2.fromPretrained('/weights/').then(

@@ -1,4 +1,6 @@
-/** A file system, and a model that computes a vector of a file's bytes, for ingests in Node. */
+/**
+ * A fake file system, and a fake model that computes a vector from a file's bytes, for ingest tests in Node.
+ */
 import { ImageError } from '../../../src/errors.js';
 import { configOf } from '../../../src/model/config.js';
 import type { IngestFeatures, IngestModel } from '../../../src/search/ingest/target.js';
@@ -7,7 +9,7 @@ export const DIM = 4;
 
 export type Tree = { readonly [name: string]: Tree | string | (() => File) };
 
-/** A file whose "pixels" are its text. */
+/** A file whose text stands for its pixels. */
 export const file = (name: string, text: string, lastModified = 1000): File =>
   new File([text], name, { lastModified });
 
@@ -45,7 +47,7 @@ export class FakeFolder {
   }
   async *entries(): AsyncGenerator<[string, FakeFile | FakeFolder]> {
     if (!this.readable) throw new DOMException('Not to be read.', 'NotAllowedError');
-    yield* [...this.children].reverse(); // no order is promised
+    yield* [...this.children].reverse(); // the API guarantees no order
   }
   async getDirectoryHandle(name: string): Promise<FakeFolder> {
     return this.#child(name, 'directory') as FakeFolder;
@@ -56,7 +58,7 @@ export class FakeFolder {
   async isSameEntry(other: unknown): Promise<boolean> {
     return other === this;
   }
-  /** As the library takes it. */
+  /** This folder with the type that the library expects. */
   get handle(): FileSystemDirectoryHandle {
     return this as object as FileSystemDirectoryHandle;
   }
@@ -67,17 +69,20 @@ export class FakeFolder {
   }
 }
 
-/** (1, character codes of the first letters). */
+/** The vector of a text: 1, then the scaled character codes of its first letters. */
 export const vectorOf = (text: string): number[] => [
   1,
   ...Array.from({ length: DIM - 1 }, (_, i) => (text.charCodeAt(i) || 0) / 64),
 ];
 
-/** A text that begins with `broken` is no image; one that begins with `wide` has another size. */
+/**
+ * A fake model. A text that begins with `broken` cannot be decoded; one that begins with `wide` has another
+ * grid size.
+ */
 export class FakeModel implements IngestModel {
-  /** Sizes of the batches that were asked for. */
+  /** Sizes of the requested batches. */
   readonly asked: number[] = [];
-  /** Features that were not disposed of. */
+  /** Number of features that were not disposed of. */
   alive = 0;
   readonly config = configOf('small');
   print = 'f';

@@ -1,5 +1,5 @@
 /**
- * Files and folders become an index: what is taken, passed over, listed; how it is stopped and gone on with.
+ * Ingests of files and folders into an index: selection, skipping, failures, pausing, aborting and resuming.
  */
 import { describe, expect, test, vi } from 'vitest';
 import { DeviceError } from '../../../src/errors.js';
@@ -22,8 +22,8 @@ import {
 } from '../../../src/search.js';
 import { DIM, FakeFile, FakeFolder, FakeModel, file, vectorOf } from './fakes.js';
 
-// Handles are kept by structured clone where there is a store; these are told by their shape and cannot be
-// cloned, so here they are kept as they are.
+// The store clones folder handles with structuredClone, which cannot clone these fake handles. The stub
+// returns them unchanged.
 vi.stubGlobal('structuredClone', (value: unknown) => value);
 
 const make = (patches: 'none' | 'f16' = 'none') =>
@@ -34,7 +34,7 @@ const names = (count: number): Record<string, string> =>
 const about = (index: EmbeddingIndex, id: string): FileMetadata =>
   (index.metadata(id) as { file: FileMetadata }).file;
 
-test("a model or a way to look that is not the index's is refused before anything is added", async () => {
+test("a model or preprocessing other than the index's is refused before anything is added", async () => {
   const look = { resize: 'fit', longestSide: 224 } as const;
   const index = new EmbeddingIndex({
     dim: DIM,
@@ -60,8 +60,8 @@ test("a model or a way to look that is not the index's is refused before anythin
   expect(index.size).toBe(1);
 });
 
-describe('what is taken', () => {
-  test('images of a folder and of those within, by their paths, in the order of names', async () => {
+describe('the selection of files', () => {
+  test('images of a folder and its subfolders, with their paths as ids, in the order of names', async () => {
     const index = make();
     const folder = new FakeFolder('Holiday', {
       'b.JPG': 'bb',
@@ -86,7 +86,7 @@ describe('what is taken', () => {
     expect(hit!.score).toBeCloseTo(1, 6);
   });
 
-  test('files by their path where they know it, else by their name; what is no image by type or name is passed over', async () => {
+  test('the id of a file is its path if known, else its name; files that are no images by type or name are ignored', async () => {
     const index = make();
     const within = Object.defineProperty(file('x.jpg', 'xx'), 'webkitRelativePath', { value: 'Trip/x.jpg' });
     const { ignored } = await ingest(index, model, [
@@ -99,7 +99,7 @@ describe('what is taken', () => {
     expect(ignored).toBe(1);
   });
 
-  test('a single file; what is no file, folder or list of them is refused', async () => {
+  test('a single file is accepted; anything but files, folders or lists of them is refused', async () => {
     const index = make();
     expect(await ingest(index, model, file('a.jpg', 'aa')).finished).toMatchObject({ images: 1, added: 1 });
     expect(index.ids()).toEqual(['a.jpg']);
@@ -111,7 +111,7 @@ describe('what is taken', () => {
       lastModified: 1,
       text: () => Promise.resolve('bb'),
     };
-    const { images } = await ingest(index, model, [elsewhere as unknown as File]).finished; // of another window
+    const { images } = await ingest(index, model, [elsewhere as unknown as File]).finished; // a File of another window
     expect(images).toBe(1);
     for (const [source, found] of [
       [7, 'Number'],
@@ -135,7 +135,7 @@ describe('what is taken', () => {
       expect(await ingest(index, model, none).finished).toMatchObject({ phase: 'done', images: 0 });
   });
 
-  test('what the caller adds to the metadata', async () => {
+  test('the caller can add metadata', async () => {
     const index = make();
     await ingest(index, model, [file('y.png', 'yy')], {
       metadata: (id, { size }) => ({ album: id.length, size, file: 'overwritten' }),
@@ -143,7 +143,7 @@ describe('what is taken', () => {
     expect(index.metadata('y.png')).toEqual({ album: 5, size: 2, file: { size: 2, lastModified: 1000 } });
   });
 
-  test('patches, from the forward that gives the vector, whatever the sizes in a batch', async () => {
+  test('patches come from the forward that computes the vector, also in a batch of several sizes', async () => {
     const index = make('f16');
     const counting = new FakeModel();
     await ingest(index, counting, [file('a.png', 'aa'), file('b.png', 'wide'), file('c.png', 'cc')]).finished;
@@ -161,8 +161,8 @@ describe('what is taken', () => {
   });
 });
 
-describe('what is there already', () => {
-  test('is passed over; what has changed is computed again; what is gone is removed when asked', async () => {
+describe('images that are already in the index', () => {
+  test('are skipped; changed ones are computed again; missing ones are removed on request', async () => {
     const index = make();
     const folder = new FakeFolder('F', { 'a.jpg': 'aa', 'b.jpg': 'bb', 'c.jpg': 'cc' });
     await index.add('elsewhere.jpg', [1, 0, 0, 0]);
@@ -189,7 +189,7 @@ describe('what is there already', () => {
     expect((await index.search(vectorOf('zz'), { topK: 1 }))[0]!.id).toBe('F/b.jpg');
   });
 
-  test('is computed again where pixels become something else, and not where they become the same', async () => {
+  test('are computed again if their pixels would change, and only then', async () => {
     const index = make();
     const files = [file('a.jpg', 'aa'), file('b.jpg', 'bb')];
     const half = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
@@ -207,7 +207,7 @@ describe('what is there already', () => {
       return [added, updated, unchanged];
     };
     expect(await counted(model)).toEqual([2, 0, 0]);
-    expect(about(index, 'a.jpg')).toEqual({ size: 2, lastModified: 1000 }); // as before there was another look
+    expect(about(index, 'a.jpg')).toEqual({ size: 2, lastModified: 1000 }); // default preprocessing is not recorded
     const sameAsDefault = { pooling: 'cls', resample: undefined, resize: undefined } as const;
     expect(await counted(model, sameAsDefault)).toEqual([0, 0, 2]);
     expect(await counted(Object.assign(new FakeModel(), { preprocessing: DEFAULT_PREPROCESSING }))).toEqual([
@@ -223,7 +223,7 @@ describe('what is there already', () => {
     expect(await counted(model)).toEqual([0, 0, 2]);
   });
 
-  test('needs no look beside it in an index that says which model made it', async () => {
+  test('have no recorded preprocessing if the index itself records the model', async () => {
     const normalization = { mean: [0.5, 0.5, 0.5] } as const;
     const index = new EmbeddingIndex({
       dim: DIM,
@@ -240,7 +240,7 @@ describe('what is there already', () => {
     expect(opened.header.model).toEqual(index.header.model);
   });
 
-  test('stays where the folder could not be read', async () => {
+  test('stay if their folder could not be read', async () => {
     const index = make();
     const folder = new FakeFolder('F', { 'a.jpg': 'aa', sub: { 'b.jpg': 'bb' } });
     await ingest(index, model, folder.handle).finished;
@@ -251,10 +251,10 @@ describe('what is there already', () => {
     expect(index.size).toBe(2);
   });
 
-  test('by another tab in the meantime is no error', async () => {
+  test('may be added by another tab during the ingest', async () => {
     const index = make();
     const racing = new FakeModel();
-    racing.before = () => index.add('b.jpg', [0, 1, 0, 0]); // after the queue was made
+    racing.before = () => index.add('b.jpg', [0, 1, 0, 0]); // added after the queue was built
     expect(await ingest(index, racing, [file('a.jpg', 'aa'), file('b.jpg', 'bb')]).finished).toMatchObject({
       added: 1,
       updated: 1,
@@ -264,12 +264,15 @@ describe('what is there already', () => {
   });
 });
 
-describe('two folders of one name', () => {
+describe('two folders with the same name', () => {
   const [camera, phone] = [
     (): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'camera one', '2.jpg': 'camera two' }),
     (): FakeFolder => new FakeFolder('DCIM', { '1.jpg': 'phone one', '3.jpg': 'phone three' }),
   ];
-  /** As Firefox and Safari give a folder that is dropped: nothing tells it from another. */
+  /**
+   * A dropped folder as Firefox and Safari provide it: an entry without a handle, so it cannot be told from
+   * another folder with its name.
+   */
   const entryOf = (folder: FakeFolder): FileSystemDirectoryEntry => {
     const files = [...folder.children.values()].map((child) => ({
       isFile: true,
@@ -293,7 +296,7 @@ describe('two folders of one name', () => {
   const dropped = (folder: FakeFolder): DroppedFiles =>
     new DroppedFiles(Promise.resolve([{ entry: entryOf(folder) }]));
 
-  test('the second is refused, and nothing of the first is changed or removed', async () => {
+  test('the second folder is refused, and the first stays unchanged', async () => {
     const index = make();
     await ingest(index, model, camera().handle).finished;
     const before = [...index.vector('DCIM/1.jpg')];
@@ -310,7 +313,7 @@ describe('two folders of one name', () => {
     });
   });
 
-  test('under a name of its own it is kept beside the first, and each is tidied alone', async () => {
+  test('with `under` the second folder is added too, and removeMissing affects only its own folder', async () => {
     const index = make();
     const [first, second] = [camera(), phone()];
     await ingest(index, model, first.handle).finished;
@@ -329,7 +332,7 @@ describe('two folders of one name', () => {
     expect(index.ids()).toEqual(['DCIM/2.jpg', 'My phone/DCIM/3.jpg']);
   });
 
-  test('a folder that was moved takes the place of what it was, where the caller says so', async () => {
+  test('a moved folder replaces its old entry if the caller sets `under`', async () => {
     const index = make();
     await ingest(index, model, camera().handle).finished;
     const moved = camera();
@@ -340,17 +343,17 @@ describe('two folders of one name', () => {
     expect(await ingest(index, model, moved.handle, { removeMissing: true }).finished).toMatchObject({
       unchanged: 1,
       removed: 0,
-    }); // it is known now
+    }); // its handle is known now
     expect(await foldersOf(index)).toEqual([moved]);
   });
 
   test.each(['before', 'after'])(
-    'without handles nothing tells them apart: what was added %s is not removed unless the caller vouches for it',
+    'without handles the folders look the same: items added %s are only removed if the caller sets `under`',
     async (when) => {
       const index = make();
       const first = camera();
       if (when === 'after') await ingest(index, model, first.handle).finished;
-      // An image of the same path takes the place of the other folder's.
+      // An image with the same path replaces the other folder's image.
       expect(await ingest(index, model, dropped(phone())).finished).toMatchObject(
         when === 'after' ? { added: 1, updated: 1 } : { added: 2, updated: 0 },
       );
@@ -369,7 +372,7 @@ describe('two folders of one name', () => {
     },
   );
 
-  test('what was imported or added by hand is not removed either', async () => {
+  test('items that were imported or added directly are not removed either', async () => {
     const index = make();
     await index.add('DCIM/imported.jpg', [1, 0, 0, 0]);
     const folder = camera();
@@ -383,7 +386,7 @@ describe('two folders of one name', () => {
     expect(index.has('DCIM/imported.jpg')).toBe(true);
   });
 
-  test('a folder that lies within the ids of another keeps its own', async () => {
+  test('a folder whose ids lie within those of another keeps its items', async () => {
     const index = make();
     const outer = new FakeFolder('All', { 'a.jpg': 'aa', 'b.jpg': 'bb' });
     await ingest(index, model, outer.handle).finished;
@@ -395,7 +398,7 @@ describe('two folders of one name', () => {
     expect(index.ids()).toEqual(['All/b.jpg', 'All/DCIM/1.jpg', 'All/DCIM/2.jpg']);
   });
 
-  test('what an ingest under a name has begun, it says', async () => {
+  test('an unfinished ingest reports its `under`', async () => {
     const index = make();
     await ingest(index, model, [file('a.jpg', 'aa')], { under: 'x/y' }).finished;
     expect(index.ids()).toEqual(['x/y/a.jpg']);
@@ -410,8 +413,8 @@ describe('two folders of one name', () => {
   });
 });
 
-describe('what cannot be taken', () => {
-  test('is listed with its reason, and the rest goes on', async () => {
+describe('images that cannot be added', () => {
+  test('are listed with their errors, and the rest is added', async () => {
     const index = make();
     const folder = new FakeFolder('F', {
       'a.jpg': 'aa',
@@ -441,7 +444,7 @@ describe('what cannot be taken', () => {
     expect(index.ids()).toEqual(['F/a.jpg', 'F/c.jpg', 'F/f.jpg']);
   });
 
-  test('two files of one path: the second is listed', async () => {
+  test('two files with the same path: the second is listed', async () => {
     const index = make();
     const { failures } = await ingest(index, model, [file('a.jpg', 'aa'), file('a.jpg', 'other')]).finished;
     expect(failures.map(({ id, error }) => [id, (error as DeviceError).code])).toEqual([
@@ -450,7 +453,7 @@ describe('what cannot be taken', () => {
     expect(index.size).toBe(1);
   });
 
-  test('an item that the index refuses is listed, and its batch is kept', async () => {
+  test('an item that the index refuses is listed, and the rest of its batch is added', async () => {
     const index = make();
     const metadata = (id: string): Record<string, unknown> => (id === 'b.jpg' ? { bad: 1n } : {});
     const { added, failures } = await ingest(
@@ -465,7 +468,7 @@ describe('what cannot be taken', () => {
     ]);
   });
 
-  test('a device that is lost ends it; the same folder goes on', async () => {
+  test('a lost device ends the ingest; the next ingest of the folder continues', async () => {
     const index = make();
     const folder = new FakeFolder('F', names(30));
     const losing = new FakeModel();
@@ -481,15 +484,15 @@ describe('what cannot be taken', () => {
     expect(await unfinishedIngest(index)).toBeUndefined();
   });
 
-  test('a batch size that is none is an error at once', () => {
+  test('an invalid batch size throws at once', () => {
     expect(() => ingest(make(), model, [], { batchSize: 0 })).toThrow(
       /batchSize: expected a whole number from 1, found 0/,
     );
   });
 });
 
-describe('on its way', () => {
-  test('an abort while a small picture is made for an image that is there is no failure of the image', async () => {
+describe('a running ingest', () => {
+  test('an abort while a thumbnail is made for an existing image does not count as a failure', async () => {
     const index = make();
     const files = [file('a.jpg', 'aa'), file('b.jpg', 'bb')];
     await ingest(index, model, files).finished;
@@ -512,7 +515,7 @@ describe('on its way', () => {
     }
   });
 
-  test('it pauses between batches, keeps what was under way, and goes on', async () => {
+  test('pauses between batches, keeps the batches in progress, and resumes', async () => {
     const index = make();
     const told: IngestProgress[] = [];
     const slow = new FakeModel();
@@ -538,7 +541,7 @@ describe('on its way', () => {
     expect([...new Set(told.map(({ phase }) => phase))]).toEqual(['running', 'paused', 'done']);
   });
 
-  test('an onProgress that throws at resume() throws there, and the ingest goes on', async () => {
+  test('an error in onProgress during resume() is thrown by resume(), and the ingest continues', async () => {
     let pausedBefore = false;
     let thrown = false;
     const onProgress = ({ phase }: IngestProgress): void => {
@@ -549,12 +552,12 @@ describe('on its way', () => {
     };
     const run = ingest(make(), model, new FakeFolder('F', names(40)).handle, { batchSize: 4, onProgress });
     run.pause();
-    await new Promise((resolve) => setTimeout(resolve, 60)); // all that may sleep does
+    await new Promise((resolve) => setTimeout(resolve, 60)); // let everything pause
     expect(() => run.resume()).toThrow('mine');
     expect((await run.finished).added).toBe(40);
   });
 
-  test('what has ended it is told, whatever onProgress throws then', async () => {
+  test('the error that ended the ingest is reported even if onProgress then throws', async () => {
     const index = make();
     index.addMany = async () => Promise.reject(new Error('the disk is full'));
     const onProgress = ({ phase }: IngestProgress): void => {
@@ -565,7 +568,7 @@ describe('on its way', () => {
     ).rejects.toThrow('the disk is full');
   });
 
-  test('it can be aborted, running or paused; what was committed stays', async () => {
+  test('can be aborted while running or paused; committed items stay', async () => {
     for (const paused of [false, true]) {
       const index = make();
       const controller = new AbortController();
@@ -592,7 +595,7 @@ describe('on its way', () => {
     }
   });
 
-  test('the next batch is begun before the one before is done', async () => {
+  test('the next batch starts before the previous one is done', async () => {
     const overlapping = new FakeModel();
     let running = 0;
     let most = 0;
@@ -605,7 +608,7 @@ describe('on its way', () => {
     expect(most).toBe(2);
   });
 
-  test('random folders, batches and failures: every image is counted once, and in the index or in the list', async () => {
+  test('random folders, batches and failures: every image is counted once, and is in the index or in the list of failures', async () => {
     let seed = 7;
     const random = (below: number): number => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 1) % below;
     for (let i = 0; i < (full ? 200 : 40); i++) {
@@ -628,8 +631,8 @@ describe('on its way', () => {
   });
 });
 
-describe('what an index remembers', () => {
-  test('the folders that it was made of, each once, and the originals in them', async () => {
+describe('stored state of an ingest', () => {
+  test('the index stores its folders, each once, and finds the original files in them', async () => {
     const index = make();
     const [first, second] = [
       new FakeFolder('A', { sub: { 'a.jpg': 'aa' } }),
@@ -644,7 +647,7 @@ describe('what an index remembers', () => {
     expect(await askAgain(await foldersOf(index))).toBe(true);
   });
 
-  test('nothing of plain files but their names, and nothing when told to forget', async () => {
+  test('the index stores only the names of plain files, and nothing after forgetIngest', async () => {
     const index = make();
     const losing = new FakeModel();
     losing.before = () => {

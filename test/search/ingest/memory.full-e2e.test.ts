@@ -1,5 +1,5 @@
-// 200 photographs of 12 megapixels: what is decoded at the same time stays within its bound, and the page's
-// memory does not grow with the folder. The model is in the page, where bitmaps can be counted.
+// Ingests 200 photographs of 12 megapixels. Bitmaps decoded at the same time stay within their bound, and the
+// page's memory does not grow with the folder. The model runs in the page, where the test can count bitmaps.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import { openWorkerSite, type Globals, type WorkerSite } from '../../worker/site.ts';
@@ -7,9 +7,9 @@ import { openWorkerSite, type Globals, type WorkerSite } from '../../worker/site
 const PHOTOGRAPHS = 200;
 const [WIDTH, HEIGHT] = [4032, 3024];
 const MIB = 2 ** 20;
-/** As docs/search.md has it. */
+/** The bound that docs/search.md states. */
 const MOST_BITMAP_BYTES = 256 * MIB;
-/** Rows on their way to the GPU, and compressed files, for each of the slots; and what the page has anyway. */
+/** Bound for decoded rows and compressed files in all slots, plus the page's own memory. */
 const MOST_MEMORY_BYTES = 700 * MIB;
 
 let site: WorkerSite;
@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 test(
-  `${PHOTOGRAPHS} photographs of 12 megapixels: pixels and memory stay within their bounds, and the page answers`,
+  `${PHOTOGRAPHS} photographs of 12 megapixels: decoded pixels and memory stay within their bounds, and the page stays responsive`,
   { timeout: 900_000 },
   async () => {
     const session = await page.context().newCDPSession(page);
@@ -45,7 +45,7 @@ test(
           context.fillRect((i * 911) % width, (i * 577) % height, 900, 700);
         }
         const drawn = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.9 });
-        // Without the colour profile of sRGB that Chromium writes, and cameras do not: a segment, FF E2.
+        // Removes the sRGB profile that Chromium writes (segment FF E2), because cameras write none.
         const bytes = new DataView(await drawn.arrayBuffer());
         let profile = 2;
         while (bytes.getUint16(profile) !== 0xffe2) profile += 2 + bytes.getUint16(profile + 2);
@@ -77,7 +77,7 @@ test(
         const tasks: number[] = [];
         const model = await library.DINOv2.fromPretrained('/weights/', { selfTest: false });
         const index = new search.EmbeddingIndex({ dim: model.config.embedDim, device: 'cpu' });
-        await search.ingest(index, model, files.slice(0, 16), { cropSize: 56 }).finished; // programs
+        await search.ingest(index, model, files.slice(0, 16), { cropSize: 56 }).finished; // warm-up: compiles the programs
         new PerformanceObserver((list) =>
           tasks.push(...list.getEntries().map(({ duration }) => duration)),
         ).observe({ type: 'longtask' });
@@ -103,9 +103,9 @@ test(
       `bitmaps at once ${(found.most / MIB).toFixed(0)} MiB, memory of the page ${(early / MIB).toFixed(0)} MiB, in the second half ${(late / MIB).toFixed(0)} MiB; tasks of over 50 ms: ${found.tasks.map(Math.round).join(', ') || 'none'}`,
     );
     expect(found).toMatchObject({ added: PHOTOGRAPHS, decodes: PHOTOGRAPHS, left: 0 });
-    expect(found.most).toBeGreaterThan(WIDTH * HEIGHT * 4); // several at the same time
+    expect(found.most).toBeGreaterThan(WIDTH * HEIGHT * 4); // several bitmaps at the same time
     expect(found.most).toBeLessThanOrEqual(MOST_BITMAP_BYTES);
-    // By the clock: the system stops a busy page now and then.
+    // Measured in wall time, so some long tasks are allowed: the system sometimes suspends a busy page.
     expect(found.tasks.length).toBeLessThanOrEqual(PHOTOGRAPHS / 20);
     expect(late).toBeLessThanOrEqual(MOST_MEMORY_BYTES);
     expect(late).toBeLessThanOrEqual(early + 200 * MIB);

@@ -1,5 +1,5 @@
-// A model that takes files as a stream: order, progress image by image, back-pressure, pauses, formats that are
-// not decoded; and files whose names the index has.
+// Ingests with a model that reads files as a stream: order, progress per image, back-pressure, pauses,
+// undecodable formats, and files whose names are already in the index.
 import { describe, expect, test, vi } from 'vitest';
 import { DeviceError, ImageError } from '../../../src/errors.js';
 import { EmbeddingIndex, ingest, originalOf, type IngestProgress } from '../../../src/search.js';
@@ -14,7 +14,9 @@ const pause = (ms = 0): Promise<void> => new Promise((resolve) => setTimeout(res
 const names = (count: number): Record<string, string> =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${String(i).padStart(4, '0')}.jpg`, `${i}`]));
 
-/** Gives one image after the other. A text that begins with `broken` is no image; `huge` is too large. */
+/**
+ * Yields one image after another. A text that begins with `broken` cannot be decoded; `huge` is too large.
+ */
 class StreamingModel extends FakeModel {
   pulled = 0;
   given = 0;
@@ -46,7 +48,7 @@ class StreamingModel extends FakeModel {
   }
 }
 
-/** Asks for the next images while it computes, as DINOv2 does. */
+/** Requests the next images while it computes, as DINOv2 does. */
 class AheadModel extends StreamingModel {
   override async *embedAll(
     images: AsyncIterable<Blob>,
@@ -65,11 +67,11 @@ class AheadModel extends StreamingModel {
   }
 }
 
-/** A brand of ISO media, as iPhones' photographs have it. */
+/** A HEIC photograph as iPhones write it: an ISO media file with this brand. */
 const heic = (name: string, brand = 'heic'): File =>
   new File([`\0\0\0\x18ftyp${brand}\0\0\0\0mif1heic`], name);
 
-test('files are taken in order and read once; thumbnails and sizes come with them', async () => {
+test('files are processed in order and read once; thumbnails and sizes are stored', async () => {
   const model = new StreamingModel();
   const index = make();
   const { added } = await ingest(index, model, new FakeFolder('F', names(30)).handle).finished;
@@ -79,10 +81,10 @@ test('files are taken in order and read once; thumbnails and sizes come with the
   expect(await (await index.thumbnail('F/0007.jpg'))!.text()).toBe('small 7');
   expect(index.metadata('F/0007.jpg')).toMatchObject({ file: { width: 40, height: 30 } });
   expect(model.options).toMatchObject({ normalize: false, patches: false, thumbnailPx: 256, batchSize: 8 });
-  expect(model.asked).toEqual([]); // no batch was asked for
+  expect(model.asked).toEqual([]); // no batch was requested
 });
 
-test('a folder is counted before its first image is done, and images are counted one by one', async () => {
+test('all files are counted before the first image is done, and progress increases image by image', async () => {
   const model = new StreamingModel();
   const told: IngestProgress[] = [];
   let counted: number | undefined;
@@ -100,7 +102,7 @@ test('a folder is counted before its first image is done, and images are counted
   expect(new Set(done).size).toBeGreaterThan(18);
 });
 
-test('files are not opened to be counted', async () => {
+test('counting does not open files', async () => {
   let opened = 0;
   const tree = Object.fromEntries(
     Array.from({ length: 50 }, (_, i) => [`${i}.jpg`, () => (opened++, file(`${i}.jpg`, `${i}`))]),
@@ -122,7 +124,7 @@ test('files are not opened to be counted', async () => {
   expect((await run.finished).added).toBe(50);
 });
 
-test('a slow store holds the model back', async () => {
+test('a slow store makes the model wait', async () => {
   const model = new StreamingModel();
   const index = make();
   const { addMany } = index;
@@ -137,10 +139,10 @@ test('a slow store holds the model back', async () => {
   };
   await ingest(index, model, new FakeFolder('F', names(300)).handle, { batchSize: 2 }).finished;
   expect(index.size).toBe(300);
-  expect(most).toBeLessThanOrEqual(2 * 4 * 2 + 1); // what is being committed, and what waits
+  expect(most).toBeLessThanOrEqual(2 * 4 * 2 + 1); // items being committed, and items waiting
 });
 
-test('a pause takes no further file, keeps what was taken, and is gone on from', async () => {
+test('a pause reads no further file, keeps the images in progress, and can be resumed', async () => {
   const model = new StreamingModel();
   const index = make();
   const run = ingest(index, model, new FakeFolder('F', names(40)).handle);
@@ -154,7 +156,7 @@ test('a pause takes no further file, keeps what was taken, and is gone on from',
   expect((await run.finished).added).toBe(40);
 });
 
-test('an abort and a lost device end it; a commit that fails does too', async () => {
+test('an abort, a lost device and a failed commit end the ingest', async () => {
   const folder = new FakeFolder('F', names(40));
   const aborted = new StreamingModel();
   const run = ingest(make(), aborted, folder.handle);
@@ -180,7 +182,7 @@ test('an abort and a lost device end it; a commit that fails does too', async ()
   );
 });
 
-test('an image that does not fit on the GPU is listed, and those beside it are not', async () => {
+test('an image too large for the GPU is listed as failed, and the other images are added', async () => {
   const model = new StreamingModel();
   const featuresBySize = model.featuresBySize.bind(model);
   model.featuresBySize = async (images, options) => {
@@ -197,7 +199,7 @@ test('an image that does not fit on the GPU is listed, and those beside it are n
   ]);
 });
 
-test('files of a format that is not decoded here have one failure together', async () => {
+test('files of an undecodable format share one failure', async () => {
   const files = [
     heic('1.heic'),
     file('2.jpg', 'bb'),
@@ -221,7 +223,7 @@ test('files of a format that is not decoded here have one failure together', asy
   }
 });
 
-/** A model without a stream, which cannot use texts with this in them. */
+/** A model without a stream that cannot decode texts containing `part`. */
 function brokenAt(part: string): FakeModel {
   const model = new FakeModel();
   model.before = (texts) => {
@@ -233,10 +235,10 @@ function brokenAt(part: string): FakeModel {
 describe.each([
   ['a stream', () => new StreamingModel()],
   ['batches', () => new FakeModel()],
-])('a name that the index has, by %s', (_, model) => {
+])('a file whose name is already in the index, with %s', (_, model) => {
   const [first, second] = [file('IMG_0001.JPG', 'one', 1000), file('IMG_0001.JPG', 'another', 2000)];
 
-  test('another file without a folder is refused, and the first one stays', async () => {
+  test('another file without a folder is refused, and the first file stays', async () => {
     const index = make();
     await ingest(index, model(), [first]).finished;
     const before = [...index.vector('IMG_0001.JPG')];
@@ -250,7 +252,7 @@ describe.each([
     expect((await ingest(index, model(), [first]).finished).unchanged).toBe(1);
   });
 
-  test('it is kept beside the first under a name, and takes its place where the caller says so', async () => {
+  test('with a name in `under` both files are kept; with an empty `under` the second replaces the first', async () => {
     const index = make();
     await ingest(index, model(), [first]).finished;
     expect((await ingest(index, model(), [second], { under: 'phone' }).finished).added).toBe(1);
@@ -258,7 +260,7 @@ describe.each([
     expect((await ingest(index, model(), [second], { under: '' }).finished).updated).toBe(1);
   });
 
-  test('a file that has changed in its folder, or behind its handle, is computed again', async () => {
+  test('a file that changed in its folder or behind its handle is computed again', async () => {
     const index = make();
     const folder = new FakeFolder('F', { 'a.jpg': 'aa' });
     await ingest(index, model(), folder.handle).finished;
@@ -272,12 +274,12 @@ describe.each([
     expect((await ingest(index, model(), sourceOf(handle)).finished).updated).toBe(1);
     const other = new FakeFile('IMG_0001.JPG', () => second);
     expect((await ingest(index, model(), sourceOf(other)).finished).failed).toBe(1);
-    expect(await (await originalOf(index, 'IMG_0001.JPG'))!.text()).toBe('changed'); // not the other's
+    expect(await (await originalOf(index, 'IMG_0001.JPG'))!.text()).toBe('changed'); // not the other file
     expect((await ingest(index, model(), [second]).finished).failed).toBe(1);
   });
 });
 
-test('an image that is too large takes none of those with it that are being opened', async () => {
+test('an image that is too large in a batch does not fail images that are still being opened', async () => {
   const children = names(12);
   children['0003.jpg'] = 'huge';
   const folder = new FakeFolder('F', children);
@@ -286,10 +288,10 @@ test('an image that is too large takes none of those with it that are being open
     Object.assign(child, { getFile: () => pause(30).then(() => content()) });
   }
   const { added, failed, images } = await ingest(make(), new AheadModel(), folder.handle).finished;
-  expect({ added, failed, images }).toEqual({ added: 12, failed: 0, images: 12 }); // alone it fits
+  expect({ added, failed, images }).toEqual({ added: 12, failed: 0, images: 12 }); // alone, the large image fits
 });
 
-test('two ingests at the same time do not overwrite photographs of one name', async () => {
+test('two ingests at the same time do not overwrite photographs with the same name', async () => {
   const index = make();
   const reports = await Promise.all(
     ['apple', 'zebra'].map(
@@ -302,7 +304,7 @@ test('two ingests at the same time do not overwrite photographs of one name', as
   ]);
 });
 
-test('an abort ends an ingest of a folder whose listing never answers', async () => {
+test('an abort ends the ingest of a folder whose listing never completes', async () => {
   const folder = new FakeFolder('F', {});
   Object.assign(folder.handle, {
     entries: () => ({

@@ -1,4 +1,4 @@
-/** Chromium on an empty page with the store, from a local server, with a profile on disk. */
+/** Chromium with a profile on disk, on an empty page that loads the store from a local server. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -47,7 +47,7 @@ export async function openStoreSite(): Promise<StoreSite> {
   };
 }
 
-/** Nothing here needs a GPU: without one the browser starts sooner. */
+/** Starts Chromium without a GPU: the store needs none, and the browser starts sooner. */
 export const launch = (profile: Profile): Promise<BrowserContext> =>
   launchChromium(profile, ['--no-sandbox', '--disable-gpu']);
 

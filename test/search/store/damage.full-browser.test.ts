@@ -1,5 +1,5 @@
-// Bits that flip, files that go, rows that go: all of it is noticed, named, and what is whole is not lost
-// with it.
+// Damage to a stored index: flipped bits, missing files and missing rows are detected and named, and intact
+// items are kept.
 import { openDB, type IDBPDatabase } from 'idb';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CacheFolder } from '../../../src/storage/store.ts';
@@ -70,7 +70,7 @@ async function change<T>(task: (db: IDBPDatabase<Schema>) => Promise<T>): Promis
   }
 }
 
-/** Twelve items in four files, one of them merged, some replaced and removed. */
+/** Stores twelve items in four files. One file results from a merge; some items were replaced or removed. */
 async function fill(): Promise<void> {
   const journal = await open();
   for (let i = 0; i < 12; i += 4)
@@ -104,7 +104,7 @@ const errorOf = async (work: () => Promise<unknown>): Promise<IndexError> => {
 };
 const opening = async (): Promise<void> => void (await readAll((await open()).items()));
 
-test('nothing is damaged to begin with', async () => {
+test('the test data is intact', async () => {
   const journal = await open();
   expect(journal.dropped).toEqual([]);
   const items = await readAll(journal.items());
@@ -118,7 +118,7 @@ test('nothing is damaged to begin with', async () => {
   });
 });
 
-/** Flips one bit of a value of a row. */
+/** Flips one random bit of a value in a row. */
 function flip(value: unknown, random: Random): unknown {
   if (typeof value === 'number') {
     const view = new DataView(new ArrayBuffer(8));
@@ -148,155 +148,147 @@ function flip(value: unknown, random: Random): unknown {
   return { ...(value as object), [key]: flip((value as Record<string, unknown>)[key], random) };
 }
 
-test(
-  `${FLIPS} flipped bits, in every file and every row, are all noticed`,
-  { timeout: 300_000 },
-  async () => {
-    const random = new Random(20261124);
-    const database = new Database(NAME);
-    const headerRow = (await database.open(undefined))!;
-    const rows = await database.run(readRows);
-    const thumbnails = await database.run(
-      async (db) =>
-        new Map(
-          await Promise.all(
-            (await db.getAllKeys('thumbnails')).map(
-              async (id) => [id, (await db.get('thumbnails', id))!] as const,
-            ),
+test(`${FLIPS} flipped bits in files and rows are all detected`, { timeout: 300_000 }, async () => {
+  const random = new Random(20261124);
+  const database = new Database(NAME);
+  const headerRow = (await database.open(undefined))!;
+  const rows = await database.run(readRows);
+  const thumbnails = await database.run(
+    async (db) =>
+      new Map(
+        await Promise.all(
+          (await db.getAllKeys('thumbnails')).map(
+            async (id) => [id, (await db.get('thumbnails', id))!] as const,
           ),
         ),
-    );
-    const stored = await files();
-    const seals = new Seals(headerText(header));
-    // In place of what is on disk, a copy with one bit changed; the reading is the store's own.
-    const damageOf = async (
-      changed: Rows,
-      bytes: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
-    ): Promise<boolean> => {
-      const copy: CacheFolder = {
-        read: async (name) => (bytes.has(name) ? new Blob([bytes.get(name)!]) : undefined),
-        names: async () => [...bytes.keys()],
-        write: async () => undefined,
-        remove: async () => undefined,
-      };
-      const context: Context = {
-        name: NAME,
-        database,
-        files: new SegmentFiles(NAME, copy),
-        seals,
-        header: headerText(header),
-        tab: '',
-        clean: true,
-      };
-      const found = inspectRows(changed, seals);
-      return isDamaged(found) || isDamaged(await inspectFiles(context, changed.segments, found));
+      ),
+  );
+  const stored = await files();
+  const seals = new Seals(headerText(header));
+  // Checks a copy with one changed bit, using the store's own reading code.
+  const damageOf = async (
+    changed: Rows,
+    bytes: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
+  ): Promise<boolean> => {
+    const copy: CacheFolder = {
+      read: async (name) => (bytes.has(name) ? new Blob([bytes.get(name)!]) : undefined),
+      names: async () => [...bytes.keys()],
+      write: async () => undefined,
+      remove: async () => undefined,
     };
-    expect(await damageOf(rows, stored)).toBe(false);
-    // Every byte of every file, but for those of records that were replaced: nobody reads them.
-    const isLive = (name: string, at: number): boolean =>
-      at >= rows.segments.find((row) => row.name === name)!.bytes ||
-      rows.items.some(
-        ({ segment, offset, vectorBytes, patches }) =>
-          segment === name && at >= offset && at < offset + vectorBytes + (patches?.bytes ?? 0),
+    const context: Context = {
+      name: NAME,
+      database,
+      files: new SegmentFiles(NAME, copy),
+      seals,
+      header: headerText(header),
+      tab: '',
+      clean: true,
+    };
+    const found = inspectRows(changed, seals);
+    return isDamaged(found) || isDamaged(await inspectFiles(context, changed.segments, found));
+  };
+  expect(await damageOf(rows, stored)).toBe(false);
+  // All bytes of all files, except records that were replaced, because the store never reads these.
+  const isLive = (name: string, at: number): boolean =>
+    at >= rows.segments.find((row) => row.name === name)!.bytes ||
+    rows.items.some(
+      ({ segment, offset, vectorBytes, patches }) =>
+        segment === name && at >= offset && at < offset + vectorBytes + (patches?.bytes ?? 0),
+    );
+  const fileBytes = [...stored].flatMap(([name, bytes]) =>
+    Array.from(bytes, (_, i) => [name, i] as const).filter(([, at]) => isLive(name, at)),
+  );
+  const counts: Record<string, number> = {};
+  const missed: string[] = [];
+  let flips = 0;
+  const one = async (region: string, noticed: () => Promise<boolean> | boolean): Promise<void> => {
+    counts[region] = (counts[region] ?? 0) + 1;
+    flips += 1;
+    if (!(await noticed())) missed.push(region);
+  };
+  const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b); // differs only in the sign of zero
+  while (flips < FLIPS) {
+    const kind = random.integer(0, 9);
+    if (kind < 5) {
+      const [name, at] = fileBytes[random.integer(0, fileBytes.length - 1)]!;
+      const bytes = stored.get(name)!.slice();
+      bytes[at]! ^= 1 << random.integer(0, 7);
+      await one('files', () => damageOf(rows, new Map([...stored, [name, bytes]])));
+      continue;
+    }
+    const pick = (
+      [
+        ['items', rows.items],
+        ['items', rows.items],
+        ['removals', rows.removals],
+        ['segments', rows.segments],
+        ['state', [rows.state!]],
+      ] as const
+    )[random.integer(0, 4)]!;
+    if (kind < 8) {
+      const [region, list] = pick;
+      const at = random.integer(0, list.length - 1);
+      const changed = flip(list[at], random);
+      if (same(changed, list[at])) continue;
+      const next =
+        region === 'state'
+          ? { ...rows, state: changed }
+          : { ...rows, [region]: list.map((row, i) => (i === at ? changed : row)) };
+      await one(region, () => damageOf(next as Rows, stored));
+    } else if (kind === 8) {
+      const changed = flip(headerRow, random) as HeaderRow;
+      if (!same(changed, headerRow)) await one('header', () => !isHeader(changed));
+    } else {
+      const row = rows.items[random.integer(0, rows.items.length - 1)]!;
+      await one(
+        'thumbnails',
+        () => thumbnailChecksum(flip(thumbnails.get(row.id)!, random) as ThumbnailRow) !== row.thumbnail,
       );
-    const fileBytes = [...stored].flatMap(([name, bytes]) =>
-      Array.from(bytes, (_, i) => [name, i] as const).filter(([, at]) => isLive(name, at)),
-    );
-    const counts: Record<string, number> = {};
-    const missed: string[] = [];
-    let flips = 0;
-    const one = async (region: string, noticed: () => Promise<boolean> | boolean): Promise<void> => {
-      counts[region] = (counts[region] ?? 0) + 1;
-      flips += 1;
-      if (!(await noticed())) missed.push(region);
-    };
-    const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b); // the sign of zero alone
-    while (flips < FLIPS) {
-      const kind = random.integer(0, 9);
-      if (kind < 5) {
-        const [name, at] = fileBytes[random.integer(0, fileBytes.length - 1)]!;
-        const bytes = stored.get(name)!.slice();
-        bytes[at]! ^= 1 << random.integer(0, 7);
-        await one('files', () => damageOf(rows, new Map([...stored, [name, bytes]])));
-        continue;
-      }
-      const pick = (
-        [
-          ['items', rows.items],
-          ['items', rows.items],
-          ['removals', rows.removals],
-          ['segments', rows.segments],
-          ['state', [rows.state!]],
-        ] as const
-      )[random.integer(0, 4)]!;
-      if (kind < 8) {
-        const [region, list] = pick;
-        const at = random.integer(0, list.length - 1);
-        const changed = flip(list[at], random);
-        if (same(changed, list[at])) continue;
-        const next =
-          region === 'state'
-            ? { ...rows, state: changed }
-            : { ...rows, [region]: list.map((row, i) => (i === at ? changed : row)) };
-        await one(region, () => damageOf(next as Rows, stored));
-      } else if (kind === 8) {
-        const changed = flip(headerRow, random) as HeaderRow;
-        if (!same(changed, headerRow)) await one('header', () => !isHeader(changed));
-      } else {
-        const row = rows.items[random.integer(0, rows.items.length - 1)]!;
-        await one(
-          'thumbnails',
-          () => thumbnailChecksum(flip(thumbnails.get(row.id)!, random) as ThumbnailRow) !== row.thumbnail,
-        );
-      }
     }
-    database.close();
-    console.log(
-      `flipped: ${Object.entries(counts)
-        .map(([region, count]) => `${count} in ${region}`)
-        .join(', ')}; not noticed: ${missed.length}`,
-    );
-    expect(Object.keys(counts).sort()).toEqual([
-      'files',
-      'header',
-      'items',
-      'removals',
-      'segments',
-      'state',
-      'thumbnails',
-    ]);
-    expect(missed).toEqual([]);
-  },
-);
+  }
+  database.close();
+  console.log(
+    `flipped: ${Object.entries(counts)
+      .map(([region, count]) => `${count} in ${region}`)
+      .join(', ')}; not noticed: ${missed.length}`,
+  );
+  expect(Object.keys(counts).sort()).toEqual([
+    'files',
+    'header',
+    'items',
+    'removals',
+    'segments',
+    'state',
+    'thumbnails',
+  ]);
+  expect(missed).toEqual([]);
+});
 
-test(
-  'flipped bits on disk: the error names the items, repair keeps the others',
-  { timeout: 120_000 },
-  async () => {
-    const random = new Random(7);
-    const rows = await change(readRows);
-    for (let i = 0; i < 12; i++) {
-      const row = rows.items[i]!;
-      const name = row.segment;
-      const bytes = (await files()).get(name)!;
-      const flipped = bytes.slice();
-      flipped[row.offset + random.integer(0, row.vectorBytes - 1)]! ^= 1 << random.integer(0, 7);
-      await writeFile(name, flipped);
-      const error = await errorOf(opening);
-      expect(error).toMatchObject({
-        code: 'INDEX_DAMAGED',
-        items: [row.id],
-        message: expect.stringContaining('11 items are intact'),
-      });
-      await closeAll();
-      await writeFile(name, bytes);
-      await opening();
-      await closeAll();
-    }
-  },
-);
+test('flipped bits on disk: the error names the damaged items', { timeout: 120_000 }, async () => {
+  const random = new Random(7);
+  const rows = await change(readRows);
+  for (let i = 0; i < 12; i++) {
+    const row = rows.items[i]!;
+    const name = row.segment;
+    const bytes = (await files()).get(name)!;
+    const flipped = bytes.slice();
+    flipped[row.offset + random.integer(0, row.vectorBytes - 1)]! ^= 1 << random.integer(0, 7);
+    await writeFile(name, flipped);
+    const error = await errorOf(opening);
+    expect(error).toMatchObject({
+      code: 'INDEX_DAMAGED',
+      items: [row.id],
+      message: expect.stringContaining('11 items are intact'),
+    });
+    await closeAll();
+    await writeFile(name, bytes);
+    await opening();
+    await closeAll();
+  }
+});
 
-test('metadata, id, place: a row of the database', { timeout: 60_000 }, async () => {
+test('changed fields of the database row of an item are detected', { timeout: 60_000 }, async () => {
   const rows = await change(readRows);
   for (const [field, value] of [
     ['metadata', '{"name":"another.jpg"}'],
@@ -314,7 +306,7 @@ test('metadata, id, place: a row of the database', { timeout: 60_000 }, async ()
   }
 });
 
-test('repair drops what is damaged, lists it, and what is left is an index like any other', async () => {
+test('repair drops and lists damaged items, and the rest is a usable index', async () => {
   const rows = await change(readRows);
   const [lost, changed] = [rows.items[0]!, rows.items[5]!];
   const bytes = (await files()).get(lost.segment)!;
@@ -337,7 +329,7 @@ test('repair drops what is damaged, lists it, and what is left is an index like 
   expect(versionsOf(items)[lost.id]).toBe(2);
 });
 
-test('a repair on a whole index changes nothing', async () => {
+test('a repair of an intact index changes nothing', async () => {
   const before = await change(readRows);
   const journal = await open({ repair: 'drop' });
   expect(journal.dropped).toEqual([]);
@@ -345,7 +337,7 @@ test('a repair on a whole index changes nothing', async () => {
   expect(await change(readRows)).toEqual(before);
 });
 
-test('a tab that has the index open hears what another has dropped', async () => {
+test('a tab with the open index is notified of the items that another tab dropped', async () => {
   const reader = await open();
   await readAll(reader.items());
   const removed: string[] = [];
@@ -357,7 +349,7 @@ test('a tab that has the index open hears what another has dropped', async () =>
   await expect.poll(() => removed).toEqual([row.id]);
 });
 
-test('files that are gone, cut short, longer, or of another item', { timeout: 60_000 }, async () => {
+test('missing, truncated, extended or swapped files', { timeout: 60_000 }, async () => {
   const rows = await change(readRows);
   const stored = await files();
   const name = rows.items[0]!.segment;
@@ -394,7 +386,7 @@ test('files that are gone, cut short, longer, or of another item', { timeout: 60
   }
 });
 
-test('rows that are gone, doubled or from before', { timeout: 60_000 }, async () => {
+test('missing, duplicate or outdated rows', { timeout: 60_000 }, async () => {
   const rows = await change(readRows);
   const row = rows.items[1]!;
   const cases: [string, (db: IDBPDatabase<Schema>) => Promise<unknown>, RegExp][] = [
@@ -438,7 +430,7 @@ test('rows that are gone, doubled or from before', { timeout: 60_000 }, async ()
   }
 });
 
-test('the record of what the index is: refused, and with repair the items prove what they belong to', async () => {
+test('a damaged header is refused; repair restores it, because the items prove which header they belong to', async () => {
   await change(async (db) =>
     db.put(
       'header',
@@ -457,7 +449,7 @@ test('the record of what the index is: refused, and with repair the items prove 
   expect(await readAll((await open()).items())).toHaveLength(13);
 });
 
-test('a thumbnail that is damaged is told, and dropped by repair; its item stays', async () => {
+test('a damaged thumbnail is reported, and dropped by repair; its item stays', async () => {
   await change(async (db) =>
     db.put('thumbnails', { ...(await db.get('thumbnails', 'item 1'))!, type: 'image/png' }, 'item 1'),
   );
@@ -482,7 +474,7 @@ const loseDatabase = (): Promise<void> =>
     deleting.onerror = () => reject(deleting.error as Error);
   });
 
-test('a database that the browser has lost is made anew out of the files, whatever came before', async () => {
+test('a lost database is rebuilt from the files after any history of changes', async () => {
   const random = new Random(11);
   let journal = await open();
   const wanted: Record<string, number> = versionsOf(await readAll(journal.items()));
@@ -522,7 +514,7 @@ test('a database that the browser has lost is made anew out of the files, whatev
   }
 });
 
-test('what is lost with the database is checked like what is kept', async () => {
+test('files are checked when a lost database is rebuilt', async () => {
   const wanted = versionsOf(await readAll((await open()).items()));
   await closeAll();
   await loseDatabase();
@@ -530,7 +522,8 @@ test('what is lost with the database is checked like what is kept', async () => 
   await expect(openJournal(NAME, { ...header, model: undefined })).rejects.toMatchObject({
     code: 'INDEX_MODEL',
   });
-  const [name, bytes] = [...(await files())].sort(([a], [b]) => (a < b ? -1 : 1))[0]!; // not the newest: emptied, it could not be told from one that was never written
+  // Not the newest file: an empty newest file looks like one that was never written.
+  const [name, bytes] = [...(await files())].sort(([a], [b]) => (a < b ? -1 : 1))[0]!;
   const flipped = bytes.slice();
   flipped[flipped.length - 20]! ^= 1;
   await writeFile(name, flipped);
@@ -544,21 +537,21 @@ test('what is lost with the database is checked like what is kept', async () => 
   await writeFile(name, new Uint8Array());
   expect((await errorOf(opening)).message).toMatch(/database gone, and 1 files/);
   await writeFile(name, bytes);
-  await writeFile('0000001000-abcdef01', new Uint8Array()); // made, and never written
+  await writeFile('0000001000-abcdef01', new Uint8Array()); // created, but never written
   await opening();
   await closeAll();
   expect([...(await files()).keys()].sort()).toEqual(before);
   await loseDatabase();
   await writeFile(name, flipped);
   const journal = await open({ repair: 'drop' });
-  const left = await readAll(journal.items()); // older versions of what was in that file, where others have them
+  const left = await readAll(journal.items()); // includes older versions of the dropped items, if other files have them
   expect(left.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
   expect(versionsOf(left)).not.toEqual(wanted);
   await closeAll();
   await opening();
 });
 
-test('of a commit that was interrupted, with the database lost, all counts or nothing', async () => {
+test('an interrupted commit is restored completely or not at all after the database is lost', async () => {
   const before = await files();
   const journal = await open();
   const big = (id: string): { put: ReturnType<typeof makeItem> } => ({
@@ -585,7 +578,7 @@ test('of a commit that was interrupted, with the database lost, all counts or no
   expect(left).toHaveLength(12);
 });
 
-test('under another name of its model, a database that was lost and a header that is damaged are mended all the same', async () => {
+test('a lost database and a damaged header are repaired under another name of the model', async () => {
   const named = { ...header, model: { ...header.model!, id: 'what I call it' } };
   const wanted = versionsOf(await readAll((await open()).items()));
   await closeAll();
@@ -607,8 +600,8 @@ test('under another name of its model, a database that was lost and a header tha
 });
 
 /**
- * Runs `work`, takes the files that it has made, and puts the database back to what it was: as if the tab had
- * died before its transaction.
+ * Runs `work`, removes the files that it made, and restores the previous database, as if the tab had died
+ * before its transaction. Returns the removed files.
  */
 async function diedBefore(
   work: (journal: StoredJournal) => Promise<void>,
@@ -639,7 +632,7 @@ const restoredVersions = async (): Promise<Record<string, number>> => {
   const items = await readAll(journal.items());
   expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
   await closeAll();
-  await opening(); // and what was made is an index like any other
+  await opening(); // the rebuilt index opens without damage
   return versionsOf(items);
 };
 
@@ -660,7 +653,7 @@ test.each([
   ],
   ['a compaction', async (journal: StoredJournal) => journal.compact()],
 ])(
-  'a tab dies between the files of %s and its transaction, another goes on, and the database is lost: what was told counts, and that alone',
+  'a tab dies between the files of %s and its transaction, another tab continues, and the database is lost: exactly the acknowledged changes are restored',
   async (_, work) => {
     const made = await diedBefore(work);
     expect(made.size).toBeGreaterThan(0);
@@ -668,7 +661,7 @@ test.each([
       const journal = await open();
       const wanted = versionsOf(await readAll(journal.items()));
       for (const [name, bytes] of some) await writeFile(name, bytes);
-      // The other tab, which has had the index open all the time.
+      // Commits in the other tab, which has had the index open all along.
       await journal.commit([
         { put: makeItem('item 2', 5) },
         { remove: 'item 3' },
@@ -684,7 +677,7 @@ test.each([
   },
 );
 
-test('what a crash leaves is removed: files of no commit, swap files, a deletion that was interrupted', async () => {
+test('remains of a crash are removed: files of no commit, swap files, an interrupted deletion', async () => {
   const before = [...(await files()).keys()].sort();
   await writeFile('0000000099-abcdef01', new Uint8Array(10));
   await writeFile(`${before[0]!}.crswap`, new Uint8Array(10));
@@ -701,7 +694,7 @@ test('what a crash leaves is removed: files of no commit, swap files, a deletion
   expect((await files()).size).toBe(0);
 });
 
-test('compaction copies nothing that is damaged, and leaves it where it is', async () => {
+test('compaction refuses to copy damaged items, and leaves the files as they are', async () => {
   const rows = await change(readRows);
   const row = rows.items[0]!;
   const journal = await open();

@@ -1,4 +1,4 @@
-// A storage that is missing, refuses, breaks off or forgets to answer.
+// Storage that is missing, refuses access, fails midway or never answers.
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { IndexError } from '../../../src/errors.ts';
 import type { Change } from '../../../src/search/journal.ts';
@@ -49,7 +49,7 @@ const filesOf = async (): Promise<string[]> => {
 };
 const full = (): DOMException => new DOMException('full', 'QuotaExceededError');
 
-test('an index opens while the visitor has not yet answered whether it may be persistent', async () => {
+test('an index opens before the persistence prompt is answered', async () => {
   vi.spyOn(navigator.storage, 'persist').mockReturnValue(new Promise(() => undefined));
   const journal = await openJournal('faulty', header, { persist: true });
   journals.push(journal);
@@ -58,8 +58,8 @@ test('an index opens while the visitor has not yet answered whether it may be pe
   expect(await kept('faulty')).toEqual({ a: 0 });
 });
 
-describe('nothing to keep an index in', () => {
-  test('no IndexedDB, no file system and no Cache API, no locks: said, and nothing is made', async () => {
+describe('no storage for an index', () => {
+  test('no IndexedDB, neither file system nor Cache API, or no locks: an error, and nothing is created', async () => {
     const { locks } = navigator;
     vi.spyOn(navigator, 'locks', 'get').mockReturnValue(undefined as never);
     expect(await errorOf(open())).toMatchObject({
@@ -84,7 +84,7 @@ describe('nothing to keep an index in', () => {
     expect(await listIndexes()).toEqual([]);
   });
 
-  test('IndexedDB that may not be used', async () => {
+  test('IndexedDB is not allowed', async () => {
     vi.spyOn(IDBFactory.prototype, 'open').mockImplementation(() => {
       throw new DOMException('not here', 'SecurityError');
     });
@@ -94,7 +94,7 @@ describe('nothing to keep an index in', () => {
     });
   });
 
-  test('without a file system the Cache API has the files, and goes on having them', async () => {
+  test('without a file system the Cache API holds the files, and continues to', async () => {
     const method = FileSystemFileHandle.prototype.createWritable;
     Object.assign(FileSystemFileHandle.prototype, { createWritable: undefined });
     try {
@@ -108,14 +108,14 @@ describe('nothing to keep an index in', () => {
       Object.assign(FileSystemFileHandle.prototype, { createWritable: method });
     }
     expect(await filesOf()).toEqual([]);
-    expect(Object.keys(await kept())).toHaveLength(7); // the browser has learned to write files since
+    expect(Object.keys(await kept())).toHaveLength(7); // the browser can write files by now
     expect(await deleteIndex('faulty')).toBe(true);
     expect(await (await caches.open('dinov2-webgpu-search')).keys()).toEqual([]);
   });
 });
 
-describe('a database that is lost', () => {
-  test.each([1, 2, 3])('%i times in a row: opened again, nothing is lost', async (times) => {
+describe('a lost database connection', () => {
+  test.each([1, 2, 3])('lost %i times in a row: reopened, nothing is lost', async (times) => {
     const journal = await open();
     await journal.commit([put('a')]);
     const spy = vi.spyOn(IDBDatabase.prototype, 'transaction');
@@ -130,7 +130,7 @@ describe('a database that is lost', () => {
     expect(await kept()).toEqual({ a: 0, b: 0 });
   });
 
-  test('for good: said, and what was kept is whole', async () => {
+  test('lost permanently: an error, and the stored items are intact', async () => {
     const journal = await open();
     await journal.commit([put('a')]);
     vi.spyOn(IDBDatabase.prototype, 'transaction').mockImplementation(() => {
@@ -149,7 +149,7 @@ describe('a database that is lost', () => {
     expect(await kept()).toEqual({ a: 0, c: 0 });
   });
 
-  test('an opening that fails twice', async () => {
+  test('opening fails twice', async () => {
     const original = IDBFactory.prototype.open;
     let failures = 2;
     vi.spyOn(IDBFactory.prototype, 'open').mockImplementation(function (this: IDBFactory, ...given) {
@@ -164,8 +164,8 @@ describe('a database that is lost', () => {
   });
 
   /**
-   * The transaction is on disk, and the page hears that it was aborted: what a browser does whose connection
-   * breaks between the two.
+   * Completes the transaction on disk but reports an abort to the page, as a browser does if its connection
+   * breaks in between.
    */
   const loseAnswer = (times: number): void => {
     const original = IDBDatabase.prototype.transaction;
@@ -183,7 +183,7 @@ describe('a database that is lost', () => {
   };
 
   test.each([1, 3])(
-    'after it has written, %i times: the commit is known again, and made once',
+    'lost after writing, %i times: the commit is recognized, and not applied again',
     async (times) => {
       const journal = await open();
       await journal.commit([put('a'), put('b')]);
@@ -197,9 +197,9 @@ describe('a database that is lost', () => {
     },
   );
 
-  test('after it has written, for good: the commit is in, its files are not taken from it, and the tab hears of it', async () => {
+  test('lost after writing, permanently: the commit is stored, keeps its files, and the tab is notified', async () => {
     const journal = await open();
-    await journal.commit([put('before')]); // from now on, a commit is the first to write
+    await journal.commit([put('before')]); // after this, the next write transaction is that of a commit
     const heard: string[] = [];
     journal.watch((changes) =>
       heard.push(...changes.map((change) => ('put' in change ? change.put.id : change.remove))),
@@ -222,7 +222,7 @@ describe('a database that is lost', () => {
     expect(await kept()).toEqual({ before: 0, a: 0, b: 0 });
   });
 
-  test('files that cannot be listed, when another tab has written: said, and nothing is made', async () => {
+  test('files cannot be listed: an error, and nothing is stored', async () => {
     const journal = await open();
     vi.spyOn(FileSystemDirectoryHandle.prototype, 'keys').mockImplementation(() => {
       throw new DOMException('gone', 'NotReadableError');
@@ -234,7 +234,7 @@ describe('a database that is lost', () => {
     expect(await kept()).toEqual({ b: 0 });
   });
 
-  test('another page wants to upgrade or delete it: this one lets go', async () => {
+  test('another page upgrades or deletes the database: this page closes its connection', async () => {
     const journal = await open();
     await journal.commit([put('a')]);
     await new Promise<void>((resolve, reject) => {
@@ -247,7 +247,7 @@ describe('a database that is lost', () => {
     expect(await filesOf()).toHaveLength(1);
   });
 
-  test('a page that does not let go is reported, and the deletion is made when it has gone', async () => {
+  test('a page that keeps its connection blocks a deletion; the index is deleted after that page closes', async () => {
     const journal = await open();
     await journal.commit([put('a')]);
     await journal.close();
@@ -264,7 +264,7 @@ describe('a database that is lost', () => {
   });
 });
 
-describe('room that ends', () => {
+describe('storage quota exceeded', () => {
   test.each([
     [
       'a file is opened',
@@ -307,7 +307,7 @@ describe('room that ends', () => {
     expect(await kept()).toEqual({ a: 0, b: 0, d: 0 });
   });
 
-  test('a file that cannot be written for another reason', async () => {
+  test('a file cannot be written for another reason', async () => {
     const journal = await open();
     await journal.commit([put('a')]);
     vi.spyOn(FileSystemWritableFileStream.prototype, 'write').mockRejectedValueOnce(
@@ -322,7 +322,7 @@ describe('room that ends', () => {
     expect(await kept()).toEqual({ a: 0 });
   });
 
-  test('a compaction without room leaves everything as it was', async () => {
+  test('a compaction without room changes nothing', async () => {
     const journal = await open();
     for (let i = 0; i < 5; i++) await journal.commit([put(`a${i}`)]);
     const before = (await filesOf()).sort();
@@ -335,7 +335,7 @@ describe('room that ends', () => {
     expect(Object.keys(await kept())).toHaveLength(5);
   });
 
-  test('files that cannot be removed go at the next opening', async () => {
+  test('files that cannot be removed are removed when the index is opened next', async () => {
     const journal = await open();
     for (let i = 0; i < 3; i++) await journal.commit([put(`a${i}`)]);
     vi.spyOn(FileSystemDirectoryHandle.prototype, 'removeEntry').mockRejectedValue(

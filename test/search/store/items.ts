@@ -1,7 +1,4 @@
-/**
- * Items for the tests of the store: what an item holds follows from its id and a version, so that any tab can
- * say what is right.
- */
+/** Items for the store tests. Their contents follow from id and version, so every tab knows what is right. */
 import type { IndexHeader, StoredItem } from '../../../src/search/journal.ts';
 
 export const DIM = 16;
@@ -19,7 +16,7 @@ export const header: IndexHeader = {
   },
 };
 
-/** Bytes that follow from a text. */
+/** Pseudorandom bytes determined by a text. */
 export function bytesOf(text: string, length: number): Uint8Array<ArrayBuffer> {
   let state = 2166136261;
   for (let i = 0; i < text.length; i++) state = Math.imul(state ^ text.charCodeAt(i), 16777619);
@@ -44,7 +41,7 @@ export function makeItem(
   };
 }
 
-/** What is wrong with an item; undefined if nothing is. */
+/** Describes the first difference of an item from its expected contents; undefined if there is none. */
 export function faultOf(item: StoredItem, options?: Parameters<typeof makeItem>[2]): string | undefined {
   const { version } = item.metadata as { version: number };
   const right = makeItem(item.id, version, options);

@@ -1,4 +1,4 @@
-// What the store promises of an index that is kept, in Chromium.
+// Guarantees of the store for a stored index, in Chromium.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { IndexError } from '../../../src/errors.ts';
 import type { Change, IndexHeader } from '../../../src/search/journal.ts';
@@ -29,7 +29,7 @@ const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => (error instanceof IndexError ? error.code : error),
   );
 
-/** Names of the files that an index has. */
+/** Names of the segment files of all indexes. */
 async function filesOf(): Promise<string[]> {
   const names: string[] = [];
   const root = await (
@@ -47,8 +47,8 @@ const forget = async (): Promise<void> => {
 beforeEach(forget);
 afterEach(forget);
 
-describe('an index that is kept', () => {
-  test('is there again, in the order in which it was put, thumbnails on demand', async () => {
+describe('a stored index', () => {
+  test('can be reopened, with items in insertion order and thumbnails on demand', async () => {
     const first = await journal();
     expect(await readAll(first.items())).toEqual([]);
     await first.commit([put('b'), put('a')]);
@@ -67,7 +67,7 @@ describe('an index that is kept', () => {
     expect(await second.thumbnail('nobody')).toBeUndefined();
   });
 
-  test('updates and removals are kept; an update without a thumbnail keeps the one that is there', async () => {
+  test('updates and removals are stored; an update without a thumbnail keeps the old one', async () => {
     const first = await journal();
     await first.commit(['a', 'b', 'c', 'd'].map((id) => put(id)));
     await first.commit([put('b', 1, { thumbnail: false }), { remove: 'a' }, { remove: 'nobody' }]);
@@ -87,7 +87,7 @@ describe('an index that is kept', () => {
     expect((await second.usage()).items).toBe(3);
   });
 
-  test('files that nothing is in go at once; compaction makes one of many', async () => {
+  test('files without items are removed at once; compaction merges many files into one', async () => {
     const first = await journal();
     for (let i = 0; i < 12; i++) await first.commit([put(`item ${i}`), put(`other ${i}`)]);
     expect(await filesOf()).toHaveLength(12);
@@ -96,7 +96,7 @@ describe('an index that is kept', () => {
     await first.commit(
       [0, 1, 2, 3, 4, 5].flatMap((i) => [{ remove: `item ${i}` }, { remove: `other ${i}` }]),
     );
-    expect(await filesOf()).toHaveLength(7); // six with items, and one that tells of the removals
+    expect(await filesOf()).toHaveLength(7); // six with items, and one that records the removals
     await first.commit([{ remove: 'item 6' }]);
     expect((await first.usage()).wastedBytes).toBeGreaterThan(0);
     await first.compact();
@@ -115,7 +115,7 @@ describe('an index that is kept', () => {
     expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
   });
 
-  test('three hundred single adds are few files, whole', async () => {
+  test('three hundred single adds make few files, all intact', async () => {
     const first = await journal();
     await Promise.all(Array.from({ length: 300 }, (_, i) => first.commit([put(String(i))])));
     await first.close();
@@ -125,7 +125,7 @@ describe('an index that is kept', () => {
     expect(items.flatMap((item) => faultOf(item) ?? [])).toEqual([]);
   });
 
-  test('records beside the items', async () => {
+  test('state stored with the index', async () => {
     const first = await journal();
     await first.setState('folder', { handle: await navigator.storage.getDirectory(), at: 3 });
     await first.close();
@@ -138,7 +138,7 @@ describe('an index that is kept', () => {
     expect(await second.getState('folder')).toBeUndefined();
   });
 
-  test('commits that were begun before close are in; afterwards it says that it is closed', async () => {
+  test('commits started before close() are stored; later calls throw INDEX_DISPOSED', async () => {
     const first = await journal();
     const going = Promise.all([first.commit([put('a')]), first.commit([put('b')])]);
     await first.close();
@@ -149,7 +149,7 @@ describe('an index that is kept', () => {
     expect(versionsOf(await readAll((await journal()).items()))).toEqual({ a: 0, b: 0 });
   });
 
-  test('what cannot be written is not half written', async () => {
+  test('a failed commit writes nothing', async () => {
     const first = await journal();
     const bad = { put: { ...makeItem('b'), metadata: { deep: 1n } } };
     await expect(first.commit([put('a'), bad])).rejects.toThrow(TypeError);
@@ -166,7 +166,7 @@ describe('an index that is kept', () => {
 });
 
 describe('several tabs', () => {
-  test('hear of each other, in order', async () => {
+  test('are notified of changes, in order', async () => {
     const [first, second] = [await journal(), await journal()];
     const heard: Change[] = [];
     second.watch((changes) => heard.push(...changes));
@@ -184,7 +184,7 @@ describe('several tabs', () => {
     expect(Object.fromEntries(state)).toEqual({ a: 1, c: 0 });
   });
 
-  test('a tab knows what others have committed before it says what it changes', async () => {
+  test('a tab receives the commits of other tabs before it computes its own changes', async () => {
     const [first, second] = [await journal(), await journal()];
     const ids = new Set<string>();
     second.watch((changes) =>
@@ -196,12 +196,12 @@ describe('several tabs', () => {
       return [put('a', 7)];
     };
     await expect(second.commit(add)).rejects.toThrow('there already');
-    await second.commit(() => Promise.resolve([...ids].map((id) => put(id, 1)))); // what was heard of, and no other
+    await second.commit(() => Promise.resolve([...ids].map((id) => put(id, 1)))); // exactly the ids from other tabs
     await second.close();
     expect(versionsOf(await readAll((await journal()).items()))).toEqual({ a: 1 });
   });
 
-  test('what was committed between opening and watching is heard', async () => {
+  test('changes committed between opening and watching are reported', async () => {
     const [first, second] = [await journal(), await journal()];
     await first.commit([put('a')]);
     expect(await readAll(second.items())).toEqual([]);
@@ -213,7 +213,7 @@ describe('several tabs', () => {
     await expect.poll(() => heard).toEqual(['a', 'b']);
   });
 
-  test('a reader goes on while another tab compacts and removes', async () => {
+  test('a reader continues while another tab compacts and removes', async () => {
     const first = await journal();
     for (let i = 0; i < 10; i++) await first.commit([put(`${i} a`), put(`${i} b`)]);
     const second = await journal();
@@ -243,7 +243,7 @@ describe('several tabs', () => {
     expect(Object.keys(versionsOf(await readAll((await journal()).items())))).toHaveLength(18);
   });
 
-  test('a tab that is too far behind compares everything', async () => {
+  test('a tab that is too far behind compares all items', async () => {
     const first = await journal();
     await first.commit(
       Array.from({ length: 1500 }, (_, i) => put(String(i), 0, { patches: false, thumbnail: false })),
@@ -252,7 +252,7 @@ describe('several tabs', () => {
     await readAll(second.items());
     await first.commit(Array.from({ length: 1400 }, (_, i) => ({ remove: String(i) })));
     await first.commit([put('new')]);
-    await first.compact(); // forgets most of the removals
+    await first.compact(); // discards most removal records
     const left = new Set(Array.from({ length: 1500 }, (_, i) => String(i)));
     second.watch((changes) =>
       changes.forEach((change) => ('put' in change ? left.add(change.put.id) : left.delete(change.remove))),
@@ -264,7 +264,7 @@ describe('several tabs', () => {
     expect((await second.usage()).items).toBe(101);
   });
 
-  test('an index that was deleted is gone for the others, and none is made in its place', async () => {
+  test('a deleted index is gone for other tabs, and they do not create it again', async () => {
     const [first, second] = [await journal(), await journal('other')];
     await first.commit([put('a')]);
     await second.commit([put('b')]);
@@ -275,12 +275,12 @@ describe('several tabs', () => {
     const again = await journal();
     expect(await readAll(again.items())).toEqual([]);
     expect(await codeOf(first.commit([put('c')]))).toBe('INDEX_GONE');
-    expect(versionsOf(await readAll(second.items()))).toEqual({}); // as it was when it was opened
+    expect(versionsOf(await readAll(second.items()))).toEqual({}); // as it was when opened
     expect((await second.usage()).items).toBe(1);
   });
 });
 
-test('the same model under another name opens the index, which keeps the name that it was made with', async () => {
+test('the same model under another name can open the index, which keeps the original name', async () => {
   const first = await journal();
   await first.commit([put('a')]);
   const second = await journal(
@@ -294,7 +294,7 @@ test('the same model under another name opens the index, which keeps the name th
   expect(versionsOf(await readAll((await journal()).items()))).toEqual({ b: 0, c: 0 });
 });
 
-describe('what is refused', () => {
+describe('refused openings', () => {
   const { model } = header;
   test.each([
     [
@@ -328,7 +328,7 @@ describe('what is refused', () => {
     expect(versionsOf(await readAll((await journal()).items()))).toEqual({ a: 0 });
   });
 
-  test('an index of a newer version, which stays as it is', async () => {
+  test('an index of a newer version, which stays unchanged', async () => {
     await new Promise<void>((resolve, reject) => {
       const opening = indexedDB.open('dinov2-webgpu-search/new', 2);
       opening.onupgradeneeded = () => opening.result.createObjectStore('whatever').put('precious', 'key');
@@ -351,7 +351,7 @@ describe('what is refused', () => {
     expect(await listIndexes()).toEqual([]);
   });
 
-  test('names that are none; any other is a name', async () => {
+  test('invalid names; all other names work', async () => {
     for (const name of ['', 'x'.repeat(201), '\ud800'])
       expect(await codeOf(journal(name))).toBe('INDEX_NAME');
     for (const name of ['..', 'a/b\\c:*?', 'CON', '\u{1F600}', 'x'.repeat(200), '__proto__']) {
@@ -363,7 +363,7 @@ describe('what is refused', () => {
     expect(await listIndexes()).toHaveLength(6);
   });
 
-  test('an opening that is given up while another tab has the lock', async () => {
+  test('an opening that is aborted while another tab holds the lock', async () => {
     const controller = new AbortController();
     await navigator.locks.request('dinov2-webgpu search photos', async () => {
       const waiting = journal('photos', { signal: controller.signal });

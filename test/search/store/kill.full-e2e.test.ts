@@ -1,4 +1,4 @@
-// Chromium is killed a hundred times and more while it writes to an index.
+// Kills Chromium at least a hundred times while it writes to an index.
 import { afterAll, beforeAll, test } from 'vitest';
 import { long } from '../../full.ts';
 import { openStoreSite, type StoreSite } from './browser.ts';

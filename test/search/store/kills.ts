@@ -1,4 +1,4 @@
-/** Kills a browser in mid-work, again and again, and looks at what it has left. */
+/** Kills a browser repeatedly while it writes to an index, and checks the index after each restart. */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -8,22 +8,22 @@ import { launch, openPage, type Here, type StoreSite } from './browser.ts';
 import { isPart, isSame, operationsUntil, type State } from './operations.ts';
 
 const NAME = 'killed';
-/** From the first commit of a life to its end, at most. */
+/** Longest time in ms from the first commit after a start to the kill. */
 const LIFE_MS = 250;
 /**
- * Chromium itself deletes databases that a kill has torn, about once in 100 kills; here it happens for
- * certain.
+ * One in this many kills also deletes the database. Chromium itself deletes databases torn by a kill, about
+ * once in 100 kills.
  */
 const TAKEN_EVERY = 10;
 /**
- * Chromium itself has lost files after some kills (see droppedBytes), and the index must say so, by the ids
- * of their items, and go on with the others. Here it happens for certain.
+ * One in this many kills also deletes a file. Chromium itself loses files after some kills (see
+ * droppedBytes). The index must then name the lost items and keep the others.
  */
 const LOST_EVERY = 10;
 
 /**
- * After every kill: no acknowledged change is lost, no commit is there in part, every byte is right, and no
- * file is nobody's.
+ * Kills and restarts a browser `kills` times. After each restart every acknowledged change must be stored, no
+ * commit may be partial, all bytes must be right, and no file may be unreferenced.
  */
 export async function survive(site: StoreSite, kills: number, seed: number): Promise<void> {
   const profile = makeProfile();
@@ -80,14 +80,14 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
       const isIt = (complete ? isSame : isPart)(found.state);
       let made = life === 0 ? 0 : operationsUntil(life - 1, state, acknowledged, isIt);
       if (made === undefined && found.restored && (lost || droppedBytes(profile.folder) > 0)) {
-        // The database is gone, and files that were newer than the others: `restored` is all that can be
-        // said, and what is there is whole.
+        // Both the database and some of the newest files are lost. Then only `restored` can report the loss,
+        // and the remaining items must be intact.
         losses += 1;
         made = acknowledged;
       }
       if (made === undefined)
         throw new Error(
-          `after ${life} kills: ${acknowledged} commits were acknowledged, and the items are those of no ${acknowledged} or more`,
+          `after ${life} kills: ${acknowledged} commits were acknowledged, but the items match no state after ${acknowledged} or more commits`,
         );
       commits += made;
       unheard += made - acknowledged;
@@ -117,24 +117,24 @@ export async function survive(site: StoreSite, kills: number, seed: number): Pro
       kill(profile);
       expect(await working).toBe('killed');
       acknowledged = count;
-      await context.close().catch(() => undefined); // there is nobody left
+      await context.close().catch(() => undefined); // its processes are gone already
       taken = life % TAKEN_EVERY === 3;
       if (taken) rmSync(join(profile.folder, 'Default', 'IndexedDB'), { recursive: true, maxRetries: 5 });
       lost = life % LOST_EVERY === 7;
       if (lost) loseFile(profile.folder);
     }
-    if (kills > 2 * LOST_EVERY) expect(losses).toBeGreaterThan(1); // now and then the largest file is one that no commit has
+    if (kills > 2 * LOST_EVERY) expect(losses).toBeGreaterThan(1); // sometimes the deleted file belongs to no commit, so not every deletion is a loss
     console.log(
-      `killed ${kills} times in ${commits} commits (${unheard} were in, and not yet acknowledged; ${restored} times the database was lost, and made anew; ${losses} times the browser had lost files): nothing else lost, nothing torn, nothing left over; ${Object.keys(state).length} items at the end`,
+      `killed ${kills} times in ${commits} commits (${unheard} stored before they were acknowledged; ${restored} times a lost database was rebuilt; ${losses} times files were lost): no other loss, no partial commit, no unreferenced file; ${Object.keys(state).length} items at the end`,
     );
   } catch (error) {
-    kill(profile); // its folder stays for whoever wants to look
+    kill(profile); // the profile folder stays for inspection
     throw error;
   }
   profile.remove();
 }
 
-/** Takes the largest of the origin's files away. */
+/** Deletes the largest stored file of the profile. */
 function loseFile(folder: string): void {
   const root = join(folder, 'Default', 'File System');
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' })

@@ -1,15 +1,15 @@
 /**
- * What a page does to an index in one life, as plain data that follows from a seed: so Node knows every state
- * that may be found after its death.
+ * The operations of a page on an index, generated from a seed as plain data. Node can therefore compute every
+ * state that may be found after a kill.
  */
 import { Random } from '../../random.ts';
 
-/** Versions of the items by id. */
+/** Versions of the items, by id. */
 export type State = Readonly<Record<string, number>>;
-/** One commit: ids with the version that is put, or undefined where the item is removed. */
+/** One commit: ids with the version to put, or null to remove the item. */
 export type Operation = Readonly<Record<string, number | null>>;
 
-/** Endless. The same for the same life and the same state at its begin. */
+/** An endless sequence of operations, determined by `life` and the initial state. */
 export function* operations(life: number, begin: State): Generator<Operation> {
   const random = new Random(life);
   const state: Record<string, number> = { ...begin };
@@ -38,8 +38,8 @@ export function applyTo(state: Record<string, number>, operation: Operation): vo
 }
 
 /**
- * How many operations of a life lead from `begin` to a state that `isIt`, at least `acknowledged`; undefined
- * if none does.
+ * The number of operations of a life, at least `acknowledged`, that lead from `begin` to a state for which
+ * `isIt` is true; undefined if there is none.
  */
 export function operationsUntil(
   life: number,
@@ -51,7 +51,7 @@ export function operationsUntil(
   let count = 0;
   for (const operation of operations(life, begin)) {
     if (count >= acknowledged && isIt(state)) return count;
-    if (count > acknowledged + 50) return undefined; // what was not acknowledged is little
+    if (count > acknowledged + 50) return undefined; // only a few commits can be unacknowledged
     applyTo(state, operation);
     count += 1;
   }
@@ -63,7 +63,7 @@ export function isSame(found: State): (state: State) => boolean {
   return (state) => textOf(state) === text;
 }
 
-/** Nothing that is not in it, and no other version. */
+/** Matches states that contain every found item in the same version. */
 export const isPart =
   (found: State) =>
   (state: State): boolean =>

@@ -1,4 +1,4 @@
-/** What runs in the pages of the e2e tests, on the store as it is. */
+/** Page side of the store's e2e tests: functions that use the store's own code. */
 import type { Change } from '../../../src/search/journal.ts';
 import { deleteIndex, folderKey, listIndexes } from '../../../src/search/store/catalogue.ts';
 import { openJournal } from '../../../src/search/store/openJournal.ts';
@@ -11,7 +11,7 @@ export const changesOf = (operation: Operation): Change[] =>
     version === null ? { remove: id } : { put: makeItem(id, version) },
   );
 
-/** Names of the files of an index. */
+/** Names of the segment files of an index. */
 async function files(name: string): Promise<string[]> {
   const names: string[] = [];
   const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('dinov2-webgpu-search');
@@ -33,7 +33,7 @@ async function segmentsOf(name: string): Promise<string[]> {
   return keys.map(String);
 }
 
-/** Everything that is kept of an index, checked. */
+/** Reads and checks all stored data of an index. */
 async function inspect(
   journal: StoredJournal,
   name: string,
@@ -43,7 +43,7 @@ async function inspect(
   const faults = items.flatMap((item) => faultOf(item) ?? []);
   for (const { id, metadata } of items.slice(-40)) {
     const kept = await journal.thumbnail(id);
-    if (!kept && lost) continue; // thumbnails go with the database
+    if (!kept && lost) continue; // thumbnails are lost with the database
     const thumbnail = new Uint8Array((await kept?.arrayBuffer()) ?? []);
     const right = new Uint8Array(
       await makeItem(id, (metadata as { version: number }).version).thumbnail!.arrayBuffer(),
@@ -59,10 +59,16 @@ async function inspect(
   };
 }
 
-/** Commits that nobody may have heard of when the page dies: fewer than operationsUntil() looks for. */
+/**
+ * Largest number of commits that may be unacknowledged when the page dies. Must be less than
+ * operationsUntil() searches.
+ */
 const MOST_UNHEARD = 20;
 
-/** Works until the page dies. @param acknowledge called after each commit; resolves when it was heard */
+/**
+ * Commits operations until the page dies.
+ * @param acknowledge called after each commit; resolves when the test has received the count
+ */
 async function work(
   journal: StoredJournal,
   life: number,
@@ -74,7 +80,7 @@ async function work(
   for (const operation of operations(life, begin)) {
     await journal.commit(changesOf(operation));
     const hearing = acknowledge(++count).then(() => heard++);
-    if (count - heard >= MOST_UNHEARD) await hearing; // a fast page does not run away from a test that was stopped for a moment
+    if (count - heard >= MOST_UNHEARD) await hearing; // a fast page waits for a test process that was suspended
     if (count % 7 === 0) void journal.compact();
   }
 }

@@ -9,7 +9,7 @@ import { header } from './items.ts';
 import { applyTo, isPart, isSame, operations, operationsUntil } from './operations.ts';
 
 describe('crc32c', () => {
-  // RFC 3720, B.4, and the check value of the catalogue of CRCs.
+  // Expected values from RFC 3720, B.4, and the check value of the CRC catalogue.
   test.each<[string, Uint8Array, number]>([
     ['nothing', new Uint8Array(), 0],
     ['123456789', new TextEncoder().encode('123456789'), 0xe3069283],
@@ -19,7 +19,7 @@ describe('crc32c', () => {
     ['31 to 0', Uint8Array.from({ length: 32 }, (_, i) => 31 - i), 0x113fdb5c],
   ])('%s', (_, bytes, expected) => expect(crc32c(bytes)).toBe(expected));
 
-  test('in parts as at once, at every length', () => {
+  test('in two parts equals in one, at every length', () => {
     const random = new Random(3);
     for (let length = 0; length < 70; length++) {
       const bytes = Uint8Array.from({ length }, () => random.integer(0, 255));
@@ -29,8 +29,8 @@ describe('crc32c', () => {
   });
 });
 
-describe('seals', () => {
-  test('rows of one index are none of another', () => {
+describe('row checksums', () => {
+  test('rows of one index are not valid in another', () => {
     const item = {
       sequence: 1,
       id: 'a',
@@ -48,7 +48,7 @@ describe('seals', () => {
     expect(one.isItem({ ...one.item(item), id: 'b' })).toBe(false);
   });
 
-  test('a header as text, whatever the order of its fields', () => {
+  test('the text of a header does not depend on the order of its fields', () => {
     const { model, ...rest } = header;
     expect(headerText({ model, ...rest })).toBe(headerText(header));
     expect(parseHeader(headerText(header))).toEqual(header);
@@ -57,7 +57,7 @@ describe('seals', () => {
 });
 
 describe('segments', () => {
-  test('records stand one behind the other, in files of at most 16 MiB unless one record is larger', () => {
+  test('records are packed one after another, into files of at most 16 MiB unless one record is larger', () => {
     const packer = new Packer(0);
     const large = new Uint8Array(SEGMENT_BYTES + 1);
     expect(packer.add(1, [new Uint8Array(10), new Uint8Array(5)]).offset).toBe(0);
@@ -72,7 +72,7 @@ describe('segments', () => {
     expect(new Set(packer.segments.map(({ name }) => name)).size).toBe(3);
   });
 
-  test('what was read is kept, within bounds', async () => {
+  test('read files are cached, up to a limit', async () => {
     let reads = 0;
     const files = new SegmentFiles('x', {
       read: async () => (reads++, new Blob([new Uint8Array(SEGMENT_BYTES)])),
@@ -82,7 +82,7 @@ describe('segments', () => {
     });
     for (const name of ['a', 'b', 'a', 'c', 'd', 'a']) await files.read(name);
     expect(reads).toBe(4);
-    await files.read('e'); // b goes, the longest unused
+    await files.read('e'); // evicts b, the least recently used
     await files.read('a');
     expect(reads).toBe(5);
     await files.read('b');
@@ -90,7 +90,7 @@ describe('segments', () => {
   });
 });
 
-describe('what a segment says of its contents', () => {
+describe('the contents record at the end of a segment', () => {
   const contents: Contents = {
     header: headerText(header),
     settled: 4,
@@ -100,14 +100,14 @@ describe('what a segment says of its contents', () => {
     removals: [{ sequence: 5, id: 'b', seal: 1 }],
   };
 
-  test('comes back, behind whatever is before it', () => {
+  test('is decoded, also after other bytes', () => {
     const end = encodeContents(contents);
     const whole = new Uint8Array([...new Uint8Array(100).fill(7), ...end]);
     expect(decodeContents(whole)).toEqual(contents);
     expect(decodeContents(end)).toEqual(contents);
   });
 
-  test('or is known to be damaged: every bit, every length', () => {
+  test('is detected as damaged after any flipped bit or truncation', () => {
     const end = encodeContents(contents);
     for (let bit = 0; bit < end.length * 8; bit++) {
       const flipped = end.slice();
@@ -119,7 +119,7 @@ describe('what a segment says of its contents', () => {
   });
 });
 
-describe('which files are merged', () => {
+describe('choosing files to merge', () => {
   const row = (name: number, bytes: number, liveBytes = bytes): SegmentRow => ({
     name: String(name).padStart(4, '0'),
     bytes,
@@ -134,17 +134,17 @@ describe('which files are merged', () => {
   const names = (groups: SegmentRow[][]): string[][] => groups.map((group) => group.map(({ name }) => name));
   const small = Array.from({ length: 16 }, (_, i) => row(i, 1000));
 
-  test('many of one size, when there are sixteen', () => {
+  test('sixteen files of similar size are merged', () => {
     expect(chooseMerges(small.slice(1), false)).toEqual([]);
     expect(names(chooseMerges([...small, row(99, 10 ** 6)], false))).toEqual([small.map(({ name }) => name)]);
   });
 
-  test('one of which most is not in use', () => {
+  test('a file that is mostly unused is merged', () => {
     expect(chooseMerges([row(1, 1000, 500)], false)).toEqual([]);
     expect(names(chooseMerges([row(1, 1000, 499), row(2, 1000)], false))).toEqual([['0001']]);
   });
 
-  test('when asked for: everything but files that are large and in use, in groups of 16 MiB', () => {
+  test('on request, everything except large files in use is merged, in groups of 16 MiB', () => {
     const half = SEGMENT_BYTES / 2;
     expect(
       names(
@@ -167,7 +167,7 @@ describe('which files are merged', () => {
     expect(chooseMerges([], true)).toEqual([]);
   });
 
-  test('a record of a small index is copied a few times in all', () => {
+  test('each record of a small index is copied only a few times', () => {
     let files: SegmentRow[] = [];
     let copied = 0;
     const ADDS = 20_000;
@@ -188,8 +188,8 @@ describe('which files are merged', () => {
   });
 });
 
-describe('the model of the kill tests', () => {
-  test('knows a state that operations lead to, and no other', () => {
+describe('the operations of the kill tests', () => {
+  test('operationsUntil recognizes reachable states only', () => {
     const state: Record<string, number> = {};
     const all = operations(5, {});
     for (let i = 0; i < 30; i++) applyTo(state, all.next().value!);

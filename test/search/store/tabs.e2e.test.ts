@@ -1,4 +1,4 @@
-// An index and several tabs, a quota, and kills, in Chromium as people have it.
+// An index in several tabs, with quotas and kills, in Chromium.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { BrowserContext } from 'playwright';
 import { full } from '../../full.ts';
@@ -24,7 +24,7 @@ afterAll(async () => {
 test('three kills (a hundred in the full run)', { timeout: 180_000 }, () => survive(site, 3, 2));
 
 test(
-  'many tabs add at once: nothing is lost, and every tab has all of it',
+  'many tabs add at once: nothing is lost, and every tab has all items',
   { timeout: 180_000 },
   async () => {
     const TABS = full ? 8 : 3;
@@ -108,7 +108,7 @@ test(
 );
 
 test(
-  'a tab that is closed in mid-commit holds nobody up, and nothing of it is half there',
+  'a tab closed during a commit blocks no other tab, and leaves no partial commit',
   { timeout: 120_000 },
   async () => {
     const [first, second] = [await openPage(context, site), await openPage(context, site)];
@@ -138,7 +138,7 @@ test(
 );
 
 test(
-  'a quota that is exceeded, at twenty sizes: nothing is lost, the index opens, the error says so',
+  'twenty storage quotas: a commit succeeds or fails with INDEX_QUOTA, nothing is lost, and the index opens',
   { timeout: 180_000 },
   async () => {
     const page = await openPage(context, site);
@@ -156,8 +156,7 @@ test(
       return (await navigator.storage.estimate()).usage!;
     });
     const outcomes: Record<string, number> = {};
-    // The vectors are large, then the rows: so that first the files, then the transaction is what does not
-    // fit.
+    // First large vectors exceed the quota in the files, then large thumbnails exceed it in the transaction.
     for (const large of ['vector', 'thumbnail'] as const) {
       for (const room of [
         -usage,
@@ -194,7 +193,7 @@ test(
           await journal.close();
           const again = await store.openJournal(name, store.header);
           const after = store.versionsOf(await store.readAll(again.items()));
-          // What is there can always be removed.
+          // Removing stored items must always work.
           const removing = await again.commit([{ remove: 'kept 1' }, { remove: 'big' }]).then(
             () => 'done',
             (error: { code: string }) => error.code,

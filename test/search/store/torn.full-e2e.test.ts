@@ -1,5 +1,5 @@
-// What a kill leaves in Chromium's directory of an origin's files once in a few hundred times, made for
-// certain: a torn record at the end of its log.
+// Forces damage that a kill causes about once in several hundred times: a torn record at the end of the log
+// of Chromium's file directory.
 import type { Page } from 'playwright';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { droppedBytes, makeProfile, tear, TORN, type Profile } from '../../loading/browser.ts';
@@ -11,7 +11,7 @@ afterAll(() => site.close());
 
 const NAME = 'torn';
 
-/** From the start of a browser to its end. */
+/** Starts a browser, runs `use` on a page, and closes the browser. */
 async function live<T>(profile: Profile, use: (page: Page) => Promise<T>): Promise<T> {
   const context = await launch(profile);
   try {
@@ -21,7 +21,7 @@ async function live<T>(profile: Profile, use: (page: Page) => Promise<T>): Promi
   }
 }
 
-/** Puts these items, one in a commit. */
+/** Stores these items, one per commit. */
 const put = (page: Page, ids: readonly string[]): Promise<void> =>
   page.evaluate(
     async ([name, wanted]) => {
@@ -32,7 +32,7 @@ const put = (page: Page, ids: readonly string[]): Promise<void> =>
     [NAME, ids] as const,
   );
 
-/** All that is there, checked. */
+/** Reads and checks all stored items. */
 const look = (
   page: Page,
 ): Promise<{ ids: string[]; faults: string[]; orphans: string[]; missing: string[] }> =>
@@ -43,7 +43,7 @@ const look = (
   }, NAME);
 
 test.each(Object.entries(TORN))(
-  'a record torn %s: what is written after it is there at the next start, and at all that follow',
+  'a record torn %s: items written after it survive the next starts',
   async (_, torn) => {
     const profile = makeProfile();
     const first = ['a', 'b', 'c'];
@@ -51,7 +51,7 @@ test.each(Object.entries(TORN))(
     await live(profile, (page) => put(page, first));
     const wentOn = tear(profile, torn);
     await live(profile, (page) => put(page, second));
-    expect(wentOn()).toBe(true); // else this is about nothing
+    expect(wentOn()).toBe(true); // otherwise the test did not exercise the damage
     for (let start = 0; start < 2; start++) {
       const found = await live(profile, async (page) => ({
         ...(await look(page)),
@@ -64,7 +64,7 @@ test.each(Object.entries(TORN))(
   },
 );
 
-test('an index that is made after it is there too', async () => {
+test('an index created after the torn record survives too', async () => {
   const profile = makeProfile();
   await live(profile, (page) =>
     page.evaluate(
@@ -72,7 +72,7 @@ test('an index that is made after it is there too', async () => {
         void (await (await navigator.storage.getDirectory()).getFileHandle('other', { create: true })),
     ),
   );
-  const wentOn = tear(profile, TORN['in its head']);
+  const wentOn = tear(profile, TORN['in its header']);
   await live(profile, (page) => put(page, ['a', 'b', 'c']));
   expect(wentOn()).toBe(true);
   const found = await live(profile, async (page) => ({
