@@ -1,6 +1,7 @@
-"""Writes test/fixtures/verify/expected.json: what `npm run verify -- --expected FILE owner/name` compares with, made as you would for a
-checkpoint of your own: its folder (or its id on the hub) and a PNG are all that it needs. `Image.open` does not turn the image as Exif says,
-and neither does verify unless the file's `pixels` ask for it.
+"""Writes test/fixtures/verify/expected.json, the values with which `npm run verify -- --expected FILE owner/name` compares.
+
+Also works for your own checkpoint: pass its folder (or its id on the hub) and a PNG. `Image.open` ignores the Exif orientation, as verify does
+unless `pixels` in the file requests the orientation.
 
     python make_verify.py [CHECKPOINT [IMAGE [FILE]]]
 """
