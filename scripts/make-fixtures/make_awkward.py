@@ -1,9 +1,8 @@
 """Writes unusual and damaged image files, such as those of cameras, broken downloads and animations, and Pillow's result for each.
 
-test/fixtures/images/awkward.safetensors holds the files as bytes. awkward.json holds for each name the first 16 hex digits
-of the SHA-256 of the bytes of `convert('RGB')`, with Exif orientation ignored (`asItLies`) and applied (`upright`), or null
-if Pillow rejects the file. NAME.tif is a TIFF, NAME.tif.png Pillow's pixels of it. All images have 42 × 28 pixels, or
-28 × 42 with the orientation applied.
+test/fixtures/images/awkward.safetensors holds the files as bytes. awkward.json holds for each name the first 16 hex digits of the
+SHA-256 of Pillow's `convert('RGB')` bytes, with Exif orientation ignored (`asItLies`) and applied (`upright`), or null if Pillow rejects
+the file. NAME.tif.png holds Pillow's pixels of NAME.tif. Images have 42 × 28 pixels, or 28 × 42 with the orientation applied.
 """
 
 import hashlib
