@@ -510,8 +510,8 @@ describe('a hostile header of 100 kB is parsed within 50 ms', () => {
     return `{${members.join(',')}}`;
   };
   test.each([
-    ['escapes alone', `{"${'\\u0041'.repeat(16_000)}":{}}`],
-    ['quotes escaped alone', `{"${'\\"'.repeat(50_000)}`],
+    ['only escapes', `{"${'\\u0041'.repeat(16_000)}":{}}`],
+    ['only escaped quotes', `{"${'\\"'.repeat(50_000)}`],
     ['an unclosed string', `{"${'a'.repeat(100_000)}`],
     ['nesting', `{"a":${'['.repeat(100_000)}`],
     ['white space', ' '.repeat(100_000)],

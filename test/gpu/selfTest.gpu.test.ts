@@ -91,7 +91,7 @@ const rounds: readonly (readonly [
         'out_scaled[at] = fma(gamma[vector], value, residual[at]);',
         'out_scaled[at] = quantizeToF16(fma(gamma[vector], value, residual[at]));',
       ],
-      ['min(LANES, size.num_tokens - token)', 'min(LANES, size.num_tokens - 1u - token)'], // the last key is left out
+      ['min(LANES, size.num_tokens - token)', 'min(LANES, size.num_tokens - 1u - token)'], // omits the last key
       [
         'out[first + i] = fma((x[first + i] - mean) * scale, weight[i], bias[i]);',
         'out[first + i] = quantizeToF16(fma((x[first + i] - mean) * scale, weight[i], bias[i]));',

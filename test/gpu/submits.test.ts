@@ -84,7 +84,7 @@ const steps = (...flops: number[]): { flops: number }[] => flops.map((each) => (
 
 describe('splitByWork', () => {
   test.each([
-    ['all at once where that is little enough', steps(1, 2, 3), 6, [[0, 3]]],
+    ['a single batch if the total work is within the limit', steps(1, 2, 3), 6, [[0, 3]]],
     [
       'a batch ends before the step that would exceed the limit',
       steps(1, 2, 3),

@@ -1,5 +1,5 @@
 /**
- * Helpers of the image tests: noise by formula, fixture tensors and comparisons. Run in Node and in a browser.
+ * Helpers of the image tests: synthetic noise, fixture tensors and comparisons. Run in Node and in a browser.
  */
 import { parseSafetensors } from '../../src/safetensors.js';
 import type { Rgb } from '../reference/resize.js';

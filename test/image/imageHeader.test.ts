@@ -187,14 +187,14 @@ describe('a colour profile', () => {
   it.each<[string, boolean, Uint8Array, number?]>([
     ['sRGB', false, profileOf(SRGB, 'sRGB')],
     ['sRGB with a curve of 1024 entries', false, profileOf(SRGB, { entries: 1024 })],
-    ['sRGB with a curve of 64 entries, straight between them', false, profileOf(SRGB, { entries: 64 })],
+    ['sRGB with a curve of 64 entries, interpolated linearly', false, profileOf(SRGB, { entries: 64 })],
     ['sRGB with a curve of 8 entries', true, profileOf(SRGB, { entries: 8 })],
     ['sRGB in two segments', true, profileOf(SRGB, 'sRGB'), 2],
     ['sRGB with a table of colours', true, profileOf(SRGB, 'sRGB', ['A2B0'])],
     ['primaries of sRGB with a gamma of 2.2', true, profileOf(SRGB, { gamma: 2.2 })],
     ['Display P3', true, profileOf(DISPLAY_P3, 'sRGB')],
-    ['nothing', true, new Uint8Array(0)],
-    ['half of sRGB', true, profileOf(SRGB, 'sRGB').subarray(0, 300)],
+    ['no bytes', true, new Uint8Array(0)],
+    ['truncated sRGB', true, profileOf(SRGB, 'sRGB').subarray(0, 300)],
   ])('of a JPEG with the profile of %s: %s', (_, has, profile, segments) => {
     expect(readImageHeader(withProfile(fixture('420.jpg'), profile, segments))?.hasColorProfile).toBe(has);
   });

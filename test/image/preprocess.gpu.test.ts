@@ -341,7 +341,7 @@ describe('invalid sources and calls are rejected', () => {
     ['undefined', () => undefined, 'IMAGE_TYPE', /found Undefined/],
     ['a number', () => 5, 'IMAGE_TYPE', /found Number/],
     ['an array', () => [], 'IMAGE_TYPE', /found Array/],
-    ['bytes of no image', () => new Uint8Array(12), 'IMAGE_DECODE', /12 bytes/],
+    ['bytes that are no image', () => new Uint8Array(12), 'IMAGE_DECODE', /12 bytes/],
     [
       'floats',
       () => ({ data: new Float32Array(12), width: 2, height: 2 }),

@@ -19,7 +19,7 @@ it.each<[string, () => Buffer, (bytes: Buffer, signal?: AbortSignal) => Promise<
   ['GIF with a small frame on a large screen', () => screenOf(gifOf(100, 100)), decode],
   ['BMP', () => bmpOf(2000, 1500, wavesAt), decode],
   ['BMP of a single row', () => bmpOf(4_000_000, 1, wavesAt), decode],
-  ['BMP in runs', () => runsBmpOf(2000, 1500), decode],
+  ['run-length encoded BMP', () => runsBmpOf(2000, 1500), decode],
   ['JPEG in CMYK', () => cmykOf(1200, 800), (bytes, signal) => decodeCmyk(bytes, 'file', signal)],
 ])('%s', async (_, make, decodeIt) => {
   const bytes = make();
