@@ -1,11 +1,11 @@
-// Functions that make_continuity.mjs runs in the page. Each is sent as text, so it may use only `globalThis.tools`,
-// which `importLibrary` creates.
+// Functions that make_continuity.mjs runs in the page. Each is sent as text, so it may only use `globalThis.tools`,
+// which `importLibrary` sets.
 
 export async function importLibrary() {
   const library = await import('/dist/index.js');
   const search = await import('/dist/search.js');
 
-  /** Bytes as base64. */
+  /** Encodes bytes as base64. */
   const base64 = (data) => {
     const bytes =
       data instanceof ArrayBuffer
@@ -16,7 +16,7 @@ export async function importLibrary() {
     return btoa(text);
   };
 
-  /** Converts a value of IndexedDB to JSON. A type that JSON lacks becomes an object with the single field `$`. */
+  /** Converts a value of IndexedDB to JSON. Types that JSON lacks become objects with a field `$`. */
   const plain = (value) => {
     if (value === undefined) return { $: 'undefined' };
     if (value instanceof ArrayBuffer) return { $: 'ArrayBuffer', base64: base64(value) };
@@ -28,7 +28,7 @@ export async function importLibrary() {
     return value;
   };
 
-  /** Reads folders of files, from the origin's file system or the Cache API. */
+  /** Reads the stored folders of files, from the origin private file system or from the Cache API. */
   const foldersOf = async (root, kind) => {
     const folders = {};
     if (kind === 'opfs') {
@@ -55,7 +55,7 @@ export async function importLibrary() {
       asked.onerror = () => reject(asked.error);
     });
 
-  /** Reads a complete database. */
+  /** Reads all rows of a database. */
   const databaseOf = async (name) => {
     const db = await request(indexedDB.open(name));
     const stores = [];
@@ -80,7 +80,7 @@ export async function importLibrary() {
   globalThis.tools = { library, search, base64, foldersOf, databaseOf, tiny };
 }
 
-/** Loads the checkpoint, returns its only cache entry, and removes the entry. */
+/** Loads the checkpoint, and returns the stored cache entry. Removes the entry afterwards. */
 export async function loadAndKeep(cache) {
   const { library, foldersOf } = globalThis.tools;
   const model = await library.DINOv2.fromPretrained('/weights/', { selfTest: false, cache });
@@ -105,7 +105,7 @@ export async function interruptAndKeep() {
     await new Promise((resolve) => setTimeout(resolve, 100));
     const folders = await foldersOf('dinov2-webgpu', 'opfs').catch((error) => {
       if (error.name !== 'NotFoundError') throw error;
-      return {}; // not created yet, or a swap file that was renamed meanwhile
+      return {}; // the folder does not exist yet, or a swap file was renamed meanwhile
     });
     const [files] = Object.values(folders);
     if (files?.some(([name, bytes]) => name === '0' && bytes.length > 0)) break;
@@ -117,7 +117,7 @@ export async function interruptAndKeep() {
   return { key, files: files.filter(([name]) => /^(plan|\d+)$/.test(name)) };
 }
 
-/** Returns fingerprints, and the text that describes the preprocessing. */
+/** Returns fingerprints, and the description of the preprocessing. */
 export async function fingerprints() {
   const { library, search, tiny } = globalThis.tools;
   const config = {
@@ -163,7 +163,7 @@ export async function fingerprints() {
   return found;
 }
 
-/** Returns a basis, and the picture of the features that it was fitted to. */
+/** Fits PCA bases, and draws the features with them. */
 export async function fitPca() {
   const { library, base64, tiny } = globalThis.tools;
   const model = await tiny('registers');
@@ -183,7 +183,7 @@ export async function fitPca() {
   return found;
 }
 
-/** Returns three indexes as the browser stores them, their contents, and each as an exported file. */
+/** Makes three indexes. Returns their stored data, their content and their exported files. */
 export async function makeIndexes() {
   const { search, base64, foldersOf, databaseOf, tiny } = globalThis.tools;
   const { EmbeddingIndex, modelIdentity, ingest } = search;
@@ -197,7 +197,7 @@ export async function makeIndexes() {
   const picture = (text) => new Blob([text], { type: 'image/webp' });
   const model = await tiny('plain');
 
-  /** Default options: three ingested images. */
+  /** Default options, with three ingested images. */
   const images = async () => {
     const index = await EmbeddingIndex.open('images', {
       dim: 128,
@@ -214,7 +214,7 @@ export async function makeIndexes() {
     return index;
   };
 
-  /** Items with all optional fields; some are replaced or removed. */
+  /** Items with all optional data of a vector, some of them updated or removed. */
   const extras = async () => {
     const index = await EmbeddingIndex.open('extras ä/1', {
       dim,
@@ -240,7 +240,7 @@ export async function makeIndexes() {
     return index;
   };
 
-  /** Compacted, and stored in the Cache API, as in a browser without OPFS. */
+  /** A compacted index, stored in the Cache API as in a browser without a file system. */
   const compacted = async () => {
     const { createWritable } = FileSystemFileHandle.prototype;
     delete FileSystemFileHandle.prototype.createWritable;

@@ -1,7 +1,8 @@
-"""Shared by make_families.py and make_families_timm.py: tensors of a file by formula, and the format of a family's fixture.
+"""Helpers of make_families.py and make_families_timm.py: synthetic tensors, and the format of a family's fixture.
 
-A fixture is `NAME.json`, which lists the files of a repository (names, shapes and element types of the tensors; config.json;
-preprocessor_config.json) and the expected result of a load, and `NAME.safetensors`, the outputs of Python. test/families/fixture.ts reads both.
+A fixture consists of `NAME.json` and `NAME.safetensors`. The JSON file describes a repository (names, shapes and element types of the tensors;
+config.json; preprocessor_config.json) and the expected result of loading it. The safetensors file holds Python's outputs. test/families/fixture.ts
+reads both.
 """
 import json
 from pathlib import Path
@@ -14,16 +15,16 @@ FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "families"
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 NAMES = {kind: name for name, kind in TYPES.items()}
 
-# transformers and timm interpolate position embeddings in float32 on purpose; here every step is float64.
+# transformers and timm deliberately interpolate position embeddings in float32. The fixtures need float64 in every step.
 _interpolate = F.interpolate
 F.interpolate = lambda x, **how: _interpolate(x.double(), **how)
 
-# The formula uses Hugging Face's names. Names of other dialects are mapped to them.
+# The formula knows Hugging Face's names, so names of other schemes are replaced by the equivalent.
 RENAMED = [(".gamma", ".lambda1"), (".scale_factor", ".lambda1"), ("pos_embed", "position_embeddings"), ("reg_token", "register_tokens")]
 
 
 def by_formula(name: str, shape, kind: torch.dtype = torch.float32) -> torch.Tensor:
-    """A tensor of a file: float32 by formula, cast. F64 values are slightly below a float32, to which they round. I64 counts."""
+    """A synthetic tensor: float32 values, cast to `kind`. F64 values are slightly smaller than a float32, which rounding to float32 undoes. I64 counts from 0."""
     shape = tuple(shape)
     if kind == torch.int64: return torch.arange(int(np.prod(shape))).reshape(shape)
     for theirs, ours in RENAMED:
@@ -33,7 +34,7 @@ def by_formula(name: str, shape, kind: torch.dtype = torch.float32) -> torch.Ten
 
 
 def filled(shapes: dict, kind: str = "F32", prefix: str = "") -> dict:
-    """The tensors of a file, all of one type, from their names and shapes."""
+    """Synthetic tensors of one type, from their names and shapes."""
     return {prefix + name: by_formula(prefix + name, shape, TYPES[kind]) for name, shape in shapes.items()}
 
 
@@ -42,7 +43,7 @@ def pixels(h: int, w: int) -> torch.Tensor:
 
 
 def picture(h: int, w: int):
-    """An image from integer arithmetic only: test/families/fixture.ts computes the same."""
+    """An image computed with integers only. test/families/fixture.ts computes the same image."""
     from PIL import Image
     y, x = np.mgrid[0:h, 0:w].astype(np.int64)
     planes = [(x * (3 + c) + y * (5 - c) + ((x * y) >> 4) + (((x * 7919 + y * 104729 + c * 1299709) >> 3) & 31)) & 255 for c in range(3)]
@@ -53,7 +54,7 @@ PICTURE = (110, 150)
 
 
 def chosen(tokens: int, registers: int) -> list[int]:
-    """cls, the last register, the first patch, the one in the middle, and the last."""
+    """Indices of cls, the last register, and the first, the middle and the last patch."""
     return sorted({0, registers, 1 + registers, (1 + registers + tokens) // 2, tokens - 1})
 
 
@@ -61,13 +62,13 @@ def put(name: str, example, state: dict | None, *, weights: dict | None = None, 
         registers=0, native=0, forward=None, sizes=None, transform=None, look=None, expect=None, refused=None, classifier=None, note=None) -> None:
     """Writes one fixture.
 
-    example     ids of repositories of this structure, and in words what else
-    state       the tensors of model.safetensors; or `weights`: those of several files, by their names
+    example     ids of repositories with this structure, or a description
+    state       the tensors of model.safetensors. For several files: `weights`, a dict of file names and tensors
     forward     pixels (1, 3, h, w) in float64 -> last hidden state (1, tokens, dim); run at `native` and at a size that is neither native nor square
-    transform   PIL image -> pixels, as the family preprocesses; `look`: the options of `features` that ask for it, where the files do not
-    expect      what `model.loaded`, `model.config` and `model.preprocessing` say
-    refused     error class, code and words of the message, in place of all that
-    classifier  pixels -> (logits, scores), run on what `transform` makes of the image
+    transform   PIL image -> pixels, the family's preprocessing. `look`: options of `features` for this preprocessing, if the files do not specify it
+    expect      expected values of `model.loaded`, `model.config` and `model.preprocessing`
+    refused     error class, code and words of the message, if loading must fail
+    classifier  pixels -> (logits, scores), run on the output of `transform`
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     files = weights or {"model.safetensors": state}

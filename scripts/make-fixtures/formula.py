@@ -1,4 +1,4 @@
-"""Tensors by formula: pure functions of name, shape and seed. test/fixtures/reference/README.md states the formula,
+"""Synthetic tensors, computed from name, shape and seed by the formula in test/fixtures/reference/README.md.
 src/weights/synthetic.ts computes the same bits."""
 import numpy as np
 
@@ -27,7 +27,7 @@ def spread(name: str, shape) -> tuple[float, float]:
 
 
 def tensor(name: str, shape, seed: int = 0) -> np.ndarray:
-    """A float32 tensor by formula."""
+    """A synthetic float32 tensor."""
     centre, half = spread(name, shape)
     u = hash_uniform(name, int(np.prod(shape)), seed)
     return (centre + (2.0 * u - 1.0) * half).astype(np.float32).reshape(shape)

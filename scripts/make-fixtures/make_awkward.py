@@ -1,8 +1,8 @@
-"""Unusual image files (of cameras, broken downloads and animations), with Pillow's result for each.
+"""Writes unusual and damaged image files, such as those of cameras, broken downloads and animations, and Pillow's result for each.
 
-Writes test/fixtures/images/awkward.safetensors (the files, as bytes) and awkward.json: for each name the SHA-256 (16
-digits) of the bytes of `convert('RGB')`, as stored and rotated upright, or null if Pillow refuses the file.
-NAME.tif and NAME.tif.png: a TIFF, and Pillow's pixels. All are 42 × 28 pixels, or 28 × 42 if rotated.
+test/fixtures/images/awkward.safetensors holds the files as bytes. awkward.json holds for each name the first 16 hex digits of the
+SHA-256 of Pillow's `convert('RGB')` bytes, with Exif orientation ignored (`asItLies`) and applied (`upright`), or null if Pillow rejects
+the file. NAME.tif.png holds Pillow's pixels of NAME.tif. Images have 42 × 28 pixels, or 28 × 42 with the orientation applied.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def save(image, kind, **options):
 
 
 def cut(name, ending, data, last=(1, 2, 3, 4, 8, 12)):
-    """Complete, cut at eighths, and without the last bytes."""
+    """Adds a file unchanged, truncated at every eighth, without its last bytes, and with trailing bytes."""
     files[f"{name}.{ending}"] = data
     for i in range(1, 8):
         files[f"{name}-{i}8.{ending}"] = data[: len(data) * i // 8]
@@ -50,7 +50,7 @@ def cut(name, ending, data, last=(1, 2, 3, 4, 8, 12)):
 
 
 def flip(name, ending, data, begin, count=10):
-    """Variants with flipped bits and missing bytes after `begin`."""
+    """Adds copies of a file with a flipped bit, or with missing bytes, after `begin`."""
     for i in range(count):
         broken = bytearray(data)
         broken[dice.randrange(begin, len(data) - 2)] ^= 1 << dice.randrange(8)
@@ -61,7 +61,7 @@ def flip(name, ending, data, begin, count=10):
 
 
 def tiff(kind, values, count=1, little=False):
-    """An Exif directory with only an orientation."""
+    """A TIFF directory with an orientation as its only entry."""
     e = "<" if little else ">"
     entry = struct.pack(e + "HHI", 274, kind, count) + (values + bytes(4))[:4] if len(values) <= 4 else None
     if entry is None:
@@ -90,7 +90,7 @@ def segment(marker, content):
 
 
 def camera(content, ahead=b"", data=bare):
-    """Exif data directly after SOI, as cameras write it."""
+    """Inserts Exif data directly after SOI, as cameras write it."""
     return data[:2] + ahead + segment(0xE1, content) + data[2:]
 
 
@@ -365,7 +365,7 @@ def look(data):
     assert size == (W, H), size
     try:
         turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    except Exception:  # Exif data that Pillow cannot read
+    except Exception:  # Pillow cannot read the Exif data
         return {"asItLies": digest(image)}
     return {"asItLies": digest(image), "upright": digest(turned)}
 
@@ -376,7 +376,7 @@ expected = {name: look(data) for name, data in sorted(files.items())}
 save_file({name: np.frombuffer(files[name], "u1") for name in sorted(files) if files[name]}, OUT / "awkward.safetensors")
 print(len(files), sum(map(len, files.values())), sum(each is None for each in expected.values()))
 
-# TIFF for the command line, each beside Pillow's pixels as PNG.
+# TIFF files for the command line, each with Pillow's pixels as a PNG.
 for name, image, options in (
     ("rgb", picture_rgb, {"compression": "tiff_lzw"}),
     ("palette", indexed, {}),
@@ -386,10 +386,10 @@ for name, image, options in (
     ("grey16", Image.fromarray((np.arange(W * H).reshape(H, W) * 50).astype("u2")), {}),
 ):
     image.save(OUT / f"{name}.tif", "TIFF", **options)
-    # From memory: Pillow 12.3 maps a file given by path, and then does not always rotate an uncompressed image.
+    # Opens the file from memory: given a path, Pillow 12.3 maps the file, and then does not always apply the orientation of an uncompressed image.
     Image.open(io.BytesIO((OUT / f"{name}.tif").read_bytes())).convert("RGB").save(OUT / f"{name}.tif.png")
 
-# AVIF with chroma subsampling, which Firefox decodes differently: NAME.avif, and NAME.rgb by Pillow.
+# AVIF with chroma subsampling, which Firefox decodes differently: NAME.avif is the file, NAME.rgb Pillow's pixels.
 y, x = np.mgrid[0:70, 0:70]
 chequers = ((x // 5 + y // 7) % 2)[..., None]
 sampled = {

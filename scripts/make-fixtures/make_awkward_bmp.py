@@ -1,6 +1,6 @@
-"""BMPs of every header, depth, packing and mask layout, complete and truncated, with Pillow's result for each.
+"""Writes BMPs with every header, depth, packing and layout of masks, complete and truncated, and Pillow's result for each.
 
-Writes test/fixtures/images/bmp.safetensors and bmp.json, in the format of make_awkward.py. All are 42 × 28 pixels.
+test/fixtures/images/bmp.safetensors and bmp.json have the format of make_awkward.py. All images have 42 × 28 pixels.
 """
 
 import hashlib
@@ -36,13 +36,13 @@ NO_COMPRESSION, RLE8, RLE4, BITFIELDS = 0, 1, 2, 3
 
 
 def info(bits, compression=NO_COMPRESSION, size=40, height=H, colours=0, more=b""):
-    """A Windows header of this size in bytes."""
+    """A Windows header of `size` bytes."""
     fields = struct.pack("<IiiHHIIiiII", size, W, height, 1, bits, compression, 0, 2835, 2835, colours, 0)
     return fields + (more + bytes(size))[: size - 40]
 
 
 def core(bits):
-    """A header of OS/2."""
+    """An OS/2 header."""
     return struct.pack("<IHHHH", 12, W, H, 1, bits)
 
 
@@ -57,7 +57,7 @@ def rows(values, top_down=False):
 
 
 def packed(values, bits):
-    """Packs several numbers into a byte, row by row."""
+    """Packs several numbers in a byte, row by row."""
     per_byte = 8 // bits
     padded = np.pad(values, ((0, 0), (0, -values.shape[1] % per_byte))).astype(int)
     return sum(padded[:, k::per_byte] << (8 - bits * (k + 1)) for k in range(per_byte)).astype("u1")
@@ -74,7 +74,7 @@ def sixteen(red, green, blue):
 
 
 def runs(values, four=False):
-    """Random runs and literal stretches."""
+    """Encodes rows as a random mixture of runs and literal stretches."""
     out = b""
     for row in values[::-1]:
         at = 0

@@ -1,8 +1,8 @@
-"""Unusual JPEGs in many codings: truncated, damaged, without an end marker, with misplaced segments.
+"""Writes unusual and damaged JPEGs: truncated, without an end marker, with misplaced segments, in many codings.
 
-Writes test/fixtures/images/jpeg.safetensors and jpeg.json, in the format of make_awkward.py. All are 42 × 28 pixels.
-ends.safetensors and ends.json: larger JPEGs, and whether Pillow reads them without their last bytes: one digit for each
-pair of ENDS, 1 if it does. Needs jpegtran and cjpeg (libjpeg-turbo) on the path.
+test/fixtures/images/jpeg.safetensors and jpeg.json have the format of make_awkward.py. All images have 42 × 28 pixels.
+ends.safetensors holds larger JPEGs. ends.json holds for each a digit per pair of ENDS: 1 if Pillow reads the file with
+these last bytes removed or replaced. Needs jpegtran and cjpeg (libjpeg-turbo) on the path.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ def segment(kind, content):
 
 
 def segments(data):
-    """Kind, begin and end of each segment up to the first scan's."""
+    """Kind, begin and end of each segment up to the header of the first scan."""
     at, found = 2, []
     while not found or found[-1][0] != SOS:
         end = at + 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
@@ -79,7 +79,7 @@ def change(data, at, change):
 
 
 def awkward(name, data):
-    """Variants of a JPEG."""
+    """Adds damaged variants of a JPEG."""
     all_segments = segments(data)
     _, scan, begin = all_segments[-1]
     frame = next(at for kind, at, _ in all_segments if SOF <= kind <= 0xCF and kind not in (DHT, DAC))
@@ -91,7 +91,7 @@ def awkward(name, data):
     open_end = data[:-2]
     made = {
         "whole": data,
-        # Without an end.
+        # The end is missing or replaced.
         "end-1": data[:-1],
         "end-2": open_end,
         "end-5": data[:-5],
@@ -106,7 +106,7 @@ def awkward(name, data):
         "end-half-marker": open_end + marker(0xE1),
         "end-restart": open_end + marker(0xD3) + bytes(9),
         "end-thumbnail": open_end + segment(0xE2, b"MPF\0") + data[:200],
-        # Damage in the data.
+        # The data is damaged.
         "cut-1": data[: within[0]],
         "cut-2": data[: within[1]],
         "cut-end": data[: within[2]] + data[-2:],
@@ -122,7 +122,7 @@ def awkward(name, data):
         "within-eoi": insert(data, within[12], marker(EOI)),
         "within-fill": insert(data, within[13], b"\xff\xff\0"),
         "within-segment": insert(data, within[14], segment(0xE5, b"abc")),
-        # Misplaced segments.
+        # Segments are misplaced.
         "behind-comment": insert(data, end, segment(COM, b"x")),
         "behind-tables": insert(data, end, (tables or [b""])[0]),
         "behind-quantization": insert(data, end, quantization[0]),
@@ -147,7 +147,7 @@ def awkward(name, data):
         "ahead-frame": insert(data, scan, data[frame : frame + 2] + data[frame + 2 : frame + 19]),
         "adobe-rgb": insert(data, 2, segment(0xEE, b"Adobe\0d\0\0\0\0\0")),
         "adobe-ycc": insert(data, 2, segment(0xEE, b"Adobe\0d\0\0\0\0\1")),
-        # Wrong headers.
+        # Headers are wrong.
         "lines-behind": data[: frame + 5] + bytes(2) + insert(data, end, segment(DNL, rows))[frame + 7 :],
         "no-tables": data[:2] + b"".join(data[at:to] for kind, at, to in all_segments if kind != DHT) + data[begin:],
         "no-quantization": data[:2] + b"".join(data[at:to] for kind, at, to in all_segments if kind != DQT) + data[begin:],
@@ -184,7 +184,7 @@ bases |= {
 for name, data in bases.items():
     awkward(name, data)
 
-# CMYK, which the library decodes itself.
+# CMYK files, which the library decodes itself.
 inks = Image.fromarray(picture(channels=4, noise=3), "CMYK")
 for subsampling in range(3):
     cmyk = save(inks, quality=85, subsampling=subsampling)
@@ -201,7 +201,7 @@ for subsampling in range(3):
     for name, data in variants.items():
         files[f"cmyk{subsampling}{name}.jpg"] = data
 awkward("cmyk", cmyk)
-del files["cmyk-no-tables.jpg"]  # browsers truncate where Pillow rounds, and the library does not decode this kind itself
+del files["cmyk-no-tables.jpg"]  # the library leaves this file to the browser, which truncates where Pillow rounds
 arithmetic = tool(bases["420"], "jpegtran", "-arithmetic")
 files |= {"arithmetic.jpg": arithmetic, "arithmetic-cut.jpg": arithmetic[:-60]}
 
@@ -220,7 +220,7 @@ expected = {name: look(data) for name, data in sorted(files.items())}
 save_file({name: np.frombuffer(files[name], "u1") for name in sorted(files)}, OUT / "jpeg.safetensors")
 print(len(files), sum(map(len, files.values())), sum(each is None for each in expected.values()))
 
-# Bytes removed before the end marker, and zeros appended.
+# (number of bytes removed before the end marker, number of zeros appended).
 ENDS = [(cut, zeros) for cut in (0, 1, 2, 3, 5) for zeros in range(12)]
 ends = {
     "small": bases["420"],

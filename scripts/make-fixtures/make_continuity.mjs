@@ -1,10 +1,11 @@
-// Writes test/fixtures/continuity: everything that a build of an earlier commit stores in Chromium. The tests in
-// test/continuity check that the current code opens it, or replaces it cleanly.
+// Writes test/fixtures/continuity: the data that the build of an earlier commit stores in Chromium. The tests in
+// test/continuity check that today's code opens this data or replaces it.
 //
 //   git worktree add ../old 85ff786 && (cd ../old && npm ci && npm run build)
 //   node scripts/make-fixtures/make_continuity.mjs ../old/dist
 //
-// Do not regenerate the fixtures: files of a newer build would test nothing. A later format gets a folder of its own.
+// Do not write the fixtures again with a newer build, because they would then no longer test old data. A later
+// storage format gets a new folder.
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -36,9 +37,9 @@ const zipped = (data) => gzipSync(data, { level: 9 });
 const json = (value) => Buffer.from(`${JSON.stringify(value)}\n`);
 
 /**
- * A checkpoint with tiny-plain's shapes that compresses to a few kilobytes: it keeps every 251st value of the matrices,
- * and the upper half of the bits of all values. It is larger than 1 MB, so that an interrupted download leaves a
- * segment.
+ * A checkpoint with the shapes of tiny-plain that compresses to a few kilobytes: all but every 251st value of a
+ * matrix are zero, and so are the lower 16 bits of every value. It is larger than a megabyte, so that an interrupted
+ * download stores a segment.
  */
 function sparse() {
   const file = readFileSync(join(fixtures, 'reference/tiny-plain/model.safetensors'));
@@ -56,10 +57,10 @@ const weights = new Map([
   ['config.json', readFileSync(join(fixtures, 'reference/tiny-plain/config.json'))],
   ['model.safetensors', checkpoint],
 ]);
-/** The server stops sending model.safetensors at this byte. */
+/** The server sends nothing of model.safetensors from this byte on. */
 let limit = Infinity;
 
-/** Serves the earlier build under /dist/, the fixtures under /fixtures/, and the checkpoint under /weights/. */
+/** Serves the earlier build at /dist/, the fixtures at /fixtures/ and the checkpoint at /weights/. */
 const server = createServer((request, response) => {
   const [, folder, path] = /^\/(dist|fixtures|weights)\/(.*)$/.exec(request.url) ?? [];
   if (!folder)
@@ -91,7 +92,7 @@ const server = createServer((request, response) => {
 });
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 
-// The address is stored, so it must be the same in every run: a rule maps it to the server.
+// The stored data contains the address, so every run uses the same host name, which Chromium maps to the server.
 const profile = mkdtempSync(join(tmpdir(), 'continuity-'));
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: await chromiumPath(),
@@ -134,7 +135,7 @@ try {
   rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
 }
 
-/** Encodes an entry as one file: a line of JSON [folder, [name, length][]], then the files. */
+/** Packs a cache entry in one file: a line of JSON [folder, [name, length][]], then the files. */
 function packed({ key, files }) {
   const contents = files.map(([, base64]) => Buffer.from(base64, 'base64'));
   const list = files.map(([name], i) => [name, contents[i].length]);

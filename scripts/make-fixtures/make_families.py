@@ -1,7 +1,8 @@
-"""Writes test/fixtures/families, except for timm's (make_families_timm.py): one tiny checkpoint for each family of docs/checkpoints.md that transformers
-or facebookresearch's code can run. Structure, names, types and configurations are those of the real repository; sizes are tiny; weights are by
-formula and are not stored. Outputs are computed in float64 by the class of transformers that the repository names, or, of files with
-facebookresearch's names, by make_outputs.FacebookResearch (no registers) and Dinov2WithRegistersModel (registers: the two agree there).
+"""Writes test/fixtures/families, except timm's part (make_families_timm.py): one tiny checkpoint for each family of docs/checkpoints.md that
+transformers or facebookresearch's code can run. Structure, names, types and configurations are those of the real repository. Sizes are tiny.
+Weights are synthetic and not stored. The outputs are computed in float64 by the class of transformers that the repository names. For files with
+facebookresearch's names they are computed by make_outputs.FacebookResearch, or with registers, for which the two agree, by
+Dinov2WithRegistersModel.
 """
 import json, os, re, tempfile
 import torch
@@ -23,7 +24,7 @@ PLAIN, REGISTERS = (Dinov2Model, Dinov2Config), (Dinov2WithRegistersModel, Dinov
 
 
 def saved(model):
-    """(names and shapes, config.json) as save_pretrained writes them."""
+    """(names and shapes, config.json) written by save_pretrained."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         shapes = {name: tuple(t.shape) for name, t in load_file(os.path.join(folder, "model.safetensors")).items()}
@@ -31,7 +32,7 @@ def saved(model):
 
 
 def loaded(model_class, config: dict, state: dict):
-    """The model as from_pretrained reads it from a file with these tensors: the weights become float32, the sums are in float64."""
+    """The model that from_pretrained reads from a file with these tensors. Weights are converted to float32; the model computes in float64."""
     with tempfile.TemporaryDirectory() as folder:
         save_file({name: t.contiguous() for name, t in state.items()}, os.path.join(folder, "model.safetensors"), {"format": "pt"})
         json.dump(config, open(os.path.join(folder, "config.json"), "w"))
@@ -64,12 +65,12 @@ def processor(config: dict, kind=BitImageProcessorPil):
 
 
 def seen(config: dict) -> dict:
-    """The expected `model.preprocessing` for such a file."""
+    """The expected `model.preprocessing` for this preprocessor_config.json."""
     return dict(source="preprocessor_config.json", normalization=dict(mean=config["image_mean"], std=config["image_std"]))
 
 
 def simple(name, example, kind, mean_std=IMAGENET, size=98, preprocessor=True, expect=None, native=70, **more):
-    """A repository of a bare backbone with Hugging Face's names, config.json and preprocessor_config.json."""
+    """Adds a repository of a backbone without a head: Hugging Face's names, config.json and preprocessor_config.json."""
     shapes, config = made(kind, image_size=native, **more)
     state = filled(shapes)
     registers = config.get("num_register_tokens", 0)
@@ -90,7 +91,7 @@ PARTS = [f"attention.attention.{part}" for part in ("query", "key", "value")]
 
 
 def facebook_shapes(shapes: dict) -> dict:
-    """Facebookresearch's names and shapes from Hugging Face's."""
+    """Converts Hugging Face's names and shapes to facebookresearch's."""
     out = {}
     for name, shape in shapes.items():
         if any(part in name for part in PARTS[1:]): continue
@@ -102,7 +103,7 @@ def facebook_shapes(shapes: dict) -> dict:
 
 
 def hugging_face(state: dict) -> dict:
-    """The same tensors under Hugging Face's names."""
+    """Converts tensors with facebookresearch's names to Hugging Face's names."""
     out = {}
     for name, t in state.items():
         if "attn.qkv" in name:
@@ -116,7 +117,7 @@ def hugging_face(state: dict) -> dict:
 
 
 def facebook_forward(kind, config: dict, state: dict):
-    """The last hidden state as facebookresearch's code computes it."""
+    """A function that computes the last hidden state as facebookresearch's code does."""
     theirs = hugging_face(state)
     registers = config.get("num_register_tokens", 0)
     if registers or config["use_swiglu_ffn"]: return last_of(loaded(kind[0], config, theirs))
@@ -128,14 +129,14 @@ def facebook_forward(kind, config: dict, state: dict):
 
 
 def facebook(name, example, kind, prefix="", extras=None, rename=lambda name: name, kind_of="F32", options=None, expect=None, refused=None, native=70, chunks=None, note=None, **more):
-    """A file with facebookresearch's names after a prefix, and other tensors, without config.json."""
+    """Adds a file with facebookresearch's names after a prefix, among other tensors, without config.json."""
     shapes, config = made(kind, image_size=native, **more)
     state = filled(facebook_shapes(shapes), kind_of, prefix)
     if chunks: state = {re.sub(r"blocks\.(\d+)\.", lambda m: f"blocks.{int(m[1]) // chunks}.{m[1]}.", k): by_formula(re.sub(r"blocks\.(\d+)\.", lambda m: f"blocks.{int(m[1]) // chunks}.{m[1]}.", k), v.shape) for k, v in state.items()}
     bare = {re.sub(r"blocks\.\d+\.(\d+)\.", r"blocks.\1.", k.removeprefix(prefix)): v for k, v in state.items()}
     registers = config.get("num_register_tokens", 0)
     aside = list(extras or {})
-    # Extra tensors before and after the model's, as in a state_dict of the whole network.
+    # Extra tensors are before and after those of the model, as in the state_dict of a larger model.
     first, rest = aside[: len(aside) // 2], aside[len(aside) // 2:]
     state = {k: extras[k] for k in first} | state | {k: extras[k] for k in rest}
     put(name, example, state, registers=registers, native=native, options=options, refused=refused, note=note,
@@ -158,7 +159,7 @@ def many(*entries) -> dict:
 
 
 def other_block(prefix: str, dim=128) -> dict:
-    """A block of another transformer in the same file, with facebookresearch's names."""
+    """Shapes of a block of another transformer in the same file, with facebookresearch's names."""
     shapes = {"norm1.weight": (dim,), "norm1.bias": (dim,), "attn.qkv.weight": (3 * dim, dim), "attn.qkv.bias": (3 * dim,), "attn.proj.weight": (dim, dim),
               "attn.proj.bias": (dim,), "ls1.gamma": (dim,), "norm2.weight": (dim,), "norm2.bias": (dim,), "mlp.fc1.weight": (4 * dim, dim), "mlp.fc1.bias": (4 * dim,),
               "mlp.fc2.weight": (dim, 4 * dim), "mlp.fc2.bias": (dim,), "ls2.gamma": (dim,)}
@@ -166,7 +167,7 @@ def other_block(prefix: str, dim=128) -> dict:
 
 
 if __name__ == "__main__":
-    # Hugging Face's names, with a processor of their own
+    # Hugging Face's names, with their own preprocessor_config.json
     simple("rad-dino", "microsoft/rad-dino", PLAIN, ([0.5307] * 3, [0.2583] * 3))
     simple("midnight", "kaiko-ai/midnight", PLAIN, HALF, **SWIGLU)
     simple("midnight-explicit", ["kaiko-ai/midnight", "without preprocessor_config.json"], PLAIN, HALF, preprocessor=False, expect=dict(preprocessing=dict(source="default")), **SWIGLU)
@@ -177,7 +178,7 @@ if __name__ == "__main__":
     simple("one-register", "a training run of one's own with one register", REGISTERS, num_register_tokens=1)
     simple("no-mask-token", "a model saved with use_mask_token: false", PLAIN, use_mask_token=False)
 
-    # Hibou: names of Dinov2WithRegisters, according to its repository's code. Its config.json was not available.
+    # Hibou uses the names of Dinov2WithRegisters with code from its own repository. Its config.json was not available.
     shapes, config = made(REGISTERS)
     state, wanted = filled(shapes), bit([0.7068, 0.5755, 0.722], [0.195, 0.2316, 0.1816], 70)
     put("hibou", ["histai/hibou-b", "histai/hibou-L", "without config.json"], state, preprocessor=wanted, registers=4, native=70, forward=last_of(loaded(REGISTERS[0], config, state)),
@@ -210,7 +211,7 @@ if __name__ == "__main__":
         state = filled(shapes)
         backbone = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
         rest = [k for k in state if not k.startswith("backbone.")]
-        # The depth model's last feature map must equal the bare backbone's; otherwise this would test another model.
+        # Checks that the last feature map of the depth model equals that of the backbone alone, so that the fixture tests the right model.
         whole, bare = loaded(type(model), config, state).backbone, loaded(Dinov2Model, config["backbone_config"], backbone)
         with torch.no_grad():
             x = by_formula("pixel_values.42x98", (1, 3, 42, 98)).double()
@@ -281,7 +282,7 @@ if __name__ == "__main__":
     put("peft-unmerged", "state_dict() of a PeftModel", filled(unmerged), config=cls_config, refused=dict(error="CheckpointError", words=["lora", "merge_and_unload"]))
     put("peft-adapter", "adapter_model.safetensors", filled(adapter), refused=dict(error="CheckpointError", words=["adapter", "base"]))
 
-    # Element types, and tensors that belong to no parameter
+    # Element types, and tensors that are not parameters
     for kind in ("F64", "F16", "BF16"):
         state = filled(shapes, kind)
         put(f"type-{kind.lower()}", f"weights of type {kind}", state, config=config, native=70, forward=last_of(loaded(Dinov2Model, config, state)), expect=dict(dialect="huggingface", prefix="", setAside=[], assumed=[]))
@@ -289,7 +290,7 @@ if __name__ == "__main__":
     extras = many(t("embeddings.position_ids", 1, 26, kind=torch.int64), t("image_mean", 3, kind=torch.float64), t("num_updates", kind=torch.int64), t("temperature"), t("empty", 0, 128), t("héad.wörter", 3))
     put("extra-tensors", "a file with buffers of the training run", state | extras, config=config, native=70, forward=last_of(loaded(Dinov2Model, config, state)), expect=dict(dialect="huggingface", prefix="", setAside=list(extras), assumed=[]))
 
-    # What cannot be computed
+    # Unsupported models
     wide = dict(hidden_size=256, num_attention_heads=2)
     shapes2, config2 = made(PLAIN, **wide)
     put("webssl-2b", ["facebook/webssl-dino2b-full2b-224", "facebook/webssl-dino3b-full2b-224", "facebook/webssl-dino7b-full8b-518"], filled(shapes2), config=config2,

@@ -1,6 +1,6 @@
-"""Writes timm's part of test/fixtures/families; make_families.py writes the rest. Structure, names and config.json are those of the real repository, with
-timm's own VisionTransformer and the arguments of the real model; sizes are tiny; weights are by formula. Outputs are `forward_features` in float64;
-pixels are those of timm's `create_transform` for the `pretrained_cfg` of config.json.
+"""Writes timm's part of test/fixtures/families; make_families.py writes the rest. Structure, names and config.json are those of the real repository.
+The models are timm's VisionTransformer with the arguments of the real model. Sizes are tiny, weights synthetic. The outputs are `forward_features` in
+float64, the pixels those of timm's `create_transform` for the `pretrained_cfg` of config.json.
 """
 import torch, torch.nn as nn
 from timm.data import create_transform, resolve_data_config
@@ -12,7 +12,7 @@ IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 HALF = ([0.5] * 3, [0.5] * 3)
 HOPTIMUS = ([0.707223, 0.578729, 0.703617], [0.211883, 0.230117, 0.177517])
 NONE = ([0.0] * 3, [1.0] * 3)
-# 128 * 5.375 = 688 rows of fc1, 344 on each side of the gate; the real models have 5.33334 for 1536, 4096 on each side.
+# 128 * 5.375 = 688 rows of fc1, half of them for the gate. The real models have 1536 * 5.33334 = 8192 rows.
 PACKED = dict(mlp_ratio=5.375, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)
 REG4 = dict(reg_tokens=4, no_embed_class=True)
 
@@ -23,7 +23,7 @@ def model_of(**arguments):
 
 
 def hub_config(architecture, mean_std, side, crop_pct=1.0, model_args=None, interpolation="bicubic", crop_mode="center", **more) -> dict:
-    """config.json with the fields that timm's save_config_for_hf writes."""
+    """A config.json with the fields that timm's save_config_for_hf writes."""
     out = {"architecture": architecture, "num_classes": 0, "num_features": 128, "global_pool": "token"}
     if model_args: out["model_args"] = model_args
     out["pretrained_cfg"] = {"tag": "lvd142m", "custom_load": False, "input_size": [3, side, side], "fixed_input_size": True, "interpolation": interpolation,
@@ -68,10 +68,10 @@ if __name__ == "__main__":
     timm("timm-giant-reg4-no-config", ["timm/vit_giant_patch14_reg4_dinov2.lvd142m", "without config.json"], **PACKED, **REG4)
     timm("timm-tipsv2", "timm/vit_base_patch14_reg1_tipsv2.webli", hub_config("vit_base_patch14_reg1_tipsv2", NONE, 70), reg_tokens=1, no_embed_class=True)
 
-    # A SwiGLU of 340, which is no multiple of 8: Hugging Face's config.json cannot say it.
+    # A SwiGLU width of 340, which is not a multiple of 8: Hugging Face's config.json cannot express it.
     narrow = {**PACKED, "mlp_ratio": 5.3125}
     timm("timm-narrow-swiglu", "a SwiGLU whose width is no multiple of 8", hub_config("vit_giant_patch14_dinov2", IMAGENET, 70, model_args=dict(img_size=70, mlp_ratio=5.3125)), **narrow)
-    # Positions for the patches alone, without registers. 25 of them might as well be those of 4 × 6 patches and a class token: config.json decides.
+    # Positions without the class token, in models without registers. 25 positions could also belong to 4 × 6 patches and a class token, so config.json decides.
     alone = dict(no_embed_class=True)
     timm("timm-patch-positions", "no_embed_class in model_args of config.json", hub_config("vit_base_patch14_dinov2", IMAGENET, 98, model_args=dict(img_size=70, no_embed_class=True)), **alone)
     timm("timm-patch-positions-by-size", "no_embed_class that input_size of config.json tells", hub_config("vit_base_patch14_dinov2", IMAGENET, 70), **alone)
@@ -104,8 +104,8 @@ if __name__ == "__main__":
          no_embed_class=True, reg_tokens=8, dynamic_img_size=True)), **PACKED, reg_tokens=8, no_embed_class=True, note="timm's create_model has to be given mlp_layer and act_layer: config.json does not name them")
     timm("gigapath", "prov-gigapath/prov-gigapath", hub_config("vit_giant_patch14_dinov2", IMAGENET, 80, crop_pct=0.875, model_args=dict(img_size=80, patch_size=16, init_values=1e-5)), **PACKED, img_size=80, patch_size=16)
     timm("kaiko-l14", "1aurent/vit_large_patch14_reg4_224.kaiko_ai_towards_large_pathology_fms", hub_config("vit_large_patch14_reg4_dinov2", HALF, 70, model_args=dict(img_size=70, init_values=1e-5)), **REG4)
-    # Virchow has its real width: it is the width that says that heads of 64 must not be assumed, as timm's config.json does not say the number of heads.
-    # Virchow2's positions are also for its registers.
+    # Virchow has its real width, because timm's config.json lacks the number of heads and only this width shows that heads are not 64 wide.
+    # Virchow2 also has positions for its registers.
     for name, example, registers in [("virchow", "paige-ai/Virchow", 0), ("virchow2", "paige-ai/Virchow2", 4)]:
         arguments = dict(img_size=70, init_values=1e-5, mlp_ratio=0.5, global_pool="", dynamic_img_size=True) | (dict(reg_tokens=4) if registers else {})
         _, shapes = model_of(**arguments, embed_dim=1280, num_heads=16, depth=1, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)
@@ -115,11 +115,11 @@ if __name__ == "__main__":
     _, shapes = model_of(embed_dim=1152, num_heads=16, depth=1, mlp_ratio=0.5, reg_tokens=1, no_embed_class=True)
     put("timm-so400m", ["timm/vit_so400m_patch14_reg1_tipsv2.webli", "google/tipsv2-so400m14"], filled(shapes, "F16"), config=hub_config("vit_so400m_patch14_reg1_tipsv2", NONE, 70) | {"num_features": 1152},
         refused=dict(error="ConfigError", code="CONFIG_UNSUPPORTED", words=["1152", "heads of 72"]))
-    # DINO's own training had no LayerScale, which every DINOv2 has.
+    # DINO models have no LayerScale, unlike every DINOv2.
     timm("kaiko-s16", ["1aurent/vit_small_patch16_224.kaiko_ai_towards_large_pathology_fms"], hub_config("vit_small_patch16_224", HALF, 80), img_size=80, patch_size=16, init_values=None,
          refused=dict(error="CheckpointError", words=["LayerScale"]))
 
-    # OpenVLA: a featurizer of DINOv2 with registers, whose LayerScale has another name, beside one of SigLIP, a projector and a language model
+    # OpenVLA contains a DINOv2 with registers, whose LayerScale has another name, and a SigLIP, a projector and a language model
     patched = lambda name: name.replace(".gamma", ".scale_factor")
     siglip = VisionTransformer(img_size=70, patch_size=14, embed_dim=128, depth=2, num_heads=2, class_token=False, global_pool="map", num_classes=0)
     others = filled({k: tuple(v.shape) for k, v in siglip.state_dict().items()}, prefix="vision_backbone.fused_featurizer.")

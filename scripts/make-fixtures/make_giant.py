@@ -1,7 +1,7 @@
-"""Writes test/fixtures/outputs/hf.giant-*: the last hidden state of a complete ViT-g (SwiGLU, 40 blocks, 1.1 G parameters) by `transformers`, float64.
+"""Writes test/fixtures/outputs/hf.giant-*: the last hidden state of the complete ViT-g (SwiGLU, 40 blocks, 1.1 G parameters) by `transformers`, float64.
 
-Its weights would take 9 GB in float64, so blocks are computed one by one, each filled by formula just before, in 1 GB. To check this method,
-a tiny model with SwiGLU is first computed both ways, block by block and by `from_pretrained`, and must give the same bits.
+All weights would take 9 GB in float64, so each block gets its synthetic weights just before it is computed, which takes 1 GB. First, a tiny model with
+SwiGLU is computed both block by block and as loaded by `from_pretrained`, and the results must have the same bits.
 """
 import os, tempfile
 from pathlib import Path
@@ -17,7 +17,7 @@ SIZE = (70, 98)
 
 
 def classes(kind: str, **sizes):
-    """(model, config) of a kind."""
+    """The classes (model, config) of a kind."""
     more = dict(patch_size=14, use_swiglu_ffn=True, attn_implementation="eager", **sizes)
     if kind == "registers": return Dinov2WithRegistersModel, Dinov2WithRegistersConfig(num_register_tokens=4, **more)
     return Dinov2Model, Dinov2Config(**more)
@@ -28,7 +28,7 @@ def on_disk(name: str, shape) -> torch.Tensor:
 
 
 def by_formula(name: str, shape) -> torch.Tensor:
-    """A parameter by its name in transformers 5, which renames and splits the file's tensors (conversion_mapping.py, "Dinov2Model")."""
+    """A synthetic parameter by its name in transformers 5, which renames and splits the tensors of the file (conversion_mapping.py, "Dinov2Model")."""
     for new, old in (("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"), ("o_proj", "output.dense")):
         name = name.replace(f"attention.{new}", f"attention.{old}")
     name = name.replace("mlp.down_proj", "mlp.weights_out")
@@ -40,7 +40,7 @@ def by_formula(name: str, shape) -> torch.Tensor:
 
 
 def fill(module: torch.nn.Module, prefix: str) -> torch.nn.Module:
-    """The module in float64, its parameters by formula."""
+    """Converts a module to float64 and fills it with synthetic parameters."""
     module = module.to_empty(device="cpu").double().eval()
     for name, parameter in module.named_parameters(): parameter.data = by_formula(f"{prefix}{name}", parameter.shape)
     return module

@@ -1,8 +1,8 @@
-"""Writes test/fixtures/heads/transformers.json: logits and scores of several kinds of classifiers by transformers.
+"""Writes test/fixtures/heads/transformers.json: the classes that transformers gives for an image, with several kinds of classifiers.
 
-Dinov2ForImageClassification in float64, weights and pixels by formula (formula.py), so that only logits and scores are stored.
-Scores, labels and their order are those of the image-classification pipeline, except for a regression: its score is the logit,
-although the pipeline would apply a softmax or a sigmoid.
+The model is Dinov2ForImageClassification in float64 with synthetic weights and pixels (formula.py), so that only logits and scores are
+stored. Scores, labels and their order are those of the image-classification pipeline. The exception is regression: its score is the
+logit here, whereas the pipeline always applies a softmax or a sigmoid.
 """
 import json, os, tempfile
 from pathlib import Path
@@ -31,7 +31,7 @@ CASES = [
 def case(name: str, problem_type: str | None, num_labels: int) -> dict:
     id2label = {i: f"kind {i}" for i in range(num_labels)}
     model = Dinov2ForImageClassification(Dinov2Config(**TINY, problem_type=problem_type, id2label=id2label)).eval()
-    # transformers 5 splits and renames tensors in memory; the formula uses the names on the hub.
+    # transformers 5 splits and renames tensors in memory, but the formula depends on the names on the hub.
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         path = os.path.join(folder, "model.safetensors")

@@ -1,7 +1,7 @@
 """Writes src/tasks/imagenetLabels.ts: the names of ImageNet's 1,000 classes (ILSVRC 2012), in the order of the classifiers' outputs.
 
-The words are those of `id2label` in facebook/dinov2-small-imagenet1k-1-layer. They come from timm's tables of synsets:
-python make_imagenet_labels.py (pip install timm)
+The names equal `id2label` of facebook/dinov2-small-imagenet1k-1-layer. They are read from timm's tables of synsets.
+Usage: pip install timm; python make_imagenet_labels.py
 """
 
 from importlib.metadata import distribution
@@ -10,7 +10,7 @@ from pathlib import Path
 COLUMNS = 108
 OUT = Path(__file__).parents[2] / "src/tasks/imagenetLabels.ts"
 
-info = Path(str(distribution("timm").locate_file("timm/data/_info")))  # does not import timm, which needs torch
+info = Path(str(distribution("timm").locate_file("timm/data/_info")))  # found without importing timm, which would need torch
 words = dict(line.split("\t") for line in (info / "imagenet_synset_to_lemma.txt").read_text().splitlines())
 labels = [words[synset] for synset in (info / "imagenet_synsets.txt").read_text().split()]
 assert len(labels) == 1000 and labels[0] == "tench, Tinca tinca"

@@ -1,5 +1,5 @@
-"""Writes test/fixtures/massive: outputs of `transformers` for tiny models with massive activations in the residual stream, as in the published
-checkpoints: two biases, divided by their layer scale, add several hundred to three channels of every token. See README.md there.
+"""Writes test/fixtures/massive: outputs of `transformers` for tiny models with massive activations in the residual stream, like those of the
+published checkpoints. Large elements in two biases put several hundred into three channels of every token. README.md there gives the values.
 """
 import os, tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from formula import tensor
 from make_reference import forward
 
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "massive"
-# (tensor on disk, channel) -> bias. The layer scale that follows it is between 0.05 and 0.55.
+# (tensor on disk, channel) -> value of that element. The layer scale that follows the bias is between 0.05 and 0.55.
 def massive(kind):
     second = "encoder.layer.1.mlp." + ("weights_out" if kind == "swiglu" else "fc2") + ".bias"
     return {("encoder.layer.0.attention.output.dense.bias", 17): 3000.0, (second, 5): -2000.0, (second, 90): 900.0}

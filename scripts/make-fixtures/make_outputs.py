@@ -1,11 +1,12 @@
-"""Writes test/fixtures/outputs: all outputs of the original besides the last hidden state, from two sources.
+"""Writes test/fixtures/outputs: all outputs other than the last hidden state, from two sources.
 
 hf.*  Hugging Face `transformers`: hidden states with and without the final norm, attentions, bool_masked_pos, pooling, Dinov2ForImageClassification
-fb.*  facebookresearch's code path, written out below: position embeddings with the offset, masks, get_intermediate_layers, 1- and 4-layer heads
+fb.*  facebookresearch's code, reproduced below: position embeddings with the offset, masks, get_intermediate_layers, 1- and 4-layer heads
 
-All in float64 (interpolation included), stored as float32. Weights, inputs and masks by formula (formula.py), so no weights are stored. Of large
-tensors some rows are stored: `tokens` are cls, the next token, the middle one and the last (from 12 x 8 patches on: 8 tokens, evenly spaced); of
-small, base and large at most sizes every seventh channel of these (`thin`), so that all layers fit.
+All computation is in float64, including interpolation; results are stored as float32. Weights, inputs and masks are synthetic (formula.py) and not
+stored. Of large tensors only the rows of some tokens are stored: cls, the token after cls, the middle and the last token, or 8 evenly spaced tokens
+for 12 x 8 patches and more (`chosen`). For small, base and large, most sizes hold every seventh channel of these rows (`thin`), which leaves room
+for every layer.
 """
 import math, os, tempfile
 from pathlib import Path
@@ -21,13 +22,13 @@ TINY = dict(hidden_size=128, num_hidden_layers=5, num_attention_heads=2, image_s
 COLUMN_STEP = 7
 SIZES = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
-# transformers and facebookresearch interpolate in float32 on purpose; here every step is float64.
+# transformers and facebookresearch deliberately interpolate in float32. The fixtures need float64 in every step.
 interpolate = F.interpolate
 F.interpolate = lambda x, **how: interpolate(x.double(), **how)
 
 
 def build(kind: str, **sizes):
-    """A classifier whose tensors follow the formula, by their names without the prefix of the backbone; and those tensors."""
+    """A classifier with synthetic weights, and its tensors. The formula uses the names without the prefix of the backbone."""
     model_class, config_class, more = {
         "plain": (Dinov2ForImageClassification, Dinov2Config, {}),
         "registers": (Dinov2WithRegistersForImageClassification, Dinov2WithRegistersConfig, {"num_register_tokens": 4}),
@@ -48,19 +49,19 @@ def pixels(h: int, w: int, batch: int) -> torch.Tensor:
 
 
 def mask(h: int, w: int, batch: int) -> torch.Tensor:
-    """A mask (batch, patches) of booleans: about two patches in five."""
+    """Booleans (batch, patches), true for about two of five patches."""
     count = (h // 14) * (w // 14)
     return torch.from_numpy(hash_uniform(f"mask.{h}x{w}", batch * count) < 0.4).reshape(batch, count)
 
 
 def chosen(tokens: int) -> list[int]:
-    """The tokens whose rows are stored."""
+    """Indices of the tokens whose rows are stored."""
     if tokens < 97: return sorted({0, min(1, tokens - 1), tokens // 2, tokens - 1})
     return sorted({i * (tokens - 1) // 7 for i in range(8)})
 
 
 def thin(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """Every seventh channel: 7 is coprime to the kernels' tile sizes, so every column of a tile is covered."""
+    """Every seventh channel. Seven has no common divisor with the kernels' tile sizes, so every column of a tile is covered."""
     return x.index_select(dim, torch.arange(0, x.shape[dim], COLUMN_STEP))
 
 
@@ -89,7 +90,7 @@ def hugging_face(model, h: int, w: int, batch: int, whole: bool) -> dict:
 
 
 def hugging_face_thin(model, h: int, w: int, batch: int) -> dict:
-    """Every hidden state, and the attention of every block (of a batch: of the first and the last) for the query cls."""
+    """Every hidden state, and the attention for the query cls of every block, or for a batch of the first and the last block."""
     backbone = getattr(model, model.base_model_prefix)
     out = model(pixels(h, w, batch), output_hidden_states=True, output_attentions=True)
     last = backbone.layernorm(out.hidden_states[-1])
@@ -149,7 +150,7 @@ class FacebookResearch:
         return x + self.t[f"{at}.layer_scale2.lambda1"] * self.linear(f"{at}.mlp.fc2", y)
 
     def blocks(self, x, masks=None):
-        """The output of each block. Remembers the last input, because the original's functions are called with it repeatedly."""
+        """The output of each block. Cached for the last input, because several functions are called with the same input."""
         if self.known is None or self.known[0] is not x or self.known[1] is not masks:
             outputs, y = [], self.prepare_tokens_with_masks(x, masks)
             for i in range(self.depth): outputs.append(y := self.block(i, y))
@@ -172,7 +173,7 @@ class FacebookResearch:
         return tuple(zip(outputs, class_tokens)) if return_class_token else tuple(outputs)
 
     def classify(self, x, layers: int):
-        """_LinearClassifierWrapper of dinov2/hub/classifiers.py; the heads are `linear_head.weight` and `.bias` by formula, (10, 2 or 5 x hidden)."""
+        """_LinearClassifierWrapper of dinov2/hub/classifiers.py, with synthetic `linear_head.weight` (10, 2 or 5 x hidden) and `linear_head.bias`."""
         if layers == 1:
             out = self.forward_features(x)
             linear_input = torch.cat([out["x_norm_clstoken"], out["x_norm_patchtokens"].mean(dim=1)], dim=1)
@@ -197,7 +198,7 @@ def facebook(model: FacebookResearch, h: int, w: int, batch: int, whole: bool) -
 
 
 def facebook_thin(model: FacebookResearch, h: int, w: int, batch: int, which: str) -> dict:
-    """The last four blocks and both heads; and by a list the second block and the last but one, or `every` block, or `reshape`d; or a `mask`."""
+    """The last four blocks and both heads. `which` adds masked outputs ("mask"), or a list of blocks: all ("every"), or the second and the last but one, reshaped to planes for "reshape"."""
     x = pixels(h, w, batch)
     layers = model.get_intermediate_layers(x, 4, return_class_token=True)
     rows = chosen(layers[0][0].shape[1])
@@ -213,7 +214,7 @@ def facebook_thin(model: FacebookResearch, h: int, w: int, batch: int, which: st
 
 
 def sizes(name: str) -> list[tuple[int, int, int]]:
-    """Six sizes for small, base and large; larger ones for the cheaper models."""
+    """The six sizes (height, width, batch) of small, base and large. Smaller models have sizes with more tokens."""
     few, many = (70, 42, 3 if name == "small" else 1), (112, 112, 1) if name == "large" else (224, 224, 1)
     return [(98, 154, 1), few, (14, 182, 1), (70, 70, 3), (126, 42, 1), many]
 

@@ -1,10 +1,10 @@
-"""Writes test/fixtures/pixels: pixels of unusual images by Pillow and by Hugging Face's BitImageProcessor (Pillow backend).
+"""Writes test/fixtures/pixels: unusual images, and their pixels by Pillow and Hugging Face's BitImageProcessor (Pillow backend).
 
-images/*             small images of every kind, 42 x 28 (width x height) unless the name says otherwise
+images/*             small images of every kind, 42 x 28 (width x height) unless the name gives another size
 expected.safetensors NAME.rgb: `Image.open(NAME).convert("RGB")`; NAME.upright: the same after `ImageOps.exif_transpose`; levels: the processor's
                      float32 of every 8-bit value, (3, 256)
 png.safetensors      PNG of every colour type, bit depth and interlacing, every filter among its rows: NAME.png, the file; NAME.rgb as above
-cases.json           sizes: the first 16 digits of the SHA-256 of the uint8 output (height, width, 3), for noise by formula (formula.py)
+cases.json           for each size, the first 16 hex digits of the SHA-256 of the uint8 output (height, width, 3), for noise from formula.py
 """
 import hashlib, io, json, struct, zlib
 from pathlib import Path
@@ -17,7 +17,7 @@ from formula import hash_uniform
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "pixels"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 W, H = 42, 28
-PROFILE = Image.open(FOLDER.parents[2] / "demo" / "photos" / "rocket.jpg").info["icc_profile"]  # not sRGB
+PROFILE = Image.open(FOLDER.parents[2] / "demo" / "photos" / "rocket.jpg").info["icc_profile"]  # a profile with a colour space other than sRGB
 
 
 def noise(name: str, *shape: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def crop(image: Image.Image, shortest_edge: int, size: int) -> np.ndarray:
 
 
 def fit(image: Image.Image, longest_side: int) -> np.ndarray:
-    """resize: 'fit' of src/image/geometry.ts; halves are rounded up."""
+    """Resizes as `resize: 'fit'` of src/image/geometry.ts does. Halves are rounded up."""
     w, h = image.size
     side = lambda s: max(1, (2 * s * longest_side + max(w, h) * 14) // (2 * max(w, h) * 14)) * 14
     return np.asarray(image.resize((side(w), side(h)), Image.Resampling.BICUBIC))
@@ -60,7 +60,7 @@ def size_cases() -> list[dict]:
         image = Image.fromarray(noise(f"{w}x{h}", h, w, 3))
         cases.append(dict(width=w, height=h, resize="crop", shortestEdge=edge, cropSize=size, sha256=digest(crop(image, edge, size))))
     fits = [(1, 1, 518), (1, 500, 518), (500, 1, 518), (640, 427, 518), (427, 640, 518), (518, 518, 518), (517, 519, 518), (30, 2000, 210), (100, 37, 100)]
-    fits += [(2, 3000, 518), (3000, 2, 518), (3, 300, 210), (3, 301, 210), (3, 301, 308), (1, 4096, 42)]  # Pillow goes vertically first beyond 1 : 100
+    fits += [(2, 3000, 518), (3000, 2, 518), (3, 300, 210), (3, 301, 210), (3, 301, 308), (1, 4096, 42)]  # Pillow resizes vertically first beyond a ratio of 1 : 100
     fits += [tuple(int(v) for v in (*np.exp(rng.uniform(0, np.log(700), 2)), rng.integers(14, 300))) for _ in range(50)]
     for w, h, side in fits:
         out = fit(Image.fromarray(noise(f"{w}x{h}", h, w, 3)), side)
@@ -73,13 +73,13 @@ def size_cases() -> list[dict]:
 
 
 def pattern(w: int, h: int) -> np.ndarray:
-    """0 and 1, which compress well in a PNG of 1 bit per pixel; test/image/large.ts computes the same."""
+    """A pattern of 0 and 1, small as a PNG with 1 bit per pixel. test/image/large.ts computes the same pattern."""
     x, y = np.arange(w, dtype=np.int64)[None, :], np.arange(h, dtype=np.int64)[:, None]
     return (((x // 48 * 5 + y // 64 * 3 + x * y // 100_003) % 7) < 3).astype(np.uint8)
 
 
 def large_cases() -> list[dict]:
-    """Images larger than a texture along one side or both: noise in memory, and files of 1 bit per pixel."""
+    """Images larger than a texture in one or both dimensions: noise in memory, and files with 1 bit per pixel."""
     cases = []
     for kind, w, h, turns in [("noise", 9000, 300, (1, 6)), ("noise", 300, 9000, (1,)), ("noise", 17000, 60, (1, 5)), ("noise", 60, 17000, (1, 8)),
                               ("file", 20_000, 60, (1,)), ("file", 60, 20_000, (1,)), ("file", 12_000, 9000, (1,))]:
@@ -100,7 +100,7 @@ ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def filtered(rows: np.ndarray, distance: int) -> bytes:
-    """Filters rows of packed bytes, with filters 0 to 4 in turn."""
+    """Filters rows of packed bytes for PNG, with filters 0 to 4 in turn. Each row starts with its filter type."""
     out, above = b"", np.zeros(rows.shape[1], np.int64)
     for y, row in enumerate(rows.astype(np.int64)):
         left, corner = (np.concatenate([np.zeros(distance, np.int64), r])[: len(r)] for r in (row, above))
@@ -114,7 +114,7 @@ def filtered(rows: np.ndarray, distance: int) -> bytes:
 
 
 def png(samples: np.ndarray, colour_type: int, bits: int, palette: bytes = b"", interlaced: bool = False, extra: tuple = ()) -> bytes:
-    """(height, width, channels) as a PNG. Pillow cannot write colour with 16 bits per channel, interlaced files, or chosen filters."""
+    """Encodes (height, width, channels) as a PNG. Pillow cannot write 16-bit colour, interlaced files or chosen filters."""
     h, w, channels = samples.shape
     data = b""
     for left, top, step_x, step_y in ADAM7 if interlaced else [(0, 0, 1, 1)]:
@@ -134,10 +134,10 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def png_of(name: str, h: int, w: int, colour_type: int, bits: int, **kw) -> bytes:
-    """Noise in all bits."""
+    """A PNG of noise."""
     raw = noise(name, h, w, CHANNELS[colour_type], 2).astype(np.int64)
     samples = (raw[..., 0] * 256 + raw[..., 1]) >> (16 - bits)
-    if colour_type == 0 and bits == 16: samples[:, : (w + 1) // 2] >>= 8  # half of the values are in the range that Pillow does not clip
+    if colour_type == 0 and bits == 16: samples[:, : (w + 1) // 2] >>= 8  # half of the image is in the range that Pillow does not clamp
     return png(samples, colour_type, bits, noise(f"{name}.palette", 3 << bits).tobytes() if colour_type == 3 else b"", **kw)
 
 
@@ -202,7 +202,7 @@ def write_images(folder: Path) -> None:
         smooth.save(folder / f"exif{orientation}.jpg", quality=90, subsampling=0, exif=exif(orientation))
     Image.fromarray(noise("1x1", 1, 1, 3)).save(folder / "1x1.png")
     Image.fromarray(noise("300x1", 1, 300, 3)).save(folder / "300x1.png")
-    for w, h in ((8000, 2), (2, 8000)):  # smooth, to be small
+    for w, h in ((8000, 2), (2, 8000)):  # smooth images give small files
         y, x = np.mgrid[0:h, 0:w]
         Image.fromarray(np.stack([x // 8 + y // 16, x // 40 + y // 32, (x + y) // 64], -1).astype(np.uint8)).save(folder / f"{w}x{h}.png")
 

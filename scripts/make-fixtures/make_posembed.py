@@ -1,7 +1,7 @@
-"""Writes test/fixtures/posembed: position embeddings, interpolated by PyTorch's `F.interpolate` in float64, stored as float32.
+"""Writes test/fixtures/posembed: position embeddings interpolated by PyTorch's `F.interpolate` in float64, stored as float32.
 
-The table is `embeddings.position_embeddings` of shape [1, 1 + n * n, 8] by formula (formula.py), so it is not stored. Every file holds
-`plain`, `antialias` and `offset`, [rows * cols, 8] each. Prints the error of PyTorch's own float32.
+The table is the synthetic tensor `embeddings.position_embeddings` of shape [1, 1 + n * n, 8] (formula.py), so it is not stored. Every file
+holds `plain`, `antialias` and `offset`, each [rows * cols, 8]. Prints the error of PyTorch's own float32 result.
 """
 from pathlib import Path
 import torch
@@ -15,7 +15,7 @@ GRIDS = {37: [(1, 1), (5, 60), (16, 16), (23, 32), (36, 38), (40, 54), (28, 49)]
 
 
 def interpolate(table: torch.Tensor, n: int, rows: int, cols: int, convention: str) -> torch.Tensor:
-    """(rows * cols, dim), by the calls in transformers' modeling_dinov2*.py and facebookresearch's vision_transformer.py."""
+    """Interpolates to (rows * cols, dim) with the calls of transformers' modeling_dinov2*.py and facebookresearch's vision_transformer.py."""
     grid = table[:, 1:].reshape(1, n, n, -1).permute(0, 3, 1, 2)
     how = {
         "plain": dict(size=(rows, cols), align_corners=False),

@@ -1,10 +1,10 @@
-"""Writes test/fixtures/preprocessing/transformers.json: pixels of noise by AutoImageProcessor (Pillow backend) with many preprocessor_config.json files.
+"""Writes test/fixtures/preprocessing/transformers.json: pixels of noise by AutoImageProcessor (Pillow backend) for many preprocessor_config.json files.
 
 configs  preprocessor_config.json, parsed
-refused  configs with which Python fails for every image, and the class of the error
+refused  configs for which Python fails with every image, and the class of its error
 cases    [config, width, height, output height, output width, first 16 digits of the SHA-256 of pixel_values as float32 (3, height, width)];
-         the image is noise by formula (formula.py)
-arrays   some of these pixel_values, complete, in arrays.safetensors, by the number of the case
+         the image is noise from formula.py
+arrays   some complete pixel_values, in arrays.safetensors, by the index of the case
 """
 import hashlib, itertools, json, tempfile, warnings
 from pathlib import Path
@@ -48,7 +48,7 @@ def bit(**kw) -> dict:
 
 
 def geometries() -> list[dict]:
-    """Small outputs: every size rule with every filter, for all image sizes."""
+    """Configs with small outputs: every size rule with every filter, for all image sizes."""
     rules = [{}, dict(size={"shortest_edge": 17}, crop_size=29), dict(size={"height": 30, "width": 45}, do_center_crop=False),
              dict(size={"shortest_edge": 28, "longest_edge": 60}, do_center_crop=False), dict(size={"max_height": 45, "max_width": 61}, crop_size={"height": 42, "width": 31}),
              dict(do_resize=False, crop_size={"height": 44, "width": 29})]
@@ -56,7 +56,7 @@ def geometries() -> list[dict]:
 
 
 def settings() -> list[dict]:
-    """The classes with their defaults, their names, and every field in every form."""
+    """Configs with the processor classes and their defaults, their alternative names, and every field in every form."""
     made = [{}, dict(image_processor_type=None), dict(feature_extractor_type="ViTFeatureExtractor"), dict(feature_extractor_type="CLIPFeatureExtractor", size=40, crop_size=33),
             dict(feature_extractor_type="ViTFeatureExtractor", image_processor_type=BIT, size=40, crop_size=33)]
     for name in (BIT, VIT, CLIP, DPT): made += [dict(image_processor_type=name + ending) for ending in ("", "Fast", "Pil")]
@@ -86,7 +86,7 @@ def refused() -> list[dict]:
 
 
 def public_cases() -> list[dict]:
-    """Configurations from bug reports, in their own sizes."""
+    """Configs of the kinds found in public repositories, with their real sizes."""
     made = [dict(), dict(crop_size={"height": 518, "width": 518}, size={"shortest_edge": 518}, image_mean=[0.5307] * 3, image_std=[0.2583] * 3), dict(image_mean=[0.5] * 3, image_std=[0.5] * 3),
             dict(do_center_crop=False, size={"height": 448, "width": 448}), dict(resample=2), dict(do_center_crop=False, size={"shortest_edge": 224}), dict(size={"shortest_edge": 224}), dict(do_normalize=False),
             dict(do_rescale=False), dict(do_center_crop=False, size={"height": 224, "width": 448})]
@@ -103,7 +103,7 @@ if __name__ == "__main__":
                 try:
                     pixels = run(config, w, h)
                 except Exception as error:
-                    # An image too extreme for the rule: a side of 0.
+                    # The size rule gives an extreme image a side of 0.
                     cases.append([len(configs) - 1, w, h, type(error).__name__])
                     continue
                 if (w, h) == (37, 28) and len(cases) % 60 == 6: arrays[str(len(cases))] = np.ascontiguousarray(pixels)

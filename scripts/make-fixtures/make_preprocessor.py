@@ -1,5 +1,5 @@
-"""Writes test/fixtures/preprocessor/cases.json: the class token of a photograph by transformers, for
-checkpoints that differ only in preprocessor_config.json (README.md there)."""
+"""Writes test/fixtures/preprocessor/cases.json: the class token that transformers computes for a photograph, with
+checkpoints that differ only in their preprocessor_config.json (README.md there)."""
 import json
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Writes test/fixtures/reference: outputs of Hugging Face `transformers` (README.md says how to install it).
+"""Writes test/fixtures/reference: outputs of Hugging Face `transformers` (README.md describes the installation).
 
-Every weight and every input is a pure function of (tensor name, shape, seed), so a full ViT-L checkpoint needs no file:
-test/fixtures/reference/README.md states the formula, formula.py computes it. The forward runs in float64 and is stored as float32.
+Every weight and input is computed from (tensor name, shape, seed), so even a full ViT-L checkpoint needs no file:
+test/fixtures/reference/README.md gives the formula, formula.py implements it. The forward runs in float64; results are stored as float32.
 """
 import json, os, tempfile
 from pathlib import Path
@@ -13,7 +13,7 @@ from formula import tensor
 FOLDER = Path(__file__).resolve().parents[2] / "test" / "fixtures" / "reference"
 
 def build(kind, **kw):
-    """A model whose tensors follow the formula, in the on-disk naming."""
+    """A model with synthetic weights. The formula uses the tensor names on disk."""
     cls, cfg = (Dinov2WithRegistersModel, Dinov2WithRegistersConfig) if kind == "registers" else (Dinov2Model, Dinov2Config)
     torch.manual_seed(0)
     model = cls(cfg(patch_size=14, attn_implementation="eager", **kw)).eval()

@@ -1,6 +1,6 @@
 """Writes test/fixtures/heads/timm.json: logits of a timm VisionTransformer with its own `head`, which reads the class token.
 
-float64, weights and pixels by formula (formula.py) with timm's names, so that only logits are stored.
+Computed in float64. Weights and pixels are synthetic (formula.py, with timm's names), so only logits are stored.
 """
 import json
 from pathlib import Path

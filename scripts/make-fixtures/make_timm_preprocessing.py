@@ -1,10 +1,10 @@
 """Writes test/fixtures/preprocessing/timm.json: pixels of noise (PIL images) by timm's create_transform(**resolve_data_config(pretrained_cfg=…)).
 
-Needs timm and torchvision (`pip install --no-deps`); if torchvision's own kernels do not load, the stub below suffices: nothing here uses them.
+Needs timm and torchvision (`pip install --no-deps`). If torchvision's compiled kernels do not load, the stub below suffices, because nothing uses them.
 
 configs  pretrained_cfg
 cases    [config, width, height, output height, output width, first 16 digits of the SHA-256 of the float32 (3, height, width)]
-levels   true, if the float32 of every 8-bit value is that of transformers' rescale and normalize with 1 / 255: checked here
+levels   true if the float32 of every 8-bit value equals that of transformers' rescale and normalize with 1 / 255
 """
 import hashlib, itertools, json
 from pathlib import Path
@@ -57,7 +57,7 @@ if __name__ == "__main__":
         for w, h in SIZES if index < len(small) else FEW:
             try:
                 pixels = run(config, noise_image(w, h))
-            except Exception as error:  # an image too extreme for the rule: a side of 0
+            except Exception as error:  # the size rule gives an extreme image a side of 0
                 cases.append([index, w, h, type(error).__name__])
                 continue
             cases.append([index, w, h, *pixels.shape[1:], hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()[:16]])

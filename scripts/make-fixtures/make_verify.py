@@ -1,6 +1,7 @@
-"""Writes test/fixtures/verify/expected.json: expected numbers for `npm run verify -- --expected FILE owner/name`. For a checkpoint
-of your own, pass its folder (or its id on the hub) and a PNG. `Image.open` ignores Exif orientation, and so does verify unless the file's
-`pixels` say otherwise.
+"""Writes test/fixtures/verify/expected.json, the values with which `npm run verify -- --expected FILE owner/name` compares.
+
+Also works for your own checkpoint: pass its folder (or its id on the hub) and a PNG. `Image.open` ignores the Exif orientation, as verify does
+unless `pixels` in the file requests the orientation.
 
     python make_verify.py [CHECKPOINT [IMAGE [FILE]]]
 """

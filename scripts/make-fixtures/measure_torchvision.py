@@ -1,6 +1,6 @@
-"""Prints the difference between torchvision's resize, which transformers uses by default if torchvision is installed, and Pillow's, for docs/parity.md.
+"""Prints the difference between the resize of torchvision and of Pillow, for docs/parity.md. transformers uses torchvision's if it is installed.
 
-Needs torchvision (`pip install --no-deps`); if its own kernels do not load, the stub below suffices: nothing here uses them.
+Needs torchvision (`pip install --no-deps`). If its compiled kernels do not load, the stub below suffices, because nothing uses them.
 """
 from pathlib import Path
 import numpy as np, torch

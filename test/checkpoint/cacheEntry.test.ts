@@ -1,5 +1,4 @@
-// An entry of the cache: what was written comes back, and no bit of any of its files can be another without being
-// noticed.
+// A weight cache entry: it returns the bytes that were written, and detects a change of any bit in its files.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { BLOCK_BYTES, cacheKey, readManifest, readSealed, CacheEntry } from '../../src/cache/entry.ts';
 import { mayStartOver } from '../../src/io/part.ts';
@@ -47,7 +46,7 @@ const files = (): Map<string, Uint8Array<ArrayBuffer>> => store.folders.get(key)
 const flip = (name: string, bit: number): void => {
   files().get(name)![bit >> 3]! ^= 1 << (bit & 7);
 };
-/** A load that must be right, and what it fetched of the weights. */
+/** Runs a load that must give the right tensors. Returns the number of weight bytes fetched from the server. */
 async function fetched(options?: Parameters<typeof readThrough>[2]): Promise<number> {
   const { error, tensors, entry } = await load(options);
   expect(error).toBeUndefined();
@@ -57,7 +56,7 @@ async function fetched(options?: Parameters<typeof readThrough>[2]): Promise<num
   return entry.counts.fetchedBytes;
 }
 
-test('the file itself comes back, and nobody is asked for it', async () => {
+test('a second load returns the same file without a request', async () => {
   expect(await fetched()).toBe(largeFile.length);
   const names = Array.from({ length: BLOCKS }, (_, block) => `${WEIGHTS}-${block}`);
   expect([...files().keys()]).toEqual(['manifest', ...names]);
@@ -68,7 +67,7 @@ test('the file itself comes back, and nobody is asked for it', async () => {
 });
 
 describe('damage', () => {
-  test('no bit of a block or of the manifest can be another', async () => {
+  test('a change of any bit of a block or of the manifest is detected', async () => {
     const small = encodeSafetensors([
       ['w', { dtype: 'U8', shape: [900], data: new Uint8Array(900).fill(7) }],
     ]);
@@ -94,7 +93,7 @@ describe('damage', () => {
     expect((await load()).entry.counts.fetchedBytes).toBe(0);
   });
 
-  test.each([0, 1, BLOCKS - 1])('block %i: that block alone is fetched', async (block) => {
+  test.each([0, 1, BLOCKS - 1])('of block %i: only that block is fetched again', async (block) => {
     await fetched();
     const bytes = block < BLOCKS - 1 ? BLOCK_BYTES : largeFile.length % BLOCK_BYTES;
     flip(`${WEIGHTS}-${block}`, 12_345);
@@ -106,7 +105,7 @@ describe('damage', () => {
     expect(await fetched()).toBe(0);
   });
 
-  test('a server without ranges sends the file again, of which the block is taken', async () => {
+  test('from a server without range support: the whole file is sent again, and only the damaged block is used', async () => {
     await fetched();
     flip(`${WEIGHTS}-1`, 99);
     server.fault = ({ name, bytes, response }) => {
@@ -120,18 +119,18 @@ describe('damage', () => {
     expect(await fetched()).toBe(0);
   });
 
-  test('a block does not stand for another, nor one of another entry', async () => {
+  test('a block copied to another position, or from another entry, is rejected', async () => {
     await fetched();
     const [first, second] = [0, 1].map((block) => files().get(`${WEIGHTS}-${block}`)!);
     files().set(`${WEIGHTS}-1`, first!);
     expect(await fetched()).toBe(BLOCK_BYTES);
     store = memoryStore();
-    await fetched(); // the same file and version, under another manifest
+    await fetched(); // the same file and version, in an entry with another manifest
     files().set(`${WEIGHTS}-1`, second!);
     expect(await fetched()).toBe(BLOCK_BYTES);
   });
 
-  test('what cannot be read is not there', async () => {
+  test('files that cannot be read count as missing', async () => {
     await fetched();
     const broken = (name: string): Promise<never> =>
       Promise.reject(new DOMException(`${name} is broken`, 'NotReadableError'));
@@ -144,8 +143,8 @@ describe('damage', () => {
   });
 });
 
-describe('a download that was interrupted', () => {
-  test('is gone on with from any place: at most one block comes twice', async () => {
+describe('an interrupted download', () => {
+  test('resumes from any position, and at most one block is fetched twice', async () => {
     for (const until of [300_000, 4_500_000, 8_000_000, largeFile.length - 100_000]) {
       store = memoryStore();
       const { error, entry } = await load({}, until);
@@ -159,7 +158,7 @@ describe('a download that was interrupted', () => {
     }
   });
 
-  test('starts over where another version is there by now', async () => {
+  test('starts over if the server has another version of the file', async () => {
     await load({}, 6_000_000);
     const other = Buffer.from(largeFile);
     other[largeFile.length - 100]! ^= 1;
@@ -169,7 +168,7 @@ describe('a download that was interrupted', () => {
     expect(mayStartOver(error)).toBe(true);
   });
 
-  /** Says of the weights what is given here, and nothing else of their version. */
+  /** Makes the server send only these headers about the version of the weights. */
   const tells = (headers: Record<string, string>): void => {
     server.fault = ({ name, bytes, range, response }) => {
       if (name !== WEIGHTS) return false;
@@ -183,7 +182,7 @@ describe('a download that was interrupted', () => {
   };
 
   test.each([{}, { etag: 'W/"weak"' }])(
-    'has no manifest where %j is all that is known of the version',
+    'has no manifest if %j is all that is known about the version',
     async (told) => {
       tells(told);
       await load({}, 9_000_000);
@@ -191,14 +190,14 @@ describe('a download that was interrupted', () => {
       expect(files().has('manifest')).toBe(false);
       expect(await fetched()).toBe(largeFile.length);
       expect(await fetched()).toBe(0);
-      flip(`${WEIGHTS}-1`, 99); // and nothing tells whether the rest belongs to what is there
+      flip(`${WEIGHTS}-1`, 99); // without a version, a refetched block cannot be matched with the stored ones
       const { error } = await load();
       expect(error).toMatchObject({ code: 'SOURCE_CHANGED' });
       expect(mayStartOver(error)).toBe(true);
     },
   );
 
-  test('is gone on with where a hash will tell', async () => {
+  test('resumes without a version if a hash can verify the result', async () => {
     tells({});
     const integrity = sha256(largeFile);
     await load({ integrity }, 9_000_000);
@@ -206,7 +205,7 @@ describe('a download that was interrupted', () => {
     expect(await fetched({ integrity })).toBe(0);
   });
 
-  test('keeps its number of files', async () => {
+  test('leaves no additional files in the entry', async () => {
     const { length } = largeFile;
     server.fault = (asked) => {
       if (asked.name !== WEIGHTS) return false;
@@ -214,7 +213,7 @@ describe('a download that was interrupted', () => {
       return true;
     };
     await load({}, 6_000_000);
-    files().set('model.safetensors-0.crswap', new Uint8Array(3)); // of a writer that was killed
+    files().set('model.safetensors-0.crswap', new Uint8Array(3)); // left by a writer that was killed
     files().set(`${WEIGHTS}-99`, new Uint8Array(40));
     expect(await fetched()).toBeLessThan(length);
     expect(files().size).toBe(1 + BLOCKS);
@@ -224,22 +223,22 @@ describe('a download that was interrupted', () => {
 describe('integrity', () => {
   const integrity = sha256(largeFile);
 
-  test('the last block is there only when all was checked', async () => {
+  test('the last block is stored only after the whole file was verified', async () => {
     await load({ integrity }, largeFile.length - 100_000);
     expect(files().has(`${WEIGHTS}-${BLOCKS - 1}`)).toBe(false);
     const other = Buffer.from(largeFile);
     other[largeFile.length - 100]! ^= 1;
     server.files.set(WEIGHTS, other);
     server.fault = (asked) =>
-      asked.name === WEIGHTS && (answer(asked, { etag: `"${integrity.slice(0, 16)}"` }), true); // and says that nothing has changed
+      asked.name === WEIGHTS && (answer(asked, { etag: `"${integrity.slice(0, 16)}"` }), true); // the ETag claims that the file is unchanged
     expect((await load()).error).toMatchObject({ code: 'SOURCE_INTEGRITY' });
     expect(files().has(`${WEIGHTS}-${BLOCKS - 1}`)).toBe(false);
   });
 
-  test('a block that is fetched again is checked with the others', async () => {
+  test('a refetched block is verified with the whole file', async () => {
     expect(await fetched({ integrity })).toBe(largeFile.length);
     flip(`${WEIGHTS}-1`, 99);
-    // The last block stands for the check, so it comes again as well.
+    // The last block marks a verified file, so it is fetched again as well.
     expect(await fetched({ integrity })).toBe(largeFile.length - BLOCK_BYTES);
     flip(`${WEIGHTS}-1`, 99);
     const other = Buffer.from(largeFile);
@@ -251,7 +250,7 @@ describe('integrity', () => {
   });
 });
 
-test('a storage that fails fails no load, and nothing of the entry stays', async () => {
+test('a load succeeds although the storage fails, and the entry is removed', async () => {
   let written = 0;
   store.broken = {
     write: async (name, data) => {
@@ -269,13 +268,13 @@ test('a storage that fails fails no load, and nothing of the entry stays', async
   expect(store.folders.size).toBe(0);
 });
 
-test('entries of older formats go before room is asked for; those of newer ones stay', async () => {
+test('entries of older formats are removed before quota is requested; entries of newer formats stay', async () => {
   for (const name of ['v4-a', 'v1-b', 'v6-c', 'notes']) await store.folder(name);
   await load();
   expect([...store.folders.keys()].sort()).toEqual(['notes', key, 'v6-c'].sort());
 });
 
-test('what is not to be kept is not written', async () => {
+test('an entry that must not be stored writes nothing', async () => {
   const entry = new CacheEntry(store, key, undefined, { id: '', folder: server.url, integrity: {} });
   await entry.begin('for a reason', false);
   await entry.finish();

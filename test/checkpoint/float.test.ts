@@ -4,7 +4,7 @@ import { bf16ToF32, f16ToF32, f32ToF32, f64ToF32 } from '../../src/numerics/toFl
 
 const all16 = Uint16Array.from({ length: 65536 }, (_, i) => i);
 
-/** The definition: (-1)^s · 2^(e - 15) · 1.f, or 2^-14 · 0.f. */
+/** The value of an F16 by definition: (-1)^s · 2^(e - 15) · 1.f, or (-1)^s · 2^-14 · 0.f for subnormals. */
 function valueOfF16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 0x1f;
@@ -13,7 +13,7 @@ function valueOfF16(bits: number): number {
   return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
 }
 
-/** The bytes at an address that is 0, 1, 2 or 3 behind a multiple of 4. */
+/** Copies bytes to an address with this remainder modulo 4. */
 function bytesAt(address: number, values: ArrayBufferView): Uint8Array {
   const bytes = new Uint8Array(address + values.byteLength + 4).subarray(
     address,
@@ -62,8 +62,8 @@ describe('f32ToF32', () => {
   });
 });
 
-describe('pieces', () => {
-  it('land where they belong in a view of a larger buffer', () => {
+describe('conversions of pieces', () => {
+  it('write at their offset in a view of a larger buffer', () => {
     const whole = new Float32Array(8);
     const out = whole.subarray(2, 6);
     f16ToF32(bytesAt(1, Uint16Array.of(0x3c00, 0xc000)), out, 1);
@@ -71,11 +71,11 @@ describe('pieces', () => {
     expect([...whole]).toEqual([0, 0, 0, 1, -2, 3, 0, 0]);
   });
 
-  it('may be empty', () => {
+  it('accept empty pieces', () => {
     expect(f16ToF32(new Uint8Array(), new Float32Array(3), 3)).toBe(0);
   });
 
-  it('are refused when they end within a value, or do not fit', () => {
+  it('reject pieces that end within a value, or do not fit', () => {
     expect(() => f16ToF32(new Uint8Array(3), new Float32Array(8))).toThrow(/multiple of 2 bytes, found 3/);
     expect(() => bf16ToF32(new Uint8Array(3), new Float32Array(8))).toThrow(RangeError);
     expect(() => f32ToF32(new Uint8Array(6), new Float32Array(8))).toThrow(/multiple of 4 bytes, found 6/);
@@ -88,7 +88,7 @@ describe('pieces', () => {
 });
 
 describe('f32ToF16', () => {
-  it('brings every F16 back, NaN as quiet NaN', () => {
+  it('converts every F16 back to itself, NaN to a quiet NaN', () => {
     const values = new Float32Array(65536);
     f16ToF32(bytesAt(0, all16), values);
     const out = new Uint16Array(65536);
@@ -97,9 +97,9 @@ describe('f32ToF16', () => {
     expect(out).toEqual(expected);
   });
 
-  it('rounds to the nearest around every F16: ties to even, their neighbours up or down', () => {
-    // For each pair of finite neighbours: the middle, which float32 holds exactly, and the float32 next to it
-    // on either side.
+  it('rounds to the nearest around every F16, ties to even', () => {
+    // For each pair of adjacent F16 values, tests their midpoint, which is exact in float32, and the next float32 on
+    // either side.
     const wrong: number[] = [];
     const value = new Float32Array(1);
     const bits = bitsOf(value);
@@ -109,7 +109,7 @@ describe('f32ToF16', () => {
       return out[0]!;
     };
     for (let low = 0; low < 0x7c00; low++) {
-      const above = low === 0x7bff ? 65536 : valueOfF16(low + 1); // infinity begins where 2^16 would round from
+      const above = low === 0x7bff ? 65536 : valueOfF16(low + 1); // values round to infinity as they would to 2^16
       const even = low + (low & 1);
       value[0] = (valueOfF16(low) + above) / 2;
       const middle = bits[0]!;
@@ -127,7 +127,7 @@ describe('f32ToF16', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('knows the edges', () => {
+  it('converts the limits of the range', () => {
     expect(toF16(65504, 65519.99, 65520, 1e38, Infinity, -Infinity)).toEqual([
       0x7bff, 0x7bff, 0x7c00, 0x7c00, 0x7c00, 0xfc00,
     ]);
@@ -141,8 +141,8 @@ describe('f32ToF16', () => {
 describe('f64ToF32', () => {
   it('rounds to the nearest, ties to even, at any address', () => {
     const values = Float64Array.of(
-      1 + 2 ** -24, // half a step: down, to even
-      1 + 3 * 2 ** -24, // half a step: up, to even
+      1 + 2 ** -24, // a tie, rounds down to even
+      1 + 3 * 2 ** -24, // a tie, rounds up to even
       1 + 2 ** -24 + 2 ** -40,
       -0,
       2 ** -150, // half of the smallest float32

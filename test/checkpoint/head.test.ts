@@ -15,7 +15,7 @@ const tensors = [
 
 const widths = { token: 8, pooled: [16, 40] };
 
-test('a head beside a model is caught as it goes by, in pieces of any size, and everything is handed on', async () => {
+test('a head is captured from the stream of a model in pieces of any size, and the stream passes on all tensors', async () => {
   for (const pieceBytes of [4, 20, 4096]) {
     const { stream, head } = watchForHead(syntheticStream(tensors, { pieceBytes }), widths);
     const seen = new Set<string>();
@@ -32,7 +32,7 @@ test('a head beside a model is caught as it goes by, in pieces of any size, and 
   }
 });
 
-test('a head of another width, two of them, or half of one, is not kept', async () => {
+test('no head is captured if its width is wrong, there are two, or a part is missing', async () => {
   const headOf = (list: typeof tensors, pooled = [16]): unknown =>
     watchForHead(syntheticStream(list), { token: 8, pooled }).head();
   expect(headOf(tensors, [32])).toBeUndefined();
@@ -41,7 +41,7 @@ test('a head of another width, two of them, or half of one, is not kept', async 
   expect(headOf(tensors.filter(({ name }) => !name.startsWith('linear')))).toBeUndefined();
 });
 
-/** A stream of a model's prefix, names and heads: shapes by the end of each name. */
+/** A synthetic stream of tensors with these names. The end of a name decides its shape. */
 function beside(names: readonly string[], width = 16): ReturnType<typeof syntheticStream> {
   return syntheticStream(
     names.map((name) => ({
@@ -63,7 +63,7 @@ test.each([
   ['module.backbone.', 'module.linear_head', 'linear_head'],
   ['module.', 'module.linear_head', 'linear_head'],
   ['', 'classifier', 'classifier'],
-])('behind the prefix %j the head is %s', (prefix, layer, module) => {
+])('for the model prefix %j the head is %s', (prefix, layer, module) => {
   const others = [
     `${prefix}cls_token`,
     ...both('student.classifier'),
@@ -75,7 +75,7 @@ test.each([
   expect(watchForHead(beside(others), widths, prefix).shape).toBeUndefined();
 });
 
-test('of two models in a file each has its own head', () => {
+test('each of two models in a file has its own head', () => {
   const names = ['student', 'teacher'].flatMap((who) => [
     `${who}.dinov2.cls_token`,
     ...both(`${who}.classifier`),
@@ -86,7 +86,7 @@ test('of two models in a file each has its own head', () => {
     );
 });
 
-test("a model's own head is one on the class token where its names are timm's, and no other pooling is", () => {
+test("timm's own head is a head on the class token; a timm model with another pooling has none", () => {
   const shapeOf = (names: readonly string[], width: number, prefix = ''): unknown =>
     watchForHead(beside(names, width), widths, prefix).shape;
   const timm = ['cls_token', 'blocks.0.norm1.weight', ...both('head')];
@@ -107,9 +107,9 @@ test("a model's own head is one on the class token where its names are timm's, a
   ).toBeUndefined();
 });
 
-test('what is no linear layer with a bias on what DINOv2 gives is not taken', () => {
+test('only a linear layer with a bias, on an input that DINOv2 provides, is captured as a head', () => {
   for (const [names, width] of [
-    [both('classifier'), 8], // on the class token alone, or on anything else of this width
+    [both('classifier'), 8], // ambiguous: the class token or another input of this width
     [['classifier.weight'], 16],
     [[...both('classifier.0'), ...both('classifier.3')], 16],
     [[...both('classifier'), ...both('linear_head')], 16],
@@ -119,7 +119,7 @@ test('what is no linear layer with a bias on what DINOv2 gives is not taken', ()
     expect(watchForHead(beside(names, width), widths).shape, names.join()).toBeUndefined();
 });
 
-/** A file of tensors of several element types. */
+/** A safetensors file of tensors with these element types. */
 function fileOf(
   tensors: readonly (readonly [name: string, dtype: string, shape: number[], values: ArrayBufferView])[],
 ): Uint8Array {
@@ -133,7 +133,7 @@ function fileOf(
   return out;
 }
 
-test('F64 is rounded as PyTorch rounds it; int8 is the integer times the scale of its row, in pieces of any size', async () => {
+test('F64 is rounded as by PyTorch; int8 is the integer times the scale of its row, in pieces of any size', async () => {
   const f64 = Float64Array.of(1 / 3, -1e-8, 16777217, 0.1, 2, 3);
   const bias = Float64Array.of(0.7, -0.7);
   const wide = await readHead(
@@ -170,7 +170,7 @@ test('F64 is rounded as PyTorch rounds it; int8 is the integer times the scale o
   }
 });
 
-test('a head alone in its file may have the names of its wrappers', async () => {
+test('a file with only a head may have wrapper prefixes in its names', async () => {
   const head = (layer: string): Promise<unknown> =>
     openTensors(
       fileOf([
@@ -190,7 +190,7 @@ test('a head alone in its file may have the names of its wrappers', async () => 
     await expect(head(layer)).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
 });
 
-test('F16 is read; integers, NaN and a file that ends are refused', async () => {
+test('F16 is read; integers, NaN and a truncated file are rejected', async () => {
   const file = (dtype: string, weight: Uint8Array): Uint8Array => {
     const { bytes, header } = encodeSafetensorsHeader([
       ['weight', { dtype, shape: [2, 3] }],

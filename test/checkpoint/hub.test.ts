@@ -10,7 +10,7 @@ const refused = (run: () => unknown): string => {
     expect((error as SourceError).code).toBe('SOURCE_URL');
     return (error as SourceError).message;
   }
-  throw new Error('expected SOURCE_URL, and nothing was thrown');
+  throw new Error('expected an error SOURCE_URL, but nothing was thrown');
 };
 
 const main = 'https://huggingface.co/facebook/dinov2-small/resolve/main/';
@@ -58,7 +58,7 @@ describe('locate', () => {
     ['../huggingface.co/a/b', '../huggingface.co/a/b/'],
   ])('%s → %s', (id, folder) => expect(locate(id)).toBe(folder));
 
-  it('takes a revision from the address or from the option, and not two', () => {
+  it('reads a revision from the address or the option, and rejects two different ones', () => {
     const page = 'https://huggingface.co/facebook/dinov2-small';
     const folder = 'https://huggingface.co/facebook/dinov2-small/resolve/abc/';
     expect(locate(page, { revision: 'abc' })).toBe(folder);
@@ -70,13 +70,13 @@ describe('locate', () => {
     );
   });
 
-  it('asks the mirror, whatever address it is given', () => {
+  it('uses the mirror for every address', () => {
     expect(locate('https://huggingface.co/a/b/tree/v1', { baseUrl: 'https://mirror.example/' })).toBe(
       'https://mirror.example/a/b/resolve/v1/',
     );
   });
 
-  it('says how to load a file of another name', () => {
+  it('explains how to load a file with another name', () => {
     expect(
       refused(() =>
         locate('https://huggingface.co/microsoft/rad-dino/blob/main/backbone_compatible.safetensors'),
@@ -89,7 +89,7 @@ describe('locate', () => {
     );
   });
 
-  it('refuses a name without its owner, and a query', () => {
+  it('rejects a name without its owner, and a query', () => {
     expect(refused(() => locate('dinov2-small'))).toContain('with its owner');
     expect(refused(() => locate('https://example.com/a?b=c'))).toContain('a query or a fragment');
   });

@@ -17,34 +17,34 @@ function write(bytes: number): { path: string; data: Buffer } {
   return { path, data };
 }
 
-test.each([0, 10, 2 ** 20, 2 ** 20 + 1, 5 * 2 ** 20 + 3])('%i bytes', async (bytes) => {
+test.each([0, 10, 2 ** 20, 2 ** 20 + 1, 5 * 2 ** 20 + 3])('reads a file of %i bytes', async (bytes) => {
   const { path, data } = write(bytes);
   const { reader, totalBytes } = await openPath(path);
   expect(totalBytes).toBe(bytes);
   const parts: Uint8Array[] = [];
   for (let part; (part = await reader.read());) {
-    await new Promise((resolve) => setTimeout(resolve, 1)); // the next is read meanwhile, and must not lie over this one
+    await new Promise((resolve) => setTimeout(resolve, 1)); // the next part is read meanwhile, and must not overwrite this one
     parts.push(part.slice());
   }
   expect(Buffer.compare(Buffer.concat(parts), data)).toBe(0);
   expect(await reader.read()).toBeUndefined();
 });
 
-test('a file that grows behind what was read is read on', async () => {
+test('data appended while a file is read is read too', async () => {
   const { path, data } = write(100);
   const { reader } = await openPath(path);
   appendFileSync(path, data);
   expect((await reader.read())!.length).toBe(200);
 });
 
-test('a file that is written to while it is read, and keeps its length, is told at its end', async () => {
+test('a file overwritten while it is read, with the same length, is an error at its end', async () => {
   const { path, data } = write(3 * 2 ** 20 + 1);
   const stream = await openSource(path);
   let received = 0;
   const reading = (async () => {
     for await (const chunk of stream.chunks) {
       if (received === 0) {
-        await new Promise((resolve) => setTimeout(resolve, 20)); // longer than the clock of a file system ticks
+        await new Promise((resolve) => setTimeout(resolve, 20)); // longer than the resolution of file modification times
         writeFileSync(
           path,
           data.map((byte) => byte ^ 1),
@@ -61,7 +61,7 @@ test('a file that is written to while it is read, and keeps its length, is told 
   expect(received).toBe(data.length);
 });
 
-test('after cancel, with a read under way, nothing comes any more', async () => {
+test('no data follows after cancel, even with a read pending', async () => {
   const { path } = write(3 * 2 ** 20);
   const { reader } = await openPath(path);
   await reader.read();
@@ -69,7 +69,7 @@ test('after cancel, with a read under way, nothing comes any more', async () => 
   expect(await reader.read()).toBeUndefined();
 });
 
-test('a folder and a missing file are told', async () => {
+test('a folder and a missing file are errors', async () => {
   await expect(openPath(folder)).rejects.toMatchObject({ code: 'SOURCE_READ' });
   await expect(openPath(join(folder, 'none'))).rejects.toMatchObject({ code: 'SOURCE_READ' });
 });

@@ -1,4 +1,5 @@
-// What is seen of a matrix does not depend on how it comes, and tells it from another.
+// MatrixSample: a digest of sampled matrix elements. It does not depend on how the data is divided into pieces, and
+// differs between matrices.
 import { expect, test } from 'vitest';
 import { convertedFrom, MATRICES, MatrixSample, originalOf } from '../../src/weights/matrixSample.ts';
 import { Random } from '../random.ts';
@@ -15,7 +16,7 @@ const digestOf = (matrices: readonly (readonly [string, Float32Array])[]): strin
 };
 
 test.each([1, 7, 2047, 2048, 2049, 10_000, 147_456])(
-  '%i values give one digest, in pieces of any size and order, and gone on with in the middle',
+  '%i values give the same digest in pieces of any size and order, also if the state is saved and restored',
   (count) => {
     const [first, second] = [values(count, 1), values(1000, 2)];
     const wanted = digestOf([
@@ -47,7 +48,7 @@ test.each([1, 7, 2047, 2048, 2049, 10_000, 147_456])(
   },
 );
 
-test('of a matrix of ten times as many, every tenth is looked at', () => {
+test('of a matrix with ten times as many elements as samples, every tenth is sampled', () => {
   const whole = values(20_480, 3);
   const wanted = digestOf([['a', whole]]);
   let seen = 0;
@@ -57,10 +58,10 @@ test('of a matrix of ten times as many, every tenth is looked at', () => {
     if (digestOf([['a', whole]]) !== wanted) seen += 1;
     whole[i] = before;
   }
-  expect(seen).toBe(200); // one of each ten
+  expect(seen).toBe(200); // one of every ten elements
 });
 
-test('matrices that changed places, or values that did, are others', () => {
+test('exchanged matrices, or elements in another order, give another digest', () => {
   const [a, b] = [values(2048, 4), values(2048, 5)];
   const wanted = digestOf([
     ['a', a],
@@ -71,7 +72,7 @@ test('matrices that changed places, or values that did, are others', () => {
       ['b', b],
       ['a', a],
     ]),
-  ).toBe(wanted); // they only came in another order
+  ).toBe(wanted); // the order of the matrices does not matter
   expect(
     digestOf([
       ['a', b],
@@ -93,22 +94,22 @@ test('matrices that changed places, or values that did, are others', () => {
   expect(wanted).toMatch(/^[0-9a-f]{16}$/);
 });
 
-test('an update of low rank, as adapters make, is seen wherever it was rounded away in most places', () => {
+test('a low-rank update, as made by adapters, changes the digest although rounding removes it from most elements', () => {
   const [rows, columns] = [384, 384];
   const whole = values(rows * columns, 6);
   const [up, down] = [values(rows, 7), values(columns, 8)];
   const merged = whole.map((value, i) => value + 1e-3 * up[Math.floor(i / columns)]! * down[i % columns]!);
   const halves = (source: Float32Array): Float32Array =>
-    Float32Array.from(source, (value) => Math.round(value * 2048) / 2048); // most of them stay what they were
+    Float32Array.from(source, (value) => Math.round(value * 2048) / 2048); // coarse rounding, which leaves most elements unchanged
   const [before, after] = [halves(whole), halves(merged)];
   expect(after.filter((value, i) => value !== before[i]).length / whole.length).toBeLessThan(0.15);
   expect(digestOf([['a', after]])).not.toBe(digestOf([['a', before]]));
 });
 
-test('the original of rounded matrices is told as long as they are what was written', () => {
+test('rounded matrices give the digest of their original, as long as they are unchanged', () => {
   const metadata = new Map([[MATRICES, convertedFrom('0'.repeat(16), '1'.repeat(16))]]);
   expect(originalOf('0'.repeat(16), metadata)).toBe('1'.repeat(16));
-  expect(originalOf('2'.repeat(16), metadata)).toBe('2'.repeat(16)); // trained further since
+  expect(originalOf('2'.repeat(16), metadata)).toBe('2'.repeat(16)); // changed after the conversion, such as by further training
   expect(originalOf('0'.repeat(16), new Map())).toBe('0'.repeat(16));
   expect(originalOf('0'.repeat(16), new Map([[MATRICES, '0'.repeat(16)]]))).toBe('0'.repeat(16));
 });

@@ -35,7 +35,7 @@ const tiny: DINOv2Config = {
 const tinySwiglu: DINOv2Config = { ...tiny, ffn: 'swiglu', hiddenFeatures: 344 };
 const tinyRegisters: DINOv2Config = { ...tiny, numRegisterTokens: 4, posEmbed: 'antialias' };
 
-/** The same tensors as transformers 5 has them in memory. */
+/** The same tensors with the names and shapes that transformers 5 uses in memory. */
 function inMemory(tensors: readonly Parameter[]): Parameter[] {
   return tensors.flatMap(({ name, shape }) => {
     if (name.includes('mlp.weights_in')) {
@@ -81,12 +81,12 @@ function checkpointError(code: string, run: () => unknown): string {
     expect((error as CheckpointError).code).toBe(code);
     return (error as CheckpointError).message;
   }
-  throw new Error(`expected ${code}, and nothing was thrown`);
+  throw new Error(`expected an error ${code}, but nothing was thrown`);
 }
 
 describe('placeTensors', () => {
   it.each(['plain', 'registers', 'swiglu'])(
-    'places every tensor of a file that transformers wrote: tiny-%s',
+    'places every tensor of a file written by transformers: tiny-%s',
     (kind) => {
       const header = parseSafetensors(readFileSync(new URL(`tiny-${kind}/model.safetensors`, fixtures)));
       const wanted = parameters(parseConfig(readJson(`tiny-${kind}/config.json`)));
@@ -153,7 +153,7 @@ describe('placeTensors', () => {
     expect(placements.get('blocks.3.11.norm1.weight')!.parameter).toBe('blocks.11.norm1.weight');
   });
 
-  it('sets heads aside and says so', () => {
+  it('leaves out heads and lists them', () => {
     const head = [
       { name: 'classifier.weight', shape: [1000, 256] },
       { name: 'classifier.bias', shape: [1000] },
@@ -173,7 +173,7 @@ describe('placeTensors', () => {
     expect(placeTensors(headerOf(linear), parameters(tiny)).setAside).toEqual(['linear_head.weight']);
   });
 
-  it('does without the mask token', () => {
+  it('accepts a file without the mask token', () => {
     const tensors = huggingFaceTensors(parameters(tiny)).filter(
       ({ name }) => name !== 'embeddings.mask_token',
     );
@@ -184,7 +184,7 @@ describe('placeTensors', () => {
     );
   });
 
-  it('takes F16, BF16 and F64, and lists all other element types', () => {
+  it('accepts F16, BF16 and F64, and lists all tensors of other types in the error', () => {
     const tensors: FileTensor[] = huggingFaceTensors(parameters(tiny));
     const typed = (dtype: SafetensorsDtype) => headerOf(tensors.map((tensor) => ({ ...tensor, dtype })));
     for (const dtype of ['F16', 'BF16', 'F64'] as const)
@@ -202,7 +202,7 @@ describe('placeTensors', () => {
     expect(message).toContain(`    ${tensors[5]!.name}: I8`);
   });
 
-  it('lists everything that is missing, surplus and misshapen, at once', () => {
+  it('lists all missing, surplus and misshapen tensors in one error', () => {
     const gone = ['encoder.layer.0.norm1.bias', 'encoder.layer.1.attention.attention.key.weight'];
     const tensors: FileTensor[] = huggingFaceTensors(parameters(tiny))
       .filter(({ name }) => !gone.includes(name))
@@ -227,7 +227,7 @@ describe('placeTensors', () => {
     );
   });
 
-  it('names missing tensors in the spelling and with the prefix of the file', () => {
+  it('lists missing tensors with the names and the prefix that the file uses', () => {
     const missing = (tensors: readonly Parameter[], without: string, config = tiny) =>
       checkpointError('CHECKPOINT_TENSORS', () =>
         placeTensors(headerOf(tensors.filter(({ name }) => name !== without)), parameters(config)),
@@ -246,7 +246,7 @@ describe('placeTensors', () => {
     }
   });
 
-  it('refuses a parameter that is there twice', () => {
+  it('rejects a parameter that is present twice', () => {
     const tensors = huggingFaceTensors(parameters(tiny));
     const twice = (name: string, shape: number[]) =>
       checkpointError('CHECKPOINT_TENSORS', () =>
@@ -263,7 +263,7 @@ describe('placeTensors', () => {
     );
   });
 
-  it('says which model the file is when it is of another size', () => {
+  it('names the model of the file if its size differs from the configuration', () => {
     const base = headerOf(huggingFaceTensors(parameters(configOf('base'))));
     const message = checkpointError('CHECKPOINT_TENSORS', () =>
       placeTensors(base, parameters(configOf('small'))),
@@ -276,7 +276,7 @@ describe('placeTensors', () => {
     expect(message.length).toBeLessThan(1000);
   });
 
-  it('says what else differs: registers, native size, feed-forward, depth', () => {
+  it('names other differences: registers, native size, feed-forward, depth', () => {
     const message = (file: DINOv2Config, config: DINOv2Config) =>
       checkpointError('CHECKPOINT_TENSORS', () =>
         placeTensors(headerOf(parameters(file)), parameters(config)),
@@ -296,7 +296,7 @@ describe('placeTensors', () => {
     expect(message({ ...tiny, hiddenFeatures: 256 }, tiny)).toContain('a hidden layer of 256');
   });
 
-  it('refuses a mixture of dialects, and names of neither', () => {
+  it('rejects a mixture of naming schemes, and unknown names', () => {
     const mixed = [...huggingFaceTensors(parameters(tiny)), { name: 'cls_token', shape: [1, 1, 128] }];
     const message = checkpointError('CHECKPOINT_NAMING', () =>
       placeTensors(headerOf(mixed), parameters(tiny)),
@@ -335,7 +335,7 @@ describe('placeTensors', () => {
     }
   });
 
-  it('is not fooled by names that almost fit', () => {
+  it('rejects names that almost match', () => {
     for (const name of [
       'blocks.00.norm1.weight',
       'blocks.0.norm1',
@@ -371,7 +371,7 @@ describe('placeTensors', () => {
     'encoder.',
     'blocks.',
     'layers.0.norm.',
-  ])('finds the model behind the prefix %s, and sets aside what is before and beside it', (prefix) => {
+  ])('finds the model with the prefix %s, and leaves out the tensors around it', (prefix) => {
     for (const [dialect, tensors] of [
       ['huggingface', huggingFaceTensors(parameters(tiny))],
       ['facebookresearch', parameters(tiny)],
@@ -392,7 +392,7 @@ describe('placeTensors', () => {
     }
   });
 
-  it('sees through wrappers inside of a model, and through what PEFT leaves of a merged layer', () => {
+  it('ignores wrapper names inside a model, and the names that PEFT leaves in a merged layer', () => {
     const wrapped = huggingFaceTensors(parameters(tiny)).map(({ name, shape }) => ({
       name: `_orig_mod.${name
         .replace(/^(encoder\.layer\.\d+)/, '$1._orig_mod')
@@ -409,7 +409,7 @@ describe('placeTensors', () => {
     expectWhole(placeTensors(headerOf(checkpointed), parameters(tiny)).placements, parameters(tiny));
   });
 
-  it('asks which of two models is meant, and takes the one that is chosen', () => {
+  it('rejects a file with two models unless the option prefix selects one', () => {
     const both = ['student.', 'teacher.'].flatMap((prefix) =>
       parameters(tiny).map(({ name, shape }) => ({ name: `${prefix}backbone.${name}`, shape })),
     );
@@ -433,7 +433,7 @@ describe('placeTensors', () => {
     );
   });
 
-  it('tells two models apart by the configuration, where it fits one of them', () => {
+  it('selects the one of two models that matches the configuration', () => {
     const deeper = { ...tiny, depth: 3, embedDim: 192, numHeads: 3, hiddenFeatures: 768 };
     const two = [
       ...parameters(tiny).map(({ name, shape }) => ({ name: `small.${name}`, shape })),
@@ -444,7 +444,7 @@ describe('placeTensors', () => {
     checkpointError('CHECKPOINT_NAMING', () => inspectCheckpoint(headerOf(two)));
   });
 
-  it('takes a whole model beside a part of another, and names the part', () => {
+  it('selects a complete model over an incomplete one, and lists the tensors of the latter', () => {
     const half = parameters(tiny).slice(0, 12);
     const tensors = [
       ...half.map(({ name, shape }) => ({ name: `student.${name}`, shape })),
@@ -455,7 +455,7 @@ describe('placeTensors', () => {
     expect(found.setAside).toEqual(half.map(({ name }) => `student.${name}`));
   });
 
-  it("refuses an adapter beside the layers that it changes, and one alone, with PEFT's own advice", () => {
+  it('rejects an unmerged adapter, with or without its base model, and advises to merge it with PEFT', () => {
     const layers = huggingFaceTensors(parameters(tiny)).map(({ name, shape }) => ({
       name: `base_model.model.${name.replace(/(query)\.(weight|bias)$/, '$1.base_layer.$2')}`,
       shape,
@@ -469,12 +469,12 @@ describe('placeTensors', () => {
     expect(place([...layers, ...adapter])).toMatch(/not merged .*merge_and_unload\(\)/);
     expect(place(adapter)).toMatch(/an adapter alone .*needs its base model.*merge_and_unload\(\)/);
     expect(placeTensors(headerOf(layers), parameters(tiny)).prefix).toBe('base_model.model.');
-    // That of another part of a larger model is none of ours.
+    // An adapter of another part of a larger model is irrelevant.
     const other = { name: 'language_model.layers.0.q_proj.lora_A.weight', shape: [4, 7] };
     expect(placeTensors(headerOf([...layers, other]), parameters(tiny)).setAside).toEqual([other.name]);
   });
 
-  it('sets aside what changes nothing, and refuses what does', () => {
+  it('leaves out tensors that do not affect the result, and rejects those that do', () => {
     const place = (extra: readonly FileTensor[], base = huggingFaceTensors(parameters(tiny))) =>
       placeTensors(headerOf([...base, ...extra]), parameters(tiny));
     const harmless: FileTensor[] = [
@@ -508,7 +508,7 @@ describe('placeTensors', () => {
       ).toContain(`${name} [128] (${why}`);
   });
 
-  it('says which models it cannot compute: without LayerScale, without biases of qkv', () => {
+  it('explains that models without LayerScale or without qkv biases are not supported', () => {
     const without = (pattern: RegExp, tensors: readonly Parameter[]) =>
       checkpointError('CHECKPOINT_TENSORS', () =>
         placeTensors(headerOf(tensors.filter(({ name }) => !pattern.test(name))), parameters(tiny)),
@@ -521,7 +521,7 @@ describe('placeTensors', () => {
     }
   });
 
-  /** The tensors of a model as timm writes them. */
+  /** The tensors of a model with the names and shapes that timm writes. */
   const timm = (config: DINOv2Config): Parameter[] =>
     parameters(config)
       .filter(({ name }) => name !== 'mask_token')
@@ -530,7 +530,7 @@ describe('placeTensors', () => {
         shape: name === 'pos_embed' && config.numRegisterTokens > 0 ? [1, shape[1]! - 1, shape[2]!] : shape,
       }));
 
-  it("reads timm's names: registers, positions of patches alone, the packed SwiGLU", () => {
+  it("reads timm's names: registers, position tables without the class token, the packed SwiGLU", () => {
     for (const config of [
       tiny,
       tinySwiglu,
@@ -567,7 +567,7 @@ describe('placeTensors', () => {
     }
   });
 
-  it('takes a table for patches alone from timm with registers only: else it may be one of no square', () => {
+  it('accepts a position table without the class token only from timm models with registers', () => {
     const tensors = timm(tiny).map((tensor) =>
       tensor.name === 'pos_embed' ? { ...tensor, shape: [1, 36, 128] } : tensor,
     );
@@ -600,7 +600,7 @@ describe('huggingFaceTensors', () => {
   );
 });
 
-describe('a DINOv3', () => {
+describe('a DINOv3 checkpoint', () => {
   const block = (name: string): FileTensor => ({ name, shape: [64] });
   it.each([
     [
@@ -612,7 +612,7 @@ describe('a DINOv3', () => {
       'timm',
       ['module.cls_token', 'module.reg_token', 'module.blocks.0.gamma_1', 'module.blocks.0.norm1.weight'],
     ],
-  ])('in the names of %s is called by its name', (_, names) => {
+  ])('with the names of %s is identified in the error', (_, names) => {
     for (const look of [
       () => inspectCheckpoint(headerOf(names.map(block))),
       () => placeTensors(headerOf(names.map(block)), parameters(tiny)),
@@ -620,7 +620,7 @@ describe('a DINOv3', () => {
       expect(look).toThrow(/found the names of a DINOv3\. It has rotary positions/);
   });
 
-  it('is not what another vision transformer with such gammas is called', () => {
+  it('is not reported for another vision transformer with similar gammas', () => {
     const beit = ['cls_token', 'pos_embed', 'blocks.0.gamma_1', 'blocks.0.norm1.weight'];
     expect(() => placeTensors(headerOf(beit.map(block)), parameters(tiny))).toThrow(/^(?![^]*DINOv3)/);
   });
@@ -656,7 +656,7 @@ describe('placeHuggingFace', () => {
 });
 
 describe('inspectCheckpoint', () => {
-  it('reads the architecture off names and shapes, in every spelling', () => {
+  it('derives the architecture from names and shapes, in every naming scheme', () => {
     const expected = {
       embedDim: 128,
       depth: 2,

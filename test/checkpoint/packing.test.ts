@@ -5,7 +5,7 @@ import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { Random } from '../random.ts';
 import { packPanels } from '../reference/packing.ts';
 
-/** Packs a matrix whose portions arrive in the order given; every byte of the result is written once. */
+/** Packs a matrix whose portions arrive in this order. Checks that every byte of the result is written once. */
 function pack(
   rows: number,
   columns: number,
@@ -47,7 +47,7 @@ const shapes = [
 
 describe.each(['f32', 'f16', 'f16-packed'] as const)('%s', (storage) => {
   test.each(shapes)(
-    '%i × %i: random portions in random order give what a naive packing gives',
+    '%i × %i: random portions in random order give the same result as a naive packing',
     (rows, columns) => {
       const random = new Random(rows * 1000 + columns);
       const weight = random.uniform(rows * columns);
@@ -78,8 +78,8 @@ describe.each(['f32', 'f16', 'f16-packed'] as const)('%s', (storage) => {
   });
 });
 
-test('values of a full panel do not stay behind in the next one', () => {
-  // Panels share spare buffers: the last one, with fewer rows, gets one that was full.
+test('values of a full panel do not appear in the next panel', () => {
+  // Panels reuse buffers: the last panel, with fewer rows, gets a buffer that held a full panel.
   const [rows, columns] = [129, 40];
   const weight = new Random(3).uniform(rows * columns);
   const order = [
@@ -92,7 +92,7 @@ test('values of a full panel do not stay behind in the next one', () => {
   );
 });
 
-test('row by row from all panels at once, as query, key and value arrive', () => {
+test('rows can arrive alternately for all panels, as those of query, key and value do', () => {
   const [rows, columns] = [192, 20];
   const weight = new Random(4).uniform(rows * columns);
   const portions = Array.from({ length: rows }, (_, i) => (i * 67) % rows).map(

@@ -4,13 +4,13 @@ import { PackingMemory } from '../../src/weights/panelMemory.ts';
 import { configOf } from '../../src/model/config.ts';
 import { parameters } from '../../src/model/parameters.ts';
 
-/** DESIGN: JavaScript's memory while a model loads. */
+/** The project's limit on JavaScript memory while a model loads. */
 const MAX_BYTES = 32 * 2 ** 20;
 
 test.each(['f32', 'f16', 'int8'] as const)('the packers of ViT-L share their memory: %s', (storage) => {
   const memory = new PackingMemory();
   const before = process.memoryUsage().arrayBuffers;
-  const packers: PanelPacker[] = []; // all of them alive, as they are while a checkpoint arrives
+  const packers: PanelPacker[] = []; // keeps all packers alive, as during a load
   for (const { name, shape } of parameters(configOf('large'))) {
     if (!name.endsWith('.weight') || shape.length < 2) continue;
     const columns = shape.slice(1).reduce((product, extent) => product * extent, 1);
@@ -20,8 +20,7 @@ test.each(['f32', 'f16', 'int8'] as const)('the packers of ViT-L share their mem
   }
   const grown = process.memoryUsage().arrayBuffers - before;
   expect(packers.length).toBe(97);
-  // What was handed in may or may not be collected by now; what the packers hold is at most the rest, give or
-  // take that.
+  // The input arrays may or may not have been collected, so their size is subtracted before the comparison.
   const perPacker = (shape: readonly number[]): number =>
     64 * shape.slice(1).reduce((product, extent) => product * extent, 1) * 4;
   const handedIn = parameters(configOf('large')).reduce(

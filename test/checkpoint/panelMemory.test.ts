@@ -8,7 +8,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** A memory of a page that allows WebAssembly, or of one that does not. */
+/** The panel memory of a page that allows WebAssembly ('SIMD') or forbids it ('JavaScript'). */
 async function memoryOf(kind: 'SIMD' | 'JavaScript') {
   vi.resetModules();
   if (kind === 'JavaScript') {
@@ -41,7 +41,7 @@ describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
     [64, 4096],
     [64, 8192],
     [9, 70_000],
-  ] as const)('turns %i × %i, in parts that begin and end anywhere', async (rows, columns) => {
+  ] as const)('transposes %i × %i, in parts that begin and end anywhere', async (rows, columns) => {
     const memory = await memoryOf(kind);
     const random = new Random(rows * 1000 + columns);
     const weight = random.uniform(rows * columns);
@@ -59,7 +59,7 @@ describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
       ends.forEach((end, i) => {
         const begin = ends[i - 1] ?? 0;
         together |= memory.turn(bitsOf(weight.subarray(begin, end)), begin, columns, place);
-        if (round > 3) memory.take(2 ** 16); // the memory grows under it
+        if (round > 3) memory.take(2 ** 16); // the memory grows while `place` is in use
       });
       expect(
         Buffer.compare(bytesOf(place.words.subarray(0, expected.length)), new Uint8Array(expected.buffer)),
@@ -69,14 +69,14 @@ describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
     }
   });
 
-  test('F16: the neighbourhood of every F16 and of every tie between two, both signs, infinities, NaN, subnormals', async () => {
+  test('F16: rounds correctly at and next to every F16 and every tie, for both signs, infinities, NaN and subnormals', async () => {
     const memory = await memoryOf(kind);
     const bits: number[] = [
       0, 1, 0x007fffff, 0x00800000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fffffff, 0x33000000,
       0x33000001, 0x32ffffff,
     ];
     for (let half = 0; half < 0x7c00; half++) {
-      // The float32 of an F16, and of what lies between it and the next.
+      // An F16, and the midpoint between it and the next one, both exact in float32.
       const value = half < 0x400 ? half * 2 ** -24 : (1 + (half & 0x3ff) / 1024) * 2 ** ((half >> 10) - 15);
       const step = half < 0x400 ? 2 ** -24 : 2 ** ((half >> 10) - 25);
       for (const exact of [value, value + step / 2]) {
@@ -96,16 +96,15 @@ describe.each(['SIMD', 'JavaScript'] as const)('%s', (kind) => {
     expect(found.findIndex((half, i) => half !== expected[i])).toBe(-1);
   });
 
-  test('int8: every half of a step, and the numbers beside it, in columns of their own scales', async () => {
+  test('int8: rounds correctly at and next to every tie, in columns with different scales', async () => {
     const memory = await memoryOf(kind);
-    const rows = 600; // of 64 values
+    const rows = 600; // each of 64 values
     const random = new Random(8);
     const values = new Float32Array(64 * rows);
     const expected = new Int8Array(values.length);
     const scales = new Float32Array(64);
     for (let column = 0; column < 64; column++) {
-      // Some scales with few digits, so that halves can be met exactly; one column of zeros, one of
-      // subnormals, one of huge numbers.
+      // Scales: zero, subnormal, huge, and powers of two, for which ties are exact.
       const scale =
         column === 0
           ? 0

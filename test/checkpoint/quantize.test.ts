@@ -34,9 +34,9 @@ test.each([
   expect(Buffer.compare(found, bytes)).toBe(0);
 });
 
-test('a scale is found again in what its row stands for: all that convert can write, to the last bit', () => {
-  // Every mantissa of a row's largest magnitude. What is int8 in the file is quantised anew when it is loaded
-  // as int8, and so stays what it is.
+test('quantizing a dequantized row gives the same scale bit for bit, for every scale that convert can write', () => {
+  // Tests every mantissa of a row's largest magnitude. An int8 file is quantized again when it is loaded as int8, so
+  // this must not change the weights.
   let changed = 0;
   for (let mantissa = 2 ** 23; mantissa < 2 ** 24; mantissa++) {
     const scale = int8Scale(mantissa);
@@ -45,8 +45,8 @@ test('a scale is found again in what its row stands for: all that convert can wr
   expect(changed).toBe(0);
 });
 
-describe('what a number becomes', () => {
-  test('is at most half a step of its row away, and a step is the row’s largest over 127', () => {
+describe('a quantized number', () => {
+  test('differs by at most half a step, which is the largest magnitude of its row divided by 127', () => {
     const [rows, columns] = [70, 333];
     const weight = new Random(5).uniform(rows * columns);
     for (let i = 0; i < weight.length; i += 11) weight[i]! *= 1e-3;
@@ -67,14 +67,14 @@ describe('what a number becomes', () => {
     ['one outlier', [1000, 3, -5, 0], [127, 0, -1, 0]],
   ])('%s', (_, row, expected) => {
     const words = packMatrix(1, 4, new Float32Array(row), 'int8');
-    const found = [0, 1, 2, 3].map((k) => new Int8Array(words.buffer)[k * 64]! + 0); // no -0
+    const found = [0, 1, 2, 3].map((k) => new Int8Array(words.buffer)[k * 64]! + 0); // turns -0 into 0
     expect(found).toEqual(expected);
     const scale = new Float32Array(words.buffer, 32 * 64, 1)[0]!;
     expect(scale).toBe(expected[0] === 0 ? 0 : Math.fround(Math.max(...new Float32Array(row)) / 127));
   });
 });
 
-test('a matrix whose scales have not come is refused: it would be zeros', () => {
+test('a matrix without its scales is rejected, instead of becoming zeros', () => {
   const scales = new RowScales(new Map([['blocks.0.weight_scale', 3]]));
   expect(scales.of('blocks.0.bias')).toBeUndefined();
   expect(() => scales.of('blocks.0.weight')).toThrow(

@@ -1,7 +1,7 @@
 /**
- * Random files, from a fixed seed: the reader may throw SafetensorsError and nothing else, and what it
- * accepts has to be what the format says, judged here by other means (JSON.parse and BigInt). `TEST_FULL=1`
- * runs ten million of each kind.
+ * Fuzz tests of the safetensors reader, with a fixed seed. The reader may only throw SafetensorsError, and an
+ * independent check with JSON.parse and BigInt must agree that accepted files are valid. `TEST_FULL=1` runs ten
+ * million files of each kind.
  */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -20,13 +20,13 @@ const TIMEOUT_MS = Math.max(60_000, RUNS / 10);
 
 const { stackTraceLimit } = Error;
 beforeAll(() => {
-  Error.stackTraceLimit = 0; // half of the time, otherwise
+  Error.stackTraceLimit = 0; // stack traces would take half of the time
 });
 afterAll(() => {
   Error.stackTraceLimit = stackTraceLimit;
 });
 
-/** A generator of integers from 0 to below `n`. */
+/** A seeded generator of integers in [0, n). */
 function random(seed: number): (n: number) => number {
   let state = seed;
   return (n) => {
@@ -41,13 +41,13 @@ let plainHeaders = 0;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** What the reader that takes less says; undefined where it leaves the header to the strict one. */
+/** The header as the plain reader parses it; undefined if that reader leaves the header to the strict one. */
 function plainHeader(bytes: Uint8Array): SafetensorsHeader | undefined {
   const length = plainHeaderLength(bytes.subarray(0, 8), bytes.length);
   return length === undefined ? undefined : readPlainHeader(bytes.subarray(0, 8 + length), bytes.length);
 }
 
-/** 'accept' or the code. Checks all that can be checked about either. */
+/** Parses a file. Returns 'accept' or the error code, after checking the accepted file or the error. */
 function judge(bytes: Uint8Array): string {
   try {
     parseSafetensors(bytes);
@@ -83,7 +83,7 @@ function checkAccepted(bytes: Uint8Array): void {
   const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
   check(dataBegin === 8 + length && fileBytes === bytes.length, 'lengths');
 
-  // No hole, no overlap, nothing before and nothing behind; sizes as type and shape have it.
+  // The tensors fill the data without a hole or overlap, and each size matches its type and shape.
   let at = dataBegin;
   for (const [name, { dtype, shape, begin, end }] of inFileOrder(tensors)) {
     check(begin === at && end >= begin, `${name} begins at ${begin}, not at ${at}`);
@@ -93,7 +93,7 @@ function checkAccepted(bytes: Uint8Array): void {
   }
   check(at === bytes.length, 'the data do not end where the file ends');
 
-  // The same content as another parser of JSON finds.
+  // JSON.parse finds the same content.
   const json = JSON.parse(decoder.decode(bytes.subarray(8, dataBegin))) as Record<
     string,
     Record<string, unknown>
@@ -143,12 +143,12 @@ test('random bytes', { timeout: TIMEOUT_MS }, () => {
         case 2:
           bytes[at] = '{}[]",:0129-.eE\\u \n\0'.charCodeAt(next(20));
           break;
-        case 3: // cut
+        case 3: // truncate
           bytes = bytes.slice(0, 1 + at);
           break;
-        case 4: // take some bytes out, with the length of the header following half of the time
+        case 4: // cases 4 and 5 replace some bytes with others, and fix the length of the header half of the time
         case 5: {
-          // or put some in that stand elsewhere
+          // the inserted bytes come from another file
           const other = seeds[next(seeds.length)]!;
           const from = next(other.length);
           const insert = other.subarray(from, from + next(16));
@@ -179,7 +179,7 @@ interface Tensor {
   dtype: string;
   shape: string[];
   offsets: string[];
-  /** What stands behind the last field. */
+  /** Text inserted after the last field. */
   more: string;
 }
 
@@ -326,7 +326,7 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
           break;
       }
     }
-    // Members in any order: that of the data is another matter.
+    // The order of the members is independent of the order of the data.
     const members = tensors.map(
       ({ name, dtype, shape, offsets, more }) =>
         `"${name}":{"dtype":${dtype},"shape":[${shape}],"data_offsets":[${offsets}]${more}}`,
@@ -351,8 +351,8 @@ test('well-formed headers with one or two things wrong', { timeout: TIMEOUT_MS }
     }
     verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
   }
-  // It gets past every check: most codes are reached, and often. Those that depend on the first 8 bytes are
-  // the other test's.
+  // Each of these codes must occur often, which shows that the headers reach every check. The test above covers the
+  // codes that depend on the first 8 bytes.
   const reached =
     'accept HEADER_JSON HEADER_TRAILING HEADER_NOT_OBJECT DUPLICATE_KEY UNKNOWN_FIELD MISSING_FIELD FIELD_TYPE METADATA_NOT_STRING ' +
     'DTYPE_UNKNOWN SUBBYTE_MISALIGNED NUMBER_NOT_UINT NUMBER_TOO_BIG SIZE_MISMATCH OFFSETS_ARITY OFFSETS_REVERSED OFFSETS_HOLE ' +

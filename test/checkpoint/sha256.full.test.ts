@@ -1,4 +1,4 @@
-// The SHA-256 of a file that has more bits than 32 bits count.
+// The SHA-256 of a file with more than 2^32 bits.
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { Sha256 } from '../../src/io/sha256.ts';

@@ -7,7 +7,7 @@ import { Random } from '../random.ts';
 const wanted = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 describe('Sha256', () => {
-  test('gives what OpenSSL gives, for every length round two blocks', () => {
+  test('equals OpenSSL for every length around two blocks', () => {
     for (let length = 0; length <= 200; length++) {
       const bytes = randomBytes(length);
       const hash = new Sha256();
@@ -16,7 +16,7 @@ describe('Sha256', () => {
     }
   });
 
-  test('does so in any portions', () => {
+  test('does not depend on the division into portions', () => {
     const random = new Random(7);
     for (let run = 0; run < 50; run++) {
       const bytes = randomBytes(Math.floor(random.next() * 3000));
@@ -30,7 +30,7 @@ describe('Sha256', () => {
     }
   });
 
-  test('is written in two ways', () => {
+  test('is parsed from hex and from an SRI string', () => {
     const hash = createHash('sha256').update('abc');
     const hex = hash.copy().digest('hex');
     expect(parseSha256(hex.toUpperCase())).toBe(hex);

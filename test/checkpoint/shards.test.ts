@@ -18,7 +18,7 @@ test.each([
   ['a map that is a list', { weight_map: ['x'] }],
   ['an empty map', { weight_map: {} }],
   ['a number as file', { weight_map: { x: 1 } }],
-])('%s is no index', (_, json) => {
+])('%s is rejected as an index', (_, json) => {
   expect(() => parse(json)).toThrow(expect.objectContaining({ code: 'SOURCE_INDEX' }));
 });
 
@@ -37,11 +37,11 @@ test.each([
   'model.bin',
   `${'a'.repeat(250)}.safetensors`,
   '',
-])('%j is no name of a shard', (file) => {
+])('%j is rejected as the name of a shard', (file) => {
   expect(() => parse({ weight_map: { x: file } })).toThrow(expect.objectContaining({ code: 'SOURCE_INDEX' }));
 });
 
-test('shards that count themselves have to be all there; 64 are enough', () => {
+test('shards with numbered names must be complete; at most 64 shards are allowed', () => {
   expect(parse({ weight_map: { x: a, y: b } }).files).toEqual([a, b]);
   for (const files of [
     [a],
@@ -59,7 +59,7 @@ test('shards that count themselves have to be all there; 64 are enough', () => {
   ).toThrow(/1 to 64 files, found 65/);
 });
 
-test('names such as __proto__ are names', async () => {
+test('names such as __proto__ are ordinary tensor names', async () => {
   const index = parse(`{"weight_map": {"__proto__": "${a}", "constructor": "${b}"}}`);
   expect([...index.weightMap]).toEqual([
     ['__proto__', a],
@@ -80,19 +80,24 @@ test('names such as __proto__ are names', async () => {
 
 test.each([
   [
-    'a tensor that is not where the map says',
+    'a tensor of the map is in no file',
     { x: a, y: b, z: b },
     [['x'], ['y']],
     /expected "z" in .*found it in no file/,
   ],
-  ['a tensor in the other file', { x: a, y: b }, [['y'], ['x']], /expected "x" in .*found it in model-00002/],
   [
-    'a tensor that the map does not know',
+    'a tensor is in another file than the map says',
+    { x: a, y: b },
+    [['y'], ['x']],
+    /expected "x" in .*found it in model-00002/,
+  ],
+  [
+    'a tensor is not in the map',
     { x: a, y: b },
     [['x'], ['y', 'z']],
     /expected only what it lists, found "z"/,
   ],
-  ['a tensor twice', { x: a, y: b }, [['x'], ['x', 'y']], /every tensor once, found "x"/],
+  ['a tensor is in two files', { x: a, y: b }, [['x'], ['x', 'y']], /every tensor once, found "x"/],
 ] as const)('%s', async (_, map, files, text) => {
   const index = parse({ weight_map: map });
   const opened = openCheckpoint(
@@ -108,7 +113,7 @@ test.each([
   });
 });
 
-test('total_size has to be right where it is a number', async () => {
+test('total_size must be correct if it is a number', async () => {
   const open = (size: unknown): Promise<unknown> =>
     openCheckpoint(
       [

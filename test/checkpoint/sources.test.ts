@@ -10,7 +10,7 @@ import { MAX_CHUNK_BYTES, concat, openSource, readAll } from '../../src/io/sourc
 import type { ByteSource, ByteStream } from '../../src/io/sources.js';
 import { SourceError } from '../../src/errors.js';
 
-/** Bytes that tell where they are. */
+/** Bytes computed from their position, so that misplaced bytes are noticed. */
 function pattern(length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 255);
 }
@@ -32,7 +32,7 @@ function streamOf(
   });
 }
 
-/** A stream that gives some bytes and then nothing, for ever. */
+/** A stream that gives some bytes and then hangs. */
 function stuckStream(
   first: Uint8Array | undefined,
   onCancel: (reason: unknown) => void,
@@ -66,7 +66,7 @@ async function failure(promise: Promise<unknown>): Promise<SourceError> {
 
 const open = async (source: ByteSource): Promise<Uint8Array> => collect(await openSource(source));
 
-describe('bytes at hand', () => {
+describe('bytes, Blobs and streams', () => {
   const bytes = pattern(2 * MAX_CHUNK_BYTES + 5);
 
   test.each<[string, ByteSource, number | undefined]>([
@@ -94,19 +94,19 @@ describe('bytes at hand', () => {
     expect(Buffer.compare(got, expected)).toBe(0);
   });
 
-  test('have a name for messages', async () => {
+  test('have a name for error messages', async () => {
     expect((await openSource(new File([], 'vits.safetensors'))).name).toBe('vits.safetensors');
     expect((await openSource(new Blob([]))).name).toBe('Blob');
   });
 
-  test('are not copied, if they are in memory', async () => {
+  test('are not copied if they are in memory', async () => {
     const stream = await openSource(bytes);
     for await (const chunk of stream.chunks) {
       expect(chunk.buffer).toBe(bytes.buffer);
     }
   });
 
-  test('are read once: a second loop is an error, not nothing', async () => {
+  test('can be read once: a second loop is an error', async () => {
     const stream = await openSource(bytes);
     await collect(stream);
     expect((await failure(collect(stream))).message).toContain('expected to be read once');
@@ -117,14 +117,14 @@ describe('bytes at hand', () => {
   });
 });
 
-describe('streams and files that fail', () => {
-  test('a stream that is being read', async () => {
+describe('errors of streams and files', () => {
+  test('a locked stream', async () => {
     const stream = streamOf([]);
     stream.getReader();
     expect((await failure(openSource(stream))).code).toBe('SOURCE_READ');
   });
 
-  test('a stream that breaks, with or without a reason', async () => {
+  test('a stream that fails, with or without a reason', async () => {
     for (const reason of [new Error('unplugged'), undefined, 'text']) {
       const stream = new ReadableStream<Uint8Array>({ pull: (controller) => controller.error(reason) });
       const error = await failure(open(stream));
@@ -140,7 +140,7 @@ describe('streams and files that fail', () => {
     expect(cancelled).toBeDefined();
   });
 
-  test('a Blob that cannot be read, and one that has shrunk', async () => {
+  test('a Blob that cannot be read, or has shrunk', async () => {
     const cause = new DOMException('changed', 'NotReadableError');
     const unreadable = new File(['abc'], 'gone.safetensors');
     unreadable.stream = () => new ReadableStream({ pull: (controller) => controller.error(cause) });
@@ -163,7 +163,7 @@ describe('stopping', () => {
     await expect(openSource(pattern(3), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
 
-  test('an abort while bytes are awaited cancels the stream', async () => {
+  test('an abort during a pending read cancels the stream', async () => {
     const cancel = vi.fn();
     const source = stuckStream(pattern(3), cancel);
     const controller = new AbortController();
@@ -177,7 +177,7 @@ describe('stopping', () => {
     expect(source.locked).toBe(false);
   });
 
-  test('an abort while nothing is awaited cancels the stream at once', async () => {
+  test('an abort without a pending read cancels the stream at once', async () => {
     const cancel = vi.fn();
     const controller = new AbortController();
     const stream = await openSource(stuckStream(undefined, cancel), { signal: controller.signal });
@@ -186,7 +186,7 @@ describe('stopping', () => {
     await expect(collect(stream)).rejects.toBe(reason);
   });
 
-  test('an abort between two parts of one long chunk', async () => {
+  test('an abort between two parts of one long chunk ends the read', async () => {
     const controller = new AbortController();
     const stream = await openSource(new Uint8Array(3 * MAX_CHUNK_BYTES), { signal: controller.signal });
     const iterator = stream.chunks[Symbol.asyncIterator]();
@@ -195,7 +195,7 @@ describe('stopping', () => {
     await expect(iterator.next()).rejects.toBe(reason);
   });
 
-  test('cancel ends a read that is under way, and those that follow', async () => {
+  test('cancel ends pending and later reads', async () => {
     const cancel = vi.fn();
     const stream = await openSource(stuckStream(undefined, cancel));
     const pending = collect(stream);
@@ -209,7 +209,7 @@ describe('stopping', () => {
     await expect(collect(silent)).rejects.toMatchObject({ name: 'AbortError' });
   });
 
-  test('leaving the loop cancels the stream, and forgets the signal', async () => {
+  test('leaving the loop cancels the stream, and removes the listeners of the signal', async () => {
     const cancel = vi.fn();
     const controller = new AbortController();
     const add = vi.spyOn(controller.signal, 'addEventListener');
@@ -224,7 +224,7 @@ describe('stopping', () => {
     expect(remove).toHaveBeenCalledTimes(add.mock.calls.length);
   });
 
-  test('reading to the end forgets the signal too', async () => {
+  test('reading to the end also removes the listeners of the signal', async () => {
     const controller = new AbortController();
     const add = vi.spyOn(controller.signal, 'addEventListener');
     const remove = vi.spyOn(controller.signal, 'removeEventListener');
@@ -232,7 +232,7 @@ describe('stopping', () => {
     expect(remove).toHaveBeenCalledTimes(add.mock.calls.length);
   });
 
-  test('a stream whose cancel never answers holds nobody up', async () => {
+  test('an abort does not wait for a stream whose cancel never settles', async () => {
     const controller = new AbortController();
     const source = new ReadableStream<Uint8Array>({ cancel: () => new Promise(() => {}) });
     const stream = await openSource(source, { signal: controller.signal });
@@ -265,7 +265,7 @@ describe('URLs', () => {
       response.writeHead(200, { 'content-type': 'application/json' }).end('{"hidden_size":384}'),
     '/empty': (_, response) => response.writeHead(200, { 'content-length': 0 }).end(),
     '/none': (_, response) => response.writeHead(204).end(),
-    // A header of 60 bytes: the first byte is "<".
+    // A safetensors header of 60 bytes, so the first byte is "<" as in HTML.
     '/sixty': (_, response) => response.writeHead(200).end(Uint8Array.of(60, 0, 0, 0, 0, 0, 0, 0, 123)),
     '/slow': (_, response) => response.writeHead(200).write(bytes.subarray(0, 100)),
     '/silent': () => undefined,
@@ -297,10 +297,10 @@ describe('URLs', () => {
   const fails = (path: string): Promise<SourceError> =>
     failure(openSource(root + path, { retry: { attempts: 2, delayMs: 1 } }).then(collect));
 
-  test('give their bytes', async () => {
+  test('return their bytes', async () => {
     const stream = await openSource(`${root}/file?token=secret#part`);
     expect(stream.totalBytes).toBe(bytes.length);
-    expect(stream.name).toBe(`${root}/file`); // a query may be a secret
+    expect(stream.name).toBe(`${root}/file`); // error messages omit the query, which may contain a secret
     expect(Buffer.compare(await collect(stream), bytes)).toBe(0);
     expect(Buffer.compare(await open(new URL(`${root}/away`)), bytes)).toBe(0);
     const chunked = await openSource(`${root}/chunked`);
@@ -311,14 +311,14 @@ describe('URLs', () => {
     expect(await open(`${root}/sixty`)).toHaveLength(9);
   });
 
-  test('may be of blob:', async () => {
+  test('can be blob: URLs', async () => {
     const url = URL.createObjectURL(new Blob([bytes]));
     expect(Buffer.compare(await open(url), bytes)).toBe(0);
     URL.revokeObjectURL(url);
     expect((await failure(openSource(url))).code).toBe('SOURCE_FETCH');
   });
 
-  test('may count from the page', async () => {
+  test('can be relative to the page', async () => {
     vi.stubGlobal('location', { href: `${root}/folder/page.html` });
     expect(Buffer.compare(await open('../file'), bytes)).toBe(0);
     vi.stubGlobal('document', { baseURI: `${root}/` });
@@ -333,12 +333,12 @@ describe('URLs', () => {
     'C:\\models\\x',
     'http://',
     '',
-  ])('%j may not be fetched', async (url) => {
-    vi.stubGlobal('location', { href: url === '' ? 'about:blank' : 'https://example.com/' }); // in a page: in Node some of these are paths
+  ])('%j is rejected', async (url) => {
+    vi.stubGlobal('location', { href: url === '' ? 'about:blank' : 'https://example.com/' }); // simulates a page, because Node accepts some of these as paths
     expect((await failure(openSource(url))).code).toBe('SOURCE_URL');
   });
 
-  test('of Node may be paths', async () => {
+  test('can be paths in Node', async () => {
     const path = fileURLToPath(import.meta.url);
     const expected = readFileSync(path);
     for (const source of [path, pathToFileURL(path), pathToFileURL(path).href, relative(process.cwd(), path)])
@@ -349,7 +349,7 @@ describe('URLs', () => {
     expect((await failure(openSource(dirname(path)))).message).toContain('found a folder');
   });
 
-  test('a file handle of the browser gives its file', async () => {
+  test('a FileSystemFileHandle gives its file', async () => {
     const handle = {
       kind: 'file',
       name: 'x',
@@ -359,7 +359,7 @@ describe('URLs', () => {
     expect(Buffer.compare(await open(handle), bytes)).toBe(0);
   });
 
-  test('may not hold a password, and the message does not repeat it', async () => {
+  test('must not contain a password, and the error does not repeat it', async () => {
     const error = await failure(openSource('https://me:hunter2@example.com/x'));
     expect(error.code).toBe('SOURCE_URL');
     expect(error.message).not.toContain('hunter2');
@@ -373,7 +373,7 @@ describe('URLs', () => {
     [418, 'Check the address'],
     [500, 'try again later'],
     [503, 'try again later'],
-  ])('status %i', async (status, advice) => {
+  ])('status %i is an error with advice', async (status, advice) => {
     const error = await fails(`/status/${status}`);
     expect(error.code).toBe('SOURCE_FETCH');
     expect(error.message).toContain(
@@ -382,33 +382,33 @@ describe('URLs', () => {
     expect(error.message).toContain(advice);
   });
 
-  test('a part of the file, and a server that is busy', async () => {
+  test('a partial response and a busy server are errors', async () => {
     expect((await fails('/part')).message).toContain('found status 206');
     expect((await failure(openSource(`${root}/busy`, { retry: { attempts: 1 } }))).message).toContain(
       'Try again in 30 seconds.',
     );
   });
 
-  test('a page in place of the file', async () => {
+  test('an HTML page instead of the file is an error', async () => {
     for (const path of ['/html', '/html-untold', '/tiny-html']) {
       expect((await fails(path)).code).toBe('SOURCE_IS_HTML');
     }
   });
 
-  test('a body that ends early', async () => {
+  test('a truncated body is an error', async () => {
     const error = await fails('/cut');
     expect(error.code).toBe('SOURCE_TRUNCATED');
     expect(error.message).toContain('expected 100 bytes, found 40');
     expect((await fails('/cut-chunked')).code).toBe('SOURCE_FETCH');
   });
 
-  test('nobody there', async () => {
+  test('a server that cannot be reached is an error', async () => {
     const error = await failure(openSource('http://127.0.0.1:1/x'));
     expect(error.code).toBe('SOURCE_FETCH');
     expect(error.cause).toBeInstanceOf(TypeError);
   });
 
-  test('a length is believed only if it is that of the bytes we are given', async () => {
+  test('Content-Length is used only if the body was not compressed', async () => {
     const gzip = await openSource(`${root}/gzip`);
     expect(gzip.totalBytes).toBeUndefined();
     expect(await collect(gzip)).toHaveLength(5000);
@@ -424,14 +424,14 @@ describe('URLs', () => {
     expect((await fetched({ 'content-length': '5', 'content-encoding': 'identity' })).totalBytes).toBe(5);
     expect((await fetched({ 'content-length': '5', 'content-encoding': 'br' })).totalBytes).toBeUndefined();
     expect((await fetched({ 'content-length': '-5' })).totalBytes).toBeUndefined();
-    // From another origin, whether it was compressed cannot be seen.
+    // A cross-origin response may hide its Content-Encoding header, so the length is unreliable.
     expect((await fetched({ 'content-length': '4' }, 'cors')).totalBytes).toBeUndefined();
     expect(
       (await fetched({ 'content-length': '5', 'content-encoding': 'identity' }, 'cors')).totalBytes,
     ).toBe(5);
   });
 
-  test('a redirect may not leave https', async () => {
+  test('a redirect from https to http is rejected', async () => {
     const fetch = async (): Promise<Response> =>
       Object.defineProperty(new Response('x'), 'url', { value: 'http://example.com/x?secret' });
     const error = await failure(openSource('https://example.com/x', { fetch }));
@@ -453,7 +453,7 @@ describe('URLs', () => {
     }
   });
 
-  test('an abort need not wait for a fetch that does not listen', async () => {
+  test('an abort does not wait for a fetch that ignores the signal', async () => {
     const reason = new Error('enough');
     const controller = new AbortController();
     const cancel = vi.fn();
@@ -466,7 +466,7 @@ describe('URLs', () => {
     await vi.waitFor(() => expect(cancel).toHaveBeenCalledWith(reason), { timeout: 30_000 });
   });
 
-  test('an abort while the first bytes are awaited cancels the body', async () => {
+  test('an abort before enough bytes for the first check have arrived cancels the body', async () => {
     const reason = new Error('enough');
     const controller = new AbortController();
     const cancel = vi.fn();
@@ -477,7 +477,7 @@ describe('URLs', () => {
     expect(cancel).toHaveBeenCalledExactlyOnceWith(reason);
   });
 
-  test('what is refused is not downloaded', async () => {
+  test('the body of a rejected response is not downloaded', async () => {
     for (const init of [{ status: 404 }, { headers: { 'content-type': 'text/html' } }]) {
       const cancel = vi.fn();
       const fetch = async (): Promise<Response> => new Response(stuckStream(pattern(3), cancel), init);
@@ -486,7 +486,7 @@ describe('URLs', () => {
     }
   });
 
-  test('the first bytes may come one at a time', async () => {
+  test('the first bytes can arrive one at a time', async () => {
     const fetch = async (): Promise<Response> =>
       new Response(streamOf(Array.from(bytes.subarray(0, 50), (byte) => Uint8Array.of(byte))));
     expect(await collect(await openSource('https://example.com/x', { fetch }))).toEqual(
@@ -498,7 +498,7 @@ describe('URLs', () => {
     expect((await failure(openSource('https://example.com/x', { fetch: page }))).code).toBe('SOURCE_IS_HTML');
   });
 
-  test('readAll reads small files whole', async () => {
+  test('readAll returns the whole file', async () => {
     expect(new TextDecoder().decode(await readAll(`${root}/json`))).toBe('{"hidden_size":384}');
     expect(await readAll(new Uint8Array(5))).toHaveLength(5);
   });

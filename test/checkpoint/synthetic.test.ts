@@ -14,12 +14,12 @@ const kinds = ['plain', 'registers', 'swiglu'];
 
 async function collect(pieces: AsyncIterable<TensorPiece>): Promise<TensorPiece[]> {
   const list: TensorPiece[] = [];
-  for await (const piece of pieces) list.push({ ...piece, bytes: piece.bytes.slice() }); // the next one takes the same memory
+  for await (const piece of pieces) list.push({ ...piece, bytes: piece.bytes.slice() }); // the next piece reuses the memory
   return list;
 }
 
 describe('syntheticTensor', () => {
-  it.each(kinds)('has the bits of every tensor that Python wrote: tiny-%s', (kind) => {
+  it.each(kinds)('has the same bits as every tensor written by Python: tiny-%s', (kind) => {
     const bytes = read(`tiny-${kind}/model.safetensors`);
     const { tensors } = parseSafetensors(bytes);
     expect(tensors.size).toBeGreaterThan(40);
@@ -29,14 +29,14 @@ describe('syntheticTensor', () => {
     }
   });
 
-  it('has another stream for another seed and another name', () => {
+  it('has other values for another seed and another name', () => {
     const first = syntheticTensor('a.weight', [4, 4]);
     expect(syntheticTensor('a.weight', [4, 4], 0)).toEqual(first);
     expect(syntheticTensor('a.weight', [4, 4], 1)).not.toEqual(first);
     expect(syntheticTensor('b.weight', [4, 4])).not.toEqual(first);
   });
 
-  it('follows the table of spreads', () => {
+  it('has the range of values defined for each kind of tensor', () => {
     const range = (name: string, shape: number[]) => {
       const values = syntheticTensor(name, shape);
       return [Math.min(...values), Math.max(...values)].map((value) => Math.round(value * 100) / 100);
@@ -49,7 +49,7 @@ describe('syntheticTensor', () => {
     expect(range('encoder.layer.0.mlp.fc1.weight', [6667, 3])).toEqual([-1, 1]);
   });
 
-  it('writes into a buffer when given one, and refuses one of another length', () => {
+  it('writes into a given buffer, and rejects one of another length', () => {
     const out = new Float32Array(6);
     expect(syntheticTensor('a.weight', [2, 3], 0, out)).toBe(out);
     expect(out).toEqual(syntheticTensor('a.weight', [2, 3]));
@@ -58,7 +58,7 @@ describe('syntheticTensor', () => {
 });
 
 describe('fillSynthetic', () => {
-  it('makes any slice of a tensor', () => {
+  it('fills any slice of a tensor', () => {
     const whole = syntheticTensor('a.weight', [100, 7], 3);
     for (const [begin, length] of [
       [0, 1],
@@ -75,7 +75,7 @@ describe('fillSynthetic', () => {
 });
 
 describe('syntheticStream', () => {
-  it.each(kinds)('is the file that transformers wrote, tensor by tensor: tiny-%s', async (kind) => {
+  it.each(kinds)('equals the file written by transformers, tensor by tensor: tiny-%s', async (kind) => {
     const config = parseConfig(
       JSON.parse(readFileSync(new URL(`tiny-${kind}/config.json`, fixtures), 'utf8')),
     );
@@ -88,7 +88,7 @@ describe('syntheticStream', () => {
     const made = new Uint8Array(header.fileBytes);
     let at = header.dataBegin;
     for (const { info, offset, bytes: piece } of await collect(pieces)) {
-      expect(info.begin + offset).toBe(at); // in order, without holes
+      expect(info.begin + offset).toBe(at); // pieces are in file order, without holes
       expect(piece.byteLength).toBeLessThanOrEqual(4096);
       made.set(piece, at);
       at += piece.byteLength;
@@ -97,7 +97,7 @@ describe('syntheticStream', () => {
     expect(Buffer.compare(made.subarray(header.dataBegin), bytes.subarray(file.dataBegin))).toBe(0);
   });
 
-  it('makes all of ViT-S in pieces of at most 4 MiB, and lets others run meanwhile', async () => {
+  it('generates ViT-S in pieces of at most 4 MiB, and yields to other tasks', async () => {
     const { header, pieces } = syntheticStream(huggingFaceTensors(parameters(configOf('small'))));
     let turns = 0;
     let done = false;
@@ -148,7 +148,7 @@ describe('syntheticStream', () => {
     expect(seen).toEqual([0, 400, 800]);
   });
 
-  it('ends when it is cancelled, or was aborted before', async () => {
+  it('ends after a cancel, or an abort before the start', async () => {
     const stream = syntheticStream([{ name: 'a.weight', shape: [10, 10] }]);
     await stream.cancel(new Error('no longer needed'));
     await expect(collect(stream.pieces)).rejects.toThrow('no longer needed');
@@ -156,7 +156,7 @@ describe('syntheticStream', () => {
     await expect(collect(aborted.pieces)).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }));
   });
 
-  it('refuses pieces that would cut values', () => {
+  it('rejects piece sizes that would cut values', () => {
     for (const pieceBytes of [0, -4, 6, 0.5])
       expect(() => syntheticStream([], { pieceBytes })).toThrow(RangeError);
   });

@@ -24,8 +24,8 @@ function random(seed: number): (n: number) => number {
 }
 
 /**
- * Tensors of given types and lengths, in this order and at whatever offset that gives: the writer of this
- * library would align them.
+ * A file with tensors of these types and lengths, without gaps. The library's own writer is not used because it
+ * aligns tensors.
  */
 function unalignedFile(
   specs: readonly (readonly [name: string, dtype: SafetensorsDtype, elements: number])[],
@@ -37,7 +37,7 @@ function unalignedFile(
     at += (elements * dtypeBits(dtype)!) / 8;
     return `"${name}":{"dtype":"${dtype}","shape":[${elements}],"data_offsets":[${begin},${at}]}`;
   });
-  members.reverse(); // the header's order is not the data's
+  members.reverse(); // the header has another order than the data
   const json = new TextEncoder().encode(`{${members.join(',')}}${' '.repeat(pad)}`);
   const file = new Uint8Array(8 + json.length + at);
   new DataView(file.buffer).setUint32(0, json.length, true);
@@ -72,8 +72,8 @@ function streamOf(
 }
 
 /**
- * Reads all pieces, checks what is promised of each, and puts the tensors together. Returns the number of
- * pieces.
+ * Reads all pieces, checks the guarantees for each, and compares the assembled tensors with the file. Returns the
+ * number of pieces.
  */
 async function readBack(
   source: ByteSource,
@@ -89,7 +89,7 @@ async function readBack(
     const size = Math.max(1, dtypeBits(info.dtype)! >> 3);
     const grain = info.dtype.startsWith('F6_') ? 3 : size;
     expect(info).toBe(header.tensors.get(name));
-    expect(info.begin + offset).toBe(fileAt); // in the order of the file, every byte once
+    expect(info.begin + offset).toBe(fileAt); // pieces are in file order, without gaps
     expect(offset % grain).toBe(0);
     expect(bytes.length % grain).toBe(0);
     expect(bytes.byteOffset % size).toBe(0);
@@ -134,7 +134,7 @@ const small = unalignedFile([
   ['empty last', 'I64', 0],
 ]);
 
-describe('every byte of every tensor comes once, in order', () => {
+describe('every byte of every tensor is delivered once, in order', () => {
   test('from bytes, at any alignment of the buffer', async () => {
     for (let shift = 0; shift < 8; shift++) {
       const shifted = new Uint8Array(small.length + shift);
@@ -156,7 +156,7 @@ describe('every byte of every tensor comes once, in order', () => {
           streamOf(small, () => length),
           small,
         ),
-      ).toBe(8); // small tensors come in one piece, whatever the chunks
+      ).toBe(8); // a small tensor is one piece, however the chunks divide it
     },
   );
 
@@ -201,7 +201,7 @@ describe('every byte of every tensor comes once, in order', () => {
     );
   });
 
-  test('bytes in memory are passed on where they are, if they are aligned', async () => {
+  test('aligned bytes in memory are passed on without a copy', async () => {
     const data = new Float32Array(3_000_000);
     const file = encodeSafetensors([['w', { dtype: 'F32', shape: [3_000_000], data }]]);
     for await (const { bytes } of (await openTensors(file)).pieces) {
@@ -244,7 +244,7 @@ describe('every byte of every tensor comes once, in order', () => {
   });
 });
 
-describe('what is wrong is said', () => {
+describe('errors', () => {
   const cases = JSON.parse(
     readFileSync(new URL('../fixtures/malformed/safetensors-cases.json', import.meta.url), 'utf8'),
   ) as {
@@ -253,7 +253,7 @@ describe('what is wrong is said', () => {
     base64: string;
   }[];
 
-  test('of the malformed files, whatever they come from', async () => {
+  test('are the expected ones for all malformed files, from bytes and from a stream', async () => {
     for (const { name, expect: expected, base64 } of cases) {
       const file = new Uint8Array(Buffer.from(base64, 'base64'));
       const read = async (source: ByteSource): Promise<string> => {
@@ -268,8 +268,8 @@ describe('what is wrong is said', () => {
         }
       };
       expect(await read(file), name).toBe(expected);
-      // Of a stream the length is unknown: data that end early are not there yet, and a long header is merely
-      // long.
+      // The length of a stream is unknown, so truncated data shows only at its end, and a header that exceeds the
+      // file is only too large.
       const streamed =
         name === 'zip magic'
           ? 'HEADER_TOO_LARGE'
@@ -280,7 +280,7 @@ describe('what is wrong is said', () => {
     }
   });
 
-  test('a stream that ends early names the tensor', async () => {
+  test('name the tensor in which a stream ends early', async () => {
     for (let length = 8; length < small.length; length += 41) {
       const error = await failure(streamOf(small.subarray(0, length), () => 100));
       const { dataBegin, tensors } = parseSafetensors(small);
@@ -296,7 +296,7 @@ describe('what is wrong is said', () => {
     }
   });
 
-  test('bytes behind the last tensor', async () => {
+  test('are thrown for bytes after the last tensor', async () => {
     const longer = new Uint8Array(small.length + 1);
     longer.set(small);
     for (const source of [
@@ -311,7 +311,7 @@ describe('what is wrong is said', () => {
     }
   });
 
-  test('an endless stream is left one chunk behind the last tensor', async () => {
+  test('end the reading of an endless stream one chunk after the last tensor', async () => {
     const cancel = vi.fn();
     let enqueued = 0;
     const file = encodeSafetensors([['a', { dtype: 'U8', shape: [10], data: new Uint8Array(10) }]]);
@@ -324,7 +324,7 @@ describe('what is wrong is said', () => {
     expect(cancel).toHaveBeenCalledTimes(1);
   });
 
-  test('a header that is too long is not waited for', async () => {
+  test('are thrown for a header that is too long before it arrives', async () => {
     const cancel = vi.fn();
     const prefix = new Uint8Array(8);
     new DataView(prefix.buffer).setUint32(0, 1000, true);
@@ -360,7 +360,7 @@ describe('progress', () => {
     expect(seen).toEqual([{ loadedBytes: small.length, totalBytes: small.length }]);
   });
 
-  test('may end the reading', async () => {
+  test('ends the reading if onProgress throws', async () => {
     const cancel = vi.fn();
     const stop = new Error('stop');
     const source = streamOf(small, () => 500, cancel);
@@ -380,7 +380,7 @@ describe('stopping', () => {
   const reason = new Error('enough');
 
   test.each([0, 4, 100, 3000])(
-    'an abort after %i bytes of a stream that hangs lets its reader go',
+    'an abort after %i bytes of a hanging stream cancels it and releases its reader',
     async (length) => {
       const cancel = vi.fn();
       const source = new ReadableStream<Uint8Array>({
@@ -396,7 +396,7 @@ describe('stopping', () => {
     },
   );
 
-  test('an abort between two pieces of one chunk is heard at the next', async () => {
+  test('an abort between two pieces of one chunk ends the reading at the next piece', async () => {
     for (const how of ['abort', 'cancel'] as const) {
       const controller = new AbortController();
       const stream = await openTensors(small, { signal: controller.signal });
@@ -411,7 +411,7 @@ describe('stopping', () => {
     }
   });
 
-  test('an abort after the last piece is still an abort', async () => {
+  test('an abort after the last piece still rejects', async () => {
     const controller = new AbortController();
     const file = encodeSafetensors([['a', { dtype: 'U8', shape: [1], data: new Uint8Array(1) }]]);
     const iterator = (await openTensors(file, { signal: controller.signal })).pieces[Symbol.asyncIterator]();
@@ -420,7 +420,7 @@ describe('stopping', () => {
     await expect(iterator.next()).rejects.toBe(reason);
   });
 
-  test('leaving the loop lets the source go', async () => {
+  test('leaving the loop cancels and releases the source', async () => {
     const cancel = vi.fn();
     const source = streamOf(small, () => 500, cancel);
     for await (const _ of (await openTensors(source)).pieces) {
@@ -430,7 +430,7 @@ describe('stopping', () => {
     expect(source.locked).toBe(false);
   });
 
-  test('nothing need be read', async () => {
+  test('cancel works before anything is read', async () => {
     const cancel = vi.fn();
     const stream = await openTensors(streamOf(small, () => 500, cancel));
     await stream.cancel(reason);
@@ -449,7 +449,7 @@ describe('stopping', () => {
   });
 });
 
-test('from a server, whole and cut', async () => {
+test('from a server, complete and truncated', async () => {
   const server = createServer((request, response) => {
     response.writeHead(200, request.url === '/wrong-length' ? {} : { 'content-length': small.length });
     if (request.url === '/cut') {

@@ -5,7 +5,7 @@ import { packPanels } from '../reference/packing.ts';
 
 const F16_LIMIT = 65_520;
 
-describe('allBelow is Math.abs(value) < limit, for each', () => {
+describe('allBelow equals Math.abs(value) < limit for every value', () => {
   const below = Math.fround(65_519.99);
   const values = [
     0,
@@ -27,8 +27,8 @@ describe('allBelow is Math.abs(value) < limit, for each', () => {
     NaN,
   ];
 
-  test.each([F16_LIMIT, Infinity])('%d', (limit) => {
-    // Every number at every place of what is unrolled, among numbers whose bits put together may look like
+  test.each([F16_LIMIT, Infinity])('with the limit %d', (limit) => {
+    // Tests each value at every position of the unrolled loop, among values whose combined bits may look like
     // infinity.
     for (const filling of [0, 1.5, 2, 1000]) {
       for (const value of values) {
@@ -45,13 +45,13 @@ describe('allBelow is Math.abs(value) < limit, for each', () => {
     }
   });
 
-  test('bits of NaN with either sign and any payload', () => {
+  test('for NaN with either sign and any payload', () => {
     for (const bits of [0x7f800001, 0x7fc00000, 0x7fffffff, 0xff800001, 0xffffffff])
       expect(allBelow(Infinity, Int32Array.of(0, bits, 0))).toBe(false);
   });
 });
 
-describe('turn', () => {
+describe('turn transposes', () => {
   test.each([
     [64, 1],
     [64, 2],

@@ -15,7 +15,7 @@ import { packPanels } from '../reference/packing.ts';
 const device = await sharedDevice();
 const gpu = await acquireGpu(device);
 
-// Query, key and value apart in the file, a SwiGLU whose panels end with columns to spare, registers.
+// A model with separate query, key and value tensors, a SwiGLU whose last panel is not full, and registers.
 const config = {
   ...tiny,
   embedDim: 128,
@@ -27,7 +27,7 @@ const config = {
 const wanted = parameters(config);
 const tensors = huggingFaceTensors(wanted);
 
-/** Value of a tensor of the file by formula. */
+/** The synthetic values of a tensor of the file. */
 function fileTensor({ name, shape }: Parameter): Float32Array<ArrayBuffer> {
   const out = new Float32Array(shape.reduce((product, extent) => product * extent, 1));
   fillSynthetic(name, shape, 0, out);
@@ -57,9 +57,9 @@ async function bytesOf(buffer: GPUBuffer): Promise<Uint8Array> {
 }
 
 describe.each(['f32', 'f16-packed'] as const)('%s', (storage) => {
-  // Pieces of 4 kB end within rows and panels; 4 MiB hold every tensor whole.
+  // Pieces of 4 kB end within rows and panels. Pieces of 4 MiB hold every tensor completely.
   test.each([4096, 4 * 1024 * 1024])(
-    'in pieces of %i bytes, what is on the GPU is what the file holds',
+    'in pieces of %i bytes, the GPU buffers hold the values of the file',
     async (pieceBytes) => {
       const { buffers, posEmbed } = await loadWeights(gpu, syntheticStream(tensors, { pieceBytes }), layout, {
         storage,
@@ -114,22 +114,25 @@ function damaged(name: string, element: number, value: number): TensorStream {
   return { ...stream, pieces: pieces() };
 }
 
-describe('a file that holds what is no number', () => {
+describe('a file with NaN or infinity', () => {
   test.each([
     ['encoder.layer.0.attention.attention.value.weight', 12_345, NaN],
     ['encoder.layer.1.mlp.weights_in.bias', 687, Infinity],
     ['embeddings.position_embeddings', 0, -Infinity],
-  ])('%s at %i: %f is refused by name and place, and no buffer stays', async (name, element, value) => {
-    const loading = loadWeights(gpu, damaged(name, element, value), layout, { storage: 'f32' });
-    await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_NOT_FINITE' });
-    await expect(loading).rejects.toThrow(
-      `${name}: expected finite weights, found ${value} at element ${element}.`,
-    );
-    expect(gpu.memory.buffers).toBe(0);
-  });
+  ])(
+    '%s at %i: %f is rejected, the error names tensor and element, and no buffer remains',
+    async (name, element, value) => {
+      const loading = loadWeights(gpu, damaged(name, element, value), layout, { storage: 'f32' });
+      await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_NOT_FINITE' });
+      await expect(loading).rejects.toThrow(
+        `${name}: expected finite weights, found ${value} at element ${element}.`,
+      );
+      expect(gpu.memory.buffers).toBe(0);
+    },
+  );
 });
 
-test('fp16 refuses what it would make infinite, by name and place', async () => {
+test('fp16 rejects weights that would become infinite, and the error names tensor and element', async () => {
   const name = 'encoder.layer.0.attention.attention.value.weight';
   const loading = loadWeights(gpu, damaged(name, 9_999, -65_520), layout, { storage: 'f16-packed' });
   await expect(loading).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_RANGE' });
@@ -141,7 +144,7 @@ test('fp16 refuses what it would make infinite, by name and place', async () => 
   expect(gpu.memory.buffers).toBe(0);
 });
 
-test('progress counts tensors of the file, to the last', async () => {
+test('progress counts every tensor of the file', async () => {
   const counts: number[] = [];
   const { buffers } = await loadWeights(gpu, syntheticStream(tensors), layout, {
     storage: 'f32',

@@ -1,4 +1,4 @@
-// Every family of docs/checkpoints.md: what loads gives the numbers of Python, what cannot be computed is refused with the reason.
+// Every family of docs/checkpoints.md: supported ones give the same numbers as Python, others are rejected with a reason.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,7 +30,7 @@ const failureOf = (promise: Promise<DINOv2>): Promise<unknown> =>
     (error: unknown) => error,
   );
 
-/** Those rows of (numTokens, embedDim). */
+/** The rows of these tokens from (numTokens, embedDim). */
 function rowsOf(hidden: Float32Array, tokens: readonly number[], embedDim: number): Float32Array {
   const out = new Float32Array(tokens.length * embedDim);
   tokens.forEach((token, i) =>
@@ -52,7 +52,7 @@ describe.each(accepted)('$name', (family) => {
   });
   afterAll(() => model?.dispose());
 
-  test.each(family.forwards!)('$height × $width: the numbers of Python', async (forward) => {
+  test.each(family.forwards!)('$height × $width: the same numbers as Python', async (forward) => {
     const { height, width, numTokens, tokens } = forward;
     using features = await model.forward(pixelsOf(height, width), { height, width });
     const { rows, cols, embedDim } = features;
@@ -63,7 +63,7 @@ describe.each(accepted)('$name', (family) => {
   });
 
   const images = family.image ? [family.image] : [];
-  test.each(images)('an image: the pixels and the numbers of Python', async (given) => {
+  test.each(images)('an image: the same pixels and numbers as Python', async (given) => {
     const { height, width, inputHeight, inputWidth, numTokens, tokens, look } = given;
     const image = picture(height, width);
     const pixels = await model.pixels(image, look);
@@ -78,7 +78,7 @@ describe.each(accepted)('$name', (family) => {
   });
 
   test.each(expected.has('logits') ? images : [])(
-    'classes: the logits and the scores of Python',
+    'classes: the same logits and scores as Python',
     async ({ height, width }) => {
       const logits = expected.get('logits')!;
       const found = await model.classifier!.classify(picture(height, width), { topK: logits.length });
@@ -89,7 +89,7 @@ describe.each(accepted)('$name', (family) => {
     },
   );
 
-  test('says what was loaded, what was set aside, and how images are preprocessed', () => {
+  test('reports what was loaded, which tensors were left out, and the preprocessing', () => {
     const { dialect, prefix, setAside, assumed, preprocessing } = family.expect!;
     expect(model).toMatchObject({
       loaded: {
@@ -106,7 +106,7 @@ describe.each(accepted)('$name', (family) => {
 });
 
 describe.each(refused)('$name', (family) => {
-  test('is refused, with the reason', async () => {
+  test('is rejected with a reason', async () => {
     const { error, code, words } = family.refused!;
     const failure = await failureOf(load(family));
     expect(failure).toBeInstanceOf(DINOv2Error);
@@ -119,7 +119,7 @@ describe('a repository without safetensors files', () => {
   test.each([
     { file: 'pytorch_model.bin', words: ['pytorch_model.bin', 'save_file'] },
     { file: 'model.onnx', words: ['ONNX'] },
-  ])('that has $file is told so, with the command that converts', async ({ file, words }) => {
+  ])('but with $file is an error that names the conversion command', async ({ file, words }) => {
     const folder = await mkdtemp(join(tmpdir(), 'dinov2-'));
     onTestFinished(() => rm(folder, { recursive: true }));
     const { config } = families.find(({ name }) => name === 'rad-dino')!;

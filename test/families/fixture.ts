@@ -1,11 +1,11 @@
-// Reads test/fixtures/families: tiny checkpoints of the families in docs/checkpoints.md, as scripts/make-fixtures/families.py keeps them.
+// Reads test/fixtures/families, the tiny checkpoints that scripts/make-fixtures/families.py wrote for docs/checkpoints.md.
 import { readdirSync, readFileSync } from 'node:fs';
 import { f32ToF16 } from '../../src/numerics/float16.ts';
 import { encodeSafetensors, parseSafetensors, type TensorSpec } from '../../src/safetensors.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import type { RawImage } from '../../src/index.ts';
 
-/** Some tokens of a last hidden state. */
+/** Indices of some tokens of a last hidden state. */
 interface Tokens {
   readonly numTokens: number;
   readonly tokens: readonly number[];
@@ -14,30 +14,30 @@ interface Tokens {
 export interface Family {
   readonly name: string;
   readonly examples: readonly string[];
-  /** Of the load. */
+  /** Options of the load. */
   readonly options?: object;
   readonly config: object | null;
   readonly preprocessor: object | null;
   readonly metadata: Readonly<Record<string, string>>;
-  /** By file: lines of type, shape and name. */
+  /** For each file, a line `type shape name` for every tensor. */
   readonly files: Readonly<Record<string, readonly string[]>>;
   readonly expect?: {
     readonly dialect: string;
     readonly prefix: string;
     readonly setAside?: readonly string[];
-    /** Words of sentences that are there; none at all where the list is empty. */
+    /** Words that the assumptions must contain. An empty list: there must be no assumptions. */
     readonly assumed?: readonly string[];
     readonly preprocessing?: object;
   };
   readonly refused?: { readonly error?: string; readonly code?: string; readonly words: readonly string[] };
   readonly forwards?: readonly (Tokens & { readonly height: number; readonly width: number })[];
-  /** Of `picture(height, width)`. */
+  /** Expected results for the image `picture(height, width)`. */
   readonly image?: Tokens & {
     readonly height: number;
     readonly width: number;
     readonly inputHeight: number;
     readonly inputWidth: number;
-    /** Options of `features`, where the files do not say how to preprocess. */
+    /** Options of `features`, for files that do not specify the preprocessing. */
     readonly look?: object;
   };
 }
@@ -51,7 +51,7 @@ export const families: readonly Family[] = readdirSync(folder)
     ...(JSON.parse(readFileSync(new URL(file, folder), 'utf8')) as Omit<Family, 'name'>),
   }));
 
-/** The outputs of Python, by name. */
+/** Python's outputs by name. */
 export function outputsOf({ name }: Family): ReadonlyMap<string, Float32Array> {
   const bytes = new Uint8Array(readFileSync(new URL(`${name}.safetensors`, folder)));
   return new Map(
@@ -62,7 +62,7 @@ export function outputsOf({ name }: Family): ReadonlyMap<string, Float32Array> {
   );
 }
 
-/** The files of the weights. */
+/** Builds the safetensors files of a family. */
 export function weightsOf({ files, metadata }: Family): Uint8Array<ArrayBuffer>[] {
   return Object.values(files).map((lines) =>
     encodeSafetensors(
@@ -77,18 +77,18 @@ export function weightsOf({ files, metadata }: Family): Uint8Array<ArrayBuffer>[
   );
 }
 
-/** Names of the files' tensors, in the order in which they lie there. */
+/** Names of the files' tensors, in file order. */
 export const namesOf = (family: Family): string[] =>
   weightsOf(family).flatMap((file) => [...parseSafetensors(file).tensors.keys()]);
 
-/** The formula knows Hugging Face's names. Of other dialects it takes the name of the same meaning. */
+/** Names that replace those of other naming schemes, because the formula for the values knows Hugging Face's names. */
 const renamed: readonly (readonly [theirs: RegExp, ours: string])[] = [
   [/\.(gamma|scale_factor)$/, '.lambda1'],
   [/pos_embed$/, 'position_embeddings'],
   [/reg_token$/, 'register_tokens'],
 ];
 
-/** As `by_formula` in families.py. */
+/** The values of a tensor, as computed by `by_formula` in families.py. */
 function dataOf(name: string, dtype: string, shape: readonly number[]): ArrayBufferView {
   const count = shape.reduce((product, length) => product * length, 1);
   if (dtype === 'I64') return BigInt64Array.from({ length: count }, (_, i) => BigInt(i));
@@ -99,14 +99,14 @@ function dataOf(name: string, dtype: string, shape: readonly number[]): ArrayBuf
   const halves = new Uint16Array(count);
   if (dtype === 'F16') f32ToF16(values, halves);
   else if (dtype === 'BF16') {
-    // To the nearest, ties to even.
+    // Rounds to the nearest, ties to even.
     const bits = new Uint32Array(values.buffer);
     for (let i = 0; i < count; i++) halves[i] = (bits[i]! + 0x7fff + ((bits[i]! >>> 16) & 1)) >>> 16;
   } else throw new Error(`expected a known type, found ${dtype}`);
   return halves;
 }
 
-/** An image of integers alone, as `picture` in families.py makes it. */
+/** An image computed with integers only, the same as `picture` in families.py. */
 export function picture(height: number, width: number): RawImage {
   const data = new Uint8Array(height * width * 4).fill(255);
   for (let y = 0; y < height; y++) {

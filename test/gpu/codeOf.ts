@@ -1,4 +1,4 @@
-/** The code of the error that a promise rejects with, or its message; undefined where it resolves. */
+/** The code (or else the message) of the error with which a promise rejects; undefined if it resolves. */
 export const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(
     () => undefined,

@@ -3,7 +3,7 @@ import { DINOv2, type LoadOptions } from '../../src/index.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { bitsOfForward, pixelsOf, requestDevice, settled, tiny } from './tiny.ts';
 
-/** Whether a device still does what it is told. */
+/** True if a device still executes commands. */
 async function works(device: GPUDevice): Promise<boolean> {
   device.pushErrorScope('validation');
   const buffer = device.createBuffer({ size: 4, usage: 0x8 | 0x1 });
@@ -17,17 +17,17 @@ async function works(device: GPUDevice): Promise<boolean> {
   }
 }
 
-/** Without the self-test, which is not what this is about and takes as long again. */
+/** Loads a model without the self-test, which would double the time of these tests. */
 const load = (options: LoadOptions = {}): Promise<DINOv2> =>
   DINOv2.synthetic(tiny, { ...options, selfTest: false });
 
 const small = { height: 28, width: 28 };
 
-/** Of two tests: what the first has compiled there, the one of its loss need not compile again. */
+/** Shared by two tests: the test of its loss reuses the pipelines that the first test compiled. */
 let device: GPUDevice;
 
-describe("a device of the caller's", () => {
-  test('is used, shared by two models, and not destroyed; with default limits it runs', async () => {
+describe('a device supplied by the caller', () => {
+  test("is shared by two models, and not destroyed with them; WebGPU's default limits suffice", async () => {
     device = await requestDevice();
     expect(device.limits.maxStorageBufferBindingSize).toBe(2 ** 27);
     const requested = vi.spyOn(navigator.gpu, 'requestAdapter');
@@ -48,7 +48,7 @@ describe("a device of the caller's", () => {
     expect(await works(device)).toBe(true);
   });
 
-  test('that is lost already is refused', async () => {
+  test('that is already lost is rejected', async () => {
     const device = await requestDevice();
     await acquireGpu(device);
     device.destroy();
@@ -56,7 +56,7 @@ describe("a device of the caller's", () => {
     await expect(load({ device })).rejects.toMatchObject({ name: 'DeviceError', code: 'DEVICE_LOST' });
   });
 
-  test('that was lost before the library ever saw it is refused', async () => {
+  test('that was lost before the library ever saw it is rejected', async () => {
     const device = await requestDevice();
     device.destroy();
     await device.lost;
@@ -67,7 +67,7 @@ describe("a device of the caller's", () => {
 describe("the library's own device", () => {
   let third: DINOv2;
 
-  test('is shared, destroyed with its last user, and made anew for the next', async () => {
+  test('is shared, destroyed with its last user, and created again for the next user', async () => {
     const first = await load();
     const second = await load();
     const { device } = first;
@@ -76,7 +76,7 @@ describe("the library's own device", () => {
     first.dispose();
     second.dispose();
     await settled();
-    expect(await works(device)).toBe(true); // the features still need it
+    expect(await works(device)).toBe(true); // the features still use the device
     features.dispose();
     await expect(device.lost).resolves.toMatchObject({ reason: 'destroyed' });
 
@@ -85,7 +85,7 @@ describe("the library's own device", () => {
     expect((await bitsOfForward(third, 28, 28)).length).toBe(5 * 64);
   });
 
-  test('that was lost is replaced for the next model', async () => {
+  test('is replaced for the next model after a loss', async () => {
     const lost = third;
     lost.device.destroy();
     await lost.device.lost;
@@ -97,10 +97,10 @@ describe("the library's own device", () => {
   });
 });
 
-describe('a device that is lost: DEVICE_LOST, never silence', () => {
+describe('after a device loss, every pending and later call rejects with DEVICE_LOST', () => {
   const DEVICE_LOST = { name: 'DeviceError', code: 'DEVICE_LOST' };
 
-  // Whatever a model and its features were in the middle of: one loss meets it all.
+  // One loss hits several models and features, each in a different phase.
   test('before a forward, 0 and 3 turns of the event loop into one, between a forward and reading, and while results are being read', async () => {
     const [model, other] = [await load({ device }), await load({ device })];
     const features = await model.forward(pixelsOf(28, 28), small, { layers: [0] });
@@ -126,7 +126,7 @@ describe('a device that is lost: DEVICE_LOST, never silence', () => {
     for (const each of [features, read, model, other]) each.dispose();
   });
 
-  test('while weights arrive', async () => {
+  test('while weights are loading', async () => {
     const device = await requestDevice();
     const onProgress = ({ loadedTensors }: { loadedTensors: number }): void => {
       if (loadedTensors === 10) device.destroy();

@@ -4,8 +4,8 @@ import { acquireGpu } from '../../src/gpu/device.ts';
 const gpu = await acquireGpu();
 afterAll(() => gpu.release());
 
-// A browser takes an external texture away when the task of the event loop ends in which it was imported.
-test('an external texture is imported, encoded and submitted in one burst, while another frame is under way', async () => {
+// A browser expires an external texture at the end of the event-loop task that imported it.
+test('an external texture is imported, encoded and submitted in one event-loop task, while another frame is being computed', async () => {
   const { device } = gpu;
   const code = `
     @group(0) @binding(0) var frame: texture_external;
@@ -31,7 +31,7 @@ test('an external texture is imported, encoded and submitted in one burst, while
     ['#00ff00', '#ffffff'],
   ] as const;
   await gpu.task('live frames', undefined, async (task) => {
-    // Both frames are on their way before anything is read.
+    // Both frames are submitted before anything is read.
     const buffers = colours.map(([left, right]) => {
       const frame = frameOf(left, right);
       const made = task.burst((burst) => {
@@ -51,7 +51,7 @@ test('an external texture is imported, encoded and submitted in one burst, while
         pass.dispatchWorkgroups(2);
         return out;
       });
-      frame.close(); // what was submitted still has it
+      frame.close(); // submitted commands keep their own reference to the frame
       return made;
     });
     for (const [i, buffer] of buffers.entries()) {

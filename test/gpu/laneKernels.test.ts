@@ -16,7 +16,7 @@ interface Subgroups {
   readonly feature?: boolean;
 }
 
-/** A device that answers what `Gpu.of` asks, and computes nothing. */
+/** A fake device with the properties that `Gpu.of` reads. It computes nothing. */
 function played(architecture: string, { min, max, feature = true }: Subgroups): GPUDevice {
   return {
     features: new Set(feature ? ['subgroups'] : []),
@@ -57,7 +57,7 @@ test.each<[what: string, architecture: string, subgroups: Subgroups, kernels: st
   expect(await kernelsOn(played(architecture, subgroups))).toEqual([...everywhere, ...kernels].sort());
 });
 
-test('software whose kernels cannot be loaded gets the tiled ones', async () => {
+test('a software adapter uses the tiled kernels if its own kernels cannot be loaded', async () => {
   vi.resetModules();
   vi.doMock('../../src/gpu/kernels/laneKernels.ts', () => {
     throw new TypeError('Failed to fetch dynamically imported module');

@@ -3,7 +3,7 @@ import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { pixelsOf, requestDevice, tiny } from './tiny.ts';
 
-// One device for the file: its pipelines are compiled once.
+// All tests share one device, so that pipelines are compiled once.
 const device = await requestDevice();
 const gpu = await acquireGpu(device);
 afterAll(() => device.destroy());
@@ -14,12 +14,12 @@ const counters = (): { bytes: number; buffers: number } => ({
 });
 const nothing = { bytes: 0, buffers: 0 };
 
-describe('what the library holds on the GPU', () => {
-  test('20 times load, forward at three sizes, read, dispose: nothing stays', async () => {
+describe('GPU memory held by the library', () => {
+  test('is released after each of 20 rounds of load, forward at three sizes, read and dispose', async () => {
     const seen: number[] = [];
     for (let cycle = 0; cycle < 20; cycle++) {
       const model = await DINOv2.synthetic(tiny, { device });
-      (await model.forward(pixelsOf(14, 14), { height: 14, width: 14 })).dispose(); // the next ones make its buffers grow
+      (await model.forward(pixelsOf(14, 14), { height: 14, width: 14 })).dispose(); // the larger sizes below grow the model's buffers
       const features = await model.forward(pixelsOf(56, 56), { height: 56, width: 56 }, { layers: [1] });
       const others = await model.forward(pixelsOf(28, 42, 2), { height: 28, width: 42, batch: 2 });
       await Promise.all([features.clsToken(), features.hiddenState(1), others.patchTokens()]);
@@ -33,7 +33,7 @@ describe('what the library holds on the GPU', () => {
     expect(seen[0]).toBeGreaterThan(0);
   });
 
-  test('weights and planned activations, and little else', async () => {
+  test('consists of weights and planned activations, and little else', async () => {
     using model = await DINOv2.synthetic(tiny, { device });
     const weights = model.gpuBytes;
     const height = 14 * 16;
@@ -46,14 +46,14 @@ describe('what the library holds on the GPU', () => {
     expect(model.gpuBytes).toBeLessThanOrEqual(1.05 * (weights + planned + pixels + positionsAndResult));
   });
 
-  test('many sizes: activations are those of the largest, and the programs that are kept are few', async () => {
+  test('after many sizes holds the activations of the largest size, and few programs', async () => {
     using model = await DINOv2.synthetic(tiny, { device });
     const run = async (height: number, width: number): Promise<void> =>
       (await model.forward(pixelsOf(height, width), { height, width })).dispose();
     await run(140, 140);
     const largest = model.gpuBytes;
     for (let side = 1; side <= 9; side++) await run(14 * side, 14 * (10 - side));
-    // Eight programs are kept, each with a table of positions (at most 26 rows here) and 16 bytes.
+    // A model keeps eight programs, each with a position table (at most 26 rows here) and a 16-byte uniform.
     await expect.poll(() => model.gpuBytes).toBeLessThanOrEqual(largest + 8 * (26 * 64 * 4 + 16));
   });
 
@@ -68,7 +68,7 @@ describe('what the library holds on the GPU', () => {
     expect(counters()).toEqual(nothing);
   });
 
-  test('disposed of in the middle of a forward: the forward ends, then all is freed', async () => {
+  test('is released after dispose() during a forward, once that forward ends', async () => {
     const model = await DINOv2.synthetic(tiny, { device });
     const underWay = model.forward(pixelsOf(56, 56), { height: 56, width: 56 });
     model.dispose();
@@ -81,7 +81,7 @@ describe('what the library holds on the GPU', () => {
   });
 
   test.each([0, 1, 7, 30])(
-    'aborted after %i tensors: the reason comes back, and no buffer stays',
+    'is released if a load is aborted after %i tensors; the load rejects with the reason of the abort',
     async (tensors) => {
       const controller = new AbortController();
       const reason = new Error('the visitor left');
@@ -98,7 +98,7 @@ describe('what the library holds on the GPU', () => {
     },
   );
 
-  test('what onProgress throws ends the load, and no buffer stays', async () => {
+  test('is released if onProgress throws; the load rejects with that error', async () => {
     const reason = new Error('a bug in the page');
     const onProgress = ({ loadedTensors }: { loadedTensors: number }): void => {
       if (loadedTensors === 3) throw reason;
@@ -107,7 +107,7 @@ describe('what the library holds on the GPU', () => {
     await expect.poll(counters).toEqual(nothing);
   });
 
-  test('a buffer beyond the limits is refused with numbers, before the device is asked', () => {
+  test('a buffer beyond the limits of the device is rejected before it is created, and the error gives both sizes', () => {
     const most = device.limits.maxStorageBufferBindingSize;
     const attempt = (): unknown => gpu.memory.storage('activations', most + 4);
     expect(attempt).toThrow(expect.objectContaining({ code: 'DEVICE_LIMIT' }));
@@ -117,7 +117,7 @@ describe('what the library holds on the GPU', () => {
     expect(counters()).toEqual(nothing);
   });
 
-  test('an image that is too large for the device: an error, and the model works on', async () => {
+  test('an image too large for the device is an error, and the model still works', async () => {
     using model = await DINOv2.synthetic(tiny, { device });
     const held = model.gpuBytes;
     const rows = Math.ceil(device.limits.maxStorageBufferBindingSize / (4 * 3 * 14 * 14 * 64)) + 1;

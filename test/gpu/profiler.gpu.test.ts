@@ -18,13 +18,13 @@ const options = { resize: 'fit', longestSide: 84 } as const;
 test.each([
   [features.length > 0 ? 'timestamp-query' : 'submits', 0],
   ['submits', 1],
-] as const)('by %s: every dispatch, what it did, and nothing left behind', async (timer, which) => {
+] as const)('with %s: every dispatch is measured, and no buffer remains', async (timer, which) => {
   const model = await DINOv2.synthetic(
     { ...tiny, imageSize: 84 },
     { device: devices[which], selfTest: false },
   );
   const before = await bitsOfForward(model, 70, 84);
-  await model.pixels(image, options); // tables of the resize stay
+  await model.pixels(image, options); // the tables of the resize stay cached
   const bytes = model.gpuBytes;
   performance.clearMeasures();
   const profile = await model.profile(image, options);
@@ -48,7 +48,7 @@ test.each([
     flops: 2 * qkv.flops,
   });
   expect(profile.kernels.reduce((sum, { ms }) => sum + ms, 0)).toBeCloseTo(profile.total.ms, 9);
-  // How fast this machine is while other tests run is not known; only that units are not off by a thousand.
+  // The machine's speed under load is unknown. The bound only finds units that are wrong by a factor of 1000.
   expect(profile.ceilings.flopsPerSecond).toBeGreaterThan(1e7);
   expect(profile.ceilings.bytesPerSecond).toBeGreaterThan(1e7);
 
@@ -60,7 +60,7 @@ test.each([
   model.dispose();
 });
 
-test('an abort ends it, and leaves nothing', async () => {
+test('an abort ends the profile, and no buffer remains', async () => {
   const model = await DINOv2.synthetic(tiny, { device: devices[0], selfTest: false });
   await model.profile(image, options);
   const bytes = model.gpuBytes;

@@ -12,7 +12,7 @@ const model = await DINOv2.synthetic(tiny, { device });
 afterAll(() => device.destroy());
 
 describe('a forward', () => {
-  test('another image size compiles nothing', async () => {
+  test('with another image size compiles no pipeline', async () => {
     await bitsOfForward(model, 28, 28);
     const { size } = gpu.pipelines;
     for (const [height, width, batch] of [
@@ -24,7 +24,7 @@ describe('a forward', () => {
     expect(gpu.pipelines.size).toBe(size);
   });
 
-  test('is one submit, and writes no buffer but its pixels once its size is known', async () => {
+  test('with an image size seen before takes one submit and creates no bind groups', async () => {
     await bitsOfForward(model, 28, 28);
     const submit = vi.spyOn(device.queue, 'submit');
     const createBindGroup = vi.spyOn(device, 'createBindGroup');
@@ -35,7 +35,7 @@ describe('a forward', () => {
     features.dispose();
   });
 
-  test('of pixels at hand is submitted without a wait for the GPU, and its reader waits for all verdicts', async () => {
+  test('of decoded pixels is submitted without waiting for the GPU; a read waits until all errors are known', async () => {
     const image = { data: new Uint8Array(3 * 28 * 28).fill(99), width: 28, height: 28 };
     const options = { resize: 'fit', longestSide: 28 } as const;
     const read = async (): Promise<Uint32Array> => {
@@ -52,10 +52,10 @@ describe('a forward', () => {
       vi.spyOn(device.queue, 'onSubmittedWorkDone').mockReturnValue(new Promise(() => undefined)),
     ];
     const submit = vi.spyOn(device.queue, 'submit');
-    // Two frames are under way before anything is known of the first.
+    // Two frames are submitted before the first one's error scopes have resolved.
     using first = await model.features(image, options);
     using second = await model.features(image, options);
-    expect(submit.mock.calls.length).toBeGreaterThanOrEqual(4); // pixels and forward, twice
+    expect(submit.mock.calls.length).toBeGreaterThanOrEqual(4); // two frames, each with a submit for its pixels and one for its forward
     let known = false;
     const reading = Promise.all([first.lastHiddenState(), second.lastHiddenState()]).finally(() => {
       known = true;
@@ -67,7 +67,7 @@ describe('a forward', () => {
     for (const state of await reading) expect(new Uint32Array(state.buffer)).toEqual(expected);
   });
 
-  test('again: the same bits, 20 times, with other sizes between', async () => {
+  test('gives the same bits 20 times, with other sizes in between', async () => {
     const first = await bitsOfForward(model, 42, 56);
     for (let round = 0; round < 20; round++) {
       if (round % 5 === 0) await bitsOfForward(model, 14 * (1 + round), 28);
@@ -75,7 +75,7 @@ describe('a forward', () => {
     }
   });
 
-  test('an image alone and at each place of a batch of 3: the same bits', async () => {
+  test('gives the same bits for an image alone and at each position of a batch of 3', async () => {
     const [height, width] = [56, 70];
     const pixels = pixelsOf(height, width, 3);
     const perImage = pixels.length / 3;
@@ -93,7 +93,7 @@ describe('a forward', () => {
     }
   });
 
-  test('several at once, of several sizes: the bits that they have one after the other', async () => {
+  test('gives the same bits concurrently with other sizes as one after the other', async () => {
     const sizes: [number, number, number][] = [
       [28, 28, 1],
       [42, 56, 2],
@@ -106,7 +106,7 @@ describe('a forward', () => {
     expect(await Promise.all(sizes.map((size) => bitsOfForward(model, ...size)))).toEqual(apart);
   });
 
-  test('one that fails does not harm the next', async () => {
+  test('that fails does not affect the next forward', async () => {
     const before = await bitsOfForward(model, 28, 28);
     const aborted = model.forward(
       pixelsOf(28, 28),
@@ -118,21 +118,21 @@ describe('a forward', () => {
     expect(await next).toEqual(before);
   });
 
-  test('cut into a submit for every dispatch, as on a slow adapter: the same bits', async () => {
+  test('cut into one submit per dispatch, as on a slow adapter, gives the same bits', async () => {
     const whole = await bitsOfForward(model, 42, 42);
     const slow = vi.spyOn(gpu, 'flopsPerSecond', 'get').mockReturnValue(1);
     const submit = vi.spyOn(device.queue, 'submit');
     using features = await model.forward(pixelsOf(42, 42), { height: 42, width: 42 });
     const submits = submit.mock.calls.length;
-    expect(submits).toBeGreaterThan(8); // steps that are no matrix products count nothing, and go along with others
+    expect(submits).toBeGreaterThan(8); // steps without a matrix product share a submit with others
     slow.mockRestore();
     submit.mockRestore();
     expect(new Uint32Array((await features.lastHiddenState()).buffer)).toEqual(whole);
   });
 
-  test('cut by any throughput, between dispatches and inside them: the same bits, and nothing is left', async () => {
+  test('cut for any throughput, between dispatches and inside them, gives the same bits and leaves no buffer', async () => {
     const random = new Random(7);
-    const dispatches = 3 + 7 * tiny.depth; // those of an uncut forward
+    const dispatches = 3 + 7 * tiny.depth; // the number in a forward that is not cut
     let cut = 0;
     for (let round = 0; round < 12; round++) {
       const size = [14 * random.integer(1, 8), 14 * random.integer(1, 8), random.integer(1, 3)] as const;
@@ -151,7 +151,7 @@ describe('a forward', () => {
     expect(cut).toBeGreaterThan(6);
   });
 
-  test('its plan is printed: a line for every dispatch, and the bytes', async () => {
+  test('is described by a line for every dispatch, and the bytes', async () => {
     const lines = (await model.describe({ height: 28, width: 42, batch: 2 })).split('\n');
     expect(lines.length).toBe(3 + 7 * tiny.depth + 1);
     expect(lines[0]).toMatch(/^patch_embed .* → patch_embed\.proj \(12, 64\) @\d$/);
@@ -163,7 +163,7 @@ describe('a kernel that does not compile', () => {
   const broken = (text: string): Kernel => defineKernel('broken', text, 'main', ['write out']);
   const compile = (kernel: Kernel): Promise<unknown> => gpu.pipelines.compile({ kernel, constants: {} });
 
-  test('KERNEL_COMPILE, with the kernel, the line and what stands there, and the adapter', async () => {
+  test('rejects with KERNEL_COMPILE, and names the kernel, the line and its text, and the adapter', async () => {
     const kernel = broken(
       '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n\n@compute @workgroup_size(1) fn main() {\n  out[0] = missing;\n}',
     );
@@ -176,7 +176,7 @@ describe('a kernel that does not compile', () => {
     expect(message).toContain(gpu.info.description || gpu.info.vendor);
   });
 
-  test('is tried again at the next call: a failure is not remembered', async () => {
+  test('is compiled again at the next call: failures are not cached', async () => {
     const { size } = gpu.pipelines;
     const kernel = broken('nonsense');
     const compiled = vi.spyOn(device, 'createShaderModule');
@@ -185,10 +185,10 @@ describe('a kernel that does not compile', () => {
     expect(compiled).toHaveBeenCalledTimes(2);
     compiled.mockRestore();
     expect(gpu.pipelines.size).toBe(size);
-    expect(gpu.uncaptured).toBeUndefined(); // nothing was left for the device to complain about
+    expect(gpu.uncaptured).toBeUndefined(); // no error reached the device's uncapturederror event
   });
 
-  test('a table of bindings that the shader does not have is refused as well', async () => {
+  test('is also rejected if its declared bindings differ from those of the shader', async () => {
     const kernel = defineKernel(
       'broken',
       '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 1u; }',
@@ -199,7 +199,7 @@ describe('a kernel that does not compile', () => {
     expect(gpu.uncaptured).toBeUndefined();
   });
 
-  test('two calls at once share one pipeline', async () => {
+  test('two concurrent calls share one pipeline', async () => {
     const text =
       '@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n@compute @workgroup_size(1) fn main() { out[0] = 7u; }';
     const kernel = broken(text);

@@ -27,7 +27,7 @@ describe('lower', () => {
   );
   const config = configOf('giant', { registers: true });
 
-  test('the size of the input chooses among the kernels that are compiled already, and changes none of them', () => {
+  test('the input size selects among kernels that are already compiled, and changes none of them', () => {
     for (const target of targets) {
       const smallest = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.map((node) =>
         alternatives(node, target).map(({ variant }) => variant),
@@ -43,7 +43,7 @@ describe('lower', () => {
     }
   });
 
-  test('many rows get the tile that does most for a lane, few rows the one that keeps most lanes busy', () => {
+  test('many rows use the tile with the most work per lane, few rows the tile with the most active lanes', () => {
     const nodes = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph.nodes.filter(
       ({ operation }) => operation.kind === 'linearScaleResidual',
     );
@@ -63,7 +63,7 @@ describe('lower', () => {
     expect(kernelFor(65, 1000)).toEqual(['linear']);
   });
 
-  test('tiles that no GPU has measured run where a tuning says so, and are not compiled elsewhere', () => {
+  test('tiles that are off by default are compiled and used only if a tuning selects them', () => {
     const { nodes } = buildForward(config, { batch: 1, rows: 1, cols: 1 }).graph;
     const namesOf = (of: ReturnType<typeof alternatives>): string[] =>
       of.map(({ variant: { kernel, constants } }) =>
@@ -92,7 +92,7 @@ describe('lower', () => {
     const [widest, wide, narrow, small] = alternatives(linear, every).map(({ workgroups }) =>
       workgroups(size).reduce((product, count) => product * count),
     );
-    expect([wide! / widest!, narrow! / wide!, small! / narrow!]).toEqual([2, 1.5, 2]); // of 69 rows
+    expect([wide! / widest!, narrow! / wide!, small! / narrow!]).toEqual([2, 1.5, 2]); // ratios for 69 rows
     expect(chosen(linear, { wantedLanesWidest: 128 * widest! })).toBe(widest);
     expect(chosen(linear, { wantedLanesWidest: 128 * widest! + 1 })).toBe(wide);
     expect(chosen(linear, { wantedLanes: 64 * wide! })).toBe(wide);
@@ -103,12 +103,12 @@ describe('lower', () => {
     expect(chosen(attention, { wantedLanesAttention: 64 * 3 * 24 + 1 })).toBe(5 * 24);
   });
 
-  // WebGPU allows 65,535 workgroups along an axis. 1036 × 1036 pixels in a batch of 8, and 100,000 tiny
-  // images.
+  // WebGPU allows 65,535 workgroups along an axis. The cases are a batch of 8 images of 1036 × 1036 pixels, and a
+  // batch of 1000 small ones.
   test.each([
     { batch: 8, rows: 74, cols: 74 },
     { batch: 1000, rows: 10, cols: 10 },
-  ])('workgroups stay within limits: %o', (grid) => {
+  ])('workgroup counts stay within the limit for %o', (grid) => {
     const size = { ...grid, numTokens: countTokens(config, grid) };
     for (const target of targets) {
       for (const node of buildForward(config, grid).graph.nodes) {

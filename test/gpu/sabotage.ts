@@ -1,18 +1,18 @@
-// Devices whose compiler is wrong: the text of a shader is changed on its way to the driver, as a driver's
-// bug would change what it does.
+// Devices with a faulty compiler, for tests of the self-test: the text of a shader is changed before the driver gets
+// it, so that the shader misbehaves as it would with a driver bug.
 import { Gpu } from '../../src/gpu/device.ts';
 import { describeAdapter, requestAdapter } from '../../src/gpu/adapter.ts';
 
-/** A text that stands in a shader, and what the compiler takes it for. */
+/** A text in a shader, and its replacement. */
 export type Mistake = readonly [text: string, instead: string];
 
 export interface WrongDevice {
   readonly device: GPUDevice;
-  /** How many shaders were changed. */
+  /** Returns the number of changed shaders. */
   readonly changed: () => number;
 }
 
-/** A device with shader-f16 and subgroups where the adapter has them, that makes these mistakes. */
+/** A device that makes these mistakes. It has shader-f16 and subgroups if the adapter does. */
 export async function wrongDevice(mistakes: readonly Mistake[]): Promise<WrongDevice> {
   const adapter = await requestAdapter();
   const requiredFeatures = (['shader-f16', 'subgroups'] as const).filter((feature) =>
@@ -30,7 +30,7 @@ export async function wrongDevice(mistakes: readonly Mistake[]): Promise<WrongDe
   return { device, changed: () => changed };
 }
 
-/** The library's view of a device. `software` chooses the family of kernels; without it, the adapter does. */
+/** Wraps a device in a `Gpu`. `software` selects the family of kernels; by default the adapter decides. */
 export function gpuOf(device: GPUDevice, software?: boolean): Promise<Gpu> {
   const info = describeAdapter(device.adapterInfo);
   return Gpu.of(device, { ...info, software: software ?? info.software }, false);

@@ -1,4 +1,4 @@
-// The tiled kernels under the self-test, whatever the adapter: a software one takes a minute to compile them.
+// The self-test of the tiled kernels on every adapter. A software adapter takes a minute to compile them.
 import { expect, test } from 'vitest';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { targetOf } from '../../src/gpu/lowering.ts';
@@ -8,7 +8,7 @@ import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 
 const TIMEOUT = { timeout: 300_000 };
 
-test('tiled kernels pass, in every storage', TIMEOUT, async () => {
+test('tiled kernels pass with every weight storage', TIMEOUT, async () => {
   const { device } = await wrongDevice([]);
   const gpu = await gpuOf(device, false);
   const storages: WeightStorage[] = [
@@ -22,7 +22,7 @@ test('tiled kernels pass, in every storage', TIMEOUT, async () => {
   device.destroy();
 });
 
-// In the helpers that every kernel shares, so that a kernel may be rewritten without these tests.
+// The mistakes are in shared shader helpers, so that these tests survive the rewrite of a kernel.
 test.each<[WeightStorage, RegExp, Mistake[]]>([
   [
     'f32',
@@ -37,7 +37,7 @@ test.each<[WeightStorage, RegExp, Mistake[]]>([
     /patch_embed with int8 .*Also wrong: linear, linear_narrow\.linear, .*linear_narrow\.linear_scale_residual/,
     [['SCALES_AT + 4u * group', 'SCALES_AT + 4u * group + 4u']],
   ],
-])('%s: tiled kernels that are wrong are found out', TIMEOUT, async (storage, found, mistakes) => {
+])('%s: the self-test detects wrong tiled kernels', TIMEOUT, async (storage, found, mistakes) => {
   const { device } = await wrongDevice(mistakes);
   const wrong = await gpuOf(device, false);
   await expect(selfTest(wrong, everyNode(tiny), targetOf(wrong, storage))).rejects.toMatchObject({
@@ -48,10 +48,11 @@ test.each<[WeightStorage, RegExp, Mistake[]]>([
 });
 
 test(
-  'alternatives that round differently: both are right, and the size of the input chooses no more',
+  'alternatives that are correct but round differently pass, and the input size no longer selects between them',
   TIMEOUT,
   async () => {
-    // Of a lane's second row: every fourth row of the canary is one number alone, which no order changes.
+    // Changes the order of the sum in a lane's second row. In every fourth row of the test data only one term is not
+    // zero, so the order would not matter there.
     const { device, changed } = await wrongDevice([
       [
         'fma(vec4f(x3.y), left3, fma(vec4f(x2.y), left2, ',

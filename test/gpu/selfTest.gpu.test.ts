@@ -9,8 +9,8 @@ import { full } from '../full.ts';
 import { gpuOf, wrongDevice, type Mistake } from './sabotage.ts';
 import { everyNode, nodesOf, tiny } from './tiny.ts';
 
-// In fp32 they pass in model/parity.gpu.test.ts too.
-test('the kernels of this adapter pass, in every storage, and nothing stays on the GPU', async () => {
+// model/parity.gpu.test.ts also runs the self-test, in fp32.
+test("this adapter's kernels pass with every weight storage, and no buffer remains", async () => {
   const { device, changed } = await wrongDevice([]);
   const gpu = await gpuOf(device);
   const all = full || !gpu.software;
@@ -29,9 +29,9 @@ test('the kernels of this adapter pass, in every storage, and nothing stays on t
 });
 
 /**
- * Mistakes of a compiler, and the kernels that must be found out, and no others. A text stands in one family of
- * kernels or in several: a mistake has a line for each. A round has several mistakes, because each device
- * compiles everything anew.
+ * Compiler mistakes, and exactly the kernels that the self-test must report. A mistake has one line for each form
+ * that its text takes in the families of kernels. A round combines several mistakes, because each round compiles all
+ * kernels on a new device.
  */
 const rounds: readonly (readonly [
   storage: WeightStorage,
@@ -52,12 +52,12 @@ const rounds: readonly (readonly [
       'mask_patches',
     ],
     [
-      ['0.7978842258453369', '0.7979'], // a constant of gelu, in its fourth digit
+      ['0.7978842258453369', '0.7979'], // the fourth digit of a constant of gelu
       ['silu(gate) * up', 'silu(up) * gate'],
       ['fma(gamma[left], a,', 'fma(gamma[left + 1u], a,'],
       ['fma(gamma[vector], value,', 'fma(gamma[vector + 1u], value,'],
-      ['0.18033688011112042', '0.1804'], // the scale of the scores
-      ['let distance = x[first + i] - mean;', 'let distance = x[first + i];'], // E[x²] - E[x]²
+      ['0.18033688011112042', '0.1804'], // the scale of the attention scores
+      ['let distance = x[first + i] - mean;', 'let distance = x[first + i];'], // computes the variance as E[x²] - E[x]²
       [
         'let variance = dot(squares, vec4f(1.0)) / f32(EMBED_DIM);',
         'let variance = dot(squares, vec4f(1.0)) / f32(EMBED_DIM) - mean * mean;',
@@ -91,7 +91,7 @@ const rounds: readonly (readonly [
         'out_scaled[at] = fma(gamma[vector], value, residual[at]);',
         'out_scaled[at] = quantizeToF16(fma(gamma[vector], value, residual[at]));',
       ],
-      ['min(LANES, size.num_tokens - token)', 'min(LANES, size.num_tokens - 1u - token)'], // the last key is left out
+      ['min(LANES, size.num_tokens - token)', 'min(LANES, size.num_tokens - 1u - token)'], // omits the last key
       [
         'out[first + i] = fma((x[first + i] - mean) * scale, weight[i], bias[i]);',
         'out[first + i] = quantizeToF16(fma((x[first + i] - mean) * scale, weight[i], bias[i]));',
@@ -107,11 +107,11 @@ const rounds: readonly (readonly [
     'int8',
     ['linear', 'linear_gelu', 'linear_swiglu', 'linear_scale_residual', 'patch_embed'],
     [['vec4f(vec4i(vec4u(stored) <<', 'vec4f((vec4u(stored) <<']],
-  ], // no sign
+  ], // drops the sign of the int8 weights
 ];
 
 test.each(full ? rounds : rounds.slice(0, 1))(
-  '%s, wrong in %j: found out',
+  '%s: the self-test detects mistakes in %j',
   async (storage, kernels, mistakes) => {
     const { device, changed } = await wrongDevice(mistakes);
     const gpu = await gpuOf(device, true);
@@ -135,7 +135,7 @@ test.each(full ? rounds : rounds.slice(0, 1))(
   },
 );
 
-// A compiler may be wrong about one width alone, and in the last columns alone.
+// A compiler mistake may affect only one matrix width, and only its last columns.
 test.each<[DINOv2Config, string, string, Mistake]>([
   [
     tiny,
@@ -155,20 +155,23 @@ test.each<[DINOv2Config, string, string, Mistake]>([
     'blocks.0.mlp.w12',
     ['const OUT_FEATURES = 8192u;', 'const OUT_FEATURES = 8188u;'],
   ],
-])('a mistake about the dimensions of a model, %#: found out', async (config, name, label, mistake) => {
-  const { device, changed } = await wrongDevice([mistake]);
-  const gpu = await gpuOf(device);
-  const node = nodesOf(config).find((each) => each.label === label)!;
-  await expect(selfTest(gpu, [node], targetOf(gpu, 'f32'))).rejects.toMatchObject({
-    code: 'KERNEL_WRONG',
-    message: expect.stringMatching(new RegExp(`^Self-test of kernel linear\\w*\\.${name} `)),
-  });
-  expect(changed()).toBe(1);
-  device.destroy();
-});
+])(
+  'the self-test detects a mistake for the dimensions of one model, %#',
+  async (config, name, label, mistake) => {
+    const { device, changed } = await wrongDevice([mistake]);
+    const gpu = await gpuOf(device);
+    const node = nodesOf(config).find((each) => each.label === label)!;
+    await expect(selfTest(gpu, [node], targetOf(gpu, 'f32'))).rejects.toMatchObject({
+      code: 'KERNEL_WRONG',
+      message: expect.stringMatching(new RegExp(`^Self-test of kernel linear\\w*\\.${name} `)),
+    });
+    expect(changed()).toBe(1);
+    device.destroy();
+  },
+);
 
-// Both software adapters of these tests have lane kernels; a GPU has none.
-test('lanes that hand on the wrong thing are found out', async () => {
+// Both software adapters of these tests use lane kernels; a GPU uses none.
+test('the self-test detects lanes that receive the wrong value from a subgroup operation', async () => {
   const { device, changed } = await wrongDevice([
     ['let key0 = subgroupShuffle(k0, other);', 'let key0 = k0;'],
     ['subgroupBroadcast(mine0, 1u)', 'subgroupBroadcast(mine0, 0u)'],
@@ -202,7 +205,7 @@ describe('a model on a device that computes wrongly', () => {
     ['fn silu(x: vec4f) -> vec4f {', 'fn silu(x: vec4f) -> vec4f { if (x.x > 1.0) { return x; }'],
   ];
 
-  test('where f16 is wrong, auto becomes fp32 and says why; fp16 is refused; int8 works', async () => {
+  test("with wrong f16 conversions, 'auto' selects fp32 and gives the reason, fp16 is rejected, and int8 works", async () => {
     const { device } = await wrongDevice(halves);
     using model = await DINOv2.synthetic(tiny, { device, dtype: 'auto' });
     expect(model.dtype).toBe('fp32');
@@ -221,7 +224,7 @@ describe('a model on a device that computes wrongly', () => {
   });
 
   test.each(full ? (['auto', 'int8'] as const) : (['auto'] as const))(
-    'where sums are wrong, %s is refused, and nothing stays on the GPU; selfTest: false trusts it, and says so',
+    'with a wrong silu, %s is rejected and no buffer remains; with selfTest: false the model loads, and dtypeReason says that the self-test was off',
     async (dtype) => {
       const { device } = await wrongDevice(sums);
       await expect(DINOv2.synthetic(gated, { device, dtype })).rejects.toMatchObject({
@@ -237,9 +240,9 @@ describe('a model on a device that computes wrongly', () => {
     },
   );
 
-  // As above it goes on with fp32 where f16 was of no use; .ci/run has both.
+  // A slow variant of the first test above: fp32 replaces f16, here after a compile error. The full tier runs both.
   if (full) {
-    test('where the compiler refuses f16, auto becomes fp32', async () => {
+    test("if f16 kernels do not compile, 'auto' selects fp32", async () => {
       const { device } = await wrongDevice([
         ['alias Weights4 = vec2<u32>', 'alias Weights4 = vec2<nothing>'],
         ['enable f16;', 'enable nothing;'],
@@ -258,7 +261,7 @@ describe('a model on a device that computes wrongly', () => {
   }
 });
 
-test('a device is tested once for each storage', async () => {
+test('a device runs the self-test once for each weight storage', async () => {
   const { device } = await wrongDevice([]);
   const create = device.createBuffer.bind(device);
   let tested = 0;
@@ -274,7 +277,7 @@ test('a device is tested once for each storage', async () => {
   device.destroy();
 });
 
-test('a dtype that there is not is refused by name', async () => {
+test('an unknown dtype is rejected, and the error names it', async () => {
   const dtype = 'q4' as 'auto';
   await expect(DINOv2.synthetic(tiny, { dtype })).rejects.toMatchObject({
     code: 'OPTION_VALUE',

@@ -1,5 +1,5 @@
-// One device for all test files of a process, so that each pipeline is compiled once. A file that loses, breaks
-// or fakes its device, or counts what is compiled on it, makes one of its own (`requestDevice`).
+// One device for all test files of a process, so that each pipeline is compiled once. A file that loses, breaks or
+// fakes its device, or counts compiled pipelines, requests a separate device (`requestDevice`).
 import { acquireGpu, type Gpu } from '../../src/gpu/device.ts';
 import { requestAdapter } from '../../src/gpu/adapter.ts';
 import { asGpu, requestDevice } from './tiny.ts';
@@ -30,16 +30,16 @@ async function open(features: readonly GPUFeatureName[], tiles = false): Promise
   return opened;
 }
 
-/** The process's device with WebGPU's default limits. Nobody destroys it or leaves anything on it. */
+/** The process's device with WebGPU's default limits. Tests must not destroy it, and must free their buffers. */
 export const sharedDevice = async (): Promise<GPUDevice> => (await open([])).device;
 
-/** The same as the library sees it, with shader-f16 where the adapter has it. */
+/** A `Gpu` on a shared device, with shader-f16 if the adapter supports it. */
 export const sharedGpu = async (): Promise<Gpu> => (await open(['shader-f16'])).gpu;
 
-/** A device that calls itself a GPU and gets a GPU's kernels, which a software adapter compiles for seconds. */
+/** A shared device that reports a GPU and so uses the tiled kernels, which take seconds to compile in software. */
 export const sharedTiles = async (): Promise<GPUDevice> => (await open([], true)).device;
 
-/** Methods that an assignment or vi.spyOn has replaced: they are no longer the prototype's. */
+/** Names of methods replaced by an assignment or vi.spyOn, found as own properties that hide the prototype's. */
 function replaced(name: string, object: object): string[] {
   const methods = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(object) as object);
   return Object.entries(Object.getOwnPropertyDescriptors(object))
@@ -48,8 +48,8 @@ function replaced(name: string, object: object): string[] {
 }
 
 /**
- * What a file has left on the shared devices and on `navigator.gpu` that would change what the next file sees.
- * Buffers get a while to go: `dispose()` returns before the forwards under way have ended.
+ * Lists what a test file left on the shared devices and on `navigator.gpu` that could affect the next file. Waits
+ * for buffers to be freed, because `dispose()` returns before running forwards have ended.
  */
 export async function leftovers(): Promise<string[]> {
   const found = replaced('navigator.gpu', navigator.gpu);

@@ -13,7 +13,7 @@ describe('cutIntoRanges', () => {
   test.each([
     ['little work stays whole', [4, 5, 6], [2, 0], 10, 10, [[0, 0, 0, 4, 5, 6]]],
     [
-      'ranges of one size, as far as it goes',
+      'ranges have the same size, except for a smaller last one',
       [3, 10, 1],
       [1, 0],
       100,
@@ -25,7 +25,7 @@ describe('cutIntoRanges', () => {
       ],
     ],
     [
-      'along the next axis where one step is too much',
+      'is cut along a second axis if one step of the first is too much work',
       [4, 1, 2],
       [2, 0],
       80,
@@ -37,9 +37,9 @@ describe('cutIntoRanges', () => {
         [2, 0, 1, 2, 1, 1],
       ],
     ],
-    ['what cannot be cut stays whole', [4, 1, 2], [], 80, 20, [[0, 0, 0, 4, 1, 2]]],
+    ['work without an axis to cut stays whole', [4, 1, 2], [], 80, 20, [[0, 0, 0, 4, 1, 2]]],
     [
-      'more workgroups along an axis than WebGPU allows',
+      'is cut if an axis has more workgroups than WebGPU allows',
       [1, 1, 100_000],
       [2],
       0,
@@ -54,7 +54,7 @@ describe('cutIntoRanges', () => {
     expect(ranges.map((range) => [...range.first, ...range.workgroups])).toEqual(expected);
   });
 
-  test('random: every workgroup is in one range, none is too much unless it cannot be less', () => {
+  test('random: every workgroup is in exactly one range, and a range exceeds the limit only if it cannot be cut', () => {
     for (let seed = 0; seed < 300; seed++) {
       const random = new Random(seed);
       const workgroups: Workgroups = [random.integer(1, 9), random.integer(1, 9), random.integer(1, 9)];
@@ -84,9 +84,9 @@ const steps = (...flops: number[]): { flops: number }[] => flops.map((each) => (
 
 describe('splitByWork', () => {
   test.each([
-    ['all at once where that is little enough', steps(1, 2, 3), 6, [[0, 3]]],
+    ['a single batch if the total work is within the limit', steps(1, 2, 3), 6, [[0, 3]]],
     [
-      'cut before the step that would be too much',
+      'a batch ends before the step that would exceed the limit',
       steps(1, 2, 3),
       5,
       [
@@ -95,7 +95,7 @@ describe('splitByWork', () => {
       ],
     ],
     [
-      'a step that is too much alone stands alone',
+      'a step that alone exceeds the limit is a batch of its own',
       steps(1, 9, 1),
       5,
       [
@@ -105,7 +105,7 @@ describe('splitByWork', () => {
       ],
     ],
     [
-      'each alone',
+      'with a limit of 0, every step is a batch of its own',
       steps(1, 1, 1),
       0,
       [
@@ -115,7 +115,7 @@ describe('splitByWork', () => {
       ],
     ],
     [
-      'steps without work go along with others',
+      'steps without work share a batch with others',
       steps(0, 5, 0, 5, 0),
       5,
       [
@@ -129,7 +129,7 @@ describe('splitByWork', () => {
     expect(splitByWork(given, flops).map(({ begin, end }) => [begin, end])).toEqual(expected);
   });
 
-  test('random steps: nothing is left out or run twice, no batch is too much unless it is one step', () => {
+  test('random steps: each runs exactly once, and a batch exceeds the limit only if it is a single step', () => {
     for (let seed = 0; seed < 300; seed++) {
       const random = new Random(seed);
       const given = steps(...Array.from({ length: random.integer(1, 60) }, () => random.integer(0, 100)));
@@ -158,7 +158,7 @@ describe('a forward on an adapter of 0.3 TFLOP/s', () => {
   ];
   const most = 0.3e12 * (SUBMIT_MS / 1000);
 
-  /** What every dispatch and every submit is estimated to take, in ms, and how many dispatches were cut. */
+  /** Estimated ms of every dispatch and every submit, and the number of dispatches that were cut. */
   function planOf(
     model: 'small' | 'large' | 'giant',
     px: number,

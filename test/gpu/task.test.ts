@@ -1,5 +1,5 @@
-// Tasks on a device that is played: with a real stack of error scopes, and answers in whatever order the test
-// likes.
+// GPU tasks on a simulated device: it has a real stack of error scopes, and the test chooses the order in which its
+// promises settle.
 import { describe, expect, it, vi } from 'vitest';
 import { Gpu } from '../../src/gpu/device.js';
 import { OwnedBuffers } from '../../src/gpu/lease.js';
@@ -22,7 +22,7 @@ class GPUOutOfMemoryError {
   }
 }
 
-/** Answers nothing by itself: `answer` settles one of the promises that wait. */
+/** A simulated device. Its promises stay pending until the test runs a function of `waiting`. */
 class PlayedDevice {
   readonly limits = {
     maxStorageBufferBindingSize: 2 ** 27,
@@ -37,7 +37,7 @@ class PlayedDevice {
   submits = 0;
   lose!: () => void;
   readonly lost = new Promise<{ reason: string; message: string }>((resolve) => {
-    this.lose = () => resolve({ reason: 'unknown', message: 'it is played' });
+    this.lose = () => resolve({ reason: 'unknown', message: 'simulated loss' });
   });
 
   later<T>(make: () => T): Promise<T> {
@@ -58,11 +58,11 @@ class PlayedDevice {
 
   popErrorScope(): Promise<object | null> {
     const scope = this.scopes.pop();
-    if (!scope) throw new Error('there is no scope');
+    if (!scope) throw new Error('no error scope is open');
     return this.later(() => scope.error);
   }
 
-  /** As the device does: to the innermost scope of that kind, or to nobody. */
+  /** Reports an error as a real device does: to the innermost scope for it, else as uncaptured. */
   fail(filter: Filter, message: string): void {
     const scope = this.scopes.findLast((each) => each.filter === filter);
     const error =
@@ -94,7 +94,7 @@ class PlayedDevice {
   };
 
   addEventListener(): void {
-    // Errors that nobody catches are in `uncaptured`.
+    // `fail` records uncaptured errors in `uncaptured`, so no event is needed.
   }
 }
 
@@ -111,7 +111,7 @@ function played(): { device: PlayedDevice; gpu: Gpu } {
   return { device, gpu: new Gpu(device as unknown as GPUDevice, description, false) };
 }
 
-/** Settles what waits, one after the other in an order by chance, until nothing is left; `between` runs between. */
+/** Settles the pending promises in random order until none is left, and calls `between` after each. */
 async function playOut(device: PlayedDevice, random: Random, between?: () => void): Promise<void> {
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   await turn();
@@ -122,7 +122,7 @@ async function playOut(device: PlayedDevice, random: Random, between?: () => voi
   }
 }
 
-/** Six bursts with a read or a wait behind each; the fourth fails. */
+/** Runs six bursts, each followed by a read or a wait. With a `filter`, the fourth burst fails. */
 async function work(
   task: Task,
   device: PlayedDevice,
@@ -144,7 +144,7 @@ async function work(
 }
 
 describe('tasks that run at the same time', () => {
-  it('get their own errors, and the application keeps its own, in 300 orders', async () => {
+  it('each get their own errors, and the page gets its own, in 300 random orders', async () => {
     for (let seed = 0; seed < 300; seed++) {
       const random = new Random(seed);
       const { device, gpu } = played();
@@ -155,7 +155,7 @@ describe('tasks that run at the same time', () => {
       const results = Promise.all([run('one', 'validation'), run('two', 'out-of-memory'), run('three')]);
       let ofThePage = 0;
       await playOut(device, random, () => {
-        expect(device.scopes).toEqual([]); // none stays open while anybody else may run
+        expect(device.scopes).toEqual([]); // no scope stays open while other code can run
         if (random.integer(0, 3) === 0) device.fail('validation', `of the page ${ofThePage++}`);
       });
       const [one, two, three] = await results;
@@ -167,7 +167,7 @@ describe('tasks that run at the same time', () => {
     }
   });
 
-  it('have two bursts each under way before a verdict is known, and get their own errors', async () => {
+  it('submit two bursts each before any error scope has resolved, and get their own errors', async () => {
     const filters: readonly (Filter | undefined)[] = [undefined, 'validation', 'out-of-memory'];
     for (let seed = 0; seed < 200; seed++) {
       const random = new Random(seed);
@@ -188,7 +188,7 @@ describe('tasks that run at the same time', () => {
         [0, 1].map(() => filters[random.integer(0, filters.length - 1)]),
       );
       const results = Promise.all(failing.map((each, i) => frame(`frame ${i}`, each)));
-      expect(device.submits).toBe(6); // and nothing was answered yet
+      expect(device.submits).toBe(6); // no promise of the device has settled yet
       await playOut(device, random);
       for (const [i, result] of (await results).entries()) {
         if (failing[i]!.every((filter) => !filter)) expect(result).toBe('done');
@@ -203,7 +203,7 @@ describe('tasks that run at the same time', () => {
     }
   });
 
-  it('free what they made when they fail, are aborted, or throw', async () => {
+  it('free their buffers if they fail, are aborted, or throw', async () => {
     const random = new Random(1);
     const { device, gpu } = played();
     const controller = new AbortController();
@@ -224,7 +224,7 @@ describe('tasks that run at the same time', () => {
     expect(gpu.memory.bytes).toBe(0);
   });
 
-  it('end when the device is lost, whatever they wait for', async () => {
+  it('end if the device is lost, even during an endless wait', async () => {
     const { device, gpu } = played();
     const never = gpu.task('waiting', undefined, async (task) => {
       task.burst((burst) => burst.storage('made', 16));
@@ -239,7 +239,7 @@ describe('tasks that run at the same time', () => {
 });
 
 describe('a burst', () => {
-  it('submits once, or not at all', async () => {
+  it('submits once, or never if it has no commands', async () => {
     const { device, gpu } = played();
     const done = gpu.task('t', undefined, (task) => {
       task.burst((burst) => burst.storage('a', 4));
@@ -255,7 +255,7 @@ describe('a burst', () => {
     await done;
   });
 
-  it('closes its scopes when it throws', async () => {
+  it('closes its error scopes if it throws', async () => {
     const { device, gpu } = played();
     const done = gpu.task('t', undefined, (task) => {
       expect(() =>
@@ -269,7 +269,7 @@ describe('a burst', () => {
     await done;
   });
 
-  it('of a task that has ended is refused', async () => {
+  it('of a task that has ended is rejected', async () => {
     const { gpu } = played();
     let escaped: Task | undefined;
     await gpu.task('t', undefined, (task) => void (escaped = task));
@@ -277,8 +277,8 @@ describe('a burst', () => {
   });
 });
 
-describe('what a task keeps', () => {
-  it('is given without a wait, and its first reader is told of its error', async () => {
+describe('a buffer that a task keeps', () => {
+  it('is returned without a wait, and its readers get the error of its burst', async () => {
     const random = new Random(4);
     const { device, gpu } = played();
     const kept = await gpu.task('maker', undefined, (task) =>
@@ -287,7 +287,7 @@ describe('what a task keeps', () => {
         return task.keep(burst.storage('kept', 16));
       }),
     );
-    expect(device.waiting.length).toBeGreaterThan(0); // nothing was waited for
+    expect(device.waiting.length).toBeGreaterThan(0); // the task did not wait for the device
     const reading = codeOf(gpu.task('reader', undefined, (task) => task.read(kept, 0, 16)));
     const using = codeOf(
       gpu.task('user', undefined, async (task) => {
@@ -302,7 +302,7 @@ describe('what a task keeps', () => {
     expect(device.buffers.size).toBe(0);
   });
 
-  it('by `make` is there: an error is thrown, and nothing is left', async () => {
+  it('and that `make` returns is known to be valid: an error is thrown, and no buffer remains', async () => {
     const { device, gpu } = played();
     const made = codeOf(
       gpu.make('buffers', (burst) => {
@@ -316,8 +316,8 @@ describe('what a task keeps', () => {
   });
 });
 
-describe('buffers that are leased', () => {
-  it('live until the task ends; what begins after dispose() is refused', async () => {
+describe('leased buffers', () => {
+  it('exist until the task ends; a task that begins after dispose() is rejected', async () => {
     const random = new Random(6);
     const { device, gpu } = played();
     const making = gpu.make('owner', (burst) => burst.storage('owned', 16));
@@ -345,8 +345,8 @@ describe('buffers that are leased', () => {
   });
 });
 
-describe('work that is measured', () => {
-  /** Moves the clock on by so many ms between two answers of the device. */
+describe('measured work', () => {
+  /** For each of `answersMs`, advances the clock by that time and settles the device's pending promises. */
   async function playWith(device: PlayedDevice, answersMs: readonly number[]): Promise<void> {
     let nowMs = 1000;
     const clock = vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
@@ -376,15 +376,15 @@ describe('work that is measured', () => {
     return { device, gpu, work };
   }
 
-  it('raises the estimate, without a wait of the task', async () => {
+  it('raises the estimate, and the task does not wait for the measurement', async () => {
     const { device, gpu, work } = measured(false);
     const ended = work();
-    await playWith(device, [100, 0]); // 10¹² operations in 100 ms, told at once
+    await playWith(device, [100, 0]); // 10¹² operations in 100 ms, reported at once
     await ended;
     expect(gpu.flopsPerSecond).toBeCloseTo(1e13, -9);
   });
 
-  it('does not count where the device refused it', async () => {
+  it('does not count if the device rejected it', async () => {
     const { device, gpu, work } = measured(true);
     const before = gpu.flopsPerSecond;
     const ended = work();
@@ -393,14 +393,14 @@ describe('work that is measured', () => {
     expect(gpu.flopsPerSecond).toBe(before);
   });
 
-  it('lowers the estimate when it was slow three times, not where its end was told late', async () => {
+  it('lowers the estimate after three slow runs, but not if only the notification of the end was late', async () => {
     for (const [lateMs, expected] of [
       [0, 1e11],
-      [9900, 5e11], // the guess
+      [9900, 5e11], // the initial estimate
     ] as const) {
       const { device, gpu, work } = measured(false);
       for (let i = 0; i < 3; i++) {
-        gpu.measuredUntilMs = 0; // each begins the clock anew
+        gpu.measuredUntilMs = 0; // the measurements do not overlap
         const ended = work();
         await playWith(device, [10_000, lateMs]);
         await ended;
@@ -409,10 +409,10 @@ describe('work that is measured', () => {
     }
   });
 
-  it('begins where other work that is measured has ended', async () => {
+  it('counts from the end of other measured work', async () => {
     const { device, gpu, work } = measured(false);
     for (let i = 0; i < 3; i++) {
-      gpu.measuredUntilMs = 1000 + 9000; // 9 of the 10 s were the other's
+      gpu.measuredUntilMs = 1000 + 9000; // 9 of the 10 s belong to other work
       const ended = work();
       await playWith(device, [10_000, 0]);
       await ended;

@@ -2,19 +2,19 @@ import { describe, expect, test } from 'vitest';
 import { ThroughputEstimate } from '../../src/gpu/throughput.ts';
 import { Random } from '../random.ts';
 
-/** A measurement with an exact clock, of so many floating-point operations a second. */
+/** Records a measurement with an exact clock. */
 const exact = (throughput: ThroughputEstimate, flopsPerSecond: number, ms = 40): void =>
   throughput.record((flopsPerSecond * ms) / 1000, ms, ms);
 
 describe('ThroughputEstimate', () => {
-  test('is the guess until something is measured, and rises at once', () => {
+  test('is the initial guess before the first measurement, and rises at once', () => {
     const throughput = new ThroughputEstimate(5e11);
     expect(throughput.flopsPerSecond).toBe(5e11);
     exact(throughput, 3e12);
     expect(throughput.flopsPerSecond).toBeCloseTo(3e12, -6);
   });
 
-  test('falls to the best of three slow measurements, not from one or two', () => {
+  test('falls to the best of three slow measurements, not after one or two', () => {
     const throughput = new ThroughputEstimate(5e11);
     exact(throughput, 3e12);
     exact(throughput, 1e11);
@@ -24,20 +24,20 @@ describe('ThroughputEstimate', () => {
     expect(throughput.flopsPerSecond).toBeCloseTo(2e11, -6);
   });
 
-  test('of a weak adapter falls below the guess', () => {
+  test('falls below the initial guess on a weak adapter', () => {
     const throughput = new ThroughputEstimate(5e11);
     for (let i = 0; i < 3; i++) exact(throughput, 5e10);
     expect(throughput.flopsPerSecond).toBeCloseTo(5e10, -6);
   });
 
-  test('does not fall below a bound that was given', () => {
+  test('does not fall below the lower bound', () => {
     const throughput = new ThroughputEstimate(5e9, 5e9);
     exact(throughput, 3e10);
     for (let i = 0; i < 3; i++) exact(throughput, 5e8);
     expect(throughput.flopsPerSecond).toBe(5e9);
   });
 
-  test('one hiccup in every third measurement changes nothing', () => {
+  test('is unchanged if every third measurement is slow', () => {
     const throughput = new ThroughputEstimate(5e11);
     exact(throughput, 1e12);
     for (let i = 0; i < 60; i++) {
@@ -46,20 +46,20 @@ describe('ThroughputEstimate', () => {
     }
   });
 
-  test('does not fall where the browser tells a second late that work has ended', () => {
+  test('does not fall if the browser reports the end of work a second late', () => {
     const throughput = new ThroughputEstimate(5e11);
     exact(throughput, 1e12);
     for (let i = 0; i < 10; i++) throughput.record(4e10, 40 - 1000, 1040);
     expect(throughput.flopsPerSecond).toBeCloseTo(1e12, -6);
   });
 
-  test('is finite where the clock stands still', () => {
+  test('is finite if the clock stands still', () => {
     const throughput = new ThroughputEstimate(5e11);
     throughput.record(1e10, 0, 0);
     expect(throughput.flopsPerSecond).toBe(2e12);
   });
 
-  test('random clocks: the estimate comes to lie in what was measured', () => {
+  test('lies within the range of the measurements, for random clocks', () => {
     for (let seed = 0; seed < 300; seed++) {
       const random = new Random(seed);
       const throughput = new ThroughputEstimate(10 ** random.integer(9, 13));

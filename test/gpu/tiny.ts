@@ -1,4 +1,4 @@
-// A model of two small blocks, quick to load on any adapter, on a device of the test's own.
+// A model with two small blocks that loads quickly on any adapter, and devices to run it on.
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import type { DINOv2 } from '../../src/dinov2.ts';
 import { requestAdapter } from '../../src/gpu/adapter.ts';
@@ -15,19 +15,19 @@ export const tiny: DINOv2Config = {
   imageSize: 56,
 };
 
-/** The operations of a model, a mask among them, whose kernels are those of every size of input. */
+/** The operations of a model, with a mask. Every input size uses the same kernels. */
 export const nodesOf = (config: DINOv2Config): readonly Node[] =>
   buildForward(config, { batch: 1, rows: 1, cols: 1 }, { masked: true }).graph.nodes;
 
-/** Every operation that there is, with the dimensions of a model: both kinds of MLP, registers and none. */
+/** Every operation with the dimensions of a model: both kinds of MLP, with and without registers. */
 export const everyNode = (config: DINOv2Config): readonly Node[] => [
   ...nodesOf({ ...config, ffn: 'mlp', numRegisterTokens: 0 }),
   ...nodesOf({ ...config, ffn: 'swiglu', numRegisterTokens: 4 }),
 ];
 
 /**
- * A device with WebGPU's default limits, as a caller may bring it, and with subgroups where the adapter has
- * them: without them a software adapter compiles the tiled kernels, which takes up to a minute.
+ * A device with WebGPU's default limits, and with subgroups if the adapter supports them. Without subgroups a
+ * software adapter compiles the tiled kernels, which takes up to a minute.
  */
 export async function requestDevice(features: GPUFeatureName[] = []): Promise<GPUDevice> {
   const adapter = await requestAdapter();
@@ -38,19 +38,19 @@ export async function requestDevice(features: GPUFeatureName[] = []): Promise<GP
   return adapter.requestDevice({ label: "the caller's", requiredFeatures });
 }
 
-/** A device whose adapter calls itself a GPU: it gets a GPU's kernels, on whatever computes here. */
+/** Makes a device report a GPU as its adapter, so that the library uses the tiled kernels on any adapter. */
 export function asGpu(device: GPUDevice): GPUDevice {
   return Object.defineProperty(device, 'adapterInfo', {
     value: { vendor: 'test', architecture: 'tiles', description: 'a GPU for the test' },
   });
 }
 
-/** Normalised pixels by formula. */
+/** Normalised pixels computed by a formula. */
 export function pixelsOf(height: number, width: number, batch = 1): Float32Array {
   return syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);
 }
 
-/** The last hidden state of pixels by formula, as bits. */
+/** The bits of the last hidden state for the pixels of `pixelsOf`. */
 export async function bitsOfForward(
   model: DINOv2,
   height: number,
@@ -62,8 +62,8 @@ export async function bitsOfForward(
 }
 
 /**
- * Waits for what `dispose()` does later: it returns at once, and memory goes when the forwards under way have
- * ended.
+ * Waits until `dispose()` has freed all memory. `dispose()` returns at once, and frees buffers when running forwards
+ * have ended.
  */
 export async function settled(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setTimeout(resolve, 0));

@@ -1,5 +1,4 @@
-// The tuner at work, on a device that says that it is a GPU: a software adapter takes a minute and more to
-// compile what it tries there.
+// The tuner on a device that reports a GPU. A software adapter takes more than a minute to compile the candidates.
 import { afterAll, expect, test } from 'vitest';
 import { requestAdapter } from '../../src/gpu/adapter.ts';
 import { DINOv2, type TuningStore } from '../../src/index.ts';
@@ -11,9 +10,9 @@ class MemoryStore implements TuningStore {
   set = (key: string, value: unknown): Promise<void> => Promise.resolve(void this.values.set(key, value));
 }
 
-/** Of all tests but the last, so that its kernels are compiled once. */
+/** Shared by all tests except the last, so that kernels are compiled once. */
 const device = asGpu(await requestDevice());
-/** Whether the tiles that only a tuning asks for were compiled there. */
+/** Whether the tiles that only a tuning can select were compiled on `device`. */
 const compiled = { widest: false, small: false, fewQueries: false };
 const create = device.createShaderModule.bind(device);
 device.createShaderModule = (descriptor) => {
@@ -26,7 +25,7 @@ afterAll(() => device.destroy());
 const sizesPx = [28, 84];
 
 test(
-  'measures every kernel at every shape, keeps the result, and changes no bit',
+  'measures every kernel at every shape, stores the result, and changes no bit',
   { timeout: 900_000 },
   async () => {
     const store = new MemoryStore();
@@ -38,7 +37,7 @@ test(
     expect(source).toBe('measured');
     expect(leftOut).toEqual([]);
     expect(compiled).toEqual({ widest: true, small: true, fewQueries: true });
-    // At two sizes, four linear layers of a block on four tiles each, and its attention on two.
+    // Two sizes, each with four linear layers of a block on four tiles, and its attention on two tiles.
     expect(samples.length).toBe(36);
     expect(
       samples
@@ -53,13 +52,13 @@ test(
     expect(await bitsOfForward(model, 84, 84)).toEqual(before);
     expect(await model.tune({ sizesPx, store })).toMatchObject({ source: 'kept', tuning, samples: [] });
     expect((await model.tune({ sizesPx: [56], store })).source).toBe('measured');
-    // What is not a tuning is not taken for one.
+    // A stored value that is not a tuning is ignored.
     for (const key of store.values.keys()) store.values.set(key, { wantedLanes: 'many' });
     expect((await model.tune({ sizesPx, store })).source).toBe('measured');
     await expect(model.tune({ sizesPx: [13] })).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     const stopped = AbortSignal.abort(new Error('enough'));
     await expect(model.tune({ sizesPx, store: false, signal: stopped })).rejects.toThrow('enough');
-    // A store that fails costs the next visit a measurement, and no more.
+    // If the store fails, tune() still succeeds; only the next visit must measure again.
     const broken: TuningStore = {
       get: () => Promise.reject(new Error('locked')),
       set: () => Promise.reject(new Error('full')),
@@ -71,7 +70,7 @@ test(
   },
 );
 
-test('the tiles that only a tuning asks for run where a kept one does, change no bit, and go with it', async () => {
+test('tiles that only a tuning can select run after a stored tuning selects them, change no bit, and stop with the next tuning', async () => {
   using model = await DINOv2.synthetic(tiny, { device, selfTest: false });
   const before = await bitsOfForward(model, 84, 84);
   const linesOf = async (): Promise<string[]> =>
@@ -91,7 +90,7 @@ test('the tiles that only a tuning asks for run where a kept one does, change no
   expect(smallest.filter((line) => line.startsWith('linear_small.')).length).toBe(4);
   expect(smallest.find((line) => line.startsWith('attention'))).toMatch(/ 3×1×1 /); // 37 tokens
   expect(await bitsOfForward(model, 84, 84)).toEqual(before);
-  // Enough lanes for the first tile of each: the others are allowed, and are not used.
+  // One wanted lane: the first tile of each kernel has enough lanes, so the other tiles are not used.
   await keeping({
     wantedLanes: 1,
     operands: 'f32',
@@ -101,7 +100,7 @@ test('the tiles that only a tuning asks for run where a kept one does, change no
   });
   const largest = await linesOf();
   expect(largest.filter((line) => /^linear_(narrow|small)|^attention .* 3×/.test(line))).toEqual([]);
-  expect(largest.find((line) => line.includes('attn.qkv'))).toMatch(/^linear +2×1×1 /); // 192 columns, 128 a workgroup
+  expect(largest.find((line) => line.includes('attn.qkv'))).toMatch(/^linear +2×1×1 /); // 192 columns, 128 per workgroup
   expect(await bitsOfForward(model, 84, 84)).toEqual(before);
   await keeping({ wantedLanes: 1e6, operands: 'f32' });
   expect(await linesOf()).toEqual(usual);
@@ -109,10 +108,10 @@ test('the tiles that only a tuning asks for run where a kept one does, change no
 
 const half = (await requestAdapter()).features.has('shader-f16');
 
-// Only where the adapter has f16 are there weights that can be staged as f16; elsewhere the model stores them
-// packed, and has no such candidate.
+// Weights can be staged as f16 only if the adapter has shader-f16. Otherwise the model stores them packed, and the
+// tuner has no such candidate.
 test(
-  'a kernel that computes something wrong, or other bits than the one that it stands for, does not win',
+  'a candidate kernel that is wrong, or gives other bits than the kernel it replaces, is left out',
   { timeout: 900_000 },
   async () => {
     const device = await requestDevice(half ? ['shader-f16'] : []);
@@ -127,8 +126,8 @@ test(
       const doubledToo = masked.includes('const LANES_X = 16u;')
         ? masked.replace('tile.left5 + bias_left', '2.0 * tile.left5 + bias_left')
         : masked;
-      // Of a lane's second row, in the small tile alone: right, but rounded differently. (Every fourth row of
-      // the canary is one number alone, which no order changes.)
+      // Changes the order of the sum in a lane's second row of the small tile only: correct, but rounded
+      // differently. In every fourth row of the test data only one term is not zero, so the order does not matter.
       return create({
         ...rest,
         code: doubledToo.replace(

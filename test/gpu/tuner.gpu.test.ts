@@ -1,5 +1,5 @@
-// The tuner's choices are among the tiled kernels, so the test's device says that it is a GPU. What measures
-// is in tuner.full.test.ts.
+// Tunings without measurements. The tuner selects among tiled kernels, so the tests' device reports a GPU.
+// tuner.full.test.ts measures.
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ const bitsOf = (values: Float32Array): Uint32Array =>
 
 const sizesPx = [28, 84];
 
-test('on a processor there is nothing to choose', async () => {
+test('a software adapter has nothing to tune', async () => {
   using model = await DINOv2.synthetic(tiny, { device: await sharedDevice(), selfTest: false });
   expect(await model.tune({ sizesPx, store: false })).toMatchObject({
     source: 'nothing to choose',
@@ -22,7 +22,7 @@ test('on a processor there is nothing to choose', async () => {
   });
 });
 
-test('what was kept is read strictly', () => {
+test('parseTuning accepts only complete, valid tunings', () => {
   const tuning = {
     wantedLanes: 1,
     operands: 'f32',
@@ -52,7 +52,7 @@ test('what was kept is read strictly', () => {
   }
 });
 
-test('an image alone on the narrow tile, and in a batch of 8 on the wide one: the same bits', async () => {
+test('an image alone on the narrow tile and in a batch of 8 on the wide tile has the same bits', async () => {
   const kept: TuningStore = {
     get: () => Promise.resolve({ wantedLanes: 500, operands: 'f32' }),
     set: () => Promise.reject(new Error('full')),
@@ -82,7 +82,7 @@ test('an image alone on the narrow tile, and in a batch of 8 on the wide one: th
   }
 });
 
-test('in Node it is kept in a file, whatever stood there', async () => {
+test('Node stores tunings in a file, and overwrites a corrupt one', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'tuning-'));
   const { defaultStore } = await import('../../src/gpu/measure/tuningStore.ts');
   const cacheHome = process.env['XDG_CACHE_HOME'];

@@ -1,4 +1,4 @@
-// Reads that share a copy and a map, and submits that follow each other without a pause.
+// Batching of reads into one copy and one map, and pipelining of consecutive submits.
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { acquireGpu } from '../../src/gpu/device.ts';
@@ -18,7 +18,7 @@ const read = async (buffer: GPUBuffer, first: number, count: number): Promise<nu
 ];
 
 describe('reads', () => {
-  test('asked for together: one submit, one map, each its own bytes', async () => {
+  test('made together take one submit and one map, and each gets its own bytes', async () => {
     const a = memory.storageOf('a', numbers(100, 9));
     const b = memory.storageOf('b', numbers(200, 5));
     const submit = vi.spyOn(device.queue, 'submit');
@@ -33,7 +33,7 @@ describe('reads', () => {
     expect(memory.bytes).toBe(0);
   });
 
-  test('of one result: its tokens come with one map', async () => {
+  test('of the tokens of one result take one map', async () => {
     const model = await DINOv2.synthetic(tiny, { device, selfTest: false });
     const features = await model.forward(pixelsOf(28, 42), { height: 28, width: 42 });
     const all = await features.lastHiddenState();
@@ -47,7 +47,7 @@ describe('reads', () => {
     await expect.poll(() => memory.bytes).toBe(0);
   });
 
-  test('a buffer that is destroyed just after: its bytes, and those of the others', async () => {
+  test('of a buffer that is destroyed right afterwards still give its bytes, and those of other buffers', async () => {
     const a = memory.storageOf('a', numbers(1, 4));
     const b = memory.storageOf('b', numbers(5, 4));
     const both = Promise.all([read(a, 0, 4), read(b, 0, 4)]);
@@ -60,7 +60,7 @@ describe('reads', () => {
     expect(memory.buffers).toBe(0);
   });
 
-  test('more than a buffer may hold: in several, and what is too much alone is refused alone', async () => {
+  test('larger than the maximum buffer size are split over several copies; a single read that is too large is rejected', async () => {
     const limits = { maxBufferSize: 32, maxStorageBufferBindingSize: 32 };
     const small = new GpuMemory(
       new Proxy(device, {
@@ -87,7 +87,7 @@ describe('reads', () => {
     expect(small.buffers).toBe(0);
   });
 
-  test("a copy that the device refuses is an error on a caller's device, and not zeros", async () => {
+  test('reject if the device rejects the copy, instead of returning zeros', async () => {
     const a = memory.storageOf('a', numbers(1, 4));
     a.destroy();
     await expect(gpu.read(a, 0, 16)).rejects.toMatchObject({
@@ -100,7 +100,7 @@ describe('reads', () => {
 });
 
 describe('a forward in several submits', () => {
-  /** How many submits of the forward the GPU had not finished at each of them, itself included. */
+  /** For each submit of `run`, the number of unfinished submits, itself included. */
   async function underWay(run: () => Promise<unknown>): Promise<number[]> {
     vi.spyOn(gpu, 'flopsPerSecond', 'get').mockReturnValue(1);
     const { queue } = device;
@@ -123,14 +123,14 @@ describe('a forward in several submits', () => {
     return counts;
   }
 
-  test('two are under way, never three, and none when it is over', async () => {
+  test('keeps two submits unfinished at a time, never three', async () => {
     const model = await DINOv2.synthetic(tiny, { device, selfTest: false });
     const whole = await bitsOfForward(model, 42, 42);
     let features!: Awaited<ReturnType<typeof model.forward>>;
     const saw = vi.spyOn(gpu.throughput, 'record');
     const counts = await underWay(async () => {
       features = await model.forward(pixelsOf(42, 42), { height: 42, width: 42 });
-      await vi.waitFor(() => expect(saw).toHaveBeenCalledTimes(1)); // nobody waits for it
+      await vi.waitFor(() => expect(saw).toHaveBeenCalledTimes(1)); // the forward does not wait for its last measurement
     });
     expect(counts.length).toBeGreaterThan(8);
     expect(Math.max(...counts)).toBe(2);
@@ -140,7 +140,7 @@ describe('a forward in several submits', () => {
     model.dispose();
   });
 
-  test('an abort is heeded between them', async () => {
+  test('stops between two submits after an abort', async () => {
     const model = await DINOv2.synthetic(tiny, { device, selfTest: false });
     const whole = await bitsOfForward(model, 42, 42);
     const controller = new AbortController();

@@ -15,7 +15,7 @@ function start(browser: Browser, nudge: Nudge): { world: World; delay: PollingDe
   return { world, delay: new PollingDelay(device as GPUDevice, nudge, world.clock) };
 }
 
-/** The same after the measurement, which in Chrome begins when the first wait is over. */
+/** Starts a world and completes the delay measurement, which in Chrome begins after the first wait. */
 async function measured(browser: Browser, nudge: Nudge): Promise<ReturnType<typeof start>> {
   const started = start(browser, nudge);
   const { world, delay } = started;
@@ -26,7 +26,7 @@ async function measured(browser: Browser, nudge: Nudge): Promise<ReturnType<type
   return started;
 }
 
-/** How long waits of these lengths take, one after the other, with pauses between. */
+/** Runs waits for work of these lengths one after the other, with pauses, and returns how long each took. */
 async function waits(
   { world, delay }: ReturnType<typeof start>,
   workMs: readonly number[],
@@ -42,7 +42,7 @@ async function waits(
 
 const WORK_MS = [0.1, 0.5, 1, 3, 8, 15, 40, 90, 300];
 
-test('which call makes which browser look', () => {
+test('nudgeOf gives the call that makes each browser check for finished work', () => {
   expect(nudgeOf(FIREFOX, '')).toBe('emptySubmits');
   expect(nudgeOf(CHROME, 'nvidia')).toBe('errorScopes');
   expect(nudgeOf(`${CHROME} Edg/156.0.0.0`, 'intel')).toBe('errorScopes');
@@ -57,7 +57,7 @@ test('which call makes which browser look', () => {
     expect(nudgeOf(browser, vendor), `${browser} ${vendor}`).toBeUndefined();
 });
 
-test('Firefox: the delay is found with the first look of the browser, and waits end soon after their work', async () => {
+test("Firefox: the delay is found at the browser's first check, and waits end soon after their work", async () => {
   const { world, delay } = start(firefox, 'emptySubmits');
   expect(delay.hasDelay).toBeUndefined();
   await world.until(101);
@@ -72,13 +72,13 @@ test('Firefox: the delay is found with the first look of the browser, and waits 
   expect(world.scopes).toBe(0);
 });
 
-test('Firefox: a wait under way when the delay is found is shortened too', async () => {
+test('Firefox: a wait that is pending when the delay is found is shortened too', async () => {
   const { world, delay } = start(firefox, 'emptySubmits');
   await world.until(50);
   expect(await world.until(delay.waitFor(world.work(60), false))).toBeLessThan(65);
 });
 
-test('Firefox: waits that follow each other from the first moment, and disturb every round', async () => {
+test('Firefox: the delay is found even if continuous waits disturb every round of the measurement', async () => {
   const { world, delay } = start(firefox, 'emptySubmits');
   await world.until(1);
   const taken: number[] = [];
@@ -87,7 +87,7 @@ test('Firefox: waits that follow each other from the first moment, and disturb e
   expect(taken.slice(2).every((ms) => ms < 2)).toBe(true);
 });
 
-test('Firefox without a delay: rounds that are disturbed do not count', async () => {
+test('Firefox without a delay: disturbed rounds do not count', async () => {
   const browser = { ...withoutDelay, looksAtSubmits: true };
   const { world, delay } = start(browser, 'emptySubmits');
   for (let i = 0; i < 10; i++) await world.until(delay.waitFor(world.work(0.5), false));
@@ -96,7 +96,7 @@ test('Firefox without a delay: rounds that are disturbed do not count', async ()
   expect(world.emptySubmitsMs).toEqual([]);
 });
 
-test('Firefox: at most one empty submit a millisecond, few in long waits, and none when nobody waits', async () => {
+test('Firefox: at most one empty submit per millisecond, few in long waits, and none without a wait', async () => {
   const { world, delay } = await measured(firefox, 'emptySubmits');
   await world.until(delay.waitFor(world.work(15), false));
   const { emptySubmitsMs: at } = world;
@@ -110,7 +110,7 @@ test('Firefox: at most one empty submit a millisecond, few in long waits, and no
   expect(at).toEqual([]);
 });
 
-test('Firefox: a wait that is known to be long is not spun for', async () => {
+test('Firefox: a wait that is known to be long does not busy-wait', async () => {
   const { world, delay } = await measured(firefox, 'emptySubmits');
   let tasks = 0;
   const { nextTask } = world.clock;
@@ -122,7 +122,7 @@ test('Firefox: a wait that is known to be long is not spun for', async () => {
   expect(tasks).toBeGreaterThan(0);
 });
 
-test('Firefox without a delay: four looks, and no empty submit', async () => {
+test('Firefox without a delay: the measurement ends within 10 ms, and no empty submit follows', async () => {
   const { world, delay } = start(withoutDelay, 'emptySubmits');
   await world.until(10);
   expect(delay.hasDelay).toBe(false);
@@ -130,10 +130,10 @@ test('Firefox without a delay: four looks, and no empty submit', async () => {
   expect(world.emptySubmitsMs).toEqual([]);
 });
 
-test('Chrome: the delay is found when nobody waits, and waits end soon after their work', async () => {
+test('Chrome: the delay is found while no wait is pending, and waits end soon after their work', async () => {
   const { world, delay } = start(chrome, 'errorScopes');
   await world.until(1000);
-  expect(world.kernelsMs).toEqual([]); // whoever waits for nothing is not measured
+  expect(world.kernelsMs).toEqual([]); // the measurement does not start before the first wait
   await world.until(delay.waitFor(world.work(1), false));
   const overMs = world.nowMs;
   await world.until(100);
@@ -158,7 +158,7 @@ test('Chrome: no error scopes after 20 ms, nor for a wait that is known to be lo
   expect(world.scopes).toBe(0);
 });
 
-test('Chrome without a delay: four rounds, and no error scope', async () => {
+test('Chrome without a delay: the measurement takes 20 kernels, and no error scope follows', async () => {
   const { world, delay } = await measured(withoutDelay, 'errorScopes');
   expect(delay.hasDelay).toBe(false);
   expect(world.kernelsMs).toHaveLength(20);
@@ -166,8 +166,8 @@ test('Chrome without a delay: four rounds, and no error scope', async () => {
   expect(world.scopes).toBe(0);
 });
 
-test('Chrome: a round in which somebody waits does not count', async () => {
-  // Waits of 30 ms come every 45: between them is time for the quiet before a round, and not for the round.
+test('Chrome: a round of the measurement does not count if a wait disturbs it', async () => {
+  // The pause of 40.15 ms between waits is long enough for a round to begin, but not for it to end.
   const { world, delay } = start(withoutDelay, 'errorScopes');
   for (let i = 0; i < 20; i++) {
     const wait = delay.waitFor(world.work(30), false);
@@ -180,7 +180,7 @@ test('Chrome: a round in which somebody waits does not count', async () => {
   expect(delay.hasDelay).toBe(false);
 });
 
-test('a device that is lost, or a promise that never settles: the calls end', async () => {
+test('the calls to the browser end if the device is lost or a promise never settles', async () => {
   for (const [browser, nudge] of [
     [firefox, 'emptySubmits'],
     [chrome, 'errorScopes'],

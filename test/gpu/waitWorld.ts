@@ -1,13 +1,13 @@
-// A device whose work takes a known time, in a browser that notices its end late or at once, on a clock in the
-// test's hand.
+// A simulated device and browser for tests of PollingDelay: work takes a known time, the browser notices its end at
+// once or late, and the test advances the clock.
 import type { Clock } from '../../src/gpu/pollingDelay.ts';
 
 export interface Browser {
-  /** How often it looks for finished work by itself, in ms; 0: it sees the end at once. */
+  /** Interval at which the browser checks for finished work by itself, in ms; 0: it notices the end at once. */
   readonly looksEveryMs: number;
-  /** Whether it looks at every submit, as Firefox does. */
+  /** True if the browser checks for finished work at every submit, as Firefox does. */
   readonly looksAtSubmits: boolean;
-  /** Whether it looks at the end of an error scope, as Chrome does. */
+  /** True if the browser checks for finished work at the end of an error scope, as Chrome does. */
   readonly looksAtScopes: boolean;
 }
 
@@ -15,7 +15,7 @@ export const firefox: Browser = { looksEveryMs: 100, looksAtSubmits: true, looks
 export const chrome: Browser = { looksEveryMs: 2.1, looksAtSubmits: false, looksAtScopes: true };
 export const withoutDelay: Browser = { looksEveryMs: 0, looksAtSubmits: false, looksAtScopes: false };
 
-/** What a task, an error scope and the measurement's kernel take, in ms. */
+/** Durations of an event-loop task, of an error scope and of the measurement's kernel. */
 const TASK_MS = 0.05;
 const SCOPE_MS = 0.03;
 const KERNEL_MS = 0.1;
@@ -51,7 +51,7 @@ export class World {
     nextTask: () => this.after(TASK_MS),
   };
 
-  /** What `PollingDelay` calls of a device. */
+  /** The members of a device that `PollingDelay` uses. */
   readonly device = {
     lost: this.#lost,
     queue: {
@@ -89,7 +89,7 @@ export class World {
     }),
   };
 
-  /** A submit that keeps the GPU busy for `ms` more; resolves when the browser has noticed the end. */
+  /** Submits work that keeps the GPU busy for `ms` more. Resolves when the browser has noticed the end. */
   work(ms: number): Promise<void> {
     this.#busyUntilMs = Math.max(this.nowMs, this.#busyUntilMs) + ms;
     if (this.#browser.looksAtSubmits) this.#look();
@@ -106,14 +106,14 @@ export class World {
     });
   }
 
-  /** Lets time pass until `answer` has settled, or for `ms`. Resolves to the ms that it took. */
+  /** Advances the clock until `answer` settles, or by `answer` ms. Resolves to the ms that passed. */
   async until(answer: Promise<unknown> | number): Promise<number> {
     const startMs = this.nowMs;
     const endMs = typeof answer === 'number' ? startMs + answer : Infinity;
     let settled = false;
     if (typeof answer !== 'number') void answer.finally(() => (settled = true)).catch(() => undefined);
     for (;;) {
-      // All that runs without time passing: promises call promises.
+      // Runs all pending promise callbacks before time advances.
       await new Promise((resolve) => setImmediate(resolve));
       if (settled) return this.nowMs - startMs;
       const next = this.#events.reduce<{ atMs: number; run: () => void } | undefined>(
@@ -121,7 +121,7 @@ export class World {
         undefined,
       );
       if (!next || next.atMs > endMs) {
-        if (endMs === Infinity) throw new Error('expected an event, found that nothing will happen any more');
+        if (endMs === Infinity) throw new Error('the promise cannot settle: no event is left');
         this.nowMs = endMs;
         return endMs - startMs;
       }

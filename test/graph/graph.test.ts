@@ -16,7 +16,7 @@ const models: [string, DINOv2Config][] = [
 describe.each(models)('%s', (_, config) => {
   const { graph, lastHiddenState } = buildForward(config, { batch: 2, rows: 3, cols: 4 });
 
-  test('at most 7 dispatches a block', () => {
+  test('has at most 7 dispatches per block', () => {
     for (let layer = 0; layer < config.depth; layer++) {
       expect(
         graph.nodes.filter(({ label }) => label.startsWith(`blocks.${layer}.`)).length,
@@ -25,7 +25,7 @@ describe.each(models)('%s', (_, config) => {
     expect(graph.nodes.length).toBeLessThanOrEqual(7 * config.depth + 3);
   });
 
-  test('every value is made before it is read', () => {
+  test('writes every value before it is read', () => {
     const made = new Set<Value>();
     for (const { inputs, output } of graph.nodes) {
       for (const value of inputs)
@@ -36,7 +36,7 @@ describe.each(models)('%s', (_, config) => {
     expect(made.has(lastHiddenState)).toBe(true);
   });
 
-  test('the last hidden state has a row for every token', () => {
+  test('gives a last hidden state with one row per token', () => {
     expect(lastHiddenState.shape).toEqual([
       2 * countTokens(config, { batch: 2, rows: 3, cols: 4 }),
       config.embedDim,
@@ -44,7 +44,7 @@ describe.each(models)('%s', (_, config) => {
   });
 });
 
-test('hidden states are kept as asked for: 0 enters the first block, depth leaves the last', () => {
+test('requested hidden states are kept: number 0 is the input of the first block, number depth the output of the last', () => {
   const { graph, hiddenStates, lastHiddenState } = buildForward(
     tiny,
     { batch: 1, rows: 2, cols: 2 },
@@ -60,27 +60,27 @@ test('hidden states are kept as asked for: 0 enters the first block, depth leave
 describe('GraphBuilder', () => {
   const cases: [string, (graph: GraphBuilder) => unknown, RegExp][] = [
     [
-      'a weight of other columns',
+      'a weight with the wrong number of columns',
       (g) => g.linear('fc', g.input('x', [5, 8]), g.weight('w', [4, 12]), g.weight('b', [4])),
       /^fc: expected a weight with 8 columns, found w \(4, 12\)/,
     ],
     [
-      'a bias of other length',
+      'a bias of the wrong length',
       (g) => g.linearGelu('fc', g.input('x', [5, 8]), g.weight('w', [4, 8]), g.weight('b', [8])),
       /^fc: expected \(4\), found b \(8\)/,
     ],
     [
-      'a vector where rows are',
+      'a vector instead of a matrix',
       (g) => g.linear('fc', g.input('x', [8]), g.weight('w', [4, 8]), g.weight('b', [4])),
       /^fc: expected 2 axes, found x \(8\)/,
     ],
     [
-      'gate and up of odd width',
+      'gate and up with an odd total width',
       (g) => g.linearSwiglu('w12', g.input('x', [5, 8]), g.weight('w', [5, 8]), g.weight('b', [5])),
       /^w12: expected gate and up of equal width, found w \(5, 8\)/,
     ],
     [
-      'a residual of other rows',
+      'a residual with the wrong number of rows',
       (g) =>
         g.linearScaleResidual(
           'proj',
@@ -93,7 +93,7 @@ describe('GraphBuilder', () => {
       /^proj: expected \(5, 4\), found r \(6, 4\)/,
     ],
     [
-      'a gamma of other length',
+      'a gamma of the wrong length',
       (g) =>
         g.linearScaleResidual(
           'proj',
@@ -106,17 +106,17 @@ describe('GraphBuilder', () => {
       /^proj: expected \(4\), found gamma \(8\)/,
     ],
     [
-      'a norm of other width',
+      'a norm of the wrong width',
       (g) => g.layerNorm('norm', g.input('x', [5, 8]), g.weight('w', [4]), g.weight('b', [4]), 1e-6),
       /^norm: expected \(8\), found w \(4\)/,
     ],
     [
-      'heads that do not divide',
+      'a width that the heads do not divide',
       (g) => g.attention('attn', g.input('qkv', [5, 100]), 3),
       /^attn: expected 3 × 3 heads of equal width, found qkv \(5, 100\)/,
     ],
     [
-      'half a patch',
+      'an image that ends within a patch',
       (g) =>
         g.patchEmbed(
           'proj',
@@ -127,7 +127,7 @@ describe('GraphBuilder', () => {
       /^proj: expected height and width that are multiples of 14, found pixels \(1, 3, 14, 20\)/,
     ],
     [
-      'positions of another grid',
+      'positions for another grid',
       (g) =>
         g.assembleTokens(
           'tokens',
@@ -139,7 +139,7 @@ describe('GraphBuilder', () => {
       /^tokens: expected \(5, 4\), found positions \(10, 4\)/,
     ],
     [
-      'registers of other width',
+      'registers of the wrong width',
       (g) =>
         g.assembleTokens(
           'tokens',
@@ -152,12 +152,12 @@ describe('GraphBuilder', () => {
       /^tokens: expected \(1, 4, 4\), found registers \(1, 4, 8\)/,
     ],
     [
-      'a name twice',
+      'a duplicate name',
       (g) => [g.input('x', [1, 4]), g.input('x', [1, 4])],
       /^x: expected a unique name, found a second value with this name/,
     ],
   ];
-  test.each(cases)('refuses %s', (_, build, message) => {
+  test.each(cases)('rejects %s', (_, build, message) => {
     const attempt = (): unknown => build(new GraphBuilder());
     expect(attempt).toThrow(DINOv2Error);
     expect(attempt).toThrow(message);

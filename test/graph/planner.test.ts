@@ -6,8 +6,8 @@ import { buildForward } from '../../src/model/vit.ts';
 import { Random } from '../random.ts';
 
 /**
- * Nodes during which a value must keep its place: from the one that writes it to the last that reads it;
- * outputs to the end.
+ * The range of nodes during which each value must be kept: from the node that writes it to the last node that reads
+ * it, or to the end for outputs.
  */
 function lifetimes(graph: Graph): Map<Value, readonly [number, number]> {
   return new Map(
@@ -21,7 +21,7 @@ function lifetimes(graph: Graph): Map<Value, readonly [number, number]> {
   );
 }
 
-/** What a plan promises, said again from the definition. */
+/** Checks the guarantees of a plan, from their definition. */
 function expectSound(graph: Graph, plan: Plan): void {
   const alive = [...lifetimes(graph)];
   for (const [value, [first, last]] of alive) {
@@ -32,7 +32,7 @@ function expectSound(graph: Graph, plan: Plan): void {
       if (other === value || plan.slotOf.get(other) !== slot) continue;
       expect(
         last < otherFirst || otherLast < first,
-        `${value.name} and ${other.name} share slot ${slot} while both are alive`,
+        `${value.name} and ${other.name} share slot ${slot} although both are in use`,
       ).toBe(true);
     }
   }
@@ -67,7 +67,7 @@ describe('real models', () => {
         expectSound(graph, plan);
         expect(plan.slots.length).toBeLessThanOrEqual(4);
 
-        // Each hidden state that is kept takes a place of its own, and no more.
+        // Each kept hidden state may add at most one slot.
         const layers = [0, 3, config.depth];
         const kept = buildForward(config, { batch: 2, rows: 3, cols: 5 }, { layers });
         const keptPlan = planMemory(kept.graph);
@@ -77,13 +77,13 @@ describe('real models', () => {
     },
   );
 
-  test('slots do not grow with depth', () => {
+  test('the number and size of slots does not depend on depth', () => {
     const config = configOf('small');
     const shallow = planMemory(buildForward({ ...config, depth: 2 }, grid).graph);
     expect(planMemory(buildForward({ ...config, depth: 40 }, grid).graph).slots).toEqual(shallow.slots);
   });
 
-  test('equal graphs, equal plans', () => {
+  test('equal graphs have equal plans', () => {
     const [a, b] = [0, 1].map(() => buildForward(configOf('base'), grid).graph);
     const byName = (graph: Graph): [string, number][] =>
       [...planMemory(graph).slotOf].map(([{ name }, slot]) => [name, slot]);
@@ -91,7 +91,7 @@ describe('real models', () => {
   });
 });
 
-/** Layers of random widths that read any earlier value; some read two. */
+/** A graph of linear layers with random widths. Each reads one or two earlier values. */
 function randomGraph(seed: number): Graph {
   const random = new Random(seed);
   const graph = new GraphBuilder();
@@ -118,14 +118,14 @@ function randomGraph(seed: number): Graph {
 }
 
 describe('500 random graphs', () => {
-  test('no two values that are alive share a slot, no node reads what it writes, outputs stay', () => {
+  test('values in use never share a slot, no node writes a slot that it reads, and outputs are kept', () => {
     for (let seed = 0; seed < 500; seed++) {
       const graph = randomGraph(seed);
       expectSound(graph, planMemory(graph));
     }
   });
 
-  test('sharing never takes more, and share: false gives every value a slot of its own', () => {
+  test('sharing never takes more memory, and with share: false every value has its own slot', () => {
     for (let seed = 0; seed < 500; seed++) {
       const graph = randomGraph(seed);
       const apart = planMemory(graph, { share: false });

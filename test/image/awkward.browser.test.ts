@@ -1,4 +1,5 @@
-// Awkward files in Chromium: Pillow's pixels, or an error where Pillow has one.
+// Decoding of unusual and damaged image files in Chromium: the pixels equal Pillow's, and files that Pillow
+// rejects are rejected.
 import { afterAll, beforeAll, expect, inject, it, vi } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
@@ -26,7 +27,7 @@ afterAll(() => {
 });
 
 it.each(FIXTURES)(
-  "%s: Pillow's pixels, as they lie and upright, or an error where Pillow has one",
+  "%s: pixels equal Pillow's, with Exif orientation ignored and applied; files that Pillow rejects are rejected",
   async (fixture) => {
     const fetched = (ending: string): Promise<Response> =>
       fetch(`/test/fixtures/images/${fixture}.${ending}`);
@@ -46,7 +47,7 @@ it.each(FIXTURES)(
   },
 );
 
-it('WebP the same where a browser has no VideoFrame', async () => {
+it("WebP files without VideoFrame support: pixels equal Pillow's", async () => {
   vi.stubGlobal('VideoFrame', undefined);
   try {
     const file = new Uint8Array(

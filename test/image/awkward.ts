@@ -1,25 +1,24 @@
 /**
- * Awkward files (scripts/make-fixtures/make_awkward.py, make_awkward_jpeg.py, make_awkward_bmp.py), in
- * whatever reads them, against
- * Pillow. Runs in Node and in a browser.
+ * Compares an image decoder with Pillow on unusual and damaged files (scripts/make-fixtures/make_awkward.py,
+ * make_awkward_jpeg.py, make_awkward_bmp.py). Runs in Node and in a browser.
  */
 import { parseSafetensors } from '../../src/safetensors.js';
 import type { Orientation } from '../../src/image/source.js';
 import { digest, tensorOf } from './fixtures.js';
 
-/** SHA-256 (16 digits) of the bytes of `convert('RGB')`; null where Pillow refuses the file. */
+/** First 16 hex digits of the SHA-256 of Pillow's `convert('RGB')` bytes; null if Pillow rejects the file. */
 export type Expected = Record<string, { asItLies: string; upright?: string } | null>;
 
-/** What is read of a file: the bytes (height, width, 3). */
+/** Decodes an image file to bytes of shape (height, width, 3). */
 export type Read = (file: Blob, orientation: Orientation) => Promise<Uint8Array<ArrayBuffer>>;
 
-/** The fixtures: NAME.safetensors holds files, NAME.json what Pillow makes of them. */
+/** Fixture names: NAME.safetensors holds the image files, NAME.json Pillow's results for them. */
 export const FIXTURES = ['awkward', 'jpeg', 'bmp'] as const;
 
-/** JPEGs with arithmetic coding are refused: browsers do not decode them. Pillow does. */
+/** JPEGs with arithmetic coding, which this library rejects because browsers cannot decode them. Pillow can. */
 const ARITHMETIC = /^arithmetic/;
 
-/** What differs from Pillow: pixels, or files that are refused by one alone. Nothing is left out. */
+/** Returns the files whose pixels differ from Pillow's, or that only one of the two decoders rejects, by name. */
 export async function awkwardThatDiffer(
   file: Uint8Array,
   expected: Expected,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { RESAMPLES, resizeTaps, WEIGHT_BITS } from '../../src/image/coefficients.js';
 
 describe.each(RESAMPLES)('resizeTaps, %s', (resample) => {
-  it('copies where nothing changes', () => {
+  it('copies each pixel if the size does not change', () => {
     const { count, table, begin, end } = resizeTaps(5, 5, 0, 5, resample);
     const pixels = Array.from({ length: 5 }, (_, i) => {
       const row = [...table.subarray(i * (count + 1), (i + 1) * (count + 1))];
@@ -15,7 +15,7 @@ describe.each(RESAMPLES)('resizeTaps, %s', (resample) => {
     expect([begin, end]).toEqual([0, 5]);
   });
 
-  it('gives the same taps for a part of a line as for all of it', () => {
+  it('gives the same taps for a part of a line as for the whole line', () => {
     const whole = resizeTaps(1000, 321, 0, 321, resample);
     const part = resizeTaps(1000, 321, 100, 50, resample);
     const stride = whole.count + 1;
@@ -25,7 +25,7 @@ describe.each(RESAMPLES)('resizeTaps, %s', (resample) => {
     expect(part.end).toBeLessThanOrEqual(whole.table[149 * stride]! + whole.count);
   });
 
-  it('reads inside the source, and [begin, end) is all that it reads', () => {
+  it('reads only pixels of the source, and only those in [begin, end)', () => {
     for (const [source, resized] of [
       [1, 256],
       [2, 384],
@@ -47,7 +47,7 @@ describe.each(RESAMPLES)('resizeTaps, %s', (resample) => {
     }
   });
 
-  it('marks what lies outside the line, and reads nothing for it', () => {
+  it('marks pixels outside the line, and reads nothing for them', () => {
     const inside = resizeTaps(30, 20, 0, 20, resample);
     const padded = resizeTaps(30, 20, -3, 28, resample);
     const stride = inside.count + 1;
@@ -59,9 +59,9 @@ describe.each(RESAMPLES)('resizeTaps, %s', (resample) => {
       expect([...padded.table.subarray(i * stride, (i + 1) * stride)]).toEqual(outside);
   });
 
-  // The worst a sum can be: 255 under every positive weight and 0 under every negative one, or the other way
-  // round.
-  it('has weights whose sums stay in 32 bits, in all sizes up to 96 and at the ends of large lines', () => {
+  // The largest possible sum has 255 at every positive weight and 0 at every negative one; the smallest has the
+  // opposite.
+  it('has weights whose sums fit in 32 bits, for all sizes up to 96 and at the ends of large lines', () => {
     let most = 0;
     let least = 0;
     const look = (source: number, resized: number, first: number, length: number): void => {

@@ -1,4 +1,4 @@
-// Files ahead of, or instead of, a browser's decoder: in Node, which has none.
+// How image files are prepared for the browser's decoder, and decoded without one. Runs in Node.
 import { deflateRawSync, deflateSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { plainAvif } from '../../src/image/avif.js';
@@ -20,7 +20,7 @@ const decode = (bytes: Uint8Array<ArrayBuffer>, name = 'file') =>
   decodeFile(bytes, name, '', { losesAlpha: () => Promise.resolve(true) });
 const fixture = (name: string): Uint8Array<ArrayBuffer> => read(`test/fixtures/pixels/images/${name}`);
 
-/** Orientation of a file of the fixtures, by whatever reads its format. */
+/** The Exif orientation of a fixture file, read by the parser of its format. */
 async function orientationOf(name: string): Promise<number> {
   const bytes = fixture(name);
   if (name.endsWith('.jpg')) return (await prepareJpeg(bytes, name)).orientation;
@@ -33,7 +33,7 @@ it.each([
   ['awkward', awkward],
   ['bmp', bmp],
 ] as const)(
-  "%s: PNG, GIF and BMP have Pillow's pixels, or are errors where Pillow has one",
+  "%s: pixels of PNG, GIF and BMP equal Pillow's, and files that Pillow rejects are rejected",
   async (name, expected) => {
     const differing = await awkwardThatDiffer(
       read(`test/fixtures/images/${name}.safetensors`),
@@ -53,7 +53,7 @@ it.each([
 );
 
 describe('orientation', () => {
-  it('turns by whole pixels: eight ways, each its own', () => {
+  it('the eight orientations give eight different arrangements of the pixels', () => {
     expect(new Set(TURNS.slice(1)).size).toBe(8);
     expect([1, 2, 3, 4, 5, 6, 7, 8].filter(swapsSides)).toEqual([5, 6, 7, 8]);
   });
@@ -70,7 +70,7 @@ describe('orientation', () => {
     expect(await orientationOf(name)).toBe(n);
   });
 
-  it('is taken out of JPEG, PNG and WebP', async () => {
+  it('is removed from JPEG, PNG and WebP', async () => {
     const exif = /Exif\0\0|eXIf|EXIF/;
     const jpeg = fixture('exif8.jpg');
     await prepareJpeg(jpeg, 'file');
@@ -84,7 +84,7 @@ describe('orientation', () => {
 });
 
 describe('files that a browser decodes', () => {
-  it('lose their alpha', async () => {
+  it('have their alpha removed', async () => {
     const webp = (name: string): Buffer => Buffer.concat(plainWebp(fixture(name), name).pieces);
     expect(webp('lossy-alpha.webp').includes('ALPH')).toBe(false);
     expect(webp('lossy-alpha.webp')[20]! & 0x10).toBe(0);
@@ -94,7 +94,7 @@ describe('files that a browser decodes', () => {
     expect(Buffer.concat(pieces).includes('tRNS')).toBe(false);
   });
 
-  it('stay as they are otherwise', async () => {
+  it('are unchanged if they have neither alpha nor an orientation', async () => {
     for (const name of ['444.jpg', 'cmyk.jpg', 'lossless.webp']) {
       const bytes = fixture(name);
       if (name.endsWith('.jpg')) await (await prepareJpeg(bytes, name)).checkScans();
@@ -104,7 +104,7 @@ describe('files that a browser decodes', () => {
   });
 
   it.each(['exif6.jpg', 'exif6.png', 'exif6-alpha.webp', 'transparency.gif', 'rgb.bmp', '444.avif'])(
-    'are errors of this library when %s is cut off anywhere, or bits of it fall over',
+    '%s with its end missing or bits flipped is rejected with an error code of this library',
     async (name) => {
       const bytes = fixture(name);
       const random = new Random(5);
@@ -122,7 +122,7 @@ describe('files that a browser decodes', () => {
     },
   );
 
-  it('and those that only look like one', async () => {
+  it('files with only the signature of a format are rejected', async () => {
     for (const magic of [
       '\xff\xd8\xff',
       '\x89PNG\r\n\x1a\n',
@@ -139,7 +139,7 @@ describe('files that a browser decodes', () => {
     }
   });
 
-  it('say where they end too early', async () => {
+  it('the error message for a truncated file says at which byte it ends', async () => {
     const messageOf = async (bytes: Uint8Array<ArrayBuffer>): Promise<string> =>
       ((await decode(bytes, 'a').catch((error: unknown) => error)) as Error).message;
     const half = (name: string): Uint8Array<ArrayBuffer> => {
@@ -159,14 +159,14 @@ describe('files that a browser decodes', () => {
     expect(await messageOf(half('rgb.bmp'))).toMatch(/ends too early: at byte \d+ of \d+\./);
   });
 
-  it('AVIF tells its turns', () => {
+  it('the orientation of an AVIF is read', () => {
     expect(plainAvif(fixture('444.avif')).orientation).toBe(1);
   });
 });
 
-describe('other files are named', () => {
+describe('the error message for a file that cannot be decoded says what the file is', () => {
   const text = (value: string): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(value, 'latin1'));
-  /** A small JPEG whose frame says that it is of another kind. */
+  /** A small JPEG whose frame header has this marker and bit depth, which a baseline JPEG does not have. */
   const jpegOf = (marker: number, bits: number): Uint8Array<ArrayBuffer> => {
     const bytes = fixture('grey.jpg');
     const frame = bytes.findIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xc0);
@@ -179,17 +179,17 @@ describe('other files are named', () => {
   it.each<[string, Uint8Array<ArrayBuffer>, RegExp]>([
     ['nothing', new Uint8Array(0), /found an empty file \(0 bytes\)\. Copy or download/],
     ['text', text('not an image\n'), /found text \(13 bytes\)\. Choose an image/],
-    ['text of several bytes a letter', new TextEncoder().encode('für später'), /found text/],
+    ['text with several bytes per letter', new TextEncoder().encode('für später'), /found text/],
     ['JSON', text('{"error": "no such file"}'), /found text/],
     ['an SVG', text('<svg xmlns="http://www.w3.org/2000/svg"/>'), /found an SVG drawing.*canvas/],
-    ['an SVG behind its declaration', text('\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a -->\n<svg>'), /SVG/],
+    ['an SVG after an XML declaration', text('\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a -->\n<svg>'), /SVG/],
     ['a page', text('\n<!doctype html><title>404</title>'), /found an HTML page\. Check the address/],
     ['a PDF', text('%PDF-1.7\n%\xe2'), /found a PDF document/],
     ['an MP4', iso('isom'), /found a video\. Pass a <video>/],
     ['a QuickTime film', iso('qt  '), /found a video/],
     ['a WebM', text('\x1aE\xdf\xa3\x01\0\0\0'), /found a video/],
     ['an archive', text('PK\x03\x04\x14\0'), /found an archive/],
-    ['a pointer', text('version https://git-lfs.github.com/spec/v1\noid sha256:1\n'), /Git LFS/],
+    ['a Git LFS pointer', text('version https://git-lfs.github.com/spec/v1\noid sha256:1\n'), /Git LFS/],
     ...['heic', 'heix', 'hevc', 'mif1', 'msf1'].map(
       (brand) =>
         [`an HEIC (${brand})`, iso(brand), /found an HEIC photograph.*iPhone: Settings/] as [
@@ -218,7 +218,7 @@ describe('inflate', () => {
   const bytesOf = (length: number, values: number, random: Random): Uint8Array =>
     Uint8Array.from({ length }, () => Math.floor(random.next() * values));
 
-  it('gives what zlib packed, at every level', async () => {
+  it('restores what zlib compressed, at every level', async () => {
     const random = new Random(3);
     for (let i = 0; i < 120; i++) {
       const bytes = bytesOf(Math.floor(random.next() * 3000), 1 + Math.floor(random.next() * 255), random);
@@ -231,7 +231,7 @@ describe('inflate', () => {
     }
   });
 
-  it('gives what there is of a stream that is cut off, and tells a broken one', async () => {
+  it("returns the available bytes of a truncated stream with end 'short', and reports a corrupt one as 'broken'", async () => {
     const random = new Random(4);
     const bytes = bytesOf(2000, 9, random);
     const packed = new Uint8Array(deflateSync(bytes));

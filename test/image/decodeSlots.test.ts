@@ -1,4 +1,4 @@
-// How many pictures are decoded at once, and in which order their turn comes.
+// DecodeSlots: the limit on simultaneous image decodes, and the order in which they start.
 import { expect, test } from 'vitest';
 import { DecodeSlots, type DecodeSlot } from '../../src/image/decodeSlots.ts';
 import { Random } from '../random.ts';
@@ -6,7 +6,7 @@ import { Random } from '../random.ts';
 const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
 const KIB = 1024;
 
-test('slots are given in order, and no more than there are', async () => {
+test('slots are granted in the order of the requests, and never more than the limit', async () => {
   const slots = new DecodeSlots(2, KIB);
   const order: number[] = [];
   const taken: DecodeSlot[] = [];
@@ -20,13 +20,13 @@ test('slots are given in order, and no more than there are', async () => {
   for (let i = 0; i < 5; i++) {
     await turn();
     taken[i]!.release();
-    taken[i]!.release(); // counts once
+    taken[i]!.release(); // a second call has no effect
   }
   await turn();
   expect([order, slots.running]).toEqual([[0, 1, 2, 3, 4], 0]);
 });
 
-test('pixels wait for their bytes in order; a picture that is too large for the bound runs alone', async () => {
+test('images wait for memory in the order of their requests; an image larger than the limit runs alone', async () => {
   const slots = new DecodeSlots(8, KIB);
   const order: string[] = [];
   const open = async (name: string, width: number): Promise<DecodeSlot> => {
@@ -49,7 +49,7 @@ test('pixels wait for their bytes in order; a picture that is too large for the 
   expect([slots.bytes, slots.running]).toEqual([0, 0]);
 });
 
-test('a slot is had at once only where one is free and nobody waits', async () => {
+test('takeNow gives a slot only if one is free and no request is waiting', async () => {
   const slots = new DecodeSlots(2, KIB);
   const first = slots.takeNow(512)!;
   expect([slots.running, slots.bytes]).toEqual([1, 512]);
@@ -64,7 +64,7 @@ test('a slot is had at once only where one is free and nobody waits', async () =
   await claiming;
   waiting.release();
   expect([slots.bytes, slots.running]).toEqual([0, 0]);
-  const large = slots.takeNow(5000)!; // alone
+  const large = slots.takeNow(5000)!; // more than the limit: allowed because nothing else is running
   const behind = large && (await slots.take());
   const pending = behind.claim(1);
   expect(slots.takeNow(0)).toBeUndefined();
@@ -74,7 +74,7 @@ test('a slot is had at once only where one is free and nobody waits', async () =
   expect([slots.bytes, slots.running]).toEqual([0, 0]);
 });
 
-test('an abort ends a wait, for a slot and for bytes, and lets those behind go on', async () => {
+test('an abort ends a wait for a slot or for memory, and the next requests proceed', async () => {
   const slots = new DecodeSlots(2, KIB);
   const held = await slots.take();
   await held.claim(1024);
@@ -93,7 +93,7 @@ test('an abort ends a wait, for a slot and for bytes, and lets those behind go o
   expect([slots.bytes, slots.running]).toEqual([0, 0]);
 });
 
-test('200 random pictures, some aborted: never more than the bound, and all get their turn', async () => {
+test('200 random images, some aborted: the limit is never exceeded, and every request ends', async () => {
   const random = new Random(3);
   const slots = new DecodeSlots(3, 100 * KIB);
   let most = 0;

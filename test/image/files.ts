@@ -1,4 +1,4 @@
-/** Fixture files in Node. */
+/** Reads fixture files in Node. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { PNG } from 'pngjs';
 import type { Rgb } from '../reference/resize.js';
@@ -17,7 +17,7 @@ export const pngFiles = readdirSync(new URL('test/fixtures/pixels/images/', root
   name.endsWith('.png'),
 );
 
-/** A PNG as red, green, blue, alpha. */
+/** Decodes a PNG to bytes of shape (height, width, 4): red, green, blue, alpha. */
 export function readPng(path: string): { data: Uint8Array; width: number; height: number } {
   return PNG.sync.read(Buffer.from(read(path)));
 }

@@ -1,10 +1,10 @@
 /**
- * What the image tests share: noise by formula, fixtures, and ways to compare. Runs in Node and in a browser.
+ * Helpers of the image tests: synthetic noise, fixture tensors and comparisons. Run in Node and in a browser.
  */
 import { parseSafetensors } from '../../src/safetensors.js';
 import type { Rgb } from '../reference/resize.js';
 
-/** Bytes by formula, as `noise` in scripts/make-fixtures/make_pixels.py. */
+/** Pseudo-random bytes, the same as those of `noise` in scripts/make-fixtures/make_pixels.py. */
 export function noise(name: string, length: number): Uint8Array<ArrayBuffer> {
   let state = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(name)) state = Math.imul(state ^ byte, 0x01000193);
@@ -25,7 +25,7 @@ export const noiseImage = (width: number, height: number): Rgb => ({
   height,
 });
 
-/** A tensor of a safetensors file: its bytes, copied, and its shape. */
+/** The shape of a tensor in a safetensors file, and a copy of its bytes. */
 export function tensorOf(
   file: Uint8Array,
   name: string,
@@ -38,7 +38,7 @@ export function tensorOf(
 export const floatsOf = (file: Uint8Array, name: string): Float32Array<ArrayBuffer> =>
   new Float32Array(tensorOf(file, name).bytes.buffer);
 
-/** How many floats differ in any bit. */
+/** Counts the floats that differ in any bit. */
 export function differingFloats(a: Float32Array, b: Float32Array): number {
   if (a.length !== b.length) throw new Error(`${a.length} floats against ${b.length}`);
   const [x, y] = [a, b].map((f) => new Uint32Array(f.buffer, f.byteOffset, f.length)) as [
@@ -48,7 +48,7 @@ export function differingFloats(a: Float32Array, b: Float32Array): number {
   return x.reduce((count, bits, i) => count + (bits === y[i] ? 0 : 1), 0);
 }
 
-/** How many bytes differ, and by how much at most. */
+/** The number of bytes that differ, and the largest difference. */
 export function difference(a: Uint8Array, b: Uint8Array): { bytes: number; most: number } {
   if (a.length !== b.length) throw new Error(`${a.length} bytes against ${b.length}`);
   let bytes = 0;
@@ -61,7 +61,7 @@ export function difference(a: Uint8Array, b: Uint8Array): { bytes: number; most:
   return { bytes, most };
 }
 
-/** The 8-bit values, (height, width, 3), that normalised pixels (3, height, width) came from. */
+/** The 8-bit values (height, width, 3) from which normalised pixels (3, height, width) were computed. */
 export function bytesOfPixels(pixels: Float32Array, levels: Float32Array): Uint8Array<ArrayBuffer> {
   const plane = pixels.length / 3;
   const values = [0, 1, 2].map(
@@ -74,7 +74,7 @@ export function bytesOfPixels(pixels: Float32Array, levels: Float32Array): Uint8
   });
 }
 
-/** The first 16 digits of the SHA-256. */
+/** The first 16 hex digits of the SHA-256. */
 export async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return [...hash.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
@@ -93,7 +93,7 @@ export interface SizeCase {
   readonly sha256: string;
 }
 
-/** Bytes (height, width, 3), turned upright as Exif's orientation 1 to 8 says. */
+/** Applies an Exif orientation (1 to 8) to an image of shape (height, width, 3). */
 export function upright({ data, width, height }: Rgb, orientation: number): Rgb {
   const sideways = orientation >= 5;
   const [w, h] = sideways ? [height, width] : [width, height];

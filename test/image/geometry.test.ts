@@ -19,7 +19,7 @@ describe("planResize, 'crop'", () => {
     [512, 512, 256, 256, 16, 16],
     [451, 300, 384, 256, 80, 16],
     [1, 3000, 256, 768000, 16, 383888],
-    [597, 450, 339, 256, 57, 16], // 57.5 is cut, not rounded
+    [597, 450, 339, 256, 57, 16], // 57.5 is truncated, not rounded
   ])(
     '%i × %i is resized to %i × %i and cut from (%i, %i)',
     (width, height, resizedWidth, resizedHeight, left, top) => {
@@ -48,7 +48,7 @@ describe("planResize, 'crop'", () => {
     });
   });
 
-  it('cuts inside the resized image, for all sizes up to 300', () => {
+  it('keeps the crop inside the resized image, for all sizes up to 300', () => {
     for (let width = 1; width <= 300; width += 7) {
       for (let height = 1; height <= 300; height++) {
         const { resizedWidth, resizedHeight, left, top } = plan(width, height);
@@ -82,7 +82,7 @@ describe("planResize, 'fit'", () => {
     });
   });
 
-  it('goes vertically first where Pillow does', () => {
+  it('resizes vertically first in the cases where Pillow does', () => {
     expect(plan(3, 300, { resize: 'fit', longestSide: 210 }).verticalFirst).toBe(false);
     expect(plan(3, 301, { resize: 'fit', longestSide: 210 }).verticalFirst).toBe(true);
     expect(plan(3, 301, { resize: 'fit', longestSide: 308 }).verticalFirst).toBe(false);
@@ -102,7 +102,7 @@ describe("planResize, 'square'", () => {
     [640, 427],
     [1, 3000],
     [224, 224],
-  ])('%i × %i becomes 224 × 224, or what is asked for', (sourceWidth, sourceHeight) => {
+  ])('%i × %i becomes 224 × 224, or the requested size', (sourceWidth, sourceHeight) => {
     const fill = [0, 0, 0];
     const rest = { sourceWidth, sourceHeight, left: 0, top: 0, fill, verticalFirst: sourceHeight === 3000 };
     expect(plan(sourceWidth, sourceHeight, { resize: 'square' })).toEqual({
@@ -136,19 +136,49 @@ describe("options and a checkpoint's geometry", () => {
     ['none', radDino, {}, { shortestEdge: 518 }, squareOf(518)],
     ['none', square, {}, squareOf(448), undefined],
     ['none', rectangle, {}, squareOf(224, 448), undefined],
-    ["'crop' of one that crops", radDino, { resize: 'crop' }, { shortestEdge: 518 }, squareOf(518)],
-    ["'crop' of one that does not", square, { resize: 'crop' }, { shortestEdge: 256 }, squareOf(224)],
-    ["'crop' of a size", cropped, { resize: 'crop' }, { shortestEdge: 300 }, squareOf(210, 280)],
-    ['cropSize in its ratio', radDino, { cropSize: 224 }, { shortestEdge: 224 }, squareOf(224)],
-    ['cropSize in its ratio', cropped, { cropSize: 420 }, { shortestEdge: 600 }, squareOf(420)],
-    ['cropSize in the ratio 256 : 224', square, { cropSize: 448 }, { shortestEdge: 512 }, squareOf(448)],
-    ['cropSize of another colour', bordered, { cropSize: 112 }, { shortestEdge: 224 }, squareOf(112)],
+    ["'crop' for a checkpoint that crops", radDino, { resize: 'crop' }, { shortestEdge: 518 }, squareOf(518)],
+    [
+      "'crop' for a checkpoint that does not crop",
+      square,
+      { resize: 'crop' },
+      { shortestEdge: 256 },
+      squareOf(224),
+    ],
+    [
+      "'crop' for a checkpoint with height and width",
+      cropped,
+      { resize: 'crop' },
+      { shortestEdge: 300 },
+      squareOf(210, 280),
+    ],
+    ['cropSize, ratio of the checkpoint', radDino, { cropSize: 224 }, { shortestEdge: 224 }, squareOf(224)],
+    [
+      'cropSize, ratio of a rectangular checkpoint',
+      cropped,
+      { cropSize: 420 },
+      { shortestEdge: 600 },
+      squareOf(420),
+    ],
+    ['cropSize, default ratio 256 : 224', square, { cropSize: 448 }, { shortestEdge: 512 }, squareOf(448)],
+    ['cropSize for a border colour', bordered, { cropSize: 112 }, { shortestEdge: 224 }, squareOf(112)],
     ['shortestEdge', radDino, { shortestEdge: 600 }, { shortestEdge: 600 }, squareOf(518)],
     ['shortestEdge', square, { shortestEdge: 600 }, { shortestEdge: 600 }, squareOf(224)],
-    ['both', cropped, { cropSize: 99, shortestEdge: 50 }, { shortestEdge: 50 }, squareOf(99)],
-    ["'square' of a square", square, { resize: 'square' }, squareOf(448), undefined],
-    ["'square' of a crop", radDino, { resize: 'square' }, squareOf(224), undefined],
-    ["'square' of a rectangle", rectangle, { resize: 'square' }, squareOf(224), undefined],
+    [
+      'cropSize and shortestEdge',
+      cropped,
+      { cropSize: 99, shortestEdge: 50 },
+      { shortestEdge: 50 },
+      squareOf(99),
+    ],
+    ["'square' for a checkpoint with a square size", square, { resize: 'square' }, squareOf(448), undefined],
+    ["'square' for a checkpoint that crops", radDino, { resize: 'square' }, squareOf(224), undefined],
+    [
+      "'square' for a checkpoint with a rectangular size",
+      rectangle,
+      { resize: 'square' },
+      squareOf(224),
+      undefined,
+    ],
     ["'square'", square, { resize: 'square', size: 99 }, squareOf(99), undefined],
     ["'fit'", radDino, { resize: 'fit' }, { longestSide: 518 }, undefined],
   ] as const)('%s', (_, preprocessing, options, resize, crop) => {
@@ -163,17 +193,17 @@ describe("options and a checkpoint's geometry", () => {
     });
   });
 
-  it('keep the colour of the border', () => {
+  it("keep the checkpoint's border colour", () => {
     expect(resolve({ cropSize: 112 }, bordered).crop?.fill).toEqual([124, 116, 104]);
   });
 
-  it('replace the filter, and parts of the normalization', () => {
+  it("replace the checkpoint's filter and parts of its normalization", () => {
     const { resample, normalization } = resolve({ resample: 'box', normalization: { std: [1, 2, 3] } });
     expect(resample).toBe('box');
     expect(normalization).toMatchObject({ mean: [0.485, 0.456, 0.406], std: [1, 2, 3] });
   });
 
-  it('name no part of a normalization that there is not', () => {
+  it('are rejected if they name an unknown part of a normalization', () => {
     const mistyped = { normalization: { sdt: [1, 2, 3] } as object };
     expect(() => resolve(mistyped)).toThrow(
       /normalization: expected mean, std and rescaleFactor.*found "sdt"/,
@@ -182,7 +212,7 @@ describe("options and a checkpoint's geometry", () => {
   });
 });
 
-describe('a crop that is larger than the image', () => {
+describe('a crop larger than the image', () => {
   it.each([
     [10, 15, -3, -2],
     [10, 14, -2, -2],
@@ -206,7 +236,7 @@ describe('wholePatches', () => {
   });
 });
 
-it('a rule that leaves nothing of an extreme image, or too much, is an IMAGE_SIZE error', () => {
+it('a resize that makes an extreme image empty or too large is an IMAGE_SIZE error', () => {
   expect(() => plan(1, 3000, {}, bit({ do_center_crop: false }))).toThrow(
     /expected sides from 1 to 32768 pixels after resizing, found 224 × 672000 for a source of 1 × 3000\./,
   );
@@ -214,11 +244,11 @@ it('a rule that leaves nothing of an extreme image, or too much, is an IMAGE_SIZ
   expect(codeOf(() => plan(1, 3000, {}, within))).toBe('IMAGE_SIZE');
 });
 
-it("rounds as Python's round", () => {
+it("rounds halves to even, as Python's round does", () => {
   expect([0.5, 1.5, 2.5, -0.5, -1.5, 2.4, 2.6].map(roundHalfEven)).toEqual([0, 2, 2, 0, -2, 2, 3]);
 });
 
-describe('options that do not fit together', () => {
+describe('options that contradict each other are rejected', () => {
   it.each<[PreprocessingOptions, RegExp]>([
     [{ resize: 'stretch' as 'fit' }, /^resize: expected 'crop', 'fit' or 'square', found "stretch"/],
     [{ resize: null as unknown as 'fit' }, /^resize: expected 'crop', 'fit' or 'square', found null/],

@@ -1,6 +1,6 @@
-/** ICC profiles of three primaries and a curve, and JPEGs that carry them. Runs in Node and in a browser. */
+/** Makes ICC profiles from three primaries and a curve, and JPEGs with them. Runs in Node and in a browser. */
 
-/** Red, green and blue in XYZ, adapted to D50. */
+/** The sRGB primaries in XYZ, adapted to D50. */
 export const SRGB = [0.43607, 0.22249, 0.01392, 0.38515, 0.71687, 0.09708, 0.14307, 0.06061, 0.7141];
 export const DISPLAY_P3 = [0.51512, 0.2412, -0.00105, 0.29198, 0.69225, 0.04189, 0.1571, 0.06657, 0.78407];
 
@@ -9,7 +9,7 @@ export type Curve = 'sRGB' | { readonly gamma: number } | { readonly entries: nu
 const inSrgb = (value: number): number =>
   value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
 
-/** A profile for displays, version 4, with all that ICC.1:2010 asks of one. */
+/** An ICC version 4 display profile with all tags that ICC.1:2010 requires. */
 export function profileOf(
   colours: readonly number[],
   curve: Curve,
@@ -87,7 +87,7 @@ export function profileOf(
   return whole;
 }
 
-/** The JPEG with this profile and no other, in so many segments. */
+/** Replaces the ICC profile of a JPEG, split into `segments` APP2 segments. */
 export function withProfile(
   jpeg: Uint8Array<ArrayBuffer>,
   profile: Uint8Array,

@@ -1,4 +1,4 @@
-// Size and colour profile ahead of decoding.
+// readImageHeader: size, colour profile and alpha of an image file, read without decoding it.
 import { deflateSync } from 'node:zlib';
 import { readFileSync } from 'node:fs';
 import sharp from 'sharp';
@@ -34,8 +34,8 @@ const png = (...chunks: Buffer[]): Uint8Array =>
 const segment = (marker: number, content: Uint8Array): Buffer =>
   Buffer.from([0xff, marker, (content.length + 2) >> 8, (content.length + 2) & 255, ...content]);
 
-describe('the size', () => {
-  it('of every fixture is what sharp reads of it', async () => {
+describe('the size in the header', () => {
+  it('of every fixture equals the size that sharp reads', async () => {
     const awkward = read('test/fixtures/images/awkward.safetensors');
     const whole = [...parseSafetensors(awkward).tensors.keys()]
       .filter((name) => /^(jpeg|png|apng|webp|camera|type)[\w-]*\.\w+$/.test(name))
@@ -48,7 +48,7 @@ describe('the size', () => {
       const before = Uint8Array.from(bytes);
       const theirs = await sharp(bytes)
         .metadata()
-        .catch(() => undefined); // it refuses damage that Pillow reads
+        .catch(() => undefined); // sharp rejects some damaged files that Pillow reads
       if (!theirs) continue;
       const { width, height } = theirs;
       expect(readImageHeader(bytes), name).toMatchObject({ width, height });
@@ -72,7 +72,7 @@ describe('the size', () => {
       hasAlpha: true,
       bytesPerPixel: 5,
     });
-    gif[gif.length - 3] = 4; // a frame that reaches beyond its screen
+    gif[gif.length - 3] = 4; // a frame that extends beyond its screen
     expect(readImageHeader(gif)).toMatchObject({ width: 10 + 1040, height: 200 });
     expect(decodedBytes(readImageHeader(gif))).toBe(5 * 1050 * 200);
     const bmp = Buffer.from(fixture('rgb.bmp'));
@@ -84,13 +84,13 @@ describe('the size', () => {
       hasAlpha: false,
       bytesPerPixel: 4,
     });
-    bmp.writeUInt32LE(1, 30); // runs
+    bmp.writeUInt32LE(1, 30); // run-length encoding
     expect(readImageHeader(bmp)?.bytesPerPixel).toBe(5);
-    bmp.writeInt32LE(-height, 22); // rows from the top
+    bmp.writeInt32LE(-height, 22); // a negative height: rows are stored from the top
     expect(readImageHeader(bmp)).toMatchObject({ height });
   });
 
-  it('of a JPEG behind fill, garbage, an Exif thumbnail and markers without content', () => {
+  it('of a JPEG is found after fill bytes, garbage, an Exif thumbnail and empty markers', () => {
     const jpeg = fixture('420.jpg');
     const { width, height } = readImageHeader(jpeg)!;
     const exif = segment(0xe1, Buffer.concat([Buffer.from('Exif\0\0'), fixture('grey.jpg')]));
@@ -108,8 +108,8 @@ describe('the size', () => {
     expect(decodedBytes(undefined)).toBe(0);
   });
 
-  it('of a JPEG of garbage is given up soon', () => {
-    // Bytewise these are 64 million steps.
+  it('of a JPEG full of garbage is given up after a short search', () => {
+    // A search byte by byte would take 64 million steps.
     const spentMs = (bytes: Uint8Array): number => {
       const before = process.cpuUsage();
       readImageHeader(bytes);
@@ -125,7 +125,7 @@ describe('the size', () => {
     ] as const) {
       const bytes = Buffer.alloc(2 ** 26, Buffer.from(garbage));
       bytes.set([0xff, 0xd8, 0xff, 0xff]);
-      spentMs(bytes.subarray(0, 2 ** 20)); // the compiler
+      spentMs(bytes.subarray(0, 2 ** 20)); // lets the JavaScript engine compile the code first
       expect(readImageHeader(bytes), what).toBeUndefined();
       expect(spentMs(bytes), what).toBeLessThan(60);
     }
@@ -134,7 +134,7 @@ describe('the size', () => {
     expect(spentMs(gif)).toBeLessThan(60);
   });
 
-  it('is not known of other files, and of those that end ahead of it', () => {
+  it('is undefined for other files, and for files that end before their size field', () => {
     for (const name of ['420.jpg', 'rgb.png', 'alpha.webp', '420.avif', 'rgb.bmp', 'palette.gif']) {
       const bytes = fixture(name);
       const whole = readImageHeader(bytes);
@@ -187,19 +187,19 @@ describe('a colour profile', () => {
   it.each<[string, boolean, Uint8Array, number?]>([
     ['sRGB', false, profileOf(SRGB, 'sRGB')],
     ['sRGB with a curve of 1024 entries', false, profileOf(SRGB, { entries: 1024 })],
-    ['sRGB with a curve of 64 entries, straight between them', false, profileOf(SRGB, { entries: 64 })],
+    ['sRGB with a curve of 64 entries, interpolated linearly', false, profileOf(SRGB, { entries: 64 })],
     ['sRGB with a curve of 8 entries', true, profileOf(SRGB, { entries: 8 })],
     ['sRGB in two segments', true, profileOf(SRGB, 'sRGB'), 2],
     ['sRGB with a table of colours', true, profileOf(SRGB, 'sRGB', ['A2B0'])],
     ['primaries of sRGB with a gamma of 2.2', true, profileOf(SRGB, { gamma: 2.2 })],
     ['Display P3', true, profileOf(DISPLAY_P3, 'sRGB')],
-    ['nothing', true, new Uint8Array(0)],
-    ['half of sRGB', true, profileOf(SRGB, 'sRGB').subarray(0, 300)],
+    ['no bytes', true, new Uint8Array(0)],
+    ['truncated sRGB', true, profileOf(SRGB, 'sRGB').subarray(0, 300)],
   ])('of a JPEG with the profile of %s: %s', (_, has, profile, segments) => {
     expect(readImageHeader(withProfile(fixture('420.jpg'), profile, segments))?.hasColorProfile).toBe(has);
   });
 
-  it('as sharp writes it', async () => {
+  it('of files written by sharp', async () => {
     for (const [profile, has] of [
       ['srgb', false],
       ['p3', true],
@@ -210,7 +210,7 @@ describe('a colour profile', () => {
     }
   });
 
-  it('of a profile with any byte changed or cut off: no error', () => {
+  it('isSrgbProfile throws no error if any byte of a profile is changed or its end is missing', () => {
     const profile = profileOf(SRGB, 'sRGB');
     for (let i = 0; i < profile.length; i++) {
       isSrgbProfile(profile.with(i, 255));
@@ -237,10 +237,10 @@ describe('a colour profile', () => {
     expect(readImageHeader(fixture(name))?.hasAlpha).toBe(may);
   });
 
-  it('of a PNG: what counts is cICP, then iCCP, then sRGB, then gAMA with cHRM', () => {
+  it('of a PNG is read from cICP, else iCCP, else sRGB, else gAMA with cHRM', () => {
     expect(inPng()).toBe(false);
     expect(inPng(chunk('gAMA', uint32s(45455)))).toBe(false);
-    expect(inPng(chunk('gAMA', uint32s(45455)), chunk('cHRM', primaries))).toBe(true); // Chromium: up to 9 of 255
+    expect(inPng(chunk('gAMA', uint32s(45455)), chunk('cHRM', primaries))).toBe(true); // changes Chromium's colours by up to 9 of 255
     expect(inPng(chunk('gAMA', uint32s(100000)))).toBe(true);
     expect(inPng(chunk('cHRM', primaries.with(3, 0)))).toBe(false);
     expect(inPng(chunk('gAMA', uint32s(100000)), chunk('sRGB', [0]))).toBe(false);
@@ -275,7 +275,7 @@ describe('a colour profile', () => {
     expect(['BGRs', ' niW', 'DEBM', '\0\0\0\0'].map(hasIt)).toEqual([false, false, true, true]);
   });
 
-  it('is told of a decoded file', async () => {
+  it('is reported for a decoded file', async () => {
     const decode = (name: string) =>
       decodeFile(fixture(name), name, '', { losesAlpha: () => Promise.resolve(true) });
     expect(await decode('profile.png')).toMatchObject({ showsStoredColors: false, orientation: 1 });

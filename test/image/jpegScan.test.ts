@@ -1,4 +1,5 @@
-// JPEG read here: which files without an end marker have all their blocks, and the pixels of CMYK, as in Pillow.
+// The JPEG decoding that the library does itself, compared with Pillow: completeness of files without an end
+// marker, and the pixels of CMYK files.
 import { describe, expect, it } from 'vitest';
 import { parseSafetensors } from '../../src/safetensors.js';
 import { decodeCmyk } from '../../src/image/jpegCmyk.js';
@@ -12,7 +13,7 @@ import { digest, tensorOf } from './fixtures.js';
 const files = read('test/fixtures/images/ends.safetensors');
 const verdicts: Record<string, string> = fixture.verdicts;
 
-/** Without the end marker and `cut` bytes ahead of it, with `zeros` zeros behind. */
+/** Removes the end marker of a JPEG and the `cut` bytes before it, then appends `zeros` zero bytes. */
 function openEnded(bytes: Uint8Array, [cut, zeros]: readonly [number, number]): Uint8Array<ArrayBuffer> {
   const open = new Uint8Array(bytes.length - 2 - cut + zeros);
   open.set(bytes.subarray(0, bytes.length - 2 - cut));
@@ -20,21 +21,24 @@ function openEnded(bytes: Uint8Array, [cut, zeros]: readonly [number, number]): 
 }
 
 describe('a JPEG without an end marker', () => {
-  it.each([...parseSafetensors(files).tensors.keys()])('%s: the verdicts of Pillow', async (name) => {
-    const { bytes } = tensorOf(files, name);
-    const found: string[] = [];
-    for (const each of fixture.ends as [number, number][]) {
-      const file = openEnded(bytes, each);
-      expect((await (await prepareJpeg(file, name)).checkScans())?.code).toBe('IMAGE_DECODE');
-      const end = await endOfBlocks(file);
-      found.push(end === undefined ? '0' : '1');
-      if (end !== undefined) expect(end).toBeLessThanOrEqual(file.length);
-    }
-    expect(found.join('')).toBe(verdicts[name]);
-    expect(new Set(found).size).toBe(2);
-  });
+  it.each([...parseSafetensors(files).tensors.keys()])(
+    '%s: accepted and rejected in the same cases as by Pillow',
+    async (name) => {
+      const { bytes } = tensorOf(files, name);
+      const found: string[] = [];
+      for (const each of fixture.ends as [number, number][]) {
+        const file = openEnded(bytes, each);
+        expect((await (await prepareJpeg(file, name)).checkScans())?.code).toBe('IMAGE_DECODE');
+        const end = await endOfBlocks(file);
+        found.push(end === undefined ? '0' : '1');
+        if (end !== undefined) expect(end).toBeLessThanOrEqual(file.length);
+      }
+      expect(found.join('')).toBe(verdicts[name]);
+      expect(new Set(found).size).toBe(2);
+    },
+  );
 
-  it('is refused if it has several scans', async () => {
+  it('is rejected if it has several scans', async () => {
     const jpegs = read('test/fixtures/images/jpeg.safetensors');
     for (const name of ['scans-end-zeros-9.jpg', 'progressive-end-zeros-9.jpg']) {
       const { bytes } = tensorOf(jpegs, name);
@@ -47,7 +51,7 @@ describe('a JPEG without an end marker', () => {
   it('stops after an abort', async () => {
     const controller = new AbortController();
     const { bytes } = tensorOf(files, '420');
-    // A tall picture of the same data: more blocks than 15 ms are enough for.
+    // The same data as a tall image, which has more blocks than can be scanned in 15 ms.
     const frame = bytes.findIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xc0);
     bytes.fill(0xff, frame + 5, frame + 9);
     const long = new Uint8Array(bytes.length * 200);
@@ -70,7 +74,7 @@ describe('a JPEG in CMYK', () => {
     expect(await digest(data.filter((_, i) => i % 4 < 3))).toBe(expected!.asItLies);
   });
 
-  it('is left to the browser where it has other channels, or lacks scans that libjpeg makes up for', async () => {
+  it('is left to the browser if it has other channels, or lacks scans that libjpeg fills in', async () => {
     for (const name of ['444-whole.jpg', 'progressive-whole.jpg', 'arithmetic.jpg'])
       expect(await decodeCmyk(tensorOf(files, name).bytes, name)).toBeUndefined();
     const { bytes } = tensorOf(files, 'cmyk0-progressive.jpg');

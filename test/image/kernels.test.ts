@@ -1,10 +1,11 @@
-// On Dawn's null backend, which validates everything and computes nothing: WebGPU's default limits, no GPU.
+// Validates the image kernels without a GPU: Dawn's null backend checks everything against WebGPU's default limits
+// and computes nothing.
 import { create } from 'webgpu';
 import { expect, it } from 'vitest';
 import { Gpu } from '../../src/gpu/device.js';
 import { Preprocessor } from '../../src/image/preprocess.js';
 
-// Held here, not in a test: dawn.node crashes when this is collected while its devices live.
+// Must outlive the test: dawn.node crashes if this object is garbage-collected while it has devices.
 const webgpu = create(['backend=null']);
 
 it('the kernels compile, and their bindings, usages and workgroups are valid, inside the default limits', async () => {

@@ -1,6 +1,6 @@
 /**
- * Images that are larger than a texture may be (`large_cases` of scripts/make-fixtures/make_pixels.py), as PNG
- * files. Runs in Node and in a browser.
+ * Makes PNG files of images that exceed the maximum texture size (`large_cases` of
+ * scripts/make-fixtures/make_pixels.py). Runs in Node and in a browser.
  */
 import { noiseImage } from './fixtures.js';
 
@@ -12,14 +12,14 @@ export interface LargeCase {
   readonly sha256: string;
 }
 
-/** The PNG of a case: noise has 8 bits a channel, a pattern 1 bit a pixel. */
+/** The PNG file of a case: noise has 8 bits per channel, a pattern has 1 bit per pixel. */
 export async function largeFile({ kind, width, height, orientation }: LargeCase): Promise<Blob> {
   const rows = kind === 'noise' ? noiseRows(width, height) : patternRows(width, height);
   const header = new Uint8Array(13);
   new DataView(header.buffer).setUint32(0, width);
   new DataView(header.buffer).setUint32(4, height);
   header.set(kind === 'noise' ? [8, 2] : [1, 0], 8);
-  // A TIFF of one entry: tag 274, one SHORT.
+  // A TIFF header with one entry: tag 274 (orientation), one SHORT.
   const exif = [
     0x4d,
     0x4d,
@@ -57,7 +57,7 @@ export async function largeFile({ kind, width, height, orientation }: LargeCase)
   ]);
 }
 
-/** Each row behind the number of its filter, which is none. */
+/** PNG rows of noise, each with a leading filter byte of 0 (no filter). */
 function noiseRows(width: number, height: number): Uint8Array<ArrayBuffer> {
   const { data } = noiseImage(width, height);
   const rows = new Uint8Array(height * (1 + width * 3));

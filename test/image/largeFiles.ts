@@ -1,9 +1,9 @@
-/** Image files of many pixels, made in Node: each is slow to decode in a way of its own. */
+/** Makes large image files in Node, each slow to decode for a different reason. */
 import { crc32, deflateSync } from 'node:zlib';
 
 export type Rows = (row: Uint8Array, y: number) => void;
 
-/** Waves with some grain, which deflate makes about a third smaller. */
+/** Writes a row of waves with some noise, which deflate makes about a third smaller. */
 export function wavesAt(row: Uint8Array, y: number): void {
   let seed = (y * 2654435761) >>> 0;
   for (let i = 0; i < row.length; i++) {
@@ -21,7 +21,7 @@ const chunk = (kind: string, content: Uint8Array): Buffer => {
   return whole;
 };
 
-/** A PNG in red, green, blue, whose data are one chunk. Its rows have the filter Paeth. */
+/** An RGB PNG with a single IDAT chunk. Its rows use the Paeth filter. */
 export function pngOf(width: number, height: number, bitDepth: 8 | 16, rows: Rows): Buffer {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width);
@@ -44,7 +44,7 @@ export function pngOf(width: number, height: number, bitDepth: 8 | 16, rows: Row
   ]);
 }
 
-/** A GIF in 128 greys, a code for every pixel: of all GIFs those with the most codes. */
+/** A GIF in 128 greys with one code for each pixel, the maximum number of codes. */
 export function gifOf(width: number, height: number): Buffer {
   const head = Buffer.alloc(13 + 384 + 11);
   head.write('GIF89a');
@@ -56,7 +56,7 @@ export function gifOf(width: number, height: number): Buffer {
   head.writeUInt16LE(width, 402);
   head.writeUInt16LE(height, 404);
   head[407] = 7;
-  // A clear code ahead of every 100 codes keeps all of them at 8 bits, a byte each.
+  // A clear code before every 100 codes keeps the code size at 8 bits, so each code is one byte.
   const codes = Buffer.alloc(Math.ceil((width * height) / 100) * 101 + 1);
   let at = 0;
   for (let i = 0; i < width * height; i++) {
@@ -85,7 +85,7 @@ function bmpHeader(width: number, height: number, bits: number, compression: num
   return header;
 }
 
-/** A BMP of 24 bits a pixel. */
+/** A BMP with 24 bits per pixel. */
 export function bmpOf(width: number, height: number, rows: Rows): Buffer {
   const stride = Math.ceil((width * 3) / 4) * 4;
   const data = Buffer.alloc(stride * height);
@@ -93,7 +93,7 @@ export function bmpOf(width: number, height: number, rows: Rows): Buffer {
   return Buffer.concat([bmpHeader(width, height, 24, 0), data]);
 }
 
-/** A BMP of 8 bits a pixel in runs of two. */
+/** A run-length encoded BMP with 8 bits per pixel. Every run has two pixels. */
 export function runsBmpOf(width: number, height: number): Buffer {
   const palette = Buffer.alloc(1024);
   for (let i = 0; i < 256; i++) palette.set([i, 255 - i, i >> 1, 0], 4 * i);
@@ -103,19 +103,19 @@ export function runsBmpOf(width: number, height: number): Buffer {
       data[at++] = 2;
       data[at++] = (x + y) & 255;
     }
-    at += 2; // 0, 0: the row ends
+    at += 2; // the bytes 0, 0 end a row
   }
   return Buffer.concat([bmpHeader(width, height, 8, 1), palette, data]);
 }
 
-/** A JPEG in cyan, magenta, yellow and black, all of it mid-grey: each code is one bit, 0. */
+/** A CMYK JPEG in mid-grey. Every Huffman code is the single bit 0. */
 export function cmykOf(width: number, height: number): Buffer {
   const segment = (marker: number, ...content: number[]): Buffer => {
     const length = content.length + 2;
     return Buffer.from([0xff, marker, length >> 8, length & 255, ...content]);
   };
   const size = [height >> 8, height & 255, width >> 8, width & 255];
-  const codes = [1, ...Array.from({ length: 15 }, () => 0), 0]; // one code, of one bit, for 0
+  const codes = [1, ...Array.from({ length: 15 }, () => 0), 0]; // a Huffman table with one code, of one bit, for the symbol 0
   const blocks = 4 * Math.ceil(width / 8) * Math.ceil(height / 8);
   return Buffer.concat([
     Buffer.from([0xff, 0xd8]),
@@ -124,7 +124,7 @@ export function cmykOf(width: number, height: number): Buffer {
     segment(0xc0, 8, ...size, 4, ...[1, 2, 3, 4].flatMap((id) => [id, 0x11, 0])),
     segment(0xc4, 0, ...codes, 0x10, ...codes),
     segment(0xda, 4, ...[1, 2, 3, 4].flatMap((id) => [id, 0]), 0, 63, 0),
-    Buffer.alloc(Math.ceil(blocks / 4)), // two bits a block
+    Buffer.alloc(Math.ceil(blocks / 4)), // two bits per block
     Buffer.from([0xff, 0xd9]),
   ]);
 }

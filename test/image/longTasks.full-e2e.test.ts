@@ -1,11 +1,11 @@
-// Large images with the model in the page: no task of the page's thread takes 50 ms, whatever the format.
+// Decoding large images in the page blocks its main thread for less than 50 ms at a time, whatever the format.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
 import sharp, { type Sharp } from 'sharp';
 import { openWorkerSite, type Globals, type WorkerSite } from '../worker/site.ts';
 import { bmpOf, cmykOf, gifOf, pngOf, runsBmpOf, wavesAt } from './largeFiles.ts';
 
-/** Computed in one task, by the thread's own clock: other programs take its core too. */
+/** Limit on the CPU time of one task. CPU time, because other programs delay the thread too. */
 const LONGEST_TASK_MS = 50;
 
 const [WIDTH, HEIGHT] = [4032, 3024];
@@ -24,7 +24,7 @@ const FILES: Readonly<Record<string, () => Buffer | Promise<Buffer>>> = {
   'flat16bits.png': () => pngOf(WIDTH, HEIGHT, 16, flat),
   'broken.png': () => {
     const bytes = pngOf(2000, 1500, 8, wavesAt);
-    bytes[bytes.length - 17]! ^= 1; // the check sum of all that is inflated
+    bytes[bytes.length - 17]! ^= 1; // the checksum of the inflated data
     return bytes;
   },
   'cut.png': () => pngOf(2000, 1500, 8, wavesAt).subarray(0, -40),
@@ -34,7 +34,7 @@ const FILES: Readonly<Record<string, () => Buffer | Promise<Buffer>>> = {
   'cmyk.jpg': () => cmykOf(WIDTH, HEIGHT),
 };
 
-/** Of Chromium's trace; times in µs, `tdur` of the thread's own clock. */
+/** An event of Chromium's trace. Times are in µs; `tdur` is the thread's CPU time. */
 interface TraceEvent {
   readonly name: string;
   readonly cat: string;
@@ -56,7 +56,7 @@ beforeAll(async () => {
 });
 afterAll(() => site.close());
 
-test('files of many pixels, decoded in the page: no task takes 50 ms', { timeout: 600_000 }, async () => {
+test('large images decoded in the page: no task takes 50 ms', { timeout: 600_000 }, async () => {
   await site.browser.startTracing(page, {
     categories: ['disabled-by-default-devtools.timeline', 'blink.user_timing'],
   });
@@ -73,13 +73,13 @@ test('files of many pixels, decoded in the page: no task takes 50 ms', { timeout
     const outcomes: string[] = [];
     for (const name of names) {
       const image = await (await fetch(`/large/${name}`)).blob();
-      await rest(500); // garbage of the request
+      await rest(500); // lets the request's garbage be collected
       performance.mark(`begin ${name}`);
       outcomes.push(`${name}: ${await embed(image)}`);
       performance.mark(`end ${name}`);
     }
     model.dispose();
-    // That the measure works.
+    // A deliberately long task, to check that the trace shows long tasks.
     await rest(100);
     performance.mark('begin nothing');
     await new Promise<void>((resolve) =>

@@ -1,4 +1,5 @@
-// The CPU twin, the sizes and the levels against Python: what the GPU tests then compare with.
+// Compares the CPU reference of the image kernels, the sizes and the levels with Python. The GPU tests compare with
+// this reference.
 import { describe, expect, it } from 'vitest';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
 import { normalize, resize, sums } from '../reference/resize.js';
@@ -7,7 +8,7 @@ import { read, readPng, sizeCases, withoutAlpha } from './files.js';
 import { planOf } from './plan.js';
 
 describe('levelsOf', () => {
-  it('gives the float32 that Python makes of every 8-bit value', () => {
+  it("gives Python's float32 for every 8-bit value", () => {
     expect(
       differingFloats(
         levelsOf(IMAGENET),
@@ -17,9 +18,9 @@ describe('levelsOf', () => {
   });
 });
 
-describe('the CPU twin', () => {
+describe('the CPU reference', () => {
   it.each(['astronaut', 'chelsea', 'coffee'])(
-    'makes of %s what Python makes: 0 of 150,528 floats differ',
+    "of %s equals Python's pixels: 0 of 150,528 floats differ",
     (name) => {
       const image = withoutAlpha(readPng(`demo/photos/${name}.png`));
       const pixels = normalize(resize(image, planOf(image.width, image.height)), levelsOf(IMAGENET));
@@ -32,7 +33,7 @@ describe('the CPU twin', () => {
     },
   );
 
-  it(`makes of noise in ${sizeCases.length} sizes what Pillow makes, without a sum that leaves 32 bits`, async () => {
+  it(`of noise in ${sizeCases.length} sizes equals Pillow's, and every sum fits in 32 bits`, async () => {
     sums.largest = 0;
     const wrong: unknown[] = [];
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of sizeCases) {

@@ -1,4 +1,4 @@
-/** What a call's options make of a checkpoint's preprocessing. */
+/** Resolves preprocessing options with defaults that suit the tests. */
 import {
   planResize,
   resolvePreprocessing,

@@ -1,4 +1,4 @@
-// From bytes in memory to what the model sees, against Python's fixtures: no float may differ in any bit.
+// Compares preprocessing on the GPU, from image bytes to the model's input, with Python's fixtures bit for bit.
 import { crc32 } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
@@ -52,7 +52,7 @@ const codeOf = async (action: () => unknown): Promise<unknown> => {
     return (error as { code?: string }).code ?? error;
   }
 };
-/** Within a task of its own. */
+/** Writes one image in a GPU task of its own. */
 const write = (image: PreparedImage, pixels: GPUBuffer, offset?: number): Promise<void> =>
   gpu.task('test', undefined, (task) =>
     task.burst((burst) => preprocessor.write(burst, image, pixels, offset)),
@@ -62,7 +62,7 @@ const batch = (images: readonly ImageSource[], options?: PixelOptions): Promise<
 const twinOf = (image: Rgb, options: PixelOptions = {}): Float32Array =>
   normalize(resize(image, planOf(image.width, image.height, options), options.resample), levels);
 
-/** The same image with an alpha channel of noise. */
+/** Adds an alpha channel of noise to an image. */
 function withNoisyAlpha({ data, width, height }: Rgb): RawImage {
   const rgba = noise('alpha', width * height * 4);
   for (let i = 0; i < width * height; i++) rgba.set(data.subarray(i * 3, i * 3 + 3), i * 4);
@@ -71,7 +71,7 @@ function withNoisyAlpha({ data, width, height }: Rgb): RawImage {
 
 describe('pixels on the GPU', () => {
   it.each(['astronaut', 'chelsea', 'coffee'])(
-    'of %s are those of Python: 0 of 150,528 floats differ',
+    "of %s equal Python's: 0 of 150,528 floats differ",
     async (name) => {
       const pixels = await preprocessor.read([readPng(`demo/photos/${name}.png`)]);
       expect(pixels).toMatchObject({ batch: 1, height: 224, width: 224 });
@@ -84,7 +84,7 @@ describe('pixels on the GPU', () => {
     },
   );
 
-  it(`of noise in ${sizeCases.length} sizes are Pillow's`, async () => {
+  it(`of noise in ${sizeCases.length} sizes equal Pillow's`, async () => {
     const wrong: unknown[] = [];
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of sizeCases) {
       const pixels = await preprocessor.read([noiseImage(width, height)], options);
@@ -96,21 +96,21 @@ describe('pixels on the GPU', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('do not see alpha', async () => {
+  it('do not depend on alpha', async () => {
     const image = noiseImage(61, 47);
     const pixels = await preprocessor.read([withNoisyAlpha(image)], { cropSize: 42 });
     expect(differingFloats(pixels.data, twinOf(image, { cropSize: 42 }) as Float32Array)).toBe(0);
   });
 
   it.each(largeCases.filter(({ kind }) => kind === 'noise'))(
-    "of $width × $height, larger than a texture, turned by $orientation, are Pillow's",
+    "of $width × $height, larger than a texture, with orientation $orientation, equal Pillow's",
     async (large) => {
       const pixels = await preprocessor.read([await largeFile(large)], { orientation: 'respect' });
       expect(await digest(bytesOfPixels(pixels.data, levels))).toBe(large.sha256);
     },
   );
 
-  it('in strips of a few rows, turned in every way, are those of the twin', async () => {
+  it('computed in strips of a few rows, in every orientation, equal the CPU reference', async () => {
     const random = new Random(41);
     for (let i = 0; i < (full ? 48 : 16); i++) {
       const [width, height] = [random.integer(1, 120), random.integer(1, i % 4 === 0 ? 20_000 : 120)];
@@ -131,7 +131,7 @@ describe('pixels on the GPU', () => {
     }
   });
 
-  it('of a batch are those of each image alone, and nothing else is written', async () => {
+  it('of a batch equal those of each image alone, and no other bytes are written', async () => {
     const sizes = [
       [50, 40],
       [1, 1],
@@ -144,7 +144,7 @@ describe('pixels on the GPU', () => {
     const guard = new Uint32Array(each * 6 + 9).fill(0xdeadbeef);
     const buffer = gpu.memory.storageOf('guarded', guard);
     for (const [index, image] of images.entries()) {
-      // Back to front, with a gap of 3 floats ahead of the first and of one image in the middle.
+      // Slots in reverse order, after a gap of 3 floats, with one slot in the middle left empty.
       const slot = [4, 3, 1, 0][index]!;
       await write(await preprocessor.prepare(image, options), buffer, (3 + slot * each) * 4);
     }
@@ -165,7 +165,7 @@ describe('pixels on the GPU', () => {
     });
   });
 
-  it('have the mean and standard deviation that were asked for', async () => {
+  it('use the mean and standard deviation of the options', async () => {
     const normalization = { rescaleFactor: 1 / 127, mean: [0.1, 0.2, 0.3], std: [3, 2, 1] } as const;
     const other = await Preprocessor.create(gpu, {
       preprocessing: { ...DEFAULT_PREPROCESSING, normalization },
@@ -181,7 +181,7 @@ describe('pixels on the GPU', () => {
   });
 });
 
-describe('PNG files, which need no browser', () => {
+describe('PNG files, decoded without a browser', () => {
   const asIs = { resize: 'fit', longestSide: 42 } as const;
   const expected = read('test/fixtures/pixels/expected.safetensors');
   const file = (name: string): Blob => new Blob([read(`test/fixtures/pixels/images/${name}`)]);
@@ -191,7 +191,7 @@ describe('PNG files, which need no browser', () => {
   };
 
   it.each(pngFiles)(
-    '%s has the bytes of convert("RGB"), as it lies, which is the default, and upright',
+    `%s: the bytes equal those of convert("RGB"), with Exif orientation ignored (the default) and applied`,
     async (name) => {
       for (const [orientation, tensor] of [
         [undefined, 'rgb'],
@@ -212,7 +212,7 @@ describe('PNG files, which need no browser', () => {
   );
 
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
-    'orientation %i, resized too: what is turned before gives the same',
+    'orientation %i: the same result as for an image that is already upright',
     async (orientation) => {
       const bytes = read('test/fixtures/pixels/images/exif6.png');
       const at = Buffer.from(bytes).indexOf(Buffer.from([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0])) + 9;
@@ -237,7 +237,7 @@ describe('PNG files, which need no browser', () => {
     },
   );
 
-  it('of one column, vertically first, and turned', async () => {
+  it('of one column, resized vertically first, with an orientation', async () => {
     const bytes = read('test/fixtures/pixels/images/300x1.png');
     const exif = Buffer.from(
       '0000000065584966' + '4d4d002a00000008000101120003000000010006000000000000' + '00000000',
@@ -259,7 +259,7 @@ describe('PNG files, which need no browser', () => {
     expect((await found(url, asIs)).data).toEqual(tensorOf(expected, 'rgba16.png.rgb').bytes);
   });
 
-  it('that are damaged are errors, and leave no texture', async () => {
+  it('that are damaged are rejected, and leave no texture behind', async () => {
     const bytes = read('test/fixtures/pixels/images/rgba.png');
     bytes[1000]! ^= 1;
     await expect(preprocessor.prepare(new Blob([bytes]))).rejects.toMatchObject({
@@ -269,8 +269,8 @@ describe('PNG files, which need no browser', () => {
   });
 });
 
-describe('memory', () => {
-  it('holds nothing of an image after it was written, failed or dropped', async () => {
+describe('GPU memory', () => {
+  it('holds no buffer of an image after the image was written, failed or was disposed', async () => {
     await preprocessor.read([noiseImage(100, 100)]);
     const { bytes, buffers } = gpu.memory;
     await preprocessor.read([noiseImage(100, 100), noiseImage(100, 100)]);
@@ -283,7 +283,7 @@ describe('memory', () => {
     expect(gpu.memory.bytes).toBe(bytes);
   });
 
-  it('holds no picture, and a strip of it at most meanwhile', async () => {
+  it('holds at most a strip of an image while it is prepared', async () => {
     const preparing = await Preprocessor.create(gpu, { stripBytes: 4000 });
     const options = { cropSize: 14, shortestEdge: 14 };
     await preparing.read([noiseImage(100, 100)], options);
@@ -299,7 +299,7 @@ describe('memory', () => {
       const waiting = await preparing.prepare(noiseImage(100, 100), options);
       expect(gpu.memory.bytes - bytes).toBe(between);
       waiting.dispose();
-      expect(most).toBeLessThanOrEqual(between + 4000 + 128 + 14 * 40 * 4); // uniforms, and at most 39 taps a pixel
+      expect(most).toBeLessThanOrEqual(between + 4000 + 128 + 14 * 40 * 4); // uniforms, and at most 39 taps per pixel
       const controller = new AbortController();
       const aborted = preparing.prepare(noiseImage(20, 20), { ...options, signal: controller.signal });
       controller.abort();
@@ -315,7 +315,7 @@ describe('memory', () => {
     }
   });
 
-  it('holds nothing of sizes that were', async () => {
+  it('holds no buffers for the sizes of earlier images', async () => {
     const { bytes, buffers } = gpu.memory;
     for (let side = 300; side < 340; side++)
       await preprocessor.read([noiseImage(side, side + 1)], { cropSize: 14 });
@@ -323,14 +323,14 @@ describe('memory', () => {
     expect(gpu.memory.bytes).toBe(bytes);
   });
 
-  it('compiles nothing for a new size', async () => {
+  it('a new image size compiles no pipeline', async () => {
     const compiled = gpu.pipelines.size;
     await preprocessor.read([noiseImage(77, 11)], { resize: 'fit', longestSide: 77 });
     expect(gpu.pipelines.size).toBe(compiled);
   });
 });
 
-describe('what is refused', () => {
+describe('invalid sources and calls are rejected', () => {
   it.each<[string, () => unknown, string, RegExp]>([
     [
       'null',
@@ -341,7 +341,7 @@ describe('what is refused', () => {
     ['undefined', () => undefined, 'IMAGE_TYPE', /found Undefined/],
     ['a number', () => 5, 'IMAGE_TYPE', /found Number/],
     ['an array', () => [], 'IMAGE_TYPE', /found Array/],
-    ['bytes of no image', () => new Uint8Array(12), 'IMAGE_DECODE', /12 bytes/],
+    ['bytes that are no image', () => new Uint8Array(12), 'IMAGE_DECODE', /12 bytes/],
     [
       'floats',
       () => ({ data: new Float32Array(12), width: 2, height: 2 }),
@@ -368,7 +368,7 @@ describe('what is refused', () => {
       /expected 12 or 16 bytes for 2 × 2 pixels, found 11/,
     ],
     [
-      'another number of channels',
+      'an unsupported number of channels',
       () => ({ data: new Uint8Array(16), width: 2, height: 2, channels: 3 }),
       'IMAGE_SIZE',
       /expected 12 bytes for 2 × 2 pixels of 3 channels/,
@@ -380,13 +380,13 @@ describe('what is refused', () => {
       /expected 4 bytes for 2 × 2 pixels of 1 channels \(3 or 4\)/,
     ],
     [
-      'a Blob, where nothing can decode it',
+      'a Blob that nothing can decode',
       () => new Blob(['x']),
       'IMAGE_DECODE',
       /^Blob: expected an image, found text/,
     ],
     [
-      'a URL that leads nowhere',
+      'a URL without a server',
       () => 'http://127.0.0.1:9/image.png?token=1',
       'IMAGE_FETCH',
       /^http:\/\/127\.0\.0\.1:9\/image\.png: expected an image, found no readable response/,
@@ -407,11 +407,11 @@ describe('what is refused', () => {
     ).toBe('OPTION_VALUE');
   });
 
-  it('no image at all', async () => {
+  it('an empty batch', async () => {
     expect(await codeOf(() => batch([]))).toBe('INPUT_SHAPE');
   });
 
-  it('a buffer that is too small, or an odd offset; the image can still be written elsewhere', async () => {
+  it('a buffer that is too small, or an odd offset; the image can still be written to a valid place', async () => {
     const image = await preprocessor.prepare(noiseImage(20, 20), { cropSize: 14 });
     const buffer = gpu.memory.storage('small', image.bytes);
     for (const offset of [4, -4, 2, Number.NaN])
@@ -432,7 +432,7 @@ describe('what is refused', () => {
     await expect(waiting).rejects.toBe(reason);
   });
 
-  it('anything after dispose', async () => {
+  it('any call after dispose', async () => {
     const other = await Preprocessor.create(gpu);
     const image = await other.prepare(noiseImage(20, 20));
     const waiting = other.prepare(noiseImage(20, 20));

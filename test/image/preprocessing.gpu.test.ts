@@ -1,4 +1,4 @@
-// Checkpoints' preprocessing on the GPU against Python: no float may differ in any bit.
+// Compares the preprocessing of many checkpoints on the GPU with Python, bit for bit.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
 import { levelsOf } from '../../src/image/normalization.js';
@@ -37,7 +37,7 @@ describe('pixels on the GPU', () => {
     ['transformers', transformersCases()],
     ['timm', timmCases()],
   ] as const)(
-    "with the configurations of %s's fixtures are Python's",
+    "with the configurations of %s's fixtures equal Python's",
     async (_, cases) => {
       const wrong: unknown[] = [];
       for (const { preprocessing, width, height, expected, ...rest } of cases) {
@@ -51,7 +51,7 @@ describe('pixels on the GPU', () => {
     120_000,
   );
 
-  it('are the same in a batch, and compile nothing for another filter or a padded crop', async () => {
+  it('are the same in a batch; another filter or a padded crop compiles no pipeline', async () => {
     const preprocessing = bit({ size: 20, crop_size: { height: 42, width: 28 }, resample: 1 });
     await using(preprocessing, async (preprocessor) => {
       const images = [noiseImage(50, 40), noiseImage(33, 90), noiseImage(64, 64)];
@@ -67,7 +67,7 @@ describe('pixels on the GPU', () => {
     });
   });
 
-  it('padded with the colour of the mean are those of the twin', async () => {
+  it('padded with the mean colour equal the CPU reference', async () => {
     const preprocessing = timmPreprocessing({
       architecture: 'vit',
       input_size: [3, 42, 56],
@@ -84,7 +84,7 @@ describe('pixels on the GPU', () => {
     });
   });
 
-  it('of tall images, vertically first, are those of the twin with every filter', async () => {
+  it('of tall images, resized vertically first, equal the CPU reference with every filter', async () => {
     await using(DEFAULT_PREPROCESSING, async (preprocessor) => {
       for (const resample of ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'] as const) {
         for (const [width, height] of [
@@ -105,7 +105,7 @@ describe('pixels on the GPU', () => {
     });
   });
 
-  it('take normalization and filter from the call, without a trace in the next call', async () => {
+  it('use the normalization and filter of the call, which do not affect the next call', async () => {
     const image = noiseImage(61, 47);
     const options: PixelOptions = {
       cropSize: 42,
@@ -119,7 +119,7 @@ describe('pixels on the GPU', () => {
         const { data } = await preprocessor.read([image], each);
         expect(differingFloats(data, normalize(bytes, levelsOf(normalization)))).toBe(0);
       }
-      // Many normalizations do not pile up.
+      // Buffers of earlier normalizations must be destroyed, not accumulate.
       const { buffers } = gpu.memory;
       for (let i = 1; i < 20; i++)
         await preprocessor.read([image], { cropSize: 42, normalization: { std: [i, i, i] } });
@@ -127,7 +127,7 @@ describe('pixels on the GPU', () => {
     });
   });
 
-  it('for the model are without the remainder of a patch', async () => {
+  it('for the model lack the remainder that fills no whole patch', async () => {
     await using(bit({ size: 40, do_center_crop: false }), async (preprocessor) => {
       const image = noiseImage(90, 60);
       const { data, height, width } = await preprocessor.read([image]);

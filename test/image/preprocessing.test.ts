@@ -1,4 +1,5 @@
-// What checkpoints say of preprocessing: read, and carried out by the CPU twin, against Python.
+// Reads the preprocessing configurations of checkpoints, applies them with the CPU reference and compares with
+// Python.
 import { preprocessingOfText } from '../../src/load/preprocessorFile.js';
 import { describe, expect, it } from 'vitest';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
@@ -31,7 +32,7 @@ describe.each([
   ['transformers', transformersCases],
   ['timm', timmCases],
 ] as const)("the CPU twin, with the configurations of %s's fixtures", (_, casesOf) => {
-  it('makes what Python makes, without a sum that leaves 32 bits', async () => {
+  it("gives Python's pixels, and every sum fits in 32 bits", async () => {
     sums.largest = 0;
     const wrong: unknown[] = [];
     for (const one of casesOf()) {
@@ -43,7 +44,7 @@ describe.each([
   }, 60_000);
 });
 
-it('0 values differ from the arrays that Python has written whole', () => {
+it('0 values differ from the complete arrays in the fixtures', () => {
   const cases = transformersCases();
   for (const index of [6, 426])
     expect(
@@ -72,14 +73,14 @@ const facebook = {
 };
 
 describe('parsePreprocessorConfig', () => {
-  it("reads facebook's file as the default", () => {
+  it("reads facebook's file as the default preprocessing", () => {
     expect(parsePreprocessorConfig(facebook)).toEqual({
       ...DEFAULT_PREPROCESSING,
       source: 'preprocessor_config.json',
     });
   });
 
-  it(`refuses the ${transformersFile.refused!.length} files that Python refuses`, () => {
+  it(`rejects the ${transformersFile.refused!.length} files that Python rejects`, () => {
     for (const [config] of transformersFile.refused!)
       expect(() => parsePreprocessorConfig(config)).toThrow(/^preprocessor_config\.json: .*found .*\. \w/);
   });
@@ -122,13 +123,13 @@ describe('parsePreprocessorConfig', () => {
     expect(() => bit(config)).toThrow(expect.objectContaining({ code }) as Error);
   });
 
-  it.each([[null], ['text'], [5], [[]]])('refuses %j, which is no object', (json) => {
+  it.each([[null], ['text'], [5], [[]]])('rejects %j, which is no object', (json) => {
     expect(() => parsePreprocessorConfig(json)).toThrow(
       expect.objectContaining({ code: 'CONFIG_JSON' }) as Error,
     );
   });
 
-  it("takes DPT's class for a depth model whose file names none", () => {
+  it("uses DPT's preprocessor for a depth model whose file names none", () => {
     expect(parsePreprocessorConfig({}, 'depth_anything').resize).toEqual({ height: 384, width: 384 });
     expect(parsePreprocessorConfig({}).resize).toEqual({ shortestEdge: 224 });
   });
@@ -159,7 +160,7 @@ describe('timmPreprocessing', () => {
   const timm = (pretrained_cfg: object): Preprocessing =>
     timmPreprocessing({ architecture: 'vit', pretrained_cfg })!;
 
-  it('is undefined for a file that is not of timm', () => {
+  it('is undefined for a file that timm did not write', () => {
     for (const json of [null, 5, {}, { model_type: 'dinov2', architectures: ['Dinov2Model'] }])
       expect(timmPreprocessing(json)).toBeUndefined();
   });
@@ -185,7 +186,7 @@ describe('timmPreprocessing', () => {
 });
 
 describe('preprocessingText', () => {
-  it('is empty for the default, wherever it came from, and tells apart what changes pixels', () => {
+  it('is empty for the default preprocessing, and differs wherever the pixels differ', () => {
     expect(preprocessingText(DEFAULT_PREPROCESSING)).toBe('');
     expect(preprocessingText(parsePreprocessorConfig(facebook))).toBe('');
     const others = [
@@ -214,7 +215,7 @@ describe('preprocessingText', () => {
     );
   });
 
-  it('1 / 255 is the factor of the files', () => {
+  it('1 / 255 equals the rescale factor in the files', () => {
     expect(1 / 255).toBe(IMAGENET.rescaleFactor);
   });
 });

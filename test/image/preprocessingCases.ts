@@ -1,4 +1,4 @@
-/** Python's pixels for many a configuration: scripts/make-fixtures/make_preprocessing.py, make_timm_preprocessing.py. */
+/** Python's pixels for many configurations: scripts/make-fixtures/make_preprocessing.py, make_timm_preprocessing.py. */
 import type { Preprocessing } from '../../src/image/preprocessing.js';
 import { parsePreprocessorConfig, timmPreprocessing } from '../../src/image/preprocessorConfig.js';
 import { digest } from './fixtures.js';
@@ -28,7 +28,7 @@ export const transformersFile = load('transformers');
 export const timmFile = load('timm');
 
 export interface PreprocessingCase {
-  /** The number of the case in its file. */
+  /** Index of the case in its fixture file. */
   readonly index: number;
   readonly config: object;
   readonly preprocessing: Preprocessing;
@@ -59,7 +59,7 @@ export const transformersCases = (): readonly PreprocessingCase[] =>
 export const timmCases = (): readonly PreprocessingCase[] =>
   casesOf(timmFile, (pretrained_cfg) => timmPreprocessing({ architecture: 'vit', pretrained_cfg })!);
 
-/** What a case expects, of pixels that were made here. */
+/** Runs `make` and formats its result like `Case.expected`. */
 export async function outcomeOf(
   make: () =>
     | { data: Float32Array<ArrayBuffer>; height: number; width: number }
@@ -69,7 +69,7 @@ export async function outcomeOf(
     const { data, height, width } = await make();
     return `${height} ${width} ${await digest(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))}`;
   } catch (error) {
-    // Python's error for an image that is too extreme.
+    // Python raises ValueError if an image becomes empty or too large.
     if ((error as { code?: string }).code === 'IMAGE_SIZE') return 'ValueError';
     throw error;
   }

@@ -1,4 +1,4 @@
-// Everything that a page can hand in, decoded by the browser, against Pillow's bytes.
+// Compares every kind of image source that a page can pass, decoded by the browser, with Pillow's bytes.
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { acquireGpu, type Gpu } from '../../src/gpu/device.js';
 import { IMAGENET, levelsOf } from '../../src/image/normalization.js';
@@ -21,7 +21,7 @@ import { largeFile, type LargeCase } from './large.js';
 
 const full = inject('full');
 const levels = levelsOf(IMAGENET);
-/** 42 × 28 pixels come out as they went in. */
+/** Options that leave an image of 42 × 28 pixels at its size. */
 const asIs = { resize: 'fit', longestSide: 42 } as const;
 
 let gpu: Gpu;
@@ -52,7 +52,7 @@ function drawn<Canvas extends HTMLCanvasElement | OffscreenCanvas>(
   return canvas;
 }
 
-/** How far an image is from a tensor of the fixture, as it lies in its file. */
+/** Compares an image, by default with its Exif orientation ignored, with a tensor of the fixture. */
 async function differenceTo(
   tensor: string,
   source: ImageSource,
@@ -64,9 +64,9 @@ async function differenceTo(
   return difference(bytesOfPixels(data, levels), bytes);
 }
 /**
- * Of which files an <img> has other colours than Python, and by how much at most: 16 bits are rounded to 8
- * instead of cut, grey ones have their high byte, and what is by way of a canvas, or of a GIF, has lost the
- * colours under its transparency. Hand in the file instead.
+ * The files for which an <img> has other colours than Python, and the largest difference. Browsers round 16-bit
+ * colours to 8 bits where Pillow truncates, take the high byte of 16-bit grey where Pillow clamps, and lose the
+ * colours of transparent pixels of a GIF or a canvas. Passing the file itself avoids all three.
  */
 const ELEMENTS: Record<string, number> = {
   'rgb16.png': 1,
@@ -90,15 +90,12 @@ afterAll(() => {
   gpu.release();
 });
 
-/**
- * Without colour management: rocket.jpg carries a colour profile, which Python does not apply. What a page
- * has converted stays converted.
- */
+/** Decodes without colour management, because Python does not apply the colour profile of rocket.jpg. */
 const bitmapOf = (blob: Blob): Promise<ImageBitmap> =>
   createImageBitmap(blob, { colorSpaceConversion: 'none' });
 
 describe('photographs', () => {
-  // Of the JPEG, 0 is what Chromium's libjpeg-turbo gives; another browser may decode it otherwise.
+  // Chromium's libjpeg-turbo gives 0 differences for the JPEG; other browsers may decode a JPEG differently.
   describe.each(['astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg'])('%s', (name) => {
     const sources: Record<string, (blob: Blob) => ImageSource | Promise<ImageSource>> = {
       Blob: (blob) => blob,
@@ -132,14 +129,14 @@ describe('photographs', () => {
     });
   });
 
-  it('that the browser has converted to sRGB are other images: hand in the file', async () => {
+  it("differ from Python's if the browser converted them to sRGB", async () => {
     const python = floatsOf(
       await fetchBytes('/test/fixtures/photos/expected/rocket.pixel_values.safetensors'),
       'pixel_values',
     );
     const converted = await createImageBitmap(await fetchBlob(photoUrl('rocket.jpg')));
     const { data } = await preprocessor.read([converted]);
-    // Chromium 147: 130,792 bytes, by up to 29.
+    // In Chromium 147, 130,792 bytes differ, by up to 29.
     expect(difference(bytesOfPixels(data, levels), bytesOfPixels(python, levels)).bytes).toBeGreaterThan(
       100_000,
     );
@@ -161,7 +158,7 @@ describe('photographs', () => {
   });
 });
 
-describe('files of all kinds have the bytes of convert("RGB")', () => {
+describe(`files of all kinds: the bytes equal those of Pillow's convert("RGB")`, () => {
   const names = parseSafetensors(expected).tensors.keys();
   const small = [...names]
     .filter((name) => name.endsWith('.rgb') && !/^\d+x\d+\./.test(name))
@@ -172,7 +169,7 @@ describe('files of all kinds have the bytes of convert("RGB")', () => {
       await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)), { orientation: 'ignore' }),
     ).toEqual(exact);
     expect(await differenceTo(`${name}.rgb`, imageUrl(name), { orientation: 'ignore' })).toEqual(exact);
-    expect(await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)))).toEqual(exact); // the default
+    expect(await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)))).toEqual(exact); // 'ignore' is the default
     if (!name.startsWith('exif'))
       expect(
         await differenceTo(`${name}.rgb`, await fetchBlob(imageUrl(name)), { orientation: 'respect' }),
@@ -187,7 +184,7 @@ describe('files of all kinds have the bytes of convert("RGB")', () => {
   );
 
   it.each(Object.entries(ELEMENTS))(
-    '%s, as <img>, is what the browser has made of it',
+    "%s, as <img>: differs from Pillow's bytes by the known amount",
     async (name, most) => {
       const upright = name.startsWith('exif');
       const found = await differenceTo(
@@ -271,15 +268,15 @@ describe('orientation', () => {
     const blob = await fetchBlob(imageUrl(name));
     expect(await differenceTo(`${name}.upright`, blob, { orientation: 'respect' })).toEqual(exact);
     expect(await differenceTo(`${name}.upright`, imageUrl(name), { orientation: 'respect' })).toEqual(exact);
-    if (name.endsWith('.webp')) return expect((await loaded(blob)).naturalWidth).toBe(42); // Chromium does not turn it
+    if (name.endsWith('.webp')) return expect((await loaded(blob)).naturalWidth).toBe(42); // Chromium ignores a WebP's orientation
     if (!(name in ELEMENTS)) expect(await differenceTo(`${name}.upright`, await loaded(blob))).toEqual(exact);
   });
 });
 
 describe('sizes', () => {
-  // image/preprocess.gpu.test.ts has all of them on Dawn, with the same kernels.
+  // image/preprocess.gpu.test.ts checks all sizes on Dawn, with the same kernels.
   const cases = (sizeCases as SizeCase[]).filter((_, i) => full || i % 6 === 0);
-  it(`noise in ${cases.length} of them is resized as Pillow does it`, async () => {
+  it(`noise in ${cases.length} sizes is resized as by Pillow`, async () => {
     const wrong: unknown[] = [];
     for (const { width, height, sha256, outputWidth, outputHeight, ...options } of cases) {
       const pixels = await preprocessor.read([noiseImage(width, height)], options);
@@ -293,7 +290,7 @@ describe('sizes', () => {
 });
 
 describe('video', () => {
-  it('is read as it plays', async () => {
+  it('the current frame of a playing video is read', async () => {
     const canvas = drawn(
       document.createElement('canvas'),
       await createImageBitmap(await fetchBlob(imageUrl('rgb.png'))),
@@ -311,12 +308,12 @@ describe('video', () => {
     const { data } = await preprocessor.read([video], asIs);
     const pixels = bytesOfPixels(data, levels);
     const plain = Uint8Array.from({ length: pixels.length }, (_, i) => [0xc0, 0x80, 0x40][i % 3]!);
-    expect(difference(pixels, plain).most).toBeLessThanOrEqual(3); // by way of YUV
+    expect(difference(pixels, plain).most).toBeLessThanOrEqual(3); // the conversion to YUV and back rounds
     video.pause();
   });
 });
 
-describe('what is refused', () => {
+describe('invalid sources are rejected', () => {
   const brokenImage = (): HTMLImageElement =>
     Object.assign(new Image(), { src: 'data:image/png;base64,AAAA' });
   const otherOrigin = async (): Promise<HTMLImageElement> => {
@@ -401,7 +398,7 @@ describe('what is refused', () => {
     expect((error as Error).message).toMatch(message);
   });
 
-  it('a file that is cut off', async () => {
+  it('a truncated file', async () => {
     const whole = await fetchBytes(imageUrl('rgb.png'));
     const cut = new Blob([whole.subarray(0, 2000)]);
     expect(
@@ -412,7 +409,7 @@ describe('what is refused', () => {
     ).toBe('IMAGE_DECODE');
   });
 
-  it('a bitmap that was made here is closed, whatever happens', async () => {
+  it('a bitmap made by the library is closed, also after an error', async () => {
     const made: ImageBitmap[] = [];
     const create = globalThis.createImageBitmap;
     const spy = vi.spyOn(globalThis, 'createImageBitmap').mockImplementation(async (...args: unknown[]) => {
@@ -435,7 +432,7 @@ describe('what is refused', () => {
     spy.mockRestore();
     expect(made).toHaveLength(4);
     expect(made.filter(({ width }) => width > 0)).toEqual([]);
-    // The caller's own stays open.
+    // A bitmap that the caller passed stays open.
     const own = await createImageBitmap(blob);
     (await preprocessor.prepare(own)).dispose();
     expect(own.width).toBe(42);

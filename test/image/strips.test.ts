@@ -1,16 +1,17 @@
-// The plan of strips: every pixel of `between` comes out once, of a strip that holds all its taps.
+// The division of a resize into strips: each pixel of `between` is computed exactly once, from a strip that
+// contains all rows that the pixel reads.
 import { expect, it } from 'vitest';
 import { resizeTaps, RESAMPLES } from '../../src/image/coefficients.js';
 import { planStrips } from '../../src/image/strips.js';
 import { Random } from '../random.js';
 
-it('of 3,000 random plans covers between once, with the rows that its taps read, and keeps to the bound', () => {
+it('3,000 random plans cover each pixel once, include the rows that its taps read, and respect the size limit', () => {
   const random = new Random(14);
   for (let i = 0; i < 3000; i++) {
     const [along, across] = [random.integer(1, 400), random.integer(1, 300)];
     const width = random.integer(1, 40);
     const resized = random.integer(width, 60);
-    // A crop that is larger than the resized image has taps of -1 at its ends.
+    // A crop larger than the resized image has taps of -1 at its ends.
     const first = random.integer(-Math.min(5, width - 1), Math.max(0, resized - width));
     const taps = resizeTaps(along, resized, first, width, random.pick(RESAMPLES));
     const down = random.pick([true, false]);

@@ -1,4 +1,4 @@
-// Small pictures by the decode that the model's pixels come from, against those of a decode of their own.
+// Thumbnails made from the decoded image that the model uses, compared with thumbnails from a separate decode.
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { DINOv2 } from '../../src/index.ts';
 import { decodeSlots } from '../../src/image/decodeSlots.ts';
@@ -35,7 +35,7 @@ afterEach(() => {
 interface Shown {
   readonly width: number;
   readonly height: number;
-  /** On white, as a page shows it. */
+  /** Red, green, blue and alpha, drawn on a white background. */
   readonly values: Uint8ClampedArray;
 }
 
@@ -48,7 +48,7 @@ function shown(bitmap: ImageBitmap, width = bitmap.width, height = bitmap.height
   return { width, height, values: context.getImageData(0, 0, width, height).data };
 }
 
-/** What a decode of its own shows in this size. */
+/** A thumbnail of this size from a separate decode; undefined if the browser cannot decode the file. */
 async function expected(blob: Blob, px: number): Promise<Shown | undefined> {
   const bitmap = await createImageBitmap(blob, { imageOrientation: 'from-image' }).catch(() => undefined);
   if (!bitmap) return undefined;
@@ -66,10 +66,10 @@ async function expected(blob: Blob, px: number): Promise<Shown | undefined> {
 const largestDifference = (a: Shown, b: Shown): number =>
   a.values.reduce((most, value, i) => Math.max(most, Math.abs(value - b.values[i]!)), 0);
 
-/** Of 255. Alpha that is multiplied before or after the resize makes a little. */
+/** Allowed difference, of 255. Premultiplying alpha before or after the resize changes the rounding. */
 const MOST_DIFFERENCE = 3;
 
-/** WebP loses more than what is looked for. */
+/** Makes thumbnails lossless, because WebP's compression changes more than the differences under test. */
 function withoutLoss(): void {
   const { convertToBlob } = OffscreenCanvas.prototype;
   vi.spyOn(OffscreenCanvas.prototype, 'convertToBlob').mockImplementation(function (this: OffscreenCanvas) {
@@ -96,13 +96,13 @@ describe('a thumbnail shows the photograph, upright and with its colours', () =>
     const found = shown(await createImageBitmap(thumbnail.blob));
     expect(Math.max(found.width, found.height)).toBe(Math.max(wanted.width, wanted.height));
     expect(found.width > found.height).toBe(thumbnail.width > thumbnail.height);
-    if (/^exif.*(png|webp)$/.test(nameOf(url))) return; // browsers do not turn these
+    if (/^exif.*(png|webp)$/.test(nameOf(url))) return; // browsers ignore the Exif orientation of PNG and WebP
     expect([found.width, found.height]).toEqual([wanted.width, wanted.height]);
     expect(largestDifference(found, wanted)).toBeLessThanOrEqual(MOST_DIFFERENCE);
   });
 });
 
-test('a photograph without a colour profile is decoded once, whatever its orientation; another one twice', async () => {
+test('a photograph without a colour profile is decoded once, whatever its orientation; one with a profile twice', async () => {
   const decoded = vi.spyOn(globalThis, 'createImageBitmap');
   const decodesOf = async (name: string): Promise<number> => {
     const blob = await blobOf(urls.find((url) => nameOf(url) === name)!);
@@ -116,8 +116,8 @@ test('a photograph without a colour profile is decoded once, whatever its orient
   expect(await decodesOf('profile.jpg')).toBe(2);
 });
 
-describe('a photograph of its own', () => {
-  /** Saturated colours, which a wide gamut makes others of. */
+describe('a photograph with saturated colours', () => {
+  /** A JPEG of saturated colours, which look different under a wide-gamut profile. */
   async function photograph(profile: Uint8Array): Promise<Blob> {
     const canvas = new OffscreenCanvas(320, 240);
     const context = canvas.getContext('2d')!;
@@ -139,10 +139,10 @@ describe('a photograph of its own', () => {
     return { found: shown(await createImageBitmap(small)), decodes };
   };
 
-  test('in Display P3 keeps its colours: those of a decode of its own', async () => {
+  test('in Display P3 keeps its colours: they equal those of a separate decode', async () => {
     const blob = await photograph(profileOf(DISPLAY_P3, 'sRGB'));
     const wanted = (await expected(blob, 64))!;
-    // That the profile counts here: without it these are other colours.
+    // Without the profile the colours differ, so the comparison below depends on the profile.
     const unmanaged = (await expected(await photograph(profileOf(SRGB, 'sRGB')), 64))!;
     expect(largestDifference(unmanaged, wanted)).toBeGreaterThan(20);
     const { found, decodes } = await decodesBy(blob);
@@ -153,7 +153,7 @@ describe('a photograph of its own', () => {
   test.each([
     ['the curve as a formula', profileOf(SRGB, 'sRGB')],
     ['the curve in 1024 entries', profileOf(SRGB, { entries: 1024 })],
-  ])('in sRGB by its profile, %s, is decoded once', async (_, profile) => {
+  ])('with an sRGB profile, %s, is decoded once', async (_, profile) => {
     const blob = await photograph(profile);
     const wanted = (await expected(blob, 64))!;
     const { found, decodes } = await decodesBy(blob);
@@ -162,7 +162,7 @@ describe('a photograph of its own', () => {
   });
 });
 
-test('files of another window are decoded side by side, and have thumbnails', async () => {
+test('files created in another window are decoded in parallel, and have thumbnails', async () => {
   const frame = document.createElement('iframe');
   document.body.append(frame);
   const { File: Foreign } = frame.contentWindow as unknown as typeof globalThis;
@@ -177,7 +177,7 @@ test('files of another window are decoded side by side, and have thumbnails', as
   let askedAtFirstDecode = 0;
   const create = createImageBitmap;
   vi.spyOn(globalThis, 'createImageBitmap').mockImplementation(async (...given: unknown[]) => {
-    if (given[0] instanceof Blob) await new Promise((resolve) => setTimeout(resolve, 20)); // of a file
+    if (given[0] instanceof Blob) await new Promise((resolve) => setTimeout(resolve, 20)); // delays the decoding of a file, not of pixels
     askedAtFirstDecode ||= asked;
     return Reflect.apply(create, globalThis, given) as Promise<ImageBitmap>;
   });
@@ -201,7 +201,7 @@ test('files of another window are decoded side by side, and have thumbnails', as
   frame.remove();
 });
 
-test('an <img> counts among what is decoded, and waits its turn', async () => {
+test('an <img> takes a decode slot, and waits for a free one', async () => {
   const image = Object.assign(new Image(), { src: urls.find((url) => nameOf(url) === '444.jpg')! });
   await image.decode();
   const slots = decodeSlots();
@@ -226,7 +226,7 @@ test('an <img> counts among what is decoded, and waits its turn', async () => {
   await expect(Promise.resolve(decodeSource(gpu, image))).rejects.toMatchObject({ code: 'IMAGE_DECODE' });
 });
 
-test('embedAll gives them beside vectors and patches, with the bits of embed', async () => {
+test('embedAll returns thumbnails with vectors and patches, whose bits equal those of embed', async () => {
   const model = await DINOv2.synthetic(
     { ...configOf('small'), embedDim: 128, depth: 2, numHeads: 2, hiddenFeatures: 512 },
     { selfTest: false },
@@ -258,6 +258,6 @@ test('embedAll gives them beside vectors and patches, with the bits of embed', a
   expect(at).toBe(names.length);
   for await (const result of model.embedAll(blobs, options))
     expect([result.patches, result.thumbnail]).toEqual([undefined, undefined]);
-  expect(model.gpuBytes).toBeLessThanOrEqual(bytes + 2_000_000); // programs of further batch sizes
+  expect(model.gpuBytes).toBeLessThanOrEqual(bytes + 2_000_000); // programs for further batch sizes
   model.dispose();
 });

@@ -32,10 +32,10 @@ function configError(code: string, run: () => unknown): ConfigError {
     expect((error as ConfigError).code).toBe(code);
     return error as ConfigError;
   }
-  throw new Error(`expected ${code}, and nothing was thrown`);
+  throw new Error(`expected an error ${code}, but nothing was thrown`);
 }
 
-/** config.json of facebook/dinov2-giant, as it is on the hub but for fields that say how it was saved. */
+/** The config.json of facebook/dinov2-giant on the hub, without the fields that describe how it was saved. */
 const giantJson = {
   apply_layernorm: true,
   architectures: ['Dinov2Model'],
@@ -60,7 +60,7 @@ const giantJson = {
 };
 
 describe('parseConfig', () => {
-  it('reads what transformers writes, plain, with registers and with SwiGLU', () => {
+  it('reads config.json files written by transformers: plain, with registers and with SwiGLU', () => {
     const plain = {
       embedDim: 128,
       depth: 2,
@@ -93,7 +93,7 @@ describe('parseConfig', () => {
     expect(parseConfig(giantJson).hiddenFeatures).toBe(4096);
   });
 
-  it("takes transformers' defaults for absent fields", () => {
+  it("uses transformers' defaults for missing fields", () => {
     expect(parseConfig({ model_type: 'dinov2' })).toEqual({ ...configOf('base'), imageSize: 224 });
     expect(parseConfig({ model_type: 'dinov2_with_registers' })).toEqual({
       ...configOf('base', { registers: true }),
@@ -102,7 +102,7 @@ describe('parseConfig', () => {
     });
   });
 
-  it('reads a model with a head, and lengths written as pairs', () => {
+  it('reads a model with a head, and sizes written as pairs', () => {
     const json = {
       ...giantJson,
       architectures: ['Dinov2ForImageClassification'],
@@ -114,7 +114,7 @@ describe('parseConfig', () => {
     ).toEqual(configOf('giant'));
   });
 
-  it('refuses what is no object', () => {
+  it('rejects values that are no object', () => {
     for (const json of [undefined, null, 'dinov2', 3, [giantJson]]) {
       expect(configError('CONFIG_JSON', () => parseConfig(json)).message).toMatch(
         /expected an object, found/,
@@ -122,7 +122,7 @@ describe('parseConfig', () => {
     }
   });
 
-  it('refuses other families by name', () => {
+  it('rejects other model families, and names them in the error', () => {
     for (const model_type of ['dinov3_vit', 'vit', 'Dinov2', undefined, 2]) {
       const { message } = configError('CONFIG_UNSUPPORTED', () => parseConfig({ ...giantJson, model_type }));
       expect(message).toContain(`found ${model_type === undefined ? 'nothing' : JSON.stringify(model_type)}`);
@@ -150,7 +150,7 @@ describe('parseConfig', () => {
     ['patch_size', 0],
     ['patch_size', 1000],
     ['use_swiglu_ffn', 'yes'],
-  ])('refuses %s = %j as out of range or of the wrong type', (field, value) => {
+  ])('rejects %s = %j as out of range or of the wrong type', (field, value) => {
     const { message } = configError('CONFIG_FIELD', () => parseConfig({ ...giantJson, [field]: value }));
     expect(message).toContain(`${field}: expected`);
     expect(message).toContain(`found ${Number.isNaN(value) ? 'NaN' : JSON.stringify(value)}`);
@@ -165,12 +165,12 @@ describe('parseConfig', () => {
     ['hidden_size', 1000],
     ['patch_size', 15],
     ['mlp_ratio', 255 / 1536],
-  ])('refuses %s = %j as no DINOv2', (field, value) => {
+  ])('rejects %s = %j as not a DINOv2', (field, value) => {
     const json = { ...giantJson, use_swiglu_ffn: false, [field]: value };
     expect(configError('CONFIG_UNSUPPORTED', () => parseConfig(json)).message).toMatch(/expected .*, found/);
   });
 
-  it('refuses a register count that no model has, and reads it of models with registers alone', () => {
+  it('rejects an unsupported number of registers, and ignores the field in models without registers', () => {
     const registers = { ...giantJson, model_type: 'dinov2_with_registers' };
     expect(parseConfig({ ...registers, num_register_tokens: 8 }).numRegisterTokens).toBe(8);
     expect(parseConfig({ ...registers, num_register_tokens: 0 })).toMatchObject({
@@ -183,7 +183,7 @@ describe('parseConfig', () => {
     expect(parseConfig({ ...giantJson, num_register_tokens: 4 }).numRegisterTokens).toBe(0);
   });
 
-  it('lists all offending fields in one message', () => {
+  it('lists all invalid fields in one error', () => {
     const json = { ...giantJson, hidden_size: -1, num_channels: 1, layer_norm_eps: 'small' };
     expect(configError('CONFIG_FIELD', () => parseConfig(json)).message).toBe(
       'config.json: hidden_size: expected an integer from 64 to 4608, found -1; ' +
@@ -192,27 +192,30 @@ describe('parseConfig', () => {
     );
   });
 
-  it('refuses a patch that is larger than the default image', () => {
+  it('rejects a patch size larger than the default image', () => {
     configError('CONFIG_FIELD', () => parseConfig({ model_type: 'dinov2', patch_size: 64, image_size: 60 }));
   });
 });
 
 describe('configOf', () => {
-  it.each(sizes)('%s comes back through config.json, with and without registers', (size) => {
-    for (const registers of [false, true]) {
-      const config = configOf(size, { registers });
-      expect(parseConfig(JSON.parse(JSON.stringify(configJson(config))))).toEqual(config);
-    }
-  });
+  it.each(sizes)(
+    '%s is unchanged after writing and reading config.json, with and without registers',
+    (size) => {
+      for (const registers of [false, true]) {
+        const config = configOf(size, { registers });
+        expect(parseConfig(JSON.parse(JSON.stringify(configJson(config))))).toEqual(config);
+      }
+    },
+  );
 
-  it('names the sizes when asked for another', () => {
+  it('lists the sizes if the requested one is unknown', () => {
     expect(configError('CONFIG_UNSUPPORTED', () => configOf('huge' as ModelSize)).message).toContain(
       'small, base, large, giant',
     );
     configError('CONFIG_UNSUPPORTED', () => configOf('toString' as ModelSize));
   });
 
-  it('config.json of the fixtures comes back too', () => {
+  it('the config.json files of the fixtures are unchanged after reading and writing', () => {
     for (const kind of ['plain', 'registers', 'swiglu']) {
       const config = parseConfig(readJson(`tiny-${kind}/config.json`));
       expect(parseConfig(configJson(config))).toEqual(config);
@@ -221,7 +224,7 @@ describe('configOf', () => {
 });
 
 describe('configJson', () => {
-  it('says every width that Hugging Face can say', () => {
+  it("writes every MLP width that Hugging Face's format can express", () => {
     for (const embedDim of [64, 192, 384, 1536])
       for (const ffn of ['mlp', 'swiglu'] as const)
         for (let hiddenFeatures = 8; hiddenFeatures <= 6 * embedDim; hiddenFeatures += 8) {
@@ -231,7 +234,7 @@ describe('configJson', () => {
     configError('CONFIG_UNSUPPORTED', () => configJson({ ...configOf('giant'), hiddenFeatures: 4092 }));
   });
 
-  it("says antialias without registers as a model with none of Hugging Face's registers", () => {
+  it('writes antialias without registers as dinov2_with_registers with 0 registers', () => {
     const config = { ...configOf('small'), posEmbed: 'antialias' } as const;
     expect(configJson(config)).toMatchObject({ model_type: 'dinov2_with_registers', num_register_tokens: 0 });
     expect(parseConfig(configJson(config))).toEqual(config);
@@ -275,7 +278,7 @@ describe('configOfCheckpoint', () => {
     expect(inferConfig(header)).toEqual(parseConfig(readJson(`tiny-${kind}/config.json`)));
   });
 
-  it.each(sizes)('recognises %s by shapes alone, in both dialects', (size) => {
+  it.each(sizes)('recognises %s from shapes alone, in both naming schemes', (size) => {
     for (const registers of [false, true]) {
       const config = configOf(size, { registers });
       const ours = parameters(config);
@@ -287,12 +290,12 @@ describe('configOfCheckpoint', () => {
     }
   });
 
-  it("takes antialias for facebookresearch's names without a mask token, as timm has them", () => {
+  it("assumes antialias for facebookresearch's names without a mask token, as timm writes them", () => {
     const ours = parameters(configOf('small')).filter(({ name }) => name !== 'mask_token');
     expect(inferConfig(headerOf(ours)).posEmbed).toBe('antialias');
   });
 
-  it('says why a file is no DINOv2, or not one that can be computed', () => {
+  it('explains why a file is not a DINOv2, or not a supported one', () => {
     const ours = parameters(configOf('small'));
     const refused = (tensors: readonly Parameter[]): string => {
       try {
@@ -300,7 +303,7 @@ describe('configOfCheckpoint', () => {
       } catch (error) {
         return `${(error as ConfigError).code} ${(error as ConfigError).message}`;
       }
-      throw new Error('expected an error, and nothing was thrown');
+      throw new Error('expected an error, but nothing was thrown');
     };
     const reshaped = (name: string, shape: number[]) =>
       ours.map((parameter) => (parameter.name === name ? { name, shape } : parameter));
@@ -322,7 +325,7 @@ describe('configOfCheckpoint', () => {
     );
   });
 
-  it('sees through gaps, so that placeTensors can say what is missing', () => {
+  it('accepts missing tensors, so that placeTensors can list them', () => {
     const ours = parameters(configOf('small'));
     const whole = inferConfig(headerOf(ours));
     for (const without of [
@@ -339,7 +342,7 @@ describe('configOfCheckpoint', () => {
     expect(inferConfig(headerOf(ours.filter(({ name }) => !name.startsWith('blocks.5.'))))).toEqual(whole);
   });
 
-  it('assumes in words what no file says', () => {
+  it('describes its assumptions about properties that the file does not contain', () => {
     const { assumed } = configOfCheckpoint(headerOf(parameters(configOf('small'))));
     expect(assumed).toEqual([
       'The model has 6 heads of width 64.',
@@ -362,7 +365,7 @@ describe('configOfCheckpoint', () => {
   });
 
   it.each([1152, 1280, 1408, 1664, 2688, 3072])(
-    'asks for the heads at a width of %i, where public models have others than 64',
+    'requires the number of heads for a width of %i, because public models of that width have heads other than 64 wide',
     (embedDim) => {
       const config = { ...configOf('base'), embedDim, numHeads: embedDim / 64, hiddenFeatures: 4 * embedDim };
       const header = headerOf(parameters(config));
@@ -379,7 +382,7 @@ describe('configOfCheckpoint', () => {
 describe('readConfigFile', () => {
   const backbone = JSON.parse(JSON.stringify(configJson(configOf('small')))) as Record<string, unknown>;
 
-  it('finds the DINOv2 that is nested in a larger model', () => {
+  it('finds a DINOv2 configuration nested in that of a larger model', () => {
     for (const json of [
       { model_type: 'depth_anything', backbone: null, backbone_config: backbone },
       { model_type: 'dpt', backbone_config: backbone, neck_hidden_sizes: [48] },
@@ -398,7 +401,7 @@ describe('readConfigFile', () => {
     ).toContain('found "dpt"');
   });
 
-  it("leaves to the tensors what timm's config.json does not say", () => {
+  it("derives from the tensors what timm's config.json does not contain", () => {
     const timm = { architecture: 'vit_small_patch14_dinov2', num_features: 384, pretrained_cfg: {} };
     expect(readConfigFile(timm).hints).toMatchObject({ writer: "timm's config.json" });
     expect(readConfigFile({ ...timm, model_args: { num_heads: 16, embed_dim: 1280 } }).hints).toMatchObject({
@@ -432,12 +435,12 @@ describe('readConfigFile', () => {
     expect(configOfCheckpoint(giant, withActivation('swish')).config.ffn).toBe('swiglu');
   });
 
-  it('leaves to the tensors what a config.json says by the name of its backbone alone', () => {
+  it('derives the configuration from the tensors if config.json contains only the name of the backbone', () => {
     const json = { model_type: 'depth_anything', backbone: 'facebook/dinov2-small', backbone_config: null };
     expect(readConfigFile(json).hints?.writer).toContain('facebook/dinov2-small');
   });
 
-  it('takes null where older versions of transformers do', () => {
+  it('accepts null where older versions of transformers do', () => {
     expect(
       parseConfig({ ...backbone, use_swiglu_ffn: null, num_register_tokens: null, torch_dtype: null }),
     ).toEqual(configOf('small'));
@@ -446,7 +449,7 @@ describe('readConfigFile', () => {
 });
 
 describe('checkConfig', () => {
-  it('passes what is published', () => {
+  it('accepts the published configurations', () => {
     for (const size of sizes)
       for (const registers of [false, true]) checkConfig(configOf(size, { registers }));
   });

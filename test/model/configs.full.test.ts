@@ -1,4 +1,4 @@
-// As configs.gpu.test.ts, with more configurations and with the kernels of GPUs, which SwiftShader compiles slowly.
+// The tests of configs.gpu.test.ts with more configurations and with tiled kernels, which SwiftShader compiles slowly.
 import { afterAll, expect, test } from 'vitest';
 import { sharedDevice } from '../gpu/sharedDevice.ts';
 import { asGpu, requestDevice } from '../gpu/tiny.ts';
@@ -9,7 +9,7 @@ const devices = { software: await sharedDevice(), tiles: asGpu(await requestDevi
 afterAll(() => devices.tiles.destroy());
 
 test.each(['software', 'tiles'] as const)(
-  'with kernels for %s: what is not refused is right',
+  '%s kernels: every accepted configuration gives the result of the reference',
   { timeout: 1_800_000 },
   async (kind) => {
     const computed = cases.filter((config) => !refused(config));

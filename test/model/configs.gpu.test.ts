@@ -1,4 +1,4 @@
-// Configurations by chance: each is refused, or computes what the float64 twin computes.
+// Random configurations: each is either rejected, or its output equals that of the float64 reference.
 import { expect, test } from 'vitest';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { alternatives } from '../../src/gpu/lowering.ts';
@@ -10,15 +10,15 @@ import { cases, errorOf, refused } from './configs.ts';
 
 const device = await sharedDevice();
 
-// Each compiles kernels of its own, which takes most of the time.
-test('what is not refused is right', { timeout: 120_000 }, async () => {
+// Only three configurations, because each one compiles its own kernels.
+test('accepted configurations give the result of the reference', { timeout: 120_000 }, async () => {
   const computed = cases.filter((config) => !refused(config)).slice(0, 3);
   expect(computed).toHaveLength(3);
   for (const config of computed)
     expect(await errorOf(config, device), JSON.stringify(config)).toBeLessThanOrEqual(FP32_MAX_ERROR);
 });
 
-test('what is refused is refused before anything is loaded, and by the kernels too', async () => {
+test('unsupported configurations are rejected before anything is loaded, and also by the kernels', async () => {
   const wrong = cases.filter(refused);
   expect(wrong.length).toBeGreaterThanOrEqual(8);
   for (const config of wrong) {
@@ -38,7 +38,7 @@ test.each([
   [{ hiddenFeatures: 255 }, /hiddenFeatures: expected a multiple of 4 from 4 to 6144 .*, found 255/],
   [{ numHeads: 12 }, /numHeads: expected embedDim \/ 64 = 6 \(heads of 64\), found 12/],
   [{ headDim: 80 }, /headDim: expected 64/],
-] as const)('synthetic(%j) says what cannot be computed', async (change, message) => {
+] as const)('synthetic(%j) names the unsupported field', async (change, message) => {
   await expect(DINOv2.synthetic({ ...configOf('small'), ...change }, { device: device })).rejects.toThrow(
     message,
   );

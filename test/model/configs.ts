@@ -1,4 +1,4 @@
-// Configurations by chance, and what a model of them computes beside its float64 twin.
+// Random configurations, and the error of their models relative to the float64 reference.
 import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
@@ -37,7 +37,7 @@ export const refused = (config: DINOv2Config): boolean => {
   }
 };
 
-/** A parameter's values, put together from Hugging Face's tensors of a synthetic model. */
+/** Returns a parameter's values, assembled from the Hugging Face tensors of a synthetic model. */
 function valuesOf(config: DINOv2Config): (name: string) => Float32Array {
   const all = new Map(parameters(config).map((parameter) => [parameter.name, parameter]));
   const order = ['query', 'key', 'value'];
@@ -53,7 +53,7 @@ function valuesOf(config: DINOv2Config): (name: string) => Float32Array {
 const random = new Random(13);
 export const cases: readonly DINOv2Config[] = Array.from({ length: 40 }, () => anyConfig(random));
 
-/** How far a model by formula is from its twin, on an image of 2 × 3 patches. */
+/** The largest error of a synthetic model's last hidden state, for an image of 2 × 3 patches. */
 export async function errorOf(config: DINOv2Config, device: GPUDevice): Promise<number> {
   using model = await DINOv2.synthetic(config, { device, selfTest: false });
   const [rows, cols] = [2, 3];

@@ -1,5 +1,5 @@
-// Other names and other element types, all the way to features: they must come to what Hugging Face's names
-// in F32 come to.
+// Checkpoints with other naming schemes and element types must give the same features as the F32 checkpoint with
+// Hugging Face's names.
 import { beforeAll, expect, test } from 'vitest';
 import { f16BitsOfF32Bits } from '../../src/numerics/float16.ts';
 import type { SafetensorsDtype } from '../../src/safetensors.ts';
@@ -31,9 +31,9 @@ beforeAll(async () => {
   }
 });
 
-// 70 × 70 is the native size of these models: the dialects' conventions for positions do not matter there.
+// 70 × 70 is the native size of these models, so the schemes' position conventions make no difference.
 test.each(['plain', 'registers', 'swiglu'])(
-  "tiny-%s in facebookresearch's names, qkv packed: the same bits",
+  "tiny-%s with facebookresearch's names and packed qkv: the same bits",
   async (kind) => {
     const { config, tokens } = await featuresOf(write(facebookresearch(tensors.get(kind)!)));
     expect(maxError(tokens, expected.get(kind)!)).toBe(0);
@@ -46,7 +46,7 @@ test.each([
   ['registers', 'dinov2_with_registers.'],
   ['plain', '_orig_mod.module.'],
   ['swiglu', 'base_model.model.encoder.backbone.'],
-])('tiny-%s behind the prefix %s, beside other tensors: the same bits', async (kind, prefix) => {
+])('tiny-%s with the prefix %s, among other tensors: the same bits', async (kind, prefix) => {
   const prefixed = new Map([...tensors.get(kind)!].map(([name, tensor]) => [`${prefix}${name}`, tensor]));
   prefixed.set('head.layers.0.weight', { shape: [2, 3], values: new Float32Array(6).fill(Infinity) });
   const { tokens, loaded } = await featuresOf(write(prefixed));
@@ -54,7 +54,7 @@ test.each([
   expect(loaded).toMatchObject({ dialect: 'huggingface', prefix, setAside: ['head.layers.0.weight'] });
 });
 
-test('of a student and a teacher, the one that is chosen: the same bits', async () => {
+test('the selected one of a student and a teacher: the same bits', async () => {
   const both = new Map<string, Named>();
   for (const [name, { shape, values }] of facebookresearch(tensors.get('plain')!)) {
     both.set(`student.backbone.${name}`, { shape, values: values.map((value) => 2 * value) });
@@ -70,7 +70,7 @@ test('of a student and a teacher, the one that is chosen: the same bits', async 
   expect(maxError(student.tokens, expected.get('plain')!)).toBeGreaterThan(0.1);
 });
 
-test.each(['plain', 'registers', 'swiglu'])("tiny-%s in timm's names: the same bits", async (kind) => {
+test.each(['plain', 'registers', 'swiglu'])("tiny-%s with timm's names: the same bits", async (kind) => {
   const file = write(timm(facebookresearch(tensors.get(kind)!)));
   const { tokens, config, loaded } = await featuresOf(file);
   expect(maxError(tokens, expected.get(kind)!)).toBe(0);
@@ -81,41 +81,44 @@ test.each(['plain', 'registers', 'swiglu'])("tiny-%s in timm's names: the same b
   expect((await featuresOf(file, {}, json)).tokens).toEqual(tokens);
 });
 
-// Between F32 values, so that casting rounds: some exactly in the middle of two of them.
-test.each(['fp32', 'fp16', 'int8'] as const)('F64 as %s: cast to the nearest F32', async (dtype) => {
-  let n = 0;
-  const doubles = (values: Float32Array<ArrayBuffer>): Float64Array =>
-    Float64Array.from(values, (value) => value * (1 + ((n++ % 7) - 3) * 2 ** -25));
-  n = 0;
-  const rounded = write(tensors.get('plain')!, 'F32', (values) => Float32Array.from(doubles(values)));
-  n = 0;
-  const file = write(tensors.get('plain')!, 'F64', doubles);
-  const right = (await featuresOf(rounded, { dtype })).tokens;
-  expect(maxError((await featuresOf(file, { dtype })).tokens, right)).toBe(0);
-  // In chunks that end within values, and at addresses that are no multiple of 8.
-  let at = 0;
-  const dripping = new ReadableStream<Uint8Array>({
-    pull(controller) {
-      if (at >= file.length) return controller.close();
-      controller.enqueue(file.slice(at, (at += 100_003)));
-    },
-  });
-  expect(maxError((await featuresOf(dripping, { dtype })).tokens, right)).toBe(0);
-});
+// The F64 values lie between F32 values, some exactly in the middle, so that the conversion must round.
+test.each(['fp32', 'fp16', 'int8'] as const)(
+  'F64 loaded as %s is rounded to the nearest F32',
+  async (dtype) => {
+    let n = 0;
+    const doubles = (values: Float32Array<ArrayBuffer>): Float64Array =>
+      Float64Array.from(values, (value) => value * (1 + ((n++ % 7) - 3) * 2 ** -25));
+    n = 0;
+    const rounded = write(tensors.get('plain')!, 'F32', (values) => Float32Array.from(doubles(values)));
+    n = 0;
+    const file = write(tensors.get('plain')!, 'F64', doubles);
+    const right = (await featuresOf(rounded, { dtype })).tokens;
+    expect(maxError((await featuresOf(file, { dtype })).tokens, right)).toBe(0);
+    // The chunks end within values, and begin at addresses that are not a multiple of 8.
+    let at = 0;
+    const dripping = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (at >= file.length) return controller.close();
+        controller.enqueue(file.slice(at, (at += 100_003)));
+      },
+    });
+    expect(maxError((await featuresOf(dripping, { dtype })).tokens, right)).toBe(0);
+  },
+);
 
 const bitsOf = (values: Float32Array<ArrayBuffer>): Uint32Array =>
   new Uint32Array(values.buffer, values.byteOffset, values.length);
 
 test.each<[SafetensorsDtype, (bits: number) => number, number]>([
   ['F16', f16BitsOfF32Bits, 0.99999],
-  ['BF16', (bits) => ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff, 0.9999], // 8 bits of a number are left
-])('tiny-plain in %s: features of the rounded weights', async (dtype, round, cosine) => {
+  ['BF16', (bits) => ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff, 0.9999], // BF16 has 8 significant bits
+])('tiny-plain in %s gives the features of the rounded weights', async (dtype, round, cosine) => {
   const halves = (values: Float32Array<ArrayBuffer>): Uint16Array => Uint16Array.from(bitsOf(values), round);
   const { tokens } = await featuresOf(write(tensors.get('plain')!, dtype, halves));
   expect(minCosine(tokens, expected.get('plain')!, 128)).toBeGreaterThanOrEqual(cosine);
 });
 
-test('BF16 is exactly the F32 whose lower half is zero', async () => {
+test('BF16 equals the F32 whose lower half is zero, bit for bit', async () => {
   const cut = (values: Float32Array<ArrayBuffer>): Uint32Array =>
     bitsOf(values).map((bits) => bits & 0xffff0000);
   const halves = (values: Float32Array<ArrayBuffer>): Uint16Array =>

@@ -1,5 +1,4 @@
-// What the tests of element types share: devices for every way to store weights, checkpoints as bytes, and
-// distances.
+// Helpers of the element type tests: devices for every weight storage, checkpoint files and error measures.
 import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
@@ -11,22 +10,23 @@ import { sharedDevice, sharedGpu } from '../gpu/sharedDevice.ts';
 import { minCosine } from '../tolerance.ts';
 
 /**
- * fp16 keeps 11 bits of a weight: each sum is off by some 2e-4 of itself, and a token's direction by the
- * square of that, a few times over.
+ * Lowest allowed cosine with fp16 weights. fp16 has 11 significant bits: each sum has a relative error of some 2e-4,
+ * and the cosine of a token is off by a few times the square of that.
  */
 export const FP16_MIN_COSINE = 0.99999;
-/** int8 keeps 8 bits of a row's largest weight: 4e-3 of a sum. */
+/** Lowest allowed cosine with int8 weights, which have 8 bits for the largest weight of a row: 4e-3 of a sum. */
 export const INT8_MIN_COSINE = 0.9995;
 
 /**
- * The residual stream is f32, whose step at 1389 is 1.2e-4: 9e-8 of the token's largest element. transformers
- * in float32 is off by 1.8e-7 of it, two steps; a GPU may round in another order, and twice that is allowed.
+ * Allowed error relative to the largest element of a token, which is 1389. The step of f32 there is 1.2e-4, or 9e-8
+ * of the element. The error of transformers in float32 is two steps, 1.8e-7; a GPU may round in another order, so
+ * about twice that is allowed.
  */
 export const MASSIVE_FP32_RELATIVE = 4e-7;
 
 export const minCosineOf = (dtype: Dtype): number => (dtype === 'int8' ? INT8_MIN_COSINE : FP16_MIN_COSINE);
 
-/** A way to store weights, and a device that makes the library choose it, which ways may share. */
+/** A weight storage, and a device on which the library selects it. Several ways may share a device. */
 export interface Way {
   readonly label: string;
   readonly dtype: Dtype;
@@ -37,7 +37,7 @@ export interface Way {
 const shared = async ([half]: GPUFeatureName[]): Promise<GPUDevice> =>
   half ? (await sharedGpu()).device : sharedDevice();
 
-/** int8, f16 packed in u32, and f16 where the adapter has shader-f16. */
+/** Ways for int8, for f16 packed in u32, and for f16 if the adapter has shader-f16. */
 export async function ways(open = shared): Promise<Way[]> {
   const found: Way[] = [];
   const add = (dtype: Dtype, storage: string, device: GPUDevice): void =>
@@ -50,14 +50,14 @@ export async function ways(open = shared): Promise<Way[]> {
   return found;
 }
 
-/** One element of a tensor on disk. */
+/** A change of one element of a tensor in a file. */
 export interface Edit {
   readonly name: string;
   readonly index: number;
   readonly value: number;
 }
 
-/** A checkpoint by formula as the bytes of its file, with some elements changed. */
+/** The file of a synthetic checkpoint, with some elements changed. */
 export function checkpointBytes(config: DINOv2Config, edits: readonly Edit[] = []): Uint8Array<ArrayBuffer> {
   const tensors = huggingFaceTensors(parameters(config));
   const { bytes, header } = encodeSafetensorsHeader(
@@ -73,7 +73,7 @@ export function checkpointBytes(config: DINOv2Config, edits: readonly Edit[] = [
   return file;
 }
 
-/** The models of test/fixtures/massive: four blocks, and the channels that are massive in every token. */
+/** The channels with massive values in every token of the models of test/fixtures/massive. */
 export const MASSIVE_CHANNELS = [5, 17, 90] as const;
 
 export function massiveModel(kind: 'plain' | 'registers' | 'swiglu'): {
@@ -100,8 +100,8 @@ export function massiveModel(kind: 'plain' | 'registers' | 'swiglu'): {
 }
 
 /**
- * The smallest cosine of a token with the expected one; and of what is left of both without the massive
- * channels, which alone decide the first.
+ * The smallest cosine of a token with the expected token: of all channels (`whole`), and without the massive channels
+ * (`quiet`), which would hide the errors of the others.
  */
 export function cosines(
   found: Float32Array,
@@ -116,7 +116,7 @@ export function cosines(
   };
 }
 
-/** The largest distance of an element, over the largest element of its token. */
+/** The largest absolute error of an element, relative to the largest element of its token. */
 export function maxRelativeError(found: Float32Array, expected: Float32Array, columns: number): number {
   let worst = 0;
   for (let row = 0; row < expected.length; row += columns) {

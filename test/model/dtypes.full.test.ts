@@ -1,4 +1,4 @@
-// Element types at the sizes that take minutes on a software adapter, and giant's width.
+// Element types with the model sizes that take minutes on a software adapter, and with the width of giant.
 import { afterAll, expect, test } from 'vitest';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2, type ModelSize } from '../../src/index.ts';
@@ -27,7 +27,7 @@ const sizes: readonly (readonly [ModelSize, number, number])[] = [
 ];
 
 test.each(sizes.flatMap((size) => all.map((way) => [...size, way.label, way] as const)))(
-  '%s at %i × %i, %s: the direction of every token, and the bytes of its weights',
+  '%s at %i × %i, %s: cosine of every token, and the size of the weights',
   { timeout: 10 * MINUTES },
   async (size, height, width, label, { dtype, device }) => {
     using model = await DINOv2.synthetic(size, { device, dtype });
@@ -51,7 +51,7 @@ test.each(sizes.flatMap((size) => all.map((way) => [...size, way.label, way] as 
 );
 
 test(
-  "giant's width (1536, SwiGLU of 4096), two blocks of it: against fp32",
+  "two blocks with giant's width (1536, SwiGLU of 4096), compared with fp32",
   { timeout: 10 * MINUTES },
   async () => {
     const config = { ...configOf('giant'), depth: 2 };

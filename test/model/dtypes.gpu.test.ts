@@ -22,7 +22,7 @@ const show = (cosine: number): string => `1 - ${(1 - cosine).toExponential(1)}`;
 
 describe.each(all)('$label', ({ label, dtype, device, storage }) => {
   test.each(['plain', 'registers', 'swiglu'])(
-    'tiny-%s, from its file, at four sizes: the direction of every token',
+    'tiny-%s, loaded from its file, at four sizes: cosine of every token',
     async (kind) => {
       using model = await DINOv2.fromFiles(
         {
@@ -71,7 +71,7 @@ describe.each(['plain', 'registers', 'swiglu'] as const)('massive activations, %
   };
   const expected = readTensors(`../massive/${kind}.expected.56x98.b2.safetensors`);
 
-  test('fp32: the residual stream to the last bits', async () => {
+  test('fp32: the error of the residual stream is a few roundings', async () => {
     using model = await load('fp32', all[0]!.device);
     const { last, residual } = await forward(model);
     const wanted = (await expected).get('hidden_states.4')!.values;
@@ -81,13 +81,13 @@ describe.each(['plain', 'registers', 'swiglu'] as const)('massive activations, %
       maxRelativeError(last, (await expected).get('last_hidden_state')!.values, 128),
     ];
     report.push(
-      `massive ${kind} fp32: ${errors.map((error) => error.toExponential(1)).join(', ')} of the token's largest`,
+      `massive ${kind} fp32: ${errors.map((error) => error.toExponential(1)).join(', ')} of the token's largest element`,
     );
     for (const error of errors) expect(error).toBeLessThanOrEqual(MASSIVE_FP32_RELATIVE);
   });
 
   test.each(all)(
-    '$label: the direction of every token, of its quiet channels too',
+    '$label: cosine of every token, with and without the massive channels',
     async ({ label, dtype, device }) => {
       using model = await load(dtype, device);
       const { last, residual } = await forward(model);
@@ -113,7 +113,7 @@ describe('a weight that f16 cannot hold', () => {
     checkpointBytes(config, [{ name, index: 777, value }]);
 
   test.each([65_520, -1e6])(
-    '%d: fp16 is refused by name and place, and nothing stays on the GPU',
+    '%d: fp16 is rejected, the error names tensor and element, and no buffer remains',
     async (value) => {
       for (const { device } of all.filter(({ dtype }) => dtype === 'fp16')) {
         const loading = DINOv2.fromFiles({ weights: file(value) }, { device, dtype: 'fp16' });
@@ -126,19 +126,19 @@ describe('a weight that f16 cannot hold', () => {
     },
   );
 
-  test.each([65_519, -65_504])('%d: is the last that fits', async (value) => {
+  test.each([65_519, -65_504])('%d is accepted: it rounds to the largest f16', async (value) => {
     using model = await DINOv2.fromFiles({ weights: file(value) }, { device: all[0]!.device, dtype: 'fp16' });
     expect(model.dtype).toBe('fp16');
   });
 
-  test('fp32 and int8 take it', async () => {
+  test('is accepted by fp32 and int8', async () => {
     const { device } = all.find(({ dtype }) => dtype === 'int8')!;
     for (const dtype of ['fp32', 'int8'] as const)
       (await DINOv2.fromFiles({ weights: file(1e6) }, { device, dtype })).dispose();
   });
 });
 
-test('auto is fp16 where the self-test holds, in f16 where the adapter has it', async () => {
+test('auto selects fp16 if the self-test passes, stored as f16 if the adapter supports it', async () => {
   for (const { device, storage } of all.filter(({ dtype }) => dtype === 'fp16')) {
     using model = await DINOv2.fromFiles(
       { weights: checkpointBytes(massiveModel('plain').config) },

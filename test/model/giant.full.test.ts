@@ -1,4 +1,4 @@
-// ViT-g whole: SwiGLU, 40 blocks, 1.1 G parameters by formula, against transformers in float64
+// The complete ViT-g (SwiGLU, 40 blocks, 1.1 G synthetic parameters), compared with transformers in float64
 // (scripts/make-fixtures/make_giant.py).
 import { afterAll, describe, expect, test } from 'vitest';
 import { DINOv2 } from '../../src/index.ts';
@@ -10,8 +10,8 @@ import { pixelsOf, readOutputs, type Kind } from './outputs.ts';
 const report: string[] = [];
 const all = await ways(requestDevice);
 /**
- * fp16 as this adapter stores it by itself, and int8: each loads 1.1 G weights, which takes a processor half
- * a minute.
+ * int8, and fp16 in the storage that the library selects on this adapter. Loading 1.1 G weights takes a software
+ * adapter half a minute, so other storages are left out.
  */
 const tried = all.filter(
   ({ storage }) => storage !== 'f16-packed' || !all.some((way) => way.storage === 'f16'),
@@ -26,8 +26,9 @@ const MINUTES = 60_000;
 const BYTES_PER_WEIGHT = { fp32: 4, fp16: 2, int8: 1 } as const;
 
 /**
- * Pixels, positions and what a forward gives; and what is alive at the widest place, in an MLP: tokens before
- * and after, normed, hidden. Half as much again for what the planner cannot share.
+ * Upper limit of the activation memory: pixels, positions and outputs, and 1.5 times the largest set of values in use
+ * at once, which is that of an MLP (tokens before and after, normed, hidden). The factor allows for memory that the
+ * planner cannot share.
  */
 function activationBytes({ embedDim, hiddenFeatures }: DINOv2['config'], numTokens: number): number {
   const outside = 3 * height * width + 2 * numTokens * embedDim;
@@ -35,11 +36,11 @@ function activationBytes({ embedDim, hiddenFeatures }: DINOv2['config'], numToke
 }
 
 describe.each(tried)('$label', ({ label, dtype, device }) => {
-  afterAll(() => device.destroy()); // an idle device keeps the memory of destroyed buffers: two gigabytes, before the next one loads
+  afterAll(() => device.destroy()); // an idle device keeps two gigabytes of destroyed buffers
 
-  // registers change nothing but the tokens: in int8 alone
+  // registers only add tokens, so one dtype is enough for them
   test.each<Kind>(dtype === 'int8' ? ['plain', 'registers'] : ['plain'])(
-    '%s: the direction of every token, and the bytes on the GPU',
+    '%s: cosine of every token, and the GPU memory',
     { timeout: 10 * MINUTES },
     async (kind) => {
       const started = performance.now();

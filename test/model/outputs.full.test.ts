@@ -1,4 +1,4 @@
-// The larger half of the outputs: minutes on a software adapter.
+// The larger cases of outputs.gpu.test.ts, which take minutes on a software adapter.
 import { afterAll, describe, expect, test } from 'vitest';
 import { DINOv2, type ModelSize } from '../../src/index.ts';
 import { FP32_MAX_ERROR, maxError } from '../tolerance.ts';
@@ -20,7 +20,7 @@ afterAll(() => console.log(report.join('\n')));
 
 const MINUTES = 60_000;
 
-/** Six sizes, square and not, of one image and of three: `sizes` in make_outputs.py. */
+/** Six image sizes, square and not, with one image or three: `sizes` in make_outputs.py. */
 const sizesOf = (size: ModelSize): Case[] =>
   (
     [
@@ -40,7 +40,7 @@ describe.each<ModelSize>(['small', 'base', 'large'])('%s', (size) => {
   };
 
   test(
-    'registers, as transformers and as facebookresearch, who agree on positions: one forward for both',
+    'registers: equals transformers and facebookresearch, which agree on positions, so one forward suffices',
     { timeout: 10 * MINUTES },
     async () => {
       using model = await loadClassifier(size, 'registers');
@@ -58,13 +58,13 @@ describe.each<ModelSize>(['small', 'base', 'large'])('%s', (size) => {
     },
   );
 
-  test('plain, as transformers', { timeout: 10 * MINUTES }, async () => {
+  test('plain: equals transformers', { timeout: 10 * MINUTES }, async () => {
     using model = await loadClassifier(size, 'plain');
     for (const input of sizesOf(size))
       note('hf', 'plain', input, await compareHuggingFace(model, `${size}-plain`, input));
   });
 
-  test('plain, as facebookresearch', { timeout: 10 * MINUTES }, async () => {
+  test('plain: equals facebookresearch', { timeout: 10 * MINUTES }, async () => {
     using model = await DINOv2.synthetic(size, { posEmbed: 'offset' });
     const heads = await headsOf(model);
     for (const input of sizesOf(size))
@@ -84,8 +84,8 @@ test('4,097 tokens', { timeout: 10 * MINUTES }, async () => {
     { attentions: [4] },
   );
   expect(features.numTokens).toBe(4097);
-  // The whole matrix does not fit the memory that a chunk may have: the rows of all chunks are those that one
-  // row alone gives.
+  // The matrix is larger than the memory limit of a chunk, so it is computed in chunks. Their rows must equal rows that
+  // are computed alone.
   const whole = await features.attention(4, { query: 'all', head: 'mean' });
   for (const [row, col] of [
     [0, 0],
@@ -102,12 +102,12 @@ test('4,097 tokens', { timeout: 10 * MINUTES }, async () => {
   }
 });
 
-describe('the same bits', () => {
+describe('reproducibility', () => {
   const bits = (values: Float32Array): Buffer =>
     Buffer.from(values.buffer, values.byteOffset, values.byteLength);
 
   test.each<Kind>(['plain', 'registers'])(
-    '100 forwards, and batches of 1 to 8 at every position: %s',
+    '100 forwards, and batches of 1 to 8 with every image at every position, give the same bits: %s',
     { timeout: 10 * MINUTES },
     async (kind) => {
       using model = await DINOv2.synthetic(tinyConfig(kind));
@@ -126,7 +126,7 @@ describe('the same bits', () => {
         expect(Buffer.compare(await forward(all.subarray(0, one)), alone[0]!)).toBe(0);
 
       for (let batch = 2; batch <= 8; batch++) {
-        // Every image comes to stand at every position.
+        // Rotates the batch, so that every image is at every position once.
         for (let turn = 0; turn < batch; turn++) {
           const order = Array.from({ length: batch }, (_, position) => (position + turn) % batch);
           const pixels = new Float32Array(batch * one);

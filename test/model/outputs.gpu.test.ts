@@ -1,4 +1,4 @@
-// Everything that the original gives, against transformers and against facebookresearch's code path
+// All outputs of a DINOv2 compared with transformers and with facebookresearch's code
 // (scripts/make-fixtures/make_outputs.py).
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -19,7 +19,7 @@ import {
   type Kind,
 } from './outputs.ts';
 
-/** The self-test has tests of its own. */
+/** Without the self-test, which has its own tests. */
 const options = { device: await sharedDevice(), selfTest: false } as const;
 
 const report: string[] = [];
@@ -28,7 +28,7 @@ afterAll(() => console.log(report.join('\n')));
 describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
   const config = tinyConfig(kind);
 
-  describe('as transformers', () => {
+  describe('equals transformers', () => {
     let model: DINOv2;
     beforeAll(async () => {
       model = await loadClassifier(config, kind, options);
@@ -71,7 +71,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
       expect(both).toEqual([all.slice(0, 2), all.slice(0, 2)]);
     });
 
-    test('images of several sizes: those of one size share a forward, and nobody can tell', async () => {
+    test('images of several sizes give the same bits, although those of one size share a forward', async () => {
       const photo = (width: number, height: number, seed: number): RawImage => ({
         data: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * seed + (i >> 7)) % 256),
         width,
@@ -100,7 +100,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
       const together = await model.classifier!.classify(images, { topK: 3, ...fit });
       for (const [i, image] of images.entries())
         expect(together[i]).toEqual(await model.classifier!.classify(image, { topK: 3, ...fit }));
-      // One forward can have one size, and what has failed leaves nothing behind.
+      // features() accepts only images of one size; the failed call must leave no buffer.
       await expect(model.features(images, fit)).rejects.toThrow(
         /images of one size after resizing, found image 0 with 84 × 56 and image 1 with 56 × 84.*featuresBySize/,
       );
@@ -117,7 +117,7 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
     });
   });
 
-  describe('as facebookresearch', () => {
+  describe('equals facebookresearch', () => {
     let model: DINOv2;
     let heads: readonly ImageClassifier[];
     beforeAll(async () => {
@@ -142,54 +142,57 @@ describe.each<Kind>(['plain', 'registers'])('tiny-%s', (kind) => {
   });
 });
 
-describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file: every attention, whole', (kind) => {
-  let model: DINOv2;
-  beforeAll(async () => {
-    const folder = new URL(`tiny-${kind}/`, referenceFolder);
-    const [config, weights] = await Promise.all([
-      readFile(new URL('config.json', folder), 'utf8'),
-      readFile(new URL('model.safetensors', folder)),
-    ]);
-    model = await DINOv2.fromFiles({ config, weights: new Uint8Array(weights) }, options);
-  });
-  afterAll(() => model.dispose());
+describe.each(['plain', 'registers', 'swiglu'])(
+  'tiny-%s, loaded from its file: every complete attention matrix',
+  (kind) => {
+    let model: DINOv2;
+    beforeAll(async () => {
+      const folder = new URL(`tiny-${kind}/`, referenceFolder);
+      const [config, weights] = await Promise.all([
+        readFile(new URL('config.json', folder), 'utf8'),
+        readFile(new URL('model.safetensors', folder)),
+      ]);
+      model = await DINOv2.fromFiles({ config, weights: new Uint8Array(weights) }, options);
+    });
+    afterAll(() => model.dispose());
 
-  test.each([
-    [70, 70, 1],
-    [56, 98, 2],
-    [14, 14, 1],
-    [100, 61, 1],
-  ])('%i × %i, batch %i', async (height, width, batch) => {
-    const expected = await readTensors(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
-    using features = await model.forward(
-      pixelsOf(height, width, batch),
-      { height, width, batch },
-      { attentions: [0, 1] },
-    );
-    const worst: number[] = [];
-    for (const layer of [0, 1]) {
-      const { values } = expected.get(`attentions.${layer}`)!;
-      const perImage = values.length / batch;
-      const { numTokens, numHeads } = features;
-      for (let batchIndex = 0; batchIndex < batch; batchIndex++) {
-        const image = values.subarray(batchIndex * perImage, (batchIndex + 1) * perImage);
-        worst.push(maxError(await features.attention(layer, { query: 'all', batchIndex }), image));
-        const mean = Float32Array.from({ length: numTokens }, (_, token) => {
-          let sum = 0;
-          for (let head = 0; head < numHeads; head++) sum += image[head * numTokens ** 2 + token]!;
-          return sum / numHeads;
-        });
-        worst.push(maxError(await features.attention(layer, { head: 'mean', batchIndex }), mean));
+    test.each([
+      [70, 70, 1],
+      [56, 98, 2],
+      [14, 14, 1],
+      [100, 61, 1],
+    ])('%i × %i, batch %i', async (height, width, batch) => {
+      const expected = await readTensors(`tiny-${kind}/expected.${height}x${width}.b${batch}.safetensors`);
+      using features = await model.forward(
+        pixelsOf(height, width, batch),
+        { height, width, batch },
+        { attentions: [0, 1] },
+      );
+      const worst: number[] = [];
+      for (const layer of [0, 1]) {
+        const { values } = expected.get(`attentions.${layer}`)!;
+        const perImage = values.length / batch;
+        const { numTokens, numHeads } = features;
+        for (let batchIndex = 0; batchIndex < batch; batchIndex++) {
+          const image = values.subarray(batchIndex * perImage, (batchIndex + 1) * perImage);
+          worst.push(maxError(await features.attention(layer, { query: 'all', batchIndex }), image));
+          const mean = Float32Array.from({ length: numTokens }, (_, token) => {
+            let sum = 0;
+            for (let head = 0; head < numHeads; head++) sum += image[head * numTokens ** 2 + token]!;
+            return sum / numHeads;
+          });
+          worst.push(maxError(await features.attention(layer, { head: 'mean', batchIndex }), mean));
+        }
       }
-    }
-    report.push(
-      `attentions of tiny-${kind} ${height}×${width} b${batch}: ${Math.max(...worst).toExponential(1)}`,
-    );
-    for (const error of worst) expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
-  });
-});
+      report.push(
+        `attentions of tiny-${kind} ${height}×${width} b${batch}: ${Math.max(...worst).toExponential(1)}`,
+      );
+      for (const error of worst) expect(error).toBeLessThanOrEqual(FP32_MAX_ERROR);
+    });
+  },
+);
 
-describe('what was not asked for, or is not there', () => {
+describe('outputs that were not requested or do not exist', () => {
   const [height, width] = [28, 42];
   let model: DINOv2;
   beforeAll(async () => {
@@ -197,7 +200,7 @@ describe('what was not asked for, or is not there', () => {
   });
   afterAll(() => model.dispose());
 
-  test('errors say what was kept and what to pass', async () => {
+  test('are errors that name the kept layers and the option to pass', async () => {
     using features = await model.forward(
       pixelsOf(height, width, 1),
       { height, width },
@@ -223,7 +226,7 @@ describe('what was not asked for, or is not there', () => {
     await expect(features.attention(0)).rejects.toThrow(
       /did not store attentions 0 \(stored: 1\)\. Pass \{ attentions: \[0\] \}/,
     );
-    // The last one is there without being asked for.
+    // The last hidden state is kept without a request.
     expect(await features.hiddenState(5, { norm: true })).toEqual(await features.lastHiddenState());
     expect((await features.getIntermediateLayers())[0]).toEqual(await features.patchTokens());
     for (const n of [0, 6, 1.5, -1, NaN, Infinity, [], [1, 1], [5], [0.5], [-1], [0, -1]])
@@ -248,7 +251,7 @@ describe('what was not asked for, or is not there', () => {
     );
   });
 
-  test('options that do not fit', async () => {
+  test('invalid options are rejected', async () => {
     const forward = (options: object): Promise<unknown> =>
       model.forward(pixelsOf(height, width, 1), { height, width }, options);
     await expect(forward({ attentions: [5] })).rejects.toThrow(
@@ -263,7 +266,7 @@ describe('what was not asked for, or is not there', () => {
     ).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 
-  test('a checkpoint without a mask token loads, and says so when a mask is asked for', async () => {
+  test('a checkpoint without a mask token loads, and a mask is an error that says so', async () => {
     const tensors = huggingFaceTensors(parameters(model.config)).filter(
       ({ name }) => !name.endsWith('mask_token'),
     );
@@ -275,7 +278,7 @@ describe('what was not asked for, or is not there', () => {
     ).rejects.toMatchObject({ code: 'CHECKPOINT_TENSORS' });
   });
 
-  test('a mask of nothing changes nothing; a mask of everything leaves nothing of the image', async () => {
+  test('an empty mask changes nothing; with a full mask the result does not depend on the image', async () => {
     const bits = async (seed: number, maskedPatches?: Uint8Array): Promise<Float32Array> => {
       using features = await model.forward(
         pixelsOf(height, width, 1).map((value) => value + seed),
@@ -289,7 +292,7 @@ describe('what was not asked for, or is not there', () => {
     expect(await bits(0)).not.toEqual(await bits(1));
   });
 
-  test("facebookresearch's 4-layer classifier as one file: backbone.… and linear_head.…", async () => {
+  test("facebookresearch's 4-layer classifier loads from one file with backbone.… and linear_head.…", async () => {
     const { config } = model;
     const backbone = parameters(config).map(({ name, shape }) => ({
       name: `backbone.${name}`,
@@ -312,7 +315,7 @@ describe('what was not asked for, or is not there', () => {
     expect(await whole.classifier!.logits(features)).toEqual(await apart.logits(features));
   });
 
-  test('heads of another width or form', async () => {
+  test('heads of an unsupported width or form', async () => {
     const file = (name: string, shape: number[], bias = [CLASSES]): Uint8Array =>
       fileOf([
         { name: `${name}weight`, shape },
@@ -346,7 +349,7 @@ describe('what was not asked for, or is not there', () => {
     await expect(classifier.logits(features)).rejects.toThrow(/layers: \[2, 3, 4\]/);
   });
 
-  test('everything goes back to the GPU, and features outlive the model', async () => {
+  test('dispose frees all GPU memory, and features outlive their model', async () => {
     const own = await DINOv2.synthetic(tinyConfig('registers'), options);
     const before = own.gpuBytes;
     const pixels = pixelsOf(56, 42, 2);

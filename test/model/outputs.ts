@@ -1,4 +1,4 @@
-// What the tests of outputs share: models, masks and fixtures of scripts/make-fixtures/make_outputs.py.
+// Helpers of the output tests: models, masks and the fixtures of scripts/make-fixtures/make_outputs.py.
 import { readFile } from 'node:fs/promises';
 import { huggingFaceTensors, type Parameter } from '../../src/weights/huggingFace.ts';
 import { encodeSafetensorsHeader, parseSafetensors } from '../../src/safetensors.ts';
@@ -31,7 +31,7 @@ export function tinyConfig(kind: Kind): DINOv2Config {
   };
 }
 
-/** A safetensors file of tensors by formula: its names, and the names that the formula takes. */
+/** A safetensors file of synthetic tensors. `formula` is the name that seeds the values; default: the tensor's name. */
 export function fileOf(tensors: readonly (Parameter & { readonly formula?: string })[]): Uint8Array {
   const {
     bytes,
@@ -51,7 +51,7 @@ export function fileOf(tensors: readonly (Parameter & { readonly formula?: strin
   return file;
 }
 
-/** Hugging Face's Dinov2ForImageClassification, as its `save_pretrained` writes it. */
+/** The files that `save_pretrained` of Hugging Face's Dinov2ForImageClassification writes. */
 export function classifierFiles(config: DINOv2Config): { config: object; weights: Uint8Array } {
   const prefix = config.numRegisterTokens > 0 ? 'dinov2_with_registers.' : 'dinov2.';
   const backbone = huggingFaceTensors(parameters(config)).map(({ name, shape }) => ({
@@ -99,8 +99,8 @@ export const pixelsOf = (height: number, width: number, batch: number): Float32A
   syntheticTensor(`pixel_values.${height}x${width}`, [batch, 3, height, width]);
 
 /**
- * Two patches in five, as `mask` in make_outputs.py: u < 0.4 of a uniform u, which the formula spreads to (2u
- * - 1)√3.
+ * Masks two of five patches, as `mask` in make_outputs.py: those with u < 0.4 for a uniform u in [0, 1). The synthetic
+ * tensor holds (2u - 1)√3.
  */
 export function maskOf(height: number, width: number, batch: number): boolean[] {
   const count = batch * Math.floor(height / 14) * Math.floor(width / 14);
@@ -110,7 +110,7 @@ export function maskOf(height: number, width: number, batch: number): boolean[] 
   );
 }
 
-/** Rows of `tokens` of every image: (batch, tokens.length, columns). */
+/** The rows of these tokens from every image: (batch, tokens.length, columns). */
 export function rowsOf(
   values: Float32Array,
   batch: number,
@@ -130,14 +130,14 @@ export function rowsOf(
   return out;
 }
 
-/** The tokens of which rows are stored: `chosen` in make_outputs.py. */
+/** Indices of the tokens whose rows the fixtures hold: `chosen` in make_outputs.py. */
 export function chosen(count: number): number[] {
   if (count >= 97)
     return [...new Set(Array.from({ length: 8 }, (_, i) => Math.floor((i * (count - 1)) / 7)))];
   return [...new Set([0, Math.min(1, count - 1), Math.floor(count / 2), count - 1])].sort((a, b) => a - b);
 }
 
-/** Largest distances by name of what was compared; `worst` of all. */
+/** The largest error of each compared output, by name. `worst` is the maximum. */
 export class Errors {
   readonly byName: Record<string, number> = {};
 
@@ -147,10 +147,10 @@ export class Errors {
   }
 
   get worst(): number {
-    return Math.max(0, ...Object.values(this.byName)); // NaN stays NaN
+    return Math.max(0, ...Object.values(this.byName)); // NaN if any is NaN
   }
 
-  /** `hidden 1.2e-6, norm …`: the worst of each kind. */
+  /** The largest error of each kind of output, such as `hidden 1.2e-6, norm 9.0e-7`. */
   toString(): string {
     const kinds = new Map<string, number>();
     for (const [name, error] of Object.entries(this.byName)) {
@@ -161,7 +161,7 @@ export class Errors {
   }
 }
 
-/** An input by formula. */
+/** Size of a synthetic input. */
 export interface Case {
   readonly height: number;
   readonly width: number;
@@ -172,7 +172,7 @@ const inputOf = ({ height, width, batch }: Case): Float32Array => pixelsOf(heigh
 const fixtureOf = (name: string, { height, width, batch }: Case): Promise<Map<string, Fixture>> =>
   readOutputs(`${name}.${height}x${width}.b${batch}`);
 
-/** What `kind.i` of a fixture there is, by i. */
+/** The numbers i for which the fixture has tensors `kind.i`. */
 const indices = (expected: ReadonlyMap<string, Fixture>, kind: string): number[] => [
   ...new Set(
     [...expected.keys()].flatMap((key) => (key.startsWith(`${kind}.`) ? [Number(key.split('.')[1])] : [])),
@@ -180,14 +180,12 @@ const indices = (expected: ReadonlyMap<string, Fixture>, kind: string): number[]
 ];
 
 /**
- * Every seventh channel is stored where a fixture's rows are shorter than the model's: `thin` in
- * make_outputs.py.
+ * Fixtures whose rows are shorter than the model's hold every seventh channel: `thin` in make_outputs.py.
  */
 const COLUMN_STEP = 7;
 
 /**
- * Of whole tokens (batch, count, embedDim) what the fixture holds: chosen rows, and perhaps every seventh
- * channel of them.
+ * The part of tokens (batch, count, embedDim) that the fixture holds: chosen rows, with all or every seventh channel.
  */
 function stored(
   values: Float32Array,
@@ -205,7 +203,7 @@ function thin(values: Float32Array, embedDim: number, expected: Fixture | undefi
     : values.filter((_, i) => (i % embedDim) % COLUMN_STEP === 0);
 }
 
-/** Everything that a forward can keep, for comparisons that share it. */
+/** A forward that keeps all layers and attentions, so that several comparisons can share it. */
 export function forwardOf(model: DINOv2, size: Case): Promise<Features> {
   const { depth } = model.config;
   return model.forward(inputOf(size), size, {
@@ -215,8 +213,8 @@ export function forwardOf(model: DINOv2, size: Case): Promise<Features> {
 }
 
 /**
- * Compares a forward with all that a file of Hugging Face's outputs holds; by default one that keeps what is
- * needed and no more.
+ * Compares a forward with all outputs in a fixture of Hugging Face. Default: a forward that keeps only the outputs
+ * that the fixture needs.
  */
 export async function compareHuggingFace(
   model: DINOv2,
@@ -263,7 +261,7 @@ export async function compareHuggingFace(
   return errors;
 }
 
-/** Facebookresearch's 1- and 4-layer heads by formula, as files of their own. */
+/** Synthetic 1- and 4-layer heads in facebookresearch's format, loaded from separate files. */
 export function headsOf(model: DINOv2): Promise<ImageClassifier[]> {
   const head = (blocks: number): Promise<ImageClassifier> => {
     const weight = {
@@ -279,8 +277,8 @@ export function headsOf(model: DINOv2): Promise<ImageClassifier[]> {
 }
 
 /**
- * Compares a forward with all that a file of facebookresearch's code path holds; by default one that keeps
- * what is needed and no more.
+ * Compares a forward with all outputs in a fixture of facebookresearch's code. Default: a forward that keeps only the
+ * outputs that the fixture needs.
  */
 export async function compareFacebook(
   model: DINOv2,
@@ -319,7 +317,7 @@ export async function compareFacebook(
   }
   if (lists.length > 0) {
     const reshape = expected.get('list.0')!.shape.length === 4;
-    // In whatever order they are asked for, they come in the order of the blocks.
+    // Results follow the order of the blocks, not the order of the request.
     for (const [k, patches] of (
       await features.getIntermediateLayers([...blocks].reverse(), { reshape, norm: false })
     ).entries()) {
@@ -348,7 +346,7 @@ export async function compareFacebook(
   return errors;
 }
 
-/** Of (batch, embedDim, patches) the channels that are stored. */
+/** The channels of (batch, embedDim, patches) that the fixture holds. */
 function thinPlanes(
   values: Float32Array,
   patches: number,
@@ -378,8 +376,8 @@ async function poolings(
 }
 
 /**
- * (batch, heads, queries, numTokens) of the queries cls, the token after it and the last; of all; or of cls
- * alone.
+ * Attention (batch, heads, queries, numTokens) for all queries, for cls only, or for cls, the token after cls and the
+ * last token.
  */
 async function attentionRows(
   features: Features,

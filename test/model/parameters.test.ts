@@ -4,8 +4,7 @@ import { configOf, type ModelSize } from '../../src/model/config.js';
 import { parameterCount, parameters } from '../../src/model/parameters.js';
 
 /**
- * Counted in transformers: parameters without and with 4 registers, and tensors of a file on the hub without
- * registers.
+ * Counts from transformers: parameters without and with 4 registers, and tensors in the hub's file without registers.
  */
 const published: [ModelSize, number, number, number][] = [
   ['small', 22_056_576, 22_058_112, 223],
@@ -16,7 +15,7 @@ const published: [ModelSize, number, number, number][] = [
 
 describe('parameters', () => {
   it.each(published)(
-    '%s has as many numbers and tensors as the published model',
+    '%s has as many weights and tensors as the published model',
     (size, plain, registers, tensors) => {
       expect(parameterCount(configOf(size))).toBe(plain);
       expect(parameterCount(configOf(size, { registers: true }))).toBe(registers);

@@ -1,4 +1,4 @@
-// The larger half of the reference vectors: minutes on a software adapter.
+// The larger reference models, which take minutes on a software adapter.
 import { afterAll, expect, test } from 'vitest';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2, type ModelSize } from '../../src/index.ts';
@@ -15,7 +15,7 @@ test.each<[ModelSize, number, number]>([
   ['small', 518, 518],
   ['base', 224, 224],
   ['large', 224, 224],
-])('%s at %i × %i, weights by formula', { timeout: 10 * MINUTES }, async (size, height, width) => {
+])('%s at %i × %i, synthetic weights', { timeout: 10 * MINUTES }, async (size, height, width) => {
   using model = await DINOv2.synthetic(size);
   const expected = await readTensors(`${size}.expected.${height}x${width}.safetensors`);
   const pixels = syntheticTensor(`pixel_values.${height}x${width}`, [1, 3, height, width]);

@@ -1,19 +1,20 @@
 import { readFile } from 'node:fs/promises';
-// Small at 224 × 224 is in parity.browser.test.ts, and here in the full run.
+// Hidden states of the reference models compared with transformers. ViT-S at 224 × 224 runs in
+// parity.browser.test.ts, and here only in the full tier.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { syntheticTensor } from '../../src/weights/synthetic.ts';
 import { DINOv2 } from '../../src/dinov2.ts';
 import { FP32_MAX_ERROR, maxError, readTensors, referenceFolder } from '../parity.ts';
 
 const report: string[] = [];
-/** Held to the end, so that all share a device with its pipelines, and its one self-test. */
+/** Disposed of at the end, so that all models share a device, its pipelines and its self-test. */
 const models: DINOv2[] = [];
 afterAll(() => {
   console.log(report.join('\n'));
   for (const model of models) model.dispose();
 });
 
-describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, from its file', (kind) => {
+describe.each(['plain', 'registers', 'swiglu'])('tiny-%s, loaded from its file', (kind) => {
   let model: DINOv2;
   beforeAll(async () => {
     const folder = new URL(`tiny-${kind}/`, referenceFolder);

@@ -6,7 +6,7 @@ import { CheckpointError, OptionError } from '../../src/errors.js';
 import { interpolatePosEmbed } from '../../src/model/posEmbed.js';
 import type { PosEmbedConvention } from '../../src/model/config.js';
 
-/** Against PyTorch in float64, stored as float32: half a unit in the last place of values up to 1. */
+/** The fixture is PyTorch's float64 result stored as float32, so its rounding error is up to half an ulp of 1. */
 const MAX_ABS = 2e-7;
 const embedDim = 8;
 const conventions: PosEmbedConvention[] = ['plain', 'antialias', 'offset'];
@@ -22,7 +22,7 @@ describe('interpolatePosEmbed', () => {
   const files = readdirSync(folder).filter((name) => name.endsWith('.safetensors'));
   it('has fixtures', () => expect(files.length).toBe(10));
 
-  describe.each(files)('as PyTorch does: %s', (file) => {
+  describe.each(files)('equals PyTorch: %s', (file) => {
     const [nativeGrid = 0, rows = 0, cols = 0] = file.match(/\d+/g)!.map(Number);
     const bytes = readFileSync(new URL(file, folder));
     const { tensors } = parseSafetensors(bytes);
@@ -42,7 +42,7 @@ describe('interpolatePosEmbed', () => {
   });
 
   it.each(conventions)(
-    '%s copies the table on the native grid, and not on another grid of as many patches',
+    '%s copies the table on the native grid, but not on another grid with as many patches',
     (convention) => {
       const table = tableOf(5);
       const native = interpolatePosEmbed(table, { embedDim, nativeGrid: 5, rows: 5, cols: 5, convention });
@@ -53,7 +53,7 @@ describe('interpolatePosEmbed', () => {
     },
   );
 
-  it.each(conventions)('%s keeps a constant table constant, in every size', (convention) => {
+  it.each(conventions)('%s keeps a constant table constant, at every size', (convention) => {
     const table = new Float32Array((1 + 37 * 37) * 2).fill(0.75);
     for (const [rows, cols] of [
       [1, 1],
@@ -66,7 +66,7 @@ describe('interpolatePosEmbed', () => {
     }
   });
 
-  it.each(conventions)('%s treats rows and columns alike', (convention) => {
+  it.each(conventions)('%s is symmetric in rows and columns', (convention) => {
     const table = tableOf(5);
     const transposed = table.slice();
     for (let row = 0; row < 5; row++) {
@@ -94,7 +94,7 @@ describe('interpolatePosEmbed', () => {
     }
   });
 
-  it('refuses a table of another length, and an empty grid', () => {
+  it('rejects a table of another length, and an empty grid', () => {
     const options = { embedDim, nativeGrid: 37, rows: 16, cols: 16, convention: 'plain' } as const;
     expect(() => interpolatePosEmbed(tableOf(5), options)).toThrow(CheckpointError);
     expect(() => interpolatePosEmbed(tableOf(5), options)).toThrow(/expected 10960 values .* found 208/);

@@ -1,4 +1,4 @@
-// The tiny models of the reference fixtures, with the names and shapes of other writers.
+// The tiny models of the reference fixtures, with the tensor names and shapes of facebookresearch and timm.
 import { readFile } from 'node:fs/promises';
 import { encodeSafetensors, parseSafetensors, type SafetensorsDtype } from '../../src/safetensors.ts';
 import { referenceFolder } from '../parity.ts';
@@ -29,8 +29,8 @@ export const write = (
   );
 
 /**
- * Hugging Face's names → facebookresearch's, with query, key and value as one matrix. Written out here once
- * more: the tests do not ask names.ts.
+ * Converts Hugging Face's names to facebookresearch's, with query, key and value as one matrix. Independent of
+ * names.ts, which it tests.
  */
 export function facebookresearch(tensors: ReadonlyMap<string, Named>): Map<string, Named> {
   const out = new Map<string, Named>();
@@ -61,7 +61,7 @@ export function facebookresearch(tensors: ReadonlyMap<string, Named>): Map<strin
   return out;
 }
 
-/** facebookresearch's names → timm's, as timm's own conversion makes them (`_convert_dinov2`). */
+/** Converts facebookresearch's names to timm's, as timm's `_convert_dinov2` does. */
 export function timm(tensors: ReadonlyMap<string, Named>): Map<string, Named> {
   const out = new Map<string, Named>();
   const registers = tensors.has('register_tokens');

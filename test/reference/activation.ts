@@ -1,10 +1,10 @@
 /**
- * Twin of shaders/shared/activation.wgsl in float64: the functions themselves, where the shader has a
- * polynomial.
+ * Float64 reference of shaders/shared/activation.wgsl: the exact functions, which the shader approximates by
+ * polynomials.
  */
 
 /**
- * The error function to about 1e-15: its series near 0, the continued fraction of its complement elsewhere
+ * The error function, exact to about 1e-15: a series near 0, and the continued fraction of the complement elsewhere
  * (Abramowitz and Stegun 7.1.5, 7.1.14).
  */
 export function erf(x: number): number {

@@ -1,6 +1,6 @@
 /**
- * Twin of shaders/assemble_tokens.wgsl, both entry points. Its sums have two terms, so it is exact in f32:
- * what it gives is rounded.
+ * Reference of both entry points of shaders/assemble_tokens.wgsl. Every sum has two terms, so the results are
+ * rounded to f32 and must match exactly.
  */
 
 export interface AssembleTokensSize {

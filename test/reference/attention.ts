@@ -1,4 +1,4 @@
-/** Twin of shaders/attention.wgsl in float64: tiles of 32 keys, the softmax taken online. */
+/** Float64 reference of shaders/attention.wgsl, with tiles of 32 keys and online softmax. */
 
 const HEAD_DIM = 64;
 const TILE = 32;
@@ -14,8 +14,8 @@ export function attention(
   const out = new Float64Array(batch * numTokens * embedDim);
   for (let image = 0; image < batch; image++) {
     for (let head = 0; head < numHeads; head++) {
-      // Row t of this image's queries at this head begins at first + t · 3 · embedDim; its keys are embedDim
-      // on, its values 2 · embedDim on.
+      // The query of token t of this image and head is at first + t · 3 · embedDim. The key follows embedDim later,
+      // the value 2 · embedDim later.
       const first = image * numTokens * 3 * embedDim + head * HEAD_DIM;
       for (let query = 0; query < numTokens; query++) {
         const q = first + query * 3 * embedDim;

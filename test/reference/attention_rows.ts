@@ -1,10 +1,10 @@
-/** Twin of shaders/attention_rows.wgsl in float64. */
+/** Float64 reference of shaders/attention_rows.wgsl. */
 
 const HEAD_DIM = 64;
 
 export interface AttentionRowsSize {
   readonly numTokens: number;
-  /** Heads of the model, and the first of those asked for with their number. */
+  /** Width of all heads of the model. `firstHead` and `numHeads` select the heads to compute. */
   readonly embedDim: number;
   readonly firstHead: number;
   readonly numHeads: number;

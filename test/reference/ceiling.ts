@@ -1,6 +1,6 @@
-/** shaders/ceiling.wgsl in float64. */
+/** Float64 reference of shaders/ceiling.wgsl. */
 
-/** Sums of the eight chains of every lane, after `rounds` rounds of eight steps. */
+/** The sum of the eight multiply-add chains of every lane, after `rounds` rounds of eight steps. */
 export function multiplyAdd(lanes: number, rounds: number, factor: number, addend: number): Float64Array {
   const sums = new Float64Array(lanes);
   for (let at = 0; at < lanes; at++) {

@@ -1,4 +1,4 @@
-/** Twin of a whole forward (src/model/vit.ts) in float64: the twins of its kernels, one after the other. */
+/** Float64 reference of a complete forward (src/model/vit.ts), which runs the references of its kernels. */
 import type { DINOv2Config } from '../../src/model/config.ts';
 import { interpolatePosEmbed } from '../../src/model/posEmbed.ts';
 import { assembleTokens } from './assemble_tokens.ts';
@@ -7,12 +7,12 @@ import { layerNorm } from './layer_norm.ts';
 import { linear, linearGelu, linearScaleResidual, linearSwiglu } from './linear.ts';
 import { patchEmbed } from './patch_embed.ts';
 
-/** Every step takes numbers of any width; the twins are typed for those of the GPU. */
+/** Casts to the parameter type of the kernel references, which also compute with float64 arrays. */
 const wide = (values: Float64Array): Float32Array => values as unknown as Float32Array;
 
 /**
  * The last hidden state of one image, (numTokens, embedDim).
- * @param weight a parameter's values, by our name
+ * @param weight returns the values of a parameter by its name in src/model/parameters.ts
  */
 export function forward(
   config: DINOv2Config,

@@ -1,8 +1,8 @@
-/** Twin of shaders/layer_norm.wgsl in float64. */
+/** Float64 reference of shaders/layer_norm.wgsl. */
 
 const LANES = 64;
 
-/** Sum of the lanes' values, as a tree. */
+/** Sums the lanes' values in a tree, as the shader does. */
 function workgroupSum(partialSums: Float64Array): number {
   for (let step = LANES / 2; step >= 1; step /= 2) {
     for (let lane = 0; lane < step; lane++) {

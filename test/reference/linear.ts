@@ -1,6 +1,6 @@
 /**
- * Twin of shaders/linear.wgsl in float64. The weight is the matrix
- * (outFeatures, inFeatures), not its panels.
+ * Float64 reference of shaders/linear.wgsl. The weight is a plain matrix (outFeatures, inFeatures), not packed in
+ * panels.
  */
 import { gelu, silu } from './activation.ts';
 

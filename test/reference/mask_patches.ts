@@ -1,4 +1,4 @@
-/** Twin of shaders/mask_patches.wgsl: nothing is computed, so it is exact. */
+/** Reference of shaders/mask_patches.wgsl, exact because the kernel only copies. */
 export function maskPatches(
   embedDim: number,
   patches: Float32Array,

@@ -1,11 +1,10 @@
-/** Twin of src/weights/packing.ts: the panels of a matrix that is there as a whole. */
+/** Reference of src/weights/packing.ts, which packs a complete matrix at once. */
 
 const PANEL_COLUMNS = 64;
 const PANEL_K = 32;
 
 /**
- * weight (rows, columns) → panels (ceil(rows / 64), columns padded to a multiple of 32, 64), zeros where the
- * matrix ends.
+ * weight (rows, columns) → panels (ceil(rows / 64), columns padded to a multiple of 32, 64), padded with zeros.
  */
 export function packPanels(rows: number, columns: number, weight: Float32Array): Float32Array<ArrayBuffer> {
   const panels = Math.ceil(rows / PANEL_COLUMNS);

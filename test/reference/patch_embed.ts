@@ -1,5 +1,5 @@
 /**
- * Twin of shaders/patch_embed.wgsl in float64. The weight is (embedDim, 3, patchSize, patchSize), not its
+ * Float64 reference of shaders/patch_embed.wgsl. The weight is (embedDim, 3, patchSize, patchSize), not packed in
  * panels.
  */
 

@@ -1,8 +1,8 @@
-/** PCA on the CPU in float64: the kernels' twins, and an oracle that shares no code with the library. */
+/** PCA on the CPU in float64: references of the kernels, and an independent solution by Jacobi's method. */
 
 type Numbers = ArrayLike<number>;
 
-/** Sums of the chosen rows of x (count, dim) in chunks. */
+/** Sums of the chosen rows of x (count, dim), one sum per chunk of rows: (chunks, dim). */
 export function pcaColumnSums(x: Numbers, chosen: Numbers, dim: number, chunks: number): Float64Array {
   const count = chosen.length;
   const chunk = Math.ceil(count / chunks);
@@ -14,7 +14,7 @@ export function pcaColumnSums(x: Numbers, chosen: Numbers, dim: number, chunks: 
   return sums;
 }
 
-/** The chosen rows about their mean; the others are zero. */
+/** The chosen rows minus their mean. The other rows become zero. */
 export function pcaCenter(
   x: Numbers,
   chosen: Numbers,
@@ -56,7 +56,7 @@ export function pcaScores(x: Numbers, vectors: Numbers, dim: number): Float64Arr
   return scores;
 }
 
-/** xᵀ · scores in chunks of rows: (chunks, k, dim). */
+/** xᵀ · scores, one product per chunk of rows: (chunks, k, dim). */
 export function pcaPartials(x: Numbers, scores: Numbers, dim: number, chunks: number): Float64Array {
   const count = x.length / dim;
   const k = scores.length / count;
@@ -79,7 +79,7 @@ export function pcaProduct(partials: Numbers, chunks: number): Float64Array {
   return out;
 }
 
-/** Gram-Schmidt, twice: what CholeskyQR is in exact arithmetic. Vectors that are zero stay so. */
+/** Gram-Schmidt applied twice, which equals CholeskyQR in exact arithmetic. Zero vectors stay zero. */
 export function pcaOrthonormalize(product: Numbers, dim: number): Float64Array {
   const out = Float64Array.from(product);
   const rows = out.length / dim;
@@ -102,8 +102,8 @@ export function pcaOrthonormalize(product: Numbers, dim: number): Float64Array {
 }
 
 /**
- * Four values for each row of x: (x - mean) along four directions, scaled and shifted (mask, r, g, b), before
- * they are clipped.
+ * Four values (mask, r, g, b) for each row of x, before clipping: x - mean projected on four directions, scaled and
+ * shifted.
  */
 export function pcaColor(x: Numbers, table: Numbers, dim: number): Float64Array {
   const count = x.length / dim;
@@ -137,11 +137,10 @@ export function covariance(x: Numbers, chosen: Numbers, dim: number): Float64Arr
 }
 
 /**
- * All eigenvectors of a symmetric matrix by Jacobi's method: every row of the result is one, largest
- * eigenvalue first. Works on rows alone (one-sided Jacobi, Hestenes 1958): the rows of A are rotated until
- * they are orthogonal; then they are eigenvectors times eigenvalues. Of a matrix (rows, n) that is not square
- * they are its right singular vectors times its singular values: of centred data, the eigenvectors of its
- * covariance.
+ * All eigenvectors of a symmetric matrix, sorted by descending eigenvalue, by one-sided Jacobi rotations (Hestenes
+ * 1958). The rows of the matrix are rotated until they are orthogonal; they then equal eigenvectors times
+ * eigenvalues. For a matrix (rows, n) that is not square, they equal right singular vectors times singular values. For
+ * centred data these are the eigenvectors of its covariance.
  */
 export function jacobi(matrix: Float64Array, n: number): { values: number[]; vectors: Float64Array[] } {
   const rows = Array.from({ length: matrix.length / n }, (_, i) => matrix.slice(i * n, (i + 1) * n));
@@ -188,8 +187,7 @@ export function jacobi(matrix: Float64Array, n: number): { values: number[]; vec
 }
 
 /**
- * The angle in degrees between the lines of two vectors. Exact for small angles too, where acos of the cosine
- * is not.
+ * The angle in degrees between the lines along two vectors. Also accurate for small angles, unlike acos of the cosine.
  */
 export function angleBetween(a: Numbers, b: Numbers): number {
   let ab = 0;

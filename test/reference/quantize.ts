@@ -1,15 +1,14 @@
 /**
- * Twin of int8 packing in src/weights/packing.ts: a matrix that is there as a whole → its bytes, and the
- * numbers that kernels see.
+ * Reference of int8 packing in src/weights/packing.ts: quantizes a complete matrix.
  */
 
 const PANEL_COLUMNS = 64;
 const PANEL_K = 32;
 
 export interface Quantized {
-  /** What the kernels compute with, (rows, columns): a whole number times the row's scale. */
+  /** The dequantized weights (rows, columns): an integer times the scale of the row. */
   readonly values: Float32Array<ArrayBuffer>;
-  /** Panels of bytes, then the scales. */
+  /** The packed matrix: panels of bytes, then the scales. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 

@@ -1,12 +1,12 @@
 /**
- * Twin of shaders/resize.wgsl and of everything ahead of it: Pillow's resize as its C code does it
- * (python-pillow/Pillow, src/libImaging/Resample.c), one pixel at a time, with sums in float64, which holds
- * all of them exactly. It shares no code with src/image but the sizes of a `Geometry`.
+ * Reference of shaders/resize.wgsl and the computation of its tables: follows Pillow's C code
+ * (python-pillow/Pillow, src/libImaging/Resample.c) pixel by pixel. Sums are in float64, which represents all of them
+ * exactly. Independent of src/image, except for the sizes in a `Geometry`.
  */
 import type { Resample } from '../../src/image/coefficients.js';
 import type { Geometry } from '../../src/image/geometry.js';
 
-/** 8-bit red, green, blue: (height, width, 3). */
+/** An image of 8-bit red, green and blue values (height, width, 3). */
 export interface Rgb {
   readonly data: Uint8Array<ArrayBuffer>;
   readonly width: number;
@@ -14,7 +14,7 @@ export interface Rgb {
 }
 
 /**
- * The largest magnitude that a sum of a weighted line has had so far, bias included: must stay below 2^31.
+ * Records the largest magnitude of any weighted sum so far, bias included. Tests check that it is below 2^31.
  */
 export const sums = { largest: 0 };
 
@@ -24,7 +24,7 @@ interface Line {
   readonly weights: readonly number[];
 }
 
-/** Filters of Resample.c: how far each reaches, and its weight at a distance. */
+/** The filters of Resample.c: half the width of each, and its weight at a distance. */
 const filters: Record<string, { readonly reach: number; readonly at: (x: number) => number }> = {
   box: { reach: 0.5, at: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
   bilinear: { reach: 1, at: (x) => (Math.abs(x) < 1 ? 1 - Math.abs(x) : 0) },
@@ -54,7 +54,7 @@ const filters: Record<string, { readonly reach: number; readonly at: (x: number)
   },
 };
 
-/** Weights of one pixel of a resized line, times 2^22; undefined outside the line. */
+/** Weights of one pixel of a resized line, scaled by 2^22; undefined outside the line. */
 function lineOf(
   sourceSize: number,
   resizedSize: number,
@@ -64,7 +64,7 @@ function lineOf(
   if (index < 0 || index >= resizedSize) return undefined;
   if (sourceSize === resizedSize) return { sourceSize, from: index, weights: [4194304] };
   if (resample === 'nearest') {
-    // Geometry.c, ImagingScaleAffine
+    // As ImagingScaleAffine in Pillow's Geometry.c.
     let at = (sourceSize / resizedSize) * 0.5;
     for (let i = 0; i < index; i++) at += sourceSize / resizedSize;
     return { sourceSize, from: Math.trunc(at), weights: [4194304] };
@@ -99,7 +99,7 @@ function weighted({ weights }: Line, at: (tap: number) => number): number {
   return Math.min(255, Math.max(0, Math.floor(sum / 2 ** 22)));
 }
 
-/** The pixels that the model sees, still 8 bits a channel: (height, width, 3). */
+/** Resizes and crops an image to the model's input, 8 bits per channel: (height, width, 3). */
 export function resize(
   image: Rgb,
   geometry: Geometry,
@@ -112,7 +112,7 @@ export function resize(
   const rows = Array.from({ length: height }, (_, y) =>
     lineOf(sourceHeight, resizedHeight, top + y, resample),
   );
-  // PIL/Image.py, resize.
+  // As `resize` in PIL/Image.py.
   if (sourceHeight > sourceWidth * 100 && resizedHeight < sourceHeight) {
     return transpose(
       twoPasses(transpose(image.data, sourceWidth), sourceHeight, rows, columns, fill),
@@ -122,7 +122,7 @@ export function resize(
   return twoPasses(image.data, sourceWidth, columns, rows, fill);
 }
 
-/** `data` is (…, sourceWidth, 3); columns first. */
+/** Resizes `data` (sourceHeight, sourceWidth, 3) along x, then along y. */
 function twoPasses(
   data: Uint8Array,
   sourceWidth: number,
@@ -131,7 +131,7 @@ function twoPasses(
   fill: readonly number[],
 ): Uint8Array<ArrayBuffer> {
   const width = columns.length;
-  // Rows of the first pass, made when the second one first asks for them.
+  // Rows of the first pass, computed at their first use in the second pass.
   const between = new Map<number, Uint8Array>();
   const betweenRow = (y: number): Uint8Array => {
     let row = between.get(y);
@@ -157,7 +157,7 @@ function twoPasses(
   return out;
 }
 
-/** (width, height, 3) from (height, width, 3). */
+/** Transposes (height, width, 3) to (width, height, 3). */
 function transpose(data: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
   const height = data.length / 3 / width;
   return Uint8Array.from(data, (_, i) => {
@@ -167,8 +167,8 @@ function transpose(data: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * (3, height, width) from (height, width, 3), every byte replaced by its channel's level; `levels` is (3,
- * 256).
+ * Converts bytes (height, width, 3) to pixels (3, height, width): each byte is replaced by its value in `levels`
+ * (3, 256).
  */
 export function normalize(bytes: Uint8Array, levels: Float32Array): Float32Array<ArrayBuffer> {
   const plane = bytes.length / 3;

@@ -1,8 +1,8 @@
-// Float64 twins of shaders/search_*.wgsl, with their loops, and the layout that they read.
+// Float64 references of shaders/search_*.wgsl, and the packed layout that the shaders read.
 
 /**
- * Rows as the GPU keeps them (shared/search_rows.wgsl), from words (count, rowWords): panels of 64 rows, word
- * by word.
+ * Packs rows of words (count, rowWords) in the layout of shared/search_rows.wgsl: panels of 64 rows, and in a panel
+ * the first word of every row, then the second, and so on.
  */
 export function panelsOf(
   words: Uint32Array,
@@ -18,7 +18,7 @@ export function panelsOf(
   return out;
 }
 
-/** search_scores and search_scores4: rows (count, dim) · queries (numbers, dim), to (queries, count). */
+/** Reference of search_scores and search_scores4: rows (count, dim) · queries (queries, dim) → (queries, count). */
 export function searchScores(
   rows: Float64Array,
   queries: readonly Float64Array[],
@@ -33,7 +33,7 @@ export function searchScores(
   );
 }
 
-/** search_maxima: of the rows that may be found; undefined where a block has none. */
+/** Reference of search_maxima: the highest score of the allowed rows of each block; undefined if a block has none. */
 export function searchMaxima(
   scores: Float32Array,
   allowed: readonly boolean[],
@@ -49,8 +49,7 @@ export function searchMaxima(
 }
 
 /**
- * search_floor, all bits of the order looked at: the k-th largest less the margin, or the lowest score that
- * is wanted.
+ * Reference of search_floor without ignored bits: the k-th largest maximum minus the margin, but at least `lowest`.
  */
 export function searchFloor(
   maxima: readonly (number | undefined)[],
@@ -63,14 +62,13 @@ export function searchFloor(
   return Math.max(kth === undefined ? -3.4e38 : kth - margin, lowest);
 }
 
-/** search_collect: rows from the floor on. */
+/** Reference of search_collect: the allowed rows with a score of at least the floor. */
 export function searchCollect(scores: Float32Array, allowed: readonly boolean[], floor: number): number[] {
   return Array.from(scores.keys()).filter((row) => allowed[row] && scores[row]! >= floor);
 }
 
 /**
- * search_pairs: all (a, b), a < b, of a tile of rows with all behind them, whose labels differ, with their
- * scores.
+ * Reference of search_pairs: all pairs a < b with different labels, where a is in the tile, and their scores.
  */
 export function searchPairs(
   rows: Float64Array,
@@ -91,7 +89,7 @@ export function searchPairs(
   return pairs;
 }
 
-/** search_assign: the first of the centres with the highest score, that score and the second highest. */
+/** Reference of search_assign: the first centre with the highest score, that score and the second-highest score. */
 export function searchAssign(
   rows: Float64Array,
   centers: readonly Float64Array[],

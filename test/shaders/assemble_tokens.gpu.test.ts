@@ -6,7 +6,7 @@ import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 const gpu = await sharedGpu();
 
-// One addition an element at most: the result is exact.
+// Each element takes at most one addition, so the result must be exact.
 describe.each([100, 384, 1536])('%i channels', (embedDim) => {
   test.each([0, 1, 4])('%i registers', async (numRegisterTokens) => {
     for (const [batch, rows, cols] of [

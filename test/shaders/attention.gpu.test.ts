@@ -7,18 +7,18 @@ import { bitsOf, familiesOf, nodeOf, runNode } from './harness.ts';
 import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
- * Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most; a result is a mean
- * of values in [-1, 1).
+ * Tolerance for random inputs. Scores reach 6 and are sums of 64 products, so the relative error of exp is at most
+ * 1e-6; a result is a mean of values in [-1, 1).
  */
 const ATTENTION: Tolerance = { maxAbs: 2e-6, nmse: 1e-12 };
-/** Where one key, or all of them alike, decide: what is left is the sum of equal weights and one division. */
+/** Tolerance if one key has all the weight, or all keys have equal weight: only one sum and one division round. */
 const DECIDED: Tolerance = { maxAbs: 1e-6, nmse: 1e-12 };
 
 const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-/** A way to carry attention out: `alternative` counts those of a target. */
+/** A kernel for attention: `alternative` is its index among the alternatives of a target. */
 interface Family extends Omit<Target, 'weights'> {
   readonly alternative?: number;
 }
@@ -45,7 +45,7 @@ function run(
   });
 }
 
-/** Queries and keys that make scores of up to 6, values in [-1, 1). */
+/** Random queries and keys with scores up to 6, and values in [-1, 1). */
 function randomQkv(batch: number, numTokens: number, numHeads: number): Float32Array<ArrayBuffer> {
   const random = new Random(batch * 10_000 + numTokens * 10 + numHeads);
   return random
@@ -53,10 +53,10 @@ function randomQkv(batch: number, numTokens: number, numHeads: number): Float32A
     .map((value, i) => (Math.floor(i / (numHeads * 64)) % 3 === 2 ? value : value * 2));
 }
 
-/** As many heads as elsewhere, so that what is compiled there serves here too. */
+/** Number of heads, the same as in other tests, so that their compiled pipeline is reused. */
 const HEADS = 3;
 
-/** Queries, keys and values of every token: heads of 64 with the same scores. */
+/** Queries, keys and values of every token. All heads, of 64 channels each, have the same scores. */
 function headsOf(numTokens: number, scores: Scores): Float32Array<ArrayBuffer> {
   const width = HEADS * 64;
   const qkv = new Float32Array(numTokens * 3 * width);
@@ -76,22 +76,22 @@ const unusual: [string, Scores][] = [
   ['all equal and huge', () => ({ q: 50, k: 50 })],
   ['all equal and hugely negative', () => ({ q: 300, k: -300 })],
   ['all zero', () => ({ q: 0, k: 0 })],
-  // Every query looks at one token alone: its own.
+  // The query of each token selects only the key of the same token.
   [
     'one-hot',
     (token, channel) => ({ q: channel === token % 64 ? 100 : 0, k: channel === token % 64 ? 100 : 0 }),
   ],
-  // The maximum grows with every key, or is met in the first and never again.
+  // The largest score so far grows with every key ('rising'), or is that of the first key ('falling').
   ['rising', (token) => ({ q: 1, k: token })],
   ['falling', (token) => ({ q: 1, k: -token })],
   [
-    'one far above in the middle',
+    'one score in the middle far above the others',
     (token, _, numTokens) => ({ q: 10, k: token === Math.floor(numTokens / 2) ? 1000 : -1000 }),
   ],
 ];
 
 describe.each(families)('attention, %s', (kernel, target) => {
-  // One head and two differ from three in one constant, which costs SwiftShader 4 s to compile.
+  // Each number of heads is a shader constant of its own, which takes SwiftShader 4 s to compile.
   describe.each(!gpu.software ? [1, 2, HEADS] : full ? [1, HEADS] : [HEADS])('heads: %i', (numHeads) => {
     test.each([1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 257])('%i tokens', async (numTokens) => {
       for (const batch of numTokens > 100 ? [1, 2] : [1, 2, 3]) {
@@ -106,7 +106,7 @@ describe.each(families)('attention, %s', (kernel, target) => {
     });
   });
 
-  describe.each([5, 33, 65])('%i tokens of unusual scores', (numTokens) => {
+  describe.each([5, 33, 65])('%i tokens with extreme scores', (numTokens) => {
     test.each(unusual)('%s', async (name, scores) => {
       const qkv = headsOf(numTokens, scores);
       const found = await run(target, 1, numTokens, HEADS, qkv);
@@ -118,7 +118,7 @@ describe.each(families)('attention, %s', (kernel, target) => {
     });
   });
 
-  test('an image alone and in a batch of 3: the same bits', async () => {
+  test('an image alone and in a batch of 3 gives the same bits', async () => {
     const [numTokens, numHeads] = [37, HEADS];
     const qkv = randomQkv(3, numTokens, numHeads);
     const together = bitsOf(await run(target, 3, numTokens, numHeads, qkv));
@@ -137,9 +137,9 @@ describe.each(families)('attention, %s', (kernel, target) => {
   });
 });
 
-// model.tune() may choose between them, and the size of the input: the bits must not tell.
+// The tuning and the input size select between 32 and 16 queries per workgroup, so the bits must be the same.
 test.each([1, 15, 17, 33, 65, 257])(
-  '%i tokens: the same bits from 32 and from 16 queries a workgroup',
+  '%i tokens: the same bits with 32 and with 16 queries per workgroup',
   async (numTokens) => {
     const [batch, numHeads] = [2, HEADS];
     const qkv = randomQkv(batch, numTokens, numHeads);
@@ -148,7 +148,7 @@ test.each([1, 15, 17, 33, 65, 257])(
   },
 );
 
-test.each(unusual)('%s: the same bits from 32 and from 16 queries a workgroup', async (_, scores) => {
+test.each(unusual)('%s: the same bits with 32 and with 16 queries per workgroup', async (_, scores) => {
   const qkv = headsOf(65, scores);
   expect(bitsOf(await run(fewQueries, 1, 65, HEADS, qkv))).toEqual(
     bitsOf(await run(tiled, 1, 65, HEADS, qkv)),

@@ -9,8 +9,7 @@ import { attentionRows, meanOfHeads, type AttentionRowsSize } from '../reference
 import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
- * Scores reach 6 here and are sums of 64 products, so exp is off by 1e-6 relative at most, and no weight is
- * above 1.
+ * Scores reach 6 and are sums of 64 products, so the relative error of exp is at most 1e-6, and no weight exceeds 1.
  */
 const ROWS: Tolerance = { maxAbs: 1e-6, nmse: 1e-11 };
 
@@ -21,7 +20,7 @@ afterAll(() => worst.print());
 const GUARD = 0xdeadbeef;
 const GUARD_WORDS = 64;
 
-/** Runs an entry point with guard words on both sides of its output. */
+/** Runs an entry point with guard words before and after its output, and checks that they are unchanged. */
 async function run(
   kernel: Kernel,
   { embedDim, numTokens, numQueries, numHeads, image, firstQuery, firstHead }: AttentionRowsSize,
@@ -84,7 +83,7 @@ test.each(
 )('%i tokens, %i queries, %i heads, of %i images', async (numTokens, numQueries, numHeads, batch, size) => {
   const { embedDim } = size;
   const qkv = random.uniform(batch * numTokens * 3 * embedDim, 2);
-  // What stands behind must not be read.
+  // NaNs after the input show if the kernel reads too far.
   const input = new Float32Array(qkv.length + 4096).fill(NaN);
   input.set(qkv);
   const expected = attentionRows(size, qkv);
@@ -98,7 +97,7 @@ test.each(
   worst.note('attention_rows_mean', expectClose('mean', foundMean, mean, ROWS), ROWS);
 });
 
-test('scores far apart, or all alike and huge', async () => {
+test('extreme scores: far apart, or all equal and huge', async () => {
   const size: AttentionRowsSize = {
     numTokens: 70,
     embedDim: 64,

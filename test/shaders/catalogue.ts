@@ -1,5 +1,5 @@
 /// <reference types="vite/client" />
-// All kernels of src/gpu/kernels/, whoever wrote them, with the constants that real models give them.
+// Lists all kernels of src/gpu/kernels/, with the constants of the published models.
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Kernel, KernelVariant, WeightStorage } from '../../src/gpu/kernels/kernel.ts';
 import { laneKernels } from '../../src/gpu/kernels/laneKernels.ts';
@@ -14,7 +14,7 @@ const modules = import.meta.glob<Record<string, unknown>>('../../src/gpu/kernels
 const isKernel = (value: object): value is Kernel =>
   'entryPoint' in value && 'text' in value && 'bindings' in value;
 
-/** Kernels stand alone, in arrays or in records. */
+/** Finds the kernels in an exported value: a kernel itself, or an array or record of kernels. */
 function kernelsIn(value: unknown): Kernel[] {
   if (typeof value !== 'object' || value === null) return [];
   return isKernel(value) ? [value] : Object.values(value).flatMap(kernelsIn);
@@ -22,7 +22,7 @@ function kernelsIn(value: unknown): Kernel[] {
 
 export const kernels: readonly Kernel[] = [...new Set(Object.values(modules).flatMap(kernelsIn))];
 
-/** `layer_norm`, `linear.linear_gelu`. */
+/** Name and entry point of a kernel, such as `layer_norm` or `linear.linear_gelu`. */
 export const labelOf = ({ name, entryPoint }: Kernel): string =>
   name === entryPoint ? name : `${name}.${entryPoint}`;
 
@@ -34,8 +34,8 @@ export const models: readonly DINOv2Config[] = (['small', 'base', 'large', 'gian
 );
 
 /**
- * Names that kernels outside of the forward expect (pictures, ceilings), beside EMBED_DIM. A name that a
- * shader has no use for does no harm.
+ * Constants of the kernels outside the forward, in addition to EMBED_DIM. Shaders ignore constants that they do not
+ * use.
  */
 const otherConstants: KernelVariant['constants'] = {
   NUM_CHUNKS: 32,
@@ -49,8 +49,8 @@ const otherConstants: KernelVariant['constants'] = {
 };
 
 /**
- * Every variant that a published model needs, in every way to store its weights, once; and every kernel
- * outside of the forward for every model's width.
+ * Every distinct kernel variant of the published models with every weight storage, and every kernel outside the
+ * forward for every model's width.
  */
 export function variants(): KernelVariant[] {
   const found = new Map<string, KernelVariant>();
@@ -87,16 +87,16 @@ export function variants(): KernelVariant[] {
 
 const folder = new URL('../../shaders/', import.meta.url);
 
-/** Text of a shader as it lies in the repository. */
+/** Text of a shader file in the repository. */
 export const shaderText = (path: string): string => readFileSync(new URL(path, folder), 'utf8');
 
-/** Files of shaders/, or of shaders/shared/. */
+/** Names of the files in shaders/, or in a folder of it such as `shared`. */
 export const shaderFiles = (path = ''): string[] =>
   readdirSync(new URL(path, folder)).filter((name) => name.endsWith('.wgsl'));
 
 /**
- * A variant's module as wgsl_reflect 1.6.0 can read it: declarations before their uses, and no variable that
- * is called `workgroup`, which is a name like any other in WGSL and a keyword to its parser.
+ * A variant's module in a form that wgsl_reflect 1.6.0 can parse: declarations before their uses, and no variable
+ * named `workgroup`, which its parser treats as a keyword although WGSL does not.
  */
 export function forReflection(
   { kernel, constants, weights, operands }: KernelVariant,

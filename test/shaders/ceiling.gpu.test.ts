@@ -8,7 +8,7 @@ import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 const gpu = await sharedGpu();
 
-/** Runs a kernel of two bindings, and gives the second with what lies behind it. */
+/** Runs a kernel with an input and an output binding. Returns the whole output buffer, guards included. */
 async function run(
   kernel: Kernel,
   constants: KernelVariant['constants'],
@@ -39,7 +39,7 @@ async function run(
 }
 
 /**
- * Steps shrink what was rounded before, so a chain is off by some 500 roundings at most, in practice by few.
+ * Relative tolerance. Each step shrinks earlier errors, so a chain accumulates at most some 500 roundings.
  */
 const TOLERANCE = 1e-5;
 const GUARD = -7;

@@ -13,12 +13,11 @@ import { weightHelpers } from '../../src/gpu/kernels/kernels.ts';
 import { PipelineCache } from '../../src/gpu/pipelines.ts';
 import { forReflection, kernels, labelOf, shaderFiles, shaderText, variants } from './catalogue.ts';
 
-// Dawn's null backend compiles as Chrome does, and runs nothing: what it reads back is garbage, so nothing is
-// run here.
+// Dawn's null backend compiles shaders as Chrome does but executes nothing, so these tests only compile.
 Object.assign(globalThis, globals);
-const gpu = create(['backend=null']); // held until the end: Dawn aborts the process if it is collected while a pipeline is compiled
+const gpu = create(['backend=null']); // must stay referenced: Dawn aborts the process if it is collected while a pipeline is compiled
 const adapter = await gpu.requestAdapter();
-// No limits are asked for: the device has WebGPU's defaults, and refuses a pipeline that needs more.
+// Without requiredLimits the device has WebGPU's default limits, and rejects a pipeline that needs more.
 const device = await adapter!.requestDevice({ requiredFeatures: ['shader-f16', 'subgroups'] });
 const pipelines = new PipelineCache(device, describeAdapter(undefined));
 afterAll(() => {
@@ -47,7 +46,7 @@ test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))(
 );
 
 describe("WebGPU's default limits", () => {
-  test('are what the device has', () => {
+  test("are the device's limits", () => {
     const {
       maxComputeWorkgroupStorageSize,
       maxComputeInvocationsPerWorkgroup,
@@ -68,7 +67,7 @@ describe("WebGPU's default limits", () => {
       'var<workgroup> a: array<u32, 4097>;\n@compute @workgroup_size(1) fn main() { a[0] = 1u; out[0] = a[1]; }',
     ],
     ['invocations', '@compute @workgroup_size(16, 17) fn main() { out[0] = 1u; }'],
-  ])('too much of it is refused here: %s', async (_, body) => {
+  ])('reject a kernel with too much of: %s', async (_, body) => {
     const kernel = defineKernel(
       'greedy',
       `@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n${body}`,
@@ -81,7 +80,7 @@ describe("WebGPU's default limits", () => {
   });
 });
 
-describe('bindings of the table and of the shader', () => {
+describe('bindings declared in the table and in the shader', () => {
   const accessOf = ({ resourceType, access }: VariableInfo): Access =>
     resourceType === ResourceType.Uniform ? 'uniform' : access === 'read' ? 'read' : 'write';
 
@@ -96,7 +95,7 @@ describe('bindings of the table and of the shader', () => {
   }
 
   test.each(kernels.map((kernel) => [labelOf(kernel), kernel] as const))(
-    '%s: the same names, order and access',
+    '%s: the same names, order and access in both',
     (_, kernel) => {
       const [variant] = byKernel.get(kernel)!;
       expect(declared(variant!)).toEqual(
@@ -105,7 +104,7 @@ describe('bindings of the table and of the shader', () => {
     },
   );
 
-  test('a table that differs is noticed', () => {
+  test('a difference between table and shader is detected', () => {
     const [kernel] = kernels.filter(({ name }) => name === 'layer_norm');
     const text = kernel!.text.replace(
       '@binding(1) var<storage, read> x',
@@ -117,7 +116,7 @@ describe('bindings of the table and of the shader', () => {
   });
 });
 
-/** A text's lines without their comments. */
+/** The lines of a text, without comments. */
 const codeLines = (text: string): string[] =>
   text.split('\n').map((line) => line.replace(/\/\/.*/, '').trimEnd());
 
@@ -148,7 +147,7 @@ describe('shaders/', () => {
       expect(used.has(codeLines(shaderText(`shared/${file}`)).join('')), file).toBe(true);
   });
 
-  test("a kernel's text has its file's lines: a compiler's line less one is the line in the file", () => {
+  test("a kernel's text has the lines of its file, one line further down", () => {
     for (const [kernel, [variant]] of byKernel) {
       const lines = codeLines(assemble(variant!, weightHelpers)).slice(1);
       const file = codeLines(shaderText(`${kernel.name}.wgsl`).trimEnd());

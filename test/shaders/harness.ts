@@ -1,5 +1,5 @@
-// Runs one node of a graph with the kernel that `lower` gives it, between guard words, on whatever adapter
-// test/setup-dawn.ts has found.
+// Runs one node of a graph with the kernel that `lower` selects, on the adapter of test/setup-dawn.ts, and checks
+// guard words around the output.
 import { PanelPacker, packedBytes } from '../../src/weights/packing.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
 import type { WeightStorage } from '../../src/gpu/kernels/kernel.ts';
@@ -9,15 +9,15 @@ import { cutIntoRanges, type Range } from '../../src/gpu/submits.ts';
 import { elementCount, GraphBuilder, type Node, type Value } from '../../src/graph/graph.ts';
 import { throughF16 } from '../random.ts';
 
-/** What a binding's bytes come from. */
+/** Source of a binding's bytes. */
 export type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
-/** The ways to store weights that this device can read. */
+/** The weight storages that this device supports. */
 export function storagesOf(gpu: Gpu): WeightStorage[] {
   return gpu.device.features.has('shader-f16') ? ['f32', 'f16-packed', 'f16'] : ['f32', 'f16-packed'];
 }
 
-/** The families of kernels that this device can run: tiled, and for the lanes of its subgroups. */
+/** The families of kernels that this device supports: tiled kernels, and lane kernels for its subgroup size. */
 export function familiesOf(gpu: Gpu): (readonly [family: string, target: Omit<Target, 'weights'>])[] {
   const { laneKernels } = gpu;
   return [
@@ -26,7 +26,7 @@ export function familiesOf(gpu: Gpu): (readonly [family: string, target: Omit<Ta
   ];
 }
 
-/** A weight as its kernel reads it: `packed` for the GPU, `values` for the twin. */
+/** A weight after storage: `packed` for the kernel on the GPU, `values` for the CPU reference. */
 export interface PackedWeight {
   readonly values: Float32Array<ArrayBuffer>;
   readonly packed: Uint32Array<ArrayBuffer>;
@@ -45,15 +45,15 @@ export function packWeight(
 }
 
 const GUARD = 0xdeadbeef;
-/** A NaN with a payload of its own: an element of an output that still holds it was never written. */
+/** A NaN with a distinct payload that fills outputs before a run. An element that still holds it was not written. */
 const UNWRITTEN = 0x7fc0dead;
-/** A NaN as an f32 and as two f16: what lies behind every input. A kernel that reads too far gives NaN. */
+/** NaN as an f32 and as two f16. It follows every input, so that a kernel that reads too far gives NaN. */
 const POISON = 0x7fc07fc0;
 const POISON_WORDS = 4096;
-/** Guard words ahead of an output: a binding's offset is a multiple of 256 bytes. */
+/** Guard words before an output. 256 bytes, because a binding's offset must be a multiple of that. */
 const GUARD_WORDS = 64;
 
-/** A graph of one node: `describe` declares its inputs and the operation. */
+/** The only node of a graph that `describe` builds from inputs and one operation. */
 export function nodeOf(describe: (graph: GraphBuilder) => Value): Node {
   const graph = new GraphBuilder();
   return graph.build([describe(graph)]).nodes[0]!;
@@ -66,21 +66,21 @@ export interface RunOptions {
   readonly size: ForwardSize;
   /** The node's inputs by name. */
   readonly data: Readonly<Record<string, Data>>;
-  /** Other workgroups than `lower` asks for. */
+  /** Workgroup counts. Default: those that `lower` computes. */
   readonly workgroups?: Workgroups | undefined;
-  /** Of the kernels that may carry the node out, which. Default: the one that `lower` picks. */
+  /** Index of the kernel among the node's alternatives. Default: the kernel that `lower` selects. */
   readonly alternative?: number | undefined;
 }
 
-/** Into how many ranges a dispatch is cut, by turns: as many as it has workgroups, where these are few. */
+/** Numbers of ranges into which successive dispatches are cut. Infinity: one range per workgroup, if these are few. */
 const CUTS = [2, Infinity, 3, 5, 17];
 const FEW_WORKGROUPS = 200;
 let turn = 0;
 
 /**
- * Runs a node twice into two buffers, in one dispatch and cut into ranges as on a slow adapter, and gives the
+ * Runs a node twice into two buffers, in one dispatch and cut into ranges as on a slow adapter, and returns the
  * first result.
- * @throws Error if a word outside of the output was touched, an element was not written, or the two results
+ * @throws Error if a word outside the output was written, an element was not written, or the two results
  *   differ in a bit
  */
 export async function runNode(
@@ -111,8 +111,7 @@ export async function runNode(
       return keep(gpu.memory.storageOf(name, words));
     });
 
-    // The guards are part of the binding, so that the GPU's own bounds checks do not hide a kernel that
-    // writes too far.
+    // The binding includes the guards, so that the GPU's bounds checks do not hide a kernel that writes too far.
     const elements = elementCount(node.output.shape);
     const after = GUARD_WORDS + 64 * node.output.shape[1]!;
     const prepared = new Uint32Array(GUARD_WORDS + elements + after).fill(GUARD);
@@ -162,11 +161,11 @@ export async function runNode(
   }
 }
 
-/** The bits of floats, for comparisons that let nothing pass. */
+/** The bits of floats, for exact comparisons. */
 export const bitsOf = (values: Float32Array): Uint32Array =>
   new Uint32Array(values.buffer, values.byteOffset, values.length);
 
-/** A size whose rows count alone: kernels that know tokens, not images. */
+/** A forward size for kernels that depend only on the number of token rows. */
 export const tokenRows = (batch: number, numTokens: number): ForwardSize => ({
   batch,
   rows: 1,

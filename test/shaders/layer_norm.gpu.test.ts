@@ -8,9 +8,8 @@ import { sharedGpu } from '../gpu/sharedDevice.ts';
 const EPS = 1e-6;
 
 /**
- * What a row loses is some roundings of its largest value, mean and variance included, seen in units of its
- * deviation: layer_norm adds in a tree and loses few, layer_norm_direct adds one vector after the other.
- * Weights are up to 1.3.
+ * Tolerance: 16 roundings of a row's largest value, in units of the row's standard deviation. layer_norm sums in a
+ * tree and needs few of them; layer_norm_direct adds one vector after the other. Weights are up to 1.3.
  */
 const LAYER_NORM = (largestOverDeviation: number): Tolerance => ({
   maxAbs: 16 * ROUNDING * Math.max(4, largestOverDeviation),
@@ -60,7 +59,7 @@ function parameters(embedDim: number): Parameters {
   };
 }
 
-/** Largest value over standard deviation, of the row where that is largest. */
+/** The maximum over all rows of the largest absolute value divided by the standard deviation. */
 function largestOverDeviation(x: Float32Array, embedDim: number): number {
   let most = 0;
   for (let from = 0; from < x.length; from += embedDim) {
@@ -75,9 +74,9 @@ function largestOverDeviation(x: Float32Array, embedDim: number): number {
   return most;
 }
 
-/** What happens to random rows before they are normalised. */
+/** Changes to random rows before they are normalised. */
 const disturbances: Readonly<Record<string, (x: Float32Array, embedDim: number) => void>> = {
-  'as they are': () => undefined,
+  unchanged: () => undefined,
   'one channel at 250, 1,000 or 60,000': (x, embedDim) => {
     for (let row = 0; row * embedDim < x.length; row++)
       x[row * embedDim + ((row * 37) % embedDim)] = [250, -1e3, 6e4][row % 3]!;
@@ -91,12 +90,11 @@ describe.each([
   ['layer_norm', false],
   ['layer_norm_direct', true],
 ])('%s', (entryPoint, software) => {
-  // 72 is no multiple of the 256 channels that a workgroup takes at a time, 4 leaves all lanes but one
-  // without any.
+  // A workgroup processes 256 channels at a time. 72 is not a multiple of 256, and with 4 only one lane has work.
   test.each([4, 72, 128, 384, 1536])('rows of %i', async (embedDim) => {
     const { weight, bias } = parameters(embedDim);
     for (const [name, disturb] of Object.entries(disturbances)) {
-      if (embedDim === 4 && name.startsWith('one channel')) continue; // nothing is left of the others
+      if (embedDim === 4 && name.startsWith('one channel')) continue; // the other three channels would lose all their bits
       for (const [batch, numTokens] of [
         [1, 1],
         [2, 5],
@@ -106,8 +104,7 @@ describe.each([
         disturb(x, embedDim);
         const found = await run(software, embedDim, batch, numTokens, x, { weight, bias });
         const tolerance = LAYER_NORM(largestOverDeviation(x, embedDim));
-        // Where rows are offset, what they differ by is the sum of few bits, and NMSE says nothing that
-        // maxAbs does not.
+        // An offset leaves few bits for the variation within a row, so only maxAbs is meaningful, not NMSE.
         const allowed = name.startsWith('offset') ? { ...tolerance, nmse: tolerance.maxAbs ** 2 } : tolerance;
         const expected = layerNorm(batch * numTokens, embedDim, EPS, x, weight, bias);
         const far = expectClose(`${embedDim}, ${name}, ${batch} × ${numTokens}`, found, expected, allowed);
@@ -116,7 +113,7 @@ describe.each([
     }
   });
 
-  test('rows that do not vary become the bias', async () => {
+  test('constant rows become the bias', async () => {
     const { weight, bias } = parameters(384);
     for (const value of [0, 0.5, -3]) {
       const found = await run(software, 384, 1, 2, new Float32Array(2 * 384).fill(value), { weight, bias });
@@ -124,8 +121,8 @@ describe.each([
     }
   });
 
-  // A workgroup of layer_norm for each of 70,001 rows takes SwiftShader 20 s. There, 5 rows on two lines of
-  // workgroups tell as much.
+  // 70,001 rows with a workgroup each take SwiftShader 20 s. On software, 5 rows on two lines of workgroups test the
+  // same code.
   const few: [number, Workgroups] = software ? [5, [1, 2, 1]] : [5, [3, 2, 1]];
   const many: [number, undefined] = software ? [262_147, undefined] : [70_001, undefined];
   test.each<[number, Workgroups | undefined]>(gpu.software && !software ? [few] : [few, many])(
@@ -143,7 +140,7 @@ describe.each([
     },
   );
 
-  test('an image alone and in a batch of 3: the same bits', async () => {
+  test('an image alone and in a batch of 3 gives the same bits', async () => {
     const affine = parameters(384);
     const x = new Random(6).uniform(3 * 5 * 384, 2);
     const together = bitsOf(await run(software, 384, 3, 5, x, affine));

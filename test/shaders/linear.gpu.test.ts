@@ -19,32 +19,32 @@ import {
 import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
- * Partial sums stay near 1 and are rounded once a term, so the error of an inner product of `terms` wanders
- * off by about √terms / 4 roundings; the largest of some 10,000 is 4 to 7 times that. (Weights as a linear
- * layer has them, inputs in [-1, 1).)
+ * Tolerance of an inner product. Partial sums stay near 1 and each of `terms` additions rounds once, so the error is
+ * a random walk of about √terms / 4 roundings, and the largest of some 10,000 errors is 4 to 7 times that. Weights
+ * have the size of a linear layer's, inputs are in [-1, 1).
  */
 const LINEAR = (terms: number): Tolerance => ({ maxAbs: 3 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
 /**
- * The same sums with SPREAD times the weights; gelu's slope is at most 1.13, and its own error is 2e-7
- * relative.
+ * The tolerance of LINEAR with weights SPREAD times as large, followed by gelu. The slope of gelu is at most 1.13, and
+ * its own relative error is 2e-7.
  */
 const GELU = (terms: number): Tolerance => ({ maxAbs: 1.13 * SPREAD * LINEAR(terms).maxAbs, nmse: 1e-12 });
-/** gate and up both reach 2 · SPREAD here, and each meets the other's error. */
+/** Tolerance of SwiGLU. gate and up both reach 2 · SPREAD, and each is multiplied by the error of the other. */
 const SWIGLU = (terms: number): Tolerance => ({
   maxAbs: 3 * SPREAD ** 2 * LINEAR(terms).maxAbs,
   nmse: 1e-12,
 });
 /**
- * The activation functions alone, on numbers from -10 to 10: a few roundings at 10, of which the polynomial's
- * error is one.
+ * Tolerance of an activation function alone, for inputs from -10 to 10: a few roundings at 10, including the error of
+ * the polynomial.
  */
 const ACTIVATION: Tolerance = { maxAbs: 2e-6, nmse: 1e-13 };
-/** silu's own clamp at -80 leaves x · e⁻⁸⁰ of what should be smaller still. */
+/** Allowed absolute value far below zero: silu clamps at -80 and gives x · e⁻⁸⁰ where the result is smaller still. */
 const FAR_BELOW = 1e-28;
 
 /**
- * Weights are this many times a linear layer's where an activation function follows, so that its curved part
- * is met as well as its straight ends.
+ * Scale of the weights before an activation function, relative to a linear layer's, so that the inputs cover the
+ * curved part of the function as well as its straight ends.
  */
 const SPREAD = 3;
 
@@ -54,7 +54,7 @@ type Form = (typeof forms)[number];
 interface Layer {
   readonly form: Form;
   readonly inFeatures: number;
-  /** Rows of the weight; SwiGLU gives half as many columns. */
+  /** Rows of the weight. The output of SwiGLU has half as many columns. */
   readonly outFeatures: number;
   readonly weight: PackedWeight;
   readonly bias: Float32Array<ArrayBuffer>;
@@ -62,7 +62,8 @@ interface Layer {
 }
 
 /**
- * No multiples of a tile of 32, nor of a panel of 64 columns; halves of no multiple of 8 vectors for SwiGLU.
+ * (in, out) features that are multiples neither of a 32-row tile nor of a 64-column panel. For SwiGLU, half the
+ * out features is not a multiple of 8 vectors.
  */
 const shapes = [
   [344, 136],
@@ -71,8 +72,8 @@ const shapes = [
 ] as const;
 
 /**
- * Rows as (batch, tokens): 1, 3, 15, 17, 33, 65, 72, 73, 100. Where 8 or fewer are left behind the last full
- * tile no tile is made of them: 33 and 65 leave one, 72 leaves eight, 73 nine.
+ * (batch, tokens) with 1, 3, 15, 17, 33, 65, 72, 73 and 100 rows. A remainder of at most 8 rows after the last full
+ * tile is not computed as a tile: 33 and 65 rows have a remainder of one, 72 of eight, 73 of nine.
  */
 const rowCounts = [
   [1, 1],
@@ -90,7 +91,7 @@ const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-/** A way to carry a linear layer out: `alternative` counts those of a target. */
+/** A kernel for a linear layer: `alternative` is its index among the alternatives of a target. */
 interface Family extends Omit<Target, 'weights'> {
   readonly alternative: number;
 }
@@ -107,55 +108,57 @@ const families: (readonly [string, Family])[] = [
 ];
 
 /**
- * A software adapter takes seconds to compile a form of a tile that is not the usual one: there, one form is met
- * outside the full run.
+ * Tiles that a software adapter never uses by default and takes seconds to compile. On software, only the full tier
+ * tests more than one form of them.
  */
 const unusual: readonly Family[] = [widest, narrow, small];
 const formsOf = (family: Family): readonly Form[] =>
   gpu.software && !full && unusual.includes(family) ? ['linear'] : forms;
 
 describe.each(families)('linear, %s', (name, family) => {
-  test.each(formsOf(family))('%s: every storage, rows and columns that fill no tile', async (form) => {
-    // A software adapter takes seconds to compile one: there, each storage meets one of the shapes, and all
-    // of them in the full run if no barriers are in it; where there are, outside the full run, one storage
-    // does.
-    const all = !gpu.software || (full && family.software);
-    const storages = storagesOf(gpu);
-    for (const [turn, storage] of storages.entries()) {
-      if (gpu.software && !full && !family.software && turn < storages.length - 1) continue;
-      for (const [inFeatures, outFeatures] of all
-        ? shapes
-        : [shapes[(turn + forms.indexOf(form)) % shapes.length]!]) {
-        const layer = randomLayer(form, inFeatures, outFeatures, storage);
-        for (const [batch, numTokens] of rowCounts) {
-          const rows = batch * numTokens;
-          const x = new Random(rows).uniform(rows * inFeatures);
-          const residual = new Random(rows + 1).uniform(
-            (rows * layer.outFeatures) / (form === 'linearSwiglu' ? 2 : 1),
-          );
-          const found = await run(layer, storage, family, batch, numTokens, x, residual);
-          const tolerance =
-            form === 'linearGelu'
-              ? GELU(inFeatures)
-              : form === 'linearSwiglu'
-                ? SWIGLU(inFeatures)
-                : LINEAR(inFeatures);
-          const where = `${name}.${form}, ${storage}, ${rows} × ${inFeatures} · ${outFeatures}`;
-          worst.note(
-            `${name}.${form} ${storage}`,
-            expectClose(where, found, twin(layer, rows, x, residual), tolerance),
-            tolerance,
-          );
+  test.each(formsOf(family))(
+    '%s: every weight storage, with rows and columns that do not fill a tile',
+    async (form) => {
+      // A software adapter takes seconds to compile a variant, so each storage is tested with one shape there. The full
+      // tier tests all shapes of kernels without barriers; outside of it, kernels with barriers get one storage.
+      const all = !gpu.software || (full && family.software);
+      const storages = storagesOf(gpu);
+      for (const [turn, storage] of storages.entries()) {
+        if (gpu.software && !full && !family.software && turn < storages.length - 1) continue;
+        for (const [inFeatures, outFeatures] of all
+          ? shapes
+          : [shapes[(turn + forms.indexOf(form)) % shapes.length]!]) {
+          const layer = randomLayer(form, inFeatures, outFeatures, storage);
+          for (const [batch, numTokens] of rowCounts) {
+            const rows = batch * numTokens;
+            const x = new Random(rows).uniform(rows * inFeatures);
+            const residual = new Random(rows + 1).uniform(
+              (rows * layer.outFeatures) / (form === 'linearSwiglu' ? 2 : 1),
+            );
+            const found = await run(layer, storage, family, batch, numTokens, x, residual);
+            const tolerance =
+              form === 'linearGelu'
+                ? GELU(inFeatures)
+                : form === 'linearSwiglu'
+                  ? SWIGLU(inFeatures)
+                  : LINEAR(inFeatures);
+            const where = `${name}.${form}, ${storage}, ${rows} × ${inFeatures} · ${outFeatures}`;
+            worst.note(
+              `${name}.${form} ${storage}`,
+              expectClose(where, found, twin(layer, rows, x, residual), tolerance),
+              tolerance,
+            );
+          }
         }
       }
-    }
-  });
+    },
+  );
 
-  test('an image alone and in a batch of 3: the same bits', async () => {
+  test('an image alone and in a batch of 3 gives the same bits', async () => {
     const form = formsOf(family).at(-1)!;
     const turn = storagesOf(gpu).length - 1;
     const storage = storagesOf(gpu)[turn]!;
-    const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled already
+    const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled by the test above
     const layer = randomLayer(form, inFeatures, outFeatures, storage);
     const numTokens = 13;
     const x = new Random(1).uniform(3 * numTokens * inFeatures);
@@ -172,7 +175,7 @@ describe.each(families)('linear, %s', (name, family) => {
   });
 });
 
-test('rows by the hundred: 535 and 1024', async () => {
+test('535 and 1024 rows', async () => {
   const [inFeatures, outFeatures] = shapes[1];
   const layer = randomLayer('linear', inFeatures, outFeatures, 'f16-packed');
   for (const [name, family] of full ? families : families.slice(0, familiesOf(gpu).length)) {
@@ -184,32 +187,35 @@ test('rows by the hundred: 535 and 1024', async () => {
   }
 });
 
-// The size of the input may choose between them, and the adapter between the ways to stage f16: the bits must
-// not tell.
+// The input size selects the tile, and the adapter selects how f16 weights are staged, so the bits must be the same.
 const compared = forms.filter(
   (form) => storagesOf(gpu).includes('f16') || unusual.some((family) => formsOf(family).includes(form)),
 );
-test.each(compared)('%s: the same bits from every tile, whichever way f16 is staged', async (form) => {
-  const turn = storagesOf(gpu).length - 1;
-  const storage = storagesOf(gpu)[turn]!; // f16, where the adapter has it
-  const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled already
-  const layer = randomLayer(form, inFeatures, outFeatures, storage);
-  const others = [widest, narrow, small].filter((family) => formsOf(family).includes(form));
-  if (storage === 'f16')
-    others.push(...[tiled, widest, narrow, small].map((family) => ({ ...family, operands: 'f16' as const })));
-  // 75: a tile for each. 97: a tile of 64 that is half full, and one row behind the tiles of 32. 69: five
-  // rows behind all.
-  for (const rows of [75, 97, 69]) {
-    const x = new Random(rows).uniform(rows * inFeatures);
-    const residual = new Random(rows + 1).uniform((rows * outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
-    const bits = bitsOf(await run(layer, storage, tiled, 1, rows, x, residual));
-    for (const other of others)
-      expect(bitsOf(await run(layer, storage, other, 1, rows, x, residual)), `${rows} rows`).toEqual(bits);
-  }
-});
+test.each(compared)(
+  '%s: the same bits from every tile, and for f16 weights staged as f32 or as f16',
+  async (form) => {
+    const turn = storagesOf(gpu).length - 1;
+    const storage = storagesOf(gpu)[turn]!; // f16 if the adapter supports it
+    const [inFeatures, outFeatures] = shapes[(turn + forms.indexOf(form)) % shapes.length]!; // compiled by the tests above
+    const layer = randomLayer(form, inFeatures, outFeatures, storage);
+    const others = [widest, narrow, small].filter((family) => formsOf(family).includes(form));
+    if (storage === 'f16')
+      others.push(
+        ...[tiled, widest, narrow, small].map((family) => ({ ...family, operands: 'f16' as const })),
+      );
+    // With 75 rows the remainder fills a tile of every kernel. 97 rows half fill a 64-row tile, and leave one row after
+    // the 32-row tiles. 69 rows leave five rows after the tiles of every kernel.
+    for (const rows of [75, 97, 69]) {
+      const x = new Random(rows).uniform(rows * inFeatures);
+      const residual = new Random(rows + 1).uniform((rows * outFeatures) / (form === 'linearSwiglu' ? 2 : 1));
+      const bits = bitsOf(await run(layer, storage, tiled, 1, rows, x, residual));
+      for (const other of others)
+        expect(bitsOf(await run(layer, storage, other, 1, rows, x, residual)), `${rows} rows`).toEqual(bits);
+    }
+  },
+);
 
-// The function behind the product: the weight is the identity, so the kernel gives gelu(x) and silu(x)
-// themselves.
+// The weight is the identity matrix, so the kernel returns gelu(x) or silu(x).
 test.each(['linearGelu', 'linearSwiglu'] as const)(
   '%s: the activation function, from -10 to 10 and far beyond',
   async (form) => {
@@ -296,7 +302,7 @@ function twin(
   return twins[form]({ rows, inFeatures, outFeatures }, x, weight.values, bias, gamma, residual);
 }
 
-/** Weights as large as a linear layer's; every seventh is small enough to be subnormal in f16. */
+/** Random weights of the size of a linear layer's. Every seventh is so small that it is subnormal in f16. */
 function randomLayer(form: Form, inFeatures: number, outFeatures: number, storage: WeightStorage): Layer {
   const random = new Random(inFeatures * 7 + outFeatures);
   const spread = form === 'linearGelu' || form === 'linearSwiglu' ? SPREAD : 1;

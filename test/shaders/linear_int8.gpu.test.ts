@@ -1,4 +1,4 @@
-// int8 weights in the kernels that read weights: against the twins, on the numbers that int8 stands for.
+// Kernels with int8 weights, compared with the CPU references on the dequantized weights.
 import { afterAll, expect, test } from 'vitest';
 import { packMatrix } from '../../src/weights/packing.ts';
 import { expectClose, Random, ROUNDING, WorstDistances, type Tolerance } from '../random.ts';
@@ -10,8 +10,7 @@ import { full } from '../full.ts';
 import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
- * As for other weights (linear.gpu.test.ts, patch_embed.gpu.test.ts); a weight is rounded once more, when it
- * is scaled.
+ * The tolerance of linear.gpu.test.ts and patch_embed.gpu.test.ts. Scaling rounds each weight once more.
  */
 const LINEAR = (terms: number): Tolerance => ({ maxAbs: 3 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
 const PATCH_EMBED = (terms: number): Tolerance => ({ maxAbs: 8 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
@@ -20,7 +19,7 @@ const gpu = await sharedGpu();
 const worst = new WorstDistances();
 afterAll(() => worst.print());
 
-/** Rows of very different sizes, each with its own scale; one is zero. */
+/** Random rows of very different sizes, so that their scales differ. One row is zero. */
 function weightOf(rows: number, columns: number): Float32Array<ArrayBuffer> {
   const random = new Random(rows + columns);
   const weight = random.uniform(rows * columns, Math.sqrt(3 / columns));
@@ -32,17 +31,17 @@ function weightOf(rows: number, columns: number): Float32Array<ArrayBuffer> {
 }
 
 /**
- * And the tiles that only a tuning asks for: where no lanes are wanted of the one, and of those before the
- * other more than there can be.
+ * Targets for the tiles that only a tuning can select: no lanes wanted for the widest tile, and more lanes than
+ * possible wanted for the tiles before the small one.
  */
 const tiles = [
   ['widest', { software: false, wantedLanesWidest: 0 }],
   ['small', { software: false, wantedLanes: Infinity, wantedLanesNarrow: Infinity }],
 ] as const;
 
-// A software adapter takes seconds to compile a tile that is not the usual one: those are in the full run.
+// A software adapter takes seconds to compile these tiles, so only the full tier tests them there.
 test.each([...familiesOf(gpu), ...(full || !gpu.software ? tiles : [])])(
-  'linear, %s: columns and rows that fill no tile',
+  'linear, %s: columns and rows that do not fill a tile',
   async (family, target) => {
     const [inFeatures, outFeatures] = [100, 344];
     const weight = weightOf(outFeatures, inFeatures);

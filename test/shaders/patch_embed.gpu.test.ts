@@ -5,7 +5,7 @@ import { patchEmbed, type PatchEmbedSize } from '../reference/patch_embed.ts';
 import { bitsOf, nodeOf, packWeight, runNode, storagesOf } from './harness.ts';
 import { sharedGpu } from '../gpu/sharedDevice.ts';
 
-/** As for linear layers, with pixels in [-2, 2): see linear.gpu.test.ts. */
+/** The tolerance of linear layers (linear.gpu.test.ts), for pixels in [-2, 2). */
 const PATCH_EMBED = (terms: number): Tolerance => ({ maxAbs: 8 * Math.sqrt(terms) * ROUNDING, nmse: 1e-12 });
 
 const gpu = await sharedGpu();
@@ -80,7 +80,7 @@ describe.each([
   });
 });
 
-test('an image alone and in a batch of 3: the same bits', async () => {
+test('an image alone and in a batch of 3 gives the same bits', async () => {
   const size = { batch: 3, rows: 2, cols: 5, embedDim: 128, patchSize: 14 };
   const pixels = pixelsOf(size);
   const together = bitsOf(await run(size, 'f32', pixels));

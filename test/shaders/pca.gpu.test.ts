@@ -8,28 +8,28 @@ import * as twins from '../reference/pca.ts';
 import { sharedGpu } from '../gpu/sharedDevice.ts';
 
 /**
- * A sum of `terms` products of numbers in [-1, 1) wanders off by √terms roundings of partial sums that are
- * about √terms large.
+ * Tolerance of a sum of `terms` products of numbers in [-1, 1): a random walk of √terms roundings of partial sums
+ * that are about √terms in size.
  */
 const SUM = (terms: number): Tolerance => ({ maxAbs: 2 * Math.max(4, terms) * ROUNDING, nmse: 1e-12 });
-/** The same with scores, which are up to √dim themselves. */
+/** The tolerance of SUM for products with scores, which are up to √dim in size. */
 const PRODUCT = (terms: number, dim: number): Tolerance => ({
   maxAbs: SUM(terms).maxAbs * Math.sqrt(dim),
   nmse: 1e-12,
 });
 /**
- * Entries of unit vectors. The Gram matrix is off by about a rounding of its diagonal, and its inverse
- * multiplies that by its condition, which is about 10 for eight random vectors of 36 channels or more once
- * their lengths are set aside (Cholesky does not mind those).
+ * Tolerance of the entries of unit vectors. The error of the Gram matrix is about one rounding of its diagonal, and
+ * its inverse multiplies that by the condition number, about 10 for eight normalised random vectors of 36 channels
+ * or more. Cholesky is insensitive to the lengths of the vectors.
  */
 const UNIT: Tolerance = { maxAbs: 10 * ROUNDING, nmse: 1e-12 };
-/** 255 times a score's error, of a unit direction with scale 1: what can tip a rounding to a byte. */
+/** The error of a score times 255, for a unit direction with scale 1. It can change the rounding to a byte. */
 const TIP = 255 * 1e-5;
 
 const CHUNKS = 5;
 /**
- * Rows that end inside of a chunk, a workgroup and a lane's pair; more chunks than rows. Channels that fill
- * no workgroup.
+ * (patches, channels): rows that end inside a chunk, a workgroup and a lane's pair, fewer rows than chunks, and
+ * channels that do not fill a workgroup.
  */
 const shapes = [
   [1, 4],
@@ -57,8 +57,8 @@ afterAll(() => {
 type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 /**
- * Runs a kernel twice. `data` by binding: what is there before, or how many words to leave unwritten. Gives
- * what is in the written bindings.
+ * Runs a kernel twice and checks the guards and that both results agree. `data` holds the contents of each binding
+ * before the run, or its number of words, which the kernel must write. Returns the contents of the written bindings.
  */
 async function run(
   kernel: Kernel,
@@ -152,7 +152,7 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
     const expected = twins.pcaCenter(x, chosen, dim, CHUNKS);
     near('pca_center: mean', out['mean']!, expected.mean, SUM(CHUNKS));
     near('pca_center: squares', out['squares']!, expected.squares, SUM(count));
-    // A single patch is its own mean: zeros, where a relative error says nothing.
+    // A single patch equals the mean, so the result is zero and a relative error is meaningless.
     near('pca_center: x', out['x_centered']!, expected.x, {
       ...SUM(CHUNKS),
       nmse: chosenCount > 1 ? 1e-12 : 0,
@@ -188,10 +188,10 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
     near('pca_product', out['product']!, twins.pcaProduct(partials, CHUNKS), SUM(CHUNKS));
   });
 
-  // Eight vectors need eight channels.
+  // Eight orthonormal vectors need at least eight channels.
   if (dim >= 8) {
     test('pca_orthonormalize', async () => {
-      const product = vectors.map((value, i) => value * 10 ** (Math.floor(i / dim) - 3)); // lengths over eight orders of magnitude
+      const product = vectors.map((value, i) => value * 10 ** (Math.floor(i / dim) - 3)); // the lengths span eight orders of magnitude
       const out = await run(kernels.pcaOrthonormalize, constants, [1, 1], { product, vectors: 8 * dim });
       near('pca_orthonormalize', out['vectors']!, twins.pcaOrthonormalize(product, dim), UNIT);
     });
@@ -215,7 +215,7 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
           number,
           ...number[],
         ];
-        if (Math.abs(mask) < 1e-5) continue; // rounding may decide
+        if (Math.abs(mask) < 1e-5) continue; // rounding may change the sign
         if (masked === 1 && mask < 0) {
           expect([...bytes.subarray(4 * patch, 4 * patch + 4)]).toEqual([0x33, 0x22, 0x11, 0x80]);
           continue;
@@ -230,7 +230,7 @@ describe.each(shapes)('%i patches of %i channels', (count, dim) => {
   });
 });
 
-test('pca_scores and pca_color run in several lines of workgroups', async () => {
+test('pca_scores and pca_color give the same result on several lines of workgroups', async () => {
   const [count, dim] = [100, 8];
   const random = new Random(5);
   const x = random.uniform(count * dim);
@@ -252,7 +252,7 @@ test('pca_scores and pca_color run in several lines of workgroups', async () => 
   expect(inLines(65_536)).toEqual([32_768, 2]);
 });
 
-describe('pca_orthonormalize with vectors that depend on each other', () => {
+describe('pca_orthonormalize with linearly dependent vectors', () => {
   const dim = 128;
   const constants = { EMBED_DIM: dim, NUM_CHUNKS: CHUNKS };
   const random = new Random(9);
@@ -263,21 +263,21 @@ describe('pca_orthonormalize with vectors that depend on each other', () => {
   const lengths = (vectors: Float32Array): number[] =>
     Array.from({ length: 8 }, (_, k) => Math.hypot(...vectors.subarray(k * dim, (k + 1) * dim)));
 
-  test('zeros stay zeros', async () => {
+  test('zero vectors stay zero', async () => {
     expect([...(await orthonormalize(new Float32Array(8 * dim)))].every((value) => value === 0)).toBe(true);
   });
 
-  test('eight times the same vector: one of length 1, and nothing that is larger or not finite', async () => {
+  test('eight equal vectors give one of length 1, and no longer or non-finite ones', async () => {
     const one = random.uniform(dim);
     const [first, ...others] = lengths(
       await orthonormalize(Float32Array.from({ length: 8 * dim }, (_, i) => one[i % dim]!)),
     );
     expect(first).toBeCloseTo(1, 5);
-    for (const length of others) expect(length).toBeLessThan(0.5); // `ritzPairs` leaves out what is shorter
+    for (const length of others) expect(length).toBeLessThan(0.5); // `ritzPairs` drops vectors shorter than that
   });
 
-  test('nearly the same vector, as after one step where one direction outweighs all: comes out right after some steps', async () => {
-    // Eigenvalues 1, 1e-4, 1e-4 / 2, …: the second is below what f32 can tell in the first Gram matrix.
+  test('nearly equal vectors, as after a step with one dominant direction, converge after some steps', async () => {
+    // Eigenvalues 1, 1e-4, 1e-4 / 2, …: the first Gram matrix cannot resolve the second in f32.
     const values = Array.from({ length: dim }, (_, i) => (i === 0 ? 1 : 1e-4 / i));
     let vectors = random.uniform(8 * dim);
     for (let step = 0; step < 12; step++)
@@ -285,7 +285,7 @@ describe('pca_orthonormalize with vectors that depend on each other', () => {
         vectors.map((value, i) => value * values[i % dim]!),
       )) as Float32Array<ArrayBuffer>;
     expect(lengths(vectors)).toEqual(Array.from({ length: 8 }, () => expect.closeTo(1, 4)));
-    // Steps 12, ratio 4/9 between the fourth and the ninth: the first three are there.
+    // After 12 steps, with a ratio of 4/9 between the ninth and the fourth eigenvalue, the first three have converged.
     for (let k = 0; k < 3; k++) expect(Math.abs(vectors[k * dim + k]!)).toBeGreaterThan(0.99);
   });
 });

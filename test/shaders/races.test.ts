@@ -6,29 +6,29 @@ import { full } from '../full.ts';
 import { forReflection, kernels, labelOf } from './catalogue.ts';
 
 /*
- * wgsl_reflect plays a workgroup's lanes in turn and reports two that touch the same word of workgroup
- * memory, one of them writing, with no barrier between. It is an interpreter, so sizes are small. What it
- * computes is not looked at: it mixes the lanes' results of function calls. The places that our kernels touch
- * depend on ids and sizes alone.
+ * wgsl_reflect interprets a workgroup's lanes one after the other, and reports two lanes that access the same word of
+ * workgroup memory without a barrier between, if one of them writes. Sizes are small because it is an interpreter.
+ * The computed values are ignored, because it mixes up the results of function calls of different lanes. The
+ * addresses that our kernels access depend only on ids and sizes.
  */
 
 interface Case {
   readonly constants: KernelVariant['constants'];
-  /** Of a forward's kernels batch, rows, cols, num_tokens, and the first workgroup (x, y, z) where it is not 0. */
+  /** Words of the uniform. For kernels of a forward: batch, rows, cols, num_tokens, then the first workgroup (x, y, z). */
   readonly size: readonly number[];
-  /** Elements of every buffer: more than any kernel reads. */
+  /** Elements of every buffer, at least as many as the kernel reads. */
   readonly elements: number;
 }
 
-/** Nine rows or more of a range, of which a tile is made, and three, of which none is. */
+/** A remainder of nine rows, which is computed as a tile, and of three rows, which is not. */
 const linearSizes = [
   [1, 1, 1, 73, 0, 1, 0],
   [1, 1, 1, 3],
 ] as const;
 
 /**
- * Two steps of every loop that has a barrier in it: the second meets what the first has left. The first case,
- * of the fewest lanes, is also played without each barrier.
+ * Sizes at which every loop with a barrier takes two steps, so that the second step can conflict with the first. The
+ * first case of a kernel, with the fewest lanes, also runs with each barrier removed.
  */
 const cases: Readonly<Record<string, readonly Case[]>> = {
   layer_norm: [{ constants: { EMBED_DIM: 260, EPS: 'f32(1e-6)' }, size: [1, 1, 1, 1], elements: 260 }],
@@ -60,7 +60,7 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
   pca_orthonormalize: [{ constants: { EMBED_DIM: 8 }, size: [], elements: 64 }],
 };
 
-/** By file: a file's entry points share its barriers. */
+/** The kernels with workgroup memory by file, because the entry points of a file share its barriers. */
 const withWorkgroupMemory = new Map<string, Kernel[]>();
 for (const kernel of kernels) {
   if ([kernel.text, ...kernel.shared].some((part) => part.includes('var<workgroup>'))) {
@@ -69,8 +69,8 @@ for (const kernel of kernels) {
 }
 
 /**
- * The module for the interpreter, which steps over a barrier that opens a block: there, a statement goes
- * before it.
+ * The module for the interpreter, which ignores a barrier at the start of a block. A statement is inserted before
+ * such a barrier.
  */
 function moduleOf(kernel: Kernel, { constants }: Case): string {
   return forReflection({ kernel, constants, weights: 'f32', operands: 'f32' }, weightHelpers).replaceAll(
@@ -93,7 +93,7 @@ function racesIn(
   return detectRaces(code, entryPoint, [1, 1, 1], { 0: Object.fromEntries(buffers) });
 }
 
-test('every kernel that has workgroup memory is played', () => {
+test('every kernel with workgroup memory has a case', () => {
   expect([...withWorkgroupMemory.keys()].sort()).toEqual(Object.keys(cases).sort());
 });
 
@@ -109,8 +109,8 @@ describe.each([...withWorkgroupMemory])('%s.wgsl', (name, entries) => {
     expect(races.map(({ message }) => message)).toEqual([]);
   });
 
-  // The detector is awake, and no barrier is there for nothing.
-  test('a race without any one of its barriers', () => {
+  // Shows that the detector works, and that every barrier is needed.
+  test('has a race if any one of its barriers is removed', () => {
     const [each] = sizes;
     const code = moduleOf(entries[0]!, each!);
     const barriers = [...code.matchAll(/workgroupBarrier\(\);/g)];

@@ -21,8 +21,8 @@ const GUARD_WORDS = 64;
 type Data = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
 /**
- * Runs a kernel. `data` by binding: what is there before, or how many words to leave unwritten. Gives the
- * written bindings, guards checked.
+ * Runs a kernel and checks the guards. `data` holds the contents of each binding before the run, or its number of
+ * words, left unwritten. Returns the contents of the written bindings.
  */
 async function run(
   kernel: Kernel,
@@ -63,7 +63,7 @@ async function run(
         [...all.subarray(0, GUARD_WORDS), ...all.subarray(GUARD_WORDS + words)].every(
           (word) => word === GUARD,
         ),
-        `${name} alone is written`,
+        `no word outside ${name} is written`,
       ).toBe(true);
       out[name] = all.slice(GUARD_WORDS, GUARD_WORDS + words);
     }
@@ -73,7 +73,7 @@ async function run(
   }
 }
 
-/** Random rows as they are stored: what the GPU reads, and their numbers. */
+/** Random rows in a vector storage: the packed data for the GPU, and the stored numbers. */
 function rowsOf(random: Random, count: number, dim: number, storage: VectorStorage) {
   const values = storage === 'f32' ? 1 : storage === 'f16' ? 2 : 4;
   const words = wordsOf(dim, storage);
@@ -103,7 +103,7 @@ function rowsOf(random: Random, count: number, dim: number, storage: VectorStora
 
 const factorOf = (storage: VectorStorage): number => (storage === 'f16' ? F16_FACTOR : 1);
 
-// Rows that fill no panel, no pair of panels; numbers that fill no word.
+// (storage, rows, dimensions): rows that do not fill a panel or a pair of panels, numbers that do not fill a word.
 const shapes = [
   ['f32', 1, 1],
   ['f32', 130, 7],
@@ -156,7 +156,7 @@ describe.each(shapes)('%s, %i rows of %i', (storage, count, dim) => {
     expect(out['scores']!.subarray(0, 4 * first).every((word) => word === GUARD)).toBe(true);
   });
 
-  test('search_pairs: every pair from the floor on, and none that is far below it', async () => {
+  test('search_pairs finds every pair at or above the floor, and none far below it', async () => {
     const labels = Uint32Array.from({ length: count }, (_, row) => row % 5);
     const tile = { first: 2, quads: Math.max(1, Math.ceil(count / 4) - 3) };
     const all = Math.ceil(count / 4);
@@ -206,10 +206,10 @@ describe.each(shapes)('%s, %i rows of %i', (storage, count, dim) => {
     expect([...named]).toEqual([]);
   });
 
-  test('search_assign: the centre, its score and the next', async () => {
+  test('search_assign gives the nearest centre, its score and the second-best score', async () => {
     for (const number of [1, 4, 7]) {
       const centers = Array.from({ length: number }, () => random.uniform(dim));
-      const packed = new Float32Array(4 * width * Math.ceil(number / 4)).fill(9e9 * factorOf(storage)); // what lies behind the last one is not looked at
+      const packed = new Float32Array(4 * width * Math.ceil(number / 4)).fill(9e9 * factorOf(storage)); // huge values after the last centre, which must be ignored
       for (const [c, center] of centers.entries())
         for (let i = 0; i < width; i++)
           packed[(Math.floor(c / 4) * width + i) * 4 + (c % 4)] = (center[i] ?? 0) * factorOf(storage);
@@ -264,7 +264,7 @@ describe.each([
     scores[i] =
       random.next() < 0.3
         ? Math.round(4 * random.next() - 2) / 4
-        : (2 * random.next() - 1) * 10 ** random.integer(-20, 3); // ties, signs, sizes
+        : (2 * random.next() - 1) * 10 ** random.integer(-20, 3); // ties, both signs, many sizes
   const allowed = Array.from({ length: count }, () => random.next() < 0.7);
   const bits = new Uint32Array(Math.ceil(count / 32));
   allowed.forEach((each, row) => each && (bits[row >>> 5]! |= 1 << (row & 31)));

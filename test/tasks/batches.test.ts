@@ -1,4 +1,4 @@
-// Many images in batches: what is prepared at the same time, what a batch waits for, what is held and freed.
+// inBatches: parallel preparation of images, the division into batches, and the release of prepared images.
 import { expect, test } from 'vitest';
 import { DeviceError, ImageError } from '../../src/errors.ts';
 import { inBatches, type BatchOptions, type BatchSteps } from '../../src/tasks/batches.ts';
@@ -7,7 +7,7 @@ import { Random } from '../random.ts';
 
 const pause = (ms = 0): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** What has happened, and what is held. Images are numbers: the negative ones cannot be used. */
+/** Steps of `inBatches` that count calls and held images. Images are numbers; negative ones fail to decode. */
 class Course {
   preparing = 0;
   mostPreparing = 0;
@@ -61,7 +61,7 @@ async function collect(
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1);
 
-test('images that stay are prepared at the same time; a batch is computed while another one is read back', async () => {
+test('immutable images are prepared in parallel; one batch is computed while another is read back', async () => {
   const course = new Course();
   expect(await collect(upTo(40), course.steps(), { batchSize: 4, full: false })).toEqual(upTo(40));
   expect(course.mostPreparing).toBeGreaterThan(2);
@@ -70,7 +70,7 @@ test('images that stay are prepared at the same time; a batch is computed while 
   expect(course.held).toBe(0);
 });
 
-test('an image that may change is prepared before the next one is asked for', async () => {
+test('an image that may change is prepared before the next one is requested from the iterable', async () => {
   const course = new Course();
   const log: string[] = [];
   function* filledAnew(): Generator<number> {
@@ -93,7 +93,7 @@ test('an image that may change is prepared before the next one is asked for', as
   expect(course.mostPreparing).toBe(1);
 });
 
-test('full batches wait; the others take what is there, in few sizes', async () => {
+test('with full: true batches wait until they are full; otherwise they use the available images, in few sizes', async () => {
   const full = new Course();
   await collect(upTo(20), full.steps(), { batchSize: 8, full: true });
   expect(full.sizes).toEqual([8, 8, 4]);
@@ -103,14 +103,14 @@ test('full batches wait; the others take what is there, in few sizes', async () 
   expect(eager.sizes.reduce((sum, size) => sum + size, 0)).toBe(200);
 });
 
-test('small batches do not keep decoders waiting', async () => {
+test('small batches still allow parallel decoding', async () => {
   const course = new Course();
   await collect(upTo(30), course.steps(), { batchSize: 1, full: false });
   expect(course.mostPreparing).toBeGreaterThan(3);
   expect(course.mostHeld).toBeLessThanOrEqual(8);
 });
 
-test('nothing more is asked for than two batches ahead of who takes the results', async () => {
+test('the iterable is read at most two batches ahead of the consumed results', async () => {
   let asked = 0;
   function* endless(): Generator<number> {
     for (;;) yield ++asked;
@@ -129,7 +129,7 @@ test('nothing more is asked for than two batches ahead of who takes the results'
   expect(course.held).toBe(0);
 });
 
-test('results that nobody takes are discarded', async () => {
+test('results that are not consumed are discarded', async () => {
   const course = new Course();
   for await (const _ of inBatches(upTo(40), course.steps(), { batchSize: 4, full: true })) break;
   await pause(20);
@@ -137,7 +137,7 @@ test('results that nobody takes are discarded', async () => {
   expect(course.discarded).toBeGreaterThan(0);
 });
 
-test('an error that is not of an image comes after the results ahead of it', async () => {
+test('an error that is not an ImageError is thrown after the earlier results', async () => {
   const course = new Course();
   const plain = course.steps();
   const steps = course.steps({
@@ -155,7 +155,7 @@ test('an error that is not of an image comes after the results ahead of it', asy
   expect(course.held).toBe(0);
 });
 
-test('random lists, with images that cannot be used: all are given once, in order, and all is freed', async () => {
+test('random lists with broken images: each image gives one result, in order, and all are freed', async () => {
   const random = new Random(11);
   for (let round = 0; round < (full ? 200 : 40); round++) {
     const images = Array.from(

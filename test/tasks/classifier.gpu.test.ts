@@ -1,4 +1,5 @@
-// Classifiers in a checkpoint, from its files to logits, against Python (scripts/make-fixtures/make_heads.py, make_timm_head.py).
+// Logits of classifiers loaded from checkpoint files, compared with Python (scripts/make-fixtures/make_heads.py,
+// make_timm_head.py).
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
@@ -74,7 +75,7 @@ test("timm: the model's own head, on the class token", async () => {
     expect(Math.abs(logits![i]! - logit)).toBeLessThanOrEqual(FP32_MAX_ERROR);
 });
 
-test("a linear_head of 1,000 classes has ImageNet's names, a classifier of 1,000 classes has not", async () => {
+test("a linear_head with 1,000 classes has ImageNet's names, a classifier with 1,000 classes does not", async () => {
   const ours = parameters(config).map(({ name, shape }) => ({ name: `backbone.${name}`, shape }));
   const labelOf = async (
     head: string,

@@ -1,4 +1,4 @@
-// A classifier's scores, labels and order, without a model: what it says of given logits.
+// Scores, labels and order of a classifier for given logits, without a model.
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { HeadModule, LinearHead } from '../../src/weights/head.ts';
@@ -26,7 +26,7 @@ const { cases } = JSON.parse(
 ) as { readonly cases: readonly Expected[] };
 
 const embedDim = 384;
-/** A model that sees in every image one patch of zeros. */
+/** A fake model whose features for every image are one patch of zeros. */
 const model: ClassifierModel = {
   config: configOf('small'),
   featuresBySize: async (images) => [
@@ -64,7 +64,7 @@ const classify = (
 
 describe('scores', () => {
   test.each(cases.filter(({ numClasses, top }) => numClasses === top.length))(
-    'as in Python: $name',
+    'equal Python: $name',
     async ({ problemType, numClasses, top }) => {
       const logits: number[] = [];
       for (const { index, logit } of top) logits[index] = logit;
@@ -97,7 +97,7 @@ describe('scores', () => {
     });
   });
 
-  test('logits of any size give numbers, and logits order classes whose scores are alike', async () => {
+  test('are finite for logits of any size; classes with equal scores are ordered by their logits', async () => {
     const logits = [-1e30, 800, 3e38, -800, 0, 801, -3e38, 800];
     const order = [2, 5, 1, 7, 4, 3, 0, 6];
     for (const problemType of [undefined, 'multi_label_classification', 'regression'] as const) {
@@ -111,7 +111,7 @@ describe('scores', () => {
     expect((await classify([-40], undefined))[0]!.score).toBeCloseTo(Math.exp(-40), 30);
   });
 
-  test('a logit that is no number is an error, not a score', async () => {
+  test('a NaN logit is an error', async () => {
     const head = { ...headOf([1, 2]), bias: Float32Array.of(1, NaN) };
     await expect(new ImageClassifier(model, head, undefined).classify(new Blob())).rejects.toMatchObject({
       code: 'CHECKPOINT_NOT_FINITE',
@@ -119,7 +119,7 @@ describe('scores', () => {
     });
   });
 
-  test('10,000 classes', async () => {
+  test('work for 10,000 classes', async () => {
     const logits = Array.from({ length: 10_000 }, (_, i) => ((i * 7919) % 10_000) / 1000);
     const found = await classify(logits, undefined, { topK: 3 });
     expect(found.map(({ logit }) => logit)).toEqual([9.999, 9.998, 9.997].map(Math.fround));
@@ -129,7 +129,7 @@ describe('scores', () => {
   });
 });
 
-/** A head alone in its file, of zeros. */
+/** A file with only a head, whose weights are zeros. */
 function fileOf(prefix: string, numClasses: number): Uint8Array {
   const { bytes, header } = encodeSafetensorsHeader([
     [`${prefix}weight`, { dtype: 'F16', shape: [numClasses, 2 * embedDim] }],
@@ -140,8 +140,8 @@ function fileOf(prefix: string, numClasses: number): Uint8Array {
   return file;
 }
 
-describe('names of classes', () => {
-  test("ImageNet's for Meta's linear heads, and for no others", async () => {
+describe('class names', () => {
+  test("are ImageNet's for Meta's linear heads only", async () => {
     expect(imagenetLabels).toHaveLength(1000);
     expect([0, 134, 263, 517, 638, 639, 643, 999].map((i) => imagenetLabels[i])).toEqual([
       'tench, Tinca tinca',
@@ -169,7 +169,7 @@ describe('names of classes', () => {
     ).toBe('own 1');
   });
 
-  test('of config.json where there is one for each class, and else none', () => {
+  test('are read from config.json if it has one for each class', () => {
     expect(labelsOfConfig({ 0: 'cat', 1: 'dog' }, 2)).toEqual(['cat', 'dog']);
     expect(labelsOfConfig({ '1': 'dog', '0': 'cat' }, 2)).toEqual(['cat', 'dog']);
     expect(labelsOfConfig({ '0': 7, '1': 'dog' }, 2)).toEqual(['7', 'dog']);
@@ -189,7 +189,7 @@ describe('names of classes', () => {
   });
 });
 
-test('problemType is an option of fromFiles, and any other word for it an error', async () => {
+test('problemType is an option of fromFiles, and an unknown value is an error', async () => {
   const weights = fileOf('linear.', 3);
   expect(
     await ImageClassifier.fromFiles(model, { weights, problemType: 'multi_label_classification' }),

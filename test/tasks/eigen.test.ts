@@ -4,7 +4,8 @@ import { Random } from '../random.ts';
 import { angleBetween, jacobi } from '../reference/pca.ts';
 
 /**
- * Jacobi is exact to a few roundings of float64, relative to the largest eigenvalue; n of them may add up.
+ * Tolerance relative to the largest eigenvalue. Jacobi's method is exact to a few float64 roundings, of which n may
+ * accumulate.
  */
 const FLOAT64 = 1e-12;
 
@@ -19,14 +20,14 @@ const apply = (a: Float64Array, n: number, v: ArrayLike<number>): Float64Array =
   Float64Array.from({ length: n }, (_, i) => dot(a.subarray(i * n, (i + 1) * n), v));
 
 describe('symmetricEigen', () => {
-  it('solves a matrix that can be solved by hand', () => {
+  it('solves a matrix with a known solution', () => {
     const { values, vectors } = symmetricEigen([2, 1, 1, 2], 2);
     expect(values[0]).toBeCloseTo(3, 14);
     expect(values[1]).toBeCloseTo(1, 14);
     expect(Math.abs(vectors[0]![0]! - vectors[0]![1]!)).toBeLessThan(1e-14);
   });
 
-  it.each([1, 2, 3, 8, 23])('has A v = λ v, orthonormal v and falling λ: %i', (n) => {
+  it.each([1, 2, 3, 8, 23])('gives A v = λ v, orthonormal v and descending λ for size %i', (n) => {
     const random = new Random(n);
     for (let repeat = 0; repeat < 20; repeat++) {
       const a = randomSymmetric(random, n);
@@ -41,7 +42,7 @@ describe('symmetricEigen', () => {
     }
   });
 
-  it('survives zeros, repeated eigenvalues and huge spreads', () => {
+  it('handles zeros, repeated eigenvalues and huge ranges', () => {
     expect([...symmetricEigen(new Float64Array(9), 3).values]).toEqual([0, 0, 0]);
     expect([...symmetricEigen([5, 0, 0, 0, 5, 0, 0, 0, 5], 3).values]).toEqual([5, 5, 5]);
     const { values } = symmetricEigen([1e30, 1e10, 1e10, 1], 2);
@@ -54,7 +55,7 @@ describe('ritzPairs', () => {
   const n = 12;
   const random = new Random(7);
   const root = randomSymmetric(random, n);
-  const squared = new Float64Array(n * n); // positive: root · root
+  const squared = new Float64Array(n * n); // positive semidefinite: root · rootᵀ
   for (let i = 0; i < n; i++)
     for (let j = 0; j < n; j++)
       squared[i * n + j] = dot(root.subarray(i * n, (i + 1) * n), root.subarray(j * n, (j + 1) * n));
@@ -64,7 +65,7 @@ describe('ritzPairs', () => {
     Float64Array.from(vectors.flatMap((v) => [...apply(squared, n, v)])),
   ];
 
-  it('finds eigenvectors that lie in the space of the given vectors, whatever their mixture', () => {
+  it('finds eigenvectors in the span of the given vectors, however they are mixed', () => {
     const space = oracle.vectors.slice(0, 4);
     const mixed = Array.from({ length: 4 }, (_, k) => {
       const mix = space.map((_v, j) => (j === k ? 1 : 0.2 * random.next()));
@@ -85,7 +86,7 @@ describe('ritzPairs', () => {
     }
   });
 
-  it('says how far off it is', () => {
+  it('estimates its error', () => {
     const tilted = oracle.vectors
       .slice(0, 4)
       .map((v, k) => v.map((entry, i) => entry + 1e-3 * oracle.vectors[8 + k]![i]!));
@@ -98,7 +99,7 @@ describe('ritzPairs', () => {
     }
   });
 
-  it('leaves out what is zero, short or said already', () => {
+  it('omits zero, short and linearly dependent vectors', () => {
     const [a, b] = oracle.vectors as [Float64Array, Float64Array];
     const pairs = ritzPairs(...block([a, new Float64Array(n), a, b, b.map((entry) => entry * 1e-3)]), 5, n);
     expect(pairs.values).toHaveLength(2);
@@ -109,12 +110,12 @@ describe('ritzPairs', () => {
 });
 
 describe('signOf', () => {
-  it('goes with the entries that matter', () => {
+  it('is the sign of the dominant entries', () => {
     expect(signOf(Float64Array.of(0.1, -0.9, 0.1))).toBe(-1);
     expect(signOf(Float64Array.of(-0.1, 0.9, -0.1))).toBe(1);
   });
 
-  it('gives a vector and its opposite the same one of the two, and is not turned by rounding', () => {
+  it('selects the same one of a vector and its opposite, and does not change with rounding', () => {
     const random = new Random(3);
     for (let repeat = 0; repeat < 300; repeat++) {
       const vector = Float64Array.from(random.uniform(384));
@@ -124,7 +125,7 @@ describe('signOf', () => {
     }
   });
 
-  it('decides where nothing weighs more, and takes zeros', () => {
+  it('is defined for balanced vectors and for zeros', () => {
     expect(signOf(Float64Array.of(0, -1, 1))).toBe(-1);
     expect(signOf(Float64Array.of(0, 1, -1))).toBe(1);
     expect(signOf(new Float64Array(4))).toBe(1);

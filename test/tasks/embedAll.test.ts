@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { DeviceError, ImageError } from '../../src/errors.ts';
 import { embedInBatches, type Embedded, type EmbedSteps } from '../../src/tasks/embedAll.ts';
 
-/** Steps that write down what happens; images are numbers, negative ones cannot be used. */
+/** Steps that log their calls. Images are numbers; negative ones fail to decode. */
 function recording(log: string[], held: Set<number> = new Set()): EmbedSteps<number, number> {
   return {
     prepare: async (image) => {
@@ -33,7 +33,7 @@ async function collect(results: AsyncIterable<Embedded>): Promise<Embedded[]> {
 
 const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 
-test('results keep the order, and an image that cannot be used does not stop the others', async () => {
+test('results keep the order, and a broken image does not affect the others', async () => {
   const held = new Set<number>();
   const found = await collect(embedInBatches([1, -2, 3, 4, -5], recording([], held), 2, undefined));
   expect(found.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4]);
@@ -48,14 +48,14 @@ test('results keep the order, and an image that cannot be used does not stop the
   expect(held.size).toBe(0);
 });
 
-test('the next images are prepared while the present ones are embedded', async () => {
+test('the next images are prepared while the current ones are embedded', async () => {
   const log: string[] = [];
   await collect(embedInBatches([1, 2, 3, 4], recording(log), 2, undefined));
   expect(log.indexOf('prepare 4')).toBeLessThan(log.indexOf('embedded'));
   expect(log.filter((line) => line.startsWith('embed '))).toEqual(['embed 1 2', 'embed 3 4']);
 });
 
-test('an iterable that is asynchronous, and none at all', async () => {
+test('an asynchronous iterable and an empty one work', async () => {
   async function* numbers(): AsyncGenerator<number> {
     for (let i = 1; i <= 3; i++) yield i;
   }
@@ -67,7 +67,7 @@ test('an iterable that is asynchronous, and none at all', async () => {
   expect(await collect(embedInBatches([], recording([]), 2, undefined))).toEqual([]);
 });
 
-test('leaving early lets everything go', async () => {
+test('leaving the loop early frees all images and closes the iterable', async () => {
   const held = new Set<number>();
   let closed = false;
   function* numbers(): Generator<number> {
@@ -84,7 +84,7 @@ test('leaving early lets everything go', async () => {
   expect(closed).toBe(true);
 });
 
-test('an abort, a lost device and a failing iterable are thrown, and nothing is held', async () => {
+test('an abort, a lost device and an error of the iterable are thrown, and all images are freed', async () => {
   const held = [new Set<number>(), new Set<number>(), new Set<number>()];
   const controller = new AbortController();
   const run = async (): Promise<void> => {
@@ -117,7 +117,7 @@ test('an abort, a lost device and a failing iterable are thrown, and nothing is 
   expect(held.map(({ size }) => size)).toEqual([0, 0, 0]);
 });
 
-test('an abort does not wait for an iterable that never goes on', async () => {
+test('an abort does not wait for an iterable that hangs', async () => {
   const controller = new AbortController();
   async function* stuck(): AsyncGenerator<number> {
     yield 1;
@@ -129,7 +129,7 @@ test('an abort does not wait for an iterable that never goes on', async () => {
   );
 });
 
-test.each(['left', 'aborted'])('what an iterable throws when it is let go is not told: %s', async (how) => {
+test.each(['left', 'aborted'])("an error thrown by the iterable's return() is ignored: %s", async (how) => {
   const controller = new AbortController();
   let given = 0;
   const iterator: Iterator<number> = {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { borderOf, otsuThreshold, quantile, splitForeground } from '../../src/tasks/foreground.ts';
 import { Random } from '../random.ts';
 
-/** Otsu by its definition: every split, variance within the classes. */
+/** Otsu's threshold by definition: tries every split, and minimises the variance within the classes. */
 function slowOtsu(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const scatter = (part: readonly number[]): number => {
@@ -20,7 +20,7 @@ function slowOtsu(values: readonly number[]): number {
 }
 
 describe('quantile', () => {
-  it("is numpy's", () => {
+  it("equals numpy's", () => {
     const values = [1, 2, 4, 8];
     expect([0, 0.25, 0.5, 0.9, 1].map((q) => quantile(values, q))).toEqual(
       [1, 1.75, 3, 6.8, 8].map((value) => expect.closeTo(value, 12)),
@@ -30,21 +30,21 @@ describe('quantile', () => {
 });
 
 describe('otsuThreshold', () => {
-  it('separates two heaps in their middle', () => {
+  it('separates two clusters in the middle between them', () => {
     expect(otsuThreshold(Float64Array.of(-1, 5, -1.2, 5.5, -0.8, 4.5))).toBeCloseTo((4.5 - 0.8) / 2, 12);
   });
 
-  it('is what the definition says, where nothing is clipped', () => {
+  it('equals the definition if no values are clipped', () => {
     const random = new Random(11);
     for (let repeat = 0; repeat < 50; repeat++) {
       const n = random.integer(3, 60);
-      // Five equal values at either end: percentiles 1 and 99 lie inside of them.
+      // Five equal values at either end contain the percentiles 1 and 99, so that nothing is clipped.
       const values = [...random.uniform(n), ...Array<number>(5).fill(-1.5), ...Array<number>(5).fill(1.5)];
       expect(otsuThreshold(Float64Array.from(values))).toBeCloseTo(slowOtsu(values), 12);
     }
   });
 
-  it('does not let a few outliers be a class', () => {
+  it('does not treat a few outliers as a class', () => {
     const random = new Random(12);
     const values = [
       ...random.uniform(400, 0.3).map((value) => value - 1),
@@ -56,12 +56,12 @@ describe('otsuThreshold', () => {
     expect(Math.abs(otsuThreshold(Float64Array.from(values))!)).toBeLessThan(0.75);
   });
 
-  it('has none where all are equal', () => {
+  it('is undefined if all values are equal', () => {
     expect(otsuThreshold(new Float64Array(9).fill(3))).toBeUndefined();
     expect(otsuThreshold(Float64Array.of(1))).toBeUndefined();
   });
 
-  it('leaves its input as it was', () => {
+  it('does not change its input', () => {
     const values = Float64Array.of(3, 1, 2);
     otsuThreshold(values);
     expect([...values]).toEqual([3, 1, 2]);
@@ -93,12 +93,12 @@ describe('splitForeground', () => {
     return [...scores].flatMap((score, i) => (split.sign * (score - split.threshold) > 0 ? [i] : []));
   };
   const middle = (row: number, col: number): boolean => row >= 3 && row < 7 && col >= 4 && col < 9;
-  const cutOff = (row: number, col: number): boolean => row >= 2 && col >= 2 && col < 10; // a portrait: most of the area, and of the lower border
+  const cutOff = (row: number, col: number): boolean => row >= 2 && col >= 2 && col < 10; // as in a portrait: covers most of the area and of the lower border
 
   it.each([
     ['in the middle', middle],
     ['cut off by the border', cutOff],
-  ])('takes the subject %s, on whichever side of the threshold it is', (_, inside) => {
+  ])('finds the subject %s, on either side of the threshold', (_, inside) => {
     const expected = Array.from({ length: rows * cols }, (__, i) => i).filter((i) =>
       inside(Math.floor(i / cols), i % cols),
     );
@@ -107,8 +107,8 @@ describe('splitForeground', () => {
     expect(subjects(scene(inside, 1, -1), true)).toHaveLength(rows * cols - expected.length);
   });
 
-  it('takes the smaller side where the border does not decide', () => {
-    // The first half of the border's 40 patches, and nothing else.
+  it('selects the smaller side if the border is balanced', () => {
+    // Selects exactly the first half of the border's 40 patches.
     let seen = 0;
     const half = new Set([...border].flatMap((at, i) => (at === 1 && seen++ < 20 ? [i] : [])));
     const scores = Float64Array.from({ length: rows * cols }, (_, i) => (half.has(i) ? 1 : -1));
@@ -116,7 +116,7 @@ describe('splitForeground', () => {
     expect(subjects(scores.map((score) => -score))).toEqual([...half]);
   });
 
-  it('does not split off less than 2 %, nor what only outliers spread out, nor a flat image', () => {
+  it('finds no subject smaller than 2 %, none in noise with an outlier, and none in a flat image', () => {
     expect(
       splitForeground(
         Float64Array.from({ length: 120 }, (_, i) => (i === 65 || i === 66 ? 1 : 0)),

@@ -1,4 +1,4 @@
-// PCA.draw on the canvases that a browser has; what it draws is tested in pca.gpu.test.ts.
+// PCA.draw on the kinds of canvas of a browser. pca.gpu.test.ts tests the pixels that it draws.
 import { expect, test } from 'vitest';
 import { acquireGpu } from '../../src/gpu/device.ts';
 import { PCA, type PatchFeatures } from '../../src/tasks/pca.ts';
@@ -21,7 +21,7 @@ async function someFeatures(rows: number, cols: number): Promise<PatchFeatures> 
 }
 
 test.each(['HTMLCanvasElement', 'OffscreenCanvas'])(
-  'draws on an %s, again and at another size',
+  'draws on an %s, repeatedly and at another size',
   async (kind) => {
     const canvas = kind === 'OffscreenCanvas' ? new OffscreenCanvas(1, 1) : document.createElement('canvas');
     for (const [rows, cols] of [
@@ -40,7 +40,7 @@ test.each(['HTMLCanvasElement', 'OffscreenCanvas'])(
   },
 );
 
-test('transparent stays transparent', async () => {
+test('transparent pixels stay transparent', async () => {
   const features = await someFeatures(8, 8);
   const pca = await PCA.fit(features);
   const canvas = new OffscreenCanvas(8, 8);
@@ -51,7 +51,7 @@ test('transparent stays transparent', async () => {
   features.gpu.memory.destroy(features.buffer);
 });
 
-test('says so when the canvas has another context', async () => {
+test('a canvas with another context is an error that says so', async () => {
   const features = await someFeatures(2, 3);
   const pca = await PCA.fit(features, { foreground: 'none' });
   const canvas = new OffscreenCanvas(1, 1);

@@ -10,11 +10,11 @@ import { angleBetween, covariance, jacobi, pcaCenter } from '../reference/pca.ts
 import { sharedGpu } from '../gpu/sharedDevice.ts';
 import { requestDevice } from '../gpu/tiny.ts';
 
-/** Degrees. What the project promises is 0.02; the iteration stops at 0.011. */
+/** Allowed angle error in degrees, as documented. The iteration stops at an estimate of 0.011. */
 const ANGLE = 0.02;
-/** Relative. A variance is off by the square of its direction's angle, and by roundings of f32. */
+/** Allowed relative error of a variance: the square of the angle error of its direction, and f32 roundings. */
 const VARIANCE = 1e-5;
-/** Inner products of rows of unit length that were rounded to f32. */
+/** Allowed error of inner products of unit vectors that were rounded to f32. */
 const ORTHONORMAL = 1e-6;
 
 let gpu: Gpu;
@@ -38,8 +38,8 @@ interface Shape {
 }
 
 /**
- * Features whose patches are `patches` (batch, rows · cols, embedDim); every other token is far off, so that
- * it is noticed if one is read.
+ * Features with these patch tokens (batch, rows · cols, embedDim). The other tokens have huge values, so that reading
+ * one of them is noticed.
  */
 function featuresOf(
   patches: ArrayLike<number>,
@@ -58,8 +58,7 @@ function featuresOf(
 }
 
 /**
- * Patches about a mean that is large beside their spread, with variances that fall as k^-exponent along
- * random directions.
+ * Patches around a mean that is larger than their spread, with variances k^-exponent along random directions.
  */
 function powerLaw(count: number, dim: number, exponent: number, seed: number): Float32Array<ArrayBuffer> {
   const random = new Random(seed);
@@ -92,8 +91,8 @@ function reference(name: string): {
 }
 
 /**
- * A subject (a disc in the upper middle) on a ground, each with a gradient of its own: what `auto` is made
- * for.
+ * A subject (a disc in the upper middle) on a background, each with its own gradient: the input that
+ * `foreground: 'auto'` is designed for.
  */
 function scene(
   rows: number,
@@ -125,7 +124,7 @@ describe('components', () => {
     ['spectrum k^-0.5', 16, 16, 0.5],
     ['spectrum k^-1, more patches than channels', 23, 32, 1],
   ];
-  it.each(cases)("are Jacobi's within 0.02°: %s", async (_, rows, cols, exponent) => {
+  it.each(cases)("equal Jacobi's within 0.02°: %s", async (_, rows, cols, exponent) => {
     const dim = 128;
     const patches = powerLaw(rows * cols, dim, exponent, 17);
     const pca = await PCA.fit(featuresOf(patches, { rows, cols, embedDim: dim, numRegisterTokens: 4 }), {
@@ -152,23 +151,23 @@ describe('components', () => {
     expect(pca.foreground).toBeUndefined();
   });
 
-  it("are Jacobi's on what a transformer gives, where neighbouring variances differ by 1 %", async () => {
+  it("equal Jacobi's on features of a transformer, whose neighbouring variances differ by only 1 %", async () => {
     const { tokens, count, dim } = reference('small.expected.224x224');
     const image = featuresOf(tokens, { rows: 16, cols: 16, embedDim: dim });
     await gpu.task('test', undefined, async (task) => {
       const matrix = await PatchMatrix.create(task, [image]);
       const { components } = await matrix.analyse(all(count), 3);
-      const oracle = jacobi(pcaCenter(tokens, all(count), dim, 1).x, dim); // 256 rows, where the covariance has 384
+      const oracle = jacobi(pcaCenter(tokens, all(count), dim, 1).x, dim); // 256 rows, fewer than the 384 of the covariance
       components.forEach(({ vector, error }, k) => {
         const angle = angleBetween(vector, oracle.vectors[k]!);
         expect(angle).toBeLessThan(ANGLE);
-        // The estimate that decides when to stop is no less than half of the truth (rounding aside).
+        // The error estimate that ends the iteration is at least half of the true error, up to rounding.
         expect((error * 180) / Math.PI).toBeGreaterThan(angle / 2 - 1e-4);
       });
     });
   });
 
-  it('of chosen patches are those of a matrix that has no others', async () => {
+  it('of chosen patches equal those of a matrix with only these patches', async () => {
     const [rows, cols, dim] = [9, 11, 64];
     const patches = powerLaw(rows * cols, dim, 1, 3);
     const random = new Random(4);
@@ -176,7 +175,7 @@ describe('components', () => {
     const image = featuresOf(patches, { rows, cols, embedDim: dim });
     await gpu.task('test', undefined, async (task) => {
       const matrix = await PatchMatrix.create(task, [image]);
-      await matrix.analyse(all(rows * cols), 1); // as in a fit: centred once already
+      await matrix.analyse(all(rows * cols), 1); // a fit also centres the matrix before
       const { components } = await matrix.analyse(chosen, 3);
       const oracle = jacobi(covariance(patches, chosen, dim), dim);
       components.forEach(({ vector, variance }, k) => {
@@ -188,7 +187,7 @@ describe('components', () => {
 });
 
 describe('one basis for several images', () => {
-  it('is that of all their patches together, whether they come in a batch, alone or in two sizes', async () => {
+  it('is computed from all their patches, in a batch, alone or in two sizes', async () => {
     const dim = 64;
     const [a, b] = [powerLaw(30, dim, 1, 1), powerLaw(30, dim, 1, 2)];
     const both = Float32Array.from([...a, ...b]);
@@ -205,7 +204,7 @@ describe('one basis for several images', () => {
       expect(angleBetween(rowOf(batch.components, k, dim), vectors[k]!)).toBeLessThan(ANGLE);
   });
 
-  it('draws each image of a batch as it draws it alone', async () => {
+  it('draws each image of a batch the same as alone', async () => {
     const dim = 64;
     const patches = powerLaw(60, dim, 1, 5);
     const shape = { rows: 5, cols: 6, embedDim: dim };
@@ -224,7 +223,7 @@ describe('foreground', () => {
   const opaque = (pixels: Uint8ClampedArray): number[] =>
     Array.from({ length: pixels.length / 4 }, (_, p) => (pixels[4 * p + 3] === 255 ? 1 : 0));
 
-  it('auto: colours the subject by its own components, and nothing else', async () => {
+  it('auto: colours only the subject, by its own components', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
     const pca = await PCA.fit(features);
     const pixels = await pca.rgb(features, { background: 'transparent' });
@@ -239,7 +238,7 @@ describe('foreground', () => {
     for (let k = 0; k < 3; k++)
       expect(angleBetween(rowOf(pca.components, k, dim), vectors[k]!)).toBeLessThan(ANGLE);
 
-    // Each channel spans its range over the subject: 1 % at either end is clipped.
+    // Each channel spans its whole range over the subject. 1 % at either end is clipped.
     const total = subject.reduce((sum, inside) => sum + inside, 0);
     for (let k = 0; k < 3; k++) {
       const channel = [...subject].flatMap((inside, p) => (inside ? [pixels[4 * p + k]!] : []));
@@ -254,7 +253,7 @@ describe('foreground', () => {
     expect(colored).not.toEqual(black);
   });
 
-  it('auto: takes the same side of the opposite features', async () => {
+  it('auto: selects the same side for negated features', async () => {
     const features = featuresOf(
       patches.map((value) => -value),
       { rows, cols, embedDim: dim },
@@ -264,7 +263,7 @@ describe('foreground', () => {
     ]);
   });
 
-  it('inverted: takes the other side', async () => {
+  it('inverted: selects the other side', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
     const pca = await PCA.fit(features, { foreground: 'inverted' });
     expect(opaque(await pca.rgb(features, { background: 'transparent' }))).toEqual(
@@ -272,13 +271,13 @@ describe('foreground', () => {
     );
   });
 
-  it('none: colours everything', async () => {
+  it('none: colours all patches', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
     const pca = await PCA.fit(features, { foreground: 'none' });
     expect(opaque(await pca.rgb(features, { background: 'transparent' }))).toEqual([...subject].map(() => 1));
   });
 
-  it('auto: falls back to everything where too few patches differ', async () => {
+  it('auto: colours all patches if too few differ', async () => {
     const few = new Float32Array(rows * cols * dim).map(
       (_, i) => Math.sin(i) * 1e-3 + (Math.floor(i / dim) === 170 ? 5 : 0),
     );
@@ -290,17 +289,17 @@ describe('the same picture', () => {
   const [rows, cols, dim] = [18, 20, 96];
   const { patches } = scene(rows, cols, dim, 22);
 
-  it('run after run, to the bit', async () => {
+  it('in every run, bit for bit', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
     const [a, b] = [await PCA.fit(features), await PCA.fit(features)];
     expect(JSON.stringify(a)).toBe(JSON.stringify(b));
     expect(await a.rgb(features)).toEqual(await b.rgb(features));
   });
 
-  it('in many short submits as in one, to the bit', async () => {
+  it('in many short submits and in one, bit for bit', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
     const together = JSON.stringify(await PCA.fit(features));
-    Object.defineProperty(gpu, 'flopsPerSecond', { value: 1, configurable: true }); // the slowest adapter there ever was
+    Object.defineProperty(gpu, 'flopsPerSecond', { value: 1, configurable: true }); // simulates an extremely slow adapter
     try {
       expect(JSON.stringify(await PCA.fit(features))).toBe(together);
     } finally {
@@ -308,7 +307,7 @@ describe('the same picture', () => {
     }
   });
 
-  it('through JSON, to the bit', async () => {
+  it('after conversion to JSON and back, bit for bit', async () => {
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
     for (const foreground of ['auto', 'none'] as const) {
       const pca = await PCA.fit(features, { foreground });
@@ -318,11 +317,10 @@ describe('the same picture', () => {
     }
   });
 
-  it('for features that another adapter rounds otherwise: no byte more than 1 off', async () => {
+  it('for features with the rounding of another adapter: bytes differ by at most 1', async () => {
     const random = new Random(23);
     const features = featuresOf(patches, { rows, cols, embedDim: dim });
-    // Five times what two adapters may differ by: 2e-5 absolute for features of size 1 is the project's
-    // promise to Python.
+    // Five times the allowed difference from Python, which is 2e-5 absolute for features of size 1.
     const other = featuresOf(
       patches.map((value) => value + 1e-4 * (2 * random.next() - 1)),
       { rows, cols, embedDim: dim },
@@ -333,7 +331,7 @@ describe('the same picture', () => {
   });
 });
 
-describe('images with nothing to show', () => {
+describe('images without variation', () => {
   const gray = [128, 128, 128, 255];
 
   it.each(['auto', 'none'] as const)('a constant image is flat: %s', async (foreground) => {
@@ -355,7 +353,7 @@ describe('images with nothing to show', () => {
     expect([...(await pca.rgb(features))]).toEqual([...gray, ...gray, ...gray, ...gray]);
   });
 
-  it('one patch is gray', async () => {
+  it('a single patch is gray', async () => {
     const features = featuresOf(new Random(32).uniform(384), { rows: 1, cols: 1, embedDim: 384 });
     expect([...(await (await PCA.fit(features)).rgb(features))]).toEqual(gray);
   });
@@ -379,7 +377,7 @@ describe('errors', () => {
   const small = (): PatchFeatures => featuresOf(powerLaw(12, 32, 1, 41), { rows: 3, cols: 4, embedDim: 32 });
   const wider = (): PatchFeatures => featuresOf(powerLaw(12, 64, 1, 42), { rows: 3, cols: 4, embedDim: 64 });
 
-  it('says what does not fit', async () => {
+  it('name the mismatch', async () => {
     await expect(PCA.fit([])).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     await expect(PCA.fit([small(), wider()])).rejects.toMatchObject({ code: 'OPTION_VALUE' });
     const elsewhere = await acquireGpu(await requestDevice());
@@ -396,7 +394,7 @@ describe('errors', () => {
       await expect(pca.rgb(small(), { batchIndex })).rejects.toMatchObject({ code: 'OPTION_VALUE' });
   });
 
-  it('refuses features that are not finite', async () => {
+  it('features that are not finite are rejected', async () => {
     const patches = powerLaw(12, 32, 1, 43);
     patches[50] = NaN;
     await expect(PCA.fit(featuresOf(patches, { rows: 3, cols: 4, embedDim: 32 }))).rejects.toMatchObject({
@@ -404,7 +402,7 @@ describe('errors', () => {
     });
   });
 
-  it('stops when asked, and frees what it holds', async () => {
+  it('an abort stops the fit and frees its buffers', async () => {
     const reason = new Error('enough');
     await expect(PCA.fit(small(), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const controller = new AbortController();
@@ -415,7 +413,7 @@ describe('errors', () => {
     await expect(pca.rgb(small(), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
 
-  it('refuses JSON that is something else', async () => {
+  it('invalid JSON is rejected', async () => {
     const json = (await PCA.fit(small())).toJSON();
     for (const damage of [
       { format: 'other' },

@@ -44,12 +44,12 @@ describe('pool', () => {
     expect(second![1]).toBeCloseTo(1e-6, 10);
   });
 
-  test('an unknown pooling is refused', () => {
+  test('an unknown pooling is rejected', () => {
     expect(() => pool(features, 'max' as 'mean')).toThrow(/expected 'cls', 'mean'/);
   });
 });
 
-test('normalize gives length 1, and leaves zeros', () => {
+test('normalize gives vectors of length 1, and leaves zero vectors unchanged', () => {
   expect([...normalize(Float32Array.of(3, 4))]).toEqual([...Float32Array.of(0.6, 0.8)]);
   expect([...normalize(Float32Array.of(0, 0))]).toEqual([0, 0]);
 });
