@@ -217,7 +217,7 @@ export function planResize(
   ) {
     throw new ImageError(
       'IMAGE_SIZE',
-      `Image: expected at least 1 × 1 pixels, found ${sourceWidth} × ${sourceHeight}. Wait until it is loaded, or use another one.`,
+      `Image: expected at least 1 × 1 pixels, found ${sourceWidth} × ${sourceHeight}. Wait until the image is loaded, or use another image.`,
     );
   }
   const isTimm = convention === 'timm';

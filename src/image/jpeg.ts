@@ -107,7 +107,7 @@ export async function prepareJpeg(
     orientation: found ?? (xmp && orientationOfXmp(xmp)) ?? 1,
     channels,
     checkScans: async () => {
-      await pause(); // in the current task the browser has copied the file, which takes long enough
+      await pause(); // the current task is long already: the browser copied the file in it
       try {
         await repeat(step);
         return undefined;

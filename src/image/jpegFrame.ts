@@ -35,7 +35,7 @@ export interface Frame {
 export interface ScanBlock {
   readonly component: Component;
   /** Index of the component in the scan. */
-  readonly place: number;
+  readonly scanIndex: number;
   /** Position of the block among its component's blocks of the MCU. */
   readonly x: number;
   readonly y: number;
@@ -149,16 +149,16 @@ export class JpegSegments {
     if (!frame) return undefined;
     const components: Component[] = [];
     const blocks: ScanBlock[] = [];
-    for (let place = 0; place < count; place++) {
-      const component = frame.components.find(({ id }) => id === header[1 + 2 * place]);
+    for (let scanIndex = 0; scanIndex < count; scanIndex++) {
+      const component = frame.components.find(({ id }) => id === header[1 + 2 * scanIndex]);
       if (!component) return undefined;
       components.push(component);
-      const tables = header[2 + 2 * place]!;
+      const tables = header[2 + 2 * scanIndex]!;
       const [dc, ac] = [this.#dc[tables >> 4], this.#ac[tables & 15]];
       // An MCU of a single-component scan is one block, regardless of sampling.
       const [across, down] = count === 1 ? [1, 1] : [component.across, component.down];
       for (let y = 0; y < down; y++)
-        for (let x = 0; x < across; x++) blocks.push({ component, place, x, y, dc, ac });
+        for (let x = 0; x < across; x++) blocks.push({ component, scanIndex, x, y, dc, ac });
     }
     if (blocks.length > 10) return undefined;
     const [alone] = components;
@@ -179,12 +179,12 @@ export class JpegSegments {
 
 function frameOf(content: Uint8Array, progressive: boolean): Frame | undefined {
   const [height, width] = [content[1]! * 256 + content[2]!, content[3]! * 256 + content[4]!];
-  const places = Array.from({ length: content[5]! }, (_, i) => 6 + 3 * i);
-  const across = places.map((at) => content[at + 1]! >> 4);
-  const down = places.map((at) => content[at + 1]! & 15);
+  const offsets = Array.from({ length: content[5]! }, (_, i) => 6 + 3 * i);
+  const across = offsets.map((at) => content[at + 1]! >> 4);
+  const down = offsets.map((at) => content[at + 1]! & 15);
   if ([...across, ...down].some((each) => each < 1 || each > 4)) return undefined;
   const [mostAcross, mostDown] = [Math.max(...across), Math.max(...down)];
-  const components = places.map((at, i): Component => {
+  const components = offsets.map((at, i): Component => {
     const samples = [Math.ceil((width * across[i]!) / mostAcross), Math.ceil((height * down[i]!) / mostDown)];
     return {
       id: content[at]!,

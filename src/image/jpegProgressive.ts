@@ -38,12 +38,12 @@ export function progressiveReader(
             if (bit > 0) coefficients[at]! |= one;
             return bit >= 0;
           }
-        : ({ dc, place }, coefficients, at) => {
+        : ({ dc, scanIndex }, coefficients, at) => {
             const size = bits.symbol(dc!, false);
             const difference = size > 0 ? bits.receive(size, false) : size;
             if (difference < 0) return false;
-            bits.lastDc[place]! += extended(difference, size);
-            coefficients[at] = bits.lastDc[place]! << low;
+            bits.lastDc[scanIndex]! += extended(difference, size);
+            coefficients[at] = bits.lastDc[scanIndex]! << low;
             return true;
           };
     return { read, onRestart: () => undefined, always: high > 0 };
@@ -83,10 +83,10 @@ export function progressiveReader(
     return { read, onRestart, always: false };
   }
   /** Reads one more bit of a nonzero coefficient. False if the file ends. */
-  const refine = (coefficients: Int16Array, place: number): boolean => {
+  const refine = (coefficients: Int16Array, index: number): boolean => {
     const bit = bits.receive(1, false);
-    const value = coefficients[place]!;
-    if (bit > 0 && (value & one) === 0) coefficients[place] = value >= 0 ? value + one : value - one;
+    const value = coefficients[index]!;
+    if (bit > 0 && (value & one) === 0) coefficients[index] = value >= 0 ? value + one : value - one;
     return bit >= 0;
   };
   const read: ProgressiveReader['read'] = ({ ac }, coefficients, at) => {
@@ -106,18 +106,18 @@ export function progressiveReader(
           break;
         }
         for (; k <= to; k++) {
-          const place = at + NATURAL_ORDER[k]!;
-          if (coefficients[place] === 0) {
+          const index = at + NATURAL_ORDER[k]!;
+          if (coefficients[index] === 0) {
             if (--zeros < 0) break;
-          } else if (!refine(coefficients, place)) return false;
+          } else if (!refine(coefficients, index)) return false;
         }
         if (value !== 0) coefficients[at + NATURAL_ORDER[k]!] = value;
       }
     }
     if (emptyBlocks > 0) {
       for (; k <= to; k++) {
-        const place = at + NATURAL_ORDER[k]!;
-        if (coefficients[place] !== 0 && !refine(coefficients, place)) return false;
+        const index = at + NATURAL_ORDER[k]!;
+        if (coefficients[index] !== 0 && !refine(coefficients, index)) return false;
       }
       emptyBlocks -= 1;
     }

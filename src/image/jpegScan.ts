@@ -97,7 +97,7 @@ export async function readScan(
  */
 export function readBlock(
   bits: ScanBits,
-  { dc, ac, place }: ScanBlock,
+  { dc, ac, scanIndex }: ScanBlock,
   fast: boolean,
   coefficients?: Int16Array,
   to = 0,
@@ -107,8 +107,8 @@ export function readBlock(
   const difference = size > 0 ? bits.receive(size, fast) : 0;
   if (difference < 0) return false;
   if (coefficients) {
-    bits.lastDc[place]! += extended(difference, size);
-    coefficients[to] = bits.lastDc[place]!;
+    bits.lastDc[scanIndex]! += extended(difference, size);
+    coefficients[to] = bits.lastDc[scanIndex]!;
   }
   for (let k = 1; k < 64; k++) {
     const symbol = bits.symbol(ac!, fast);

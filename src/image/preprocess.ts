@@ -114,7 +114,7 @@ export class Preprocessor {
    * @throws `signal.reason` after an abort
    */
   async prepare(source: ImageSource, options: PixelOptions = {}, remainder = false): Promise<PreparedImage> {
-    this.#alive();
+    this.#checkNotDisposed();
     resolvePreprocessing(this.#preprocessing, options, this.#patchSize); // bad options fail before decoding
     const decoding = decodeSource(this.#gpu, source, options);
     const image = 'then' in decoding ? await decoding : decoding; // no await: a live frame must not change
@@ -135,7 +135,7 @@ export class Preprocessor {
     options: PixelOptions = {},
     remainder = false,
   ): Promise<PreparedImage> {
-    this.#alive();
+    this.#checkNotDisposed();
     options.signal?.throwIfAborted();
     const resolved = resolvePreprocessing(this.#preprocessing, options, this.#patchSize);
     const upload = openUpload(this.#gpu.device, image);
@@ -188,7 +188,7 @@ export class Preprocessor {
           await load(strip.begin, strip.end);
           if (isLarge) await pause();
           signal?.throwIfAborted();
-          this.#alive();
+          this.#checkNotDisposed();
         }
         task.burst((burst) => {
           const source = burst.storage('picture', (strip.end - strip.begin) * stride * 4);
@@ -226,7 +226,7 @@ export class Preprocessor {
       return task.keep(between);
     });
     if (this.#disposed) this.#gpu.memory.destroy(result);
-    this.#alive();
+    this.#checkNotDisposed();
     return result;
   }
 
@@ -235,7 +235,7 @@ export class Preprocessor {
    * from byte `offset` on, and releases the image.
    */
   write(burst: Burst, image: PreparedImage, pixels: GPUBuffer, offset = 0): void {
-    this.#alive();
+    this.#checkNotDisposed();
     const { between, geometry, resample, bytes, normalization } = image;
     if (offset % 4 !== 0 || offset < 0 || offset + bytes > pixels.size) {
       throw new ImageError(
@@ -328,7 +328,7 @@ export class Preprocessor {
     this.dispose();
   }
 
-  #alive(): void {
+  #checkNotDisposed(): void {
     if (this.#disposed)
       throw new DeviceError('DISPOSED', 'The preprocessor is disposed. Load the model again.');
   }

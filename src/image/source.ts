@@ -62,9 +62,7 @@ export type Orientation = 'respect' | 'ignore';
 
 /** Options for decoding an image source. */
 export interface SourceOptions {
-  /**
-   * Treatment of the Exif orientation of a file (Blob, URL, bytes). Default 'ignore', like `PIL.Image.open`.
-   */
+  /** Treatment of a file's Exif orientation. Default 'ignore', like `PIL.Image.open`. */
   readonly orientation?: Orientation | undefined;
   /** Aborts the call: the promise rejects with `signal.reason`. */
   readonly signal?: AbortSignal | undefined;
@@ -93,9 +91,7 @@ export interface DecodedImage {
   readonly orientation: number;
   /** Exif orientation in the file, 1 to 8, whatever the option. */
   readonly fileOrientation: number;
-  /**
-   * True if this library decoded the picture from a file. It then has the stored values and is not rotated.
-   */
+  /** True for a picture decoded from a file: its values are those stored, and it is not rotated. */
   readonly isFile: boolean;
   /**
    * True if the picture is a bitmap with the colours that an <img> of the file shows: the file has no colour

@@ -36,7 +36,7 @@ export function openUpload(device: GPUDevice, image: DecodedImage): Upload {
   if (!(Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0)) {
     throw new ImageError(
       'IMAGE_SIZE',
-      `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until it is loaded, or use another one.`,
+      `${name}: expected an image of at least 1 × 1 pixels, found ${width} × ${height}. Wait until the image is loaded, or use another image.`,
     );
   }
   if ('data' in picture) return ofPixels(picture, image.isFile);

@@ -123,11 +123,11 @@ export class PCA implements PcaBasis {
     const patches = rows * cols;
     const masked = this.foreground && background !== 'colored' ? 1 : 0;
     const firstToken = batchIndex * numTokens + 1 + numRegisterTokens;
-    const ground = background === 'black' ? OPAQUE_BLACK : 0;
+    const backgroundColor = background === 'black' ? OPAQUE_BLACK : 0;
     return gpu.task('PCA colours', signal, async (task) => {
       if (features.lease) task.use(features.lease);
       const rgba = task.burst((burst) => {
-        const image = burst.uniformOf('PCA image', [firstToken, patches, ground, masked]);
+        const image = burst.uniformOf('PCA image', [firstToken, patches, backgroundColor, masked]);
         const table = burst.storageOf('PCA basis', this.#table);
         const colors = burst.storage('PCA colours', patches * F32_BYTES);
         burst.dispatch(compiled, [image, buffer, table, colors], inLines(Math.ceil(patches / 16)));
