@@ -1,5 +1,5 @@
-// Functions that make_continuity.mjs runs in the page. Each is sent as text, so it may use only `globalThis.tools`,
-// which `importLibrary` creates.
+// Functions that make_continuity.mjs runs in the page. Each is sent as text, so it may use only
+// `globalThis.tools`, which `importLibrary` creates.
 
 export async function importLibrary() {
   const library = await import('/dist/index.js');
@@ -16,7 +16,7 @@ export async function importLibrary() {
     return btoa(text);
   };
 
-  /** Converts a value of IndexedDB to JSON. A type that JSON lacks becomes an object with the single field `$`. */
+  /** Converts a value of IndexedDB to JSON. A type that JSON lacks becomes an object with one field `$`. */
   const plain = (value) => {
     if (value === undefined) return { $: 'undefined' };
     if (value instanceof ArrayBuffer) return { $: 'ArrayBuffer', base64: base64(value) };

@@ -1,10 +1,11 @@
-// Writes test/fixtures/continuity: everything that a build of an earlier commit stores in Chromium. The tests in
-// test/continuity check that the current code opens it, or replaces it cleanly.
+// Writes test/fixtures/continuity: everything that a build of an earlier commit stores in Chromium. The tests
+// in test/continuity check that the current code opens it, or replaces it cleanly.
 //
 //   git worktree add ../old 85ff786 && (cd ../old && npm ci && npm run build)
 //   node scripts/make-fixtures/make_continuity.mjs ../old/dist
 //
-// Do not regenerate the fixtures: files of a newer build would test nothing. A later format gets a folder of its own.
+// Do not regenerate the fixtures: files of a newer build would test nothing. A later format gets a folder of
+// its own.
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -36,9 +37,9 @@ const zipped = (data) => gzipSync(data, { level: 9 });
 const json = (value) => Buffer.from(`${JSON.stringify(value)}\n`);
 
 /**
- * A checkpoint with tiny-plain's shapes that compresses to a few kilobytes: it keeps every 251st value of the matrices,
- * and the upper half of the bits of all values. It is larger than 1 MB, so that an interrupted download leaves a
- * segment.
+ * A checkpoint with tiny-plain's shapes that compresses to a few kilobytes: it keeps every 251st value of the
+ * matrices, and the upper half of the bits of all values. It is larger than 1 MB, so that an interrupted
+ * download leaves a segment.
  */
 function sparse() {
   const file = readFileSync(join(fixtures, 'reference/tiny-plain/model.safetensors'));
@@ -59,7 +60,7 @@ const weights = new Map([
 /** The server stops sending model.safetensors at this byte. */
 let limit = Infinity;
 
-/** Serves the earlier build under /dist/, the fixtures under /fixtures/, and the checkpoint under /weights/. */
+/** Serves the earlier build (/dist/), the fixtures (/fixtures/) and the checkpoint (/weights/). */
 const server = createServer((request, response) => {
   const [, folder, path] = /^\/(dist|fixtures|weights)\/(.*)$/.exec(request.url) ?? [];
   if (!folder)

@@ -86,7 +86,7 @@ def refused() -> list[dict]:
 
 
 def public_cases() -> list[dict]:
-    """Configurations from bug reports, in their own sizes."""
+    """Configurations that users reported, in their own sizes."""
     made = [dict(), dict(crop_size={"height": 518, "width": 518}, size={"shortest_edge": 518}, image_mean=[0.5307] * 3, image_std=[0.2583] * 3), dict(image_mean=[0.5] * 3, image_std=[0.5] * 3),
             dict(do_center_crop=False, size={"height": 448, "width": 448}), dict(resample=2), dict(do_center_crop=False, size={"shortest_edge": 224}), dict(size={"shortest_edge": 224}), dict(do_normalize=False),
             dict(do_rescale=False), dict(do_center_crop=False, size={"height": 224, "width": 448})]
