@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: converts, inspects and generates checkpoints, and embeds images. Only `embed` needs a GPU.
+// The command line: converts, inspects, generates and embeds. Only `embed` needs a GPU.
 import { rmSync } from 'node:fs';
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
@@ -18,8 +18,8 @@ const partOf = (path) => `${path}.part`;
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /**
- * Writes a file under a temporary name, and renames it when it is complete. An interrupt (Ctrl-C) leaves no partial
- * file.
+ * Writes a file under a temporary name, and renames it when it is complete. An interrupt (Ctrl-C) leaves no
+ * partial file.
  */
 async function writing(path, write) {
   await mkdir(dirname(path), { recursive: true });

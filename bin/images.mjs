@@ -7,8 +7,9 @@ const isForSharp = (bytes) =>
 const isTiff = (bytes) => bytes[0] === bytes[1] && bytes[0] !== 0xff;
 
 /**
- * Reads an image as Pillow's `Image.open(file).convert('RGB')` does: without its colour profile, and with Exif
- * orientation only for TIFF. `sharp` decodes JPEG, WebP and TIFF; the library decodes or refuses all other files.
+ * Reads an image as Pillow's `Image.open(file).convert('RGB')` does: without its colour profile, and with
+ * Exif orientation only for TIFF. `sharp` decodes JPEG, WebP and TIFF; the library decodes or refuses all
+ * other files.
  */
 export async function readImage(path) {
   const bytes = await readFile(path);

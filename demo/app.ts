@@ -1,4 +1,7 @@
-/** The page's state and actions: loads a model, takes a picture, computes and draws features. The newest request wins. */
+/**
+ * The page's state and actions: loads a model, takes a picture, computes and draws features. The newest
+ * request wins.
+ */
 import { DINOv2, DINOv2Error, type Features } from '../src/index.js';
 import { gridOf, inputText } from './crop.js';
 import { byId, choose, chosen, setText } from './dom.js';
@@ -31,7 +34,7 @@ let warm = new Set<string>();
 
 const foreground = byId('foreground', HTMLInputElement);
 const input = (): InputSize => (chosen('input') === 'crop' ? 'crop' : (Number(chosen('input')) as InputSize));
-/** A first forward that takes less than this is repeated at once, so that the page shows the time of a warm one. */
+/** A first forward below this time is repeated at once, so that the page shows the time of a warm one. */
 const QUICK_MS = 400;
 
 export const currentModel = (): Loaded | undefined => loaded;

@@ -1,4 +1,4 @@
-/** Computes the part of a picture that the model sees, in the picture's own pixels: the inverse of geometry.ts. */
+/** Computes the part of a picture that the model sees, in the picture's own pixels. */
 import type { Preprocessing, ResizeRule } from '../src/index.js';
 import type { InputSize } from './state.js';
 
@@ -15,8 +15,8 @@ type Sizes = Pick<Preprocessing, 'resize' | 'crop'>;
 const USUAL: Sizes = { resize: { shortestEdge: 256 }, crop: { height: 224, width: 224 } };
 
 /**
- * Returns the crop that the model sees. It extends beyond the edges of a picture that the preprocessing pads. For an
- * input with a given longest side it is the whole picture.
+ * Returns the crop that the model sees. It extends beyond the edges of a picture that the preprocessing pads.
+ * For an input with a given longest side it is the whole picture.
  */
 export function cropOf(width: number, height: number, input: InputSize, sizes: Sizes = USUAL): Crop {
   if (input !== 'crop') return { left: 0, top: 0, width, height };

@@ -49,8 +49,9 @@ function open<Model>(from: ModelClass<Model>, choice: ModelChoice, options: Opti
 }
 
 /**
- * Decodes a picture once, for the page and for the model: upright and without colour management, as the library does
- * with `orientation: 'respect'`. For a file that the browser cannot decode, throws the library's error.
+ * Decodes a picture once, for the page and for the model: upright and without colour management, as the
+ * library does with `orientation: 'respect'`. For a file that the browser cannot decode, throws an
+ * ImageError.
  */
 export async function decode(blob: Blob, model: DINOv2 | undefined): Promise<ImageBitmap> {
   try {
@@ -74,7 +75,7 @@ export interface Run {
   readonly forwardMs: number;
 }
 
-/** Computes features of a decoded picture. The time includes upload, resize, forward, and reading one small vector. */
+/** Computes features of a decoded picture. The time includes the upload and reading one small vector. */
 export async function run(
   model: DINOv2,
   { bitmap }: Picture,
@@ -117,7 +118,7 @@ export async function warmMs(
   return { ms: times[times.length >> 1]!, runs: times.length };
 }
 
-/** Draws features as colours, one canvas pixel per patch. Returns whether a foreground was requested and found. */
+/** Draws features as colours, one canvas pixel per patch. Returns whether it found a foreground. */
 export async function paint(
   features: Features,
   foreground: boolean,

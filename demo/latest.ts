@@ -1,6 +1,6 @@
 /**
- * Runs one task at a time. Starting a task aborts the previous one, and waits until that has ended, so that two loads
- * or two forwards never overlap.
+ * Runs one task at a time. Starting a task aborts the previous one, and waits until that has ended, so that
+ * two loads or two forwards never overlap.
  */
 export class Latest {
   #controller: AbortController | undefined;
@@ -18,8 +18,8 @@ export class Latest {
   }
 
   /**
-   * Runs a task. Returns its result, or undefined if it was aborted or replaced. A task that succeeds after its abort
-   * must free its result itself.
+   * Runs a task. Returns its result, or undefined if it was aborted or replaced. A task that succeeds after
+   * its abort must free its result itself.
    */
   async start<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
     this.abort();

@@ -1,4 +1,4 @@
-/** Shows errors with their message, code and possible actions. Each topic has one notice, which stays until dismissed. */
+/** Shows errors with their code and possible actions. A topic's notice stays until dismissed. */
 import { DINOv2Error } from '../src/index.js';
 import { button, byId } from './dom.js';
 

@@ -15,7 +15,7 @@ const pcaFrame = byId('pca-frame', HTMLElement);
 const opacity = byId('opacity', HTMLInputElement);
 const opacityValue = byId('opacity-value', HTMLOutputElement);
 
-/** Draws the photograph on the left and beneath the features, in the proportions of `rows` × `cols` patches. */
+/** Draws the photograph on the left and beneath the features, in the proportions of the patches. */
 export function drawPhoto(
   { bitmap, name }: Picture,
   input: InputSize,

@@ -27,7 +27,10 @@ export function checkpointAmong(files: readonly File[]): CheckpointFiles | undef
   return { file, preprocessor, config: texts.find((each) => each !== preprocessor) };
 }
 
-/** `crop`: the checkpoint's own preprocessing, usually a central crop. A number: the whole picture, with this longest side. */
+/**
+ * `crop`: the checkpoint's own preprocessing, usually a central crop. A number: the whole picture, with this
+ * longest side.
+ */
 export type InputSize = 'crop' | 224 | 322 | 448 | 518;
 
 /** A decoded picture. The model and the page use the same pixels. */

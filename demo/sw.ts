@@ -1,7 +1,7 @@
 /**
- * The service worker of both pages: it serves the files of one build when the network is off. It caches no weights,
- * which the library caches itself, and no photographs. The build (vite.config.ts) emits it as a file of its own, and
- * puts VERSION and FILES in front.
+ * The service worker of both pages: it serves the files of one build when the network is off. It caches no
+ * weights, which the library caches itself, and no photographs. The build (vite.config.ts) emits it as a file
+ * of its own, and puts VERSION and FILES in front.
  */
 interface Extendable extends Event {
   waitUntil(task: Promise<unknown>): void;

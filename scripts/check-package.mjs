@@ -1,5 +1,5 @@
-// npm run check: packs the package as `npm publish` does (prepack builds it), and checks the tarball: it has every
-// file that package.json names, and publint and attw report no problem.
+// npm run check: packs the package as `npm publish` does (prepack builds it), and checks the tarball: it has
+// every file that package.json names, and publint and attw report no problem.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

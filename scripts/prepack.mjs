@@ -1,5 +1,5 @@
-// Runs before `npm pack` and `npm publish`, so that the package is built from the current sources. Installs missing
-// packages, builds, and fails if a file that package.json names is missing. Prints to stderr, because
+// Runs before `npm pack` and `npm publish`, so that the package is built from the current sources. Installs
+// missing packages, builds, and fails if a file that package.json names is missing. Prints to stderr, because
 // `npm pack --json` prints its result to stdout.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

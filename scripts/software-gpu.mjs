@@ -1,5 +1,5 @@
-// Finds or unpacks a Chromium with WebGPU, and a software Vulkan driver for dawn.node. Needs neither apt nor a
-// download: the package @sparticuz/chromium contains both.
+// Finds or unpacks a Chromium with WebGPU, and a software Vulkan driver for dawn.node. Needs neither apt nor
+// a download: the package @sparticuz/chromium contains both.
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,9 +28,7 @@ async function unpack() {
   }
 }
 
-/**
- * Returns the path of a Chromium: of $CHROMIUM_PATH, the system, Playwright or @sparticuz/chromium, in this order.
- */
+/** Returns the path of a Chromium: $CHROMIUM_PATH, the system's, Playwright's or @sparticuz/chromium's. */
 export async function chromiumPath() {
   const { CHROMIUM_PATH } = process.env;
   if (CHROMIUM_PATH === 'npm') return unpack();
@@ -48,8 +46,8 @@ export function vulkanFolder(chromium) {
 }
 
 /**
- * Makes dawn.node use this Vulkan driver (an ICD file) and, if given, this Vulkan loader. Call before `create()` of the
- * webgpu package.
+ * Makes dawn.node use this Vulkan driver (an ICD file) and, if given, this Vulkan loader. Call before
+ * `create()` of the webgpu package.
  */
 export function useVulkanDriver(icd, loader) {
   process.env.VK_DRIVER_FILES = icd;
@@ -60,8 +58,8 @@ export function useVulkanDriver(icd, loader) {
   try {
     process.dlopen({ exports: {} }, loader, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
   } catch {
-    // Node throws because the library is no addon, but has loaded it. RTLD_NODELETE keeps it loaded, and Dawn finds it
-    // by its soname.
+    // Node throws because the library is no addon, but has loaded it. RTLD_NODELETE keeps it loaded, and Dawn
+    // finds it by its soname.
   }
 }
 
@@ -71,9 +69,9 @@ export function useSwiftShader(folder) {
 }
 
 /**
- * Makes dawn.node poll less often. It polls in every turn of the event loop, and so takes a core from the software
- * driver's compiler. With this, the first 50 polls of a wait run at once, for work that takes microseconds, and later
- * ones once per millisecond. Dawn's callbacks are recognised as native code.
+ * Makes dawn.node poll less often. It polls in every turn of the event loop, and so takes a core from the
+ * software driver's compiler. With this, the first 50 polls of a wait run at once, for work that takes
+ * microseconds, and later ones once per millisecond. Dawn's callbacks are recognised as native code.
  */
 export function pollLessOften() {
   const AT_ONCE = 50;

@@ -23,8 +23,8 @@ const full = long || given.includes('--full');
 const filters = given.filter((arg) => !flags.includes(arg));
 
 /**
- * Two Vitest processes run at the same time. Tests on Dawn compute nearly all the time, and share pipelines in one
- * worker. The other tests often wait for a browser or a timer, so two of their files run at once.
+ * Two Vitest processes run at the same time. Tests on Dawn compute nearly all the time, and share pipelines
+ * in one worker. The other tests often wait for a browser or a timer, so two of their files run at once.
  */
 const lanes =
   filters.length > 0
@@ -70,8 +70,8 @@ function run({ args, env = {} }, index) {
         output: Buffer.concat(held),
         passed: counts.numPassedTests,
         skipped: counts.numPendingTests + counts.numTodoTests,
-        // A file that fails before its first test counts no failed test, and a run without tests proves nothing: both
-        // are failures.
+        // A file that fails before its first test counts no failed test, and a run without tests proves
+        // nothing: both are failures.
         failed: counts.numFailedTests || (status === 0 && counts.numPassedTests > 0 ? 0 : 1),
       });
     });

@@ -1,5 +1,5 @@
-// Vite plugins that load shaders and WebAssembly text for tests and benchmarks. Published builds also strip the
-// shaders' comments.
+// Vite plugins that load shaders and WebAssembly text for tests and benchmarks. Published builds also strip
+// the shaders' comments.
 import { readFile } from 'node:fs/promises';
 import wabt from 'wabt';
 

@@ -1,8 +1,8 @@
 // npm run verify -- [OPTIONS] [ID…]
 //
-// Loads real weights from the Hugging Face hub on Dawn in Node, and compares features with numbers that Hugging Face's
-// own tests publish. Without an ID, verifies every checkpoint that has published numbers. Compiles the sources itself:
-// no build is needed.
+// Loads real weights from the Hugging Face hub on Dawn in Node, and compares features with numbers that
+// Hugging Face's own tests publish. Without an ID, verifies every checkpoint that has published numbers.
+// Compiles the sources itself: no build is needed.
 //
 //   --base-url URL    a mirror of the hub
 //   --image FILE      a PNG. Default: 000000039769.png of transformers' tests, the image of the published numbers
@@ -17,8 +17,8 @@
 //     source              where the numbers come from, for the table
 //   scripts/make-fixtures/make_verify.py writes such a file.
 //
-// Exit code 0: everything matches. 1: something differs. 2: nothing differs, but something could not be compared (no
-// network, no GPU, no published numbers, unreadable numbers).
+// Exit code 0: everything matches. 1: something differs. 2: nothing differs, but something could not be
+// compared (no network, no GPU, no published numbers, unreadable numbers).
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -41,8 +41,8 @@ const PUBLISHED = {
     ],
     atol: 1e-4,
     rtol: 1e-5,
-    // transformers 4.35.2 interpolated positions as facebookresearch does. Later versions do not, but still publish
-    // these numbers.
+    // transformers 4.35.2 interpolated positions as facebookresearch does. Later versions do not, but still
+    // publish these numbers.
     posEmbed: 'offset',
   },
   'facebook/dinov2-with-registers-base': {
@@ -52,8 +52,8 @@ const PUBLISHED = {
       [-1.4736, -0.8866, 0.3005],
       [0.072, -0.2406, -1.5943],
     ],
-    // Published for pixels of torchvision's resize, in which about one byte in a hundred differs from Pillow's. A wrong
-    // interpolation of positions, or another error of the model, would differ by tenths.
+    // Published for pixels of torchvision's resize, in which about one byte in a hundred differs from
+    // Pillow's. A wrong interpolation of positions, or another error of the model, would differ by tenths.
     atol: 5e-3,
     rtol: 0,
     posEmbed: 'antialias',

@@ -1,4 +1,4 @@
-/** Runs a function, and rejects with `signal.reason` as soon as the signal fires, even if the function ignores it. */
+/** Runs a function. Rejects with `signal.reason` as soon as the signal fires, even if the function ignores it. */
 export async function untilAborted<T>(run: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   signal?.throwIfAborted();
   let onAbort: (() => void) | undefined;

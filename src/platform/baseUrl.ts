@@ -8,8 +8,8 @@ export function setBaseUrl(url: string | undefined): void {
 }
 
 /**
- * The URL that was set, else the page's base URL, else the worker's location; undefined in Node. The location of a
- * worker made from a Blob cannot be a base.
+ * The URL that was set, else the page's base URL, else the worker's location; undefined in Node. The location
+ * of a worker made from a Blob cannot be a base.
  */
 export const baseUrl = (): string | undefined =>
   baseOfPage ?? globalThis.document?.baseURI ?? globalThis.location?.href;

@@ -6,7 +6,7 @@ export function nodeModule(name: string): unknown {
   return process?.getBuiltinModule(name);
 }
 
-/** Whether strings are file paths: in Node, unless a page is emulated, whose URL is then the base of relative URLs. */
+/** Whether strings are file paths: in Node, unless a `document` or `location` makes them relative URLs. */
 export function hasPaths(): boolean {
   const { process, document, location } = globalThis as {
     process?: { versions?: { node?: string } };

@@ -1,6 +1,6 @@
 /**
- * Returns `caches` or `indexedDB`; undefined if it is missing or forbidden. Reading a forbidden one throws: in a
- * sandboxed frame, or with all cookies blocked.
+ * Returns `caches` or `indexedDB`; undefined if it is missing or forbidden. Reading a forbidden one throws:
+ * in a sandboxed frame, or with all cookies blocked.
  */
 export function storageGlobal<Name extends 'caches' | 'indexedDB'>(
   name: Name,

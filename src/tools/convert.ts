@@ -1,4 +1,4 @@
-/** Converts a checkpoint to narrower weights with Hugging Face's tensor names: tensor by tensor, without a GPU. */
+/** Converts a checkpoint to narrower weights and Hugging Face's tensor names, tensor by tensor. */
 import { F16_LIMIT, f32ToF16 } from '../numerics/float16.js';
 import { f16ToF32 } from '../numerics/toFloat32.js';
 import { floatDecoders } from '../weights/elements.js';
@@ -65,10 +65,10 @@ interface ConvertedParameter {
 const count = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
 
 /**
- * Converts a checkpoint: matrices to F16, or to I8 with one F32 scale per row (`NAME_scale`, see quantized.ts); all
- * else to F32. A linear classifier is kept, with F16 weights and an F32 bias; other tensors outside the model are
- * dropped. The metadata of the new file records a digest of the original matrices, which keeps the model's
- * fingerprint, and how positions are interpolated.
+ * Converts a checkpoint: matrices to F16, or to I8 with one F32 scale per row (`NAME_scale`, see
+ * quantized.ts); all else to F32. A linear classifier is kept, with F16 weights and an F32 bias; other
+ * tensors outside the model are dropped. The metadata of the new file records a digest of the original
+ * matrices, which keeps the model's fingerprint, and how positions are interpolated.
  * @throws the errors of loading this checkpoint; CheckpointError CHECKPOINT_DTYPE if it is int8 already,
  *   CHECKPOINT_RANGE if weights are too large for F16
  */
@@ -146,7 +146,7 @@ export async function convertCheckpoint(
   };
 }
 
-/** Captures the classifier that loading would use. timm's `head` is ignored unless it pools by the class token. */
+/** Captures the classifier that loading would use: not timm's `head` unless it pools by the class token. */
 function headOf(stream: TensorStream, config: DINOv2Config, prefix: string, globalPool: unknown): Watched {
   const watched = watchForHead(stream, headWidths(config), prefix);
   return watched.shape?.module === 'head' && (globalPool ?? 'token') !== 'token'
@@ -296,8 +296,8 @@ class Rows {
 }
 
 /**
- * Writes the classifier as F16: classifiers run on the CPU, which does not read int8. A classifier on the class token
- * alone gets zero weights for the patches' mean, which Hugging Face's classifier reads too.
+ * Writes the classifier as F16: classifiers run on the CPU, which does not read int8. A classifier on the
+ * class token alone gets zero weights for the patches' mean, which Hugging Face's classifier reads too.
  */
 async function writeHead(
   header: SafetensorsHeader,

@@ -8,8 +8,8 @@ import { configJson } from '../model/configJson.js';
 import { labelsOfConfig } from '../tasks/classLabels.js';
 
 /**
- * Returns the nearest configuration that Hugging Face's config.json can express: with a SwiGLU width that is a
- * multiple of 8. The safetensors metadata record the exact width.
+ * Returns the nearest configuration that Hugging Face's config.json can express: with a SwiGLU width that is
+ * a multiple of 8. The safetensors metadata record the exact width.
  */
 export function huggingFaceConfig(config: DINOv2Config): DINOv2Config {
   const { ffn, hiddenFeatures } = config;
@@ -18,8 +18,8 @@ export function huggingFaceConfig(config: DINOv2Config): DINOv2Config {
 }
 
 /**
- * Returns the text of the converted checkpoint's config.json. Hugging Face's own file for this model is kept. From any
- * other file, one of that form is made, with the original's image settings and problem type.
+ * Returns the text of the converted checkpoint's config.json. Hugging Face's own file for this model is kept.
+ * From any other file, one of that form is made, with the original's image settings and problem type.
  * @param original the text of the original config.json
  * @param labels the classifier's class names
  */
@@ -52,8 +52,9 @@ function flatOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string
 }
 
 /**
- * Returns the text of the converted checkpoint's preprocessor_config.json. If the image processor's class followed
- * only from the original config.json (as with Depth Anything), which the conversion replaces, the class is added.
+ * Returns the text of the converted checkpoint's preprocessor_config.json. If the image processor's class
+ * followed only from the original config.json (as with Depth Anything), which the conversion replaces, the
+ * class is added.
  * @param text the text of the original file; undefined if there is none
  * @param config the text of the original config.json
  * @throws ConfigError if the file cannot be used

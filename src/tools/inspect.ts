@@ -17,8 +17,8 @@ function configText(config: DINOv2Config): string {
 }
 
 /**
- * Returns lines on the header, the naming dialect, the configuration and the tensors. Never throws for a valid header:
- * the text says why a checkpoint does not load.
+ * Returns lines on the header, the naming dialect, the configuration and the tensors. Never throws for a
+ * valid header: the text says why a checkpoint does not load.
  * @param described the checkpoint's config.json, parsed
  */
 export function describeCheckpoint(

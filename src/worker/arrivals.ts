@@ -3,7 +3,10 @@ import { ImageError, type ImageSource } from '../index.js';
 import type { SentImage } from './protocol.js';
 import { PageError } from './sendError.js';
 
-/** Returns an image that the library can use; or an object for which the library throws the error of the page's image. */
+/**
+ * Returns an image that the library can use; or an object for which the library throws the error of the
+ * page's image.
+ */
 export function arrive(sent: SentImage): ImageSource {
   if (sent.name === undefined) return sent.image as ImageSource;
   const { error, failed, width, height } = sent;

@@ -1,4 +1,6 @@
-/** Sends a call to the worker: how its arguments travel, and which functions of the page the worker may run. */
+/**
+ * Sends a call to the worker: how its arguments travel, and which functions of the page the worker may run.
+ */
 import { OptionError } from '../errors.js';
 import type { Tuning } from '../gpu/measure/tuner.js';
 import type { TuningStore } from '../gpu/measure/tuningStore.js';
@@ -23,7 +25,7 @@ export interface Answer {
   readonly transfer?: Transferable[];
 }
 
-/** A function that the worker may run in the page. `signal` is aborted when the worker no longer needs the result. */
+/** A function that the worker may run in the page. `signal` aborts when the result is no longer needed. */
 export type PageFunction = (signal: AbortSignal, ...args: never[]) => Promise<Answer | void>;
 
 /** Converts an argument into what is sent for it. */
@@ -54,7 +56,7 @@ export class Call {
   }
 
   /**
-   * Sends the call synchronously unless an image must be prepared first: a caller may dispose of the target next.
+   * Sends the call synchronously unless an image must be prepared: the caller may dispose of the target next.
    * @param target a handle, or a stand-in for a class or a PCA
    */
   async send(

@@ -55,7 +55,9 @@ type Swap<Type> =
                 ? FeatureGroup[]
                 : Type;
 
-/** These members of a class, with their documentation, and with the worker's classes in place of the page's. */
+/**
+ * These members of a class, with their documentation, and with the worker's classes in place of the page's.
+ */
 export type Moved<Class, Names extends keyof Class> = {
   readonly [Name in keyof Pick<Class, Names>]: Class[Name] extends (...args: infer Args) => infer Result
     ? (...args: { [Index in keyof Args]: Swap<Args[Index]> }) => Swap<Result>
@@ -117,8 +119,9 @@ export const ImageClassifier: PublicClass<ImageClassifier> & Moved<typeof PageCl
   );
 
 /**
- * A model in a worker: `DINOv2` of 'dinov2-webgpu' without `device`, with `gpuBytes` as a promise, and with features
- * that have neither `buffer` nor `gpu`. The worker ends one second after its last model and features.
+ * A model in a worker: `DINOv2` of 'dinov2-webgpu' without `device`, with `gpuBytes` as a promise, and with
+ * features that have neither `buffer` nor `gpu`. The worker ends one second after its last model and
+ * features.
  */
 export interface DINOv2
   extends
@@ -157,7 +160,8 @@ const load =
     expectOptions(method, given);
     if (given.device !== undefined) throw unsendable('device', 'the worker creates its own GPUDevice');
     given.signal?.throwIfAborted();
-    // Workers cannot request persistence. The load does not wait: the answer changes nothing, and may be the visitor's.
+    // Workers cannot request persistence. The load does not wait: the answer changes nothing, and may be the
+    // visitor's.
     if (given.persist === true && given.cache !== 'none')
       void (globalThis.navigator?.storage as Partial<StorageManager> | undefined)
         ?.persist?.()

@@ -175,7 +175,7 @@ export class Connection {
       return this.#fail(
         notStarted(`one of another version (protocol ${String(protocol)}, and not ${PROTOCOL})`),
       );
-    // No event reports that the browser ended a worker, for instance for lack of memory; but its lock becomes free.
+    // No event reports that the browser ended a worker, for instance for lack of memory. Its lock is freed.
     if (lock !== undefined)
       navigator.locks
         .request(lock, { signal: this.#closing.signal }, () =>

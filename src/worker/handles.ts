@@ -19,8 +19,8 @@ const owners = new WeakMap<object, object>();
 export const keepOwner = (part: object, owner: object): void => void owners.set(part, owner);
 
 /**
- * Base of the page's classes. Copies the state of the worker's object, which never changes. Its private field lets
- * TypeScript tell the worker's classes from the library's own.
+ * Base of the page's classes. Copies the state of the worker's object, which never changes. Its private field
+ * lets TypeScript tell the worker's classes from the library's own.
  */
 export class Handle {
   /** The object in the worker. */

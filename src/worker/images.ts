@@ -1,6 +1,7 @@
 /**
- * Sends images with the pixels that they have at the time of the call. Files and URLs are sent unchanged, pixels in
- * memory as a copy. An <img>, <canvas> or <video> becomes an ImageBitmap or VideoFrame. The worker reports errors.
+ * Sends images with the pixels that they have at the time of the call. Files and URLs are sent unchanged,
+ * pixels in memory as a copy. An <img>, <canvas> or <video> becomes an ImageBitmap or VideoFrame. The worker
+ * reports errors.
  */
 import type { ImageSource, RawImage } from '../image/source.js';
 import { kindOf } from '../optionObject.js';
@@ -11,7 +12,8 @@ import { KIND, type SentImage } from './protocol.js';
 const usable = (image: unknown): SentImage => ({ [KIND]: 'image', image });
 
 /**
- * Never rejects: an unusable image becomes an error in the worker, where the library reports it as it does in a page.
+ * Never rejects: an unusable image becomes an error in the worker, where the library reports it as it does in
+ * a page.
  * @param transfer receives what is transferred with the image
  */
 export async function sendImage(
@@ -115,6 +117,8 @@ export function discard(transfer: readonly Transferable[] = []): void {
   for (const each of transfer) if ('close' in each) each.close();
 }
 
-/** Copies a view. `Buffer.prototype.slice` copies nothing, and a transfer would detach the caller's memory. */
+/**
+ * Copies a view. `Buffer.prototype.slice` copies nothing, and a transfer would detach the caller's memory.
+ */
 export const copied = <Values extends { slice(): unknown }>(values: Values): ReturnType<Values['slice']> =>
   Reflect.apply(Uint8Array.prototype.slice as CallableFunction, values, []) as ReturnType<Values['slice']>;

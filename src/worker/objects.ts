@@ -33,8 +33,14 @@ export const classes: Readonly<Record<string, object>> = {
   },
 };
 
-/** Classes whose objects stay here, and the properties that the page gets with a handle. */
-const KEPT = {
+interface ObjectOf {
+  readonly DINOv2: DINOv2;
+  readonly Features: Features;
+  readonly ImageClassifier: ImageClassifier;
+}
+
+/** Classes whose objects stay here, the properties that a handle gets, and the error after disposal. */
+const REMOTE_CLASSES = {
   DINOv2: [
     DINOv2,
     ['config', 'dtype', 'dtypeReason', 'loaded', 'preprocessing', 'adapter', 'parameterCount', 'classifier'],
@@ -50,7 +56,9 @@ const KEPT = {
     ['labels', 'numClasses', 'blocks', 'problemType', 'scoreFunction', 'layers'],
     'The model of this classifier was disposed of. Load it again.',
   ],
-} as const satisfies Record<ObjectKind, readonly [unknown, readonly string[], string]>;
+} as const satisfies {
+  readonly [Kind in ObjectKind]: readonly [unknown, readonly (keyof ObjectOf[Kind])[], string];
+};
 
 const objects = new Map<number, object>();
 let lastId = 0;
@@ -58,7 +66,7 @@ let lastId = 0;
 /** @throws DeviceError DISPOSED */
 export function objectOf(id: number, kind: ObjectKind): object {
   const object = objects.get(id);
-  if (!object) throw new DeviceError('DISPOSED', KEPT[kind][2]);
+  if (!object) throw new DeviceError('DISPOSED', REMOTE_CLASSES[kind][2]);
   return object;
 }
 
@@ -77,7 +85,7 @@ export function sendResult(result: unknown, transfer: Set<Transferable>): unknow
     Object.fromEntries(names.map((name) => [name, convert(Reflect.get(object, name), stand)]));
   const stand = (each: object): unknown => {
     if (ArrayBuffer.isView(each) && each.buffer instanceof ArrayBuffer) transfer.add(each.buffer);
-    for (const [kind, [Class, names]] of Object.entries(KEPT))
+    for (const [kind, [Class, names]] of Object.entries(REMOTE_CLASSES))
       if (each instanceof Class) {
         objects.set(++lastId, each);
         return { [KIND]: kind as ObjectKind, id: lastId, state: state(each, names) } satisfies SentResult;

@@ -9,7 +9,9 @@ import { classes, classOf } from './remote.js';
 
 const PACKS = [handles('Features'), options];
 
-/** A fitted PCA basis, as in 'dinov2-webgpu': plain data. Methods compute in the worker that has the features. */
+/**
+ * A fitted PCA basis, as in 'dinov2-webgpu': plain data. Methods compute in the worker that has the features.
+ */
 export interface PCA extends Omit<PagePCA, 'rgb' | 'draw'>, Moved<PagePCA, 'rgb' | 'draw'> {}
 
 class WorkerPCA {

@@ -1,7 +1,9 @@
 /** The messages between a page and its worker, and the stand-ins in them for values that cannot be cloned. */
 import type { PcaJSON } from '../tasks/pcaBasis.js';
 
-/** Raise with every change of the messages: a page and a worker of different versions then refuse each other. */
+/**
+ * Raise with every change of the messages: a page and a worker of different versions then refuse each other.
+ */
 export const PROTOCOL = 6;
 
 /** The key that marks an object as a stand-in. The value under the key is the kind of the stand-in. */
@@ -35,7 +37,9 @@ export interface SentError {
 /** An image on its way to the worker. */
 export interface SentImage {
   readonly [KIND]: 'image';
-  /** The pixels, file or URL. A bitmap or frame was made for the call: the worker closes it after the call. */
+  /**
+   * The pixels, file or URL. A bitmap or frame was made for the call: the worker closes it after the call.
+   */
   readonly image?: unknown;
   /** If the image cannot be sent: its class. */
   readonly name?: string;
@@ -98,7 +102,10 @@ export interface CallMessage {
   readonly base: string | undefined;
 }
 
-/** Messages from the page. `id` is the number of a call, of an object (`dispose`) or of an `ask` (`answer`, `refusal`). */
+/**
+ * Messages from the page. `id` is the number of a call, of an object (`dispose`) or of an `ask` (`answer`,
+ * `refusal`).
+ */
 export type ToWorker =
   | CallMessage
   /** `error`: the reason of the caller's signal, or the error of a one-way function. */
@@ -107,8 +114,9 @@ export type ToWorker =
   | Readonly<{ kind: 'answer'; id: number; value: unknown }>
   | Readonly<{ kind: 'refusal'; id: number; error: PageErrorData }>
   /**
-   * The reply to `unread`. Messages keep their order: the worker has received every readable message that was sent
-   * before this one, namely calls up to `lastCall`, and answers to all asks up to `lastAsk` that are not in `asks`.
+   * The reply to `unread`. Messages keep their order: the worker has received every readable message that was
+   * sent before this one, namely calls up to `lastCall`, and answers to all asks up to `lastAsk` that are not
+   * in `asks`.
    */
   | Readonly<{ kind: 'check'; lastCall: number; lastAsk: number; asks: readonly number[] }>;
 

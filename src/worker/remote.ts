@@ -15,7 +15,9 @@ import { convert, KIND, type SentError, type SentResult } from './protocol.js';
 
 type Method = (...args: never[]) => unknown;
 
-/** How the arguments of each method are sent. Every method of `Api` must be listed: a new one is a decision. */
+/**
+ * How the arguments of each method are sent. Every method of `Api` must be listed: a new one is a decision.
+ */
 export type Methods<Api> = {
   readonly [
     Name in Exclude<keyof Api, 'dispose' | symbol> as Api[Name] extends Method ? Name : never
@@ -51,7 +53,9 @@ export function ask(
 /** The target of a call of a static method, or of one of the worker's `functions`. */
 export const classOf = (name: string): object => ({ [KIND]: 'class', name });
 
-/** The page's classes by name. An entry constructs an object from its state and a `RemoteObject` or a text. */
+/**
+ * The page's classes by name. An entry constructs an object from its state and a `RemoteObject` or a text.
+ */
 export const classes: Record<string, new (state: never, more: never) => object> = {};
 
 /** Error classes by a name that no minifier changes. */

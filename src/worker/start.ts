@@ -4,8 +4,8 @@ import { DeviceError } from '../errors.js';
 /** Which worker a call uses. */
 export interface WorkerOptions {
   /**
-   * URL of `worker-thread.js`, on the page's own origin, with `index.js` and the files that it imports in the same
-   * folder. Default: the folder of the imported library file.
+   * URL of `worker-thread.js`, on the page's own origin, with `index.js` and the files that it imports in the
+   * same folder. Default: the folder of the imported library file.
    */
   readonly workerUrl?: string | URL | undefined;
   /**

@@ -34,7 +34,7 @@ async function run({ id, target, method, args, base }: CallMessage): Promise<voi
 const isStream = (result: unknown): result is AsyncIterable<unknown> =>
   typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
 
-/** Passes results one by one to the page's first function, which resolves to whether the page wants the next one. */
+/** Passes results one by one to the page's first function, which returns whether to continue. */
 async function deliver(call: RunningCall, results: AsyncIterable<unknown>): Promise<void> {
   for await (const each of results) {
     const transfer = new Set<Transferable>();
@@ -87,7 +87,7 @@ if (locks) {
     ready(name);
     return new Promise(() => undefined); // held until the worker ends
   });
-  // Locks may be forbidden, for instance with site data blocked. The page then notices fewer kinds of worker death.
+  // Locks may be forbidden, for instance with site data blocked. Some ways of ending then go unnoticed.
   held.catch(() => ready());
 } else {
   ready();
