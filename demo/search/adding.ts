@@ -1,4 +1,4 @@
-/** Photographs on their way into the collection. */
+/** Adding photographs to the collection. */
 import {
   IndexError,
   askAgain,
@@ -26,20 +26,20 @@ const MOST_FAILURES_SHOWN = 500;
 
 let lostBy: (error: unknown) => boolean = () => false;
 let running: Ingest | undefined;
-/** What was given before a model was there, or while other photographs were added. */
+/** Sources that wait for a model, or for a running ingest to end. */
 const waiting: { readonly source: IngestSource; readonly under: string | undefined }[] = [];
 let unfinished: UnfinishedIngest | undefined;
 
 /**
- * Adds photographs: at once, after those that are being added, or when a model is there.
- * @param under what their paths begin with, where the folder's name is taken
+ * Adds photographs: now, after the running ingest, or once a model is loaded.
+ * @param under prefix of the ids, if the folder's name is in use
  */
 export function add(source: IngestSource, under?: string): void {
   waiting.push({ source, under });
   void next();
 }
 
-/** Begins with what waits, if a model is there. */
+/** Starts the next waiting source if a model is loaded. */
 export async function next(): Promise<void> {
   const model = usableModel();
   byId('waiting', HTMLElement).hidden = waiting.length === 0 || model !== undefined;
@@ -70,11 +70,11 @@ export async function next(): Promise<void> {
     show(report, report.failures);
     if (report.failures.some(({ id, error }) => isTaken(error) && index.has(id))) showTaken(index, source);
   } catch (error) {
-    // With another model, or the same one loaded again, it goes on.
+    // It continues once a model is loaded.
     if (lostBy(error)) waiting.unshift({ source, under });
     else if (isTaken(error)) showTaken(index, source);
     else if (run.progress.phase !== 'aborted')
-      showNotice('adding', error, { text: 'Go on', run: () => add(source, under) });
+      showNotice('adding', error, { text: 'Continue', run: () => add(source, under) });
     setStatus(`Stopped: ${summary(run.progress)}`);
   } finally {
     running = undefined;
@@ -86,14 +86,14 @@ export async function next(): Promise<void> {
 const isTaken = (error: unknown): boolean =>
   error instanceof IndexError && error.code === 'INDEX_DUPLICATE_ID';
 
-/** There is another folder, or photograph, of that name. */
+/** Asks what to do if a folder or photograph of this name exists already. */
 function showTaken(index: EmbeddingIndex, source: IngestSource): void {
   const ids = index.ids();
   let number = 2;
   while (ids.some((id) => id.startsWith(`${number}/`))) number += 1;
   const error = new IndexError(
     'INDEX_DUPLICATE_ID',
-    'The collection has photographs of this name, or of another folder of this name.',
+    'The collection already has photographs with these names, perhaps from another folder of this name.',
   );
   showNotice(
     'adding',
@@ -108,7 +108,7 @@ function summary({ added, updated, unchanged, failed, ignored }: IngestProgress)
   if (updated > 0) parts.push(`${updated.toLocaleString('en')} changed`);
   if (unchanged > 0) parts.push(`${unchanged.toLocaleString('en')} there already`);
   if (failed > 0) parts.push(`${failed.toLocaleString('en')} failed`);
-  if (ignored > 0) parts.push(`${ignored.toLocaleString('en')} other files passed over`);
+  if (ignored > 0) parts.push(`${ignored.toLocaleString('en')} other files skipped`);
   return `${parts.join(', ')}.`;
 }
 
@@ -117,7 +117,7 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
   const done = unchanged + added + updated + failed;
   byId('adding', HTMLElement).hidden = phase !== 'running' && phase !== 'paused';
   setText('adding-what', phase === 'paused' ? 'Paused' : 'Adding photographs');
-  pause.textContent = phase === 'paused' ? 'Go on' : 'Pause';
+  pause.textContent = phase === 'paused' ? 'Continue' : 'Pause';
   const rate =
     perSecond === undefined
       ? ''
@@ -134,7 +134,7 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
   showFailures(failures);
 }
 
-/** Those of the list: a failure of several files is another object with each of them. */
+/** Failures that are listed already. A failure of several files is a new object each time it grows. */
 let failuresShown: IngestFailure[] = [];
 
 function showFailures(failures: readonly IngestFailure[]): void {
@@ -161,7 +161,7 @@ function showFailures(failures: readonly IngestFailure[]): void {
   }
 }
 
-/** Says so where an ingest was ended by a reload. */
+/** Shows a notice if a reload interrupted an ingest. */
 export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<void> {
   unfinished = index && (await unfinishedIngest(index));
   byId('unfinished', HTMLElement).hidden = !unfinished || running !== undefined;
@@ -170,12 +170,12 @@ export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<vo
   const what = names.length === 1 ? names[0]! : `${names[0]} and ${names.length - 1} more`;
   setText(
     'unfinished-what',
-    `${what}: ${finished.toLocaleString('en')} of ${images.toLocaleString('en')} were done. ${handles ? '' : 'Drop the same files or folder again: what is there is passed over.'}`,
+    `${what}: ${finished.toLocaleString('en')} of ${images.toLocaleString('en')} were done. ${handles ? '' : 'Drop the same files or folder again. Photographs that were added already are skipped.'}`,
   );
   byId('unfinished-go', HTMLElement).hidden = !handles;
 }
 
-/** @param lost takes the model away, where an error says that it is gone */
+/** @param lost discards the model if an error says that it is lost */
 export function startAdding(lost: (error: unknown) => boolean): void {
   lostBy = lost;
   pause.addEventListener('click', () =>
@@ -195,7 +195,7 @@ async function goOn(): Promise<void> {
   try {
     if (!(await askAgain(handles)))
       throw new DOMException(
-        'The browser was not allowed to read the folder. Press Go on, and allow it.',
+        'The browser was not allowed to read the folder. Press Continue, and allow it.',
         'NotAllowedError',
       );
     byId('unfinished', HTMLElement).hidden = true;

@@ -1,9 +1,11 @@
-/** The view of all photographs, in the order in which they came: it fills while they are added. */
+/**
+ * The view of all photographs, in the order in which they were added. It grows while photographs are added.
+ */
 import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
 import { byId } from '../dom.js';
 import { tile } from './tiles.js';
 
-/** Tiles that are made at once; the next ones come when the end of the list comes into view. */
+/** Number of tiles per step. More are added when the end of the list becomes visible. */
 const PAGE = 240;
 
 const more = byId('more', HTMLButtonElement);

@@ -1,6 +1,6 @@
 /**
- * The collection: one index, kept in this browser. It is opened without a model; a model is needed to add to
- * it, and must be the one that made it.
+ * The collection: one index that is stored in this browser. It opens without a model. Adding photographs
+ * needs the model that made the collection.
  */
 import { DINOv2Error } from '../../src/index.js';
 import {
@@ -20,30 +20,30 @@ import { LOOK, count } from './photos.js';
 import { takeFrom } from './pictures.js';
 
 const NAME = 'photographs';
-/** Photographs that a notice names. */
+/** Maximum number of photographs that a notice names. */
 const NAMED = 10;
 
 let index: EmbeddingIndex | undefined;
 let loaded: Loaded<DINOv2> | undefined;
-/** Of the model that is loaded, for this page's way to look at photographs. */
+/** Identity of the loaded model with this page's preprocessing. */
 let identity: ModelIdentity | undefined;
-/** Why nothing can be kept here. */
+/** The error that says why this browser cannot store the collection. */
 let forgetful: unknown;
-/** Something is kept that cannot be opened: nothing is made in its place until it is deleted. */
+/** True if the stored collection cannot be opened. No new one is made until the visitor deletes it. */
 let blocked = false;
-/** A deletion that is under way. */
+/** The running deletion. */
 let deletion: Promise<void> = Promise.resolve();
 let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
 
 /**
- * Tells the other tabs that the collection was made, or deleted; what is put into it and taken out they hear
- * of from the library.
+ * Notifies other tabs when the collection is created or deleted. The library notifies them of changes to its
+ * items.
  */
 const tabs = new BroadcastChannel('photograph search');
 
 export const collection = (): EmbeddingIndex | undefined => index;
 
-/** The model, if it is the one that the collection was made with, or if there is no collection. */
+/** The model, if it made the collection or there is no collection yet. */
 export function usableModel(): DINOv2 | undefined {
   return loaded && identity && (!index || sameModel(index.header.model)) ? loaded.model : undefined;
 }
@@ -56,8 +56,8 @@ function sameModel(of: ModelIdentity | undefined): boolean {
 }
 
 /**
- * Opens what is kept.
- * @param repair without what is damaged of it
+ * Opens the stored collection.
+ * @param repair 'drop' leaves out damaged photographs
  */
 export async function openCollection(repair?: 'drop'): Promise<void> {
   let known = false;
@@ -67,12 +67,12 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
     if (kept?.condition === 'newer')
       throw new DINOv2Error(
         'INDEX_NEWER',
-        'A newer version of this page has made the collection that is kept here. Load this page again with a network.',
+        'A newer version of this page made the stored collection. Connect to the network and reload this page.',
       );
     if (kept && !kept.header)
       throw new DINOv2Error(
         'INDEX_DAMAGED',
-        'What is kept of the collection is damaged, so that its model is not known. Delete it, and add the photographs again.',
+        'The stored collection is damaged, and its model is not known. Delete it, and add the photographs again.',
       );
     known = kept?.header !== undefined;
     if (kept?.header) become(await EmbeddingIndex.open(NAME, { ...optionsOf(kept.header), repair }));
@@ -82,14 +82,14 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
         'damaged',
         new DINOv2Error(
           'INDEX_DAMAGED',
-          'The browser has lost a part of what it kept. All photographs of the collection are there; their small pictures are not. Add the same folders again, and they come back.',
+          'The browser lost part of the collection. All photographs are still in it, but their thumbnails are not. Add the same folders again to restore the thumbnails.',
         ),
       );
     tellDropped(index?.dropped ?? []);
   } catch (error) {
     if (blocked) {
-      const goOn = { text: 'Go on without what is damaged', run: () => void openCollection('drop') };
-      const begin = { text: 'Delete it and begin anew', run: () => void deleteCollection() };
+      const goOn = { text: 'Continue without the damaged part', run: () => void openCollection('drop') };
+      const begin = { text: 'Delete it and start again', run: () => void deleteCollection() };
       const canGoOn =
         known && repair === undefined && error instanceof DINOv2Error && error.code === 'INDEX_DAMAGED';
       return showNotice('collection', error, ...(canGoOn ? [goOn, begin] : [begin]));
@@ -99,7 +99,7 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
   show();
 }
 
-/** Photographs that are in the collection no more. */
+/** Shows which photographs were lost. */
 function tellDropped(ids: readonly string[]): void {
   if (ids.length === 0) return;
   const names = `${ids.slice(0, NAMED).join(', ')}${ids.length > NAMED ? ', …' : ''}`;
@@ -107,7 +107,7 @@ function tellDropped(ids: readonly string[]): void {
     'damaged',
     new DINOv2Error(
       'INDEX_DAMAGED',
-      `What was kept of ${count(ids.length)} was damaged, and is gone: ${names}. Your files are as they were: add them again.`,
+      `The entries of ${count(ids.length)} were damaged and have been removed: ${names}. Your files are unchanged. Add them again.`,
     ),
   );
 }
@@ -137,13 +137,13 @@ function become(next: EmbeddingIndex | undefined): void {
   checkModel();
 }
 
-/** The collection that photographs are added to: made now, where there is none. */
+/** The collection that photographs are added to. Creates it if there is none. */
 export async function collectionToAdd(): Promise<EmbeddingIndex> {
   await deletion;
   if (blocked)
     throw new DINOv2Error(
       'INDEX_FILE',
-      'The collection that is kept here cannot be opened, and is not written over. Delete it first.',
+      'The stored collection cannot be opened, and is not overwritten. Delete it first.',
     );
   if (!loaded || !identity)
     throw new DINOv2Error('MODEL_MISSING', 'Adding photographs needs a model. Load one first.');
@@ -184,7 +184,7 @@ export async function setModel(next: Loaded<DINOv2> | undefined): Promise<void> 
   show();
 }
 
-/** Says so where the model that is loaded is not the one of the collection. */
+/** Shows a notice if the loaded model did not make the collection. */
 function checkModel(): void {
   const of = index?.header.model;
   if (!identity || !of || sameModel(of)) return dismiss('other');
@@ -196,7 +196,7 @@ function checkModel(): void {
     'other',
     new DINOv2Error(
       'INDEX_MODEL',
-      `Vectors of two models cannot be compared. This collection was made by ${found}; loaded is ${identity.id}. Load that one to add photographs or to search with new ones; what is in the collection can be searched all the same.`,
+      `Vectors of two models cannot be compared. This collection was made by ${found}, but ${identity.id} is loaded. Load the model of the collection to add photographs or to search with new ones. Photographs in the collection can be searched without it.`,
     ),
   );
 }
@@ -206,7 +206,7 @@ export function deleteCollection(): Promise<void> {
   return deletion;
 }
 
-/** What fails is shown, so it never rejects. */
+/** Deletes the collection. Shows errors, so it never rejects. */
 async function deleteNow(): Promise<void> {
   try {
     become(undefined);
@@ -233,7 +233,7 @@ export async function exportCollection(kind: 'safetensors' | 'npy'): Promise<voi
   }
 }
 
-/** Adds what was exported, here or elsewhere. */
+/** Imports an exported collection. */
 export async function importCollection(file: Blob): Promise<void> {
   await deletion;
   try {
@@ -268,7 +268,7 @@ function showSoon(): void {
   soon ??= setTimeout(show, 500);
 }
 
-/** Figures and buttons. */
+/** Updates the figures and buttons. */
 function show(): void {
   clearTimeout(soon);
   soon = undefined;
@@ -284,18 +284,18 @@ function show(): void {
     'parts-hint',
     index
       ? index.header.patches === 'none'
-        ? 'not kept in this one'
-        : 'kept in this one'
+        ? 'not stored in this one'
+        : 'stored in this one'
       : '75 kB a photograph',
   );
-  setText(
-    'sure-what',
-    `${count(size)}: their vectors and small pictures. The files themselves stay where they are.`,
-  );
+  setText('sure-what', `${count(size)}: their vectors and thumbnails. The files themselves are not copied.`);
   void showUsage();
 }
 
-/** Bytes of the vectors, and of all that this origin keeps: small pictures and the model too. */
+/**
+ * Shows the bytes of the vectors, and of everything that this origin stores, including thumbnails and the
+ * model.
+ */
 async function showUsage(): Promise<void> {
   const from = index;
   if (!from || forgetful) return setText('kept', forgetful ? 'nothing' : '–');
@@ -304,11 +304,11 @@ async function showUsage(): Promise<void> {
   if (index === from)
     setText(
       'kept',
-      `${megabytes(kept?.bytes ?? 0)}${usage ? `; ${megabytes(usage)} with pictures and model` : ''}`,
+      `${megabytes(kept?.bytes ?? 0)}${usage ? `; ${megabytes(usage)} with thumbnails and model` : ''}`,
     );
 }
 
-/** Whether a safetensors file is an exported collection: a checkpoint's header has no such metadata. */
+/** True if a safetensors file is an exported collection, which its metadata says. */
 export async function isCollection(file: Blob): Promise<boolean> {
   const length = new DataView(await file.slice(0, 8).arrayBuffer());
   if (length.byteLength < 8) return false;

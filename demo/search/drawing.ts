@@ -1,7 +1,7 @@
-/** A box on the opened photograph: drawn with the pointer, or moved and sized with the arrow keys. */
+/** Drawing a box on the opened photograph, with the pointer or with the arrow keys. */
 import { byId } from '../dom.js';
 
-/** Shares of the photograph's width and height, 0 to 1. */
+/** A box as fractions (0 to 1) of the photograph's width and height. */
 export interface Part {
   readonly left: number;
   readonly top: number;
@@ -11,9 +11,9 @@ export interface Part {
 
 const box = byId('query-box', HTMLElement);
 const mark = byId('query-mark', HTMLElement);
-/** A drag that is shorter is a click, which takes the box away. */
+/** A shorter drag counts as a click, which removes the box. */
 const LEAST = 0.03;
-/** One step of an arrow key, and the smallest side of a box. */
+/** Step of an arrow key, and smallest side of a box, as fractions. */
 const STEP = 1 / 16;
 
 let part: Part | undefined;
@@ -35,14 +35,14 @@ function show(): void {
   for (const side of ['left', 'top', 'width', 'height'] as const) mark.style[side] = `${100 * part[side]}%`;
 }
 
-/** Takes the box away, and says whether one can be drawn. */
+/** Removes the box, and enables or disables drawing. */
 export function resetDrawing(canDraw: boolean): void {
   part = undefined;
   usable = canDraw;
   show();
 }
 
-/** Calls back with the box that was drawn, or with undefined where it was taken away. */
+/** Calls back with the box after drawing, or with undefined after its removal. */
 export function startDrawing(onPart: (part: Part | undefined) => void): void {
   let from: { readonly x: number; readonly y: number } | undefined;
   const at = ({ clientX, clientY }: PointerEvent): { x: number; y: number } => {
@@ -96,7 +96,10 @@ export function startDrawing(onPart: (part: Part | undefined) => void): void {
   });
 }
 
-/** The first key makes a box in the middle; further ones move it, or its lower right corner. */
+/**
+ * The first arrow key makes a box in the middle. Later ones move it; with Shift they move its lower right
+ * corner.
+ */
 function byKey(key: string, size: boolean): Part {
   if (!part) return { left: 0.25, top: 0.25, width: 0.5, height: 0.5 };
   const [dx, dy] = [

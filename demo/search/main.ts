@@ -1,4 +1,4 @@
-/** The page's controls, each with what it does. */
+/** Connects the page's controls to their actions. */
 import { byId } from '../dom.js';
 import { choiceOfFiles, startForm } from '../form.js';
 import { startNotices } from '../notices.js';

@@ -1,20 +1,20 @@
 /**
- * All photographs on a plane: near each other where they look alike. Pointer: the nearest one is named, a
- * click opens it. Keyboard: arrows go from one to the next.
+ * The map: all photographs on a plane, similar ones near each other. The pointer names the nearest
+ * photograph, and a click opens it. Arrow keys move from one to the next.
  */
 import type { EmbeddingIndex, MapPoint } from '../../src/search.js';
 import { nameOf } from './photos.js';
 import { urlOf } from './pictures.js';
 import { text } from './tiles.js';
 
-/** Pictures that are drawn; of more photographs the others are dots. */
+/** Maximum number of thumbnails on the map. Further photographs are drawn as dots. */
 const MOST_PICTURES = 600;
-/** Furthest distance of the pointer, in pixels, at which a photograph is meant. */
+/** Maximum distance in pixels at which the pointer selects a photograph. */
 const REACH_PX = 48;
 
 interface Placed {
   readonly id: string;
-  /** In the unit square. */
+  /** Position in the unit square. */
   readonly x: number;
   readonly y: number;
 }
@@ -47,7 +47,7 @@ export class MapView {
       frame,
       text(
         'p',
-        'Photographs that look alike lie near each other. Click one to search with it; by keyboard: arrows, and Enter.',
+        'Similar photographs are near each other. Click one to search with it. By keyboard: arrow keys and Enter.',
         'hint',
       ),
     );
@@ -106,7 +106,7 @@ export class MapView {
     return best;
   }
 
-  /** To the nearest one in that direction: what lies aside counts twice. */
+  /** Moves to the nearest photograph in a direction. Distance across the direction counts twice. */
   #step(key: string): void {
     const from = this.#at;
     if (!from) return this.#go(this.#points[0]);
@@ -186,7 +186,7 @@ export class MapView {
   }
 }
 
-/** Into the unit square, each axis on its own; a single point lies in the middle. */
+/** Scales points to the unit square, each axis separately. A single point is placed in the middle. */
 function toSquare(points: readonly MapPoint[]): Placed[] {
   const scaled = (values: readonly number[]): number[] => {
     const [least, most] = [

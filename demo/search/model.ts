@@ -1,6 +1,6 @@
 /**
- * The model, in a worker, so that the page stays quick while photographs are added. It comes and goes. What
- * was loaded last comes by itself at the next visit, where that needs no network.
+ * The model. It runs in a worker, so that the page stays responsive while photographs are added. On the next
+ * visit the last model loads by itself if that needs no download.
  */
 import { checkSupport, DINOv2Error, listCached } from '../../src/index.js';
 import { DINOv2 } from '../../src/worker.js';
@@ -57,11 +57,11 @@ async function become(next: Loaded<DINOv2>): Promise<void> {
   onModel();
 }
 
-/** Takes the model away where an error says that its GPU or its worker is gone; says whether that was so. */
+/** Discards the model if an error says that its GPU or worker is lost. Returns whether it did. */
 export function lostBy(error: unknown): boolean {
   if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code))
     return false;
-  // DISPOSED was the model that another one has taken the place of.
+  // DISPOSED comes from a model that another one has replaced.
   if (loaded && error.code !== 'DISPOSED') void lose(loaded, error);
   return true;
 }
@@ -75,13 +75,13 @@ async function lose({ choice, model }: Loaded<DINOv2>, error: unknown): Promise<
   showNotice('model', error, { text: 'Load the model again', run: () => void load(choice) });
 }
 
-/** Of a file that was chosen nothing can be remembered. */
+/** Remembers the choice for the next visit. A chosen file cannot be remembered. */
 function remember({ size, registers, weights, dtype }: ModelChoice): void {
   try {
     if (weights === 'file') localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, JSON.stringify({ size, registers, weights, dtype }));
   } catch {
-    // a browser that keeps nothing for this page does not keep the choice either
+    // A browser without storage for this page does not remember the choice either.
   }
 }
 
@@ -101,7 +101,7 @@ function remembered(): ModelChoice | undefined {
   }
 }
 
-/** Says what is missing, or loads what was loaded last. Nothing is downloaded that was not asked for. */
+/** On start: reports missing support, or loads the last model. Never downloads unless asked to. */
 export async function startModel(onLoaded: () => void): Promise<void> {
   onModel = onLoaded;
   const choice = remembered();

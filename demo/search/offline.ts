@@ -1,6 +1,6 @@
 /**
- * With the network off: the service worker keeps this page's own files. Weights are kept by the library,
- * photographs by nobody.
+ * Offline use: registers the service worker, which caches this page's own files. The library caches the
+ * weights.
  */
 import { byId } from '../dom.js';
 import { showNotice } from '../notices.js';
@@ -10,8 +10,8 @@ interface TrustedTypes {
 }
 
 /**
- * The page's policy trusts scripts of its own address and nothing else: the service worker, and the worker
- * that the library brings.
+ * A Trusted Types policy that allows script URLs of this page's own origin only: the service worker and the
+ * library's worker.
  */
 export function trustOwnScripts(): void {
   const { trustedTypes } = globalThis as { trustedTypes?: TrustedTypes };
@@ -19,12 +19,14 @@ export function trustOwnScripts(): void {
     createScriptURL(url) {
       const { origin, pathname } = new URL(url, document.baseURI);
       if (origin === location.origin && /\.(js|ts)$/.test(pathname)) return url;
-      throw new TypeError(`${url} is no script of this page.`);
+      throw new TypeError(`${url} is not a script of this page.`);
     },
   });
 }
 
-/** Only what is built has a service worker: the development server's files change all the time. */
+/**
+ * Registers the service worker, in the built page only: the development server's files change all the time.
+ */
 export async function startOffline(): Promise<void> {
   if (import.meta.env.MODE !== 'demo' || !('serviceWorker' in navigator)) return;
   try {
@@ -48,7 +50,7 @@ export async function startOffline(): Promise<void> {
       () => void (controlled && location.reload()),
     );
   } catch (error) {
-    // A browser that keeps nothing for this page refuses; the page works while there is a network.
+    // A browser without storage for this page rejects. The page then works only online.
     if (!(error instanceof DOMException)) showNotice('page', error);
   }
 }

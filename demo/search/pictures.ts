@@ -1,12 +1,10 @@
-/**
- * Small pictures of the collection, as addresses of this page; each is read once, when it comes into view.
- */
+/** Thumbnails of the collection as object URLs. Each is read once, when it comes into view. */
 import type { EmbeddingIndex } from '../../src/search.js';
 
 let source: EmbeddingIndex | undefined;
 const urls = new Map<string, Promise<string | undefined>>();
 
-/** From now on pictures come from this index. */
+/** Sets the index that thumbnails are read from. */
 export function takeFrom(index: EmbeddingIndex | undefined): void {
   forget([...urls.keys()]);
   source = index;
@@ -24,7 +22,7 @@ export function urlOf(id: string): Promise<string | undefined> {
   return url;
 }
 
-/** Items that have changed or gone. */
+/** Discards the thumbnails of items that were changed or removed. */
 export function forget(ids: readonly string[]): void {
   for (const id of ids) {
     void urls.get(id)?.then(
@@ -52,7 +50,7 @@ async function show(image: HTMLImageElement): Promise<void> {
   else image.closest('.cell')?.classList.add('blank'); // its name is shown instead
 }
 
-/** An image of an item, which is loaded when it comes near. */
+/** An image element for an item. Its thumbnail loads when the element comes into view. */
 export function picture(id: string): HTMLImageElement {
   const image = document.createElement('img');
   image.alt = ''; // the label beside it has the name

@@ -1,5 +1,5 @@
 /**
- * What looks like this photograph, or like this part of it. The newest question wins, and is asked again when
+ * Searches for photographs similar to one, or to a part of one. The newest search wins, and is repeated when
  * the collection changes.
  */
 import {
@@ -21,9 +21,9 @@ import { text, tile, type Tile } from './tiles.js';
 import { setStatus } from './views.js';
 
 type Query = {
-  /** An item of the collection, or a photograph that is none. */
+  /** An item of the collection, or another photograph. */
   readonly of: { readonly id: string } | { readonly file: Blob; readonly name: string };
-  /** Once it was needed. */
+  /** Its description by the model, computed when first needed. */
   description?: Promise<Description>;
 };
 
@@ -41,13 +41,13 @@ let ownUrl: string | undefined;
 let stopListening: () => void = () => undefined;
 let again: ReturnType<typeof setTimeout> | undefined;
 
-/** Opens an item of the collection, and finds what looks like it. */
+/** Opens an item of the collection and searches for similar ones. */
 export function openItem(id: string): void {
   start({ of: { id } }, nameOf(id), id);
   void showItem(id);
 }
 
-/** Finds what looks like a photograph that is not in the collection. */
+/** Searches for photographs similar to one that is not in the collection. */
 export function openFile(file: Blob, name: string): void {
   if (!usableModel())
     return showNotice(
@@ -87,9 +87,9 @@ function start(next: Query, name: string, caption: string): void {
   setText(
     'query-help',
     byParts
-      ? 'Draw a box to search for a part. By keyboard: arrow keys move it, with Shift they change its size, Escape takes it away.'
+      ? 'Draw a box to search for a part. By keyboard: arrow keys move the box, with Shift they resize it, Escape removes it.'
       : index?.header.patches === 'none'
-        ? 'This collection keeps no parts of photographs, so it is searched by whole ones.'
+        ? 'This collection stores no parts of photographs, so only whole photographs can be searched for.'
         : 'To search for a part, load the model that the collection was made with.',
   );
   results.replaceChildren();
@@ -108,7 +108,7 @@ function start(next: Query, name: string, caption: string): void {
   void ask();
 }
 
-/** The photograph itself where its folder may be read, and meanwhile, or else, the small picture. */
+/** Shows the thumbnail, and then the photograph itself if its folder may be read. */
 async function showItem(id: string): Promise<void> {
   const index = collection();
   const asked = query;
@@ -129,7 +129,7 @@ async function showItem(id: string): Promise<void> {
   image.src = url;
 }
 
-/** Marks the tile of what is searched with. */
+/** Marks the tile of the query. */
 function showCurrent(): void {
   const id = query && 'id' in query.of ? query.of.id : undefined;
   for (const marked of document.querySelectorAll('[aria-current="true"]'))
@@ -195,7 +195,7 @@ async function search(
   return { tiles, ms: performance.now() - startMs, byPart: true };
 }
 
-/** By the model: of the photograph itself where it can be read, else of the small picture. */
+/** Describes the query with the model: the photograph itself if it can be read, otherwise its thumbnail. */
 async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSignal): Promise<Description> {
   const model = usableModel();
   const file = 'file' in of ? of.file : ((await originalOf(index, of.id)) ?? (await index.thumbnail(of.id)));
@@ -206,7 +206,7 @@ async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSig
   return describeImage(model, file, { ...LOOK, patches: index.header.patches !== 'none', signal });
 }
 
-/** All patches that the part touches by half or more, and one at least. */
+/** The patches that the box covers by half or more, at least one. */
 function boxOf(
   { left, top, width, height }: Part,
   { rows, cols }: { readonly rows: number; readonly cols: number },
@@ -225,9 +225,9 @@ function present(index: EmbeddingIndex, now: Query, { tiles, ms, byPart }: Answe
   results.replaceChildren(
     ...(there.length > 0
       ? there.map((each) => tile(each, openItem))
-      : [text('li', 'Nothing else is in the collection.', 'none')]),
+      : [text('li', 'The collection contains no other photographs.', 'none')]),
   );
-  setText('results-heading', byPart ? 'Where that part is' : 'What looks like it');
+  setText('results-heading', byPart ? 'Where that part is' : 'Similar photographs');
   setText('results-time', `${count(index.size)} in ${duration(ms)}`);
   setText('backend', index.backend.kind === 'gpu' ? 'the GPU' : 'the processor');
   byId('backend', HTMLElement).title = index.backend.reason;
@@ -238,7 +238,7 @@ function present(index: EmbeddingIndex, now: Query, { tiles, ms, byPart }: Answe
   );
 }
 
-/** @param lost takes the model away, where an error says that it is gone */
+/** @param lost discards the model if an error says that it is lost */
 export function startSearching(lost: (error: unknown) => boolean): void {
   lostBy = lost;
   startDrawing((drawn) => {

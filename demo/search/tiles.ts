@@ -1,4 +1,7 @@
-/** Photographs in rows: buttons that open them. Names are set as text, whatever they look like. */
+/**
+ * Rows of photographs, each a button that opens it. Names are inserted as text, so markup in a name has no
+ * effect.
+ */
 import type { PartHit } from '../../src/search.js';
 import { fileOf, nameOf } from './photos.js';
 import { picture } from './pictures.js';
@@ -7,7 +10,7 @@ export interface Tile {
   readonly id: string;
   readonly metadata: unknown;
   readonly score?: number | undefined;
-  /** Where in the photograph, of how many patches. */
+  /** Matching region, in patches, if the search was for a region. */
   readonly part?: Pick<PartHit, 'box' | 'grid'> | undefined;
 }
 
@@ -39,7 +42,7 @@ export function tile({ id, metadata, score, part }: Tile, onOpen: (id: string) =
   return item;
 }
 
-/** Puts a box where its patches are. */
+/** Positions a box over its patches. */
 export function place(element: HTMLElement, { box, grid }: Pick<PartHit, 'box' | 'grid'>): void {
   element.style.left = `${(100 * box.col) / grid.cols}%`;
   element.style.top = `${(100 * box.row) / grid.rows}%`;

@@ -1,4 +1,4 @@
-/** What of the collection is on the screen: all of it, duplicates, groups, or the map. */
+/** The views of the collection: all photographs, duplicates, groups, or the map. */
 import type { EmbeddingIndex, IndexChange } from '../../src/search.js';
 import { byId, chosen, setText } from '../dom.js';
 import { Latest } from '../latest.js';
@@ -13,7 +13,7 @@ const into = byId('view', HTMLElement);
 const more = byId('more', HTMLButtonElement);
 const threshold = byId('threshold', HTMLInputElement);
 const clusters = byId('clusters', HTMLInputElement);
-/** After a change a view that is computed is computed again so much later: changes come in dozens. */
+/** Delay after a change before a view is computed again. Changes come in dozens. */
 const AGAIN_MS = 1500;
 
 const work = new Latest();
@@ -79,7 +79,7 @@ async function compute(from: EmbeddingIndex, view: string): Promise<void> {
       else await showMap(from, signal);
     });
   } catch (error) {
-    setStatus('That could not be computed.');
+    setStatus('The view could not be computed.');
     showNotice('search', error);
   }
 }
@@ -87,7 +87,7 @@ async function compute(from: EmbeddingIndex, view: string): Promise<void> {
 async function showDuplicates(from: EmbeddingIndex, signal: AbortSignal): Promise<void> {
   const found = await from.duplicates({ threshold: Number(threshold.value), signal });
   signal.throwIfAborted();
-  showGroupsOf(from, found, (ids) => `${count(ids.length)} alike`, 'No two photographs are that much alike.');
+  showGroupsOf(from, found, (ids) => `${count(ids.length)} alike`, 'No two photographs are that similar.');
   setStatus(
     found.length === 0
       ? 'No duplicates'

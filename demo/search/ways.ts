@@ -1,4 +1,7 @@
-/** Ways in: buttons, drops, pastes. A drop is asked what it is for by where it lands. */
+/**
+ * Buttons, drops and pastes that bring files into the page. The drop zone decides whether files are added or
+ * searched with.
+ */
 import { droppedFiles, type IngestSource } from '../../src/search.js';
 import { byId } from '../dom.js';
 import { checkpointAmong, type CheckpointFiles } from '../state.js';
@@ -7,14 +10,14 @@ import { showNotice } from '../notices.js';
 export interface Ways {
   onAdd(source: IngestSource): void;
   onSearch(photograph: File): void;
-  /** Weights, or an exported collection. */
+  /** Handles a file with weights or an exported collection. */
   onSafetensors(checkpoint: CheckpointFiles): void;
   onImport(file: File): void;
-  /** Whether a photograph can be searched with. */
+  /** True if searching with a photograph is possible. */
   canSearch(): boolean;
 }
 
-/** Chromium's, which gives a handle that is good for later visits. */
+/** Chromium's folder picker. Its handles can be used again on later visits. */
 type Picker = (options: { id: string; mode: 'read' }) => Promise<FileSystemDirectoryHandle>;
 
 export function startWays(ways: Ways): void {
@@ -61,7 +64,7 @@ async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void>
   }
 }
 
-/** True if there were weights, or a collection, among the files. */
+/** Handles weights and collections among the files. Returns true if there were any. */
 function takeSafetensors(files: readonly File[], ways: Ways): boolean {
   const checkpoint = checkpointAmong(files);
   if (checkpoint) ways.onSafetensors(checkpoint);
@@ -72,7 +75,7 @@ function startDrops(ways: Ways): void {
   const drop = byId('drop', HTMLElement);
   const zones = [...drop.querySelectorAll<HTMLElement>('[data-zone]')];
   const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes('Files') ?? false;
-  /** One photograph may be meant for a search: then the right half is for that. */
+  /** A single photograph can also be searched with: the right half of the page is then the zone for that. */
   const forSearch = ({ clientX, dataTransfer }: DragEvent): boolean =>
     !drop.classList.contains('single') && dataTransfer?.items.length === 1 && clientX > innerWidth / 2;
 

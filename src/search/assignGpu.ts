@@ -95,7 +95,7 @@ export class GpuAssigner implements Assigner {
     const pace = new Pace();
     for (let row = 0; row < nearest.length; row++) {
       if (row % 256 === 0) {
-        await pace.turn(signal);
+        await pace.rest(signal);
         if (vectors.moves !== moves) return undefined;
       }
       if (!(highest[row]! - second[row]! > 2.001 * error))

@@ -47,12 +47,12 @@ export async function clusterRows(
   const { dim, moves, count } = vectors;
   const order = [...rowOf.values()];
   const pace = new Pace();
-  const turn = async (): Promise<boolean> => {
+  const rest = async (): Promise<boolean> => {
     if (whole) return true;
-    await pace.turn(signal);
+    await pace.rest(signal);
     return vectors.moves === moves;
   };
-  const started = await startCenters(items, order, Math.min(k, count), seed, turn);
+  const started = await startCenters(items, order, Math.min(k, count), seed, rest);
   if (!started) return undefined;
   let centers = started;
   let assigned = new Uint32Array(0);
@@ -60,14 +60,14 @@ export async function clusterRows(
   for (let iteration = 0; ; iteration++) {
     const next = assigner
       ? await assigner.assign(centers, signal)
-      : await assignRows(items, count, centers, turn);
+      : await assignRows(items, count, centers, rest);
     if (!next || vectors.moves !== moves) return undefined;
     const settled = iteration > 0 && next.every((center, row) => center === assigned[row]);
     assigned = Uint32Array.from(next);
     if (settled || iteration >= maxIterations) break;
     const sums = centers.map(() => new Float64Array(dim));
     for (const [i, row] of order.entries()) {
-      if (i % 256 === 0 && !(await turn())) return undefined;
+      if (i % 256 === 0 && !(await rest())) return undefined;
       unitRow(vectors, row, unit);
       const sum = sums[assigned[row]!]!;
       for (let j = 0; j < dim; j++) sum[j] = sum[j]! + unit[j]!;
@@ -111,7 +111,7 @@ async function assignRows(
   items: Items,
   count: number,
   centers: readonly Float32Array<ArrayBuffer>[],
-  turn: () => Promise<boolean>,
+  rest: () => Promise<boolean>,
 ): Promise<Uint32Array | undefined> {
   const queries = centers.map((center) => Float64Array.from(center));
   const nearest = new Uint32Array(count);
@@ -126,7 +126,7 @@ async function assignRows(
         highest[row] = scores[row - begin]!;
         nearest[row] = c;
       }
-      if (!(await turn())) return undefined;
+      if (!(await rest())) return undefined;
     }
   }
   return nearest;
@@ -142,7 +142,7 @@ async function startCenters(
   order: readonly number[],
   k: number,
   seed: number,
-  turn: () => Promise<boolean>,
+  rest: () => Promise<boolean>,
 ): Promise<Float32Array<ArrayBuffer>[] | undefined> {
   const { vectors } = items;
   const random = randomNumbers(seed);
@@ -168,7 +168,7 @@ async function startCenters(
       if (i === chosen) distances[i] = 0;
       sum += distances[i]!;
     }
-    if (!(await turn())) return undefined;
+    if (!(await rest())) return undefined;
     if (centers.length === k) break;
     let target = random() * sum;
     chosen = distances.findLastIndex((distance) => distance > 0); // the last candidate, in case rounding leaves a rest of `target`

@@ -72,7 +72,7 @@ export function checkedVector(
   if (!(squares > 0))
     throw new IndexError(
       'INDEX_VECTOR',
-      `${where}: expected a vector that is not all zeros, which has no direction to compare. Leave the item out.`,
+      `${where}: the vector is all zeros, so it has no direction to compare. Leave the item out.`,
     );
   const norm = Math.sqrt(squares);
   for (let i = 0; i < dim; i++) values[i] = vector[i]! / norm;

@@ -43,9 +43,9 @@ export async function duplicateRows(
   const groups = new Groups(count);
   joinEqual(vectors, groups, count, threshold);
   const pace = new Pace();
-  const turn = async (): Promise<boolean> => {
+  const rest = async (): Promise<boolean> => {
     if (whole) return true;
-    await pace.turn(signal);
+    await pace.rest(signal);
     return vectors.moves === moves;
   };
   if (finder) {
@@ -54,14 +54,14 @@ export async function duplicateRows(
     const onPairs = async (pairs: Uint32Array): Promise<boolean> => {
       let last = -1;
       for (let i = 0; i < pairs.length; i += 2) {
-        if (i % 1024 === 0 && !(await turn())) return false;
+        if (i % 1024 === 0 && !(await rest())) return false;
         const [a, b] = [pairs[i]!, pairs[i + 1]!];
         if (groups.find(a) === groups.find(b)) continue;
         if (a !== last) query.set(vectors.decode(a, decoded));
         last = a;
         if (vectors.score(query, b) >= threshold) groups.join(a, b);
       }
-      return turn();
+      return rest();
     };
     return (await finder.find(threshold, groups, onPairs, signal)) ? groups.rows() : undefined;
   }
@@ -73,7 +73,7 @@ export async function duplicateRows(
       const end = Math.min(count, begin + 1024);
       vectors.scores(query, begin, end, scores);
       for (let b = begin; b < end; b++) if (scores[b - begin]! >= threshold) groups.join(a, b);
-      if (!(await turn())) return undefined;
+      if (!(await rest())) return undefined;
     }
   }
   return groups.rows();

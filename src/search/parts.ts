@@ -25,7 +25,10 @@ export interface RegionQuery {
   readonly cols: number;
 }
 
-/** @throws IndexError INDEX_PATCHES if the index stores no patches, or the region lies outside of the image */
+/**
+ * Computes the query vector of a region. @throws IndexError INDEX_PATCHES if the index stores no patches, or
+ * the region lies outside of the image
+ */
 export function regionQuery(query: PartQuery, { dim, patches }: IndexHeader): RegionQuery {
   const where = 'searchByPart';
   if (patches === 'none')
@@ -109,7 +112,7 @@ export async function searchParts(
       boxes.set(row, box);
     }
     if (whole) continue;
-    await pace.turn(signal);
+    await pace.rest(signal);
     if (vectors.moves !== moves) return undefined;
   }
   return best.sorted().map((scored) => ({ ...scored, box: boxes.get(scored.row)! }));

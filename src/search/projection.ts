@@ -36,7 +36,7 @@ export async function projectRows(
   const pass = async (visit: (values: Float32Array, row: number) => void): Promise<boolean> => {
     for (let row = 0; row < count; row++) {
       if (row % 128 === 0 && !whole) {
-        await pace.turn(signal);
+        await pace.rest(signal);
         if (vectors.moves !== moves) return false;
       }
       visit(vectors.decode(row, row32), row);

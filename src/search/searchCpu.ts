@@ -28,7 +28,7 @@ export class Pace {
   #last = performance.now();
 
   /** Yields if the interval has passed. */
-  async turn(signal: AbortSignal | undefined): Promise<void> {
+  async rest(signal: AbortSignal | undefined): Promise<void> {
     if (performance.now() - this.#last < SLICE_MS) return;
     await pause();
     signal?.throwIfAborted();
@@ -64,7 +64,7 @@ export async function searchCpu(
       }
     }
     if (whole) continue;
-    await pace.turn(signal);
+    await pace.rest(signal);
     if (vectors.moves !== moves) return undefined;
   }
   return best.map((each) => each.sorted());

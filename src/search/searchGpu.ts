@@ -84,7 +84,7 @@ export class GpuSearch {
   readonly #kernels: Kernels;
   #scratch: Scratch | undefined;
   /** The last search; searches run one at a time because they share buffers. */
-  #turn: Promise<unknown> = Promise.resolve();
+  #lastSearch: Promise<unknown> = Promise.resolve();
   /** Settles when all pair searches and cluster assignments have ended. */
   #users: Promise<unknown> = Promise.resolve();
 
@@ -95,7 +95,7 @@ export class GpuSearch {
     this.#kernels = kernels;
   }
 
-  /** @throws DeviceError */
+  /** Compiles the kernels. @throws DeviceError */
   static async create(gpu: Gpu, items: Items): Promise<GpuSearch> {
     const rows = new GpuRows(gpu, items.vectors);
     const constants = {
@@ -148,7 +148,7 @@ export class GpuSearch {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    void Promise.allSettled([this.#turn, this.#users]).then(() => {
+    void Promise.allSettled([this.#lastSearch, this.#users]).then(() => {
       this.#rows.dispose();
       this.#freeScratch();
       this.#gpu.release();
@@ -185,11 +185,11 @@ export class GpuSearch {
     limits: Limits,
     signal: AbortSignal | undefined,
   ): Promise<Scored[][] | undefined> {
-    const before = this.#turn;
+    const before = this.#lastSearch;
     // The filter was evaluated for these rows, so rows that are added later are not searched.
     const { count, moves } = this.#items.vectors;
     const run = before.then(() => this.#search(queries, limits, count, moves, signal));
-    this.#turn = run.catch(() => undefined);
+    this.#lastSearch = run.catch(() => undefined);
     return run;
   }
 
@@ -239,7 +239,7 @@ export class GpuSearch {
     const best = new TopK(topK, ids);
     for (let i = 0; i < rows.length; i++) {
       if (i % 512 === 0) {
-        await pace.turn(signal);
+        await pace.rest(signal);
         if (vectors.moves !== moves) return undefined;
       }
       const row = rows[i]!;
@@ -348,7 +348,7 @@ export class GpuSearch {
     });
   }
 
-  /** The buffers of a search, made anew if the rows have outgrown them. */
+  /** The buffers of a search. Larger ones replace them if the rows have outgrown them. */
   async #prepared(queries: number): Promise<Scratch> {
     const { quads, chunks, words } = this.#rows;
     const numbers = words * valuesPerWord(this.#items.vectors.storage);

@@ -30,7 +30,7 @@ export class VectorTable {
    */
   readonly #changed = new Set<number>();
   /** Number of rows at the last `takeChanged`. */
-  #taken = 0;
+  #countAtTake = 0;
 
   constructor(dim: number, storage: VectorStorage) {
     this.dim = dim;
@@ -62,7 +62,7 @@ export class VectorTable {
       this.#blocks.push(this.#newBlock());
     this.#count += 1;
     this.#write(row, encoded);
-    if (row < this.#taken) this.#changed.add(row);
+    if (row < this.#countAtTake) this.#changed.add(row);
     return row;
   }
 
@@ -89,7 +89,7 @@ export class VectorTable {
   takeChanged(): number[] {
     const rows = [...this.#changed];
     this.#changed.clear();
-    this.#taken = this.#count;
+    this.#countAtTake = this.#count;
     return rows;
   }
 

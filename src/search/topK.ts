@@ -59,8 +59,8 @@ export class TopK {
 
   /** The collected rows, best first. */
   sorted(): Scored[] {
-    const kept = this.#rows.map((row, i) => ({ row, score: this.#scores[i]! }));
-    return kept.sort((a, b) => (this.#isWorse(a.row, a.score, b.row, b.score) ? 1 : -1));
+    const scored = this.#rows.map((row, i) => ({ row, score: this.#scores[i]! }));
+    return scored.sort((a, b) => (this.#isWorse(a.row, a.score, b.row, b.score) ? 1 : -1));
   }
 
   #isWorse(row: number, score: number, thanRow: number, thanScore: number): boolean {

@@ -68,7 +68,7 @@ describe('storage problems', () => {
     await loadTiny(page);
     await give(page, 'drop', ...(await stripes(page, ['a.png', 'b.png'])));
     await added(page);
-    expect(await text(page, 'forgetful')).toMatch(/keeps nothing.*IndexedDB/s);
+    expect(await text(page, 'forgetful')).toMatch(/cannot store.*IndexedDB/s);
     await page.locator('#view .tiles button').first().click();
     expect(await found(page, 'a.png')).toEqual(['b.png']);
     await page.context().close();
@@ -107,7 +107,7 @@ describe('storage problems', () => {
     };
     await damage();
     await told();
-    await notice(page, 'collection').getByRole('button', { name: 'Go on' }).click();
+    await notice(page, 'collection').getByRole('button', { name: 'Continue' }).click();
     await notice(page, 'damaged').waitFor();
     const lostIn = await notice(page, 'damaged').innerText();
     const lost = ['a.png', 'b.png'].filter((name) => lostIn.includes(name));

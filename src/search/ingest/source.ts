@@ -11,7 +11,7 @@ export class DroppedFiles {
   /** The dropped files and folders. */
   readonly roots: Promise<readonly Root[]>;
 
-  /** @param roots made by `droppedFiles` */
+  /** Use `droppedFiles` instead. @param roots the dropped files and folders */
   constructor(roots: Promise<readonly Root[]>) {
     this.roots = roots;
   }

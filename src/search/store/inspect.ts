@@ -164,14 +164,14 @@ export async function inspectThumbnails(
 ): Promise<Damage> {
   const rows = await database.run(async (db) => {
     const thumbnails = db.transaction('thumbnails').store;
-    const kept: ItemRow[] = [];
+    const checked: ItemRow[] = [];
     for (const row of whole) {
       const thumbnail = row.thumbnail === undefined ? undefined : await thumbnails.get(row.id);
       const good =
         row.thumbnail === undefined || (thumbnail && thumbnailChecksum(thumbnail) === row.thumbnail);
-      kept.push(good ? row : seals.item({ ...row, thumbnail: undefined }));
+      checked.push(good ? row : seals.item({ ...row, thumbnail: undefined }));
     }
-    return kept;
+    return checked;
   });
   const damaged = rows.filter((row, i) => row !== whole[i]).length;
   return { whole: rows, items, notes: damaged > 0 ? [...notes, `${damaged} thumbnails are damaged`] : notes };

@@ -65,7 +65,7 @@ async function storeOf(name: string, kind: CacheKind): Promise<CacheStore> {
   return store;
 }
 
-/** Opens the index. The caller holds the lock. */
+/** Opens the index. The caller holds the index's lock. */
 async function openExclusively(
   name: string,
   header: IndexHeader,
