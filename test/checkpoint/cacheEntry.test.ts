@@ -1,7 +1,7 @@
 // An entry of the cache: what was written comes back, and no bit of any of its files can be another without being
 // noticed.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { BLOCK_BYTES, cacheKey, readManifest, readSealed, CacheEntry } from '../../src/cache/entry.ts';
+import { BLOCK_BYTES, cacheKey, readManifest, readChecked, CacheEntry } from '../../src/cache/entry.ts';
 import { mayStartOver } from '../../src/io/part.ts';
 import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
 import { memoryStore, readThrough, type MemoryStore, type ReadThrough } from '../loading/memoryStore.ts';
@@ -79,13 +79,13 @@ describe('damage', () => {
     const { entry } = await load();
     const folder = (await store.existing(key))!;
     const place = [entry.nonce, WEIGHTS, `"${sha256(small).slice(0, 16)}"`, 0];
-    expect(await readSealed(folder, `${WEIGHTS}-0`, place)).toEqual(small);
+    expect(await readChecked(folder, `${WEIGHTS}-0`, place)).toEqual(small);
     let bits = 0;
     for (const [name, bytes] of files()) {
       for (let bit = 0; bit < 8 * bytes.length; bit++, bits++) {
         flip(name, bit);
         const found =
-          name === 'manifest' ? await readManifest(folder) : await readSealed(folder, name, place);
+          name === 'manifest' ? await readManifest(folder) : await readChecked(folder, name, place);
         expect(found, `${name}, bit ${bit}`).toBeUndefined();
         flip(name, bit);
       }
