@@ -1,32 +1,38 @@
-/** A weights file of an entry of the cache: read from its blocks, and from the network where one is missing. */
+/** A weights file of a cache entry: read from its blocks, and from the network where a block is missing. */
 import { SourceError } from '../errors.js';
 import { Chunks, type ByteStream } from '../io/chunks.js';
 import { startOver } from '../io/part.js';
 import { checkDigest, startSha256 } from '../io/integrity.js';
 import type { Sha256 } from '../io/sha256.js';
 import { openSource, type OwnSource, type SourceOptions } from '../io/sources.js';
-import { BLOCK_BYTES, blockName, readSealed, type CachedFile, type CacheEntry } from './entry.js';
+import { BLOCK_BYTES, blockName, readChecked, type CachedFile, type CacheEntry } from './entry.js';
 
-/** Room for a block at first: of many files, each has its header read before the first goes on. */
+/**
+ * Initial size of the block buffer. It grows on demand, because a checkpoint of many shards opens every file
+ * before it reads on.
+ */
 const FIRST_BYTES = 2 ** 19;
-/** Blocks that are read and checked while one is used: most of a read is waiting. */
+/** Blocks that are read and checked ahead, while one is used. */
 const BLOCKS_AHEAD = 2;
 
 export class CacheSource implements OwnSource {
   readonly name: string;
-  /** Undefined until it is known. */
+  /** The size of the file; undefined until it is known. */
   fileBytes: number | undefined;
   validator: string | undefined;
   readonly #entry: CacheEntry;
   readonly #url: string;
   readonly #sha256: string | undefined;
   readonly #kept: CachedFile | undefined;
-  /** The block that is being filled from the network. */
+  /** The block that is being filled from the network, its length, and its number. */
   #buffer = new Uint8Array(0);
   #filled = 0;
   #block = 0;
 
-  /** @param sha256 of the whole file. Its last block is kept only when that is right, and so stands for it. */
+  /**
+   * of the whole file. Its last block is written only if the hash is right, so a stored last block means that
+   * the file was checked.
+   */
   constructor(entry: CacheEntry, name: string, url: string, sha256: string | undefined) {
     this.#entry = entry;
     this.name = name;
@@ -37,7 +43,7 @@ export class CacheSource implements OwnSource {
     this.validator = this.#kept?.validator;
   }
 
-  /** Whether a later load can go on with it. */
+  /** Whether a later load can resume the file. */
   get resumable(): boolean {
     return this.fileBytes !== undefined && (this.validator ?? this.#sha256) !== undefined;
   }
@@ -80,7 +86,7 @@ export class CacheSource implements OwnSource {
     );
   }
 
-  /** @param there names of blocks that seem to be there */
+  /** @param there names of blocks that are listed; they may be damaged */
   async *#read(
     there: Set<string>,
     ask: (from: number, to: number | undefined) => Promise<ByteStream>,
@@ -103,7 +109,7 @@ export class CacheSource implements OwnSource {
         block += 1;
         continue;
       }
-      reading.clear(); // the last block may be among them, and is not to be had after this
+      reading.clear(); // the last block may be among them, and is removed next
       if (this.#sha256 !== undefined && this.#kept) {
         there.delete(await this.#unmark(blocks));
         hash ??= await this.#hashUpTo(block);
@@ -127,15 +133,15 @@ export class CacheSource implements OwnSource {
     }
   }
 
-  #place(block: number): unknown {
+  #position(block: number): unknown {
     return [this.#entry.nonce, this.name, this.validator, block];
   }
 
   #readBlock(block: number): Promise<Uint8Array | undefined> {
-    return readSealed(this.#entry.folder, blockName(this.name, block), this.#place(block));
+    return readChecked(this.#entry.folder, blockName(this.name, block), this.#position(block));
   }
 
-  /** Removes the last block, which would stand for a file that was checked. Returns its name. */
+  /** Removes the last block, which marks a checked file. Returns its name. */
   async #unmark(blocks: number): Promise<string> {
     const name = blockName(this.name, blocks - 1);
     await this.#entry.folder!.remove(name).catch((error: unknown) => void (this.#entry.failure ??= error));
@@ -153,7 +159,10 @@ export class CacheSource implements OwnSource {
     return hash;
   }
 
-  /** Copies bytes from the network. A block that is full is written before more comes: so one at most is lost. */
+  /**
+   * Copies bytes from the network into the buffer. A full block is written before more bytes are read, so a
+   * crash loses one block at most.
+   */
   async #add(bytes: Uint8Array): Promise<void> {
     if (this.#entry.failure !== undefined) return;
     for (let at = 0; at < bytes.length;) {
@@ -180,6 +189,6 @@ export class CacheSource implements OwnSource {
     const [block, bytes] = [this.#block, this.#buffer.subarray(0, this.#filled)];
     this.#filled = 0;
     this.#block += 1;
-    await this.#entry.write(blockName(this.name, block), this.#place(block), bytes);
+    await this.#entry.write(blockName(this.name, block), this.#position(block), bytes);
   }
 }

@@ -5,16 +5,17 @@ import { namesOf, readManifest, weightsBytes, type Manifest } from './entry.js';
 import { checkOptions } from '../optionNames.js';
 import { askSource, type AskOptions, type SourceState } from './revalidate.js';
 
-/** A checkpoint in the browser's storage: its own files, for every element type. */
+/** A cached checkpoint. One entry serves every element type. */
 export interface CachedModel {
-  /** As `fromPretrained` was told. */
+  /** The argument of `fromPretrained`. */
   readonly id: string;
-  /** The folder that it came from, with the revision. */
+  /** The URL of its folder, with the revision. */
   readonly url: string;
-  /** Of its weights files, when all is there. */
+  /** Size of its weights files when complete. */
   readonly bytes: number;
-  /** False for a download that was interrupted: the next load goes on with it. */
+  /** False for an interrupted download, which the next load resumes. */
   readonly complete: boolean;
+  /** The browser storage that holds the entry. */
   readonly store: 'opfs' | 'cache-api';
 }
 
@@ -34,11 +35,11 @@ async function stores(): Promise<CacheStore[]> {
   return opened.filter((store) => typeof store !== 'string');
 }
 
-/** What an entry says of itself; undefined if it has been removed since it was listed. Writes nothing. */
+/** The manifest of an entry; undefined if the entry was removed since it was listed. Writes nothing. */
 const manifestOf = async (store: CacheStore, key: string): Promise<Manifest | undefined> =>
   readManifest(await store.existing(key));
 
-/** The models that are kept for this origin; empty where nothing can be kept. Writes nothing. */
+/** Lists the models that are cached for this origin; none if this page has no storage. Writes nothing. */
 export async function listCached(): Promise<CachedModel[]> {
   const found: CachedModel[] = [];
   for (const store of await stores()) {
@@ -60,8 +61,7 @@ export async function listCached(): Promise<CachedModel[]> {
 }
 
 /**
- * By what `fromPretrained` was told, or by the folder that it stands for: several may have loaded the one
- * entry.
+ * Whether an id or a folder's URL means this entry. Different ids may have loaded the same folder.
  */
 const belongs = (manifest: Manifest | undefined, id: string): boolean =>
   manifest?.id === id || manifest?.folder === id;
@@ -79,7 +79,7 @@ export async function removeCached(id?: string): Promise<number> {
     for (const key of await store.keys()) {
       if (!(await isMeant(key))) continue;
       removed += await exclusively(key, undefined, async () => {
-        if (!(await isMeant(key))) return 0; // it may be another by now
+        if (!(await isMeant(key))) return 0; // the entry may have changed meanwhile
         await store.remove(key);
         return 1;
       });
@@ -89,11 +89,11 @@ export async function removeCached(id?: string): Promise<number> {
 }
 
 /**
- * Asks the server of a kept model whether it has another version by now: for one byte of each file, and for
- * config.json and preprocessor_config.json. Nothing is loaded or removed; where it is `changed`, `removeCached(id)` makes the next load
- * fetch it (or load with `revalidate`, which does both).
- * @param id as `fromPretrained` was told, or the folder's URL; all that is kept under it is asked for
- * @returns `unknown` where nothing is kept, or where the server says nothing that tells versions apart
+ * Asks the server of a cached model whether it has a newer version. It requests one byte of each weights
+ * file, and all of config.json and preprocessor_config.json. Nothing is loaded or removed. If the result is
+ * `changed`, call `removeCached(id)` and load again, or load with `revalidate`.
+ * @param id the argument of `fromPretrained`, or the folder's URL; all entries with it are checked
+ * @returns `unknown` if nothing is cached, or if the server sends no validator
  * @throws SourceError if the server cannot be asked; OptionError OPTION_VALUE, OPTION_NAME; the signal's
  *   reason
  */

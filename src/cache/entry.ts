@@ -1,12 +1,12 @@
 /**
- * An entry of the cache: the files of one source, as they are.
+ * A cache entry: the files of one source, unchanged.
  *
- *     manifest                                      what the source has: JSON
+ *     manifest                                      files of the source: JSON
  *     model.safetensors-0, model.safetensors-1 …    a weights file in blocks of 4 MiB
  *
- * Each file begins with its seal: the SHA-256 of where its bytes belong and of the bytes. So every block proves
- * for itself that it is this block of this version of this file. A block that is damaged, missing or left over
- * from something else is a hole, which is fetched again; nothing marks the end.
+ * Each file begins with a checksum: the SHA-256 of its position and its bytes. So every block proves that it
+ * is this block of this version of this file. A block that is damaged, missing or left over from another
+ * entry is fetched again; no marker says that an entry is complete.
  */
 import { SourceError } from '../errors.js';
 import { concat, isMissing } from '../io/sources.js';
@@ -15,35 +15,39 @@ import type { LoadReport } from '../options.js';
 import type { CacheFolder, CacheStore } from '../storage/store.js';
 import { CacheSource } from './cacheSource.js';
 
-/** Entries of another format are not read. 1 to 4 held packed weights. */
+/** Entries of other formats are not read. Formats 1 to 4 held packed weights. */
 const CACHE_FORMAT = 5;
 export const BLOCK_BYTES: number = 2 ** 22;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A weights file. */
+/** A weights file of an entry. */
 export interface CachedFile {
   readonly name: string;
   readonly fileBytes: number;
-  /** Of the version on the server (`validatorOf`), where there is one. */
+  /** Identifies the version on the server (`validatorOf`); undefined if the server sends no validator. */
   readonly validator: string | undefined;
 }
 
 /** Identifies an entry: the model's id and folder, and the hashes that the caller demands. */
 export interface CacheIdentity {
-  /** As `fromPretrained` was told: an id of the hub, or the URL of a folder. */
+  /** The argument of `fromPretrained`: an id of the hub, or the URL of a folder. */
   readonly id: string;
   /** The URL of the folder. */
   readonly folder: string;
-  /** SHA-256 in hexadecimal digits by file name. All of them were checked where all blocks are there. */
+  /**
+   * SHA-256 in hexadecimal digits by file name. A file whose blocks are all stored was checked against its
+   * hash.
+   */
   readonly integrity: Readonly<Record<string, string>>;
 }
 
+/** Content of an entry's manifest. */
 export interface Manifest extends CacheIdentity {
   readonly format: number;
-  /** Random. Blocks that were written under another manifest do not belong to this one. */
+  /** Random. Distinguishes the blocks of this manifest from those of an earlier one. */
   readonly nonce: string;
-  /** Of config.json and the like; null: the source has no such file. */
+  /** Contents of the small files by name, such as config.json; null: the source has no such file. */
   readonly texts: Readonly<Record<string, string | null>>;
   readonly files: readonly CachedFile[];
 }
@@ -55,39 +59,47 @@ export const weightsBytes = ({ files }: Pick<Manifest, 'files'>): number =>
 export const blockName = (file: string, block: number): string => `${file}-${block}`;
 
 const MANIFEST = 'manifest';
-const SEAL_BYTES = 32;
+const CHECKSUM_BYTES = 32;
 
 const digest = async (bytes: Bytes): Promise<Bytes> =>
   new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
 const encode = (value: unknown): Bytes => new TextEncoder().encode(JSON.stringify(value));
 
-/** @param place where the bytes belong */
-const sealOf = async (place: unknown, bytes: Bytes): Promise<Bytes> => {
-  const [hash, text] = [await digest(bytes), encode(place)];
+/** @param position position of the bytes: entry, file, version, block */
+const checksumOf = async (position: unknown, bytes: Bytes): Promise<Bytes> => {
+  const [hash, text] = [await digest(bytes), encode(position)];
   return digest(concat([hash, text], hash.length + text.length));
 };
 
-/** The bytes of a file that belongs to `place`; undefined for one that does not, or cannot be read. */
-export async function readSealed(
+/**
+ * The bytes of a stored file; undefined if the file is missing, unreadable, damaged or belongs to another
+ * position.
+ */
+export async function readChecked(
   folder: CacheFolder | undefined,
   name: string,
-  place: unknown,
+  position: unknown,
 ): Promise<Bytes | undefined> {
   try {
     const blob = await folder?.read(name);
     if (!blob) return undefined;
     const all = new Uint8Array(await blob.arrayBuffer());
-    const bytes = all.subarray(SEAL_BYTES);
-    const seal = await sealOf(place, bytes);
-    return seal.every((byte, i) => byte === all[i]) ? bytes : undefined;
+    const bytes = all.subarray(CHECKSUM_BYTES);
+    const checksum = await checksumOf(position, bytes);
+    return checksum.every((byte, i) => byte === all[i]) ? bytes : undefined;
   } catch {
     return undefined;
   }
 }
 
-async function writeSealed(folder: CacheFolder, name: string, place: unknown, bytes: Bytes): Promise<void> {
-  const body = new Blob([bytes]); // a copy: the buffer may be filled again
-  await folder.write(name, new Blob([await sealOf(place, bytes), body]));
+async function writeChecked(
+  folder: CacheFolder,
+  name: string,
+  position: unknown,
+  bytes: Bytes,
+): Promise<void> {
+  const body = new Blob([bytes]); // a copy, because the buffer is reused
+  await folder.write(name, new Blob([await checksumOf(position, bytes), body]));
 }
 
 /** The name of an entry's folder. */
@@ -96,9 +108,9 @@ export async function cacheKey(folder: string): Promise<string> {
   return `v${CACHE_FORMAT}-${hexOf(hash.subarray(0, 16))}`;
 }
 
-/** Undefined where there is none that is whole. Writes nothing. */
+/** The manifest in a folder; undefined if it is missing or damaged. Writes nothing. */
 export async function readManifest(folder: CacheFolder | undefined): Promise<Manifest | undefined> {
-  const bytes = await readSealed(folder, MANIFEST, MANIFEST);
+  const bytes = await readChecked(folder, MANIFEST, MANIFEST);
   const manifest = bytes && (JSON.parse(new TextDecoder().decode(bytes)) as Manifest);
   return manifest?.format === CACHE_FORMAT ? manifest : undefined;
 }
@@ -111,27 +123,30 @@ export const namesOf = ({ files }: Pick<Manifest, 'files'>): string[] => [
   ),
 ];
 
-/** Removes all files but these. */
+/** Removes all files except these. */
 async function tidy(folder: CacheFolder, names: readonly string[] = []): Promise<void> {
   const known = new Set(names);
   for (const name of await folder.names()) if (!known.has(name)) await folder.remove(name);
 }
 
-/** Entries of formats that no load reads any more. Those of newer ones are another version's. */
+/** Removes entries of older formats. Entries of newer formats belong to another version of the library. */
 async function removeOlder(store: CacheStore): Promise<void> {
   for (const key of await store.keys())
     if (Number(/^v(\d+)-/.exec(key)?.[1] ?? Infinity) < CACHE_FORMAT) await store.remove(key);
 }
 
-/** What one load reads through: blocks that are kept, the network for all others, which are kept then. */
+/**
+ * Reads the files of one load: stored blocks from the cache, all others from the network, which are then
+ * stored.
+ */
 export class CacheEntry {
-  /** Of an earlier load, which this one goes on with. */
+  /** The manifest of an earlier load that this load resumes or repeats. */
   readonly kept: Manifest | undefined;
   readonly nonce: string;
   readonly counts = { fetchedBytes: 0, cachedBytes: 0 };
-  /** Why nothing is written any more, once there is a reason: a sentence, or what was thrown. */
+  /** Why nothing more is written: a text, or the error that was thrown. Undefined while writing works. */
   failure: unknown;
-  /** Undefined before `begin`, unless there is one already. */
+  /** The entry's folder; undefined before `begin` if it does not exist yet. */
   folder: CacheFolder | undefined;
   readonly #store: CacheStore;
   readonly #key: string;
@@ -160,7 +175,7 @@ export class CacheEntry {
   }
 
   /**
-   * The bytes of a small file: from the cache if they are there, else from `read`.
+   * The bytes of a small file, from the cache or else from `read`.
    * @throws SourceError with status 404 if the cache says that the source has no such file
    */
   async text(name: string, read: () => Promise<Bytes>): Promise<Bytes> {
@@ -177,7 +192,7 @@ export class CacheEntry {
     }
   }
 
-  /** Of the files that seem to be there: of one that was never written to, too. */
+  /** Names of the entry's files. A listed file may be empty or damaged. */
   names(): Promise<Set<string>> {
     const found = this.kept ? this.folder?.names().catch(() => []) : undefined;
     return (this.#names ??= Promise.resolve(found).then((names) => new Set(names)));
@@ -188,7 +203,7 @@ export class CacheEntry {
     return new CacheSource(this, name, url, sha256);
   }
 
-  /** A weights file is open, and belongs to what is kept. */
+  /** Adds a weights file that was opened to the entry. */
   opened(source: CacheSource): void {
     this.#sources.push(source);
   }
@@ -196,34 +211,34 @@ export class CacheEntry {
   absent(name: string): SourceError {
     return new SourceError(
       'SOURCE_FETCH',
-      `${this.#identity.folder}${name}: expected a file, found none when it was downloaded. Remove it from the cache to ask again.`,
+      `${this.#identity.folder}${name}: the server had no such file when the model was cached. Call removeCached for this model to ask again.`,
       { status: 404 },
     );
   }
 
   /**
-   * Makes ready to write, once all files are open. Never rejects.
-   * @param not in a sentence, why nothing is to be kept
+   * Prepares writing, once all files are open. Never rejects.
+   * @param not why nothing may be cached; undefined: no reason
    */
   async begin(not: string | undefined, persist: boolean): Promise<void> {
     this.failure ??= not;
     if (this.failure !== undefined) return;
     const { kept } = this;
     if (kept) {
-      await tidy(this.folder!, namesOf(kept)).catch(() => undefined); // what is too much is no part of it
+      await tidy(this.folder!, namesOf(kept)).catch(() => undefined); // surplus files do no harm
       return;
     }
     try {
-      const storage: Partial<StorageManager> = globalThis.navigator?.storage ?? {}; // workers have no `persist`
-      if (persist) void storage.persist?.().catch(() => undefined); // some ask the visitor, whose answer no load waits for
+      const storage: Partial<StorageManager> = globalThis.navigator?.storage ?? {}; // workers lack `persist`
+      if (persist) void storage.persist?.().catch(() => undefined); // some browsers ask the user; no load waits for the answer
       this.folder ??= await this.#store.folder(this.#key);
-      await tidy(this.folder); // of another version: it takes no room from this one
+      await tidy(this.folder); // frees the space of another version first
       await removeOlder(this.#store);
       const bytes = this.#sources.reduce((sum, { fileBytes = 0 }) => sum + fileBytes, 0);
       const { quota = Infinity, usage = 0 } = (await storage.estimate?.()) ?? {};
-      // What browsers tell is a guess, and the write is what counts; but what cannot fit is not begun.
+      // The quota is an estimate, and a write may still fail; but an entry that cannot fit is not begun.
       if (quota - usage < bytes) this.failure = `expected room for ${bytes} bytes, found ${quota - usage}`;
-      // Nobody can go on with what cannot be told from other versions: then the manifest comes last.
+      // A file without a version cannot be resumed; its manifest is written last.
       else if (this.#sources.every((source) => source.resumable)) await this.#writeManifest();
     } catch (error) {
       this.failure = error;
@@ -232,16 +247,16 @@ export class CacheEntry {
   }
 
   /** Writes a block. Never rejects. */
-  async write(name: string, place: unknown, bytes: Bytes): Promise<void> {
+  async write(name: string, position: unknown, bytes: Bytes): Promise<void> {
     if (!this.#begun) this.failure ??= 'the header of its file is longer than a block of the cache';
     if (this.failure !== undefined) return;
-    this.#writing = writeSealed(this.folder!, name, place, bytes).catch(
+    this.#writing = writeChecked(this.folder!, name, position, bytes).catch(
       (error: unknown) => void (this.failure ??= error),
     );
     await this.#writing;
   }
 
-  /** All has been read. Where something has failed, nothing of the entry stays. Never rejects. */
+  /** Completes the entry after everything was read, or removes it if a write has failed. Never rejects. */
   async finish(): Promise<void> {
     try {
       if (!this.kept && this.failure === undefined) await this.#writeManifest();
@@ -251,7 +266,7 @@ export class CacheEntry {
     if (this.failure !== undefined && this.folder) await this.#store.remove(this.#key).catch(() => undefined);
   }
 
-  /** Nothing is written when this has resolved. */
+  /** Stops writing. When the promise resolves, no write is pending. */
   async stop(): Promise<void> {
     this.failure ??= 'given up';
     await this.#writing;
@@ -283,6 +298,6 @@ export class CacheEntry {
         validator,
       })),
     };
-    return (this.#manifest ??= writeSealed(this.folder!, MANIFEST, MANIFEST, encode(manifest)));
+    return (this.#manifest ??= writeChecked(this.folder!, MANIFEST, MANIFEST, encode(manifest)));
   }
 }

@@ -1,6 +1,5 @@
 /**
- * Whether the files of an entry of the cache are still the same on their server. Asks for one byte of each weights
- * file, and for all of the small ones.
+ * Compares a cache entry with its server. Requests one byte of each weights file, and all of the small files.
  */
 import { SourceError } from '../errors.js';
 import { announcedBytes, contentRange, statusMessage, validatorOf } from '../io/answer.js';
@@ -9,22 +8,25 @@ import { causeText, release } from '../io/chunks.js';
 import { isMissing, readAll } from '../io/sources.js';
 import { nameOf, resolveUrl } from '../io/url.js';
 
-/** `unknown`: the server says nothing that tells versions apart. */
+/** The server's files compared with the cached ones. `unknown`: the server sends no validator. */
 export type SourceState = 'current' | 'changed' | 'unknown';
 
+/** Options of `checkForUpdate`. */
 export interface AskOptions {
+  /** Stops the requests. */
   readonly signal?: AbortSignal | undefined;
+  /** Replaces the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch | undefined;
 }
 
-/** A server that does not answer for so long counts as out of reach. */
+/** Time after which a silent server counts as unreachable. */
 const ANSWER_MS = 10_000;
-/** Of an index. */
+/** Size limit of a small file; an index of shards is the largest. */
 const MAX_TEXT_BYTES = 2 ** 24;
 
 /**
- * @throws SourceError if the server cannot be asked, or has no such file any more; `signal.reason` after an
- *   abort
+ * @throws SourceError if the server does not answer or a file no longer exists; `signal.reason` after an
+ * abort
  */
 export async function askSource(
   { files, folder, texts }: Manifest,
@@ -66,9 +68,9 @@ async function askFile(
   }
 }
 
-/** @param text null: there was no such file */
+/** @param text the cached text; null: there was no such file */
 async function sameText(url: string, text: string | null, options: AskOptions): Promise<SourceState> {
-  const optional = text === null || url.endsWith('/preprocessor_config.json'); // that it is gone is a change, and no error
+  const optional = text === null || url.endsWith('/preprocessor_config.json'); // a file that was removed is a change, not an error
   const reading = readAll(url, {
     ...options,
     reload: true,
@@ -86,8 +88,8 @@ async function sameText(url: string, text: string | null, options: AskOptions): 
 }
 
 /**
- * Asks as the download did: a validator of HEAD may be another one, and signed addresses often allow GET
- * alone.
+ * Requests one byte as the download does. A HEAD request may give another validator, and signed addresses
+ * often allow GET only.
  */
 async function sameVersion(
   url: string,
@@ -100,7 +102,7 @@ async function sameVersion(
     cache: 'no-store',
     ...(signal && { signal }),
   });
-  release(response.body, undefined); // what it says of itself is all that is wanted; a server without ranges would send everything
+  release(response.body, undefined); // only the headers are needed; a server without ranges would send the whole file
   if (!response.ok)
     throw new SourceError('SOURCE_FETCH', statusMessage(nameOf(address), response), {
       status: response.status,

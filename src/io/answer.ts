@@ -1,4 +1,4 @@
-/** What a server's answer says: whether it is the file, how long it is, which version of it. */
+/** Reads an HTTP answer: whether it is the file, its length and its version. */
 import { SourceError } from '../errors.js';
 import { untilAborted } from '../platform/abort.js';
 import { concat, release, type Reader } from './chunks.js';
@@ -17,7 +17,7 @@ export function statusMessage(name: string, { status, statusText, headers }: Res
     case 410:
       return `${found}: there is no such file. Check the address, the name of the repository and the revision.`;
     case 206:
-      return `${found}: a part of the file, though all of it was asked for. Check what stands between: a service worker or a fetch of your own.`;
+      return `${found}: only a part of the file, although the whole file was requested. Check your service worker or your own fetch.`;
     case 429: {
       const wait = headers.get('retry-after');
       return `${found}: too many requests. Try again ${wait !== null && /^\d{1,6}$/.test(wait) ? `in ${wait} seconds` : 'later'}.`;
@@ -34,27 +34,28 @@ export function isHtml(name: string, found: string): SourceError {
   );
 }
 
-/** The length of the body, if the headers say it and can be believed. */
+/** The length of the body; undefined if the headers do not state it reliably. */
 export function announcedBytes(response: Response): number | undefined {
   const { headers, type } = response;
   const length = headers.get('content-length') ?? '';
   if (!/^\d{1,15}$/.test(length)) return undefined;
-  // Content-Length counts compressed bytes, and we are given decompressed ones.
+  // Content-Length counts compressed bytes, but fetch delivers decompressed ones.
   if (isCompressed(headers)) return undefined;
-  // From another origin a browser shows us Content-Length, but not Content-Encoding: the length may be that
-  // of compressed bytes.
+  // Across origins a browser exposes Content-Length but not Content-Encoding, so the length may count
+  // compressed bytes.
   if (type === 'cors' && !headers.has('content-encoding')) return undefined;
   return Number(length);
 }
 
-/** As far as it is shown. */
+/** Whether the answer has a Content-Encoding, as far as the browser exposes it. */
 export const isCompressed = (headers: Headers): boolean =>
   !/^\s*(identity)?\s*$/i.test(headers.get('content-encoding') ?? '');
 
 /**
- * What says that two answers are of the same bytes: a strong ETag, or else Last-Modified. A weak ETag
- * promises no such thing, but where two differ, so do the files. A date counts seconds: of a file that was
- * written in the second in which it was sent, another version may follow with the same date.
+ * A text that is equal for two answers only if their bytes are: a strong ETag, or else Last-Modified with a
+ * weak ETag. Equal weak ETags do not prove equal bytes, but different ones prove different files. A date has
+ * a resolution of a second: a file that was written in the second of the answer may change without changing
+ * its date, so it has no validator.
  */
 export function validatorOf(headers: Headers): string | undefined {
   const etag = headers.get('etag')?.trim() ?? '';
@@ -64,10 +65,10 @@ export function validatorOf(headers: Headers): string | undefined {
   return `${date} ${etag}`.trim();
 }
 
-/** What of a validator If-Range takes: the ETag, or the date alone. */
+/** The part of a validator that If-Range accepts: the strong ETag, or the date. */
 export const conditionOf = (validator: string): string => validator.replace(/ W\/.*/, '');
 
-/** `bytes 0-99/1234`; the total is undefined where the server does not know it. */
+/** `bytes 0-99/1234`; `totalBytes` is undefined if the server does not know it. */
 export function contentRange(
   headers: Headers,
 ): { begin: number; end: number; totalBytes: number | undefined } | undefined {
@@ -83,7 +84,7 @@ export function contentRange(
     : undefined;
 }
 
-/** Statuses after which the same request may succeed. */
+/** Whether the same request may succeed later. */
 export const isPassing = (status: number): boolean =>
   status === 408 || status === 425 || status === 429 || (status >= 500 && status !== 501 && status !== 505);
 
@@ -101,10 +102,10 @@ export function checkKind(name: string, url: URL, response: Response): void {
     throw isHtml(name, `a page (content-type ${type})`);
 }
 
-/** Enough to tell a page from a safetensors file. */
+/** Enough bytes to distinguish a web page from a safetensors file. */
 const PEEK_BYTES = 16;
 
-/** Reads the first bytes, and returns them with a reader that gives them again. */
+/** Reads the first bytes. Returns them, and a reader that delivers them again. */
 export async function peek(reader: Reader, signal: AbortSignal | undefined): Promise<[Reader, Uint8Array]> {
   const parts: Uint8Array[] = [];
   let length = 0;
@@ -115,7 +116,7 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
         return;
       }
       length += bytes.length;
-      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // before more is read, which may overwrite it
+      parts.push(length < PEEK_BYTES ? bytes.slice() : bytes); // copied, because the next read may overwrite it
     }
   };
   try {
@@ -124,7 +125,7 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
     release(reader, error);
     throw error;
   }
-  const last = parts.at(-1) ?? new Uint8Array(0); // alone may be long: what stands before it is shorter than PEEK_BYTES
+  const last = parts.at(-1) ?? new Uint8Array(0); // only the last part can be long: those before it are shorter than PEEK_BYTES together
   const head = parts.slice(0, -1);
   const headBytes = length - last.length;
   const start = concat([...head, last.subarray(0, PEEK_BYTES - headBytes)], Math.min(length, PEEK_BYTES));
@@ -135,8 +136,9 @@ export async function peek(reader: Reader, signal: AbortSignal | undefined): Pro
 }
 
 /**
- * Does it begin with a tag? `<` alone proves nothing: a safetensors file whose header has 60 bytes begins
- * with it. But a safetensors file has zeros among its first 8 bytes, and a page has none.
+ * Whether the bytes begin with an HTML tag. `<` alone proves nothing: a safetensors file with a header of 60
+ * bytes begins with this character. But a safetensors file has zeros among its first 8 bytes, and a page has
+ * none.
  */
 export function beginsWithTag(start: Uint8Array): boolean {
   const text = String.fromCharCode(...start).replace(/^\xef\xbb\xbf/, '');

@@ -1,6 +1,6 @@
 /**
- * The body of an answer, read into one buffer again and again where the stream can do that: what comes is no
- * garbage that waits for V8 to collect it.
+ * Reads the body of an answer into one reused buffer, if the stream supports that. So a download makes no
+ * garbage that waits for V8's collector.
  */
 
 const BUFFER_BYTES = 2 ** 18;
@@ -9,21 +9,21 @@ export class BodyReader {
   readonly #byob: ReadableStreamBYOBReader | undefined;
   readonly #plain: ReadableStreamDefaultReader<Uint8Array> | undefined;
   readonly #spare: ArrayBuffer[];
-  /** Undefined while the stream has it, and after the stream has failed. */
+  /** Undefined while the stream owns the buffer, and after the stream has failed. */
   #buffer: ArrayBuffer | undefined;
 
-  /** @param spare buffers that answers before this one had, and that those after it shall have */
+  /** @param spare buffers that earlier answers have returned, and that later answers reuse */
   constructor(stream: ReadableStream<Uint8Array>, spare: ArrayBuffer[]) {
     this.#spare = spare;
     try {
       this.#byob = stream.getReader({ mode: 'byob' });
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
-      this.#plain = stream.getReader(); // not every stream is one of bytes: that of an older browser, of a fetch of the caller's
+      this.#plain = stream.getReader(); // older browsers and a caller's own fetch may give a stream without byte support
     }
   }
 
-  /** The next bytes, until the next call; undefined at the end. */
+  /** The next bytes, which are valid until the next call; undefined at the end. */
   async read(): Promise<Uint8Array | undefined> {
     if (!this.#byob) {
       for (;;) {
@@ -40,7 +40,7 @@ export class BodyReader {
     return done ? undefined : value;
   }
 
-  /** What was read last may be overwritten then. */
+  /** Cancels the stream. The bytes that were read last may be overwritten afterwards. */
   async cancel(reason: unknown): Promise<void> {
     this.#giveBack();
     await (this.#byob ?? this.#plain!).cancel(reason);

@@ -1,45 +1,48 @@
-/** One stream of chunks, from whatever can be read: short chunks, aborts, the count of bytes. */
+/** Turns any reader into a stream of bounded chunks, with aborts and a check of the byte count. */
 import { SourceError } from '../errors.js';
 
-/** No chunk is longer: 4 MiB. */
+/** The length of the longest chunk: 4 MiB. */
 export const MAX_CHUNK_BYTES: number = 4 * 2 ** 20;
 
-/** Bytes as they come. */
+/** A stream of bytes. */
 export interface ByteStream {
-  /** For messages: the URL without its query, the name of the file, or what kind of thing it is. */
+  /** Name for messages: the URL without its query, the name of the file, or the kind of source. */
   readonly name: string;
-  /** The number of bytes to come, where it is certain. */
+  /** The number of bytes in the stream; undefined if it is uncertain. */
   readonly totalBytes: number | undefined;
   /**
-   * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES; can be gone through once. Leaving the loop early
-   * lets the source go.
+   * The bytes in order, in chunks of 1 to MAX_CHUNK_BYTES. It can be iterated once. Leaving the loop early
+   * releases the source.
    *
-   * A chunk may be a view of the caller's own bytes: read it, do not write to it. It is there until the next
-   * is asked for, and what is kept of it is to be copied: then its memory may be used again.
+   * A chunk may be a view of the caller's own bytes: do not write to it. It is valid until the next chunk is
+   * requested, because its memory is reused: copy bytes that are needed longer.
    *
    * Rejects with SourceError: SOURCE_FETCH, SOURCE_READ, SOURCE_TRUNCATED, SOURCE_TOO_LONG; with
    * `signal.reason` after an abort, with the reason of `cancel`, or an AbortError where none was given, after
    * that.
    */
   readonly chunks: AsyncIterable<Uint8Array>;
-  /** What names this version of a file on a server, where the server has such a thing. */
+  /**
+   * Identifies the version of the file on its server (`validatorOf`); undefined if the server sends no
+   * validator.
+   */
   readonly validator: string | undefined;
   /**
-   * Lets the source go. A read that is under way rejects with `reason`. After the end, or a second time, it
-   * does nothing.
+   * Releases the source. A pending read rejects with `reason`. Calling it after the end, or again, has no
+   * effect.
    */
   cancel(reason?: unknown): Promise<void>;
 }
 
-/** What a kind of source has to do. Errors are SourceErrors already; chunks may have any length. */
+/** Reads one kind of source. It throws SourceErrors, and its chunks may have any length. */
 export interface Reader {
-  /** The next bytes, or undefined at the end. Those before may be overwritten. */
+  /** The next bytes, or undefined at the end. Earlier bytes may be overwritten. */
   read(): Promise<Uint8Array | undefined>;
-  /** Lets go, without waiting for a `read` that is under way. */
+  /** Releases the source without waiting for a pending `read`. */
   cancel(reason: unknown): Promise<void>;
 }
 
-/** A Reader with everything round it: short chunks, aborts, the count of bytes. */
+/** A ByteStream on a Reader. */
 export class Chunks implements ByteStream {
   readonly name: string;
   readonly totalBytes: number | undefined;
@@ -48,7 +51,7 @@ export class Chunks implements ByteStream {
   readonly #signal: AbortSignal | undefined;
   readonly #validator: () => string | undefined;
   readonly #onAbort = (): void => void this.cancel(this.#signal?.reason);
-  /** Set once nothing more is to be read. */
+  /** Set once nothing more will be read. */
   #stopped: { readonly reason: unknown } | undefined;
   #rejectRead: ((reason: unknown) => void) | undefined;
 
@@ -65,8 +68,8 @@ export class Chunks implements ByteStream {
     this.#signal = signal;
     this.#validator = validator;
     this.chunks = once(() => this.#iterate(), name);
-    // One listener for the whole time, and not only while something is read: a source that nobody reads at
-    // the moment is let go too.
+    // The listener stays for the whole life of the stream, so that an abort also releases a source that is
+    // not being read.
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) {
       this.#onAbort();
@@ -82,7 +85,7 @@ export class Chunks implements ByteStream {
       return;
     }
     this.#stop(reason ?? new DOMException(`${this.name}: reading was cancelled.`, 'AbortError'));
-    await this.#reader.cancel(reason).catch(() => undefined); // it is gone, whatever it has to say about that
+    await this.#reader.cancel(reason).catch(() => undefined); // the source is released even if cancelling reports an error
   }
 
   #stop(reason: unknown): void {
@@ -117,16 +120,16 @@ export class Chunks implements ByteStream {
         throw truncated(this.name, this.totalBytes, received);
       }
       if (this.#stopped === undefined) {
-        this.#stop(undefined); // all is read: there is nothing to cancel any more
+        this.#stop(undefined); // everything is read: nothing is left to cancel
       }
     } finally {
-      void this.cancel(); // after an error, or when the loop was left; the error does not wait for it
+      void this.cancel(); // after an error or an early exit of the loop; the error is not delayed by the cancellation
     }
   }
 
   /**
-   * Reads, unless and until it is stopped. By hand: Promise.race on one lasting promise would keep every
-   * chunk alive.
+   * Reads, and rejects as soon as the stream is stopped. Promise.race with one long-lived promise would keep
+   * every chunk alive, so the promise is built by hand.
    */
   async #read(): Promise<Uint8Array | undefined> {
     if (this.#stopped !== undefined) {
@@ -138,7 +141,7 @@ export class Chunks implements ByteStream {
         this.#reader.read().then(resolve, reject);
       });
     } catch (error) {
-      // A stream that is let go may fail before it hears why.
+      // A cancelled stream may fail before the abort's reason reaches it.
       if (this.#signal?.aborted === true) {
         throw this.#signal.reason;
       }
@@ -150,8 +153,8 @@ export class Chunks implements ByteStream {
 }
 
 /**
- * An iterable that can be gone through once, and says so: a second loop over a used-up iterator would find
- * nothing, in silence.
+ * An iterable that can be iterated once and throws the second time. Without this check a second loop would
+ * silently find nothing.
  */
 export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIterable<T> {
   let used = false;
@@ -160,7 +163,7 @@ export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIte
       if (used) {
         throw new SourceError(
           'SOURCE_READ',
-          `${name}: expected to be read once, found a second reader. Open the source again.`,
+          `${name}: it was read before, and can be read only once. Open the source again.`,
         );
       }
       used = true;
@@ -169,7 +172,7 @@ export function once<T>(iterate: () => AsyncIterator<T>, name: string): AsyncIte
   };
 }
 
-/** `parts` one after another; a copy. */
+/** Copies `parts` one after the other into one array. */
 export function concat(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   let at = 0;
@@ -181,7 +184,7 @@ export function concat(parts: readonly Uint8Array[], length: number): Uint8Array
 }
 
 /**
- * Lets something go that is not needed any more. What it answers does not matter, nor whether it ever does.
+ * Cancels a source that is not needed any more, and ignores the result.
  */
 export function release(source: { cancel(reason: unknown): Promise<void> } | null, reason: unknown): void {
   source?.cancel(reason).catch(() => undefined);

@@ -1,6 +1,6 @@
 /**
- * Bytes from a URL: a first part, which shows what the server can do, then several at once where it has
- * ranges, handed on in their order. What breaks off goes on where it broke off.
+ * Downloads a URL. The first part shows whether the server supports ranges; if so, several parts follow in
+ * parallel and are delivered in order. A part that breaks off is resumed.
  */
 import { SourceError } from '../errors.js';
 import { beginsWithTag, isHtml, peek } from './answer.js';
@@ -10,20 +10,20 @@ import { retryPolicy } from './retry.js';
 import type { SourceOptions } from './sources.js';
 import { nameOf } from './url.js';
 
-/** Requests under way at once. With the largest parts, 9 MiB wait for their turn at most. */
+/** Parallel requests. With the largest parts, at most 9 MiB wait to be delivered. */
 const PARTS_AT_ONCE = 3;
 const SMALLEST_PART_BYTES = 2 ** 19;
 const LARGEST_PART_BYTES = 3 * 2 ** 20;
 /**
- * Parts grow (to four times as much) where they take less than the first, and shrink (to half) where they
- * take more than the second: what an interruption costs is a moment's worth.
+ * The size of parts is multiplied by 4 if a part takes less than QUICK_MS, and halved if it takes more than
+ * SLOW_MS. So an interruption loses at most about half a second of download.
  */
 const QUICK_MS = 100;
 const SLOW_MS = 500;
 
 /**
- * Handed on at once, of a part that waits: progress is told of what is about to be used, and a load can be
- * stopped in between.
+ * Bytes of a waiting part that are delivered at once. Progress is reported, and a load can be stopped,
+ * between deliveries.
  */
 const HANDED_ON_BYTES = 2 ** 18;
 
@@ -52,7 +52,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
     throw startOver(
       new SourceError(
         'SOURCE_CHANGED',
-        `${name}: expected the version that it was begun with, found no way to tell. Load it again.`,
+        `${name}: the server sends no validator, so the rest of the file cannot be matched with its beginning. Load the file again.`,
       ),
     );
   }
@@ -78,11 +78,11 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<ByteStr
 class Download implements Reader {
   readonly #file: RemoteFile;
   readonly #ending: AbortController;
-  /** In the file's order; the first is being read. */
+  /** Parts in the file's order; the first is being read. */
   readonly #parts: (Part | Prefetched)[] = [];
-  /** Of parts that have been handed on. */
+  /** Buffers of parts that have been delivered. */
   readonly #spare: ArrayBuffer[] = [];
-  /** Undefined: the end of the file. */
+  /** Where the download ends; undefined: at the end of the file. */
   readonly #to: number | undefined;
   #next: number;
   #partBytes = SMALLEST_PART_BYTES;
@@ -119,7 +119,7 @@ class Download implements Reader {
     this.#ending.abort(reason ?? new DOMException('Reading was cancelled.', 'AbortError'));
   }
 
-  /** A part to the end of the file, where nobody knows where that is. */
+  /** Requests a part up to the end of the file, whose length is unknown. */
   #ask(end: number | undefined): Part {
     const part = new Part(this.#file, this.#next, end);
     this.#parts.push(part);
@@ -128,7 +128,7 @@ class Download implements Reader {
 
   #askAhead(): void {
     const { ranges, totalBytes, answered } = this.#file;
-    if (!ranges || totalBytes === undefined || !answered) return; // the first answer shows what the server can do
+    if (!ranges || totalBytes === undefined || !answered) return; // the first answer shows whether the server supports ranges
     const last = this.#to ?? totalBytes;
     while (this.#parts.length < PARTS_AT_ONCE && this.#next < last) {
       const end = Math.min(this.#next + this.#partBytes, last);
@@ -146,11 +146,11 @@ class Download implements Reader {
   }
 }
 
-/** A part that is read before its turn has come. Its length bounds what waits here. */
+/** A part that is downloaded before it is needed. Its length bounds the memory it takes. */
 class Prefetched {
-  /** How long it took to arrive. */
+  /** How long the part took to arrive. */
   ms = 0;
-  /** Room for the part, to be used again when it has been handed on. */
+  /** Memory for the part, reused after the part has been delivered. */
   readonly buffer: ArrayBuffer;
   readonly #part: Part;
   readonly #waiting: Uint8Array;
@@ -178,7 +178,7 @@ class Prefetched {
     return this.#part.end;
   }
 
-  /** What waits, as far as it is handed on at once. */
+  /** The next bytes of the part, at most HANDED_ON_BYTES. */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
       if (this.#handedOn < this.#filled)

@@ -1,12 +1,12 @@
-/** Where a checkpoint's files are: an id on the Hugging Face hub, or a folder that a site hosts itself. */
+/** Finds the folder of a checkpoint, given an id on the Hugging Face hub or a URL. */
 import { SourceError } from '../errors.js';
 
 export interface HubOptions {
   /** Branch, tag or commit on the hub. Default: `main`. */
   readonly revision?: string | undefined;
-  /** Another host with the hub's paths (a mirror). Default: https://huggingface.co. */
+  /** A mirror of the hub, with the same paths. Default: https://huggingface.co. */
   readonly baseUrl?: string | URL | undefined;
-  /** In place of the global fetch: for headers of authorisation, or a cache of one's own. */
+  /** Replaces the global `fetch`, for example to send an Authorization header. */
   readonly fetch?: typeof globalThis.fetch | undefined;
 }
 
@@ -14,8 +14,8 @@ const HUB = 'https://huggingface.co';
 const hubHosts = new Set(['huggingface.co', 'www.huggingface.co', 'hf.co', 'www.hf.co']);
 
 /**
- * The URL (in Node perhaps the path) of the folder with config.json and model.safetensors; it ends with a
- * slash. The address of a page of the hub stands for the repository that it shows.
+ * The URL, or in Node the path, of the folder with config.json and model.safetensors. It ends with a slash.
+ * The address of a page on the hub means the repository that the page shows.
  * @throws SourceError SOURCE_URL
  */
 export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions = {}): string {
@@ -30,7 +30,7 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
     if (page.revision !== undefined && revision !== undefined && page.revision !== revision)
       throw new SourceError(
         'SOURCE_URL',
-        `${String(id)}: expected the revision of the address or none, found ${revision}. Give the id ${page.id} with this revision.`,
+        `${String(id)}: the address names the revision ${page.revision}, and the option revision is ${revision}. Pass the id ${page.id} with one revision.`,
       );
     const chosen = encodeURIComponent(page.revision ?? revision ?? 'main');
     return `${String(baseUrl).replace(/\/$/, '')}/${page.id}/resolve/${chosen}/${page.folder}`;
@@ -38,32 +38,33 @@ export function locate(id: string | URL, { revision, baseUrl = HUB }: HubOptions
   if (revision !== undefined)
     throw new SourceError(
       'SOURCE_URL',
-      `${String(id)}: expected no revision beside a folder's URL, found ${revision}. Give the folder that has it.`,
+      `${String(id)}: the option revision (${revision}) needs an id of the hub. For a URL, pass the folder of that revision.`,
     );
   return withSlash(id);
 }
 
 /**
- * `owner/name`, in the characters that the hub allows; a path begins with `/` or a dot, a URL has a colon.
+ * Whether a text is `owner/name` in the characters that the hub allows. A path begins with `/` or a dot, a
+ * URL has a colon.
  */
 const isHubId = (id: string | URL): id is string =>
   typeof id === 'string' && /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(id);
 
-/** A repository, as an address on the hub names it. */
+/** The repository that an address on the hub names. */
 interface HubPage {
   readonly id: string;
   readonly revision: string | undefined;
-  /** A folder within it, with a slash at its end; or empty. */
+  /** A folder within the repository, with a slash at its end; or empty. */
   readonly folder: string;
 }
 
-/** Paths of the hub that are no model's. */
+/** First path segments of the hub that are no owner of models. */
 const noModels = new Set(['datasets', 'spaces', 'api', 'docs', 'papers', 'collections', 'blog', 'buckets']);
 
 /**
- * What an address on the hub shows: `/owner/name`, `/owner/name/tree/main`, `/owner/name/blob/main/config.json`,
- * `/owner/name/resolve/main/`. Undefined for addresses of other sites, and for what is no model.
- * @throws SourceError SOURCE_URL for a file of another name than those that are looked for
+ * The repository that an address shows: `/owner/name`, `/owner/name/tree/main`,
+ * `/owner/name/blob/main/config.json`, `/owner/name/resolve/main/`. Undefined for other sites and for pages
+ * that show no model. @throws SourceError SOURCE_URL for a file whose name no load reads
  */
 function pageOfHub(address: string | URL): HubPage | undefined {
   const text = String(address);
@@ -82,7 +83,7 @@ function pageOfHub(address: string | URL): HubPage | undefined {
   if (isFile && !/^(model\.safetensors|[\w.-]+\.json|README\.md|model-\d+-of-\d+\.safetensors)$/.test(file))
     throw new SourceError(
       'SOURCE_URL',
-      `${text}: expected the address of a repository, found one of ${file}, where model.safetensors is looked for. ` +
+      `${text}: expected the address of a repository, found one of the file ${file}, which fromPretrained does not read. ` +
         `Load this file with fromFiles({ weights: '${HUB}/${id}/resolve/${revision}/${path.join('/')}' }).`,
     );
   const folder = (isFile ? path.slice(0, -1) : path).map((part) => `${part}/`).join('');

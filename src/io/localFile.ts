@@ -1,12 +1,11 @@
 /**
- * Files of this machine, where there is no page: in Node. Nothing of Node is imported before a path is
- * opened.
+ * Opens files by path in Node. No module of Node is imported before a path is opened.
  */
 import { SourceError } from '../errors.js';
 import { nodeModule } from '../platform/node.js';
 import { causeText, type Reader } from './chunks.js';
 
-/** What is used of node:fs/promises. */
+/** The parts of node:fs/promises that are used. */
 interface FileSystem {
   open(path: string | URL): Promise<FileHandle>;
 }
@@ -22,7 +21,7 @@ interface FileHandle {
   close(): Promise<void>;
 }
 
-/** Read at once. */
+/** Bytes of one read. */
 const READ_BYTES = 2 ** 20;
 
 /** @throws SourceError SOURCE_READ */
@@ -45,9 +44,9 @@ export async function openPath(path: string | URL): Promise<{ reader: Reader; to
 }
 
 /**
- * A file that is written to meanwhile is an error at its end, whether or not it keeps its length. Two buffers
- * in turn: one is read into while the other is used. New ones would cost as much again, to be made zeros and
- * mapped.
+ * Reads a file and checks at the end that it was not written meanwhile, even if its length is the same. Two
+ * buffers alternate: one is filled while the other is used. Allocating new ones would double the time,
+ * because they are cleared and mapped.
  */
 function fileReader(
   handle: FileHandle,
@@ -73,11 +72,11 @@ function fileReader(
         if (bytes.length > 0) {
           [used, spare] = [spare, used];
           ahead = fill(spare);
-          ahead.catch(() => undefined); // it is told when it is asked for
+          ahead.catch(() => undefined); // reported by the read that awaits it
           return bytes;
         }
         if ((await handle.stat()).mtimeMs !== mtimeMs)
-          throw failed(undefined, 'one that was written to while it was read');
+          throw failed(undefined, 'one that was written while it was read');
       } catch (cause) {
         throw cause instanceof SourceError ? cause : failed(cause);
       }

@@ -1,4 +1,4 @@
-/** One request for bytes of a file on a server, tried again from where it broke off. */
+/** Requests a range of a file on a server, with retries that resume where an answer broke off. */
 import { SourceError } from '../errors.js';
 import {
   announcedBytes,
@@ -16,7 +16,7 @@ import { causeText, release, truncated } from './chunks.js';
 import { backOffMs, MAX_WAIT_MS, retryAfterMs, type RetryPolicy } from './retry.js';
 import { wait } from '../platform/pause.js';
 
-/** What all requests for one file know together. */
+/** State that all requests for one file share. */
 export interface RemoteFile {
   readonly url: URL;
   readonly name: string;
@@ -24,50 +24,50 @@ export interface RemoteFile {
   readonly retry: RetryPolicy;
   /** Ends every request and every wait. */
   readonly signal: AbortSignal;
-  /** Whether a custom header would make the browser ask the server for permission first. */
+  /** Whether the file is on another origin, where a custom header would cause a CORS preflight. */
   readonly crossOrigin: boolean;
   /**
-   * The bytes are checked against a hash in the end: so parts may be put together even where the server gives
-   * no means to tell versions apart.
+   * Whether the bytes are checked against a hash at the end. If so, parts may be joined even if the server
+   * sends no validator.
    */
   readonly pinned: boolean;
   /**
-   * The browser's own cache may hold a part of an older version: `reload` goes past it. A small file is asked
-   * for in any case (`no-cache`), which costs an answer of 304: unlike a large one, it has no other parts to
-   * be found out by.
+   * The browser's HTTP cache may hold a part of an older version; `reload` bypasses it. Small files are
+   * always revalidated (`no-cache`), which costs a 304 answer: they have no other parts whose validators
+   * would differ.
    */
   readonly cache: RequestCache;
-  /** Buffers for answers. */
+  /** Reusable buffers for answers. */
   readonly spare: ArrayBuffer[];
-  /** Whether to ask for ranges; false once the server has shown that it has none. */
+  /** Whether to request ranges; false once the server has ignored one. */
   ranges: boolean;
   /**
-   * Set once a server has answered at all: before that a failed fetch is more likely no permission (CORS)
+   * Set once the server has answered. Before that, a failed fetch is more likely a missing CORS permission
    * than a bad connection.
    */
   answered: boolean;
   totalBytes: number | undefined;
   validator: string | undefined;
-  /** Whether it came from its start, encoded, and fetch took that off. */
+  /** Whether the whole file came with a Content-Encoding, which fetch has decoded. */
   encoded: boolean;
 }
 
 const restartable = new WeakSet<object>();
 
 /**
- * Whether a load that failed so may succeed from its start: the file changed, or broke off and cannot be gone
- * on with.
+ * Whether a load that failed with this error may succeed from its start: the file changed, or broke off and
+ * cannot be resumed.
  */
 export const mayStartOver = (error: unknown): boolean =>
   typeof error === 'object' && error !== null && restartable.has(error);
 
-/** Marks an error so. */
+/** Marks an error for `mayStartOver`. */
 export function startOver(error: SourceError): SourceError {
   restartable.add(error);
   return error;
 }
 
-/** A failure after which it is worth trying again. */
+/** A failure that a retry may overcome. */
 class Passing extends Error {
   readonly error: SourceError;
   readonly waitMs: number | undefined;
@@ -80,23 +80,23 @@ class Passing extends Error {
 
 interface Body {
   readonly reader: BodyReader | undefined;
-  /** The first byte that it brings. */
+  /** Position of its first byte in the file. */
   readonly begin: number;
-  /** Behind the last byte that this answer promised, where it said so. */
+  /** Position behind the last byte that the answer announced; undefined if it announced none. */
   readonly end: number | undefined;
-  /** A part of the file, and so no longer than it says. */
+  /** Whether the answer is a part of the file, which must not be longer than announced. */
   readonly part: boolean;
-  /** Bytes at the front that are known already. */
+  /** Bytes at the front that were received before. */
   skip: number;
   readonly abort: AbortController;
 }
 
 /**
- * Tries before any server has answered: waiting longer heals neither a wrong address nor a missing
+ * Attempts before any server has answered. Waiting longer does not repair a wrong address or a missing
  * permission.
  */
 const FIRST_ATTEMPTS = 2;
-/** Progress after which a failure counts as the first again. */
+/** After this much progress, the count of failures starts again. */
 const PROGRESS_BYTES = 2 ** 18;
 
 /** Bytes [begin, end) of a file, or from `begin` to its end. */
@@ -118,8 +118,8 @@ export class Part {
   }
 
   /**
-   * The next bytes, until the next call, or undefined behind the last. @throws SourceError; what the file's
-   * signal says
+   * The next bytes, valid until the next call; undefined at the end. @throws SourceError; the reason of the
+   * file's signal
    */
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
@@ -141,7 +141,7 @@ export class Part {
           if (this.end === undefined) return undefined;
           if (this.at === body.begin && this.at !== this.#file.totalBytes)
             throw new Passing(truncated(this.#file.name, this.end, this.at));
-          continue; // a server may give less than what it was asked for
+          continue; // a server may send less than was requested
         }
         if (body.part && this.at + bytes.length > (body.end ?? Infinity))
           throw new Passing(this.#offRange('more'));
@@ -157,7 +157,7 @@ export class Part {
     }
   }
 
-  /** Lets the connection go. */
+  /** Closes the connection. */
   cancel(reason: unknown): void {
     const body = this.#body;
     this.#body = undefined;
@@ -166,7 +166,7 @@ export class Part {
     body.abort.abort(reason);
   }
 
-  /** Waits before the next try, or throws. */
+  /** Waits before the next attempt, or throws. */
   async #failed(error: unknown): Promise<void> {
     const file = this.#file;
     this.cancel(error);
@@ -176,13 +176,13 @@ export class Part {
     this.#progress = 0;
     const attempts = file.answered ? file.retry.attempts : Math.min(FIRST_ATTEMPTS, file.retry.attempts);
     if (this.#failures >= attempts || (error.waitMs ?? 0) > MAX_WAIT_MS) {
-      const tries = this.#failures > 1 ? ` It was tried ${this.#failures} times.` : '';
+      const tries = this.#failures > 1 ? ` ${this.#failures} attempts failed.` : '';
       throw new SourceError(error.error.code, error.error.message + tries, {
         cause: error.error.cause,
         status: error.error.status,
       });
     }
-    if (this.at > 0 && file.validator === undefined && !file.pinned) throw startOver(error.error); // nothing would tell that the rest belongs to it
+    if (this.at > 0 && file.validator === undefined && !file.pinned) throw startOver(error.error); // without a validator the rest may belong to another version
     await wait(backOffMs(file.retry, this.#failures, error.waitMs), file.signal);
   }
 
@@ -192,8 +192,8 @@ export class Part {
       const value = await this.#patiently(
         () => reader.read(),
         (cause) => {
-          // A body that ends before its Content-Length is an error of the network to browsers and to Node. We
-          // can say more.
+          // Browsers and Node report a body that ends before its Content-Length as a network error. This
+          // message is more precise.
           const { name } = this.#file;
           if (end !== undefined && this.at < end) return truncated(name, end, this.at, cause);
           return new SourceError(
@@ -216,7 +216,7 @@ export class Part {
     }
   }
 
-  /** Awaits something of the network, but not for ever. */
+  /** Awaits a network operation, at most `retry.stallMs`. */
   async #patiently<T>(
     run: () => Promise<T>,
     failed: (cause: unknown) => SourceError,
@@ -244,19 +244,19 @@ export class Part {
 
   async #open(): Promise<Body> {
     const file = this.#file;
-    const { name, url, crossOrigin, validator, fetch } = file; // called bare: the browser's own fetch wants no other `this`
+    const { name, url, crossOrigin, validator, fetch } = file; // called without an object: the browser's fetch rejects another `this`
     const partly = this.at > 0 || (file.ranges && this.end !== undefined);
     const headers: Record<string, string> = {};
     if (partly) headers['range'] = `bytes=${this.at}-${this.end === undefined ? '' : this.end - 1}`;
-    // From another origin the header would need a permission that few servers give; there the answers'
-    // validators are compared.
+    // Across origins If-Range would need a CORS permission that few servers give. There the answers'
+    // validators are compared instead.
     const conditional = partly && validator !== undefined && !crossOrigin;
     if (conditional) headers['if-range'] = conditionOf(validator);
     const abort = new AbortController();
     const signal = AbortSignal.any([file.signal, abort.signal]);
     const ask = async (): Promise<Response> => {
       const response = await fetch(url.href, { headers, signal, cache: file.cache });
-      if (signal.aborted) release(response.body, signal.reason); // it came too late: nobody will
+      if (signal.aborted) release(response.body, signal.reason); // the answer came too late: nothing will read it
       return response;
     };
     let response: Response;
@@ -275,7 +275,7 @@ export class Part {
     } catch (error) {
       if (!(partly && crossOrigin && this.at === 0 && error instanceof Passing && !file.answered))
         throw error;
-      file.ranges = false; // the server may forbid the header alone
+      file.ranges = false; // perhaps only the Range header is forbidden
       return this.#open();
     }
     file.answered = true;
@@ -287,7 +287,7 @@ export class Part {
     }
   }
 
-  /** What to make of an answer. */
+  /** Checks an answer and returns its body. */
   #accept(
     response: Response,
     partly: boolean,
@@ -311,7 +311,7 @@ export class Part {
       skip,
       abort,
     });
-    // Another origin may keep the range to itself; what it shows has to be right.
+    // A server on another origin may hide Content-Range; if it is visible, it must be right.
     const isPart = partly && status === 206 && (range !== undefined || response.type === 'cors');
     if (partly && status === 416 && file.totalBytes === undefined && this.at > 0) {
       file.totalBytes = this.at;
@@ -319,19 +319,20 @@ export class Part {
     }
     if (partly && status === 416 && this.at === 0) return this.#openWhole(response); // an empty file has no first byte
     if (!response.ok || (status === 206 && !isPart)) {
-      if (this.at > 0 && status === 416) throw startOver(this.#changed('no such bytes in it any more'));
+      if (this.at > 0 && status === 416)
+        throw startOver(this.#changed('status 416: these bytes do not exist any more'));
       throw new SourceError('SOURCE_FETCH', statusMessage(name, response), { status });
     }
     checkKind(name, file.url, response);
     const found = validatorOf(headers);
     const fresh = this.at === 0 && file.validator === undefined;
     const encoded = isCompressed(headers);
-    // Nothing would tell whether the next part is of the same version; and what is a part of something else
-    // is none of the file.
+    // Without a validator, the next part may be of another version. A part of an encoded file is no part of
+    // the file.
     if (isPart && fresh && ((found === undefined && !file.pinned) || encoded))
       return this.#openWhole(response);
-    // Nobody knows whether such a range counts the file's bytes; and an encoding that fetch does not know is
-    // handed on as it is.
+    // A range of an encoded answer may count encoded bytes, and fetch passes on an encoding that it does not
+    // know.
     if (this.at === 0 && !isPart) file.encoded = encoded;
     else if (encoded && (isPart || !file.encoded)) throw startOver(this.#changed('a Content-Encoding'));
     if (isPart) {
@@ -355,8 +356,8 @@ export class Part {
     file.ranges = false;
     const totalBytes = announcedBytes(response);
     if (this.at > 0) {
-      // All of it came: either it has changed, or the server has no ranges, and then what is known goes by
-      // once more.
+      // The whole file came: it has changed, or the server does not support ranges. In the second case the
+      // known bytes are skipped.
       if (found !== file.validator || (found === undefined && !file.pinned))
         throw startOver(this.#changed(found ?? 'none'));
       return body(totalBytes, this.at);
@@ -369,7 +370,7 @@ export class Part {
     return body(totalBytes);
   }
 
-  /** All of it in one answer, in place of this one. */
+  /** Requests the whole file in one answer instead. */
   #openWhole({ body }: Response): Promise<Body> {
     release(body, undefined);
     this.#file.ranges = false;
@@ -380,14 +381,14 @@ export class Part {
   #offRange(found: string): SourceError {
     return new SourceError(
       'SOURCE_FETCH',
-      `${this.#file.name}: expected bytes from ${this.at} on, found ${found}. The server does not keep to ranges: try another one.`,
+      `${this.#file.name}: expected bytes from ${this.at} on, found ${found}. The server answered a Range request with other bytes. Use a server that supports range requests.`,
     );
   }
 
   #changed(found: string): SourceError {
     return new SourceError(
       'SOURCE_CHANGED',
-      `${this.#file.name}: expected the version ${this.#file.validator ?? 'that it began with'}, found ${found}: the file changed while it was read. Load it again.`,
+      `${this.#file.name}: expected the version ${this.#file.validator ?? 'of the first part'}, found ${found}: the file changed while it was read. Load it again.`,
     );
   }
 }

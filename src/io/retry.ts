@@ -1,16 +1,17 @@
+/** The retry policy of downloads. */
 import { OptionError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 
-/** How often and how patiently a request is tried again. */
+/** When and how often a failed request is repeated. */
 export interface RetryOptions {
-  /** Tries of one request in all, from 1. Progress starts the count anew. Default: 5. */
+  /** Attempts for one request, from 1. Progress resets the count. Default: 5. */
   readonly attempts?: number | undefined;
   /**
-   * Before the second try, in ms; it doubles each time, up to 30 s, give or take a quarter. What a server
-   * asks for (Retry-After) goes before. Default: 500.
+   * Delay before the second attempt, in ms. The delay doubles with each attempt, up to 30 s, with 25 %
+   * jitter. A server's Retry-After takes precedence. Default: 500.
    */
   readonly delayMs?: number | undefined;
-  /** A connection that brings nothing for so long counts as broken, in ms. Default: 30,000. */
+  /** Time without data after which a connection counts as broken, in ms. Default: 30,000. */
   readonly stallMs?: number | undefined;
 }
 
@@ -32,24 +33,23 @@ export function retryPolicy(options: RetryOptions = {}): RetryPolicy {
   return { attempts, delayMs, stallMs };
 }
 
-/** No wait is longer, and a server that asks for a longer one is told to the caller at once. */
+/** The longest wait. If a server asks for a longer one, the request fails at once. */
 export const MAX_WAIT_MS = 60_000;
 
 const LONGEST_BACKOFF_MS = 30_000;
 
-/** ms to wait after the `failures`-th failure in a row, from 1. */
+/** The wait in ms after `failures` failures in a row, at least one. */
 export function backOffMs(
   { delayMs }: RetryPolicy,
   failures: number,
   retryAfterMs: number | undefined,
 ): number {
   const doubled = Math.min(delayMs * 2 ** (failures - 1), LONGEST_BACKOFF_MS);
-  return retryAfterMs ?? doubled * (0.75 + Math.random() / 2); // visitors who were cut off together do not come back together
+  return retryAfterMs ?? doubled * (0.75 + Math.random() / 2); // jitter: clients that were cut off together do not return together
 }
 
 /**
- * Retry-After in ms: seconds, or a date, which is counted from the server's own clock where it says what that
- * shows.
+ * Retry-After in ms. A date is counted from the answer's own Date header; undefined if that is missing.
  */
 export function retryAfterMs(headers: Headers): number | undefined {
   const text = headers.get('retry-after')?.trim();

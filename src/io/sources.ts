@@ -1,7 +1,6 @@
 /**
- * Bytes from anything that holds them: a URL, a File or Blob, bytes in memory, a stream. All of them become
- * one stream of chunks, with one way to stop it and one class of error, so that nothing above has to know
- * where a checkpoint comes from.
+ * Opens any source of bytes (URL, File, Blob, bytes in memory, stream) as one kind of stream, with one way to
+ * stop it and one class of error.
  */
 import { SourceError } from '../errors.js';
 import { hasPaths } from '../platform/node.js';
@@ -14,52 +13,52 @@ import { resolveUrl } from './url.js';
 export { MAX_CHUNK_BYTES, concat, once, type ByteStream } from './chunks.js';
 
 /**
- * What bytes can come from. Strings are URLs: http, https or blob; relative ones count from the page. In
- * Node, where there is no page, other strings and URLs of `file:` are files of the machine.
+ * A source of bytes. Strings are URLs (http, https or blob); relative URLs are resolved against the page. In
+ * Node, other strings and `file:` URLs are local files.
  */
 export type ByteSource =
   string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
 
-/** Something that opens itself: the cache. */
+/** A source that opens itself, such as a file in the cache. */
 export interface OwnSource {
   open(options: SourceOptions): Promise<ByteStream>;
 }
 
 const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String(source));
 
-/** Whether a string means a URL here, and not a path. */
+/** Whether a string is a URL and not a path in Node. */
 export const isUrl = (source: string | URL): boolean => isHttp(source) || !hasPaths();
 
 export interface SourceOptions {
   /**
-   * Stops everything, at any time: what is awaited rejects with `signal.reason`, and the connection or stream
-   * is let go.
+   * Stops reading at any time: pending promises reject with `signal.reason`, and the connection or stream is
+   * released.
    */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Used in place of the global `fetch`: to add an Authorization header, to count, to serve from elsewhere.
+   * Replaces the global `fetch`, for example to add an Authorization header.
    */
   readonly fetch?: typeof fetch | undefined;
   readonly retry?: RetryOptions | undefined;
-  /** The bytes will be checked against a hash. */
+  /** Whether the caller checks the bytes against a hash. */
   readonly pinned?: boolean | undefined;
-  /** Past the browser's HTTP cache. */
+  /** Whether to bypass the browser's HTTP cache. */
   readonly reload?: boolean | undefined;
-  /** Begin here, and not at the first byte: for URLs of which `known` was seen before. */
+  /** Position of the first byte to read. Only for URLs with `known`. Default: 0. */
   readonly from?: number | undefined;
-  /** End before this byte. Default: the end of the file. */
+  /** Position behind the last byte to read. Default: the end of the file. */
   readonly to?: number | undefined;
-  /** The version of the file that `from` belongs to. Another one is SOURCE_CHANGED. */
+  /** The version of the file that `from` belongs to. Any other version is SOURCE_CHANGED. */
   readonly known?: { readonly validator: string | undefined; readonly fileBytes: number } | undefined;
-  /** In one answer, not in parts: for small files. */
+  /** Whether to read one answer instead of parts: for small files. */
   readonly whole?: boolean | undefined;
 }
 
 /**
- * Opens a source. A URL is asked for at once, and the answer is looked at: this resolves when its first bytes
- * are there.
+ * Opens a source. A URL is requested at once, and the promise resolves when the first bytes have arrived and
+ * the answer is checked.
  *
- * @param source see ByteSource; a ReadableStream is used up
+ * @param source see ByteSource; a ReadableStream is consumed
  * @throws SourceError SOURCE_URL (no such URL may be fetched), SOURCE_FETCH (no answer, or an error status),
  * SOURCE_IS_HTML (a page came), SOURCE_READ (the stream is in use or failed)
  * @throws `signal.reason` after an abort
@@ -78,15 +77,15 @@ export async function openSource(
   return openLocal(source, signal);
 }
 
-/** Whether an error says for certain that a file is not there: by 404 or 410, on a disk by ENOENT. */
+/** Whether an error proves that a file does not exist: status 404 or 410, on a disk ENOENT. */
 export const isAbsent = (error: unknown): boolean =>
   error instanceof SourceError &&
   ([404, 410].includes(error.status ?? 0) ||
     (error.cause as { readonly code?: unknown } | undefined)?.code === 'ENOENT');
 
 /**
- * Whether an error may say that a file is not there: also by 403, as buckets say that may not be listed, and by
- * a page, as single-page applications send one for every address.
+ * Whether an error may mean that a file does not exist: also status 403 (buckets without listing) and a web
+ * page (single-page applications send one for every address).
  */
 export const isMissing = (error: unknown): boolean =>
   isAbsent(error) ||
@@ -116,7 +115,7 @@ export async function readAll(
   const parts: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of stream.chunks) {
-    parts.push(chunk.slice()); // it is overwritten by the next
+    parts.push(chunk.slice()); // copied, because the next chunk overwrites it
     length += chunk.length;
     if (length > maxBytes) {
       throw tooLong('more');

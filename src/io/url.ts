@@ -1,4 +1,4 @@
-/** Which URLs may be fetched, and what messages call them. */
+/** Resolves and checks URLs, and names them for messages. */
 import { SourceError } from '../errors.js';
 import { baseUrl } from '../platform/baseUrl.js';
 
@@ -11,7 +11,7 @@ export function resolveUrl(source: string | URL): URL {
   } catch (cause) {
     const advice =
       base === undefined
-        ? 'There is no page here to count from: pass an absolute URL, or the bytes.'
+        ? 'A relative URL needs a page: pass an absolute URL, or the bytes.'
         : 'Check the address.';
     const found = JSON.stringify(
       String(source)
@@ -27,17 +27,18 @@ export function resolveUrl(source: string | URL): URL {
     );
   }
   if (url.username !== '' || url.password !== '') {
-    // fetch refuses these; and the message must not repeat them.
+    // The message must not repeat the credentials.
     throw new SourceError(
       'SOURCE_URL',
-      `${nameOf(url)}: expected a URL without a user name or password, found one. Pass a fetch that sends an Authorization header.`,
+      `${nameOf(url)}: the URL has a user name or password, which fetch refuses. Pass a fetch that sends an Authorization header.`,
     );
   }
   return url;
 }
 
 /**
- * A URL for messages, which end up in logs: without the query, where signed addresses carry their secrets.
+ * A URL for messages, which end up in logs. The query is left out, because signed addresses carry secrets in
+ * it.
  */
 export function nameOf(url: URL): string {
   return url.protocol === 'blob:' ? url.href : `${url.origin}${url.pathname}`;

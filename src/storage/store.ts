@@ -1,13 +1,13 @@
 /**
- * Named files in the browser's storage, in folders: the origin private file system, or the Cache API where
- * that is missing.
+ * Files in folders in the browser's storage: the origin private file system, or the Cache API if that is
+ * missing.
  */
 import { storageGlobal } from '../platform/storageGlobal.js';
 
-/** Where checkpoints are kept. `auto`: the file system of the origin, else the Cache API, else nowhere. */
+/** Where checkpoints are cached. `auto`: the origin private file system, else the Cache API, else nowhere. */
 export type CacheKind = 'auto' | 'opfs' | 'cache-api' | 'none';
 
-/** The files of one entry. A file is there whole or not at all. */
+/** The files of one entry. A file exists completely or not at all. */
 export interface CacheFolder {
   read(name: string): Promise<Blob | undefined>;
   /** @throws DOMException QuotaExceededError, with no file left */
@@ -15,11 +15,11 @@ export interface CacheFolder {
   remove(name: string): Promise<void>;
   names(): Promise<string[]>;
   /**
-   * What is written from now on does not go with what a crash has torn before. Chromium's directory of an
-   * origin's files is a LevelDB; it goes on with the log behind a record that was torn, and at the next start
-   * drops what follows it in its block of 32 KiB, acknowledged or not. So the rest of that block is filled:
-   * with files of long names, empty, which are removed again, as they are by whoever removes what it does not
-   * know. As far as there is room, and once a page; it fails never.
+   * Protects later writes from a log record that a crash has torn. Chromium keeps an origin's file names in a
+   * LevelDB. After a crash it appends to the log behind the torn record, and at the next start drops
+   * everything behind that record in its block of 32 KiB, also acknowledged writes. This function fills the
+   * rest of the block: it makes empty files with long names and removes them. Best effort, once per page;
+   * never rejects.
    */
   leaveTornBlock?(): Promise<void>;
 }
@@ -27,7 +27,7 @@ export interface CacheFolder {
 export interface CacheStore {
   readonly kind: 'opfs' | 'cache-api';
   keys(): Promise<string[]>;
-  /** Makes the folder if it is missing; with `clear`, not in a torn block (`leaveTornBlock`). */
+  /** The folder, created if it is missing; with `clear`, outside a torn block (`leaveTornBlock`). */
   folder(key: string, clear?: boolean): Promise<CacheFolder>;
   /** The folder, if there is one. Writes nothing. */
   existing(key: string): Promise<CacheFolder | undefined>;
@@ -37,8 +37,9 @@ export interface CacheStore {
 const NAME = 'dinov2-webgpu';
 
 /**
- * The store, or in a sentence why there is none. Writes nothing: the root is made with its first folder.
- * @param root the folder, or the cache, that holds everything: what is kept of models, unless told otherwise
+ * Opens the store, or returns a text that says why there is none. Writes nothing: the root is created with
+ * its first folder.
+ * @param root name of the folder or cache that holds all entries. Default: that of the weight cache
  */
 export async function openStore(kind: CacheKind, root: string = NAME): Promise<CacheStore | string> {
   if (kind === 'none') return 'switched off';
@@ -80,8 +81,8 @@ const isMissing = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NotFoundError';
 
 /**
- * A file is open for writing. Where there are no locks, a load may be at it: each of its files takes it a
- * moment.
+ * Whether a file is open for writing. Without locks a load may be writing it, which takes a moment for each
+ * file.
  */
 const isInUse = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NoModificationAllowedError';
@@ -89,16 +90,16 @@ const REMOVE_TRIES = 50;
 const REMOVE_WAIT_MS = 20;
 
 /**
- * For a name as long as this one Chromium writes about 900 bytes, when the file is made and when it is
- * removed (measured).
+ * Number of files that fill a block. For a name as long as FILLER, Chromium logs about 900 bytes when the
+ * file is created and when it is removed (measured).
  */
 const FILLERS = 44;
-/** A number larger than any segment's (search/store/segments.ts): a file that was never written to. */
+/** Prefix of their names. The number is larger than that of any segment (search/store/segments.ts). */
 const FILLER = `9999999999-${'-'.repeat(200)}`;
 
 /**
- * Once a page: what it writes from then on lies behind whatever was torn before it, and what tears the log is
- * the end of the browser, and so of the page.
+ * Once per page: later writes of the page lie behind a record that was torn before, and only the end of the
+ * browser, which ends the page, tears another.
  */
 let filling: Promise<void> | undefined;
 
@@ -109,7 +110,7 @@ function fillBlock(directory: FileSystemDirectoryHandle): Promise<void> {
       names.map(async (name) => directory.getFileHandle(name, { create: true })),
     );
     await Promise.allSettled(names.map(async (name) => remove(directory, name, false)));
-    if (made.some(({ status }) => status === 'rejected')) filling = undefined; // another time there may be room
+    if (made.some(({ status }) => status === 'rejected')) filling = undefined; // there may be room at the next call
   };
   return (filling ??= fill());
 }
@@ -127,9 +128,9 @@ async function existingDirectory(
 }
 
 /**
- * The folder, which is made where it is missing.
- * @param clear not in a torn block: with the record of a folder all that is in it would go. The block is filled from
- *   within the new folder, which is then made again behind it.
+ * The folder, created if it is missing.
+ * @param clear outside a torn block: if the record of a folder is lost, so are all its files. The block is
+ * filled from within the new folder, which is then created again behind the block.
  */
 async function makeDirectory(
   parent: FileSystemDirectoryHandle,
@@ -141,11 +142,11 @@ async function makeDirectory(
   const made = await parent.getDirectoryHandle(name, { create: true });
   if (!clear) return made;
   await fillBlock(made);
-  await parent.removeEntry(name).catch(() => undefined); // another page may have put something into it
+  await parent.removeEntry(name).catch(() => undefined); // fails if another page has put a file into it
   return parent.getDirectoryHandle(name, { create: true });
 }
 
-/** Empty for a directory that has been removed, before or while it is listed. */
+/** The names in a directory; none if it was removed before or during the listing. */
 async function namesOf(directory: FileSystemDirectoryHandle): Promise<string[]> {
   const names: string[] = [];
   try {
@@ -177,7 +178,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
     async read(name) {
       try {
         const file = await (await directory.getFileHandle(name)).getFile();
-        return file.size > 0 ? file : undefined; // a writer that died before its first commit leaves an empty one
+        return file.size > 0 ? file : undefined; // a page that ended before its first commit leaves an empty file
       } catch (error) {
         if (isMissing(error)) return undefined;
         throw error;
@@ -185,13 +186,13 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
     },
     async write(name, data) {
       const handle = await directory.getFileHandle(name, { create: true });
-      const writable = await handle.createWritable(); // a copy, which takes the file's place when it is closed
+      const writable = await handle.createWritable(); // a temporary copy, which replaces the file when it is closed
       try {
         await writable.write(data);
         await writable.close();
       } catch (error) {
-        await writable.abort().catch(() => undefined); // does not hide the first error
-        await remove(directory, name, false).catch(() => undefined); // nor does a lock that is not let go of yet
+        await writable.abort().catch(() => undefined); // a second error must not hide the first
+        await remove(directory, name, false).catch(() => undefined); // the lock of the file may not be released yet
         throw error;
       }
     },
@@ -208,7 +209,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
     folder: (key, clear = false) =>
       make(key, clear).catch((error: unknown) => {
         if (!isMissing(error)) throw error;
-        return make(key, clear); // another page has made the root again meanwhile
+        return make(key, clear); // another page removed the root at the same time
       }),
     async existing(key) {
       const directory = await root();
@@ -224,7 +225,7 @@ function fileStore(origin: FileSystemDirectoryHandle, name: string): CacheStore 
 
 function responseStore(root: string): CacheStore {
   const base = `https://${NAME}.invalid/`; // never fetched: the name is reserved (RFC 2606)
-  /** Undefined where there is none: to open it would make it. */
+  /** The cache if it exists. Opening a missing one would create it. */
   const existing = async (): Promise<Cache | undefined> =>
     (await caches.has(root)) ? caches.open(root) : undefined;
   const paths = async (): Promise<string[]> =>
@@ -242,7 +243,7 @@ function responseStore(root: string): CacheStore {
   return {
     kind: 'cache-api',
     folder,
-    existing: folder, // it is a prefix of names, so there is nothing to make
+    existing: folder, // a folder is a prefix of names and need not be created
     keys: async () => [...new Set((await paths()).map((path) => path.split('/')[0]!))],
     remove: async (key) => {
       for (const path of await paths())

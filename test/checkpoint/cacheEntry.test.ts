@@ -1,6 +1,6 @@
 // A weight cache entry: it returns the bytes that were written, and detects a change of any bit in its files.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { BLOCK_BYTES, cacheKey, readManifest, readSealed, CacheEntry } from '../../src/cache/entry.ts';
+import { BLOCK_BYTES, cacheKey, readManifest, readChecked, CacheEntry } from '../../src/cache/entry.ts';
 import { mayStartOver } from '../../src/io/part.ts';
 import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
 import { memoryStore, readThrough, type MemoryStore, type ReadThrough } from '../loading/memoryStore.ts';
@@ -78,13 +78,13 @@ describe('damage', () => {
     const { entry } = await load();
     const folder = (await store.existing(key))!;
     const place = [entry.nonce, WEIGHTS, `"${sha256(small).slice(0, 16)}"`, 0];
-    expect(await readSealed(folder, `${WEIGHTS}-0`, place)).toEqual(small);
+    expect(await readChecked(folder, `${WEIGHTS}-0`, place)).toEqual(small);
     let bits = 0;
     for (const [name, bytes] of files()) {
       for (let bit = 0; bit < 8 * bytes.length; bit++, bits++) {
         flip(name, bit);
         const found =
-          name === 'manifest' ? await readManifest(folder) : await readSealed(folder, name, place);
+          name === 'manifest' ? await readManifest(folder) : await readChecked(folder, name, place);
         expect(found, `${name}, bit ${bit}`).toBeUndefined();
         flip(name, bit);
       }

@@ -56,7 +56,7 @@ test('a file overwritten while it is read, with the same length, is an error at 
   })();
   await expect(reading).rejects.toMatchObject({
     code: 'SOURCE_READ',
-    message: expect.stringMatching(/written to while it was read/) as string,
+    message: expect.stringMatching(/written while it was read/) as string,
   });
   expect(received).toBe(data.length);
 });

@@ -109,7 +109,7 @@ describe('bytes, Blobs and streams', () => {
   test('can be read once: a second loop is an error', async () => {
     const stream = await openSource(bytes);
     await collect(stream);
-    expect((await failure(collect(stream))).message).toContain('expected to be read once');
+    expect((await failure(collect(stream))).message).toContain('can be read only once');
   });
 
   test.each([[undefined], [null], [42], [{}], [[1, 2]]])('%j is not a source', async (source) => {

@@ -180,7 +180,7 @@ test('a revision for a folder URL is an error', () => {
   expect(() => pretrained('https://example.org/models/small/', { revision: 'v2' })).toThrow(
     expect.objectContaining({
       code: 'SOURCE_URL',
-      message: expect.stringMatching(/expected no revision beside a folder's URL, found v2/) as string,
+      message: expect.stringMatching(/the option revision \(v2\) needs an id of the hub/) as string,
     }),
   );
   expect(pretrained('a/b', { revision: 'refs/pr/2' }).cache?.folder).toBe(
