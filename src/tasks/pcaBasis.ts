@@ -2,7 +2,8 @@
  * What a fitted PCA consists of: plain data, which JSON keeps. Names nothing of the GPU, so that a page can
  * hold it whose models are in a worker.
  */
-import { ImageError, OptionError } from '../errors.js';
+import { OptionError } from '../errors.js';
+import { context2dOf, putPixels } from './canvas.js';
 
 /** Everything that a picture needs. Plain data. */
 export interface PcaBasis {
@@ -120,16 +121,6 @@ export async function drawPixels(
   { rows, cols }: { readonly rows: number; readonly cols: number },
   pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>,
 ): Promise<void> {
-  const context = canvas.getContext('2d') as
-    CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
-  if (!context)
-    throw new ImageError(
-      'IMAGE_TYPE',
-      "PCA.draw: expected a canvas that is free or has a '2d' context, found one with another context. Pass a new canvas.",
-    );
-  const data = await pixels();
-  // Setting either clears a canvas, even to the size that it has.
-  if (canvas.width !== cols) canvas.width = cols;
-  if (canvas.height !== rows) canvas.height = rows;
-  context.putImageData(new ImageData(data, cols, rows), 0, 0);
+  const context = context2dOf('PCA.draw', canvas);
+  putPixels(context, await pixels(), cols, rows);
 }

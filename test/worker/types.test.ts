@@ -76,3 +76,9 @@ test('options of a load: all but a device', () => {
 test('what the page entry exports and this does not', () => {
   expectTypeOf<Exclude<keyof typeof Page, keyof typeof InWorker>>().toEqualTypeOf<'parseSafetensors'>();
 });
+
+test('PatchSimilarity reads the features of both entries', () => {
+  type Readable = Parameters<typeof Page.PatchSimilarity.read>[0];
+  expectTypeOf<Page.Features>().toExtend<Readable>();
+  expectTypeOf<InWorker.Features>().toExtend<Readable>();
+});
