@@ -27,6 +27,17 @@ export { type Resize } from './image/geometry.js';
 export { type Normalization } from './image/normalization.js';
 export { type CropRule, type Preprocessing, type Resample, type ResizeRule } from './image/preprocessing.js';
 export { PCA, type PcaDrawOptions, type PcaFitOptions, type PcaJSON } from './tasks/pca.js';
+export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
+export {
+  PatchSimilarity,
+  type PatchExamples,
+  type PatchMatch,
+  type PatchPosition,
+  type PatchRegion,
+  type PatchSimilarityOptions,
+  type PatchTokenReader,
+  type SimilarityQuery,
+} from './tasks/patchSimilarity.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

@@ -9,6 +9,8 @@ export { PCA } from './worker/pca.js';
 export { Profile } from './gpu/measure/profile.js';
 export { checkForUpdate, checkSupport, listCached, removeCached } from './worker/functions.js';
 export { type WorkerOptions } from './worker/start.js';
+export { PatchMap } from './tasks/patchMap.js';
+export { PatchSimilarity } from './tasks/patchSimilarity.js';
 export { cosineSimilarity } from './tasks/cosineSimilarity.js';
 export { type Pooling } from './tasks/pooling.js';
 export {

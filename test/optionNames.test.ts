@@ -17,6 +17,8 @@ import type {
   ModelFiles,
   PcaDrawOptions,
   PcaFitOptions,
+  PatchMapColorOptions,
+  PatchSimilarityOptions,
   PixelOptions,
   PixelSize,
   PretrainedOptions,
@@ -56,6 +58,8 @@ type AllNames = KeysOf<
   | ClassifyOptions
   | PcaFitOptions
   | PcaDrawOptions
+  | PatchSimilarityOptions
+  | PatchMapColorOptions
   | AskOptions
   | WorkerOptions
   // The EmbeddingIndex constructor accepts the header of another index as options.

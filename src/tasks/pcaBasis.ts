@@ -2,7 +2,8 @@
  * The data of a fitted PCA and its JSON form. Does not depend on GPU code, so that a page whose models are in
  * a worker can use it.
  */
-import { ImageError, OptionError } from '../errors.js';
+import { OptionError } from '../errors.js';
+import { context2dOf, putPixels } from './canvas.js';
 
 /** The plain data of a fitted PCA. */
 export interface PcaBasis {
@@ -133,16 +134,6 @@ export async function drawPixels(
   { rows, cols }: { readonly rows: number; readonly cols: number },
   pixels: () => Promise<Uint8ClampedArray<ArrayBuffer>>,
 ): Promise<void> {
-  const context = canvas.getContext('2d') as
-    CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D | null;
-  if (!context)
-    throw new ImageError(
-      'IMAGE_TYPE',
-      "PCA.draw: expected a canvas without a context or with a '2d' context, found another context. Pass a new canvas.",
-    );
-  const data = await pixels();
-  // Setting a canvas's size clears the canvas, even if the size is the same.
-  if (canvas.width !== cols) canvas.width = cols;
-  if (canvas.height !== rows) canvas.height = rows;
-  context.putImageData(new ImageData(data, cols, rows), 0, 0);
+  const context = context2dOf('PCA.draw', canvas);
+  putPixels(context, await pixels(), cols, rows);
 }

@@ -84,3 +84,9 @@ test('objects of the page entry are of other types', () => {
 test('exports of the main entry that the worker entry lacks', () => {
   expectTypeOf<Exclude<keyof typeof Page, keyof typeof InWorker>>().toEqualTypeOf<'parseSafetensors'>();
 });
+
+test('PatchSimilarity reads the features of both entries', () => {
+  type Readable = Parameters<typeof Page.PatchSimilarity.read>[0];
+  expectTypeOf<Page.Features>().toExtend<Readable>();
+  expectTypeOf<InWorker.Features>().toExtend<Readable>();
+});

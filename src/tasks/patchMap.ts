@@ -1,0 +1,165 @@
+/** A map of one value for each patch, such as a similarity: colours, resampling, drawing. */
+import { OptionError } from '../errors.js';
+import { checkOptions } from '../optionNames.js';
+import { context2dOf, putPixels } from './canvas.js';
+
+/** Options of `PatchMap.rgba` and `PatchMap.draw`. */
+export interface PatchMapColorOptions {
+  /** `viridis`: dark blue to yellow. `gray`: black to white. Default: `viridis`. */
+  readonly colormap?: 'viridis' | 'gray' | undefined;
+  /**
+   * The values that get the first and the last colour. Values outside are clamped. Default: the smallest and the
+   * largest value of the map.
+   */
+  readonly range?: readonly [low: number, high: number] | undefined;
+  /** Size of the picture in pixels, by bilinear interpolation. Default: one pixel for each patch. */
+  readonly width?: number | undefined;
+  /** See `width`. */
+  readonly height?: number | undefined;
+}
+
+/** Stops of matplotlib's viridis at equal distances, red, green and blue. */
+const VIRIDIS = [
+  [68, 1, 84],
+  [71, 44, 122],
+  [59, 81, 139],
+  [44, 113, 142],
+  [33, 144, 141],
+  [39, 173, 129],
+  [92, 200, 99],
+  [170, 220, 50],
+  [253, 231, 37],
+] as const;
+const GRAY = [
+  [0, 0, 0],
+  [255, 255, 255],
+] as const;
+
+/** Largest side of a picture in pixels. */
+const MAX_SIDE = 16_384;
+
+/**
+ * One value for each patch of an image. Plain data in memory: it needs no `dispose()`.
+ * @example
+ * ```js
+ * const map = similarity.map({ row: 8, col: 5 });
+ * map.at(8, 5); // 1: a patch is equal to itself
+ * map.draw(canvas);
+ * ```
+ */
+export class PatchMap {
+  /** Patches from top to bottom. */
+  readonly rows: number;
+  /** Patches from left to right. */
+  readonly cols: number;
+  /** (rows, cols), row by row from the top left. */
+  readonly values: Float32Array<ArrayBuffer>;
+
+  /** @throws OptionError OPTION_VALUE if the number of values is not rows · cols */
+  constructor(rows: number, cols: number, values: Float32Array<ArrayBuffer>) {
+    if (values.length !== rows * cols || rows < 1 || cols < 1)
+      throw wrong('PatchMap', `rows × cols = ${rows} × ${cols} values`, values.length);
+    this.rows = rows;
+    this.cols = cols;
+    this.values = values;
+  }
+
+  /**
+   * The value of a patch.
+   * @throws OptionError OPTION_VALUE if there is no such patch
+   */
+  at(row: number, col: number): number {
+    if (!isIndex(row, this.rows) || !isIndex(col, this.cols))
+      throw wrong('PatchMap.at', `a patch of ${this.rows} × ${this.cols}`, `row ${row}, col ${col}`);
+    return this.values[row * this.cols + col]!;
+  }
+
+  /**
+   * The map at another size, by bilinear interpolation: (height, width). A patch is a square with its value at the
+   * centre, as in PyTorch's `interpolate(…, mode='bilinear', align_corners=False)`.
+   * @throws OptionError OPTION_VALUE
+   */
+  resized(width: number, height: number): PatchMap {
+    for (const side of [width, height])
+      if (!Number.isInteger(side) || side < 1 || side > MAX_SIDE)
+        throw wrong('PatchMap.resized', `sides from 1 to ${MAX_SIDE} pixels`, `${width} × ${height}`);
+    const [across, down] = [tapsOf(this.cols, width), tapsOf(this.rows, height)];
+    const out = new Float32Array(height * width);
+    for (let y = 0; y < height; y++) {
+      const { first, second, weight } = down[y]!;
+      const [upper, lower] = [first * this.cols, second * this.cols];
+      for (let x = 0; x < width; x++) {
+        const tap = across[x]!;
+        const top = mix(this.values[upper + tap.first]!, this.values[upper + tap.second]!, tap.weight);
+        const bottom = mix(this.values[lower + tap.first]!, this.values[lower + tap.second]!, tap.weight);
+        out[y * width + x] = mix(top, bottom, weight);
+      }
+    }
+    return new PatchMap(height, width, out);
+  }
+
+  /**
+   * The map as colours: RGBA, (height, width, 4), as `new ImageData(pixels, width, height)` takes them.
+   * @throws OptionError OPTION_VALUE, OPTION_NAME
+   */
+  rgba(options: PatchMapColorOptions = {}): Uint8ClampedArray<ArrayBuffer> {
+    const {
+      colormap = 'viridis',
+      range,
+      width = this.cols,
+      height = this.rows,
+    } = checkOptions('PatchMap.rgba', options);
+    if (colormap !== 'viridis' && colormap !== 'gray')
+      throw wrong('PatchMap.rgba: colormap', "'viridis' or 'gray'", JSON.stringify(colormap));
+    const { values } = width === this.cols && height === this.rows ? this : this.resized(width, height);
+    const [low, high] = range ?? extremes(this.values);
+    if (!Number.isFinite(low) || !Number.isFinite(high) || low > high)
+      throw wrong('PatchMap.rgba: range', 'two finite numbers, the lower one first', `${low}, ${high}`);
+    const stops = colormap === 'viridis' ? VIRIDIS : GRAY;
+    const pixels = new Uint8ClampedArray(4 * values.length);
+    for (const [i, value] of values.entries()) {
+      const share = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0.5;
+      const place = share * (stops.length - 1);
+      const stop = Math.min(Math.floor(place), stops.length - 2);
+      for (let channel = 0; channel < 3; channel++)
+        pixels[4 * i + channel] = mix(stops[stop]![channel]!, stops[stop + 1]![channel]!, place - stop);
+      pixels[4 * i + 3] = 255;
+    }
+    return pixels;
+  }
+
+  /**
+   * Draws the map on a canvas, which takes the size of the picture. CSS scales it on the page.
+   * @throws ImageError IMAGE_TYPE if the canvas already has a context other than '2d'; the errors of `rgba`
+   */
+  draw(canvas: HTMLCanvasElement | OffscreenCanvas, options: PatchMapColorOptions = {}): void {
+    const { width = this.cols, height = this.rows } = checkOptions('PatchMap.draw', options);
+    putPixels(context2dOf('PatchMap.draw', canvas), this.rgba(options), width, height);
+  }
+}
+
+const isIndex = (value: number, count: number): boolean =>
+  Number.isInteger(value) && value >= 0 && value < count;
+
+const wrong = (where: string, expected: string, found: unknown): OptionError =>
+  new OptionError('OPTION_VALUE', `${where}: expected ${expected}, found ${String(found)}.`);
+
+const mix = (a: number, b: number, weight: number): number => a + (b - a) * weight;
+
+/** The two inputs of each output along an axis, and the weight of the second. */
+function tapsOf(inputs: number, outputs: number): { first: number; second: number; weight: number }[] {
+  return Array.from({ length: outputs }, (_, i) => {
+    const position = Math.min(inputs - 1, Math.max(0, ((i + 0.5) * inputs) / outputs - 0.5));
+    const first = Math.floor(position);
+    return { first, second: Math.min(inputs - 1, first + 1), weight: position - first };
+  });
+}
+
+function extremes(values: Float32Array): [number, number] {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
+}
