@@ -1,6 +1,6 @@
 /**
- * The safetensors format, for those who want nothing else: the published entry `dinov2-webgpu/safetensors`.
- * No GPU, no fetch.
+ * The published entry `dinov2-webgpu/safetensors`: a reader and a writer of the safetensors format, without
+ * GPU and fetch.
  */
 export { SafetensorsError, type SafetensorsCode } from './errors.js';
 export { DEFAULT_MAX_HEADER_BYTES, MAX_HEADER_BYTES, dtypeBits, inFileOrder } from './safetensors/format.js';

@@ -84,9 +84,9 @@ test('where the weights are there and config.json is not, the tensors say what t
     ['model.safetensors', weightsFile],
     ['pytorch_model.bin', new Uint8Array(4)],
   ]);
-  const { config, unkept, stream } = await open(server.url);
+  const { config, uncachedReason, stream } = await open(server.url);
   expect(config).toBeUndefined();
-  expect(unkept).toBeUndefined();
+  expect(uncachedReason).toBeUndefined();
   expect(stream.header.tensors.size).toBeGreaterThan(0);
   await stream.cancel();
 });
