@@ -1,8 +1,8 @@
-/** The parts of a model, made side by side: kernels compile while weights arrive. */
+/** Builds the parts of a model in parallel: kernels compile while weights arrive. */
 import { untilAborted } from '../platform/abort.js';
 import { loadPart } from '../platform/part.js';
 import type { LinearHead } from '../weights/head.js';
-import type { Choice, Decision, Precision } from '../weights/precision.js';
+import type { PrecisionChoice, PrecisionDecision, Precision } from '../weights/precision.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import type { WeightMemory, Weights } from '../weights/weightMemory.js';
 import { loadWeights } from '../weights/weights.js';
@@ -20,28 +20,30 @@ import type { Described } from './configFile.js';
 import { withoutHead, type Settled, type TensorReport } from './settle.js';
 import type { ByteProgress } from './source.js';
 
-/** What a load has from its caller. */
-export interface Making {
+/** The context of one load: device, options, and callbacks. */
+export interface LoadContext {
   readonly gpu: Gpu;
-  readonly choice: Choice;
+  readonly choice: PrecisionChoice;
   readonly posEmbed: PosEmbedConvention | undefined;
-  /** Behind which to look for the model. */
+  /** Prefix of the model's tensors. Undefined: the only one with a complete model. */
   readonly prefix: string | undefined;
-  /** The caller's, and what its `onProgress` throws. */
+  /** Fires with the caller's signal, and with an error of `onProgress`. */
   readonly signal: AbortSignal;
   readonly report: (news: Partial<LoadProgress>) => void;
   readonly reload: boolean;
   readonly whole: boolean;
 }
 
-/** A checkpoint's classifier, the names of its classes where they are known, and what it was trained for. */
+/** A checkpoint's classifier, with the names of its classes and its problem type if they are known. */
 export interface NamedHead {
   readonly head: LinearHead;
   readonly labels: ClassLabels | undefined;
   readonly problemType: ProblemType | undefined;
 }
 
-/** All of a model; whoever holds it frees it: weights, preprocessor, and the device with `gpu.release()`. */
+/**
+ * All parts of a model. The owner frees the weights, the preprocessor, and the device with `gpu.release()`.
+ */
 export interface LoadedModel {
   readonly gpu: Gpu;
   readonly config: DINOv2Config;
@@ -54,27 +56,28 @@ export interface LoadedModel {
   readonly report: LoadReport;
 }
 
-/** Weights, and where they came from. */
+/** Loaded weights, with their origin. */
 export interface Loaded {
   readonly weights: WeightMemory;
   readonly head: LinearHead | undefined;
   readonly report: Omit<LoadReport, keyof TensorReport>;
 }
 
-/** Compiles the kernels of a model, tries them, and decides by that how its weights are stored. */
-export function decide({ choice }: Making, config: DINOv2Config): Decision {
-  // No kernel depends on the input's size, so the smallest forward names them all. A mask may come later.
+/** Starts compiling and testing the kernels of a model, which decides how its weights are stored. */
+export function decide({ choice }: LoadContext, config: DINOv2Config): PrecisionDecision {
+  // No kernel depends on the input's size, so the smallest forward uses them all. A later call may use a
+  // mask.
   return choice.decide(buildForward(config, { batch: 1, rows: 1, cols: 1 }, { masked: true }).graph.nodes);
 }
 
 /**
- * A model of this configuration. `load` brings the weights while the kernels compile and are tried, or after
- * that where it depends on it how weights are stored; its signal fires when the caller's does, or when the
- * rest has failed. On any failure nothing is left behind.
+ * Builds a model of this configuration. `load` loads the weights while the kernels are compiled and tested,
+ * or afterwards if the test decides their storage. Its signal fires with the caller's, or when another part
+ * has failed. On any failure every resource is freed.
  */
 export async function build(
-  { gpu, posEmbed, signal }: Making,
-  { known, tested }: Decision,
+  { gpu, posEmbed, signal }: LoadContext,
+  { known, tested }: PrecisionDecision,
   {
     config: found,
     preprocessing = DEFAULT_PREPROCESSING,
@@ -98,7 +101,7 @@ export async function build(
     return made;
   });
   const [{ weights, report }, preprocessor, precision, head] = await all.catch(async (error: unknown) => {
-    // One of them failed: what the others make is not left behind.
+    // One part failed: free what the other parts make.
     givingUp.abort(error);
     const disposing = preparing.then(
       (unused) => unused.dispose(),
@@ -106,11 +109,11 @@ export async function build(
     );
     const [late] = await Promise.allSettled([loading]);
     if (late.status === 'fulfilled') late.value.weights.destroy();
-    if (!signal.aborted) await disposing; // its kernels may be long in compiling: an abort does not wait for them
+    if (!signal.aborted) await disposing; // compiling its kernels may take long, and an abort does not wait
     throw error;
   });
-  // Anew: the self-test may have found kernels that round differently, and then the size of the input chooses
-  // none.
+  // Computed again, because the self-test may have found kernels that round differently; then the input's
+  // size must not choose among kernels.
   return {
     gpu,
     config,
@@ -124,9 +127,9 @@ export async function build(
   };
 }
 
-/** Weights and a classifier from a stream. */
+/** Loads weights and a classifier from a stream. */
 export async function fill(
-  { gpu, report }: Making,
+  { gpu, report }: LoadContext,
   stream: TensorStream,
   { layout, watch }: Settled,
   storage: WeightStorage,
@@ -144,8 +147,8 @@ export async function fill(
   }
 }
 
-/** Hands progress on, and counts the bytes that came. */
-export function counting(report: Making['report']): { onProgress: ByteProgress; fetched: () => number } {
+/** Passes progress on, and counts the bytes that have arrived. */
+export function counting(report: LoadContext['report']): { onProgress: ByteProgress; fetched: () => number } {
   let loaded = 0;
   return {
     onProgress: (progress) => {

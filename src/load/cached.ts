@@ -1,38 +1,38 @@
-/** Loads a checkpoint from the browser's storage, as far as it is there, and keeps there what is fetched. */
+/** Loads a checkpoint through the cache: stored blocks are read, and fetched blocks are stored. */
 import { exclusively } from '../cache/cachedModels.js';
 import { CacheEntry, cacheKey, readManifest, type Manifest } from '../cache/entry.js';
 import type { SourceState } from '../cache/revalidate.js';
 import { DeviceError, SourceError } from '../errors.js';
 import { mayStartOver } from '../io/part.js';
 import { openStore } from '../storage/store.js';
-import type { LoadedModel, Making } from './build.js';
+import type { LoadedModel, LoadContext } from './build.js';
 import { loadFrom } from './fresh.js';
 import type { CacheRequest, CheckpointSource } from './source.js';
 
 export async function loadCached(
   source: CheckpointSource,
   cache: CacheRequest,
-  making: Making,
+  context: LoadContext,
 ): Promise<LoadedModel> {
-  const { signal, reload } = making;
+  const { signal, reload } = context;
   const store = await openStore(cache.kind);
-  if (typeof store === 'string') return loadFrom(source, making, store);
+  if (typeof store === 'string') return loadFrom(source, context, store);
   const key = await cacheKey(cache.folder);
   return exclusively(key, signal, async () => {
     const folder = await store.existing(key).catch((error: unknown) => `the cache failed: ${String(error)}`);
-    if (typeof folder === 'string') return loadFrom(source, making, folder);
-    const kept = reload ? undefined : await readManifest(folder); // what could not be loaded before is replaced
+    if (typeof folder === 'string') return loadFrom(source, context, folder);
+    const kept = reload ? undefined : await readManifest(folder); // on a reload the stored entry is replaced
     const known = kept && sameIntegrity(kept.integrity, cache.integrity) ? kept : undefined;
     const { state, reason } = known && cache.ask ? await ask(cache.ask, known, signal) : NOT_ASKED;
     const changed = state === 'changed';
     const entry = new CacheEntry(store, key, folder, cache, changed ? undefined : known);
     try {
-      const model = await loadFrom(source, changed ? { ...making, reload: true } : making, entry);
+      const model = await loadFrom(source, changed ? { ...context, reload: true } : context, entry);
       if (changed) return model;
       return { ...model, report: { ...model.report, cacheReason: model.report.cacheReason + reason } };
     } catch (error) {
       await entry.stop();
-      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to tell
+      if (!isInterruption(error, signal)) await store.remove(key).catch(() => undefined); // the first error is the one to report
       throw error;
     }
   });
@@ -40,13 +40,13 @@ export async function loadCached(
 
 interface Asked {
   readonly state?: SourceState;
-  /** What is said of it in `cacheReason`. */
+  /** Text that is appended to `cacheReason`. */
   readonly reason: string;
 }
 
 const NOT_ASKED: Asked = { reason: '' };
 
-/** What a source says of an entry, and words for it: no answer is one too. */
+/** Asks a source about an entry, and describes the answer. No answer is a result too. */
 async function ask(
   question: NonNullable<CacheRequest['ask']>,
   manifest: Manifest,
@@ -56,24 +56,24 @@ async function ask(
     const state = await question(manifest);
     const reason =
       state === 'unknown'
-        ? '; its server does not tell whether it is the newest'
-        : '; its server has no other';
+        ? '; the server does not say whether it is the newest version'
+        : '; the server has the same version';
     return { state, reason };
   } catch (error) {
     signal.throwIfAborted();
     const text = error instanceof Error ? error.message : String(error);
-    return { reason: `; whether it is the newest could not be asked (${text})` };
+    return { reason: `; the server could not be asked for a newer version (${text})` };
   }
 }
 
-/** What was checked and is not asked for any more does no harm. */
+/** Whether an entry was checked against every hash that this load demands. */
 function sameIntegrity(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
   return Object.entries(b).every(([file, hash]) => a[file] === hash);
 }
 
 /**
- * Whether what has come so far is good, and worth going on with: also where a network that wants a login sent
- * its page, or led elsewhere.
+ * Whether the stored blocks are good and a later load can resume: also after a login page of the network, or
+ * its redirect.
  */
 function isInterruption(error: unknown, signal: AbortSignal): boolean {
   if (signal.aborted || error instanceof DeviceError) return true;

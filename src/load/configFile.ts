@@ -1,4 +1,4 @@
-/** config.json, and the loader's options that stand in for parts of it. */
+/** Reads config.json, and checks the option that replaces a part of it. */
 import { readAll, type ByteSource } from '../io/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
 import type { Preprocessing } from '../image/preprocessing.js';
@@ -30,24 +30,24 @@ export function parseJson(text: string, name = 'config.json'): unknown {
   }
 }
 
-/** What config.json says of a model. */
+/** What config.json says about a model. */
 export interface Described {
   readonly config?: DINOv2Config | undefined;
-  /** Where it leaves the configuration to the tensors' shapes. */
+  /** Hints for a configuration that follows from the tensors' shapes. */
   readonly hints?: ConfigHints | undefined;
   /** Names of a classifier's classes by index: `id2label`, or timm's `label_names`. */
   readonly labels?: Readonly<Record<string, unknown>> | undefined;
   /** `problem_type`, unchecked. */
   readonly problemType?: unknown;
-  /** What timm's `head` reads: `global_pool`. */
+  /** `global_pool`: the pooling that timm's `head` expects. */
   readonly globalPool?: unknown;
-  /** What is done to images. Default: DEFAULT_PREPROCESSING. */
+  /** Preprocessing of images. Default: DEFAULT_PREPROCESSING. */
   readonly preprocessing?: Preprocessing | undefined;
 }
 
 /**
- * A JSON file that `fromFiles` is given: its object, its text (which begins with a brace), or what holds the
- * file: a Blob, a file handle, bytes, a URL, in Node a path.
+ * Reads a JSON file of `fromFiles`: an object, a text that begins with a brace, or a source of bytes (Blob,
+ * file handle, bytes, URL, in Node a path).
  * @param what the file's name, for messages
  * @throws ConfigError CONFIG_JSON, SourceError; the signal's reason
  */

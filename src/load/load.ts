@@ -1,23 +1,23 @@
 /**
- * From a checkpoint to everything that a model consists of: weights on the GPU, kernels compiled and tried.
+ * Loads a checkpoint into a model: weights on the GPU, kernels compiled and tested.
  */
-import { choosePrecision, type Choice } from '../weights/precision.js';
+import { choosePrecision, type PrecisionChoice } from '../weights/precision.js';
 import { mayStartOver } from '../io/part.js';
 import { OptionError } from '../errors.js';
 import { acquireGpu } from '../gpu/device.js';
 import type { LoadOptions, LoadProgress } from '../options.js';
-import type { LoadedModel, Making } from './build.js';
+import type { LoadedModel, LoadContext } from './build.js';
 import { loadCached } from './cached.js';
 import { checkPosEmbed } from './configFile.js';
 import { loadFrom } from './fresh.js';
 import type { CheckpointSource } from './source.js';
 
-/** Loads from the start, in all, where the file changes on the way or cannot be gone on with. */
+/** Attempts in all, if the file changes during the load or cannot be resumed. */
 const LOADS = 3;
 
 /**
- * Loads a checkpoint. On any failure, an abort included, nothing is left behind on the GPU, once a self-test that
- * is under way has ended; an abort does not wait for that.
+ * Loads a checkpoint. After any failure or abort no GPU resource stays allocated, once a running self-test
+ * has ended. An abort does not wait for the self-test.
  * @throws SourceError, SafetensorsError, ConfigError, CheckpointError, DeviceError; or the signal's reason
  */
 export async function loadModel(source: CheckpointSource, options: LoadOptions): Promise<LoadedModel> {
@@ -26,10 +26,10 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
   if (posEmbed !== undefined) checkPosEmbed(posEmbed);
   if (prefix !== undefined && typeof prefix !== 'string')
     throw new OptionError('OPTION_VALUE', `prefix: expected a string, found ${typeof prefix}.`);
-  const gpu = await acquireGpu(options.device); // first: where there is no GPU, nothing is downloaded
+  const gpu = await acquireGpu(options.device); // first, so that nothing is downloaded without a GPU
   const stopping = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stopping.signal]) : stopping.signal;
-  let choice: Choice | undefined;
+  let choice: PrecisionChoice | undefined;
   try {
     choice = choosePrecision(gpu, dtype, selfTest);
     for (let load = 1; ; load++) {
@@ -44,11 +44,11 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
         try {
           onProgress?.(progress);
         } catch (error) {
-          stopping.abort(error); // the caller's: what has come so far is as good as after an abort
+          stopping.abort(error); // the caller's error; stored blocks stay valid, as after an abort
           throw error;
         }
       };
-      const making: Making = {
+      const context: LoadContext = {
         gpu,
         choice,
         posEmbed,
@@ -60,8 +60,8 @@ export async function loadModel(source: CheckpointSource, options: LoadOptions):
       };
       try {
         return await (source.cache
-          ? loadCached(source, source.cache, making)
-          : loadFrom(source, making, 'the source is no checkpoint on a server'));
+          ? loadCached(source, source.cache, context)
+          : loadFrom(source, context, 'the source is no checkpoint on a server'));
       } catch (error) {
         if (load === LOADS || !mayStartOver(error) || signal.aborted) throw error;
       }

@@ -1,4 +1,4 @@
-/** What a load needs and nothing else does: `DINOv2` imports this file when a model is loaded. */
+/** Loads models from the hub, from files or by formula. `DINOv2` imports this file when a load begins. */
 import { DEFAULT_PREPROCESSING } from '../image/preprocessing.js';
 import { isUrl, type ByteSource } from '../io/sources.js';
 import type { DINOv2Config } from '../model/config.js';

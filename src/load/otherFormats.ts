@@ -1,6 +1,6 @@
 /**
- * What a folder without model.safetensors has in its place. Asked only when a load has failed for that
- * reason, to say what to do.
+ * Finds weights of other formats in a folder without model.safetensors, and says how to convert them. Used
+ * only after such a load has failed.
  */
 import { SourceError } from '../errors.js';
 import { release } from '../io/chunks.js';
@@ -18,7 +18,7 @@ const reexport =
   `python -c "from transformers import AutoModel; AutoModel.from_pretrained('facebook/dinov2-small').save_pretrained('folder')" ` +
   '(with the id of that model). Then load that folder.';
 
-/** Files to ask for, in this order, and what to say of the first that is there. */
+/** Files to look for, in this order, with the text for the first that exists. */
 const others: readonly (readonly [file: string, says: string])[] = [
   ['pytorch_model.bin', pickle('pytorch_model.bin')],
   [
@@ -36,8 +36,8 @@ const others: readonly (readonly [file: string, says: string])[] = [
 ];
 
 /**
- * What a folder has in place of model.safetensors, and what to do about it; undefined where it has nothing
- * that is known.
+ * The weights that a folder has instead of model.safetensors, and what to do; undefined if there are none of
+ * a known format.
  *
  * @param names of the files in the folder
  */
@@ -49,8 +49,8 @@ export function otherFormat(names: readonly string[]): string | undefined {
 }
 
 /**
- * The error to throw for a folder that lacks model.safetensors: the one that was met, or one that says what
- * the folder has in its place.
+ * The error for a folder without model.safetensors: the given one, or one that names the other format in the
+ * folder.
  */
 export async function explainMissing(
   folder: string,
@@ -71,7 +71,7 @@ export async function explainMissing(
   );
 }
 
-/** Whether a file is there; no where that cannot be told. */
+/** Whether a file exists; false if that is unknown. */
 async function exists(
   file: string,
   { signal, fetch = globalThis.fetch }: Pick<SourceOptions, 'signal' | 'fetch'>,
@@ -85,6 +85,6 @@ async function exists(
     release(response.body, undefined);
     return response.ok && !/text\/html/i.test(response.headers.get('content-type') ?? '');
   } catch {
-    return false; // it is asked to give advice, and gives none then
+    return false; // only advice depends on it
   }
 }

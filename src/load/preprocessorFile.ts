@@ -1,4 +1,4 @@
-/** preprocessor_config.json: what it means for a model, and what holds where a checkpoint has none. */
+/** Reads preprocessor_config.json, and gives the preprocessing of checkpoints without it. */
 import { mayStartOver } from '../io/part.js';
 import { SourceError } from '../errors.js';
 import { IMAGENET } from '../image/normalization.js';
@@ -69,8 +69,8 @@ export async function givenPreprocessing(
 }
 
 /**
- * An error of reading the file, with advice. A browser does not show the status of a server that permits other
- * origins for files alone, so that a missing file looks like a broken network.
+ * Adds advice to an error of reading the file. If a server sends CORS headers with existing files only, the
+ * browser hides its 404, and a missing file looks like a broken network.
  */
 export function adviseOn(error: unknown): unknown {
   if (!(error instanceof SourceError) || error.code !== 'SOURCE_FETCH' || mayStartOver(error)) return error;

@@ -1,4 +1,4 @@
-/** Checkpoints on a server, as sources for the loader. */
+/** Loads the files of a checkpoint on a server. */
 import type { Manifest } from '../cache/entry.js';
 import { release } from '../io/chunks.js';
 import { locate } from '../io/hub.js';
@@ -21,7 +21,7 @@ import type { CheckpointSource } from './source.js';
 const WEIGHTS = 'model.safetensors';
 const CONFIG = 'config.json';
 const INDEX = `${WEIGHTS}.index.json`;
-/** Of an index: giant's would have 100 kB. */
+/** Limit for an index of shards. That of the giant model would have 100 kB. */
 const MAX_INDEX_BYTES = 2 ** 24;
 
 /**
@@ -37,7 +37,7 @@ export function pretrained(
   const folder = locate(id, options);
   const integrity = hashes(options.integrity);
   const { signal, fetch, retry, cache = 'auto' } = options;
-  retryPolicy(retry); // now: where everything is in the cache, no request would look at it
+  retryPolicy(retry); // checked now, because a load from the cache makes no request
   if (!['auto', 'opfs', 'cache-api', 'none'].includes(cache))
     throw new OptionError(
       'OPTION_VALUE',
@@ -66,7 +66,7 @@ export function pretrained(
     preprocessing,
     async open({ onProgress, reload, whole, entry }) {
       const common = { signal, fetch, retry, reload, whole };
-      const wanted = { ...integrity, ...entry?.kept?.integrity }; // what a download began with is checked to its end
+      const wanted = { ...integrity, ...entry?.kept?.integrity }; // the hashes that a download began with are checked to its end
       const fileOf = (name: string): CheckpointFile => {
         const [url, hash] = [`${folder}${name}`, wanted[name]];
         return entry ? { name, source: entry.source(name, url, hash) } : { name, source: url, sha256: hash };
@@ -84,12 +84,12 @@ export function pretrained(
       };
       const readSmall = async (name: string, maxBytes?: number): Promise<Uint8Array> =>
         entry ? entry.text(name, () => fetchSmall(name, maxBytes)) : fetchSmall(name, maxBytes);
-      const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // beside the others: no load is longer for it
+      const reading = readPreprocessor(() => readSmall(PREPROCESSOR)); // requested in parallel, so that no load takes longer
       const explained = async (error: unknown): Promise<unknown> => {
         if (!isMissing(error)) return error;
         return import('./otherFormats.js').then(
           ({ explainMissing }) => explainMissing(folder, error as SourceError, common),
-          () => error, // without a network there is no advice
+          () => error, // no advice without a network
         );
       };
       let stream: TensorStream | undefined;
@@ -99,7 +99,7 @@ export function pretrained(
           (bytes) => new TextDecoder().decode(bytes),
           async (error: unknown) => {
             if (!isAbsent(error) || wanted[CONFIG] !== undefined) throw await explained(error);
-            noConfig = error; // the tensors may tell everything
+            noConfig = error; // the tensors' shapes may give the configuration
             return null;
           },
         );
@@ -130,16 +130,16 @@ export function pretrained(
         if (unread !== undefined)
           throw new SourceError(
             'SOURCE_INTEGRITY',
-            `integrity: expected hashes of what is read, found one of ${unread}. Name these: ${names.join(', ').slice(0, 200)}.`,
+            `integrity: the hash of ${unread} belongs to no file that is read. The files are: ${names.join(', ').slice(0, 200)}.`,
           );
-        const unkept =
+        const uncachedReason =
           unreadable === undefined
             ? undefined
-            : `${PREPROCESSOR} could not be read, so that nothing would tell whether it changes: ${String(unreadable)}`;
+            : `${PREPROCESSOR} could not be read, so a later change of it could not be detected: ${String(unreadable)}`;
         return {
           ...described,
           preprocessing: preprocessing ?? (await preprocessingOfText(text, json)),
-          unkept,
+          uncachedReason,
           stream,
         };
       } catch (error) {
@@ -151,7 +151,7 @@ export function pretrained(
   };
 }
 
-/** The file's text, null where there is none, or why it cannot be read. Never rejects. */
+/** The file's text, null if it does not exist, or the error of reading it. Never rejects. */
 async function readPreprocessor(
   read: () => Promise<Uint8Array>,
 ): Promise<{ readonly text: string | null } | { readonly error: unknown }> {
@@ -162,7 +162,7 @@ async function readPreprocessor(
   }
 }
 
-/** What the cache is keyed by must not depend on the page. */
+/** The absolute URL: the key of a cache entry must not depend on the page. */
 const absolute = (folder: string): string => new URL(folder, baseUrl()).href;
 
 function hashes(integrity: PretrainedOptions['integrity']): Readonly<Record<string, string>> {

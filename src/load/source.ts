@@ -1,4 +1,4 @@
-/** Where a checkpoint comes from, as the loader sees it. */
+/** Types of the sources of checkpoints. */
 import type { CacheEntry, CacheIdentity, Manifest } from '../cache/entry.js';
 import type { CacheKind } from '../storage/store.js';
 import type { SourceState } from '../cache/revalidate.js';
@@ -7,10 +7,10 @@ import type { Preprocessing } from '../image/preprocessing.js';
 import type { LoadProgress } from '../options.js';
 import type { Described } from './configFile.js';
 
-/** A checkpoint about to be read. Where it brings no configuration, its tensors' shapes give it. */
+/** A checkpoint before its tensors are read. If it has no configuration, the tensors' shapes give it. */
 export interface Checkpoint extends Described {
-  /** In a sentence why it is not to be kept, where there is a reason. */
-  readonly unkept?: string | undefined;
+  /** Why the checkpoint must not be cached; undefined: no reason. */
+  readonly uncachedReason?: string | undefined;
   readonly stream: TensorStream;
 }
 
@@ -18,30 +18,30 @@ export type ByteProgress = (progress: Pick<LoadProgress, 'loadedBytes' | 'totalB
 
 export interface OpenOptions {
   readonly onProgress: ByteProgress;
-  /** Past the browser's HTTP cache: what came before was of two versions. */
+  /** Whether to bypass the browser's HTTP cache, which gave parts of two versions. */
   readonly reload: boolean;
-  /** In one answer: what came in parts was of several versions. */
+  /** Whether to read one answer, because parts were of several versions. */
   readonly whole: boolean;
-  /** Read through this. */
+  /** The cache entry to read through. Default: none. */
   readonly entry?: CacheEntry | undefined;
 }
 
 /** Where a checkpoint comes from. */
 export interface CheckpointSource {
-  /** What the caller gives in place of what the checkpoint says of images. */
+  /** The caller's preprocessing, which replaces the checkpoint's. */
   readonly preprocessing?: Preprocessing | undefined;
   open(options: OpenOptions): Promise<Checkpoint>;
-  /** At hand already: nothing is fetched. */
+  /** Whether the files are local, so that nothing is fetched. */
   readonly local?: boolean | undefined;
-  /** How it is kept in the browser; undefined: it is not. */
+  /** How the checkpoint is cached; undefined: it is not cached. */
   readonly cache?: CacheRequest | undefined;
 }
 
-/** What to keep, and under which name. */
+/** What to cache, and its identity. */
 export interface CacheRequest extends CacheIdentity {
   readonly kind: CacheKind;
-  /** Ask the browser to spare the origin's storage when it runs out of room. */
+  /** Whether to ask the browser not to evict the origin's storage. */
   readonly persist: boolean;
-  /** Asks whether what is kept has changed at its source; undefined: it is used without a question. */
+  /** Asks whether a cached entry has changed at its source; undefined: the entry is used without asking. */
   readonly ask?: ((manifest: Manifest) => Promise<SourceState>) | undefined;
 }

@@ -51,16 +51,16 @@ function rotate(a: Float64Array, i: number, j: number, c: number, s: number): vo
   a[j] = s * x + c * y;
 }
 
-/** What a block of vectors says of the eigenvectors of a large symmetric matrix. */
+/** Approximate eigenvectors of a large symmetric matrix from a block of vectors. */
 export interface RitzPairs extends Eigen {
-  /** `shares[k][i]`: how much of given vector i is in `vectors[k]`. */
+  /** `shares[k][i]`: coefficient of given vector i in `vectors[k]`. */
   readonly shares: readonly Float64Array[];
-  /** For each vector: how far, in radians, it may still be turned out of the space of the given ones. */
+  /** For each vector: an estimate of its angle, in radians, to the space of the given vectors. */
   readonly errors: readonly number[];
 }
 
 /**
- * A given vector that has less length than this beside the ones before it says nothing new: it is left out.
+ * A given vector is left out if its component orthogonal to the earlier ones is shorter than this.
  */
 const SHORT = 0.5;
 
@@ -144,10 +144,9 @@ function addScaled(to: Float64Array, factor: number, from: Float64Array): void {
 }
 
 /**
- * 1 or -1: what an eigenvector is to be multiplied with so that everybody gets the same one of the two. The
- * sum of the cubes of its entries becomes positive. Like "the largest entry is positive" it goes with the
- * entries that matter, but no two entries can be close rivals for it: it depends smoothly on the vector, so
- * the rounding of another adapter, or the next frame of a video, does not turn it.
+ * The sign, 1 or -1, that makes an eigenvector unique: multiplied by it, the sum of the cubes of the entries
+ * is positive. Like "the largest entry is positive", the rule follows the large entries, but it depends
+ * smoothly on the vector. So rounding on another adapter, or the next frame of a video, does not flip it.
  */
 export function signOf(vector: Float64Array): 1 | -1 {
   let cubes = 0;

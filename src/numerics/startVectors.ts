@@ -2,14 +2,14 @@
 import { fmix32 } from './hash.js';
 
 /**
- * Vectors that are iterated: more than are wanted, because the error of the third shrinks by its eigenvalue
- * over the ninth a step.
+ * Number of iterated vectors: more than needed, because each step shrinks the error of the third by the ratio
+ * of the ninth eigenvalue to the third.
  */
 export const BLOCK = 8;
 
 /**
- * (8, embedDim) numbers between -1 and 1 that look random and are the same everywhere (MurmurHash3's
- * finaliser of their index).
+ * (8, embedDim) pseudo-random numbers between -1 and 1, the same on every machine (MurmurHash3's finaliser of
+ * their index).
  */
 export function startVectors(embedDim: number): Float32Array<ArrayBuffer> {
   return Float32Array.from(

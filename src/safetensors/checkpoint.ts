@@ -4,7 +4,7 @@ import { loadPart } from '../platform/part.js';
 import type { ShardIndex } from './shards.js';
 import { openTensors, type TensorStream, type TensorStreamOptions } from './tensorStream.js';
 
-/** A file to read, and the hash it should have. */
+/** A file to read, and its expected hash. */
 export interface CheckpointFile {
   readonly source: ByteSource | OwnSource;
   /** For messages. */
@@ -13,7 +13,7 @@ export interface CheckpointFile {
 }
 
 export interface CheckpointOptions extends Omit<TensorStreamOptions, 'sha256'> {
-  /** Of a checkpoint in several files. */
+  /** The index of a checkpoint in several files. Default: none. */
   readonly index?: ShardIndex | undefined;
 }
 

@@ -1,6 +1,5 @@
 /**
- * What the safetensors format says: element types, sizes, limits; and how its errors name what comes from a
- * file.
+ * Constants and types of the safetensors format, and helpers for its error messages.
  */
 import { SafetensorsError } from '../errors.js';
 
@@ -33,16 +32,18 @@ export const DTYPE_BITS = {
 /** The name of an element type, as the header writes it. */
 export type SafetensorsDtype = keyof typeof DTYPE_BITS;
 
-/** The most that the format allows for the header, in bytes. */
+/** The format's limit for the length of a header, in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
 /**
- * The most that the reader takes for the header unless told otherwise: 16 MiB. The header of DINOv2-L has 50
- * KB.
+ * The reader's default limit for the length of a header: 16 MiB. The header of DINOv2-L has 50 KB.
  */
 export const DEFAULT_MAX_HEADER_BYTES: number = 16 * 2 ** 20;
 
-/** The format sets no limit; nothing real has more dimensions, and a limit keeps a hostile shape short. */
+/**
+ * The reader's limit for dimensions; the format sets none. No real tensor has more, and a limit keeps a
+ * hostile shape short.
+ */
 export const MAX_RANK = 8;
 
 export const PREFIX_BYTES = 8;
@@ -50,7 +51,7 @@ export const METADATA = '__metadata__';
 export const REWRITE =
   'The file is damaged or its writer is faulty: download it again, or save it again with the safetensors library.';
 
-/** One tensor: what its elements are and where they lie. */
+/** One tensor: its element type, shape and position in the file. */
 export interface TensorInfo {
   readonly dtype: SafetensorsDtype;
   /** Outermost dimension first; `[]` is a scalar. A dimension may be 0, and then the tensor has no bytes. */
@@ -60,17 +61,17 @@ export interface TensorInfo {
    * unaligned.
    */
   readonly begin: number;
-  /** One behind the last byte, counted from the start of the file. */
+  /** Position behind the last byte, counted from the start of the file. */
   readonly end: number;
 }
 
-/** What the header of a file says. */
+/** The parsed header of a file. */
 export interface SafetensorsHeader {
   /** By name, in the order of the header, which need not be the order of the data. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** The strings under `__metadata__`; empty if there are none. */
   readonly metadata: ReadonlyMap<string, string>;
-  /** Where the first tensor begins: 8 + the header's length, in bytes. */
+  /** Position of the first tensor: 8 + the header's length, in bytes. */
   readonly dataBegin: number;
   /** The size of the whole file by its header, in bytes. */
   readonly fileBytes: number;
@@ -79,23 +80,23 @@ export interface SafetensorsHeader {
 export interface SafetensorsOptions {
   /** Reject a longer header, in bytes: 1 to 100,000,000. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
-  /** What messages call the file. Default: `safetensors`. */
+  /** Name of the file in messages. Default: `safetensors`. */
   readonly name?: string | undefined;
 }
 
 export interface SafetensorsHeaderOptions extends SafetensorsOptions {
-  /** The size of the whole file in bytes, if it is known: then missing and surplus bytes are errors. */
+  /** The size of the whole file in bytes. If given, missing and surplus bytes are errors. */
   readonly fileBytes?: number | undefined;
 }
 
-/** What the writer has to know about a tensor. */
+/** The type and shape of a tensor to write. */
 export interface TensorSpec {
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
 }
 
 /**
- * The width of an element in bits, or undefined if the format has no such type.
+ * The width of an element in bits; undefined if the format has no such type.
  */
 export function dtypeBits(dtype: string): number | undefined {
   return Object.hasOwn(DTYPE_BITS, dtype) ? DTYPE_BITS[dtype as SafetensorsDtype] : undefined;
@@ -120,8 +121,8 @@ export function tensorBytes(
   where: string,
 ): number {
   const width = knownBits(dtype, name, where);
-  // The product of two safe integers is exact, or it is above 2^53 - 1 and stays there when rounded: no
-  // BigInt is needed. Zeros are left out of it, so that [0, 2^52, 4] and [2^52, 4, 0] share a verdict.
+  // The product of two safe integers is exact, or above 2^53 - 1 also after rounding, so no BigInt is needed.
+  // Zeros are left out, so that [0, 2^52, 4] and [2^52, 4, 0] are treated alike.
   let bits = width;
   let empty = false;
   for (const size of shape) {
@@ -149,7 +150,10 @@ export function tensorBytes(
   return bits / 8;
 }
 
-/** The tensors in the order of their bytes. Empty ones come before the tensor that begins where they lie. */
+/**
+ * The tensors in the order of their bytes. An empty tensor comes before the tensor that begins at the same
+ * byte.
+ */
 export function inFileOrder(tensors: ReadonlyMap<string, TensorInfo>): [name: string, info: TensorInfo][] {
   return [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
 }
@@ -161,18 +165,18 @@ export function asBytes(bytes: ArrayBufferView | ArrayBufferLike): Uint8Array {
   if (ArrayBuffer.isView(bytes)) {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
-  // By its tag, so that a buffer from a frame will do; anything else (a Blob, a Response) would silently
-  // become an empty array.
+  // Checked by tag, so that buffers of other frames are accepted. Without a check, a Blob or a Response would
+  // silently become an empty array.
   const tag = Object.prototype.toString.call(bytes);
   if (tag === '[object ArrayBuffer]' || tag === '[object SharedArrayBuffer]') {
     return new Uint8Array(bytes);
   }
   throw new TypeError(
-    `safetensors: expected a Uint8Array or an ArrayBuffer, found ${tag}. Of a Blob or a Response, await arrayBuffer() first.`,
+    `safetensors: expected a Uint8Array or an ArrayBuffer, found ${tag}. For a Blob or a Response, await its arrayBuffer() first.`,
   );
 }
 
-/** Names come from the file: of any length, with any character in them. */
+/** Quotes a name from a file, which may have any length and any characters. */
 export function quote(text: string): string {
   return JSON.stringify(shorten(text));
 }

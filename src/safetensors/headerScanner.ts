@@ -1,6 +1,6 @@
 /**
- * The scanner of a safetensors header's JSON: stricter than JSON.parse, once over the text, never deeper than
- * the format.
+ * Scans the JSON of a safetensors header: stricter than JSON.parse, in one pass, with the format's nesting
+ * only.
  */
 import { SafetensorsError } from '../errors.js';
 import type { SafetensorsCode } from '../errors.js';
@@ -30,8 +30,7 @@ const CLOSE_BRACE = 0x7d;
 const isDigit = (char: number): boolean => char >= 0x30 && char <= 0x39;
 
 /**
- * Reads the JSON of a header, and nothing but such JSON, from left to right. At the end of the text
- * `charCodeAt` gives NaN.
+ * Reads the JSON of a header from left to right. At the end of the text `charCodeAt` gives NaN.
  */
 export class HeaderScanner {
   readonly tensors: Map<string, TensorInfo> = new Map();
@@ -153,8 +152,8 @@ export class HeaderScanner {
   }
 
   /**
-   * Reads an object, at its `{`. Calls `member` at each value, for it to read. No two keys may be equal once
-   * unescaped.
+   * Reads an object, at its `{`. Calls `member` at each value, to read it. No two unescaped keys may be
+   * equal.
    */
   #object(what: string, member: (key: string, keyAt: number) => void): void {
     const keys = new Set<string>();
@@ -221,7 +220,7 @@ export class HeaderScanner {
   }
 
   /**
-   * Reads 0 or [1-9][0-9]*, by its text: 2.0, 2e0 and -0 are integers to JSON.parse, and not to the format.
+   * Reads 0 or [1-9][0-9]*. The format forbids 2.0, 2e0 and -0, which JSON.parse takes for integers.
    */
   #integer(name: string, field: string): number {
     const start = this.#at;
@@ -316,8 +315,7 @@ export class HeaderScanner {
     if (unit < 0xd800 || unit > 0xdfff) {
       return String.fromCharCode(unit);
     }
-    // A lone half is no character: it cannot be written as UTF-8, so two names that differ in it would be one
-    // elsewhere.
+    // A lone surrogate cannot be encoded as UTF-8, so two names that differ in it would become equal.
     if (unit < 0xdc00 && this.#text.startsWith('\\u', this.#at)) {
       const low = this.#hex();
       if (low >= 0xdc00 && low <= 0xdfff) {
@@ -343,8 +341,8 @@ export class HeaderScanner {
   }
 
   /**
-   * Checks that the value here begins with `char`. Another JSON value is an error of type, with `code`;
-   * anything else is not JSON.
+   * Checks that the value here begins with `char`. Any other JSON value is a type error with `code`; other
+   * text is a JSON error.
    */
   #require(char: number, code: SafetensorsCode, expected: string | (() => string)): void {
     const found = this.#text.charCodeAt(this.#at);
@@ -354,7 +352,7 @@ export class HeaderScanner {
     }
   }
 
-  /** Goes to the next character that is not white space as JSON has it, and returns it. */
+  /** Skips JSON white space, and returns the next character. */
   #skipSpace(): number {
     for (;;) {
       const char = this.#text.charCodeAt(this.#at);

@@ -1,18 +1,18 @@
 /**
- * A strict reader of the safetensors format (safetensorsWriter.ts writes it):
+ * A strict reader of the safetensors format (writer.ts writes it):
  * https://github.com/huggingface/safetensors#format.
  *
  *     bytes 0 … 8 N, the length of the header: unsigned, 64 bits, little-endian bytes 8 … 8 + N the header,
  *     JSON: { "name": { "dtype", "shape", "data_offsets": [begin, end] }, "__metadata__": { … } } the rest
  *     the tensors: no hole between them, no overlap, nothing behind the last
  *
- * It rejects all that the reference (safetensors 0.8.0, Rust) rejects, and also what the format's text
- * forbids but the reference lets through: duplicate names, unknown fields, a tensor written as an array,
+ * It rejects every file that the reference (safetensors 0.8.0, Rust) rejects, and also some that the format's
+ * text forbids and the reference accepts: duplicate names, unknown fields, a tensor written as an array,
  * `"__metadata__": null`. JSON.parse cannot do that: it keeps the last of two equal keys, turns 2.0 into 2
- * and 9007199254740993 into …992, and recurses. So the header has a scanner of its own, which goes over the
- * text once and never deeper than the format does.
+ * and 9007199254740993 into …992, and recurses. So the header has its own scanner, which reads the text once
+ * and nests no deeper than the format.
  *
- * Names come from the file, and may be `__proto__`: they are keys of a Map, never of an object.
+ * A name may be `__proto__`, so names are keys of Maps, never of objects.
  */
 import { SafetensorsError } from '../errors.js';
 import { HeaderScanner } from './headerScanner.js';
@@ -37,7 +37,7 @@ import type {
  *
  * @param bytes the file; it is neither kept nor changed
  * @returns where each tensor lies in `bytes`
- * @throws SafetensorsError whatever is wrong with the bytes; `code` says which rule they break
+ * @throws SafetensorsError if the bytes break a rule; `code` says which
  * @throws TypeError if `bytes` holds no bytes; RangeError if an option is out of range
  */
 export function parseSafetensors(
@@ -49,11 +49,11 @@ export function parseSafetensors(
 }
 
 /**
- * The length of the header's JSON in bytes, from the first 8 bytes of a file: for those who read a stream.
- * The tensors begin 8 bytes further on.
+ * The length of the header's JSON in bytes, read from the first 8 bytes of a file, for reading a stream. The
+ * tensors begin at 8 + this length.
  *
  * @throws SafetensorsError FILE_TOO_SMALL, HEADER_EMPTY, HEADER_TOO_LARGE or HEADER_PAST_EOF. The message
- * recognises the usual mistakes: a page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
+ * names the usual mistakes: a web page, a git-lfs pointer, a PyTorch checkpoint, a GGUF file
  */
 export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptions = {}): number {
   const { fileBytes, name: where = 'safetensors', maxHeaderBytes = DEFAULT_MAX_HEADER_BYTES } = options;
@@ -71,7 +71,7 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
   }
   const low = uint32(first8, 0);
   const high = uint32(first8, 4);
-  // Inexact from 2^53 on, where all that counts is that it is too large.
+  // Inexact from 2^53 on, which is too large in any case.
   const length = high * 2 ** 32 + low;
   if (length === 0) {
     throw new SafetensorsError(
@@ -79,8 +79,8 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
       `${where}: expected a header, found one of 0 bytes. ${REWRITE}`,
     );
   }
-  // The format's limit, then the file, then our own limit: a header that cannot be there is worse news than
-  // one that is merely long.
+  // The order of the checks decides the message: first the format's limit, then the file's size, then the
+  // caller's limit.
   if (length > MAX_HEADER_BYTES) {
     throw new SafetensorsError(
       'HEADER_TOO_LARGE',
@@ -104,10 +104,10 @@ export function headerLength(first8: Uint8Array, options: SafetensorsHeaderOptio
 }
 
 /**
- * Reads a header that stands alone: for those who read a stream.
+ * Reads a header alone, for reading a stream.
  *
- * @param headerBytes the first 8 + `headerLength()` bytes of a file; what follows them is not looked at
- * @throws SafetensorsError whatever is wrong with the header; DATA_TRUNCATED and TRAILING_BYTES only if
+ * @param headerBytes the first 8 + `headerLength()` bytes of a file; later bytes are ignored
+ * @throws SafetensorsError if the header breaks a rule; DATA_TRUNCATED and TRAILING_BYTES only if
  *   `fileBytes` is given
  */
 export function parseSafetensorsHeader(
@@ -133,8 +133,8 @@ export function parseSafetensorsHeader(
   return { tensors: scanner.tensors, metadata: scanner.metadata, dataBegin, fileBytes };
 }
 /**
- * Checks that the tensors follow one another from `dataBegin` on, in whatever order the header names them.
- * Returns where they end.
+ * Checks that the tensors are contiguous from `dataBegin` on, in any order of the header. Returns where they
+ * end.
  */
 function checkLayout(tensors: ReadonlyMap<string, TensorInfo>, dataBegin: number, where: string): number {
   let at = dataBegin;
@@ -185,12 +185,12 @@ function exactLength(first8: Uint8Array): bigint {
 }
 
 /**
- * Bytes as text, strictly: by default a decoder replaces what is not UTF-8, and swallows a byte order mark.
+ * A strict decoder. The default one replaces invalid UTF-8 and drops a byte order mark.
  */
 const utf8 = /* @__PURE__ */ new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function decode(file: Uint8Array, dataBegin: number, where: string): string {
-  // Browsers do not decode shared memory, which another thread could change meanwhile: take a copy.
+  // Browsers do not decode shared memory, so it is copied.
   const json =
     file.buffer instanceof ArrayBuffer
       ? file.subarray(PREFIX_BYTES, dataBegin)
@@ -208,7 +208,7 @@ function decode(file: Uint8Array, dataBegin: number, where: string): string {
   }
 }
 
-/** Where UTF-8 ends: the longest beginning that a decoder takes, found by halving what is left. */
+/** The number of leading bytes that are valid UTF-8, found by bisection. */
 function notUtf8(bytes: Uint8Array): number {
   let good = 0;
   let bad = bytes.length;
@@ -216,11 +216,11 @@ function notUtf8(bytes: Uint8Array): number {
     const middle = (good + bad) >>> 1;
     let start = good;
     while (start > 0 && (bytes[start]! & 0xc0) === 0x80) {
-      start--; // back to the first byte of a character
+      start--; // to the first byte of a character
     }
     try {
-      // A decoder of its own each time: `stream` lets the bytes end inside a character, and keeps what it has
-      // seen of that.
+      // A new decoder each time: with `stream`, the bytes may end inside a character, which the decoder would
+      // keep.
       new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes.subarray(start, middle), {
         stream: true,
       });
@@ -232,7 +232,7 @@ function notUtf8(bytes: Uint8Array): number {
   return good;
 }
 
-/** What a file with an impossible header is, judged by its first 8 bytes, and what to do then. */
+/** Guesses the type of a file with an impossible header from its first 8 bytes, and says what to do. */
 function whatElse(first8: Uint8Array, otherwise = REWRITE): string {
   const text = String.fromCharCode(...first8.subarray(0, PREFIX_BYTES));
   const start = text.replace(/^\xef\xbb\xbf/, '').trimStart();

@@ -1,22 +1,28 @@
-/** A checkpoint in several files, `model.safetensors.index.json` beside them, as one stream of tensors. */
+/**
+ * Reads a checkpoint in several files, with or without `model.safetensors.index.json`, as one stream of
+ * tensors.
+ */
 import { SourceError } from '../errors.js';
 import { quote, type SafetensorsHeader, type TensorInfo } from './format.js';
 import { once } from '../io/sources.js';
 import type { CheckpointFile, CheckpointOptions } from './checkpoint.js';
 import { openTensors, type TensorPiece, type TensorStream } from './tensorStream.js';
 
-/** DINOv2's largest has one file; a checkpoint of more than this is a mistake or an attack. */
+/**
+ * Limit for files of a checkpoint. DINOv2's largest model has one file; more than 64 are a mistake or an
+ * attack.
+ */
 const MAX_SHARDS = 64;
-/** Files whose headers are asked for at once. */
+/** Number of files whose headers are read in parallel. */
 const AT_ONCE = 4;
 
-/** What the index says. */
+/** The parsed index. */
 export interface ShardIndex {
   /** File names, each once, in the order of their first tensors. */
   readonly files: readonly string[];
   /** Name of a tensor → name of its file. */
   readonly weightMap: ReadonlyMap<string, string>;
-  /** Bytes of all tensors, where it is told. */
+  /** Bytes of all tensors; undefined if the index does not say. */
   readonly totalBytes: number | undefined;
 }
 
@@ -34,7 +40,7 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   } catch (cause) {
     throw new SourceError(
       'SOURCE_INDEX',
-      'model.safetensors.index.json: expected JSON, found something else. Get the file again.',
+      'model.safetensors.index.json: the file is not JSON. Get the file again.',
       { cause },
     );
   }
@@ -60,14 +66,14 @@ export function parseShardIndex(bytes: Uint8Array): ShardIndex {
   return { files, weightMap, totalBytes: typeof size === 'number' ? size : undefined };
 }
 
-/** Nothing that leaves the folder, whatever a server makes of it. */
+/** Whether a name stays in the folder, however a server reads it. */
 const isPlainName = (file: string): boolean =>
   file.length <= 255 && /^[\w-][\w.-]*\.safetensors$/.test(file) && !file.includes('..');
 
 const shown = (value: unknown): string =>
   typeof value === 'string' ? quote(value) : (JSON.stringify(value)?.slice(0, 110) ?? 'none');
 
-/** `model-00001-of-00003.safetensors`: where files count themselves, all of them have to be there. */
+/** `model-00001-of-00003.safetensors`: if the names are numbered, all files must be listed. */
 function checkNumbering(files: readonly string[]): void {
   const counted = files.flatMap((file) => {
     const match = /-(\d+)-of-(\d+)\.safetensors$/.exec(file);
@@ -75,7 +81,9 @@ function checkNumbering(files: readonly string[]): void {
   });
   const wrong = counted.find(({ k, n }) => n !== files.length || k < 1 || k > n);
   if (wrong)
-    throw broken(`expected ${files.length} files that count themselves so, found ${quote(wrong.file)}`);
+    throw broken(
+      `the index lists ${files.length} files, and the name ${quote(wrong.file)} has another number`,
+    );
 }
 
 /**
@@ -115,7 +123,7 @@ export async function openShards(
     headers.forEach((header, i) => (totals[i] = header.fileBytes));
     return merged(files, streams, merge(files, headers, index));
   } catch (error) {
-    for (const stream of streams) void stream.cancel(error).catch(() => undefined); // the first error is the one to tell
+    for (const stream of streams) void stream.cancel(error).catch(() => undefined); // the first error is the one to report
     throw error;
   }
 }
@@ -123,7 +131,7 @@ export async function openShards(
 const sum = (numbers: readonly (number | undefined)[]): number =>
   numbers.reduce<number>((total, number) => total + (number ?? 0), 0);
 
-/** One header of all; offsets stay those of each tensor's own file. */
+/** Merges the headers. Offsets stay those of each tensor's own file. */
 function merge(
   files: readonly CheckpointFile[],
   headers: readonly SafetensorsHeader[],

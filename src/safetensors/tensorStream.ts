@@ -1,7 +1,7 @@
 /**
- * A checkpoint as it arrives: the header first, then each tensor piece by piece, in the order of the file. So
- * a checkpoint of a gigabyte needs two chunks of memory, and its first weights are on the GPU while the last
- * are still on their way.
+ * Reads a checkpoint while it arrives: first the header, then each tensor in pieces, in the order of the
+ * file. So a checkpoint of a gigabyte needs two chunks of memory, and its first weights are on the GPU before
+ * the last have arrived.
  */
 import { SafetensorsError, SourceError } from '../errors.js';
 import {
@@ -18,59 +18,59 @@ import { loadPart } from '../platform/part.js';
 import { once, openSource } from '../io/sources.js';
 import type { ByteSource, ByteStream, OwnSource, SourceOptions } from '../io/sources.js';
 
-/** A part of one tensor. */
+/** A contiguous piece of one tensor. */
 export interface TensorPiece {
   readonly name: string;
   readonly info: TensorInfo;
-  /** Where the piece begins, in bytes from the tensor's first; a multiple of the element's size. */
+  /** Position of the piece in its tensor, in bytes; a multiple of the element's size. */
   readonly offset: number;
   /**
-   * 1 to MAX_CHUNK_BYTES bytes, whole elements only. `bytes.byteOffset` is a multiple of the element's size
-   * too, so a typed array can be laid over them. To be read, not written to, and only until the next piece is
-   * asked for: then the memory is used again.
+   * 1 to MAX_CHUNK_BYTES bytes, whole elements only. `bytes.byteOffset` is a multiple of the element's size,
+   * so a typed array can view the bytes. They are read-only, and valid until the next piece is requested,
+   * because the memory is reused.
    */
   readonly bytes: Uint8Array;
 }
 
-/** A file of tensors that is being read. */
+/** A file of tensors that is read once. */
 export interface TensorStream {
-  /** Checked: the tensors fill the file, without hole or overlap. */
+  /** The checked header: the tensors fill the file without hole or overlap. */
   readonly header: SafetensorsHeader;
   /**
-   * Every byte of every tensor, once, in the order of the file; can be gone through once. Tensors without
-   * bytes have no piece. Leaving the loop early lets the source go. Only a loop that runs to its end has seen
-   * a whole file.
+   * Every byte of every tensor, once, in the order of the file. It can be iterated once. Tensors without
+   * bytes have no piece. Leaving the loop early releases the source. Only a loop that runs to its end has
+   * checked the whole file.
    *
    * Rejects with SourceError SOURCE_TRUNCATED if the bytes end inside a tensor, with SafetensorsError
-   * TRAILING_BYTES if they go on behind the last, and with all that a ByteStream rejects with.
+   * TRAILING_BYTES if they go on behind the last, and with the errors of a ByteStream.
    */
   readonly pieces: AsyncIterable<TensorPiece>;
-  /** Lets the source go. A read that is under way rejects with `reason`. */
+  /** Releases the source. A pending read rejects with `reason`. */
   cancel(reason?: unknown): Promise<void>;
 }
 
-/** How far the reading is. */
+/** Progress of reading. */
 export interface ReadProgress {
   readonly loadedBytes: number;
-  /** The size of the file: from its source, or else from its header. Undefined while neither is known. */
+  /** The size of the file, from its source or from its header; undefined while neither is known. */
   readonly totalBytes: number | undefined;
 }
 
 export interface TensorStreamOptions extends SourceOptions {
-  /** Called with every chunk; what it throws ends the reading. */
+  /** Called with every chunk. If it throws, reading ends with that error. */
   readonly onProgress?: ((progress: ReadProgress) => void) | undefined;
-  /** Reject a longer header, in bytes. Default: 16 MiB. */
+  /** Limit for the header's length, in bytes. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
   /**
-   * The SHA-256 of the whole file, 64 hexadecimal digits: another one is SOURCE_INTEGRITY, behind the last
-   * piece.
+   * The expected SHA-256 of the whole file, 64 hexadecimal digits. A mismatch is SOURCE_INTEGRITY, thrown
+   * after the last piece.
    */
   readonly sha256?: string | undefined;
 }
 
-/** A shorter run of bytes is gathered with those that follow: a piece costs an upload, whatever its size. */
+/** Shorter runs of bytes are gathered with the following ones, because each piece costs an upload. */
 const MIN_VIEW_BYTES = 2 ** 18;
-/** How much is gathered: it waits here, and is lost when the page is. */
+/** The most bytes that are gathered. */
 const GATHERED_BYTES = 2 ** 20;
 
 /**
@@ -106,9 +106,9 @@ export async function openTensors(
   }
 }
 
-/** The chunks of a source, of which any part may be taken. */
+/** Reads any number of bytes from the chunks of a source. */
 class Input {
-  /** What is left of the chunk that was read last. */
+  /** The unread rest of the last chunk. */
   rest = new Uint8Array(0) as Uint8Array;
   loadedBytes = 0;
   totalBytes: number | undefined;
@@ -124,16 +124,16 @@ class Input {
     this.#onProgress = onProgress;
   }
 
-  /** Once the reading was stopped, what is at hand counts no more; the next chunk then throws the reason. */
+  /** Drops the rest of the chunk after reading was stopped. The next chunk then throws the reason. */
   dropIfStopped(): void {
     if (this.cancelled || this.#signal?.aborted === true) {
       this.rest = new Uint8Array(0);
     }
   }
 
-  /** Puts the next chunk into `rest`, in place of what is there. False at the end. */
+  /** Replaces `rest` by the next chunk. False at the end. */
   async next(): Promise<boolean> {
-    this.rest = new Uint8Array(0); // so that only one chunk is held while the next is on its way
+    this.rest = new Uint8Array(0); // so that no chunk is held while the next arrives
     const { done, value } = await this.#chunks.next();
     if (done === true) {
       return false;
@@ -144,7 +144,7 @@ class Input {
     return true;
   }
 
-  /** At most so many bytes of `rest`: a view. */
+  /** Takes at most `most` bytes of `rest`, as a view. */
   take(most: number): Uint8Array {
     const taken = this.rest.subarray(0, most);
     this.rest = this.rest.subarray(taken.length);
@@ -152,7 +152,7 @@ class Input {
   }
 
   /**
-   * Fills `target` from `from` on, reading as needed. Returns how far it came: less than `target.length` at
+   * Fills `target` from `from` on. Returns the end of the filled part, which is less than `target.length` at
    * the end of the source.
    */
   async fill(target: Uint8Array, from: number): Promise<number> {
@@ -184,7 +184,7 @@ async function readHeader(
   const plain = filled < head.length ? undefined : readPlainHeader(head, stream.totalBytes);
   if (plain) return plain;
   const { parseSafetensorsHeader } = await strict();
-  // If the source ended inside the header, its size is known by now, and the reader says the rest.
+  // If the source ended inside the header, its size is known now, and the reader reports it.
   return parseSafetensorsHeader(head, filled < head.length ? { ...options, fileBytes: filled } : options);
 }
 
@@ -204,8 +204,7 @@ async function* readPieces(
         if (input.rest.length === 0 && !(await input.next())) {
           throw endedEarly(stream.name, header, name, info, offset);
         }
-        // Most bytes are passed on where they are. They are gathered only if they are few, or lie where no
-        // typed array could.
+        // Most bytes are passed on as views. Bytes are gathered only if they are few or unaligned.
         const here = wholeElements(Math.min(input.rest.length, length - offset), grain);
         let bytes: Uint8Array;
         if (
@@ -238,14 +237,13 @@ async function* readPieces(
     }
     checkDigest(stream.name, sha256, hash?.digest());
   } finally {
-    void stream.cancel(); // after an error, or when the loop was left; after the end it does nothing
+    void stream.cancel(); // after an error or an early exit; no effect after the end
   }
 }
 
 /**
- * @returns `align`: what the address of an element has to be a multiple of; `grain`: what the length of a
- * piece has to be a multiple of. Of types narrower than a byte, a few elements share a few bytes: 2 of F4
- * one, 4 of F6 three.
+ * @returns `align`: the alignment of an element; `grain`: the unit of a piece's length, both in bytes.
+ * Elements narrower than a byte share bytes: 2 of F4 share one, 4 of F6 share three.
  */
 function elementBytes(dtype: SafetensorsDtype): { align: number; grain: number } {
   const bits = dtypeBits(dtype)!;

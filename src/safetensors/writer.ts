@@ -14,17 +14,17 @@ import type { SafetensorsHeader, TensorSpec } from './format.js';
 import { parseSafetensorsHeader } from './reader.js';
 
 /**
- * Writes a header, and says where each tensor's bytes then belong.
+ * Encodes a header, and returns where each tensor's bytes belong.
  *
- * Tensors are laid out with the widest elements first and otherwise in the order given, and the header is
- * padded to a multiple of 8 bytes, so that every tensor is aligned to its element.
+ * Tensors with the widest elements come first, otherwise the given order is kept. The header is padded to a
+ * multiple of 8 bytes. So every tensor is aligned to its element.
  *
- * @param tensors names and what they stand for: a Map, or pairs
+ * @param tensors names with types and shapes: a Map, or pairs
  * @param metadata strings for `__metadata__`
- * @returns `bytes`: the length and the JSON; `header`: what the reader makes of them, tensors in the order of
- *   the data
- * @throws SafetensorsError if no such file can be: two equal names, an unknown type, a size that is not an
- *   integer, a lone surrogate
+ * @returns `bytes`: the header as it stands in the file; `header`: the same, parsed, with tensors in the
+ * order of the data
+ * @throws SafetensorsError if the header would be invalid: two equal names, an unknown type, a size that is
+ * not an integer, a lone surrogate
  */
 export function encodeSafetensorsHeader(
   tensors: Iterable<readonly [name: string, spec: TensorSpec]>,
@@ -35,10 +35,10 @@ export function encodeSafetensorsHeader(
     if (name === METADATA) {
       throw new SafetensorsError(
         'METADATA_NOT_STRING',
-        `${where}: expected the name of a tensor, found "${METADATA}", which is reserved. Rename it.`,
+        `${where}: the name "${METADATA}" is reserved. Rename the tensor.`,
       );
     }
-    // Within this range a number's text is its digits alone, which is what the format asks for.
+    // In this range the text of a number has digits only, as the format demands.
     if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0)) {
       throw new SafetensorsError(
         'NUMBER_NOT_UINT',
@@ -74,19 +74,19 @@ export function encodeSafetensorsHeader(
   const view = new DataView(bytes.buffer);
   view.setUint32(0, padded, true);
   bytes.set(json, PREFIX_BYTES);
-  // The reader has the last word on names, numbers and metadata: what it would not read is not written.
+  // The strict reader checks names, numbers and metadata, so nothing unreadable is written.
   const header = parseSafetensorsHeader(bytes, { name: where, maxHeaderBytes: MAX_HEADER_BYTES });
   return { bytes, header };
 }
 
 /**
- * Writes a whole file. Elements are stored as they lie in memory, so the machine has to be little-endian, as
- * all that run WebGPU are.
+ * Encodes a whole file. Elements are copied from memory, so the machine must be little-endian, as all
+ * machines with WebGPU are.
  *
- * @param tensors names, and with each its type, its shape and its bytes (any typed array)
+ * @param tensors names with type, shape and bytes (any typed array)
  * @param metadata strings for `__metadata__`
- * @throws SafetensorsError if no such file can be; SIZE_MISMATCH if `data` is not as long as type and shape
- *   say
+ * @throws SafetensorsError if the file would be invalid; SIZE_MISMATCH if the length of `data` does not
+ * follow from type and shape
  */
 export function encodeSafetensors(
   tensors: Iterable<

@@ -1,4 +1,4 @@
-/** What names and shapes alone say about a model. */
+/** Derives a model's architecture from its tensors' names and shapes. */
 import type { Family } from './dialects.js';
 import type { Dialect } from './huggingFace.js';
 
@@ -40,7 +40,7 @@ export function isPacked(shapes: Shapes): boolean {
 export const unpackedName = (parameter: string): string =>
   parameter.replace('.mlp.fc1.', '.mlp.w12.').replace('.mlp.fc2.', '.mlp.w3.');
 
-/** Whose names they are, where facebookresearch's and timm's are spelled alike. */
+/** Decides between facebookresearch's and timm's dialect, which share most names. */
 export function dialectOf(
   family: Family,
   shapes: Shapes,
@@ -72,7 +72,7 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
   const [, , embedDim = proj] = shapes.get('cls_token') ?? [];
   const [, numRegisterTokens = 0] = shapes.get('register_tokens') ?? [];
   const whole = integerRoot(positions - 1);
-  // Without registers it might as well be a table for an image that is no square: 36 is 6 × 6, or 1 + 5 × 7.
+  // Without registers the table may belong to an image that is no square: 36 is 6 × 6, or 1 + 5 × 7.
   const patchesAlone = regToken && whole === undefined ? integerRoot(positions) : undefined;
   const grid = whole ?? patchesAlone ?? Math.sqrt(positions - 1);
 
@@ -87,7 +87,7 @@ export function architectureOf(shapes: Shapes, dialect: Dialect, regToken = fals
     if (part === 'mlp.fc2.weight') mlp ??= shape;
   }
   const [, hiddenFeatures = 0] = swiglu ?? mlp ?? [];
-  // Up to the last block that has at least half of what the fullest one has: a stray tensor makes no block.
+  // Counts blocks with at least half the tensors of the fullest block, so that a stray tensor is no block.
   const fullest = Math.max(0, ...tensorsOf.values());
   const depth = Math.max(
     0,

@@ -1,7 +1,7 @@
 /**
- * Which of a file's tensors are the model. Training code and other models store a DINOv2 behind a prefix
- * (`module.`, `teacher.backbone.`, `vision_encoder.`), beside tensors that belong to other things. Any prefix
- * will do: the model is where all of its tensors are.
+ * Finds the model among a file's tensors. Training code and other models store a DINOv2 behind a prefix
+ * (`module.`, `teacher.backbone.`, `vision_encoder.`), beside other tensors. Any prefix is accepted: the
+ * model is where all of its tensors are.
  */
 import { CheckpointError } from '../errors.js';
 import {
@@ -28,7 +28,7 @@ export interface Candidate {
   readonly holders: ReadonlyMap<string, readonly { readonly file: string; readonly part: Part }[]>;
   /** Undefined when lengths that an architecture needs are missing. */
   readonly architecture: Architecture | undefined;
-  /** Whether nothing is missing that its architecture needs. */
+  /** Whether the file has every tensor that the architecture needs. */
   readonly whole: boolean;
 }
 
@@ -91,15 +91,15 @@ export function hasAll({ holders }: Pick<Candidate, 'holders'>, parameter: strin
 }
 
 export interface ChooseOptions {
-  /** The prefix that the caller has chosen. Default: the one behind which the whole model is. */
+  /** The caller's prefix. Default: the only one with a complete model. */
   readonly prefix?: string | undefined;
-  /** The model that is wanted. Default: one of any size. */
+  /** The parameters of the model to find. Default: a model of any size. */
   readonly wanted?: readonly Parameter[] | undefined;
 }
 
 /**
- * The candidate that is the model. It may lack tensors where no other is whole, so that a message can list
- * them.
+ * Chooses the candidate that is the model. If no candidate is complete, the result lacks tensors, so that a
+ * message can list them.
  * @throws {CheckpointError} CHECKPOINT_NAMING when there is none, when several are whole, or when two
  *   dialects share a prefix; CHECKPOINT_TENSORS for adapters that are not merged
  */
@@ -135,7 +135,7 @@ function theWholeOne(
     required && all.filter((candidate) => required.every(({ name }) => hasAll(candidate, name)));
   const whole = fitting?.length ? fitting : all.filter((candidate) => candidate.whole);
   if (whole.length <= 1) return whole[0] ?? theFullest(header, all);
-  // Where a configuration is given, its shapes may tell them apart.
+  // If a configuration is given, its shapes may decide.
   const sized = required && whole.filter((candidate) => isOfSize(header, candidate, required));
   if (sized?.length === 1) return sized[0];
   throw ambiguous(whole);
@@ -158,7 +158,7 @@ function isOfSize(
   });
 }
 
-/** None is whole: the one that lacks least, unless another has a good part of a model too. */
+/** No candidate is complete: takes the one with the most tensors, unless another has a quarter as many. */
 function theFullest(header: SafetensorsHeader, all: readonly Candidate[]): Candidate | undefined {
   const [fullest, ...others] = all.toSorted((a, b) => b.parts.size - a.parts.size);
   if (!fullest) return undefined;
@@ -209,7 +209,7 @@ function several(candidates: readonly Candidate[]): CheckpointError {
   );
 }
 
-/** When a file has an adapter's tensors, and not the layers that they change. */
+/** The error for a file that has an adapter's tensors without the layers that they change. */
 function adapterAlone(header: SafetensorsHeader): CheckpointError | undefined {
   const names = [...header.tensors.keys()];
   const adapter = names.find((file) => adapterName.test(file));

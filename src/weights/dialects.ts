@@ -9,20 +9,20 @@
  */
 import { huggingFaceInside, huggingFaceNames, huggingFaceOutside, type Dialect } from './huggingFace.js';
 
-/** Names that can be told apart one by one: facebookresearch and timm share most of theirs. */
+/** Groups of dialects that a single name identifies: facebookresearch and timm share most names. */
 export type Family = 'huggingface' | 'original';
 
-/** A part of a parameter: all of it (0 of 1), or the query, key or value (0, 1, 2 of 3) of qkv. */
+/** A part of a parameter: the whole (0 of 1), or query, key or value (0, 1, 2 of 3) of qkv. */
 export interface Part {
   readonly parameter: string;
   readonly part: number;
   readonly parts: number;
 }
 
-/** What a name of a file means. */
+/** The meaning of a tensor's name in a file. */
 export interface Translated extends Part {
   readonly family: Family;
-  /** What stands before the name that the model's code gives: `teacher.backbone.`, or nothing. */
+  /** Prefix before the name in the model's code: `teacher.backbone.`, or empty. */
   readonly prefix: string;
 }
 
@@ -58,20 +58,20 @@ const toInside5 = new Map(
 const spelling5 = /\.(q|k|v|o|gate|up|down)_proj\.(weight|bias)$/;
 
 /**
- * Modules that wrap others and compute nothing: torch.compile, FSDP, activation checkpointing, and what PEFT
- * leaves of a layer that it has merged. They stand anywhere in a name.
+ * Modules that wrap others and compute nothing: torch.compile, FSDP, activation checkpointing, and PEFT's
+ * merged layers. They may occur anywhere in a name.
  */
 const wrappers = new Set(['_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', 'base_layer']);
 
 const outsideNames = [...fromOutside.keys(), ...originalOutside.keys()];
-/** Most parts that a name outside the blocks has: `embeddings.patch_embeddings.projection.weight`. */
+/** The most segments of a name outside the blocks: `embeddings.patch_embeddings.projection.weight`. */
 const longestOutside = Math.max(...outsideNames.map((name) => name.split('.').length));
 
-/** Translates a name of a file; undefined when no dialect has it. */
+/** Translates a name of a file; undefined if no dialect has this name. */
 export function translate(file: string): Translated | undefined {
   const all = file.split('.');
   const segments: string[] = [];
-  const places: number[] = []; // of each segment, in the name
+  const places: number[] = []; // position of each segment in the name
   all.forEach((segment, place) => {
     if (wrappers.has(segment)) return;
     segments.push(segment);
@@ -100,7 +100,7 @@ export function translate(file: string): Translated | undefined {
         prefix: prefixTo(at),
       };
   }
-  // The longest first: `embeddings.cls_token` ends with `cls_token`.
+  // Longest names first, because `embeddings.cls_token` ends with `cls_token`.
   for (let length = Math.min(longestOutside, segments.length); length > 0; length--) {
     const at = segments.length - length;
     const bare = segments.slice(at).join('.');
@@ -122,14 +122,14 @@ const isIndex = (segment: string | undefined): boolean =>
   segment !== undefined && /^(0|[1-9]\d{0,3})$/.test(segment);
 
 interface Block {
-  /** Of the segment `blocks`, or `encoder`. */
+  /** Position of the segment `blocks` or `encoder`. */
   readonly at: number;
   readonly index: number;
   readonly inner: readonly string[];
   readonly family: Family;
 }
 
-/** The innermost block that a name is in. */
+/** The innermost block that contains a name. */
 function blockOf(segments: readonly string[]): Block | undefined {
   for (let at = segments.length - 3; at >= 0; at--) {
     if (segments[at] === 'encoder' && segments[at + 1] === 'layer' && isIndex(segments[at + 2])) {
@@ -137,7 +137,7 @@ function blockOf(segments: readonly string[]): Block | undefined {
       if (inner.length > 0) return { at, index: Number(segments[at + 2]), inner, family: 'huggingface' };
     }
     if (segments[at] !== 'blocks' || !isIndex(segments[at + 1])) continue;
-    // Chunked: blocks.{chunk}.{i}, and i counts through all chunks.
+    // Chunked: blocks.{chunk}.{i}, where i counts across chunks.
     const chunked = isIndex(segments[at + 2]) ? 1 : 0;
     const inner = segments.slice(at + 2 + chunked);
     if (inner.length > 0) return { at, index: Number(segments[at + 1 + chunked]), inner, family: 'original' };
@@ -161,9 +161,8 @@ export function namesOf(parameter: string, dialect: Dialect, like: Iterable<stri
 }
 
 /**
- * Why a tensor that stands beside the model's own would change what the model computes, in a few words;
- * undefined if it would not. Integers and empty tensors never do: buffers such as `position_ids` and
- * `num_batches_tracked`.
+ * Why an extra tensor would change what the model computes, in a few words; undefined if it would not.
+ * Integers and empty tensors never do (buffers such as `position_ids` and `num_batches_tracked`).
  * @param rest the name without the model's prefix
  */
 export function changesModel(rest: string, family: Family): string | undefined {
@@ -189,12 +188,12 @@ export function changesModel(rest: string, family: Family): string | undefined {
   return undefined;
 }
 
-/** Names of adapters, as PEFT writes them beside or in place of the layers that they change. */
+/** Names of PEFT's adapter tensors, beside or instead of the layers that they change. */
 export const adapterName: RegExp =
   /\.(lora_[A-Z]\w*|lora_embedding_[AB]|lora_magnitude_vector|hada_w[12]_[abt]|hada_t[12]|lokr_\w+|ia3_l|oft_[rRs]\w*|boft_[RPs]\w*|vera_lambda_[bd]|vera_[AB]|base_layer\.lora_\w+)(\.|$)/;
 
 /**
- * Whether a file is a DINOv3, by names that stand beside each other in no other model: Hugging Face's patch
+ * Whether a file is a DINOv3, by combinations of names that no other model has: Hugging Face's patch
  * embedding without `projection` and LayerScale; facebookresearch's rotary tables or storage tokens; timm's
  * registers and gammas without position embeddings.
  */

@@ -1,6 +1,6 @@
 /**
- * A linear classifier in a safetensors file: beside a model's weights, or alone. Small enough for
- * JavaScript's memory: 3 MB for ViT-S, 12 for ViT-g.
+ * Reads a linear classifier from a safetensors file, beside a model's weights or alone. It is kept in
+ * JavaScript memory: 3 MB for ViT-S, 12 MB for ViT-g.
  */
 import { CheckpointError } from '../errors.js';
 import { decodeInt8, floatDecoders } from './elements.js';
@@ -9,7 +9,7 @@ import { dtypeBits, type SafetensorsHeader, type TensorInfo } from '../safetenso
 import type { TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 
 /**
- * The module that a head is stored as, without the names of wrappers:
+ * The name of a head's module, without wrappers:
  *
  * - `classifier`: Hugging Face's `Dinov2ForImageClassification`
  * - `linear_head`: facebookresearch's `_LinearClassifierWrapper`
@@ -28,18 +28,21 @@ export interface LinearHead {
   readonly numClasses: number;
   readonly inFeatures: number;
   readonly module: HeadModule;
-  /** Its tensors, weight and bias, as the file names them. */
+  /** Names of its tensors in the file: weight, bias. */
   readonly names: readonly string[];
 }
 
 /** A head without its numbers. */
 export type HeadShape = Omit<LinearHead, 'weight' | 'bias'>;
 
-/** The widths that heads of a model can have. */
+/** The input widths that heads of a model can have. */
 export interface HeadWidths {
-  /** Of a `head` on the class token: embedDim. */
+  /** Width of a `head` on the class token: embedDim. */
   readonly token: number;
-  /** Of the others, on class tokens and the mean of the patches: 2 · embedDim, and 5 · embedDim from depth 4 on. */
+  /**
+   * Widths of heads on class tokens and the mean of the patches: 2 · embedDim, and 5 · embedDim from depth 4
+   * on.
+   */
   readonly pooled: readonly number[];
 }
 
@@ -56,21 +59,21 @@ const WITHIN = /^(head)\.(weight|bias)$/;
 const ALONE =
   /^(?:(?:module|_orig_mod|model|base_model)\.)*(?:(classifier|linear_head|linear)\.(?:modules_to_save\.[^.]+\.)?)?(weight|bias)$/;
 
-/** A stream that is listened to. */
+/** A stream from which a head is captured. */
 export interface Watched {
   readonly stream: TensorStream;
-  /** Of the head that it brings, where it brings one. */
+  /** Shape of the head in the stream; undefined if there is none. */
   readonly shape: HeadShape | undefined;
-  /** What went by, once the stream is at its end. */
+  /** The head, once the stream has been read to its end. */
   head(): LinearHead | undefined;
 }
 
 /**
- * Reads a model's head while the model is loaded: hand on `stream` to whoever loads the model; when that is
- * done, `head()` is what went by. It is undefined where the file has no head, more than one, or one that is
- * not of a form that DINOv2 has (another width, several layers, no bias).
- * @param prefix what stands before the names of the model's tensors, such as `module.dinov2.`: a head is
- *   looked for at the same place (`module.classifier.weight`), so of two models in a file each has its own
+ * Wraps a tensor stream and captures a linear classifier head from it. Pass `stream` to the loader;
+ * afterwards `head()` returns the head. It returns undefined if the file has no head, several, or one that no
+ * DINOv2 has (another width, several layers, no bias).
+ * @param prefix prefix of the model's tensors, such as `module.dinov2.`. The head is searched beside it
+ * (`module.classifier.weight`), so each of two models in a file has its own
  * @param quantized the stream's header, if it was read before
  * @throws CheckpointError CHECKPOINT_DTYPE if the head is neither of floats nor int8 with scales
  */
@@ -100,7 +103,7 @@ export function watchForHead(
 }
 
 /**
- * Reads a file that holds a head and perhaps other things.
+ * Reads a head from a file, which may hold other tensors.
  * @throws CheckpointError CHECKPOINT_TENSORS if there is no weight (classes, features) with its bias,
  *   CHECKPOINT_DTYPE, CHECKPOINT_NOT_FINITE; what the stream throws
  */
@@ -123,12 +126,12 @@ export async function readHead(stream: TensorStream): Promise<LinearHead> {
     for await (const piece of stream.pieces) collector.add(piece);
     return collector.head;
   } catch (error) {
-    await stream.cancel(error).catch(() => undefined); // the first error is the one to tell
+    await stream.cancel(error).catch(() => undefined); // the first error is the one to report
     throw error;
   }
 }
 
-/** What a tensor is to a head. */
+/** The role of a tensor in a head. */
 interface Role {
   readonly module: HeadModule;
   readonly part: 'weight' | 'bias';
@@ -147,7 +150,7 @@ function match(pattern: RegExp, before: string, name: string): Role | undefined 
   return found ? { module: (found[1] ?? '') as HeadModule, part: found[2] as Role['part'] } : undefined;
 }
 
-/** The one head of a file; undefined where there is none, or more than one. */
+/** Finds the only head of a file; undefined if there is none, or more than one. */
 function locate(
   { tensors }: SafetensorsHeader,
   roleOf: (name: string) => Role | undefined,

@@ -51,8 +51,8 @@ export const huggingFaceOutside: readonly (readonly [theirs: string, ours: strin
 ];
 
 /**
- * Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub: several on the left are
- * parts, in this order.
+ * Hugging Face ↔ ours, inside `encoder.layer.{i}.` and `blocks.{i}.`, as on the hub. Several names on the
+ * left are parts, in this order.
  */
 export const huggingFaceInside: readonly (readonly [theirs: readonly string[], ours: string])[] = [
   [['norm1'], 'norm1'],

@@ -1,16 +1,15 @@
 /**
- * What tells checkpoints apart that differ in matrices alone, as adapters merged into them do: of every
- * matrix some thousand values, as they come from the file, before they are rounded and packed. Each goes into
- * two sums modulo 2^32, with its matrix and its place mixed in: so it does not matter in what order and in
- * what pieces they come, and where a load was interrupted two numbers say all. Made against mistakes, not
- * against forgers.
+ * A digest of a checkpoint's matrices, which distinguishes checkpoints that differ in matrices only, as after
+ * merging an adapter. It samples about two thousand values of every matrix, as stored in the file, before
+ * rounding and packing. Each value is hashed with its matrix and position and added to two sums modulo 2^32,
+ * so the order and size of pieces do not matter. It detects mistakes, not forgeries.
  */
 import { bitsOf } from './turn.js';
 import { fmix32, fnv1a } from '../numerics/hash.js';
 
 /**
- * A matrix is cut into as many runs of equal length, at most, and one value of each is looked at, at a place
- * that follows from hash.
+ * Number of equal runs that a matrix is cut into, at most. One value of each run is sampled, at a hashed
+ * position.
  */
 const RUNS = 2048;
 
@@ -26,8 +25,8 @@ export class MatrixSample {
   }
 
   /**
-   * Looks at `values`, which stand in a matrix (of our name, of so many elements, row-major) from element
-   * `begin` on. Each value comes once.
+   * Samples `values`, which begin at element `begin` of a matrix (our name, its number of elements,
+   * row-major). Each value is added once.
    */
   add(name: string, elements: number, values: Float32Array, begin: number): void {
     const bits = bitsOf(values);

@@ -1,4 +1,4 @@
-/** Where every tensor of a checkpoint goes, whatever its names and whatever it holds beside the model. */
+/** Places the tensors of a checkpoint of any dialect and prefix, beside any other tensors. */
 import { architectureOf, sizesDiffer, type Architecture } from './architecture.js';
 import { chooseCandidate, hasAll, type Candidate } from './candidates.js';
 import { changesModel, namesOf } from './dialects.js';
@@ -16,10 +16,10 @@ import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 export type { Architecture } from './architecture.js';
 
 /**
- * Says where every tensor of a file belongs, in any dialect, behind any prefix. `mask_token` may be absent:
- * it has no placement then. Tensors that are no part of the model are set aside.
+ * Places every tensor of a file, in any dialect, behind any prefix. `mask_token` may be absent; it then has
+ * no placement. Tensors that are no part of the model are listed in `setAside`.
  *
- * @param prefix the one to look behind; default: the one behind which all parameters are
+ * @param prefix prefix of the model's tensors. Default: the only one with a complete model
  * @throws {CheckpointError} CHECKPOINT_NAMING when the file mixes dialects, has none, or has several models;
  *   CHECKPOINT_TENSORS when tensors are missing, misshapen or there twice, when tensors of the model's own
  *   are surplus, which would change what it computes, or when an adapter is not merged; CHECKPOINT_DTYPE when
@@ -97,7 +97,10 @@ function expected(
   };
 }
 
-/** Why a tensor that has no place would change what the model computes, in brackets; undefined if it would not. */
+/**
+ * Why a tensor without a placement would change what the model computes, in brackets; undefined if it would
+ * not.
+ */
 function surplus(
   { prefix, family }: Candidate,
   file: string,
@@ -117,7 +120,7 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
   for (const { name, shape } of parameters) {
     if (hasAll(candidate, name)) continue;
     const held = holders.get(name) ?? [];
-    if (name === 'mask_token' && held.length === 0) continue; // read by masked pre-training alone, and left out of some files
+    if (name === 'mask_token' && held.length === 0) continue; // used by masked pre-training only, and missing in some files
     const names = namesOf(name, dialect, files.keys());
     const parts = held[0]?.part.parts ?? names.length;
     const [rows = 1, ...rest] = shape;
@@ -130,8 +133,8 @@ function addMissing(problems: Problems, candidate: Candidate, parameters: readon
 }
 
 /**
- * Reads a model's architecture off a file's names and shapes: undefined when a tensor is missing that the
- * answer needs. Shapes are not checked otherwise: placeTensors does that.
+ * Derives a model's architecture from names and shapes; undefined if a needed tensor is missing. Shapes are
+ * not checked further, see placeTensors.
  * @throws {CheckpointError} when no model can be chosen, as placeTensors
  */
 export function inspectCheckpoint(header: SafetensorsHeader, prefix?: string): Architecture | undefined {

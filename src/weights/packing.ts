@@ -9,7 +9,7 @@
 import { PANEL_COLUMNS, paddedK } from '../gpu/lowering.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
 import { F16_LIMIT } from '../numerics/float16.js';
-import { PackingMemory, type Place } from './panelMemory.js';
+import { PackingMemory, type PanelSlot } from './panelMemory.js';
 import { allBelow, bitsOf } from './turn.js';
 
 /**
@@ -34,15 +34,14 @@ export const bytesPerElement: Readonly<Record<WeightStorage, 1 | 2 | 4>> = {
   int8: 1,
 };
 
-/** No weight may reach this. */
+/** Every weight must be below this magnitude. */
 export const weightLimit = (storage: WeightStorage): number =>
   bytesPerElement[storage] === 2 ? F16_LIMIT : Infinity;
 
 const SCALE_BYTES = 4;
 
 /**
- * A whole matrix, row-major → its packed bytes, as u32. For small ones: checkpoints go through `PanelPacker`
- * piece by piece.
+ * Packs a whole row-major matrix, as u32. For small matrices; checkpoints use `PanelPacker` piece by piece.
  */
 export function packMatrix(
   rows: number,
@@ -55,9 +54,9 @@ export function packMatrix(
   return new Uint32Array(bytes.buffer);
 }
 
-/** A panel some of whose values have come, turned already. */
+/** A panel that has received some of its values, already transposed. */
 interface OpenPanel {
-  readonly place: Place;
+  readonly place: PanelSlot;
   missing: number;
 }
 
@@ -69,7 +68,7 @@ export class PanelPacker {
   readonly #write: WriteBytes;
   readonly #open = new Map<number, OpenPanel>();
   readonly #memory: PackingMemory;
-  /** Of int8 weights, one a column of the panel. */
+  /** Scales of int8 weights, one per column of the panel. */
   readonly #scales = new Float32Array(PANEL_COLUMNS);
 
   constructor(
@@ -87,8 +86,8 @@ export class PanelPacker {
   }
 
   /**
-   * Takes `values`, which stand in the matrix (row-major) from element `begin` on. False if one of them is
-   * not below `weightLimit`.
+   * Adds `values`, which begin at element `begin` of the row-major matrix. False if one of them is not below
+   * `weightLimit`.
    */
   add(values: Float32Array, begin: number): boolean {
     const columns = this.#columns;
@@ -119,13 +118,13 @@ export class PanelPacker {
   #begin(index: number, rowsHere: number): OpenPanel {
     const elements = PANEL_COLUMNS * paddedK(this.#columns);
     const place = this.#memory.take(elements);
-    place.words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // what its values do not cover
+    place.words.fill(0, rowsHere < PANEL_COLUMNS ? 0 : PANEL_COLUMNS * this.#columns, elements); // padding that no value overwrites
     const panel = { place, missing: rowsHere * this.#columns };
     this.#open.set(index, panel);
     return panel;
   }
 
-  #leave(index: number, place: Place): void {
+  #leave(index: number, place: PanelSlot): void {
     const elements = PANEL_COLUMNS * paddedK(this.#columns);
     const width = bytesPerElement[this.#storage];
     if (width === 2) this.#memory.toF16(place, elements);

@@ -1,6 +1,6 @@
 /**
- * Where panels wait for their values, and the passes over them: by SIMD where it may run (simd.wat), in
- * JavaScript otherwise. The same bits.
+ * Memory for panels that wait for their values, and the conversions on them: with WebAssembly SIMD (simd.wat)
+ * if it may run, otherwise in JavaScript. Both give the same bits.
  */
 import { DeviceError } from '../errors.js';
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
@@ -8,10 +8,10 @@ import { f32ToF16 } from '../numerics/float16.js';
 import { createSimd } from './simd.js';
 import { turn } from './turn.js';
 
-/** Room for a panel. `words` is a view that the next `take` may make useless: ask anew. */
-export interface Place {
+/** Memory for a panel. `words` is a view that the next `take` may invalidate: read the property again. */
+export interface PanelSlot {
   readonly words: Int32Array<ArrayBuffer>;
-  /** Where it begins in WebAssembly's memory. */
+  /** Its address in WebAssembly's memory. */
   readonly at: number;
 }
 
@@ -28,22 +28,22 @@ export function int8Scale(largest: number): number {
   return wanted < SMALLEST_NORMAL ? 0 : wanted;
 }
 
-/** Values that are handed to SIMD at once, 1 MiB. */
+/** Values that are passed to SIMD at once: 1 MiB. */
 const STAGED = 2 ** 18;
 const PAGE_BYTES = 2 ** 16;
 
 /** Memory that the packers of a checkpoint share: panels that wait for their rows to be complete. */
 export class PackingMemory {
   readonly #simd = createSimd();
-  readonly #free: Place[] = [];
-  /** Bytes of WebAssembly's memory that are given out; values are staged in the first. */
+  readonly #free: PanelSlot[] = [];
+  /** End of the used part of WebAssembly's memory. Its first bytes stage values. */
   #end = 4 * STAGED;
 
   /**
    * Returns uninitialised memory of at least `elements` words, a multiple of 8.
    * @throws DeviceError DEVICE_MEMORY
    */
-  take(elements: number): Place {
+  take(elements: number): PanelSlot {
     const index = this.#free.findIndex(({ words }) => words.length >= elements);
     if (index >= 0) return this.#free.splice(index, 1)[0]!;
     if (!this.#simd) return { words: new Int32Array(elements), at: 0 };
@@ -69,13 +69,13 @@ export class PackingMemory {
     };
   }
 
-  give(place: Place): void {
+  give(place: PanelSlot): void {
     this.#free.push(place);
-    this.#free.sort((a, b) => a.words.length - b.words.length); // so that the smallest that serves is taken
+    this.#free.sort((a, b) => a.words.length - b.words.length); // so that the smallest sufficient one is found first
   }
 
   /** As `turn` (turn.ts) into a place. */
-  turn(bits: Int32Array, first: number, columns: number, place: Place): number {
+  turn(bits: Int32Array, first: number, columns: number, place: PanelSlot): number {
     const simd = this.#simd;
     if (bits.length > STAGED && simd)
       return (
@@ -106,7 +106,7 @@ export class PackingMemory {
   }
 
   /** The first `elements` (a multiple of 8) of a place as F16, in the first half of where they were. */
-  toF16({ words, at }: Place, elements: number): void {
+  toF16({ words, at }: PanelSlot, elements: number): void {
     if (this.#simd) this.#simd.to_f16(at, elements);
     else
       f32ToF16(
@@ -120,7 +120,7 @@ export class PackingMemory {
    * they were: each divided by the scale of its column, and rounded.
    * @param scales of the 64 columns; filled here
    */
-  toInt8({ words, at }: Place, elements: number, scales: Float32Array): void {
+  toInt8({ words, at }: PanelSlot, elements: number, scales: Float32Array): void {
     const simd = this.#simd;
     if (simd) {
       simd.largest(at, elements, 0);

@@ -1,6 +1,6 @@
 /**
- * Which element type a model's matrices get on this adapter: what was asked for, where the self-test finds
- * that its kernels compute the right thing.
+ * Chooses the element type of a model's matrices on this adapter: the requested one, if its kernels pass the
+ * self-test.
  */
 import { DeviceError, OptionError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -21,36 +21,35 @@ export interface Candidate {
   readonly storage: WeightStorage;
 }
 
-/** A decision, and why. */
+/** The chosen element type, with the reason. */
 export interface Precision extends Candidate {
   readonly reason: string;
 }
 
-/** What a model gets, known as early as can be, and whether its kernels compute the right thing. */
-export interface Decision {
+/** The element type of a model, as early as it is known, and the result of the self-test. */
+export interface PrecisionDecision {
   /**
-   * How the bytes of the weights lie, known at once where all candidates have them alike, as f16 and
-   * f16-packed do: the storage is the first one's then, and the self-test may still choose other kernels for
-   * the same bytes. Else with `tested`.
+   * The layout of the weights. If all candidates share it, as f16 and f16-packed do, it is known at once, and
+   * the self-test may still choose other kernels for the same bytes. Otherwise it is known with `tested`.
    */
   readonly known: Promise<Candidate>;
-  /** Known when the kernels are compiled, and have passed the self-test unless it is switched off. */
+  /** Resolves when the kernels are compiled and have passed the self-test, unless that is switched off. */
   readonly tested: Promise<Precision>;
 }
 
 /** How a load's element type is chosen. */
-export interface Choice {
+export interface PrecisionChoice {
   /**
    * Decides for a model: compiles the kernels of these nodes and runs the self-test, or takes the first candidate
    * untested where the self-test is switched off.
    * @throws (both promises) DeviceError KERNEL_WRONG or KERNEL_COMPILE if no candidate computes what it should
    */
-  decide(nodes: readonly Node[]): Decision;
-  /** Resolves when no decision is under way: until then the device is in use. */
+  decide(nodes: readonly Node[]): PrecisionDecision;
+  /** Resolves when no decision is pending; until then the device is in use. */
   settled(): Promise<void>;
 }
 
-/** From the best one on: the first that passes the self-test is taken. */
+/** Candidates in order of preference. The first that passes the self-test is used. */
 function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
   const packed: Candidate = { dtype: 'fp16', storage: 'f16-packed' };
   const half: Candidate[] = gpu.device.features.has('shader-f16')
@@ -77,19 +76,19 @@ function candidates(wanted: Dtype | 'auto', gpu: Gpu): Candidate[] {
  * @param test false: without the self-test
  * @throws OptionError OPTION_VALUE if there is no such dtype
  */
-export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): Choice {
+export function choosePrecision(gpu: Gpu, wanted: Dtype | 'auto', test: boolean): PrecisionChoice {
   const all = candidates(wanted, gpu);
   const [likely, ...others] = all;
   const alike = others.every(({ dtype }) => dtype === likely!.dtype);
   const decisions: Promise<Precision>[] = [];
-  const loading = test ? import('../gpu/checks/selfTest.js') : undefined; // now: it is there when the model is known
-  loading?.catch(() => undefined); // told where it is awaited
+  const loading = test ? import('../gpu/checks/selfTest.js') : undefined; // starts now, so that the code has arrived when the model is known
+  loading?.catch(() => undefined); // reported where it is awaited
   return {
     decide(nodes) {
       const tested = firstThatPasses(gpu, nodes, all, wanted, loading);
       decisions.push(tested);
       const known = alike ? Promise.resolve(likely!) : tested;
-      for (const each of [tested, known]) each.catch(() => undefined); // they are told where they are awaited
+      for (const each of [tested, known]) each.catch(() => undefined); // reported where they are awaited
       return { known, tested };
     },
     settled: async () => void (await Promise.allSettled(decisions)),

@@ -1,4 +1,4 @@
-/** All that is wrong with a checkpoint's tensors, as one error. */
+/** Collects the problems of a checkpoint's tensors into one error. */
 import { CheckpointError } from '../errors.js';
 
 export const WRONG_DTYPE = 'of a dtype other than F32, F16, BF16, F64';
@@ -8,7 +8,7 @@ const kinds: readonly Kind[] = ['missing', 'surplus', 'misshapen', 'there twice'
 
 const MAX_LISTED = 12;
 
-/** All that is wrong with a file, by kind, in the file's order. */
+/** The problems of a file, by kind, in the file's order. */
 export class Problems {
   readonly #lists = new Map<Kind, string[]>();
 
@@ -23,13 +23,13 @@ export class Problems {
   }
 
   /**
-   * One error that lists all of it, each kind on its own lines; of long lists the beginning and the count.
+   * One error that lists every problem, by kind. Long lists are cut, with a count.
    * @param sizes a sentence, when the file is a model of another size
    */
   error(sizes: string | undefined): CheckpointError {
     const counts: string[] = [];
     const lines: string[] = [];
-    const listed = sizes === undefined ? MAX_LISTED : 3; // another size makes hundreds of offenders, which say the same
+    const listed = sizes === undefined ? MAX_LISTED : 3; // a model of another size has hundreds of equal problems
     for (const kind of kinds) {
       const list = this.#lists.get(kind) ?? [];
       if (list.length === 0) continue;

@@ -1,9 +1,8 @@
 /**
  * int8 in a checkpoint, as `dinov2-webgpu convert --dtype int8` writes it: a matrix `NAME` is I8 (rows,
  * columns …), and `NAME_scale` beside it is F32 (rows): the weight is integer · scale of its row. Scales
- * stand before the matrices in the file, as wider elements do, so they are at hand in time. Such a scale is
- * the float nearest to max |w| / 127, and comes out again, to the last bit, where the matrix is loaded as
- * int8.
+ * precede the matrices in the file, because wider elements do, so a matrix can be decoded as it arrives. A
+ * scale is the float nearest to max |w| / 127; loading the matrix as int8 gives the same scale, bit for bit.
  */
 import { CheckpointError } from '../errors.js';
 import { f32ToF32 } from '../numerics/toFloat32.js';
@@ -11,7 +10,7 @@ import type { SafetensorsHeader, TensorInfo } from '../safetensors.js';
 
 const SUFFIX = '_scale';
 
-/** A checkpoint's tensors as what they stand for. */
+/** A checkpoint's tensors with int8 matrices read as floats. */
 export interface Quantized {
   /**
    * Without the scales, and with F32 where there is I8 with a scale: what names and shapes are checked
@@ -48,7 +47,7 @@ export function readQuantized(header: SafetensorsHeader): Quantized {
   return scales.size === 0 ? { header, scales } : { header: { ...header, tensors }, scales };
 }
 
-/** The scales of a checkpoint, as they come. */
+/** Collects the scales of a checkpoint while they arrive. */
 export class RowScales {
   readonly #scales: ReadonlyMap<string, { readonly values: Float32Array<ArrayBuffer>; missing: number }>;
 
@@ -59,8 +58,8 @@ export class RowScales {
   }
 
   /**
-   * Takes f32 of a scale, from byte `offset` of it on; gives them back as numbers, or undefined if the tensor
-   * is none. Each value comes once.
+   * Adds f32 bytes of a scale, from byte `offset` of its tensor on. Returns them as numbers; undefined if the
+   * tensor is no scale. Each value is added once.
    */
   add(name: string, offset: number, bytes: Uint8Array): Float32Array<ArrayBuffer> | undefined {
     const scale = this.#scales.get(name);
@@ -71,7 +70,8 @@ export class RowScales {
   }
 
   /**
-   * Of a matrix; undefined if it has none. @throws CheckpointError CHECKPOINT_TENSORS if they have not come
+   * The scales of a matrix; undefined if it has none. @throws CheckpointError CHECKPOINT_TENSORS if they have
+   * not arrived
    */
   of(tensor: string): Float32Array<ArrayBuffer> | undefined {
     const scale = this.#scales.get(scaleName(tensor));

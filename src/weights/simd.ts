@@ -1,5 +1,5 @@
 /**
- * simd.wat, where WebAssembly may run: a page can forbid it (Content-Security-Policy without
+ * Instantiates simd.wat if WebAssembly may run. A page can forbid it (Content-Security-Policy without
  * 'wasm-unsafe-eval'), and old engines lack its SIMD.
  */
 import code from './simd.wat';
@@ -16,8 +16,8 @@ export interface Simd {
 let compiled: WebAssembly.Module | null | undefined;
 
 /**
- * With a memory of its own, of one page. Undefined where it may not run: then JavaScript does the same,
- * several times as slowly.
+ * A new instance with its own memory of one page. Undefined if WebAssembly may not run: then JavaScript
+ * computes the same, several times slower.
  */
 export function createSimd(): Simd | undefined {
   try {
@@ -27,7 +27,7 @@ export function createSimd(): Simd | undefined {
         : new WebAssembly.Module(Uint8Array.from(atob(code), (char) => char.charCodeAt(0)));
     return compiled ? (new WebAssembly.Instance(compiled).exports as WebAssembly.Exports & Simd) : undefined;
   } catch {
-    compiled = null; // asked for once: a page that forbids it has a notice in its console each time
+    compiled = null; // tried once, because every attempt on a page that forbids it logs a console message
     return undefined;
   }
 }

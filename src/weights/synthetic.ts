@@ -1,7 +1,7 @@
 /**
- * Weights by formula: a checkpoint of full size without a file, for measurements, demos and tests. Every
- * value is a pure function of the tensor's name on disk (Hugging Face's), its index and a seed, the same bits
- * in Python (scripts/make-fixtures/formula.py):
+ * Weights by formula, for measurements, demos and tests without a file. Every value is a pure function of the
+ * tensor's Hugging Face name, its index and a seed, with the same bits in Python
+ * (scripts/make-fixtures/formula.py):
  *
  *     h = fnv1a(name) ^ seed        x = fmix32(h + (i + 1) · 0x9E3779B9)        u = (x >>> 8) · 2^-24
  *     value = float32(centre + (2u - 1) · halfWidth)
@@ -13,24 +13,23 @@ import { encodeSafetensorsHeader, inFileOrder } from '../safetensors.js';
 import type { Parameter } from './huggingFace.js';
 import type { ReadProgress, TensorPiece, TensorStream } from '../safetensors/tensorStream.js';
 
-/** How synthetic weights are made. */
+/** Options of synthetic weights. */
 export interface SyntheticOptions {
   /** Another seed gives other values everywhere: 0 by default. */
   seed?: number | undefined;
   /** Bytes of the largest piece, a multiple of 4: 4 MiB by default. */
   pieceBytes?: number | undefined;
   signal?: AbortSignal | undefined;
-  /** Called with every piece, as if the bytes had been read; what it throws ends the stream. */
+  /** Called with every piece, as if its bytes had been read. If it throws, the stream ends with that error. */
   onProgress?: ((progress: ReadProgress) => void) | undefined;
 }
 
 const PIECE_BYTES = 4 * 1024 * 1024;
-/** How long values are made without letting the page draw and answer. */
+/** Longest time of computing without a pause for the page, in ms. */
 const BUSY_MS = 12;
 
 /**
- * Where a tensor's uniform distribution lies, and how far it reaches to both sides. The first rule that fits
- * counts.
+ * Centre and half width of a tensor's uniform distribution. The first matching rule counts.
  */
 function spread(name: string, shape: readonly number[]): { centre: number; halfWidth: number } {
   if (name.endsWith('lambda1')) return { centre: 0.3, halfWidth: 0.25 };
@@ -46,7 +45,7 @@ function spread(name: string, shape: readonly number[]): { centre: number; halfW
  * Values [begin, begin + out.length) of a tensor, by row-major index.
  *
  * @param name the tensor's name on disk; inputs are named `pixel_values.HxW`
- * @param shape the whole tensor's: its fan-in decides how far the values reach
+ * @param shape shape of the whole tensor; its fan-in determines the range of values
  */
 export function fillSynthetic(
   name: string,
@@ -66,7 +65,7 @@ export function fillSynthetic(
 /**
  * A whole tensor by formula, row-major.
  *
- * @param out takes the values when given: as long as the shape says
+ * @param out receives the values, if given; its length must match the shape
  * @throws {RangeError} when `out` has another length
  */
 export function syntheticTensor(
@@ -86,9 +85,9 @@ export function syntheticTensor(
 }
 
 /**
- * A checkpoint by formula, as if it were read from a file: F32 tensors one after the other in the order
- * given, in pieces that are made when they are asked for, in one buffer: a piece holds until the next is
- * asked for. It pauses every few milliseconds, so a page stays alive.
+ * A checkpoint by formula, as if read from a file: F32 tensors in the given order. Pieces are computed on
+ * request in one buffer, so a piece is valid until the next is requested. The stream pauses every few
+ * milliseconds, so that a page stays responsive.
  *
  * Iterating throws the reason of `signal`, or of `cancel`, once that has happened.
  *

@@ -1,21 +1,21 @@
 /**
- * The two passes over every weight of a checkpoint: rows → panels, and is each in range. Both look at bits as
- * whole numbers: of a float32's bits without the sign, infinity is the largest but for NaN. Bits that are put
- * together with `|` are no smaller than any of them, so that where the outcome is below a limit, all are: one
- * instruction a weight. Where it is not (weights of 2 and more may bring that about), they are looked at one
- * by one.
+ * The two passes over every weight of a checkpoint: transposing rows into panels, and checking the range.
+ * Both treat float32 bits as integers: without the sign bit, infinity is larger than every finite value, and
+ * NaN is larger than infinity. The bitwise or of several magnitudes is at least as large as each of them. So
+ * if it is below the limit, all values are, at one instruction a weight. Otherwise (possible for weights of 2
+ * and more) each value is checked.
  */
 import { PANEL_COLUMNS } from '../gpu/lowering.js';
 
 const MAGNITUDE = 0x7fffffff;
 
-/** The bits of float32 values, where they are. */
+/** The bits of float32 values, as a view. */
 export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array =>
   new Int32Array(buffer, byteOffset, length);
 
 /**
- * Whether every magnitude is below `limit`; NaN is not. `together`: the bits of all put together with `|`,
- * where they are known.
+ * Whether every magnitude is below `limit`, which NaN is not. `together`: the bitwise or of all values, if
+ * known.
  */
 export function allBelow(limit: number, bits: Int32Array, together: number = orOf(bits)): boolean {
   const limitBits = bitsOf(new Float32Array([limit]))[0]!;
@@ -36,10 +36,10 @@ function orOf(bits: Int32Array): number {
 /**
  * Turns a part of a panel: of its values, row-major (64, columns), those from the `first`-th on, to where
  * they stand in (columns, 64). For ends of rows, and where SIMD may not run (panelMemory.ts).
- * @returns their bits, put together with `|`
+ * @returns the bitwise or of the values' bits
  */
 export function turn(bits: Int32Array, first: number, columns: number, turned: Int32Array): number {
-  const width = PANEL_COLUMNS; // a local: an import that is not bundled is looked up every time
+  const width = PANEL_COLUMNS; // a local variable, because an unbundled import is looked up at every use
   let together = 0;
   let row = Math.floor(first / columns);
   for (let i = 0, column = first - row * columns; i < bits.length; row += 1, column = 0) {

@@ -1,5 +1,5 @@
 /**
- * Where a model's weights live: buffers on the GPU, position embeddings here. Filled by packed bytes.
+ * Holds a model's weights: buffers on the GPU, and position embeddings in JavaScript memory.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { WeightStorage } from '../gpu/kernels/kernel.js';
@@ -10,26 +10,26 @@ import { packedBytes } from './packing.js';
 /** A model's weights. The owner destroys the buffers. */
 export interface Weights {
   /**
-   * By our names. Matrices are packed in panels (packing.ts), all else is f32 as it is. `mask_token` is there
-   * if the file has it.
+   * Buffers by our names. Matrices are packed in panels (packing.ts), all others are plain f32. `mask_token`
+   * exists if the file has it.
    */
   readonly buffers: ReadonlyMap<string, GPUBuffer>;
   /**
-   * Position embeddings (1 + grid², embedDim), kept here because they are interpolated anew for every image
-   * size.
+   * Position embeddings (1 + grid², embedDim), in JavaScript memory, because they are interpolated for every
+   * image size.
    */
   readonly posEmbed: Float32Array<ArrayBuffer>;
-  /** Tells the checkpoint's matrices from others, in whatever type they are stored (matrixSample.ts). */
+  /** Digest of the checkpoint's matrices, independent of their element type (matrixSample.ts). */
   readonly matrices: string;
 }
 
 export const elementsOf = ({ shape }: Parameter): number =>
   shape.reduce((product, extent) => product * extent, 1);
 
-/** Packed in panels: everything that a linear layer multiplies by. */
+/** Whether a parameter is a matrix of a linear layer, which is packed in panels. */
 export const isMatrix = ({ name, shape }: Parameter): boolean => name.endsWith('.weight') && shape.length > 1;
 
-/** Bytes that a parameter takes when it is packed, wherever it lies. */
+/** Bytes of a packed parameter. */
 export function parameterBytes(parameter: Parameter, storage: WeightStorage): number {
   const { shape } = parameter;
   return isMatrix(parameter)
@@ -40,7 +40,7 @@ export function parameterBytes(parameter: Parameter, storage: WeightStorage): nu
 export class WeightMemory implements Weights {
   readonly buffers: Map<string, GPUBuffer> = new Map();
   readonly posEmbed: Float32Array<ArrayBuffer>;
-  /** Empty until all is there. */
+  /** Empty until all weights are loaded. */
   matrices = '';
   readonly #gpu: Gpu;
 
@@ -49,7 +49,7 @@ export class WeightMemory implements Weights {
     this.posEmbed = posEmbed;
   }
 
-  /** Room for these parameters. @throws DeviceError; nothing is left behind then */
+  /** Allocates buffers for these parameters. @throws DeviceError, with no buffer left allocated */
   static async create(
     gpu: Gpu,
     parameters: readonly Parameter[],
@@ -70,7 +70,7 @@ export class WeightMemory implements Weights {
   }
 
   /**
-   * Packed bytes, which belong at byte `offset` (a multiple of 4) of a parameter; they may be overwritten
+   * Writes packed bytes to byte `offset` (a multiple of 4) of a parameter. The caller may overwrite `bytes`
    * after the call.
    */
   write(task: Task, name: string, offset: number, bytes: Uint8Array<ArrayBuffer>): void {

@@ -1,6 +1,6 @@
 /**
- * Named tensors, as they arrive → weights on the GPU, in the element type and order that the kernels read.
- * Never the whole file in memory.
+ * Loads weights to the GPU while tensors arrive, in the element type and order that the kernels read. The
+ * whole file is never in memory.
  */
 import { CheckpointError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
@@ -18,7 +18,7 @@ import { allBelow, bitsOf } from './turn.js';
 import { elementsOf, isMatrix, WeightMemory } from './weightMemory.js';
 
 export interface LoadProgress {
-  /** Tensors of the file that have arrived whole, of all that it has. */
+  /** Number of tensors of the file that have arrived completely. */
   readonly loadedTensors: number;
   readonly totalTensors: number;
 }
@@ -41,9 +41,9 @@ export interface WeightLayout {
 
 type Elements = typeof import('./elements.js');
 
-/** Where a parameter's values go: they come in portions, each from an element of the parameter on. */
+/** Receives a parameter's values in portions, each from an element of the parameter on. */
 interface Sink {
-  /** False if one of them is not below the limit. */
+  /** False if one of the values is not below the limit. */
   add(values: Float32Array, begin: number): boolean;
   readonly limit: number;
 }
@@ -125,7 +125,7 @@ async function loadInto(
       if (came && !allBelow(Infinity, bitsOf(came))) throw outOfRange(name, came, offset / 4, Infinity);
       if (sink) {
         const { parameter, begin } = placement;
-        // What stands before the file's first position: timm adds that of the class token to the token.
+        // The position of the class token is zero, because timm has added it to the token.
         if (parameter === 'pos_embed' && begin > 0 && offset === 0) sink.add(new Float32Array(begin), 0);
         addPiece(piece, sink, begin, scratch, elements, rowScales?.of(name));
         if (unsettledBytes >= SETTLE_BYTES) {
@@ -144,7 +144,7 @@ async function loadInto(
     return weights;
   } catch (error) {
     weights?.destroy();
-    await stream.cancel(error).catch(() => undefined); // the first error is the one to tell
+    await stream.cancel(error).catch(() => undefined); // the first error is the one to report
     throw error;
   }
 }
@@ -157,12 +157,11 @@ const asBytes = (values: Float32Array): Uint8Array<ArrayBuffer> =>
   new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
 
 /**
- * Values are converted and handed on in portions of at most this many, which keeps the scratch at 1 MiB
- * whatever the tensor.
+ * Values are converted in portions of at most this many, so the scratch memory is 1 MiB for any tensor.
  */
 const PORTION_ELEMENTS = 2 ** 18;
 
-/** Room for a portion, made when something has to be converted. */
+/** Memory for a portion, allocated when something has to be converted. */
 class Scratch {
   #values: Float32Array<ArrayBuffer> | undefined;
 
@@ -206,11 +205,10 @@ function addPiece(
 }
 
 /**
- * What to say of the first of `values` that is not below the limit. `begin`: where they stand in their
- * tensor.
+ * The error for the first of `values` that is not below the limit. `begin`: their position in the tensor.
  */
 function outOfRange(name: string, values: Float32Array, begin: number, limit: number): CheckpointError {
-  const at = values.findIndex((value) => !(Math.abs(value) < limit)); // NaN is less than nothing
+  const at = values.findIndex((value) => !(Math.abs(value) < limit)); // true also for NaN
   const found = `found ${values[at]} at element ${begin + at}`;
   if (Number.isFinite(values[at])) {
     return new CheckpointError(

@@ -64,9 +64,11 @@ describe('locate', () => {
     expect(locate(page, { revision: 'abc' })).toBe(folder);
     expect(locate(`${page}/tree/abc`)).toBe(folder);
     expect(locate(`${page}/tree/abc`, { revision: 'abc' })).toBe(folder);
-    expect(refused(() => locate(`${page}/tree/abc`, { revision: 'main' }))).toContain('the option revision is main');
+    expect(refused(() => locate(`${page}/tree/abc`, { revision: 'main' }))).toContain(
+      'the option revision is main',
+    );
     expect(refused(() => locate('https://example.com/a/', { revision: 'abc' }))).toContain(
-      "beside a folder's URL",
+      'needs an id of the hub',
     );
   });
 

@@ -49,7 +49,7 @@ test('shards with numbered names must be complete; at most 64 shards are allowed
     [a, 'model-00002-of-00003.safetensors'],
   ]) {
     expect(() => parse({ weight_map: Object.fromEntries(files.map((file, i) => [`t${i}`, file])) })).toThrow(
-      /count themselves/,
+      /has another number/,
     );
   }
   expect(() =>

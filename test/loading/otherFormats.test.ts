@@ -85,9 +85,9 @@ test('weights without config.json: the configuration comes from the tensors', as
     ['model.safetensors', weightsFile],
     ['pytorch_model.bin', new Uint8Array(4)],
   ]);
-  const { config, unkept, stream } = await open(server.url);
+  const { config, uncachedReason, stream } = await open(server.url);
   expect(config).toBeUndefined();
-  expect(unkept).toBeUndefined();
+  expect(uncachedReason).toBeUndefined();
   expect(stream.header.tensors.size).toBeGreaterThan(0);
   await stream.cancel();
 });

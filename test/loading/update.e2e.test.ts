@@ -116,7 +116,7 @@ describe('a source that changes', () => {
     const again = await load(page, { revalidate: true });
     expect(again.loaded).toMatchObject({
       fetchedBytes: 0,
-      cacheReason: 'read from the cache; its server has no other',
+      cacheReason: 'read from the cache; the server has the same version',
     });
     expect(await check()).toBe('current');
   });
@@ -129,7 +129,7 @@ describe('a source that changes', () => {
     expect(loaded).toMatchObject({
       fetchedBytes: 0,
       cacheReason: expect.stringMatching(
-        /^read from the cache; whether it is the newest could not be asked \(http.*: expected an answer.*\)$/,
+        /^read from the cache; the server could not be asked for a newer version \(http.*: expected an answer.*\)$/,
       ) as string,
     });
   });
