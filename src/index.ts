@@ -1,5 +1,6 @@
 export { DINOv2 } from './dinov2.js';
 export {
+  type BySizeOptions,
   type EmbedAllOptions,
   type EmbedOptions,
   type FeatureGroup,
@@ -19,14 +20,31 @@ export { checkForUpdate, listCached, removeCached, type CachedModel } from './ca
 export { type AskOptions, type SourceState } from './cache/revalidate.js';
 export { type CacheKind } from './storage/store.js';
 export { type RetryOptions } from './io/retry.js';
+export { type HubOptions } from './io/hub.js';
 export { type ByteSource } from './io/sources.js';
+export { type Dialect } from './weights/huggingFace.js';
 export { type Dtype } from './weights/precision.js';
-export { type ImageSource, type Orientation, type RawImage } from './image/source.js';
+export { type ImageSource, type Orientation, type RawImage, type SourceOptions } from './image/source.js';
+export { type Thumbnail } from './image/thumbnail.js';
 export { type PixelOptions, type Pixels } from './image/preprocess.js';
-export { type Resize } from './image/geometry.js';
+export { type Resize, type ResizeOptions } from './image/geometry.js';
 export { type Normalization } from './image/normalization.js';
-export { type CropRule, type Preprocessing, type Resample, type ResizeRule } from './image/preprocessing.js';
-export { PCA, type PcaDrawOptions, type PcaFitOptions, type PcaJSON } from './tasks/pca.js';
+export {
+  type CropRule,
+  type Preprocessing,
+  type PreprocessingOptions,
+  type Resample,
+  type ResizeRule,
+} from './image/preprocessing.js';
+export {
+  PCA,
+  type ForegroundRule,
+  type PatchFeatures,
+  type PcaBasis,
+  type PcaDrawOptions,
+  type PcaFitOptions,
+  type PcaJSON,
+} from './tasks/pca.js';
 export { PatchMap, type PatchMapColorOptions } from './tasks/patchMap.js';
 export {
   PatchSimilarity,
@@ -50,7 +68,7 @@ export {
   type ScoreFunction,
 } from './tasks/classifier.js';
 export { type ProblemType } from './tasks/classLabels.js';
-export { type Embedded } from './tasks/embedAll.js';
+export { type Embedded, type EmbeddedPatches, type Embedding } from './tasks/embedAll.js';
 export {
   Features,
   type HiddenStateOptions,
@@ -61,6 +79,8 @@ export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/adapter.js';
+export { type Ceilings } from './gpu/measure/ceilings.js';
+export { type Timer } from './gpu/measure/stopwatch.js';
 export { type Tuning, type TuningSample } from './gpu/measure/tuner.js';
 export { type TuningStore } from './gpu/measure/tuningStore.js';
 export { Profile, type DispatchProfile, type KernelProfile, type Throughput } from './gpu/measure/profile.js';

@@ -9,7 +9,7 @@ export {
 } from './errors.js';
 export { EmbeddingIndex } from './search/embeddingIndex.js';
 export { deleteIndex, listIndexes, type StoredIndex } from './search/store/catalogue.js';
-export { modelIdentity, type IdentityOptions } from './search/identity.js';
+export { modelIdentity, type IdentifiedModel, type IdentityOptions } from './search/identity.js';
 export type {
   Change,
   EncodedPatches,
@@ -55,4 +55,10 @@ export {
   unfinishedIngest,
   type UnfinishedIngest,
 } from './search/ingest/state.js';
-export type { IngestFeatures, IngestIndex, IngestModel } from './search/ingest/target.js';
+export type {
+  EmbedFilesOptions,
+  IngestFeatures,
+  IngestIndex,
+  IngestModel,
+  IngestResult,
+} from './search/ingest/target.js';

@@ -12,10 +12,10 @@
 export const WEIGHT_BITS = 22;
 
 /** Pillow's resampling filters. The index of a name is Pillow's number for the filter. */
-export const RESAMPLES = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'] as const;
+export const RESAMPLES: readonly Resample[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
 
 /** Name of one of Pillow's resampling filters. */
-export type Resample = (typeof RESAMPLES)[number];
+export type Resample = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 'hamming';
 
 /** For each pixel of a resized line, the source pixels that it reads and their weights. */
 export interface Taps {

@@ -77,13 +77,22 @@ export class Features {
   readonly numRegisterTokens: number;
   /** Tokens per image: 1 + numRegisterTokens + rows · cols. */
   readonly numTokens: number;
-  /** The GPU on which the features are. */
+  /**
+   * The GPU on which the features are.
+   * @internal
+   */
   readonly gpu: Gpu;
-  /** Lease for tasks that use the buffers: `dispose()` takes effect when these tasks have ended. */
+  /**
+   * Lease for tasks that use the buffers: `dispose()` takes effect when these tasks have ended.
+   * @internal
+   */
   readonly lease: OwnedBuffers;
   readonly #buffers: ForwardBuffers;
 
-  /** Called by the model, which provides features through `DINOv2.features` and `DINOv2.forward`. */
+  /**
+   * Called by the model, which provides features through `DINOv2.features` and `DINOv2.forward`.
+   * @internal
+   */
   constructor(gpu: Gpu, config: DINOv2Config, grid: Grid, forwardBuffers: ForwardBuffers) {
     this.gpu = gpu;
     this.batch = grid.batch;

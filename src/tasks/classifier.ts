@@ -96,7 +96,10 @@ export class ImageClassifier {
   readonly #model: ClassifierModel;
   readonly #head: LinearHead;
 
-  /** Internal: use `model.classifier` or `ImageClassifier.fromFiles`. */
+  /**
+   * Called by `model.classifier` and `ImageClassifier.fromFiles`.
+   * @internal
+   */
   constructor(
     model: ClassifierModel,
     head: LinearHead,

@@ -17,13 +17,19 @@ import { BLOCK, startVectors } from '../numerics/startVectors.js';
 
 /** The part of features that a PCA reads. `Features` implements it. */
 export interface PatchFeatures {
-  /** The GPU on which the features are. */
+  /**
+   * The GPU on which the features are.
+   * @internal
+   */
   readonly gpu: Gpu;
   /**
    * f32 (batch, numTokens, embedDim) on the GPU. Tokens: cls, registers, patches (rows · cols, row by row).
    */
   readonly buffer: GPUBuffer;
-  /** Lease of the buffer's owner, needed if the owner may be disposed during the call. */
+  /**
+   * Lease of the buffer's owner, needed if the owner may be disposed during the call.
+   * @internal
+   */
   readonly lease?: Lease | undefined;
   /** Number of images. */
   readonly batch: number;

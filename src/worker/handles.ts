@@ -26,6 +26,7 @@ export class Handle {
   /** The object in the worker. */
   readonly #object: RemoteObject;
 
+  /** @internal */
   constructor(state: object, object: RemoteObject) {
     Object.assign(this, state);
     for (const part of Object.values(state)) if (part instanceof Handle) keepOwner(part, this);
@@ -34,7 +35,10 @@ export class Handle {
     abandoned.register(this, object);
   }
 
-  /** Undefined for anything but a handle. */
+  /**
+   * The object in the worker that a handle represents. Undefined for anything but a handle.
+   * @internal
+   */
   static objectOf(value: unknown): RemoteObject | undefined {
     return typeof value === 'object' && value !== null && #object in value ? value.#object : undefined;
   }

@@ -78,6 +78,7 @@ export class Profile {
   /**
    * @param table the text that `toString` returns. The caller formats it, so that the page's side of a worker
    *   needs no code for that
+   * @internal
    */
   constructor(data: ProfileData, table: string) {
     Object.assign(this, data);

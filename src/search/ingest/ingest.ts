@@ -87,7 +87,10 @@ export class Ingest {
   #reportedMs = -Infinity;
   #recordedMs = -Infinity;
 
-  /** Use `ingest` instead. */
+  /**
+   * Called by `ingest`.
+   * @internal
+   */
   constructor(index: IngestIndex, model: IngestModel, source: IngestSource, options: IngestOptions) {
     this.#index = index;
     this.#model = model;
