@@ -2,6 +2,8 @@
 // several entries share. A class that two entries export must be declared once: TypeScript takes two
 // declarations with private fields for different types. Members marked `@internal` are left out.
 // Usage: node scripts/build-types.mjs [folder]. Default: dist
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { rolldown } from 'rolldown';
 import { dts } from 'rolldown-plugin-dts';
 
@@ -20,12 +22,19 @@ export async function buildTypes(dir) {
     plugins: [dts({ emitDtsOnly: true, tsconfig: 'tsconfig.build.json', oxc: { stripInternal: true } })],
     external: /\.wgsl|^\?/,
   });
-  await bundle.write({
-    dir,
+  const { output } = await bundle.generate({
     minifyInternalExports: false,
     chunkFileNames: '[name].d.ts',
     codeSplitting: { groups: [{ name: 'types', minShareCount: 2 }] },
   });
+  mkdirSync(dir, { recursive: true });
+  for (const { fileName, code } of output) writeFileSync(join(dir, fileName), onOwnLines(code));
 }
+
+/**
+ * Puts a doc comment that ends a line on its own line. The printer leaves the comments of an object type's members
+ * at the end of the line before, and TypeScript does not take such a comment for the next member's.
+ */
+const onOwnLines = (code) => code.replace(/(?<=;) (\/\*\* .*? \*\/)$/gm, '\n  $1');
 
 if (process.argv[1] === import.meta.filename) await buildTypes(process.argv[2] ?? 'dist');

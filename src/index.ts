@@ -79,6 +79,7 @@ export { type AttentionOptions } from './model/attention.js';
 export { type DINOv2Config, type ModelSize, type PosEmbedConvention } from './model/config.js';
 export { checkSupport, type Support } from './support.js';
 export { type AdapterDescription } from './gpu/adapter.js';
+export { type OperandType } from './gpu/kernels/kernel.js';
 export { type Ceilings } from './gpu/measure/ceilings.js';
 export { type Timer } from './gpu/measure/stopwatch.js';
 export { type Tuning, type TuningSample } from './gpu/measure/tuner.js';

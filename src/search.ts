@@ -12,6 +12,7 @@ export { deleteIndex, listIndexes, type StoredIndex } from './search/store/catal
 export { modelIdentity, type IdentifiedModel, type IdentityOptions } from './search/identity.js';
 export type {
   Change,
+  Changes,
   EncodedPatches,
   IndexHeader,
   IndexUsage,

@@ -7,22 +7,38 @@ export type { Resample } from './coefficients.js';
 
 /** The rule that gives the size of the resized image. Lengths are in pixels. */
 export type ResizeRule =
-  /** The shorter edge has this length, the longer edge at most `longestEdge`. The aspect ratio is kept. */
-  | { readonly shortestEdge: number; readonly longestEdge?: number | undefined }
-  /** Exactly this size. The aspect ratio is not kept. */
-  | { readonly height: number; readonly width: number }
-  /** The largest size that fits into this one. The aspect ratio is kept. */
-  | { readonly maxHeight: number; readonly maxWidth: number }
-  /** The smallest size that covers this one (timm only). The aspect ratio is kept. */
-  | { readonly minHeight: number; readonly minWidth: number }
-  /**
-   * `DPTImageProcessor`: this size, with each side rounded to a multiple of `multipleOf`. With
-   * `keepAspectRatio`, both sides are first scaled by the factor that is nearer to 1.
-   */
   | {
+      /** Length of the shorter edge. The aspect ratio is kept. */
+      readonly shortestEdge: number;
+      /** Largest length of the longer edge. Default: no limit. */
+      readonly longestEdge?: number | undefined;
+    }
+  | {
+      /** Exact height. The aspect ratio is not kept. */
       readonly height: number;
+      /** Exact width. */
       readonly width: number;
+    }
+  | {
+      /** Largest height. The image gets the largest size within the limits; the aspect ratio is kept. */
+      readonly maxHeight: number;
+      /** Largest width. */
+      readonly maxWidth: number;
+    }
+  | {
+      /** Smallest height (timm only). The image gets the smallest size that covers it; the aspect ratio is kept. */
+      readonly minHeight: number;
+      /** Smallest width. */
+      readonly minWidth: number;
+    }
+  | {
+      /** Height before rounding, as in `DPTImageProcessor`. */
+      readonly height: number;
+      /** Width before rounding. */
+      readonly width: number;
+      /** Each side is rounded to a multiple of this length. */
       readonly multipleOf: number;
+      /** True: both sides are first scaled by one factor, the one of the two that is nearer to 1. */
       readonly keepAspectRatio: boolean;
     };
 

@@ -1,6 +1,7 @@
 /** Finds the folder of a checkpoint, given an id on the Hugging Face hub or a URL. */
 import { SourceError } from '../errors.js';
 
+/** Options for checkpoints on the Hugging Face hub. */
 export interface HubOptions {
   /** Branch, tag or commit on the hub. Default: `main`. */
   readonly revision?: string | undefined;

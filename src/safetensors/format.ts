@@ -4,7 +4,7 @@
 import { SafetensorsError } from '../errors.js';
 
 /** Every element type of the format, with its width in bits. Two are narrower than a byte. */
-export const DTYPE_BITS = {
+export const DTYPE_BITS: Readonly<Record<SafetensorsDtype, number>> = {
   BOOL: 8,
   F4: 4,
   F6_E2M3: 6,
@@ -27,10 +27,32 @@ export const DTYPE_BITS = {
   F64: 64,
   I64: 64,
   U64: 64,
-} as const;
+};
 
 /** The name of an element type, as the header writes it. */
-export type SafetensorsDtype = keyof typeof DTYPE_BITS;
+export type SafetensorsDtype =
+  | 'BOOL'
+  | 'F4'
+  | 'F6_E2M3'
+  | 'F6_E3M2'
+  | 'U8'
+  | 'I8'
+  | 'F8_E5M2'
+  | 'F8_E4M3'
+  | 'F8_E8M0'
+  | 'F8_E4M3FNUZ'
+  | 'F8_E5M2FNUZ'
+  | 'I16'
+  | 'U16'
+  | 'F16'
+  | 'BF16'
+  | 'I32'
+  | 'U32'
+  | 'F32'
+  | 'C64'
+  | 'F64'
+  | 'I64'
+  | 'U64';
 
 /** The format's limit for the length of a header, in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -53,6 +75,7 @@ export const REWRITE =
 
 /** One tensor: its element type, shape and position in the file. */
 export interface TensorInfo {
+  /** Element type. */
   readonly dtype: SafetensorsDtype;
   /** Outermost dimension first; `[]` is a scalar. A dimension may be 0, and then the tensor has no bytes. */
   readonly shape: readonly number[];
@@ -77,6 +100,7 @@ export interface SafetensorsHeader {
   readonly fileBytes: number;
 }
 
+/** Options of `parseSafetensors`. */
 export interface SafetensorsOptions {
   /** Reject a longer header, in bytes: 1 to 100,000,000. Default: 16 MiB. */
   readonly maxHeaderBytes?: number | undefined;
@@ -84,6 +108,7 @@ export interface SafetensorsOptions {
   readonly name?: string | undefined;
 }
 
+/** Options of `parseSafetensorsHeader`. */
 export interface SafetensorsHeaderOptions extends SafetensorsOptions {
   /** The size of the whole file in bytes. If given, missing and surplus bytes are errors. */
   readonly fileBytes?: number | undefined;
@@ -91,7 +116,9 @@ export interface SafetensorsHeaderOptions extends SafetensorsOptions {
 
 /** The type and shape of a tensor to write. */
 export interface TensorSpec {
+  /** Element type. */
   readonly dtype: SafetensorsDtype;
+  /** Outermost dimension first; `[]` for a scalar. */
   readonly shape: readonly number[];
 }
 

@@ -67,7 +67,15 @@ export interface StoredItem {
  * One change of an index. `put` adds an item or replaces the item with that id. A replaced item keeps its
  * thumbnail unless the new item has one.
  */
-export type Change = { readonly put: StoredItem } | { readonly remove: string };
+export type Change =
+  | {
+      /** The item to add, or to replace the item with the same id. */
+      readonly put: StoredItem;
+    }
+  | {
+      /** The id of the item to remove. */
+      readonly remove: string;
+    };
 
 /** Changes, or a function that returns them. The function runs while no other tab can change the index. */
 export type Changes = readonly Change[] | (() => readonly Change[] | Promise<readonly Change[]>);

@@ -25,10 +25,18 @@ export interface Embedding {
 
 /** Result for one image: its embedding, or the error that prevented it. `index` counts the images from 0. */
 export type Embedded =
-  | ({ readonly index: number; readonly error?: undefined } & Embedding)
-  | ({ readonly index: number; readonly error: ImageError } & {
-      readonly [Name in keyof Embedding]?: undefined;
-    });
+  | ({
+      /** Position of the image in the iterable, from 0. */
+      readonly index: number;
+      /** Undefined: the image was used. */
+      readonly error?: undefined;
+    } & Embedding)
+  | ({
+      /** Position of the image in the iterable, from 0. */
+      readonly index: number;
+      /** Why the image could not be used. */
+      readonly error: ImageError;
+    } & { readonly [Name in keyof Embedding]?: undefined });
 
 /** The steps from images to embeddings. `compute` returns the embeddings of a batch in order. */
 export type EmbedSteps<Image, Prepared> = Omit<BatchSteps<Image, Prepared, readonly Embedding[]>, 'discard'>;

@@ -8,10 +8,16 @@ export type Root =
 
 /** Files and folders that were dropped on a page. `droppedFiles` makes it. */
 export class DroppedFiles {
-  /** The dropped files and folders. */
+  /**
+   * The dropped files and folders.
+   * @internal
+   */
   readonly roots: Promise<readonly Root[]>;
 
-  /** Use `droppedFiles` instead. @param roots the dropped files and folders */
+  /**
+   * Called by `droppedFiles`.
+   * @internal
+   */
   constructor(roots: Promise<readonly Root[]>) {
     this.roots = roots;
   }
