@@ -11,6 +11,7 @@ import { keepOwn } from './inputs.js';
 import { Latest } from './latest.js';
 import { dismiss, showNotice } from './notices.js';
 import { drawPhoto, pcaCanvas, setBusy, setEmpty } from './pictures.js';
+import { clearSimilarity, useFeatures } from './similarity.js';
 import { snippet } from './snippet.js';
 import {
   firstChoice,
@@ -98,6 +99,7 @@ function lose(error: unknown): void {
   loaded = shown = undefined;
   runs.abort();
   setBusy(false);
+  clearSimilarity();
   setEmpty('The GPU was lost');
   view.setResult(false);
   setLoaded(undefined, undefined);
@@ -146,6 +148,7 @@ export async function show(): Promise<void> {
       const found = await paint(features, foreground.checked, pcaCanvas, signal);
       signal.throwIfAborted();
       present(features, now.name, foreground.checked && !found);
+      await useFeatures(features, signal);
       await view.showPlan(by.model, features);
       view.showMemory(by.model);
       if (quick) await timeAgain(by, now, size, signal);
@@ -166,6 +169,7 @@ async function compute(by: Loaded, now: Picture, size: InputSize, signal: AbortS
   if (shown?.loaded === by && shown.picture === now && shown.input === size) return false;
   view.setStatus(`Computing the features of ${now.name}.`);
   setEmpty('');
+  clearSimilarity();
   setBusy(true); // the photograph is visible meanwhile, and the features fade in over it
   const { features, forwardMs } = await run(by.model, now, size, signal);
   shown?.features.dispose();

@@ -8,6 +8,7 @@ import { sample, startInputs } from './inputs.js';
 import { showNotice, startNotices } from './notices.js';
 import { setEmpty, startPictures, toPng } from './pictures.js';
 import { firstChoice, modelName } from './state.js';
+import { startSimilarity } from './similarity.js';
 import { startTheme } from './theme.js';
 import { setStatus, showAdapter, showUnsupported } from './view.js';
 
@@ -19,6 +20,7 @@ const takeSample = (): void => void take(chosen('sample'), () => sample(chosen('
 startNotices();
 startTheme();
 startPictures();
+startSimilarity();
 startForm((choice) => void load(choice));
 startInputs({ onPicture: takeOwn, onWeights: (checkpoint) => void load(choiceOfFiles(checkpoint)) });
 startCamera((still) => takeOwn(still, 'camera'));

@@ -1,5 +1,5 @@
 /** Draws the two pictures: the photograph, cropped as for the model, and its features over it. */
-import type { Preprocessing } from '../src/index.js';
+import type { PatchPosition, Preprocessing } from '../src/index.js';
 import { byId } from './dom.js';
 import { cropOf } from './crop.js';
 import type { InputSize, Picture } from './state.js';
@@ -11,6 +11,7 @@ const MOST_PX = 1036;
 const photo = byId('photo', HTMLCanvasElement);
 const under = byId('under', HTMLCanvasElement);
 export const pcaCanvas = byId('pca', HTMLCanvasElement);
+const similarityCanvas = byId('similarity', HTMLCanvasElement);
 const pcaFrame = byId('pca-frame', HTMLElement);
 const opacity = byId('opacity', HTMLInputElement);
 const opacityValue = byId('opacity-value', HTMLOutputElement);
@@ -61,35 +62,50 @@ export function startPictures(): void {
   opacity.addEventListener('input', setOpacity);
   setOpacity();
   for (const input of document.querySelectorAll<HTMLInputElement>('input[name="upscale"]')) {
-    const show = (): void =>
-      void (input.checked && pcaCanvas.classList.toggle('crisp', input.value === 'crisp'));
+    const show = (): void => {
+      if (!input.checked) return;
+      for (const canvas of [pcaCanvas, similarityCanvas])
+        canvas.classList.toggle('crisp', input.value === 'crisp');
+    };
     input.addEventListener('change', show);
     show();
   }
-  for (const frame of document.querySelectorAll<HTMLElement>('.frame')) {
-    frame.addEventListener('pointermove', ({ clientX, clientY }) => markPatch(frame, clientX, clientY));
-    frame.addEventListener('pointerleave', () => markPatch(frame, -1, -1));
+}
+
+/** The patch at a point of the window, in one of the two pictures. */
+export function patchAt(frame: HTMLElement, clientX: number, clientY: number): PatchPosition | undefined {
+  const { cols, rows, patchPx, marginX, marginY } = gridOn(frame);
+  const { left, top } = frame.getBoundingClientRect();
+  const col = Math.floor((clientX - left - marginX) / patchPx);
+  const row = Math.floor((clientY - top - marginY) / patchPx);
+  const inside = !pcaCanvas.hidden && col >= 0 && row >= 0 && col < cols && row < rows;
+  return inside ? { row, col } : undefined;
+}
+
+/** Outlines a patch in both pictures. Undefined removes the outline. */
+export function markPatch(patch: PatchPosition | undefined): void {
+  for (const mark of document.querySelectorAll<HTMLElement>('.patch')) {
+    mark.hidden = !patch || pcaCanvas.hidden;
+    if (!patch) continue;
+    const { patchPx, marginX, marginY } = gridOn(mark.parentElement!);
+    mark.style.width = mark.style.height = `${patchPx}px`;
+    mark.style.left = `${marginX + patch.col * patchPx}px`;
+    mark.style.top = `${marginY + patch.row * patchPx}px`;
   }
 }
 
-/** Outlines the patch under the pointer in both pictures. */
-function markPatch(frame: HTMLElement, clientX: number, clientY: number): void {
+/** Where the grid of patches is in a square frame, in CSS pixels. The picture fills one direction, and is centred in the other. */
+function gridOn(frame: HTMLElement): {
+  cols: number;
+  rows: number;
+  patchPx: number;
+  marginX: number;
+  marginY: number;
+} {
   const { width: cols, height: rows } = pcaCanvas;
-  const { left, top, width: side } = frame.getBoundingClientRect();
-  // The picture fills the square frame in one direction, and is centred in the other.
-  const patch = side / Math.max(rows, cols);
-  const [marginX, marginY] = [(side - cols * patch) / 2, (side - rows * patch) / 2];
-  const [col, row] = [
-    Math.floor((clientX - left - marginX) / patch),
-    Math.floor((clientY - top - marginY) / patch),
-  ];
-  const inside = !pcaCanvas.hidden && col >= 0 && row >= 0 && col < cols && row < rows;
-  for (const mark of document.querySelectorAll<HTMLElement>('.patch')) {
-    mark.hidden = !inside;
-    mark.style.width = mark.style.height = `${patch}px`;
-    mark.style.left = `${marginX + col * patch}px`;
-    mark.style.top = `${marginY + row * patch}px`;
-  }
+  const side = frame.clientWidth;
+  const patchPx = side / Math.max(rows, cols);
+  return { cols, rows, patchPx, marginX: (side - cols * patchPx) / 2, marginY: (side - rows * patchPx) / 2 };
 }
 
 /** Encodes the right picture as a PNG of at least 896 pixels along its longer side. */
@@ -105,6 +121,8 @@ export async function toPng(): Promise<Blob> {
   context.globalAlpha = Number(opacity.value) / 100;
   context.imageSmoothingEnabled = !isCrisp();
   context.drawImage(pcaCanvas, 0, 0, canvas.width, canvas.height);
+  context.globalAlpha = 1;
+  if (!similarityCanvas.hidden) context.drawImage(similarityCanvas, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve, reject) => {
     canvas.toBlob(
       (blob) => (blob ? resolve(blob) : reject(new Error('The browser could not encode the canvas as PNG.'))),

@@ -179,6 +179,44 @@ describe('the page', () => {
     expect(await page.locator('.patch').first().isVisible()).toBe(false);
   });
 
+  it('shows the similarity to the patch under the pointer, to a pinned patch, and to one chosen by keys', async () => {
+    const patchColour = (row: number, col: number): Promise<number[]> =>
+      page.locator('#similarity').evaluate(
+        (canvas, [y, x]) => {
+          const copy = new OffscreenCanvas(1, 1).getContext('2d')!;
+          copy.drawImage(canvas as HTMLCanvasElement, -x, -y);
+          return Array.from(copy.getImageData(0, 0, 1, 1).data);
+        },
+        [row, col] as const,
+      );
+    const shown = (): Promise<boolean> => page.locator('#similarity').isVisible();
+    const mostSimilar = [253, 231, 37, 255]; // a patch is most similar to itself
+    const box = (await page.locator('#pca').boundingBox())!;
+    const pointAt = (row: number, col: number): Promise<void> =>
+      page.mouse.move(box.x + (box.width / 16) * (col + 0.5), box.y + (box.width / 16) * (row + 0.5));
+    expect(await shown()).toBe(false);
+    await pointAt(5, 3);
+    expect(await shown()).toBe(true);
+    expect(await patchColour(5, 3)).toEqual(mostSimilar);
+    expect((await colours(page, 'similarity')).distinct).toBeGreaterThan(50);
+    expect(await text(page, 'similarity-hint')).toMatch(/row 6, column 4/);
+    await page.mouse.move(2, 2);
+    expect(await shown()).toBe(false);
+
+    await pointAt(9, 12);
+    await page.mouse.down();
+    await page.mouse.up();
+    await page.mouse.move(2, 2);
+    expect(await shown()).toBe(true);
+    expect(await patchColour(9, 12)).toEqual(mostSimilar);
+    await page.locator('#pca-frame').focus();
+    await page.keyboard.press('ArrowUp');
+    expect(await patchColour(8, 12)).toEqual(mostSimilar);
+    expect(await text(page, 'similarity-hint')).toMatch(/row 9, column 13/);
+    await page.keyboard.press('Escape');
+    expect(await shown()).toBe(false);
+  });
+
   it('saves the picture as a PNG', async () => {
     const coming = page.waitForEvent('download');
     await page.locator('#save').click();
