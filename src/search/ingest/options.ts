@@ -13,8 +13,8 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   readonly thumbnailPx?: number | undefined;
   /**
    * Prefix of the ids (`under/folder/name.jpg`). Needed if two folders have the same name. Setting it, even
-   * to '', declares that all ids with this prefix belong to this folder, so that a folder that was moved
-   * updates its items. Default: no prefix, and no such declaration.
+   * to '', declares that all ids with this prefix belong to the ingested folder, so that a folder that was
+   * moved updates its items. Default: no prefix, and no such declaration.
    */
   readonly under?: string | undefined;
   /** Removes items of the ingested folders whose files no longer exist. Default false. */
@@ -25,7 +25,7 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   readonly onProgress?: ((progress: IngestProgress) => void) | undefined;
 }
 
-/** What the index stores about a file, as `metadata.file`. Size and date show whether a file has changed. */
+/** File data that the index stores as `metadata.file`. Size and date show whether a file has changed. */
 export interface FileMetadata {
   /** Size in bytes. */
   readonly size: number;

@@ -16,11 +16,11 @@ export interface IngestProgress {
   readonly images: number;
   /** Files that are not images. */
   readonly ignored: number;
-  /** Images that were in the index already, with the same size and date. */
+  /** Images that the index already had, with the same file size and date. */
   readonly unchanged: number;
   /** New images. */
   readonly added: number;
-  /** Images that were in the index and have changed. */
+  /** Images that the index already had and whose files have changed. */
   readonly updated: number;
   /** Images that could not be ingested. */
   readonly failed: number;
