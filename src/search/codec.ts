@@ -172,7 +172,8 @@ export function encodedFault(
         return `the subnormal number ${values[i]} at index ${i}, which an export stores as zero`;
   }
   if (storage === 'int8' && bytes.subarray(0, dim).includes(0x80)) return 'the whole number -128';
-  // Rounding changes a component by at most half the int8 step; flushing f16 subnormals, by at most 2^-14.
+  // Rounding to int8 changes a component by at most half a step; storing an f16 subnormal as 0, by less than
+  // 2^-14.
   const step =
     storage === 'int8'
       ? new DataView(bytes.buffer, bytes.byteOffset + dim, 4).getFloat32(0, true) / 2

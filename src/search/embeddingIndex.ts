@@ -30,7 +30,7 @@ import { openJournal } from './store/openJournal.js';
 
 /**
  * An index of image embeddings with exact similarity search. Hits and scores, computed on the GPU or the CPU,
- * equal those of a float64 comparison with every vector. Equal scores are sorted by id.
+ * equal the result of a float64 comparison with every vector. Equal scores are sorted by id.
  *
  * `new EmbeddingIndex` makes an index in memory. `EmbeddingIndex.open` stores the index in the browser and
  * keeps a copy of all vectors in memory.

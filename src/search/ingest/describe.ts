@@ -6,7 +6,7 @@ import { checkPooling, pool, type Pooling } from '../../tasks/pooling.js';
 import type { PatchTokens } from '../options.js';
 import type { IngestFeatures, IngestModel } from './target.js';
 
-/** Options of `describeImage`: those of `embed`, and `patches`. */
+/** Options of `describeImage`: the options of `embed`, and `patches`. */
 export interface DescribeOptions extends PixelOptions {
   /** How tokens become the vector. Default `cls`. */
   readonly pooling?: Pooling | undefined;

@@ -37,7 +37,8 @@ const MOST_UNCOMMITTED = 4;
  * Starts to add the images of files and folders to an index.
  *
  * The id of an image is its path: `folder/name.jpg`, or `name.jpg` for a file without a folder. The option
- * `under` adds a prefix. An index that stores patches gets them from the same forward pass as the vector.
+ * `under` adds a prefix. If the index stores patches, one forward pass computes both the vector and the
+ * patches.
  * @throws OptionError if the source or an option has the wrong type; IndexError INDEX_OPTIONS
  */
 export function ingest(
@@ -53,7 +54,7 @@ export function ingest(
 export class Ingest {
   /**
    * Resolves when all images have been processed. Images that cannot be used are listed in `failures` and do
-   * not stop the others.
+   * not stop the ingest.
    *
    * Rejects with the error that ended the ingest: the signal's reason, a DeviceError, an IndexError or an
    * error of the storage. Images that were already committed stay in the index. If a different folder of the
@@ -331,7 +332,7 @@ export class Ingest {
   }
 
   /**
-   * Removes the items whose files are gone.
+   * Removes the items whose files no longer exist.
    * @param known id prefixes of all folders and files that the index was made from
    */
   async #removeMissing(roots: readonly Root[], known: readonly string[]): Promise<void> {

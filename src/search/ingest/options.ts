@@ -5,7 +5,7 @@ import type { DescribeOptions } from './describe.js';
 import type { IngestProgress } from './progress.js';
 import type { EmbedFilesOptions } from './target.js';
 
-/** Options of `ingest`, including those of `embed` that change pixels and pooling. */
+/** Options of `ingest`, including the options of `embed` that change pixels and pooling. */
 export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   /** Maximum number of images of one size that the model computes together. Default 8. */
   readonly batchSize?: number | undefined;

@@ -24,7 +24,7 @@ export interface IngestProgress {
   readonly updated: number;
   /** Images that could not be ingested. */
   readonly failed: number;
-  /** Items that were removed because their files are gone (`removeMissing`). */
+  /** Items that were removed because their files no longer exist (`removeMissing`). */
   readonly removed: number;
   /** Images per second, over the last 32 commits. Undefined before the first commit. */
   readonly perSecond: number | undefined;

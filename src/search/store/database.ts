@@ -45,8 +45,8 @@ const BLOCKED_MS = 5_000;
 const OPENING_MS = 30_000;
 
 /**
- * Names of all indexes that have a database, including those of newer versions; undefined if the browser
- * cannot list databases.
+ * Names of all indexes that have a database, including indexes made by newer versions; undefined if the
+ * browser cannot list databases.
  */
 export async function databaseNames(): Promise<string[] | undefined> {
   const found = await (indexedDB as Partial<IDBFactory>).databases?.();

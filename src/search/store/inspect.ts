@@ -26,7 +26,7 @@ export interface Rows {
 export interface Damage {
   /** Database rows of the intact items. */
   readonly whole: readonly ItemRow[];
-  /** Ids of the damaged items, as far as they are readable. */
+  /** Ids of the damaged items, if the ids are readable. */
   readonly items: readonly string[];
   /** Descriptions of other damage. */
   readonly notes: readonly string[];
