@@ -31,8 +31,8 @@ const waiting: { readonly source: IngestSource; readonly under: string | undefin
 let unfinished: UnfinishedIngest | undefined;
 
 /**
- * Adds photographs: now, after the running ingest, or once a model is loaded.
- * @param under prefix of the ids, if the folder's name is in use
+ * Adds photographs: at once, after the running ingest has ended, or as soon as a model is loaded.
+ * @param under prefix of the ids, if the collection already has a folder of the same name
  */
 export function add(source: IngestSource, under?: string): void {
   waiting.push({ source, under });
@@ -70,7 +70,7 @@ export async function next(): Promise<void> {
     show(report, report.failures);
     if (report.failures.some(({ id, error }) => isTaken(error) && index.has(id))) showTaken(index, source);
   } catch (error) {
-    // It continues once a model is loaded.
+    // The ingest continues once a model is loaded.
     if (lostBy(error)) waiting.unshift({ source, under });
     else if (isTaken(error)) showTaken(index, source);
     else if (run.progress.phase !== 'aborted')
@@ -86,7 +86,7 @@ export async function next(): Promise<void> {
 const isTaken = (error: unknown): boolean =>
   error instanceof IndexError && error.code === 'INDEX_DUPLICATE_ID';
 
-/** Asks what to do if a folder or photograph of this name exists already. */
+/** Asks what to do if the collection already has a folder or photograph of the same name. */
 function showTaken(index: EmbeddingIndex, source: IngestSource): void {
   const ids = index.ids();
   let number = 2;
@@ -134,7 +134,10 @@ function show(progress: IngestProgress, failures: readonly IngestFailure[]): voi
   showFailures(failures);
 }
 
-/** Failures that are listed already. A failure of several files is a new object each time it grows. */
+/**
+ * Failures that the page shows. When a failure of several files gets another file, `ingest` replaces its
+ * object.
+ */
 let failuresShown: IngestFailure[] = [];
 
 function showFailures(failures: readonly IngestFailure[]): void {
@@ -175,7 +178,7 @@ export async function offerToGoOn(index: EmbeddingIndex | undefined): Promise<vo
   byId('unfinished-go', HTMLElement).hidden = !handles;
 }
 
-/** @param lost discards the model if an error says that it is lost */
+/** @param lost discards the model if the error shows that its GPU or worker is lost */
 export function startAdding(lost: (error: unknown) => boolean): void {
   lostBy = lost;
   pause.addEventListener('click', () =>

@@ -1,6 +1,6 @@
 /**
- * The collection: one index that is stored in this browser. It opens without a model. Adding photographs
- * needs the model that made the collection.
+ * The collection: one index that is stored in this browser. The collection opens without a model. To add
+ * photographs, the model that made the collection must be loaded.
  */
 import { DINOv2Error } from '../../src/index.js';
 import {
@@ -27,23 +27,23 @@ let index: EmbeddingIndex | undefined;
 let loaded: Loaded<DINOv2> | undefined;
 /** Identity of the loaded model with this page's preprocessing. */
 let identity: ModelIdentity | undefined;
-/** The error that says why this browser cannot store the collection. */
+/** The error that explains why this browser cannot store the collection. */
 let forgetful: unknown;
-/** True if the stored collection cannot be opened. No new one is made until the visitor deletes it. */
+/** True if the stored collection cannot be opened. No new collection is made until the visitor deletes it. */
 let blocked = false;
 /** The running deletion. */
 let deletion: Promise<void> = Promise.resolve();
 let onOpened: (index: EmbeddingIndex | undefined) => void = () => undefined;
 
 /**
- * Notifies other tabs when the collection is created or deleted. The library notifies them of changes to its
- * items.
+ * Notifies other tabs when the collection is created or deleted. The library itself notifies other tabs of
+ * changes to items.
  */
 const tabs = new BroadcastChannel('photograph search');
 
 export const collection = (): EmbeddingIndex | undefined => index;
 
-/** The model, if it made the collection or there is no collection yet. */
+/** The loaded model, if it made the collection or if no collection exists yet. */
 export function usableModel(): DINOv2 | undefined {
   return loaded && identity && (!index || sameModel(index.header.model)) ? loaded.model : undefined;
 }
@@ -82,7 +82,7 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
         'damaged',
         new DINOv2Error(
           'INDEX_DAMAGED',
-          'The browser lost part of the collection. All photographs are still in it, but their thumbnails are not. Add the same folders again to restore the thumbnails.',
+          'The browser lost part of the collection. All photographs are still in the collection, but their thumbnails are lost. Add the same folders again to restore the thumbnails.',
         ),
       );
     tellDropped(index?.dropped ?? []);
@@ -99,7 +99,7 @@ export async function openCollection(repair?: 'drop'): Promise<void> {
   show();
 }
 
-/** Shows which photographs were lost. */
+/** Shows which photographs were damaged and removed. */
 function tellDropped(ids: readonly string[]): void {
   if (ids.length === 0) return;
   const names = `${ids.slice(0, NAMED).join(', ')}${ids.length > NAMED ? ', …' : ''}`;
@@ -107,7 +107,7 @@ function tellDropped(ids: readonly string[]): void {
     'damaged',
     new DINOv2Error(
       'INDEX_DAMAGED',
-      `The entries of ${count(ids.length)} were damaged and have been removed: ${names}. Your files are unchanged. Add them again.`,
+      `The entries of ${count(ids.length)} were damaged and have been removed: ${names}. Your files are unchanged. Add the photographs again.`,
     ),
   );
 }
@@ -143,7 +143,7 @@ export async function collectionToAdd(): Promise<EmbeddingIndex> {
   if (blocked)
     throw new DINOv2Error(
       'INDEX_FILE',
-      'The stored collection cannot be opened, and is not overwritten. Delete it first.',
+      'The stored collection cannot be opened and is not overwritten. Delete it first.',
     );
   if (!loaded || !identity)
     throw new DINOv2Error('MODEL_MISSING', 'Adding photographs needs a model. Load one first.');
@@ -184,19 +184,19 @@ export async function setModel(next: Loaded<DINOv2> | undefined): Promise<void> 
   show();
 }
 
-/** Shows a notice if the loaded model did not make the collection. */
+/** Shows a notice if a model other than the loaded model made the collection. */
 function checkModel(): void {
   const of = index?.header.model;
   if (!identity || !of || sameModel(of)) return dismiss('other');
   const found =
     of.fingerprint === identity.fingerprint
-      ? `${of.id}, with other preprocessing (${of.preprocessing})`
+      ? `${of.id}, with different preprocessing (${of.preprocessing})`
       : of.id;
   showNotice(
     'other',
     new DINOv2Error(
       'INDEX_MODEL',
-      `Vectors of two models cannot be compared. This collection was made by ${found}, but ${identity.id} is loaded. Load the model of the collection to add photographs or to search with new ones. Photographs in the collection can be searched without it.`,
+      `Vectors made by different models cannot be compared. This collection was made by ${found}, but ${identity.id} is loaded. To add photographs or to search with new photographs, load the model that made the collection. Searching with photographs of the collection needs no model.`,
     ),
   );
 }
@@ -206,7 +206,7 @@ export function deleteCollection(): Promise<void> {
   return deletion;
 }
 
-/** Deletes the collection. Shows errors, so it never rejects. */
+/** Deletes the collection. Shows errors instead of rejecting. */
 async function deleteNow(): Promise<void> {
   try {
     become(undefined);
@@ -268,7 +268,7 @@ function showSoon(): void {
   soon ??= setTimeout(show, 500);
 }
 
-/** Updates the figures and buttons. */
+/** Updates the figures and buttons of the collection. */
 function show(): void {
   clearTimeout(soon);
   soon = undefined;
@@ -284,8 +284,8 @@ function show(): void {
     'parts-hint',
     index
       ? index.header.patches === 'none'
-        ? 'not stored in this one'
-        : 'stored in this one'
+        ? 'not stored in this collection'
+        : 'stored in this collection'
       : '75 kB a photograph',
   );
   setText('sure-what', `${count(size)}: their vectors and thumbnails. The files themselves are not copied.`);
@@ -293,14 +293,13 @@ function show(): void {
 }
 
 /**
- * Shows the bytes of the vectors, and of everything that this origin stores, including thumbnails and the
- * model.
+ * Shows the size of the vectors, and of all data that this origin stores, including thumbnails and the model.
  */
 async function showUsage(): Promise<void> {
   const from = index;
   if (!from || forgetful) return setText('kept', forgetful ? 'nothing' : '–');
   const { usage } = (await navigator.storage.estimate().catch(() => undefined)) ?? {};
-  const kept = await from.usage().catch(() => undefined); // it may be deleted just now
+  const kept = await from.usage().catch(() => undefined); // another tab may just have deleted the collection
   if (index === from)
     setText(
       'kept',
@@ -308,7 +307,7 @@ async function showUsage(): Promise<void> {
     );
 }
 
-/** True if a safetensors file is an exported collection, which its metadata says. */
+/** True if the metadata of a safetensors file shows that the file is an exported collection. */
 export async function isCollection(file: Blob): Promise<boolean> {
   const length = new DataView(await file.slice(0, 8).arrayBuffer());
   if (length.byteLength < 8) return false;

@@ -11,7 +11,7 @@ export interface Part {
 
 const box = byId('query-box', HTMLElement);
 const mark = byId('query-mark', HTMLElement);
-/** A shorter drag counts as a click, which removes the box. */
+/** A drag shorter than this fraction counts as a click, which removes the box. */
 const LEAST = 0.03;
 /** Step of an arrow key, and smallest side of a box, as fractions. */
 const STEP = 1 / 16;
@@ -42,7 +42,7 @@ export function resetDrawing(canDraw: boolean): void {
   show();
 }
 
-/** Calls back with the box after drawing, or with undefined after its removal. */
+/** Calls `onPart` with the box after it was drawn, and with undefined after it was removed. */
 export function startDrawing(onPart: (part: Part | undefined) => void): void {
   let from: { readonly x: number; readonly y: number } | undefined;
   const at = ({ clientX, clientY }: PointerEvent): { x: number; y: number } => {
@@ -83,7 +83,7 @@ export function startDrawing(onPart: (part: Part | undefined) => void): void {
   let told: ReturnType<typeof setTimeout> | undefined;
   const tellSoon = (): void => {
     clearTimeout(told);
-    told = setTimeout(() => onPart(part), 350); // a box that is still being moved is not searched for
+    told = setTimeout(() => onPart(part), 350); // the search starts when the box no longer moves
   };
   box.addEventListener('keydown', (event) => {
     if (!usable) return;
@@ -97,8 +97,8 @@ export function startDrawing(onPart: (part: Part | undefined) => void): void {
 }
 
 /**
- * The first arrow key makes a box in the middle. Later ones move it; with Shift they move its lower right
- * corner.
+ * The first arrow key makes a box in the middle. Further arrow keys move the box; with Shift they move only
+ * its lower right corner.
  */
 function byKey(key: string, size: boolean): Part {
   if (!part) return { left: 0.25, top: 0.25, width: 0.5, height: 0.5 };

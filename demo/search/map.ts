@@ -1,6 +1,6 @@
 /**
- * The map: all photographs on a plane, similar ones near each other. The pointer names the nearest
- * photograph, and a click opens it. Arrow keys move from one to the next.
+ * The map: all photographs on a plane, similar ones near each other. The name of the photograph nearest to
+ * the pointer is shown, and a click opens that photograph. Arrow keys move from one photograph to the next.
  */
 import type { EmbeddingIndex, MapPoint } from '../../src/search.js';
 import { nameOf } from './photos.js';
@@ -106,7 +106,9 @@ export class MapView {
     return best;
   }
 
-  /** Moves to the nearest photograph in a direction. Distance across the direction counts twice. */
+  /**
+   * Moves to the nearest photograph in a direction. Distance at a right angle to the direction counts twice.
+   */
   #step(key: string): void {
     const from = this.#at;
     if (!from) return this.#go(this.#points[0]);

@@ -1,6 +1,6 @@
 /**
- * The model. It runs in a worker, so that the page stays responsive while photographs are added. On the next
- * visit the last model loads by itself if that needs no download.
+ * Loads the model. It runs in a worker, so that the page stays responsive while photographs are added. On the
+ * next visit, the last model loads automatically if no download is needed.
  */
 import { checkSupport, DINOv2Error, listCached } from '../../src/index.js';
 import { DINOv2 } from '../../src/worker.js';
@@ -32,7 +32,7 @@ export async function load(choice: ModelChoice): Promise<void> {
       loadModel(DINOv2, choice, signal, (progress) => void (signal.aborted || showProgress(progress))),
     );
     if (next) await become(next);
-    else if (loads.busy) return; // a newer load has the screen
+    else if (loads.busy) return; // a newer load shows its progress
   } catch (error) {
     showNotice('model', error, { text: 'Try again', run: () => void load(choice) });
   }
@@ -57,11 +57,14 @@ async function become(next: Loaded<DINOv2>): Promise<void> {
   onModel();
 }
 
-/** Discards the model if an error says that its GPU or worker is lost. Returns whether it did. */
+/**
+ * Discards the model if the error shows that its GPU or worker is lost. Returns true if the model was
+ * discarded.
+ */
 export function lostBy(error: unknown): boolean {
   if (!(error instanceof DINOv2Error) || !['DEVICE_LOST', 'WORKER_LOST', 'DISPOSED'].includes(error.code))
     return false;
-  // DISPOSED comes from a model that another one has replaced.
+  // DISPOSED comes from a model that a newer model has replaced.
   if (loaded && error.code !== 'DISPOSED') void lose(loaded, error);
   return true;
 }
@@ -75,13 +78,13 @@ async function lose({ choice, model }: Loaded<DINOv2>, error: unknown): Promise<
   showNotice('model', error, { text: 'Load the model again', run: () => void load(choice) });
 }
 
-/** Remembers the choice for the next visit. A chosen file cannot be remembered. */
+/** Stores the choice of the model for the next visit. A chosen file cannot be stored. */
 function remember({ size, registers, weights, dtype }: ModelChoice): void {
   try {
     if (weights === 'file') localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, JSON.stringify({ size, registers, weights, dtype }));
   } catch {
-    // A browser without storage for this page does not remember the choice either.
+    // If the browser allows this page no storage, the choice is not stored.
   }
 }
 
@@ -97,11 +100,14 @@ function remembered(): ModelChoice | undefined {
       ? { size: kept.size, registers: kept.registers === true, weights: kept.weights, dtype: kept.dtype }
       : undefined;
   } catch {
-    return undefined; // not what this page writes
+    return undefined; // the stored value was not written by this page
   }
 }
 
-/** On start: reports missing support, or loads the last model. Never downloads unless asked to. */
+/**
+ * On start, reports missing support or loads the last model. Downloads nothing unless the visitor loads a
+ * model.
+ */
 export async function startModel(onLoaded: () => void): Promise<void> {
   onModel = onLoaded;
   const choice = remembered();

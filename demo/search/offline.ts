@@ -25,7 +25,8 @@ export function trustOwnScripts(): void {
 }
 
 /**
- * Registers the service worker, in the built page only: the development server's files change all the time.
+ * Registers the service worker, but only in the built page: it must not cache files of the development
+ * server, which change.
  */
 export async function startOffline(): Promise<void> {
   if (import.meta.env.MODE !== 'demo' || !('serviceWorker' in navigator)) return;
@@ -35,7 +36,7 @@ export async function startOffline(): Promise<void> {
       updateViaCache: 'none',
     });
     const offer = (worker: ServiceWorker | null): void => {
-      if (!worker || !navigator.serviceWorker.controller) return; // the first one: nothing older is on the screen
+      if (!worker || !navigator.serviceWorker.controller) return; // first installation: this page is not an older version
       byId('fresh', HTMLElement).hidden = false;
       byId('fresh-load', HTMLButtonElement).onclick = () => worker.postMessage('take over');
     };
@@ -50,7 +51,7 @@ export async function startOffline(): Promise<void> {
       () => void (controlled && location.reload()),
     );
   } catch (error) {
-    // A browser without storage for this page rejects. The page then works only online.
+    // The registration fails if the browser allows this page no storage. The page then works only online.
     if (!(error instanceof DOMException)) showNotice('page', error);
   }
 }

@@ -1,4 +1,7 @@
-/** The preprocessing that this page uses for all photographs. The collection's header records it. */
+/**
+ * The preprocessing that this page uses for all photographs. The collection's header records the
+ * preprocessing.
+ */
 import type { FileMetadata } from '../../src/search.js';
 
 /**

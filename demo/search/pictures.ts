@@ -1,4 +1,6 @@
-/** Thumbnails of the collection as object URLs. Each is read once, when it comes into view. */
+/**
+ * Thumbnails of the collection as object URLs. Each thumbnail is read once, when its image comes into view.
+ */
 import type { EmbeddingIndex } from '../../src/search.js';
 
 let source: EmbeddingIndex | undefined;
@@ -47,13 +49,13 @@ const inView = new IntersectionObserver(
 async function show(image: HTMLImageElement): Promise<void> {
   const url = await urlOf(image.dataset['id'] ?? '').catch(() => undefined);
   if (url) image.src = url;
-  else image.closest('.cell')?.classList.add('blank'); // its name is shown instead
+  else image.closest('.cell')?.classList.add('blank'); // the name of the photograph is shown instead
 }
 
 /** An image element for an item. Its thumbnail loads when the element comes into view. */
 export function picture(id: string): HTMLImageElement {
   const image = document.createElement('img');
-  image.alt = ''; // the label beside it has the name
+  image.alt = ''; // the label beside the image contains the name
   image.dataset['id'] = id;
   image.decoding = 'async';
   inView.observe(image);

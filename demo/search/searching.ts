@@ -1,6 +1,6 @@
 /**
- * Searches for photographs similar to one, or to a part of one. The newest search wins, and is repeated when
- * the collection changes.
+ * Searches for photographs similar to a photograph, or to a part of it. A new search aborts the previous
+ * search. The search is repeated when the collection changes.
  */
 import {
   describeImage,
@@ -21,9 +21,9 @@ import { text, tile, type Tile } from './tiles.js';
 import { setStatus } from './views.js';
 
 type Query = {
-  /** An item of the collection, or another photograph. */
+  /** An item of the collection, or a photograph that is not in the collection. */
   readonly of: { readonly id: string } | { readonly file: Blob; readonly name: string };
-  /** Its description by the model, computed when first needed. */
+  /** Vector and patches of the photograph, computed by the model when first needed. */
   description?: Promise<Description>;
 };
 
@@ -41,13 +41,13 @@ let ownUrl: string | undefined;
 let stopListening: () => void = () => undefined;
 let again: ReturnType<typeof setTimeout> | undefined;
 
-/** Opens an item of the collection and searches for similar ones. */
+/** Opens an item of the collection and searches for similar photographs. */
 export function openItem(id: string): void {
   start({ of: { id } }, nameOf(id), id);
   void showItem(id);
 }
 
-/** Searches for photographs similar to one that is not in the collection. */
+/** Searches for photographs similar to a photograph that is not in the collection. */
 export function openFile(file: Blob, name: string): void {
   if (!usableModel())
     return showNotice(
@@ -108,7 +108,7 @@ function start(next: Query, name: string, caption: string): void {
   void ask();
 }
 
-/** Shows the thumbnail, and then the photograph itself if its folder may be read. */
+/** Shows the thumbnail, and then the photograph itself if the page may read its folder. */
 async function showItem(id: string): Promise<void> {
   const index = collection();
   const asked = query;
@@ -177,7 +177,7 @@ async function search(
     return { tiles: hits, ms: performance.now() - startMs, byPart: false };
   }
   now.description ??= describe(index, of, signal);
-  now.description.catch(() => delete now.description); // the next question tries again
+  now.description.catch(() => delete now.description); // the next search tries again
   const { vector, patches } = await now.description;
   signal.throwIfAborted();
   const startMs = performance.now();
@@ -195,7 +195,10 @@ async function search(
   return { tiles, ms: performance.now() - startMs, byPart: true };
 }
 
-/** Describes the query with the model: the photograph itself if it can be read, otherwise its thumbnail. */
+/**
+ * Computes vector and patches of the query, from the photograph itself if it can be read, otherwise from its
+ * thumbnail.
+ */
 async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSignal): Promise<Description> {
   const model = usableModel();
   const file = 'file' in of ? of.file : ((await originalOf(index, of.id)) ?? (await index.thumbnail(of.id)));
@@ -206,7 +209,7 @@ async function describe(index: EmbeddingIndex, of: Query['of'], signal: AbortSig
   return describeImage(model, file, { ...LOOK, patches: index.header.patches !== 'none', signal });
 }
 
-/** The patches that the box covers by half or more, at least one. */
+/** Rounds a box to whole patches, at least one in each direction. */
 function boxOf(
   { left, top, width, height }: Part,
   { rows, cols }: { readonly rows: number; readonly cols: number },
@@ -238,7 +241,7 @@ function present(index: EmbeddingIndex, now: Query, { tiles, ms, byPart }: Answe
   );
 }
 
-/** @param lost discards the model if an error says that it is lost */
+/** @param lost discards the model if the error shows that its GPU or worker is lost */
 export function startSearching(lost: (error: unknown) => boolean): void {
   lostBy = lost;
   startDrawing((drawn) => {

@@ -1,6 +1,6 @@
 /**
- * Rows of photographs, each a button that opens it. Names are inserted as text, so markup in a name has no
- * effect.
+ * Tiles: buttons with a photograph, each of which opens its photograph. Names are inserted as text, so markup
+ * in a name has no effect.
  */
 import type { PartHit } from '../../src/search.js';
 import { fileOf, nameOf } from './photos.js';

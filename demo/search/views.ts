@@ -13,7 +13,7 @@ const into = byId('view', HTMLElement);
 const more = byId('more', HTMLButtonElement);
 const threshold = byId('threshold', HTMLInputElement);
 const clusters = byId('clusters', HTMLInputElement);
-/** Delay after a change before a view is computed again. Changes come in dozens. */
+/** Delay between a change and the new computation of the view, because changes come in quick succession. */
 const AGAIN_MS = 1500;
 
 const work = new Latest();

@@ -1,6 +1,6 @@
 /**
- * Buttons, drops and pastes that bring files into the page. The drop zone decides whether files are added or
- * searched with.
+ * Buttons, drops and pastes that bring files into the page. The zone in which a photograph is dropped decides
+ * whether it is added or used as a query.
  */
 import { droppedFiles, type IngestSource } from '../../src/search.js';
 import { byId } from '../dom.js';
@@ -17,7 +17,7 @@ export interface Ways {
   canSearch(): boolean;
 }
 
-/** Chromium's folder picker. Its handles can be used again on later visits. */
+/** Chromium's folder picker. The page can use its handles again on later visits. */
 type Picker = (options: { id: string; mode: 'read' }) => Promise<FileSystemDirectoryHandle>;
 
 export function startWays(ways: Ways): void {
@@ -26,7 +26,7 @@ export function startWays(ways: Ways): void {
     const input = byId(id, HTMLInputElement);
     input.addEventListener('change', () => {
       const chosen = files(input);
-      input.value = ''; // the same may be chosen again
+      input.value = ''; // so that the same file can be chosen again
       if (chosen.length > 0) take(chosen);
     });
     return input;
@@ -59,12 +59,15 @@ async function pickFolder(fallback: HTMLInputElement, ways: Ways): Promise<void>
   try {
     ways.onAdd(await picker({ id: 'photographs', mode: 'read' }));
   } catch (error) {
-    if (error instanceof DOMException && error.name === 'AbortError') return; // the visitor thought better of it
+    if (error instanceof DOMException && error.name === 'AbortError') return; // the visitor closed the dialog
     showNotice('adding', error);
   }
 }
 
-/** Handles weights and collections among the files. Returns true if there were any. */
+/**
+ * Handles weights and exported collections among the files. Returns true if the files contain weights or a
+ * collection.
+ */
 function takeSafetensors(files: readonly File[], ways: Ways): boolean {
   const checkpoint = checkpointAmong(files);
   if (checkpoint) ways.onSafetensors(checkpoint);
@@ -75,7 +78,10 @@ function startDrops(ways: Ways): void {
   const drop = byId('drop', HTMLElement);
   const zones = [...drop.querySelectorAll<HTMLElement>('[data-zone]')];
   const hasFiles = ({ dataTransfer }: DragEvent): boolean => dataTransfer?.types.includes('Files') ?? false;
-  /** A single photograph can also be searched with: the right half of the page is then the zone for that. */
+  /**
+   * A single photograph can also be used as a query: then the right half of the page is the zone for
+   * searching.
+   */
   const forSearch = ({ clientX, dataTransfer }: DragEvent): boolean =>
     !drop.classList.contains('single') && dataTransfer?.items.length === 1 && clientX > innerWidth / 2;
 

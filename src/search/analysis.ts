@@ -1,4 +1,7 @@
-/** `Analysis`: the computations of an index. It checks options and runs each on the GPU or the CPU. */
+/**
+ * `Analysis`: search, duplicates, clusters and map of an index. It checks the options, and runs each
+ * computation on the GPU or the CPU.
+ */
 import { finiteNumber, wholeNumber } from './checks.js';
 import { checkedVector } from './codec.js';
 import { clusterRows } from './clusters.js';
@@ -20,7 +23,7 @@ import { regionQuery, searchParts } from './parts.js';
 import { projectRows } from './projection.js';
 import type { Searcher } from './searcher.js';
 
-/** Number of products that the CPU computes faster than a GPU compiles its kernels. */
+/** Below this number of multiplications, the CPU is done before a GPU has compiled its kernels. */
 const FEW_PRODUCTS = 1 << 26;
 const MAX_CLUSTERS = 4096;
 
@@ -53,7 +56,7 @@ export class Analysis {
     return hits!;
   }
 
-  /** Searches for the vector of the item `id`, without the item itself. */
+  /** Searches with the vector of the item `id`. The results do not contain that item. */
   async neighbours(
     id: string,
     vector: Float32Array<ArrayBuffer>,
@@ -109,8 +112,8 @@ export class Analysis {
   }
 
   /**
-   * Turns groups of rows into groups of ids. Groups, and the ids in a group, are in the order in which items
-   * were added.
+   * Turns groups of rows into groups of ids. Groups, and the ids in a group, are in the order in which the
+   * items were added.
    */
   #inOrder(groups: readonly (readonly number[])[]): string[][] {
     const { ids, rowOf } = this.#items;

@@ -1,6 +1,6 @@
 /**
- * `GpuAssigner`: finds the nearest cluster centre of every row on the GPU. If the two best scores differ by
- * less than the error of f32, the host decides in float64.
+ * `GpuAssigner`: finds the nearest cluster centre of every row on the GPU. If the two best scores of a row
+ * are closer than their f32 rounding error, the CPU finds its nearest centre in float64.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
@@ -12,7 +12,7 @@ import { PANEL_QUADS, valuesPerWord, type GpuRows } from './gpuRows.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
-/** Upper bound of the length of a unit vector in f32. */
+/** Upper bound of the length of a unit vector after rounding to f32. */
 const CENTER_NORM = 1.001;
 
 export class GpuAssigner implements Assigner {
@@ -80,7 +80,7 @@ export class GpuAssigner implements Assigner {
     );
   }
 
-  /** Decides the rows whose two best centres are too close for f32. */
+  /** Finds in float64 the nearest centre of each row whose two best f32 scores are too close to compare. */
   async #decided(
     centers: readonly Float32Array<ArrayBuffer>[],
     nearest: Uint32Array,

@@ -1,4 +1,6 @@
-/** `ChangeQueue`: makes the changes of an index one after the other and reports them to listeners. */
+/**
+ * `ChangeQueue`: makes the changes of an index one after the other, and reports each change to the listeners.
+ */
 import { IndexError } from '../errors.js';
 import { jsonCopy, storedItem } from './checks.js';
 import type { Items } from './items.js';
@@ -26,9 +28,9 @@ export class ChangeQueue {
   }
 
   /**
-   * Makes one change after all earlier ones: durable first, then in memory.
-   * @param prepare returns the change. It sees the items as all earlier changes left them, including changes of
-   *   other tabs. If it throws, nothing is changed.
+   * Makes one change after all earlier changes: first in durable storage, then in memory.
+   * @param prepare returns the change. When it is called, the items include all earlier changes, also those
+   *   made by other tabs. If it throws, nothing is changed.
    */
   run(prepare: () => Promise<readonly Change[]>): Promise<void> {
     const change = this.#last.then(async () => {
@@ -71,9 +73,10 @@ export class ChangeQueue {
     });
   }
 
-  /** Reads all stored items into memory. From then on, changes of other tabs are applied too. */
+  /** Reads all stored items into memory. From then on, changes made by other tabs are applied too. */
   async load(signal: AbortSignal | undefined): Promise<void> {
-    // Changes of other tabs can arrive while the items are read. They are newer, so they are applied last.
+    // Changes made by other tabs can arrive while the items are being read. These changes are newer than the
+    // items, so they are applied afterwards.
     const early: (readonly Change[])[] = [];
     let ready = false;
     this.#stopWatching = this.#journal.watch(
@@ -86,7 +89,7 @@ export class ChangeQueue {
   }
 
   /**
-   * Applies changes that are durable to the items in memory, and calls the listeners.
+   * Applies durable changes to the items in memory, and calls the listeners.
    * @param elsewhere true if another tab made the changes
    */
   #apply(changes: readonly Change[], elsewhere: boolean): void {
@@ -117,7 +120,7 @@ export class ChangeQueue {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Removes the listeners and no longer applies changes of other tabs. */
+  /** Removes the listeners and stops applying changes made by other tabs. */
   close(): void {
     this.#stopWatching?.();
     this.#listeners.clear();

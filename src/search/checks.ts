@@ -1,4 +1,4 @@
-/** Checks and encodes the arguments of callers, before anything is changed. */
+/** Checks and encodes the arguments of `EmbeddingIndex` methods, before the index is changed. */
 import { IndexError } from '../errors.js';
 import { isBlob } from '../optionObject.js';
 import { checkedVector, decodeInto, encodedBytes, encodeInto, encodeVector } from './codec.js';
@@ -22,7 +22,7 @@ export function headerOf({
     if (!allowed.includes(value as string)) {
       throw new IndexError(
         'INDEX_OPTIONS',
-        `EmbeddingIndex: expected ${name} ${allowed.map((each: string) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`,
+        `EmbeddingIndex: expected ${name} to be ${allowed.map((each: string) => `'${each}'`).join(' or ')}, found ${JSON.stringify(value)}.`,
       );
     }
   };
@@ -52,7 +52,7 @@ function checkModel(model: ModelIdentity): void {
   }
 }
 
-/** Requires a whole number from `least` to `most`. @throws IndexError INDEX_OPTIONS */
+/** Checks that `value` is a whole number from `least` to `most`. @throws IndexError INDEX_OPTIONS */
 export function wholeNumber(
   where: string,
   name: string,
@@ -68,7 +68,7 @@ export function wholeNumber(
   );
 }
 
-/** Requires a finite number. @throws IndexError INDEX_OPTIONS */
+/** Checks that `value` is a finite number. @throws IndexError INDEX_OPTIONS */
 export function finiteNumber(where: string, name: string, value: number): void {
   if (typeof value !== 'number' || !Number.isFinite(value))
     throw new IndexError(
@@ -77,7 +77,7 @@ export function finiteNumber(where: string, name: string, value: number): void {
     );
 }
 
-/** Requires a string of 1 to 1,024 characters. @throws IndexError INDEX_ID */
+/** Checks that an id is a string of 1 to 1,024 characters. @throws IndexError INDEX_ID */
 export function checkId(id: unknown, where: string): asserts id is string {
   if (typeof id === 'string' && id.length > 0 && id.length <= MAX_ID_LENGTH) return;
   const found = typeof id === 'string' ? `${id.length} characters` : `a value of type ${typeof id}`;
@@ -103,7 +103,7 @@ export function jsonCopy(metadata: unknown, where: string): unknown {
   if (text === undefined) {
     throw new IndexError(
       'INDEX_METADATA',
-      `${where}: expected metadata that JSON can represent, found ${cause ? String(cause) : `a ${typeof metadata}`}. Use plain objects, arrays, strings and numbers.`,
+      `${where}: the metadata cannot be stored as JSON (${cause ? String(cause) : `it is a ${typeof metadata}`}). Use plain objects, arrays, strings and numbers.`,
       { cause },
     );
   }
@@ -122,7 +122,7 @@ export function encodedPatches(
   if (storage === 'none')
     throw new IndexError(
       'INDEX_PATCHES',
-      `${where}: this index does not store patches. Make it with patches: 'f16' or 'int8', or leave the patches out.`,
+      `${where}: this index does not store patches. Make the index with patches: 'f16' or 'int8', or leave the patches out.`,
     );
   const { rows, cols } = checkPatches(patchTokens, dim, where);
   const size = encodedBytes(dim, storage);
@@ -132,7 +132,7 @@ export function encodedPatches(
   return { rows, cols, data };
 }
 
-/** Requires rows × cols × dim numbers. @throws IndexError INDEX_PATCHES */
+/** Checks that `tokens` has rows · cols · dim numbers. @throws IndexError INDEX_PATCHES */
 export function checkPatches(
   { rows, cols, tokens }: PatchTokens,
   dim: number,
@@ -142,7 +142,7 @@ export function checkPatches(
   if (grid && tokens instanceof Float32Array && tokens.length === rows * cols * dim) return { rows, cols };
   throw new IndexError(
     'INDEX_PATCHES',
-    `${where}: expected a Float32Array of rows · cols · ${dim} patch tokens, found ${String(rows)} × ${String(cols)} and ${String((tokens as Float32Array | undefined)?.length)} numbers. Pass features.rows, features.cols and await features.patchTokens() of one image.`,
+    `${where}: expected a Float32Array of rows · cols · ${dim} numbers, found rows ${String(rows)}, cols ${String(cols)} and ${String((tokens as Float32Array | undefined)?.length)} numbers. Pass features.rows, features.cols and await features.patchTokens() of one image.`,
   );
 }
 
@@ -205,7 +205,7 @@ export function storedItem(
   };
 }
 
-/** Decodes patches into `out`, (rows · cols, dim). */
+/** Decodes the patch vectors of an image into `out`, (rows · cols, dim). */
 export function decodedPatches(
   { rows, cols, data }: EncodedPatches,
   dim: number,
@@ -224,16 +224,16 @@ export function decodedPatches(
 
 const FIELDS = ['dim', 'metric', 'storage', 'patches'] as const;
 
-/** Names of the header fields that differ and whose difference makes vectors incomparable. */
+/** Names of the header fields that differ between two indexes, so that their vectors cannot be compared. */
 export const differences = (a: IndexHeader, b: IndexHeader): (keyof IndexHeader)[] => [
   ...(sameModel(a.model, b.model) ? [] : (['model'] as const)),
   ...FIELDS.filter((name) => a[name] !== b[name]),
 ];
 
 /**
- * Requires that two indexes can share vectors.
- * @param where name of the caller, for messages
- * @param advice what to do next, for messages
+ * Checks that the vectors of two indexes can be compared with each other.
+ * @param where name of the caller, for error messages
+ * @param advice what to do next, for error messages
  * @throws IndexError INDEX_MODEL, INDEX_HEADER
  */
 export function checkSameIndex(
@@ -247,10 +247,10 @@ export function checkSameIndex(
   const isModel = fields[0] === 'model';
   const list = (header: IndexHeader): string =>
     isModel
-      ? `vectors of ${modelText(header.model)}`
+      ? `vectors made by ${modelText(header.model)}`
       : fields.map((name) => `${name} ${String(header[name])}`).join(', ');
   throw new IndexError(
     isModel ? 'INDEX_MODEL' : 'INDEX_HEADER',
-    `${where}: expected ${list(expected)}, found ${list(found)}.${isModel ? ' Vectors of two models, or of two kinds of preprocessing, cannot be compared.' : ''} ${advice}`,
+    `${where}: expected ${list(expected)}, found ${list(found)}.${isModel ? ' Vectors made by different models, or with different preprocessing, cannot be compared.' : ''} ${advice}`,
   );
 }

@@ -1,8 +1,9 @@
 /**
- * `clusterRows`: spherical k-means, which clusters vectors by direction. The start centres are chosen by
- * k-means++ on a sample, from a seed. Then every row is assigned to the centre with the highest score, and
- * every centre moves to the mean direction of its rows, until no assignment changes. All decisions are made
- * in float64 and in the order in which items were added, so that GPU and CPU give the same clusters.
+ * `clusterRows`: spherical k-means, which clusters vectors by direction. k-means++ chooses the initial
+ * centres from a sample of the rows; the seed determines its random numbers. Then every row is assigned to
+ * the centre with the highest score, and every centre moves to the mean direction of its rows, until no
+ * assignment changes. All decisions are made in float64 and in the order in which items were added, so that
+ * GPU and CPU give the same clusters.
  */
 import { ROWS_PER_CLUSTER, SAMPLE, unitRow } from './sample.js';
 import type { Items } from './items.js';
@@ -11,8 +12,8 @@ import { Pace } from './searchCpu.js';
 /** Assigns every row to its nearest centre. */
 export interface Assigner {
   /**
-   * Index of the centre with the highest exact score for every row; among equal scores, the first centre.
-   * Undefined if a row moved.
+   * Returns, for every row, the index of the centre with the highest exact score; among equal scores, of the
+   * first centre. Undefined if a row moved during the computation.
    * @param centers unit vectors
    */
   assign(
@@ -25,14 +26,14 @@ export interface Assigner {
 export interface RowClusters {
   /** Rows of each cluster, nearest to its centre first. The largest cluster comes first. */
   readonly rows: readonly (readonly number[])[];
-  /** Unit vectors, in the order of `rows`. */
+  /** Centre of each cluster, a unit vector, in the order of `rows`. */
   readonly centers: readonly Float32Array<ArrayBuffer>[];
 }
 
 /**
- * Clusters of the rows; undefined if a row moved during the computation.
- * @param assigner assigns rows on the GPU; without it, the CPU does
- * @param whole run without yielding, so that no row can move
+ * Computes the clusters of the rows; undefined if a row moved during the computation.
+ * @param assigner assigns rows on the GPU; without it, the CPU assigns them
+ * @param whole true to run without yielding to the event loop, so that no row can move
  */
 export async function clusterRows(
   items: Items,
@@ -90,7 +91,7 @@ export async function clusterRows(
   return { rows: filled.map(({ rows }) => rows), centers: filled.map(({ center }) => center) };
 }
 
-/** The sum scaled to length 1; undefined if it is zero. */
+/** Scales a vector to length 1; undefined if the vector is zero. */
 function normalized(sum: Float64Array): Float32Array<ArrayBuffer> | undefined {
   let squares = 0;
   for (let i = 0; i < sum.length; i++) squares += sum[i]! ** 2;
@@ -133,9 +134,9 @@ async function assignRows(
 }
 
 /**
- * Chooses start centres by k-means++ (Arthur and Vassilvitskii, 2007) on a sample of the rows: each next
- * centre is a row drawn with a probability proportional to its squared distance from the centres chosen so
- * far. Undefined if a row moved.
+ * Chooses the initial centres by k-means++ (Arthur and Vassilvitskii, 2007) on a sample of the rows: each
+ * next centre is a row drawn with a probability proportional to its squared distance from the centres chosen
+ * so far. Undefined if a row moved during the computation.
  */
 async function startCenters(
   items: Items,
@@ -171,7 +172,7 @@ async function startCenters(
     if (!(await rest())) return undefined;
     if (centers.length === k) break;
     let target = random() * sum;
-    chosen = distances.findLastIndex((distance) => distance > 0); // the last candidate, in case rounding leaves a rest of `target`
+    chosen = distances.findLastIndex((distance) => distance > 0); // the default, if rounding leaves `target` above zero
     if (chosen < 0) break; // the sample has fewer distinct directions than `k`
     for (let i = 0; i < size; i++) {
       target -= distances[i]!;

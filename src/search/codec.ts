@@ -3,8 +3,8 @@
  * vectors are little-endian, as is every machine that runs WebGPU:
  *
  *   f32   4 · dim bytes
- *   f16   2 · dim bytes. Numbers below the smallest normal one (2^-14) become zero, because some GPUs
- *         flush them
+ *   f16   2 · dim bytes. Subnormal numbers (below 2^-14) are stored as zero, because some GPUs flush them
+ *         to zero
  *   int8  dim bytes, whole numbers from -127 to 127, then an f32 scale. A decoded number is the f32
  *         nearest to whole number · scale
  */
@@ -32,7 +32,7 @@ export function f16Numbers(): Float32Array<ArrayBuffer> {
   return f16Values;
 }
 
-/** The properties of an index that determine which vectors it takes. */
+/** The properties of an index that determine which vectors it accepts. */
 export interface VectorRules {
   readonly dim: number;
   readonly metric: Metric;
@@ -40,7 +40,7 @@ export interface VectorRules {
 
 /**
  * Checks a vector and converts it to float32, scaled to length 1 for the metric `cosine`.
- * @param where name of the caller, for messages
+ * @param where name of the caller, for error messages
  * @throws IndexError INDEX_VECTOR
  */
 export function checkedVector(
@@ -62,7 +62,7 @@ export function checkedVector(
     if (!(Math.abs(value) <= 3.4028234663852886e38)) {
       throw new IndexError(
         'INDEX_VECTOR',
-        `${where}: expected finite numbers, found ${String(value)} at index ${i}. Check the image and the weights for such numbers.`,
+        `${where}: expected finite numbers, found ${String(value)} at index ${i}. Check that the image and the weights contain finite numbers only.`,
       );
     }
     squares += value * value;
@@ -151,7 +151,8 @@ export function decodeInto(
 
 /**
  * Describes the fault of an encoded vector from a file or a store; undefined if the vector is valid. A vector
- * that this library encodes is finite, has no subnormal f16, and has a length near 1 for the metric `cosine`.
+ * that this library encoded has finite components, no subnormal f16 numbers, and, for the metric `cosine`, a
+ * length near 1.
  */
 export function encodedFault(
   bytes: Uint8Array<ArrayBuffer>,
@@ -168,10 +169,11 @@ export function encodedFault(
   if (storage === 'f16') {
     for (let i = 0; i < dim; i++)
       if (values[i] !== 0 && Math.abs(values[i]!) < 2 ** -14)
-        return `${values[i]} at index ${i}, which this format stores as zero`;
+        return `the subnormal number ${values[i]} at index ${i}, which an export stores as zero`;
   }
   if (storage === 'int8' && bytes.subarray(0, dim).includes(0x80)) return 'the whole number -128';
-  // Rounding moves each component by at most half a step, flushing by at most the smallest normal number.
+  // Rounding to int8 changes a component by at most half a step; storing an f16 subnormal as 0, by less than
+  // 2^-14.
   const step =
     storage === 'int8'
       ? new DataView(bytes.buffer, bytes.byteOffset + dim, 4).getFloat32(0, true) / 2

@@ -1,20 +1,22 @@
 /**
- * `duplicateRows`: groups of near-duplicates. Two items are in one group if a chain of pairs connects them
- * whose scores all reach the threshold. Every pair is compared, except pairs that are already in one group.
- * The GPU only proposes candidate pairs, with a proven margin (`pairsGpu.ts`); the decision is made here in
- * float64.
+ * `duplicateRows`: groups of near-duplicates. Two items whose score reaches the threshold are in one group.
+ * Groups are transitive: if a matches b and b matches c, all three are in one group. Every pair is compared,
+ * unless both items are already in one group. The GPU only proposes candidate pairs, with a margin for its
+ * rounding errors (`pairsGpu.ts`); `duplicateRows` computes their scores in float64.
  */
 import { Groups } from './groups.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 import type { VectorTable } from './table.js';
 
-/** Proposes pairs of rows (a, b), a < b, that may reach the threshold and are not yet in one group. */
+/**
+ * Finds candidate pairs: rows a < b whose score may reach the threshold and that are not yet in one group.
+ */
 export interface PairFinder {
   /**
    * Calls `onPairs` with candidates until all rows have been compared.
    * @param groups the groups joined so far
-   * @param onPairs decides the candidates; false: a row has moved
+   * @param onPairs joins the candidates that reach the threshold; resolves to false if a row has moved
    * @returns false if a row has moved and the search must start over
    * @throws DeviceError; the signal's reason
    */
@@ -27,9 +29,10 @@ export interface PairFinder {
 }
 
 /**
- * Groups of two or more rows; undefined if a row moved during the computation.
- * @param finder proposes candidates; without it, all pairs are scored on the CPU
- * @param whole run without yielding, so that no row can move
+ * Computes the groups of near-duplicates, each of two or more rows; undefined if a row moved during the
+ * computation.
+ * @param finder proposes candidate pairs; without it, all pairs are scored on the CPU
+ * @param whole true to run without yielding to the event loop, so that no row can move
  */
 export async function duplicateRows(
   items: Items,
@@ -80,8 +83,9 @@ export async function duplicateRows(
 }
 
 /**
- * Joins rows with identical bytes up front, so that many copies of one vector do not make many pairs. Joins
- * them only if their score reaches the threshold, which short vectors of an index with metric `dot` may not.
+ * Joins rows with identical bytes before pairs are compared, so that many copies of one vector do not produce
+ * many candidate pairs. Copies are joined only if their score reaches the threshold: with the metric `dot`,
+ * the score of a short vector with itself may be lower.
  */
 function joinEqual(vectors: VectorTable, groups: Groups, count: number, threshold: number): void {
   const firstOf = new Map<number, number[]>();

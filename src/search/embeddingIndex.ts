@@ -29,17 +29,17 @@ import { Searcher } from './searcher.js';
 import { openJournal } from './store/openJournal.js';
 
 /**
- * An index of image embeddings with exact similarity search. Hits and scores equal those of comparing every
- * vector in float64, on the GPU and on the CPU. Equal scores are sorted by id.
+ * An index of image embeddings with exact similarity search. Hits and scores, computed on the GPU or the CPU,
+ * equal the result of a float64 comparison with every vector. Equal scores are sorted by id.
  *
- * `new EmbeddingIndex` makes an index in memory. `EmbeddingIndex.open` stores the index in the browser; all
- * vectors are in memory too.
+ * `new EmbeddingIndex` makes an index in memory. `EmbeddingIndex.open` stores the index in the browser and
+ * keeps a copy of all vectors in memory.
  *
  * Changes are made one after the other, in the order of the calls. When the promise of a change resolves, the
  * change is durable and searches see it.
  */
 export class EmbeddingIndex {
-  /** Properties that are fixed for the life of the index: dim, metric, storage, patches, model. */
+  /** Properties that cannot change after the index is made: dim, metric, storage, patches, model. */
   readonly header: IndexHeader;
   readonly #items: Items;
   readonly #searcher: Searcher;
@@ -65,8 +65,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Opens the index of this name that is stored in the browser, or creates an empty one. Reads all items into
-   * memory, except thumbnails.
+   * Opens the index of this name that is stored in the browser, or creates an empty index. Reads all items
+   * into memory, except thumbnails.
    * @param name 1 to 200 characters
    * @throws IndexError INDEX_MODEL, INDEX_HEADER if the stored index differs from the options; INDEX_NEWER,
    *   INDEX_DAMAGED, INDEX_QUOTA, INDEX_STORAGE … (docs/search-store.md); the signal's reason
@@ -140,7 +140,7 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Adds one item. Nothing is added if it throws.
+   * Adds one item. If it throws, nothing is added.
    * @param vector (dim)
    * @throws IndexError INDEX_DUPLICATE_ID, INDEX_ID, INDEX_VECTOR, INDEX_METADATA, INDEX_PATCHES; INDEX_QUOTA
    *   and other errors of the store
@@ -155,7 +155,7 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Replaces the fields of an item that `update` contains, and keeps the others.
+   * Replaces the fields of an item that `update` contains, and keeps its other fields.
    * @throws IndexError INDEX_UNKNOWN_ID, and the errors of `add`
    */
   async update(id: string, update: ItemUpdate): Promise<void> {
@@ -179,8 +179,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Finds the items with the highest scores, best first. Equal scores are sorted by id. A list of queries
-   * reads the vectors once.
+   * Finds the items with the highest scores, best first. Equal scores are sorted by id. The queries of a list
+   * share passes over the vectors.
    * @throws IndexError INDEX_VECTOR, INDEX_OPTIONS; the signal's reason
    */
   search(query: ArrayLike<number>, options?: SearchOptions): Promise<Hit[]>;
@@ -216,9 +216,9 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Finds groups of near-duplicates. All pairs of items are compared; two items are in one group if a chain
-   * of pairs with at least the threshold's score connects them. Groups, and the ids in a group, are in the
-   * order in which items were added.
+   * Finds groups of near-duplicates. All pairs of items are compared. Groups are transitive: if a matches b
+   * and b matches c, all three are in one group. Groups, and the ids in a group, are in the order in which
+   * items were added.
    * @throws IndexError INDEX_OPTIONS; the signal's reason
    */
   async duplicates(options: DuplicateOptions = {}): Promise<string[][]> {
@@ -286,8 +286,8 @@ export class EmbeddingIndex {
 
   /**
    * Adds the vectors of a NumPy file, float32 (count, dim), under the ids of a JSON array of strings in the
-   * same order; all of them or none. The file does not name a model, so make sure that this index's model
-   * made the vectors.
+   * same order; all of them or none. The file does not name a model: check that the vectors were made by this
+   * index's model.
    * @throws IndexError INDEX_FILE, INDEX_HEADER, INDEX_VECTOR, INDEX_ID, INDEX_DUPLICATE_ID
    */
   async importNpy(npy: Blob, ids: Blob): Promise<void> {
@@ -297,7 +297,7 @@ export class EmbeddingIndex {
 
   /**
    * Makes an index in memory from a file that `export` wrote.
-   * @param options `device`, and `model` to refuse a file of another model
+   * @param options `device`; `model`, to refuse a file that a different model made
    * @throws IndexError as `importFrom`
    */
   static async import(
@@ -337,8 +337,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Frees the storage of all replaced and removed items now. The store does this by itself once enough has
-   * accumulated. Nothing is changed if it throws.
+   * Frees the storage of all replaced and removed items now. The store also does so by itself once enough
+   * unused space has accumulated. If it throws, nothing is changed.
    * @throws IndexError INDEX_QUOTA and other errors of the store
    */
   async compact(): Promise<void> {
@@ -347,8 +347,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Calls `callback` after every change, including changes of other tabs. Returns a function that removes the
-   * callback.
+   * Calls `callback` after every change, including changes made by other tabs. Returns a function that
+   * removes the callback.
    * @throws IndexError INDEX_OPTIONS if `event` is not 'change'
    */
   on(event: 'change', callback: (change: IndexChange) => void): () => void {
@@ -361,8 +361,8 @@ export class EmbeddingIndex {
   }
 
   /**
-   * Closes the index and frees its GPU memory. A stored index stays in the browser. A change that is being
-   * made is finished; changes that wait are rejected.
+   * Closes the index and frees its GPU memory. A stored index stays in the browser. A running change is
+   * completed; waiting changes are rejected.
    */
   dispose(): void {
     if (this.#disposed) return;
@@ -388,10 +388,10 @@ export class EmbeddingIndex {
     if (row === undefined)
       throw new IndexError(
         'INDEX_UNKNOWN_ID',
-        `${where}: expected the id of one of ${this.size} items, found ${JSON.stringify(id)}. Check with has(id) first.`,
+        `${where}: none of the ${this.size} items has the id ${JSON.stringify(id)}. Check with has(id) first.`,
       );
     return row;
   }
 }
 
-const ADVICE = 'Import it into an index of its own, or embed the images again.';
+const ADVICE = 'Import the file into a new index, or embed the images again.';

@@ -5,18 +5,16 @@
  * result, which is a relative error of at most u = 2^-23. A compiler may also reorder sums, fuse operations
  * and flush subnormal numbers to zero. For any order of summation, |computed - exact| ≤ γ(n) · Σ |query_i ·
  * vector_i| with γ(n) = n·u / (1 - n·u), where n is the largest number of roundings that one product goes
- * through (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). By Cauchy-Schwarz the sum is at most
- * the product of the two lengths.
+ * through (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). By the Cauchy-Schwarz inequality,
+ * the sum on the right is at most the length of the query times the length of the vector.
  *
- * Decoding adds no error for f32 and f16: a stored f16 is never subnormal, and the kernel's shift of its
- * exponent is undone by the factor 2^112 in the query. int8 adds the rounding of number · scale, on the GPU
- * and on the host.
+ * Decoding adds no error for f32 and f16: a stored f16 number is never subnormal. The kernel decodes f16 by
+ * shifting bits, which leaves the number too small by the factor 2^112; the query is multiplied by this
+ * factor. For int8, the product of number and scale is rounded on the GPU and on the CPU.
  */
 import type { VectorStorage } from './journal.js';
 
-/**
- * Factor in the query that corrects the exponent of f16 numbers, which the kernel decodes by a shift alone.
- */
+/** Factor in the query that corrects f16 numbers, which the kernel decodes by shifting bits only. */
 export const F16_FACTOR: number = 2 ** 112;
 
 const UNIT = 2 ** -23;

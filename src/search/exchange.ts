@@ -11,7 +11,7 @@
  *   patches       (patches of all items, dim): F16 or I8
  *   patch_scales  (patches of all items) F32, for int8 only
  *
- * An imported file can come from anywhere, so all of it is checked before it is used.
+ * An imported file is not trusted: all of its contents are checked before they are used.
  */
 import { encodeSafetensorsHeader } from '../safetensors/writer.js';
 import type { SafetensorsHeader, TensorSpec } from '../safetensors/format.js';
@@ -28,7 +28,7 @@ const FORMAT = 'dinov2-webgpu/index';
 const VERSION = '1';
 const WHERE = 'import';
 
-/** Size of the pieces that a Blob is made of. Only one piece at a time is in JavaScript memory. */
+/** Size of the chunks that a Blob is made from. Only one chunk at a time is in JavaScript memory. */
 const CHUNK_BYTES = 4 * 2 ** 20;
 const SLICE_MS = 8;
 
@@ -80,7 +80,7 @@ const DTYPES = { f32: 'F32', f16: 'F16', int8: 'I8' } as const;
 
 /**
  * Exports an index as one file, without thumbnails. The file contains the state at the moment of the call.
- * Patches are copied in slices with pauses, because they may be gigabytes.
+ * Patches may be gigabytes, so copying them yields to the event loop at intervals.
  */
 export async function toSafetensors(items: Items, header: IndexHeader): Promise<Blob> {
   const { dim, storage, patches: patchStorage } = header;
@@ -163,21 +163,25 @@ export async function fromNpy(
     decoded = decodeNpy(new Uint8Array(await npy.arrayBuffer()));
   } catch (error) {
     if (error instanceof RangeError)
-      throw new IndexError('INDEX_FILE', `importNpy: ${error.message}. Save it with numpy.save as float32.`, {
-        cause: error,
-      });
+      throw new IndexError(
+        'INDEX_FILE',
+        `importNpy: ${error.message}. Save the vectors with numpy.save as float32.`,
+        {
+          cause: error,
+        },
+      );
     throw error;
   }
   const { values, rows, columns } = decoded;
   if (columns !== dim)
     throw new IndexError(
       'INDEX_HEADER',
-      `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import them into an index with that dim.`,
+      `importNpy: expected vectors of ${dim} numbers, found ${columns}. Import the vectors into an index with dim ${columns}.`,
     );
   if (!Array.isArray(names) || names.length !== rows || !names.every((id) => typeof id === 'string')) {
     throw new IndexError(
       'INDEX_FILE',
-      `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Save the ids as such a file.`,
+      `importNpy: expected a JSON array of ${rows} ids, one for each vector, found ${Array.isArray(names) ? `${names.length} values` : typeof names}. Save the ids as a JSON array of strings.`,
     );
   }
   return names.map((id: string, i) => ({ id, vector: values.subarray(i * dim, (i + 1) * dim) }));
@@ -194,12 +198,12 @@ function parsed(text: string): unknown {
 const fileError = (expected: string, found: string, cause?: unknown): IndexError =>
   new IndexError(
     'INDEX_FILE',
-    `${WHERE}: expected ${expected}, found ${found}. The file is damaged or is not an exported index. Export it again.`,
+    `${WHERE}: expected ${expected}, found ${found}. The file is damaged or is not an exported index. Export the index again.`,
     { cause },
   );
 
 /**
- * Reads a file that `toSafetensors` wrote, or another file in that format.
+ * Reads a file that `toSafetensors` wrote, or any other file in the same format.
  * @throws IndexError INDEX_FILE, INDEX_NEWER, INDEX_VECTOR, INDEX_PATCHES, INDEX_ID, INDEX_DUPLICATE_ID
  */
 export async function fromSafetensors(blob: Blob): Promise<{ header: IndexHeader; items: StoredItem[] }> {

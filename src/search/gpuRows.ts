@@ -1,8 +1,8 @@
 /**
- * `GpuRows`: the copy of a table's vectors on the GPU, in the layout of shared/search_rows.wgsl: panels of 64
- * rows, and in a panel one word of four rows at a time. The copy consists of several buffers (chunks),
- * because a binding has a maximum size. A new chunk is as large as all chunks before it, so that growing
- * copies nothing.
+ * `GpuRows`: the copy of a table's vectors on the GPU, in the layout of shared/search_rows.wgsl. Rows are
+ * grouped in panels of 64; a panel contains the first 32-bit word of each of its rows, then the second words,
+ * and so on. The copy consists of several buffers (chunks), because a binding has a maximum size, and because
+ * adding a chunk copies no rows. A new chunk is as large as all existing chunks together, up to a limit.
  */
 import type { Gpu } from '../gpu/device.js';
 import { SETTLE_BYTES, type Task } from '../gpu/task.js';
@@ -11,9 +11,9 @@ import type { VectorStorage } from './journal.js';
 import type { VectorTable } from './table.js';
 
 const PANEL_ROWS = 64;
-/** Quads in a panel. A kernel scores a quad of four rows at once. */
+/** Number of quads in a panel. A quad is four rows, which a kernel scores at once. */
 export const PANEL_QUADS: number = PANEL_ROWS / 4;
-/** The kernels process panels in pairs, so every chunk has an even number of them. */
+/** The kernels process panels in pairs, so every chunk has an even number of panels. */
 const PANELS_TOGETHER = 2;
 const LARGEST_CHUNK_BYTES = 128 << 20;
 /** Number of bytes that one write transposes and uploads. */
@@ -31,7 +31,7 @@ export function wordsOf(dim: number, storage: VectorStorage): number {
   return together * Math.ceil(dim / valuesPerWord(storage) / together);
 }
 
-/** One buffer of the copy. */
+/** A buffer with some of the panels. */
 export interface Chunk {
   readonly buffer: GPUBuffer;
   readonly firstPanel: number;
@@ -59,7 +59,7 @@ export class GpuRows {
     this.#rowWords = this.words + (table.storage === 'int8' ? 1 : 0);
   }
 
-  /** Capacity in quads of four rows. A buffer of scores needs this size. */
+  /** Capacity in quads (four rows). A buffer of scores needs the same capacity. */
   get quads(): number {
     return this.#panels * PANEL_QUADS;
   }
@@ -131,7 +131,7 @@ export class GpuRows {
     this.#written = count;
   }
 
-  /** Uploads panels begin … end - 1. Rows after the last one are undefined; their scores are never read. */
+  /** Uploads panels `begin` … `end - 1`. The last panel may have unused rows, whose scores are never read. */
   async #write(task: Task, begin: number, end: number): Promise<void> {
     let writtenBytes = 0;
     const panelWords = PANEL_ROWS * this.#rowWords;

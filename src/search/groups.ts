@@ -7,7 +7,7 @@ export class Groups {
     this.#parent = Uint32Array.from({ length: count }, (_, row) => row);
   }
 
-  /** The representative of a row's group: its lowest row. */
+  /** The representative of a row's group: the lowest row of the group. */
   find(row: number): number {
     const parent = this.#parent;
     while (parent[row] !== row) {

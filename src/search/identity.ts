@@ -1,6 +1,6 @@
 /**
- * `modelIdentity`: names the model and preprocessing of an index, so that vectors of two models are never
- * compared.
+ * `modelIdentity`: identifies the model and preprocessing of an index, so that vectors made by different
+ * models are never compared.
  */
 import type { DINOv2 } from '../dinov2.js';
 import { IMAGENET } from '../image/normalization.js';
@@ -16,9 +16,9 @@ import { IndexError } from '../errors.js';
 import { checkOptions } from '../optionNames.js';
 import type { ModelIdentity } from './journal.js';
 
-/** Options of `modelIdentity`: those that `embed` gets. */
+/** Options of `modelIdentity`: the same options that are passed to `embed`. */
 export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
-  /** Name of the model for messages. Default: `dinov2-` with its width, depth and patch size. */
+  /** Name of the model for error messages. Default: `dinov2-` with its width, depth and patch size. */
   readonly id?: string;
   /** How tokens become the vector, as passed to `embed`. Default `cls`. */
   readonly pooling?: Pooling;
@@ -26,11 +26,11 @@ export interface IdentityOptions extends Omit<PixelOptions, 'signal'> {
 
 /** The parts of a model that its identity is computed from. */
 export interface IdentifiedModel extends Pick<DINOv2, 'config' | 'fingerprint'> {
-  /** The model's own preprocessing. Default: that of facebook/dinov2. */
+  /** The model's own preprocessing. Default: the preprocessing of the facebook/dinov2 models. */
   readonly preprocessing?: Preprocessing | undefined;
 }
 
-/** Options that change vectors. All others in an options object are ignored. */
+/** Names of the options that change vectors. `modelIdentity` ignores all other options. */
 const CHANGES_VECTORS: ReadonlySet<string> = new Set<
   keyof PreprocessingOptions | 'orientation' | 'pooling' | 'normalize' | 'preprocessing'
 >([
@@ -48,9 +48,8 @@ const CHANGES_VECTORS: ReadonlySet<string> = new Set<
 ]);
 
 /**
- * Computes the identity of a model with its preprocessing and the options that `embed` and `features` get.
- * Pass the same options here. The identity is the same for one checkpoint in every `dtype`, as `fingerprint`
- * is.
+ * Computes the identity of a model with its preprocessing. Pass the options that you pass to `embed` or
+ * `features`. A checkpoint has the same identity in every `dtype`.
  * @throws DeviceError; IndexError INDEX_OPTIONS for an option that is neither a JSON value nor undefined
  */
 export async function modelIdentity(
@@ -59,7 +58,7 @@ export async function modelIdentity(
 ): Promise<ModelIdentity> {
   const { id } = checkOptions('modelIdentity', options);
   const { embedDim, depth, patchSize } = model.config;
-  const preprocessing = lookText(model, options); // before the fingerprint: cheap, and may throw
+  const preprocessing = lookText(model, options); // first, because it is cheap and may throw
   return {
     id: id ?? `dinov2-${embedDim}x${depth}-${patchSize}`,
     fingerprint: await model.fingerprint(),
@@ -89,7 +88,7 @@ export function lookText(
     normalization: { ...preprocessing.normalization, ...defined(normalization) },
   };
   const settings: Readonly<Record<string, unknown>> = {
-    ...(ofFile === usual && { resize: 'crop' }), // otherwise the text of the preprocessing contains it
+    ...(ofFile === usual && { resize: 'crop' }), // otherwise the preprocessing text contains `resize`
     ...others,
     pooling,
     preprocessing: preprocessingText(applied) || undefined,
@@ -119,16 +118,21 @@ function textOf(name: string, value: unknown): string {
       .join(' ')}}`;
   throw new IndexError(
     'INDEX_OPTIONS',
-    `modelIdentity: expected ${name} to be a text, a number, a boolean, or a list or plain object of these, found ${value === null ? 'null' : `a ${typeof value}`}. Pass only options that change pixels.`,
+    `modelIdentity: expected ${name} to be a string, a number, a boolean, or a list or plain object of these, found ${value === null ? 'null' : `a ${typeof value}`}. Pass only options that change pixels.`,
   );
 }
 
-/** True if vectors of the two models can be compared. The `id` is ignored. */
+/**
+ * True if vectors made by two models can be compared: fingerprint and preprocessing are equal. The `id` is
+ * ignored.
+ */
 export function sameModel(a: ModelIdentity | undefined, b: ModelIdentity | undefined): boolean {
   return a?.fingerprint === b?.fingerprint && preprocessingOf(a) === preprocessingOf(b);
 }
 
-/** Identities of older versions begin with the batch size, which does not change vectors. */
+/**
+ * The preprocessing of a model, without the batch size that older versions of this library wrote before it.
+ */
 const preprocessingOf = (model: ModelIdentity | undefined): string | undefined =>
   model?.preprocessing.replace(/^batchSize \d+, /, '');
 

@@ -4,7 +4,7 @@ import { VectorTable } from './table.js';
 
 export class Items {
   readonly vectors: VectorTable;
-  /** Id of each row. `metadata` and `patches` are by row too. */
+  /** Id of each row. `metadata` and `patches` have one element for each row too. */
   readonly ids: string[] = [];
   readonly metadata: unknown[] = [];
   readonly patches: (EncodedPatches | undefined)[] = [];

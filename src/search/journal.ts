@@ -4,7 +4,7 @@
  */
 
 /**
- * The model and the preprocessing that made a vector. Vectors of two models, or of two kinds of
+ * The model and the preprocessing that made a vector. Vectors made by different models, or with different
  * preprocessing, cannot be compared.
  */
 export interface ModelIdentity {
@@ -23,7 +23,7 @@ export type VectorStorage = 'f32' | 'f16' | 'int8';
 /** Number format of stored patch vectors; `none`: patches are not stored. */
 export type PatchStorage = 'none' | 'f16' | 'int8';
 
-/** Properties that are fixed for the life of an index. */
+/** Properties of an index that cannot change after it is made. */
 export interface IndexHeader {
   /** Version of the storage format. */
   readonly format: 1;
@@ -35,7 +35,7 @@ export interface IndexHeader {
   readonly storage: VectorStorage;
   /** Number format of the stored patches. */
   readonly patches: PatchStorage;
-  /** The model and preprocessing that made the vectors; undefined if the caller did not say. */
+  /** The model and preprocessing that made the vectors; undefined if the caller named none. */
   readonly model: ModelIdentity | undefined;
 }
 
@@ -64,7 +64,7 @@ export interface StoredItem {
 }
 
 /**
- * One change of an index. `put` adds an item or replaces the item with that id. A replaced item keeps its
+ * One change of an index. `put` adds an item or replaces the item with the same id. A replaced item keeps its
  * thumbnail unless the new item has one.
  */
 export type Change =
@@ -77,18 +77,18 @@ export type Change =
       readonly remove: string;
     };
 
-/** Changes, or a function that returns them. The function runs while no other tab can change the index. */
+/** Changes, or a function that returns changes. The function runs while no other tab can change the index. */
 export type Changes = readonly Change[] | (() => readonly Change[] | Promise<readonly Change[]>);
 
 /** Storage that an index occupies. */
 export interface IndexUsage {
   /** Number of items. */
   readonly items: number;
-  /** Bytes of the files with vectors and patches. Thumbnails and metadata are not counted. */
+  /** Total size, in bytes, of the files with vectors and patches. Thumbnails and metadata are not counted. */
   readonly bytes: number;
   /**
-   * Bytes of replaced and removed items within `bytes`. `compact` frees them; the store also frees them by
-   * itself once they add up.
+   * The part of `bytes` that replaced and removed items still occupy. `compact` frees this space; the store
+   * also frees it by itself once less than half of a file is in use.
    */
   readonly wastedBytes: number;
 }
@@ -97,11 +97,11 @@ export interface IndexUsage {
 export interface Journal {
   /** Header of the stored index. */
   readonly header: IndexHeader;
-  /** Ids of damaged items that `repair: 'drop'` left out. */
+  /** Ids of the damaged items that opening with `repair: 'drop'` left out. */
   readonly dropped: readonly string[];
   /**
-   * True if the browser had lost the database and opening rebuilt it from the files. Thumbnails and states
-   * are then lost.
+   * True if the browser had lost the database and opening rebuilt it from the files. Thumbnails and values of
+   * `setState` are then lost.
    */
   readonly restored: boolean;
   /**
@@ -110,18 +110,24 @@ export interface Journal {
    */
   items(signal?: AbortSignal): AsyncIterable<StoredItem>;
   /**
-   * Commits changes. All of them are durable when the promise resolves; none of them is made when it rejects.
-   * Commits run in the order of the calls. Watchers receive every commit of other tabs before the function
-   * `changes` is called.
+   * Commits changes. When the promise resolves, all changes are durable; when it rejects, no change was made.
+   * Commits run in the order of the calls. If `changes` is a function, watchers receive all commits made by
+   * other tabs before it is called.
    */
   commit(changes: Changes): Promise<void>;
   /** The thumbnail of an item, or undefined if it has none. */
   thumbnail(id: string): Promise<Blob | undefined>;
-  /** Calls `onChanges` with each commit of other tabs. Returns a function that stops this. */
+  /**
+   * Calls `onChanges` with the changes of each commit made by another tab. Returns a function that ends these
+   * calls.
+   */
   watch(onChanges: (changes: readonly Change[]) => void): () => void;
   /** Reads a value that `setState` stored. */
   getState(key: string): Promise<unknown>;
-  /** Stores a small value beside the items: anything that can be cloned. Undefined deletes the key. */
+  /**
+   * Stores a small value beside the items: any value that `structuredClone` copies. Undefined deletes the
+   * key.
+   */
   setState(key: string, value: unknown): Promise<void>;
   /** Rewrites files to free the space of replaced and removed items. */
   compact(): Promise<void>;

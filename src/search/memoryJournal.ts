@@ -1,4 +1,6 @@
-/** `MemoryJournal`: the journal of an index that is not stored. It holds the thumbnails and states. */
+/**
+ * `MemoryJournal`: the journal of an index in memory. It holds the thumbnails and the values of `setState`.
+ */
 import type { Changes, IndexHeader, IndexUsage, Journal, StoredItem } from './journal.js';
 
 export class MemoryJournal implements Journal {

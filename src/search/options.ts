@@ -1,7 +1,7 @@
 /** Option and result types of `EmbeddingIndex`. */
 import type { Metric, ModelIdentity, PatchStorage, VectorStorage } from './journal.js';
 
-/** Options of a new `EmbeddingIndex`. All but `device` are fixed for the life of the index. */
+/** Options of a new `EmbeddingIndex`. All options but `device` are fixed once the index is made. */
 export interface IndexOptions {
   /** Length of a vector, 1 to 16,384: the model's `embedDim` (twice that for the pooling `cls+mean`). */
   readonly dim: number;
@@ -21,7 +21,7 @@ export interface IndexOptions {
   readonly patches?: PatchStorage;
   /**
    * The model and preprocessing that made the vectors, from `modelIdentity`. A stored index or an imported
-   * file of another model is refused.
+   * file that a different model made is refused.
    */
   readonly model?: ModelIdentity | undefined;
   /**
@@ -38,8 +38,8 @@ export interface OpenOptions extends IndexOptions {
   /** Aborts the opening, also while it waits for another tab. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * `drop` opens a damaged index with its intact items and lists the ids of the others in `dropped`. Default:
-   * a damaged index throws INDEX_DAMAGED with those ids.
+   * `drop` opens a damaged index with its intact items and lists the ids of the damaged items in `dropped`.
+   * Default: opening a damaged index throws INDEX_DAMAGED with these ids.
    */
   readonly repair?: 'drop' | undefined;
 }
@@ -162,9 +162,9 @@ export interface Clusters {
 export interface MapPoint {
   /** Id of the item. */
   readonly id: string;
-  /** First principal component. */
+  /** Coordinate along the first principal component. */
   readonly x: number;
-  /** Second principal component. */
+  /** Coordinate along the second principal component. */
   readonly y: number;
 }
 
@@ -182,6 +182,6 @@ export interface IndexChange {
 export interface SearchBackend {
   /** The processor that computes searches. */
   readonly kind: 'gpu' | 'cpu';
-  /** A sentence for people: the adapter's name, or why the GPU is not used. */
+  /** A readable sentence: the adapter's name, or why the GPU is not used. */
   readonly reason: string;
 }

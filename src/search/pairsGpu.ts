@@ -1,6 +1,6 @@
 /**
- * `GpuPairs`: finds candidate pairs of near-duplicates on the GPU. Compares the rows in tiles, each tile with
- * itself and all later rows.
+ * `GpuPairs`: finds candidate pairs of near-duplicates on the GPU. The rows are split into tiles. Each tile
+ * is compared with itself and with all later rows.
  */
 import type { Gpu } from '../gpu/device.js';
 import type { CompiledKernel } from '../gpu/pipelines.js';
@@ -16,7 +16,7 @@ import type { VectorTable } from './table.js';
 
 /** Maximum number of pairs that one tile can report. */
 const CAPACITY = 1 << 19;
-/** Number of pairs that are read together with their count. */
+/** Number of pairs that the first read returns, together with the count of all pairs. */
 const FEW = 2048;
 
 interface Tile {
@@ -93,8 +93,8 @@ export class GpuPairs implements PairFinder {
           const joined = groups.joins > before;
           if (joined) task.burst((burst) => burst.write(labels, 0, groups.labels()));
           if (complete) break;
-          // The tile had more pairs than the buffer holds. Compare it again: pairs that are in one group by
-          // now are skipped. If no group was joined, go through all pairs of the tile on the CPU.
+          // The tile had more pairs than the buffer holds. Compare the tile again: pairs whose rows are in
+          // one group by now are skipped. If no rows were joined, score all pairs of the tile on the CPU.
           if (!joined) {
             if (!(await this.#everyPair(tile, count, onPairs))) return false;
             break;
@@ -106,8 +106,7 @@ export class GpuPairs implements PairFinder {
   }
 
   /**
-   * Splits the rows into tiles. A tile has as many quads as the GPU can compare with all rows in
-   * SUBMIT_MS.
+   * Splits the rows into tiles. A tile has as many quads as the GPU can compare with all rows in `SUBMIT_MS`.
    */
   *#tiles(quads: number): Generator<Tile> {
     const flops = 2 * 16 * quads * this.#table.dim;

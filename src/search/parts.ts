@@ -1,7 +1,7 @@
 /**
  * `searchParts`: search by a region of an image. The query is the mean direction of the region's patches. The
- * score of an image is its best window: the mean score of the window's patches with the query. Windows have
- * the region's size and four sizes around it, at every position in the image.
+ * score of an image is that of its best window: the mean score of the window's patches with the query.
+ * Windows have the region's size and four sizes around it, at every position in the image.
  */
 import { IndexError } from '../errors.js';
 import { checkPatches, decodedPatches, unitPatch } from './checks.js';
@@ -17,7 +17,7 @@ const SCALES = [0.5, Math.SQRT1_2, 1, Math.SQRT2, 2];
 
 /** The region that is searched for. */
 export interface RegionQuery {
-  /** Mean direction of its patches, of length 1. */
+  /** Mean direction of the region's patches, a vector of length 1. */
   readonly vector: Float32Array<ArrayBuffer>;
   /** Height in patches. */
   readonly rows: number;
@@ -34,7 +34,7 @@ export function regionQuery(query: PartQuery, { dim, patches }: IndexHeader): Re
   if (patches === 'none')
     throw new IndexError(
       'INDEX_PATCHES',
-      `${where}: this index does not store patches. Make it with patches: 'f16' or 'int8'.`,
+      `${where}: this index does not store patches. Make the index with patches: 'f16' or 'int8'.`,
     );
   const { rows, cols } = checkPatches(query, dim, where);
   const region = query.region ?? { row: 0, col: 0, rows, cols };
@@ -73,8 +73,8 @@ export interface PartScored extends Scored {
 }
 
 /**
- * The best rows among those with patches; undefined if a row moved during the search.
- * @param whole run without yielding, so that no row can move
+ * Finds the best rows among the rows with patches; undefined if a row moved during the search.
+ * @param whole true to run without yielding to the event loop, so that no row can move
  * @throws the signal's reason
  */
 export async function searchParts(
@@ -166,7 +166,7 @@ function bestWindow(
   return best;
 }
 
-/** Distinct window sizes, the region's own first. No size exceeds the image. */
+/** Distinct window sizes, starting with the region's size. No size exceeds the image. */
 function windowSizes(region: RegionQuery, rows: number, cols: number): [number, number][] {
   const sizes = new Map<string, [number, number]>();
   for (const scale of [1, ...SCALES]) {

@@ -1,27 +1,28 @@
 /**
  * `projectRows`: the first two principal components of the vectors, by a block Krylov method (Golub and Van
- * Loan, Matrix Computations, 4th ed., 10.3) in float64. Each step reads all vectors once and multiplies four
- * directions; the covariance matrix is never formed.
+ * Loan, Matrix Computations, 4th ed., 10.3) in float64. Each step multiplies the covariance matrix by four
+ * vectors in one pass over the data, without forming the matrix.
  */
 import { dot, signOf, symmetricEigen } from '../numerics/eigen.js';
 import { startVectors } from '../numerics/startVectors.js';
 import type { Items } from './items.js';
 import { Pace } from './searchCpu.js';
 
-/** Number of directions that one pass multiplies. */
+/** Number of vectors that one pass multiplies by the covariance matrix. */
 const BLOCK = 4;
 const MAX_PASSES = 24;
 /** A component has converged when its residual is below this fraction of the largest eigenvalue. */
 const TOLERANCE = 1e-7;
 /**
- * A vector depends on the basis if less than this fraction of its length is left after orthogonalization: the
- * rest is rounding.
+ * A vector counts as linearly dependent on the basis if less than this fraction of its length is left after
+ * orthogonalization: such a remainder is rounding error.
  */
 const DEPENDENT = 1e-10;
 
 /**
- * Coordinates of every row, (count, 2); undefined if a row moved during the computation.
- * @param whole run without yielding, so that no row can move
+ * Computes the coordinates of every row on the first two principal components, (count, 2); undefined if a row
+ * moved during the computation.
+ * @param whole true to run without yielding to the event loop, so that no row can move
  */
 export async function projectRows(
   items: Items,
@@ -102,8 +103,8 @@ export async function projectRows(
 }
 
 /**
- * Orthogonalizes a vector against an orthonormal basis and scales it to length 1; undefined if the vector
- * depends on the basis. Two rounds of Gram-Schmidt are enough (Kahan and Parlett).
+ * Orthogonalizes a vector against an orthonormal basis and scales it to length 1; undefined if the vector is
+ * linearly dependent on the basis. Two rounds of Gram-Schmidt are enough (Kahan and Parlett).
  */
 function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Float64Array | undefined {
   const length = Math.sqrt(dot(vector, vector));

@@ -1,4 +1,4 @@
-/** The sample that k-means starts from, and rows as unit vectors. */
+/** Size of the sample from which k-means chooses its initial centres, and rows decoded as unit vectors. */
 import type { VectorTable } from './table.js';
 
 /** Minimum number of rows in the sample. */

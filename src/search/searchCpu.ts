@@ -3,7 +3,7 @@ import { pause } from '../platform/pause.js';
 import type { Items } from './items.js';
 import { TopK, type Scored } from './topK.js';
 
-/** A query. */
+/** A query of a search. */
 export interface Query {
   /** The query vector (dim), of length 1 for the metric `cosine`. */
   readonly vector: Float32Array<ArrayBuffer>;
@@ -23,7 +23,7 @@ export interface Limits {
 const SLICE_MS = 12;
 const ROWS = 1024;
 
-/** Yields to the event loop in regular intervals during a long loop. */
+/** Yields to the event loop at regular intervals during a long loop. */
 export class Pace {
   #last = performance.now();
 
@@ -37,8 +37,9 @@ export class Pace {
 }
 
 /**
- * The best rows for each query; undefined if a row moved during the search, which must then start over.
- * @param whole run without yielding, so that no row can move
+ * Finds the best rows for each query; undefined if a row moved during the search: the caller must search
+ * again.
+ * @param whole true to run without yielding to the event loop, so that no row can move
  * @throws the signal's reason
  */
 export async function searchCpu(

@@ -1,13 +1,13 @@
 /**
- * `GpuSearch`: exact search on the GPU. The GPU computes scores in f32 and keeps them, finds a floor below
- * which no row can be among the best, and returns the rows from that floor on. The host scores these
- * candidates again in float64, so the result does not depend on the rounding of f32.
+ * `GpuSearch`: exact search on the GPU. The GPU computes all scores in f32, finds a floor (a score below
+ * which no row can be among the best), and returns the rows whose scores reach the floor. The CPU scores
+ * these candidates again in float64, so the result does not depend on f32 rounding.
  *
- * Let e be the error bound of a score (`errorBound.ts`) and t the k-th largest maximum of blocks of computed
- * scores. At least k rows have computed scores of t or more, hence exact scores of t - e or more. So each of
- * the exact best k has an exact score of at least t - e, and a computed score of at least t - 2e. All rows
- * with such a score are candidates, however many there are: with 200,000 equal vectors all rows are
- * candidates, and the search takes as long as on the CPU.
+ * Let e be the error bound of a computed score (`errorBound.ts`). Split the computed scores into blocks, and
+ * let t be the k-th largest block maximum. At least k rows have computed scores of t or more, hence exact
+ * scores of t - e or more. So each of the k best rows has an exact score of at least t - e, and a computed
+ * score of at least t - 2e. All rows with such a score are candidates, without a limit: 200,000 equal vectors
+ * are all candidates, and the search takes as long as on the CPU.
  */
 import { DeviceError } from '../errors.js';
 import type { Kernel, KernelVariant } from '../gpu/kernels/kernel.js';
@@ -34,14 +34,14 @@ import { TopK, type Scored } from './topK.js';
 
 /** Number of queries that share one pass over the vectors. */
 const QUERIES = 4;
-/** Quads (4 rows) per block at most; fewer, so that each result has BLOCKS_PER_HIT blocks. */
+/** Maximum number of quads (4 rows) per block. Fewer if a hit would have fewer than BLOCKS_PER_HIT blocks. */
 const BLOCK_QUADS = 16;
 const BLOCKS_PER_HIT = 4;
 /** Number of low bits of a floor that are ignored. Their value is smaller than the margin. */
 const IGNORED_BITS = 8;
-/** Number of candidates, beyond k, that are read together with their count. */
+/** Number of candidates beyond k that the first read returns, together with the count of all candidates. */
 const MORE_CANDIDATES = 512;
-/** Limit of a sum's size: a larger sum may overflow f32. */
+/** If a score could be larger than this number, it might overflow f32, and the GPU is not used. */
 const LARGEST_SUM = 1e37;
 
 /** The compiled kernels: scores of one query and of four, block maxima, floor, collection of candidates. */
@@ -53,7 +53,7 @@ interface Kernels {
   readonly collect: CompiledKernel;
 }
 
-/** Buffers of a search for a given number of rows. Later searches reuse them. */
+/** Buffers of a search for a given number of rows. Later searches reuse the buffers. */
 interface Scratch {
   readonly quads: number;
   readonly queries: number;
@@ -142,8 +142,8 @@ export class GpuSearch {
   }
 
   /**
-   * Frees all buffers once running computations have ended. May be called several times: each of several
-   * failing searches does.
+   * Frees all buffers once running computations have ended. Further calls have no effect: searches that fail
+   * together each call it.
    */
   dispose(): void {
     if (this.#disposed) return;
@@ -175,10 +175,10 @@ export class GpuSearch {
   }
 
   /**
-   * The best of the rows that exist at the call, for each query; undefined if a row moved since, and the
-   * search must start over.
-   * @throws DeviceError KERNEL_WRONG if a score differs from the exact one by more than the bound; the
-   *   signal's reason
+   * Finds the best rows for each query, among the rows that exist when it is called; undefined if a row moved
+   * since: the caller must search again.
+   * @throws DeviceError KERNEL_WRONG if a score differs from the exact score by more than its error bound;
+   *   the signal's reason
    */
   async search(
     queries: readonly Query[],
@@ -186,7 +186,7 @@ export class GpuSearch {
     signal: AbortSignal | undefined,
   ): Promise<Scored[][] | undefined> {
     const before = this.#lastSearch;
-    // The filter was evaluated for these rows, so rows that are added later are not searched.
+    // The filter was evaluated for the present rows, so rows that are added later are not searched.
     const { count, moves } = this.#items.vectors;
     const run = before.then(() => this.#search(queries, limits, count, moves, signal));
     this.#lastSearch = run.catch(() => undefined);
@@ -281,7 +281,7 @@ export class GpuSearch {
       bounds[2 * q + 1] = Math.max(-3.4e38, lowest - 2 ** -22 * Math.abs(Math.max(-3.4e38, lowest)));
     }
     const { one, four, maxima, floor, collect } = this.#kernels;
-    // The counts and the first candidates are read in one go, which nearly always is all of them.
+    // One read returns the counts and the first candidates, which nearly always are all candidates.
     const few = Math.min(topK + MORE_CANDIDATES, count);
     const results = task.burst((burst) => {
       burst.write(scratch.select, 0, Uint32Array.of(count, stride, block, blocks, topK, allowed ? 1 : 0));
@@ -319,7 +319,7 @@ export class GpuSearch {
     return this.#collected(task, scratch, results, queries.length, few);
   }
 
-  /** Reads the candidates. A second read follows for a query with more than `few`. */
+  /** Reads the candidates. A second read follows for a query with more than `few` candidates. */
   async #collected(
     task: Task,
     { found, quads }: Scratch,
@@ -348,7 +348,7 @@ export class GpuSearch {
     });
   }
 
-  /** The buffers of a search. Larger ones replace them if the rows have outgrown them. */
+  /** Returns the buffers of a search. Makes larger buffers if the number of rows has outgrown them. */
   async #prepared(queries: number): Promise<Scratch> {
     const { quads, chunks, words } = this.#rows;
     const numbers = words * valuesPerWord(this.#items.vectors.storage);
@@ -387,7 +387,7 @@ export class GpuSearch {
 
 /**
  * Workgroup size of search_scores. On SwiftShader, 8 and 16 lanes show no clear difference (207 and 225 ms
- * for prototypes, on a busy machine). 64 is a guess for GPUs, which we could not measure.
+ * for prototypes, on a busy machine). For GPUs, 64 is an estimate that was not measured.
  */
 const lanesOf = ({ software }: Gpu): number => (software ? 8 : 64);
 

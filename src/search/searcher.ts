@@ -12,15 +12,19 @@ import { GpuSearch } from './searchGpu.js';
 import type { Scored } from './topK.js';
 
 /**
- * SwiftShader is slower than JavaScript; other software adapters may be faster. 100,000 × 384 in f16 took 253
- * ms of CPU time on SwiftShader, 136 ms in JavaScript and 35 ms on llvmpipe (bench/RESULTS.md).
+ * SwiftShader is slower than JavaScript; other software adapters may be faster. A search of 100,000 × 384
+ * vectors in f16 took 253 ms of CPU time on SwiftShader, 136 ms in JavaScript and 35 ms on llvmpipe
+ * (bench/RESULTS.md).
  */
 const isSwiftShader = ({ vendor, architecture, description }: AdapterDescription): boolean =>
   /swiftshader/i.test(`${vendor} ${architecture} ${description}`);
 
-/** Number of attempts at a search during which rows moved, before it runs in one go without yielding. */
+/**
+ * Maximum number of attempts that yield to the event loop. If rows moved during each, the next does not
+ * yield.
+ */
 const ATTEMPTS = 3;
-/** Number of products that the CPU computes before a GPU could answer. */
+/** Below this number of multiplications, the CPU is done before a GPU could return a result. */
 const FEW_PRODUCTS = 1 << 19;
 
 export class Searcher {
@@ -41,11 +45,11 @@ export class Searcher {
   }
 
   /**
-   * Runs a computation on the GPU or the CPU, and repeats it until no row moved while it ran. After ATTEMPTS
-   * attempts it runs on the CPU without yielding.
-   * @param few the computation is too small for a GPU to be worth it
-   * @param finish turns rows into ids. Runs synchronously, because a row may belong to another item a tick
-   *   later
+   * Runs a computation on the GPU or the CPU, and repeats it until no row moved while it ran. After
+   * `ATTEMPTS` attempts it runs on the CPU without yielding to the event loop.
+   * @param few true if the computation is so small that the CPU is faster than a GPU
+   * @param finish turns rows into ids. Runs synchronously, because after an `await` a row may belong to a
+   *   different item
    */
   async steady<T, R>(
     few: boolean,
@@ -83,7 +87,7 @@ export class Searcher {
     );
   }
 
-  /** Evaluates a filter for every row: 1 if the row may be found. */
+  /** Evaluates a filter: 1 for each row that the filter allows, otherwise 0. Undefined without a filter. */
   allowed(filter: ItemFilter | undefined): Uint8Array | undefined {
     const { ids, metadata } = this.#items;
     return filter && Uint8Array.from(ids, (id, row) => (filter(id, metadata[row]) ? 1 : 0));
@@ -101,8 +105,8 @@ export class Searcher {
   }
 
   /**
-   * Runs a computation on the GPU. If the GPU fails, later searches run on the CPU and the result is
-   * undefined, so the caller repeats it there. The signal's reason is thrown.
+   * Runs a computation on the GPU. If the GPU fails, it returns undefined, and the caller repeats the
+   * computation on the CPU; later searches run on the CPU too. @throws the signal's reason
    */
   async #onGpu<T>(gpu: GpuSearch, run: (gpu: GpuSearch) => Promise<T | undefined>): Promise<T | undefined> {
     try {
@@ -110,8 +114,8 @@ export class Searcher {
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       gpu.dispose();
-      if ((await this.#gpu) !== gpu) return undefined; // another failed search has handled this already
-      // A lost device of the library is replaced at the next search.
+      if ((await this.#gpu) !== gpu) return undefined; // a search that failed earlier has handled this
+      // If the library made the device that was lost, the next search requests a new device.
       if (error.code === 'DEVICE_LOST' && this.#device === undefined) this.#gpu = undefined;
       else this.#stayOnCpu(error.message);
       return undefined;

@@ -25,8 +25,8 @@ export class VectorTable {
   #moves = 0;
   #largestNorm = 0;
   /**
-   * Rows that existed at the last `takeChanged` and have been written since. Appending can write such a row
-   * too, if rows were removed in between.
+   * Rows that existed at the last `takeChanged` and have been written since. Appending writes such a row too
+   * if rows were removed in between.
    */
   readonly #changed = new Set<number>();
   /** Number of rows at the last `takeChanged`. */
@@ -43,8 +43,8 @@ export class VectorTable {
   }
 
   /**
-   * Counter that increases when an existing row changes its vector or its position. A computation that spans
-   * an increase has mixed two states and must start over.
+   * Counter that increases when an existing row changes its vector or its position. A computation during
+   * which the counter increased may have mixed two states, and must start over.
    */
   get moves(): number {
     return this.#moves;
@@ -155,8 +155,9 @@ export class VectorTable {
   }
 
   /**
-   * Writes the scores of rows begin … end - 1 to `out`, from index 0. Each equals that of `score`. Computes
-   * four rows at once, because one running sum stalls on its own latency (half the speed).
+   * Writes the scores of rows `begin` … `end - 1` to `out`, from index 0. Each score equals the result of
+   * `score`. Computes four rows at once: with a single sum, each addition waits for the one before it, at
+   * half the speed.
    */
   scores(query: Float64Array, begin: number, end: number, out: Float64Array): void {
     const { dim, rowsPerBlock } = this;

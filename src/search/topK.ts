@@ -22,7 +22,7 @@ export class TopK {
     this.#ids = ids;
   }
 
-  /** Takes a row into the result if it is among the best k so far. */
+  /** Adds a row to the result if it is among the best k so far. */
   offer(row: number, score: number): void {
     const [rows, scores] = [this.#rows, this.#scores];
     let at = rows.length;

@@ -17,7 +17,7 @@ interface EmbeddedImage extends Pick<IngestResult, 'patches' | 'thumbnail'> {
 
 /**
  * The item of an embedded image.
- * @param look the preprocessing as a text, if it is to be stored with the item
+ * @param look text that describes the preprocessing, if the item is to store it
  */
 export function itemOf(
   { id, file }: ImageFile,
@@ -53,9 +53,9 @@ export interface CommitResult {
 
 /**
  * Adds the new items in one commit, or one by one if the index refuses one of them. Then updates the items
- * that exist.
+ * that the index already has.
  * @param newNames ids that were not in the index when they were looked up
- * @throws IndexError, or an error of the storage, unless it concerns a single item
+ * @throws IndexError, or an error of the storage. Errors that concern a single item are returned in `refused`
  */
 export async function commitItems(
   index: IngestIndex,
@@ -76,7 +76,7 @@ export async function commitItems(
   return done;
 }
 
-/** Refuses an item whose id another ingest has used for another photograph in the meantime. */
+/** Refuses an item if another ingest has meanwhile added a different photograph under the same id. */
 function refuseTaken(
   index: IngestIndex,
   { id, metadata }: Item,
@@ -87,7 +87,7 @@ function refuseTaken(
   const fileOf = (value: unknown): unknown => (value as { file?: unknown } | undefined)?.file;
   const there = fileOf(index.metadata(id));
   if (there === undefined || JSON.stringify(there) === JSON.stringify(fileOf(metadata))) return false;
-  const message = `${id}: another ingest has just added a different photograph with this name. Set a prefix for this one (under: 'a name').`;
+  const message = `${id}: another ingest has just added a different photograph under this id. Ingest this photograph with a prefix (under: 'a name').`;
   refused.push({ id, error: new IndexError('INDEX_DUPLICATE_ID', message) });
   return true;
 }
@@ -101,7 +101,7 @@ async function put(index: IngestIndex, item: Item, done: CommitResult): Promise<
     done[there ? 'updated' : 'added'] += 1;
   } catch (error) {
     if (!isOfAnItem(error)) throw error;
-    // Another tab has added or removed the item in the meantime: try again.
+    // Another tab has meanwhile added or removed the item: try again.
     if (index.has(id) !== there) return put(index, item, done);
     done.refused.push({ id, error });
   }

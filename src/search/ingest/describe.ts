@@ -1,4 +1,4 @@
-/** `describeImage`: computes the vector and the patch tokens of an image in one forward. */
+/** `describeImage`: computes the vector and the patch tokens of an image in one forward pass. */
 import { DINOv2Error } from '../../errors.js';
 import type { PixelOptions } from '../../image/preprocess.js';
 import { checkOptions } from '../../optionNames.js';
@@ -6,7 +6,7 @@ import { checkPooling, pool, type Pooling } from '../../tasks/pooling.js';
 import type { PatchTokens } from '../options.js';
 import type { IngestFeatures, IngestModel } from './target.js';
 
-/** Options of `describeImage`: those of `embed`, and `patches`. */
+/** Options of `describeImage`: the options of `embed`, and `patches`. */
 export interface DescribeOptions extends PixelOptions {
   /** How tokens become the vector. Default `cls`. */
   readonly pooling?: Pooling | undefined;
@@ -23,7 +23,7 @@ export interface Description {
 }
 
 /**
- * Computes the vector of an image, and its patch tokens if asked to.
+ * Computes the vector of an image, and its patch tokens if the option `patches` is set.
  * @throws ImageError if the image cannot be used; OptionError if the options do not fit together;
  *   DeviceError; the signal's reason
  */
@@ -39,8 +39,8 @@ export async function describeImage(
 }
 
 /**
- * Computes the vectors of images that may differ in size, in their order. An image that cannot be used yields
- * its error, and the others are still computed; any other error is thrown.
+ * Computes the vectors of images that may differ in size, in their order. For an image that cannot be used,
+ * the result is its error; the other images are still computed. Any other error is thrown.
  * @throws OptionError OPTION_VALUE if the options do not fit together; DeviceError; the signal's reason
  */
 export async function describeImages(
@@ -67,8 +67,8 @@ export const isTooLarge = (error: unknown): boolean =>
   error instanceof DINOv2Error && (error.code === 'DEVICE_LIMIT' || error.code === 'DEVICE_MEMORY');
 
 /**
- * True if an error concerns an image and not the model, the device or the options. DEVICE_MEMORY concerns a
- * batch of several images only: each image alone may fit.
+ * True if the cause of an error is an image, and not the model, the device or the options. DEVICE_MEMORY
+ * counts only for a batch of several images: each image alone may fit.
  */
 function isOfTheImage(error: unknown, images: number): error is Error {
   if (error instanceof DOMException)

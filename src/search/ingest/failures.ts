@@ -19,8 +19,8 @@ export class Failures {
   }
 
   /**
-   * Adds the failure of an image that could not be decoded or embedded. Joins the failure of its format, if
-   * it has one.
+   * Adds the failure of an image that could not be decoded or embedded. If its format already has a failure,
+   * the file joins that failure.
    */
   async addFile(id: string, error: Error, file: Blob): Promise<void> {
     const format = await formatOf(file, error);
@@ -37,7 +37,7 @@ export class Failures {
   }
 }
 
-/** Describes the format of a file if photographs come in it and this browser does not decode it. */
+/** Describes the format of a file, if it is a photograph format that this browser does not decode. */
 async function formatOf(
   file: Blob,
   error: Error,

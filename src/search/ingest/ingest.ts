@@ -1,8 +1,8 @@
 /**
  * `ingest`: adds photographs to an index. Files are counted while folders are walked, then read, decoded and
  * embedded in order, several at a time. An image is counted as done once it is durable in the index. Images
- * that are in the index already, with the same size, date and options, are skipped; so ingesting the same
- * source again resumes an earlier ingest, however it ended.
+ * that the index already has, with the same file size, date and options, are skipped. Ingesting the same
+ * source again therefore resumes an interrupted ingest.
  */
 import { untilAborted } from '../../platform/abort.js';
 import type { Item } from '../options.js';
@@ -26,7 +26,7 @@ import { claimFolders, recordRun } from './state.js';
 import type { EmbedFilesOptions, IngestIndex, IngestModel, IngestResult } from './target.js';
 import { folderOf } from './walk.js';
 
-/** Minimum time between two writes of the ingest's position, besides commits of images. */
+/** Minimum time between two writes of the ingest's progress to the index (`recordRun`). */
 const RECORD_EVERY_MS = 2000;
 /** Minimum time between two calls of `onProgress`. */
 const REPORT_EVERY_MS = 100;
@@ -37,7 +37,8 @@ const MOST_UNCOMMITTED = 4;
  * Starts to add the images of files and folders to an index.
  *
  * The id of an image is its path: `folder/name.jpg`, or `name.jpg` for a file without a folder. The option
- * `under` adds a prefix. An index that stores patches gets them from the same forward as the vector.
+ * `under` adds a prefix. If the index stores patches, one forward pass computes both the vector and the
+ * patches.
  * @throws OptionError if the source or an option has the wrong type; IndexError INDEX_OPTIONS
  */
 export function ingest(
@@ -53,11 +54,11 @@ export function ingest(
 export class Ingest {
   /**
    * Resolves when all images have been processed. Images that cannot be used are listed in `failures` and do
-   * not stop the others.
+   * not stop the ingest.
    *
    * Rejects with the error that ended the ingest: the signal's reason, a DeviceError, an IndexError or an
-   * error of the storage. Images that were committed before stay in the index. If the index has another
-   * folder of the same name, it rejects with INDEX_DUPLICATE_ID and adds nothing.
+   * error of the storage. Images that were already committed stay in the index. If a different folder of the
+   * same name was ingested before, the promise rejects with INDEX_DUPLICATE_ID, and nothing is added.
    */
   readonly finished: Promise<IngestReport>;
   readonly #index: IngestIndex;
@@ -78,7 +79,7 @@ export class Ingest {
     removed: 0,
   };
   readonly #queue: Queue;
-  /** The preprocessing as a text, if it is to be stored with each item (see `checkModel`). */
+  /** Text that describes the preprocessing, if each item is to store it (see `checkModel`). */
   #look: string | undefined;
   #phase: IngestPhase = 'running';
   /** Resolves `#changed`, for which loops wait. */
@@ -182,7 +183,7 @@ export class Ingest {
         this.#enter(signal.aborted ? 'aborted' : 'failed'); // this also ends the walk
         throw error;
       } finally {
-        await untilAborted(() => walked, signal); // do not wait for a folder that never answers
+        await untilAborted(() => walked, signal); // so that a folder that never responds does not block
       }
       await this.#recordRun(roots, true);
       this.#enter('done');
@@ -289,7 +290,7 @@ export class Ingest {
     return { ...embedOptions(this.#options), patches, signal: this.#controller.signal };
   }
 
-  /** Opens files for the model until there are no more, or until a pause. */
+  /** Opens files for the model until no more are left, or until a pause. */
   async *#files(inProgress: Map<number, ImageFile>): AsyncGenerator<File, void, undefined> {
     for (let index = 0; ;) {
       while (this.#queue.hasMore && this.#queue.isEmpty && this.#phase === 'running') await this.#changed;
@@ -331,7 +332,7 @@ export class Ingest {
   }
 
   /**
-   * Removes the items whose files are gone.
+   * Removes the items whose files no longer exist.
    * @param known id prefixes of all folders and files that the index was made from
    */
   async #removeMissing(roots: readonly Root[], known: readonly string[]): Promise<void> {
@@ -357,7 +358,7 @@ export class Ingest {
     return this.#controller.signal.aborted || this.#phase === 'failed';
   }
 
-  /** Stores the position of the ingest, for `unfinishedIngest`. */
+  /** Stores the progress of the ingest, for `unfinishedIngest`. */
   async #recordRun(roots: readonly Root[], done: boolean): Promise<void> {
     const { images, unchanged, added, updated, failed } = this.#counts;
     await recordRun(this.#index, roots, {
@@ -383,7 +384,7 @@ export class Ingest {
     try {
       this.#report();
     } catch (error) {
-      if (phase !== 'failed' && phase !== 'aborted') throw error; // the error that ended the ingest is more important
+      if (phase !== 'failed' && phase !== 'aborted') throw error; // the caller gets the error that ended the ingest
     }
   }
 

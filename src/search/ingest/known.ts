@@ -27,8 +27,8 @@ export function isSameFile(index: IndexContents, id: string, { size, lastModifie
 }
 
 /**
- * True if the index has this file and embedded it with the same preprocessing. The header's model answers for
- * the preprocessing if the index has one; otherwise `look` is compared.
+ * True if the index has this file and embedded it with the same preprocessing. If the index has a model,
+ * `checkModel` has already compared the preprocessing; otherwise `look` is compared.
  */
 export const isUnchanged = (
   index: IndexContents,
@@ -40,8 +40,10 @@ export const isUnchanged = (
 
 /**
  * Checks that the model and the options fit the index.
- * @returns the preprocessing as a text, if the index has no model and the preprocessing is not the default
- * @throws IndexError INDEX_MODEL if another model, or other options, made the vectors of the index
+ * @returns text that describes the preprocessing, if the index has no model and the preprocessing is not the
+ *   default
+ * @throws IndexError INDEX_MODEL if the vectors of the index were made by a different model or with different
+ *   options
  */
 export async function checkModel(
   { header: { model: indexModel } }: IndexContents,
@@ -66,10 +68,10 @@ export async function checkModel(
 }
 
 /**
- * Ids of the index that belong to these folders and were not seen there.
+ * Ids in the index that belong to the ingested folders, and whose files were not found in these folders.
  * @param folders id prefixes of the ingested folders
- * @param known id prefixes of all folders and files that the index was made from. Items of another known
- *   folder within one of `folders` are not counted as missing
+ * @param known id prefixes of all folders and files that the index was made from. Items that came from a
+ *   different known folder within one of `folders` are not missing
  */
 export function missingIds(
   index: Pick<IngestIndex, 'ids'>,

@@ -5,7 +5,7 @@ import type { DescribeOptions } from './describe.js';
 import type { IngestProgress } from './progress.js';
 import type { EmbedFilesOptions } from './target.js';
 
-/** Options of `ingest`, including those of `embed` that change pixels and pooling. */
+/** Options of `ingest`, including the options of `embed` that change pixels and pooling. */
 export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   /** Maximum number of images of one size that the model computes together. Default 8. */
   readonly batchSize?: number | undefined;
@@ -13,8 +13,8 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   readonly thumbnailPx?: number | undefined;
   /**
    * Prefix of the ids (`under/folder/name.jpg`). Needed if two folders have the same name. Setting it, even
-   * to '', declares that all ids with this prefix belong to this folder, so that a folder that was moved
-   * updates its items. Default: no prefix, and no such declaration.
+   * to '', declares that all ids with this prefix belong to the ingested folder, so that a folder that was
+   * moved updates its items. Default: no prefix, and no such declaration.
    */
   readonly under?: string | undefined;
   /** Removes items of the ingested folders whose files no longer exist. Default false. */
@@ -25,7 +25,7 @@ export interface IngestOptions extends Omit<DescribeOptions, 'patches'> {
   readonly onProgress?: ((progress: IngestProgress) => void) | undefined;
 }
 
-/** What the index stores about a file, as `metadata.file`. Size and date show whether a file has changed. */
+/** File data that the index stores as `metadata.file`. Size and date show whether a file has changed. */
 export interface FileMetadata {
   /** Size in bytes. */
   readonly size: number;

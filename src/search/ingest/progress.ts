@@ -16,15 +16,15 @@ export interface IngestProgress {
   readonly images: number;
   /** Files that are not images. */
   readonly ignored: number;
-  /** Images that were in the index already, with the same size and date. */
+  /** Images that the index already had, with the same file size and date. */
   readonly unchanged: number;
   /** New images. */
   readonly added: number;
-  /** Images that were in the index and have changed. */
+  /** Images that the index already had and whose files have changed. */
   readonly updated: number;
   /** Images that could not be ingested. */
   readonly failed: number;
-  /** Items that were removed because their files are gone (`removeMissing`). */
+  /** Items that were removed because their files no longer exist (`removeMissing`). */
   readonly removed: number;
   /** Images per second, over the last 32 commits. Undefined before the first commit. */
   readonly perSecond: number | undefined;

@@ -1,4 +1,4 @@
-/** `Queue`: walks files and folders, counts the images, and looks up which of them the index lacks. */
+/** `Queue`: walks files and folders, counts the images, and looks up which images the index lacks. */
 import { IndexError } from '../../errors.js';
 import { isSameFile } from './known.js';
 import type { Root } from './source.js';
@@ -23,9 +23,9 @@ export interface QueueEvents {
   readonly onIgnored: () => void;
   /** The index has the image already. */
   readonly onUnchanged: () => void;
-  /** @param counts true if the failure is that of an image, which `onImage` has reported */
+  /** @param counts true if `onImage` was called for the file that failed */
   readonly onFailure: (id: string, error: unknown, counts: boolean) => void;
-  /** True if the index has this file already and nothing is left to do. */
+  /** True if the index already has this file and nothing is left to do. */
   readonly isDone: (id: string, file: File) => Promise<boolean>;
   /** Waits while the ingest is paused. Resolves to false if the ingest has ended. */
   readonly goOn: () => Promise<boolean>;
@@ -112,7 +112,7 @@ export class Queue {
     const { onImage, onFailure, onChange } = this.#events;
     onImage();
     if (this.seen.has(id)) {
-      const message = `${id}: found a second file with this path in the same ingest. Ingest both as parts of their folders, or rename one.`;
+      const message = `${id}: this ingest contains two files with this path. Ingest the folders that contain the files, or rename one file.`;
       return onFailure(id, new IndexError('INDEX_DUPLICATE_ID', message), true);
     }
     this.seen.add(id);
@@ -156,7 +156,7 @@ export class Queue {
         }
         throw new IndexError(
           'INDEX_DUPLICATE_ID',
-          `${id}: the index already has another file with this name. If this is a different photograph, ingest its folder or set a prefix (under: 'a name'). If it is a newer version of the same photograph, set under: ''.`,
+          `${id}: the index already has a file with this name, but with a different size or date. If the new file is a different photograph, ingest its folder or set a prefix (under: 'a name'). If the new file is a newer version of the same photograph, set under: ''.`,
         );
       }
     } catch (error) {
@@ -166,9 +166,9 @@ export class Queue {
   }
 
   /**
-   * True if the index has a file with this name and it may be another photograph. Cameras call thousands of
-   * photographs IMG_0001.JPG; only a folder or a handle shows that a file is a changed version of the old
-   * one.
+   * True if the index has a file with this name that may be a different photograph. Cameras call thousands of
+   * photographs IMG_0001.JPG; only a folder or a handle shows that a file is a newer version of the same
+   * photograph.
    */
   #isAnother({ id, alone }: QueuedImage, file: File, { same }: KnownSources): boolean {
     return (

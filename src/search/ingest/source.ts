@@ -24,8 +24,8 @@ export class DroppedFiles {
 }
 
 /**
- * What `ingest` accepts. The id of a `File` is its path if it comes from `<input webkitdirectory>`, otherwise
- * its name.
+ * A source that `ingest` accepts. The id of a `File` is its path if it comes from `<input webkitdirectory>`,
+ * otherwise its name.
  */
 export type IngestSource =
   File | FileSystemHandle | DroppedFiles | Iterable<File | FileSystemHandle> | ArrayLike<File>;
@@ -41,8 +41,8 @@ export function droppedFiles(items: DataTransferItemList): DroppedFiles {
 }
 
 function rootOf(item: DroppedItem): Promise<Root | undefined> {
-  // All three must be called before the event handler returns. The handle may be refused (insecure page) or
-  // null (an item made by a script).
+  // All three methods must be called before the event handler returns. The handle may be refused (insecure
+  // page) or null (an item made by a script).
   const file = item.getAsFile();
   const entry = item.webkitGetAsEntry();
   const handle = item.getAsFileSystemHandle?.() ?? Promise.resolve(null);
@@ -54,8 +54,8 @@ function rootOf(item: DroppedItem): Promise<Root | undefined> {
 }
 
 /**
- * The roots of a source. @throws OptionError OPTION_VALUE if it is neither a file, a folder, a drop, nor a
- * list of files and folders
+ * Returns the roots of a source. @throws OptionError OPTION_VALUE if `source` is neither a file, a folder, a
+ * drop, nor a list of files and folders
  */
 export function rootsOf(source: IngestSource): readonly Root[] | Promise<readonly Root[]> {
   if (source instanceof DroppedFiles) return source.roots;

@@ -1,5 +1,6 @@
 /**
- * The records of ingests that an index stores: the folders it was made from, and how far the last ingest got.
+ * Ingest data that an index stores: the folders that its items came from, and the progress of the last
+ * ingest.
  */
 import { isDirectory, isFile, isHandle, type AskableHandle } from './fileSystem.js';
 import { IndexError } from '../../errors.js';
@@ -13,11 +14,12 @@ const FOLDERS = 'ingest folders';
 
 /** An ingest that a reload, a crash or an error has interrupted. */
 export interface UnfinishedIngest {
-  /** Names of its files and folders, at most a hundred. */
+  /** Names of the ingested files and folders, at most a hundred. */
   readonly names: readonly string[];
   /**
-   * Their handles, if the browser provided any. On a click, call `askAgain(handles)`, then `ingest(index,
-   * model, handles)`. Without handles, the visitor must choose the files again.
+   * Handles of the ingested files and folders, if the browser provided handles. On a click, call
+   * `askAgain(handles)`, then `ingest(index, model, handles)`. Without handles, the visitor must choose the
+   * files again.
    */
   readonly handles: readonly FileSystemHandle[] | undefined;
   /** The option `under` of the ingest. Pass it again. */
@@ -55,7 +57,7 @@ const isRun = (value: unknown): value is Run =>
   Array.isArray(value.names) &&
   'handles' in value;
 
-/** Stores how far an ingest has got. */
+/** Stores the progress of an ingest. */
 export async function recordRun(
   index: IngestIndex,
   roots: readonly Root[],
@@ -75,9 +77,9 @@ export async function recordRun(
 interface Source {
   /** Prefix of the ids of a folder's items, or the id of a file. */
   readonly prefix: string;
-  /** Its handle, if the browser provided one. */
+  /** Handle of the folder or file, if the browser provided one. */
   handle: FileSystemHandle | undefined;
-  /** True if items with this prefix may have come from another folder. */
+  /** True if items with this prefix may have come from a different folder. */
   mixed: boolean;
 }
 
@@ -85,17 +87,18 @@ interface Source {
 export interface KnownSources {
   /** Id prefixes of folders, and ids of files. */
   readonly prefixes: readonly string[];
-  /** Ids of files whose handles show that the index has these files. */
+  /** Ids of files that, as their handles show, the index already has. */
   readonly same: ReadonlySet<string>;
 }
 
 /**
- * Records the roots as sources of the index. Two folders of one name would have the same ids. If their
- * handles show that they differ, the second is refused. If nothing shows it, `removeMissing` is refused.
- * @param under the option; if defined, the caller declares that all ids with this prefix belong to this
- *   folder
- * @throws IndexError INDEX_DUPLICATE_ID for another folder of a known name; INDEX_OPTIONS if `removeMissing`
- *   could remove items of another folder
+ * Records the files and folders of an ingest as sources of the index. The items of two folders with the same
+ * name would have the same ids: if the handles show that the folders differ, the second folder is refused. If
+ * handles are missing, `removeMissing` is refused.
+ * @param under the option `under`; if defined, the caller declares that all ids with this prefix belong to
+ *   the ingested folder
+ * @throws IndexError INDEX_DUPLICATE_ID for a different folder of a known name; INDEX_OPTIONS if
+ *   `removeMissing` could remove items of a different folder
  */
 export async function claimFolders(
   index: IngestIndex,
@@ -113,7 +116,7 @@ export async function claimFolders(
     const found = sources.get(prefix);
     const isSame = found?.handle && handle && (await found.handle.isSameEntry(handle));
     if (folder === undefined && handle && under === undefined && index.has(prefix)) {
-      // If the item came from another file of this name, that file remains the recorded source.
+      // If the item came from a different file of this name, that file remains the recorded source.
       if (isSame) same.add(prefix);
       else if (!isFile(handle) || !(await isFileOf(index, prefix, handle))) continue;
     }
@@ -124,13 +127,13 @@ export async function claimFolders(
     if (mixed && found?.handle && handle && !isSame) {
       throw new IndexError(
         'INDEX_DUPLICATE_ID',
-        `ingest: the index already has a different folder ${JSON.stringify(handle.name)}, whose items would have the same ids. Set a prefix for this one (under: 'a name'). If it is the same folder and was moved, set under: ''.`,
+        `ingest: another folder named ${JSON.stringify(handle.name)} was ingested into this index before, and items of both folders could have the same ids. Ingest the new folder with a prefix (under: 'a name'). If the new folder is the old folder, moved, set under: ''.`,
       );
     }
     if (mixed && removeMissing) {
       throw new IndexError(
         'INDEX_OPTIONS',
-        `removeMissing: cannot tell which items came from ${JSON.stringify(prefix)}: the browser provides no handle for it, or items of another folder have this prefix. Set a prefix (under: 'a name'). If all ids with this prefix belong to this folder, set under: ''.`,
+        `removeMissing: cannot tell which items came from ${JSON.stringify(prefix)}: the browser provides no handle for it, or items of a different folder have this prefix. Set a prefix (under: 'a name'). If all ids with this prefix belong to this folder, set under: ''.`,
       );
     }
     sources.set(prefix, { prefix, handle: handle ?? found?.handle, mixed });
@@ -225,8 +228,8 @@ async function fileIn(root: FileSystemHandle, path: string): Promise<File | unde
     for (const part of parts) folder = await folder.getDirectoryHandle(part);
     return await (await folder.getFileHandle(name)).getFile();
   } catch (error) {
-    // The file is gone, renamed or no longer readable; another folder may have it. (TypeError: a path segment
-    // that is not a valid file name.)
+    // The file was deleted, was renamed or is not readable; a different folder may contain it. A TypeError
+    // reports a part of the path that is not a valid file name.
     if (error instanceof DOMException || error instanceof TypeError) return undefined;
     throw error;
   }

@@ -59,7 +59,7 @@ export interface IngestFeatures {
 export interface IngestResult {
   /** Position of the image in the input. */
   readonly index: number;
-  /** Why the image could not be embedded. */
+  /** The reason why the image could not be embedded; undefined if it was embedded. */
   readonly error?: Error | undefined;
   /** The vector, (dim); undefined if there is an error. */
   readonly embedding?: Float32Array<ArrayBuffer> | undefined;

@@ -18,8 +18,8 @@ export type WalkEntry =
   | { readonly kind: 'failure'; readonly id: string; readonly error: unknown };
 
 /**
- * Extensions of image files, including formats that browsers may not decode (HEIC, TIFF). Such a file then
- * appears among the failures.
+ * Extensions of image files, including formats that browsers may not decode (HEIC, TIFF). If the browser
+ * cannot decode a file, the file appears among the failures.
  */
 const IMAGE_NAME = /\.(jpe?g|jpe|jfif|pjp|pjpeg|png|apng|webp|gif|avif|bmp|heic|heif|tiff?)$/i;
 /** Names of files that operating systems and programs leave in folders, such as `._photo.jpg`. */
@@ -27,14 +27,14 @@ const OF_THE_SYSTEM = /^(\.|__MACOSX$|@eaDir$|Thumbs\.db$|desktop\.ini$)/i;
 
 const isImageName = (name: string): boolean => IMAGE_NAME.test(name) && !OF_THE_SYSTEM.test(name);
 /**
- * True for an image that the caller passes as a file. Its type counts too, because the name of a pasted
- * picture may have no extension.
+ * True for an image that the caller passes as a file. The media type of the file counts too, because the name
+ * of a pasted picture may have no extension.
  */
 const isImageFile = ({ name, type }: File): boolean =>
   (isImageName(name) || type.startsWith('image/')) && !OF_THE_SYSTEM.test(name);
 
 /**
- * Walks folders in the order of their names, so that a folder gives the same order everywhere.
+ * Walks folders in the order of their names, so that a folder gives the same order in every browser.
  * @param under prefix of the ids, without the slash; '' for none
  */
 export async function* walk(
@@ -54,7 +54,7 @@ export async function* walk(
   }
 }
 
-/** Id prefix of a folder, or of a file that knows its folder; undefined for any other file. */
+/** Id prefix of a folder, or of a file with a `webkitRelativePath`; undefined for any other file. */
 export function folderOf(root: Root, under: string): string | undefined {
   const within = (path: string): string => (path === '' ? '' : `${path}/`);
   if ('handle' in root) return isDirectory(root.handle) ? within(joined(under, root.handle.name)) : undefined;

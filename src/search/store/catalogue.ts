@@ -8,7 +8,10 @@ import { Database, databaseNames, deleteDatabase } from './database.js';
 import { NO_DATABASE, quote, storageError } from './errors.js';
 import { FORMAT, isHeader, ONLY, parseHeader, sealHeader, type HeaderRow } from './rows.js';
 
-/** Folder in the origin's file system, or cache, that contains the folders of all indexes. */
+/**
+ * Name of the directory in the origin private file system (or of the cache in the Cache API) with the folders
+ * of all indexes.
+ */
 export const ROOT = 'dinov2-webgpu-search';
 /** Maximum length of an index name. */
 const NAME_CHARACTERS = 200;
@@ -30,7 +33,7 @@ export interface StoredIndex {
   readonly bytes: number | undefined;
 }
 
-/** Requires a valid index name. @throws IndexError INDEX_NAME */
+/** Checks an index name. @throws IndexError INDEX_NAME */
 export function checkName(name: string): void {
   if (typeof name === 'string' && name.length > 0 && name.length <= NAME_CHARACTERS && name.isWellFormed())
     return;
@@ -42,7 +45,7 @@ export function checkName(name: string): void {
   );
 }
 
-/** Name of an index's folder: a hash, so that any index name is possible. */
+/** Name of an index's folder: a hash of the index name, which may contain any character. */
 export async function folderKey(name: string): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(name)));
   return Array.from(hash.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
@@ -110,11 +113,11 @@ async function describe(name: string): Promise<StoredIndex | undefined> {
 }
 
 /**
- * Deletes an index and everything that belongs to it. Also deletes an index that is damaged or has a newer
- * format. Tabs that have the index open get INDEX_GONE at their next call.
+ * Deletes an index with its files and thumbnails, even if the index is damaged or has a newer format. In tabs
+ * that have the index open, the next call throws INDEX_GONE.
  * @returns false if no index has this name
- * @throws IndexError INDEX_NAME, INDEX_STORAGE; INDEX_BLOCKED if another page holds the index open, which is
- *   then deleted once that page is closed
+ * @throws IndexError INDEX_NAME, INDEX_STORAGE; INDEX_BLOCKED if another page keeps the index open; the index
+ *   is then deleted once that page is closed
  */
 export async function deleteIndex(name: string): Promise<boolean> {
   checkName(name);
@@ -123,7 +126,7 @@ export async function deleteIndex(name: string): Promise<boolean> {
     const database = new Database(name);
     try {
       const header = await database.open(undefined);
-      // From here on the index counts as deleted, even if the page dies before its files are removed.
+      // From here on the index counts as deleted, even if the page is closed before the files are removed.
       if (isHeader(header))
         await database.write(
           ['header'],
@@ -148,7 +151,7 @@ export async function deleteIndex(name: string): Promise<boolean> {
 
 const marked = (row: HeaderRow): HeaderRow => sealHeader({ ...row, deleting: true });
 
-/** Completes an interrupted `deleteIndex`. The caller holds the lock. */
+/** Completes an interrupted `deleteIndex`. The caller must hold the index's lock. */
 export async function finishDeletion(name: string): Promise<void> {
   const database = new Database(name);
   try {

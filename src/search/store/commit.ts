@@ -1,6 +1,6 @@
 /**
- * `applyChanges`: makes a commit. It writes new segments, then runs one transaction, which is the commit.
- * Before the transaction nothing is changed; files written for it belong to no commit yet.
+ * `applyChanges`: commits changes. It writes new segments, then runs one transaction, which is the commit
+ * point. Until the transaction completes, readers see the previous state, and the new segments are unused.
  */
 import { IndexError } from '../../errors.js';
 import type { Change, StoredItem } from '../journal.js';
@@ -31,17 +31,18 @@ interface PreparedItem {
   readonly checksum: number;
   readonly thumbnail: ThumbnailRow | undefined;
   /**
-   * True if the same commit removed the item before: nothing of the old item, such as its thumbnail, is kept.
+   * True if the same commit first removes the item of this id. Nothing of the removed item, such as its
+   * thumbnail, is kept.
    */
   readonly anew: boolean;
 }
 
 /**
- * The changes of a commit by id, in the order of the last change of each id. Undefined: the item is removed.
+ * The changes of a commit by id, in the order of the last change of each id. Undefined stands for a removal.
  */
 export type Prepared = ReadonlyMap<string, PreparedItem | undefined>;
 
-/** Combines the changes of each id, and computes checksums. */
+/** Combines all changes of each id into one change, and computes checksums. */
 export async function prepare(changes: readonly Change[]): Promise<Prepared> {
   const prepared = new Map<string, PreparedItem | undefined>();
   for (const change of changes) {
@@ -72,10 +73,10 @@ async function prepareItem(
 const thumbnailBytes = ({ thumbnail }: PreparedItem): number => thumbnail?.bytes.byteLength ?? 0;
 
 /**
- * Commits changes. They are on disk when the promise resolves. The caller holds the lock, and `state` is that
- * of the last commit.
- * @param known sequence of each id; updated by the commit
- * @returns the sequence of the last change
+ * Commits changes. When the promise resolves, the changes are on disk. The caller must hold the index's lock,
+ * and `state` must be the state after the last commit.
+ * @param known sequence number of each id; updated by the commit
+ * @returns the sequence number of the last change
  */
 export async function applyChanges(
   context: Context,
@@ -114,8 +115,8 @@ export async function applyChanges(
     writeSegments(context, added, need, () =>
       database.write(['state', 'items', 'removals', 'segments', 'thumbnails'], need, async (transaction) => {
         const current = await transaction.objectStore('state').get(ONLY);
-        // An earlier attempt was committed and only its answer was lost. Files that it made unused are
-        // removed at the next opening.
+        // This transaction was committed already, but its result was lost. Files that became unused are
+        // removed when the index is next opened.
         if (current?.token === token) return [];
         if (current?.token !== state.token) throw overtakenError(context.name);
         const segments = await countSegments(context, transaction, added, replaced);
@@ -157,8 +158,8 @@ export async function applyChanges(
     unused = await write(packer.segments);
   } catch (error) {
     if (items.length > 0) throw error;
-    // A removal must succeed without free space, so it is repeated without a new file. Only the database
-    // records it then.
+    // A removal must succeed even if the storage is full. If writing the new file failed, the removal is
+    // retried without a file, and recorded in the database only.
     unused = await withoutRoom(error, () => write([]));
   }
   await files.remove(unused);
@@ -167,8 +168,8 @@ export async function applyChanges(
 }
 
 /**
- * Repeats a write that needs no space after the storage was full. The browser may count files that were just
- * removed for a moment longer, and refuse even this write.
+ * Retries a failed write without new files if the storage was full. The browser may still count files that
+ * were just removed and refuse this write too, so it is retried several times, with pauses.
  */
 async function withoutRoom<T>(error: unknown, write: () => Promise<T>, tries = ROOM_TRIES): Promise<T> {
   if (tries === 0 || !(error instanceof IndexError && error.code === 'INDEX_QUOTA')) throw error;
@@ -183,7 +184,7 @@ const ROOM_WAIT_MS = 100;
 
 const isNeeded = ({ items, removals }: Unsealed<SegmentRow>): boolean => items > 0 || removals > 0;
 
-/** Reads the rows of the items that are replaced or removed. @throws IndexError INDEX_DAMAGED */
+/** Reads the database rows of the items that are replaced or removed. @throws IndexError INDEX_DAMAGED */
 async function readReplaced(
   { database, seals, name }: Context,
   ids: readonly string[],
@@ -202,7 +203,7 @@ async function readReplaced(
   return found;
 }
 
-/** Rows of the new segments, and of the segments with replaced items. */
+/** Computes the database rows of the new segments, and of the segments with replaced or removed items. */
 async function countSegments(
   { name }: Context,
   transaction: Writing,
@@ -214,7 +215,7 @@ async function countSegments(
   );
   for (const item of replaced.values()) {
     const row = rows.get(item.segment) ?? (await transaction.objectStore('segments').get(item.segment));
-    if (!row) throw damagedError(name, [], ['the record of a file is missing'], 0);
+    if (!row) throw damagedError(name, [], ['the database row of a file is missing'], 0);
     rows.set(row.name, { ...row, items: row.items - 1, liveBytes: row.liveBytes - recordBytes(item) });
   }
   return [...rows.values()];

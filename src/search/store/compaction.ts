@@ -1,8 +1,8 @@
 /**
- * Compaction: merges segments. Each commit makes a file, and replaced items leave unused records in theirs.
- * Files are merged if there are many of a similar size, so that each record is copied only a few times in
- * total, or if less than half of a file is in use. A merge commits like any change: it writes a new file and
- * one transaction, then removes the old files.
+ * Compaction: merges segments. Each commit writes a new file, and replaced or removed items leave unused
+ * records in older files. Files are merged if many have a similar size, so that each record is copied only a
+ * few times in total, or if less than half of a file is in use. A merge is committed like any change: it
+ * writes a new file, runs one transaction, and then removes the old files.
  */
 import { checkState, exclusively, writeSegments, type Context } from './context.js';
 import { decodeContents } from './contents.js';
@@ -23,14 +23,15 @@ import { Packer, SEGMENT_BYTES, segmentRow } from './segments.js';
 /** Number of files of one size class that triggers a merge. */
 const MANY = 16;
 /**
- * Upper limit of the smallest size class. The limit of each further class is 16 times that of the one before.
+ * Upper limit of the smallest size class. The limit of each further class is 16 times the limit of the class
+ * below it.
  */
 const SMALL_BYTES = 2 ** 12;
-/** Files of this size or more are not merged for being small. */
+/** Files of this size or larger are not merged because of their size. */
 const LARGE_BYTES = SEGMENT_BYTES / 2;
 /**
- * Number of removals that the database keeps for tabs that have not seen them yet. A tab that is further
- * behind compares all items.
+ * Number of removals that the database keeps for tabs that have not seen them yet. A tab that has missed more
+ * removals compares all items.
  */
 const REMOVALS = 1024;
 
@@ -38,7 +39,8 @@ const sizeClass = (bytes: number): number => Math.max(0, Math.ceil(Math.log2(byt
 
 /**
  * Chooses groups of files. Each group is merged into one file.
- * @param everything true to free all unused space, false to merge only if it is worth it
+ * @param everything true to free all unused space; false to merge only if enough space is unused or many
+ *   files are small
  */
 export function chooseMerges(segments: readonly SegmentRow[], everything: boolean): SegmentRow[][] {
   const chosen = segments.filter((row) =>
@@ -130,7 +132,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
         }),
       );
   }
-  // A removal is kept as long as an older file may contain the item.
+  // A removal is kept as long as an older file may contain the removed item.
   const removals = new Map<number, RemovalRow>();
   for (const row of segments) {
     const bytes = await files.read(row.name);
@@ -139,7 +141,7 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
       throw damagedError(
         name,
         damaged,
-        ['the contents list of a file is damaged'],
+        ['the table of contents of a file is damaged'],
         state.items - damaged.length,
       );
     for (const removal of contents.removals)
@@ -175,12 +177,12 @@ async function merge(context: Context, names: readonly string[]): Promise<void> 
       );
     }),
   );
-  // Removed in the order of their names, oldest first: a file with a removal must outlive the file with the
-  // item.
+  // Remove the files in the order of their names, oldest first: a file that records a removal must be deleted
+  // after the file that contains the removed item.
   await files.remove(segments.map((row) => row.name));
 }
 
-/** Drops all but the newest removals. */
+/** Deletes all but the newest `REMOVALS` rows of removals. */
 async function forgetRemovals(context: Context): Promise<void> {
   const { database, seals } = context;
   const token = crypto.randomUUID();

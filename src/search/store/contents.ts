@@ -1,24 +1,24 @@
 /**
- * The contents list at the end of a segment, from which a lost database is rebuilt. Chromium deletes all
- * databases of an origin if it finds their files torn, and killing the browser during a write tears them now
- * and then (measured: about once in 100 kills). Layout:
+ * The table of contents at the end of a segment, from which a lost database is rebuilt. Chromium deletes all
+ * databases of an origin if it finds their files corrupted. Killing the browser process during a write
+ * corrupts them now and then (measured: about once in 100 kills). Layout:
  *
  *   records | JSON of `Contents` | bytes of the JSON (u32) | its CRC-32C (u32) | magic number (u32)
  */
 import { crc32c } from './crc32c.js';
 import type { ItemRow, RemovalRow } from './rows.js';
 
-/** The contents list of a segment. */
+/** The table of contents of a segment. */
 export interface Contents {
-  /** The header as its row stores it (JSON). */
+  /** The `IndexHeader` as JSON, as the database stores it. */
   readonly header: string;
-  /** Sequence of the last commit before this segment. */
+  /** Sequence number of the last change that was committed before this segment was written. */
   readonly settled: number;
   /** Token of the commit that wrote the segment. */
   readonly commit: string;
-  /** Number of segments of that commit. An interrupted commit has fewer. */
+  /** Number of segments that this commit writes. If fewer exist, the commit was interrupted. */
   readonly parts: number;
-  /** Rows of the items in the segment. */
+  /** Database rows of the items in the segment. */
   readonly items: readonly ItemRow[];
   /** Removals of items that older segments may contain. */
   readonly removals: readonly RemovalRow[];
@@ -40,7 +40,7 @@ export function encodeContents(contents: Contents): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** The JSON of the contents list; undefined if its checksum does not match. */
+/** The JSON of the table of contents; undefined if its checksum does not match. */
 function jsonOf(segment: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
   const end = segment.length - TAIL_BYTES;
   if (end < 0) return undefined;
@@ -51,10 +51,10 @@ function jsonOf(segment: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | und
   return crc32c(json) === view.getUint32(4, true) ? json : undefined;
 }
 
-/** True if the contents list is intact. */
+/** True if the table of contents is intact. */
 export const hasContents = (segment: Uint8Array<ArrayBuffer>): boolean => jsonOf(segment) !== undefined;
 
-/** Reads the contents list; undefined if it is damaged. */
+/** Reads the table of contents; undefined if it is damaged. */
 export function decodeContents(segment: Uint8Array<ArrayBuffer>): Contents | undefined {
   const json = jsonOf(segment);
   return json && (JSON.parse(new TextDecoder().decode(json)) as Contents);

@@ -1,6 +1,6 @@
 /**
- * `Context`: the state that the modules of the store share about one open index, and the functions that need
- * all of it.
+ * `Context`: the state that the modules of the store share about one open index, and the functions that use
+ * this state.
  */
 import { withLock } from '../../storage/lock.js';
 import type { Database } from './database.js';
@@ -16,20 +16,20 @@ export interface Context {
   readonly database: Database;
   readonly files: SegmentFiles;
   readonly seals: Seals;
-  /** The header as its row stores it (JSON). */
+  /** The `IndexHeader` as JSON, as the database stores it. */
   readonly header: string;
-  /** Random id of this tab, which names it as a writer. */
+  /** Random id of this tab. The database records which tab last wrote files. */
   readonly tab: string;
   /** True if this tab has left no files of a failed commit behind. */
   clean: boolean;
 }
 
-/** Key in `records`: id of the tab that was the last to write files. */
+/** Key in the object store `records` of the id of the tab that last wrote files. */
 const WRITER = 'store: writer';
 
 /**
  * Runs `task` under the index's Web Lock, so that no other tab writes at the same time. The browser releases
- * the lock if the page dies.
+ * the lock if the page is closed or crashes.
  * @throws IndexError INDEX_STORAGE if the page may not use locks; the signal's reason
  */
 export const exclusively = <T>(
@@ -43,15 +43,15 @@ export const exclusively = <T>(
       : storageError(name, `this page may not use its storage (${String(cause)})`, cause);
   });
 
-/** Requires the record of the last commit to be intact. @throws IndexError INDEX_DAMAGED */
+/** Checks the database row of the last commit. @throws IndexError INDEX_DAMAGED */
 export function checkState({ name, seals }: Context, state: StateRow | undefined): StateRow {
   if (seals.isState(state)) return state;
-  throw damagedError(name, [], ['the record of the last commit is damaged'], 0);
+  throw damagedError(name, [], ['the database row of the last commit is damaged'], 0);
 }
 
 /**
- * Reads an item and its record. If another tab has moved the record to another file since the row was read,
- * the row is read again.
+ * Reads the record of an item, and returns the item. If another tab has moved the record to a different file
+ * since `row` was read, the row is read again.
  * @returns undefined if the item has been replaced or removed since; 'damaged' if the record differs from
  *   what was written
  */
@@ -70,10 +70,10 @@ export async function readItem(
 }
 
 /**
- * Makes this tab the writer of files. If another tab wrote last, that tab may have died after writing its
- * files and before their transaction, so unknown files are deleted here. Otherwise they would name the same
- * preceding commit as the files that this tab is about to write, and a rebuild of the database could not tell
- * which of the two was committed.
+ * Records this tab as the writer of files. If another tab wrote last, it may have been killed after it wrote
+ * files and before their transaction, so files that the database does not list are deleted here. Their tables
+ * of contents name the same preceding commit as the files that this tab is about to write, and a rebuild of
+ * the database could not tell which files were committed.
  */
 async function claimWriter(context: Context): Promise<void> {
   const { name, database, files, tab } = context;
@@ -109,8 +109,8 @@ export async function writeSegments<T>(
     return await transaction();
   } catch (error) {
     context.clean = false;
-    // After INDEX_STORAGE the transaction may have been committed and only its answer lost, so the files may
-    // be in use. Unused ones are deleted at the next opening.
+    // After INDEX_STORAGE, the transaction may have been committed although its result was lost, so the files
+    // may be in use. If they are unused, the next opening deletes them.
     if (!(error instanceof IndexError && error.code === 'INDEX_STORAGE'))
       await files.remove(segments.map(({ name }) => name));
     throw error;

@@ -1,14 +1,14 @@
 /**
  * `crc32c`: the checksum CRC-32C (Castagnoli; RFC 3720, B.4), which LevelDB, ext4 and iSCSI use for the same
- * purpose. It detects every change of up to 32 neighbouring bits, and misses one in 4·10⁹ of the others. It
- * protects against decaying storage, not against attackers.
+ * purpose. It detects every change that lies within 32 neighbouring bits, and misses about one in 4·10⁹ of
+ * all other changes. It protects against faulty storage, not against attackers.
  */
 
 /** The polynomial, bits reversed. */
 const POLYNOMIAL = 0x82f63b78;
 let tables: Int32Array | undefined;
 
-/** Eight tables of 256 entries, to process eight bytes at once (slicing-by-8). */
+/** Makes eight tables of 256 entries, with which `crc32c` processes eight bytes at once (slicing-by-8). */
 function makeTables(): Int32Array {
   const made = new Int32Array(8 * 256);
   for (let i = 0; i < 256; i++) {

@@ -1,6 +1,6 @@
 /**
  * `Database`: the IndexedDB database of an index, through `idb`. It reconnects if the browser closes the
- * connection, and closes the connection if another page needs that.
+ * connection, and closes the connection if another page needs to upgrade or delete the database.
  */
 import { deleteDB, openDB, type IDBPDatabase, type IDBPTransaction, type StoreNames } from 'idb';
 import { IndexError } from '../../errors.js';
@@ -37,16 +37,16 @@ const PREFIX = 'dinov2-webgpu-search/';
 const REOPENINGS = 3;
 const REOPENING_MS = 100;
 /**
- * Time after which a database that another page holds open counts as blocked. Pages with this library close
- * their connection at once.
+ * Time after which a database that another page keeps open counts as blocked. Pages that use this library
+ * close their connection as soon as another page needs it.
  */
 const BLOCKED_MS = 5_000;
 /** Time after which an opening that hangs counts as failed. */
 const OPENING_MS = 30_000;
 
 /**
- * Names of all indexes that have a database, including those of newer versions; undefined if the browser
- * cannot list databases.
+ * Names of all indexes that have a database, including indexes made by newer versions; undefined if the
+ * browser cannot list databases.
  */
 export async function databaseNames(): Promise<string[] | undefined> {
   const found = await (indexedDB as Partial<IDBFactory>).databases?.();
@@ -54,8 +54,8 @@ export async function databaseNames(): Promise<string[] | undefined> {
 }
 
 /**
- * Rejects with `error()` if `work` takes longer than `ms`. `work` cannot be cancelled, so `late` undoes its
- * result.
+ * Rejects with `error()` if `work` takes longer than `ms`. `work` cannot be cancelled: if it succeeds later,
+ * `late` receives its result, to undo it.
  */
 function within<T>(
   ms: number,
@@ -75,7 +75,7 @@ function within<T>(
 const blockedError = (name: string): IndexError =>
   new IndexError(
     'INDEX_BLOCKED',
-    `index ${quote(name)}: another page holds it open, with an older version of the library or because it hangs. Close the other tabs of this site, and try again.`,
+    `index ${quote(name)}: another page keeps the database open, because the page uses an older version of the library or hangs. Close the other tabs of this site, and try again.`,
   );
 
 /** Deletes the database of an index. Resolves when it is deleted. @throws IndexError INDEX_BLOCKED */
@@ -111,10 +111,10 @@ export class Database {
   }
 
   /**
-   * Opens the database and returns the header. From then on, reconnecting fails if the database belongs to
-   * another index of the same name.
-   * @param initialRows contents of a new database. Undefined: a missing database is not created, but
-   *   INDEX_GONE
+   * Opens the database and returns the header. From then on, reconnecting fails if the database belongs to a
+   * different index of the same name.
+   * @param initialRows contents of a new database. If undefined, a missing database is not created, and
+   *   INDEX_GONE is thrown
    * @throws IndexError INDEX_NEWER, INDEX_GONE, INDEX_STORAGE, INDEX_QUOTA, INDEX_BLOCKED
    */
   async open(initialRows: InitialRows | undefined): Promise<HeaderRow | undefined> {
@@ -127,16 +127,16 @@ export class Database {
   }
 
   /**
-   * Runs `task`, and repeats it if the connection is lost meanwhile. A task that writes must recognise that
-   * an earlier attempt has succeeded.
+   * Runs `task`, and repeats it if the connection is lost meanwhile. A task that writes must be idempotent:
+   * it must recognise that an earlier attempt was committed.
    */
   run<T>(task: (db: Connection) => Promise<T>): Promise<T> {
     return this.#retrying(() => (this.#connection ??= this.#connectAgain()), task);
   }
 
   /**
-   * Runs one transaction. It is on disk when the promise resolves; nothing of it is made when the promise
-   * rejects.
+   * Runs one transaction. When the promise resolves, the transaction is on disk; when the promise rejects,
+   * nothing was changed.
    * @param need bytes of the change, for the message of INDEX_QUOTA
    */
   write<T>(stores: Stores, need: number, task: (transaction: Writing) => Promise<T>): Promise<T> {
@@ -154,7 +154,7 @@ export class Database {
       } catch (thrown) {
         abort(transaction);
         const { error: reason } = (await failure) ?? { error: thrown };
-        // The error of a request may only be an AbortError; the error of the transaction is the reason.
+        // A failed request may report only an AbortError; the error of its transaction is the cause.
         const error = isQuota(reason) || isLost(thrown) ? reason : thrown;
         throw isQuota(error) ? await quotaError(this.#name, need, error) : error;
       }
@@ -178,7 +178,7 @@ export class Database {
         if (again === REOPENINGS)
           throw storageError(
             this.#name,
-            `its database failed ${REOPENINGS + 1} times (${String(error)})`,
+            `the database failed ${REOPENINGS + 1} times (${String(error)})`,
             error,
           );
         this.#drop();
@@ -238,9 +238,9 @@ export class Database {
       open = false;
       if (missing) throw goneError(this.#name);
       if (error instanceof IndexError && !blocked)
-        throw storageError(this.#name, `its database did not open within ${OPENING_MS / 1000} s`, error);
+        throw storageError(this.#name, `the database did not open within ${OPENING_MS / 1000} s`, error);
       if (error instanceof DOMException && error.name === 'VersionError')
-        throw newerError(this.#name, 'a newer one', error);
+        throw newerError(this.#name, 'a newer format', error);
       if (error instanceof DOMException && error.name === 'SecurityError')
         throw storageError(this.#name, `IndexedDB is not allowed (${error.message})`, error);
       throw error;

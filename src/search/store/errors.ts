@@ -39,7 +39,7 @@ async function estimate(): Promise<StorageEstimate> {
 export const storageError = (name: string, problem: string, cause?: unknown): IndexError =>
   new IndexError(
     'INDEX_STORAGE',
-    `index ${quote(name)}: it cannot be stored: ${problem}. Private windows and sandboxed frames have no storage. Use an ordinary window, over https or from localhost, or an index in memory (new EmbeddingIndex).`,
+    `index ${quote(name)}: its storage cannot be used: ${problem}. Private windows and sandboxed frames have no storage. Use an ordinary window, over https or from localhost, or an index in memory (new EmbeddingIndex).`,
     { cause },
   );
 
@@ -48,7 +48,7 @@ export const NO_DATABASE = 'IndexedDB is missing, or this page may not use it';
 export const goneError = (name: string): IndexError =>
   new IndexError(
     'INDEX_GONE',
-    `index ${quote(name)}: the index was deleted, by another tab or by the browser (storage that is not persistent can be evicted). Open it again and re-add its items.`,
+    `index ${quote(name)}: the index was deleted, by another tab or by the browser (storage that is not persistent can be evicted). Open the index again and add its items again.`,
   );
 
 export const closedError = (name: string): IndexError =>
@@ -63,7 +63,7 @@ export const overtakenError = (name: string): IndexError =>
 export const newerError = (name: string, found: string, cause?: unknown): IndexError =>
   new IndexError(
     'INDEX_NEWER',
-    `index ${quote(name)}: expected format 1, found ${found}: a newer version of the library wrote it. Reload the page, or update the library. Nothing was changed.`,
+    `index ${quote(name)}: expected format 1, found ${found}: a newer version of the library wrote the index. Reload the page, or update the library. Nothing was changed.`,
     { cause },
   );
 
@@ -88,7 +88,7 @@ export function damagedError(
   const parts = [...(items.length > 0 ? [`${items.length} items are damaged (${ids})`] : []), ...notes];
   return new IndexError(
     'INDEX_DAMAGED',
-    `index ${quote(name)}: the stored index is damaged: ${parts.join('; ')}. ${intact} items are intact. Open it with repair: 'drop' to continue with those, and add the others again.`,
+    `index ${quote(name)}: the stored index is damaged: ${parts.join('; ')}. ${intact} items are intact. Open the index with repair: 'drop' to continue with the intact items, and add the damaged items again.`,
     { items },
   );
 }

@@ -1,4 +1,4 @@
-/** Checks an index for damage: rows, files and thumbnails. */
+/** Checks a stored index for damage: database rows, files and thumbnails. */
 import { readItem, type Context } from './context.js';
 import type { Connection } from './database.js';
 import {
@@ -14,7 +14,7 @@ import {
   type Unsealed,
 } from './rows.js';
 
-/** The rows of the database, read in one transaction. */
+/** The database rows, read in one transaction. */
 export interface Rows {
   readonly state: StateRow | undefined;
   readonly items: readonly ItemRow[];
@@ -24,9 +24,9 @@ export interface Rows {
 
 /** The result of a check. */
 export interface Damage {
-  /** Rows of the intact items. */
+  /** Database rows of the intact items. */
   readonly whole: readonly ItemRow[];
-  /** Ids of the damaged items, as far as they are readable. */
+  /** Ids of the damaged items, if the ids are readable. */
   readonly items: readonly string[];
   /** Descriptions of other damage. */
   readonly notes: readonly string[];
@@ -34,10 +34,10 @@ export interface Damage {
 
 export const isDamaged = ({ items, notes }: Damage): boolean => items.length > 0 || notes.length > 0;
 
-/** Number of rows per request. Each request is a message between processes. */
+/** Number of rows per request. Each request costs a message between processes. */
 const BATCH = 4096;
 
-/** Reads all rows in one transaction. */
+/** Reads all database rows in one transaction. */
 export async function readRows(db: Connection): Promise<Rows> {
   const transaction = db.transaction(['state', 'items', 'removals', 'segments']);
   const all = async <Row extends { readonly sequence: number }>(
@@ -57,7 +57,7 @@ export async function readRows(db: Connection): Promise<Rows> {
   return { state, items, removals, segments: await transaction.objectStore('segments').getAll() };
 }
 
-/** Segment rows computed from the items that the segments contain. */
+/** Database rows of segments, computed from the rows of the items that the segments contain. */
 export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<SegmentRow>> {
   const found = new Map<string, Unsealed<SegmentRow>>();
   for (const row of items) {
@@ -84,7 +84,10 @@ export function segmentsOf(items: readonly ItemRow[]): Map<string, Unsealed<Segm
   return found;
 }
 
-/** Checks every row against its checksum, and all rows together against the last commit and the segments. */
+/**
+ * Checks every database row against its checksum, and the totals of the rows against the last commit and the
+ * segments.
+ */
 export function inspectRows({ state, items, removals, segments }: Rows, seals: Seals): Damage {
   const notes: string[] = [];
   const damaged: string[] = [];
@@ -99,12 +102,12 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
   }
   for (const row of removals) sum = addSeal(sum, row.seal);
   const broken = removals.filter((row) => !seals.isRemoval(row)).length;
-  if (broken > 0) notes.push(`${broken} records of removals are damaged`);
-  if (!seals.isState(state)) notes.push('the record of the last commit is damaged');
+  if (broken > 0) notes.push(`${broken} database rows of removals are damaged`);
+  if (!seals.isState(state)) notes.push('the database row of the last commit is damaged');
   else if (items.length !== state.items)
     notes.push(`${state.items} items were written, and ${items.length} are in the database`);
   else if (damaged.length === 0 && broken === 0 && (sum !== state.sum || removals.length !== state.removals))
-    notes.push('rows of the database are not those of the last commit');
+    notes.push('the database rows differ from those of the last commit');
   const computed = segmentsOf(whole);
   const wrong =
     segments.filter((row) => {
@@ -120,19 +123,23 @@ export function inspectRows({ state, items, removals, segments }: Rows, seals: S
           found.last > row.last)
       );
     }).length + (damaged.length === 0 ? computed.size : 0);
-  if (wrong > 0) notes.push(`the records of ${wrong} files are damaged`);
+  if (wrong > 0) notes.push(`the database rows of ${wrong} files are damaged`);
   return { whole, items: damaged, notes };
 }
 
-/** Checks the sizes and contents lists of the files that were read. Such damage need not concern an item. */
+/**
+ * Checks the sizes and tables of contents of the files that were read. Such damage does not always affect an
+ * item.
+ */
 export function inspectSizes({ files }: Context, segments: readonly SegmentRow[]): string[] {
   return segments.flatMap(({ name, size }) => {
-    // A file that was not read is missing, which is reported with its items, or was moved by another tab.
+    // A file that was not read is missing, and its items are reported as damaged, or was merged by another
+    // tab.
     const end = files.endOf(name);
     if (!end || (end.size === size && end.whole)) return [];
     return end.size === size
-      ? ['the contents list of a file is damaged']
-      : [`a file of ${end.size} bytes where ${size} were written`];
+      ? ['the table of contents of a file is damaged']
+      : [`a file has ${end.size} bytes, but ${size} bytes were written`];
   });
 }
 

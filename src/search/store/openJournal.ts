@@ -1,4 +1,4 @@
-/** `openJournal`: opens a stored index or creates one, checks it, and repairs it if asked to. */
+/** `openJournal`: opens a stored index or creates a new one, checks the index, and repairs it on request. */
 import { openStore, type CacheKind, type CacheStore } from '../../storage/store.js';
 import { checkSameIndex, differences } from '../checks.js';
 import type { IndexHeader } from '../journal.js';
@@ -20,11 +20,11 @@ export interface JournalOptions {
    * false.
    */
   readonly persist?: boolean | undefined;
-  /** Ends the wait for other tabs. */
+  /** Aborts the wait for other tabs. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * `drop` opens a damaged index with its intact items; `dropped` of the journal lists the others. Default:
-   * INDEX_DAMAGED with their ids.
+   * `drop` opens a damaged index with its intact items; `dropped` of the journal lists the ids of the damaged
+   * items. Default: opening a damaged index throws INDEX_DAMAGED with these ids.
    */
   readonly repair?: 'drop' | undefined;
 }
@@ -65,7 +65,7 @@ async function storeOf(name: string, kind: CacheKind): Promise<CacheStore> {
   return store;
 }
 
-/** Opens the index. The caller holds the index's lock. */
+/** Opens the index. The caller must hold the index's lock. */
 async function openExclusively(
   name: string,
   header: IndexHeader,
@@ -102,13 +102,14 @@ async function openExclusively(
   const readable = isHeader(found);
   if (readable) checkHeader(name, found, header);
   else if (!repair)
-    throw damagedError(name, [], ['the record of what the index is (model, dim) is damaged'], 0);
+    throw damagedError(name, [], ['the database row with the header (model, dim) is damaged'], 0);
   const store =
     found?.store === undefined || found.store === preferred.kind
       ? preferred
       : await storeOf(name, readable ? found.store : 'auto');
   const files = new SegmentFiles(name, await folderOf(store, name));
-  // The stored text, not the caller's: the model's name may differ, and the seals depend on the text.
+  // Use the stored header text, not the caller's: the model's name may differ, and the row checksums depend
+  // on the text.
   const text = readable
     ? found.header
     : ((await readContents(files, await files.names())).found.find(
@@ -138,7 +139,7 @@ async function openExclusively(
         damage,
       )
     : { state: rows.state!, items: rows.items, segments: rows.segments };
-  if (!readable) await database.open(undefined); // reconnecting then expects the new header
+  if (!readable) await database.open(undefined); // so that reconnecting expects the new header
   context.files.forget();
   await context.files.tidy(new Set(intact.segments.map((segment) => segment.name)));
   return new StoredJournal(context, {
@@ -151,7 +152,7 @@ async function openExclusively(
 
 /**
  * Rebuilds the database from the files if the browser has lost it; undefined if the database exists or no
- * file has contents.
+ * file has a readable table of contents.
  */
 async function restoreLost(
   name: string,
@@ -171,7 +172,7 @@ async function restoreLost(
       name,
       [],
       [
-        `its database gone, and ${unreadable.length} files whose contents list is damaged (a repair may bring back older versions of their items)`,
+        `the database is lost, and the tables of contents of ${unreadable.length} files are damaged (a repair may bring back older versions of their items)`,
       ],
       restored.items.length,
     );
@@ -179,7 +180,8 @@ async function restoreLost(
 }
 
 /**
- * Requires a stored header to match the caller's. @throws IndexError INDEX_NEWER, INDEX_MODEL, INDEX_HEADER
+ * Checks that a stored header matches the caller's options. @throws IndexError INDEX_NEWER, INDEX_MODEL,
+ * INDEX_HEADER
  */
 export function checkHeader(name: string, row: HeaderRow, expected: IndexHeader): void {
   if (row.format > FORMAT) throw newerError(name, `format ${row.format}`);

@@ -7,7 +7,7 @@ import { addSeal, ONLY, type HeaderRow, type SegmentRow, type StateRow } from '.
 
 /**
  * Rewrites the database with the intact items. Other tabs that have the index open then compare all of their
- * items. The caller holds the lock.
+ * items with the database. The caller must hold the index's lock.
  */
 export async function dropDamaged(
   context: Context,
@@ -19,7 +19,8 @@ export async function dropDamaged(
   const items = damage.whole;
   const { found } = await readContents(files, await files.names());
   const live = segmentsOf(items);
-  // Keep files with removals, even without intact items. Skip files of a commit that was never made.
+  // Keep files that record removals, even if they have no intact items. Skip files whose commit was not
+  // completed.
   const before = seals.isState(rows.state) ? rows.state : undefined;
   for (const { name, contents } of found) {
     const first = contents.removals[0]?.sequence;

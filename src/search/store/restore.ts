@@ -7,7 +7,7 @@ import { sequenceOfName, type SegmentFiles } from './segments.js';
 
 /** The contents of a rebuilt database. */
 export interface Restored extends InitialRows {
-  /** Files whose contents list is damaged. */
+  /** Names of the files whose table of contents is damaged. */
   readonly unreadable: readonly string[];
 }
 
@@ -18,13 +18,13 @@ interface SegmentContents {
   readonly contents: Contents;
 }
 
-/** The highest sequence in a segment. */
+/** The highest sequence number in a segment. */
 const sequenceOf = ({ items, removals }: Contents): number =>
   [...items, ...removals].reduce((last, { sequence }) => Math.max(last, sequence), 0);
 
 /**
- * Reads the contents lists of segments. An empty file whose name follows the last commit is ignored: the
- * browser died before it was written.
+ * Reads the tables of contents of segments. An empty file whose name has a sequence number after the last
+ * commit is ignored: the browser was killed before it wrote the file.
  */
 export async function readContents(
   files: SegmentFiles,
@@ -49,9 +49,9 @@ export async function readContents(
 }
 
 /**
- * Computes the rows of a database from the segments. The last change of each id counts. An interrupted commit
- * counts if all of its files exist: it is complete, although it was not acknowledged. Thumbnails and states
- * are lost, because only the database contained them.
+ * Computes the database rows from the segments, with the last change of each id. A commit whose transaction
+ * was interrupted is included if all of its files exist: it is complete, although it was not acknowledged.
+ * Thumbnails and values of `setState` are lost, because only the database contained them.
  */
 export function restore(
   header: HeaderRow,

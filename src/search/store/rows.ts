@@ -1,20 +1,20 @@
 /**
- * The rows of the database and their checksums.
+ * The database rows and their checksums.
  *
  * Each index has one IndexedDB database with these object stores:
  *
- *   header      what the index is
- *   state       the last commit, and a sum over all rows
- *   items       by sequence (the order in which items were put): id, metadata, and where the record is
+ *   header      the `IndexHeader`, and where the files are
+ *   state       the last commit, and the sum of the checksums of item and removal rows
+ *   items       by sequence (the order in which items were put): id, metadata, position of the record
  *   removals    by sequence: ids that were removed, for tabs that have not seen the removal yet
  *   segments    by name: how much of each file is in use
  *   thumbnails  by id
  *   records     by key: values of `setState`
  *
  * Each index also has one folder with segments: files that are written once and never changed. A segment
- * contains records one after the other, then a copy of their rows (`contents.ts`). A record is an encoded
- * vector followed by the encoded patches. Its row contains its length and its checksum. `seal` is the
- * checksum of the row itself.
+ * contains records one after the other, then a table of contents: a copy of the database rows of these
+ * records (`contents.ts`). A record is an encoded vector followed by the encoded patches. The length and the
+ * checksum of a record are in the row of its item. The field `seal` is the checksum of a row.
  */
 import type { DBSchema } from 'idb';
 import type { IndexHeader, StoredItem } from '../journal.js';
@@ -27,8 +27,8 @@ export const FORMAT = 1;
 export interface HeaderRow {
   readonly format: number;
   /**
-   * The `IndexHeader` as JSON. Its checksum is the start value of all other seals, so that a row of one index
-   * is not valid in another.
+   * The `IndexHeader` as JSON. Its CRC-32C is the initial value of the checksums of all other rows, so that a
+   * row of one index is not valid in a different index.
    */
   readonly header: string;
   /** The storage that contains the segments. */
@@ -44,7 +44,7 @@ export interface HeaderRow {
 export interface StateRow {
   /** Number of commits, including compactions. */
   readonly generation: number;
-  /** Sequence of the last change. */
+  /** Sequence number of the last change. */
   readonly last: number;
   /** Removals up to this sequence are no longer in `removals`. */
   readonly floor: number;
@@ -53,7 +53,8 @@ export interface StateRow {
   /** Number of rows in `removals`. */
   readonly removals: number;
   /**
-   * Sum of the seals of all items and removals, modulo 2^32. It detects rows that are missing or outdated.
+   * Sum of the checksums (`seal`) of all item and removal rows, modulo 2^32. It detects missing and outdated
+   * rows.
    */
   readonly sum: number;
   /** Random id of the commit, by which a repeated transaction recognises that it was already committed. */
@@ -65,7 +66,7 @@ export interface StateRow {
 export interface ItemRow {
   readonly sequence: number;
   readonly id: string;
-  /** Name of the segment with its record. */
+  /** Name of the segment that contains the item's record. */
   readonly segment: string;
   /** First byte of the record in the segment. */
   readonly offset: number;
@@ -90,19 +91,24 @@ export interface RemovalRow {
 /** A segment, and how much of it is in use. */
 export interface SegmentRow {
   readonly name: string;
-  /** Bytes of all its records. */
+  /** Bytes of all records in the segment. */
   readonly bytes: number;
-  /** Bytes of the file, including the contents list. */
+  /** Bytes of the file, including the table of contents. */
   readonly size: number;
-  /** Number of records in use. The others were replaced or removed. */
+  /** Number of records in use. The items of all other records were replaced or removed. */
   readonly items: number;
   /** Bytes of the records in use. */
   readonly liveBytes: number;
-  /** Number of removals in its contents list. A file with removals is kept even without records in use. */
+  /**
+   * Number of removals in the table of contents. A file with removals is kept even if no record is in use.
+   */
   readonly removals: number;
-  /** No record in use has a lower sequence. Items of other segments may lie between `first` and `last`. */
+  /**
+   * Lower bound of the sequence numbers of the records in use. Items of other segments may lie between
+   * `first` and `last`.
+   */
   readonly first: number;
-  /** No record in use has a higher sequence. */
+  /** Upper bound of the sequence numbers of the records in use. */
   readonly last: number;
   readonly seal: number;
 }
@@ -130,8 +136,8 @@ export const ONLY = 'only';
 
 const utf8 = new TextEncoder();
 /**
- * Checksum of fields. They are written as JSON, which escapes lone surrogates; UTF-8 alone would make all of
- * them equal.
+ * Checksum of the fields of a row, encoded as JSON. JSON escapes lone surrogates; UTF-8 alone would encode
+ * all of them as the same bytes.
  */
 const checksumOf = (fields: readonly unknown[], before: number): number =>
   crc32c(utf8.encode(JSON.stringify(fields)), before);
@@ -143,7 +149,7 @@ export type Unsealed<Row> = Omit<Row, 'seal'>;
 export class Seals {
   readonly #salt: number;
 
-  /** @param header the header as its row stores it */
+  /** @param header the `IndexHeader` as JSON, as the database stores it */
   constructor(header: string) {
     this.#salt = crc32c(utf8.encode(header));
   }
@@ -249,11 +255,11 @@ export const sealHeader = (row: Unsealed<HeaderRow>): HeaderRow => ({
   ...row,
   seal: checksumOf(headerFields(row), 0),
 });
-/** True if the checksum of a header row is right. */
+/** True if the checksum of a header row matches. */
 export const isHeader = (row: HeaderRow | undefined): row is HeaderRow =>
   row !== undefined && checksumOf(headerFields(row), 0) === row.seal;
 
-/** The header as its row stores it: JSON with the fields in a fixed order. */
+/** The `IndexHeader` as the database stores it: JSON with the fields in a fixed order. */
 export function headerText({ format, dim, metric, storage, patches, model }: IndexHeader): string {
   return JSON.stringify({
     format,
@@ -271,9 +277,9 @@ export function parseHeader(text: string): IndexHeader {
   return { ...rest, model };
 }
 
-/** Adds a seal to a sum, modulo 2^32. */
+/** Adds a row's checksum to a sum of checksums, modulo 2^32. */
 export const addSeal = (sum: number, seal: number): number => (sum + seal) % 2 ** 32;
-/** Subtracts a seal from a sum, modulo 2^32. */
+/** Subtracts a row's checksum from a sum of checksums, modulo 2^32. */
 export const subtractSeal = (sum: number, seal: number): number => (sum - seal + 2 ** 32) % 2 ** 32;
 
 /** Bytes of an item's record. */
@@ -284,7 +290,7 @@ export const thumbnailChecksum = ({ type, bytes }: ThumbnailRow): number =>
   crc32c(new Uint8Array(bytes), crc32c(utf8.encode(type)));
 
 /**
- * Makes an item from its row and its record.
+ * Makes an item from its database row and its record.
  * @returns undefined if the record does not match its checksum
  */
 export function readRecord(row: ItemRow, segment: Uint8Array<ArrayBuffer>): StoredItem | undefined {

@@ -10,20 +10,20 @@ import type { ItemRow, SegmentRow, Unsealed } from './rows.js';
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Maximum size of the records in a segment. A larger commit is split into several files, so that reading one
- * needs little memory.
+ * Maximum size of the records in a segment. A larger commit is split into several files, so that reading a
+ * file needs little memory.
  */
 export const SEGMENT_BYTES: number = 2 ** 24;
 /**
- * Size of the cache of segments that were read. Items are read in the order of their sequence, which differs
- * from the order of the files after a compaction.
+ * Size of the cache of segments that were read. Items are read in the order of their sequence numbers. After
+ * a compaction this is not the order of the files, so a file may be needed several times.
  */
 const KEPT_BYTES = 2 ** 26;
 
 /** A segment that is to be written. */
 export interface NewSegment {
   readonly name: string;
-  /** Its contents: records, then the contents list (`contents.ts`). */
+  /** Contents of the file: records, then the table of contents (`contents.ts`). */
   readonly parts: Bytes[];
   /** Bytes of the records. */
   bytes: number;
@@ -31,22 +31,24 @@ export interface NewSegment {
   size: number;
   /** Number of records. */
   items: number;
-  /** Number of removals in the contents list. */
+  /** Number of removals in the table of contents. */
   removals: number;
-  /** Sequence of the first item. */
+  /** Sequence number of the first item. */
   readonly first: number;
-  /** Sequence of the last item. */
+  /** Sequence number of the last item. */
   last: number;
 }
 
-/** The sequence in a segment's name: one more than that of the last commit when the segment was made. */
+/**
+ * The sequence number in a segment's name: one more than the last committed number when the segment was made.
+ */
 export const sequenceOfName = (name: string): number => Number.parseInt(name, 10);
 
-/** The state of a segment's contents list when the file was read. */
+/** The size of a segment and the state of its table of contents, when the file was read. */
 export interface SegmentEnd {
   /** Bytes of the file. */
   readonly size: number;
-  /** True if the contents list is intact. */
+  /** True if the table of contents is intact. */
   readonly whole: boolean;
 }
 
@@ -76,14 +78,14 @@ export class Packer {
   readonly #after: number;
 
   /**
-   * @param after sequence of the last commit. Segment names contain it, so that an empty file that was never
-   *   completed can be told from a committed segment that lost its contents
+   * @param after sequence number of the last commit. Segment names contain this number, so that an empty file
+   *   that was never completed can be told from a committed segment that lost its contents
    */
   constructor(after: number) {
     this.#after = after;
   }
 
-  /** Adds a record. @param sequence sequence of the item, larger than that of the previous record */
+  /** Adds a record. @param sequence sequence number of the item, larger than that of the previous record */
   add(sequence: number, parts: readonly Bytes[]): { readonly segment: string; readonly offset: number } {
     const bytes = parts.reduce((sum, { length }) => sum + length, 0);
     let segment = this.segments.at(-1);
@@ -97,7 +99,7 @@ export class Packer {
   }
 
   /**
-   * Appends the contents list to each segment. Nothing can be added afterwards. @returns bytes of all
+   * Appends the table of contents to each segment. No record can be added afterwards. @returns bytes of all
    * segments
    */
   finish(contents: Omit<Contents, 'parts'>): number {
@@ -136,7 +138,10 @@ export class Packer {
   }
 }
 
-/** A segment name that has never been used: files of a crashed commit may still exist. */
+/**
+ * A new segment name. The random part keeps it different from the names of files that an interrupted commit
+ * left.
+ */
 const newName = (sequence: number): string =>
   `${String(sequence).padStart(10, '0')}-${crypto.randomUUID().slice(0, 8)}`;
 
@@ -173,7 +178,7 @@ export class SegmentFiles {
     return bytes;
   }
 
-  /** Size and state of a segment that was read. */
+  /** Size and state of a segment that was read; undefined if the segment was not read. */
   endOf(name: string): SegmentEnd | undefined {
     return this.#ends.get(name);
   }
@@ -215,7 +220,7 @@ export class SegmentFiles {
     return (await this.#folder.names()).filter((name) => !name.endsWith('.crswap')).sort();
   }
 
-  /** Removes all files that no commit contains: segments of interrupted commits, and swap files. */
+  /** Removes all files that belong to no commit: segments of interrupted commits, and swap files. */
   async tidy(known: ReadonlySet<string>): Promise<void> {
     await this.remove((await this.#folder.names()).filter((name) => !known.has(name)));
   }

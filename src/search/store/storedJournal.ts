@@ -11,7 +11,7 @@ import { closedError, damagedError, isQuota, quote } from './errors.js';
 import { inspectSizes, readRows } from './inspect.js';
 import { ONLY, thumbnailChecksum, type ItemRow, type SegmentRow, type StateRow } from './rows.js';
 
-/** Number of commits between two checks whether files should be merged. */
+/** Number of commits between two checks of whether files should be merged. */
 const COMMITS_BETWEEN_CHECKS = 8;
 
 /** The state of the index when it was opened. */
@@ -38,10 +38,10 @@ export class StoredJournal implements Journal {
    */
   readonly restored: boolean;
   readonly #context: Context;
-  /** Sequence of each id, up to the commit `#seen`. */
+  /** Sequence number of each id, up to the commit `#seen`. */
   readonly #known: Map<string, number>;
   #seen: number;
-  /** The rows that `items` will read. */
+  /** The database rows from the opening, which `items` will read. */
   #opened: Pick<OpenedIndex, 'items' | 'segments'> | undefined;
   #reading = false;
   readonly #watchers = new Set<OnChanges>();
@@ -78,7 +78,7 @@ export class StoredJournal implements Journal {
         this.#check();
         const item = await readItem(this.#context, row);
         if (item === 'damaged') damaged.push(row.id);
-        else if (item) yield item; // otherwise it was replaced or removed meanwhile, which the watchers receive
+        else if (item) yield item; // otherwise another tab has changed the item; watchers receive that change
       }
       const notes = inspectSizes(this.#context, segments);
       if (damaged.length > 0 || notes.length > 0)
@@ -92,8 +92,9 @@ export class StoredJournal implements Journal {
 
   /**
    * Commits changes under the lock.
-   * @param changes the changes, or a function that returns them. It is called when this tab has all commits
-   *   of other tabs and no tab can make another. If it throws, `commit` rejects with that error
+   * @param changes the changes, or a function that returns them. The function is called under the lock, after
+   *   this tab has received all commits made by other tabs. If the function throws, `commit` rejects with its
+   *   error
    * @throws IndexError INDEX_QUOTA, INDEX_STORAGE, INDEX_GONE, INDEX_DAMAGED, INDEX_DISPOSED: nothing was
    *   changed
    */
@@ -214,8 +215,8 @@ export class StoredJournal implements Journal {
   }
 
   /**
-   * Catches up with commits of other tabs in the background. Waits while `items` is being read, because its
-   * older items must come first.
+   * Reads commits made by other tabs, in the background. Does so only after `items` has been read, because
+   * watchers must receive newer items after the older items.
    */
   #listen(): void {
     if (this.#closed || this.#reading || this.#listening || this.#watchers.size === 0) return;
@@ -236,7 +237,7 @@ export class StoredJournal implements Journal {
     });
   }
 
-  /** Reads the commits of other tabs since the last call, and passes them to the watchers. */
+  /** Reads the commits that other tabs made since the last call, and passes their changes to the watchers. */
   async #catchUp(): Promise<StateRow> {
     const context = this.#context;
     const { database, seals, name } = context;

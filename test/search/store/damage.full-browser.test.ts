@@ -396,7 +396,7 @@ test('missing, duplicate or outdated rows', { timeout: 60_000 }, async () => {
       /12 items were written, and 11 are in the database/,
     ],
     ['an item is there twice', (db) => db.put('items', { ...row, sequence: 1 }), /items/],
-    ['a file is gone', (db) => db.delete('segments', row.segment), /records of 1 files/],
+    ['a file is gone', (db) => db.delete('segments', row.segment), /rows of 1 files/],
     ['the last commit is gone', (db) => db.delete('state', 'only'), /last commit/],
     [
       'the last commit is an old one',
@@ -407,9 +407,9 @@ test('missing, duplicate or outdated rows', { timeout: 60_000 }, async () => {
     [
       'an item is an old one',
       (db) => db.put('items', new Seals(headerText(header)).item({ ...row, metadata: '{"version":0}' })),
-      /not those of the last commit/,
+      /differ from those of the last commit/,
     ],
-    ['a removal is gone', (db) => db.clear('removals'), /not those of the last commit/],
+    ['a removal is gone', (db) => db.clear('removals'), /differ from those of the last commit/],
   ];
   for (const [what, damage, message] of cases) {
     await change(damage);
@@ -438,7 +438,7 @@ test('a damaged header is refused; repair restores it, because the items prove w
       'only',
     ),
   );
-  expect((await errorOf(opening)).message).toMatch(/what the index is/);
+  expect((await errorOf(opening)).message).toMatch(/row with the header/);
   expect(await listIndexes()).toMatchObject([{ condition: 'damaged' }]);
   await closeAll();
   const journal = await open({ repair: 'drop' });
@@ -527,7 +527,8 @@ test('files are checked when a lost database is rebuilt', async () => {
   const flipped = bytes.slice();
   flipped[flipped.length - 20]! ^= 1;
   await writeFile(name, flipped);
-  for (let i = 0; i < 2; i++) expect((await errorOf(opening)).message).toMatch(/database gone, and 1 files/);
+  for (let i = 0; i < 2; i++)
+    expect((await errorOf(opening)).message).toMatch(/database is lost, .* 1 files/);
   const before = [...(await files()).keys()].sort();
   await writeFile(name, bytes);
   await opening();
@@ -535,7 +536,7 @@ test('files are checked when a lost database is rebuilt', async () => {
   expect([...(await files()).keys()].sort()).toEqual(before);
   await loseDatabase();
   await writeFile(name, new Uint8Array());
-  expect((await errorOf(opening)).message).toMatch(/database gone, and 1 files/);
+  expect((await errorOf(opening)).message).toMatch(/database is lost, .* 1 files/);
   await writeFile(name, bytes);
   await writeFile('0000001000-abcdef01', new Uint8Array()); // created, but never written
   await opening();
