@@ -27,13 +27,14 @@ export { type Dtype } from './weights/precision.js';
 export { type ImageSource, type Orientation, type RawImage, type SourceOptions } from './image/source.js';
 export { type Thumbnail } from './image/thumbnail.js';
 export { type PixelOptions, type Pixels } from './image/preprocess.js';
-export { type Resize, type ResizeOptions } from './image/geometry.js';
 export { type Normalization } from './image/normalization.js';
 export {
   type CropRule,
   type Preprocessing,
   type PreprocessingOptions,
   type Resample,
+  type Resize,
+  type ResizeOptions,
   type ResizeRule,
 } from './image/preprocessing.js';
 export {

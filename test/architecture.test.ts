@@ -88,10 +88,9 @@ describe('src/', () => {
   });
 
   // Type imports count too: two files that import each other cannot be understood separately.
-  test.each(['gpu', 'graph', 'session'])('%s/ has no import cycle', (part) => {
-    const files = sources.filter((file) => partOf(file) === part);
-    expect(files.length).toBeGreaterThan(1);
-    expect(cycleAmong(files)).toBeUndefined();
+  test('there is no import cycle', () => {
+    expect(sources.length).toBeGreaterThan(100);
+    expect(cycleAmong(sources)).toBeUndefined();
   });
 
   test('the check detects an upward import', () => {

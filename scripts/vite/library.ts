@@ -17,10 +17,14 @@ const libraryEntries = {
 const sharedChunks = [
   { name: 'errors', test: /src\/errors\.ts$/ },
   { name: 'options', test: /src\/option(Names|Object)\.ts$/ },
-  { name: 'dinov2', test: /src\/(dinov2|gpu\/lease|graph\/graph|model\/(config|features|normalizedPixels|parameters|vit))\.ts$/ },
+  {
+    name: 'dinov2',
+    test: /src\/(dinov2|gpu\/lease|graph\/graph|model\/(config|features|normalizedPixels|parameters|vit))\.ts$/,
+  },
   { name: 'classifier', test: /src\/tasks\/classifier\.ts$/ },
   { name: 'synthetic', test: /src\/weights\/synthetic\.ts$/ },
   { name: 'cache', test: /src\/cache\/(?!revalidate)/ },
+  { name: 'integrity', test: /src\/(io\/integrity|numerics\/hex)\.ts$/ },
   { name: 'revalidate', test: /src\/cache\/revalidate\.ts$/ },
   { name: 'storage', test: /src\/(storage\/|platform\/storageGlobal)/ },
   { name: 'patch-similarity', test: /src\/tasks\/(patchSimilarity|patchMap)\.ts$/ },

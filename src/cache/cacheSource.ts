@@ -5,7 +5,8 @@ import { startOver } from '../io/part.js';
 import { checkDigest, startSha256 } from '../io/integrity.js';
 import type { Sha256 } from '../io/sha256.js';
 import { openSource, type OwnSource, type SourceOptions } from '../io/sources.js';
-import { BLOCK_BYTES, blockName, readChecked, type CachedFile, type CacheEntry } from './entry.js';
+import type { CacheFolder } from '../storage/store.js';
+import { BLOCK_BYTES, blockName, readChecked, type Bytes, type CachedFile, type Manifest } from './format.js';
 
 /**
  * Initial size of the block buffer. It grows on demand, because a checkpoint of many shards opens every file
@@ -15,12 +16,32 @@ const FIRST_BYTES = 2 ** 19;
 /** Blocks that are read and checked ahead, while one is used. */
 const BLOCKS_AHEAD = 2;
 
+/** The entry of a `CacheSource`. `CacheEntry` implements it. */
+export interface SourceEntry {
+  /** The manifest of an earlier load that this load resumes or repeats. */
+  readonly kept: Manifest | undefined;
+  readonly nonce: string;
+  readonly counts: { fetchedBytes: number; cachedBytes: number };
+  /** Why nothing more is written: a text, or the error that was thrown. Undefined while writing works. */
+  failure: unknown;
+  /** The entry's folder; undefined if it does not exist yet. */
+  readonly folder: CacheFolder | undefined;
+  /** Names of the entry's files. A listed file may be empty or damaged. */
+  names(): Promise<Set<string>>;
+  /** Adds a weights file that was opened to the entry. */
+  opened(source: CacheSource): void;
+  /** The error for a file that the source did not have when the model was cached. */
+  absent(name: string): SourceError;
+  /** Writes a block. Never rejects. */
+  write(name: string, position: unknown, bytes: Bytes): Promise<void>;
+}
+
 export class CacheSource implements OwnSource {
   readonly name: string;
   /** The size of the file; undefined until it is known. */
   fileBytes: number | undefined;
   validator: string | undefined;
-  readonly #entry: CacheEntry;
+  readonly #entry: SourceEntry;
   readonly #url: string;
   readonly #sha256: string | undefined;
   readonly #kept: CachedFile | undefined;
@@ -33,7 +54,7 @@ export class CacheSource implements OwnSource {
    * of the whole file. Its last block is written only if the hash is right, so a stored last block means that
    * the file was checked.
    */
-  constructor(entry: CacheEntry, name: string, url: string, sha256: string | undefined) {
+  constructor(entry: SourceEntry, name: string, url: string, sha256: string | undefined) {
     this.#entry = entry;
     this.name = name;
     this.#url = url;

@@ -1,7 +1,7 @@
 /** The weight cache: locking, listing and removal. */
 import { withLock } from '../storage/lock.js';
 import { openStore, type CacheStore } from '../storage/store.js';
-import { namesOf, readManifest, weightsBytes, type Manifest } from './entry.js';
+import { namesOf, readManifest, weightsBytes, type Manifest } from './format.js';
 import { checkOptions } from '../optionNames.js';
 import { askSource, type AskOptions, type SourceState } from './revalidate.js';
 

@@ -3,7 +3,7 @@
  */
 import { SourceError } from '../errors.js';
 import { announcedBytes, contentRange, statusMessage, validatorOf } from '../io/answer.js';
-import type { CachedFile, Manifest } from './entry.js';
+import type { CachedFile, Manifest } from './format.js';
 import { causeText, release } from '../io/chunks.js';
 import { isMissing, readAll } from '../io/sources.js';
 import { nameOf, resolveUrl } from '../io/url.js';

@@ -4,7 +4,7 @@
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
-import type { Pixels } from './decode.js';
+import type { Pixels } from './pixels.js';
 import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 
 const [RAW, RLE8, RLE4, BITFIELDS] = [0, 1, 2, 3];

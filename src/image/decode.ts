@@ -7,21 +7,7 @@
  */
 import { ImageError } from '../errors.js';
 import { checkPixels } from './decodeErrors.js';
-
-/** Decoded pixels in RGBA, rows from the top without gaps. Alpha is unused. */
-export interface Pixels {
-  readonly data: Uint8Array<ArrayBuffer>;
-  readonly width: number;
-  readonly height: number;
-}
-
-/** A larger black image, and the position of a picture on it. Sizes and offsets in pixels. */
-export interface Canvas {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
-}
+import type { Canvas, Pixels } from './pixels.js';
 
 /** A decoded image file. */
 export interface DecodedFile {

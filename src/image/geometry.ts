@@ -2,47 +2,13 @@
 import { ImageError, OptionError } from '../errors.js';
 import { RESAMPLES } from './coefficients.js';
 import { isUsable, type Normalization } from './normalization.js';
-import type { Preprocessing, PreprocessingOptions, ResizeRule } from './preprocessing.js';
-
-/**
- * How an image is resized for the model. `crop`: the shorter edge to `shortestEdge`, then the central square
- * of `cropSize`. `fit`: the whole image with its aspect ratio, the longer side to `longestSide`, both sides
- * rounded to the nearest multiple of the patch size. `square`: the whole image, both sides to `size`; the
- * aspect ratio is not kept.
- */
-export type Resize = 'crop' | 'fit' | 'square';
-
-/** Size options of a call. They replace parts of the checkpoint's preprocessing. */
-export interface ResizeOptions {
-  /**
-   * How the image is resized. Default: the rule in `model.preprocessing`, which is 'crop' for most
-   * checkpoints. `cropSize` or `shortestEdge` without `resize` implies 'crop'.
-   */
-  readonly resize?: Resize | undefined;
-  /**
-   * For 'crop': side of the central square in pixels (`crop_size` in Python). A smaller resized image is
-   * padded with black. If the side is not a multiple of the patch size, the model ignores the remainder at
-   * the right and at the bottom. Default: the checkpoint's crop size, or 224 if the checkpoint does not crop.
-   */
-  readonly cropSize?: number | undefined;
-  /**
-   * For 'crop': length of the shorter edge in pixels (`size.shortest_edge` in Python). Default: the
-   * checkpoint's, scaled in proportion if `cropSize` differs from the checkpoint's crop. If the checkpoint
-   * does not crop: 256/224 of the crop size.
-   */
-  readonly shortestEdge?: number | undefined;
-  /**
-   * For 'fit': length of the longer side in pixels, rounded to a multiple of the patch size. Default 518, the
-   * size in the last phase of DINOv2's training.
-   */
-  readonly longestSide?: number | undefined;
-  /**
-   * For 'square': both sides in pixels (`size.height` and `size.width` in Python). If the size is not a
-   * multiple of the patch size, the model ignores the remainder at the right and at the bottom. Default: the
-   * checkpoint's if it resizes to a square without a crop, else 224.
-   */
-  readonly size?: number | undefined;
-}
+import type {
+  Preprocessing,
+  PreprocessingOptions,
+  Resize,
+  ResizeOptions,
+  ResizeRule,
+} from './preprocessing.js';
 
 /** The size options that each `resize` accepts. */
 const SIZES = {

@@ -6,7 +6,7 @@
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
 import { checkPixels, damaged, endsTooEarly, SLICE_MS } from './decodeErrors.js';
-import type { Pixels } from './decode.js';
+import type { Pixels } from './pixels.js';
 
 const MOST_CODES = 4096;
 /** Pixels filled between two checks of the time slice. */

@@ -5,7 +5,7 @@
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
-import type { Pixels } from './decode.js';
+import type { Pixels } from './pixels.js';
 import { SLICE_MS } from './decodeErrors.js';
 import { ScanBits } from './jpegBits.js';
 import { JpegSegments, type Component, type Frame } from './jpegFrame.js';

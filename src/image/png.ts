@@ -5,7 +5,7 @@
  */
 import { ImageError } from '../errors.js';
 import { Slices } from '../platform/pause.js';
-import type { Pixels } from './decode.js';
+import type { Pixels } from './pixels.js';
 import { checkPixels, endsTooEarly, SLICE_MS } from './decodeErrors.js';
 import {
   bitsPerPixel,

@@ -10,8 +10,9 @@ import type { Gpu } from '../gpu/device.js';
 import { hasPaths, nodeModule } from '../platform/node.js';
 import { kindOf } from '../optionObject.js';
 import { bitmapsLoseColours } from './alpha.js';
-import { decodeFile, type Canvas } from './decode.js';
+import { decodeFile } from './decode.js';
 import { decodeSlots } from './decodeSlots.js';
+import type { Canvas } from './pixels.js';
 
 /** Decoded pixels in memory, for example from a decoder in Node. */
 export interface RawImage {

@@ -3,7 +3,7 @@
  * extracts the first frame of an animation as a still. Alpha is removed, because Firefox premultiplies the
  * colours of every bitmap, and both browsers premultiply those of an animation.
  */
-import type { Canvas } from './decode.js';
+import type { Canvas } from './pixels.js';
 import { damaged, endsTooEarly } from './decodeErrors.js';
 import { latin1, orientationOf, orientationOfXmp, withoutExifName } from './orientation.js';
 

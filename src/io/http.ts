@@ -7,7 +7,7 @@ import { beginsWithTag, isHtml, peek } from './answer.js';
 import { Chunks, release, type ByteStream, type Reader } from './chunks.js';
 import { Part, startOver, type RemoteFile } from './part.js';
 import { retryPolicy } from './retry.js';
-import type { SourceOptions } from './sources.js';
+import type { SourceOptions } from './sourceTypes.js';
 import { nameOf } from './url.js';
 
 /** Parallel requests. With the largest parts, at most 9 MiB wait to be delivered. */

@@ -3,7 +3,7 @@ import { SourceError } from '../errors.js';
 import { Chunks, type ByteStream } from './chunks.js';
 import { openPath } from './localFile.js';
 import { blobReader, describe, memoryReader, streamReader } from './readers.js';
-import type { ByteSource } from './sources.js';
+import type { ByteSource } from './sourceTypes.js';
 
 /**
  * Opens a source; a string or URL is a path of the machine. See `openSource`.

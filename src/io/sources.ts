@@ -7,52 +7,16 @@ import { hasPaths } from '../platform/node.js';
 import { loadPart } from '../platform/part.js';
 import { concat, type ByteStream } from './chunks.js';
 import { openUrl } from './http.js';
-import type { RetryOptions } from './retry.js';
+import type { ByteSource, OwnSource, SourceOptions } from './sourceTypes.js';
 import { resolveUrl } from './url.js';
 
 export { MAX_CHUNK_BYTES, concat, once, type ByteStream } from './chunks.js';
-
-/**
- * A source of bytes. Strings are URLs (http, https or blob); relative URLs are resolved against the page. In
- * Node, other strings and `file:` URLs are local files.
- */
-export type ByteSource =
-  string | URL | Blob | FileSystemFileHandle | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>;
-
-/** A source that opens itself, such as a file in the cache. */
-export interface OwnSource {
-  open(options: SourceOptions): Promise<ByteStream>;
-}
+export type { ByteSource, OwnSource, SourceOptions } from './sourceTypes.js';
 
 const isHttp = (source: string | URL): boolean => /^(https?|blob):/i.test(String(source));
 
 /** Whether a string is a URL and not a path in Node. */
 export const isUrl = (source: string | URL): boolean => isHttp(source) || !hasPaths();
-
-export interface SourceOptions {
-  /**
-   * Stops reading at any time: pending promises reject with `signal.reason`, and the connection or stream is
-   * released.
-   */
-  readonly signal?: AbortSignal | undefined;
-  /**
-   * Replaces the global `fetch`, for example to add an Authorization header.
-   */
-  readonly fetch?: typeof fetch | undefined;
-  readonly retry?: RetryOptions | undefined;
-  /** Whether the caller checks the bytes against a hash. */
-  readonly pinned?: boolean | undefined;
-  /** Whether to bypass the browser's HTTP cache. */
-  readonly reload?: boolean | undefined;
-  /** Position of the first byte to read. Only for URLs with `known`. Default: 0. */
-  readonly from?: number | undefined;
-  /** Position behind the last byte to read. Default: the end of the file. */
-  readonly to?: number | undefined;
-  /** The version of the file that `from` belongs to. Any other version is SOURCE_CHANGED. */
-  readonly known?: { readonly validator: string | undefined; readonly fileBytes: number } | undefined;
-  /** Whether to read one answer instead of parts: for small files. */
-  readonly whole?: boolean | undefined;
-}
 
 /**
  * Opens a source. A URL is requested at once, and the promise resolves when the first bytes have arrived and

@@ -7,13 +7,18 @@ import type { TensorChoice } from '../model/checkpointConfig.js';
 import { parameters } from '../model/parameters.js';
 import { configOfCheckpoint } from '../model/tensorConfig.js';
 import type { SafetensorsHeader } from '../safetensors.js';
-import { isProblemType, labelsOfConfig, labelsOfMeta } from '../tasks/classLabels.js';
+import {
+  isProblemType,
+  labelsOfConfig,
+  labelsOfMeta,
+  type ClassLabels,
+  type ProblemType,
+} from '../tasks/classLabels.js';
 import { watchForHead, type HeadWidths, type LinearHead } from '../weights/head.js';
 import { placeTensors } from '../weights/names.js';
 import { readQuantized, RowScales } from '../weights/quantized.js';
-import type { NamedHead } from './build.js';
-import type { Described } from './configFile.js';
-import type { Settled } from './settle.js';
+import type { Described } from './described.js';
+import type { Settled } from './settled.js';
 
 /** Settles a checkpoint, see `settle`. @throws ConfigError, CheckpointError */
 export function settleAny(
@@ -39,6 +44,13 @@ export const headWidths = ({ embedDim, depth }: DINOv2Config): HeadWidths => ({
   token: embedDim,
   pooled: depth < 4 ? [2 * embedDim] : [2 * embedDim, 5 * embedDim],
 });
+
+/** A checkpoint's classifier, with the names of its classes and its problem type if they are known. */
+export interface NamedHead {
+  readonly head: LinearHead;
+  readonly labels: ClassLabels | undefined;
+  readonly problemType: ProblemType | undefined;
+}
 
 /**
  * A head with what config.json says of it. Undefined for timm's `head` of another pooling than the class token.

@@ -14,10 +14,11 @@ import { DEFAULT_PREPROCESSING, type Preprocessing } from '../image/preprocessin
 import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
 import { buildForward } from '../model/vit.js';
 import type { LoadProgress, LoadReport } from '../options.js';
-import type { ClassLabels, ProblemType } from '../tasks/classLabels.js';
 
-import type { Described } from './configFile.js';
-import { withoutHead, type Settled, type TensorReport } from './settle.js';
+import type { NamedHead } from './anyCheckpoint.js';
+import type { Described } from './described.js';
+import { withoutHead } from './settle.js';
+import type { Settled, TensorReport } from './settled.js';
 import type { ByteProgress } from './source.js';
 
 /** The context of one load: device, options, and callbacks. */
@@ -32,13 +33,6 @@ export interface LoadContext {
   readonly report: (news: Partial<LoadProgress>) => void;
   readonly reload: boolean;
   readonly whole: boolean;
-}
-
-/** A checkpoint's classifier, with the names of its classes and its problem type if they are known. */
-export interface NamedHead {
-  readonly head: LinearHead;
-  readonly labels: ClassLabels | undefined;
-  readonly problemType: ProblemType | undefined;
 }
 
 /**

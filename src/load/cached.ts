@@ -1,6 +1,7 @@
 /** Loads a checkpoint through the cache: stored blocks are read, and fetched blocks are stored. */
 import { exclusively } from '../cache/cachedModels.js';
-import { CacheEntry, cacheKey, readManifest, type Manifest } from '../cache/entry.js';
+import { CacheEntry } from '../cache/entry.js';
+import { cacheKey, readManifest, type Manifest } from '../cache/format.js';
 import type { SourceState } from '../cache/revalidate.js';
 import { DeviceError, SourceError } from '../errors.js';
 import { mayStartOver } from '../io/part.js';

@@ -1,12 +1,11 @@
 /** Reads config.json, and checks the option that replaces a part of it. */
 import { readAll, type ByteSource } from '../io/sources.js';
 import { ConfigError, OptionError } from '../errors.js';
-import type { Preprocessing } from '../image/preprocessing.js';
-import type { DINOv2Config, PosEmbedConvention } from '../model/config.js';
-import type { ConfigFile, ConfigHints } from '../model/configJson.js';
+import type { PosEmbedConvention } from '../model/config.js';
 import { publishedConfig } from '../model/publishedConfig.js';
 import type { JsonSource } from '../options.js';
 import { loadPart } from '../platform/part.js';
+import { withClassifier, type Described } from './described.js';
 
 /** @throws OptionError OPTION_VALUE */
 export function checkPosEmbed(posEmbed: PosEmbedConvention): void {
@@ -28,21 +27,6 @@ export function parseJson(text: string, name = 'config.json'): unknown {
       { cause },
     );
   }
-}
-
-/** What config.json says about a model. */
-export interface Described {
-  readonly config?: DINOv2Config | undefined;
-  /** Hints for a configuration that follows from the tensors' shapes. */
-  readonly hints?: ConfigHints | undefined;
-  /** Names of a classifier's classes by index: `id2label`, or timm's `label_names`. */
-  readonly labels?: Readonly<Record<string, unknown>> | undefined;
-  /** `problem_type`, unchecked. */
-  readonly problemType?: unknown;
-  /** `global_pool`: the pooling that timm's `head` expects. */
-  readonly globalPool?: unknown;
-  /** Preprocessing of images. Default: DEFAULT_PREPROCESSING. */
-  readonly preprocessing?: Preprocessing | undefined;
 }
 
 /**
@@ -79,16 +63,4 @@ export async function describe(json: unknown): Promise<Described> {
   if (config) return withClassifier({ config }, json);
   const { describedBy } = await loadPart(import('./anyConfig.js'));
   return describedBy(json);
-}
-
-/** Adds what a config.json says of a classifier. */
-export function withClassifier(file: ConfigFile, json: unknown): Described {
-  const { id2label, label_names, problem_type, global_pool } = json as Readonly<Record<string, unknown>>;
-  const labels = [id2label, label_names].find((names) => typeof names === 'object' && names !== null);
-  return {
-    ...file,
-    ...(labels ? { labels: labels as Readonly<Record<string, unknown>> } : {}),
-    ...(problem_type == null ? {} : { problemType: problem_type }),
-    ...(global_pool == null ? {} : { globalPool: global_pool }),
-  };
 }

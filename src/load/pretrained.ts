@@ -1,12 +1,12 @@
 /** Loads the files of a checkpoint on a server. */
-import type { Manifest } from '../cache/entry.js';
+import type { Manifest } from '../cache/format.js';
 import { release } from '../io/chunks.js';
 import { locate } from '../io/hub.js';
 import type { SourceState } from '../cache/revalidate.js';
 import { retryPolicy } from '../io/retry.js';
 import { checkDigest, parseSha256, startSha256 } from '../io/integrity.js';
-import { openCheckpoint, type CheckpointFile } from '../safetensors/checkpoint.js';
-import type { ShardIndex } from '../safetensors/shards.js';
+import { openCheckpoint } from '../safetensors/checkpoint.js';
+import type { CheckpointFile, ShardIndex } from '../safetensors/checkpointFiles.js';
 import { isAbsent, isMissing, isUrl, readAll } from '../io/sources.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import { OptionError, SourceError } from '../errors.js';

@@ -1,27 +1,12 @@
 /** Reads a checkpoint's header and config.json: the configuration, and where every tensor goes. Once a load. */
-import type { DINOv2Config } from '../model/config.js';
 import { withChoices, type TensorChoice } from '../model/checkpointConfig.js';
 import { parameters } from '../model/parameters.js';
-import type { LoadReport } from '../options.js';
 import { loadPart } from '../platform/part.js';
 import type { SafetensorsHeader } from '../safetensors.js';
-import type { TensorStream } from '../safetensors/tensorStream.js';
-import type { LinearHead, Watched } from '../weights/head.js';
+import type { LinearHead } from '../weights/head.js';
 import { placeHuggingFace } from '../weights/huggingFace.js';
-import type { WeightLayout } from '../weights/weights.js';
-import type { Described } from './configFile.js';
-
-/** The part of a `LoadReport` that follows from header and config.json. */
-export type TensorReport = Pick<LoadReport, 'dialect' | 'prefix' | 'setAside' | 'assumed'>;
-
-/** A checkpoint before its weights are read. */
-export interface Settled {
-  readonly config: DINOv2Config;
-  readonly tensors: TensorReport;
-  readonly layout: WeightLayout;
-  /** Wraps the checkpoint's stream to read a classifier's head from it. Undefined: it has no other tensors. */
-  readonly watch?: ((stream: TensorStream) => Watched) | undefined;
-}
+import type { Described } from './described.js';
+import type { Settled, TensorReport } from './settled.js';
 
 /**
  * Settles the configuration of a checkpoint and the positions of its tensors. The result depends on header,

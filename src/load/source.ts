@@ -1,11 +1,12 @@
 /** Types of the sources of checkpoints. */
-import type { CacheEntry, CacheIdentity, Manifest } from '../cache/entry.js';
+import type { CacheEntry } from '../cache/entry.js';
+import type { CacheIdentity, Manifest } from '../cache/format.js';
 import type { CacheKind } from '../storage/store.js';
 import type { SourceState } from '../cache/revalidate.js';
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import type { Preprocessing } from '../image/preprocessing.js';
 import type { LoadProgress } from '../options.js';
-import type { Described } from './configFile.js';
+import type { Described } from './described.js';
 
 /** A checkpoint before its tensors are read. If it has no configuration, the tensors' shapes give it. */
 export interface Checkpoint extends Described {

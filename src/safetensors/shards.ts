@@ -5,7 +5,7 @@
 import { SourceError } from '../errors.js';
 import { quote, type SafetensorsHeader, type TensorInfo } from './format.js';
 import { once } from '../io/sources.js';
-import type { CheckpointFile, CheckpointOptions } from './checkpoint.js';
+import type { CheckpointFile, CheckpointOptions, ShardIndex } from './checkpointFiles.js';
 import { openTensors, type TensorPiece, type TensorStream } from './tensorStream.js';
 
 /**
@@ -15,16 +15,6 @@ import { openTensors, type TensorPiece, type TensorStream } from './tensorStream
 const MAX_SHARDS = 64;
 /** Number of files whose headers are read in parallel. */
 const AT_ONCE = 4;
-
-/** The parsed index. */
-export interface ShardIndex {
-  /** File names, each once, in the order of their first tensors. */
-  readonly files: readonly string[];
-  /** Name of a tensor → name of its file. */
-  readonly weightMap: ReadonlyMap<string, string>;
-  /** Bytes of all tensors; undefined if the index does not say. */
-  readonly totalBytes: number | undefined;
-}
 
 const broken = (found: string): SourceError =>
   new SourceError(

@@ -16,7 +16,7 @@ import {
 import type { TensorStream } from '../safetensors/tensorStream.js';
 import { elementsOf, isMatrix } from '../weights/weightMemory.js';
 import { CheckpointError } from '../errors.js';
-import type { Described } from '../load/configFile.js';
+import type { Described } from '../load/described.js';
 import { headWidths, settleAny } from '../load/anyCheckpoint.js';
 import { withoutHead } from '../load/settle.js';
 import type { DINOv2Config } from '../model/config.js';

@@ -1,7 +1,7 @@
 /** Describes a checkpoint as text. */
 import type { SafetensorsHeader } from '../safetensors.js';
 import { ConfigError, DINOv2Error } from '../errors.js';
-import type { Described } from '../load/configFile.js';
+import type { Described } from '../load/described.js';
 import { settleAny } from '../load/anyCheckpoint.js';
 import type { DINOv2Config } from '../model/config.js';
 import { configJson } from '../model/configJson.js';

@@ -1,23 +1,19 @@
-/**
- * Sends a call to the worker: how its arguments travel, and which functions of the page the worker may run.
- */
-import { OptionError } from '../errors.js';
-import type { Tuning } from '../gpu/measure/tuner.js';
-import type { TuningStore } from '../gpu/measure/tuningStore.js';
-import type { ImageSource } from '../image/source.js';
-import { expectOptions, isBatch } from '../optionObject.js';
-import type { Connection } from './connection.js';
-import { Handle, type RemoteObject } from './handles.js';
-import { copied, sendImage } from './images.js';
-import {
-  convert,
-  KIND,
-  textOf,
-  type ObjectKind,
-  type PageErrorData,
-  type SentIterator,
-  type SentResponse,
-} from './protocol.js';
+/** One call to the worker: what is sent with it, and the functions of the page that the worker may run for it. */
+import { textOf, type PageErrorData } from './protocol.js';
+
+/** The connection to a worker, as calls and handles use it. `Connection` implements it. */
+export interface WorkerConnection {
+  /** Counts the objects that keep the worker alive. */
+  count(more: 1 | -1): void;
+  /** Frees an object in the worker, which sends no reply. */
+  dispose(id: number): void;
+  /**
+   * Calls a method in the worker.
+   * @param target a stand-in for an object, a class or a PCA
+   * @throws the method's errors; DeviceError WORKER_LOST, WORKER_OPTION; the signal's reason
+   */
+  call(call: Call, target: unknown, method: string, args: readonly unknown[]): Promise<unknown>;
+}
 
 /** The result of a function of the page, and what is transferred with it. */
 export interface Answer {
@@ -28,13 +24,10 @@ export interface Answer {
 /** A function that the worker may run in the page. `signal` aborts when the result is no longer needed. */
 export type PageFunction = (signal: AbortSignal, ...args: never[]) => Promise<Answer | void>;
 
-/** Converts an argument into what is sent for it. */
-export type Pack = (value: never, call: Call) => unknown;
-
 export class Call {
   /** The method's name, for messages. */
   readonly where: string;
-  readonly connection: Connection;
+  readonly connection: WorkerConnection;
   signal: AbortSignal | undefined;
   optionNames: readonly string[] = [];
   readonly transfer: Transferable[] = [];
@@ -50,26 +43,9 @@ export class Call {
   resolve: (value: unknown) => void = () => undefined;
   reject: (error: unknown) => void = () => undefined;
 
-  constructor(where: string, connection: Connection) {
+  constructor(where: string, connection: WorkerConnection) {
     this.where = where;
     this.connection = connection;
-  }
-
-  /**
-   * Sends the call synchronously unless an image must be prepared: the caller may dispose of the target next.
-   * @param target a handle, or a stand-in for a class or a PCA
-   */
-  async send(
-    target: object,
-    method: string,
-    packs: readonly Pack[] = [],
-    args: readonly unknown[] = [],
-  ): Promise<unknown> {
-    const sent: unknown[] = [];
-    // In reverse: options come last, and are checked before images are prepared.
-    for (const [i, pack] of [...packs.entries()].reverse()) sent[i] = pack(args[i] as never, this);
-    const ready = sent.some((each) => each instanceof Promise) ? await Promise.all(sent) : sent;
-    return this.connection.call(this, special(target, this), method, ready);
   }
 
   /** Returns the number by which the worker runs the function. */
@@ -83,132 +59,3 @@ export class Call {
     return { index: this.errors.push(error) - 1, name: textOf(name), message: textOf(message) };
   }
 }
-
-/** Sends a value. URLs, streams and handles are replaced, also within arrays and plain objects. */
-export const value = (given: unknown, call: Call): unknown => convert(given, (each) => special(each, call));
-
-function special(given: object, call: Call): unknown {
-  if (given instanceof URL) return given.href;
-  // A message carries the whole buffer of a view: of a smaller view, only the part is sent.
-  if (given instanceof Uint8Array) return given.byteLength < given.buffer.byteLength ? copied(given) : given;
-  if (given instanceof ReadableStream && !given.locked)
-    return stream(given as ReadableStream<Uint8Array>, call);
-  const object = Handle.objectOf(given);
-  if (!object) return given;
-  call.holding.push(given);
-  return { [KIND]: 'handle', of: object.kind, id: object.id };
-}
-
-/** Options that the worker does not need and that cannot be sent. Calls may share one options object. */
-const NOT_SENT = /^(signal|device|filter|metadata)$/;
-
-/** Sends options. The worker checks their names. */
-export function options(given: Readonly<Record<string, unknown>> | undefined, call: Call): unknown {
-  expectOptions(call.where, given);
-  call.signal = given?.['signal'] as AbortSignal | undefined;
-  call.signal?.throwIfAborted();
-  call.optionNames = Object.keys(given ?? {});
-  const sent = Object.entries(given ?? {}).flatMap(([name, each]) =>
-    NOT_SENT.test(name) ? [] : [[name, option(name, each, call)]],
-  );
-  return { [KIND]: 'options', options: Object.fromEntries(sent) as object };
-}
-
-function option(name: string, given: unknown, call: Call): unknown {
-  if (name === 'store' && given) {
-    const store = given as TuningStore;
-    const get = lend((key: string) => store.get(key), call);
-    return { get, set: lend((key: string, tuning: Tuning) => store.set(key, tuning), call) };
-  }
-  if (typeof given !== 'function') return value(given, call);
-  if (name === 'fetch') return lendFetch(given as typeof fetch, call);
-  return name === 'onProgress' ? lend(given as AnyFunction, call, true) : given;
-}
-
-/** Sends the files of a model or classifier. */
-export function files(given: object, call: Call): object {
-  expectOptions(call.where, given ?? null);
-  return value({ ...given }, call) as object;
-}
-
-/** Sends one image or several. */
-export const images = (given: ImageSource | readonly ImageSource[], call: Call): Promise<unknown> =>
-  isBatch(given)
-    ? Promise.all(given.map((each) => sendImage(each, call, call.transfer)))
-    : sendImage(given, call, call.transfer);
-
-/** Sends a copy of pixels: the caller may refill its array. The worker refuses other types. */
-export function pixels(given: Float32Array<ArrayBuffer>, call: Call): unknown {
-  if (!(given instanceof Float32Array)) return value(given, call);
-  const own = given.slice();
-  call.transfer.push(own.buffer);
-  return own;
-}
-
-/** Sends one handle or several, which must belong to the worker that is called. */
-export const handles =
-  (kind: ObjectKind): Pack =>
-  (given: unknown, call) => {
-    for (const each of [given].flat()) expectObject(call.where, kind, each, call.connection);
-    return value(given, call);
-  };
-
-/** @throws OptionError OPTION_VALUE unless `given` is a handle of this kind, and of this worker */
-export function expectObject(
-  where: string,
-  kind: ObjectKind,
-  given: unknown,
-  connection?: Connection,
-): RemoteObject {
-  const object = Handle.objectOf(given);
-  if (object?.kind === kind && (!connection || object.connection === connection)) return object;
-  throw new OptionError(
-    'OPTION_VALUE',
-    `${where}: expected ${kind} of 'dinov2-webgpu/worker', all in one worker, found something else. Import every class from one entry.`,
-  );
-}
-
-/** Lends a stream. It is not locked before the worker reads it. */
-function stream(
-  source: ReadableStream<Uint8Array>,
-  call: Call,
-  opened?: ReadableStreamDefaultReader<Uint8Array>,
-): SentIterator {
-  const reader = (): typeof opened & object => (opened ??= source.getReader());
-  call.releases.push((reason) => void opened?.cancel(reason).catch(() => undefined));
-  return {
-    [KIND]: 'stream',
-    next: call.expose(async () => {
-      const { value: piece } = await reader().read();
-      if (!piece) return undefined;
-      const own = copied(piece); // the caller may own the piece, which a transfer would detach
-      return { value: own, transfer: [own.buffer] };
-    }),
-    stop: call.expose(async () => {
-      await (async () => reader().cancel())().catch(() => undefined); // fails if the caller reads the stream by now
-    }),
-  };
-}
-
-function lendFetch(given: typeof fetch, call: Call): object {
-  const run = call.expose(async (signal, url: string, init: RequestInit) => {
-    const response = await given(url, { ...init, signal });
-    const { status, statusText, url: found, type, body } = response;
-    if (signal.aborted) return void body?.cancel().catch(() => undefined); // the worker will not read it
-    const headers = [...response.headers];
-    const sent = body && stream(body, call, body.getReader());
-    return { value: { status, statusText, headers, url: found, type, body: sent } satisfies SentResponse };
-  });
-  return { [KIND]: 'fetch', run };
-}
-
-/** @param oneWay the worker does not wait for the result */
-function lend(given: AnyFunction, call: Call, oneWay = false): object {
-  const run = call.expose(async (_, ...args) => {
-    const result = given(...args);
-    return oneWay ? undefined : { value: await result };
-  });
-  return { [KIND]: 'function', run, oneWay };
-}
-
-type AnyFunction = (...args: never[]) => unknown;

@@ -14,11 +14,11 @@ import type { ClassifierModel, ImageClassifier as PageClassifier } from '../task
 import type { Embedded } from '../tasks/embedAll.js';
 import type { PCA as PagePCA } from '../tasks/pca.js';
 import type { PatchFeatures } from '../tasks/patchMatrix.js';
-import { Call, expectObject, files, handles, images, options, pixels, value, type Pack } from './call.js';
+import { Call } from './call.js';
 import { Connection, unsendable } from './connection.js';
 import { embedAll } from './embedAll.js';
 import { Handle, keepOwner, OwnedHandle } from './handles.js';
-import type { PCA } from './pca.js';
+import { expectObject, files, handles, images, options, pixels, send, value, type Pack } from './packs.js';
 import { ask, classes, classOf, remote } from './remote.js';
 import type { WorkerOptions } from './start.js';
 
@@ -37,10 +37,13 @@ export interface FeatureGroup {
   readonly features: Features;
 }
 
-/** A type of the page's library with the worker's classes in place of the page's. */
-type Swap<Type> =
+/**
+ * A type of the page's library with the worker's classes in place of the page's. The parameter `PCA` is
+ * the worker's `PCA`, needed only for the members of `PCA` itself.
+ */
+type Swap<Type, PCA> =
   Type extends Promise<infer Value>
-    ? Promise<Swap<Value>>
+    ? Promise<Swap<Value, PCA>>
     : Type extends PagePCA
       ? PCA
       : Type extends PageClassifier
@@ -58,10 +61,10 @@ type Swap<Type> =
 /**
  * These members of a class, with their documentation, and with the worker's classes in place of the page's.
  */
-export type Moved<Class, Names extends keyof Class> = {
+export type Moved<Class, Names extends keyof Class, PCA = never> = {
   readonly [Name in keyof Pick<Class, Names>]: Class[Name] extends (...args: infer Args) => infer Result
-    ? (...args: { [Index in keyof Args]: Swap<Args[Index]> }) => Swap<Result>
-    : Swap<Class[Name]>;
+    ? (...args: { [Index in keyof Args]: Swap<Args[Index], PCA> }) => Swap<Result, PCA>
+    : Swap<Class[Name], PCA>;
 };
 
 /** The type of a public class: for `instanceof`. Only the library constructs objects. */
@@ -106,7 +109,8 @@ export const ImageClassifier: PublicClass<ImageClassifier> & Moved<typeof PageCl
         const call = new Call(where, expectObject(where, 'DINOv2', model).connection);
         const packs = [handles('DINOv2'), files, options];
         const args = [model, given, settings];
-        const made = (await call.send(
+        const made = (await send(
+          call,
           classOf('ImageClassifier'),
           'fromFiles',
           packs,
@@ -167,7 +171,7 @@ const load =
         ?.persist?.()
         .catch(() => undefined);
     const call = new Call(method, Connection.open(given));
-    return (await call.send(classOf('DINOv2'), method, [pack, options], [from, given])) as DINOv2;
+    return (await send(call, classOf('DINOv2'), method, [pack, options], [from, given])) as DINOv2;
   };
 
 /** A model in a worker. Load it with one of the static methods. */

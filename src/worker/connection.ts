@@ -1,7 +1,7 @@
 /** The page's connection to a worker: calls, the worker's questions during them, and the worker's end. */
 import { DeviceError } from '../errors.js';
 import { baseUrl } from '../platform/baseUrl.js';
-import { Call } from './call.js';
+import { Call, type WorkerConnection } from './call.js';
 import { free, Handle } from './handles.js';
 import { discard } from './images.js';
 import { PROTOCOL, type FromWorker, type ToWorker } from './protocol.js';
@@ -16,7 +16,7 @@ const START_MS = 60_000;
 /** Connections that several models use, by `workerUrl`. */
 const shared = new Map<string, Connection>();
 
-export class Connection {
+export class Connection implements WorkerConnection {
   readonly #worker: Worker;
   /** The key in `shared`; undefined for a worker of one model. */
   readonly #key: string | undefined;
@@ -57,22 +57,15 @@ export class Connection {
     return shared.get(key) ?? new Connection(workerUrl, key);
   }
 
-  /** Counts the objects that keep the worker alive. */
   count(more: 1 | -1): void {
     this.#objects += more;
     this.#settle();
   }
 
-  /** Frees an object in the worker, which sends no reply. */
   dispose(id: number): void {
     if (!this.#ended) this.#whenReady(() => this.#post({ kind: 'dispose', id }));
   }
 
-  /**
-   * Calls a method in the worker.
-   * @param target a stand-in for an object, a class or a PCA
-   * @throws the method's errors; DeviceError WORKER_LOST, WORKER_OPTION; the signal's reason
-   */
   call(call: Call, target: unknown, method: string, args: readonly unknown[]): Promise<unknown> {
     const id = ++this.#lastCall;
     const { signal, transfer } = call;

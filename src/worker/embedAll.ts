@@ -4,9 +4,10 @@ import { kindOf } from '../optionObject.js';
 import type { EmbedAllOptions } from '../options.js';
 import type { Embedded } from '../tasks/embedAll.js';
 import { iteratorOf } from '../tasks/iterate.js';
-import { Call, options } from './call.js';
+import { Call } from './call.js';
 import { Handle } from './handles.js';
 import { sendImage } from './images.js';
+import { options, send } from './packs.js';
 import { KIND } from './protocol.js';
 import { receive } from './remote.js';
 
@@ -57,7 +58,7 @@ export async function* embedAll(
       ? { [KIND]: 'iterable', next: call.expose(next), stop: call.expose(stop) }
       : { [KIND]: 'image', name: kindOf(images) }; // the worker refuses this, naming the class
   };
-  const running = call.send(model, 'embedAll', [source, options], [images, settings]);
+  const running = send(call, model, 'embedAll', [source, options], [images, settings]);
   running.catch(() => undefined); // reported by the race
   let arrival: Arrival | undefined;
   try {

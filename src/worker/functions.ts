@@ -4,15 +4,16 @@ import type { SourceState } from '../cache/revalidate.js';
 import type { DeviceError } from '../errors.js';
 import { expectOptions } from '../optionObject.js';
 import type { Support } from '../support.js';
-import { Call, options, value } from './call.js';
+import { Call } from './call.js';
 import { Connection } from './connection.js';
+import { options, send, value } from './packs.js';
 import { classOf } from './remote.js';
 import type { WorkerOptions } from './start.js';
 
 async function run(name: string, given: WorkerOptions, ...args: unknown[]): Promise<unknown> {
   expectOptions(name, given);
   const call = new Call(name, Connection.open(given));
-  return call.send(classOf('functions'), name, [...args.map(() => value), options], [...args, given]);
+  return send(call, classOf('functions'), name, [...args.map(() => value), options], [...args, given]);
 }
 
 /** Whether models can run in a worker here. Never throws. */

@@ -1,10 +1,10 @@
 /** Handles: objects of the page that represent objects in the worker. */
-import type { Connection } from './connection.js';
+import type { WorkerConnection } from './call.js';
 import type { ObjectKind } from './protocol.js';
 
 /** Identifies the object in the worker that a handle represents. */
 export interface RemoteObject {
-  readonly connection: Connection;
+  readonly connection: WorkerConnection;
   readonly kind: ObjectKind;
   /** The worker's number for the object. */
   readonly id: number;

@@ -2,8 +2,9 @@
 import { OptionError } from '../errors.js';
 import type { PCA as PagePCA, PcaDrawOptions, PcaFitOptions } from '../tasks/pca.js';
 import { basisFromJSON, basisToJSON, drawPixels, type PcaBasis, type PcaJSON } from '../tasks/pcaBasis.js';
-import { Call, expectObject, handles, options } from './call.js';
+import { Call } from './call.js';
 import type { Features, Moved, PublicClass } from './classes.js';
+import { expectObject, handles, options, send } from './packs.js';
 import { KIND } from './protocol.js';
 import { classes, classOf } from './remote.js';
 
@@ -32,13 +33,13 @@ class WorkerPCA {
         'PCA.fit: expected features of at least one image, found none. Pass what model.features() gave, or an array of it.',
       );
     const call = new Call('PCA.fit', expectObject('PCA.fit', 'Features', first).connection);
-    return (await call.send(classOf('PCA'), 'fit', PACKS, [features, given])) as PCA;
+    return (await send(call, classOf('PCA'), 'fit', PACKS, [features, given])) as PCA;
   }
 
   async rgb(features: Features, given: PcaDrawOptions = {}): Promise<Uint8ClampedArray<ArrayBuffer>> {
     const call = new Call('PCA.rgb', expectObject('PCA.rgb', 'Features', features).connection);
     const target = { [KIND]: 'PCA', json: (this.#json ??= this.toJSON()) };
-    return (await call.send(target, 'rgb', PACKS, [features, given])) as Uint8ClampedArray<ArrayBuffer>;
+    return (await send(call, target, 'rgb', PACKS, [features, given])) as Uint8ClampedArray<ArrayBuffer>;
   }
 
   async draw(
@@ -61,4 +62,4 @@ class WorkerPCA {
 const made: unknown = (classes['PCA'] = WorkerPCA);
 
 /** A fitted PCA basis. Use `PCA.fit` or `PCA.fromJSON`. */
-export const PCA: PublicClass<PCA> & Moved<typeof PagePCA, 'fit' | 'fromJSON'> = made as typeof PCA;
+export const PCA: PublicClass<PCA> & Moved<typeof PagePCA, 'fit' | 'fromJSON', PCA> = made as typeof PCA;

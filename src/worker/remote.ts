@@ -9,8 +9,9 @@ import {
   SafetensorsError,
   SourceError,
 } from '../errors.js';
-import { Call, type Pack } from './call.js';
+import { Call } from './call.js';
 import { Handle, type RemoteObject } from './handles.js';
+import { send, type Pack } from './packs.js';
 import { convert, KIND, type SentError, type SentResult } from './protocol.js';
 
 type Method = (...args: never[]) => unknown;
@@ -47,7 +48,7 @@ export function ask(
   packs?: readonly Pack[],
   args?: readonly unknown[],
 ): Promise<unknown> {
-  return new Call(method, Handle.objectOf(handle)!.connection).send(handle, method, packs, args);
+  return send(new Call(method, Handle.objectOf(handle)!.connection), handle, method, packs, args);
 }
 
 /** The target of a call of a static method, or of one of the worker's `functions`. */

@@ -1,6 +1,7 @@
 // A weight cache entry: it returns the bytes that were written, and detects a change of any bit in its files.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { BLOCK_BYTES, cacheKey, readManifest, readChecked, CacheEntry } from '../../src/cache/entry.ts';
+import { CacheEntry } from '../../src/cache/entry.ts';
+import { BLOCK_BYTES, cacheKey, readChecked, readManifest } from '../../src/cache/format.ts';
 import { mayStartOver } from '../../src/io/part.ts';
 import { encodeSafetensors, parseSafetensors } from '../../src/safetensors.ts';
 import { memoryStore, readThrough, type MemoryStore, type ReadThrough } from '../loading/memoryStore.ts';

@@ -1,7 +1,7 @@
 // The weight cache in a browser: complete entries, offline starts, resumed downloads, integrity and removal.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { BLOCK_BYTES } from '../../src/cache/entry.ts';
+import { BLOCK_BYTES } from '../../src/cache/format.ts';
 import { full } from '../full.ts';
 import { facebookresearch, readAll, timm, write } from '../model/renamed.ts';
 import {

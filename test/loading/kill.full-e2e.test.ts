@@ -2,7 +2,7 @@
 // be fetched twice, unless the browser itself lost part of its file directory.
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Page } from 'playwright';
-import { BLOCK_BYTES } from '../../src/cache/entry.ts';
+import { BLOCK_BYTES } from '../../src/cache/format.ts';
 import { huggingFaceTensors } from '../../src/weights/huggingFace.ts';
 import { encodeSafetensorsHeader } from '../../src/safetensors.ts';
 import { syntheticStream } from '../../src/weights/synthetic.ts';
@@ -75,7 +75,7 @@ const storedBlocks = (page: Page): Promise<{ whole: number[]; torn: string[] }> 
         const place = new TextEncoder().encode(
           JSON.stringify([nonce, list[0]!.name, list[0]!.validator, block]),
         );
-        // The same checksum as in src/cache/entry.ts.
+        // The same checksum as in src/cache/format.ts.
         const seal = await digest(new Uint8Array([...(await digest(bytes.subarray(32))), ...place]));
         if (seal.every((byte, k) => byte === bytes[k])) found.whole.push(block);
         else found.torn.push(name);

@@ -1,7 +1,8 @@
 /**
  * An in-memory cache store, and a function that reads checkpoints through the cache without building a model.
  */
-import { CacheEntry, cacheKey, readManifest } from '../../src/cache/entry.ts';
+import { CacheEntry } from '../../src/cache/entry.ts';
+import { cacheKey, readManifest } from '../../src/cache/format.ts';
 import { pretrained } from '../../src/load/pretrained.ts';
 import type { CacheFolder, CacheStore } from '../../src/storage/store.ts';
 import { sha256 } from './server.ts';

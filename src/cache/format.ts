@@ -1,0 +1,122 @@
+/**
+ * The format of a cache entry, which stores the files of one source unchanged.
+ *
+ *     manifest                                      files of the source: JSON
+ *     model.safetensors-0, model.safetensors-1 …    a weights file in blocks of 4 MiB
+ *
+ * Each file begins with a checksum: the SHA-256 of its position and its bytes. So every block proves that it
+ * is this block of this version of this file. A block that is damaged, missing or left over from another
+ * entry is fetched again; no marker says that an entry is complete.
+ */
+import { concat } from '../io/sources.js';
+import { hexOf } from '../numerics/hex.js';
+import type { CacheFolder } from '../storage/store.js';
+
+/** Entries of other formats are not read. Formats 1 to 4 held packed weights. */
+export const CACHE_FORMAT = 5;
+export const BLOCK_BYTES: number = 2 ** 22;
+
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+/** A weights file of an entry. */
+export interface CachedFile {
+  readonly name: string;
+  readonly fileBytes: number;
+  /** Identifies the version on the server (`validatorOf`); undefined if the server sends no validator. */
+  readonly validator: string | undefined;
+}
+
+/** Identifies an entry: the model's id and folder, and the hashes that the caller demands. */
+export interface CacheIdentity {
+  /** The argument of `fromPretrained`: an id of the hub, or the URL of a folder. */
+  readonly id: string;
+  /** The URL of the folder. */
+  readonly folder: string;
+  /**
+   * SHA-256 in hexadecimal digits by file name. A file whose blocks are all stored was checked against its
+   * hash.
+   */
+  readonly integrity: Readonly<Record<string, string>>;
+}
+
+/** Content of an entry's manifest. */
+export interface Manifest extends CacheIdentity {
+  readonly format: number;
+  /** Random. Distinguishes the blocks of this manifest from those of an earlier one. */
+  readonly nonce: string;
+  /** Contents of the small files by name, such as config.json; null: the source has no such file. */
+  readonly texts: Readonly<Record<string, string | null>>;
+  readonly files: readonly CachedFile[];
+}
+
+/** The size of all weights files. */
+export const weightsBytes = ({ files }: Pick<Manifest, 'files'>): number =>
+  files.reduce((sum, { fileBytes }) => sum + fileBytes, 0);
+
+export const blockName = (file: string, block: number): string => `${file}-${block}`;
+
+export const MANIFEST = 'manifest';
+const CHECKSUM_BYTES = 32;
+
+const digest = async (bytes: Bytes): Promise<Bytes> =>
+  new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+export const encode = (value: unknown): Bytes => new TextEncoder().encode(JSON.stringify(value));
+
+/** @param position position of the bytes: entry, file, version, block */
+const checksumOf = async (position: unknown, bytes: Bytes): Promise<Bytes> => {
+  const [hash, text] = [await digest(bytes), encode(position)];
+  return digest(concat([hash, text], hash.length + text.length));
+};
+
+/**
+ * The bytes of a stored file; undefined if the file is missing, unreadable, damaged or belongs to another
+ * position.
+ */
+export async function readChecked(
+  folder: CacheFolder | undefined,
+  name: string,
+  position: unknown,
+): Promise<Bytes | undefined> {
+  try {
+    const blob = await folder?.read(name);
+    if (!blob) return undefined;
+    const all = new Uint8Array(await blob.arrayBuffer());
+    const bytes = all.subarray(CHECKSUM_BYTES);
+    const checksum = await checksumOf(position, bytes);
+    return checksum.every((byte, i) => byte === all[i]) ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes a file with its checksum. */
+export async function writeChecked(
+  folder: CacheFolder,
+  name: string,
+  position: unknown,
+  bytes: Bytes,
+): Promise<void> {
+  const body = new Blob([bytes]); // a copy, because the buffer is reused
+  await folder.write(name, new Blob([await checksumOf(position, bytes), body]));
+}
+
+/** The name of an entry's folder. */
+export async function cacheKey(folder: string): Promise<string> {
+  const hash = await digest(encode(folder));
+  return `v${CACHE_FORMAT}-${hexOf(hash.subarray(0, 16))}`;
+}
+
+/** The manifest in a folder; undefined if it is missing or damaged. Writes nothing. */
+export async function readManifest(folder: CacheFolder | undefined): Promise<Manifest | undefined> {
+  const bytes = await readChecked(folder, MANIFEST, MANIFEST);
+  const manifest = bytes && (JSON.parse(new TextDecoder().decode(bytes)) as Manifest);
+  return manifest?.format === CACHE_FORMAT ? manifest : undefined;
+}
+
+/** The names of all files of an entry. */
+export const namesOf = ({ files }: Pick<Manifest, 'files'>): string[] => [
+  MANIFEST,
+  ...files.flatMap(({ name, fileBytes }) =>
+    Array.from({ length: Math.ceil(fileBytes / BLOCK_BYTES) }, (_, block) => blockName(name, block)),
+  ),
+];

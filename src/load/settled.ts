@@ -1,0 +1,18 @@
+/** The result of `settle`. */
+import type { DINOv2Config } from '../model/config.js';
+import type { LoadReport } from '../options.js';
+import type { TensorStream } from '../safetensors/tensorStream.js';
+import type { Watched } from '../weights/head.js';
+import type { WeightLayout } from '../weights/weights.js';
+
+/** The part of a `LoadReport` that follows from header and config.json. */
+export type TensorReport = Pick<LoadReport, 'dialect' | 'prefix' | 'setAside' | 'assumed'>;
+
+/** A checkpoint before its weights are read. */
+export interface Settled {
+  readonly config: DINOv2Config;
+  readonly tensors: TensorReport;
+  readonly layout: WeightLayout;
+  /** Wraps the checkpoint's stream to read a classifier's head from it. Undefined: it has no other tensors. */
+  readonly watch?: ((stream: TensorStream) => Watched) | undefined;
+}
