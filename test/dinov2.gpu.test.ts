@@ -130,7 +130,7 @@ describe('invalid input', () => {
     const features = await model.forward(new Float32Array(588), { height: 14, width: 14 }, { layers: [1] });
     await features.hiddenState(1);
     await expect(Promise.resolve().then(() => features.hiddenState(2))).rejects.toThrow(
-      /kept \(1\), found 2/,
+      /did not store layers 2 \(stored: 1\)/,
     );
     features.dispose();
     await expect(Promise.resolve().then(() => features.clsToken())).rejects.toMatchObject({

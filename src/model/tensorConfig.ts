@@ -106,10 +106,10 @@ function gridOf(
   if (maybeAlone && (hints?.patchPositions ?? bySize)) return side;
   const setting = `no_embed_class: ${hints?.patchPositions}, as ${hints?.writer} says`;
   throw refusal(
-    `pos_embed: expected rows for the class token and a square image, found ${positions} rows${hints?.patchPositions === undefined ? '' : ` with ${setting}`}`,
+    `pos_embed: expected positions of the class token and of a square image, found ${positions} positions${hints?.patchPositions === undefined ? '' : ` with ${setting}`}`,
     maybeAlone
-      ? 'If the table has rows for patches only, add "model_args": {"no_embed_class": true} to timm\'s config.json.'
-      : 'Tables for other images, or with rows for register tokens, are not supported.',
+      ? 'If the positions are those of patches only, add "model_args": {"no_embed_class": true} to timm\'s config.json.'
+      : 'Positions of an image that is not square, or of register tokens, are not supported.',
   );
 }
 
