@@ -5,14 +5,15 @@ import { isUsable, type Normalization } from './normalization.js';
 import type { Preprocessing, PreprocessingOptions, ResizeRule } from './preprocessing.js';
 
 /**
- * How an image is resized for the model. `crop`: the shorter edge to `shortestEdge`, then the central square
- * of `cropSize`. `fit`: the whole image with its aspect ratio, the longer side to `longestSide`, both sides
- * rounded to the nearest multiple of the patch size. `square`: the whole image, both sides to `size`; the
- * aspect ratio is not kept.
+ * How an image is resized for the model:
+ * - `crop`: resizes the shorter edge to `shortestEdge`, then cuts out the central square of `cropSize`;
+ * - `fit`: resizes the whole image and keeps its aspect ratio. The longer side becomes `longestSide`; both
+ *   sides are rounded to the nearest multiple of the patch size;
+ * - `square`: resizes the whole image to `size` × `size`, without keeping the aspect ratio.
  */
 export type Resize = 'crop' | 'fit' | 'square';
 
-/** Size options of a call. They replace parts of the checkpoint's preprocessing. */
+/** Options of one call that replace the sizes in the checkpoint's preprocessing. */
 export interface ResizeOptions {
   /**
    * How the image is resized. Default: the rule in `model.preprocessing`, which is 'crop' for most
@@ -27,8 +28,8 @@ export interface ResizeOptions {
   readonly cropSize?: number | undefined;
   /**
    * For 'crop': length of the shorter edge in pixels (`size.shortest_edge` in Python). Default: the
-   * checkpoint's, scaled in proportion if `cropSize` differs from the checkpoint's crop. If the checkpoint
-   * does not crop: 256/224 of the crop size.
+   * checkpoint's shortest edge, scaled in proportion if `cropSize` differs from the checkpoint's crop size.
+   * If the checkpoint does not crop: 256/224 of the crop size.
    */
   readonly shortestEdge?: number | undefined;
   /**
@@ -39,7 +40,7 @@ export interface ResizeOptions {
   /**
    * For 'square': both sides in pixels (`size.height` and `size.width` in Python). If the size is not a
    * multiple of the patch size, the model ignores the remainder at the right and at the bottom. Default: the
-   * checkpoint's if it resizes to a square without a crop, else 224.
+   * checkpoint's size if the checkpoint resizes to a square without a crop, else 224.
    */
   readonly size?: number | undefined;
 }
@@ -87,7 +88,7 @@ export interface ResolvedPreprocessing extends Omit<Preprocessing, 'resize'> {
 }
 
 /**
- * Checks the options on their own, so that bad options fail before an image is decoded.
+ * Checks the options without an image, so that bad options fail before an image is decoded.
  *
  * @throws OptionError OPTION_VALUE, if `resize` or `resample` is unknown, if a size is not a whole number in
  *   its range or does not belong to `resize`, or if a field of `normalization` is not finite; OPTION_NAME, if
@@ -122,14 +123,14 @@ function checkNormalization(normalization: Partial<Normalization>): void {
       'normalization',
       'an object',
       normalization,
-      'Pass { mean, std, rescaleFactor }, or some of them.',
+      'Pass an object with any of the fields mean, std and rescaleFactor.',
     );
   const { mean, std, rescaleFactor, ...others } = normalization;
   const [stray] = Object.keys(others);
   if (stray !== undefined)
     throw new OptionError(
       'OPTION_NAME',
-      `normalization: expected mean, std and rescaleFactor, or some of them, found ${JSON.stringify(stray.slice(0, 80))}.`,
+      `normalization: unknown field ${JSON.stringify(stray.slice(0, 80))}. The fields are mean, std and rescaleFactor; each is optional.`,
     );
   for (const [name, value] of Object.entries({ mean, std })) {
     if (value !== undefined && !(Array.isArray(value) && value.length === 3 && value.every(Number.isFinite)))
@@ -263,8 +264,8 @@ export function wholePatches(geometry: Geometry, patchSize: number): Geometry {
 
 /**
  * Offset of the central crop; negative if the crop is larger than the image. `center_crop` of transformers
- * rounds down. torchvision's, which timm uses, rounds halves to even, and puts the smaller half of the
- * padding before the image.
+ * rounds down. `center_crop` of torchvision, which timm uses, rounds halves to even, and puts the smaller
+ * half of the padding before the image.
  */
 function offsetOf(resized: number, crop: number, isTimm: boolean): number {
   const half = (resized - crop) / 2;

@@ -9,14 +9,14 @@ export type { Resample } from './coefficients.js';
 export type ResizeRule =
   /** The shorter edge has this length, the longer edge at most `longestEdge`. The aspect ratio is kept. */
   | { readonly shortestEdge: number; readonly longestEdge?: number | undefined }
-  /** Exactly this size. The aspect ratio is not kept. */
+  /** Exactly this height and width. The aspect ratio is not kept. */
   | { readonly height: number; readonly width: number }
-  /** The largest size that fits into this one. The aspect ratio is kept. */
+  /** The largest size that fits into `maxWidth` × `maxHeight`. The aspect ratio is kept. */
   | { readonly maxHeight: number; readonly maxWidth: number }
-  /** The smallest size that covers this one (timm only). The aspect ratio is kept. */
+  /** The smallest size that covers `minWidth` × `minHeight` (timm only). The aspect ratio is kept. */
   | { readonly minHeight: number; readonly minWidth: number }
   /**
-   * `DPTImageProcessor`: this size, with each side rounded to a multiple of `multipleOf`. With
+   * The rule of `DPTImageProcessor`: this height and width, each rounded to a multiple of `multipleOf`. With
    * `keepAspectRatio`, both sides are first scaled by the factor that is nearer to 1.
    */
   | {
@@ -26,7 +26,7 @@ export type ResizeRule =
       readonly keepAspectRatio: boolean;
     };
 
-/** The central crop. If a side is larger than the resized image, the image is padded. */
+/** The central crop. If a side of the crop is larger than the resized image, the image is padded. */
 export interface CropRule {
   /** Height of the crop in pixels. */
   readonly height: number;
@@ -52,7 +52,7 @@ export interface Preprocessing {
   /** Rescale factor, mean and standard deviation. */
   readonly normalization: Normalization;
   /**
-   * Which implementation's rounding of sizes and crop offsets is followed: the image processors of
+   * The implementation whose rounding of sizes and crop offsets is reproduced: the image processors of
    * transformers, or timm's `create_transform`.
    */
   readonly convention: 'transformers' | 'timm';
@@ -69,9 +69,9 @@ export const DEFAULT_PREPROCESSING: Preprocessing = {
 };
 
 /**
- * Describes everything in a preprocessing that changes pixels, for comparing model identities. Two
- * preprocessings with equal pixels have equal texts, whatever their `source`. The default preprocessing has
- * an empty text.
+ * Describes every part of a preprocessing that changes pixels, for comparing model identities. Two
+ * preprocessings with equal pixels have equal texts, even if their `source` differs. The default
+ * preprocessing has an empty text.
  */
 export function preprocessingText(preprocessing: Preprocessing): string {
   const text = textOf(preprocessing);
@@ -102,10 +102,10 @@ function resizeText(rule: ResizeRule): string {
   return `${size} multiple ${rule.multipleOf}${rule.keepAspectRatio ? ' aspect' : ''}`;
 }
 
-/** Options of a call that replace parts of the checkpoint's preprocessing. */
+/** Options of one call that replace parts of the checkpoint's preprocessing. */
 export interface PreprocessingOptions extends ResizeOptions {
   /** Mean, standard deviation and rescale factor. Absent fields: the checkpoint's values. */
   readonly normalization?: Partial<Normalization> | undefined;
-  /** Resampling filter. Default: the checkpoint's. */
+  /** Resampling filter. Default: the checkpoint's filter. */
   readonly resample?: Resample | undefined;
 }
