@@ -128,7 +128,7 @@ const refusals: [string, () => string[], RegExp][] = [
   [
     'a JPEG',
     () => ['--image', pathOf('../demo/photos/rocket.jpg'), 'facebook/dinov2-base'],
-    /it is not a PNG/,
+    /the file is not a PNG/,
   ],
   [
     'a missing file of expected numbers',
