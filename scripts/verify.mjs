@@ -11,7 +11,7 @@
 //     label               the most likely class, for checkpoints with a classifier; one of the two is required
 //     atol, rtol          tolerance: atol + rtol * |expected|; default 1e-4 and 1e-5
 //     posEmbed            'plain', 'antialias' or 'offset', if not the checkpoint's own (LoadOptions)
-//     pixels              how the image was turned and resized (PixelOptions). Default { "orientation": "ignore",
+//     pixels              how the image was rotated and resized (PixelOptions). Default { "orientation": "ignore",
 //                         "resize": "crop" }, as Image.open and BitImageProcessor do. Use "respect" for numbers of an
 //                         image that was read with load_image
 //     source              where the numbers come from, for the table

@@ -149,7 +149,7 @@ const refusals: [string, () => string[], RegExp][] = [
   [
     'a field that is misspelt',
     () => ['--expected', written('field.json', { label: 'x', atoll: 1 }), id],
-    /found atoll/,
+    /unknown field atoll/,
   ],
   [
     'a negative bound',

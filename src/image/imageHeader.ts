@@ -131,8 +131,8 @@ function ofPng(view: DataView): ImageHeader {
     if (kind === 'gAMA') found.set(kind, view.getUint32(content) !== 45455);
     if (kind === 'cHRM') found.set(kind, true);
   }
-  // A colour chunk overrides those after it in this list. Browsers use cHRM only together with gAMA. The
-  // curve of gAMA is a pure power, which differs from sRGB's curve.
+  // Colour chunks in order of precedence: of several, only the first in this list counts. Browsers use cHRM
+  // only together with gAMA. The curve of gAMA is a pure power, which differs from sRGB's curve.
   const strongest = ['cICP', 'iCCP', 'sRGB'].find((kind) => found.has(kind));
   const byGamma = found.has('gAMA') && (found.get('gAMA')! || found.has('cHRM'));
   const hasColorProfile = strongest ? found.get(strongest)! : byGamma;

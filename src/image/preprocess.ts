@@ -54,10 +54,7 @@ export interface Pixels {
 }
 
 const STRIP_BYTES = 2 ** 24;
-/**
- * Strips of a file that may be on the GPU at once. Before uploading another strip, the upload waits for the
- * GPU.
- */
+/** Maximum number of strips of one file on the GPU. With this many strips, the upload waits for the GPU. */
 const STRIPS_AT_ONCE = 4;
 /** Images up to this size are uploaded without waiting for the GPU. */
 const SMALL_BYTES = 2 ** 22;

@@ -24,7 +24,10 @@ const CLIP = {
 };
 const HALF = { image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] };
 
-/** The defaults of absent fields in each image processor class. `BASE` holds the defaults of all classes. */
+/**
+ * The defaults of absent fields in each image processor class. `BASE` holds the defaults that all classes
+ * share.
+ */
 const PROCESSORS: Readonly<Record<string, Json>> = {
   BitImageProcessor: CLIP,
   CLIPImageProcessor: CLIP,

@@ -201,7 +201,7 @@ function copy(
     device.queue.copyExternalImageToTexture({ source, origin }, { texture, premultipliedAlpha: false }, size);
   } catch (cause) {
     if (cause instanceof Error && cause.name === 'SecurityError') {
-      const what = "Serve it with CORS headers and load it with crossorigin='anonymous'";
+      const what = "Serve the image with CORS headers and load it with crossorigin='anonymous'";
       throw new ImageError(
         'IMAGE_FETCH',
         `${name}: the image comes from another origin, whose pixels this page may not read. ${what}.`,

@@ -13,7 +13,7 @@ export type ModelSize = 'small' | 'base' | 'large' | 'giant';
  * posEmbed.ts):
  * - `plain`: Hugging Face `dinov2`, no antialias;
  * - `antialias`: Hugging Face `dinov2_with_registers`, and facebookresearch's `_reg` models;
- * - `offset`: facebookresearch without registers, whose scale factor is (rows + 0.1) / native.
+ * - `offset`: facebookresearch without registers, whose scale factor is (rows + 0.1) / nativeGrid.
  */
 export type PosEmbedConvention = 'plain' | 'antialias' | 'offset';
 

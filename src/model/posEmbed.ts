@@ -22,8 +22,8 @@ export interface InterpolatePosEmbedOptions {
 }
 
 /**
- * Filter of one axis. Output i is the sum of weights[k] · input[indices[k]] for k from first[i] to first[i +
- * 1] - 1.
+ * Filter of one axis. Output `i` is the sum of `weights[k] * input[indices[k]]` for `first[i] <= k < first[i
+ * + 1]`.
  */
 interface Taps {
   readonly first: Int32Array;
