@@ -138,8 +138,8 @@ export class DecodeSlots {
 let shared: DecodeSlots | undefined;
 
 /**
- * The decode slots of this realm; a page and its worker have separate ones. There are two more slots than
- * cores: while the cores decode, one more file is read and one more image goes to the GPU.
+ * The decode slots of this page or worker: each has its own slots. The number of slots is the number of cores
+ * plus two: while the cores decode, one more file is read and one more image goes to the GPU.
  */
 export function decodeSlots(): DecodeSlots {
   const cores = globalThis.navigator?.hardwareConcurrency ?? 2;

@@ -48,7 +48,7 @@ export function huffmanTable(
       lookup.fill((length << 8) | values[index]!, from, from + (1 << (LOOKUP_BITS - length)));
     }
     largest[length] = code - 1;
-    if (code >= 1 << length) return undefined; // a code of only ones is not allowed
+    if (code >= 1 << length) return undefined; // a code must not consist of 1 bits only
   }
   return { lookup, largest, offset, values };
 }

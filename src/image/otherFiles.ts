@@ -8,7 +8,10 @@ export interface OtherFile {
   readonly what: string;
   /** A sentence without full stop that says what to do. */
   readonly advice: string;
-  /** True if Pillow does not read such files, so they are refused even if the browser could decode them. */
+  /**
+   * True if Pillow does not read files of this kind. Such files are refused even if the browser could decode
+   * them.
+   */
   readonly never?: boolean;
 }
 

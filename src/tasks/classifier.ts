@@ -49,7 +49,7 @@ export interface ClassifierFiles {
 
 /** Options of `ImageClassifier.classify`. */
 export interface ClassifyOptions extends PixelOptions {
-  /** Number of classes to return, those with the highest scores. Default: 5. */
+  /** Number of classes to return. Returns the classes with the highest scores. Default: 5. */
   readonly topK?: number | undefined;
 }
 

@@ -45,7 +45,7 @@ const GRAY = [
 const MAX_SIDE = 16_384;
 
 /**
- * One value for each patch of an image. Plain data in memory: it needs no `dispose()`.
+ * A map with one value for each patch of an image. A map is plain data in memory: it needs no `dispose()`.
  * @example
  * ```js
  * const map = similarity.map({ row: 8, col: 5 });
